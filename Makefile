@@ -1,0 +1,55 @@
+# One command per need. They run in the active virtual environment, else in .venv, which they make.
+
+VENV := $(or $(VIRTUAL_ENV),.venv)
+BIN  := $(VENV)/bin
+ARGS ?=
+
+# What an installation depends on; Python sources are not among it, the installation is editable.
+SOURCES := pyproject.toml setup.py $(wildcard cython_ext/*.pyx cython_ext/*.p?? cython_ext/*.c cython_ext/*.h)
+DEV  := $(VENV)/.sona-pg-dev
+# A demo needs fewer packages than development; where those are installed, they will do.
+DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
+
+.PHONY: help install build demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help:           ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(DEMO)   ## learn from real conversations and show what was learned (under 60 s)
+	$(BIN)/sona-pg demo $(ARGS)
+
+test: $(DEV)    ## all tests on real Postgres; ARGS='-k name' chooses
+	$(BIN)/python -m pytest $(ARGS)
+
+install: $(DEV) ## sona-pg, editable, with all that tests and checks need
+
+lint: $(DEV)    ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+build: $(DEV)   ## wheel and sdist in dist/
+	$(BIN)/python -m build $(ARGS)
+
+bench: $(DEV)   ## measure, side by side
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:          ## remove what was built, and .venv
+	rm -rf build dist .venv *.egg-info sona_pg/*.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -f $(VENV)/.sona-pg-demo $(VENV)/.sona-pg-dev cython_ext/kernels.c cython_ext/recorder.c
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.sona-pg-%: $(SOURCES) | $(BIN)/python
+	@echo "installing sona-pg[$*] into $(VENV) (half a minute to two, once)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    $$python -m venv $(VENV) && exit 0; rm -rf $(VENV); \
+	    echo "$$python cannot make a virtual environment: install python3-venv" >&2; exit 1; fi; done; \
+	echo "no Python 3.11 or newer: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1

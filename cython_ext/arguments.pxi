@@ -1,0 +1,147 @@
+# Arguments from Python: a fast path for what is already right, conversion and clear errors for the rest.
+
+
+cdef inline cnp.ndarray floats(object x, str what):
+    """x as (n,) float32, contiguous, in native byte order."""
+    if (
+        cnp.PyArray_CheckExact(x)
+        and cnp.PyArray_TYPE(<cnp.ndarray> x) == cnp.NPY_FLOAT32
+        and cnp.PyArray_NDIM(<cnp.ndarray> x) == 1
+        and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x)
+        and cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray> x)
+    ):
+        return <cnp.ndarray> x
+    return converted(x, 1, what)
+
+
+cdef cnp.ndarray converted(object x, int dimensions, str what):
+    try:
+        with np.errstate(over="ignore"):  # out of range becomes infinite, which is refused by name later
+            values = np.ascontiguousarray(x)
+            if values.dtype.kind not in "fiub":
+                raise InvalidValue(f"{what} is an array of {values.dtype}, expected numbers")
+            values = np.asarray(values, dtype=np.float32, order="C")
+    except (TypeError, ValueError) as exc:
+        if isinstance(exc, InvalidValue):
+            raise
+        raise InvalidValue(f"{what} of type {type(x).__name__} is not an array of numbers: {exc}") from exc
+    # ascontiguousarray makes a scalar an array of one
+    if values.ndim > dimensions or np.ndim(x) == 0:
+        expected = "(n,)" if dimensions == 1 else "(n,) or (m, n)"
+        raise InvalidValue(f"{what} has shape {np.shape(x)}, expected {expected}")
+    return values
+
+
+cdef object out_of_range(cnp.ndarray values, str what):
+    index = int(np.argmax(~(np.abs(values) <= 65504)))
+    return InvalidValue(
+        f"{what}[{index}] is {float(values[index])!r}, expected a finite number within ±65504: "
+        "it is stored in half precision"
+    )
+
+
+cdef inline double number(object value, str what) except? -1.5:
+    if type(value) is float:
+        return <double> value
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise InvalidValue(f"{what} is {value!r}, expected a number") from exc
+
+
+cdef inline double fraction(object value, str what) except -1.0:
+    cdef double result = number(value, what)
+    if not 0.0 <= result <= 1.0:
+        raise InvalidValue(f"{what} is {value!r}, expected a number from 0 to 1")
+    return result
+
+
+cdef int64_t whole(object value, str what) except? -1:
+    try:
+        return value.__index__()
+    except (AttributeError, TypeError, OverflowError) as exc:
+        raise InvalidValue(f"{what} is {value!r}, expected a whole number of 64 bits") from exc
+
+
+cdef inline int32_t microseconds(int64_t nanoseconds) noexcept:
+    """35 minutes at most: what the column holds."""
+    cdef int64_t result = nanoseconds // 1000
+    return MAX_INT4 if result > MAX_INT4 else <int32_t> result
+
+
+cdef sona_block *take(Ring ring, size_t more, int64_t now) except NULL:
+    """A block with an empty record that has an id."""
+    cdef sona_block *block = sona_block_take(ring.c, sizeof(sona_frame) + sizeof(sona_record) + more)
+    if block is NULL:
+        raise MemoryError()
+    memset(&block.record, 0, sizeof(sona_record))
+    block.record.size = sizeof(sona_record)
+    if sona_uuid7(now, block.record.id) != 0:
+        sona_block_give(ring.c, block)
+        raise StorageError("the system gives no random bytes (getentropy failed): ids cannot be made")
+    return block
+
+
+cdef sona_item *append(sona_block **block, uint32_t kind, size_t size) except NULL:
+    """Room for an item behind the record. It is not part of the record until record.size says so."""
+    if size > MAX_RECORD or block[0].record.size + size > MAX_RECORD:
+        raise InvalidValue(f"a trajectory takes more than {MAX_RECORD} bytes")
+    if sona_block_reserve(block, sizeof(sona_item) + sona_padded(size)) != 0:
+        raise MemoryError()
+    cdef sona_item *item = <sona_item *> sona_record_at(&block[0].record, block[0].record.size)
+    item.kind = kind
+    item.size = <uint32_t> size
+    return item
+
+
+cdef int add_text(sona_block **block, uint32_t kind, object text, str what) except -1:
+    cdef Py_ssize_t size = 0
+    cdef const char *utf8
+    cdef sona_item *item
+    cdef uint8_t *to
+    if not isinstance(text, str):
+        raise InvalidValue(f"{what} is {text!r}, expected a str")
+    try:
+        utf8 = PyUnicode_AsUTF8AndSize(text, &size)
+    except UnicodeEncodeError as exc:
+        raise InvalidValue(f"{what} is {text!r}, which UTF-8 cannot hold: {exc.reason}") from exc
+    if memchr(utf8, 0, size) is not NULL:
+        raise InvalidValue(f"{what} is {text!r}: Postgres stores no NUL character")
+    item = append(block, kind, size)
+    to = <uint8_t *> (item + 1)
+    memcpy(to, utf8, size)
+    memset(to + size, 0, sona_padded(size) - size)
+    block[0].record.size += <uint32_t> (sizeof(sona_item) + sona_padded(size))
+    block[0].record.texts += <uint32_t> size
+    return 0
+
+
+cdef int set_policy(sona_block *block, object chosen) except -1:
+    version, candidates = chosen.version, chosen.candidate_set
+    if version is not None:
+        block.record.policy_version = whole(version, "version")
+        block.record.flags |= SONA_HAS_VERSION
+    if candidates is not None:
+        block.record.candidate_set = whole(candidates, "candidate_set")
+        block.record.flags |= SONA_HAS_CANDIDATES
+    return 0
+
+
+cdef int set_propensity(sona_block *block, object propensity) except -1:
+    cdef double value
+    if propensity is None:
+        return 0
+    value = number(propensity, "propensity")
+    if not 0.0 < <float> value <= 1.0:
+        raise InvalidValue(f"propensity is {propensity!r}, expected a probability above 0")
+    block.record.propensity = <float> value
+    block.record.flags |= SONA_HAS_PROPENSITY
+    return 0
+
+
+cdef object unusable(Ring ring, bint closed):
+    if ring is None:
+        return TrajectoryError("the engine is not initialised: call HotPath.__init__ first")
+    if closed:
+        return TrajectoryError("the engine is closed: open another one")
+    return TrajectoryError("the engine was opened before this process was forked: open one in this process")

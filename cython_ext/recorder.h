@@ -1,0 +1,155 @@
+/* How a trajectory or a feedback lies in memory from the first call about it until Postgres has it.
+ *
+ * One record is one block: a frame (what a spool file needs to check it), a header, the embedding, then items in the
+ * order in which they came. A block is handed on whole: the handle fills it, the ring queues its address, the encoder
+ * reads it, and it goes back to be filled again. Nothing is copied twice, and a queue that is drained keeps to a few
+ * blocks that are still in the processor's cache.
+ */
+#ifndef SONA_RECORDER_H
+#define SONA_RECORDER_H
+
+#include "sona_kernels.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { SONA_TRAJECTORY = 1, SONA_FEEDBACK = 2 };
+
+enum { /* header flags */
+    SONA_HAS_QUALITY = 1,
+    SONA_HAS_VERSION = 2,
+    SONA_HAS_CANDIDATES = 4,
+    SONA_HAS_PROPENSITY = 8,
+    SONA_SEQUENCE_GIVEN = 16 /* by the caller: the same fact may come twice */
+};
+
+enum { SONA_STEP = 1, SONA_ROUTE, SONA_CONTEXT, SONA_QUERY, SONA_SOURCE, SONA_CORRECTION };
+
+enum { SONA_MAX_STEPS = 32767, SONA_MAX_VECTOR = 16000 };
+
+#define SONA_FRAME_CHECK 0x534f4e41u
+
+typedef struct {
+    uint32_t length; /* of what follows the frame */
+    uint32_t check;  /* length ^ SONA_FRAME_CHECK: a wrong length is told from a torn record */
+    uint32_t crc;    /* CRC-32C of what follows */
+    uint32_t unused;
+} sona_frame;
+
+typedef struct {
+    uint8_t id[16];
+    uint32_t size; /* header, embedding and items, in bytes: a multiple of 8 */
+    uint8_t kind, flags;
+    uint16_t step_count;
+    uint32_t dim;
+    uint32_t floats; /* in all steps */
+    uint32_t texts;  /* bytes of all texts */
+    uint32_t contexts;
+    uint32_t full_steps; /* steps whose activations are as long as the embedding */
+    int32_t latency_us;
+    float quality, propensity;
+    int64_t policy_version, candidate_set;
+    int64_t sequence, recorded_at; /* of a feedback; microseconds since 1970 */
+} sona_record;
+
+typedef struct {
+    uint32_t kind, size; /* bytes that follow, before the padding to 8 */
+} sona_item;
+
+typedef struct {
+    uint32_t offset_us;
+    float reward;
+    uint32_t activations, attention; /* lengths; 0: not given */
+} sona_step; /* followed by the floats of both */
+
+typedef struct sona_block {
+    struct sona_block *next;
+    size_t capacity; /* of frame, header and the rest */
+    sona_frame frame;
+    sona_record record;
+} sona_block;
+
+#define SONA_BEFORE_FRAME offsetof(sona_block, frame)
+
+static inline size_t sona_padded(size_t bytes)
+{
+    return (bytes + 7) & ~(size_t)7;
+}
+
+static inline uint8_t *sona_record_at(sona_record *record, size_t offset)
+{
+    return (uint8_t *)record + offset;
+}
+
+/* ring.c ---------------------------------------------------------------------------------------------------- */
+
+typedef struct sona_ring sona_ring;
+
+sona_ring *sona_ring_new(size_t capacity, size_t bytes);
+void sona_ring_free(sona_ring *ring);
+
+/* Producers: any thread. */
+sona_block *sona_block_take(sona_ring *ring, size_t wanted); /* NULL: no memory */
+void sona_block_give(sona_ring *ring, sona_block *block);
+int sona_block_reserve(sona_block **block, size_t more); /* room for `more` bytes behind record.size; -1: no memory */
+/* 0: full, and the block stays the caller's; 1: queued; 2: queued, and half of the ring is waiting now. */
+int sona_ring_push(sona_ring *ring, sona_block *block);
+
+/* The consumer: one thread at a time. sona_ring_begin says whether the caller is the only one. */
+int sona_ring_begin(sona_ring *ring);
+void sona_ring_end(sona_ring *ring);
+size_t sona_ring_peek(sona_ring *ring, sona_block **out, size_t rows, size_t bytes); /* the oldest ones; they stay */
+void sona_ring_release(sona_ring *ring, sona_block **blocks, size_t n);              /* done with those n */
+
+uint64_t sona_ring_pushed(const sona_ring *ring);  /* records accepted since the beginning */
+uint64_t sona_ring_taken(const sona_ring *ring);   /* of those, how many the consumer has */
+uint64_t sona_ring_dropped(const sona_ring *ring); /* records refused because the ring was full */
+void sona_ring_count_drop(sona_ring *ring);
+
+/* clock.c --------------------------------------------------------------------------------------------------- */
+
+int64_t sona_monotonic_ns(void);
+int64_t sona_unix_us(void);          /* strictly increasing within the process */
+int sona_uuid7(int64_t now, uint8_t *id); /* `now` from sona_monotonic_ns; -1: the system gives no random bytes */
+unsigned sona_fork_generation(void); /* changes in a forked child */
+
+/* encode.c -------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    size_t trajectories, steps, feedback, full_steps;                  /* rows */
+    size_t trajectory_bytes, step_bytes, feedback_bytes;               /* upper bounds, with COPY's header and trailer */
+    int sequence_given;                                                /* by the caller of some feedback */
+} sona_sizes;
+
+typedef struct {
+    uint8_t *trajectories, *steps, *feedback; /* OUT: COPY streams */
+    int64_t *trajectory_rows, *step_rows;     /* OUT (n + 1): where the rows of each trajectory begin in them */
+    int64_t *feedback_rows;                   /* OUT (m + 1) */
+    int64_t *routes;                          /* OUT (n, 2): offset and length of the route; length -1: none */
+    uint8_t *ids, *feedback_ids;              /* OUT (n, 16), (m, 16) */
+    float *embeddings, *qualities, *step_rewards, *step_activations; /* OUT (n, dim), (n), (s), (k, dim) */
+    int64_t *versions;                        /* OUT (n): -1: none */
+    int32_t *step_trajectory, *activation_step; /* OUT (s), (k) */
+} sona_rows;
+
+void sona_measure(const sona_record *const *records, size_t n, size_t dim, sona_sizes *sizes);
+void sona_encode(const sona_kernels *kernels, const sona_record *const *records, size_t n, size_t dim, int32_t space,
+                 int64_t batch, const sona_rows *out);
+
+/* Copies and says whether every value is finite and at most 65504, the largest that half precision holds. */
+int sona_copy_checked(uint8_t *to, const sona_f32 *from, size_t n);
+
+/* spool.c --------------------------------------------------------------------------------------------------- */
+
+enum { SONA_FRAME_OK = 0, SONA_FRAME_MORE = 1, SONA_FRAME_BAD = 2 };
+
+/* Reads the frame at `bytes`: OK with the record, MORE if it is not whole yet, BAD if it cannot be one. */
+int sona_frame_read(const sona_kernels *kernels, const uint8_t *bytes, size_t n, size_t dim,
+                    const sona_record **record, size_t *used);
+void sona_frame_seal(const sona_kernels *kernels, sona_block *block);
+/* Appends the block at `at`. Returns 0, or errno after taking back what was written. */
+int sona_frame_append(int file, int64_t at, const sona_block *block);
+
+#endif

@@ -1,0 +1,96 @@
+"""The C side of the recorder: recorder.h says what each function promises."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from kernels cimport sona_f32, sona_kernels
+
+
+cdef extern from "recorder.h" nogil:
+    enum: SONA_TRAJECTORY, SONA_FEEDBACK
+    enum: SONA_HAS_QUALITY, SONA_HAS_VERSION, SONA_HAS_CANDIDATES, SONA_HAS_PROPENSITY, SONA_SEQUENCE_GIVEN
+    enum: SONA_STEP, SONA_ROUTE, SONA_CONTEXT, SONA_QUERY, SONA_SOURCE, SONA_CORRECTION
+    enum: SONA_MAX_STEPS, SONA_MAX_VECTOR
+    enum: SONA_FRAME_OK, SONA_FRAME_MORE, SONA_FRAME_BAD
+
+    ctypedef struct sona_record:
+        uint8_t id[16]
+        uint32_t size
+        uint8_t kind, flags
+        uint16_t step_count
+        uint32_t dim, floats, texts, contexts, full_steps
+        int32_t latency_us
+        float quality, propensity
+        int64_t policy_version, candidate_set, sequence, recorded_at
+
+    ctypedef struct sona_item:
+        uint32_t kind, size
+
+    ctypedef struct sona_step:
+        uint32_t offset_us
+        float reward
+        uint32_t activations, attention
+
+    ctypedef struct sona_frame:
+        uint32_t length
+
+    ctypedef struct sona_block:
+        sona_frame frame
+        sona_record record
+
+    ctypedef struct sona_sizes:
+        size_t trajectories, steps, feedback, full_steps, trajectory_bytes, step_bytes, feedback_bytes
+        bint sequence_given
+
+    ctypedef struct sona_rows:
+        uint8_t *trajectories
+        uint8_t *steps
+        uint8_t *feedback
+        int64_t *trajectory_rows
+        int64_t *step_rows
+        int64_t *feedback_rows
+        int64_t *routes
+        uint8_t *ids
+        uint8_t *feedback_ids
+        float *embeddings
+        float *qualities
+        float *step_rewards
+        float *step_activations
+        int64_t *versions
+        int32_t *step_trajectory
+        int32_t *activation_step
+
+    ctypedef struct sona_ring:
+        pass
+
+    size_t sona_padded(size_t size)
+    uint8_t *sona_record_at(sona_record *record, size_t offset)
+
+    sona_ring *sona_ring_new(size_t capacity, size_t size)
+    void sona_ring_free(sona_ring *ring)
+    sona_block *sona_block_take(sona_ring *ring, size_t wanted)
+    void sona_block_give(sona_ring *ring, sona_block *block)
+    int sona_block_reserve(sona_block **block, size_t more)
+    int sona_ring_push(sona_ring *ring, sona_block *block)
+    bint sona_ring_begin(sona_ring *ring)
+    void sona_ring_end(sona_ring *ring)
+    size_t sona_ring_peek(sona_ring *ring, sona_block **out, size_t rows, size_t size)
+    void sona_ring_release(sona_ring *ring, sona_block **blocks, size_t n)
+    uint64_t sona_ring_pushed(const sona_ring *ring)
+    uint64_t sona_ring_taken(const sona_ring *ring)
+    uint64_t sona_ring_dropped(const sona_ring *ring)
+    void sona_ring_count_drop(sona_ring *ring)
+
+    int64_t sona_monotonic_ns()
+    int64_t sona_unix_us()
+    int sona_uuid7(int64_t now, uint8_t *id)
+    unsigned sona_fork_generation()
+
+    void sona_measure(const sona_record *const *records, size_t n, size_t dim, sona_sizes *sizes)
+    void sona_encode(const sona_kernels *kernels, const sona_record *const *records, size_t n, size_t dim,
+                     int32_t space, int64_t batch, const sona_rows *out)
+    bint sona_copy_checked(uint8_t *to, const sona_f32 *values, size_t n)
+
+    int sona_frame_read(const sona_kernels *kernels, const uint8_t *data, size_t n, size_t dim,
+                        const sona_record **record, size_t *used)
+    void sona_frame_seal(const sona_kernels *kernels, sona_block *block)
+    int sona_frame_append(int file, int64_t at, const sona_block *block)

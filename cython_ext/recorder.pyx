@@ -1,0 +1,492 @@
+# cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, binding=False
+# cython: embedsignature=True, cdivision=True
+"""Recording and adapting: the calls an application makes on every request.
+
+A trajectory's handle fills one block of memory (recorder.h); ending it queues that block, and the writer's thread
+drains the queue into COPY streams. Nothing here waits for the database, unless a durability level asks for it.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_XDECREF
+from libc.math cimport isfinite
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcmp, memcpy, memset
+cimport numpy as cnp
+
+from kernels cimport import_active, sona_f32, sona_kernels
+from recorder cimport *
+
+import os
+import uuid
+
+import numpy as np
+
+import sona_pg._kernels  # PyCapsule_Import looks its parts up as attributes, so the module must be loaded
+from sona_pg.errors import (
+    ConfigError,
+    DatabaseUnavailable,
+    DimensionMismatch,
+    InvalidValue,
+    StorageError,
+    TrajectoryError,
+)
+
+cnp.import_array()
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) except NULL
+    int _PyBytes_Resize(PyObject **data, Py_ssize_t size) except -1
+
+cdef const sona_kernels *const *kernels = import_active()
+cdef object UUID = uuid.UUID
+
+cdef enum:
+    RELEASE_GIL = 65536  # multiplications from which it is worth it
+    MAX_INT4 = 0x7fffffff
+    MAX_RECORD = 1 << 30
+    MAX_SOURCE = 1000  # bytes: it is part of an index key
+
+include "arguments.pxi"
+include "batch.pxi"
+include "adapter.pxi"
+include "spool.pxi"
+
+
+@cython.final
+@cython.no_gc
+cdef class Ring:
+    """Owns the queue: handles keep it alive when they outlive their engine."""
+
+    cdef sona_ring *c
+
+    def __dealloc__(self):
+        sona_ring_free(self.c)
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class Trajectory:
+    """A trajectory that is being recorded. Dropping it without ending it costs nothing."""
+
+    cdef Ring ring
+    cdef sona_block *block  # NULL once it has ended
+    cdef int64_t began
+    cdef uint8_t name[16]
+
+    def __dealloc__(self):
+        if self.block is not NULL:
+            sona_block_give(self.ring.c, self.block)
+
+    @property
+    def id(self):
+        """The trajectory's UUIDv7; it stays valid after the end."""
+        return UUID(bytes=self.name[:16])
+
+    @property
+    def ended(self):
+        return self.block is NULL
+
+    def __repr__(self):
+        return f"<Trajectory {self.id} {'ended' if self.block is NULL else 'open'}>"
+
+
+cdef class HotPath:
+    """What an engine does on every request: record trajectories and feedback, apply adapters.
+
+    All of it may be called from many threads. One thread at a time may drain.
+    """
+
+    cdef readonly Py_ssize_t dim
+    cdef readonly Py_ssize_t capacity
+    cdef size_t max_bytes
+    cdef Ring ring
+    cdef Adapter micro
+    cdef tuple base
+    cdef bint enabled
+    cdef unsigned generation  # of forks
+    cdef bint closed
+    cdef object wake  # called when half of the ring is full
+    cdef object confirm  # called with (recorded_count, id) after each record; returns once it is committed
+    cdef SpoolFile spool
+
+    def __init__(self, dim, capacity, buffer_bytes):
+        if self.ring is not None:
+            raise ConfigError("a HotPath is initialised once")
+        if not 1 <= dim <= SONA_MAX_VECTOR:
+            raise ConfigError(f"dim={dim!r} cannot work: expected a whole number from 1 to {SONA_MAX_VECTOR}")
+        if capacity < 1 or buffer_bytes < 1 << 16:
+            raise ConfigError(
+                f"capacity={capacity!r} with buffer_bytes={buffer_bytes!r} cannot work: expected 1 or more trajectories"
+                " in 65536 bytes or more"
+            )
+        cdef Ring ring = Ring.__new__(Ring)
+        self.dim = dim
+        self.capacity = capacity
+        self.max_bytes = buffer_bytes
+        ring.c = sona_ring_new(self.capacity, self.max_bytes)
+        if ring.c is NULL:
+            raise MemoryError()
+        self.generation = sona_fork_generation()
+        self.enabled = True
+        self.base = ()
+        self.ring = ring
+
+    # -- recording --------------------------------------------------------------------------------------------
+
+    def begin_trajectory(self, embedding, *, query=None, ranking=None, decision=None):
+        """Start recording one interaction; the embedding is copied at once.
+
+        Args:
+            embedding: (dim,) float32; other floats are converted.
+            query: the text that was asked, if it is to be stored.
+            ranking: what ranked the candidates; its ``version`` and ``candidate_set`` are stored.
+            decision: what chose the route; its ``route`` and ``propensity`` are stored as well.
+
+        Raises:
+            DimensionMismatch: the embedding is not as long as the space's.
+            InvalidValue: a value is not finite, or beyond ±65504.
+        """
+        cdef Ring ring = self.ring
+        cdef size_t embedding_bytes = 4 * <size_t> self.dim
+        cdef cnp.ndarray values = floats(embedding, "embedding")
+        cdef Py_ssize_t n = cnp.PyArray_DIM(values, 0)
+        if n != self.dim:
+            raise DimensionMismatch(self.dim, n)
+        if ring is None or self.closed or self.generation != sona_fork_generation():
+            raise unusable(ring, self.closed)
+        cdef Trajectory t = Trajectory.__new__(Trajectory)
+        t.ring = ring
+        t.began = sona_monotonic_ns()
+        t.block = take(ring, sona_padded(embedding_bytes), t.began)
+        cdef sona_record *record = &t.block.record
+        cdef uint8_t *to = <uint8_t *> (record + 1)
+        record.kind = SONA_TRAJECTORY
+        record.dim = <uint32_t> n
+        record.size += <uint32_t> sona_padded(embedding_bytes)
+        if not sona_copy_checked(to, <const sona_f32 *> cnp.PyArray_DATA(values), n):
+            raise out_of_range(values, "embedding")
+        if n & 1:
+            memset(to + embedding_bytes, 0, 4)
+        memcpy(t.name, record.id, 16)
+        if query is not None:
+            add_text(&t.block, SONA_QUERY, query, "query")
+        if ranking is not None:
+            set_policy(t.block, ranking)
+        if decision is not None:
+            set_policy(t.block, decision)
+            set_propensity(t.block, decision.propensity)
+            if decision.route is not None:
+                add_text(&t.block, SONA_ROUTE, decision.route, "decision.route")
+        return t
+
+    def add_step(self, Trajectory t not None, activations=None, attention_weights=None, reward=0.0):
+        """Record one step: what was active, what was attended to, and how good it was.
+
+        Args:
+            activations: (any,) float32, or none.
+            attention_weights: (any,) float32, or none.
+            reward: in [-1e6, 1e6].
+        """
+        self.step(t, activations, attention_weights, reward)
+
+    def add_trajectory_step(self, Trajectory t not None, activations=None, attention_weights=None, reward=0.0):
+        """The same as ``add_step``."""
+        self.step(t, activations, attention_weights, reward)
+
+    cdef int step(self, Trajectory t, activations, attention_weights, reward) except -1:
+        cdef double value = number(reward, "reward")
+        cdef cnp.ndarray first = None
+        cdef cnp.ndarray second = None
+        cdef Py_ssize_t n = 0, m = 0
+        cdef size_t bytes_
+        cdef sona_record *record
+        cdef sona_item *item
+        cdef sona_step *step
+        cdef uint8_t *to
+        cdef int64_t now
+        if activations is not None:
+            first = floats(activations, "activations")
+            n = cnp.PyArray_DIM(first, 0)
+        if attention_weights is not None:
+            second = floats(attention_weights, "attention_weights")
+            m = cnp.PyArray_DIM(second, 0)
+        if not -1e6 <= value <= 1e6:
+            raise InvalidValue(f"reward is {value!r}, expected a number from -1e6 to 1e6")
+        if n > SONA_MAX_VECTOR or m > SONA_MAX_VECTOR:
+            raise InvalidValue(
+                f"a step has {n} activations and {m} attention weights, expected at most {SONA_MAX_VECTOR} of each"
+            )
+        with cython.critical_section(t):
+            now = sona_monotonic_ns()
+            record = self.opened(t)
+            if record.step_count == SONA_MAX_STEPS:
+                raise TrajectoryError(f"a trajectory has {SONA_MAX_STEPS} steps at most: end it and begin another")
+            bytes_ = sizeof(sona_step) + 4 * <size_t> (n + m)
+            item = append(&t.block, SONA_STEP, bytes_)
+            record = &t.block.record
+            step = <sona_step *> (item + 1)
+            step.offset_us = <uint32_t> microseconds(now - t.began)
+            step.reward = <float> value
+            step.activations = <uint32_t> n
+            step.attention = <uint32_t> m
+            to = <uint8_t *> (step + 1)
+            if n and not sona_copy_checked(to, <const sona_f32 *> cnp.PyArray_DATA(first), n):
+                raise out_of_range(first, "activations")
+            to += 4 * n
+            if m and not sona_copy_checked(to, <const sona_f32 *> cnp.PyArray_DATA(second), m):
+                raise out_of_range(second, "attention_weights")
+            if (n + m) & 1:
+                memset(to + 4 * m, 0, 4)
+            record.size += <uint32_t> (sizeof(sona_item) + sona_padded(bytes_))
+            record.step_count += 1
+            record.floats += <uint32_t> (n + m)
+            record.full_steps += n == self.dim
+        return 0
+
+    def set_trajectory_route(self, Trajectory t not None, route):
+        """Say which model or action was chosen; the last call counts."""
+        with cython.critical_section(t):
+            self.opened(t)
+            add_text(&t.block, SONA_ROUTE, route, "route")
+
+    def add_trajectory_context(self, Trajectory t not None, context):
+        """Add a label, such as ``user:42``."""
+        with cython.critical_section(t):
+            self.opened(t)
+            add_text(&t.block, SONA_CONTEXT, context, "context")
+            t.block.record.contexts += 1
+
+    def end_trajectory(self, Trajectory t not None, quality=None):
+        """Finish recording: the trajectory goes to the writer, its latency is the time since it began.
+
+        With durability ``memory`` this never waits: a full buffer refuses the trajectory and counts it in
+        ``dropped_count``. With ``spool`` it returns once the record is in a file, with ``sync`` once it is committed.
+
+        Raises:
+            InvalidValue: quality is outside [0, 1].
+            TrajectoryError: it has ended before, or belongs to another engine.
+            StorageError: (spool) the record cannot be written; the trajectory stays open.
+            DatabaseUnavailable: (sync) it is not committed.
+        """
+        cdef double value = 0.0
+        cdef sona_block *block
+        cdef sona_record *record
+        if quality is not None:
+            value = fraction(quality, "quality")
+        with cython.critical_section(t):
+            record = self.opened(t)
+            record.latency_us = microseconds(sona_monotonic_ns() - t.began)
+            if quality is not None:
+                record.quality = <float> value
+                record.flags |= SONA_HAS_QUALITY
+            else:
+                record.flags &= ~SONA_HAS_QUALITY
+            block = t.block
+            t.block = NULL
+        if not self.enabled:
+            sona_block_give(self.ring.c, block)
+            return
+        try:
+            self.store(block)
+        except BaseException:
+            t.block = block
+            raise
+        if self.confirm is not None:
+            self.confirm(sona_ring_pushed(self.ring.c), t.name[:16])
+
+    def record_feedback(
+        self, trajectory_id, *, quality=None, correction=None, source="user", sequence=None, retract=False
+    ):
+        """Record a fact about a trajectory's quality, now or weeks after it; returns its sequence number.
+
+        Args:
+            trajectory_id: a ``uuid.UUID`` or a handle; the trajectory may come later, or never.
+            quality: in [0, 1].
+            correction: the id of the candidate that would have been right.
+            source: who says so. The highest sequence of a source counts.
+            sequence: for facts that may be sent twice; by default the time, strictly increasing.
+            retract: take back what this source said before.
+        """
+        cdef double value = 0.0
+        cdef int64_t order
+        cdef bytes name
+        cdef Ring ring = self.ring
+        if isinstance(trajectory_id, UUID):
+            name = trajectory_id.bytes
+        elif isinstance(trajectory_id, Trajectory):
+            name = (<Trajectory> trajectory_id).name[:16]
+        else:
+            raise InvalidValue(f"trajectory_id is {trajectory_id!r}, expected a uuid.UUID")
+        if retract and not (quality is None and correction is None):
+            raise InvalidValue("retract=True takes back what was said: give neither quality nor correction with it")
+        if not retract and quality is None and correction is None:
+            raise InvalidValue("feedback says nothing: give quality, correction or retract=True")
+        if quality is not None:
+            value = fraction(quality, "quality")
+        order = sona_unix_us() if sequence is None else whole(sequence, "sequence")
+        if ring is None or self.closed or self.generation != sona_fork_generation():
+            raise unusable(ring, self.closed)
+        cdef sona_block *block = take(ring, 0, sona_monotonic_ns())
+        try:
+            memcpy(block.record.id, PyBytes_AS_STRING(name), 16)
+            block.record.kind = SONA_FEEDBACK
+            block.record.sequence = order
+            block.record.recorded_at = order if sequence is None else sona_unix_us()
+            if sequence is not None:
+                block.record.flags |= SONA_SEQUENCE_GIVEN
+            if quality is not None:
+                block.record.quality = <float> value
+                block.record.flags |= SONA_HAS_QUALITY
+            add_text(&block, SONA_SOURCE, source, "source")
+            if block.record.texts == 0 or block.record.texts > MAX_SOURCE:
+                raise InvalidValue(f"source has {block.record.texts} bytes, expected 1 to {MAX_SOURCE}")
+            if correction is not None:
+                if correction == "":
+                    raise InvalidValue("correction is empty, expected the id of a candidate")
+                add_text(&block, SONA_CORRECTION, correction, "correction")
+            self.store(block)
+        except BaseException:
+            sona_block_give(ring.c, block)
+            raise
+        if self.confirm is not None:
+            self.confirm(sona_ring_pushed(ring.c), name)
+        return order
+
+    cdef sona_record *opened(self, Trajectory t) except NULL:
+        """The record of a handle that is ours and open."""
+        if t.ring is not self.ring or t.ring is None:
+            raise TrajectoryError(f"trajectory {t.id} belongs to another engine: use the one that began it")
+        if t.block is NULL:
+            raise TrajectoryError(f"trajectory {t.id} has ended: begin a new one")
+        if self.closed or self.generation != sona_fork_generation():
+            raise unusable(self.ring, self.closed)
+        return &t.block.record
+
+    cdef int store(self, sona_block *block) except -1:
+        """Queue a block or append it to the spool. After an exception it is still the caller's."""
+        cdef int queued
+        if self.spool is not None:
+            self.spool.append(block)
+            sona_block_give(self.ring.c, block)
+            return 0
+        queued = sona_ring_push(self.ring.c, block)
+        if queued == 0:
+            sona_ring_count_drop(self.ring.c)
+            if self.confirm is not None:
+                raise DatabaseUnavailable(
+                    f"the buffer is full ({sona_ring_pushed(self.ring.c) - sona_ring_taken(self.ring.c)} records wait "
+                    "for Postgres): this one is not recorded; try again when the database answers"
+                )
+            sona_block_give(self.ring.c, block)
+        elif queued == 2 and self.wake is not None:
+            self.wake()
+        return 0
+
+    def set_enabled(self, bint enabled):
+        """Switch recording of trajectories on or off; while it is off, ending one records nothing."""
+        self.enabled = enabled
+
+    def is_enabled(self):
+        return self.enabled
+
+    @property
+    def recorded_count(self):
+        """Records accepted: trajectories and feedback."""
+        self.usable()
+        return self.spool.appended if self.spool is not None else sona_ring_pushed(self.ring.c)
+
+    @property
+    def dropped_count(self):
+        """Records refused because the buffer was full."""
+        self.usable()
+        return sona_ring_dropped(self.ring.c)
+
+    @property
+    def waiting(self):
+        """Records in the buffer: accepted, and not drained yet."""
+        self.usable()
+        return sona_ring_pushed(self.ring.c) - sona_ring_taken(self.ring.c)
+
+    cdef int usable(self) except -1:
+        if self.ring is None:
+            raise unusable(None, False)
+        return 0
+
+    # -- the writer's side ------------------------------------------------------------------------------------
+
+    def attach(self, *, wake=None, confirm=None, SpoolFile spool=None):
+        """Connect the writer: what to call when half the buffer is full and after each record, and the spool."""
+        self.usable()
+        self.wake = wake
+        self.confirm = confirm
+        self.spool = spool
+
+    def refuse_records(self):
+        """From now on recording raises: nobody would write what is recorded."""
+        self.closed = True
+
+    def drain(self, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192, size_t max_bytes=32 << 20):
+        """Encode the oldest records as COPY streams and take them out of the buffer; None if there are none."""
+        self.usable()
+        cdef Ring ring = self.ring
+        if max_rows < 1:
+            raise InvalidValue(f"max_rows is {max_rows}, expected 1 or more")
+        if not sona_ring_begin(ring.c):
+            raise TrajectoryError("another thread is draining this buffer: there can be one writer only")
+        cdef size_t rows = min(max_rows, self.capacity)
+        cdef sona_block **blocks = <sona_block **> PyMem_Malloc(2 * rows * sizeof(void *))
+        cdef const sona_record **records = <const sona_record **> (blocks + rows)
+        cdef size_t n, i
+        try:
+            if blocks is NULL:
+                raise MemoryError()
+            with nogil:
+                n = sona_ring_peek(ring.c, blocks, rows, max_bytes)
+                for i in range(n):
+                    records[i] = &blocks[i].record
+            if n == 0:
+                return None
+            encoded = encode(records, n, self.dim, batch, space_id)
+            with nogil:
+                sona_ring_release(ring.c, blocks, n)
+            return encoded
+        finally:
+            PyMem_Free(blocks)
+            sona_ring_end(ring.c)
+
+    # -- adapting ---------------------------------------------------------------------------------------------
+
+    def set_adapters(self, Adapter micro, base_layers=()):
+        """Serve these adapters from now on: calls that run finish with the ones before."""
+        cdef tuple layers = tuple(base_layers)
+        for adapter in (micro, *layers):
+            if adapter is not None and (<Adapter?> adapter).dim != self.dim:
+                raise DimensionMismatch(self.dim, (<Adapter> adapter).dim, "adapter")
+        with cython.critical_section(self):
+            self.micro = micro
+            self.base = layers
+
+    def apply_micro_lora(self, x, out=None):
+        """Return ``x + scale B^T A x`` with the micro adapter; x is (dim,) or (n, dim), the result float32.
+
+        Without an adapter the result is a copy of x. With ``out`` nothing is allocated; it may be x itself.
+        """
+        cdef Adapter adapter
+        with cython.critical_section(self):
+            adapter = self.micro
+        return apply(adapter, self.dim, x, out)
+
+    def apply_base_lora(self, layer, x, out=None):
+        """The same with the base adapter of a layer."""
+        cdef tuple layers
+        with cython.critical_section(self):
+            layers = self.base
+        cdef Py_ssize_t index = whole(layer, "layer")
+        if not 0 <= index < len(layers):
+            raise InvalidValue(f"layer is {layer!r}, expected 0 to {len(layers) - 1}: the adapter has {len(layers)} layers")
+        return apply(layers[index], self.dim, x, out)

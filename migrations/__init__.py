@@ -1,0 +1,1 @@
+"""Alembic migrations of schema ``sona``, shipped as ``sona_pg.migrations``."""

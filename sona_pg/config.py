@@ -1,0 +1,239 @@
+"""Settings of an engine: frozen values, presets, and the only place that reads the environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from sona_pg.errors import ConfigError
+
+MAX_DIM = 16_000  # the most a pgvector `vector` or `halfvec` can hold
+
+Durability = Literal["memory", "spool", "sync"]
+
+
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"{name}={value!r} cannot work: expected {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class MicroConfig:
+    """Micro-LoRA: the adapter that loop A moves with every request."""
+
+    rank: int = 2
+    learning_rate: float = 0.05  # on the normalised signal; DESIGN's 0.002 leaves the output unmoved (benchmarks)
+    max_norm: float = 1.0  # bound on the Frobenius norm of each factor
+
+    def __post_init__(self) -> None:
+        _require(self.rank in (1, 2), "micro.rank", self.rank, "1 or 2")
+        _require(0 < self.learning_rate <= 10, "micro.learning_rate", self.learning_rate, "a number in (0, 10]")
+        _require(self.max_norm > 0, "micro.max_norm", self.max_norm, "a positive number")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseConfig:
+    """Base LoRA: the adapter that loop B trains, one pair of factors per layer."""
+
+    rank: int = 8
+    learning_rate: float = 0.02
+    layers: int = 12
+    passes: int = 5
+    max_norm: float = 4.0
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.rank <= 64, "base.rank", self.rank, "1 to 64")
+        _require(0 < self.learning_rate <= 10, "base.learning_rate", self.learning_rate, "a number in (0, 10]")
+        _require(1 <= self.layers <= 1024, "base.layers", self.layers, "1 to 1024")
+        _require(1 <= self.passes <= 1000, "base.passes", self.passes, "1 to 1000")
+        _require(self.max_norm > 0, "base.max_norm", self.max_norm, "a positive number")
+
+
+@dataclass(frozen=True, slots=True)
+class EwcConfig:
+    """EWC++: how strongly what mattered for earlier tasks is held in place."""
+
+    lambda_: float = 2000.0
+    lambda_min: float = 100.0
+    lambda_max: float = 15_000.0
+    max_tasks: int = 10
+    fisher_decay: float = 0.999
+    boundary_threshold: float = 2.0
+
+    def __post_init__(self) -> None:
+        bounds = f"a number in [{self.lambda_min}, {self.lambda_max}]"
+        _require(0 <= self.lambda_min <= self.lambda_ <= self.lambda_max, "ewc.lambda_", self.lambda_, bounds)
+        _require(self.max_tasks >= 1, "ewc.max_tasks", self.max_tasks, "1 or more")
+        _require(0 < self.fisher_decay < 1, "ewc.fisher_decay", self.fisher_decay, "a number in (0, 1)")
+        _require(
+            self.boundary_threshold > 0,
+            "ewc.boundary_threshold",
+            self.boundary_threshold,
+            "a positive number",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PatternConfig:
+    """Patterns: how trajectories are clustered and which clusters are kept."""
+
+    clusters: int = 100
+    max_iterations: int = 100
+    tolerance: float = 0.001
+    min_size: int = 5
+    quality_threshold: float = 0.3
+    merge_similarity: float = 0.95
+    decay: float = 0.99
+    reservoir: int = 4096
+
+    def __post_init__(self) -> None:
+        _require(self.clusters >= 1, "patterns.clusters", self.clusters, "1 or more")
+        _require(self.max_iterations >= 1, "patterns.max_iterations", self.max_iterations, "1 or more")
+        _require(self.tolerance >= 0, "patterns.tolerance", self.tolerance, "0 or more")
+        _require(self.min_size >= 1, "patterns.min_size", self.min_size, "1 or more")
+        _require(
+            0 <= self.quality_threshold <= 1,
+            "patterns.quality_threshold",
+            self.quality_threshold,
+            "in [0, 1]",
+        )
+        _require(0 < self.merge_similarity <= 1, "patterns.merge_similarity", self.merge_similarity, "in (0, 1]")
+        _require(0 < self.decay <= 1, "patterns.decay", self.decay, "in (0, 1]")
+        _require(self.reservoir >= 1, "patterns.reservoir", self.reservoir, "1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestConfig:
+    """The buffer in memory and the writer behind it."""
+
+    capacity: int = 10_000  # trajectories
+    buffer_bytes: int = 64 << 20  # the most memory the buffer may take
+    flush_interval: float = 0.1  # seconds a trajectory waits at most before it is written
+    durability: Durability = "memory"
+
+    def __post_init__(self) -> None:
+        _require(self.capacity >= 1, "ingest.capacity", self.capacity, "1 or more")
+        _require(self.buffer_bytes >= 1 << 16, "ingest.buffer_bytes", self.buffer_bytes, "65536 or more")
+        _require(0 < self.flush_interval <= 60, "ingest.flush_interval", self.flush_interval, "seconds in (0, 60]")
+        _require(
+            self.durability in ("memory", "spool", "sync"),
+            "ingest.durability",
+            self.durability,
+            "'memory', 'spool' or 'sync'",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """When the loops run, and how fast a new version reaches a server."""
+
+    background_interval: float = 3600.0  # seconds
+    min_trajectories: int = 100
+    automatic: bool = True  # run loop B from the engine's own thread when it is due
+    poll_interval: float = 1.0  # seconds between looks for a new version; NOTIFY is faster
+    replay: int = 4096  # stored feedbacks re-read by one cycle, whatever the history's length
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.background_interval > 0, "loops.background_interval", self.background_interval, "seconds > 0")
+        _require(self.min_trajectories >= 1, "loops.min_trajectories", self.min_trajectories, "1 or more")
+        _require(self.poll_interval > 0, "loops.poll_interval", self.poll_interval, "seconds > 0")
+        _require(self.replay >= 0, "loops.replay", self.replay, "0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class SonaConfig:
+    """All settings of an engine; every part is a frozen value of its own.
+
+    ``SonaConfig()`` holds the defaults. ``config.replace(micro=...)`` gives a changed copy.
+    """
+
+    hidden_dim: int = 256
+    micro: MicroConfig = field(default_factory=MicroConfig)
+    base: BaseConfig = field(default_factory=BaseConfig)
+    ewc: EwcConfig = field(default_factory=EwcConfig)
+    patterns: PatternConfig = field(default_factory=PatternConfig)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    loops: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            isinstance(self.hidden_dim, int) and 1 <= self.hidden_dim <= MAX_DIM,
+            "hidden_dim",
+            self.hidden_dim,
+            f"a whole number from 1 to {MAX_DIM}",
+        )
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with the named parts replaced."""
+        return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def max_throughput(cls) -> Self:
+        """Least work per request: small adapters, a long interval, a high quality bar."""
+        return cls._preset(2, 4, 0.0125, 0.02, 2000, 100, 5_000, 7200, 0.4)
+
+    @classmethod
+    def max_quality(cls) -> Self:
+        """Most learning: rank-16 base adapter, a short interval, a low quality bar."""
+        return cls._preset(2, 16, 0.05, 0.2, 2000, 100, 20_000, 1800, 0.2)
+
+    @classmethod
+    def edge_deployment(cls) -> Self:
+        """Least memory: rank-1 micro adapter, few patterns, a buffer of 200 trajectories."""
+        return cls._preset(1, 4, 0.025, 0.02, 1000, 50, 200, 3600, 0.5)
+
+    @classmethod
+    def batch_processing(cls) -> Self:
+        """For a backlog that is learned from in one go."""
+        return cls._preset(2, 8, 0.025, 0.02, 2000, 100, 10_000, 3600, 0.3)
+
+    @classmethod
+    def _preset(
+        cls,
+        micro_rank: int,
+        base_rank: int,
+        micro_rate: float,
+        base_rate: float,
+        lambda_: float,
+        clusters: int,
+        capacity: int,
+        interval: float,
+        quality: float,
+    ) -> Self:
+        buffer_bytes = 4 << 20 if capacity <= 1000 else 64 << 20
+        return cls(
+            micro=MicroConfig(rank=micro_rank, learning_rate=micro_rate),
+            base=BaseConfig(rank=base_rank, learning_rate=base_rate),
+            ewc=EwcConfig(lambda_=lambda_),
+            patterns=PatternConfig(clusters=clusters, quality_threshold=quality),
+            ingest=IngestConfig(capacity=capacity, buffer_bytes=buffer_bytes),
+            loops=LoopConfig(background_interval=interval),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the process environment says."""
+
+    url: str | None  # SONA_PG_URL
+    home: Path  # SONA_PG_HOME, or the user's data folder
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read ``SONA_PG_URL`` and ``SONA_PG_HOME``; empty counts as not set."""
+        values = os.environ if environ is None else environ
+        home = values.get("SONA_PG_HOME") or _data_folder(values)
+        return cls(url=values.get("SONA_PG_URL") or None, home=Path(home).expanduser())
+
+
+def _data_folder(values: Mapping[str, str]) -> Path:
+    if sys.platform != "win32" and os.geteuid() == 0:
+        return Path("/var/lib/sona-pg")  # Postgres drops root's rights, and must still reach its folder
+    base = values.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "sona-pg"

@@ -1,0 +1,1 @@
+"""The demo: real questions, simulated thumbs, two processes, one store."""

@@ -1,0 +1,180 @@
+"""The demo's first process: it asks real questions, gets thumbs, learns, and reports what the other one serves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sona_pg.demo.corpus import Corpus, load_corpus, split
+from sona_pg.demo.plot import plot_curves
+from sona_pg.engine import SonaEngine
+from sona_pg.errors import SonaError
+from sona_pg.store.database import Database
+
+CYCLE = 50  # feedbacks between two cycles of learning
+EXPLORATION = 1.0
+DIM = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What the serving process reached with one version."""
+
+    feedbacks: int
+    version: int
+    accuracy: float
+    balanced: float
+    microseconds: float
+    pickup: float  # seconds from publication by one process to the answer of the other
+    server: str
+
+
+def run_demo(url: str, data: Path | None, seeds: int, output: Path) -> None:
+    """Run ``seeds`` splits one after another, and print and plot what was learned.
+
+    Raises:
+        SonaError: the store cannot be used, or the serving process ended.
+    """
+    console = Console()
+    interactions = load_corpus(data)
+    run = uuid4().hex[:8]
+    curves: list[list[Point]] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        for seed in range(seeds):
+            corpus = split(interactions, seed)
+            if seed == 0:
+                progress.console.print(
+                    f"{len(interactions)} real questions and answers, {len(corpus.topics)} topics; "
+                    f"{len(corpus.stream)} to learn from, {len(corpus.held_out)} distinct questions held out"
+                )
+            curves.append(_learn(url, f"demo-{run}-{seed}", corpus, seed, progress))
+    _report(console, url, f"demo-{run}-0", curves)
+    plot_curves([[(p.feedbacks, p.accuracy) for p in curve] for curve in curves], output)
+    console.print(f"learning curve: {output.resolve()}")
+
+
+def _learn(url: str, space: str, corpus: Corpus, seed: int, progress: Progress) -> list[Point]:
+    task = progress.add_task(f"seed {seed}", total=len(corpus.stream))
+    with _ServingProcess(url, space, corpus) as other, SonaEngine(DIM, url, space) as engine:
+        questions = engine.embed([item.question for item in corpus.stream])
+        topics = engine.embed(list(corpus.topics))
+        points = [other.point(0, 0, time.monotonic())]
+        for start in range(0, len(corpus.stream), CYCLE):
+            for row in range(start, min(start + CYCLE, len(corpus.stream))):
+                item = corpus.stream[row]
+                ranking = engine.rank(questions[row], topics, ids=corpus.topics, k=1, exploration=EXPLORATION)
+                handle = engine.begin_trajectory(questions[row], query=item.question, ranking=ranking)
+                engine.set_trajectory_route(handle, ranking.ids[0])
+                engine.end_trajectory(handle)
+                engine.feedback(handle, quality=float(ranking.ids[0] == item.topic))  # the thumb
+                progress.advance(task)
+            result = engine.force_learn()
+            points.append(other.point(row + 1, result.version, time.monotonic()))
+            progress.update(task, description=f"seed {seed}: held-out accuracy {points[-1].accuracy:.0%}")
+    return points
+
+
+class _ServingProcess:
+    """The other process, and its reports."""
+
+    def __init__(self, url: str, space: str, corpus: Corpus) -> None:
+        task = {
+            "url": url,
+            "space": space,
+            "dim": DIM,
+            "topics": list(corpus.topics),
+            "questions": [item.question for item in corpus.held_out],
+            "right": [item.topic for item in corpus.held_out],
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sona_pg.demo.serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+
+    def point(self, feedbacks: int, version: int, published: float) -> Point:
+        """Wait until the process serves ``version``, and return what it reached."""
+        assert self._process.stdout is not None
+        while True:
+            line = self._process.stdout.readline()
+            if not line:
+                raise SonaError("the demo's serving process ended early; its error is above")
+            report: dict[str, Any] = json.loads(line)
+            if report["version"] >= version:
+                return Point(
+                    feedbacks=feedbacks,
+                    version=report["version"],
+                    accuracy=report["accuracy"],
+                    balanced=report["balanced"],
+                    microseconds=report["microseconds"],
+                    pickup=time.monotonic() - published,
+                    server=report["server"],
+                )
+
+    def __enter__(self) -> _ServingProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+def _report(console: Console, url: str, space: str, curves: list[list[Point]]) -> None:
+    table = Table(title="Held-out questions answered with the right topic, by the process that only serves")
+    for name in ("", "before", "after", "gain"):
+        table.add_column(name, justify="right")
+    for label, pick in (("accuracy", "accuracy"), ("balanced over topics", "balanced")):
+        before = np.array([getattr(curve[0], pick) for curve in curves])
+        after = np.array([getattr(curve[-1], pick) for curve in curves])
+        table.add_row(label, _spread(before), _spread(after), _spread(after - before))
+    console.print(table)
+    last = [point for curve in curves for point in curve[1:]]
+    console.print(
+        f"{curves[0][-1].feedbacks} thumbs a seed, {len(curves)} seeds; a version published by one process was served "
+        f"and measured by the other after {np.median([p.pickup for p in last]):.2f} s (median), "
+        f"{np.median([p.microseconds for p in last]):.0f} µs a ranking"
+    )
+    database = Database.open(url)
+    try:
+        opened = database.find_space(space)
+        _rows(console, "Patterns: SELECT * FROM sona.pattern_summary", [
+            {"most typical question": row["typical_query"], "kind": row["kind"], "size": row["size"],
+             "quality": f"{row['quality']:.2f}", "routes": ", ".join(sorted(row["routes"] or {}))[:50]}
+            for row in database.read_view("pattern_summary", opened, 8)
+        ])  # fmt: skip
+        _rows(console, "Servers: SELECT * FROM sona.fleet", [
+            {"server": str(row["server_id"])[-12:], "pid": row["pid"], "serves version": row["serving_version"],
+             "behind": row["versions_behind"], "recorded": row["trajectories"], "feedback": row["feedback"]}
+            for row in database.read_view("fleet", opened, 8)
+        ])  # fmt: skip
+    finally:
+        database.close()
+
+
+def _rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console.print(table)
+
+
+def _spread(values: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+    return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=1 if len(values) > 1 else 0):.1f} %"

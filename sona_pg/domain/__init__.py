@@ -1,0 +1,1 @@
+"""Frozen values that every layer shares: they know no database and no learner."""

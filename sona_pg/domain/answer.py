@@ -1,0 +1,54 @@
+"""What the engine answers: rankings, decisions and responses. Each can be handed to ``begin_trajectory``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.pattern import LearnedPattern
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """Candidates in order, best first."""
+
+    ids: tuple[str, ...]
+    scores: NDArray[np.float32]  # (k,) float32, descending
+    version: int  # the state version that ranked them
+    candidate_set: int | None = None  # the stored set they were chosen from
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """A route chosen among candidates, with what is needed to evaluate the policy later from its log."""
+
+    route: str
+    propensity: float  # probability with which this policy chose this route
+    scores: dict[str, float]  # predicted utility of each candidate
+    version: int
+    reason: str = ""
+    candidate_set: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What surrounds a query: labels that are stored with its trajectory, such as ``user:42``."""
+
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Response:
+    """What the engine knows about a query: its embedding, adapted, and the patterns it resembles."""
+
+    trajectory_id: UUID
+    query: str
+    embedding: NDArray[np.float32]  # (dim,) float32, as the embedder gave it
+    adapted: NDArray[np.float32]  # (dim,) float32, after the micro adapter
+    patterns: list[LearnedPattern] = field(default_factory=list)
+    route: str | None = None  # the best-proven route of the nearest pattern
+    quality: float | None = None  # what to expect from it
+    version: int = 0

@@ -1,0 +1,40 @@
+"""What one run of a learning loop read and changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class CycleResult:
+    """The outcome of loop B or C. ``learned`` is False when there was nothing new to read."""
+
+    loop: Literal["background", "deep"]
+    cycle_id: UUID
+    base_version: int
+    version: int  # equal to base_version when nothing was learned
+    trajectories: int  # new ones read
+    feedback: int  # new facts read
+    revised: int  # earlier trajectories whose quality changed
+    set_aside: int  # rows that could not be learned from; sona.set_aside says why
+    patterns: int  # patterns afterwards
+    patterns_created: int
+    patterns_merged: int
+    patterns_pruned: int
+    milliseconds: float
+
+    @property
+    def learned(self) -> bool:
+        """Whether a new version was published."""
+        return self.version != self.base_version
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return {**dataclasses.asdict(self), "cycle_id": str(self.cycle_id), "learned": self.learned}
+
+    def __str__(self) -> str:
+        return json.dumps(self.as_dict())

@@ -1,0 +1,94 @@
+"""What was learned about a kind of query: a cluster of trajectories with its statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Self
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+PatternKind = Literal["general", "reasoning", "factual", "creative", "code", "conversational"]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRecord:
+    """How one route did within one pattern."""
+
+    size: int
+    weight: float
+    quality: float
+
+    def merge(self, other: Self) -> Self:
+        """Pool two records: sizes and weights add, qualities are averaged by weight."""
+        weight = self.weight + other.weight
+        mean = (self.quality * self.weight + other.quality * other.weight) / weight if weight else self.quality
+        return dataclasses.replace(self, size=self.size + other.size, weight=weight, quality=mean)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearnedPattern:
+    """A cluster of trajectories: where it is, how many it holds, and how well they went."""
+
+    id: UUID
+    centroid: NDArray[np.float32] = field(repr=False)  # (dim,) float32, unit length
+    size: int
+    weight: float  # decayed number of rated trajectories
+    quality: float  # weighted mean, in [0, 1]
+    kind: PatternKind = "general"
+    routes: Mapping[str, RouteRecord] = field(default_factory=dict)
+    typical_queries: tuple[str, ...] = ()  # nearest to the centroid first
+    typical_similarities: tuple[float, ...] = ()  # cosine of each with the centroid, when it was met
+    created_version: int = 0
+    updated_version: int = 0
+    merged_from: tuple[UUID, ...] = ()
+    similarity: float | None = None  # cosine with the query that found it
+
+    def merge(self, other: Self) -> Self:
+        """Return this pattern with ``other`` pooled in; the id is ours, the lineage names the other.
+
+        Sizes and weights add; centroid and quality are means weighted by size and by weight, so merging is
+        associative in size, weight, quality and routes up to rounding.
+        """
+        total = self.size + other.size
+        centroid = (self.size * self.centroid + other.size * other.centroid) / max(total, 1)
+        norm = float(np.linalg.norm(centroid))
+        weight = self.weight + other.weight
+        quality = (self.quality * self.weight + other.quality * other.weight) / weight if weight else self.quality
+        routes = dict(self.routes)
+        for name, record in other.routes.items():
+            routes[name] = routes[name].merge(record) if name in routes else record
+        typical = sorted(
+            zip(
+                self.typical_similarities + other.typical_similarities,
+                self.typical_queries + other.typical_queries,
+                strict=True,
+            ),
+            key=lambda pair: (-pair[0], pair[1]),
+        )[: max(len(self.typical_queries), len(other.typical_queries))]
+        return dataclasses.replace(
+            self,
+            centroid=(centroid / norm).astype(np.float32) if norm > 0 else self.centroid,
+            size=total,
+            weight=weight,
+            quality=quality,
+            routes=routes,
+            typical_queries=tuple(query for _, query in typical),
+            typical_similarities=tuple(similarity for similarity, _ in typical),
+            created_version=min(self.created_version, other.created_version),
+            merged_from=(*self.merged_from, other.id, *other.merged_from),
+        )
+
+    def decay(self, factor: float) -> Self:
+        """Return this pattern with its weight, and its routes' weights, multiplied by ``factor`` in (0, 1]."""
+        routes = {
+            name: dataclasses.replace(record, weight=record.weight * factor) for name, record in self.routes.items()
+        }
+        return dataclasses.replace(self, weight=self.weight * factor, routes=routes)
+
+    def should_prune(self, min_quality: float, min_weight: float) -> bool:
+        """Whether nothing is lost by forgetting it: it did badly, and little is left of its weight."""
+        return self.quality < min_quality and self.weight < min_weight

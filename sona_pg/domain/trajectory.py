@@ -1,0 +1,35 @@
+"""One interaction, as a value: for learning from what is in memory rather than in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.ids import uuid7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrajectoryStep:
+    """One step of a trajectory."""
+
+    activations: NDArray[np.float32] | None = None  # (any,) float32
+    attention_weights: NDArray[np.float32] | None = None  # (any,) float32
+    reward: float = 0.0
+    offset_us: int = 0  # since the trajectory began
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryTrajectory:
+    """One interaction: what was asked, the steps taken, the route chosen, and how good the outcome was."""
+
+    embedding: NDArray[np.float32]  # (dim,) float32
+    steps: tuple[TrajectoryStep, ...] = ()
+    quality: float | None = None  # in [0, 1]; None while nobody has said
+    route: str | None = None
+    context: tuple[str, ...] = ()
+    query: str | None = None
+    latency_us: int = 0
+    id: UUID = field(default_factory=uuid7)

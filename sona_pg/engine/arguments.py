@@ -1,0 +1,59 @@
+"""Arguments from outside, brought into the one form that the engine uses, or refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sona_pg.errors import DimensionMismatch, InvalidValue
+from sona_pg.kernels import Trajectory
+
+
+def as_vector(values: ArrayLike, dim: int, what: str = "embedding") -> NDArray[np.float32]:
+    """Return ``values`` as a contiguous (dim,) float32 array.
+
+    Raises:
+        DimensionMismatch: it has another length.
+        InvalidValue: it is no vector of finite numbers.
+    """
+    vector = _as_floats(values, what)
+    if vector.ndim != 1:
+        raise InvalidValue(f"{what} has shape {vector.shape}, expected one vector of {dim} numbers")
+    if len(vector) != dim:
+        raise DimensionMismatch(dim, len(vector), what)
+    return vector
+
+
+def as_matrix(values: ArrayLike, dim: int, what: str) -> NDArray[np.float32]:
+    """Return ``values`` as a contiguous (n, dim) float32 array; the same errors as ``as_vector``."""
+    matrix = _as_floats(values, what)
+    if matrix.ndim != 2:
+        raise InvalidValue(f"{what} has shape {matrix.shape}, expected one row of {dim} numbers each")
+    if matrix.shape[1] != dim:
+        raise DimensionMismatch(dim, matrix.shape[1], what)
+    return matrix
+
+
+def as_uuid(trajectory: UUID | str | Trajectory | Any) -> UUID:
+    """Return the id of a trajectory given by id, by its text, or by handle."""
+    if isinstance(trajectory, UUID):
+        return trajectory
+    if isinstance(trajectory, Trajectory):
+        return trajectory.id
+    try:
+        return UUID(trajectory)
+    except (ValueError, AttributeError, TypeError) as exc:
+        raise InvalidValue(f"trajectory id {trajectory!r} is no UUID: pass t.id, or the handle itself") from exc
+
+
+def _as_floats(values: ArrayLike, what: str) -> NDArray[np.float32]:
+    try:
+        array = np.ascontiguousarray(values, np.float32)
+    except (TypeError, ValueError) as exc:
+        raise InvalidValue(f"{what} is no array of numbers: {exc}") from exc
+    if not np.isfinite(array).all():
+        raise InvalidValue(f"{what} has values that are not finite numbers in float32: check what made it")
+    return array

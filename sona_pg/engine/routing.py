@@ -1,0 +1,82 @@
+"""Choosing a route: the router's decision under a budget that one server keeps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.answer import Decision
+from sona_pg.errors import ConfigError
+from sona_pg.learning.pacing import BudgetPacer
+from sona_pg.learning.router import Utility, decide
+from sona_pg.learning.routing import Router
+from sona_pg.learning.signal import unit
+
+
+class RouteChooser:
+    """Keeps what decisions need between them: the random stream, and a pacer for each budget."""
+
+    def __init__(self, seed: int) -> None:
+        """Start with nothing spent."""
+        self._rng = np.random.default_rng(seed or None)
+        self._pacers: dict[float, BudgetPacer] = {}
+        self._lock = threading.Lock()
+
+    def choose(
+        self,
+        router: Router,
+        version: int,
+        query: NDArray[np.float32],
+        candidates: Sequence[str],
+        *,
+        costs: Mapping[str, float] | None,
+        budget: float | None,
+        cost_weight: float,
+        latency_weight: float,
+    ) -> Decision:
+        """Return the decision; see ``SonaEngine.route``.
+
+        Raises:
+            ConfigError: there is no candidate, one is named twice, or a cost that is needed is missing.
+        """
+        names = list(candidates)
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"candidates={names!r} cannot be chosen from: expected one or more, each once")
+        prices = _prices(names, costs, budget is not None or cost_weight > 0)
+        routes = router.known(names)
+        with self._lock:
+            pacer = None if budget is None else self._pacers.setdefault(budget, BudgetPacer(budget))
+            choice = decide(
+                router.state,
+                unit(query),
+                routes,
+                self._rng,
+                costs=prices,
+                price=0.0 if pacer is None else pacer.price(),
+                budget=budget,
+                utility=Utility(cost=cost_weight, latency=latency_weight / 1e6),
+            )
+            place = int(np.flatnonzero(routes == choice.route)[0])
+            if pacer is not None and prices is not None:
+                pacer.record(choice.values, prices, prices[place])
+        return Decision(
+            route=names[place],
+            propensity=float(choice.propensity),
+            scores={name: float(score) for name, score in zip(names, choice.scores, strict=True)},
+            version=version,
+            reason=choice.reason,
+        )
+
+
+def _prices(names: Sequence[str], costs: Mapping[str, float] | None, needed: bool) -> NDArray[np.float64] | None:
+    if costs is None:
+        if needed:
+            raise ConfigError("a budget or a cost weight needs costs={route: cost, …} for every candidate")
+        return None
+    missing = [name for name in names if name not in costs]
+    if missing:
+        raise ConfigError(f"costs has no entry for {', '.join(map(repr, missing))}: expected one for every candidate")
+    return np.array([costs[name] for name in names], np.float64)

@@ -1,0 +1,99 @@
+"""What a server serves: one version of a space, immutable, swapped as a whole by one assignment."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg import kernels
+from sona_pg.config import SonaConfig
+from sona_pg.domain.catalog import Catalog
+from sona_pg.domain.pattern import LearnedPattern, PatternKind
+from sona_pg.domain.state import LearnedState
+from sona_pg.learning.ranker import RankerState
+from sona_pg.learning.routing import Router
+from sona_pg.learning.signal import unit
+from sona_pg.loops.knowledge import initial_state, ranker_of, router_of
+from sona_pg.store.database import Snapshot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Serving:
+    """One version, prepared for answering."""
+
+    version: int
+    state: LearnedState
+    patterns: tuple[LearnedPattern, ...]
+    router: Router
+    ranker: RankerState
+    catalog: Catalog
+    block: kernels.CentroidBlock | None  # of the patterns' centroids; None when there are none
+    loaded_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, dim: int, config: SonaConfig) -> Serving:
+        """Prepare what was read from the store."""
+        state = snapshot.state or initial_state(dim, config)
+        return cls(
+            version=snapshot.version,
+            state=state,
+            patterns=tuple(snapshot.patterns),
+            router=router_of(state, config),
+            ranker=ranker_of(state),
+            catalog=Catalog.of(snapshot.candidate_ids, snapshot.candidate_embeddings),
+            block=_block(snapshot.patterns),
+        )
+
+    def find(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        *,
+        min_quality: float = 0.0,
+        kind: PatternKind | None = None,
+        route: str | None = None,
+    ) -> list[LearnedPattern]:
+        """Return the ``k`` nearest patterns that pass the filters, nearest first, with their similarity."""
+        if self.block is None or k <= 0:
+            return []
+        direction = unit(query)
+        if min_quality <= 0.0 and kind is None and route is None:
+            rows, scores = self.block.topk(direction, k)
+            return _found(self.patterns, rows, scores)
+        passing = [
+            pattern
+            for pattern in self.patterns
+            if pattern.quality >= min_quality
+            and (kind is None or pattern.kind == kind)
+            and (route is None or route in pattern.routes)
+        ]
+        if not passing:
+            return []
+        rows, scores = kernels.topk(direction, np.stack([pattern.centroid for pattern in passing]), k)
+        return _found(passing, rows, scores)
+
+    def pattern(self, wanted: UUID) -> LearnedPattern | None:
+        """Return the pattern with this id, or None."""
+        return next((pattern for pattern in self.patterns if pattern.id == wanted), None)
+
+
+def _block(patterns: Sequence[LearnedPattern]) -> kernels.CentroidBlock | None:
+    if not patterns:
+        return None
+    return kernels.CentroidBlock(np.ascontiguousarray(np.stack([pattern.centroid for pattern in patterns])))
+
+
+def _found(
+    patterns: Sequence[LearnedPattern], rows: NDArray[np.int64], scores: NDArray[np.float32]
+) -> list[LearnedPattern]:
+    return [
+        dataclasses.replace(patterns[int(row)], similarity=float(score))
+        for row, score in zip(rows, scores, strict=True)
+    ]
+

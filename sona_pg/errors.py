@@ -1,0 +1,62 @@
+"""Every error this package raises on purpose.
+
+Each message names the value that was wrong, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class SonaError(Exception):
+    """Base of all errors of sona-pg."""
+
+
+class ConfigError(SonaError):
+    """A setting has a value that cannot work."""
+
+
+class StorageError(SonaError):
+    """Something durable other than the database (a data folder, a spool file) cannot be used."""
+
+
+class DatabaseError(SonaError):
+    """Postgres cannot be reached, is not fit for use, or refused a statement."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """Postgres does not answer now; the same call may succeed later."""
+
+
+class SchemaError(DatabaseError):
+    """The database's schema is missing, or newer than this release."""
+
+
+class TrajectoryError(SonaError):
+    """A trajectory or its feedback was used in a way that has no meaning."""
+
+
+class PatternExtractionError(SonaError):
+    """Patterns could not be extracted from what was given."""
+
+
+class LearningError(SonaError):
+    """A learner met input or state it cannot learn from."""
+
+
+class MemoryGraphError(SonaError):
+    """The memory graph was asked for something it does not hold."""
+
+
+class DimensionMismatch(SonaError, ValueError):
+    """An array's length differs from the dimension that was expected."""
+
+    def __init__(self, expected: int, actual: int, what: str = "embedding") -> None:
+        super().__init__(
+            f"{what} has {actual} dimensions, expected {expected}: "
+            f"use the space's own embedder, or open a space of dimension {actual}"
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+class InvalidValue(SonaError, ValueError):
+    """A value is outside what it may be: not finite, not in range, or of the wrong type."""

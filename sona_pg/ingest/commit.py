@@ -1,0 +1,250 @@
+"""One batch into Postgres: what happens inside a transaction; beginning and committing it is ``link.py``'s."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from sona_pg.ingest import statements
+from sona_pg.kernels import EncodedBatch
+
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
+
+# SQLSTATE classes that say the rows are wrong: data, integrity constraints, limits of an index row
+CONTENT = ("22", "23", "54")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who writes, and into which space."""
+
+    space_id: int
+    server_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that Postgres refused for its content."""
+
+    kind: str  # 'trajectory' or 'feedback'
+    trajectory_id: UUID
+    reason: str
+    rows: dict[str, bytes]  # by table: its rows in COPY's binary format
+
+
+@dataclass(slots=True)
+class Written:
+    """What one transaction added to the ledger."""
+
+    trajectories: int = 0
+    steps: int = 0
+    feedback: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    already: bool = False  # an earlier attempt had committed
+
+    def add(self, other: Written) -> None:
+        self.trajectories += other.trajectories
+        self.steps += other.steps
+        self.feedback += other.feedback
+
+
+def is_content_error(exc: BaseException) -> bool:
+    """Whether Postgres refused the rows themselves, so that trying again is of no use."""
+    return isinstance(exc, psycopg.Error) and (exc.sqlstate or "").startswith(CONTENT)
+
+
+def write(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, dropped: int, now: datetime) -> Written:
+    """Write a batch whose rows are new: the marker, then plain COPY. An earlier attempt's commit is recognised."""
+    if not _mark(raw, origin, batch, now):
+        return Written(already=True)
+    if batch.trajectory_count:
+        _copy(raw, statements.COPY["trajectories"], batch.trajectories)
+    if batch.step_count:
+        _copy(raw, statements.COPY["steps"], batch.steps)
+    feedback = batch.feedback_count
+    if batch.sequence_given:  # by a caller, who may send it twice
+        raw.execute(statements.STAGE["feedback"])
+        feedback = _add_new(raw, origin, "feedback", batch.feedback)
+        if feedback != batch.feedback_count:
+            _correct(raw, origin, batch, Written(batch.trajectory_count, batch.step_count, feedback))
+    elif feedback:
+        _copy(raw, statements.COPY["feedback"], batch.feedback)
+    written = Written(batch.trajectory_count, batch.step_count, feedback)
+    _count(raw, origin, written, dropped, now)
+    return written
+
+
+def write_carefully(
+    raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, dropped: int, now: datetime
+) -> Written:
+    """Write a batch some rows of which may be in already, or be refused: only new and good ones are added.
+
+    A part that is refused is halved until single rows are left; the rest of the batch goes in.
+    """
+    if not _mark(raw, origin, batch, now):
+        return Written(already=True)
+    for table in statements.STAGE.values():
+        raw.execute(table)
+    written = Written()
+    size = len(batch)
+    pending = [(0, size)]
+    while pending:
+        first, last = pending.pop()
+        try:
+            with raw.transaction():  # a savepoint
+                added = _add_part(raw, origin, batch, first, last)
+            written.add(added)
+        except psycopg.Error as exc:
+            if not is_content_error(exc):
+                raise
+            if last - first == 1:
+                written.rejected.append(_rejected(batch, first, exc))
+            else:
+                middle = (first + last) // 2
+                pending += [(middle, last), (first, middle)]
+    _correct(raw, origin, batch, written)
+    _count(raw, origin, written, dropped, now)
+    return written
+
+
+# -- parts of a batch: unit i is trajectory i with its steps, or after the last of these a feedback -----------
+
+
+def _add_part(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, first: int, last: int) -> Written:
+    added = {
+        table: _add_new(raw, origin, table, HEADER + rows + TRAILER) for table, rows in _slices(batch, first, last)
+    }
+    return Written(added.get("trajectories", 0), added.get("steps", 0), added.get("feedback", 0))
+
+
+def _slices(batch: EncodedBatch, first: int, last: int) -> Iterator[tuple[str, bytes]]:
+    n = batch.trajectory_count
+    if first < n:
+        end = min(last, n)
+        yield "trajectories", _between(batch.trajectories, batch.trajectory_rows, first, end)
+        steps = _between(batch.steps, batch.step_rows, first, end)
+        if steps:
+            yield "steps", steps
+    if last > n:
+        yield "feedback", _between(batch.feedback, batch.feedback_rows, max(first - n, 0), last - n)
+
+
+def _between(stream: bytes, rows: NDArray[np.int64], first: int, last: int) -> bytes:
+    return stream[int(rows[first]) : int(rows[last])]
+
+
+def _rejected(batch: EncodedBatch, unit: int, exc: psycopg.Error) -> Rejected:
+    n = batch.trajectory_count
+    ids, index, kind = (
+        (batch.trajectory_ids, unit, "trajectory") if unit < n else (batch.feedback_ids, unit - n, "feedback")
+    )
+    reason = f"{exc.sqlstate}: {exc.diag.message_primary or exc}"
+    return Rejected(kind, UUID(bytes=ids[index].tobytes()), reason, dict(_slices(batch, unit, unit + 1)))
+
+
+# -- statements ---------------------------------------------------------------------------------------------
+
+
+def _mark(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, now: datetime) -> bool:
+    values = {
+        "space": origin.space_id,
+        "batch": batch.batch,
+        "server": origin.server_id,
+        "first_id": batch.first_id,
+        "last_id": batch.last_id,
+        "trajectories": batch.trajectory_count,
+        "steps": batch.step_count,
+        "feedback": batch.feedback_count,
+        "now": now,
+    }
+    return raw.execute(statements.MARK, values).fetchone() is not None
+
+
+def _correct(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, written: Written) -> None:
+    values = {
+        "space": origin.space_id,
+        "batch": batch.batch,
+        "trajectories": written.trajectories,
+        "steps": written.steps,
+        "feedback": written.feedback,
+    }
+    raw.execute(statements.CORRECT_MARK, values)
+
+
+def _count(raw: psycopg.Connection[Any], origin: Origin, written: Written, dropped: int, now: datetime) -> None:
+    values = {
+        "space": origin.space_id,
+        "server": origin.server_id,
+        "trajectories": written.trajectories,
+        "feedback": written.feedback,
+        "dropped": dropped,
+        "now": now,
+    }
+    raw.execute(statements.COUNT, values)
+
+
+def _copy(raw: psycopg.Connection[Any], query: str, stream: bytes) -> None:
+    with raw.cursor() as cursor, cursor.copy(query) as copy:
+        copy.write(stream)
+
+
+def _add_new(raw: psycopg.Connection[Any], origin: Origin, table: str, stream: bytes) -> int:
+    _copy(raw, statements.COPY_STAGED[table], stream)
+    with raw.cursor() as cursor:
+        cursor.execute(statements.UNSTAGE[table], {"space": origin.space_id})
+        added = len(cursor.fetchall())
+        cursor.execute(statements.CLEAR_STAGE[table])
+    return added
+
+
+# -- candidates ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """What can be chosen, by id."""
+
+    ids: tuple[str, ...]
+    embeddings: NDArray[np.float32]  # (n, dim) float32
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSet:
+    """Candidates that were shown together."""
+
+    set_id: int
+    ids: tuple[str, ...]
+
+
+def write_candidates(
+    raw: psycopg.Connection[Any], origin: Origin, rows: Sequence[Candidates | CandidateSet], now: datetime
+) -> None:
+    """Add candidates and sets that are not there yet."""
+    values = {"space": origin.space_id, "now": now}
+    stream = b"".join(_candidate_rows(rows))
+    if stream:
+        raw.execute(statements.STAGE_CANDIDATES)
+        _copy(raw, statements.COPY_CANDIDATES, HEADER + stream + TRAILER)
+        raw.execute(statements.UNSTAGE_CANDIDATES, values)
+    for row in sorted((row for row in rows if isinstance(row, CandidateSet)), key=lambda row: row.set_id):
+        raw.execute(statements.ADD_CANDIDATE_SET, {**values, "set_id": row.set_id, "ids": list(row.ids)})
+
+
+def _candidate_rows(rows: Sequence[Candidates | CandidateSet]) -> Iterator[bytes]:
+    for row in rows:
+        if isinstance(row, Candidates):
+            dim = row.embeddings.shape[1]
+            halves = row.embeddings.astype(">f2")
+            for name, half in zip(row.ids, halves, strict=True):
+                text = name.encode()
+                yield struct.pack(">hi", 2, len(text)) + text
+                yield struct.pack(">ihh", 4 + 2 * dim, dim, 0) + half.tobytes()

@@ -1,0 +1,129 @@
+"""One transaction after another over a link that may be lost at any point, COMMIT included."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import psycopg
+from sqlalchemy import Engine
+
+from sona_pg.errors import DatabaseUnavailable
+from sona_pg.ingest import statements
+from sona_pg.ingest.commit import is_content_error
+from sona_pg.ingest.watchdog import Watchdog
+
+T = TypeVar("T")
+
+log = logging.getLogger("sona_pg.ingest")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts; each is drawn from the upper half of its range
+LOG_EVERY = 30.0  # seconds
+
+
+class Link:
+    """Runs transactions until they are committed; the writer's thread is the only one that calls ``deliver``.
+
+    What is run must be safe to run again: it recognises by its marker that an earlier attempt was committed.
+    """
+
+    def __init__(self, engine: Engine, stall_timeout: float) -> None:
+        self.retries = 0
+        self.last_error: str | None = None
+        self._engine = engine
+        self._where = engine.url.render_as_string(hide_password=True)
+        self._watchdog = Watchdog(stall_timeout, "sona-pg-watchdog")
+        self._abandoned = threading.Event()
+        self._attempt_by: tuple[int, datetime] | None = None  # the backend whose outcome is not known
+        self._logged_at = -LOG_EVERY
+
+    def deliver(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Run ``work`` in a transaction and commit it, however often that takes.
+
+        Raises:
+            psycopg.Error: the rows themselves were refused (``is_content_error``).
+            DatabaseUnavailable: ``abandon`` was called meanwhile.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                result = self._attempt(work)
+            except Exception as exc:  # whatever went wrong, the rows must not be lost
+                if is_content_error(exc):
+                    raise
+                self._note(exc)
+            else:
+                if self.last_error is not None:
+                    log.warning("writing to %s works again", self._where)
+                    self.last_error = None
+                    self._logged_at = -LOG_EVERY
+                return result
+            if self._abandoned.wait(pause * random.uniform(0.5, 1.0)):
+                raise DatabaseUnavailable(f"writing to {self._where} was given up: {self.last_error}")
+            pause = min(2 * pause, LONGEST_PAUSE)
+            self.retries += 1
+
+    def abandon(self) -> None:
+        """Make ``deliver`` give up, now and from now on."""
+        self._abandoned.set()
+        self._watchdog.cut()
+
+    def close(self) -> None:
+        """End the watchdog's thread."""
+        self._watchdog.close()
+
+    def _attempt(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        pooled = self._engine.raw_connection()
+        raw = pooled.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        try:
+            with self._watchdog.over(raw):
+                if self._attempt_by is not None:
+                    self._end_earlier(raw)
+                row = raw.execute(statements.IDENTIFY).fetchone()
+                assert row is not None
+                self._attempt_by = (row[0], row[1])
+                try:
+                    result = work(raw)
+                    raw.commit()
+                except BaseException:
+                    if not raw.closed:  # else the outcome is not known, and the backend stays noted
+                        raw.rollback()
+                        self._attempt_by = None
+                    raise
+                self._attempt_by = None
+                return result
+        finally:
+            if raw.closed:
+                pooled.invalidate()
+            else:
+                pooled.close()
+
+    def _end_earlier(self, raw: psycopg.Connection[Any]) -> None:
+        """End the backend of the attempt before, which may hold the marker's key until its own link times out.
+
+        It may be committing at this moment; the marker will say.
+        """
+        assert self._attempt_by is not None
+        pid, began = self._attempt_by
+        raw.execute(statements.END_BACKEND, {"pid": pid, "began": began})
+        raw.commit()
+        self._attempt_by = None
+
+    def _note(self, exc: BaseException) -> None:
+        text = str(exc).strip()
+        self.last_error = f"{type(exc).__name__}: {text.splitlines()[0] if text else 'no message'}"
+        if time.monotonic() - self._logged_at >= LOG_EVERY:
+            self._logged_at = time.monotonic()
+            expected = isinstance(exc, (psycopg.Error, OSError)) or type(exc).__module__.startswith("sqlalchemy")
+            log.warning(
+                "writing to %s failed and is tried again; what is recorded meanwhile waits: %s",
+                self._where,
+                self.last_error,
+                exc_info=None if expected else exc,
+            )

@@ -1,0 +1,71 @@
+"""Where the writer takes records from."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sona_pg.kernels import EncodedBatch, HotPath, SpoolFile
+
+
+class Source(Protocol):
+    """Where records wait: the ring in memory or the spool on disk."""
+
+    file: SpoolFile | None  # where the hot path appends; None: it queues
+    may_repeat: bool  # whether the batch taken last may have been committed by a process that died
+
+    @property
+    def recorded(self) -> int:
+        """Records accepted since the beginning."""
+
+    @property
+    def backlog(self) -> bool:
+        """Whether records of processes that died still wait."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether so much waits that the interval should not be waited for."""
+
+    def take(self, batch: int) -> EncodedBatch | None:
+        """Encode the oldest records, or return None if there are none."""
+
+    def committed(self) -> int:
+        """Forget the batch taken last; return how many records have been forgotten since the beginning."""
+
+    def close(self) -> None:
+        """Give back files."""
+
+
+class RingSource:
+    """The ring in memory."""
+
+    def __init__(self, hot: HotPath, space_id: int) -> None:
+        self.file = None
+        self.may_repeat = False
+        self._hot = hot
+        self._space_id = space_id
+        self._done = hot.recorded_count - hot.waiting
+        self._taken = 0
+
+    @property
+    def recorded(self) -> int:
+        return self._hot.recorded_count
+
+    @property
+    def backlog(self) -> bool:
+        return False
+
+    @property
+    def urgent(self) -> bool:
+        return 2 * self._hot.waiting >= self._hot.capacity
+
+    def take(self, batch: int) -> EncodedBatch | None:
+        encoded = self._hot.drain(batch, self._space_id)
+        self._taken = 0 if encoded is None else len(encoded)
+        return encoded
+
+    def committed(self) -> int:
+        self._done += self._taken
+        return self._done
+
+    def close(self) -> None:
+        pass

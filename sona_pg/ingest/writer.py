@@ -1,0 +1,384 @@
+"""The writer: a thread that takes what was recorded and commits it, each record once and only once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import psycopg
+from numpy.typing import ArrayLike
+from sqlalchemy import Engine, text
+
+from sona_pg.config import IngestConfig
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, DimensionMismatch, InvalidValue
+from sona_pg.ingest import commit, rejects, statements
+from sona_pg.ingest.commit import Candidates, CandidateSet, Origin, Written
+from sona_pg.ingest.link import Link
+from sona_pg.ingest.source import RingSource, Source
+from sona_pg.ingest.spool import SpoolSource
+from sona_pg.kernels import EncodedBatch, HotPath
+from sona_pg.store.connect import translated
+
+log = logging.getLogger("sona_pg.ingest")
+
+STALL_TIMEOUT = 30.0  # seconds without the end of a transaction before its link is taken for dead
+CLOSE_TIMEOUT = 10.0  # seconds
+CANDIDATES_AT_ONCE = 2000
+BATCH_EPOCH_MS = 1_704_067_200_000  # 2024: 41 bits of milliseconds then last until 2093
+CHECK_INTERVAL = 0.5  # seconds between looks whether the writer's thread is still there
+
+
+def batch_number() -> int:
+    """Return a number no other batch has: 41 bits of milliseconds, 22 random bits."""
+    milliseconds = time.time_ns() // 1_000_000 - BATCH_EPOCH_MS
+    return (milliseconds << 22 | random.getrandbits(22)) & (2**63 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestStats:
+    """What the writer has done since it was opened."""
+
+    trajectories: int  # committed
+    steps: int
+    feedback: int
+    batches: int
+    waiting: int  # accepted, not committed yet
+    dropped: int  # refused because the buffer was full
+    rejected: int  # refused by Postgres for their content, and kept in a file
+    retries: int
+    learner_errors: int  # exceptions of on_batch
+    last_error: str | None  # None while writing works
+    last_commit: datetime | None
+
+
+class Writer:
+    """Writes what ``hot`` records into one space, in the background.
+
+    Args:
+        hot: the recording side; one writer each.
+        engine: connections to the database, whose schema is up to date.
+        space_id, server_id: the space written to, and this server's row in ``sona.servers``.
+        config: durability and pace.
+        home: the folder for spool and rejected rows.
+        on_batch: called on the writer's thread with each batch as soon as it is encoded, committed or not.
+        stall_timeout: seconds after which a transaction's link is taken for dead.
+
+    Raises:
+        StorageError: the spool's folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        hot: HotPath,
+        engine: Engine,
+        *,
+        space_id: int,
+        server_id: UUID,
+        config: IngestConfig,
+        home: Path,
+        on_batch: Callable[[EncodedBatch], None] | None = None,
+        stall_timeout: float = STALL_TIMEOUT,
+    ) -> None:
+        self._hot = hot
+        self._config = config
+        self._origin = Origin(space_id, server_id)
+        self._home = home
+        self._on_batch = on_batch
+        self._rejects = home / "rejected" / str(space_id)
+        self._wake = threading.Event()
+        self._changed = threading.Condition()  # guards what follows
+        self._waiters = 0
+        self._extras: deque[Candidates | CandidateSet] = deque()
+        self._extras_put = self._extras_done = 0
+        self._total = Written()
+        self._batches = self._rejected = self._learner_errors = self._dropped = 0
+        self._refused: dict[bytes, str] = {}  # durability 'sync': why a record that somebody waits for is not in
+        self._last_commit: datetime | None = None
+        self._closing = self._ended = False
+        self._pid = os.getpid()
+        self._stall_timeout = stall_timeout
+        sync = config.durability == "sync"
+        self._source = self._open_source(engine)
+        self._done = hot.recorded_count - hot.waiting
+        self._link = Link(engine, stall_timeout)
+        hot.attach(wake=self._wake.set, confirm=self._confirm if sync else None, spool=self._source.file)
+        self._thread = threading.Thread(target=self._run, name="sona-pg-writer", daemon=True)
+        self._thread.start()
+
+    def _open_source(self, engine: Engine) -> Source:
+        if self._config.durability != "spool":
+            return RingSource(self._hot, self._origin.space_id)
+        with translated("opening the spool", engine.url), engine.connect() as connection:
+            made = connection.scalar(text(statements.SPACE_MADE), {"space": self._origin.space_id})
+        if made is None:
+            raise DatabaseError(f"there is no space {self._origin.space_id}: open it first")
+        # A home may serve several databases: what was recorded for one must not be written into another.
+        name = f"{self._origin.space_id}-{made:%Y%m%dT%H%M%S%f}"
+        return SpoolSource(self._hot, self._home, self._origin.space_id, name)
+
+    # -- for the application --------------------------------------------------------------------------------
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Return when everything recorded before this call is committed.
+
+        Raises:
+            DatabaseUnavailable: that took longer than ``timeout`` seconds; nothing is lost by it.
+        """
+        if not self._wait_for(self._source.recorded, self._extras_put, timeout, backlog=True):
+            raise DatabaseUnavailable(
+                f"flush: {self.waiting} records are not committed after {timeout} s "
+                f"({self._link.last_error or 'still writing'}); they wait and are tried again"
+            )
+
+    @property
+    def waiting(self) -> int:
+        """Records accepted and not committed yet."""
+        return self._source.recorded - self._done
+
+    def enqueue_candidates(self, ids: Sequence[str], embeddings: ArrayLike) -> None:
+        """Store candidates that the space does not have yet, in the background.
+
+        Args:
+            ids: their ids.
+            embeddings: (n, dim), within what half precision holds.
+        """
+        matrix = np.asarray(embeddings, dtype=np.float32)
+        if matrix.ndim != 2 or len(matrix) != len(ids):
+            raise InvalidValue(f"embeddings have shape {matrix.shape}, expected ({len(ids)}, {self._hot.dim})")
+        if matrix.shape[1] != self._hot.dim:
+            raise DimensionMismatch(self._hot.dim, matrix.shape[1], "candidate embedding")
+        if not (np.abs(matrix) <= 65504).all():
+            raise InvalidValue("a candidate's embedding has a value that is not finite, or beyond ±65504")
+        _check_ids(ids)
+        parts = range(0, len(ids), CANDIDATES_AT_ONCE)
+        self._enqueue(
+            [
+                Candidates(tuple(ids[at : at + CANDIDATES_AT_ONCE]), matrix[at : at + CANDIDATES_AT_ONCE].copy())
+                for at in parts
+            ]
+        )
+
+    def enqueue_candidate_set(self, set_id: int, ids: Sequence[str]) -> None:
+        """Store which candidates were shown together, in the background."""
+        _check_ids(ids)
+        self._enqueue([CandidateSet(set_id, tuple(ids))])
+
+    def stats(self) -> IngestStats:
+        """Return what was done so far."""
+        with self._changed:
+            return IngestStats(
+                trajectories=self._total.trajectories,
+                steps=self._total.steps,
+                feedback=self._total.feedback,
+                batches=self._batches,
+                waiting=self.waiting,
+                dropped=self._hot.dropped_count,
+                rejected=self._rejected,
+                retries=self._link.retries,
+                learner_errors=self._learner_errors,
+                last_error=self._link.last_error,
+                last_commit=self._last_commit,
+            )
+
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Refuse new records, write what waits, and end the thread.
+
+        Raises:
+            DatabaseUnavailable: some records could not be written within ``timeout`` seconds. With durability
+                ``spool`` they are in files that the next process replays; otherwise they are lost.
+        """
+        if self._ended or os.getpid() != self._pid:
+            return
+        self._hot.refuse_records()
+        with self._changed:
+            self._closing = True
+        self._wake.set()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._link.abandon()
+            self._thread.join()
+        self._ended = True
+        self._link.close()
+        left, extras, backlog = self.waiting, self._extras_put - self._extras_done, self._source.backlog
+        self._source.close()
+        if left or extras or backlog:
+            raise DatabaseUnavailable(
+                f"{left} records and {extras} lists of candidates could not be written within {timeout} s "
+                f"({self._link.last_error}): {self._fate()}"
+            )
+
+    def _fate(self) -> str:
+        if self._config.durability == "spool":
+            return "the records are in the spool, and the next process that opens this space writes them"
+        return "they are lost; use durability 'spool' to keep them over an outage"
+
+    # -- waiting --------------------------------------------------------------------------------------------
+
+    def _wait_for(self, records: int, extras: int, timeout: float | None, *, backlog: bool = False) -> bool:
+        if os.getpid() != self._pid:
+            raise DatabaseUnavailable("the engine was opened before this process was forked: open one here")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            self._waiters += 1
+            try:
+                while self._done < records or self._extras_done < extras or (backlog and self._source.backlog):
+                    if not self._thread.is_alive():
+                        raise DatabaseUnavailable(f"the writer has ended: {self._link.last_error or 'it was closed'}")
+                    left = CHECK_INTERVAL if deadline is None else min(CHECK_INTERVAL, deadline - time.monotonic())
+                    if left <= 0:
+                        return False
+                    self._wake.set()
+                    self._changed.wait(left)
+            finally:
+                self._waiters -= 1
+        return True
+
+    def _confirm(self, recorded: int, trajectory_id: bytes) -> None:
+        """Durability ``sync``: called by the hot path after each record."""
+        if not self._wait_for(recorded, 0, self._stall_timeout):
+            raise DatabaseUnavailable(
+                f"not committed after {self._stall_timeout} s ({self._link.last_error or 'still writing'}): "
+                "the record waits and is tried again, whether it arrives is not known now"
+            )
+        if self._refused:
+            with self._changed:
+                reason = self._refused.pop(trajectory_id, None)
+            if reason is not None:
+                raise DatabaseError(f"Postgres refused the record ({reason}); it is kept in {self._rejects}")
+
+    def _enqueue(self, extras: Sequence[Candidates | CandidateSet]) -> None:
+        with self._changed:
+            if self._closing:
+                raise DatabaseUnavailable("the engine is closed: open another one")
+            self._extras.extend(extras)
+            self._extras_put += len(extras)
+
+    # -- the writer's thread --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not (self._closing and self.waiting == 0 and not self._extras and not self._source.backlog):
+                if not (self._closing or self._hurried()):
+                    self._wake.wait(self._config.flush_interval)
+                self._wake.clear()
+                self._write_extras()
+                self._write_next()
+        except DatabaseUnavailable as exc:
+            log.info("the writer ends: %s", exc)
+        except BaseException:
+            log.exception("the writer ends by a mistake of its own; nothing more is written")
+            self._hot.refuse_records()
+            raise
+        finally:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _hurried(self) -> bool:
+        return self._source.urgent or (self._waiters > 0 and (self.waiting > 0 or bool(self._extras)))
+
+    def _write_next(self) -> None:
+        try:
+            batch = self._source.take(batch_number())
+        except (OSError, MemoryError):
+            log.exception("records cannot be read now; they stay where they are and are tried again")
+            time.sleep(CHECK_INTERVAL)
+            return
+        if batch is None:
+            with self._changed:  # a backlog may have ended
+                self._changed.notify_all()
+            return
+        if self._on_batch is not None:
+            try:
+                self._on_batch(batch)
+            except Exception:
+                self._learner_errors += 1
+                log.exception("learning from batch %d failed; it is written all the same", batch.batch)
+        dropped = self._hot.dropped_count - self._dropped
+        written = self._write_batch(batch, dropped, datetime.now(UTC))
+        if written.already:
+            written = Written(batch.trajectory_count, batch.step_count, batch.feedback_count)
+        with self._changed:
+            self._dropped += dropped
+            self._total.add(written)
+            self._batches += 1
+            self._rejected += len(written.rejected)
+            if self._config.durability == "sync":
+                self._refused.update({row.trajectory_id.bytes: row.reason for row in written.rejected})
+            self._last_commit = datetime.now(UTC)
+            self._done = self._source.committed()
+            self._changed.notify_all()
+
+    def _write_batch(self, batch: EncodedBatch, dropped: int, now: datetime) -> Written:
+        if not self._source.may_repeat:
+            try:
+                return self._link.deliver(lambda raw: commit.write(raw, self._origin, batch, dropped, now))
+            except psycopg.Error as exc:
+                log.warning("batch %d was refused (%s); looking for the rows that are wrong", batch.batch, exc)
+
+        rejected: list[commit.Rejected] = []  # survives an attempt whose commit is only found by the next one
+
+        def carefully(raw: psycopg.Connection[object]) -> Written:
+            written = commit.write_carefully(raw, self._origin, batch, dropped, now)
+            if written.rejected:
+                rejected[:] = written.rejected
+                path = rejects.save(self._rejects, batch.batch, rejected, now)
+                log.error("%d rows were refused and are kept in %s: %s", len(rejected), path, rejected[0].reason)
+            return written
+
+        written = self._link.deliver(carefully)
+        written.rejected = rejected
+        return written
+
+    def _write_extras(self) -> None:
+        while self._extras:
+            some = [self._extras[at] for at in range(min(len(self._extras), 100))]
+            now = datetime.now(UTC)
+            for part in _parts(some):
+                self._write_part(part, now)
+                with self._changed:
+                    for _ in part:
+                        self._extras.popleft()
+                    self._extras_done += len(part)
+                    self._changed.notify_all()
+
+    def _write_part(self, part: Sequence[Candidates | CandidateSet], now: datetime) -> None:
+        try:
+            self._link.deliver(lambda raw: commit.write_candidates(raw, self._origin, part, now))
+        except psycopg.Error as exc:
+            if len(part) > 1:
+                for one in part:
+                    self._write_part([one], now)
+                return
+            log.error("candidates were refused and are left out: %s", exc)
+            with self._changed:
+                self._rejected += 1
+
+
+def _parts(rows: Sequence[Candidates | CandidateSet]) -> list[list[Candidates | CandidateSet]]:
+    """Split into transactions of about CANDIDATES_AT_ONCE rows."""
+    parts: list[list[Candidates | CandidateSet]] = []
+    size = CANDIDATES_AT_ONCE
+    for row in rows:
+        weight = len(row.ids) if isinstance(row, Candidates) else 1
+        if size + weight > CANDIDATES_AT_ONCE:
+            parts.append([])
+            size = 0
+        parts[-1].append(row)
+        size += weight
+    return parts
+
+
+def _check_ids(ids: Sequence[str]) -> None:
+    for name in ids:
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise InvalidValue(f"a candidate's id is {name!r}, expected text without a NUL character")

@@ -1,0 +1,88 @@
+"""The façade over the compiled kernels: the only module that imports `sona_pg._kernels`.
+
+Everything is re-exported as it is, without a Python layer in between: a call costs less than a tenth of a
+microsecond and a wrapper would double that. Types are in `_kernels.pyi`, `help()` shows the docstrings.
+
+Arrays are C-contiguous NumPy arrays in native byte order, float32 unless it says otherwise; they may be
+unaligned. An array of another type or layout raises `InvalidValue`, one of another dimension
+`DimensionMismatch`. Outputs are allocated by the caller (`out=`) or on demand. An output must not overlap an
+input unless the docstring says so.
+
+LoRA has one layout everywhere: A (rank, d) and B (rank, d), both by rows, so B is the paper's B transposed.
+
+The instruction set is chosen at import: the best this CPU offers, or what SONA_PG_ISA names (avx512, avx2,
+neon, scalar). Results differ between instruction sets by float32 rounding only, within the bounds that each
+file of `cython_ext` states; conversions, checksums and COPY are identical.
+"""
+
+from __future__ import annotations
+
+from sona_pg._kernels import (
+    CentroidBlock,
+    CopyDecoder,
+    all_finite,
+    available_isas,
+    be_to_f32,
+    crc32c,
+    dot_rows,
+    ewc_prox,
+    f16_be_to_f32,
+    f32_to_be,
+    f32_to_f16_be,
+    fisher_update,
+    isa,
+    kmeans_assign,
+    kmeans_lloyd,
+    kmeans_plus_plus,
+    kmeans_update,
+    lora_backward,
+    lora_forward,
+    normalize_rows,
+    topk,
+    use_isa,
+)
+from sona_pg._recorder import (
+    FEEDBACK_COLUMNS,
+    STEP_COLUMNS,
+    TRAJECTORY_COLUMNS,
+    Adapter,
+    EncodedBatch,
+    HotPath,
+    SpoolFile,
+    Trajectory,
+    encode_frames,
+)
+
+__all__ = [
+    "FEEDBACK_COLUMNS",
+    "STEP_COLUMNS",
+    "TRAJECTORY_COLUMNS",
+    "Adapter",
+    "CentroidBlock",
+    "CopyDecoder",
+    "EncodedBatch",
+    "HotPath",
+    "SpoolFile",
+    "Trajectory",
+    "all_finite",
+    "available_isas",
+    "be_to_f32",
+    "crc32c",
+    "dot_rows",
+    "encode_frames",
+    "ewc_prox",
+    "f16_be_to_f32",
+    "f32_to_be",
+    "f32_to_f16_be",
+    "fisher_update",
+    "isa",
+    "kmeans_assign",
+    "kmeans_lloyd",
+    "kmeans_plus_plus",
+    "kmeans_update",
+    "lora_backward",
+    "lora_forward",
+    "normalize_rows",
+    "topk",
+    "use_isa",
+]

@@ -1,0 +1,63 @@
+"""What a fit minimises: the likelihood of the feedback under a softmax over the candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+_SMALLEST = np.float32(1e-6)
+
+
+@dataclass(frozen=True, slots=True)
+class PartialLabels:
+    """Feedback on one item a query: was it right? A correction is the same with quality 1.
+
+    With `p` the softmax probability of the judged item, the chance of hearing "right" is
+    `P = ε + (1 - 2ε) p`, and an event of quality `q` costs `-w (q log P + (1 - q) log(1 - P))`.
+    A thumb down thereby spreads its query over all other candidates in proportion to what they
+    already have, which is the exact expectation step for partial labels (Jin and Ghahramani 2002).
+    `ε` bounds what a wrong thumb can do (Natarajan 2013).
+
+    The parameters are stacked: heads `V` (a, k + 1) over the shared map `M` (k, k + 1); the logits are
+    `base + z (V + F M)ᵀ`, with `F` the items' features times γ, so that the ridge sees both alike.
+    """
+
+    query: FloatArray  # (n, k + 1)
+    base: FloatArray  # (n, a) logits of the cosine term; -inf where not a candidate
+    item: FloatArray  # (a, k) item features times γ
+    target: npt.NDArray[np.intp]  # (n,) column of the judged item
+    quality: FloatArray  # (n,)
+    weight: FloatArray  # (n,)
+    label_noise: float
+    ridge: float
+
+    def __call__(self, parameters: FloatArray) -> tuple[float, FloatArray]:
+        """The cost in nats and its gradient, of the shape of `parameters` (a + k, k + 1)."""
+        heads, shared = np.split(parameters, [len(self.item)])
+        chance = self.query @ (heads + self.item @ shared).T
+        chance += self.base
+        chance -= chance.max(axis=1, keepdims=True)
+        np.exp(chance, out=chance)
+        chance /= chance.sum(axis=1, keepdims=True)
+
+        each = np.arange(len(chance))
+        right = chance[each, self.target]
+        slope = np.float32(1.0 - 2.0 * self.label_noise)
+        heard = np.clip(np.float32(self.label_noise) + slope * right, _SMALLEST, 1.0 - _SMALLEST)
+        cost = self.quality * np.log(heard) + (1.0 - self.quality) * np.log1p(-heard)
+        value = -float(np.vdot(self.weight, cost))
+
+        # d right / d logits = right (onehot - chance), so every row is a multiple of (chance - onehot)
+        pull = self.quality / heard - (1.0 - self.quality) / (1.0 - heard)
+        pull *= self.weight * slope * right
+        chance *= pull[:, None]
+        chance[each, self.target] -= pull
+        by_item = chance.T @ self.query
+        gradient = np.concatenate([by_item, self.item.T @ by_item])
+        gradient += np.float32(self.ridge) * parameters
+        value += 0.5 * self.ridge * float(np.vdot(parameters, parameters))
+        return value, gradient

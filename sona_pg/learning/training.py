@@ -1,0 +1,127 @@
+"""Training a low-rank adapter by bounded mini-batch ascent with momentum, held back by EWC.
+
+For ``y = x + s·Bᵀ(A x)`` and ``δ`` the gradient at ``y`` (Hu et al. 2021):
+
+    ∂B = s · (A x) δᵀ        ∂A = s · (B δ) xᵀ        A, B: (rank, dim)
+
+``B = 0`` at the start, so ``A`` moves only once ``B`` has: both train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.state import LoraWeights
+from sona_pg.errors import DimensionMismatch, LearningError
+from sona_pg.learning.ewc import EwcPlusPlus
+
+Delta = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
+"""Given outputs (b, dim) and their rows (b,), the gradient at the outputs (b, dim), to be ascended."""
+
+BATCH = 32
+MAX_STEP = 0.2  # the most a factor moves in one batch, as a share of the length of A at the start
+MOMENTUM = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast to train."""
+
+    learning_rate: float
+    passes: int
+    max_norm: float  # bound on the Frobenius norm of each factor
+    seed: int
+
+
+def forward(weights: LoraWeights, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``x + s·Bᵀ(A x)`` for inputs (n, dim) float32."""
+    return np.asarray(inputs + weights.scale * ((inputs @ weights.a.T) @ weights.b), np.float32)
+
+
+def gradients(
+    weights: LoraWeights, inputs: NDArray[np.float32], delta: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the summed gradients of both factors, (rank, dim) each, for ``delta`` (n, dim) at the outputs."""
+    down = inputs @ weights.a.T  # (n, rank)
+    back = delta @ weights.b.T  # (n, rank)
+    of_a, of_b = weights.scale * (back.T @ inputs), weights.scale * (down.T @ delta)
+    return np.asarray(of_a, np.float32), np.asarray(of_b, np.float32)
+
+
+def per_sample_gradients(
+    weights: LoraWeights, inputs: NDArray[np.float32], delta: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return each sample's own gradient over both factors, flattened as ``flatten`` does, (n, 2·rank·dim)."""
+    down = inputs @ weights.a.T
+    back = delta @ weights.b.T
+    of_a = weights.scale * back[:, :, None] * inputs[:, None, :]
+    of_b = weights.scale * down[:, :, None] * delta[:, None, :]
+    return np.concatenate([of_a.reshape(len(inputs), -1), of_b.reshape(len(inputs), -1)], axis=1).astype(np.float32)
+
+
+def flatten(weights: LoraWeights) -> NDArray[np.float32]:
+    """Return both factors as one parameter vector, A first."""
+    return np.concatenate([weights.a.ravel(), weights.b.ravel()])
+
+
+def unflatten(parameters: NDArray[np.float32], like: LoraWeights) -> LoraWeights:
+    """Return the adapter whose parameter vector is ``parameters``."""
+    a, b = np.split(np.asarray(parameters, np.float32), 2)
+    return LoraWeights(a.reshape(like.a.shape), b.reshape(like.b.shape), like.scale)
+
+
+def train(
+    weights: LoraWeights,
+    inputs: NDArray[np.float32],
+    delta: Delta,
+    schedule: Schedule,
+    ewc: EwcPlusPlus | None = None,
+) -> LoraWeights:
+    """Return ``weights`` after ascending ``delta`` over ``inputs``, in shuffled mini-batches.
+
+    A partial batch moves by its share of a full one. Each step is clipped, and each factor's norm is capped.
+
+    Args:
+        weights: where to start.
+        inputs: (n, dim) float32, n may be 0.
+        delta: the policy's gradient at the outputs.
+        schedule: passes, rate, bounds and the seed of the shuffle.
+        ewc: if given, its proximal step follows every gradient step.
+
+    Raises:
+        DimensionMismatch: inputs do not fit the adapter.
+        LearningError: the policy's gradient is not finite.
+    """
+    if inputs.shape[1] != weights.dim:
+        raise DimensionMismatch(weights.dim, inputs.shape[1], "input")
+    rng = np.random.default_rng(schedule.seed)
+    a, b = weights.a.copy(), weights.b.copy()
+    speed_a, speed_b = np.zeros_like(a), np.zeros_like(b)
+    longest = MAX_STEP * float(np.sqrt(weights.rank))
+    for _ in range(schedule.passes):
+        order = rng.permutation(len(inputs))
+        for start in range(0, len(order), BATCH):
+            rows = order[start : start + BATCH]
+            now = LoraWeights(a, b, weights.scale)
+            chosen = inputs[rows]
+            wanted = delta(forward(now, chosen), rows)
+            if not np.isfinite(wanted).all():
+                raise LearningError("the gradient at the adapter's output is not finite: the update was not applied")
+            of_a, of_b = gradients(now, chosen, wanted)
+            speed_a = MOMENTUM * speed_a + (1 - MOMENTUM) * _clipped(of_a / BATCH, longest / schedule.learning_rate)
+            speed_b = MOMENTUM * speed_b + (1 - MOMENTUM) * _clipped(of_b / BATCH, longest / schedule.learning_rate)
+            a = _clipped(a + schedule.learning_rate * speed_a, schedule.max_norm)
+            b = _clipped(b + schedule.learning_rate * speed_b, schedule.max_norm)
+            if ewc is not None and ewc.task_count:
+                held = ewc.apply_constraints(np.concatenate([a.ravel(), b.ravel()]), schedule.learning_rate)
+                a, b = (part.reshape(weights.a.shape) for part in np.split(held, 2))
+    return LoraWeights(np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32), weights.scale)
+
+
+def _clipped(values: NDArray[np.float32], longest: float) -> NDArray[np.float32]:
+    norm = float(np.linalg.norm(values))
+    return values if norm <= longest else np.asarray(values * (longest / norm), np.float32)

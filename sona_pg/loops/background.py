@@ -1,0 +1,117 @@
+"""Loop B: learn from the ledger in one transaction, and publish a version that every server picks up."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import numpy as np
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.catalog import Catalog
+from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.ledger import LedgerSlice
+from sona_pg.domain.space import Space
+from sona_pg.loops.knowledge import Knowledge, Step, Stored, learn, replay_ids
+from sona_pg.store.database import Database
+from sona_pg.store.unit import LearningUnit, Publication
+
+
+class BackgroundLoop:
+    """Runs cycles of loop B for one space."""
+
+    def __init__(
+        self,
+        database: Database,
+        space: Space,
+        server_id: UUID,
+        config: SonaConfig,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Prepare; nothing runs until ``run_cycle``."""
+        self._database = database
+        self._space = space
+        self._server_id = server_id
+        self._config = config
+        self._now = now
+
+    def run_cycle(self) -> CycleResult:
+        """Learn from everything that was committed and not yet learned from.
+
+        Another learner of the space is waited for; what it has learned is not learned again.
+
+        Raises:
+            DatabaseError: Postgres is away or refuses; then nothing has changed.
+            LearningError: the learner met a state it cannot go on from; then nothing has changed.
+        """
+        started, clock = self._now(), time.perf_counter()
+        cycle_id = uuid7()
+        with self._database.learning_unit(self._space) as unit:
+            claimed = unit.claim()
+            before = self._knowledge(unit)
+            result = CycleResult(
+                loop="background",
+                cycle_id=cycle_id,
+                base_version=unit.live_version,
+                version=unit.live_version,
+                trajectories=len(claimed.fresh),
+                feedback=claimed.feedback,
+                revised=len(claimed.revised),
+                set_aside=len(claimed.unreadable),
+                patterns=len(before.patterns),
+                patterns_created=0,
+                patterns_merged=0,
+                patterns_pruned=0,
+                milliseconds=0.0,
+            )
+            if not len(claimed.fresh) and not len(claimed.revised):
+                unit.pass_over(claimed.batches, cycle_id, claimed.unreadable)
+                return _timed(result, clock)
+            stored = self._stored(unit, claimed, before)
+            step = learn(before, claimed, stored, self._config, unit.next_version)
+            result = _timed(_counted(result, step, unit.next_version), clock)
+            made = _publication(step, cycle_id, claimed.unreadable)
+            unit.publish(self._server_id, made, claimed.batches, result, started, self._now())
+        return _timed(result, clock)
+
+    def _stored(self, unit: LearningUnit, claimed: LedgerSlice, before: Knowledge) -> Stored:
+        trajectories, outcomes = unit.stored(replay_ids(before.state, self._config))
+        named = [claimed.fresh.candidate_sets, claimed.revised.candidate_sets, trajectories.candidate_sets]
+        set_ids = [int(value) for value in np.unique(np.concatenate(named)) if value]
+        return Stored(trajectories, outcomes, Catalog.of(*unit.candidates()), unit.candidate_sets(set_ids))
+
+    def _knowledge(self, unit: LearningUnit) -> Knowledge:
+        state = unit.state()
+        if state is None:
+            return Knowledge.nothing(self._space.dim, self._config)
+        return Knowledge(state, unit.patterns(), unit.fisher())
+
+
+def _counted(result: CycleResult, step: Step, version: int) -> CycleResult:
+    return dataclasses.replace(
+        result,
+        version=version,
+        patterns=len(step.knowledge.patterns),
+        patterns_created=step.created,
+        patterns_merged=step.merged,
+        patterns_pruned=step.pruned,
+    )
+
+
+def _publication(step: Step, cycle_id: UUID, set_aside: Sequence[tuple[UUID, str]]) -> Publication:
+    state = dataclasses.replace(step.knowledge.state, cycle_id=cycle_id)
+    return Publication(
+        state=state,
+        patterns=step.knowledge.patterns,
+        removed=step.removed,
+        fisher=step.new_fisher,
+        set_aside=set_aside,
+    )
+
+
+def _timed(result: CycleResult, clock: float) -> CycleResult:
+    return dataclasses.replace(result, milliseconds=round((time.perf_counter() - clock) * 1000, 3))

@@ -1,0 +1,123 @@
+"""Loop A: the micro adapter follows this server's own traffic, without the database."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.config import MicroConfig
+from sona_pg.domain.state import LoraWeights
+from sona_pg.domain.trajectory import QueryTrajectory
+from sona_pg.learning.adapters import Signals, join
+from sona_pg.learning.signal import LearningSignal, advantages, returns, unit
+from sona_pg.learning.training import BATCH, Schedule, train
+
+
+MAX_SAMPLES = 512  # steps that wait or are learned from at once: it bounds what loop A takes from the writer
+
+
+@dataclass(frozen=True, slots=True)
+class InstantMetrics:
+    """What loop A has done in this process."""
+
+    trajectories: int
+    updates: int
+    pending: int
+
+
+class InstantLoop:
+    """Turns trajectories into steps of the micro adapter. Thread-safe; held for a batch, never for a request."""
+
+    def __init__(self, micro: LoraWeights, config: MicroConfig, seed: int = 0) -> None:
+        """Start from the published micro adapter."""
+        self.config = config
+        self._micro = micro
+        self._seed = seed
+        self._count = 0.0  # returns seen, and their mean: the running baseline
+        self._mean = 0.0
+        self._pending = Signals.none(micro.dim)
+        self._trajectories = 0
+        self._updates = 0
+        self._lock = threading.Lock()
+
+    @property
+    def micro(self) -> LoraWeights:
+        """The micro adapter as of the last flush."""
+        return self._micro
+
+    def adopt(self, micro: LoraWeights) -> None:
+        """Take over a published adapter: it has learned from the ledger what this loop learned from memory."""
+        with self._lock:
+            self._micro = micro
+            self._pending = Signals.none(micro.dim)
+
+    def on_inference(self, trajectory: QueryTrajectory) -> None:
+        """Learn from one finished trajectory; the adapter moves with the next ``flush_updates``."""
+        signal = LearningSignal.from_trajectory(trajectory)
+        targets = [
+            np.asarray(step.activations, np.float32)
+            for step in trajectory.steps
+            if step.activations is not None and len(step.activations) == len(signal.embedding)
+        ]
+        activations = np.stack(targets) if targets else np.zeros((0, len(signal.embedding)), np.float32)
+        owners = np.zeros(len(targets), np.int64)
+        quality = np.array([np.nan if trajectory.quality is None else trajectory.quality])
+        rewards = np.array([[step.reward for step in trajectory.steps]]).sum(axis=1)
+        count = max(len(trajectory.steps), 1)
+        self.on_batch(signal.embedding[None, :], quality, rewards / count, owners, activations)
+
+    def on_batch(
+        self,
+        embeddings: NDArray[np.float32],
+        quality: NDArray[np.floating[Any]],
+        mean_reward: NDArray[np.float64],
+        step_owner: NDArray[np.integer[Any]],
+        step_activations: NDArray[np.float32],
+    ) -> None:
+        """Learn from a batch of finished trajectories; of very many steps, from the latest.
+
+        Args:
+            embeddings: (n, dim) float32.
+            quality: (n,) NaN where unknown.
+            mean_reward: (n,) mean reward over each trajectory's steps; 0 where there are none.
+            step_owner: (s,) row of each usable step's trajectory.
+            step_activations: (s, dim) float32.
+        """
+        with self._lock:
+            self._trajectories += len(embeddings)
+            values = returns(np.asarray(quality, np.float64), mean_reward, mean_reward != 0)
+            known = np.flatnonzero(np.isfinite(values))
+            if len(known) == 0:
+                return
+            gained = np.zeros(len(values))
+            groups = np.zeros(len(known), np.int64)
+            gained[known] = advantages(values[known], groups, np.array([self._count]), np.array([self._mean]))
+            total = self._count + len(known)
+            self._mean += float((values[known] - self._mean).sum()) / total
+            self._count = total
+            steps = np.arange(len(step_owner))[-MAX_SAMPLES:]
+            owners = step_owner[steps]
+            inputs, targets = unit(embeddings[owners]), unit(step_activations[steps])
+            alive = (gained[owners] != 0) & inputs.any(axis=1) & targets.any(axis=1)
+            self._pending = join(
+                self._pending,
+                Signals(inputs[alive], targets[alive], gained[owners][alive].astype(np.float32)),
+            ).latest(MAX_SAMPLES)
+
+    def flush_updates(self) -> LoraWeights:
+        """Apply what has gathered, and return the micro adapter."""
+        with self._lock:
+            if len(self._pending):
+                signals, self._pending = self._pending, Signals.none(self._micro.dim)
+                schedule = Schedule(self.config.learning_rate, 1, self.config.max_norm, self._seed + self._updates)
+                self._micro = train(self._micro, signals.inputs, signals.delta, schedule)
+                self._updates += -(-len(signals) // BATCH)
+            return self._micro
+
+    def metrics(self) -> InstantMetrics:
+        """Return the counters."""
+        return InstantMetrics(self._trajectories, self._updates, len(self._pending))

@@ -1,0 +1,227 @@
+"""One step of learning, as a pure function: what is known, and a slice of the ledger, give what is known next.
+
+It composes the learners and knows neither clock nor store, so the same slice, knowledge and seed always give
+the same result: that is what ``rebuild`` rests on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.catalog import Catalog
+from sona_pg.domain.ledger import LedgerSlice, Outcome, Trajectories
+from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
+from sona_pg.learning import reasoning_bank
+from sona_pg.learning.adapters import Learned, direction_signals, learn_adapters, update_routes
+from sona_pg.learning.ranker import RankerState
+from sona_pg.learning.ranker_events import RankEvents
+from sona_pg.learning.ranking import learn_ranking, rank_events
+from sona_pg.learning.replay import Reservoir
+from sona_pg.learning.routing import Router
+from sona_pg.learning.signal import unit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Knowledge:
+    """All that a space knows at one version."""
+
+    state: LearnedState
+    patterns: Sequence[LearnedPattern]
+    fisher: Sequence[FisherSnapshot]
+
+    @classmethod
+    def nothing(cls, dim: int, config: SonaConfig) -> Knowledge:
+        """Return version 0: adapters that leave their input as it is, and no patterns."""
+        return cls(initial_state(dim, config), [], [])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """What a cycle reads beside its slice: earlier trajectories with their outcomes now, and the candidates."""
+
+    trajectories: Trajectories
+    outcomes: Sequence[Outcome]
+    catalog: Catalog
+    sets: Mapping[int, Sequence[str]]  # the candidate sets that the slice and the trajectories name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """The knowledge after a step, and what changed."""
+
+    knowledge: Knowledge
+    new_fisher: Sequence[FisherSnapshot]
+    removed: Sequence[UUID]
+    created: int
+    merged: int
+    pruned: int
+
+
+def initial_state(dim: int, config: SonaConfig) -> LearnedState:
+    """Return version 0 of a space, the same for everyone who has the same seed and ranks."""
+    seed = config.loops.seed
+    base = tuple(LoraWeights.initial(config.base.rank, dim, seed + 1 + layer) for layer in range(config.base.layers))
+    return LearnedState(version=0, parent=0, micro=LoraWeights.initial(config.micro.rank, dim, seed), base=base)
+
+
+def replay_ids(state: LearnedState, config: SonaConfig) -> list[UUID]:
+    """Return the trajectories that a step from ``state`` wants to read again."""
+    return _reservoir(state, config).uuids()
+
+
+def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaConfig, version: int) -> Step:
+    """Return the knowledge of ``version``: everything the slice says, folded in exactly once.
+
+    Args:
+        before: the knowledge the live version holds.
+        claimed: new trajectories, and earlier ones whose feedback has changed.
+        stored: what ``replay_ids`` asked for.
+        config: of the space.
+        version: the number of the version being made; with the configured seed it fixes every random draw.
+    """
+    state = before.state
+    seed = config.loops.seed * 1_000_003 + version
+    extraction = reasoning_bank.extract(
+        before.patterns, _observations(claimed), config.patterns, seed=seed, version=version
+    )
+    patterns = _revised(extraction.patterns, claimed, version)
+    adapters = _learn_adapters(before, claimed, config, seed)
+    router = router_of(state, config).learn(
+        claimed.fresh, claimed.outcomes, stored.trajectories, stored.outcomes, seed
+    )
+    ranker = _learn_ranking(ranker_of(state), claimed, stored, seed)
+    reservoir = _reservoir(state, config).offer(_newly_rated(claimed), seed)
+    arrays: dict[str, Arrays] = {
+        **adapters.arrays,
+        "router": router.to_arrays(),
+        "ranker": ranker.to_arrays(),
+        "replay": reservoir.to_arrays(),
+    }
+    next_state = LearnedState(
+        version=version,
+        parent=state.version,
+        micro=adapters.micro,
+        base=adapters.base,
+        routes=_revised_routes(adapters, claimed),
+        arrays=arrays,
+        metrics={"samples": float(adapters.samples), "shift": float(adapters.shift)},
+    )
+    return Step(
+        knowledge=Knowledge(next_state, patterns, [*before.fisher, *adapters.fisher]),
+        new_fisher=adapters.fisher,
+        removed=extraction.removed,
+        created=extraction.created,
+        merged=extraction.merged,
+        pruned=extraction.pruned,
+    )
+
+
+def _observations(claimed: LedgerSlice) -> reasoning_bank.Observations:
+    return reasoning_bank.Observations(
+        embeddings=unit(claimed.fresh.embeddings),
+        quality=_qualities(claimed.outcomes),
+        routes=claimed.fresh.routes,
+        queries=claimed.fresh.queries,
+    )
+
+
+def _learn_adapters(before: Knowledge, claimed: LedgerSlice, config: SonaConfig, seed: int) -> Learned:
+    state = before.state
+    routes = dict(state.routes)
+    signals = direction_signals(claimed.fresh, claimed.steps, claimed.outcomes, routes)
+    return learn_adapters(
+        signals,
+        unit(claimed.fresh.embeddings),
+        state.micro,
+        state.base,
+        update_routes(routes, claimed.fresh, claimed.outcomes),
+        dict(state.arrays),
+        list(before.fisher),
+        config,
+        seed,
+    )
+
+
+def _revised(patterns: Sequence[LearnedPattern], claimed: LedgerSlice, version: int) -> list[LearnedPattern]:
+    """Return the patterns with every change of an earlier quality taken over by the pattern it is nearest to."""
+    revised = list(patterns)
+    if not revised or not len(claimed.revised):
+        return revised
+    centroids = np.stack([pattern.centroid for pattern in revised])
+    nearest = np.argmax(unit(claimed.revised.embeddings) @ centroids.T, axis=1)
+    for row, place in enumerate(nearest):
+        changed = reasoning_bank.revise(
+            revised[place],
+            claimed.revised.routes[row],
+            claimed.before[row].quality,
+            claimed.after[row].quality,
+        )
+        revised[place] = dataclasses.replace(changed, updated_version=version)
+    return revised
+
+
+def _revised_routes(adapters: Learned, claimed: LedgerSlice) -> Mapping[str, RouteStatistics]:
+    routes = dict(adapters.routes)
+    for row, route in enumerate(claimed.revised.routes):
+        old, new = claimed.before[row].quality, claimed.after[row].quality
+        if route is None or route not in routes:
+            continue
+        if old is not None and new is not None:
+            routes[route] = routes[route].revise(old, new)
+        elif old is None and new is not None:
+            routes[route] = routes[route].fold(new, None)
+    return routes
+
+
+def _qualities(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:
+    return np.array([np.nan if outcome.quality is None else outcome.quality for outcome in outcomes], np.float64)
+
+
+def _learn_ranking(state: RankerState, claimed: LedgerSlice, stored: Stored, seed: int) -> RankerState:
+    def events(of: Trajectories, outcomes: Sequence[Outcome], weight: float = 1.0) -> RankEvents:
+        return rank_events(of, outcomes, stored.catalog, stored.sets, weight)
+
+    fresh = events(claimed.fresh, claimed.outcomes)
+    taken_back = events(claimed.revised, claimed.before, -1.0)
+    told_anew = events(claimed.revised, claimed.after)
+    replay = events(stored.trajectories, stored.outcomes)
+    return learn_ranking(state, stored.catalog, fresh.joined(taken_back).joined(told_anew), replay, seed)
+
+
+def _newly_rated(claimed: LedgerSlice) -> NDArray[np.uint8]:
+    """Return the ids (n, 16) of the trajectories whose quality became known with this slice."""
+    fresh = [row for row, outcome in enumerate(claimed.outcomes) if outcome.quality is not None]
+    late = [
+        row
+        for row, (before, after) in enumerate(zip(claimed.before, claimed.after, strict=True))
+        if before.quality is None and after.quality is not None
+    ]
+    return np.concatenate([claimed.fresh.ids[fresh], claimed.revised.ids[late]])
+
+
+def ranker_of(state: LearnedState) -> RankerState:
+    """Return the ranker that a state holds."""
+    if "ranker" in state.arrays:
+        return RankerState.from_arrays(state.arrays["ranker"])
+    return RankerState.identity(state.micro.dim)
+
+
+def router_of(state: LearnedState, config: SonaConfig) -> Router:
+    """Return the router that a state holds."""
+    if "router" in state.arrays:
+        return Router.from_arrays(state.arrays["router"])
+    return Router.empty(state.micro.dim, config.loops.seed)
+
+
+def _reservoir(state: LearnedState, config: SonaConfig) -> Reservoir:
+    if "replay" in state.arrays:
+        return Reservoir.from_arrays(state.arrays["replay"], config.loops.replay)
+    return Reservoir.empty(config.loops.replay)

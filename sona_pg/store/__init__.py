@@ -1,0 +1,1 @@
+"""Postgres: connections, schema, and repositories that return NumPy arrays and domain values."""

@@ -1,0 +1,86 @@
+"""Candidates: what can be chosen, kept by id with its embedding, each with a fixed slot in the learned state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from sona_pg.store.schema import candidate_sets, candidates
+
+
+def remember(
+    connection: Connection, space_id: int, ids: Sequence[str], embeddings: NDArray[np.float32], at: datetime
+) -> None:
+    """Store candidates; one whose id is known gets the new embedding and keeps its slot."""
+    upsert = insert(candidates)
+    rows: list[dict[str, Any]] = [
+        {
+            "space_id": space_id,
+            "candidate_id": name,
+            "recorded_at": at,
+            "embedding": embedding.astype(np.float16),
+        }
+        for name, embedding in zip(ids, embeddings, strict=True)
+    ]
+    if rows:
+        connection.execute(
+            upsert.on_conflict_do_update(
+                index_elements=["space_id", "candidate_id"],
+                set_={"embedding": upsert.excluded.embedding, "recorded_at": upsert.excluded.recorded_at},
+            ),
+            sorted(rows, key=lambda row: str(row["candidate_id"])),  # one order for all writers: no deadlock
+        )
+
+
+def assign_slots(connection: Connection, space_id: int) -> int:
+    """Give every candidate that has none the next free slot, in order of id; return how many slots there are.
+
+    Call it under ``lock_space``.
+    """
+    used = connection.scalar(select(func.max(candidates.c.slot)).where(candidates.c.space_id == space_id))
+    first = 0 if used is None else int(used) + 1
+    new = connection.scalars(
+        select(candidates.c.candidate_id)
+        .where(candidates.c.space_id == space_id, candidates.c.slot.is_(None))
+        .order_by(candidates.c.candidate_id)
+        .with_for_update(key_share=True)
+    ).all()
+    if new:
+        connection.execute(
+            update(candidates)
+            .where(candidates.c.space_id == space_id, candidates.c.candidate_id == bindparam("of_id"))
+            .values(slot=bindparam("its_slot")),
+            [{"of_id": name, "its_slot": first + index} for index, name in enumerate(new)],
+        )
+    return first + len(new)
+
+
+def read_candidates(connection: Connection, space_id: int, dim: int) -> tuple[list[str], NDArray[np.float32]]:
+    """Return ids and embeddings (m, dim) float32 of all candidates with a slot, in order of slot."""
+    rows = connection.execute(
+        select(candidates.c.candidate_id, candidates.c.embedding)
+        .where(candidates.c.space_id == space_id, candidates.c.slot.is_not(None))
+        .order_by(candidates.c.slot)
+    ).all()
+    embeddings = np.zeros((len(rows), dim), np.float32)
+    for index, row in enumerate(rows):
+        embeddings[index] = row.embedding.to_numpy() if hasattr(row.embedding, "to_numpy") else row.embedding
+    return [row.candidate_id for row in rows], embeddings
+
+
+def read_sets(connection: Connection, space_id: int, set_ids: Sequence[int]) -> Mapping[int, list[str]]:
+    """Return the candidate ids of each of the sets."""
+    if not set_ids:
+        return {}
+    rows = connection.execute(
+        select(candidate_sets.c.set_id, candidate_sets.c.candidate_ids).where(
+            candidate_sets.c.space_id == space_id, candidate_sets.c.set_id.in_(list(set_ids))
+        )
+    )
+    return {row.set_id: row.candidate_ids for row in rows}

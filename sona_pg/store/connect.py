@@ -1,0 +1,97 @@
+"""Connections: one SQLAlchemy engine per database, and the one place that translates driver errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import sqlalchemy
+from sqlalchemy import Connection, Engine, Executable, create_engine
+from sqlalchemy.engine import URL, make_url
+
+from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable
+
+CONNECT_TIMEOUT = 5  # seconds
+
+# SQLSTATE classes after which the same statement may succeed: connection, resources, rollback, shutdown
+_TRANSIENT = ("08", "53", "40", "57P")
+
+
+def parse_url(url: str) -> URL:
+    """Return the SQLAlchemy URL of any usual spelling of a Postgres URL.
+
+    Raises:
+        ConfigError: it is not a URL, or names another database than Postgres.
+    """
+    try:
+        parsed = make_url(url)
+    except sqlalchemy.exc.ArgumentError as exc:
+        raise ConfigError(
+            f"database URL {url!r} cannot be read: expected postgresql://user:password@host:5432/database"
+        ) from exc
+    if parsed.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
+        raise ConfigError(f"database URL names {parsed.drivername!r}: expected postgresql://…")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def connect(url: str, *, pool_size: int = 4) -> Engine:
+    """Return an engine for ``url``; it connects when first used."""
+    return create_engine(
+        parse_url(url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT,
+            "application_name": "sona-pg",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            # A transaction pooler hands every transaction another backend: nothing may be prepared on it.
+            "prepare_threshold": None,
+        },
+    )
+
+
+def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
+    """Return psycopg's own connection, for COPY and NOTIFY."""
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, psycopg.Connection)
+    return raw
+
+
+def copy_query(connection: Connection, query: Executable) -> str:
+    """Return ``COPY (query) TO STDOUT`` in the binary format; COPY takes no parameters, so they are rendered."""
+    compiled = query.compile(connection, compile_kwargs={"literal_binds": True})  # type: ignore[attr-defined]
+    return f"COPY ({compiled}) TO STDOUT (FORMAT BINARY)"
+
+
+@contextmanager
+def translated(doing: str, url: URL | None = None) -> Iterator[None]:
+    """Turn errors of the driver into ours, with what was being done and where.
+
+    Raises:
+        DatabaseUnavailable: the server is away, or asks to try again.
+        DatabaseError: the server refused the statement.
+    """
+    try:
+        yield
+    except (sqlalchemy.exc.DBAPIError, psycopg.Error) as exc:
+        raise _translate(exc, doing, url) from exc
+    except sqlalchemy.exc.TimeoutError as exc:
+        raise DatabaseUnavailable(f"{doing}: every pooled connection is in use; use fewer threads") from exc
+
+
+def _translate(exc: Exception, doing: str, url: URL | None) -> DatabaseError:
+    original = exc.orig if isinstance(exc, sqlalchemy.exc.DBAPIError) else exc
+    state = getattr(original, "sqlstate", None) or ""
+    lost = isinstance(exc, sqlalchemy.exc.DBAPIError) and exc.connection_invalidated
+    lost = lost or (isinstance(original, psycopg.OperationalError) and not state)
+    where = f" at {url.render_as_string(hide_password=True)}" if url is not None else ""
+    reason = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
+    if lost or state.startswith(_TRANSIENT):
+        return DatabaseUnavailable(
+            f"{doing}: Postgres{where} does not answer ({reason}); check that it runs and that the URL is right"
+        )
+    return DatabaseError(f"{doing}: Postgres{where} refused ({state or 'no SQLSTATE'}: {reason})")

@@ -1,0 +1,47 @@
+"""Learning cycles: the record of what each run of a loop read and changed."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select
+
+from sona_pg.domain.cycle import CycleResult
+from sona_pg.store.schema import cycles
+
+COLUMNS = ("loop", "cycle_id", "base_version", "version", "trajectories", "feedback", "set_aside", "patterns")
+
+
+def record(
+    connection: Connection,
+    space_id: int,
+    server_id: UUID,
+    result: CycleResult,
+    started: datetime,
+    finished: datetime,
+) -> None:
+    """Store ``result`` in ``sona.cycles``; what has no column of its own goes into ``detail``."""
+    values = dataclasses.asdict(result)
+    columns = {name: values.pop(name) for name in COLUMNS}
+    connection.execute(
+        insert(cycles).values(
+            space_id=space_id,
+            server_id=server_id,
+            started_at=started,
+            finished_at=finished,
+            detail=values,
+            **columns,
+        )
+    )
+
+
+def last_started(connection: Connection, space_id: int, loop: str) -> datetime | None:
+    """Return when the space's last cycle of ``loop`` began."""
+    return connection.scalar(
+        select(cycles.c.started_at)
+        .where(cycles.c.space_id == space_id, cycles.c.loop == loop)
+        .order_by(cycles.c.started_at.desc())
+        .limit(1)
+    )

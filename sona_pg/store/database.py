@@ -1,0 +1,151 @@
+"""The store as the layers above see it: one object per database, no SQL in its signatures."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, text
+
+from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.space import Space
+from sona_pg.domain.state import LearnedState
+from sona_pg.errors import DatabaseError
+from sona_pg.store import candidates, cycles, fleet, ledger, migrate, patterns, spaces, states
+from sona_pg.store.connect import connect, translated
+from sona_pg.store.unit import LearningUnit, learning_unit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Everything a server needs to serve one version of a space, read in one transaction."""
+
+    version: int
+    state: LearnedState | None  # None before anything was learned
+    patterns: list[LearnedPattern]
+    candidate_ids: list[str]
+    candidate_embeddings: NDArray[np.float32]  # (m, dim) float32, by slot
+
+
+class Database:
+    """A Postgres with schema ``sona``."""
+
+    def __init__(self, engine: Engine, url: str) -> None:
+        """Wrap an engine; ``open`` is the usual way."""
+        self.engine = engine
+        self.url = url
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect, and bring an empty or older schema up to date.
+
+        Raises:
+            DatabaseUnavailable: nothing answers at ``url``.
+            DatabaseError: Postgres or pgvector is missing or too old.
+            SchemaError: the schema is newer than this release.
+        """
+        found = migrate.status(url)
+        migrate.refuse_newer(found)
+        if not found.current:
+            migrate.upgrade(url)
+        return cls(connect(url), url)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def open_space(self, name: str, dim: int, at: datetime) -> Space:
+        """Return the space called ``name``, made if there is none, with its partitions in place."""
+        with translated(f"opening space {name!r}", self.engine.url), self.engine.begin() as connection:
+            space = spaces.open_space(connection, name, dim, at)
+            if not spaces.has_partition(connection, at):
+                spaces.ensure_partitions(connection, at)
+            return space
+
+    def find_space(self, name: str) -> Space:
+        """Return the space called ``name``.
+
+        Raises:
+            DatabaseError: there is none.
+        """
+        with translated(f"finding space {name!r}", self.engine.url), self.engine.connect() as connection:
+            space = spaces.find_space(connection, name)
+            if space is None:
+                known = ", ".join(repr(other.name) for other in spaces.list_spaces(connection)) or "none yet"
+                raise DatabaseError(f"there is no space {name!r}; there are: {known}")
+            return space
+
+    def register(self, space: Space, server_id: UUID, host: str, pid: int, release: str, at: datetime) -> None:
+        """Add a server to the fleet of a space."""
+        with translated("registering the server", self.engine.url), self.engine.begin() as connection:
+            fleet.register(connection, space.space_id, server_id, host=host, pid=pid, release=release, version=0, at=at)
+
+    def heartbeat(self, space: Space, server_id: UUID, version: int, at: datetime) -> int:
+        """Say what the server serves; return the version it should serve."""
+        with translated("sending a heartbeat", self.engine.url), self.engine.begin() as connection:
+            fleet.heartbeat(connection, space.space_id, server_id, version, at)
+            return fleet.live_version(connection, space.space_id)
+
+    def snapshot(self, space: Space) -> Snapshot:
+        """Read the live version of a space, all of it as of one moment."""
+        with (
+            translated("reading the live version", self.engine.url),
+            self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
+            connection.begin(),
+        ):
+            version = fleet.live_version(connection, space.space_id)
+            ids, embeddings = candidates.read_candidates(connection, space.space_id, space.dim)
+            return Snapshot(
+                version=version,
+                state=states.load(connection, space.space_id, version) if version else None,
+                patterns=patterns.read_patterns(connection, space.space_id),
+                candidate_ids=ids,
+                candidate_embeddings=embeddings,
+            )
+
+    def learning_unit(self, space: Space) -> AbstractContextManager[LearningUnit]:
+        """Open a learner's transaction on a space."""
+        return learning_unit(self.engine, space)
+
+    def totals(self, space: Space) -> dict[str, int]:
+        """Return the lifetime counters of a space over all its servers, and what waits to be learned."""
+        with translated("reading counters", self.engine.url), self.engine.connect() as connection:
+            counted = fleet.totals(connection, space.space_id)
+            counted["waiting"] = ledger.waiting_count(connection, space.space_id)
+            return counted
+
+    def last_cycle(self, space: Space, loop: str) -> datetime | None:
+        """Return when the last cycle of ``loop`` began."""
+        with translated("reading the cycles", self.engine.url), self.engine.connect() as connection:
+            return cycles.last_started(connection, space.space_id, loop)
+
+    def has_trajectory(self, space: Space, trajectory: UUID) -> bool:
+        """Whether a trajectory is stored."""
+        with translated("looking up a trajectory", self.engine.url), self.engine.connect() as connection:
+            return ledger.has_trajectory(connection, space.space_id, trajectory)
+
+    def nearest_patterns(self, space: Space, query: NDArray[np.float32], k: int) -> list[tuple[UUID, float]]:
+        """Return the ``k`` nearest patterns in SQL, as (id, cosine similarity)."""
+        with translated("searching patterns", self.engine.url), self.engine.connect() as connection:
+            return patterns.nearest_ids(connection, space.space_id, query, k)
+
+    def read_view(self, view: str, space: Space, limit: int) -> list[dict[str, Any]]:
+        """Return rows of one of the analytics views for a space."""
+        if view not in VIEWS:
+            raise DatabaseError(f"there is no view {view!r}; there are: {', '.join(VIEWS)}")
+        with translated(f"reading sona.{view}", self.engine.url), self.engine.connect() as connection:
+            rows = connection.execute(text(VIEWS[view]), {"space": space.name, "limit": limit})
+            return [dict(row._mapping) for row in rows]
+
+
+VIEWS = {
+    "pattern_summary": "SELECT * FROM sona.pattern_summary WHERE space = :space ORDER BY size DESC LIMIT :limit",
+    "quality_by_day": "SELECT * FROM sona.quality_by_day WHERE space = :space ORDER BY day DESC, route LIMIT :limit",
+    "cycle_log": "SELECT * FROM sona.cycle_log WHERE space = :space ORDER BY started_at DESC LIMIT :limit",
+    "fleet": "SELECT * FROM sona.fleet WHERE space = :space ORDER BY seen_at DESC LIMIT :limit",
+}

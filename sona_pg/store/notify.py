@@ -1,0 +1,53 @@
+"""Hearing of new versions: LISTEN on a connection of its own. Polling makes up for every notice that is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from sona_pg.errors import DatabaseUnavailable
+from sona_pg.store.connect import CONNECT_TIMEOUT, parse_url
+from sona_pg.store.states import CHANNEL
+
+
+class VersionListener:
+    """Waits for the announcement of a space's new version."""
+
+    def __init__(self, url: str, space_id: int) -> None:
+        """Connect when first waited on; a lost connection is opened again by the next wait."""
+        self._url = parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._prefix = f"{space_id} "
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most ``seconds``; return whether a new version of the space was announced.
+
+        Raises:
+            DatabaseUnavailable: the connection was lost or could not be made; wait before the next call.
+        """
+        try:
+            connection = self._connected()
+            return any(
+                notice.payload.startswith(self._prefix) for notice in connection.notifies(timeout=seconds, stop_after=1)
+            )
+        except psycopg.Error as exc:
+            self.close()
+            raise DatabaseUnavailable(f"listening for versions: {exc}") from exc
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is None:
+            self._connection = psycopg.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT,
+                application_name="sona-pg listener",
+            )
+            self._connection.execute(f"LISTEN {CHANNEL}")
+        return self._connection

@@ -1,0 +1,351 @@
+"""The tables as SQLAlchemy sees them; ``migrations/`` makes them, and a test holds that the two agree.
+
+Checks, comments, views and functions live in the migrations alone: nothing here is used to create tables.
+"""
+
+from __future__ import annotations
+
+from pgvector.sqlalchemy import HALFVEC, VECTOR
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(schema="sona")
+
+
+def _space(references: bool = True) -> Column[int]:
+    keys = [ForeignKey("sona.spaces.space_id")] if references else []
+    return Column("space_id", Integer, *keys, nullable=False)
+
+
+def _time(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False)
+
+
+def _count(name: str, kind: type[BigInteger] | type[Integer] = Integer) -> Column[int]:
+    return Column(name, kind, nullable=False)
+
+
+space_names = Table(
+    "space_names",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("space_id", Integer, Identity(always=True), unique=True),
+)
+
+spaces = Table(
+    "spaces",
+    metadata,
+    Column("space_id", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("dim", Integer, nullable=False),
+    Column("settings", JSONB, nullable=False, server_default="{}"),
+    Column("live_version", BigInteger, nullable=False, server_default="0"),
+    _time("created_at"),
+)
+
+# -- the ledger: no foreign keys, so that a day's partitions drop together ----------------------------------
+
+batches = Table(
+    "batches",
+    metadata,
+    _space(references=False),
+    Column("batch", BigInteger, nullable=False),
+    Column("server_id", Uuid, nullable=False),
+    Column("first_id", Uuid),
+    Column("last_id", Uuid),
+    _count("trajectories"),
+    _count("steps"),
+    _count("feedback"),
+    _time("recorded_at"),
+    Column("cycle_id", Uuid),
+    PrimaryKeyConstraint("space_id", "batch"),
+    Index("batches_waiting", "space_id", postgresql_where=text("cycle_id IS NULL")),
+)
+
+trajectories = Table(
+    "trajectories",
+    metadata,
+    _space(references=False),
+    Column("quality", REAL),
+    Column("id", Uuid, nullable=False),
+    Column("batch", BigInteger, nullable=False),
+    Column("policy_version", BigInteger),
+    Column("candidate_set", BigInteger),
+    Column("latency_us", Integer),
+    Column("propensity", REAL),
+    Column("cost", REAL),
+    Column("step_count", SmallInteger, nullable=False),
+    Column("route", Text),
+    Column("features", ARRAY(REAL)),
+    Column("context", ARRAY(Text)),
+    Column("query", Text),
+    Column("embedding", HALFVEC, nullable=False),
+    PrimaryKeyConstraint("space_id", "id"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    _space(references=False),
+    Column("reward", REAL),
+    Column("trajectory_id", Uuid, nullable=False),
+    Column("offset_us", Integer, nullable=False),
+    Column("ordinal", SmallInteger, nullable=False),
+    Column("activations", HALFVEC),
+    Column("attention", HALFVEC),
+    PrimaryKeyConstraint("space_id", "trajectory_id", "ordinal"),
+    postgresql_partition_by="RANGE (trajectory_id)",
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    _space(references=False),
+    Column("quality", REAL),
+    Column("trajectory_id", Uuid, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("batch", BigInteger, nullable=False),
+    _time("recorded_at"),
+    Column("source", Text, nullable=False),
+    Column("correction", Text),
+    PrimaryKeyConstraint("space_id", "trajectory_id", "source", "sequence"),
+    Index("feedback_batch", "space_id", "batch"),
+    postgresql_partition_by="RANGE (trajectory_id)",
+)
+
+set_aside = Table(
+    "set_aside",
+    metadata,
+    _space(references=False),
+    Column("trajectory_id", Uuid, nullable=False),
+    Column("cycle_id", Uuid, nullable=False),
+    Column("reason", Text, nullable=False),
+    PrimaryKeyConstraint("space_id", "trajectory_id", "cycle_id"),
+)
+
+# -- candidates ---------------------------------------------------------------------------------------------
+
+candidates = Table(
+    "candidates",
+    metadata,
+    _space(),
+    Column("candidate_id", Text, nullable=False),
+    Column("slot", Integer),
+    _time("recorded_at"),
+    Column("embedding", HALFVEC, nullable=False),
+    PrimaryKeyConstraint("space_id", "candidate_id"),
+    UniqueConstraint("space_id", "slot"),
+)
+
+candidate_sets = Table(
+    "candidate_sets",
+    metadata,
+    _space(references=False),
+    Column("set_id", BigInteger, nullable=False),
+    Column("candidate_ids", ARRAY(Text), nullable=False),
+    PrimaryKeyConstraint("space_id", "set_id"),
+)
+
+# -- learning -----------------------------------------------------------------------------------------------
+
+cycles = Table(
+    "cycles",
+    metadata,
+    _space(),
+    Column("cycle_id", Uuid, nullable=False),
+    Column("loop", Text, nullable=False),
+    Column("server_id", Uuid, nullable=False),
+    Column("base_version", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    _time("started_at"),
+    _time("finished_at"),
+    _count("trajectories"),
+    _count("feedback"),
+    _count("set_aside"),
+    _count("patterns"),
+    Column("detail", JSONB, nullable=False, server_default="{}"),
+    PrimaryKeyConstraint("space_id", "cycle_id"),
+)
+
+patterns = Table(
+    "patterns",
+    metadata,
+    _space(),
+    Column("dim", Integer, nullable=False),
+    Column("pattern_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    _count("size", BigInteger),
+    Column("weight", Double, nullable=False),
+    Column("quality", Double, nullable=False),
+    Column("created_version", BigInteger, nullable=False),
+    Column("updated_version", BigInteger, nullable=False),
+    _time("updated_at"),
+    Column("merged_from", ARRAY(Uuid), nullable=False, server_default="{}"),
+    Column("typical_queries", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("typical_similarities", ARRAY(REAL), nullable=False, server_default="{}"),
+    Column("centroid", VECTOR, nullable=False),
+    PrimaryKeyConstraint("space_id", "dim", "pattern_id"),
+    postgresql_partition_by="LIST (dim)",
+)
+
+pattern_routes = Table(
+    "pattern_routes",
+    metadata,
+    _space(),
+    Column("pattern_id", Uuid, nullable=False),
+    Column("route", Text, nullable=False),
+    _count("size", BigInteger),
+    Column("weight", Double, nullable=False),
+    Column("quality", Double, nullable=False),
+    PrimaryKeyConstraint("space_id", "pattern_id", "route"),
+)
+
+state_versions = Table(
+    "state_versions",
+    metadata,
+    _space(),
+    Column("version", BigInteger, nullable=False),
+    Column("parent", BigInteger, nullable=False),
+    Column("cycle_id", Uuid, nullable=False),
+    Column("status", Text, nullable=False),
+    _time("created_at"),
+    Column("metrics", JSONB, nullable=False, server_default="{}"),
+    PrimaryKeyConstraint("space_id", "version"),
+)
+
+
+def _of_version() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["space_id", "version"],
+        ["sona.state_versions.space_id", "sona.state_versions.version"],
+        ondelete="CASCADE",
+    )
+
+
+adapters = Table(
+    "adapters",
+    metadata,
+    _space(references=False),
+    Column("version", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("layer", SmallInteger, nullable=False),
+    Column("rank", SmallInteger, nullable=False),
+    Column("dim", Integer, nullable=False),
+    Column("scale", REAL, nullable=False),
+    Column("norm", Double, nullable=False),
+    Column("a", LargeBinary, nullable=False),
+    Column("b", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("space_id", "version", "kind", "layer"),
+    _of_version(),
+)
+
+state_arrays = Table(
+    "state_arrays",
+    metadata,
+    _space(references=False),
+    Column("version", BigInteger, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("dtype", Text, nullable=False),
+    Column("shape", ARRAY(Integer), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("space_id", "version", "part", "name"),
+    _of_version(),
+)
+
+fisher_snapshots = Table(
+    "fisher_snapshots",
+    metadata,
+    _space(),
+    Column("task", Integer, nullable=False),
+    Column("layer", SmallInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    _time("created_at"),
+    Column("fisher", LargeBinary, nullable=False),
+    Column("optimum", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("space_id", "task", "layer"),
+)
+
+route_statistics = Table(
+    "route_statistics",
+    metadata,
+    _space(),
+    Column("route", Text, nullable=False),
+    _count("size", BigInteger),
+    Column("quality", Double, nullable=False),
+    Column("quality_variance", Double, nullable=False),
+    Column("latency_us", Double),
+    Column("updated_version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("space_id", "route"),
+)
+
+# -- memory graph -------------------------------------------------------------------------------------------
+
+memory_nodes = Table(
+    "memory_nodes",
+    metadata,
+    _space(),
+    Column("dim", Integer, nullable=False),
+    Column("node_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("pattern_id", Uuid),
+    Column("weight", Double, nullable=False),
+    _count("visits", BigInteger),
+    _time("updated_at"),
+    Column("embedding", VECTOR, nullable=False),
+    PrimaryKeyConstraint("space_id", "dim", "node_id"),
+    postgresql_partition_by="LIST (dim)",
+)
+
+memory_edges = Table(
+    "memory_edges",
+    metadata,
+    _space(),
+    Column("source_id", Uuid, nullable=False),
+    Column("target_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("weight", Double, nullable=False),
+    _time("updated_at"),
+    PrimaryKeyConstraint("space_id", "source_id", "target_id"),
+)
+
+# -- fleet --------------------------------------------------------------------------------------------------
+
+servers = Table(
+    "servers",
+    metadata,
+    _space(),
+    Column("server_id", Uuid, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("release", Text, nullable=False),
+    _time("started_at"),
+    _time("seen_at"),
+    Column("serving_version", BigInteger, nullable=False),
+    Column("trajectories", BigInteger, nullable=False, server_default="0"),
+    Column("feedback", BigInteger, nullable=False, server_default="0"),
+    Column("dropped", BigInteger, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("space_id", "server_id"),
+)

@@ -1,0 +1,78 @@
+"""Spaces: opening one by name, making it on first use."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, insert, select, text
+
+from sona_pg.domain.space import Space
+from sona_pg.errors import ConfigError
+from sona_pg.store.schema import space_names, spaces
+
+WEEKS_AHEAD = 4
+MAX_NAME = 200
+LOCK = 0x736F6E62  # the advisory lock under which spaces and partitions are made
+
+
+def open_space(connection: Connection, name: str, dim: int, at: datetime) -> Space:
+    """Return the space called ``name``, made with ``dim`` dimensions if there is none.
+
+    Raises:
+        ConfigError: the name cannot be used, or the space has another dimension.
+    """
+    if not name or len(name) > MAX_NAME or "\0" in name:
+        raise ConfigError(f"space name {name!r} cannot be used: expected 1 to {MAX_NAME} characters without NUL")
+    space = find_space(connection, name)
+    if space is None:
+        connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        space = find_space(connection, name) or _make_space(connection, name, dim, at)
+    if space.dim != dim:
+        raise ConfigError(
+            f"space {name!r} has {space.dim} dimensions, not {dim}: open it with hidden_dim={space.dim}, "
+            "or choose another space name"
+        )
+    return space
+
+
+def find_space(connection: Connection, name: str) -> Space | None:
+    """Return the space called ``name``, or None."""
+    row = connection.execute(
+        select(spaces.c.space_id, spaces.c.name, spaces.c.dim, spaces.c.settings)
+        .join(space_names, space_names.c.space_id == spaces.c.space_id)
+        .where(space_names.c.name == name)
+    ).one_or_none()
+    return None if row is None else Space(row.space_id, row.name, row.dim, row.settings)
+
+
+def list_spaces(connection: Connection) -> list[Space]:
+    """Return all spaces by name."""
+    rows = connection.execute(
+        select(spaces.c.space_id, spaces.c.name, spaces.c.dim, spaces.c.settings).order_by(spaces.c.name)
+    )
+    return [Space(row.space_id, row.name, row.dim, row.settings) for row in rows]
+
+
+def ensure_partitions(connection: Connection, at: datetime, weeks: int = WEEKS_AHEAD) -> list[str]:
+    """Make the ledger's weekly partitions from last week on, as far as they are missing; return their names."""
+    first = at - timedelta(days=7)
+    wanted = text("SELECT sona.ensure_partitions(:first, :weeks)")
+    connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    return list(connection.scalars(wanted, {"first": first, "weeks": weeks + 1}))
+
+
+def has_partition(connection: Connection, at: datetime) -> bool:
+    """Whether the week of ``at`` has a partition of its own, so that nobody needs the lock to make one."""
+    wanted = text(
+        "SELECT to_regclass('sona.trajectories_w' ||"
+        " to_char(date_trunc('week', CAST(:at AS timestamptz) AT TIME ZONE 'UTC'), 'YYYYMMDD')) IS NOT NULL"
+    )
+    return bool(connection.scalar(wanted, {"at": at}))
+
+
+def _make_space(connection: Connection, name: str, dim: int, at: datetime) -> Space:
+    space_id = connection.scalar(insert(space_names).values(name=name).returning(space_names.c.space_id))
+    assert space_id is not None
+    connection.execute(insert(spaces).values(space_id=space_id, name=name, dim=dim, created_at=at))
+    connection.execute(text("SELECT sona.ensure_dimension(:dim)"), {"dim": dim})
+    return Space(space_id, name, dim)

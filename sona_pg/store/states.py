@@ -1,0 +1,234 @@
+"""State versions: publishing one, loading one, and what belongs to each."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert_into
+
+from sona_pg.domain.state import FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
+from sona_pg.errors import DatabaseError
+from sona_pg.store.schema import (
+    adapters,
+    fisher_snapshots,
+    route_statistics,
+    spaces,
+    state_arrays,
+    state_versions,
+)
+
+CHANNEL = "sona_versions"  # NOTIFY payload: "<space_id> <version>"
+
+
+def lock_space(connection: Connection, space_id: int) -> int:
+    """Take the space for learning until the transaction ends and return its live version.
+
+    Another learner of the space waits here; recorders and readers do not.
+    """
+    version = connection.scalar(
+        select(spaces.c.live_version).where(spaces.c.space_id == space_id).with_for_update(key_share=True)
+    )
+    if version is None:
+        raise DatabaseError(f"space {space_id} is not there: it was removed while an engine had it open")
+    return int(version)
+
+
+def next_version(connection: Connection, space_id: int) -> int:
+    """Return the number after the highest version ever made, live or not; call it under ``lock_space``."""
+    newest = connection.scalar(select(func.max(state_versions.c.version)).where(state_versions.c.space_id == space_id))
+    return int(newest or 0) + 1
+
+
+def publish(connection: Connection, space_id: int, state: LearnedState, at: datetime) -> None:
+    """Store ``state`` as the live version of its space and tell the servers, all when the transaction commits."""
+    _insert_version(connection, space_id, state, at)
+    connection.execute(
+        update(state_versions)
+        .where(
+            state_versions.c.space_id == space_id,
+            state_versions.c.status == "live",
+            state_versions.c.version != state.version,
+        )
+        .values(status="retired")
+    )
+    connection.execute(update(spaces).where(spaces.c.space_id == space_id).values(live_version=state.version))
+    _write_route_statistics(connection, space_id, state)
+    connection.execute(select(func.pg_notify(CHANNEL, f"{space_id} {state.version}")))
+
+
+def load(connection: Connection, space_id: int, version: int) -> LearnedState:
+    """Return version ``version`` of a space as it was published.
+
+    Raises:
+        DatabaseError: there is no such version.
+    """
+    row = connection.execute(
+        select(state_versions).where(state_versions.c.space_id == space_id, state_versions.c.version == version)
+    ).one_or_none()
+    if row is None:
+        raise DatabaseError(f"space {space_id} has no version {version}: it was pruned, or never published")
+    of_version = (adapters.c.space_id == space_id) & (adapters.c.version == version)
+    lora = connection.execute(select(adapters).where(of_version).order_by(adapters.c.layer)).mappings().all()
+    micro = [_adapter(entry) for entry in lora if entry["kind"] == "micro"]
+    arrays: dict[str, dict[str, NDArray[np.generic]]] = defaultdict(dict)
+    for entry in connection.execute(
+        select(state_arrays).where(state_arrays.c.space_id == space_id, state_arrays.c.version == version)
+    ):
+        values = np.frombuffer(entry.data, np.dtype(entry.dtype)).reshape(entry.shape)
+        arrays[entry.part][entry.name] = values
+    return LearnedState(
+        version=version,
+        parent=row.parent,
+        micro=micro[0],
+        base=tuple(_adapter(entry) for entry in lora if entry["kind"] == "base"),
+        routes=read_route_statistics(connection, space_id),
+        arrays=arrays,
+        cycle_id=row.cycle_id,
+        metrics=row.metrics,
+    )
+
+
+def prune(connection: Connection, space_id: int, keep: int) -> int:
+    """Delete versions that are neither live nor among the newest ``keep``; return how many."""
+    newest = (
+        select(state_versions.c.version)
+        .where(state_versions.c.space_id == space_id)
+        .order_by(state_versions.c.version.desc())
+        .limit(keep)
+    )
+    gone = connection.execute(
+        delete(state_versions)
+        .where(
+            state_versions.c.space_id == space_id,
+            state_versions.c.status != "live",
+            state_versions.c.version.not_in(newest),
+        )
+        .returning(state_versions.c.version)
+    )
+    return len(gone.all())
+
+
+def read_route_statistics(connection: Connection, space_id: int) -> dict[str, RouteStatistics]:
+    """Return what is known of each route of a space."""
+    rows = connection.execute(select(route_statistics).where(route_statistics.c.space_id == space_id))
+    return {row.route: RouteStatistics(row.size, row.quality, row.quality_variance, row.latency_us) for row in rows}
+
+
+def write_fisher(connection: Connection, space_id: int, snapshot: FisherSnapshot, version: int, at: datetime) -> None:
+    """Store what a task left behind for one layer."""
+    connection.execute(
+        upsert_into(fisher_snapshots)
+        .values(
+            space_id=space_id,
+            task=snapshot.task,
+            layer=snapshot.layer,
+            version=version,
+            created_at=at,
+            fisher=snapshot.fisher.astype("<f4").tobytes(),
+            optimum=snapshot.optimum.astype("<f4").tobytes(),
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+def read_fisher(connection: Connection, space_id: int) -> list[FisherSnapshot]:
+    """Return the snapshots of a space by task and layer."""
+    rows = connection.execute(
+        select(fisher_snapshots)
+        .where(fisher_snapshots.c.space_id == space_id)
+        .order_by(fisher_snapshots.c.task, fisher_snapshots.c.layer)
+    )
+    return [
+        FisherSnapshot(
+            row.task,
+            row.layer,
+            np.frombuffer(row.fisher, "<f4").copy(),
+            np.frombuffer(row.optimum, "<f4").copy(),
+        )
+        for row in rows
+    ]
+
+
+def _insert_version(connection: Connection, space_id: int, state: LearnedState, at: datetime) -> None:
+    connection.execute(
+        insert(state_versions).values(
+            space_id=space_id,
+            version=state.version,
+            parent=state.parent,
+            cycle_id=state.cycle_id,
+            status="live",
+            created_at=at,
+            metrics={name: value for name, value in state.metrics.items() if math.isfinite(value)},
+        )
+    )
+    layers = [("micro", 0, state.micro), *(("base", index, lora) for index, lora in enumerate(state.base))]
+    connection.execute(
+        insert(adapters),
+        [
+            {
+                "space_id": space_id,
+                "version": state.version,
+                "kind": kind,
+                "layer": layer,
+                "rank": lora.rank,
+                "dim": lora.dim,
+                "scale": lora.scale,
+                "norm": lora.norm,
+                "a": lora.a.astype("<f4").tobytes(),
+                "b": lora.b.astype("<f4").tobytes(),
+            }
+            for kind, layer, lora in layers
+        ],
+    )
+    rows: list[dict[str, Any]] = [
+        {
+            "space_id": space_id,
+            "version": state.version,
+            "part": part,
+            "name": name,
+            "dtype": values.dtype.newbyteorder("<").str,
+            "shape": list(values.shape),
+            "data": np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes(),
+        }
+        for part, named in state.arrays.items()
+        for name, values in named.items()
+    ]
+    if rows:
+        connection.execute(insert(state_arrays), rows)
+
+
+def _write_route_statistics(connection: Connection, space_id: int, state: LearnedState) -> None:
+    if not state.routes:
+        return
+    upsert = upsert_into(route_statistics)
+    changed = ("size", "quality", "quality_variance", "latency_us", "updated_version")
+    connection.execute(
+        upsert.on_conflict_do_update(
+            index_elements=["space_id", "route"], set_={name: upsert.excluded[name] for name in changed}
+        ),
+        [
+            {
+                "space_id": space_id,
+                "route": route,
+                "size": known.size,
+                "quality": min(max(known.quality, 0.0), 1.0),
+                "quality_variance": known.quality_variance,
+                "latency_us": known.latency_us,
+                "updated_version": state.version,
+            }
+            for route, known in state.routes.items()
+        ],
+    )
+
+
+def _adapter(row: RowMapping) -> LoraWeights:
+    shape = (row["rank"], row["dim"])
+    a = np.frombuffer(row["a"], "<f4").reshape(shape)
+    b = np.frombuffer(row["b"], "<f4").reshape(shape)
+    return LoraWeights(a.copy(), b.copy(), row["scale"])

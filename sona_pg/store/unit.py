@@ -1,0 +1,105 @@
+"""The unit of work of a learner: one transaction that claims, reads, and either publishes everything or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine
+
+from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.ledger import LedgerSlice, Outcome, Trajectories
+from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.space import Space
+from sona_pg.domain.state import FisherSnapshot, LearnedState
+from sona_pg.store import candidates, cycles, ledger, patterns, states
+from sona_pg.store.connect import translated
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Publication:
+    """What a cycle has made, to be committed together."""
+
+    state: LearnedState
+    patterns: Sequence[LearnedPattern]  # those that changed
+    removed: Sequence[UUID]
+    fisher: Sequence[FisherSnapshot]
+    set_aside: Sequence[tuple[UUID, str]]
+
+
+class LearningUnit:
+    """What a learner may ask of the store within its transaction; see ``learning_unit`` for when that ends."""
+
+    def __init__(self, connection: Connection, space: Space, live_version: int) -> None:
+        self._connection = connection
+        self._space = space
+        self.live_version = live_version
+        self.next_version = states.next_version(connection, space.space_id)
+
+    def claim(self) -> LedgerSlice:
+        """Return everything that no cycle has learned from."""
+        return ledger.claim(self._connection, self._space.space_id, self._space.dim)
+
+    def state(self) -> LearnedState | None:
+        """Return the live state, or None before anything was learned."""
+        if self.live_version == 0:
+            return None
+        return states.load(self._connection, self._space.space_id, self.live_version)
+
+    def fisher(self) -> list[FisherSnapshot]:
+        """Return what earlier tasks left behind."""
+        return states.read_fisher(self._connection, self._space.space_id)
+
+    def patterns(self) -> list[LearnedPattern]:
+        """Return the patterns there are."""
+        return patterns.read_patterns(self._connection, self._space.space_id)
+
+    def candidates(self) -> tuple[list[str], NDArray[np.float32]]:
+        """Return ids and embeddings (m, dim) of all candidates by slot; new ones get their slots now."""
+        candidates.assign_slots(self._connection, self._space.space_id)
+        return candidates.read_candidates(self._connection, self._space.space_id, self._space.dim)
+
+    def candidate_sets(self, set_ids: Sequence[int]) -> dict[int, list[str]]:
+        """Return the candidate ids of each set."""
+        return dict(candidates.read_sets(self._connection, self._space.space_id, set_ids))
+
+    def stored(self, ids: Sequence[UUID]) -> tuple[Trajectories, list[Outcome]]:
+        """Return those of ``ids`` that are still stored, with their outcomes as they are now."""
+        read = ledger.read_by_id(self._connection, self._space.space_id, self._space.dim, ids)
+        return read, ledger.read_outcomes(self._connection, self._space.space_id, read)
+
+    def publish(
+        self,
+        server_id: UUID,
+        made: Publication,
+        claimed: Sequence[int],
+        result: CycleResult,
+        started: datetime,
+        finished: datetime,
+    ) -> None:
+        """Write everything a cycle has made; the transaction that ends around it makes it live."""
+        connection, space_id = self._connection, self._space.space_id
+        states.publish(connection, space_id, made.state, finished)
+        patterns.write_patterns(connection, space_id, made.patterns, made.removed, finished)
+        for snapshot in made.fisher:
+            states.write_fisher(connection, space_id, snapshot, made.state.version, finished)
+        ledger.put_aside(connection, space_id, result.cycle_id, made.set_aside)
+        ledger.mark(connection, space_id, claimed, result.cycle_id)
+        cycles.record(connection, space_id, server_id, result, started, finished)
+
+    def pass_over(self, claimed: Sequence[int], cycle_id: UUID, reasons: Sequence[tuple[UUID, str]]) -> None:
+        """Mark batches in which there was nothing to learn from."""
+        ledger.put_aside(self._connection, self._space.space_id, cycle_id, reasons)
+        ledger.mark(self._connection, self._space.space_id, claimed, cycle_id)
+
+
+@contextmanager
+def learning_unit(engine: Engine, space: Space) -> Iterator[LearningUnit]:
+    """Open a unit of work on a space. It commits when the block ends without an error, else it rolls back."""
+    with translated(f"learning in space {space.name!r}", engine.url), engine.begin() as connection:
+        yield LearningUnit(connection, space, states.lock_space(connection, space.space_id))

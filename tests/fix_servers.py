@@ -1,0 +1,224 @@
+"""The Postgres servers of a test run: which there are, how they start, and the lines that say what was used.
+
+`postgres_server` gives a test the default server: the embedded Postgres 18, or `SONA_PG_TEST_URL`. A test
+marked `every_server` runs on Postgres 18, 17 in Docker, and 16; one marked `docker` runs in Docker only.
+Without a Docker engine the docker tests are deselected with a loud line; `REQUIRE_DOCKER=1` makes it fail.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sona_pg.store.embedded import start_embedded
+
+GIVEN_URL = os.environ.get("SONA_PG_TEST_URL")
+IMAGE = os.environ.get("SONA_PG_TEST_IMAGE", "pgvector/pgvector:pg17")
+REQUIRE_DOCKER = os.environ.get("REQUIRE_DOCKER", "0") not in ("", "0")
+DEFAULT = "given" if GIVEN_URL else "embedded-18"
+EVERY = [DEFAULT, "docker", "embedded-16"]
+HOME_PREFIX = "sona-pg-test-"
+VERSIONS = """
+    SELECT current_setting('server_version'),
+           (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    name: str
+    url: str  # of a role that may create databases
+    version: str  # "Postgres 18.4, pgvector 0.8.5"
+
+
+@dataclass
+class Report:
+    """What the run used, for the summary."""
+
+    servers: dict[str, str]  # name: version
+    databases: dict[str, int]  # name: how many tests took one
+    deselected: int = 0
+    problem: str | None = None  # why Docker cannot be used
+
+
+REPORT = pytest.StashKey[Report]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[REPORT] = Report({}, {})
+
+
+def pytest_report_header() -> str:
+    given = f"given ({_without_password(GIVEN_URL)})" if GIVEN_URL else DEFAULT
+    required = ", required" if REQUIRE_DOCKER else ""
+    return f"postgres: {given}, embedded-16, docker ({IMAGE}{required})"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "postgres_server" in metafunc.fixturenames:
+        if metafunc.definition.get_closest_marker("docker"):
+            names = ["docker"]
+        else:
+            names = EVERY if metafunc.definition.get_closest_marker("every_server") else [DEFAULT]
+        parameters = [pytest.param(name, marks=[pytest.mark.docker] * (name == "docker")) for name in names]
+        metafunc.parametrize("postgres_server", parameters, indirect=True, scope="session")
+
+
+@pytest.hookimpl(trylast=True)  # after -m and -k, so that Docker is looked for only if a test is left for it
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for_docker = [item for item in items if item.get_closest_marker("docker")]
+    if for_docker and (problem := _docker_problem(config)):
+        if REQUIRE_DOCKER:
+            raise pytest.UsageError(f"REQUIRE_DOCKER is set, and {problem}")
+        config.stash[REPORT].deselected = len(for_docker)
+        config.stash[REPORT].problem = problem
+        config.hook.pytest_deselected(items=for_docker)
+        items[:] = [item for item in items if item not in set(for_docker)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    report = config.stash[REPORT]
+    if report.servers or report.problem:
+        terminalreporter.section("servers of this run")
+    for name, version in report.servers.items():
+        terminalreporter.line(f"{name}: {version}, {report.databases.get(name, 0)} databases")
+    if report.problem:
+        missing = f"docker: {report.deselected} TESTS NOT RUN: {report.problem}"
+        terminalreporter.line(f"{missing} (REQUIRE_DOCKER=1 makes this fail)", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A running server; parametrised by the marks `every_server` and `docker`."""
+    name: str = request.param
+    with _open(name) as url:
+        with psycopg.connect(url) as connection:
+            row = connection.execute(VERSIONS).fetchone()
+        assert row is not None
+        version = f"Postgres {row[0].split()[0]}, pgvector {row[1]}"
+        request.config.stash[REPORT].servers[name] = version
+        yield Server(name, url, version)
+
+
+@contextmanager
+def _open(name: str) -> Iterator[str]:
+    if name == "given":
+        assert GIVEN_URL
+        yield GIVEN_URL
+    elif name == "docker":
+        with _docker_server() as url:
+            yield url
+    else:
+        version = int(name.removeprefix("embedded-"))
+        with temporary_home() as home, start_embedded(home, version=version) as server:
+            yield server.url
+
+
+@contextmanager
+def _docker_server() -> Iterator[str]:
+    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # would be a second image to pull
+    from testcontainers.community.postgres import PostgresContainer  # reads the environment when imported
+
+    # A parallel HNSW build needs more shared memory than Docker's 64 MB.
+    names = {"username": "sona", "password": "sona", "dbname": "sona", "driver": None}
+    with PostgresContainer(IMAGE, **names, shm_size="512m", mem_limit="2g") as server:
+        yield server.get_connection_url()
+
+
+def _docker_problem(config: pytest.Config) -> str | None:
+    """Why the docker tests cannot run: one line, or None if they can."""
+    try:
+        from docker.errors import DockerException, ImageNotFound
+
+        from docker import from_env
+    except ImportError:
+        return "testcontainers is not installed: pip install 'sona-pg[test]'"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            client = from_env(timeout=60)
+        except DockerException as exc:
+            problem = f"no Docker engine answers ({_first_line(exc)})"
+        else:
+            problem = None
+        gc.collect()  # of a connection that failed, docker leaves the socket open
+    if problem:
+        return problem
+    try:
+        client.images.get(IMAGE)
+    except ImageNotFound:
+        if reporter := config.pluginmanager.get_plugin("terminalreporter"):
+            reporter.write_line(f"pulling {IMAGE}, once")
+        try:
+            client.images.pull(IMAGE)
+        except DockerException as exc:
+            return f"{IMAGE} cannot be pulled; docker/README.md says how to build an image ({_first_line(exc)})"
+    finally:
+        client.close()
+    return None
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).splitlines()[0][:160]
+
+
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """A data folder in memory if there is room, removed once its server has stopped."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30
+    parent = memory if roomy else Path(tempfile.gettempdir())
+    for leftover in parent.glob(f"{HOME_PREFIX}*"):
+        _remove_if_unused(leftover)
+    home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX, dir=parent))
+    try:
+        yield home
+    finally:
+        wait_until_stopped(home)
+        shutil.rmtree(home)
+
+
+def wait_until_stopped(home: Path, timeout: float = 30) -> None:
+    """Wait for the keeper of `home` to have stopped its server and to be gone."""
+    deadline = time.monotonic() + timeout
+    while not _is_free(home / "postgres" / "keeper.lock"):
+        assert time.monotonic() < deadline, f"the server of {home} did not stop within {timeout} s"
+        time.sleep(0.02)
+
+
+def _remove_if_unused(home: Path) -> None:
+    """Remove what a killed test run left; a home without locks may be one that is just being made."""
+    postgres = home / "postgres"
+    locks = [postgres / "users.lock", postgres / "keeper.lock"]
+    if all(lock.exists() and _is_free(lock) for lock in locks):
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _is_free(lock: Path) -> bool:
+    """Whether nobody holds a lock file (a file that is not there is free)."""
+    if not lock.exists():
+        return True
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy import make_url
+
+    return make_url(url).render_as_string(hide_password=True)

@@ -1,0 +1,175 @@
+"""What the router promises about one decision, and about the state it is made from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
+from sona_pg.learning.exploration import Exploration, thompson_probabilities
+from sona_pg.learning.router import RouterState, Utility, decide
+from sona_pg.learning.router_events import RouteEvents
+from sona_pg.learning.router_fit import fit
+
+DIM = 12
+GREEDY = Exploration(temperature=0.0, floor=0.0, newcomer=0.0, warm_up=1e-9)
+
+
+def unit(rng: np.random.Generator, n: int, dim: int = DIM) -> np.ndarray:
+    x = rng.standard_normal((n, dim)).astype(np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def taught(seed: int = 0, n: int = 1500) -> RouterState:
+    """Two routes: 0 is right where the first coordinate is positive, 1 where it is negative."""
+    rng = np.random.default_rng(seed)
+    x, route = unit(rng, n), rng.integers(0, 2, n).astype(np.int32)
+    right = np.where(route == 0, x[:, 0] > 0, x[:, 0] <= 0)
+    quality = (rng.random(n) < np.where(right, 0.9, 0.2)).astype(np.float32)
+    cost = np.where(route == 0, 0.0, 1.0).astype(np.float32)
+    return fit(RouterState.empty(DIM), RouteEvents(x, route, quality, cost=cost, latency=cost + 1))
+
+
+@pytest.fixture(scope="module")
+def state() -> RouterState:
+    return taught()
+
+
+def test_a_fresh_state_explores_all_candidates_evenly() -> None:
+    rng = np.random.default_rng(1)
+    choice = decide(RouterState.empty(DIM), unit(rng, 1)[0], [3, 0, 7], rng)
+    assert choice.probabilities == pytest.approx([1 / 3] * 3)
+    assert choice.reason == "warm-up"
+    assert choice.route in (3, 0, 7)
+
+
+def test_the_better_route_is_chosen_after_learning(state: RouterState) -> None:
+    rng = np.random.default_rng(2)
+    x = unit(rng, 400)
+    x = x[np.abs(x[:, 0]) > 0.2]
+    chosen = np.array([decide(state, q, [0, 1], rng, exploration=GREEDY).route for q in x])
+    assert np.mean(chosen == np.where(x[:, 0] > 0, 0, 1)) > 0.9
+
+
+def test_propensities_are_the_frequencies_of_the_draws(state: RouterState) -> None:
+    rng = np.random.default_rng(3)
+    x = unit(rng, 1)[0] * 1.0
+    eager = Exploration(temperature=1.0, floor=0.3)
+    draws = [decide(state, x, [0, 1, 5], rng, exploration=eager) for _ in range(4000)]
+    assert all(d.probabilities == pytest.approx(draws[0].probabilities) for d in draws)
+    for at, route in enumerate((0, 1, 5)):
+        drawn = [d for d in draws if d.route == route]
+        assert len(drawn) / 4000 == pytest.approx(draws[0].probabilities[at], abs=0.03)
+        assert all(d.propensity == pytest.approx(d.probabilities[at]) for d in drawn)
+
+
+def test_every_propensity_is_positive_even_on_a_tiny_budget(state: RouterState) -> None:
+    rng = np.random.default_rng(4)
+    for q in unit(rng, 50):
+        choice = decide(state, q, [0, 1, 2], rng, costs=[0.0, 1.0, 9.0], price=100.0, budget=0.01)
+        assert choice.probabilities.min() > 0
+        assert choice.probabilities.sum() == pytest.approx(1)
+
+
+def test_forced_exploration_stays_within_the_budget() -> None:
+    costs = np.array([0.0, 1.0])
+    spread = Exploration().spread(np.zeros(2), costs, budget=0.2)
+    assert spread @ costs == pytest.approx(0.2)
+
+
+def test_a_newcomer_gets_a_bounded_share_from_proven_routes(state: RouterState) -> None:
+    rng = np.random.default_rng(5)
+    shares = [decide(state, q, [0, 1, 9], rng).probabilities[2] for q in unit(rng, 100)]
+    assert 0.05 < np.mean(shares) < 0.25
+
+
+def test_cost_and_latency_are_weighed_against_quality(state: RouterState) -> None:
+    rng = np.random.default_rng(6)
+    q = -np.eye(DIM, dtype=np.float32)[0]  # route 1 is better here, dearer and slower
+    assert decide(state, q, [0, 1], rng, exploration=GREEDY).route == 1
+    assert decide(state, q, [0, 1], rng, costs=[0, 1], utility=Utility(cost=2), exploration=GREEDY).route == 0
+    assert decide(state, q, [0, 1], rng, utility=Utility(cost=2), exploration=GREEDY).route == 0
+    assert decide(state, q, [0, 1], rng, utility=Utility(latency=2), exploration=GREEDY).route == 0
+    assert decide(state, q, [0, 1], rng, costs=[0, 1], price=2.0, exploration=GREEDY).route == 0
+
+
+def test_the_only_candidate_is_taken_for_certain(state: RouterState) -> None:
+    choice = decide(state, np.ones(DIM), [4], np.random.default_rng(0))
+    assert (choice.route, choice.propensity, choice.reason) == (4, 1.0, "only candidate")
+
+
+def test_fifty_candidates_and_a_zero_query_work(state: RouterState) -> None:
+    choice = decide(state, np.zeros(DIM), np.arange(50), np.random.default_rng(0))
+    assert choice.probabilities.sum() == pytest.approx(1)
+    assert choice.probabilities.min() > 0
+
+
+@pytest.mark.parametrize(
+    ("query", "candidates", "costs", "error"),
+    [
+        (np.ones(DIM), [], None, LearningError),
+        (np.ones(DIM), [[0, 1]], None, LearningError),
+        (np.full(DIM, np.nan), [0, 1], None, LearningError),
+        (np.full(DIM, np.inf), [0, 1], None, LearningError),
+        (np.ones(DIM + 1), [0, 1], None, DimensionMismatch),
+        (np.ones(DIM), [0, 1], [0.0], LearningError),
+        (np.ones(DIM), [0, 1], [0.0, np.nan], LearningError),
+    ],
+)
+def test_a_question_without_meaning_is_refused(
+    state: RouterState,
+    query: np.ndarray,
+    candidates: list[int],
+    costs: list[float] | None,
+    error: type[Exception],
+) -> None:
+    with pytest.raises(error):
+        decide(state, query, candidates, np.random.default_rng(0), costs=costs)
+
+
+def test_settings_that_cannot_work_are_refused() -> None:
+    for wrong in ({"temperature": -1.0}, {"floor": 2.0}, {"warm_up": 0.0}, {"newcomer": float("nan")}):
+        with pytest.raises(ConfigError):
+            Exploration(**wrong)
+    with pytest.raises(ConfigError):
+        Utility(cost=float("inf"))
+    for dim in (0, 16_001):
+        with pytest.raises(ConfigError):
+            RouterState.empty(dim)
+
+
+def test_stored_arrays_give_back_an_equal_state(state: RouterState) -> None:
+    again = RouterState.from_arrays({name: a.copy() for name, a in state.to_arrays().items()})
+    for name, array in state.to_arrays().items():
+        assert np.array_equal(array, again.to_arrays()[name]), name
+    q = unit(np.random.default_rng(0), 5)
+    assert np.array_equal(state.predict(q, None, np.arange(3)), again.predict(q, None, np.arange(3)))
+
+
+def test_a_stored_state_that_lacks_an_array_names_it(state: RouterState) -> None:
+    arrays = state.to_arrays()
+    del arrays["gram"]
+    with pytest.raises(LearningError, match="gram"):
+        RouterState.from_arrays(arrays)
+
+
+def test_a_person_can_read_the_routes(state: RouterState) -> None:
+    weak, strong = state.statistics()
+    assert weak.observations + strong.observations == 1500
+    assert 0.4 < weak.quality < 0.7
+    assert weak.uncertainty < 0.03
+    assert (weak.cost, strong.cost) == (0.0, 1.0)
+    assert (weak.latency, strong.latency) == (1.0, 2.0)
+
+
+def test_thompson_probabilities_agree_with_draws() -> None:
+    rng = np.random.default_rng(0)
+    mean, deviation = np.array([0.5, 0.6, 0.2, 0.55]), np.array([0.1, 0.05, 0.3, 0.01])
+    wins = np.argmax(mean + deviation * rng.standard_normal((200_000, 4)), axis=1)
+    expected = np.bincount(wins, minlength=4) / 200_000
+    assert thompson_probabilities(mean, deviation) == pytest.approx(expected, abs=0.02)
+
+
+def test_thompson_without_doubt_takes_the_best_and_splits_ties() -> None:
+    assert thompson_probabilities(np.array([0.1, 0.3]), np.zeros(2)) == pytest.approx([0, 1])
+    assert thompson_probabilities(np.zeros(4), np.zeros(4)) == pytest.approx([0.25] * 4)
