@@ -11,7 +11,7 @@ import numpy
 from setuptools import Extension, setup
 
 INSTRUCTION_SETS = ["scalar", "avx2", "avx512", "neon"]
-ALGORITHMS = ["topk", "kmeans", "kmeans_steps", "copy_decode"]
+ALGORITHMS = ["topk", "kmeans", "kmeans_fit", "kmeans_steps", "copy_decode"]
 DEFINES = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
 
 

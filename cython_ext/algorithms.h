@@ -39,10 +39,14 @@ int sona_kmeans_assign(const sona_kernels *K, const sona_kmeans *p, const sona_f
                        sona_f32 *distances);
 void sona_kmeans_update(const sona_kernels *K, const sona_kmeans *p, const sona_i32 *labels, sona_f64 *sums,
                         sona_f64 *counts);
-int sona_kmeans_lloyd(const sona_kernels *K, const sona_kmeans *p, int max_iter, double tol, sona_f32 *C,
-                      sona_i32 *labels, double *inertia, int *n_iter);
+/* From C to where no centroid moves farther than tol, or a move gains less than least_gain of the first inertia. */
+int sona_kmeans_lloyd(const sona_kernels *K, const sona_kmeans *p, int max_iter, double tol, double least_gain,
+                      sona_f32 *C, sona_i32 *labels, double *inertia, int *n_iter);
 /* uniforms (k, trials) in [0, 1): in every round the best of `trials` draws is taken. */
 int sona_kmeans_plus_plus(const sona_kernels *K, const sona_kmeans *p, const sona_f64 *uniforms, ptrdiff_t trials,
                           int64_t *chosen);
+/* Seeding and Lloyd on growing samples, then on all rows; a function of the seed. See kmeans_fit.c. */
+int sona_kmeans_fit(const sona_kernels *K, const sona_kmeans *p, uint64_t seed, int max_iter, double tol, sona_f32 *C,
+                    sona_i32 *labels, double *inertia, int *n_iter);
 
 #endif

@@ -82,9 +82,12 @@ static void fill_empty(workspace *w, const sona_kmeans *p)
     }
 }
 
-/* New centroids from the sums; a cluster without weight, or whose rows cancel, stays where it was. */
-static void move_centroids(kmeans_job *job, workspace *w, const sona_kmeans *p, sona_f32 *C)
+/* New centroids from the sums; a cluster without weight, or whose rows cancel, stays where it was. Returns by how
+ * much that lowers the inertia: a mean that moves by m lowers it by weight * m^2, and a mean direction of sum s by
+ * |s| m^2, both exactly. */
+static double move_centroids(kmeans_job *job, workspace *w, const sona_kmeans *p, sona_f32 *C)
 {
+    double gain = 0.0;
     job->farthest = job->second_farthest = 0.0f;
     job->farthest_at = -1;
     for (ptrdiff_t c = 0; c < p->k; c++) {
@@ -102,6 +105,7 @@ static void move_centroids(kmeans_job *job, workspace *w, const sona_kmeans *p, 
             shift += ((double)value - row[j]) * ((double)value - row[j]);
             row[j] = value;
         }
+        gain += scale * shift;
         const float moved = w->moved[c] = (float)sqrt(shift);
         if (moved > job->farthest) {
             job->second_farthest = job->farthest;
@@ -111,6 +115,7 @@ static void move_centroids(kmeans_job *job, workspace *w, const sona_kmeans *p, 
             job->second_farthest = moved;
         }
     }
+    return gain;
 }
 
 static void run(kmeans_job *job, void (*step)(kmeans_job *, ptrdiff_t, ptrdiff_t), ptrdiff_t total, int threads)
@@ -119,9 +124,10 @@ static void run(kmeans_job *job, void (*step)(kmeans_job *, ptrdiff_t, ptrdiff_t
     kmeans_run_shared(job, total, threads);
 }
 
-int sona_kmeans_lloyd(const sona_kernels *K, const sona_kmeans *p, int max_iter, double tol, sona_f32 *C,
-                      sona_i32 *labels, double *inertia, int *n_iter)
+int sona_kmeans_lloyd(const sona_kernels *K, const sona_kmeans *p, int max_iter, double tol, double least_gain,
+                      sona_f32 *C, sona_i32 *labels, double *inertia, int *n_iter)
 {
+    double gain = INFINITY, first_inertia = 0.0;
     const int threads = kmeans_thread_count(p, p->n * p->k * p->d);
     workspace w;
     if (workspace_open(&w, K, p, threads) != 0) {
@@ -142,7 +148,10 @@ int sona_kmeans_lloyd(const sona_kernels *K, const sona_kmeans *p, int max_iter,
         if (*n_iter > 0)
             measure_apart(&w, K, p, C);
         run(&job, *n_iter == 0 ? kmeans_assign_all : kmeans_assign_bounded, p->n, threads);
-        const int last = *n_iter >= max_iter || (*n_iter > 0 && job.farthest <= tol);
+        for (ptrdiff_t i = 0; *n_iter == 0 && i < p->n; i++)
+            first_inertia += (p->weights ? (double)p->weights[i] : 1.0) * w.upper[i] * w.upper[i];
+        const int settled = *n_iter > 0 && (job.farthest <= tol || gain <= least_gain * first_inertia);
+        const int last = settled || *n_iter >= max_iter;
         if (!last) {
             fill_empty(&w, p);
             run(&job, kmeans_update_changed, p->k, threads);
@@ -150,7 +159,7 @@ int sona_kmeans_lloyd(const sona_kernels *K, const sona_kmeans *p, int max_iter,
         memcpy(labels, w.next_labels, sizeof(int32_t) * (size_t)p->n);
         if (last)
             break;
-        move_centroids(&job, &w, p, C);
+        gain = move_centroids(&job, &w, p, C);
     }
     job.distances = w.distances;
     run(&job, kmeans_measure, p->n, threads);
@@ -190,41 +199,50 @@ int sona_kmeans_plus_plus(const sona_kernels *K, const sona_kmeans *p, const son
                           int64_t *chosen)
 {
     const ptrdiff_t n = p->n, d = p->d;
-    sona_f64 *running = malloc(sizeof(double) * (size_t)n + sizeof(float) * (size_t)(4 * n));
-    if (running == NULL)
+    sona_f64 *running = malloc(sizeof(double) * (size_t)(n + trials)
+                               + sizeof(float) * (size_t)(2 * n + n * trials + trials * d));
+    int64_t *candidates = malloc(sizeof(int64_t) * (size_t)trials);
+    if (running == NULL || candidates == NULL) {
+        free(running);
+        free(candidates);
         return -1;
-    sona_f32 *norms = (sona_f32 *)(running + n), *nearest = norms + n, *trial = nearest + n, *best = trial + n;
+    }
+    sona_f64 *totals = running + n;
+    sona_f32 *norms = (sona_f32 *)(totals + trials), *nearest = norms + n;
+    sona_f32 *reached = nearest + n;       /* (n, trials) nearest, if that candidate were taken */
+    sona_f32 *rows = reached + n * trials; /* (trials, d): side by side, so that each row of X is read once a round */
     for (ptrdiff_t i = 0; i < n; i++) {
         norms[i] = K->dot(p->X + i * d, p->X + i * d, d);
         nearest[i] = INFINITY;
     }
     accumulate(p, NULL, running);
     for (ptrdiff_t c = 0; c < p->k; c++) {
-        double best_total = INFINITY;
-        /* The first centroid is one draw: against nothing, all candidates are equal. */
-        for (ptrdiff_t t = 0; t < (c == 0 ? 1 : trials); t++) {
-            const ptrdiff_t candidate = draw(p, running, uniforms[c * trials + t]);
-            double total = 0.0;
-            K->dot_rows(p->X + candidate * d, p->X, n, d, trial);
-            for (ptrdiff_t i = 0; i < n; i++) {
-                const float distance = i == candidate ? 0.0f
-                                       : kmeans_squared_distance(norms[i] + norms[candidate], trial[i]);
-                trial[i] = distance < nearest[i] ? distance : nearest[i];
-                total += (p->weights ? (double)p->weights[i] : 1.0) * trial[i];
-            }
-            if (t == 0 || total < best_total) {
-                sona_f32 *spare = best;
-                best = trial;
-                trial = spare;
-                best_total = total;
-                chosen[c] = candidate;
+        const ptrdiff_t draws = c == 0 ? 1 : trials; /* against nothing, all candidates are equal */
+        for (ptrdiff_t t = 0; t < draws; t++) {
+            candidates[t] = draw(p, running, uniforms[c * trials + t]);
+            memcpy(rows + t * d, p->X + candidates[t] * d, sizeof(float) * (size_t)d);
+            totals[t] = 0.0;
+        }
+        for (ptrdiff_t i = 0; i < n; i++) {
+            sona_f32 *row = reached + i * draws;
+            const double weight = p->weights ? (double)p->weights[i] : 1.0;
+            K->dot_rows(p->X + i * d, rows, draws, d, row);
+            for (ptrdiff_t t = 0; t < draws; t++) {
+                const float distance = i == candidates[t] ? 0.0f
+                                       : kmeans_squared_distance(norms[i] + norms[candidates[t]], row[t]);
+                row[t] = distance < nearest[i] ? distance : nearest[i];
+                totals[t] += weight * row[t];
             }
         }
-        sona_f32 *spare = nearest;
-        nearest = best;
-        best = spare;
-        accumulate(p, best_total > 0.0 ? nearest : NULL, running); /* all rows chosen already: any will do */
+        ptrdiff_t best = 0;
+        for (ptrdiff_t t = 1; t < draws; t++)
+            best = totals[t] < totals[best] ? t : best;
+        chosen[c] = candidates[best];
+        for (ptrdiff_t i = 0; i < n; i++)
+            nearest[i] = reached[i * draws + best];
+        accumulate(p, totals[best] > 0.0 ? nearest : NULL, running); /* all rows chosen already: any will do */
     }
+    free(candidates);
     free(running);
     return 0;
 }

@@ -11,8 +11,10 @@ cdef extern from "algorithms.h" nogil:
                            sona_f32 *distances) noexcept
     void sona_kmeans_update(const sona_kernels *K, const sona_kmeans *p, const sona_i32 *labels, sona_f64 *sums,
                             sona_f64 *counts) noexcept
-    int sona_kmeans_lloyd(const sona_kernels *K, const sona_kmeans *p, int max_iter, double tol, sona_f32 *C,
-                          sona_i32 *labels, double *inertia, int *n_iter) noexcept
+    int sona_kmeans_lloyd(const sona_kernels *K, const sona_kmeans *p, int max_iter, double tol,
+                          double least_gain, sona_f32 *C, sona_i32 *labels, double *inertia, int *n_iter) noexcept
+    int sona_kmeans_fit(const sona_kernels *K, const sona_kmeans *p, uint64_t seed, int max_iter, double tol,
+                        sona_f32 *C, sona_i32 *labels, double *inertia, int *n_iter) noexcept
     int sona_kmeans_plus_plus(const sona_kernels *K, const sona_kmeans *p, const sona_f64 *uniforms,
                               Py_ssize_t trials, int64_t *chosen) noexcept
 
@@ -128,7 +130,42 @@ def kmeans_lloyd(
     pc = floats_out(C, 2, "C0")
     pl = <sona_i32 *> cnp.PyArray_DATA(labels)
     with nogil:
-        status = sona_kmeans_lloyd(sona_active, &p, max_iter, tol, pc, pl, &inertia, &n_iter)
+        status = sona_kmeans_lloyd(sona_active, &p, max_iter, tol, 0.0, pc, pl, &inertia, &n_iter)
+    if status != 0:
+        raise MemoryError
+    return C, labels, inertia, n_iter
+
+
+def kmeans_fit(
+    X,              # IN (n, d) float32, finite; unit rows if spherical
+    Py_ssize_t k,
+    uint64_t seed,
+    weights=None,   # IN (n,) float32
+    int max_iter=100,
+    double tol=1e-3,
+    bint spherical=True,
+    int threads=1,
+):
+    """k-means from scratch: (C (k, d) float32, labels (n,) int32, inertia, n_iter), a pure function of the seed.
+
+    Greedy k-means++ on 32 k rows drawn without replacement, Lloyd on 64 k, 512 k, ... rows, at last on all. It
+    stops when an iteration lowers the inertia by less than `tol` of it, or after `max_iter` of them at each stage.
+    """
+    cdef sona_kmeans p
+    cdef sona_f32 *pc
+    cdef sona_i32 *pl
+    cdef double inertia = 0
+    cdef int n_iter = 0, status
+    open_problem(&p, X, weights, k, spherical, threads)
+    all_finite_or_raise(p.X, p.n * p.d, "X")
+    if p.n < k:
+        raise InvalidValue(f"X has {p.n} rows, expected at least k = {k}")
+    C = empty(2, k, p.d, cnp.NPY_FLOAT32)
+    labels = empty(1, p.n, 0, cnp.NPY_INT32)
+    pc = <sona_f32 *> cnp.PyArray_DATA(C)
+    pl = <sona_i32 *> cnp.PyArray_DATA(labels)
+    with nogil:
+        status = sona_kmeans_fit(sona_active, &p, seed, max_iter, tol, pc, pl, &inertia, &n_iter)
     if status != 0:
         raise MemoryError
     return C, labels, inertia, n_iter

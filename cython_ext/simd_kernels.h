@@ -162,24 +162,25 @@ INLINE void tile(const int R, const int V, const sona_f32 *const *rows, const so
             v_store(scores + i * padded + v * W, sum[i][v]);
 }
 
-INLINE void tiles(const int R, const sona_f32 *const *rows, const sona_f32 *panels, const sona_f32 *bias,
-                  ptrdiff_t padded, ptrdiff_t d, sona_f32 *scores)
+/* One panel for all rows: it stays in the first-level cache while the rows pass by. */
+INLINE void panel_scores(const int V, const sona_f32 *const *rows, ptrdiff_t n, const sona_f32 *panel,
+                         const sona_f32 *bias, ptrdiff_t d, ptrdiff_t padded, sona_f32 *scores)
 {
-    ptrdiff_t c = 0;
-    for (; c + 2 * W <= padded; c += 2 * W)
-        tile(R, 2, rows, panels + c * d, bias + c, d, padded, scores + c);
-    if (c < padded)
-        tile(R, 1, rows, panels + c * d, bias + c, d, padded, scores + c);
+    ptrdiff_t i = 0;
+    for (; i + ROWS <= n; i += ROWS)
+        tile(ROWS, V, rows + i, panel, bias, d, padded, scores + i * padded);
+    for (; i < n; i++)
+        tile(1, V, rows + i, panel, bias, d, padded, scores + i * padded);
 }
 
 static void score_rows(const sona_f32 *const *rows, ptrdiff_t n, const sona_f32 *panels, const sona_f32 *bias,
                        ptrdiff_t padded, ptrdiff_t d, sona_f32 *scores)
 {
-    ptrdiff_t i = 0;
-    for (; i + ROWS <= n; i += ROWS)
-        tiles(ROWS, rows + i, panels, bias, padded, d, scores + i * padded);
-    for (; i < n; i++)
-        tiles(1, rows + i, panels, bias, padded, d, scores + i * padded);
+    ptrdiff_t c = 0;
+    for (; c + 2 * W <= padded; c += 2 * W)
+        panel_scores(2, rows, n, panels + c * d, bias + c, d, padded, scores + c);
+    if (c < padded)
+        panel_scores(1, rows, n, panels + c * d, bias + c, d, padded, scores + c);
 }
 
 /* n is a multiple of W, as the padding of score_rows makes it. */

@@ -61,6 +61,16 @@ def kmeans_lloyd(
     spherical: bool = True,
     threads: int = 1,
 ) -> tuple[Floats, Labels, float, int]: ...
+def kmeans_fit(
+    X: Floats,
+    k: int,
+    seed: int,
+    weights: Floats | None = None,
+    max_iter: int = 100,
+    tol: float = 1e-3,
+    spherical: bool = True,
+    threads: int = 1,
+) -> tuple[Floats, Labels, float, int]: ...
 def kmeans_plus_plus(X: Floats, weights: Floats | None, k: int, random_uniforms: Doubles) -> Indices: ...
 def f32_to_f16_be(x: Floats) -> bytes: ...
 def f32_to_be(x: Floats) -> bytes: ...

@@ -25,7 +25,7 @@ from sona_pg.domain.cycle import CycleResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.state import LoraWeights
-from sona_pg.engine.arguments import as_uuid, as_vector
+from sona_pg.engine.arguments import as_matrix, as_uuid, as_vector
 from sona_pg.engine.builder import SonaEngineBuilder
 from sona_pg.engine.follower import Follower
 from sona_pg.engine.ranking import CandidateSet, Ranker

@@ -10,8 +10,13 @@ from sona_pg.kernels import EncodedBatch, HotPath, SpoolFile
 class Source(Protocol):
     """Where records wait: the ring in memory or the spool on disk."""
 
-    file: SpoolFile | None  # where the hot path appends; None: it queues
-    may_repeat: bool  # whether the batch taken last may have been committed by a process that died
+    @property
+    def file(self) -> SpoolFile | None:
+        """Where the hot path appends; None: it queues."""
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the batch taken last may have been committed by a process that died."""
 
     @property
     def recorded(self) -> int:
@@ -39,7 +44,7 @@ class RingSource:
     """The ring in memory."""
 
     def __init__(self, hot: HotPath, space_id: int) -> None:
-        self.file = None
+        self.file: SpoolFile | None = None
         self.may_repeat = False
         self._hot = hot
         self._space_id = space_id

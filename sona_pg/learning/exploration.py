@@ -1,5 +1,4 @@
-"""With which probability each candidate is taken: written out before the draw, so that a logged propensity
-is exact.
+"""How likely each candidate is taken, written out before the draw, so that a logged propensity is exact.
 
 Two parts. Thompson sampling (Thompson 1933; Agrawal and Goyal 2013) with a tempered posterior: at
 temperature 0 the best candidate. And forced exploration, all of a fresh router's calls, then a share that

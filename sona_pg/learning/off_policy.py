@@ -7,8 +7,7 @@ cannot be weighed; they are left out and counted.
 - IPS: mean of w·reward, w = target probability / propensity (Horvitz and Thompson 1952). Unbiased, noisy.
 - SNIPS: the same over the mean of w (Swaminathan and Joachims 2015). Little bias, much steadier.
 - DR: a model's value under the target plus w·(reward - model) (Dudik, Langford and Li 2011). Unbiased while
-  either
-  the propensities or the model are right; the model must not have been fitted on these events.
+  either the propensities or the model are right; the model must not have been fitted on these events.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ Z95 = 1.959964
 
 
 class Estimate(NamedTuple):
-    """The value of a policy per call, in the unit of the reward; all figures are NaN when `refused` says
-    why."""
+    """The value of a policy per call, in the reward's unit; its figures are NaN when `refused` says why."""
 
     method: str  # "ips", "snips" or "dr"
     value: float

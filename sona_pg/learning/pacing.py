@@ -2,7 +2,7 @@
 
 Maximising quality under a mean cost has a dual: choose the largest value - price·cost, at one price
 (Agrawal and Devanur 2014; for two routes, a quantile of the predicted gain). The pacer keeps the last
-calls' values and costs, finds that price by bisection, and corrects for what was really spent (integral
+calls' values and costs, reads that price off a grid, and corrects for what was really spent (integral
 control), so that the mean cost has no drift. It is a server's own: every server on its budget puts the
 fleet on it. Not safe for threads at once.
 """
@@ -16,6 +16,7 @@ from sona_pg.errors import ConfigError
 
 Doubles = NDArray[np.float64]
 
+DEBT = 3.0  # calls of the dearest kind
 PRICES = 48  # quantiles of the prices at which some call would change its route
 
 
@@ -27,8 +28,7 @@ class BudgetPacer:
     """
 
     def __init__(self, budget: float, window: int = 512, horizon: float = 100.0, refresh: int = 16) -> None:
-        """`window` calls form the price; a deviation is paid back over at most `horizon`; prices every
-        `refresh`."""
+        """`window` calls form the price, anew every `refresh`; a debt is paid back over at most `horizon`."""
         if not (np.isfinite(budget) and budget >= 0 and window >= 16 and horizon >= 1 and refresh >= 1):
             raise ConfigError(f"budget must be finite and >= 0, window >= 16, horizon and refresh >= 1; got {budget}")
         self.budget, self.window, self.horizon, self.refresh = float(budget), window, float(horizon), refresh
@@ -51,12 +51,10 @@ class BudgetPacer:
         return float(np.interp(wanted, self._spend[::-1], self._prices[::-1]))
 
     def record(self, values: ArrayLike, costs: ArrayLike, spent: float) -> None:
-        """One call: values (k,) and costs (k,) of its candidates, and the cost of the one chosen. Not
-        finite: ignored."""
+        """One call: its candidates' values (k,) and costs (k,), and what the chosen one cost. Not finite: ignored."""
         value, cost = np.asarray(values, np.float64), np.asarray(costs, np.float64)
-        if value.shape != cost.shape or not (
-            np.isfinite(value).all() and np.isfinite(cost).all() and np.isfinite(spent)
-        ):
+        finite = np.isfinite(value).all() and np.isfinite(cost).all() and np.isfinite(spent)
+        if value.shape != cost.shape or not value.size or not finite:
             return
         if len(value) > self._values.shape[1]:
             extra = len(value) - self._values.shape[1]
@@ -68,15 +66,18 @@ class BudgetPacer:
         self.calls += 1
         self.spent += spent
         # A debt that cannot be worked off (the budget is below what is offered) must not grow without end.
-        limit = 2 * self.horizon * max(float(np.ptp(cost)), 1e-12)
+        dearest = max(float(np.ptp(cost)), 1e-12)
+        limit = 2 * self.horizon * dearest
         self._owed = float(np.clip(self._owed + spent - self.budget, -limit, limit))
-        if self.calls <= 4 * self.refresh or self.calls % self.refresh == 0:
+        # Early on every cycle of learning changes what values mean, and a debt says that the price is stale.
+        stale = abs(self._owed) > DEBT * dearest and self.calls < 8 * self.window
+        if stale or self.calls <= 4 * self.refresh or self.calls % self.refresh == 0:
             self._reprice()
 
     def _reprice(self) -> None:
         """The mean cost of the remembered calls at a grid of prices, which is what `price` inverts."""
-        # Few at first, since every cycle of learning then changes what the values mean.
-        seen = min(self.calls, self.window, max(64, self.calls // 8), max(64, 16_384 // self._values.shape[1]))
+        few = min(max(64, self.calls // 8), max(64, 8192 // self._values.shape[1]))
+        seen = min(self.calls, self.window, few)
         recent = (self.calls - 1 - np.arange(seen)) % self.window
         value, cost = self._values[recent], self._costs[recent]
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -24,6 +24,8 @@ from sona_pg.learning.ranker_events import FloatArray, IntArray, unit_rows
 
 Matrix = npt.NDArray[np.float64]
 
+_GATHER_ABOVE = 4  # heads per candidate: below, one product over all is cheaper than copying some
+
 
 @dataclass(frozen=True, slots=True)
 class RankerConfig:
@@ -31,8 +33,9 @@ class RankerConfig:
 
     prior_spread: float = 0.7  # standard deviation, in logits, of the cosine term over the candidates
     map_gain: float = 0.6  # γ: how freely the shared map moves, beside the heads
-    ridge: float = 0.01  # Gaussian prior on heads and map, in nats
-    label_noise: float = 0.02  # chance that a feedback says the opposite
+    ridge: float = 1.0  # Gaussian prior on heads and map, in nats, times the noise measured
+    label_noise: float = 0.02  # chance that feedback says the opposite, until it is measured
+    least_noise: float = 0.01
     prior_strength: float = 12.0  # imagined queries of an item that has had no feedback
     prior_samples: int = 8  # how many stand for them
     steal_rate: float = 0.02  # share of proven answers that little-known items may take
@@ -50,7 +53,7 @@ class RankerState:
     positive: Matrix  # (m,) feedback for each item
     negative: Matrix  # (m,) feedback against each item
     item_mean: FloatArray  # (dim,)
-    scales: FloatArray  # (4,) query scale, item scale, τ, ω
+    scales: FloatArray  # (5,) query scale, item scale, τ, ω, label noise (0: not measured)
     basis: FloatArray  # (dim, k) orthonormal, or (0, 0) for all of the space
     map: FloatArray  # (k, k + 1) γM, its last column a bias
     head_rows: IntArray  # (r,) ascending item rows that have a head
@@ -67,7 +70,7 @@ class RankerState:
             positive=np.zeros(0),
             negative=np.zeros(0),
             item_mean=np.zeros(dim, np.float32),
-            scales=np.array([1.0, 1.0, 1.0, 0.0], np.float32),
+            scales=np.array([1.0, 1.0, 1.0, 0.0, 0.0], np.float32),
             basis=np.zeros((0, 0), np.float32),
             map=np.zeros((0, 0), np.float32),
             head_rows=np.zeros(0, np.int32),
@@ -87,11 +90,14 @@ class RankerState:
     @property
     def query_mean(self) -> FloatArray:
         """(dim,) mean of the queries folded."""
-        return (self.query_sum / max(self.folded[0], 1.0)).astype(np.float32)
+        mean: FloatArray = (self.query_sum / max(float(self.folded[0]), 1.0)).astype(np.float32)
+        return mean
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Its arrays by name, as they are stored."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays: dict[str, npt.NDArray[np.generic]]
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> RankerState:
@@ -147,15 +153,19 @@ def learned_scores(
     if not state.fits:
         cosines: FloatArray = queries @ embeddings.T
         return cosines
-    wide_query, query = query_features(state, queries)
-    wide_item, item = item_features(state, embeddings)
-    logits: FloatArray = (state.scales[2] * wide_query) @ wide_item.T + (query @ state.map.T) @ item.T
-    if not heads:
+    wide, query = query_features(state, queries)
+    mapped = query @ state.map.T
+    direction = state.scales[2] * wide + (mapped @ state.basis.T if state.basis.size else mapped)
+    logits: FloatArray = direction @ embeddings.T - (direction @ state.item_mean)[:, None]
+    logits /= state.scales[1]
+    if not heads or not len(state.head_rows):
         return logits
-    place = np.searchsorted(state.head_rows, rows)
-    place[place == len(state.head_rows)] = 0
-    headed = state.head_rows[place] == rows if len(state.head_rows) else np.zeros(len(rows), np.bool_)
-    logits[:, headed] += query @ state.heads[place[headed]].T
+    place = np.minimum(np.searchsorted(state.head_rows, rows), len(state.head_rows) - 1)
+    headed = state.head_rows[place] == rows
+    if len(state.heads) <= _GATHER_ABOVE * len(rows):
+        logits += np.where(headed, (query @ state.heads.T)[:, place], np.float32(0.0))
+    else:
+        logits[:, headed] += query @ state.heads[place[headed]].T
     return logits
 
 
@@ -174,6 +184,4 @@ def explore(state: RankerState, scores: FloatArray, rows: IntArray, strength: fl
 def grown(state: RankerState, items: int) -> RankerState:
     """The same state with room for the evidence of `items` items."""
     more = max(items - len(state.positive), 0)
-    return replace(
-        state, positive=np.pad(state.positive, (0, more)), negative=np.pad(state.negative, (0, more))
-    )
+    return replace(state, positive=np.pad(state.positive, (0, more)), negative=np.pad(state.negative, (0, more)))

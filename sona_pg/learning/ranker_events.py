@@ -39,12 +39,8 @@ class RankEvents:
             shape = getattr(self, name).shape
             if shape != (len(self.query),):
                 raise LearningError(f"column {name} has shape {shape}, expected ({len(self.query)},)")
-        if self.candidates is not None and (
-            self.candidates.ndim != 2 or len(self.candidates) != len(self.query)
-        ):
-            raise LearningError(
-                f"candidates have shape {self.candidates.shape}, expected ({len(self.query)}, k)"
-            )
+        if self.candidates is not None and (self.candidates.ndim != 2 or len(self.candidates) != len(self.query)):
+            raise LearningError(f"candidates have shape {self.candidates.shape}, expected ({len(self.query)}, k)")
 
     def __len__(self) -> int:
         """How many events."""
@@ -107,6 +103,9 @@ class RankEvents:
         return np.asarray(fine, np.bool_)
 
 
+_SMALL = 1e-12
+
+
 def _joined_candidates(first: RankEvents, second: RankEvents) -> IntArray | None:
     """Both candidate tables, padded to one width; a row of padding only stands for all items."""
     if first.candidates is None and second.candidates is None:
@@ -122,7 +121,11 @@ def _joined_candidates(first: RankEvents, second: RankEvents) -> IntArray | None
 
 def unit_rows(rows: FloatArray) -> FloatArray:
     """Rows scaled to length 1, without overflow; rows of zeros stay."""
+    with np.errstate(over="ignore"):
+        square = np.einsum("ij,ij->i", rows, rows)[:, None]
+    if ((square > _SMALL) & (square < 1.0 / _SMALL)).all():
+        return np.asarray(rows / np.sqrt(square), np.float32)
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
-    rows = rows / np.where(largest > 0.0, largest, 1.0)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(length > 0.0, length, 1.0), np.float32)
+    safe = rows / np.where(largest > 0.0, largest, np.float32(1.0))
+    length = np.linalg.norm(safe, axis=1, keepdims=True)
+    return np.asarray(safe / np.where(length > 0.0, length, np.float32(1.0)), np.float32)

@@ -22,11 +22,12 @@ from sona_pg.learning.ranker import (
 )
 from sona_pg.learning.ranker_events import NONE, FloatArray, IntArray, RankEvents, unit_rows
 from sona_pg.learning.ranker_objective import PartialLabels
-from sona_pg.learning.ranker_prior import allowance, imagine_queries
+from sona_pg.learning.ranker_prior import allowance, imagine_queries, measure_noise
 
-_ALLOWANCE_MEMORY = 0.7
+_MEASURE_MEMORY = 0.7
 _NARROWEST = 1e-4  # of a cloud of unit vectors: its variance, at least
 _MOST_IMAGINED = 2048
+_MOST_NOISE = 0.3
 
 
 def fit(
@@ -50,13 +51,13 @@ def fit(
     embeddings = unit_rows(embeddings)
     fresh, replay = (_usable(events, len(embeddings)) for events in (fresh, replay))
     history = float(state.folded[1])
-    allowed = _calibrate(state, embeddings, fresh, config)
+    state = _calibrate(state, embeddings, fresh, config)
     state = _fold(grown(state, len(embeddings)), embeddings, fresh)
     events = _learnable(fresh, replay, history)
     if not len(events):
         return state
     random = np.random.default_rng(seed)
-    state = _rescaled(state, embeddings, fresh if len(fresh) else events, allowed, config, random)
+    state = _rescaled(state, embeddings, fresh if len(fresh) else events, config, random)
     return _refine(state, embeddings, events, config, random)
 
 
@@ -68,32 +69,33 @@ def _usable(events: RankEvents, items: int) -> RankEvents:
 
 def _learnable(fresh: RankEvents, replay: RankEvents, history: float) -> RankEvents:
     """The labelled events of both, the replayed ones weighing as much as all of the history."""
-    fresh, replay = (
-        events.take((events.weight > 0.0) & (events.judged != NONE)) for events in (fresh, replay)
-    )
+    fresh, replay = (events.take((events.weight > 0.0) & (events.judged != NONE)) for events in (fresh, replay))
     total = float(replay.weight.sum())
     if len(replay) and history > 0.0:
         replay = replace(replay, weight=replay.weight * np.float32(history / total))
     return fresh.joined(replay)
 
 
-def _calibrate(state: RankerState, embeddings: FloatArray, fresh: RankEvents, config: RankerConfig) -> float:
-    """The allowance ω for little-known items, measured on feedback the state has not learned from."""
-    omega = float(state.scales[3])
-    proven = (fresh.weight > 0.0) & (fresh.judged != NONE) & (fresh.verdict >= 0.5)
-    if not state.fits or not proven.any():
-        return omega
-    proven_events = fresh.take(proven)
+def _calibrate(state: RankerState, embeddings: FloatArray, fresh: RankEvents, config: RankerConfig) -> RankerState:
+    """The state with its allowance ω and its label noise measured on feedback it has not learned from."""
+    fresh = fresh.take((fresh.weight > 0.0) & (fresh.judged != NONE))
+    if not state.fits or not len(fresh):
+        return state
     rows = np.arange(len(embeddings), dtype=np.int32)
-    logits = learned_scores(state, proven_events.query, embeddings, rows)
-    strangers = learned_scores(state, proven_events.query, embeddings, rows, heads=False)
-    outside = ~_offered(proven_events, rows)
+    outside = ~_offered(fresh, rows)
+    logits = learned_scores(state, fresh.query, embeddings, rows)
+    strangers = learned_scores(state, fresh.query, embeddings, rows, heads=False)
     logits[outside] = strangers[outside] = -np.inf
-    judged, evidence = proven_events.judged, state.evidence(rows)
-    measured = allowance(logits, strangers, judged, evidence, config.steal_rate)
-    if measured is None:
-        return omega
-    return measured if omega == 0.0 else _ALLOWANCE_MEMORY * omega + (1.0 - _ALLOWANCE_MEMORY) * measured
+    right = fresh.verdict >= 0.5
+    evidence = state.evidence(rows)
+    omega = allowance(logits[right], strangers[right], fresh.judged[right], evidence, config.steal_rate)
+    noise = measure_noise(logits, fresh.judged, fresh.verdict, fresh.correct != NONE)
+    scales = state.scales.copy()
+    for place, measured in ((3, omega), (4, noise)):
+        if measured is not None:
+            kept = _MEASURE_MEMORY if scales[place] > 0.0 else 0.0
+            scales[place] = kept * scales[place] + (1.0 - kept) * measured
+    return replace(state, scales=scales)
 
 
 def _fold(state: RankerState, embeddings: FloatArray, fresh: RankEvents) -> RankerState:
@@ -143,7 +145,6 @@ def _rescaled(
     state: RankerState,
     embeddings: FloatArray,
     events: RankEvents,
-    allowed: float,
     config: RankerConfig,
     random: np.random.Generator,
 ) -> RankerState:
@@ -155,7 +156,7 @@ def _rescaled(
     folded = state.folded.copy()
     folded[2], folded[4] = total, count
     temperature = config.prior_spread / max(total / count, _NARROWEST)
-    scales = np.array([*state.scales[:2], temperature, allowed], np.float32)
+    scales = np.array([*state.scales[:2], temperature, *state.scales[3:]], np.float32)
     state = replace(state, folded=folded, scales=scales)
     if state.fits:
         return state
@@ -202,6 +203,8 @@ def _refine(
     base = (tau * wide_query) @ wide_item.T
     base[~_offered(events, rows)] = -np.inf
     evidence = state.evidence(rows)
+    noise = float(state.scales[4]) or config.label_noise
+    noise = min(max(noise, config.least_noise), _MOST_NOISE)
 
     samples = max(1, min(config.prior_samples, _MOST_IMAGINED // len(rows)))
     imagined = imagine_queries(item, query[:, :-1], samples, random)
@@ -213,8 +216,8 @@ def _refine(
         target=np.concatenate([place, np.tile(np.arange(len(rows)), samples)]),
         quality=np.concatenate([events.verdict, np.ones(len(imagined), np.float32)]),
         weight=np.concatenate([events.weight, np.tile(imagined_weight, samples)]),
-        label_noise=config.label_noise,
-        ridge=config.ridge,
+        label_noise=noise,
+        ridge=config.ridge * noise,
     )
     head_rows = np.union1d(state.head_rows, rows).astype(np.int32)
     heads = np.zeros((len(head_rows), query.shape[1]), np.float32)

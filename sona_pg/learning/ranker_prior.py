@@ -2,7 +2,8 @@
 
 Feedback on some items pushes all others down, for nobody asked about those. Two remedies: each item
 brings imagined queries of its own, which weigh less the more real ones it has; and little-known items
-get an allowance `ω / (1 + n)`, as large as real feedback shows to be harmless.
+get an allowance `ω / (1 + n)`, as large as real feedback shows to be harmless. How much feedback can
+be trusted is measured, too, and sets how strongly all weights are held to their prior.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ _WELL_KNOWN = 4.0  # positive feedbacks
 _LESS_KNOWN = 0.2  # of 1 / (1 + n): a rival that differs by less is no stranger
 
 
-def imagine_queries(
-    item: FloatArray, real: FloatArray, samples: int, random: np.random.Generator
-) -> FloatArray:
+def imagine_queries(item: FloatArray, real: FloatArray, samples: int, random: np.random.Generator) -> FloatArray:
     """Draw `samples` plausible queries per item: (a, k), (n, k) -> (a * samples, k), by sample, then item.
 
     Each is half the item's own direction and half a real query, in squared length: queries resemble their
@@ -63,3 +62,26 @@ def allowance(
     if len(margin) < _FEWEST:
         return None
     return max(float(np.quantile(margin, steal_rate, method="lower")), 0.0)
+
+
+def measure_noise(
+    logits: FloatArray, judged: IntArray, verdict: FloatArray, corrected: npt.NDArray[np.bool_]
+) -> float | None:
+    """The share of held-out feedback that contradicts the surer half of the answers.
+
+    `logits` (n, m) of a state that has not learned from these events, `judged` (n,) the rows they are
+    about, `verdict` (n,) in [0, 1], `corrected` (n,) whether the right row was told. Where a good
+    ranker is sure, what contradicts it is mostly noise (confident learning, Northcutt 2021).
+    None when too few events can tell.
+    """
+    if logits.shape[1] < 2:
+        return None
+    second, first = np.partition(logits, -2, axis=1)[:, -2:].T
+    best = logits.argmax(axis=1)
+    about = corrected | (judged == best)
+    lead, best, judged, verdict = (a[about] for a in (first - second, best, judged, verdict))
+    if len(lead) < 2 * _FEWEST:
+        return None
+    sure = lead >= np.median(lead)
+    against = np.where(judged == best, 1.0 - verdict, verdict)
+    return float(against[sure].mean())

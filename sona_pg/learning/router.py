@@ -39,8 +39,7 @@ USUAL = Exploration()
 
 
 class RouteStatistics(NamedTuple):
-    """One route as a person reads it; quality is the mean of a Beta(1, 1) posterior, uncertainty its
-    deviation."""
+    """One route as a person reads it: quality and uncertainty are a Beta(1, 1) posterior's mean and deviation."""
 
     route: int
     observations: float

@@ -1,5 +1,4 @@
-"""The router's basis: queries and cheap features as a few hundred numbers in which a kernel machine is
-linear.
+"""The router's basis: a query and its features as a few hundred numbers in which a kernel machine is linear.
 
 A Gaussian kernel over (embedding, features) compares a query with landmarks drawn from the space's own
 queries; the leading eigenvectors of the landmarks' kernel matrix turn those similarities into φ, so that
@@ -54,8 +53,7 @@ class Basis:
         return int(self.transform.shape[1])
 
     def __call__(self, query: Floats, features: Floats | None) -> Floats:
-        """φ led by the constant 1: (n, dim) and (n, f) to (n, m + 1) float32. A missing feature is
-        average."""
+        """φ led by the constant 1: (n, dim) and (n, f) to (n, m + 1). A feature that is missing is average."""
         one = np.ones((len(query), 1), np.float32)
         if not len(self.landmarks):
             return one
@@ -83,9 +81,11 @@ def _hashing(dim: int) -> tuple[NDArray[np.intp], Floats]:
 
 
 def reduce_width(query: Floats) -> Floats:
-    """(n, dim) to unit rows (n, min(dim, 1024)); wide ones by count sketch (Charikar 2002), which stores no
-    matrix."""
+    """(n, dim) to unit rows (n, min(dim, 1024)); wider ones by count sketch (Charikar 2002), without a matrix."""
     dim = query.shape[1]
+    largest = np.abs(query).max(axis=1, keepdims=True, initial=0)
+    # So that no square overflows or vanishes.
+    query = np.asarray(query / np.where(largest > 0, largest, 1), np.float32)
     if dim > SKETCH_WIDTH:
         bucket, sign = _hashing(dim)
         narrow = np.zeros((SKETCH_WIDTH, len(query)), np.float32)
@@ -102,8 +102,7 @@ def squared_distances(left: Floats, right: Floats) -> Floats:
 
 
 def kernel(left: Floats, right: Floats, length: float) -> Floats:
-    """Gaussian kernel exp(-|l - r|² / (2·length)); `length` is squared already. (n, p) and (m, p) to (n,
-    m)."""
+    """Gaussian kernel exp(-|l - r|² / (2·length)), `length` squared already: (n, p), (m, p) to (n, m)."""
     return np.asarray(np.exp(squared_distances(left, right) * np.float32(-0.5 / length)), np.float32)
 
 
@@ -116,8 +115,7 @@ def build(
     width: int,
     seed: int,
 ) -> Basis:
-    """A basis fitted to events (n, dim), (n, f) or None, (n,), (n,): at most `landmarks` rows, `width`
-    numbers.
+    """A basis of at most `landmarks` rows and `width` numbers for events (n, dim), (n, f) or None, (n,), (n,).
 
     Deterministic for its arguments. Events that repeat a query (one row per route) give one landmark.
     """
@@ -188,8 +186,7 @@ def _median_off_diagonal(squared: Floats) -> float:
 
 
 def _log_evidence(covariance: Doubles, target: Doubles) -> float:
-    """log N(target | 0, covariance + noise), the noise as large as the targets' variance; constants
-    dropped."""
+    """log N(target | 0, covariance + noise) without constants; the noise is the targets' variance."""
     covariance[np.diag_indices_from(covariance)] += max(float(target.var()), 1e-3)
     factor = np.linalg.cholesky(covariance)
     whitened = np.linalg.solve(factor, target)

@@ -43,8 +43,7 @@ class RouteEvents:
         )  # fmt: skip
 
     def sound(self, dim: int) -> RouteEvents:
-        """The events a learner can use, in their order: finite, with quality in [0, 1]. DimensionMismatch
-        otherwise."""
+        """The events a learner can use, in their order. DimensionMismatch for another dimension."""
         if self.query.ndim != 2 or self.query.shape[1] != dim:
             raise DimensionMismatch(dim, self.query.shape[-1])
         good = np.isfinite(self.query).all(axis=1) & (self.quality >= 0) & (self.quality <= 1) & (self.route >= 0)

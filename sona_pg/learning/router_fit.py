@@ -38,8 +38,7 @@ class RouterConfig:
             raise ConfigError(f"need 1 <= width <= landmarks <= 8192, gram_bytes >= 4096, memory > 0; got {self}")
 
     def width_for(self, routes: int) -> int:
-        """The width that keeps the statistics of so many routes within `gram_bytes`; LearningError if none
-        does."""
+        """The width at which the statistics of so many routes fit `gram_bytes`; LearningError if none does."""
         width = min(self.width, int((self.gram_bytes / (4 * routes)) ** 0.5) - 1)
         if width < 1:
             raise LearningError(f"{routes} routes need more than {self.gram_bytes} gram_bytes; number them densely")

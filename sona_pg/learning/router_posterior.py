@@ -75,8 +75,7 @@ def solve(sums: Statistics, main: float, route: float, noise: float, with_eviden
 
 
 def tune(sums: Statistics, main: float, route: float, noise: float, step: float) -> tuple[float, float]:
-    """The prior variances of largest evidence among the present ones and their neighbours at factor
-    `step`."""
+    """The variances of largest evidence among the present ones and their neighbours at factor `step`."""
     busiest = np.argsort(-sums.totals[:, 0], kind="stable")[:TUNED_ROUTES]
     part = Statistics(*(column[busiest] for column in sums))
     tries = [(1.0, 1.0), (step, 1.0), (1 / step, 1.0), (1.0, step), (1.0, 1 / step)]

@@ -46,16 +46,17 @@ ORPHAN_SECONDS = 30  # how long to wait for the backends of a killed postmaster
 SETTINGS = """\
 # Written by sona-pg at every start. Your own settings belong in data/postgresql.conf, below its include line.
 cluster_name = 'sona-pg'
-listen_addresses = ''           # the socket below, nothing else
+listen_addresses = ''              # the socket below, nothing else
 unix_socket_directories = '{socket_folder}'
 unix_socket_permissions = 0700
 shared_buffers = 128MB
-maintenance_work_mem = 128MB    # HNSW builds
+maintenance_work_mem = 128MB       # HNSW builds
+dynamic_shared_memory_type = sysv  # not /dev/shm: a container's 64 MB are too few for a parallel HNSW build
 max_wal_size = 2GB
 checkpoint_timeout = 15min
-max_locks_per_transaction = 256 # every partition and index a statement touches takes one
+max_locks_per_transaction = 256    # every partition and index that a statement touches takes one
 random_page_cost = 1.1
-jit = off                       # short statements; compiling costs more than it saves
+jit = off                          # statements are short: compiling them costs more than it saves
 timezone = 'UTC'
 log_timezone = 'UTC'
 """
@@ -154,9 +155,6 @@ def _ensure_running(folder: Path, version: int, account: Account) -> str:
             f"version={found} (16 and 18 are there), or dump it so and restore it into a new SONA_PG_HOME"
         )
     socket_folder = _socket_folder(folder, account)
-    settings = folder / "server.conf"
-    settings.write_text(SETTINGS.format(socket_folder=socket_folder))
-    account.own(settings)
     _ensure_keeper(folder, installation)  # before the server: whoever is killed in between leaves none behind
     _bring_up(folder, socket_folder, installation)
     return f"postgresql://{ROLE}@/{DATABASE}?host={quote(str(socket_folder), safe='')}"
@@ -193,7 +191,7 @@ def _bring_up(folder: Path, socket_folder: Path, installation: Installation) -> 
         try:
             _forget_dead(folder / "data" / "postmaster.pid")
             _forget_dead(socket_folder / f"{SOCKET}.lock")
-            _start(folder, installation)
+            _start(folder, socket_folder, installation)
         except StorageError as exc:
             # A killed postmaster's backends still hold the memory, or a killed user's start is under way.
             passing = re.search("shared memory block|lock file", str(exc))
@@ -202,7 +200,10 @@ def _bring_up(folder: Path, socket_folder: Path, installation: Installation) -> 
             time.sleep(0.1)
 
 
-def _start(folder: Path, installation: Installation) -> None:
+def _start(folder: Path, socket_folder: Path, installation: Installation) -> None:
+    settings = folder / "server.conf"
+    settings.write_text(SETTINGS.format(socket_folder=socket_folder))
+    installation.account.own(settings)
     server_log = folder / "server.log"
     if server_log.exists() and server_log.stat().st_size > 10 << 20:
         server_log.replace(folder / "server.log.1")

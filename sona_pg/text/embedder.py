@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Protocol, runtime_checkable
@@ -35,10 +36,15 @@ class WordLlamaEmbedder:
         Raises:
             ConfigError: the package is not installed.
         """
+        root = logging.getLogger()
+        before = (root.handlers[:], root.level)
         try:
             from wordllama import WordLlama
         except ImportError as exc:
             raise ConfigError("text needs an embedder: pip install 'sona-pg[text]', or pass embedder=") from exc
+        finally:  # its import configures the root logger, which belongs to the application
+            root.handlers[:], level = before
+            root.setLevel(level)
         folder = str(files("wordllama"))
         self._model: Any = WordLlama.load(cache_dir=folder, disable_download=True)
 

@@ -152,7 +152,8 @@ static void check_kmeans(const sona_kernels *K, ptrdiff_t n, ptrdiff_t d, ptrdif
     sona_kmeans_plus_plus(K, &p, uniforms, 2, chosen);
     for (ptrdiff_t c = 0; c < k; c++)
         memcpy(C + c * d, X + chosen[c] * d, (size_t)d * sizeof(float));
-    sona_kmeans_lloyd(K, &p, 8, 0.0, C, labels, &inertia, &n_iter);
+    sona_kmeans_lloyd(K, &p, 8, 0.0, 0.0, C, labels, &inertia, &n_iter);
+    sona_kmeans_fit(K, &p, 3, 8, 0.0, C, labels, &inertia, &n_iter);
     sona_kmeans_assign(K, &p, C, labels, distances);
     for (ptrdiff_t i = 0; i < n; i++) {
         double nearest = INFINITY;

@@ -1,0 +1,109 @@
+"""The command line as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from sona_pg import SonaEngine, kernels
+from sona_pg.cli.commands import app
+
+DIM = 8
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-c", "import sys; from sona_pg.cli.main import main; sys.exit(main())", *arguments],
+        capture_output=True, text=True, env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def taught(database_url: str) -> str:
+    """The URL of a database whose default space has learned."""
+    with SonaEngine(DIM, database_url) as engine:
+        for row in range(12):
+            t = engine.begin_trajectory(np.eye(DIM, dtype=np.float32)[row % 2], query=f"question {row % 2}")
+            engine.set_trajectory_route(t, "a" if row % 3 else "b")
+            engine.end_trajectory(t, 0.5)
+        engine.force_learn()
+    return database_url
+
+
+def test_every_command_has_help() -> None:
+    def commands(group: object) -> list:
+        found = []
+        for command in group.commands.values():  # type: ignore[attr-defined]
+            found.append(command)
+            if hasattr(command, "commands"):
+                found.extend(commands(command))
+        return found
+
+    every = commands(get_command(app))
+    assert len(every) >= 12
+    for command in every:
+        assert command.help, command.name
+        for option in command.params:
+            assert getattr(option, "help", None) or option.name == "help", f"{command.name} {option.name}"
+
+
+def test_info_names_the_instruction_set_in_use() -> None:
+    facts = json.loads(run("info").stdout)
+    assert facts["kernels"] == kernels.isa()
+    assert kernels.isa() in facts["kernels available"]
+    forced = json.loads(run("info", SONA_PG_ISA="scalar").stdout)
+    assert forced["kernels"] == "scalar"
+
+
+@pytest.mark.parametrize(
+    ("command", "holds"),
+    [
+        ("patterns", {"typical_query", "size", "quality", "routes"}),
+        ("quality", {"day", "route", "trajectories", "quality"}),
+        ("cycles", {"loop", "version", "milliseconds", "trajectories"}),
+        ("fleet", {"server_id", "serving_version", "versions_behind"}),
+    ],
+)
+def test_views_are_json_in_a_pipe(taught: str, command: str, holds: set[str]) -> None:
+    done = CliRunner().invoke(app, [command, "--url", taught])
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in done.output.splitlines()]
+    assert rows
+    assert holds <= rows[0].keys()
+
+
+def test_stats_and_learn_speak_of_the_space(taught: str) -> None:
+    stats = json.loads(run("stats", "--url", taught).stdout)
+    assert (stats["trajectories"], stats["waiting"]) == (12, 0)
+    assert json.loads(run("learn", "--url", taught).stdout)["learned"] is False
+
+
+def test_the_schema_is_checked_and_upgraded(empty_database_url: str) -> None:
+    before = run("db", "check", "--url", empty_database_url)
+    assert before.returncode == 1
+    assert "run sona-pg db upgrade" in before.stderr
+    assert json.loads(run("db", "upgrade", "--url", empty_database_url).stdout)["revision"] == "0001"
+    assert run("db", "check", "--url", empty_database_url).returncode == 0
+    assert json.loads(run("db", "info", "--url", empty_database_url).stdout)["pgvector"].startswith("0.8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["stats", "--space", "nowhere"], "no space 'nowhere'; there are: 'default'"),
+        (["patterns", "--space", "nowhere"], "no space 'nowhere'"),
+    ],
+)
+def test_an_unknown_space_is_an_error_of_one_line(taught: str, arguments: list[str], told: str) -> None:
+    done = run(*arguments, "--url", taught)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,71 @@
+"""The demo, small: real questions in, a served version and a picture out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sona_pg.demo import corpus
+from sona_pg.demo.run import run_demo
+from sona_pg.errors import ConfigError
+
+
+def test_the_real_corpus_is_split_by_question() -> None:
+    interactions = corpus.load_corpus(None)
+    made = corpus.split(interactions, 0)
+    learned = {item.question.lower() for item in made.stream}
+    held_out = {item.question.lower() for item in made.held_out}
+    assert len(made.topics) == 11
+    assert len(learned) > 400
+    assert len(held_out) > 150
+    assert not learned & held_out
+    assert corpus.split(interactions, 0) == made
+    assert corpus.split(interactions, 1) != made
+
+
+def test_a_users_own_file_teaches_the_process_that_only_serves(
+    database_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    subjects = {
+        "animals": ["lion", "tiger", "zebra", "horse", "rabbit", "elephant", "cow", "dog", "cat", "wolf"],
+        "cooking": ["soup", "bread", "pasta", "rice", "salad", "cake", "stew", "pie", "omelette", "pizza"],
+    }
+    frames = ["what about a {}", "tell me of the {} please", "is the {} any good", "how old is this {}"]
+    lines = [
+        json.dumps({"question": frame.format(word), "topic": topic})
+        for topic, words in subjects.items()
+        for word in words
+        for frame in frames
+    ]
+    data = tmp_path / "mine.jsonl"
+    data.write_text("\n".join(lines) + "\n")
+    picture = tmp_path / "curve.png"
+    run_demo(database_url, data, 1, picture)
+    printed = capfd.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "held-out accuracy" in printed
+    assert "sona.pattern_summary" in printed
+    assert str(picture.name) in printed.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{nonsense", "line 1"),
+        ('{"question": "a"}', "line 1: expected"),
+        ('{"question": "", "topic": "b"}', "not empty"),
+        ('{"question": "a", "topic": "b"}', "two or more"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, content: str, told: str) -> None:
+    data = tmp_path / "bad.jsonl"
+    data.write_text(content)
+    with pytest.raises(ConfigError, match=told):
+        corpus.load_corpus(data)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.jsonl"):
+        corpus.load_corpus(tmp_path / "none.jsonl")

@@ -1,0 +1,112 @@
+"""A space to write into, and writers that are closed when the test ends."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from sona_pg.config import IngestConfig
+from sona_pg.errors import DatabaseUnavailable
+from sona_pg.ingest import Writer
+from sona_pg.kernels import HotPath
+from sona_pg.store.connect import connect
+
+DIM = 16
+SPACE = 7
+
+
+@dataclass
+class Space:
+    """One space of a fresh database, with this server's row in it."""
+
+    url: str
+    server_id: uuid.UUID
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(query, values).fetchall()  # type: ignore[call-overload,no-any-return]
+
+    def execute(self, query: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(query)  # type: ignore[call-overload]
+
+    def count(self, table: str) -> int:
+        return int(self.rows(f"SELECT count(*) FROM sona.{table} WHERE space_id = {SPACE}")[0][0])
+
+    def ids(self) -> set[uuid.UUID]:
+        return {row[0] for row in self.rows(f"SELECT id FROM sona.trajectories WHERE space_id = {SPACE}")}
+
+
+@pytest.fixture
+def space(database_url: str) -> Space:
+    space = Space(database_url, uuid.uuid4())
+    now = datetime.now(UTC)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SELECT sona.ensure_partitions(%s, 2)", [now])
+        connection.execute(
+            "INSERT INTO sona.spaces (space_id, name, dim, created_at) VALUES (%s, 'test', %s, %s)", [SPACE, DIM, now]
+        )
+        connection.execute(
+            "INSERT INTO sona.servers (space_id, server_id, host, pid, release, started_at, seen_at, serving_version)"
+            " VALUES (%s, %s, 'here', 1, '0', %s, %s, 0)",
+            [SPACE, space.server_id, now, now],
+        )
+    return space
+
+
+@pytest.fixture
+def hot() -> HotPath:
+    return HotPath(DIM, 1000, 1 << 20)
+
+
+@pytest.fixture
+def open_writer(space: Space, tmp_path: Path) -> Iterator[Callable[..., Writer]]:
+    """Open a writer: `open_writer(hot, url=..., durability=...)`."""
+    opened: list[tuple[Writer, Engine]] = []
+
+    def open_one(hot: HotPath, url: str | None = None, home: Path = tmp_path, **settings: Any) -> Writer:
+        config = {key: settings.pop(key) for key in ("durability", "flush_interval") if key in settings}
+        engine = connect(url or space.url)
+        writer = Writer(
+            hot,
+            engine,
+            space_id=SPACE,
+            server_id=space.server_id,
+            config=IngestConfig(**{"flush_interval": 0.01, **config}),
+            home=home,
+            **settings,
+        )
+        opened.append((writer, engine))
+        return writer
+
+    yield open_one
+    for writer, engine in opened:
+        with contextlib.suppress(DatabaseUnavailable):  # a test of losses has closed it, and looked, itself
+            writer.close(timeout=5)
+        engine.dispose()
+
+
+@pytest.fixture
+def record() -> Callable[..., uuid.UUID]:
+    """Record one whole trajectory and return its id."""
+
+    def record_one(hot: HotPath, quality: float | None = 0.5, steps: int = 0, route: str | None = None) -> uuid.UUID:
+        trajectory = hot.begin_trajectory(np.full(DIM, 0.25, np.float32))
+        for step in range(steps):
+            hot.add_step(trajectory, np.full(DIM, step, np.float32), np.ones(3, np.float32), 0.1 * step)
+        if route is not None:
+            hot.set_trajectory_route(trajectory, route)
+        hot.end_trajectory(trajectory, quality)
+        return trajectory.id
+
+    return record_one

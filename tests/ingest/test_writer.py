@@ -1,0 +1,283 @@
+"""The writer: a barrier that means it, candidates, refused rows, and learning beside it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fix_ingest import DIM, SPACE, Space
+from fix_proxy import Proxy
+
+from sona_pg.errors import DatabaseUnavailable, DimensionMismatch, InvalidValue, TrajectoryError
+from sona_pg.ingest import Writer
+from sona_pg.kernels import EncodedBatch, HotPath
+
+OpenWriter = Callable[..., Writer]
+Record = Callable[..., uuid.UUID]
+
+
+def test_after_flush_everything_recorded_before_is_committed(
+    hot: HotPath, space: Space, open_writer: OpenWriter, record: Record
+) -> None:
+    writer = open_writer(hot, flush_interval=60)
+    for turn in range(20):
+        recorded = {record(hot, steps=1) for _ in range(turn)}
+        writer.flush(5)
+        assert recorded <= space.ids()
+    assert writer.waiting == 0
+
+
+def test_without_a_flush_records_are_written_after_the_interval(
+    hot: HotPath, space: Space, open_writer: OpenWriter, record: Record
+) -> None:
+    written = threading.Event()
+    writer = open_writer(hot, flush_interval=0.05, on_batch=lambda _: written.set())
+    record(hot)
+    assert written.wait(5)
+    writer.flush(5)
+    assert space.count("trajectories") == 1
+
+
+def test_a_ring_that_is_half_full_is_written_at_once(space: Space, open_writer: OpenWriter, record: Record) -> None:
+    hot = HotPath(DIM, 10, 1 << 20)
+    written = threading.Event()
+    open_writer(hot, flush_interval=60, on_batch=lambda _: written.set())
+    for _ in range(5):
+        record(hot)
+    assert written.wait(5)
+
+
+def test_many_threads_flush_and_each_finds_its_own(
+    space: Space, open_writer: OpenWriter, record: Record, hot: HotPath
+) -> None:
+    writer = open_writer(hot, flush_interval=60)
+    missing: list[uuid.UUID] = []
+
+    def run() -> None:
+        for _ in range(5):
+            recorded = {record(hot) for _ in range(10)}
+            writer.flush(10)
+            missing.extend(recorded - space.ids())
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert missing == []
+    assert space.count("trajectories") == 300
+    assert writer.stats().trajectories == 300
+
+
+def test_flush_says_how_many_wait_when_the_database_is_away(
+    hot: HotPath, open_writer: OpenWriter, record: Record, proxy: Proxy, space: Space
+) -> None:
+    writer = open_writer(hot, url=proxy.url)
+    proxy.refuse()
+    for _ in range(3):
+        record(hot)
+    with pytest.raises(DatabaseUnavailable, match="3 records are not committed after 0.3 s"):
+        writer.flush(0.3)
+    proxy.accept()
+    writer.flush(10)
+    assert space.count("trajectories") == 3
+    assert writer.stats().last_error is None
+
+
+def test_a_full_buffer_drops_counts_and_tells_the_fleet(
+    open_writer: OpenWriter, record: Record, proxy: Proxy, space: Space
+) -> None:
+    hot = HotPath(DIM, 10, 1 << 20)
+    writer = open_writer(hot, url=proxy.url, flush_interval=60)
+    proxy.refuse()
+    recorded = [record(hot) for _ in range(50)]
+    proxy.accept()
+    writer.flush(10)
+    assert hot.dropped_count > 0
+    assert hot.recorded_count + hot.dropped_count == 50
+    assert space.ids() <= set(recorded)
+    assert space.count("trajectories") == hot.recorded_count
+    record(hot)
+    writer.flush(10)
+    assert space.rows("SELECT dropped FROM sona.servers") == [(hot.dropped_count,)]
+    assert writer.stats().dropped == hot.dropped_count
+
+
+def test_close_writes_what_waits_and_refuses_the_rest(
+    hot: HotPath, space: Space, open_writer: OpenWriter, record: Record
+) -> None:
+    writer = open_writer(hot, flush_interval=60)
+    left_open = hot.begin_trajectory(np.zeros(DIM, np.float32))
+    recorded = {record(hot) for _ in range(10)}
+    writer.close()
+    assert space.ids() == recorded
+    for call in (lambda: record(hot), lambda: hot.end_trajectory(left_open)):
+        with pytest.raises(TrajectoryError, match="closed"):
+            call()
+    writer.close()  # again is nothing
+
+
+def test_close_says_what_it_could_not_write(
+    hot: HotPath, open_writer: OpenWriter, record: Record, proxy: Proxy
+) -> None:
+    writer = open_writer(hot, url=proxy.url)
+    proxy.refuse()
+    for _ in range(4):
+        record(hot)
+    with pytest.raises(DatabaseUnavailable, match="4 records .* they are lost"):
+        writer.close(timeout=0.2)
+
+
+def test_a_learner_that_fails_stops_no_writing(
+    hot: HotPath, space: Space, open_writer: OpenWriter, record: Record
+) -> None:
+    seen: list[EncodedBatch] = []
+
+    def learn(batch: EncodedBatch) -> None:
+        seen.append(batch)
+        raise ValueError("no idea")
+
+    writer = open_writer(hot, on_batch=learn)
+    recorded = record(hot)
+    writer.flush(5)
+    assert space.ids() == {recorded}
+    assert writer.stats().learner_errors == len(seen) == 1
+
+
+# -- candidates -----------------------------------------------------------------------------------------------
+
+
+def test_candidates_are_stored_once_and_keep_their_first_embedding(
+    hot: HotPath, space: Space, open_writer: OpenWriter
+) -> None:
+    writer = open_writer(hot)
+    embeddings = np.random.default_rng(0).random((4500, DIM)).astype(np.float32)
+    ids = [f"candidate-{index}" for index in range(4500)]
+    writer.enqueue_candidates(ids, embeddings)
+    writer.enqueue_candidates(["candidate-0", "new"], np.zeros((2, DIM)))
+    writer.enqueue_candidate_set(-9, ids[:3])
+    writer.enqueue_candidate_set(-9, ids[:3])
+    writer.flush(10)
+    assert space.count("candidates") == 4501
+    [(stored,)] = space.rows("SELECT embedding::text FROM sona.candidates WHERE candidate_id = 'candidate-0'")
+    assert json.loads(stored) == pytest.approx(embeddings[0].tolist(), rel=1e-3)
+    assert space.rows("SELECT space_id, set_id, candidate_ids FROM sona.candidate_sets") == [(SPACE, -9, ids[:3])]
+
+
+def test_candidates_that_cannot_be_stored_are_refused(hot: HotPath, open_writer: OpenWriter) -> None:
+    writer = open_writer(hot)
+    with pytest.raises(DimensionMismatch):
+        writer.enqueue_candidates(["a"], np.zeros((1, DIM + 1)))
+    with pytest.raises(InvalidValue, match="shape"):
+        writer.enqueue_candidates(["a", "b"], np.zeros((1, DIM)))
+    with pytest.raises(InvalidValue, match="finite"):
+        writer.enqueue_candidates(["a"], np.full((1, DIM), np.nan))
+    with pytest.raises(InvalidValue, match="id"):
+        writer.enqueue_candidates([""], np.zeros((1, DIM)))
+
+
+# -- rows that Postgres refuses -------------------------------------------------------------------------------
+
+
+def test_poison_rows_are_set_aside_and_the_rest_commits(
+    hot: HotPath, space: Space, open_writer: OpenWriter, record: Record, tmp_path: Path
+) -> None:
+    space.execute("ALTER TABLE sona.trajectories ADD CHECK (route <> 'poison')")
+    space.execute("ALTER TABLE sona.feedback ADD CHECK (source <> 'poison')")
+    writer = open_writer(hot, flush_interval=60)
+    good = [record(hot, steps=2, route="fine") for _ in range(40)]
+    bad = [record(hot, steps=1, route="poison")]
+    good += [record(hot) for _ in range(40)]
+    bad += [record(hot, route="poison")]
+    hot.record_feedback(good[0], quality=0.5, source="poison")
+    hot.record_feedback(good[0], quality=0.5, source="user")
+    writer.flush(10)
+    assert space.ids() == set(good)
+    assert (space.count("steps"), space.count("feedback")) == (80, 1)
+    assert space.rows("SELECT trajectories, steps, feedback FROM sona.batches") == [(80, 80, 1)]
+    assert space.rows("SELECT trajectories, feedback FROM sona.servers") == [(80, 1)]
+    assert writer.stats().rejected == 3
+    [file] = (tmp_path / "rejected" / str(SPACE)).iterdir()
+    kept = [json.loads(line) for line in file.read_text().splitlines()]
+    assert {(row["kind"], row["trajectory_id"]) for row in kept} == {
+        ("trajectory", str(bad[0])),
+        ("trajectory", str(bad[1])),
+        ("feedback", str(good[0])),
+    }
+    assert all(row["reason"].startswith("23514") for row in kept)
+    assert all(row["rows"] for row in kept)
+
+
+def test_a_batch_of_poison_alone_blocks_nobody(
+    hot: HotPath, space: Space, open_writer: OpenWriter, record: Record
+) -> None:
+    space.execute("ALTER TABLE sona.trajectories ADD CHECK (route <> 'poison')")
+    writer = open_writer(hot, flush_interval=60)
+    for _ in range(5):
+        record(hot, route="poison")
+    writer.flush(10)
+    recorded = record(hot)
+    writer.flush(10)
+    assert space.ids() == {recorded}
+    assert writer.stats().rejected == 5
+
+
+# -- feedback -------------------------------------------------------------------------------------------------
+
+
+def test_feedback_may_come_before_its_trajectory_or_never_get_one(
+    hot: HotPath, space: Space, open_writer: OpenWriter
+) -> None:
+    writer = open_writer(hot)
+    trajectory = hot.begin_trajectory(np.zeros(DIM, np.float32))
+    hot.record_feedback(trajectory.id, quality=0.25)
+    hot.record_feedback(uuid.uuid4(), quality=1.0)
+    writer.flush(5)
+    assert space.count("feedback") == 2
+    hot.end_trajectory(trajectory, 1.0)
+    writer.flush(5)
+    assert space.rows("SELECT trajectory_id, quality FROM sona.outcomes") == [(trajectory.id, 0.25)]
+
+
+def test_feedback_with_a_sequence_is_stored_once_however_often_it_is_sent(
+    hot: HotPath, space: Space, open_writer: OpenWriter
+) -> None:
+    writer = open_writer(hot, flush_interval=60)
+    name = uuid.uuid4()
+    for turn in range(3):
+        for sequence in (1, 2, 1):
+            hot.record_feedback(name, quality=0.5, sequence=sequence)
+        writer.flush(5)
+        hot.record_feedback(name, quality=0.5, sequence=10 + turn)
+    writer.flush(5)
+    assert [row[0] for row in space.rows("SELECT sequence FROM sona.feedback ORDER BY 1")] == [1, 2, 10, 11, 12]
+    assert space.rows("SELECT sum(feedback) FROM sona.batches") == [(5,)]
+    assert writer.stats().feedback == 5
+
+
+def test_the_last_word_of_a_source_counts_and_can_be_taken_back(
+    hot: HotPath, space: Space, open_writer: OpenWriter, record: Record
+) -> None:
+    writer = open_writer(hot)
+    name = record(hot, quality=0.5)
+
+    def quality() -> float:
+        writer.flush(5)
+        return float(space.rows("SELECT quality FROM sona.outcomes WHERE trajectory_id = %s", name)[0][0])
+
+    assert quality() == 0.5
+    hot.record_feedback(name, quality=0.0)
+    assert quality() == 0.0
+    hot.record_feedback(name, quality=1.0)
+    assert quality() == 1.0
+    hot.record_feedback(name, quality=0.0, source="judge")
+    assert quality() == 0.5
+    hot.record_feedback(name, retract=True)
+    hot.record_feedback(name, retract=True, source="judge")
+    assert quality() == 0.5
+    assert space.count("feedback") == 5

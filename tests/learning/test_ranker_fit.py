@@ -1,0 +1,246 @@
+"""Fitting the ranker: it learns, exactly once, the same every time, and survives poison."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sona_pg.errors import DimensionMismatch
+from sona_pg.learning.lbfgs import minimise
+from sona_pg.learning.ranker import RankerConfig, RankerState, score
+from sona_pg.learning.ranker_events import NONE, RankEvents, unit_rows
+from sona_pg.learning.ranker_fit import fit
+from sona_pg.learning.ranker_objective import PartialLabels
+from sona_pg.learning.ranker_prior import allowance, imagine_queries, measure_noise
+
+from .test_ranker import DIM, ITEMS, ask, rows, told, trained, world
+
+NOTHING = RankEvents.empty(DIM)
+
+
+def accuracy(state: RankerState, items: np.ndarray, centres: np.ndarray) -> float:
+    query, meant = ask(centres, 1000, 99)
+    return float((score(state, query, items, rows(len(items))).argmax(axis=1) == meant).mean())
+
+
+def thumbs(
+    state: RankerState, items: np.ndarray, centres: np.ndarray, count: int, seed: int, wrong: float = 0.0
+) -> RankEvents:
+    query, meant = ask(centres, count, seed)
+    shown = score(state, query, items, rows(len(items))).argmax(axis=1).astype(np.int32)
+    up = (shown == meant) ^ (np.random.default_rng(seed).random(count) < wrong)
+    blank = np.full(count, NONE, np.int32)
+    return RankEvents(query, shown, up.astype(np.float32), blank, np.ones(count, np.float32))
+
+
+def test_the_gradient_is_that_of_finite_differences() -> None:
+    random = np.random.default_rng(0)
+    draw = lambda *shape: random.standard_normal(shape).astype(np.float32)  # noqa: E731
+    objective = PartialLabels(
+        query=draw(30, 5),
+        base=draw(30, 6),
+        item=draw(6, 4),
+        target=random.integers(0, 6, 30),
+        quality=random.random(30).astype(np.float32),
+        weight=random.random(30).astype(np.float32),
+        label_noise=0.05,
+        ridge=0.1,
+    )
+    at, along = draw(10, 5), draw(10, 5)
+    step = np.float32(3e-3)
+    slope = (objective(at + step * along)[0] - objective(at - step * along)[0]) / (2 * step)
+    assert float(np.vdot(objective(at)[1], along)) == pytest.approx(slope, rel=1e-2)
+
+
+def test_the_minimiser_finds_the_bottom_of_a_narrow_valley() -> None:
+    scale = np.logspace(0, 3, 12).astype(np.float32)
+    found = minimise(
+        lambda x: (0.5 * float(scale @ (x - 1) ** 2), scale * (x - 1)),
+        np.zeros(12, np.float32),
+        iterations=200,
+        tolerance=1e-6,
+    )
+    np.testing.assert_allclose(found, 1.0, atol=1e-3)
+
+
+def test_being_told_the_right_answer_makes_it_better() -> None:
+    state, items, centres = trained()
+    assert accuracy(state, items, centres) > accuracy(RankerState.identity(DIM), items, centres) + 0.1
+
+
+def test_thumbs_alone_make_it_better() -> None:
+    items, centres = world(3)
+    state, history = RankerState.identity(DIM), NOTHING
+    before = accuracy(state, items, centres)
+    for cycle in range(6):
+        fresh = thumbs(state, items, centres, 150, cycle)
+        state, history = fit(state, items, fresh, history), history.joined(fresh)
+    assert accuracy(state, items, centres) > before + 0.1
+
+
+def test_up_and_down_move_the_shown_item_apart() -> None:
+    items, centres = world()
+    one = thumbs(RankerState.identity(DIM), items, centres[:1], 20, 0)
+    shown = int(one.shown[0])
+    one = replace(one, shown=np.full(20, shown, np.int32))
+    up, down = (
+        score(
+            fit(RankerState.identity(DIM), items, replace(one, quality=np.full(20, q, np.float32)), NOTHING),
+            centres[:1],
+            items,
+            rows(ITEMS),
+        )[0]
+        for q in (1.0, 0.0)
+    )
+    others = np.delete(np.arange(ITEMS), shown)
+    assert up[shown] - up[others].mean() > down[shown] - down[others].mean()
+
+
+def test_the_same_arguments_give_the_same_state() -> None:
+    first, second = trained()[0].to_arrays(), trained()[0].to_arrays()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+def test_the_given_state_is_not_touched() -> None:
+    state, items, centres = trained()
+    before = {name: array.copy() for name, array in state.to_arrays().items()}
+    fit(state, items, told(*ask(centres, 50, 7)), NOTHING)
+    for name, array in state.to_arrays().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+def test_nothing_new_changes_nothing() -> None:
+    state, items, _ = trained()
+    again = fit(state, items, NOTHING, NOTHING)
+    for name in ("heads", "map", "positive", "folded"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(state, name))
+
+
+def test_evidence_is_folded_once_and_replay_adds_none() -> None:
+    items, centres = world()
+    events = told(*ask(centres, 40, 1))
+    once = fit(RankerState.identity(DIM), items, events, NOTHING)
+    again = fit(once, items, NOTHING, events)
+    np.testing.assert_array_equal(once.positive, np.bincount(events.correct, minlength=ITEMS))
+    np.testing.assert_array_equal(again.positive, once.positive)
+
+
+def test_a_revision_takes_the_old_evidence_back() -> None:
+    items, centres = world()
+    events = told(*ask(centres, 40, 1))
+    state = fit(RankerState.identity(DIM), items, events, NOTHING)
+    back = fit(state, items, replace(events, weight=-events.weight), NOTHING)
+    np.testing.assert_allclose(back.positive, 0.0, atol=1e-9)
+    np.testing.assert_allclose(back.query_sum, 0.0, atol=1e-9)
+
+
+def test_poison_is_set_aside_and_the_rest_is_learned() -> None:
+    items, centres = world()
+    query, meant = ask(centres, 200, 1)
+    poisoned = query.copy()
+    poisoned[::10] = np.nan
+    poisoned[5::10] = np.inf
+    state = fit(RankerState.identity(DIM), items, told(poisoned, meant), NOTHING)
+    clean = np.isfinite(poisoned).all(axis=1)
+    expected = fit(RankerState.identity(DIM), items, told(query[clean], meant[clean]), NOTHING)
+    np.testing.assert_array_equal(state.heads, expected.heads)
+
+
+@pytest.mark.parametrize("kind", ["zero", "huge", "equal"])
+def test_degenerate_queries_leave_a_finite_state(kind: str) -> None:
+    items, centres = world()
+    query, meant = ask(centres, 60, 1)
+    query = {"zero": query * 0, "huge": query * np.float32(1e37), "equal": query[:1].repeat(60, 0)}[kind]
+    state = fit(RankerState.identity(DIM), items, told(query, meant), NOTHING)
+    for name, array in state.to_arrays().items():
+        assert np.isfinite(array).all(), name
+
+
+@pytest.mark.parametrize("items", [0, 1, 2])
+def test_a_space_of_hardly_any_items_is_learned_from_without_harm(items: int) -> None:
+    embeddings, _ = world(items=max(items, 1))
+    query, _ = ask(world()[1], 40, 1)
+    events = told(query, np.full(40, items - 1, np.int32))
+    state = fit(RankerState.identity(DIM), embeddings[:items], events, NOTHING)
+    state = fit(state, embeddings[:items], events, NOTHING)
+    assert np.isfinite(score(state, query, embeddings[:items], rows(items))).all()
+
+
+def test_items_may_be_added_later() -> None:
+    state, items, centres = trained()
+    more, more_centres = world(8)
+    both, both_centres = np.concatenate([items, more]), np.concatenate([centres, more_centres])
+    old = told(*ask(centres, 200, 1))
+    state = fit(state, both, told(*ask(both_centres, 400, 2)), old)
+    assert accuracy(state, both, both_centres) > accuracy(RankerState.identity(DIM), both, both_centres)
+
+
+def test_candidates_outside_the_set_are_not_pushed_down() -> None:
+    items, centres = world()
+    query, meant = ask(centres[:3], 90, 1)
+    offered = np.tile(np.array([0, 1, 2, NONE], np.int32), (90, 1))
+    state = fit(RankerState.identity(DIM), items, replace(told(query, meant), candidates=offered), NOTHING)
+    plain = fit(RankerState.identity(DIM), items, told(query, meant), NOTHING)
+    outside = [score(s, centres[:3], items, rows(ITEMS))[:, 3:].mean() for s in (state, plain)]
+    assert outside[0] > outside[1]
+
+
+def test_wide_embeddings_are_learned_from_in_a_subspace() -> None:
+    items, centres = world(dim=200)
+    events = told(*ask(centres, 300, 1))
+    config = RankerConfig(most_features=32)
+    state = fit(RankerState.identity(200), items, events, RankEvents.empty(200), config)
+    assert state.basis.shape == (200, 32)
+    np.testing.assert_allclose(state.basis.T @ state.basis, np.eye(32), atol=1e-4)
+    assert accuracy(state, items, centres) >= accuracy(RankerState.identity(200), items, centres)
+
+
+def test_only_so_many_items_are_fitted_in_a_cycle() -> None:
+    items, centres = world(items=60)
+    events = told(*ask(centres[:10], 100, 1))
+    state = fit(RankerState.identity(DIM), items, events, NOTHING, RankerConfig(most_rows=20))
+    assert len(state.head_rows) == 20
+    assert set(events.correct) <= set(state.head_rows)
+
+
+def test_the_noise_of_thumbs_is_measured() -> None:
+    items, centres = world(3)
+    for wrong in (0.0, 0.2):
+        state, history = RankerState.identity(DIM), NOTHING
+        for cycle in range(10):
+            fresh = thumbs(state, items, centres, 200, cycle, wrong)
+            state, history = fit(state, items, fresh, history), history.joined(fresh)
+        assert float(state.scales[4]) == pytest.approx(wrong, abs=0.06)
+
+
+def test_the_allowance_is_the_margin_that_strangers_may_take() -> None:
+    logits = np.zeros((100, 3), np.float32)
+    logits[:, 0] = np.arange(100) / 10.0
+    strangers = np.zeros_like(logits)
+    evidence = np.array([1e9, 0.0, 1e9], np.float32)
+    target = np.zeros(100, np.int32)
+    assert allowance(logits, strangers, target, evidence, 0.1) == pytest.approx(0.9, abs=0.11)
+    assert allowance(logits[:3], strangers[:3], target[:3], evidence, 0.1) is None
+
+
+def test_noise_is_not_measured_without_rivals_or_events() -> None:
+    none = np.zeros(0, np.int32)
+    assert measure_noise(np.zeros((9, 1)), np.zeros(9, np.int32), np.ones(9), np.ones(9, bool)) is None
+    assert measure_noise(np.zeros((0, 3)), none, np.zeros(0), np.zeros(0, bool)) is None
+
+
+def test_imagined_queries_lean_towards_their_item() -> None:
+    random = np.random.default_rng(0)
+    item = unit_rows(random.standard_normal((4, 50)).astype(np.float32))
+    real = unit_rows(random.standard_normal((30, 50)).astype(np.float32))
+    imagined = imagine_queries(item, real, 8, random)
+    assert imagined.shape == (32, 50)
+    np.testing.assert_array_equal((imagined @ item.T).argmax(axis=1), np.tile(np.arange(4), 8))
+
+
+def test_events_of_another_dimension_are_refused() -> None:
+    with pytest.raises(DimensionMismatch):
+        fit(RankerState.identity(DIM), world()[0], RankEvents.empty(DIM + 1), NOTHING)

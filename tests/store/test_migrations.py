@@ -1,0 +1,121 @@
+"""Migrations: up and down, empty and populated, one at a time, and equal to what SQLAlchemy believes."""
+
+from __future__ import annotations
+
+import threading
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from sona_pg.errors import ConfigError, DatabaseUnavailable, SchemaError
+from sona_pg.store import migrate
+from sona_pg.store.connect import connect
+from sona_pg.store.database import Database
+from sona_pg.store.schema import metadata
+
+
+@pytest.mark.every_server
+def test_upgrade_makes_the_schema_once(empty_database_url: str) -> None:
+    assert migrate.status(empty_database_url).revision is None
+    first = migrate.upgrade(empty_database_url)
+    assert first.current
+    assert first == migrate.upgrade(empty_database_url) == migrate.status(empty_database_url)
+
+
+@pytest.mark.every_server
+def test_down_and_up_again_leaves_the_same_schema(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    before = columns_of(empty_database_url)
+    migrate.downgrade(empty_database_url)
+    assert columns_of(empty_database_url) == []
+    migrate.upgrade(empty_database_url)
+    assert columns_of(empty_database_url) == before
+
+
+def test_a_populated_database_goes_down_and_up(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO sona.space_names (name) VALUES ('old')")
+        connection.execute("INSERT INTO sona.spaces (space_id, name, dim, created_at) VALUES (1, 'old', 8, '2026-11-20')")
+        connection.execute("SELECT sona.ensure_dimension(8)")
+        connection.execute("SELECT sona.ensure_partitions('2026-11-20', 2)")
+    assert migrate.downgrade(database_url).revision is None
+    assert migrate.upgrade(database_url).current
+
+
+def test_concurrent_upgrades_wait_for_one_another(empty_database_url: str) -> None:
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            migrate.upgrade(empty_database_url)
+        except BaseException as exc:  # noqa: BLE001 - handed to the test's own thread
+            failures.append(exc)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert migrate.status(empty_database_url).current
+
+
+def test_the_migrated_schema_equals_the_metadata(database_url: str) -> None:
+    engine = connect(database_url)
+    try:
+        with engine.connect() as connection:
+            connection.dialect.default_schema_name = "public"  # even for a role that is called sona
+            context = MigrationContext.configure(
+                connection,
+                opts={
+                    "include_schemas": True,
+                    "version_table": "schema_revision",
+                    "version_table_schema": "sona",
+                    "compare_type": True,
+                    "compare_server_default": True,
+                    "include_name": lambda name, kind, _: kind != "schema" or name == "sona",
+                    "include_object": lambda item, name, kind, reflected, other: not (
+                        kind == "table" and reflected and name.endswith("_rest")
+                    ),
+                },
+            )
+            differences = flat(compare_metadata(context, metadata))
+    finally:
+        engine.dispose()
+    assert [change for change in differences if "comment" not in change[0]] == []
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sona.schema_revision SET version_num = '9999'")
+    for action in (Database.open, migrate.upgrade):
+        with pytest.raises(SchemaError, match=r"revision 9999.*knows up to 0001.*upgrade sona-pg"):
+            action(database_url)
+
+
+def test_an_address_that_does_not_answer_is_named_without_its_password() -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:9/nowhere") as caught:
+        migrate.status("postgresql://someone:secret@127.0.0.1:9/nowhere")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://127.0.0.1/x", "not a url", ""])
+def test_what_is_no_postgres_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="postgresql://"):
+        migrate.status(url)
+
+
+def columns_of(url: str) -> list[tuple[str, str, str]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            """
+            SELECT table_name, column_name, udt_name FROM information_schema.columns
+            WHERE table_schema = 'sona' AND table_name <> 'schema_revision' ORDER BY 1, 2
+            """
+        ).fetchall()
+
+
+def flat(changes: list) -> list[tuple]:
+    return [change for item in changes for change in (flat(item) if isinstance(item, list) else [item])]

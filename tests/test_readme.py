@@ -1,0 +1,54 @@
+"""The README is true: every block of code in it runs, in order, and every command in it exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from sona_pg.cli.commands import app
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_every_block_of_code_runs(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SONA_PG_URL", database_url)
+    names: dict[str, object] = {}
+    ran = {"python": 0, "sql": 0, "sh": 0}
+    for language, code in BLOCKS:
+        ran[language] += 1
+        if language == "python":
+            exec(compile(code, "README.md", "exec"), names)
+        elif language == "sql":
+            run_sql(database_url, code)
+        else:
+            run_commands(code)
+    assert ran["python"] >= 4
+    assert ran["sql"] >= 1
+    assert ran["sh"] >= 2
+    assert '"version": 1' in capsys.readouterr().out
+
+
+def run_sql(url: str, code: str) -> None:
+    with psycopg.connect(url) as connection:
+        for statement in filter(None, (part.strip() for part in code.split(";"))):
+            assert connection.execute(statement).fetchall(), statement
+
+
+def run_commands(code: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for line in code.splitlines():
+        words = line.split("#")[0].split()
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
+        else:
+            assert words[0] == "sona-pg", line
+            done = CliRunner().invoke(app, words[1:])
+            assert done.exit_code == 0, f"{line}: {done.output}{done.exception}"
+            assert done.output, line
