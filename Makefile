@@ -4,8 +4,9 @@ VENV := $(or $(VIRTUAL_ENV),.venv)
 BIN  := $(VENV)/bin
 ARGS ?=
 
-# What an installation depends on; Python sources are not among it, the installation is editable.
-SOURCES := pyproject.toml setup.py $(wildcard cython_ext/*.pyx cython_ext/*.p?? cython_ext/*.c cython_ext/*.h)
+# What an installation depends on. Python sources are not among it, for the installation is editable.
+GENERATED := $(patsubst %.pyx,%.c,$(wildcard cython_ext/*.pyx))
+SOURCES   := pyproject.toml setup.py $(filter-out $(GENERATED),$(wildcard cython_ext/*.p?? cython_ext/*.c cython_ext/*.h))
 DEV  := $(VENV)/.sona-pg-dev
 # A demo needs fewer packages than development; where those are installed, they will do.
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
@@ -38,7 +39,7 @@ bench: $(DEV)   ## measure, side by side
 
 clean:          ## remove what was built, and .venv
 	rm -rf build dist .venv *.egg-info sona_pg/*.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -f $(VENV)/.sona-pg-demo $(VENV)/.sona-pg-dev cython_ext/kernels.c cython_ext/recorder.c
+	rm -f $(VENV)/.sona-pg-demo $(VENV)/.sona-pg-dev $(GENERATED)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.sona-pg-%: $(SOURCES) | $(BIN)/python
@@ -50,6 +51,6 @@ $(VENV)/.sona-pg-%: $(SOURCES) | $(BIN)/python
 $(BIN)/python:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	    $$python -m venv $(VENV) && exit 0; rm -rf $(VENV); \
+	    $$python -m venv $(VENV) && exit 0; rm -rf .venv; \
 	    echo "$$python cannot make a virtual environment: install python3-venv" >&2; exit 1; fi; done; \
 	echo "no Python 3.11 or newer: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1

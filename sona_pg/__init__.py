@@ -1,29 +1,36 @@
-"""A shared, persistent learning store on Postgres."""
+"""A shared, persistent learning store on Postgres.
 
-from sona_pg._version import __version__
-from sona_pg.config import SonaConfig
-from sona_pg.domain.answer import Context, Decision, Ranking, Response
-from sona_pg.domain.cycle import CycleResult
-from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
-from sona_pg.engine import SonaEngine
-from sona_pg.errors import (
-    ConfigError,
-    DatabaseError,
-    DatabaseUnavailable,
-    DimensionMismatch,
-    InvalidValue,
-    LearningError,
-    MemoryGraphError,
-    PatternExtractionError,
-    SchemaError,
-    SonaError,
-    StorageError,
-    TrajectoryError,
-)
-from sona_pg.learning.ewc import EwcPlusPlus
-from sona_pg.learning.reasoning_bank import ReasoningBank
-from sona_pg.learning.signal import LearningSignal
+Names are loaded when first used: ``import sona_pg`` alone costs no database driver.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sona_pg._version import __version__
+    from sona_pg.config import SonaConfig
+    from sona_pg.domain.answer import Context, Decision, Ranking, Response
+    from sona_pg.domain.cycle import CycleResult
+    from sona_pg.domain.pattern import LearnedPattern
+    from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
+    from sona_pg.engine import SonaEngine
+    from sona_pg.errors import (
+        ConfigError,
+        DatabaseError,
+        DatabaseUnavailable,
+        DimensionMismatch,
+        InvalidValue,
+        LearningError,
+        MemoryGraphError,
+        PatternExtractionError,
+        SchemaError,
+        SonaError,
+        StorageError,
+        TrajectoryError,
+    )
+    from sona_pg.learning.ewc import EwcPlusPlus
+    from sona_pg.learning.reasoning_bank import ReasoningBank
+    from sona_pg.learning.signal import LearningSignal
 
 __all__ = [
     "ConfigError",
@@ -53,3 +60,51 @@ __all__ = [
     "TrajectoryStep",
     "__version__",
 ]
+
+_HOMES = {
+    "sona_pg._version": ("__version__",),
+    "sona_pg.config": ("SonaConfig",),
+    "sona_pg.domain.answer": (
+        "Context",
+        "Decision",
+        "Ranking",
+        "Response",
+    ),
+    "sona_pg.domain.cycle": ("CycleResult",),
+    "sona_pg.domain.pattern": ("LearnedPattern",),
+    "sona_pg.domain.trajectory": (
+        "QueryTrajectory",
+        "TrajectoryStep",
+    ),
+    "sona_pg.engine": ("SonaEngine",),
+    "sona_pg.errors": (
+        "ConfigError",
+        "DatabaseError",
+        "DatabaseUnavailable",
+        "DimensionMismatch",
+        "InvalidValue",
+        "LearningError",
+        "MemoryGraphError",
+        "PatternExtractionError",
+        "SchemaError",
+        "SonaError",
+        "StorageError",
+        "TrajectoryError",
+    ),
+    "sona_pg.learning.ewc": ("EwcPlusPlus",),
+    "sona_pg.learning.reasoning_bank": ("ReasoningBank",),
+    "sona_pg.learning.signal": ("LearningSignal",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sona_pg import kernels
 from sona_pg.domain.answer import Ranking
+from sona_pg.domain.catalog import Catalog
 from sona_pg.engine.arguments import as_matrix
 from sona_pg.engine.serving import Serving
 from sona_pg.errors import ConfigError
@@ -43,6 +44,7 @@ class Ranker:
         self._dim = dim
         self._keep = keep
         self._sets: OrderedDict[int, CandidateSet] = OrderedDict()
+        self._slots: tuple[Catalog | None, dict[int, tuple[CandidateSet, NDArray[np.int32]]]] = (None, {})
         self._lock = threading.Lock()
 
     def rank(
@@ -55,20 +57,46 @@ class Ranker:
         exploration: float,
     ) -> Ranking:
         """Return the best ``k``; see ``SonaEngine.rank``."""
-        if candidates is None:
-            prepared = self._stored(serving, ids)
-        else:
-            prepared = self._prepared(candidates, ids)
-        slots = serving.catalog.slots(prepared.ids)
-        scores = score(serving.ranker, query[None, :], prepared.embeddings, slots)
+        return self.rank_many(serving, query[None, :], candidates, ids, k, exploration)[0]
+
+    def rank_many(
+        self,
+        serving: Serving,
+        queries: NDArray[np.float32],
+        candidates: ArrayLike | None,
+        ids: Sequence[str] | None,
+        k: int,
+        exploration: float,
+    ) -> list[Ranking]:
+        """Return the best ``k`` for each of ``queries`` (n, dim); see ``SonaEngine.rank_many``."""
+        prepared = self._stored(serving, ids) if candidates is None else self._prepared(candidates, ids)
+        slots = self._slots_of(serving, prepared)
+        scores = score(serving.ranker, queries, prepared.embeddings, slots)
         order_by = explore(serving.ranker, scores, slots, exploration) if exploration > 0 else scores
-        order = np.argsort(-order_by[0], kind="stable")[: max(k, 0)]
-        return Ranking(
-            ids=tuple(prepared.ids[row] for row in order),
-            scores=scores[0, order],
-            version=serving.version,
-            candidate_set=prepared.set_id,
-        )
+        order = np.argsort(-order_by, axis=1, kind="stable")[:, : max(k, 0)]
+        best = np.take_along_axis(scores, order, axis=1)
+        return [
+            Ranking(
+                ids=tuple(prepared.ids[row] for row in rows),
+                scores=of_query,
+                version=serving.version,
+                candidate_set=prepared.set_id,
+            )
+            for rows, of_query in zip(order.tolist(), best, strict=True)
+        ]
+
+    def _slots_of(self, serving: Serving, prepared: CandidateSet) -> NDArray[np.int32]:
+        """Return the slots of a set, looked up once a version; threads that meet here do the same work twice."""
+        catalog, known = self._slots
+        if catalog is not serving.catalog:
+            known = {}
+            self._slots = (serving.catalog, known)
+        slots = known.get(id(prepared))
+        if slots is None or slots[0] is not prepared:
+            slots = (prepared, serving.catalog.slots(prepared.ids))
+            if len(known) < KEPT_SETS:
+                known[id(prepared)] = slots
+        return slots[1]
 
     def _prepared(self, candidates: ArrayLike, ids: Sequence[str] | None) -> CandidateSet:
         if ids is None:
@@ -78,7 +106,7 @@ class Ranker:
         embeddings = as_matrix(candidates, self._dim, "candidates")
         if len(embeddings) != len(names):
             raise ConfigError(f"{len(embeddings)} candidates with {len(names)} ids: expected one id each")
-        checksum = kernels.crc32c(embeddings)
+        checksum = kernels.crc32c(embeddings.data)
         with self._lock:
             known = self._sets.get(set_id)
             if known is not None and known.ids == names and known.checksum == checksum:

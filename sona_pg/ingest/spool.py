@@ -58,6 +58,7 @@ class Folder:
             os.close(self._lock)
             raise
         self.segment, self.offset = self._progress()
+        self._save()  # takes its space on the disk while there is some
         self._used = 0
         self.records = 0  # in the batch read last
 
@@ -130,7 +131,8 @@ class Folder:
             return 1, 0
 
     def _save(self) -> None:
-        os.pwrite(self._lock, b"%012d %016d\n" % (self.segment, self.offset), 0)
+        with suppress(OSError):  # a full disk; what is not noted is written again, and found to be there
+            os.pwrite(self._lock, b"%012d %016d\n" % (self.segment, self.offset), 0)
 
 
 class SpoolSource:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from sona_pg.errors import DatabaseError, SchemaError
@@ -43,12 +40,12 @@ def upgrade(url: str, revision: str = "head") -> SchemaStatus:
         DatabaseError: Postgres or pgvector is missing, too old, or refuses.
         SchemaError: the schema is newer than this release.
     """
-    return _run(url, lambda config: command.upgrade(config, revision))
+    return _run(url, "upgrade", revision)
 
 
 def downgrade(url: str, revision: str = "base") -> SchemaStatus:
     """Take the schema back to ``revision``; ``base`` removes every table, and with them all that was learned."""
-    return _run(url, lambda config: command.downgrade(config, revision))
+    return _run(url, "downgrade", revision)
 
 
 def status(url: str) -> SchemaStatus:
@@ -74,8 +71,11 @@ def read_status(connection: Connection) -> SchemaStatus:
     )
 
 
-def _run(url: str, action: object) -> SchemaStatus:
-    assert callable(action)
+def _run(url: str, name: str, revision: str) -> SchemaStatus:
+    from alembic import command  # a quarter of a second, which only a change of the schema should cost
+    from alembic.config import Config
+
+    action = {"upgrade": command.upgrade, "downgrade": command.downgrade}[name]
     engine = connect(url)
     try:
         with translated("upgrading the schema", engine.url), engine.begin() as connection:
@@ -83,9 +83,10 @@ def _run(url: str, action: object) -> SchemaStatus:
             _require_fit_server(connection, url)
             connection.execute(text("CREATE SCHEMA IF NOT EXISTS sona"))
             refuse_newer(read_status(connection))
-            config = _config()
+            config = Config()
+            config.set_main_option("script_location", str(files("sona_pg.migrations")))
             config.attributes["connection"] = connection
-            action(config)
+            action(config, revision)
             return read_status(connection)
     finally:
         engine.dispose()
@@ -121,21 +122,11 @@ def _require_fit_server(connection: Connection, url: str) -> None:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(files("sona_pg.migrations")))
-    return config
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
 def _head() -> str:
-    head = _scripts().get_current_head()
-    assert head is not None
-    return head
+    return max(_known_revisions())
 
 
 def _known_revisions() -> set[str]:
-    return {script.revision for script in _scripts().walk_revisions()}
+    """Return the revisions of this release, as their files are named, without loading Alembic."""
+    names = (entry.name for entry in files("sona_pg.migrations").joinpath("versions").iterdir())
+    return {name[1:5] for name in names if name.startswith("v") and name.endswith(".py")}

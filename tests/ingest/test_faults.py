@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import uuid
@@ -9,10 +10,10 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from fix_ingest import SPACE, Space
+from fix_ingest import Space
 from fix_proxy import Proxy
 
-from sona_pg.ingest import Writer
+from sona_pg.ingest import Writer, statements
 from sona_pg.kernels import HotPath
 
 OpenWriter = Callable[..., Writer]
@@ -92,13 +93,15 @@ def test_a_backend_that_hangs_with_the_marker_is_ended_by_its_replay(
 ) -> None:
     """The server never learns that the client is gone: without ending it the replay would wait for the marker's key."""
     writer = open_writer(hot, url=proxy.url, flush_interval=60, stall_timeout=1.0)
-    kept: list[object] = []
+    kept: list[socket.socket] = []
 
     def forget_the_client() -> None:
-        # The link's pump raises here and ends the client's side; the server's side is kept open.
+        """End the client's side of the link and keep the server's side open."""
         [link] = proxy._links
+        assert link._server is not None
         kept.append(link._server)
-        link._server = None
+        link._server, other = socket.socketpair()
+        other.close()
         link.close()
 
     recorded = {record(hot) for _ in range(10)}
@@ -106,7 +109,7 @@ def test_a_backend_that_hangs_with_the_marker_is_ended_by_its_replay(
     writer.flush(15)
     assert_exactly(space, recorded)
     for server in kept:
-        server.close()  # type: ignore[attr-defined]
+        server.close()
 
 
 def test_backends_that_are_terminated_at_random(
@@ -158,8 +161,5 @@ def test_writers_of_many_servers_do_not_disturb_each_other(
 
 
 def test_every_statement_of_the_writer_names_its_space() -> None:
-    from sona_pg.ingest import statements
-
     single = [statements.MARK, statements.CORRECT_MARK, statements.COUNT, *statements.UNSTAGE.values()]
     assert all("space_id" in query and "%(space)s" in query for query in single)
-    assert SPACE

@@ -82,9 +82,7 @@ def check(decoder: kernels.CopyDecoder) -> None:
     np.testing.assert_array_equal(got["cost"], [0, 0, 0.1 * 2])
     assert got["at"][2] == np.datetime64("2000-01-01T00:00:02")
     np.testing.assert_array_equal(got["centroid"], np.float32([[0, 1.5, -2.25], [0] * 3, [2, 1.5, -2.25]]))
-    np.testing.assert_array_equal(
-        got["embedding"][[0, 2]], np.float32([np.arange(9) / 4, np.arange(9) / 4 + 2])
-    )
+    np.testing.assert_array_equal(got["embedding"][[0, 2]], np.float32([np.arange(9) / 4, np.arange(9) / 4 + 2]))
     assert not got["embedding"][1].any()
     assert list(got["route"]) == ["route-0 ä", None, "route-2 ä"]
     assert list(got["context"]) == ['{"i": 0}', None, '{"i": 2}']
@@ -159,9 +157,7 @@ def test_malformed_input_names_column_and_row(
         kernels.CopyDecoder(columns).feed(stream)
 
 
-@pytest.mark.parametrize(
-    "columns", [[("a", "money")], [("a", "vector")], [("a", "int4", 3)], [("a", "vector", 0)]]
-)
+@pytest.mark.parametrize("columns", [[("a", "money")], [("a", "vector")], [("a", "int4", 3)], [("a", "vector", 0)]])
 def test_malformed_columns_are_refused(columns: list[Any]) -> None:
     with pytest.raises(InvalidValue, match="column"):
         kernels.CopyDecoder(columns)

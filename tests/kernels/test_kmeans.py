@@ -44,9 +44,7 @@ def seeds(X: Floats, k: int, seed: int = 0, trials: int = 3) -> Floats:
 @METRICS
 @pytest.mark.parametrize("d", LENGTHS)
 @pytest.mark.parametrize(("n", "k"), [(0, 3), (1, 1), (50, 3), (97, 33), (61, 40)])
-def test_assignment_is_the_nearest_centroid(
-    isa: str, floats: Maker, d: int, n: int, k: int, spherical: bool
-) -> None:
+def test_assignment_is_the_nearest_centroid(isa: str, floats: Maker, d: int, n: int, k: int, spherical: bool) -> None:
     X, C = floats(n, d), floats(k, d)
     if spherical:
         unit_rows(C)
@@ -128,9 +126,7 @@ def test_lloyd_with_bounds_takes_the_path_of_plain_lloyd(
 def test_lloyd_never_raises_the_inertia_and_converges(isa: str, spherical: bool) -> None:
     X = blobs(800, 32, 10)
     C0 = seeds(X, 10)
-    path = [
-        kernels.kmeans_lloyd(X, C0, max_iter=i, tol=0.0, spherical=spherical)[2] for i in (0, 1, 2, 4, 8, 50)
-    ]
+    path = [kernels.kmeans_lloyd(X, C0, max_iter=i, tol=0.0, spherical=spherical)[2] for i in (0, 1, 2, 4, 8, 50)]
     assert all(after <= before * (1 + 64 * UNIT) for before, after in pairwise(path))
     assert kernels.kmeans_lloyd(X, C0, max_iter=1000, tol=0.0, spherical=spherical)[3] < 200
 
@@ -194,6 +190,38 @@ def test_more_trials_lower_the_potential(isa: str) -> None:
         return total
 
     assert potential(4) < potential(1)
+
+
+@METRICS
+def test_fit_is_as_good_as_lloyd_on_all_rows(isa: str, spherical: bool) -> None:
+    X, k = blobs(9000, 24, 20), 20  # large enough that the first rounds see a sample only
+    C, labels, inertia, _ = kernels.kmeans_fit(X, k, seed=1, spherical=spherical)
+    full = min(kernels.kmeans_lloyd(X, seeds(X, k, s), spherical=spherical)[2] for s in range(3))
+    assert inertia <= 1.005 * full
+    np.testing.assert_array_equal(labels, kernels.kmeans_assign(X, C, spherical=spherical)[0])
+
+
+def test_fit_is_a_function_of_its_seed(isa: str) -> None:
+    X = blobs(3000, 24, 10)
+    weights = np.random.default_rng(0).random(3000).astype(np.float32)
+    runs = [kernels.kmeans_fit(X, 10, seed, weights, threads=t) for seed, t in ((1, 1), (1, 3), (2, 1))]
+    np.testing.assert_array_equal(runs[0][0], runs[1][0])
+    assert runs[0][2:] == runs[1][2:]
+    assert not np.array_equal(runs[0][0], runs[2][0])
+
+
+def test_fit_of_as_many_clusters_as_rows(isa: str) -> None:
+    X = blobs(12, 16, 12)
+    assert kernels.kmeans_fit(X, 12, seed=0)[2] <= 12 * 16 * UNIT
+    with pytest.raises(InvalidValue, match="X has 12 rows, expected at least k = 13"):
+        kernels.kmeans_fit(X, 13, seed=0)
+
+
+def test_rows_without_weight_do_not_pull(isa: str) -> None:
+    X = np.concatenate([blobs(200, 16, 2), -blobs(200, 16, 2)])
+    weights = np.repeat(np.float32([1, 0]), 200)
+    C = kernels.kmeans_fit(X, 1, 0, weights)[0]
+    np.testing.assert_allclose(C, kernels.kmeans_fit(X[:200], 1, 0)[0], atol=1e-6)
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -88,9 +88,7 @@ def test_wrong_arguments_are_named() -> None:
     x, A = np.zeros(8, np.float32), np.zeros((2, 8), np.float32)
     with pytest.raises(DimensionMismatch, match="A has 8 dimensions, expected 7"):
         kernels.lora_forward(x[:7].copy(), A, A, 1.0)
-    with pytest.raises(
-        InvalidValue, match="x is a contiguous array of float64, expected C-contiguous float32"
-    ):
+    with pytest.raises(InvalidValue, match="x is a contiguous array of float64, expected C-contiguous float32"):
         kernels.lora_forward(x.astype(np.float64), A, A, 1.0)  # type: ignore[arg-type]
     with pytest.raises(InvalidValue, match="A is a strided array"):
         kernels.lora_forward(x, np.asfortranarray(A), A, 1.0)

@@ -27,9 +27,7 @@ def test_every_half_survives_the_round_trip(isa: str) -> None:
 def test_rounding_is_to_nearest_even(isa: str) -> None:
     x = np.sort(every_half())
     middle = ((x[:-1].astype(np.float64) + x[1:]) / 2).astype(np.float32)  # exact ties
-    points = np.concatenate(
-        [middle, np.nextafter(middle, np.float32(np.inf)), np.nextafter(middle, -np.float32(9e9))]
-    )
+    points = np.concatenate([middle, np.nextafter(middle, np.float32(np.inf)), np.nextafter(middle, -np.float32(9e9))])
     points = np.concatenate([points, np.float32([1e-45, -1e-45, 2**-25, 2**-25 * 1.0001, 65519.99])])
     assert kernels.f32_to_f16_be(points) == points.astype(">f2").tobytes()
 

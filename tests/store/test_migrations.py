@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from importlib.resources import files
 
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from sona_pg.errors import ConfigError, DatabaseUnavailable, SchemaError
 from sona_pg.store import migrate
@@ -85,6 +88,13 @@ def test_the_migrated_schema_equals_the_metadata(database_url: str) -> None:
     finally:
         engine.dispose()
     assert [change for change in differences if "comment" not in change[0]] == []
+
+
+def test_revisions_are_named_as_alembic_knows_them(database_url: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(files("sona_pg.migrations")))
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_current_head() == migrate.status(database_url).head
 
 
 def test_a_newer_schema_is_refused_with_what_to_do(database_url: str) -> None:
