@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import json
 import logging
@@ -42,6 +43,8 @@ from sona_pg.store.notify import VersionListener
 from sona_pg.text.embedder import Embedder, default_embedder
 
 log = logging.getLogger(__name__)
+
+LEARN_TIMEOUT = 60.0  # seconds that force_learn waits for what was recorded to be committed
 
 
 class SonaEngine(HotPath):
@@ -86,6 +89,7 @@ class SonaEngine(HotPath):
         self._embedder = embedder
         self._closed = False
         self._refreshing = threading.Lock()
+        self._adapting = threading.Lock()  # between a new version and loop A: the later one must win
         environment = Environment.read()
         self._embedded = None
         address = url or environment.url
@@ -134,6 +138,7 @@ class SonaEngine(HotPath):
             self.tick,
         )
         self._follower.start()
+        atexit.register(self.close)
 
     @classmethod
     def builder(cls) -> SonaEngineBuilder:
@@ -197,7 +202,7 @@ class SonaEngine(HotPath):
 
     def force_learn(self) -> CycleResult:
         """Run loop B now, on everything recorded so far, however little; serve what it learned."""
-        self.flush()
+        self.flush(LEARN_TIMEOUT)
         result = self._coordinator.force()
         self.refresh()
         return result
@@ -220,7 +225,6 @@ class SonaEngine(HotPath):
             live = self._database.heartbeat(self._space, self.server_id, self._serving.version, now)
             if live != self._serving.version:
                 serving = Serving.of(self._database.snapshot(self._space), self.dim, self.config)
-                self._instant.adopt(serving.state.micro)
                 self._serve(serving)
                 self._database.heartbeat(self._space, self.server_id, serving.version, datetime.now(UTC))
             return self._serving.version
@@ -411,6 +415,7 @@ class SonaEngine(HotPath):
         if self._closed:
             return
         self._closed = True
+        atexit.unregister(self.close)
         self._follower.stop()
         try:
             self._writer.close()
@@ -428,9 +433,11 @@ class SonaEngine(HotPath):
         self.close()
 
     def _serve(self, serving: Serving) -> None:
-        self._serving = serving
-        self._base = tuple(_adapter(layer) for layer in serving.state.base)
-        self.set_adapters(_adapter(serving.state.micro), self._base)
+        with self._adapting:
+            self._instant.adopt(serving.state.micro)
+            self._serving = serving
+            self._base = tuple(_adapter(layer) for layer in serving.state.base)
+            self.set_adapters(_adapter(serving.state.micro), self._base)
 
     def _keep(self, candidates: CandidateSet) -> None:
         self._writer.enqueue_candidates(list(candidates.ids), candidates.embeddings)
@@ -446,10 +453,11 @@ class SonaEngine(HotPath):
             batch.step_trajectory[batch.activation_step],
             batch.step_activations,
         )
-        before = self._instant.micro
-        after = self._instant.flush_updates()
-        if after is not before:
-            self.set_adapters(_adapter(after), self._base)
+        with self._adapting:
+            before = self._instant.micro
+            after = self._instant.flush_updates()
+            if after is not before:
+                self.set_adapters(_adapter(after), self._base)
 
 
 def _adapter(weights: LoraWeights) -> Adapter:

@@ -1,0 +1,1 @@
+"""Measurements of sona-pg: not installed with it, run from the repository."""

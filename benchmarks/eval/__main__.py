@@ -1,0 +1,104 @@
+"""``python -m benchmarks.eval --data FOLDER``: run the experiments, print their tables, keep their figures."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.eval.context import Context
+from benchmarks.eval.data import ORIGINALS, missing_files
+from benchmarks.eval.stats import Figures, Table
+from sona_pg import __version__, kernels
+from sona_pg.config import Environment
+
+EXPERIMENTS = ("retrieval",)
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; 0 also when the data are not there, which is said loudly."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.eval", description=__doc__)
+    parser.add_argument("--data", type=Path, help="the folder with the data sets")
+    parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="run this one; may be repeated")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--split", choices=("validation", "test"), default="test", help="what is held out of CLINC150")
+    parser.add_argument("--output", type=Path, default=Path("build/eval"), help="where results go")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds that run at once")
+    parser.add_argument("--quick", action="store_true", help="leave out the slow baselines")
+    asked = parser.parse_args(arguments)
+    missing = None if asked.data is None else missing_files(asked.data)
+    if missing is None or missing:
+        what = "no folder was given" if missing is None else f"{asked.data} lacks {', '.join(missing)}"
+        print(f"EVALUATION SKIPPED: {what}\n\n{ORIGINALS}", file=sys.stderr)
+        return 0
+    if asked.seeds < 1 or asked.jobs < 1:
+        parser.error("--seeds and --jobs are 1 or more")
+    asked.output.mkdir(parents=True, exist_ok=True)
+    with database() as url:
+        context = Context(asked.data, asked.split, url, asked.output, asked.quick)
+        for name in asked.only or EXPERIMENTS:
+            context.say(f"{name}: begun")
+            for table in run(name, context, asked.seeds, asked.jobs):
+                print(f"\n{table.text()}\n", flush=True)
+                keep(table, context, asked.seeds)
+    return 0
+
+
+def run(name: str, context: Context, seeds: int, jobs: int) -> list[Table]:
+    """Run one experiment with every seed, and return its tables."""
+    module = import_module(f"benchmarks.eval.{name}")
+    one_seed = partial(module.run_seed, context)
+    figures: list[Figures]
+    if jobs == 1:
+        figures = [one_seed(seed) for seed in range(seeds)]
+    else:
+        with ProcessPoolExecutor(jobs) as pool:
+            figures = list(pool.map(one_seed, range(seeds)))
+    tables: list[Table] = module.report(context, figures)
+    return tables
+
+
+def keep(table: Table, context: Context, seeds: int) -> None:
+    """Write a table's figures as JSON and as text."""
+    made_with = {
+        "sona_pg": __version__,
+        "split": context.split,
+        "seeds": seeds,
+        "kernels": kernels.isa(),
+        "numpy": np.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+    }
+    path = context.output / f"{table.name}-{context.split}"
+    path.with_suffix(".json").write_text(json.dumps({**table.as_dict(), "made_with": made_with}, indent=1) + "\n")
+    path.with_suffix(".md").write_text(table.text() + "\n")
+
+
+@contextlib.contextmanager
+def database() -> Iterator[str]:
+    """Give the database's URL; the embedded server runs until the end if none is set."""
+    environment = Environment.read()
+    if environment.url is not None:
+        yield environment.url
+        return
+    from sona_pg.store.embedded import start_embedded
+
+    server = start_embedded(environment.home)
+    try:
+        yield server.url
+    finally:
+        server.release()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

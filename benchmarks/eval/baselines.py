@@ -1,0 +1,154 @@
+"""The simple methods that run beside ours: frozen embedding, centroid memory, nearest neighbours, logistic regression.
+
+Each is told the right answers (``fit``), or lives on thumbs alone: then it learns from the answers it gave itself
+and that were confirmed. The titles count as one labelled example each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from benchmarks.eval.data import Floats, Labels, Queries, unit
+
+INVERSE_PENALTY = 10.0  # of the logistic regression: chosen on the validation split
+NEIGHBOURS = 10
+PRIOR = 1.0  # how many examples a title counts for in the centroid memory
+
+
+class Method(Protocol):
+    """A classifier of queries."""
+
+    name: str
+
+    def fit(self, seen: Queries) -> None:
+        """Learn from all of ``seen``, from scratch."""
+
+    def scores(self, queries: Floats) -> Floats:
+        """Return (n, m): how well each candidate fits each query."""
+
+
+class Frozen:
+    """Cosine with the titles."""
+
+    name = "frozen embedding"
+
+    def __init__(self, titles: Floats) -> None:
+        self._titles = titles
+
+    def fit(self, seen: Queries) -> None:
+        """Learn nothing."""
+
+    def scores(self, queries: Floats) -> Floats:
+        """Return cosines."""
+        return queries @ self._titles.T
+
+
+class CentroidMemory:
+    """Cosine with the mean of each title and its queries."""
+
+    name = "centroid memory"
+
+    def __init__(self, titles: Floats) -> None:
+        self._titles = titles
+        self._centroids = titles
+
+    def fit(self, seen: Queries) -> None:
+        """Move the centroids."""
+        sums = PRIOR * self._titles
+        np.add.at(sums, seen.labels, seen.embeddings)
+        self._centroids = unit(sums)
+
+    def scores(self, queries: Floats) -> Floats:
+        """Return cosines."""
+        return queries @ self._centroids.T
+
+
+class Neighbours:
+    """Votes of the nearest examples, by cosine."""
+
+    name = "kNN"
+
+    def __init__(self, titles: Floats) -> None:
+        self._titles = titles
+        self.fit(Queries(titles[:0], np.zeros(0, np.int64)))
+
+    def fit(self, seen: Queries) -> None:
+        """Keep the examples."""
+        rows = np.concatenate([self._titles, seen.embeddings])
+        labels = np.concatenate([np.arange(len(self._titles)), seen.labels])
+        votes = min(NEIGHBOURS, len(rows))
+        self._model = KNeighborsClassifier(votes, weights=lambda far: np.exp(-10 * far**2)).fit(rows, labels)
+
+    def scores(self, queries: Floats) -> Floats:
+        """Return the share of the votes."""
+        return self._model.predict_proba(queries).astype(np.float32)
+
+
+class Logistic:
+    """Multinomial logistic regression."""
+
+    name = "logistic regression"
+
+    def __init__(self, titles: Floats) -> None:
+        self._titles = titles
+        self._model: LogisticRegression | None = None
+
+    def fit(self, seen: Queries) -> None:
+        """Fit anew."""
+        rows = np.concatenate([self._titles, seen.embeddings])
+        labels = np.concatenate([np.arange(len(self._titles)), seen.labels])
+        self._model = LogisticRegression(C=INVERSE_PENALTY, max_iter=200, tol=1e-3).fit(rows, labels)
+
+    def scores(self, queries: Floats) -> Floats:
+        """Return probabilities; cosines before the first fit."""
+        if self._model is None:
+            return queries @ self._titles.T
+        return self._model.predict_proba(queries).astype(np.float32)
+
+
+def methods(titles: Floats) -> list[Method]:
+    """Return all of them, new."""
+    return [Frozen(titles), CentroidMemory(titles), Neighbours(titles), Logistic(titles)]
+
+
+def told_curve(method: Method, stream: Queries, held_out: Queries, counts: Sequence[int]) -> dict[int, float]:
+    """Return the held-out accuracy (%) after each of ``counts`` right answers were told."""
+    reached = {}
+    for count in counts:
+        method.fit(stream.take(slice(0, count)))
+        reached[count] = accuracy(method, held_out)
+    return reached
+
+
+def thumbs_curve(
+    method: Method, stream: Queries, held_out: Queries, counts: Sequence[int], cycle: int
+) -> dict[int, float]:
+    """The same from thumbs: only confirmed answers of its own are learned from; refitted every ``cycle``."""
+    reached = {}
+    confirmed = np.zeros(len(stream), bool)
+    start = 0
+    while start < max(counts):
+        # A refit costs the more the more is known: the steps grow with it.
+        stop = min(start + max(cycle, start // 2), *(count for count in counts if count > start))
+        part = stream.take(slice(start, stop))
+        confirmed[start:stop] = predict(method, part.embeddings) == part.labels
+        method.fit(stream.take(np.flatnonzero(confirmed)))
+        if stop in counts:
+            reached[stop] = accuracy(method, held_out)
+        start = stop
+    return reached
+
+
+def predict(method: Method, queries: Floats) -> Labels:
+    """Return the best candidate for each query."""
+    return np.argmax(method.scores(queries), axis=1).astype(np.int64)
+
+
+def accuracy(method: Method, queries: Queries) -> float:
+    """Return the share of right answers, in per cent."""
+    return 100 * float(np.mean(predict(method, queries.embeddings) == queries.labels))

@@ -1,0 +1,47 @@
+"""What every experiment is given."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.eval.data import Clinc, Mmlu, Split
+
+BEGAN = time.monotonic()
+
+
+@functools.lru_cache(maxsize=2)
+def _clinc(folder: Path, split: Split) -> Clinc:
+    return Clinc.load(folder, split)
+
+
+@functools.lru_cache(maxsize=1)
+def _mmlu(folder: Path) -> Mmlu:
+    return Mmlu.load(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where the data are, which split is held out, and where results go."""
+
+    folder: Path
+    split: Split
+    url: str
+    output: Path
+    quick: bool = False  # leave out the slow baselines
+    began: float = field(default=BEGAN)
+
+    def clinc(self) -> Clinc:
+        """Return CLINC150, read once a process."""
+        return _clinc(self.folder, self.split)
+
+    def mmlu(self) -> Mmlu:
+        """Return MMLU, read once a process."""
+        return _mmlu(self.folder)
+
+    def say(self, text: str) -> None:
+        """Tell how far it has come."""
+        print(f"[{time.monotonic() - self.began:6.1f} s] {text}", file=sys.stderr, flush=True)

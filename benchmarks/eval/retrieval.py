@@ -1,0 +1,98 @@
+"""How fast answers get better: 150 intents by their names, judged by thumbs or told what was right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.eval import baselines
+from benchmarks.eval.context import Context
+from benchmarks.eval.data import Floats, Queries
+from benchmarks.eval.plots import plot_curves
+from benchmarks.eval.sessions import CYCLE, RetrievalSession, Teaching, open_space
+from benchmarks.eval.stats import Figures, Table, Target, gather
+
+COUNTS = (1000, 5000, 10_000)
+TARGETS = {
+    ("sona-pg, thumbs only", "1k"): Target(82),
+    ("sona-pg, thumbs only", "5k"): Target(90),
+    ("sona-pg, thumbs only", "10k"): Target(92.5),
+    ("sona-pg, right answer told", "1k"): Target(88),
+    ("sona-pg, right answer told", "5k"): Target(94),
+    ("sona-pg, right answer told", "10k"): Target(95),
+    ("sona-pg, thumbs only", "5-shot 10k"): Target(93),
+}
+SAID: dict[Teaching, str] = {"thumbs": "thumbs only", "told": "right answer told"}
+
+
+def run_seed(context: Context, seed: int) -> Figures:
+    """Return held-out accuracies (%), and under ``curve`` every point of our learning curves."""
+    clinc = context.clinc()
+    figures: Figures = {}
+    stream = clinc.stream(seed, max(COUNTS))
+    shots, rest = clinc.shots(seed)
+    rest = rest.take(slice(0, max(COUNTS)))
+    for teaching in SAID:
+        curve = _ours(context, f"titles-{teaching}", clinc.titles, stream, teaching, seed)
+        row = {_short(count): curve[count] for count in COUNTS if count in curve}
+        figures[f"curve {teaching}"] = {str(count): value for count, value in curve.items()}
+        if teaching == "thumbs":
+            few = _ours(context, "shots-thumbs", shots, rest, teaching, seed)
+            figures["curve 5-shot"] = {str(count): value for count, value in few.items()}
+            row["5-shot 10k"] = few[max(few)]
+        figures[f"sona-pg, {SAID[teaching]}"] = row
+    for teaching in SAID:
+        for method, few_method in zip(baselines.methods(clinc.titles), baselines.methods(shots), strict=True):
+            if context.quick and method.name not in ("frozen embedding", "centroid memory"):
+                continue
+            name = f"{method.name}, {SAID[teaching]}"
+            reached = _theirs(method, stream, clinc.held_out, teaching)
+            figures[name] = {_short(count): value for count, value in reached.items()}
+            if teaching == "thumbs":
+                last = _theirs(few_method, rest, clinc.held_out, teaching)
+                figures[name]["5-shot 10k"] = last[max(last)]
+    return figures
+
+
+def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
+    """Return the table, and draw the learning curves."""
+    curves = {name: [figures.pop(f"curve {key}") for figures in seeds] for name, key in
+              (("thumbs only", "thumbs"), ("right answer told", "told"), ("5-shot, thumbs only", "5-shot"))}  # fmt: skip
+    frozen = seeds[0]["frozen embedding, thumbs only"]["1k"]
+    plot_curves(curves, frozen, context.output / "retrieval.png")
+    order = sorted(seeds[0], key=lambda name: (name.endswith("told"), name.startswith("sona-pg")))
+    ordered = [{name: figures[name] for name in order} for figures in seeds]
+    title = f"Retrieval: held-out accuracy (%) on CLINC150 {context.split}, after so many feedbacks"
+    return [Table("retrieval", title, gather(ordered, TARGETS))]
+
+
+def _ours(
+    context: Context, name: str, candidates: Floats, stream: Queries, teaching: Teaching, seed: int
+) -> dict[int, float]:
+    clinc = context.clinc()
+    points = {0: 0.0}
+    with open_space(context.url, f"{name}-{seed}", candidates.shape[1]) as engine:
+        session = RetrievalSession(engine, candidates, clinc.names, teaching, seed=seed)
+        points[0] = session.accuracy(clinc.held_out)
+
+        def measure(count: int) -> None:
+            if count in COUNTS or count % (4 * CYCLE) == 0 or count == CYCLE:
+                points[count] = session.accuracy(clinc.held_out)
+
+        session.learn(stream, measure)
+        context.say(f"{name} seed {seed}: " + ", ".join(f"{k}: {v:.1f}" for k, v in points.items()))
+    return points
+
+
+def _theirs(
+    method: baselines.Method, stream: Queries, held_out: Queries, teaching: Teaching
+) -> dict[int, float]:
+    counts = [int(count) for count in np.minimum(COUNTS, len(stream))]
+    if teaching == "told":
+        return baselines.told_curve(method, stream, held_out, counts)
+    return baselines.thumbs_curve(method, stream, held_out, counts, CYCLE)
+
+
+def _short(count: int) -> str:
+    return f"{count // 1000}k"
