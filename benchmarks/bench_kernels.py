@@ -1,6 +1,8 @@
 """The kernels beside their peers, in one run: `python benchmarks/bench_kernels.py [--embeddings FILE.npz]`.
 
 Each line is the median of several rounds in which ours and the peer take turns, so that a busy machine slows both.
+Peers that wait for their own threads lose more than we do on a busy machine: judge by OMP_NUM_THREADS=1
+OPENBLAS_NUM_THREADS=1 there. A k-means line is reached only if its inertia is within 0.5 % of the peer's.
 Every result that is timed is compared with the peer's first. A target is an absolute time, a ratio to the peer, or
 both. With --embeddings (an .npz with an array `emb`) k-means also runs on real vectors.
 """
@@ -8,6 +10,7 @@ both. With --embeddings (an .npz with an array `emb`) k-means also runs on real 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import platform
 import statistics
@@ -23,15 +26,16 @@ from numpy.typing import NDArray
 
 from sona_pg import kernels
 
-try:
-    import faiss
-except ImportError:
-    faiss = None
-try:
-    import sklearn
-    from sklearn.cluster import KMeans
-except ImportError:
-    sklearn = None
+
+def importable(name: str) -> Any:
+    """A peer that may be missing: the module, or None."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+faiss, sklearn, clusters = importable("faiss"), importable("sklearn"), importable("sklearn.cluster")
 
 Floats = NDArray[np.float32]
 D = 256
@@ -48,9 +52,10 @@ class Line:
     peer_name: str
     limit: float | None = None  # seconds
     share: float | None = None  # of the peer's time
+    as_good: bool = True  # the result is as good as the peer's
 
     def __str__(self) -> str:
-        promises, reached = [], True
+        promises, reached = [], self.as_good
         if self.limit is not None:
             promises.append(duration(self.limit))
             reached &= self.ours <= self.limit
@@ -98,16 +103,16 @@ def unit(X: Floats) -> Floats:
 
 
 def bench_lora() -> Iterator[Line]:
-    A, B, scale = normal(2, D), normal(2, D), 0.5
+    A, B, scale = normal(2, D), normal(2, D), np.float32(0.5)
     forward = kernels.lora_forward
     for n in (1, 32, 1024):
         x = normal(n, D) if n > 1 else normal(D)
         out = np.empty_like(x)
 
         def ours(x: Floats = x, out: Floats = out) -> Floats:
-            return forward(x, A, B, scale, out)
+            return forward(x, A, B, 0.5, out)
 
-        def peer(x: Floats = x) -> Floats:
+        def peer(x: Floats = x) -> Any:
             return x + scale * ((x @ A.T) @ B)
 
         assert np.allclose(ours(), peer(), atol=1e-3)
@@ -117,14 +122,15 @@ def bench_lora() -> Iterator[Line]:
     x, delta, dA, dB = normal(D), normal(D), np.zeros_like(A), np.zeros_like(B)
 
     def backward() -> None:
-        kernels.lora_backward(x, delta, A, B, scale, dA, dB)
+        kernels.lora_backward(x, delta, A, B, 0.5, dA, dB)
 
-    def backward_numpy() -> tuple[Floats, Floats]:
+    def backward_numpy() -> tuple[Any, Any]:
         return scale * np.outer(B @ delta, x), scale * np.outer(A @ x, delta)
 
     backward()
     assert np.allclose(dA, backward_numpy()[0], atol=1e-2)
-    yield Line(f"LoRA backward, rank 2, {D}", *race(backward, backward_numpy), "NumPy")
+    mine, numpys = race(backward, backward_numpy)
+    yield Line(f"LoRA backward, rank 2, {D}", mine, numpys, "NumPy")
 
 
 def bench_topk() -> Iterator[Line]:
@@ -155,11 +161,11 @@ def bench_topk() -> Iterator[Line]:
 def bench_kmeans(kind: str, data: Callable[[int], Floats]) -> Iterator[Line]:
     for n, k, limit in ((1_000, 50, 10e-3), (5_000, 100, 30e-3), (100_000, 100, None)):
         X = data(n)
-        rounds = 7 if n < 50_000 else 3
+        rounds, threads = (9, 1) if n < 50_000 else (3, os.cpu_count() or 1)
         found: dict[str, float] = {}
 
-        def ours(X: Floats = X, k: int = k, found: dict[str, float] = found) -> None:
-            found["ours"] = kernels.kmeans_fit(X, k, 0, spherical=False, threads=os.cpu_count() or 1)[2]
+        def ours(X: Floats = X, k: int = k, threads: int = threads, found: dict[str, float] = found) -> None:
+            found["ours"] = kernels.kmeans_fit(X, k, 0, spherical=False, threads=threads)[2]
 
         def peer_faiss(X: Floats = X, k: int = k, found: dict[str, float] = found) -> None:
             index = faiss.Kmeans(X.shape[1], k, seed=0, min_points_per_centroid=1)
@@ -170,12 +176,14 @@ def bench_kmeans(kind: str, data: Callable[[int], Floats]) -> Iterator[Line]:
         peers = dict(zip(["faiss"] if faiss else [], others, strict=True))
         if sklearn:  # once: on 100,000 rows it takes half a minute
             start = time.perf_counter()
-            found["sklearn"] = float(KMeans(k, n_init=1, random_state=0).fit(X).inertia_)
+            found["sklearn"] = float(clusters.KMeans(k, n_init=1, random_state=0).fit(X).inertia_)
             peers["sklearn"] = time.perf_counter() - start
         fastest = min(peers, key=peers.__getitem__, default="none")
         note = " ".join(f"{name} {inertia / found['ours']:.4f}" for name, inertia in found.items() if name != "ours")
         assert all(found["ours"] <= 1.03 * inertia for inertia in found.values()), found
-        yield Line(f"k-means {kind} {n:,} k={k}", mine, peers.get(fastest), fastest, limit, None if limit else 0.5)
+        as_good = found["ours"] <= 1.005 * found.get(fastest, np.inf)
+        share = None if limit else 0.5
+        yield Line(f"k-means {kind} {n:,} k={k}", mine, peers.get(fastest), fastest, limit, share, as_good)
         print(f"    peers' inertia over ours: {note}")
 
 
@@ -187,10 +195,10 @@ def bench_ewc() -> Iterator[Line]:
     kernels.ewc_prox(got, F, optimum, 0.1)
     assert np.allclose(got, expected, atol=1e-5)
 
-    def prox_numpy() -> Floats:
+    def prox_numpy() -> Any:
         return (theta + np.float32(0.1) * F * optimum) / (1 + np.float32(0.1) * F)
 
-    def fisher_numpy() -> Floats:
+    def fisher_numpy() -> Any:
         return np.float32(0.999) * F + np.float32(0.001) * g * g
 
     mine, peer = race(lambda: kernels.ewc_prox(theta, F, optimum, 0.1), prox_numpy)

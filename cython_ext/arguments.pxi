@@ -139,6 +139,40 @@ cdef int set_propensity(sona_block *block, object propensity) except -1:
     return 0
 
 
+cdef int set_cost(sona_block *block, object cost) except -1:
+    cdef double value
+    if cost is None:
+        return 0
+    value = number(cost, "cost")
+    if not 0.0 <= value <= 1e30:
+        raise InvalidValue(f"cost is {cost!r}, expected a finite number, 0 or more")
+    block.record.cost = <float> value
+    block.record.flags |= SONA_HAS_COST
+    return 0
+
+
+cdef int add_features(sona_block **block, object features) except -1:
+    cdef cnp.ndarray values
+    cdef Py_ssize_t n
+    cdef sona_item *item
+    if features is None:
+        return 0
+    values = floats(features, "features")
+    n = cnp.PyArray_DIM(values, 0)
+    if n > MAX_FEATURES:
+        raise InvalidValue(f"a decision has {n} features, expected at most {MAX_FEATURES}")
+    if n == 0:
+        return 0
+    item = append(block, SONA_FEATURES, 4 * n)
+    if not sona_copy_checked(<uint8_t *> (item + 1), <const sona_f32 *> cnp.PyArray_DATA(values), n):
+        raise out_of_range(values, "features")
+    if n & 1:
+        memset(<uint8_t *> (item + 1) + 4 * n, 0, 4)
+    block[0].record.size += <uint32_t> (sizeof(sona_item) + sona_padded(4 * n))
+    block[0].record.features = <uint32_t> n
+    return 0
+
+
 cdef object unusable(Ring ring, bint closed):
     if ring is None:
         return TrajectoryError("the engine is not initialised: call HotPath.__init__ first")

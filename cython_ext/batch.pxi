@@ -1,8 +1,8 @@
 # Records as rows: what drain() and encode_frames() return, and the append side of a spool.
 
 TRAJECTORY_COLUMNS = (
-    "space_id", "batch", "id", "quality", "policy_version", "candidate_set", "latency_us", "propensity", "step_count",
-    "route", "context", "query", "embedding",
+    "space_id", "batch", "id", "quality", "policy_version", "candidate_set", "latency_us", "propensity", "cost",
+    "step_count", "route", "features", "context", "query", "embedding",
 )  # fmt: skip
 STEP_COLUMNS = ("space_id", "trajectory_id", "ordinal", "offset_us", "reward", "activations", "attention")
 FEEDBACK_COLUMNS = (
@@ -35,6 +35,8 @@ cdef class EncodedBatch:
     cdef readonly object step_activations  # (k, dim) float32: only of steps that have dim activations
     cdef readonly bint sequence_given  # some feedback may have come before
     cdef object route_spans
+    cdef uint8_t first[16]
+    cdef uint8_t last[16]
 
     def __init__(self):
         raise TypeError("EncodedBatch is made by drain() and encode_frames()")
@@ -57,18 +59,11 @@ cdef class EncodedBatch:
     @property
     def first_id(self):
         """The smallest id, which is the earliest trajectory; None if there are none."""
-        return self.extreme(min)
+        return UUID(bytes=self.first[:16]) if len(self.trajectory_ids) else None
 
     @property
     def last_id(self):
-        return self.extreme(max)
-
-    cdef object extreme(self, object choose):
-        cdef Py_ssize_t n = len(self.trajectory_ids)
-        if n == 0:
-            return None
-        joined = self.trajectory_ids.tobytes()
-        return UUID(bytes=choose([joined[16 * i : 16 * i + 16] for i in range(n)]))
+        return UUID(bytes=self.last[:16]) if len(self.trajectory_ids) else None
 
     @property
     def routes(self):
@@ -123,6 +118,7 @@ cdef EncodedBatch encode(const sona_record **records, size_t n, size_t dim, int6
     rows.routes = <int64_t *> cnp.PyArray_DATA(routes)
     rows.ids = <uint8_t *> cnp.PyArray_DATA(ids)
     rows.feedback_ids = <uint8_t *> cnp.PyArray_DATA(feedback_ids)
+    rows.first_id, rows.last_id = out.first, out.last
     rows.embeddings = <float *> cnp.PyArray_DATA(embeddings)
     rows.qualities = <float *> cnp.PyArray_DATA(qualities)
     rows.versions = <int64_t *> cnp.PyArray_DATA(versions)

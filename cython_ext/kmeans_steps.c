@@ -49,6 +49,12 @@ void kmeans_packed_fill(kmeans_packed *to, const sona_kernels *K, const sona_kme
 
 enum { MAX_THREADS = 64 };
 
+/* Below this many multiplications (a few milliseconds) a thread costs more than it saves, most of all on a busy
+ * machine, where a join may wait for a time slice. The self-test sets 0. */
+#ifndef KMEANS_THREAD_WORK
+#define KMEANS_THREAD_WORK (1 << 28)
+#endif
+
 typedef struct {
     kmeans_job job;
     ptrdiff_t first, last;
@@ -87,8 +93,7 @@ void kmeans_run_shared(const kmeans_job *common, ptrdiff_t total, int threads)
 
 int kmeans_thread_count(const sona_kmeans *p, ptrdiff_t work)
 {
-    /* Below about a million multiplications a thread costs more than it saves. */
-    if (p->threads <= 1 || work < 1 << 20)
+    if (p->threads <= 1 || work < KMEANS_THREAD_WORK)
         return 1;
     return p->threads < MAX_THREADS ? p->threads : MAX_THREADS;
 }

@@ -22,10 +22,11 @@ enum { /* header flags */
     SONA_HAS_VERSION = 2,
     SONA_HAS_CANDIDATES = 4,
     SONA_HAS_PROPENSITY = 8,
-    SONA_SEQUENCE_GIVEN = 16 /* by the caller: the same fact may come twice */
+    SONA_SEQUENCE_GIVEN = 16, /* by the caller: the same fact may come twice */
+    SONA_HAS_COST = 32
 };
 
-enum { SONA_STEP = 1, SONA_ROUTE, SONA_CONTEXT, SONA_QUERY, SONA_SOURCE, SONA_CORRECTION };
+enum { SONA_STEP = 1, SONA_ROUTE, SONA_CONTEXT, SONA_QUERY, SONA_SOURCE, SONA_CORRECTION, SONA_FEATURES };
 
 enum { SONA_MAX_STEPS = 32767, SONA_MAX_VECTOR = 16000 };
 
@@ -49,7 +50,8 @@ typedef struct {
     uint32_t contexts;
     uint32_t full_steps; /* steps whose activations are as long as the embedding */
     int32_t latency_us;
-    float quality, propensity;
+    float quality, propensity, cost;
+    uint32_t features; /* what a decision was told of the query: floats in one item */
     int64_t policy_version, candidate_set;
     int64_t sequence, recorded_at; /* of a feedback; microseconds since 1970 */
 } sona_record;
@@ -129,6 +131,7 @@ typedef struct {
     int64_t *feedback_rows;                   /* OUT (m + 1) */
     int64_t *routes;                          /* OUT (n, 2): offset and length of the route; length -1: none */
     uint8_t *ids, *feedback_ids;              /* OUT (n, 16), (m, 16) */
+    uint8_t *first_id, *last_id;              /* OUT (16) each: the smallest and the largest of ids */
     float *embeddings, *qualities, *step_rewards, *step_activations; /* OUT (n, dim), (n), (s), (k, dim) */
     int64_t *versions;                        /* OUT (n): -1: none */
     int32_t *step_trajectory, *activation_step; /* OUT (s), (k) */

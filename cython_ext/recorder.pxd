@@ -7,8 +7,8 @@ from kernels cimport sona_f32, sona_kernels
 
 cdef extern from "recorder.h" nogil:
     enum: SONA_TRAJECTORY, SONA_FEEDBACK
-    enum: SONA_HAS_QUALITY, SONA_HAS_VERSION, SONA_HAS_CANDIDATES, SONA_HAS_PROPENSITY, SONA_SEQUENCE_GIVEN
-    enum: SONA_STEP, SONA_ROUTE, SONA_CONTEXT, SONA_QUERY, SONA_SOURCE, SONA_CORRECTION
+    enum: SONA_HAS_QUALITY, SONA_HAS_VERSION, SONA_HAS_CANDIDATES, SONA_HAS_PROPENSITY, SONA_SEQUENCE_GIVEN, SONA_HAS_COST
+    enum: SONA_STEP, SONA_ROUTE, SONA_CONTEXT, SONA_QUERY, SONA_SOURCE, SONA_CORRECTION, SONA_FEATURES
     enum: SONA_MAX_STEPS, SONA_MAX_VECTOR
     enum: SONA_FRAME_OK, SONA_FRAME_MORE, SONA_FRAME_BAD
 
@@ -19,7 +19,8 @@ cdef extern from "recorder.h" nogil:
         uint16_t step_count
         uint32_t dim, floats, texts, contexts, full_steps
         int32_t latency_us
-        float quality, propensity
+        float quality, propensity, cost
+        uint32_t features
         int64_t policy_version, candidate_set, sequence, recorded_at
 
     ctypedef struct sona_item:
@@ -51,6 +52,8 @@ cdef extern from "recorder.h" nogil:
         int64_t *routes
         uint8_t *ids
         uint8_t *feedback_ids
+        uint8_t *first_id
+        uint8_t *last_id
         float *embeddings
         float *qualities
         float *step_rewards

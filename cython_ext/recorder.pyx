@@ -48,6 +48,7 @@ cdef enum:
     RELEASE_GIL = 65536  # multiplications from which it is worth it
     MAX_INT4 = 0x7fffffff
     MAX_RECORD = 1 << 30
+    MAX_FEATURES = 1024
     MAX_SOURCE = 1000  # bytes: it is part of an index key
 
 include "arguments.pxi"
@@ -145,7 +146,7 @@ cdef class HotPath:
             embedding: (dim,) float32; other floats are converted.
             query: the text that was asked, if it is to be stored.
             ranking: what ranked the candidates; its ``version`` and ``candidate_set`` are stored.
-            decision: what chose the route; its ``route`` and ``propensity`` are stored as well.
+            decision: what chose the route; its ``route``, ``propensity``, ``cost`` and ``features`` are stored as well.
 
         Raises:
             DimensionMismatch: the embedding is not as long as the space's.
@@ -180,6 +181,8 @@ cdef class HotPath:
         if decision is not None:
             set_policy(t.block, decision)
             set_propensity(t.block, decision.propensity)
+            set_cost(t.block, getattr(decision, "cost", None))
+            add_features(&t.block, getattr(decision, "features", None))
             if decision.route is not None:
                 add_text(&t.block, SONA_ROUTE, decision.route, "decision.route")
         return t

@@ -72,11 +72,13 @@ def hot() -> HotPath:
 @pytest.fixture
 def open_writer(space: Space, tmp_path: Path) -> Iterator[Callable[..., Writer]]:
     """Open a writer: `open_writer(hot, url=..., durability=...)`."""
-    opened: list[tuple[Writer, Engine]] = []
+    writers: list[Writer] = []
+    engines: list[Engine] = []
 
     def open_one(hot: HotPath, url: str | None = None, home: Path = tmp_path, **settings: Any) -> Writer:
         config = {key: settings.pop(key) for key in ("durability", "flush_interval") if key in settings}
         engine = connect(url or space.url)
+        engines.append(engine)
         writer = Writer(
             hot,
             engine,
@@ -86,13 +88,14 @@ def open_writer(space: Space, tmp_path: Path) -> Iterator[Callable[..., Writer]]
             home=home,
             **settings,
         )
-        opened.append((writer, engine))
+        writers.append(writer)
         return writer
 
     yield open_one
-    for writer, engine in opened:
+    for writer in writers:
         with contextlib.suppress(DatabaseUnavailable):  # a test of losses has closed it, and looked, itself
             writer.close(timeout=5)
+    for engine in engines:
         engine.dispose()
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.eval.data import Floats, Labels, Queries, unit
 
@@ -80,13 +80,15 @@ class Neighbours:
     def fit(self, seen: Queries) -> None:
         """Keep the examples."""
         rows = np.concatenate([self._titles, seen.embeddings])
-        labels = np.concatenate([np.arange(len(self._titles)), seen.labels])
-        votes = min(NEIGHBOURS, len(rows))
-        self._model = KNeighborsClassifier(votes, weights=lambda far: np.exp(-10 * far**2)).fit(rows, labels)
+        self._labels = np.concatenate([np.arange(len(self._titles)), seen.labels])
+        self._model = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(rows))).fit(rows)
 
     def scores(self, queries: Floats) -> Floats:
-        """Return the share of the votes."""
-        return self._model.predict_proba(queries).astype(np.float32)
+        """Return the votes, the nearer the heavier."""
+        far, found = self._model.kneighbors(queries)
+        votes = np.zeros((len(queries), len(self._titles)), np.float32)
+        np.add.at(votes, (np.arange(len(queries))[:, None], self._labels[found]), np.exp(-10 * far**2))
+        return votes
 
 
 class Logistic:

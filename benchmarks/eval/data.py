@@ -129,9 +129,7 @@ class Mmlu:
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Mmlu:
         """Return the prompts at ``rows``."""
-        return Mmlu(
-            self.embeddings[rows], self.weak[rows], self.strong[rows], self.artefact[rows], self.features[rows]
-        )
+        return Mmlu(self.embeddings[rows], self.weak[rows], self.strong[rows], self.artefact[rows], self.features[rows])
 
     def __len__(self) -> int:
         return len(self.weak)

@@ -85,9 +85,7 @@ def _ours(
     return points
 
 
-def _theirs(
-    method: baselines.Method, stream: Queries, held_out: Queries, teaching: Teaching
-) -> dict[int, float]:
+def _theirs(method: baselines.Method, stream: Queries, held_out: Queries, teaching: Teaching) -> dict[int, float]:
     counts = [int(count) for count in np.minimum(COUNTS, len(stream))]
     if teaching == "told":
         return baselines.told_curve(method, stream, held_out, counts)

@@ -42,22 +42,29 @@ class RetrievalSession:
     noise: float = 0.0  # share of judgements that say the opposite, or name another candidate
     seed: int = 0
     cycle: int = CYCLE
+    exploration: float = EXPLORATION
     asked: int = 0
+
+    def ask(self, queries: Queries) -> None:
+        """Ask every query and judge the answer that is shown.
+
+        Between two cycles the version does not change, so the queries of that time are ranked together.
+        """
+        shown = self.engine.rank_many(
+            queries.embeddings, self.candidates, ids=self.names, k=1, exploration=self.exploration
+        )
+        for row, ranking in enumerate(shown):
+            self._judge(queries.embeddings[row], ranking, int(queries.labels[row]))
 
     def learn(self, stream: Queries, after: Callable[[int], None] | None = None) -> list[CycleResult]:
         """Ask every query in turn, judge the answer that is shown, and learn every ``cycle`` of them.
 
-        Between two cycles the version does not change, so the queries of that time are ranked together.
         ``after`` is called with the number of judgements so far when each cycle has ended.
         """
         cycles = []
         for start in range(0, len(stream), self.cycle):
             part = stream.take(slice(start, start + self.cycle))
-            shown = self.engine.rank_many(
-                part.embeddings, self.candidates, ids=self.names, k=1, exploration=EXPLORATION
-            )
-            for row, ranking in enumerate(shown):
-                self._judge(part.embeddings[row], ranking, int(part.labels[row]))
+            self.ask(part)
             cycles.append(self.engine.force_learn())
             if after is not None:
                 after(start + len(part))
@@ -73,10 +80,10 @@ class RetrievalSession:
         """Return the share of queries that are answered rightly, in per cent."""
         return 100 * float(np.mean(self.answers(queries.embeddings) == queries.labels))
 
-    def confidence(self, queries: Floats) -> Floats:
-        """Return the highest score for each query."""
-        rankings = self.engine.rank_many(queries, self.candidates, ids=self.names, k=1)
-        return np.array([ranking.scores[0] for ranking in rankings], np.float32)
+    def scores(self, queries: Floats) -> Floats:
+        """Return the scores (n, m) of all candidates for each query, highest first."""
+        rankings = self.engine.rank_many(queries, self.candidates, ids=self.names, k=len(self.names))
+        return np.stack([ranking.scores for ranking in rankings])
 
     def _judge(self, query: Floats, ranking: Ranking, right: int) -> None:
         handle = self.engine.begin_trajectory(query, ranking=ranking)

@@ -31,6 +31,8 @@ class Decision:
     version: int
     reason: str = ""
     candidate_set: int | None = None
+    cost: float | None = None  # of the chosen route, if costs were given
+    features: NDArray[np.float32] | None = None  # (f,) float32: what the caller told of the query
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ class Trajectories:
     latency_us: NDArray[np.float64]  # (n,) NaN where unknown
     propensity: NDArray[np.float64]  # (n,) NaN where unknown
     candidate_sets: NDArray[np.int64]  # (n,) 0 where none was recorded
+    cost: NDArray[np.float64]  # (n,) NaN where unknown
+    features: NDArray[np.float32]  # (n, f) float32; NaN where unknown, f the most that any has
     routes: Sequence[str | None]
     queries: Sequence[str | None]
 

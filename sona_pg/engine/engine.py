@@ -306,6 +306,7 @@ class SonaEngine(HotPath):
         x: ArrayLike,
         candidates: Sequence[str],
         *,
+        features: ArrayLike | None = None,
         costs: Mapping[str, float] | None = None,
         budget: float | None = None,
         cost_weight: float = 0.0,
@@ -316,14 +317,17 @@ class SonaEngine(HotPath):
         Args:
             x: what is asked.
             candidates: the routes that may be taken.
+            features: (f,) cheap numbers that say more of the query than its embedding does, such as its length;
+                the same ones in every call of the space. They are stored with the decision.
             costs: what each costs; needed for a budget.
             budget: the mean cost that may be spent per decision.
             cost_weight, latency_weight: what a unit of cost, and of latency in seconds, takes off the quality.
         """
         serving = self._serving
+        told = None if features is None else as_vector(features, np.size(features), "features")
         return self._chooser.choose(
             serving.router, serving.version, as_vector(x, self.dim), candidates,
-            costs=costs, budget=budget, cost_weight=cost_weight, latency_weight=latency_weight,
+            features=told, costs=costs, budget=budget, cost_weight=cost_weight, latency_weight=latency_weight,
         )  # fmt: skip
 
     def process(self, query: str, context: Context | Sequence[str] = ()) -> Response:

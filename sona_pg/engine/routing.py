@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.answer import Decision
-from sona_pg.errors import ConfigError
+from sona_pg.errors import ConfigError, DimensionMismatch
 from sona_pg.learning.pacing import BudgetPacer
 from sona_pg.learning.router import Utility, decide
 from sona_pg.learning.routing import Router
@@ -32,6 +32,7 @@ class RouteChooser:
         query: NDArray[np.float32],
         candidates: Sequence[str],
         *,
+        features: NDArray[np.float32] | None,
         costs: Mapping[str, float] | None,
         budget: float | None,
         cost_weight: float,
@@ -47,6 +48,8 @@ class RouteChooser:
             raise ConfigError(f"candidates={names!r} cannot be chosen from: expected one or more, each once")
         prices = _prices(names, costs, budget is not None or cost_weight > 0)
         routes = router.known(names)
+        if features is not None and router.width not in (0, len(features)):
+            raise DimensionMismatch(router.width, len(features), "features")
         with self._lock:
             pacer = None if budget is None else self._pacers.setdefault(budget, BudgetPacer(budget))
             choice = decide(
@@ -54,6 +57,7 @@ class RouteChooser:
                 unit(query),
                 routes,
                 self._rng,
+                features=features if router.width else None,
                 costs=prices,
                 price=0.0 if pacer is None else pacer.price(),
                 budget=budget,
@@ -68,6 +72,8 @@ class RouteChooser:
             scores={name: float(score) for name, score in zip(names, choice.scores, strict=True)},
             version=version,
             reason=choice.reason,
+            cost=None if prices is None else float(prices[place]),
+            features=features,
         )
 
 

@@ -64,22 +64,21 @@ def is_content_error(exc: BaseException) -> bool:
 
 def write(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, dropped: int, now: datetime) -> Written:
     """Write a batch whose rows are new: the marker, then plain COPY. An earlier attempt's commit is recognised."""
-    if not _mark(raw, origin, batch, now):
+    written = Written(batch.trajectory_count, batch.step_count, batch.feedback_count)
+    marker, counters = _marker(origin, batch, now), _counters(origin, written, dropped, now)
+    with raw.pipeline():  # one round trip
+        raw.execute(statements.take_name(batch.batch))
+        marked = raw.execute(statements.MARK, marker)
+        raw.execute(statements.COUNT, counters)
+    if marked.fetchone() is None:
+        raw.rollback()
         return Written(already=True)
     if batch.trajectory_count:
         _copy(raw, statements.COPY["trajectories"], batch.trajectories)
     if batch.step_count:
         _copy(raw, statements.COPY["steps"], batch.steps)
-    feedback = batch.feedback_count
-    if batch.sequence_given:  # by a caller, who may send it twice
-        raw.execute(statements.STAGE["feedback"])
-        feedback = _add_new(raw, origin, "feedback", batch.feedback)
-        if feedback != batch.feedback_count:
-            _correct(raw, origin, batch, Written(batch.trajectory_count, batch.step_count, feedback))
-    elif feedback:
+    if batch.feedback_count:
         _copy(raw, statements.COPY["feedback"], batch.feedback)
-    written = Written(batch.trajectory_count, batch.step_count, feedback)
-    _count(raw, origin, written, dropped, now)
     return written
 
 
@@ -90,7 +89,8 @@ def write_carefully(
 
     A part that is refused is halved until single rows are left; the rest of the batch goes in.
     """
-    if not _mark(raw, origin, batch, now):
+    raw.execute(statements.take_name(batch.batch))
+    if raw.execute(statements.MARK, _marker(origin, batch, now)).fetchone() is None:
         return Written(already=True)
     for table in statements.STAGE.values():
         raw.execute(table)
@@ -111,8 +111,11 @@ def write_carefully(
             else:
                 middle = (first + last) // 2
                 pending += [(middle, last), (first, middle)]
+    if not (written.trajectories or written.steps or written.feedback):
+        raw.rollback()  # no marker for a batch that adds nothing
+        return written
     _correct(raw, origin, batch, written)
-    _count(raw, origin, written, dropped, now)
+    raw.execute(statements.COUNT, _counters(origin, written, dropped, now))
     return written
 
 
@@ -154,8 +157,8 @@ def _rejected(batch: EncodedBatch, unit: int, exc: psycopg.Error) -> Rejected:
 # -- statements ---------------------------------------------------------------------------------------------
 
 
-def _mark(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, now: datetime) -> bool:
-    values = {
+def _marker(origin: Origin, batch: EncodedBatch, now: datetime) -> dict[str, object]:
+    return {
         "space": origin.space_id,
         "batch": batch.batch,
         "server": origin.server_id,
@@ -166,7 +169,17 @@ def _mark(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, now
         "feedback": batch.feedback_count,
         "now": now,
     }
-    return raw.execute(statements.MARK, values).fetchone() is not None
+
+
+def _counters(origin: Origin, written: Written, dropped: int, now: datetime) -> dict[str, object]:
+    return {
+        "space": origin.space_id,
+        "server": origin.server_id,
+        "trajectories": written.trajectories,
+        "feedback": written.feedback,
+        "dropped": dropped,
+        "now": now,
+    }
 
 
 def _correct(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, written: Written) -> None:
@@ -178,18 +191,6 @@ def _correct(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, 
         "feedback": written.feedback,
     }
     raw.execute(statements.CORRECT_MARK, values)
-
-
-def _count(raw: psycopg.Connection[Any], origin: Origin, written: Written, dropped: int, now: datetime) -> None:
-    values = {
-        "space": origin.space_id,
-        "server": origin.server_id,
-        "trajectories": written.trajectories,
-        "feedback": written.feedback,
-        "dropped": dropped,
-        "now": now,
-    }
-    raw.execute(statements.COUNT, values)
 
 
 def _copy(raw: psycopg.Connection[Any], query: str, stream: bytes) -> None:
@@ -226,9 +227,10 @@ class CandidateSet:
 
 
 def write_candidates(
-    raw: psycopg.Connection[Any], origin: Origin, rows: Sequence[Candidates | CandidateSet], now: datetime
+    raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Sequence[Candidates | CandidateSet], now: datetime
 ) -> None:
     """Add candidates and sets that are not there yet."""
+    raw.execute(statements.take_name(number))
     values = {"space": origin.space_id, "now": now}
     stream = b"".join(_candidate_rows(rows))
     if stream:

@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, TypeVar
 
 import psycopg
@@ -39,11 +38,13 @@ class Link:
         self._where = engine.url.render_as_string(hide_password=True)
         self._watchdog = Watchdog(stall_timeout, "sona-pg-watchdog")
         self._abandoned = threading.Event()
-        self._attempt_by: tuple[int, datetime] | None = None  # the backend whose outcome is not known
+        self._lost = False  # whether the last attempt's link was, so that its transaction may still stand
         self._logged_at = -LOG_EVERY
 
-    def deliver(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+    def deliver(self, number: int, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Run ``work`` in a transaction and commit it, however often that takes.
+
+        Before it writes anything ``work`` names its transaction by ``number`` (``statements.take_name``).
 
         Raises:
             psycopg.Error: the rows themselves were refused (``is_content_error``).
@@ -52,7 +53,7 @@ class Link:
         pause = FIRST_PAUSE
         while True:
             try:
-                result = self._attempt(work)
+                result = self._attempt(number, work)
             except Exception as exc:  # whatever went wrong, the rows must not be lost
                 if is_content_error(exc):
                     raise
@@ -77,43 +78,33 @@ class Link:
         """End the watchdog's thread."""
         self._watchdog.close()
 
-    def _attempt(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+    def _attempt(self, number: int, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         pooled = self._engine.raw_connection()
         raw = pooled.driver_connection
         assert isinstance(raw, psycopg.Connection)
         try:
             with self._watchdog.over(raw):
-                if self._attempt_by is not None:
-                    self._end_earlier(raw)
-                row = raw.execute(statements.IDENTIFY).fetchone()
-                assert row is not None
-                self._attempt_by = (row[0], row[1])
+                if self._lost:
+                    # The backend of an earlier attempt may hold the marker's key until its own link times out, or
+                    # be committing at this moment; the marker will say which.
+                    raw.execute(statements.END_EARLIER, {"name": statements.name_of(number)})
+                    raw.commit()
+                    self._lost = False
                 try:
                     result = work(raw)
                     raw.commit()
                 except BaseException:
-                    if not raw.closed:  # else the outcome is not known, and the backend stays noted
+                    self._lost = True  # until the server says that it is rolled back, the outcome is not known
+                    if not raw.closed:
                         raw.rollback()
-                        self._attempt_by = None
+                        self._lost = False
                     raise
-                self._attempt_by = None
                 return result
         finally:
             if raw.closed:
                 pooled.invalidate()
             else:
                 pooled.close()
-
-    def _end_earlier(self, raw: psycopg.Connection[Any]) -> None:
-        """End the backend of the attempt before, which may hold the marker's key until its own link times out.
-
-        It may be committing at this moment; the marker will say.
-        """
-        assert self._attempt_by is not None
-        pid, began = self._attempt_by
-        raw.execute(statements.END_BACKEND, {"pid": pid, "began": began})
-        raw.commit()
-        self._attempt_by = None
 
     def _note(self, exc: BaseException) -> None:
         text = str(exc).strip()

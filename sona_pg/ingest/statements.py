@@ -6,15 +6,23 @@ from sona_pg.kernels import FEEDBACK_COLUMNS, STEP_COLUMNS, TRAJECTORY_COLUMNS
 
 COLUMNS = {"trajectories": TRAJECTORY_COLUMNS, "steps": STEP_COLUMNS, "feedback": FEEDBACK_COLUMNS}
 
+
+def name_of(number: int) -> str:
+    """Return what a transaction calls itself: by it a replay finds it, whatever server or pooler runs it."""
+    return f"sona-pg batch {number}"
+
+
+def take_name(number: int) -> str:
+    """Return the statement that gives the transaction its name; SET takes no parameters."""
+    return f"SET LOCAL application_name = '{name_of(number)}'"
+
+
 # A space of the same number in another database was made at another time.
 SPACE_MADE = "SELECT created_at AT TIME ZONE 'UTC' FROM sona.spaces WHERE space_id = :space"
 
-# Which backend runs the transaction, and since when: the two together name it for ever.
-IDENTIFY = "SELECT pg_backend_pid(), now()"
-
-# Ends a transaction of ours whose link was lost, so that its replay need not wait for it.
-END_BACKEND = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %(pid)s AND xact_start = %(began)s
+# Ends the backends of earlier attempts, whose links were lost: a replay would wait for the keys they hold.
+END_EARLIER = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %(name)s AND pid <> pg_backend_pid()
 """
 
 # The proof that a batch is in: written first, so that a replay waits here for a transaction that may still commit.

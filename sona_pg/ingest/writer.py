@@ -319,23 +319,24 @@ class Writer:
             self._changed.notify_all()
 
     def _write_batch(self, batch: EncodedBatch, dropped: int, now: datetime) -> Written:
-        if not self._source.may_repeat:
+        what = (self._origin, batch, dropped, now)
+        if not (self._source.may_repeat or batch.sequence_given):  # by a caller, who may send a feedback twice
             try:
-                return self._link.deliver(lambda raw: commit.write(raw, self._origin, batch, dropped, now))
+                return self._link.deliver(batch.batch, lambda raw: commit.write(raw, *what))
             except psycopg.Error as exc:
                 log.warning("batch %d was refused (%s); looking for the rows that are wrong", batch.batch, exc)
 
         rejected: list[commit.Rejected] = []  # survives an attempt whose commit is only found by the next one
 
         def carefully(raw: psycopg.Connection[object]) -> Written:
-            written = commit.write_carefully(raw, self._origin, batch, dropped, now)
+            written = commit.write_carefully(raw, *what)
             if written.rejected:
                 rejected[:] = written.rejected
                 path = rejects.save(self._rejects, batch.batch, rejected, now)
                 log.error("%d rows were refused and are kept in %s: %s", len(rejected), path, rejected[0].reason)
             return written
 
-        written = self._link.deliver(carefully)
+        written = self._link.deliver(batch.batch, carefully)
         written.rejected = rejected
         return written
 
@@ -353,7 +354,8 @@ class Writer:
 
     def _write_part(self, part: Sequence[Candidates | CandidateSet], now: datetime) -> None:
         try:
-            self._link.deliver(lambda raw: commit.write_candidates(raw, self._origin, part, now))
+            number = batch_number()
+            self._link.deliver(number, lambda raw: commit.write_candidates(raw, self._origin, number, part, now))
         except psycopg.Error as exc:
             if len(part) > 1:
                 for one in part:

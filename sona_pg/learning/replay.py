@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Self
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +28,13 @@ class Reservoir:
         """Return the sample after ``ids`` (n, 16) were seen (algorithm R)."""
         if self.capacity == 0:
             return type(self)(0, self.seen + len(ids), self.ids)
-        held = list(self.ids)
-        rng = np.random.default_rng([seed, self.seen])
-        for offset, row in enumerate(ids):
-            place = int(rng.integers(self.seen + offset + 1)) if len(held) >= self.capacity else len(held)
-            if place == len(held) < self.capacity:
-                held.append(row)
-            elif place < self.capacity:
-                held[place] = row
-        return type(self)(self.capacity, self.seen + len(ids), np.array(held, np.uint8).reshape(-1, 16))
-
-    def uuids(self) -> list[UUID]:
-        """Return the ids as UUIDs."""
-        return [UUID(bytes=row.tobytes()) for row in self.ids]
+        free = self.capacity - len(self.ids)
+        held = np.concatenate([self.ids, ids[:free]])
+        order = self.seen + np.arange(len(ids))[free:]  # how many were seen before each of the rest
+        places = np.random.default_rng([seed, self.seen]).integers(order + 1)
+        kept = places < self.capacity
+        held[places[kept]] = ids[free:][kept]  # of two that fall on one place the later stays
+        return type(self)(self.capacity, self.seen + len(ids), held)
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the sample as named arrays."""

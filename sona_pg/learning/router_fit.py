@@ -16,7 +16,7 @@ import numpy as np
 from sona_pg.errors import ConfigError, LearningError
 from sona_pg.learning import router_basis, router_posterior
 from sona_pg.learning.router import RouterState
-from sona_pg.learning.router_basis import Basis
+from sona_pg.learning.router_basis import Basis, Floats
 from sona_pg.learning.router_events import RouteEvents
 from sona_pg.learning.router_posterior import Statistics
 
@@ -102,6 +102,24 @@ def fit(
         noise=router_posterior.residual(sums, posterior.weights, state.noise),
         folded=folded, based_at=based_at, tuned_at=tuned_at,
     )  # fmt: skip
+
+
+def revise(state: RouterState, events: RouteEvents, before: Floats) -> RouterState:
+    """The state after the quality of events folded earlier changed from `before` (n,) to what they say now."""
+    known = np.isfinite(before) & (events.route < state.route_count)
+    events, before = events[np.flatnonzero(known)], before[known].astype(np.float64)
+    if not len(events):
+        return state
+    sums = _widened(state, state.route_count)
+    phi = state.basis(events.query, events.features)
+    now = events.quality.astype(np.float64)
+    np.add.at(sums.moment, events.route, (now - before)[:, None] * phi)
+    np.add.at(sums.square, events.route, now**2 - before**2)
+    np.add.at(sums.totals[:, 1], events.route, now - before)
+    posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
+    return replace(
+        state, moment=sums.moment, square=sums.square, totals=sums.totals, weights=posterior.weights.astype(np.float32)
+    )
 
 
 def _basis_is_due(state: RouterState, fresh: RouteEvents, readable: int, config: RouterConfig) -> bool:

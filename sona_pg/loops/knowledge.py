@@ -25,7 +25,7 @@ from sona_pg.learning.ranker import RankerState
 from sona_pg.learning.ranker_events import RankEvents
 from sona_pg.learning.ranking import learn_ranking, rank_events
 from sona_pg.learning.replay import Reservoir
-from sona_pg.learning.routing import Router
+from sona_pg.learning.routing import Judged, Router
 from sona_pg.learning.signal import unit
 
 
@@ -72,9 +72,9 @@ def initial_state(dim: int, config: SonaConfig) -> LearnedState:
     return LearnedState(version=0, parent=0, micro=LoraWeights.initial(config.micro.rank, dim, seed), base=base)
 
 
-def replay_ids(state: LearnedState, config: SonaConfig) -> list[UUID]:
-    """Return the trajectories that a step from ``state`` wants to read again."""
-    return _reservoir(state, config).uuids()
+def replay_ids(state: LearnedState, config: SonaConfig) -> NDArray[np.uint8]:
+    """Return the ids (n, 16) of the trajectories that a step from ``state`` wants to read again."""
+    return _reservoir(state, config).ids
 
 
 def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaConfig, version: int) -> Step:
@@ -95,7 +95,11 @@ def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaC
     patterns = _revised(extraction.patterns, claimed, version)
     adapters = _learn_adapters(before, claimed, config, seed)
     router = router_of(state, config).learn(
-        claimed.fresh, claimed.outcomes, stored.trajectories, stored.outcomes, seed
+        Judged(claimed.fresh, claimed.outcomes),
+        Judged(claimed.revised, claimed.after),
+        claimed.before,
+        Judged(stored.trajectories, stored.outcomes),
+        seed,
     )
     ranker = _learn_ranking(ranker_of(state), claimed, stored, seed)
     reservoir = _reservoir(state, config).offer(_newly_rated(claimed), seed)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from sona_pg.store.copying import copy_arrays
 from sona_pg.store.schema import candidate_sets, candidates
 
 
@@ -63,15 +64,13 @@ def assign_slots(connection: Connection, space_id: int) -> int:
 
 def read_candidates(connection: Connection, space_id: int, dim: int) -> tuple[list[str], NDArray[np.float32]]:
     """Return ids and embeddings (m, dim) float32 of all candidates with a slot, in order of slot."""
-    rows = connection.execute(
+    query = (
         select(candidates.c.candidate_id, candidates.c.embedding)
         .where(candidates.c.space_id == space_id, candidates.c.slot.is_not(None))
         .order_by(candidates.c.slot)
-    ).all()
-    embeddings = np.zeros((len(rows), dim), np.float32)
-    for index, row in enumerate(rows):
-        embeddings[index] = row.embedding.to_numpy() if hasattr(row.embedding, "to_numpy") else row.embedding
-    return [row.candidate_id for row in rows], embeddings
+    )
+    values, _ = copy_arrays(connection, query, [("candidate_id", "text"), ("embedding", "halfvec", dim)])
+    return list(values["candidate_id"]), values["embedding"]
 
 
 def read_sets(connection: Connection, space_id: int, set_ids: Sequence[int]) -> Mapping[int, list[str]]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Executable, Select, case, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, insert, select, update
 
-from sona_pg import kernels
 from sona_pg.domain.ledger import LedgerSlice, Outcome, Steps, Trajectories
-from sona_pg.store.connect import copy_query, driver_connection
+from sona_pg.store.copying import Spec, copy_arrays, is_one_of, keys_of
 from sona_pg.store.schema import batches, feedback, set_aside, steps, trajectories
-
-Spec = Sequence[tuple[str, str] | tuple[str, str, int]]
 
 
 def claim(connection: Connection, space_id: int, dim: int) -> LedgerSlice:
@@ -36,24 +33,21 @@ def claim(connection: Connection, space_id: int, dim: int) -> LedgerSlice:
     in_claim = _in_claim(space_id, claimed, spans)
     read, unreadable = _read_trajectories(connection, in_claim, dim)
     facts = _facts(connection, space_id, claimed, in_claim)
-    new = {trajectory for trajectory, rows in facts.items() if any(row["new"] for row in rows)}
-    fresh_ids = read.uuids()
-    skipped = {trajectory for trajectory, _ in unreadable}
-    earlier = sorted(new - set(fresh_ids) - skipped)
-    revised = read_by_id(connection, space_id, dim, earlier, learned_only=True)
-    revised_ids = revised.uuids()
+    new = {trajectory for trajectory, said in facts.items() if any(fact.new for fact in said)}
+    skipped = {trajectory.bytes for trajectory, _ in unreadable}
+    earlier = sorted(new - set(keys_of(read.ids)) - skipped)
+    revised = read_by_id(connection, space_id, dim, _as_rows(earlier), learned_only=True)
+    learned = {key: [fact for fact in facts[key] if not fact.new] for key in keys_of(revised.ids)}
     return LedgerSlice(
         batches=claimed,
         fresh=read,
-        steps=_read_steps(connection, in_claim, fresh_ids, dim),
-        outcomes=_outcomes(read, fresh_ids, facts),
+        steps=_read_steps(connection, in_claim, keys_of(read.ids), dim),
+        outcomes=_outcomes(read, facts),
         revised=revised,
-        before=_outcomes(
-            revised, revised_ids, {key: [row for row in facts[key] if not row["new"]] for key in revised_ids}
-        ),
-        after=_outcomes(revised, revised_ids, facts),
-        feedback=sum(row["new"] for rows in facts.values() for row in rows),
-        waiting=len(earlier) - len(revised_ids),
+        before=_outcomes(revised, learned),
+        after=_outcomes(revised, facts),
+        feedback=sum(fact.new for said in facts.values() for fact in said),
+        waiting=len(earlier) - len(revised),
         unreadable=unreadable,
     )
 
@@ -86,12 +80,12 @@ def put_aside(connection: Connection, space_id: int, cycle_id: UUID, reasons: Se
 
 
 def read_by_id(
-    connection: Connection, space_id: int, dim: int, ids: Sequence[UUID], *, learned_only: bool = False
+    connection: Connection, space_id: int, dim: int, ids: NDArray[np.uint8], *, learned_only: bool = False
 ) -> Trajectories:
-    """Return those of ``ids`` that are stored, and readable; ``learned_only`` leaves out what no cycle has claimed."""
-    if not ids:
+    """Return those of ``ids`` (n, 16) that are stored and readable; ``learned_only``: that a cycle has claimed."""
+    if not len(ids):
         return _no_trajectories(dim)
-    condition = (trajectories.c.space_id == space_id) & trajectories.c.id.in_(list(ids))
+    condition = (trajectories.c.space_id == space_id) & is_one_of(trajectories.c.id, ids)
     if learned_only:
         unclaimed = exists().where(
             batches.c.space_id == space_id,
@@ -104,16 +98,10 @@ def read_by_id(
 
 def read_outcomes(connection: Connection, space_id: int, stored: Trajectories) -> list[Outcome]:
     """Return the outcome of each stored trajectory by all feedback that is committed now."""
-    ids = stored.uuids()
-    if not ids:
+    if not len(stored):
         return []
-    rows = connection.execute(
-        select(feedback).where(feedback.c.space_id == space_id, feedback.c.trajectory_id.in_(ids))
-    )
-    facts: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows.mappings():
-        facts[row["trajectory_id"]].append({**row, "new": False})
-    return _outcomes(stored, ids, facts)
+    about = (feedback.c.space_id == space_id) & is_one_of(feedback.c.trajectory_id, stored.ids)
+    return _outcomes(stored, _read_facts(connection, about, ()))
 
 
 def has_trajectory(connection: Connection, space_id: int, trajectory: UUID) -> bool:
@@ -145,6 +133,8 @@ def _read_trajectories(
         trajectories.c.latency_us,
         trajectories.c.propensity,
         trajectories.c.candidate_set,
+        trajectories.c.cost,
+        func.array_to_string(trajectories.c.features, ",").label("features"),
         trajectories.c.route,
         trajectories.c.query,
         dims.label("dims"),
@@ -152,10 +142,10 @@ def _read_trajectories(
     ).order_by(trajectories.c.id)
     spec: Spec = [
         ("id", "uuid"), ("quality", "float4"), ("latency_us", "int4"), ("propensity", "float4"),
-        ("candidate_set", "int8"), ("route", "text"), ("query", "text"), ("dims", "int4"),
+        ("candidate_set", "int8"), ("cost", "float4"), ("features", "text"), ("route", "text"), ("query", "text"), ("dims", "int4"),
         ("embedding", "halfvec", dim),
     ]  # fmt: skip
-    values, nulls = _copy(connection, query, spec)
+    values, nulls = copy_arrays(connection, query, spec)
     wrong = nulls["embedding"]
     reasons = [
         (
@@ -173,6 +163,8 @@ def _read_trajectories(
             latency_us=_nan_where(values["latency_us"], nulls["latency_us"])[keep],
             propensity=_nan_where(values["propensity"], nulls["propensity"])[keep],
             candidate_sets=values["candidate_set"][keep],
+            cost=_nan_where(values["cost"], nulls["cost"])[keep],
+            features=_features(values["features"][keep]),
             routes=[values["route"][row] for row in keep],
             queries=[values["query"][row] for row in keep],
         ),
@@ -180,7 +172,7 @@ def _read_trajectories(
     )
 
 
-def _read_steps(connection: Connection, in_claim: Select[Any], ids: Sequence[UUID], dim: int) -> Steps:
+def _read_steps(connection: Connection, in_claim: Select[Any], ids: Sequence[bytes], dim: int) -> Steps:
     claimed = in_claim.subquery()
     fits = func.vector_dims(steps.c.activations) == dim
     query = (
@@ -189,9 +181,9 @@ def _read_steps(connection: Connection, in_claim: Select[Any], ids: Sequence[UUI
         .order_by(steps.c.trajectory_id, steps.c.ordinal)
     )
     spec: Spec = [("trajectory_id", "uuid"), ("reward", "float4"), ("activations", "halfvec", dim)]
-    values, nulls = _copy(connection, query, spec)
-    rows = {trajectory.bytes: row for row, trajectory in enumerate(ids)}
-    owner = np.array([rows.get(key.tobytes(), -1) for key in values["trajectory_id"]], np.int64)
+    values, nulls = copy_arrays(connection, query, spec)
+    rows = {trajectory: row for row, trajectory in enumerate(ids)}
+    owner = np.array([rows.get(key, -1) for key in keys_of(values["trajectory_id"])], np.int64)
     keep = np.flatnonzero(owner >= 0)
     return Steps(
         trajectory=owner[keep],
@@ -201,9 +193,20 @@ def _read_steps(connection: Connection, in_claim: Select[Any], ids: Sequence[UUI
     )
 
 
-def _facts(
-    connection: Connection, space_id: int, claimed: Sequence[int], in_claim: Select[Any]
-) -> Mapping[UUID, list[dict[str, Any]]]:
+class _Fact(NamedTuple):
+    """One row of the ledger of feedback."""
+
+    source: str
+    sequence: int
+    quality: float | None
+    correction: str | None
+    new: bool  # whether the cycle claims it
+
+
+Facts = Mapping[bytes, Sequence[_Fact]]  # by the trajectory's id
+
+
+def _facts(connection: Connection, space_id: int, claimed: Sequence[int], in_claim: Select[Any]) -> Facts:
     """Return all feedback on fresh trajectories, and on those with new feedback; never what is not yet claimed."""
     arrived = select(feedback.c.trajectory_id).where(feedback.c.space_id == space_id, feedback.c.batch.in_(claimed))
     fresh = in_claim.with_only_columns(trajectories.c.id)
@@ -213,61 +216,95 @@ def _facts(
         batches.c.cycle_id.is_(None),
         batches.c.batch.not_in(claimed),
     )
-    facts: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-    new = set(claimed)
+    facts: dict[bytes, list[_Fact]] = {}
     for about in (arrived, fresh):
-        rows = connection.execute(
-            select(feedback).where(feedback.c.space_id == space_id, feedback.c.trajectory_id.in_(about), ~later)
-        ).mappings()
-        found: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-        for row in rows:
-            found[row["trajectory_id"]].append({**row, "new": row["batch"] in new})
-        facts.update(found)
+        condition = (feedback.c.space_id == space_id) & feedback.c.trajectory_id.in_(about) & ~later
+        facts.update(_read_facts(connection, condition, claimed))
     return facts
 
 
-def _outcomes(
-    stored: Trajectories, ids: Sequence[UUID], facts: Mapping[UUID, Iterable[Mapping[str, Any]]]
-) -> list[Outcome]:
+def _read_facts(
+    connection: Connection, condition: ColumnElement[bool], claimed: Sequence[int]
+) -> dict[bytes, list[_Fact]]:
+    query = select(
+        feedback.c.trajectory_id,
+        feedback.c.source,
+        feedback.c.sequence,
+        feedback.c.quality,
+        feedback.c.correction,
+        feedback.c.batch,
+    ).where(condition)
+    spec: Spec = [
+        ("trajectory_id", "uuid"), ("source", "text"), ("sequence", "int8"), ("quality", "float4"),
+        ("correction", "text"), ("batch", "int8"),
+    ]  # fmt: skip
+    values, nulls = copy_arrays(connection, query, spec)
+    rows = zip(
+        values["source"],
+        values["sequence"].tolist(),
+        _none_where(nulls["quality"], values["quality"]),
+        values["correction"],
+        np.isin(values["batch"], claimed).tolist(),
+        strict=True,
+    )
+    facts: dict[bytes, list[_Fact]] = defaultdict(list)
+    for key, row in zip(keys_of(values["trajectory_id"]), rows, strict=True):
+        facts[key].append(_Fact(*row))
+    return facts
+
+
+def _outcomes(stored: Trajectories, facts: Facts) -> list[Outcome]:
     """Return each trajectory's outcome, as the view ``sona.outcomes`` defines it."""
-    at_end = [None if np.isnan(value) else float(value) for value in stored.quality]
-    return [
-        _outcome(route, quality, facts.get(trajectory, ()))
-        for trajectory, route, quality in zip(ids, stored.routes, at_end, strict=True)
-    ]
+    at_end = _none_where(np.isnan(stored.quality), stored.quality)
+    outcomes = [Outcome(quality) for quality in at_end]
+    if facts:
+        for row, key in enumerate(keys_of(stored.ids)):
+            if said := facts.get(key):
+                outcomes[row] = _outcome(stored.routes[row], at_end[row], said)
+    return outcomes
 
 
-def _outcome(route: str | None, at_end: float | None, facts: Iterable[Mapping[str, Any]]) -> Outcome:
-    latest: dict[str, Mapping[str, Any]] = {}
+def _outcome(route: str | None, at_end: float | None, facts: Sequence[_Fact]) -> Outcome:
+    latest: dict[str, _Fact] = {}
     for fact in facts:
-        if fact["source"] not in latest or fact["sequence"] > latest[fact["source"]]["sequence"]:
-            latest[fact["source"]] = fact
+        if fact.source not in latest or fact.sequence > latest[fact.source].sequence:
+            latest[fact.source] = fact
     said = [
-        fact["quality"] if fact["correction"] is None else float(fact["correction"] == route)
+        fact.quality if fact.correction is None else float(fact.correction == route)
         for fact in latest.values()
-        if fact["correction"] is not None or fact["quality"] is not None
+        if fact.correction is not None or fact.quality is not None
     ]
-    corrections = [fact["correction"] for fact in latest.values() if fact["correction"] is not None]
-    return Outcome(float(np.mean(said)) if said else at_end, max(corrections, default=None))
-
-
-def _copy(
-    connection: Connection, query: Executable, spec: Spec
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]]]:
-    decoder = kernels.CopyDecoder(spec)
-    with driver_connection(connection).cursor().copy(copy_query(connection, query)) as copy:
-        for chunk in copy:
-            decoder.feed(chunk)
-    return decoder.finish(), decoder.null_masks
+    corrections = [fact.correction for fact in latest.values() if fact.correction is not None]
+    return Outcome(float(np.mean(said)) if said else at_end, max(corrections, default=None))  # type: ignore[arg-type]
 
 
 def _nan_where(values: NDArray[Any], nulls: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.where(nulls, np.nan, values.astype(np.float64))
 
 
+def _features(texts: NDArray[Any]) -> NDArray[np.float32]:
+    """Return (n, f) float32 of comma-separated numbers, NaN behind the shorter and where there are none."""
+    rows = [np.array([] if text is None else text.split(","), np.float32) for text in texts]
+    table = np.full((len(rows), max(map(len, rows), default=0)), np.nan, np.float32)
+    for row, values in enumerate(rows):
+        table[row, : len(values)] = values
+    return table
+
+
+def _none_where(missing: NDArray[np.bool_], values: NDArray[Any]) -> list[float | None]:
+    listed: list[float | None] = values.tolist()
+    for row in np.flatnonzero(missing):
+        listed[row] = None
+    return listed
+
+
+def _as_rows(ids: Sequence[bytes]) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(ids), np.uint8).reshape(-1, 16)
+
+
 def _no_trajectories(dim: int) -> Trajectories:
     nothing = np.zeros(0)
     return Trajectories(
         np.zeros((0, 16), np.uint8), np.zeros((0, dim), np.float32), nothing, nothing, nothing,
-        np.zeros(0, np.int64), [], [],
+        np.zeros(0, np.int64), nothing, np.zeros((0, 0), np.float32), [], [],
     )  # fmt: skip

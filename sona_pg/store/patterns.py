@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
 
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
+from sona_pg.store.connect import driver_connection
 from sona_pg.store.schema import pattern_routes, patterns
+
+# All patterns of a cycle in one statement: a hundred of them, each with many routes, would be as many round trips.
+UPSERT_PATTERNS = """
+INSERT INTO sona.patterns
+    (space_id, dim, pattern_id, kind, size, weight, quality, created_version, updated_version, updated_at,
+     merged_from, typical_queries, typical_similarities, centroid)
+SELECT %(space)s, dim, pattern_id, kind, size, weight, quality, created_version, updated_version, %(at)s,
+     merged_from, typical_queries, typical_similarities, centroid
+FROM json_to_recordset(%(rows)s) AS given
+    (dim int, pattern_id uuid, kind text, size bigint, weight double precision, quality double precision,
+     created_version bigint, updated_version bigint, merged_from uuid[], typical_queries text[],
+     typical_similarities real[], centroid vector)
+ON CONFLICT (space_id, dim, pattern_id) DO UPDATE SET
+    kind = excluded.kind, size = excluded.size, weight = excluded.weight, quality = excluded.quality,
+    updated_version = excluded.updated_version, updated_at = excluded.updated_at,
+    merged_from = excluded.merged_from, typical_queries = excluded.typical_queries,
+    typical_similarities = excluded.typical_similarities, centroid = excluded.centroid
+"""
+INSERT_ROUTES = """
+INSERT INTO sona.pattern_routes (space_id, pattern_id, route, size, weight, quality)
+SELECT %(space)s, given.pattern_id, of_route.*
+FROM json_to_recordset(%(rows)s) AS given (pattern_id uuid, routes json),
+    json_to_recordset(given.routes) AS of_route
+        (route text, size bigint, weight double precision, quality double precision)
+"""
 
 
 def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]:
@@ -64,47 +91,37 @@ def write_patterns(
         )
     if gone:
         connection.execute(delete(patterns).where(patterns.c.space_id == space_id, patterns.c.pattern_id.in_(gone)))
-    if not changed:
-        return
-    upsert = insert(patterns)
-    keys = ("space_id", "dim", "pattern_id", "created_version")
-    updated = {name: upsert.excluded[name] for name in patterns.c.keys() if name not in keys}  # noqa: SIM118
-    connection.execute(
-        upsert.on_conflict_do_update(index_elements=["space_id", "dim", "pattern_id"], set_=updated),
-        [
+    if changed:
+        rows = json.dumps([_as_row(pattern) for pattern in changed])
+        values = {"space": space_id, "at": at, "rows": rows}
+        driver_connection(connection).execute(UPSERT_PATTERNS, values)
+        driver_connection(connection).execute(INSERT_ROUTES, values)
+
+
+def _as_row(pattern: LearnedPattern) -> dict[str, Any]:
+    return {
+        "dim": len(pattern.centroid),
+        "pattern_id": str(pattern.id),
+        "kind": pattern.kind,
+        "size": pattern.size,
+        "weight": pattern.weight,
+        "quality": min(max(pattern.quality, 0.0), 1.0),
+        "created_version": pattern.created_version,
+        "updated_version": pattern.updated_version,
+        "merged_from": [str(merged) for merged in pattern.merged_from],
+        "typical_queries": pattern.typical_queries,
+        "typical_similarities": pattern.typical_similarities,
+        "centroid": str(pattern.centroid.tolist()),
+        "routes": [
             {
-                "space_id": space_id,
-                "dim": len(pattern.centroid),
-                "pattern_id": pattern.id,
-                "kind": pattern.kind,
-                "size": pattern.size,
-                "weight": pattern.weight,
-                "quality": min(max(pattern.quality, 0.0), 1.0),
-                "created_version": pattern.created_version,
-                "updated_version": pattern.updated_version,
-                "updated_at": at,
-                "merged_from": list(pattern.merged_from),
-                "typical_queries": list(pattern.typical_queries),
-                "typical_similarities": list(pattern.typical_similarities),
-                "centroid": pattern.centroid,
+                "route": route,
+                "size": record.size,
+                "weight": record.weight,
+                "quality": min(max(record.quality, 0.0), 1.0),
             }
-            for pattern in changed
+            for route, record in pattern.routes.items()
         ],
-    )
-    records = [
-        {
-            "space_id": space_id,
-            "pattern_id": pattern.id,
-            "route": route,
-            "size": record.size,
-            "weight": record.weight,
-            "quality": min(max(record.quality, 0.0), 1.0),
-        }
-        for pattern in changed
-        for route, record in pattern.routes.items()
-    ]
-    if records:
-        connection.execute(insert(pattern_routes), records)
+    }
 
 
 def nearest_ids(connection: Connection, space_id: int, query: NDArray[np.float32], k: int) -> list[tuple[UUID, float]]:

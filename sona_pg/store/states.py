@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert_into
 
 from sona_pg.domain.state import FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
 from sona_pg.errors import DatabaseError
+from sona_pg.store.connect import driver_connection
 from sona_pg.store.schema import (
     adapters,
     fisher_snapshots,
@@ -22,6 +22,20 @@ from sona_pg.store.schema import (
     state_arrays,
     state_versions,
 )
+
+# A version's parts in one statement each; the bytes travel in binary (%b).
+INSERT_ADAPTERS = """
+INSERT INTO sona.adapters (space_id, version, kind, layer, rank, dim, scale, norm, a, b)
+SELECT %(space)s, %(version)s, *
+FROM unnest(%(kind)s::text[], %(layer)s::smallint[], %(rank)s::smallint[], %(dim)s::int[], %(scale)s::real[],
+    %(norm)s::double precision[], %(a)b::bytea[], %(b)b::bytea[])
+"""
+INSERT_ARRAYS = """
+INSERT INTO sona.state_arrays (space_id, version, part, name, dtype, shape, data)
+SELECT %(space)s, %(version)s, part, name, dtype, shape::int[], data
+FROM unnest(%(part)s::text[], %(name)s::text[], %(dtype)s::text[], %(shape)s::text[], %(data)b::bytea[])
+    AS given (part, name, dtype, shape, data)
+"""
 
 CHANNEL = "sona_versions"  # NOTIFY payload: "<space_id> <version>"
 
@@ -168,39 +182,36 @@ def _insert_version(connection: Connection, space_id: int, state: LearnedState, 
         )
     )
     layers = [("micro", 0, state.micro), *(("base", index, lora) for index, lora in enumerate(state.base))]
-    connection.execute(
-        insert(adapters),
-        [
-            {
-                "space_id": space_id,
-                "version": state.version,
-                "kind": kind,
-                "layer": layer,
-                "rank": lora.rank,
-                "dim": lora.dim,
-                "scale": lora.scale,
-                "norm": lora.norm,
-                "a": lora.a.astype("<f4").tobytes(),
-                "b": lora.b.astype("<f4").tobytes(),
-            }
-            for kind, layer, lora in layers
-        ],
-    )
-    rows: list[dict[str, Any]] = [
+    driver = driver_connection(connection)
+    driver.execute(
+        INSERT_ADAPTERS,
         {
-            "space_id": space_id,
+            "space": space_id,
             "version": state.version,
-            "part": part,
-            "name": name,
-            "dtype": values.dtype.newbyteorder("<").str,
-            "shape": list(values.shape),
-            "data": np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes(),
-        }
-        for part, named in state.arrays.items()
-        for name, values in named.items()
-    ]
-    if rows:
-        connection.execute(insert(state_arrays), rows)
+            "kind": [kind for kind, _, _ in layers],
+            "layer": [layer for _, layer, _ in layers],
+            "rank": [lora.rank for _, _, lora in layers],
+            "dim": [lora.dim for _, _, lora in layers],
+            "scale": [float(lora.scale) for _, _, lora in layers],
+            "norm": [lora.norm for _, _, lora in layers],
+            "a": [lora.a.astype("<f4").tobytes() for _, _, lora in layers],
+            "b": [lora.b.astype("<f4").tobytes() for _, _, lora in layers],
+        },
+    )
+    entries = [(part, name, values) for part, named in state.arrays.items() for name, values in named.items()]
+    little = [values.astype(values.dtype.newbyteorder("<")) for _, _, values in entries]
+    driver.execute(
+        INSERT_ARRAYS,
+        {
+            "space": space_id,
+            "version": state.version,
+            "part": [part for part, _, _ in entries],
+            "name": [name for _, name, _ in entries],
+            "dtype": [values.dtype.str for values in little],
+            "shape": [f"{{{','.join(map(str, values.shape))}}}" for values in little],
+            "data": [values.tobytes() for values in little],
+        },
+    )
 
 
 def _write_route_statistics(connection: Connection, space_id: int, state: LearnedState) -> None:

@@ -68,8 +68,8 @@ class LearningUnit:
         """Return the candidate ids of each set."""
         return dict(candidates.read_sets(self._connection, self._space.space_id, set_ids))
 
-    def stored(self, ids: Sequence[UUID]) -> tuple[Trajectories, list[Outcome]]:
-        """Return those of ``ids`` that are still stored, with their outcomes as they are now."""
+    def stored(self, ids: NDArray[np.uint8]) -> tuple[Trajectories, list[Outcome]]:
+        """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as they are now."""
         read = ledger.read_by_id(self._connection, self._space.space_id, self._space.dim, ids)
         return read, ledger.read_outcomes(self._connection, self._space.space_id, read)
 

@@ -235,7 +235,13 @@ def test_apply_refuses_other_shapes(hot: HotPath, x: Any, error: type[Exception]
 
 @pytest.mark.parametrize(
     "out",
-    [np.empty(DIM), np.empty(DIM + 1, np.float32), np.empty((1, DIM), np.float32), np.empty(2 * DIM, np.float32)[::2], []],
+    [
+        np.empty(DIM),
+        np.empty(DIM + 1, np.float32),
+        np.empty((1, DIM), np.float32),
+        np.empty(2 * DIM, np.float32)[::2],
+        [],
+    ],
 )
 def test_apply_refuses_an_out_that_does_not_fit(hot: HotPath, out: Any) -> None:
     with pytest.raises(InvalidValue, match="out"):

@@ -169,7 +169,9 @@ def test_a_forked_child_is_told_to_open_its_own_engine(hot: HotPath) -> None:
     assert uuid.UUID(said[2]).int & (2**62 - 1) != hot.begin_trajectory(ONE).id.int & (2**62 - 1)
 
 
-@pytest.mark.parametrize(("dim", "capacity", "size"), [(0, 1, 1 << 16), (16_001, 1, 1 << 16), (4, 0, 1 << 16), (4, 1, 9)])
+@pytest.mark.parametrize(
+    ("dim", "capacity", "size"), [(0, 1, 1 << 16), (16_001, 1, 1 << 16), (4, 0, 1 << 16), (4, 1, 9)]
+)
 def test_a_hot_path_that_cannot_work_says_so(dim: int, capacity: int, size: int) -> None:
     with pytest.raises(ConfigError, match="cannot work"):
         HotPath(dim, capacity, size)

@@ -93,9 +93,7 @@ def test_what_was_not_told_is_null(hot: HotPath, space: Space, open_writer: Open
 
 
 @pytest.mark.parametrize("isa", kernels.available_isas())
-def test_values_survive_half_precision_on_each_instruction_set(
-    isa: str, space: Space, open_writer: OpenWriter
-) -> None:
+def test_values_survive_half_precision_on_each_instruction_set(isa: str, space: Space, open_writer: OpenWriter) -> None:
     hot = HotPath(DIM, 100, 1 << 20)
     writer = open_writer(hot)
     rng = np.random.default_rng(3)

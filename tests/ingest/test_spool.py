@@ -121,7 +121,7 @@ def test_what_could_not_be_written_before_close_is_written_by_the_next(
     writer.flush(10)
     proxy.refuse()
     second = {record(hot) for _ in range(20)}
-    with pytest.raises(DatabaseUnavailable, match="20 records .* in the spool"):
+    with pytest.raises(DatabaseUnavailable, match=r"20 records .* in the spool"):
         writer.close(timeout=0.2)
     next_writer = open_writer(HotPath(DIM, 10, 1 << 16), durability="spool")
     next_writer.flush(10)
@@ -135,16 +135,16 @@ def test_killed_at_random_points_nothing_acknowledged_is_lost_and_nothing_double
     space: Space, open_writer: OpenWriter, tmp_path: Path
 ) -> None:
     acknowledged: set[uuid.UUID] = set()
-    for turn in range(6):
+    for turn in range(4):
         acknowledged |= record_and_kill(space, tmp_path, random.Random(turn).uniform(0.02, 0.25))
     assert len(acknowledged) > 50
     writer = open_writer(HotPath(DIM, 10, 1 << 16), durability="spool")
     writer.flush(20)
     stored = space.ids()
     assert acknowledged <= stored
-    assert len(stored - acknowledged) <= 6  # one a turn was in the file, and its id was not said yet
+    assert len(stored - acknowledged) <= 4  # one a turn was in the file, and its id was not said yet
     assert space.count("trajectories") == space.count("steps") == len(stored)
-    assert len(stored) - 6 <= space.count("feedback") <= len(stored)
+    assert len(stored) - 4 <= space.count("feedback") <= len(stored)
     assert space.rows("SELECT sum(trajectories), sum(steps) FROM sona.batches") == [(len(stored), len(stored))]
     assert space.rows("SELECT trajectories FROM sona.servers") == [(len(stored),)]
     writer.close()
@@ -219,12 +219,13 @@ def test_the_spool_of_a_process_that_lives_is_left_alone(
     space: Space, open_writer: OpenWriter, record: Record, proxy: Proxy
 ) -> None:
     first, second = HotPath(DIM, 10, 1 << 16), HotPath(DIM, 10, 1 << 16)
-    open_writer(first, url=proxy.url, durability="spool")
+    writer = open_writer(first, url=proxy.url, durability="spool")
     proxy.refuse()
     record(first)
     open_writer(second, durability="spool").flush(10)
     assert space.count("trajectories") == 0
     proxy.accept()
+    writer.flush(10)
 
 
 def test_the_spool_of_another_database_is_left_alone(
@@ -270,7 +271,7 @@ def test_a_disk_that_is_really_full(
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(disk)], check=False)  # noqa: S607
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(disk)], check=False)
     if mounted.returncode != 0:
         pytest.skip("a tmpfs cannot be mounted here")
     try:
@@ -278,21 +279,25 @@ def test_a_disk_that_is_really_full(
         writer = open_writer(hot, url=proxy.url, durability="spool", home=disk)
         proxy.refuse()
         recorded: set[uuid.UUID] = set()
-        with pytest.raises(StorageError, match="No space left"):
+
+        def fill() -> None:
             for _ in range(5000):
                 recorded.add(record(hot, steps=1))
+
+        with pytest.raises(StorageError, match="No space left"):
+            fill()
         assert len(recorded) > 100
         proxy.accept()
         writer.flush(10)
         assert recorded == space.ids()
         writer.close()
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)  # noqa: S607
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_folder_that_cannot_be_used_is_named(hot: HotPath, open_writer: OpenWriter, tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("a file where the folder should be")
-    with pytest.raises(StorageError, match="the spool in .* cannot be used"):
+    with pytest.raises(StorageError, match=r"the spool in .* cannot be used"):
         open_writer(hot, durability="spool")
 
 
@@ -317,7 +322,9 @@ def test_many_threads_append_at_once(
 def test_the_lock_is_free_when_the_parent_dies_before_its_forked_child(
     space: Space, open_writer: OpenWriter, tmp_path: Path, proxy: Proxy
 ) -> None:
-    code = RECORDER.replace("while True:", "import os, time\nif os.fork() == 0: time.sleep(5); os._exit(0)\nwhile True:")
+    code = RECORDER.replace(
+        "while True:", "import os, time\nif os.fork() == 0: time.sleep(5); os._exit(0)\nwhile True:"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, proxy.url, str(tmp_path), str(space.server_id), str(SPACE), str(DIM)],
         stdout=subprocess.PIPE,

@@ -44,7 +44,7 @@ def test_without_the_database_the_call_raises_and_the_record_still_arrives(
     writer = open_writer(hot, url=proxy.url, durability="sync", stall_timeout=0.5)
     proxy.refuse()
     trajectory = hot.begin_trajectory(np.zeros(DIM, np.float32))
-    with pytest.raises(DatabaseUnavailable, match="not committed after 0.5 s"):
+    with pytest.raises(DatabaseUnavailable, match=r"not committed after 0.5 s"):
         hot.end_trajectory(trajectory)
     assert trajectory.ended
     proxy.accept()

@@ -81,7 +81,7 @@ def test_flush_says_how_many_wait_when_the_database_is_away(
     proxy.refuse()
     for _ in range(3):
         record(hot)
-    with pytest.raises(DatabaseUnavailable, match="3 records are not committed after 0.3 s"):
+    with pytest.raises(DatabaseUnavailable, match=r"3 records are not committed after 0.3 s"):
         writer.flush(0.3)
     proxy.accept()
     writer.flush(10)
@@ -129,7 +129,7 @@ def test_close_says_what_it_could_not_write(
     proxy.refuse()
     for _ in range(4):
         record(hot)
-    with pytest.raises(DatabaseUnavailable, match="4 records .* they are lost"):
+    with pytest.raises(DatabaseUnavailable, match=r"4 records .* they are lost"):
         writer.close(timeout=0.2)
 
 

@@ -11,7 +11,7 @@ cd "$here/../../cython_ext"
 build() { # name, flags, instruction sets
     name=$1 flags=$2
     # shellcheck disable=SC2086
-    "$cc" -g -O1 -std=c11 -fno-math-errno -Wall -Wextra $flags -I. -o "$out/$name" "$here/selftest.c" \
+    "$cc" -g -O1 -std=c11 -fno-math-errno -Wall -Wextra $flags -DKMEANS_THREAD_WORK=0 -I. -o "$out/$name" "$here/selftest.c" \
         dispatch.c scalar.c avx2.c avx512.c neon.c topk.c kmeans.c kmeans_fit.c kmeans_steps.c copy_decode.c -lm -lpthread
 }
 

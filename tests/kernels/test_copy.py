@@ -75,14 +75,16 @@ def check(decoder: kernels.CopyDecoder) -> None:
         np.testing.assert_array_equal(mask, [False, True, False])
     assert [bytes(x) for x in got["id"]] == [IDS[0].bytes, bytes(16), IDS[2].bytes]
     np.testing.assert_array_equal(got["flag"], [False, False, False])
-    np.testing.assert_array_equal(got["small"], np.int16([-5, 0, -7]))
-    np.testing.assert_array_equal(got["count"], np.int32([-70000, 0, -70002]))
-    np.testing.assert_array_equal(got["big"], np.int64([-(2**40), 0, -(2**40) - 2]))
-    np.testing.assert_array_equal(got["quality"], np.float32([0, 0, 0.1 * 2]))
+    np.testing.assert_array_equal(got["small"], np.array([-5, 0, -7], np.int16))
+    np.testing.assert_array_equal(got["count"], np.array([-70000, 0, -70002], np.int32))
+    np.testing.assert_array_equal(got["big"], np.array([-(2**40), 0, -(2**40) - 2], np.int64))
+    np.testing.assert_array_equal(got["quality"], np.array([0, 0, 0.1 * 2], np.float32))
     np.testing.assert_array_equal(got["cost"], [0, 0, 0.1 * 2])
     assert got["at"][2] == np.datetime64("2000-01-01T00:00:02")
-    np.testing.assert_array_equal(got["centroid"], np.float32([[0, 1.5, -2.25], [0] * 3, [2, 1.5, -2.25]]))
-    np.testing.assert_array_equal(got["embedding"][[0, 2]], np.float32([np.arange(9) / 4, np.arange(9) / 4 + 2]))
+    np.testing.assert_array_equal(got["centroid"], np.array([[0, 1.5, -2.25], [0] * 3, [2, 1.5, -2.25]], np.float32))
+    np.testing.assert_array_equal(
+        got["embedding"][[0, 2]], np.array([np.arange(9) / 4, np.arange(9) / 4 + 2], np.float32)
+    )
     assert not got["embedding"][1].any()
     assert list(got["route"]) == ["route-0 ä", None, "route-2 ä"]
     assert list(got["context"]) == ['{"i": 0}', None, '{"i": 2}']

@@ -20,10 +20,10 @@ def reference(x: Floats, A: Floats, B: Floats) -> tuple[np.ndarray, np.ndarray]:
     A hidden value h = s A.x has d products and sums and one scaling: error <= gamma(d + 2) s |A|.|x|. Each
     enters the output times B, and the output adds rank + 1 terms with rank products.
     """
-    x, A, B = (array.astype(np.float64) for array in (x, A, B))
+    x64, A64, B64 = (array.astype(np.float64) for array in (x, A, B))
     rank, d = A.shape
-    exact = x + SCALE * (x @ A.T) @ B
-    magnitude = np.abs(x) + SCALE * (np.abs(x) @ np.abs(A).T) @ np.abs(B)
+    exact = x64 + SCALE * (x64 @ A64.T) @ B64
+    magnitude = np.abs(x64) + SCALE * (np.abs(x64) @ np.abs(A64).T) @ np.abs(B64)
     return exact, gamma(d + 2 * rank + 4) * magnitude
 
 
@@ -89,7 +89,7 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(DimensionMismatch, match="A has 8 dimensions, expected 7"):
         kernels.lora_forward(x[:7].copy(), A, A, 1.0)
     with pytest.raises(InvalidValue, match="x is a contiguous array of float64, expected C-contiguous float32"):
-        kernels.lora_forward(x.astype(np.float64), A, A, 1.0)  # type: ignore[arg-type]
+        kernels.lora_forward(x.astype(np.float64), A, A, 1.0)  # type: ignore[arg-type, unused-ignore]
     with pytest.raises(InvalidValue, match="A is a strided array"):
         kernels.lora_forward(x, np.asfortranarray(A), A, 1.0)
     with pytest.raises(InvalidValue, match="x is a list, expected a NumPy array"):

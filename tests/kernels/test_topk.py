@@ -34,7 +34,7 @@ def test_topk_is_the_sorted_head_of_the_scores(isa: str, floats: Maker, d: int, 
     for indices, values in (kernels.topk(q, C, k), kernels.CentroidBlock(C).topk(q, k)):
         np.testing.assert_array_equal(indices, expected)
         np.testing.assert_array_equal(values, scores[expected])
-        assert (indices.dtype, values.dtype) == (np.int64, np.float32)
+        assert [indices.dtype, values.dtype] == [np.dtype(np.int64), np.dtype(np.float32)]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -28,7 +28,7 @@ def test_rounding_is_to_nearest_even(isa: str) -> None:
     x = np.sort(every_half())
     middle = ((x[:-1].astype(np.float64) + x[1:]) / 2).astype(np.float32)  # exact ties
     points = np.concatenate([middle, np.nextafter(middle, np.float32(np.inf)), np.nextafter(middle, -np.float32(9e9))])
-    points = np.concatenate([points, np.float32([1e-45, -1e-45, 2**-25, 2**-25 * 1.0001, 65519.99])])
+    points = np.concatenate([points, np.array([1e-45, -1e-45, 2**-25, 2**-25 * 1.0001, 65519.99], np.float32)])
     assert kernels.f32_to_f16_be(points) == points.astype(">f2").tobytes()
 
 
@@ -54,7 +54,7 @@ def test_what_half_precision_cannot_hold_is_counted(isa: str, floats: Maker, poi
 
 
 def test_infinities_come_back_from_the_wire(isa: str) -> None:
-    x = np.tile(np.float32([np.inf, -np.inf, np.nan, 1.0]), 5)
+    x = np.tile(np.array([np.inf, -np.inf, np.nan, 1.0], np.float32), 5)
     np.testing.assert_array_equal(kernels.f16_be_to_f32(x.astype(">f2").tobytes()), x)
 
 

@@ -1,0 +1,78 @@
+"""Wrong feedback, and questions that none of the answers fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.eval import baselines
+from benchmarks.eval.context import Context
+from benchmarks.eval.data import Floats
+from benchmarks.eval.sessions import RetrievalSession, open_space
+from benchmarks.eval.stats import Cell, Figures, Table, Target, gather
+
+FEEDBACKS = 5000
+NOISE = (0.0, 0.1, 0.3)
+OURS = "sona-pg, thumbs only"
+SCOPE = "out of scope"
+
+
+def run_seed(context: Context, seed: int) -> Figures:
+    """Return accuracies (%) by share of wrong thumbs, and AUROCs of out-of-scope detection."""
+    clinc = context.clinc()
+    stream = clinc.stream(seed, FEEDBACKS)
+    asked = np.concatenate([clinc.held_out.embeddings, clinc.out_of_scope])
+    inside = np.arange(len(asked)) < len(clinc.held_out)
+
+    def auroc(confidence: Floats) -> float:
+        return float(roc_auc_score(inside, confidence))
+
+    accuracy: dict[str, float] = {}
+    scope: Figures = {}
+    for noise in NOISE:
+        with open_space(context.url, f"noise-{noise}-{seed}", clinc.titles.shape[1]) as engine:
+            session = RetrievalSession(engine, clinc.titles, clinc.names, "thumbs", noise=noise, seed=seed)
+            session.learn(stream)
+            accuracy[_wrong(noise)] = session.accuracy(clinc.held_out)
+            if noise == 0.0:
+                scores = session.scores(asked)
+                scope[f"{SCOPE}: {OURS}, highest score"] = {"AUROC": auroc(scores[:, 0])}
+                chance = 1 / np.exp(scores - scores[:, :1]).sum(axis=1)
+                scope[f"{SCOPE}: {OURS}, chance of the first"] = {"AUROC": auroc(chance)}
+        context.say(f"noise {noise} seed {seed}: {accuracy[_wrong(noise)]:.1f}")
+    for method in baselines.methods(clinc.titles):
+        if context.quick and isinstance(method, baselines.Logistic):
+            continue
+        method.fit(stream)
+        told = "" if isinstance(method, baselines.Frozen) else ", told"
+        scope[f"{SCOPE}: {method.name}{told}"] = {"AUROC": auroc(method.scores(asked).max(axis=1))}
+    return {OURS: accuracy, **scope}
+
+
+def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
+    """Return one table for each question."""
+    noise = gather([{OURS: figures[OURS]} for figures in seeds])
+    right = np.array(noise[0].values)
+    lost = [
+        Cell("points lost", cell.heading, tuple(right - cell.values), Target(1.5, at_most=True) if row == 1 else None)
+        for row, cell in enumerate(noise)
+        if row
+    ]
+    scope = gather([
+        {name.removeprefix(f"{SCOPE}: "): row for name, row in figures.items() if name.startswith(SCOPE)}
+        for figures in seeds
+    ])  # fmt: skip
+    return [
+        Table(
+            "noise",
+            f"Wrong thumbs: held-out accuracy (%), CLINC150 {context.split}, titles, {FEEDBACKS} thumbs",
+            [*noise, *lost],
+        ),
+        Table("scope", f"Out-of-scope queries against in-scope ones, CLINC150 {context.split}", scope, digits=3),
+    ]
+
+
+def _wrong(noise: float) -> str:
+    return f"{noise:.0%} wrong"

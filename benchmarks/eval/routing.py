@@ -1,0 +1,206 @@
+"""Which model to ask: offline from full information and from logs, and online under a budget (MMLU, two models)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsRegressor
+
+from benchmarks.eval.context import Context
+from benchmarks.eval.data import Mmlu
+from benchmarks.eval.sessions import open_space
+from benchmarks.eval.stats import Figures, Table, Target, gather
+from sona_pg import SonaEngine
+from sona_pg.domain.answer import Decision
+
+Doubles = NDArray[np.float64]
+ROUTES = ["weak", "strong"]
+COSTS = {"weak": 0.0, "strong": 1.0}
+CYCLE = 500
+FULL, LOGS = "full information", "random policy's logs"
+FULL_CLEAN = "full information, without the two artefact subjects"
+OURS, OURS_FEATURES = "sona-pg", "sona-pg, with prompt features"
+ONLINE = "online: "
+NEIGHBOURS, INVERSE_PENALTY = 100, 1.0  # as in the literature; not tuned here
+
+OFFLINE_TARGETS = {
+    (name, heading): Target(value)
+    for name in (OURS, OURS_FEATURES)
+    for heading, value in ((FULL, 0.68), (FULL_CLEAN, 0.62), (LOGS, 0.655))
+}
+ONLINE_TARGETS = {
+    (name, heading): target
+    for name in (OURS, OURS_FEATURES)
+    for heading, target in (
+        ("lift, whole", Target(2.1)),
+        ("lift, second half", Target(2.4)),
+        ("drift, whole", Target(1, at_most=True)),
+        ("drift, second half", Target(1, at_most=True)),
+    )
+}
+Gain = Callable[[Mmlu], Doubles]  # what the strong model is expected to add, for each prompt
+
+
+def run_seed(context: Context, seed: int) -> Figures:
+    """Return APGR by method and kind of data, and online lifts, all for one split and order."""
+    mmlu = context.mmlu()
+    order = np.random.default_rng(seed).permutation(len(mmlu))
+    figures: Figures = {"random": {}, "prompt length alone": {}, "kNN 100": {}, "logistic regression": {}}
+    for heading in (FULL, FULL_CLEAN, LOGS):
+        kept = order[~mmlu.artefact[order]] if heading == FULL_CLEAN else order
+        train, test = mmlu.take(kept[: len(kept) // 2]), mmlu.take(kept[len(kept) // 2 :])
+        # Which of its two answers a log knows; full information knows both.
+        logged = np.random.default_rng([seed, 1]).random(len(train)) < 0.5 if heading == LOGS else None
+        rng = np.random.default_rng([seed, 2])
+        figures["random"][heading] = apgr(rng.random(len(test)), test)
+        figures["prompt length alone"][heading] = apgr(test.features[:, 0], test)
+        figures["kNN 100"][heading] = apgr(_neighbours(train, logged)(test), test)
+        figures["logistic regression"][heading] = apgr(_logistic(train, logged)(test), test)
+        for name in _ours():
+            gain = _learned_gain(context, train, test, logged, f"{name}-{heading}-{seed}", name == OURS_FEATURES)
+            figures.setdefault(name, {})[heading] = apgr(gain, test)
+            context.say(f"routing seed {seed}: {name}, {heading}: {figures[name][heading]:.3f}")
+    stream = mmlu.take(order)
+    for name in _ours():
+        chosen = _online(context, stream, f"{name}-online-{seed}", name == OURS_FEATURES)
+        figures[ONLINE + name] = _lift(chosen, stream)
+        context.say(f"routing seed {seed}: {name} online: {figures[ONLINE + name]}")
+    figures[f"{ONLINE}kNN 50, ε-greedy"] = _lift(_neighbours_online(stream, seed), stream)
+    return figures
+
+
+def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
+    """Return the offline and the online table."""
+    offline = [{name: row for name, row in figures.items() if not name.startswith(ONLINE)} for figures in seeds]
+    online = [
+        {name.removeprefix(ONLINE): row for name, row in figures.items() if name.startswith(ONLINE)}
+        for figures in seeds
+    ]
+    lift = (
+        "lift: points of accuracy above a random choice of the same cost; drift: share of strong calls off the budget"
+    )
+    return [
+        Table("routing-offline", "Routing, MMLU, half to learn from, half held out: APGR",
+              gather(offline, OFFLINE_TARGETS), digits=3),
+        Table("routing-online", "Routing online, MMLU, half of the calls may go to the strong model (points)",
+              gather(online, ONLINE_TARGETS), digits=2, notes=(lift,)),
+    ]  # fmt: skip
+
+
+def apgr(gain: Doubles | NDArray[np.float32], test: Mmlu) -> float:
+    """Return the average performance gap recovered, when prompts go to the strong model by falling ``gain``."""
+    order = np.argsort(-gain, kind="stable")
+    added = np.concatenate([[0.0], np.cumsum((test.strong - test.weak)[order])])
+    return float(np.trapezoid(added, np.linspace(0, 1, len(added))) / added[-1])
+
+
+def _ours() -> list[str]:
+    """Return our methods: with features as soon as the engine takes them."""
+    takes = "features" in inspect.signature(SonaEngine.route).parameters
+    return [OURS, OURS_FEATURES] if takes else [OURS]
+
+
+def _told(prompts: Mmlu, row: int, features: bool) -> dict[str, Any]:
+    return {"features": prompts.features[row]} if features else {}
+
+
+def _learned_gain(
+    context: Context, train: Mmlu, test: Mmlu, logged: NDArray[np.bool_] | None, name: str, features: bool
+) -> Doubles:
+    """Return the expected gain of ``test`` by an engine that was given ``train`` as trajectories."""
+    space = name.replace(" ", "-").replace(",", "").replace("'", "")
+    with open_space(context.url, space, train.embeddings.shape[1]) as engine:
+        for row in range(len(train)):
+            for route, answers in (("weak", train.weak), ("strong", train.strong)):
+                if logged is None or logged[row] == (route == "strong"):
+                    propensity = 1.0 if logged is None else 0.5
+                    told = _told(train, row, features)
+                    decision = Decision(route, propensity, {}, engine.version, "logged", cost=COSTS[route], **told)
+                    handle = engine.begin_trajectory(train.embeddings[row], decision=decision)
+                    engine.end_trajectory(handle, quality=float(answers[row]))
+            if row % (2 * CYCLE) == 2 * CYCLE - 1:
+                engine.force_learn()
+        engine.force_learn()
+        gain = np.zeros(len(test))
+        for row in range(len(test)):
+            scores = engine.route(test.embeddings[row], ROUTES, **_told(test, row, features)).scores
+            gain[row] = scores["strong"] - scores["weak"]
+    return gain
+
+
+def _online(context: Context, stream: Mmlu, name: str, features: bool) -> NDArray[np.bool_]:
+    """Return for each prompt whether it went to the strong model."""
+    chosen = np.zeros(len(stream), bool)
+    with open_space(context.url, name.replace(" ", "-").replace(",", ""), stream.embeddings.shape[1]) as engine:
+        for row in range(len(stream)):
+            query = stream.embeddings[row]
+            decision = engine.route(query, ROUTES, costs=COSTS, budget=0.5, **_told(stream, row, features))
+            chosen[row] = decision.route == "strong"
+            handle = engine.begin_trajectory(query, decision=decision)
+            engine.end_trajectory(handle, quality=float((stream.strong if chosen[row] else stream.weak)[row]))
+            if row % CYCLE == CYCLE - 1:
+                engine.force_learn()
+    return chosen
+
+
+def _lift(chosen: NDArray[np.bool_], stream: Mmlu) -> dict[str, float]:
+    figures = {}
+    for name, part in (("whole", slice(None)), ("second half", slice(len(stream) // 2, None))):
+        share = chosen[part].mean()
+        got = np.where(chosen[part], stream.strong[part], stream.weak[part]).mean()
+        random = share * stream.strong[part].mean() + (1 - share) * stream.weak[part].mean()
+        figures[f"lift, {name}"] = 100 * float(got - random)
+        figures[f"drift, {name}"] = 100 * float(abs(share - 0.5))
+    return figures
+
+
+def _neighbours(train: Mmlu, logged: NDArray[np.bool_] | None) -> Gain:
+    def model(rows: NDArray[np.bool_], answers: Doubles) -> KNeighborsRegressor:
+        return KNeighborsRegressor(NEIGHBOURS).fit(train.embeddings[rows], answers[rows])
+
+    weak, strong = _arms(train, logged)
+    models = model(weak, train.weak), model(strong, train.strong)
+    return lambda test: models[1].predict(test.embeddings) - models[0].predict(test.embeddings)
+
+
+def _logistic(train: Mmlu, logged: NDArray[np.bool_] | None) -> Gain:
+    def model(rows: NDArray[np.bool_], answers: Doubles) -> LogisticRegression:
+        return LogisticRegression(C=INVERSE_PENALTY, max_iter=500).fit(train.embeddings[rows], answers[rows])
+
+    weak, strong = _arms(train, logged)
+    models = model(weak, train.weak), model(strong, train.strong)
+    return lambda test: np.subtract(*(each.predict_proba(test.embeddings)[:, 1] for each in models[::-1]))
+
+
+def _arms(train: Mmlu, logged: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    everything = np.ones(len(train), bool)
+    return (everything, everything) if logged is None else (~logged, logged)
+
+
+def _neighbours_online(stream: Mmlu, seed: int, epsilon: float = 0.05, neighbours: int = 50) -> NDArray[np.bool_]:
+    """Return the choices of a kNN that explores now and then, and spends half by the median of its latest gains."""
+    rng = np.random.default_rng([seed, 3])
+    chosen = rng.random(len(stream)) < 0.5  # the warm-up, and what exploration takes
+    explores = rng.random(len(stream)) < epsilon
+    known = np.zeros(len(stream))
+    for start in range(CYCLE, len(stream), CYCLE):
+        part = slice(start, min(start + CYCLE, len(stream)))
+        gain = _online_gain(stream, chosen[:start], part, neighbours)
+        known[part] = gain
+        threshold = np.median(known[max(start - 2 * CYCLE, CYCLE) : start]) if start > CYCLE else np.median(gain)
+        chosen[part] = np.where(explores[part], chosen[part], gain > threshold)
+    return chosen
+
+
+def _online_gain(stream: Mmlu, chosen: NDArray[np.bool_], part: slice, neighbours: int) -> Doubles:
+    predicted = []
+    for arm, answers in ((~chosen, stream.weak), (chosen, stream.strong)):
+        rows = np.flatnonzero(arm)
+        model = KNeighborsRegressor(neighbours).fit(stream.embeddings[rows], answers[rows])
+        predicted.append(model.predict(stream.embeddings[part]))
+    return np.asarray(predicted[1] - predicted[0])

@@ -1,0 +1,39 @@
+"""Reading by binary COPY into arrays: for learning, rows do not pass through Python one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ARRAY, ColumnElement, Connection, Executable, Uuid, cast, literal
+
+from sona_pg import kernels
+from sona_pg.store.connect import copy_query, driver_connection
+
+Spec = Sequence[tuple[str, str] | tuple[str, str, int]]
+
+
+def copy_arrays(
+    connection: Connection, query: Executable, spec: Spec
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]]]:
+    """Return the columns of ``query`` by name, and for each where it is NULL; ``spec`` names their types."""
+    decoder = kernels.CopyDecoder(spec)
+    with driver_connection(connection).cursor().copy(copy_query(connection, query)) as copy:
+        for chunk in copy:
+            decoder.feed(chunk)
+    return decoder.finish(), decoder.null_masks
+
+
+def is_one_of(column: ColumnElement[Any], ids: NDArray[np.uint8]) -> ColumnElement[bool]:
+    """Return the condition that ``column`` is one of ``ids`` (n, 16); one literal, however many they are."""
+    digits = ids.tobytes().hex()
+    listed = ",".join(digits[start : start + 32] for start in range(0, len(digits), 32))
+    return column == cast(literal(f"{{{listed}}}"), ARRAY(Uuid)).any_()
+
+
+def keys_of(ids: NDArray[np.uint8]) -> list[bytes]:
+    """Return each of ``ids`` (n, 16) as bytes, to look things up by."""
+    whole = np.ascontiguousarray(ids).tobytes()
+    return [whole[start : start + 16] for start in range(0, len(whole), 16)]
