@@ -11,7 +11,7 @@ DEV  := $(VENV)/.sona-pg-dev
 # A demo needs fewer packages than development; where those are installed, they will do.
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
 
-.PHONY: help install build demo test lint bench clean
+.PHONY: help install build demo test lint bench eval clean
 .DEFAULT_GOAL := help
 
 help:           ## say what there is
@@ -36,6 +36,9 @@ build: $(DEV)   ## wheel and sdist in dist/
 
 bench: $(DEV)   ## measure, side by side
 	$(BIN)/python -m benchmarks $(ARGS)
+
+eval: $(DEV)    ## what learning gains on real data; DATA=<folder>, ARGS='--only retrieval --seeds 1'
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.eval $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 clean:          ## remove what was built, and .venv
 	rm -rf build dist .venv *.egg-info sona_pg/*.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

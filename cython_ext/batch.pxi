@@ -26,7 +26,7 @@ cdef class EncodedBatch:
     cdef readonly object feedback_rows
     cdef readonly object trajectory_ids  # (n, 16) uint8
     cdef readonly object feedback_ids  # (m, 16) uint8
-    cdef readonly object embeddings  # (n, dim) float32
+    cdef readonly object embeddings  # (n, dim) float32; None if nobody learns
     cdef readonly object qualities  # (n,) float32, NaN: not told
     cdef readonly object policy_versions  # (n,) int64, -1: none
     cdef readonly object step_trajectory  # (s,) int32
@@ -90,7 +90,9 @@ cdef bytes shrunk(PyObject **data, Py_ssize_t size):
     return result
 
 
-cdef EncodedBatch encode(const sona_record **records, size_t n, size_t dim, int64_t batch, int32_t space_id):
+cdef EncodedBatch encode(
+    const sona_record **records, size_t n, size_t dim, int64_t batch, int32_t space_id, bint learn
+):
     cdef EncodedBatch out = EncodedBatch.__new__(EncodedBatch)
     cdef sona_sizes sizes
     cdef sona_rows rows
@@ -105,13 +107,13 @@ cdef EncodedBatch encode(const sona_record **records, size_t n, size_t dim, int6
     cdef cnp.ndarray routes = empty(sizes.trajectories, 2, cnp.NPY_INT64)
     cdef cnp.ndarray ids = empty(sizes.trajectories, 16, cnp.NPY_UINT8)
     cdef cnp.ndarray feedback_ids = empty(sizes.feedback, 16, cnp.NPY_UINT8)
-    cdef cnp.ndarray embeddings = empty(sizes.trajectories, dim, cnp.NPY_FLOAT32)
+    cdef cnp.ndarray embeddings = empty(sizes.trajectories, dim, cnp.NPY_FLOAT32) if learn else None
     cdef cnp.ndarray qualities = empty(sizes.trajectories, 0, cnp.NPY_FLOAT32)
     cdef cnp.ndarray versions = empty(sizes.trajectories, 0, cnp.NPY_INT64)
     cdef cnp.ndarray step_trajectory = empty(sizes.steps, 0, cnp.NPY_INT32)
     cdef cnp.ndarray step_rewards = empty(sizes.steps, 0, cnp.NPY_FLOAT32)
     cdef cnp.ndarray activation_step = empty(sizes.full_steps, 0, cnp.NPY_INT32)
-    cdef cnp.ndarray step_activations = empty(sizes.full_steps, dim, cnp.NPY_FLOAT32)
+    cdef cnp.ndarray step_activations = empty(sizes.full_steps, dim, cnp.NPY_FLOAT32) if learn else None
     rows.trajectory_rows = <int64_t *> cnp.PyArray_DATA(trajectory_rows)
     rows.step_rows = <int64_t *> cnp.PyArray_DATA(step_rows)
     rows.feedback_rows = <int64_t *> cnp.PyArray_DATA(feedback_rows)
@@ -119,13 +121,13 @@ cdef EncodedBatch encode(const sona_record **records, size_t n, size_t dim, int6
     rows.ids = <uint8_t *> cnp.PyArray_DATA(ids)
     rows.feedback_ids = <uint8_t *> cnp.PyArray_DATA(feedback_ids)
     rows.first_id, rows.last_id = out.first, out.last
-    rows.embeddings = <float *> cnp.PyArray_DATA(embeddings)
+    rows.embeddings = <float *> cnp.PyArray_DATA(embeddings) if learn else NULL
     rows.qualities = <float *> cnp.PyArray_DATA(qualities)
     rows.versions = <int64_t *> cnp.PyArray_DATA(versions)
     rows.step_trajectory = <int32_t *> cnp.PyArray_DATA(step_trajectory)
     rows.step_rewards = <float *> cnp.PyArray_DATA(step_rewards)
     rows.activation_step = <int32_t *> cnp.PyArray_DATA(activation_step)
-    rows.step_activations = <float *> cnp.PyArray_DATA(step_activations)
+    rows.step_activations = <float *> cnp.PyArray_DATA(step_activations) if learn else NULL
     try:
         trajectories = new_bytes(NULL, sizes.trajectory_bytes)
         steps = new_bytes(NULL, sizes.step_bytes)

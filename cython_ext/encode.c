@@ -195,7 +195,8 @@ static void encode_steps(encoder *e, const sona_record *record)
         out->step_trajectory[e->s] = (int32_t)e->n;
         out->step_rewards[e->s] = step->reward;
         if (step->activations == e->dim) {
-            memcpy(out->step_activations + e->k * e->dim, floats, 4 * e->dim);
+            if (out->step_activations != NULL)
+                memcpy(out->step_activations + e->k * e->dim, floats, 4 * e->dim);
             out->activation_step[e->k++] = (int32_t)e->s;
         }
         e->s++;
@@ -236,7 +237,8 @@ static void encode_trajectory(encoder *e, const sona_record *record)
         memcpy(out->first_id, record->id, 16);
     if (i == 0 || memcmp(record->id, out->last_id, 16) > 0)
         memcpy(out->last_id, record->id, 16);
-    memcpy(out->embeddings + i * e->dim, embedding_of(record), 4 * e->dim);
+    if (out->embeddings != NULL)
+        memcpy(out->embeddings + i * e->dim, embedding_of(record), 4 * e->dim);
     out->qualities[i] = record->flags & SONA_HAS_QUALITY ? record->quality : __builtin_nanf("");
     out->versions[i] = record->flags & SONA_HAS_VERSION ? record->policy_version : -1;
     if (record->step_count > 0)

@@ -132,7 +132,8 @@ typedef struct {
     int64_t *routes;                          /* OUT (n, 2): offset and length of the route; length -1: none */
     uint8_t *ids, *feedback_ids;              /* OUT (n, 16), (m, 16) */
     uint8_t *first_id, *last_id;              /* OUT (16) each: the smallest and the largest of ids */
-    float *embeddings, *qualities, *step_rewards, *step_activations; /* OUT (n, dim), (n), (s), (k, dim) */
+    float *qualities, *step_rewards;          /* OUT (n), (s) */
+    float *embeddings, *step_activations;     /* OUT (n, dim), (k, dim), or both NULL */
     int64_t *versions;                        /* OUT (n): -1: none */
     int32_t *step_trajectory, *activation_step; /* OUT (s), (k) */
 } sona_rows;

@@ -433,8 +433,13 @@ cdef class HotPath:
         """From now on recording raises: nobody would write what is recorded."""
         self.closed = True
 
-    def drain(self, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192, size_t max_bytes=32 << 20):
-        """Encode the oldest records as COPY streams and take them out of the buffer; None if there are none."""
+    def drain(
+        self, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192, size_t max_bytes=32 << 20, bint learn=True
+    ):
+        """Encode the oldest records as COPY streams and take them out of the buffer; None if there are none.
+
+        Without ``learn`` the arrays for a learner are left out (``embeddings`` and ``step_activations`` are None).
+        """
         self.usable()
         cdef Ring ring = self.ring
         if max_rows < 1:
@@ -454,7 +459,7 @@ cdef class HotPath:
                     records[i] = &blocks[i].record
             if n == 0:
                 return None
-            encoded = encode(records, n, self.dim, batch, space_id)
+            encoded = encode(records, n, self.dim, batch, space_id, learn)
             with nogil:
                 sona_ring_release(ring.c, blocks, n)
             return encoded

@@ -51,7 +51,8 @@ cdef class SpoolFile:
 
 
 def encode_frames(
-    const uint8_t[::1] data, Py_ssize_t dim, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192
+    const uint8_t[::1] data, Py_ssize_t dim, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192,
+    bint learn=True
 ):
     """Encode the frames that ``data`` begins with.
 
@@ -76,7 +77,7 @@ def encode_frames(
                     break
                 used += step
                 n += 1
-        encoded = encode(records, n, dim, batch, space_id) if n else None
+        encoded = encode(records, n, dim, batch, space_id, learn) if n else None
     finally:
         PyMem_Free(records)
     if used == total:

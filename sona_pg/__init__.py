@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from sona_pg._version import __version__
     from sona_pg.config import SonaConfig
     from sona_pg.domain.answer import Context, Decision, Ranking, Response
-    from sona_pg.domain.cycle import CycleResult
+    from sona_pg.domain.builder import TrajectoryBuilder
+    from sona_pg.domain.cycle import CycleResult, RebuildResult
     from sona_pg.domain.pattern import LearnedPattern
     from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
     from sona_pg.engine import SonaEngine
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
         TrajectoryError,
     )
     from sona_pg.learning.ewc import EwcPlusPlus
+    from sona_pg.learning.lora import BaseLoRA, MicroLoRA
     from sona_pg.learning.reasoning_bank import ReasoningBank
     from sona_pg.learning.signal import LearningSignal
+    from sona_pg.loops.buffer import TrajectoryBuffer
 
 __all__ = [
+    "BaseLoRA",
     "ConfigError",
     "Context",
     "CycleResult",
@@ -46,16 +50,20 @@ __all__ = [
     "LearningError",
     "LearningSignal",
     "MemoryGraphError",
+    "MicroLoRA",
     "PatternExtractionError",
     "QueryTrajectory",
     "Ranking",
     "ReasoningBank",
+    "RebuildResult",
     "Response",
     "SchemaError",
     "SonaConfig",
     "SonaEngine",
     "SonaError",
     "StorageError",
+    "TrajectoryBuffer",
+    "TrajectoryBuilder",
     "TrajectoryError",
     "TrajectoryStep",
     "__version__",
@@ -70,7 +78,11 @@ _HOMES = {
         "Ranking",
         "Response",
     ),
-    "sona_pg.domain.cycle": ("CycleResult",),
+    "sona_pg.domain.builder": ("TrajectoryBuilder",),
+    "sona_pg.domain.cycle": (
+        "CycleResult",
+        "RebuildResult",
+    ),
     "sona_pg.domain.pattern": ("LearnedPattern",),
     "sona_pg.domain.trajectory": (
         "QueryTrajectory",
@@ -92,8 +104,13 @@ _HOMES = {
         "TrajectoryError",
     ),
     "sona_pg.learning.ewc": ("EwcPlusPlus",),
+    "sona_pg.learning.lora": (
+        "BaseLoRA",
+        "MicroLoRA",
+    ),
     "sona_pg.learning.reasoning_bank": ("ReasoningBank",),
     "sona_pg.learning.signal": ("LearningSignal",),
+    "sona_pg.loops.buffer": ("TrajectoryBuffer",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

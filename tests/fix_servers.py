@@ -7,20 +7,16 @@ Without a Docker engine the docker tests are deselected with a loud line; `REQUI
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
-import shutil
-import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 import pytest
+from fix_homes import temporary_home
 
 from sona_pg.store.embedded import start_embedded
 
@@ -29,7 +25,6 @@ IMAGE = os.environ.get("SONA_PG_TEST_IMAGE", "pgvector/pgvector:pg17")
 REQUIRE_DOCKER = os.environ.get("REQUIRE_DOCKER", "0") not in ("", "0")
 DEFAULT = "given" if GIVEN_URL else "embedded-18"
 EVERY = [DEFAULT, "docker", "embedded-16"]
-HOME_PREFIX = "sona-pg-test-"
 VERSIONS = """
     SELECT current_setting('server_version'),
            (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')
@@ -172,50 +167,6 @@ def _docker_problem(config: pytest.Config) -> str | None:
 
 def _first_line(exc: Exception) -> str:
     return str(exc).splitlines()[0][:160]
-
-
-@contextmanager
-def temporary_home() -> Iterator[Path]:
-    """A data folder in memory if there is room, removed once its server has stopped."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30
-    parent = memory if roomy else Path(tempfile.gettempdir())
-    for leftover in parent.glob(f"{HOME_PREFIX}*"):
-        _remove_if_unused(leftover)
-    home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX, dir=parent))
-    try:
-        yield home
-    finally:
-        wait_until_stopped(home)
-        shutil.rmtree(home)
-
-
-def wait_until_stopped(home: Path, timeout: float = 30) -> None:
-    """Wait for the keeper of `home` to have stopped its server and to be gone."""
-    deadline = time.monotonic() + timeout
-    while not _is_free(home / "postgres" / "keeper.lock"):
-        assert time.monotonic() < deadline, f"the server of {home} did not stop within {timeout} s"
-        time.sleep(0.02)
-
-
-def _remove_if_unused(home: Path) -> None:
-    """Remove what a killed test run left; a home without locks may be one that is just being made."""
-    postgres = home / "postgres"
-    locks = [postgres / "users.lock", postgres / "keeper.lock"]
-    if all(lock.exists() and _is_free(lock) for lock in locks):
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def _is_free(lock: Path) -> bool:
-    """Whether nobody holds a lock file (a file that is not there is free)."""
-    if not lock.exists():
-        return True
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 def _without_password(url: str) -> str:

@@ -47,12 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.output.mkdir(parents=True, exist_ok=True)
     with database() as url:
         context = Context(asked.data, asked.split, url, asked.output, asked.quick)
+        tables: list[Table] = []
         for name in asked.only or EXPERIMENTS:
             context.say(f"{name}: begun")
             for table in run(name, context, asked.seeds, asked.jobs):
                 print(f"\n{table.text()}\n", flush=True)
                 keep(table, context, asked.seeds)
+                tables.append(table)
+    print(verdict(tables))
     return 0
+
+
+def verdict(tables: Sequence[Table]) -> str:
+    """Return how many targets are reached, and which are not."""
+    judged = [(table, cell) for table in tables for cell in table.cells if cell.target is not None]
+    missed = [
+        f"  {table.name}: {cell.method}, {cell.heading}: {cell.text(table.digits)}"
+        for table, cell in judged
+        if not cell.reached
+    ]
+    return "\n".join([f"{len(judged) - len(missed)} of {len(judged)} targets reached", *missed])
 
 
 def run(name: str, context: Context, seeds: int, jobs: int) -> list[Table]:

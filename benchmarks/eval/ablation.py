@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.eval.context import Context
-from benchmarks.eval.data import Clinc, unit
+from benchmarks.eval.data import Clinc, Floats, unit
 from benchmarks.eval.sessions import CYCLE, EXPLORATION, RetrievalSession, open_space
 from benchmarks.eval.stats import Figures, Table, gather
 from sona_pg import SonaConfig, SonaEngine
@@ -76,6 +76,6 @@ def _micro(engine: SonaEngine, clinc: Clinc) -> float:
     return _accuracy(clinc, [engine.apply_micro_lora(query) for query in clinc.held_out.embeddings])
 
 
-def _accuracy(clinc: Clinc, outputs: Sequence[object]) -> float:
+def _accuracy(clinc: Clinc, outputs: Sequence[Floats]) -> float:
     answers = np.argmax(unit(np.stack(outputs)) @ clinc.titles.T, axis=1)
     return 100 * float(np.mean(answers == clinc.held_out.labels))

@@ -18,9 +18,17 @@ from sona_pg import SonaConfig, SonaEngine
 
 EVENTS = 1000  # feedbacks a domain
 CYCLE = 250
-ALL, NO_REPLAY = "sona-pg, told", "sona-pg, told, no stored queries (loops.replay=0)"
-EWC = "base adapter with EWC alone, no stored queries"
-THUMBS = "sona-pg, thumbs only"
+ALL, THUMBS = "sona-pg, told", "sona-pg, thumbs only"
+NO_REPLAY = "sona-pg, told, no stored queries"
+EWC, NEITHER = "base adapter, EWC alone, no stored queries", "base adapter, neither EWC nor stored queries"
+BOTH = "base adapter, EWC and stored queries"
+# How our runs are called, what they are told, and what the base adapter alone, with the cosine, is called then.
+RUNS: tuple[tuple[str | None, Teaching, str | None], ...] = (
+    (ALL, "told", BOTH),
+    (THUMBS, "thumbs", None),
+    (NO_REPLAY, "told", EWC),
+    (None, "told", NEITHER),
+)
 TARGETS = {
     (ALL, "final"): Target(89),
     (ALL, "forgetting"): Target(4, at_most=True),
@@ -39,12 +47,12 @@ def run_seed(context: Context, seed: int) -> Figures:
     frozen = baselines.predict(baselines.Frozen(clinc.titles), asked)
     figures["frozen embedding"] = _figures(np.array([_by_domain(clinc, frozen)] * len(tasks)), tasks)
     figures.update(_simple(clinc, tasks, context.quick))
-    for name, teaching, replay in ((ALL, "told", True), (THUMBS, "thumbs", True), (NO_REPLAY, "told", False)):
-        rows = _ours(context, clinc, tasks, seed, teaching, replay)
-        figures[name] = _figures(rows[0], tasks)
-        if not replay:
-            figures[EWC] = _figures(rows[1], tasks)
-        context.say(f"continual seed {seed}: {name}: {figures[name]}")
+    for name, teaching, adapter in RUNS:
+        ranked, adapted = _ours(context, clinc, tasks, seed, teaching, adapter)
+        for label, rows in ((name, ranked), (adapter, adapted)):
+            if label is not None:
+                figures[label] = _figures(rows, tasks)
+                context.say(f"continual seed {seed}: {label}: {figures[label]}")
     return figures
 
 
@@ -65,13 +73,20 @@ def _tasks(clinc: Clinc, seed: int) -> list[tuple[int, Queries]]:
 
 
 def _ours(
-    context: Context, clinc: Clinc, tasks: Sequence[tuple[int, Queries]], seed: int, teaching: Teaching, replay: bool
+    context: Context,
+    clinc: Clinc,
+    tasks: Sequence[tuple[int, Queries]],
+    seed: int,
+    teaching: Teaching,
+    adapter: str | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return accuracies (tasks, domains) after each task, of the ranking and of the base adapter with cosine."""
     config = SonaConfig()
-    if not replay:
+    if adapter in (EWC, NEITHER):
         config = config.replace(loops=dataclasses.replace(config.loops, replay=0))
-    name = f"continual-{teaching}-{'all' if replay else 'ewc'}-{seed}"
+    if adapter == NEITHER:
+        config = config.replace(ewc=dataclasses.replace(config.ewc, lambda_=0.0, lambda_min=0.0, lambda_max=0.0))
+    name = f"continual-{teaching}-{seed}"
     ranked, adapted = [], []
     with open_space(context.url, name, clinc.titles.shape[1], config) as engine:
         session = RetrievalSession(engine, clinc.titles, clinc.names, teaching, seed=seed, cycle=CYCLE)
@@ -84,7 +99,7 @@ def _ours(
 
 def _adapter_answers(engine: SonaEngine, clinc: Clinc) -> Labels:
     outputs = np.stack([engine.apply_base_lora(0, query) for query in clinc.held_out.embeddings])
-    return np.argmax(unit(outputs) @ clinc.titles.T, axis=1)
+    return np.asarray(np.argmax(unit(outputs) @ clinc.titles.T, axis=1), np.int64)
 
 
 def _simple(clinc: Clinc, tasks: Sequence[tuple[int, Queries]], quick: bool) -> Figures:

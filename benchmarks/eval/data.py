@@ -146,4 +146,4 @@ def prompt_features(prompt: str) -> list[float]:
 def unit(rows: NDArray[Any]) -> Floats:
     """Return the rows as float32, scaled to length 1: float16 storage has moved them a little."""
     wide = np.asarray(rows, np.float32)
-    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True), np.float32)

@@ -57,8 +57,8 @@ def run_seed(context: Context, seed: int) -> Figures:
 
 def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
     """Return the table, and draw the learning curves."""
-    curves = {name: [figures.pop(f"curve {key}") for figures in seeds] for name, key in
-              (("thumbs only", "thumbs"), ("right answer told", "told"), ("5-shot, thumbs only", "5-shot"))}  # fmt: skip
+    keys = {"thumbs only": "thumbs", "right answer told": "told", "5-shot, thumbs only": "5-shot"}
+    curves = {name: [figures.pop(f"curve {key}") for figures in seeds] for name, key in keys.items()}
     frozen = seeds[0]["frozen embedding, thumbs only"]["1k"]
     plot_curves(curves, frozen, context.output / "retrieval.png")
     order = sorted(seeds[0], key=lambda name: (name.endswith("told"), name.startswith("sona-pg")))

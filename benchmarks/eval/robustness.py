@@ -13,7 +13,8 @@ from benchmarks.eval.data import Floats
 from benchmarks.eval.sessions import RetrievalSession, open_space
 from benchmarks.eval.stats import Cell, Figures, Table, Target, gather
 
-FEEDBACKS = 5000
+FEEDBACKS = 10_000
+HALFWAY = FEEDBACKS // 2
 NOISE = (0.0, 0.1, 0.3)
 OURS = "sona-pg, thumbs only"
 SCOPE = "out of scope"
@@ -34,14 +35,18 @@ def run_seed(context: Context, seed: int) -> Figures:
     for noise in NOISE:
         with open_space(context.url, f"noise-{noise}-{seed}", clinc.titles.shape[1]) as engine:
             session = RetrievalSession(engine, clinc.titles, clinc.names, "thumbs", noise=noise, seed=seed)
-            session.learn(stream)
-            accuracy[_wrong(noise)] = session.accuracy(clinc.held_out)
+
+            def measure(count: int, session: RetrievalSession = session, noise: float = noise) -> None:
+                if count in (HALFWAY, FEEDBACKS):
+                    accuracy[_wrong(noise, count)] = session.accuracy(clinc.held_out)
+
+            session.learn(stream, measure)
             if noise == 0.0:
                 scores = session.scores(asked)
                 scope[f"{SCOPE}: {OURS}, highest score"] = {"AUROC": auroc(scores[:, 0])}
                 chance = 1 / np.exp(scores - scores[:, :1]).sum(axis=1)
                 scope[f"{SCOPE}: {OURS}, chance of the first"] = {"AUROC": auroc(chance)}
-        context.say(f"noise {noise} seed {seed}: {accuracy[_wrong(noise)]:.1f}")
+        context.say(f"noise {noise} seed {seed}: {accuracy[_wrong(noise, FEEDBACKS)]:.1f}")
     for method in baselines.methods(clinc.titles):
         if context.quick and isinstance(method, baselines.Logistic):
             continue
@@ -53,13 +58,12 @@ def run_seed(context: Context, seed: int) -> Figures:
 
 def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
     """Return one table for each question."""
-    noise = gather([{OURS: figures[OURS]} for figures in seeds])
-    right = np.array(noise[0].values)
+    cells = {cell.heading: cell for cell in gather([{OURS: figures[OURS]} for figures in seeds])}
     lost = [
-        Cell("points lost", cell.heading, tuple(right - cell.values), Target(1.5, at_most=True) if row == 1 else None)
-        for row, cell in enumerate(noise)
-        if row
-    ]
+        Cell("points lost", heading, tuple(np.subtract(cells[_wrong(0.0, count)].values, cells[heading].values)),
+             Target(1.5, at_most=True) if noise == 0.1 else None)
+        for noise in NOISE[1:] for count in (HALFWAY, FEEDBACKS) for heading in [_wrong(noise, count)]
+    ]  # fmt: skip
     scope = gather([
         {name.removeprefix(f"{SCOPE}: "): row for name, row in figures.items() if name.startswith(SCOPE)}
         for figures in seeds
@@ -67,12 +71,12 @@ def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
     return [
         Table(
             "noise",
-            f"Wrong thumbs: held-out accuracy (%), CLINC150 {context.split}, titles, {FEEDBACKS} thumbs",
-            [*noise, *lost],
+            f"Wrong thumbs: held-out accuracy (%), CLINC150 {context.split}, titles, thumbs only",
+            [*cells.values(), *lost],
         ),
         Table("scope", f"Out-of-scope queries against in-scope ones, CLINC150 {context.split}", scope, digits=3),
     ]
 
 
-def _wrong(noise: float) -> str:
-    return f"{noise:.0%} wrong"
+def _wrong(noise: float, count: int) -> str:
+    return f"{noise:.0%} wrong, {count // 1000}k"

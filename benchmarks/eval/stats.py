@@ -19,7 +19,7 @@ class Target:
     at_most: bool = False
 
     def reached(self, figure: float) -> bool:
-        """Whether ``figure`` is good enough, at the precision that is printed."""
+        """Whether ``figure`` is good enough; not rounded, so 94.97 does not reach 95."""
         return figure <= self.value if self.at_most else figure >= self.value
 
 

@@ -32,6 +32,9 @@ FUNCTIONS = [
     """,
     "COMMENT ON FUNCTION sona.uuid_floor(timestamptz) IS "
     "'The smallest UUIDv7 of a time: WHERE id >= sona.uuid_floor(...) reads only the partitions it needs.'",
+    # A partition is made apart and attached: that locks out nobody who records, where CREATE TABLE ... PARTITION OF
+    # would. Only if the default partition holds rows of the week, these must move while nobody looks: a reader that
+    # has planned without the new partition would miss them.
     """
     CREATE FUNCTION sona.ensure_partitions(first_day timestamptz, weeks int) RETURNS SETOF text
     LANGUAGE plpgsql AS $$
@@ -39,23 +42,39 @@ FUNCTIONS = [
         monday timestamp := date_trunc('week', first_day AT TIME ZONE 'UTC');
         parent text;
         child text;
+        id_column text;
+        first_id uuid;
+        end_id uuid;
     BEGIN
         FOR week IN 0 .. weeks - 1 LOOP
+            first_id := sona.uuid_floor((monday + week * interval '7 days') AT TIME ZONE 'UTC');
+            end_id := sona.uuid_floor((monday + (week + 1) * interval '7 days') AT TIME ZONE 'UTC');
             FOREACH parent IN ARRAY ARRAY['trajectories', 'steps', 'feedback'] LOOP
                 child := format('%s_w%s', parent, to_char(monday + week * interval '7 days', 'YYYYMMDD'));
-                IF to_regclass('sona.' || child) IS NULL THEN
-                    EXECUTE format(
-                        'CREATE TABLE sona.%I PARTITION OF sona.%I FOR VALUES FROM (%L) TO (%L)', child, parent,
-                        sona.uuid_floor((monday + week * interval '7 days') AT TIME ZONE 'UTC'),
-                        sona.uuid_floor((monday + (week + 1) * interval '7 days') AT TIME ZONE 'UTC'));
-                    RETURN NEXT child;
-                END IF;
+                CONTINUE WHEN to_regclass('sona.' || child) IS NOT NULL;
+                BEGIN
+                    EXECUTE format('CREATE TABLE sona.%I (LIKE sona.%I INCLUDING ALL)', child, parent);
+                    EXECUTE format('ALTER TABLE sona.%I ATTACH PARTITION sona.%I FOR VALUES FROM (%L) TO (%L)',
+                        parent, child, first_id, end_id);
+                EXCEPTION WHEN check_violation THEN
+                    id_column := CASE parent WHEN 'trajectories' THEN 'id' ELSE 'trajectory_id' END;
+                    EXECUTE format('LOCK TABLE sona.%I IN ACCESS EXCLUSIVE MODE', parent);
+                    EXECUTE format('CREATE TABLE sona.%I (LIKE sona.%I INCLUDING ALL)', child, parent);
+                    EXECUTE format('INSERT INTO sona.%I SELECT * FROM sona.%I WHERE %I >= %L AND %I < %L',
+                        child, parent || '_rest', id_column, first_id, id_column, end_id);
+                    EXECUTE format('DELETE FROM sona.%I WHERE %I >= %L AND %I < %L',
+                        parent || '_rest', id_column, first_id, id_column, end_id);
+                    EXECUTE format('ALTER TABLE sona.%I ATTACH PARTITION sona.%I FOR VALUES FROM (%L) TO (%L)',
+                        parent, child, first_id, end_id);
+                END;
+                RETURN NEXT child;
             END LOOP;
         END LOOP;
     END $$
     """,
     "COMMENT ON FUNCTION sona.ensure_partitions(timestamptz, int) IS "
-    "'Makes the weekly partitions of the ledger that are missing, from the week of first_day on; returns their names.'",
+    "'Makes the weekly partitions of the ledger that are missing, from the week of first_day on, moves the rows of "
+    "these weeks out of the default partitions, and returns their names.'",
     """
     CREATE FUNCTION sona.ensure_dimension(dimension int) RETURNS SETOF text
     LANGUAGE plpgsql AS $$
@@ -193,6 +212,21 @@ TABLES = [
     "COMMENT ON TABLE sona.feedback IS "
     "'Append-only facts about quality. The highest sequence of a source counts; neither quality nor correction: retracted.'",
     "COMMENT ON COLUMN sona.feedback.correction IS 'The id of the candidate that would have been right.'",
+    """
+    CREATE TABLE sona.sealed_weeks (
+        space_id int NOT NULL,
+        first_id uuid NOT NULL,
+        end_id uuid NOT NULL CHECK (end_id > first_id),
+        trajectories bigint NOT NULL CHECK (trajectories >= 0),
+        indexed bigint NOT NULL CHECK (indexed >= trajectories),
+        sealed_at timestamptz NOT NULL,
+        PRIMARY KEY (space_id, first_id)
+    )
+    """,
+    "COMMENT ON TABLE sona.sealed_weeks IS "
+    "'Weeks of trajectories that have an HNSW index of the space''s dimension; a search scans all others exactly.'",
+    "COMMENT ON COLUMN sona.sealed_weeks.trajectories IS 'Of the space, when the week was sealed.'",
+    "COMMENT ON COLUMN sona.sealed_weeks.indexed IS 'Of all spaces in the same index, when the week was sealed.'",
     """
     CREATE TABLE sona.set_aside (
         space_id int NOT NULL,
@@ -489,6 +523,7 @@ def downgrade() -> None:
     for table in (
         "servers", "memory_edges", "memory_nodes", "route_statistics", "fisher_snapshots", "state_arrays", "adapters",
         "state_versions", "pattern_routes", "patterns", "cycles", "candidate_sets", "candidates", "set_aside",
+        "sealed_weeks",
         "feedback", "steps", "trajectories", "batches", "spaces", "space_names",
     ):  # fmt: skip
         op.execute(f"DROP TABLE sona.{table}")

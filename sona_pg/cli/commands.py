@@ -122,6 +122,26 @@ def learn(space: SpaceName = "default", url: Url = None) -> None:
             show_facts(engine.force_learn().as_dict(), f"cycle of space {space!r}")
 
 
+@app.command()
+def rebuild(
+    space: SpaceName = "default",
+    publish: Annotated[bool, typer.Option(help="Make the result live if it differs.")] = False,
+    url: Url = None,
+) -> None:
+    """Learn a space again from its ledger, and say whether that gives the live state."""
+    from sona_pg.engine import SonaEngine
+    from sona_pg.store.database import Database
+
+    with address_of(url) as address:
+        database = Database.open(address)
+        try:
+            found = database.find_space(space)
+        finally:
+            database.close()
+        with SonaEngine(found.dim, address, space) as engine:
+            show_facts(engine.rebuild(publish=publish).as_dict(), f"rebuild of space {space!r}")
+
+
 def _view(name: str, space: str, limit: int, url: str | None, hide: tuple[str, ...] = ()) -> None:
     from sona_pg.store.database import Database
 

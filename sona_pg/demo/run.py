@@ -36,7 +36,7 @@ class Point:
     accuracy: float
     balanced: float
     microseconds: float
-    pickup: float  # seconds from publication by one process to the answer of the other
+    spread: float  # seconds from the call to learn in one process until the other served the result
     server: str
 
 
@@ -70,7 +70,7 @@ def _learn(url: str, space: str, corpus: Corpus, seed: int, progress: Progress) 
     with _ServingProcess(url, space, corpus) as other, SonaEngine(DIM, url, space) as engine:
         questions = engine.embed([item.question for item in corpus.stream])
         topics = engine.embed(list(corpus.topics))
-        points = [other.point(0, 0, time.monotonic())]
+        points = [other.point(0, 0, time.time())]
         for start in range(0, len(corpus.stream), CYCLE):
             for row in range(start, min(start + CYCLE, len(corpus.stream))):
                 item = corpus.stream[row]
@@ -80,8 +80,9 @@ def _learn(url: str, space: str, corpus: Corpus, seed: int, progress: Progress) 
                 engine.end_trajectory(handle)
                 engine.feedback(handle, quality=float(ranking.ids[0] == item.topic))  # the thumb
                 progress.advance(task)
+            asked = time.time()
             result = engine.force_learn()
-            points.append(other.point(row + 1, result.version, time.monotonic()))
+            points.append(other.point(row + 1, result.version, asked))
             progress.update(task, description=f"seed {seed}: held-out accuracy {points[-1].accuracy:.0%}")
     return points
 
@@ -105,7 +106,7 @@ class _ServingProcess:
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
 
-    def point(self, feedbacks: int, version: int, published: float) -> Point:
+    def point(self, feedbacks: int, version: int, asked: float) -> Point:
         """Wait until the process serves ``version``, and return what it reached."""
         assert self._process.stdout is not None
         while True:
@@ -120,7 +121,7 @@ class _ServingProcess:
                     accuracy=report["accuracy"],
                     balanced=report["balanced"],
                     microseconds=report["microseconds"],
-                    pickup=time.monotonic() - published,
+                    spread=report["served_at"] - asked,
                     server=report["server"],
                 )
 
@@ -146,9 +147,9 @@ def _report(console: Console, url: str, space: str, curves: list[list[Point]]) -
     console.print(table)
     last = [point for curve in curves for point in curve[1:]]
     console.print(
-        f"{curves[0][-1].feedbacks} thumbs a seed, {len(curves)} seeds; a version published by one process was served "
-        f"and measured by the other after {np.median([p.pickup for p in last]):.2f} s (median), "
-        f"{np.median([p.microseconds for p in last]):.0f} µs a ranking"
+        f"{curves[0][-1].feedbacks} thumbs a seed, {len(curves)} seeds; from the call to learn in one process until the "
+        f"other served the new version: {np.median([p.spread for p in last]):.2f} s (median, learning included); "
+        f"a ranking took {np.median([p.microseconds for p in last]):.0f} µs"
     )
     database = Database.open(url)
     try:

@@ -50,9 +50,10 @@ def main() -> None:
         measured = -1
         while not ended.is_set():
             if engine.version != measured:
+                served_at = time.time()
                 report = measure(engine, questions, topics, task["topics"], task["right"])
                 measured = int(str(report["version"]))
-                print(json.dumps(report), flush=True)
+                print(json.dumps({**report, "served_at": served_at}), flush=True)
             ended.wait(0.005)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import overload
 from uuid import UUID
 
 import numpy as np
@@ -54,3 +57,35 @@ class Response:
     route: str | None = None  # the best-proven route of the nearest pattern
     quality: float | None = None  # what to expect from it
     version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTrajectory:
+    """A stored trajectory that a search has found."""
+
+    id: UUID
+    similarity: float  # cosine of what was searched and what was recorded, in half precision
+    route: str | None
+    query: str | None
+    quality: float | None  # as it is known now, with all feedback; None while nobody has said
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult(Sequence[FoundTrajectory]):
+    """Stored trajectories, nearest first; a sequence of them."""
+
+    found: tuple[FoundTrajectory, ...]
+    complete: bool  # False: an index scan stopped at its limit, and there may be more or nearer ones
+
+    @overload
+    def __getitem__(self, index: int) -> FoundTrajectory: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[FoundTrajectory, ...]: ...
+    def __getitem__(self, index: int | slice) -> FoundTrajectory | tuple[FoundTrajectory, ...]:
+        """Return what was found, nearest first."""
+        return self.found[index]
+
+    def __len__(self) -> int:
+        """Return how many were found."""
+        return len(self.found)

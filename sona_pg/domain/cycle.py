@@ -26,6 +26,7 @@ class CycleResult:
     patterns_merged: int
     patterns_pruned: int
     milliseconds: float
+    candidates: int = 0  # that had a place in the learned state
 
     @property
     def learned(self) -> bool:
@@ -35,6 +36,39 @@ class CycleResult:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
         return {**dataclasses.asdict(self), "cycle_id": str(self.cycle_id), "learned": self.learned}
+
+    def __str__(self) -> str:
+        return json.dumps(self.as_dict())
+
+
+@dataclass(frozen=True, slots=True)
+class PastCycle:
+    """A cycle that made a version: what is needed to run it again."""
+
+    cycle_id: UUID
+    version: int
+    candidates: int | None  # that had a place in the learned state; None: not recorded
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildResult:
+    """What came of learning everything again from the ledger."""
+
+    version: int  # live afterwards
+    cycles: int  # that were run again
+    trajectories: int  # that were read
+    differences: tuple[str, ...]  # parts of the live state that the ledger does not give again
+    published: bool
+    milliseconds: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether the ledger gives exactly the state that was live."""
+        return not self.differences
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return {**dataclasses.asdict(self), "differences": list(self.differences), "equal": self.equal}
 
     def __str__(self) -> str:
         return json.dumps(self.as_dict())

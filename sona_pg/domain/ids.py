@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def uuid7(milliseconds: int | None = None) -> uuid.UUID:
@@ -14,3 +17,11 @@ def uuid7(milliseconds: int | None = None) -> uuid.UUID:
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     return uuid.UUID(int=value)
+
+
+def made_at(id: uuid.UUID) -> datetime:
+    """Return the time a UUIDv7 was made, to the millisecond; of another id, what it would be."""
+    try:
+        return EPOCH + timedelta(milliseconds=id.int >> 80)
+    except OverflowError:  # 48 bits of milliseconds reach past the year 9999
+        return datetime.max.replace(tzinfo=UTC)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -22,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from sona_pg._version import __version__
 from sona_pg.config import Environment, SonaConfig
 from sona_pg.domain.answer import Context, Decision, Ranking, Response
-from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.state import LoraWeights
@@ -32,12 +33,13 @@ from sona_pg.engine.follower import Follower
 from sona_pg.engine.ranking import CandidateSet, Ranker
 from sona_pg.engine.routing import RouteChooser
 from sona_pg.engine.serving import Serving
-from sona_pg.errors import ConfigError, DatabaseError
+from sona_pg.errors import ConfigError, DatabaseError, DimensionMismatch, StorageError
 from sona_pg.ingest import Writer
 from sona_pg.kernels import Adapter, EncodedBatch, HotPath, Trajectory
 from sona_pg.loops.background import BackgroundLoop
 from sona_pg.loops.coordinator import LoopCoordinator
 from sona_pg.loops.instant import InstantLoop
+from sona_pg.loops.rebuild import rebuild
 from sona_pg.store.database import Database
 from sona_pg.store.notify import VersionListener
 from sona_pg.text.embedder import Embedder, default_embedder
@@ -229,6 +231,53 @@ class SonaEngine(HotPath):
                 self._database.heartbeat(self._space, self.server_id, serving.version, datetime.now(UTC))
             return self._serving.version
 
+    def rebuild(self, *, publish: bool = False) -> RebuildResult:
+        """Learn this space again from its ledger, cycle by cycle, and say whether that gives the live state.
+
+        With the same configuration and instruction set it does, to the bit. After trajectories have been deleted it
+        does not, and ``publish=True`` makes the result live: then what they taught is unlearned. What retention has
+        dropped from the ledger is unlearned with them. Other learners of the space wait meanwhile.
+        """
+        self.flush()
+        result = rebuild(self._database, self._space, self.config, publish=publish)
+        self.refresh()
+        return result
+
+    def save(self, path: str | Path) -> None:
+        """Write the adapters this server serves to a safetensors file: the micro adapter and every base layer.
+
+        It is a copy to take elsewhere; the store itself keeps every version.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        from sona_pg.learning.lora import write_adapters
+
+        write_adapters(path, self._instant.micro, self._serving.state.base)
+
+    def load(self, path: str | Path) -> None:
+        """Serve the adapters of a file that ``save`` wrote, on this server only, until a newer version is published.
+
+        Nothing is written to the store: other servers do not change, and learning goes on from the live version.
+        ``metrics()["adapters"]`` says what is served.
+
+        Raises:
+            StorageError: the file cannot be read, or lacks an adapter.
+            DimensionMismatch: its adapters are for another dimension.
+        """
+        from sona_pg.learning.lora import read_adapters
+
+        micro, base = read_adapters(path)
+        if micro is None or not base:
+            raise StorageError(f"{path} lacks the micro or the base adapter: expected what SonaEngine.save wrote")
+        for weights in (micro, *base):
+            if weights.dim != self.dim:
+                raise DimensionMismatch(self.dim, weights.dim, "adapter")
+        with self._refreshing:
+            state = dataclasses.replace(self._serving.state, micro=micro, base=tuple(base))
+            self._serve(dataclasses.replace(self._serving, state=state), str(path))
+        log.info("serving the adapters of %s until a version after %d is published", path, self._serving.version)
+
     # -- asking ---------------------------------------------------------------------------------------------
 
     @property
@@ -394,6 +443,7 @@ class SonaEngine(HotPath):
             "version_age_seconds": round(time.monotonic() - serving.loaded_at, 3),
             "patterns": len(serving.patterns),
             "micro_norm": round(serving.state.micro.norm, 6),
+            "adapters": self._adapters,
             "base_norm": round(max(layer.norm for layer in serving.state.base), 6),
             "routes": {name: known.size for name, known in serving.state.routes.items()},
             "server": {
@@ -436,8 +486,9 @@ class SonaEngine(HotPath):
     ) -> None:
         self.close()
 
-    def _serve(self, serving: Serving) -> None:
+    def _serve(self, serving: Serving, adapters: str | None = None) -> None:
         with self._adapting:
+            self._adapters = adapters or f"version {serving.version}"
             self._instant.adopt(serving.state.micro)
             self._serving = serving
             self._base = tuple(_adapter(layer) for layer in serving.state.base)

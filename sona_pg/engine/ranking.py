@@ -44,7 +44,8 @@ class Ranker:
         self._dim = dim
         self._keep = keep
         self._sets: OrderedDict[int, CandidateSet] = OrderedDict()
-        self._slots: tuple[Catalog | None, dict[int, tuple[CandidateSet, NDArray[np.int32]]]] = (None, {})
+        self._set_ids: dict[tuple[str, ...], int] = {}
+        self._last: tuple[Catalog, CandidateSet, NDArray[np.int32]] | None = None
         self._lock = threading.Lock()
 
     def rank(
@@ -86,23 +87,30 @@ class Ranker:
         ]
 
     def _slots_of(self, serving: Serving, prepared: CandidateSet) -> NDArray[np.int32]:
-        """Return the slots of a set, looked up once a version; threads that meet here do the same work twice."""
-        catalog, known = self._slots
-        if catalog is not serving.catalog:
-            known = {}
-            self._slots = (serving.catalog, known)
-        slots = known.get(id(prepared))
-        if slots is None or slots[0] is not prepared:
-            slots = (prepared, serving.catalog.slots(prepared.ids))
-            if len(known) < KEPT_SETS:
-                known[id(prepared)] = slots
-        return slots[1]
+        """Return the slots of a set; those of the set ranked last are kept, in one reference that threads may race."""
+        last = self._last
+        if last is None or last[0] is not serving.catalog or last[1] is not prepared:
+            last = self._last = (serving.catalog, prepared, serving.catalog.slots(prepared.ids))
+        return last[2]
+
+    def _named(self, ids: Sequence[str]) -> tuple[tuple[str, ...], int]:
+        """Return the ids, checked, with the number of their set; ids that were checked lately are not again."""
+        names = tuple(ids)
+        try:
+            set_id = self._set_ids.get(names)
+        except TypeError:  # an id that cannot be hashed is none, and the check says so
+            set_id = None
+        if set_id is None:
+            set_id = _set_id(_checked_ids(names))
+            if len(self._set_ids) >= KEPT_SETS:
+                self._set_ids.clear()
+            self._set_ids[names] = set_id
+        return names, set_id
 
     def _prepared(self, candidates: ArrayLike, ids: Sequence[str] | None) -> CandidateSet:
         if ids is None:
             raise ConfigError("candidates need ids=[…]: without them nothing can be learned about a candidate")
-        names = _checked_ids(ids)
-        set_id = _set_id(names)
+        names, set_id = self._named(ids)
         embeddings = as_matrix(candidates, self._dim, "candidates")
         if len(embeddings) != len(names):
             raise ConfigError(f"{len(embeddings)} candidates with {len(names)} ids: expected one id each")
@@ -122,7 +130,8 @@ class Ranker:
 
     def _stored(self, serving: Serving, ids: Sequence[str] | None) -> CandidateSet:
         """Return candidates that are known by id alone; all of them if no ids are given."""
-        names = tuple(serving.catalog.ids) if ids is None else _checked_ids(ids)
+        nothing = ids is None and not serving.catalog.ids
+        names, set_id = ((), 0) if nothing else self._named(serving.catalog.ids if ids is None else ids)
         slots = serving.catalog.slots(names)
         missing = [name for name, slot in zip(names, slots, strict=True) if slot < 0]
         if missing or not names:
@@ -131,16 +140,15 @@ class Ranker:
                 f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings) "
                 "and wait for the next cycle"
             )
-        return CandidateSet(_set_id(names), names, serving.catalog.embeddings[slots], 0)
+        return CandidateSet(set_id, names, serving.catalog.embeddings[slots], 0)
 
 
-def _checked_ids(ids: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(ids)
-    if not names or len(set(names)) != len(names):
-        raise ConfigError(f"{len(names)} ids of which {len(set(names))} differ: expected one or more, each once")
+def _checked_ids(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > LONGEST_ID:
             raise ConfigError(f"candidate id {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"{len(names)} ids of which {len(set(names))} differ: expected one or more, each once")
     return names
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -62,8 +62,18 @@ def is_content_error(exc: BaseException) -> bool:
     return isinstance(exc, psycopg.Error) and (exc.sqlstate or "").startswith(CONTENT)
 
 
-def write(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, dropped: int, now: datetime) -> Written:
-    """Write a batch whose rows are new: the marker, then plain COPY. An earlier attempt's commit is recognised."""
+def write(
+    raw: psycopg.Connection[Any],
+    origin: Origin,
+    batch: EncodedBatch,
+    dropped: int,
+    now: datetime,
+    meanwhile: Callable[[], None],
+) -> Written:
+    """Write a batch whose rows are new: the marker, then plain COPY. An earlier attempt's commit is recognised.
+
+    ``meanwhile`` is called while the server still works on what it was sent.
+    """
     written = Written(batch.trajectory_count, batch.step_count, batch.feedback_count)
     marker, counters = _marker(origin, batch, now), _counters(origin, written, dropped, now)
     with raw.pipeline():  # one round trip
@@ -74,9 +84,9 @@ def write(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, dro
         raw.rollback()
         return Written(already=True)
     if batch.trajectory_count:
-        _copy(raw, statements.COPY["trajectories"], batch.trajectories)
+        _copy(raw, statements.COPY["trajectories"], batch.trajectories, None if batch.step_count else meanwhile)
     if batch.step_count:
-        _copy(raw, statements.COPY["steps"], batch.steps)
+        _copy(raw, statements.COPY["steps"], batch.steps, meanwhile)
     if batch.feedback_count:
         _copy(raw, statements.COPY["feedback"], batch.feedback)
     return written
@@ -193,9 +203,11 @@ def _correct(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, 
     raw.execute(statements.CORRECT_MARK, values)
 
 
-def _copy(raw: psycopg.Connection[Any], query: str, stream: bytes) -> None:
+def _copy(raw: psycopg.Connection[Any], query: str, stream: bytes, meanwhile: Callable[[], None] | None = None) -> None:
     with raw.cursor() as cursor, cursor.copy(query) as copy:
         copy.write(stream)
+        if meanwhile is not None:
+            meanwhile()
 
 
 def _add_new(raw: psycopg.Connection[Any], origin: Origin, table: str, stream: bytes) -> int:

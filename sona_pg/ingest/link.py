@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +25,7 @@ log = logging.getLogger("sona_pg.ingest")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts; each is drawn from the upper half of its range
 LOG_EVERY = 30.0  # seconds
+SEND_BUFFER = 4 << 20
 
 
 class Link:
@@ -82,6 +85,7 @@ class Link:
         pooled = self._engine.raw_connection()
         raw = pooled.driver_connection
         assert isinstance(raw, psycopg.Connection)
+        _widen(raw)
         try:
             with self._watchdog.over(raw):
                 if self._lost:
@@ -118,3 +122,11 @@ class Link:
                 self.last_error,
                 exc_info=None if expected else exc,
             )
+
+
+def _widen(raw: psycopg.Connection[Any]) -> None:
+    """Let a local socket hold megabytes, as TCP's grows to by itself: the server then has rows to work on while this
+    thread waits for the GIL."""
+    with socket.socket(fileno=os.dup(raw.fileno())) as link:
+        if link.family == socket.AF_UNIX:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

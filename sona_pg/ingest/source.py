@@ -6,6 +6,8 @@ from typing import Protocol
 
 from sona_pg.kernels import EncodedBatch, HotPath, SpoolFile
 
+WORTH_IT = 1000  # records: fewer are written with those that come next
+
 
 class Source(Protocol):
     """Where records wait: the ring in memory or the spool on disk."""
@@ -33,8 +35,12 @@ class Source(Protocol):
     def take(self, batch: int) -> EncodedBatch | None:
         """Encode the oldest records, or return None if there are none."""
 
-    def committed(self) -> int:
-        """Forget the batch taken last; return how many records have been forgotten since the beginning."""
+    @property
+    def ahead(self) -> bool:
+        """Whether so much waits that a batch may be taken while the one before is not committed."""
+
+    def committed(self, batch: EncodedBatch) -> int:
+        """Forget a batch, the oldest one taken; return how many records have been forgotten since the beginning."""
 
     def close(self) -> None:
         """Give back files."""
@@ -43,13 +49,13 @@ class Source(Protocol):
 class RingSource:
     """The ring in memory."""
 
-    def __init__(self, hot: HotPath, space_id: int) -> None:
+    def __init__(self, hot: HotPath, space_id: int, *, learn: bool) -> None:
         self.file: SpoolFile | None = None
         self.may_repeat = False
         self._hot = hot
         self._space_id = space_id
+        self._learn = learn
         self._done = hot.recorded_count - hot.waiting
-        self._taken = 0
 
     @property
     def recorded(self) -> int:
@@ -63,13 +69,15 @@ class RingSource:
     def urgent(self) -> bool:
         return 2 * self._hot.waiting >= self._hot.capacity
 
-    def take(self, batch: int) -> EncodedBatch | None:
-        encoded = self._hot.drain(batch, self._space_id)
-        self._taken = 0 if encoded is None else len(encoded)
-        return encoded
+    @property
+    def ahead(self) -> bool:
+        return self._hot.waiting >= WORTH_IT
 
-    def committed(self) -> int:
-        self._done += self._taken
+    def take(self, batch: int) -> EncodedBatch | None:
+        return self._hot.drain(batch, self._space_id, learn=self._learn)
+
+    def committed(self, batch: EncodedBatch) -> int:
+        self._done += len(batch)
         return self._done
 
     def close(self) -> None:

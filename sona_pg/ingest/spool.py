@@ -183,7 +183,11 @@ class SpoolSource:
                 return encoded
         return self._take_own(batch)
 
-    def committed(self) -> int:
+    @property
+    def ahead(self) -> bool:
+        return False  # one place to go back to is enough
+
+    def committed(self, batch: EncodedBatch) -> int:
         self._reading.advance()
         if self._reading is self._own:
             self._done += self._own.records

@@ -105,6 +105,7 @@ class Writer:
         self._refused: dict[bytes, str] = {}  # durability 'sync': why a record that somebody waits for is not in
         self._last_commit: datetime | None = None
         self._closing = self._ended = False
+        self._next: EncodedBatch | None = None  # encoded ahead
         self._pid = os.getpid()
         self._stall_timeout = stall_timeout
         sync = config.durability == "sync"
@@ -117,7 +118,7 @@ class Writer:
 
     def _open_source(self, engine: Engine) -> Source:
         if self._config.durability != "spool":
-            return RingSource(self._hot, self._origin.space_id)
+            return RingSource(self._hot, self._origin.space_id, learn=self._on_batch is not None)
         with translated("opening the spool", engine.url), engine.connect() as connection:
             made = connection.scalar(text(statements.SPACE_MADE), {"space": self._origin.space_id})
         if made is None:
@@ -287,22 +288,11 @@ class Writer:
         return self._source.urgent or (self._waiters > 0 and (self.waiting > 0 or bool(self._extras)))
 
     def _write_next(self) -> None:
-        try:
-            batch = self._source.take(batch_number())
-        except (OSError, MemoryError):
-            log.exception("records cannot be read now; they stay where they are and are tried again")
-            time.sleep(CHECK_INTERVAL)
-            return
+        batch, self._next = self._next or self._take(), None
         if batch is None:
             with self._changed:  # a backlog may have ended
                 self._changed.notify_all()
             return
-        if self._on_batch is not None:
-            try:
-                self._on_batch(batch)
-            except Exception:
-                self._learner_errors += 1
-                log.exception("learning from batch %d failed; it is written all the same", batch.batch)
         dropped = self._hot.dropped_count - self._dropped
         written = self._write_batch(batch, dropped, datetime.now(UTC))
         if written.already:
@@ -315,14 +305,34 @@ class Writer:
             if self._config.durability == "sync":
                 self._refused.update({row.trajectory_id.bytes: row.reason for row in written.rejected})
             self._last_commit = datetime.now(UTC)
-            self._done = self._source.committed()
+            self._done = self._source.committed(batch)
             self._changed.notify_all()
+
+    def _take(self) -> EncodedBatch | None:
+        try:
+            batch = self._source.take(batch_number())
+        except (OSError, MemoryError):
+            log.exception("records cannot be read now; they stay where they are and are tried again")
+            time.sleep(CHECK_INTERVAL)
+            return None
+        if batch is not None and self._on_batch is not None:
+            try:
+                self._on_batch(batch)
+            except Exception:
+                self._learner_errors += 1
+                log.exception("learning from batch %d failed; it is written all the same", batch.batch)
+        return batch
+
+    def _take_ahead(self) -> None:
+        """Encode the next batch while Postgres works on this one."""
+        if self._next is None and self._source.ahead:
+            self._next = self._take()
 
     def _write_batch(self, batch: EncodedBatch, dropped: int, now: datetime) -> Written:
         what = (self._origin, batch, dropped, now)
         if not (self._source.may_repeat or batch.sequence_given):  # by a caller, who may send a feedback twice
             try:
-                return self._link.deliver(batch.batch, lambda raw: commit.write(raw, *what))
+                return self._link.deliver(batch.batch, lambda raw: commit.write(raw, *what, self._take_ahead))
             except psycopg.Error as exc:
                 log.warning("batch %d was refused (%s); looking for the rows that are wrong", batch.batch, exc)
 

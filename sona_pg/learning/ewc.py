@@ -21,6 +21,8 @@ from sona_pg.config import EwcConfig
 from sona_pg.domain.state import Arrays, FisherSnapshot
 from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue
 
+TOLERATED = 0.02  # share of earlier choices that one cycle may lose before λ rises
+
 
 class EwcPlusPlus:
     """Elastic weight consolidation of one parameter vector."""
@@ -81,15 +83,18 @@ class EwcPlusPlus:
             raise ConfigError(f"lambda={value!r} is out of bounds: expected a number in [{low}, {high}]")
         self._lambda = value
 
-    def adapt_lambda(self, forgetting: float, target: float = 0.02) -> float:
-        """Move λ, within its bounds, towards less forgetting or more learning; return it.
+    def adapt_lambda(self, forgetting: float, tolerated: float = TOLERATED) -> float:
+        """Raise λ, within its bounds, after more forgetting than is tolerated, else let it return; return it.
 
         Args:
-            forgetting: the loss of quality on earlier tasks, as a share.
-            target: how much forgetting is acceptable. λ doubles at most, and halves at most, a call.
+            forgetting: the loss of quality on earlier tasks in this cycle, as a share.
+            tolerated: up to here λ goes a tenth of its way back to the configured one; at twice this it doubles.
         """
-        factor = 2.0 ** float(np.clip((forgetting - target) / max(target, 1e-6), -1.0, 1.0))
-        self._lambda = float(np.clip(self._lambda * factor, self.config.lambda_min, self.config.lambda_max))
+        if forgetting > tolerated:
+            raised = self._lambda * 2.0 ** min((forgetting - tolerated) / max(tolerated, 1e-6), 1.0)
+        else:
+            raised = self._lambda + 0.1 * (self.config.lambda_ - self._lambda)
+        self._lambda = float(np.clip(raised, self.config.lambda_min, self.config.lambda_max))
         return self._lambda
 
     def update_fisher(self, gradients: NDArray[np.float32]) -> None:

@@ -1,15 +1,14 @@
-"""Patterns: clustering what was asked, and keeping for each cluster how well it went.
+"""Patterns: clusters of what was asked, and for each how well it went.
 
-Spherical k-means (Dhillon and Modha 2001) seeded by D² sampling (Arthur and Vassilvitskii 2007), warm-started
-from the patterns there are: an existing pattern takes part as one heavy point at its centroid and seeds its own
-cluster, so it keeps its id however often the bank learns, and a cycle costs what is new, not what is stored.
+A cycle costs what is new and a bounded sample of what is stored, never the history. A pattern keeps its id for as
+long as it lives: it seeds its own cluster (`clustering`). Where queries have gathered that lie far from every
+pattern, a new one splits off and takes its trajectories' statistics with it (`tally`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,27 +20,15 @@ from sona_pg.config import PatternConfig
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
 from sona_pg.domain.trajectory import QueryTrajectory
 from sona_pg.errors import PatternExtractionError
+from sona_pg.learning.clustering import Clusters, find_clusters
 from sona_pg.learning.kinds import vote
 from sona_pg.learning.signal import unit
+from sona_pg.learning.tally import Observations, Tally, add, remove, typical
 
-TYPICAL = 5  # typical queries kept per pattern
 UNRATED = 0.5  # the quality of a pattern that nobody has rated yet: neither good nor bad
 MIN_WEIGHT = 1.0  # below it, a pattern that did badly is forgotten
 
 _NAMESPACE = uuid.UUID("5f0c2a52-6f1e-4c61-9a55-6d6f6e612d70")  # of pattern ids, see pattern_id
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Observations:
-    """Trajectories to be clustered, by column. Quality NaN means that nobody has said."""
-
-    embeddings: NDArray[np.float32]  # (n, dim) float32, unit rows
-    quality: NDArray[np.float64]  # (n,)
-    routes: Sequence[str | None]
-    queries: Sequence[str | None]
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +48,14 @@ def pattern_id(seed: int, version: int, index: int) -> uuid.UUID:
 
 
 def extract(
-    patterns: Sequence[LearnedPattern], fresh: Observations, config: PatternConfig, *, seed: int, version: int
+    patterns: Sequence[LearnedPattern],
+    fresh: Observations,
+    config: PatternConfig,
+    *,
+    seed: int,
+    version: int,
+    stored: Observations | None = None,
+    each: float = 1.0,
 ) -> Extraction:
     """Fold new trajectories into the patterns of a space.
 
@@ -71,36 +65,46 @@ def extract(
         config: number of clusters, smallest size, similarity at which patterns merge, decay, thresholds.
         seed: of the D² sampling.
         version: the state version being made; new patterns carry it.
+        stored: a sample of the trajectories that earlier calls have seen: what new patterns can be made of.
+        each: how many trajectories each of the sample stands for.
 
     Raises:
         PatternExtractionError: an embedding is not finite, or its dimension is not the patterns'.
     """
-    _require_fit(patterns, fresh)
-    usable = np.flatnonzero(np.linalg.norm(fresh.embeddings, axis=1) > 0)
-    if len(usable) == 0:
+    stored = stored if stored is not None and patterns else Observations.none(fresh.embeddings.shape[1])
+    for seen in (fresh, stored):
+        _require_fit(patterns, seen)
+    fresh, stored = _directed(fresh), _directed(stored)
+    if len(fresh) == 0:
         return Extraction(list(patterns), 0, 0, 0, [])
-    points = np.ascontiguousarray(fresh.embeddings[usable])
-    centroids = _cluster(patterns, points, config, seed)
-    labels, distances = kernels.kmeans_assign(points, centroids)
-    survivors = _survivors(labels, len(patterns), len(centroids), config.min_size)
-    if len(survivors) < len(centroids):
-        centroids = np.ascontiguousarray(centroids[survivors])
-        labels, distances = kernels.kmeans_assign(points, centroids)
-    similarities = 1.0 - 0.5 * distances  # of unit vectors: |x - c|² = 2 - 2 cos
-    updated: list[LearnedPattern] = []
-    for index, centroid in enumerate(centroids):
-        old = patterns[survivors[index]] if survivors[index] < len(patterns) else None
-        rows = np.flatnonzero(labels == index)
-        updated.append(
-            _updated(old, index, centroid, usable[rows], similarities[rows], fresh, config.decay, seed, version)
-        )
-    created = sum(1 for row in survivors if row >= len(patterns))
-    kept, merged = merge_similar(updated, config.merge_similarity)
+    dim = fresh.embeddings.shape[1]
+    known = np.stack([pattern.centroid for pattern in patterns]) if patterns else np.zeros((0, dim), np.float32)
+    clusters = find_clusters(
+        known,
+        np.array([pattern.size for pattern in patterns], np.float64),
+        np.concatenate([fresh.embeddings, stored.embeddings]),
+        np.concatenate([np.ones(len(fresh)), np.full(len(stored), each)]).astype(np.float32),
+        config,
+        seed,
+    )
+    before = [pattern.decay(config.decay) for pattern in patterns]
+    blank = LearnedPattern(uuid.UUID(int=0), known[:0], 0, 0.0, UNRATED, created_version=version)
+    before += [
+        dataclasses.replace(blank, id=pattern_id(seed, version, index), updated_version=version)
+        for index in range(len(patterns), len(clusters.centroids))
+    ]
+    if len(stored):
+        before = _split_off(before, known, clusters, stored, len(fresh), each)
+    updated = [
+        _with_fresh(pattern, index, clusters, fresh, version) for index, pattern in enumerate(before)
+    ]
+    filled = [pattern for pattern in updated if pattern.size > 0]
+    created = sum(pattern.created_version == version for pattern in filled)
+    kept, merged = merge_similar(filled, config.merge_similarity)
     living = [pattern for pattern in kept if not pattern.should_prune(config.quality_threshold, MIN_WEIGHT)]
     ids = {pattern.id for pattern in living}
-    return Extraction(
-        living, created, merged, len(kept) - len(living), [old.id for old in patterns if old.id not in ids]
-    )
+    removed = [pattern.id for pattern in patterns if pattern.id not in ids]
+    return Extraction(living, created, merged, len(patterns) + created - merged - len(living), removed)
 
 
 def merge_similar(patterns: Sequence[LearnedPattern], similarity: float) -> tuple[list[LearnedPattern], int]:
@@ -206,95 +210,48 @@ def _require_fit(patterns: Sequence[LearnedPattern], fresh: Observations) -> Non
         )
 
 
-def _cluster(
-    patterns: Sequence[LearnedPattern], points: NDArray[np.float32], config: PatternConfig, seed: int
-) -> NDArray[np.float32]:
-    """Return unit centroids (k, dim): those of ``patterns`` first, then the new ones."""
-    known = np.stack([pattern.centroid for pattern in patterns]) if patterns else points[:0]
-    sizes = np.array([pattern.size for pattern in patterns], np.float32)
-    total = int(sizes.sum()) + len(points)
-    room = min(config.clusters, max(1, total // (2 * config.min_size))) - len(patterns)
-    new = max(0, min(room, len(points)))
-    seeds = known
-    if new:
-        uniforms = np.random.default_rng([seed, len(points)]).random(new)
-        # D² sampling given what is known: a point counts by its squared distance to the nearest pattern
-        far = kernels.kmeans_assign(points, known)[1] if len(known) else None
-        seeds = np.concatenate([known, points[kernels.kmeans_plus_plus(points, far, new, uniforms)]])
-    data = np.ascontiguousarray(np.concatenate([known, points]))
-    weights = np.concatenate([sizes, np.ones(len(points), np.float32)])
-    return kernels.kmeans_lloyd(data, seeds, weights, max_iter=config.max_iterations, tol=config.tolerance)[0]
+def _directed(seen: Observations) -> Observations:
+    """Return the trajectories whose embedding has a direction."""
+    rows = np.flatnonzero(np.any(seen.embeddings != 0, axis=1))
+    return seen if len(rows) == len(seen) else seen.take(rows)
 
 
-def _survivors(labels: NDArray[np.int32], known: int, total: int, min_size: int) -> list[int]:
-    """Return the clusters that stay: every known pattern, and new ones of at least ``min_size`` members."""
-    counts = np.bincount(labels, minlength=total)
-    stay = [index for index in range(total) if index < known or counts[index] >= min_size]
-    return stay or [int(np.argmax(counts))]  # a handful of trajectories still makes one pattern
+def _split_off(
+    patterns: Sequence[LearnedPattern],
+    known: NDArray[np.float32],
+    clusters: Clusters,
+    stored: Observations,
+    offset: int,
+    each: float,
+) -> list[LearnedPattern]:
+    """Move the stored trajectories that now lie in a new cluster from their old pattern to the new one."""
+    labels, similarities = clusters.labels[offset:], clusters.similarities[offset:]
+    moved = np.flatnonzero(labels >= len(known))
+    result = list(patterns)
+    if len(moved) == 0:
+        return result
+    origins = kernels.kmeans_assign(np.ascontiguousarray(stored.embeddings[moved]), known)[0]
+    for origin in np.unique(origins):
+        rows = moved[origins == origin].tolist()
+        left = remove(result[origin], Tally.of(stored, rows, each))
+        result[origin] = typical(left, (), frozenset(query for row in rows if (query := stored.queries[row])))
+    for target in np.unique(labels[moved]):
+        rows = moved[labels[moved] == target].tolist()
+        taken = add(result[target], Tally.of(stored, rows, each))
+        result[target] = typical(taken, [(stored.queries[row], float(similarities[row])) for row in rows])
+    return result
 
 
-def _updated(
-    old: LearnedPattern | None,
-    index: int,
-    centroid: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    similarities: NDArray[np.float32],
-    fresh: Observations,
-    decay: float,
-    seed: int,
-    version: int,
+def _with_fresh(
+    pattern: LearnedPattern, index: int, clusters: Clusters, fresh: Observations, version: int
 ) -> LearnedPattern:
-    if old is None:
-        pattern = LearnedPattern(
-            id=pattern_id(seed, version, index),
-            centroid=centroid, size=0, weight=0.0, quality=UNRATED, created_version=version,
-        )  # fmt: skip
-    else:
-        pattern = old.decay(decay)
-    if len(rows) == 0:
-        return pattern
-    qualities = fresh.quality[rows]
-    rated = np.isfinite(qualities)
-    routes: dict[str, RouteRecord] = dict(pattern.routes)
-    by_route: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        name = fresh.routes[row]
-        if name is not None:
-            by_route[name].append(float(fresh.quality[row]))
-    for name, values in by_route.items():
-        known = [value for value in values if np.isfinite(value)]
-        record = RouteRecord(len(values), float(len(known)), float(np.mean(known)) if known else 0.0)
-        routes[name] = routes[name].merge(record) if name in routes else record
-    weight = pattern.weight + float(rated.sum())
-    total = pattern.quality * pattern.weight + float(qualities[rated].sum())
-    queries, scores = _typical(pattern, rows, similarities, fresh.queries)
-    return dataclasses.replace(
-        pattern,
-        centroid=centroid,
-        size=pattern.size + len(rows),
-        weight=weight,
-        quality=min(max(total / weight, 0.0), 1.0) if weight else pattern.quality,
-        kind=vote(queries),
-        routes=routes,
-        typical_queries=queries,
-        typical_similarities=scores,
-        updated_version=version,
-    )
-
-
-def _typical(
-    pattern: LearnedPattern,
-    rows: NDArray[np.int64],
-    similarities: NDArray[np.float32],
-    queries: Sequence[str | None],
-) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    best = dict(zip(pattern.typical_queries, pattern.typical_similarities, strict=True))
-    for row, similarity in zip(rows, similarities, strict=True):
-        query = queries[row]
-        if query:
-            best[query] = max(float(similarity), best.get(query, -1.0))
-    ranked = sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))[:TYPICAL]
-    return tuple(query for query, _ in ranked), tuple(score for _, score in ranked)
+    """Return the pattern of cluster ``index`` with its new trajectories counted in."""
+    rows = np.flatnonzero(clusters.labels[: len(fresh)] == index).tolist()
+    placed = dataclasses.replace(pattern, centroid=clusters.centroids[index])
+    if rows:
+        counted = add(dataclasses.replace(placed, updated_version=version), Tally.of(fresh, rows))
+        placed = typical(counted, [(fresh.queries[row], float(clusters.similarities[row])) for row in rows])
+    return dataclasses.replace(placed, kind=vote(placed.typical_queries))
 
 
 def _replace_mean(mean: float, weight: float, old: float | None, new: float | None) -> tuple[float, float]:

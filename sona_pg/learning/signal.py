@@ -1,4 +1,4 @@
-"""From a trajectory to a learning gradient: REINFORCE with a running baseline (Williams 1992).
+"""From a trajectory to a learning gradient: REINFORCE (Williams 1992).
 
 The policy at the output of an adapter is a distribution over directions, von Mises-Fisher with mean direction
 ``ŷ = y/|y|``. For a step that went in direction ``a`` (its activations, normalised), up to a constant,
@@ -6,8 +6,8 @@ The policy at the output of an adapter is a distribution over directions, von Mi
     ∇_y log π(a) = (a - (a·ŷ) ŷ) / |y|        the part of a that y does not have yet
     δ            = Â · ∇_y log π(a)
 
-with advantage ``Â``. Good and bad outcomes therefore push in opposite directions, and a step that the output
-already points at pushes nowhere.
+with advantage ``Â``, the return less a running baseline (``baseline``). Good and bad outcomes therefore push in
+opposite directions, and a step that the output already points at pushes nowhere.
 """
 
 from __future__ import annotations
@@ -24,13 +24,37 @@ from sona_pg.errors import DimensionMismatch, InvalidValue
 
 REWARD_SHARE = 0.5  # of the return, when a trajectory has rewards as well as a quality
 PRIOR_RETURN = 0.5  # the baseline before anything is known: the middle of the scale
-PRIOR_WEIGHT = 1.0  # in trajectories
+LARGEST_ADVANTAGE = 1.0  # the whole scale of quality: rewards have no scale, and one outcome must not count for more
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``vectors`` (..., dim) scaled to length one; zero vectors stay zero."""
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.where(norms > 0, norms, 1.0), np.float32)
+    """Return ``vectors`` (..., dim) scaled to length one, without overflow; zero vectors stay zero."""
+    largest = np.max(np.abs(vectors), axis=-1, keepdims=True, initial=0.0)
+    scaled = vectors / np.where(largest > 0, largest, 1.0)
+    norms = np.linalg.norm(scaled, axis=-1, keepdims=True)
+    return np.asarray(scaled / np.where(norms > 0, norms, 1.0), np.float32)
+
+
+def bounded(advantage: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``advantage`` within the scale of quality."""
+    return np.clip(advantage, -LARGEST_ADVANTAGE, LARGEST_ADVANTAGE)
+
+
+def reward_to_go(owner: NDArray[np.int64], rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each step the mean reward from it to the end of its trajectory.
+
+    Args:
+        owner: (s,) the trajectory of each step; the steps of one stand together, in their order.
+        rewards: (s,).
+    """
+    n = len(rewards)
+    if n == 0:
+        return np.zeros(0)
+    rows = np.arange(n)
+    last = np.append(owner[1:] != owner[:-1], True)
+    ends = np.flatnonzero(last)[np.cumsum(np.concatenate([[False], last[:-1]]))]  # (s,) last step of each trajectory
+    sums = np.concatenate([[0.0], np.cumsum(rewards)])
+    return np.asarray((sums[ends + 1] - sums[rows]) / (ends + 1 - rows))
 
 
 def returns(
@@ -49,31 +73,6 @@ def returns(
     blend = (1 - REWARD_SHARE) * quality + REWARD_SHARE * reward_to_go
     known = np.isfinite(quality)
     return np.where(known, np.where(has_rewards, blend, quality), np.where(has_rewards, reward_to_go, np.nan))
-
-
-def advantages(
-    values: NDArray[np.float64],
-    groups: NDArray[np.int64],
-    counts: NDArray[np.float64],
-    means: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Subtract from each return the baseline of its group: all other returns of the group, past and present.
-
-    A return never enters its own baseline, so one trajectory alone is enough to learn from.
-
-    Args:
-        values: (n,) returns, finite.
-        groups: (n,) index of each return's group (its route).
-        counts, means: (g,) number and mean of the returns that earlier cycles saw in each group.
-
-    Returns:
-        (n,) float64 advantages.
-    """
-    size = len(counts)
-    sums = counts * means + PRIOR_WEIGHT * PRIOR_RETURN + np.bincount(groups, values, size)
-    weights = counts + PRIOR_WEIGHT + np.bincount(groups, minlength=size)
-    baseline = (sums[groups] - values) / (weights[groups] - 1.0)
-    return np.asarray(values - baseline, np.float64)
 
 
 def direction_gradient(
@@ -114,11 +113,10 @@ class LearningSignal:
         """
         x = np.asarray(trajectory.embedding, np.float32)
         rewards = np.array([step.reward for step in trajectory.steps], np.float64)
-        left = np.arange(len(rewards), 0, -1)
-        to_go = np.cumsum(rewards[::-1])[::-1] / left if len(rewards) else np.zeros(1)
+        to_go = reward_to_go(np.zeros(len(rewards), np.int64), rewards) if len(rewards) else np.zeros(1)
         quality = np.full(len(to_go), np.nan if trajectory.quality is None else trajectory.quality)
         blended = returns(quality, to_go, np.full(len(to_go), bool(np.any(rewards))))
-        gained = np.where(np.isfinite(blended), blended - baseline, 0.0).astype(np.float32)
+        gained = bounded(np.where(np.isfinite(blended), blended - baseline, 0.0)).astype(np.float32)
         rows = [
             index
             for index, step in enumerate(trajectory.steps)

@@ -1,4 +1,4 @@
-"""Training a low-rank adapter by bounded mini-batch ascent with momentum, held back by EWC.
+"""Training a low-rank adapter by bounded, normalised mini-batch ascent, held back by EWC.
 
 For ``y = x + s·Bᵀ(A x)`` and ``δ`` the gradient at ``y`` (Hu et al. 2021):
 
@@ -23,17 +23,17 @@ Delta = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
 """Given outputs (b, dim) and their rows (b,), the gradient at the outputs (b, dim), to be ascended."""
 
 BATCH = 32
-MAX_STEP = 0.2  # the most a factor moves in one batch, as a share of the length of A at the start
-MOMENTUM = 0.9
+MAX_STEP = 0.5  # the most that both factors move in one batch, as a share of the length of A at the start
+FLOOR = 1e-3  # of the mean |A x|², as a share of what a random A gives a unit vector
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How long and how fast to train."""
 
-    learning_rate: float
+    learning_rate: float  # share of the way that one sample moves its own output, whatever rank and dimension
     passes: int
-    max_norm: float  # bound on the Frobenius norm of each factor
+    max_norm: float  # bound on the Frobenius norm of the merged update: the most a unit vector can move
     seed: int
 
 
@@ -83,7 +83,10 @@ def train(
 ) -> LoraWeights:
     """Return ``weights`` after ascending ``delta`` over ``inputs``, in shuffled mini-batches.
 
-    A partial batch moves by its share of a full one. Each step is clipped, and each factor's norm is capped.
+    The step is normalised by the input's power, as in normalised least mean squares (Nagumo and Noda 1967): with
+    ``ΔB = η/|Ax|² · (Ax) δᵀ`` one sample moves its own output by ``ηδ``. Without it the first step from ``B = 0``
+    moves the output by ``η · rank/dim · δ``, a hundredth. Samples add up, so a partial batch moves by its share.
+    Each step is clipped, and the norm of the merged update is capped.
 
     Args:
         weights: where to start.
@@ -99,29 +102,33 @@ def train(
     if inputs.shape[1] != weights.dim:
         raise DimensionMismatch(weights.dim, inputs.shape[1], "input")
     rng = np.random.default_rng(schedule.seed)
-    a, b = weights.a.copy(), weights.b.copy()
-    speed_a, speed_b = np.zeros_like(a), np.zeros_like(b)
+    now = weights
+    scale = weights.scale if weights.scale != 0 else 1.0
+    floor = FLOOR * weights.rank / weights.dim
     longest = MAX_STEP * float(np.sqrt(weights.rank))
     for _ in range(schedule.passes):
         order = rng.permutation(len(inputs))
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
-            now = LoraWeights(a, b, weights.scale)
             chosen = inputs[rows]
             wanted = delta(forward(now, chosen), rows)
             if not np.isfinite(wanted).all():
                 raise LearningError("the gradient at the adapter's output is not finite: the update was not applied")
             of_a, of_b = gradients(now, chosen, wanted)
-            speed_a = MOMENTUM * speed_a + (1 - MOMENTUM) * _clipped(of_a / BATCH, longest / schedule.learning_rate)
-            speed_b = MOMENTUM * speed_b + (1 - MOMENTUM) * _clipped(of_b / BATCH, longest / schedule.learning_rate)
-            a = _clipped(a + schedule.learning_rate * speed_a, schedule.max_norm)
-            b = _clipped(b + schedule.learning_rate * speed_b, schedule.max_norm)
+            power = float(np.square(chosen @ now.a.T).sum()) / len(rows)
+            rate = schedule.learning_rate / (scale * scale * max(power, floor))
+            length = rate * float(np.sqrt(np.square(of_a).sum() + np.square(of_b).sum()))
+            step = rate if length <= longest else rate * longest / length
+            moved = LoraWeights(now.a + np.float32(step) * of_a, now.b + np.float32(step) * of_b, now.scale)
             if ewc is not None and ewc.task_count:
-                held = ewc.apply_constraints(np.concatenate([a.ravel(), b.ravel()]), schedule.learning_rate)
-                a, b = (part.reshape(weights.a.shape) for part in np.split(held, 2))
-    return LoraWeights(np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32), weights.scale)
+                moved = unflatten(ewc.apply_constraints(flatten(moved), rate * len(rows)), moved)
+            now = _capped(moved, schedule.max_norm)
+    return LoraWeights(np.ascontiguousarray(now.a, np.float32), np.ascontiguousarray(now.b, np.float32), now.scale)
 
 
-def _clipped(values: NDArray[np.float32], longest: float) -> NDArray[np.float32]:
-    norm = float(np.linalg.norm(values))
-    return values if norm <= longest else np.asarray(values * (longest / norm), np.float32)
+def _capped(weights: LoraWeights, max_norm: float) -> LoraWeights:
+    norm = weights.norm
+    if norm <= max_norm:
+        return weights
+    share = np.float32(np.sqrt(max_norm / norm))  # of both factors, so that they stay balanced
+    return LoraWeights(weights.a * share, weights.b * share, weights.scale)

@@ -8,15 +8,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-import numpy as np
-
 from sona_pg.config import SonaConfig
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.ledger import LedgerSlice
 from sona_pg.domain.space import Space
-from sona_pg.loops.knowledge import Knowledge, Step, Stored, learn, replay_ids
+from sona_pg.loops.knowledge import Knowledge, Step, Stored, learn, named_sets, replay_ids
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit, Publication
 
@@ -74,15 +72,19 @@ class BackgroundLoop:
             stored = self._stored(unit, claimed, before)
             step = learn(before, claimed, stored, self._config, unit.next_version)
             result = _timed(_counted(result, step, unit.next_version), clock)
+            result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
             made = _publication(step, cycle_id, claimed.unreadable)
             unit.publish(self._server_id, made, claimed.batches, result, started, self._now())
         return _timed(result, clock)
 
     def _stored(self, unit: LearningUnit, claimed: LedgerSlice, before: Knowledge) -> Stored:
         trajectories, outcomes = unit.stored(replay_ids(before.state, self._config))
-        named = [claimed.fresh.candidate_sets, claimed.revised.candidate_sets, trajectories.candidate_sets]
-        set_ids = [int(value) for value in np.unique(np.concatenate(named)) if value]
-        return Stored(trajectories, outcomes, Catalog.of(*unit.candidates()), unit.candidate_sets(set_ids))
+        return Stored(
+            trajectories,
+            outcomes,
+            Catalog.of(*unit.candidates()),
+            unit.candidate_sets(named_sets(claimed, trajectories)),
+        )
 
     def _knowledge(self, unit: LearningUnit) -> Knowledge:
         state = unit.state()

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sona_pg.config import MicroConfig
 from sona_pg.domain.state import LoraWeights
 from sona_pg.domain.trajectory import QueryTrajectory
-from sona_pg.learning.adapters import Signals, join
-from sona_pg.learning.signal import LearningSignal, advantages, returns, unit
+from sona_pg.learning.baseline import Baseline
+from sona_pg.learning.samples import Directions
+from sona_pg.learning.signal import LearningSignal, returns
 from sona_pg.learning.training import BATCH, Schedule, train
-
 
 MAX_SAMPLES = 512  # steps that wait or are learned from at once: it bounds what loop A takes from the writer
 
@@ -37,9 +37,8 @@ class InstantLoop:
         self.config = config
         self._micro = micro
         self._seed = seed
-        self._count = 0.0  # returns seen, and their mean: the running baseline
-        self._mean = 0.0
-        self._pending = Signals.none(micro.dim)
+        self._baseline = Baseline()  # over all routes: the published one is per route
+        self._pending = Directions.none(micro.dim)
         self._trajectories = 0
         self._updates = 0
         self._lock = threading.Lock()
@@ -53,7 +52,7 @@ class InstantLoop:
         """Take over a published adapter: it has learned from the ledger what this loop learned from memory."""
         with self._lock:
             self._micro = micro
-            self._pending = Signals.none(micro.dim)
+            self._pending = Directions.none(micro.dim)
 
     def on_inference(self, trajectory: QueryTrajectory) -> None:
         """Learn from one finished trajectory; the adapter moves with the next ``flush_updates``."""
@@ -93,26 +92,19 @@ class InstantLoop:
             known = np.flatnonzero(np.isfinite(values))
             if len(known) == 0:
                 return
+            nameless = [None] * len(known)
             gained = np.zeros(len(values))
-            groups = np.zeros(len(known), np.int64)
-            gained[known] = advantages(values[known], groups, np.array([self._count]), np.array([self._mean]))
-            total = self._count + len(known)
-            self._mean += float((values[known] - self._mean).sum()) / total
-            self._count = total
-            steps = np.arange(len(step_owner))[-MAX_SAMPLES:]
-            owners = step_owner[steps]
-            inputs, targets = unit(embeddings[owners]), unit(step_activations[steps])
-            alive = (gained[owners] != 0) & inputs.any(axis=1) & targets.any(axis=1)
-            self._pending = join(
-                self._pending,
-                Signals(inputs[alive], targets[alive], gained[owners][alive].astype(np.float32)),
-            ).latest(MAX_SAMPLES)
+            gained[known] = self._baseline.advantages(values[known], nameless)
+            self._baseline = self._baseline.fold(values[known], nameless)
+            owners = np.asarray(step_owner[-MAX_SAMPLES:], np.int64)
+            news = Directions.of(embeddings, owners, step_activations[-MAX_SAMPLES:], gained[owners])
+            self._pending = self._pending.followed_by(news, MAX_SAMPLES)
 
     def flush_updates(self) -> LoraWeights:
         """Apply what has gathered, and return the micro adapter."""
         with self._lock:
             if len(self._pending):
-                signals, self._pending = self._pending, Signals.none(self._micro.dim)
+                signals, self._pending = self._pending, Directions.none(self._micro.dim)
                 schedule = Schedule(self.config.learning_rate, 1, self.config.max_norm, self._seed + self._updates)
                 self._micro = train(self._micro, signals.inputs, signals.delta, schedule)
                 self._updates += -(-len(signals) // BATCH)

@@ -20,13 +20,20 @@ from sona_pg.domain.ledger import LedgerSlice, Outcome, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
 from sona_pg.learning import reasoning_bank
-from sona_pg.learning.adapters import Learned, direction_signals, learn_adapters, update_routes
+from sona_pg.learning.adapters import Learned, learn_adapters, update_routes
+from sona_pg.learning.baseline import Baseline
+from sona_pg.learning.choices import Choices
 from sona_pg.learning.ranker import RankerState
 from sona_pg.learning.ranker_events import RankEvents
 from sona_pg.learning.ranking import learn_ranking, rank_events
 from sona_pg.learning.replay import Reservoir
 from sona_pg.learning.routing import Judged, Router
+from sona_pg.learning.samples import Samples, directions_of
 from sona_pg.learning.signal import unit
+from sona_pg.learning.tally import Observations
+
+MAX_CHOICES = 8192  # of one slice that the adapters learn from; the ranker learns from all
+MIN_REPLAY = 256  # earlier choices beside a slice, however small
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +84,12 @@ def replay_ids(state: LearnedState, config: SonaConfig) -> NDArray[np.uint8]:
     return _reservoir(state, config).ids
 
 
+def named_sets(claimed: LedgerSlice, stored: Trajectories) -> list[int]:
+    """Return the candidate sets that a slice and what it reads again name."""
+    named = [claimed.fresh.candidate_sets, claimed.revised.candidate_sets, stored.candidate_sets]
+    return [int(value) for value in np.unique(np.concatenate(named)) if value]
+
+
 def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaConfig, version: int) -> Step:
     """Return the knowledge of ``version``: everything the slice says, folded in exactly once.
 
@@ -89,11 +102,17 @@ def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaC
     """
     state = before.state
     seed = config.loops.seed * 1_000_003 + version
+    reservoir = _reservoir(state, config)
     extraction = reasoning_bank.extract(
-        before.patterns, _observations(claimed), config.patterns, seed=seed, version=version
+        before.patterns,
+        _observations(claimed.fresh, claimed.outcomes),
+        config.patterns,
+        seed=seed,
+        version=version,
+        stored=_observations(stored.trajectories, stored.outcomes),
+        each=reservoir.seen / max(len(stored.trajectories), 1),
     )
-    patterns = _revised(extraction.patterns, claimed, version)
-    adapters = _learn_adapters(before, claimed, config, seed)
+    patterns = _in_order(_revised(extraction.patterns, claimed, version))
     router = router_of(state, config).learn(
         Judged(claimed.fresh, claimed.outcomes),
         Judged(claimed.revised, claimed.after),
@@ -101,22 +120,29 @@ def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaC
         Judged(stored.trajectories, stored.outcomes),
         seed,
     )
-    ranker = _learn_ranking(ranker_of(state), claimed, stored, seed)
-    reservoir = _reservoir(state, config).offer(_newly_rated(claimed), seed)
+    told = _told(claimed, stored)
+    ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, told.replay, seed)
+    adapters, baseline = _learn_adapters(before, claimed, stored, told, ranker, config, seed)
+    reservoir = reservoir.offer(_newly_rated(claimed), seed)
     arrays: dict[str, Arrays] = {
         **adapters.arrays,
         "router": router.to_arrays(),
         "ranker": ranker.to_arrays(),
         "replay": reservoir.to_arrays(),
+        "baseline": baseline.to_arrays(),
     }
     next_state = LearnedState(
         version=version,
         parent=state.version,
         micro=adapters.micro,
         base=adapters.base,
-        routes=_revised_routes(adapters, claimed),
+        routes=_revised_routes(update_routes(dict(state.routes), claimed.fresh, claimed.outcomes), claimed),
         arrays=arrays,
-        metrics={"samples": float(adapters.samples), "shift": float(adapters.shift)},
+        metrics={
+            "samples": float(adapters.samples),
+            "shift": float(adapters.shift),
+            "ewc_lambda": adapters.ewc_lambda,
+        },
     )
     return Step(
         knowledge=Knowledge(next_state, patterns, [*before.fisher, *adapters.fisher]),
@@ -128,30 +154,70 @@ def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaC
     )
 
 
-def _observations(claimed: LedgerSlice) -> reasoning_bank.Observations:
-    return reasoning_bank.Observations(
-        embeddings=unit(claimed.fresh.embeddings),
-        quality=_qualities(claimed.outcomes),
-        routes=claimed.fresh.routes,
-        queries=claimed.fresh.queries,
-    )
+def _observations(of: Trajectories, outcomes: Sequence[Outcome]) -> Observations:
+    return Observations(unit(of.embeddings), _qualities(outcomes), of.routes, of.queries)
 
 
-def _learn_adapters(before: Knowledge, claimed: LedgerSlice, config: SonaConfig, seed: int) -> Learned:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """What was said about choices among candidates: with the slice, and before it."""
+
+    fresh: RankEvents
+    anew: RankEvents  # of earlier trajectories whose outcome has changed, as it is now
+    folded: RankEvents  # both, and what they replace with negative weight
+    replay: RankEvents
+
+
+def _told(claimed: LedgerSlice, stored: Stored) -> _Told:
+    def events(of: Trajectories, outcomes: Sequence[Outcome], weight: float = 1.0) -> RankEvents:
+        return rank_events(of, outcomes, stored.catalog, stored.sets, weight)
+
+    fresh = events(claimed.fresh, claimed.outcomes)
+    taken_back = events(claimed.revised, claimed.before, -1.0)
+    anew = events(claimed.revised, claimed.after)
+    replay = events(stored.trajectories, stored.outcomes)
+    return _Told(fresh, anew, fresh.joined(taken_back).joined(anew), replay)
+
+
+def _learn_adapters(
+    before: Knowledge,
+    claimed: LedgerSlice,
+    stored: Stored,
+    told: _Told,
+    ranker: RankerState,
+    config: SonaConfig,
+    seed: int,
+) -> tuple[Learned, Baseline]:
     state = before.state
-    routes = dict(state.routes)
-    signals = direction_signals(claimed.fresh, claimed.steps, claimed.outcomes, routes)
-    return learn_adapters(
-        signals,
+    directions, baseline = directions_of(claimed.fresh, claimed.steps, claimed.outcomes, baseline_of(state))
+    embeddings = stored.catalog.embeddings
+    proven = ranker.evidence(np.arange(len(embeddings), dtype=np.int32)) > 0
+
+    def choices(events: RankEvents, most: int) -> Choices:
+        if not len(embeddings) or not len(events):
+            return Choices.none(state.micro.dim)
+        return Choices.of(events, embeddings, proven, most, seed)
+
+    fresh = choices(told.fresh.joined(told.anew), MAX_CHOICES)
+    # As many earlier choices as new ones: enough to hold what is known, at a cost that history does not raise.
+    replay = choices(told.replay, max(MIN_REPLAY, len(fresh)) if len(fresh) else 0)
+    learned = learn_adapters(
+        Samples(directions, fresh),
+        replay,
         unit(claimed.fresh.embeddings),
         state.micro,
         state.base,
-        update_routes(routes, claimed.fresh, claimed.outcomes),
-        dict(state.arrays),
-        list(before.fisher),
+        state.arrays,
+        before.fisher,
         config,
         seed,
     )
+    return learned, baseline
+
+
+def _in_order(patterns: Sequence[LearnedPattern]) -> list[LearnedPattern]:
+    """Return ``patterns`` in the order in which the store gives them back, on which the next cycle depends."""
+    return sorted(patterns, key=lambda pattern: (pattern.created_version, pattern.id))
 
 
 def _revised(patterns: Sequence[LearnedPattern], claimed: LedgerSlice, version: int) -> list[LearnedPattern]:
@@ -172,8 +238,8 @@ def _revised(patterns: Sequence[LearnedPattern], claimed: LedgerSlice, version: 
     return revised
 
 
-def _revised_routes(adapters: Learned, claimed: LedgerSlice) -> Mapping[str, RouteStatistics]:
-    routes = dict(adapters.routes)
+def _revised_routes(known: Mapping[str, RouteStatistics], claimed: LedgerSlice) -> Mapping[str, RouteStatistics]:
+    routes = dict(known)
     for row, route in enumerate(claimed.revised.routes):
         old, new = claimed.before[row].quality, claimed.after[row].quality
         if route is None or route not in routes:
@@ -189,17 +255,6 @@ def _qualities(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:
     return np.array([np.nan if outcome.quality is None else outcome.quality for outcome in outcomes], np.float64)
 
 
-def _learn_ranking(state: RankerState, claimed: LedgerSlice, stored: Stored, seed: int) -> RankerState:
-    def events(of: Trajectories, outcomes: Sequence[Outcome], weight: float = 1.0) -> RankEvents:
-        return rank_events(of, outcomes, stored.catalog, stored.sets, weight)
-
-    fresh = events(claimed.fresh, claimed.outcomes)
-    taken_back = events(claimed.revised, claimed.before, -1.0)
-    told_anew = events(claimed.revised, claimed.after)
-    replay = events(stored.trajectories, stored.outcomes)
-    return learn_ranking(state, stored.catalog, fresh.joined(taken_back).joined(told_anew), replay, seed)
-
-
 def _newly_rated(claimed: LedgerSlice) -> NDArray[np.uint8]:
     """Return the ids (n, 16) of the trajectories whose quality became known with this slice."""
     fresh = [row for row, outcome in enumerate(claimed.outcomes) if outcome.quality is not None]
@@ -209,6 +264,11 @@ def _newly_rated(claimed: LedgerSlice) -> NDArray[np.uint8]:
         if before.quality is None and after.quality is not None
     ]
     return np.concatenate([claimed.fresh.ids[fresh], claimed.revised.ids[late]])
+
+
+def baseline_of(state: LearnedState) -> Baseline:
+    """Return the running baseline that a state holds."""
+    return Baseline.from_arrays(state.arrays["baseline"]) if "baseline" in state.arrays else Baseline()
 
 
 def ranker_of(state: LearnedState) -> RankerState:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select
 
-from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.cycle import CycleResult, PastCycle
 from sona_pg.store.schema import cycles
 
 COLUMNS = ("loop", "cycle_id", "base_version", "version", "trajectories", "feedback", "set_aside", "patterns")
@@ -45,3 +45,13 @@ def last_started(connection: Connection, space_id: int, loop: str) -> datetime |
         .order_by(cycles.c.started_at.desc())
         .limit(1)
     )
+
+
+def past(connection: Connection, space_id: int) -> list[PastCycle]:
+    """Return the cycles that made a version, by version."""
+    rows = connection.execute(
+        select(cycles.c.cycle_id, cycles.c.version, cycles.c.detail)
+        .where(cycles.c.space_id == space_id, cycles.c.loop == "background", cycles.c.version > cycles.c.base_version)
+        .order_by(cycles.c.version)
+    )
+    return [PastCycle(row.cycle_id, row.version, row.detail.get("candidates")) for row in rows]

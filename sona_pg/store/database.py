@@ -11,13 +11,17 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
+from sona_pg.config import MaintenanceConfig
+from sona_pg.domain.answer import SearchResult
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
-from sona_pg.errors import DatabaseError
-from sona_pg.store import candidates, cycles, fleet, ledger, migrate, patterns, spaces, states
+from sona_pg.errors import DatabaseError, DatabaseUnavailable
+from sona_pg.store import candidates, cycles, fleet, ledger, migrate, patterns, search, spaces, states
 from sona_pg.store.connect import connect, translated
+from sona_pg.store.maintenance import Maintenance
 from sona_pg.store.unit import LearningUnit, learning_unit
 
 
@@ -133,6 +137,42 @@ class Database:
         """Return the ``k`` nearest patterns in SQL, as (id, cosine similarity)."""
         with translated("searching patterns", self.engine.url), self.engine.connect() as connection:
             return patterns.nearest_ids(connection, space.space_id, query, k)
+
+    def search(
+        self,
+        space: Space,
+        query: NDArray[np.float32],
+        k: int,
+        *,
+        route: str | None = None,
+        min_quality: float | None = None,
+        since: datetime | None = None,
+        exact: bool = False,
+    ) -> SearchResult:
+        """Return the ``k`` stored trajectories of the space nearest to ``query`` (dim,), which must not be all 0.
+
+        Raises:
+            DatabaseUnavailable: Postgres is away, or partitions went on being dropped; the same call may succeed later.
+        """
+        wanted = search.Wanted(k, route, min_quality, since)
+        with translated("searching trajectories", self.engine.url):
+            for _ in range(search.ATTEMPTS):
+                try:
+                    with self.engine.begin() as connection:
+                        return search.search(connection, space, query, wanted, exact=exact)
+                except DBAPIError as exc:
+                    if getattr(exc.orig, "sqlstate", None) not in search.VANISHED:
+                        raise
+        raise DatabaseUnavailable("searching trajectories: partitions are being dropped just now; search again")
+
+    def sample(self, space: Space, n: int, seed: int) -> list[NDArray[np.float32]]:
+        """Return the embeddings of about ``n`` stored trajectories of a space."""
+        with translated("sampling trajectories", self.engine.url), self.engine.connect() as connection:
+            return search.sample(connection, space, n, seed)
+
+    def maintenance(self, policy: MaintenanceConfig) -> Maintenance:
+        """Return a run of maintenance of the whole database, to be started."""
+        return Maintenance(self.engine, policy)
 
     def read_view(self, view: str, space: Space, limit: int) -> list[dict[str, Any]]:
         """Return rows of one of the analytics views for a space."""

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, in
 
 from sona_pg.domain.ledger import LedgerSlice, Outcome, Steps, Trajectories
 from sona_pg.store.copying import Spec, copy_arrays, is_one_of, keys_of
-from sona_pg.store.schema import batches, feedback, set_aside, steps, trajectories
+from sona_pg.store.schema import batches, cycles, feedback, set_aside, steps, trajectories
 
 
 def claim(connection: Connection, space_id: int, dim: int) -> LedgerSlice:
@@ -23,25 +23,58 @@ def claim(connection: Connection, space_id: int, dim: int) -> LedgerSlice:
     once, whatever crashes. Which facts count is decided by the batches listed first, not by when each statement
     runs: what is committed meanwhile waits for the next cycle.
     """
-    waiting = connection.execute(
-        select(batches.c.batch, batches.c.first_id, batches.c.last_id).where(
-            batches.c.space_id == space_id, batches.c.cycle_id.is_(None)
-        )
+    waiting = _batches(connection, space_id, batches.c.cycle_id.is_(None))
+    return _slice(connection, space_id, dim, waiting, unclaimed([row.batch for row in waiting]))
+
+
+def claimed_by(connection: Connection, space_id: int, dim: int, cycle_id: UUID, version: int) -> LedgerSlice:
+    """Read again what cycle ``cycle_id`` claimed to make ``version``, as the ledger was at that time."""
+    return _slice(
+        connection, space_id, dim, _batches(connection, space_id, batches.c.cycle_id == cycle_id), later_than(version)
+    )
+
+
+def later_than(version: int) -> ColumnElement[bool]:
+    """Return the condition on ``batches``: not yet claimed when ``version`` was made.
+
+    Batches in which a cycle found nothing to learn from are in no version, and hide nothing.
+    """
+    by_later_cycle = exists().where(
+        cycles.c.space_id == batches.c.space_id, cycles.c.cycle_id == batches.c.cycle_id, cycles.c.version > version
+    )
+    return batches.c.cycle_id.is_(None) | by_later_cycle
+
+
+def unclaimed(claimed: Sequence[int]) -> ColumnElement[bool]:
+    """Return the condition on ``batches``: by no cycle, and not ``claimed`` in this transaction."""
+    return batches.c.cycle_id.is_(None) & batches.c.batch.not_in(claimed)
+
+
+def _batches(connection: Connection, space_id: int, condition: ColumnElement[bool]) -> Sequence[Any]:
+    return connection.execute(
+        select(batches.c.batch, batches.c.first_id, batches.c.last_id)
+        .where(batches.c.space_id == space_id, condition)
+        .order_by(batches.c.batch)
     ).all()
-    claimed = [row.batch for row in waiting]
-    spans = [(row.first_id, row.last_id) for row in waiting if row.first_id is not None]
-    in_claim = _in_claim(space_id, claimed, spans)
-    read, unreadable = _read_trajectories(connection, in_claim, dim)
-    facts = _facts(connection, space_id, claimed, in_claim)
+
+
+def _slice(
+    connection: Connection, space_id: int, dim: int, claim: Sequence[Any], hidden: ColumnElement[bool]
+) -> LedgerSlice:
+    """Return what the batches of ``claim`` hold; batches for which ``hidden`` holds are not there yet."""
+    claimed = [row.batch for row in claim]
+    spans = [(row.first_id, row.last_id) for row in claim if row.first_id is not None]
+    read, unreadable = _read_trajectories(connection, _in_claim(space_id, claimed, spans), dim)
+    facts = _facts(connection, space_id, claimed, read.ids, hidden)
     new = {trajectory for trajectory, said in facts.items() if any(fact.new for fact in said)}
     skipped = {trajectory.bytes for trajectory, _ in unreadable}
     earlier = sorted(new - set(keys_of(read.ids)) - skipped)
-    revised = read_by_id(connection, space_id, dim, _as_rows(earlier), learned_only=True)
+    revised = read_by_id(connection, space_id, dim, _as_rows(earlier), hidden)
     learned = {key: [fact for fact in facts[key] if not fact.new] for key in keys_of(revised.ids)}
     return LedgerSlice(
         batches=claimed,
         fresh=read,
-        steps=_read_steps(connection, in_claim, keys_of(read.ids), dim),
+        steps=_read_steps(connection, space_id, read.ids, dim),
         outcomes=_outcomes(read, facts),
         revised=revised,
         before=_outcomes(revised, learned),
@@ -80,28 +113,24 @@ def put_aside(connection: Connection, space_id: int, cycle_id: UUID, reasons: Se
 
 
 def read_by_id(
-    connection: Connection, space_id: int, dim: int, ids: NDArray[np.uint8], *, learned_only: bool = False
+    connection: Connection, space_id: int, dim: int, ids: NDArray[np.uint8], hidden: ColumnElement[bool]
 ) -> Trajectories:
-    """Return those of ``ids`` (n, 16) that are stored and readable; ``learned_only``: that a cycle has claimed."""
+    """Return those of ``ids`` (n, 16) that are stored and readable, and whose batch is not ``hidden``."""
     if not len(ids):
         return _no_trajectories(dim)
     condition = (trajectories.c.space_id == space_id) & is_one_of(trajectories.c.id, ids)
-    if learned_only:
-        unclaimed = exists().where(
-            batches.c.space_id == space_id,
-            batches.c.batch == trajectories.c.batch,
-            batches.c.cycle_id.is_(None),
-        )
-        condition &= ~unclaimed
+    condition &= ~exists().where(batches.c.space_id == space_id, batches.c.batch == trajectories.c.batch, hidden)
     return _read_trajectories(connection, select(trajectories).where(condition), dim)[0]
 
 
-def read_outcomes(connection: Connection, space_id: int, stored: Trajectories) -> list[Outcome]:
-    """Return the outcome of each stored trajectory by all feedback that is committed now."""
+def read_outcomes(
+    connection: Connection, space_id: int, stored: Trajectories, hidden: ColumnElement[bool]
+) -> list[Outcome]:
+    """Return the outcome of each stored trajectory by all feedback whose batch is not ``hidden``."""
     if not len(stored):
         return []
     about = (feedback.c.space_id == space_id) & is_one_of(feedback.c.trajectory_id, stored.ids)
-    return _outcomes(stored, _read_facts(connection, about, ()))
+    return _outcomes(stored, _read_facts(connection, about & ~_in_batch(space_id, hidden), ()))
 
 
 def has_trajectory(connection: Connection, space_id: int, trajectory: UUID) -> bool:
@@ -142,8 +171,8 @@ def _read_trajectories(
     ).order_by(trajectories.c.id)
     spec: Spec = [
         ("id", "uuid"), ("quality", "float4"), ("latency_us", "int4"), ("propensity", "float4"),
-        ("candidate_set", "int8"), ("cost", "float4"), ("features", "text"), ("route", "text"), ("query", "text"), ("dims", "int4"),
-        ("embedding", "halfvec", dim),
+        ("candidate_set", "int8"), ("cost", "float4"), ("features", "text"), ("route", "text"), ("query", "text"),
+        ("dims", "int4"), ("embedding", "halfvec", dim),
     ]  # fmt: skip
     values, nulls = copy_arrays(connection, query, spec)
     wrong = nulls["embedding"]
@@ -172,24 +201,21 @@ def _read_trajectories(
     )
 
 
-def _read_steps(connection: Connection, in_claim: Select[Any], ids: Sequence[bytes], dim: int) -> Steps:
-    claimed = in_claim.subquery()
+def _read_steps(connection: Connection, space_id: int, ids: NDArray[np.uint8], dim: int) -> Steps:
     fits = func.vector_dims(steps.c.activations) == dim
     query = (
         select(steps.c.trajectory_id, steps.c.reward, case((fits, steps.c.activations)).label("activations"))
-        .join(claimed, (claimed.c.space_id == steps.c.space_id) & (claimed.c.id == steps.c.trajectory_id))
+        .where(steps.c.space_id == space_id, is_one_of(steps.c.trajectory_id, ids))
         .order_by(steps.c.trajectory_id, steps.c.ordinal)
     )
     spec: Spec = [("trajectory_id", "uuid"), ("reward", "float4"), ("activations", "halfvec", dim)]
     values, nulls = copy_arrays(connection, query, spec)
-    rows = {trajectory: row for row, trajectory in enumerate(ids)}
-    owner = np.array([rows.get(key, -1) for key in keys_of(values["trajectory_id"])], np.int64)
-    keep = np.flatnonzero(owner >= 0)
+    rows = {trajectory: row for row, trajectory in enumerate(keys_of(ids))}
     return Steps(
-        trajectory=owner[keep],
-        reward=values["reward"][keep].astype(np.float64),
-        activations=values["activations"][keep],
-        usable=~nulls["activations"][keep],
+        trajectory=np.array([rows[key] for key in keys_of(values["trajectory_id"])], np.int64),
+        reward=values["reward"].astype(np.float64),
+        activations=values["activations"],
+        usable=~nulls["activations"],
     )
 
 
@@ -206,21 +232,26 @@ class _Fact(NamedTuple):
 Facts = Mapping[bytes, Sequence[_Fact]]  # by the trajectory's id
 
 
-def _facts(connection: Connection, space_id: int, claimed: Sequence[int], in_claim: Select[Any]) -> Facts:
-    """Return all feedback on fresh trajectories, and on those with new feedback; never what is not yet claimed."""
-    arrived = select(feedback.c.trajectory_id).where(feedback.c.space_id == space_id, feedback.c.batch.in_(claimed))
-    fresh = in_claim.with_only_columns(trajectories.c.id)
-    later = exists().where(
-        batches.c.space_id == space_id,
-        batches.c.batch == feedback.c.batch,
-        batches.c.cycle_id.is_(None),
-        batches.c.batch.not_in(claimed),
+def _facts(
+    connection: Connection,
+    space_id: int,
+    claimed: Sequence[int],
+    fresh: NDArray[np.uint8],
+    hidden: ColumnElement[bool],
+) -> Facts:
+    """Return all feedback on ``fresh`` (n, 16), and on what has new feedback; never what is ``hidden``."""
+    arrived, _ = copy_arrays(
+        connection,
+        select(feedback.c.trajectory_id).where(feedback.c.space_id == space_id, feedback.c.batch.in_(claimed)),
+        [("trajectory_id", "uuid")],
     )
-    facts: dict[bytes, list[_Fact]] = {}
-    for about in (arrived, fresh):
-        condition = (feedback.c.space_id == space_id) & feedback.c.trajectory_id.in_(about) & ~later
-        facts.update(_read_facts(connection, condition, claimed))
-    return facts
+    about = sorted({*keys_of(arrived["trajectory_id"]), *keys_of(fresh)})
+    condition = (feedback.c.space_id == space_id) & is_one_of(feedback.c.trajectory_id, _as_rows(about))
+    return _read_facts(connection, condition & ~_in_batch(space_id, hidden), claimed)
+
+
+def _in_batch(space_id: int, which: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(batches.c.space_id == space_id, batches.c.batch == feedback.c.batch, which)
 
 
 def _read_facts(
@@ -271,7 +302,7 @@ def _outcome(route: str | None, at_end: float | None, facts: Sequence[_Fact]) ->
             latest[fact.source] = fact
     said = [
         fact.quality if fact.correction is None else float(fact.correction == route)
-        for fact in latest.values()
+        for _, fact in sorted(latest.items())  # in one order: the mean must not depend on that of the rows
         if fact.correction is not None or fact.quality is not None
     ]
     corrections = [fact.correction for fact in latest.values() if fact.correction is not None]

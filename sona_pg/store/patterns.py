@@ -16,6 +16,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
 from sona_pg.store.connect import driver_connection
+from sona_pg.store.copying import copy_arrays
 from sona_pg.store.schema import pattern_routes, patterns
 
 # All patterns of a cycle in one statement: a hundred of them, each with many routes, would be as many round trips.
@@ -45,31 +46,38 @@ FROM json_to_recordset(%(rows)s) AS given (pattern_id uuid, routes json),
 
 
 def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]:
-    """Return the patterns of a space, oldest first."""
-    rows = connection.execute(
-        select(patterns)
-        .where(patterns.c.space_id == space_id)
-        .order_by(patterns.c.created_version, patterns.c.pattern_id)
-    ).all()
+    """Return the patterns of a space, oldest first.
+
+    Two statements read them: call it under ``lock_space``, or in a transaction that repeats its reads.
+    """
+    of_space = patterns.c.space_id == space_id
+    order = (patterns.c.created_version, patterns.c.pattern_id)
+    told = [column for column in patterns.c if column is not patterns.c.centroid]
+    rows = connection.execute(select(*told).where(of_space).order_by(*order)).all()
+    if not rows:
+        return []
+    dim = rows[0].dim
+    centroids = select(patterns.c.centroid).where(of_space).order_by(*order)
+    block = copy_arrays(connection, centroids, [("centroid", "vector", dim)])[0]["centroid"]
     routes: dict[UUID, dict[str, RouteRecord]] = defaultdict(dict)
     for row in connection.execute(select(pattern_routes).where(pattern_routes.c.space_id == space_id)):
         routes[row.pattern_id][row.route] = RouteRecord(row.size, row.weight, row.quality)
     return [
         LearnedPattern(
             id=row.pattern_id,
-            centroid=np.asarray(row.centroid, np.float32),
+            centroid=centroid,
             size=row.size,
             weight=row.weight,
             quality=row.quality,
             kind=row.kind,
             routes=routes.get(row.pattern_id, {}),
             typical_queries=tuple(row.typical_queries),
-            typical_similarities=tuple(row.typical_similarities),
+            typical_similarities=tuple(np.array(row.typical_similarities, np.float32).tolist()),  # as it was written
             created_version=row.created_version,
             updated_version=row.updated_version,
             merged_from=tuple(row.merged_from),
         )
-        for row in rows
+        for row, centroid in zip(rows, block, strict=True)
     ]
 
 

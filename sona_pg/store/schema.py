@@ -135,6 +135,18 @@ feedback = Table(
     postgresql_partition_by="RANGE (trajectory_id)",
 )
 
+sealed_weeks = Table(
+    "sealed_weeks",
+    metadata,
+    _space(references=False),
+    Column("first_id", Uuid, nullable=False),
+    Column("end_id", Uuid, nullable=False),
+    _count("trajectories", BigInteger),
+    _count("indexed", BigInteger),
+    _time("sealed_at"),
+    PrimaryKeyConstraint("space_id", "first_id"),
+)
+
 set_aside = Table(
     "set_aside",
     metadata,

@@ -128,6 +128,12 @@ def prune(connection: Connection, space_id: int, keep: int) -> int:
     return len(gone.all())
 
 
+def forget(connection: Connection, space_id: int) -> None:
+    """Delete what a space keeps beside its versions: route statistics and what earlier tasks left behind."""
+    connection.execute(delete(route_statistics).where(route_statistics.c.space_id == space_id))
+    connection.execute(delete(fisher_snapshots).where(fisher_snapshots.c.space_id == space_id))
+
+
 def read_route_statistics(connection: Connection, space_id: int) -> dict[str, RouteStatistics]:
     """Return what is known of each route of a space."""
     rows = connection.execute(select(route_statistics).where(route_statistics.c.space_id == space_id))

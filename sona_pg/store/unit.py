@@ -10,9 +10,9 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine
+from sqlalchemy import ColumnElement, Connection, Engine
 
-from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.cycle import CycleResult, PastCycle
 from sona_pg.domain.ledger import LedgerSlice, Outcome, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
@@ -40,10 +40,13 @@ class LearningUnit:
         self._space = space
         self.live_version = live_version
         self.next_version = states.next_version(connection, space.space_id)
+        self._claimed: Sequence[int] = ()
 
     def claim(self) -> LedgerSlice:
         """Return everything that no cycle has learned from."""
-        return ledger.claim(self._connection, self._space.space_id, self._space.dim)
+        claimed = ledger.claim(self._connection, self._space.space_id, self._space.dim)
+        self._claimed = claimed.batches
+        return claimed
 
     def state(self) -> LearnedState | None:
         """Return the live state, or None before anything was learned."""
@@ -69,9 +72,43 @@ class LearningUnit:
         return dict(candidates.read_sets(self._connection, self._space.space_id, set_ids))
 
     def stored(self, ids: NDArray[np.uint8]) -> tuple[Trajectories, list[Outcome]]:
-        """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as they are now."""
-        read = ledger.read_by_id(self._connection, self._space.space_id, self._space.dim, ids)
-        return read, ledger.read_outcomes(self._connection, self._space.space_id, read)
+        """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as of what is claimed."""
+        return self._stored(ids, ledger.unclaimed(self._claimed))
+
+    def past_cycles(self) -> list[PastCycle]:
+        """Return the cycles that made the versions there have been, in order."""
+        return cycles.past(self._connection, self._space.space_id)
+
+    def claimed_by(self, past: PastCycle) -> LedgerSlice:
+        """Return what a past cycle claimed, as the ledger was then."""
+        space = self._space
+        return ledger.claimed_by(self._connection, space.space_id, space.dim, past.cycle_id, past.version)
+
+    def stored_then(self, ids: NDArray[np.uint8], past: PastCycle) -> tuple[Trajectories, list[Outcome]]:
+        """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as of a past cycle."""
+        return self._stored(ids, ledger.later_than(past.version))
+
+    def _stored(self, ids: NDArray[np.uint8], hidden: ColumnElement[bool]) -> tuple[Trajectories, list[Outcome]]:
+        space = self._space
+        read = ledger.read_by_id(self._connection, space.space_id, space.dim, ids, hidden)
+        return read, ledger.read_outcomes(self._connection, space.space_id, read, hidden)
+
+    def republish(
+        self,
+        state: LearnedState,
+        learned: Sequence[LearnedPattern],
+        fisher: Sequence[FisherSnapshot],
+        at: datetime,
+    ) -> None:
+        """Put a rebuilt state in the place of the live one, as a version of its own."""
+        connection, space_id = self._connection, self._space.space_id
+        states.forget(connection, space_id)
+        states.publish(connection, space_id, state, at)
+        kept = {pattern.id for pattern in learned}
+        removed = [pattern.id for pattern in self.patterns() if pattern.id not in kept]
+        patterns.write_patterns(connection, space_id, learned, removed, at)
+        for snapshot in fisher:
+            states.write_fisher(connection, space_id, snapshot, state.version, at)
 
     def publish(
         self,

@@ -116,6 +116,7 @@ def test_a_backend_that_hangs_with_the_marker_is_ended_by_its_replay(
     writer.flush(15)
     assert_exactly(space, recorded)
     for server in kept:
+        server.shutdown(socket.SHUT_RDWR)
         server.close()
 
 

@@ -15,7 +15,7 @@ from typing import Self
 
 import psycopg
 import pytest
-from fix_servers import temporary_home, wait_until_stopped
+from fix_homes import temporary_home, wait_until_stopped
 
 from sona_pg.errors import ConfigError, StorageError
 from sona_pg.store import pgbinaries

@@ -1,0 +1,74 @@
+"""Where the clusters of queries are: spherical k-means, warm-started from the patterns there are.
+
+Spherical k-means (Dhillon and Modha 2001) seeded by D² sampling (Arthur and Vassilvitskii 2007). A pattern seeds
+its own cluster and takes part as one heavy point, so that it keeps its place; new clusters are seeded where points
+are far from every pattern.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg import kernels
+from sona_pg.config import PatternConfig
+
+LIGHTEST = 1e-3  # what a pattern weighs, all of whose trajectories take part themselves
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clusters:
+    """Clusters that survived. Those of patterns come first, in the patterns' order."""
+
+    centroids: NDArray[np.float32]  # (k, dim) float32, unit rows
+    labels: NDArray[np.int32]  # (n,) the cluster of each point
+    similarities: NDArray[np.float32]  # (n,) cosine of each point with its centroid
+
+
+def find_clusters(
+    known: NDArray[np.float32],
+    sizes: NDArray[np.float64],
+    points: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    config: PatternConfig,
+    seed: int,
+) -> Clusters:
+    """Cluster ``points``; every known centroid stays a cluster, new ones need ``min_size`` of the weight.
+
+    Args:
+        known: (p, dim) centroids of the patterns.
+        sizes: (p,) how many trajectories stand behind each.
+        points: (n, dim) unit rows, n at least 1.
+        weights: (n,) how many trajectories each point stands for.
+        config: number of clusters, smallest size, iterations, tolerance.
+        seed: of the D² sampling.
+    """
+    nearest = kernels.kmeans_assign(points, known) if len(known) else None
+    here = np.zeros(len(known)) if nearest is None else np.bincount(nearest[0], weights, len(known))
+    total = max(float(sizes.sum()), float(weights.sum()))
+    room = min(config.clusters, max(1, int(total) // (2 * config.min_size))) - len(known)
+    new = max(0, min(room, len(points)))
+    seeds = known
+    if new:
+        # D² sampling given what is known: a point counts by its squared distance to the nearest pattern.
+        far = weights if nearest is None else np.ascontiguousarray(weights * nearest[1])
+        uniforms = np.random.default_rng([seed, len(points)]).random(new)
+        seeds = np.concatenate([known, points[kernels.kmeans_plus_plus(points, far, new, uniforms)]])
+    centroids = kernels.kmeans_lloyd(
+        np.ascontiguousarray(np.concatenate([known, points])),
+        np.ascontiguousarray(seeds),
+        np.concatenate([np.maximum(sizes - here, LIGHTEST), weights]).astype(np.float32),
+        max_iter=config.max_iterations,
+        tol=config.tolerance,
+    )[0]
+    labels, distances = kernels.kmeans_assign(points, centroids)
+    counts = np.bincount(labels, weights, len(centroids))
+    stay = np.flatnonzero((np.arange(len(centroids)) < len(known)) | (counts >= config.min_size))
+    if len(stay) == 0:
+        stay = np.array([int(np.argmax(counts))])  # a handful of trajectories still makes one pattern
+    if len(stay) < len(centroids):
+        centroids = np.ascontiguousarray(centroids[stay])
+        labels, distances = kernels.kmeans_assign(points, centroids)
+    return Clusters(centroids, labels, 1.0 - 0.5 * distances)  # of unit vectors: |x - c|² = 2 - 2 cos

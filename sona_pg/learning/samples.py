@@ -1,0 +1,134 @@
+"""Samples for the adapters: directions that steps went in, and choices that were made among candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.ledger import Outcome, Steps, Trajectories
+from sona_pg.learning.baseline import Baseline
+from sona_pg.learning.choices import Choices
+from sona_pg.learning.signal import bounded, direction_gradient, returns, reward_to_go, unit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Directions:
+    """Steps, each with the direction it went in and what it gained."""
+
+    inputs: NDArray[np.float32]  # (n, dim) float32, unit rows
+    targets: NDArray[np.float32]  # (n, dim) float32, unit rows
+    advantage: NDArray[np.float32]  # (n,) float32
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @classmethod
+    def none(cls, dim: int) -> Self:
+        """Return no samples."""
+        nothing = np.zeros((0, dim), np.float32)
+        return cls(nothing, nothing, np.zeros(0, np.float32))
+
+    @classmethod
+    def of(
+        cls, embeddings: NDArray[np.float32], owner: NDArray[np.int64], activations: NDArray[np.float32],
+        advantage: NDArray[np.float64],
+    ) -> Self:  # fmt: skip
+        """Return one sample a step; the steps of one trajectory share its weight.
+
+        Args:
+            embeddings: (t, dim) of the trajectories.
+            owner: (s,) row of each step's trajectory.
+            activations: (s, dim).
+            advantage: (s,).
+        """
+        shares = np.bincount(owner, minlength=len(embeddings))[owner]
+        inputs, targets = unit(embeddings[owner]), unit(activations)
+        alive = (advantage != 0) & inputs.any(axis=1) & targets.any(axis=1)
+        return cls(inputs[alive], targets[alive], (bounded(advantage) / shares)[alive].astype(np.float32))
+
+    def followed_by(self, other: Self, most: int) -> Self:
+        """Return these samples and then the others; of more than ``most`` the latest."""
+        return type(self)(
+            np.concatenate([self.inputs, other.inputs])[-most:],
+            np.concatenate([self.targets, other.targets])[-most:],
+            np.concatenate([self.advantage, other.advantage])[-most:],
+        )
+
+    def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the policy gradient at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
+        return direction_gradient(outputs, self.targets[rows], self.advantage[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Directions, then choices, then choices of earlier cycles, as one numbered sequence."""
+
+    directions: Directions
+    choices: Choices
+    replay: Choices | None = None
+    inputs: NDArray[np.float32] = field(init=False)  # (n, dim) float32, unit rows
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", np.concatenate([part.inputs for part in self._parts]))
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def _parts(self) -> list[Directions | Choices]:
+        return [self.directions, self.choices, *([self.replay] if self.replay is not None else [])]
+
+    def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the policy gradient at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
+        return self._each(outputs, rows, None)
+
+    def sampled_delta(
+        self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return the same, of choices for an outcome drawn from the policy: for the Fisher information."""
+        return self._each(outputs, rows, rng)
+
+    def _each(
+        self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator | None
+    ) -> NDArray[np.float32]:
+        wanted = np.zeros_like(outputs)
+        start = 0
+        for part in self._parts:
+            here = np.flatnonzero((rows >= start) & (rows < start + len(part)))
+            if len(here):
+                within = rows[here] - start
+                if rng is not None and isinstance(part, Choices):
+                    wanted[here] = part.sampled_delta(outputs[here], within, rng)
+                else:
+                    wanted[here] = part.delta(outputs[here], within)
+            start += len(part)
+        return wanted
+
+
+def directions_of(
+    fresh: Trajectories, steps: Steps, outcomes: Sequence[Outcome], baseline: Baseline
+) -> tuple[Directions, Baseline]:
+    """Return one sample per usable step of a trajectory with a known return, and the baseline with all of them.
+
+    A step's return is its own reward-to-go blended with the final quality; what is subtracted is the baseline of
+    its trajectory's route, to which the trajectory itself adds only what it returned as seen from its start.
+    """
+    quality = np.array([np.nan if outcome.quality is None else outcome.quality for outcome in outcomes], np.float64)
+    rewarded = np.bincount(steps.trajectory, steps.reward != 0, len(fresh)) > 0
+    to_go = reward_to_go(steps.trajectory, steps.reward)
+    at_start = np.zeros(len(fresh))
+    at_start[steps.trajectory[::-1]] = to_go[::-1]  # of several steps the first stays
+    values = returns(quality, at_start, rewarded)
+    known = np.flatnonzero(np.isfinite(values))
+    routes = [fresh.routes[int(row)] for row in known]
+    expected = np.full(len(fresh), np.nan)
+    expected[known] = values[known] - baseline.advantages(values[known], routes)
+    rows = np.flatnonzero(steps.usable & np.isfinite(expected[steps.trajectory]))
+    owner = steps.trajectory[rows]
+    gained = returns(quality[owner], to_go[rows], rewarded[owner]) - expected[owner]
+    directions = Directions.of(fresh.embeddings, owner, steps.activations[rows], gained)
+    return directions, baseline.fold(values[known], routes)

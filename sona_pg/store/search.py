@@ -1,0 +1,255 @@
+"""Searching the ledger for the trajectories nearest to a vector.
+
+The ids of a space fall into spans: sealed weeks that hold many of its trajectories, each searched by its HNSW index,
+and what lies between them (the hot tail, weeks with few, the default partition), scanned exactly. One statement asks
+for the k nearest of each span; the k nearest of these are the answer. The spans cover all ids, whatever partitions
+there are when the statement runs: a week that is dropped or sealed meanwhile changes how its rows are found, never
+which of the others are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector.sqlalchemy import BIT, HALFVEC
+from sqlalchemy import (
+    REAL,
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+    table,
+    type_coerce,
+    union_all,
+)
+from sqlalchemy import Uuid as UuidType
+
+from sona_pg.domain.answer import FoundTrajectory, SearchResult
+from sona_pg.domain.ids import made_at
+from sona_pg.domain.space import Space
+from sona_pg.store.connect import driver_connection
+from sona_pg.store.schema import sealed_weeks, trajectories
+from sona_pg.store.sealing import MAX_HALFVEC
+from sona_pg.store.weeks import id_floor
+
+# Sorting is forbidden so that the planner takes the index; where there is none after all, it sorts nevertheless.
+SETTINGS = """
+SET LOCAL hnsw.iterative_scan = 'relaxed_order';
+SET LOCAL hnsw.ef_search = 100;
+SET LOCAL hnsw.max_scan_tuples = 20000;
+SET LOCAL enable_sort = off;
+SET LOCAL enable_seqscan = off
+"""
+NO_JIT = "SET LOCAL jit = off"  # compiling takes longer than scanning a space
+EF_SEARCH = 100
+COSTLIER = 12  # a node visited in the graph, compared with a row scanned: measured at 256 dimensions
+ALWAYS_EXACT = 2_000  # rows of a space in a week below which the index is not worth its start
+AGAIN_EXACT = 100_000  # rows up to which a span is scanned where its index gave too few
+RERANK = 20  # candidates by binary quantisation for each result
+# SQLSTATE of what a statement meets whose partition is dropped under it: undefined table, internal error, deadlock.
+VANISHED = ("42P01", "XX000", "40P01")
+ATTEMPTS = 3
+FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
+
+latest_feedback = table(
+    "latest_feedback",
+    column("space_id"),
+    column("trajectory_id"),
+    column("source"),
+    column("quality", REAL),
+    column("correction"),
+    schema="sona",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is searched for."""
+
+    k: int
+    route: str | None = None
+    min_quality: float | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of ids, both ends included, and how it is searched."""
+
+    first: UUID
+    last: UUID
+    rows: int = 0  # trajectories of the space in it, if it is searched by index
+    exact: bool = True
+
+
+def search(
+    connection: Connection, space: Space, query: NDArray[np.float32], wanted: Wanted, *, exact: bool = False
+) -> SearchResult:
+    """Return the ``wanted.k`` trajectories of the space nearest to ``query`` (dim,), of which the norm is not 0."""
+    start = FIRST if wanted.since is None else id_floor(wanted.since)
+    driver_connection(connection).execute(NO_JIT)
+    spans = [Span(start, LAST)] if exact else _spans(connection, space.space_id, start, wanted.k)
+    if not all(span.exact for span in spans):
+        driver_connection(connection).execute(SETTINGS)
+    unit = query / np.float32(np.linalg.norm(query))  # whatever its length was, half precision can hold it now
+    rows = _nearest(connection, space, unit, wanted, spans)
+    short = [
+        index
+        for index, span in enumerate(spans)
+        if not span.exact and sum(row.span == index for row in rows) < wanted.k
+    ]
+    again = [index for index in short if spans[index].rows <= AGAIN_EXACT]
+    if again:
+        rows = [row for row in rows if row.span not in again]
+        rows += _nearest(connection, space, unit, wanted, [Span(spans[i].first, spans[i].last) for i in again])
+    rows = [row for row in rows if not np.isnan(row.distance)]  # a vector of length 0 is near to nothing; sorted last
+    rows.sort(key=lambda row: (row.distance, row.id))
+    return SearchResult(tuple(_found(row) for row in rows[: wanted.k]), complete=len(short) == len(again))
+
+
+def sample(connection: Connection, space: Space, n: int, seed: int) -> list[NDArray[np.float32]]:
+    """Return the embeddings of about ``n`` stored trajectories of a space, spread over their time."""
+    mine = (trajectories.c.space_id == space.space_id) & (func.vector_dims(trajectories.c.embedding) == space.dim)
+    lowest, highest = (
+        connection.scalar(select(trajectories.c.id).where(mine).order_by(order).limit(1))
+        for order in (trajectories.c.id, trajectories.c.id.desc())
+    )
+    if lowest is None or highest is None:
+        return []
+    draws = np.random.default_rng(seed).random(n)
+    next_one = (
+        select(trajectories.c.embedding)
+        .where(mine, trajectories.c.id >= bindparam("pivot", type_=UuidType))
+        .order_by(trajectories.c.id)
+        .limit(1)
+    )
+    width = highest.int - lowest.int
+    found = (connection.scalar(next_one, {"pivot": UUID(int=lowest.int + int(width * draw))}) for draw in draws)
+    vectors = [np.asarray(vector.to_numpy(), np.float32) for vector in found if vector is not None]
+    return [vector for vector in vectors if np.any(vector)]
+
+
+# -- where to look ------------------------------------------------------------------------------------------
+
+
+def _spans(connection: Connection, space_id: int, start: UUID, k: int) -> list[Span]:
+    """Return spans that cover all ids from ``start`` on."""
+    rows = connection.execute(
+        select(sealed_weeks.c.first_id, sealed_weeks.c.end_id, sealed_weeks.c.trajectories, sealed_weeks.c.indexed)
+        .where(
+            sealed_weeks.c.space_id == space_id,
+            sealed_weeks.c.end_id > start,
+            sealed_weeks.c.trajectories > ALWAYS_EXACT,
+        )
+        .order_by(sealed_weeks.c.first_id)
+    )
+    spans, at = [], start
+    for row in rows:
+        # The index holds all spaces: to meet k of this one it visits so many nodes, if they are well mixed.
+        visited = max(EF_SEARCH, k * row.indexed / row.trajectories)
+        if row.trajectories <= COSTLIER * visited:
+            continue
+        if row.first_id > at:
+            spans.append(Span(at, _before(row.first_id)))
+        spans.append(Span(max(at, row.first_id), _before(row.end_id), row.trajectories, exact=False))
+        at = row.end_id
+    return [*spans, Span(at, LAST)]
+
+
+def _before(end: UUID) -> UUID:
+    return UUID(int=end.int - 1)
+
+
+# -- the statement ------------------------------------------------------------------------------------------
+
+
+def _nearest(
+    connection: Connection, space: Space, query: NDArray[np.float32], wanted: Wanted, spans: Sequence[Span]
+) -> list[Row[Any]]:
+    """Return the k nearest of every span, each with its span's number."""
+    parts = [_part(space, wanted, span, index) for index, span in enumerate(spans)]
+    nearest = union_all(*(select(part.subquery()) for part in parts)).subquery("nearest")
+    query_all = select(
+        nearest, _quality(space.space_id, nearest.c.id, nearest.c.route, nearest.c.at_end).label("quality")
+    )
+    values = {"space": space.space_id, "vector": query, "k": wanted.k, "route": wanted.route}
+    return list(connection.execute(query_all, values | {"min_quality": wanted.min_quality}))
+
+
+def _part(space: Space, wanted: Wanted, span: Span, index: int) -> Select[Any]:
+    t = trajectories.c
+    vector = bindparam("vector", type_=HALFVEC(space.dim))
+    condition = [
+        t.space_id == bindparam("space"),
+        t.id >= span.first,
+        t.id <= span.last,
+        func.vector_dims(t.embedding) == literal_column(str(space.dim)),
+    ]
+    if wanted.route is not None:
+        condition.append(t.route == bindparam("route"))
+    if wanted.min_quality is not None:
+        condition.append(_quality(t.id, t.route, t.quality) >= bindparam("min_quality", type_=REAL))
+    # The untyped column is not what the index is on, so that an exact span cannot use it.
+    exact: ColumnElement[Any] = t.embedding.cosine_distance(vector)
+    columns = (t.id, t.route, t.query, t.quality.label("at_end"))
+    limit = bindparam("k", type_=Integer)
+    candidates: ColumnElement[int] = limit
+    if span.exact:
+        by = exact
+    elif space.dim <= MAX_HALFVEC:
+        by, candidates = cast(t.embedding, HALFVEC(space.dim)).cosine_distance(vector)
+    else:
+        bits = BIT(space.dim)
+        asked = cast(func.binary_quantize(cast(vector, HALFVEC(space.dim))), bits)
+        by = cast(func.binary_quantize(t.embedding), bits).op("<~>")(asked)
+        candidates = limit * RERANK
+    part = (
+        select(*columns, exact.label("distance"), literal_column(str(index)).label("span"))
+        .where(*condition)
+        .order_by(by)
+        .limit(candidates)
+    )
+    if span.exact or space.dim <= MAX_HALFVEC:
+        return part
+    inner = part.subquery()
+    return select(inner).order_by(inner.c.distance).limit(limit)
+
+
+def _quality(
+    trajectory: ColumnElement[Any], route: ColumnElement[Any], at_end: ColumnElement[Any]
+) -> ColumnElement[Any]:
+    """Return a trajectory's quality as the view ``sona.outcomes`` has it."""
+    f = latest_feedback.c
+    said = case((f.correction.is_(None), f.quality), else_=cast(cast(f.correction == route, Integer), REAL))
+    mean = (
+        select(func.avg(said))
+        .where(f.space_id == bindparam("space"), f.trajectory_id == trajectory)
+        .correlate_except(latest_feedback)
+        .scalar_subquery()
+    )
+    return type_coerce(func.coalesce(mean, at_end), REAL)
+
+
+def _found(row: Row[Any]) -> FoundTrajectory:
+    return FoundTrajectory(
+        id=row.id,
+        similarity=1.0 - float(row.distance),
+        route=row.route,
+        query=row.query,
+        quality=None if row.quality is None else float(row.quality),
+        started_at=made_at(row.id),
+    )
