@@ -51,49 +51,11 @@ cdef enum:
     MAX_FEATURES = 1024
     MAX_SOURCE = 1000  # bytes: it is part of an index key
 
+include "trajectory.pxi"
 include "arguments.pxi"
 include "batch.pxi"
 include "adapter.pxi"
 include "spool.pxi"
-
-
-@cython.final
-@cython.no_gc
-cdef class Ring:
-    """Owns the queue: handles keep it alive when they outlive their engine."""
-
-    cdef sona_ring *c
-
-    def __dealloc__(self):
-        sona_ring_free(self.c)
-
-
-@cython.final
-@cython.no_gc
-@cython.freelist(64)
-cdef class Trajectory:
-    """A trajectory that is being recorded. Dropping it without ending it costs nothing."""
-
-    cdef Ring ring
-    cdef sona_block *block  # NULL once it has ended
-    cdef int64_t began
-    cdef uint8_t name[16]
-
-    def __dealloc__(self):
-        if self.block is not NULL:
-            sona_block_give(self.ring.c, self.block)
-
-    @property
-    def id(self):
-        """The trajectory's UUIDv7; it stays valid after the end."""
-        return UUID(bytes=self.name[:16])
-
-    @property
-    def ended(self):
-        return self.block is NULL
-
-    def __repr__(self):
-        return f"<Trajectory {self.id} {'ended' if self.block is NULL else 'open'}>"
 
 
 cdef class HotPath:
@@ -205,50 +167,17 @@ cdef class HotPath:
         cdef double value = number(reward, "reward")
         cdef cnp.ndarray first = None
         cdef cnp.ndarray second = None
-        cdef Py_ssize_t n = 0, m = 0
-        cdef size_t bytes_
-        cdef sona_record *record
-        cdef sona_item *item
-        cdef sona_step *step
-        cdef uint8_t *to
         cdef int64_t now
         if activations is not None:
             first = floats(activations, "activations")
-            n = cnp.PyArray_DIM(first, 0)
         if attention_weights is not None:
             second = floats(attention_weights, "attention_weights")
-            m = cnp.PyArray_DIM(second, 0)
         if not -1e6 <= value <= 1e6:
             raise InvalidValue(f"reward is {value!r}, expected a number from -1e6 to 1e6")
-        if n > SONA_MAX_VECTOR or m > SONA_MAX_VECTOR:
-            raise InvalidValue(
-                f"a step has {n} activations and {m} attention weights, expected at most {SONA_MAX_VECTOR} of each"
-            )
         with cython.critical_section(t):
             now = sona_monotonic_ns()
-            record = self.opened(t)
-            if record.step_count == SONA_MAX_STEPS:
-                raise TrajectoryError(f"a trajectory has {SONA_MAX_STEPS} steps at most: end it and begin another")
-            bytes_ = sizeof(sona_step) + 4 * <size_t> (n + m)
-            item = append(&t.block, SONA_STEP, bytes_)
-            record = &t.block.record
-            step = <sona_step *> (item + 1)
-            step.offset_us = <uint32_t> microseconds(now - t.began)
-            step.reward = <float> value
-            step.activations = <uint32_t> n
-            step.attention = <uint32_t> m
-            to = <uint8_t *> (step + 1)
-            if n and not sona_copy_checked(to, <const sona_f32 *> cnp.PyArray_DATA(first), n):
-                raise out_of_range(first, "activations")
-            to += 4 * n
-            if m and not sona_copy_checked(to, <const sona_f32 *> cnp.PyArray_DATA(second), m):
-                raise out_of_range(second, "attention_weights")
-            if (n + m) & 1:
-                memset(to + 4 * m, 0, 4)
-            record.size += <uint32_t> (sizeof(sona_item) + sona_padded(bytes_))
-            record.step_count += 1
-            record.floats += <uint32_t> (n + m)
-            record.full_steps += n == self.dim
+            self.opened(t)
+            append_step(t, now, <float> value, first, second)
         return 0
 
     def set_trajectory_route(self, Trajectory t not None, route):

@@ -14,8 +14,8 @@ import typer
 
 from sona_pg import kernels
 from sona_pg._version import __version__
-from sona_pg.cli.render import show_facts, show_rows
-from sona_pg.config import Environment
+from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
+from sona_pg.config import Environment, MaintenanceConfig
 from sona_pg.errors import SchemaError
 
 app = typer.Typer(
@@ -176,6 +176,52 @@ def cycles(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> 
 def fleet(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
     """List the servers of a space: what each serves and how far it is behind."""
     _view("fleet", space, limit, url)
+
+
+@app.command()
+def maintain(
+    keep_weeks: Annotated[int, typer.Option(help="Whole weeks to keep before this one; 0: for ever.", min=0)] = 0,
+    keep_steps_weeks: Annotated[int, typer.Option(help="The same of steps alone, such as 8.", min=0)] = 0,
+    keep_versions: Annotated[int, typer.Option(help="State versions to keep of each space.", min=1)] = 50,
+    memory_mb: Annotated[int, typer.Option(help="The most that building an index may take.", min=16)] = 1024,
+    url: Url = None,
+) -> None:
+    """Make partitions ahead, index weeks that are over, drop what need not be kept; say each thing done.
+
+    Engines do the same by themselves every hour. Running it twice is the same as once.
+    """
+    from sona_pg.store.database import Database
+
+    policy = MaintenanceConfig(
+        keep_weeks=keep_weeks, keep_steps_weeks=keep_steps_weeks, keep_versions=keep_versions, memory_mb=memory_mb
+    )
+    with address_of(url) as address:
+        database = Database.open(address)
+        try:
+            show_rows_as_they_come(map(dataclasses.asdict, database.maintenance(policy).run()), "maintenance")
+        finally:
+            database.close()
+
+
+@app.command()
+def recall(
+    space: SpaceName = "default",
+    k: Annotated[int, typer.Option(help="How many neighbours.", min=1)] = 10,
+    queries: Annotated[int, typer.Option(help="How many stored vectors to ask for.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="Which ones.")] = 0,
+    url: Url = None,
+) -> None:
+    """Measure how many of the k nearest stored trajectories a search finds, beside the exact scan."""
+    from sona_pg.store.database import Database
+    from sona_pg.store.recall import measure
+
+    with address_of(url) as address:
+        database = Database.open(address)
+        try:
+            found = measure(database, database.find_space(space), k, queries, seed)
+            show_facts(dataclasses.asdict(found), f"recall@{k} in space {space!r}")
+        finally:
+            database.close()
 
 
 @db.command("upgrade")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -29,6 +29,20 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str, hide: Sequence[str]
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in names))
     Console().print(table if rows else f"{title}: none yet")
+
+
+def show_rows_as_they_come(rows: Iterable[Mapping[str, Any]], title: str) -> None:
+    """Print rows that take long to make: in a pipe each at once, on a terminal with a line of progress."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print(json.dumps(row, default=_plain), flush=True)
+        return
+    collected = []
+    with Console(stderr=True).status(title) as status:
+        for row in rows:
+            collected.append(row)
+            status.update(f"{title}: {' '.join(str(value) for value in list(row.values())[:2])}")
+    show_rows(collected, title) if collected else Console().print(f"{title}: nothing to do")
 
 
 def show_facts(facts: Mapping[str, Any], title: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -47,6 +48,18 @@ def as_uuid(trajectory: UUID | str | Trajectory | Any) -> UUID:
         return UUID(trajectory)
     except (ValueError, AttributeError, TypeError) as exc:
         raise InvalidValue(f"trajectory id {trajectory!r} is no UUID: pass t.id, or the handle itself") from exc
+
+
+def require_search(vector: NDArray[np.float32], k: int, min_quality: float | None, since: datetime | None) -> None:
+    """Raise ``InvalidValue`` for a search that has no meaning."""
+    if not 0 < float(np.linalg.norm(vector)) < np.inf:
+        raise InvalidValue("what is searched has length 0 or is too long for float32: it points in no direction")
+    if k < 1:
+        raise InvalidValue(f"k={k!r} finds nothing: expected 1 or more")
+    if min_quality is not None and not 0 <= min_quality <= 1:
+        raise InvalidValue(f"min_quality={min_quality!r}: expected a number in [0, 1]")
+    if since is not None and since.tzinfo is None:
+        raise InvalidValue(f"since={since!r} has no time zone: write datetime.now(UTC) - timedelta(...)")
 
 
 def _as_floats(values: ArrayLike, what: str) -> NDArray[np.float32]:

@@ -22,12 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from sona_pg._version import __version__
 from sona_pg.config import Environment, SonaConfig
-from sona_pg.domain.answer import Context, Decision, Ranking, Response
+from sona_pg.domain.answer import Context, Decision, Ranking, Response, SearchResult
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.state import LoraWeights
-from sona_pg.engine.arguments import as_matrix, as_uuid, as_vector
+from sona_pg.engine.arguments import as_matrix, as_uuid, as_vector, require_search
 from sona_pg.engine.builder import SonaEngineBuilder
 from sona_pg.engine.follower import Follower
 from sona_pg.engine.ranking import CandidateSet, Ranker
@@ -39,6 +39,7 @@ from sona_pg.kernels import Adapter, EncodedBatch, HotPath, Trajectory
 from sona_pg.loops.background import BackgroundLoop
 from sona_pg.loops.coordinator import LoopCoordinator
 from sona_pg.loops.instant import InstantLoop
+from sona_pg.loops.maintainer import Maintainer
 from sona_pg.loops.rebuild import rebuild
 from sona_pg.store.database import Database
 from sona_pg.store.notify import VersionListener
@@ -139,7 +140,9 @@ class SonaEngine(HotPath):
             self.refresh,
             self.tick,
         )
+        self._maintainer = Maintainer(self._database, self.config.maintenance)
         self._follower.start()
+        self._maintainer.start()
         atexit.register(self.close)
 
     @classmethod
@@ -304,6 +307,39 @@ class SonaEngine(HotPath):
             route: only patterns in which this route was tried.
         """
         return self._serving.find(as_vector(x, self.dim), k, min_quality=min_quality, kind=kind, route=route)
+
+    def search(
+        self,
+        x: ArrayLike,
+        k: int = 10,
+        *,
+        route: str | None = None,
+        min_quality: float | None = None,
+        since: datetime | None = None,
+        exact: bool = False,
+    ) -> SearchResult:
+        """Return the ``k`` stored trajectories nearest to ``x`` (dim,), nearest first; asks the database.
+
+        Weeks that are over are searched by their index where the space has many trajectories in them, all else is
+        scanned. The result's ``complete`` is False if an index gave up before it had found ``k``.
+
+        Args:
+            x: what is searched.
+            k: how many at most.
+            route: only those that took this route.
+            min_quality: only those whose quality, with all feedback, is at least this.
+            since: only those that began then or later.
+            exact: scan everything.
+
+        Raises:
+            InvalidValue: ``x`` has length 0, or another argument makes no sense.
+            DatabaseUnavailable: Postgres does not answer now.
+        """
+        vector = as_vector(x, self.dim)
+        require_search(vector, k, min_quality, since)
+        return self._database.search(
+            self._space, vector, k, route=route, min_quality=min_quality, since=since, exact=exact
+        )
 
     def rank(
         self,
@@ -471,6 +507,7 @@ class SonaEngine(HotPath):
         self._closed = True
         atexit.unregister(self.close)
         self._follower.stop()
+        self._maintainer.stop()
         try:
             self._writer.close()
         finally:

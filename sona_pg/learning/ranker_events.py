@@ -76,6 +76,21 @@ class RankEvents:
         rated = np.nan_to_num(self.quality, nan=0.0)
         return np.where(self.correct != NONE, np.float32(1.0), rated).astype(np.float32)
 
+    def offered(self, rows: IntArray) -> npt.NDArray[np.bool_]:
+        """(n, len(rows)) bool: which of the ascending `rows` an event could have shown; the judged one always."""
+        if self.candidates is None:
+            return np.ones((len(self), len(rows)), np.bool_)
+        place = np.searchsorted(rows, self.candidates)
+        place[place == len(rows)] = 0
+        here = rows[place] == self.candidates
+        offered = np.zeros((len(self), len(rows)), np.bool_)
+        event, column = np.nonzero(here)
+        offered[event, place[event, column]] = True
+        known = np.flatnonzero(np.isin(self.judged, rows))
+        offered[known, np.searchsorted(rows, self.judged)[known]] = True
+        offered[~offered.any(axis=1)] = True
+        return offered
+
     def joined(self, other: RankEvents) -> RankEvents:
         """These events, then the others."""
         if not len(other):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from sona_pg.errors import DimensionMismatch
 from sona_pg.learning.lbfgs import minimise
@@ -82,14 +81,14 @@ def _calibrate(state: RankerState, embeddings: FloatArray, fresh: RankEvents, co
     if not state.fits or not len(fresh):
         return state
     rows = np.arange(len(embeddings), dtype=np.int32)
-    outside = ~_offered(fresh, rows)
+    outside = ~fresh.offered(rows)
     logits = learned_scores(state, fresh.query, embeddings, rows)
     strangers = learned_scores(state, fresh.query, embeddings, rows, heads=False)
     logits[outside] = strangers[outside] = -np.inf
     right = fresh.verdict >= 0.5
     evidence = state.evidence(rows)
     omega = allowance(logits[right], strangers[right], fresh.judged[right], evidence, config.steal_rate)
-    noise = measure_noise(logits, fresh.judged, fresh.verdict, fresh.correct != NONE)
+    noise = measure_noise(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
     scales = state.scales.copy()
     for place, measured in ((3, omega), (4, noise)):
         if measured is not None:
@@ -201,14 +200,14 @@ def _refine(
     wide_item, item = item_features(state, embeddings[rows])
     tau = state.scales[2]
     base = (tau * wide_query) @ wide_item.T
-    base[~_offered(events, rows)] = -np.inf
+    base[~events.offered(rows)] = -np.inf
     evidence = state.evidence(rows)
     noise = float(state.scales[4]) or config.label_noise
     noise = min(max(noise, config.least_noise), _MOST_NOISE)
 
     samples = max(1, min(config.prior_samples, _MOST_IMAGINED // len(rows)))
     imagined = imagine_queries(item, query[:, :-1], samples, random)
-    imagined_weight = np.float32(config.prior_strength / samples) / (1.0 + evidence)
+    imagined_weight = np.float32(config.prior_strength / samples) * (1.0 + evidence) ** np.float32(-config.prior_decay)
     objective = PartialLabels(
         query=np.concatenate([query, np.pad(imagined, ((0, 0), (0, 1)), constant_values=1.0)]),
         base=np.concatenate([base, (tau * imagined) @ item.T]),
@@ -248,20 +247,3 @@ def _active_rows(state: RankerState, embeddings: FloatArray, events: RankEvents,
 
 _MOST_ASKED = 512
 _RIVALS = 8
-
-
-def _offered(events: RankEvents, rows: IntArray) -> npt.NDArray[np.bool_]:
-    """(n, len(rows)) bool: which rows an event could have shown; the judged one always."""
-    if events.candidates is None:
-        return np.ones((len(events), len(rows)), np.bool_)
-    place = np.searchsorted(rows, events.candidates)
-    place[place == len(rows)] = 0
-    here = rows[place] == events.candidates
-    offered = np.zeros((len(events), len(rows)), np.bool_)
-    event, column = np.nonzero(here)
-    offered[event, place[event, column]] = True
-    judged = np.searchsorted(rows, events.judged)
-    known = np.flatnonzero(np.isin(events.judged, rows))
-    offered[known, judged[known]] = True
-    offered[~offered.any(axis=1)] = True
-    return offered

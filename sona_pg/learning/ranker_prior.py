@@ -65,20 +65,27 @@ def allowance(
 
 
 def measure_noise(
-    logits: FloatArray, judged: IntArray, verdict: FloatArray, corrected: npt.NDArray[np.bool_]
+    logits: FloatArray,
+    judged: IntArray,
+    verdict: FloatArray,
+    corrected: npt.NDArray[np.bool_],
+    evidence: FloatArray,
 ) -> float | None:
     """The share of held-out feedback that contradicts the surer half of the answers.
 
     `logits` (n, m) of a state that has not learned from these events, `judged` (n,) the rows they are
-    about, `verdict` (n,) in [0, 1], `corrected` (n,) whether the right row was told. Where a good
-    ranker is sure, what contradicts it is mostly noise (confident learning, Northcutt 2021).
+    about, `verdict` (n,) in [0, 1], `corrected` (n,) whether the right row was told, `evidence` (m,)
+    positive feedback per item: only feedback among well-known items counts, for what contradicts the
+    ranker about a new item is news. Where a good ranker is sure, what contradicts it is mostly noise
+    (confident learning, Northcutt 2021).
     None when too few events can tell.
     """
     if logits.shape[1] < 2:
         return None
     second, first = np.partition(logits, -2, axis=1)[:, -2:].T
     best = logits.argmax(axis=1)
-    about = corrected | (judged == best)
+    known = evidence >= _WELL_KNOWN
+    about = (corrected | (judged == best)) & known[judged] & known[best]
     lead, best, judged, verdict = (a[about] for a in (first - second, best, judged, verdict))
     if len(lead) < 2 * _FEWEST:
         return None

@@ -32,7 +32,8 @@ BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 UNLIMITED = "SET LOCAL idle_in_transaction_session_timeout = 0"
 BUILD_SETTINGS = "SET statement_timeout = 0; SET lock_timeout = '10min'"
 BRIEF = "SET LOCAL lock_timeout = '500ms'"
-TRY_LOCK = "SELECT pg_try_advisory_xact_lock(%(lock)s)"
+# Without parameters, that is in the simple protocol: an open portal would keep its snapshot, for which builds wait.
+TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({LOCK})"
 WAIT_LOCK = "SELECT pg_advisory_xact_lock(%(lock)s)"
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class Maintenance:
             guard.transaction(),
         ):
             guard.execute(UNLIMITED)
-            if guard.execute(TRY_LOCK, {"lock": LOCK}).fetchone() != (True,):
+            if guard.execute(TRY_LOCK).fetchone() != (True,):
                 yield Done("skipped", "all", "another maintainer is at work")
                 return
             work.execute(BUILD_SETTINGS)

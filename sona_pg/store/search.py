@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import numpy as np
@@ -64,6 +64,8 @@ RERANK = 20  # candidates by binary quantisation for each result
 VANISHED = ("42P01", "XX000", "40P01")
 ATTEMPTS = 3
 FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
+
+Column: TypeAlias = ColumnElement[Any]
 
 latest_feedback = table(
     "latest_feedback",
@@ -183,9 +185,8 @@ def _nearest(
     """Return the k nearest of every span, each with its span's number."""
     parts = [_part(space, wanted, span, index) for index, span in enumerate(spans)]
     nearest = union_all(*(select(part.subquery()) for part in parts)).subquery("nearest")
-    query_all = select(
-        nearest, _quality(space.space_id, nearest.c.id, nearest.c.route, nearest.c.at_end).label("quality")
-    )
+    n = nearest.c
+    query_all: Select[Any] = select(*n, _quality(n.id, n.route, n.at_end).label("quality"))
     values = {"space": space.space_id, "vector": query, "k": wanted.k, "route": wanted.route}
     return list(connection.execute(query_all, values | {"min_quality": wanted.min_quality}))
 
@@ -211,7 +212,7 @@ def _part(space: Space, wanted: Wanted, span: Span, index: int) -> Select[Any]:
     if span.exact:
         by = exact
     elif space.dim <= MAX_HALFVEC:
-        by, candidates = cast(t.embedding, HALFVEC(space.dim)).cosine_distance(vector)
+        by = cast(t.embedding, HALFVEC(space.dim)).cosine_distance(vector)
     else:
         bits = BIT(space.dim)
         asked = cast(func.binary_quantize(cast(vector, HALFVEC(space.dim))), bits)
@@ -229,9 +230,7 @@ def _part(space: Space, wanted: Wanted, span: Span, index: int) -> Select[Any]:
     return select(inner).order_by(inner.c.distance).limit(limit)
 
 
-def _quality(
-    trajectory: ColumnElement[Any], route: ColumnElement[Any], at_end: ColumnElement[Any]
-) -> ColumnElement[Any]:
+def _quality(trajectory: Column, route: Column, at_end: Column) -> Column:
     """Return a trajectory's quality as the view ``sona.outcomes`` has it."""
     f = latest_feedback.c
     said = case((f.correction.is_(None), f.quality), else_=cast(cast(f.correction == route, Integer), REAL))

@@ -58,7 +58,9 @@ class Recorder:
         self._start()
 
     def stop(self) -> int:
-        """Let it finish: it flushes what it has."""
+        """Let it finish: it flushes what it has, and what killed ones left."""
+        while self.said.read_text().count("ready") <= self.killed:  # it does not hear SIGTERM yet
+            time.sleep(0.05)
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=120)
 

@@ -29,6 +29,7 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    say(["ready"])
     hot = HotPath(int(dim), 10_000, 64 << 20)
     writer = open_writer(level, url, hot, uuid.UUID(server_id), int(space), Path(home))
     embedding = np.full(int(dim), 0.5, np.float32)

@@ -107,3 +107,14 @@ def test_an_unknown_space_is_an_error_of_one_line(taught: str, arguments: list[s
     assert done.returncode == 1
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_maintain_says_each_thing_once(taught: str) -> None:
+    made = [json.loads(line) for line in run("maintain", "--url", taught).stdout.splitlines()]
+    assert all(thing["action"] == "made" for thing in made)
+    assert run("maintain", "--url", taught).stdout == ""
+
+
+def test_recall_is_measured_on_what_is_stored(taught: str) -> None:
+    facts = json.loads(run("recall", "--url", taught, "--queries", "5").stdout)
+    assert (facts["recall"], facts["queries"], facts["incomplete"]) == (1.0, 5, 0)

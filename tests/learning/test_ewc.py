@@ -17,9 +17,7 @@ SIZE = 20
 
 
 def snapshot(task: int, size: int = SIZE) -> FisherSnapshot:
-    return FisherSnapshot(
-        task, 0, RNG.random(size).astype(np.float32), RNG.standard_normal(size).astype(np.float32)
-    )
+    return FisherSnapshot(task, 0, RNG.random(size).astype(np.float32), RNG.standard_normal(size).astype(np.float32))
 
 
 def with_tasks(count: int, config: EwcConfig | None = None) -> tuple[EwcPlusPlus, list[FisherSnapshot]]:

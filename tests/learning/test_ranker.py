@@ -11,6 +11,7 @@ from sona_pg.errors import DimensionMismatch, LearningError
 from sona_pg.learning.ranker import RankerConfig, RankerState, explore, score
 from sona_pg.learning.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranker_fit import fit
+from sona_pg.learning.ranker_prepared import prepare
 
 DIM = 24
 ITEMS = 10
@@ -79,6 +80,22 @@ def test_an_unknown_candidate_is_scored_from_its_embedding_alone() -> None:
     both = score(state, centres, np.concatenate([items, stranger]), np.append(rows(ITEMS), NONE).astype(np.int32))
     np.testing.assert_allclose(both[:, :ITEMS], score(state, centres, items, rows(ITEMS)), atol=1e-5)
     assert np.isfinite(both[:, -1]).all()
+
+
+@pytest.mark.parametrize("most", [DIM, 8])
+def test_prepared_candidates_score_the_same(most: int) -> None:
+    items, centres = world()
+    events = told(*ask(centres, 200, 1))
+    learned = fit(RankerState.identity(DIM), items, events, RankEvents.empty(DIM), RankerConfig(most_features=most))
+    some = np.array([7, NONE, 2], np.int32)
+    candidates = np.concatenate([items[7:8], unit_rows(centres[:1]), items[2:3]])
+    for state in (RankerState.identity(DIM), replace(learned, scales=learned.scales + np.float32(0.5))):
+        got = prepare(state, candidates, some).score(3.0 * centres)
+        np.testing.assert_allclose(got, score(state, centres, candidates, some), atol=1e-4)
+    with pytest.raises(DimensionMismatch):
+        prepare(learned, candidates, some).score(np.zeros((1, DIM + 1), np.float32))
+    with pytest.raises(DimensionMismatch):
+        prepare(learned, candidates[:, 1:], some)
 
 
 def test_scores_do_not_depend_on_the_order_of_the_candidates() -> None:

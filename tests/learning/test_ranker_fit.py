@@ -228,8 +228,17 @@ def test_the_allowance_is_the_margin_that_strangers_may_take() -> None:
 
 def test_noise_is_not_measured_without_rivals_or_events() -> None:
     none = np.zeros(0, np.int32)
-    assert measure_noise(np.zeros((9, 1)), np.zeros(9, np.int32), np.ones(9), np.ones(9, bool)) is None
-    assert measure_noise(np.zeros((0, 3)), none, np.zeros(0), np.zeros(0, bool)) is None
+    assert measure_noise(np.zeros((9, 1)), np.zeros(9, np.int32), np.ones(9), np.ones(9, bool), np.ones(1)) is None
+    assert measure_noise(np.zeros((0, 3)), none, np.zeros(0), np.zeros(0, bool), np.ones(3)) is None
+
+
+def test_corrections_towards_new_items_are_news_and_not_noise() -> None:
+    logits = np.zeros((100, 3), np.float32)
+    logits[:, 0] = np.linspace(1.0, 2.0, 100)
+    told_new, sure = np.full(100, 2, np.int32), np.ones(100, bool)
+    evidence = np.array([50.0, 50.0, 0.0], np.float32)
+    assert measure_noise(logits, told_new, np.ones(100), sure, evidence) is None
+    assert measure_noise(logits, told_new, np.ones(100), sure, np.full(3, 50.0)) == 1.0
 
 
 def test_imagined_queries_lean_towards_their_item() -> None:

@@ -146,7 +146,7 @@ def test_a_partition_dropped_while_searches_run_changes_no_answer(
     ledger: Ledger, three_weeks: tuple[Space, NDArray[np.float32], list[UUID]]
 ) -> None:
     space, rows, ids = three_weeks
-    kept = {id_: row for id_, row in zip(ids[500:], rows[500:], strict=True)}
+    kept = dict(zip(ids[500:], rows[500:], strict=True))
     queries = vectors(8, 8)
     truth = [brute_force(query, np.array(list(kept.values())), list(kept)) for query in queries]
     failures: list[object] = []
@@ -170,7 +170,7 @@ def test_a_partition_dropped_while_searches_run_changes_no_answer(
         thread.start()
     for _ in range(6):
         ledger.ensure(weeks_ago(3))
-        gone = [done for done in Maintenance(ledger.database.engine, drop, lambda: NOW).run()]
+        gone = list(Maintenance(ledger.database.engine, drop, lambda: NOW).run())
         assert {done.action for done in gone} <= {"dropped", "later"}
     over.set()
     for thread in threads:

@@ -1,0 +1,161 @@
+"""Patterns: clustering, stable ids, bounded number, merging, revising."""
+
+from __future__ import annotations
+
+import uuid
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sona_pg import kernels
+from sona_pg.config import PatternConfig
+from sona_pg.domain.pattern import LearnedPattern, RouteRecord
+from sona_pg.domain.trajectory import QueryTrajectory
+from sona_pg.errors import PatternExtractionError
+from sona_pg.learning.reasoning_bank import ReasoningBank, extract, merge_similar, revise
+from sona_pg.learning.signal import unit
+from sona_pg.learning.tally import Observations
+
+DIM = 12
+
+
+def observations(n: int, seed: int = 0, centers: int = 4, spread: float = 0.1) -> Observations:
+    rng = np.random.default_rng(seed)
+    around = unit(np.random.default_rng(99).standard_normal((centers, DIM)).astype(np.float32))
+    which = rng.integers(0, centers, n)
+    points = unit(around[which] + spread * rng.standard_normal((n, DIM)).astype(np.float32))
+    return Observations(points, rng.random(n), [f"r{row % 2}" for row in which], [f"q {row}" for row in which])
+
+
+def pattern(seed: int, size: int = 1, weight: float = 1.0, quality: float = 0.5) -> LearnedPattern:
+    centroid = unit(np.random.default_rng(seed).standard_normal(DIM).astype(np.float32))
+    routes = {f"r{seed % 3}": RouteRecord(size, weight, quality)}
+    return LearnedPattern(uuid.UUID(int=seed), centroid, size, weight, quality, routes=routes)
+
+
+patterns = st.builds(pattern, st.integers(0, 50), st.integers(1, 1000), st.floats(0.01, 1e4), st.floats(0, 1))
+
+
+@given(patterns, patterns, patterns)
+def test_merging_is_associative_in_size_weight_quality_and_routes(a, b, c):
+    left, right = a.merge(b).merge(c), a.merge(b.merge(c))
+    assert left.size == right.size
+    assert left.weight == pytest.approx(right.weight)
+    assert left.quality == pytest.approx(right.quality)
+    assert left.routes.keys() == right.routes.keys()
+    for name, record in left.routes.items():
+        assert record.weight == pytest.approx(right.routes[name].weight)
+        assert record.quality == pytest.approx(right.routes[name].quality)
+
+
+@given(patterns, patterns, st.floats(0.01, 1.0))
+def test_merging_and_decay_keep_quality_in_bounds_and_centroids_of_length_one(a, b, factor):
+    merged = a.merge(b).decay(factor)
+    assert min(a.quality, b.quality) - 1e-9 <= merged.quality <= max(a.quality, b.quality) + 1e-9
+    assert np.linalg.norm(merged.centroid) == pytest.approx(1.0, abs=1e-5)
+    assert merged.weight == pytest.approx((a.weight + b.weight) * factor)
+    assert merged.id == a.id
+    assert b.id in merged.merged_from
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 12), st.lists(st.integers(1, 60), min_size=1, max_size=5))
+def test_the_number_of_patterns_is_bounded_and_ids_are_stable(clusters, slices):
+    config = PatternConfig(clusters=clusters, min_size=2)
+    known: list[LearnedPattern] = []
+    for version, n in enumerate(slices, 1):
+        result = extract(known, observations(n, version), config, seed=version, version=version)
+        assert len(result.patterns) <= clusters
+        ids = {item.id for item in result.patterns}
+        assert {item.id for item in known} - set(result.removed) <= ids
+        assert len(ids) == len(result.patterns)
+        known = result.patterns
+    assert sum(item.size for item in known) <= sum(slices)
+
+
+def test_the_same_slice_and_seed_give_the_same_patterns():
+    one, other = (extract([], observations(80), PatternConfig(), seed=3, version=1).patterns for _ in range(2))
+    assert [item.id for item in one] == [item.id for item in other]
+    for ours, theirs in zip(one, other, strict=True):
+        np.testing.assert_array_equal(ours.centroid, theirs.centroid)
+
+
+def test_the_clusters_are_as_good_as_the_best_by_brute_force():
+    points = np.ascontiguousarray(observations(9, centers=2).embeddings)
+    best = np.inf
+    for code in range(1, 2**8):  # every split in two
+        labels = np.array([code >> row & 1 for row in range(9)])
+        if labels.min() == labels.max():
+            continue
+        centroids = unit(np.stack([points[labels == side].mean(axis=0) for side in (0, 1)]))
+        best = min(best, float(np.square(points - centroids[labels]).sum()))
+    found = extract([], observations(9, centers=2), PatternConfig(clusters=2, min_size=1), seed=0, version=1)
+    centroids = np.stack([item.centroid for item in found.patterns])
+    inertia = float(kernels.kmeans_assign(points, centroids)[1].sum())
+    assert len(found.patterns) == 2
+    assert inertia <= best * 1.001 + 1e-6
+
+
+def test_similar_patterns_merge_into_the_larger():
+    large, small = pattern(1, 10), pattern(1, 2)
+    small = LearnedPattern(uuid.UUID(int=77), small.centroid, 2, 1.0, 0.5)
+    kept, gone = merge_similar([small, large], 0.95)
+    assert gone == 1
+    assert [item.id for item in kept] == [large.id]
+    assert kept[0].size == 12
+
+
+def test_a_revised_quality_moves_the_mean_as_if_it_had_been_told_at_once():
+    before = LearnedPattern(uuid.UUID(int=1), pattern(1).centroid, 4, 4.0, 0.5, routes={"a": RouteRecord(4, 4.0, 0.5)})
+    after = revise(before, "a", 0.2, 1.0)
+    assert after.quality == pytest.approx(0.7)
+    assert after.routes["a"].quality == pytest.approx(0.7)
+    told = revise(before, "a", None, 1.0)
+    assert (told.weight, told.quality) == (5.0, pytest.approx(0.6))
+    taken = revise(told, "a", 1.0, None)
+    assert (taken.weight, taken.quality) == (4.0, pytest.approx(0.5))
+
+
+@pytest.mark.parametrize("rows", [np.zeros((0, DIM)), np.zeros((3, DIM))], ids=["nothing", "zero vectors"])
+def test_what_has_no_direction_makes_no_pattern(rows):
+    n = len(rows)
+    seen = Observations(rows.astype(np.float32), np.full(n, np.nan), [None] * n, [None] * n)
+    assert extract([], seen, PatternConfig(), seed=0, version=1).patterns == []
+
+
+def test_one_trajectory_and_equal_ones_make_one_pattern():
+    for n in (1, 50):
+        seen = Observations(
+            np.repeat(unit(np.ones((1, DIM), np.float32)), n, axis=0), np.ones(n), [None] * n, [None] * n
+        )
+        result = extract([], seen, PatternConfig(), seed=0, version=1)
+        assert [item.size for item in result.patterns] == [n]
+        assert result.patterns[0].quality == 1.0
+
+
+def test_embeddings_that_are_not_finite_or_do_not_fit_are_refused():
+    bad = observations(5)
+    bad.embeddings[2, 3] = np.nan
+    with pytest.raises(PatternExtractionError):
+        extract([], bad, PatternConfig(), seed=0, version=1)
+    other = Observations(unit(np.ones((2, 3), np.float32)), np.ones(2), [None] * 2, [None] * 2)
+    with pytest.raises(PatternExtractionError):
+        extract([pattern(1)], other, PatternConfig(), seed=0, version=1)
+
+
+def test_a_bank_in_memory_extracts_finds_and_forgets():
+    bank = ReasoningBank(PatternConfig(min_size=2), seed=1)
+    seen = observations(40)
+    for embedding, quality in zip(seen.embeddings, seen.quality, strict=True):
+        bank.add_trajectory(QueryTrajectory(embedding, quality=float(quality)))
+    assert bank.trajectory_count == 40
+    found = bank.extract_patterns()
+    assert bank.trajectory_count == 0
+    nearest = bank.find(seen.embeddings[0], 2)
+    assert nearest[0].similarity >= nearest[1].similarity > -1
+    assert bank.get_pattern(found[0].id) is found[0]
+    assert bank.get_pattern(uuid.UUID(int=0)) is None
+    bank.clear()
+    assert bank.find(seen.embeddings[0]) == []
