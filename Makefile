@@ -11,7 +11,7 @@ DEV  := $(VENV)/.sona-pg-dev
 # A demo needs fewer packages than development; where those are installed, they will do.
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
 
-.PHONY: help install build demo test lint bench eval clean
+.PHONY: help install build demo test lint bench eval clean chaos
 .DEFAULT_GOAL := help
 
 help:           ## say what there is
@@ -33,6 +33,9 @@ lint: $(DEV)    ## style, types, layers
 
 build: $(DEV)   ## wheel and sdist in dist/
 	$(BIN)/python -m build $(ARGS)
+
+chaos: $(DEV)   ## kill Postgres and recorders for minutes, and count; ARGS='--minutes 10'
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(DEV)   ## measure, side by side
 	$(BIN)/python -m benchmarks $(ARGS)

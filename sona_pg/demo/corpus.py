@@ -73,6 +73,7 @@ def split(interactions: list[Interaction], seed: int) -> Corpus:
 def _chatterbot() -> list[Interaction]:
     try:
         import yaml
+
         folder = files("chatterbot_corpus") / "data" / "english"
     except ImportError as exc:
         raise ConfigError("the demo's questions come with an extra: pip install 'sona-pg[demo]'") from exc

@@ -23,9 +23,7 @@ def plot_curves(curves: Sequence[Sequence[tuple[int, float]]], output: Path) -> 
     for curve in curves:
         axes.plot(*zip(*curve, strict=True), color="#9db4c0", linewidth=1)
     shortest = min(len(curve) for curve in curves)
-    mean = [
-        (curves[0][row][0], sum(curve[row][1] for curve in curves) / len(curves)) for row in range(shortest)
-    ]
+    mean = [(curves[0][row][0], sum(curve[row][1] for curve in curves) / len(curves)) for row in range(shortest)]
     axes.plot(*zip(*mean, strict=True), color="#14213d", linewidth=2.2, label=f"mean of {len(curves)} seeds")
     axes.axhline(mean[0][1], color="#e07a5f", linestyle="--", linewidth=1.2, label="frozen embedding")
     axes.set(xlabel="thumbs up or down", ylabel="held-out accuracy", ylim=(0, 1), xlim=(0, None))

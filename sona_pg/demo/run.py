@@ -147,8 +147,8 @@ def _report(console: Console, url: str, space: str, curves: list[list[Point]]) -
     console.print(table)
     last = [point for curve in curves for point in curve[1:]]
     console.print(
-        f"{curves[0][-1].feedbacks} thumbs a seed, {len(curves)} seeds; from the call to learn in one process until the "
-        f"other served the new version: {np.median([p.spread for p in last]):.2f} s (median, learning included); "
+        f"{curves[0][-1].feedbacks} thumbs a seed, {len(curves)} seeds; from the call to learn in one process until "
+        f"the other served the new version: {np.median([p.spread for p in last]):.2f} s (median, learning included); "
         f"a ranking took {np.median([p.microseconds for p in last]):.0f} µs"
     )
     database = Database.open(url)

@@ -17,7 +17,8 @@ from sona_pg.domain.catalog import Catalog
 from sona_pg.engine.arguments import as_matrix
 from sona_pg.engine.serving import Serving
 from sona_pg.errors import ConfigError
-from sona_pg.learning.ranker import explore, score
+from sona_pg.learning.ranker import explore
+from sona_pg.learning.ranker_prepared import Prepared, prepare
 
 KEPT_SETS = 64  # candidate sets prepared at a time
 LONGEST_ID = 1000  # bytes: an id is part of an index key
@@ -33,6 +34,16 @@ class CandidateSet:
     checksum: int  # of the embeddings as they were given
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ready:
+    """A set as one version scores it."""
+
+    serving: Serving
+    candidates: CandidateSet
+    slots: NDArray[np.int32]  # (m,)
+    scorer: Prepared
+
+
 Keep = Callable[[CandidateSet], None]
 
 
@@ -45,7 +56,8 @@ class Ranker:
         self._keep = keep
         self._sets: OrderedDict[int, CandidateSet] = OrderedDict()
         self._set_ids: dict[tuple[str, ...], int] = {}
-        self._last: tuple[Catalog, CandidateSet, NDArray[np.int32]] | None = None
+        self._last: _Ready | None = None
+        self._last_stored: tuple[Catalog, CandidateSet] | None = None
         self._lock = threading.Lock()
 
     def rank(
@@ -70,28 +82,29 @@ class Ranker:
         exploration: float,
     ) -> list[Ranking]:
         """Return the best ``k`` for each of ``queries`` (n, dim); see ``SonaEngine.rank_many``."""
-        prepared = self._stored(serving, ids) if candidates is None else self._prepared(candidates, ids)
-        slots = self._slots_of(serving, prepared)
-        scores = score(serving.ranker, queries, prepared.embeddings, slots)
-        order_by = explore(serving.ranker, scores, slots, exploration) if exploration > 0 else scores
+        chosen = self._stored(serving, ids) if candidates is None else self._prepared(candidates, ids)
+        ready = self._ready(serving, chosen)
+        scores = ready.scorer.score(queries)
+        order_by = explore(serving.ranker, scores, ready.slots, exploration) if exploration > 0 else scores
         order = np.argsort(-order_by, axis=1, kind="stable")[:, : max(k, 0)]
         best = np.take_along_axis(scores, order, axis=1)
         return [
             Ranking(
-                ids=tuple(prepared.ids[row] for row in rows),
+                ids=tuple(chosen.ids[row] for row in rows),
                 scores=of_query,
                 version=serving.version,
-                candidate_set=prepared.set_id,
+                candidate_set=chosen.set_id,
             )
             for rows, of_query in zip(order.tolist(), best, strict=True)
         ]
 
-    def _slots_of(self, serving: Serving, prepared: CandidateSet) -> NDArray[np.int32]:
-        """Return the slots of a set; those of the set ranked last are kept, in one reference that threads may race."""
+    def _ready(self, serving: Serving, chosen: CandidateSet) -> _Ready:
+        """Return a set as this version scores it; the last one is kept, in one reference that threads may race."""
         last = self._last
-        if last is None or last[0] is not serving.catalog or last[1] is not prepared:
-            last = self._last = (serving.catalog, prepared, serving.catalog.slots(prepared.ids))
-        return last[2]
+        if last is None or last.serving is not serving or last.candidates is not chosen:
+            slots = serving.catalog.slots(chosen.ids)
+            last = self._last = _Ready(serving, chosen, slots, prepare(serving.ranker, chosen.embeddings, slots))
+        return last
 
     def _named(self, ids: Sequence[str]) -> tuple[tuple[str, ...], int]:
         """Return the ids, checked, with the number of their set; ids that were checked lately are not again."""
@@ -132,6 +145,9 @@ class Ranker:
         """Return candidates that are known by id alone; all of them if no ids are given."""
         nothing = ids is None and not serving.catalog.ids
         names, set_id = ((), 0) if nothing else self._named(serving.catalog.ids if ids is None else ids)
+        last = self._last_stored
+        if last is not None and last[0] is serving.catalog and last[1].ids == names:
+            return last[1]
         slots = serving.catalog.slots(names)
         missing = [name for name, slot in zip(names, slots, strict=True) if slot < 0]
         if missing or not names:
@@ -140,7 +156,9 @@ class Ranker:
                 f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings) "
                 "and wait for the next cycle"
             )
-        return CandidateSet(set_id, names, serving.catalog.embeddings[slots], 0)
+        known = CandidateSet(set_id, names, serving.catalog.embeddings[slots], 0)
+        self._last_stored = (serving.catalog, known)
+        return known
 
 
 def _checked_ids(names: tuple[str, ...]) -> tuple[str, ...]:

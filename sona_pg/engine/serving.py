@@ -96,4 +96,3 @@ def _found(
         dataclasses.replace(patterns[int(row)], similarity=float(score))
         for row, score in zip(rows, scores, strict=True)
     ]
-

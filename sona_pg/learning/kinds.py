@@ -35,7 +35,8 @@ _CUES: tuple[tuple[PatternKind, re.Pattern[str]], ...] = (
         "conversational",
         re.compile(
             r"^(hi|hello|hey|thanks|thank you|bye|good (morning|evening|night)|yes|no|ok|okay|lol)\b"
-            r"|\b(are|do|can|will|would|have|did|could) you\b|\byour?\b|\bhow are\b|\bi (am|feel|like|love|hate|think)\b"
+            r"|\b(are|do|can|will|would|have|did|could) you\b|\byour?\b|\bhow are\b"
+            r"|\bi (am|feel|like|love|hate|think)\b"
         ),
     ),
     (

@@ -95,9 +95,7 @@ def extract(
     ]
     if len(stored):
         before = _split_off(before, known, clusters, stored, len(fresh), each)
-    updated = [
-        _with_fresh(pattern, index, clusters, fresh, version) for index, pattern in enumerate(before)
-    ]
+    updated = [_with_fresh(pattern, index, clusters, fresh, version) for index, pattern in enumerate(before)]
     filled = [pattern for pattern in updated if pattern.size > 0]
     created = sum(pattern.created_version == version for pattern in filled)
     kept, merged = merge_similar(filled, config.merge_similarity)

@@ -41,11 +41,7 @@ class Judged:
         """Return the routed rows, or those of ``rows`` among them, as the router's events with ``width`` features."""
         stored = self.trajectories
         wanted = None if rows is None else set(rows)
-        chosen = [
-            row
-            for row in self.routed()
-            if stored.routes[row] in index and (wanted is None or row in wanted)
-        ]
+        chosen = [row for row in self.routed() if stored.routes[row] in index and (wanted is None or row in wanted)]
         return RouteEvents(
             query=unit(stored.embeddings[chosen]),
             route=np.array([index[str(stored.routes[row])] for row in chosen], np.int32),
@@ -106,7 +102,9 @@ class Router:
                     names.append(name)
         width = self.features_for(fresh)
         changed = [row for row in revised.routed() if before[row].quality is not None]
-        told = np.array([before[row].quality for row in changed if revised.trajectories.routes[row] in index], np.float32)
+        told = np.array(
+            [before[row].quality for row in changed if revised.trajectories.routes[row] in index], np.float32
+        )
         state = revise(self.state, revised.events(index, width, changed), told) if changed else self.state
         events = fresh.events(index, width).followed_by(revised.events(index, width, late))
         if len(events):

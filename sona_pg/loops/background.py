@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from threadpoolctl import threadpool_limits
+
 from sona_pg.config import SonaConfig
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult
@@ -70,7 +72,9 @@ class BackgroundLoop:
                 unit.pass_over(claimed.batches, cycle_id, claimed.unreadable)
                 return _timed(result, clock)
             stored = self._stored(unit, claimed, before)
-            step = learn(before, claimed, stored, self._config, unit.next_version)
+            # One thread: the matrices are small, and an app server has other work for its cores.
+            with threadpool_limits(limits=1, user_api="blas"):
+                step = learn(before, claimed, stored, self._config, unit.next_version)
             result = _timed(_counted(result, step, unit.next_version), clock)
             result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
             made = _publication(step, cycle_id, claimed.unreadable)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -141,8 +142,19 @@ def sample(connection: Connection, space: Space, n: int, seed: int) -> list[NDAr
     )
     width = highest.int - lowest.int
     found = (connection.scalar(next_one, {"pivot": UUID(int=lowest.int + int(width * draw))}) for draw in draws)
-    vectors = [np.asarray(vector.to_numpy(), np.float32) for vector in found if vector is not None]
+    vectors = [np.asarray(vector, np.float32) for vector in found if vector is not None]
     return [vector for vector in vectors if np.any(vector)]
+
+
+SEALED = (
+    select(sealed_weeks.c.first_id, sealed_weeks.c.end_id, sealed_weeks.c.trajectories, sealed_weeks.c.indexed)
+    .where(
+        sealed_weeks.c.space_id == bindparam("space"),
+        sealed_weeks.c.end_id > bindparam("start", type_=UuidType),
+        sealed_weeks.c.trajectories > bindparam("least"),
+    )
+    .order_by(sealed_weeks.c.first_id)
+)
 
 
 # -- where to look ------------------------------------------------------------------------------------------
@@ -150,15 +162,7 @@ def sample(connection: Connection, space: Space, n: int, seed: int) -> list[NDAr
 
 def _spans(connection: Connection, space_id: int, start: UUID, k: int) -> list[Span]:
     """Return spans that cover all ids from ``start`` on."""
-    rows = connection.execute(
-        select(sealed_weeks.c.first_id, sealed_weeks.c.end_id, sealed_weeks.c.trajectories, sealed_weeks.c.indexed)
-        .where(
-            sealed_weeks.c.space_id == space_id,
-            sealed_weeks.c.end_id > start,
-            sealed_weeks.c.trajectories > ALWAYS_EXACT,
-        )
-        .order_by(sealed_weeks.c.first_id)
-    )
+    rows = connection.execute(SEALED, {"space": space_id, "start": start, "least": ALWAYS_EXACT})
     spans, at = [], start
     for row in rows:
         # The index holds all spaces: to meet k of this one it visits so many nodes, if they are well mixed.
@@ -183,39 +187,50 @@ def _nearest(
     connection: Connection, space: Space, query: NDArray[np.float32], wanted: Wanted, spans: Sequence[Span]
 ) -> list[Row[Any]]:
     """Return the k nearest of every span, each with its span's number."""
-    parts = [_part(space, wanted, span, index) for index, span in enumerate(spans)]
+    statement = _statement(
+        space.dim, wanted.route is not None, wanted.min_quality is not None, tuple(span.exact for span in spans)
+    )
+    values: dict[str, Any] = {"space": space.space_id, "vector": query, "k": wanted.k}
+    values |= {"route": wanted.route, "min_quality": wanted.min_quality}
+    for index, span in enumerate(spans):
+        values |= {f"first_{index}": span.first, f"last_{index}": span.last}
+    return list(connection.execute(statement, values))
+
+
+@lru_cache(maxsize=256)
+def _statement(dim: int, by_route: bool, by_quality: bool, exact: tuple[bool, ...]) -> Select[Any]:
+    """Return the statement for spans that are searched so; made once, for making it costs more than a round trip."""
+    parts = [_part(dim, by_route, by_quality, scanned, index) for index, scanned in enumerate(exact)]
     nearest = union_all(*(select(part.subquery()) for part in parts)).subquery("nearest")
     n = nearest.c
-    query_all: Select[Any] = select(*n, _quality(n.id, n.route, n.at_end).label("quality"))
-    values = {"space": space.space_id, "vector": query, "k": wanted.k, "route": wanted.route}
-    return list(connection.execute(query_all, values | {"min_quality": wanted.min_quality}))
+    return select(*n, _quality(n.id, n.route, n.at_end).label("quality"))
 
 
-def _part(space: Space, wanted: Wanted, span: Span, index: int) -> Select[Any]:
+def _part(dim: int, by_route: bool, by_quality: bool, scanned: bool, index: int) -> Select[Any]:
     t = trajectories.c
-    vector = bindparam("vector", type_=HALFVEC(space.dim))
+    vector = bindparam("vector", type_=HALFVEC(dim))
     condition = [
         t.space_id == bindparam("space"),
-        t.id >= span.first,
-        t.id <= span.last,
-        func.vector_dims(t.embedding) == literal_column(str(space.dim)),
+        t.id >= bindparam(f"first_{index}", type_=UuidType),
+        t.id <= bindparam(f"last_{index}", type_=UuidType),
+        func.vector_dims(t.embedding) == literal_column(str(dim)),
     ]
-    if wanted.route is not None:
+    if by_route:
         condition.append(t.route == bindparam("route"))
-    if wanted.min_quality is not None:
+    if by_quality:
         condition.append(_quality(t.id, t.route, t.quality) >= bindparam("min_quality", type_=REAL))
     # The untyped column is not what the index is on, so that an exact span cannot use it.
     exact: ColumnElement[Any] = t.embedding.cosine_distance(vector)
     columns = (t.id, t.route, t.query, t.quality.label("at_end"))
     limit = bindparam("k", type_=Integer)
     candidates: ColumnElement[int] = limit
-    if span.exact:
+    if scanned:
         by = exact
-    elif space.dim <= MAX_HALFVEC:
-        by = cast(t.embedding, HALFVEC(space.dim)).cosine_distance(vector)
+    elif dim <= MAX_HALFVEC:
+        by = cast(t.embedding, HALFVEC(dim)).cosine_distance(vector)
     else:
-        bits = BIT(space.dim)
-        asked = cast(func.binary_quantize(cast(vector, HALFVEC(space.dim))), bits)
+        bits = BIT(dim)
+        asked = cast(func.binary_quantize(cast(vector, HALFVEC(dim))), bits)
         by = cast(func.binary_quantize(t.embedding), bits).op("<~>")(asked)
         candidates = limit * RERANK
     part = (
@@ -224,7 +239,7 @@ def _part(space: Space, wanted: Wanted, span: Span, index: int) -> Select[Any]:
         .order_by(by)
         .limit(candidates)
     )
-    if span.exact or space.dim <= MAX_HALFVEC:
+    if scanned or dim <= MAX_HALFVEC:
         return part
     inner = part.subquery()
     return select(inner).order_by(inner.c.distance).limit(limit)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy.exc import OperationalError
 
 from sona_pg.domain.space import Space
 from sona_pg.errors import ConfigError
@@ -54,11 +56,22 @@ def list_spaces(connection: Connection) -> list[Space]:
 
 
 def ensure_partitions(connection: Connection, at: datetime, weeks: int = WEEKS_AHEAD) -> list[str]:
-    """Make the ledger's weekly partitions from last week on, as far as they are missing; return their names."""
-    first = at - timedelta(days=7)
+    """Make the ledger's weekly partitions from last week on, as far as they are missing; return their names.
+
+    Where a long reader keeps it from its locks, nothing is made: the default partitions take the rows meanwhile, and
+    maintenance moves them.
+    """
     wanted = text("SELECT sona.ensure_partitions(:first, :weeks)")
-    connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
-    return list(connection.scalars(wanted, {"first": first, "weeks": weeks + 1}))
+    values = {"first": at - timedelta(days=7), "weeks": weeks + 1}
+    try:
+        with connection.begin_nested():
+            connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+            connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+            return list(connection.scalars(wanted, values))
+    except OperationalError as exc:
+        if not isinstance(exc.orig, LockNotAvailable):
+            raise
+        return []
 
 
 def has_partition(connection: Connection, at: datetime) -> bool:

@@ -270,3 +270,13 @@ def together(*actions: Callable[[], object]) -> None:
         thread.join()
     if failures:
         raise failures[0]
+
+
+def test_a_space_opens_while_a_long_reader_keeps_partitions_from_being_made(ledger: Ledger) -> None:
+    with psycopg.connect(ledger.url) as reader:
+        reader.execute("SELECT count(*) FROM sona.trajectories")
+        space = ledger.space("opened", DIM)
+    ledger.fill(space, ROWS, NOW)
+    assert ledger.rows("SELECT count(*) FROM sona.trajectories_rest") == [(50,)]
+    assert "trajectories_w20261116" in of(maintain(ledger), "moved")
+    assert ledger.rows("SELECT count(*) FROM sona.trajectories_w20261116") == [(50,)]

@@ -40,7 +40,9 @@ def test_down_and_up_again_leaves_the_same_schema(empty_database_url: str) -> No
 def test_a_populated_database_goes_down_and_up(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("INSERT INTO sona.space_names (name) VALUES ('old')")
-        connection.execute("INSERT INTO sona.spaces (space_id, name, dim, created_at) VALUES (1, 'old', 8, '2026-11-20')")
+        connection.execute(
+            "INSERT INTO sona.spaces (space_id, name, dim, created_at) VALUES (1, 'old', 8, '2026-11-20')"
+        )
         connection.execute("SELECT sona.ensure_dimension(8)")
         connection.execute("SELECT sona.ensure_partitions('2026-11-20', 2)")
     assert migrate.downgrade(database_url).revision is None
@@ -79,8 +81,8 @@ def test_the_migrated_schema_equals_the_metadata(database_url: str) -> None:
                     "compare_type": True,
                     "compare_server_default": True,
                     "include_name": lambda name, kind, _: kind != "schema" or name == "sona",
-                    "include_object": lambda item, name, kind, reflected, other: not (
-                        kind == "table" and reflected and name.endswith("_rest")
+                    "include_object": lambda item, name, kind, reflected, other: (
+                        not (kind == "table" and reflected and name.endswith("_rest"))
                     ),
                 },
             )

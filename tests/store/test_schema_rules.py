@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import psycopg
 import pytest
+from fix_ledger import NOW, Ledger, weeks_ago
 
+from sona_pg.config import MaintenanceConfig
 from sona_pg.store.database import Database
+from sona_pg.store.maintenance import Maintenance
 
 pytestmark = pytest.mark.every_server
 
@@ -134,6 +138,24 @@ def test_functions_are_plpgsql(catalog: psycopg.Connection) -> None:
     assert {language for _, language in found} == {"plpgsql"}
 
 
+def test_only_weeks_that_are_over_have_an_hnsw_index_on_the_ledger(ledger: Ledger) -> None:
+    space = ledger.space("three weeks", 8)
+    for ago in (0, 1, 2):
+        ledger.ensure(weeks_ago(ago))
+        ledger.fill(space, np.ones((3, 8), np.float32), weeks_ago(ago))
+    list(Maintenance(ledger.database.engine, MaintenanceConfig(), lambda: NOW).run())
+    over = {f"trajectories_w{day}_d8_hnsw": True for day in ("20261102", "20261109")}
+    assert ledger.indexes() == over
+    on_parents = ledger.rows(
+        """
+        SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am a ON a.oid = x.relam
+        WHERE c.relkind = 'p' AND a.amname = 'hnsw'
+        """
+    )
+    assert on_parents == []  # an index there would be on every partition, the one being written among them
+
+
 def test_there_is_one_hnsw_index_a_dimension_and_none_on_the_ledger(catalog: psycopg.Connection) -> None:
     found = rows(
         catalog,
@@ -142,9 +164,7 @@ def test_there_is_one_hnsw_index_a_dimension_and_none_on_the_ledger(catalog: psy
         """,
     )
     kinds = {name: definition.split("USING hnsw ")[1] for name, definition in found}
-    assert set(kinds) == {
-        f"{table}_d{dim}" for table in ("patterns", "memory_nodes") for dim in (256, 3072, 5000)
-    }
+    assert set(kinds) == {f"{table}_d{dim}" for table in ("patterns", "memory_nodes") for dim in (256, 3072, 5000)}
     assert kinds["patterns_d256"] == "(((centroid)::vector(256)) vector_cosine_ops)"
     assert kinds["patterns_d3072"] == "(((centroid)::halfvec(3072)) halfvec_cosine_ops)"
     assert "bit_hamming_ops" in kinds["patterns_d5000"]
