@@ -112,7 +112,7 @@ def fill(database: Database, url: str, stored: int) -> Kept:
         n, blocks = int(stored * share), []
         for first in range(0, n, 100_000):
             block = mixture.draw(min(100_000, n - first))
-            store(url, encode(space.space_id, block, week.monday + timedelta(hours=number), 500_000, rng))
+            store(url, encode(space.space_id, block, week.monday + timedelta(hours=number), 400_000, rng))
             blocks.append(block.astype(np.float16))
         total += n
         if number in (0, 1, 5, 15):  # one of each size

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import json
-import logging
-import os
-import socket
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,34 +14,16 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sona_pg._version import __version__
-from sona_pg.config import Environment, SonaConfig
+from sona_pg.config import SonaConfig
 from sona_pg.domain.answer import Context, Decision, Ranking, Response, SearchResult
 from sona_pg.domain.cycle import CycleResult, RebuildResult
-from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
-from sona_pg.domain.state import LoraWeights
 from sona_pg.engine.arguments import as_matrix, as_uuid, as_vector, require_search
 from sona_pg.engine.builder import SonaEngineBuilder
-from sona_pg.engine.follower import Follower
-from sona_pg.engine.ranking import CandidateSet, Ranker
-from sona_pg.engine.routing import RouteChooser
-from sona_pg.engine.serving import Serving
-from sona_pg.errors import ConfigError, DatabaseError, DimensionMismatch, StorageError
-from sona_pg.ingest import Writer
-from sona_pg.kernels import Adapter, EncodedBatch, HotPath, Trajectory
-from sona_pg.loops.background import BackgroundLoop
-from sona_pg.loops.coordinator import LoopCoordinator
-from sona_pg.loops.instant import InstantLoop
-from sona_pg.loops.maintainer import Maintainer
-from sona_pg.loops.rebuild import rebuild
-from sona_pg.store.database import Database
-from sona_pg.store.notify import VersionListener
+from sona_pg.engine.session import Session
+from sona_pg.errors import ConfigError
+from sona_pg.kernels import HotPath, Trajectory
 from sona_pg.text.embedder import Embedder, default_embedder
-
-log = logging.getLogger(__name__)
-
-LEARN_TIMEOUT = 60.0  # seconds that force_learn waits for what was recorded to be committed
 
 
 class SonaEngine(HotPath):
@@ -90,59 +66,7 @@ class SonaEngine(HotPath):
                 f"open it with hidden_dim={embedder.dim}"
             )
         self._embedder = embedder
-        self._closed = False
-        self._refreshing = threading.Lock()
-        self._adapting = threading.Lock()  # between a new version and loop A: the later one must win
-        environment = Environment.read()
-        self._embedded = None
-        address = url or environment.url
-        if address is None:
-            from sona_pg.store.embedded import start_embedded
-
-            self._embedded = start_embedded(environment.home)
-            address = self._embedded.url
-        try:
-            self._open(address, space, environment)
-        except BaseException:
-            if self._embedded is not None:
-                self._embedded.release()
-            raise
-
-    def _open(self, address: str, space: str, environment: Environment) -> None:
-        self._database = Database.open(address)
-        try:
-            now = datetime.now(UTC)
-            self.server_id = uuid7()
-            self._space = self._database.open_space(space, self.dim, now)
-            self._database.register(self._space, self.server_id, socket.gethostname(), os.getpid(), __version__, now)
-            self._serving = Serving.of(self._database.snapshot(self._space), self.dim, self.config)
-            self._instant = InstantLoop(self._serving.state.micro, self.config.micro, self.config.loops.seed)
-            self._serve(self._serving)
-            self._chooser = RouteChooser(self.config.loops.seed)
-            self._ranker = Ranker(self.dim, self._keep)
-            background = BackgroundLoop(self._database, self._space, self.server_id, self.config)
-            self._coordinator = LoopCoordinator(background, self._database, self._space, self.config)
-            self._writer = Writer(
-                self,
-                self._database.engine,
-                space_id=self._space.space_id,
-                server_id=self.server_id,
-                config=self.config.ingest,
-                home=environment.home,
-                on_batch=self._on_batch,
-            )
-        except BaseException:
-            self._database.close()
-            raise
-        self._follower = Follower(
-            VersionListener(address, self._space.space_id),
-            self.config.loops.poll_interval,
-            self.refresh,
-            self.tick,
-        )
-        self._maintainer = Maintainer(self._database, self.config.maintenance)
-        self._follower.start()
-        self._maintainer.start()
+        self._session = Session(self, self.config, url, space)
         atexit.register(self.close)
 
     @classmethod
@@ -201,16 +125,13 @@ class SonaEngine(HotPath):
         Raises:
             DatabaseUnavailable: ``timeout`` seconds have passed; what waits goes on waiting.
         """
-        self._writer.flush(timeout)
+        self._session.writer.flush(timeout)
 
     # -- learning -------------------------------------------------------------------------------------------
 
     def force_learn(self) -> CycleResult:
         """Run loop B now, on everything recorded so far, however little; serve what it learned."""
-        self.flush(LEARN_TIMEOUT)
-        result = self._coordinator.force()
-        self.refresh()
-        return result
+        return self._session.learn()
 
     def background_learn(self) -> CycleResult:
         """The same as ``force_learn``."""
@@ -218,21 +139,11 @@ class SonaEngine(HotPath):
 
     def tick(self) -> CycleResult | None:
         """Run loop B if it is due: the interval has passed and enough trajectories wait. The engine calls it itself."""
-        result = self._coordinator.run_due()
-        if result is not None:
-            self.refresh()
-        return result
+        return self._session.tick()
 
     def refresh(self) -> int:
         """Take up the newest version if this server does not serve it yet; return the version served."""
-        with self._refreshing:
-            now = datetime.now(UTC)
-            live = self._database.heartbeat(self._space, self.server_id, self._serving.version, now)
-            if live != self._serving.version:
-                serving = Serving.of(self._database.snapshot(self._space), self.dim, self.config)
-                self._serve(serving)
-                self._database.heartbeat(self._space, self.server_id, serving.version, datetime.now(UTC))
-            return self._serving.version
+        return self._session.refresh()
 
     def rebuild(self, *, publish: bool = False) -> RebuildResult:
         """Learn this space again from its ledger, cycle by cycle, and say whether that gives the live state.
@@ -241,10 +152,7 @@ class SonaEngine(HotPath):
         does not, and ``publish=True`` makes the result live: then what they taught is unlearned. What retention has
         dropped from the ledger is unlearned with them. Other learners of the space wait meanwhile.
         """
-        self.flush()
-        result = rebuild(self._database, self._space, self.config, publish=publish)
-        self.refresh()
-        return result
+        return self._session.rebuild(publish)
 
     def save(self, path: str | Path) -> None:
         """Write the adapters this server serves to a safetensors file: the micro adapter and every base layer.
@@ -254,9 +162,7 @@ class SonaEngine(HotPath):
         Raises:
             StorageError: the file cannot be written.
         """
-        from sona_pg.learning.lora import write_adapters
-
-        write_adapters(path, self._instant.micro, self._serving.state.base)
+        self._session.save_adapters(path)
 
     def load(self, path: str | Path) -> None:
         """Serve the adapters of a file that ``save`` wrote, on this server only, until a newer version is published.
@@ -268,25 +174,19 @@ class SonaEngine(HotPath):
             StorageError: the file cannot be read, or lacks an adapter.
             DimensionMismatch: its adapters are for another dimension.
         """
-        from sona_pg.learning.lora import read_adapters
-
-        micro, base = read_adapters(path)
-        if micro is None or not base:
-            raise StorageError(f"{path} lacks the micro or the base adapter: expected what SonaEngine.save wrote")
-        for weights in (micro, *base):
-            if weights.dim != self.dim:
-                raise DimensionMismatch(self.dim, weights.dim, "adapter")
-        with self._refreshing:
-            state = dataclasses.replace(self._serving.state, micro=micro, base=tuple(base))
-            self._serve(dataclasses.replace(self._serving, state=state), str(path))
-        log.info("serving the adapters of %s until a version after %d is published", path, self._serving.version)
+        self._session.load_adapters(path)
 
     # -- asking ---------------------------------------------------------------------------------------------
 
     @property
+    def server_id(self) -> UUID:
+        """This server's id in ``sona.servers``; every engine has its own."""
+        return self._session.server_id
+
+    @property
     def version(self) -> int:
         """The state version this server serves; 0 before anything was learned."""
-        return self._serving.version
+        return self._session.serving.version
 
     def find_patterns(
         self,
@@ -306,7 +206,7 @@ class SonaEngine(HotPath):
             kind: only patterns of this kind.
             route: only patterns in which this route was tried.
         """
-        return self._serving.find(as_vector(x, self.dim), k, min_quality=min_quality, kind=kind, route=route)
+        return self._session.serving.find(as_vector(x, self.dim), k, min_quality=min_quality, kind=kind, route=route)
 
     def search(
         self,
@@ -337,8 +237,8 @@ class SonaEngine(HotPath):
         """
         vector = as_vector(x, self.dim)
         require_search(vector, k, min_quality, since)
-        return self._database.search(
-            self._space, vector, k, route=route, min_quality=min_quality, since=since, exact=exact
+        return self._session.database.search(
+            self._session.space, vector, k, route=route, min_quality=min_quality, since=since, exact=exact
         )
 
     def rank(
@@ -364,7 +264,8 @@ class SonaEngine(HotPath):
             exploration: above 0, candidates that few have confirmed are shown more often (1 is a good value
                 while learning); the scores stay the ranker's own.
         """
-        return self._ranker.rank(self._serving, as_vector(query, self.dim), candidates, ids, k, exploration)
+        vector = as_vector(query, self.dim)
+        return self._session.ranker.rank(self._session.serving, vector, candidates, ids, k, exploration)
 
     def rank_many(
         self,
@@ -377,14 +278,14 @@ class SonaEngine(HotPath):
     ) -> list[Ranking]:
         """Return what ``rank`` returns for each of ``queries`` (n, dim), all by one version; a batch is far cheaper."""
         rows = as_matrix(queries, self.dim, "queries")
-        return self._ranker.rank_many(self._serving, rows, candidates, ids, k, exploration)
+        return self._session.ranker.rank_many(self._session.serving, rows, candidates, ids, k, exploration)
 
     def remember(self, ids: Sequence[str], embeddings: ArrayLike) -> None:
         """Store candidates ahead of their first ranking; one whose id is known gets the new embedding."""
         rows = as_matrix(embeddings, self.dim, "embeddings")
         if len(rows) != len(ids):
             raise ConfigError(f"{len(rows)} embeddings with {len(ids)} ids: expected one id each")
-        self._writer.enqueue_candidates(list(ids), rows)
+        self._session.writer.enqueue_candidates(list(ids), rows)
 
     def route(
         self,
@@ -408,9 +309,9 @@ class SonaEngine(HotPath):
             budget: the mean cost that may be spent per decision.
             cost_weight, latency_weight: what a unit of cost, and of latency in seconds, takes off the quality.
         """
-        serving = self._serving
+        serving = self._session.serving
         told = None if features is None else as_vector(features, np.size(features), "features")
-        return self._chooser.choose(
+        return self._session.chooser.choose(
             serving.router, serving.version, as_vector(x, self.dim), candidates,
             features=told, costs=costs, budget=budget, cost_weight=cost_weight, latency_weight=latency_weight,
         )  # fmt: skip
@@ -423,7 +324,7 @@ class SonaEngine(HotPath):
             context: labels that are stored with the trajectory.
         """
         embedding = self.embed([query])[0]
-        serving = self._serving
+        serving = self._session.serving
         handle = self.begin_trajectory(embedding, query=query)
         labels = context.labels if isinstance(context, Context) else tuple(context)
         for label in labels:
@@ -470,50 +371,14 @@ class SonaEngine(HotPath):
 
     def metrics(self) -> dict[str, Any]:
         """Return what ``get_stats`` prints, as a dictionary."""
-        serving = self._serving
-        instant = self._instant.metrics()
-        stats: dict[str, Any] = {
-            "space": self._space.name,
-            "dim": self.dim,
-            "version": serving.version,
-            "version_age_seconds": round(time.monotonic() - serving.loaded_at, 3),
-            "patterns": len(serving.patterns),
-            "micro_norm": round(serving.state.micro.norm, 6),
-            "adapters": self._adapters,
-            "base_norm": round(max(layer.norm for layer in serving.state.base), 6),
-            "routes": {name: known.size for name, known in serving.state.routes.items()},
-            "server": {
-                "id": str(self.server_id),
-                "recorded": self.recorded_count,
-                "dropped": self.dropped_count,
-                "waiting": self.waiting,
-                "instant_updates": instant.updates,
-                "writer": dataclasses.asdict(self._writer.stats()),
-            },
-        }
-        try:
-            stats["totals"] = self._database.totals(self._space)
-            stats["database"] = "answers"
-        except DatabaseError as exc:
-            stats["database"] = str(exc)
-        return stats
+        return self._session.metrics()
 
     # -- the end --------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Write what is waiting, stop the threads, and let go of the database. Closing twice is the same as once."""
-        if self._closed:
-            return
-        self._closed = True
         atexit.unregister(self.close)
-        self._follower.stop()
-        self._maintainer.stop()
-        try:
-            self._writer.close()
-        finally:
-            self._database.close()
-            if self._embedded is not None:
-                self._embedded.release()
+        self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -522,35 +387,3 @@ class SonaEngine(HotPath):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _serve(self, serving: Serving, adapters: str | None = None) -> None:
-        with self._adapting:
-            self._adapters = adapters or f"version {serving.version}"
-            self._instant.adopt(serving.state.micro)
-            self._serving = serving
-            self._base = tuple(_adapter(layer) for layer in serving.state.base)
-            self.set_adapters(_adapter(serving.state.micro), self._base)
-
-    def _keep(self, candidates: CandidateSet) -> None:
-        self._writer.enqueue_candidates(list(candidates.ids), candidates.embeddings)
-        self._writer.enqueue_candidate_set(candidates.set_id, list(candidates.ids))
-
-    def _on_batch(self, batch: EncodedBatch) -> None:
-        steps = np.bincount(batch.step_trajectory, minlength=batch.trajectory_count)
-        rewards = np.bincount(batch.step_trajectory, batch.step_rewards, batch.trajectory_count)
-        self._instant.on_batch(
-            batch.embeddings,
-            batch.qualities,
-            rewards / np.maximum(steps, 1),
-            batch.step_trajectory[batch.activation_step],
-            batch.step_activations,
-        )
-        with self._adapting:
-            before = self._instant.micro
-            after = self._instant.flush_updates()
-            if after is not before:
-                self.set_adapters(_adapter(after), self._base)
-
-
-def _adapter(weights: LoraWeights) -> Adapter:
-    return Adapter(weights.a, weights.b, weights.scale)

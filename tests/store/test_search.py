@@ -178,6 +178,34 @@ def test_a_partition_dropped_while_searches_run_changes_no_answer(
     assert failures == []
 
 
+def test_rows_that_move_into_their_partition_are_found_all_the_time(ledger: Ledger) -> None:
+    space = ledger.space("moving", DIM)
+    rows = vectors(700, 13)
+    for number in range(7):
+        ledger.fill(space, rows[100 * number : 100 * (number + 1)], weeks_ago(5 + number))
+    lengths: set[object] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            try:
+                lengths.update(
+                    len(ledger.database.search(space, rows[0], 1000, exact=exact)) for exact in (True, False)
+                )
+            except Exception as exc:  # noqa: BLE001 - handed to the test's own thread
+                lengths.add(repr(exc))
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    list(Maintenance(ledger.database.engine, MaintenanceConfig(memory_mb=64), lambda: NOW).run())
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert lengths == {700}
+    assert ledger.rows("SELECT count(*) FROM sona.trajectories_rest") == [(0,)]
+
+
 @pytest.mark.parametrize("dim", [1, 2000, 4000, 4001])
 def test_every_dimension_is_searched(ledger: Ledger, dim: int) -> None:
     space = ledger.space("wide", dim)

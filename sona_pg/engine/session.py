@@ -1,0 +1,224 @@
+"""A server's hold on one space: what is open while an engine is, and how it follows the live version."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sona_pg._version import __version__
+from sona_pg.config import Environment, SonaConfig
+from sona_pg.domain.cycle import CycleResult, RebuildResult
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.state import LoraWeights
+from sona_pg.engine.follower import Follower
+from sona_pg.engine.ranking import CandidateSet, Ranker
+from sona_pg.engine.routing import RouteChooser
+from sona_pg.engine.serving import Serving
+from sona_pg.errors import DatabaseError, DimensionMismatch, StorageError
+from sona_pg.ingest import Writer
+from sona_pg.kernels import Adapter, EncodedBatch, HotPath
+from sona_pg.learning.lora import read_adapters, write_adapters
+from sona_pg.loops.background import BackgroundLoop
+from sona_pg.loops.coordinator import LoopCoordinator
+from sona_pg.loops.instant import InstantLoop
+from sona_pg.loops.maintainer import Maintainer
+from sona_pg.loops.rebuild import rebuild
+from sona_pg.store.database import Database
+from sona_pg.store.notify import VersionListener
+
+log = logging.getLogger(__name__)
+
+LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be committed
+
+
+class Session:
+    """Opens a space and keeps it current: writer, follower, maintainer, and the version that is served."""
+
+    def __init__(self, hot: HotPath, config: SonaConfig, url: str | None, space: str) -> None:
+        """Open ``space`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
+        self._hot = hot
+        self._config = config
+        self._closed = False
+        self._refreshing = threading.Lock()
+        self._adapting = threading.Lock()  # between a new version and loop A: the later one must win
+        environment = Environment.read()
+        self._embedded = None
+        address = url or environment.url
+        if address is None:
+            from sona_pg.store.embedded import start_embedded
+
+            self._embedded = start_embedded(environment.home)
+            address = self._embedded.url
+        try:
+            self._open(address, space, environment.home)
+        except BaseException:
+            if self._embedded is not None:
+                self._embedded.release()
+            raise
+
+    def _open(self, address: str, space: str, home: Path) -> None:
+        self.database = Database.open(address)
+        try:
+            now = datetime.now(UTC)
+            self.server_id = uuid7()
+            self.space = self.database.open_space(space, self._hot.dim, now)
+            self.database.register(self.space, self.server_id, socket.gethostname(), os.getpid(), __version__, now)
+            self.chooser = RouteChooser(self._config.loops.seed)
+            self.ranker = Ranker(self._hot.dim, self._keep)
+            self.serving = self._newest()
+            self._instant = InstantLoop(self.serving.state.micro, self._config.micro, self._config.loops.seed)
+            self._serve(self.serving)
+            background = BackgroundLoop(self.database, self.space, self.server_id, self._config)
+            self._coordinator = LoopCoordinator(background, self.database, self.space, self._config)
+            self.writer = Writer(
+                self._hot,
+                self.database.engine,
+                space_id=self.space.space_id,
+                server_id=self.server_id,
+                config=self._config.ingest,
+                home=home,
+                on_batch=self._on_batch,
+            )
+        except BaseException:
+            self.database.close()
+            raise
+        listener = VersionListener(address, self.space.space_id)
+        self._follower = Follower(listener, self._config.loops.poll_interval, self.refresh, self.tick)
+        self._maintainer = Maintainer(self.database, self._config.maintenance)
+        self._follower.start()
+        self._maintainer.start()
+
+    def learn(self) -> CycleResult:
+        """Commit what was recorded, run loop B on it, and serve the result."""
+        self.writer.flush(LEARN_TIMEOUT)
+        result = self._coordinator.force()
+        self.refresh()
+        return result
+
+    def tick(self) -> CycleResult | None:
+        """Run loop B if it is due, and serve the result."""
+        result = self._coordinator.run_due()
+        if result is not None:
+            self.refresh()
+        return result
+
+    def refresh(self) -> int:
+        """Serve the live version, if it is another one; say that this server is alive; return what it serves."""
+        with self._refreshing:
+            live = self.database.heartbeat(self.space, self.server_id, self.serving.version, datetime.now(UTC))
+            if live != self.serving.version:
+                self._serve(self._newest())
+                self.database.heartbeat(self.space, self.server_id, self.serving.version, datetime.now(UTC))
+            return self.serving.version
+
+    def rebuild(self, publish: bool) -> RebuildResult:
+        """Learn the space again from its ledger; see ``SonaEngine.rebuild``."""
+        self.writer.flush(LEARN_TIMEOUT)
+        result = rebuild(self.database, self.space, self._config, publish=publish)
+        self.refresh()
+        return result
+
+    def save_adapters(self, path: str | Path) -> None:
+        """Write the adapters that are served to a file."""
+        write_adapters(path, self._instant.micro, self.serving.state.base)
+
+    def load_adapters(self, path: str | Path) -> None:
+        """Serve the adapters of a file until a newer version is published."""
+        micro, base = read_adapters(path)
+        if micro is None or not base:
+            raise StorageError(f"{path} lacks the micro or the base adapter: expected what SonaEngine.save wrote")
+        for weights in (micro, *base):
+            if weights.dim != self._hot.dim:
+                raise DimensionMismatch(self._hot.dim, weights.dim, "adapter")
+        with self._refreshing:
+            state = dataclasses.replace(self.serving.state, micro=micro, base=tuple(base))
+            self._serve(dataclasses.replace(self.serving, state=state), str(path))
+        log.info("serving the adapters of %s until a version after %d is published", path, self.serving.version)
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what is known of the space and this server, as JSON-ready values."""
+        serving = self.serving
+        stats: dict[str, Any] = {
+            "space": self.space.name,
+            "dim": self._hot.dim,
+            "version": serving.version,
+            "version_age_seconds": round(time.monotonic() - serving.loaded_at, 3),
+            "patterns": len(serving.patterns),
+            "micro_norm": round(serving.state.micro.norm, 6),
+            "adapters": self._adapters,
+            "base_norm": round(max(layer.norm for layer in serving.state.base), 6),
+            "routes": {name: known.size for name, known in serving.state.routes.items()},
+            "server": {
+                "id": str(self.server_id),
+                "recorded": self._hot.recorded_count,
+                "dropped": self._hot.dropped_count,
+                "waiting": self._hot.waiting,
+                "instant_updates": self._instant.metrics().updates,
+                "writer": dataclasses.asdict(self.writer.stats()),
+            },
+        }
+        try:
+            stats["totals"] = self.database.totals(self.space)
+            stats["database"] = "answers"
+        except DatabaseError as exc:
+            stats["database"] = str(exc)
+        return stats
+
+    def close(self) -> None:
+        """Write what is waiting, stop the threads, and let go of the database; twice is the same as once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._follower.stop()
+        self._maintainer.stop()
+        try:
+            self.writer.close()
+        finally:
+            self.database.close()
+            if self._embedded is not None:
+                self._embedded.release()
+
+    def _newest(self) -> Serving:
+        return Serving.of(self.database.snapshot(self.space), self._hot.dim, self._config)
+
+    def _serve(self, serving: Serving, adapters: str | None = None) -> None:
+        with self._adapting:
+            self._adapters = adapters or f"version {serving.version}"
+            self._instant.adopt(serving.state.micro)
+            self.serving = serving
+            self._base = tuple(_adapter(layer) for layer in serving.state.base)
+            self._hot.set_adapters(_adapter(serving.state.micro), self._base)
+
+    def _keep(self, candidates: CandidateSet) -> None:
+        self.writer.enqueue_candidates(list(candidates.ids), candidates.embeddings)
+        self.writer.enqueue_candidate_set(candidates.set_id, list(candidates.ids))
+
+    def _on_batch(self, batch: EncodedBatch) -> None:
+        """Loop A, on the writer's thread."""
+        steps = np.bincount(batch.step_trajectory, minlength=batch.trajectory_count)
+        rewards = np.bincount(batch.step_trajectory, batch.step_rewards, batch.trajectory_count)
+        self._instant.on_batch(
+            batch.embeddings,
+            batch.qualities,
+            rewards / np.maximum(steps, 1),
+            batch.step_trajectory[batch.activation_step],
+            batch.step_activations,
+        )
+        with self._adapting:
+            before = self._instant.micro
+            after = self._instant.flush_updates()
+            if after is not before:
+                self._hot.set_adapters(_adapter(after), self._base)
+
+
+def _adapter(weights: LoraWeights) -> Adapter:
+    return Adapter(weights.a, weights.b, weights.scale)
