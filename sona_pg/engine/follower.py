@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from sona_pg.errors import DatabaseError, SonaError
+from sona_pg.errors import DatabaseError
 from sona_pg.store.notify import VersionListener
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ class Follower:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sona-pg follower", daemon=True)
         self.last_contact: float | None = None  # monotonic seconds
+        self.failures = 0  # of loops that were due
 
     def start(self) -> None:
         """Begin to follow."""
@@ -62,11 +63,16 @@ class Follower:
                 self._refresh()
                 self.last_contact = time.monotonic()
                 pause = RETRY[0]
-                self._tick()
             except DatabaseError as exc:
                 log.warning("the store is away, serving the last version: %s", exc)
                 self._stop.wait(pause)
                 pause = min(2 * pause, RETRY[1])
-            except SonaError:
-                log.exception("a learning cycle failed; the next one is tried when it is due")
-                self._stop.wait(self._interval)
+            else:
+                self._run_due_loops()
+
+    def _run_due_loops(self) -> None:
+        try:
+            self._tick()
+        except Exception:  # a learner's mistake must not stop this server from following the others
+            self.failures += 1
+            log.exception("a learning cycle failed; the next one is tried when it is due")

@@ -163,6 +163,7 @@ class Session:
                 "dropped": self._hot.dropped_count,
                 "waiting": self._hot.waiting,
                 "instant_updates": self._instant.metrics().updates,
+                "failed_cycles": self._follower.failures,
                 "writer": dataclasses.asdict(self.writer.stats()),
             },
         }
