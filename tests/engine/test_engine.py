@@ -213,8 +213,12 @@ def test_routing_prefers_what_did_well_and_logs_its_propensity(database_url: str
         engine.end_trajectory(t, quality=1.0 if decision.route == "strong" else 0.0)
         if turn % 50 == 49:
             engine.force_learn()
-    chosen = [engine.route(unit(1000 + turn), ["weak", "strong"]).route for turn in range(50)]
-    assert chosen.count("strong") >= 40
+    decisions = [engine.route(unit(1000 + turn), ["weak", "strong"]) for turn in range(50)]
+    assert sum(decision.scores["strong"] > decision.scores["weak"] for decision in decisions) >= 45
+    for decision in decisions:  # what is better is likelier, and nothing is impossible
+        likely = decision.propensity > 0.5
+        assert 0 < decision.propensity < 1
+        assert likely == (decision.route == max(decision.scores, key=decision.scores.__getitem__))
     with psycopg.connect(database_url) as connection:
         ((known, least, most),) = connection.execute(
             "SELECT count(propensity), min(propensity), max(propensity) FROM sona.trajectories"
