@@ -37,7 +37,8 @@ class Ledger:
 
     def ensure(self, at: datetime) -> None:
         """Make the partitions of one week."""
-        self.execute("SELECT sona.ensure_partitions(%s, 1)", at)
+        for parent in ("trajectories", "steps", "feedback"):
+            self.execute("SELECT sona.ensure_partitions(%s, 1, ARRAY[%s])", at, parent)
 
     def fill(
         self,

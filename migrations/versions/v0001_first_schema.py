@@ -36,7 +36,9 @@ FUNCTIONS = [
     # would. Only if the default partition holds rows of the week, these must move while nobody looks: a reader that
     # has planned without the new partition would miss them.
     """
-    CREATE FUNCTION sona.ensure_partitions(first_day timestamptz, weeks int) RETURNS SETOF text
+    CREATE FUNCTION sona.ensure_partitions(
+        first_day timestamptz, weeks int, parents text[] DEFAULT ARRAY['trajectories', 'steps', 'feedback']
+    ) RETURNS SETOF text
     LANGUAGE plpgsql AS $$
     DECLARE
         monday timestamp := date_trunc('week', first_day AT TIME ZONE 'UTC');
@@ -49,7 +51,7 @@ FUNCTIONS = [
         FOR week IN 0 .. weeks - 1 LOOP
             first_id := sona.uuid_floor((monday + week * interval '7 days') AT TIME ZONE 'UTC');
             end_id := sona.uuid_floor((monday + (week + 1) * interval '7 days') AT TIME ZONE 'UTC');
-            FOREACH parent IN ARRAY ARRAY['trajectories', 'steps', 'feedback'] LOOP
+            FOREACH parent IN ARRAY parents LOOP
                 child := format('%s_w%s', parent, to_char(monday + week * interval '7 days', 'YYYYMMDD'));
                 CONTINUE WHEN to_regclass('sona.' || child) IS NOT NULL;
                 BEGIN
@@ -72,7 +74,7 @@ FUNCTIONS = [
         END LOOP;
     END $$
     """,
-    "COMMENT ON FUNCTION sona.ensure_partitions(timestamptz, int) IS "
+    "COMMENT ON FUNCTION sona.ensure_partitions(timestamptz, int, text[]) IS "
     "'Makes the weekly partitions of the ledger that are missing, from the week of first_day on, moves the rows of "
     "these weeks out of the default partitions, and returns their names.'",
     """
@@ -528,6 +530,6 @@ def downgrade() -> None:
     ):  # fmt: skip
         op.execute(f"DROP TABLE sona.{table}")
     for function in (
-        "ensure_dimension(int)", "ensure_partitions(timestamptz, int)", "uuid_floor(timestamptz)", "uuid_time(uuid)"
+        "ensure_dimension(int)", "ensure_partitions(timestamptz, int, text[])", "uuid_floor(timestamptz)", "uuid_time(uuid)"
     ):  # fmt: skip
         op.execute(f"DROP FUNCTION sona.{function}")

@@ -67,9 +67,11 @@ class Database:
         """Return the space called ``name``, made if there is none, with its partitions in place."""
         with translated(f"opening space {name!r}", self.engine.url), self.engine.begin() as connection:
             space = spaces.open_space(connection, name, dim, at)
-            if not spaces.has_partition(connection, at):
-                spaces.ensure_partitions(connection, at)
-            return space
+            ready = spaces.has_partition(connection, at)
+        if not ready:
+            with translated("making partitions", self.engine.url):
+                spaces.ensure_partitions(self.engine, at)
+        return space
 
     def find_space(self, name: str) -> Space:
         """Return the space called ``name``.

@@ -104,28 +104,30 @@ class Maintenance:
         """Move rows out of the default partitions; rows of weeks too far ahead wait there."""
         ahead = Week(Week.of(self._now()).monday + (self._policy.weeks_ahead + 1) * WEEK)
         for week, resting in weeks.resting_weeks(work, ahead).items():
-            moved = ", ".join(f"{rows} of {parent}" for parent, rows in resting.items())
-            yield from self._make(work, week, "moved", f"{moved} out of the default partition")
+            for parent in LEDGER:
+                yield from self._make(work, week, parent, resting.get(parent, 0))
 
     def _make_ahead(self, work: psycopg.Connection[Any]) -> Iterator[Done]:
         this = Week.of(self._now()).monday
-        there = [set(weeks.weeks_of(work, parent)) for parent in LEDGER]
+        there = {parent: set(weeks.weeks_of(work, parent)) for parent in LEDGER}
         for number in range(-1, self._policy.weeks_ahead + 1):
             week = Week(this + number * WEEK)
-            if not all(week in found for found in there):
-                yield from self._make(work, week, "made", "")
+            for parent in LEDGER:
+                if week not in there[parent]:
+                    yield from self._make(work, week, parent, 0)
 
-    def _make(self, work: psycopg.Connection[Any], week: Week, action: str, detail: str) -> Iterator[Done]:
+    def _make(self, work: psycopg.Connection[Any], week: Week, parent: str, resting: int) -> Iterator[Done]:
         def make() -> list[str]:
             work.execute(WAIT_LOCK, {"lock": PARTITION_LOCK})  # engines that open a space make partitions as well
-            return weeks.make(work, week)
+            return weeks.make(work, week, parent)
 
         started = time.perf_counter()
         names, busy = self._briefly(work, make)
         if busy:
-            yield Done("later", week.partition("*"), f"not {action}: {busy}")
+            yield Done("later", week.partition(parent), f"not made: {busy}")
         for name in names or ():
-            yield Done(action, name, detail, _since(started))
+            detail = f"{resting} rows out of the default partition" if resting else ""
+            yield Done("moved" if resting else "made", name, detail, _since(started))
 
     def _drop(self, work: psycopg.Connection[Any]) -> Iterator[Done]:
         """Drop the weeks that retention is over for: all three tables together, steps earlier."""

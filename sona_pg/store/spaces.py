@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, func, insert, select, text
+from psycopg.errors import DeadlockDetected, LockNotAvailable
+from sqlalchemy import Connection, Engine, func, insert, select, text
 from sqlalchemy.exc import OperationalError
 
 from sona_pg.domain.space import Space
@@ -55,23 +55,26 @@ def list_spaces(connection: Connection) -> list[Space]:
     return [Space(row.space_id, row.name, row.dim, row.settings) for row in rows]
 
 
-def ensure_partitions(connection: Connection, at: datetime, weeks: int = WEEKS_AHEAD) -> list[str]:
+def ensure_partitions(engine: Engine, at: datetime, weeks: int = WEEKS_AHEAD) -> list[str]:
     """Make the ledger's weekly partitions from last week on, as far as they are missing; return their names.
 
     Where a long reader keeps it from its locks, nothing is made: the default partitions take the rows meanwhile, and
-    maintenance moves them.
+    maintenance moves them. A transaction for each table, so that it waits for no reader of two in a circle.
     """
-    wanted = text("SELECT sona.ensure_partitions(:first, :weeks)")
-    values = {"first": at - timedelta(days=7), "weeks": weeks + 1}
-    try:
-        with connection.begin_nested():
-            connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-            connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
-            return list(connection.scalars(wanted, values))
-    except OperationalError as exc:
-        if not isinstance(exc.orig, LockNotAvailable):
-            raise
-        return []
+    wanted = text("SELECT sona.ensure_partitions(:first, :weeks, ARRAY[:parent])")
+    made: list[str] = []
+    for parent in ("trajectories", "steps", "feedback"):
+        try:
+            with engine.begin() as connection:
+                connection.execute(text("SET LOCAL lock_timeout = '900ms'"))  # gives up before a deadlock is looked for
+                connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+                made += connection.scalars(
+                    wanted, {"first": at - timedelta(days=7), "weeks": weeks + 1, "parent": parent}
+                )
+        except OperationalError as exc:
+            if not isinstance(exc.orig, LockNotAvailable | DeadlockDetected):
+                raise
+    return made
 
 
 def has_partition(connection: Connection, at: datetime) -> bool:

@@ -32,7 +32,7 @@ FROM {rest} WHERE {id} < %(end)s AND substr({id}::text, 15, 1) = '7'
 GROUP BY monday ORDER BY monday
 """)
 DELETE_RESTING = sql.SQL("DELETE FROM {rest} WHERE {id} < %(end)s AND substr({id}::text, 15, 1) = '7'")
-MAKE = "SELECT sona.ensure_partitions(%(at)s, 1)"
+MAKE = "SELECT sona.ensure_partitions(%(at)s, 1, ARRAY[%(parent)s])"
 LOCK = sql.SQL("LOCK TABLE {parent} IN ACCESS EXCLUSIVE MODE")
 DROP = sql.SQL("DROP TABLE {child}")
 FORGET_SEALED = "DELETE FROM sona.sealed_weeks WHERE space_id = %(space)s AND first_id = %(first)s"
@@ -98,9 +98,12 @@ def resting_weeks(raw: psycopg.Connection[Any], end: Week) -> dict[Week, dict[st
     return dict(sorted(found.items()))
 
 
-def make(raw: psycopg.Connection[Any], week: Week) -> list[str]:
-    """Make the week's partitions that are missing, with what lies of it in the default ones; return their names."""
-    return [name for (name,) in raw.execute(MAKE, {"at": week.monday})]
+def make(raw: psycopg.Connection[Any], week: Week, parent: str) -> list[str]:
+    """Make the week's partition of ``parent`` if it is missing, with what lies of it in the default one.
+
+    A transaction each: whoever reads trajectories and feedback, in whatever order, then waits in no circle.
+    """
+    return [name for (name,) in raw.execute(MAKE, {"at": week.monday, "parent": parent})]
 
 
 def delete_resting(raw: psycopg.Connection[Any], parent: str, oldest: Week) -> int:
