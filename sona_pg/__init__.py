@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sona_pg._version import __version__
-    from sona_pg.config import SonaConfig
+    from sona_pg.config import IngestConfig, LoopConfig, PatternConfig, SonaConfig
     from sona_pg.domain.answer import Context, Decision, Ranking, Response
     from sona_pg.domain.builder import TrajectoryBuilder
     from sona_pg.domain.cycle import CycleResult, RebuildResult
@@ -45,12 +45,15 @@ __all__ = [
     "Decision",
     "DimensionMismatch",
     "EwcPlusPlus",
+    "IngestConfig",
     "InvalidValue",
     "LearnedPattern",
     "LearningError",
     "LearningSignal",
+    "LoopConfig",
     "MemoryGraphError",
     "MicroLoRA",
+    "PatternConfig",
     "PatternExtractionError",
     "QueryTrajectory",
     "Ranking",
@@ -71,7 +74,7 @@ __all__ = [
 
 _HOMES = {
     "sona_pg._version": ("__version__",),
-    "sona_pg.config": ("SonaConfig",),
+    "sona_pg.config": ("IngestConfig", "LoopConfig", "PatternConfig", "SonaConfig"),
     "sona_pg.domain.answer": (
         "Context",
         "Decision",

@@ -119,13 +119,13 @@ class SonaEngine(HotPath):
             sequence=sequence,
         )  # fmt: skip
 
-    def flush(self, timeout: float | None = None) -> None:
-        """Return once everything recorded before is committed.
+    def flush(self, timeout: float | None = 60.0) -> None:
+        """Return once everything recorded before is committed; None waits for as long as it takes.
 
         Raises:
             DatabaseUnavailable: ``timeout`` seconds have passed; what waits goes on waiting.
         """
-        self._session.writer.flush(timeout)
+        self._session.flush(timeout)
 
     # -- learning -------------------------------------------------------------------------------------------
 
@@ -177,6 +177,11 @@ class SonaEngine(HotPath):
         self._session.load_adapters(path)
 
     # -- asking ---------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """The database's URL, for psycopg or psql; the embedded server answers while an engine is open."""
+        return self._session.url
 
     @property
     def server_id(self) -> UUID:
@@ -381,6 +386,7 @@ class SonaEngine(HotPath):
         self._session.close()
 
     def __enter__(self) -> Self:
+        self._session.require_open()
         return self
 
     def __exit__(

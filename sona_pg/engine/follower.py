@@ -17,6 +17,7 @@ RETRY = (0.2, 5.0)  # seconds before the first and before every later attempt wh
 
 class Follower:
     """Calls ``refresh`` on every announcement and at least every ``interval`` seconds; ``tick`` when that is done.
+    ``revive`` is called while the store is away.
 
     While the database is away it goes on trying; the engine serves its last version meanwhile.
     """
@@ -27,12 +28,14 @@ class Follower:
         interval: float,
         refresh: Callable[[], object],
         tick: Callable[[], object],
+        revive: Callable[[], object] = lambda: None,
     ) -> None:
         """Prepare; ``start`` begins."""
         self._listener = listener
         self._interval = interval
         self._refresh = refresh
         self._tick = tick
+        self._revive = revive
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sona-pg follower", daemon=True)
         self.last_contact: float | None = None  # monotonic seconds
@@ -64,8 +67,11 @@ class Follower:
                 self.last_contact = time.monotonic()
                 pause = RETRY[0]
             except DatabaseError as exc:
-                log.warning("the store is away, serving the last version: %s", exc)
+                if pause == RETRY[0]:  # once an outage
+                    log.warning("the store is away, serving the last version: %s", exc)
                 self._stop.wait(pause)
+                if not self._stop.is_set():
+                    self._revive()
                 pause = min(2 * pause, RETRY[1])
             else:
                 self._run_due_loops()

@@ -43,6 +43,8 @@ class RouteChooser:
         Raises:
             ConfigError: there is no candidate, one is named twice, or a cost that is needed is missing.
         """
+        if isinstance(candidates, str):
+            raise ConfigError(f"candidates={candidates!r} is one text: expected a list of routes")
         names = list(candidates)
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"candidates={names!r} cannot be chosen from: expected one or more, each once")

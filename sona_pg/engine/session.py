@@ -23,7 +23,7 @@ from sona_pg.engine.follower import Follower
 from sona_pg.engine.ranking import CandidateSet, Ranker
 from sona_pg.engine.routing import RouteChooser
 from sona_pg.engine.serving import Serving
-from sona_pg.errors import DatabaseError, DimensionMismatch, StorageError
+from sona_pg.errors import DatabaseError, DimensionMismatch, SonaError, StorageError, TrajectoryError
 from sona_pg.ingest import Writer
 from sona_pg.kernels import Adapter, EncodedBatch, HotPath
 from sona_pg.learning.lora import read_adapters, write_adapters
@@ -33,6 +33,7 @@ from sona_pg.loops.instant import InstantLoop
 from sona_pg.loops.maintainer import Maintainer
 from sona_pg.loops.rebuild import rebuild
 from sona_pg.store.database import Database
+from sona_pg.store.embedded import EmbeddedServer, start_embedded
 from sona_pg.store.notify import VersionListener
 
 log = logging.getLogger(__name__)
@@ -48,24 +49,25 @@ class Session:
         self._hot = hot
         self._config = config
         self._closed = False
+        self._pid = os.getpid()
         self._refreshing = threading.Lock()
         self._adapting = threading.Lock()  # between a new version and loop A: the later one must win
         environment = Environment.read()
-        self._embedded = None
+        self._embedded: EmbeddedServer | None = None
+        self._home = environment.home
         address = url or environment.url
         if address is None:
-            from sona_pg.store.embedded import start_embedded
-
             self._embedded = start_embedded(environment.home)
             address = self._embedded.url
         try:
-            self._open(address, space, environment.home)
+            self._open(address, space)
         except BaseException:
             if self._embedded is not None:
                 self._embedded.release()
             raise
 
-    def _open(self, address: str, space: str, home: Path) -> None:
+    def _open(self, address: str, space: str) -> None:
+        self.url = address
         self.database = Database.open(address)
         try:
             now = datetime.now(UTC)
@@ -85,27 +87,38 @@ class Session:
                 space_id=self.space.space_id,
                 server_id=self.server_id,
                 config=self._config.ingest,
-                home=home,
+                home=self._home,
                 on_batch=self._on_batch,
             )
         except BaseException:
             self.database.close()
             raise
         listener = VersionListener(address, self.space.space_id)
-        self._follower = Follower(listener, self._config.loops.poll_interval, self.refresh, self.tick)
+        self._follower = Follower(listener, self._config.loops.poll_interval, self.refresh, self.tick, self._revive)
         self._maintainer = Maintainer(self.database, self._config.maintenance)
         self._follower.start()
         self._maintainer.start()
 
+    def require_open(self) -> None:
+        """Raise ``TrajectoryError`` once the engine is closed."""
+        if self._closed:
+            raise TrajectoryError("the engine is closed: open another one")
+
+    def flush(self, timeout: float | None) -> None:
+        """Return once everything recorded before is committed."""
+        self.require_open()
+        self.writer.flush(timeout)
+
     def learn(self) -> CycleResult:
         """Commit what was recorded, run loop B on it, and serve the result."""
-        self.writer.flush(LEARN_TIMEOUT)
+        self.flush(LEARN_TIMEOUT)
         result = self._coordinator.force()
         self.refresh()
         return result
 
     def tick(self) -> CycleResult | None:
         """Run loop B if it is due, and serve the result."""
+        self.require_open()
         result = self._coordinator.run_due()
         if result is not None:
             self.refresh()
@@ -113,6 +126,7 @@ class Session:
 
     def refresh(self) -> int:
         """Serve the live version, if it is another one; say that this server is alive; return what it serves."""
+        self.require_open()
         with self._refreshing:
             live = self.database.heartbeat(self.space, self.server_id, self.serving.version, datetime.now(UTC))
             if live != self.serving.version:
@@ -122,7 +136,7 @@ class Session:
 
     def rebuild(self, publish: bool) -> RebuildResult:
         """Learn the space again from its ledger; see ``SonaEngine.rebuild``."""
-        self.writer.flush(LEARN_TIMEOUT)
+        self.flush(LEARN_TIMEOUT)
         result = rebuild(self.database, self.space, self._config, publish=publish)
         self.refresh()
         return result
@@ -178,8 +192,12 @@ class Session:
         """Write what is waiting, stop the threads, and let go of the database; twice is the same as once."""
         if self._closed:
             return
-        self._closed = True
+        if os.getpid() != self._pid:  # a forked child: connections, threads and server are its parent's
+            self.database.engine.dispose(close=False)
+            self._closed = True
+            return
         self._follower.stop()
+        self._closed = True
         self._maintainer.stop()
         try:
             self.writer.close()
@@ -187,6 +205,17 @@ class Session:
             self.database.close()
             if self._embedded is not None:
                 self._embedded.release()
+
+    def _revive(self) -> None:
+        """Start the embedded server again if it is ours and gone; joining one that runs takes milliseconds."""
+        if self._embedded is None:
+            return
+        try:
+            self._embedded, gone = start_embedded(self._home), self._embedded
+        except SonaError as exc:
+            log.warning("the embedded Postgres cannot be started again: %s", exc)
+        else:
+            gone.release()
 
     def _newest(self) -> Serving:
         return Serving.of(self.database.snapshot(self.space), self._hot.dim, self._config)

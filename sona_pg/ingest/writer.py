@@ -31,6 +31,8 @@ from sona_pg.store.connect import translated
 
 log = logging.getLogger("sona_pg.ingest")
 
+WARN_EVERY = 10.0  # seconds between two warnings of refused records
+
 STALL_TIMEOUT = 30.0  # seconds without the end of a transaction before its link is taken for dead
 CLOSE_TIMEOUT = 10.0  # seconds
 CANDIDATES_AT_ONCE = 2000
@@ -102,6 +104,7 @@ class Writer:
         self._extras_put = self._extras_done = 0
         self._total = Written()
         self._batches = self._rejected = self._learner_errors = self._dropped = 0
+        self._warn_again = 0.0  # monotonic seconds
         self._refused: dict[bytes, str] = {}  # durability 'sync': why a record that somebody waits for is not in
         self._last_commit: datetime | None = None
         self._closing = self._ended = False
@@ -284,6 +287,16 @@ class Writer:
             with self._changed:
                 self._changed.notify_all()
 
+    def _say_dropped(self, dropped: int) -> None:
+        """Warn of refused records, once in a while: they are all counted in ``dropped_count``."""
+        now = time.monotonic()
+        if now >= self._warn_again:
+            self._warn_again = now + WARN_EVERY
+            log.warning(
+                "the buffer of %d records was full: %d were refused; record more slowly, raise IngestConfig.capacity, "
+                "or use durability 'sync' or 'spool'", self._hot.capacity, dropped
+            )  # fmt: skip
+
     def _hurried(self) -> bool:
         return self._source.urgent or (self._waiters > 0 and (self.waiting > 0 or bool(self._extras)))
 
@@ -294,6 +307,8 @@ class Writer:
                 self._changed.notify_all()
             return
         dropped = self._hot.dropped_count - self._dropped
+        if dropped:
+            self._say_dropped(dropped)
         written = self._write_batch(batch, dropped, datetime.now(UTC))
         if written.already:
             written = Written(batch.trajectory_count, batch.step_count, batch.feedback_count)
