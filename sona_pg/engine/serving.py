@@ -6,7 +6,6 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,10 +76,6 @@ class Serving:
             return []
         rows, scores = kernels.topk(direction, np.stack([pattern.centroid for pattern in passing]), k)
         return _found(passing, rows, scores)
-
-    def pattern(self, wanted: UUID) -> LearnedPattern | None:
-        """Return the pattern with this id, or None."""
-        return next((pattern for pattern in self.patterns if pattern.id == wanted), None)
 
 
 def _block(patterns: Sequence[LearnedPattern]) -> kernels.CentroidBlock | None:

@@ -241,7 +241,7 @@ class CandidateSet:
 def write_candidates(
     raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Sequence[Candidates | CandidateSet], now: datetime
 ) -> None:
-    """Add candidates and sets that are not there yet."""
+    """Add candidates, or change their embedding, and add sets that are not there yet."""
     raw.execute(statements.take_name(number))
     values = {"space": origin.space_id, "now": now}
     stream = b"".join(_candidate_rows(rows))

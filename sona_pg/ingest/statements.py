@@ -69,14 +69,19 @@ RETURNING 1
 CLEAR_STAGE = {table: f"TRUNCATE pg_temp.staged_{table}" for table in COLUMNS}
 
 STAGE_CANDIDATES = """
-CREATE TEMP TABLE staged_candidates (candidate_id text, embedding halfvec) ON COMMIT DROP
+CREATE TEMP TABLE staged_candidates (
+    position int GENERATED ALWAYS AS IDENTITY, candidate_id text, embedding halfvec
+) ON COMMIT DROP
 """
 COPY_CANDIDATES = "COPY pg_temp.staged_candidates (candidate_id, embedding) FROM STDIN (FORMAT BINARY)"
-# In the order of the key: two servers that add the same candidates must not wait for each other.
+# In the order of the key: two servers that add the same candidates must not deadlock. A known candidate keeps its slot
+# and gets the new embedding, the last one given; one that has not changed is left alone.
 UNSTAGE_CANDIDATES = """
 INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)
-SELECT %(space)s, candidate_id, %(now)s, embedding FROM pg_temp.staged_candidates ORDER BY candidate_id
-ON CONFLICT DO NOTHING
+SELECT DISTINCT ON (candidate_id) %(space)s, candidate_id, %(now)s, embedding
+FROM pg_temp.staged_candidates ORDER BY candidate_id, position DESC
+ON CONFLICT (space_id, candidate_id) DO UPDATE SET embedding = excluded.embedding, recorded_at = excluded.recorded_at
+WHERE candidates.space_id = %(space)s AND candidates.embedding <> excluded.embedding
 """
 ADD_CANDIDATE_SET = """
 INSERT INTO sona.candidate_sets (space_id, set_id, candidate_ids)

@@ -150,7 +150,7 @@ class Writer:
         return self._source.recorded - self._done
 
     def enqueue_candidates(self, ids: Sequence[str], embeddings: ArrayLike) -> None:
-        """Store candidates that the space does not have yet, in the background.
+        """Store candidates in the background; one whose id is known gets the new embedding.
 
         Args:
             ids: their ids.

@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 
 from sona_pg.store.copying import copy_arrays
 from sona_pg.store.schema import candidate_sets, candidates
-
-
-def remember(
-    connection: Connection, space_id: int, ids: Sequence[str], embeddings: NDArray[np.float32], at: datetime
-) -> None:
-    """Store candidates; one whose id is known gets the new embedding and keeps its slot."""
-    upsert = insert(candidates)
-    rows: list[dict[str, Any]] = [
-        {
-            "space_id": space_id,
-            "candidate_id": name,
-            "recorded_at": at,
-            "embedding": embedding.astype(np.float16),
-        }
-        for name, embedding in zip(ids, embeddings, strict=True)
-    ]
-    if rows:
-        connection.execute(
-            upsert.on_conflict_do_update(
-                index_elements=["space_id", "candidate_id"],
-                set_={"embedding": upsert.excluded.embedding, "recorded_at": upsert.excluded.recorded_at},
-            ),
-            sorted(rows, key=lambda row: str(row["candidate_id"])),  # one order for all writers: no deadlock
-        )
 
 
 def assign_slots(connection: Connection, space_id: int) -> int:

@@ -130,16 +130,6 @@ class Database:
         with translated("reading the cycles", self.engine.url), self.engine.connect() as connection:
             return cycles.last_started(connection, space.space_id, loop)
 
-    def has_trajectory(self, space: Space, trajectory: UUID) -> bool:
-        """Whether a trajectory is stored."""
-        with translated("looking up a trajectory", self.engine.url), self.engine.connect() as connection:
-            return ledger.has_trajectory(connection, space.space_id, trajectory)
-
-    def nearest_patterns(self, space: Space, query: NDArray[np.float32], k: int) -> list[tuple[UUID, float]]:
-        """Return the ``k`` nearest patterns in SQL, as (id, cosine similarity)."""
-        with translated("searching patterns", self.engine.url), self.engine.connect() as connection:
-            return patterns.nearest_ids(connection, space.space_id, query, k)
-
     def search(
         self,
         space: Space,

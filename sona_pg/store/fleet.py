@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
@@ -61,13 +59,3 @@ def totals(connection: Connection, space_id: int) -> dict[str, int]:
         ).where(servers.c.space_id == space_id)
     ).one()
     return {name: int(value) for name, value in row._mapping.items()}
-
-
-def seen_since(connection: Connection, space_id: int, since: datetime) -> Sequence[dict[str, Any]]:
-    """Return the servers that were seen after ``since``, latest first."""
-    rows = connection.execute(
-        select(servers.c.server_id, servers.c.host, servers.c.pid, servers.c.serving_version, servers.c.seen_at)
-        .where(servers.c.space_id == space_id, servers.c.seen_at >= since)
-        .order_by(servers.c.seen_at.desc())
-    )
-    return [dict(row._mapping) for row in rows]

@@ -133,12 +133,6 @@ def read_outcomes(
     return _outcomes(stored, _read_facts(connection, about & ~_in_batch(space_id, hidden), ()))
 
 
-def has_trajectory(connection: Connection, space_id: int, trajectory: UUID) -> bool:
-    """Whether the trajectory is stored."""
-    wanted = exists().where(trajectories.c.space_id == space_id, trajectories.c.id == trajectory)
-    return bool(connection.scalar(select(wanted)))
-
-
 def _in_claim(space_id: int, claimed: Sequence[int], spans: Sequence[tuple[UUID, UUID]]) -> Select[Any]:
     """Select the claimed trajectories; the span of ids lets the planner skip partitions and use the key."""
     query = select(trajectories).where(

@@ -10,9 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from numpy.typing import NDArray
-from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, select
 
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
 from sona_pg.store.connect import driver_connection
@@ -130,19 +128,3 @@ def _as_row(pattern: LearnedPattern) -> dict[str, Any]:
             for route, record in pattern.routes.items()
         ],
     }
-
-
-def nearest_ids(connection: Connection, space_id: int, query: NDArray[np.float32], k: int) -> list[tuple[UUID, float]]:
-    """Return the ``k`` nearest patterns of a space as (id, cosine similarity), by an exact scan of that space.
-
-    The scan is exact on purpose: with many small spaces behind one HNSW index a filtered search returns too few.
-    """
-    dim = len(query)
-    distance = func.cast(patterns.c.centroid, VECTOR(dim)).cosine_distance(query)
-    rows = connection.execute(
-        select(patterns.c.pattern_id, (1 - distance).label("similarity"))
-        .where(patterns.c.space_id == space_id, patterns.c.dim == dim)
-        .order_by(distance, patterns.c.pattern_id)
-        .limit(k)
-    )
-    return [(row.pattern_id, float(row.similarity)) for row in rows]

@@ -205,6 +205,25 @@ def test_ranking_learns_from_thumbs(engine: SonaEngine) -> None:
     assert engine.rank(asked[2]).ids[0] == ids[2]  # the store keeps the candidates
 
 
+def test_a_candidate_that_is_remembered_again_gets_the_new_embedding(database_url: str, engine: SonaEngine) -> None:
+    engine.remember(["a", "b"], np.stack([unit(1), unit(2)]))
+    engine.remember(["a"], unit(3)[None])  # in the same transaction, it may be
+    engine.flush()
+    assert stored_candidates(database_url) == {
+        "a": pytest.approx(unit(3), abs=1e-3),
+        "b": pytest.approx(unit(2), abs=1e-3),
+    }
+    engine.remember(["b"], unit(4)[None])
+    engine.flush()
+    assert stored_candidates(database_url)["b"] == pytest.approx(unit(4), abs=1e-3)
+
+
+def stored_candidates(url: str) -> dict[str, list[float]]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT candidate_id, embedding::text FROM sona.candidates").fetchall()
+    return {name: json.loads(text) for name, text in rows}
+
+
 def test_routing_prefers_what_did_well_and_logs_its_propensity(database_url: str, engine: SonaEngine) -> None:
     for turn in range(200):
         x = unit(turn)
