@@ -75,6 +75,7 @@ cdef class HotPath:
     cdef bint closed
     cdef object wake  # called when half of the ring is full
     cdef object confirm  # called with (recorded_count, id) after each record; returns once it is committed
+    cdef object room  # called when the ring is full; returns once some of it was written
     cdef SpoolFile spool
 
     def __init__(self, dim, capacity, buffer_bytes):
@@ -197,13 +198,14 @@ cdef class HotPath:
         """Finish recording: the trajectory goes to the writer, its latency is the time since it began.
 
         With durability ``memory`` this never waits: a full buffer refuses the trajectory and counts it in
-        ``dropped_count``. With ``spool`` it returns once the record is in a file, with ``sync`` once it is committed.
+        ``dropped_count``, unless ``IngestConfig.when_full`` is ``wait``. With ``spool`` it returns once the record is
+        in a file, with ``sync`` once it is committed.
 
         Raises:
             InvalidValue: quality is outside [0, 1].
             TrajectoryError: it has ended before, or belongs to another engine.
             StorageError: (spool) the record cannot be written; the trajectory stays open.
-            DatabaseUnavailable: (sync) it is not committed.
+            DatabaseUnavailable: (sync) it is not committed; (wait) Postgres takes nothing.
         """
         cdef double value = 0.0
         cdef sona_block *block
@@ -224,7 +226,7 @@ cdef class HotPath:
             sona_block_give(self.ring.c, block)
             return
         try:
-            self.store(block)
+            self.store(block, self.confirm is not None)
         except BaseException:
             t.block = block
             raise
@@ -243,6 +245,10 @@ cdef class HotPath:
             source: who says so. The highest sequence of a source counts.
             sequence: for facts that may be sent twice; by default the time, strictly increasing.
             retract: take back what this source said before.
+
+        Raises:
+            InvalidValue: it says nothing, or a value is out of range.
+            DatabaseUnavailable: the buffer is full, so it is not recorded; or (sync) it is not committed.
         """
         cdef double value = 0.0
         cdef int64_t order
@@ -281,7 +287,7 @@ cdef class HotPath:
                 if correction == "":
                     raise InvalidValue("correction is empty, expected the id of a candidate")
                 add_text(&block, SONA_CORRECTION, correction, "correction")
-            self.store(block)
+            self.store(block, True)
         except BaseException:
             sona_block_give(ring.c, block)
             raise
@@ -299,7 +305,7 @@ cdef class HotPath:
             raise unusable(self.ring, self.closed)
         return &t.block.record
 
-    cdef int store(self, sona_block *block) except -1:
+    cdef int store(self, sona_block *block, bint or_raise) except -1:
         """Queue a block or append it to the spool. After an exception it is still the caller's."""
         cdef int queued
         if self.spool is not None:
@@ -307,9 +313,12 @@ cdef class HotPath:
             sona_block_give(self.ring.c, block)
             return 0
         queued = sona_ring_push(self.ring.c, block)
+        while queued == 0 and self.room is not None:
+            self.room()
+            queued = sona_ring_push(self.ring.c, block)
         if queued == 0:
             sona_ring_count_drop(self.ring.c)
-            if self.confirm is not None:
+            if or_raise:
                 raise DatabaseUnavailable(
                     f"the buffer is full ({sona_ring_pushed(self.ring.c) - sona_ring_taken(self.ring.c)} records wait "
                     "for Postgres): this one is not recorded; try again when the database answers"
@@ -351,9 +360,10 @@ cdef class HotPath:
 
     # -- the writer's side ------------------------------------------------------------------------------------
 
-    def attach(self, *, wake=None, confirm=None, SpoolFile spool=None):
-        """Connect the writer: what to call when half the buffer is full and after each record, and the spool."""
+    def attach(self, *, wake=None, confirm=None, room=None, SpoolFile spool=None):
+        """Connect the writer: what to call when half the buffer is full, after each record and for room; the spool."""
         self.usable()
+        self.room = room
         self.wake = wake
         self.confirm = confirm
         self.spool = spool

@@ -119,6 +119,7 @@ class HotPath:
         *,
         wake: Callable[[], object] | None = None,
         confirm: Callable[[int, bytes], object] | None = None,
+        room: Callable[[], object] | None = None,
         spool: SpoolFile | None = None,
     ) -> None: ...
     def refuse_records(self) -> None: ...

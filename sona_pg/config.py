@@ -15,6 +15,7 @@ from sona_pg.errors import ConfigError
 MAX_DIM = 16_000  # the most a pgvector `vector` or `halfvec` can hold
 
 Durability = Literal["memory", "spool", "sync"]
+WhenFull = Literal["refuse", "wait"]
 
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:
@@ -126,8 +127,10 @@ class IngestConfig:
     buffer_bytes: int = 64 << 20  # the most memory the buffer may take
     flush_interval: float = 0.1  # seconds a trajectory waits at most before it is written
     durability: Durability = "memory"
+    when_full: WhenFull = "refuse"  # "wait" holds the caller instead: for imports and other batch work
 
     def __post_init__(self) -> None:
+        _require(self.when_full in ("refuse", "wait"), "ingest.when_full", self.when_full, "'refuse' or 'wait'")
         _require(self.capacity >= 1, "ingest.capacity", self.capacity, "1 or more")
         _require(self.buffer_bytes >= 1 << 16, "ingest.buffer_bytes", self.buffer_bytes, "65536 or more")
         _require(0 < self.flush_interval <= 60, "ingest.flush_interval", self.flush_interval, "seconds in (0, 60]")
@@ -227,8 +230,9 @@ class SonaConfig:
 
     @classmethod
     def batch_processing(cls) -> Self:
-        """For a backlog that is learned from in one go."""
-        return cls._preset(2, 8, 0.025, 0.05, 2000, 100, 10_000, 3600, 0.3)
+        """For a backlog that is recorded and learned from in one go: recording waits for room in the buffer."""
+        preset = cls._preset(2, 8, 0.025, 0.05, 2000, 100, 10_000, 3600, 0.3)
+        return preset.replace(ingest=dataclasses.replace(preset.ingest, when_full="wait"))
 
     @classmethod
     def _preset(

@@ -115,7 +115,12 @@ class Writer:
         self._source = self._open_source(engine)
         self._done = hot.recorded_count - hot.waiting
         self._link = Link(engine, stall_timeout)
-        hot.attach(wake=self._wake.set, confirm=self._confirm if sync else None, spool=self._source.file)
+        hot.attach(
+            wake=self._wake.set,
+            confirm=self._confirm if sync else None,
+            room=self._make_room if config.when_full == "wait" else None,
+            spool=self._source.file,
+        )
         self._thread = threading.Thread(target=self._run, name="sona-pg-writer", daemon=True)
         self._thread.start()
 
@@ -247,6 +252,14 @@ class Writer:
                 self._waiters -= 1
         return True
 
+    def _make_room(self) -> None:
+        """``when_full="wait"``: called by the hot path when the buffer is full."""
+        if not self._wait_for(self._done + 1, 0, self._stall_timeout):
+            raise DatabaseUnavailable(
+                f"the buffer is full, and nothing of it was committed for {self._stall_timeout} s "
+                f"({self._link.last_error or 'still writing'}): this record is not taken"
+            )
+
     def _confirm(self, recorded: int, trajectory_id: bytes) -> None:
         """Durability ``sync``: called by the hot path after each record."""
         if not self._wait_for(recorded, 0, self._stall_timeout):
@@ -294,7 +307,7 @@ class Writer:
             self._warn_again = now + WARN_EVERY
             log.warning(
                 "the buffer of %d records was full: %d were refused; record more slowly, raise IngestConfig.capacity, "
-                "or use durability 'sync' or 'spool'", self._hot.capacity, dropped
+                "use when_full='wait', or durability 'sync' or 'spool'", self._hot.capacity, dropped
             )  # fmt: skip
 
     def _hurried(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,36 @@ def test_flush_says_how_many_wait_when_the_database_is_away(
     writer.flush(10)
     assert space.count("trajectories") == 3
     assert writer.stats().last_error is None
+
+
+def test_a_full_buffer_refuses_feedback_aloud() -> None:
+    hot = HotPath(DIM, 3, 1 << 20)
+    for _ in range(3):
+        hot.record_feedback(uuid.uuid4(), quality=1.0)
+    with pytest.raises(DatabaseUnavailable, match="the buffer is full"):
+        hot.record_feedback(uuid.uuid4(), quality=1.0)
+    assert (hot.waiting, hot.dropped_count) == (3, 1)
+
+
+def test_who_rather_waits_loses_nothing(open_writer: OpenWriter, record: Record, space: Space) -> None:
+    hot = HotPath(DIM, 10, 1 << 20)
+    writer = open_writer(hot, flush_interval=60, when_full="wait")
+    with ThreadPoolExecutor(4) as threads:
+        recorded = list(threads.map(lambda _: record(hot), range(500)))
+    writer.flush(10)
+    assert hot.dropped_count == 0
+    assert space.ids() == set(recorded)
+
+
+def test_who_waits_in_vain_is_told(open_writer: OpenWriter, record: Record, proxy: Proxy, space: Space) -> None:
+    hot = HotPath(DIM, 10, 1 << 20)
+    writer = open_writer(hot, url=proxy.url, when_full="wait", stall_timeout=0.5)
+    proxy.refuse()
+    with pytest.raises(DatabaseUnavailable, match="the buffer is full"):
+        collections.deque(map(record, [hot] * 50), maxlen=0)
+    proxy.accept()
+    writer.flush(10)
+    assert space.count("trajectories") == hot.recorded_count
 
 
 def test_a_full_buffer_drops_counts_and_tells_the_fleet(
