@@ -15,19 +15,22 @@ from sqlalchemy import Connection, delete, select
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import copy_arrays
+from sona_pg.store.reals import Reals
 from sona_pg.store.schema import pattern_routes, patterns
 
 # All patterns of a cycle in one statement: a hundred of them, each with many routes, would be as many round trips.
+# The centroids travel as one binary array, of which each pattern takes its slice: as text they cost ten times as much.
 UPSERT_PATTERNS = """
 INSERT INTO sona.patterns
     (space_id, dim, pattern_id, kind, size, weight, quality, created_version, updated_version, updated_at,
      merged_from, typical_queries, typical_similarities, centroid)
 SELECT %(space)s, dim, pattern_id, kind, size, weight, quality, created_version, updated_version, %(at)s,
-     merged_from, typical_queries, typical_similarities, centroid
+     merged_from, typical_queries, typical_similarities,
+     ((%(centroids)b)[place * dim + 1 : place * dim + dim])::vector
 FROM json_to_recordset(%(rows)s) AS given
-    (dim int, pattern_id uuid, kind text, size bigint, weight double precision, quality double precision,
+    (place int, dim int, pattern_id uuid, kind text, size bigint, weight double precision, quality double precision,
      created_version bigint, updated_version bigint, merged_from uuid[], typical_queries text[],
-     typical_similarities real[], centroid vector)
+     typical_similarities real[])
 ON CONFLICT (space_id, dim, pattern_id) DO UPDATE SET
     kind = excluded.kind, size = excluded.size, weight = excluded.weight, quality = excluded.quality,
     updated_version = excluded.updated_version, updated_at = excluded.updated_at,
@@ -98,14 +101,16 @@ def write_patterns(
     if gone:
         connection.execute(delete(patterns).where(patterns.c.space_id == space_id, patterns.c.pattern_id.in_(gone)))
     if changed:
-        rows = json.dumps([_as_row(pattern) for pattern in changed])
+        rows = json.dumps([_as_row(place, pattern) for place, pattern in enumerate(changed)])
+        centroids = Reals(np.stack([pattern.centroid for pattern in changed]))
         values = {"space": space_id, "at": at, "rows": rows}
-        driver_connection(connection).execute(UPSERT_PATTERNS, values)
+        driver_connection(connection).execute(UPSERT_PATTERNS, {**values, "centroids": centroids})
         driver_connection(connection).execute(INSERT_ROUTES, values)
 
 
-def _as_row(pattern: LearnedPattern) -> dict[str, Any]:
+def _as_row(place: int, pattern: LearnedPattern) -> dict[str, Any]:
     return {
+        "place": place,
         "dim": len(pattern.centroid),
         "pattern_id": str(pattern.id),
         "kind": pattern.kind,
@@ -117,7 +122,6 @@ def _as_row(pattern: LearnedPattern) -> dict[str, Any]:
         "merged_from": [str(merged) for merged in pattern.merged_from],
         "typical_queries": pattern.typical_queries,
         "typical_similarities": pattern.typical_similarities,
-        "centroid": str(pattern.centroid.tolist()),
         "routes": [
             {
                 "route": route,

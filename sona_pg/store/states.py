@@ -36,6 +36,16 @@ SELECT %(space)s, %(version)s, part, name, dtype, shape::int[], data
 FROM unnest(%(part)s::text[], %(name)s::text[], %(dtype)s::text[], %(shape)s::text[], %(data)b::bytea[])
     AS given (part, name, dtype, shape, data)
 """
+UPSERT_ROUTE_STATISTICS = """
+INSERT INTO sona.route_statistics
+    (space_id, route, size, quality, quality_variance, latency_us, updated_version)
+SELECT %(space)s, *, %(version)s
+FROM unnest(%(route)s::text[], %(size)s::bigint[], %(quality)s::double precision[], %(variance)s::double precision[],
+    %(latency)s::double precision[])
+ON CONFLICT (space_id, route) DO UPDATE SET
+    size = excluded.size, quality = excluded.quality, quality_variance = excluded.quality_variance,
+    latency_us = excluded.latency_us, updated_version = excluded.updated_version
+"""
 
 CHANNEL = "sona_versions"  # NOTIFY payload: "<space_id> <version>"
 
@@ -223,24 +233,18 @@ def _insert_version(connection: Connection, space_id: int, state: LearnedState, 
 def _write_route_statistics(connection: Connection, space_id: int, state: LearnedState) -> None:
     if not state.routes:
         return
-    upsert = upsert_into(route_statistics)
-    changed = ("size", "quality", "quality_variance", "latency_us", "updated_version")
-    connection.execute(
-        upsert.on_conflict_do_update(
-            index_elements=["space_id", "route"], set_={name: upsert.excluded[name] for name in changed}
-        ),
-        [
-            {
-                "space_id": space_id,
-                "route": route,
-                "size": known.size,
-                "quality": min(max(known.quality, 0.0), 1.0),
-                "quality_variance": known.quality_variance,
-                "latency_us": known.latency_us,
-                "updated_version": state.version,
-            }
-            for route, known in state.routes.items()
-        ],
+    known = list(state.routes.values())
+    driver_connection(connection).execute(
+        UPSERT_ROUTE_STATISTICS,
+        {
+            "space": space_id,
+            "version": state.version,
+            "route": list(state.routes),
+            "size": [route.size for route in known],
+            "quality": [min(max(route.quality, 0.0), 1.0) for route in known],
+            "variance": [route.quality_variance for route in known],
+            "latency": [route.latency_us for route in known],
+        },
     )
 
 
