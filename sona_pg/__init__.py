@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sona_pg.domain.answer import Context, Decision, Ranking, Response
     from sona_pg.domain.builder import TrajectoryBuilder
     from sona_pg.domain.cycle import CycleResult, RebuildResult
+    from sona_pg.domain.evaluation import PolicyEstimate, PolicyEvaluation
     from sona_pg.domain.pattern import LearnedPattern
     from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
     from sona_pg.engine import SonaEngine
@@ -55,6 +56,8 @@ __all__ = [
     "MicroLoRA",
     "PatternConfig",
     "PatternExtractionError",
+    "PolicyEstimate",
+    "PolicyEvaluation",
     "QueryTrajectory",
     "Ranking",
     "ReasoningBank",
@@ -86,6 +89,7 @@ _HOMES = {
         "CycleResult",
         "RebuildResult",
     ),
+    "sona_pg.domain.evaluation": ("PolicyEstimate", "PolicyEvaluation"),
     "sona_pg.domain.pattern": ("LearnedPattern",),
     "sona_pg.domain.trajectory": (
         "QueryTrajectory",

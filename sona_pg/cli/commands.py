@@ -16,7 +16,7 @@ from sona_pg import kernels
 from sona_pg._version import __version__
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
 from sona_pg.config import Environment, MaintenanceConfig
-from sona_pg.errors import SchemaError
+from sona_pg.errors import ConfigError, SchemaError
 
 app = typer.Typer(
     help="A shared, persistent learning store on Postgres.",
@@ -140,6 +140,54 @@ def rebuild(
             database.close()
         with SonaEngine(found.dim, address, space) as engine:
             show_facts(engine.rebuild(publish=publish).as_dict(), f"rebuild of space {space!r}")
+
+
+@app.command()
+def evaluate(
+    space: SpaceName = "default",
+    days: Annotated[float, typer.Option(help="How far to look back.", min=0.001)] = 30.0,
+    budget: Annotated[
+        list[float] | None, typer.Option(help="Mean cost a decision to judge the routers within; may be repeated.")
+    ] = None,
+    judge_version: Annotated[
+        list[int] | None, typer.Option("--version", help="A stored version to judge as well; may be repeated.")
+    ] = None,
+    cost: Annotated[
+        list[str] | None, typer.Option(help="What a route costs, as ROUTE=NUMBER; else the mean that was logged.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="How many decisions to read at most, the newest.", min=1)] = 20_000,
+    url: Url = None,
+) -> None:
+    """Estimate what other routing policies would have earned on the logged decisions, with 95 % intervals."""
+    from sona_pg.engine import SonaEngine
+    from sona_pg.store.database import Database
+
+    with address_of(url) as address:
+        database = Database.open(address)
+        try:
+            found = database.find_space(space)
+        finally:
+            database.close()
+        with SonaEngine(found.dim, address, space) as engine:
+            judged = engine.evaluate_policies(
+                days=days, versions=judge_version or (), budgets=budget or (), costs=_costs(cost), limit=limit
+            )
+    title = (
+        f"quality per decision in space {space!r}, {len(judged.trajectories)} decisions of "
+        f"{judged.since:%Y-%m-%d %H:%M} to {judged.until:%Y-%m-%d %H:%M} (UTC)"
+    )
+    show_rows([estimate.as_dict() for estimate in judged], title, ("largest_weight",))
+
+
+def _costs(told: list[str] | None) -> dict[str, float] | None:
+    costs = {}
+    for entry in told or ():
+        route, _, value = entry.rpartition("=")
+        try:
+            costs[route] = float(value)
+        except ValueError as exc:
+            raise ConfigError(f"--cost {entry!r}: expected ROUTE=NUMBER, such as large-model=0.6") from exc
+    return costs or None
 
 
 def _view(name: str, space: str, limit: int, url: str | None, hide: tuple[str, ...] = ()) -> None:

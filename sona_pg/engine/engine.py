@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from sona_pg.config import SonaConfig
 from sona_pg.domain.answer import Context, Decision, Ranking, Response, SearchResult
 from sona_pg.domain.cycle import CycleResult, RebuildResult
+from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.engine.arguments import as_matrix, as_uuid, as_vector, require_search
 from sona_pg.engine.builder import SonaEngineBuilder
@@ -320,6 +321,40 @@ class SonaEngine(HotPath):
             serving.router, serving.version, as_vector(x, self.dim), candidates,
             features=told, costs=costs, budget=budget, cost_weight=cost_weight, latency_weight=latency_weight,
         )  # fmt: skip
+
+    def evaluate_policies(
+        self,
+        *,
+        days: float = 30.0,
+        versions: Sequence[int] = (),
+        budgets: Sequence[float] = (),
+        costs: Mapping[str, float] | None = None,
+        limit: int = 20_000,
+    ) -> PolicyEvaluation:
+        """Say what other policies would have earned on the logged decisions: always one route, the router, a budget.
+
+        Off-policy evaluation by the doubly robust estimator (Dudik, Langford and Li 2011) with its 95 % interval,
+        beside IPS and SNIPS; a policy that too little of what ran agrees with has no figure, and says why. The
+        policies are the one that ran; every route alone; the router as it learns, always from earlier decisions;
+        and the live version and those of ``versions``, each on the decisions it has not learned from. Routers are
+        judged without their exploration. What was recorded last is seen after ``flush``.
+
+        Args:
+            days: how far to look back.
+            versions: stored versions to judge beside the live one.
+            budgets: mean costs per decision within which to judge the router and the versions as well.
+            costs: of every route; by default the mean that was logged with it.
+            limit: decisions read at most, the newest.
+
+        Raises:
+            LearningError: no decision of that time has a propensity and an outcome.
+            ConfigError: a budget cannot be kept, or a cost is missing.
+            DatabaseError: a version is not there any more.
+        """
+        if not 0 < days < 36_500 or limit < 1:
+            raise ConfigError(f"days={days!r}, limit={limit!r}: expected positive numbers, days below 36500")
+        since = datetime.now(UTC) - timedelta(days=days)
+        return self._session.evaluate(since=since, versions=versions, budgets=budgets, costs=costs, limit=limit)
 
     def process(self, query: str, context: Context | Sequence[str] = ()) -> Response:
         """Embed ``query``, record it as a trajectory, and say what is known of its like.

@@ -114,7 +114,7 @@ class Ranker:
         except TypeError:  # an id that cannot be hashed is none, and the check says so
             set_id = None
         if set_id is None:
-            set_id = _set_id(_checked_ids(names))
+            set_id = candidate_set_id(checked_ids(names))
             if len(self._set_ids) >= KEPT_SETS:
                 self._set_ids.clear()
             self._set_ids[names] = set_id
@@ -161,15 +161,17 @@ class Ranker:
         return known
 
 
-def _checked_ids(names: tuple[str, ...]) -> tuple[str, ...]:
+def checked_ids(names: tuple[str, ...], what: str = "candidate id") -> tuple[str, ...]:
+    """Return ``names``; ConfigError unless they are one or more texts that can be ids, each once."""
     for name in names:
         if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > LONGEST_ID:
-            raise ConfigError(f"candidate id {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
+            raise ConfigError(f"{what} {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
     if not names or len(set(names)) != len(names):
-        raise ConfigError(f"{len(names)} ids of which {len(set(names))} differ: expected one or more, each once")
+        raise ConfigError(f"{len(names)} {what}s of which {len(set(names))} differ: expected one or more, each once")
     return names
 
 
-def _set_id(names: tuple[str, ...]) -> int:
+def candidate_set_id(names: tuple[str, ...]) -> int:
+    """Return the number of a set of candidates: a hash of their ids, whatever their order."""
     digest = hashlib.blake2b("\0".join(sorted(names)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True) or 1

@@ -17,6 +17,7 @@ import numpy as np
 from sona_pg._version import __version__
 from sona_pg.config import Environment, SonaConfig
 from sona_pg.domain.cycle import CycleResult, RebuildResult
+from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.state import LoraWeights
 from sona_pg.engine.follower import Follower
@@ -29,6 +30,7 @@ from sona_pg.kernels import Adapter, EncodedBatch, HotPath
 from sona_pg.learning.lora import read_adapters, write_adapters
 from sona_pg.loops.background import BackgroundLoop
 from sona_pg.loops.coordinator import LoopCoordinator
+from sona_pg.loops.evaluation import evaluate
 from sona_pg.loops.instant import InstantLoop
 from sona_pg.loops.maintainer import Maintainer
 from sona_pg.loops.rebuild import rebuild
@@ -74,7 +76,7 @@ class Session:
             self.server_id = uuid7()
             self.space = self.database.open_space(space, self._hot.dim, now)
             self.database.register(self.space, self.server_id, socket.gethostname(), os.getpid(), __version__, now)
-            self.chooser = RouteChooser(self._config.loops.seed)
+            self.chooser = RouteChooser(self._config.loops.seed, self._keep_routes)
             self.ranker = Ranker(self._hot.dim, self._keep)
             self.serving = self._newest()
             self._instant = InstantLoop(self.serving.state.micro, self._config.micro, self._config.loops.seed)
@@ -140,6 +142,11 @@ class Session:
         result = rebuild(self.database, self.space, self._config, publish=publish)
         self.refresh()
         return result
+
+    def evaluate(self, **wanted: Any) -> PolicyEvaluation:
+        """Judge policies on the logged decisions; see ``SonaEngine.evaluate_policies``."""
+        self.require_open()
+        return evaluate(self.database, self.space, self._config, live_version=self.refresh(), **wanted)
 
     def save_adapters(self, path: str | Path) -> None:
         """Write the adapters that are served to a file."""
@@ -231,6 +238,9 @@ class Session:
     def _keep(self, candidates: CandidateSet) -> None:
         self.writer.enqueue_candidates(list(candidates.ids), candidates.embeddings)
         self.writer.enqueue_candidate_set(candidates.set_id, list(candidates.ids))
+
+    def _keep_routes(self, set_id: int, names: tuple[str, ...]) -> None:
+        self.writer.enqueue_candidate_set(set_id, names)
 
     def _on_batch(self, batch: EncodedBatch) -> None:
         """Loop A, on the writer's thread."""

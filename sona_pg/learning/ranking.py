@@ -25,19 +25,15 @@ def rank_events(
     """Return the trajectories that chose among candidates as the ranker's events, in their order.
 
     Args:
-        stored: any trajectories; those without a candidate set and without a correction are left out.
+        stored: any trajectories; those that no ranking answered and without a correction are left out.
         outcomes: of each.
         catalog: all candidates.
         sets: the ids of each candidate set that ``stored`` names.
         weight: of every event; -1 takes back what was folded before.
     """
+    ranked = (stored.candidate_sets != 0) & np.isnan(stored.propensity)  # a propensity is a routing decision's
     rows = np.array(
-        [
-            row
-            for row, outcome in enumerate(outcomes)
-            if stored.candidate_sets[row] != 0 or outcome.correction is not None
-        ],
-        np.int64,
+        [row for row, outcome in enumerate(outcomes) if ranked[row] or outcome.correction is not None], np.int64
     )
     chosen = [outcomes[row] for row in rows]
     return RankEvents(

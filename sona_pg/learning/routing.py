@@ -29,12 +29,16 @@ class Judged:
     outcomes: Sequence[Outcome]
 
     def routed(self) -> list[int]:
-        """Return the rows that were rated and took a route, rather than chose among candidates."""
+        """Return the rows that were rated and took a route, rather than answered with a candidate of a ranking.
+
+        Both may name a set of candidates; only a decision has a propensity.
+        """
         stored = self.trajectories
+        decided = (stored.candidate_sets == 0) | np.isfinite(stored.propensity)
         return [
             row
             for row, outcome in enumerate(self.outcomes)
-            if outcome.quality is not None and stored.routes[row] is not None and stored.candidate_sets[row] == 0
+            if outcome.quality is not None and stored.routes[row] is not None and decided[row]
         ]
 
     def events(self, index: Mapping[str, int], width: int, rows: Sequence[int] | None = None) -> RouteEvents:

@@ -15,12 +15,14 @@ from sqlalchemy.exc import DBAPIError
 
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.answer import SearchResult
+from sona_pg.domain.ledger import Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DatabaseError, DatabaseUnavailable
 from sona_pg.store import candidates, cycles, fleet, ledger, migrate, patterns, search, spaces, states
 from sona_pg.store.connect import connect, translated
+from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
 from sona_pg.store.maintenance import Maintenance
 from sona_pg.store.unit import LearningUnit, learning_unit
 
@@ -124,6 +126,25 @@ class Database:
             counted = fleet.totals(connection, space.space_id)
             counted["waiting"] = ledger.waiting_count(connection, space.space_id)
             return counted
+
+    def decisions(self, space: Space, limit: int) -> LoggedDecisions:
+        """Return the newest ``limit`` logged decisions of a space, as of one moment."""
+        with (
+            translated("reading the decisions", self.engine.url),
+            self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
+            connection.begin(),
+        ):
+            return read_decisions(connection, space.space_id, space.dim, limit)
+
+    def not_learned_by(self, space: Space, version: int, stored: Trajectories) -> NDArray[np.bool_]:
+        """Return (n,) which of ``stored`` a version had not learned from."""
+        with translated("reading what a version learned from", self.engine.url), self.engine.connect() as connection:
+            return not_learned_by(connection, space.space_id, version, stored)
+
+    def load_version(self, space: Space, version: int) -> LearnedState:
+        """Return a version of a space as it was published; DatabaseError if there is none."""
+        with translated(f"reading version {version}", self.engine.url), self.engine.connect() as connection:
+            return states.load(connection, space.space_id, version)
 
     def last_cycle(self, space: Space, loop: str) -> datetime | None:
         """Return when the last cycle of ``loop`` began."""
