@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Self
 from uuid import UUID
 
 import numpy as np
@@ -31,6 +32,21 @@ class Trajectories:
     def uuids(self) -> list[UUID]:
         """Return the ids as UUIDs."""
         return [UUID(bytes=row.tobytes()) for row in self.ids]
+
+    def take(self, rows: NDArray[np.intp]) -> Self:
+        """Return the trajectories at ``rows``, in their order."""
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, column in columns.items():
+            columns[name] = column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows.tolist()]
+        return type(self)(**columns)
+
+    def joined(self, other: Self) -> Self:
+        """Return these trajectories, then the others; features that one of them has no room for are NaN there."""
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, column in columns.items():
+            more = getattr(other, name)
+            columns[name] = _stacked(column, more) if isinstance(column, np.ndarray) else [*column, *more]
+        return type(self)(**columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,3 +81,12 @@ class LedgerSlice:
     feedback: int  # new facts
     waiting: int  # facts whose trajectory has not arrived
     unreadable: Sequence[tuple[UUID, str]]  # trajectories that cannot be learned from, and why
+
+
+def _stacked(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    if first.ndim == 2 and first.shape[1] != second.shape[1]:
+        width = max(first.shape[1], second.shape[1])
+        first, second = (
+            np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=np.nan) for part in (first, second)
+        )
+    return np.concatenate([first, second])

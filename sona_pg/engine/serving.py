@@ -19,6 +19,7 @@ from sona_pg.learning.ranker import RankerState
 from sona_pg.learning.routing import Router
 from sona_pg.learning.signal import unit
 from sona_pg.loops.knowledge import initial_state, ranker_of, router_of
+from sona_pg.loops.memory import Memory
 from sona_pg.store.database import Snapshot
 
 
@@ -76,6 +77,12 @@ class Serving:
             return []
         rows, scores = kernels.topk(direction, np.stack([pattern.centroid for pattern in passing]), k)
         return _found(passing, rows, scores)
+
+
+def snapshot_of(memory: Memory) -> Snapshot:
+    """Return what reading the version from the store would give."""
+    known, catalog = memory.knowledge, memory.catalog
+    return Snapshot(memory.version, known.state, list(known.patterns), list(catalog.ids), catalog.embeddings)
 
 
 def _block(patterns: Sequence[LearnedPattern]) -> kernels.CentroidBlock | None:

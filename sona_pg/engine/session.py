@@ -23,7 +23,7 @@ from sona_pg.domain.state import LoraWeights
 from sona_pg.engine.follower import Follower
 from sona_pg.engine.ranking import CandidateSet, Ranker
 from sona_pg.engine.routing import RouteChooser
-from sona_pg.engine.serving import Serving
+from sona_pg.engine.serving import Serving, snapshot_of
 from sona_pg.errors import DatabaseError, DimensionMismatch, SonaError, StorageError, TrajectoryError
 from sona_pg.ingest import Writer
 from sona_pg.kernels import Adapter, EncodedBatch, HotPath
@@ -78,11 +78,11 @@ class Session:
             self.database.register(self.space, self.server_id, socket.gethostname(), os.getpid(), __version__, now)
             self.chooser = RouteChooser(self._config.loops.seed, self._keep_routes)
             self.ranker = Ranker(self._hot.dim, self._keep)
-            self.serving = self._newest()
+            self._background = BackgroundLoop(self.database, self.space, self.server_id, self._config)
+            self.serving = self._read(None)
             self._instant = InstantLoop(self.serving.state.micro, self._config.micro, self._config.loops.seed)
             self._serve(self.serving)
-            background = BackgroundLoop(self.database, self.space, self.server_id, self._config)
-            self._coordinator = LoopCoordinator(background, self.database, self.space, self._config)
+            self._coordinator = LoopCoordinator(self._background, self.database, self.space, self._config)
             self.writer = Writer(
                 self._hot,
                 self.database.engine,
@@ -132,7 +132,7 @@ class Session:
         with self._refreshing:
             live = self.database.heartbeat(self.space, self.server_id, self.serving.version, datetime.now(UTC))
             if live != self.serving.version:
-                self._serve(self._newest())
+                self._serve(self._read(live))
                 self.database.heartbeat(self.space, self.server_id, self.serving.version, datetime.now(UTC))
             return self.serving.version
 
@@ -224,8 +224,12 @@ class Session:
         else:
             gone.release()
 
-    def _newest(self) -> Serving:
-        return Serving.of(self.database.snapshot(self.space), self._hot.dim, self._config)
+    def _read(self, live: int | None) -> Serving:
+        """Return the live version: from the learner's memory if it was made here, else from the store."""
+        memory = self._background.memory
+        if memory is None or memory.version != live:
+            return Serving.of(self.database.snapshot(self.space), self._hot.dim, self._config)
+        return Serving.of(snapshot_of(memory), self._hot.dim, self._config)
 
     def _serve(self, serving: Serving, adapters: str | None = None) -> None:
         with self._adapting:

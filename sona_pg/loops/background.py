@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from sona_pg.config import SonaConfig
 from sona_pg.domain.catalog import Catalog
@@ -17,6 +17,7 @@ from sona_pg.domain.ids import uuid7
 from sona_pg.domain.ledger import LedgerSlice
 from sona_pg.domain.space import Space
 from sona_pg.loops.knowledge import Knowledge, Step, Stored, learn, named_sets, replay_ids
+from sona_pg.loops.memory import Memory
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit, Publication
 
@@ -38,6 +39,8 @@ class BackgroundLoop:
         self._server_id = server_id
         self._config = config
         self._now = now
+        self._threads: ThreadpoolController | None = None  # finding the libraries takes milliseconds
+        self.memory: Memory | None = None  # of the last version this learner has made
 
     def run_cycle(self) -> CycleResult:
         """Learn from everything that was committed and not yet learned from.
@@ -48,11 +51,19 @@ class BackgroundLoop:
             DatabaseError: Postgres is away or refuses; then nothing has changed.
             LearningError: the learner met a state it cannot go on from; then nothing has changed.
         """
+        try:
+            return self._run_cycle()
+        except BaseException:
+            self.memory = None  # it may be of a version that was not committed
+            raise
+
+    def _run_cycle(self) -> CycleResult:
         started, clock = self._now(), time.perf_counter()
         cycle_id = uuid7()
         with self._database.learning_unit(self._space) as unit:
             claimed = unit.claim()
-            before = self._knowledge(unit)
+            memory = self._recalled(unit)
+            before = memory.knowledge if memory else self._read_knowledge(unit)
             result = CycleResult(
                 loop="background",
                 cycle_id=cycle_id,
@@ -71,18 +82,32 @@ class BackgroundLoop:
             if not len(claimed.fresh) and not len(claimed.revised):
                 unit.pass_over(claimed.batches, cycle_id, claimed.unreadable)
                 return _timed(result, clock)
-            stored = self._stored(unit, claimed, before)
+            stored = self._stored(unit, claimed, before, memory)
             # One thread: the matrices are small, and an app server has other work for its cores.
-            with threadpool_limits(limits=1, user_api="blas"):
+            self._threads = self._threads or ThreadpoolController()
+            with self._threads.limit(limits=1, user_api="blas"):
                 step = learn(before, claimed, stored, self._config, unit.next_version)
             result = _timed(_counted(result, step, unit.next_version), clock)
             result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
             made = _publication(step, cycle_id, claimed.unreadable)
             unit.publish(self._server_id, made, claimed.batches, result, started, self._now())
+            knowledge = dataclasses.replace(step.knowledge, state=made.state)
+            # Before the commit, for whoever hears of the version first: it is looked at only when that is live.
+            self.memory = Memory.after(cycle_id, knowledge, claimed, stored, self._config)
         return _timed(result, clock)
 
-    def _stored(self, unit: LearningUnit, claimed: LedgerSlice, before: Knowledge) -> Stored:
-        trajectories, outcomes = unit.stored(replay_ids(before.state, self._config))
+    def _recalled(self, unit: LearningUnit) -> Memory | None:
+        """Return what the last cycle here has kept, if what it made is what is live."""
+        kept = self.memory
+        return (
+            kept if kept is not None and (kept.version, kept.cycle_id) == (unit.live_version, unit.live_cycle) else None
+        )
+
+    def _stored(self, unit: LearningUnit, claimed: LedgerSlice, before: Knowledge, memory: Memory | None) -> Stored:
+        if memory is not None and unit.holds_all(memory.trajectories.ids):
+            trajectories, outcomes = memory.trajectories, memory.outcomes_with(claimed)
+        else:
+            trajectories, outcomes = unit.stored(replay_ids(before.state, self._config))
         return Stored(
             trajectories,
             outcomes,
@@ -90,7 +115,7 @@ class BackgroundLoop:
             unit.candidate_sets(named_sets(claimed, trajectories)),
         )
 
-    def _knowledge(self, unit: LearningUnit) -> Knowledge:
+    def _read_knowledge(self, unit: LearningUnit) -> Knowledge:
         state = unit.state()
         if state is None:
             return Knowledge.nothing(self._space.dim, self._config)

@@ -28,9 +28,13 @@ def copy_arrays(
 
 def is_one_of(column: ColumnElement[Any], ids: NDArray[np.uint8]) -> ColumnElement[bool]:
     """Return the condition that ``column`` is one of ``ids`` (n, 16); one literal, however many they are."""
+    return column == cast(literal(as_uuids(ids)), ARRAY(Uuid)).any_()
+
+
+def as_uuids(ids: NDArray[np.uint8]) -> str:
+    """Return ``ids`` (n, 16) as the text of a ``uuid[]``."""
     digits = ids.tobytes().hex()
-    listed = ",".join(digits[start : start + 32] for start in range(0, len(digits), 32))
-    return column == cast(literal(f"{{{listed}}}"), ARRAY(Uuid)).any_()
+    return "{" + ",".join(digits[start : start + 32] for start in range(0, len(digits), 32)) + "}"
 
 
 def keys_of(ids: NDArray[np.uint8]) -> list[bytes]:

@@ -96,8 +96,7 @@ class Database:
     def heartbeat(self, space: Space, server_id: UUID, version: int, at: datetime) -> int:
         """Say what the server serves; return the version it should serve."""
         with translated("sending a heartbeat", self.engine.url), self.engine.begin() as connection:
-            fleet.heartbeat(connection, space.space_id, server_id, version, at)
-            return fleet.live_version(connection, space.space_id)
+            return fleet.heartbeat(connection, space.space_id, server_id, version, at)
 
     def snapshot(self, space: Space) -> Snapshot:
         """Read the live version of a space, all of it as of one moment."""

@@ -33,13 +33,17 @@ def register(
     )  # fmt: skip
 
 
-def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: int, at: datetime) -> None:
-    """Say that the server is there and which version it serves."""
-    connection.execute(
+def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: int, at: datetime) -> int:
+    """Say that the server is there and which version it serves; return the version that it should serve."""
+    seen = (
         update(servers)
         .where(servers.c.space_id == space_id, servers.c.server_id == server_id)
         .values(seen_at=at, serving_version=version)
+        .returning(servers.c.space_id)
+        .cte("seen")
     )
+    live = connection.scalar(select(spaces.c.live_version).where(spaces.c.space_id == space_id).add_cte(seen))
+    return int(live or 0)
 
 
 def live_version(connection: Connection, space_id: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from datetime import datetime
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +64,19 @@ def lock_space(connection: Connection, space_id: int) -> int:
     return int(version)
 
 
-def next_version(connection: Connection, space_id: int) -> int:
-    """Return the number after the highest version ever made, live or not; call it under ``lock_space``."""
-    newest = connection.scalar(select(func.max(state_versions.c.version)).where(state_versions.c.space_id == space_id))
-    return int(newest or 0) + 1
+def newest(connection: Connection, space_id: int, live_version: int) -> tuple[int, UUID | None]:
+    """Return the number for the next version, and the cycle that made the live one; call it under ``lock_space``.
+
+    The number follows the highest ever given, live or not.
+    """
+    of_space = state_versions.c.space_id == space_id
+    cycle = select(state_versions.c.cycle_id).where(of_space, state_versions.c.version == live_version)
+    row = connection.execute(
+        select(func.max(state_versions.c.version).label("newest"), cycle.scalar_subquery().label("cycle_id")).where(
+            of_space
+        )
+    ).one()
+    return int(row.newest or 0) + 1, row.cycle_id
 
 
 def publish(connection: Connection, space_id: int, state: LearnedState, at: datetime) -> None:

@@ -39,7 +39,7 @@ class LearningUnit:
         self._connection = connection
         self._space = space
         self.live_version = live_version
-        self.next_version = states.next_version(connection, space.space_id)
+        self.next_version, self.live_cycle = states.newest(connection, space.space_id, live_version)
         self._claimed: Sequence[int] = ()
 
     def claim(self) -> LedgerSlice:
@@ -74,6 +74,10 @@ class LearningUnit:
     def stored(self, ids: NDArray[np.uint8]) -> tuple[Trajectories, list[Outcome]]:
         """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as of what is claimed."""
         return self._stored(ids, ledger.unclaimed(self._claimed))
+
+    def holds_all(self, ids: NDArray[np.uint8]) -> bool:
+        """Whether every one of ``ids`` (n, 16) is still stored."""
+        return ledger.count_stored(self._connection, self._space.space_id, ids) == len(ids)
 
     def past_cycles(self) -> list[PastCycle]:
         """Return the cycles that made the versions there have been, in order."""

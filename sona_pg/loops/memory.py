@@ -1,0 +1,73 @@
+"""What a learner keeps between two cycles, so that the next need not read again what this one has just had in hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.catalog import Catalog
+from sona_pg.domain.ledger import LedgerSlice, Outcome, Trajectories
+from sona_pg.loops.knowledge import Knowledge, Stored, replay_ids
+from sona_pg.store.copying import keys_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """The knowledge of the version a learner has made, and what the step after it will read again.
+
+    It holds exactly what reading the store would give, as long as that version is live and nothing was deleted.
+    """
+
+    cycle_id: UUID  # that made the version
+    knowledge: Knowledge
+    catalog: Catalog
+    trajectories: Trajectories  # what ``replay_ids`` asks for, ordered by id
+    outcomes: Sequence[Outcome]  # of each, by everything that was claimed
+
+    @classmethod
+    def after(
+        cls, cycle_id: UUID, knowledge: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaConfig
+    ) -> Self:
+        """Return the memory of a cycle that has learned ``knowledge`` from ``claimed`` and ``stored``."""
+        wanted = set(keys_of(replay_ids(knowledge.state, config)))
+        kept: dict[bytes, Outcome] = {}
+        trajectories = stored.trajectories.take(np.zeros(0, np.intp))
+        for part, outcomes in (
+            (stored.trajectories, stored.outcomes),
+            (claimed.revised, claimed.after),
+            (claimed.fresh, claimed.outcomes),
+        ):
+            new = {key: row for row, key in enumerate(keys_of(part.ids)) if key in wanted and key not in kept}
+            kept |= {key: outcomes[row] for key, row in new.items()}
+            trajectories = trajectories.joined(part.take(np.fromiter(new.values(), np.intp, len(new))))
+        keys = keys_of(trajectories.ids)
+        in_order = trajectories.take(np.array(sorted(range(len(keys)), key=keys.__getitem__), np.intp))
+        in_order = dataclasses.replace(in_order, features=_narrowed(in_order.features))
+        return cls(cycle_id, knowledge, stored.catalog, in_order, [kept[key] for key in sorted(keys)])
+
+    @property
+    def version(self) -> int:
+        """The version it is of."""
+        return self.knowledge.state.version
+
+    def outcomes_with(self, claimed: LedgerSlice) -> list[Outcome]:
+        """Return the outcome of each trajectory, also by what ``claimed`` says anew."""
+        said = dict(zip(keys_of(claimed.revised.ids), claimed.after, strict=True))
+        if not said:
+            return list(self.outcomes)
+        return [
+            said.get(key, outcome) for key, outcome in zip(keys_of(self.trajectories.ids), self.outcomes, strict=True)
+        ]
+
+
+def _narrowed(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``features`` (n, f) without the columns behind the last that any row has."""
+    known = np.flatnonzero(~np.isnan(features).all(axis=0))
+    return features[:, : int(known[-1]) + 1 if len(known) else 0]
