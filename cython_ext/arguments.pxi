@@ -173,6 +173,24 @@ cdef int add_features(sona_block **block, object features) except -1:
     return 0
 
 
+cdef str parameters_text(object parameters):
+    """Settings as JSON that a jsonb column takes."""
+    if not isinstance(parameters, Mapping) or len(parameters) > MAX_PARAMETERS:
+        raise InvalidValue(f"parameters is {parameters!r}, expected at most {MAX_PARAMETERS} numbers by name")
+    values = {}
+    for name, value in parameters.items():
+        if not isinstance(name, str) or not 1 <= len(name) <= MAX_PARAMETER_NAME or not name.isprintable():
+            raise InvalidValue(
+                f"parameter name {name!r} cannot be used: expected 1 to {MAX_PARAMETER_NAME} printable characters"
+            )
+        if isinstance(value, (bool, str)):
+            raise InvalidValue(f"parameters[{name!r}] is {value!r}, expected a number: settings are interpolated")
+        values[name] = number(value, f"parameters[{name!r}]")
+        if not -1e15 <= values[name] <= 1e15:
+            raise InvalidValue(f"parameters[{name!r}] is {value!r}, expected a finite number within ±1e15")
+    return json.dumps(values)
+
+
 cdef object unusable(Ring ring, bint closed):
     if ring is None:
         return TrajectoryError("the engine is not initialised: call HotPath.__init__ first")

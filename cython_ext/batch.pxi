@@ -2,7 +2,7 @@
 
 TRAJECTORY_COLUMNS = (
     "space_id", "batch", "id", "quality", "policy_version", "candidate_set", "latency_us", "propensity", "cost",
-    "step_count", "route", "features", "context", "query", "embedding",
+    "lowest_reward", "step_count", "route", "features", "context", "query", "parameters", "embedding",
 )  # fmt: skip
 STEP_COLUMNS = ("space_id", "trajectory_id", "ordinal", "offset_us", "reward", "activations", "attention")
 FEEDBACK_COLUMNS = (

@@ -6,10 +6,10 @@
  */
 #include "recorder.h"
 
-enum { TRAJECTORY_COLUMNS = 15, STEP_COLUMNS = 7, FEEDBACK_COLUMNS = 8 };
+enum { TRAJECTORY_COLUMNS = 17, STEP_COLUMNS = 7, FEEDBACK_COLUMNS = 8 };
 enum { TEXT_OID = 25, REAL_OID = 700 };
 /* Most bytes of a row without its texts and vectors: column count, then 4 for each length and the values. */
-enum { TRAJECTORY_ROW = 2 + 4 * TRAJECTORY_COLUMNS + 100, STEP_ROW = 2 + 4 * STEP_COLUMNS + 60, FEEDBACK_ROW = 120 };
+enum { TRAJECTORY_ROW = 2 + 4 * TRAJECTORY_COLUMNS + 112, STEP_ROW = 2 + 4 * STEP_COLUMNS + 60, FEEDBACK_ROW = 120 };
 
 #define POSTGRES_EPOCH_US INT64_C(946684800000000)
 
@@ -111,6 +111,17 @@ static uint8_t *put_text(uint8_t *p, const sona_item *item)
     return item == NULL ? put_null(p) : put_bytes(p, (const uint8_t *)(item + 1), item->size);
 }
 
+/* jsonb: the version of its binary form, then the text */
+static uint8_t *put_json(uint8_t *p, const sona_item *item)
+{
+    if (item == NULL)
+        return put_null(p);
+    p = put32(p, item->size + 1);
+    *p = 1;
+    memcpy(p + 1, item + 1, item->size);
+    return p + 1 + item->size;
+}
+
 /* text[]: dimensions, has nulls, element type, length, lower bound, elements */
 static uint8_t *put_contexts(uint8_t *p, const sona_record *record)
 {
@@ -139,6 +150,17 @@ static uint8_t *put_features(uint8_t *p, const sona_record *record)
         p = put_real(p, value);
     }
     return p;
+}
+
+static uint8_t *put_lowest_reward(uint8_t *p, const sona_record *record)
+{
+    if (record->step_count == 0)
+        return put_null(p);
+    float lowest = __builtin_inff();
+    for (const sona_item *item = first_item(record), *end = end_of(record); item < end; item = next_item(item))
+        if (item->kind == SONA_STEP && ((const sona_step *)(item + 1))->reward < lowest)
+            lowest = ((const sona_step *)(item + 1))->reward;
+    return put_real(p, lowest);
 }
 
 void sona_measure(const sona_record *const *records, size_t n, size_t dim, sona_sizes *sizes)
@@ -221,6 +243,7 @@ static void encode_trajectory(encoder *e, const sona_record *record)
     p = put_int4(p, record->latency_us);
     p = record->flags & SONA_HAS_PROPENSITY ? put_real(p, record->propensity) : put_null(p);
     p = record->flags & SONA_HAS_COST ? put_real(p, record->cost) : put_null(p);
+    p = put_lowest_reward(p, record);
     p = put_int2(p, record->step_count);
     const sona_item *route = record->texts ? last_item(record, SONA_ROUTE) : NULL;
     p = put_text(p, route);
@@ -229,6 +252,7 @@ static void encode_trajectory(encoder *e, const sona_record *record)
     p = put_features(p, record);
     p = put_contexts(p, record);
     p = put_text(p, record->texts ? last_item(record, SONA_QUERY) : NULL);
+    p = put_json(p, record->texts ? last_item(record, SONA_PARAMETERS) : NULL);
     p = put_halfvec(e->kernels, p, embedding_of(record), record->dim);
     e->trajectory = p;
 

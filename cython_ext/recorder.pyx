@@ -19,8 +19,10 @@ cimport numpy as cnp
 from kernels cimport import_active, sona_f32, sona_kernels
 from recorder cimport *
 
+import json
 import os
 import uuid
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -50,6 +52,8 @@ cdef enum:
     MAX_RECORD = 1 << 30
     MAX_FEATURES = 1024
     MAX_SOURCE = 1000  # bytes: it is part of an index key
+    MAX_PARAMETERS = 100
+    MAX_PARAMETER_NAME = 200  # characters
 
 include "trajectory.pxi"
 include "arguments.pxi"
@@ -193,6 +197,19 @@ cdef class HotPath:
             self.opened(t)
             add_text(&t.block, SONA_CONTEXT, context, "context")
             t.block.record.contexts += 1
+
+    def set_trajectory_parameters(self, Trajectory t not None, parameters):
+        """Say with which settings it was answered, such as ``{"temperature": 0.2, "top_k": 40}``; the last call counts.
+
+        Patterns learn which settings went well: see ``SonaEngine.interpolate_parameters``.
+
+        Args:
+            parameters: numbers within ±1e15 by name, at most 100.
+        """
+        text = parameters_text(parameters)
+        with cython.critical_section(t):
+            self.opened(t)
+            add_text(&t.block, SONA_PARAMETERS, text, "parameters")
 
     def end_trajectory(self, Trajectory t not None, quality=None):
         """Finish recording: the trajectory goes to the writer, its latency is the time since it began.

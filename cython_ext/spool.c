@@ -45,12 +45,16 @@ static int is_sound(const sona_record *record, size_t dim)
     if (record->dim != (record->kind == SONA_TRAJECTORY ? dim : 0))
         return 0;
     size_t at = sizeof *record + sona_padded(4 * (size_t)record->dim);
-    size_t steps = 0, floats = 0, texts = 0, contexts = 0, full = 0;
+    size_t steps = 0, floats = 0, texts = 0, contexts = 0, full = 0, features = 0;
     while (at + sizeof(sona_item) <= record->size) {
         const sona_item *item = (const sona_item *)((const uint8_t *)record + at);
         at += sizeof *item + sona_padded(item->size);
         if (at > record->size)
             return 0;
+        if (item->kind == SONA_FEATURES) {
+            features += item->size == 4 * (uint64_t)record->features;
+            continue;
+        }
         if (item->kind != SONA_STEP) {
             texts += item->size;
             contexts += item->kind == SONA_CONTEXT;
@@ -65,7 +69,8 @@ static int is_sound(const sona_record *record, size_t dim)
         full += step->activations == dim;
     }
     return at == record->size && steps == record->step_count && floats == record->floats && texts == record->texts
-           && contexts == record->contexts && full == record->full_steps;
+           && contexts == record->contexts && full == record->full_steps
+           && features == (record->features > 0);
 }
 
 int sona_frame_read(const sona_kernels *kernels, const uint8_t *bytes, size_t n, size_t dim,

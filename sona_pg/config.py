@@ -102,6 +102,12 @@ class PatternConfig:
     merge_similarity: float = 0.95
     decay: float = 0.99
     reservoir: int = 4096
+    # What a trajectory's verdict is, by its quality with all feedback: a success from the first on, a failure up to
+    # the second, partial between them. A success is a recovery if a step's reward was below failing_reward, or if
+    # the quality at its end, or what a source said of it earlier, was a failure. Not rated: no verdict.
+    success_quality: float = 0.7
+    failure_quality: float = 0.3
+    failing_reward: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.clusters >= 1, "patterns.clusters", self.clusters, "1 or more")
@@ -117,6 +123,19 @@ class PatternConfig:
         _require(0 < self.merge_similarity <= 1, "patterns.merge_similarity", self.merge_similarity, "in (0, 1]")
         _require(0 < self.decay <= 1, "patterns.decay", self.decay, "in (0, 1]")
         _require(self.reservoir >= 1, "patterns.reservoir", self.reservoir, "1 or more")
+        bounds = f"a number in [0, 1] above patterns.failure_quality={self.failure_quality}"
+        _require(
+            0 <= self.failure_quality < self.success_quality <= 1,
+            "patterns.success_quality",
+            self.success_quality,
+            bounds,
+        )
+        _require(
+            -1e6 <= self.failing_reward <= 1e6,
+            "patterns.failing_reward",
+            self.failing_reward,
+            "a number in [-1e6, 1e6]",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,11 +163,13 @@ TABLES = [
         latency_us int CHECK (latency_us >= 0),
         propensity real CHECK (propensity > 0 AND propensity <= 1),
         cost real CHECK (cost >= 0),
+        lowest_reward real,
         step_count smallint NOT NULL CHECK (step_count >= 0),
         route text,
         features real[],
         context text[],
         query text,
+        parameters jsonb CHECK (jsonb_typeof(parameters) = 'object'),
         embedding halfvec NOT NULL CHECK (vector_dims(embedding) BETWEEN 1 AND 16000),
         PRIMARY KEY (space_id, id)
     ) PARTITION BY RANGE (id)
@@ -177,6 +179,8 @@ TABLES = [
     "COMMENT ON COLUMN sona.trajectories.quality IS 'As it was told at the end; sona.outcomes has it with later feedback.'",
     "COMMENT ON COLUMN sona.trajectories.propensity IS 'Probability with which the policy chose this route.'",
     "COMMENT ON COLUMN sona.trajectories.features IS 'What the caller told the router of the query beside its embedding.'",
+    "COMMENT ON COLUMN sona.trajectories.lowest_reward IS 'Of its steps, which are kept for a shorter time; null without.'",
+    "COMMENT ON COLUMN sona.trajectories.parameters IS 'With which settings it was answered, such as a temperature.'",
     "COMMENT ON COLUMN sona.trajectories.cost IS 'What the chosen route cost, in the caller''s unit.'",
     "COMMENT ON COLUMN sona.trajectories.candidate_set IS 'What was to choose from: sona.candidate_sets.set_id.'",
     """
@@ -290,12 +294,17 @@ TABLES = [
         size bigint NOT NULL CHECK (size >= 0),
         weight double precision NOT NULL CHECK (weight >= 0),
         quality double precision NOT NULL CHECK (quality BETWEEN 0 AND 1),
+        success_count bigint NOT NULL DEFAULT 0 CHECK (success_count >= 0),
+        recovered_count bigint NOT NULL DEFAULT 0 CHECK (recovered_count >= 0),
+        partial_count bigint NOT NULL DEFAULT 0 CHECK (partial_count >= 0),
+        failure_count bigint NOT NULL DEFAULT 0 CHECK (failure_count >= 0),
         created_version bigint NOT NULL,
         updated_version bigint NOT NULL,
         updated_at timestamptz NOT NULL,
         merged_from uuid[] NOT NULL DEFAULT '{}',
         typical_queries text[] NOT NULL DEFAULT '{}',
         typical_similarities real[] NOT NULL DEFAULT '{}',
+        parameters jsonb NOT NULL DEFAULT '{}',
         centroid vector NOT NULL CHECK (vector_norm(centroid) BETWEEN 0.99 AND 1.01),
         PRIMARY KEY (space_id, dim, pattern_id),
         CHECK (vector_dims(centroid) = dim),
@@ -304,6 +313,10 @@ TABLES = [
     """,
     "COMMENT ON TABLE sona.patterns IS 'Clusters of trajectories. A pattern keeps its id across cycles.'",
     "COMMENT ON COLUMN sona.patterns.weight IS 'Decayed number of trajectories behind the pattern.'",
+    "COMMENT ON COLUMN sona.patterns.success_count IS 'Of its trajectories, by verdict, as outcomes are known now.'",
+    "COMMENT ON COLUMN sona.patterns.recovered_count IS 'Successes after a failing step or a failed earlier outcome.'",
+    "COMMENT ON COLUMN sona.patterns.parameters IS "
+    "'By name: sums over the settings of the trajectories that succeeded, weighted by their quality.'",
     "COMMENT ON COLUMN sona.patterns.merged_from IS 'Lineage: the patterns that were merged into this one.'",
     "COMMENT ON COLUMN sona.patterns.typical_queries IS 'The queries nearest to the centroid, nearest first.'",
     "COMMENT ON COLUMN sona.patterns.typical_similarities IS 'Cosine of each typical query with the centroid, when it was met.'",
@@ -315,6 +328,10 @@ TABLES = [
         size bigint NOT NULL CHECK (size >= 0),
         weight double precision NOT NULL CHECK (weight >= 0),
         quality double precision NOT NULL CHECK (quality BETWEEN 0 AND 1),
+        success_count bigint NOT NULL DEFAULT 0 CHECK (success_count >= 0),
+        recovered_count bigint NOT NULL DEFAULT 0 CHECK (recovered_count >= 0),
+        partial_count bigint NOT NULL DEFAULT 0 CHECK (partial_count >= 0),
+        failure_count bigint NOT NULL DEFAULT 0 CHECK (failure_count >= 0),
         PRIMARY KEY (space_id, pattern_id, route)
     )
     """,
@@ -480,17 +497,63 @@ VIEWS = [
     "COMMENT ON VIEW sona.quality_by_day IS 'Trajectories, quality and latency per space, day (UTC) and route.'",
     """
     CREATE VIEW sona.pattern_summary AS
-    SELECT s.name AS space, p.pattern_id, p.kind, p.size, p.weight, p.quality, p.typical_queries[1] AS typical_query,
-           r.routes, p.created_version, p.updated_version, p.updated_at, cardinality(p.merged_from) AS merged
+    SELECT s.name AS space, p.pattern_id, p.kind, p.size, p.weight, p.quality,
+           CASE greatest(p.failure_count, p.partial_count, p.recovered_count, p.success_count)
+               WHEN 0 THEN NULL
+               WHEN p.failure_count THEN 'failure'
+               WHEN p.partial_count THEN 'partial'
+               WHEN p.recovered_count THEN 'recovered'
+               ELSE 'success'
+           END AS verdict,
+           jsonb_build_object('success', p.success_count, 'recovered', p.recovered_count,
+                              'partial', p.partial_count, 'failure', p.failure_count) AS verdicts,
+           p.typical_queries[1] AS typical_query, p.typical_queries, r.routes, a.parameters,
+           p.created_version, p.updated_version, p.updated_at, cardinality(p.merged_from) AS merged
     FROM sona.patterns p
     JOIN sona.spaces s ON s.space_id = p.space_id
     LEFT JOIN LATERAL (
-        SELECT jsonb_object_agg(r.route, jsonb_build_object('size', r.size, 'quality', r.quality)) AS routes
+        SELECT jsonb_object_agg(r.route, jsonb_build_object(
+                   'size', r.size, 'quality', r.quality, 'success', r.success_count, 'recovered', r.recovered_count,
+                   'partial', r.partial_count, 'failure', r.failure_count)) AS routes
         FROM sona.pattern_routes r
         WHERE r.space_id = p.space_id AND r.pattern_id = p.pattern_id
     ) r ON true
+    LEFT JOIN LATERAL (
+        SELECT jsonb_object_agg(kept.key, (kept.value ->> 'total')::float8 / (kept.value ->> 'weight')::float8)
+            AS parameters
+        FROM jsonb_each(p.parameters) AS kept
+    ) a ON true
     """,
-    "COMMENT ON VIEW sona.pattern_summary IS 'Patterns with their most typical query and how each route did in them.'",
+    "COMMENT ON VIEW sona.pattern_summary IS 'Patterns with their most typical queries, how their trajectories and "
+    "each route went (the verdict is the most frequent one), and the settings that went well.'",
+    """
+    CREATE FUNCTION sona.find_patterns(
+        of_space text, query vector, k int DEFAULT 5, min_quality double precision DEFAULT 0,
+        of_kind text DEFAULT NULL, of_route text DEFAULT NULL, of_verdict text DEFAULT NULL
+    ) RETURNS TABLE (
+        similarity double precision, pattern_id uuid, kind text, size bigint, quality double precision, verdict text,
+        typical_queries text[], routes jsonb, parameters jsonb
+    )
+    LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+    #variable_conflict use_column
+    DECLARE
+        wanted int := (SELECT n.space_id FROM sona.space_names n WHERE n.name = of_space);
+    BEGIN
+        RETURN QUERY
+        SELECT 1 - (p.centroid <=> query), v.pattern_id, v.kind, v.size, v.quality, v.verdict, v.typical_queries,
+               v.routes, v.parameters
+        FROM sona.patterns p
+        JOIN sona.pattern_summary v ON v.space = of_space AND v.pattern_id = p.pattern_id
+        WHERE p.space_id = wanted AND p.quality >= min_quality
+          AND (of_kind IS NULL OR p.kind = of_kind)
+          AND (of_verdict IS NULL OR v.verdict = of_verdict)
+          AND (of_route IS NULL OR v.routes ? of_route)
+        ORDER BY p.centroid <=> query
+        LIMIT k;
+    END $$
+    """,
+    "COMMENT ON FUNCTION sona.find_patterns(text, vector, int, double precision, text, text, text) IS "
+    "'The patterns of a space nearest to a query vector that pass the filters, nearest first: as the engine finds them.'",
     """
     CREATE VIEW sona.cycle_log AS
     SELECT s.name AS space, c.loop, c.version, c.started_at,
@@ -518,6 +581,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION sona.find_patterns(text, vector, int, double precision, text, text, text)")
     for view in ("fleet", "cycle_log", "pattern_summary", "quality_by_day", "outcomes", "latest_feedback"):
         op.execute(f"DROP VIEW sona.{view}")
     for table in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 from uuid import UUID
@@ -25,6 +25,8 @@ class Trajectories:
     features: NDArray[np.float32]  # (n, f) float32; NaN where unknown, f the most that any has
     routes: Sequence[str | None]
     queries: Sequence[str | None]
+    lowest_reward: NDArray[np.float64]  # (n,) of its steps; NaN where there are none
+    parameters: Sequence[Mapping[str, float] | None]  # settings with which it was answered
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,6 +67,7 @@ class Outcome:
 
     quality: float | None
     correction: str | None = None  # the candidate that would have been right
+    worst: float | None = None  # the lowest that was said before and replaced since; not what was taken back
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -10,6 +11,8 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sona_pg.domain.verdict import NO_VERDICTS, Verdict, VerdictCounts
 
 PatternKind = Literal["general", "reasoning", "factual", "creative", "code", "conversational"]
 
@@ -21,12 +24,71 @@ class RouteRecord:
     size: int
     weight: float
     quality: float
+    verdicts: VerdictCounts = NO_VERDICTS
 
     def merge(self, other: Self) -> Self:
         """Pool two records: sizes and weights add, qualities are averaged by weight."""
         weight = self.weight + other.weight
         mean = (self.quality * self.weight + other.quality * other.weight) / weight if weight else self.quality
-        return dataclasses.replace(self, size=self.size + other.size, weight=weight, quality=mean)
+        verdicts = self.verdicts + other.verdicts
+        return dataclasses.replace(self, size=self.size + other.size, weight=weight, quality=mean, verdicts=verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterRecord:
+    """One setting over the trajectories of a pattern that succeeded, each weighed by its quality."""
+
+    size: int  # trajectories
+    weight: float  # sum of their qualities
+    total: float  # of weight times value
+    squares: float  # of weight times value squared
+    low: float  # the smallest value that ever succeeded
+    high: float
+
+    @classmethod
+    def of(cls, value: float, quality: float) -> Self:
+        """Return the record of one trajectory."""
+        return cls(1, quality, quality * value, quality * value**2, value, value)
+
+    @property
+    def mean(self) -> float:
+        """What went well on average, within what was tried."""
+        return min(max(self.total / self.weight, self.low), self.high)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of what went well."""
+        return math.sqrt(max(self.squares / self.weight - (self.total / self.weight) ** 2, 0.0))
+
+    def merge(self, other: Self) -> Self:
+        """Pool two records."""
+        return type(self)(
+            self.size + other.size,
+            self.weight + other.weight,
+            self.total + other.total,
+            self.squares + other.squares,
+            min(self.low, other.low),
+            max(self.high, other.high),
+        )
+
+    def times(self, factor: float) -> Self:
+        """Return the record of ``factor`` times as many trajectories."""
+        return dataclasses.replace(
+            self,
+            size=round(self.size * factor),
+            weight=self.weight * factor,
+            total=self.total * factor,
+            squares=self.squares * factor,
+        )
+
+    def without(self, other: Self) -> Self | None:
+        """Return this record with ``other`` taken out again, or None if nothing is left."""
+        size, weight = self.size - other.size, self.weight - other.weight
+        if size <= 0 or weight <= 1e-9:
+            return None
+        return dataclasses.replace(
+            self, size=size, weight=weight, total=self.total - other.total, squares=self.squares - other.squares
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,12 +107,19 @@ class LearnedPattern:
     created_version: int = 0
     updated_version: int = 0
     merged_from: tuple[UUID, ...] = ()
+    verdicts: VerdictCounts = NO_VERDICTS  # of its trajectories
+    parameters: Mapping[str, ParameterRecord] = field(default_factory=dict)  # settings of those that succeeded
     similarity: float | None = None  # cosine with the query that found it
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How most of its trajectories went; None while none is judged."""
+        return self.verdicts.prevailing
 
     def merge(self, other: Self) -> Self:
         """Return this pattern with ``other`` pooled in; the id is ours, the lineage names the other.
 
-        Sizes and weights add; centroid and quality are means weighted by size and by weight, so merging is
+        Sizes, weights and verdicts add; centroid and quality are means weighted by size and by weight, so merging is
         associative in size, weight, quality and routes up to rounding.
         """
         total = self.size + other.size
@@ -80,6 +149,8 @@ class LearnedPattern:
             typical_similarities=tuple(similarity for similarity, _ in typical),
             created_version=min(self.created_version, other.created_version),
             merged_from=(*self.merged_from, other.id, *other.merged_from),
+            verdicts=self.verdicts + other.verdicts,
+            parameters=merged_parameters(self.parameters, other.parameters),
         )
 
     def decay(self, factor: float) -> Self:
@@ -92,3 +163,13 @@ class LearnedPattern:
     def should_prune(self, min_quality: float, min_weight: float) -> bool:
         """Whether nothing is lost by forgetting it: it did badly, and little is left of its weight."""
         return self.quality < min_quality and self.weight < min_weight
+
+
+def merged_parameters(
+    one: Mapping[str, ParameterRecord], other: Mapping[str, ParameterRecord]
+) -> dict[str, ParameterRecord]:
+    """Pool the records of each setting."""
+    merged = dict(one)
+    for name, record in other.items():
+        merged[name] = merged[name].merge(record) if name in merged else record
+    return merged

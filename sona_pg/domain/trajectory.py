@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -32,4 +33,5 @@ class QueryTrajectory:
     context: tuple[str, ...] = ()
     query: str | None = None
     latency_us: int = 0
+    parameters: Mapping[str, float] = field(default_factory=dict)  # settings with which it was answered
     id: UUID = field(default_factory=uuid7)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sona_pg.domain.pattern import PatternKind
+from sona_pg.domain.verdict import VERDICTS
 from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.kernels import Trajectory
+
+KINDS: tuple[PatternKind, ...] = get_args(PatternKind)
 
 
 def as_vector(values: ArrayLike, dim: int, what: str = "embedding") -> NDArray[np.float32]:
@@ -60,6 +64,16 @@ def require_search(vector: NDArray[np.float32], k: int, min_quality: float | Non
         raise InvalidValue(f"min_quality={min_quality!r}: expected a number in [0, 1]")
     if since is not None and since.tzinfo is None:
         raise InvalidValue(f"since={since!r} has no time zone: write datetime.now(UTC) - timedelta(...)")
+
+
+def require_filters(min_quality: float, kind: str | None, verdict: str | None) -> None:
+    """Raise ``InvalidValue`` for a filter that no pattern can pass."""
+    if not min_quality <= 1:
+        raise InvalidValue(f"min_quality={min_quality!r}: expected a number in [0, 1]")
+    if kind is not None and kind not in KINDS:
+        raise InvalidValue(f"kind={kind!r}: expected one of {', '.join(KINDS)}")
+    if verdict is not None and verdict not in VERDICTS:
+        raise InvalidValue(f"verdict={verdict!r}: expected one of {', '.join(VERDICTS)}")
 
 
 def _as_floats(values: ArrayLike, what: str) -> NDArray[np.float32]:

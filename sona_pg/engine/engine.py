@@ -19,7 +19,8 @@ from sona_pg.domain.answer import Context, Decision, Ranking, Response, SearchRe
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
-from sona_pg.engine.arguments import as_matrix, as_uuid, as_vector, require_search
+from sona_pg.domain.verdict import Verdict
+from sona_pg.engine.arguments import as_matrix, as_uuid, as_vector, require_filters, require_search
 from sona_pg.engine.builder import SonaEngineBuilder
 from sona_pg.engine.session import Session
 from sona_pg.errors import ConfigError
@@ -30,9 +31,10 @@ from sona_pg.text.embedder import Embedder, default_embedder
 class SonaEngine(HotPath):
     """A server's hold on one space: it records, learns, and serves the newest version it has heard of.
 
-    ``begin_trajectory``, ``add_step``, ``set_trajectory_route``, ``add_trajectory_context``, ``end_trajectory``,
-    ``apply_micro_lora``, ``apply_base_lora``, ``set_enabled`` and ``is_enabled`` come from the compiled hot path:
-    none of them waits for the database. One engine serves all threads of a process; close it, or use ``with``.
+    ``begin_trajectory``, ``add_step``, ``set_trajectory_route``, ``add_trajectory_context``,
+    ``set_trajectory_parameters``, ``end_trajectory``, ``apply_micro_lora``, ``apply_base_lora``, ``set_enabled`` and
+    ``is_enabled`` come from the compiled hot path: none of them waits for the database. One engine serves all threads
+    of a process; close it, or use ``with``.
     """
 
     def __init__(
@@ -202,6 +204,7 @@ class SonaEngine(HotPath):
         min_quality: float = 0.0,
         kind: PatternKind | None = None,
         route: str | None = None,
+        verdict: Verdict | None = None,
     ) -> list[LearnedPattern]:
         """Return the ``k`` patterns nearest to ``x`` (dim,), nearest first; from memory, in microseconds.
 
@@ -211,8 +214,15 @@ class SonaEngine(HotPath):
             min_quality: leave out patterns whose mean quality is lower.
             kind: only patterns of this kind.
             route: only patterns in which this route was tried.
+            verdict: only patterns most of whose trajectories went so.
+
+        Raises:
+            InvalidValue: a filter that no pattern can pass.
         """
-        return self._session.serving.find(as_vector(x, self.dim), k, min_quality=min_quality, kind=kind, route=route)
+        require_filters(min_quality, kind, verdict)
+        return self._session.serving.find(
+            as_vector(x, self.dim), k, min_quality=min_quality, kind=kind, route=route, verdict=verdict
+        )
 
     def search(
         self,

@@ -15,6 +15,7 @@ from sona_pg.config import SonaConfig
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.state import LearnedState
+from sona_pg.domain.verdict import Verdict
 from sona_pg.learning.ranker import RankerState
 from sona_pg.learning.routing import Router
 from sona_pg.learning.signal import unit
@@ -58,12 +59,13 @@ class Serving:
         min_quality: float = 0.0,
         kind: PatternKind | None = None,
         route: str | None = None,
+        verdict: Verdict | None = None,
     ) -> list[LearnedPattern]:
         """Return the ``k`` nearest patterns that pass the filters, nearest first, with their similarity."""
         if self.block is None or k <= 0:
             return []
         direction = unit(query)
-        if min_quality <= 0.0 and kind is None and route is None:
+        if min_quality <= 0.0 and kind is None and route is None and verdict is None:
             rows, scores = self.block.topk(direction, k)
             return _found(self.patterns, rows, scores)
         passing = [
@@ -72,6 +74,7 @@ class Serving:
             if pattern.quality >= min_quality
             and (kind is None or pattern.kind == kind)
             and (route is None or route in pattern.routes)
+            and (verdict is None or pattern.verdict == verdict)
         ]
         if not passing:
             return []

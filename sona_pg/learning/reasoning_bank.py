@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from sona_pg import kernels
 from sona_pg.config import PatternConfig
-from sona_pg.domain.pattern import LearnedPattern, RouteRecord
+from sona_pg.domain.pattern import LearnedPattern, RouteRecord, merged_parameters
 from sona_pg.domain.trajectory import QueryTrajectory
+from sona_pg.domain.verdict import NO_VERDICTS, Verdict
 from sona_pg.errors import PatternExtractionError
 from sona_pg.learning.clustering import Clusters, find_clusters
 from sona_pg.learning.kinds import vote
 from sona_pg.learning.signal import unit
-from sona_pg.learning.tally import Observations, Tally, add, remove, typical
+from sona_pg.learning.tally import Observations, Tally, add, remove, typical, without_parameters, worked
+from sona_pg.learning.verdicts import judge_trajectory
 
 UNRATED = 0.5  # the quality of a pattern that nobody has rated yet: neither good nor bad
 MIN_WEIGHT = 1.0  # below it, a pattern that did badly is forgotten
@@ -120,15 +122,52 @@ def merge_similar(patterns: Sequence[LearnedPattern], similarity: float) -> tupl
     return kept, len(patterns) - len(kept)
 
 
-def revise(pattern: LearnedPattern, route: str | None, old: float | None, new: float | None) -> LearnedPattern:
-    """Return ``pattern`` after the quality of one of its trajectories changed; None is a quality nobody gave."""
-    quality, weight = _replace_mean(pattern.quality, pattern.weight, old, new)
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One trajectory as a pattern counts it."""
+
+    route: str | None
+    quality: float | None  # None: nobody has said
+    verdict: Verdict | None = None
+    parameters: Mapping[str, float] | None = None
+
+
+def revise(pattern: LearnedPattern, old: Counted, new: Counted) -> LearnedPattern:
+    """Return ``pattern`` after the outcome of one of its trajectories changed; its route cannot have."""
+    quality, weight = _replace_mean(pattern.quality, pattern.weight, old.quality, new.quality)
     routes = dict(pattern.routes)
-    if route is not None and (route in routes or new is not None):
+    route = new.route
+    if route is not None and (route in routes or new.quality is not None):
         record = routes.get(route, RouteRecord(1, 0.0, 0.0))
-        mean, total = _replace_mean(record.quality, record.weight, old, new)
-        routes[route] = dataclasses.replace(record, weight=total, quality=mean)
-    return dataclasses.replace(pattern, quality=quality, weight=weight, routes=routes)
+        mean, total = _replace_mean(record.quality, record.weight, old.quality, new.quality)
+        verdicts = record.verdicts.revised(old.verdict, new.verdict)
+        routes[route] = dataclasses.replace(record, weight=total, quality=mean, verdicts=verdicts)
+    left = without_parameters(pattern.parameters, worked(old.parameters, old.quality or 0.0, old.verdict))
+    return dataclasses.replace(
+        pattern,
+        quality=quality,
+        weight=weight,
+        routes=routes,
+        verdicts=pattern.verdicts.revised(old.verdict, new.verdict),
+        parameters=merged_parameters(left, worked(new.parameters, new.quality or 0.0, new.verdict)),
+    )
+
+
+def home_of(patterns: Sequence[LearnedPattern], similarities: NDArray[np.float32], counted: Counted) -> int:
+    """Return which pattern counts a trajectory: of those that count such a verdict on its route, the nearest one.
+
+    The nearest of all is not always the one: patterns have moved since, and new ones have come.
+    """
+    nearest = int(np.argmax(similarities))
+    verdict, route = counted.verdict, counted.route
+    if verdict is None:
+        return nearest
+    for place in (nearest, *np.argsort(-similarities, kind="stable").tolist()):
+        pattern = patterns[place]
+        record = pattern.verdicts if route is None else getattr(pattern.routes.get(route), "verdicts", NO_VERDICTS)
+        if record.of(verdict) > 0:
+            return int(place)
+    return nearest
 
 
 def nearest(
@@ -177,12 +216,18 @@ class ReasoningBank:
                 quality=np.array([np.nan if item.quality is None else item.quality for item in self._pending]),
                 routes=[item.route for item in self._pending],
                 queries=[item.query for item in self._pending],
+                verdicts=[self.judge(item) for item in self._pending],
+                parameters=[item.parameters for item in self._pending],
             )
             self.patterns = extract(
                 self.patterns, observations, self.config, seed=self._seed, version=self._version
             ).patterns
             self._pending.clear()
         return list(self.patterns)
+
+    def judge(self, trajectory: QueryTrajectory) -> Verdict | None:
+        """Return the verdict on ``trajectory``: success, recovered, partial or failure; None if it has no quality."""
+        return judge_trajectory(trajectory, self.config)
 
     def get_pattern(self, wanted: uuid.UUID) -> LearnedPattern | None:
         """Return the pattern with this id, or None."""
@@ -229,13 +274,13 @@ def _split_off(
     if len(moved) == 0:
         return result
     origins = kernels.kmeans_assign(np.ascontiguousarray(stored.embeddings[moved]), known)[0]
-    for origin in np.unique(origins):
-        rows = moved[origins == origin].tolist()
-        left = remove(result[origin], Tally.of(stored, rows, each))
+    for origin, target in np.unique(np.stack([origins, labels[moved]], axis=1), axis=0).tolist():
+        rows = moved[(origins == origin) & (labels[moved] == target)].tolist()
+        tally = Tally.of(stored, rows, each)
+        before = result[origin]
+        left = remove(before, tally)
         result[origin] = typical(left, (), frozenset(query for row in rows if (query := stored.queries[row])))
-    for target in np.unique(labels[moved]):
-        rows = moved[labels[moved] == target].tolist()
-        taken = add(result[target], Tally.of(stored, rows, each))
+        taken = add(result[target], tally)
         result[target] = typical(taken, [(stored.queries[row], float(similarities[row])) for row in rows])
     return result
 

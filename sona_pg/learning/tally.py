@@ -10,7 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.domain.pattern import LearnedPattern, RouteRecord
+from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord, merged_parameters
+from sona_pg.domain.verdict import VERDICTS, Verdict, VerdictCounts
 
 TYPICAL = 5  # typical queries kept per pattern
 
@@ -23,6 +24,8 @@ class Observations:
     quality: NDArray[np.float64]  # (n,)
     routes: Sequence[str | None]
     queries: Sequence[str | None]
+    verdicts: Sequence[Verdict | None]
+    parameters: Sequence[Mapping[str, float] | None]
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -30,7 +33,7 @@ class Observations:
     @classmethod
     def none(cls, dim: int) -> Self:
         """Return no trajectories."""
-        return cls(np.zeros((0, dim), np.float32), np.zeros(0), [], [])
+        return cls(np.zeros((0, dim), np.float32), np.zeros(0), [], [], [], [])
 
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Return the trajectories at ``rows``."""
@@ -39,51 +42,110 @@ class Observations:
             self.quality[rows],
             [self.routes[row] for row in rows.tolist()],
             [self.queries[row] for row in rows.tolist()],
+            [self.verdicts[row] for row in rows.tolist()],
+            [self.parameters[row] for row in rows.tolist()],
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sums:
-    """Counts of trajectories: all, and the rated with the sum of their qualities."""
+    """Counts of trajectories: all, the rated with the sum of their qualities, and the judged by verdict."""
 
     size: float = 0.0
     weight: float = 0.0
     total: float = 0.0
+    verdicts: list[float] = field(default_factory=lambda: [0.0] * len(VERDICTS))
 
-    def plus(self, size: float, weight: float, total: float) -> Self:
-        """Return the sums with more counted in."""
-        return type(self)(self.size + size, self.weight + weight, self.total + total)
+    def count(self, quality: float, verdict: Verdict | None, each: float) -> None:
+        """Count trajectories that stand for ``each``."""
+        self.size += each
+        if quality == quality:  # not NaN
+            self.weight += each
+            self.total += each * quality
+        if verdict is not None:
+            self.verdicts[VERDICTS.index(verdict)] += each
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Sums over some trajectories, and over those of each route."""
+    """Sums over some trajectories, over those of each route, and over the settings of those that succeeded."""
 
-    all: Sums = Sums()
-    routes: Mapping[str, Sums] = field(default_factory=dict)
+    all: Sums = field(default_factory=Sums)
+    routes: dict[str, Sums] = field(default_factory=dict)
+    parameters: dict[str, ParameterRecord] = field(default_factory=dict)
 
     @classmethod
     def of(cls, seen: Observations, rows: Iterable[int], each: float = 1.0) -> Self:
         """Count the trajectories at ``rows``, each of which stands for ``each``."""
-        everything, routes = Sums(), dict[str, Sums]()
+        tally = cls()
         for row in rows:
-            quality, route = float(seen.quality[row]), seen.routes[row]
-            rated = quality == quality  # not NaN
-            counted = (each, each * rated, each * quality if rated else 0.0)
-            everything = everything.plus(*counted)
+            quality, route, verdict = float(seen.quality[row]), seen.routes[row], seen.verdicts[row]
+            tally.all.count(quality, verdict, each)
             if route is not None:
-                routes[route] = routes.get(route, Sums()).plus(*counted)
-        return cls(everything, routes)
+                tally.routes.setdefault(route, Sums()).count(quality, verdict, each)
+            for name, record in worked(seen.parameters[row], quality, verdict).items():
+                known = tally.parameters.get(name)
+                tally.parameters[name] = record if known is None else known.merge(record)
+        for name, record in tally.parameters.items() if each != 1.0 else ():
+            tally.parameters[name] = record.times(each)
+        return tally
+
+
+def worked(
+    parameters: Mapping[str, float] | None, quality: float, verdict: Verdict | None
+) -> dict[str, ParameterRecord]:
+    """Return the settings of a trajectory as evidence of what works: none unless it succeeded."""
+    if not parameters or verdict not in ("success", "recovered"):
+        return {}
+    return {name: ParameterRecord.of(value, quality) for name, value in parameters.items()}
 
 
 def add(pattern: LearnedPattern, tally: Tally) -> LearnedPattern:
     """Return ``pattern`` with the tally counted in."""
-    return _moved(pattern, tally, 1.0)
+    size, weight, quality, verdicts = _added(pattern, tally.all)
+    routes = dict(pattern.routes)
+    for name, sums in tally.routes.items():
+        routes[name] = RouteRecord(*_added(routes.get(name, RouteRecord(0, 0.0, pattern.quality)), sums))
+    return dataclasses.replace(
+        pattern,
+        size=size,
+        weight=weight,
+        quality=quality,
+        routes=routes,
+        verdicts=verdicts,
+        parameters=merged_parameters(pattern.parameters, tally.parameters),
+    )
 
 
 def remove(pattern: LearnedPattern, tally: Tally) -> LearnedPattern:
     """Return ``pattern`` with the tally taken out, as far as it is there; routes that were only in it go."""
-    return _moved(pattern, tally, -1.0)
+    size, weight, quality, verdicts = _added(pattern, tally.all, -1.0)
+    routes = dict(pattern.routes)
+    for name, sums in tally.routes.items():
+        if name in routes:
+            record = RouteRecord(*_added(routes.pop(name), sums, -1.0))
+            if record.size > 0:
+                routes[name] = record
+    return dataclasses.replace(
+        pattern,
+        size=size,
+        weight=weight,
+        quality=quality,
+        routes=routes,
+        verdicts=verdicts,
+        parameters=without_parameters(pattern.parameters, tally.parameters),
+    )
+
+
+def without_parameters(
+    kept: Mapping[str, ParameterRecord], gone: Mapping[str, ParameterRecord]
+) -> dict[str, ParameterRecord]:
+    """Return the records of ``kept`` with those of ``gone`` taken out, as far as they are there."""
+    left = dict(kept)
+    for name, record in gone.items():
+        if name in left and (rest := left.pop(name).without(record)) is not None:
+            left[name] = rest
+    return left
 
 
 def typical(
@@ -102,22 +164,12 @@ def typical(
     )
 
 
-def _moved(pattern: LearnedPattern, tally: Tally, sign: float) -> LearnedPattern:
-    size, weight, quality = _counted(pattern.size, pattern.weight, pattern.quality, tally.all, sign)
-    routes = dict(pattern.routes)
-    for name, sums in tally.routes.items():
-        old = routes.get(name, RouteRecord(0, 0.0, pattern.quality))
-        if sign < 0 and name not in routes:
-            continue
-        record = RouteRecord(*_counted(old.size, old.weight, old.quality, sums, sign))
-        if record.size > 0:
-            routes[name] = record
-        else:
-            routes.pop(name)
-    return dataclasses.replace(pattern, size=size, weight=weight, quality=quality, routes=routes)
-
-
-def _counted(size: int, weight: float, quality: float, sums: Sums, sign: float) -> tuple[int, float, float]:
-    left = max(weight + sign * sums.weight, 0.0)
-    mean = (quality * weight + sign * sums.total) / left if left > 1e-9 else quality
-    return max(round(size + sign * sums.size), 0), left, min(max(mean, 0.0), 1.0)
+def _added(
+    known: LearnedPattern | RouteRecord, sums: Sums, sign: float = 1.0
+) -> tuple[int, float, float, VerdictCounts]:
+    weight = max(known.weight + sign * sums.weight, 0.0)
+    mean = (known.quality * known.weight + sign * sums.total) / weight if weight > 1e-9 else known.quality
+    verdicts = [
+        max(round(have + sign * more), 0) for have, more in zip(known.verdicts.counts, sums.verdicts, strict=True)
+    ]
+    return max(round(known.size + sign * sums.size), 0), weight, min(max(mean, 0.0), 1.0), VerdictCounts(*verdicts)

@@ -14,11 +14,12 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.config import SonaConfig
+from sona_pg.config import PatternConfig, SonaConfig
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.ledger import LedgerSlice, Outcome, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
+from sona_pg.domain.verdict import Verdict
 from sona_pg.learning import reasoning_bank
 from sona_pg.learning.adapters import Learned, learn_adapters, update_routes
 from sona_pg.learning.baseline import Baseline
@@ -31,6 +32,7 @@ from sona_pg.learning.routing import Judged, Router
 from sona_pg.learning.samples import Samples, directions_of
 from sona_pg.learning.signal import unit
 from sona_pg.learning.tally import Observations
+from sona_pg.learning.verdicts import judge
 
 MAX_CHOICES = 8192  # of one slice that the adapters learn from; the ranker learns from all
 MIN_REPLAY = 256  # earlier choices beside a slice, however small
@@ -105,14 +107,14 @@ def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaC
     reservoir = _reservoir(state, config)
     extraction = reasoning_bank.extract(
         before.patterns,
-        _observations(claimed.fresh, claimed.outcomes),
+        _observations(claimed.fresh, claimed.outcomes, config.patterns),
         config.patterns,
         seed=seed,
         version=version,
-        stored=_observations(stored.trajectories, stored.outcomes),
+        stored=_observations(stored.trajectories, _as_counted(stored, claimed), config.patterns),
         each=reservoir.seen / max(len(stored.trajectories), 1),
     )
-    patterns = _in_order(_revised(extraction.patterns, claimed, version))
+    patterns = _in_order(_revised(extraction.patterns, claimed, config.patterns, version))
     router = router_of(state, config).learn(
         Judged(claimed.fresh, claimed.outcomes),
         Judged(claimed.revised, claimed.after),
@@ -154,8 +156,24 @@ def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaC
     )
 
 
-def _observations(of: Trajectories, outcomes: Sequence[Outcome]) -> Observations:
-    return Observations(unit(of.embeddings), _qualities(outcomes), of.routes, of.queries)
+def _observations(of: Trajectories, outcomes: Sequence[Outcome], config: PatternConfig) -> Observations:
+    verdicts = _verdicts(of, outcomes, config)
+    return Observations(unit(of.embeddings), _qualities(outcomes), of.routes, of.queries, verdicts, of.parameters)
+
+
+def _verdicts(of: Trajectories, outcomes: Sequence[Outcome], config: PatternConfig) -> list[Verdict | None]:
+    return [
+        judge(outcome.quality, outcome.worst, lowest, config)
+        for outcome, lowest in zip(outcomes, of.lowest_reward.tolist(), strict=True)
+    ]
+
+
+def _as_counted(stored: Stored, claimed: LedgerSlice) -> Sequence[Outcome]:
+    """Return the outcomes of the stored trajectories as the patterns count them: before what the slice changes."""
+    if not len(claimed.revised):
+        return stored.outcomes
+    before = dict(zip(claimed.revised.uuids(), claimed.before, strict=True))
+    return [before.get(id_, outcome) for id_, outcome in zip(stored.trajectories.uuids(), stored.outcomes, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,21 +238,24 @@ def _in_order(patterns: Sequence[LearnedPattern]) -> list[LearnedPattern]:
     return sorted(patterns, key=lambda pattern: (pattern.created_version, pattern.id))
 
 
-def _revised(patterns: Sequence[LearnedPattern], claimed: LedgerSlice, version: int) -> list[LearnedPattern]:
-    """Return the patterns with every change of an earlier quality taken over by the pattern it is nearest to."""
+def _revised(
+    patterns: Sequence[LearnedPattern], claimed: LedgerSlice, config: PatternConfig, version: int
+) -> list[LearnedPattern]:
+    """Return the patterns with every change of an earlier outcome taken over by the pattern that counts it."""
     revised = list(patterns)
-    if not revised or not len(claimed.revised):
+    rows = claimed.revised
+    if not revised or not len(rows):
         return revised
-    centroids = np.stack([pattern.centroid for pattern in revised])
-    nearest = np.argmax(unit(claimed.revised.embeddings) @ centroids.T, axis=1)
-    for row, place in enumerate(nearest):
-        changed = reasoning_bank.revise(
-            revised[place],
-            claimed.revised.routes[row],
-            claimed.before[row].quality,
-            claimed.after[row].quality,
-        )
-        revised[place] = dataclasses.replace(changed, updated_version=version)
+    similarities = unit(rows.embeddings) @ np.stack([pattern.centroid for pattern in revised]).T
+    before, after = (_verdicts(rows, outcomes, config) for outcomes in (claimed.before, claimed.after))
+    for row, route in enumerate(rows.routes):
+        if not similarities[row].any():
+            continue  # no direction: no pattern has ever counted it
+        settings = rows.parameters[row]
+        old = reasoning_bank.Counted(route, claimed.before[row].quality, before[row], settings)
+        new = reasoning_bank.Counted(route, claimed.after[row].quality, after[row], settings)
+        place = reasoning_bank.home_of(revised, similarities[row], old)
+        revised[place] = dataclasses.replace(reasoning_bank.revise(revised[place], old, new), updated_version=version)
     return revised
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Text,
     Uuid,
     case,
     cast,
@@ -28,6 +30,8 @@ from sqlalchemy import (
 from sona_pg.domain.ledger import LedgerSlice, Outcome, Steps, Trajectories
 from sona_pg.store.copying import Spec, as_uuids, copy_arrays, is_one_of, keys_of
 from sona_pg.store.schema import batches, cycles, feedback, set_aside, steps, trajectories
+
+MAX_PARAMETER = 1e15  # the recorder refuses larger ones; rows may come from elsewhere
 
 
 def claim(connection: Connection, space_id: int, dim: int) -> LedgerSlice:
@@ -188,13 +192,15 @@ def _read_trajectories(
         func.array_to_string(trajectories.c.features, ",").label("features"),
         trajectories.c.route,
         trajectories.c.query,
+        trajectories.c.lowest_reward,
+        trajectories.c.parameters.cast(Text).label("parameters"),
         dims.label("dims"),
         case((dims == dim, trajectories.c.embedding)).label("embedding"),
     ).order_by(trajectories.c.id)
     spec: Spec = [
         ("id", "uuid"), ("quality", "float4"), ("latency_us", "int4"), ("propensity", "float4"),
         ("candidate_set", "int8"), ("cost", "float4"), ("features", "text"), ("route", "text"), ("query", "text"),
-        ("dims", "int4"), ("embedding", "halfvec", dim),
+        ("lowest_reward", "float4"), ("parameters", "text"), ("dims", "int4"), ("embedding", "halfvec", dim),
     ]  # fmt: skip
     values, nulls = copy_arrays(connection, query, spec)
     wrong = nulls["embedding"]
@@ -218,6 +224,8 @@ def _read_trajectories(
             features=_features(values["features"][keep]),
             routes=[values["route"][row] for row in keep],
             queries=[values["query"][row] for row in keep],
+            lowest_reward=_nan_where(values["lowest_reward"], nulls["lowest_reward"])[keep],
+            parameters=[_parameters(values["parameters"][row]) for row in keep],
         ),
         reasons,
     )
@@ -318,17 +326,27 @@ def _outcomes(stored: Trajectories, facts: Facts) -> list[Outcome]:
 
 
 def _outcome(route: str | None, at_end: float | None, facts: Sequence[_Fact]) -> Outcome:
-    latest: dict[str, _Fact] = {}
-    for fact in facts:
-        if fact.source not in latest or fact.sequence > latest[fact.source].sequence:
-            latest[fact.source] = fact
-    said = [
-        fact.quality if fact.correction is None else float(fact.correction == route)
-        for _, fact in sorted(latest.items())  # in one order: the mean must not depend on that of the rows
-        if fact.correction is not None or fact.quality is not None
-    ]
-    corrections = [fact.correction for fact in latest.values() if fact.correction is not None]
-    return Outcome(float(np.mean(said)) if said else at_end, max(corrections, default=None))  # type: ignore[arg-type]
+    """Return the outcome that ``facts``, of which there are some, make of a trajectory."""
+    said: dict[str, list[float]] = {}  # by source, oldest first, since it last took something back
+    corrections: dict[str, str | None] = {}
+    for fact in sorted(facts, key=lambda fact: (fact.source, fact.sequence)):  # in one order: sums depend on it
+        corrections[fact.source] = fact.correction
+        if fact.correction is not None:
+            said.setdefault(fact.source, []).append(float(fact.correction == route))
+        elif fact.quality is not None:
+            said.setdefault(fact.source, []).append(fact.quality)
+        else:
+            said.pop(fact.source, None)
+    if not said:
+        return Outcome(at_end)
+    earlier = [quality for history in said.values() for quality in history[:-1]]
+    if at_end is not None:
+        earlier.append(at_end)
+    return Outcome(
+        quality=float(np.mean([history[-1] for history in said.values()])),
+        correction=max((name for name in corrections.values() if name is not None), default=None),
+        worst=min(earlier, default=None),
+    )
 
 
 def _nan_where(values: NDArray[Any], nulls: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -342,6 +360,18 @@ def _features(texts: NDArray[Any]) -> NDArray[np.float32]:
     for row, values in enumerate(rows):
         table[row, : len(values)] = values
     return table
+
+
+def _parameters(text: str | None) -> dict[str, float] | None:
+    """Return the settings that are numbers within what the recorder lets through."""
+    if text is None:
+        return None
+    given = json.loads(text)
+    return {
+        name: float(value)
+        for name, value in given.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_PARAMETER
+    }
 
 
 def _none_where(missing: NDArray[np.bool_], values: NDArray[Any]) -> list[float | None]:
@@ -359,5 +389,5 @@ def _no_trajectories(dim: int) -> Trajectories:
     nothing = np.zeros(0)
     return Trajectories(
         np.zeros((0, 16), np.uint8), np.zeros((0, dim), np.float32), nothing, nothing, nothing,
-        np.zeros(0, np.int64), nothing, np.zeros((0, 0), np.float32), [], [],
+        np.zeros(0, np.int64), nothing, np.zeros((0, 0), np.float32), [], [], nothing, [],
     )  # fmt: skip

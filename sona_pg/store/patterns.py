@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Row, delete, select
 
-from sona_pg.domain.pattern import LearnedPattern, RouteRecord
+from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord
+from sona_pg.domain.verdict import VERDICTS, VerdictCounts
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import copy_arrays
 from sona_pg.store.reals import Reals
@@ -22,27 +24,34 @@ from sona_pg.store.schema import pattern_routes, patterns
 # The centroids travel as one binary array, of which each pattern takes its slice: as text they cost ten times as much.
 UPSERT_PATTERNS = """
 INSERT INTO sona.patterns
-    (space_id, dim, pattern_id, kind, size, weight, quality, created_version, updated_version, updated_at,
-     merged_from, typical_queries, typical_similarities, centroid)
-SELECT %(space)s, dim, pattern_id, kind, size, weight, quality, created_version, updated_version, %(at)s,
-     merged_from, typical_queries, typical_similarities,
-     ((%(centroids)b)[place * dim + 1 : place * dim + dim])::vector
+    (space_id, dim, pattern_id, kind, size, weight, quality, success_count, recovered_count, partial_count,
+     failure_count, created_version, updated_version, updated_at, merged_from, typical_queries, typical_similarities,
+     parameters, centroid)
+SELECT %(space)s, dim, pattern_id, kind, size, weight, quality, success_count, recovered_count, partial_count,
+     failure_count, created_version, updated_version, %(at)s, merged_from, typical_queries, typical_similarities,
+     parameters, ((%(centroids)b)[place * dim + 1 : place * dim + dim])::vector
 FROM json_to_recordset(%(rows)s) AS given
     (place int, dim int, pattern_id uuid, kind text, size bigint, weight double precision, quality double precision,
+     success_count bigint, recovered_count bigint, partial_count bigint, failure_count bigint,
      created_version bigint, updated_version bigint, merged_from uuid[], typical_queries text[],
-     typical_similarities real[])
+     typical_similarities real[], parameters jsonb)
 ON CONFLICT (space_id, dim, pattern_id) DO UPDATE SET
     kind = excluded.kind, size = excluded.size, weight = excluded.weight, quality = excluded.quality,
+    success_count = excluded.success_count, recovered_count = excluded.recovered_count,
+    partial_count = excluded.partial_count, failure_count = excluded.failure_count,
     updated_version = excluded.updated_version, updated_at = excluded.updated_at,
     merged_from = excluded.merged_from, typical_queries = excluded.typical_queries,
-    typical_similarities = excluded.typical_similarities, centroid = excluded.centroid
+    typical_similarities = excluded.typical_similarities, parameters = excluded.parameters,
+    centroid = excluded.centroid
 """
 INSERT_ROUTES = """
-INSERT INTO sona.pattern_routes (space_id, pattern_id, route, size, weight, quality)
+INSERT INTO sona.pattern_routes
+    (space_id, pattern_id, route, size, weight, quality, success_count, recovered_count, partial_count, failure_count)
 SELECT %(space)s, given.pattern_id, of_route.*
 FROM json_to_recordset(%(rows)s) AS given (pattern_id uuid, routes json),
     json_to_recordset(given.routes) AS of_route
-        (route text, size bigint, weight double precision, quality double precision)
+        (route text, size bigint, weight double precision, quality double precision,
+         success_count bigint, recovered_count bigint, partial_count bigint, failure_count bigint)
 """
 
 
@@ -62,7 +71,7 @@ def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]
     block = copy_arrays(connection, centroids, [("centroid", "vector", dim)])[0]["centroid"]
     routes: dict[UUID, dict[str, RouteRecord]] = defaultdict(dict)
     for row in connection.execute(select(pattern_routes).where(pattern_routes.c.space_id == space_id)):
-        routes[row.pattern_id][row.route] = RouteRecord(row.size, row.weight, row.quality)
+        routes[row.pattern_id][row.route] = RouteRecord(row.size, row.weight, row.quality, _verdicts(row))
     return [
         LearnedPattern(
             id=row.pattern_id,
@@ -77,6 +86,8 @@ def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]
             created_version=row.created_version,
             updated_version=row.updated_version,
             merged_from=tuple(row.merged_from),
+            verdicts=_verdicts(row),
+            parameters={name: _parameter(kept) for name, kept in row.parameters.items()},
         )
         for row, centroid in zip(rows, block, strict=True)
     ]
@@ -108,6 +119,20 @@ def write_patterns(
         driver_connection(connection).execute(INSERT_ROUTES, values)
 
 
+def _verdicts(row: Row[Any]) -> VerdictCounts:
+    return VerdictCounts(row.success_count, row.recovered_count, row.partial_count, row.failure_count)
+
+
+def _verdict_columns(counts: VerdictCounts) -> dict[str, int]:
+    return {f"{verdict}_count": count for verdict, count in zip(VERDICTS, counts.counts, strict=True)}
+
+
+def _parameter(kept: Mapping[str, float]) -> ParameterRecord:
+    """Return a record as it was written: jsonb gives 3.0 back as 3."""
+    sums = {name: float(value) for name, value in kept.items() if name != "size"}
+    return ParameterRecord(size=int(kept["size"]), **sums)
+
+
 def _as_row(place: int, pattern: LearnedPattern) -> dict[str, Any]:
     return {
         "place": place,
@@ -117,17 +142,20 @@ def _as_row(place: int, pattern: LearnedPattern) -> dict[str, Any]:
         "size": pattern.size,
         "weight": pattern.weight,
         "quality": min(max(pattern.quality, 0.0), 1.0),
+        **_verdict_columns(pattern.verdicts),
         "created_version": pattern.created_version,
         "updated_version": pattern.updated_version,
         "merged_from": [str(merged) for merged in pattern.merged_from],
         "typical_queries": pattern.typical_queries,
         "typical_similarities": pattern.typical_similarities,
+        "parameters": {name: dataclasses.asdict(record) for name, record in pattern.parameters.items()},
         "routes": [
             {
                 "route": route,
                 "size": record.size,
                 "weight": record.weight,
                 "quality": min(max(record.quality, 0.0), 1.0),
+                **_verdict_columns(record.verdicts),
             }
             for route, record in pattern.routes.items()
         ],

@@ -95,11 +95,13 @@ trajectories = Table(
     Column("latency_us", Integer),
     Column("propensity", REAL),
     Column("cost", REAL),
+    Column("lowest_reward", REAL),
     Column("step_count", SmallInteger, nullable=False),
     Column("route", Text),
     Column("features", ARRAY(REAL)),
     Column("context", ARRAY(Text)),
     Column("query", Text),
+    Column("parameters", JSONB),
     Column("embedding", HALFVEC, nullable=False),
     PrimaryKeyConstraint("space_id", "id"),
     postgresql_partition_by="RANGE (id)",
@@ -201,6 +203,14 @@ cycles = Table(
     PrimaryKeyConstraint("space_id", "cycle_id"),
 )
 
+
+def _verdicts() -> list[Column[int]]:
+    return [
+        Column(f"{verdict}_count", BigInteger, nullable=False, server_default="0")
+        for verdict in ("success", "recovered", "partial", "failure")
+    ]
+
+
 patterns = Table(
     "patterns",
     metadata,
@@ -211,12 +221,14 @@ patterns = Table(
     _count("size", BigInteger),
     Column("weight", Double, nullable=False),
     Column("quality", Double, nullable=False),
+    *_verdicts(),
     Column("created_version", BigInteger, nullable=False),
     Column("updated_version", BigInteger, nullable=False),
     _time("updated_at"),
     Column("merged_from", ARRAY(Uuid), nullable=False, server_default="{}"),
     Column("typical_queries", ARRAY(Text), nullable=False, server_default="{}"),
     Column("typical_similarities", ARRAY(REAL), nullable=False, server_default="{}"),
+    Column("parameters", JSONB, nullable=False, server_default="{}"),
     Column("centroid", VECTOR, nullable=False),
     PrimaryKeyConstraint("space_id", "dim", "pattern_id"),
     postgresql_partition_by="LIST (dim)",
@@ -231,6 +243,7 @@ pattern_routes = Table(
     _count("size", BigInteger),
     Column("weight", Double, nullable=False),
     Column("quality", Double, nullable=False),
+    *_verdicts(),
     PrimaryKeyConstraint("space_id", "pattern_id", "route"),
 )
 

@@ -41,11 +41,13 @@ def test_every_column_of_a_trajectory_and_its_steps(hot: HotPath, space: Space, 
     hot.set_trajectory_route(trajectory, "the last one counts, ß")
     for context in ("user:42", "", 'a "quoted", {odd} one'):
         hot.add_trajectory_context(trajectory, context)
+    hot.set_trajectory_parameters(trajectory, {"temperature": 1})
+    hot.set_trajectory_parameters(trajectory, {"temperature": 0.25, "größe": 1e15})
     hot.end_trajectory(trajectory, 0.75)
     writer.flush(5)
     [row] = space.rows(
         "SELECT id, quality, policy_version, candidate_set, latency_us, propensity, step_count, route, context, query,"
-        " embedding::text, batch FROM sona.trajectories WHERE space_id = %s",
+        " embedding::text, batch, lowest_reward, parameters FROM sona.trajectories WHERE space_id = %s",
         SPACE,
     )
     assert row[:4] == (trajectory.id, 0.75, 12, -5)
@@ -58,6 +60,7 @@ def test_every_column_of_a_trajectory_and_its_steps(hot: HotPath, space: Space, 
         "wie geht's? ü 🙂",
     )
     assert vector(row[10]) == halves(EMBEDDING)
+    assert row[12:] == (-2.0, {"temperature": 0.25, "größe": 1e15})
     steps = space.rows(
         "SELECT trajectory_id, ordinal, offset_us, reward, activations::text, attention::text FROM sona.steps"
         " WHERE space_id = %s ORDER BY ordinal",
@@ -84,12 +87,32 @@ def test_what_was_not_told_is_null(hot: HotPath, space: Space, open_writer: Open
     )
     writer.flush(5)
     rows = space.rows(
-        "SELECT quality, policy_version, candidate_set, propensity, step_count, route, context, query"
+        "SELECT quality, policy_version, candidate_set, propensity, step_count, route, context, query, lowest_reward,"
+        " parameters"
         " FROM sona.trajectories WHERE space_id = %s ORDER BY id",
         SPACE,
     )
-    assert rows == [(None, None, None, None, 0, None, None, None), (None, 3, None, None, 0, None, None, None)]
+    assert rows == [
+        (None, None, None, None, 0, None, None, None, None, None),
+        (None, 3, None, None, 0, None, None, None, None, None),
+    ]
     assert space.count("steps") == 0
+
+
+def test_rows_that_hold_all_there_is_fit_their_buffer(hot: HotPath, space: Space, open_writer: OpenWriter) -> None:
+    writer = open_writer(hot)
+    decision = SimpleNamespace(
+        route="r", propensity=0.5, version=1, candidate_set=2, cost=0.5, features=np.ones(3, np.float32)
+    )
+    for _ in range(200):
+        trajectory = hot.begin_trajectory(EMBEDDING, query="q", decision=decision)
+        hot.add_step(trajectory, None, None, -1.0)
+        hot.add_trajectory_context(trajectory, "c")
+        hot.set_trajectory_parameters(trajectory, {"p": 1})
+        hot.end_trajectory(trajectory, 1.0)
+    writer.flush(5)
+    assert space.rows("SELECT count(*), sum(cost), sum(lowest_reward), sum(cardinality(features))"
+                      " FROM sona.trajectories") == [(200, 100.0, -200.0, 600)]  # fmt: skip
 
 
 @pytest.mark.parametrize("isa", kernels.available_isas())

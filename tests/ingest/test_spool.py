@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -69,6 +70,25 @@ def record_and_kill(space: Space, home: Path, seconds: float, url: str | None = 
 
 def segments(home: Path) -> list[Path]:
     return sorted(path for path in home.glob("spool/*/*/*") if path.name.isdigit())
+
+
+def test_what_a_decision_knew_goes_through_the_spool(
+    hot: HotPath, space: Space, open_writer: OpenWriter, tmp_path: Path
+) -> None:
+    writer = open_writer(hot, durability="spool")
+    for width in (0, 3):
+        features = np.arange(width, dtype=np.float32)
+        decision = SimpleNamespace(
+            route="r", propensity=0.5, version=1, candidate_set=None, cost=0.5, features=features
+        )
+        trajectory = hot.begin_trajectory(np.ones(DIM), query="q", decision=decision)
+        hot.set_trajectory_parameters(trajectory, {"temperature": 0.5})
+        hot.end_trajectory(trajectory, 1.0)
+    writer.flush(10)
+    assert space.rows("SELECT features, parameters, query FROM sona.trajectories ORDER BY id") == [
+        (None, {"temperature": 0.5}, "q"),
+        ([0.0, 1.0, 2.0], {"temperature": 0.5}, "q"),
+    ]
 
 
 def test_records_go_through_the_spool_and_their_files_go_when_they_are_in(

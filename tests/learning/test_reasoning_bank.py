@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 
 import numpy as np
@@ -13,12 +14,15 @@ from sona_pg import kernels
 from sona_pg.config import PatternConfig
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
 from sona_pg.domain.trajectory import QueryTrajectory
+from sona_pg.domain.verdict import VerdictCounts
 from sona_pg.errors import PatternExtractionError
-from sona_pg.learning.reasoning_bank import ReasoningBank, extract, merge_similar, revise
+from sona_pg.learning.reasoning_bank import Counted, ReasoningBank, extract, home_of, merge_similar, revise
 from sona_pg.learning.signal import unit
 from sona_pg.learning.tally import Observations
+from sona_pg.learning.verdicts import judge
 
 DIM = 12
+FAILED = VerdictCounts(failure=1)
 
 
 def observations(n: int, seed: int = 0, centers: int = 4, spread: float = 0.1) -> Observations:
@@ -26,7 +30,14 @@ def observations(n: int, seed: int = 0, centers: int = 4, spread: float = 0.1) -
     around = unit(np.random.default_rng(99).standard_normal((centers, DIM)).astype(np.float32))
     which = rng.integers(0, centers, n)
     points = unit(around[which] + spread * rng.standard_normal((n, DIM)).astype(np.float32))
-    return Observations(points, rng.random(n), [f"r{row % 2}" for row in which], [f"q {row}" for row in which])
+    routes, queries = [f"r{row % 2}" for row in which], [f"q {row}" for row in which]
+    return seen(points, rng.random(n), routes, queries)
+
+
+def seen(points, quality, routes=None, queries=None, parameters=None) -> Observations:
+    nothing = [None] * len(points)
+    verdicts = [judge(value, None, np.nan, PatternConfig()) for value in quality]
+    return Observations(points, quality, routes or nothing, queries or nothing, verdicts, parameters or nothing)
 
 
 def pattern(seed: int, size: int = 1, weight: float = 1.0, quality: float = 0.5) -> LearnedPattern:
@@ -109,28 +120,70 @@ def test_similar_patterns_merge_into_the_larger():
 
 def test_a_revised_quality_moves_the_mean_as_if_it_had_been_told_at_once():
     before = LearnedPattern(uuid.UUID(int=1), pattern(1).centroid, 4, 4.0, 0.5, routes={"a": RouteRecord(4, 4.0, 0.5)})
-    after = revise(before, "a", 0.2, 1.0)
+    after = revise(before, Counted("a", 0.2), Counted("a", 1.0))
     assert after.quality == pytest.approx(0.7)
     assert after.routes["a"].quality == pytest.approx(0.7)
-    told = revise(before, "a", None, 1.0)
+    told = revise(before, Counted("a", None), Counted("a", 1.0))
     assert (told.weight, told.quality) == (5.0, pytest.approx(0.6))
-    taken = revise(told, "a", 1.0, None)
+    taken = revise(told, Counted("a", 1.0), Counted("a", None))
     assert (taken.weight, taken.quality) == (4.0, pytest.approx(0.5))
+
+
+def test_a_revised_outcome_counts_as_if_it_had_been_told_at_once():
+    points = observations(40).embeddings
+    settings = [{"temperature": row / 40} for row in range(40)]
+    told = np.linspace(0, 1, 40)
+    late = np.where(np.arange(40) % 2, told, 1.0 - told)
+    config = PatternConfig(clusters=3)
+    patterns = extract([], seen(points, late, ["a"] * 40, None, settings), config, seed=0, version=1).patterns
+    for row in np.flatnonzero(late != told).tolist():
+        old, new = (
+            Counted("a", quality, judge(quality, None, np.nan, config), settings[row])
+            for quality in (float(late[row]), float(told[row]))
+        )
+        place = home_of(patterns, points[row] @ np.stack([item.centroid for item in patterns]).T, old)
+        patterns[place] = revise(patterns[place], old, new)
+    once = extract([], seen(points, told, ["a"] * 40, None, settings), config, seed=0, version=1).patterns
+    for ours, theirs in zip(patterns, once, strict=True):
+        assert ours.verdicts == theirs.verdicts == theirs.routes["a"].verdicts == ours.routes["a"].verdicts
+        assert ours.parameters.keys() == theirs.parameters.keys()
+        for name, record in theirs.parameters.items():
+            assert ours.parameters[name].size == record.size
+            assert ours.parameters[name].mean == pytest.approx(record.mean)
+            assert ours.parameters[name].deviation == pytest.approx(record.deviation, abs=1e-6)
+
+
+def test_verdicts_are_neither_lost_nor_doubled_when_patterns_split():
+    config = PatternConfig(clusters=8, min_size=2)
+    first = observations(30, 1, centers=2)
+    known = extract([], first, config.__class__(clusters=1), seed=1, version=1).patterns
+    for version in (2, 3):
+        known = extract(known, observations(30, version), config, seed=1, version=version, stored=first).patterns
+    assert len(known) > 2
+    assert sum(item.verdicts.judged for item in known) == 90
+    assert sum(record.verdicts.judged for item in known for record in item.routes.values()) == 90
+
+
+def test_a_revision_goes_to_a_pattern_that_counts_what_it_replaces():
+    near, far = pattern(1), pattern(2)
+    far = dataclasses.replace(far, verdicts=VerdictCounts(failure=1), routes={"a": RouteRecord(1, 1.0, 0.0, FAILED)})
+    similarities = np.array([0.9, 0.1], np.float32)
+    assert home_of([near, far], similarities, Counted("a", 0.0, "failure")) == 1
+    assert home_of([near, far], similarities, Counted("a", 1.0, "success")) == 0  # nobody counts it: the nearest
+    assert home_of([near, far], similarities, Counted("a", None)) == 0
 
 
 @pytest.mark.parametrize("rows", [np.zeros((0, DIM)), np.zeros((3, DIM))], ids=["nothing", "zero vectors"])
 def test_what_has_no_direction_makes_no_pattern(rows):
     n = len(rows)
-    seen = Observations(rows.astype(np.float32), np.full(n, np.nan), [None] * n, [None] * n)
-    assert extract([], seen, PatternConfig(), seed=0, version=1).patterns == []
+    nowhere = seen(rows.astype(np.float32), np.full(n, np.nan))
+    assert extract([], nowhere, PatternConfig(), seed=0, version=1).patterns == []
 
 
 def test_one_trajectory_and_equal_ones_make_one_pattern():
     for n in (1, 50):
-        seen = Observations(
-            np.repeat(unit(np.ones((1, DIM), np.float32)), n, axis=0), np.ones(n), [None] * n, [None] * n
-        )
-        result = extract([], seen, PatternConfig(), seed=0, version=1)
+        equal = seen(np.repeat(unit(np.ones((1, DIM), np.float32)), n, axis=0), np.ones(n))
+        result = extract([], equal, PatternConfig(), seed=0, version=1)
         assert [item.size for item in result.patterns] == [n]
         assert result.patterns[0].quality == 1.0
 
@@ -140,22 +193,22 @@ def test_embeddings_that_are_not_finite_or_do_not_fit_are_refused():
     bad.embeddings[2, 3] = np.nan
     with pytest.raises(PatternExtractionError):
         extract([], bad, PatternConfig(), seed=0, version=1)
-    other = Observations(unit(np.ones((2, 3), np.float32)), np.ones(2), [None] * 2, [None] * 2)
+    other = seen(unit(np.ones((2, 3), np.float32)), np.ones(2))
     with pytest.raises(PatternExtractionError):
         extract([pattern(1)], other, PatternConfig(), seed=0, version=1)
 
 
 def test_a_bank_in_memory_extracts_finds_and_forgets():
     bank = ReasoningBank(PatternConfig(min_size=2), seed=1)
-    seen = observations(40)
-    for embedding, quality in zip(seen.embeddings, seen.quality, strict=True):
+    rows = observations(40)
+    for embedding, quality in zip(rows.embeddings, rows.quality, strict=True):
         bank.add_trajectory(QueryTrajectory(embedding, quality=float(quality)))
     assert bank.trajectory_count == 40
     found = bank.extract_patterns()
     assert bank.trajectory_count == 0
-    nearest = bank.find(seen.embeddings[0], 2)
+    nearest = bank.find(rows.embeddings[0], 2)
     assert nearest[0].similarity >= nearest[1].similarity > -1
     assert bank.get_pattern(found[0].id) is found[0]
     assert bank.get_pattern(uuid.UUID(int=0)) is None
     bank.clear()
-    assert bank.find(seen.embeddings[0]) == []
+    assert bank.find(rows.embeddings[0]) == []

@@ -10,6 +10,7 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import BaseConfig, LoopConfig
+from sona_pg.domain.verdict import VERDICTS
 
 DIM = 24
 CONFIG = SonaConfig(hidden_dim=DIM, base=BaseConfig(rank=4, layers=2), loops=LoopConfig(automatic=False, replay=50))
@@ -35,7 +36,9 @@ def live_some_days(engine: SonaEngine, cycles: int = 3) -> list:
             shown = rng.choice(known, 4, replace=False)
             ranking = engine.rank(query, documents[shown], ids=[ids[row] for row in shown]) if index % 2 else None
             handle = engine.begin_trajectory(query, query=f"question {meant}", ranking=ranking)
-            engine.add_step(handle, documents[meant], None, float(rng.random()))
+            engine.add_step(handle, documents[meant], None, float(rng.random()) - 0.2)
+            if index % 3:
+                engine.set_trajectory_parameters(handle, {"temperature": float(rng.random()), "top_k": index})
             engine.set_trajectory_route(handle, ranking.ids[0] if ranking else ("small", "big")[index % 4 == 0])
             engine.end_trajectory(handle, quality=float(rng.random()) if index % 3 else None)
             for source in ("judge", "user")[: index % 3]:
@@ -51,6 +54,9 @@ def live_some_days(engine: SonaEngine, cycles: int = 3) -> list:
 
 def test_the_rebuilt_state_equals_the_live_state_exactly(engine):
     live_some_days(engine)
+    patterns = engine.find_patterns(np.ones(DIM), 100)
+    assert {verdict for item in patterns for verdict in VERDICTS if item.verdicts.of(verdict)} == set(VERDICTS)
+    assert any("top_k" in item.parameters for item in patterns)
     result = engine.rebuild(publish=True)
     assert result.differences == ()
     assert result.equal
