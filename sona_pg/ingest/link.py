@@ -77,6 +77,10 @@ class Link:
         self._abandoned.set()
         self._watchdog.cut()
 
+    @property
+    def abandoned(self) -> bool:
+        return self._abandoned.is_set()
+
     def close(self) -> None:
         """End the watchdog's thread."""
         self._watchdog.close()

@@ -39,8 +39,12 @@ class Source(Protocol):
     def ahead(self) -> bool:
         """Whether so much waits that a batch may be taken while the one before is not committed."""
 
-    def committed(self, batch: EncodedBatch) -> int:
-        """Forget a batch, the oldest one taken; return how many records have been forgotten since the beginning."""
+    @property
+    def done(self) -> int:
+        """Of the records accepted, how many wait no longer: they are committed, or were set aside as damaged."""
+
+    def committed(self, batch: EncodedBatch) -> None:
+        """Forget a batch, the oldest one taken."""
 
     def close(self) -> None:
         """Give back files."""
@@ -55,7 +59,7 @@ class RingSource:
         self._hot = hot
         self._space_id = space_id
         self._learn = learn
-        self._done = hot.recorded_count - hot.waiting
+        self.done = hot.recorded_count - hot.waiting
 
     @property
     def recorded(self) -> int:
@@ -76,9 +80,8 @@ class RingSource:
     def take(self, batch: int) -> EncodedBatch | None:
         return self._hot.drain(batch, self._space_id, learn=self._learn)
 
-    def committed(self, batch: EncodedBatch) -> int:
-        self._done += len(batch)
-        return self._done
+    def committed(self, batch: EncodedBatch) -> None:
+        self.done += len(batch)
 
     def close(self) -> None:
         pass

@@ -153,7 +153,7 @@ class SpoolSource:
             ) from exc
         self.file = SpoolFile(self._new_segment, SEGMENT_BYTES)
         self._ends: dict[int, tuple[int, int]] = {}  # of closed segments: bytes, records before the next one
-        self._done = 0
+        self.done = 0
         self._left: list[Folder] = []
         self._fresh = False  # whether the first batch of the folder at hand is still to be read
         self._reading: Folder = self._own
@@ -167,7 +167,7 @@ class SpoolSource:
 
     @property
     def urgent(self) -> bool:
-        return bool(self._left) or self.file.appended - self._done >= 4096
+        return bool(self._left) or self.file.appended - self.done >= 4096
 
     @property
     def backlog(self) -> bool:
@@ -187,15 +187,14 @@ class SpoolSource:
     def ahead(self) -> bool:
         return False  # one place to go back to is enough
 
-    def committed(self, batch: EncodedBatch) -> int:
+    def committed(self, batch: EncodedBatch) -> None:
         self._reading.advance()
         if self._reading is self._own:
-            self._done += self._own.records
-        return self._done
+            self.done += self._own.records
 
     def close(self) -> None:
         """Leave the files in order: a segment that is committed whole is deleted."""
-        if self.file.appended == self._done:
+        if self.file.appended == self.done:
             for number in self._own.segments():
                 self._own.file(number).unlink()
         self.give_up(delete=True)
@@ -250,7 +249,7 @@ class SpoolSource:
                 if encoded is not None:
                     return encoded
                 self._own.set_aside(follows)  # bytes that we wrote and can no longer read
-                self._own.offset, self._done = end, records
+                self._own.offset, self.done = end, records
             elif self._own.segment < current:
                 self._ends.pop(self._own.segment, None)
                 self._own.next_segment(self._own.segment + 1)

@@ -113,7 +113,7 @@ class Writer:
         self._stall_timeout = stall_timeout
         sync = config.durability == "sync"
         self._source = self._open_source(engine)
-        self._done = hot.recorded_count - hot.waiting
+        self._done = self._source.done
         self._link = Link(engine, stall_timeout)
         hot.attach(
             wake=self._wake.set,
@@ -284,7 +284,9 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            while not (self._closing and self.waiting == 0 and not self._extras and not self._source.backlog):
+            while not self._link.abandoned and (
+                not self._closing or self.waiting or self._extras or self._source.backlog
+            ):
                 if not (self._closing or self._hurried()):
                     self._wake.wait(self._config.flush_interval)
                 self._wake.clear()
@@ -316,7 +318,8 @@ class Writer:
     def _write_next(self) -> None:
         batch, self._next = self._next or self._take(), None
         if batch is None:
-            with self._changed:  # a backlog may have ended
+            with self._changed:  # a backlog may have ended, or what waited was damaged and is set aside
+                self._done = self._source.done
                 self._changed.notify_all()
             return
         dropped = self._hot.dropped_count - self._dropped
@@ -333,7 +336,8 @@ class Writer:
             if self._config.durability == "sync":
                 self._refused.update({row.trajectory_id.bytes: row.reason for row in written.rejected})
             self._last_commit = datetime.now(UTC)
-            self._done = self._source.committed(batch)
+            self._source.committed(batch)
+            self._done = self._source.done
             self._changed.notify_all()
 
     def _take(self) -> EncodedBatch | None:

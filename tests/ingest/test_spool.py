@@ -21,6 +21,7 @@ import pytest
 from fix_ingest import DIM, SPACE, Space
 from fix_proxy import Proxy
 
+from sona_pg.domain.answer import Decision
 from sona_pg.errors import DatabaseUnavailable, StorageError
 from sona_pg.ingest import Writer, spool
 from sona_pg.kernels import HotPath
@@ -100,6 +101,26 @@ def test_records_go_through_the_spool_and_their_files_go_when_they_are_in(
     writer.flush(10)
     assert space.ids() == recorded
     assert space.count("steps") == 50
+    writer.close()
+    assert list(tmp_path.glob("spool/*/*")) == []
+
+
+def test_every_kind_of_item_goes_through_the_spool(
+    hot: HotPath, space: Space, open_writer: OpenWriter, tmp_path: Path
+) -> None:
+    writer = open_writer(hot, durability="spool")
+    features = np.array([1.5, -2.0, 0.5], np.float32)
+    decision = Decision("large", 0.25, {"small": 0.1, "large": 0.9}, 3, cost=2.0, features=features)
+    trajectory = hot.begin_trajectory(np.ones(DIM, np.float32), query="what?", decision=decision)
+    hot.add_trajectory_context(trajectory, "user:42")
+    hot.add_step(trajectory, np.ones(DIM, np.float32), np.ones(3, np.float32), 0.5)
+    hot.end_trajectory(trajectory, 0.5)
+    hot.record_feedback(trajectory, correction="small", source="me")
+    writer.flush(10)
+    assert space.rows("SELECT query, context, route, features, step_count FROM sona.trajectories") == [
+        ("what?", ["user:42"], "large", [1.5, -2.0, 0.5], 1)
+    ]
+    assert space.rows("SELECT source, correction FROM sona.feedback") == [("me", "small")]
     writer.close()
     assert list(tmp_path.glob("spool/*/*")) == []
 
@@ -233,6 +254,23 @@ def test_a_wrong_checksum_in_the_middle_sets_the_segment_aside(
     [kept] = tmp_path.glob("spool/*/set-aside/*")
     assert kept.read_bytes() == data
     assert segments(tmp_path) == []
+
+
+def test_what_this_process_wrote_and_cannot_read_is_set_aside_and_stops_neither_flush_nor_close(
+    hot: HotPath, space: Space, open_writer: OpenWriter, record: Record, tmp_path: Path
+) -> None:
+    writer = open_writer(hot, durability="spool", flush_interval=60)
+    record(hot)
+    [segment] = segments(tmp_path)
+    data = bytearray(segment.read_bytes())
+    data[-1] ^= 1
+    segment.write_bytes(data)
+    writer.flush(10)
+    after = record(hot)
+    writer.flush(10)
+    assert space.ids() == {after}
+    assert len(list(tmp_path.glob("spool/*/set-aside/*"))) == 1
+    writer.close()
 
 
 def test_the_spool_of_a_process_that_lives_is_left_alone(

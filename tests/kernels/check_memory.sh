@@ -1,27 +1,37 @@
 #!/bin/sh
-# Runs the kernels' self-test under AddressSanitizer and UBSan (every instruction set of this machine), then under
-# ThreadSanitizer, then under valgrind, which knows AVX2 but not AVX-512.
+# Runs the self-tests of the C code, kernels and recorder, under AddressSanitizer and UBSan (every instruction set of
+# this machine), then under ThreadSanitizer, then under valgrind, which knows AVX2 but not AVX-512.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
+tests=$(cd "$(dirname "$0")/.." && pwd)
 cc=${CC:-gcc}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-cd "$here/../../cython_ext"
+cd "$tests/../cython_ext"
+kernels="dispatch.c scalar.c avx2.c avx512.c neon.c topk.c kmeans.c kmeans_fit.c kmeans_steps.c copy_decode.c"
+recorder="clock.c ring.c encode.c spool.c"
 
-build() { # name, flags, instruction sets
-    name=$1 flags=$2
+build() { # name, flags
     # shellcheck disable=SC2086
-    "$cc" -g -O1 -std=c11 -fno-math-errno -Wall -Wextra $flags -DKMEANS_THREAD_WORK=0 -I. -o "$out/$name" "$here/selftest.c" \
-        dispatch.c scalar.c avx2.c avx512.c neon.c topk.c kmeans.c kmeans_fit.c kmeans_steps.c copy_decode.c -lm -lpthread
+    "$cc" -g -O1 -std=c11 -fno-math-errno -Wall -Wextra $2 -DKMEANS_THREAD_WORK=0 -I. -o "$out/$1-kernels" \
+        "$tests/kernels/selftest.c" $kernels -lm -lpthread
+    # shellcheck disable=SC2086
+    "$cc" -g -O1 -std=c11 -fno-math-errno -Wall -Wextra $2 -I. -o "$out/$1-recorder" \
+        "$tests/ingest/selftest.c" $recorder $kernels -lm -lpthread
 }
 
-build asan "-fsanitize=address,undefined -fno-sanitize-recover=all"
-"$out/asan"
-build tsan "-fsanitize=thread"
-"$out/tsan"
+check() { # title, name, flags, command in front
+    echo "check_memory: $1"
+    build "$2" "$3"
+    for part in kernels recorder; do
+        # shellcheck disable=SC2086
+        ${4:-} "$out/$2-$part"
+    done
+}
+
+check "AddressSanitizer and UBSan" asan "-fsanitize=address,undefined -fno-sanitize-recover=all"
+check "ThreadSanitizer" tsan "-fsanitize=thread"
 if command -v valgrind >/dev/null; then
-    build plain ""
-    valgrind -q --error-exitcode=1 --leak-check=full "$out/plain"
+    check "valgrind" plain "" "valgrind -q --error-exitcode=1 --leak-check=full --fair-sched=yes"
 else
-    echo "check_memory: valgrind is not installed, so only the sanitizers ran" >&2
+    echo "check_memory: VALGRIND IS NOT INSTALLED: only the sanitizers ran" >&2
 fi

@@ -17,5 +17,6 @@ cd "$sources"
 if command -v qemu-aarch64 >/dev/null; then
     qemu-aarch64 "$out/selftest"
 else
-    echo "check_neon: compiled; qemu-aarch64 is not installed, so nothing ran" >&2
+    echo "check_neon: COMPILED, BUT qemu-aarch64 IS NOT INSTALLED: NOTHING RAN" >&2
+    exit 77
 fi
