@@ -141,7 +141,10 @@ class SonaEngine(HotPath):
         return self.force_learn()
 
     def tick(self) -> CycleResult | None:
-        """Run loop B if it is due: the interval has passed and enough trajectories wait. The engine calls it itself."""
+        """Run loop B if it is due: a tenth of the history is new, or the interval has passed and enough waits.
+
+        The engine calls it itself; ``LoopConfig`` has the figures.
+        """
         return self._session.tick()
 
     def refresh(self) -> int:

@@ -1,4 +1,4 @@
-"""Who decides when loop B runs: on demand, or when its interval has passed and enough waits."""
+"""Who decides when loop B runs: on demand, or when the schedule says so."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from sona_pg.config import SonaConfig
 from sona_pg.domain.cycle import CycleResult
 from sona_pg.domain.space import Space
 from sona_pg.loops.background import BackgroundLoop
+from sona_pg.loops.schedule import is_due
 from sona_pg.store.database import Database
+
+RETRY = timedelta(seconds=60)  # after a cycle that failed
 
 
 class LoopCoordinator:
@@ -31,33 +34,30 @@ class LoopCoordinator:
         self._config = config.loops
         self._now = now
         self._running = threading.Lock()
-        self._next = (database.last_cycle(space, "background") or now()) + self._interval
-
-    @property
-    def _interval(self) -> timedelta:
-        return timedelta(seconds=self._config.background_interval)
+        self._opened = now()
+        # Looking costs two small queries, so not every tick looks.
+        self._pause = timedelta(seconds=min(self._config.shortest_interval, self._config.background_interval) / 10)
+        self._next = self._opened
 
     def force(self) -> CycleResult:
         """Run loop B now."""
         with self._running:
-            result = self._background.run_cycle()
-            self._next = self._now() + self._interval
-            return result
+            return self._background.run_cycle()
 
     def run_due(self) -> CycleResult | None:
-        """Run loop B if the interval has passed on every server and enough trajectories wait; else do nothing."""
-        if not self._config.automatic or self._now() < self._next or not self._running.acquire(blocking=False):
+        """Run loop B if it is due by ``schedule.is_due``, counting the cycles of every server; else do nothing."""
+        now = self._now()
+        if not self._config.automatic or now < self._next or not self._running.acquire(blocking=False):
             return None
         try:
-            last = self._database.last_cycle(self._space, "background")
-            if last is not None and last + self._interval > self._now():
-                self._next = last + self._interval  # another server was there first
+            self._next = now + self._pause
+            began = self._database.last_cycle(self._space, "background") or self._opened
+            waiting, learned = self._database.unlearned(self._space)
+            if not is_due(waiting, learned, now - began, self._config):
                 return None
-            self._next = self._now() + min(self._interval, timedelta(seconds=60))
-            if self._database.totals(self._space)["waiting"] < self._config.min_trajectories:
-                return None
+            self._next = now + min(RETRY, timedelta(seconds=self._config.background_interval))  # should it fail
             result = self._background.run_cycle()
-            self._next = self._now() + self._interval
+            self._next = self._now() + self._pause
             return result
         finally:
             self._running.release()

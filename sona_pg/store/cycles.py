@@ -6,7 +6,7 @@ import dataclasses
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from sona_pg.domain.cycle import CycleResult, PastCycle
 from sona_pg.store.schema import cycles
@@ -45,6 +45,14 @@ def last_started(connection: Connection, space_id: int, loop: str) -> datetime |
         .order_by(cycles.c.started_at.desc())
         .limit(1)
     )
+
+
+def learned_facts(connection: Connection, space_id: int) -> int:
+    """Return how many trajectories and facts of feedback the space's cycles have read."""
+    read = select(func.coalesce(func.sum(cycles.c.trajectories + cycles.c.feedback), 0)).where(
+        cycles.c.space_id == space_id
+    )
+    return int(connection.scalar(read) or 0)
 
 
 def past(connection: Connection, space_id: int) -> list[PastCycle]:

@@ -145,6 +145,11 @@ class Database:
         with translated(f"reading version {version}", self.engine.url), self.engine.connect() as connection:
             return states.load(connection, space.space_id, version)
 
+    def unlearned(self, space: Space) -> tuple[int, int]:
+        """Return how many trajectories and facts of feedback wait to be learned from, and how many were."""
+        with translated("reading what waits", self.engine.url), self.engine.connect() as connection:
+            return ledger.waiting_facts(connection, space.space_id), cycles.learned_facts(connection, space.space_id)
+
     def last_cycle(self, space: Space, loop: str) -> datetime | None:
         """Return when the last cycle of ``loop`` began."""
         with translated("reading the cycles", self.engine.url), self.engine.connect() as connection:

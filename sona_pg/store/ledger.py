@@ -118,6 +118,14 @@ def waiting_count(connection: Connection, space_id: int) -> int:
     return int(connection.scalar(waiting) or 0)
 
 
+def waiting_facts(connection: Connection, space_id: int) -> int:
+    """Return how many trajectories and facts of feedback of the space wait to be learned from."""
+    waiting = select(func.coalesce(func.sum(batches.c.trajectories + batches.c.feedback), 0)).where(
+        batches.c.space_id == space_id, batches.c.cycle_id.is_(None)
+    )
+    return int(connection.scalar(waiting) or 0)
+
+
 def put_aside(connection: Connection, space_id: int, cycle_id: UUID, reasons: Sequence[tuple[UUID, str]]) -> None:
     """Record the trajectories that a cycle could not learn from."""
     if reasons:
