@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sona_pg.text.features import query_features
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -109,7 +112,8 @@ class Mmlu:
     weak: NDArray[np.float64]  # (n,) 0 or 1
     strong: NDArray[np.float64]  # (n,) 0 or 1
     artefact: NDArray[np.bool_]  # (n,) whether the subject is one of the two artefacts
-    features: Floats  # (n, f): what a caller can tell of a prompt without a model
+    features: Floats  # (n, f): what the text alone tells of a prompt
+    prompts: NDArray[np.object_]  # (n,) texts
 
     @classmethod
     def load(cls, folder: Path) -> Mmlu:
@@ -124,23 +128,16 @@ class Mmlu:
                 weak=file["weak"][keep].astype(np.float64),
                 strong=file["strong"][keep].astype(np.float64),
                 artefact=np.isin(subjects, ARTEFACTS)[keep],
-                features=np.array([prompt_features(text) for text in prompts], np.float32)[keep],
+                features=np.stack([query_features(text) for text in prompts])[keep],
+                prompts=np.array(prompts, object)[keep],
             )
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Mmlu:
         """Return the prompts at ``rows``."""
-        return Mmlu(self.embeddings[rows], self.weak[rows], self.strong[rows], self.artefact[rows], self.features[rows])
+        return Mmlu(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
     def __len__(self) -> int:
         return len(self.weak)
-
-
-def prompt_features(prompt: str) -> list[float]:
-    """Return what is cheap to know of a prompt: its length (log), and its shares of digits and of symbols."""
-    length = max(len(prompt), 1)
-    digits = sum(letter.isdigit() for letter in prompt)
-    symbols = sum(not letter.isalnum() and not letter.isspace() for letter in prompt)
-    return [float(np.log(length)), digits / length, symbols / length]
 
 
 def unit(rows: NDArray[Any]) -> Floats:

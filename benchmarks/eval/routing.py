@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from benchmarks.eval.sessions import open_space
 from benchmarks.eval.stats import Figures, Table, Target, gather
 from sona_pg import SonaEngine
 from sona_pg.domain.answer import Decision
+from sona_pg.loops.schedule import due_at
 
 Doubles = NDArray[np.float64]
 ROUTES = ["weak", "strong"]
@@ -24,18 +24,18 @@ COSTS = {"weak": 0.0, "strong": 1.0}
 CYCLE = 500
 FULL, LOGS = "full information", "random policy's logs"
 FULL_CLEAN = "full information, without the two artefact subjects"
-OURS, OURS_FEATURES = "sona-pg", "sona-pg, with prompt features"
+OURS, OURS_TEXT = "sona-pg", "sona-pg, given the text too"
 ONLINE = "online: "
 NEIGHBOURS, INVERSE_PENALTY = 100, 1.0  # as in the literature; not tuned here
 
 OFFLINE_TARGETS = {
     (name, heading): Target(value)
-    for name in (OURS, OURS_FEATURES)
+    for name in (OURS, OURS_TEXT)
     for heading, value in ((FULL, 0.68), (FULL_CLEAN, 0.62), (LOGS, 0.655))
 }
 ONLINE_TARGETS = {
     (name, heading): target
-    for name in (OURS, OURS_FEATURES)
+    for name in (OURS, OURS_TEXT)
     for heading, target in (
         ("lift, whole", Target(2.1)),
         ("lift, second half", Target(2.4)),
@@ -63,13 +63,13 @@ def run_seed(context: Context, seed: int) -> Figures:
         figures["prompt length alone"][heading] = apgr(test.features[:, 0], test)
         figures["kNN 100"][heading] = apgr(_neighbours(train, logged)(test), test)
         figures["logistic regression"][heading] = apgr(_logistic(train, logged)(test), test)
-        for name in _ours():
-            gain = _learned_gain(context, train, test, logged, f"{name}-{heading}-{seed}", name == OURS_FEATURES)
+        for name in (OURS, OURS_TEXT):
+            gain = _learned_gain(context, train, test, logged, f"{name}-{heading}-{seed}", name == OURS_TEXT)
             figures.setdefault(name, {})[heading] = apgr(gain, test)
             context.say(f"routing seed {seed}: {name}, {heading}: {figures[name][heading]:.3f}")
     stream = mmlu.take(order)
-    for name in _ours():
-        chosen = _online(context, stream, f"{name}-online-{seed}", name == OURS_FEATURES)
+    for name in (OURS, OURS_TEXT):
+        chosen = _online(context, stream, f"{name}-online-{seed}", name == OURS_TEXT)
         figures[ONLINE + name] = _lift(chosen, stream)
         context.say(f"routing seed {seed}: {name} online: {figures[ONLINE + name]}")
     figures[f"{ONLINE}kNN 50, ε-greedy"] = _lift(_neighbours_online(stream, seed), stream)
@@ -101,18 +101,12 @@ def apgr(gain: Doubles | NDArray[np.float32], test: Mmlu) -> float:
     return float(np.trapezoid(added, np.linspace(0, 1, len(added))) / added[-1])
 
 
-def _ours() -> list[str]:
-    """Return our methods: with features as soon as the engine takes them."""
-    takes = "features" in inspect.signature(SonaEngine.route).parameters
-    return [OURS, OURS_FEATURES] if takes else [OURS]
-
-
-def _told(prompts: Mmlu, row: int, features: bool) -> dict[str, Any]:
-    return {"features": prompts.features[row]} if features else {}
+def _asked(prompts: Mmlu, row: int, text: bool) -> str | None:
+    return str(prompts.prompts[row]) if text else None
 
 
 def _learned_gain(
-    context: Context, train: Mmlu, test: Mmlu, logged: NDArray[np.bool_] | None, name: str, features: bool
+    context: Context, train: Mmlu, test: Mmlu, logged: NDArray[np.bool_] | None, name: str, text: bool
 ) -> Doubles:
     """Return the expected gain of ``test`` by an engine that was given ``train`` as trajectories."""
     space = name.replace(" ", "-").replace(",", "").replace("'", "")
@@ -121,8 +115,10 @@ def _learned_gain(
             for route, answers in (("weak", train.weak), ("strong", train.strong)):
                 if logged is None or logged[row] == (route == "strong"):
                     propensity = 1.0 if logged is None else 0.5
-                    told = _told(train, row, features)
-                    decision = Decision(route, propensity, {}, engine.version, "logged", cost=COSTS[route], **told)
+                    told = train.features[row] if text else None
+                    decision = Decision(
+                        route, propensity, {}, engine.version, "logged", cost=COSTS[route], features=told
+                    )
                     handle = engine.begin_trajectory(train.embeddings[row], decision=decision)
                     engine.end_trajectory(handle, quality=float(answers[row]))
             if row % (2 * CYCLE) == 2 * CYCLE - 1:
@@ -130,24 +126,34 @@ def _learned_gain(
         engine.force_learn()
         gain = np.zeros(len(test))
         for row in range(len(test)):
-            scores = engine.route(test.embeddings[row], ROUTES, **_told(test, row, features)).scores
+            scores = engine.route(test.embeddings[row], ROUTES, query=_asked(test, row, text)).scores
             gain[row] = scores["strong"] - scores["weak"]
     return gain
 
 
-def _online(context: Context, stream: Mmlu, name: str, features: bool) -> NDArray[np.bool_]:
+def _online(context: Context, stream: Mmlu, name: str, text: bool) -> NDArray[np.bool_]:
     """Return for each prompt whether it went to the strong model."""
-    chosen = np.zeros(len(stream), bool)
     with open_space(context.url, name.replace(" ", "-").replace(",", ""), stream.embeddings.shape[1]) as engine:
-        for row in range(len(stream)):
-            query = stream.embeddings[row]
-            decision = engine.route(query, ROUTES, costs=COSTS, budget=0.5, **_told(stream, row, features))
-            chosen[row] = decision.route == "strong"
-            handle = engine.begin_trajectory(query, decision=decision)
-            engine.end_trajectory(handle, quality=float((stream.strong if chosen[row] else stream.weak)[row]))
-            if row % CYCLE == CYCLE - 1:
-                engine.force_learn()
-    return chosen
+        return ask_online(engine, stream, text)[0]
+
+
+def ask_online(engine: SonaEngine, stream: Mmlu, text: bool) -> tuple[NDArray[np.bool_], list[UUID]]:
+    """Return for each prompt whether it went to the strong model, and its trajectory.
+
+    A cycle runs when the product's own schedule would run it, by the amount of feedback: no wall clock in between.
+    """
+    chosen, ids, learned = np.zeros(len(stream), bool), [], 0
+    for row in range(len(stream)):
+        query = stream.embeddings[row]
+        decision = engine.route(query, ROUTES, costs=COSTS, budget=0.5, query=_asked(stream, row, text))
+        chosen[row] = decision.route == "strong"
+        handle = engine.begin_trajectory(query, decision=decision)
+        engine.end_trajectory(handle, quality=float((stream.strong if chosen[row] else stream.weak)[row]))
+        ids.append(handle.id)
+        if row + 1 - learned >= due_at(learned, engine.config.loops):
+            engine.force_learn()
+            learned = row + 1
+    return chosen, ids
 
 
 def _lift(chosen: NDArray[np.bool_], stream: Mmlu) -> dict[str, float]:

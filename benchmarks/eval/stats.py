@@ -104,15 +104,15 @@ Figures = dict[str, dict[str, float]]
 
 
 def gather(seeds: Sequence[Figures], targets: dict[tuple[str, str], Target] | None = None) -> list[Cell]:
-    """Return one cell for each method and heading, in the order in which the first seed names them."""
+    """Return one cell for each method and heading, in the order in which the seeds name them; a seed may lack some."""
     targets = targets or {}
+    named = dict.fromkeys((method, heading) for figures in seeds for method, row in figures.items() for heading in row)
     return [
         Cell(
             method,
             heading,
-            tuple(figures[method][heading] for figures in seeds),
+            tuple(figures[method][heading] for figures in seeds if heading in figures.get(method, {})),
             targets.get((method, heading)),
         )
-        for method, row in seeds[0].items()
-        for heading in row
+        for method, heading in named
     ]

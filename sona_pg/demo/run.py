@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sona_pg.config import LoopConfig, SonaConfig
 from sona_pg.demo.corpus import Corpus, load_corpus, split
 from sona_pg.demo.plot import plot_curves
 from sona_pg.engine import SonaEngine
@@ -26,6 +27,7 @@ from sona_pg.store.database import Database
 CYCLE = 50  # feedbacks between two cycles of learning
 EXPLORATION = 1.0
 DIM = 256
+ON_DEMAND = SonaConfig(loops=LoopConfig(automatic=False))  # learning is shown, so it must not run by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def run_demo(url: str, data: Path | None, seeds: int, output: Path) -> None:
 
 def _learn(url: str, space: str, corpus: Corpus, seed: int, progress: Progress) -> list[Point]:
     task = progress.add_task(f"seed {seed}", total=len(corpus.stream))
-    with _ServingProcess(url, space, corpus) as other, SonaEngine(DIM, url, space) as engine:
+    with _ServingProcess(url, space, corpus) as other, SonaEngine(DIM, url, space, config=ON_DEMAND) as engine:
         questions = engine.embed([item.question for item in corpus.stream])
         topics = engine.embed(list(corpus.topics))
         points = [other.point(0, 0, time.time())]

@@ -14,7 +14,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg.config import LoopConfig, SonaConfig
 from sona_pg.engine import SonaEngine
+
+ON_DEMAND = SonaConfig(loops=LoopConfig(automatic=False))  # it only serves
 
 
 def measure(
@@ -45,7 +48,7 @@ def main() -> None:
         ended.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    with SonaEngine(task["dim"], task["url"], task["space"]) as engine:
+    with SonaEngine(task["dim"], task["url"], task["space"], config=ON_DEMAND) as engine:
         questions, topics = engine.embed(task["questions"]), engine.embed(task["topics"])
         measured = -1
         while not ended.is_set():

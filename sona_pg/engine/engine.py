@@ -26,6 +26,7 @@ from sona_pg.engine.session import Session
 from sona_pg.errors import ConfigError
 from sona_pg.kernels import HotPath, Trajectory
 from sona_pg.text.embedder import Embedder, default_embedder
+from sona_pg.text.features import query_features
 
 
 class SonaEngine(HotPath):
@@ -311,6 +312,7 @@ class SonaEngine(HotPath):
         x: ArrayLike,
         candidates: Sequence[str],
         *,
+        query: str | None = None,
         features: ArrayLike | None = None,
         costs: Mapping[str, float] | None = None,
         budget: float | None = None,
@@ -322,13 +324,16 @@ class SonaEngine(HotPath):
         Args:
             x: what is asked.
             candidates: the routes that may be taken.
-            features: (f,) cheap numbers that say more of the query than its embedding does, such as its length;
-                the same ones in every call of the space. They are stored with the decision.
+            query: the text of ``x``, if there is one: its length and its shares of digits and symbols say more of
+                how hard it is than the embedding does. They are stored with the decision, the text is not.
+            features: (f,) numbers of your own to use instead; the same ones in every call of the space.
             costs: what each costs; needed for a budget.
             budget: the mean cost that may be spent per decision.
             cost_weight, latency_weight: what a unit of cost, and of latency in seconds, takes off the quality.
         """
         serving = self._session.serving
+        if features is None and query is not None:
+            features = query_features(query)
         told = None if features is None else as_vector(features, np.size(features), "features")
         return self._session.chooser.choose(
             serving.router, serving.version, as_vector(x, self.dim), candidates,

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.eval.continual import _figures  # noqa: E402
-from benchmarks.eval.data import Mmlu, missing_files, prompt_features  # noqa: E402
+from benchmarks.eval.data import Mmlu, missing_files  # noqa: E402
 from benchmarks.eval.routing import _lift, apgr  # noqa: E402
 from benchmarks.eval.stats import Cell, Table, Target, gather  # noqa: E402
 
@@ -21,7 +21,12 @@ from benchmarks.eval.stats import Cell, Table, Target, gather  # noqa: E402
 def prompts(weak: list[float], strong: list[float]) -> Mmlu:
     n = len(weak)
     return Mmlu(
-        np.zeros((n, 1), np.float32), np.array(weak), np.array(strong), np.zeros(n, bool), np.zeros((n, 1), np.float32)
+        np.zeros((n, 1), np.float32),
+        np.array(weak),
+        np.array(strong),
+        np.zeros(n, bool),
+        np.zeros((n, 1), np.float32),
+        np.full(n, "", object),
     )
 
 
@@ -77,5 +82,10 @@ def test_forgetting_is_the_best_a_task_ever_was_minus_what_is_left() -> None:
     assert figures["forgetting"] == pytest.approx(((90 - 50) + (80 - 75)) / 2)
 
 
-def test_prompt_features_are_finite_for_any_text() -> None:
-    assert all(np.isfinite(prompt_features(text)).all() for text in ("", "7+7=", "ß" * 10_000))
+def test_a_figure_that_a_seed_lacks_is_left_out_of_the_mean() -> None:
+    cells = gather([{"a": {"x": 1.0}}, {"a": {"x": 3.0, "y": 5.0}, "b": {"x": 2.0}}])
+    assert [(cell.method, cell.heading, cell.mean) for cell in cells] == [
+        ("a", "x", 2.0),
+        ("a", "y", 5.0),
+        ("b", "x", 2.0),
+    ]

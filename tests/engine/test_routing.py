@@ -8,7 +8,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from sona_pg import DimensionMismatch, SonaEngine
+from sona_pg import ConfigError, DimensionMismatch, SonaEngine
+from sona_pg.text.features import query_features
 
 DIM = 16
 
@@ -81,3 +82,54 @@ def test_late_and_revised_feedback_moves_the_router(engine: SonaEngine) -> None:
     assert engine.force_learn().revised == 200
     scores = engine.route(unit(1), ["a", "b"]).scores
     assert scores["b"] > 0.8 > 0.2 > scores["a"]
+
+
+def test_the_text_of_a_query_makes_its_features_unless_the_caller_has_some(engine: SonaEngine) -> None:
+    decision = engine.route(unit(1), ["a", "b"], query="7 + 7 = ?")
+    np.testing.assert_allclose(decision.features, [np.log(9), 2 / 9, 3 / 9], rtol=1e-6)
+    own = engine.route(unit(1), ["a", "b"], query="7 + 7 = ?", features=[1.0])
+    assert own.features.tolist() == [1.0]
+    assert engine.route(unit(1), ["a", "b"]).features is None
+
+
+def test_a_hard_question_is_told_by_its_text(engine: SonaEngine) -> None:
+    rng = np.random.default_rng(0)
+    texts = {True: "prove that for all n > 2 the sum of 17 squares 123 456 is even", False: "what is tea"}
+    for turn in range(400):
+        hard = bool(rng.integers(2))
+        decision = engine.route(unit(turn), ["weak", "strong"], query=texts[hard])
+        t = engine.begin_trajectory(unit(turn), decision=decision)
+        engine.end_trajectory(t, quality=float(decision.route == ("strong" if hard else "weak")))
+    engine.force_learn()
+    for hard, better, worse in ((True, "strong", "weak"), (False, "weak", "strong")):
+        scores = engine.route(unit(9999), ["weak", "strong"], query=texts[hard]).scores
+        assert scores[better] > scores[worse]
+
+
+def test_features_of_any_text_are_finite() -> None:
+    for text in ("", " ", "7+7=", "\0", "ß" * 10_000):
+        assert np.isfinite(query_features(text)).all()
+
+
+def test_a_decision_is_stored_with_what_could_be_chosen_and_is_no_ranking(
+    database_url: str, engine: SonaEngine
+) -> None:
+    documents = np.stack([unit(7), unit(8)])
+    engine.remember(["a", "b"], documents)  # routes that are candidates of rankings as well
+    for turn in range(20):
+        decision = engine.route(unit(turn), ["a", "b"] if turn % 2 else ["b", "c"])
+        engine.end_trajectory(engine.begin_trajectory(unit(turn), decision=decision), 1.0)
+    assert engine.force_learn().learned
+    with psycopg.connect(database_url) as connection:
+        stored = connection.execute(
+            """SELECT DISTINCT s.candidate_ids FROM sona.trajectories t JOIN sona.candidate_sets s
+               ON s.space_id = t.space_id AND s.set_id = t.candidate_set ORDER BY 1"""
+        ).fetchall()
+    assert stored == [(["a", "b"],), (["b", "c"],)]
+    assert engine.rank(unit(1), documents, ids=["a", "b"]).scores == pytest.approx(documents @ unit(1), abs=1e-3)
+
+
+@pytest.mark.parametrize("candidates", [[], ["a", "a"], [""], ["a\0"]])
+def test_routes_that_cannot_be_ids_are_refused(engine: SonaEngine, candidates: list[str]) -> None:
+    with pytest.raises(ConfigError):
+        engine.route(unit(1), candidates)
