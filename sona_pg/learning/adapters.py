@@ -107,7 +107,7 @@ def learn_adapters(
 def _train_base(
     layer: LoraWeights, samples: Samples, replay: Choices, ewc: EwcPlusPlus, config: SonaConfig, seed: int
 ) -> LoraWeights:
-    again = Samples(samples.directions, samples.choices, replay)
+    again = Samples(samples.directions, samples.choices.joined(replay))
     passes = max(1, min(config.base.passes, VISITS // len(again)))
     schedule = Schedule(config.base.learning_rate, passes, config.base.max_norm, seed)
     return train(layer, again.inputs, again.delta, schedule, ewc)

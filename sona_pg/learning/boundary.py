@@ -50,7 +50,7 @@ class StreamMoments:
         if n == 0:
             return self
         mean = vectors.mean(axis=0, dtype=np.float64)
-        scatter = float(np.square(vectors - mean, dtype=np.float64).sum())
+        scatter = _squares(vectors - mean.astype(np.float32))
         total = self.count + n
         shift = mean - self.mean
         scatter += self.variance * self.count + float(shift @ shift) * self.count * n / total
@@ -61,10 +61,11 @@ class StreamMoments:
         n = len(vectors)
         if n < MIN_SAMPLES or self.count < MIN_SAMPLES:
             return 0.0
-        centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+        mean = vectors.mean(axis=0, dtype=np.float64)
+        centred = vectors - mean.astype(np.float32)
         # The larger of the two spreads: a batch without any of the rare queries must not look like another task.
-        spread = max(float(np.square(centred).sum()) / (n - 1), self.variance)
-        moved = float(np.square(vectors.mean(axis=0, dtype=np.float64) - self.mean).sum())
+        spread = max(_squares(centred) / (n - 1), self.variance)
+        moved = float(np.square(mean - self.mean).sum())
         if moved <= SMALLEST * spread:
             return 0.0
         if spread == 0:
@@ -83,11 +84,16 @@ class StreamMoments:
         return cls(int(arrays["count"]), np.array(arrays["mean"], np.float64), float(arrays["variance"]))
 
 
-def _effective_dimension(centred: NDArray[np.float64]) -> float:
+def _squares(rows: NDArray[np.float32]) -> float:
+    """Return the sum of all squares: each row's in single, their sum in double precision."""
+    return float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64))
+
+
+def _effective_dimension(centred: NDArray[np.float32]) -> float:
     """Return ``tr(Σ)² / tr(Σ²)`` of the rows' covariance, estimated without bias (Srivastava 2005); 1 or more."""
     rows = centred[:SPECTRUM_SAMPLES]
     n = len(rows)
-    gram = rows @ rows.T
+    gram = (rows @ rows.T).astype(np.float64)
     trace = float(np.trace(gram)) / (n - 1)
     of_squares = float(np.square(gram).sum()) / (n - 1) ** 2
     unbiased = (n - 1) ** 2 / ((n - 2) * (n + 1)) * (of_squares - trace * trace / (n - 1))

@@ -21,7 +21,7 @@ the other half from 68 % to 48 %.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -46,6 +46,15 @@ class Choices:
     pool: NDArray[np.int32]  # (p,) slots that stand for all candidates
     proven: NDArray[np.bool_]  # (m,) whether a candidate had positive feedback
     candidates: NDArray[np.float32]  # (m, dim) float32, unit rows
+    pooled: NDArray[np.float32] = field(init=False)  # (p, dim) the pool's rows
+    place: NDArray[np.int32] = field(init=False)  # (m,) of each candidate in the pool, or NONE
+
+    def __post_init__(self) -> None:
+        """Look the pool up once: every batch needs it."""
+        place = np.full(len(self.candidates), NONE, np.int32)
+        place[self.pool] = np.arange(len(self.pool), dtype=np.int32)
+        object.__setattr__(self, "pooled", np.ascontiguousarray(self.candidates[self.pool]))
+        object.__setattr__(self, "place", place)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -85,6 +94,23 @@ class Choices:
             pool=pool,
             proven=proven,
             candidates=unit(candidates),
+        )
+
+    def joined(self, other: Self) -> Self:
+        """Return these samples, then the others, which chose among the same candidates; against this pool."""
+        if not len(other):
+            return self
+        width = max(self.table.shape[1], other.table.shape[1])
+        tables = [
+            np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=NONE)
+            for part in (self.table, other.table)
+        ]
+        return dataclasses.replace(
+            self if len(self) else other,
+            inputs=np.concatenate([self.inputs, other.inputs]),
+            chosen=np.concatenate([self.chosen, other.chosen]),
+            verdict=np.concatenate([self.verdict, other.verdict]),
+            table=np.concatenate(tables),
         )
 
     def take(self, rows: NDArray[np.int64]) -> Self:
@@ -131,19 +157,22 @@ class Choices:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
         """Return ``π`` of the chosen (b,), of the others if it is one of them (b, k), their slots, their mean."""
         cosines, slots = self._cosines(directions, rows)
-        own = np.einsum("nd,nd->n", directions, self.candidates[self.chosen[rows]])
+        chosen = self.candidates[self.chosen[rows]]
+        own = np.einsum("nd,nd->n", directions, chosen)
         highest = np.maximum(cosines.max(axis=1, initial=-2.0), own)
-        raised = np.exp(TEMPERATURE * (cosines - highest[:, None]))
-        total = raised.sum(axis=1)
-        mine = np.exp(TEMPERATURE * (own - highest))
-        policy = raised / np.where(total > 0, total, 1.0)[:, None]
-        if slots.ndim == 1:
-            others = policy @ self.candidates[slots]
-        else:
-            others = np.einsum("nk,nkd->nd", policy, self.candidates[slots])
+        cosines -= highest[:, None]
+        cosines *= np.float32(TEMPERATURE)
+        policy = np.exp(cosines, out=cosines)
+        total = policy.sum(axis=1)
+        mine = np.exp(np.float32(TEMPERATURE) * (own - highest))
+        policy /= np.where(total > 0, total, np.float32(1.0))[:, None]
+        pooled = slots is self.pool
+        others = policy @ self.pooled if pooled else np.einsum("nk,nkd->nd", policy, self.candidates[slots])
         # Without anything to stand against it, the chosen one stands against itself: no gradient.
-        others = np.where((total > 0)[:, None], others, self.candidates[self.chosen[rows]])
-        return mine / (mine + total), np.asarray(policy, np.float32), slots, np.asarray(others, np.float32)
+        alone = np.flatnonzero(total <= 0)
+        if len(alone):
+            others[alone] = chosen[alone]
+        return mine / (mine + total), policy, slots, np.asarray(others, np.float32)
 
     def _cosines(
         self, directions: NDArray[np.float32], rows: NDArray[np.int64]
@@ -153,8 +182,11 @@ class Choices:
         chosen = self.chosen[rows][:, None]
         own_set = (table != NONE).any(axis=1) if table.shape[1] else np.zeros(len(rows), np.bool_)
         if not own_set.any():
-            cosines = directions @ self.candidates[self.pool].T
-            return np.where(self.pool[None, :] == chosen, -np.inf, cosines).astype(np.float32), self.pool
+            cosines = directions @ self.pooled.T
+            place = self.place[chosen[:, 0]]
+            inside = np.flatnonzero(place != NONE)
+            cosines[inside, place[inside]] = -np.inf
+            return cosines, self.pool
         wide = np.broadcast_to(self.pool, (len(rows), len(self.pool)))
         if own_set.all():
             slots = table
@@ -178,13 +210,14 @@ def _narrowed(table: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.
 
 
 def _directions(outputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    lengths = np.asarray(np.linalg.norm(outputs, axis=1, keepdims=True), np.float32)
-    return np.asarray(outputs / np.where(lengths > 0, lengths, 1.0), np.float32), lengths
+    lengths = np.sqrt(np.einsum("nd,nd->n", outputs, outputs))[:, None]
+    return np.asarray(outputs / np.where(lengths > 0, lengths, np.float32(1.0)), np.float32), lengths
 
 
 def _tangent(
     pull: NDArray[np.float32], directions: NDArray[np.float32], lengths: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     along = np.einsum("nd,nd->n", pull, directions)[:, None]
-    across = (pull - along * directions) / np.where(lengths > 0, lengths, 1.0)
-    return np.asarray(np.where(lengths > 0, across, 0.0), np.float32)
+    across = pull - along * directions
+    across *= np.where(lengths > 0, 1 / np.where(lengths > 0, lengths, np.float32(1.0)), np.float32(0.0))
+    return np.asarray(across, np.float32)

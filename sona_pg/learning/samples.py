@@ -65,22 +65,17 @@ class Directions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Directions, then choices, then choices of earlier cycles, as one numbered sequence."""
+    """Directions, then choices, as one numbered sequence."""
 
     directions: Directions
     choices: Choices
-    replay: Choices | None = None
     inputs: NDArray[np.float32] = field(init=False)  # (n, dim) float32, unit rows
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", np.concatenate([part.inputs for part in self._parts]))
+        object.__setattr__(self, "inputs", np.concatenate([self.directions.inputs, self.choices.inputs]))
 
     def __len__(self) -> int:
         return len(self.inputs)
-
-    @property
-    def _parts(self) -> list[Directions | Choices]:
-        return [self.directions, self.choices, *([self.replay] if self.replay is not None else [])]
 
     def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the policy gradient at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
@@ -95,18 +90,23 @@ class Samples:
     def _each(
         self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator | None
     ) -> NDArray[np.float32]:
-        wanted = np.zeros_like(outputs)
-        start = 0
-        for part in self._parts:
-            here = np.flatnonzero((rows >= start) & (rows < start + len(part)))
-            if len(here):
-                within = rows[here] - start
-                if rng is not None and isinstance(part, Choices):
-                    wanted[here] = part.sampled_delta(outputs[here], within, rng)
-                else:
-                    wanted[here] = part.delta(outputs[here], within)
-            start += len(part)
+        count = len(self.directions)
+        if not count:
+            return self._of_choices(outputs, rows, rng)
+        if not len(self.choices):
+            return self.directions.delta(outputs, rows)
+        wanted = np.empty_like(outputs)
+        choosing = rows >= count
+        wanted[~choosing] = self.directions.delta(outputs[~choosing], rows[~choosing])
+        wanted[choosing] = self._of_choices(outputs[choosing], rows[choosing] - count, rng)
         return wanted
+
+    def _of_choices(
+        self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator | None
+    ) -> NDArray[np.float32]:
+        if rng is None:
+            return self.choices.delta(outputs, rows)
+        return self.choices.sampled_delta(outputs, rows, rng)
 
 
 def directions_of(

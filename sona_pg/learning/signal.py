@@ -19,6 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg import kernels
 from sona_pg.domain.trajectory import QueryTrajectory
 from sona_pg.errors import DimensionMismatch, InvalidValue
 
@@ -29,6 +30,11 @@ LARGEST_ADVANTAGE = 1.0  # the whole scale of quality: rewards have no scale, an
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return ``vectors`` (..., dim) scaled to length one, without overflow; zero vectors stay zero."""
+    if vectors.ndim == 2 and vectors.dtype == np.float32 and vectors.shape[1]:
+        rows = np.ascontiguousarray(vectors)
+        out = np.empty_like(rows)
+        kernels.normalize_rows(rows, out)
+        return out
     largest = np.max(np.abs(vectors), axis=-1, keepdims=True, initial=0.0)
     scaled = vectors / np.where(largest > 0, largest, 1.0)
     norms = np.linalg.norm(scaled, axis=-1, keepdims=True)
@@ -88,12 +94,14 @@ def direction_gradient(
     Returns:
         (n, dim) float32, to be ascended.
     """
-    norms = np.linalg.norm(outputs, axis=1, keepdims=True)
-    safe = np.where(norms > 0, norms, 1.0)
+    norms = np.sqrt(np.einsum("nd,nd->n", outputs, outputs))[:, None]
+    safe = np.where(norms > 0, norms, np.float32(1.0))
     directions = outputs / safe
-    along = np.sum(directions * targets, axis=1, keepdims=True)
-    delta = (targets - along * directions) / safe * advantage[:, None]
-    return np.asarray(np.where(norms > 0, delta, 0.0), np.float32)
+    along = np.einsum("nd,nd->n", directions, targets)[:, None]
+    directions *= -along
+    directions += targets
+    directions *= np.where(norms > 0, advantage[:, None] / safe, np.float32(0.0))
+    return np.asarray(directions, np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -102,33 +102,36 @@ def train(
     if inputs.shape[1] != weights.dim:
         raise DimensionMismatch(weights.dim, inputs.shape[1], "input")
     rng = np.random.default_rng(schedule.seed)
-    now = weights
+    both = np.stack([weights.a, weights.b]).astype(np.float32)  # (2, rank, dim), moved in place
+    now = LoraWeights(both[0], both[1], weights.scale)
     scale = weights.scale if weights.scale != 0 else 1.0
     floor = FLOOR * weights.rank / weights.dim
     longest = MAX_STEP * float(np.sqrt(weights.rank))
     for _ in range(schedule.passes):
         order = rng.permutation(len(inputs))
+        shuffled = inputs[order]
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
-            chosen = inputs[rows]
-            wanted = delta(forward(now, chosen), rows)
-            if not np.isfinite(wanted).all():
-                raise LearningError("the gradient at the adapter's output is not finite: the update was not applied")
-            of_a, of_b = gradients(now, chosen, wanted)
-            power = float(np.square(chosen @ now.a.T).sum()) / len(rows)
+            chosen = shuffled[start : start + BATCH]
+            down = chosen @ now.a.T
+            wanted = delta(np.asarray(chosen + now.scale * (down @ now.b), np.float32), rows)
+            moved = np.stack(gradients(now, chosen, wanted))
+            power = float(np.vdot(down, down)) / len(rows)
             rate = schedule.learning_rate / (scale * scale * max(power, floor))
-            length = rate * float(np.sqrt(np.square(of_a).sum() + np.square(of_b).sum()))
-            step = rate if length <= longest else rate * longest / length
-            moved = LoraWeights(now.a + np.float32(step) * of_a, now.b + np.float32(step) * of_b, now.scale)
+            length = rate * float(np.sqrt(np.vdot(moved, moved)))
+            if not np.isfinite(length):
+                raise LearningError("the gradient at the adapter's output is not finite: the update was not applied")
+            moved *= np.float32(rate if length <= longest else rate * longest / length)
+            both += moved
             if ewc is not None and ewc.task_count:
-                moved = unflatten(ewc.apply_constraints(flatten(moved), rate * len(rows)), moved)
-            now = _capped(moved, schedule.max_norm)
-    return LoraWeights(np.ascontiguousarray(now.a, np.float32), np.ascontiguousarray(now.b, np.float32), now.scale)
+                both[...] = ewc.apply_constraints(both.ravel(), rate * len(rows)).reshape(both.shape)
+            _cap(both, now.scale, schedule.max_norm)
+    return LoraWeights(both[0].copy(), both[1].copy(), weights.scale)
 
 
-def _capped(weights: LoraWeights, max_norm: float) -> LoraWeights:
-    norm = weights.norm
-    if norm <= max_norm:
-        return weights
-    share = np.float32(np.sqrt(max_norm / norm))  # of both factors, so that they stay balanced
-    return LoraWeights(weights.a * share, weights.b * share, weights.scale)
+def _cap(both: NDArray[np.float32], scale: float, max_norm: float) -> None:
+    """Shrink both factors (2, rank, dim) alike, in place, until the merged update's norm is at most ``max_norm``."""
+    square = float(np.vdot(both[0] @ both[0].T, both[1] @ both[1].T))
+    norm = abs(scale) * float(np.sqrt(max(square, 0.0)))
+    if norm > max_norm:
+        both *= np.float32(np.sqrt(max_norm / norm))
