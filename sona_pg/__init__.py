@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sona_pg._version import __version__
     from sona_pg.config import IngestConfig, LoopConfig, PatternConfig, SonaConfig
-    from sona_pg.domain.answer import Context, Decision, Ranking, Response
+    from sona_pg.domain.answer import Context, Decision, Interpolation, ParameterEvidence, Ranking, Response
     from sona_pg.domain.builder import TrajectoryBuilder
     from sona_pg.domain.cycle import CycleResult, RebuildResult
     from sona_pg.domain.evaluation import PolicyEstimate, PolicyEvaluation
@@ -47,6 +47,7 @@ __all__ = [
     "DimensionMismatch",
     "EwcPlusPlus",
     "IngestConfig",
+    "Interpolation",
     "InvalidValue",
     "LearnedPattern",
     "LearningError",
@@ -54,6 +55,7 @@ __all__ = [
     "LoopConfig",
     "MemoryGraphError",
     "MicroLoRA",
+    "ParameterEvidence",
     "PatternConfig",
     "PatternExtractionError",
     "PolicyEstimate",
@@ -81,6 +83,8 @@ _HOMES = {
     "sona_pg.domain.answer": (
         "Context",
         "Decision",
+        "Interpolation",
+        "ParameterEvidence",
         "Ranking",
         "Response",
     ),

@@ -204,8 +204,9 @@ def _view(name: str, space: str, limit: int, url: str | None, hide: tuple[str, .
 
 @app.command()
 def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
-    """List the learned patterns, largest first, by their most typical query."""
-    _view("pattern_summary", space, limit, url, ("pattern_id", "weight", "updated_at"))
+    """List the learned patterns, largest first: their most typical queries, and how trajectories and routes went."""
+    hidden = ("pattern_id", "weight", "updated_at", "typical_query", "created_version", "updated_version", "merged")
+    _view("pattern_summary", space, limit, url, hidden)
 
 
 @app.command()

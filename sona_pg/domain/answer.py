@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import overload
@@ -36,6 +36,30 @@ class Decision:
     candidate_set: int | None = None
     cost: float | None = None  # of the chosen route, if costs were given
     features: NDArray[np.float32] | None = None  # (f,) float32: what the caller told of the query
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterEvidence:
+    """What one pattern says of one setting: the trajectories in it that succeeded, weighed by their quality."""
+
+    pattern_id: UUID
+    similarity: float  # cosine with what is asked
+    quality: float  # of the pattern
+    trajectories: int  # that succeeded with a value of this setting
+    mean: float
+    deviation: float
+    low: float  # the smallest value that ever succeeded
+    high: float
+    share: float  # of the suggestion, in [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolation:
+    """Settings that went well in similar patterns, and what speaks for each."""
+
+    values: Mapping[str, float]  # by name; empty while nothing is known
+    evidence: Mapping[str, tuple[ParameterEvidence, ...]]  # by name, nearest pattern first
+    version: int  # the state version that was asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self
 from uuid import UUID
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sona_pg.domain.verdict import NO_VERDICTS, Verdict, VerdictCounts
 
 PatternKind = Literal["general", "reasoning", "factual", "creative", "code", "conversational"]
+
+TYPICAL = 5  # typical queries kept per pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +132,13 @@ class LearnedPattern:
         routes = dict(self.routes)
         for name, record in other.routes.items():
             routes[name] = routes[name].merge(record) if name in routes else record
-        typical = sorted(
+        typical = most_typical(
             zip(
-                self.typical_similarities + other.typical_similarities,
                 self.typical_queries + other.typical_queries,
+                self.typical_similarities + other.typical_similarities,
                 strict=True,
-            ),
-            key=lambda pair: (-pair[0], pair[1]),
-        )[: max(len(self.typical_queries), len(other.typical_queries))]
+            )
+        )
         return dataclasses.replace(
             self,
             centroid=(centroid / norm).astype(np.float32) if norm > 0 else self.centroid,
@@ -145,8 +146,8 @@ class LearnedPattern:
             weight=weight,
             quality=quality,
             routes=routes,
-            typical_queries=tuple(query for _, query in typical),
-            typical_similarities=tuple(similarity for similarity, _ in typical),
+            typical_queries=tuple(query for query, _ in typical),
+            typical_similarities=tuple(similarity for _, similarity in typical),
             created_version=min(self.created_version, other.created_version),
             merged_from=(*self.merged_from, other.id, *other.merged_from),
             verdicts=self.verdicts + other.verdicts,
@@ -163,6 +164,14 @@ class LearnedPattern:
     def should_prune(self, min_quality: float, min_weight: float) -> bool:
         """Whether nothing is lost by forgetting it: it did badly, and little is left of its weight."""
         return self.quality < min_quality and self.weight < min_weight
+
+
+def most_typical(queries: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Return the ``TYPICAL`` texts most similar to a centroid (text, similarity), each once, best first."""
+    best: dict[str, float] = {}
+    for query, similarity in queries:
+        best[query] = max(similarity, best.get(query, -1.0))
+    return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))[:TYPICAL]
 
 
 def merged_parameters(

@@ -32,6 +32,14 @@ def as_vector(values: ArrayLike, dim: int, what: str = "embedding") -> NDArray[n
     return vector
 
 
+def as_direction(values: ArrayLike, dim: int, what: str = "x") -> NDArray[np.float32]:
+    """Return ``values`` as ``as_vector`` does; raise ``InvalidValue`` for a vector of length 0 as well."""
+    vector = as_vector(values, dim, what)
+    if not vector.any():
+        raise InvalidValue(f"{what} is all 0: it points in no direction, so nothing is near it; check what made it")
+    return vector
+
+
 def as_matrix(values: ArrayLike, dim: int, what: str) -> NDArray[np.float32]:
     """Return ``values`` as a contiguous (n, dim) float32 array; the same errors as ``as_vector``."""
     matrix = _as_floats(values, what)

@@ -15,16 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sona_pg.config import SonaConfig
-from sona_pg.domain.answer import Context, Decision, Ranking, Response, SearchResult
+from sona_pg.domain.answer import Context, Decision, Interpolation, Ranking, Response, SearchResult
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.verdict import Verdict
-from sona_pg.engine.arguments import as_matrix, as_uuid, as_vector, require_filters, require_search
+from sona_pg.engine.arguments import as_direction, as_matrix, as_uuid, as_vector, require_filters, require_search
 from sona_pg.engine.builder import SonaEngineBuilder
 from sona_pg.engine.session import Session
 from sona_pg.errors import ConfigError
 from sona_pg.kernels import HotPath, Trajectory
+from sona_pg.learning.parameters import interpolate
 from sona_pg.text.embedder import Embedder, default_embedder
 from sona_pg.text.features import query_features
 
@@ -227,6 +228,29 @@ class SonaEngine(HotPath):
         return self._session.serving.find(
             as_vector(x, self.dim), k, min_quality=min_quality, kind=kind, route=route, verdict=verdict
         )
+
+    def interpolate_parameters(
+        self, x: ArrayLike, k: int = 5, *, min_quality: float = 0.0, route: str | None = None
+    ) -> Interpolation:
+        """Return the settings that went well in the ``k`` patterns nearest to ``x`` (dim,) that know any.
+
+        They are what callers told with ``set_trajectory_parameters``, of trajectories that succeeded: means weighted
+        by similarity, quality and evidence. Round what must be whole.
+
+        Args:
+            x: what is asked.
+            k: how many patterns at most.
+            min_quality: leave out patterns whose mean quality is lower.
+            route: only patterns in which this route was tried.
+
+        Raises:
+            InvalidValue: ``x`` has length 0.
+        """
+        require_filters(min_quality, None, None)
+        vector = as_direction(x, self.dim)
+        serving = self._session.serving
+        found = serving.find(vector, k, min_quality=min_quality, route=route, with_parameters=True)
+        return interpolate(found, serving.version)
 
     def search(
         self,

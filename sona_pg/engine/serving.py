@@ -60,12 +60,13 @@ class Serving:
         kind: PatternKind | None = None,
         route: str | None = None,
         verdict: Verdict | None = None,
+        with_parameters: bool = False,
     ) -> list[LearnedPattern]:
         """Return the ``k`` nearest patterns that pass the filters, nearest first, with their similarity."""
         if self.block is None or k <= 0:
             return []
         direction = unit(query)
-        if min_quality <= 0.0 and kind is None and route is None and verdict is None:
+        if min_quality <= 0.0 and kind is None and route is None and verdict is None and not with_parameters:
             rows, scores = self.block.topk(direction, k)
             return _found(self.patterns, rows, scores)
         passing = [
@@ -75,6 +76,7 @@ class Serving:
             and (kind is None or pattern.kind == kind)
             and (route is None or route in pattern.routes)
             and (verdict is None or pattern.verdict == verdict)
+            and (pattern.parameters or not with_parameters)
         ]
         if not passing:
             return []

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from sona_pg import kernels
 from sona_pg.config import PatternConfig
+from sona_pg.domain.answer import Interpolation
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord, merged_parameters
 from sona_pg.domain.trajectory import QueryTrajectory
 from sona_pg.domain.verdict import NO_VERDICTS, Verdict
 from sona_pg.errors import PatternExtractionError
 from sona_pg.learning.clustering import Clusters, find_clusters
 from sona_pg.learning.kinds import vote
+from sona_pg.learning.parameters import interpolate
 from sona_pg.learning.signal import unit
 from sona_pg.learning.tally import Observations, Tally, add, remove, typical, without_parameters, worked
 from sona_pg.learning.verdicts import judge_trajectory
@@ -236,6 +238,11 @@ class ReasoningBank:
     def find(self, query: NDArray[np.float32], k: int = 5) -> list[LearnedPattern]:
         """Return the ``k`` nearest patterns, nearest first."""
         return nearest(self.patterns, np.asarray(query, np.float32), k)
+
+    def interpolate_parameters(self, query: NDArray[np.float32], k: int = 5) -> Interpolation:
+        """Return the settings that went well in the ``k`` nearest patterns that know any; see ``interpolate``."""
+        knowing = [pattern for pattern in self.patterns if pattern.parameters]
+        return interpolate(nearest(knowing, np.asarray(query, np.float32), k), self._version)
 
     def clear(self) -> None:
         """Forget everything."""

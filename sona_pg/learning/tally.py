@@ -10,10 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord, merged_parameters
+from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord, merged_parameters, most_typical
 from sona_pg.domain.verdict import VERDICTS, Verdict, VerdictCounts
-
-TYPICAL = 5  # typical queries kept per pattern
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,15 +150,13 @@ def typical(
     pattern: LearnedPattern, queries: Iterable[tuple[str | None, float]], gone: frozenset[str] = frozenset()
 ) -> LearnedPattern:
     """Return ``pattern`` with the best of its typical queries and of ``queries`` (text, similarity)."""
-    best = dict(zip(pattern.typical_queries, pattern.typical_similarities, strict=True))
-    for query, similarity in queries:
-        if query:
-            best[query] = max(similarity, best.get(query, -1.0))
-    ranked = sorted(((text, score) for text, score in best.items() if text not in gone), key=lambda p: (-p[1], p[0]))
+    known = zip(pattern.typical_queries, pattern.typical_similarities, strict=True)
+    told = [(query, similarity) for query, similarity in (*known, *queries) if query and query not in gone]
+    best = most_typical(told)
     return dataclasses.replace(
         pattern,
-        typical_queries=tuple(text for text, _ in ranked[:TYPICAL]),
-        typical_similarities=tuple(score for _, score in ranked[:TYPICAL]),
+        typical_queries=tuple(query for query, _ in best),
+        typical_similarities=tuple(similarity for _, similarity in best),
     )
 
 

@@ -109,6 +109,19 @@ def test_the_clusters_are_as_good_as_the_best_by_brute_force():
     assert inertia <= best * 1.001 + 1e-6
 
 
+def test_a_pattern_keeps_the_five_most_typical_queries_each_once():
+    def knowing(seed, *queries):
+        similarities = tuple(1.0 - 0.1 * rank for rank in range(len(queries)))
+        return dataclasses.replace(pattern(seed), typical_queries=queries, typical_similarities=similarities)
+
+    merged = knowing(1, "a", "b", "c").merge(knowing(2, "d", "a", "e", "f"))
+    assert merged.typical_queries == ("a", "d", "b", "c", "e")
+    assert merged.typical_similarities == pytest.approx((1.0, 1.0, 0.9, 0.8, 0.8))
+    distinct = dataclasses.replace(observations(40), queries=[f"question {row}" for row in range(40)])
+    found = extract([], distinct, PatternConfig(clusters=2), seed=0, version=1).patterns
+    assert [len(set(item.typical_queries)) for item in found] == [5, 5]
+
+
 def test_similar_patterns_merge_into_the_larger():
     large, small = pattern(1, 10), pattern(1, 2)
     small = LearnedPattern(uuid.UUID(int=77), small.centroid, 2, 1.0, 0.5)
