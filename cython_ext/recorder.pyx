@@ -79,6 +79,7 @@ cdef class HotPath:
     cdef bint closed
     cdef object wake  # called when half of the ring is full
     cdef object confirm  # called with (recorded_count, id) after each record; returns once it is committed
+    cdef object shown  # called with candidates that were shown; returns the number of their set
     cdef object room  # called when the ring is full; returns once some of it was written
     cdef SpoolFile spool
 
@@ -106,7 +107,7 @@ cdef class HotPath:
 
     # -- recording --------------------------------------------------------------------------------------------
 
-    def begin_trajectory(self, embedding, *, query=None, ranking=None, decision=None):
+    def begin_trajectory(self, embedding, *, query=None, ranking=None, decision=None, candidates=None):
         """Start recording one interaction; the embedding is copied at once.
 
         Args:
@@ -114,8 +115,12 @@ cdef class HotPath:
             query: the text that was asked, if it is to be stored.
             ranking: what ranked the candidates; its ``version`` and ``candidate_set`` are stored.
             decision: what chose the route; its ``route``, ``propensity``, ``cost`` and ``features`` are stored as well.
+            candidates: what the route is chosen among, where neither a ranking nor a decision says so: ids that the
+                store knows, or a mapping of ids to embeddings (dim,), which it then keeps. Knowing what else could
+                have been shown makes the learning gradient exact.
 
         Raises:
+            ConfigError: the candidates cannot be used, or are told twice.
             DimensionMismatch: the embedding is not as long as the space's.
             InvalidValue: a value is not finite, or beyond ±65504.
         """
@@ -152,6 +157,11 @@ cdef class HotPath:
             add_features(&t.block, getattr(decision, "features", None))
             if decision.route is not None:
                 add_text(&t.block, SONA_ROUTE, decision.route, "decision.route")
+        if candidates is not None:
+            if self.shown is None or ranking is not None or decision is not None:
+                raise ConfigError("candidates= goes with an engine, and with neither ranking= nor decision=")
+            t.block.record.candidate_set = whole(self.shown(candidates), "candidate_set")
+            t.block.record.flags |= SONA_HAS_CANDIDATES
         return t
 
     def add_step(self, Trajectory t not None, activations=None, attention_weights=None, reward=0.0):
@@ -384,6 +394,10 @@ cdef class HotPath:
         self.wake = wake
         self.confirm = confirm
         self.spool = spool
+
+    def name_sets(self, shown):
+        """Say what numbers the sets of ``begin_trajectory(..., candidates=)``."""
+        self.shown = shown
 
     def refuse_records(self):
         """From now on recording raises: nobody would write what is recorded."""

@@ -78,6 +78,7 @@ class HotPath:
         query: str | None = None,
         ranking: object | None = None,
         decision: object | None = None,
+        candidates: Sequence[str] | Mapping[str, ArrayLike] | None = None,
     ) -> Trajectory: ...
     def add_step(
         self,
@@ -123,6 +124,7 @@ class HotPath:
         room: Callable[[], object] | None = None,
         spool: SpoolFile | None = None,
     ) -> None: ...
+    def name_sets(self, shown: Callable[[Sequence[str] | Mapping[str, ArrayLike]], int]) -> None: ...
     def refuse_records(self) -> None: ...
     def drain(
         self, batch: int, space_id: int, max_rows: int = 8192, max_bytes: int = 33554432, learn: bool = True

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from sona_pg import kernels
 from sona_pg.domain.answer import Ranking
 from sona_pg.domain.catalog import Catalog
-from sona_pg.engine.arguments import as_matrix
+from sona_pg.engine.arguments import as_matrix, as_vector
+from sona_pg.engine.candidate_sets import KEPT_SETS, KeepSet, NamedSets
 from sona_pg.engine.serving import Serving
 from sona_pg.errors import ConfigError
 from sona_pg.learning.ranker import explore
 from sona_pg.learning.ranker_prepared import Prepared, prepare
-
-KEPT_SETS = 64  # candidate sets prepared at a time
-LONGEST_ID = 1000  # bytes: an id is part of an index key
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,18 +41,18 @@ class _Ready:
     scorer: Prepared
 
 
-Keep = Callable[[CandidateSet], None]
+Keep = Callable[[Sequence[str], NDArray[np.float32]], None]
 
 
 class Ranker:
-    """Ranks by the served version; tells ``keep`` of every set it meets for the first time."""
+    """Ranks by the served version; hands over every set, and every embedding, that it meets for the first time."""
 
-    def __init__(self, dim: int, keep: Keep) -> None:
-        """Start without prepared sets."""
+    def __init__(self, dim: int, keep: Keep, keep_set: KeepSet) -> None:
+        """Start without prepared sets; ``keep`` stores candidates, ``keep_set`` which of them came together."""
         self._dim = dim
         self._keep = keep
+        self._named = NamedSets("candidate id", keep_set)
         self._sets: OrderedDict[int, CandidateSet] = OrderedDict()
-        self._set_ids: dict[tuple[str, ...], int] = {}
         self._last: _Ready | None = None
         self._last_stored: tuple[Catalog, CandidateSet] | None = None
         self._lock = threading.Lock()
@@ -98,6 +95,13 @@ class Ranker:
             for rows, of_query in zip(order.tolist(), best, strict=True)
         ]
 
+    def shown(self, candidates: Sequence[str] | Mapping[str, ArrayLike]) -> int:
+        """Return the number of the set of candidates that somebody else ranked; see ``begin_trajectory``."""
+        if isinstance(candidates, Mapping):
+            rows = [as_vector(row, self._dim, f"candidate {name!r}") for name, row in candidates.items()]
+            return self._prepared(np.reshape(rows, (-1, self._dim)), list(candidates)).set_id
+        return self._named.number(candidates)[1]
+
     def _ready(self, serving: Serving, chosen: CandidateSet) -> _Ready:
         """Return a set as this version scores it; the last one is kept, in one reference that threads may race."""
         last = self._last
@@ -106,24 +110,10 @@ class Ranker:
             last = self._last = _Ready(serving, chosen, slots, prepare(serving.ranker, chosen.embeddings, slots))
         return last
 
-    def _named(self, ids: Sequence[str]) -> tuple[tuple[str, ...], int]:
-        """Return the ids, checked, with the number of their set; ids that were checked lately are not again."""
-        names = tuple(ids)
-        try:
-            set_id = self._set_ids.get(names)
-        except TypeError:  # an id that cannot be hashed is none, and the check says so
-            set_id = None
-        if set_id is None:
-            set_id = candidate_set_id(checked_ids(names))
-            if len(self._set_ids) >= KEPT_SETS:
-                self._set_ids.clear()
-            self._set_ids[names] = set_id
-        return names, set_id
-
     def _prepared(self, candidates: ArrayLike, ids: Sequence[str] | None) -> CandidateSet:
         if ids is None:
             raise ConfigError("candidates need ids=[…]: without them nothing can be learned about a candidate")
-        names, set_id = self._named(ids)
+        names, set_id = self._named.number(ids)
         embeddings = as_matrix(candidates, self._dim, "candidates")
         if len(embeddings) != len(names):
             raise ConfigError(f"{len(embeddings)} candidates with {len(names)} ids: expected one id each")
@@ -134,7 +124,7 @@ class Ranker:
                 self._sets.move_to_end(set_id)
                 return known
         made = CandidateSet(set_id, names, embeddings.copy(), checksum)
-        self._keep(made)
+        self._keep(names, made.embeddings)
         with self._lock:
             self._sets[set_id] = made
             while len(self._sets) > KEPT_SETS:
@@ -144,7 +134,7 @@ class Ranker:
     def _stored(self, serving: Serving, ids: Sequence[str] | None) -> CandidateSet:
         """Return candidates that are known by id alone; all of them if no ids are given."""
         nothing = ids is None and not serving.catalog.ids
-        names, set_id = ((), 0) if nothing else self._named(serving.catalog.ids if ids is None else ids)
+        names, set_id = ((), 0) if nothing else self._named.number(serving.catalog.ids if ids is None else ids)
         last = self._last_stored
         if last is not None and last[0] is serving.catalog and last[1].ids == names:
             return last[1]
@@ -159,19 +149,3 @@ class Ranker:
         known = CandidateSet(set_id, names, serving.catalog.embeddings[slots], 0)
         self._last_stored = (serving.catalog, known)
         return known
-
-
-def checked_ids(names: tuple[str, ...], what: str = "candidate id") -> tuple[str, ...]:
-    """Return ``names``; ConfigError unless they are one or more texts that can be ids, each once."""
-    for name in names:
-        if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > LONGEST_ID:
-            raise ConfigError(f"{what} {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
-    if not names or len(set(names)) != len(names):
-        raise ConfigError(f"{len(names)} {what}s of which {len(set(names))} differ: expected one or more, each once")
-    return names
-
-
-def candidate_set_id(names: tuple[str, ...]) -> int:
-    """Return the number of a set of candidates: a hash of their ids, whatever their order."""
-    digest = hashlib.blake2b("\0".join(sorted(names)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True) or 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.answer import Decision
-from sona_pg.engine.ranking import KEPT_SETS, candidate_set_id, checked_ids
+from sona_pg.engine.candidate_sets import KeepSet, NamedSets
 from sona_pg.errors import ConfigError, DimensionMismatch
 from sona_pg.learning.pacing import BudgetPacer
 from sona_pg.learning.router import Utility, decide
@@ -20,10 +20,9 @@ from sona_pg.learning.signal import unit
 class RouteChooser:
     """Keeps what decisions need between them: the random stream, and a pacer for each budget."""
 
-    def __init__(self, seed: int, keep: Callable[[int, tuple[str, ...]], None]) -> None:
+    def __init__(self, seed: int, keep: KeepSet) -> None:
         """Start with nothing spent; ``keep`` is told of every set of routes that is met for the first time."""
-        self._keep = keep
-        self._sets: dict[tuple[str, ...], int] = {}
+        self._named = NamedSets("route", keep)
         self._rng = np.random.default_rng(seed or None)
         self._pacers: dict[float, BudgetPacer] = {}
         self._lock = threading.Lock()
@@ -46,10 +45,7 @@ class RouteChooser:
         Raises:
             ConfigError: there is no candidate, one is named twice, or a cost that is needed is missing.
         """
-        if isinstance(candidates, str):
-            raise ConfigError(f"candidates={candidates!r} is one text: expected a list of routes")
-        names = tuple(candidates)
-        set_id = self._sets.get(names) or self._named(names)
+        names, set_id = self._named.number(candidates)
         prices = _prices(names, costs, budget is not None or cost_weight > 0)
         routes = router.known(names)
         if features is not None and router.width not in (0, len(features)):
@@ -80,15 +76,6 @@ class RouteChooser:
             features=features,
             candidate_set=set_id,
         )
-
-    def _named(self, names: tuple[str, ...]) -> int:
-        """Return the number of a set of routes, checked and stored: a log is evaluated with what could be chosen."""
-        set_id = candidate_set_id(checked_ids(names, "route"))
-        self._keep(set_id, names)
-        if len(self._sets) >= KEPT_SETS:
-            self._sets.clear()
-        self._sets[names] = set_id
-        return set_id
 
 
 def _prices(names: Sequence[str], costs: Mapping[str, float] | None, needed: bool) -> NDArray[np.float64] | None:

@@ -8,11 +8,13 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sona_pg._version import __version__
 from sona_pg.config import Environment, SonaConfig
@@ -21,7 +23,7 @@ from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.state import LoraWeights
 from sona_pg.engine.follower import Follower
-from sona_pg.engine.ranking import CandidateSet, Ranker
+from sona_pg.engine.ranking import Ranker
 from sona_pg.engine.routing import RouteChooser
 from sona_pg.engine.serving import Serving, snapshot_of
 from sona_pg.errors import DatabaseError, DimensionMismatch, SonaError, StorageError, TrajectoryError
@@ -76,8 +78,8 @@ class Session:
             self.server_id = uuid7()
             self.space = self.database.open_space(space, self._hot.dim, now)
             self.database.register(self.space, self.server_id, socket.gethostname(), os.getpid(), __version__, now)
-            self.chooser = RouteChooser(self._config.loops.seed, self._keep_routes)
-            self.ranker = Ranker(self._hot.dim, self._keep)
+            self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
+            self.ranker = Ranker(self._hot.dim, self._keep, self._keep_set)
             self._background = BackgroundLoop(self.database, self.space, self.server_id, self._config)
             self.serving = self._read(None)
             self._instant = InstantLoop(self.serving.state.micro, self._config.micro, self._config.loops.seed)
@@ -92,6 +94,7 @@ class Session:
                 home=self._home,
                 on_batch=self._on_batch,
             )
+            self._hot.name_sets(self.ranker.shown)
         except BaseException:
             self.database.close()
             raise
@@ -239,12 +242,11 @@ class Session:
             self._base = tuple(_adapter(layer) for layer in serving.state.base)
             self._hot.set_adapters(_adapter(serving.state.micro), self._base)
 
-    def _keep(self, candidates: CandidateSet) -> None:
-        self.writer.enqueue_candidates(list(candidates.ids), candidates.embeddings)
-        self.writer.enqueue_candidate_set(candidates.set_id, list(candidates.ids))
+    def _keep(self, ids: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+        self.writer.enqueue_candidates(ids, embeddings)
 
-    def _keep_routes(self, set_id: int, names: tuple[str, ...]) -> None:
-        self.writer.enqueue_candidate_set(set_id, names)
+    def _keep_set(self, set_id: int, ids: Sequence[str]) -> None:
+        self.writer.enqueue_candidate_set(set_id, ids)
 
     def _on_batch(self, batch: EncodedBatch) -> None:
         """Loop A, on the writer's thread."""

@@ -1,0 +1,60 @@
+"""The names of candidates that come together: checked once, numbered by a hash, and kept by the store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+from sona_pg.errors import ConfigError
+
+KEPT_SETS = 64  # that a server remembers at a time
+LONGEST_ID = 1000  # bytes: an id is part of an index key
+
+KeepSet = Callable[[int, tuple[str, ...]], None]
+
+
+class NamedSets:
+    """Numbers sets of ids; tells ``keep`` of each that it has not met lately. Safe from many threads."""
+
+    def __init__(self, what: str, keep: KeepSet) -> None:
+        """Start without sets; ``what`` an id is called in errors."""
+        self._what = what
+        self._keep = keep
+        self._numbers: dict[tuple[str, ...], int] = {}
+
+    def number(self, ids: Iterable[str]) -> tuple[tuple[str, ...], int]:
+        """Return the ids with the number of their set, the same in whatever order they come.
+
+        Raises:
+            ConfigError: there is none, one comes twice, or one cannot be an id.
+        """
+        if isinstance(ids, str):
+            raise ConfigError(f"{ids!r} is one text: expected a list of {self._what}s")
+        names = tuple(ids)
+        try:
+            known = self._numbers.get(names)
+        except TypeError:  # an id that cannot be hashed is none, and the check says so
+            known = None
+        if known is not None:
+            return names, known
+        self._check(names)
+        number = _hashed(names)
+        self._keep(number, names)
+        if len(self._numbers) >= KEPT_SETS:
+            self._numbers.clear()
+        self._numbers[names] = number
+        return names, number
+
+    def _check(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > LONGEST_ID:
+                raise ConfigError(f"{self._what} {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(
+                f"{len(names)} {self._what}s of which {len(set(names))} differ: expected one or more, each once"
+            )
+
+
+def _hashed(names: tuple[str, ...]) -> int:
+    digest = hashlib.blake2b("\0".join(sorted(names)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True) or 1

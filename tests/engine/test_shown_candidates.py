@@ -1,0 +1,84 @@
+"""Candidates that somebody else ranked: `begin_trajectory(..., candidates=)` tells what else could have been shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from sqlalchemy import create_engine, text
+
+from sona_pg import SonaEngine
+from sona_pg.errors import ConfigError, DimensionMismatch
+
+DIM = 8
+IDS = ["red", "green", "blue"]
+ROWS = np.eye(3, DIM, dtype=np.float32)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[SonaEngine]:
+    with SonaEngine(DIM, database_url) as engine:
+        yield engine
+
+
+def stored_sets(engine: SonaEngine) -> list[list[str]]:
+    engine.flush()
+    server = create_engine(engine.url.replace("postgresql://", "postgresql+psycopg://"))
+    with server.connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT s.candidate_ids FROM sona.trajectories t JOIN sona.candidate_sets s"
+                " ON s.space_id = t.space_id AND s.set_id = t.candidate_set ORDER BY t.trajectory_id"
+            )
+        )
+        rows = [sorted(row[0]) for row in found]
+    server.dispose()
+    return rows
+
+
+def test_what_was_shown_without_a_ranking_is_learned_from(engine: SonaEngine) -> None:
+    query = np.full(DIM, 1.0, np.float32)
+    query[0] = 2.0  # nearest to red, but green is what helps
+    assert engine.rank(query, ROWS, ids=IDS).ids[0] == "red"
+    for shown, quality in [("red", 0.0), ("green", 1.0)] * 20:
+        t = engine.begin_trajectory(query, candidates=dict(zip(IDS, ROWS, strict=True)))
+        engine.set_trajectory_route(t, shown)
+        engine.end_trajectory(t, quality)
+    engine.force_learn()
+    assert engine.rank(query, ids=IDS).ids[0] == "green"
+    adapted = engine.apply_base_lora(0, query)
+    assert adapted[1] - adapted[0] > query[1] - query[0]
+
+
+def test_ids_alone_are_enough_for_candidates_the_store_knows(engine: SonaEngine) -> None:
+    engine.remember(IDS, ROWS)
+    for some in (IDS, IDS[::-1], IDS[:2]):
+        engine.end_trajectory(engine.begin_trajectory(ROWS[0], candidates=some), 1.0)
+    assert stored_sets(engine) == [sorted(IDS), sorted(IDS), sorted(IDS[:2])]
+
+
+def test_candidates_ranked_by_id_are_stored_too(engine: SonaEngine) -> None:
+    engine.remember(IDS, ROWS)
+    engine.force_learn()
+    engine.end_trajectory(engine.begin_trajectory(ROWS[0], ranking=engine.rank(ROWS[0], ids=IDS[:2])), 1.0)
+    assert stored_sets(engine) == [sorted(IDS[:2])]
+
+
+def test_bad_candidates_are_refused_by_name(engine: SonaEngine) -> None:
+    x = ROWS[0]
+    ranking = engine.rank(x, ROWS, ids=IDS)
+    for candidates, what in [
+        ([], "expected one or more"),
+        ({}, "expected one or more"),
+        ("red", "is one text"),
+        (["red", "red"], "each once"),
+        (["red", ""], "cannot be used"),
+        ([["red"]], "cannot be used"),
+    ]:
+        with pytest.raises(ConfigError, match=what):
+            engine.begin_trajectory(x, candidates=candidates)
+    with pytest.raises(DimensionMismatch, match="'red'"):
+        engine.begin_trajectory(x, candidates={"red": np.ones(DIM + 1)})
+    with pytest.raises(ConfigError, match="neither ranking= nor decision="):
+        engine.begin_trajectory(x, ranking=ranking, candidates=IDS)
