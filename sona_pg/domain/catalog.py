@@ -28,3 +28,11 @@ class Catalog:
     def slots(self, ids: Sequence[str | None]) -> NDArray[np.int32]:
         """Return the slot of each id, ``UNKNOWN`` for None and for ids that are not here, (n,) int32."""
         return np.array([UNKNOWN if name is None else self.index.get(name, UNKNOWN) for name in ids], np.int32)
+
+    def followed_by(self, other: Catalog) -> Catalog:
+        """Return this catalog with what only ``other`` has behind it."""
+        new = [row for row, name in enumerate(other.ids) if name not in self.index]
+        if not new:
+            return self
+        names = [*self.ids, *(other.ids[row] for row in new)]
+        return Catalog.of(names, np.concatenate([self.embeddings, other.embeddings[new]]))

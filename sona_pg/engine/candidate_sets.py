@@ -37,7 +37,7 @@ class NamedSets:
             known = None
         if known is not None:
             return names, known
-        self._check(names)
+        check_ids(self._what, names)
         number = _hashed(names)
         self._keep(number, names)
         if len(self._numbers) >= KEPT_SETS:
@@ -45,14 +45,15 @@ class NamedSets:
         self._numbers[names] = number
         return names, number
 
-    def _check(self, names: tuple[str, ...]) -> None:
-        for name in names:
-            if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > LONGEST_ID:
-                raise ConfigError(f"{self._what} {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
-        if not names or len(set(names)) != len(names):
-            raise ConfigError(
-                f"{len(names)} {self._what}s of which {len(set(names))} differ: expected one or more, each once"
-            )
+
+def check_ids(what: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ``names``; ConfigError unless they are one or more texts that can be ids, each once."""
+    for name in names:
+        if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > LONGEST_ID:
+            raise ConfigError(f"{what} {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"{len(names)} {what}s of which {len(set(names))} differ: expected one or more, each once")
+    return names
 
 
 def _hashed(names: tuple[str, ...]) -> int:

@@ -325,11 +325,16 @@ class SonaEngine(HotPath):
         return self._session.ranker.rank_many(self._session.serving, rows, candidates, ids, k, exploration)
 
     def remember(self, ids: Sequence[str], embeddings: ArrayLike) -> None:
-        """Store candidates ahead of their first ranking; one whose id is known gets the new embedding."""
-        rows = as_matrix(embeddings, self.dim, "embeddings")
-        if len(rows) != len(ids):
-            raise ConfigError(f"{len(rows)} embeddings with {len(ids)} ids: expected one id each")
-        self._session.writer.enqueue_candidates(list(ids), rows)
+        """Store candidates ahead of their first ranking, so that ``rank`` needs only their ids.
+
+        This server knows them at once, others after the next cycle; then, too, one whose id was known has its new
+        embedding.
+
+        Args:
+            ids: (m,) one text each.
+            embeddings: (m, dim).
+        """
+        self._session.ranker.remember(ids, as_matrix(embeddings, self.dim, "embeddings"))
 
     def route(
         self,

@@ -14,7 +14,7 @@ from sona_pg import kernels
 from sona_pg.domain.answer import Ranking
 from sona_pg.domain.catalog import Catalog
 from sona_pg.engine.arguments import as_matrix, as_vector
-from sona_pg.engine.candidate_sets import KEPT_SETS, KeepSet, NamedSets
+from sona_pg.engine.candidate_sets import KEPT_SETS, KeepSet, NamedSets, check_ids
 from sona_pg.engine.serving import Serving
 from sona_pg.errors import ConfigError
 from sona_pg.learning.ranker import explore
@@ -54,6 +54,8 @@ class Ranker:
         self._named = NamedSets("candidate id", keep_set)
         self._sets: OrderedDict[int, CandidateSet] = OrderedDict()
         self._last: _Ready | None = None
+        self._ahead = Catalog.of([], np.zeros((0, dim), np.float32))  # remembered here; the store has them soon
+        self._known: tuple[Catalog, Catalog, Catalog] | None = None  # a version's, what was ahead of it, and both
         self._last_stored: tuple[Catalog, CandidateSet] | None = None
         self._lock = threading.Lock()
 
@@ -95,6 +97,15 @@ class Ranker:
             for rows, of_query in zip(order.tolist(), best, strict=True)
         ]
 
+    def remember(self, ids: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+        """Store candidates (m, dim), and know them here at once; other servers do after the next cycle."""
+        if len(ids) != len(embeddings):
+            raise ConfigError(f"{len(embeddings)} embeddings with {len(ids)} ids: expected one id each")
+        names = check_ids("candidate id", tuple(ids))
+        self._keep(names, embeddings)
+        with self._lock:
+            self._ahead = Catalog.of(names, embeddings.copy()).followed_by(self._ahead)
+
     def shown(self, candidates: Sequence[str] | Mapping[str, ArrayLike]) -> int:
         """Return the number of the set of candidates that somebody else ranked; see ``begin_trajectory``."""
         if isinstance(candidates, Mapping):
@@ -133,19 +144,28 @@ class Ranker:
 
     def _stored(self, serving: Serving, ids: Sequence[str] | None) -> CandidateSet:
         """Return candidates that are known by id alone; all of them if no ids are given."""
-        nothing = ids is None and not serving.catalog.ids
-        names, set_id = ((), 0) if nothing else self._named.number(serving.catalog.ids if ids is None else ids)
+        catalog = self._catalog(serving.catalog)
+        names, set_id = self._named.number(catalog.ids if ids is None else ids) if ids or catalog.ids else ((), 0)
         last = self._last_stored
-        if last is not None and last[0] is serving.catalog and last[1].ids == names:
+        if last is not None and last[0] is catalog and last[1].ids == names:
             return last[1]
-        slots = serving.catalog.slots(names)
+        slots = catalog.slots(names)
         missing = [name for name, slot in zip(names, slots, strict=True) if slot < 0]
         if missing or not names:
             what = ", ".join(map(repr, missing[:5])) or "any candidate"
             raise ConfigError(
-                f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings) "
-                "and wait for the next cycle"
+                f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings); "
+                "what another server remembers is known here after the next cycle"
             )
-        known = CandidateSet(set_id, names, serving.catalog.embeddings[slots], 0)
-        self._last_stored = (serving.catalog, known)
+        known = CandidateSet(set_id, names, catalog.embeddings[slots], 0)
+        self._last_stored = (catalog, known)
         return known
+
+    def _catalog(self, served: Catalog) -> Catalog:
+        """Return what is known by id: what the version has, and what was remembered here since."""
+        ahead, last = self._ahead, self._known
+        if not ahead.ids:
+            return served
+        if last is None or last[0] is not served or last[1] is not ahead:
+            last = self._known = (served, ahead, served.followed_by(ahead))
+        return last[2]

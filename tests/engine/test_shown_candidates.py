@@ -29,7 +29,7 @@ def stored_sets(engine: SonaEngine) -> list[list[str]]:
         found = connection.execute(
             text(
                 "SELECT s.candidate_ids FROM sona.trajectories t JOIN sona.candidate_sets s"
-                " ON s.space_id = t.space_id AND s.set_id = t.candidate_set ORDER BY t.trajectory_id"
+                " ON s.space_id = t.space_id AND s.set_id = t.candidate_set ORDER BY t.id"
             )
         )
         rows = [sorted(row[0]) for row in found]
@@ -60,9 +60,25 @@ def test_ids_alone_are_enough_for_candidates_the_store_knows(engine: SonaEngine)
 
 def test_candidates_ranked_by_id_are_stored_too(engine: SonaEngine) -> None:
     engine.remember(IDS, ROWS)
-    engine.force_learn()
     engine.end_trajectory(engine.begin_trajectory(ROWS[0], ranking=engine.rank(ROWS[0], ids=IDS[:2])), 1.0)
     assert stored_sets(engine) == [sorted(IDS[:2])]
+
+
+def test_what_is_remembered_is_known_at_once_and_elsewhere_after_a_cycle(database_url: str, engine: SonaEngine) -> None:
+    with pytest.raises(ConfigError, match="does not know any candidate"):
+        engine.rank(ROWS[1])
+    engine.remember(IDS[:1], ROWS[:1])
+    engine.remember(IDS[1:], ROWS[1:])
+    ranking = engine.rank(ROWS[1])
+    assert ranking.ids[0] == "green"
+    assert sorted(ranking.ids) == sorted(IDS)
+    t = engine.begin_trajectory(ROWS[1], ranking=ranking)
+    engine.set_trajectory_route(t, "green")
+    engine.end_trajectory(t, 1.0)
+    with SonaEngine(DIM, database_url) as other:
+        engine.force_learn()
+        other.refresh()
+        assert other.rank(ROWS[1], ids=IDS).ids[0] == "green"
 
 
 def test_bad_candidates_are_refused_by_name(engine: SonaEngine) -> None:
