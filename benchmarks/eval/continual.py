@@ -41,17 +41,17 @@ Answer = Callable[[], Labels]
 def run_seed(context: Context, seed: int) -> Figures:
     """Return final average accuracy and forgetting (%) of each method, in the order of domains of ``seed``."""
     clinc = context.clinc()
-    tasks = _tasks(clinc, seed)
+    tasks = tasks_of(clinc, seed)
     figures: Figures = {}
     asked = clinc.held_out.embeddings
     frozen = baselines.predict(baselines.Frozen(clinc.titles), asked)
-    figures["frozen embedding"] = _figures(np.array([_by_domain(clinc, frozen)] * len(tasks)), tasks)
+    figures["frozen embedding"] = summary(np.array([_by_domain(clinc, frozen)] * len(tasks)), tasks)
     figures.update(_simple(clinc, tasks, context.quick))
     for name, teaching, adapter in RUNS:
-        ranked, adapted = _ours(context, clinc, tasks, seed, teaching, adapter)
+        ranked, adapted = learn_in_turn(context, clinc, tasks, seed, teaching, adapter)
         for label, rows in ((name, ranked), (adapter, adapted)):
             if label is not None:
-                figures[label] = _figures(rows, tasks)
+                figures[label] = summary(rows, tasks)
                 context.say(f"continual seed {seed}: {label}: {figures[label]}")
     return figures
 
@@ -63,7 +63,7 @@ def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
     return [Table("continual", title, gather(seeds, TARGETS), notes=notes)]
 
 
-def _tasks(clinc: Clinc, seed: int) -> list[tuple[int, Queries]]:
+def tasks_of(clinc: Clinc, seed: int) -> list[tuple[int, Queries]]:
     """Return (domain, its feedback stream) in random order."""
     stream = clinc.stream(seed)
     domains = np.random.default_rng(seed).permutation(np.unique(clinc.domain))
@@ -72,7 +72,7 @@ def _tasks(clinc: Clinc, seed: int) -> list[tuple[int, Queries]]:
     ]
 
 
-def _ours(
+def learn_in_turn(
     context: Context,
     clinc: Clinc,
     tasks: Sequence[tuple[int, Queries]],
@@ -127,7 +127,7 @@ def _simple(clinc: Clinc, tasks: Sequence[tuple[int, Queries]], quick: bool) -> 
             joined_rows.append(_by_domain(clinc, baselines.predict(joint, asked)))
     if joined_rows:
         rows["logistic regression, refitted on everything"] = joined_rows
-    return {name: _figures(np.array(kept), tasks) for name, kept in rows.items()}
+    return {name: summary(np.array(kept), tasks) for name, kept in rows.items()}
 
 
 def _joined(parts: Sequence[Queries]) -> Queries:
@@ -145,7 +145,8 @@ def _by_domain(clinc: Clinc, answers: Labels) -> NDArray[np.float64]:
     return accuracies
 
 
-def _figures(rows: NDArray[np.float64], tasks: Sequence[tuple[int, Queries]]) -> dict[str, float]:
+def summary(rows: NDArray[np.float64], tasks: Sequence[tuple[int, Queries]]) -> dict[str, float]:
+    """Return the final average accuracy and the forgetting of accuracies (tasks, domains) after each task."""
     order = [domain for domain, _ in tasks]
     taught = rows[:, order]  # (after task, task)
     best = [taught[index:-1, index].max() for index in range(len(order) - 1)]

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.eval.continual import _figures  # noqa: E402
+from benchmarks.eval.continual import summary  # noqa: E402
 from benchmarks.eval.data import Mmlu, missing_files  # noqa: E402
 from benchmarks.eval.routing import _lift, apgr  # noqa: E402
 from benchmarks.eval.stats import Cell, Table, Target, gather  # noqa: E402
@@ -77,7 +77,7 @@ def test_lift_is_what_a_random_choice_of_the_same_cost_would_not_have() -> None:
 
 def test_forgetting_is_the_best_a_task_ever_was_minus_what_is_left() -> None:
     after = np.array([[90.0, 10.0, 10.0], [70.0, 80.0, 10.0], [50.0, 75.0, 60.0]])
-    figures = _figures(after, [(domain, None) for domain in range(3)])  # type: ignore[misc]
+    figures = summary(after, [(domain, None) for domain in range(3)])  # type: ignore[misc]
     assert figures["final"] == pytest.approx((50 + 75 + 60) / 3)
     assert figures["forgetting"] == pytest.approx(((90 - 50) + (80 - 75)) / 2)
 
