@@ -41,6 +41,8 @@ class _Ready:
     scorer: Prepared
 
 
+MANY = 1000  # candidates, from which on it pays to sort only the best
+
 Keep = Callable[[Sequence[str], NDArray[np.float32]], None]
 
 
@@ -85,7 +87,7 @@ class Ranker:
         ready = self._ready(serving, chosen)
         scores = ready.scorer.score(queries)
         order_by = explore(serving.ranker, scores, ready.slots, exploration) if exploration > 0 else scores
-        order = np.argsort(-order_by, axis=1, kind="stable")[:, : max(k, 0)]
+        order = best_first(order_by, max(k, 0))
         best = np.take_along_axis(scores, order, axis=1)
         return [
             Ranking(
@@ -169,3 +171,16 @@ class Ranker:
         if last is None or last[0] is not served or last[1] is not ahead:
             last = self._known = (served, ahead, served.followed_by(ahead))
         return last[2]
+
+
+def best_first(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """Return the columns of the ``k`` highest of ``scores`` (n, m) in each row, (n, min(k, m)), best first.
+
+    Of equal ones the first comes first. Of many columns only those in question are sorted.
+    """
+    if scores.shape[1] < MANY or not 0 < 8 * k < scores.shape[1]:
+        return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    least = np.partition(scores, -k, axis=1)[:, -k]
+    found = [np.flatnonzero(row >= lowest) for row, lowest in zip(scores, least, strict=True)]
+    order = [rows[np.argsort(-row[rows], kind="stable")][:k] for row, rows in zip(scores, found, strict=True)]
+    return np.array(order, np.intp).reshape(-1, k)

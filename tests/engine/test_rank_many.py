@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sona_pg import SonaEngine
+from sona_pg.engine.ranking import best_first
 from sona_pg.errors import ConfigError, DimensionMismatch
 
 DIM = 16
@@ -68,3 +69,12 @@ def test_ids_that_cannot_be_used_are_refused_by_name(engine: SonaEngine, ids: li
 def test_queries_of_another_dimension_are_refused(engine: SonaEngine, candidates: np.ndarray) -> None:
     with pytest.raises(DimensionMismatch):
         engine.rank_many(np.zeros((2, DIM + 1), np.float32), candidates, ids=IDS)
+
+
+@pytest.mark.parametrize("columns", [1, 8, 80, 999, 1000, 3000])
+@pytest.mark.parametrize("k", [0, 1, 3, 10])
+def test_the_best_come_first_and_equal_ones_in_their_order(columns: int, k: int) -> None:
+    scores = np.random.default_rng(columns).integers(0, 6, (20, columns)).astype(np.float32)
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    assert np.array_equal(best_first(scores, k), expected)
+    assert best_first(scores[:0], k).shape == (0, min(k, columns))
