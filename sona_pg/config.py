@@ -196,6 +196,7 @@ class MaintenanceConfig:
     keep_weeks: int = 0  # whole weeks of the ledger kept before this one; 0: for ever
     keep_steps_weeks: int = 0  # the same of steps alone
     keep_versions: int = 50  # state versions kept a space
+    keep_servers_days: float = 7.0  # that a server nothing is heard of stays listed; its counters stay for ever
     memory_mb: int = 1024  # the most that building one index may take
 
     def __post_init__(self) -> None:
@@ -207,6 +208,7 @@ class MaintenanceConfig:
             self.keep_steps_weeks >= 0, "maintenance.keep_steps_weeks", self.keep_steps_weeks, "0 (for ever) or more"
         )
         _require(self.keep_versions >= 1, "maintenance.keep_versions", self.keep_versions, "1 or more")
+        _require(self.keep_servers_days > 0, "maintenance.keep_servers_days", self.keep_servers_days, "days > 0")
         _require(16 <= self.memory_mb <= 1 << 20, "maintenance.memory_mb", self.memory_mb, "16 to 1048576")
 
 

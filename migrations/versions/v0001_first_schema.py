@@ -126,11 +126,15 @@ TABLES = [
         dim int NOT NULL CHECK (dim BETWEEN 1 AND 16000),
         settings jsonb NOT NULL DEFAULT '{}',
         live_version bigint NOT NULL DEFAULT 0 CHECK (live_version >= 0),
+        departed_trajectories bigint NOT NULL DEFAULT 0,
+        departed_feedback bigint NOT NULL DEFAULT 0,
+        departed_dropped bigint NOT NULL DEFAULT 0,
         created_at timestamptz NOT NULL
     )
     """,
     "COMMENT ON TABLE sona.spaces IS 'One isolated learning domain each: the unit of tenancy, learning and distribution.'",
     "COMMENT ON COLUMN sona.spaces.live_version IS 'The state version that servers serve; 0 before anything was learned.'",
+    "COMMENT ON COLUMN sona.spaces.departed_trajectories IS 'Recorded by servers that are no longer in sona.servers.'",
     # -- the ledger ---------------------------------------------------------------------------------------
     """
     CREATE TABLE sona.batches (
@@ -456,10 +460,12 @@ TABLES = [
         trajectories bigint NOT NULL DEFAULT 0,
         feedback bigint NOT NULL DEFAULT 0,
         dropped bigint NOT NULL DEFAULT 0,
+        ended_at timestamptz,
         PRIMARY KEY (space_id, server_id)
     )
     """,
-    "COMMENT ON TABLE sona.servers IS 'Every engine that opened the space: what it serves and what it has recorded.'",
+    "COMMENT ON TABLE sona.servers IS 'Engines that opened the space: what each serves and what it has recorded.'",
+    "COMMENT ON COLUMN sona.servers.ended_at IS 'When it was closed; null while it runs, and if it was killed.'",
 ]
 
 VIEWS = [
@@ -565,12 +571,33 @@ VIEWS = [
     "COMMENT ON VIEW sona.cycle_log IS 'Learning cycles: when, what they read, which version they made, how long they took.'",
     """
     CREATE VIEW sona.fleet AS
-    SELECT s.name AS space, v.server_id, v.host, v.pid, v.release, v.seen_at, v.serving_version,
+    SELECT s.name AS space, v.server_id, v.host, v.pid, v.release,
+           CASE WHEN v.ended_at IS NOT NULL THEN 'ended'
+                WHEN v.seen_at < now() - interval '2 minutes' THEN 'gone'
+                ELSE 'live' END AS state,
+           v.started_at, v.seen_at, v.serving_version,
            s.live_version - v.serving_version AS versions_behind, v.trajectories, v.feedback, v.dropped
     FROM sona.servers v
     JOIN sona.spaces s ON s.space_id = v.space_id
     """,
-    "COMMENT ON VIEW sona.fleet IS 'Servers of each space: the version each serves and how far it is behind.'",
+    "COMMENT ON VIEW sona.fleet IS 'Servers of each space: the version each serves and how far it is behind; live, ended "
+    "(it was closed), or gone (nothing was heard of it for two minutes).'",
+    """
+    CREATE VIEW sona.waiting_feedback AS
+    SELECT s.name AS space, f.trajectory_id, f.source, f.quality, f.correction, f.recorded_at,
+           now() - f.recorded_at AS age
+    FROM (
+        SELECT DISTINCT ON (w.space_id, w.trajectory_id, w.source)
+            w.space_id, w.trajectory_id, w.source, w.quality, w.correction, w.recorded_at
+        FROM sona.feedback w
+        WHERE NOT EXISTS (SELECT FROM sona.trajectories t WHERE t.space_id = w.space_id AND t.id = w.trajectory_id)
+        ORDER BY w.space_id, w.trajectory_id, w.source, w.sequence DESC
+    ) f
+    JOIN sona.spaces s ON s.space_id = f.space_id
+    WHERE f.quality IS NOT NULL OR f.correction IS NOT NULL
+    """,
+    "COMMENT ON VIEW sona.waiting_feedback IS "
+    "'What each source said last of trajectories that are not there: still on their way, never recorded, or a wrong id.'",
 ]
 
 
@@ -582,7 +609,15 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION sona.find_patterns(text, vector, int, double precision, text, text, text)")
-    for view in ("fleet", "cycle_log", "pattern_summary", "quality_by_day", "outcomes", "latest_feedback"):
+    for view in (
+        "waiting_feedback",
+        "fleet",
+        "cycle_log",
+        "pattern_summary",
+        "quality_by_day",
+        "outcomes",
+        "latest_feedback",
+    ):
         op.execute(f"DROP VIEW sona.{view}")
     for table in (
         "servers", "memory_edges", "memory_nodes", "route_statistics", "fisher_snapshots", "state_arrays", "adapters",

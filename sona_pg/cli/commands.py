@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -101,7 +101,13 @@ def stats(space: SpaceName = "default", url: Url = None) -> None:
         database = Database.open(address)
         try:
             found = database.find_space(space)
-            show_facts({"space": found.name, "dim": found.dim, **database.totals(found)}, f"space {space!r}")
+            waiting = database.waiting_feedback(found)
+            known = {
+                **database.totals(found),
+                "feedback without its trajectory": waiting["facts"],
+                "the oldest of it": waiting["since"],
+            }
+            show_facts({"space": found.name, "dim": found.dim, **known}, f"space {space!r}")
         finally:
             database.close()
 
@@ -190,13 +196,20 @@ def _costs(told: list[str] | None) -> dict[str, float] | None:
     return costs or None
 
 
-def _view(name: str, space: str, limit: int, url: str | None, hide: tuple[str, ...] = ()) -> None:
+def _view(
+    name: str,
+    space: str,
+    limit: int,
+    url: str | None,
+    hide: tuple[str, ...] = (),
+    keep: Callable[[dict[str, Any]], bool] = lambda row: True,
+) -> None:
     from sona_pg.store.database import Database
 
     with address_of(url) as address:
         database = Database.open(address)
         try:
-            rows = database.read_view(name, database.find_space(space), limit)
+            rows = [row for row in database.read_view(name, database.find_space(space), limit) if keep(row)]
         finally:
             database.close()
         show_rows(rows, f"{name.replace('_', ' ')} of space {space!r}", ("space", *hide))
@@ -222,9 +235,20 @@ def cycles(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> 
 
 
 @app.command()
-def fleet(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
-    """List the servers of a space: what each serves and how far it is behind."""
-    _view("fleet", space, limit, url)
+def fleet(
+    space: SpaceName = "default",
+    every: Annotated[bool, typer.Option("--all", help="Also those that have ended or are gone.")] = False,
+    limit: Limit = 50,
+    url: Url = None,
+) -> None:
+    """List the servers of a space that are live: what each serves and how far it is behind."""
+    _view("fleet", space, limit, url, keep=lambda row: every or row["state"] == "live")
+
+
+@app.command("waiting-feedback")
+def waiting_feedback(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
+    """List feedback whose trajectory is not there, oldest first: on its way, never recorded, or a wrong id."""
+    _view("waiting_feedback", space, limit, url)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -61,6 +61,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float | Decimal):
         return f"{float(value):.3f}"
+    if isinstance(value, timedelta):
+        return str(value).split(".")[0]
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     text = json.dumps(value, default=_plain) if isinstance(value, dict | list) else str(value)
@@ -70,6 +72,8 @@ def _cell(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, UUID):

@@ -42,6 +42,7 @@ from sona_pg.store.notify import VersionListener
 
 log = logging.getLogger(__name__)
 
+WAITING_FOR = 60.0  # seconds for which the count of feedback without its trajectory is good
 LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be committed
 
 
@@ -55,6 +56,7 @@ class Session:
         self._closed = False
         self._pid = os.getpid()
         self._refreshing = threading.Lock()
+        self._waiting: tuple[float, dict[str, Any] | None] = (0.0, None)
         self._adapting = threading.Lock()  # between a new version and loop A: the later one must win
         environment = Environment.read()
         self._embedded: EmbeddedServer | None = None
@@ -77,7 +79,7 @@ class Session:
             now = datetime.now(UTC)
             self.server_id = uuid7()
             self.space = self.database.open_space(space, self._hot.dim, now)
-            self.database.register(self.space, self.server_id, socket.gethostname(), os.getpid(), __version__, now)
+            self._register()
             self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
             self.ranker = Ranker(self._hot.dim, self._keep, self._keep_set)
             self._background = BackgroundLoop(self.database, self.space, self.server_id, self._config)
@@ -133,10 +135,10 @@ class Session:
         """Serve the live version, if it is another one; say that this server is alive; return what it serves."""
         self.require_open()
         with self._refreshing:
-            live = self.database.heartbeat(self.space, self.server_id, self.serving.version, datetime.now(UTC))
+            live = self._heartbeat()
             if live != self.serving.version:
                 self._serve(self._read(live))
-                self.database.heartbeat(self.space, self.server_id, self.serving.version, datetime.now(UTC))
+                self._heartbeat()
             return self.serving.version
 
     def rebuild(self, publish: bool) -> RebuildResult:
@@ -193,6 +195,7 @@ class Session:
         }
         try:
             stats["totals"] = self.database.totals(self.space)
+            stats["waiting_feedback"] = self._waiting_feedback()
             stats["database"] = "answers"
         except DatabaseError as exc:
             stats["database"] = str(exc)
@@ -211,10 +214,41 @@ class Session:
         self._maintainer.stop()
         try:
             self.writer.close()
+            self._depart()
         finally:
             self.database.close()
             if self._embedded is not None:
                 self._embedded.release()
+
+    def _register(self) -> None:
+        now = datetime.now(UTC)
+        self.database.register(self.space, self.server_id, socket.gethostname(), os.getpid(), __version__, now)
+
+    def _heartbeat(self) -> int:
+        """Say that this server is there; return the live version."""
+        now = datetime.now(UTC)
+        live, registered = self.database.heartbeat(self.space, self.server_id, self.serving.version, now)
+        if not registered:  # maintenance has forgotten it: its machine slept for days
+            self._register()
+        return live
+
+    def _depart(self) -> None:
+        """Leave the fleet, unless the database is away: nobody waits for it to come back at the end."""
+        heard = self._follower.last_contact
+        if heard is None or time.monotonic() - heard > self._config.loops.poll_interval + 1.0:
+            return
+        try:
+            self.database.depart(self.space, self.server_id, datetime.now(UTC))
+        except DatabaseError as exc:
+            log.debug("the server could not sign off, and will count as gone: %s", exc)
+
+    def _waiting_feedback(self) -> dict[str, Any]:
+        """Return what is known of feedback without its trajectory, at most a minute old: it takes a scan."""
+        asked, known = self._waiting
+        if known is None or time.monotonic() - asked > WAITING_FOR:
+            known = self.database.waiting_feedback(self.space)
+            self._waiting = (time.monotonic(), known)
+        return known
 
     def _revive(self) -> None:
         """Start the embedded server again if it is ours and gone; joining one that runs takes milliseconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -93,10 +93,15 @@ class Database:
         with translated("registering the server", self.engine.url), self.engine.begin() as connection:
             fleet.register(connection, space.space_id, server_id, host=host, pid=pid, release=release, version=0, at=at)
 
-    def heartbeat(self, space: Space, server_id: UUID, version: int, at: datetime) -> int:
-        """Say what the server serves; return the version it should serve."""
+    def heartbeat(self, space: Space, server_id: UUID, version: int, at: datetime) -> tuple[int, bool]:
+        """Say what the server serves; return the version it should serve, and whether it is still registered."""
         with translated("sending a heartbeat", self.engine.url), self.engine.begin() as connection:
             return fleet.heartbeat(connection, space.space_id, server_id, version, at)
+
+    def depart(self, space: Space, server_id: UUID, at: datetime) -> None:
+        """Say that the server has ended."""
+        with translated("leaving the fleet", self.engine.url), self.engine.begin() as connection:
+            fleet.depart(connection, space.space_id, server_id, at)
 
     def snapshot(self, space: Space) -> Snapshot:
         """Read the live version of a space, all of it as of one moment."""
@@ -122,7 +127,7 @@ class Database:
     def totals(self, space: Space) -> dict[str, int]:
         """Return the lifetime counters of a space over all its servers, and what waits to be learned."""
         with translated("reading counters", self.engine.url), self.engine.connect() as connection:
-            counted = fleet.totals(connection, space.space_id)
+            counted = fleet.totals(connection, space.space_id, datetime.now(UTC))
             counted["waiting"] = ledger.waiting_count(connection, space.space_id)
             return counted
 
@@ -149,6 +154,14 @@ class Database:
         """Return how many trajectories and facts of feedback wait to be learned from, and how many were."""
         with translated("reading what waits", self.engine.url), self.engine.connect() as connection:
             return ledger.waiting_facts(connection, space.space_id), cycles.learned_facts(connection, space.space_id)
+
+    def waiting_feedback(self, space: Space) -> dict[str, Any]:
+        """Return how many facts are about trajectories that are not there, and since when the oldest waits.
+
+        It looks at all feedback of the space: about a second for a million facts.
+        """
+        with translated("reading feedback that waits", self.engine.url), self.engine.connect() as connection:
+            return fleet.waiting_feedback(connection, space.space_id)
 
     def last_cycle(self, space: Space, loop: str) -> datetime | None:
         """Return when the last cycle of ``loop`` began."""
@@ -204,5 +217,6 @@ VIEWS = {
     "pattern_summary": "SELECT * FROM sona.pattern_summary WHERE space = :space ORDER BY size DESC LIMIT :limit",
     "quality_by_day": "SELECT * FROM sona.quality_by_day WHERE space = :space ORDER BY day DESC, route LIMIT :limit",
     "cycle_log": "SELECT * FROM sona.cycle_log WHERE space = :space ORDER BY started_at DESC LIMIT :limit",
-    "fleet": "SELECT * FROM sona.fleet WHERE space = :space ORDER BY seen_at DESC LIMIT :limit",
+    "fleet": "SELECT * FROM sona.fleet WHERE space = :space ORDER BY state = 'live' DESC, seen_at DESC LIMIT :limit",
+    "waiting_feedback": "SELECT * FROM sona.waiting_feedback WHERE space = :space ORDER BY recorded_at LIMIT :limit",
 }

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from sona_pg.store.schema import servers, spaces
+from sona_pg.store.schema import feedback, servers, spaces, trajectories
+
+SILENCE = timedelta(minutes=2)  # after which a server that was not closed counts as gone; the view says the same
+COUNTERS = ("trajectories", "feedback", "dropped")
+
+# The counters of servers that are forgotten live on in their space. (By psycopg, for maintenance.)
+FORGET = """
+WITH forgotten AS (
+    DELETE FROM sona.servers WHERE space_id = %(space)s AND seen_at < %(before)s
+    RETURNING trajectories, feedback, dropped
+), summed AS (
+    SELECT count(*) AS servers, sum(trajectories) AS trajectories, sum(feedback) AS feedback, sum(dropped) AS dropped
+    FROM forgotten
+)
+UPDATE sona.spaces
+SET departed_trajectories = departed_trajectories + summed.trajectories,
+    departed_feedback = departed_feedback + summed.feedback,
+    departed_dropped = departed_dropped + summed.dropped
+FROM summed WHERE sona.spaces.space_id = %(space)s AND summed.servers > 0
+RETURNING summed.servers
+"""
 
 
 def register(
@@ -33,8 +54,8 @@ def register(
     )  # fmt: skip
 
 
-def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: int, at: datetime) -> int:
-    """Say that the server is there and which version it serves; return the version that it should serve."""
+def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: int, at: datetime) -> tuple[int, bool]:
+    """Say that the server is there; return the version that it should serve, and whether it is still registered."""
     seen = (
         update(servers)
         .where(servers.c.space_id == space_id, servers.c.server_id == server_id)
@@ -42,8 +63,16 @@ def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: i
         .returning(servers.c.space_id)
         .cte("seen")
     )
-    live = connection.scalar(select(spaces.c.live_version).where(spaces.c.space_id == space_id).add_cte(seen))
-    return int(live or 0)
+    registered = select(func.count()).select_from(seen).scalar_subquery()
+    row = connection.execute(select(spaces.c.live_version, registered).where(spaces.c.space_id == space_id)).one()
+    return int(row[0]), bool(row[1])
+
+
+def depart(connection: Connection, space_id: int, server_id: UUID, at: datetime) -> None:
+    """Say that the server has ended."""
+    connection.execute(
+        update(servers).where(servers.c.space_id == space_id, servers.c.server_id == server_id).values(ended_at=at)
+    )
 
 
 def live_version(connection: Connection, space_id: int) -> int:
@@ -52,14 +81,28 @@ def live_version(connection: Connection, space_id: int) -> int:
     return int(version or 0)
 
 
-def totals(connection: Connection, space_id: int) -> dict[str, int]:
-    """Return what all servers of the space have recorded since it was made."""
-    row = connection.execute(
+def totals(connection: Connection, space_id: int, at: datetime) -> dict[str, int]:
+    """Return how many servers of the space are live, and what all it ever had have recorded."""
+    is_live = servers.c.ended_at.is_(None) & (servers.c.seen_at >= at - SILENCE)
+    counted = connection.execute(
         select(
-            func.count().label("servers"),
-            func.coalesce(func.sum(servers.c.trajectories), 0).label("trajectories"),
-            func.coalesce(func.sum(servers.c.feedback), 0).label("feedback"),
-            func.coalesce(func.sum(servers.c.dropped), 0).label("dropped"),
+            func.count().filter(is_live).label("servers"),
+            *(func.coalesce(func.sum(servers.c[name]), 0).label(name) for name in COUNTERS),
         ).where(servers.c.space_id == space_id)
     ).one()
-    return {name: int(value) for name, value in row._mapping.items()}
+    departed = connection.execute(
+        select(*(spaces.c[f"departed_{name}"].label(name) for name in COUNTERS)).where(spaces.c.space_id == space_id)
+    ).one()
+    there = {name: int(counted._mapping[name]) + int(departed._mapping[name]) for name in COUNTERS}
+    return {"servers": int(counted.servers), **there}
+
+
+def waiting_feedback(connection: Connection, space_id: int) -> dict[str, Any]:
+    """Return how many facts are about trajectories that are not there, and since when the oldest waits."""
+    arrived = exists().where(trajectories.c.space_id == space_id, trajectories.c.id == feedback.c.trajectory_id)
+    row = connection.execute(
+        select(func.count().label("facts"), func.min(feedback.c.recorded_at).label("since")).where(
+            feedback.c.space_id == space_id, ~arrived
+        )
+    ).one()
+    return {"facts": int(row.facts), "since": row.since}

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.upkeep import Done
-from sona_pg.store import sealing, states, weeks
+from sona_pg.store import fleet, sealing, states, weeks
 from sona_pg.store.connect import CONNECT_TIMEOUT, translated
 from sona_pg.store.spaces import LOCK as PARTITION_LOCK
 from sona_pg.store.weeks import LEDGER, WEEK, Week
@@ -197,6 +197,20 @@ class Maintenance:
                 pruned = states.prune(connection, space, self._policy.keep_versions)
             if pruned:
                 yield Done("pruned", f"space {space}", f"{pruned} state versions, {self._policy.keep_versions} kept")
+            yield from self._forget_servers(work, space)
+
+    def _forget_servers(self, work: psycopg.Connection[Any], space: int) -> Iterator[Done]:
+        """Take servers off the list that ended, or were killed, long ago."""
+        before = self._now() - timedelta(days=self._policy.keep_servers_days)
+        row, busy = self._briefly(
+            work, lambda: work.execute(fleet.FORGET, {"space": space, "before": before}).fetchone()
+        )
+        if busy:
+            yield Done("later", f"space {space}", f"servers not forgotten: {busy}")
+        elif row is not None:
+            yield Done(
+                "forgot", f"space {space}", f"{row[0]} servers of which nothing was heard since {before:%Y-%m-%d}"
+            )
 
     def _briefly(self, work: psycopg.Connection[Any], change: Callable[[], T]) -> tuple[T | None, str]:
         """Make a change that needs exclusive locks; return its result, or why it could not be made now."""

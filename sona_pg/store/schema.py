@@ -61,6 +61,9 @@ spaces = Table(
     Column("dim", Integer, nullable=False),
     Column("settings", JSONB, nullable=False, server_default="{}"),
     Column("live_version", BigInteger, nullable=False, server_default="0"),
+    Column("departed_trajectories", BigInteger, nullable=False, server_default="0"),
+    Column("departed_feedback", BigInteger, nullable=False, server_default="0"),
+    Column("departed_dropped", BigInteger, nullable=False, server_default="0"),
     _time("created_at"),
 )
 
@@ -372,5 +375,6 @@ servers = Table(
     Column("trajectories", BigInteger, nullable=False, server_default="0"),
     Column("feedback", BigInteger, nullable=False, server_default="0"),
     Column("dropped", BigInteger, nullable=False, server_default="0"),
+    Column("ended_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("space_id", "server_id"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def taught(database_url: str) -> str:
             t = engine.begin_trajectory(np.eye(DIM, dtype=np.float32)[row % 2], query=f"question {row % 2}")
             engine.set_trajectory_route(t, "a" if row % 3 else "b")
             engine.end_trajectory(t, 0.5)
+        engine.feedback(uuid.uuid4(), quality=1.0)
         engine.force_learn()
     return database_url
 
@@ -69,20 +71,29 @@ def test_info_names_the_instruction_set_in_use() -> None:
         ("patterns", {"typical_query", "size", "quality", "routes"}),
         ("quality", {"day", "route", "trajectories", "quality"}),
         ("cycles", {"loop", "version", "milliseconds", "trajectories"}),
-        ("fleet", {"server_id", "serving_version", "versions_behind"}),
+        ("fleet --all", {"server_id", "serving_version", "versions_behind", "state"}),
+        ("waiting-feedback", {"trajectory_id", "source", "quality", "age"}),
     ],
 )
 def test_views_are_json_in_a_pipe(taught: str, command: str, holds: set[str]) -> None:
-    done = CliRunner().invoke(app, [command, "--url", taught])
+    done = CliRunner().invoke(app, [*command.split(), "--url", taught])
     assert done.exit_code == 0, done.output
     rows = [json.loads(line) for line in done.output.splitlines()]
     assert rows
     assert holds <= rows[0].keys()
 
 
+def test_the_fleet_hides_servers_that_have_ended(taught: str) -> None:
+    assert CliRunner().invoke(app, ["fleet", "--url", taught]).output == ""
+    with SonaEngine(DIM, taught) as engine:
+        [line] = CliRunner().invoke(app, ["fleet", "--url", taught]).output.splitlines()
+        assert json.loads(line)["server_id"] == str(engine.server_id)
+
+
 def test_stats_and_learn_speak_of_the_space(taught: str) -> None:
     stats = json.loads(run("stats", "--url", taught).stdout)
-    assert (stats["trajectories"], stats["waiting"]) == (12, 0)
+    assert (stats["trajectories"], stats["waiting"], stats["servers"]) == (12, 0, 0)
+    assert stats["feedback without its trajectory"] == 1
     assert json.loads(run("learn", "--url", taught).stdout)["learned"] is False
 
 

@@ -1,0 +1,105 @@
+"""The fleet and what waits: who is live, who has ended, who is forgotten; feedback without its trajectory."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import psycopg
+import pytest
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import LoopConfig, MaintenanceConfig
+from sona_pg.store.database import Database
+
+DIM = 8
+X = np.ones(DIM, np.float32)
+QUIET = SonaConfig(
+    loops=LoopConfig(automatic=False, poll_interval=0.1), maintenance=MaintenanceConfig(automatic=False)
+)  # fmt: skip
+
+
+def states(url: str) -> dict[uuid.UUID, str]:
+    with psycopg.connect(url) as connection:
+        return dict(connection.execute("SELECT server_id, state FROM sona.fleet").fetchall())
+
+
+def silence(url: str, server: uuid.UUID, ago: timedelta) -> None:
+    """Let a server not have been heard of for a while."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "UPDATE sona.servers SET seen_at = %s WHERE server_id = %s", [datetime.now(UTC) - ago, server]
+        )  # fmt: skip
+
+
+@pytest.mark.every_server
+def test_a_server_is_live_then_ended_and_one_that_was_killed_is_gone(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as first, SonaEngine(DIM, database_url, config=QUIET) as second:
+        first.refresh(), second.refresh()
+        assert states(database_url) == {first.server_id: "live", second.server_id: "live"}
+        assert first.metrics()["totals"]["servers"] == 2
+        until_heard(second)
+        second.close()
+        assert states(database_url) == {first.server_id: "live", second.server_id: "ended"}
+        assert first.metrics()["totals"]["servers"] == 1
+        until_heard(first)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sona.servers SET ended_at = NULL")  # as if it had been killed
+    silence(database_url, first.server_id, timedelta(minutes=3))
+    assert states(database_url)[first.server_id] == "gone"
+
+
+def until_heard(engine: SonaEngine) -> None:
+    """Wait until the engine's own thread has reached the database: one that has not does not sign off."""
+    import time
+
+    until = time.monotonic() + 10
+    while engine._session._follower.last_contact is None and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_maintenance_forgets_servers_of_long_ago_and_keeps_what_they_counted(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        engine.end_trajectory(engine.begin_trajectory(X), quality=1.0)
+        engine.feedback(uuid.uuid4(), quality=1.0)
+    silence(database_url, engine.server_id, timedelta(days=8))
+    with SonaEngine(DIM, database_url, config=QUIET) as later:
+        database = Database.open(database_url)
+        done = [each for each in database.maintenance(MaintenanceConfig()).run() if each.action == "forgot"]
+        assert [(each.action, each.detail.split()[0]) for each in done] == [("forgot", "1")]
+        assert not any(each.action == "forgot" for each in database.maintenance(MaintenanceConfig()).run())
+        database.close()
+        assert engine.server_id not in states(database_url)
+        totals = later.metrics()["totals"]
+        assert (totals["trajectories"], totals["feedback"]) == (1, 1)
+
+
+def test_a_server_that_was_forgotten_while_it_slept_is_listed_again(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("DELETE FROM sona.servers")
+        engine.refresh()
+        assert states(database_url) == {engine.server_id: "live"}
+
+
+@pytest.mark.every_server
+def test_feedback_waits_in_sight_until_its_trajectory_comes(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        late, lost = engine.begin_trajectory(X), uuid.uuid4()
+        engine.feedback(late, quality=0.5)
+        engine.feedback(lost, quality=0.0, source="user")
+        engine.feedback(lost, quality=1.0, source="user")
+        engine.feedback(lost, correction="d1", source="judge")
+        engine.feedback(lost, retract=True, source="judge")
+        engine.flush()
+        assert engine.metrics()["waiting_feedback"]["facts"] == 5
+        assert "waiting_feedback" in engine.get_stats()
+        engine.end_trajectory(late)
+        engine.flush()
+        with psycopg.connect(database_url) as connection:
+            rows = connection.execute(
+                "SELECT trajectory_id, source, quality, age FROM sona.waiting_feedback WHERE space = 'default'"
+            ).fetchall()
+        assert [row[:3] for row in rows] == [(lost, "user", 1.0)]
+        assert timedelta(0) <= rows[0][3] < timedelta(minutes=5)
