@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 from uuid import UUID
@@ -64,17 +64,17 @@ class RouteStatistics:
     quality_variance: float = 0.0  # of one outcome, population
     latency_us: float | None = None
 
-    def fold(self, quality: float, latency_us: float | None) -> Self:
-        """Return these statistics with one more outcome."""
-        size = self.size + 1
-        mean = self.quality + (quality - self.quality) / size
-        variance = (self.quality_variance * self.size + (quality - self.quality) * (quality - mean)) / size
-        latency = self.latency_us
-        if latency_us is not None:
-            latency = latency_us if latency is None else latency + (latency_us - latency) / size
-        return dataclasses.replace(
-            self, size=size, quality=mean, quality_variance=max(variance, 0.0), latency_us=latency
-        )
+    def fold(self, told: Iterable[tuple[float, float | None]]) -> Self:
+        """Return these statistics with more outcomes: the quality of each, and its latency where it is known."""
+        size, mean, variance, latency = self.size, self.quality, self.quality_variance, self.latency_us
+        for quality, latency_us in told:
+            size += 1
+            apart = quality - mean
+            mean += apart / size
+            variance = max((variance * (size - 1) + apart * (quality - mean)) / size, 0.0)
+            if latency_us is not None:
+                latency = latency_us if latency is None else latency + (latency_us - latency) / size
+        return dataclasses.replace(self, size=size, quality=mean, quality_variance=variance, latency_us=latency)
 
     def revise(self, old: float, new: float) -> Self:
         """Return these statistics with one outcome's quality changed from ``old`` to ``new``."""

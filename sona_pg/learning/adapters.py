@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,12 +41,11 @@ def update_routes(
     known: dict[str, RouteStatistics], fresh: Trajectories, outcomes: Sequence[Outcome]
 ) -> dict[str, RouteStatistics]:
     """Return the statistics of every route with the rated fresh trajectories folded in, in order."""
-    routes = dict(known)
-    for row, (route, outcome) in enumerate(zip(fresh.routes, outcomes, strict=True)):
+    rated: dict[str, list[tuple[float, float | None]]] = {}
+    for route, outcome, latency in zip(fresh.routes, outcomes, fresh.latency_us.tolist(), strict=True):
         if route is not None and outcome.quality is not None:
-            latency = None if np.isnan(fresh.latency_us[row]) else float(fresh.latency_us[row])
-            routes[route] = routes.get(route, RouteStatistics()).fold(outcome.quality, latency)
-    return routes
+            rated.setdefault(route, []).append((outcome.quality, None if math.isnan(latency) else latency))
+    return {**known, **{route: known.get(route, RouteStatistics()).fold(told) for route, told in rated.items()}}
 
 
 def learn_adapters(

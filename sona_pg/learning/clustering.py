@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sona_pg import kernels
 from sona_pg.config import PatternConfig
 
+SAMPLE = 20  # points a cluster, on which new clusters are found
+PASSES = 4  # over all points, from there: what is left comes with the next cycles, each of which starts where this ends
 LIGHTEST = 1e-3  # what a pattern weighs, all of whose trajectories take part themselves
 
 
@@ -50,19 +52,21 @@ def find_clusters(
     total = max(float(sizes.sum()), float(weights.sum()))
     room = min(config.clusters, max(1, int(total) // (2 * config.min_size))) - len(known)
     new = max(0, min(room, len(points)))
-    seeds = known
+    held = np.maximum(sizes - here, LIGHTEST).astype(np.float32)
+    seeds, passes = known, PASSES
     if new:
+        rng = np.random.default_rng([seed, len(points)])
+        sample = np.sort(rng.permutation(len(points))[: SAMPLE * (len(known) + new)])
         # D² sampling given what is known: a point counts by its squared distance to the nearest pattern.
         far = weights if nearest is None else np.ascontiguousarray(weights * nearest[1])
-        uniforms = np.random.default_rng([seed, len(points)]).random(new)
-        seeds = np.concatenate([known, points[kernels.kmeans_plus_plus(points, far, new, uniforms)]])
-    centroids = kernels.kmeans_lloyd(
-        np.ascontiguousarray(np.concatenate([known, points])),
-        np.ascontiguousarray(seeds),
-        np.concatenate([np.maximum(sizes - here, LIGHTEST), weights]).astype(np.float32),
-        max_iter=config.max_iterations,
-        tol=config.tolerance,
-    )[0]
+        places = kernels.kmeans_plus_plus(points[sample], far[sample], new, rng.random(new))
+        seeds = np.concatenate([known, points[sample[places]]])
+        if len(sample) == len(points):
+            passes = config.max_iterations
+        else:
+            share = np.float32(len(sample) / len(points))
+            seeds = _settled(known, held * share, points[sample], weights[sample], seeds, config.max_iterations, config)
+    centroids = _settled(known, held, points, weights, seeds, min(passes, config.max_iterations), config)
     labels, distances = kernels.kmeans_assign(points, centroids)
     counts = np.bincount(labels, weights, len(centroids))
     stay = np.flatnonzero((np.arange(len(centroids)) < len(known)) | (counts >= config.min_size))
@@ -72,3 +76,22 @@ def find_clusters(
         centroids = np.ascontiguousarray(centroids[stay])
         labels, distances = kernels.kmeans_assign(points, centroids)
     return Clusters(centroids, labels, 1.0 - 0.5 * distances)  # of unit vectors: |x - c|² = 2 - 2 cos
+
+
+def _settled(
+    known: NDArray[np.float32],
+    held: NDArray[np.float32],
+    points: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    seeds: NDArray[np.float32],
+    passes: int,
+    config: PatternConfig,
+) -> NDArray[np.float32]:
+    """Return centroids (k, dim) after Lloyd's iterations from ``seeds``; ``known`` are points that weigh ``held``."""
+    return kernels.kmeans_lloyd(
+        np.ascontiguousarray(np.concatenate([known, points])),
+        np.ascontiguousarray(seeds),
+        np.concatenate([held, weights]),
+        max_iter=passes,
+        tol=config.tolerance,
+    )[0]

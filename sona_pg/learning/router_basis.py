@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.errors import DimensionMismatch
+from sona_pg.learning.signal import unit
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -28,6 +29,7 @@ LENGTH = 0.25  # squared kernel length, in median squared distances of embedding
 FEATURE_WEIGHTS = (0.7, 0.0, 0.2)
 MARGIN = 2.0  # nats by which another weight must beat the usual one
 EVIDENCE_ROWS = 400  # the kernel is chosen on so many events: 400³/3 flops a try
+BLOCK = 512  # rows at a time: their kernel values stay in the processor's cache
 SMALLEST_EIGENVALUE = 1e-4  # of the largest; directions below it are rounding
 
 
@@ -54,12 +56,13 @@ class Basis:
 
     def __call__(self, query: Floats, features: Floats | None) -> Floats:
         """φ led by the constant 1: (n, dim) and (n, f) to (n, m + 1). A feature that is missing is average."""
-        one = np.ones((len(query), 1), np.float32)
-        if not len(self.landmarks):
-            return one
-        rows = self._join(reduce_width(query), features)
-        phi = kernel(rows, self.landmarks, self.length) @ self.transform
-        return np.hstack([one, phi]).astype(np.float32, copy=False)
+        phi = np.ones((len(query), 1 + self.width), np.float32)
+        if len(self.landmarks):
+            rows = self._join(reduce_width(query), features)
+            for start in range(0, len(rows), BLOCK):
+                block = slice(start, start + BLOCK)
+                phi[block, 1:] = kernel(rows[block], self.landmarks, self.length) @ self.transform
+        return phi
 
     def _join(self, query: Floats, features: Floats | None) -> Floats:
         expected = len(self.feature_mean)
@@ -83,16 +86,13 @@ def _hashing(dim: int) -> tuple[NDArray[np.intp], Floats]:
 def reduce_width(query: Floats) -> Floats:
     """(n, dim) to unit rows (n, min(dim, 1024)); wider ones by count sketch (Charikar 2002), without a matrix."""
     dim = query.shape[1]
-    largest = np.abs(query).max(axis=1, keepdims=True, initial=0)
-    # So that no square overflows or vanishes.
-    query = np.asarray(query / np.where(largest > 0, largest, 1), np.float32)
+    query = unit(query)
     if dim > SKETCH_WIDTH:
         bucket, sign = _hashing(dim)
         narrow = np.zeros((SKETCH_WIDTH, len(query)), np.float32)
         np.add.at(narrow, bucket, (query * sign).T)
-        query = np.ascontiguousarray(narrow.T)
-    norm = np.linalg.norm(query, axis=1, keepdims=True)
-    return np.asarray(query / np.where(norm > 0, norm, 1), np.float32)
+        query = unit(narrow.T)
+    return query
 
 
 def squared_distances(left: Floats, right: Floats) -> Floats:
@@ -103,7 +103,11 @@ def squared_distances(left: Floats, right: Floats) -> Floats:
 
 def kernel(left: Floats, right: Floats, length: float) -> Floats:
     """Gaussian kernel exp(-|l - r|² / (2·length)), `length` squared already: (n, p), (m, p) to (n, m)."""
-    return np.asarray(np.exp(squared_distances(left, right) * np.float32(-0.5 / length)), np.float32)
+    exponent = left @ right.T
+    exponent *= np.float32(1 / length)
+    exponent -= np.einsum("ij,ij->i", left, left)[:, None] * np.float32(0.5 / length)
+    exponent -= np.einsum("ij,ij->i", right, right) * np.float32(0.5 / length)
+    return np.asarray(np.exp(np.minimum(exponent, 0, out=exponent), out=exponent), np.float32)
 
 
 def build(

@@ -45,16 +45,25 @@ class Posterior(NamedTuple):
     evidence: float  # log marginal likelihood up to a constant, NaN unless asked for
 
 
-def solve(sums: Statistics, main: float, route: float, noise: float, with_evidence: bool = False) -> Posterior:
-    """The posterior at these variances; routes without events keep the prior."""
+class Given(NamedTuple):
+    """The routes given w₀, at one prior variance of theirs; what solving for w₀ needs of them."""
+
+    target: Doubles  # (R, p)
+    inverse: dict[int, Doubles]  # route -> M_r⁻¹ (p, p), of those with events
+    variance: Doubles  # (R+1, p)
+    schur: Doubles  # (p, p) Σ_r (Λ - Λ M_r⁻¹ Λ)
+    right: Doubles  # (p,)
+    evidence: float  # their part of it; NaN unless asked for
+
+
+def given_shared(sums: Statistics, route: float, noise: float, with_evidence: bool = False) -> Given:
+    """What the routes are given the effect they share; routes without events keep the prior."""
     routes, p = sums.moment.shape
     inner = np.concatenate([[1 / BIAS_ROUTE], np.full(p - 1, 1 / route)])  # Λ
-    outer = np.concatenate([[1 / BIAS_MAIN], np.full(p - 1, 1 / main)])  # Λ₀
     target = (sums.moment - 0.5 * sums.gram[:, 0]) / noise
-    schur, right = np.diag(outer), np.zeros(p)
+    schur, right, inverse = np.zeros((p, p)), np.zeros(p), {}
     variance = np.tile(1 / inner, (routes + 1, 1))
-    evidence = 0.5 * float(np.log(outer).sum())
-    inverse = {}
+    evidence = 0.0 if with_evidence else float("nan")
     for r in np.flatnonzero(sums.totals[:, 0] > 0).tolist():
         precision = sums.gram[r] / noise + np.diag(inner)
         inverse[r] = np.linalg.inv(precision)
@@ -64,14 +73,24 @@ def solve(sums: Statistics, main: float, route: float, noise: float, with_eviden
         if with_evidence:
             fitted = float(target[r] @ inverse[r] @ target[r])
             evidence += 0.5 * (float(np.log(inner).sum()) - _log_determinant(precision) + fitted)
-    shared = np.linalg.solve(schur, right)
-    weights = np.tile(shared, (routes + 1, 1))
-    for r, covariance in inverse.items():
-        weights[r] += covariance @ (target[r] - sums.gram[r] @ shared / noise)
+    return Given(target, inverse, variance, schur, right, evidence)
+
+
+def solve(sums: Statistics, main: float, route: float, noise: float, given: Given | None = None) -> Posterior:
+    """The posterior at these variances; with its evidence if it is in ``given``, which else is made here."""
+    given = given or given_shared(sums, route, noise)
+    p = sums.moment.shape[1]
+    outer = np.concatenate([[1 / BIAS_MAIN], np.full(p - 1, 1 / main)])  # Λ₀
+    schur = given.schur + np.diag(outer)
+    shared = np.linalg.solve(schur, given.right)
+    weights = np.tile(shared, (len(given.variance), 1))
+    for r, covariance in given.inverse.items():
+        weights[r] += covariance @ (given.target[r] - sums.gram[r] @ shared / noise)
     weights[:, 0] += 0.5
-    if with_evidence:
-        evidence += 0.5 * (float(right @ shared) - _log_determinant(schur))
-    return Posterior(weights, variance, evidence if with_evidence else float("nan"))
+    evidence = given.evidence
+    if evidence == evidence:  # not NaN
+        evidence += 0.5 * (float(np.log(outer).sum()) + float(given.right @ shared) - _log_determinant(schur))
+    return Posterior(weights, given.variance, evidence)
 
 
 def tune(sums: Statistics, main: float, route: float, noise: float, step: float) -> tuple[float, float]:
@@ -82,10 +101,13 @@ def tune(sums: Statistics, main: float, route: float, noise: float, step: float)
     pairs = []
     for a, b in tries:
         outer = float(np.clip(main * a, *BOUNDS))
-        pairs.append((outer, float(np.clip(route * b, outer * SMALLEST_RATIO, BOUNDS[1]))))
+        inner = float(np.clip(route * b, outer * SMALLEST_RATIO, BOUNDS[1]))
+        pairs.append((round(outer, 12), round(inner, 12)))  # equal where they differ by rounding only
+
+    given = {inner: given_shared(part, inner, noise, with_evidence=True) for inner in {inner for _, inner in pairs}}
 
     def evidence(pair: tuple[float, float]) -> float:
-        return solve(part, pair[0], pair[1], noise, with_evidence=True).evidence
+        return solve(part, *pair, noise, given[pair[1]]).evidence
 
     return max(pairs, key=evidence)
 
@@ -101,4 +123,4 @@ def residual(sums: Statistics, weights: Doubles, noise: float) -> float:
 
 
 def _log_determinant(matrix: Doubles) -> float:
-    return float(np.linalg.slogdet(matrix)[1])
+    return 2.0 * float(np.log(np.diag(np.linalg.cholesky(matrix))).sum())

@@ -22,7 +22,9 @@ from sona_pg.learning.ewc import EwcPlusPlus
 Delta = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
 """Given outputs (b, dim) and their rows (b,), the gradient at the outputs (b, dim), to be ascended."""
 
-BATCH = 32
+# Samples a step. CLINC150 titles (validation), 5,200 thumbs in one cycle: 32 82.5 %, 64 82.1, 128 81.1, at 190, 120 and
+# 90 µs of every 32 samples; after four cycles 83.4, 83.5 and 83.5 %.
+BATCH = 64
 MAX_STEP = 0.5  # the most that both factors move in one batch, as a share of the length of A at the start
 FLOOR = 1e-3  # of the mean |A x|², as a share of what a random A gives a unit vector
 

@@ -268,7 +268,7 @@ def _revised_routes(known: Mapping[str, RouteStatistics], claimed: LedgerSlice) 
         if old is not None and new is not None:
             routes[route] = routes[route].revise(old, new)
         elif old is None and new is not None:
-            routes[route] = routes[route].fold(new, None)
+            routes[route] = routes[route].fold([(new, None)])
     return routes
 
 

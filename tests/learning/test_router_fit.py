@@ -49,6 +49,11 @@ def statistics(routes: int, p: int, n: int, seed: int) -> tuple[Statistics, list
     return sums, rows
 
 
+def with_evidence(sums, main, route, noise):
+    given = router_posterior.given_shared(sums, route, noise, with_evidence=True)
+    return router_posterior.solve(sums, main, route, noise, given)
+
+
 def test_the_arrowhead_equals_one_large_bayesian_regression() -> None:
     routes, p, main, route, noise = 4, 6, 0.3, 0.1, 0.2
     sums, rows = statistics(routes, p, 60, seed=1)  # the last route is never seen
@@ -62,14 +67,14 @@ def test_the_arrowhead_equals_one_large_bayesian_regression() -> None:
     )
     w = np.linalg.solve(design.T @ design / noise + np.diag(1 / prior), design.T @ target / noise)
     covariance = noise * np.eye(len(rows)) + (design * prior) @ design.T
-    fitted = router_posterior.solve(sums, main, route, noise, with_evidence=True)
+    fitted = with_evidence(sums, main, route, noise)
     for r in range(routes):
         expected = w[:p] + w[p * (r + 1) : p * (r + 2)]
         expected[0] += 0.5
         assert fitted.weights[r] == pytest.approx(expected, abs=1e-9)
     assert fitted.weights[routes, 1:] == pytest.approx(w[1:p], abs=1e-9)
     # The evidence leaves out what does not depend on the prior variances.
-    other = router_posterior.solve(sums, 0.05, 0.4, noise, with_evidence=True)
+    other = with_evidence(sums, 0.05, 0.4, noise)
     prior2 = np.concatenate([[BIAS_MAIN], np.full(p - 1, 0.05), *[np.append(BIAS_ROUTE, np.full(p - 1, 0.4))] * routes])
     covariance2 = noise * np.eye(len(rows)) + (design * prior2) @ design.T
 
