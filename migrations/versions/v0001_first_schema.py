@@ -83,30 +83,32 @@ FUNCTIONS = [
     DECLARE
         parent text;
         child text;
-        indexed text := CASE
-            WHEN dimension <= 2000 THEN format('((embedding::vector(%s)) vector_cosine_ops)', dimension)
-            WHEN dimension <= 4000 THEN format('((embedding::halfvec(%s)) halfvec_cosine_ops)', dimension)
-            ELSE format('((binary_quantize(embedding)::bit(%s)) bit_hamming_ops)', dimension)
-        END;
+        vector_column text;
+        indexed text;
     BEGIN
         FOREACH parent IN ARRAY ARRAY['patterns', 'memory_nodes'] LOOP
             child := format('%s_d%s', parent, dimension);
             IF to_regclass('sona.' || child) IS NULL THEN
+                vector_column := CASE parent WHEN 'patterns' THEN 'centroid' ELSE 'embedding' END;
+                indexed := CASE
+                    WHEN dimension <= 2000 THEN
+                        format('((%I::vector(%s)) vector_cosine_ops)', vector_column, dimension)
+                    WHEN dimension <= 4000 THEN
+                        format('((%I::halfvec(%s)) halfvec_cosine_ops)', vector_column, dimension)
+                    ELSE
+                        format('((binary_quantize(%I)::bit(%s)) bit_hamming_ops)', vector_column, dimension)
+                END;
                 EXECUTE format('CREATE TABLE sona.%I PARTITION OF sona.%I FOR VALUES IN (%s)', child, parent, dimension);
-                -- Every cycle rewrites all patterns of its space: an index would cost it more than all other writing,
-                -- and finds nothing faster than a scan of the hundred patterns that a space has.
-                IF parent = 'memory_nodes' THEN
-                    EXECUTE format('CREATE INDEX %I ON sona.%I USING hnsw %s', child || '_hnsw', child, indexed);
-                    EXECUTE format('COMMENT ON INDEX sona.%I IS %L', child || '_hnsw',
-                        'Serves: ORDER BY embedding <=> :query LIMIT k within one dimension');
-                END IF;
+                EXECUTE format('CREATE INDEX %I ON sona.%I USING hnsw %s', child || '_hnsw', child, indexed);
+                EXECUTE format('COMMENT ON INDEX sona.%I IS %L', child || '_hnsw',
+                    'Serves: ORDER BY ' || vector_column || ' <=> :query LIMIT k within one dimension');
                 RETURN NEXT child;
             END IF;
         END LOOP;
     END $$
     """,
     "COMMENT ON FUNCTION sona.ensure_dimension(int) IS "
-    "'Makes the partitions of one embedding dimension, and the HNSW index of its memory nodes; never one per space.'",
+    "'Makes the partitions and HNSW indexes of one embedding dimension; one index per dimension, never one per space.'",
 ]
 
 TABLES = [

@@ -156,7 +156,7 @@ def test_only_weeks_that_are_over_have_an_hnsw_index_on_the_ledger(ledger: Ledge
     assert on_parents == []  # an index there would be on every partition, the one being written among them
 
 
-def test_there_is_one_hnsw_index_a_dimension_and_none_on_what_every_cycle_writes(catalog: psycopg.Connection) -> None:
+def test_there_is_one_hnsw_index_a_dimension_and_none_on_the_ledger(catalog: psycopg.Connection) -> None:
     found = rows(
         catalog,
         """
@@ -164,10 +164,10 @@ def test_there_is_one_hnsw_index_a_dimension_and_none_on_what_every_cycle_writes
         """,
     )
     kinds = {name: definition.split("USING hnsw ")[1] for name, definition in found}
-    assert set(kinds) == {f"memory_nodes_d{dim}" for dim in (256, 3072, 5000)}
-    assert kinds["memory_nodes_d256"] == "(((embedding)::vector(256)) vector_cosine_ops)"
-    assert kinds["memory_nodes_d3072"] == "(((embedding)::halfvec(3072)) halfvec_cosine_ops)"
-    assert "bit_hamming_ops" in kinds["memory_nodes_d5000"]
+    assert set(kinds) == {f"{table}_d{dim}" for table in ("patterns", "memory_nodes") for dim in (256, 3072, 5000)}
+    assert kinds["patterns_d256"] == "(((centroid)::vector(256)) vector_cosine_ops)"
+    assert kinds["patterns_d3072"] == "(((centroid)::halfvec(3072)) halfvec_cosine_ops)"
+    assert "bit_hamming_ops" in kinds["patterns_d5000"]
 
 
 def test_every_table_view_and_function_says_what_it_is(catalog: psycopg.Connection) -> None:
