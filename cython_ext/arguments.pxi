@@ -40,6 +40,15 @@ cdef object out_of_range(cnp.ndarray values, str what):
     )
 
 
+cdef inline bint is_zero(const float *values, Py_ssize_t n) noexcept:
+    """Whether all are 0: nearly always the first one says no."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if values[i] != 0.0:
+            return False
+    return True
+
+
 cdef inline double number(object value, str what) except? -1.5:
     if type(value) is float:
         return <double> value
@@ -94,7 +103,9 @@ cdef sona_item *append(sona_block **block, uint32_t kind, size_t size) except NU
     return item
 
 
-cdef int add_text(sona_block **block, uint32_t kind, object text, str what) except -1:
+cdef int add_text(
+    sona_block **block, uint32_t kind, object text, str what, Py_ssize_t least, Py_ssize_t most
+) except -1:
     cdef Py_ssize_t size = 0
     cdef const char *utf8
     cdef sona_item *item
@@ -105,6 +116,8 @@ cdef int add_text(sona_block **block, uint32_t kind, object text, str what) exce
         utf8 = PyUnicode_AsUTF8AndSize(text, &size)
     except UnicodeEncodeError as exc:
         raise InvalidValue(f"{what} is {text!r}, which UTF-8 cannot hold: {exc.reason}") from exc
+    if not least <= size <= most:
+        raise InvalidValue(f"{what} {shortened(text)} has {size} bytes, expected {least} to {most}")
     if memchr(utf8, 0, size) is not NULL:
         raise InvalidValue(f"{what} is {text!r}: Postgres stores no NUL character")
     item = append(block, kind, size)
@@ -116,8 +129,15 @@ cdef int add_text(sona_block **block, uint32_t kind, object text, str what) exce
     return 0
 
 
-cdef int set_policy(sona_block *block, object chosen) except -1:
-    version, candidates = chosen.version, chosen.candidate_set
+cdef str shortened(object text):
+    return repr(text) if len(text) <= 40 else repr(text[:40]) + "…"
+
+
+cdef int set_policy(sona_block *block, object chosen, str what) except -1:
+    try:
+        version, candidates = chosen.version, chosen.candidate_set
+    except AttributeError as exc:
+        raise InvalidValue(f"{what} is {chosen!r}, expected what the engine returned when it chose") from exc
     if version is not None:
         block.record.policy_version = whole(version, "version")
         block.record.flags |= SONA_HAS_VERSION

@@ -51,7 +51,9 @@ cdef enum:
     MAX_INT4 = 0x7fffffff
     MAX_RECORD = 1 << 30
     MAX_FEATURES = 1024
-    MAX_SOURCE = 1000  # bytes: it is part of an index key
+    MAX_NAME = 1000  # bytes of a route, a source or a candidate id: they are parts of index keys
+    MAX_LABEL = 10000  # bytes of a context label
+    MAX_QUERY = 1 << 20  # bytes of a query's text
     MAX_PARAMETERS = 100
     MAX_PARAMETER_NAME = 200  # characters
 
@@ -122,7 +124,7 @@ cdef class HotPath:
         Raises:
             ConfigError: the candidates cannot be used, or are told twice.
             DimensionMismatch: the embedding is not as long as the space's.
-            InvalidValue: a value is not finite, or beyond ±65504.
+            InvalidValue: a value is not finite, or beyond ±65504, or all of them are 0.
         """
         cdef Ring ring = self.ring
         cdef size_t embedding_bytes = 4 * <size_t> self.dim
@@ -143,20 +145,25 @@ cdef class HotPath:
         record.size += <uint32_t> sona_padded(embedding_bytes)
         if not sona_copy_checked(to, <const sona_f32 *> cnp.PyArray_DATA(values), n):
             raise out_of_range(values, "embedding")
+        if is_zero(<const float *> cnp.PyArray_DATA(values), n):
+            raise InvalidValue(
+                "embedding is all 0: it points in no direction, so nothing could be learned from it or found by it; "
+                "check the embedder, or leave such a query out"
+            )
         if n & 1:
             memset(to + embedding_bytes, 0, 4)
         memcpy(t.name, record.id, 16)
         if query is not None:
-            add_text(&t.block, SONA_QUERY, query, "query")
+            add_text(&t.block, SONA_QUERY, query, "query", 0, MAX_QUERY)
         if ranking is not None:
-            set_policy(t.block, ranking)
+            set_policy(t.block, ranking, "ranking")
         if decision is not None:
-            set_policy(t.block, decision)
+            set_policy(t.block, decision, "decision")
             set_propensity(t.block, decision.propensity)
             set_cost(t.block, getattr(decision, "cost", None))
             add_features(&t.block, getattr(decision, "features", None))
             if decision.route is not None:
-                add_text(&t.block, SONA_ROUTE, decision.route, "decision.route")
+                add_text(&t.block, SONA_ROUTE, decision.route, "decision.route", 1, MAX_NAME)
         if candidates is not None:
             if self.shown is None or ranking is not None or decision is not None:
                 raise ConfigError("candidates= goes with an engine, and with neither ranking= nor decision=")
@@ -199,13 +206,13 @@ cdef class HotPath:
         """Say which model or action was chosen; the last call counts."""
         with cython.critical_section(t):
             self.opened(t)
-            add_text(&t.block, SONA_ROUTE, route, "route")
+            add_text(&t.block, SONA_ROUTE, route, "route", 1, MAX_NAME)
 
     def add_trajectory_context(self, Trajectory t not None, context):
         """Add a label, such as ``user:42``."""
         with cython.critical_section(t):
             self.opened(t)
-            add_text(&t.block, SONA_CONTEXT, context, "context")
+            add_text(&t.block, SONA_CONTEXT, context, "context", 0, MAX_LABEL)
             t.block.record.contexts += 1
 
     def set_trajectory_parameters(self, Trajectory t not None, parameters):
@@ -219,7 +226,7 @@ cdef class HotPath:
         text = parameters_text(parameters)
         with cython.critical_section(t):
             self.opened(t)
-            add_text(&t.block, SONA_PARAMETERS, text, "parameters")
+            add_text(&t.block, SONA_PARAMETERS, text, "parameters", 0, MAX_QUERY)
 
     def end_trajectory(self, Trajectory t not None, quality=None):
         """Finish recording: the trajectory goes to the writer, its latency is the time since it began.
@@ -307,13 +314,9 @@ cdef class HotPath:
             if quality is not None:
                 block.record.quality = <float> value
                 block.record.flags |= SONA_HAS_QUALITY
-            add_text(&block, SONA_SOURCE, source, "source")
-            if block.record.texts == 0 or block.record.texts > MAX_SOURCE:
-                raise InvalidValue(f"source has {block.record.texts} bytes, expected 1 to {MAX_SOURCE}")
+            add_text(&block, SONA_SOURCE, source, "source", 1, MAX_NAME)
             if correction is not None:
-                if correction == "":
-                    raise InvalidValue("correction is empty, expected the id of a candidate")
-                add_text(&block, SONA_CORRECTION, correction, "correction")
+                add_text(&block, SONA_CORRECTION, correction, "correction", 1, MAX_NAME)
             self.store(block, True)
         except BaseException:
             sona_block_give(ring.c, block)

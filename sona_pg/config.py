@@ -23,6 +23,18 @@ def _require(condition: bool, name: str, value: object, expected: str) -> None:
         raise ConfigError(f"{name}={value!r} cannot work: expected {expected}")
 
 
+def _require_types(config: Any, part: str) -> None:
+    """Raise ``ConfigError`` for a number that is none, a fraction where a whole number is needed, and the like."""
+    for known in dataclasses.fields(config):
+        value = getattr(config, known.name)
+        fits, expected = {
+            "int": (isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+            "float": (isinstance(value, int | float) and not isinstance(value, bool), "a number"),
+            "bool": (isinstance(value, bool), "True or False"),
+        }.get(str(known.type), (True, ""))
+        _require(fits, f"{part}.{known.name}", value, expected)
+
+
 @dataclass(frozen=True, slots=True)
 class MicroConfig:
     """Micro-LoRA: the adapter that loop A moves with every request."""
@@ -36,6 +48,7 @@ class MicroConfig:
     max_norm: float = 1.0  # the most a unit vector can move
 
     def __post_init__(self) -> None:
+        _require_types(self, "micro")
         _require(self.rank in (1, 2), "micro.rank", self.rank, "1 or 2")
         _require(0 < self.learning_rate <= 10, "micro.learning_rate", self.learning_rate, "a number in (0, 10]")
         _require(self.max_norm > 0, "micro.max_norm", self.max_norm, "a positive number")
@@ -56,6 +69,7 @@ class BaseConfig:
     max_norm: float = 64.0  # the most a unit vector can move: a bound against explosion, not a regulariser
 
     def __post_init__(self) -> None:
+        _require_types(self, "base")
         _require(1 <= self.rank <= 64, "base.rank", self.rank, "1 to 64")
         _require(0 < self.learning_rate <= 10, "base.learning_rate", self.learning_rate, "a number in (0, 10]")
         _require(1 <= self.layers <= 1024, "base.layers", self.layers, "1 to 1024")
@@ -78,6 +92,7 @@ class EwcConfig:
     boundary_threshold: float = 4.0  # standard deviations; see learning.boundary
 
     def __post_init__(self) -> None:
+        _require_types(self, "ewc")
         bounds = f"a number in [{self.lambda_min}, {self.lambda_max}]"
         _require(0 <= self.lambda_min <= self.lambda_ <= self.lambda_max, "ewc.lambda_", self.lambda_, bounds)
         _require(self.max_tasks >= 1, "ewc.max_tasks", self.max_tasks, "1 or more")
@@ -110,6 +125,7 @@ class PatternConfig:
     failing_reward: float = 0.0
 
     def __post_init__(self) -> None:
+        _require_types(self, "patterns")
         _require(self.clusters >= 1, "patterns.clusters", self.clusters, "1 or more")
         _require(self.max_iterations >= 1, "patterns.max_iterations", self.max_iterations, "1 or more")
         _require(self.tolerance >= 0, "patterns.tolerance", self.tolerance, "0 or more")
@@ -149,6 +165,7 @@ class IngestConfig:
     when_full: WhenFull = "refuse"  # "wait" holds the caller instead: for imports and other batch work
 
     def __post_init__(self) -> None:
+        _require_types(self, "ingest")
         _require(self.when_full in ("refuse", "wait"), "ingest.when_full", self.when_full, "'refuse' or 'wait'")
         _require(self.capacity >= 1, "ingest.capacity", self.capacity, "1 or more")
         _require(self.buffer_bytes >= 1 << 16, "ingest.buffer_bytes", self.buffer_bytes, "65536 or more")
@@ -177,11 +194,13 @@ class LoopConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _require_types(self, "loops")
         _require(self.background_interval > 0, "loops.background_interval", self.background_interval, "seconds > 0")
         _require(self.min_trajectories >= 1, "loops.min_trajectories", self.min_trajectories, "1 or more")
         _require(0 <= self.growth < float("inf"), "loops.growth", self.growth, "0 or more")
         _require(self.shortest_interval >= 0, "loops.shortest_interval", self.shortest_interval, "seconds, 0 or more")
         _require(self.poll_interval > 0, "loops.poll_interval", self.poll_interval, "seconds > 0")
+        _require(self.seed >= 0, "loops.seed", self.seed, "0 or more")
         _require(self.replay >= 0, "loops.replay", self.replay, "0 or more")
 
 
@@ -200,6 +219,7 @@ class MaintenanceConfig:
     memory_mb: int = 1024  # the most that building one index may take
 
     def __post_init__(self) -> None:
+        _require_types(self, "maintenance")
         _require(self.interval > 0, "maintenance.interval", self.interval, "seconds > 0")
         _require(1 <= self.weeks_ahead <= 52, "maintenance.weeks_ahead", self.weeks_ahead, "1 to 52")
         _require(self.grace_hours >= 0, "maintenance.grace_hours", self.grace_hours, "0 or more")
@@ -230,7 +250,9 @@ class SonaConfig:
 
     def __post_init__(self) -> None:
         _require(
-            isinstance(self.hidden_dim, int) and 1 <= self.hidden_dim <= MAX_DIM,
+            isinstance(self.hidden_dim, int)
+            and not isinstance(self.hidden_dim, bool)
+            and 1 <= self.hidden_dim <= MAX_DIM,
             "hidden_dim",
             self.hidden_dim,
             f"a whole number from 1 to {MAX_DIM}",

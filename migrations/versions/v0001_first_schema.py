@@ -171,7 +171,7 @@ TABLES = [
         cost real CHECK (cost >= 0),
         lowest_reward real,
         step_count smallint NOT NULL CHECK (step_count >= 0),
-        route text,
+        route text CHECK (octet_length(route) BETWEEN 1 AND 1000),
         features real[],
         context text[],
         query text,

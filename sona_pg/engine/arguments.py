@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sona_pg.domain.answer import Context
 from sona_pg.domain.pattern import PatternKind
 from sona_pg.domain.verdict import VERDICTS
 from sona_pg.errors import DimensionMismatch, InvalidValue
@@ -35,9 +37,48 @@ def as_vector(values: ArrayLike, dim: int, what: str = "embedding") -> NDArray[n
 def as_direction(values: ArrayLike, dim: int, what: str = "x") -> NDArray[np.float32]:
     """Return ``values`` as ``as_vector`` does; raise ``InvalidValue`` for a vector of length 0 as well."""
     vector = as_vector(values, dim, what)
-    if not vector.any():
+    if vector[0] == 0 and not vector.any():
         raise InvalidValue(f"{what} is all 0: it points in no direction, so nothing is near it; check what made it")
     return vector
+
+
+def as_directions(values: ArrayLike, dim: int, what: str) -> NDArray[np.float32]:
+    """Return ``values`` as ``as_matrix`` does; raise ``InvalidValue`` for a row of length 0 as well."""
+    rows = as_matrix(values, dim, what)
+    require_directions(rows, what)
+    return rows
+
+
+def require_directions(rows: NDArray[np.float32], what: str) -> None:
+    """Raise ``InvalidValue`` if one of ``rows`` (n, dim) has length 0."""
+    nowhere = np.flatnonzero(~rows.any(axis=1))
+    if len(nowhere):
+        raise InvalidValue(f"{what}[{nowhere[0]}] is all 0: it points in no direction; check what made it")
+
+
+def require_count(k: int, least: int = 1) -> int:
+    """Return ``k``; raise ``InvalidValue`` unless it is a whole number of at least ``least``."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < least:
+        raise InvalidValue(f"k={k!r}: expected a whole number, {least} or more")
+    return int(k)
+
+
+def require_text(text: str, what: str) -> str:
+    """Return ``text``; raise ``InvalidValue`` unless it says something."""
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidValue(f"{what}={text!r}: expected a text that says something")
+    return text
+
+
+def as_labels(context: Context | Sequence[str]) -> tuple[str, ...]:
+    """Return the labels of a context."""
+    labels = context.labels if isinstance(context, Context) else context
+    if isinstance(labels, str):
+        raise InvalidValue(f"context={labels!r} is one text: expected a list of labels")
+    for label in labels:
+        if not isinstance(label, str):
+            raise InvalidValue(f"context has the label {label!r}: expected texts")
+    return tuple(labels)
 
 
 def as_matrix(values: ArrayLike, dim: int, what: str) -> NDArray[np.float32]:
@@ -62,14 +103,19 @@ def as_uuid(trajectory: UUID | str | Trajectory | Any) -> UUID:
         raise InvalidValue(f"trajectory id {trajectory!r} is no UUID: pass t.id, or the handle itself") from exc
 
 
-def require_search(vector: NDArray[np.float32], k: int, min_quality: float | None, since: datetime | None) -> None:
+def require_search(
+    vector: NDArray[np.float32], k: int, route: str | None, min_quality: float | None, since: datetime | None
+) -> None:
     """Raise ``InvalidValue`` for a search that has no meaning."""
+    require_count(k)
+    if route is not None and (not isinstance(route, str) or "\0" in route):
+        raise InvalidValue(f"route={route!r}: expected a text without NUL")
     if not 0 < float(np.linalg.norm(vector)) < np.inf:
         raise InvalidValue("what is searched has length 0 or is too long for float32: it points in no direction")
-    if k < 1:
-        raise InvalidValue(f"k={k!r} finds nothing: expected 1 or more")
     if min_quality is not None and not 0 <= min_quality <= 1:
         raise InvalidValue(f"min_quality={min_quality!r}: expected a number in [0, 1]")
+    if since is not None and not isinstance(since, datetime):
+        raise InvalidValue(f"since={since!r}: expected a datetime")
     if since is not None and since.tzinfo is None:
         raise InvalidValue(f"since={since!r} has no time zone: write datetime.now(UTC) - timedelta(...)")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sona_pg.errors import ConfigError
 
@@ -46,13 +46,19 @@ class NamedSets:
         return names, number
 
 
-def check_ids(what: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return ``names``; ConfigError unless they are one or more texts that can be ids, each once."""
+def check_ids(what: str, given: Sequence[str]) -> tuple[str, ...]:
+    """Return ``given`` as a tuple; ConfigError unless they are one or more texts that can be ids, each once."""
+    if isinstance(given, str):
+        raise ConfigError(f"{given!r} is one text: expected a list of {what}s")
+    names = tuple(given)
     for name in names:
         if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > LONGEST_ID:
             raise ConfigError(f"{what} {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
-    if not names or len(set(names)) != len(names):
-        raise ConfigError(f"{len(names)} {what}s of which {len(set(names))} differ: expected one or more, each once")
+    if not names:
+        raise ConfigError(f"there is no {what}: expected one or more, each once")
+    if len(set(names)) != len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ConfigError(f"{what} {twice!r} is given more than once: expected one or more, each once")
     return names
 
 

@@ -20,10 +20,20 @@ from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.verdict import Verdict
-from sona_pg.engine.arguments import as_direction, as_matrix, as_uuid, as_vector, require_filters, require_search
+from sona_pg.engine.arguments import (
+    as_direction,
+    as_directions,
+    as_labels,
+    as_uuid,
+    as_vector,
+    require_count,
+    require_filters,
+    require_search,
+    require_text,
+)
 from sona_pg.engine.builder import SonaEngineBuilder
 from sona_pg.engine.session import Session
-from sona_pg.errors import ConfigError
+from sona_pg.errors import ConfigError, InvalidValue
 from sona_pg.kernels import HotPath, Trajectory
 from sona_pg.learning.parameters import interpolate
 from sona_pg.text.embedder import Embedder, default_embedder
@@ -62,6 +72,8 @@ class SonaEngine(HotPath):
             DatabaseError: Postgres does not answer or is not fit for use.
             StorageError: the embedded server's data folder cannot be used.
         """
+        if config is not None and not isinstance(config, SonaConfig):
+            raise ConfigError(f"config={config!r} cannot work: expected a SonaConfig")
         self.config = (config or SonaConfig()).replace(hidden_dim=hidden_dim)
         ingest = self.config.ingest
         super().__init__(hidden_dim, ingest.capacity, ingest.buffer_bytes)
@@ -89,6 +101,8 @@ class SonaEngine(HotPath):
         embedder: Embedder | None = None,
     ) -> Self:
         """Open an engine with all settings from ``config``."""
+        if not isinstance(config, SonaConfig):
+            raise ConfigError(f"config={config!r} cannot work: expected a SonaConfig")
         return cls(config.hidden_dim, url, space, config=config, embedder=embedder)
 
     # -- feedback and barriers ------------------------------------------------------------------------------
@@ -226,7 +240,12 @@ class SonaEngine(HotPath):
         """
         require_filters(min_quality, kind, verdict)
         return self._session.serving.find(
-            as_vector(x, self.dim), k, min_quality=min_quality, kind=kind, route=route, verdict=verdict
+            as_direction(x, self.dim),
+            require_count(k, 0),
+            min_quality=min_quality,
+            kind=kind,
+            route=route,
+            verdict=verdict,
         )
 
     def interpolate_parameters(
@@ -249,7 +268,7 @@ class SonaEngine(HotPath):
         require_filters(min_quality, None, None)
         vector = as_direction(x, self.dim)
         serving = self._session.serving
-        found = serving.find(vector, k, min_quality=min_quality, route=route, with_parameters=True)
+        found = serving.find(vector, require_count(k, 0), min_quality=min_quality, route=route, with_parameters=True)
         return interpolate(found, serving.version)
 
     def search(
@@ -280,7 +299,7 @@ class SonaEngine(HotPath):
             DatabaseUnavailable: Postgres does not answer now.
         """
         vector = as_vector(x, self.dim)
-        require_search(vector, k, min_quality, since)
+        require_search(vector, k, route, min_quality, since)
         return self._session.database.search(
             self._session.space, vector, k, route=route, min_quality=min_quality, since=since, exact=exact
         )
@@ -308,8 +327,10 @@ class SonaEngine(HotPath):
             exploration: above 0, candidates that few have confirmed are shown more often (1 is a good value
                 while learning); the scores stay the ranker's own.
         """
-        vector = as_vector(query, self.dim)
-        return self._session.ranker.rank(self._session.serving, vector, candidates, ids, k, exploration)
+        vector = as_direction(query, self.dim, "query")
+        return self._session.ranker.rank(
+            self._session.serving, vector, candidates, ids, require_count(k), exploration
+        )  # fmt: skip
 
     def rank_many(
         self,
@@ -321,8 +342,10 @@ class SonaEngine(HotPath):
         exploration: float = 0.0,
     ) -> list[Ranking]:
         """Return what ``rank`` returns for each of ``queries`` (n, dim), all by one version; a batch is far cheaper."""
-        rows = as_matrix(queries, self.dim, "queries")
-        return self._session.ranker.rank_many(self._session.serving, rows, candidates, ids, k, exploration)
+        rows = as_directions(queries, self.dim, "queries")
+        return self._session.ranker.rank_many(
+            self._session.serving, rows, candidates, ids, require_count(k), exploration
+        )  # fmt: skip
 
     def remember(self, ids: Sequence[str], embeddings: ArrayLike) -> None:
         """Store candidates ahead of their first ranking, so that ``rank`` needs only their ids.
@@ -334,7 +357,7 @@ class SonaEngine(HotPath):
             ids: (m,) one text each.
             embeddings: (m, dim).
         """
-        self._session.ranker.remember(ids, as_matrix(embeddings, self.dim, "embeddings"))
+        self._session.ranker.remember(ids, as_directions(embeddings, self.dim, "embeddings"))
 
     def route(
         self,
@@ -365,7 +388,7 @@ class SonaEngine(HotPath):
             features = query_features(query)
         told = None if features is None else as_vector(features, np.size(features), "features")
         return self._session.chooser.choose(
-            serving.router, serving.version, as_vector(x, self.dim), candidates,
+            serving.router, serving.version, as_direction(x, self.dim), candidates,
             features=told, costs=costs, budget=budget, cost_weight=cost_weight, latency_weight=latency_weight,
         )  # fmt: skip
 
@@ -409,11 +432,14 @@ class SonaEngine(HotPath):
         Args:
             query: the text that is asked.
             context: labels that are stored with the trajectory.
+
+        Raises:
+            InvalidValue: the query says nothing, its embedding is all 0, or the context is no list of texts.
         """
-        embedding = self.embed([query])[0]
+        labels = as_labels(context)
+        embedding = self.embed([require_text(query, "query")])[0]
         serving = self._session.serving
         handle = self.begin_trajectory(embedding, query=query)
-        labels = context.labels if isinstance(context, Context) else tuple(context)
         for label in labels:
             self.add_trajectory_context(handle, label)
         patterns = serving.find(embedding, 3)
@@ -438,7 +464,10 @@ class SonaEngine(HotPath):
 
         Raises:
             ConfigError: there is no embedder of the space's dimension.
+            InvalidValue: ``texts`` is one text rather than a list.
         """
+        if isinstance(texts, str):
+            raise InvalidValue(f"texts={texts[:40]!r} is one text: expected a list of texts")
         if self._embedder is None:
             chosen = default_embedder()
             if chosen.dim != self.dim:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sona_pg import kernels
 from sona_pg.domain.answer import Ranking
 from sona_pg.domain.catalog import Catalog
-from sona_pg.engine.arguments import as_matrix, as_vector
+from sona_pg.engine.arguments import as_matrix, as_vector, require_directions
 from sona_pg.engine.candidate_sets import KEPT_SETS, KeepSet, NamedSets, check_ids
 from sona_pg.engine.serving import Serving
 from sona_pg.errors import ConfigError
@@ -86,8 +86,10 @@ class Ranker:
         chosen = self._stored(serving, ids) if candidates is None else self._prepared(candidates, ids)
         ready = self._ready(serving, chosen)
         scores = ready.scorer.score(queries)
+        if not 0 <= exploration < np.inf:
+            raise ConfigError(f"exploration={exploration!r} cannot work: expected a finite number, 0 or more")
         order_by = explore(serving.ranker, scores, ready.slots, exploration) if exploration > 0 else scores
-        order = best_first(order_by, max(k, 0))
+        order = best_first(order_by, k)
         best = np.take_along_axis(scores, order, axis=1)
         return [
             Ranking(
@@ -101,9 +103,9 @@ class Ranker:
 
     def remember(self, ids: Sequence[str], embeddings: NDArray[np.float32]) -> None:
         """Store candidates (m, dim), and know them here at once; other servers do after the next cycle."""
-        if len(ids) != len(embeddings):
-            raise ConfigError(f"{len(embeddings)} embeddings with {len(ids)} ids: expected one id each")
-        names = check_ids("candidate id", tuple(ids))
+        names = check_ids("candidate id", ids)
+        if len(names) != len(embeddings):
+            raise ConfigError(f"{len(embeddings)} embeddings with {len(names)} ids: expected one id each")
         self._keep(names, embeddings)
         with self._lock:
             self._ahead = Catalog.of(names, embeddings.copy()).followed_by(self._ahead)
@@ -136,6 +138,7 @@ class Ranker:
             if known is not None and known.ids == names and known.checksum == checksum:
                 self._sets.move_to_end(set_id)
                 return known
+        require_directions(embeddings, "candidates")
         made = CandidateSet(set_id, names, embeddings.copy(), checksum)
         self._keep(names, made.embeddings)
         with self._lock:

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from sona_pg.domain.answer import Decision
 from sona_pg.engine.candidate_sets import KeepSet, NamedSets
-from sona_pg.errors import ConfigError, DimensionMismatch
+from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue
 from sona_pg.learning.pacing import BudgetPacer
 from sona_pg.learning.router import Utility, decide
 from sona_pg.learning.routing import Router
 from sona_pg.learning.signal import unit
+
+MAX_FEATURES = 1024  # that a decision can store
 
 
 class RouteChooser:
@@ -48,6 +50,8 @@ class RouteChooser:
         names, set_id = self._named.number(candidates)
         prices = _prices(names, costs, budget is not None or cost_weight > 0)
         routes = router.known(names)
+        if features is not None and len(features) > MAX_FEATURES:
+            raise InvalidValue(f"{len(features)} features: expected at most {MAX_FEATURES}")
         if features is not None and router.width not in (0, len(features)):
             raise DimensionMismatch(router.width, len(features), "features")
         with self._lock:
@@ -86,4 +90,7 @@ def _prices(names: Sequence[str], costs: Mapping[str, float] | None, needed: boo
     missing = [name for name in names if name not in costs]
     if missing:
         raise ConfigError(f"costs has no entry for {', '.join(map(repr, missing))}: expected one for every candidate")
+    for name in names:
+        if not isinstance(costs[name], int | float | np.number) or not 0 <= costs[name] < np.inf:
+            raise InvalidValue(f"costs[{name!r}] is {costs[name]!r}: expected a finite number, 0 or more")
     return np.array([costs[name] for name in names], np.float64)

@@ -25,6 +25,8 @@ def parse_url(url: str) -> URL:
     Raises:
         ConfigError: it is not a URL, or names another database than Postgres.
     """
+    if not isinstance(url, str):
+        raise ConfigError(f"database URL {url!r} is no text: expected postgresql://user:password@host:5432/database")
     try:
         parsed = make_url(url)
     except sqlalchemy.exc.ArgumentError as exc:

@@ -23,7 +23,7 @@ def open_space(connection: Connection, name: str, dim: int, at: datetime) -> Spa
     Raises:
         ConfigError: the name cannot be used, or the space has another dimension.
     """
-    if not name or len(name) > MAX_NAME or "\0" in name:
+    if not isinstance(name, str) or not name or len(name) > MAX_NAME or "\0" in name:
         raise ConfigError(f"space name {name!r} cannot be used: expected 1 to {MAX_NAME} characters without NUL")
     space = find_space(connection, name)
     if space is None:

@@ -66,6 +66,40 @@ def test_numbers_that_cannot_be_stored_are_refused(engine: SonaEngine, number: f
         engine.add_step(t, GOOD, poisoned)
 
 
+def test_what_points_in_no_direction_is_refused_where_one_is_needed(engine: SonaEngine) -> None:
+    nowhere = np.zeros(DIM, np.float32)
+    for call in (
+        lambda: engine.begin_trajectory(nowhere),
+        lambda: engine.begin_trajectory([-0.0] * DIM),
+        lambda: engine.rank(nowhere, [GOOD], ids=["a"]),
+        lambda: engine.route(nowhere, ["a"]),
+        lambda: engine.find_patterns(nowhere),
+        lambda: engine.interpolate_parameters(nowhere),
+    ):
+        with pytest.raises(InvalidValue, match="all 0: it points in no direction"):
+            call()
+    with pytest.raises(InvalidValue, match="no direction"):
+        engine.search(nowhere)
+    last = nowhere.copy()
+    last[-1] = 1e-8  # what half precision keeps of it is 0: learners pass it over
+    engine.begin_trajectory(last)
+    assert engine.apply_micro_lora(nowhere).tolist() == [0.0] * DIM
+
+
+def test_what_was_refused_leaves_the_trajectory_as_it_was(database_url: str) -> None:
+    with SonaEngine(DIM, database_url) as engine:
+        t = engine.begin_trajectory(GOOD, query="why?")
+        engine.set_trajectory_route(t, "first")
+        for wrong in ("", "x" * 1001, "a\0", None):
+            with pytest.raises(InvalidValue, match="route"):
+                engine.set_trajectory_route(t, wrong)  # type: ignore[arg-type]
+        engine.end_trajectory(t)
+        engine.flush()
+        with psycopg.connect(database_url) as connection:
+            stored = connection.execute("SELECT query, route FROM sona.trajectories").fetchall()
+        assert stored == [("why?", "first")]
+
+
 @pytest.mark.parametrize("quality", [-0.01, 1.01, np.nan, np.inf, "good"])
 def test_a_quality_outside_its_range_is_refused(engine: SonaEngine, quality: object) -> None:
     t = engine.begin_trajectory(GOOD)
@@ -139,6 +173,44 @@ def test_feedback_that_means_nothing_is_refused(engine: SonaEngine, arguments: d
         (lambda e: e.route(GOOD, ["a", "a"]), "each once"),
         (lambda e: e.route(GOOD, ["a"], budget=0.5), "costs"),
         (lambda e: e.route(GOOD, ["a", "b"], costs={"a": 1.0}, budget=0.5), "'b'"),
+        (lambda e: e.route(GOOD, ["a", "b"], costs={"a": 1.0, "b": np.nan}), r"costs\['b'\] is nan"),
+        (lambda e: e.route(GOOD, ["a"], costs={"a": -1.0}), "-1.0"),
+        (lambda e: e.route(GOOD, ["a"], costs={"a": "free"}), "'free'"),
+        (lambda e: e.route(GOOD, ["a"], costs={"a": 1.0}, budget=np.nan), "budget"),
+        (lambda e: e.route(GOOD, ["a"], cost_weight=-1.0, costs={"a": 1.0}), "weights"),
+        (lambda e: e.route(GOOD, ["a"], features=np.ones(1025)), "1024"),
+        (lambda e: e.route(GOOD, ["x" * 1001]), "1000 bytes"),
+        (lambda e: e.route(GOOD, "ab"), "one text"),
+        (lambda e: e.rank(GOOD, [GOOD], ids="a"), "one text"),
+        (lambda e: e.rank(GOOD, [GOOD], ids=["a"], k=0), "k=0"),
+        (lambda e: e.rank(GOOD, [GOOD], ids=["a"], k=2.5), "k=2.5"),
+        (lambda e: e.rank(GOOD, [GOOD], ids=["a"], exploration=np.nan), "exploration=nan"),
+        (lambda e: e.rank(GOOD, [GOOD], ids=["a"], exploration=-1), "exploration=-1"),
+        (lambda e: e.rank(GOOD, [GOOD, GOOD * 0], ids=["a", "b"]), r"candidates\[1\] is all 0"),
+        (lambda e: e.rank_many([GOOD, GOOD * 0], [GOOD], ids=["a"]), r"queries\[1\] is all 0"),
+        (lambda e: e.remember(["a"], [GOOD * 0]), r"embeddings\[0\] is all 0"),
+        (lambda e: e.remember("ab", [GOOD, GOOD]), "one text"),
+        (lambda e: e.remember(["a", "b", "a"], [GOOD] * 3), "'a' is given more than once"),
+        (lambda e: e.find_patterns(GOOD, k=-1), "k=-1"),
+        (lambda e: e.find_patterns(GOOD, k=True), "k=True"),
+        (lambda e: e.interpolate_parameters(GOOD, k=-1), "k=-1"),
+        (lambda e: e.search(GOOD, k="a"), "k='a'"),
+        (lambda e: e.search(GOOD, since="2026-01-01"), "datetime"),
+        (lambda e: e.search(GOOD, route="a\0"), "NUL"),
+        (lambda e: e.search(GOOD, min_quality=np.nan), "min_quality"),
+        (lambda e: e.process(""), "query=''"),
+        (lambda e: e.process("  \n"), "says something"),
+        (lambda e: e.process(None), "query=None"),
+        (lambda e: e.process("why?", "user:42"), "list of labels"),
+        (lambda e: e.process("why?", [42]), "42"),
+        (lambda e: e.embed("why?"), "list of texts"),
+        (lambda e: e.begin_trajectory(GOOD, decision="a"), "decision is 'a'"),
+        (lambda e: e.begin_trajectory(GOOD, ranking=["a"]), "ranking"),
+        (lambda e: e.begin_trajectory(GOOD, query="x" * (1 << 20) + "x"), "1048577 bytes"),
+        (lambda e: e.set_trajectory_route(e.begin_trajectory(GOOD), ""), "route '' has 0 bytes"),
+        (lambda e: e.set_trajectory_route(e.begin_trajectory(GOOD), "x" * 1001), "1001 bytes"),
+        (lambda e: e.add_trajectory_context(e.begin_trajectory(GOOD), "x" * 10_001), "10001 bytes"),
+        (lambda e: e.feedback(uuid.uuid4(), correction="x" * 1001), "1001 bytes"),
     ],
 )
 def test_a_question_that_cannot_be_answered_says_why(
@@ -159,10 +231,19 @@ def test_a_space_keeps_its_dimension(database_url: str, engine: SonaEngine) -> N
         SonaEngine(DIM + 1, database_url)
 
 
-@pytest.mark.parametrize("name", ["", "x" * 201, "a\0b"])
-def test_a_space_name_that_cannot_be_stored_is_refused(database_url: str, name: str) -> None:
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\0b", 5, None])
+def test_a_space_name_that_cannot_be_stored_is_refused(database_url: str, name: object) -> None:
     with pytest.raises(ConfigError, match="space name"):
-        SonaEngine(DIM, database_url, name)
+        SonaEngine(DIM, database_url, name)  # type: ignore[arg-type]
+
+
+def test_what_is_no_configuration_or_address_is_refused(database_url: str) -> None:
+    with pytest.raises(ConfigError, match="SonaConfig"):
+        SonaEngine(DIM, database_url, config={"hidden_dim": DIM})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="SonaConfig"):
+        SonaEngine.with_config(None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="postgresql://"):
+        SonaEngine(DIM, Path("/tmp"))  # type: ignore[arg-type]
 
 
 def test_an_address_that_does_not_answer_is_named() -> None:
@@ -214,6 +295,14 @@ def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypat
         (lambda: SonaConfig().ewc.__class__(lambda_=1.0), "ewc.lambda_=1.0"),
         (lambda: SonaConfig().ingest.__class__(durability="never"), "'memory', 'spool' or 'sync'"),
         (lambda: SonaConfig().loops.__class__(background_interval=0), "loops.background_interval"),
+        (lambda: SonaConfig().loops.__class__(seed=-1), "loops.seed=-1"),
+        (lambda: SonaConfig().loops.__class__(automatic="no"), "True or False"),
+        (lambda: SonaConfig().ingest.__class__(capacity="many"), "capacity='many'.*whole number"),
+        (lambda: SonaConfig().patterns.__class__(clusters=2.5), "clusters=2.5.*whole number"),
+        (lambda: SonaConfig().patterns.__class__(decay=float("nan")), "decay=nan"),
+        (lambda: SonaConfig().base.__class__(learning_rate="fast"), "'fast'.*a number"),
+        (lambda: SonaConfig().maintenance.__class__(keep_weeks=True), "keep_weeks=True"),
+        (lambda: SonaConfig(hidden_dim=True), "hidden_dim=True"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(make: Callable[[], object], told: str) -> None:

@@ -179,7 +179,7 @@ def test_a_batch_is_marked_counted_and_named_in_its_rows(hot: HotPath, space: Sp
 def test_the_learners_arrays_say_the_same_as_the_rows(hot: HotPath) -> None:
     trajectories = []
     for index in range(3):
-        trajectory = hot.begin_trajectory(EMBEDDING * index)
+        trajectory = hot.begin_trajectory(EMBEDDING * (index + 1))
         for step in range(index):
             hot.add_step(trajectory, EMBEDDING + step, None, step)
             hot.add_step(trajectory, EMBEDDING[:2], None, -1)
@@ -191,7 +191,7 @@ def test_the_learners_arrays_say_the_same_as_the_rows(hot: HotPath) -> None:
     assert (batch.trajectory_count, batch.step_count, batch.feedback_count, len(batch)) == (3, 6, 1, 4)
     assert batch.trajectory_ids.tobytes() == b"".join(each.id.bytes for each in trajectories)
     assert batch.feedback_ids.tobytes() == trajectories[1].id.bytes
-    np.testing.assert_array_equal(batch.embeddings, np.stack([EMBEDDING * index for index in range(3)]))
+    np.testing.assert_array_equal(batch.embeddings, np.stack([EMBEDDING * (index + 1) for index in range(3)]))
     np.testing.assert_array_equal(batch.qualities, [0.0, np.nan, 1.0])
     assert batch.policy_versions.tolist() == [-1, -1, -1]
     assert batch.step_trajectory.tolist() == [1, 1, 2, 2, 2, 2]

@@ -133,7 +133,7 @@ def test_segments_are_deleted_as_they_are_committed(
     hot = HotPath(DIM, 10, 1 << 20)
     writer = open_writer(hot, durability="spool")
     for index in range(300):
-        trajectory = hot.begin_trajectory(np.zeros(DIM, np.float32))
+        trajectory = hot.begin_trajectory(np.ones(DIM, np.float32))
         hot.add_step(trajectory, np.zeros(4000 if index % 50 == 0 else 10, np.float32))  # some larger than a chunk
         hot.end_trajectory(trajectory)
     writer.flush(10)
@@ -303,7 +303,7 @@ def test_a_full_disk_refuses_the_record_and_loses_none_before_or_after(
     writer = open_writer(hot, durability="spool", flush_interval=60)
     recorded = {record(hot, steps=1) for _ in range(10)}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    trajectory = hot.begin_trajectory(np.zeros(DIM, np.float32))
+    trajectory = hot.begin_trajectory(np.ones(DIM, np.float32))
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(StorageError, match="spool cannot be written"):

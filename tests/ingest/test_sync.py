@@ -43,7 +43,7 @@ def test_without_the_database_the_call_raises_and_the_record_still_arrives(
 ) -> None:
     writer = open_writer(hot, url=proxy.url, durability="sync", stall_timeout=0.5)
     proxy.refuse()
-    trajectory = hot.begin_trajectory(np.zeros(DIM, np.float32))
+    trajectory = hot.begin_trajectory(np.ones(DIM, np.float32))
     with pytest.raises(DatabaseUnavailable, match=r"not committed after 0.5 s"):
         hot.end_trajectory(trajectory)
     assert trajectory.ended
@@ -60,7 +60,7 @@ def test_a_full_buffer_is_an_error_and_the_handle_stays_open(
     proxy.refuse()
     accepted, refused = 0, None
     for _ in range(3):  # one waits to be written, one is in the ring
-        trajectory = hot.begin_trajectory(np.zeros(DIM, np.float32))
+        trajectory = hot.begin_trajectory(np.ones(DIM, np.float32))
         try:
             hot.end_trajectory(trajectory)
         except DatabaseUnavailable as exc:

