@@ -14,14 +14,28 @@ from sona_pg.learning.baseline import Baseline
 from sona_pg.learning.choices import Choices
 from sona_pg.learning.signal import bounded, direction_gradient, returns, reward_to_go, unit
 
+# The advantage that a cosine of 1 uses up: a step of advantage Â may turn an output by Â/6 in cosine with its
+# direction, measured from the embedding as it came. Steps share most of their direction with their query, so without
+# this bad ones push answers out of the whole neighbourhood, five passes a cycle, for ever: on CLINC150 titles
+# (validation, one of the five nearest titles a step, 5,000 steps) the base adapter fell from 70.0 to 43 %. With 3, 6
+# and 12 it comes to 71.3, 72.2 and 72.6 %, where it chose the titles itself to 72.0, 74.2 and 73.2 %.
+STIFFNESS = 6.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Directions:
-    """Steps, each with the direction it went in and what it gained."""
+    """Steps, each with the direction it went in and what it gained.
+
+    What is ascended is the policy gradient less a quadratic penalty on how far it has moved the policy, as in
+    proximal policy optimisation with a penalty (Schulman et al. 2017):
+
+        L = Â (a·ŷ) - κ/2 (a·ŷ - a·x̂)²
+    """
 
     inputs: NDArray[np.float32]  # (n, dim) float32, unit rows
     targets: NDArray[np.float32]  # (n, dim) float32, unit rows
     advantage: NDArray[np.float32]  # (n,) float32
+    weight: NDArray[np.float32]  # (n,) float32: the steps of one trajectory share a weight of 1
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -30,7 +44,7 @@ class Directions:
     def none(cls, dim: int) -> Self:
         """Return no samples."""
         nothing = np.zeros((0, dim), np.float32)
-        return cls(nothing, nothing, np.zeros(0, np.float32))
+        return cls(nothing, nothing, np.zeros(0, np.float32), np.zeros(0, np.float32))
 
     @classmethod
     def of(
@@ -48,7 +62,8 @@ class Directions:
         shares = np.bincount(owner, minlength=len(embeddings))[owner]
         inputs, targets = unit(embeddings[owner]), unit(activations)
         alive = (advantage != 0) & inputs.any(axis=1) & targets.any(axis=1)
-        return cls(inputs[alive], targets[alive], (bounded(advantage) / shares)[alive].astype(np.float32))
+        gained, weight = bounded(advantage)[alive], (1.0 / shares)[alive]
+        return cls(inputs[alive], targets[alive], gained.astype(np.float32), weight.astype(np.float32))
 
     def followed_by(self, other: Self, most: int) -> Self:
         """Return these samples and then the others; of more than ``most`` the latest."""
@@ -56,11 +71,15 @@ class Directions:
             np.concatenate([self.inputs, other.inputs])[-most:],
             np.concatenate([self.targets, other.targets])[-most:],
             np.concatenate([self.advantage, other.advantage])[-most:],
+            np.concatenate([self.weight, other.weight])[-most:],
         )
 
     def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the policy gradient at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
-        return direction_gradient(outputs, self.targets[rows], self.advantage[rows])
+        """Return ``∇_y L`` at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
+        targets, inputs = self.targets[rows], self.inputs[rows]
+        turned = np.einsum("nd,nd->n", unit(outputs) - inputs, targets)
+        left = self.advantage[rows] - np.float32(STIFFNESS) * turned
+        return direction_gradient(outputs, targets, self.weight[rows] * left)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -165,7 +165,7 @@ def test_feedback_on_choices_improves_retrieval_of_what_was_not_seen():
 
 def test_a_task_boundary_leaves_a_snapshot_that_the_next_cycle_takes_up():
     rng = np.random.default_rng(1)
-    directions = Directions(rows(100, rng), rows(100, rng), np.ones(100, np.float32))
+    directions = Directions(rows(100, rng), rows(100, rng), np.ones(100, np.float32), np.ones(100, np.float32))
     samples = Samples(directions, Choices.none(DIM))
     one, other = (unit(center + 0.1 * rng.standard_normal((100, DIM)).astype(np.float32)) for center in rows(2, rng))
     first = learn(samples, CONFIG, stream=one)
