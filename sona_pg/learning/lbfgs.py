@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,15 @@ Objective = Callable[[FloatArray], tuple[float, FloatArray]]
 
 _ARMIJO = 1e-4
 _MOST_HALVINGS = 8
+_SHORTENED = 0.1, 0.5  # of a step that was too long: at least and at most what is left
 _LEAST_CURVATURE = 1e-10
+
+
+class _Pair(NamedTuple):
+    moved: FloatArray
+    turned: FloatArray
+    scaled: FloatArray  # what turned is, multiplied by the inverse given
+    inverse: float  # 1 / moved·turned
 
 
 def minimise(
@@ -23,6 +32,7 @@ def minimise(
     iterations: int,
     memory: int = 6,
     tolerance: float = 1e-3,
+    inverse: FloatArray | None = None,
 ) -> FloatArray:
     """Return a point no worse than `start`, after at most `iterations` accepted steps.
 
@@ -30,17 +40,26 @@ def minimise(
     It stops early when the gradient's norm has fallen to `tolerance` times what it was, or when no
     step along the direction lowers the value (float32 has no more to give).
 
+    `inverse` (k, k), for `x` (m, k), is a guess at the inverse Hessian of each of its rows, symmetric and
+    positive definite: a good one saves most of the steps.
+
     Two-loop recursion of Nocedal and Wright, "Numerical Optimization", algorithm 7.4, with Armijo
-    backtracking; pairs without positive curvature are not stored, so a non-convex objective is safe.
+    backtracking by interpolation (section 3.5); pairs without positive curvature are not stored, so a
+    non-convex objective is safe.
     """
     x = start
     value, gradient = objective(x)
+    scaled = gradient if inverse is None else gradient @ inverse
     enough = tolerance * float(np.linalg.norm(gradient))
-    pairs: deque[tuple[FloatArray, FloatArray, float]] = deque(maxlen=memory)
+    pairs: deque[_Pair] = deque(maxlen=memory)
     for _ in range(iterations):
-        if not float(np.linalg.norm(gradient)) > enough:
+        length = float(np.linalg.norm(gradient))
+        if not length > enough:
             break
-        direction = _two_loop(gradient, pairs)
+        if pairs:
+            direction = _two_loop(gradient, scaled, pairs)
+        else:
+            direction = scaled / np.float32(length) if inverse is None else scaled
         slope = -float(np.vdot(gradient, direction))
         if not slope < 0.0:
             break
@@ -50,29 +69,39 @@ def minimise(
             candidate_value, candidate_gradient = objective(candidate)
             if candidate_value <= value + _ARMIJO * step * slope:
                 break
-            step *= 0.4
+            step *= _shortened(step * slope, candidate_value - value)
         else:
             break
         moved, turned = candidate - x, candidate_gradient - gradient
+        candidate_scaled = candidate_gradient if inverse is None else candidate_gradient @ inverse
         curvature = float(np.vdot(moved, turned))
         if curvature > _LEAST_CURVATURE * float(np.vdot(turned, turned)):
-            pairs.append((moved, turned, 1.0 / curvature))
-        x, value, gradient = candidate, candidate_value, candidate_gradient
+            pairs.append(
+                _Pair(moved, turned, turned if inverse is None else candidate_scaled - scaled, 1.0 / curvature)
+            )
+        x, value, gradient, scaled = candidate, candidate_value, candidate_gradient, candidate_scaled
     return x
 
 
-def _two_loop(gradient: FloatArray, pairs: deque[tuple[FloatArray, FloatArray, float]]) -> FloatArray:
-    """Multiply the gradient by the inverse Hessian that the stored pairs describe."""
-    if not pairs:
-        return gradient / np.float32(np.linalg.norm(gradient))
-    direction = gradient.copy()
+def _shortened(expected: float, found: float) -> float:
+    """By how much to shorten a step: to the minimum of the parabola through what was `expected` and `found`."""
+    least, most = _SHORTENED
+    if not found - expected > 0.0 or not np.isfinite(found):
+        return least
+    return min(max(-expected / (2.0 * (found - expected)), least), most)
+
+
+def _two_loop(gradient: FloatArray, scaled: FloatArray, pairs: deque[_Pair]) -> FloatArray:
+    """Multiply the gradient by the inverse Hessian that the stored pairs describe; `scaled` by the one given."""
+    rest, direction = gradient.copy(), scaled.copy()
     coefficients: list[float] = []
-    for moved, turned, inverse in reversed(pairs):
-        coefficient = inverse * float(np.vdot(moved, direction))
+    for pair in reversed(pairs):
+        coefficient = pair.inverse * float(np.vdot(pair.moved, rest))
         coefficients.append(coefficient)
-        direction -= np.float32(coefficient) * turned
-    moved, turned, inverse = pairs[-1]
-    direction *= np.float32(1.0 / (inverse * float(np.vdot(turned, turned))))
-    for (moved, turned, inverse), coefficient in zip(pairs, reversed(coefficients), strict=True):
-        direction += np.float32(coefficient - inverse * float(np.vdot(turned, direction))) * moved
+        rest -= np.float32(coefficient) * pair.turned
+        direction -= np.float32(coefficient) * pair.scaled
+    last = pairs[-1]
+    direction *= np.float32(1.0 / (last.inverse * float(np.vdot(last.turned, last.scaled))))
+    for pair, coefficient in zip(pairs, reversed(coefficients), strict=True):
+        direction += np.float32(coefficient - pair.inverse * float(np.vdot(pair.turned, direction))) * pair.moved
     return direction

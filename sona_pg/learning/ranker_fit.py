@@ -224,7 +224,7 @@ def _refine(
     active = np.searchsorted(head_rows, rows)
     gain = np.float32(config.map_gain)
     start = np.concatenate([heads[active], state.map / gain])
-    end = minimise(objective, start, iterations=config.iterations)
+    end = minimise(objective, start, iterations=config.iterations, inverse=objective.curvature_inverse())
     share = np.float32(min(1.0, len(events) / max(float(state.folded[1]), 1.0)))
     settled = start + share * (end - start)
     heads[active] = settled[: len(rows)]

@@ -253,3 +253,28 @@ def test_imagined_queries_lean_towards_their_item() -> None:
 def test_events_of_another_dimension_are_refused() -> None:
     with pytest.raises(DimensionMismatch):
         fit(RankerState.identity(DIM), world()[0], RankEvents.empty(DIM + 1), NOTHING)
+
+
+def test_the_curvature_given_is_that_of_a_softmax_and_saves_most_steps():
+    rng = np.random.default_rng(5)
+    n, items, dim = 600, 12, 24
+    spread = np.geomspace(1.0, 0.05, dim)  # queries vary much more in some directions than in others
+    query = np.pad((rng.standard_normal((n, dim)) * spread).astype(np.float32), ((0, 0), (0, 1)), constant_values=1.0)
+    truth = rng.standard_normal((items, dim + 1)).astype(np.float32) * 3
+    objective = PartialLabels(
+        query=query,
+        base=np.zeros((n, items), np.float32),
+        item=0.1 * rng.standard_normal((items, dim)).astype(np.float32),
+        target=(query @ truth.T).argmax(axis=1),
+        quality=np.ones(n, np.float32),
+        weight=np.ones(n, np.float32),
+        label_noise=0.02,
+        ridge=0.01,
+    )
+    inverse = objective.curvature_inverse()
+    np.testing.assert_allclose(inverse, inverse.T, rtol=1e-3, atol=1e-4)
+    assert np.linalg.eigvalsh(inverse).min() > 0.0
+    start = np.zeros((items + dim, dim + 1), np.float32)
+    plain = objective(minimise(objective, start, iterations=16))[0]
+    given = objective(minimise(objective, start, iterations=8, inverse=inverse))[0]
+    assert given < plain
