@@ -8,6 +8,7 @@ ARGS ?=
 GENERATED := $(patsubst %.pyx,%.c,$(wildcard cython_ext/*.pyx))
 SOURCES   := pyproject.toml setup.py $(filter-out $(GENERATED),$(wildcard cython_ext/*.p?? cython_ext/*.c cython_ext/*.h))
 DEV  := $(VENV)/.sona-pg-dev
+BENCH := $(VENV)/.sona-pg-bench
 # A demo needs fewer packages than development; where those are installed, they will do.
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
 
@@ -37,15 +38,15 @@ build: $(DEV)   ## wheel and sdist in dist/
 chaos: $(DEV)   ## kill Postgres and recorders for minutes, and count; ARGS='--minutes 10'
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: $(DEV)   ## measure, side by side
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(BENCH) ## every promise about speed beside its peer, 20 min; DATA=<folder>, ARGS='--quick' or a suite's name
+	$(BIN)/python -m benchmarks $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 eval: $(DEV)    ## what learning gains on real data; DATA=<folder>, ARGS='--only retrieval --seeds 1'
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.eval $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 clean:          ## remove what was built, and .venv
 	rm -rf build dist .venv *.egg-info sona_pg/*.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -f $(VENV)/.sona-pg-demo $(VENV)/.sona-pg-dev $(GENERATED)
+	rm -f $(VENV)/.sona-pg-demo $(VENV)/.sona-pg-dev $(BENCH) $(GENERATED)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.sona-pg-%: $(SOURCES) | $(BIN)/python

@@ -1,33 +1,64 @@
-"""All benchmarks, one after another: ``python -m benchmarks [name …] [-- arguments of theirs]``.
+"""Every row of the promises about speed, measured beside its peer: `python -m benchmarks [suite …]`.
 
-Each prints what was measured beside its peer and its target, in one run of one process; compare ratios, not times.
+Each suite runs in a process of its own. At the end all lines come as one table, which is also written, as Markdown and
+JSON, to a folder. Compare ratios, not times; peers that wait for their own threads lose most on a busy machine.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.report import Line, machine, markdown, parser
 
 SUITES = {
-    "kernels": "compiled kernels beside NumPy, scikit-learn and faiss",
-    "ingest": "the hot path beside NumPy and npm, the writer beside raw COPY",
-    "search": "search in SQL beside the exact scan, and throughput at what is stored",
+    "calls": "what an application calls on every request, beside NumPy and npm",
+    "kernels": "k-means and EWC, beside NumPy, faiss and scikit-learn",
+    "ingest": "the writer and the reader, beside raw COPY",
+    "latency": "single calls while other things go on, and what an engine costs",
+    "search": "search in SQL beside the exact scan, and recording beside what is stored",
 }
 
 
 def main() -> int:
-    """Run the suites named on the command line, or all; return the worst exit status."""
-    asked, _, rest = " ".join(sys.argv[1:]).partition("--")
-    names = asked.split() or list(SUITES)
-    unknown = [name for name in names if name not in SUITES]
-    if unknown:
-        print(f"no benchmark {unknown[0]!r}; there are: {', '.join(SUITES)}", file=sys.stderr)
-        return 2
-    worst = 0
-    for name in names:
-        print(f"\n== {name}: {SUITES[name]}", flush=True)
-        worst = max(worst, subprocess.run([sys.executable, "-m", f"benchmarks.bench_{name}", *rest.split()]).returncode)
-    return worst
+    """Run the suites named on the command line, or all; return 1 if one of them failed."""
+    made = parser(__doc__)
+    made.add_argument("suites", nargs="*", help=f"of: {', '.join(SUITES)}; default: all")
+    made.add_argument("--out", type=Path, default=Path("build/bench"), help="where the table is written")
+    asked = made.parse_args()
+    for name in asked.suites:
+        if name not in SUITES:
+            made.error(f"there is no suite {name!r}; there are: {', '.join(SUITES)}")
+    passed_on = ["--quick"] if asked.quick else []
+    passed_on += [
+        part for name in ("data", "home") if (path := getattr(asked, name)) for part in (f"--{name}", str(path))
+    ]
+    began, failed, on = time.monotonic(), [], machine()
+    print(on, flush=True)
+    with tempfile.TemporaryDirectory(prefix="sona-pg-bench-") as folder:
+        results = Path(folder) / "lines"
+        results.touch()
+        for name in asked.suites or SUITES:
+            print(f"\n== {name}: {SUITES[name]}", flush=True)
+            command = [sys.executable, "-m", f"benchmarks.bench_{name}", *passed_on, "--results", str(results)]
+            if subprocess.run(command).returncode:
+                failed.append(name)
+        lines = [Line(**json.loads(line)) for line in results.read_text().splitlines()]
+    lines += [Line(f"suite {name}", "FAILED: see above", target="to run", reached=False) for name in failed]
+    took = f"{(time.monotonic() - began) / 60:.0f} minutes"
+    promised = [line.reached for line in lines if line.reached is not None]
+    reached = f"{sum(promised)} of {len(promised)} targets reached"
+    title = f"{on}; {took}; {'A TWENTIETH OF THE ROWS; ' if asked.quick else ''}{reached}"
+    asked.out.mkdir(parents=True, exist_ok=True)
+    (asked.out / "results.md").write_text(markdown(lines, title))
+    told = {"machine": on, "quick": asked.quick, "lines": [vars(line) for line in lines]}
+    (asked.out / "results.json").write_text(json.dumps(told, indent=1) + "\n")
+    print(f"\n{markdown(lines, title)}\n{reached} in {took}; written to {asked.out}/results.md and results.json")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -1,38 +1,31 @@
-"""The ledger at size: `python benchmarks/bench_search.py [--stored 1000000] [--levels 0,1000000,5000000]`.
+"""Search in SQL beside the exact answer, and recording beside what is stored: `python -m benchmarks.bench_search`.
 
-Searches stored vectors of one sealed week by SQL, filtered by space, beside the exact answer computed in NumPy;
-weighs a trajectory on disk; and records through an engine while more and more is stored. Vectors are drawn from
-clusters of unequal weight with low-dimensional spread and noise, as embeddings of real text are; queries are new
-draws. Runs on an embedded Postgres of its own in --home, which is removed at the end. Every search's result is
-checked, and every recorded row counted.
+A million vectors of a real-like mixture (clusters of unequal weight, each of low rank), in 35 spaces of very unequal
+size, half of them in one; the week they are in is sealed and indexed as `sona-pg maintain` does it. Then five million
+trajectories are stored beside which recording goes on.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import shutil
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
+from benchmarks.report import Line, Options, run, seconds
+from benchmarks.server import server
 from sona_pg import SonaEngine, kernels
 from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.domain.space import Space
 from sona_pg.store.database import Database
-from sona_pg.store.embedded import start_embedded
 from sona_pg.store.weeks import Week
 
 D, K = 256, 10
+STORED, QUERIES, WARM = 1_000_000, 300, 20
+LEVELS, RECORDED = (0, 1_000_000, 5_000_000), 100_000  # stored beside it; recorded for one measurement
 Floats = NDArray[np.float32]
 HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 COPY = "COPY sona.trajectories (space_id, quality, id, batch, step_count, route, embedding) FROM STDIN (FORMAT BINARY)"
@@ -90,15 +83,10 @@ def store(url: str, stream: bytes) -> None:
         copy.write(stream)
 
 
-def line(what: str, measured: str, target: str = "", reached: bool | None = None) -> None:
-    verdict = "" if reached is None else ("yes" if reached else "NO")
-    print(f"{what:<58} {measured:<40} {target:<16} {verdict}", flush=True)
-
-
 Kept = list[tuple[Space, Mixture, NDArray[np.float16]]]
 
 
-def fill(database: Database, url: str, stored: int) -> Kept:
+def fill(options: Options, database: Database, url: str, stored: int) -> Kept:
     """Store vectors in a week that is over, weigh and seal it; return one space of each size with its vectors."""
     now = datetime.now(UTC)
     week = Week(Week.of(now).monday - timedelta(weeks=2))
@@ -118,13 +106,7 @@ def fill(database: Database, url: str, stored: int) -> Kept:
         if number in (0, 1, 5, 15):  # one of each size
             kept.append((space, mixture, np.concatenate(blocks)))
     took = time.perf_counter() - started
-    line(f"{total:,} vectors of {D} in {len(SHARES)} spaces drawn and stored", f"{total / took:,.0f} rows/s")
-    child = week.partition("trajectories")
-    with psycopg.connect(url) as connection:
-        (size,) = connection.execute("SELECT pg_total_relation_size(%s)", [f"sona.{child}"]).fetchone() or (0,)
-    line(
-        "disk per trajectory without steps, key included", f"{size / total:.0f} bytes", "700 bytes", size / total <= 700
-    )
+    print(f"-- {total:,} vectors of {D} in {len(SHARES)} spaces drawn and stored in {took:.0f} s", flush=True)
     started = time.perf_counter()
     done = [
         thing for thing in database.maintenance(MaintenanceConfig(memory_mb=2048)).run() if thing.action == "indexed"
@@ -132,59 +114,56 @@ def fill(database: Database, url: str, stored: int) -> Kept:
     assert len(done) == 1, done
     with psycopg.connect(url) as connection:
         (index,) = connection.execute("SELECT pg_relation_size(%s)", [f"sona.{done[0].subject}"]).fetchone() or (0,)
-    line("sealed: its HNSW index", f"{time.perf_counter() - started:.0f} s, {index / total:.0f} bytes a row more")
+    what = "  sealing that week: its HNSW index"
+    options.emit(Line(what, seconds(time.perf_counter() - started), f"{index / total:.0f} bytes a row more"))
     return kept
 
 
-def measure(database: Database, kept: Kept, queries: int) -> None:
+def measure(options: Options, database: Database, space: Space, mixture: Mixture, vectors: NDArray[np.float16]) -> None:
     """Search with new draws, and compare with the exact answer."""
-    for space, mixture, vectors in kept:
-        asked = mixture.draw(queries)
-        halves = asked.astype(np.float16).astype(np.float32)
-        similarity = np.empty((queries, 0), np.float32)
-        for first in range(0, len(vectors), 50_000):
-            block = vectors[first : first + 50_000].astype(np.float32)
-            block /= np.linalg.norm(block, axis=1, keepdims=True)
-            best = np.hstack([similarity, halves @ block.T])
-            similarity = -np.partition(-best, K, axis=1)[:, : K + 1]
-        similarity = -np.sort(-similarity, axis=1)
-        times, exact_times, hits = [], [], 0
-        for row, query in enumerate(asked):
+    asked = mixture.draw(QUERIES)
+    halves = asked.astype(np.float16).astype(np.float32)
+    similarity = np.empty((QUERIES, 0), np.float32)
+    for first in range(0, len(vectors), 50_000):
+        block = vectors[first : first + 50_000].astype(np.float32)
+        block /= np.linalg.norm(block, axis=1, keepdims=True)
+        best = np.hstack([similarity, halves @ block.T])
+        similarity = -np.partition(-best, K, axis=1)[:, : K + 1]
+    similarity = -np.sort(-similarity, axis=1)
+    times, exact_times, hits = [], [], 0
+    for query in asked[:WARM]:
+        database.search(space, query, K)
+    for row, query in enumerate(asked):
+        started = time.perf_counter()
+        found = database.search(space, query, K)
+        times.append(time.perf_counter() - started)
+        assert len(found) == K
+        assert found.complete
+        norm = np.linalg.norm(halves[row])
+        hits += sum(item.similarity >= similarity[row, K - 1] / norm - 1e-5 for item in found)
+        if row < 5:
             started = time.perf_counter()
-            found = database.search(space, query, K)
-            times.append(time.perf_counter() - started)
-            assert len(found) == K
-            assert found.complete
-            norm = np.linalg.norm(halves[row])
-            hits += sum(item.similarity >= similarity[row, K - 1] / norm - 1e-5 for item in found)
-            if row < 5:
-                started = time.perf_counter()
-                exact = database.search(space, query, K, exact=True)
-                exact_times.append(time.perf_counter() - started)
-                assert np.allclose([item.similarity for item in exact], similarity[row, :K] / norm, atol=1e-3)
-        recall, p50 = hits / (K * queries), statistics.median(times)
-        p99 = float(np.quantile(times, 0.99))
-        line(
-            f"space of {len(vectors):,}: recall@{K}",
-            f"{recall:.3f}", "0.95", recall >= 0.95,
-        )  # fmt: skip
-        line(
-            f"space of {len(vectors):,}: p50, p99 (exact p50)",
-            f"{1e3 * p50:.2f} ms, {1e3 * p99:.2f} ms ({1e3 * statistics.median(exact_times):.1f} ms)",
-            "p50 2 ms", p50 <= 2e-3,
-        )  # fmt: skip
+            exact = database.search(space, query, K, exact=True)
+            exact_times.append(time.perf_counter() - started)
+            assert np.allclose([item.similarity for item in exact], similarity[row, :K] / norm, atol=1e-3)
+    recall, p50, p99 = hits / (K * QUERIES), statistics.median(times), float(np.quantile(times, 0.99))
+    scan = statistics.median(exact_times)
+    what = f"search in SQL, {len(vectors):,} of {options.rows(STORED):,} stored: "
+    options.emit(Line(f"{what}recall@{K}", f"{recall:.3f}", "the exact answer", None, "0.95", recall >= 0.95))
+    options.emit(Line(f"{what}p50", seconds(p50), f"exact scan {seconds(scan)}", p50 / scan, "2 ms", p50 <= 2e-3))
+    options.emit(Line(f"{what}p99", seconds(p99)))
 
 
-def bench_recording(url: str, levels: list[int], rows: int) -> None:
+def bench_recording(options: Options, url: str) -> None:
     """Record through an engine with more and more stored beside it in the same partition and space."""
     quiet = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceConfig(automatic=False))
     rng = np.random.default_rng(1)
-    block = Mixture(0).draw(100_000)
+    block, rows = Mixture(0).draw(100_000), options.rows(RECORDED)
     with SonaEngine(D, url, "recording", config=quiet) as engine:
         space = Database.open(url)
         number = space.find_space("recording").space_id
         space.close()
-        stored, base = 0, None
+        stored, base = 0, 0.0
 
         def rate() -> float:
             nonlocal stored
@@ -198,15 +177,19 @@ def bench_recording(url: str, levels: list[int], rows: int) -> None:
             return rows / (time.perf_counter() - started)
 
         rate()  # warm
-        for level in levels:
-            while stored < level:
-                n = min(len(block), level - stored)
+        for level in LEVELS:
+            wanted = options.rows(level) if level else 0
+            while stored < wanted:
+                n = min(len(block), wanted - stored)
                 store(url, encode(number, block[:n], datetime.now(UTC), 1, rng))
                 stored += n
             measured = statistics.median(rate() for _ in range(5))
             base = base or measured
-            what = f"recorded to committed at {level:,} stored"
-            line(what, f"{measured:,.0f} rows/s, {measured / base:.2f} of that at 0", "0.9", measured / base >= 0.9)
+            what = f"recorded to committed, {wanted:,} stored"
+            ratio = measured / base
+            if level:
+                beside = f"at 0 stored {base:,.0f}/s"
+                options.emit(Line(what, f"{measured:,.0f}/s", beside, ratio, "0.9 of its rate", ratio >= 0.9))
         assert engine.dropped_count == 0
     with psycopg.connect(url) as connection:
         (found,) = connection.execute(
@@ -215,42 +198,15 @@ def bench_recording(url: str, levels: list[int], rows: int) -> None:
     assert found == stored, (found, stored)
 
 
-@contextmanager
-def server(parent: Path) -> Iterator[str]:
-    """An embedded Postgres that leaves nothing behind."""
-    home = Path(tempfile.mkdtemp(prefix="sona-pg-bench-", dir=parent))
-    try:
-        with start_embedded(home) as started:
-            yield started.url
-        deadline = time.monotonic() + 30
-        while (home / "postgres" / "data" / "postmaster.pid").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stored", type=int, default=1_000_000, help="vectors that are searched; 0: no search")
-    parser.add_argument("--queries", type=int, default=300)
-    parser.add_argument("--levels", default="0,1000000,5000000", help="stored trajectories beside which to record")
-    parser.add_argument("--rows", type=int, default=100_000, help="recorded for one measurement")
-    parser.add_argument("--home", type=Path, default=Path("/dev/shm"), help="where the database goes (up to 6 GB)")
-    arguments = parser.parse_args()
-    load = os.getloadavg()[0]
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, {kernels.isa()}")
-    if arguments.stored:
-        with server(arguments.home) as url:
-            with psycopg.connect(url) as connection:
-                print(connection.execute("SHOW server_version").fetchone(), "embedded, default settings")
-            database = Database.open(url)
-            measure(database, fill(database, url, arguments.stored), arguments.queries)
-            database.close()
-    levels = [int(level) for level in arguments.levels.split(",") if level]
-    if levels:
-        with server(arguments.home) as url:
-            bench_recording(url, levels, arguments.rows)
+def suite(options: Options) -> None:
+    with server(options.home) as url:
+        database = Database.open(url)
+        for space, mixture, vectors in fill(options, database, url, options.rows(STORED)):
+            measure(options, database, space, mixture, vectors)
+        database.close()
+    with server(options.home) as url:
+        bench_recording(options, url)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, suite)

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEED_ROWS = 32, FIRST_ROWS = 64, GROWTH = 8, TRIALS = 4, SAMPLE_ITERATIONS = 10 }; /* rows for each centroid */
+enum { SEED_ROWS = 32, FIRST_ROWS = 64, GROWTH = 8, TRIALS = 6, SAMPLE_ITERATIONS = 10 }; /* rows for each centroid */
 
 /* SplitMix64 (Steele, Lea and Flood 2014): the same numbers on every machine. */
 static uint64_t next(uint64_t *state)

@@ -17,6 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg import kernels
 from sona_pg.config import EwcConfig
 from sona_pg.domain.state import Arrays, FisherSnapshot
 from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue
@@ -43,6 +44,7 @@ class EwcPlusPlus:
         self._samples = 0
         self._precision = np.zeros(parameters, np.float32)  # F: sum over tasks
         self._weighted = np.zeros(parameters, np.float32)  # Σ F_k θ*_k
+        self._optimum = np.zeros(parameters, np.float32)  # θ*
 
     @property
     def lambda_(self) -> float:
@@ -69,8 +71,7 @@ class EwcPlusPlus:
     @property
     def optimum(self) -> NDArray[np.float32]:
         """Return ``θ*`` of all protected tasks together, (parameters,) float32; zero where nothing mattered."""
-        safe = np.where(self._precision > 0, self._precision, 1.0)
-        return np.asarray(np.where(self._precision > 0, self._weighted / safe, 0.0), np.float32)
+        return self._optimum.copy()
 
     def set_lambda(self, value: float) -> None:
         """Set λ.
@@ -104,15 +105,14 @@ class EwcPlusPlus:
             DimensionMismatch: they are not as long as the parameter vector.
             InvalidValue: they are not finite.
         """
-        rows = np.atleast_2d(np.asarray(gradients, np.float32))
+        rows = np.atleast_2d(np.ascontiguousarray(gradients, np.float32))
         if rows.shape[1] != len(self._average):
             raise DimensionMismatch(len(self._average), rows.shape[1], "gradient")
         if not np.isfinite(rows).all():
             raise InvalidValue("gradients are not finite: nothing was folded into the Fisher information")
         decay = self.config.fisher_decay
-        # n steps of F = decay·F + (1 - decay)·g² at once: the i-th of n gradients decays n-1-i more times
-        weights = (1.0 - decay) * decay ** np.arange(len(rows) - 1, -1, -1, dtype=np.float64)
-        self._average = np.asarray(decay ** len(rows) * self._average + weights @ np.square(rows), np.float32)
+        for gradient in rows:
+            kernels.fisher_update(self._average, gradient, decay)
         self._samples += len(rows)
 
     def start_new_task(self, optimum: NDArray[np.float32]) -> FisherSnapshot | None:
@@ -137,6 +137,8 @@ class EwcPlusPlus:
         self.tasks.append(snapshot)
         self._precision = self._precision + snapshot.fisher
         self._weighted = self._weighted + snapshot.fisher * snapshot.optimum
+        safe = np.where(self._precision > 0, self._precision, 1.0)
+        self._optimum = np.asarray(np.where(self._precision > 0, self._weighted / safe, 0.0), np.float32)
         while len(self.tasks) > self.config.max_tasks:
             first, second = self.tasks[:2]
             precision = first.fisher + second.fisher
@@ -154,8 +156,9 @@ class EwcPlusPlus:
 
     def apply_constraints(self, parameters: NDArray[np.float32], learning_rate: float) -> NDArray[np.float32]:
         """Return the proximal step ``(θ' + ηλF θ*) / (1 + ηλF)`` of ``parameters`` (θ', after a gradient step)."""
-        pull = np.float32(learning_rate * self._lambda)
-        return np.asarray((parameters + pull * self._weighted) / (1.0 + pull * self._precision), np.float32)
+        held = np.array(parameters, np.float32)
+        kernels.ewc_prox(held, self._precision, self._optimum, learning_rate * self._lambda)
+        return held
 
     def penalty(self, parameters: NDArray[np.float32]) -> float:
         """Return ``λ/2 · Σ_k Σ_i F_k,i (θ_i - θ*_k,i)²``."""
@@ -181,6 +184,7 @@ class EwcPlusPlus:
         self.tasks = []
         self._precision = np.zeros_like(self._average)
         self._weighted = np.zeros_like(self._average)
+        self._optimum = np.zeros_like(self._average)
         for snapshot in tasks:
             if snapshot.layer == self.layer and len(snapshot.fisher) == len(self._average):
                 self.protect(snapshot)
