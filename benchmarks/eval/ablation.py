@@ -53,21 +53,18 @@ Parts = dict[str, tuple[float, float]]  # metric -> with, without
 def _sequence(context: Context, clinc: Clinc, seed: int) -> Parts:
     """Ten domains in turn: what protects what was learned first."""
     tasks = [(domain, stream.take(slice(0, DOMAIN_EVENTS))) for domain, stream in continual.tasks_of(clinc, seed)]
-    ranked, adapted = {}, {}
-    for adapter in (continual.BOTH, continual.EWC, continual.NEITHER):
-        rows = continual.learn_in_turn(context, clinc, tasks, seed, "told", adapter)
-        ranked[adapter], adapted[adapter] = (continual.summary(each, tasks) for each in rows)
+    ranked, adapted = [], []
+    for run in (continual.Run(replay=True), continual.Run(), continual.Run(ewc=continual.NO_EWC)):
+        for kept, rows in zip(
+            (ranked, adapted), continual.learn_in_turn(context, clinc, tasks, seed, run), strict=True
+        ):
+            kept.append(continual.summary(rows, tasks))
     parts: Parts = {}
     for metric in ("final", "forgetting"):
-        parts[f"replay: ranking, ten domains, {metric}"] = (
-            ranked[continual.BOTH][metric], ranked[continual.EWC][metric],
-        )  # fmt: skip
-        parts[f"replay: base adapter, ten domains, {metric}"] = (
-            adapted[continual.BOTH][metric], adapted[continual.EWC][metric],
-        )  # fmt: skip
-        parts[f"EWC: base adapter, ten domains, {metric}"] = (
-            adapted[continual.EWC][metric], adapted[continual.NEITHER][metric],
-        )  # fmt: skip
+        whole, ewc_alone, nothing = (figures[metric] for figures in adapted)
+        parts[f"replay: ranking, ten domains, {metric}"] = (ranked[0][metric], ranked[1][metric])
+        parts[f"replay: base adapter, ten domains, {metric}"] = (whole, ewc_alone)
+        parts[f"EWC: base adapter, ten domains, {metric}"] = (ewc_alone, nothing)
     return parts
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +15,44 @@ from benchmarks.eval.data import Clinc, Labels, Queries, unit
 from benchmarks.eval.sessions import RetrievalSession, Teaching, open_space
 from benchmarks.eval.stats import Figures, Table, Target, gather
 from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import BaseConfig, EwcConfig, LoopConfig
 
 EVENTS = 1000  # feedbacks a domain
 CYCLE = 250
 ALL, THUMBS = "sona-pg, told", "sona-pg, thumbs only"
 NO_REPLAY = "sona-pg, told, no stored queries"
-EWC, NEITHER = "base adapter, EWC alone, no stored queries", "base adapter, neither EWC nor stored queries"
-BOTH = "base adapter, EWC and stored queries"
-# How our runs are called, what they are told, and what the base adapter alone, with the cosine, is called then.
-RUNS: tuple[tuple[str | None, Teaching, str | None], ...] = (
-    (ALL, "told", BOTH),
-    (THUMBS, "thumbs", None),
-    (NO_REPLAY, "told", EWC),
-    (None, "told", NEITHER),
+EWC, EWC_8 = "base adapter of rank 16, EWC alone, no stored queries", "the same of rank 8"
+DIAGONAL = "the same of rank 16, diagonal Fisher information of the factors"
+NEITHER = "base adapter of rank 16, neither EWC nor stored queries"
+BOTH = "base adapter of rank 8, EWC and stored queries"
+NO_EWC = EwcConfig(lambda_=0.0, lambda_min=0.0, lambda_max=0.0)
+WIDE = BaseConfig(rank=16)  # as the simple methods it is compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One space that is taught all domains: how the ranking is called, and the base adapter alone with the cosine."""
+
+    ranked: str | None = None
+    adapted: str | None = None
+    teaching: Teaching = "told"
+    base: BaseConfig = field(default_factory=BaseConfig)
+    ewc: EwcConfig = field(default_factory=EwcConfig)
+    replay: bool = False
+
+    def config(self) -> SonaConfig:
+        """Return the settings."""
+        loops = LoopConfig() if self.replay else LoopConfig(replay=0)
+        return SonaConfig(base=self.base, ewc=self.ewc, loops=loops)
+
+
+RUNS = (
+    Run(ALL, BOTH, replay=True),
+    Run(THUMBS, teaching="thumbs", replay=True),
+    Run(NO_REPLAY, EWC, base=WIDE),
+    Run(adapted=EWC_8),
+    Run(adapted=DIAGONAL, base=WIDE, ewc=EwcConfig(fisher="diagonal")),
+    Run(adapted=NEITHER, base=WIDE, ewc=NO_EWC),
 )
 TARGETS = {
     (ALL, "final"): Target(89),
@@ -47,9 +72,9 @@ def run_seed(context: Context, seed: int) -> Figures:
     frozen = baselines.predict(baselines.Frozen(clinc.titles), asked)
     figures["frozen embedding"] = summary(np.array([_by_domain(clinc, frozen)] * len(tasks)), tasks)
     figures.update(_simple(clinc, tasks, context.quick))
-    for name, teaching, adapter in RUNS:
-        ranked, adapted = learn_in_turn(context, clinc, tasks, seed, teaching, adapter)
-        for label, rows in ((name, ranked), (adapter, adapted)):
+    for run in RUNS:
+        ranked, adapted = learn_in_turn(context, clinc, tasks, seed, run)
+        for label, rows in ((run.ranked, ranked), (run.adapted, adapted)):
             if label is not None:
                 figures[label] = summary(rows, tasks)
                 context.say(f"continual seed {seed}: {label}: {figures[label]}")
@@ -73,23 +98,13 @@ def tasks_of(clinc: Clinc, seed: int) -> list[tuple[int, Queries]]:
 
 
 def learn_in_turn(
-    context: Context,
-    clinc: Clinc,
-    tasks: Sequence[tuple[int, Queries]],
-    seed: int,
-    teaching: Teaching,
-    adapter: str | None,
+    context: Context, clinc: Clinc, tasks: Sequence[tuple[int, Queries]], seed: int, run: Run
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return accuracies (tasks, domains) after each task, of the ranking and of the base adapter with cosine."""
-    config = SonaConfig()
-    if adapter in (EWC, NEITHER):
-        config = config.replace(loops=dataclasses.replace(config.loops, replay=0))
-    if adapter == NEITHER:
-        config = config.replace(ewc=dataclasses.replace(config.ewc, lambda_=0.0, lambda_min=0.0, lambda_max=0.0))
-    name = f"continual-{teaching}-{seed}"
+    name = f"continual-{run.teaching}-{seed}"
     ranked, adapted = [], []
-    with open_space(context.url, name, clinc.titles.shape[1], config) as engine:
-        session = RetrievalSession(engine, clinc.titles, clinc.names, teaching, seed=seed, cycle=CYCLE)
+    with open_space(context.url, name, clinc.titles.shape[1], run.config()) as engine:
+        session = RetrievalSession(engine, clinc.titles, clinc.names, run.teaching, seed=seed, cycle=CYCLE)
         for _, stream in tasks:
             session.learn(stream)
             ranked.append(_by_domain(clinc, session.answers(clinc.held_out.embeddings)))

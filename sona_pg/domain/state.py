@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Literal, Self
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[np.generic]]
+FisherKind = Literal["diagonal", "kronecker"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,8 +52,9 @@ class FisherSnapshot:
 
     task: int
     layer: int
-    fisher: NDArray[np.float32]  # (parameters,) float32, not negative
+    fisher: NDArray[np.float32]  # float32: (parameters,), not negative; or a sketch, see learning.ewc_kronecker
     optimum: NDArray[np.float32]  # (parameters,) float32
+    kind: FisherKind = "diagonal"
 
 
 @dataclass(frozen=True, slots=True)

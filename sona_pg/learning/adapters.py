@@ -15,8 +15,9 @@ from sona_pg.domain.state import Arrays, FisherSnapshot, LoraWeights, RouteStati
 from sona_pg.learning.boundary import StreamMoments
 from sona_pg.learning.choices import Choices
 from sona_pg.learning.ewc import EwcPlusPlus
+from sona_pg.learning.ewc_kronecker import KroneckerEwc
 from sona_pg.learning.samples import Samples
-from sona_pg.learning.training import Schedule, flatten, forward, per_sample_gradients, train
+from sona_pg.learning.training import Constraint, Schedule, flatten, forward, per_sample_gradients, train
 
 FISHER_SAMPLES = 512  # per cycle: what the Fisher information is estimated from
 FISHER_CHUNK = 32  # rows of per-sample gradients in memory at once
@@ -72,10 +73,8 @@ def learn_adapters(
         seed: of the shuffles.
     """
     layer = base[0]
-    ewc = EwcPlusPlus(2 * layer.rank * layer.dim, config.ewc)
+    ewc = _protection(layer, arrays.get("ewc", {}), snapshots, config)
     moments = StreamMoments.empty(layer.dim)
-    if "ewc" in arrays and len(arrays["ewc"]["average"]) == 2 * layer.rank * layer.dim:
-        ewc.restore(arrays["ewc"], list(snapshots))
     if "stream" in arrays:
         moments = StreamMoments.from_arrays(arrays["stream"])
     shift = moments.shift(stream)
@@ -104,8 +103,21 @@ def learn_adapters(
     )
 
 
+def _protection(
+    layer: LoraWeights, arrays: Arrays, snapshots: Sequence[FisherSnapshot], config: SonaConfig
+) -> EwcPlusPlus | KroneckerEwc:
+    parameters = 2 * layer.rank * layer.dim
+    if config.ewc.fisher == "diagonal":
+        diagonal = EwcPlusPlus(parameters, config.ewc)
+        diagonal.restore(arrays, snapshots)
+        return diagonal
+    kronecker = KroneckerEwc(layer.dim, config.ewc)
+    kronecker.restore(arrays, snapshots, parameters)
+    return kronecker
+
+
 def _train_base(
-    layer: LoraWeights, samples: Samples, replay: Choices, ewc: EwcPlusPlus, config: SonaConfig, seed: int
+    layer: LoraWeights, samples: Samples, replay: Choices, ewc: Constraint, config: SonaConfig, seed: int
 ) -> LoraWeights:
     again = Samples(samples.directions, samples.choices.joined(replay))
     passes = max(1, min(config.base.passes, VISITS // len(again)))
@@ -122,9 +134,12 @@ def _forgetting(before: LoraWeights, after: LoraWeights, probes: Choices) -> flo
     return right[0] - right[1]
 
 
-def _fold_fisher(ewc: EwcPlusPlus, layer: LoraWeights, samples: Samples, seed: int) -> None:
+def _fold_fisher(ewc: EwcPlusPlus | KroneckerEwc, layer: LoraWeights, samples: Samples, seed: int) -> None:
     rng = np.random.default_rng([seed, len(samples)])
     rows = rng.permutation(len(samples))[:FISHER_SAMPLES]
+    if isinstance(ewc, KroneckerEwc):
+        ewc.update_fisher(samples.inputs[rows])
+        return
     for start in range(0, len(rows), FISHER_CHUNK):
         chosen = rows[start : start + FISHER_CHUNK]
         inputs = samples.inputs[chosen]

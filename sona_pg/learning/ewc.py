@@ -12,21 +12,23 @@ constraint is the proximal step ``θ = (θ' + ηλF θ*) / (1 + ηλF)``, which 
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg import kernels
 from sona_pg.config import EwcConfig
-from sona_pg.domain.state import Arrays, FisherSnapshot
-from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue
+from sona_pg.domain.state import Arrays, FisherSnapshot, LoraWeights
+from sona_pg.errors import DimensionMismatch, InvalidValue
+from sona_pg.learning.elastic import Elastic
+from sona_pg.learning.training import flatten, unflatten
 
-TOLERATED = 0.02  # share of earlier choices that one cycle may lose before λ rises
 
+class EwcPlusPlus(Elastic):
+    """Elastic weight consolidation of one parameter vector, with a diagonal Fisher information."""
 
-class EwcPlusPlus:
-    """Elastic weight consolidation of one parameter vector."""
+    kind = "diagonal"
 
     def __init__(self, parameters: int, config: EwcConfig | None = None, layer: int = 0) -> None:
         """Start with nothing to protect.
@@ -36,20 +38,13 @@ class EwcPlusPlus:
             config: λ and its bounds, the Fisher average's decay, the number of tasks.
             layer: which layer the snapshots are of.
         """
-        self.config = config or EwcConfig()
-        self.layer = layer
+        super().__init__(config, layer)
         self.tasks: list[FisherSnapshot] = []
-        self._lambda = self.config.lambda_
         self._average = np.zeros(parameters, np.float32)  # of squared gradients, not yet bias-corrected
         self._samples = 0
         self._precision = np.zeros(parameters, np.float32)  # F: sum over tasks
         self._weighted = np.zeros(parameters, np.float32)  # Σ F_k θ*_k
         self._optimum = np.zeros(parameters, np.float32)  # θ*
-
-    @property
-    def lambda_(self) -> float:
-        """How strongly the optima of earlier tasks hold."""
-        return self._lambda
 
     @property
     def task_count(self) -> int:
@@ -72,31 +67,6 @@ class EwcPlusPlus:
     def optimum(self) -> NDArray[np.float32]:
         """Return ``θ*`` of all protected tasks together, (parameters,) float32; zero where nothing mattered."""
         return self._optimum.copy()
-
-    def set_lambda(self, value: float) -> None:
-        """Set λ.
-
-        Raises:
-            ConfigError: it is not within the configured bounds.
-        """
-        low, high = self.config.lambda_min, self.config.lambda_max
-        if not (math.isfinite(value) and low <= value <= high):
-            raise ConfigError(f"lambda={value!r} is out of bounds: expected a number in [{low}, {high}]")
-        self._lambda = value
-
-    def adapt_lambda(self, forgetting: float, tolerated: float = TOLERATED) -> float:
-        """Raise λ, within its bounds, after more forgetting than is tolerated, else let it return; return it.
-
-        Args:
-            forgetting: the loss of quality on earlier tasks in this cycle, as a share.
-            tolerated: up to here λ goes a tenth of its way back to the configured one; at twice this it doubles.
-        """
-        if forgetting > tolerated:
-            raised = self._lambda * 2.0 ** min((forgetting - tolerated) / max(tolerated, 1e-6), 1.0)
-        else:
-            raised = self._lambda + 0.1 * (self.config.lambda_ - self._lambda)
-        self._lambda = float(np.clip(raised, self.config.lambda_min, self.config.lambda_max))
-        return self._lambda
 
     def update_fisher(self, gradients: NDArray[np.float32]) -> None:
         """Fold raw per-sample gradients (n, parameters), or one (parameters,), into the moving average.
@@ -125,8 +95,7 @@ class EwcPlusPlus:
             raise DimensionMismatch(len(self._average), len(optimum), "optimum")
         if self._samples == 0:
             return None
-        task = self.tasks[-1].task + 1 if self.tasks else 0
-        snapshot = FisherSnapshot(task, self.layer, self.fisher, np.array(optimum, np.float32))
+        snapshot = FisherSnapshot(self._next_task, self.layer, self.fisher, np.array(optimum, np.float32))
         self.protect(snapshot)
         self._average = np.zeros_like(self._average)
         self._samples = 0
@@ -135,6 +104,7 @@ class EwcPlusPlus:
     def protect(self, snapshot: FisherSnapshot) -> None:
         """Add one task's quadratic; beyond ``max_tasks`` the two oldest become one."""
         self.tasks.append(snapshot)
+        self._next_task = max(self._next_task, snapshot.task + 1)
         self._precision = self._precision + snapshot.fisher
         self._weighted = self._weighted + snapshot.fisher * snapshot.optimum
         safe = np.where(self._precision > 0, self._precision, 1.0)
@@ -160,6 +130,10 @@ class EwcPlusPlus:
         kernels.ewc_prox(held, self._precision, self._optimum, learning_rate * self._lambda)
         return held
 
+    def constrain(self, weights: LoraWeights, rate: float) -> LoraWeights:
+        """Return the proximal step of an adapter whose factors were moved with the step size ``rate``."""
+        return unflatten(self.apply_constraints(flatten(weights), rate), weights)
+
     def penalty(self, parameters: NDArray[np.float32]) -> float:
         """Return ``λ/2 · Σ_k Σ_i F_k,i (θ_i - θ*_k,i)²``."""
         total = sum(
@@ -176,8 +150,11 @@ class EwcPlusPlus:
             "lambda": np.array(self._lambda, np.float64),
         }
 
-    def restore(self, arrays: Arrays, tasks: list[FisherSnapshot]) -> None:
-        """Take up what ``to_arrays`` gave, and the stored snapshots of this layer."""
+    def restore(self, arrays: Arrays, tasks: Sequence[FisherSnapshot]) -> None:
+        """Take up what ``to_arrays`` gave, and the stored snapshots of this layer; ignore what is of another shape."""
+        own = self._own(tasks, len(self._average))
+        if "average" not in arrays or len(arrays["average"]) != len(self._average):
+            return
         self._average = np.array(arrays["average"], np.float32)
         self._samples = int(arrays["samples"])
         self._lambda = float(arrays["lambda"])
@@ -185,6 +162,5 @@ class EwcPlusPlus:
         self._precision = np.zeros_like(self._average)
         self._weighted = np.zeros_like(self._average)
         self._optimum = np.zeros_like(self._average)
-        for snapshot in tasks:
-            if snapshot.layer == self.layer and len(snapshot.fisher) == len(self._average):
-                self.protect(snapshot)
+        for snapshot in own:
+            self.protect(snapshot)

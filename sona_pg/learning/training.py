@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.state import LoraWeights
 from sona_pg.errors import DimensionMismatch, LearningError
-from sona_pg.learning.ewc import EwcPlusPlus
 
 Delta = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
 """Given outputs (b, dim) and their rows (b,), the gradient at the outputs (b, dim), to be ascended."""
@@ -27,6 +27,17 @@ Delta = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
 BATCH = 64
 MAX_STEP = 0.5  # the most that both factors move in one batch, as a share of the length of A at the start
 FLOOR = 1e-3  # of the mean |A x|², as a share of what a random A gives a unit vector
+
+
+class Constraint(Protocol):
+    """What holds an adapter back after every gradient step."""
+
+    @property
+    def task_count(self) -> int:
+        """The number of tasks that are protected."""
+
+    def constrain(self, weights: LoraWeights, rate: float) -> LoraWeights:
+        """Return the proximal step of ``weights`` for the step size ``rate``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ def train(
     inputs: NDArray[np.float32],
     delta: Delta,
     schedule: Schedule,
-    ewc: EwcPlusPlus | None = None,
+    ewc: Constraint | None = None,
 ) -> LoraWeights:
     """Return ``weights`` after ascending ``delta`` over ``inputs``, in shuffled mini-batches.
 
@@ -126,7 +137,8 @@ def train(
             moved *= np.float32(rate if length <= longest else rate * longest / length)
             both += moved
             if ewc is not None and ewc.task_count:
-                both[...] = ewc.apply_constraints(both.ravel(), rate * len(rows)).reshape(both.shape)
+                held = ewc.constrain(now, rate * len(rows))
+                both[0], both[1] = held.a, held.b
             _cap(both, now.scale, schedule.max_norm)
     return LoraWeights(both[0].copy(), both[1].copy(), weights.scale)
 

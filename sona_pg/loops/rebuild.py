@@ -112,7 +112,7 @@ def _lora(weights: LoraWeights) -> tuple[Any, ...]:
 
 
 def _fisher(snapshot: FisherSnapshot) -> tuple[Any, ...]:
-    return snapshot.task, snapshot.layer, snapshot.fisher, snapshot.optimum
+    return snapshot.task, snapshot.layer, snapshot.kind, snapshot.fisher, snapshot.optimum
 
 
 def _pattern(pattern: LearnedPattern) -> dict[str, Any]:

@@ -311,6 +311,7 @@ fisher_snapshots = Table(
     Column("layer", SmallInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
     _time("created_at"),
+    Column("kind", Text, nullable=False, server_default="diagonal"),
     Column("fisher", LargeBinary, nullable=False),
     Column("optimum", LargeBinary, nullable=False),
     PrimaryKeyConstraint("space_id", "task", "layer"),

@@ -170,6 +170,7 @@ def write_fisher(connection: Connection, space_id: int, snapshot: FisherSnapshot
             layer=snapshot.layer,
             version=version,
             created_at=at,
+            kind=snapshot.kind,
             fisher=snapshot.fisher.astype("<f4").tobytes(),
             optimum=snapshot.optimum.astype("<f4").tobytes(),
         )
@@ -190,6 +191,7 @@ def read_fisher(connection: Connection, space_id: int) -> list[FisherSnapshot]:
             row.layer,
             np.frombuffer(row.fisher, "<f4").copy(),
             np.frombuffer(row.optimum, "<f4").copy(),
+            row.kind,
         )
         for row in rows
     ]

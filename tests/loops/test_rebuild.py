@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from sona_pg import SonaConfig, SonaEngine
-from sona_pg.config import BaseConfig, LoopConfig
+from sona_pg.config import BaseConfig, EwcConfig, LoopConfig
 from sona_pg.domain.verdict import VERDICTS
 
 DIM = 24
@@ -98,3 +98,27 @@ def test_another_configuration_is_told_by_what_differs(engine, database_url):
     other = CONFIG.replace(base=BaseConfig(rank=4, layers=2, learning_rate=0.01))
     with SonaEngine(DIM, database_url, config=other) as second:
         assert "base adapters" in second.rebuild().differences
+
+
+@pytest.mark.parametrize("fisher", ["kronecker", "diagonal"])
+def test_what_a_task_left_behind_is_stored_and_rebuilt(database_url, fisher):
+    rng = np.random.default_rng(1)
+    config = CONFIG.replace(ewc=EwcConfig(fisher=fisher))
+    with SonaEngine(DIM, database_url, config=config) as engine:
+        for centre in rng.standard_normal((3, DIM)).astype(np.float32):  # each cycle another task
+            for _ in range(60):
+                query = centre + 0.2 * rng.standard_normal(DIM).astype(np.float32)
+                handle = engine.begin_trajectory(query)
+                engine.add_step(handle, np.roll(query, 1), None, float(rng.random()))
+                engine.end_trajectory(handle, quality=float(rng.random()))
+            assert engine.force_learn().learned
+        with psycopg.connect(database_url) as connection:
+            stored = connection.execute("SELECT task, kind FROM sona.fisher_snapshots ORDER BY task").fetchall()
+        assert stored == [(0, fisher), (1, fisher)]
+        assert engine.rebuild().equal
+    with SonaEngine(DIM, database_url, config=config) as again:  # a learner that starts afresh takes them up
+        handle = again.begin_trajectory(np.ones(DIM))
+        again.add_step(handle, np.ones(DIM), None, 1.0)
+        again.end_trajectory(handle, quality=1.0)
+        assert again.force_learn().learned
+        assert again.rebuild().equal

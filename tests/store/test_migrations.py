@@ -49,6 +49,32 @@ def test_a_populated_database_goes_down_and_up(database_url: str) -> None:
     assert migrate.upgrade(database_url).current
 
 
+def test_fisher_snapshots_of_before_are_diagonal_and_sketches_do_not_survive_going_back(
+    empty_database_url: str,
+) -> None:
+    insert = (
+        "INSERT INTO sona.fisher_snapshots (space_id, task, layer, version, created_at, fisher, optimum{}) VALUES {}"
+    )
+    migrate.upgrade(empty_database_url, "0001")
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("INSERT INTO sona.space_names (name) VALUES ('old')")
+        connection.execute(
+            "INSERT INTO sona.spaces (space_id, name, dim, created_at) VALUES (1, 'old', 8, '2026-11-20')"
+        )
+        connection.execute(insert.format("", "(1, 0, 0, 1, '2026-11-20', 'abcd', 'abcd')"))
+    migrate.upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute(
+            insert.format("", "(1, 1, 0, 2, '2026-11-20', 'abcd', 'abcd')")
+        )  # as the release before does
+        connection.execute(insert.format(", kind", "(1, 2, 0, 3, '2026-11-20', 'abcdefgh', 'abcd', 'kronecker')"))
+        kinds = connection.execute("SELECT kind FROM sona.fisher_snapshots ORDER BY task").fetchall()
+        assert kinds == [("diagonal",), ("diagonal",), ("kronecker",)]
+    migrate.downgrade(empty_database_url, "0001")
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("SELECT task FROM sona.fisher_snapshots ORDER BY task").fetchall() == [(0,), (1,)]
+
+
 def test_concurrent_upgrades_wait_for_one_another(empty_database_url: str) -> None:
     failures: list[BaseException] = []
 
@@ -100,10 +126,11 @@ def test_revisions_are_named_as_alembic_knows_them(database_url: str) -> None:
 
 
 def test_a_newer_schema_is_refused_with_what_to_do(database_url: str) -> None:
+    head = migrate.status(database_url).head
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE sona.schema_revision SET version_num = '9999'")
     for action in (Database.open, migrate.upgrade):
-        with pytest.raises(SchemaError, match=r"revision 9999.*knows up to 0001.*upgrade sona-pg"):
+        with pytest.raises(SchemaError, match=rf"revision 9999.*knows up to {head}.*upgrade sona-pg"):
             action(database_url)
 
 
