@@ -198,7 +198,9 @@ class LoopConfig:
     shortest_interval: float = 30.0  # seconds between such cycles, however much comes
     automatic: bool = True  # run loop B from the engine's own thread when it is due
     poll_interval: float = 1.0  # seconds between looks for a new version; NOTIFY is faster
-    replay: int = 4096  # stored feedbacks re-read by one cycle, whatever the history's length
+    # stored feedbacks re-read by one cycle, whatever the history's length: the more, the less harm wrong ones do
+    # (10 % wrong, 10,000 thumbs, two seeds: 4,096 90.6, 12,288 92.3)
+    replay: int = 12288
     seed: int = 0
 
     def __post_init__(self) -> None:

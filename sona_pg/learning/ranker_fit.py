@@ -12,6 +12,7 @@ import numpy as np
 from sona_pg.errors import DimensionMismatch
 from sona_pg.learning.lbfgs import minimise
 from sona_pg.learning.ranker import (
+    MOST_NOISE,
     RankerConfig,
     RankerState,
     grown,
@@ -26,7 +27,7 @@ from sona_pg.learning.ranker_prior import allowance, imagine_queries, measure_no
 _MEASURE_MEMORY = 0.7
 _NARROWEST = 1e-4  # of a cloud of unit vectors: its variance, at least
 _MOST_IMAGINED = 2048
-_MOST_NOISE = 0.3
+_MOST_DOUBT = 0.45  # of a thumb down on a right answer
 
 
 def fit(
@@ -203,7 +204,7 @@ def _refine(
     base[~events.offered(rows)] = -np.inf
     evidence = state.evidence(rows)
     noise = float(state.scales[4]) or config.label_noise
-    noise = min(max(noise, config.least_noise), _MOST_NOISE)
+    noise = min(max(noise, config.least_noise), MOST_NOISE)
 
     samples = max(1, min(config.prior_samples, _MOST_IMAGINED // len(rows)))
     imagined = imagine_queries(item, query[:, :-1], samples, random)
@@ -215,7 +216,8 @@ def _refine(
         target=np.concatenate([place, np.tile(np.arange(len(rows)), samples)]),
         quality=np.concatenate([events.verdict, np.ones(len(imagined), np.float32)]),
         weight=np.concatenate([events.weight, np.tile(imagined_weight, samples)]),
-        label_noise=noise,
+        up_noise=max(config.up_doubt * noise, config.least_noise),
+        down_noise=min(config.down_doubt * noise, _MOST_DOUBT),
         ridge=config.ridge * noise,
     )
     head_rows = np.union1d(state.head_rows, rows).astype(np.int32)

@@ -19,10 +19,11 @@ class PartialLabels:
     """Feedback on one item a query: was it right? A correction is the same with quality 1.
 
     With `p` the softmax probability of the judged item, the chance of hearing "right" is
-    `P = ε + (1 - 2ε) p`, and an event of quality `q` costs `-w (q log P + (1 - q) log(1 - P))`.
+    `P = α + (1 - α - β) p`, with α the chance that a wrong answer is praised and β that a right one is not,
+    and an event of quality `q` costs `-w (q log P + (1 - q) log(1 - P))`.
     A thumb down thereby spreads its query over all other candidates in proportion to what they
     already have, which is the exact expectation step for partial labels (Jin and Ghahramani 2002).
-    `ε` bounds what a wrong thumb can do (Natarajan 2013).
+    α and β bound what a wrong thumb can do (Natarajan 2013).
 
     The parameters are stacked: heads `V` (a, k + 1) over the shared map `M` (k, k + 1); the logits are
     `base + z (V + F M)ᵀ`, with `F` the items' features times γ, so that the ridge sees both alike.
@@ -34,7 +35,8 @@ class PartialLabels:
     target: npt.NDArray[np.intp]  # (n,) column of the judged item
     quality: FloatArray  # (n,)
     weight: FloatArray  # (n,)
-    label_noise: float
+    up_noise: float  # α
+    down_noise: float  # β
     ridge: float
 
     def __call__(self, parameters: FloatArray) -> tuple[float, FloatArray]:
@@ -48,8 +50,8 @@ class PartialLabels:
 
         each = np.arange(len(chance))
         right = chance[each, self.target]
-        slope = np.float32(1.0 - 2.0 * self.label_noise)
-        heard = np.clip(np.float32(self.label_noise) + slope * right, _SMALLEST, 1.0 - _SMALLEST)
+        slope = np.float32(1.0 - self.up_noise - self.down_noise)
+        heard = np.clip(np.float32(self.up_noise) + slope * right, _SMALLEST, 1.0 - _SMALLEST)
         cost = self.quality * np.log(heard) + (1.0 - self.quality) * np.log1p(-heard)
         value = -float(np.vdot(self.weight, cost))
 

@@ -35,6 +35,7 @@ from sona_pg.learning.tally import Observations
 from sona_pg.learning.verdicts import judge
 
 MAX_CHOICES = 8192  # of one slice that the adapters learn from; the ranker learns from all
+MAX_SAMPLE = 4096  # of what is read again that all but the ranker learn from
 MIN_REPLAY = 256  # earlier choices beside a slice, however small
 
 
@@ -105,21 +106,22 @@ def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaC
     state = before.state
     seed = config.loops.seed * 1_000_003 + version
     reservoir = _reservoir(state, config)
+    sample = _sample(stored, seed)
     extraction = reasoning_bank.extract(
         before.patterns,
         _observations(claimed.fresh, claimed.outcomes, config.patterns),
         config.patterns,
         seed=seed,
         version=version,
-        stored=_observations(stored.trajectories, _as_counted(stored, claimed), config.patterns),
-        each=reservoir.seen / max(len(stored.trajectories), 1),
+        stored=_observations(sample.trajectories, _as_counted(sample, claimed), config.patterns),
+        each=reservoir.seen / max(len(sample.trajectories), 1),
     )
     patterns = _in_order(_revised(extraction.patterns, claimed, config.patterns, version))
     router = router_of(state, config).learn(
         Judged(claimed.fresh, claimed.outcomes),
         Judged(claimed.revised, claimed.after),
         claimed.before,
-        Judged(stored.trajectories, stored.outcomes),
+        Judged(sample.trajectories, sample.outcomes),
         seed,
     )
     told = _told(claimed, stored)
@@ -174,6 +176,16 @@ def _as_counted(stored: Stored, claimed: LedgerSlice) -> Sequence[Outcome]:
         return stored.outcomes
     before = dict(zip(claimed.revised.uuids(), claimed.before, strict=True))
     return [before.get(id_, outcome) for id_, outcome in zip(stored.trajectories.uuids(), stored.outcomes, strict=True)]
+
+
+def _sample(stored: Stored, seed: int) -> Stored:
+    """Return ``MAX_SAMPLE`` of the trajectories read again, drawn uniformly, in their order; all when they are few."""
+    count = len(stored.trajectories)
+    if count <= MAX_SAMPLE:
+        return stored
+    rows = np.sort(np.random.default_rng(seed).choice(count, MAX_SAMPLE, replace=False))
+    outcomes = [stored.outcomes[row] for row in rows]
+    return dataclasses.replace(stored, trajectories=stored.trajectories.take(rows), outcomes=outcomes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

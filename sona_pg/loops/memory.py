@@ -36,21 +36,14 @@ class Memory:
         cls, cycle_id: UUID, knowledge: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaConfig
     ) -> Self:
         """Return the memory of a cycle that has learned ``knowledge`` from ``claimed`` and ``stored``."""
-        wanted = set(keys_of(replay_ids(knowledge.state, config)))
-        kept: dict[bytes, Outcome] = {}
-        trajectories = stored.trajectories.take(np.zeros(0, np.intp))
-        for part, outcomes in (
-            (stored.trajectories, stored.outcomes),
-            (claimed.revised, claimed.after),
-            (claimed.fresh, claimed.outcomes),
-        ):
-            new = {key: row for row, key in enumerate(keys_of(part.ids)) if key in wanted and key not in kept}
-            kept |= {key: outcomes[row] for key, row in new.items()}
-            trajectories = trajectories.joined(part.take(np.fromiter(new.values(), np.intp, len(new))))
-        keys = keys_of(trajectories.ids)
-        in_order = trajectories.take(np.array(sorted(range(len(keys)), key=keys.__getitem__), np.intp))
+        parts = (stored.trajectories, claimed.revised, claimed.fresh)
+        outcomes = [*stored.outcomes, *claimed.after, *claimed.outcomes]
+        trajectories = parts[0].joined(parts[1]).joined(parts[2])
+        keys, first = np.unique(_sortable(trajectories.ids), return_index=True)
+        rows = first[np.isin(keys, _sortable(replay_ids(knowledge.state, config)))]
+        in_order = trajectories.take(rows)
         in_order = dataclasses.replace(in_order, features=_narrowed(in_order.features))
-        return cls(cycle_id, knowledge, stored.catalog, in_order, [kept[key] for key in sorted(keys)])
+        return cls(cycle_id, knowledge, stored.catalog, in_order, [outcomes[row] for row in rows])
 
     @property
     def version(self) -> int:
@@ -65,6 +58,11 @@ class Memory:
         return [
             said.get(key, outcome) for key, outcome in zip(keys_of(self.trajectories.ids), self.outcomes, strict=True)
         ]
+
+
+def _sortable(ids: NDArray[np.uint8]) -> NDArray[np.bytes_]:
+    """Return ``ids`` (n, 16) as (n,) byte strings, whose order is that of the ids."""
+    return np.ascontiguousarray(ids).view("S16").reshape(-1)
 
 
 def _narrowed(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -45,7 +45,8 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
         target=random.integers(0, 6, 30),
         quality=random.random(30).astype(np.float32),
         weight=random.random(30).astype(np.float32),
-        label_noise=0.05,
+        up_noise=0.05,
+        down_noise=0.2,
         ridge=0.1,
     )
     at, along = draw(10, 5), draw(10, 5)
