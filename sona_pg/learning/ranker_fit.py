@@ -22,7 +22,7 @@ from sona_pg.learning.ranker import (
 )
 from sona_pg.learning.ranker_events import NONE, FloatArray, IntArray, RankEvents, unit_rows
 from sona_pg.learning.ranker_objective import PartialLabels
-from sona_pg.learning.ranker_prior import allowance, imagine_queries, measure_noise
+from sona_pg.learning.ranker_prior import allowance, imagine_queries, measure_noise, proven_answers
 
 _MEASURE_MEMORY = 0.7
 _NARROWEST = 1e-4  # of a cloud of unit vectors: its variance, at least
@@ -86,9 +86,10 @@ def _calibrate(state: RankerState, embeddings: FloatArray, fresh: RankEvents, co
     logits = learned_scores(state, fresh.query, embeddings, rows)
     strangers = learned_scores(state, fresh.query, embeddings, rows, heads=False)
     logits[outside] = strangers[outside] = -np.inf
-    right = fresh.verdict >= 0.5
     evidence = state.evidence(rows)
-    omega = allowance(logits[right], strangers[right], fresh.judged[right], evidence, config.steal_rate)
+    proven = proven_answers(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
+    told = proven != NONE
+    omega = allowance(logits[told], strangers[told], proven[told], evidence, config.steal_rate)
     noise = measure_noise(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
     scales = state.scales.copy()
     for place, measured in ((3, omega), (4, noise)):

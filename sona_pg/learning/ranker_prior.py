@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from sona_pg.learning.ranker_events import NONE
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
@@ -62,6 +64,29 @@ def allowance(
     if len(margin) < _FEWEST:
         return None
     return max(float(np.quantile(margin, steal_rate, method="lower")), 0.0)
+
+
+def proven_answers(
+    logits: FloatArray,
+    judged: IntArray,
+    verdict: FloatArray,
+    corrected: npt.NDArray[np.bool_],
+    evidence: FloatArray,
+) -> IntArray:
+    """(n,) the row that feedback shows to be right, NONE where it shows none: what `allowance` is set by.
+
+    A thumb up or a correction shows the row judged. A thumb down on a little-known item shows the best of
+    the others when that is well known: the answer that the allowance took. Without those only answers
+    that were never taken would be counted, and the allowance would grow with every cycle.
+    Arguments as of `measure_noise`.
+    """
+    known = evidence >= _WELL_KNOWN
+    others = logits.copy()
+    others[np.arange(len(judged)), judged] = -np.inf
+    best = others.argmax(axis=1).astype(np.int32)
+    right = verdict >= 0.5
+    taken = ~right & ~corrected & ~known[judged] & known[best]
+    return np.where(right, judged, np.where(taken, best, np.int32(NONE))).astype(np.int32)
 
 
 def measure_noise(

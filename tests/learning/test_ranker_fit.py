@@ -9,11 +9,11 @@ import pytest
 
 from sona_pg.errors import DimensionMismatch
 from sona_pg.learning.lbfgs import minimise
-from sona_pg.learning.ranker import RankerConfig, RankerState, score
+from sona_pg.learning.ranker import RankerConfig, RankerState, explore, score
 from sona_pg.learning.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranker_fit import fit
 from sona_pg.learning.ranker_objective import PartialLabels
-from sona_pg.learning.ranker_prior import allowance, imagine_queries, measure_noise
+from sona_pg.learning.ranker_prior import allowance, imagine_queries, measure_noise, proven_answers
 
 from .test_ranker import DIM, ITEMS, ask, rows, told, trained, world
 
@@ -227,6 +227,26 @@ def test_the_allowance_is_the_margin_that_strangers_may_take() -> None:
     assert allowance(logits[:3], strangers[:3], target[:3], evidence, 0.1) is None
 
 
+def test_an_answer_that_a_stranger_took_counts_as_proven_by_the_thumb_down() -> None:
+    logits = np.tile(np.array([3.0, 2.0, 1.0], np.float32), (4, 1))
+    evidence = np.array([9.0, 9.0, 0.0], np.float32)
+    judged = np.array([0, 2, 0, 2], np.int32)
+    verdict = np.array([1.0, 0.0, 0.0, 1.0], np.float32)
+    proven = proven_answers(logits, judged, verdict, np.zeros(4, np.bool_), evidence)
+    np.testing.assert_array_equal(proven, [0, 0, NONE, 2])
+    alone = proven_answers(logits[:, :1], judged[:1], verdict[1:2], np.zeros(1, np.bool_), evidence[2:])
+    np.testing.assert_array_equal(alone, [NONE])
+
+
+def test_where_feedback_is_wrong_little_known_candidates_are_shown_more() -> None:
+    state, items, _ = trained()
+    noisy = replace(state, scales=np.array([*state.scales[:4], 0.1], np.float32))
+    clean = replace(state, scales=np.array([*state.scales[:4], 0.0], np.float32))
+    scores, known = np.zeros((1, len(items)), np.float32), rows(len(items))
+    ratio = explore(noisy, scores, known) / explore(clean, scores, known)
+    np.testing.assert_allclose(ratio, 1 / 0.8**2, rtol=1e-5)
+
+
 def test_noise_is_not_measured_without_rivals_or_events() -> None:
     none = np.zeros(0, np.int32)
     assert measure_noise(np.zeros((9, 1)), np.zeros(9, np.int32), np.ones(9), np.ones(9, bool), np.ones(1)) is None
@@ -269,7 +289,8 @@ def test_the_curvature_given_is_that_of_a_softmax_and_saves_most_steps():
         target=(query @ truth.T).argmax(axis=1),
         quality=np.ones(n, np.float32),
         weight=np.ones(n, np.float32),
-        label_noise=0.02,
+        up_noise=0.02,
+        down_noise=0.02,
         ridge=0.01,
     )
     inverse = objective.curvature_inverse()
