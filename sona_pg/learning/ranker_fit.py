@@ -58,7 +58,8 @@ def fit(
         return state
     random = np.random.default_rng(seed)
     state = _rescaled(state, embeddings, fresh if len(fresh) else events, config, random)
-    return _refine(state, embeddings, events, config, random)
+    new = float(fresh.weight[(fresh.weight > 0.0) & (fresh.judged != NONE)].sum()) / float(events.weight.sum())
+    return _refine(state, embeddings, events, new, config, random)
 
 
 def _usable(events: RankEvents, items: int) -> RankEvents:
@@ -191,10 +192,14 @@ def _refine(
     state: RankerState,
     embeddings: FloatArray,
     events: RankEvents,
+    new: float,
     config: RankerConfig,
     random: np.random.Generator,
 ) -> RankerState:
-    """Move heads and map towards the minimum, and average over cycles, as each sees a sample."""
+    """Move heads and map towards the minimum, and average over cycles, as each sees a sample.
+
+    The share `new` of the evidence was not there at the last fit: the more, the farther the minimum has moved.
+    """
     rows = _active_rows(state, embeddings, events, config.most_rows)
     events = events.take(np.isin(events.judged, rows))
     place = np.searchsorted(rows, events.judged)
@@ -227,7 +232,8 @@ def _refine(
     active = np.searchsorted(head_rows, rows)
     gain = np.float32(config.map_gain)
     start = np.concatenate([heads[active], state.map / gain])
-    end = minimise(objective, start, iterations=config.iterations, inverse=objective.curvature_inverse())
+    iterations = config.iterations(len(objective.query), new)
+    end = minimise(objective, start, iterations=iterations, inverse=objective.curvature_inverse())
     share = np.float32(min(1.0, len(events) / max(float(state.folded[1]), 1.0)))
     settled = start + share * (end - start)
     heads[active] = settled[: len(rows)]
