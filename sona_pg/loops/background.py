@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -85,8 +86,19 @@ class BackgroundLoop:
             stored = self._stored(unit, claimed, before, memory)
             # One thread: the matrices are small, and an app server has other work for its cores.
             self._threads = self._threads or ThreadpoolController()
-            with self._threads.limit(limits=1, user_api="blas"):
-                step = learn(before, claimed, stored, self._config, unit.next_version)
+            with self._threads.limit(limits=1, user_api="blas"), ThreadPoolExecutor(1, "sona-pg patterns") as aside:
+                # Postgres writes the patterns while the rest is learned; nobody else uses the connection meanwhile.
+                writing: list[Future[None]] = []
+                step = learn(
+                    before,
+                    claimed,
+                    stored,
+                    self._config,
+                    unit.next_version,
+                    lambda known, gone: writing.append(aside.submit(unit.publish_patterns, known, gone, self._now())),
+                )
+            for written in writing:
+                written.result()
             result = _timed(_counted(result, step, unit.next_version), clock)
             result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
             made = _publication(step, cycle_id, claimed.unreadable)
@@ -137,8 +149,6 @@ def _publication(step: Step, cycle_id: UUID, set_aside: Sequence[tuple[UUID, str
     state = dataclasses.replace(step.knowledge.state, cycle_id=cycle_id)
     return Publication(
         state=state,
-        patterns=step.knowledge.patterns,
-        removed=step.removed,
         fisher=step.new_fisher,
         set_aside=set_aside,
     )

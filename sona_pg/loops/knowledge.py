@@ -7,7 +7,7 @@ the same result: that is what ``rebuild`` rests on.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -69,7 +69,6 @@ class Step:
 
     knowledge: Knowledge
     new_fisher: Sequence[FisherSnapshot]
-    removed: Sequence[UUID]
     created: int
     merged: int
     pruned: int
@@ -93,7 +92,14 @@ def named_sets(claimed: LedgerSlice, stored: Trajectories) -> list[int]:
     return [int(value) for value in np.unique(np.concatenate(named)) if value]
 
 
-def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaConfig, version: int) -> Step:
+def learn(
+    before: Knowledge,
+    claimed: LedgerSlice,
+    stored: Stored,
+    config: SonaConfig,
+    version: int,
+    on_patterns: Callable[[Sequence[LearnedPattern], Sequence[UUID]], object] = lambda patterns, removed: None,
+) -> Step:
     """Return the knowledge of ``version``: everything the slice says, folded in exactly once.
 
     Args:
@@ -102,6 +108,8 @@ def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaC
         stored: what ``replay_ids`` asked for.
         config: of the space.
         version: the number of the version being made; with the configured seed it fixes every random draw.
+        on_patterns: called with the patterns, and the ids of those that are no more, as soon as they are known, so that
+            they can be stored while the rest is learned.
     """
     state = before.state
     seed = config.loops.seed * 1_000_003 + version
@@ -117,6 +125,7 @@ def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaC
         each=reservoir.seen / max(len(sample.trajectories), 1),
     )
     patterns = _in_order(_revised(extraction.patterns, claimed, config.patterns, version))
+    on_patterns(patterns, extraction.removed)
     router = router_of(state, config).learn(
         Judged(claimed.fresh, claimed.outcomes),
         Judged(claimed.revised, claimed.after),
@@ -151,7 +160,6 @@ def learn(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaC
     return Step(
         knowledge=Knowledge(next_state, patterns, [*before.fisher, *adapters.fisher]),
         new_fisher=adapters.fisher,
-        removed=extraction.removed,
         created=extraction.created,
         merged=extraction.merged,
         pruned=extraction.pruned,

@@ -23,11 +23,9 @@ from sona_pg.store.connect import translated
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Publication:
-    """What a cycle has made, to be committed together."""
+    """What a cycle has made beside its patterns, to be committed together."""
 
     state: LearnedState
-    patterns: Sequence[LearnedPattern]  # those that changed
-    removed: Sequence[UUID]
     fisher: Sequence[FisherSnapshot]
     set_aside: Sequence[tuple[UUID, str]]
 
@@ -114,6 +112,10 @@ class LearningUnit:
         for snapshot in fisher:
             states.write_fisher(connection, space_id, snapshot, state.version, at)
 
+    def publish_patterns(self, changed: Sequence[LearnedPattern], removed: Sequence[UUID], at: datetime) -> None:
+        """Write the patterns that a cycle has changed, and delete those that are no more."""
+        patterns.write_patterns(self._connection, self._space.space_id, changed, removed, at)
+
     def publish(
         self,
         server_id: UUID,
@@ -123,10 +125,9 @@ class LearningUnit:
         started: datetime,
         finished: datetime,
     ) -> None:
-        """Write everything a cycle has made; the transaction that ends around it makes it live."""
+        """Write all else that a cycle has made; the transaction that ends around it makes it live."""
         connection, space_id = self._connection, self._space.space_id
         states.publish(connection, space_id, made.state, finished)
-        patterns.write_patterns(connection, space_id, made.patterns, made.removed, finished)
         for snapshot in made.fisher:
             states.write_fisher(connection, space_id, snapshot, made.state.version, finished)
         ledger.put_aside(connection, space_id, result.cycle_id, made.set_aside)

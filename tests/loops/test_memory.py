@@ -117,7 +117,8 @@ def test_a_trajectory_that_was_deleted_is_not_learned_from_again(engine, databas
     assert not gone & {row.tobytes() for row in memory_of(engine).trajectories.ids}
 
 
-def test_a_version_that_was_not_committed_is_forgotten(engine, monkeypatch):
+@pytest.mark.parametrize("step", ["publish", "publish_patterns"])
+def test_a_version_that_was_not_committed_is_forgotten(engine, monkeypatch, step):
     seen: list = []
     live_a_day(engine, 0, seen)
     engine.force_learn()
@@ -127,7 +128,7 @@ def test_a_version_that_was_not_committed_is_forgotten(engine, monkeypatch):
         raise DatabaseError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(LearningUnit, "publish", fail)
+        patch.setattr(LearningUnit, step, fail)
         with pytest.raises(DatabaseError):
             engine.force_learn()
     assert memory_of(engine) is None
