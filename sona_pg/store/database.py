@@ -9,6 +9,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -44,6 +45,7 @@ class Database:
     def __init__(self, engine: Engine, url: str) -> None:
         """Wrap an engine; ``open`` is the usual way."""
         self.engine = engine
+        self._sealed = search.SealedWeeks()
         self.url = url
 
     @classmethod
@@ -188,11 +190,13 @@ class Database:
         with translated("searching trajectories", self.engine.url):
             for _ in range(search.ATTEMPTS):
                 try:
-                    with self.engine.begin() as connection:
-                        return search.search(connection, space, query, wanted, exact=exact)
-                except DBAPIError as exc:
-                    if getattr(exc.orig, "sqlstate", None) not in search.VANISHED:
+                    with self.engine.connect() as connection:
+                        return search.search(connection, self._sealed, space, query, wanted, exact=exact)
+                except (DBAPIError, psycopg.Error) as exc:
+                    original = exc.orig if isinstance(exc, DBAPIError) else exc
+                    if getattr(original, "sqlstate", None) not in search.VANISHED:
                         raise
+                    self._sealed.forget()
         raise DatabaseUnavailable("searching trajectories: partitions are being dropped just now; search again")
 
     def sample(self, space: Space, n: int, seed: int) -> list[NDArray[np.float32]]:

@@ -9,6 +9,7 @@ which of the others are.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,9 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+from pgvector import HalfVector
 from pgvector.sqlalchemy import BIT, HALFVEC
+from psycopg.rows import namedtuple_row
 from sqlalchemy import (
     REAL,
     ColumnElement,
@@ -38,6 +41,7 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy import Uuid as UuidType
+from sqlalchemy.dialects.postgresql import psycopg as postgresql_psycopg
 
 from sona_pg.domain.answer import FoundTrajectory, SearchResult
 from sona_pg.domain.ids import made_at
@@ -48,13 +52,13 @@ from sona_pg.store.sealing import MAX_HALFVEC
 from sona_pg.store.weeks import id_floor
 
 # Sorting is forbidden so that the planner takes the index; where there is none after all, it sorts nevertheless.
-SETTINGS = """
-SET LOCAL hnsw.iterative_scan = 'relaxed_order';
-SET LOCAL hnsw.ef_search = 128;
-SET LOCAL hnsw.max_scan_tuples = 20000;
-SET LOCAL enable_sort = off;
-SET LOCAL enable_seqscan = off
-"""
+SETTINGS = (
+    "SET LOCAL hnsw.iterative_scan = 'relaxed_order'",
+    "SET LOCAL hnsw.ef_search = 128",
+    "SET LOCAL hnsw.max_scan_tuples = 20000",
+    "SET LOCAL enable_sort = off",
+    "SET LOCAL enable_seqscan = off",
+)
 NO_JIT = "SET LOCAL jit = off"  # compiling takes longer than scanning a space
 EF_SEARCH = 128  # recall@10 of 0.96 with 1,000,000 stored; 100 gives 0.95, 200 0.97 for a third more time
 COSTLIER = 40  # a node visited in the graph, compared with a row scanned (0.4 µs): measured at 256 dimensions
@@ -64,6 +68,8 @@ RERANK = 20  # candidates by binary quantisation for each result
 # SQLSTATE of what a statement meets whose partition is dropped under it: undefined table, internal error, deadlock.
 VANISHED = ("42P01", "XX000", "40P01")
 ATTEMPTS = 3
+REMEMBERED = 2.0  # seconds for which it is taken as known which weeks are sealed
+DIALECT = postgresql_psycopg.dialect()  # type: ignore[no-untyped-call]
 FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
 
 Column: TypeAlias = ColumnElement[Any]
@@ -99,15 +105,41 @@ class Span:
     exact: bool = True
 
 
+class SealedWeeks:
+    """Which weeks of a space have an index, read again every few seconds.
+
+    An old answer costs time, never a row: a week that was sealed since is scanned, one that was dropped holds nothing.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, list[Row[Any]]]] = {}
+
+    def of(self, connection: Connection, space_id: int) -> list[Row[Any]]:
+        """Return them, oldest first."""
+        read_at, rows = self._known.get(space_id, (-REMEMBERED, []))
+        if time.monotonic() - read_at > REMEMBERED:
+            rows = list(connection.execute(SEALED, {"space": space_id, "least": ALWAYS_EXACT}))
+            connection.rollback()
+            self._known[space_id] = (time.monotonic(), rows)
+        return rows
+
+    def forget(self) -> None:
+        """Read them again next time."""
+        self._known.clear()
+
+
 def search(
-    connection: Connection, space: Space, query: NDArray[np.float32], wanted: Wanted, *, exact: bool = False
+    connection: Connection,
+    weeks: SealedWeeks,
+    space: Space,
+    query: NDArray[np.float32],
+    wanted: Wanted,
+    *,
+    exact: bool = False,
 ) -> SearchResult:
     """Return the ``wanted.k`` trajectories of the space nearest to ``query`` (dim,), of which the norm is not 0."""
     start = FIRST if wanted.since is None else id_floor(wanted.since)
-    driver_connection(connection).execute(NO_JIT)
-    spans = [Span(start, LAST)] if exact else _spans(connection, space.space_id, start, wanted.k)
-    if not all(span.exact for span in spans):
-        driver_connection(connection).execute(SETTINGS)
+    spans = [Span(start, LAST)] if exact else _spans(weeks.of(connection, space.space_id), start, wanted.k)
     unit = query / np.float32(np.linalg.norm(query))  # whatever its length was, half precision can hold it now
     rows = _nearest(connection, space, unit, wanted, spans)
     short = [
@@ -150,7 +182,6 @@ SEALED = (
     select(sealed_weeks.c.first_id, sealed_weeks.c.end_id, sealed_weeks.c.trajectories, sealed_weeks.c.indexed)
     .where(
         sealed_weeks.c.space_id == bindparam("space"),
-        sealed_weeks.c.end_id > bindparam("start", type_=UuidType),
         sealed_weeks.c.trajectories > bindparam("least"),
     )
     .order_by(sealed_weeks.c.first_id)
@@ -160,14 +191,13 @@ SEALED = (
 # -- where to look ------------------------------------------------------------------------------------------
 
 
-def _spans(connection: Connection, space_id: int, start: UUID, k: int) -> list[Span]:
+def _spans(weeks: Sequence[Row[Any]], start: UUID, k: int) -> list[Span]:
     """Return spans that cover all ids from ``start`` on."""
-    rows = connection.execute(SEALED, {"space": space_id, "start": start, "least": ALWAYS_EXACT})
     spans, at = [], start
-    for row in rows:
+    for row in weeks:
         # The index holds all spaces: to meet k of this one it visits so many nodes, if they are well mixed.
         visited = max(EF_SEARCH, k * row.indexed / row.trajectories)
-        if row.trajectories <= COSTLIER * visited:
+        if row.end_id <= start or row.trajectories <= COSTLIER * visited:
             continue
         if row.first_id > at:
             spans.append(Span(at, _before(row.first_id)))
@@ -185,25 +215,36 @@ def _before(end: UUID) -> UUID:
 
 def _nearest(
     connection: Connection, space: Space, query: NDArray[np.float32], wanted: Wanted, spans: Sequence[Span]
-) -> list[Row[Any]]:
+) -> list[Any]:
     """Return the k nearest of every span, each with its span's number."""
     statement = _statement(
         space.dim, wanted.route is not None, wanted.min_quality is not None, tuple(span.exact for span in spans)
     )
-    values: dict[str, Any] = {"space": space.space_id, "vector": query, "k": wanted.k}
-    values |= {"route": wanted.route, "min_quality": wanted.min_quality}
+    values: dict[str, Any] = {"space": space.space_id, "vector": HalfVector(query).to_text(), "k": wanted.k}
+    if wanted.route is not None:
+        values["route"] = wanted.route
+    if wanted.min_quality is not None:
+        values["min_quality"] = wanted.min_quality
     for index, span in enumerate(spans):
         values |= {f"first_{index}": span.first, f"last_{index}": span.last}
-    return list(connection.execute(statement, values))
+    raw = driver_connection(connection)
+    by_index = not all(span.exact for span in spans)
+    with raw.cursor(row_factory=namedtuple_row) as cursor:
+        with raw.pipeline():  # BEGIN, settings, statement and COMMIT in one round trip
+            for setting in (NO_JIT, *(SETTINGS if by_index else ())):
+                raw.execute(setting)
+            cursor.execute(statement, values)
+            raw.commit()
+        return cursor.fetchall()
 
 
 @lru_cache(maxsize=256)
-def _statement(dim: int, by_route: bool, by_quality: bool, exact: tuple[bool, ...]) -> Select[Any]:
+def _statement(dim: int, by_route: bool, by_quality: bool, exact: tuple[bool, ...]) -> str:
     """Return the statement for spans that are searched so; made once, for making it costs more than a round trip."""
     parts = [_part(dim, by_route, by_quality, scanned, index) for index, scanned in enumerate(exact)]
     nearest = union_all(*(select(part.subquery()) for part in parts)).subquery("nearest")
     n = nearest.c
-    return select(*n, _quality(n.id, n.route, n.at_end).label("quality"))
+    return str(select(*n, _quality(n.id, n.route, n.at_end).label("quality")).compile(dialect=DIALECT))
 
 
 def _part(dim: int, by_route: bool, by_quality: bool, scanned: bool, index: int) -> Select[Any]:
@@ -232,7 +273,7 @@ def _part(dim: int, by_route: bool, by_quality: bool, scanned: bool, index: int)
         bits = BIT(dim)
         asked = cast(func.binary_quantize(cast(vector, HALFVEC(dim))), bits)
         by = cast(func.binary_quantize(t.embedding), bits).op("<~>")(asked)
-        candidates = limit * RERANK
+        candidates = limit * literal_column(str(RERANK), Integer)
     part = (
         select(*columns, exact.label("distance"), literal_column(str(index)).label("span"))
         .where(*condition)
@@ -258,7 +299,7 @@ def _quality(trajectory: Column, route: Column, at_end: Column) -> Column:
     return type_coerce(func.coalesce(mean, at_end), REAL)
 
 
-def _found(row: Row[Any]) -> FoundTrajectory:
+def _found(row: Any) -> FoundTrajectory:
     return FoundTrajectory(
         id=row.id,
         similarity=1.0 - float(row.distance),
