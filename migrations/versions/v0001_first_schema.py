@@ -128,15 +128,11 @@ TABLES = [
         dim int NOT NULL CHECK (dim BETWEEN 1 AND 16000),
         settings jsonb NOT NULL DEFAULT '{}',
         live_version bigint NOT NULL DEFAULT 0 CHECK (live_version >= 0),
-        departed_trajectories bigint NOT NULL DEFAULT 0,
-        departed_feedback bigint NOT NULL DEFAULT 0,
-        departed_dropped bigint NOT NULL DEFAULT 0,
         created_at timestamptz NOT NULL
     )
     """,
     "COMMENT ON TABLE sona.spaces IS 'One isolated learning domain each: the unit of tenancy, learning and distribution.'",
     "COMMENT ON COLUMN sona.spaces.live_version IS 'The state version that servers serve; 0 before anything was learned.'",
-    "COMMENT ON COLUMN sona.spaces.departed_trajectories IS 'Recorded by servers that are no longer in sona.servers.'",
     # -- the ledger ---------------------------------------------------------------------------------------
     """
     CREATE TABLE sona.batches (
@@ -169,13 +165,11 @@ TABLES = [
         latency_us int CHECK (latency_us >= 0),
         propensity real CHECK (propensity > 0 AND propensity <= 1),
         cost real CHECK (cost >= 0),
-        lowest_reward real,
         step_count smallint NOT NULL CHECK (step_count >= 0),
-        route text CHECK (octet_length(route) BETWEEN 1 AND 1000),
+        route text,
         features real[],
         context text[],
         query text,
-        parameters jsonb CHECK (jsonb_typeof(parameters) = 'object'),
         embedding halfvec NOT NULL CHECK (vector_dims(embedding) BETWEEN 1 AND 16000),
         PRIMARY KEY (space_id, id)
     ) PARTITION BY RANGE (id)
@@ -185,8 +179,6 @@ TABLES = [
     "COMMENT ON COLUMN sona.trajectories.quality IS 'As it was told at the end; sona.outcomes has it with later feedback.'",
     "COMMENT ON COLUMN sona.trajectories.propensity IS 'Probability with which the policy chose this route.'",
     "COMMENT ON COLUMN sona.trajectories.features IS 'What the caller told the router of the query beside its embedding.'",
-    "COMMENT ON COLUMN sona.trajectories.lowest_reward IS 'Of its steps, which are kept for a shorter time; null without.'",
-    "COMMENT ON COLUMN sona.trajectories.parameters IS 'With which settings it was answered, such as a temperature.'",
     "COMMENT ON COLUMN sona.trajectories.cost IS 'What the chosen route cost, in the caller''s unit.'",
     "COMMENT ON COLUMN sona.trajectories.candidate_set IS 'What was to choose from: sona.candidate_sets.set_id.'",
     """
@@ -300,17 +292,12 @@ TABLES = [
         size bigint NOT NULL CHECK (size >= 0),
         weight double precision NOT NULL CHECK (weight >= 0),
         quality double precision NOT NULL CHECK (quality BETWEEN 0 AND 1),
-        success_count bigint NOT NULL DEFAULT 0 CHECK (success_count >= 0),
-        recovered_count bigint NOT NULL DEFAULT 0 CHECK (recovered_count >= 0),
-        partial_count bigint NOT NULL DEFAULT 0 CHECK (partial_count >= 0),
-        failure_count bigint NOT NULL DEFAULT 0 CHECK (failure_count >= 0),
         created_version bigint NOT NULL,
         updated_version bigint NOT NULL,
         updated_at timestamptz NOT NULL,
         merged_from uuid[] NOT NULL DEFAULT '{}',
         typical_queries text[] NOT NULL DEFAULT '{}',
         typical_similarities real[] NOT NULL DEFAULT '{}',
-        parameters jsonb NOT NULL DEFAULT '{}',
         centroid vector NOT NULL CHECK (vector_norm(centroid) BETWEEN 0.99 AND 1.01),
         PRIMARY KEY (space_id, dim, pattern_id),
         CHECK (vector_dims(centroid) = dim),
@@ -319,10 +306,6 @@ TABLES = [
     """,
     "COMMENT ON TABLE sona.patterns IS 'Clusters of trajectories. A pattern keeps its id across cycles.'",
     "COMMENT ON COLUMN sona.patterns.weight IS 'Decayed number of trajectories behind the pattern.'",
-    "COMMENT ON COLUMN sona.patterns.success_count IS 'Of its trajectories, by verdict, as outcomes are known now.'",
-    "COMMENT ON COLUMN sona.patterns.recovered_count IS 'Successes after a failing step or a failed earlier outcome.'",
-    "COMMENT ON COLUMN sona.patterns.parameters IS "
-    "'By name: sums over the settings of the trajectories that succeeded, weighted by their quality.'",
     "COMMENT ON COLUMN sona.patterns.merged_from IS 'Lineage: the patterns that were merged into this one.'",
     "COMMENT ON COLUMN sona.patterns.typical_queries IS 'The queries nearest to the centroid, nearest first.'",
     "COMMENT ON COLUMN sona.patterns.typical_similarities IS 'Cosine of each typical query with the centroid, when it was met.'",
@@ -334,10 +317,6 @@ TABLES = [
         size bigint NOT NULL CHECK (size >= 0),
         weight double precision NOT NULL CHECK (weight >= 0),
         quality double precision NOT NULL CHECK (quality BETWEEN 0 AND 1),
-        success_count bigint NOT NULL DEFAULT 0 CHECK (success_count >= 0),
-        recovered_count bigint NOT NULL DEFAULT 0 CHECK (recovered_count >= 0),
-        partial_count bigint NOT NULL DEFAULT 0 CHECK (partial_count >= 0),
-        failure_count bigint NOT NULL DEFAULT 0 CHECK (failure_count >= 0),
         PRIMARY KEY (space_id, pattern_id, route)
     )
     """,
@@ -462,12 +441,10 @@ TABLES = [
         trajectories bigint NOT NULL DEFAULT 0,
         feedback bigint NOT NULL DEFAULT 0,
         dropped bigint NOT NULL DEFAULT 0,
-        ended_at timestamptz,
         PRIMARY KEY (space_id, server_id)
     )
     """,
-    "COMMENT ON TABLE sona.servers IS 'Engines that opened the space: what each serves and what it has recorded.'",
-    "COMMENT ON COLUMN sona.servers.ended_at IS 'When it was closed; null while it runs, and if it was killed.'",
+    "COMMENT ON TABLE sona.servers IS 'Every engine that opened the space: what it serves and what it has recorded.'",
 ]
 
 VIEWS = [
@@ -505,63 +482,17 @@ VIEWS = [
     "COMMENT ON VIEW sona.quality_by_day IS 'Trajectories, quality and latency per space, day (UTC) and route.'",
     """
     CREATE VIEW sona.pattern_summary AS
-    SELECT s.name AS space, p.pattern_id, p.kind, p.size, p.weight, p.quality,
-           CASE greatest(p.failure_count, p.partial_count, p.recovered_count, p.success_count)
-               WHEN 0 THEN NULL
-               WHEN p.failure_count THEN 'failure'
-               WHEN p.partial_count THEN 'partial'
-               WHEN p.recovered_count THEN 'recovered'
-               ELSE 'success'
-           END AS verdict,
-           jsonb_build_object('success', p.success_count, 'recovered', p.recovered_count,
-                              'partial', p.partial_count, 'failure', p.failure_count) AS verdicts,
-           p.typical_queries[1] AS typical_query, p.typical_queries, r.routes, a.parameters,
-           p.created_version, p.updated_version, p.updated_at, cardinality(p.merged_from) AS merged
+    SELECT s.name AS space, p.pattern_id, p.kind, p.size, p.weight, p.quality, p.typical_queries[1] AS typical_query,
+           r.routes, p.created_version, p.updated_version, p.updated_at, cardinality(p.merged_from) AS merged
     FROM sona.patterns p
     JOIN sona.spaces s ON s.space_id = p.space_id
     LEFT JOIN LATERAL (
-        SELECT jsonb_object_agg(r.route, jsonb_build_object(
-                   'size', r.size, 'quality', r.quality, 'success', r.success_count, 'recovered', r.recovered_count,
-                   'partial', r.partial_count, 'failure', r.failure_count)) AS routes
+        SELECT jsonb_object_agg(r.route, jsonb_build_object('size', r.size, 'quality', r.quality)) AS routes
         FROM sona.pattern_routes r
         WHERE r.space_id = p.space_id AND r.pattern_id = p.pattern_id
     ) r ON true
-    LEFT JOIN LATERAL (
-        SELECT jsonb_object_agg(kept.key, (kept.value ->> 'total')::float8 / (kept.value ->> 'weight')::float8)
-            AS parameters
-        FROM jsonb_each(p.parameters) AS kept
-    ) a ON true
     """,
-    "COMMENT ON VIEW sona.pattern_summary IS 'Patterns with their most typical queries, how their trajectories and "
-    "each route went (the verdict is the most frequent one), and the settings that went well.'",
-    """
-    CREATE FUNCTION sona.find_patterns(
-        of_space text, query vector, k int DEFAULT 5, min_quality double precision DEFAULT 0,
-        of_kind text DEFAULT NULL, of_route text DEFAULT NULL, of_verdict text DEFAULT NULL
-    ) RETURNS TABLE (
-        similarity double precision, pattern_id uuid, kind text, size bigint, quality double precision, verdict text,
-        typical_queries text[], routes jsonb, parameters jsonb
-    )
-    LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
-    #variable_conflict use_column
-    DECLARE
-        wanted int := (SELECT n.space_id FROM sona.space_names n WHERE n.name = of_space);
-    BEGIN
-        RETURN QUERY
-        SELECT 1 - (p.centroid <=> query), v.pattern_id, v.kind, v.size, v.quality, v.verdict, v.typical_queries,
-               v.routes, v.parameters
-        FROM sona.patterns p
-        JOIN sona.pattern_summary v ON v.space = of_space AND v.pattern_id = p.pattern_id
-        WHERE p.space_id = wanted AND p.quality >= min_quality
-          AND (of_kind IS NULL OR p.kind = of_kind)
-          AND (of_verdict IS NULL OR v.verdict = of_verdict)
-          AND (of_route IS NULL OR v.routes ? of_route)
-        ORDER BY p.centroid <=> query
-        LIMIT k;
-    END $$
-    """,
-    "COMMENT ON FUNCTION sona.find_patterns(text, vector, int, double precision, text, text, text) IS "
-    "'The patterns of a space nearest to a query vector that pass the filters, nearest first: as the engine finds them.'",
+    "COMMENT ON VIEW sona.pattern_summary IS 'Patterns with their most typical query and how each route did in them.'",
     """
     CREATE VIEW sona.cycle_log AS
     SELECT s.name AS space, c.loop, c.version, c.started_at,
@@ -573,33 +504,12 @@ VIEWS = [
     "COMMENT ON VIEW sona.cycle_log IS 'Learning cycles: when, what they read, which version they made, how long they took.'",
     """
     CREATE VIEW sona.fleet AS
-    SELECT s.name AS space, v.server_id, v.host, v.pid, v.release,
-           CASE WHEN v.ended_at IS NOT NULL THEN 'ended'
-                WHEN v.seen_at < now() - interval '2 minutes' THEN 'gone'
-                ELSE 'live' END AS state,
-           v.started_at, v.seen_at, v.serving_version,
+    SELECT s.name AS space, v.server_id, v.host, v.pid, v.release, v.seen_at, v.serving_version,
            s.live_version - v.serving_version AS versions_behind, v.trajectories, v.feedback, v.dropped
     FROM sona.servers v
     JOIN sona.spaces s ON s.space_id = v.space_id
     """,
-    "COMMENT ON VIEW sona.fleet IS 'Servers of each space: the version each serves and how far it is behind; live, ended "
-    "(it was closed), or gone (nothing was heard of it for two minutes).'",
-    """
-    CREATE VIEW sona.waiting_feedback AS
-    SELECT s.name AS space, f.trajectory_id, f.source, f.quality, f.correction, f.recorded_at,
-           now() - f.recorded_at AS age
-    FROM (
-        SELECT DISTINCT ON (w.space_id, w.trajectory_id, w.source)
-            w.space_id, w.trajectory_id, w.source, w.quality, w.correction, w.recorded_at
-        FROM sona.feedback w
-        WHERE NOT EXISTS (SELECT FROM sona.trajectories t WHERE t.space_id = w.space_id AND t.id = w.trajectory_id)
-        ORDER BY w.space_id, w.trajectory_id, w.source, w.sequence DESC
-    ) f
-    JOIN sona.spaces s ON s.space_id = f.space_id
-    WHERE f.quality IS NOT NULL OR f.correction IS NOT NULL
-    """,
-    "COMMENT ON VIEW sona.waiting_feedback IS "
-    "'What each source said last of trajectories that are not there: still on their way, never recorded, or a wrong id.'",
+    "COMMENT ON VIEW sona.fleet IS 'Servers of each space: the version each serves and how far it is behind.'",
 ]
 
 
@@ -610,16 +520,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP FUNCTION sona.find_patterns(text, vector, int, double precision, text, text, text)")
-    for view in (
-        "waiting_feedback",
-        "fleet",
-        "cycle_log",
-        "pattern_summary",
-        "quality_by_day",
-        "outcomes",
-        "latest_feedback",
-    ):
+    for view in ("fleet", "cycle_log", "pattern_summary", "quality_by_day", "outcomes", "latest_feedback"):
         op.execute(f"DROP VIEW sona.{view}")
     for table in (
         "servers", "memory_edges", "memory_nodes", "route_statistics", "fisher_snapshots", "state_arrays", "adapters",

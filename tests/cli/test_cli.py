@@ -101,7 +101,8 @@ def test_the_schema_is_checked_and_upgraded(empty_database_url: str) -> None:
     before = run("db", "check", "--url", empty_database_url)
     assert before.returncode == 1
     assert "run sona-pg db upgrade" in before.stderr
-    assert json.loads(run("db", "upgrade", "--url", empty_database_url).stdout)["revision"] == "0001"
+    done = json.loads(run("db", "upgrade", "--url", empty_database_url).stdout)
+    assert done["revision"] == done["head"] >= "0003"
     assert run("db", "check", "--url", empty_database_url).returncode == 0
     assert json.loads(run("db", "info", "--url", empty_database_url).stdout)["pgvector"].startswith("0.8")
 

@@ -75,6 +75,26 @@ def test_fisher_snapshots_of_before_are_diagonal_and_sketches_do_not_survive_goi
         assert connection.execute("SELECT task FROM sona.fisher_snapshots ORDER BY task").fetchall() == [(0,), (1,)]
 
 
+def test_routes_that_were_let_in_before_are_brought_into_bounds(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url, "0002")
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("INSERT INTO sona.space_names (name) VALUES ('old')")
+        connection.execute(
+            "INSERT INTO sona.spaces (space_id, name, dim, created_at) VALUES (1, 'old', 2, '2026-11-20')"
+        )
+        connection.cursor().executemany(
+            "INSERT INTO sona.trajectories (space_id, id, batch, step_count, route, embedding)"
+            " VALUES (1, gen_random_uuid(), 1, 0, %s, '[1,0]')",
+            [("",), ("ö" * 700,), ("gpt",), (None,)],
+        )
+    migrate.upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        routes = connection.execute("SELECT route FROM sona.trajectories ORDER BY route NULLS LAST").fetchall()
+        assert routes == [("gpt",), ("ö" * 250,), (None,), (None,)]
+        with pytest.raises(psycopg.errors.CheckViolation):
+            connection.execute("UPDATE sona.trajectories SET route = ''")
+
+
 def test_concurrent_upgrades_wait_for_one_another(empty_database_url: str) -> None:
     failures: list[BaseException] = []
 
