@@ -14,7 +14,7 @@ from benchmarks.eval.context import Context
 from benchmarks.eval.data import Mmlu
 from benchmarks.eval.sessions import open_space
 from benchmarks.eval.stats import Figures, Table, Target, gather
-from sona_pg import SonaEngine
+from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.domain.answer import Decision
 from sona_pg.loops.schedule import due_at
 
@@ -69,7 +69,7 @@ def run_seed(context: Context, seed: int) -> Figures:
             context.say(f"routing seed {seed}: {name}, {heading}: {figures[name][heading]:.3f}")
     stream = mmlu.take(order)
     for name in (OURS, OURS_TEXT):
-        chosen = _online(context, stream, f"{name}-online-{seed}", name == OURS_TEXT)
+        chosen = _online(context, stream, f"{name}-online-{seed}", name == OURS_TEXT, seed)
         figures[ONLINE + name] = _lift(chosen, stream)
         context.say(f"routing seed {seed}: {name} online: {figures[ONLINE + name]}")
     figures[f"{ONLINE}kNN 50, ε-greedy"] = _lift(_neighbours_online(stream, seed), stream)
@@ -131,9 +131,11 @@ def _learned_gain(
     return gain
 
 
-def _online(context: Context, stream: Mmlu, name: str, text: bool) -> NDArray[np.bool_]:
-    """Return for each prompt whether it went to the strong model."""
-    with open_space(context.url, name.replace(" ", "-").replace(",", ""), stream.embeddings.shape[1]) as engine:
+def _online(context: Context, stream: Mmlu, name: str, text: bool, seed: int) -> NDArray[np.bool_]:
+    """Return for each prompt whether it went to the strong model; the draws are fixed by the seed."""
+    config = SonaConfig(loops=LoopConfig(seed=seed + 1))  # 0 would draw anew in every run
+    space = name.replace(" ", "-").replace(",", "")
+    with open_space(context.url, space, stream.embeddings.shape[1], config) as engine:
         return ask_online(engine, stream, text)[0]
 
 
