@@ -46,7 +46,7 @@ class LoraWeights:
         return float(abs(self.scale) * np.sqrt(max(float(gram.sum()), 0.0)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FisherSnapshot:
     """What one task left behind for one layer: its optimum, and how much each parameter mattered."""
 

@@ -37,6 +37,7 @@ from sona_pg.learning.elastic import Elastic
 # h: the raw Fisher information of one output, as gradients in cosines have it on CLINC150 (.096 over 384 dimensions).
 # A constant, not each task's own: what a policy is already sure of has no gradient, and must not move either.
 OUTPUT_FISHER = 2.5e-4
+LASTING = 5  # times ``max_tasks``: older sketches weigh less than exp(1 - 5) = 2 % and are dropped
 SMALLEST = 1e-6  # of the largest eigenvalue: below it a sketch in float32 is noise
 
 
@@ -183,6 +184,13 @@ class KroneckerEwc(Elastic):
         self._lambda = float(arrays["lambda"])
         for snapshot in own:
             self.protect(snapshot)
+
+
+def lasting(snapshots: Sequence[FisherSnapshot], max_tasks: int) -> list[FisherSnapshot]:
+    """Return the snapshots without the sketches that have faded, so that what is stored stays bounded."""
+    sketches = [(item.layer, item.task) for item in snapshots if item.kind == KroneckerEwc.kind]
+    faded = set(sketches[: -LASTING * max_tasks])
+    return [item for item in snapshots if item.kind != KroneckerEwc.kind or (item.layer, item.task) not in faded]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -150,6 +150,7 @@ def _publication(step: Step, cycle_id: UUID, set_aside: Sequence[tuple[UUID, str
     return Publication(
         state=state,
         fisher=step.new_fisher,
+        faded=step.faded,
         set_aside=set_aside,
     )
 

@@ -24,6 +24,7 @@ from sona_pg.learning import reasoning_bank
 from sona_pg.learning.adapters import Learned, learn_adapters, update_routes
 from sona_pg.learning.baseline import Baseline
 from sona_pg.learning.choices import Choices
+from sona_pg.learning.ewc_kronecker import lasting
 from sona_pg.learning.ranker import RankerState
 from sona_pg.learning.ranker_events import RankEvents
 from sona_pg.learning.ranking import learn_ranking, rank_events
@@ -69,6 +70,7 @@ class Step:
 
     knowledge: Knowledge
     new_fisher: Sequence[FisherSnapshot]
+    faded: Sequence[FisherSnapshot]  # of earlier tasks that hold nothing any more
     created: int
     merged: int
     pruned: int
@@ -157,9 +159,12 @@ def learn(
             "ewc_lambda": adapters.ewc_lambda,
         },
     )
+    protected = [*before.fisher, *adapters.fisher]
+    kept = lasting(protected, config.ewc.max_tasks)
     return Step(
-        knowledge=Knowledge(next_state, patterns, [*before.fisher, *adapters.fisher]),
+        knowledge=Knowledge(next_state, patterns, kept),
         new_fisher=adapters.fisher,
+        faded=[snapshot for snapshot in protected if snapshot not in kept],
         created=extraction.created,
         merged=extraction.merged,
         pruned=extraction.pruned,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -176,6 +177,18 @@ def write_fisher(connection: Connection, space_id: int, snapshot: FisherSnapshot
         )
         .on_conflict_do_nothing()
     )
+
+
+def delete_fisher(connection: Connection, space_id: int, snapshots: Sequence[FisherSnapshot]) -> None:
+    """Delete what some tasks left behind."""
+    for snapshot in snapshots:
+        connection.execute(
+            delete(fisher_snapshots).where(
+                fisher_snapshots.c.space_id == space_id,
+                fisher_snapshots.c.task == snapshot.task,
+                fisher_snapshots.c.layer == snapshot.layer,
+            )
+        )
 
 
 def read_fisher(connection: Connection, space_id: int) -> list[FisherSnapshot]:

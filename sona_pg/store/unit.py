@@ -27,6 +27,7 @@ class Publication:
 
     state: LearnedState
     fisher: Sequence[FisherSnapshot]
+    faded: Sequence[FisherSnapshot]  # to be deleted
     set_aside: Sequence[tuple[UUID, str]]
 
 
@@ -130,6 +131,7 @@ class LearningUnit:
         states.publish(connection, space_id, made.state, finished)
         for snapshot in made.fisher:
             states.write_fisher(connection, space_id, snapshot, made.state.version, finished)
+        states.delete_fisher(connection, space_id, made.faded)
         ledger.put_aside(connection, space_id, result.cycle_id, made.set_aside)
         ledger.mark(connection, space_id, claimed, result.cycle_id)
         cycles.record(connection, space_id, server_id, result, started, finished)

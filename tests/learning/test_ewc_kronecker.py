@@ -8,7 +8,7 @@ import pytest
 from sona_pg.config import EwcConfig
 from sona_pg.domain.state import FisherSnapshot, LoraWeights
 from sona_pg.errors import DimensionMismatch, InvalidValue
-from sona_pg.learning.ewc_kronecker import OUTPUT_FISHER, KroneckerEwc
+from sona_pg.learning.ewc_kronecker import LASTING, OUTPUT_FISHER, KroneckerEwc, lasting
 from sona_pg.learning.training import Schedule, flatten, train
 
 DIM, RANK = 12, 3
@@ -195,3 +195,14 @@ def test_it_survives_being_stored_and_ignores_what_is_of_another_shape():
     fresh = KroneckerEwc(DIM, EXACT)
     fresh.restore({}, stored, 2 * (RANK + 1) * DIM)  # the rank was changed since
     assert fresh.task_count == 0
+
+
+def test_sketches_that_have_faded_are_dropped_and_diagonals_never():
+    def made(task, kind):
+        return FisherSnapshot(task, 0, np.ones(1, np.float32), np.ones(1, np.float32), kind)
+
+    mixed = [made(task, "kronecker" if task % 2 else "diagonal") for task in range(6 * LASTING)]
+    kept = lasting(mixed, 2)
+    assert [one.task for one in kept if one.kind == "diagonal"] == list(range(0, 6 * LASTING, 2))
+    assert [one.task for one in kept if one.kind == "kronecker"] == [one.task for one in mixed[1::2]][-2 * LASTING :]
+    assert lasting([], 2) == []
