@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sona_pg._version import __version__
-    from sona_pg.config import IngestConfig, LoopConfig, PatternConfig, SonaConfig
+    from sona_pg.config import (
+        BaseConfig,
+        EwcConfig,
+        IngestConfig,
+        LoopConfig,
+        MaintenanceConfig,
+        MicroConfig,
+        PatternConfig,
+        SonaConfig,
+    )
     from sona_pg.domain.answer import Context, Decision, Interpolation, ParameterEvidence, Ranking, Response
     from sona_pg.domain.builder import TrajectoryBuilder
     from sona_pg.domain.cycle import CycleResult, RebuildResult
@@ -34,9 +43,14 @@ if TYPE_CHECKING:
     from sona_pg.learning.lora import BaseLoRA, MicroLoRA
     from sona_pg.learning.reasoning_bank import ReasoningBank
     from sona_pg.learning.signal import LearningSignal
+    from sona_pg.loops.background import BackgroundLoop
     from sona_pg.loops.buffer import TrajectoryBuffer
+    from sona_pg.loops.coordinator import LoopCoordinator
+    from sona_pg.loops.instant import InstantLoop
 
 __all__ = [
+    "BackgroundLoop",
+    "BaseConfig",
     "BaseLoRA",
     "ConfigError",
     "Context",
@@ -45,15 +59,20 @@ __all__ = [
     "DatabaseUnavailable",
     "Decision",
     "DimensionMismatch",
+    "EwcConfig",
     "EwcPlusPlus",
     "IngestConfig",
+    "InstantLoop",
     "Interpolation",
     "InvalidValue",
     "LearnedPattern",
     "LearningError",
     "LearningSignal",
     "LoopConfig",
+    "LoopCoordinator",
+    "MaintenanceConfig",
     "MemoryGraphError",
+    "MicroConfig",
     "MicroLoRA",
     "ParameterEvidence",
     "PatternConfig",
@@ -79,7 +98,16 @@ __all__ = [
 
 _HOMES = {
     "sona_pg._version": ("__version__",),
-    "sona_pg.config": ("IngestConfig", "LoopConfig", "PatternConfig", "SonaConfig"),
+    "sona_pg.config": (
+        "BaseConfig",
+        "EwcConfig",
+        "IngestConfig",
+        "LoopConfig",
+        "MaintenanceConfig",
+        "MicroConfig",
+        "PatternConfig",
+        "SonaConfig",
+    ),
     "sona_pg.domain.answer": (
         "Context",
         "Decision",
@@ -121,7 +149,10 @@ _HOMES = {
     ),
     "sona_pg.learning.reasoning_bank": ("ReasoningBank",),
     "sona_pg.learning.signal": ("LearningSignal",),
+    "sona_pg.loops.background": ("BackgroundLoop",),
     "sona_pg.loops.buffer": ("TrajectoryBuffer",),
+    "sona_pg.loops.coordinator": ("LoopCoordinator",),
+    "sona_pg.loops.instant": ("InstantLoop",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

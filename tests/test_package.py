@@ -26,3 +26,55 @@ def test_importing_it_loads_no_driver() -> None:
     script = "import sys, sona_pg; print(sorted({'sqlalchemy', 'psycopg', 'alembic', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# The names of DESIGN section 10, without those of the memory graph and its dreams.
+NAMES = {
+    "SonaEngine": """builder with_config begin_trajectory add_step add_trajectory_step set_trajectory_route
+        add_trajectory_context end_trajectory apply_micro_lora apply_base_lora tick force_learn flush find_patterns
+        get_stats set_enabled is_enabled process background_learn metrics save load""",
+    "LearningSignal": "from_trajectory with_gradient",
+    "QueryTrajectory": "",
+    "TrajectoryStep": "",
+    "LearnedPattern": "merge decay should_prune",
+    "MicroLoRA": """forward_simd forward_scalar accumulate_gradient apply_accumulated reset rank hidden_dim param_count
+        scale set_scale save load""",
+    "BaseLoRA": "forward_layer merge_weights num_layers rank alpha set_alpha save load",
+    "TrajectoryBuffer": "record drain len is_empty",
+    "TrajectoryBuilder": "add_step build step_count elapsed",
+    "InstantLoop": "on_inference flush_updates drain_trajectories micro_lora metrics",
+    "BackgroundLoop": "run_cycle reasoning_bank ewc base_lora",
+    "LoopCoordinator": "",
+    "ReasoningBank": """add_trajectory extract_patterns trajectory_count clear get_pattern judge
+        interpolate_parameters""",
+    "EwcPlusPlus": """apply_constraints update_fisher detect_task_boundary start_new_task consolidate_all_tasks lambda_
+        set_lambda task_count""",
+    "Context": "",
+    "Response": "",
+    "SonaConfig": "max_throughput max_quality edge_deployment batch_processing",
+    "MicroConfig": "",
+    "BaseConfig": "",
+    "EwcConfig": "",
+    "PatternConfig": "",
+    "IngestConfig": "",
+    "LoopConfig": "",
+    "MaintenanceConfig": "",
+}
+ERRORS = """ConfigError StorageError DatabaseError PatternExtractionError LearningError MemoryGraphError
+    DimensionMismatch InvalidValue TrajectoryError"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_names_users_know_are_exported_and_documented(name: str) -> None:
+    exported = getattr(sona_pg, name)
+    assert name in sona_pg.__all__
+    assert exported.__doc__
+    for method in NAMES[name].split():
+        assert getattr(exported, method).__doc__, method
+
+
+def test_every_error_is_a_sona_error() -> None:
+    for name in ERRORS.split():
+        assert issubclass(getattr(sona_pg, name), sona_pg.SonaError)
+    mismatch = sona_pg.DimensionMismatch(3, 4)
+    assert (mismatch.expected, mismatch.actual) == (3, 4)

@@ -218,7 +218,16 @@ def _view(
 @app.command()
 def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
     """List the learned patterns, largest first: their most typical queries, and how trajectories and routes went."""
-    hidden = ("pattern_id", "weight", "updated_at", "typical_query", "created_version", "updated_version", "merged")
+    hidden = (
+        "space_id",
+        "pattern_id",
+        "weight",
+        "updated_at",
+        "typical_query",
+        "created_version",
+        "updated_version",
+        "merged",
+    )
     _view("pattern_summary", space, limit, url, hidden)
 
 

@@ -73,7 +73,7 @@ def learn_adapters(
         seed: of the shuffles.
     """
     layer = base[0]
-    ewc = _protection(layer, arrays.get("ewc", {}), snapshots, config)
+    ewc = protection(layer, arrays.get("ewc", {}), snapshots, config)
     moments = StreamMoments.empty(layer.dim)
     if "stream" in arrays:
         moments = StreamMoments.from_arrays(arrays["stream"])
@@ -103,9 +103,10 @@ def learn_adapters(
     )
 
 
-def _protection(
+def protection(
     layer: LoraWeights, arrays: Arrays, snapshots: Sequence[FisherSnapshot], config: SonaConfig
 ) -> EwcPlusPlus | KroneckerEwc:
+    """Return what protects earlier tasks: their Fisher information and optima, of the configured kind."""
     parameters = 2 * layer.rank * layer.dim
     if config.ewc.fisher == "diagonal":
         diagonal = EwcPlusPlus(parameters, config.ewc)

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sona_pg.config import EwcConfig
 from sona_pg.domain.state import FisherKind, FisherSnapshot
-from sona_pg.errors import ConfigError
+from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue
+from sona_pg.learning.boundary import MIN_SAMPLES, StreamMoments
 
 TOLERATED = 0.02  # share of earlier choices that one cycle may lose before λ rises
 
@@ -25,6 +27,8 @@ class Elastic:
         self.layer = layer
         self._lambda = self.config.lambda_
         self._next_task = 0
+        self._stream: StreamMoments | None = None  # what detect_task_boundary has seen of the current task
+        self._untested = np.zeros((0, 0), np.float32)
 
     @property
     def lambda_(self) -> float:
@@ -55,6 +59,29 @@ class Elastic:
             raised = self._lambda + 0.1 * (self.config.lambda_ - self._lambda)
         self._lambda = float(np.clip(raised, self.config.lambda_min, self.config.lambda_max))
         return self._lambda
+
+    def detect_task_boundary(self, vectors: NDArray[np.float32]) -> bool:
+        """Say whether ``vectors`` come from another task than those of earlier calls; see ``boundary``.
+
+        Vectors gather until there are enough of them for a test; after a boundary what was seen before is forgotten.
+
+        Args:
+            vectors: (n, m) or (m,) embeddings or gradients of what arrives, in order.
+        """
+        rows = np.atleast_2d(np.asarray(vectors, np.float32))
+        if not np.isfinite(rows).all():
+            raise InvalidValue("vectors has values that are not finite: check what they were computed from")
+        if self._stream is None:
+            self._stream, self._untested = StreamMoments.empty(rows.shape[1]), rows[:0]
+        if rows.shape[1] != len(self._stream.mean):
+            raise DimensionMismatch(len(self._stream.mean), rows.shape[1], "vectors")
+        self._untested = np.concatenate([self._untested, rows])
+        if len(self._untested) < MIN_SAMPLES:
+            return False
+        changed = self._stream.shift(self._untested) > self.config.boundary_threshold
+        before = StreamMoments.empty(rows.shape[1]) if changed else self._stream
+        self._stream, self._untested = before.fold(self._untested), rows[:0]
+        return changed
 
     def _own(self, snapshots: Sequence[FisherSnapshot], size: int) -> list[FisherSnapshot]:
         """Return the snapshots of this layer, kind and size of Fisher information; number new tasks after all."""

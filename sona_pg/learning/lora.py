@@ -106,6 +106,23 @@ class MicroLoRA:
             self._weights = train(self._weights, inputs, lambda outputs, rows: wanted[rows], schedule)
         return len(signals)
 
+    def save(self, path: str | Path) -> None:
+        """Write it to a safetensors file."""
+        write_adapters(path, self._weights, [])
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what ``save``, or ``SonaEngine.save``, wrote.
+
+        Raises:
+            StorageError: the file cannot be read, or holds no micro adapter.
+            ConfigError: its rank is above 2.
+        """
+        weights, _ = read_adapters(path)
+        if weights is None:
+            raise StorageError(f"{path} holds no micro adapter: expected what MicroLoRA.save or SonaEngine.save wrote")
+        return cls(weights.dim, weights.rank, weights=weights)
+
     def reset(self) -> None:
         """Forget everything: what has accumulated, and what was learned."""
         self._signals = []

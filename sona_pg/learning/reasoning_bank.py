@@ -192,13 +192,20 @@ def nearest(
 class ReasoningBank:
     """Patterns in memory, without a store: add trajectories, extract, ask."""
 
-    def __init__(self, config: PatternConfig | None = None, *, seed: int = 0) -> None:
-        """Start empty."""
+    def __init__(
+        self,
+        config: PatternConfig | None = None,
+        *,
+        seed: int = 0,
+        patterns: Sequence[LearnedPattern] = (),
+        version: int = 0,
+    ) -> None:
+        """Start empty, or with the ``patterns`` of a ``version``."""
         self.config = config or PatternConfig()
-        self.patterns: list[LearnedPattern] = []
+        self.patterns = list(patterns)
         self._pending: list[QueryTrajectory] = []
         self._seed = seed
-        self._version = 0
+        self._version = version
 
     @property
     def trajectory_count(self) -> int:

@@ -17,6 +17,11 @@ from sona_pg.domain.cycle import CycleResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.ledger import LedgerSlice
 from sona_pg.domain.space import Space
+from sona_pg.learning.adapters import protection
+from sona_pg.learning.ewc import EwcPlusPlus
+from sona_pg.learning.ewc_kronecker import KroneckerEwc
+from sona_pg.learning.lora import BaseLoRA
+from sona_pg.learning.reasoning_bank import ReasoningBank
 from sona_pg.loops.knowledge import Knowledge, Step, Stored, learn, named_sets, replay_ids
 from sona_pg.loops.memory import Memory
 from sona_pg.store.database import Database
@@ -42,6 +47,35 @@ class BackgroundLoop:
         self._now = now
         self._threads: ThreadpoolController | None = None  # finding the libraries takes milliseconds
         self.memory: Memory | None = None  # of the last version this learner has made
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """All that is known as of the last cycle of this learner; before its first one, of the live version."""
+        if self.memory is not None:
+            return self.memory.knowledge
+        with self._database.learning_unit(self._space) as unit:
+            return self._read_knowledge(unit)
+
+    @property
+    def reasoning_bank(self) -> ReasoningBank:
+        """Its patterns, in a bank of their own: what is added there does not come back."""
+        known = self.knowledge
+        seed = self._config.loops.seed
+        return ReasoningBank(
+            self._config.patterns, seed=seed, patterns=known.patterns, version=known.state.version
+        )  # fmt: skip
+
+    @property
+    def base_lora(self) -> BaseLoRA:
+        """Its base adapter, every layer."""
+        layers = self.knowledge.state.base
+        return BaseLoRA(self._space.dim, layers[0].rank, len(layers), layers=layers)
+
+    @property
+    def ewc(self) -> EwcPlusPlus | KroneckerEwc:
+        """What protects earlier tasks: Fisher information and optima of the layer that is trained."""
+        known = self.knowledge
+        return protection(known.state.base[0], known.state.arrays.get("ewc", {}), known.fisher, self._config)
 
     def run_cycle(self) -> CycleResult:
         """Learn from everything that was committed and not yet learned from.

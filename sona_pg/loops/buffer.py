@@ -24,6 +24,10 @@ class TrajectoryBuffer:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def len(self) -> int:
+        """How many wait; the same as ``len(buffer)``."""
+        return len(self)
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits."""

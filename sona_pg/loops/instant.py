@@ -13,9 +13,11 @@ from sona_pg.config import MicroConfig
 from sona_pg.domain.state import LoraWeights
 from sona_pg.domain.trajectory import QueryTrajectory
 from sona_pg.learning.baseline import Baseline
+from sona_pg.learning.lora import MicroLoRA
 from sona_pg.learning.samples import Directions
 from sona_pg.learning.signal import LearningSignal, returns
 from sona_pg.learning.training import BATCH, Schedule, train
+from sona_pg.loops.buffer import TrajectoryBuffer
 
 MAX_SAMPLES = 512  # steps that wait or are learned from at once: it bounds what loop A takes from the writer
 
@@ -32,8 +34,8 @@ class InstantMetrics:
 class InstantLoop:
     """Turns trajectories into steps of the micro adapter. Thread-safe; held for a batch, never for a request."""
 
-    def __init__(self, micro: LoraWeights, config: MicroConfig, seed: int = 0) -> None:
-        """Start from the published micro adapter."""
+    def __init__(self, micro: LoraWeights, config: MicroConfig, seed: int = 0, capacity: int = 10_000) -> None:
+        """Start from the published micro adapter; ``capacity`` trajectories are kept for ``drain_trajectories``."""
         self.config = config
         self._micro = micro
         self._seed = seed
@@ -41,7 +43,20 @@ class InstantLoop:
         self._pending = Directions.none(micro.dim)
         self._trajectories = 0
         self._updates = 0
+        self._seen = TrajectoryBuffer(capacity)
         self._lock = threading.Lock()
+
+    @property
+    def micro_lora(self) -> MicroLoRA:
+        """The micro adapter as of the last flush, to be held apart: what it learns does not come back."""
+        return MicroLoRA(self._micro.dim, self._micro.rank, seed=self._seed, weights=self._micro)
+
+    def drain_trajectories(self) -> list[QueryTrajectory]:
+        """Return what ``on_inference`` was given since the last call, oldest first, for a ``ReasoningBank``.
+
+        The engine's own loop gives none: its trajectories go through the ledger.
+        """
+        return self._seen.drain()
 
     @property
     def micro(self) -> LoraWeights:
@@ -56,6 +71,7 @@ class InstantLoop:
 
     def on_inference(self, trajectory: QueryTrajectory) -> None:
         """Learn from one finished trajectory; the adapter moves with the next ``flush_updates``."""
+        self._seen.record(trajectory)
         signal = LearningSignal.from_trajectory(trajectory)
         targets = [
             np.asarray(step.activations, np.float32)

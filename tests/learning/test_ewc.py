@@ -131,3 +131,20 @@ def test_it_survives_being_stored():
     assert again.lambda_ == ewc.lambda_
     np.testing.assert_array_equal(again.fisher, ewc.fisher)
     np.testing.assert_array_equal(again.precision, ewc.precision)
+
+
+def test_a_boundary_is_found_between_two_tasks_and_not_within_one():
+    ewc, rng = EwcPlusPlus(SIZE), np.random.default_rng(0)
+    first, second = rng.standard_normal((2, SIZE))
+
+    def drawn(center: np.ndarray, n: int) -> np.ndarray:
+        return (center + rng.standard_normal((n, SIZE))).astype(np.float32)
+
+    assert not any(ewc.detect_task_boundary(drawn(first, 64)) for _ in range(20))
+    assert not any(ewc.detect_task_boundary(row) for row in drawn(first, 64))  # one at a time
+    assert ewc.detect_task_boundary(drawn(second, 64))
+    assert not any(ewc.detect_task_boundary(drawn(second, 64)) for _ in range(20))
+    with pytest.raises(DimensionMismatch):
+        ewc.detect_task_boundary(np.ones(SIZE + 1, np.float32))
+    with pytest.raises(InvalidValue):
+        ewc.detect_task_boundary(np.full(SIZE, np.nan, np.float32))

@@ -127,3 +127,16 @@ def test_files_that_are_not_ours_are_refused_by_name(tmp_path):
         BaseLoRA.load(tmp_path / "nan")
     with pytest.raises(StorageError, match="written"):
         BaseLoRA(4).save(tmp_path / "no" / "folder")
+
+
+def test_a_micro_adapter_survives_its_file(tmp_path):
+    micro, x = MicroLoRA(8, 2, weights=learned(2, 8, 0.5)), vector(8)
+    micro.save(tmp_path / "micro.safetensors")
+    again = MicroLoRA.load(tmp_path / "micro.safetensors")
+    assert (again.rank, again.hidden_dim, again.scale) == (2, 8, 0.5)
+    np.testing.assert_array_equal(again.forward_simd(x), micro.forward_simd(x))
+    with pytest.raises(StorageError, match="no base adapter"):
+        BaseLoRA.load(tmp_path / "micro.safetensors")
+    BaseLoRA(8, 4, 2).save(tmp_path / "base.safetensors")
+    with pytest.raises(StorageError, match="no micro adapter"):
+        MicroLoRA.load(tmp_path / "base.safetensors")

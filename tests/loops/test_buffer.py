@@ -41,3 +41,9 @@ def test_a_full_buffer_refuses_and_counts():
     assert buffer.is_empty
     with pytest.raises(ConfigError):
         TrajectoryBuffer(0)
+
+
+def test_its_length_is_what_waits():
+    buffer = TrajectoryBuffer(2)
+    buffer.record(TrajectoryBuilder([1.0]).build())
+    assert buffer.len() == len(buffer) == 1

@@ -83,3 +83,17 @@ def test_a_published_adapter_replaces_what_was_learned_from_memory():
     learner.on_inference(QueryTrajectory(vector(8), (TrajectoryStep(vector(8)),), 0.9))
     learner.adopt(published)
     assert learner.flush_updates() is published
+
+
+def test_what_it_learned_from_can_be_drained_and_its_adapter_held_apart():
+    learner, x = loop(8), vector(8)
+    seen = [QueryTrajectory(x, (TrajectoryStep(vector(8)),), quality) for quality in (0.1, 0.9)]
+    for trajectory in seen:
+        learner.on_inference(trajectory)
+    learner.flush_updates()
+    assert learner.drain_trajectories() == seen
+    assert learner.drain_trajectories() == []
+    held = learner.micro_lora
+    np.testing.assert_allclose(held.forward_simd(x), forward(learner.micro, x[None])[0], rtol=1e-6)
+    held.reset()
+    assert learner.micro_lora.weights is learner.micro

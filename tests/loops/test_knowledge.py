@@ -106,3 +106,23 @@ def test_saved_adapters_are_served_again_until_a_new_version(engine, database_ur
         other.end_trajectory(handle, quality=0.9)
         other.force_learn()
         assert other.metrics()["adapters"] == "version 1"
+
+
+def test_a_background_loop_shows_what_it_knows(engine):
+    loop = engine._session._background
+    assert (loop.reasoning_bank.patterns, loop.ewc.task_count, loop.base_lora.num_layers) == ([], 0, 2)
+    x = np.random.default_rng(0).standard_normal((40, DIM)).astype(np.float32)
+    for row in x:
+        handle = engine.begin_trajectory(row)
+        engine.add_step(handle, row[::-1].copy(), None, 1.0)
+        engine.end_trajectory(handle, quality=0.9)
+    engine.force_learn()
+    remembered = loop.reasoning_bank, loop.base_lora.forward_layer(0, x[0]), loop.ewc.to_arrays()
+    loop.memory = None  # as on a server that has not learned itself
+    read = loop.reasoning_bank, loop.base_lora.forward_layer(0, x[0]), loop.ewc.to_arrays()
+    assert [item.id for item in remembered[0].patterns] == [item.id for item in read[0].patterns]
+    assert remembered[0].find(x[0], 1)[0].id == engine.find_patterns(x[0], 1)[0].id
+    np.testing.assert_array_equal(remembered[1], engine.apply_base_lora(0, x[0]))
+    np.testing.assert_array_equal(remembered[1], read[1])
+    for name, values in read[2].items():
+        np.testing.assert_array_equal(remembered[2][name], values)
