@@ -135,8 +135,7 @@ def test_a_search_that_stopped_at_the_scan_limit_says_so(
     ledger: Ledger, three_weeks: tuple[Space, NDArray[np.float32], list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space, rows, _ = three_weeks
-    at_once = tuple(setting.replace("20000", "1").replace("128", "1") for setting in search.SETTINGS)
-    monkeypatch.setattr(search, "SETTINGS", at_once)
+    monkeypatch.setattr(search, "SETTINGS", search.SETTINGS.replace("20000", "1").replace("128;", "1;"))
     again = ledger.database.search(space, rows[0], 400)
     assert (len(again), again.complete) == (400, True)  # scanned exactly instead
     monkeypatch.setattr(search, "AGAIN_EXACT", 10)
