@@ -47,6 +47,7 @@ class Recorder:
         self._start()
 
     def _start(self) -> None:
+        self._ready = self._said_ready()  # by those before, some of whom were killed before they could
         with self.said.open("ab") as file:
             self.process = subprocess.Popen(self._command, stdout=file)
 
@@ -59,10 +60,13 @@ class Recorder:
 
     def stop(self) -> int:
         """Let it finish: it flushes what it has, and what killed ones left."""
-        while self.said.read_text().count("ready") <= self.killed:  # it does not hear SIGTERM yet
+        while self._said_ready() == self._ready and self.process.poll() is None:  # it does not hear SIGTERM yet
             time.sleep(0.05)
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=120)
+
+    def _said_ready(self) -> int:
+        return self.said.read_text().count("ready") if self.said.exists() else 0
 
     def acknowledged(self) -> set[uuid.UUID]:
         return {uuid.UUID(line) for line in self.said.read_text().splitlines() if len(line) == 36}

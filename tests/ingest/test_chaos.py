@@ -11,7 +11,11 @@ CHAOS = Path(__file__).parents[1] / "chaos" / "__main__.py"
 
 def test_crashes_of_postgres_lose_nothing_acknowledged_and_double_nothing() -> None:
     done = subprocess.run(
-        [sys.executable, str(CHAOS), "--minutes", "0.15", "--seed", "1"], capture_output=True, text=True, check=False
+        [sys.executable, str(CHAOS), "--minutes", "0.15", "--seed", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing acknowledged is missing, nothing is doubled" in done.stdout
