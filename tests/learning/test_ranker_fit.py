@@ -234,6 +234,9 @@ def test_an_answer_that_a_stranger_took_counts_as_proven_by_the_thumb_down() -> 
     verdict = np.array([1.0, 0.0, 0.0, 1.0], np.float32)
     proven = proven_answers(logits, judged, verdict, np.zeros(4, np.bool_), evidence)
     np.testing.assert_array_equal(proven, [0, 0, NONE, 2])
+    many = np.zeros((4, 9), np.float32)
+    unsure = proven_answers(many, judged, verdict, np.zeros(4, np.bool_), np.array([9.0, 9.0] + 7 * [0.0]))
+    np.testing.assert_array_equal(unsure, [0, NONE, NONE, 2])
     alone = proven_answers(logits[:1, :1], judged[:1], verdict[1:2], np.zeros(1, np.bool_), evidence[2:])
     np.testing.assert_array_equal(alone, [NONE])
 
