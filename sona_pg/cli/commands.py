@@ -219,7 +219,6 @@ def _view(
 def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
     """List the learned patterns, largest first: their most typical queries, and how trajectories and routes went."""
     hidden = (
-        "space_id",
         "pattern_id",
         "weight",
         "updated_at",
