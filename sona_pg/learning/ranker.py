@@ -60,7 +60,7 @@ class RankerConfig:
         457 / 449 / 445 / 441 (without the curvature 12 steps gave 554 and 447).
         """
         affordable = self.row_evaluations / max(rows, 1) - 1.0
-        return round(min(max(affordable, 3.0 + 4.0 * new), 12.0))
+        return round(min(max(affordable, 2.0 + 5.0 * new), 12.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
