@@ -25,6 +25,10 @@ Delta = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
 # Samples a step. CLINC150 titles (validation), 5,200 thumbs in one cycle: 32 82.5 %, 64 82.1, 128 81.1, at 190, 120 and
 # 90 µs of every 32 samples; after four cycles 83.4, 83.5 and 83.5 %.
 BATCH = 64
+# A step is bounded, so few samples in one batch move the adapter too little: a session of 60 steps about one intent
+# (CLINC150 validation) lifts it from 70 to 71 % in one batch, to 83 in four.
+LEAST_BATCH = 16
+BATCHES = 8  # a pass at least, while they hold so many
 MAX_STEP = 0.5  # the most that both factors move in one batch, as a share of the length of A at the start
 FLOOR = 1e-3  # of the mean |A x|², as a share of what a random A gives a unit vector
 
@@ -48,6 +52,11 @@ class Schedule:
     passes: int
     max_norm: float  # bound on the Frobenius norm of the merged update: the most a unit vector can move
     seed: int
+
+
+def batch_size(samples: int) -> int:
+    """Return how many samples of a pass over ``samples`` make a step."""
+    return max(LEAST_BATCH, min(BATCH, samples // BATCHES))
 
 
 def forward(weights: LoraWeights, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -120,12 +129,13 @@ def train(
     scale = weights.scale if weights.scale != 0 else 1.0
     floor = FLOOR * weights.rank / weights.dim
     longest = MAX_STEP * float(np.sqrt(weights.rank))
+    size = batch_size(len(inputs))
     for _ in range(schedule.passes):
         order = rng.permutation(len(inputs))
         shuffled = inputs[order]
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            chosen = shuffled[start : start + BATCH]
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            chosen = shuffled[start : start + size]
             down = chosen @ now.a.T
             wanted = delta(np.asarray(chosen + now.scale * (down @ now.b), np.float32), rows)
             moved = np.stack(gradients(now, chosen, wanted))

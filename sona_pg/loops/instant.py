@@ -16,7 +16,7 @@ from sona_pg.learning.baseline import Baseline
 from sona_pg.learning.lora import MicroLoRA
 from sona_pg.learning.samples import Directions
 from sona_pg.learning.signal import LearningSignal, returns
-from sona_pg.learning.training import BATCH, Schedule, train
+from sona_pg.learning.training import Schedule, batch_size, train
 from sona_pg.loops.buffer import TrajectoryBuffer
 
 MAX_SAMPLES = 512  # steps that wait or are learned from at once: it bounds what loop A takes from the writer
@@ -123,7 +123,7 @@ class InstantLoop:
                 signals, self._pending = self._pending, Directions.none(self._micro.dim)
                 schedule = Schedule(self.config.learning_rate, 1, self.config.max_norm, self._seed + self._updates)
                 self._micro = train(self._micro, signals.inputs, signals.delta, schedule)
-                self._updates += -(-len(signals) // BATCH)
+                self._updates += -(-len(signals) // batch_size(len(signals)))
             return self._micro
 
     def metrics(self) -> InstantMetrics:
