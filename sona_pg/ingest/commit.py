@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -84,11 +83,11 @@ def write(
         raw.rollback()
         return Written(already=True)
     if batch.trajectory_count:
-        _copy(raw, statements.COPY["trajectories"], batch.trajectories, None if batch.step_count else meanwhile)
+        copy_stream(raw, statements.COPY["trajectories"], batch.trajectories, None if batch.step_count else meanwhile)
     if batch.step_count:
-        _copy(raw, statements.COPY["steps"], batch.steps, meanwhile)
+        copy_stream(raw, statements.COPY["steps"], batch.steps, meanwhile)
     if batch.feedback_count:
-        _copy(raw, statements.COPY["feedback"], batch.feedback)
+        copy_stream(raw, statements.COPY["feedback"], batch.feedback)
     return written
 
 
@@ -203,7 +202,9 @@ def _correct(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, 
     raw.execute(statements.CORRECT_MARK, values)
 
 
-def _copy(raw: psycopg.Connection[Any], query: str, stream: bytes, meanwhile: Callable[[], None] | None = None) -> None:
+def copy_stream(
+    raw: psycopg.Connection[Any], query: str, stream: bytes, meanwhile: Callable[[], None] | None = None
+) -> None:
     with raw.cursor() as cursor, cursor.copy(query) as copy:
         copy.write(stream)
         if meanwhile is not None:
@@ -211,54 +212,9 @@ def _copy(raw: psycopg.Connection[Any], query: str, stream: bytes, meanwhile: Ca
 
 
 def _add_new(raw: psycopg.Connection[Any], origin: Origin, table: str, stream: bytes) -> int:
-    _copy(raw, statements.COPY_STAGED[table], stream)
+    copy_stream(raw, statements.COPY_STAGED[table], stream)
     with raw.cursor() as cursor:
         cursor.execute(statements.UNSTAGE[table], {"space": origin.space_id})
         added = len(cursor.fetchall())
         cursor.execute(statements.CLEAR_STAGE[table])
     return added
-
-
-# -- candidates ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
-    """What can be chosen, by id."""
-
-    ids: tuple[str, ...]
-    embeddings: NDArray[np.float32]  # (n, dim) float32
-
-
-@dataclass(frozen=True, slots=True)
-class CandidateSet:
-    """Candidates that were shown together."""
-
-    set_id: int
-    ids: tuple[str, ...]
-
-
-def write_candidates(
-    raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Sequence[Candidates | CandidateSet], now: datetime
-) -> None:
-    """Add candidates, or change their embedding, and add sets that are not there yet."""
-    raw.execute(statements.take_name(number))
-    values = {"space": origin.space_id, "now": now}
-    stream = b"".join(_candidate_rows(rows))
-    if stream:
-        raw.execute(statements.STAGE_CANDIDATES)
-        _copy(raw, statements.COPY_CANDIDATES, HEADER + stream + TRAILER)
-        raw.execute(statements.UNSTAGE_CANDIDATES, values)
-    for row in sorted((row for row in rows if isinstance(row, CandidateSet)), key=lambda row: row.set_id):
-        raw.execute(statements.ADD_CANDIDATE_SET, {**values, "set_id": row.set_id, "ids": list(row.ids)})
-
-
-def _candidate_rows(rows: Sequence[Candidates | CandidateSet]) -> Iterator[bytes]:
-    for row in rows:
-        if isinstance(row, Candidates):
-            dim = row.embeddings.shape[1]
-            halves = row.embeddings.astype(">f2")
-            for name, half in zip(row.ids, halves, strict=True):
-                text = name.encode()
-                yield struct.pack(">hi", 2, len(text)) + text
-                yield struct.pack(">ihh", 4 + 2 * dim, dim, 0) + half.tobytes()

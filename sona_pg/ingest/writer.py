@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-import numpy as np
 import psycopg
 from numpy.typing import ArrayLike
 from sqlalchemy import Engine, text
 
 from sona_pg.config import IngestConfig
-from sona_pg.errors import DatabaseError, DatabaseUnavailable, DimensionMismatch, InvalidValue
-from sona_pg.ingest import commit, rejects, statements
-from sona_pg.ingest.commit import Candidates, CandidateSet, Origin, Written
+from sona_pg.errors import DatabaseError, DatabaseUnavailable
+from sona_pg.ingest import candidates, commit, rejects, statements
+from sona_pg.ingest.candidates import Candidates, CandidateSet
+from sona_pg.ingest.commit import Origin, Written
 from sona_pg.ingest.link import Link
 from sona_pg.ingest.source import RingSource, Source
 from sona_pg.ingest.spool import SpoolSource
@@ -35,7 +35,6 @@ WARN_EVERY = 10.0  # seconds between two warnings of refused records
 
 STALL_TIMEOUT = 30.0  # seconds without the end of a transaction before its link is taken for dead
 CLOSE_TIMEOUT = 10.0  # seconds
-CANDIDATES_AT_ONCE = 2000
 BATCH_EPOCH_MS = 1_704_067_200_000  # 2024: 41 bits of milliseconds then last until 2093
 CHECK_INTERVAL = 0.5  # seconds between looks whether the writer's thread is still there
 
@@ -161,25 +160,11 @@ class Writer:
             ids: their ids.
             embeddings: (n, dim), within what half precision holds.
         """
-        matrix = np.asarray(embeddings, dtype=np.float32)
-        if matrix.ndim != 2 or len(matrix) != len(ids):
-            raise InvalidValue(f"embeddings have shape {matrix.shape}, expected ({len(ids)}, {self._hot.dim})")
-        if matrix.shape[1] != self._hot.dim:
-            raise DimensionMismatch(self._hot.dim, matrix.shape[1], "candidate embedding")
-        if not (np.abs(matrix) <= 65504).all():
-            raise InvalidValue("a candidate's embedding has a value that is not finite, or beyond ±65504")
-        _check_ids(ids)
-        parts = range(0, len(ids), CANDIDATES_AT_ONCE)
-        self._enqueue(
-            [
-                Candidates(tuple(ids[at : at + CANDIDATES_AT_ONCE]), matrix[at : at + CANDIDATES_AT_ONCE].copy())
-                for at in parts
-            ]
-        )
+        self._enqueue(candidates.checked(ids, embeddings, self._hot.dim))
 
     def enqueue_candidate_set(self, set_id: int, ids: Sequence[str]) -> None:
         """Store which candidates were shown together, in the background."""
-        _check_ids(ids)
+        candidates.check_ids(ids)
         self._enqueue([CandidateSet(set_id, tuple(ids))])
 
     def stats(self) -> IngestStats:
@@ -386,7 +371,7 @@ class Writer:
         while self._extras:
             some = [self._extras[at] for at in range(min(len(self._extras), 100))]
             now = datetime.now(UTC)
-            for part in _parts(some):
+            for part in candidates.in_parts(some):
                 self._write_part(part, now)
                 with self._changed:
                     for _ in part:
@@ -397,7 +382,7 @@ class Writer:
     def _write_part(self, part: Sequence[Candidates | CandidateSet], now: datetime) -> None:
         try:
             number = batch_number()
-            self._link.deliver(number, lambda raw: commit.write_candidates(raw, self._origin, number, part, now))
+            self._link.deliver(number, lambda raw: candidates.write(raw, self._origin, number, part, now))
         except psycopg.Error as exc:
             if len(part) > 1:
                 for one in part:
@@ -406,23 +391,3 @@ class Writer:
             log.error("candidates were refused and are left out: %s", exc)
             with self._changed:
                 self._rejected += 1
-
-
-def _parts(rows: Sequence[Candidates | CandidateSet]) -> list[list[Candidates | CandidateSet]]:
-    """Split into transactions of about CANDIDATES_AT_ONCE rows."""
-    parts: list[list[Candidates | CandidateSet]] = []
-    size = CANDIDATES_AT_ONCE
-    for row in rows:
-        weight = len(row.ids) if isinstance(row, Candidates) else 1
-        if size + weight > CANDIDATES_AT_ONCE:
-            parts.append([])
-            size = 0
-        parts[-1].append(row)
-        size += weight
-    return parts
-
-
-def _check_ids(ids: Sequence[str]) -> None:
-    for name in ids:
-        if not isinstance(name, str) or not name or "\0" in name:
-            raise InvalidValue(f"a candidate's id is {name!r}, expected text without a NUL character")
