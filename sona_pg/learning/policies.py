@@ -43,7 +43,7 @@ def first_judged(log: DecisionLog, start: int) -> int:
     Then the first fifth is only learned from.
     """
     enough = max(FIRST_BASIS, (len(log) - start) // (FOLDS - 1))
-    return start if start >= enough else len(log) // FOLDS
+    return start if start >= enough else max(start, len(log) // FOLDS)
 
 
 def cross_fitted(log: DecisionLog, start: int, config: RouterConfig, seed: int) -> Doubles:

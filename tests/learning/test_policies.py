@@ -129,3 +129,4 @@ def test_what_is_judged_begins_where_enough_was_seen() -> None:
     assert first_judged(log, 10) == 200
     assert first_judged(log, 500) == 500
     assert first_judged(World(8, 20).log, 0) == 4
+    assert first_judged(World(8, 80).log, 50) == 50  # never what is older than was asked for
