@@ -15,7 +15,7 @@ import typer
 from sona_pg import kernels
 from sona_pg._version import __version__
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
-from sona_pg.config import Environment, MaintenanceConfig
+from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.errors import ConfigError, SchemaError
 
 app = typer.Typer(
@@ -112,6 +112,11 @@ def stats(space: SpaceName = "default", url: Url = None) -> None:
             database.close()
 
 
+def on_demand() -> SonaConfig:
+    """Return settings with which nothing is learned unasked: the servers' own settings are not known here."""
+    return SonaConfig(loops=LoopConfig(automatic=False))
+
+
 @app.command()
 def learn(space: SpaceName = "default", url: Url = None) -> None:
     """Run loop B now on everything a space has recorded, and print what it read and changed."""
@@ -124,7 +129,7 @@ def learn(space: SpaceName = "default", url: Url = None) -> None:
             found = database.find_space(space)
         finally:
             database.close()
-        with SonaEngine(found.dim, address, space) as engine:
+        with SonaEngine(found.dim, address, space, config=on_demand()) as engine:
             show_facts(engine.force_learn().as_dict(), f"cycle of space {space!r}")
 
 
@@ -144,7 +149,7 @@ def rebuild(
             found = database.find_space(space)
         finally:
             database.close()
-        with SonaEngine(found.dim, address, space) as engine:
+        with SonaEngine(found.dim, address, space, config=on_demand()) as engine:
             show_facts(engine.rebuild(publish=publish).as_dict(), f"rebuild of space {space!r}")
 
 
@@ -174,7 +179,7 @@ def evaluate(
             found = database.find_space(space)
         finally:
             database.close()
-        with SonaEngine(found.dim, address, space) as engine:
+        with SonaEngine(found.dim, address, space, config=on_demand()) as engine:
             judged = engine.evaluate_policies(
                 days=days, versions=judge_version or (), budgets=budget or (), costs=_costs(cost), limit=limit
             )

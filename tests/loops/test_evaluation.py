@@ -159,3 +159,18 @@ def test_on_the_command_line_it_is_json_in_a_pipe_and_a_table_on_a_terminal(
     CliRunner().invoke(app, wanted)
     assert "quality per decision in space 'default', 320 decisions" in shown[0][1]
     assert CliRunner().invoke(app, [*wanted, "--cost", "strong"]).exit_code == 1
+
+
+def test_commands_do_not_learn_unasked(engine: SonaEngine, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Calls(engine, 100)
+    engine.flush()
+    automatic: list[bool] = []
+    judge = SonaEngine.evaluate_policies
+    monkeypatch.setattr(
+        SonaEngine,
+        "evaluate_policies",
+        lambda self, **wanted: automatic.append(self.config.loops.automatic) or judge(self, **wanted),
+    )
+    done = CliRunner().invoke(app, ["evaluate", "--url", database_url])
+    assert done.exit_code == 0, done.output
+    assert automatic == [False]
