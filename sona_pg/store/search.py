@@ -268,7 +268,8 @@ def _part(dim: int, by_route: bool, by_quality: bool, scanned: bool, index: int)
     if by_route:
         condition.append(t.route == bindparam("route"))
     if by_quality:
-        condition.append(_quality(t.id, t.route, t.quality) >= bindparam("min_quality", type_=REAL))
+        # In single precision, as qualities are stored: what was told as 0.7 must reach 0.7.
+        condition.append(_quality(t.id, t.route, t.quality) >= cast(bindparam("min_quality"), REAL))
     # The untyped column is not what the index is on, so that an exact span cannot use it.
     exact: ColumnElement[Any] = t.embedding.cosine_distance(vector)
     columns = (t.id, t.route, t.query, t.quality.label("at_end"))

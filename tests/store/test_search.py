@@ -244,3 +244,12 @@ def test_a_zero_vector_and_another_dimension_in_the_ledger_disturb_no_search(led
 def test_an_empty_space_is_searched_in_vain(ledger: Ledger) -> None:
     found = ledger.database.search(ledger.space("empty", DIM), vectors(1, 12)[0], 5)
     assert (list(found), found.complete) == ([], True)
+
+
+@pytest.mark.parametrize("told", [0.7, 0.1])
+def test_a_quality_reaches_itself(ledger: Ledger, told: float) -> None:
+    space = ledger.space("reaches", DIM)
+    rows = vectors(1, 3)
+    [only] = ledger.fill(space, rows, weeks_ago(0), qualities=[told])
+    assert [item.id for item in ledger.database.search(space, rows[0], 2, min_quality=told)] == [only]
+    assert not ledger.database.search(space, rows[0], 2, min_quality=told + 0.001)
