@@ -264,7 +264,8 @@ class Session:
     def _read(self, live: int | None) -> Serving:
         """Return the live version: from the learner's memory if it was made here, else from the store."""
         memory = self._background.memory
-        if memory is None or memory.version != live:
+        if memory is None or memory.version != live or memory.cycle_id != self.database.cycle_of(self.space, live):
+            # Nothing was made here, or it was not committed, and another server has made a version of that number.
             return Serving.of(self.database.snapshot(self.space), self._hot.dim, self._config)
         return Serving.of(snapshot_of(memory), self._hot.dim, self._config)
 

@@ -152,6 +152,11 @@ class Database:
         with translated(f"reading version {version}", self.engine.url), self.engine.connect() as connection:
             return states.load(connection, space.space_id, version)
 
+    def cycle_of(self, space: Space, version: int) -> UUID | None:
+        """Return the cycle that made a version of a space."""
+        with translated(f"reading version {version}", self.engine.url), self.engine.connect() as connection:
+            return states.cycle_of(connection, space.space_id, version)
+
     def unlearned(self, space: Space) -> tuple[int, int]:
         """Return how many trajectories and facts of feedback wait to be learned from, and how many were."""
         with translated("reading what waits", self.engine.url), self.engine.connect() as connection:

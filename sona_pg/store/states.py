@@ -80,6 +80,12 @@ def newest(connection: Connection, space_id: int, live_version: int) -> tuple[in
     return int(row.newest or 0) + 1, row.cycle_id
 
 
+def cycle_of(connection: Connection, space_id: int, version: int) -> UUID | None:
+    """Return the cycle that made a version."""
+    of_version = (state_versions.c.space_id == space_id) & (state_versions.c.version == version)
+    return connection.scalar(select(state_versions.c.cycle_id).where(of_version))
+
+
 def publish(connection: Connection, space_id: int, state: LearnedState, at: datetime) -> None:
     """Store ``state`` as the live version of its space and tell the servers, all when the transaction commits."""
     _insert_version(connection, space_id, state, at)

@@ -11,6 +11,7 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import BaseConfig, LoopConfig
+from sona_pg.domain.ids import uuid7
 from sona_pg.errors import DatabaseError
 from sona_pg.loops.knowledge import Knowledge, replay_ids
 from sona_pg.loops.memory import Memory
@@ -134,3 +135,16 @@ def test_a_version_that_was_not_committed_is_forgotten(engine, monkeypatch, step
     assert memory_of(engine) is None
     assert engine.force_learn().version == 2
     assert engine.rebuild().equal
+
+
+def test_a_version_of_the_same_number_that_another_server_made_is_read(engine):
+    seen: list = []
+    live_a_day(engine, 0, seen)
+    engine.force_learn()
+    session = engine._session
+    of_store = len(engine.find_patterns(np.ones(DIM), 100))
+    memory = memory_of(engine)
+    session._background.memory = dataclasses.replace(
+        memory, cycle_id=uuid7(), knowledge=dataclasses.replace(memory.knowledge, patterns=[])
+    )
+    assert len(session._read(1).patterns) == of_store > 0
