@@ -35,6 +35,7 @@ cdef extern from "recorder.h" nogil:
         uint32_t length
 
     ctypedef struct sona_block:
+        size_t capacity
         sona_frame frame
         sona_record record
 

@@ -344,7 +344,14 @@ cdef class HotPath:
             return 0
         queued = sona_ring_push(self.ring.c, block)
         while queued == 0 and self.room is not None:
+            if block.capacity > self.max_bytes:
+                raise InvalidValue(
+                    f"a record takes {block.capacity} bytes, the whole buffer {self.max_bytes}: "
+                    "raise IngestConfig.buffer_bytes, or record fewer steps"
+                )
             self.room()
+            if self.closed:  # meanwhile: nobody would write it any more
+                raise unusable(self.ring, self.closed)
             queued = sona_ring_push(self.ring.c, block)
         if queued == 0:
             sona_ring_count_drop(self.ring.c)

@@ -121,6 +121,29 @@ def test_who_waits_in_vain_is_told(open_writer: OpenWriter, record: Record, prox
     assert space.count("trajectories") == hot.recorded_count
 
 
+def test_who_waits_while_the_engine_is_closed_is_told(record: Record) -> None:
+    full = HotPath(DIM, 3, 1 << 20)
+
+    def room() -> None:  # the last batch is written, and its writer ends
+        full.drain(1, 1)
+        full.refuse_records()
+
+    full.attach(room=room)
+    for _ in range(3):
+        record(full)
+    with pytest.raises(TrajectoryError, match="closed"):
+        record(full)
+    assert full.waiting == 0
+
+
+def test_what_no_buffer_can_hold_is_not_waited_for(record: Record) -> None:
+    small = HotPath(DIM, 100, 1 << 16)
+    small.attach(room=lambda: pytest.fail("waited"))
+    with pytest.raises(InvalidValue, match="buffer_bytes"):
+        record(small, steps=1000)
+    record(small)
+
+
 def test_a_full_buffer_drops_counts_and_tells_the_fleet(
     open_writer: OpenWriter, record: Record, proxy: Proxy, space: Space
 ) -> None:
