@@ -56,8 +56,8 @@ class Ranker:
         self._named = NamedSets("candidate id", keep_set)
         self._sets: OrderedDict[int, CandidateSet] = OrderedDict()
         self._last: _Ready | None = None
-        self._ahead = Catalog.of([], np.zeros((0, dim), np.float32))  # remembered here; the store has them soon
-        self._known: tuple[Catalog, Catalog, Catalog] | None = None  # a version's, what was ahead of it, and both
+        self._ahead: dict[str, NDArray[np.float32]] = {}  # remembered here, by id; the store has them soon
+        self._known: tuple[Catalog, Catalog] | None = None  # a version's, and that followed by what is ahead of it
         self._last_stored: tuple[Catalog, CandidateSet] | None = None
         self._lock = threading.Lock()
 
@@ -108,7 +108,8 @@ class Ranker:
             raise ConfigError(f"{len(embeddings)} embeddings with {len(names)} ids: expected one id each")
         self._keep(names, embeddings)
         with self._lock:
-            self._ahead = Catalog.of(names, embeddings.copy()).followed_by(self._ahead)
+            self._ahead.update(zip(names, embeddings.copy(), strict=True))
+            self._known = None
 
     def shown(self, candidates: Sequence[str] | Mapping[str, ArrayLike]) -> int:
         """Return the number of the set of candidates that somebody else ranked; see ``begin_trajectory``."""
@@ -168,12 +169,14 @@ class Ranker:
 
     def _catalog(self, served: Catalog) -> Catalog:
         """Return what is known by id: what the version has, and what was remembered here since."""
-        ahead, last = self._ahead, self._known
-        if not ahead.ids:
-            return served
-        if last is None or last[0] is not served or last[1] is not ahead:
-            last = self._known = (served, ahead, served.followed_by(ahead))
-        return last[2]
+        with self._lock:
+            if not self._ahead:
+                return served
+            if self._known is None or self._known[0] is not served:
+                # Only now: who remembers one after the other would copy all of them each time.
+                ahead = Catalog.of(list(self._ahead), np.stack(list(self._ahead.values())))
+                self._known = (served, served.followed_by(ahead))
+            return self._known[1]
 
 
 def best_first(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:

@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from sona_pg import SonaEngine
+from sona_pg.domain.catalog import Catalog
+from sona_pg.engine.ranking import Ranker
 from sona_pg.errors import ConfigError, DimensionMismatch
 
 DIM = 8
@@ -98,3 +100,16 @@ def test_bad_candidates_are_refused_by_name(engine: SonaEngine) -> None:
         engine.begin_trajectory(x, candidates={"red": np.ones(DIM + 1)})
     with pytest.raises(ConfigError, match="neither ranking= nor decision="):
         engine.begin_trajectory(x, ranking=ranking, candidates=IDS)
+
+
+def test_remembering_one_by_one_copies_nothing_that_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranker = Ranker(DIM, lambda ids, rows: True, lambda number, ids: True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "of", lambda *_: pytest.fail("all were copied"))
+        patch.setattr(Catalog, "followed_by", lambda *_: pytest.fail("all were copied"))
+        for name, row in zip(IDS, ROWS, strict=True):
+            ranker.remember([name], row[None])
+        ranker.remember([IDS[0]], ROWS[1][None])
+    known = ranker._catalog(Catalog.of(["served", IDS[2]], ROWS[:2]))
+    assert list(known.ids) == ["served", "blue", "red", "green"]  # what a version knows is as it knows it
+    np.testing.assert_array_equal(known.embeddings, ROWS[[0, 1, 1, 1]])
