@@ -368,8 +368,9 @@ class Writer:
         return written
 
     def _write_extras(self) -> None:
-        while self._extras:
-            some = [self._extras[at] for at in range(min(len(self._extras), 100))]
+        last = self._extras_put  # what comes meanwhile waits for the next batch, or records would wait for it
+        while self._extras_done < last:
+            some = [self._extras[at] for at in range(min(last - self._extras_done, 100))]
             now = datetime.now(UTC)
             for part in candidates.in_parts(some):
                 self._write_part(part, now)

@@ -144,6 +144,24 @@ def test_what_no_buffer_can_hold_is_not_waited_for(record: Record) -> None:
     record(small)
 
 
+def test_candidates_that_keep_coming_do_not_hold_records_up(
+    open_writer: OpenWriter, record: Record, hot: HotPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = open_writer(hot, flush_interval=60)
+    write, numbers = writer._write_part, iter(range(300))
+
+    def and_one_more(part: object, now: object) -> None:
+        write(part, now)
+        if not writer.stats().trajectories and (number := next(numbers, None)) is not None:
+            writer.enqueue_candidate_set(number, ["a"])
+
+    monkeypatch.setattr(writer, "_write_part", and_one_more)
+    writer.enqueue_candidate_set(-1, ["a"])
+    record(hot)
+    writer.flush(20)
+    assert next(numbers) < 10
+
+
 def test_a_full_buffer_drops_counts_and_tells_the_fleet(
     open_writer: OpenWriter, record: Record, proxy: Proxy, space: Space
 ) -> None:
