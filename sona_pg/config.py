@@ -167,7 +167,7 @@ class IngestConfig:
     """The buffer in memory and the writer behind it."""
 
     capacity: int = 10_000  # trajectories
-    buffer_bytes: int = 64 << 20  # the most memory the buffer may take
+    buffer_bytes: int = 64 << 20  # the most memory the buffer may take; candidates on their way may take as much again
     flush_interval: float = 0.1  # seconds a trajectory waits at most before it is written
     durability: Durability = "memory"
     when_full: WhenFull = "refuse"  # "wait" holds the caller instead: for imports and other batch work

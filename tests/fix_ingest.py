@@ -76,7 +76,8 @@ def open_writer(space: Space, tmp_path: Path) -> Iterator[Callable[..., Writer]]
     engines: list[Engine] = []
 
     def open_one(hot: HotPath, url: str | None = None, home: Path = tmp_path, **settings: Any) -> Writer:
-        config = {key: settings.pop(key) for key in ("durability", "flush_interval", "when_full") if key in settings}
+        own = ("durability", "flush_interval", "when_full", "buffer_bytes")
+        config = {key: settings.pop(key) for key in own if key in settings}
         engine = connect(url or space.url)
         engines.append(engine)
         writer = Writer(

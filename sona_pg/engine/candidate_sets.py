@@ -10,7 +10,7 @@ from sona_pg.errors import ConfigError
 KEPT_SETS = 64  # that a server remembers at a time
 LONGEST_ID = 1000  # bytes: an id is part of an index key
 
-KeepSet = Callable[[int, tuple[str, ...]], None]
+KeepSet = Callable[[int, tuple[str, ...]], bool]  # False: there is no room, tell it again
 
 
 class NamedSets:
@@ -39,7 +39,8 @@ class NamedSets:
             return names, known
         check_ids(self._what, names)
         number = _hashed(names)
-        self._keep(number, names)
+        if not self._keep(number, names):
+            return names, number
         if len(self._numbers) >= KEPT_SETS:
             self._numbers.clear()
         self._numbers[names] = number

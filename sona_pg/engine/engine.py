@@ -356,6 +356,9 @@ class SonaEngine(HotPath):
         Args:
             ids: (m,) one text each.
             embeddings: (m, dim).
+
+        Raises:
+            DatabaseUnavailable: more candidates wait than the buffer may take, and Postgres takes none.
         """
         self._session.ranker.remember(ids, as_directions(embeddings, self.dim, "embeddings"))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,7 +44,11 @@ class _Ready:
 
 MANY = 1000  # candidates, from which on it pays to sort only the best
 
-Keep = Callable[[Sequence[str], NDArray[np.float32]], None]
+
+class Keep(Protocol):
+    """Stores candidates; without ``wait`` it returns False where there is no room, and is to be told again."""
+
+    def __call__(self, ids: Sequence[str], embeddings: NDArray[np.float32], *, wait: bool = False) -> bool: ...
 
 
 class Ranker:
@@ -106,7 +111,7 @@ class Ranker:
         names = check_ids("candidate id", ids)
         if len(names) != len(embeddings):
             raise ConfigError(f"{len(embeddings)} embeddings with {len(names)} ids: expected one id each")
-        self._keep(names, embeddings)
+        self._keep(names, embeddings, wait=True)
         with self._lock:
             self._ahead.update(zip(names, embeddings.copy(), strict=True))
             self._known = None
@@ -141,7 +146,8 @@ class Ranker:
                 return known
         require_directions(embeddings, "candidates")
         made = CandidateSet(set_id, names, embeddings.copy(), checksum)
-        self._keep(names, made.embeddings)
+        if not self._keep(names, made.embeddings):
+            return made
         with self._lock:
             self._sets[set_id] = made
             while len(self._sets) > KEPT_SETS:

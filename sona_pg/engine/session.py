@@ -277,11 +277,11 @@ class Session:
             self._base = tuple(_adapter(layer) for layer in serving.state.base)
             self._hot.set_adapters(_adapter(serving.state.micro), self._base)
 
-    def _keep(self, ids: Sequence[str], embeddings: NDArray[np.float32]) -> None:
-        self.writer.enqueue_candidates(ids, embeddings)
+    def _keep(self, ids: Sequence[str], embeddings: NDArray[np.float32], *, wait: bool = False) -> bool:
+        return self.writer.enqueue_candidates(ids, embeddings, wait=wait)
 
-    def _keep_set(self, set_id: int, ids: Sequence[str]) -> None:
-        self.writer.enqueue_candidate_set(set_id, ids)
+    def _keep_set(self, set_id: int, ids: Sequence[str]) -> bool:
+        return self.writer.enqueue_candidate_set(set_id, ids)
 
     def _on_batch(self, batch: EncodedBatch) -> None:
         """Loop A, on the writer's thread."""

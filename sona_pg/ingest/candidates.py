@@ -26,6 +26,11 @@ class Candidates:
     ids: tuple[str, ...]
     embeddings: NDArray[np.float32]  # (n, dim) float32
 
+    @property
+    def bytes(self) -> int:
+        """About how much memory they take while they wait."""
+        return self.embeddings.nbytes + _bytes_of(self.ids)
+
 
 @dataclass(frozen=True, slots=True)
 class CandidateSet:
@@ -33,6 +38,15 @@ class CandidateSet:
 
     set_id: int
     ids: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory it takes while it waits."""
+        return _bytes_of(self.ids)
+
+
+def _bytes_of(ids: tuple[str, ...]) -> int:
+    return 256 + sum(64 + len(name) for name in ids)
 
 
 def checked(ids: Sequence[str], embeddings: ArrayLike, dim: int) -> list[Candidates]:

@@ -101,6 +101,8 @@ class Writer:
         self._waiters = 0
         self._extras: deque[Candidates | CandidateSet] = deque()
         self._extras_put = self._extras_done = 0
+        self._extras_bytes = 0
+        self._extras_warned = -WARN_EVERY  # monotonic seconds
         self._total = Written()
         self._batches = self._rejected = self._learner_errors = self._dropped = 0
         self._warn_again = 0.0  # monotonic seconds
@@ -153,19 +155,26 @@ class Writer:
         """Records accepted and not committed yet."""
         return self._source.recorded - self._done
 
-    def enqueue_candidates(self, ids: Sequence[str], embeddings: ArrayLike) -> None:
+    def enqueue_candidates(self, ids: Sequence[str], embeddings: ArrayLike, *, wait: bool = False) -> bool:
         """Store candidates in the background; one whose id is known gets the new embedding.
 
         Args:
             ids: their ids.
             embeddings: (n, dim), within what half precision holds.
-        """
-        self._enqueue(candidates.checked(ids, embeddings, self._hot.dim))
+            wait: for room, where as many bytes of candidates wait as the buffer may take.
 
-    def enqueue_candidate_set(self, set_id: int, ids: Sequence[str]) -> None:
-        """Store which candidates were shown together, in the background."""
+        Returns:
+            Whether they will be stored: without ``wait`` not where there is no room.
+
+        Raises:
+            DatabaseUnavailable: (wait) Postgres takes nothing.
+        """
+        return self._enqueue(candidates.checked(ids, embeddings, self._hot.dim), wait=wait)
+
+    def enqueue_candidate_set(self, set_id: int, ids: Sequence[str]) -> bool:
+        """Store which candidates were shown together, in the background; return False where there is no room."""
         candidates.check_ids(ids)
-        self._enqueue([CandidateSet(set_id, tuple(ids))])
+        return self._enqueue([CandidateSet(set_id, tuple(ids))])
 
     def stats(self) -> IngestStats:
         """Return what was done so far."""
@@ -258,12 +267,37 @@ class Writer:
             if reason is not None:
                 raise DatabaseError(f"Postgres refused the record ({reason}); it is kept in {self._rejects}")
 
-    def _enqueue(self, extras: Sequence[Candidates | CandidateSet]) -> None:
-        with self._changed:
-            if self._closing:
-                raise DatabaseUnavailable("the engine is closed: open another one")
-            self._extras.extend(extras)
-            self._extras_put += len(extras)
+    def _enqueue(self, extras: Sequence[Candidates | CandidateSet], *, wait: bool = False) -> bool:
+        size = sum(extra.bytes for extra in extras)
+        while True:
+            with self._changed:
+                if self._closing:
+                    raise DatabaseUnavailable("the engine is closed: open another one")
+                done = self._extras_done
+                # What is larger than all the room goes in when nothing else waits.
+                if not self._extras or self._extras_bytes + size <= self._config.buffer_bytes:
+                    self._extras.extend(extras)
+                    self._extras_put += len(extras)
+                    self._extras_bytes += size
+                    return True
+            if not wait:
+                self._say_no_room()
+                return False
+            if not self._wait_for(0, done + 1, self._stall_timeout):
+                raise DatabaseUnavailable(
+                    f"{self._extras_bytes} bytes of candidates wait, and none were stored for {self._stall_timeout} s "
+                    f"({self._link.last_error or 'still writing'}): these are not stored"
+                )
+
+    def _say_no_room(self) -> None:
+        """Warn, once in a while, of candidates that are not stored with this use."""
+        now = time.monotonic()
+        if now >= self._extras_warned + WARN_EVERY:
+            self._extras_warned = now
+            log.warning(
+                "%d bytes of candidates wait for Postgres: others are stored when they are used again; if it answers, "
+                "raise IngestConfig.buffer_bytes", self._extras_bytes
+            )  # fmt: skip
 
     # -- the writer's thread --------------------------------------------------------------------------------
 
@@ -376,7 +410,7 @@ class Writer:
                 self._write_part(part, now)
                 with self._changed:
                     for _ in part:
-                        self._extras.popleft()
+                        self._extras_bytes -= self._extras.popleft().bytes
                     self._extras_done += len(part)
                     self._changed.notify_all()
 

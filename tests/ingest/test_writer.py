@@ -162,6 +162,25 @@ def test_candidates_that_keep_coming_do_not_hold_records_up(
     assert next(numbers) < 10
 
 
+def test_candidates_that_cannot_be_stored_take_no_more_memory_than_the_buffer_may(
+    open_writer: OpenWriter, hot: HotPath, proxy: Proxy, space: Space
+) -> None:
+    writer = open_writer(hot, url=proxy.url, stall_timeout=0.3, buffer_bytes=1 << 16)
+    proxy.refuse()
+    rows = np.ones((400, DIM), np.float32)
+    names = [[f"{part}-{row}" for row in range(400)] for part in range(10)]
+    taken = [writer.enqueue_candidates(some, rows) for some in names]
+    assert (taken[0], taken[-1]) == (True, False)
+    with pytest.raises(DatabaseUnavailable, match="these are not stored"):
+        writer.enqueue_candidates(names[-1], rows, wait=True)
+    proxy.accept()
+    for some, was in zip(names, taken, strict=True):
+        assert was or writer.enqueue_candidates(some, rows, wait=True)
+    writer.flush(10)
+    assert space.count("candidates") == 4000
+    assert writer._extras_bytes == 0
+
+
 def test_a_full_buffer_drops_counts_and_tells_the_fleet(
     open_writer: OpenWriter, record: Record, proxy: Proxy, space: Space
 ) -> None:
