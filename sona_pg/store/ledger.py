@@ -374,7 +374,7 @@ def _parameters(text: str | None) -> dict[str, float] | None:
     """Return the settings that are numbers within what the recorder lets through."""
     if text is None:
         return None
-    given = json.loads(text)
+    given = json.loads(text, parse_int=float)  # int() refuses numbers of very many digits
     return {
         name: float(value)
         for name, value in given.items()

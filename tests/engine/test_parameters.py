@@ -100,3 +100,17 @@ def test_a_question_without_a_direction_has_no_suggestion(engine: SonaEngine) ->
         engine.interpolate_parameters(np.zeros(DIM))
     with pytest.raises(DimensionMismatch):
         engine.interpolate_parameters(np.ones(DIM + 1))
+
+
+def test_a_number_of_very_many_digits_stops_no_cycle(engine: SonaEngine, database_url: str) -> None:
+    for _ in range(6):
+        t = engine.begin_trajectory(ONE)
+        engine.set_trajectory_parameters(t, {"temperature": 0.5})
+        engine.end_trajectory(t, quality=1.0)
+    engine.flush()
+    with psycopg.connect(database_url) as connection:  # jsonb holds it, and rows may come from elsewhere
+        connection.execute(
+            "UPDATE sona.trajectories SET parameters = parameters || %s::jsonb", [f'{{"k": 1{"0" * 5000}}}']
+        )
+    assert engine.force_learn().learned
+    assert engine.interpolate_parameters(ONE).values == {"temperature": 0.5}
