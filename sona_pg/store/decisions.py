@@ -46,13 +46,17 @@ def read_decisions(connection: Connection, space_id: int, dim: int, limit: int) 
 
 
 def not_learned_by(connection: Connection, space_id: int, version: int, stored: Trajectories) -> NDArray[np.bool_]:
-    """Return (n,) which of ``stored`` were recorded in batches that ``version`` had not learned from."""
+    """Return (n,) which of the decisions ``stored`` were recorded in batches that ``version`` had not learned from."""
     if not len(stored):
         return np.zeros(0, bool)
     ids = stored.uuids()
     later = exists().where(batches.c.space_id == space_id, batches.c.batch == trajectories.c.batch, later_than(version))
     query = select(trajectories.c.id).where(
-        trajectories.c.space_id == space_id, trajectories.c.id >= ids[0], trajectories.c.id <= ids[-1], later
+        trajectories.c.space_id == space_id,
+        trajectories.c.id >= ids[0],
+        trajectories.c.id <= ids[-1],
+        trajectories.c.propensity.is_not(None),  # decisions: all else of that time may be a hundred times as much
+        later,
     )
     found, _ = copy_arrays(connection, query, [("id", "uuid")])
     new = set(keys_of(found["id"]))
