@@ -145,7 +145,7 @@ cdef class HotPath:
         record.size += <uint32_t> sona_padded(embedding_bytes)
         if not sona_copy_checked(to, <const sona_f32 *> cnp.PyArray_DATA(values), n):
             raise out_of_range(values, "embedding")
-        if is_zero(<const float *> cnp.PyArray_DATA(values), n):
+        if is_zero(<const float *> to, n):  # the copy: a caller's memory may lie anywhere
             raise InvalidValue(
                 "embedding is all 0: it points in no direction, so nothing could be learned from it or found by it; "
                 "check the embedder, or leave such a query out"
