@@ -49,6 +49,10 @@ def evaluate(
     limit: int = 20_000,
 ) -> PolicyEvaluation:
     """Estimate policies on the decisions since ``since``; see ``SonaEngine.evaluate_policies``."""
+    for budget in budgets:
+        _require_amount("budget", budget)
+    for name, cost in (costs or {}).items():
+        _require_amount(f"costs[{name!r}]", cost)
     read = _usable(database.decisions(space, limit), costs)
     log, n = read.log, len(read.log)
     begun = np.array([made_at(of).timestamp() for of in read.stored.uuids()])[read.rows]
@@ -86,6 +90,11 @@ def evaluate(
         learned_from=start,
         left_out=len(read.stored) - n,
     )
+
+
+def _require_amount(what: str, value: float) -> None:
+    if not isinstance(value, int | float | np.number) or not 0 <= value < np.inf:
+        raise ConfigError(f"{what} is {value!r}: expected a finite number, 0 or more")
 
 
 def _usable(found: LoggedDecisions, costs: Mapping[str, float] | None) -> _Read:

@@ -174,3 +174,17 @@ def test_commands_do_not_learn_unasked(engine: SonaEngine, database_url: str, mo
     done = CliRunner().invoke(app, ["evaluate", "--url", database_url])
     assert done.exit_code == 0, done.output
     assert automatic == [False]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"budgets": [float("nan")]}, "budget is nan"),
+        ({"budgets": ["cheap"]}, "budget is 'cheap'"),
+        ({"budgets": [-1.0]}, "budget is -1.0"),
+        ({"costs": {"weak": 0.1, "strong": float("nan")}}, r"costs\['strong'\] is nan"),
+    ],
+)
+def test_amounts_that_make_no_sense_are_refused_by_name(engine: SonaEngine, asked: dict, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        engine.evaluate_policies(**asked)
