@@ -53,7 +53,7 @@ def check_ids(what: str, given: Sequence[str]) -> tuple[str, ...]:
         raise ConfigError(f"{given!r} is one text: expected a list of {what}s")
     names = tuple(given)
     for name in names:
-        if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > LONGEST_ID:
+        if not _is_id(name):
             raise ConfigError(f"{what} {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
     if not names:
         raise ConfigError(f"there is no {what}: expected one or more, each once")
@@ -61,6 +61,13 @@ def check_ids(what: str, given: Sequence[str]) -> tuple[str, ...]:
         twice = next(name for place, name in enumerate(names) if name in names[:place])
         raise ConfigError(f"{what} {twice!r} is given more than once: expected one or more, each once")
     return names
+
+
+def _is_id(name: object) -> bool:
+    try:
+        return isinstance(name, str) and "\0" not in name and 1 <= len(name.encode()) <= LONGEST_ID
+    except UnicodeEncodeError:
+        return False  # half of a surrogate pair, which UTF-8 cannot hold
 
 
 def _hashed(names: tuple[str, ...]) -> int:

@@ -165,6 +165,8 @@ def test_feedback_that_means_nothing_is_refused(engine: SonaEngine, arguments: d
         (lambda e: e.rank(GOOD, [GOOD, GOOD], ids=["a"]), "2 candidates with 1 ids"),
         (lambda e: e.rank(GOOD, [GOOD, GOOD], ids=["a", "a"]), "each once"),
         (lambda e: e.rank(GOOD, [GOOD], ids=[""]), "''"),
+        (lambda e: e.rank(GOOD, [GOOD], ids=["\ud800"]), "cannot be used"),
+        (lambda e: e.route(GOOD, ["a", "\ud800"]), "cannot be used"),
         (lambda e: e.rank(GOOD, ids=["never"]), "'never'"),
         (lambda e: e.rank(GOOD), "candidate"),
         (lambda e: e.rank([["x"]], [GOOD], ids=["a"]), "numbers"),
