@@ -117,6 +117,7 @@ cdef class HotPath:
             query: the text that was asked, if it is to be stored.
             ranking: what ranked the candidates; its ``version`` and ``candidate_set`` are stored.
             decision: what chose the route; its ``route``, ``propensity``, ``cost`` and ``features`` are stored as well.
+                Where another route is taken in the end, leave it out: they would be told of a route that did not run.
             candidates: what the route is chosen among, where neither a ranking nor a decision says so: ids that the
                 store knows, or a mapping of ids to embeddings (dim,), which it then keeps. Knowing what else could
                 have been shown makes the learning gradient exact.
