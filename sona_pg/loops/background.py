@@ -86,16 +86,27 @@ class BackgroundLoop:
             DatabaseError: Postgres is away or refuses; then nothing has changed.
             LearningError: the learner met a state it cannot go on from; then nothing has changed.
         """
+        result = self._run_cycle(None)
+        assert result is not None
+        return result
+
+    def run_cycle_after(self, version: int) -> CycleResult | None:
+        """Do what ``run_cycle`` does, unless another learner has published since ``version`` was live."""
+        return self._run_cycle(version)
+
+    def _run_cycle(self, only_after: int | None) -> CycleResult | None:
         try:
-            return self._run_cycle()
+            return self._learn(only_after)
         except BaseException:
             self.memory = None  # it may be of a version that was not committed
             raise
 
-    def _run_cycle(self) -> CycleResult:
+    def _learn(self, only_after: int | None) -> CycleResult | None:
         started, clock = self._now(), time.perf_counter()
         cycle_id = uuid7()
         with self._database.learning_unit(self._space) as unit:
+            if only_after is not None and unit.live_version != only_after:
+                return None
             claimed = unit.claim()
             memory = self._recalled(unit)
             before = memory.knowledge if memory else self._read_knowledge(unit)

@@ -152,6 +152,11 @@ class Database:
         with translated(f"reading version {version}", self.engine.url), self.engine.connect() as connection:
             return states.load(connection, space.space_id, version)
 
+    def live_version(self, space: Space) -> int:
+        """Return the version that servers should serve."""
+        with translated("reading the live version", self.engine.url), self.engine.connect() as connection:
+            return fleet.live_version(connection, space.space_id)
+
     def cycle_of(self, space: Space, version: int) -> UUID | None:
         """Return the cycle that made a version of a space."""
         with translated(f"reading version {version}", self.engine.url), self.engine.connect() as connection:

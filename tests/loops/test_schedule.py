@@ -138,6 +138,26 @@ def test_what_another_server_learned_is_not_waited_for_nor_learned_again(server:
     assert server.coordinator.run_due() is None
 
 
+def test_of_servers_that_find_a_cycle_due_at_once_one_learns(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.record(150)
+    server.clock.pass_(31)
+    usual = server.database.unlearned
+
+    def another_is_faster(space: object) -> tuple[int, int]:
+        found = usual(space)
+        server.engine.force_learn()
+        server.record(5)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.database, "unlearned", another_is_faster)
+        assert server.coordinator.run_due() is None
+    assert server.database.unlearned(server.space) == (5, 150)
+    server.record(100)
+    server.clock.pass_(31)
+    assert server.coordinator.run_due().trajectories == 105
+
+
 def test_a_look_at_the_database_comes_at_most_every_tenth_of_the_shortest_interval(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
