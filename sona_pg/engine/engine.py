@@ -300,6 +300,7 @@ class SonaEngine(HotPath):
         """
         vector = as_vector(x, self.dim)
         require_search(vector, k, route, min_quality, since)
+        self._session.require_open()
         return self._session.database.search(
             self._session.space, vector, k, route=route, min_quality=min_quality, since=since, exact=exact
         )

@@ -38,7 +38,7 @@ class Follower:
         self._revive = revive
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sona-pg follower", daemon=True)
-        self.last_contact: float | None = None  # monotonic seconds
+        self.last_contact = time.monotonic()  # with the store, which has just been opened
         self.failures = 0  # of loops that were due
 
     def start(self) -> None:

@@ -26,7 +26,14 @@ from sona_pg.engine.follower import Follower
 from sona_pg.engine.ranking import Ranker
 from sona_pg.engine.routing import RouteChooser
 from sona_pg.engine.serving import Serving, snapshot_of
-from sona_pg.errors import DatabaseError, DimensionMismatch, SonaError, StorageError, TrajectoryError
+from sona_pg.errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    DimensionMismatch,
+    SonaError,
+    StorageError,
+    TrajectoryError,
+)
 from sona_pg.ingest import Writer
 from sona_pg.kernels import Adapter, EncodedBatch, HotPath
 from sona_pg.learning.lora import read_adapters, write_adapters
@@ -107,7 +114,12 @@ class Session:
         self._maintainer.start()
 
     def require_open(self) -> None:
-        """Raise ``TrajectoryError`` once the engine is closed."""
+        """Raise ``TrajectoryError`` once the engine is closed, ``DatabaseUnavailable`` in a forked child.
+
+        A child has copies of its parent's connections: what it read from them would be its parent's answers.
+        """
+        if os.getpid() != self._pid:
+            raise DatabaseUnavailable("the engine was opened before this process was forked: open one here")
         if self._closed:
             raise TrajectoryError("the engine is closed: open another one")
 
@@ -234,8 +246,7 @@ class Session:
 
     def _depart(self) -> None:
         """Leave the fleet, unless the database is away: nobody waits for it to come back at the end."""
-        heard = self._follower.last_contact
-        if heard is None or time.monotonic() - heard > self._config.loops.poll_interval + 1.0:
+        if time.monotonic() - self._follower.last_contact > self._config.loops.poll_interval + 1.0:
             return
         try:
             self.database.depart(self.space, self.server_id, datetime.now(UTC))

@@ -24,6 +24,7 @@ from sona_pg.learning.ranker_events import FloatArray, IntArray, unit_rows
 
 Matrix = npt.NDArray[np.float64]
 
+LEAST_VARIANCE = 0.2  # of a cloud of unit vectors around its centre: less is left of an embedding with cosines of .8
 MOST_NOISE = 0.3  # share of wrong feedback, as far as it is believed
 _GATHER_ABOVE = 4  # heads per candidate: below, one product over all is cheaper than copying some
 
@@ -108,9 +109,8 @@ class RankerState:
 
     @property
     def query_mean(self) -> FloatArray:
-        """(dim,) mean of the queries folded."""
-        mean: FloatArray = (self.query_sum / max(float(self.folded[0]), 1.0)).astype(np.float32)
-        return mean
+        """(dim,) centre of the queries folded."""
+        return centre((self.query_sum / max(float(self.folded[0]), 1.0)).astype(np.float32))
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Its arrays by name, as they are stored."""
@@ -134,6 +134,17 @@ class RankerState:
         found = np.zeros(len(rows), np.float32)
         found[known] = np.maximum(self.positive[rows[known]], 0.0)
         return found
+
+
+def centre(mean: FloatArray) -> FloatArray:
+    """What is taken off a cloud of unit vectors with this mean (dim,): the mean, unless hardly anything would be left.
+
+    While all that was asked is one query, its mean is that query: centred it would point nowhere, and every other
+    one would be a hundred times too long.
+    """
+    longest = np.sqrt(np.float32(1.0 - LEAST_VARIANCE))
+    length = np.linalg.norm(mean)
+    return mean if length <= longest else mean * (longest / length)
 
 
 def query_features(state: RankerState, queries: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -15,6 +15,7 @@ from sona_pg.learning.ranker import (
     MOST_NOISE,
     RankerConfig,
     RankerState,
+    centre,
     grown,
     item_features,
     learned_scores,
@@ -25,7 +26,7 @@ from sona_pg.learning.ranker_objective import PartialLabels
 from sona_pg.learning.ranker_prior import allowance, imagine_queries, measure_noise, proven_answers
 
 _MEASURE_MEMORY = 0.7
-_NARROWEST = 1e-4  # of a cloud of unit vectors: its variance, at least
+_NARROWEST = 1e-4  # what is divided by, at least
 _MOST_IMAGINED = 2048
 _MOST_DOUBT = 0.45  # of a thumb down on a right answer
 
@@ -111,8 +112,8 @@ def _fold(state: RankerState, embeddings: FloatArray, fresh: RankEvents) -> Rank
     corrected = (fresh.correct != NONE) & (fresh.shown != NONE) & (fresh.shown != fresh.correct)
     np.add.at(negative, fresh.shown[corrected], weight[corrected])
 
-    item_mean = embeddings.mean(axis=0) if len(embeddings) else state.item_mean
-    item_scale = np.sqrt(max(1.0 - float(item_mean @ item_mean), _NARROWEST))
+    item_mean = centre(embeddings.mean(axis=0)) if len(embeddings) else state.item_mean
+    item_scale = np.sqrt(1.0 - float(item_mean @ item_mean))
     folded = state.folded + np.array([weight.sum(), weight[labelled].sum(), 0.0, 0.0, 0.0])
     moved = replace(
         state,
@@ -122,7 +123,7 @@ def _fold(state: RankerState, embeddings: FloatArray, fresh: RankEvents) -> Rank
         query_sum=state.query_sum + weight @ fresh.query,
         item_mean=item_mean.astype(np.float32),
     )
-    query_scale = np.sqrt(max(1.0 - float(moved.query_mean @ moved.query_mean), _NARROWEST))
+    query_scale = np.sqrt(1.0 - float(moved.query_mean @ moved.query_mean))
     scales = np.array([query_scale, item_scale, *state.scales[2:]], np.float32)
     if not state.fits:
         return replace(moved, scales=scales)

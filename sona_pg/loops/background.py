@@ -9,8 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from uuid import UUID
 
-from threadpoolctl import ThreadpoolController
-
 from sona_pg.config import SonaConfig
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult
@@ -24,6 +22,7 @@ from sona_pg.learning.lora import BaseLoRA
 from sona_pg.learning.reasoning_bank import ReasoningBank
 from sona_pg.loops.knowledge import Knowledge, Step, Stored, learn, named_sets, replay_ids
 from sona_pg.loops.memory import Memory
+from sona_pg.loops.threads import one_thread
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit, Publication
 
@@ -45,7 +44,6 @@ class BackgroundLoop:
         self._server_id = server_id
         self._config = config
         self._now = now
-        self._threads: ThreadpoolController | None = None  # finding the libraries takes milliseconds
         self.memory: Memory | None = None  # of the last version this learner has made
 
     @property
@@ -129,9 +127,7 @@ class BackgroundLoop:
                 unit.pass_over(claimed.batches, cycle_id, claimed.unreadable)
                 return _timed(result, clock)
             stored = self._stored(unit, claimed, before, memory)
-            # One thread: the matrices are small, and an app server has other work for its cores.
-            self._threads = self._threads or ThreadpoolController()
-            with self._threads.limit(limits=1, user_api="blas"), ThreadPoolExecutor(1, "sona-pg patterns") as aside:
+            with one_thread(), ThreadPoolExecutor(1, "sona-pg patterns") as aside:
                 # Postgres writes the patterns while the rest is learned; nobody else uses the connection meanwhile.
                 writing: list[Future[None]] = []
                 step = learn(

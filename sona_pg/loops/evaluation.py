@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from sona_pg.config import SonaConfig
 from sona_pg.domain.evaluation import PolicyEstimate, PolicyEvaluation
@@ -21,6 +20,7 @@ from sona_pg.learning.policies import DecisionLog, Doubles, always, budgeted, cr
 from sona_pg.learning.router_events import RouteEvents
 from sona_pg.learning.routing import CONFIG, Judged
 from sona_pg.loops.knowledge import router_of
+from sona_pg.loops.threads import one_thread
 from sona_pg.store.database import Database
 from sona_pg.store.decisions import LoggedDecisions
 
@@ -55,6 +55,12 @@ def evaluate(
         _require_amount(f"costs[{name!r}]", cost)
     read = _usable(database.decisions(space, limit), costs)
     log, n = read.log, len(read.log)
+    unknown = [name for name, cost in zip(read.names, log.costs, strict=True) if not np.isfinite(cost)]
+    if budgets and unknown:
+        raise ConfigError(
+            f"a budget needs what every route costs, and none was logged for {', '.join(map(repr, unknown))}: "
+            f"pass costs={{{unknown[0]!r}: …}}, on the command line --cost {unknown[0]}=…, for every route"
+        )
     begun = np.array([made_at(of).timestamp() for of in read.stored.uuids()])[read.rows]
     inside = int(np.searchsorted(begun, since.timestamp()))
     if inside == n:
@@ -63,7 +69,7 @@ def evaluate(
             "returns to begin_trajectory(decision=…), and say how it went with end_trajectory or feedback"
         )
     start = first_judged(log, inside)
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_thread():
         model = cross_fitted(log, start, CONFIG, config.loops.seed)
         judged = np.arange(start, n)
         policies = {f"always {name}": (always(log, place), judged) for place, name in enumerate(read.names)}

@@ -24,6 +24,7 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LoraWeights
 from sona_pg.loops.knowledge import Knowledge, Stored, learn, named_sets, replay_ids
+from sona_pg.loops.threads import one_thread
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit
 
@@ -86,7 +87,8 @@ def _again(
         return before, 0  # all that it read is deleted: as if it had never been
     replay, outcomes = unit.stored_then(replay_ids(before.state, config), cycle)
     stored = Stored(replay, outcomes, catalog, unit.candidate_sets(named_sets(claimed, replay)))
-    return learn(before, claimed, stored, config, cycle.version).knowledge, len(claimed.fresh)
+    with one_thread():
+        return learn(before, claimed, stored, config, cycle.version).knowledge, len(claimed.fresh)
 
 
 def differences(rebuilt: Knowledge, live: Knowledge) -> list[str]:

@@ -303,3 +303,17 @@ def test_the_curvature_given_is_that_of_a_softmax_and_saves_most_steps():
     plain = objective(minimise(objective, start, iterations=16))[0]
     given = objective(minimise(objective, start, iterations=8, inverse=inverse))[0]
     assert given < plain
+
+
+def test_while_all_feedback_is_about_one_query_the_order_stays_that_of_its_cosines() -> None:
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        items = unit_rows(random.standard_normal((4, DIM)).astype(np.float32))
+        query, other = unit_rows(random.standard_normal((2, DIM)).astype(np.float32))[:, None]
+        first = int(np.argmax(query @ items.T))
+        stored = query.astype(np.float16).astype(np.float32)  # as the ledger keeps it
+        blank = np.full(1, NONE, np.int32)
+        up = RankEvents(stored, np.full(1, first, np.int32), np.ones(1, np.float32), blank, np.ones(1, np.float32))
+        state = fit(RankerState.identity(DIM), items, up, RankEvents.empty(DIM))
+        assert score(state, query, items, rows(4)).argmax() == first
+        assert np.abs(score(state, other, items, rows(4))).max() < 100

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
+from threadpoolctl import threadpool_info
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import BaseConfig, EwcConfig, LoopConfig
 from sona_pg.domain.verdict import VERDICTS
+from sona_pg.loops.knowledge import learn
 
 DIM = 24
 CONFIG = SonaConfig(hidden_dim=DIM, base=BaseConfig(rank=4, layers=2), loops=LoopConfig(automatic=False, replay=50))
@@ -122,3 +125,19 @@ def test_what_a_task_left_behind_is_stored_while_it_lasts_and_rebuilt(database_u
         again.end_trajectory(handle, quality=1.0)
         assert again.force_learn().learned
         assert again.rebuild().equal
+
+
+def test_learning_again_keeps_to_one_thread_as_learning_does(
+    engine: SonaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def watched(*arguments: Any) -> Any:
+        threads.append({found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"})
+        return learn(*arguments)
+
+    monkeypatch.setattr("sona_pg.loops.background.learn", watched)
+    monkeypatch.setattr("sona_pg.loops.rebuild.learn", watched)
+    live_some_days(engine, cycles=1)
+    assert engine.rebuild().equal
+    assert threads == [{1}, {1}]
