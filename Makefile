@@ -38,7 +38,7 @@ build: $(DEV)   ## wheel and sdist in dist/
 chaos: $(DEV)   ## kill Postgres and recorders for minutes, and count; ARGS='--minutes 10'
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: $(BENCH) ## every promise about speed beside its peer, 20 min; DATA=<folder>, ARGS='--quick' or a suite's name
+bench: $(BENCH) ## every promise about speed beside its peer, 10 min; DATA=<folder>, ARGS='--quick' or a suite's name
 	$(BIN)/python -m benchmarks $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 eval: $(DEV)    ## what learning gains on real data; DATA=<folder>, ARGS='--only retrieval --seeds 1'
