@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from sona_pg._version import __version__
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
 from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.errors import ConfigError, SchemaError
+
+if TYPE_CHECKING:
+    from sona_pg.engine import SonaEngine
 
 app = typer.Typer(
     help="A shared, persistent learning store on Postgres.",
@@ -112,14 +115,9 @@ def stats(space: SpaceName = "default", url: Url = None) -> None:
             database.close()
 
 
-def on_demand() -> SonaConfig:
-    """Return settings with which nothing is learned unasked: the servers' own settings are not known here."""
-    return SonaConfig(loops=LoopConfig(automatic=False))
-
-
-@app.command()
-def learn(space: SpaceName = "default", url: Url = None) -> None:
-    """Run loop B now on everything a space has recorded, and print what it read and changed."""
+@contextmanager
+def engine_on(space: str, url: str | None) -> Iterator[SonaEngine]:
+    """Give an engine on a space that is there; it learns nothing unasked: the servers' own settings are not known."""
     from sona_pg.engine import SonaEngine
     from sona_pg.store.database import Database
 
@@ -129,8 +127,16 @@ def learn(space: SpaceName = "default", url: Url = None) -> None:
             found = database.find_space(space)
         finally:
             database.close()
-        with SonaEngine(found.dim, address, space, config=on_demand()) as engine:
-            show_facts(engine.force_learn().as_dict(), f"cycle of space {space!r}")
+        config = SonaConfig(loops=LoopConfig(automatic=False))
+        with SonaEngine(found.dim, address, space, config=config) as engine:
+            yield engine
+
+
+@app.command()
+def learn(space: SpaceName = "default", url: Url = None) -> None:
+    """Run loop B now on everything a space has recorded, and print what it read and changed."""
+    with engine_on(space, url) as engine:
+        show_facts(engine.force_learn().as_dict(), f"cycle of space {space!r}")
 
 
 @app.command()
@@ -139,18 +145,12 @@ def rebuild(
     publish: Annotated[bool, typer.Option(help="Make the result live if it differs.")] = False,
     url: Url = None,
 ) -> None:
-    """Learn a space again from its ledger, and say whether that gives the live state."""
-    from sona_pg.engine import SonaEngine
-    from sona_pg.store.database import Database
-
-    with address_of(url) as address:
-        database = Database.open(address)
-        try:
-            found = database.find_space(space)
-        finally:
-            database.close()
-        with SonaEngine(found.dim, address, space, config=on_demand()) as engine:
-            show_facts(engine.rebuild(publish=publish).as_dict(), f"rebuild of space {space!r}")
+    """Learn a space again from its ledger with the default settings; exit 1 if that is not the live state."""
+    with engine_on(space, url) as engine:
+        result = engine.rebuild(publish=publish)
+    show_facts(result.as_dict(), f"rebuild of space {space!r}")
+    if not (result.equal or result.published):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -170,19 +170,10 @@ def evaluate(
     url: Url = None,
 ) -> None:
     """Estimate what other routing policies would have earned on the logged decisions, with 95 % intervals."""
-    from sona_pg.engine import SonaEngine
-    from sona_pg.store.database import Database
-
-    with address_of(url) as address:
-        database = Database.open(address)
-        try:
-            found = database.find_space(space)
-        finally:
-            database.close()
-        with SonaEngine(found.dim, address, space, config=on_demand()) as engine:
-            judged = engine.evaluate_policies(
-                days=days, versions=judge_version or (), budgets=budget or (), costs=_costs(cost), limit=limit
-            )
+    with engine_on(space, url) as engine:
+        judged = engine.evaluate_policies(
+            days=days, versions=judge_version or (), budgets=budget or (), costs=_costs(cost), limit=limit
+        )
     title = (
         f"quality per decision in space {space!r}, {len(judged.trajectories)} decisions of "
         f"{judged.since:%Y-%m-%d %H:%M} to {judged.until:%Y-%m-%d %H:%M} (UTC)"

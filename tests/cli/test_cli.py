@@ -8,6 +8,7 @@ import sys
 import uuid
 
 import numpy as np
+import psycopg
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -95,6 +96,20 @@ def test_stats_and_learn_speak_of_the_space(taught: str) -> None:
     assert (stats["trajectories"], stats["waiting"], stats["servers"]) == (12, 0, 0)
     assert stats["feedback without its trajectory"] == 1
     assert json.loads(run("learn", "--url", taught).stdout)["learned"] is False
+
+
+def test_rebuild_says_by_its_exit_code_whether_the_ledger_gives_the_live_state(taught: str) -> None:
+    first = CliRunner().invoke(app, ["rebuild", "--url", taught])
+    assert (first.exit_code, json.loads(first.output)["differences"]) == (0, [])
+    with psycopg.connect(taught) as connection:
+        connection.execute(
+            "DELETE FROM sona.trajectories WHERE id = (SELECT max(id::text)::uuid FROM sona.trajectories)"
+        )
+    unlearned = CliRunner().invoke(app, ["rebuild", "--url", taught])
+    assert unlearned.exit_code == 1
+    assert "patterns" in json.loads(unlearned.output)["differences"]
+    assert CliRunner().invoke(app, ["rebuild", "--publish", "--url", taught]).exit_code == 0
+    assert CliRunner().invoke(app, ["rebuild", "--url", taught]).exit_code == 0
 
 
 def test_the_schema_is_checked_and_upgraded(empty_database_url: str) -> None:
