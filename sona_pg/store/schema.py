@@ -64,6 +64,8 @@ spaces = Table(
     Column("departed_trajectories", BigInteger, nullable=False, server_default="0"),
     Column("departed_feedback", BigInteger, nullable=False, server_default="0"),
     Column("departed_dropped", BigInteger, nullable=False, server_default="0"),
+    Column("departed_learned", BigInteger, nullable=False, server_default="0"),
+    Column("given_up_feedback", BigInteger, nullable=False, server_default="0"),
     _time("created_at"),
 )
 
@@ -174,6 +176,7 @@ candidates = Table(
     Column("embedding", HALFVEC, nullable=False),
     PrimaryKeyConstraint("space_id", "candidate_id"),
     UniqueConstraint("space_id", "slot"),
+    Index("candidates_new", "space_id", postgresql_where=text("slot IS NULL")),
 )
 
 candidate_sets = Table(
@@ -182,6 +185,7 @@ candidate_sets = Table(
     _space(references=False),
     Column("set_id", BigInteger, nullable=False),
     Column("candidate_ids", ARRAY(Text), nullable=False),
+    Column("named_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     PrimaryKeyConstraint("space_id", "set_id"),
 )
 
@@ -203,7 +207,20 @@ cycles = Table(
     _count("set_aside"),
     _count("patterns"),
     Column("detail", JSONB, nullable=False, server_default="{}"),
+    Column("error", Text),
     PrimaryKeyConstraint("space_id", "cycle_id"),
+    Index("cycles_by_start", "space_id", "started_at"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    _space(),
+    Column("role", Text, nullable=False),
+    Column("server_id", Uuid, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    _time("expires_at"),
+    PrimaryKeyConstraint("space_id", "role"),
 )
 
 
@@ -260,6 +277,7 @@ state_versions = Table(
     Column("status", Text, nullable=False),
     _time("created_at"),
     Column("metrics", JSONB, nullable=False, server_default="{}"),
+    Column("format", SmallInteger, nullable=False, server_default="1"),
     PrimaryKeyConstraint("space_id", "version"),
 )
 
@@ -377,5 +395,7 @@ servers = Table(
     Column("feedback", BigInteger, nullable=False, server_default="0"),
     Column("dropped", BigInteger, nullable=False, server_default="0"),
     Column("ended_at", DateTime(timezone=True)),
+    Column("skew_ms", Double),
+    Column("abandoned", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("space_id", "server_id"),
 )
