@@ -42,6 +42,10 @@ class LearningError(SonaError):
     """A learner met input or state it cannot learn from."""
 
 
+class LearningConflict(LearningError):
+    """Another learner of the space was faster; nothing has changed, and its facts are learned by the other."""
+
+
 class MemoryGraphError(SonaError):
     """The memory graph was asked for something it does not hold."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -27,6 +28,7 @@ class CycleResult:
     patterns_pruned: int
     milliseconds: float
     candidates: int = 0  # that had a place in the learned state
+    without_route: int = 0  # trajectories with candidates but no route: of these nobody can tell what was shown
 
     @property
     def learned(self) -> bool:
@@ -39,6 +41,16 @@ class CycleResult:
 
     def __str__(self) -> str:
         return json.dumps(self.as_dict())
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What decides whether a cycle is due."""
+
+    live_version: int
+    waiting: int  # trajectories and feedback that were committed and not learned from
+    learned: int  # those that were
+    elapsed: timedelta  # since the last cycle began; before the first, since the space was made
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -17,6 +17,10 @@ from sona_pg.domain.verdict import NO_VERDICTS, Verdict, VerdictCounts
 PatternKind = Literal["general", "reasoning", "factual", "creative", "code", "conversational"]
 
 TYPICAL = 5  # typical queries kept per pattern
+LONGEST_TYPICAL = 300  # characters of each
+MOST_ROUTES = 256  # kept per pattern: those with the most weight
+MOST_PARAMETERS = 256  # kept per pattern: those with the most weight
+MOST_LINEAGE = 256  # merged patterns that a pattern remembers: the latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,9 @@ class ParameterRecord:
         )
 
 
+Record = TypeVar("Record", RouteRecord, ParameterRecord)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedPattern:
     """A cluster of trajectories: where it is, how many it holds, and how well they went."""
@@ -149,7 +156,7 @@ class LearnedPattern:
             typical_queries=tuple(query for query, _ in typical),
             typical_similarities=tuple(similarity for _, similarity in typical),
             created_version=min(self.created_version, other.created_version),
-            merged_from=(*self.merged_from, other.id, *other.merged_from),
+            merged_from=(*self.merged_from, other.id, *other.merged_from)[-MOST_LINEAGE:],
             verdicts=self.verdicts + other.verdicts,
             parameters=merged_parameters(self.parameters, other.parameters),
         )
@@ -170,7 +177,8 @@ def most_typical(queries: Iterable[tuple[str, float]]) -> list[tuple[str, float]
     """Return the ``TYPICAL`` texts most similar to a centroid (text, similarity), each once, best first."""
     best: dict[str, float] = {}
     for query, similarity in queries:
-        best[query] = max(similarity, best.get(query, -1.0))
+        text = query[:LONGEST_TYPICAL]
+        best[text] = max(similarity, best.get(text, -1.0))
     return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))[:TYPICAL]
 
 
@@ -181,4 +189,12 @@ def merged_parameters(
     merged = dict(one)
     for name, record in other.items():
         merged[name] = merged[name].merge(record) if name in merged else record
-    return merged
+    return heaviest(merged, MOST_PARAMETERS)
+
+
+def heaviest(records: dict[str, Record], most: int) -> dict[str, Record]:
+    """Return at most ``most`` of ``records``: those with the most weight, of equal ones the first by name."""
+    if len(records) <= most:
+        return records
+    kept = frozenset(sorted(records, key=lambda name: (-records[name].weight, name))[:most])
+    return {name: record for name, record in records.items() if name in kept}

@@ -65,6 +65,7 @@ class RouteStatistics:
     quality: float = 0.0
     quality_variance: float = 0.0  # of one outcome, population
     latency_us: float | None = None
+    updated_version: int = field(default=0, compare=False)  # that changed them last; nothing is learned from it
 
     def fold(self, told: Iterable[tuple[float, float | None]]) -> Self:
         """Return these statistics with more outcomes: the quality of each, and its latency where it is known."""

@@ -39,7 +39,7 @@ class Learned:
 
 
 def update_routes(
-    known: dict[str, RouteStatistics], fresh: Trajectories, outcomes: Sequence[Outcome]
+    known: Mapping[str, RouteStatistics], fresh: Trajectories, outcomes: Sequence[Outcome]
 ) -> dict[str, RouteStatistics]:
     """Return the statistics of every route with the rated fresh trajectories folded in, in order."""
     rated: dict[str, list[tuple[float, float | None]]] = {}

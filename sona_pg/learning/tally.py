@@ -1,4 +1,4 @@
-"""What some trajectories say together, and adding it to a pattern or taking it out again."""
+"""Aggregate statistics of trajectories; add them to or subtract them from a pattern."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord, merged_parameters, most_typical
+from sona_pg.domain.pattern import (
+    LONGEST_TYPICAL,
+    MOST_ROUTES,
+    LearnedPattern,
+    ParameterRecord,
+    RouteRecord,
+    heaviest,
+    merged_parameters,
+    most_typical,
+)
 from sona_pg.domain.verdict import VERDICTS, Verdict, VerdictCounts
 
 
@@ -109,7 +118,7 @@ def add(pattern: LearnedPattern, tally: Tally) -> LearnedPattern:
         size=size,
         weight=weight,
         quality=quality,
-        routes=routes,
+        routes=heaviest(routes, MOST_ROUTES),
         verdicts=verdicts,
         parameters=merged_parameters(pattern.parameters, tally.parameters),
     )
@@ -151,7 +160,12 @@ def typical(
 ) -> LearnedPattern:
     """Return ``pattern`` with the best of its typical queries and of ``queries`` (text, similarity)."""
     known = zip(pattern.typical_queries, pattern.typical_similarities, strict=True)
-    told = [(query, similarity) for query, similarity in (*known, *queries) if query and query not in gone]
+    absent = {query[:LONGEST_TYPICAL] for query in gone}
+    told = [
+        (query[:LONGEST_TYPICAL], similarity)
+        for query, similarity in (*known, *queries)
+        if query and query[:LONGEST_TYPICAL] not in absent
+    ]
     best = most_typical(told)
     return dataclasses.replace(
         pattern,

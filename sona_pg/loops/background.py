@@ -1,13 +1,14 @@
-"""Loop B: learn from the ledger in one transaction, and publish a version that every server picks up."""
+"""Loop B: claim what waits in the ledger, learn from it, and publish a version that every server picks up."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from uuid import UUID
+
+import numpy as np
 
 from sona_pg.config import SonaConfig
 from sona_pg.domain.catalog import Catalog
@@ -15,6 +16,7 @@ from sona_pg.domain.cycle import CycleResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.ledger import LedgerSlice
 from sona_pg.domain.space import Space
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, LearningConflict
 from sona_pg.learning.adapters import protection
 from sona_pg.learning.ewc import EwcPlusPlus
 from sona_pg.learning.ewc_kronecker import KroneckerEwc
@@ -24,7 +26,11 @@ from sona_pg.loops.knowledge import Knowledge, Step, Stored, learn, named_sets, 
 from sona_pg.loops.memory import Memory
 from sona_pg.loops.threads import one_thread
 from sona_pg.store.database import Database
-from sona_pg.store.unit import LearningUnit, Publication
+from sona_pg.store.unit import Learned, LearningUnit, Publication
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5  # at a cycle that another learner was faster with
 
 
 class BackgroundLoop:
@@ -36,14 +42,12 @@ class BackgroundLoop:
         space: Space,
         server_id: UUID,
         config: SonaConfig,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Prepare; nothing runs until ``run_cycle``."""
         self._database = database
         self._space = space
         self._server_id = server_id
         self._config = config
-        self._now = now
         self.memory: Memory | None = None  # of the last version this learner has made
 
     @property
@@ -51,8 +55,7 @@ class BackgroundLoop:
         """All that is known as of the last cycle of this learner; before its first one, of the live version."""
         if self.memory is not None:
             return self.memory.knowledge
-        with self._database.learning_unit(self._space) as unit:
-            return self._read_knowledge(unit)
+        return self._known(self._database.learned(self._space))
 
     @property
     def reasoning_bank(self) -> ReasoningBank:
@@ -84,70 +87,81 @@ class BackgroundLoop:
             DatabaseError: Postgres is away or refuses; then nothing has changed.
             LearningError: the learner met a state it cannot go on from; then nothing has changed.
         """
-        result = self._run_cycle(None)
-        assert result is not None
-        return result
+        for _ in range(ATTEMPTS):
+            try:
+                with self._database.learning_unit(self._space, self._server_id) as unit:
+                    assert unit is not None
+                    return self._cycle(unit)
+            except LearningConflict as exc:
+                log.info("a cycle is run again: %s", exc)
+        raise LearningConflict(
+            f"space {self._space.name!r}: other learners were faster {ATTEMPTS} times; try again later"
+        )
 
     def run_cycle_after(self, version: int) -> CycleResult | None:
-        """Do what ``run_cycle`` does, unless another learner has published since ``version`` was live."""
-        return self._run_cycle(version)
+        """Do what ``run_cycle`` does, unless another learner is at work or has published since ``version``."""
+        with self._database.learning_unit(self._space, self._server_id, wait=False) as unit:
+            if unit is None or unit.live_version != version:
+                return None
+            try:
+                return self._cycle(unit)
+            except LearningConflict as exc:
+                log.info("a cycle was in vain: %s", exc)
+                return None
 
-    def _run_cycle(self, only_after: int | None) -> CycleResult | None:
+    def _cycle(self, unit: LearningUnit) -> CycleResult:
+        cycle_id = uuid7()
         try:
-            return self._learn(only_after)
-        except BaseException:
+            return self._learn(unit, cycle_id)
+        except BaseException as exc:
             self.memory = None  # it may be of a version that was not committed
+            if isinstance(exc, Exception) and not isinstance(exc, LearningConflict | DatabaseUnavailable):
+                self._note_failure(unit, cycle_id, exc)
             raise
 
-    def _learn(self, only_after: int | None) -> CycleResult | None:
-        started, clock = self._now(), time.perf_counter()
-        cycle_id = uuid7()
-        with self._database.learning_unit(self._space) as unit:
-            if only_after is not None and unit.live_version != only_after:
-                return None
-            claimed = unit.claim()
-            memory = self._recalled(unit)
-            before = memory.knowledge if memory else self._read_knowledge(unit)
-            result = CycleResult(
-                loop="background",
-                cycle_id=cycle_id,
-                base_version=unit.live_version,
-                version=unit.live_version,
-                trajectories=len(claimed.fresh),
-                feedback=claimed.feedback,
-                revised=len(claimed.revised),
-                set_aside=len(claimed.unreadable),
-                patterns=len(before.patterns),
-                patterns_created=0,
-                patterns_merged=0,
-                patterns_pruned=0,
-                milliseconds=0.0,
+    def _learn(self, unit: LearningUnit, cycle_id: UUID) -> CycleResult:
+        clock = time.perf_counter()
+        claimed = unit.claim()
+        memory = self._recalled(unit)
+        before = memory.knowledge if memory else self._known(unit.learned())
+        result = dataclasses.replace(
+            _nothing_learned(cycle_id, unit.live_version),
+            trajectories=len(claimed.fresh),
+            feedback=claimed.feedback,
+            revised=len(claimed.revised),
+            set_aside=len(claimed.unreadable),
+            patterns=len(before.patterns),
+            without_route=_without_route(claimed),
+        )
+        if not len(claimed.fresh) and not len(claimed.revised):
+            unit.pass_over(claimed.batches, cycle_id, claimed.unreadable)
+            return _timed(result, clock)
+        if result.without_route:
+            log.warning(
+                "space %r: %d of %d trajectories name candidates but no route: nobody can tell what was shown, so they "
+                "teach nothing of the candidates; call set_trajectory_route",
+                self._space.name,
+                result.without_route,
+                result.trajectories,
             )
-            if not len(claimed.fresh) and not len(claimed.revised):
-                unit.pass_over(claimed.batches, cycle_id, claimed.unreadable)
-                return _timed(result, clock)
-            stored = self._stored(unit, claimed, before, memory)
-            with one_thread(), ThreadPoolExecutor(1, "sona-pg patterns") as aside:
-                # Postgres writes the patterns while the rest is learned; nobody else uses the connection meanwhile.
-                writing: list[Future[None]] = []
-                step = learn(
-                    before,
-                    claimed,
-                    stored,
-                    self._config,
-                    unit.next_version,
-                    lambda known, gone: writing.append(aside.submit(unit.publish_patterns, known, gone, self._now())),
-                )
-            for written in writing:
-                written.result()
-            result = _timed(_counted(result, step, unit.next_version), clock)
-            result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
-            made = _publication(step, cycle_id, claimed.unreadable)
-            unit.publish(self._server_id, made, claimed.batches, result, started, self._now())
-            knowledge = dataclasses.replace(step.knowledge, state=made.state)
-            # Before the commit, for whoever hears of the version first: it is looked at only when that is live.
-            self.memory = Memory.after(cycle_id, knowledge, claimed, stored, self._config)
+        stored = self._stored(unit, claimed, before, memory)
+        with one_thread():
+            step = learn(before, claimed, stored, self._config, unit.next_version)
+        result = _timed(_counted(result, step, unit.next_version), clock)
+        result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
+        made = _publication(step, cycle_id, claimed.unreadable)
+        knowledge = dataclasses.replace(step.knowledge, state=made.state)
+        # Before it is live, for whoever hears of the version first: it is looked at only when that is live.
+        self.memory = Memory.after(cycle_id, knowledge, claimed, stored, self._config)
+        unit.publish(self._server_id, made, claimed.batches, result)
         return _timed(result, clock)
+
+    def _note_failure(self, unit: LearningUnit, cycle_id: UUID, exc: Exception) -> None:
+        error = f"{type(exc).__name__}: {exc}"
+        try:
+            unit.record_failure(self._server_id, _nothing_learned(cycle_id, unit.live_version), error)
+        except DatabaseError as unnoted:
+            log.warning("that a cycle failed (%s) cannot be noted in sona.cycles: %s", error, unnoted)
 
     def _recalled(self, unit: LearningUnit) -> Memory | None:
         """Return what the last cycle here has kept, if what it made is what is live."""
@@ -168,11 +182,33 @@ class BackgroundLoop:
             unit.candidate_sets(named_sets(claimed, trajectories)),
         )
 
-    def _read_knowledge(self, unit: LearningUnit) -> Knowledge:
-        state = unit.state()
-        if state is None:
+    def _known(self, learned: Learned | None) -> Knowledge:
+        if learned is None:
             return Knowledge.nothing(self._space.dim, self._config)
-        return Knowledge(state, unit.patterns(), unit.fisher())
+        return Knowledge(learned.state, learned.patterns, learned.fisher)
+
+
+def _nothing_learned(cycle_id: UUID, version: int) -> CycleResult:
+    return CycleResult(
+        loop="background",
+        cycle_id=cycle_id,
+        base_version=version,
+        version=version,
+        trajectories=0,
+        feedback=0,
+        revised=0,
+        set_aside=0,
+        patterns=0,
+        patterns_created=0,
+        patterns_merged=0,
+        patterns_pruned=0,
+        milliseconds=0.0,
+    )
+
+
+def _without_route(claimed: LedgerSlice) -> int:
+    named = np.flatnonzero(claimed.fresh.candidate_sets)
+    return sum(claimed.fresh.routes[row] is None for row in named.tolist())
 
 
 def _counted(result: CycleResult, step: Step, version: int) -> CycleResult:
@@ -190,6 +226,8 @@ def _publication(step: Step, cycle_id: UUID, set_aside: Sequence[tuple[UUID, str
     state = dataclasses.replace(step.knowledge.state, cycle_id=cycle_id)
     return Publication(
         state=state,
+        patterns=step.knowledge.patterns,
+        removed=step.removed,
         fisher=step.new_fisher,
         faded=step.faded,
         set_aside=set_aside,

@@ -7,7 +7,7 @@ the same result: that is what ``rebuild`` rests on.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -37,6 +37,7 @@ from sona_pg.learning.verdicts import judge
 
 MAX_CHOICES = 8192  # of one slice that the adapters learn from; the ranker learns from all
 MAX_SAMPLE = 4096  # of what is read again that all but the ranker learn from
+MOST_ROUTES = 5000  # whose statistics a version keeps: those that changed last
 MIN_REPLAY = 256  # earlier choices beside a slice, however small
 
 
@@ -69,6 +70,7 @@ class Step:
     """The knowledge after a step, and what changed."""
 
     knowledge: Knowledge
+    removed: Sequence[UUID]  # patterns that are no more
     new_fisher: Sequence[FisherSnapshot]
     faded: Sequence[FisherSnapshot]  # of earlier tasks that hold nothing any more
     created: int
@@ -100,7 +102,6 @@ def learn(
     stored: Stored,
     config: SonaConfig,
     version: int,
-    on_patterns: Callable[[Sequence[LearnedPattern], Sequence[UUID]], object] = lambda patterns, removed: None,
 ) -> Step:
     """Return the knowledge of ``version``: everything the slice says, folded in exactly once.
 
@@ -110,8 +111,6 @@ def learn(
         stored: what ``replay_ids`` asked for.
         config: of the space.
         version: the number of the version being made; with the configured seed it fixes every random draw.
-        on_patterns: called with the patterns, and the ids of those that are no more, as soon as they are known, so that
-            they can be stored while the rest is learned.
     """
     state = before.state
     seed = config.loops.seed * 1_000_003 + version
@@ -127,7 +126,6 @@ def learn(
         each=reservoir.seen / max(len(sample.trajectories), 1),
     )
     patterns = _in_order(_revised(extraction.patterns, claimed, config.patterns, version))
-    on_patterns(patterns, extraction.removed)
     router = router_of(state, config).learn(
         Judged(claimed.fresh, claimed.outcomes),
         Judged(claimed.revised, claimed.after),
@@ -151,7 +149,11 @@ def learn(
         parent=state.version,
         micro=adapters.micro,
         base=adapters.base,
-        routes=_revised_routes(update_routes(dict(state.routes), claimed.fresh, claimed.outcomes), claimed),
+        routes=_latest_routes(
+            state.routes,
+            _revised_routes(update_routes(state.routes, claimed.fresh, claimed.outcomes), claimed),
+            version,
+        ),
         arrays=arrays,
         metrics={
             "samples": float(adapters.samples),
@@ -163,6 +165,7 @@ def learn(
     kept = lasting(protected, config.ewc.max_tasks)
     return Step(
         knowledge=Knowledge(next_state, patterns, kept),
+        removed=extraction.removed,
         new_fisher=adapters.fisher,
         faded=[snapshot for snapshot in protected if snapshot not in kept],
         created=extraction.created,
@@ -295,6 +298,21 @@ def _revised_routes(known: Mapping[str, RouteStatistics], claimed: LedgerSlice) 
         elif old is None and new is not None:
             routes[route] = routes[route].fold([(new, None)])
     return routes
+
+
+def _latest_routes(
+    before: Mapping[str, RouteStatistics], after: Mapping[str, RouteStatistics], version: int
+) -> dict[str, RouteStatistics]:
+    """Return ``after`` with the version that changed each; of very many routes, those that changed last."""
+    routes = {
+        name: known if known is before.get(name) else dataclasses.replace(known, updated_version=version)
+        for name, known in after.items()
+    }
+    if len(routes) <= MOST_ROUTES:
+        return routes
+    order = sorted(routes, key=lambda name: (-routes[name].updated_version, -routes[name].size, name))
+    kept = frozenset(order[:MOST_ROUTES])
+    return {name: known for name, known in routes.items() if name in kept}
 
 
 def _qualities(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:

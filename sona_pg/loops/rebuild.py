@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,6 @@ def rebuild(
     *,
     publish: bool = False,
     progress: Callable[[int, int], object] = lambda done, total: None,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RebuildResult:
     """Learn a space again from version 0; learners of the space wait meanwhile, recorders and readers do not.
 
@@ -46,14 +44,14 @@ def rebuild(
         config: with which the space has learned.
         publish: make the result the live version if it differs.
         progress: called with the number of cycles done and of all.
-        now: the clock.
     """
     clock = time.perf_counter()
-    with database.learning_unit(space) as unit:
-        state = unit.state()
+    with database.learning_unit(space, uuid7()) as unit:
+        assert unit is not None
+        learned = unit.learned()
         live = Knowledge.nothing(space.dim, config)
-        if state is not None:
-            live = Knowledge(state, unit.patterns(), unit.fisher())
+        if learned is not None:
+            live = Knowledge(learned.state, learned.patterns, learned.fisher)
         past = unit.past_cycles()
         ids, embeddings = unit.candidates()
         known = Knowledge.nothing(space.dim, config)
@@ -73,7 +71,7 @@ def rebuild(
             made = dataclasses.replace(
                 known.state, version=version, parent=unit.live_version, cycle_id=uuid7(), metrics={"rebuilt": 1.0}
             )
-            unit.republish(made, known.patterns, known.fisher, now())
+            unit.republish(made, known.patterns, known.fisher)
     milliseconds = round((time.perf_counter() - clock) * 1000, 3)
     return RebuildResult(version, len(past), trajectories, tuple(found), published, milliseconds)
 

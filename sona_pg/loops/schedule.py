@@ -22,7 +22,7 @@ def is_due(waiting: int, learned: int, elapsed: timedelta, config: LoopConfig) -
     Args:
         waiting: trajectories and feedback that were committed and not learned from.
         learned: those that were.
-        elapsed: since the last cycle began; before the first, since the engine was opened.
+        elapsed: since the last cycle began; before the first, since the space was made.
         config: of the loops.
     """
     if waiting < config.min_trajectories:

@@ -6,33 +6,33 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, func, select
 
-from sona_pg.store.copying import copy_arrays
+from sona_pg.store.connect import driver_connection
+from sona_pg.store.copying import copy_arrays, is_number_of
 from sona_pg.store.schema import candidate_sets, candidates
+
+# Locked in the order of the key: recorders lock the candidates they change in the same order.
+ASSIGN_SLOTS = """
+WITH waiting AS (
+    SELECT candidate_id FROM sona.candidates WHERE space_id = %(space)s AND slot IS NULL
+    ORDER BY candidate_id FOR NO KEY UPDATE
+), placed AS (
+    SELECT candidate_id, %(last)s + row_number() OVER (ORDER BY candidate_id) AS slot FROM waiting
+)
+UPDATE sona.candidates SET slot = placed.slot
+FROM placed WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = placed.candidate_id
+"""
 
 
 def assign_slots(connection: Connection, space_id: int) -> int:
-    """Give every candidate that has none the next free slot, in order of id; return how many slots there are.
+    """Give every candidate that has none the next free slot, in order of id; return how many were given.
 
     Call it under ``lock_space``.
     """
+    driver = driver_connection(connection)
     used = connection.scalar(select(func.max(candidates.c.slot)).where(candidates.c.space_id == space_id))
-    first = 0 if used is None else int(used) + 1
-    new = connection.scalars(
-        select(candidates.c.candidate_id)
-        .where(candidates.c.space_id == space_id, candidates.c.slot.is_(None))
-        .order_by(candidates.c.candidate_id)
-        .with_for_update(key_share=True)
-    ).all()
-    if new:
-        connection.execute(
-            update(candidates)
-            .where(candidates.c.space_id == space_id, candidates.c.candidate_id == bindparam("of_id"))
-            .values(slot=bindparam("its_slot")),
-            [{"of_id": name, "its_slot": first + index} for index, name in enumerate(new)],
-        )
-    return first + len(new)
+    return driver.execute(ASSIGN_SLOTS, {"space": space_id, "last": -1 if used is None else int(used)}).rowcount
 
 
 def read_candidates(connection: Connection, space_id: int, dim: int) -> tuple[list[str], NDArray[np.float32]]:
@@ -52,7 +52,7 @@ def read_sets(connection: Connection, space_id: int, set_ids: Sequence[int]) -> 
         return {}
     rows = connection.execute(
         select(candidate_sets.c.set_id, candidate_sets.c.candidate_ids).where(
-            candidate_sets.c.space_id == space_id, candidate_sets.c.set_id.in_(list(set_ids))
+            candidate_sets.c.space_id == space_id, is_number_of(candidate_sets.c.set_id, set_ids)
         )
     )
     return {row.set_id: row.candidate_ids for row in rows}

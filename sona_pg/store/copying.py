@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ARRAY, ColumnElement, Connection, Executable, Uuid, cast, literal
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Executable, Uuid, cast, literal
 
 from sona_pg import kernels
 from sona_pg.store.connect import copy_query, driver_connection
@@ -31,10 +32,29 @@ def is_one_of(column: ColumnElement[Any], ids: NDArray[np.uint8]) -> ColumnEleme
     return column == cast(literal(as_uuids(ids)), ARRAY(Uuid)).any_()
 
 
+def is_number_of(column: ColumnElement[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
+    """Return the condition that ``column`` is one of ``numbers``; one literal, however many they are."""
+    return column == _bigints(numbers).any_()
+
+
+def is_no_number_of(column: ColumnElement[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
+    """Return the condition that ``column`` is none of ``numbers``."""
+    return column != _bigints(numbers).all_()
+
+
+def _bigints(numbers: Sequence[int]) -> ColumnElement[Any]:
+    return cast(literal("{" + ",".join(map(str, numbers)) + "}"), ARRAY(BigInteger))
+
+
 def as_uuids(ids: NDArray[np.uint8]) -> str:
     """Return ``ids`` (n, 16) as the text of a ``uuid[]``."""
     digits = ids.tobytes().hex()
     return "{" + ",".join(digits[start : start + 32] for start in range(0, len(digits), 32)) + "}"
+
+
+def as_rows(ids: Iterable[UUID]) -> NDArray[np.uint8]:
+    """Return ids as (n, 16) uint8."""
+    return np.frombuffer(b"".join(id_.bytes for id_ in ids), np.uint8).reshape(-1, 16)
 
 
 def keys_of(ids: NDArray[np.uint8]) -> list[bytes]:

@@ -6,10 +6,11 @@ import dataclasses
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, literal, select
 
-from sona_pg.domain.cycle import CycleResult, PastCycle
-from sona_pg.store.schema import cycles
+from sona_pg.domain.cycle import CycleResult, PastCycle, Schedule
+from sona_pg.store.leases import missing, now
+from sona_pg.store.schema import batches, cycles, spaces
 
 COLUMNS = ("loop", "cycle_id", "base_version", "version", "trajectories", "feedback", "set_aside", "patterns")
 
@@ -21,8 +22,9 @@ def record(
     result: CycleResult,
     started: datetime,
     finished: datetime,
+    error: str | None = None,
 ) -> None:
-    """Store ``result`` in ``sona.cycles``; what has no column of its own goes into ``detail``."""
+    """Store ``result`` in ``sona.cycles``, with why it failed; what has no column of its own goes into ``detail``."""
     values = dataclasses.asdict(result)
     columns = {name: values.pop(name) for name in COLUMNS}
     connection.execute(
@@ -32,27 +34,39 @@ def record(
             started_at=started,
             finished_at=finished,
             detail=values,
+            error=error,
             **columns,
         )
     )
 
 
-def last_started(connection: Connection, space_id: int, loop: str) -> datetime | None:
-    """Return when the space's last cycle of ``loop`` began."""
-    return connection.scalar(
-        select(cycles.c.started_at)
-        .where(cycles.c.space_id == space_id, cycles.c.loop == loop)
-        .order_by(cycles.c.started_at.desc())
-        .limit(1)
+def schedule(connection: Connection, space_id: int, loop: str) -> Schedule:
+    """Return what decides whether a cycle of ``loop`` is due; every time in it is the database's."""
+    at = now(connection)
+    of_space = cycles.c.space_id == space_id
+    # A server of an earlier release wrote its own clock here, which may be ahead: such a cycle counts as never begun.
+    begun = (
+        select(func.max(cycles.c.started_at))
+        .where(of_space, cycles.c.loop == loop, cycles.c.error.is_(None), cycles.c.started_at <= literal(at))
+        .scalar_subquery()
     )
-
-
-def learned_facts(connection: Connection, space_id: int) -> int:
-    """Return how many trajectories and facts of feedback the space's cycles have read."""
     read = select(func.coalesce(func.sum(cycles.c.trajectories + cycles.c.feedback), 0)).where(
-        cycles.c.space_id == space_id
+        of_space, cycles.c.error.is_(None)
     )
-    return int(connection.scalar(read) or 0)
+    waits = select(func.coalesce(func.sum(batches.c.trajectories + batches.c.feedback), 0)).where(
+        batches.c.space_id == space_id, batches.c.cycle_id.is_(None)
+    )
+    row = connection.execute(
+        select(
+            spaces.c.live_version,
+            func.coalesce(begun, spaces.c.created_at).label("begun"),
+            (spaces.c.departed_learned + read.scalar_subquery()).label("learned"),
+            waits.scalar_subquery().label("waiting"),
+        ).where(spaces.c.space_id == space_id)
+    ).one_or_none()
+    if row is None:
+        raise missing(space_id)
+    return Schedule(int(row.live_version), int(row.waiting), int(row.learned), at - row.begun)
 
 
 def past(connection: Connection, space_id: int) -> list[PastCycle]:

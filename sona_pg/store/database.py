@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.answer import SearchResult
+from sona_pg.domain.cycle import Schedule
 from sona_pg.domain.ledger import Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
@@ -25,7 +26,8 @@ from sona_pg.store import candidates, cycles, fleet, ledger, migrate, patterns, 
 from sona_pg.store.connect import connect, translated
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
 from sona_pg.store.maintenance import Maintenance
-from sona_pg.store.unit import LearningUnit, learning_unit
+from sona_pg.store.transactions import snapshot, transaction
+from sona_pg.store.unit import Learned, LearningUnit, learning_unit, read_learned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,11 +109,7 @@ class Database:
 
     def snapshot(self, space: Space) -> Snapshot:
         """Read the live version of a space, all of it as of one moment."""
-        with (
-            translated("reading the live version", self.engine.url),
-            self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
-            connection.begin(),
-        ):
+        with snapshot(self.engine, "reading the live version") as connection:
             version = fleet.live_version(connection, space.space_id)
             ids, embeddings = candidates.read_candidates(connection, space.space_id, space.dim)
             return Snapshot(
@@ -122,9 +120,22 @@ class Database:
                 candidate_embeddings=embeddings,
             )
 
-    def learning_unit(self, space: Space) -> AbstractContextManager[LearningUnit]:
-        """Open a learner's transaction on a space."""
-        return learning_unit(self.engine, space)
+    def learning_unit(
+        self, space: Space, server_id: UUID, *, wait: bool = True
+    ) -> AbstractContextManager[LearningUnit | None]:
+        """Hold the learner's lease of a space; without ``wait`` it gives None while another learner is at work."""
+        return learning_unit(self.engine, space, server_id, wait=wait)
+
+    def learned(self, space: Space) -> Learned | None:
+        """Return what the live version holds with its Fisher information; None before anything was learned."""
+        with snapshot(self.engine, "reading the live version") as connection:
+            version = fleet.live_version(connection, space.space_id)
+            return read_learned(connection, space.space_id, version) if version else None
+
+    def schedule(self, space: Space, loop: str) -> Schedule:
+        """Return what decides whether a cycle of ``loop`` is due."""
+        with transaction(self.engine, "reading what waits") as connection:
+            return cycles.schedule(connection, space.space_id, loop)
 
     def totals(self, space: Space) -> dict[str, int]:
         """Return the lifetime counters of a space over all its servers, and what waits to be learned."""
@@ -135,11 +146,7 @@ class Database:
 
     def decisions(self, space: Space, limit: int) -> LoggedDecisions:
         """Return the newest ``limit`` logged decisions of a space, as of one moment."""
-        with (
-            translated("reading the decisions", self.engine.url),
-            self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
-            connection.begin(),
-        ):
+        with snapshot(self.engine, "reading the decisions") as connection:
             return read_decisions(connection, space.space_id, space.dim, limit)
 
     def not_learned_by(self, space: Space, version: int, stored: Trajectories) -> NDArray[np.bool_]:
@@ -162,11 +169,6 @@ class Database:
         with translated(f"reading version {version}", self.engine.url), self.engine.connect() as connection:
             return states.cycle_of(connection, space.space_id, version)
 
-    def unlearned(self, space: Space) -> tuple[int, int]:
-        """Return how many trajectories and facts of feedback wait to be learned from, and how many were."""
-        with translated("reading what waits", self.engine.url), self.engine.connect() as connection:
-            return ledger.waiting_facts(connection, space.space_id), cycles.learned_facts(connection, space.space_id)
-
     def waiting_feedback(self, space: Space) -> dict[str, Any]:
         """Return how many facts are about trajectories that are not there, and since when the oldest waits.
 
@@ -174,11 +176,6 @@ class Database:
         """
         with translated("reading feedback that waits", self.engine.url), self.engine.connect() as connection:
             return fleet.waiting_feedback(connection, space.space_id)
-
-    def last_cycle(self, space: Space, loop: str) -> datetime | None:
-        """Return when the last cycle of ``loop`` began."""
-        with translated("reading the cycles", self.engine.url), self.engine.connect() as connection:
-            return cycles.last_started(connection, space.space_id, loop)
 
     def search(
         self,

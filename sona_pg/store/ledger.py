@@ -28,18 +28,26 @@ from sqlalchemy import (
 )
 
 from sona_pg.domain.ledger import LedgerSlice, Outcome, Steps, Trajectories
-from sona_pg.store.copying import Spec, as_uuids, copy_arrays, is_one_of, keys_of
+from sona_pg.store.copying import (
+    Spec,
+    as_uuids,
+    copy_arrays,
+    is_no_number_of,
+    is_number_of,
+    is_one_of,
+    keys_of,
+)
 from sona_pg.store.schema import batches, cycles, feedback, set_aside, steps, trajectories
 
+LONGEST_QUERY = 2000  # characters of a query's text that a learner reads: texts of 200 kB made a cycle of 41 s
 MAX_PARAMETER = 1e15  # the recorder refuses larger ones; rows may come from elsewhere
 
 
 def claim(connection: Connection, space_id: int, dim: int) -> LedgerSlice:
     """Read everything of a space that was committed and that no cycle has learned from.
 
-    Call it under ``lock_space``, and ``mark`` the batches in the same transaction: then a fact is folded exactly
-    once, whatever crashes. Which facts count is decided by the batches listed first, not by when each statement
-    runs: what is committed meanwhile waits for the next cycle.
+    Which facts count is decided by the batches listed first, not by when each statement runs: what is committed
+    meanwhile waits for the next cycle. A fact is folded exactly once because ``mark`` refuses batches that are marked.
     """
     waiting = _batches(connection, space_id, batches.c.cycle_id.is_(None))
     return _slice(connection, space_id, dim, waiting, unclaimed([row.batch for row in waiting]))
@@ -65,7 +73,7 @@ def later_than(version: int) -> ColumnElement[bool]:
 
 def unclaimed(claimed: Sequence[int]) -> ColumnElement[bool]:
     """Return the condition on ``batches``: by no cycle, and not ``claimed`` in this transaction."""
-    return batches.c.cycle_id.is_(None) & batches.c.batch.not_in(claimed)
+    return batches.c.cycle_id.is_(None) & is_no_number_of(batches.c.batch, claimed)
 
 
 def _batches(connection: Connection, space_id: int, condition: ColumnElement[bool]) -> Sequence[Any]:
@@ -103,24 +111,20 @@ def _slice(
     )
 
 
-def mark(connection: Connection, space_id: int, claimed: Sequence[int], cycle_id: UUID) -> None:
-    """Say that ``cycle_id`` has learned from the claimed batches."""
-    connection.execute(
-        update(batches).where(batches.c.space_id == space_id, batches.c.batch.in_(claimed)).values(cycle_id=cycle_id)
+def mark(connection: Connection, space_id: int, claimed: Sequence[int], cycle_id: UUID) -> bool:
+    """Say that ``cycle_id`` has learned from the claimed batches; return False if one of them waits no longer."""
+    marked = connection.execute(
+        update(batches)
+        .where(batches.c.space_id == space_id, is_number_of(batches.c.batch, claimed), batches.c.cycle_id.is_(None))
+        .values(cycle_id=cycle_id)
+        .returning(batches.c.batch)
     )
+    return len(marked.all()) == len(claimed)
 
 
 def waiting_count(connection: Connection, space_id: int) -> int:
     """Return how many trajectories of the space wait to be learned from."""
     waiting = select(func.coalesce(func.sum(batches.c.trajectories), 0)).where(
-        batches.c.space_id == space_id, batches.c.cycle_id.is_(None)
-    )
-    return int(connection.scalar(waiting) or 0)
-
-
-def waiting_facts(connection: Connection, space_id: int) -> int:
-    """Return how many trajectories and facts of feedback of the space wait to be learned from."""
-    waiting = select(func.coalesce(func.sum(batches.c.trajectories + batches.c.feedback), 0)).where(
         batches.c.space_id == space_id, batches.c.cycle_id.is_(None)
     )
     return int(connection.scalar(waiting) or 0)
@@ -153,7 +157,7 @@ def count_stored(connection: Connection, space_id: int, ids: NDArray[np.uint8]) 
     """Return how many of ``ids`` (n, 16), ascending and each once, are stored."""
     if not len(ids):
         return 0
-    # A join: the planner would look at every id of a condition, to find the partitions, for longer than it takes.
+    # Join rather than `= ANY`: pruning partitions per id costs more than the query.
     wanted = func.unnest(cast(literal(as_uuids(ids)), ARRAY(Uuid))).column_valued("wanted")
     first, last = UUID(bytes=ids[0].tobytes()), UUID(bytes=ids[-1].tobytes())
     stored = trajectories.c.id
@@ -176,7 +180,7 @@ def read_outcomes(
 def _in_claim(space_id: int, claimed: Sequence[int], spans: Sequence[tuple[UUID, UUID]]) -> Select[Any]:
     """Select the claimed trajectories; the span of ids lets the planner skip partitions and use the key."""
     query = select(trajectories).where(
-        trajectories.c.space_id == space_id, trajectories.c.batch.in_(claimed if spans else [])
+        trajectories.c.space_id == space_id, is_number_of(trajectories.c.batch, claimed if spans else [])
     )
     if spans:
         query = query.where(
@@ -199,7 +203,7 @@ def _read_trajectories(
         trajectories.c.cost,
         func.array_to_string(trajectories.c.features, ",").label("features"),
         trajectories.c.route,
-        trajectories.c.query,
+        func.left(trajectories.c.query, LONGEST_QUERY).label("query"),
         trajectories.c.lowest_reward,
         trajectories.c.parameters.cast(Text).label("parameters"),
         dims.label("dims"),
@@ -280,7 +284,9 @@ def _facts(
     """Return all feedback on ``fresh`` (n, 16), and on what has new feedback; never what is ``hidden``."""
     arrived, _ = copy_arrays(
         connection,
-        select(feedback.c.trajectory_id).where(feedback.c.space_id == space_id, feedback.c.batch.in_(claimed)),
+        select(feedback.c.trajectory_id).where(
+            feedback.c.space_id == space_id, is_number_of(feedback.c.batch, claimed)
+        ),
         [("trajectory_id", "uuid")],
     )
     about = sorted({*keys_of(arrived["trajectory_id"]), *keys_of(fresh)})

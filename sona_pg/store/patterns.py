@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, delete, select
 from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord
 from sona_pg.domain.verdict import VERDICTS, VerdictCounts
 from sona_pg.store.connect import driver_connection
-from sona_pg.store.copying import copy_arrays
+from sona_pg.store.copying import as_rows, copy_arrays, is_one_of
 from sona_pg.store.reals import Reals
 from sona_pg.store.schema import pattern_routes, patterns
 
@@ -101,16 +101,16 @@ def write_patterns(
     at: datetime,
 ) -> None:
     """Insert or update ``changed`` and delete ``removed``."""
-    gone = list(removed)
-    touched = gone + [pattern.id for pattern in changed]
-    if touched:
+    gone = as_rows(removed)
+    touched = as_rows(pattern.id for pattern in changed)
+    for ids in (gone, touched):
+        if len(ids):
+            of_them = is_one_of(pattern_routes.c.pattern_id, ids)
+            connection.execute(delete(pattern_routes).where(pattern_routes.c.space_id == space_id, of_them))
+    if len(gone):
         connection.execute(
-            delete(pattern_routes).where(
-                pattern_routes.c.space_id == space_id, pattern_routes.c.pattern_id.in_(touched)
-            )
+            delete(patterns).where(patterns.c.space_id == space_id, is_one_of(patterns.c.pattern_id, gone))
         )
-    if gone:
-        connection.execute(delete(patterns).where(patterns.c.space_id == space_id, patterns.c.pattern_id.in_(gone)))
     if changed:
         rows = json.dumps([_as_row(place, pattern) for place, pattern in enumerate(changed)])
         centroids = Reals(np.stack([pattern.centroid for pattern in changed]))

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert_into
 from sona_pg.domain.state import FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
 from sona_pg.errors import DatabaseError
 from sona_pg.store.connect import driver_connection
+from sona_pg.store.leases import missing
 from sona_pg.store.schema import (
     adapters,
     fisher_snapshots,
@@ -41,27 +42,28 @@ FROM unnest(%(part)s::text[], %(name)s::text[], %(dtype)s::text[], %(shape)s::te
 UPSERT_ROUTE_STATISTICS = """
 INSERT INTO sona.route_statistics
     (space_id, route, size, quality, quality_variance, latency_us, updated_version)
-SELECT %(space)s, *, %(version)s
+SELECT %(space)s, *
 FROM unnest(%(route)s::text[], %(size)s::bigint[], %(quality)s::double precision[], %(variance)s::double precision[],
-    %(latency)s::double precision[])
+    %(latency)s::double precision[], %(version)s::bigint[])
 ON CONFLICT (space_id, route) DO UPDATE SET
     size = excluded.size, quality = excluded.quality, quality_variance = excluded.quality_variance,
     latency_us = excluded.latency_us, updated_version = excluded.updated_version
 """
+FORGET_ROUTES = "DELETE FROM sona.route_statistics WHERE space_id = %(space)s AND route = ANY(%(routes)s)"
 
 CHANNEL = "sona_versions"  # NOTIFY payload: "<space_id> <version>"
 
 
 def lock_space(connection: Connection, space_id: int) -> int:
-    """Take the space for learning until the transaction ends and return its live version.
+    """Keep the space's live version as it is until the transaction ends, and return it.
 
-    Another learner of the space waits here; recorders and readers do not.
+    Another publisher waits here; recorders and readers do not.
     """
     version = connection.scalar(
         select(spaces.c.live_version).where(spaces.c.space_id == space_id).with_for_update(key_share=True)
     )
     if version is None:
-        raise DatabaseError(f"space {space_id} is not there: it was removed while an engine had it open")
+        raise missing(space_id)
     return int(version)
 
 
@@ -164,7 +166,10 @@ def forget(connection: Connection, space_id: int) -> None:
 def read_route_statistics(connection: Connection, space_id: int) -> dict[str, RouteStatistics]:
     """Return what is known of each route of a space."""
     rows = connection.execute(select(route_statistics).where(route_statistics.c.space_id == space_id))
-    return {row.route: RouteStatistics(row.size, row.quality, row.quality_variance, row.latency_us) for row in rows}
+    return {
+        row.route: RouteStatistics(row.size, row.quality, row.quality_variance, row.latency_us, row.updated_version)
+        for row in rows
+    }
 
 
 def write_fisher(connection: Connection, space_id: int, snapshot: FisherSnapshot, version: int, at: datetime) -> None:
@@ -262,15 +267,24 @@ def _insert_version(connection: Connection, space_id: int, state: LearnedState, 
 
 
 def _write_route_statistics(connection: Connection, space_id: int, state: LearnedState) -> None:
-    if not state.routes:
+    """Write the statistics that this version has changed, and delete those that it no longer keeps."""
+    there = set(connection.scalars(select(route_statistics.c.route).where(route_statistics.c.space_id == space_id)))
+    changed = {
+        name: route
+        for name, route in state.routes.items()
+        if route.updated_version == state.version or name not in there
+    }
+    if gone := there.difference(state.routes):
+        driver_connection(connection).execute(FORGET_ROUTES, {"space": space_id, "routes": sorted(gone)})
+    if not changed:
         return
-    known = list(state.routes.values())
+    known = list(changed.values())
     driver_connection(connection).execute(
         UPSERT_ROUTE_STATISTICS,
         {
             "space": space_id,
-            "version": state.version,
-            "route": list(state.routes),
+            "route": list(changed),
+            "version": [route.updated_version for route in known],
             "size": [route.size for route in known],
             "quality": [min(max(route.quality, 0.0), 1.0) for route in known],
             "variance": [route.quality_variance for route in known],

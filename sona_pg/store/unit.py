@@ -1,11 +1,18 @@
-"""The unit of work of a learner: one transaction that claims, reads, and either publishes everything or nothing."""
+"""A learner's hold on one space: a lease, short transactions to read, and one short transaction to publish.
+
+No transaction is open while a learner computes. What protects the state is checked where it is published: the lease's
+epoch, the live version, and that the claimed batches still wait.
+"""
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import numpy as np
@@ -17,58 +24,93 @@ from sona_pg.domain.ledger import LedgerSlice, Outcome, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LearnedState
-from sona_pg.store import candidates, cycles, ledger, patterns, states
-from sona_pg.store.connect import translated
+from sona_pg.errors import DatabaseError, LearningConflict
+from sona_pg.store import candidates, cycles, fleet, leases, ledger, patterns, states
+from sona_pg.store.transactions import reading, snapshot, transaction
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=10)  # a learner that died is waited for so long
+RENEW_EVERY = 3.0  # seconds
+POLL_EVERY = 0.05  # seconds between looks whether another learner is done
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Publication:
-    """What a cycle has made beside its patterns, to be committed together."""
+    """What a cycle has made, to be committed together."""
 
     state: LearnedState
+    patterns: Sequence[LearnedPattern]
+    removed: Sequence[UUID]  # patterns that are no more
     fisher: Sequence[FisherSnapshot]
     faded: Sequence[FisherSnapshot]  # to be deleted
     set_aside: Sequence[tuple[UUID, str]]
 
 
-class LearningUnit:
-    """What a learner may ask of the store within its transaction; see ``learning_unit`` for when that ends."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """Everything a live version holds, read as of one moment."""
 
-    def __init__(self, connection: Connection, space: Space, live_version: int) -> None:
-        self._connection = connection
+    state: LearnedState
+    patterns: list[LearnedPattern]
+    fisher: list[FisherSnapshot]
+
+
+def read_learned(connection: Connection, space_id: int, live_version: int) -> Learned:
+    """Read what the live version holds, in a transaction that repeats its reads."""
+    return Learned(
+        states.load(connection, space_id, live_version),
+        patterns.read_patterns(connection, space_id),
+        states.read_fisher(connection, space_id),
+    )
+
+
+class LearningUnit:
+    """What a learner may ask of the store while it holds the space's lease; see ``learning_unit``."""
+
+    def __init__(self, engine: Engine, space: Space, lease: leases.Lease) -> None:
+        self._engine = engine
         self._space = space
-        self.live_version = live_version
-        self.next_version, self.live_cycle = states.newest(connection, space.space_id, live_version)
+        self._lease = lease
+        self._doing = f"learning in space {space.name!r}"
         self._claimed: Sequence[int] = ()
+        with self._transaction() as connection:
+            self.live_version = states.lock_space(connection, space.space_id)
+            self.next_version, self.live_cycle = states.newest(connection, space.space_id, self.live_version)
+            self.began = leases.now(connection)
+
+    # -- reading: a statement each, no transaction around them ----------------------------------------------
 
     def claim(self) -> LedgerSlice:
         """Return everything that no cycle has learned from."""
-        claimed = ledger.claim(self._connection, self._space.space_id, self._space.dim)
+        with self._reading() as connection:
+            claimed = ledger.claim(connection, self._space.space_id, self._space.dim)
         self._claimed = claimed.batches
         return claimed
 
-    def state(self) -> LearnedState | None:
-        """Return the live state, or None before anything was learned."""
+    def learned(self) -> Learned | None:
+        """Return what the live version holds, or None before anything was learned."""
         if self.live_version == 0:
             return None
-        return states.load(self._connection, self._space.space_id, self.live_version)
-
-    def fisher(self) -> list[FisherSnapshot]:
-        """Return what earlier tasks left behind."""
-        return states.read_fisher(self._connection, self._space.space_id)
-
-    def patterns(self) -> list[LearnedPattern]:
-        """Return the patterns there are."""
-        return patterns.read_patterns(self._connection, self._space.space_id)
+        space_id = self._space.space_id
+        with snapshot(self._engine, "reading the live version") as connection:
+            if fleet.live_version(connection, space_id) != self.live_version:
+                raise LearningConflict(f"space {self._space.name!r}: another learner has published meanwhile")
+            return read_learned(connection, space_id, self.live_version)
 
     def candidates(self) -> tuple[list[str], NDArray[np.float32]]:
         """Return ids and embeddings (m, dim) of all candidates by slot; new ones get their slots now."""
-        candidates.assign_slots(self._connection, self._space.space_id)
-        return candidates.read_candidates(self._connection, self._space.space_id, self._space.dim)
+        with self._transaction() as connection:
+            self._require_lease(connection)
+            states.lock_space(connection, self._space.space_id)
+            candidates.assign_slots(connection, self._space.space_id)
+        with self._reading() as connection:
+            return candidates.read_candidates(connection, self._space.space_id, self._space.dim)
 
     def candidate_sets(self, set_ids: Sequence[int]) -> dict[int, list[str]]:
         """Return the candidate ids of each set."""
-        return dict(candidates.read_sets(self._connection, self._space.space_id, set_ids))
+        with self._reading() as connection:
+            return dict(candidates.read_sets(connection, self._space.space_id, set_ids))
 
     def stored(self, ids: NDArray[np.uint8]) -> tuple[Trajectories, list[Outcome]]:
         """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as of what is claimed."""
@@ -76,16 +118,19 @@ class LearningUnit:
 
     def holds_all(self, ids: NDArray[np.uint8]) -> bool:
         """Whether every one of ``ids`` (n, 16) is still stored."""
-        return ledger.count_stored(self._connection, self._space.space_id, ids) == len(ids)
+        with self._reading() as connection:
+            return ledger.count_stored(connection, self._space.space_id, ids) == len(ids)
 
     def past_cycles(self) -> list[PastCycle]:
         """Return the cycles that made the versions there have been, in order."""
-        return cycles.past(self._connection, self._space.space_id)
+        with self._reading() as connection:
+            return cycles.past(connection, self._space.space_id)
 
     def claimed_by(self, past: PastCycle) -> LedgerSlice:
         """Return what a past cycle claimed, as the ledger was then."""
         space = self._space
-        return ledger.claimed_by(self._connection, space.space_id, space.dim, past.cycle_id, past.version)
+        with self._reading() as connection:
+            return ledger.claimed_by(connection, space.space_id, space.dim, past.cycle_id, past.version)
 
     def stored_then(self, ids: NDArray[np.uint8], past: PastCycle) -> tuple[Trajectories, list[Outcome]]:
         """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as of a past cycle."""
@@ -93,57 +138,139 @@ class LearningUnit:
 
     def _stored(self, ids: NDArray[np.uint8], hidden: ColumnElement[bool]) -> tuple[Trajectories, list[Outcome]]:
         space = self._space
-        read = ledger.read_by_id(self._connection, space.space_id, space.dim, ids, hidden)
-        return read, ledger.read_outcomes(self._connection, space.space_id, read, hidden)
+        with self._reading() as connection:
+            read = ledger.read_by_id(connection, space.space_id, space.dim, ids, hidden)
+            return read, ledger.read_outcomes(connection, space.space_id, read, hidden)
 
-    def republish(
-        self,
-        state: LearnedState,
-        learned: Sequence[LearnedPattern],
-        fisher: Sequence[FisherSnapshot],
-        at: datetime,
-    ) -> None:
-        """Put a rebuilt state in the place of the live one, as a version of its own."""
-        connection, space_id = self._connection, self._space.space_id
-        states.forget(connection, space_id)
-        states.publish(connection, space_id, state, at)
-        kept = {pattern.id for pattern in learned}
-        removed = [pattern.id for pattern in self.patterns() if pattern.id not in kept]
-        patterns.write_patterns(connection, space_id, learned, removed, at)
-        for snapshot in fisher:
-            states.write_fisher(connection, space_id, snapshot, state.version, at)
+    # -- publishing: one transaction ------------------------------------------------------------------------
 
-    def publish_patterns(self, changed: Sequence[LearnedPattern], removed: Sequence[UUID], at: datetime) -> None:
-        """Write the patterns that a cycle has changed, and delete those that are no more."""
-        patterns.write_patterns(self._connection, self._space.space_id, changed, removed, at)
+    def publish(self, server_id: UUID, made: Publication, claimed: Sequence[int], result: CycleResult) -> None:
+        """Make what a cycle has learned live, and mark the batches that it has learned from.
 
-    def publish(
-        self,
-        server_id: UUID,
-        made: Publication,
-        claimed: Sequence[int],
-        result: CycleResult,
-        started: datetime,
-        finished: datetime,
-    ) -> None:
-        """Write all else that a cycle has made; the transaction that ends around it makes it live."""
-        connection, space_id = self._connection, self._space.space_id
-        states.publish(connection, space_id, made.state, finished)
-        for snapshot in made.fisher:
-            states.write_fisher(connection, space_id, snapshot, made.state.version, finished)
-        states.delete_fisher(connection, space_id, made.faded)
-        ledger.put_aside(connection, space_id, result.cycle_id, made.set_aside)
-        ledger.mark(connection, space_id, claimed, result.cycle_id)
-        cycles.record(connection, space_id, server_id, result, started, finished)
+        Raises:
+            LearningConflict: another learner was faster, or has taken the lease; nothing has changed.
+        """
+        space_id = self._space.space_id
+        with self._publishing(claimed, result.cycle_id) as (connection, at):
+            patterns.write_patterns(connection, space_id, made.patterns, made.removed, at)
+            for snapshot_ in made.fisher:
+                states.write_fisher(connection, space_id, snapshot_, made.state.version, at)
+            states.delete_fisher(connection, space_id, made.faded)
+            ledger.put_aside(connection, space_id, result.cycle_id, made.set_aside)
+            cycles.record(connection, space_id, server_id, result, self.began, at)
+            states.publish(connection, space_id, made.state, at)
 
     def pass_over(self, claimed: Sequence[int], cycle_id: UUID, reasons: Sequence[tuple[UUID, str]]) -> None:
         """Mark batches in which there was nothing to learn from."""
-        ledger.put_aside(self._connection, self._space.space_id, cycle_id, reasons)
-        ledger.mark(self._connection, self._space.space_id, claimed, cycle_id)
+        if claimed:
+            with self._publishing(claimed, cycle_id) as (connection, _):
+                ledger.put_aside(connection, self._space.space_id, cycle_id, reasons)
+
+    def republish(
+        self, state: LearnedState, learned: Sequence[LearnedPattern], fisher: Sequence[FisherSnapshot]
+    ) -> None:
+        """Put a rebuilt state in the place of the live one, as a version of its own."""
+        space_id = self._space.space_id
+        with self._publishing((), state.cycle_id) as (connection, at):
+            states.forget(connection, space_id)
+            kept = {pattern.id for pattern in learned}
+            removed = [known.id for known in patterns.read_patterns(connection, space_id) if known.id not in kept]
+            patterns.write_patterns(connection, space_id, learned, removed, at)
+            for snapshot_ in fisher:
+                states.write_fisher(connection, space_id, snapshot_, state.version, at)
+            states.publish(connection, space_id, state, at)
+
+    def record_failure(self, server_id: UUID, result: CycleResult, error: str) -> None:
+        """Note in ``sona.cycles`` that a cycle has failed, and why."""
+        with self._transaction() as connection:
+            at = leases.now(connection)
+            cycles.record(connection, self._space.space_id, server_id, result, self.began, at, error)
+
+    def release(self) -> None:
+        """Give the lease back."""
+        with self._transaction() as connection:
+            leases.give_back(connection, self._lease)
+
+    @contextmanager
+    def _publishing(self, claimed: Sequence[int], cycle_id: UUID | None) -> Iterator[tuple[Connection, datetime]]:
+        """Open the publishing transaction, with all that makes it safe checked; give the database's time with it."""
+        space_id = self._space.space_id
+        with self._transaction() as connection:
+            self._require_lease(connection)
+            if states.lock_space(connection, space_id) != self.live_version:
+                raise LearningConflict(f"space {self._space.name!r}: another learner has published meanwhile")
+            if claimed and cycle_id is not None and not ledger.mark(connection, space_id, claimed, cycle_id):
+                raise LearningConflict(f"space {self._space.name!r}: another learner has claimed the same batches")
+            yield connection, leases.now(connection)
+
+    def _require_lease(self, connection: Connection) -> None:
+        if not leases.is_held(connection, self._lease):
+            raise LearningConflict(
+                f"space {self._space.name!r}: another learner has taken over, because this one was silent for "
+                f"{LEASE.total_seconds():g} s or more; this cycle is dropped, the other one learns its facts"
+            )
+
+    def _transaction(self) -> AbstractContextManager[Connection]:
+        return transaction(self._engine, self._doing)
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return reading(self._engine, self._doing)
 
 
 @contextmanager
-def learning_unit(engine: Engine, space: Space) -> Iterator[LearningUnit]:
-    """Open a unit of work on a space. It commits when the block ends without an error, else it rolls back."""
-    with translated(f"learning in space {space.name!r}", engine.url), engine.begin() as connection:
-        yield LearningUnit(connection, space, states.lock_space(connection, space.space_id))
+def learning_unit(engine: Engine, space: Space, server_id: UUID, *, wait: bool = True) -> Iterator[LearningUnit | None]:
+    """Hold the learner's lease of a space while the block runs, renewed from a thread.
+
+    Args:
+        engine: of the database.
+        space: to learn in.
+        server_id: who learns.
+        wait: for another learner to end; otherwise the block gets None while one is at work.
+    """
+    lease = _take(engine, space, server_id, wait)
+    if lease is None:
+        yield None
+        return
+    unit = LearningUnit(engine, space, lease)
+    with _renewed(engine, lease):
+        try:
+            yield unit
+        finally:
+            _release(unit)
+
+
+def _take(engine: Engine, space: Space, server_id: UUID, wait: bool) -> leases.Lease | None:
+    while True:
+        with transaction(engine, f"learning in space {space.name!r}") as connection:
+            lease = leases.take(connection, space.space_id, server_id, LEASE)
+        if lease is not None or not wait:
+            return lease
+        time.sleep(POLL_EVERY)
+
+
+def _release(unit: LearningUnit) -> None:
+    try:
+        unit.release()
+    except DatabaseError as exc:
+        log.info("the learner's lease runs out by itself: %s", exc)
+
+
+@contextmanager
+def _renewed(engine: Engine, lease: leases.Lease) -> Iterator[None]:
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.wait(RENEW_EVERY):
+            try:
+                with transaction(engine, "renewing the learner's lease") as connection:
+                    leases.renew(connection, lease, LEASE)
+            except DatabaseError as exc:  # publishing says whether it was lost
+                log.info("%s", exc)
+
+    thread = threading.Thread(target=run, name="sona-pg lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

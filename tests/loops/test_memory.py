@@ -59,10 +59,10 @@ def memory_of(engine: SonaEngine) -> Memory | None:
 
 def in_store(engine: SonaEngine) -> tuple[Knowledge, tuple]:
     session = engine._session
-    with session.database.learning_unit(session.space) as unit:
-        state = unit.state()
-        assert state is not None
-        return Knowledge(state, unit.patterns(), unit.fisher()), unit.stored(replay_ids(state, CONFIG))
+    with session.database.learning_unit(session.space, uuid7()) as unit:
+        learned = unit.learned()
+        knowledge = Knowledge(learned.state, learned.patterns, learned.fisher)
+        return knowledge, unit.stored(replay_ids(learned.state, CONFIG))
 
 
 def same(ours: object, theirs: object) -> bool:
@@ -90,7 +90,7 @@ def test_a_learner_that_remembers_reads_neither_knowledge_nor_replay(engine, mon
     seen: list = []
     live_a_day(engine, 0, seen)
     engine.force_learn()
-    for name in ("state", "patterns", "fisher", "stored"):
+    for name in ("learned", "stored"):
         monkeypatch.setattr(LearningUnit, name, lambda *_: pytest.fail("read again"))
     live_a_day(engine, 1, seen)
     assert engine.force_learn().learned
@@ -118,8 +118,7 @@ def test_a_trajectory_that_was_deleted_is_not_learned_from_again(engine, databas
     assert not gone & {row.tobytes() for row in memory_of(engine).trajectories.ids}
 
 
-@pytest.mark.parametrize("step", ["publish", "publish_patterns"])
-def test_a_version_that_was_not_committed_is_forgotten(engine, monkeypatch, step):
+def test_a_version_that_was_not_committed_is_forgotten(engine, monkeypatch):
     seen: list = []
     live_a_day(engine, 0, seen)
     engine.force_learn()
@@ -129,7 +128,7 @@ def test_a_version_that_was_not_committed_is_forgotten(engine, monkeypatch, step
         raise DatabaseError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(LearningUnit, step, fail)
+        patch.setattr(LearningUnit, "publish", fail)
         with pytest.raises(DatabaseError):
             engine.force_learn()
     assert memory_of(engine) is None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
+import psycopg
 import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
+from sona_pg.domain.cycle import Schedule
 from sona_pg.domain.ids import uuid7
+from sona_pg.domain.space import Space
 from sona_pg.loops.background import BackgroundLoop
 from sona_pg.loops.coordinator import LoopCoordinator
 from sona_pg.loops.schedule import due_at, is_due
@@ -54,16 +57,20 @@ def test_without_growth_only_the_interval_counts() -> None:
 
 
 class Clock:
-    """Time that passes when the test says so."""
+    """Time that passes when the test says so: for this process, and for the database by moving the past away."""
 
-    def __init__(self) -> None:
-        self.time = datetime.now(UTC)
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.seconds = 0.0
 
-    def __call__(self) -> datetime:
-        return self.time
+    def __call__(self) -> float:
+        return self.seconds
 
     def pass_(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
+        self.seconds += seconds
+        with psycopg.connect(self.url) as connection:
+            for column in ("spaces SET created_at = created_at", "cycles SET started_at = started_at"):
+                connection.execute(f"UPDATE sona.{column} - %s", [timedelta(seconds=seconds)])
 
 
 class Server:
@@ -74,9 +81,9 @@ class Server:
         self.engine = SonaEngine(DIM, url, config=quiet)
         self.database = Database.open(url)
         self.space = self.database.find_space("default")
-        self.clock = Clock()
+        self.clock = Clock(url)
         config = SonaConfig(hidden_dim=DIM, loops=LoopConfig(**loops))  # type: ignore[arg-type]
-        background = BackgroundLoop(self.database, self.space, uuid7(), config, self.clock)
+        background = BackgroundLoop(self.database, self.space, uuid7(), config)
         self.coordinator = LoopCoordinator(background, self.database, self.space, config, self.clock)
 
     def record(self, n: int) -> list[object]:
@@ -133,26 +140,27 @@ def test_late_feedback_alone_makes_a_cycle_due(server: Server) -> None:
 
 def test_what_another_server_learned_is_not_waited_for_nor_learned_again(server: Server) -> None:
     server.record(150)
-    server.engine.force_learn()  # by another server, on the wall's clock
     server.clock.pass_(31)
+    server.engine.force_learn()  # by another server
     assert server.coordinator.run_due() is None
 
 
 def test_of_servers_that_find_a_cycle_due_at_once_one_learns(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.record(150)
     server.clock.pass_(31)
-    usual = server.database.unlearned
+    usual = server.database.schedule
 
-    def another_is_faster(space: object) -> tuple[int, int]:
-        found = usual(space)
+    def another_is_faster(space: Space, loop: str) -> Schedule:
+        found = usual(space, loop)
         server.engine.force_learn()
         server.record(5)
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(server.database, "unlearned", another_is_faster)
+        patch.setattr(server.database, "schedule", another_is_faster)
         assert server.coordinator.run_due() is None
-    assert server.database.unlearned(server.space) == (5, 150)
+    found = server.database.schedule(server.space, "background")
+    assert (found.waiting, found.learned) == (5, 150)
     server.record(100)
     server.clock.pass_(31)
     assert server.coordinator.run_due().trajectories == 105
@@ -162,8 +170,8 @@ def test_a_look_at_the_database_comes_at_most_every_tenth_of_the_shortest_interv
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
-    usual = server.database.unlearned
-    monkeypatch.setattr(server.database, "unlearned", lambda space: looks.append(1) or usual(space))
+    usual = server.database.schedule
+    monkeypatch.setattr(server.database, "schedule", lambda *about: looks.append(1) or usual(*about))
     for _ in range(60):
         server.coordinator.run_due()
         server.clock.pass_(1)

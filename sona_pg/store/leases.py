@@ -1,0 +1,96 @@
+"""Leases: who may learn in a space now. The epoch is a fencing token that the publishing transaction checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_once
+
+from sona_pg.errors import DatabaseError
+from sona_pg.store.schema import leases, spaces
+
+LEARNER = "learner"
+FREE = datetime.fromisoformat("1970-01-01T00:00:00+00:00")  # the expiry of a lease that was given back
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right of one server to publish in one space, until somebody else takes it."""
+
+    space_id: int
+    server_id: UUID
+    epoch: int
+
+
+def take(connection: Connection, space_id: int, server_id: UUID, duration: timedelta) -> Lease | None:
+    """Take the learner's lease of a space if it is free or has expired; else return None.
+
+    Raises:
+        DatabaseError: the space is not there.
+    """
+    held = _locked(connection, space_id)
+    if held is None:
+        if connection.scalar(select(spaces.c.space_id).where(spaces.c.space_id == space_id)) is None:
+            raise missing(space_id)
+        made = insert_once(leases).values(
+            space_id=space_id, role=LEARNER, server_id=server_id, epoch=1, expires_at=now(connection) + duration
+        )
+        if connection.execute(made.on_conflict_do_nothing().returning(leases.c.epoch)).one_or_none():
+            return Lease(space_id, server_id, 1)
+        held = _locked(connection, space_id)
+        assert held is not None
+    epoch, expires_at, at = held
+    if expires_at > at:
+        return None
+    _update(connection, space_id, server_id=server_id, epoch=epoch + 1, expires_at=at + duration)
+    return Lease(space_id, server_id, epoch + 1)
+
+
+def renew(connection: Connection, lease: Lease, duration: timedelta) -> bool:
+    """Prolong a lease; return False if somebody else has taken it."""
+    held = _locked(connection, lease.space_id)
+    if held is None or held[0] != lease.epoch:
+        return False
+    _update(connection, lease.space_id, expires_at=held[2] + duration)
+    return True
+
+
+def is_held(connection: Connection, lease: Lease) -> bool:
+    """Whether nobody has taken the lease since; nobody can, until the transaction ends."""
+    held = _locked(connection, lease.space_id)
+    return held is not None and held[0] == lease.epoch
+
+
+def give_back(connection: Connection, lease: Lease) -> None:
+    """Free a lease for the next learner, unless it has been taken already."""
+    if is_held(connection, lease):
+        _update(connection, lease.space_id, expires_at=FREE)
+
+
+def now(connection: Connection) -> datetime:
+    """Return the time by the database's clock."""
+    at = connection.scalar(select(func.clock_timestamp()))
+    assert isinstance(at, datetime)
+    return at
+
+
+def missing(space_id: int) -> DatabaseError:
+    """Return the error of a space that has been removed."""
+    return DatabaseError(f"space {space_id} is not there: it was removed while an engine had it open")
+
+
+def _locked(connection: Connection, space_id: int) -> tuple[int, datetime, datetime] | None:
+    """Return epoch and expiry, and the time by the same clock; lock the row until the transaction ends."""
+    row = connection.execute(
+        select(leases.c.epoch, leases.c.expires_at)
+        .where(leases.c.space_id == space_id, leases.c.role == LEARNER)
+        .with_for_update()
+    ).one_or_none()
+    return None if row is None else (row.epoch, row.expires_at, now(connection))
+
+
+def _update(connection: Connection, space_id: int, **values: object) -> None:
+    connection.execute(update(leases).where(leases.c.space_id == space_id, leases.c.role == LEARNER).values(**values))

@@ -1,0 +1,38 @@
+"""How the store opens connections: single statements, one transaction, or a view of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+
+from sona_pg.store.connect import translated
+
+
+@contextmanager
+def reading(engine: Engine, doing: str) -> Iterator[Connection]:
+    """Give a connection on which each statement stands alone: nothing is idle in a transaction between them."""
+    with (
+        translated(doing, engine.url),
+        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+    ):
+        yield connection
+
+
+@contextmanager
+def snapshot(engine: Engine, doing: str) -> Iterator[Connection]:
+    """Give a connection whose statements all see the store as of one moment."""
+    with (
+        translated(doing, engine.url),
+        engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def transaction(engine: Engine, doing: str) -> Iterator[Connection]:
+    """Give a connection in a transaction that commits when the block ends without an error."""
+    with translated(doing, engine.url), engine.begin() as connection:
+        yield connection
