@@ -30,6 +30,10 @@ class SchemaError(DatabaseError):
     """The database's schema is missing, or newer than this release."""
 
 
+class UnknownFormat(DatabaseError):
+    """A version in the store was written by a later release, in a format that this one does not know."""
+
+
 class TrajectoryError(SonaError):
     """A trajectory or its feedback was used in a way that has no meaning."""
 

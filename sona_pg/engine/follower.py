@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from sona_pg.errors import DatabaseError
+from sona_pg.errors import DatabaseError, DatabaseUnavailable
 from sona_pg.store.notify import VersionListener
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ class Follower:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sona-pg follower", daemon=True)
         self.last_contact = time.monotonic()  # with the store, which has just been opened
-        self.failures = 0  # of loops that were due
+        self.failures = 0  # of loops that were due, and of what else should not fail
+        self._failing = ""  # what failed last and has not worked since
 
     def start(self) -> None:
         """Begin to follow."""
@@ -73,12 +74,26 @@ class Follower:
                 if not self._stop.is_set():
                     self._revive()
                 pause = min(2 * pause, RETRY[1])
+            except Exception:  # a mistake must not leave this server deaf
+                if self._is_news("following"):
+                    log.exception("following the live version failed; this server goes on with what it serves")
+                self._stop.wait(pause)
+                pause = min(2 * pause, RETRY[1])
             else:
                 self._run_due_loops()
 
     def _run_due_loops(self) -> None:
         try:
             self._tick()
+            self._failing = ""
+        except DatabaseUnavailable as exc:
+            log.debug("a learning cycle could not be run: %s", exc)  # the next refresh says that the store is away
         except Exception:  # a learner's mistake must not stop this server from following the others
-            self.failures += 1
-            log.exception("a learning cycle failed; the next one is tried when it is due")
+            if self._is_news("learning"):
+                log.exception("a learning cycle failed; the next one is tried when it is due")
+
+    def _is_news(self, what: str) -> bool:
+        """Count a failure; say whether it should be logged: once, until something else fails or nothing does."""
+        self.failures += 1
+        before, self._failing = self._failing, what
+        return before != what

@@ -35,7 +35,7 @@ class Serving:
     ranker: RankerState
     catalog: Catalog
     block: kernels.CentroidBlock | None  # of the patterns' centroids; None when there are none
-    loaded_at: float = field(default_factory=time.monotonic)
+    published_at: float = field(default_factory=time.monotonic)  # by this process's monotonic clock
 
     @classmethod
     def of(cls, snapshot: Snapshot, dim: int, config: SonaConfig) -> Serving:
@@ -49,6 +49,7 @@ class Serving:
             ranker=ranker_of(state),
             catalog=Catalog.of(snapshot.candidate_ids, snapshot.candidate_embeddings),
             block=_block(snapshot.patterns),
+            published_at=time.monotonic() - snapshot.age,
         )
 
     def find(

@@ -9,9 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,14 +42,23 @@ from sona_pg.loops.evaluation import evaluate
 from sona_pg.loops.instant import InstantLoop
 from sona_pg.loops.maintainer import Maintainer
 from sona_pg.loops.rebuild import rebuild
-from sona_pg.store.database import Database
+from sona_pg.store.database import Database, Snapshot
 from sona_pg.store.embedded import EmbeddedServer, start_embedded
 from sona_pg.store.notify import VersionListener
 
 log = logging.getLogger(__name__)
 
 WAITING_FOR = 60.0  # seconds for which the count of feedback without its trajectory is good
+REFUSED_FOR = 60.0  # seconds between attempts at a version that could not be served
 LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be committed
+
+
+class Refused(NamedTuple):
+    """A version that this server could not serve."""
+
+    version: int
+    reason: Exception
+    at: float  # monotonic seconds
 
 
 class Session:
@@ -61,6 +69,8 @@ class Session:
         self._hot = hot
         self._config = config
         self._closed = False
+        self._refused: Refused | None = None
+        self._skew_ms: float | None = None
         self._pid = os.getpid()
         self._refreshing = threading.Lock()
         self._waiting: tuple[float, dict[str, Any] | None] = (0.0, None)
@@ -83,14 +93,13 @@ class Session:
         self.url = address
         self.database = Database.open(address)
         try:
-            now = datetime.now(UTC)
             self.server_id = uuid7()
-            self.space = self.database.open_space(space, self._hot.dim, now)
+            self.space = self.database.open_space(space, self._hot.dim, self.database.now())
             self._register()
             self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
             self.ranker = Ranker(self._hot.dim, self._keep, self._keep_set)
             self._background = BackgroundLoop(self.database, self.space, self.server_id, self._config)
-            self.serving = self._read(None)
+            self.serving = self._first()
             self._instant = InstantLoop(self.serving.state.micro, self._config.micro, self._config.loops.seed)
             self._serve(self.serving)
             self._coordinator = LoopCoordinator(self._background, self.database, self.space, self._config)
@@ -148,10 +157,42 @@ class Session:
         self.require_open()
         with self._refreshing:
             live = self._heartbeat()
-            if live != self.serving.version:
-                self._serve(self._read(live))
-                self._heartbeat()
+            if live != self.serving.version and not self._is_refused(live):
+                self._take_up(live)
             return self.serving.version
+
+    def _take_up(self, live: int) -> None:
+        """Serve the live version; one that cannot be served leaves the one before in place, and is said once."""
+        try:
+            serving = self._read(live)
+        except DatabaseUnavailable:
+            raise
+        except Exception as exc:  # whatever is wrong with it, this server must go on
+            self._refused = Refused(live, exc, time.monotonic())
+            log.exception("version %d cannot be served: version %d stays", live, self.serving.version)
+            return
+        self._refused = None
+        self._serve(serving)
+        self._heartbeat()
+
+    def _is_refused(self, version: int) -> bool:
+        """Whether a version could not be served a moment ago."""
+        refused = self._refused
+        return refused is not None and refused.version == version and time.monotonic() - refused.at < REFUSED_FOR
+
+    def _first(self) -> Serving:
+        """Return the live version at the opening; one that cannot be served counts as not learned yet."""
+        try:
+            return self._read(None)
+        except DatabaseUnavailable:
+            raise
+        except Exception as exc:  # an engine that serves nothing still records
+            live = self.database.live_version(self.space)
+            self._refused = Refused(live, exc, time.monotonic())
+            log.exception("version %d cannot be served: nothing that was learned is, until a later version", live)
+            return Serving.of(
+                Snapshot(0, None, [], [], np.zeros((0, self._hot.dim), np.float32)), self._hot.dim, self._config
+            )
 
     def rebuild(self, publish: bool) -> RebuildResult:
         """Learn the space again from its ledger; see ``SonaEngine.rebuild``."""
@@ -189,7 +230,8 @@ class Session:
             "space": self.space.name,
             "dim": self._hot.dim,
             "version": serving.version,
-            "version_age_seconds": round(time.monotonic() - serving.loaded_at, 3),
+            "version_age_seconds": round(time.monotonic() - serving.published_at, 3),
+            "refused_version": None if self._refused is None else str(self._refused.reason),
             "patterns": len(serving.patterns),
             "micro_norm": round(serving.state.micro.norm, 6),
             "adapters": self._adapters,
@@ -202,6 +244,7 @@ class Session:
                 "waiting": self._hot.waiting,
                 "instant_updates": self._instant.metrics().updates,
                 "failed_cycles": self._follower.failures,
+                "clock_skew_ms": None if self._skew_ms is None else round(self._skew_ms, 3),
                 "writer": dataclasses.asdict(self.writer.stats()),
             },
         }
@@ -233,23 +276,23 @@ class Session:
                 self._embedded.release()
 
     def _register(self) -> None:
-        now = datetime.now(UTC)
-        self.database.register(self.space, self.server_id, socket.gethostname(), os.getpid(), __version__, now)
+        self.database.register(self.space, self.server_id, socket.gethostname(), os.getpid(), __version__)
 
     def _heartbeat(self) -> int:
         """Say that this server is there; return the live version."""
-        now = datetime.now(UTC)
-        live, registered = self.database.heartbeat(self.space, self.server_id, self.serving.version, now)
-        if not registered:  # maintenance has forgotten it: its machine slept for days
+        before = time.time()
+        heard = self.database.heartbeat(self.space, self.server_id, self.serving.version, self._skew_ms)
+        self._skew_ms = ((before + time.time()) / 2 - heard.at.timestamp()) * 1000
+        if not heard.registered:  # maintenance has forgotten it: its machine slept for days
             self._register()
-        return live
+        return heard.live_version
 
     def _depart(self) -> None:
         """Leave the fleet, unless the database is away: nobody waits for it to come back at the end."""
         if time.monotonic() - self._follower.last_contact > self._config.loops.poll_interval + 1.0:
             return
         try:
-            self.database.depart(self.space, self.server_id, datetime.now(UTC))
+            self.database.depart(self.space, self.server_id)
         except DatabaseError as exc:
             log.debug("the server could not sign off, and will count as gone: %s", exc)
 

@@ -30,7 +30,8 @@ MARK = """
 INSERT INTO sona.batches
     (space_id, batch, server_id, first_id, last_id, trajectories, steps, feedback, recorded_at)
 VALUES
-    (%(space)s, %(batch)s, %(server)s, %(first_id)s, %(last_id)s, %(trajectories)s, %(steps)s, %(feedback)s, %(now)s)
+    (%(space)s, %(batch)s, %(server)s, %(first_id)s, %(last_id)s, %(trajectories)s, %(steps)s, %(feedback)s,
+     statement_timestamp())
 ON CONFLICT DO NOTHING
 RETURNING batch
 """
@@ -43,7 +44,7 @@ WHERE space_id = %(space)s AND batch = %(batch)s
 COUNT = """
 UPDATE sona.servers
 SET trajectories = trajectories + %(trajectories)s, feedback = feedback + %(feedback)s,
-    dropped = dropped + %(dropped)s, seen_at = %(now)s
+    dropped = dropped + %(dropped)s
 WHERE space_id = %(space)s AND server_id = %(server)s
 """
 

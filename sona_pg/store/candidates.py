@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, func, select
 
 from sona_pg.store.connect import driver_connection
-from sona_pg.store.copying import copy_arrays, is_number_of
-from sona_pg.store.schema import candidate_sets, candidates
+from sona_pg.store.copying import copy_arrays
+from sona_pg.store.schema import candidates
 
 # Locked in the order of the key: recorders lock the candidates they change in the same order.
 ASSIGN_SLOTS = """
@@ -22,6 +22,10 @@ WITH waiting AS (
 )
 UPDATE sona.candidates SET slot = placed.slot
 FROM placed WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = placed.candidate_id
+"""
+READ_SETS = """
+SELECT s.set_id, s.candidate_ids FROM unnest(%(ids)s::bigint[]) AS wanted (id)
+JOIN sona.candidate_sets s ON s.space_id = %(space)s AND s.set_id = wanted.id
 """
 
 
@@ -47,12 +51,6 @@ def read_candidates(connection: Connection, space_id: int, dim: int) -> tuple[li
 
 
 def read_sets(connection: Connection, space_id: int, set_ids: Sequence[int]) -> Mapping[int, list[str]]:
-    """Return the candidate ids of each of the sets."""
-    if not set_ids:
-        return {}
-    rows = connection.execute(
-        select(candidate_sets.c.set_id, candidate_sets.c.candidate_ids).where(
-            candidate_sets.c.space_id == space_id, is_number_of(candidate_sets.c.set_id, set_ids)
-        )
-    )
-    return {row.set_id: row.candidate_ids for row in rows}
+    """Return the candidate ids of each of the sets that are there."""
+    driver = driver_connection(connection)
+    return dict(driver.execute(READ_SETS, {"space": space_id, "ids": list(set_ids)}).fetchall())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +49,6 @@ def as_uuids(ids: NDArray[np.uint8]) -> str:
     """Return ``ids`` (n, 16) as the text of a ``uuid[]``."""
     digits = ids.tobytes().hex()
     return "{" + ",".join(digits[start : start + 32] for start in range(0, len(digits), 32)) + "}"
-
-
-def as_rows(ids: Iterable[UUID]) -> NDArray[np.uint8]:
-    """Return ids as (n, 16) uint8."""
-    return np.frombuffer(b"".join(id_.bytes for id_ in ids), np.uint8).reshape(-1, 16)
 
 
 def keys_of(ids: NDArray[np.uint8]) -> list[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -22,11 +22,11 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DatabaseError, DatabaseUnavailable
-from sona_pg.store import candidates, cycles, fleet, ledger, migrate, patterns, search, spaces, states
+from sona_pg.store import candidates, cycles, fleet, leases, ledger, migrate, patterns, search, spaces, states
 from sona_pg.store.connect import connect, translated
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
 from sona_pg.store.maintenance import Maintenance
-from sona_pg.store.transactions import snapshot, transaction
+from sona_pg.store.transactions import reading, snapshot, transaction
 from sona_pg.store.unit import Learned, LearningUnit, learning_unit, read_learned
 
 
@@ -39,6 +39,7 @@ class Snapshot:
     patterns: list[LearnedPattern]
     candidate_ids: list[str]
     candidate_embeddings: NDArray[np.float32]  # (m, dim) float32, by slot
+    age: float = 0.0  # seconds since it was published, by the database's clock; of version 0, since the space was made
 
 
 class Database:
@@ -92,20 +93,25 @@ class Database:
                 raise DatabaseError(f"there is no space {name!r}; there are: {known}")
             return space
 
-    def register(self, space: Space, server_id: UUID, host: str, pid: int, release: str, at: datetime) -> None:
+    def now(self) -> datetime:
+        """Return the time by the database's clock."""
+        with reading(self.engine, "reading the clock") as connection:
+            return leases.now(connection)
+
+    def register(self, space: Space, server_id: UUID, host: str, pid: int, release: str) -> None:
         """Add a server to the fleet of a space."""
-        with translated("registering the server", self.engine.url), self.engine.begin() as connection:
-            fleet.register(connection, space.space_id, server_id, host=host, pid=pid, release=release, version=0, at=at)
+        with transaction(self.engine, "registering the server") as connection:
+            fleet.register(connection, space.space_id, server_id, host=host, pid=pid, release=release, version=0)
 
-    def heartbeat(self, space: Space, server_id: UUID, version: int, at: datetime) -> tuple[int, bool]:
-        """Say what the server serves; return the version it should serve, and whether it is still registered."""
-        with translated("sending a heartbeat", self.engine.url), self.engine.begin() as connection:
-            return fleet.heartbeat(connection, space.space_id, server_id, version, at)
+    def heartbeat(self, space: Space, server_id: UUID, version: int, skew_ms: float | None) -> fleet.Heartbeat:
+        """Say that a server is there, what it serves, and how far its clock is ahead; return what it should serve."""
+        with transaction(self.engine, "sending a heartbeat") as connection:
+            return fleet.heartbeat(connection, space.space_id, server_id, version, skew_ms)
 
-    def depart(self, space: Space, server_id: UUID, at: datetime) -> None:
+    def depart(self, space: Space, server_id: UUID) -> None:
         """Say that the server has ended."""
-        with translated("leaving the fleet", self.engine.url), self.engine.begin() as connection:
-            fleet.depart(connection, space.space_id, server_id, at)
+        with transaction(self.engine, "leaving the fleet") as connection:
+            fleet.depart(connection, space.space_id, server_id)
 
     def snapshot(self, space: Space) -> Snapshot:
         """Read the live version of a space, all of it as of one moment."""
@@ -118,6 +124,7 @@ class Database:
                 patterns=patterns.read_patterns(connection, space.space_id),
                 candidate_ids=ids,
                 candidate_embeddings=embeddings,
+                age=states.age(connection, space.space_id, version),
             )
 
     def learning_unit(
@@ -140,7 +147,7 @@ class Database:
     def totals(self, space: Space) -> dict[str, int]:
         """Return the lifetime counters of a space over all its servers, and what waits to be learned."""
         with translated("reading counters", self.engine.url), self.engine.connect() as connection:
-            counted = fleet.totals(connection, space.space_id, datetime.now(UTC))
+            counted = fleet.totals(connection, space.space_id)
             counted["waiting"] = ledger.waiting_count(connection, space.space_id)
             return counted
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from sona_pg.store.leases import missing, now
 from sona_pg.store.schema import feedback, servers, spaces, trajectories
 
-SILENCE = timedelta(minutes=2)  # after which a server that was not closed counts as gone; the view says the same
+SILENCE = timedelta(seconds=15)  # after which a server that was not closed is not live; the view says the same
 COUNTERS = ("trajectories", "feedback", "dropped")
 
 # The counters of servers that are forgotten live on in their space. (By psycopg, for maintenance.)
@@ -32,6 +33,14 @@ RETURNING summed.servers
 """
 
 
+class Heartbeat(NamedTuple):
+    """What a server hears when it says that it is there."""
+
+    live_version: int  # that it should serve
+    registered: bool  # whether it is still on the list
+    at: datetime  # by the database's clock
+
+
 def register(
     connection: Connection,
     space_id: int,
@@ -41,9 +50,9 @@ def register(
     pid: int,
     release: str,
     version: int,
-    at: datetime,
 ) -> None:
     """Add a server to the space; registering twice is the same as once."""
+    at = now(connection)
     connection.execute(
         insert(servers)
         .values(
@@ -54,22 +63,27 @@ def register(
     )  # fmt: skip
 
 
-def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: int, at: datetime) -> tuple[int, bool]:
-    """Say that the server is there; return the version that it should serve, and whether it is still registered."""
+def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: int, skew_ms: float | None) -> Heartbeat:
+    """Say that the server is there, what it serves, and by how much its clock is ahead of the database's."""
+    at = now(connection)
     seen = (
         update(servers)
         .where(servers.c.space_id == space_id, servers.c.server_id == server_id)
-        .values(seen_at=at, serving_version=version)
+        .values(seen_at=at, serving_version=version, skew_ms=skew_ms)
         .returning(servers.c.space_id)
         .cte("seen")
     )
     registered = select(func.count()).select_from(seen).scalar_subquery()
-    row = connection.execute(select(spaces.c.live_version, registered).where(spaces.c.space_id == space_id)).one()
-    return int(row[0]), bool(row[1])
+    of_space = select(spaces.c.live_version, registered).where(spaces.c.space_id == space_id)
+    row = connection.execute(of_space).one_or_none()
+    if row is None:
+        raise missing(space_id)
+    return Heartbeat(int(row[0]), bool(row[1]), at)
 
 
-def depart(connection: Connection, space_id: int, server_id: UUID, at: datetime) -> None:
+def depart(connection: Connection, space_id: int, server_id: UUID) -> None:
     """Say that the server has ended."""
+    at = now(connection)
     connection.execute(
         update(servers).where(servers.c.space_id == space_id, servers.c.server_id == server_id).values(ended_at=at)
     )
@@ -81,9 +95,9 @@ def live_version(connection: Connection, space_id: int) -> int:
     return int(version or 0)
 
 
-def totals(connection: Connection, space_id: int, at: datetime) -> dict[str, int]:
+def totals(connection: Connection, space_id: int) -> dict[str, int]:
     """Return how many servers of the space are live, and what all it ever had have recorded."""
-    is_live = servers.c.ended_at.is_(None) & (servers.c.seen_at >= at - SILENCE)
+    is_live = servers.c.ended_at.is_(None) & (servers.c.seen_at >= now(connection) - SILENCE)
     counted = connection.execute(
         select(
             func.count().filter(is_live).label("servers"),
@@ -92,7 +106,9 @@ def totals(connection: Connection, space_id: int, at: datetime) -> dict[str, int
     ).one()
     departed = connection.execute(
         select(*(spaces.c[f"departed_{name}"].label(name) for name in COUNTERS)).where(spaces.c.space_id == space_id)
-    ).one()
+    ).one_or_none()
+    if departed is None:
+        raise missing(space_id)
     there = {name: int(counted._mapping[name]) + int(departed._mapping[name]) for name in COUNTERS}
     return {"servers": int(counted.servers), **there}
 

@@ -24,10 +24,10 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    update,
 )
 
 from sona_pg.domain.ledger import LedgerSlice, Outcome, Steps, Trajectories
+from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import (
     Spec,
     as_uuids,
@@ -40,6 +40,12 @@ from sona_pg.store.copying import (
 from sona_pg.store.schema import batches, cycles, feedback, set_aside, steps, trajectories
 
 LONGEST_QUERY = 2000  # characters of a query's text that a learner reads: texts of 200 kB made a cycle of 41 s
+# A join: a condition on an array would be looked through for each row.
+MARK = """
+UPDATE sona.batches SET cycle_id = %(cycle)s
+FROM unnest(%(claimed)s::bigint[]) AS claimed (batch)
+WHERE sona.batches.space_id = %(space)s AND sona.batches.batch = claimed.batch AND sona.batches.cycle_id IS NULL
+"""
 MAX_PARAMETER = 1e15  # the recorder refuses larger ones; rows may come from elsewhere
 
 
@@ -113,13 +119,8 @@ def _slice(
 
 def mark(connection: Connection, space_id: int, claimed: Sequence[int], cycle_id: UUID) -> bool:
     """Say that ``cycle_id`` has learned from the claimed batches; return False if one of them waits no longer."""
-    marked = connection.execute(
-        update(batches)
-        .where(batches.c.space_id == space_id, is_number_of(batches.c.batch, claimed), batches.c.cycle_id.is_(None))
-        .values(cycle_id=cycle_id)
-        .returning(batches.c.batch)
-    )
-    return len(marked.all()) == len(claimed)
+    values = {"space": space_id, "cycle": cycle_id, "claimed": list(claimed)}
+    return driver_connection(connection).execute(MARK, values).rowcount == len(claimed)
 
 
 def waiting_count(connection: Connection, space_id: int) -> int:

@@ -11,12 +11,12 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, select
 
 from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord
 from sona_pg.domain.verdict import VERDICTS, VerdictCounts
 from sona_pg.store.connect import driver_connection
-from sona_pg.store.copying import as_rows, copy_arrays, is_one_of
+from sona_pg.store.copying import copy_arrays
 from sona_pg.store.reals import Reals
 from sona_pg.store.schema import pattern_routes, patterns
 
@@ -52,6 +52,14 @@ FROM json_to_recordset(%(rows)s) AS given (pattern_id uuid, routes json),
     json_to_recordset(given.routes) AS of_route
         (route text, size bigint, weight double precision, quality double precision,
          success_count bigint, recovered_count bigint, partial_count bigint, failure_count bigint)
+"""
+DELETE_ROUTES = """
+DELETE FROM sona.pattern_routes USING unnest(%(ids)s::uuid[]) AS gone (id)
+WHERE sona.pattern_routes.space_id = %(space)s AND sona.pattern_routes.pattern_id = gone.id
+"""
+DELETE_PATTERNS = """
+DELETE FROM sona.patterns USING unnest(%(ids)s::uuid[]) AS gone (id)
+WHERE sona.patterns.space_id = %(space)s AND sona.patterns.pattern_id = gone.id
 """
 
 
@@ -101,22 +109,16 @@ def write_patterns(
     at: datetime,
 ) -> None:
     """Insert or update ``changed`` and delete ``removed``."""
-    gone = as_rows(removed)
-    touched = as_rows(pattern.id for pattern in changed)
-    for ids in (gone, touched):
-        if len(ids):
-            of_them = is_one_of(pattern_routes.c.pattern_id, ids)
-            connection.execute(delete(pattern_routes).where(pattern_routes.c.space_id == space_id, of_them))
-    if len(gone):
-        connection.execute(
-            delete(patterns).where(patterns.c.space_id == space_id, is_one_of(patterns.c.pattern_id, gone))
-        )
+    driver = driver_connection(connection)
+    gone = list(removed)
+    driver.execute(DELETE_ROUTES, {"space": space_id, "ids": gone + [pattern.id for pattern in changed]})
+    driver.execute(DELETE_PATTERNS, {"space": space_id, "ids": gone})
     if changed:
         rows = json.dumps([_as_row(place, pattern) for place, pattern in enumerate(changed)])
         centroids = Reals(np.stack([pattern.centroid for pattern in changed]))
         values = {"space": space_id, "at": at, "rows": rows}
-        driver_connection(connection).execute(UPSERT_PATTERNS, {**values, "centroids": centroids})
-        driver_connection(connection).execute(INSERT_ROUTES, values)
+        driver.execute(UPSERT_PATTERNS, {**values, "centroids": centroids})
+        driver.execute(INSERT_ROUTES, values)
 
 
 def _verdicts(row: Row[Any]) -> VerdictCounts:

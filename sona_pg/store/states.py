@@ -14,9 +14,9 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 from sqlalchemy.dialects.postgresql import insert as upsert_into
 
 from sona_pg.domain.state import FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
-from sona_pg.errors import DatabaseError
+from sona_pg.errors import DatabaseError, UnknownFormat
 from sona_pg.store.connect import driver_connection
-from sona_pg.store.leases import missing
+from sona_pg.store.leases import missing, now
 from sona_pg.store.schema import (
     adapters,
     fisher_snapshots,
@@ -51,6 +51,7 @@ ON CONFLICT (space_id, route) DO UPDATE SET
 """
 FORGET_ROUTES = "DELETE FROM sona.route_statistics WHERE space_id = %(space)s AND route = ANY(%(routes)s)"
 
+FORMAT = 1  # of the arrays of a version; a release that changes their meaning counts it up
 CHANNEL = "sona_versions"  # NOTIFY payload: "<space_id> <version>"
 
 
@@ -88,6 +89,14 @@ def cycle_of(connection: Connection, space_id: int, version: int) -> UUID | None
     return connection.scalar(select(state_versions.c.cycle_id).where(of_version))
 
 
+def age(connection: Connection, space_id: int, version: int) -> float:
+    """Return for how many seconds a version has been there; for version 0, the space."""
+    of_version = (state_versions.c.space_id == space_id) & (state_versions.c.version == version)
+    made = connection.scalar(select(state_versions.c.created_at).where(of_version))
+    made = made or connection.scalar(select(spaces.c.created_at).where(spaces.c.space_id == space_id))
+    return max((now(connection) - made).total_seconds(), 0.0) if made else 0.0
+
+
 def publish(connection: Connection, space_id: int, state: LearnedState, at: datetime) -> None:
     """Store ``state`` as the live version of its space and tell the servers, all when the transaction commits."""
     _insert_version(connection, space_id, state, at)
@@ -110,12 +119,18 @@ def load(connection: Connection, space_id: int, version: int) -> LearnedState:
 
     Raises:
         DatabaseError: there is no such version.
+        UnknownFormat: a later release has written it.
     """
     row = connection.execute(
         select(state_versions).where(state_versions.c.space_id == space_id, state_versions.c.version == version)
     ).one_or_none()
     if row is None:
         raise DatabaseError(f"space {space_id} has no version {version}: it was pruned, or never published")
+    if row.format > FORMAT:
+        raise UnknownFormat(
+            f"version {version} of space {space_id} has format {row.format}, this release knows up to {FORMAT}: "
+            "upgrade sona-pg on this server; until then it goes on with the version it has"
+        )
     of_version = (adapters.c.space_id == space_id) & (adapters.c.version == version)
     lora = connection.execute(select(adapters).where(of_version).order_by(adapters.c.layer)).mappings().all()
     micro = [_adapter(entry) for entry in lora if entry["kind"] == "micro"]
@@ -229,6 +244,7 @@ def _insert_version(connection: Connection, space_id: int, state: LearnedState, 
             parent=state.parent,
             cycle_id=state.cycle_id,
             status="live",
+            format=FORMAT,
             created_at=at,
             metrics={name: value for name, value in state.metrics.items() if math.isfinite(value)},
         )

@@ -232,11 +232,11 @@ def learning_unit(engine: Engine, space: Space, server_id: UUID, *, wait: bool =
         yield None
         return
     unit = LearningUnit(engine, space, lease)
-    with _renewed(engine, lease):
-        try:
+    try:
+        with _renewed(engine, lease):
             yield unit
-        finally:
-            _release(unit)
+    finally:
+        _release(unit)  # once nobody renews it any more
 
 
 def _take(engine: Engine, space: Space, server_id: UUID, wait: bool) -> leases.Lease | None:

@@ -1,0 +1,70 @@
+"""No statement binds a parameter a row: 65,535 of anything is not the end of learning."""
+
+from __future__ import annotations
+
+import numpy as np
+import psycopg
+import pytest
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import LoopConfig
+from sona_pg.domain.ids import uuid7
+from sona_pg.store import candidates, patterns
+from sona_pg.store.database import Database
+
+DIM = 4
+MANY = 66_000
+QUIET = SonaConfig(loops=LoopConfig(automatic=False, replay=50))
+
+
+def test_more_batches_than_a_statement_has_parameters(database_url):
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)
+        engine.flush()
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "INSERT INTO sona.batches (space_id, batch, server_id, trajectories, steps, feedback, recorded_at)"
+                " SELECT 1, n, gen_random_uuid(), 0, 0, 0, now() FROM generate_series(1, %s) n",
+                [MANY],
+            )
+        assert engine.force_learn().trajectories == 1
+        with psycopg.connect(database_url) as connection:
+            assert connection.execute("SELECT count(*) FROM sona.batches WHERE cycle_id IS NULL").fetchone() == (0,)
+        assert engine.rebuild().equal
+
+
+def test_more_sets_and_patterns_than_a_statement_has_parameters(database_url):
+    database = Database.open(database_url)
+    space = database.open_space("default", DIM, database.now())
+    with database.engine.begin() as connection:
+        assert candidates.read_sets(connection, space.space_id, list(range(MANY))) == {}
+        patterns.write_patterns(connection, space.space_id, [], [uuid7() for _ in range(MANY)], database.now())
+    database.close()
+
+
+def test_a_hundred_thousand_candidates_get_their_slots_in_one_statement(database_url):
+    database = Database.open(database_url)
+    space = database.open_space("default", DIM, database.now())
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)"
+            f" SELECT {space.space_id}, 'c' || n, now(), '[1,0,0,0]' FROM generate_series(1, {MANY}) n"
+        )
+        assert candidates.assign_slots(connection, space.space_id) == MANY
+        ids, _ = candidates.read_candidates(connection, space.space_id, DIM)
+    assert ids == sorted(f"c{n}" for n in range(1, MANY + 1))
+    database.close()
+
+
+@pytest.mark.parametrize("words", [40_000])
+def test_long_texts_are_cut_where_they_are_learned_from(database_url, words):
+    text = "why if " * words  # 280 kB
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        for number in range(30):
+            handle = engine.begin_trajectory(np.eye(DIM, dtype=np.float32)[number % DIM], query=f"{number} {text}")
+            engine.end_trajectory(handle, 0.5)
+        assert engine.force_learn().trajectories == 30
+        kept = [query for pattern in engine.find_patterns(np.ones(DIM), 10) for query in pattern.typical_queries]
+        assert kept
+        assert max(map(len, kept)) == 300
+        assert engine.rebuild().equal
