@@ -12,6 +12,7 @@ from sona_pg.store.notify import VersionListener
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 3.0  # seconds that a stop waits for the call the thread is in
 RETRY = (0.2, 5.0)  # seconds before the first and before every later attempt while the database is away
 
 
@@ -46,11 +47,14 @@ class Follower:
         """Begin to follow."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread and close its connection."""
+    def stop(self, cut: Callable[[], object] = lambda: None) -> None:
+        """End the thread and close its connection; ``cut`` ends the call it is in, should that not return."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(PATIENCE)
+        while self._thread.is_alive():
+            cut()
+            self._thread.join(PATIENCE)
         self._listener.close()
 
     def _run(self) -> None:

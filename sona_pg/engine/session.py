@@ -49,6 +49,7 @@ from sona_pg.store.notify import VersionListener
 log = logging.getLogger(__name__)
 
 WAITING_FOR = 60.0  # seconds for which the count of feedback without its trajectory is good
+SILENT_FOR = 5.0  # seconds beyond a poll after which a database counts as away, and is not asked for figures
 REFUSED_FOR = 60.0  # seconds between attempts at a version that could not be served
 LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be committed
 
@@ -248,6 +249,10 @@ class Session:
                 "writer": dataclasses.asdict(self.writer.stats()),
             },
         }
+        silent = time.monotonic() - self._follower.last_contact
+        if silent > self._config.loops.poll_interval + SILENT_FOR:
+            stats["database"] = f"nothing was heard of it for {silent:.0f} s"
+            return stats
         try:
             stats["totals"] = self.database.totals(self.space)
             stats["waiting_feedback"] = self._waiting_feedback()
@@ -264,7 +269,7 @@ class Session:
             self.database.engine.dispose(close=False)
             self._closed = True
             return
-        self._follower.stop()
+        self._follower.stop(self.database.cut)
         self._closed = True
         self._maintainer.stop()
         try:

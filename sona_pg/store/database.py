@@ -24,9 +24,10 @@ from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DatabaseError, DatabaseUnavailable
 from sona_pg.store import candidates, cycles, fleet, leases, ledger, migrate, patterns, search, spaces, states
 from sona_pg.store.connect import connect, translated
+from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
 from sona_pg.store.maintenance import Maintenance
-from sona_pg.store.transactions import reading, snapshot, transaction
+from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 from sona_pg.store.unit import Learned, LearningUnit, learning_unit, read_learned
 
 
@@ -66,13 +67,17 @@ class Database:
             migrate.upgrade(url)
         return cls(connect(url), url)
 
+    def cut(self) -> None:
+        """End every call that runs now with ``DatabaseUnavailable``: nobody waits for its answer any more."""
+        deadlines.cut(self.engine)
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
 
     def open_space(self, name: str, dim: int, at: datetime) -> Space:
         """Return the space called ``name``, made if there is none, with its partitions in place."""
-        with translated(f"opening space {name!r}", self.engine.url), self.engine.begin() as connection:
+        with transaction(self.engine, f"opening space {name!r}", BRIEF) as connection:
             space = spaces.open_space(connection, name, dim, at)
             ready = spaces.has_partition(connection, at)
         if not ready:
@@ -86,7 +91,7 @@ class Database:
         Raises:
             DatabaseError: there is none.
         """
-        with translated(f"finding space {name!r}", self.engine.url), self.engine.connect() as connection:
+        with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
             space = spaces.find_space(connection, name)
             if space is None:
                 known = ", ".join(repr(other.name) for other in spaces.list_spaces(connection)) or "none yet"
@@ -95,22 +100,22 @@ class Database:
 
     def now(self) -> datetime:
         """Return the time by the database's clock."""
-        with reading(self.engine, "reading the clock") as connection:
+        with reading(self.engine, "reading the clock", BRIEF) as connection:
             return leases.now(connection)
 
     def register(self, space: Space, server_id: UUID, host: str, pid: int, release: str) -> None:
         """Add a server to the fleet of a space."""
-        with transaction(self.engine, "registering the server") as connection:
+        with transaction(self.engine, "registering the server", BRIEF) as connection:
             fleet.register(connection, space.space_id, server_id, host=host, pid=pid, release=release, version=0)
 
     def heartbeat(self, space: Space, server_id: UUID, version: int, skew_ms: float | None) -> fleet.Heartbeat:
         """Say that a server is there, what it serves, and how far its clock is ahead; return what it should serve."""
-        with transaction(self.engine, "sending a heartbeat") as connection:
+        with transaction(self.engine, "sending a heartbeat", BRIEF) as connection:
             return fleet.heartbeat(connection, space.space_id, server_id, version, skew_ms)
 
     def depart(self, space: Space, server_id: UUID) -> None:
         """Say that the server has ended."""
-        with transaction(self.engine, "leaving the fleet") as connection:
+        with transaction(self.engine, "leaving the fleet", BRIEF) as connection:
             fleet.depart(connection, space.space_id, server_id)
 
     def snapshot(self, space: Space) -> Snapshot:
@@ -141,12 +146,12 @@ class Database:
 
     def schedule(self, space: Space, loop: str) -> Schedule:
         """Return what decides whether a cycle of ``loop`` is due."""
-        with transaction(self.engine, "reading what waits") as connection:
+        with transaction(self.engine, "reading what waits", BRIEF) as connection:
             return cycles.schedule(connection, space.space_id, loop)
 
     def totals(self, space: Space) -> dict[str, int]:
         """Return the lifetime counters of a space over all its servers, and what waits to be learned."""
-        with translated("reading counters", self.engine.url), self.engine.connect() as connection:
+        with reading(self.engine, "reading counters", BRIEF) as connection:
             counted = fleet.totals(connection, space.space_id)
             counted["waiting"] = ledger.waiting_count(connection, space.space_id)
             return counted
@@ -158,22 +163,22 @@ class Database:
 
     def not_learned_by(self, space: Space, version: int, stored: Trajectories) -> NDArray[np.bool_]:
         """Return (n,) which of ``stored`` a version had not learned from."""
-        with translated("reading what a version learned from", self.engine.url), self.engine.connect() as connection:
+        with reading(self.engine, "reading what a version learned from") as connection:
             return not_learned_by(connection, space.space_id, version, stored)
 
     def load_version(self, space: Space, version: int) -> LearnedState:
         """Return a version of a space as it was published; DatabaseError if there is none."""
-        with translated(f"reading version {version}", self.engine.url), self.engine.connect() as connection:
+        with reading(self.engine, f"reading version {version}") as connection:
             return states.load(connection, space.space_id, version)
 
     def live_version(self, space: Space) -> int:
         """Return the version that servers should serve."""
-        with translated("reading the live version", self.engine.url), self.engine.connect() as connection:
+        with reading(self.engine, "reading the live version", BRIEF) as connection:
             return fleet.live_version(connection, space.space_id)
 
     def cycle_of(self, space: Space, version: int) -> UUID | None:
         """Return the cycle that made a version of a space."""
-        with translated(f"reading version {version}", self.engine.url), self.engine.connect() as connection:
+        with reading(self.engine, f"reading version {version}", BRIEF) as connection:
             return states.cycle_of(connection, space.space_id, version)
 
     def waiting_feedback(self, space: Space) -> dict[str, Any]:
@@ -181,7 +186,7 @@ class Database:
 
         It looks at all feedback of the space: about a second for a million facts.
         """
-        with translated("reading feedback that waits", self.engine.url), self.engine.connect() as connection:
+        with reading(self.engine, "reading feedback that waits") as connection:
             return fleet.waiting_feedback(connection, space.space_id)
 
     def search(
@@ -215,7 +220,7 @@ class Database:
 
     def sample(self, space: Space, n: int, seed: int) -> list[NDArray[np.float32]]:
         """Return the embeddings of about ``n`` stored trajectories of a space."""
-        with translated("sampling trajectories", self.engine.url), self.engine.connect() as connection:
+        with reading(self.engine, "sampling trajectories") as connection:
             return search.sample(connection, space, n, seed)
 
     def maintenance(self, policy: MaintenanceConfig) -> Maintenance:
@@ -226,7 +231,7 @@ class Database:
         """Return rows of one of the analytics views for a space."""
         if view not in VIEWS:
             raise DatabaseError(f"there is no view {view!r}; there are: {', '.join(VIEWS)}")
-        with translated(f"reading sona.{view}", self.engine.url), self.engine.connect() as connection:
+        with reading(self.engine, f"reading sona.{view}") as connection:
             rows = connection.execute(text(VIEWS[view]), {"space": space.name, "limit": limit})
             return [dict(row._mapping) for row in rows]
 
