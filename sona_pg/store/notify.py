@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from sona_pg.errors import DatabaseUnavailable
-from sona_pg.store.connect import CONNECT_TIMEOUT, parse_url
+from sona_pg.store.connect import CONNECT_TIMEOUT, driver_arguments
 from sona_pg.store.states import CHANNEL
 
 
@@ -16,7 +16,7 @@ class VersionListener:
 
     def __init__(self, url: str, space_id: int) -> None:
         """Connect when first waited on; a lost connection is opened again by the next wait."""
-        self._url = parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._arguments = driver_arguments(url)
         self._prefix = f"{space_id} "
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -44,7 +44,7 @@ class VersionListener:
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is None:
             self._connection = psycopg.connect(
-                self._url,
+                **self._arguments,
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT,
                 application_name="sona-pg listener",
