@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, insert, select
 
 from sona_pg.domain.cycle import CycleResult, PastCycle
-from sona_pg.store.schema import cycles
+from sona_pg.store.schema import cycles, spaces
 
 COLUMNS = ("loop", "cycle_id", "base_version", "version", "trajectories", "feedback", "set_aside", "patterns")
 
@@ -48,11 +48,12 @@ def last_started(connection: Connection, space_id: int, loop: str) -> datetime |
 
 
 def learned_facts(connection: Connection, space_id: int) -> int:
-    """Return how many trajectories and facts of feedback the space's cycles have read."""
+    """Return how many trajectories and facts of feedback the space's cycles have read, those that are gone included."""
     read = select(func.coalesce(func.sum(cycles.c.trajectories + cycles.c.feedback), 0)).where(
         cycles.c.space_id == space_id
     )
-    return int(connection.scalar(read) or 0)
+    departed = select(spaces.c.departed_learned).where(spaces.c.space_id == space_id)
+    return int(connection.scalar(read) or 0) + int(connection.scalar(departed) or 0)
 
 
 def past(connection: Connection, space_id: int) -> list[PastCycle]:
