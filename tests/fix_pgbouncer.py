@@ -2,7 +2,7 @@
 
 ======================== ==============================================================================
 `pooler`                 a running pooler in front of the test's database; `pooler.url` leads through it
-`pooler.backends()`      what SET has left on each of its server sessions
+`pooler.backends()`      what SET and LISTEN have left on each of its server sessions
 ======================== ==============================================================================
 
 Where it is not installed its tests are skipped with a loud line; `REQUIRE_PGBOUNCER=1` makes that fail.
@@ -27,7 +27,10 @@ from sqlalchemy import make_url
 
 POOL = 6  # server connections
 INSTALL = "apt-get install pgbouncer"
-LEFT = "SELECT name, setting FROM pg_settings WHERE source = 'session' ORDER BY name"
+LEFT = """
+SELECT name, setting FROM pg_settings WHERE source = 'session'
+UNION ALL SELECT 'LISTEN', pg_listening_channels()
+"""
 TRACKED = {"application_name", "client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings"}
 CONFIG = """
 [databases]
@@ -56,7 +59,7 @@ class Pooler:
         return psycopg.connect(self.url, prepare_threshold=None, **options)  # type: ignore[arg-type]
 
     def backends(self) -> list[dict[str, str]]:
-        """What SET has left on each server session, by asking all of them at once."""
+        """What SET and LISTEN have left on each server session, by asking all of them at once."""
         with ExitStack() as stack:
             clients = [stack.enter_context(self.connect()) for _ in range(POOL)]
             found = [dict(client.execute(LEFT).fetchall()) for client in clients]  # each holds its transaction open
