@@ -224,6 +224,8 @@ class MaintenanceConfig:
     grace_hours: float = 24.0  # after a week's end, before it is indexed: a spool may still be on its way
     keep_weeks: int = 0  # whole weeks of the ledger kept before this one; 0: for ever
     keep_steps_weeks: int = 0  # the same of steps alone
+    drop_unlearned: bool = False  # drop these weeks even if they hold what no cycle has learned from
+    keep_waiting_weeks: int = 13  # feedback waits as long for a trajectory that never comes
     keep_versions: int = 50  # state versions kept a space
     keep_servers_days: float = 7.0  # that a server nothing is heard of stays listed; its counters stay for ever
     memory_mb: int = 1024  # the most that building one index may take
@@ -237,6 +239,7 @@ class MaintenanceConfig:
         _require(
             self.keep_steps_weeks >= 0, "maintenance.keep_steps_weeks", self.keep_steps_weeks, "0 (for ever) or more"
         )
+        _require(self.keep_waiting_weeks >= 1, "maintenance.keep_waiting_weeks", self.keep_waiting_weeks, "1 or more")
         _require(self.keep_versions >= 1, "maintenance.keep_versions", self.keep_versions, "1 or more")
         _require(self.keep_servers_days > 0, "maintenance.keep_servers_days", self.keep_servers_days, "days > 0")
         _require(16 <= self.memory_mb <= 1 << 20, "maintenance.memory_mb", self.memory_mb, "16 to 1048576")

@@ -47,6 +47,7 @@ class Ledger:
         at: datetime,
         *,
         route: str | None = None,
+        batch: int = 1,
         qualities: Sequence[float] | None = None,
     ) -> list[UUID]:
         """Store one trajectory a vector, a second apart."""
@@ -56,7 +57,7 @@ class Ledger:
             for row, (id_, vector) in enumerate(zip(ids, vectors, strict=True)):
                 quality = None if qualities is None else qualities[row]
                 copy.write_row(
-                    (space.space_id, id_, 1, 0, quality, route, f"query {row}", str(vector.astype(float).tolist()))
+                    (space.space_id, id_, batch, 0, quality, route, f"query {row}", str(vector.astype(float).tolist()))
                 )
         return ids
 

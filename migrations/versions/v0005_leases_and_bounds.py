@@ -50,6 +50,27 @@ COLUMNS = [
     "COMMENT ON COLUMN sona.servers.abandoned IS 'Trajectories that were begun and never ended.'",
 ]
 
+# A time before 1970, or past what 48 bits of milliseconds tell, gave an id of another time, or none.
+FUNCTIONS = [
+    """
+    CREATE OR REPLACE FUNCTION sona.uuid_floor(at timestamptz) RETURNS uuid
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    BEGIN
+        RETURN rpad(lpad(to_hex(
+            greatest(0, least(extract(epoch FROM at) * 1000, 281474976710655))::bigint), 12, '0'), 32, '0')::uuid;
+    END $$
+    """,
+]
+FUNCTIONS_BEFORE = [
+    """
+    CREATE OR REPLACE FUNCTION sona.uuid_floor(at timestamptz) RETURNS uuid
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    BEGIN
+        RETURN rpad(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0'), 32, '0')::uuid;
+    END $$
+    """,
+]
+
 VIEWS = [
     """
     CREATE VIEW sona.fleet AS
@@ -126,7 +147,7 @@ VIEWS_BEFORE = [
 
 def upgrade() -> None:
     op.execute("DROP VIEW sona.fleet, sona.cycle_log")
-    for statement in [*TABLES, *COLUMNS, *VIEWS]:
+    for statement in [*TABLES, *COLUMNS, *FUNCTIONS, *VIEWS]:
         op.execute(statement)
 
 
@@ -140,5 +161,5 @@ def downgrade() -> None:
     op.execute("ALTER TABLE sona.candidate_sets DROP COLUMN named_at")
     op.execute("ALTER TABLE sona.spaces DROP COLUMN departed_learned, DROP COLUMN given_up_feedback")
     op.execute("ALTER TABLE sona.servers DROP COLUMN skew_ms, DROP COLUMN abandoned")
-    for statement in VIEWS_BEFORE:
+    for statement in [*FUNCTIONS_BEFORE, *VIEWS_BEFORE]:
         op.execute(statement)

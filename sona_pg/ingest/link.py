@@ -18,6 +18,7 @@ from sona_pg.errors import DatabaseUnavailable
 from sona_pg.ingest import statements
 from sona_pg.ingest.commit import is_content_error
 from sona_pg.ingest.watchdog import Watchdog
+from sona_pg.store.connect import masked
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class Link:
         self.retries = 0
         self.last_error: str | None = None
         self._engine = engine
-        self._where = engine.url.render_as_string(hide_password=True)
+        self._where = masked(engine.url)
         self._watchdog = Watchdog(stall_timeout, "sona-pg-watchdog")
         self._abandoned = threading.Event()
         self._lost = False  # whether the last attempt's link was, so that its transaction may still stand

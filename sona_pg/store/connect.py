@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,11 @@ CONNECT_TIMEOUT = 5  # seconds
 # SQLSTATE classes after which the same statement may succeed: connection, resources, rollback, shutdown
 _TRANSIENT = ("08", "53", "40", "57P")
 
+EXPECTED_URL = "postgresql://user:password@host:5432/database"
+# Parameters of a URL's query that may be shown; of all others, misspelt ones among them, the value is hidden.
+SHOWN = ("host", "port", "dbname", "user", "sslmode", "application_name", "connect_timeout", "target_session_attrs")
+HIDDEN = "***"
+
 
 def parse_url(url: str) -> URL:
     """Return the SQLAlchemy URL of any usual spelling of a Postgres URL.
@@ -26,16 +32,47 @@ def parse_url(url: str) -> URL:
         ConfigError: it is not a URL, or names another database than Postgres.
     """
     if not isinstance(url, str):
-        raise ConfigError(f"database URL {url!r} is no text: expected postgresql://user:password@host:5432/database")
-    try:
-        parsed = make_url(url)
-    except sqlalchemy.exc.ArgumentError as exc:
-        raise ConfigError(
-            f"database URL {url!r} cannot be read: expected postgresql://user:password@host:5432/database"
-        ) from exc
+        raise ConfigError(f"the database URL is of type {type(url).__name__}, expected text: {EXPECTED_URL}")
+    parsed = _parsed(url)
+    if parsed is None:
+        raise ConfigError(_unreadable(url, "cannot be read (is its port a number?)"))
     if parsed.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
         raise ConfigError(f"database URL names {parsed.drivername!r}: expected postgresql://…")
+    if "@" in (parsed.host or ""):
+        raise ConfigError(_unreadable(url, "has more than one '@': write one within a password as %40"))
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def masked(url: str | URL) -> str:
+    """Return a URL for messages and logs, without its passwords."""
+    try:
+        parsed = parse_url(url) if isinstance(url, str) else url
+    except ConfigError:
+        return "a URL that cannot be read"
+    hidden = {name: HIDDEN for name in parsed.query if name not in SHOWN}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", HIDDEN)
+
+
+def _parsed(url: str) -> URL | None:
+    """Return a URL's parts, or None. No error leaves here, not even as a context: it would quote the password."""
+    try:
+        return make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        return None
+
+
+def _unreadable(url: str, why: str) -> str:
+    """Say that a URL is wrong. Of its text only the host is shown: a password may stand anywhere else."""
+    host = re.match("[^:/?#]*", url.rpartition("@")[2] if "@" in url else "")
+    shown = f" (…@{host[0]}…)" if host and host[0] else ""
+    return f"the database URL{shown} {why}: expected {EXPECTED_URL}"
+
+
+def driver_arguments(url: str | URL) -> dict[str, Any]:
+    """Return the arguments of ``psycopg.connect`` for ``url``: never a URL, which its errors would quote."""
+    parsed = parse_url(url) if isinstance(url, str) else url
+    _, arguments = parsed.get_dialect()().create_connect_args(parsed)
+    return dict(arguments)
 
 
 def connect(url: str, *, pool_size: int = 4) -> Engine:
@@ -90,7 +127,7 @@ def _translate(exc: Exception, doing: str, url: URL | None) -> DatabaseError:
     state = getattr(original, "sqlstate", None) or ""
     lost = isinstance(exc, sqlalchemy.exc.DBAPIError) and exc.connection_invalidated
     lost = lost or (isinstance(original, psycopg.OperationalError) and not state)
-    where = f" at {url.render_as_string(hide_password=True)}" if url is not None else ""
+    where = f" at {masked(url)}" if url is not None else ""
     reason = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
     if lost or state.startswith(_TRANSIENT):
         return DatabaseUnavailable(

@@ -1,18 +1,33 @@
-"""Schema upgrades: Alembic under an advisory lock, and the checks an engine makes before it trusts a database."""
+"""Schema upgrades: Alembic under an advisory lock, and the checks an engine makes before it trusts a database.
+
+Servers of the release before go on recording meanwhile: each revision is a transaction of its own, which gives up
+rather than let them wait.
+"""
 
 from __future__ import annotations
 
+import logging
+import random
+import time
 from dataclasses import dataclass
 from importlib.resources import files
 
-from sqlalchemy import Connection, text
+from psycopg.errors import DeadlockDetected, LockNotAvailable
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
-from sona_pg.errors import DatabaseError, SchemaError
-from sona_pg.store.connect import connect, parse_url, translated
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, SchemaError
+from sona_pg.store.connect import connect, masked, translated
+
+log = logging.getLogger(__name__)
 
 MIN_POSTGRES = 160_000
 MIN_PGVECTOR = (0, 8)
 LOCK = 0x736F6E61  # 'sona', the advisory lock of schema upgrades
+
+# Shorter than the usual deadlock_timeout of a second: it is always the upgrade that gives up, never a recorder.
+BRIEF = "SET LOCAL lock_timeout = '900ms'; SET LOCAL statement_timeout = 0"
+PAUSES = (0.2, 0.5, *[1.0] * 8, *[2.0] * 20)  # seconds between attempts: about a minute
 
 EXTENSION_VERSION = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 EXTENSION_OFFERED = text("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'")
@@ -72,24 +87,80 @@ def read_status(connection: Connection) -> SchemaStatus:
 
 
 def _run(url: str, name: str, revision: str) -> SchemaStatus:
+    engine = connect(url)
+    try:
+        with translated("changing the schema", engine.url):
+            while True:
+                with engine.begin() as connection:
+                    before = _begin(connection, url)
+                    if before.revision is None:  # nobody uses it yet: all at once
+                        return _step(connection, name, revision)
+                    target = _next(name, before.revision, revision)
+                if target is None:
+                    return before
+                _patiently(engine, url, name, before.revision, target)
+    finally:
+        engine.dispose()
+
+
+def _begin(connection: Connection, url: str) -> SchemaStatus:
+    """Take the lock of schema upgrades until the transaction ends; return what the database has then."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    _require_fit_server(connection, url)
+    connection.execute(text("CREATE SCHEMA IF NOT EXISTS sona"))
+    found = read_status(connection)
+    refuse_newer(found)
+    return found
+
+
+def _patiently(engine: Engine, url: str, name: str, before: str, target: str) -> None:
+    """Go from revision ``before`` to ``target`` in a transaction that waits for no lock longer than a moment.
+
+    Who records queues behind whatever waits for an exclusive lock. So that it never waits long, an attempt that meets
+    a long reader gives up all that it holds and comes back after a pause.
+    """
+    for pause in [*PAUSES, None]:
+        try:
+            with engine.begin() as connection:
+                if _begin(connection, url).revision == before:  # else somebody else has done it meanwhile
+                    connection.execute(text(BRIEF))
+                    _step(connection, name, target)
+                return
+        except OperationalError as exc:
+            if not isinstance(exc.orig, LockNotAvailable | DeadlockDetected):
+                raise
+            if pause is None:
+                raise DatabaseUnavailable(
+                    f"the schema of {masked(url)} stays at revision {before}: in {len(PAUSES) + 1} attempts at "
+                    f"{target} a long transaction kept its tables; end it (pg_stat_activity), then run "
+                    "sona-pg db upgrade"
+                ) from exc
+            log.info("the schema waits for a long transaction to end before revision %s", target)
+            time.sleep(pause * random.uniform(0.5, 1.0))
+
+
+def _next(name: str, current: str, wanted: str) -> str | None:
+    """Return the revision one step from ``current`` towards ``wanted``, or None where there is none."""
+    known = sorted(_known_revisions())
+    place = known.index(current)
+    if name == "upgrade":
+        last = known.index(_head() if wanted == "head" else wanted)
+        return known[place + 1] if place < last else None
+    first = -1 if wanted == "base" else known.index(wanted)
+    if place <= first:
+        return None
+    return known[place - 1] if place else "base"
+
+
+def _step(connection: Connection, name: str, revision: str) -> SchemaStatus:
     from alembic import command  # a quarter of a second, which only a change of the schema should cost
     from alembic.config import Config
 
-    action = {"upgrade": command.upgrade, "downgrade": command.downgrade}[name]
-    engine = connect(url)
-    try:
-        with translated("upgrading the schema", engine.url), engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-            _require_fit_server(connection, url)
-            connection.execute(text("CREATE SCHEMA IF NOT EXISTS sona"))
-            refuse_newer(read_status(connection))
-            config = Config()
-            config.set_main_option("script_location", str(files("sona_pg.migrations")))
-            config.attributes["connection"] = connection
-            action(config, revision)
-            return read_status(connection)
-    finally:
-        engine.dispose()
+    config = Config()
+    config.set_main_option("script_location", str(files("sona_pg.migrations")))
+    config.attributes["connection"] = connection
+    {"upgrade": command.upgrade, "downgrade": command.downgrade}[name](config, revision)
+    return read_status(connection)
 
 
 def refuse_newer(found: SchemaStatus) -> None:
@@ -102,7 +173,7 @@ def refuse_newer(found: SchemaStatus) -> None:
 
 
 def _require_fit_server(connection: Connection, url: str) -> None:
-    where = parse_url(url).render_as_string(hide_password=True)
+    where = masked(url)
     number = int(str(connection.scalar(text("SHOW server_version_num"))))
     if number < MIN_POSTGRES:
         raise DatabaseError(f"{where} runs Postgres {number // 10_000}, expected 16 or newer: upgrade the server")

@@ -1,4 +1,7 @@
-"""Hearing of new versions: LISTEN on a connection of its own. Polling makes up for every notice that is lost."""
+"""Hearing of new versions: LISTEN on a connection of its own. Polling makes up for every notice that is lost.
+
+Behind a transaction pooler nothing is heard, and LISTEN is not sent: it would stay on a session that others get.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from typing import Any
 import psycopg
 
 from sona_pg.errors import DatabaseUnavailable
-from sona_pg.store.connect import CONNECT_TIMEOUT, parse_url
+from sona_pg.store.connect import driver_arguments
+from sona_pg.store.sessions import open_session
 from sona_pg.store.states import CHANNEL
 
 
@@ -16,7 +20,7 @@ class VersionListener:
 
     def __init__(self, url: str, space_id: int) -> None:
         """Connect when first waited on; a lost connection is opened again by the next wait."""
-        self._url = parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._arguments = driver_arguments(url)
         self._prefix = f"{space_id} "
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -43,11 +47,7 @@ class VersionListener:
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is None:
-            self._connection = psycopg.connect(
-                self._url,
-                autocommit=True,
-                connect_timeout=CONNECT_TIMEOUT,
-                application_name="sona-pg listener",
-            )
-            self._connection.execute(f"LISTEN {CHANNEL}")
+            self._connection, own = open_session(self._arguments, "sona-pg listener")
+            if own:
+                self._connection.execute(f"LISTEN {CHANNEL}")
         return self._connection

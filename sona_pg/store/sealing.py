@@ -50,7 +50,6 @@ ON CONFLICT (space_id, first_id) DO UPDATE SET
 """)
 COUNT = sql.SQL("SELECT count(*) FROM {child} WHERE vector_dims(embedding) = %(dim)s")
 
-MEMORY = sql.SQL("SET maintenance_work_mem = {megabytes}")
 NODE_BYTES = 900  # of a node of the graph while it is built, beside its vector: measured with m = 16
 
 
@@ -81,11 +80,14 @@ def freeze(raw: psycopg.Connection[Any], week: Week) -> None:
     raw.execute(FREEZE.format(child=_child(week)))
 
 
-def build(raw: psycopg.Connection[Any], week: Week, dim: int, memory_mb: int) -> int:
-    """Build the index of a week and dimension; return how many rows it has. ``raw`` must commit by itself."""
+def count(raw: psycopg.Connection[Any], week: Week, dim: int) -> int:
+    """Return how many trajectories of a dimension the week has."""
     counted = raw.execute(COUNT.format(child=_child(week)), {"dim": dim}).fetchone()
-    rows = 0 if counted is None else int(counted[0])
-    raw.execute(MEMORY.format(megabytes=sql.Literal(f"{_megabytes(rows, dim, memory_mb)}MB")))
+    return 0 if counted is None else int(counted[0])
+
+
+def build(raw: psycopg.Connection[Any], week: Week, dim: int) -> None:
+    """Build the index of a week and dimension. ``raw`` must commit by itself."""
     number = sql.Literal(dim)
     query = BUILD.format(
         name=sql.Identifier(index_name(week, dim)),
@@ -93,15 +95,8 @@ def build(raw: psycopg.Connection[Any], week: Week, dim: int, memory_mb: int) ->
         expression=(HALF if dim <= MAX_HALFVEC else BITS).format(dim=number),
         condition=CONDITION.format(dim=number),
     )
-    try:
-        raw.execute(query)
-    except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory):
-        # A parallel build takes its memory from /dev/shm, which a container may have little of.
-        unmake(raw, week, dim)
-        raw.execute("SET max_parallel_maintenance_workers = 0")
-        raw.execute(query)
+    raw.execute(query)
     raw.execute(REMARK.format(name=_index(week, dim)))
-    return rows
 
 
 def unmake(raw: psycopg.Connection[Any], week: Week, dim: int) -> None:
@@ -121,7 +116,8 @@ def note(raw: psycopg.Connection[Any], week: Week, dims: list[int], at: datetime
     raw.execute(NOTE.format(child=_child(week)), values)
 
 
-def _megabytes(rows: int, dim: int, limit: int) -> int:
+def megabytes(rows: int, dim: int, limit: int) -> int:
+    """Return how much memory building an index of so many rows takes."""
     vector = 2 * dim if dim <= MAX_HALFVEC else dim // 8
     return max(16, min(limit, (rows * (NODE_BYTES + vector) >> 20) + 16))
 

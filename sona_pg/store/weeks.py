@@ -18,6 +18,8 @@ from psycopg import sql
 
 LEDGER = {"trajectories": "id", "steps": "trajectory_id", "feedback": "trajectory_id"}  # by the column of the id
 WEEK = timedelta(days=7)
+MAX_MS = (1 << 48) - 1  # the last millisecond that an id can tell
+LAST_ID = UUID(int=(1 << 128) - 1)
 
 PARTITIONS = """
 SELECT child.relname FROM pg_inherits
@@ -31,9 +33,7 @@ SELECT date_trunc('week', sona.uuid_time({id}) AT TIME ZONE 'UTC') AS monday, co
 FROM {rest} WHERE {id} < %(end)s AND substr({id}::text, 15, 1) = '7'
 GROUP BY monday ORDER BY monday
 """)
-DELETE_RESTING = sql.SQL("DELETE FROM {rest} WHERE {id} < %(end)s AND substr({id}::text, 15, 1) = '7'")
 MAKE = "SELECT sona.ensure_partitions(%(at)s, 1, ARRAY[%(parent)s])"
-LOCK = sql.SQL("LOCK TABLE {parent} IN ACCESS EXCLUSIVE MODE")
 DROP = sql.SQL("DROP TABLE {child}")
 FORGET_SEALED = "DELETE FROM sona.sealed_weeks WHERE space_id = %(space)s AND first_id = %(first)s"
 SPACES = "SELECT space_id FROM sona.spaces ORDER BY space_id"
@@ -73,7 +73,7 @@ class Week:
 
 def id_floor(at: datetime) -> UUID:
     """Return the smallest UUIDv7 of a moment, as ``sona.uuid_floor`` does."""
-    return UUID(int=max(0, round(at.timestamp() * 1000)) << 80)
+    return UUID(int=min(max(0, round(at.timestamp() * 1000)), MAX_MS) << 80)
 
 
 def weeks_of(raw: psycopg.Connection[Any], parent: str) -> list[Week]:
@@ -106,16 +106,8 @@ def make(raw: psycopg.Connection[Any], week: Week, parent: str) -> list[str]:
     return [name for (name,) in raw.execute(MAKE, {"at": week.monday, "parent": parent})]
 
 
-def delete_resting(raw: psycopg.Connection[Any], parent: str, oldest: Week) -> int:
-    """Delete what is older than ``oldest`` from the default partition of ``parent``; return how many rows."""
-    query = DELETE_RESTING.format(id=sql.Identifier(LEDGER[parent]), rest=table(f"{parent}_rest"))
-    return raw.execute(query, {"end": oldest.first_id}).rowcount
-
-
 def drop(raw: psycopg.Connection[Any], week: Week, parents: list[str]) -> None:
-    """Drop the week's partitions of ``parents``, in the order in which recorders take these tables."""
-    for parent in parents:
-        raw.execute(LOCK.format(parent=table(parent)))
+    """Drop the week's partitions of ``parents``, which the caller has locked."""
     for parent in parents:
         raw.execute(DROP.format(child=table(week.partition(parent))))
     if "trajectories" in parents:

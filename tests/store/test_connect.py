@@ -1,0 +1,72 @@
+"""URLs: which are understood, and that no password leaves by a message, a log or an exception's chain."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+
+from sona_pg.errors import ConfigError, SonaError
+from sona_pg.store import migrate
+from sona_pg.store.connect import driver_arguments, masked, parse_url
+from sona_pg.store.notify import VersionListener
+
+SECRET = "hunter2-xyzzy"
+MISSPELT = [
+    f"postgres:/someone:{SECRET}@db.example/x",
+    f"postgresql//someone:{SECRET}@db.example/x",
+    f"postgresql://someone:{SECRET}@db.example:54e2/x",
+    f"postgresql://someone:{SECRET}@{SECRET}@db.example/x",
+    f"postgresql://db.example@someone:{SECRET}",
+    f"host=db.example password={SECRET}",
+    f"mysql://someone:{SECRET}@db.example/x?password={SECRET}",
+]
+AWAY = [
+    f"postgresql://someone:{SECRET}@127.0.0.1:9/x",
+    f"postgresql://someone@127.0.0.1:9/x?password={SECRET}",
+    f"postgresql://someone@127.0.0.1:9/x?sslpassword={SECRET}&sslmode=disable",
+    f"postgresql://someone@127.0.0.1:9/x?pasword={SECRET}",
+]
+
+
+def told(error: BaseException) -> str:
+    """Everything that is said of an error, by its whole chain, whether shown or suppressed."""
+    said = "".join(traceback.format_exception(error))
+    link: BaseException | None = error
+    while link is not None:
+        said += repr(link) + str(link)
+        link = link.__cause__ or link.__context__
+    return said
+
+
+@pytest.mark.parametrize("url", MISSPELT)
+def test_a_misspelt_url_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError, match="postgresql://") as caught:
+        migrate.status(url)
+    assert SECRET not in told(caught.value)
+    assert SECRET not in masked(url)
+
+
+@pytest.mark.parametrize("url", AWAY)
+def test_a_server_that_is_away_is_named_without_its_password(url: str) -> None:
+    with pytest.raises(SonaError) as caught:
+        migrate.status(url)
+    assert SECRET not in told(caught.value)
+    with pytest.raises(SonaError) as caught:
+        VersionListener(url, 1).wait(0)
+    assert SECRET not in told(caught.value)
+    assert SECRET not in masked(url)
+    assert "127.0.0.1:9/x" in masked(url)
+
+
+def test_the_driver_gets_what_is_hidden() -> None:
+    arguments = driver_arguments(f"postgresql://someone:{SECRET}@db.example:5433/x?sslmode=require&host=other")
+    assert arguments == {
+        "host": "other", "port": 5433, "dbname": "x", "user": "someone", "password": SECRET, "sslmode": "require"
+    }  # fmt: skip
+    assert masked(f"postgresql://a:{SECRET}@h/x?sslmode=require") == "postgresql+psycopg://a:***@h/x?sslmode=require"
+
+
+@pytest.mark.parametrize("url", ["postgres://h/x", "postgresql://h/x", "postgresql+psycopg://h/x"])
+def test_usual_spellings_are_understood(url: str) -> None:
+    assert parse_url(url).drivername == "postgresql+psycopg"
