@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from sona_pg.domain.ledger import Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
-from sona_pg.errors import DatabaseError, DatabaseUnavailable
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
 from sona_pg.store import candidates, cycles, fleet, ledger, migrate, patterns, search, spaces, states
 from sona_pg.store.connect import connect, translated
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
@@ -67,10 +68,10 @@ class Database:
         """Close all connections."""
         self.engine.dispose()
 
-    def open_space(self, name: str, dim: int, at: datetime) -> Space:
-        """Return the space called ``name``, made if there is none, with its partitions in place."""
+    def open_space(self, name: str, dim: int, at: datetime, *, create: bool = True) -> Space:
+        """Return the space called ``name``, made if there is none and ``create`` allows it, with its partitions."""
         with translated(f"opening space {name!r}", self.engine.url), self.engine.begin() as connection:
-            space = spaces.open_space(connection, name, dim, at)
+            space = spaces.open_space(connection, name, dim, at, create=create)
             ready = spaces.has_partition(connection, at)
         if not ready:
             with translated("making partitions", self.engine.url):
@@ -86,9 +87,25 @@ class Database:
         with translated(f"finding space {name!r}", self.engine.url), self.engine.connect() as connection:
             space = spaces.find_space(connection, name)
             if space is None:
-                known = ", ".join(repr(other.name) for other in spaces.list_spaces(connection)) or "none yet"
-                raise DatabaseError(f"there is no space {name!r}; there are: {known}")
+                raise spaces.unknown(connection, name)
             return space
+
+    def list_spaces(self) -> list[Space]:
+        """Return all spaces by name."""
+        with translated("listing the spaces", self.engine.url), self.engine.connect() as connection:
+            return spaces.list_spaces(connection)
+
+    def remove_space(self, name: str) -> dict[str, int]:
+        """Delete a space with everything in it; return how many rows of each table. Engines that have it open end.
+
+        Raises:
+            DatabaseError: there is none of that name.
+        """
+        with translated(f"removing space {name!r}", self.engine.url), self.engine.begin() as connection:
+            space = spaces.find_space(connection, name)
+            if space is None:
+                raise spaces.unknown(connection, name)
+            return spaces.remove_space(connection, space.space_id)
 
     def register(self, space: Space, server_id: UUID, host: str, pid: int, release: str, at: datetime) -> None:
         """Add a server to the fleet of a space."""
@@ -98,7 +115,10 @@ class Database:
     def heartbeat(self, space: Space, server_id: UUID, version: int, at: datetime) -> tuple[int, bool]:
         """Say what the server serves; return the version it should serve, and whether it is still registered."""
         with translated("sending a heartbeat", self.engine.url), self.engine.begin() as connection:
-            return fleet.heartbeat(connection, space.space_id, server_id, version, at)
+            seen = fleet.heartbeat(connection, space.space_id, server_id, version, at)
+        if seen is None:
+            raise SpaceRemoved(space.name)
+        return seen
 
     def depart(self, space: Space, server_id: UUID, at: datetime) -> None:
         """Say that the server has ended."""
@@ -122,6 +142,21 @@ class Database:
                 candidate_embeddings=embeddings,
             )
 
+    def candidate_signal(self, space: Space) -> tuple[int, int]:
+        """Return what changes when candidates of the space are committed, or a cycle has met them."""
+        with translated("looking for candidates", self.engine.url), self.engine.connect() as connection:
+            return candidates.signal(connection, space.space_id)
+
+    def new_candidates(self, space: Space, slots: int) -> list[str]:
+        """Return the ids of candidates that are stored, and in no version whose catalog has ``slots`` candidates."""
+        with translated("reading new candidates", self.engine.url), self.engine.connect() as connection:
+            return candidates.read_new(connection, space.space_id, slots)
+
+    def candidate_embeddings(self, space: Space, ids: Sequence[str]) -> tuple[list[str], NDArray[np.float32]]:
+        """Return those of ``ids`` that are stored, with their embeddings (m, dim) float32."""
+        with translated("reading new candidates", self.engine.url), self.engine.connect() as connection:
+            return candidates.read_embeddings(connection, space.space_id, space.dim, ids)
+
     def learning_unit(self, space: Space) -> AbstractContextManager[LearningUnit]:
         """Open a learner's transaction on a space."""
         return learning_unit(self.engine, space)
@@ -130,6 +165,8 @@ class Database:
         """Return the lifetime counters of a space over all its servers, and what waits to be learned."""
         with translated("reading counters", self.engine.url), self.engine.connect() as connection:
             counted = fleet.totals(connection, space.space_id, datetime.now(UTC))
+            if counted is None:
+                raise SpaceRemoved(space.name)
             counted["waiting"] = ledger.waiting_count(connection, space.space_id)
             return counted
 

@@ -54,8 +54,13 @@ def register(
     )  # fmt: skip
 
 
-def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: int, at: datetime) -> tuple[int, bool]:
-    """Say that the server is there; return the version that it should serve, and whether it is still registered."""
+def heartbeat(
+    connection: Connection, space_id: int, server_id: UUID, version: int, at: datetime
+) -> tuple[int, bool] | None:
+    """Say that the server is there; return the version that it should serve, and whether it is still registered.
+
+    None: the space is gone.
+    """
     seen = (
         update(servers)
         .where(servers.c.space_id == space_id, servers.c.server_id == server_id)
@@ -64,8 +69,10 @@ def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: i
         .cte("seen")
     )
     registered = select(func.count()).select_from(seen).scalar_subquery()
-    row = connection.execute(select(spaces.c.live_version, registered).where(spaces.c.space_id == space_id)).one()
-    return int(row[0]), bool(row[1])
+    row = connection.execute(
+        select(spaces.c.live_version, registered).where(spaces.c.space_id == space_id)
+    ).one_or_none()
+    return None if row is None else (int(row[0]), bool(row[1]))
 
 
 def depart(connection: Connection, space_id: int, server_id: UUID, at: datetime) -> None:
@@ -81,8 +88,8 @@ def live_version(connection: Connection, space_id: int) -> int:
     return int(version or 0)
 
 
-def totals(connection: Connection, space_id: int, at: datetime) -> dict[str, int]:
-    """Return how many servers of the space are live, and what all it ever had have recorded."""
+def totals(connection: Connection, space_id: int, at: datetime) -> dict[str, int] | None:
+    """Return how many servers of the space are live, and what all it ever had have recorded; None if it is gone."""
     is_live = servers.c.ended_at.is_(None) & (servers.c.seen_at >= at - SILENCE)
     counted = connection.execute(
         select(
@@ -92,7 +99,9 @@ def totals(connection: Connection, space_id: int, at: datetime) -> dict[str, int
     ).one()
     departed = connection.execute(
         select(*(spaces.c[f"departed_{name}"].label(name) for name in COUNTERS)).where(spaces.c.space_id == space_id)
-    ).one()
+    ).one_or_none()
+    if departed is None:
+        return None
     there = {name: int(counted._mapping[name]) + int(departed._mapping[name]) for name in COUNTERS}
     return {"servers": int(counted.servers), **there}
 
