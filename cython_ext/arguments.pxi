@@ -211,9 +211,9 @@ cdef str parameters_text(object parameters):
     return json.dumps(values)
 
 
-cdef object unusable(Ring ring, bint closed):
+cdef object unusable(Ring ring, object closed):
     if ring is None:
         return TrajectoryError("the engine is not initialised: call HotPath.__init__ first")
-    if closed:
-        return TrajectoryError("the engine is closed: open another one")
+    if closed is not None:
+        return TrajectoryError(closed)
     return TrajectoryError("the engine was opened before this process was forked: open one in this process")

@@ -78,7 +78,7 @@ cdef class HotPath:
     cdef tuple base
     cdef bint enabled
     cdef unsigned generation  # of forks
-    cdef bint closed
+    cdef object closed  # why, once nothing is recorded any more; None before
     cdef object wake  # called when half of the ring is full
     cdef object confirm  # called with (recorded_count, id) after each record; returns once it is committed
     cdef object shown  # called with candidates that were shown; returns the number of their set
@@ -133,7 +133,7 @@ cdef class HotPath:
         cdef Py_ssize_t n = cnp.PyArray_DIM(values, 0)
         if n != self.dim:
             raise DimensionMismatch(self.dim, n)
-        if ring is None or self.closed or self.generation != sona_fork_generation():
+        if ring is None or self.closed is not None or self.generation != sona_fork_generation():
             raise unusable(ring, self.closed)
         cdef Trajectory t = Trajectory.__new__(Trajectory)
         t.ring = ring
@@ -168,8 +168,10 @@ cdef class HotPath:
         if candidates is not None:
             if self.shown is None or ranking is not None or decision is not None:
                 raise ConfigError("candidates= goes with an engine, and with neither ranking= nor decision=")
-            t.block.record.candidate_set = whole(self.shown(candidates), "candidate_set")
-            t.block.record.flags |= SONA_HAS_CANDIDATES
+            named = self.shown(candidates)
+            if named is not None:  # else the set is not stored: there was no room
+                t.block.record.candidate_set = whole(named, "candidate_set")
+                t.block.record.flags |= SONA_HAS_CANDIDATES
         return t
 
     def add_step(self, Trajectory t not None, activations=None, attention_weights=None, reward=0.0):
@@ -302,7 +304,7 @@ cdef class HotPath:
         if quality is not None:
             value = fraction(quality, "quality")
         order = sona_unix_us() if sequence is None else whole(sequence, "sequence")
-        if ring is None or self.closed or self.generation != sona_fork_generation():
+        if ring is None or self.closed is not None or self.generation != sona_fork_generation():
             raise unusable(ring, self.closed)
         cdef sona_block *block = take(ring, 0, sona_monotonic_ns())
         try:
@@ -332,7 +334,7 @@ cdef class HotPath:
             raise TrajectoryError(f"trajectory {t.id} belongs to another engine: use the one that began it")
         if t.block is NULL:
             raise TrajectoryError(f"trajectory {t.id} has ended: begin a new one")
-        if self.closed or self.generation != sona_fork_generation():
+        if self.closed is not None or self.generation != sona_fork_generation():
             raise unusable(self.ring, self.closed)
         return &t.block.record
 
@@ -351,7 +353,7 @@ cdef class HotPath:
                     "raise IngestConfig.buffer_bytes, or record fewer steps"
                 )
             self.room()
-            if self.closed:  # meanwhile: nobody would write it any more
+            if self.closed is not None:  # meanwhile: nobody would write it any more
                 raise unusable(self.ring, self.closed)
             queued = sona_ring_push(self.ring.c, block)
         if queued == 0:
@@ -393,7 +395,7 @@ cdef class HotPath:
 
     cdef int usable(self) except -1:
         if self.ring is None:
-            raise unusable(None, False)
+            raise unusable(None, None)
         return 0
 
     # -- the writer's side ------------------------------------------------------------------------------------
@@ -410,9 +412,9 @@ cdef class HotPath:
         """Say what numbers the sets of ``begin_trajectory(..., candidates=)``."""
         self.shown = shown
 
-    def refuse_records(self):
-        """From now on recording raises: nobody would write what is recorded."""
-        self.closed = True
+    def refuse_records(self, reason="the engine is closed: open another one"):
+        """From now on recording raises, and says why: nobody would write what is recorded."""
+        self.closed = reason
 
     def drain(
         self, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192, size_t max_bytes=32 << 20, bint learn=True

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         PatternExtractionError,
         SchemaError,
         SonaError,
+        SpaceRemoved,
         StorageError,
         TrajectoryError,
     )
@@ -88,6 +89,7 @@ __all__ = [
     "SonaConfig",
     "SonaEngine",
     "SonaError",
+    "SpaceRemoved",
     "StorageError",
     "TrajectoryBuffer",
     "TrajectoryBuilder",
@@ -139,6 +141,7 @@ _HOMES = {
         "PatternExtractionError",
         "SchemaError",
         "SonaError",
+        "SpaceRemoved",
         "StorageError",
         "TrajectoryError",
     ),

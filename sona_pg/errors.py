@@ -26,6 +26,17 @@ class DatabaseUnavailable(DatabaseError):
     """Postgres does not answer now; the same call may succeed later."""
 
 
+class SpaceRemoved(DatabaseError):
+    """The space was removed while an engine had it open."""
+
+    def __init__(self, name: str, given_up: str = "") -> None:
+        super().__init__(
+            f"space {name!r} was removed while this engine had it open: nothing more is recorded into it{given_up}; "
+            "close the engine, and open a space that is there"
+        )
+        self.name = name
+
+
 class SchemaError(DatabaseError):
     """The database's schema is missing, or newer than this release."""
 

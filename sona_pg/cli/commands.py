@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(db, name="db")
+space_app = typer.Typer(help="Spaces: list them, remove one.", no_args_is_help=True)
+app.add_typer(space_app, name="space")
 
 Url = Annotated[
     str | None,
@@ -128,7 +130,7 @@ def engine_on(space: str, url: str | None) -> Iterator[SonaEngine]:
         finally:
             database.close()
         config = SonaConfig(loops=LoopConfig(automatic=False))
-        with SonaEngine(found.dim, address, space, config=config) as engine:
+        with SonaEngine(found.dim, address, space, config=config, create=False) as engine:
             yield engine
 
 
@@ -299,6 +301,39 @@ def recall(
             show_facts(dataclasses.asdict(found), f"recall@{k} in space {space!r}")
         finally:
             database.close()
+
+
+@space_app.command("list")
+def space_list(url: Url = None) -> None:
+    """List the spaces of the database."""
+    from sona_pg.store.database import Database
+
+    with address_of(url) as address:
+        database = Database.open(address)
+        try:
+            show_rows([{"space": space.name, "dim": space.dim} for space in database.list_spaces()], "spaces")
+        finally:
+            database.close()
+
+
+@space_app.command("remove")
+def space_remove(
+    name: Annotated[str, typer.Argument(help="Name of the space.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it without another question.")] = False,
+    url: Url = None,
+) -> None:
+    """Delete a space with all that was recorded and learned in it; engines that have it open stop recording."""
+    from sona_pg.store.database import Database
+
+    if not yes:
+        raise ConfigError(f"removing space {name!r} deletes all that was recorded and learned in it: say --yes")
+    with address_of(url) as address:
+        database = Database.open(address)
+        try:
+            removed = database.remove_space(name)
+        finally:
+            database.close()
+        show_facts({table: rows for table, rows in removed.items() if rows}, f"removed space {name!r}")
 
 
 @db.command("upgrade")

@@ -23,6 +23,7 @@ class SonaEngineBuilder:
         self._url: str | None = None
         self._space = "default"
         self._embedder: Embedder | None = None
+        self._create = True
 
     def hidden_dim(self, dim: int) -> Self:
         """Set the space's dimension, whatever the configuration says."""
@@ -49,9 +50,16 @@ class SonaEngineBuilder:
         self._embedder = embedder
         return self
 
+    def create(self, allowed: bool) -> Self:
+        """Say whether to make the space if there is none of that name; it is made by default."""
+        self._create = allowed
+        return self
+
     def build(self) -> SonaEngine:
         """Open the engine."""
         config = self._config
         if self._dim is not None:
             config = dataclasses.replace(config, hidden_dim=self._dim)
-        return self._make.with_config(config, url=self._url, space=self._space, embedder=self._embedder)
+        return self._make.with_config(
+            config, url=self._url, space=self._space, embedder=self._embedder, create=self._create
+        )

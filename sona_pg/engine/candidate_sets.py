@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from sona_pg.errors import ConfigError
 
 KEPT_SETS = 64  # that a server remembers at a time
 LONGEST_ID = 1000  # bytes: an id is part of an index key
+TELL_AGAIN = 86_400.0  # seconds: the store notes to the day when a set was named last, and retention goes by it
 
 KeepSet = Callable[[int, tuple[str, ...]], bool]  # False: there is no room, tell it again
+
+
+class Named(NamedTuple):
+    """A set of ids."""
+
+    ids: tuple[str, ...]
+    key: int  # a hash of the ids, the same in whatever order they come
+    stored: bool  # whether the store has it, or will before any record that names it from now on
+
+    @property
+    def number(self) -> int | None:
+        """What a record names the set by; None where it must not, for there was no room to store the set."""
+        return self.key if self.stored else None
 
 
 class NamedSets:
@@ -20,10 +36,10 @@ class NamedSets:
         """Start without sets; ``what`` an id is called in errors."""
         self._what = what
         self._keep = keep
-        self._numbers: dict[tuple[str, ...], int] = {}
+        self._told: dict[tuple[str, ...], tuple[int, float]] = {}  # key, monotonic seconds
 
-    def number(self, ids: Iterable[str]) -> tuple[tuple[str, ...], int]:
-        """Return the ids with the number of their set, the same in whatever order they come.
+    def number(self, ids: Iterable[str]) -> Named:
+        """Return the set of these ids.
 
         Raises:
             ConfigError: there is none, one comes twice, or one cannot be an id.
@@ -32,19 +48,20 @@ class NamedSets:
             raise ConfigError(f"{ids!r} is one text: expected a list of {self._what}s")
         names = tuple(ids)
         try:
-            known = self._numbers.get(names)
+            known = self._told.get(names)
         except TypeError:  # an id that cannot be hashed is none, and the check says so
             known = None
-        if known is not None:
-            return names, known
+        now = time.monotonic()
+        if known is not None and now < known[1] + TELL_AGAIN:
+            return Named(names, known[0], stored=True)
         check_ids(self._what, names)
-        number = _hashed(names)
-        if not self._keep(number, names):
-            return names, number
-        if len(self._numbers) >= KEPT_SETS:
-            self._numbers.clear()
-        self._numbers[names] = number
-        return names, number
+        key = _hashed(names)
+        if not self._keep(key, names):
+            return Named(names, key, stored=known is not None)
+        if len(self._told) >= KEPT_SETS:
+            self._told.clear()
+        self._told[names] = (key, now)
+        return Named(names, key, stored=True)
 
 
 def check_ids(what: str, given: Sequence[str]) -> tuple[str, ...]:

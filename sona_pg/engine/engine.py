@@ -57,6 +57,7 @@ class SonaEngine(HotPath):
         *,
         config: SonaConfig | None = None,
         embedder: Embedder | None = None,
+        create: bool = True,
     ) -> None:
         """Open ``space``, making it and the schema if they are not there.
 
@@ -66,10 +67,12 @@ class SonaEngine(HotPath):
             space: the learning domain.
             config: all other settings; its ``hidden_dim`` gives way to the argument.
             embedder: for ``process``; by default that of extra ``text``, loaded when first needed.
+            create: whether to make the space if there is none of that name.
 
         Raises:
             ConfigError: a setting cannot work, or the space has another dimension.
-            DatabaseError: Postgres does not answer or is not fit for use.
+            DatabaseError: Postgres does not answer or is not fit for use; or with ``create=False``, there is no such
+                space.
             StorageError: the embedded server's data folder cannot be used.
         """
         if config is not None and not isinstance(config, SonaConfig):
@@ -83,7 +86,7 @@ class SonaEngine(HotPath):
                 f"open it with hidden_dim={embedder.dim}"
             )
         self._embedder = embedder
-        self._session = Session(self, self.config, url, space)
+        self._session = Session(self, self.config, url, space, create)
         atexit.register(self.close)
 
     @classmethod
@@ -99,11 +102,12 @@ class SonaEngine(HotPath):
         url: str | None = None,
         space: str = "default",
         embedder: Embedder | None = None,
+        create: bool = True,
     ) -> Self:
         """Open an engine with all settings from ``config``."""
         if not isinstance(config, SonaConfig):
             raise ConfigError(f"config={config!r} cannot work: expected a SonaConfig")
-        return cls(config.hidden_dim, url, space, config=config, embedder=embedder)
+        return cls(config.hidden_dim, url, space, config=config, embedder=embedder, create=create)
 
     # -- feedback and barriers ------------------------------------------------------------------------------
 
@@ -351,8 +355,8 @@ class SonaEngine(HotPath):
     def remember(self, ids: Sequence[str], embeddings: ArrayLike) -> None:
         """Store candidates ahead of their first ranking, so that ``rank`` needs only their ids.
 
-        This server knows them at once, others after the next cycle; then, too, one whose id was known has its new
-        embedding.
+        This server knows them at once, others about a second after they are committed. One whose id was known has its
+        new embedding after the next cycle.
 
         Args:
             ids: (m,) one text each.
@@ -386,6 +390,9 @@ class SonaEngine(HotPath):
             costs: what each costs; needed for a budget.
             budget: the mean cost that may be spent per decision.
             cost_weight, latency_weight: what a unit of cost, and of latency in seconds, takes off the quality.
+
+        Raises:
+            InvalidValue: even the cheapest routes cost more than the budget.
         """
         serving = self._session.serving
         if features is None and query is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from sona_pg import kernels
 from sona_pg.domain.answer import Ranking
 from sona_pg.domain.catalog import Catalog
 from sona_pg.engine.arguments import as_matrix, as_vector, require_directions
-from sona_pg.engine.candidate_sets import KEPT_SETS, KeepSet, NamedSets, check_ids
+from sona_pg.engine.candidate_sets import KEPT_SETS, KeepSet, Named, NamedSets, check_ids
+from sona_pg.engine.overlay import Overlay
 from sona_pg.engine.serving import Serving
 from sona_pg.errors import ConfigError
 from sona_pg.learning.ranker import explore
@@ -26,7 +28,7 @@ from sona_pg.learning.ranker_prepared import Prepared, prepare
 class CandidateSet:
     """Candidates that are ranked together."""
 
-    set_id: int  # a hash of the ids, as stored
+    set_id: int | None  # as stored; None where there was no room to store it
     ids: tuple[str, ...]
     embeddings: NDArray[np.float32]  # (m, dim) float32
     checksum: int  # of the embeddings as they were given
@@ -61,8 +63,7 @@ class Ranker:
         self._named = NamedSets("candidate id", keep_set)
         self._sets: OrderedDict[int, CandidateSet] = OrderedDict()
         self._last: _Ready | None = None
-        self._ahead: dict[str, NDArray[np.float32]] = {}  # remembered here, by id; the store has them soon
-        self._known: tuple[Catalog, Catalog] | None = None  # a version's, and that followed by what is ahead of it
+        self.overlay = Overlay()
         self._last_stored: tuple[Catalog, CandidateSet] | None = None
         self._lock = threading.Lock()
 
@@ -107,21 +108,22 @@ class Ranker:
         ]
 
     def remember(self, ids: Sequence[str], embeddings: NDArray[np.float32]) -> None:
-        """Store candidates (m, dim), and know them here at once; other servers do after the next cycle."""
+        """Store candidates (m, dim), and know them here at once; other servers do once they are committed."""
         names = check_ids("candidate id", ids)
         if len(names) != len(embeddings):
             raise ConfigError(f"{len(embeddings)} embeddings with {len(names)} ids: expected one id each")
         self._keep(names, embeddings, wait=True)
-        with self._lock:
-            self._ahead.update(zip(names, embeddings.copy(), strict=True))
-            self._known = None
+        self.overlay.remember(names, embeddings)
 
-    def shown(self, candidates: Sequence[str] | Mapping[str, ArrayLike]) -> int:
-        """Return the number of the set of candidates that somebody else ranked; see ``begin_trajectory``."""
+    def shown(self, candidates: Sequence[str] | Mapping[str, ArrayLike]) -> int | None:
+        """Return the number of the set of candidates that somebody else ranked; see ``begin_trajectory``.
+
+        None: there is no room to store it.
+        """
         if isinstance(candidates, Mapping):
             rows = [as_vector(row, self._dim, f"candidate {name!r}") for name, row in candidates.items()]
             return self._prepared(np.reshape(rows, (-1, self._dim)), list(candidates)).set_id
-        return self._named.number(candidates)[1]
+        return self._named.number(candidates).number
 
     def _ready(self, serving: Serving, chosen: CandidateSet) -> _Ready:
         """Return a set as this version scores it; the last one is kept, in one reference that threads may race."""
@@ -134,32 +136,35 @@ class Ranker:
     def _prepared(self, candidates: ArrayLike, ids: Sequence[str] | None) -> CandidateSet:
         if ids is None:
             raise ConfigError("candidates need ids=[…]: without them nothing can be learned about a candidate")
-        names, set_id = self._named.number(ids)
+        named = self._named.number(ids)
+        names = named.ids
         embeddings = as_matrix(candidates, self._dim, "candidates")
         if len(embeddings) != len(names):
             raise ConfigError(f"{len(embeddings)} candidates with {len(names)} ids: expected one id each")
         checksum = kernels.crc32c(embeddings.data)
         with self._lock:
-            known = self._sets.get(set_id)
-            if known is not None and known.ids == names and known.checksum == checksum:
-                self._sets.move_to_end(set_id)
+            known = self._sets.get(named.key)
+            if known is not None and known.set_id == named.number and known.ids == names and known.checksum == checksum:
+                self._sets.move_to_end(named.key)
                 return known
         require_directions(embeddings, "candidates")
-        made = CandidateSet(set_id, names, embeddings.copy(), checksum)
-        if not self._keep(names, made.embeddings):
-            return made
+        made = CandidateSet(named.number, names, embeddings.copy(), checksum)
+        if not self._keep(names, made.embeddings):  # a record that named the set would name candidates nobody knows
+            return dataclasses.replace(made, set_id=None)
         with self._lock:
-            self._sets[set_id] = made
+            self._sets[named.key] = made
             while len(self._sets) > KEPT_SETS:
                 self._sets.popitem(last=False)
         return made
 
     def _stored(self, serving: Serving, ids: Sequence[str] | None) -> CandidateSet:
         """Return candidates that are known by id alone; all of them if no ids are given."""
-        catalog = self._catalog(serving.catalog)
-        names, set_id = self._named.number(catalog.ids if ids is None else ids) if ids or catalog.ids else ((), 0)
+        catalog = self.overlay.catalog(serving.catalog)
+        wanted = catalog.ids if ids is None else ids
+        named = self._named.number(wanted) if ids or catalog.ids else Named((), 0, stored=False)
+        names = named.ids
         last = self._last_stored
-        if last is not None and last[0] is catalog and last[1].ids == names:
+        if last is not None and last[0] is catalog and last[1].ids == names and last[1].set_id == named.number:
             return last[1]
         slots = catalog.slots(names)
         missing = [name for name, slot in zip(names, slots, strict=True) if slot < 0]
@@ -167,22 +172,11 @@ class Ranker:
             what = ", ".join(map(repr, missing[:5])) or "any candidate"
             raise ConfigError(
                 f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings); "
-                "what another server remembers is known here after the next cycle"
+                "what another server remembers is known here about a second after it is committed"
             )
-        known = CandidateSet(set_id, names, catalog.embeddings[slots], 0)
+        known = CandidateSet(named.number, names, catalog.embeddings[slots], 0)
         self._last_stored = (catalog, known)
         return known
-
-    def _catalog(self, served: Catalog) -> Catalog:
-        """Return what is known by id: what the version has, and what was remembered here since."""
-        with self._lock:
-            if not self._ahead:
-                return served
-            if self._known is None or self._known[0] is not served:
-                # Only now: who remembers one after the other would copy all of them each time.
-                ahead = Catalog.of(list(self._ahead), np.stack(list(self._ahead.values())))
-                self._known = (served, served.followed_by(ahead))
-            return self._known[1]
 
 
 def best_first(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from sona_pg.learning.routing import Router
 from sona_pg.learning.signal import unit
 
 MAX_FEATURES = 1024  # that a decision can store
+KEPT_PACERS = 64  # budgets whose spending a server remembers at a time
 
 
 class RouteChooser:
@@ -26,7 +28,7 @@ class RouteChooser:
         """Start with nothing spent; ``keep`` is told of every set of routes that is met for the first time."""
         self._named = NamedSets("route", keep)
         self._rng = np.random.default_rng(seed or None)
-        self._pacers: dict[float, BudgetPacer] = {}
+        self._pacers: OrderedDict[float, BudgetPacer] = OrderedDict()
         self._lock = threading.Lock()
 
     def choose(
@@ -46,8 +48,10 @@ class RouteChooser:
 
         Raises:
             ConfigError: there is no candidate, one is named twice, or a cost that is needed is missing.
+            InvalidValue: the cheapest routes cost more than the budget.
         """
-        names, set_id = self._named.number(candidates)
+        named = self._named.number(candidates)
+        names = named.ids
         prices = _prices(names, costs, budget is not None or cost_weight > 0)
         routes = router.known(names)
         if features is not None and len(features) > MAX_FEATURES:
@@ -55,7 +59,7 @@ class RouteChooser:
         if features is not None and router.width not in (0, len(features)):
             raise DimensionMismatch(router.width, len(features), "features")
         with self._lock:
-            pacer = None if budget is None else self._pacers.setdefault(budget, BudgetPacer(budget))
+            pacer = None if budget is None or prices is None else self._pacer(budget, names, prices)
             choice = decide(
                 router.state,
                 unit(query),
@@ -78,8 +82,23 @@ class RouteChooser:
             reason=choice.reason,
             cost=None if prices is None else float(prices[place]),
             features=features,
-            candidate_set=set_id,
+            candidate_set=named.number,
         )
+
+    def _pacer(self, budget: float, names: Sequence[str], prices: NDArray[np.float64]) -> BudgetPacer:
+        pacer = self._pacers.get(budget) or BudgetPacer(budget)
+        # A mean: a single call may cost more where others cost less.
+        if prices.min() > budget and pacer.least_mean(prices) > budget:
+            cheapest = int(prices.argmin())
+            raise InvalidValue(
+                f"budget={budget!r} cannot be kept: the cheapest route {names[cheapest]!r} costs "
+                f"{prices[cheapest]:g}; raise the budget, or offer a cheaper route"
+            )
+        self._pacers[budget] = pacer
+        self._pacers.move_to_end(budget)
+        while len(self._pacers) > KEPT_PACERS:
+            self._pacers.popitem(last=False)
+        return pacer
 
 
 def _prices(names: Sequence[str], costs: Mapping[str, float] | None, needed: bool) -> NDArray[np.float64] | None:

@@ -65,7 +65,7 @@ class Refused(NamedTuple):
 class Session:
     """Opens a space and keeps it current: writer, follower, maintainer, and the version that is served."""
 
-    def __init__(self, hot: HotPath, config: SonaConfig, url: str | None, space: str) -> None:
+    def __init__(self, hot: HotPath, config: SonaConfig, url: str | None, space: str, create: bool = True) -> None:
         """Open ``space`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
         self._hot = hot
         self._config = config
@@ -75,6 +75,7 @@ class Session:
         self._pid = os.getpid()
         self._refreshing = threading.Lock()
         self._waiting: tuple[float, dict[str, Any] | None] = (0.0, None)
+        self._shared: tuple[int, tuple[int, int]] | None = None  # version and signal when candidates were last read
         self._adapting = threading.Lock()  # between a new version and loop A: the later one must win
         environment = Environment.read()
         self._embedded: EmbeddedServer | None = None
@@ -84,18 +85,18 @@ class Session:
             self._embedded = start_embedded(environment.home)
             address = self._embedded.url
         try:
-            self._open(address, space)
+            self._open(address, space, create)
         except BaseException:
             if self._embedded is not None:
                 self._embedded.release()
             raise
 
-    def _open(self, address: str, space: str) -> None:
+    def _open(self, address: str, space: str, create: bool) -> None:
         self.url = address
         self.database = Database.open(address)
         try:
             self.server_id = uuid7()
-            self.space = self.database.open_space(space, self._hot.dim, self.database.now())
+            self.space = self.database.open_space(space, self._hot.dim, self.database.now(), create=create)
             self._register()
             self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
             self.ranker = Ranker(self._hot.dim, self._keep, self._keep_set)
@@ -109,11 +110,13 @@ class Session:
                 self.database.engine,
                 space_id=self.space.space_id,
                 server_id=self.server_id,
+                space_name=space,
                 config=self._config.ingest,
                 home=self._home,
                 on_batch=self._on_batch,
             )
             self._hot.name_sets(self.ranker.shown)
+            self._share_candidates()
         except BaseException:
             self.database.close()
             raise
@@ -160,6 +163,7 @@ class Session:
             live = self._heartbeat()
             if live != self.serving.version and not self._is_refused(live):
                 self._take_up(live)
+            self._share_candidates()
             return self.serving.version
 
     def _take_up(self, live: int) -> None:
@@ -291,6 +295,18 @@ class Session:
         if not heard.registered:  # maintenance has forgotten it: its machine slept for days
             self._register()
         return heard.live_version
+
+    def _share_candidates(self) -> None:
+        """Know by id what any server has committed, before a version has it."""
+        overlay, catalog = self.ranker.overlay, self.serving.catalog
+        remembered = overlay.remembered()
+        settled = remembered if self.writer.candidates_settled else ()
+        seen = (self.serving.version, self.database.candidate_signal(self.space))
+        if seen == self._shared and not settled:
+            return
+        new = self.database.new_candidates(self.space, len(catalog.ids))
+        overlay.share(catalog, new, lambda ids: self.database.candidate_embeddings(self.space, ids), settled)
+        self._shared = seen
 
     def _depart(self) -> None:
         """Leave the fleet, unless the database is away: nobody waits for it to come back at the end."""

@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.ingest import statements
-from sona_pg.ingest.commit import HEADER, TRAILER, Origin, copy_stream
+from sona_pg.ingest.commit import Origin, copy_stream, hold_space
+from sona_pg.ingest.parts import HEADER, TRAILER
+from sona_pg.store.states import CHANNEL
 
 AT_ONCE = 2000  # rows a transaction
 
@@ -91,17 +93,34 @@ def in_parts(rows: Sequence[Candidates | CandidateSet]) -> list[list[Candidates 
     return parts
 
 
+def halves(row: Candidates) -> list[Candidates]:
+    """Return candidates in two parts; one alone stays whole."""
+    middle = len(row.ids) // 2
+    if not middle:
+        return [row]
+    return [Candidates(row.ids[part], row.embeddings[part]) for part in (slice(None, middle), slice(middle, None))]
+
+
 def write(
     raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Sequence[Candidates | CandidateSet], now: datetime
 ) -> None:
-    """Add candidates, or change their embedding, and add sets that are not there yet."""
+    """Add candidates, or change their embedding, and add sets that are not there yet.
+
+    Servers are told of new candidates when the transaction commits: they rank by id what they have read.
+
+    Raises:
+        SpaceRemoved: the space is gone.
+    """
     raw.execute(statements.take_name(number))
+    hold_space(raw, origin)
     values = {"space": origin.space_id, "now": now}
     stream = b"".join(_candidate_rows(rows))
     if stream:
         raw.execute(statements.STAGE_CANDIDATES)
         copy_stream(raw, statements.COPY_CANDIDATES, HEADER + stream + TRAILER)
-        raw.execute(statements.UNSTAGE_CANDIDATES, values)
+        if raw.execute(statements.UNSTAGE_CANDIDATES, values).rowcount:
+            told = {"channel": CHANNEL, "payload": f"{origin.space_id} candidates"}
+            raw.execute(statements.ANNOUNCE_CANDIDATES, told)
     for row in sorted((row for row in rows if isinstance(row, CandidateSet)), key=lambda row: row.set_id):
         raw.execute(statements.ADD_CANDIDATE_SET, {**values, "set_id": row.set_id, "ids": list(row.ids)})
 

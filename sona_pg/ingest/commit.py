@@ -1,25 +1,23 @@
-"""One batch into Postgres: what happens inside a transaction; beginning and committing it is ``link.py``'s."""
+"""Part of a batch into Postgres: what happens inside a transaction; beginning and committing it is ``link.py``'s."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 import psycopg
-from numpy.typing import NDArray
 
+from sona_pg.errors import SpaceRemoved
 from sona_pg.ingest import statements
-from sona_pg.kernels import EncodedBatch
-
-HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-TRAILER = b"\xff\xff"
+from sona_pg.ingest.parts import HEADER, TRAILER, Part
 
 # SQLSTATE classes that say the rows are wrong: data, integrity constraints, limits of an index row
 CONTENT = ("22", "23", "54")
+# statement_timeout (or a cancel), and transaction_timeout
+TOO_LONG = ("57014", "25P04")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,20 @@ class Origin:
 
     space_id: int
     server_id: UUID
+    space_name: str = ""
+
+    @property
+    def space(self) -> str:
+        """What errors call the space."""
+        return self.space_name or str(self.space_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Records that were begun here since the last batch and will never be stored."""
+
+    dropped: int = 0  # there was no room
+    abandoned: int = 0  # never ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,8 @@ class Written:
     feedback: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     already: bool = False  # an earlier attempt had committed
+    taken: bool = False  # the number is another server's: nothing was written
+    counted: bool = False  # the counters of the fleet know of it, and of the losses
 
     def add(self, other: Written) -> None:
         self.trajectories += other.trajectories
@@ -61,145 +75,96 @@ def is_content_error(exc: BaseException) -> bool:
     return isinstance(exc, psycopg.Error) and (exc.sqlstate or "").startswith(CONTENT)
 
 
+def is_too_long(exc: BaseException) -> bool:
+    """Whether a statement took longer than the server lets it, so that less at once may pass."""
+    return isinstance(exc, psycopg.Error) and exc.sqlstate in TOO_LONG
+
+
 def write(
     raw: psycopg.Connection[Any],
     origin: Origin,
-    batch: EncodedBatch,
-    dropped: int,
+    part: Part,
+    losses: Losses,
     now: datetime,
     meanwhile: Callable[[], None],
 ) -> Written:
-    """Write a batch whose rows are new: the marker, then plain COPY. An earlier attempt's commit is recognised.
+    """Write a part whose rows are new: the marker, then plain COPY. An earlier attempt's commit is recognised.
 
+    Feedback whose sequence a caller gave may have come before: only what is new of it is added.
     ``meanwhile`` is called while the server still works on what it was sent.
+
+    Raises:
+        SpaceRemoved: the space is gone.
     """
-    written = Written(batch.trajectory_count, batch.step_count, batch.feedback_count)
-    marker, counters = _marker(origin, batch, now), _counters(origin, written, dropped, now)
+    written = Written(part.trajectory_count, part.step_count, part.feedback_count, counted=True)
+    marker, counters = _marker(origin, part, now), _counters(origin, written, losses, now)
+    repeats = part.encoded.sequence_given and written.feedback > 0
     with raw.pipeline():  # one round trip
-        raw.execute(statements.take_name(batch.batch))
+        raw.execute(statements.take_name(part.number))
+        held = raw.execute(statements.HOLD_SPACE, {"space": origin.space_id})
         marked = raw.execute(statements.MARK, marker)
-        raw.execute(statements.COUNT, counters)
+        if not repeats:
+            raw.execute(statements.COUNT, counters)
+    _require(held, origin)
     if marked.fetchone() is None:
-        raw.rollback()
-        return Written(already=True)
-    if batch.trajectory_count:
-        copy_stream(raw, statements.COPY["trajectories"], batch.trajectories, None if batch.step_count else meanwhile)
-    if batch.step_count:
-        copy_stream(raw, statements.COPY["steps"], batch.steps, meanwhile)
-    if batch.feedback_count:
-        copy_stream(raw, statements.COPY["feedback"], batch.feedback)
+        return _marked_before(raw, origin, part)
+    if written.trajectories:
+        copy_stream(
+            raw, statements.COPY["trajectories"], part.stream("trajectories"), None if written.steps else meanwhile
+        )
+    if written.steps:
+        copy_stream(raw, statements.COPY["steps"], part.stream("steps"), meanwhile)
+    if repeats:
+        written.feedback = _add_feedback(raw, origin, part)
+        return _settled(raw, origin, part, written, losses, now)
+    if written.feedback:
+        copy_stream(raw, statements.COPY["feedback"], part.stream("feedback"))
     return written
 
 
 def write_carefully(
-    raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, dropped: int, now: datetime
-) -> Written:
-    """Write a batch some rows of which may be in already, or be refused: only new and good ones are added.
+    raw: psycopg.Connection[Any], origin: Origin, part: Part, losses: Losses, now: datetime
+) -> Written:  # fmt: skip
+    """Write a part some rows of which may be in already, or be refused: only new and good ones are added.
 
-    A part that is refused is halved until single rows are left; the rest of the batch goes in.
+    What is refused is halved until single rows are left; the rest goes in.
+
+    Raises:
+        SpaceRemoved: the space is gone.
     """
-    raw.execute(statements.take_name(batch.batch))
-    if raw.execute(statements.MARK, _marker(origin, batch, now)).fetchone() is None:
-        return Written(already=True)
-    for table in statements.STAGE.values():
-        raw.execute(table)
+    raw.execute(statements.take_name(part.number))
+    hold_space(raw, origin)
+    if raw.execute(statements.MARK, _marker(origin, part, now)).fetchone() is None:
+        return _marked_before(raw, origin, part)
+    for table in statements.STAGED:
+        if part.step_count if table == "steps" else part.trajectory_count:
+            raw.execute(statements.STAGE[table])
     written = Written()
-    size = len(batch)
-    pending = [(0, size)]
+    pending = [(part.first, part.last)]
     while pending:
         first, last = pending.pop()
         try:
             with raw.transaction():  # a savepoint
-                added = _add_part(raw, origin, batch, first, last)
+                added = _add_new(raw, origin, Part(part.number, part.encoded, first, last))
             written.add(added)
         except psycopg.Error as exc:
             if not is_content_error(exc):
                 raise
             if last - first == 1:
-                written.rejected.append(_rejected(batch, first, exc))
+                written.rejected.append(_rejected(part, first, exc))
             else:
                 middle = (first + last) // 2
                 pending += [(middle, last), (first, middle)]
-    if not (written.trajectories or written.steps or written.feedback):
-        raw.rollback()  # no marker for a batch that adds nothing
-        return written
-    _correct(raw, origin, batch, written)
-    raw.execute(statements.COUNT, _counters(origin, written, dropped, now))
-    return written
+    return _settled(raw, origin, part, written, losses, now)
 
 
-# -- parts of a batch: unit i is trajectory i with its steps, or after the last of these a feedback -----------
+def hold_space(raw: psycopg.Connection[Any], origin: Origin) -> None:
+    """Keep the space from being removed until the transaction ends.
 
-
-def _add_part(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, first: int, last: int) -> Written:
-    added = {
-        table: _add_new(raw, origin, table, HEADER + rows + TRAILER) for table, rows in _slices(batch, first, last)
-    }
-    return Written(added.get("trajectories", 0), added.get("steps", 0), added.get("feedback", 0))
-
-
-def _slices(batch: EncodedBatch, first: int, last: int) -> Iterator[tuple[str, bytes]]:
-    n = batch.trajectory_count
-    if first < n:
-        end = min(last, n)
-        yield "trajectories", _between(batch.trajectories, batch.trajectory_rows, first, end)
-        steps = _between(batch.steps, batch.step_rows, first, end)
-        if steps:
-            yield "steps", steps
-    if last > n:
-        yield "feedback", _between(batch.feedback, batch.feedback_rows, max(first - n, 0), last - n)
-
-
-def _between(stream: bytes, rows: NDArray[np.int64], first: int, last: int) -> bytes:
-    return stream[int(rows[first]) : int(rows[last])]
-
-
-def _rejected(batch: EncodedBatch, unit: int, exc: psycopg.Error) -> Rejected:
-    n = batch.trajectory_count
-    ids, index, kind = (
-        (batch.trajectory_ids, unit, "trajectory") if unit < n else (batch.feedback_ids, unit - n, "feedback")
-    )
-    reason = f"{exc.sqlstate}: {exc.diag.message_primary or exc}"
-    return Rejected(kind, UUID(bytes=ids[index].tobytes()), reason, dict(_slices(batch, unit, unit + 1)))
-
-
-# -- statements ---------------------------------------------------------------------------------------------
-
-
-def _marker(origin: Origin, batch: EncodedBatch, now: datetime) -> dict[str, object]:
-    return {
-        "space": origin.space_id,
-        "batch": batch.batch,
-        "server": origin.server_id,
-        "first_id": batch.first_id,
-        "last_id": batch.last_id,
-        "trajectories": batch.trajectory_count,
-        "steps": batch.step_count,
-        "feedback": batch.feedback_count,
-        "now": now,
-    }
-
-
-def _counters(origin: Origin, written: Written, dropped: int, now: datetime) -> dict[str, object]:
-    return {
-        "space": origin.space_id,
-        "server": origin.server_id,
-        "trajectories": written.trajectories,
-        "feedback": written.feedback,
-        "dropped": dropped,
-        "now": now,
-    }
-
-
-def _correct(raw: psycopg.Connection[Any], origin: Origin, batch: EncodedBatch, written: Written) -> None:
-    values = {
-        "space": origin.space_id,
-        "batch": batch.batch,
-        "trajectories": written.trajectories,
-        "steps": written.steps,
-        "feedback": written.feedback,
-    }
-    raw.execute(statements.CORRECT_MARK, values)
+    Raises:
+        SpaceRemoved: it has been.
+    """
+    _require(raw.execute(statements.HOLD_SPACE, {"space": origin.space_id}), origin)
 
 
 def copy_stream(
@@ -211,10 +176,96 @@ def copy_stream(
             meanwhile()
 
 
-def _add_new(raw: psycopg.Connection[Any], origin: Origin, table: str, stream: bytes) -> int:
-    copy_stream(raw, statements.COPY_STAGED[table], stream)
-    with raw.cursor() as cursor:
-        cursor.execute(statements.UNSTAGE[table], {"space": origin.space_id})
-        added = len(cursor.fetchall())
-        cursor.execute(statements.CLEAR_STAGE[table])
+def _require(held: psycopg.Cursor[Any], origin: Origin) -> None:
+    if held.rowcount == 0:
+        raise SpaceRemoved(origin.space)
+
+
+def _marked_before(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> Written:
+    """Say whose the marker is: it proves a commit only to the server that wrote it."""
+    row = raw.execute(statements.MARKED_BY, {"space": origin.space_id, "batch": part.number}).fetchone()
+    raw.rollback()
+    if row is not None and row[0] == origin.server_id:
+        return Written(part.trajectory_count, part.step_count, part.feedback_count, already=True, counted=True)
+    return Written(taken=True)
+
+
+def _add_new(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> Written:
+    added = Written()
+    for table, rows in part.streams(part.first, part.last):
+        if table == "feedback":
+            added.feedback = _add_feedback(raw, origin, part)
+            continue
+        copy_stream(raw, statements.COPY_STAGED[table], HEADER + rows + TRAILER)
+        new = raw.execute(statements.UNSTAGE[table], {"space": origin.space_id}).rowcount
+        raw.execute(statements.CLEAR_STAGE[table])
+        if table == "trajectories":
+            added.trajectories = new
+        else:
+            added.steps = new
     return added
+
+
+def _add_feedback(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> int:
+    values = {"space": origin.space_id, "batch": part.number, **part.feedback_columns()}
+    return raw.execute(statements.ADD_FEEDBACK, values).rowcount
+
+
+def _rejected(part: Part, unit: int, exc: psycopg.Error) -> Rejected:
+    batch = part.encoded
+    n = batch.trajectory_count
+    ids, index, kind = (
+        (batch.trajectory_ids, unit, "trajectory") if unit < n else (batch.feedback_ids, unit - n, "feedback")
+    )
+    reason = f"{exc.sqlstate}: {exc.diag.message_primary or exc}"
+    return Rejected(kind, UUID(bytes=ids[index].tobytes()), reason, dict(part.streams(unit, unit + 1)))
+
+
+# -- the marker and the counters ----------------------------------------------------------------------------
+
+
+def _marker(origin: Origin, part: Part, now: datetime) -> dict[str, object]:
+    first, last = part.span or (None, None)
+    return {
+        "space": origin.space_id,
+        "batch": part.number,
+        "server": origin.server_id,
+        "first_id": first,
+        "last_id": last,
+        "trajectories": part.trajectory_count,
+        "steps": part.step_count,
+        "feedback": part.feedback_count,
+        "now": now,
+    }
+
+
+def _counters(origin: Origin, written: Written, losses: Losses, now: datetime) -> dict[str, object]:
+    return {
+        "space": origin.space_id,
+        "server": origin.server_id,
+        "trajectories": written.trajectories,
+        "feedback": written.feedback,
+        "dropped": losses.dropped,
+        "abandoned": losses.abandoned,
+        "now": now,
+    }
+
+
+def _settled(
+    raw: psycopg.Connection[Any], origin: Origin, part: Part, written: Written, losses: Losses, now: datetime
+) -> Written:
+    """Let the marker and the counters say what was added; where nothing was, leave neither: nobody learns from it."""
+    if not (written.trajectories or written.steps or written.feedback):
+        raw.rollback()
+        return written
+    values = {
+        "space": origin.space_id,
+        "batch": part.number,
+        "trajectories": written.trajectories,
+        "steps": written.steps,
+        "feedback": written.feedback,
+    }
+    raw.execute(statements.CORRECT_MARK, values)
+    raw.execute(statements.COUNT, _counters(origin, written, losses, now))
+    written.counted = True
+    return written

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import InvalidatePoolError
 
-from sona_pg.errors import DatabaseUnavailable
+from sona_pg.errors import DatabaseUnavailable, SpaceRemoved
 from sona_pg.ingest import statements
-from sona_pg.ingest.commit import is_content_error
+from sona_pg.ingest.commit import is_content_error, is_too_long
 from sona_pg.ingest.watchdog import Watchdog
-from sona_pg.store.connect import masked
+from sona_pg.store.connect import is_spent, masked
 
 T = TypeVar("T")
 
@@ -27,6 +28,8 @@ log = logging.getLogger("sona_pg.ingest")
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts; each is drawn from the upper half of its range
 LOG_EVERY = 30.0  # seconds
 SEND_BUFFER = 4 << 20
+
+_random = random.SystemRandom()  # an application may seed `random`, and all its servers would pause in step
 
 
 class Link:
@@ -42,24 +45,35 @@ class Link:
         self._where = masked(engine.url)
         self._watchdog = Watchdog(stall_timeout, "sona-pg-watchdog")
         self._abandoned = threading.Event()
+        self._spent = False  # whether pooled connections must be replaced before they are used again
+        event.listen(engine, "checkout", self._replace_spent)
         self._lost = False  # whether the last attempt's link was, so that its transaction may still stand
         self._logged_at = -LOG_EVERY
 
-    def deliver(self, number: int, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+    def deliver(self, number: int, work: Callable[[psycopg.Connection[Any]], T], *, splits: bool = False) -> T:
         """Run ``work`` in a transaction and commit it, however often that takes.
 
         Before it writes anything ``work`` names its transaction by ``number`` (``statements.take_name``).
 
+        Args:
+            number: of the batch.
+            work: what to run.
+            splits: whether the caller can do with less at once, and wants to hear that a statement took too long.
+
         Raises:
-            psycopg.Error: the rows themselves were refused (``is_content_error``).
+            psycopg.Error: the rows themselves were refused (``is_content_error``), or with ``splits`` were too many
+                at once (``is_too_long``).
+            SpaceRemoved: by ``work``.
             DatabaseUnavailable: ``abandon`` was called meanwhile.
         """
         pause = FIRST_PAUSE
         while True:
             try:
                 result = self._attempt(number, work)
+            except SpaceRemoved:
+                raise
             except Exception as exc:  # whatever went wrong, the rows must not be lost
-                if is_content_error(exc):
+                if is_content_error(exc) or (splits and is_too_long(exc)):
                     raise
                 self._note(exc)
             else:
@@ -68,7 +82,7 @@ class Link:
                     self.last_error = None
                     self._logged_at = -LOG_EVERY
                 return result
-            if self._abandoned.wait(pause * random.uniform(0.5, 1.0)):
+            if self._abandoned.wait(pause * _random.uniform(0.5, 1.0)):
                 raise DatabaseUnavailable(f"writing to {self._where} was given up: {self.last_error}")
             pause = min(2 * pause, LONGEST_PAUSE)
             self.retries += 1
@@ -84,6 +98,7 @@ class Link:
 
     def close(self) -> None:
         """End the watchdog's thread."""
+        event.remove(self._engine, "checkout", self._replace_spent)
         self._watchdog.close()
 
     def _attempt(self, number: int, work: Callable[[psycopg.Connection[Any]], T]) -> T:
@@ -109,11 +124,24 @@ class Link:
                         self._lost = False
                     raise
                 return result
+        except psycopg.Error as exc:
+            self._spent = self._spent or is_spent(exc)
+            raise
         finally:
-            if raw.closed:
+            if raw.closed or self._spent:
                 pooled.invalidate()
             else:
                 pooled.close()
+
+    def _replace_spent(self, *_: object) -> None:
+        """Called by the pool before a connection is used: have all that are as old as the last error made anew.
+
+        A connection of a read-only spell stays read-only, and one to a demoted primary stays there, while they look
+        alive.
+        """
+        if self._spent:
+            self._spent = False
+            raise InvalidatePoolError("an error of the server said that older connections are of no use")
 
     def _note(self, exc: BaseException) -> None:
         text = str(exc).strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sona_pg.ingest.parts import POSTGRES_EPOCH
 from sona_pg.kernels import FEEDBACK_COLUMNS, STEP_COLUMNS, TRAJECTORY_COLUMNS
 
 COLUMNS = {"trajectories": TRAJECTORY_COLUMNS, "steps": STEP_COLUMNS, "feedback": FEEDBACK_COLUMNS}
@@ -25,6 +26,10 @@ END_EARLIER = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %(name)s AND pid <> pg_backend_pid()
 """
 
+# Held until the transaction ends, so that a space cannot be removed under it; no row: it has been. Neither another
+# writer nor a learner waits for this lock.
+HOLD_SPACE = "SELECT FROM sona.spaces WHERE space_id = %(space)s FOR KEY SHARE"
+
 # The proof that a batch is in: written first, so that a replay waits here for a transaction that may still commit.
 MARK = """
 INSERT INTO sona.batches
@@ -36,6 +41,9 @@ ON CONFLICT DO NOTHING
 RETURNING batch
 """
 
+# A marker proves a commit only to the server that wrote it.
+MARKED_BY = "SELECT server_id FROM sona.batches WHERE space_id = %(space)s AND batch = %(batch)s"
+
 CORRECT_MARK = """
 UPDATE sona.batches SET trajectories = %(trajectories)s, steps = %(steps)s, feedback = %(feedback)s
 WHERE space_id = %(space)s AND batch = %(batch)s
@@ -44,7 +52,7 @@ WHERE space_id = %(space)s AND batch = %(batch)s
 COUNT = """
 UPDATE sona.servers
 SET trajectories = trajectories + %(trajectories)s, feedback = feedback + %(feedback)s,
-    dropped = dropped + %(dropped)s
+    dropped = dropped + %(dropped)s, abandoned = abandoned + %(abandoned)s
 WHERE space_id = %(space)s AND server_id = %(server)s
 """
 
@@ -52,22 +60,35 @@ COPY = {
     table: f"COPY sona.{table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)" for table, columns in COLUMNS.items()
 }
 
-# Rows that may be in already go through a table of the transaction's own, and only new ones go on.
-STAGE = {table: f"CREATE TEMP TABLE staged_{table} (LIKE sona.{table}) ON COMMIT DROP" for table in COLUMNS}
+# Rows that may be in already go through a table of the transaction's own, and only new ones go on. Emptied by DELETE:
+# TRUNCATE would write the catalog, and so WAL, each time.
+STAGED = ("trajectories", "steps")
+STAGE = {table: f"CREATE TEMP TABLE staged_{table} (LIKE sona.{table}) ON COMMIT DROP" for table in STAGED}
 COPY_STAGED = {
-    table: f"COPY pg_temp.staged_{table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
-    for table, columns in COLUMNS.items()
+    table: f"COPY pg_temp.staged_{table} ({', '.join(COLUMNS[table])}) FROM STDIN (FORMAT BINARY)" for table in STAGED
 }
 UNSTAGE = {
     table: f"""
-INSERT INTO sona.{table} ({", ".join(columns)})
-SELECT {", ".join(columns)} FROM pg_temp.staged_{table} WHERE space_id = %(space)s
+INSERT INTO sona.{table} ({", ".join(COLUMNS[table])})
+SELECT {", ".join(COLUMNS[table])} FROM pg_temp.staged_{table} WHERE space_id = %(space)s
 ON CONFLICT DO NOTHING
-RETURNING 1
 """
-    for table, columns in COLUMNS.items()
+    for table in STAGED
 }
-CLEAR_STAGE = {table: f"TRUNCATE pg_temp.staged_{table}" for table in COLUMNS}
+CLEAR_STAGE = {table: f"DELETE FROM pg_temp.staged_{table}" for table in STAGED}
+
+# Feedback that may be in already. In the order of the key: two servers that are told the same must not deadlock.
+ADD_FEEDBACK = f"""
+INSERT INTO sona.feedback (space_id, batch, trajectory_id, sequence, recorded_at, quality, source, correction)
+SELECT %(space)s, %(batch)s, f.trajectory_id, f.sequence,
+       timestamptz '{POSTGRES_EPOCH}' + f.recorded_us * interval '1 microsecond', f.quality, f.source, f.correction
+FROM unnest(
+    %(trajectory_id)s::uuid[], %(sequence)s::bigint[], %(recorded_us)s::bigint[], %(quality)s::real[],
+    %(source)s::text[], %(correction)s::text[]
+) AS f (trajectory_id, sequence, recorded_us, quality, source, correction)
+ORDER BY f.trajectory_id, f.source, f.sequence
+ON CONFLICT DO NOTHING
+"""
 
 STAGE_CANDIDATES = """
 CREATE TEMP TABLE staged_candidates (
@@ -84,8 +105,11 @@ FROM pg_temp.staged_candidates ORDER BY candidate_id, position DESC
 ON CONFLICT (space_id, candidate_id) DO UPDATE SET embedding = excluded.embedding, recorded_at = excluded.recorded_at
 WHERE candidates.space_id = %(space)s AND candidates.embedding <> excluded.embedding
 """
+# A set that is named again says so at most twice a day, and a server tells it once a day.
 ADD_CANDIDATE_SET = """
-INSERT INTO sona.candidate_sets (space_id, set_id, candidate_ids)
-VALUES (%(space)s, %(set_id)s, %(ids)s)
-ON CONFLICT DO NOTHING
+INSERT INTO sona.candidate_sets AS known (space_id, set_id, candidate_ids, named_at)
+VALUES (%(space)s, %(set_id)s, %(ids)s, now())
+ON CONFLICT (space_id, set_id) DO UPDATE SET named_at = excluded.named_at
+WHERE known.space_id = %(space)s AND known.named_at < excluded.named_at - interval '12 hours'
 """
+ANNOUNCE_CANDIDATES = "SELECT pg_notify(%(channel)s, %(payload)s)"

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-import psycopg
 from numpy.typing import ArrayLike
 from sqlalchemy import Engine, text
 
 from sona_pg.config import IngestConfig
-from sona_pg.errors import DatabaseError, DatabaseUnavailable
-from sona_pg.ingest import candidates, commit, rejects, statements
-from sona_pg.ingest.candidates import Candidates, CandidateSet
-from sona_pg.ingest.commit import Origin, Written
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
+from sona_pg.ingest import candidates, statements
+from sona_pg.ingest.candidates import CandidateSet
+from sona_pg.ingest.commit import Losses, Origin, Written
+from sona_pg.ingest.delivery import Delivery
+from sona_pg.ingest.extras import Extra, Extras
 from sona_pg.ingest.link import Link
+from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.source import RingSource, Source
 from sona_pg.ingest.spool import SpoolSource
 from sona_pg.kernels import EncodedBatch, HotPath
@@ -35,14 +35,15 @@ WARN_EVERY = 10.0  # seconds between two warnings of refused records
 
 STALL_TIMEOUT = 30.0  # seconds without the end of a transaction before its link is taken for dead
 CLOSE_TIMEOUT = 10.0  # seconds
-BATCH_EPOCH_MS = 1_704_067_200_000  # 2024: 41 bits of milliseconds then last until 2093
 CHECK_INTERVAL = 0.5  # seconds between looks whether the writer's thread is still there
 
 
-def batch_number() -> int:
-    """Return a number no other batch has: 41 bits of milliseconds, 22 random bits."""
-    milliseconds = time.time_ns() // 1_000_000 - BATCH_EPOCH_MS
-    return (milliseconds << 22 | random.getrandbits(22)) & (2**63 - 1)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taken:
+    """A batch, and the extras that were put before it was taken: those that its records name are among them."""
+
+    batch: EncodedBatch
+    extras: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Writer:
         hot: the recording side; one writer each.
         engine: connections to the database, whose schema is up to date.
         space_id, server_id: the space written to, and this server's row in ``sona.servers``.
+        space_name: what errors call the space; its number if none is given.
         config: durability and pace.
         home: the folder for spool and rejected rows.
         on_batch: called on the writer's thread with each batch as soon as it is encoded, committed or not.
@@ -85,6 +87,7 @@ class Writer:
         *,
         space_id: int,
         server_id: UUID,
+        space_name: str = "",
         config: IngestConfig,
         home: Path,
         on_batch: Callable[[EncodedBatch], None] | None = None,
@@ -92,30 +95,31 @@ class Writer:
     ) -> None:
         self._hot = hot
         self._config = config
-        self._origin = Origin(space_id, server_id)
+        self._origin = Origin(space_id, server_id, space_name)
         self._home = home
         self._on_batch = on_batch
         self._rejects = home / "rejected" / str(space_id)
         self._wake = threading.Event()
         self._changed = threading.Condition()  # guards what follows
         self._waiters = 0
-        self._extras: deque[Candidates | CandidateSet] = deque()
-        self._extras_put = self._extras_done = 0
-        self._extras_bytes = 0
-        self._extras_warned = -WARN_EVERY  # monotonic seconds
         self._total = Written()
-        self._batches = self._rejected = self._learner_errors = self._dropped = 0
+        self._batches = self._rejected = self._learner_errors = 0
+        self._counted = Losses()  # of all losses, what the fleet's counters know
         self._warn_again = 0.0  # monotonic seconds
         self._refused: dict[bytes, str] = {}  # durability 'sync': why a record that somebody waits for is not in
         self._last_commit: datetime | None = None
         self._closing = self._ended = False
-        self._next: EncodedBatch | None = None  # encoded ahead
+        self._removed = False  # the space: nothing can be written any more
+        self._next: _Taken | None = None  # encoded ahead
         self._pid = os.getpid()
         self._stall_timeout = stall_timeout
         sync = config.durability == "sync"
         self._source = self._open_source(engine)
         self._done = self._source.done
+        self._numbers = BatchNumbers()
         self._link = Link(engine, stall_timeout)
+        self._delivery = Delivery(self._link, self._origin, self._numbers, self._rejects)
+        self._extras = Extras(self._changed, config.buffer_bytes, self._link, self._origin, self._numbers)
         hot.attach(
             wake=self._wake.set,
             confirm=self._confirm if sync else None,
@@ -143,8 +147,9 @@ class Writer:
 
         Raises:
             DatabaseUnavailable: that took longer than ``timeout`` seconds; nothing is lost by it.
+            SpaceRemoved: the space is gone.
         """
-        if not self._wait_for(self._source.recorded, self._extras_put, timeout, backlog=True):
+        if not self._wait_for(self._source.recorded, self._extras.put, timeout, backlog=True):
             raise DatabaseUnavailable(
                 f"flush: {self.waiting} records are not committed after {timeout} s "
                 f"({self._link.last_error or 'still writing'}); they wait and are tried again"
@@ -154,6 +159,11 @@ class Writer:
     def waiting(self) -> int:
         """Records accepted and not committed yet."""
         return self._source.recorded - self._done
+
+    @property
+    def candidates_settled(self) -> bool:
+        """Whether no candidates or sets wait: those of before are stored, or were refused."""
+        return not self._extras
 
     def enqueue_candidates(self, ids: Sequence[str], embeddings: ArrayLike, *, wait: bool = False) -> bool:
         """Store candidates in the background; one whose id is known gets the new embedding.
@@ -186,7 +196,7 @@ class Writer:
                 batches=self._batches,
                 waiting=self.waiting,
                 dropped=self._hot.dropped_count,
-                rejected=self._rejected,
+                rejected=self._rejected + self._extras.refused,
                 retries=self._link.retries,
                 learner_errors=self._learner_errors,
                 last_error=self._link.last_error,
@@ -199,6 +209,7 @@ class Writer:
         Raises:
             DatabaseUnavailable: some records could not be written within ``timeout`` seconds. With durability
                 ``spool`` they are in files that the next process replays; otherwise they are lost.
+            SpaceRemoved: the space is gone, and records that wait with it.
         """
         if self._ended or os.getpid() != self._pid:
             return
@@ -212,8 +223,12 @@ class Writer:
             self._thread.join()
         self._ended = True
         self._link.close()
-        left, extras, backlog = self.waiting, self._extras_put - self._extras_done, self._source.backlog
+        left, extras, backlog = self.waiting, len(self._extras), self._source.backlog
         self._source.close()
+        if self._removed and left:
+            raise SpaceRemoved(self._origin.space, f", and {left} records that waited are not stored")
+        if self._removed:
+            return
         if left or extras or backlog:
             raise DatabaseUnavailable(
                 f"{left} records and {extras} lists of candidates could not be written within {timeout} s "
@@ -232,9 +247,13 @@ class Writer:
             raise DatabaseUnavailable("the engine was opened before this process was forked: open one here")
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
+            if self._removed:
+                raise SpaceRemoved(self._origin.space)
             self._waiters += 1
             try:
-                while self._done < records or self._extras_done < extras or (backlog and self._source.backlog):
+                while self._done < records or self._extras.done < extras or (backlog and self._source.backlog):
+                    if self._removed:
+                        raise SpaceRemoved(self._origin.space)
                     if not self._thread.is_alive():
                         raise DatabaseUnavailable(f"the writer has ended: {self._link.last_error or 'it was closed'}")
                     left = CHECK_INTERVAL if deadline is None else min(CHECK_INTERVAL, deadline - time.monotonic())
@@ -267,37 +286,24 @@ class Writer:
             if reason is not None:
                 raise DatabaseError(f"Postgres refused the record ({reason}); it is kept in {self._rejects}")
 
-    def _enqueue(self, extras: Sequence[Candidates | CandidateSet], *, wait: bool = False) -> bool:
-        size = sum(extra.bytes for extra in extras)
+    def _enqueue(self, extras: Sequence[Extra], *, wait: bool = False) -> bool:
         while True:
             with self._changed:
+                if self._removed:
+                    raise SpaceRemoved(self._origin.space)
                 if self._closing:
                     raise DatabaseUnavailable("the engine is closed: open another one")
-                done = self._extras_done
-                # What is larger than all the room goes in when nothing else waits.
-                if not self._extras or self._extras_bytes + size <= self._config.buffer_bytes:
-                    self._extras.extend(extras)
-                    self._extras_put += len(extras)
-                    self._extras_bytes += size
+                done = self._extras.done
+                if self._extras.add(extras):
                     return True
             if not wait:
-                self._say_no_room()
+                self._extras.say_no_room()
                 return False
             if not self._wait_for(0, done + 1, self._stall_timeout):
                 raise DatabaseUnavailable(
-                    f"{self._extras_bytes} bytes of candidates wait, and none were stored for {self._stall_timeout} s "
+                    f"{self._extras.bytes} bytes of candidates wait, and none were stored for {self._stall_timeout} s "
                     f"({self._link.last_error or 'still writing'}): these are not stored"
                 )
-
-    def _say_no_room(self) -> None:
-        """Warn, once in a while, of candidates that are not stored with this use."""
-        now = time.monotonic()
-        if now >= self._extras_warned + WARN_EVERY:
-            self._extras_warned = now
-            log.warning(
-                "%d bytes of candidates wait for Postgres: others are stored when they are used again; if it answers, "
-                "raise IngestConfig.buffer_bytes", self._extras_bytes
-            )  # fmt: skip
 
     # -- the writer's thread --------------------------------------------------------------------------------
 
@@ -309,10 +315,14 @@ class Writer:
                 if not (self._closing or self._hurried()):
                     self._wake.wait(self._config.flush_interval)
                 self._wake.clear()
-                self._write_extras()
                 self._write_next()
         except DatabaseUnavailable as exc:
             log.info("the writer ends: %s", exc)
+        except SpaceRemoved as exc:
+            log.error("the writer ends: %s", exc)
+            self._hot.refuse_records(str(exc))
+            with self._changed:
+                self._removed = True
         except BaseException:
             log.exception("the writer ends by a mistake of its own; nothing more is written")
             self._hot.refuse_records()
@@ -335,20 +345,24 @@ class Writer:
         return self._source.urgent or (self._waiters > 0 and (self.waiting > 0 or bool(self._extras)))
 
     def _write_next(self) -> None:
-        batch, self._next = self._next or self._take(), None
-        if batch is None:
+        taken, self._next = self._next or self._take(), None
+        self._extras.store(self._extras.put if taken is None else taken.extras)
+        if taken is None:
             with self._changed:  # a backlog may have ended, or what waited was damaged and is set aside
                 self._done = self._source.done
                 self._changed.notify_all()
             return
-        dropped = self._hot.dropped_count - self._dropped
-        if dropped:
-            self._say_dropped(dropped)
-        written = self._write_batch(batch, dropped, datetime.now(UTC))
-        if written.already:
-            written = Written(batch.trajectory_count, batch.step_count, batch.feedback_count)
+        batch, losses = taken.batch, self._losses()
+        if losses.dropped:
+            self._say_dropped(losses.dropped)
+        # By a caller who gives sequences a feedback may come twice: those are looked for without a replay.
+        written = self._delivery.deliver(
+            batch, losses, careful=self._source.may_repeat, meanwhile=self._take_ahead
+        )  # fmt: skip
         with self._changed:
-            self._dropped += dropped
+            if written.counted:
+                before = self._counted
+                self._counted = Losses(before.dropped + losses.dropped, before.abandoned + losses.abandoned)
             self._total.add(written)
             self._batches += 1
             self._rejected += len(written.rejected)
@@ -359,70 +373,32 @@ class Writer:
             self._done = self._source.done
             self._changed.notify_all()
 
-    def _take(self) -> EncodedBatch | None:
+    def _losses(self) -> Losses:
+        """Return what was lost since it was last counted."""
+        known = self._counted
+        return Losses(
+            self._hot.dropped_count - known.dropped, getattr(self._hot, "abandoned_count", 0) - known.abandoned
+        )  # fmt: skip
+
+    def _take(self) -> _Taken | None:
         try:
-            batch = self._source.take(batch_number())
+            batch = self._source.take(self._numbers.next())
         except (OSError, MemoryError):
             log.exception("records cannot be read now; they stay where they are and are tried again")
             time.sleep(CHECK_INTERVAL)
             return None
-        if batch is not None and self._on_batch is not None:
+        if batch is None:
+            return None
+        extras = self._extras.put  # after the records were taken, or one of them could name what is not among these
+        if self._on_batch is not None:
             try:
                 self._on_batch(batch)
             except Exception:
                 self._learner_errors += 1
                 log.exception("learning from batch %d failed; it is written all the same", batch.batch)
-        return batch
+        return _Taken(batch, extras)
 
     def _take_ahead(self) -> None:
         """Encode the next batch while Postgres works on this one."""
         if self._next is None and self._source.ahead:
             self._next = self._take()
-
-    def _write_batch(self, batch: EncodedBatch, dropped: int, now: datetime) -> Written:
-        what = (self._origin, batch, dropped, now)
-        if not (self._source.may_repeat or batch.sequence_given):  # by a caller, who may send a feedback twice
-            try:
-                return self._link.deliver(batch.batch, lambda raw: commit.write(raw, *what, self._take_ahead))
-            except psycopg.Error as exc:
-                log.warning("batch %d was refused (%s); looking for the rows that are wrong", batch.batch, exc)
-
-        rejected: list[commit.Rejected] = []  # survives an attempt whose commit is only found by the next one
-
-        def carefully(raw: psycopg.Connection[object]) -> Written:
-            written = commit.write_carefully(raw, *what)
-            if written.rejected:
-                rejected[:] = written.rejected
-                path = rejects.save(self._rejects, batch.batch, rejected, now)
-                log.error("%d rows were refused and are kept in %s: %s", len(rejected), path, rejected[0].reason)
-            return written
-
-        written = self._link.deliver(batch.batch, carefully)
-        written.rejected = rejected
-        return written
-
-    def _write_extras(self) -> None:
-        last = self._extras_put  # what comes meanwhile waits for the next batch, or records would wait for it
-        while self._extras_done < last:
-            some = [self._extras[at] for at in range(min(last - self._extras_done, 100))]
-            now = datetime.now(UTC)
-            for part in candidates.in_parts(some):
-                self._write_part(part, now)
-                with self._changed:
-                    for _ in part:
-                        self._extras_bytes -= self._extras.popleft().bytes
-                    self._extras_done += len(part)
-                    self._changed.notify_all()
-
-    def _write_part(self, part: Sequence[Candidates | CandidateSet], now: datetime) -> None:
-        try:
-            number = batch_number()
-            self._link.deliver(number, lambda raw: candidates.write(raw, self._origin, number, part, now))
-        except psycopg.Error as exc:
-            if len(part) > 1:
-                for one in part:
-                    self._write_part([one], now)
-                return
-            log.error("candidates were refused and are left out: %s", exc)
-            with self._changed:
-                self._rejected += 1

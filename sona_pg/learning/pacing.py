@@ -50,6 +50,13 @@ class BudgetPacer:
         wanted = self.budget - self._owed / min(self.horizon, max(8.0, self.calls / 50))
         return float(np.interp(wanted, self._spend[::-1], self._prices[::-1]))
 
+    def least_mean(self, costs: ArrayLike) -> float:
+        """Mean cost of the remembered calls and one with ``costs`` (k,), had each chosen its cheapest candidate."""
+        seen = min(self.calls, self.window)
+        there = np.isfinite(self._values[:seen])
+        cheapest = np.where(there, self._costs[:seen], np.inf).min(axis=1)
+        return float((cheapest.sum() + np.min(costs)) / (seen + 1))
+
     def record(self, values: ArrayLike, costs: ArrayLike, spent: float) -> None:
         """One call: its candidates' values (k,) and costs (k,), and what the chosen one cost. Not finite: ignored."""
         value, cost = np.asarray(values, np.float64), np.asarray(costs, np.float64)

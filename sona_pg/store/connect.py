@@ -9,12 +9,17 @@ from typing import Any
 
 import psycopg
 import sqlalchemy
-from sqlalchemy import Connection, Engine, Executable, create_engine
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import Connection, Engine, Executable, create_engine, event
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 
 from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable
 
 CONNECT_TIMEOUT = 5  # seconds
+
+# SQLSTATEs after which a connection, and all made before, may never work again though they live: the link, shutdown
+# and failover, a server or database that takes no writes, and the end of an idle or too long transaction.
+_SPENT = ("08", "57P", "25006", "25P03", "25P04")
+READ_ONLY = "25006"
 
 # SQLSTATE classes after which the same statement may succeed: connection, resources, rollback, shutdown
 _TRANSIENT = ("08", "53", "40", "57P")
@@ -77,7 +82,7 @@ def driver_arguments(url: str | URL) -> dict[str, Any]:
 
 def connect(url: str, *, pool_size: int = 4) -> Engine:
     """Return an engine for ``url``; it connects when first used."""
-    return create_engine(
+    engine = create_engine(
         parse_url(url),
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -91,6 +96,19 @@ def connect(url: str, *, pool_size: int = 4) -> Engine:
             "prepare_threshold": None,
         },
     )
+    event.listen(engine, "handle_error", _judge)
+    return engine
+
+
+def is_spent(exc: BaseException | None) -> bool:
+    """Whether an error of the driver says that its connection, and others as old, had better be replaced."""
+    return isinstance(exc, psycopg.Error) and (exc.sqlstate or "").startswith(_SPENT)
+
+
+def _judge(context: ExceptionContext) -> None:
+    """Have the pool discarded after such an error, as after a lost link."""
+    if is_spent(context.original_exception):
+        context.is_disconnect = True
 
 
 def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
@@ -129,6 +147,11 @@ def _translate(exc: Exception, doing: str, url: URL | None) -> DatabaseError:
     lost = lost or (isinstance(original, psycopg.OperationalError) and not state)
     where = f" at {masked(url)}" if url is not None else ""
     reason = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
+    if state == READ_ONLY:
+        return DatabaseUnavailable(
+            f"{doing}: Postgres{where} takes no writes now ({reason}); "
+            "wait until it does, or name the primary (target_session_attrs=read-write)"
+        )
     if lost or state.startswith(_TRANSIENT):
         return DatabaseUnavailable(
             f"{doing}: Postgres{where} does not answer ({reason}); check that it runs and that the URL is right"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,7 @@ from sona_pg.domain.ledger import Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
-from sona_pg.errors import DatabaseError, DatabaseUnavailable
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
 from sona_pg.store import candidates, cycles, fleet, leases, ledger, migrate, patterns, search, spaces, states
 from sona_pg.store.connect import connect, translated
 from sona_pg.store.deadlines import deadlines
@@ -75,10 +76,10 @@ class Database:
         """Close all connections."""
         self.engine.dispose()
 
-    def open_space(self, name: str, dim: int, at: datetime) -> Space:
-        """Return the space called ``name``, made if there is none, with its partitions in place."""
+    def open_space(self, name: str, dim: int, at: datetime, *, create: bool = True) -> Space:
+        """Return the space called ``name``, made if there is none and ``create`` allows it, with its partitions."""
         with transaction(self.engine, f"opening space {name!r}", BRIEF) as connection:
-            space = spaces.open_space(connection, name, dim, at)
+            space = spaces.open_space(connection, name, dim, at, create=create)
             ready = spaces.has_partition(connection, at)
         if not ready:
             with translated("making partitions", self.engine.url):
@@ -94,14 +95,30 @@ class Database:
         with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
             space = spaces.find_space(connection, name)
             if space is None:
-                known = ", ".join(repr(other.name) for other in spaces.list_spaces(connection)) or "none yet"
-                raise DatabaseError(f"there is no space {name!r}; there are: {known}")
+                raise spaces.unknown(connection, name)
             return space
 
     def now(self) -> datetime:
         """Return the time by the database's clock."""
         with reading(self.engine, "reading the clock", BRIEF) as connection:
             return leases.now(connection)
+
+    def list_spaces(self) -> list[Space]:
+        """Return all spaces by name."""
+        with reading(self.engine, "listing the spaces", BRIEF) as connection:
+            return spaces.list_spaces(connection)
+
+    def remove_space(self, name: str) -> dict[str, int]:
+        """Delete a space with everything in it; return how many rows of each table. Engines that have it open end.
+
+        Raises:
+            DatabaseError: there is none of that name.
+        """
+        with transaction(self.engine, f"removing space {name!r}") as connection:
+            space = spaces.find_space(connection, name)
+            if space is None:
+                raise spaces.unknown(connection, name)
+            return spaces.remove_space(connection, space.space_id)
 
     def register(self, space: Space, server_id: UUID, host: str, pid: int, release: str) -> None:
         """Add a server to the fleet of a space."""
@@ -111,7 +128,10 @@ class Database:
     def heartbeat(self, space: Space, server_id: UUID, version: int, skew_ms: float | None) -> fleet.Heartbeat:
         """Say that a server is there, what it serves, and how far its clock is ahead; return what it should serve."""
         with transaction(self.engine, "sending a heartbeat", BRIEF) as connection:
-            return fleet.heartbeat(connection, space.space_id, server_id, version, skew_ms)
+            heard = fleet.heartbeat(connection, space.space_id, server_id, version, skew_ms)
+        if heard is None:
+            raise SpaceRemoved(space.name)
+        return heard
 
     def depart(self, space: Space, server_id: UUID) -> None:
         """Say that the server has ended."""
@@ -131,6 +151,21 @@ class Database:
                 candidate_embeddings=embeddings,
                 age=states.age(connection, space.space_id, version),
             )
+
+    def candidate_signal(self, space: Space) -> tuple[int, int]:
+        """Return what changes when candidates of the space are committed, or a cycle has met them."""
+        with reading(self.engine, "looking for candidates", BRIEF) as connection:
+            return candidates.signal(connection, space.space_id)
+
+    def new_candidates(self, space: Space, slots: int) -> list[str]:
+        """Return the ids of candidates that are stored, and in no version whose catalog has ``slots`` candidates."""
+        with reading(self.engine, "reading new candidates") as connection:
+            return candidates.read_new(connection, space.space_id, slots)
+
+    def candidate_embeddings(self, space: Space, ids: Sequence[str]) -> tuple[list[str], NDArray[np.float32]]:
+        """Return those of ``ids`` that are stored, with their embeddings (m, dim) float32."""
+        with reading(self.engine, "reading new candidates") as connection:
+            return candidates.read_embeddings(connection, space.space_id, space.dim, ids)
 
     def learning_unit(
         self, space: Space, server_id: UUID, *, wait: bool = True
@@ -153,6 +188,8 @@ class Database:
         """Return the lifetime counters of a space over all its servers, and what waits to be learned."""
         with reading(self.engine, "reading counters", BRIEF) as connection:
             counted = fleet.totals(connection, space.space_id)
+            if counted is None:
+                raise SpaceRemoved(space.name)
             counted["waiting"] = ledger.waiting_count(connection, space.space_id)
             return counted
 

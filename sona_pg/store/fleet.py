@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from sona_pg.store.leases import missing, now
+from sona_pg.store.leases import now
 from sona_pg.store.schema import feedback, servers, spaces, trajectories
 
 SILENCE = timedelta(seconds=15)  # after which a server that was not closed is not live; the view says the same
@@ -63,8 +63,13 @@ def register(
     )  # fmt: skip
 
 
-def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: int, skew_ms: float | None) -> Heartbeat:
-    """Say that the server is there, what it serves, and by how much its clock is ahead of the database's."""
+def heartbeat(
+    connection: Connection, space_id: int, server_id: UUID, version: int, skew_ms: float | None
+) -> Heartbeat | None:
+    """Say that the server is there, what it serves, and by how much its clock is ahead of the database's.
+
+    None: the space is gone.
+    """
     at = now(connection)
     seen = (
         update(servers)
@@ -76,9 +81,7 @@ def heartbeat(connection: Connection, space_id: int, server_id: UUID, version: i
     registered = select(func.count()).select_from(seen).scalar_subquery()
     of_space = select(spaces.c.live_version, registered).where(spaces.c.space_id == space_id)
     row = connection.execute(of_space).one_or_none()
-    if row is None:
-        raise missing(space_id)
-    return Heartbeat(int(row[0]), bool(row[1]), at)
+    return None if row is None else Heartbeat(int(row[0]), bool(row[1]), at)
 
 
 def depart(connection: Connection, space_id: int, server_id: UUID) -> None:
@@ -95,8 +98,8 @@ def live_version(connection: Connection, space_id: int) -> int:
     return int(version or 0)
 
 
-def totals(connection: Connection, space_id: int) -> dict[str, int]:
-    """Return how many servers of the space are live, and what all it ever had have recorded."""
+def totals(connection: Connection, space_id: int) -> dict[str, int] | None:
+    """Return how many servers of the space are live, and what all it ever had have recorded; None if it is gone."""
     is_live = servers.c.ended_at.is_(None) & (servers.c.seen_at >= now(connection) - SILENCE)
     counted = connection.execute(
         select(
@@ -108,7 +111,7 @@ def totals(connection: Connection, space_id: int) -> dict[str, int]:
         select(*(spaces.c[f"departed_{name}"].label(name) for name in COUNTERS)).where(spaces.c.space_id == space_id)
     ).one_or_none()
     if departed is None:
-        raise missing(space_id)
+        return None
     there = {name: int(counted._mapping[name]) + int(departed._mapping[name]) for name in COUNTERS}
     return {"servers": int(counted.servers), **there}
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_once
 
-from sona_pg.errors import DatabaseError
+from sona_pg.errors import SpaceRemoved
 from sona_pg.store.schema import leases, spaces
 
 LEARNER = "learner"
@@ -29,7 +29,7 @@ def take(connection: Connection, space_id: int, server_id: UUID, duration: timed
     """Take the learner's lease of a space if it is free or has expired; else return None.
 
     Raises:
-        DatabaseError: the space is not there.
+        SpaceRemoved: the space is not there.
     """
     held = _locked(connection, space_id)
     if held is None:
@@ -77,9 +77,9 @@ def now(connection: Connection) -> datetime:
     return at
 
 
-def missing(space_id: int) -> DatabaseError:
-    """Return the error of a space that has been removed."""
-    return DatabaseError(f"space {space_id} is not there: it was removed while an engine had it open")
+def missing(space_id: int) -> SpaceRemoved:
+    """Return the error of a space whose row is gone."""
+    return SpaceRemoved(f"number {space_id}")
 
 
 def _locked(connection: Connection, space_id: int) -> tuple[int, datetime, datetime] | None:

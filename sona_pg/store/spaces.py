@@ -5,27 +5,30 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Connection, Engine, func, insert, select, text
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text
 from sqlalchemy.exc import OperationalError
 
 from sona_pg.domain.space import Space
-from sona_pg.errors import ConfigError
-from sona_pg.store.schema import space_names, spaces
+from sona_pg.errors import ConfigError, DatabaseError
+from sona_pg.store.schema import metadata, space_names, spaces
 
 WEEKS_AHEAD = 4
 MAX_NAME = 200
 LOCK = 0x736F6E62  # the advisory lock under which spaces and partitions are made
 
 
-def open_space(connection: Connection, name: str, dim: int, at: datetime) -> Space:
-    """Return the space called ``name``, made with ``dim`` dimensions if there is none.
+def open_space(connection: Connection, name: str, dim: int, at: datetime, *, create: bool = True) -> Space:
+    """Return the space called ``name``, made with ``dim`` dimensions if there is none and ``create`` allows it.
 
     Raises:
         ConfigError: the name cannot be used, or the space has another dimension.
+        DatabaseError: there is none, and none is to be made.
     """
     if not isinstance(name, str) or not name or len(name) > MAX_NAME or "\0" in name:
         raise ConfigError(f"space name {name!r} cannot be used: expected 1 to {MAX_NAME} characters without NUL")
     space = find_space(connection, name)
+    if space is None and not create:
+        raise unknown(connection, name)
     if space is None:
         connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         space = find_space(connection, name) or _make_space(connection, name, dim, at)
@@ -45,6 +48,27 @@ def find_space(connection: Connection, name: str) -> Space | None:
         .where(space_names.c.name == name)
     ).one_or_none()
     return None if row is None else Space(row.space_id, row.name, row.dim, row.settings)
+
+
+def unknown(connection: Connection, name: str) -> DatabaseError:
+    """Return the error for a space that is not there; it names those that are."""
+    known = ", ".join(repr(other.name) for other in list_spaces(connection)) or "none yet"
+    return DatabaseError(f"there is no space {name!r}; there are: {known}")
+
+
+def remove_space(connection: Connection, space_id: int) -> dict[str, int]:
+    """Delete a space with everything that was recorded and learned in it; return how many rows of each table.
+
+    Writers and learners that are in a transaction are waited for, and find it gone in the next.
+    """
+    connection.execute(select(spaces.c.space_id).where(spaces.c.space_id == space_id).with_for_update())
+    removed = {}
+    for table in reversed(metadata.sorted_tables):  # what refers to others first
+        if table not in (spaces, space_names):
+            removed[table.name] = connection.execute(delete(table).where(table.c.space_id == space_id)).rowcount
+    connection.execute(delete(spaces).where(spaces.c.space_id == space_id))
+    connection.execute(delete(space_names).where(space_names.c.space_id == space_id))
+    return removed
 
 
 def list_spaces(connection: Connection) -> list[Space]:

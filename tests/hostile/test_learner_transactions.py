@@ -13,7 +13,7 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
-from sona_pg.errors import DatabaseError, LearningConflict, LearningError
+from sona_pg.errors import LearningConflict, LearningError, SpaceRemoved
 from sona_pg.loops import background
 from sona_pg.loops.background import BackgroundLoop
 from sona_pg.store import leases, unit
@@ -179,5 +179,5 @@ def test_a_space_that_is_gone_is_named(database_url):
     with SonaEngine(DIM, database_url, config=QUIET) as engine:
         session = engine._session
         gone = type(session.space)(999, "gone", DIM)
-        with pytest.raises(DatabaseError, match="removed while an engine had it open"):
+        with pytest.raises(SpaceRemoved):
             BackgroundLoop(session.database, gone, session.server_id, engine.config).run_cycle()

@@ -148,14 +148,14 @@ def test_candidates_that_keep_coming_do_not_hold_records_up(
     open_writer: OpenWriter, record: Record, hot: HotPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = open_writer(hot, flush_interval=60)
-    write, numbers = writer._write_part, iter(range(300))
+    write, numbers = writer._extras._store_part, iter(range(300))
 
-    def and_one_more(part: object, now: object) -> None:
-        write(part, now)
+    def and_one_more(part: object) -> None:
+        write(part)
         if not writer.stats().trajectories and (number := next(numbers, None)) is not None:
             writer.enqueue_candidate_set(number, ["a"])
 
-    monkeypatch.setattr(writer, "_write_part", and_one_more)
+    monkeypatch.setattr(writer._extras, "_store_part", and_one_more)
     writer.enqueue_candidate_set(-1, ["a"])
     record(hot)
     writer.flush(20)
@@ -179,7 +179,7 @@ def test_candidates_that_cannot_be_stored_take_no_more_memory_than_the_buffer_ma
             writer.flush(10)
     writer.flush(10)
     assert space.count("candidates") == 4000
-    assert writer._extras_bytes == 0
+    assert writer._extras.bytes == 0
 
 
 def test_a_full_buffer_drops_counts_and_tells_the_fleet(

@@ -1,0 +1,123 @@
+"""Batches into Postgres, each record once, whatever the answer: another number, less at once, without a wrong row."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from sona_pg.ingest import commit, rejects
+from sona_pg.ingest.commit import Losses, Origin, Rejected, Written, is_too_long
+from sona_pg.ingest.link import Link
+from sona_pg.ingest.numbers import BatchNumbers
+from sona_pg.ingest.parts import Part
+from sona_pg.kernels import EncodedBatch
+
+log = logging.getLogger("sona_pg.ingest")
+
+MOST = 8192  # records of a batch, as encoded
+GROW_AFTER = 8  # parts of the size that fits, until twice as much is tried
+
+
+class Delivery:
+    """Commits encoded batches of one writer; the writer's thread is the only one that calls it."""
+
+    def __init__(self, link: Link, origin: Origin, numbers: BatchNumbers, rejected: Path) -> None:
+        """Write over ``link``; rows that are refused are kept in the folder ``rejected``."""
+        self._link = link
+        self._origin = origin
+        self._numbers = numbers
+        self._rejects = rejected
+        self._fits: int | None = None  # records at once, where the server ended a longer statement; None: all of them
+        self._fitted = 0  # parts of that size since it was found
+
+    def deliver(
+        self, encoded: EncodedBatch, losses: Losses, *, careful: bool, meanwhile: Callable[[], None]
+    ) -> Written:  # fmt: skip
+        """Return what was added once all of the batch is committed, in as many transactions as the server asks for.
+
+        Args:
+            encoded: the batch, with a number of ``numbers``.
+            losses: to be counted with it.
+            careful: some of it may have been committed by a process that died.
+            meanwhile: called while the server works.
+
+        Raises:
+            DatabaseUnavailable: the link was abandoned.
+            SpaceRemoved: the space is gone.
+        """
+        total = Written()
+        pending = [Part.whole(encoded)]
+        while pending:
+            part = pending.pop()
+            if self._fits is not None and len(part) > self._fits:
+                pending += reversed(part.split(self._fits, self._numbers.next()))
+                continue
+            try:
+                written = self._deliver(part, losses, careful, meanwhile)
+            except psycopg.Error as exc:
+                if not is_too_long(exc):
+                    raise
+                self._shrink(part, exc)
+                pending.append(part)
+                continue
+            if written.taken:
+                self._numbers.restart()
+                pending.append(part.renumbered(self._numbers.next()))
+                continue
+            self._grow(part)
+            total.add(written)
+            total.rejected += written.rejected
+            if written.counted:
+                losses, total.counted = Losses(), True
+        return total
+
+    def _deliver(self, part: Part, losses: Losses, careful: bool, meanwhile: Callable[[], None]) -> Written:
+        now = datetime.now(UTC)
+        splits = len(part) > 1
+        if not careful:
+            try:
+                return self._link.deliver(
+                    part.number,
+                    lambda raw: commit.write(raw, self._origin, part, losses, now, meanwhile),
+                    splits=splits,
+                )
+            except psycopg.Error as exc:
+                if is_too_long(exc):
+                    raise
+                log.warning("batch %d was refused (%s); looking for the rows that are wrong", part.number, exc)
+
+        rejected: list[Rejected] = []  # survives an attempt whose commit is only found by the next one
+
+        def carefully(raw: psycopg.Connection[object]) -> Written:
+            written = commit.write_carefully(raw, self._origin, part, losses, now)
+            if written.rejected:
+                rejected[:] = written.rejected
+                path = rejects.save(self._rejects, part.number, rejected, now)
+                log.error("%d rows were refused and are kept in %s: %s", len(rejected), path, rejected[0].reason)
+            return written
+
+        written = self._link.deliver(part.number, carefully, splits=splits)
+        return replace(written, rejected=rejected)
+
+    def _shrink(self, part: Part, exc: psycopg.Error) -> None:
+        if self._fits is None:
+            log.warning(
+                "Postgres ended a transaction of %d records (%s): they are written in smaller parts; "
+                "a longer statement_timeout for this role makes that unnecessary", len(part), exc
+            )  # fmt: skip
+        self._fits, self._fitted = len(part) // 2, 0
+
+    def _grow(self, part: Part) -> None:
+        """Try twice as much after a while: what ended a statement may have been a lock, or load that has gone."""
+        if self._fits is None or 2 * len(part) < self._fits:
+            return
+        self._fitted += 1
+        if self._fitted == GROW_AFTER:
+            self._fits, self._fitted = 2 * self._fits, 0
+            if self._fits > MOST:
+                self._fits = None
