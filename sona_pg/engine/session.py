@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -250,7 +251,7 @@ class Session:
                 "instant_updates": self._instant.metrics().updates,
                 "failed_cycles": self._follower.failures,
                 "clock_skew_ms": None if self._skew_ms is None else round(self._skew_ms, 3),
-                "writer": dataclasses.asdict(self.writer.stats()),
+                "writer": {name: _as_json(value) for name, value in dataclasses.asdict(self.writer.stats()).items()},
             },
         }
         silent = time.monotonic() - self._follower.last_contact
@@ -259,7 +260,7 @@ class Session:
             return stats
         try:
             stats["totals"] = self.database.totals(self.space)
-            stats["waiting_feedback"] = self._waiting_feedback()
+            stats["waiting_feedback"] = {name: _as_json(value) for name, value in self._waiting_feedback().items()}
             stats["database"] = "answers"
         except DatabaseError as exc:
             stats["database"] = str(exc)
@@ -374,6 +375,10 @@ class Session:
             after = self._instant.flush_updates()
             if after is not before:
                 self._hot.set_adapters(_adapter(after), self._base)
+
+
+def _as_json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _adapter(weights: LoraWeights) -> Adapter:

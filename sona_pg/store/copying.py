@@ -23,7 +23,11 @@ def copy_arrays(
     with driver_connection(connection).cursor().copy(copy_query(connection, query)) as copy:
         for chunk in copy:
             decoder.feed(chunk)
-    return decoder.finish(), decoder.null_masks
+    values = decoder.finish()
+    for column in spec:
+        if len(column) == 3:  # a vector of one number is decoded as the number
+            values[column[0]] = values[column[0]].reshape(-1, column[2])
+    return values, decoder.null_masks
 
 
 def is_one_of(column: ColumnElement[Any], ids: NDArray[np.uint8]) -> ColumnElement[bool]:

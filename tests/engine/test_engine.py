@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 
 import numpy as np
 import psycopg
@@ -289,3 +290,25 @@ def test_closing_writes_what_waits_and_twice_is_once(database_url: str) -> None:
     engine.close()
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT count(*) FROM sona.trajectories").fetchone() == (100,)
+
+
+def test_a_space_of_one_dimension_learns_as_any_other(database_url):
+    with SonaEngine(1, database_url) as engine:
+        for number in range(30):
+            x = np.array([1.0 if number % 2 else -1.0])
+            handle = engine.begin_trajectory(x, ranking=engine.rank(x, [[1.0], [-1.0]], ids=["up", "down"]))
+            engine.add_step(handle, x, None, 0.5)
+            engine.set_trajectory_route(handle, "up")
+            engine.end_trajectory(handle, float(number % 2))
+        assert engine.force_learn().patterns == 2
+        assert engine.rank([1.0], ids=["up", "down"]).ids[0] == "up"
+        assert engine.rebuild().equal
+
+
+def test_what_metrics_tell_is_json(database_url):
+    with SonaEngine(4, database_url) as engine:
+        engine.feedback(uuid.uuid4(), quality=1.0)
+        engine.flush()
+        told = json.loads(json.dumps(engine.metrics()))
+    assert told["waiting_feedback"]["facts"] == 1
+    assert datetime.fromisoformat(told["server"]["writer"]["last_commit"]).tzinfo is not None
