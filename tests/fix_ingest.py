@@ -84,7 +84,7 @@ def open_writer(space: Space, tmp_path: Path) -> Iterator[Callable[..., Writer]]
             hot,
             engine,
             space_id=SPACE,
-            server_id=space.server_id,
+            server_id=settings.pop("server_id", space.server_id),
             config=IngestConfig(**{"flush_interval": 0.01, **config}),
             home=home,
             **settings,

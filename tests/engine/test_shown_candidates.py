@@ -110,6 +110,6 @@ def test_remembering_one_by_one_copies_nothing_that_was_there(monkeypatch: pytes
         for name, row in zip(IDS, ROWS, strict=True):
             ranker.remember([name], row[None])
         ranker.remember([IDS[0]], ROWS[1][None])
-    known = ranker._catalog(Catalog.of(["served", IDS[2]], ROWS[:2]))
+    known = ranker.overlay.catalog(Catalog.of(["served", IDS[2]], ROWS[:2]))
     assert list(known.ids) == ["served", "blue", "red", "green"]  # what a version knows is as it knows it
     np.testing.assert_array_equal(known.embeddings, ROWS[[0, 1, 1, 1]])
