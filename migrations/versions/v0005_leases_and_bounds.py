@@ -15,7 +15,7 @@ depends_on = None
 
 TABLES = [
     """
-    CREATE TABLE sona.leases (
+    CREATE TABLE IF NOT EXISTS sona.leases (
         space_id int NOT NULL REFERENCES sona.spaces,
         role text NOT NULL CHECK (role IN ('learner')),
         server_id uuid NOT NULL,
@@ -31,21 +31,21 @@ TABLES = [
 ]
 
 COLUMNS = [
-    "ALTER TABLE sona.cycles ADD COLUMN error text",
+    "ALTER TABLE sona.cycles ADD COLUMN IF NOT EXISTS error text",
     "COMMENT ON COLUMN sona.cycles.error IS 'Why the cycle failed: it claimed nothing and changed nothing; null if it did not.'",
-    "CREATE INDEX cycles_by_start ON sona.cycles (space_id, started_at)",
+    "CREATE INDEX IF NOT EXISTS cycles_by_start ON sona.cycles (space_id, started_at)",
     "COMMENT ON INDEX sona.cycles_by_start IS 'Serves: the last cycles of a space, and those that retention deletes.'",
-    "ALTER TABLE sona.state_versions ADD COLUMN format smallint NOT NULL DEFAULT 1 CHECK (format >= 1)",
+    "ALTER TABLE sona.state_versions ADD COLUMN IF NOT EXISTS format smallint NOT NULL DEFAULT 1 CHECK (format >= 1)",
     "COMMENT ON COLUMN sona.state_versions.format IS 'Of its arrays; a server that does not know it serves an earlier version.'",
-    "ALTER TABLE sona.candidate_sets ADD COLUMN named_at timestamptz NOT NULL DEFAULT now()",
+    "ALTER TABLE sona.candidate_sets ADD COLUMN IF NOT EXISTS named_at timestamptz NOT NULL DEFAULT now()",
     "COMMENT ON COLUMN sona.candidate_sets.named_at IS 'When a server named it last, to the day; retention goes by it.'",
-    "CREATE INDEX candidates_new ON sona.candidates (space_id) WHERE slot IS NULL",
+    "CREATE INDEX IF NOT EXISTS candidates_new ON sona.candidates (space_id) WHERE slot IS NULL",
     "COMMENT ON INDEX sona.candidates_new IS 'Serves: candidates of a space that have no slot yet.'",
-    "ALTER TABLE sona.spaces ADD COLUMN departed_learned bigint NOT NULL DEFAULT 0, "
-    "ADD COLUMN given_up_feedback bigint NOT NULL DEFAULT 0",
+    "ALTER TABLE sona.spaces ADD COLUMN IF NOT EXISTS departed_learned bigint NOT NULL DEFAULT 0, "
+    "ADD COLUMN IF NOT EXISTS given_up_feedback bigint NOT NULL DEFAULT 0",
     "COMMENT ON COLUMN sona.spaces.departed_learned IS 'Facts read by cycles that are no longer in sona.cycles.'",
     "COMMENT ON COLUMN sona.spaces.given_up_feedback IS 'Facts deleted because their trajectory never came.'",
-    "ALTER TABLE sona.servers ADD COLUMN skew_ms double precision, ADD COLUMN abandoned bigint NOT NULL DEFAULT 0",
+    "ALTER TABLE sona.servers ADD COLUMN IF NOT EXISTS skew_ms double precision, ADD COLUMN IF NOT EXISTS abandoned bigint NOT NULL DEFAULT 0",
     "COMMENT ON COLUMN sona.servers.skew_ms IS 'By how much its clock is ahead of the database, as last measured.'",
     "COMMENT ON COLUMN sona.servers.abandoned IS 'Trajectories that were begun and never ended.'",
 ]
@@ -119,6 +119,10 @@ VIEWS = [
     "learned from and since when, cycles that have failed since, and who learns now.'",
 ]
 
+# One table each, so that a transaction each: more locks at once met learners and recorders in a circle, under load at
+# every attempt. Whatever a run that was cut short has done already is passed over.
+STEPS = [*TABLES, *COLUMNS, *FUNCTIONS]
+
 VIEWS_BEFORE = [
     """
     CREATE VIEW sona.fleet AS
@@ -146,8 +150,11 @@ VIEWS_BEFORE = [
 
 
 def upgrade() -> None:
+    if not op.get_context().config.attributes.get("stepped"):
+        for statement in STEPS:
+            op.execute(statement)
     op.execute("DROP VIEW sona.fleet, sona.cycle_log")
-    for statement in [*TABLES, *COLUMNS, *FUNCTIONS, *VIEWS]:
+    for statement in VIEWS:
         op.execute(statement)
 
 

@@ -1,7 +1,7 @@
 """Schema upgrades: Alembic under an advisory lock, and the checks an engine makes before it trusts a database.
 
-Servers of the release before go on recording meanwhile: each revision is a transaction of its own, which gives up
-rather than let them wait.
+Servers of the release before go on recording meanwhile: a revision is made in short transactions, of which each gives
+up rather than let them wait.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from importlib.resources import files
 
 from psycopg.errors import DeadlockDetected, LockNotAvailable
@@ -17,7 +20,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SchemaError
-from sona_pg.store.connect import connect, masked, translated
+from sona_pg.store.connect import connect, driver_connection, masked, translated
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ LOCK = 0x736F6E61  # 'sona', the advisory lock of schema upgrades
 
 # Shorter than the usual deadlock_timeout of a second: it is always the upgrade that gives up, never a recorder.
 BRIEF = "SET LOCAL lock_timeout = '900ms'; SET LOCAL statement_timeout = 0"
-PAUSES = (0.2, 0.5, *[1.0] * 8, *[2.0] * 20)  # seconds between attempts: about a minute
+PAUSES = (*[0.05] * 4, *[0.2] * 5, *[1.0] * 10, *[2.0] * 20)  # seconds between attempts: about a minute
 
 EXTENSION_VERSION = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 EXTENSION_OFFERED = text("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'")
@@ -98,7 +101,12 @@ def _run(url: str, name: str, revision: str) -> SchemaStatus:
                     target = _next(name, before.revision, revision)
                 if target is None:
                     return before
-                _patiently(engine, url, name, before.revision, target)
+                steps = _steps(target) if name == "upgrade" else []
+                for step in steps:
+                    _patiently(engine, url, before.revision, target, partial(_execute, step=step))
+                _patiently(
+                    engine, url, before.revision, target, partial(_step, name=name, revision=target, stepped=bool(steps))
+                )
     finally:
         engine.dispose()
 
@@ -113,8 +121,10 @@ def _begin(connection: Connection, url: str) -> SchemaStatus:
     return found
 
 
-def _patiently(engine: Engine, url: str, name: str, before: str, target: str) -> None:
-    """Go from revision ``before`` to ``target`` in a transaction that waits for no lock longer than a moment.
+def _patiently(
+    engine: Engine, url: str, before: str, target: str, change: Callable[[Connection], object]
+) -> None:
+    """Make a part of the way from revision ``before`` to ``target`` in a transaction that waits long for no lock.
 
     Who records queues behind whatever waits for an exclusive lock. So that it never waits long, an attempt that meets
     a long reader gives up all that it holds and comes back after a pause.
@@ -124,10 +134,11 @@ def _patiently(engine: Engine, url: str, name: str, before: str, target: str) ->
             with engine.begin() as connection:
                 if _begin(connection, url).revision == before:  # else somebody else has done it meanwhile
                     connection.execute(text(BRIEF))
-                    _step(connection, name, target)
+                    change(connection)
                 return
-        except OperationalError as exc:
-            if not isinstance(exc.orig, LockNotAvailable | DeadlockDetected):
+        except (OperationalError, LockNotAvailable, DeadlockDetected) as exc:
+            original = exc.orig if isinstance(exc, OperationalError) else exc
+            if not isinstance(original, LockNotAvailable | DeadlockDetected):
                 raise
             if pause is None:
                 raise DatabaseUnavailable(
@@ -152,13 +163,28 @@ def _next(name: str, current: str, wanted: str) -> str | None:
     return known[place - 1] if place else "base"
 
 
-def _step(connection: Connection, name: str, revision: str) -> SchemaStatus:
+def _steps(revision: str) -> list[str]:
+    """Return the statements of a revision that are a transaction each, before what its ``upgrade`` does.
+
+    Each touches one table, and does nothing where it was done before.
+    """
+    (name,) = (name for name in _revision_files() if name.startswith(f"v{revision}_"))
+    module = import_module(f"sona_pg.migrations.versions.{name.removesuffix('.py')}")
+    return list(getattr(module, "STEPS", ()))
+
+
+def _execute(connection: Connection, step: str) -> None:
+    driver_connection(connection).execute(step.encode())  # takes colons and percent signs as they stand
+
+
+def _step(connection: Connection, name: str, revision: str, stepped: bool = False) -> SchemaStatus:
     from alembic import command  # a quarter of a second, which only a change of the schema should cost
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(files("sona_pg.migrations")))
     config.attributes["connection"] = connection
+    config.attributes["stepped"] = stepped
     {"upgrade": command.upgrade, "downgrade": command.downgrade}[name](config, revision)
     return read_status(connection)
 
@@ -199,5 +225,9 @@ def _head() -> str:
 
 def _known_revisions() -> set[str]:
     """Return the revisions of this release, as their files are named, without loading Alembic."""
+    return {name[1:5] for name in _revision_files()}
+
+
+def _revision_files() -> list[str]:
     names = (entry.name for entry in files("sona_pg.migrations").joinpath("versions").iterdir())
-    return {name[1:5] for name in names if name.startswith("v") and name.endswith(".py")}
+    return [name for name in names if name.startswith("v") and name.endswith(".py")]

@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from sona_pg.errors import ConfigError, DatabaseUnavailable, SchemaError
 from sona_pg.store import migrate
@@ -191,3 +192,24 @@ def columns_of(url: str) -> list[tuple[str, str, str]]:
 
 def flat(changes: list) -> list[tuple]:
     return [change for item in changes for change in (flat(item) if isinstance(item, list) else [item])]
+
+
+def test_an_upgrade_that_was_cut_short_goes_on_where_it_was(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate.upgrade(empty_database_url, "0004")
+    step = migrate._step
+
+    def cut(connection: Connection, **rest: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(migrate, "_step", cut)
+    with pytest.raises(KeyboardInterrupt):
+        migrate.upgrade(empty_database_url)
+    assert migrate.status(empty_database_url).revision == "0004"
+    monkeypatch.setattr(migrate, "_step", step)
+    assert migrate.upgrade(empty_database_url).current
+    at_once = columns_of(empty_database_url)
+    migrate.downgrade(empty_database_url)
+    migrate.upgrade(empty_database_url)
+    assert columns_of(empty_database_url) == at_once
