@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import random
@@ -19,13 +20,16 @@ from numpy.typing import ArrayLike
 from sqlalchemy import Engine, text
 
 from sona_pg.config import IngestConfig
-from sona_pg.errors import DatabaseError, DatabaseUnavailable
-from sona_pg.ingest import candidates, commit, rejects, statements
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, StorageError
+from sona_pg.ingest import candidate_log, candidates, commit, statements
+from sona_pg.ingest.candidate_log import Extra
 from sona_pg.ingest.candidates import Candidates, CandidateSet
 from sona_pg.ingest.commit import Origin, Written
 from sona_pg.ingest.link import Link
+from sona_pg.ingest.rejects import Rejects
 from sona_pg.ingest.source import RingSource, Source
 from sona_pg.ingest.spool import SpoolSource
+from sona_pg.ingest.wakeups import Wake, held_here
 from sona_pg.kernels import EncodedBatch, HotPath
 from sona_pg.store.connect import translated
 
@@ -56,6 +60,8 @@ class IngestStats:
     waiting: int  # accepted, not committed yet
     dropped: int  # refused because the buffer was full
     rejected: int  # refused by Postgres for their content, and kept in a file
+    rejected_unsaved: int  # of those, in memory now: the folder cannot be written
+    rejected_lost: int  # of those, nowhere: there was no room in memory either
     retries: int
     learner_errors: int  # exceptions of on_batch
     last_error: str | None  # None while writing works
@@ -95,9 +101,10 @@ class Writer:
         self._origin = Origin(space_id, server_id)
         self._home = home
         self._on_batch = on_batch
-        self._rejects = home / "rejected" / str(space_id)
-        self._wake = threading.Event()
-        self._changed = threading.Condition()  # guards what follows
+        self._rejects = Rejects(home / "rejected" / str(space_id))
+        self._wake = Wake()
+        self._guard = threading.RLock()
+        self._changed = threading.Condition(self._guard)  # guards what follows
         self._waiters = 0
         self._extras: deque[Candidates | CandidateSet] = deque()
         self._extras_put = self._extras_done = 0
@@ -134,7 +141,7 @@ class Writer:
             raise DatabaseError(f"there is no space {self._origin.space_id}: open it first")
         # A home may serve several databases: what was recorded for one must not be written into another.
         name = f"{self._origin.space_id}-{made:%Y%m%dT%H%M%S%f}"
-        return SpoolSource(self._hot, self._home, self._origin.space_id, name)
+        return SpoolSource(self._hot, self._home, self._origin.space_id, name, self._replay_candidates)
 
     # -- for the application --------------------------------------------------------------------------------
 
@@ -187,14 +194,24 @@ class Writer:
                 waiting=self.waiting,
                 dropped=self._hot.dropped_count,
                 rejected=self._rejected,
+                rejected_unsaved=self._rejects.unsaved,
+                rejected_lost=self._rejects.lost,
                 retries=self._link.retries,
                 learner_errors=self._learner_errors,
                 last_error=self._link.last_error,
                 last_commit=self._last_commit,
             )
 
+    @property
+    def held_here(self) -> bool:
+        """Whether this very thread holds what the writer needs: a signal handler has interrupted it inside."""
+        return held_here(self._guard)
+
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Refuse new records, write what waits, and end the thread.
+
+        What was accepted before this call is written; what is recorded from now on raises ``TrajectoryError``. A record
+        that is in progress in another thread is one or the other. Not for a signal handler: ``Session.close`` is.
 
         Raises:
             DatabaseUnavailable: some records could not be written within ``timeout`` seconds. With durability
@@ -214,6 +231,7 @@ class Writer:
         self._link.close()
         left, extras, backlog = self.waiting, self._extras_put - self._extras_done, self._source.backlog
         self._source.close()
+        self._rejects.close()
         if left or extras or backlog:
             raise DatabaseUnavailable(
                 f"{left} records and {extras} lists of candidates could not be written within {timeout} s "
@@ -265,7 +283,7 @@ class Writer:
             with self._changed:
                 reason = self._refused.pop(trajectory_id, None)
             if reason is not None:
-                raise DatabaseError(f"Postgres refused the record ({reason}); it is kept in {self._rejects}")
+                raise DatabaseError(f"Postgres refused the record ({reason}); it is kept in {self._rejects.folder}")
 
     def _enqueue(self, extras: Sequence[Candidates | CandidateSet], *, wait: bool = False) -> bool:
         size = sum(extra.bytes for extra in extras)
@@ -276,6 +294,13 @@ class Writer:
                 done = self._extras_done
                 # What is larger than all the room goes in when nothing else waits.
                 if not self._extras or self._extras_bytes + size <= self._config.buffer_bytes:
+                    try:
+                        self._source.keep(extras)
+                    except StorageError:
+                        if wait:
+                            raise
+                        log.exception("candidates are stored when they are used again")
+                        return False
                     self._extras.extend(extras)
                     self._extras_put += len(extras)
                     self._extras_bytes += size
@@ -309,6 +334,7 @@ class Writer:
                 if not (self._closing or self._hurried()):
                     self._wake.wait(self._config.flush_interval)
                 self._wake.clear()
+                self._rejects.retry()
                 self._write_extras()
                 self._write_next()
         except DatabaseUnavailable as exc:
@@ -393,8 +419,7 @@ class Writer:
             written = commit.write_carefully(raw, *what)
             if written.rejected:
                 rejected[:] = written.rejected
-                path = rejects.save(self._rejects, batch.batch, rejected, now)
-                log.error("%d rows were refused and are kept in %s: %s", len(rejected), path, rejected[0].reason)
+                self._rejects.keep(batch.batch, rejected, now)
             return written
 
         written = self._link.deliver(batch.batch, carefully)
@@ -412,6 +437,7 @@ class Writer:
                     for _ in part:
                         self._extras_bytes -= self._extras.popleft().bytes
                     self._extras_done += len(part)
+                    self._source.kept(len(part))
                     self._changed.notify_all()
 
     def _write_part(self, part: Sequence[Candidates | CandidateSet], now: datetime) -> None:
@@ -426,3 +452,15 @@ class Writer:
             log.error("candidates were refused and are left out: %s", exc)
             with self._changed:
                 self._rejected += 1
+
+    def _replay_candidates(self, rows: Sequence[Extra]) -> None:
+        """Store what a process that died kept beside its records; the spool calls it on this thread."""
+        for part in candidates.in_parts(rows):
+            number, now = batch_number(), datetime.now(UTC)
+            write = functools.partial(
+                candidate_log.store, origin=self._origin, number=number, rows=part, now=now
+            )  # fmt: skip
+            try:
+                self._link.deliver(number, write)
+            except psycopg.Error as exc:
+                log.error("candidates of a process that died were refused and are left out: %s", exc)
