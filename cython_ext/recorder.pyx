@@ -46,6 +46,7 @@ cdef extern from "Python.h":
 
 cdef const sona_kernels *const *kernels = import_active()
 cdef object UUID = uuid.UUID
+cdef str CLOSED = "the engine is closed: open another one"
 
 cdef enum:
     RELEASE_GIL = 65536  # multiplications from which it is worth it
@@ -383,7 +384,7 @@ cdef class HotPath:
         cdef int queued
         if self.spool is not None:
             if self.spool.append(block) == SONA_SEALED:
-                raise unusable(self.ring, self.closed)
+                raise unusable(self.ring, self.closed if self.closed is not None else CLOSED)
             sona_block_give(self.ring.c, block)
             return 1
         queued = sona_ring_push(self.ring.c, block)
@@ -396,7 +397,7 @@ cdef class HotPath:
             self.room()
             queued = sona_ring_push(self.ring.c, block)
         if queued == SONA_SEALED:
-            raise unusable(self.ring, self.closed)
+            raise unusable(self.ring, self.closed if self.closed is not None else CLOSED)
         if queued == 0:
             sona_ring_count_drop(self.ring.c)
             if or_raise:
@@ -464,7 +465,7 @@ cdef class HotPath:
         """Say what numbers the sets of ``begin_trajectory(..., candidates=)``."""
         self.shown = shown
 
-    def refuse_records(self, reason="the engine is closed: open another one"):
+    def refuse_records(self, reason=CLOSED):
         """From now on recording raises, and says why: nobody would write it. What was accepted before can be drained."""
         self.closed = reason
         if self.usable():
