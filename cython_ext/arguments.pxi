@@ -40,15 +40,6 @@ cdef object out_of_range(cnp.ndarray values, str what):
     )
 
 
-cdef inline bint is_zero(const float *values, Py_ssize_t n) noexcept:
-    """Whether all are 0: nearly always the first one says no."""
-    cdef Py_ssize_t i
-    for i in range(n):
-        if values[i] != 0.0:
-            return False
-    return True
-
-
 cdef inline double number(object value, str what) except? -1.5:
     if type(value) is float:
         return <double> value
@@ -216,4 +207,7 @@ cdef object unusable(Ring ring, object closed):
         return TrajectoryError("the engine is not initialised: call HotPath.__init__ first")
     if closed is not None:
         return TrajectoryError(closed)
-    return TrajectoryError("the engine was opened before this process was forked: open one in this process")
+    return TrajectoryError(
+        "the engine was opened before this process was forked: open one in each process, with gunicorn's --preload in "
+        "post_fork"
+    )

@@ -12,6 +12,10 @@
 
 enum { RESYNC_NS = 20 * 1000 * 1000 };
 
+/* Ids of a process grow, so a clock that is set back by less than this is waited for; by more, it was wrong before (a
+ * device that booted in another year), and ids must not keep its time until the right one catches up. */
+static const uint64_t SET_BACK = (uint64_t)10000 << 12; /* 10 s, in ticks */
+
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 static int64_t synced = INT64_MIN / 2, offset; /* wall clock minus monotonic clock, and when it was read */
 static uint64_t last_tick, random_state[2];
@@ -55,6 +59,11 @@ static void watch_forks(void)
     pthread_atfork(NULL, NULL, in_child);
 }
 
+void sona_watch_forks(void)
+{
+    pthread_once(&once, watch_forks);
+}
+
 unsigned sona_fork_generation(void)
 {
     return atomic_load_explicit(&generation, memory_order_relaxed);
@@ -70,13 +79,14 @@ static uint64_t next_random(void)
 }
 
 /* RFC 9562, 6.2, method 3: 48 bits of milliseconds, 12 bits of their fraction; a tick that is not later than the
- * last one becomes the last one plus 1, so ids of one process only ever grow. */
+ * last one becomes the last one plus 1, so ids of one process grow, unless its clock is set back by SET_BACK. What
+ * makes them unique is their 62 random bits: neither the clock nor a fork nor a seed of the application's matters. */
 int sona_uuid7(int64_t now, uint8_t *id)
 {
     while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
         sched_yield();
     if (!seeded) {
-        pthread_once(&once, watch_forks);
+        sona_watch_forks();
         if (getentropy(random_state, sizeof random_state) != 0) {
             atomic_flag_clear(&lock);
             return -1;
@@ -90,7 +100,7 @@ int sona_uuid7(int64_t now, uint8_t *id)
     }
     const uint64_t wall = (uint64_t)(now + offset), ms = wall / 1000000;
     uint64_t tick = ms << 12 | ((wall - ms * 1000000) << 12) / 1000000;
-    if (tick <= last_tick)
+    if (tick <= last_tick && last_tick - tick < SET_BACK)
         tick = last_tick + 1;
     last_tick = tick;
     const uint64_t random = next_random();

@@ -6,6 +6,8 @@
  */
 #include "recorder.h"
 
+#include <math.h>
+
 enum { TRAJECTORY_COLUMNS = 17, STEP_COLUMNS = 7, FEEDBACK_COLUMNS = 8 };
 enum { TEXT_OID = 25, REAL_OID = 700 };
 /* Most bytes of a row without its texts and vectors: column count, then 4 for each length and the values. */
@@ -325,4 +327,26 @@ int sona_copy_checked(uint8_t *to, const sona_f32 *from, size_t n)
         memcpy(to + 4 * i, &bits, 4);
     }
     return !above;
+}
+
+/* Near 0 half precision goes in steps of 2^-24: rounding moves a vector of n values by up to sqrt(n) 2^-25, which turns
+ * one of length l by sqrt(n) 2^-25 / l. From l = sqrt(n) 2^-14 on that is below 2^-11, the rounding of larger values; a
+ * vector with one value as large as that is long enough, and a unit vector of at most 2^14 values has one. */
+int sona_keep_direction(float *values, size_t n)
+{
+    const float enough = sqrtf((float)n) * 0x1p-14f;
+    float largest = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        const float size = fabsf(values[i]);
+        if (size >= enough)
+            return 1;
+        largest = size > largest ? size : largest;
+    }
+    if (largest == 0.0f)
+        return 0;
+    int exponent;
+    frexpf(largest, &exponent);
+    for (size_t i = 0; i < n; i++)
+        values[i] = ldexpf(values[i], -exponent);
+    return 1;
 }

@@ -87,6 +87,8 @@ static inline uint8_t *sona_record_at(sona_record *record, size_t offset)
 
 /* ring.c ---------------------------------------------------------------------------------------------------- */
 
+enum { SONA_SEALED = -1 }; /* nothing is accepted any more */
+
 typedef struct sona_ring sona_ring;
 
 sona_ring *sona_ring_new(size_t capacity, size_t bytes);
@@ -96,8 +98,11 @@ void sona_ring_free(sona_ring *ring);
 sona_block *sona_block_take(sona_ring *ring, size_t wanted); /* NULL: no memory */
 void sona_block_give(sona_ring *ring, sona_block *block);
 int sona_block_reserve(sona_block **block, size_t more); /* room for `more` bytes behind record.size; -1: no memory */
-/* 0: full, and the block stays the caller's; 1: queued; 2: queued, and half of the ring is waiting now. */
+void sona_block_free(sona_block *block); /* of a forked parent: its ring is not ours to give back to */
+/* 0: full; 1: queued; 2: queued, and half of the ring is waiting now; SONA_SEALED. Unless queued, the block stays the
+ * caller's. */
 int sona_ring_push(sona_ring *ring, sona_block *block);
+void sona_ring_seal(sona_ring *ring); /* from now on nothing is queued: sona_ring_pushed is final */
 
 /* The consumer: one thread at a time. sona_ring_begin says whether the caller is the only one. */
 int sona_ring_begin(sona_ring *ring);
@@ -109,12 +114,15 @@ uint64_t sona_ring_pushed(const sona_ring *ring);  /* records accepted since the
 uint64_t sona_ring_taken(const sona_ring *ring);   /* of those, how many the consumer has */
 uint64_t sona_ring_dropped(const sona_ring *ring); /* records refused because the ring was full */
 void sona_ring_count_drop(sona_ring *ring);
+uint64_t sona_ring_abandoned(const sona_ring *ring); /* trajectories that were begun and never ended */
+void sona_ring_count_abandoned(sona_ring *ring);
 
 /* clock.c --------------------------------------------------------------------------------------------------- */
 
 int64_t sona_monotonic_ns(void);
 int64_t sona_unix_us(void);          /* strictly increasing within the process */
 int sona_uuid7(int64_t now, uint8_t *id); /* `now` from sona_monotonic_ns; -1: the system gives no random bytes */
+void sona_watch_forks(void);         /* before the first fork; more often is as good */
 unsigned sona_fork_generation(void); /* changes in a forked child */
 
 /* encode.c -------------------------------------------------------------------------------------------------- */
@@ -145,6 +153,10 @@ void sona_encode(const sona_kernels *kernels, const sona_record *const *records,
 /* Copies and says whether every value is finite and at most 65504, the largest that half precision holds. */
 int sona_copy_checked(uint8_t *to, const sona_f32 *from, size_t n);
 
+/* Scales a vector by a power of two where half precision would turn it, so that its direction is stored. Returns 0 if it
+ * has none: all values are 0. */
+int sona_keep_direction(float *values, size_t n);
+
 /* spool.c --------------------------------------------------------------------------------------------------- */
 
 enum { SONA_FRAME_OK = 0, SONA_FRAME_MORE = 1, SONA_FRAME_BAD = 2 };
@@ -152,8 +164,25 @@ enum { SONA_FRAME_OK = 0, SONA_FRAME_MORE = 1, SONA_FRAME_BAD = 2 };
 /* Reads the frame at `bytes`: OK with the record, MORE if it is not whole yet, BAD if it cannot be one. */
 int sona_frame_read(const sona_kernels *kernels, const uint8_t *bytes, size_t n, size_t dim,
                     const sona_record **record, size_t *used);
-void sona_frame_seal(const sona_kernels *kernels, sona_block *block);
-/* Appends the block at `at`. Returns 0, or errno after taking back what was written. */
-int sona_frame_append(int file, int64_t at, const sona_block *block);
+
+/* The append side: segments `folder`/00000001 and so on, each made new. Safe from many threads; the lock is never held
+ * while Python runs, so a signal handler of Python meets it free. */
+typedef struct sona_spool sona_spool;
+
+typedef struct {
+    int64_t segment; /* how many there have been */
+    int64_t size;    /* bytes of the current one that are whole */
+    uint64_t appended; /* records, over all segments */
+} sona_spool_position;
+
+sona_spool *sona_spool_new(const char *folder, int64_t segment_bytes); /* NULL: no memory */
+void sona_spool_free(sona_spool *spool);
+/* 0: appended; SONA_SEALED; or errno, and nothing of it is in the file. */
+int sona_spool_append(sona_spool *spool, const sona_kernels *kernels, sona_block *block);
+void sona_spool_seal(sona_spool *spool);   /* from now on nothing is appended: the position is final */
+void sona_spool_let_go(sona_spool *spool); /* in a forked child: closes its copy of the descriptor */
+sona_spool_position sona_spool_at(sona_spool *spool);
+/* Where a segment that is full ended; 0: it is the current one. What was asked for less than `segment` is forgotten. */
+int sona_spool_ended(sona_spool *spool, int64_t segment, sona_spool_position *end);
 
 #endif

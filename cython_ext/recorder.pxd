@@ -74,7 +74,10 @@ cdef extern from "recorder.h" nogil:
     sona_block *sona_block_take(sona_ring *ring, size_t wanted)
     void sona_block_give(sona_ring *ring, sona_block *block)
     int sona_block_reserve(sona_block **block, size_t more)
+    void sona_block_free(sona_block *block)
+    enum: SONA_SEALED
     int sona_ring_push(sona_ring *ring, sona_block *block)
+    void sona_ring_seal(sona_ring *ring)
     bint sona_ring_begin(sona_ring *ring)
     void sona_ring_end(sona_ring *ring)
     size_t sona_ring_peek(sona_ring *ring, sona_block **out, size_t rows, size_t size)
@@ -83,18 +86,35 @@ cdef extern from "recorder.h" nogil:
     uint64_t sona_ring_taken(const sona_ring *ring)
     uint64_t sona_ring_dropped(const sona_ring *ring)
     void sona_ring_count_drop(sona_ring *ring)
+    uint64_t sona_ring_abandoned(const sona_ring *ring)
+    void sona_ring_count_abandoned(sona_ring *ring)
 
     int64_t sona_monotonic_ns()
     int64_t sona_unix_us()
     int sona_uuid7(int64_t now, uint8_t *id)
+    void sona_watch_forks()
     unsigned sona_fork_generation()
 
     void sona_measure(const sona_record *const *records, size_t n, size_t dim, sona_sizes *sizes)
     void sona_encode(const sona_kernels *kernels, const sona_record *const *records, size_t n, size_t dim,
                      int32_t space, int64_t batch, const sona_rows *out)
     bint sona_copy_checked(uint8_t *to, const sona_f32 *values, size_t n)
+    bint sona_keep_direction(float *values, size_t n)
 
     int sona_frame_read(const sona_kernels *kernels, const uint8_t *data, size_t n, size_t dim,
                         const sona_record **record, size_t *used)
-    void sona_frame_seal(const sona_kernels *kernels, sona_block *block)
-    int sona_frame_append(int file, int64_t at, const sona_block *block)
+
+    ctypedef struct sona_spool:
+        pass
+
+    ctypedef struct sona_spool_position:
+        int64_t segment, size
+        uint64_t appended
+
+    sona_spool *sona_spool_new(const char *folder, int64_t segment_bytes)
+    void sona_spool_free(sona_spool *spool)
+    int sona_spool_append(sona_spool *spool, const sona_kernels *kernels, sona_block *block)
+    void sona_spool_seal(sona_spool *spool)
+    void sona_spool_let_go(sona_spool *spool)
+    sona_spool_position sona_spool_at(sona_spool *spool)
+    bint sona_spool_ended(sona_spool *spool, int64_t segment, sona_spool_position *end)

@@ -37,6 +37,7 @@ from sona_pg.errors import (
 )
 
 cnp.import_array()
+sona_watch_forks()
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -45,6 +46,7 @@ cdef extern from "Python.h":
 
 cdef const sona_kernels *const *kernels = import_active()
 cdef object UUID = uuid.UUID
+cdef str CLOSED = "the engine is closed: open another one"
 
 cdef enum:
     RELEASE_GIL = 65536  # multiplications from which it is worth it
@@ -64,10 +66,20 @@ include "adapter.pxi"
 include "spool.pxi"
 
 
+def keep_directions(float[:, ::1] rows):
+    """Multiply, in place, each of ``rows`` (n, dim) that half precision would turn by a power of two; zeros stay."""
+    cdef Py_ssize_t i
+    for i in range(rows.shape[0] if rows.shape[1] else 0):
+        sona_keep_direction(&rows[i, 0], rows.shape[1])
+
+
 cdef class HotPath:
     """What an engine does on every request: record trajectories and feedback, apply adapters.
 
     All of it may be called from many threads. One thread at a time may drain.
+
+    A record is accepted or refused at one moment, under the lock of the buffer or of the spool. ``refuse_records``
+    takes the same lock: what was accepted before it is there to be drained, and what comes after it raises.
     """
 
     cdef readonly Py_ssize_t dim
@@ -77,12 +89,13 @@ cdef class HotPath:
     cdef Adapter micro
     cdef tuple base
     cdef bint enabled
-    cdef unsigned generation  # of forks
+    cdef unsigned generation  # of forks: the process in which this records
     cdef object closed  # why, once nothing is recorded any more; None before
     cdef object wake  # called when half of the ring is full
     cdef object confirm  # called with (recorded_count, id) after each record; returns once it is committed
     cdef object shown  # called with candidates that were shown; returns the number of their set
     cdef object room  # called when the ring is full; returns once some of it was written
+    cdef object renew  # called in a forked child with whether it must record; None: it cannot
     cdef SpoolFile spool
 
     def __init__(self, dim, capacity, buffer_bytes):
@@ -102,7 +115,7 @@ cdef class HotPath:
         ring.c = sona_ring_new(self.capacity, self.max_bytes)
         if ring.c is NULL:
             raise MemoryError()
-        self.generation = sona_fork_generation()
+        self.generation = ring.generation = sona_fork_generation()
         self.enabled = True
         self.base = ()
         self.ring = ring
@@ -113,7 +126,8 @@ cdef class HotPath:
         """Start recording one interaction; the embedding is copied at once.
 
         Args:
-            embedding: (dim,) float32; other floats are converted.
+            embedding: (dim,) float32; other floats are converted. It is stored in half precision; one that is so
+                short that its direction would be lost is stored multiplied by a power of two.
             query: the text that was asked, if it is to be stored.
             ranking: what ranked the candidates; its ``version`` and ``candidate_set`` are stored.
             decision: what chose the route; its ``route``, ``propensity``, ``cost`` and ``features`` are stored as well.
@@ -126,15 +140,16 @@ cdef class HotPath:
             ConfigError: the candidates cannot be used, or are told twice.
             DimensionMismatch: the embedding is not as long as the space's.
             InvalidValue: a value is not finite, or beyond ±65504, or all of them are 0.
+            TrajectoryError: the engine is closed.
         """
-        cdef Ring ring = self.ring
         cdef size_t embedding_bytes = 4 * <size_t> self.dim
         cdef cnp.ndarray values = floats(embedding, "embedding")
         cdef Py_ssize_t n = cnp.PyArray_DIM(values, 0)
         if n != self.dim:
             raise DimensionMismatch(self.dim, n)
-        if ring is None or self.closed is not None or self.generation != sona_fork_generation():
-            raise unusable(ring, self.closed)
+        if self.ring is None or self.closed is not None or self.generation != sona_fork_generation():
+            self.open_here()
+        cdef Ring ring = self.ring
         cdef Trajectory t = Trajectory.__new__(Trajectory)
         t.ring = ring
         t.began = sona_monotonic_ns()
@@ -146,7 +161,7 @@ cdef class HotPath:
         record.size += <uint32_t> sona_padded(embedding_bytes)
         if not sona_copy_checked(to, <const sona_f32 *> cnp.PyArray_DATA(values), n):
             raise out_of_range(values, "embedding")
-        if is_zero(<const float *> to, n):  # the copy: a caller's memory may lie anywhere
+        if not sona_keep_direction(<float *> to, n):  # the copy: a caller's memory may lie anywhere
             raise InvalidValue(
                 "embedding is all 0: it points in no direction, so nothing could be learned from it or found by it; "
                 "check the embedder, or leave such a query out"
@@ -172,6 +187,7 @@ cdef class HotPath:
             if named is not None:  # else the set is not stored: there was no room
                 t.block.record.candidate_set = whole(named, "candidate_set")
                 t.block.record.flags |= SONA_HAS_CANDIDATES
+        t.begun = True
         return t
 
     def add_step(self, Trajectory t not None, activations=None, attention_weights=None, reward=0.0):
@@ -236,17 +252,20 @@ cdef class HotPath:
 
         With durability ``memory`` this never waits: a full buffer refuses the trajectory and counts it in
         ``dropped_count``, unless ``IngestConfig.when_full`` is ``wait``. With ``spool`` it returns once the record is
-        in a file, with ``sync`` once it is committed.
+        in a file, with ``sync`` once it is committed. While the engine is being closed, by another thread or by a
+        signal handler, it is accepted, and written before ``close`` is done, or it raises.
 
         Raises:
             InvalidValue: quality is outside [0, 1].
-            TrajectoryError: it has ended before, or belongs to another engine.
+            TrajectoryError: it has ended before, or belongs to another engine, or to the process that forked this
+                one; or the engine is closed.
             StorageError: (spool) the record cannot be written; the trajectory stays open.
             DatabaseUnavailable: (sync) it is not committed; (wait) Postgres takes nothing.
         """
         cdef double value = 0.0
         cdef sona_block *block
         cdef sona_record *record
+        cdef int queued
         if quality is not None:
             value = fraction(quality, "quality")
         with cython.critical_section(t):
@@ -263,17 +282,18 @@ cdef class HotPath:
             sona_block_give(self.ring.c, block)
             return
         try:
-            self.store(block, self.confirm is not None)
+            queued = self.store(block, self.confirm is not None)
         except BaseException:
             t.block = block
             raise
-        if self.confirm is not None:
-            self.confirm(sona_ring_pushed(self.ring.c), t.name[:16])
+        self.announce(queued, t.name[:16] if self.confirm is not None else None)
 
     def record_feedback(
         self, trajectory_id, *, quality=None, correction=None, source="user", sequence=None, retract=False
     ):
         """Record a fact about a trajectory's quality, now or weeks after it; returns its sequence number.
+
+        While recording is switched off (``set_enabled``) it is checked and forgotten, as trajectories are.
 
         Args:
             trajectory_id: a ``uuid.UUID`` or a handle; the trajectory may come later, or never.
@@ -285,12 +305,14 @@ cdef class HotPath:
 
         Raises:
             InvalidValue: it says nothing, or a value is out of range.
+            TrajectoryError: the engine is closed.
             DatabaseUnavailable: the buffer is full, so it is not recorded; or (sync) it is not committed.
         """
         cdef double value = 0.0
         cdef int64_t order
         cdef bytes name
-        cdef Ring ring = self.ring
+        cdef int queued
+        cdef bint enabled = self.enabled
         if isinstance(trajectory_id, UUID):
             name = trajectory_id.bytes
         elif isinstance(trajectory_id, Trajectory):
@@ -304,8 +326,9 @@ cdef class HotPath:
         if quality is not None:
             value = fraction(quality, "quality")
         order = sona_unix_us() if sequence is None else whole(sequence, "sequence")
-        if ring is None or self.closed is not None or self.generation != sona_fork_generation():
-            raise unusable(ring, self.closed)
+        if self.ring is None or self.closed is not None or self.generation != sona_fork_generation():
+            self.open_here()
+        cdef Ring ring = self.ring
         cdef sona_block *block = take(ring, 0, sona_monotonic_ns())
         try:
             memcpy(block.record.id, PyBytes_AS_STRING(name), 16)
@@ -320,16 +343,31 @@ cdef class HotPath:
             add_text(&block, SONA_SOURCE, source, "source", 1, MAX_NAME)
             if correction is not None:
                 add_text(&block, SONA_CORRECTION, correction, "correction", 1, MAX_NAME)
-            self.store(block, True)
+            if enabled:
+                queued = self.store(block, True)
         except BaseException:
             sona_block_give(ring.c, block)
             raise
-        if self.confirm is not None:
-            self.confirm(sona_ring_pushed(ring.c), name)
+        if enabled:
+            self.announce(queued, name)
+        else:
+            sona_block_give(ring.c, block)
         return order
+
+    cdef int open_here(self) except -1:
+        """Make it usable in a forked child, or say why it cannot be used."""
+        if self.ring is not None and self.closed is None and self.renew is not None:
+            self.renew(True)
+        if self.ring is None or self.closed is not None or self.generation != sona_fork_generation():
+            raise unusable(self.ring, self.closed)
+        return 0
 
     cdef sona_record *opened(self, Trajectory t) except NULL:
         """The record of a handle that is ours and open."""
+        if t.ring is not None and t.ring.generation != sona_fork_generation():
+            raise TrajectoryError(
+                f"trajectory {t.id} was begun before this process was forked: the process that began it ends it"
+            )
         if t.ring is not self.ring or t.ring is None:
             raise TrajectoryError(f"trajectory {t.id} belongs to another engine: use the one that began it")
         if t.block is NULL:
@@ -339,12 +377,16 @@ cdef class HotPath:
         return &t.block.record
 
     cdef int store(self, sona_block *block, bint or_raise) except -1:
-        """Queue a block or append it to the spool. After an exception it is still the caller's."""
+        """Queue a block or append it to the spool; return what ``announce`` takes.
+
+        After an exception the block is still the caller's, and only then: no Python runs once it is queued.
+        """
         cdef int queued
         if self.spool is not None:
-            self.spool.append(block)
+            if self.spool.append(block) == SONA_SEALED:
+                raise unusable(self.ring, self.closed if self.closed is not None else CLOSED)
             sona_block_give(self.ring.c, block)
-            return 0
+            return 1
         queued = sona_ring_push(self.ring.c, block)
         while queued == 0 and self.room is not None:
             if block.capacity > self.max_bytes:
@@ -353,9 +395,9 @@ cdef class HotPath:
                     "raise IngestConfig.buffer_bytes, or record fewer steps"
                 )
             self.room()
-            if self.closed is not None:  # meanwhile: nobody would write it any more
-                raise unusable(self.ring, self.closed)
             queued = sona_ring_push(self.ring.c, block)
+        if queued == SONA_SEALED:
+            raise unusable(self.ring, self.closed if self.closed is not None else CLOSED)
         if queued == 0:
             sona_ring_count_drop(self.ring.c)
             if or_raise:
@@ -364,12 +406,18 @@ cdef class HotPath:
                     "for Postgres): this one is not recorded; try again when the database answers"
                 )
             sona_block_give(self.ring.c, block)
-        elif queued == 2 and self.wake is not None:
+        return queued
+
+    cdef int announce(self, int queued, bytes name) except -1:
+        """Tell the writer that much waits, and wait for the record's commit, if the durability asks for it."""
+        if queued == 2 and self.wake is not None:
             self.wake()
+        if self.confirm is not None:
+            self.confirm(sona_ring_pushed(self.ring.c), name)
         return 0
 
     def set_enabled(self, bint enabled):
-        """Switch recording of trajectories on or off; while it is off, ending one records nothing."""
+        """Switch recording on or off; while it is off, neither the end of a trajectory nor feedback records anything."""
         self.enabled = enabled
 
     def is_enabled(self):
@@ -377,26 +425,31 @@ cdef class HotPath:
 
     @property
     def recorded_count(self):
-        """Records accepted: trajectories and feedback."""
-        self.usable()
+        """Records accepted in this process: trajectories and feedback."""
+        if not self.usable():
+            return 0
         return self.spool.appended if self.spool is not None else sona_ring_pushed(self.ring.c)
 
     @property
     def dropped_count(self):
         """Records refused because the buffer was full."""
-        self.usable()
-        return sona_ring_dropped(self.ring.c)
+        return sona_ring_dropped(self.ring.c) if self.usable() else 0
+
+    @property
+    def abandoned_count(self):
+        """Trajectories that were begun and whose handle was dropped without an end."""
+        return sona_ring_abandoned(self.ring.c) if self.usable() else 0
 
     @property
     def waiting(self):
         """Records in the buffer: accepted, and not drained yet."""
-        self.usable()
-        return sona_ring_pushed(self.ring.c) - sona_ring_taken(self.ring.c)
+        return sona_ring_pushed(self.ring.c) - sona_ring_taken(self.ring.c) if self.usable() else 0
 
     cdef int usable(self) except -1:
+        """Whether its buffer is of this process: what a forked child has before it records is its parent's."""
         if self.ring is None:
             raise unusable(None, None)
-        return 0
+        return self.ring.generation == sona_fork_generation()
 
     # -- the writer's side ------------------------------------------------------------------------------------
 
@@ -412,9 +465,34 @@ cdef class HotPath:
         """Say what numbers the sets of ``begin_trajectory(..., candidates=)``."""
         self.shown = shown
 
-    def refuse_records(self, reason="the engine is closed: open another one"):
-        """From now on recording raises, and says why: nobody would write what is recorded."""
+    def refuse_records(self, reason=CLOSED):
+        """From now on recording raises, and says why: nobody would write it. What was accepted before can be drained."""
         self.closed = reason
+        if self.usable():
+            sona_ring_seal(self.ring.c)
+            if self.spool is not None:
+                self.spool.seal()
+
+    def renewed_by(self, renew):
+        """Say what to call in a forked child; it calls ``begin_again``, ``attach`` and ``opened_here``."""
+        self.renew = renew
+
+    def begin_again(self):
+        """In a forked child: start with an empty buffer. What waits in the copied one is the parent's to write."""
+        self.usable()
+        if self.generation == sona_fork_generation():
+            raise TrajectoryError("begin_again is for forked children: this buffer was made in this process")
+        cdef Ring ring = Ring.__new__(Ring)
+        ring.c = sona_ring_new(self.capacity, self.max_bytes)
+        if ring.c is NULL:
+            raise MemoryError()
+        ring.generation = sona_fork_generation()
+        self.wake = self.confirm = self.room = self.shown = self.spool = None
+        self.ring = ring
+
+    def opened_here(self):
+        """Record from now on: the buffer is new, and its writer is there."""
+        self.generation = self.ring.generation
 
     def drain(
         self, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192, size_t max_bytes=32 << 20, bint learn=True
@@ -468,6 +546,8 @@ cdef class HotPath:
         Without an adapter the result is a copy of x. With ``out`` nothing is allocated; it may be x itself.
         """
         cdef Adapter adapter
+        if self.generation != sona_fork_generation() and self.renew is not None and self.closed is None:
+            self.renew(False)
         with cython.critical_section(self):
             adapter = self.micro
         return apply(adapter, self.dim, x, out)
@@ -475,6 +555,8 @@ cdef class HotPath:
     def apply_base_lora(self, layer, x, out=None):
         """The same with the base adapter of a layer."""
         cdef tuple layers
+        if self.generation != sona_fork_generation() and self.renew is not None and self.closed is None:
+            self.renew(False)
         with cython.critical_section(self):
             layers = self.base
         cdef Py_ssize_t index = whole(layer, "layer")

@@ -20,7 +20,8 @@ struct sona_ring {
     _Alignas(LINE) atomic_flag lock;
     sona_block *free;
     size_t usual; /* size of a block that fits the records of late */
-    atomic_ullong tail, dropped;
+    int sealed;
+    atomic_ullong tail, dropped, abandoned;
     /* the consumer */
     _Alignas(LINE) atomic_ullong head;
     atomic_flag consuming;
@@ -127,6 +128,11 @@ void sona_block_give(sona_ring *ring, sona_block *block)
     release(ring);
 }
 
+void sona_block_free(sona_block *block)
+{
+    free(block);
+}
+
 int sona_block_reserve(sona_block **block, size_t more)
 {
     const size_t needed = sizeof(sona_frame) + (*block)->record.size + more;
@@ -147,6 +153,10 @@ int sona_ring_push(sona_ring *ring, sona_block *block)
 {
     const size_t used = sizeof(sona_frame) + block->record.size, bytes = block->capacity;
     acquire(ring);
+    if (ring->sealed) {
+        release(ring);
+        return SONA_SEALED;
+    }
     const uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
     const uint64_t waiting = tail - atomic_load_explicit(&ring->head, memory_order_acquire);
     const size_t queued = atomic_load_explicit(&ring->queued_bytes, memory_order_relaxed);
@@ -162,6 +172,13 @@ int sona_ring_push(sona_ring *ring, sona_block *block)
     release(ring);
     const size_t half = ring->max_bytes / 2;
     return waiting + 1 == (ring->capacity + 1) / 2 || (queued < half && queued + bytes >= half) ? 2 : 1;
+}
+
+void sona_ring_seal(sona_ring *ring)
+{
+    acquire(ring);
+    ring->sealed = 1;
+    release(ring);
 }
 
 int sona_ring_begin(sona_ring *ring)
@@ -236,4 +253,14 @@ uint64_t sona_ring_dropped(const sona_ring *ring)
 void sona_ring_count_drop(sona_ring *ring)
 {
     atomic_fetch_add_explicit(&ring->dropped, 1, memory_order_relaxed);
+}
+
+uint64_t sona_ring_abandoned(const sona_ring *ring)
+{
+    return atomic_load_explicit(&ring->abandoned, memory_order_relaxed);
+}
+
+void sona_ring_count_abandoned(sona_ring *ring)
+{
+    atomic_fetch_add_explicit(&ring->abandoned, 1, memory_order_relaxed);
 }

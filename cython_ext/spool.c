@@ -1,11 +1,26 @@
-/* Records in a file: each framed by its length and a checksum. */
+/* Records in files: each framed by its length and a checksum. */
 #define _DEFAULT_SOURCE /* POSIX beside -std=c11 */
 #include "recorder.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-void sona_frame_seal(const sona_kernels *kernels, sona_block *block)
+struct sona_spool {
+    pthread_mutex_t lock;
+    int file, sealed;
+    int64_t segment_bytes;
+    sona_spool_position at;
+    sona_spool_position *ends; /* of the segments before the current one, as far as they may be asked for */
+    size_t count, room;
+    char folder[];
+};
+
+static void frame_seal(const sona_kernels *kernels, sona_block *block)
 {
     const uint32_t length = block->record.size;
     block->frame = (sona_frame){
@@ -15,7 +30,7 @@ void sona_frame_seal(const sona_kernels *kernels, sona_block *block)
     };
 }
 
-int sona_frame_append(int file, int64_t at, const sona_block *block)
+static int frame_append(int file, int64_t at, const sona_block *block)
 {
     const uint8_t *bytes = (const uint8_t *)&block->frame;
     const size_t n = sizeof block->frame + block->frame.length;
@@ -34,6 +49,115 @@ int sona_frame_append(int file, int64_t at, const sona_block *block)
         done += (size_t)written;
     }
     return 0;
+}
+
+sona_spool *sona_spool_new(const char *folder, int64_t segment_bytes)
+{
+    const size_t length = strlen(folder) + 1;
+    sona_spool *spool = calloc(1, sizeof *spool + length);
+    if (spool == NULL)
+        return NULL;
+    pthread_mutex_init(&spool->lock, NULL);
+    spool->file = -1;
+    spool->segment_bytes = segment_bytes;
+    memcpy(spool->folder, folder, length);
+    return spool;
+}
+
+void sona_spool_let_go(sona_spool *spool)
+{
+    if (spool->file >= 0)
+        close(spool->file);
+    spool->file = -1;
+    spool->sealed = 1;
+}
+
+void sona_spool_free(sona_spool *spool)
+{
+    if (spool == NULL)
+        return;
+    sona_spool_let_go(spool);
+    free(spool->ends);
+    free(spool);
+}
+
+/* Makes the next segment; under the lock. One that is there is never opened: it is somebody's records. */
+static int next_segment(sona_spool *spool)
+{
+    if (spool->count == spool->room) {
+        const size_t room = 2 * spool->room + 4;
+        sona_spool_position *ends = realloc(spool->ends, room * sizeof *ends);
+        if (ends == NULL)
+            return ENOMEM;
+        spool->ends = ends;
+        spool->room = room;
+    }
+    char path[PATH_MAX];
+    const int length = snprintf(path, sizeof path, "%s/%08lld", spool->folder, (long long)spool->at.segment + 1);
+    if (length < 0 || (size_t)length >= sizeof path)
+        return ENAMETOOLONG;
+    const int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (file < 0)
+        return errno;
+    if (spool->file >= 0) {
+        close(spool->file);
+        spool->ends[spool->count++] = spool->at;
+    }
+    spool->file = file;
+    spool->at.segment++;
+    spool->at.size = 0;
+    return 0;
+}
+
+int sona_spool_append(sona_spool *spool, const sona_kernels *kernels, sona_block *block)
+{
+    frame_seal(kernels, block);
+    pthread_mutex_lock(&spool->lock);
+    int error = spool->sealed ? SONA_SEALED : 0;
+    if (error == 0 && (spool->file < 0 || spool->at.size >= spool->segment_bytes))
+        error = next_segment(spool);
+    if (error == 0)
+        error = frame_append(spool->file, spool->at.size, block);
+    if (error == 0) {
+        spool->at.size += (int64_t)(sizeof block->frame + block->frame.length);
+        spool->at.appended++;
+    }
+    pthread_mutex_unlock(&spool->lock);
+    return error;
+}
+
+void sona_spool_seal(sona_spool *spool)
+{
+    pthread_mutex_lock(&spool->lock);
+    sona_spool_let_go(spool);
+    pthread_mutex_unlock(&spool->lock);
+}
+
+sona_spool_position sona_spool_at(sona_spool *spool)
+{
+    pthread_mutex_lock(&spool->lock);
+    const sona_spool_position at = spool->at;
+    pthread_mutex_unlock(&spool->lock);
+    return at;
+}
+
+int sona_spool_ended(sona_spool *spool, int64_t segment, sona_spool_position *end)
+{
+    int found = 0;
+    pthread_mutex_lock(&spool->lock);
+    size_t before = 0;
+    while (before < spool->count && spool->ends[before].segment < segment)
+        before++;
+    if (before > 0) {
+        spool->count -= before;
+        memmove(spool->ends, spool->ends + before, spool->count * sizeof *spool->ends);
+    }
+    if (spool->count > 0 && spool->ends[0].segment == segment) {
+        *end = spool->ends[0];
+        found = 1;
+    }
+    pthread_mutex_unlock(&spool->lock);
+    return found;
 }
 
 /* Whether every length inside a record agrees with its size: the checksum vouches for the bytes, not for the space

@@ -1,53 +1,81 @@
-# The append side of a spool, and reading its frames back. Which files there are is ingest/spool.py's business.
+# The append side of a spool, and reading its frames back. Which folders there are is ingest/spool.py's business.
 
 
 @cython.final
+@cython.no_gc
 cdef class SpoolFile:
-    """Appends records to the current segment of a spool; safe from many threads.
+    """Appends records to the segments of a spool; safe from many threads, and from a signal handler.
 
     Args:
-        rotate: called under the lock, before the first record and when a segment is full; returns the file descriptor
-            of the next, empty segment. It raises to refuse the record.
+        folder: where the segments are made, 00000001 first; nobody else makes any there.
         segment_bytes: from which size on a segment is full.
     """
 
-    cdef cython.pythread_type_lock lock
-    cdef object rotate
-    cdef int64_t segment_bytes
-    cdef int file
-    cdef readonly int64_t segment  # how many segments there have been
-    cdef readonly int64_t size  # bytes of the current segment that are whole
-    cdef readonly uint64_t appended  # records, over all segments
+    cdef sona_spool *c
+    cdef readonly str folder
 
-    def __init__(self, rotate, int64_t segment_bytes):
-        self.rotate = rotate
-        self.segment_bytes = segment_bytes
-        self.file = -1
+    def __cinit__(self, str folder not None, int64_t segment_bytes):
+        self.folder = folder
+        self.c = sona_spool_new(os.fsencode(folder), segment_bytes)
+        if self.c is NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        sona_spool_free(self.c)
 
     def position(self):
         """(segment, size, appended), read together."""
-        with self.lock:
-            return self.segment, self.size, self.appended
+        cdef sona_spool_position at
+        with nogil:
+            at = sona_spool_at(self.c)
+        return at.segment, at.size, at.appended
 
-    cdef int append(self, sona_block *block) except -1:
+    def ended(self, int64_t segment):
+        """(size, appended) at the end of a segment that is full; None for the current one.
+
+        What was asked for an earlier segment is forgotten.
+        """
+        cdef sona_spool_position end
+        cdef bint found
+        with nogil:
+            found = sona_spool_ended(self.c, segment, &end)
+        return (end.size, end.appended) if found else None
+
+    @property
+    def segment(self):
+        """How many segments there have been."""
+        return self.position()[0]
+
+    @property
+    def size(self):
+        """Bytes of the current segment that are whole."""
+        return self.position()[1]
+
+    @property
+    def appended(self):
+        """Records, over all segments."""
+        return self.position()[2]
+
+    def seal(self):
+        """Close the current segment and refuse what comes; ``appended`` is final then."""
+        with nogil:
+            sona_spool_seal(self.c)
+
+    def let_go(self):
+        """In a forked child: close its copy of the descriptor, and refuse what comes."""
+        sona_spool_let_go(self.c)
+
+    cdef int append(self, sona_block *block) except? -1:
+        """Append a block: 0, or SONA_SEALED."""
         cdef int error
-        with self.lock:
-            if self.file < 0 or self.size >= self.segment_bytes:
-                self.file = self.rotate(self.segment + 1)
-                self.segment += 1
-                self.size = 0
-            with nogil:
-                sona_frame_seal(kernels[0], block)
-                error = sona_frame_append(self.file, self.size, block)
-            if error == 0:
-                self.size += sizeof(sona_frame) + block.frame.length
-                self.appended += 1
-        if error != 0:
+        with nogil:
+            error = sona_spool_append(self.c, kernels[0], block)
+        if error > 0:
             raise StorageError(
-                f"the spool cannot be written ({os.strerror(error)}): this record is not recorded; "
+                f"the spool cannot be written ({self.folder}: {os.strerror(error)}): this record is not recorded; "
                 "make room on the disk, or choose durability 'memory' or 'sync'"
             )
-        return 0
+        return error
 
 
 def encode_frames(

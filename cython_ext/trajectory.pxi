@@ -7,6 +7,7 @@ cdef class Ring:
     """Owns the queue: handles keep it alive when they outlive their engine."""
 
     cdef sona_ring *c
+    cdef unsigned generation  # of forks: a child has a copy of its parent's queue, and leaves it alone
 
     def __dealloc__(self):
         sona_ring_free(self.c)
@@ -16,16 +17,23 @@ cdef class Ring:
 @cython.no_gc
 @cython.freelist(64)
 cdef class Trajectory:
-    """A trajectory that is being recorded. Dropping it without ending it costs nothing."""
+    """A trajectory that is being recorded. One that is dropped without an end is counted in ``abandoned_count``."""
 
     cdef Ring ring
     cdef sona_block *block  # NULL once it has ended
     cdef int64_t began
     cdef uint8_t name[16]
+    cdef bint begun  # begin_trajectory has returned it
 
     def __dealloc__(self):
-        if self.block is not NULL:
-            sona_block_give(self.ring.c, self.block)
+        if self.block is NULL:
+            return
+        if self.ring.generation != sona_fork_generation():  # a lock of its ring may be held for ever
+            sona_block_free(self.block)
+            return
+        if self.begun:
+            sona_ring_count_abandoned(self.ring.c)
+        sona_block_give(self.ring.c, self.block)
 
     @property
     def id(self):

@@ -52,6 +52,7 @@ from sona_pg._recorder import (
     SpoolFile,
     Trajectory,
     encode_frames,
+    keep_directions,
 )
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "f32_to_f16_be",
     "fisher_update",
     "isa",
+    "keep_directions",
     "kmeans_assign",
     "kmeans_fit",
     "kmeans_lloyd",

@@ -35,6 +35,7 @@ from sona_pg.errors import (
     TrajectoryError,
 )
 from sona_pg.ingest import Writer
+from sona_pg.ingest.wakeups import Done, held_here
 from sona_pg.kernels import Adapter, EncodedBatch, HotPath
 from sona_pg.learning.lora import read_adapters, write_adapters
 from sona_pg.loops.background import BackgroundLoop
@@ -53,6 +54,7 @@ WAITING_FOR = 60.0  # seconds for which the count of feedback without its trajec
 SILENT_FOR = 5.0  # seconds beyond a poll after which a database counts as away, and is not asked for figures
 REFUSED_FOR = 60.0  # seconds between attempts at a version that could not be served
 LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be committed
+CLOSE_TIMEOUT = 60.0  # seconds that close() waits; a learning cycle that runs is waited for
 
 
 class Refused(NamedTuple):
@@ -74,10 +76,14 @@ class Session:
         self._refused: Refused | None = None
         self._skew_ms: float | None = None
         self._pid = os.getpid()
-        self._refreshing = threading.Lock()
+        self._starting_to_close = threading.RLock()
+        self._closing = self._ending = False
+        self._finished = Done()
+        self._failure: SonaError | None = None  # of the end; close() raises it
+        self._refreshing = threading.RLock()
         self._waiting: tuple[float, dict[str, Any] | None] = (0.0, None)
         self._shared: tuple[int, tuple[int, int]] | None = None  # version and signal when candidates were last read
-        self._adapting = threading.Lock()  # between a new version and loop A: the later one must win
+        self._adapting = threading.RLock()  # between a new version and loop A: the later one must win
         environment = Environment.read()
         self._embedded: EmbeddedServer | None = None
         self._home = environment.home
@@ -128,12 +134,7 @@ class Session:
         self._maintainer.start()
 
     def require_open(self) -> None:
-        """Raise ``TrajectoryError`` once the engine is closed, ``DatabaseUnavailable`` in a forked child.
-
-        A child has copies of its parent's connections: what it read from them would be its parent's answers.
-        """
-        if os.getpid() != self._pid:
-            raise DatabaseUnavailable("the engine was opened before this process was forked: open one here")
+        """Raise ``TrajectoryError`` once the engine is closed."""
         if self._closed:
             raise TrajectoryError("the engine is closed: open another one")
 
@@ -247,6 +248,7 @@ class Session:
                 "id": str(self.server_id),
                 "recorded": self._hot.recorded_count,
                 "dropped": self._hot.dropped_count,
+                "abandoned": self._hot.abandoned_count,
                 "waiting": self._hot.waiting,
                 "instant_updates": self._instant.metrics().updates,
                 "failed_cycles": self._follower.failures,
@@ -267,23 +269,65 @@ class Session:
         return stats
 
     def close(self) -> None:
-        """Write what is waiting, stop the threads, and let go of the database; twice is the same as once."""
-        if self._closed:
+        """Refuse records, write what was accepted, stop the threads, and let go of the database; once.
+
+        The end runs in a thread of its own, for a signal handler may call this at any moment: had it interrupted lines
+        that hold a lock the writer needs, both would wait for ever. Then this returns at once, and the end follows when
+        those lines go on; in all other cases it returns when the end is there.
+
+        Raises:
+            DatabaseUnavailable: what was accepted could not be written, or the end takes longer than CLOSE_TIMEOUT.
+        """
+        if os.getpid() != self._pid or held_here(self._starting_to_close):
+            return  # a forked child, whose parent closes it; or a handler inside of the close() that it interrupted
+        with self._starting_to_close:
+            if not self._closing:
+                self._hot.refuse_records()
+                self._start_to_end()
+                self._closing = True
+        if self.writer.held_here or held_here(self._refreshing) or held_here(self._adapting):
+            log.info("closing: what was accepted is written when the interrupted call goes on")
             return
-        if os.getpid() != self._pid:  # a forked child: connections, threads and server are its parent's
-            self.database.engine.dispose(close=False)
-            self._closed = True
-            return
-        self._follower.stop(self.database.cut)
-        self._closed = True
-        self._maintainer.stop()
+        if not self._finished.wait(CLOSE_TIMEOUT):
+            raise DatabaseUnavailable(
+                f"closing has not finished within {CLOSE_TIMEOUT} s, and goes on: another call of this process, or a "
+                "learning cycle, has not ended"
+            )
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def let_go(self) -> None:
+        """In a forked child: stop holding the parent's embedded server."""
+        if self._embedded is not None:
+            self._embedded.release()
+
+    def _start_to_end(self) -> None:
+        thread = threading.Thread(target=self._end, name="sona-pg closer", daemon=True)  # atexit waits for it
         try:
-            self.writer.close()
-            self._depart()
+            thread.start()
+        except RuntimeError:  # from Python 3.12 on none can be started by a handler of atexit
+            self._end()
+
+    def _end(self) -> None:
+        if self._ending:  # an exception of a signal handler came between the thread's start and noting it
+            return
+        self._ending = True
+        try:
+            try:
+                self.writer.close()
+            finally:
+                self._follower.stop(self.database.cut)
+                self._closed = True
+                self._maintainer.stop()
+                self._depart()
+                self.database.close()
+                if self._embedded is not None:
+                    self._embedded.release()
+        except SonaError as exc:
+            self._failure = exc
         finally:
-            self.database.close()
-            if self._embedded is not None:
-                self._embedded.release()
+            self._finished.set()
 
     def _register(self) -> None:
         self.database.register(self.space, self.server_id, socket.gethostname(), os.getpid(), __version__)

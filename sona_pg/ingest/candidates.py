@@ -47,6 +47,9 @@ class CandidateSet:
         return _bytes_of(self.ids)
 
 
+Extra = Candidates | CandidateSet
+
+
 def _bytes_of(ids: tuple[str, ...]) -> int:
     return 256 + sum(64 + len(name) for name in ids)
 
@@ -79,9 +82,9 @@ def check_ids(ids: Sequence[str]) -> None:
             raise InvalidValue(f"a candidate's id is {name!r}, expected text without a NUL character")
 
 
-def in_parts(rows: Sequence[Candidates | CandidateSet]) -> list[list[Candidates | CandidateSet]]:
+def in_parts(rows: Sequence[Extra]) -> list[list[Extra]]:
     """Return ``rows`` split into transactions of about ``AT_ONCE`` rows."""
-    parts: list[list[Candidates | CandidateSet]] = []
+    parts: list[list[Extra]] = []
     size = AT_ONCE
     for row in rows:
         weight = len(row.ids) if isinstance(row, Candidates) else 1

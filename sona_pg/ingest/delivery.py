@@ -6,15 +6,15 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psycopg
 
-from sona_pg.ingest import commit, rejects
+from sona_pg.ingest import commit
 from sona_pg.ingest.commit import Losses, Origin, Rejected, Written, is_too_long
 from sona_pg.ingest.link import Link
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.parts import Part
+from sona_pg.ingest.rejects import Rejects
 from sona_pg.kernels import EncodedBatch
 
 log = logging.getLogger("sona_pg.ingest")
@@ -26,8 +26,8 @@ GROW_AFTER = 8  # parts of the size that fits, until twice as much is tried
 class Delivery:
     """Commits encoded batches of one writer; the writer's thread is the only one that calls it."""
 
-    def __init__(self, link: Link, origin: Origin, numbers: BatchNumbers, rejected: Path) -> None:
-        """Write over ``link``; rows that are refused are kept in the folder ``rejected``."""
+    def __init__(self, link: Link, origin: Origin, numbers: BatchNumbers, rejected: Rejects) -> None:
+        """Write over ``link``; rows that are refused are kept by ``rejected``."""
         self._link = link
         self._origin = origin
         self._numbers = numbers
@@ -97,8 +97,7 @@ class Delivery:
             written = commit.write_carefully(raw, self._origin, part, losses, now)
             if written.rejected:
                 rejected[:] = written.rejected
-                path = rejects.save(self._rejects, part.number, rejected, now)
-                log.error("%d rows were refused and are kept in %s: %s", len(rejected), path, rejected[0].reason)
+                self._rejects.keep(part.number, rejected, now)
             return written
 
         written = self._link.deliver(part.number, carefully, splits=splits)

@@ -12,17 +12,16 @@ from datetime import UTC, datetime
 import psycopg
 
 from sona_pg.ingest import candidates
-from sona_pg.ingest.candidates import Candidates, CandidateSet
+from sona_pg.ingest.candidates import Candidates, Extra
 from sona_pg.ingest.commit import Origin
 from sona_pg.ingest.link import Link
 from sona_pg.ingest.numbers import BatchNumbers
+from sona_pg.ingest.source import Source
 
 log = logging.getLogger("sona_pg.ingest")
 
 WARN_EVERY = 10.0  # seconds between two warnings that there is no room
 AT_ONCE = 100  # looked at to fill a transaction
-
-Extra = Candidates | CandidateSet
 
 
 class Extras:
@@ -33,14 +32,21 @@ class Extras:
     """
 
     def __init__(
-        self, changed: threading.Condition, room: int, link: Link, origin: Origin, numbers: BatchNumbers
-    ) -> None:  # fmt: skip
+        self,
+        changed: threading.Condition,
+        room: int,
+        source: Source,
+        link: Link,
+        origin: Origin,
+        numbers: BatchNumbers,
+    ) -> None:
         """Take at most ``room`` bytes; ``changed`` guards the counters, and is notified of progress."""
         self.put = self.done = 0
         self.refused = 0
         self.bytes = 0
         self._changed = changed
         self._room = room
+        self._source = source
         self._link = link
         self._origin = origin
         self._numbers = numbers
@@ -51,11 +57,16 @@ class Extras:
         return len(self._queue)
 
     def add(self, rows: Sequence[Extra]) -> bool:
-        """Queue ``rows``, all or none; return whether there was room. Call it with ``changed`` held."""
+        """Queue ``rows``, all or none; return whether there was room. Call it with ``changed`` held.
+
+        Raises:
+            StorageError: the spool cannot keep them.
+        """
         size = sum(row.bytes for row in rows)
         # What is larger than all the room goes in when nothing else waits.
         if self._queue and self.bytes + size > self._room:
             return False
+        self._source.keep(rows)
         self._queue.extend(rows)
         self.put += len(rows)
         self.bytes += size
@@ -86,6 +97,7 @@ class Extras:
                     for _ in part:
                         self.bytes -= self._queue.popleft().bytes
                     self.done += len(part)
+                    self._source.kept(len(part))
                     self._changed.notify_all()
 
     def _store_part(self, part: Sequence[Extra]) -> None:

@@ -4,39 +4,101 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
+import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sona_pg.errors import StorageError
 from sona_pg.ingest.commit import Rejected
+from sona_pg.ingest.keeping import prune
+
+log = logging.getLogger("sona_pg.ingest")
+
+# Of a space. Refused rows are few, and mostly alike: a bug or an attack that makes many must not fill the disk that
+# Postgres or the spool needs.
+MOST_BYTES = 64 << 20
+# In memory, while the folder cannot be written. What is beyond is in the log, by id and reason, and nowhere else.
+MOST_UNSAVED_BYTES = 4 << 20
+RETRY_EVERY = 30.0  # seconds between attempts to save what is in memory
+SAY = 10  # rows named in one line of the log
 
 
-def save(folder: Path, batch: int, rejected: Sequence[Rejected], now: datetime) -> Path:
-    """Write the rejected rows of a batch as lines of JSON; a replay of the batch writes the same file again.
+class Rejects:
+    """Keeps refused rows, by batch: in ``folder``, or in memory while that cannot be written. One thread calls it."""
 
-    Raises:
-        StorageError: the file cannot be written.
-    """
-    path = folder / f"{batch}.jsonl"
-    lines = [
-        json.dumps(
-            {
-                "rejected_at": now.isoformat(),
-                "kind": row.kind,
-                "trajectory_id": str(row.trajectory_id),
-                "reason": row.reason,
-                "rows": {table: base64.b64encode(data).decode() for table, data in row.rows.items()},
-            }
-        )
-        for row in rejected
-    ]
-    temporary = path.with_suffix(".tmp")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text("\n".join(lines) + "\n")
-        os.replace(temporary, path)
-    except OSError as exc:
-        raise StorageError(f"rejected rows cannot be kept in {path} ({exc.strerror}): make room there") from exc
-    return path
+    def __init__(self, folder: Path) -> None:
+        """Keep rows in ``folder``, made when it is needed."""
+        self.folder = folder
+        self.lost = 0  # rows that are nowhere: no file could be written, and there was no room in memory
+        self.pruned = 0  # files deleted, to stay within MOST_BYTES
+        self._unsaved: OrderedDict[int, tuple[int, str]] = OrderedDict()  # rows and lines of JSON, by batch
+        self._tried = -RETRY_EVERY  # monotonic seconds
+
+    @property
+    def unsaved(self) -> int:
+        """Rows that are in memory, because the folder cannot be written."""
+        return sum(rows for rows, _ in self._unsaved.values())
+
+    def keep(self, batch: int, rejected: Sequence[Rejected], now: datetime) -> None:
+        """Keep the refused rows of a batch; a replay of the batch writes the same file again.
+
+        Nothing is raised where they cannot be saved: the good rows of the batch must not wait for the disk.
+        """
+        lines = "".join(json.dumps(_described(row, now)) + "\n" for row in rejected)
+        self._unsaved[batch] = (len(rejected), lines)
+        problem = self._save()
+        shown = "; ".join(f"{row.kind} {row.trajectory_id}: {row.reason}" for row in rejected[:SAY])
+        more = f"; and {len(rejected) - SAY} more" if len(rejected) > SAY else ""
+        where = f"are kept in {self.folder}" if problem is None else f"are kept in memory ({problem})"
+        log.error("%d rows were refused and %s: %s%s", len(rejected), where, shown, more)
+        self._bound()
+
+    def retry(self) -> None:
+        """Save what is in memory, if the last attempt was a while ago."""
+        if self._unsaved and time.monotonic() - self._tried >= RETRY_EVERY and self._save() is None:
+            log.warning("refused rows that were in memory are now kept in %s", self.folder)
+
+    def close(self) -> None:
+        """Save what is in memory, or say what is lost with it."""
+        if self._unsaved and (problem := self._save()) is not None:
+            log.error("%d refused rows are lost: %s", self.unsaved, problem)
+            self.lost += self.unsaved
+            self._unsaved.clear()
+
+    def _save(self) -> str | None:
+        """Write all that is in memory; return why that does not work."""
+        self._tried = time.monotonic()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for batch, (_, lines) in list(self._unsaved.items()):
+                path = self.folder / f"{batch}.jsonl"
+                temporary = path.with_suffix(".tmp")
+                temporary.write_text(lines)
+                os.replace(temporary, path)
+                del self._unsaved[batch]
+            self.pruned += prune(self.folder, MOST_BYTES)
+        except OSError as exc:
+            return f"{self.folder} cannot be written: {exc.strerror}; make room there"
+        return None
+
+    def _bound(self) -> None:
+        """Drop the oldest of what is in memory where it is too much."""
+        size = sum(len(lines) for _, lines in self._unsaved.values())
+        while size > MOST_UNSAVED_BYTES:
+            _, (rows, lines) = self._unsaved.popitem(last=False)
+            size -= len(lines)
+            self.lost += rows
+            log.error("%d refused rows are lost: more than %d bytes wait in memory", rows, MOST_UNSAVED_BYTES)
+
+
+def _described(row: Rejected, now: datetime) -> dict[str, object]:
+    return {
+        "rejected_at": now.isoformat(),
+        "kind": row.kind,
+        "trajectory_id": str(row.trajectory_id),
+        "reason": row.reason,
+        "rows": {table: base64.b64encode(data).decode() for table, data in row.rows.items()},
+    }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from sona_pg.ingest.candidates import Extra
 from sona_pg.kernels import EncodedBatch, HotPath, SpoolFile
 
 WORTH_IT = 1000  # records: fewer are written with those that come next
@@ -46,6 +48,12 @@ class Source(Protocol):
     def committed(self, batch: EncodedBatch) -> None:
         """Forget a batch, the oldest one taken."""
 
+    def keep(self, extras: Sequence[Extra]) -> None:
+        """Keep candidates, before they are queued, as safely as records; StorageError if that cannot be done."""
+
+    def kept(self, n: int) -> None:
+        """Forget the oldest ``n`` of them: they are committed, or were refused."""
+
     def close(self) -> None:
         """Give back files."""
 
@@ -82,6 +90,12 @@ class RingSource:
 
     def committed(self, batch: EncodedBatch) -> None:
         self.done += len(batch)
+
+    def keep(self, extras: Sequence[Extra]) -> None:
+        pass
+
+    def kept(self, n: int) -> None:
+        pass
 
     def close(self) -> None:
         pass

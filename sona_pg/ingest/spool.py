@@ -2,10 +2,13 @@
 
     <home>/spool/<space>/<process>/lock       locked while the process lives; holds how far it has committed
                                    00000001   segments: frames of a length, a checksum and a record
+                                   candidates-00000001    what records name: see candidate_log.py
     <home>/spool/<space>/set-aside/           segments with a frame that cannot be read, kept for a look
 
 A record is in the page cache when ``end_trajectory`` returns, so it survives the death of the process, not that of
 the machine. What a dead process left is written by the next one that opens the space on this machine.
+
+A forked child makes a folder of its own: it neither reads nor writes its parent's, which the parent goes on with.
 """
 
 from __future__ import annotations
@@ -16,10 +19,16 @@ import os
 import secrets
 import time
 import weakref
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from sona_pg.errors import StorageError
+from sona_pg.ingest import candidate_log
+from sona_pg.ingest.candidate_log import CandidateLog
+from sona_pg.ingest.candidates import Extra
+from sona_pg.ingest.descriptors import close_here, open_here
+from sona_pg.ingest.keeping import prune
 from sona_pg.kernels import EncodedBatch, HotPath, SpoolFile, encode_frames
 
 log = logging.getLogger("sona_pg.ingest")
@@ -28,17 +37,18 @@ SEGMENT_BYTES = 8 << 20
 CHUNK_BYTES = 8 << 20  # read, and written to Postgres, at once
 LOOK_EVERY = 30.0  # seconds between looks for what other processes left
 SET_ASIDE = "set-aside"
+SET_ASIDE_BYTES = 32 * SEGMENT_BYTES  # a disk that damages more than this has been noticed
 
 _open_spools: weakref.WeakSet[SpoolSource] = weakref.WeakSet()
 
 
-def _close_in_child() -> None:
-    """A lock belongs to the open file, which a forked child shares: it would outlive the parent."""
+def _let_go_in_child() -> None:
+    """Close the child's copies of the segments, which would keep a deleted file's space on the disk."""
     for spool in list(_open_spools):
-        spool.give_up()
+        spool.file.let_go()
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 class Folder:
@@ -51,11 +61,11 @@ class Folder:
     def __init__(self, path: Path, dim: int, *, create: bool = False) -> None:
         self.path = path
         self._dim = dim
-        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+        self._lock = open_here(path / "lock", os.O_RDWR | (os.O_CREAT | os.O_EXCL if create else 0))
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
-            os.close(self._lock)
+            close_here(self._lock)
             raise
         self.segment, self.offset = self._progress()
         self._save()  # takes its space on the disk while there is some
@@ -97,31 +107,26 @@ class Folder:
         self.segment, self.offset, self._used = segment, 0, 0
         self._save()
 
-    def set_aside(self, why: str) -> None:
-        """Keep the segment where nobody replays it."""
+    def set_aside(self, file: Path, at: int, why: str) -> None:
+        """Keep a file where nobody replays it, within ``SET_ASIDE_BYTES``."""
         folder = self.path.parent / SET_ASIDE
         folder.mkdir(exist_ok=True)
-        target = folder / f"{self.path.name}-{self.segment:08d}"
+        target = folder / f"{self.path.name}-{file.name}"
         with suppress(FileExistsError):
-            os.link(self.file(self.segment), target)
+            os.link(file, target)
         log.error(
             "spool: %s is damaged at byte %d (%s): what comes before is written, the file is kept in %s",
-            self.file(self.segment),
-            self.offset,
-            why,
-            target,
-        )
+            file, at, why, target,
+        )  # fmt: skip
+        prune(folder, SET_ASIDE_BYTES)
 
-    def close(self) -> None:
-        """Give the lock back; the folder goes if no record is left in it."""
-        if not self.segments():
+    def close(self, *, delete: bool = True) -> None:
+        """Give the lock back; the folder goes, with ``delete``, if nothing is left in it."""
+        if delete and not self.segments() and not candidate_log.files_in(self.path):
             with suppress(OSError):
                 (self.path / "lock").unlink()
                 self.path.rmdir()
-        os.close(self._lock)
-
-    def close_lock(self) -> None:
-        os.close(self._lock)
+        close_here(self._lock)
 
     def _progress(self) -> tuple[int, int]:
         try:
@@ -138,12 +143,15 @@ class Folder:
 class SpoolSource:
     """Feeds the writer from the spool: first what dead processes left, then what this one appends."""
 
-    def __init__(self, hot: HotPath, home: Path, space_id: int, space_name: str) -> None:
+    def __init__(
+        self, hot: HotPath, home: Path, space_id: int, space_name: str, replay: Callable[[Sequence[Extra]], None]
+    ) -> None:  # fmt: skip
+        """Make a folder for this process below ``home``; ``replay`` commits candidates that another one left."""
         self.may_repeat = False
         self._space_id = space_id
         self._dim = hot.dim
-        self._root = home / "spool" / space_name
-        self._descriptor = -1
+        self._root = home.absolute() / "spool" / space_name
+        self._replay = replay
         try:
             self._own = self._own_folder()
         except OSError as exc:
@@ -151,8 +159,8 @@ class SpoolSource:
                 f"the spool in {self._root} cannot be used ({exc.strerror}): "
                 "make the folder writable, or set SONA_PG_HOME to another one"
             ) from exc
-        self.file = SpoolFile(self._new_segment, SEGMENT_BYTES)
-        self._ends: dict[int, tuple[int, int]] = {}  # of closed segments: bytes, records before the next one
+        self.file = SpoolFile(str(self._own.path), SEGMENT_BYTES)
+        self._candidates = CandidateLog(self._own.path)
         self.done = 0
         self._left: list[Folder] = []
         self._fresh = False  # whether the first batch of the folder at hand is still to be read
@@ -192,22 +200,24 @@ class SpoolSource:
         if self._reading is self._own:
             self.done += self._own.records
 
+    def keep(self, extras: Sequence[Extra]) -> None:
+        """Write candidates to a file, before a record names them; StorageError if that cannot be done."""
+        self._candidates.append(extras)
+
+    def kept(self, n: int) -> None:
+        """Forget the oldest ``n`` of what ``keep`` was given: it is committed."""
+        self._candidates.committed(n)
+
     def close(self) -> None:
-        """Leave the files in order: a segment that is committed whole is deleted."""
+        """Close the files, and delete what is committed whole."""
+        _open_spools.discard(self)
+        self.file.seal()
+        self._candidates.close()
         if self.file.appended == self.done:
             for number in self._own.segments():
                 self._own.file(number).unlink()
-        self.give_up(delete=True)
-
-    def give_up(self, *, delete: bool = False) -> None:
-        """Close the files and leave what is in them."""
-        _open_spools.discard(self)
-        self._close_segment()
         for folder in (self._own, *self._left):
-            if delete:
-                folder.close()
-            else:
-                folder.close_lock()
+            folder.close()
         self._left = []
 
     # -- this process' own records ----------------------------------------------------------------------------
@@ -221,37 +231,19 @@ class SpoolSource:
         folder.path = hidden.rename(self._root / name)
         return folder
 
-    def _new_segment(self, segment: int) -> int:
-        """Called by the hot path: open the next segment, after noting how the last one ended."""
-        path = self._own.file(segment)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_TRUNC, 0o600)
-        except OSError as exc:
-            raise StorageError(f"the spool cannot be written ({path}: {exc.strerror}): this is not recorded") from exc
-        if segment > 1:
-            self._ends[segment - 1] = (self.file.size, self.file.appended)
-        self._close_segment()
-        self._descriptor = descriptor
-        return descriptor
-
-    def _close_segment(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
-
     def _take_own(self, batch: int) -> EncodedBatch | None:
         self._reading, self.may_repeat = self._own, False
         while True:
             current, size, appended = self.file.position()
-            end, records = self._ends.get(self._own.segment, (size, appended))
+            end, records = self.file.ended(self._own.segment) or (size, appended)
             if self._own.segment <= current and self._own.offset < end:
                 encoded, follows = self._own.read(batch, self._space_id, end)
                 if encoded is not None:
                     return encoded
-                self._own.set_aside(follows)  # bytes that we wrote and can no longer read
+                # bytes that we wrote and can no longer read
+                self._own.set_aside(self._own.file(self._own.segment), self._own.offset, follows)
                 self._own.offset, self.done = end, records
             elif self._own.segment < current:
-                self._ends.pop(self._own.segment, None)
                 self._own.next_segment(self._own.segment + 1)
             else:
                 return None
@@ -273,6 +265,7 @@ class SpoolSource:
 
     def _take_left(self, batch: int) -> EncodedBatch | None:
         folder = self._left[0]
+        self._take_left_candidates(folder)
         segments = folder.segments()
         if not segments:
             folder.close()
@@ -293,6 +286,18 @@ class SpoolSource:
                 folder.file(folder.segment),
             )
         elif follows != "end":
-            folder.set_aside("a record that ends too early" if follows == "torn" else "a wrong checksum")
+            why = "a record that ends too early" if follows == "torn" else "a wrong checksum"
+            folder.set_aside(folder.file(folder.segment), folder.offset, why)
         folder.next_segment(folder.segment + 1)
         return None
+
+    def _take_left_candidates(self, folder: Folder) -> None:
+        """Commit what the folder's records name, before them."""
+        for path in candidate_log.files_in(folder.path):
+            rows, end, follows = candidate_log.read(path)
+            if follows == "torn":
+                log.warning("spool: the last candidates of %s were cut off; they were never acknowledged", path)
+            elif follows == "bad":
+                folder.set_aside(path, end, "a wrong checksum")
+            self._replay(rows)
+            path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -12,20 +13,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 from numpy.typing import ArrayLike
 from sqlalchemy import Engine, text
 
 from sona_pg.config import IngestConfig
-from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
-from sona_pg.ingest import candidates, statements
-from sona_pg.ingest.candidates import CandidateSet
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved, StorageError
+from sona_pg.ingest import candidate_log, candidates, statements
+from sona_pg.ingest.candidates import CandidateSet, Extra
 from sona_pg.ingest.commit import Losses, Origin, Written
 from sona_pg.ingest.delivery import Delivery
-from sona_pg.ingest.extras import Extra, Extras
+from sona_pg.ingest.extras import Extras
 from sona_pg.ingest.link import Link
 from sona_pg.ingest.numbers import BatchNumbers
+from sona_pg.ingest.rejects import Rejects
 from sona_pg.ingest.source import RingSource, Source
 from sona_pg.ingest.spool import SpoolSource
+from sona_pg.ingest.wakeups import Wake, held_here
 from sona_pg.kernels import EncodedBatch, HotPath
 from sona_pg.store.connect import translated
 
@@ -57,6 +61,8 @@ class IngestStats:
     waiting: int  # accepted, not committed yet
     dropped: int  # refused because the buffer was full
     rejected: int  # refused by Postgres for their content, and kept in a file
+    rejected_unsaved: int  # of those, in memory now: the folder cannot be written
+    rejected_lost: int  # of those, nowhere: there was no room in memory either
     retries: int
     learner_errors: int  # exceptions of on_batch
     last_error: str | None  # None while writing works
@@ -98,9 +104,10 @@ class Writer:
         self._origin = Origin(space_id, server_id, space_name)
         self._home = home
         self._on_batch = on_batch
-        self._rejects = home / "rejected" / str(space_id)
-        self._wake = threading.Event()
-        self._changed = threading.Condition()  # guards what follows
+        self._rejects = Rejects(home / "rejected" / str(space_id))
+        self._wake = Wake()
+        self._guard = threading.RLock()
+        self._changed = threading.Condition(self._guard)  # guards what follows
         self._waiters = 0
         self._total = Written()
         self._batches = self._rejected = self._learner_errors = 0
@@ -119,7 +126,9 @@ class Writer:
         self._numbers = BatchNumbers()
         self._link = Link(engine, stall_timeout)
         self._delivery = Delivery(self._link, self._origin, self._numbers, self._rejects)
-        self._extras = Extras(self._changed, config.buffer_bytes, self._link, self._origin, self._numbers)
+        self._extras = Extras(
+            self._changed, config.buffer_bytes, self._source, self._link, self._origin, self._numbers
+        )  # fmt: skip
         hot.attach(
             wake=self._wake.set,
             confirm=self._confirm if sync else None,
@@ -138,7 +147,7 @@ class Writer:
             raise DatabaseError(f"there is no space {self._origin.space_id}: open it first")
         # A home may serve several databases: what was recorded for one must not be written into another.
         name = f"{self._origin.space_id}-{made:%Y%m%dT%H%M%S%f}"
-        return SpoolSource(self._hot, self._home, self._origin.space_id, name)
+        return SpoolSource(self._hot, self._home, self._origin.space_id, name, self._replay_candidates)
 
     # -- for the application --------------------------------------------------------------------------------
 
@@ -197,14 +206,24 @@ class Writer:
                 waiting=self.waiting,
                 dropped=self._hot.dropped_count,
                 rejected=self._rejected + self._extras.refused,
+                rejected_unsaved=self._rejects.unsaved,
+                rejected_lost=self._rejects.lost,
                 retries=self._link.retries,
                 learner_errors=self._learner_errors,
                 last_error=self._link.last_error,
                 last_commit=self._last_commit,
             )
 
+    @property
+    def held_here(self) -> bool:
+        """Whether this very thread holds what the writer needs: a signal handler has interrupted it inside."""
+        return held_here(self._guard)
+
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Refuse new records, write what waits, and end the thread.
+
+        What was accepted before this call is written; what is recorded from now on raises ``TrajectoryError``. A record
+        that is in progress in another thread is one or the other. Not for a signal handler: ``Session.close`` is.
 
         Raises:
             DatabaseUnavailable: some records could not be written within ``timeout`` seconds. With durability
@@ -225,6 +244,7 @@ class Writer:
         self._link.close()
         left, extras, backlog = self.waiting, len(self._extras), self._source.backlog
         self._source.close()
+        self._rejects.close()
         if self._removed and left:
             raise SpaceRemoved(self._origin.space, f", and {left} records that waited are not stored")
         if self._removed:
@@ -284,7 +304,7 @@ class Writer:
             with self._changed:
                 reason = self._refused.pop(trajectory_id, None)
             if reason is not None:
-                raise DatabaseError(f"Postgres refused the record ({reason}); it is kept in {self._rejects}")
+                raise DatabaseError(f"Postgres refused the record ({reason}); it is kept in {self._rejects.folder}")
 
     def _enqueue(self, extras: Sequence[Extra], *, wait: bool = False) -> bool:
         while True:
@@ -294,8 +314,14 @@ class Writer:
                 if self._closing:
                     raise DatabaseUnavailable("the engine is closed: open another one")
                 done = self._extras.done
-                if self._extras.add(extras):
-                    return True
+                try:
+                    if self._extras.add(extras):
+                        return True
+                except StorageError:
+                    if wait:
+                        raise
+                    log.exception("candidates are stored when they are used again")
+                    return False
             if not wait:
                 self._extras.say_no_room()
                 return False
@@ -315,6 +341,7 @@ class Writer:
                 if not (self._closing or self._hurried()):
                     self._wake.wait(self._config.flush_interval)
                 self._wake.clear()
+                self._rejects.retry()
                 self._write_next()
         except DatabaseUnavailable as exc:
             log.info("the writer ends: %s", exc)
@@ -377,7 +404,7 @@ class Writer:
         """Return what was lost since it was last counted."""
         known = self._counted
         return Losses(
-            self._hot.dropped_count - known.dropped, getattr(self._hot, "abandoned_count", 0) - known.abandoned
+            self._hot.dropped_count - known.dropped, self._hot.abandoned_count - known.abandoned
         )  # fmt: skip
 
     def _take(self) -> _Taken | None:
@@ -402,3 +429,13 @@ class Writer:
         """Encode the next batch while Postgres works on this one."""
         if self._next is None and self._source.ahead:
             self._next = self._take()
+
+    def _replay_candidates(self, rows: Sequence[Extra]) -> None:
+        """Store what a process that died kept beside its records; the spool calls it on this thread."""
+        for part in candidates.in_parts(rows):
+            number, now = self._numbers.next(), datetime.now(UTC)
+            write = functools.partial(candidate_log.store, origin=self._origin, number=number, rows=part, now=now)
+            try:
+                self._link.deliver(number, write)
+            except psycopg.Error as exc:
+                log.error("candidates of a process that died were refused and are left out: %s", exc)

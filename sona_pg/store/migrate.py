@@ -105,7 +105,11 @@ def _run(url: str, name: str, revision: str) -> SchemaStatus:
                 for step in steps:
                     _patiently(engine, url, before.revision, target, partial(_execute, step=step))
                 _patiently(
-                    engine, url, before.revision, target, partial(_step, name=name, revision=target, stepped=bool(steps))
+                    engine,
+                    url,
+                    before.revision,
+                    target,
+                    partial(_step, name=name, revision=target, stepped=bool(steps)),
                 )
     finally:
         engine.dispose()
@@ -121,9 +125,7 @@ def _begin(connection: Connection, url: str) -> SchemaStatus:
     return found
 
 
-def _patiently(
-    engine: Engine, url: str, before: str, target: str, change: Callable[[Connection], object]
-) -> None:
+def _patiently(engine: Engine, url: str, before: str, target: str, change: Callable[[Connection], object]) -> None:
     """Make a part of the way from revision ``before`` to ``target`` in a transaction that waits long for no lock.
 
     Who records queues behind whatever waits for an exclusive lock. So that it never waits long, an attempt that meets
