@@ -164,6 +164,7 @@ enum { SONA_FRAME_OK = 0, SONA_FRAME_MORE = 1, SONA_FRAME_BAD = 2 };
 /* Reads the frame at `bytes`: OK with the record, MORE if it is not whole yet, BAD if it cannot be one. */
 int sona_frame_read(const sona_kernels *kernels, const uint8_t *bytes, size_t n, size_t dim,
                     const sona_record **record, size_t *used);
+void sona_frame_seal(const sona_kernels *kernels, sona_block *block);
 
 /* The append side: segments `folder`/00000001 and so on, each made new. Safe from many threads; the lock is never held
  * while Python runs, so a signal handler of Python meets it free. */

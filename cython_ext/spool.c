@@ -20,7 +20,7 @@ struct sona_spool {
     char folder[];
 };
 
-static void frame_seal(const sona_kernels *kernels, sona_block *block)
+void sona_frame_seal(const sona_kernels *kernels, sona_block *block)
 {
     const uint32_t length = block->record.size;
     block->frame = (sona_frame){
@@ -111,7 +111,7 @@ static int next_segment(sona_spool *spool)
 
 int sona_spool_append(sona_spool *spool, const sona_kernels *kernels, sona_block *block)
 {
-    frame_seal(kernels, block);
+    sona_frame_seal(kernels, block);
     pthread_mutex_lock(&spool->lock);
     int error = spool->sealed ? SONA_SEALED : 0;
     if (error == 0 && (spool->file < 0 || spool->at.size >= spool->segment_bytes))

@@ -556,7 +556,7 @@ class SonaEngine(HotPath):
                 raise DatabaseUnavailable("the engine is being opened in this process, and a signal handler used it")
             if self._failed is not None and time.monotonic() - self._failed[0] < REOPEN_PAUSE:
                 problem = self._failed[1]
-                raise type(problem)(*problem.args) from problem
+                raise DatabaseUnavailable(f"not opened in this forked process ({problem}); try again") from problem
             self._in_opening = True
             try:
                 self.begin_again()

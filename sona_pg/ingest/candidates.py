@@ -16,6 +16,7 @@ from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.ingest import statements
 from sona_pg.ingest.commit import Origin, copy_stream, hold_space
 from sona_pg.ingest.parts import HEADER, TRAILER
+from sona_pg.kernels import keep_directions
 from sona_pg.store.states import CHANNEL
 
 AT_ONCE = 2000  # rows a transaction
@@ -69,8 +70,10 @@ def checked(ids: Sequence[str], embeddings: ArrayLike, dim: int) -> list[Candida
     if not (np.abs(matrix) <= 65504).all():
         raise InvalidValue("a candidate's embedding has a value that is not finite, or beyond ±65504")
     check_ids(ids)
+    kept = np.array(matrix, order="C")
+    keep_directions(kept)  # in half precision
     return [
-        Candidates(tuple(ids[at : at + AT_ONCE]), matrix[at : at + AT_ONCE].copy())
+        Candidates(tuple(ids[at : at + AT_ONCE]), kept[at : at + AT_ONCE])
         for at in range(0, len(ids), AT_ONCE)
     ]
 

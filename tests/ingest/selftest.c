@@ -3,6 +3,7 @@
  *
  * Streams and frames are allocations of exactly the size needed, so that a memory checker sees what lies outside.
  */
+#define _DEFAULT_SOURCE /* mkdtemp beside -std=c11 */
 #include "recorder.h"
 
 #include <pthread.h>
@@ -187,10 +188,84 @@ static void check_frames(void)
     sona_ring_free(ring);
 }
 
+typedef struct {
+    sona_spool *spool;
+    sona_ring *ring;
+    atomic_ullong *accepted;
+} appender;
+
+static void *append_until_sealed(void *argument)
+{
+    const appender *a = argument;
+    for (int number = 0;; number++) {
+        sona_block *block = make(a->ring, 1, number, number % 4);
+        const int error = sona_spool_append(a->spool, kernels, block);
+        sona_block_give(a->ring, block);
+        if (error != 0) {
+            EXPECT(error == SONA_SEALED);
+            return NULL;
+        }
+        atomic_fetch_add(a->accepted, 1);
+    }
+}
+
+/* Bytes of a segment that are whole frames, all of which they must be. */
+static size_t check_segment(const char *folder, long long number, unsigned long long *found)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/%08lld", folder, number);
+    FILE *file = fopen(path, "rb");
+    EXPECT(file != NULL);
+    static uint8_t bytes[1 << 22];
+    const size_t n = file == NULL ? 0 : fread(bytes, 1, sizeof bytes, file);
+    size_t at = 0, used;
+    const sona_record *record;
+    while (at < n && sona_frame_read(kernels, bytes + at, n - at, DIM, &record, &used) == SONA_FRAME_OK) {
+        at += used;
+        ++*found;
+    }
+    EXPECT(at == n);
+    if (file != NULL)
+        fclose(file);
+    remove(path);
+    return n;
+}
+
+/* Threads append until the spool is sealed: what was accepted is in the files, and nothing else. */
+static void check_spool(void)
+{
+    char folder[] = "/tmp/sona-selftest-XXXXXX";
+    EXPECT(mkdtemp(folder) != NULL);
+    sona_ring *ring = sona_ring_new(4, 1 << 20);
+    sona_spool *spool = sona_spool_new(folder, 50000);
+    atomic_ullong accepted = 0;
+    appender a = {spool, ring, &accepted};
+    pthread_t threads[PRODUCERS];
+    for (int i = 0; i < PRODUCERS; i++)
+        EXPECT(pthread_create(&threads[i], NULL, append_until_sealed, &a) == 0);
+    while (sona_spool_at(spool).segment < 4)
+        sched_yield();
+    sona_spool_seal(spool);
+    const sona_spool_position at = sona_spool_at(spool);
+    for (int i = 0; i < PRODUCERS; i++)
+        pthread_join(threads[i], NULL);
+    EXPECT(at.appended == accepted && sona_spool_at(spool).appended == accepted);
+    unsigned long long found = 0;
+    for (int64_t number = 1; number <= at.segment; number++) {
+        sona_spool_position end = at;
+        EXPECT(sona_spool_ended(spool, number, &end) == (number < at.segment));
+        EXPECT(check_segment(folder, number, &found) == (size_t)end.size && found == end.appended);
+    }
+    sona_spool_free(spool);
+    sona_ring_free(ring);
+    remove(folder);
+}
+
 int main(void)
 {
     for (int i = 0; (kernels = sona_usable(i)) != NULL; i++) {
         check_frames();
+        check_spool();
         check_ring(7, 1 << 20);    /* full of records */
         check_ring(1000, 1 << 14); /* full of bytes */
         printf("recorder, %s: %d failures\n", kernels->isa, failures);

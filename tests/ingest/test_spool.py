@@ -256,6 +256,21 @@ def test_a_wrong_checksum_in_the_middle_sets_the_segment_aside(
     assert segments(tmp_path) == []
 
 
+def test_what_is_set_aside_is_bounded_and_the_oldest_goes_first(
+    space: Space, open_writer: OpenWriter, tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, segment = left_behind(space, tmp_path, proxy)
+    segment.write_bytes(segment.read_bytes()[:-1] + b"x")
+    folder = segment.parents[1] / spool.SET_ASIDE
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"earlier-{number}").write_bytes(bytes(1000))
+        os.utime(folder / f"earlier-{number}", ns=(number, number))
+    monkeypatch.setattr(spool, "SET_ASIDE_BYTES", 1500 + segment.stat().st_size)
+    open_writer(HotPath(DIM, 10, 1 << 16), durability="spool").flush(20)
+    assert {path.name for path in folder.iterdir()} == {f"{segment.parent.name}-{segment.name}", "earlier-2"}
+
+
 def test_what_this_process_wrote_and_cannot_read_is_set_aside_and_stops_neither_flush_nor_close(
     hot: HotPath, space: Space, open_writer: OpenWriter, record: Record, tmp_path: Path
 ) -> None:
