@@ -1,4 +1,4 @@
-"""A record is committed after the candidates and the set it names, or names none: learning and rebuild read the same."""
+"""A record is committed after the candidates and the set it names, or names none: learning and rebuild agree."""
 
 from __future__ import annotations
 
