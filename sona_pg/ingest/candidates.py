@@ -108,11 +108,18 @@ def halves(row: Candidates) -> list[Candidates]:
 
 
 def write(
-    raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Sequence[Candidates | CandidateSet], now: datetime
-) -> None:
+    raw: psycopg.Connection[Any],
+    origin: Origin,
+    number: int,
+    rows: Sequence[Candidates | CandidateSet],
+    now: datetime,
+    *,
+    announce: bool = True,
+) -> bool:
     """Add candidates, or change their embedding, and add sets that are not there yet.
 
-    Servers are told of new candidates when the transaction commits: they rank by id what they have read.
+    With ``announce`` servers are told of new candidates when the transaction commits: they rank by id what they have
+    read. Return whether they are.
 
     Raises:
         SpaceRemoved: the space is gone.
@@ -120,15 +127,23 @@ def write(
     raw.execute(statements.take_name(number))
     hold_space(raw, origin)
     values = {"space": origin.space_id, "now": now}
+    announced = False
     stream = b"".join(_candidate_rows(rows))
     if stream:
         raw.execute(statements.STAGE_CANDIDATES)
         copy_stream(raw, statements.COPY_CANDIDATES, HEADER + stream + TRAILER)
         if raw.execute(statements.UNSTAGE_CANDIDATES, values).rowcount:
+            announced = announce
+        if announced:
             told = {"channel": CHANNEL, "payload": f"{origin.space_id} candidates"}
             raw.execute(statements.ANNOUNCE_CANDIDATES, told)
-    for row in sorted((row for row in rows if isinstance(row, CandidateSet)), key=lambda row: row.set_id):
-        raw.execute(statements.ADD_CANDIDATE_SET, {**values, "set_id": row.set_id, "ids": list(row.ids)})
+    sets = sorted((row for row in rows if isinstance(row, CandidateSet)), key=lambda row: row.set_id)
+    if sets:
+        with raw.cursor() as cursor:  # one round trip for all
+            cursor.executemany(
+                statements.ADD_CANDIDATE_SET, [{**values, "set_id": row.set_id, "ids": list(row.ids)} for row in sets]
+            )
+    return announced
 
 
 def _candidate_rows(rows: Sequence[Candidates | CandidateSet]) -> Iterator[bytes]:

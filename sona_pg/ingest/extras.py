@@ -21,6 +21,7 @@ from sona_pg.ingest.source import Source
 log = logging.getLogger("sona_pg.ingest")
 
 WARN_EVERY = 10.0  # seconds between two warnings that there is no room
+ANNOUNCE_EVERY = 1.0  # seconds between two announcements of new candidates: servers look that often by themselves
 AT_ONCE = 100  # looked at to fill a transaction
 
 
@@ -52,6 +53,7 @@ class Extras:
         self._numbers = numbers
         self._queue: deque[Extra] = deque()
         self._warned = -WARN_EVERY  # monotonic seconds
+        self._announced = -ANNOUNCE_EVERY  # monotonic seconds
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -102,13 +104,16 @@ class Extras:
 
     def _store_part(self, part: Sequence[Extra]) -> None:
         number, now = self._numbers.next(), datetime.now(UTC)
+        announce = time.monotonic() >= self._announced + ANNOUNCE_EVERY
         smaller = _halves(part)
         try:
-            self._link.deliver(
+            announced = self._link.deliver(
                 number,
-                lambda raw: candidates.write(raw, self._origin, number, part, now),
+                lambda raw: candidates.write(raw, self._origin, number, part, now, announce=announce),
                 splits=len(smaller) > 1,
             )
+            if announced:
+                self._announced = time.monotonic()
         except psycopg.Error as exc:  # refused, or too many at once
             if len(smaller) > 1:
                 for half in smaller:

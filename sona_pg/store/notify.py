@@ -5,6 +5,7 @@ Behind a transaction pooler nothing is heard, and LISTEN is not sent: it would s
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psycopg
@@ -13,6 +14,8 @@ from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store.connect import driver_arguments
 from sona_pg.store.sessions import open_session
 from sona_pg.store.states import CHANNEL
+
+CANDIDATES_EVERY = 1.0  # seconds
 
 
 class VersionListener:
@@ -23,21 +26,31 @@ class VersionListener:
         self._arguments = driver_arguments(url)
         self._prefix = f"{space_id} "
         self._connection: psycopg.Connection[Any] | None = None
+        self._candidates_heard = -CANDIDATES_EVERY  # monotonic seconds
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most ``seconds``; return whether a new version of the space was announced.
+        """Wait at most ``seconds``; return whether a new version of the space was announced, or new candidates.
+
+        Of announcements of candidates one a second is heard: each server that meets new ones makes them.
 
         Raises:
             DatabaseUnavailable: the connection was lost or could not be made; wait before the next call.
         """
         try:
             connection = self._connected()
-            return any(
-                notice.payload.startswith(self._prefix) for notice in connection.notifies(timeout=seconds, stop_after=1)
-            )
+            return any(self._concerns(notice.payload) for notice in connection.notifies(timeout=seconds, stop_after=1))
         except psycopg.Error as exc:
             self.close()
             raise DatabaseUnavailable(f"listening for versions: {exc}") from exc
+
+    def _concerns(self, payload: str) -> bool:
+        if payload != f"{self._prefix}candidates":
+            return payload.startswith(self._prefix)
+        now = time.monotonic()
+        if now < self._candidates_heard + CANDIDATES_EVERY:
+            return False
+        self._candidates_heard = now
+        return True
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,7 +8,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from sona_pg import ConfigError, DimensionMismatch, SonaEngine
+from sona_pg import ConfigError, DimensionMismatch, InvalidValue, SonaEngine
+from sona_pg.engine.routing import KEPT_PACERS
 from sona_pg.text.features import query_features
 
 DIM = 16
@@ -133,3 +134,34 @@ def test_a_decision_is_stored_with_what_could_be_chosen_and_is_no_ranking(
 def test_routes_that_cannot_be_ids_are_refused(engine: SonaEngine, candidates: list[str]) -> None:
     with pytest.raises(ConfigError):
         engine.route(unit(1), candidates)
+
+
+def test_a_budget_below_the_cheapest_route_is_refused_by_name(engine: SonaEngine) -> None:
+    x = np.eye(DIM, dtype=np.float32)[0]
+    costs = {"small": 0.2, "large": 1.0}
+    with pytest.raises(InvalidValue, match=r"budget=0.1 cannot be kept: the cheapest route 'small' costs 0.2"):
+        engine.route(x, list(costs), costs=costs, budget=0.1)
+    assert engine.route(x, list(costs), costs=costs, budget=0.2).route in costs
+
+
+def test_a_call_that_costs_more_than_the_mean_budget_is_served_where_others_cost_less(engine: SonaEngine) -> None:
+    x = np.eye(DIM, dtype=np.float32)[0]
+    for _ in range(20):
+        engine.route(x, ["a", "b"], costs={"a": 0.1, "b": 0.2}, budget=0.3)
+    assert engine.route(x, ["a", "b"], costs={"a": 0.5, "b": 0.9}, budget=0.3).route in "ab"
+
+    def go_on() -> None:
+        for _ in range(100):
+            engine.route(x, ["a", "b"], costs={"a": 0.5, "b": 0.9}, budget=0.3)
+
+    with pytest.raises(InvalidValue, match="cannot be kept"):
+        go_on()
+
+
+def test_a_server_remembers_the_spending_of_few_budgets(engine: SonaEngine) -> None:
+    x = np.eye(DIM, dtype=np.float32)[0]
+    for budget in np.linspace(1.0, 2.0, 200):
+        engine.route(x, ["a"], costs={"a": 0.5}, budget=float(budget))
+    pacers = engine._session.chooser._pacers
+    assert len(pacers) == KEPT_PACERS
+    assert 2.0 in pacers

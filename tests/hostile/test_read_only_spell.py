@@ -138,8 +138,8 @@ def test_a_standby_that_is_promoted_gets_everything(pair: tuple[CrashingServer, 
         ingest=IngestConfig(flush_interval=0.01),
     )
     x = np.ones(DIM, np.float32)
+    engine = SonaEngine(DIM, proxy.url, config=config)
     try:
-        engine = SonaEngine(DIM, proxy.url, config=config)
         for _ in range(50):
             engine.end_trajectory(engine.begin_trajectory(x), 0.5)
         engine.flush(DEADLINE)

@@ -43,6 +43,11 @@ def record(engine: SonaEngine, n: int = 5) -> list[uuid.UUID]:
     return ids
 
 
+def record_and_flush(engine: SonaEngine) -> None:
+    record(engine)
+    engine.flush()
+
+
 def remove(url: str, name: str) -> dict[str, int]:
     database = Database.open(url)
     try:
@@ -72,8 +77,7 @@ def test_recording_ends_with_an_error_that_names_the_space(
     assert (removed["trajectories"], removed["steps"], removed["feedback"], removed["candidates"]) == (5, 5, 5, 2)
     assert rows_by_table(database_url) == {}
     with pytest.raises(SpaceRemoved, match="space 'mistake' was removed"):
-        record(engine)
-        engine.flush()
+        record_and_flush(engine)
     with pytest.raises(SpaceRemoved, match="'mistake'"):
         engine.flush()
     with pytest.raises(TrajectoryError, match="space 'mistake' was removed"):
@@ -93,8 +97,7 @@ def test_another_space_of_the_name_is_another_space(database_url: str) -> None:
         record(other, 3)
         other.flush()
         with pytest.raises(SpaceRemoved):
-            record(engine)
-            engine.flush()
+            record_and_flush(engine)
         with pytest.raises(SpaceRemoved):
             engine.close()
     assert rows_by_table(database_url)["trajectories"] == 3

@@ -1,4 +1,4 @@
-"""Applications seed `random`, and two servers may draw the same number: a marker proves a commit to its writer alone."""
+"""Applications seed `random`, and servers may draw one number: a marker proves a commit to its writer alone."""
 
 from __future__ import annotations
 
@@ -102,6 +102,6 @@ def test_numbers_count_up_from_a_place_of_the_system() -> None:
     first, second = numbers.BatchNumbers(), numbers.BatchNumbers()
     given = [first.next() for _ in range(100)]
     assert given == list(range(given[0], given[0] + 100))
-    assert 0 <= min(given)
+    assert min(given) >= 0
     assert max(given) < 2**63
     assert second.next() not in given
