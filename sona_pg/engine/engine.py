@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sona_pg.config import SonaConfig
+from sona_pg.config import Migrate, SonaConfig, migrate_policy
 from sona_pg.domain.answer import Context, Decision, Interpolation, Ranking, Response, SearchResult
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.evaluation import PolicyEvaluation
@@ -57,6 +57,7 @@ class SonaEngine(HotPath):
         *,
         config: SonaConfig | None = None,
         embedder: Embedder | None = None,
+        migrate: Migrate | None = None,
     ) -> None:
         """Open ``space``, making it and the schema if they are not there.
 
@@ -66,9 +67,12 @@ class SonaEngine(HotPath):
             space: the learning domain.
             config: all other settings; its ``hidden_dim`` gives way to the argument.
             embedder: for ``process``; by default that of extra ``text``, loaded when first needed.
+            migrate: ``"auto"`` upgrades an older schema, ``"check"`` refuses it with what to run; else
+                ``SONA_PG_MIGRATE``, else ``"auto"``. The embedded server's is always upgraded.
 
         Raises:
             ConfigError: a setting cannot work, or the space has another dimension.
+            SchemaError: the schema is newer than this release, or older and ``migrate`` says ``"check"``.
             DatabaseError: Postgres does not answer or is not fit for use.
             StorageError: the embedded server's data folder cannot be used.
         """
@@ -83,7 +87,9 @@ class SonaEngine(HotPath):
                 f"open it with hidden_dim={embedder.dim}"
             )
         self._embedder = embedder
-        self._session = Session(self, self.config, url, space)
+        if migrate is not None:
+            migrate = migrate_policy(migrate, "migrate")
+        self._session = Session(self, self.config, url, space, migrate)
         atexit.register(self.close)
 
     @classmethod

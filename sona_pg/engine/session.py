@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg._version import __version__
-from sona_pg.config import Environment, SonaConfig
+from sona_pg.config import Environment, Migrate, SonaConfig
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.ids import uuid7
@@ -56,7 +56,9 @@ LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be 
 class Session:
     """Opens a space and keeps it current: writer, follower, maintainer, and the version that is served."""
 
-    def __init__(self, hot: HotPath, config: SonaConfig, url: str | None, space: str) -> None:
+    def __init__(
+        self, hot: HotPath, config: SonaConfig, url: str | None, space: str, migrate: Migrate | None = None
+    ) -> None:
         """Open ``space`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
         self._hot = hot
         self._config = config
@@ -69,7 +71,9 @@ class Session:
         self._embedded: EmbeddedServer | None = None
         self._home = environment.home
         address = url or environment.url
+        self._migrate = migrate or environment.migrate
         if address is None:
+            self._migrate = "auto"  # nobody else could
             self._embedded = start_embedded(environment.home)
             address = self._embedded.url
         try:
@@ -81,7 +85,7 @@ class Session:
 
     def _open(self, address: str, space: str) -> None:
         self.url = address
-        self.database = Database.open(address)
+        self.database = Database.open(address, self._migrate)
         try:
             now = datetime.now(UTC)
             self.server_id = uuid7()

@@ -292,9 +292,7 @@ class Maintenance:
             for what, forget in {
                 "cycles": partial(retention.forget_cycles, work, space, before, failed),
                 "sets of candidates": partial(retention.forget_sets, work, space, sets_before.monday, self._at),
-                "reasons of trajectories set aside": partial(
-                    retention.forget_reasons, work, space, before, self._at
-                ),
+                "reasons of trajectories set aside": partial(retention.forget_reasons, work, space, before, self._at),
             }.items():
                 count, busy = self._briefly(work, forget)
                 if busy:

@@ -105,7 +105,11 @@ def _run(url: str, name: str, revision: str) -> SchemaStatus:
                 for step in steps:
                     _patiently(engine, url, before.revision, target, partial(_execute, step=step))
                 _patiently(
-                    engine, url, before.revision, target, partial(_step, name=name, revision=target, stepped=bool(steps))
+                    engine,
+                    url,
+                    before.revision,
+                    target,
+                    partial(_step, name=name, revision=target, stepped=bool(steps)),
                 )
     finally:
         engine.dispose()
@@ -121,9 +125,7 @@ def _begin(connection: Connection, url: str) -> SchemaStatus:
     return found
 
 
-def _patiently(
-    engine: Engine, url: str, before: str, target: str, change: Callable[[Connection], object]
-) -> None:
+def _patiently(engine: Engine, url: str, before: str, target: str, change: Callable[[Connection], object]) -> None:
     """Make a part of the way from revision ``before`` to ``target`` in a transaction that waits long for no lock.
 
     Who records queues behind whatever waits for an exclusive lock. So that it never waits long, an attempt that meets
@@ -195,6 +197,16 @@ def refuse_newer(found: SchemaStatus) -> None:
         raise SchemaError(
             f"the database's schema is at revision {found.revision}, this release of sona-pg knows up to "
             f"{found.head}: upgrade sona-pg on this server, or open another database"
+        )
+
+
+def refuse_older(found: SchemaStatus) -> None:
+    """Raise ``SchemaError`` unless the schema is this release's."""
+    if not found.current:
+        has = f"is at revision {found.revision}" if found.revision else "is not there"
+        raise SchemaError(
+            f"the schema {has}, this release of sona-pg needs {found.head}: run sona-pg db upgrade as the role that "
+            "owns it, or let engines do that when they open it (migrate='auto', SONA_PG_MIGRATE=auto)"
         )
 
 

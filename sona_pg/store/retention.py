@@ -234,5 +234,5 @@ def oldest_kept(raw: psycopg.Connection[Any]) -> datetime | None:
 
 
 def _count(raw: psycopg.Connection[Any], query: str | sql.Composed, values: dict[str, Any]) -> int:
-    row = raw.execute(query, values).fetchone()  # type: ignore[arg-type]
+    row = raw.execute(query, values).fetchone()
     return 0 if row is None else int(row[0])

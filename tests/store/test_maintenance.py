@@ -351,7 +351,10 @@ def test_a_week_that_holds_what_no_cycle_has_learned_stays_and_the_run_says_so(l
 def test_feedback_that_came_since_keeps_its_trajectory_until_it_is_learned(ledger: Ledger) -> None:
     space = ledger.space("revised", DIM)
     ledger.ensure(weeks_ago(9))
-    ids = [*record(ledger, space, 1, weeks_ago(9), learned=True), *record(ledger, space, 2, weeks_ago(30), learned=True)]
+    ids = [
+        *record(ledger, space, 1, weeks_ago(9), learned=True),
+        *record(ledger, space, 2, weeks_ago(30), learned=True),
+    ]
     ledger.execute("INSERT INTO sona.batches (space_id, batch, server_id, trajectories, steps, feedback, recorded_at)"
                    " VALUES (%s, 3, gen_random_uuid(), 0, 0, 2, %s)", space.space_id, NOW)  # fmt: skip
     for id_ in (ids[0], ids[5]):  # of a week, and of the default partition
