@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from sona_pg.store import sealing, weeks
 from sona_pg.store.connect import connect, driver_connection, translated
@@ -79,7 +78,7 @@ SELECT space_id, count(slot), max(slot) + 1 FROM sona.candidates WHERE slot IS N
 GROUP BY space_id HAVING count(slot) <> max(slot) + 1
 """
 # Only batches both ends of which lie in weeks that are there: of others retention may have dropped a part.
-MISSING = sql.SQL("""
+MISSING = """
 SELECT b.space_id, count(*), sum(b.trajectories - b.stored) FROM (
     SELECT b.space_id, b.batch, b.trajectories, (
         SELECT count(*) FROM sona.trajectories t
@@ -88,13 +87,17 @@ SELECT b.space_id, count(*), sum(b.trajectories - b.stored) FROM (
     FROM sona.batches b
     WHERE b.first_id >= %(first)s AND b.last_id < %(end)s AND b.trajectories > 0
 ) b WHERE b.stored < b.trajectories GROUP BY b.space_id
-""")
-MISSING_STEPS = sql.SQL("""
+"""
+MISSING_STEPS = """
 SELECT t.space_id, t.steps - coalesce(s.steps, 0) FROM (
-    SELECT space_id, sum(step_count) AS steps FROM {trajectories} GROUP BY space_id
-) t LEFT JOIN (SELECT space_id, count(*) AS steps FROM {steps} GROUP BY space_id) s ON s.space_id = t.space_id
+    SELECT space_id, sum(step_count) AS steps FROM sona.trajectories
+    WHERE id >= %(first)s AND id < %(end)s GROUP BY space_id
+) t LEFT JOIN (
+    SELECT space_id, count(*) AS steps FROM sona.steps
+    WHERE trajectory_id >= %(first)s AND trajectory_id < %(end)s GROUP BY space_id
+) s ON s.space_id = t.space_id
 WHERE coalesce(s.steps, 0) < t.steps
-""")
+"""
 NO_FEEDBACK = """
 SELECT b.space_id, sum(b.feedback) FROM sona.batches b
 JOIN sona.spaces s ON s.space_id = b.space_id AND s.given_up_feedback = 0
@@ -184,8 +187,7 @@ def _rows(raw: psycopg.Connection[Any]) -> Iterator[Fault]:
         for space, batches, lost in raw.execute(MISSING, {"first": first.first_id, "end": last.end_id}):
             yield Fault("rows", f"trajectories of space {space}", f"{lost} of {batches} batches are not there")
     for week in sorted(there["trajectories"] & there["steps"]):
-        child = {parent: weeks.table(week.partition(parent)) for parent in ("trajectories", "steps")}
-        for space, lost in raw.execute(MISSING_STEPS.format(**child)):
+        for space, lost in raw.execute(MISSING_STEPS, {"first": week.first_id, "end": week.end_id}):
             yield Fault("rows", f"{week.partition('steps')} of space {space}", f"{lost} steps are not there")
     for space, facts in raw.execute(NO_FEEDBACK):
         yield Fault("rows", f"feedback of space {space}", f"none of {facts} facts is there")
