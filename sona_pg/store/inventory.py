@@ -1,4 +1,7 @@
-"""What the migrations make in schema ``sona``, by kind; ``tests/store/test_check.py`` compares it with a fresh database."""
+"""What the migrations make in schema ``sona``, by kind; a revision that makes or drops something changes this list.
+
+``tests/store/test_check.py`` compares it with a fresh database.
+"""
 
 from __future__ import annotations
 

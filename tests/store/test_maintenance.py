@@ -440,7 +440,7 @@ def test_a_few_rows_of_the_distant_past_get_no_partitions_and_many_of_one_week_d
     maintain(ledger)
     before = ledger.partitions()
     for number in range(300):
-        say(ledger, space, uuid7(int(weeks_ago(10 + number).timestamp() * 1000)), NOW)
+        say(ledger, space, uuid7(int(weeks_ago(20 + number).timestamp() * 1000)), NOW)
     assert maintain(ledger) == []
     assert ledger.partitions() == before
     ledger.fill(space, np.tile(ROWS, (20, 1)), weeks_ago(100))
