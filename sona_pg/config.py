@@ -16,6 +16,7 @@ MAX_DIM = 16_000  # the most a pgvector `vector` or `halfvec` can hold
 
 Durability = Literal["memory", "spool", "sync"]
 WhenFull = Literal["refuse", "wait"]
+Migrate = Literal["auto", "check"]
 
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:
@@ -326,13 +327,27 @@ class Environment:
 
     url: str | None  # SONA_PG_URL
     home: Path  # SONA_PG_HOME, or the user's data folder
+    migrate: Migrate = "auto"  # SONA_PG_MIGRATE: "check" leaves an older schema as it is, and says what to run
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read ``SONA_PG_URL`` and ``SONA_PG_HOME``; empty counts as not set."""
+        """Read ``SONA_PG_URL``, ``SONA_PG_HOME`` and ``SONA_PG_MIGRATE``; empty counts as not set.
+
+        Raises:
+            ConfigError: ``SONA_PG_MIGRATE`` is neither ``auto`` nor ``check``.
+        """
         values = os.environ if environ is None else environ
         home = values.get("SONA_PG_HOME") or _data_folder(values)
-        return cls(url=values.get("SONA_PG_URL") or None, home=Path(home).expanduser())
+        url = values.get("SONA_PG_URL") or None
+        return cls(
+            url, Path(home).expanduser(), migrate_policy(values.get("SONA_PG_MIGRATE") or "auto", "SONA_PG_MIGRATE")
+        )
+
+
+def migrate_policy(value: str, name: str) -> Migrate:
+    """Return what to do about an older schema; ConfigError, which says ``name``, if ``value`` is no such thing."""
+    _require(value in ("auto", "check"), name, value, "'auto' or 'check'")
+    return "check" if value == "check" else "auto"
 
 
 def _data_folder(values: Mapping[str, str]) -> Path:

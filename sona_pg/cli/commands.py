@@ -103,7 +103,7 @@ def stats(space: SpaceName = "default", url: Url = None) -> None:
     from sona_pg.store.database import Database
 
     with address_of(url) as address:
-        database = Database.open(address)
+        database = Database.open(address, Environment.read().migrate)
         try:
             found = database.find_space(space)
             waiting = database.waiting_feedback(found)
@@ -124,7 +124,7 @@ def engine_on(space: str, url: str | None) -> Iterator[SonaEngine]:
     from sona_pg.store.database import Database
 
     with address_of(url) as address:
-        database = Database.open(address)
+        database = Database.open(address, Environment.read().migrate)
         try:
             found = database.find_space(space)
         finally:
@@ -205,7 +205,7 @@ def _view(
     from sona_pg.store.database import Database
 
     with address_of(url) as address:
-        database = Database.open(address)
+        database = Database.open(address, Environment.read().migrate)
         try:
             rows = [row for row in database.read_view(name, database.find_space(space), limit) if keep(row)]
         finally:
@@ -261,6 +261,10 @@ def waiting_feedback(space: SpaceName = "default", limit: Limit = 50, url: Url =
 def maintain(
     keep_weeks: Annotated[int, typer.Option(help="Whole weeks to keep before this one; 0: for ever.", min=0)] = 0,
     keep_steps_weeks: Annotated[int, typer.Option(help="The same of steps alone, such as 8.", min=0)] = 0,
+    drop_unlearned: Annotated[bool, typer.Option(help="Drop weeks even if no cycle has learned from them.")] = False,
+    keep_waiting_weeks: Annotated[
+        int, typer.Option(help="Weeks that feedback waits for a trajectory that never comes.", min=1)
+    ] = 13,
     keep_versions: Annotated[int, typer.Option(help="State versions to keep of each space.", min=1)] = 50,
     memory_mb: Annotated[int, typer.Option(help="The most that building an index may take.", min=16)] = 1024,
     url: Url = None,
@@ -272,10 +276,15 @@ def maintain(
     from sona_pg.store.database import Database
 
     policy = MaintenanceConfig(
-        keep_weeks=keep_weeks, keep_steps_weeks=keep_steps_weeks, keep_versions=keep_versions, memory_mb=memory_mb
+        keep_weeks=keep_weeks,
+        keep_steps_weeks=keep_steps_weeks,
+        drop_unlearned=drop_unlearned,
+        keep_waiting_weeks=keep_waiting_weeks,
+        keep_versions=keep_versions,
+        memory_mb=memory_mb,
     )
     with address_of(url) as address:
-        database = Database.open(address)
+        database = Database.open(address, Environment.read().migrate)
         try:
             show_rows_as_they_come(map(dataclasses.asdict, database.maintenance(policy).run()), "maintenance")
         finally:
@@ -295,7 +304,7 @@ def recall(
     from sona_pg.store.recall import measure
 
     with address_of(url) as address:
-        database = Database.open(address)
+        database = Database.open(address, Environment.read().migrate)
         try:
             found = measure(database, database.find_space(space), k, queries, seed)
             show_facts(dataclasses.asdict(found), f"recall@{k} in space {space!r}")
@@ -356,14 +365,15 @@ def db_info(url: Url = None) -> None:
 
 @db.command("check")
 def db_check(url: Url = None) -> None:
-    """Exit with status 1 unless the schema is exactly this release's."""
-    from sona_pg.store import migrate
+    """Exit with status 1 unless schema and data are whole: what is missing is listed, as after a restore cut short."""
+    from sona_pg.store import check, migrate
 
     with address_of(url) as address:
         found = migrate.status(address)
         migrate.refuse_newer(found)
-        if not found.current:
-            raise SchemaError(
-                f"the schema is at revision {found.revision}, this release needs {found.head}: run sona-pg db upgrade"
-            )
+        migrate.refuse_older(found)
+        faults = check.faults(address)
+        if faults:
+            show_rows([dataclasses.asdict(fault) for fault in faults], "what is wrong")
+            raise SchemaError(f"{len(faults)} things are missing or wrong: see the list; restore the dump again, whole")
         show_facts(dataclasses.asdict(found), "schema")

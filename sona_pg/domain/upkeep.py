@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """One thing that a maintenance run did, or left for the next one (``later``)."""
+    """One thing that a maintenance run did, left for the next one (``later``), or would not do (``kept``)."""
 
-    action: str  # made, moved, deleted, dropped, indexed, repaired, compacted, pruned, forgot, later, skipped
+    # made, moved, deleted, dropped, gave up, indexed, repaired, compacted, pruned, forgot; kept, later, skipped
+    action: str
     subject: str  # a partition, an index, or a space
     detail: str = ""
     seconds: float = 0.0

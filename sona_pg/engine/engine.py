@@ -20,7 +20,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sona_pg.config import SonaConfig
+from sona_pg.config import Migrate, SonaConfig, migrate_policy
 from sona_pg.domain.answer import Context, Decision, Interpolation, Ranking, Response, SearchResult
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.evaluation import PolicyEvaluation
@@ -38,7 +38,7 @@ from sona_pg.engine.arguments import (
     require_text,
 )
 from sona_pg.engine.builder import SonaEngineBuilder
-from sona_pg.engine.session import Session
+from sona_pg.engine.session import Session, Wanted
 from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable, InvalidValue, SonaError, TrajectoryError
 from sona_pg.kernels import HotPath, Trajectory
 from sona_pg.learning.parameters import interpolate
@@ -73,6 +73,7 @@ class SonaEngine(HotPath):
         config: SonaConfig | None = None,
         embedder: Embedder | None = None,
         create: bool = True,
+        migrate: Migrate | None = None,
     ) -> None:
         """Open ``space``, making it and the schema if they are not there.
 
@@ -83,9 +84,12 @@ class SonaEngine(HotPath):
             config: all other settings; its ``hidden_dim`` gives way to the argument.
             embedder: for ``process``; by default that of extra ``text``, loaded when first needed.
             create: whether to make the space if there is none of that name.
+            migrate: ``"auto"`` upgrades an older schema, ``"check"`` refuses it with what to run; else
+                ``SONA_PG_MIGRATE``, else ``"auto"``. The embedded server's is always upgraded.
 
         Raises:
             ConfigError: a setting cannot work, or the space has another dimension.
+            SchemaError: the schema is newer than this release, or older and ``migrate`` says ``"check"``.
             DatabaseError: Postgres does not answer or is not fit for use; or with ``create=False``, there is no such
                 space.
             StorageError: the embedded server's data folder cannot be used.
@@ -101,12 +105,14 @@ class SonaEngine(HotPath):
                 f"open it with hidden_dim={embedder.dim}"
             )
         self._embedder = embedder
-        self._arguments = (url, space)
+        if migrate is not None:
+            migrate = migrate_policy(migrate, "migrate")
+        self._wanted = Wanted(url, space, create, migrate)
         self._opening = threading.RLock()
         self._ended = self._in_opening = False
         self._failed: tuple[float, SonaError] | None = None  # when opening in a forked child did, and how
         self._inherited: list[Session] = []
-        self._opened: Session | None = Session(self, self.config, url, space, create)
+        self._opened: Session | None = Session(self, self.config, self._wanted)
         self.renewed_by(self._renew)
         _engines.add(self)
         self._close_at_exit()
@@ -560,7 +566,7 @@ class SonaEngine(HotPath):
             self._in_opening = True
             try:
                 self.begin_again()
-                session = Session(self, self.config, *self._arguments, create=False)
+                session = Session(self, self.config, self._wanted._replace(create=False))
             except SonaError as exc:
                 self._failed = (time.monotonic(), exc)
                 raise

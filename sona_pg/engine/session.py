@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg._version import __version__
-from sona_pg.config import Environment, SonaConfig
+from sona_pg.config import Environment, Migrate, SonaConfig
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.ids import uuid7
@@ -65,11 +65,20 @@ class Refused(NamedTuple):
     at: float  # monotonic seconds
 
 
+class Wanted(NamedTuple):
+    """What an engine was asked to open."""
+
+    url: str | None  # None: SONA_PG_URL, else the embedded server
+    space: str
+    create: bool  # the space, if there is none of that name
+    migrate: Migrate | None  # None: as SONA_PG_MIGRATE says
+
+
 class Session:
     """Opens a space and keeps it current: writer, follower, maintainer, and the version that is served."""
 
-    def __init__(self, hot: HotPath, config: SonaConfig, url: str | None, space: str, create: bool = True) -> None:
-        """Open ``space`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
+    def __init__(self, hot: HotPath, config: SonaConfig, wanted: Wanted) -> None:
+        """Open what is ``wanted`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
         self._hot = hot
         self._config = config
         self._closed = False
@@ -87,12 +96,14 @@ class Session:
         environment = Environment.read()
         self._embedded: EmbeddedServer | None = None
         self._home = environment.home
-        address = url or environment.url
+        address = wanted.url or environment.url
+        self._migrate = wanted.migrate or environment.migrate
         if address is None:
+            self._migrate = "auto"  # nobody else could
             self._embedded = start_embedded(environment.home)
             address = self._embedded.url
         try:
-            self._open(address, space, create)
+            self._open(address, wanted.space, wanted.create)
         except BaseException:
             if self._embedded is not None:
                 self._embedded.release()
@@ -100,7 +111,7 @@ class Session:
 
     def _open(self, address: str, space: str, create: bool) -> None:
         self.url = address
-        self.database = Database.open(address)
+        self.database = Database.open(address, self._migrate)
         try:
             self.server_id = uuid7()
             self.space = self.database.open_space(space, self._hot.dim, self.database.now(), create=create)

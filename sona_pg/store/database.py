@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from sona_pg.config import MaintenanceConfig
+from sona_pg.config import MaintenanceConfig, Migrate
 from sona_pg.domain.answer import SearchResult
 from sona_pg.domain.cycle import Schedule
 from sona_pg.domain.ledger import Trajectories
@@ -54,16 +54,18 @@ class Database:
         self.url = url
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """Connect, and bring an empty or older schema up to date.
+    def open(cls, url: str, migrate_schema: Migrate = "auto") -> Self:
+        """Connect, and bring an empty or older schema up to date, or with ``"check"`` refuse it.
 
         Raises:
             DatabaseUnavailable: nothing answers at ``url``.
             DatabaseError: Postgres or pgvector is missing or too old.
-            SchemaError: the schema is newer than this release.
+            SchemaError: the schema is newer than this release, or older and to be left as it is.
         """
         found = migrate.status(url)
         migrate.refuse_newer(found)
+        if not found.current and migrate_schema == "check":
+            migrate.refuse_older(found)
         if not found.current:
             migrate.upgrade(url)
         return cls(connect(url), url)

@@ -36,7 +36,7 @@ SILENT = timedelta(days=1)  # nothing was recorded for a removed space: no engin
 
 # A partition of the past is made for the last weeks, and for earlier ones with so many rows: every search and every
 # plan pays for each. Ids of before 2020 are no ids of ours.
-RECENT = timedelta(weeks=8)
+RECENT = timedelta(weeks=13)
 WORTH = 1_000
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 

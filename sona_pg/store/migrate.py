@@ -200,6 +200,16 @@ def refuse_newer(found: SchemaStatus) -> None:
         )
 
 
+def refuse_older(found: SchemaStatus) -> None:
+    """Raise ``SchemaError`` unless the schema is this release's."""
+    if not found.current:
+        has = f"is at revision {found.revision}" if found.revision else "is not there"
+        raise SchemaError(
+            f"the schema {has}, this release of sona-pg needs {found.head}: run sona-pg db upgrade as the role that "
+            "owns it, or let engines do that when they open it (migrate='auto', SONA_PG_MIGRATE=auto)"
+        )
+
+
 def _require_fit_server(connection: Connection, url: str) -> None:
     where = masked(url)
     number = int(str(connection.scalar(text("SHOW server_version_num"))))

@@ -136,6 +136,32 @@ def test_an_unknown_space_is_an_error_of_one_line(taught: str, arguments: list[s
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_what_a_restore_has_left_out_is_listed(taught: str) -> None:
+    with psycopg.connect(taught) as connection:
+        connection.execute("DROP VIEW sona.fleet")
+        connection.execute("DELETE FROM sona.adapters")
+    done = run("db", "check", "--url", taught)
+    assert done.returncode == 1
+    found = {(fault["kind"], fault["name"]) for fault in map(json.loads, done.stdout.splitlines())}
+    assert found == {("view", "fleet"), ("version", "1 of space 1")}
+    assert "3 things are missing or wrong" in done.stderr
+
+
+def test_no_command_prints_the_password_of_its_url() -> None:
+    for url in ("postgres//someone:hunter2@db/x", "postgresql://someone@127.0.0.1:9/x?password=hunter2"):
+        for command in (["stats"], ["db", "info"], ["db", "check"], ["maintain"]):
+            done = run(*command, "--url", url)
+            assert done.returncode == 1
+            assert "hunter2" not in done.stdout + done.stderr
+            assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_process_that_may_only_check_the_schema_says_what_to_run(empty_database_url: str) -> None:
+    done = run("stats", "--url", empty_database_url, SONA_PG_MIGRATE="check")
+    assert done.returncode == 1
+    assert "run sona-pg db upgrade" in done.stderr
+
+
 def test_maintain_says_each_thing_once(taught: str) -> None:
     made = [json.loads(line) for line in run("maintain", "--url", taught).stdout.splitlines()]
     assert all(thing["action"] == "made" for thing in made)

@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode: everything works, and no session keeps a setting of ours for the next client."""
+"""Behind PgBouncer in transaction mode: everything works, and no setting of ours stays on a session of others."""
 
 from __future__ import annotations
 

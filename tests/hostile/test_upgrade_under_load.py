@@ -43,13 +43,18 @@ VALUES (%(space)s, %(server)s, 'before', 1, '0.4', %(at)s, %(at)s, 0) ON CONFLIC
 COPIES = {
     "COPY sona.trajectories (space_id, quality, id, batch, policy_version, candidate_set, latency_us, propensity, cost,"
     " lowest_reward, step_count, route, features, context, query, parameters, embedding) FROM STDIN":
-        lambda v: (v["space"], 0.9, v["id"], v["batch"], 0, 7, 5, 0.5, 0.1, 1.0, 1, "gpt", None, None, "q", None, "[1,0]"),
+        lambda v: (
+            v["space"], 0.9, v["id"], v["batch"], 0, 7, 5, 0.5, 0.1, 1.0, 1, "gpt", None, None, "q", None, "[1,0]"),
     "COPY sona.steps (space_id, reward, trajectory_id, offset_us, ordinal, activations, attention) FROM STDIN":
         lambda v: (v["space"], 1.0, v["id"], 0, 0, "[1,0]", None),
-    "COPY sona.feedback (space_id, quality, trajectory_id, sequence, batch, recorded_at, source, correction) FROM STDIN":
+    "COPY sona.feedback (space_id, quality, trajectory_id, sequence, batch, recorded_at, source, correction)"
+    " FROM STDIN":
         lambda v: (v["space"], 1.0, v["id"], v["batch"], v["batch"], v["at"], "user", None),
 }  # fmt: skip
-STAGE = "CREATE TEMP TABLE staged (position int GENERATED ALWAYS AS IDENTITY, candidate_id text, embedding halfvec) ON COMMIT DROP"
+STAGE = """
+CREATE TEMP TABLE staged (position int GENERATED ALWAYS AS IDENTITY, candidate_id text, embedding halfvec)
+ON COMMIT DROP
+"""
 CANDIDATES = """
 INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)
 SELECT DISTINCT ON (candidate_id) %(space)s, candidate_id, %(at)s, embedding
@@ -93,7 +98,8 @@ PUBLISH = [
     " size = excluded.size, quality = excluded.quality, updated_version = excluded.updated_version",
     "INSERT INTO sona.patterns (space_id, dim, pattern_id, kind, size, weight, quality, created_version,"
     " updated_version, updated_at, centroid) VALUES (%(space)s, 2, %(pattern)s, 'general', 1, 1, 0.9, 1, %(version)s,"
-    " %(at)s, '[1,0]') ON CONFLICT (space_id, dim, pattern_id) DO UPDATE SET updated_version = excluded.updated_version",
+    " %(at)s, '[1,0]')"
+    " ON CONFLICT (space_id, dim, pattern_id) DO UPDATE SET updated_version = excluded.updated_version",
     "SELECT pg_notify('sona_versions', '1 ' || %(version)s)",
     "UPDATE sona.batches SET cycle_id = %(cycle)s WHERE space_id = %(space)s AND batch = ANY(%(claimed)s)",
     "INSERT INTO sona.cycles (space_id, cycle_id, loop, server_id, base_version, version, started_at, finished_at,"
@@ -119,7 +125,9 @@ class Before:
         self._moved = threading.Condition()
         with psycopg.connect(url) as connection:
             connection.execute("INSERT INTO sona.space_names (name) VALUES ('load')")
-            connection.execute("INSERT INTO sona.spaces (space_id, name, dim, created_at) VALUES (1, 'load', 2, %s)", [AT])
+            connection.execute(
+                "INSERT INTO sona.spaces (space_id, name, dim, created_at) VALUES (1, 'load', 2, %s)", [AT]
+            )
             connection.execute("SELECT sona.ensure_dimension(2)")
             connection.execute("SELECT sona.ensure_partitions(%s, 1)", [AT])
 
@@ -177,7 +185,9 @@ class Before:
                 connection.commit()
                 self.recorded.append(values["batch"])
                 connection.execute(STAGE)
-                connection.execute("INSERT INTO pg_temp.staged (candidate_id, embedding) VALUES (%s, '[1,0]')", [f"c{turn}"])
+                connection.execute(
+                    "INSERT INTO pg_temp.staged (candidate_id, embedding) VALUES (%s, '[1,0]')", [f"c{turn}"]
+                )
                 connection.execute(CANDIDATES, values)
                 connection.execute(SET, values)
                 connection.commit()

@@ -351,7 +351,10 @@ def test_a_week_that_holds_what_no_cycle_has_learned_stays_and_the_run_says_so(l
 def test_feedback_that_came_since_keeps_its_trajectory_until_it_is_learned(ledger: Ledger) -> None:
     space = ledger.space("revised", DIM)
     ledger.ensure(weeks_ago(9))
-    ids = [*record(ledger, space, 1, weeks_ago(9), learned=True), *record(ledger, space, 2, weeks_ago(30), learned=True)]
+    ids = [
+        *record(ledger, space, 1, weeks_ago(9), learned=True),
+        *record(ledger, space, 2, weeks_ago(30), learned=True),
+    ]
     ledger.execute("INSERT INTO sona.batches (space_id, batch, server_id, trajectories, steps, feedback, recorded_at)"
                    " VALUES (%s, 3, gen_random_uuid(), 0, 0, 2, %s)", space.space_id, NOW)  # fmt: skip
     for id_ in (ids[0], ids[5]):  # of a week, and of the default partition
@@ -437,7 +440,7 @@ def test_a_few_rows_of_the_distant_past_get_no_partitions_and_many_of_one_week_d
     maintain(ledger)
     before = ledger.partitions()
     for number in range(300):
-        say(ledger, space, uuid7(int(weeks_ago(10 + number).timestamp() * 1000)), NOW)
+        say(ledger, space, uuid7(int(weeks_ago(20 + number).timestamp() * 1000)), NOW)
     assert maintain(ledger) == []
     assert ledger.partitions() == before
     ledger.fill(space, np.tile(ROWS, (20, 1)), weeks_ago(100))
