@@ -13,7 +13,6 @@ import random
 import shutil
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -72,7 +71,7 @@ def run(folder: Path, minutes: float, seed: int, only: list[str] | None) -> Verd
         if unknown:
             raise SystemExit(f"there is no fault {', '.join(sorted(unknown))} here; there are: {', '.join(faults)}")
         monkey = Monkey({kind: faults[kind] for kind in only or faults}, random.Random(seed), lambda: _look(crew))
-        monkey.run(time.monotonic() + 60 * minutes)
+        monkey.run(60 * minutes)
         for member in crew:
             member.look()
         for member in crew:

@@ -13,7 +13,7 @@ from .faults import Fault
 
 DOWN = {"crash", "restart"}  # of which one at a time can be made
 LONGEST_PAUSE = 3.0  # seconds between two faults
-QUIET = 4.0  # seconds between two rounds, in which everything works
+QUIET = 4.0  # seconds between two rounds, in which everything works, at most
 
 
 class Monkey:
@@ -28,16 +28,17 @@ class Monkey:
         self._look = look
         self._active: dict[str, float] = {}  # when each is to end, monotonic seconds
 
-    def run(self, until: float) -> None:
-        """Make faults until the monotonic clock says ``until``."""
+    def run(self, seconds: float) -> None:
+        """Make faults for ``seconds``, each kind once at least."""
+        until = time.monotonic() + seconds
+        longest = min(LONGEST_PAUSE, seconds / len(self._faults) / 2)
         while time.monotonic() < until:
             kinds = list(self._faults)
             self._chance.shuffle(kinds)
             for kind in kinds:
-                self._begin(kind)
-                self._wait(min(until, time.monotonic() + self._chance.uniform(0.1, LONGEST_PAUSE)))
-                if time.monotonic() >= until:
-                    break
+                if time.monotonic() < until or kind not in self.done + self.missed:
+                    self._begin(kind)
+                    self._wait(time.monotonic() + self._chance.uniform(0.0, longest))
             quiet = self._chance.uniform(0.0, QUIET)
             self._wait(min(until, max([*self._active.values(), time.monotonic()]) + quiet))
         self._active = dict.fromkeys(self._active, until)
