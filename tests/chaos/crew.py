@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from .server import children_of
 
 ROOT = Path(__file__).parents[2]
 STOP_TIMEOUT = 180.0  # seconds, for the last flush of a process and of its workers
+REAP_TIMEOUT = 10.0  # seconds
 YEAR, WEEK = 365 * 86_400, 7 * 86_400  # seconds
 AHEAD, BEHIND = YEAR, -10 * WEEK
 
@@ -54,8 +56,7 @@ class Member:
             with suppress(ProcessLookupError):
                 os.kill(chance.choice(workers), signal.SIGKILL)
             return
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self.end()
         self._again()
 
     def look(self) -> bool:
@@ -64,6 +65,7 @@ class Member:
         if code is None:
             return False
         self.ended.append(f"{self.spec.name}.{self.spec.run} ended by itself with {code}")
+        self.end()
         self._again()
         return True
 
@@ -76,16 +78,19 @@ class Member:
         try:
             code = self._process.wait(timeout=STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            self.end()
             code = f"nothing: it was killed {STOP_TIMEOUT:.0f} s after SIGTERM"
+        self.end()
         if code:
             self.ended.append(f"{self.spec.name}.{self.spec.run} ended at the end with {code}")
 
     def end(self) -> None:
-        """Kill what is left of it."""
-        if self._process.poll() is None:
+        """Kill what is left of it and of its workers, whose locks must be free when this returns."""
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.wait()
+        deadline = time.monotonic() + REAP_TIMEOUT
+        while _lives(self._process.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def _again(self) -> None:
         self.spec = dataclasses.replace(self.spec, run=self.spec.run + 1)
@@ -108,6 +113,16 @@ class Member:
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _lives(group: int) -> bool:
+    """Whether a process of the group still runs; one that nobody has waited for yet does not."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just gone
+            state, _, leader = path.read_text().rsplit(")", 1)[1].split()[:3]
+            if int(leader) == group and state not in "ZX":
+                return True
+    return False
 
 
 def small_crew(places: Places) -> list[Member]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 # psycopg 3.3 expects one answer to the end of a COPY; PgBouncer gives two when its server dies. The writer tries again.
 KNOWN = {"copy_end": "ValueError: too many values to unpack (expected 1)"}
+POOL = " ERROR sqlalchemy.pool."  # logs why it throws a connection away
 # Postgres is away, or refuses what a spell forbids: who logs that has noticed what it should.
 EXPECTED = ("sona_pg.errors.DatabaseUnavailable", "sona_pg.errors.DatabaseError")
 START = "Traceback (most recent call last):"
@@ -29,7 +30,8 @@ def tracebacks(lines: list[str]) -> Iterator[tuple[str, bool]]:
         before = lines[place - 1] if place else ""
         place, last, function = _end(lines, place)
         lost = before.startswith(("Exception in thread", "Exception ignored"))
-        yield last, not lost and (last.split(":")[0] in EXPECTED or KNOWN.get(function) == last)
+        known = KNOWN.get(function) == last or POOL in before
+        yield last, not lost and (known or last.split(":")[0] in EXPECTED)
 
 
 def summary(folder: Path) -> tuple[Counter[str], Counter[str]]:

@@ -38,11 +38,7 @@ def show(verdict: Verdict, minutes: float) -> None:
         missing = wrong.get(f"acknowledged {named} that are missing", "")
         rows.append((kind, promised[kind], stored[kind], missing, wrong.get(f"{named} stored twice", "")))
     _table(rows)
-    again = verdict.rebuild
-    print(
-        f"\n{verdict.cycles} cycles; rebuilt from {again.trajectories} trajectories: "
-        f"{'equal to the live state' if again.equal else 'DIFFERENT from the live state'}"
-    )
+    print(f"\n{verdict.cycles} cycles; {_rebuilt(verdict)}")
     print("at the end: " + ", ".join(f"{what} {seconds:.1f} s" for what, seconds in verdict.seconds.items()))
     print("logged: " + (", ".join(f"{n} {level}" for level, n in sorted(verdict.levels.items())) or "nothing"))
     for failure in verdict.failures:
@@ -50,6 +46,14 @@ def show(verdict: Verdict, minutes: float) -> None:
         for example in failure.examples:
             print(f"    {example}")
     print()
+
+
+def _rebuilt(verdict: Verdict) -> str:
+    again = verdict.rebuild
+    if again is None:
+        return "NOT rebuilt"
+    equal = "equal to the live state" if again.equal else "DIFFERENT from the live state"
+    return f"rebuilt {again.cycles} of them from {again.trajectories} trajectories: {equal}"
 
 
 def _table(rows: Sequence[Sequence[object]]) -> None:

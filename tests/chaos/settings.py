@@ -16,7 +16,7 @@ from sona_pg.config import (
 DIM = 32
 SPACE = "chaos"
 CYCLES = 200  # automatic ones at most, however long the run: the rebuild at the end runs all of them again
-KEEP_WEEKS = 0  # so that retention runs, and drops nothing: the clock that is behind is ten weeks behind
+KEEP_WEEKS = 26  # so that retention runs, and drops nothing: the clock that is behind is ten weeks behind
 WEEK = 7 * 86_400  # seconds
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from chaos.check import compare
 from chaos.journal import Journal, Promises
 from chaos.logs import summary
 from chaos.settings import DIM, SPACE, config
 from chaos.traffic import Traffic
-
 from sona_pg import SonaEngine
 
 ONE = "(SELECT id FROM sona.trajectories WHERE step_count > 0 ORDER BY id LIMIT 1)"

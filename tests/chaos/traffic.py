@@ -22,7 +22,7 @@ SETS = 300
 SET_SIZE = 6
 ROUTES = {"tiny": 0.1, "small": 0.3, "large": 1.0, "huge": 4.0}
 FACT_BITS = 24  # of a fact's number, which is its quality as well: exact in a float32
-FACTS_EACH = 1 << 12  # at most, of one process
+FACTS_EACH = 1 << 13  # at most, of one process
 KEPT = 2000  # own trajectories about which feedback may still come
 
 

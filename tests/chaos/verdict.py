@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import psycopg
 
 from sona_pg import SonaEngine
 from sona_pg.domain.cycle import RebuildResult
+from sona_pg.errors import SonaError
 
 from . import logs
 from .check import Comparison, Failure, compare
@@ -33,7 +36,7 @@ class Verdict:
     starts: dict[str, int]  # of each place of the crew
     by_process: dict[str, int]  # trajectories acknowledged
     comparison: Comparison
-    rebuild: RebuildResult
+    rebuild: RebuildResult | None  # None: it did not come to that
     levels: Counter[str]  # of the lines that processes logged
     failures: list[Failure] = field(default_factory=list)
     cycles: int = 0
@@ -47,17 +50,20 @@ class Verdict:
 
 def judge(places: Places, server: CrashingServer, crew: list[Member], monkey: Monkey) -> Verdict:
     """Say what came of the run; its processes have ended, and nothing is broken any more."""
-    began = time.monotonic()
     settings = config("spool", learns=False, seconds=places.seconds)
-    with SonaEngine(DIM, server.url, SPACE, config=settings) as engine:
-        engine.flush(REPLAY)
-        replayed = time.monotonic()
-        for _ in range(LAST_CYCLES):
-            if not engine.force_learn().trajectories:
-                break
-        learned = time.monotonic()
-        rebuilt = engine.rebuild()
-    finished = time.monotonic()
+    seconds: dict[str, float] = {}
+    cut_short: list[str] = []
+    rebuilt = None
+    try:
+        with SonaEngine(DIM, server.url, SPACE, config=settings) as engine:
+            with _timed(seconds, "replay"):
+                engine.flush(REPLAY)
+            with _timed(seconds, "learn"):
+                _learn_the_rest(engine)
+            with _timed(seconds, "rebuild"):
+                rebuilt = engine.rebuild()
+    except SonaError as exc:
+        cut_short.append(f"{type(exc).__name__}: {exc}")
     promises = Promises.read(places.folder)
     with psycopg.connect(server.url) as connection:
         comparison = compare(connection, promises)
@@ -66,7 +72,8 @@ def judge(places: Places, server: CrashingServer, crew: list[Member], monkey: Mo
     home = places.folder / "home"
     failures = [
         *comparison.failures,
-        Failure.of("parts in which a rebuild differs from the live state", rebuilt.differences),
+        Failure.of("errors of the engine that ends the run", cut_short),
+        Failure.of("parts in which a rebuild differs from the live state", rebuilt.differences if rebuilt else []),
         Failure.of("processes that ended by themselves", [words for member in crew for words in member.ended]),
         Failure.of("tracebacks that nobody may expect", [f"{n} times {last}" for last, n in unexpected.items()]),
         Failure.of("files of records that Postgres refused", _files(home / "rejected")),
@@ -82,8 +89,22 @@ def judge(places: Places, server: CrashingServer, crew: list[Member], monkey: Mo
         levels=levels,
         failures=[failure for failure in failures if failure.count],
         cycles=cycles,
-        seconds={"replay": replayed - began, "learn": learned - replayed, "rebuild": finished - learned},
+        seconds=seconds,
     )
+
+
+def _learn_the_rest(engine: SonaEngine) -> None:
+    for _ in range(LAST_CYCLES):
+        read = engine.force_learn()
+        if not read.trajectories and not read.feedback:
+            return
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    seconds[what] = time.monotonic() - began
 
 
 def _files(folder: Path) -> list[Path]:
