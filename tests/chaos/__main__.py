@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--only", metavar="KINDS", help="faults, separated by commas; by default all of them")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the server's files go, should it fail")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     memory = Path("/dev/shm")
@@ -45,6 +46,8 @@ def main() -> int:
             kept = Path(tempfile.mkdtemp(prefix="sona-chaos-logs-"))
             for path in Path(name).glob("*.log"):
                 shutil.copy(path, kept)
+            if options.keep:
+                shutil.copytree(Path(name, "data"), options.keep)
             print(f"the logs of the processes are in {kept}; --seed {options.seed} repeats the faults")
     print("nothing acknowledged is missing, nothing is doubled" if verdict.fine else "FAILED")
     return 0 if verdict.fine else 1
