@@ -35,7 +35,7 @@ lint: $(DEV)    ## style, types, layers
 build: $(DEV)   ## wheel and sdist in dist/
 	$(BIN)/python -m build $(ARGS)
 
-chaos: $(DEV)   ## kill Postgres and recorders for minutes, and count; ARGS='--minutes 10'
+chaos: $(DEV)   ## every fault at once for minutes, then count and rebuild; ARGS='--minutes 20 --seed 1'
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(BENCH) ## every promise about speed beside its peer, 10 min; DATA=<folder>, ARGS='--quick' or a suite's name

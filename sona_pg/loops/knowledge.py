@@ -154,7 +154,7 @@ def learn(
             _revised_routes(update_routes(state.routes, claimed.fresh, claimed.outcomes), claimed),
             version,
         ),
-        arrays=arrays,
+        arrays=_as_stored(arrays),
         metrics={
             "samples": float(adapters.samples),
             "shift": float(adapters.shift),
@@ -259,6 +259,11 @@ def _learn_adapters(
         seed,
     )
     return learned, baseline
+
+
+def _as_stored(arrays: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    """Return the arrays in the layout in which the store gives them back: the rounding of a product depends on it."""
+    return {part: {name: np.asarray(value, order="C") for name, value in of.items()} for part, of in arrays.items()}
 
 
 def _in_order(patterns: Sequence[LearnedPattern]) -> list[LearnedPattern]:

@@ -67,6 +67,19 @@ def test_the_rebuilt_state_equals_the_live_state_exactly(engine):
     assert (result.cycles, result.trajectories, result.version) == (3, 120, 3)
 
 
+def test_learners_that_take_turns_make_what_one_makes_alone(engine, database_url):
+    rng = np.random.default_rng(0)
+    with SonaEngine(DIM, database_url, config=CONFIG) as other:
+        for turn in range(5):
+            for query in rng.standard_normal((60, DIM)).astype(np.float32):
+                handle = engine.begin_trajectory(query, decision=engine.route(query, ["small", "big"]))
+                engine.end_trajectory(handle, quality=float(rng.random()))
+            engine.flush()
+            (engine, other)[turn % 2].force_learn()
+        result = engine.rebuild()  # as if one learner had made every version
+        assert result.equal, result.differences
+
+
 def test_what_waits_for_the_next_cycle_does_not_count_yet(engine):
     seen = live_some_days(engine)
     for trajectory in seen:

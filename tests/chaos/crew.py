@@ -1,0 +1,164 @@
+"""The processes of a run: who records how, who learns, through what, by which clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from .clock import Clock
+from .process import Spec
+from .server import children_of
+
+ROOT = Path(__file__).parents[2]
+STOP_TIMEOUT = 180.0  # seconds, for the last flush of a process and of its workers
+REAP_TIMEOUT = 10.0  # seconds
+YEAR, WEEK = 365 * 86_400, 7 * 86_400  # seconds
+AHEAD, BEHIND = YEAR, -10 * WEEK
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What the processes of a run share."""
+
+    folder: Path  # of the journals and logs
+    url: str
+    pooled: str | None  # the same database through the pooler
+    library: Path | None  # that sets clocks
+    seed: int
+    seconds: float
+
+
+class Member:
+    """One process after another in one place of the crew."""
+
+    def __init__(self, spec: Spec, home: Path, clock: Clock | None) -> None:
+        """Start the first one."""
+        self.spec = spec
+        self.clock = clock
+        self.ended: list[str] = []  # that it ended by itself
+        self._home = home
+        self._log = Path(spec.folder) / f"{spec.name}.log"
+        self._start()
+
+    def kill(self, chance: Random) -> None:
+        """Kill it for real, with its workers or, at times, one worker alone; start another."""
+        if self.look():
+            return
+        if self.spec.role == "preload" and (workers := children_of(self._process.pid)) and chance.random() < 0.5:
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(workers), signal.SIGKILL)
+            return
+        self.end()
+        self._again()
+
+    def look(self) -> bool:
+        """Whether it has ended by itself: that is noted, and another one is started."""
+        code = self._process.poll()
+        if code is None:
+            return False
+        self.ended.append(f"{self.spec.name}.{self.spec.run} ended by itself with {code}")
+        self.end()
+        self._again()
+        return True
+
+    def ask(self) -> None:
+        """Tell it to stop."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Wait until it has flushed and closed."""
+        try:
+            code = self._process.wait(timeout=STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            code = f"nothing: it was killed {STOP_TIMEOUT:.0f} s after SIGTERM"
+        self.end()
+        if code:
+            self.ended.append(f"{self.spec.name}.{self.spec.run} ended at the end with {code}")
+
+    def end(self) -> None:
+        """Kill what is left of it and of its workers, whose locks must be free when this returns."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        deadline = time.monotonic() + REAP_TIMEOUT
+        while _lives(self._process.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _again(self) -> None:
+        self.spec = dataclasses.replace(self.spec, run=self.spec.run + 1)
+        self._start()
+
+    def _start(self) -> None:
+        environment = {**os.environ, "SONA_PG_HOME": str(self._home), "OMP_NUM_THREADS": "1"}
+        if self.clock is not None:
+            environment |= self.clock.environment
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # from its first moment on
+        try:
+            with self._log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", f"{__package__}.process", str(self.spec)],
+                    cwd=ROOT,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _lives(group: int) -> bool:
+    """Whether a process of the group still runs; one that nobody has waited for yet does not."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just gone
+            state, _, leader = path.read_text().rsplit(")", 1)[1].split()[:3]
+            if int(leader) == group and state not in "ZX":
+                return True
+    return False
+
+
+def small_crew(places: Places) -> list[Member]:
+    """Return three processes for a run of seconds."""
+    return [
+        _member(places, "spool", "record", "spool", learns=True),
+        _member(places, "memory", "record", "memory"),
+        _member(places, "sync", "record", "sync"),
+    ]
+
+
+def full_crew(places: Places) -> list[Member]:
+    """Return all kinds of processes; those that need what is not there are left out."""
+    crew = small_crew(places)
+    crew.append(_member(places, "learner", "learn", "memory"))
+    for level in ("memory", "spool"):
+        crew.append(_member(places, f"preload-{level}", "preload", level))
+    if places.pooled:
+        pooled = dataclasses.replace(places, url=places.pooled)
+        crew.append(_member(pooled, "pooled-spool", "record", "spool"))
+        crew.append(_member(pooled, "pooled-sync", "record", "sync", learns=True))
+        crew.append(_member(pooled, "pooled-memory", "record", "memory"))
+    if places.library:
+        crew.append(_member(places, "ahead", "record", "spool", learns=True, skew=AHEAD))
+        crew.append(_member(places, "behind", "record", "memory", skew=BEHIND))
+        crew.append(_member(places, "stepping", "record", "spool", learns=True, skew=0))
+    return crew
+
+
+def _member(
+    places: Places, name: str, role: str, level: str, *, learns: bool = False, skew: int | None = None
+) -> Member:
+    clock = None
+    if skew is not None and places.library is not None:
+        clock = Clock(places.folder, name, places.library, skew)
+    spec = Spec(
+        name, role, level, places.url, str(places.folder), learns, places.seed, places.seconds  # type: ignore[arg-type]
+    )  # fmt: skip
+    return Member(spec, places.folder / "home", clock)
