@@ -50,9 +50,7 @@ def schedule(connection: Connection, space_id: int, loop: str) -> Schedule:
         .where(of_space, cycles.c.loop == loop, cycles.c.error.is_(None), cycles.c.started_at <= literal(at))
         .scalar_subquery()
     )
-    read = select(func.coalesce(func.sum(cycles.c.trajectories + cycles.c.feedback), 0)).where(
-        of_space, cycles.c.error.is_(None)
-    )
+    read = select(func.coalesce(func.sum(cycles.c.trajectories + cycles.c.feedback), 0)).where(of_space)
     waits = select(func.coalesce(func.sum(batches.c.trajectories + batches.c.feedback), 0)).where(
         batches.c.space_id == space_id, batches.c.cycle_id.is_(None)
     )

@@ -481,12 +481,13 @@ def test_cycles_go_with_the_batches_they_learned_from_and_their_facts_are_still_
         "INSERT INTO sona.state_versions (space_id, version, parent, cycle_id, status, created_at)"
         " VALUES (%s, 1, 0, %s, 'live', %s)", space.space_id, versioned, NOW,
     )  # fmt: skip
-    counted = ledger.database.unlearned(space)
+    counted = ledger.database.schedule(space, "background")
     assert "2 cycles" in [thing.detail for thing in maintain(ledger)]
     left = {id_ for (id_,) in ledger.rows("SELECT cycle_id FROM sona.cycles")}
     assert left == {held, versioned, young, failed[1]}
     assert old not in left
-    assert ledger.database.unlearned(space) == counted == (0, 36)
+    left_of_it = ledger.database.schedule(space, "background")
+    assert (left_of_it.waiting, left_of_it.learned) == (counted.waiting, counted.learned) == (0, 36)
 
 
 def test_sets_that_no_kept_trajectory_names_are_forgotten(ledger: Ledger) -> None:
