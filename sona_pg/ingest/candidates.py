@@ -67,10 +67,7 @@ def checked(ids: Sequence[str], embeddings: ArrayLike, dim: int) -> list[Candida
     check_ids(ids)
     kept = np.array(matrix, order="C")
     keep_directions(kept)  # in half precision
-    return [
-        Candidates(tuple(ids[at : at + AT_ONCE]), kept[at : at + AT_ONCE])
-        for at in range(0, len(ids), AT_ONCE)
-    ]
+    return [Candidates(tuple(ids[at : at + AT_ONCE]), kept[at : at + AT_ONCE]) for at in range(0, len(ids), AT_ONCE)]
 
 
 def check_ids(ids: Sequence[str]) -> None:
