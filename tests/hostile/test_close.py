@@ -114,6 +114,8 @@ for turn in range(12):
     except SonaError as exc:
         problem = exc
     engine.close()
+    signals.clear()
+    signal.setitimer(signal.ITIMER_REAL, 0)
     print("\\n".join(map(str, said)))
     print(problem, file=sys.stderr)
 """
