@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -176,7 +176,8 @@ class Session:
             live = self._heartbeat()
             if live != self.serving.version and not self._is_refused(live):
                 self._take_up(live)
-            self._share_candidates()
+            remembered = self.ranker.overlay.remembered()
+            self._share_candidates(remembered if self.writer.candidates_settled else ())
             return self.serving.version
 
     def _take_up(self, live: int) -> None:
@@ -352,11 +353,9 @@ class Session:
             self._register()
         return heard.live_version
 
-    def _share_candidates(self) -> None:
-        """Know by id what any server has committed, before a version has it."""
+    def _share_candidates(self, settled: Collection[str]) -> None:
+        """Know by id what any server has committed, before a version has it; of ``settled``, whether it is stored."""
         overlay, catalog = self.ranker.overlay, self.serving.catalog
-        remembered = overlay.remembered()
-        settled = remembered if self.writer.candidates_settled else ()
         seen = (self.serving.version, self.database.candidate_signal(self.space))
         if seen == self._shared and not settled:
             return
