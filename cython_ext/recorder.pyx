@@ -528,6 +528,28 @@ cdef class HotPath:
             PyMem_Free(blocks)
             sona_ring_end(ring.c)
 
+    def spill(self, SpoolFile file not None):
+        """Append the records of the buffer to a spool and take them out of the buffer; return how many.
+
+        Raises:
+            StorageError: the file cannot be written; what is not in it is still in the buffer.
+        """
+        self.usable()
+        cdef Ring ring = self.ring
+        cdef sona_block *block
+        cdef size_t n = 0
+        if not sona_ring_begin(ring.c):
+            raise TrajectoryError("another thread is draining this buffer: there can be one writer only")
+        try:
+            while sona_ring_peek(ring.c, &block, 1, 1):
+                if file.append(block) == SONA_SEALED:
+                    raise StorageError(f"the spool in {file.folder} is sealed: open another one")
+                sona_ring_release(ring.c, &block, 1)
+                n += 1
+        finally:
+            sona_ring_end(ring.c)
+        return n
+
     # -- adapting ---------------------------------------------------------------------------------------------
 
     def set_adapters(self, Adapter micro, base_layers=()):

@@ -1,3 +1,25 @@
 """Fixtures are one concern a file: servers, databases, a proxy between client and server."""
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
 pytest_plugins = ["fix_servers", "fix_databases", "fix_proxy", "fix_ingest", "fix_ledger", "fix_pgbouncer"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home_of_its_own() -> Iterator[None]:
+    """What engines keep on this machine is kept apart from what its user has."""
+    home = tempfile.mkdtemp(prefix="sona-pg-tests-")
+    os.chmod(home, 0o755)  # an embedded server must reach it
+    before = os.environ.get("SONA_PG_HOME")
+    os.environ["SONA_PG_HOME"] = home
+    yield
+    if before is None:
+        del os.environ["SONA_PG_HOME"]
+    else:
+        os.environ["SONA_PG_HOME"] = before
+    shutil.rmtree(home)

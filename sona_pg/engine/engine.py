@@ -74,6 +74,7 @@ class SonaEngine(HotPath):
         embedder: Embedder | None = None,
         create: bool = True,
         migrate: Migrate | None = None,
+        require_database: bool = False,
     ) -> None:
         """Open ``space``, making it and the schema if they are not there.
 
@@ -86,6 +87,9 @@ class SonaEngine(HotPath):
             create: whether to make the space if there is none of that name.
             migrate: ``"auto"`` upgrades an older schema, ``"check"`` refuses it with what to run; else
                 ``SONA_PG_MIGRATE``, else ``"auto"``. The embedded server's is always upgraded.
+            require_database: raise ``DatabaseUnavailable`` if the database does not answer now. Otherwise the engine
+                opens without it and says so in the log: it records (durability ``sync`` refuses), serves the last
+                version that this machine knew, and catches up once the database answers.
 
         Raises:
             ConfigError: a setting cannot work, or the space has another dimension.
@@ -107,7 +111,7 @@ class SonaEngine(HotPath):
         self._embedder = embedder
         if migrate is not None:
             migrate = migrate_policy(migrate, "migrate")
-        self._wanted = Wanted(url, space, create, migrate)
+        self._wanted = Wanted(url, space, create, migrate, require_database)
         self._opening = threading.RLock()
         self._ended = self._in_opening = False
         self._failed: tuple[float, SonaError] | None = None  # when opening in a forked child did, and how
@@ -566,7 +570,7 @@ class SonaEngine(HotPath):
             self._in_opening = True
             try:
                 self.begin_again()
-                session = Session(self, self.config, self._wanted._replace(create=False))
+                session = Session(self, self.config, self._wanted._replace(create=False, require_database=True))
             except SonaError as exc:
                 self._failed = (time.monotonic(), exc)
                 raise

@@ -52,6 +52,13 @@ class Serving:
             published_at=time.monotonic() - snapshot.age,
         )
 
+    def as_snapshot(self) -> Snapshot:
+        """Return what the store would give of this version."""
+        state = self.state if self.version else None
+        return Snapshot(
+            self.version, state, list(self.patterns), list(self.catalog.ids), self.catalog.embeddings
+        )  # fmt: skip
+
     def find(
         self,
         query: NDArray[np.float32],

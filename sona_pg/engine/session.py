@@ -21,7 +21,9 @@ from sona_pg.config import Environment, Migrate, SonaConfig
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.ids import uuid7
+from sona_pg.domain.space import Space
 from sona_pg.domain.state import LoraWeights
+from sona_pg.engine import last_version
 from sona_pg.engine.follower import Follower
 from sona_pg.engine.ranking import Ranker
 from sona_pg.engine.routing import RouteChooser
@@ -35,6 +37,9 @@ from sona_pg.errors import (
     TrajectoryError,
 )
 from sona_pg.ingest import Writer
+from sona_pg.ingest.candidates import Extra
+from sona_pg.ingest.outage import Outage
+from sona_pg.ingest.spool import SpoolSource
 from sona_pg.ingest.wakeups import Done, held_here
 from sona_pg.kernels import Adapter, EncodedBatch, HotPath
 from sona_pg.learning.lora import read_adapters, write_adapters
@@ -44,6 +49,7 @@ from sona_pg.loops.evaluation import evaluate
 from sona_pg.loops.instant import InstantLoop
 from sona_pg.loops.maintainer import Maintainer
 from sona_pg.loops.rebuild import rebuild
+from sona_pg.store.connect import masked
 from sona_pg.store.database import Database, Snapshot
 from sona_pg.store.embedded import EmbeddedServer, start_embedded
 from sona_pg.store.notify import VersionListener
@@ -52,6 +58,7 @@ log = logging.getLogger(__name__)
 
 WAITING_FOR = 60.0  # seconds for which the count of feedback without its trajectory is good
 SILENT_FOR = 5.0  # seconds beyond a poll after which a database counts as away, and is not asked for figures
+KEEP_EVERY = 10.0  # seconds between two versions that are kept in the home folder; the last one is kept at the end
 REFUSED_FOR = 60.0  # seconds between attempts at a version that could not be served
 LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be committed
 CLOSE_TIMEOUT = 60.0  # seconds that close() waits; a learning cycle that runs is waited for
@@ -72,6 +79,7 @@ class Wanted(NamedTuple):
     space: str
     create: bool  # the space, if there is none of that name
     migrate: Migrate | None  # None: as SONA_PG_MIGRATE says
+    require_database: bool  # to answer now; otherwise the engine is opened without it
 
 
 class Session:
@@ -81,6 +89,12 @@ class Session:
         """Open what is ``wanted`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
         self._hot = hot
         self._config = config
+        self._wanted = wanted
+        self._space: Space | None = None  # until the database has answered
+        self.writer: Writer | Outage
+        self._away: DatabaseUnavailable | None = None  # why it had not, at the opening
+        self._version_kept = 0  # the version in the home folder
+        self._version_kept_at = -KEEP_EVERY  # monotonic seconds
         self._closed = False
         self._refused: Refused | None = None
         self._skew_ms: float | None = None
@@ -103,46 +117,130 @@ class Session:
             self._embedded = start_embedded(environment.home)
             address = self._embedded.url
         try:
-            self._open(address, wanted.space, wanted.create)
+            self._open(address)
         except BaseException:
             if self._embedded is not None:
                 self._embedded.release()
             raise
 
-    def _open(self, address: str, space: str, create: bool) -> None:
+    def _open(self, address: str) -> None:
         self.url = address
-        self.database = Database.open(address, self._migrate)
+        self.server_id = uuid7()
+        spoken_of = masked(address)
+        self._version_file = last_version.path_for(self._home, spoken_of, self._wanted.space)
+        self._pending = self._home.absolute() / "spool" / f"pending-{self._version_file.stem}"
+        self._listener = VersionListener(address)
+        self.database = Database.at(address)
         try:
-            self.server_id = uuid7()
-            self.space = self.database.open_space(space, self._hot.dim, self.database.now(), create=create)
-            self._register()
             self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
             self.ranker = Ranker(self._hot.dim, self._keep, self._keep_set)
-            self._background = BackgroundLoop(self.database, self.space, self.server_id, self._config)
-            self.serving = self._first()
-            self._instant = InstantLoop(self.serving.state.micro, self._config.micro, self._config.loops.seed)
-            self._serve(self.serving)
-            self._coordinator = LoopCoordinator(self._background, self.database, self.space, self._config)
-            self.writer = Writer(
-                self._hot,
-                self.database.engine,
-                space_id=self.space.space_id,
-                server_id=self.server_id,
-                space_name=space,
-                config=self._config.ingest,
-                home=self._home,
-                on_batch=self._on_batch,
-            )
+            try:
+                space = self._find_space()
+            except DatabaseUnavailable as exc:
+                if self._wanted.require_database or self._embedded is not None:
+                    raise
+                self._open_without_database(exc)
+            else:
+                self._attach(space)
             self._hot.name_sets(self.ranker.shown)
-            self._share_candidates()
         except BaseException:
             self.database.close()
             raise
-        listener = VersionListener(address, self.space.space_id)
-        self._follower = Follower(listener, self._config.loops.poll_interval, self.refresh, self.tick, self._revive)
+        self._follower = Follower(
+            self._listener, self._config.loops.poll_interval, self.refresh, self.tick, self._revive
+        )  # fmt: skip
         self._maintainer = Maintainer(self.database, self._config.maintenance)
         self._follower.start()
         self._maintainer.start()
+
+    def _find_space(self) -> Space:
+        """Return the space, with the schema in order and this server registered."""
+        self.database.prepare(self._migrate)
+        wanted = self._wanted
+        space = self.database.open_space(wanted.space, self._hot.dim, self.database.now(), create=wanted.create)
+        self.database.register(space, self.server_id, socket.gethostname(), os.getpid(), __version__)
+        return space
+
+    def _attach(self, space: Space) -> None:
+        """Serve the live version of the space, and start to write into it."""
+        self._background = BackgroundLoop(self.database, space, self.server_id, self._config)
+        self._coordinator = LoopCoordinator(self._background, self.database, space, self._config)
+        self._space = space
+        try:
+            serving = self._first()
+            if self._away is None:
+                self._instant = InstantLoop(serving.state.micro, self._config.micro, self._config.loops.seed)
+            self._serve(serving)
+            self._share_candidates(())
+            self._begin_writing(space)
+        except BaseException:
+            self._space = None
+            raise
+        self._listener.follow(space.space_id)
+
+    def _begin_writing(self, space: Space) -> None:
+        if self._away is None:
+            self.writer = self._open_writer(space)
+            return
+        outage = self.writer
+        assert isinstance(outage, Outage)
+        with outage.taken_over() as extras:
+            writer = self._open_writer(space, outage.source, extras)
+            outage.succeeded_by(writer)
+        self.writer = writer
+
+    def _open_writer(
+        self, space: Space, source: SpoolSource | None = None, extras: Sequence[Extra] = ()
+    ) -> Writer:  # fmt: skip
+        return Writer(
+            self._hot,
+            self.database.engine,
+            space_id=space.space_id,
+            server_id=self.server_id,
+            space_name=space.name,
+            config=self._config.ingest,
+            home=self._home,
+            on_batch=self._on_batch,
+            pending=self._pending,
+            source=source,
+            extras=extras,
+        )
+
+    def _open_without_database(self, exc: DatabaseUnavailable) -> None:
+        """Record, and serve the last version that this machine knew, until the database answers."""
+        self._away = exc
+        kept = last_version.load(self._version_file, self._hot.dim)
+        serving = Serving.of(kept[1], self._hot.dim, self._config) if kept else self._nothing_learned()
+        self._instant = InstantLoop(serving.state.micro, self._config.micro, self._config.loops.seed)
+        self._serve(serving)
+        self.writer = Outage(self._hot, self._config.ingest, self._pending, str(exc))
+        log.warning(
+            "opened without the database, serving %s; what is recorded waits (durability %r) and is written once it "
+            "answers: %s",
+            f"version {serving.version} as this machine knew it" if kept else "nothing learned",
+            self._config.ingest.durability,
+            exc,
+        )
+
+    def _attach_late(self) -> None:
+        """Do what opening the engine could not do."""
+        try:
+            space = self._find_space()
+            self._attach(space)
+        except SonaError as exc:
+            if isinstance(self.writer, Outage):
+                self.writer.reason = str(exc)
+            raise
+        log.warning("the database answers: what was recorded without it is being written")
+
+    @property
+    def space(self) -> Space:
+        """The space; DatabaseUnavailable if the database has not answered since the engine was opened."""
+        if self._space is None:
+            raise DatabaseUnavailable(
+                f"the database has not answered since the engine was opened; what is recorded waits: {self._away}"
+            )
+        return self._space
 
     def require_open(self) -> None:
         """Raise ``TrajectoryError`` once the engine is closed."""
@@ -164,6 +262,8 @@ class Session:
     def tick(self) -> CycleResult | None:
         """Run loop B if it is due, and serve the result."""
         self.require_open()
+        if self._space is None:
+            return None
         result = self._coordinator.run_due()
         if result is not None:
             self.refresh()
@@ -173,12 +273,29 @@ class Session:
         """Serve the live version, if it is another one; say that this server is alive; return what it serves."""
         self.require_open()
         with self._refreshing:
+            if self._space is None:
+                self._attach_late()
             live = self._heartbeat()
             if live != self.serving.version and not self._is_refused(live):
                 self._take_up(live)
             remembered = self.ranker.overlay.remembered()
             self._share_candidates(remembered if self.writer.candidates_settled else ())
+            self._keep_version()
             return self.serving.version
+
+    def _keep_version(self, *, now: bool = False) -> None:
+        """Keep what is served in the home folder, for an engine that is opened while the database is away."""
+        serving = self.serving
+        if self._embedded is not None or serving.version in (0, self._version_kept) or self._space is None:
+            return
+        if not now and time.monotonic() - self._version_kept_at < KEEP_EVERY:
+            return
+        self._version_kept_at = time.monotonic()
+        try:
+            last_version.save(self._version_file, self._space, serving.as_snapshot())
+        except StorageError as exc:
+            log.info("%s", exc)
+        self._version_kept = serving.version
 
     def _take_up(self, live: int) -> None:
         """Serve the live version; one that cannot be served leaves the one before in place, and is said once."""
@@ -209,9 +326,11 @@ class Session:
             live = self.database.live_version(self.space)
             self._refused = Refused(live, exc, time.monotonic())
             log.exception("version %d cannot be served: nothing that was learned is, until a later version", live)
-            return Serving.of(
-                Snapshot(0, None, [], [], np.zeros((0, self._hot.dim), np.float32)), self._hot.dim, self._config
-            )
+            return self._nothing_learned()
+
+    def _nothing_learned(self) -> Serving:
+        nothing = Snapshot(0, None, [], [], np.zeros((0, self._hot.dim), np.float32))
+        return Serving.of(nothing, self._hot.dim, self._config)
 
     def rebuild(self, publish: bool) -> RebuildResult:
         """Learn the space again from its ledger; see ``SonaEngine.rebuild``."""
@@ -246,7 +365,7 @@ class Session:
         """Return what is known of the space and this server, as JSON-ready values."""
         serving = self.serving
         stats: dict[str, Any] = {
-            "space": self.space.name,
+            "space": self._wanted.space,
             "dim": self._hot.dim,
             "version": serving.version,
             "version_age_seconds": round(time.monotonic() - serving.published_at, 3),
@@ -268,6 +387,9 @@ class Session:
                 "writer": {name: _as_json(value) for name, value in dataclasses.asdict(self.writer.stats()).items()},
             },
         }
+        if self._space is None:
+            stats["database"] = f"has not answered since the engine was opened: {self._away}"
+            return stats
         silent = time.monotonic() - self._follower.last_contact
         if silent > self._config.loops.poll_interval + SILENT_FOR:
             stats["database"] = f"nothing was heard of it for {silent:.0f} s"
@@ -332,6 +454,7 @@ class Session:
                 self._follower.stop(self.database.cut)
                 self._closed = True
                 self._maintainer.stop()
+                self._keep_version(now=True)
                 self._depart()
                 self.database.close()
                 if self._embedded is not None:
@@ -365,6 +488,8 @@ class Session:
 
     def _depart(self) -> None:
         """Leave the fleet, unless the database is away: nobody waits for it to come back at the end."""
+        if self._space is None:
+            return
         if time.monotonic() - self._follower.last_contact > self._config.loops.poll_interval + 1.0:
             return
         try:

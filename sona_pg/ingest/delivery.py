@@ -11,11 +11,11 @@ import psycopg
 
 from sona_pg.ingest import commit
 from sona_pg.ingest.commit import Losses, Origin, Rejected, Written, is_too_long
+from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.link import Link
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.parts import Part
 from sona_pg.ingest.rejects import Rejects
-from sona_pg.kernels import EncodedBatch
 
 log = logging.getLogger("sona_pg.ingest")
 
@@ -36,7 +36,7 @@ class Delivery:
         self._fitted = 0  # parts of that size since it was found
 
     def deliver(
-        self, encoded: EncodedBatch, losses: Losses, *, careful: bool, meanwhile: Callable[[], None]
+        self, encoded: Batch, losses: Losses, *, careful: bool, meanwhile: Callable[[], None]
     ) -> Written:  # fmt: skip
         """Return what was added once all of the batch is committed, in as many transactions as the server asks for.
 

@@ -58,8 +58,10 @@ class Extras:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def add(self, rows: Sequence[Extra]) -> bool:
+    def add(self, rows: Sequence[Extra], *, kept: bool = False) -> bool:
         """Queue ``rows``, all or none; return whether there was room. Call it with ``changed`` held.
+
+        ``kept`` says that the source has them already.
 
         Raises:
             StorageError: the spool cannot keep them.
@@ -68,11 +70,16 @@ class Extras:
         # What is larger than all the room goes in when nothing else waits.
         if self._queue and self.bytes + size > self._room:
             return False
-        self._source.keep(rows)
+        if not kept:
+            self._source.keep(rows)
         self._queue.extend(rows)
         self.put += len(rows)
         self.bytes += size
         return True
+
+    def rest(self) -> list[Extra]:
+        """Return what waits."""
+        return list(self._queue)
 
     def say_no_room(self) -> None:
         """Warn, once in a while, of candidates that are not stored with this use."""

@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.kernels import EncodedBatch
+from sona_pg.ingest.kept_batches import Batch
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -27,12 +27,12 @@ class Part:
     """Units ``first`` to ``last`` of a batch: unit i is trajectory i with its steps, or after these a feedback."""
 
     number: int  # the batch's, as the rows of this part and its marker have it
-    encoded: EncodedBatch
+    encoded: Batch
     first: int
     last: int
 
     @classmethod
-    def whole(cls, encoded: EncodedBatch) -> Part:
+    def whole(cls, encoded: Batch) -> Part:
         """Return all of a batch under the number it was encoded with."""
         return cls(encoded.batch, encoded, 0, len(encoded))
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sona_pg.ingest.candidates import Extra
-from sona_pg.kernels import EncodedBatch, HotPath, SpoolFile
+from sona_pg.ingest.kept_batches import Batch
+from sona_pg.ingest.leftovers import Leftovers
+from sona_pg.kernels import HotPath, SpoolFile
 
 WORTH_IT = 1000  # records: fewer are written with those that come next
 
@@ -34,7 +36,7 @@ class Source(Protocol):
     def urgent(self) -> bool:
         """Whether so much waits that the interval should not be waited for."""
 
-    def take(self, batch: int) -> EncodedBatch | None:
+    def take(self, batch: int) -> Batch | None:
         """Encode the oldest records, or return None if there are none."""
 
     @property
@@ -45,7 +47,7 @@ class Source(Protocol):
     def done(self) -> int:
         """Of the records accepted, how many wait no longer: they are committed, or were set aside as damaged."""
 
-    def committed(self, batch: EncodedBatch) -> None:
+    def committed(self, batch: Batch) -> None:
         """Forget a batch, the oldest one taken."""
 
     def keep(self, extras: Sequence[Extra]) -> None:
@@ -59,15 +61,18 @@ class Source(Protocol):
 
 
 class RingSource:
-    """The ring in memory."""
+    """The ring in memory, after what others have left on the disk."""
 
-    def __init__(self, hot: HotPath, space_id: int, *, learn: bool) -> None:
+    def __init__(self, hot: HotPath, space_id: int, left: Leftovers, *, learn: bool) -> None:
+        self._left = left
+        self._of_others: Batch | None = None  # the batch of another process that was taken last
         self.file: SpoolFile | None = None
         self.may_repeat = False
         self._hot = hot
         self._space_id = space_id
         self._learn = learn
         self.done = hot.recorded_count - hot.waiting
+        left.look()
 
     @property
     def recorded(self) -> int:
@@ -75,21 +80,34 @@ class RingSource:
 
     @property
     def backlog(self) -> bool:
-        return False
+        return bool(self._left)
 
     @property
     def urgent(self) -> bool:
-        return 2 * self._hot.waiting >= self._hot.capacity
+        return bool(self._left) or 2 * self._hot.waiting >= self._hot.capacity
 
     @property
     def ahead(self) -> bool:
-        return self._hot.waiting >= WORTH_IT
+        return self._of_others is None and self._hot.waiting >= WORTH_IT
 
-    def take(self, batch: int) -> EncodedBatch | None:
+    def take(self, batch: int) -> Batch | None:
+        self._left.look()
+        if (left := self._left.take(batch)) is not None:
+            self._of_others, self.may_repeat = left
+            return self._of_others
+        self.may_repeat = False
         return self._hot.drain(batch, self._space_id, learn=self._learn)
 
-    def committed(self, batch: EncodedBatch) -> None:
-        self.done += len(batch)
+    def committed(self, batch: Batch) -> None:
+        if batch is self._of_others:
+            self._of_others = None
+            self._left.committed()
+        else:
+            self.done += len(batch)
+
+    def is_of_others(self, batch: Batch) -> bool:
+        """Whether a batch was taken from what others have left, where it still is."""
+        return batch is self._of_others
 
     def keep(self, extras: Sequence[Extra]) -> None:
         pass
@@ -98,4 +116,4 @@ class RingSource:
         pass
 
     def close(self) -> None:
-        pass
+        self._left.close()

@@ -24,11 +24,13 @@ from sona_pg.ingest.candidates import CandidateSet, Extra
 from sona_pg.ingest.commit import Losses, Origin, Written
 from sona_pg.ingest.delivery import Delivery
 from sona_pg.ingest.extras import Extras
+from sona_pg.ingest.kept_batches import Batch, KeptBatch
+from sona_pg.ingest.leftovers import Leftovers
 from sona_pg.ingest.link import Link
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.rejects import Rejects
 from sona_pg.ingest.source import RingSource, Source
-from sona_pg.ingest.spool import SpoolSource
+from sona_pg.ingest.spool import SpoolSource, spill
 from sona_pg.ingest.wakeups import Wake, held_here
 from sona_pg.kernels import EncodedBatch, HotPath
 from sona_pg.store.connect import translated
@@ -46,7 +48,7 @@ CHECK_INTERVAL = 0.5  # seconds between looks whether the writer's thread is sti
 class _Taken:
     """A batch, and the extras that were put before it was taken: those that its records name are among them."""
 
-    batch: EncodedBatch
+    batch: Batch
     extras: int
 
 
@@ -80,6 +82,9 @@ class Writer:
         config: durability and pace.
         home: the folder for spool and rejected rows.
         on_batch: called on the writer's thread with each batch as soon as it is encoded, committed or not.
+        pending: the folder below ``home`` of what was recorded before the space could be known, if there may be some.
+        source, extras: what was recorded since the engine was opened without its database: the spool, and candidates
+            that wait.
         stall_timeout: seconds after which a transaction's link is taken for dead.
 
     Raises:
@@ -97,6 +102,9 @@ class Writer:
         config: IngestConfig,
         home: Path,
         on_batch: Callable[[EncodedBatch], None] | None = None,
+        pending: Path | None = None,
+        source: SpoolSource | None = None,
+        extras: Sequence[Extra] = (),
         stall_timeout: float = STALL_TIMEOUT,
     ) -> None:
         self._hot = hot
@@ -117,11 +125,12 @@ class Writer:
         self._last_commit: datetime | None = None
         self._closing = self._ended = False
         self._removed = False  # the space: nothing can be written any more
+        self._writing: _Taken | None = None  # until it is committed
         self._next: _Taken | None = None  # encoded ahead
         self._pid = os.getpid()
         self._stall_timeout = stall_timeout
         sync = config.durability == "sync"
-        self._source = self._open_source(engine)
+        self._root, self._source = self._open_source(engine, pending, source)
         self._done = self._source.done
         self._numbers = BatchNumbers()
         self._link = Link(engine, stall_timeout)
@@ -129,6 +138,7 @@ class Writer:
         self._extras = Extras(
             self._changed, config.buffer_bytes, self._source, self._link, self._origin, self._numbers
         )  # fmt: skip
+        self._extras.add(extras, kept=True)
         hot.attach(
             wake=self._wake.set,
             confirm=self._confirm if sync else None,
@@ -138,16 +148,24 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="sona-pg-writer", daemon=True)
         self._thread.start()
 
-    def _open_source(self, engine: Engine) -> Source:
-        if self._config.durability != "spool":
-            return RingSource(self._hot, self._origin.space_id, learn=self._on_batch is not None)
+    def _open_source(
+        self, engine: Engine, pending: Path | None, begun: SpoolSource | None
+    ) -> tuple[Path, Source]:  # fmt: skip
+        """Return where processes leave what they could not commit of this space, and what feeds the writer."""
         with translated("opening the spool", engine.url), engine.connect() as connection:
             made = connection.scalar(text(statements.SPACE_MADE), {"space": self._origin.space_id})
         if made is None:
             raise DatabaseError(f"there is no space {self._origin.space_id}: open it first")
         # A home may serve several databases: what was recorded for one must not be written into another.
         name = f"{self._origin.space_id}-{made:%Y%m%dT%H%M%S%f}"
-        return SpoolSource(self._hot, self._home, self._origin.space_id, name, self._replay_candidates)
+        root = self._home.absolute() / "spool" / name
+        roots = [root] if pending is None else [root, pending]
+        left = Leftovers(roots, self._hot.dim, self._origin.space_id, self._replay_candidates)
+        if self._config.durability != "spool":
+            return root, RingSource(self._hot, self._origin.space_id, left, learn=self._on_batch is not None)
+        source = begun or SpoolSource(self._hot, root)
+        source.begin(self._origin.space_id, left)
+        return root, source
 
     # -- for the application --------------------------------------------------------------------------------
 
@@ -188,12 +206,12 @@ class Writer:
         Raises:
             DatabaseUnavailable: (wait) Postgres takes nothing.
         """
-        return self._enqueue(candidates.checked(ids, embeddings, self._hot.dim), wait=wait)
+        return self.enqueue(candidates.checked(ids, embeddings, self._hot.dim), wait=wait)
 
     def enqueue_candidate_set(self, set_id: int, ids: Sequence[str]) -> bool:
         """Store which candidates were shown together, in the background; return False where there is no room."""
         candidates.check_ids(ids)
-        return self._enqueue([CandidateSet(set_id, tuple(ids))])
+        return self.enqueue([CandidateSet(set_id, tuple(ids))])
 
     def stats(self) -> IngestStats:
         """Return what was done so far."""
@@ -226,8 +244,8 @@ class Writer:
         that is in progress in another thread is one or the other. Not for a signal handler: ``Session.close`` is.
 
         Raises:
-            DatabaseUnavailable: some records could not be written within ``timeout`` seconds. With durability
-                ``spool`` they are in files that the next process replays; otherwise they are lost.
+            DatabaseUnavailable: some records could not be written within ``timeout`` seconds. They are in files that
+                the next process on this machine writes, unless the message says that this was not possible either.
             SpaceRemoved: the space is gone, and records that wait with it.
         """
         if self._ended or os.getpid() != self._pid:
@@ -242,7 +260,8 @@ class Writer:
             self._thread.join()
         self._ended = True
         self._link.close()
-        left, extras, backlog = self.waiting, len(self._extras), self._source.backlog
+        left, extras, backlog = self.waiting, self._extras.rest(), self._source.backlog
+        fate = "" if self._removed or not (left or extras or backlog) else self._keep_what_is_left(extras)
         self._source.close()
         self._rejects.close()
         if self._removed and left:
@@ -251,14 +270,22 @@ class Writer:
             return
         if left or extras or backlog:
             raise DatabaseUnavailable(
-                f"{left} records and {extras} lists of candidates could not be written within {timeout} s "
-                f"({self._link.last_error}): {self._fate()}"
+                f"{left} records and {len(extras)} lists of candidates could not be written within {timeout} s "
+                f"({self._link.last_error}): {fate}"
             )
 
-    def _fate(self) -> str:
-        if self._config.durability == "spool":
-            return "the records are in the spool, and the next process that opens this space writes them"
-        return "they are lost; use durability 'spool' to keep them over an outage"
+    def _keep_what_is_left(self, extras: Sequence[Extra]) -> str:
+        """Write to files what waits in memory; return what becomes of it. The thread has ended."""
+        where = f"they are in {self._root}, and the next process that opens this space on this machine writes them"
+        source = self._source
+        if not isinstance(source, RingSource) or not (self.waiting or extras):
+            return where
+        taken = [found.batch for found in (self._writing, self._next) if found is not None]
+        try:
+            spill(self._hot, self._root, [batch for batch in taken if not source.is_of_others(batch)], extras)
+        except StorageError as exc:
+            return f"they are lost: {exc}"
+        return where
 
     # -- waiting --------------------------------------------------------------------------------------------
 
@@ -306,7 +333,8 @@ class Writer:
             if reason is not None:
                 raise DatabaseError(f"Postgres refused the record ({reason}); it is kept in {self._rejects.folder}")
 
-    def _enqueue(self, extras: Sequence[Extra], *, wait: bool = False) -> bool:
+    def enqueue(self, extras: Sequence[Extra], *, wait: bool = False) -> bool:
+        """Store what was checked; see ``enqueue_candidates``."""
         while True:
             with self._changed:
                 if self._removed:
@@ -379,6 +407,7 @@ class Writer:
                 self._done = self._source.done
                 self._changed.notify_all()
             return
+        self._writing = taken
         batch, losses = taken.batch, self._losses()
         if losses.dropped:
             self._say_dropped(losses.dropped)
@@ -397,6 +426,7 @@ class Writer:
                 self._refused.update({row.trajectory_id.bytes: row.reason for row in written.rejected})
             self._last_commit = datetime.now(UTC)
             self._source.committed(batch)
+            self._writing = None
             self._done = self._source.done
             self._changed.notify_all()
 
@@ -417,7 +447,7 @@ class Writer:
         if batch is None:
             return None
         extras = self._extras.put  # after the records were taken, or one of them could name what is not among these
-        if self._on_batch is not None:
+        if self._on_batch is not None and not isinstance(batch, KeptBatch):
             try:
                 self._on_batch(batch)
             except Exception:

@@ -55,20 +55,30 @@ class Database:
 
     @classmethod
     def open(cls, url: str, migrate_schema: Migrate = "auto") -> Self:
-        """Connect, and bring an empty or older schema up to date, or with ``"check"`` refuse it.
+        """Connect, and bring an empty or older schema up to date, or with ``"check"`` refuse it; see ``prepare``."""
+        database = cls.at(url)
+        database.prepare(migrate_schema)
+        return database
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Return the database at ``url`` without asking it anything."""
+        return cls(connect(url), url)
+
+    def prepare(self, migrate_schema: Migrate = "auto") -> None:
+        """Bring an empty or older schema up to date, or with ``"check"`` refuse it.
 
         Raises:
-            DatabaseUnavailable: nothing answers at ``url``.
+            DatabaseUnavailable: nothing answers.
             DatabaseError: Postgres or pgvector is missing or too old.
             SchemaError: the schema is newer than this release, or older and to be left as it is.
         """
-        found = migrate.status(url)
+        found = migrate.status(self.url)
         migrate.refuse_newer(found)
         if not found.current and migrate_schema == "check":
             migrate.refuse_older(found)
         if not found.current:
-            migrate.upgrade(url)
-        return cls(connect(url), url)
+            migrate.upgrade(self.url)
 
     def cut(self) -> None:
         """End every call that runs now with ``DatabaseUnavailable``: nobody waits for its answer any more."""

@@ -21,12 +21,16 @@ CANDIDATES_EVERY = 1.0  # seconds
 class VersionListener:
     """Waits for the announcement of a space's new version."""
 
-    def __init__(self, url: str, space_id: int) -> None:
+    def __init__(self, url: str) -> None:
         """Connect when first waited on; a lost connection is opened again by the next wait."""
         self._arguments = driver_arguments(url)
-        self._prefix = f"{space_id} "
+        self._prefix = "no space "
         self._connection: psycopg.Connection[Any] | None = None
         self._candidates_heard = -CANDIDATES_EVERY  # monotonic seconds
+
+    def follow(self, space_id: int) -> None:
+        """Hear of a space from now on."""
+        self._prefix = f"{space_id} "
 
     def wait(self, seconds: float) -> bool:
         """Wait at most ``seconds``; return whether a new version of the space was announced, or new candidates.

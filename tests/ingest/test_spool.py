@@ -23,7 +23,7 @@ from fix_proxy import Proxy
 
 from sona_pg.domain.answer import Decision
 from sona_pg.errors import DatabaseUnavailable, StorageError
-from sona_pg.ingest import Writer, spool
+from sona_pg.ingest import Writer, spool, spool_folder
 from sona_pg.kernels import HotPath
 
 OpenWriter = Callable[..., Writer]
@@ -129,7 +129,7 @@ def test_segments_are_deleted_as_they_are_committed(
     space: Space, open_writer: OpenWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 10_000)
-    monkeypatch.setattr(spool, "CHUNK_BYTES", 3_000)
+    monkeypatch.setattr(spool_folder, "CHUNK_BYTES", 3_000)
     hot = HotPath(DIM, 10, 1 << 20)
     writer = open_writer(hot, durability="spool")
     for index in range(300):
@@ -261,12 +261,12 @@ def test_what_is_set_aside_is_bounded_and_the_oldest_goes_first(
 ) -> None:
     _, segment = left_behind(space, tmp_path, proxy)
     segment.write_bytes(segment.read_bytes()[:-1] + b"x")
-    folder = segment.parents[1] / spool.SET_ASIDE
+    folder = segment.parents[1] / spool_folder.SET_ASIDE
     folder.mkdir()
     for number in range(3):
         (folder / f"earlier-{number}").write_bytes(bytes(1000))
         os.utime(folder / f"earlier-{number}", ns=(number, number))
-    monkeypatch.setattr(spool, "SET_ASIDE_BYTES", 1500 + segment.stat().st_size)
+    monkeypatch.setattr(spool_folder, "SET_ASIDE_BYTES", 1500 + segment.stat().st_size)
     open_writer(HotPath(DIM, 10, 1 << 16), durability="spool").flush(20)
     assert {path.name for path in folder.iterdir()} == {f"{segment.parent.name}-{segment.name}", "earlier-2"}
 

@@ -53,7 +53,7 @@ def test_a_server_that_is_away_is_named_without_its_password(url: str) -> None:
         migrate.status(url)
     assert SECRET not in told(caught.value)
     with pytest.raises(SonaError) as caught:
-        VersionListener(url, 1).wait(0)
+        VersionListener(url).wait(0)
     assert SECRET not in told(caught.value)
     assert SECRET not in masked(url)
     assert "127.0.0.1:9/x" in masked(url)

@@ -1,0 +1,132 @@
+"""What other processes of this machine left in their folders when they died, or ended while the database was away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from sona_pg.ingest import candidate_log, kept_batches
+from sona_pg.ingest.candidates import Extra
+from sona_pg.ingest.kept_batches import Batch
+from sona_pg.ingest.spool_folder import SET_ASIDE, Folder
+
+log = logging.getLogger("sona_pg.ingest")
+
+LOOK_EVERY = 30.0  # seconds between looks
+
+
+class Leftovers:
+    """Gives the writer what was left, folder by folder: candidates, encoded batches, then segments of records."""
+
+    def __init__(
+        self, roots: Sequence[Path], dim: int, space_id: int, replay: Callable[[Sequence[Extra]], None]
+    ) -> None:  # fmt: skip
+        """Look below ``roots``, which may not be there; ``replay`` commits candidates."""
+        self._roots = roots
+        self._dim = dim
+        self._space_id = space_id
+        self._replay = replay
+        self._found: list[Folder] = []
+        self._fresh = False  # whether the first batch of the folder at hand is still to be read
+        self._file: Path | None = None  # of the encoded batch that was taken last
+        self._looked_at = -LOOK_EVERY
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def look(self, own: Path | None = None) -> None:
+        """Look for folders whose process has ended, except ``own``, unless that was done a moment ago."""
+        if self._found or time.monotonic() - self._looked_at < LOOK_EVERY:
+            return
+        self._looked_at = time.monotonic()
+        for root in self._roots:
+            with suppress(FileNotFoundError):
+                for path in sorted(root.iterdir()):
+                    if path != own and path.name != SET_ASIDE and not path.name.startswith("."):
+                        self._try(path)
+
+    def _try(self, path: Path) -> None:
+        try:
+            folder = Folder(path, self._dim)
+        except (BlockingIOError, FileNotFoundError, NotADirectoryError):  # its process lives, or another was faster
+            return
+        log.info("spool: %s was left by a process that has ended", path)
+        self._found.append(folder)
+        self._fresh = True
+
+    def take(self, batch: int) -> tuple[Batch, bool] | None:
+        """Return the next batch, encoded under the number ``batch`` where it was not before, and whether it may be in.
+
+        None: nothing is left.
+        """
+        while self._found:
+            folder = self._found[0]
+            self._take_candidates(folder)
+            taken = self._take_kept(folder) or self._take_records(folder, batch)
+            if taken is not None:
+                return taken
+        return None
+
+    def committed(self) -> None:
+        """Forget what was taken last."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+            self._file = None
+        else:
+            self._found[0].advance()
+
+    def close(self) -> None:
+        """Let go of the folders; what is in them is left for the next process."""
+        for folder in self._found:
+            folder.close()
+        self._found = []
+
+    def _take_candidates(self, folder: Folder) -> None:
+        """Commit what the folder's records name, before them."""
+        for path in candidate_log.files_in(folder.path):
+            rows, end, follows = candidate_log.read(path)
+            if follows == "torn":
+                log.warning("spool: the last candidates of %s were cut off; they were never acknowledged", path)
+            elif follows == "bad":
+                folder.set_aside(path, end, "a wrong checksum")
+            self._replay(rows)
+            path.unlink()
+
+    def _take_kept(self, folder: Folder) -> tuple[Batch, bool] | None:
+        for path in kept_batches.files_in(folder.path):
+            batch = kept_batches.load(path)
+            if batch is not None:
+                self._file = path
+                return batch, True
+            folder.set_aside(path, 0, "a wrong checksum")
+            path.unlink()
+        return None
+
+    def _take_records(self, folder: Folder, batch: int) -> tuple[Batch, bool] | None:
+        segments = folder.segments()
+        if not segments:
+            folder.close()
+            self._found.pop(0)
+            self._fresh = True
+            return None
+        if folder.segment != segments[0]:
+            folder.segment, folder.offset = segments[0], 0
+        end = folder.file(folder.segment).stat().st_size
+        encoded, follows = folder.read(batch, self._space_id, end)
+        if encoded is not None:
+            # The process may have died between COMMIT and noting it; batches after that one are new for certain.
+            may_repeat, self._fresh = self._fresh, False
+            return encoded, may_repeat
+        if follows == "torn" and segments[-1] == folder.segment:
+            log.warning(
+                "spool: the last record of %s was cut off by the end of its process; it was never acknowledged",
+                folder.file(folder.segment),
+            )
+        elif follows != "end":
+            why = "a record that ends too early" if follows == "torn" else "a wrong checksum"
+            folder.set_aside(folder.file(folder.segment), folder.offset, why)
+        folder.next_segment(folder.segment + 1)
+        return None
