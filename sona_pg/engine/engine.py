@@ -570,7 +570,7 @@ class SonaEngine(HotPath):
             self._in_opening = True
             try:
                 self.begin_again()
-                session = Session(self, self.config, self._wanted._replace(create=False, require_database=True))
+                session = Session(self, self.config, self._wanted._replace(create=False))
             except SonaError as exc:
                 self._failed = (time.monotonic(), exc)
                 raise

@@ -126,11 +126,10 @@ class Session:
     def _open(self, address: str) -> None:
         self.url = address
         self.server_id = uuid7()
-        spoken_of = masked(address)
-        self._version_file = last_version.path_for(self._home, spoken_of, self._wanted.space)
+        self.database = Database.at(address)
+        self._version_file = last_version.path_for(self._home, masked(address), self._wanted.space)
         self._pending = self._home.absolute() / "spool" / f"pending-{self._version_file.stem}"
         self._listener = VersionListener(address)
-        self.database = Database.at(address)
         try:
             self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
             self.ranker = Ranker(self._hot.dim, self._keep, self._keep_set)

@@ -250,7 +250,7 @@ def test_what_is_no_configuration_or_address_is_refused(database_url: str) -> No
 
 def test_an_address_that_does_not_answer_is_named() -> None:
     with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:9"):
-        SonaEngine(DIM, "postgresql://127.0.0.1:9/nowhere")
+        SonaEngine(DIM, "postgresql://127.0.0.1:9/nowhere", require_database=True)
 
 
 def test_a_database_without_pgvector_says_how_to_get_it(

@@ -231,24 +231,22 @@ assert [worker.exitcode for worker in workers] == [0, 0, 0]
     require_stored(database_url, ids, 60)
 
 
-def test_when_the_database_is_away_a_child_says_so_and_serves_its_parents_adapters(
-    run_script: RunScript, database_url: str
-) -> None:
+def test_when_the_database_is_away_a_child_records_all_the_same(run_script: RunScript, database_url: str) -> None:
     script = f"""
 engine = SonaEngine({DIM}, config=config)
 expected = engine.apply_micro_lora(np.ones({DIM}, np.float32))
 child = os.fork()
 if child == 0:
-    engine._arguments = ("postgresql://sona@127.0.0.1:1/none", "default")
-    for _ in range(2):
+    engine._wanted = engine._wanted._replace(url="postgresql://sona@127.0.0.1:1/none")
+    engine.end_trajectory(engine.begin_trajectory(np.ones({DIM}, np.float32)), 0.5)
+    assert (engine.apply_micro_lora(np.ones({DIM}, np.float32)) == expected).all()
+    for call in (lambda: engine.flush(0.1), engine.close):
         try:
-            record(engine, 1)
+            call()
         except SonaError as exc:
-            assert "does not answer" in str(exc), exc
+            assert "has not answered since the engine was opened" in str(exc), exc
         else:
             os._exit(3)
-    assert (engine.apply_micro_lora(np.ones({DIM}, np.float32)) == expected).all()
-    engine.close()
     os._exit(0)
 wait(child)
 record(engine, 1)

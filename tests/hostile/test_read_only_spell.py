@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 import uuid
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from chaos.server import CrashingServer
+from chaos.server import ADMINISTRATOR, CrashingServer, free_port
 from fix_homes import temporary_home
 from fix_ingest import Space
 from fix_proxy import Proxy
@@ -96,21 +95,19 @@ class Standby(CrashingServer):
         url = make_url(primary.url)
         self._installation.account.own(folder)
         self._installation.run(
-            "pg_basebackup", "-D", str(self._data), "-h", str(url.host), "-p", str(url.port), "-U", str(url.username),
+            "pg_basebackup", "-D", str(self._data), "-h", str(url.host), "-p", str(url.port), "-U", ADMINISTRATOR,
             "--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", cwd=folder,
         )  # fmt: skip
-        self._port = _free_port()
+        self._port = free_port()
         self.url = url.set(port=self._port).render_as_string()
         self._process: subprocess.Popen[bytes] | None = None
 
+    def prepare(self) -> None:
+        """Do nothing: it has what its primary has."""
+
     def promote(self) -> None:
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        with self.administrator() as connection:
             assert connection.execute("SELECT pg_promote(wait => true)").fetchone() == (True,)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture
@@ -143,7 +140,7 @@ def test_a_standby_that_is_promoted_gets_everything(pair: tuple[CrashingServer, 
         for _ in range(50):
             engine.end_trajectory(engine.begin_trajectory(x), 0.5)
         engine.flush(DEADLINE)
-        with psycopg.connect(primary.url, autocommit=True) as connection:
+        with primary.administrator() as connection:
             connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")  # the old primary is fenced off
             connection.execute("SELECT pg_reload_conf()")
         sent = scalar(primary.url, "SELECT pg_current_wal_lsn()")

@@ -21,6 +21,7 @@ CONFIG = SonaConfig(loops=LoopConfig(automatic=False, poll_interval=0.1))
 
 def test_figures_say_that_it_is_silent_instead_of_waiting(proxy: Proxy, monkeypatch):
     monkeypatch.setattr(session, "SILENT_FOR", 0.2)
+    monkeypatch.setattr(database, "BRIEF", 0.5)
     with SonaEngine(DIM, proxy.url, config=CONFIG) as engine:
         proxy.stall()
         silent = threading.Event()
@@ -44,6 +45,7 @@ def test_a_brief_call_is_given_up(proxy: Proxy, monkeypatch):
 
 def test_closing_ends_the_calls_that_nobody_answers(proxy: Proxy, monkeypatch):
     monkeypatch.setattr(follower, "PATIENCE", 0.2)
+    monkeypatch.setattr(database, "BRIEF", 0.5)
     engine = SonaEngine(DIM, proxy.url, config=CONFIG)
     proxy.stall()
     closed = threading.Thread(target=engine.close)

@@ -216,9 +216,10 @@ def test_close_writes_what_waits_and_refuses_the_rest(
 
 
 def test_close_says_what_it_could_not_write(
-    hot: HotPath, open_writer: OpenWriter, record: Record, proxy: Proxy
+    hot: HotPath, open_writer: OpenWriter, record: Record, proxy: Proxy, tmp_path: Path
 ) -> None:
     writer = open_writer(hot, url=proxy.url)
+    (tmp_path / "spool").write_text("no folder: not even the disk takes it")
     proxy.refuse()
     for _ in range(4):
         record(hot)
