@@ -181,3 +181,18 @@ def test_a_space_that_is_gone_is_named(database_url):
         gone = type(session.space)(999, "gone", DIM)
         with pytest.raises(SpaceRemoved):
             BackgroundLoop(session.database, gone, session.server_id, engine.config).run_cycle()
+
+
+def test_rankings_that_nobody_acted_on_are_said(database_url, caplog):
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        x = np.ones(DIM, np.float32)
+        for acted in (True, False, False):
+            handle = engine.begin_trajectory(x, ranking=engine.rank(x, np.eye(2, DIM), ids=["a", "b"]))
+            if acted:
+                engine.set_trajectory_route(handle, "a")
+            engine.end_trajectory(handle, 1.0)
+        assert engine.force_learn().without_route == 2
+        assert "2 of 3 trajectories name candidates but no route" in caplog.text
+        with psycopg.connect(database_url) as connection:
+            detail = connection.execute("SELECT detail ->> 'without_route' FROM sona.cycle_log").fetchone()
+        assert detail == ("2",)
