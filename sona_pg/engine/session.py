@@ -114,7 +114,9 @@ class Session:
         self.database = Database.open(address, self._migrate)
         try:
             self.server_id = uuid7()
-            self.space = self.database.open_space(space, self._hot.dim, self.database.now(), create=create)
+            asked, now = time.time(), self.database.now()
+            self._measure_clock(asked, now)
+            self.space = self.database.open_space(space, self._hot.dim, now, create=create)
             self._register()
             self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
             self.ranker = Ranker(self._hot.dim, self._keep, self._keep_set)
@@ -347,10 +349,17 @@ class Session:
         """Say that this server is there; return the live version."""
         before = time.time()
         heard = self.database.heartbeat(self.space, self.server_id, self.serving.version, self._skew_ms)
-        self._skew_ms = ((before + time.time()) / 2 - heard.at.timestamp()) * 1000
+        self._measure_clock(before, heard.at)
         if not heard.registered:  # maintenance has forgotten it: its machine slept for days
             self._register()
         return heard.live_version
+
+    def _measure_clock(self, before: float, at: datetime) -> None:
+        """Compare this machine's clock with the database's, which said ``at`` when asked at ``before``."""
+        after = time.time()
+        ahead = (before + after) / 2 - at.timestamp()
+        self._skew_ms = ahead * 1000
+        self._hot.set_clock_ahead(round(ahead * 1e6), uncertainty=round(abs(after - before) / 2 * 1e6))
 
     def _share_candidates(self) -> None:
         """Know by id what any server has committed, before a version has it."""

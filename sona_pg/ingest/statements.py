@@ -90,6 +90,17 @@ ORDER BY f.trajectory_id, f.source, f.sequence
 ON CONFLICT DO NOTHING
 """
 
+# Feedback whose key another fact has taken, which says something else: two servers were told in the same microsecond.
+OVERTAKEN = """
+SELECT f.row - 1 FROM unnest(
+    %(trajectory_id)s::uuid[], %(sequence)s::bigint[], %(quality)s::real[], %(source)s::text[], %(correction)s::text[]
+) WITH ORDINALITY AS f (trajectory_id, sequence, quality, source, correction, row)
+JOIN sona.feedback AS known ON known.space_id = %(space)s AND known.trajectory_id = f.trajectory_id
+    AND known.source = f.source AND known.sequence = f.sequence
+WHERE (known.quality, known.correction) IS DISTINCT FROM (f.quality, f.correction)
+ORDER BY f.row
+"""
+
 STAGE_CANDIDATES = """
 CREATE TEMP TABLE staged_candidates (
     position int GENERATED ALWAYS AS IDENTITY, candidate_id text, embedding halfvec
