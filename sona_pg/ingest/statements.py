@@ -49,11 +49,20 @@ UPDATE sona.batches SET trajectories = %(trajectories)s, steps = %(steps)s, feed
 WHERE space_id = %(space)s AND batch = %(batch)s
 """
 
+# A server that maintenance has forgotten, while its machine slept, counts with those that have departed until its next
+# heartbeat registers it again.
 COUNT = """
-UPDATE sona.servers
-SET trajectories = trajectories + %(trajectories)s, feedback = feedback + %(feedback)s,
-    dropped = dropped + %(dropped)s, abandoned = abandoned + %(abandoned)s
-WHERE space_id = %(space)s AND server_id = %(server)s
+WITH counted AS (
+    UPDATE sona.servers
+    SET trajectories = trajectories + %(trajectories)s, feedback = feedback + %(feedback)s,
+        dropped = dropped + %(dropped)s, abandoned = abandoned + %(abandoned)s
+    WHERE space_id = %(space)s AND server_id = %(server)s
+    RETURNING space_id
+)
+UPDATE sona.spaces
+SET departed_trajectories = departed_trajectories + %(trajectories)s,
+    departed_feedback = departed_feedback + %(feedback)s, departed_dropped = departed_dropped + %(dropped)s
+WHERE space_id = %(space)s AND NOT EXISTS (SELECT FROM counted WHERE counted.space_id = %(space)s)
 """
 
 COPY = {
