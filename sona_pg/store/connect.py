@@ -97,7 +97,19 @@ def connect(url: str, *, pool_size: int = 4) -> Engine:
         },
     )
     event.listen(engine, "handle_error", _judge)
+    event.listen(engine, "connect", lambda raw, _: read_times(raw))
     return engine
+
+
+def read_times(raw: psycopg.Connection[Any]) -> None:
+    """Have a new connection write times as psycopg reads them, where a role or a database has chosen otherwise.
+
+    Poolers keep this setting with their client: no other gets it.
+    """
+    if not (raw.info.parameter_status("DateStyle") or "ISO").startswith("ISO"):
+        raw.execute("SET datestyle TO ISO")
+        if not raw.autocommit:
+            raw.commit()
 
 
 def is_spent(exc: BaseException | None) -> bool:
