@@ -13,6 +13,8 @@ from sona_pg.store.maintenance import Maintenance
 
 log = logging.getLogger(__name__)
 
+_random = random.SystemRandom()  # what an application draws from `random` is its own
+
 FIRST = 60.0  # seconds after the start, at most: a process that lives shortly maintains nothing
 
 
@@ -45,7 +47,7 @@ class Maintainer:
     def _run(self) -> None:
         pause = min(FIRST, self._policy.interval)
         # Servers that were started together must not all come at once.
-        while not self._stop.wait(pause * random.uniform(0.5, 1.0)):
+        while not self._stop.wait(pause * _random.uniform(0.5, 1.0)):
             with self._lock:
                 if self._stop.is_set():
                     return

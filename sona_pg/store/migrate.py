@@ -24,6 +24,8 @@ from sona_pg.store.connect import connect, driver_connection, masked, translated
 
 log = logging.getLogger(__name__)
 
+_random = random.SystemRandom()  # what an application draws from `random` is its own
+
 MIN_POSTGRES = 160_000
 MIN_PGVECTOR = (0, 8)
 LOCK = 0x736F6E61  # 'sona', the advisory lock of schema upgrades
@@ -164,7 +166,7 @@ def _patiently(engine: Engine, url: str, before: str, target: str, change: Calla
                     "sona-pg db upgrade"
                 ) from exc
             log.info("the schema waits for a long transaction to end before revision %s", target)
-            time.sleep(pause * random.uniform(0.5, 1.0))
+            time.sleep(pause * _random.uniform(0.5, 1.0))
 
 
 def _next(name: str, current: str, wanted: str) -> str | None:
