@@ -124,6 +124,10 @@ class Link:
                         self._lost = False
                     raise
                 return result
+        except ValueError as exc:  # psycopg's, over more results than COPY has when the server goes
+            if not raw.closed:
+                raise
+            raise psycopg.OperationalError(f"the link was lost ({exc})") from exc
         except psycopg.Error as exc:
             self._spent = self._spent or is_spent(exc)
             raise
