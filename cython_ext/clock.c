@@ -20,7 +20,6 @@ static atomic_flag lock = ATOMIC_FLAG_INIT;
 static int64_t synced = INT64_MIN / 2, offset; /* wall clock minus monotonic clock, and when it was read */
 static uint64_t last_tick, random_state[2];
 static int seeded;
-static atomic_llong last_us;
 static atomic_uint generation;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -36,14 +35,9 @@ int64_t sona_monotonic_ns(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
-int64_t sona_unix_us(void)
+int64_t sona_wall_us(void)
 {
-    const long long now = read_clock(CLOCK_REALTIME) / 1000;
-    long long last = atomic_load(&last_us), next;
-    do {
-        next = now > last ? now : last + 1;
-    } while (!atomic_compare_exchange_weak(&last_us, &last, next));
-    return next;
+    return read_clock(CLOCK_REALTIME) / 1000;
 }
 
 /* Two processes with one random state would make the same ids. */

@@ -120,7 +120,7 @@ void sona_ring_count_abandoned(sona_ring *ring);
 /* clock.c --------------------------------------------------------------------------------------------------- */
 
 int64_t sona_monotonic_ns(void);
-int64_t sona_unix_us(void);          /* strictly increasing within the process */
+int64_t sona_wall_us(void);          /* since 1970, by this machine's clock as it is set */
 int sona_uuid7(int64_t now, uint8_t *id); /* `now` from sona_monotonic_ns; -1: the system gives no random bytes */
 void sona_watch_forks(void);         /* before the first fork; more often is as good */
 unsigned sona_fork_generation(void); /* changes in a forked child */

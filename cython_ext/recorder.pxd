@@ -90,7 +90,7 @@ cdef extern from "recorder.h" nogil:
     void sona_ring_count_abandoned(sona_ring *ring)
 
     int64_t sona_monotonic_ns()
-    int64_t sona_unix_us()
+    int64_t sona_wall_us()
     int sona_uuid7(int64_t now, uint8_t *id)
     void sona_watch_forks()
     unsigned sona_fork_generation()

@@ -97,6 +97,8 @@ cdef class HotPath:
     cdef object room  # called when the ring is full; returns once some of it was written
     cdef object renew  # called in a forked child with whether it must record; None: it cannot
     cdef SpoolFile spool
+    cdef int64_t since_1970  # microseconds to add to the monotonic clock: the database's time, as far as it is known
+    cdef int64_t last_sequence  # of feedback whose sequence was not given
 
     def __init__(self, dim, capacity, buffer_bytes):
         if self.ring is not None:
@@ -116,6 +118,7 @@ cdef class HotPath:
         if ring.c is NULL:
             raise MemoryError()
         self.generation = ring.generation = sona_fork_generation()
+        self.since_1970 = sona_wall_us() - sona_monotonic_ns() // 1000
         self.enabled = True
         self.base = ()
         self.ring = ring
@@ -300,7 +303,8 @@ cdef class HotPath:
             quality: in [0, 1].
             correction: the id of the candidate that would have been right.
             source: who says so. The highest sequence of a source counts.
-            sequence: for facts that may be sent twice; by default the time, strictly increasing.
+            sequence: for facts that may be sent twice; by default the database's time in microseconds since 1970,
+                as far as ``set_clock_ahead`` has told it, strictly increasing.
             retract: take back what this source said before.
 
         Raises:
@@ -325,7 +329,7 @@ cdef class HotPath:
             raise InvalidValue("feedback says nothing: give quality, correction or retract=True")
         if quality is not None:
             value = fraction(quality, "quality")
-        order = sona_unix_us() if sequence is None else whole(sequence, "sequence")
+        order = self.next_sequence() if sequence is None else whole(sequence, "sequence")
         if self.ring is None or self.closed is not None or self.generation != sona_fork_generation():
             self.open_here()
         cdef Ring ring = self.ring
@@ -334,7 +338,7 @@ cdef class HotPath:
             memcpy(block.record.id, PyBytes_AS_STRING(name), 16)
             block.record.kind = SONA_FEEDBACK
             block.record.sequence = order
-            block.record.recorded_at = order if sequence is None else sona_unix_us()
+            block.record.recorded_at = order if sequence is None else self.database_us()
             if sequence is not None:
                 block.record.flags |= SONA_SEQUENCE_GIVEN
             if quality is not None:
@@ -352,6 +356,29 @@ cdef class HotPath:
             self.announce(queued, name)
         else:
             sona_block_give(ring.c, block)
+        return order
+
+    def set_clock_ahead(self, microseconds, *, uncertainty=1000):
+        """Say how far this machine's clock is ahead of the database's, by which servers' feedback is ordered.
+
+        From then on the monotonic clock counts: what becomes of this machine's clock until it is measured again does not
+        matter. A correction within the measurement's ``uncertainty`` (microseconds, 1000 at least) is left: servers
+        whose clocks are right stay in order, however slowly the database has answered.
+        """
+        cdef int64_t ahead = whole(microseconds, "microseconds")
+        cdef int64_t noise = max(1000, whole(uncertainty, "uncertainty"))
+        cdef int64_t told = sona_wall_us() - ahead - sona_monotonic_ns() // 1000
+        with cython.critical_section(self):
+            if not -noise <= told - self.since_1970 <= noise:
+                self.since_1970 = told
+
+    cdef int64_t database_us(self) noexcept:
+        return sona_monotonic_ns() // 1000 + self.since_1970
+
+    cdef int64_t next_sequence(self) except? -1:
+        cdef int64_t order
+        with cython.critical_section(self):
+            order = self.last_sequence = max(self.database_us(), self.last_sequence + 1)
         return order
 
     cdef int open_here(self) except -1:

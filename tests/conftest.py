@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest_plugins = ["fix_servers", "fix_databases", "fix_proxy", "fix_ingest", "fix_ledger", "fix_pgbouncer"]
+pytest_plugins = [
+    "fix_servers",
+    "fix_databases",
+    "fix_proxy",
+    "fix_ingest",
+    "fix_ledger",
+    "fix_pgbouncer",
+    "fix_clock",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,6 +13,7 @@ from sona_pg.store.notify import VersionListener
 log = logging.getLogger(__name__)
 
 PATIENCE = 3.0  # seconds that a stop waits for the call the thread is in
+LOG_EVERY = 30.0  # seconds between two lines about a store that is away now and then
 RETRY = (0.2, 5.0)  # seconds before the first and before every later attempt while the database is away
 
 
@@ -41,6 +42,8 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name="sona-pg follower", daemon=True)
         self.last_contact = time.monotonic()  # with the store, which has just been opened
         self.failures = 0  # of loops that were due, and of what else should not fail
+        self._away_said = False  # whether this time it was logged that the store is away
+        self._away_said_at = -LOG_EVERY  # monotonic seconds
         self._failing = ""  # what failed last and has not worked since
 
     def start(self) -> None:
@@ -70,10 +73,9 @@ class Follower:
                     return
                 self._refresh()
                 self.last_contact = time.monotonic()
-                pause = RETRY[0]
+                pause, self._away_said = RETRY[0], False
             except DatabaseError as exc:
-                if pause == RETRY[0]:  # once an outage
-                    log.warning("the store is away, serving the last version: %s", exc)
+                self._say_away(exc)
                 self._stop.wait(pause)
                 if not self._stop.is_set():
                     self._revive()
@@ -85,6 +87,13 @@ class Follower:
                 pause = min(2 * pause, RETRY[1])
             else:
                 self._run_due_loops()
+
+    def _say_away(self, exc: DatabaseError) -> None:
+        """Log that the store is away: once an outage, and not each time where it comes and goes."""
+        now = time.monotonic()
+        if not self._away_said and now >= self._away_said_at + LOG_EVERY:
+            self._away_said, self._away_said_at = True, now
+            log.warning("the store is away, serving the last version: %s", exc)
 
     def _run_due_loops(self) -> None:
         try:

@@ -156,7 +156,9 @@ class Session:
         """Return the space, with the schema in order and this server registered."""
         self.database.prepare(self._migrate)
         wanted = self._wanted
-        space = self.database.open_space(wanted.space, self._hot.dim, self.database.now(), create=wanted.create)
+        asked, now = time.time(), self.database.now()
+        self._measure_clock(asked, now)
+        space = self.database.open_space(wanted.space, self._hot.dim, now, create=wanted.create)
         self.database.register(space, self.server_id, socket.gethostname(), os.getpid(), __version__)
         return space
 
@@ -470,10 +472,17 @@ class Session:
         """Say that this server is there; return the live version."""
         before = time.time()
         heard = self.database.heartbeat(self.space, self.server_id, self.serving.version, self._skew_ms)
-        self._skew_ms = ((before + time.time()) / 2 - heard.at.timestamp()) * 1000
+        self._measure_clock(before, heard.at)
         if not heard.registered:  # maintenance has forgotten it: its machine slept for days
             self._register()
         return heard.live_version
+
+    def _measure_clock(self, before: float, at: datetime) -> None:
+        """Compare this machine's clock with the database's, which said ``at`` when asked at ``before``."""
+        after = time.time()
+        ahead = (before + after) / 2 - at.timestamp()
+        self._skew_ms = ahead * 1000
+        self._hot.set_clock_ahead(round(ahead * 1e6), uncertainty=round(abs(after - before) / 2 * 1e6))
 
     def _share_candidates(self, settled: Collection[str]) -> None:
         """Know by id what any server has committed, before a version has it; of ``settled``, whether it is stored."""

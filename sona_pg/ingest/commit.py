@@ -12,7 +12,7 @@ import psycopg
 
 from sona_pg.errors import SpaceRemoved
 from sona_pg.ingest import statements
-from sona_pg.ingest.parts import HEADER, TRAILER, Part
+from sona_pg.ingest.parts import HEADER, TRAILER, Part, chosen, sequences_given
 
 # SQLSTATE classes that say the rows are wrong: data, integrity constraints, limits of an index row
 CONTENT = ("22", "23", "54")
@@ -207,8 +207,23 @@ def _add_new(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> Writte
 
 
 def _add_feedback(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> int:
-    values = {"space": origin.space_id, "batch": part.number, **part.feedback_columns()}
-    return raw.execute(statements.ADD_FEEDBACK, values).rowcount
+    """Add what is new, and return how much that is. A fact that is known keeps its place.
+
+    A sequence that no caller gave is the time: if another fact has taken it, this one comes right after that.
+    """
+    columns = part.feedback_columns()
+    of_space = {"space": origin.space_id, "batch": part.number}
+    added = raw.execute(statements.ADD_FEEDBACK, {**of_space, **columns}).rowcount
+    if added == part.feedback_count:
+        return added
+    columns = chosen(columns, [row for row, given in enumerate(sequences_given(columns)) if not given])
+    while columns["sequence"]:
+        overtaken = raw.execute(statements.OVERTAKEN, {**of_space, **columns}).fetchall()
+        columns = chosen(columns, [row for (row,) in overtaken])
+        columns["sequence"] = [sequence + 1 for sequence in columns["sequence"]]
+        if overtaken:
+            added += raw.execute(statements.ADD_FEEDBACK, {**of_space, **columns}).rowcount
+    return added
 
 
 def _rejected(part: Part, unit: int, exc: psycopg.Error) -> Rejected:

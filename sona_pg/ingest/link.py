@@ -48,7 +48,8 @@ class Link:
         self._spent = False  # whether pooled connections must be replaced before they are used again
         event.listen(engine, "checkout", self._replace_spent)
         self._lost = False  # whether the last attempt's link was, so that its transaction may still stand
-        self._logged_at = -LOG_EVERY
+        self._logged_at = -LOG_EVERY  # also where writing works now and then: a spell that is over is not worth a line
+        self._said = False  # whether what fails now was logged
 
     def deliver(self, number: int, work: Callable[[psycopg.Connection[Any]], T], *, splits: bool = False) -> T:
         """Run ``work`` in a transaction and commit it, however often that takes.
@@ -77,10 +78,9 @@ class Link:
                     raise
                 self._note(exc)
             else:
-                if self.last_error is not None:
+                if self._said:
                     log.warning("writing to %s works again", self._where)
-                    self.last_error = None
-                    self._logged_at = -LOG_EVERY
+                self.last_error, self._said = None, False
                 return result
             if self._abandoned.wait(pause * _random.uniform(0.5, 1.0)):
                 raise DatabaseUnavailable(f"writing to {self._where} was given up: {self.last_error}")
@@ -124,6 +124,10 @@ class Link:
                         self._lost = False
                     raise
                 return result
+        except ValueError as exc:  # psycopg's, over more results than COPY has when the server goes
+            if not raw.closed:
+                raise
+            raise psycopg.OperationalError(f"the link was lost ({exc})") from exc
         except psycopg.Error as exc:
             self._spent = self._spent or is_spent(exc)
             raise
@@ -147,7 +151,7 @@ class Link:
         text = str(exc).strip()
         self.last_error = f"{type(exc).__name__}: {text.splitlines()[0] if text else 'no message'}"
         if time.monotonic() - self._logged_at >= LOG_EVERY:
-            self._logged_at = time.monotonic()
+            self._logged_at, self._said = time.monotonic(), True
             expected = isinstance(exc, (psycopg.Error, OSError)) or type(exc).__module__.startswith("sqlalchemy")
             log.warning(
                 "writing to %s failed and is tried again; what is recorded meanwhile waits: %s",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -19,6 +20,7 @@ TRAILER = b"\xff\xff"
 BATCH_AT = 2 + 8 + 4
 # A row of feedback up to the length of its quality: columns, then each value behind its length.
 FEEDBACK_HEAD = struct.Struct(">h 4x4x 4x8x 4x16s 4xq 4xq")
+UNIX_EPOCH = -946_684_800_000_000  # microseconds from 2000 to 1970
 POSTGRES_EPOCH = "2000-01-01 00:00:00+00"  # what times in COPY's binary format count from, in microseconds
 
 
@@ -90,10 +92,10 @@ class Part:
             if rows:
                 yield table, rows
 
-    def feedback_columns(self) -> dict[str, list[object]]:
+    def feedback_columns(self) -> dict[str, list[Any]]:
         """Return its feedback by column, times in microseconds since ``POSTGRES_EPOCH``."""
         data, offsets = self.encoded.feedback, self.encoded.feedback_rows[:-1][self._feedback]
-        columns: dict[str, list[object]] = {
+        columns: dict[str, list[Any]] = {
             name: [] for name in ("trajectory_id", "sequence", "recorded_us", "quality", "source", "correction")
         }
         for offset in offsets.tolist():
@@ -134,6 +136,17 @@ class Part:
         if table == "steps" or self.number == encoded.batch:
             return between
         return _renumbered(between, rows[chosen] - first, self.number)
+
+
+def sequences_given(columns: dict[str, list[Any]]) -> list[bool]:
+    """Return of each fact of ``feedback_columns`` whether a caller chose its sequence; else that is its time."""
+    times = zip(columns["sequence"], columns["recorded_us"], strict=True)
+    return [sequence + UNIX_EPOCH != recorded for sequence, recorded in times]
+
+
+def chosen(columns: dict[str, list[Any]], rows: Sequence[int]) -> dict[str, list[Any]]:
+    """Return some rows of columns."""
+    return {name: [values[row] for row in rows] for name, values in columns.items()}
 
 
 def _renumbered(rows: bytes, offsets: NDArray[np.int64], number: int) -> bytes:

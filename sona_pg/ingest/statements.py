@@ -49,11 +49,20 @@ UPDATE sona.batches SET trajectories = %(trajectories)s, steps = %(steps)s, feed
 WHERE space_id = %(space)s AND batch = %(batch)s
 """
 
+# A server that maintenance has forgotten, while its machine slept, counts with those that have departed until its next
+# heartbeat registers it again.
 COUNT = """
-UPDATE sona.servers
-SET trajectories = trajectories + %(trajectories)s, feedback = feedback + %(feedback)s,
-    dropped = dropped + %(dropped)s, abandoned = abandoned + %(abandoned)s
-WHERE space_id = %(space)s AND server_id = %(server)s
+WITH counted AS (
+    UPDATE sona.servers
+    SET trajectories = trajectories + %(trajectories)s, feedback = feedback + %(feedback)s,
+        dropped = dropped + %(dropped)s, abandoned = abandoned + %(abandoned)s
+    WHERE space_id = %(space)s AND server_id = %(server)s
+    RETURNING space_id
+)
+UPDATE sona.spaces
+SET departed_trajectories = departed_trajectories + %(trajectories)s,
+    departed_feedback = departed_feedback + %(feedback)s, departed_dropped = departed_dropped + %(dropped)s
+WHERE space_id = %(space)s AND NOT EXISTS (SELECT FROM counted WHERE counted.space_id = %(space)s)
 """
 
 COPY = {
@@ -88,6 +97,17 @@ FROM unnest(
 ) AS f (trajectory_id, sequence, recorded_us, quality, source, correction)
 ORDER BY f.trajectory_id, f.source, f.sequence
 ON CONFLICT DO NOTHING
+"""
+
+# Feedback whose key another fact has taken, which says something else: two servers were told in the same microsecond.
+OVERTAKEN = """
+SELECT f.row - 1 FROM unnest(
+    %(trajectory_id)s::uuid[], %(sequence)s::bigint[], %(quality)s::real[], %(source)s::text[], %(correction)s::text[]
+) WITH ORDINALITY AS f (trajectory_id, sequence, quality, source, correction, row)
+JOIN sona.feedback AS known ON known.space_id = %(space)s AND known.trajectory_id = f.trajectory_id
+    AND known.source = f.source AND known.sequence = f.sequence
+WHERE (known.quality, known.correction) IS DISTINCT FROM (f.quality, f.correction)
+ORDER BY f.row
 """
 
 STAGE_CANDIDATES = """

@@ -13,6 +13,8 @@ from sona_pg.store.maintenance import Maintenance
 
 log = logging.getLogger(__name__)
 
+_random = random.SystemRandom()  # what an application draws from `random` is its own
+
 FIRST = 60.0  # seconds after the start, at most: a process that lives shortly maintains nothing
 
 
@@ -44,8 +46,9 @@ class Maintainer:
 
     def _run(self) -> None:
         pause = min(FIRST, self._policy.interval)
+        failing = False
         # Servers that were started together must not all come at once.
-        while not self._stop.wait(pause * random.uniform(0.5, 1.0)):
+        while not self._stop.wait(pause * _random.uniform(0.5, 1.0)):
             with self._lock:
                 if self._stop.is_set():
                     return
@@ -53,9 +56,11 @@ class Maintainer:
             try:
                 for done in self._current.run():
                     log.info("%s %s %s", done.action, done.subject, done.detail)
+                failing = False
             except DatabaseError as exc:
-                if not self._stop.is_set():
+                if not self._stop.is_set() and not failing:  # once a spell
                     log.warning("maintenance ended early, the next run goes on: %s", exc)
+                failing = True
             finally:
                 with self._lock:
                     self._current = None

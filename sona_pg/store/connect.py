@@ -97,7 +97,19 @@ def connect(url: str, *, pool_size: int = 4) -> Engine:
         },
     )
     event.listen(engine, "handle_error", _judge)
+    event.listen(engine, "connect", lambda raw, _: read_times(raw))
     return engine
+
+
+def read_times(raw: psycopg.Connection[Any]) -> None:
+    """Have a new connection write times as psycopg reads them, where a role or a database has chosen otherwise.
+
+    Poolers keep this setting with their client: no other gets it.
+    """
+    if not (raw.info.parameter_status("DateStyle") or "ISO").startswith("ISO"):
+        raw.execute("SET datestyle TO ISO")
+        if not raw.autocommit:
+            raw.commit()
 
 
 def is_spent(exc: BaseException | None) -> bool:
@@ -125,6 +137,24 @@ def copy_query(connection: Connection, query: Executable) -> str:
 
 
 @contextmanager
+def judged(connection: Connection) -> Iterator[None]:
+    """Within ``translated``: an error without SQLSTATE is the link's only if the connection is lost.
+
+    Else the driver could not send the statement, and will not the next time.
+
+    Raises:
+        psycopg.ProgrammingError: it could not.
+    """
+    raw = driver_connection(connection)
+    try:
+        yield
+    except psycopg.OperationalError as exc:
+        if exc.sqlstate or raw.closed:
+            raise
+        raise psycopg.ProgrammingError(str(exc)) from exc
+
+
+@contextmanager
 def translated(doing: str, url: URL | None = None) -> Iterator[None]:
     """Turn errors of the driver into ours, with what was being done and where.
 
@@ -143,8 +173,9 @@ def translated(doing: str, url: URL | None = None) -> Iterator[None]:
 def _translate(exc: Exception, doing: str, url: URL | None) -> DatabaseError:
     original = exc.orig if isinstance(exc, sqlalchemy.exc.DBAPIError) else exc
     state = getattr(original, "sqlstate", None) or ""
-    lost = isinstance(exc, sqlalchemy.exc.DBAPIError) and exc.connection_invalidated
-    lost = lost or (isinstance(original, psycopg.OperationalError) and not state)
+    lost = isinstance(original, psycopg.OperationalError) and not state
+    if isinstance(exc, sqlalchemy.exc.DBAPIError):  # which knows its connection; a statement shows that there was one
+        lost = exc.connection_invalidated or (lost and exc.statement is None)
     where = f" at {masked(url)}" if url is not None else ""
     reason = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
     if state == READ_ONLY:

@@ -23,7 +23,7 @@ from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.upkeep import Done
 from sona_pg.store import fleet, retention, sealing, states, weeks
 from sona_pg.store.building import Builder, CannotBuild, builder
-from sona_pg.store.connect import CONNECT_TIMEOUT, driver_arguments, translated
+from sona_pg.store.connect import CONNECT_TIMEOUT, driver_arguments, read_times, translated
 from sona_pg.store.spaces import LOCK as PARTITION_LOCK
 from sona_pg.store.weeks import LEDGER, WEEK, Week
 
@@ -338,7 +338,13 @@ class Maintenance:
 
 def _connect(arguments: dict[str, Any], name: str) -> psycopg.Connection[Any]:
     common = {"autocommit": True, "connect_timeout": CONNECT_TIMEOUT, "prepare_threshold": None}
-    return psycopg.connect(**{**arguments, **common, "application_name": name})
+    raw = psycopg.connect(**{**arguments, **common, "application_name": name})
+    try:
+        read_times(raw)
+    except BaseException:
+        raw.close()
+        raise
+    return raw
 
 
 def _clock(raw: psycopg.Connection[Any]) -> datetime:

@@ -24,6 +24,8 @@ from sona_pg.store.connect import connect, driver_connection, masked, translated
 
 log = logging.getLogger(__name__)
 
+_random = random.SystemRandom()  # what an application draws from `random` is its own
+
 MIN_POSTGRES = 160_000
 MIN_PGVECTOR = (0, 8)
 LOCK = 0x736F6E61  # 'sona', the advisory lock of schema upgrades
@@ -33,6 +35,15 @@ BRIEF = "SET LOCAL lock_timeout = '900ms'; SET LOCAL statement_timeout = 0"
 PAUSES = (*[0.05] * 4, *[0.2] * 5, *[1.0] * 10, *[2.0] * 20)  # seconds between attempts: about a minute
 
 EXTENSION_VERSION = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+# No row where the role's search_path leads to pgvector; else where it is, and what would mend that.
+EXTENSION_HIDDEN = text("""
+SELECT e.extnamespace::regnamespace::text, current_user::text, current_setting('search_path'),
+       format('ALTER ROLE %I SET search_path = %s', current_user,
+              concat_ws(', ', nullif(current_setting('search_path'), ''), e.extnamespace::regnamespace::text)),
+       format('GRANT USAGE ON SCHEMA %s TO %I', e.extnamespace::regnamespace::text, current_user)
+FROM pg_extension e
+WHERE e.extname = 'vector' AND (to_regtype('vector') IS NULL OR to_regtype('halfvec') IS NULL)
+""")
 EXTENSION_OFFERED = text("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'")
 
 
@@ -67,10 +78,16 @@ def downgrade(url: str, revision: str = "base") -> SchemaStatus:
 
 
 def status(url: str) -> SchemaStatus:
-    """Read what the database has; changes nothing."""
+    """Read what the database has; changes nothing.
+
+    Raises:
+        DatabaseUnavailable: nothing answers at ``url``.
+        DatabaseError: the role's search_path does not lead to pgvector.
+    """
     engine = connect(url)
     try:
         with translated("reading the schema's status", engine.url), engine.connect() as connection:
+            _require_path(connection, url)
             return read_status(connection)
     finally:
         engine.dispose()
@@ -149,7 +166,7 @@ def _patiently(engine: Engine, url: str, before: str, target: str, change: Calla
                     "sona-pg db upgrade"
                 ) from exc
             log.info("the schema waits for a long transaction to end before revision %s", target)
-            time.sleep(pause * random.uniform(0.5, 1.0))
+            time.sleep(pause * _random.uniform(0.5, 1.0))
 
 
 def _next(name: str, current: str, wanted: str) -> str | None:
@@ -229,6 +246,18 @@ def _require_fit_server(connection: Connection, url: str) -> None:
         )
     if installed is None:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
+    _require_path(connection, url)
+
+
+def _require_path(connection: Connection, url: str) -> None:
+    """Raise unless a statement of this role finds pgvector's types, if they are there: each batch names them."""
+    hidden = connection.execute(EXTENSION_HIDDEN).one_or_none()
+    if hidden is not None:
+        schema, role, path, alter, grant = hidden
+        raise DatabaseError(
+            f"{masked(url)}: pgvector is in schema {schema}, to which the search_path of role {role} ({path}) does not "
+            f"lead: {alter}; if the schema is on it already, {grant}"
+        )
 
 
 def _head() -> str:

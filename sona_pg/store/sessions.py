@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from sona_pg.store.connect import CONNECT_TIMEOUT
+from sona_pg.store.connect import CONNECT_TIMEOUT, read_times
 
 TOKEN = "sona.session"
 READ_TOKEN = f"SELECT current_setting('{TOKEN}', true)"
@@ -42,6 +42,7 @@ def open_session(
         # Of a refusal at the start the driver keeps no SQLSTATE. If it was another, the next attempt meets it again.
         raw = psycopg.connect(**common)
     try:
+        read_times(raw)
         row = raw.execute(READ_TOKEN).fetchone()
     except BaseException:
         raw.close()

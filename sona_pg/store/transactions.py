@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
-from sona_pg.store.connect import translated
+from sona_pg.store.connect import judged, translated
 from sona_pg.store.deadlines import deadlines
 
 BRIEF = 10.0  # seconds for what takes milliseconds
@@ -20,6 +20,7 @@ def reading(engine: Engine, doing: str, limit: float = math.inf) -> Iterator[Con
     with (
         translated(doing, engine.url),
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        judged(connection),
         deadlines.over(connection, limit),
     ):
         yield connection
@@ -31,6 +32,7 @@ def snapshot(engine: Engine, doing: str, limit: float = math.inf) -> Iterator[Co
     with (
         translated(doing, engine.url),
         engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
+        judged(connection),
         deadlines.over(connection, limit),
         connection.begin(),
     ):
@@ -43,6 +45,7 @@ def transaction(engine: Engine, doing: str, limit: float = math.inf) -> Iterator
     with (
         translated(doing, engine.url),
         engine.connect() as connection,
+        judged(connection),
         deadlines.over(connection, limit),
         connection.begin(),
     ):

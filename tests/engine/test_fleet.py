@@ -64,6 +64,23 @@ def test_maintenance_forgets_servers_of_long_ago_and_keeps_what_they_counted(dat
         assert (totals["trajectories"], totals["feedback"]) == (1, 1)
 
 
+def test_records_of_a_server_that_was_forgotten_count_before_its_next_heartbeat(database_url: str) -> None:
+    deaf = SonaConfig(loops=LoopConfig(automatic=False, poll_interval=600.0))
+    with SonaEngine(DIM, database_url, config=deaf) as engine:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("DELETE FROM sona.servers")
+        for sequence in (None, 1):
+            engine.end_trajectory(engine.begin_trajectory(X), quality=1.0)
+            engine.feedback(uuid.uuid4(), quality=1.0, sequence=sequence)
+            engine.flush()
+        totals = engine.metrics()["totals"]
+        assert (totals["trajectories"], totals["feedback"]) == (2, 2)
+        engine.refresh()
+        engine.end_trajectory(engine.begin_trajectory(X), quality=1.0)
+        engine.flush()
+        assert engine.metrics()["totals"]["trajectories"] == 3
+
+
 def test_a_server_that_was_forgotten_while_it_slept_is_listed_again(database_url: str) -> None:
     with SonaEngine(DIM, database_url, config=QUIET) as engine:
         with psycopg.connect(database_url) as connection:

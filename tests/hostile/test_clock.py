@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from fix_clock import FalseClock
 
 from sona_pg.domain.ids import made_at
-
-# Stands in front of the C library: the wall clock is what a file says, in seconds since 1970.
-CLOCK = r"""
-#define _GNU_SOURCE
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-int clock_gettime(clockid_t clock, struct timespec *at)
-{
-    if (clock != CLOCK_REALTIME)
-        return (int)syscall(SYS_clock_gettime, clock, at);
-    FILE *file = fopen(getenv("SHOWS"), "r");
-    if (file == NULL || fscanf(file, "%ld", &at->tv_sec) != 1)
-        abort();
-    fclose(file);
-    at->tv_nsec = 0;
-    return 0;
-}
-"""
 
 PRELUDE = """
 import os, time
@@ -57,17 +35,11 @@ RunWithClock = Callable[[str, int], list[uuid.UUID]]
 
 
 @pytest.fixture
-def run_with_clock(tmp_path: Path) -> RunWithClock:
+def run_with_clock(false_clock: FalseClock) -> RunWithClock:
     """Run ``PRELUDE`` and a script under a clock that shows what it is told; return the ids that it printed."""
-    if shutil.which("gcc") is None:
-        pytest.skip("GCC IS NOT INSTALLED: clocks are not tested")
-    (tmp_path / "clock.c").write_text(CLOCK)
-    library = tmp_path / "clock.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "clock.c"], check=True)
 
     def run(script: str, shows: int) -> list[uuid.UUID]:
-        (tmp_path / "shows").write_text(str(shows))
-        environment = {**os.environ, "LD_PRELOAD": str(library), "SHOWS": str(tmp_path / "shows")}
+        environment = {**os.environ, **false_clock(shows)}
         done = subprocess.run(
             [sys.executable, "-c", PRELUDE + script], env=environment, capture_output=True, text=True, timeout=60
         )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import numpy as np
 import psycopg
 import pytest
 from fix_ingest import DIM, SPACE, Space
 
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import LoopConfig
 from sona_pg.ingest import Writer, numbers
 from sona_pg.kernels import HotPath
 
@@ -105,3 +109,27 @@ def test_numbers_count_up_from_a_place_of_the_system() -> None:
     assert min(given) >= 0
     assert max(given) < 2**63
     assert second.next() not in given
+
+
+@pytest.mark.parametrize("works", [False, True], ids=["idle", "at work"])
+def test_nothing_is_drawn_from_the_applications_random_streams(database_url: str, works: bool) -> None:
+    def states() -> tuple[object, ...]:
+        name, keys, *rest = np.random.get_state()
+        return (random.getstate(), name, tuple(keys), *rest)
+
+    before = states()
+    with SonaEngine(DIM, database_url, config=SonaConfig(loops=LoopConfig(automatic=not works))) as engine:
+        rows = np.eye(DIM, dtype=np.float32)
+        for row in rows if works else []:
+            ranking = engine.rank(row, rows, ids=[str(n) for n in range(DIM)], exploration=1.0)
+            trajectory = engine.begin_trajectory(row, ranking=ranking)
+            engine.add_step(trajectory, row, None, 1.0)
+            engine.end_trajectory(trajectory, 0.9)
+            trajectory = engine.begin_trajectory(row, decision=engine.route(row, ["a", "b"]))
+            engine.end_trajectory(trajectory, 0.5)
+        if works:
+            assert engine.force_learn().learned
+            engine.evaluate_policies()
+            engine.rebuild()
+            engine.search(rows[0], 3)
+    assert states() == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import threading
 import time
@@ -13,7 +15,7 @@ import pytest
 from fix_ingest import Space
 from fix_proxy import Proxy
 
-from sona_pg.ingest import Writer, statements
+from sona_pg.ingest import Writer, commit, statements
 from sona_pg.kernels import HotPath
 
 OpenWriter = Callable[..., Writer]
@@ -171,3 +173,33 @@ def test_writers_of_many_servers_do_not_disturb_each_other(
 def test_every_statement_of_the_writer_names_its_space() -> None:
     single = [statements.MARK, statements.CORRECT_MARK, statements.COUNT, *statements.UNSTAGE.values()]
     assert all("space_id" in query and "%(space)s" in query for query in single)
+
+
+def test_a_driver_that_stumbles_over_a_lost_link_is_no_mistake_of_ours(
+    hot: HotPath,
+    space: Space,
+    open_writer: OpenWriter,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Behind PgBouncer a server that dies leaves psycopg 3.3 with two results of one COPY."""
+    real, lost = commit.copy_stream, threading.Event()
+
+    def stumble(raw: psycopg.Connection[object], *told: object) -> None:
+        if not lost.is_set():
+            lost.set()
+            with psycopg.connect(space.url) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 10000)", [raw.info.backend_pid])
+            with contextlib.suppress(psycopg.Error):
+                raw.execute("SELECT")
+            (_,) = 1, 2
+        real(raw, *told)
+
+    monkeypatch.setattr(commit, "copy_stream", stumble)
+    writer = open_writer(hot, flush_interval=60)
+    with caplog.at_level(logging.WARNING, "sona_pg"):
+        recorded = {record(hot)}
+        writer.flush(15)
+    assert_exactly(space, recorded)
+    assert [(entry.exc_info, "link was lost" in entry.message) for entry in caplog.records[:1]] == [(None, True)]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
+from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import Connection
 
-from sona_pg.errors import ConfigError, SonaError
+from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable, SonaError
 from sona_pg.store import migrate
-from sona_pg.store.connect import driver_arguments, masked, parse_url
+from sona_pg.store.connect import connect, driver_arguments, driver_connection, masked, parse_url
 from sona_pg.store.notify import VersionListener
+from sona_pg.store.transactions import reading, snapshot, transaction
 
 SECRET = "hunter2-xyzzy"
 MISSPELT = [
@@ -70,3 +75,34 @@ def test_the_driver_gets_what_is_hidden() -> None:
 @pytest.mark.parametrize("url", ["postgres://h/x", "postgresql://h/x", "postgresql+psycopg://h/x"])
 def test_usual_spellings_are_understood(url: str) -> None:
     assert parse_url(url).drivername == "postgresql+psycopg"
+
+
+def by_sqlalchemy(connection: Connection, query: str, values: tuple[int, ...]) -> None:
+    connection.exec_driver_sql(query, values)
+
+
+def by_psycopg(connection: Connection, query: str, values: tuple[int, ...]) -> None:
+    driver_connection(connection).execute(query.encode(), values)
+
+
+def ended(connection: Connection, url: str) -> Connection:
+    """Have the server end the session of a connection."""
+    with psycopg.connect(url) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [driver_connection(connection).info.backend_pid])
+    return connection
+
+
+@pytest.mark.parametrize("opened", [reading, snapshot, transaction])
+@pytest.mark.parametrize("execute", [by_sqlalchemy, by_psycopg])
+def test_only_a_lost_connection_is_called_away(
+    database_url: str, opened: Callable[..., Any], execute: Callable[..., None]
+) -> None:
+    engine = connect(database_url)
+    try:
+        with pytest.raises(DatabaseError, match="number of parameters") as caught, opened(engine, "asking") as asked:
+            execute(asked, f"SELECT {'%s,' * 65_536}0", tuple(range(65_536)))
+        assert not isinstance(caught.value, DatabaseUnavailable)
+        with pytest.raises(DatabaseUnavailable), opened(engine, "asking") as asked:
+            execute(ended(asked, database_url), "SELECT %s", (1,))
+    finally:
+        engine.dispose()

@@ -1,0 +1,120 @@
+"""Connections that are exhausted: an engine says so once, waits, and goes on."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import psycopg
+import pytest
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import LoopConfig, MaintenanceConfig
+from sona_pg.engine import follower
+from sona_pg.errors import DatabaseUnavailable
+from sona_pg.ingest import link as link_module
+from sona_pg.ingest.link import Link
+from sona_pg.store.connect import connect
+from sona_pg.store.notify import VersionListener
+
+DIM = 8
+BUSY = SonaConfig(
+    loops=LoopConfig(automatic=True, shortest_interval=0.0, min_trajectories=1, poll_interval=0.1),
+    maintenance=MaintenanceConfig(interval=0.2),
+)
+END_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'sona-pg%'
+"""
+
+
+@contextmanager
+def exhausted(url: str) -> Iterator[None]:
+    """Take every connection that the server has, those of engines included."""
+    held = [psycopg.connect(url, autocommit=True)]
+    try:
+        quiet = 0
+        while quiet < 20:
+            try:
+                held.append(psycopg.connect(url, autocommit=True))
+                quiet = 0
+            except psycopg.OperationalError:
+                quiet = 0 if held[0].execute(END_OTHERS).fetchall() else quiet + 1
+                time.sleep(0.02)
+        yield
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_an_engine_without_connections_says_so_once(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    def record() -> None:
+        for _ in range(5):
+            engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)
+
+    with SonaEngine(DIM, database_url, config=BUSY) as engine:
+        with caplog.at_level(logging.INFO, "sona_pg"), exhausted(database_url):
+            for _ in range(30):
+                record()
+                time.sleep(0.1)
+            said = [entry.name for entry in caplog.records if entry.levelno >= logging.WARNING]
+        engine.flush(30)
+        assert engine.force_learn().version > 0
+    ours = [name for name in said if name.startswith("sona_pg")]
+    assert "sona_pg.ingest" in ours
+    assert len(ours) <= 6
+    assert len(said) <= 12  # with what the driver says of connections that were ended
+
+
+class Listener(VersionListener):
+    def __init__(self) -> None: ...
+    def wait(self, seconds: float) -> bool:
+        return True
+
+    def close(self) -> None: ...
+
+
+def test_a_follower_of_a_store_that_comes_and_goes_says_so_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "RETRY", (0.0, 0.0))
+    calls, done = itertools.count(), threading.Event()
+
+    def refresh() -> None:
+        if (call := next(calls)) == 40:
+            done.set()
+        if call % 2:
+            raise DatabaseUnavailable("no connection is left")
+
+    following = follower.Follower(Listener(), 60.0, refresh, lambda: None)
+    following.start()
+    assert done.wait(10)
+    following.stop()
+    assert [entry.message for entry in caplog.records] == [
+        "the store is away, serving the last version: no connection is left"
+    ]
+
+
+def test_a_writer_whose_store_comes_and_goes_says_so_once(
+    database_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "FIRST_PAUSE", 0.0)
+    engine = connect(database_url)
+    link = Link(engine, 30.0)
+    calls = itertools.count()
+
+    def work(raw: psycopg.Connection[object]) -> None:
+        if next(calls) % 2:
+            raise psycopg.OperationalError("no connection is left")
+
+    for number in range(40):
+        link.deliver(number, work)
+    link.close()
+    engine.dispose()
+    assert link.retries == 39
+    assert ["works again" in entry.message for entry in caplog.records] == [False, True]
