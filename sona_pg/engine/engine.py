@@ -395,6 +395,7 @@ class SonaEngine(HotPath):
             embeddings: (m, dim).
 
         Raises:
+            InvalidValue: the space would have more than a million candidates.
             DatabaseUnavailable: more candidates wait than the buffer may take, and Postgres takes none.
         """
         self._session.ranker.remember(ids, as_directions(embeddings, self.dim, "embeddings"))

@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg.domain import catalog
 from sona_pg.domain.catalog import Catalog
+from sona_pg.errors import InvalidValue
 
 # Reads the embeddings (m, dim) of those of the given ids that are stored.
 ReadEmbeddings = Callable[[Sequence[str]], tuple[Sequence[str], NDArray[np.float32]]]
@@ -25,7 +27,23 @@ class Overlay:
         self._lock = threading.Lock()
         self._here: dict[str, NDArray[np.float32]] = {}  # remembered by this server; the store has them soon
         self._stored: dict[str, NDArray[np.float32]] = {}
+        self._served = Catalog((), np.zeros((0, 0), np.float32), {})  # when candidates were last read
         self._known: tuple[Catalog, Catalog] | None = None  # a version's, and that followed by what is ahead of it
+
+    def require_room(self, names: Sequence[str]) -> None:
+        """Raise ``InvalidValue`` if those of ``names`` that are new are more than the space may have."""
+        with self._lock:
+            served = self._served
+            if len(served.ids) + len(self._stored) + len(self._here) + len(names) <= catalog.MOST_CANDIDATES:
+                return
+            ahead = {name for name in (*self._stored, *self._here) if name not in served.index}
+        new = [name for name in names if name not in served.index and name not in ahead]
+        known = len(served.ids) + len(ahead)
+        if new and known + len(new) > catalog.MOST_CANDIDATES:
+            raise InvalidValue(
+                f"{len(new)} candidates are new, {new[0]!r} first: with the {known} that the space has they would be "
+                f"more than {catalog.MOST_CANDIDATES}; give what is the same the same id, or use another space"
+            )
 
     def remember(self, names: Sequence[str], embeddings: NDArray[np.float32]) -> None:
         """Add what this server was given, (m, dim): it is known here before it is committed."""
@@ -56,6 +74,7 @@ class Overlay:
             names, embeddings = read(missing)
             found = dict(zip(names, embeddings, strict=True))
         with self._lock:
+            self._served = served
             known = {**found, **self._stored, **self._here}
             self._stored = {name: known[name] for name in ahead if name in known}
             for name in [name for name in self._here if name in self._stored or name in served.index]:

@@ -112,6 +112,7 @@ class Ranker:
         names = check_ids("candidate id", ids)
         if len(names) != len(embeddings):
             raise ConfigError(f"{len(embeddings)} embeddings with {len(names)} ids: expected one id each")
+        self.overlay.require_room(names)
         self._keep(names, embeddings, wait=True)
         self.overlay.remember(names, embeddings)
 
@@ -148,6 +149,7 @@ class Ranker:
                 self._sets.move_to_end(named.key)
                 return known
         require_directions(embeddings, "candidates")
+        self.overlay.require_room(names)
         made = CandidateSet(named.number, names, embeddings.copy(), checksum)
         if not self._keep(names, made.embeddings):  # a record that named the set would name candidates nobody knows
             return dataclasses.replace(made, set_id=None)

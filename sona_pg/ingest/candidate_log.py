@@ -23,7 +23,7 @@ import psycopg
 
 from sona_pg.errors import StorageError
 from sona_pg.ingest import statements
-from sona_pg.ingest.candidates import Candidates, CandidateSet, Extra
+from sona_pg.ingest.candidates import Candidates, CandidateSet, Extra, room_for
 from sona_pg.ingest.commit import Origin, hold_space
 from sona_pg.ingest.descriptors import close_here, open_here
 from sona_pg.kernels import crc32c
@@ -39,7 +39,9 @@ CHECK = 0x63616E64
 ADD_CANDIDATES = """
 INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)
 SELECT %(space)s, given.id, %(now)s, given.embedding::halfvec
-FROM unnest(%(ids)s::text[], %(embeddings)s::text[]) AS given (id, embedding) ORDER BY given.id
+FROM unnest(%(ids)s::text[], %(embeddings)s::text[]) AS given (id, embedding)
+WHERE NOT EXISTS (SELECT FROM sona.candidates known WHERE known.space_id = %(space)s AND known.candidate_id = given.id)
+ORDER BY given.id LIMIT greatest(%(room)s, 0)
 ON CONFLICT DO NOTHING
 """
 ADD_SET = """
@@ -157,9 +159,8 @@ def store(raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Seque
             raw.execute(ADD_SET, {"space": origin.space_id, "set_id": row.set_id, "ids": list(row.ids)})
             continue
         texts = [f"[{','.join(map(str, embedding))}]" for embedding in row.embeddings.tolist()]
-        raw.execute(
-            ADD_CANDIDATES, {"space": origin.space_id, "ids": list(row.ids), "embeddings": texts, "now": now}
-        )  # fmt: skip
+        values = {"space": origin.space_id, "ids": list(row.ids), "embeddings": texts, "now": now}
+        raw.execute(ADD_CANDIDATES, {**values, "room": room_for(raw, origin)})
 
 
 def _framed(row: Extra) -> bytes:

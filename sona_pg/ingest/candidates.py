@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import psycopg
 from numpy.typing import ArrayLike, NDArray
 
+from sona_pg.domain import catalog
 from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.ingest import statements
 from sona_pg.ingest.commit import Origin, copy_stream, hold_space
@@ -19,7 +21,10 @@ from sona_pg.ingest.parts import HEADER, TRAILER
 from sona_pg.kernels import keep_directions
 from sona_pg.store.states import CHANNEL
 
+log = logging.getLogger("sona_pg.ingest")
+
 AT_ONCE = 2000  # rows a transaction
+TOO_MANY = "%d candidates are left out: space %s may have %d; give what is the same the same id, or use another space"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +134,9 @@ def write(
     if stream:
         raw.execute(statements.STAGE_CANDIDATES)
         copy_stream(raw, statements.COPY_CANDIDATES, HEADER + stream + TRAILER)
+        room = room_for(raw, origin)
+        if room < AT_ONCE and (left_out := raw.execute(statements.TRIM_CANDIDATES, {**values, "room": room}).rowcount):
+            log.error(TOO_MANY, left_out, origin.space, catalog.MOST_CANDIDATES)
         if raw.execute(statements.UNSTAGE_CANDIDATES, values).rowcount:
             announced = announce
         if announced:
@@ -141,6 +149,14 @@ def write(
                 statements.ADD_CANDIDATE_SET, [{**values, "set_id": row.set_id, "ids": list(row.ids)} for row in sets]
             )
     return announced
+
+
+def room_for(raw: psycopg.Connection[Any], origin: Origin) -> int:
+    """Return how many new candidates the space may get."""
+    values = {"space": origin.space_id, "most": catalog.MOST_CANDIDATES}
+    row = raw.execute(statements.CANDIDATE_ROOM, values).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _candidate_rows(rows: Sequence[Candidates | CandidateSet]) -> Iterator[bytes]:

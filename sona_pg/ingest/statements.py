@@ -116,6 +116,19 @@ CREATE TEMP TABLE staged_candidates (
 ) ON COMMIT DROP
 """
 COPY_CANDIDATES = "COPY pg_temp.staged_candidates (candidate_id, embedding) FROM STDIN (FORMAT BINARY)"
+# How many candidates a space may still get: read from indexes.
+CANDIDATE_ROOM = """
+SELECT %(most)s - coalesce((SELECT max(slot) + 1 FROM sona.candidates WHERE space_id = %(space)s), 0)
+    - (SELECT count(*) FROM sona.candidates WHERE space_id = %(space)s AND slot IS NULL)
+"""
+# Leaves out new ones beyond that.
+TRIM_CANDIDATES = """
+DELETE FROM pg_temp.staged_candidates WHERE candidate_id IN (
+    SELECT DISTINCT s.candidate_id FROM pg_temp.staged_candidates s
+    LEFT JOIN sona.candidates known ON known.space_id = %(space)s AND known.candidate_id = s.candidate_id
+    WHERE known.candidate_id IS NULL ORDER BY s.candidate_id OFFSET greatest(%(room)s, 0)
+)
+"""
 # In the order of the key: two servers that add the same candidates must not deadlock. A known candidate keeps its slot
 # and gets the new embedding, the last one given; one that has not changed is left alone.
 UNSTAGE_CANDIDATES = """
