@@ -24,6 +24,19 @@ READ_ONLY = "25006"
 # SQLSTATE classes after which the same statement may succeed: connection, resources, rollback, shutdown
 _TRANSIENT = ("08", "53", "40", "57P")
 
+# A server that answers so will go on to: that is no outage. (An attempt to connect has no SQLSTATE.)
+_REFUSALS = (
+    "password authentication failed",
+    "authentication failed for user",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+    "permission denied for database",
+    "no such database",  # PgBouncer
+    "no such user",
+)
+_NOT_THERE = re.compile(r'(database|role) ".*" does not exist')
+POOL_GAVE_UP = "This connection is closed"  # what SQLAlchemy says after two attempts at a checkout
+
 EXPECTED_URL = "postgresql://user:password@host:5432/database"
 # Parameters of a URL's query that may be shown; of all others, misspelt ones among them, the value is hidden.
 SHOWN = ("host", "port", "dbname", "user", "sslmode", "application_name", "connect_timeout", "target_session_attrs")
@@ -168,6 +181,10 @@ def translated(doing: str, url: URL | None = None) -> Iterator[None]:
         raise _translate(exc, doing, url) from exc
     except sqlalchemy.exc.TimeoutError as exc:
         raise DatabaseUnavailable(f"{doing}: every pooled connection is in use; use fewer threads") from exc
+    except sqlalchemy.exc.InvalidRequestError as exc:
+        if str(exc) != POOL_GAVE_UP:
+            raise
+        raise DatabaseUnavailable(f"{doing}: connections end as soon as they are made; try again later") from exc
 
 
 def _translate(exc: Exception, doing: str, url: URL | None) -> DatabaseError:
@@ -178,6 +195,10 @@ def _translate(exc: Exception, doing: str, url: URL | None) -> DatabaseError:
         lost = exc.connection_invalidated or (lost and exc.statement is None)
     where = f" at {masked(url)}" if url is not None else ""
     reason = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
+    if lost and (any(words in str(original) for words in _REFUSALS) or _NOT_THERE.search(str(original))):
+        return DatabaseError(
+            f"{doing}: Postgres{where} refused the connection ({reason}); check user, password and name"
+        )
     if state == READ_ONLY:
         return DatabaseUnavailable(
             f"{doing}: Postgres{where} takes no writes now ({reason}); "

@@ -8,11 +8,21 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import InvalidRequestError
 
+from sona_pg import SonaEngine
 from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable, SonaError
 from sona_pg.store import migrate
-from sona_pg.store.connect import connect, driver_arguments, driver_connection, masked, parse_url
+from sona_pg.store.connect import (
+    POOL_GAVE_UP,
+    connect,
+    driver_arguments,
+    driver_connection,
+    masked,
+    parse_url,
+    translated,
+)
 from sona_pg.store.notify import VersionListener
 from sona_pg.store.transactions import reading, snapshot, transaction
 
@@ -106,3 +116,19 @@ def test_only_a_lost_connection_is_called_away(
             execute(ended(asked, database_url), "SELECT %s", (1,))
     finally:
         engine.dispose()
+
+
+def test_a_pool_whose_connections_end_at_once_is_an_outage() -> None:
+    with pytest.raises(DatabaseUnavailable, match="end as soon as they are made"), translated("testing"):
+        raise InvalidRequestError(POOL_GAVE_UP)
+    with pytest.raises(InvalidRequestError), translated("testing"):
+        raise InvalidRequestError("Can't reconnect until invalid transaction is rolled back")
+
+
+@pytest.mark.parametrize("part", ["database", "username"])
+def test_a_server_that_knows_neither_database_nor_role_is_no_outage(database_url: str, part: str) -> None:
+    """An engine would open without its database, and wait for ever."""
+    wrong = make_url(database_url).set(**{part: "nobody-knows-it"}).render_as_string(hide_password=False)
+    with pytest.raises(DatabaseError, match="refused the connection") as caught:
+        SonaEngine(8, wrong)
+    assert not isinstance(caught.value, DatabaseUnavailable)
