@@ -7,7 +7,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,29 @@ from sona_pg.store.database import Snapshot
 log = logging.getLogger(__name__)
 
 MAGIC = b"sona-pg version 1\n"
+KEEP_EVERY = 10.0  # seconds between two versions that are kept; the last one is kept at the end
 MOST_BYTES = 256 << 20  # of one file: a larger version is not kept
+
+
+class LastVersion:
+    """Keeps what an engine serves, not more often than every ``KEEP_EVERY`` seconds."""
+
+    def __init__(self, home: Path, address: str, space: str) -> None:
+        """Keep it in a file of ``home`` that belongs to a space of the database at ``address``."""
+        self.path = path_for(home, address, space)
+        self._kept = 0  # the version in the file
+        self._kept_at = -KEEP_EVERY  # monotonic seconds
+
+    def keep(self, space: Space, version: int, snapshot: Callable[[], Snapshot], *, now: bool = False) -> None:
+        """Write the version that is served, unless it is there, nothing was learned, or the last was a moment ago."""
+        at = time.monotonic()
+        if version in (0, self._kept) or (at - self._kept_at < KEEP_EVERY and not now):
+            return
+        self._kept, self._kept_at = version, at
+        try:
+            save(self.path, space, snapshot())
+        except StorageError as exc:
+            log.info("%s", exc)
 
 
 def path_for(home: Path, address: str, space: str) -> Path:

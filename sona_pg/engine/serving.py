@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,17 @@ class Serving:
             block=_block(snapshot.patterns),
             published_at=time.monotonic() - snapshot.age,
         )
+
+    def described(self) -> dict[str, Any]:
+        """Return what is worth telling of it, as JSON-ready values."""
+        return {
+            "version": self.version,
+            "version_age_seconds": round(time.monotonic() - self.published_at, 3),
+            "patterns": len(self.patterns),
+            "micro_norm": round(self.state.micro.norm, 6),
+            "base_norm": round(max(layer.norm for layer in self.state.base), 6),
+            "routes": {name: known.size for name, known in self.state.routes.items()},
+        }
 
     def as_snapshot(self) -> Snapshot:
         """Return what the store would give of this version."""

@@ -23,8 +23,10 @@ from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LoraWeights
-from sona_pg.engine import last_version
+from sona_pg.engine.ending import Ending
 from sona_pg.engine.follower import Follower
+from sona_pg.engine.last_version import LastVersion
+from sona_pg.engine.last_version import load as load_version
 from sona_pg.engine.ranking import Ranker
 from sona_pg.engine.routing import RouteChooser
 from sona_pg.engine.serving import Serving, snapshot_of
@@ -40,7 +42,7 @@ from sona_pg.ingest import Writer
 from sona_pg.ingest.candidates import Extra
 from sona_pg.ingest.outage import Outage
 from sona_pg.ingest.spool import SpoolSource
-from sona_pg.ingest.wakeups import Done, held_here
+from sona_pg.ingest.wakeups import held_here
 from sona_pg.kernels import Adapter, EncodedBatch, HotPath
 from sona_pg.learning.lora import read_adapters, write_adapters
 from sona_pg.loops.background import BackgroundLoop
@@ -58,10 +60,8 @@ log = logging.getLogger(__name__)
 
 WAITING_FOR = 60.0  # seconds for which the count of feedback without its trajectory is good
 SILENT_FOR = 5.0  # seconds beyond a poll after which a database counts as away, and is not asked for figures
-KEEP_EVERY = 10.0  # seconds between two versions that are kept in the home folder; the last one is kept at the end
 REFUSED_FOR = 60.0  # seconds between attempts at a version that could not be served
 LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be committed
-CLOSE_TIMEOUT = 60.0  # seconds that close() waits; a learning cycle that runs is waited for
 
 
 class Refused(NamedTuple):
@@ -93,22 +93,17 @@ class Session:
         self._space: Space | None = None  # until the database has answered
         self.writer: Writer | Outage
         self._away: DatabaseUnavailable | None = None  # why it had not, at the opening
-        self._version_kept = 0  # the version in the home folder
-        self._version_kept_at = -KEEP_EVERY  # monotonic seconds
         self._closed = False
         self._refused: Refused | None = None
         self._skew_ms: float | None = None
-        self._pid = os.getpid()
-        self._starting_to_close = threading.RLock()
-        self._closing = self._ending = False
-        self._finished = Done()
-        self._failure: SonaError | None = None  # of the end; close() raises it
+        self._ending = Ending(self._end, self._held_here)
         self._refreshing = threading.RLock()
         self._waiting: tuple[float, dict[str, Any] | None] = (0.0, None)
         self._shared: tuple[int, tuple[int, int]] | None = None  # version and signal when candidates were last read
         self._adapting = threading.RLock()  # between a new version and loop A: the later one must win
         environment = Environment.read()
         self._embedded: EmbeddedServer | None = None
+        self._not_revived = ""  # why the embedded server could not be started again, as it was said last
         self._home = environment.home
         address = wanted.url or environment.url
         self._migrate = wanted.migrate or environment.migrate
@@ -127,8 +122,8 @@ class Session:
         self.url = address
         self.server_id = uuid7()
         self.database = Database.at(address)
-        self._version_file = last_version.path_for(self._home, masked(address), self._wanted.space)
-        self._pending = self._home.absolute() / "spool" / f"pending-{self._version_file.stem}"
+        self._last_version = LastVersion(self._home, masked(address), self._wanted.space)
+        self._pending = self._home.absolute() / "spool" / f"pending-{self._last_version.path.stem}"
         self._listener = VersionListener(address)
         try:
             self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
@@ -210,7 +205,7 @@ class Session:
     def _open_without_database(self, exc: DatabaseUnavailable) -> None:
         """Record, and serve the last version that this machine knew, until the database answers."""
         self._away = exc
-        kept = last_version.load(self._version_file, self._hot.dim)
+        kept = load_version(self._last_version.path, self._hot.dim)
         serving = Serving.of(kept[1], self._hot.dim, self._config) if kept else self._nothing_learned()
         self._instant = InstantLoop(serving.state.micro, self._config.micro, self._config.loops.seed)
         self._serve(serving)
@@ -286,17 +281,8 @@ class Session:
 
     def _keep_version(self, *, now: bool = False) -> None:
         """Keep what is served in the home folder, for an engine that is opened while the database is away."""
-        serving = self.serving
-        if self._embedded is not None or serving.version in (0, self._version_kept) or self._space is None:
-            return
-        if not now and time.monotonic() - self._version_kept_at < KEEP_EVERY:
-            return
-        self._version_kept_at = time.monotonic()
-        try:
-            last_version.save(self._version_file, self._space, serving.as_snapshot())
-        except StorageError as exc:
-            log.info("%s", exc)
-        self._version_kept = serving.version
+        if self._embedded is None and self._space is not None:
+            self._last_version.keep(self._space, self.serving.version, self.serving.as_snapshot, now=now)
 
     def _take_up(self, live: int) -> None:
         """Serve the live version; one that cannot be served leaves the one before in place, and is said once."""
@@ -364,18 +350,12 @@ class Session:
 
     def metrics(self) -> dict[str, Any]:
         """Return what is known of the space and this server, as JSON-ready values."""
-        serving = self.serving
         stats: dict[str, Any] = {
             "space": self._wanted.space,
             "dim": self._hot.dim,
-            "version": serving.version,
-            "version_age_seconds": round(time.monotonic() - serving.published_at, 3),
+            **self.serving.described(),
             "refused_version": None if self._refused is None else str(self._refused.reason),
-            "patterns": len(serving.patterns),
-            "micro_norm": round(serving.state.micro.norm, 6),
             "adapters": self._adapters,
-            "base_norm": round(max(layer.norm for layer in serving.state.base), 6),
-            "routes": {name: known.size for name, known in serving.state.routes.items()},
             "server": {
                 "id": str(self.server_id),
                 "recorded": self._hot.recorded_count,
@@ -404,66 +384,30 @@ class Session:
         return stats
 
     def close(self) -> None:
-        """Refuse records, write what was accepted, stop the threads, and let go of the database; once.
-
-        The end runs in a thread of its own, for a signal handler may call this at any moment: had it interrupted lines
-        that hold a lock the writer needs, both would wait for ever. Then this returns at once, and the end follows when
-        those lines go on; in all other cases it returns when the end is there.
-
-        Raises:
-            DatabaseUnavailable: what was accepted could not be written, or the end takes longer than CLOSE_TIMEOUT.
-        """
-        if os.getpid() != self._pid or held_here(self._starting_to_close):
-            return  # a forked child, whose parent closes it; or a handler inside of the close() that it interrupted
-        with self._starting_to_close:
-            if not self._closing:
-                self._hot.refuse_records()
-                self._start_to_end()
-                self._closing = True
-        if self.writer.held_here or held_here(self._refreshing) or held_here(self._adapting):
-            log.info("closing: what was accepted is written when the interrupted call goes on")
-            return
-        if not self._finished.wait(CLOSE_TIMEOUT):
-            raise DatabaseUnavailable(
-                f"closing has not finished within {CLOSE_TIMEOUT} s, and goes on: another call of this process, or a "
-                "learning cycle, has not ended"
-            )
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        """Refuse records, write what was accepted, stop the threads, and let go of the database; see ``Ending``."""
+        self._ending.close(self._hot.refuse_records)
 
     def let_go(self) -> None:
         """In a forked child: stop holding the parent's embedded server."""
         if self._embedded is not None:
             self._embedded.release()
 
-    def _start_to_end(self) -> None:
-        thread = threading.Thread(target=self._end, name="sona-pg closer", daemon=True)  # atexit waits for it
-        try:
-            thread.start()
-        except RuntimeError:  # from Python 3.12 on none can be started by a handler of atexit
-            self._end()
-
     def _end(self) -> None:
-        if self._ending:  # an exception of a signal handler came between the thread's start and noting it
-            return
-        self._ending = True
         try:
-            try:
-                self.writer.close()
-            finally:
-                self._follower.stop(self.database.cut)
-                self._closed = True
-                self._maintainer.stop()
-                self._keep_version(now=True)
-                self._depart()
-                self.database.close()
-                if self._embedded is not None:
-                    self._embedded.release()
-        except SonaError as exc:
-            self._failure = exc
+            self.writer.close()
         finally:
-            self._finished.set()
+            self._follower.stop(self.database.cut)
+            self._closed = True
+            self._maintainer.stop()
+            self._keep_version(now=True)
+            self._depart()
+            self.database.close()
+            if self._embedded is not None:
+                self._embedded.release()
+
+    def _held_here(self) -> bool:
+        """Whether this thread holds what the end needs: a signal handler has interrupted it inside."""
+        return self.writer.held_here or held_here(self._refreshing) or held_here(self._adapting)
 
     def _register(self) -> None:
         self.database.register(self.space, self.server_id, socket.gethostname(), os.getpid(), __version__)
@@ -520,8 +464,11 @@ class Session:
         try:
             self._embedded, gone = start_embedded(self._home), self._embedded
         except SonaError as exc:
-            log.warning("the embedded Postgres cannot be started again: %s", exc)
+            if str(exc) != self._not_revived:
+                log.warning("the embedded Postgres cannot be started again: %s", exc)
+            self._not_revived = str(exc)
         else:
+            self._not_revived = ""
             gone.release()
 
     def _read(self, live: int | None) -> Serving:
