@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 MAGIC = b"sona-pg version 1\n"
 KEEP_EVERY = 10.0  # seconds between two versions that are kept; the last one is kept at the end
+MOST_FILES = 256  # of all spaces; the one that was kept longest ago goes first
 MOST_BYTES = 256 << 20  # of one file: a larger version is not kept
 
 
@@ -76,6 +77,8 @@ def save(path: Path, space: Space, snapshot: Snapshot) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary.write_bytes(MAGIC + crc32c(body).to_bytes(4, "little") + body)
         temporary.replace(path)
+        for _, old in sorted((kept.stat().st_mtime_ns, kept) for kept in path.parent.glob("*.version"))[:-MOST_FILES]:
+            old.unlink(missing_ok=True)
     except OSError as exc:
         with suppress(OSError):
             temporary.unlink()

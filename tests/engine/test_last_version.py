@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,13 @@ def test_a_folder_that_cannot_be_written_is_named(served, tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="make the folder writable"):
         last_version.save(tmp_path / "file" / "v", *served)
+
+
+def test_a_folder_of_many_spaces_is_bounded(served, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(last_version, "MOST_FILES", 3)
+    for number in range(5):
+        path = tmp_path / f"{number}.version"
+        last_version.save(path, *served)
+        os.utime(path, ns=(number, number))
+    last_version.save(tmp_path / "new.version", *served)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["3", "4", "new"]
