@@ -112,7 +112,7 @@ def require_search(
         raise InvalidValue(f"route={route!r}: expected a text without NUL")
     if not 0 < float(np.linalg.norm(vector)) < np.inf:
         raise InvalidValue("what is searched has length 0 or is too long for float32: it points in no direction")
-    if min_quality is not None and not 0 <= min_quality <= 1:
+    if min_quality is not None and not (isinstance(min_quality, int | float | np.number) and 0 <= min_quality <= 1):
         raise InvalidValue(f"min_quality={min_quality!r}: expected a number in [0, 1]")
     if since is not None and not isinstance(since, datetime):
         raise InvalidValue(f"since={since!r}: expected a datetime")
@@ -122,7 +122,7 @@ def require_search(
 
 def require_filters(min_quality: float, kind: str | None, verdict: str | None) -> None:
     """Raise ``InvalidValue`` for a filter that no pattern can pass."""
-    if not min_quality <= 1:
+    if not isinstance(min_quality, int | float | np.number) or not min_quality <= 1:
         raise InvalidValue(f"min_quality={min_quality!r}: expected a number in [0, 1]")
     if kind is not None and kind not in KINDS:
         raise InvalidValue(f"kind={kind!r}: expected one of {', '.join(KINDS)}")

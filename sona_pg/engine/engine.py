@@ -571,7 +571,7 @@ class SonaEngine(HotPath):
             self._in_opening = True
             try:
                 self.begin_again()
-                session = Session(self, self.config, self._wanted._replace(create=False))
+                session = Session(self, self.config, self._wanted_in_child())
             except SonaError as exc:
                 self._failed = (time.monotonic(), exc)
                 raise
@@ -583,6 +583,11 @@ class SonaEngine(HotPath):
             self._close_at_exit()
         self._close_if_ended(session)
         return session
+
+    def _wanted_in_child(self) -> Wanted:
+        """Return what a child opens: it makes no space again that was removed after its parent had found it."""
+        found = any(session.is_attached for session in self._inherited)
+        return self._wanted._replace(create=self._wanted.create and not found)
 
     def _close_if_ended(self, session: Session) -> None:
         """Close what was being opened while a signal handler called ``close``."""

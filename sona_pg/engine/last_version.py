@@ -36,9 +36,9 @@ MOST_BYTES = 256 << 20  # of one file: a larger version is not kept
 class LastVersion:
     """Keeps what an engine serves, not more often than every ``KEEP_EVERY`` seconds."""
 
-    def __init__(self, home: Path, address: str, space: str) -> None:
-        """Keep it in a file of ``home`` that belongs to a space of the database at ``address``."""
-        self.path = path_for(home, address, space)
+    def __init__(self, home: Path, place: str, space: str) -> None:
+        """Keep it in a file of ``home`` that belongs to a space of the database at ``place``."""
+        self.path = path_for(home, place, space)
         self._kept = 0  # the version in the file
         self._kept_at = -KEEP_EVERY  # monotonic seconds
 
@@ -54,9 +54,9 @@ class LastVersion:
             log.info("%s", exc)
 
 
-def path_for(home: Path, address: str, space: str) -> Path:
-    """Return the file of a space of the database at ``address``, whose password does not matter."""
-    digest = hashlib.blake2b(f"{address}\0{space}".encode(), digest_size=16).hexdigest()
+def path_for(home: Path, place: str, space: str) -> Path:
+    """Return the file of a space of the database at ``place``, as ``connect.place_of`` names it."""
+    digest = hashlib.blake2b(f"{place}\0{space}".encode(), digest_size=16).hexdigest()
     return home / "served" / f"{digest}.version"
 
 

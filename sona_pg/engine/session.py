@@ -51,7 +51,7 @@ from sona_pg.loops.evaluation import evaluate
 from sona_pg.loops.instant import InstantLoop
 from sona_pg.loops.maintainer import Maintainer
 from sona_pg.loops.rebuild import rebuild
-from sona_pg.store.connect import masked
+from sona_pg.store.connect import place_of
 from sona_pg.store.database import Database, Snapshot
 from sona_pg.store.embedded import EmbeddedServer, start_embedded
 from sona_pg.store.notify import VersionListener
@@ -103,6 +103,7 @@ class Session:
         self._adapting = threading.RLock()  # between a new version and loop A: the later one must win
         environment = Environment.read()
         self._embedded: EmbeddedServer | None = None
+        self._dropped_said = 0  # records refused, as it was said last
         self._not_revived = ""  # why the embedded server could not be started again, as it was said last
         self._home = environment.home
         address = wanted.url or environment.url
@@ -122,8 +123,9 @@ class Session:
         self.url = address
         self.server_id = uuid7()
         self.database = Database.at(address)
-        self._last_version = LastVersion(self._home, masked(address), self._wanted.space)
-        self._pending = self._home.absolute() / "spool" / f"pending-{self._last_version.path.stem}"
+        self._last_version = LastVersion(self._home, place_of(address), self._wanted.space)
+        pending = f"pending-{self._last_version.path.stem}-{self._hot.dim}"
+        self._pending = self._home.absolute() / "spool" / pending
         self._listener = VersionListener(address)
         try:
             self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
@@ -243,6 +245,16 @@ class Session:
         if self._closed:
             raise TrajectoryError("the engine is closed: open another one")
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether the database has answered since the engine was opened."""
+        return self._space is not None
+
+    def require_database(self) -> None:
+        """Raise ``DatabaseUnavailable`` where the database has not answered since the engine was opened."""
+        self.require_open()
+        _ = self.space
+
     def flush(self, timeout: float | None) -> None:
         """Return once everything recorded before is committed."""
         self.require_open()
@@ -250,6 +262,7 @@ class Session:
 
     def learn(self) -> CycleResult:
         """Commit what was recorded, run loop B on it, and serve the result."""
+        self.require_database()
         self.flush(LEARN_TIMEOUT)
         result = self._coordinator.force()
         self.refresh()
@@ -321,6 +334,7 @@ class Session:
 
     def rebuild(self, publish: bool) -> RebuildResult:
         """Learn the space again from its ledger; see ``SonaEngine.rebuild``."""
+        self.require_database()
         self.flush(LEARN_TIMEOUT)
         result = rebuild(self.database, self.space, self._config, publish=publish)
         self.refresh()
@@ -459,6 +473,7 @@ class Session:
 
     def _revive(self) -> None:
         """Start the embedded server again if it is ours and gone; joining one that runs takes milliseconds."""
+        self._say_dropped()
         if self._embedded is None:
             return
         try:
@@ -470,6 +485,16 @@ class Session:
         else:
             self._not_revived = ""
             gone.release()
+
+    def _say_dropped(self) -> None:
+        """Warn of records that were refused during an outage: the writer, which says so otherwise, waits."""
+        dropped = self._hot.dropped_count
+        if dropped > self._dropped_said:
+            log.warning(
+                "the database is away and the buffer of %d records is full: %d were refused so far; durability 'spool' "
+                "keeps them on the disk", self._hot.capacity, dropped
+            )  # fmt: skip
+        self._dropped_said = dropped
 
     def _read(self, live: int | None) -> Serving:
         """Return the live version: from the learner's memory if it was made here, else from the store."""

@@ -34,15 +34,21 @@ FRAME = struct.Struct("<III")  # length of what follows, length ^ CHECK, CRC-32C
 HEAD = struct.Struct("<II")  # bytes of JSON, bytes of float32
 CHECK = 0x63616E64
 
-# A known candidate stays as it is: another process may have given it a newer embedding since. In the order of the key,
-# so that two processes do not deadlock.
+# A known candidate gets the embedding only if it was put later than the one that is there. In the order of the key, so
+# that two processes do not deadlock.
 ADD_CANDIDATES = """
 INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)
-SELECT %(space)s, given.id, %(now)s, given.embedding::halfvec
+SELECT %(space)s, given.id, %(at)s, given.embedding::halfvec
 FROM unnest(%(ids)s::text[], %(embeddings)s::text[]) AS given (id, embedding)
 WHERE NOT EXISTS (SELECT FROM sona.candidates known WHERE known.space_id = %(space)s AND known.candidate_id = given.id)
 ORDER BY given.id LIMIT greatest(%(room)s, 0)
 ON CONFLICT DO NOTHING
+"""
+CHANGE_CANDIDATES = """
+UPDATE sona.candidates SET embedding = given.embedding::halfvec, recorded_at = %(at)s
+FROM unnest(%(ids)s::text[], %(embeddings)s::text[]) AS given (id, embedding)
+WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = given.id
+  AND sona.candidates.recorded_at < %(at)s AND sona.candidates.embedding <> given.embedding::halfvec
 """
 ADD_SET = """
 INSERT INTO sona.candidate_sets (space_id, set_id, candidate_ids) VALUES (%(space)s, %(set_id)s, %(ids)s)
@@ -150,16 +156,18 @@ def read(path: Path) -> tuple[list[Extra], int, str]:
     return rows, at, "end"
 
 
-def store(raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Sequence[Extra], now: datetime) -> None:
-    """Add what is not there yet, in the transaction of ``raw``; again is the same as once."""
+def store(raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Sequence[Extra]) -> None:
+    """Add what is not there yet, and embeddings that are newer; again is the same as once."""
     raw.execute(statements.take_name(number))
+    raw.execute(statements.END_IF_IDLE)
     hold_space(raw, origin)
     for row in rows:
         if isinstance(row, CandidateSet):
             raw.execute(ADD_SET, {"space": origin.space_id, "set_id": row.set_id, "ids": list(row.ids)})
             continue
         texts = [f"[{','.join(map(str, embedding))}]" for embedding in row.embeddings.tolist()]
-        values = {"space": origin.space_id, "ids": list(row.ids), "embeddings": texts, "now": now}
+        values = {"space": origin.space_id, "ids": list(row.ids), "embeddings": texts, "at": row.put_at}
+        raw.execute(CHANGE_CANDIDATES, values)
         raw.execute(ADD_CANDIDATES, {**values, "room": room_for(raw, origin)})
 
 
@@ -167,7 +175,8 @@ def _framed(row: Extra) -> bytes:
     if isinstance(row, CandidateSet):
         head, floats = json.dumps({"set_id": row.set_id, "ids": row.ids}).encode(), b""
     else:
-        head, floats = json.dumps({"ids": row.ids}).encode(), np.asarray(row.embeddings, "<f4").tobytes()
+        told = {"ids": row.ids, "put_at": row.put_at.isoformat()}
+        head, floats = json.dumps(told).encode(), np.asarray(row.embeddings, "<f4").tobytes()
     content = HEAD.pack(len(head), len(floats)) + head + floats
     return FRAME.pack(len(content), len(content) ^ CHECK, crc32c(content)) + content
 
@@ -179,4 +188,5 @@ def _row(content: bytes) -> Extra:
     if "set_id" in head:
         return CandidateSet(head["set_id"], ids)
     embeddings = np.frombuffer(content, "<f4", floats // 4, HEAD.size + texts).astype(np.float32)
-    return Candidates(ids, embeddings.reshape(len(ids), -1))
+    put_at = datetime.fromisoformat(head["put_at"])
+    return Candidates(ids, embeddings.reshape(len(ids), -1), put_at)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Candidates:
 
     ids: tuple[str, ...]
     embeddings: NDArray[np.float32]  # (n, dim) float32
+    put_at: datetime = field(default_factory=lambda: datetime.now(UTC))  # by the clock of this machine
 
     @property
     def bytes(self) -> int:
@@ -106,7 +107,10 @@ def halves(row: Candidates) -> list[Candidates]:
     middle = len(row.ids) // 2
     if not middle:
         return [row]
-    return [Candidates(row.ids[part], row.embeddings[part]) for part in (slice(None, middle), slice(middle, None))]
+    return [
+        Candidates(row.ids[part], row.embeddings[part], row.put_at)
+        for part in (slice(None, middle), slice(middle, None))
+    ]
 
 
 def write(
@@ -127,6 +131,7 @@ def write(
         SpaceRemoved: the space is gone.
     """
     raw.execute(statements.take_name(number))
+    raw.execute(statements.END_IF_IDLE)
     hold_space(raw, origin)
     values = {"space": origin.space_id, "now": now}
     announced = False

@@ -112,7 +112,7 @@ class Extras:
     def _store_part(self, part: Sequence[Extra]) -> None:
         number, now = self._numbers.next(), datetime.now(UTC)
         announce = time.monotonic() >= self._announced + ANNOUNCE_EVERY
-        smaller = _halves(part)
+        smaller = halves(part)
         try:
             announced = self._link.deliver(
                 number,
@@ -131,7 +131,8 @@ class Extras:
                 self.refused += 1
 
 
-def _halves(part: Sequence[Extra]) -> list[Sequence[Extra]]:
+def halves(part: Sequence[Extra]) -> list[Sequence[Extra]]:
+    """Return ``part`` in two, or as it is where it cannot be split."""
     if len(part) > 1:
         return [part[: len(part) // 2], part[len(part) // 2 :]]
     [row] = part

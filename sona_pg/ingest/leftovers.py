@@ -33,6 +33,7 @@ class Leftovers:
         self._fresh = False  # whether the first batch of the folder at hand is still to be read
         self._file: Path | None = None  # of the encoded batch that was taken last
         self._looked_at = -LOOK_EVERY
+        self._unreadable: set[Path] = set()
 
     def __len__(self) -> int:
         return len(self._found)
@@ -43,7 +44,7 @@ class Leftovers:
             return
         self._looked_at = time.monotonic()
         for root in self._roots:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 for path in sorted(root.iterdir()):
                     if path != own and path.name != SET_ASIDE and not path.name.startswith("."):
                         self._try(path)
@@ -52,6 +53,11 @@ class Leftovers:
         try:
             folder = Folder(path, self._dim)
         except (BlockingIOError, FileNotFoundError, NotADirectoryError):  # its process lives, or another was faster
+            return
+        except OSError as exc:  # another user's, say: this one must not be kept from recording by it
+            if path not in self._unreadable:
+                log.error("spool: %s cannot be read (%s): what is in it is not written", path, exc.strerror)
+            self._unreadable.add(path)
             return
         log.info("spool: %s was left by a process that has ended", path)
         self._found.append(folder)

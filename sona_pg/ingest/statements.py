@@ -18,6 +18,9 @@ def take_name(number: int) -> str:
     return f"SET LOCAL application_name = '{name_of(number)}'"
 
 
+# Other servers wait for the candidates that a transaction changes: one whose process was stopped must not hold them.
+END_IF_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
+
 # A space of the same number in another database was made at another time.
 SPACE_MADE = "SELECT created_at AT TIME ZONE 'UTC' FROM sona.spaces WHERE space_id = :space"
 

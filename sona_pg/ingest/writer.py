@@ -23,7 +23,7 @@ from sona_pg.ingest import candidate_log, candidates, statements
 from sona_pg.ingest.candidates import CandidateSet, Extra
 from sona_pg.ingest.commit import Losses, Origin, Written
 from sona_pg.ingest.delivery import Delivery
-from sona_pg.ingest.extras import Extras
+from sona_pg.ingest.extras import Extras, halves
 from sona_pg.ingest.kept_batches import Batch, KeptBatch
 from sona_pg.ingest.leftovers import Leftovers
 from sona_pg.ingest.link import Link
@@ -400,14 +400,15 @@ class Writer:
         return self._source.urgent or (self._waiters > 0 and (self.waiting > 0 or bool(self._extras)))
 
     def _write_next(self) -> None:
-        taken, self._next = self._next or self._take(), None
+        # Noted at once: what has left the buffer must be found if storing what it names is given up.
+        self._writing, self._next = self._next or self._take(), None
+        taken = self._writing
         self._extras.store(self._extras.put if taken is None else taken.extras)
         if taken is None:
             with self._changed:  # a backlog may have ended, or what waited was damaged and is set aside
                 self._done = self._source.done
                 self._changed.notify_all()
             return
-        self._writing = taken
         batch, losses = taken.batch, self._losses()
         if losses.dropped:
             self._say_dropped(losses.dropped)
@@ -463,9 +464,16 @@ class Writer:
     def _replay_candidates(self, rows: Sequence[Extra]) -> None:
         """Store what a process that died kept beside its records; the spool calls it on this thread."""
         for part in candidates.in_parts(rows):
-            number, now = self._numbers.next(), datetime.now(UTC)
-            write = functools.partial(candidate_log.store, origin=self._origin, number=number, rows=part, now=now)
-            try:
-                self._link.deliver(number, write)
-            except psycopg.Error as exc:
-                log.error("candidates of a process that died were refused and are left out: %s", exc)
+            self._replay_part(part)
+
+    def _replay_part(self, part: Sequence[Extra]) -> None:
+        number, smaller = self._numbers.next(), halves(part)
+        write = functools.partial(candidate_log.store, origin=self._origin, number=number, rows=part)
+        try:
+            self._link.deliver(number, write, splits=len(smaller) > 1)
+        except psycopg.Error as exc:  # refused, or too many at once
+            if len(smaller) > 1:
+                for half in smaller:
+                    self._replay_part(half)
+                return
+            log.error("candidates of a process that died were refused and are left out: %s", exc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,6 +70,24 @@ def masked(url: str | URL) -> str:
         return "a URL that cannot be read"
     hidden = {name: HIDDEN for name in parsed.query if name not in SHOWN}
     return parsed.update_query_dict(hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", HIDDEN)
+
+
+def place_of(url: str) -> str:
+    """Return what tells one database from another, the same for every spelling of its URL that leads there.
+
+    Who logs in, and how, is no part of it; a name and an address of one host count as two places, but for this machine.
+    """
+    parsed = parse_url(url)
+    query = {name: parsed.query.get(name, "") for name in ("host", "hostaddr", "port", "dbname", "service")}
+    host = str(query["host"] or parsed.host or "").lower()
+    parts = {
+        "host": "localhost" if host in ("127.0.0.1", "::1", "[::1]") else host,
+        "hostaddr": query["hostaddr"],
+        "port": query["port"] or parsed.port or 5432,
+        "database": query["dbname"] or parsed.database or parsed.username or "",
+        "service": query["service"],
+    }
+    return json.dumps(parts, sort_keys=True, default=str)
 
 
 def _parsed(url: str) -> URL | None:

@@ -44,6 +44,9 @@ class Snapshot:
     age: float = 0.0  # seconds since it was published, by the database's clock; of version 0, since the space was made
 
 
+SEARCH_LIMIT = 60.0  # seconds: an exact scan of millions takes some
+
+
 class Database:
     """A Postgres with schema ``sona``."""
 
@@ -258,7 +261,7 @@ class Database:
         with translated("searching trajectories", self.engine.url):
             for _ in range(search.ATTEMPTS):
                 try:
-                    with self.engine.connect() as connection:
+                    with self.engine.connect() as connection, deadlines.over(connection, SEARCH_LIMIT):
                         return search.search(connection, self._sealed, space, query, wanted, exact=exact)
                 except (DBAPIError, psycopg.Error) as exc:
                     original = exc.orig if isinstance(exc, DBAPIError) else exc

@@ -31,7 +31,9 @@ def take(connection: Connection, space_id: int, server_id: UUID, duration: timed
     Raises:
         SpaceRemoved: the space is not there.
     """
-    held = _locked(connection, space_id)
+    held = _locked(connection, space_id, skip_locked=True)
+    if held is None and connection.scalar(select(leases.c.epoch).where(leases.c.space_id == space_id)) is not None:
+        return None  # somebody takes it, renews it or publishes just now
     if held is None:
         if connection.scalar(select(spaces.c.space_id).where(spaces.c.space_id == space_id)) is None:
             raise missing(space_id)
@@ -43,7 +45,7 @@ def take(connection: Connection, space_id: int, server_id: UUID, duration: timed
         held = _locked(connection, space_id)
         assert held is not None
     epoch, expires_at, at = held
-    if expires_at > at:
+    if at < expires_at <= at + 2 * duration:  # later: the clock was set back since
         return None
     _update(connection, space_id, server_id=server_id, epoch=epoch + 1, expires_at=at + duration)
     return Lease(space_id, server_id, epoch + 1)
@@ -82,12 +84,17 @@ def missing(space_id: int) -> SpaceRemoved:
     return SpaceRemoved(f"number {space_id}")
 
 
-def _locked(connection: Connection, space_id: int) -> tuple[int, datetime, datetime] | None:
-    """Return epoch and expiry, and the time by the same clock; lock the row until the transaction ends."""
+def _locked(
+    connection: Connection, space_id: int, *, skip_locked: bool = False
+) -> tuple[int, datetime, datetime] | None:
+    """Return epoch and expiry, and the time by the same clock; lock the row until the transaction ends.
+
+    None: there is no row, or with ``skip_locked`` somebody else holds it.
+    """
     row = connection.execute(
         select(leases.c.epoch, leases.c.expires_at)
         .where(leases.c.space_id == space_id, leases.c.role == LEARNER)
-        .with_for_update()
+        .with_for_update(skip_locked=skip_locked)
     ).one_or_none()
     return None if row is None else (row.epoch, row.expires_at, now(connection))
 

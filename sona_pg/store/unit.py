@@ -17,7 +17,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Engine
+from sqlalchemy import ColumnElement, Connection, Engine, text
 
 from sona_pg.domain.cycle import CycleResult, PastCycle
 from sona_pg.domain.ledger import LedgerSlice, Outcome, Trajectories
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=10)  # a learner that died is waited for so long
 RENEW_EVERY = 3.0  # seconds
+END_IF_IDLE = text("SET LOCAL idle_in_transaction_session_timeout = '10s'")
 POLL_EVERY = 0.05  # seconds between looks whether another learner is done
 
 
@@ -196,6 +197,8 @@ class LearningUnit:
         """Open the publishing transaction, with all that makes it safe checked; give the database's time with it."""
         space_id = self._space.space_id
         with self._transaction() as connection:
+            # A learner that is stopped here holds the lease's row: the server ends its session, and others go on.
+            connection.execute(END_IF_IDLE)
             self._require_lease(connection)
             if states.lock_space(connection, space_id) != self.live_version:
                 raise LearningConflict(f"space {self._space.name!r}: another learner has published meanwhile")
