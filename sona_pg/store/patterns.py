@@ -39,8 +39,8 @@ ON CONFLICT (space_id, dim, pattern_id) DO UPDATE SET
     kind = excluded.kind, size = excluded.size, weight = excluded.weight, quality = excluded.quality,
     success_count = excluded.success_count, recovered_count = excluded.recovered_count,
     partial_count = excluded.partial_count, failure_count = excluded.failure_count,
-    updated_version = excluded.updated_version, updated_at = excluded.updated_at,
-    merged_from = excluded.merged_from, typical_queries = excluded.typical_queries,
+    created_version = excluded.created_version, updated_version = excluded.updated_version,
+    updated_at = excluded.updated_at, merged_from = excluded.merged_from, typical_queries = excluded.typical_queries,
     typical_similarities = excluded.typical_similarities, parameters = excluded.parameters,
     centroid = excluded.centroid
 """

@@ -9,6 +9,7 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.domain.ids import uuid7
+from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.store import candidates, patterns
 from sona_pg.store.database import Database
 
@@ -68,3 +69,20 @@ def test_long_texts_are_cut_where_they_are_learned_from(database_url, words):
         assert kept
         assert max(map(len, kept)) == 300
         assert engine.rebuild().equal
+
+
+def test_a_pattern_that_has_merged_an_older_one_is_stored_as_old_as_that(database_url):
+    """Patterns are ordered by it: learners that take turns, and a rebuild, would go on from different orders."""
+    database = Database.open(database_url)
+    space = database.open_space("default", DIM, database.now())
+    older, younger = (
+        LearnedPattern(uuid7(), np.eye(DIM, dtype=np.float32)[0], size, 1.0, 0.5, created_version=version)
+        for size, version in ((5, 3), (9, 7))
+    )
+    with database.engine.begin() as connection:
+        patterns.write_patterns(connection, space.space_id, [older, younger], [], database.now())
+        merged = younger.merge(older)
+        patterns.write_patterns(connection, space.space_id, [merged], [older.id], database.now())
+        [stored] = patterns.read_patterns(connection, space.space_id)
+    assert stored.created_version == merged.created_version == 3
+    database.close()
