@@ -71,8 +71,6 @@ class Outage:
             DatabaseUnavailable: that took longer than ``timeout`` seconds; nothing is lost by it.
         """
         began = time.monotonic()
-        if self._successor is None and not self.waiting and not self._extras:
-            return
         if not self._succeeded.wait(threading.TIMEOUT_MAX if timeout is None else timeout):
             self._fail(f"flush: {self.waiting} records are not committed after {timeout} s, and wait")
         assert self._successor is not None

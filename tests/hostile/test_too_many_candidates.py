@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 
 import numpy as np
 import psycopg
@@ -85,6 +84,6 @@ def test_a_replay_adds_no_more(space: Space) -> None:
     rows = [Candidates(tuple(NAMES[at : at + 4]), np.ones((4, SPACE_DIM), np.float32)) for at in (0, 4)]
     with psycopg.connect(space.url) as raw:
         for number in (1, 2):
-            candidate_log.store(raw, Origin(SPACE, space.server_id), number, rows, datetime.now(UTC))
+            candidate_log.store(raw, Origin(SPACE, space.server_id), number, rows)
             raw.commit()
     assert space.rows("SELECT candidate_id FROM sona.candidates ORDER BY 1") == [(name,) for name in NAMES[:MOST]]
