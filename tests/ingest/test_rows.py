@@ -122,13 +122,14 @@ def test_values_survive_half_precision_on_each_instruction_set(isa: str, space: 
     rng = np.random.default_rng(3)
     values = (rng.standard_normal((40, DIM)) * 10.0 ** rng.integers(-9, 5, (40, 1))).astype(np.float32)
     values[0, :4] = 65504, -65504, 6e-8, -0.0
+    before = kernels.isa()  # which SONA_PG_ISA may have forced
     kernels.use_isa(isa)
     try:
         for row in values.clip(-65504, 65504):
             hot.end_trajectory(hot.begin_trajectory(row))
         writer.flush(5)
     finally:
-        kernels.use_isa(None)
+        kernels.use_isa(before)
     stored = space.rows("SELECT embedding::text FROM sona.trajectories WHERE space_id = %s ORDER BY id", SPACE)
     kept = values.clip(-65504, 65504)
     kernels.keep_directions(kept)
