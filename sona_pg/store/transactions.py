@@ -15,38 +15,32 @@ BRIEF = 10.0  # seconds for what takes milliseconds
 
 
 @contextmanager
-def reading(engine: Engine, doing: str, limit: float = math.inf) -> Iterator[Connection]:
-    """Give a connection on which each statement stands alone: nothing is idle in a transaction between them."""
+def _connected(engine: Engine, doing: str, limit: float, **options: str) -> Iterator[Connection]:
     with (
         translated(doing, engine.url),
-        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        engine.connect().execution_options(**options) as connection,
         judged(connection),
         deadlines.over(connection, limit),
     ):
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine, doing: str, limit: float = math.inf) -> Iterator[Connection]:
+    """Give a connection on which each statement stands alone: nothing is idle in a transaction between them."""
+    with _connected(engine, doing, limit, isolation_level="AUTOCOMMIT") as connection:
         yield connection
 
 
 @contextmanager
 def snapshot(engine: Engine, doing: str, limit: float = math.inf) -> Iterator[Connection]:
     """Give a connection whose statements all see the store as of one moment."""
-    with (
-        translated(doing, engine.url),
-        engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
-        judged(connection),
-        deadlines.over(connection, limit),
-        connection.begin(),
-    ):
+    with _connected(engine, doing, limit, isolation_level="REPEATABLE READ") as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def transaction(engine: Engine, doing: str, limit: float = math.inf) -> Iterator[Connection]:
     """Give a connection in a transaction that commits when the block ends without an error."""
-    with (
-        translated(doing, engine.url),
-        engine.connect() as connection,
-        judged(connection),
-        deadlines.over(connection, limit),
-        connection.begin(),
-    ):
+    with _connected(engine, doing, limit) as connection, connection.begin():
         yield connection
