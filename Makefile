@@ -5,8 +5,8 @@ BIN  := $(VENV)/bin
 ARGS ?=
 
 # What an installation depends on. Python sources are not among it, for the installation is editable.
-GENERATED := $(patsubst %.pyx,%.c,$(wildcard cython_ext/*.pyx))
-SOURCES   := pyproject.toml setup.py $(filter-out $(GENERATED),$(wildcard cython_ext/*.p?? cython_ext/*.c cython_ext/*.h))
+GENERATED := $(patsubst %.pyx,%.c,$(wildcard cython_ext/*/*.pyx))
+SOURCES   := pyproject.toml setup.py $(filter-out $(GENERATED),$(wildcard cython_ext/*/*.p?? cython_ext/*/*.c cython_ext/*/*.h))
 DEV  := $(VENV)/.sona-pg-dev
 BENCH := $(VENV)/.sona-pg-bench
 # A demo needs fewer packages than development; where those are installed, they will do.

@@ -15,26 +15,23 @@ ALGORITHMS = ["topk", "kmeans", "kmeans_fit", "kmeans_steps", "copy_decode"]
 DEFINES = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
 
 
-def extension(name: str, sources: list[str]) -> Extension:
+def extension(name: str, folder: str, stems: list[str], flags: list[str]) -> Extension:
+    """The extension ``sona_pg._<name>``, of the Cython module and the C files of ``cython_ext/<folder>``."""
     return Extension(
         f"sona_pg.{name}",
-        sources=[f"cython_ext/{source}" for source in sources],
-        include_dirs=["cython_ext", numpy.get_include()],
+        sources=[f"cython_ext/{folder}/{folder}.pyx", *(f"cython_ext/{folder}/{stem}.c" for stem in stems)],
+        include_dirs=["cython_ext/kernels", "cython_ext/recorder", numpy.get_include()],
         # What sources include: a change rebuilds them, and the sdist carries it.
-        depends=sorted(path for kind in ("h", "pxd", "pxi") for path in glob(f"cython_ext/*.{kind}")),
+        depends=sorted(path for kind in ("h", "pxd", "pxi") for path in glob(f"cython_ext/*/*.{kind}")),
         define_macros=DEFINES,
-        extra_compile_args=["-O3", "-std=c11", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"],
+        extra_compile_args=[*flags, "-std=c11", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"],
         libraries=["m", "pthread"],
     )
 
 
-C_FILES = [f"{stem}.c" for stem in ["dispatch", *INSTRUCTION_SETS, *ALGORITHMS]]
-
-RECORDER = [f"{stem}.c" for stem in ["clock", "ring", "encode", "spool"]]
-
 setup(
     ext_modules=[
-        extension("_kernels", ["kernels.pyx", *C_FILES]),
-        extension("_recorder", ["recorder.pyx", *RECORDER]),
+        extension("_kernels", "kernels", ["dispatch", *INSTRUCTION_SETS, *ALGORITHMS], ["-O3"]),
+        extension("_recorder", "recorder", ["clock", "ring", "encode", "spool"], ["-O3"]),
     ]
 )

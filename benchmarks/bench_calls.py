@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks import node_peer
 from benchmarks.report import Line, Options, race_numpy, run, seconds
 from sona_pg import kernels
-from sona_pg.kernels import Adapter, HotPath
+from sona_pg.recorder import Adapter, HotPath
 
 DIM, K = 256, 5
 RNG = np.random.default_rng(0)

@@ -26,7 +26,7 @@ from benchmarks.server import DIM, SPACE, empty, prepare, server
 from sona_pg.config import IngestConfig
 from sona_pg.ingest import Writer, statements
 from sona_pg.ingest.parts import HEADER, TRAILER
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 from sona_pg.store.copying import copy_arrays
 from sona_pg.store.schema import trajectories

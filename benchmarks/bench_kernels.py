@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.report import Line, Options, race, run, seconds
 from sona_pg import kernels
 from sona_pg.domain.state import FisherSnapshot
-from sona_pg.learning.ewc import EwcPlusPlus
+from sona_pg.learning.adapters.ewc import EwcPlusPlus
 
 Floats = NDArray[np.float32]
 D = 256

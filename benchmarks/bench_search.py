@@ -20,8 +20,8 @@ from benchmarks.server import server
 from sona_pg import SonaEngine, kernels
 from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.domain.space import Space
+from sona_pg.store.admin.weeks import Week
 from sona_pg.store.database import Database
-from sona_pg.store.weeks import Week
 
 D, K = 256, 10
 STORED, QUERIES, WARM = 1_000_000, 300, 20

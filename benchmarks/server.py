@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psycopg
 
-from sona_pg.store.embedded import start_embedded
-from sona_pg.store.migrate import upgrade
+from sona_pg.store.admin.embedded import start_embedded
+from sona_pg.store.admin.migrate import upgrade
 
 DIM, SPACE = 256, 1
 

@@ -1,4 +1,4 @@
-"""Alembic environment: runs on the connection that ``sona_pg.store.migrate`` hands over."""
+"""Alembic environment: runs on the connection that ``sona_pg.store.admin.migrate`` hands over."""
 
 from alembic import context
 

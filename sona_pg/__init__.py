@@ -19,10 +19,9 @@ if TYPE_CHECKING:
         SonaConfig,
     )
     from sona_pg.domain.answer import Context, Decision, Interpolation, ParameterEvidence, Ranking, Response
-    from sona_pg.domain.builder import TrajectoryBuilder
     from sona_pg.domain.cycle import CycleResult, RebuildResult
-    from sona_pg.domain.evaluation import PolicyEstimate, PolicyEvaluation
     from sona_pg.domain.pattern import LearnedPattern
+    from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
     from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
     from sona_pg.engine import SonaEngine
     from sona_pg.errors import (
@@ -40,14 +39,15 @@ if TYPE_CHECKING:
         StorageError,
         TrajectoryError,
     )
-    from sona_pg.learning.ewc import EwcPlusPlus
-    from sona_pg.learning.lora import BaseLoRA, MicroLoRA
-    from sona_pg.learning.reasoning_bank import ReasoningBank
-    from sona_pg.learning.signal import LearningSignal
-    from sona_pg.loops.background import BackgroundLoop
-    from sona_pg.loops.buffer import TrajectoryBuffer
-    from sona_pg.loops.coordinator import LoopCoordinator
-    from sona_pg.loops.instant import InstantLoop
+    from sona_pg.learning.adapters.ewc import EwcPlusPlus
+    from sona_pg.learning.adapters.signal import LearningSignal
+    from sona_pg.serving.instant import InstantLoop
+    from sona_pg.standalone.lora import BaseLoRA, MicroLoRA
+    from sona_pg.standalone.reasoning_bank import ReasoningBank
+    from sona_pg.standalone.trajectory_buffer import TrajectoryBuffer
+    from sona_pg.standalone.trajectory_builder import TrajectoryBuilder
+    from sona_pg.worker.background import BackgroundLoop
+    from sona_pg.worker.coordinator import LoopCoordinator
 
 __all__ = [
     "BackgroundLoop",
@@ -118,12 +118,12 @@ _HOMES = {
         "Ranking",
         "Response",
     ),
-    "sona_pg.domain.builder": ("TrajectoryBuilder",),
+    "sona_pg.standalone.trajectory_builder": ("TrajectoryBuilder",),
     "sona_pg.domain.cycle": (
         "CycleResult",
         "RebuildResult",
     ),
-    "sona_pg.domain.evaluation": ("PolicyEstimate", "PolicyEvaluation"),
+    "sona_pg.domain.policy_estimate": ("PolicyEstimate", "PolicyEvaluation"),
     "sona_pg.domain.pattern": ("LearnedPattern",),
     "sona_pg.domain.trajectory": (
         "QueryTrajectory",
@@ -145,17 +145,17 @@ _HOMES = {
         "StorageError",
         "TrajectoryError",
     ),
-    "sona_pg.learning.ewc": ("EwcPlusPlus",),
-    "sona_pg.learning.lora": (
+    "sona_pg.learning.adapters.ewc": ("EwcPlusPlus",),
+    "sona_pg.standalone.lora": (
         "BaseLoRA",
         "MicroLoRA",
     ),
-    "sona_pg.learning.reasoning_bank": ("ReasoningBank",),
-    "sona_pg.learning.signal": ("LearningSignal",),
-    "sona_pg.loops.background": ("BackgroundLoop",),
-    "sona_pg.loops.buffer": ("TrajectoryBuffer",),
-    "sona_pg.loops.coordinator": ("LoopCoordinator",),
-    "sona_pg.loops.instant": ("InstantLoop",),
+    "sona_pg.standalone.reasoning_bank": ("ReasoningBank",),
+    "sona_pg.learning.adapters.signal": ("LearningSignal",),
+    "sona_pg.worker.background": ("BackgroundLoop",),
+    "sona_pg.standalone.trajectory_buffer": ("TrajectoryBuffer",),
+    "sona_pg.worker.coordinator": ("LoopCoordinator",),
+    "sona_pg.serving.instant": ("InstantLoop",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

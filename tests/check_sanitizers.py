@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fix_homes import temporary_home
 
-from sona_pg.store.embedded import start_embedded
+from sona_pg.store.admin.embedded import start_embedded
 
 ROOT = Path(__file__).parents[1]
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all"

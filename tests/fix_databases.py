@@ -14,7 +14,7 @@ from fix_servers import REPORT, Server
 from psycopg import sql
 from sqlalchemy import make_url
 
-from sona_pg.store.migrate import upgrade
+from sona_pg.store.admin.migrate import upgrade
 
 NUMBERS = itertools.count(1)
 OPEN_CONNECTIONS = """

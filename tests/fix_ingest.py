@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from sona_pg.config import IngestConfig
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.ingest import Writer
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 
 DIM = 16

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from fix_homes import temporary_home
 
-from sona_pg.store.embedded import start_embedded
+from sona_pg.store.admin.embedded import start_embedded
 
 GIVEN_URL = os.environ.get("SONA_PG_TEST_URL")
 IMAGE = os.environ.get("SONA_PG_TEST_IMAGE", "pgvector/pgvector:pg17")

@@ -105,7 +105,7 @@ def database() -> Iterator[str]:
     if environment.url is not None:
         yield environment.url
         return
-    from sona_pg.store.embedded import start_embedded
+    from sona_pg.store.admin.embedded import start_embedded
 
     server = start_embedded(environment.home)
     try:

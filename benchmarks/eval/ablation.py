@@ -16,7 +16,7 @@ from benchmarks.eval.data import Clinc, Floats, Labels, Queries, unit
 from benchmarks.eval.sessions import CYCLE, EXPLORATION, RetrievalSession, open_space
 from benchmarks.eval.stats import Figures, Table, gather
 from sona_pg import SonaConfig, SonaEngine
-from sona_pg.learning.baseline import Baseline
+from sona_pg.learning.adapters.baseline import Baseline
 
 DOMAIN_EVENTS = 500  # feedbacks a domain, in the sequence of ten
 STREAM = 3000  # feedbacks where there is one stream

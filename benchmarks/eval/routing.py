@@ -16,7 +16,7 @@ from benchmarks.eval.sessions import open_space
 from benchmarks.eval.stats import Figures, Table, Target, gather
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.domain.answer import Decision
-from sona_pg.loops.schedule import due_at
+from sona_pg.worker.schedule import due_at
 
 Doubles = NDArray[np.float64]
 ROUTES = ["weak", "strong"]

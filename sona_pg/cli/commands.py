@@ -47,7 +47,7 @@ def address_of(url: str | None) -> Iterator[str]:
     if address is not None:
         yield address
         return
-    from sona_pg.store.embedded import start_embedded
+    from sona_pg.store.admin.embedded import start_embedded
 
     server = start_embedded(environment.home)
     try:
@@ -348,7 +348,7 @@ def space_remove(
 @db.command("upgrade")
 def db_upgrade(url: Url = None) -> None:
     """Bring the schema up to this release; running it twice is the same as once."""
-    from sona_pg.store import migrate
+    from sona_pg.store.admin import migrate
 
     with address_of(url) as address:
         show_facts(dataclasses.asdict(migrate.upgrade(address)), "schema")
@@ -357,7 +357,7 @@ def db_upgrade(url: Url = None) -> None:
 @db.command("info")
 def db_info(url: Url = None) -> None:
     """Say which Postgres, pgvector and schema the database has."""
-    from sona_pg.store import migrate
+    from sona_pg.store.admin import migrate
 
     with address_of(url) as address:
         show_facts(dataclasses.asdict(migrate.status(address)), "schema")
@@ -366,7 +366,7 @@ def db_info(url: Url = None) -> None:
 @db.command("check")
 def db_check(url: Url = None) -> None:
     """Exit with status 1 unless schema and data are whole: what is missing is listed, as after a restore cut short."""
-    from sona_pg.store import check, migrate
+    from sona_pg.store.admin import check, migrate
 
     with address_of(url) as address:
         found = migrate.status(address)

@@ -44,7 +44,7 @@ class CycleResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class LearningSchedule:
     """What decides whether a cycle is due."""
 
     live_version: int

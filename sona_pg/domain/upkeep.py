@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class MaintenanceAction:
     """One thing that a maintenance run did, left for the next one (``later``), or would not do (``kept``)."""
 
     # made, moved, deleted, dropped, gave up, indexed, repaired, compacted, pruned, forgot; kept, later, skipped

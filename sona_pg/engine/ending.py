@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from sona_pg.errors import DatabaseUnavailable, SonaError
-from sona_pg.ingest.wakeups import Done, held_here
+from sona_pg.ingest.wakeups import Happening, held_here
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Ending:
         self._pid = os.getpid()
         self._starting = threading.RLock()
         self._started = self._running = False
-        self._finished = Done()
+        self._finished = Happening()
         self._failure: SonaError | None = None  # close() raises it, once
 
     def close(self, refuse: Callable[[], object]) -> None:

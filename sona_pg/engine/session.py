@@ -19,17 +19,12 @@ from numpy.typing import NDArray
 from sona_pg._version import __version__
 from sona_pg.config import Environment, Migrate, SonaConfig
 from sona_pg.domain.cycle import CycleResult, RebuildResult
-from sona_pg.domain.evaluation import PolicyEvaluation
 from sona_pg.domain.ids import uuid7
+from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LoraWeights
 from sona_pg.engine.ending import Ending
 from sona_pg.engine.follower import Follower
-from sona_pg.engine.last_version import LastVersion
-from sona_pg.engine.last_version import load as load_version
-from sona_pg.engine.ranking import Ranker
-from sona_pg.engine.routing import RouteChooser
-from sona_pg.engine.serving import Serving, snapshot_of
 from sona_pg.errors import (
     DatabaseError,
     DatabaseUnavailable,
@@ -39,22 +34,28 @@ from sona_pg.errors import (
     TrajectoryError,
 )
 from sona_pg.ingest import Writer
-from sona_pg.ingest.candidates import Extra
+from sona_pg.ingest.candidate_rows import Extra
 from sona_pg.ingest.outage import Outage
 from sona_pg.ingest.spool import SpoolSource
 from sona_pg.ingest.wakeups import held_here
-from sona_pg.kernels import Adapter, EncodedBatch, HotPath
-from sona_pg.learning.lora import read_adapters, write_adapters
-from sona_pg.loops.background import BackgroundLoop
-from sona_pg.loops.coordinator import LoopCoordinator
-from sona_pg.loops.evaluation import evaluate
-from sona_pg.loops.instant import InstantLoop
-from sona_pg.loops.maintainer import Maintainer
-from sona_pg.loops.rebuild import rebuild
+from sona_pg.learning.adapters.adapter_file import read_adapters, write_adapters
+from sona_pg.recorder import Adapter, EncodedBatch, HotPath
+from sona_pg.serving.candidate_ranker import CandidateRanker
+from sona_pg.serving.instant import InstantLoop
+from sona_pg.serving.last_version import LastVersion
+from sona_pg.serving.last_version import load as load_version
+from sona_pg.serving.route_chooser import RouteChooser
+from sona_pg.serving.served_version import ServedVersion
+from sona_pg.store.admin.embedded import EmbeddedServer, start_embedded
 from sona_pg.store.connect import place_of
 from sona_pg.store.database import Database, Snapshot
-from sona_pg.store.embedded import EmbeddedServer, start_embedded
 from sona_pg.store.notify import VersionListener
+from sona_pg.worker.background import BackgroundLoop
+from sona_pg.worker.coordinator import LoopCoordinator
+from sona_pg.worker.evaluation import evaluate
+from sona_pg.worker.learner_cache import LearnerCache
+from sona_pg.worker.maintainer import Maintainer
+from sona_pg.worker.rebuild import rebuild
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Refused(NamedTuple):
     at: float  # monotonic seconds
 
 
-class Wanted(NamedTuple):
+class OpenRequest(NamedTuple):
     """What an engine was asked to open."""
 
     url: str | None  # None: SONA_PG_URL, else the embedded server
@@ -85,7 +86,7 @@ class Wanted(NamedTuple):
 class Session:
     """Opens a space and keeps it current: writer, follower, maintainer, and the version that is served."""
 
-    def __init__(self, hot: HotPath, config: SonaConfig, wanted: Wanted) -> None:
+    def __init__(self, hot: HotPath, config: SonaConfig, wanted: OpenRequest) -> None:
         """Open what is ``wanted`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
         self._hot = hot
         self._config = config
@@ -129,7 +130,7 @@ class Session:
         self._listener = VersionListener(address)
         try:
             self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
-            self.ranker = Ranker(self._hot.dim, self._keep, self._keep_set)
+            self.ranker = CandidateRanker(self._hot.dim, self._keep, self._keep_set)
             try:
                 space = self._find_space()
             except DatabaseUnavailable as exc:
@@ -208,7 +209,7 @@ class Session:
         """Record, and serve the last version that this machine knew, until the database answers."""
         self._away = exc
         kept = load_version(self._last_version.path, self._hot.dim)
-        serving = Serving.of(kept[1], self._hot.dim, self._config) if kept else self._nothing_learned()
+        serving = ServedVersion.of(kept[1], self._hot.dim, self._config) if kept else self._nothing_learned()
         self._instant = InstantLoop(serving.state.micro, self._config.micro, self._config.loops.seed)
         self._serve(serving)
         self.writer = Outage(self._hot, self._config.ingest, self._pending, str(exc))
@@ -316,7 +317,7 @@ class Session:
         refused = self._refused
         return refused is not None and refused.version == version and time.monotonic() - refused.at < REFUSED_FOR
 
-    def _first(self) -> Serving:
+    def _first(self) -> ServedVersion:
         """Return the live version at the opening; one that cannot be served counts as not learned yet."""
         try:
             return self._read(None)
@@ -328,9 +329,9 @@ class Session:
             log.exception("version %d cannot be served: nothing that was learned is, until a later version", live)
             return self._nothing_learned()
 
-    def _nothing_learned(self) -> Serving:
+    def _nothing_learned(self) -> ServedVersion:
         nothing = Snapshot(0, None, [], [], np.zeros((0, self._hot.dim), np.float32))
-        return Serving.of(nothing, self._hot.dim, self._config)
+        return ServedVersion.of(nothing, self._hot.dim, self._config)
 
     def rebuild(self, publish: bool) -> RebuildResult:
         """Learn the space again from its ledger; see ``SonaEngine.rebuild``."""
@@ -496,15 +497,15 @@ class Session:
             )  # fmt: skip
         self._dropped_said = dropped
 
-    def _read(self, live: int | None) -> Serving:
+    def _read(self, live: int | None) -> ServedVersion:
         """Return the live version: from the learner's memory if it was made here, else from the store."""
         memory = self._background.memory
         if memory is None or memory.version != live or memory.cycle_id != self.database.cycle_of(self.space, live):
             # Nothing was made here, or it was not committed, and another server has made a version of that number.
-            return Serving.of(self.database.snapshot(self.space), self._hot.dim, self._config)
-        return Serving.of(snapshot_of(memory), self._hot.dim, self._config)
+            return ServedVersion.of(self.database.snapshot(self.space), self._hot.dim, self._config)
+        return ServedVersion.of(_snapshot_of(memory), self._hot.dim, self._config)
 
-    def _serve(self, serving: Serving, adapters: str | None = None) -> None:
+    def _serve(self, serving: ServedVersion, adapters: str | None = None) -> None:
         with self._adapting:
             self._adapters = adapters or f"version {serving.version}"
             self._instant.adopt(serving.state.micro)
@@ -542,3 +543,9 @@ def _as_json(value: Any) -> Any:
 
 def _adapter(weights: LoraWeights) -> Adapter:
     return Adapter(weights.a, weights.b, weights.scale)
+
+
+def _snapshot_of(memory: LearnerCache) -> Snapshot:
+    """Return what reading the version from the store would give."""
+    known, catalog = memory.knowledge, memory.catalog
+    return Snapshot(memory.version, known.state, list(known.patterns), list(catalog.ids), catalog.embeddings)

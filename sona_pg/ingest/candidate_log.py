@@ -23,7 +23,7 @@ import psycopg
 
 from sona_pg.errors import StorageError
 from sona_pg.ingest import statements
-from sona_pg.ingest.candidates import Candidates, CandidateSet, Extra, room_for
+from sona_pg.ingest.candidate_rows import Candidates, CandidateSet, Extra, room_for
 from sona_pg.ingest.commit import Origin, hold_space
 from sona_pg.ingest.descriptors import close_here, open_here
 from sona_pg.kernels import crc32c

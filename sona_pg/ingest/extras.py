@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from sona_pg.ingest import candidates
-from sona_pg.ingest.candidates import Candidates, Extra
+from sona_pg.ingest import candidate_rows
+from sona_pg.ingest.candidate_rows import Candidates, Extra
 from sona_pg.ingest.commit import Origin
 from sona_pg.ingest.link import Link
 from sona_pg.ingest.numbers import BatchNumbers
@@ -100,7 +100,7 @@ class Extras:
         """
         while self.done < mark:
             some = [self._queue[at] for at in range(min(mark - self.done, AT_ONCE))]
-            for part in candidates.in_parts(some):
+            for part in candidate_rows.in_parts(some):
                 self._store_part(part)
                 with self._changed:
                     for _ in part:
@@ -116,7 +116,7 @@ class Extras:
         try:
             announced = self._link.deliver(
                 number,
-                lambda raw: candidates.write(raw, self._origin, number, part, now, announce=announce),
+                lambda raw: candidate_rows.write(raw, self._origin, number, part, now, announce=announce),
                 splits=len(smaller) > 1,
             )
             if announced:
@@ -136,4 +136,4 @@ def halves(part: Sequence[Extra]) -> list[Sequence[Extra]]:
     if len(part) > 1:
         return [part[: len(part) // 2], part[len(part) // 2 :]]
     [row] = part
-    return [[half] for half in candidates.halves(row)] if isinstance(row, Candidates) else [part]
+    return [[half] for half in candidate_rows.halves(row)] if isinstance(row, Candidates) else [part]

@@ -16,7 +16,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.kernels import EncodedBatch, crc32c
+from sona_pg.kernels import crc32c
+from sona_pg.recorder import EncodedBatch
 
 PREFIX = "batch-"
 HEAD = struct.Struct("<QI")  # length of what follows, CRC-32C of it

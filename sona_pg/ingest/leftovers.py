@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sona_pg.ingest import candidate_log, kept_batches
-from sona_pg.ingest.candidates import Extra
+from sona_pg.ingest.candidate_rows import Extra
 from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.spool_folder import SET_ASIDE, Folder
 

@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike
 
 from sona_pg.config import IngestConfig
 from sona_pg.errors import DatabaseUnavailable, StorageError, TrajectoryError
-from sona_pg.ingest import candidates
-from sona_pg.ingest.candidates import CandidateSet, Extra
+from sona_pg.ingest import candidate_rows
+from sona_pg.ingest.candidate_rows import CandidateSet, Extra
 from sona_pg.ingest.spool import SpoolSource, spill
-from sona_pg.ingest.wakeups import Done, held_here
+from sona_pg.ingest.wakeups import Happening, held_here
 from sona_pg.ingest.writer import IngestStats, Writer
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 
 log = logging.getLogger("sona_pg.ingest")
 
@@ -42,7 +42,7 @@ class Outage:
         self._bytes = 0
         self._closed = False
         self._successor: Writer | None = None
-        self._succeeded = Done()
+        self._succeeded = Happening()
         self.source = SpoolSource(hot, root) if config.durability == "spool" else None
         hot.attach(
             confirm=self._refuse_to_confirm if config.durability == "sync" else None,
@@ -88,11 +88,11 @@ class Outage:
 
     def enqueue_candidates(self, ids: Sequence[str], embeddings: ArrayLike, *, wait: bool = False) -> bool:
         """Keep candidates; return False where there is no room for them."""
-        return self._enqueue(candidates.checked(ids, embeddings, self._hot.dim), wait)
+        return self._enqueue(candidate_rows.checked(ids, embeddings, self._hot.dim), wait)
 
     def enqueue_candidate_set(self, set_id: int, ids: Sequence[str]) -> bool:
         """Keep which candidates were shown together; return False where there is no room."""
-        candidates.check_ids(ids)
+        candidate_rows.check_ids(ids)
         return self._enqueue([CandidateSet(set_id, tuple(ids))], False)
 
     def _enqueue(self, rows: Sequence[Extra], wait: bool) -> bool:

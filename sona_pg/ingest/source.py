@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from sona_pg.ingest.candidates import Extra
+from sona_pg.ingest.candidate_rows import Extra
 from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.leftovers import Leftovers
-from sona_pg.kernels import HotPath, SpoolFile
+from sona_pg.recorder import HotPath, SpoolFile
 
 WORTH_IT = 1000  # records: fewer are written with those that come next
 

@@ -23,11 +23,11 @@ from pathlib import Path
 from sona_pg.errors import StorageError
 from sona_pg.ingest import kept_batches
 from sona_pg.ingest.candidate_log import CandidateLog
-from sona_pg.ingest.candidates import Extra
+from sona_pg.ingest.candidate_rows import Extra
 from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.leftovers import Leftovers
 from sona_pg.ingest.spool_folder import SEGMENT_BYTES, Folder
-from sona_pg.kernels import HotPath, SpoolFile
+from sona_pg.recorder import HotPath, SpoolFile
 
 _open_spools: weakref.WeakSet[SpoolSource] = weakref.WeakSet()
 

@@ -14,7 +14,7 @@ from typing import Self
 from sona_pg.ingest import candidate_log, kept_batches
 from sona_pg.ingest.descriptors import close_here, open_here
 from sona_pg.ingest.keeping import prune
-from sona_pg.kernels import EncodedBatch, encode_frames
+from sona_pg.recorder import EncodedBatch, encode_frames
 
 log = logging.getLogger("sona_pg.ingest")
 

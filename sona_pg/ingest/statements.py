@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sona_pg.ingest.parts import POSTGRES_EPOCH
-from sona_pg.kernels import FEEDBACK_COLUMNS, STEP_COLUMNS, TRAJECTORY_COLUMNS
+from sona_pg.recorder import FEEDBACK_COLUMNS, STEP_COLUMNS, TRAJECTORY_COLUMNS
 
 COLUMNS = {"trajectories": TRAJECTORY_COLUMNS, "steps": STEP_COLUMNS, "feedback": FEEDBACK_COLUMNS}
 

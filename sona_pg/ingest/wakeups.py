@@ -35,7 +35,7 @@ class Wake:
         self._asleep.acquire(blocking=False)
 
 
-class Done:
+class Happening:
     """Something that happens once; any number of threads and handlers wait for it."""
 
     def __init__(self) -> None:

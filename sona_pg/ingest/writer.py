@@ -19,8 +19,8 @@ from sqlalchemy import Engine, text
 
 from sona_pg.config import IngestConfig
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved, StorageError
-from sona_pg.ingest import candidate_log, candidates, statements
-from sona_pg.ingest.candidates import CandidateSet, Extra
+from sona_pg.ingest import candidate_log, candidate_rows, statements
+from sona_pg.ingest.candidate_rows import CandidateSet, Extra
 from sona_pg.ingest.commit import Losses, Origin, Written
 from sona_pg.ingest.delivery import Delivery
 from sona_pg.ingest.extras import Extras, halves
@@ -32,7 +32,7 @@ from sona_pg.ingest.rejects import Rejects
 from sona_pg.ingest.source import RingSource, Source
 from sona_pg.ingest.spool import SpoolSource, spill
 from sona_pg.ingest.wakeups import Wake, held_here
-from sona_pg.kernels import EncodedBatch, HotPath
+from sona_pg.recorder import EncodedBatch, HotPath
 from sona_pg.store.connect import translated
 
 log = logging.getLogger("sona_pg.ingest")
@@ -206,11 +206,11 @@ class Writer:
         Raises:
             DatabaseUnavailable: (wait) Postgres takes nothing.
         """
-        return self.enqueue(candidates.checked(ids, embeddings, self._hot.dim), wait=wait)
+        return self.enqueue(candidate_rows.checked(ids, embeddings, self._hot.dim), wait=wait)
 
     def enqueue_candidate_set(self, set_id: int, ids: Sequence[str]) -> bool:
         """Store which candidates were shown together, in the background; return False where there is no room."""
-        candidates.check_ids(ids)
+        candidate_rows.check_ids(ids)
         return self.enqueue([CandidateSet(set_id, tuple(ids))])
 
     def stats(self) -> IngestStats:
@@ -463,7 +463,7 @@ class Writer:
 
     def _replay_candidates(self, rows: Sequence[Extra]) -> None:
         """Store what a process that died kept beside its records; the spool calls it on this thread."""
-        for part in candidates.in_parts(rows):
+        for part in candidate_rows.in_parts(rows):
             self._replay_part(part)
 
     def _replay_part(self, part: Sequence[Extra]) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, literal, select
 
-from sona_pg.domain.cycle import CycleResult, PastCycle, Schedule
+from sona_pg.domain.cycle import CycleResult, LearningSchedule, PastCycle
 from sona_pg.store.leases import missing, now
 from sona_pg.store.schema import batches, cycles, spaces
 
@@ -40,7 +40,7 @@ def record(
     )
 
 
-def schedule(connection: Connection, space_id: int, loop: str) -> Schedule:
+def schedule(connection: Connection, space_id: int, loop: str) -> LearningSchedule:
     """Return what decides whether a cycle of ``loop`` is due; every time in it is the database's."""
     at = now(connection)
     of_space = cycles.c.space_id == space_id
@@ -64,7 +64,7 @@ def schedule(connection: Connection, space_id: int, loop: str) -> Schedule:
     ).one_or_none()
     if row is None:
         raise missing(space_id)
-    return Schedule(int(row.live_version), int(row.waiting), int(row.learned), at - row.begun)
+    return LearningSchedule(int(row.live_version), int(row.waiting), int(row.learned), at - row.begun)
 
 
 def past(connection: Connection, space_id: int) -> list[PastCycle]:

@@ -17,19 +17,20 @@ from sqlalchemy.exc import DBAPIError
 
 from sona_pg.config import MaintenanceConfig, Migrate
 from sona_pg.domain.answer import SearchResult
-from sona_pg.domain.cycle import Schedule
-from sona_pg.domain.ledger import Trajectories
+from sona_pg.domain.cycle import LearningSchedule
+from sona_pg.domain.ledger_slice import Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
-from sona_pg.store import candidates, cycles, fleet, leases, ledger, migrate, patterns, search, spaces, states
+from sona_pg.store import candidates, cycles, fleet, leases, ledger, pattern_rows, search, spaces, states
+from sona_pg.store.admin import migrate
+from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.connect import connect, translated
 from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
-from sona_pg.store.maintenance import Maintenance
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
-from sona_pg.store.unit import Learned, LearningUnit, learning_unit, read_learned
+from sona_pg.store.unit import LearningUnit, StoredKnowledge, learning_unit, read_learned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,7 +162,7 @@ class Database:
             return Snapshot(
                 version=version,
                 state=states.load(connection, space.space_id, version) if version else None,
-                patterns=patterns.read_patterns(connection, space.space_id),
+                patterns=pattern_rows.read_patterns(connection, space.space_id),
                 candidate_ids=ids,
                 candidate_embeddings=embeddings,
                 age=states.age(connection, space.space_id, version),
@@ -188,13 +189,13 @@ class Database:
         """Hold the learner's lease of a space; without ``wait`` it gives None while another learner is at work."""
         return learning_unit(self.engine, space, server_id, wait=wait)
 
-    def learned(self, space: Space) -> Learned | None:
+    def learned(self, space: Space) -> StoredKnowledge | None:
         """Return what the live version holds with its Fisher information; None before anything was learned."""
         with snapshot(self.engine, "reading the live version") as connection:
             version = fleet.live_version(connection, space.space_id)
             return read_learned(connection, space.space_id, version) if version else None
 
-    def schedule(self, space: Space, loop: str) -> Schedule:
+    def schedule(self, space: Space, loop: str) -> LearningSchedule:
         """Return what decides whether a cycle of ``loop`` is due."""
         with transaction(self.engine, "reading what waits", BRIEF) as connection:
             return cycles.schedule(connection, space.space_id, loop)
@@ -257,7 +258,7 @@ class Database:
         Raises:
             DatabaseUnavailable: Postgres is away, or partitions went on being dropped; the same call may succeed later.
         """
-        wanted = search.Wanted(k, route, min_quality, since)
+        wanted = search.SearchRequest(k, route, min_quality, since)
         with translated("searching trajectories", self.engine.url):
             for _ in range(search.ATTEMPTS):
                 try:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, exists, false, select
 
-from sona_pg.domain.ledger import Outcome, Trajectories
+from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.store.candidates import read_sets
 from sona_pg.store.copying import copy_arrays, keys_of
 from sona_pg.store.ledger import later_than, read_by_id, read_outcomes

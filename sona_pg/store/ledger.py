@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
 )
 
-from sona_pg.domain.ledger import LedgerSlice, Outcome, Steps, Trajectories
+from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Steps, Trajectories
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import (
     Spec,

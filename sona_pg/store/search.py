@@ -47,10 +47,10 @@ from sqlalchemy.dialects.postgresql import psycopg as postgresql_psycopg
 from sona_pg.domain.answer import FoundTrajectory, SearchResult
 from sona_pg.domain.ids import made_at
 from sona_pg.domain.space import Space
+from sona_pg.store.admin.sealing import MAX_HALFVEC
+from sona_pg.store.admin.weeks import id_floor
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.schema import sealed_weeks, trajectories
-from sona_pg.store.sealing import MAX_HALFVEC
-from sona_pg.store.weeks import id_floor
 
 # Sorting is forbidden so that the planner takes the index; where there is none after all, it sorts nevertheless.
 SETTINGS = """\
@@ -87,7 +87,7 @@ latest_feedback = table(
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SearchRequest:
     """What is searched for."""
 
     k: int
@@ -134,7 +134,7 @@ def search(
     weeks: SealedWeeks,
     space: Space,
     query: NDArray[np.float32],
-    wanted: Wanted,
+    wanted: SearchRequest,
     *,
     exact: bool = False,
 ) -> SearchResult:
@@ -215,7 +215,7 @@ def _before(end: UUID) -> UUID:
 
 
 def _nearest(
-    connection: Connection, space: Space, query: NDArray[np.float32], wanted: Wanted, spans: Sequence[Span]
+    connection: Connection, space: Space, query: NDArray[np.float32], wanted: SearchRequest, spans: Sequence[Span]
 ) -> list[Any]:
     """Return the k nearest of every span, each with its span's number."""
     statement = _statement(

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Engine, text
 
 from sona_pg.domain.cycle import CycleResult, PastCycle
-from sona_pg.domain.ledger import LedgerSlice, Outcome, Trajectories
+from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LearnedState
 from sona_pg.errors import DatabaseError, LearningConflict
-from sona_pg.store import candidates, cycles, fleet, leases, ledger, patterns, states
+from sona_pg.store import candidates, cycles, fleet, leases, ledger, pattern_rows, states
 from sona_pg.store.transactions import reading, snapshot, transaction
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learned:
+class StoredKnowledge:
     """Everything a live version holds, read as of one moment."""
 
     state: LearnedState
@@ -57,11 +57,11 @@ class Learned:
     fisher: list[FisherSnapshot]
 
 
-def read_learned(connection: Connection, space_id: int, live_version: int) -> Learned:
+def read_learned(connection: Connection, space_id: int, live_version: int) -> StoredKnowledge:
     """Read what the live version holds, in a transaction that repeats its reads."""
-    return Learned(
+    return StoredKnowledge(
         states.load(connection, space_id, live_version),
-        patterns.read_patterns(connection, space_id),
+        pattern_rows.read_patterns(connection, space_id),
         states.read_fisher(connection, space_id),
     )
 
@@ -89,7 +89,7 @@ class LearningUnit:
         self._claimed = claimed.batches
         return claimed
 
-    def learned(self) -> Learned | None:
+    def learned(self) -> StoredKnowledge | None:
         """Return what the live version holds, or None before anything was learned."""
         if self.live_version == 0:
             return None
@@ -153,7 +153,7 @@ class LearningUnit:
         """
         space_id = self._space.space_id
         with self._publishing(claimed, result.cycle_id) as (connection, at):
-            patterns.write_patterns(connection, space_id, made.patterns, made.removed, at)
+            pattern_rows.write_patterns(connection, space_id, made.patterns, made.removed, at)
             for snapshot_ in made.fisher:
                 states.write_fisher(connection, space_id, snapshot_, made.state.version, at)
             states.delete_fisher(connection, space_id, made.faded)
@@ -175,8 +175,8 @@ class LearningUnit:
         with self._publishing((), state.cycle_id) as (connection, at):
             states.forget(connection, space_id)
             kept = {pattern.id for pattern in learned}
-            removed = [known.id for known in patterns.read_patterns(connection, space_id) if known.id not in kept]
-            patterns.write_patterns(connection, space_id, learned, removed, at)
+            removed = [known.id for known in pattern_rows.read_patterns(connection, space_id) if known.id not in kept]
+            pattern_rows.write_patterns(connection, space_id, learned, removed, at)
             for snapshot_ in fisher:
                 states.write_fisher(connection, space_id, snapshot_, state.version, at)
             states.publish(connection, space_id, state, at)

@@ -16,7 +16,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from sona_pg.store.migrate import upgrade
+from sona_pg.store.admin.migrate import upgrade
 
 from . import clock, report
 from .crew import Member, Places, full_crew, small_crew

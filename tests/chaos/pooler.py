@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from sona_pg.store.pgbinaries import Account
+from sona_pg.store.admin.pgbinaries import Account
 
 from .server import START_TIMEOUT, free_port
 

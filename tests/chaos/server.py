@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import psycopg
 
-from sona_pg.store.pgbinaries import Account, prepare_installation
+from sona_pg.store.admin.pgbinaries import Account, prepare_installation
 
 START_TIMEOUT = 60.0  # seconds; recovery is part of it
 ADMINISTRATOR, APPLICATION, DATABASE = "administrator", "application", "chaos"

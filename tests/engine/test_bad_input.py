@@ -258,7 +258,7 @@ def test_a_database_without_pgvector_says_how_to_get_it(
 ) -> None:
     from sqlalchemy import text
 
-    from sona_pg.store import migrate
+    from sona_pg.store.admin import migrate
 
     monkeypatch.setattr(migrate, "EXTENSION_OFFERED", text("SELECT NULL"))
     with pytest.raises(DatabaseError, match=r"no pgvector: install"):
@@ -270,7 +270,7 @@ def test_a_database_without_pgvector_says_how_to_get_it(
 def test_a_pgvector_or_postgres_that_is_too_old_is_named(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sona_pg.store import migrate
+    from sona_pg.store.admin import migrate
 
     monkeypatch.setattr(migrate, "MIN_PGVECTOR", (99, 0))
     with pytest.raises(DatabaseError, match=r"pgvector 0\.\d.*expected 0.8 or newer"):

@@ -10,11 +10,11 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
-from sona_pg.engine import last_version
 from sona_pg.errors import StorageError
-from sona_pg.loops.knowledge import Knowledge
-from sona_pg.loops.rebuild import differences
+from sona_pg.learning.step import Knowledge
+from sona_pg.serving import last_version
 from sona_pg.store.database import Snapshot
+from sona_pg.worker.rebuild import differences
 
 DIM = 16
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False))

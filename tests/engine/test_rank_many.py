@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sona_pg import SonaEngine
-from sona_pg.engine.ranking import best_first
 from sona_pg.errors import ConfigError, DimensionMismatch
+from sona_pg.serving.candidate_ranker import best_first
 
 DIM = 16
 IDS = [f"document {number}" for number in range(8)]

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from sona_pg import ConfigError, DimensionMismatch, InvalidValue, SonaEngine
-from sona_pg.engine.routing import KEPT_PACERS
+from sona_pg.serving.route_chooser import KEPT_PACERS
 from sona_pg.text.features import query_features
 
 DIM = 16

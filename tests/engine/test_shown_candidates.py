@@ -10,8 +10,8 @@ from sqlalchemy import create_engine, text
 
 from sona_pg import SonaEngine
 from sona_pg.domain.catalog import Catalog
-from sona_pg.engine.ranking import Ranker
 from sona_pg.errors import ConfigError, DimensionMismatch
+from sona_pg.serving.candidate_ranker import CandidateRanker
 
 DIM = 8
 IDS = ["red", "green", "blue"]
@@ -103,7 +103,7 @@ def test_bad_candidates_are_refused_by_name(engine: SonaEngine) -> None:
 
 
 def test_remembering_one_by_one_copies_nothing_that_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranker = Ranker(DIM, lambda ids, rows, wait: True, lambda number, ids: True)
+    ranker = CandidateRanker(DIM, lambda ids, rows, wait: True, lambda number, ids: True)
     with monkeypatch.context() as patch:
         patch.setattr(Catalog, "of", lambda *_: pytest.fail("all were copied"))
         patch.setattr(Catalog, "followed_by", lambda *_: pytest.fail("all were copied"))

@@ -16,7 +16,7 @@ from sona_pg.domain.ids import made_at
 PRELUDE = """
 import os, time
 import numpy as np
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 hot = HotPath(4, 10_000, 1 << 24)
 one = np.ones(4, np.float32)
 

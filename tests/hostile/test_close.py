@@ -16,7 +16,7 @@ import pytest
 
 from sona_pg import IngestConfig, SonaConfig, SonaEngine, TrajectoryError
 from sona_pg.errors import SonaError
-from sona_pg.kernels import HotPath, SpoolFile
+from sona_pg.recorder import HotPath, SpoolFile
 
 DIM = 8
 ONE = np.ones(DIM, np.float32)

@@ -20,7 +20,7 @@ from sona_pg.config import LoopConfig
 from sona_pg.ingest import commit
 from sona_pg.ingest.commit import Losses, Origin
 from sona_pg.ingest.parts import Part
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 
 DIM = 8
 YEAR = 365 * 86_400  # seconds

@@ -14,9 +14,9 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.errors import LearningConflict, LearningError, SpaceRemoved
-from sona_pg.loops import background
-from sona_pg.loops.background import BackgroundLoop
 from sona_pg.store import leases, unit
+from sona_pg.worker import background
+from sona_pg.worker.background import BackgroundLoop
 
 DIM = 8
 QUIET = SonaConfig(loops=LoopConfig(automatic=False))

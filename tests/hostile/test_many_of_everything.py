@@ -10,7 +10,7 @@ from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.store import candidates, patterns
+from sona_pg.store import candidates, pattern_rows
 from sona_pg.store.database import Database
 
 DIM = 4
@@ -39,7 +39,7 @@ def test_more_sets_and_patterns_than_a_statement_has_parameters(database_url):
     space = database.open_space("default", DIM, database.now())
     with database.engine.begin() as connection:
         assert candidates.read_sets(connection, space.space_id, list(range(MANY))) == {}
-        patterns.write_patterns(connection, space.space_id, [], [uuid7() for _ in range(MANY)], database.now())
+        pattern_rows.write_patterns(connection, space.space_id, [], [uuid7() for _ in range(MANY)], database.now())
     database.close()
 
 
@@ -80,9 +80,9 @@ def test_a_pattern_that_has_merged_an_older_one_is_stored_as_old_as_that(databas
         for size, version in ((5, 3), (9, 7))
     )
     with database.engine.begin() as connection:
-        patterns.write_patterns(connection, space.space_id, [older, younger], [], database.now())
+        pattern_rows.write_patterns(connection, space.space_id, [older, younger], [], database.now())
         merged = younger.merge(older)
-        patterns.write_patterns(connection, space.space_id, [merged], [older.id], database.now())
-        [stored] = patterns.read_patterns(connection, space.space_id)
+        pattern_rows.write_patterns(connection, space.space_id, [merged], [older.id], database.now())
+        [stored] = pattern_rows.read_patterns(connection, space.space_id)
     assert stored.created_version == merged.created_version == 3
     database.close()

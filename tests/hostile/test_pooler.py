@@ -14,9 +14,9 @@ from fix_pgbouncer import POOL, Pooler, run_pooler
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.config import MaintenanceConfig
-from sona_pg.domain.upkeep import Done
+from sona_pg.domain.upkeep import MaintenanceAction
+from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.connect import connect
-from sona_pg.store.maintenance import Maintenance
 
 DIM = 8
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def either(request: pytest.FixtureRequest, database_url: str) -> Iterator[Pooler
         yield running
 
 
-def maintain(url: str, policy: MaintenanceConfig = POLICY) -> list[Done]:
+def maintain(url: str, policy: MaintenanceConfig = POLICY) -> list[MaintenanceAction]:
     engine = connect(url)
     try:
         return list(Maintenance(engine, policy, lambda: NOW).run())
@@ -42,7 +42,7 @@ def maintain(url: str, policy: MaintenanceConfig = POLICY) -> list[Done]:
         engine.dispose()
 
 
-def of(done: list[Done], action: str) -> list[str]:
+def of(done: list[MaintenanceAction], action: str) -> list[str]:
     return [thing.subject for thing in done if thing.action == action]
 
 
@@ -110,7 +110,7 @@ def test_a_build_that_a_limit_of_the_pooler_would_end_is_left_with_what_to_do(po
 
 
 def test_a_direct_build_has_its_memory_and_no_limit(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sona_pg.store import sealing
+    from sona_pg.store.admin import sealing
 
     prepare(ledger)
     (name,) = ledger.rows("SELECT current_database()")[0]
@@ -129,7 +129,7 @@ def test_a_direct_build_has_its_memory_and_no_limit(ledger: Ledger, monkeypatch:
 
 
 def test_a_schema_is_upgraded_through_it(empty_database_url: str) -> None:
-    from sona_pg.store import migrate
+    from sona_pg.store.admin import migrate
 
     with run_pooler(empty_database_url) as running:
         assert migrate.upgrade(running.url).current

@@ -24,7 +24,7 @@ from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import IngestConfig, LoopConfig, MaintenanceConfig
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.ingest import Writer
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 from sona_pg.store.database import Database
 
 OpenWriter = Callable[..., Writer]

@@ -17,7 +17,7 @@ from fix_ingest import DIM, SPACE, Space
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.ingest import Writer, numbers
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]
@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from sona_pg.config import IngestConfig
 from sona_pg.ingest import Writer
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 url, space, dim, server, batches, rows = sys.argv[1:]
 random.seed(0)

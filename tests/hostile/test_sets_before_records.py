@@ -16,7 +16,7 @@ from fix_proxy import Proxy
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import IngestConfig, LoopConfig, MaintenanceConfig
 from sona_pg.ingest import Writer
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]

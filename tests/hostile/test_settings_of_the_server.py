@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig
 from sona_pg.errors import DatabaseError
-from sona_pg.store import migrate
+from sona_pg.store.admin import migrate
 from sona_pg.store.database import Database
 
 DIM = 8

@@ -17,7 +17,7 @@ from fix_ledger import Ledger
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
-from sona_pg.store.maintenance import Maintenance
+from sona_pg.store.admin.maintenance import Maintenance
 
 DIM = 4
 WEEKS = 52

@@ -11,7 +11,7 @@ from fix_ingest import DIM, Space
 from sqlalchemy import make_url
 
 from sona_pg.ingest import Writer, delivery
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]

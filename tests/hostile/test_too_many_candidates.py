@@ -13,11 +13,11 @@ from fix_ingest import SPACE, Space
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import IngestConfig, LoopConfig
 from sona_pg.domain import catalog
-from sona_pg.engine.overlay import Overlay
 from sona_pg.errors import InvalidValue
 from sona_pg.ingest import candidate_log
-from sona_pg.ingest.candidates import Candidates
+from sona_pg.ingest.candidate_rows import Candidates
 from sona_pg.ingest.commit import Origin
+from sona_pg.serving.overlay import Overlay
 
 DIM = 8
 MOST = 5

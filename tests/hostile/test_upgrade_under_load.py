@@ -18,7 +18,7 @@ import pytest
 
 from sona_pg.domain.ids import uuid7
 from sona_pg.errors import DatabaseUnavailable
-from sona_pg.store import migrate
+from sona_pg.store.admin import migrate
 
 BEFORE = "0004"
 BOUND = "3s"  # that no statement of the release before waits for a lock

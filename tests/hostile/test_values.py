@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sona_pg import InvalidValue, SonaEngine
 from sona_pg.ingest import Writer
-from sona_pg.kernels import HotPath, keep_directions
+from sona_pg.recorder import HotPath, keep_directions
 
 OpenWriter = Callable[..., Writer]
 ONE = np.ones(DIM, np.float32)

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from sona_pg.kernels import Adapter, HotPath
+from sona_pg.recorder import Adapter, HotPath
 
 DIM = 16
 rng = np.random.default_rng(1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import DimensionMismatch, InvalidValue, SonaError, TrajectoryError
-from sona_pg.kernels import Adapter, HotPath, Trajectory
+from sona_pg.recorder import Adapter, HotPath, Trajectory
 
 DIM = 16
 ONE = np.ones(DIM, np.float32)

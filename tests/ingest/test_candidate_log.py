@@ -17,8 +17,8 @@ from fix_proxy import Proxy
 from sona_pg.errors import StorageError
 from sona_pg.ingest import Writer, candidate_log
 from sona_pg.ingest.candidate_log import CandidateLog, Extra, files_in, read
-from sona_pg.ingest.candidates import Candidates, CandidateSet
-from sona_pg.kernels import HotPath
+from sona_pg.ingest.candidate_rows import Candidates, CandidateSet
+from sona_pg.recorder import HotPath
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]
@@ -31,7 +31,7 @@ from types import SimpleNamespace
 import numpy as np
 from sona_pg.config import IngestConfig
 from sona_pg.ingest import Writer
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 url, home, server = sys.argv[1:]
 hot = HotPath({DIM}, 100, 1 << 20)

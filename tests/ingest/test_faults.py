@@ -16,7 +16,7 @@ from fix_ingest import Space
 from fix_proxy import Proxy
 
 from sona_pg.ingest import Writer, commit, statements
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]

@@ -16,7 +16,7 @@ from sona_pg.ingest import Writer, rejects
 from sona_pg.ingest.commit import Rejected
 from sona_pg.ingest.keeping import prune
 from sona_pg.ingest.rejects import Rejects
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]

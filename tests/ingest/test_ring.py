@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import ConfigError, TrajectoryError
-from sona_pg.kernels import EncodedBatch, HotPath
+from sona_pg.recorder import EncodedBatch, HotPath
 
 DIM = 16
 ONE = np.ones(DIM, np.float32)

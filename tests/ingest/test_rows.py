@@ -14,7 +14,7 @@ from pgvector import HalfVector
 
 from sona_pg import kernels
 from sona_pg.ingest import Writer
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath, keep_directions
 
 pytestmark = pytest.mark.every_server
 
@@ -132,7 +132,7 @@ def test_values_survive_half_precision_on_each_instruction_set(isa: str, space: 
         kernels.use_isa(before)
     stored = space.rows("SELECT embedding::text FROM sona.trajectories WHERE space_id = %s ORDER BY id", SPACE)
     kept = values.clip(-65504, 65504)
-    kernels.keep_directions(kept)
+    keep_directions(kept)
     assert [vector(row[0]) for row in stored] == [halves(row) for row in kept]
 
 

@@ -24,7 +24,7 @@ from fix_proxy import Proxy
 from sona_pg.domain.answer import Decision
 from sona_pg.errors import DatabaseUnavailable, StorageError
 from sona_pg.ingest import Writer, spool, spool_folder
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]
@@ -36,7 +36,7 @@ from pathlib import Path
 import numpy as np
 from sona_pg.config import IngestConfig
 from sona_pg.ingest import Writer
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 url, home, server, space, dim = sys.argv[1:]
 hot = HotPath(int(dim), 100, 1 << 20)

@@ -13,7 +13,7 @@ from fix_proxy import Proxy
 
 from sona_pg.errors import DatabaseError, DatabaseUnavailable
 from sona_pg.ingest import Writer
-from sona_pg.kernels import HotPath
+from sona_pg.recorder import HotPath
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]

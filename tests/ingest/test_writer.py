@@ -17,7 +17,7 @@ from fix_proxy import Proxy
 
 from sona_pg.errors import DatabaseUnavailable, DimensionMismatch, InvalidValue, TrajectoryError
 from sona_pg.ingest import Writer
-from sona_pg.kernels import EncodedBatch, HotPath
+from sona_pg.recorder import EncodedBatch, HotPath
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]

@@ -6,16 +6,16 @@ tests=$(cd "$(dirname "$0")/.." && pwd)
 cc=${CC:-gcc}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-cd "$tests/../cython_ext"
+cd "$tests/../cython_ext/kernels"
 kernels="dispatch.c scalar.c avx2.c avx512.c neon.c topk.c kmeans.c kmeans_fit.c kmeans_steps.c copy_decode.c"
-recorder="clock.c ring.c encode.c spool.c"
+recorder="../recorder/clock.c ../recorder/ring.c ../recorder/encode.c ../recorder/spool.c"
 
 build() { # name, flags
     # shellcheck disable=SC2086
-    "$cc" -g -O1 -std=c11 -fno-math-errno -Wall -Wextra $2 -DKMEANS_THREAD_WORK=0 -I. -o "$out/$1-kernels" \
+    "$cc" -g -O1 -std=c11 -fno-math-errno -Wall -Wextra $2 -DKMEANS_THREAD_WORK=0 -I. -I../recorder -o "$out/$1-kernels" \
         "$tests/kernels/selftest.c" $kernels -lm -lpthread
     # shellcheck disable=SC2086
-    "$cc" -g -O1 -std=c11 -fno-math-errno -Wall -Wextra $2 -I. -o "$out/$1-recorder" \
+    "$cc" -g -O1 -std=c11 -fno-math-errno -Wall -Wextra $2 -I. -I../recorder -o "$out/$1-recorder" \
         "$tests/ingest/selftest.c" $recorder $kernels -lm -lpthread
 }
 

@@ -3,7 +3,7 @@
 # Debian: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-sources=$here/../../cython_ext
+sources=$here/../../cython_ext/kernels
 cc=${CC_AARCH64:-aarch64-linux-gnu-gcc}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from sona_pg.config import BaseConfig, SonaConfig
-from sona_pg.learning.adapters import learn_adapters
-from sona_pg.learning.choices import LARGEST_SET, TEMPERATURE, Choices
-from sona_pg.learning.ranker_events import NONE, RankEvents
-from sona_pg.learning.samples import Directions, Samples
-from sona_pg.learning.signal import unit
-from sona_pg.learning.training import forward
-from sona_pg.loops.knowledge import initial_state
+from sona_pg.learning.adapters.adapter_step import learn_adapters
+from sona_pg.learning.adapters.choices import LARGEST_SET, TEMPERATURE, Choices
+from sona_pg.learning.adapters.samples import Directions, Samples
+from sona_pg.learning.adapters.training import forward
+from sona_pg.learning.ranking.ranker_events import NONE, RankEvents
+from sona_pg.learning.step import initial_state
+from sona_pg.learning.vectors import unit
 
 DIM = 16
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sona_pg.config import EwcConfig
-from sona_pg.learning.boundary import StreamMoments
+from sona_pg.learning.adapters.boundary import StreamMoments
 
 THRESHOLD = EwcConfig().boundary_threshold
 

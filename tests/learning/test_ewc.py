@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sona_pg.config import EwcConfig
 from sona_pg.domain.state import FisherSnapshot
 from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue
-from sona_pg.learning.ewc import EwcPlusPlus
+from sona_pg.learning.adapters.ewc import EwcPlusPlus
 
 RNG = np.random.default_rng(2)
 SIZE = 20

@@ -8,8 +8,8 @@ import pytest
 from sona_pg.config import EwcConfig
 from sona_pg.domain.state import FisherSnapshot, LoraWeights
 from sona_pg.errors import DimensionMismatch, InvalidValue
-from sona_pg.learning.ewc_kronecker import LASTING, OUTPUT_FISHER, KroneckerEwc, lasting
-from sona_pg.learning.training import Schedule, flatten, train
+from sona_pg.learning.adapters.ewc_kronecker import LASTING, OUTPUT_FISHER, KroneckerEwc, lasting
+from sona_pg.learning.adapters.training import Schedule, flatten, train
 
 DIM, RANK = 12, 3
 EXACT = EwcConfig(sketch=DIM)

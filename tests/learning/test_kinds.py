@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sona_pg.learning.kinds import kind_of, vote
+from sona_pg.learning.patterns.kinds import kind_of, vote
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from safetensors.numpy import save_file
 from sona_pg.domain.state import LoraWeights
 from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
 from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue, LearningError, StorageError
-from sona_pg.learning.lora import BaseLoRA, MicroLoRA
-from sona_pg.learning.signal import LearningSignal
+from sona_pg.learning.adapters.signal import LearningSignal
+from sona_pg.standalone.lora import BaseLoRA, MicroLoRA
 
 RNG = np.random.default_rng(8)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import LearningError
-from sona_pg.learning.off_policy import Estimate, doubly_robust, ips, snips
+from sona_pg.learning.routing.off_policy import Estimate, doubly_robust, ips, snips
 
 N, K = 4000, 3
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sona_pg.errors import ConfigError
-from sona_pg.learning.pacing import BudgetPacer
+from sona_pg.learning.routing.pacing import BudgetPacer
 
 
 def spend(pacer: BudgetPacer, values: np.ndarray, costs: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 from sona_pg import LearnedPattern, PatternConfig, QueryTrajectory, ReasoningBank
 from sona_pg.domain.pattern import ParameterRecord
-from sona_pg.learning.parameters import interpolate
+from sona_pg.learning.patterns.parameters import interpolate
 
 SPOT = np.eye(4, dtype=np.float32)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import ConfigError
-from sona_pg.learning.off_policy import doubly_robust, ips
-from sona_pg.learning.policies import DecisionLog, always, budgeted, cross_fitted, first_judged, greedy
-from sona_pg.learning.router_events import RouteEvents
-from sona_pg.learning.router_fit import RouterConfig
+from sona_pg.learning.routing.off_policy import doubly_robust, ips
+from sona_pg.learning.routing.policies import DecisionLog, always, budgeted, cross_fitted, first_judged, greedy
+from sona_pg.learning.routing.router_events import RouteEvents
+from sona_pg.learning.routing.router_fit import RouterConfig
 
 DIM = 8
 SMALL = RouterConfig(landmarks=64, width=32)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import DimensionMismatch, LearningError
-from sona_pg.learning.ranker import RankerConfig, RankerState, explore, score
-from sona_pg.learning.ranker_events import NONE, RankEvents, unit_rows
-from sona_pg.learning.ranker_fit import fit
-from sona_pg.learning.ranker_prepared import prepare
+from sona_pg.learning.ranking.ranker import RankerConfig, RankerState, explore, score
+from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
+from sona_pg.learning.ranking.ranker_fit import fit
+from sona_pg.learning.ranking.ranker_prepared import prepare
 
 DIM = 24
 ITEMS = 10

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import DimensionMismatch
-from sona_pg.learning.lbfgs import minimise
-from sona_pg.learning.ranker import RankerConfig, RankerState, explore, score
-from sona_pg.learning.ranker_events import NONE, RankEvents, unit_rows
-from sona_pg.learning.ranker_fit import fit
-from sona_pg.learning.ranker_objective import PartialLabels
-from sona_pg.learning.ranker_prior import allowance, imagine_queries, measure_noise, proven_answers
+from sona_pg.learning.ranking.lbfgs import minimise
+from sona_pg.learning.ranking.ranker import RankerConfig, RankerState, explore, score
+from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
+from sona_pg.learning.ranking.ranker_fit import fit
+from sona_pg.learning.ranking.ranker_objective import PartialLabels
+from sona_pg.learning.ranking.ranker_prior import allowance, imagine_queries, measure_noise, proven_answers
 
 from .test_ranker import DIM, ITEMS, ask, rows, told, trained, world
 

@@ -16,10 +16,11 @@ from sona_pg.domain.pattern import LearnedPattern, RouteRecord
 from sona_pg.domain.trajectory import QueryTrajectory
 from sona_pg.domain.verdict import VerdictCounts
 from sona_pg.errors import PatternExtractionError
-from sona_pg.learning.reasoning_bank import Counted, ReasoningBank, extract, home_of, merge_similar, revise
-from sona_pg.learning.signal import unit
-from sona_pg.learning.tally import Observations
-from sona_pg.learning.verdicts import judge
+from sona_pg.learning.patterns.extraction import Counted, extract, home_of, merge_similar, revise
+from sona_pg.learning.patterns.tally import Observations
+from sona_pg.learning.patterns.verdicts import judge
+from sona_pg.learning.vectors import unit
+from sona_pg.standalone.reasoning_bank import ReasoningBank
 
 DIM = 12
 FAILED = VerdictCounts(failure=1)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
-from sona_pg.learning.exploration import Exploration, thompson_probabilities
-from sona_pg.learning.router import RouterState, Utility, decide
-from sona_pg.learning.router_events import RouteEvents
-from sona_pg.learning.router_fit import fit
+from sona_pg.learning.routing.exploration import Exploration, thompson_probabilities
+from sona_pg.learning.routing.router import RouterState, Utility, decide
+from sona_pg.learning.routing.router_events import RouteEvents
+from sona_pg.learning.routing.router_fit import fit
 
 DIM = 12
 GREEDY = Exploration(temperature=0.0, floor=0.0, newcomer=0.0, warm_up=1e-9)

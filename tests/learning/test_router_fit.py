@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
-from sona_pg.learning import router_posterior
-from sona_pg.learning.router import RouterState
-from sona_pg.learning.router_basis import kernel, reduce_width
-from sona_pg.learning.router_events import RouteEvents
-from sona_pg.learning.router_fit import RouterConfig, fit
-from sona_pg.learning.router_posterior import BIAS_MAIN, BIAS_ROUTE, Statistics
+from sona_pg.learning.routing import router_posterior
+from sona_pg.learning.routing.router import RouterState
+from sona_pg.learning.routing.router_basis import kernel, reduce_width
+from sona_pg.learning.routing.router_events import RouteEvents
+from sona_pg.learning.routing.router_fit import RouterConfig, fit
+from sona_pg.learning.routing.router_posterior import BIAS_MAIN, BIAS_ROUTE, Statistics
 
 SMALL = RouterConfig(landmarks=64, width=32)
 

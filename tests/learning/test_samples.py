@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sona_pg.domain.state import LoraWeights
-from sona_pg.learning.samples import STIFFNESS, Directions
-from sona_pg.learning.signal import unit
-from sona_pg.learning.training import Schedule, forward, train
+from sona_pg.learning.adapters.samples import STIFFNESS, Directions
+from sona_pg.learning.adapters.training import Schedule, forward, train
+from sona_pg.learning.vectors import unit
 
 DIM = 12
 

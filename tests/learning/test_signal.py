@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
 from sona_pg.errors import DimensionMismatch, InvalidValue
-from sona_pg.learning.baseline import PRIOR_WEIGHT, SHRINKAGE, Baseline
-from sona_pg.learning.signal import (
+from sona_pg.learning.adapters.baseline import PRIOR_WEIGHT, SHRINKAGE, Baseline
+from sona_pg.learning.adapters.signal import (
     PRIOR_RETURN,
     LearningSignal,
     direction_gradient,

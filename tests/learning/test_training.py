@@ -7,9 +7,9 @@ import pytest
 
 from sona_pg.domain.state import LoraWeights
 from sona_pg.errors import DimensionMismatch, LearningError
-from sona_pg.learning.ewc import EwcPlusPlus
-from sona_pg.learning.signal import direction_gradient, unit
-from sona_pg.learning.training import (
+from sona_pg.learning.adapters.ewc import EwcPlusPlus
+from sona_pg.learning.adapters.signal import direction_gradient
+from sona_pg.learning.adapters.training import (
     Schedule,
     batch_size,
     flatten,
@@ -19,6 +19,7 @@ from sona_pg.learning.training import (
     train,
     unflatten,
 )
+from sona_pg.learning.vectors import unit
 
 RNG = np.random.default_rng(1)
 

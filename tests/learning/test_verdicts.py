@@ -7,7 +7,7 @@ import pytest
 
 from sona_pg import ConfigError, PatternConfig, QueryTrajectory, ReasoningBank, TrajectoryStep
 from sona_pg.domain.verdict import VERDICTS, VerdictCounts
-from sona_pg.learning.verdicts import judge
+from sona_pg.learning.patterns.verdicts import judge
 
 CONFIG = PatternConfig(success_quality=0.7, failure_quality=0.3, failing_reward=0.0)
 

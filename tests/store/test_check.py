@@ -11,10 +11,10 @@ import pytest
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.config import Environment, MaintenanceConfig
 from sona_pg.errors import ConfigError, SchemaError
-from sona_pg.store import check, migrate
+from sona_pg.store.admin import check, migrate
+from sona_pg.store.admin.inventory import INVENTORY
+from sona_pg.store.admin.weeks import Week
 from sona_pg.store.database import Database
-from sona_pg.store.inventory import INVENTORY
-from sona_pg.store.weeks import Week
 
 DIM = 8
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceConfig(automatic=False))

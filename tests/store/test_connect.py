@@ -13,7 +13,7 @@ from sqlalchemy.exc import InvalidRequestError
 
 from sona_pg import SonaEngine
 from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable, SonaError
-from sona_pg.store import migrate
+from sona_pg.store.admin import migrate
 from sona_pg.store.connect import (
     POOL_GAVE_UP,
     connect,

@@ -18,14 +18,14 @@ import pytest
 from fix_homes import temporary_home, wait_until_stopped
 
 from sona_pg.errors import ConfigError, StorageError
-from sona_pg.store import pgbinaries
-from sona_pg.store.embedded import start_embedded
+from sona_pg.store.admin import pgbinaries
+from sona_pg.store.admin.embedded import start_embedded
 
 AS_ROOT = os.geteuid() == 0
 USER = """
 import sys
 from pathlib import Path
-from sona_pg.store.embedded import start_embedded
+from sona_pg.store.admin.embedded import start_embedded
 server = start_embedded(Path(sys.argv[1]))
 print(server.data.joinpath("postmaster.pid").read_text().split()[0], flush=True)
 sys.stdin.read()

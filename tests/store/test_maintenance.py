@@ -15,10 +15,10 @@ from fix_ledger import MONDAY, NOW, Ledger, weeks_ago
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
-from sona_pg.domain.upkeep import Done
-from sona_pg.store import maintenance
-from sona_pg.store.maintenance import Maintenance
-from sona_pg.store.weeks import Week, id_floor
+from sona_pg.domain.upkeep import MaintenanceAction
+from sona_pg.store.admin import maintenance
+from sona_pg.store.admin.maintenance import Maintenance
+from sona_pg.store.admin.weeks import Week, id_floor
 
 pytestmark = pytest.mark.every_server
 
@@ -27,11 +27,11 @@ POLICY = MaintenanceConfig(memory_mb=64)
 ROWS = np.random.default_rng(0).standard_normal((50, DIM)).astype(np.float32)
 
 
-def maintain(ledger: Ledger, policy: MaintenanceConfig = POLICY) -> list[Done]:
+def maintain(ledger: Ledger, policy: MaintenanceConfig = POLICY) -> list[MaintenanceAction]:
     return list(Maintenance(ledger.database.engine, policy, lambda: NOW).run())
 
 
-def of(done: list[Done], action: str) -> list[str]:
+def of(done: list[MaintenanceAction], action: str) -> list[str]:
     return [thing.subject for thing in done if thing.action == action]
 
 
@@ -207,7 +207,7 @@ def test_two_maintainers_at_once_do_the_work_once(ledger: Ledger) -> None:
     space = ledger.space("shared", DIM)
     for ago in (2, 3, 4):
         ledger.fill(space, ROWS, weeks_ago(ago))
-    runs: list[list[Done]] = []
+    runs: list[list[MaintenanceAction]] = []
     together(*[lambda: runs.append(maintain(ledger))] * 4)
     done = [thing for run in runs for thing in run]
     assert sorted(of(done, "indexed")) == sorted(ledger.indexes())

@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from sona_pg.errors import ConfigError, DatabaseUnavailable, SchemaError
-from sona_pg.store import migrate
+from sona_pg.store.admin import migrate
 from sona_pg.store.connect import connect
 from sona_pg.store.database import Database
 from sona_pg.store.schema import metadata

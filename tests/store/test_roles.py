@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.config import MaintenanceConfig
 from sona_pg.errors import DatabaseError
-from sona_pg.store import check, migrate
+from sona_pg.store.admin import check, migrate
 from sona_pg.store.database import Database
 
 PAGE = Path(__file__).parents[2] / "docs" / "roles.md"

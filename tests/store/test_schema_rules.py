@@ -10,8 +10,8 @@ import pytest
 from fix_ledger import NOW, Ledger, weeks_ago
 
 from sona_pg.config import MaintenanceConfig
+from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.database import Database
-from sona_pg.store.maintenance import Maintenance
 
 pytestmark = pytest.mark.every_server
 

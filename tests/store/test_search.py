@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.space import Space
 from sona_pg.store import search
-from sona_pg.store.maintenance import Maintenance
+from sona_pg.store.admin.maintenance import Maintenance
 
 pytestmark = pytest.mark.every_server
 

@@ -1,0 +1,148 @@
+"""Learning the adapters of a space from a slice of its ledger: signals, training, and what must not be forgotten."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.ledger_slice import Outcome, Trajectories
+from sona_pg.domain.state import Arrays, FisherSnapshot, LoraWeights, RouteStatistics
+from sona_pg.learning.adapters.boundary import StreamMoments
+from sona_pg.learning.adapters.choices import Choices
+from sona_pg.learning.adapters.ewc import EwcPlusPlus
+from sona_pg.learning.adapters.ewc_kronecker import KroneckerEwc
+from sona_pg.learning.adapters.samples import Samples
+from sona_pg.learning.adapters.training import Constraint, Schedule, flatten, forward, per_sample_gradients, train
+
+FISHER_SAMPLES = 512  # per cycle: what the Fisher information is estimated from
+FISHER_CHUNK = 32  # rows of per-sample gradients in memory at once
+VISITS = 16_384  # samples that all passes of a cycle look at together; a large slice is passed over fewer times
+PROBES = 256  # earlier choices that tell whether a cycle forgot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdapterStep:
+    """The adapters after a cycle."""
+
+    micro: LoraWeights
+    base: tuple[LoraWeights, ...]
+    fisher: list[FisherSnapshot]  # new ones, to be stored
+    arrays: dict[str, Arrays]  # parts of the state version: ewc, stream
+    samples: int
+    shift: float  # the boundary statistic of this cycle's inputs
+    ewc_lambda: float
+
+
+def update_routes(
+    known: Mapping[str, RouteStatistics], fresh: Trajectories, outcomes: Sequence[Outcome]
+) -> dict[str, RouteStatistics]:
+    """Return the statistics of every route with the rated fresh trajectories folded in, in order."""
+    rated: dict[str, list[tuple[float, float | None]]] = {}
+    for route, outcome, latency in zip(fresh.routes, outcomes, fresh.latency_us.tolist(), strict=True):
+        if route is not None and outcome.quality is not None:
+            rated.setdefault(route, []).append((outcome.quality, None if math.isnan(latency) else latency))
+    return {**known, **{route: known.get(route, RouteStatistics()).fold(told) for route, told in rated.items()}}
+
+
+def learn_adapters(
+    samples: Samples,
+    replay: Choices,
+    stream: NDArray[np.float32],
+    micro: LoraWeights,
+    base: tuple[LoraWeights, ...],
+    arrays: Mapping[str, Arrays],
+    snapshots: Sequence[FisherSnapshot],
+    config: SonaConfig,
+    seed: int,
+) -> AdapterStep:
+    """Train the micro adapter and layer 0 of the base.
+
+    Args:
+        samples: of this cycle.
+        replay: earlier choices, which the base adapter learns from once more; they also tell whether it forgets.
+        stream: (n, dim) unit embeddings of this cycle, in which a task boundary is looked for.
+        micro, base: the adapters so far.
+        arrays: the parts ``ewc`` and ``stream`` of the live state; empty at first.
+        snapshots: what earlier tasks left behind.
+        config: rates, ranks, bounds.
+        seed: of the shuffles.
+    """
+    layer = base[0]
+    ewc = protection(layer, arrays.get("ewc", {}), snapshots, config)
+    moments = StreamMoments.empty(layer.dim)
+    if "stream" in arrays:
+        moments = StreamMoments.from_arrays(arrays["stream"])
+    shift = moments.shift(stream)
+    new: list[FisherSnapshot] = []
+    if shift > config.ewc.boundary_threshold:
+        snapshot = ewc.start_new_task(flatten(layer))
+        new = [snapshot] if snapshot is not None else []
+        moments = StreamMoments.empty(layer.dim)
+    moments = moments.fold(stream)
+    if len(samples):
+        probes = replay.take(np.arange(len(replay))[:PROBES])
+        layer, before = _train_base(layer, samples, replay, ewc, config, seed), layer
+        if ewc.task_count and len(probes):
+            ewc.adapt_lambda(_forgetting(before, layer, probes))
+        quick = Schedule(config.micro.learning_rate, 1, config.micro.max_norm, seed + 1)
+        micro = train(micro, samples.inputs, samples.delta, quick)
+        _fold_fisher(ewc, layer, samples, seed)
+    return AdapterStep(
+        micro=micro,
+        base=(layer, *base[1:]),
+        fisher=new,
+        arrays={"ewc": ewc.to_arrays(), "stream": moments.to_arrays()},
+        samples=len(samples),
+        shift=shift,
+        ewc_lambda=ewc.lambda_,
+    )
+
+
+def protection(
+    layer: LoraWeights, arrays: Arrays, snapshots: Sequence[FisherSnapshot], config: SonaConfig
+) -> EwcPlusPlus | KroneckerEwc:
+    """Return what protects earlier tasks: their Fisher information and optima, of the configured kind."""
+    parameters = 2 * layer.rank * layer.dim
+    if config.ewc.fisher == "diagonal":
+        diagonal = EwcPlusPlus(parameters, config.ewc)
+        diagonal.restore(arrays, snapshots)
+        return diagonal
+    kronecker = KroneckerEwc(layer.dim, config.ewc)
+    kronecker.restore(arrays, snapshots, parameters)
+    return kronecker
+
+
+def _train_base(
+    layer: LoraWeights, samples: Samples, replay: Choices, ewc: Constraint, config: SonaConfig, seed: int
+) -> LoraWeights:
+    again = Samples(samples.directions, samples.choices.joined(replay))
+    passes = max(1, min(config.base.passes, VISITS // len(again)))
+    schedule = Schedule(config.base.learning_rate, passes, config.base.max_norm, seed)
+    return train(layer, again.inputs, again.delta, schedule, ewc)
+
+
+def _forgetting(before: LoraWeights, after: LoraWeights, probes: Choices) -> float:
+    """Return the share of earlier choices that were right and are not any more, less those won."""
+    liked = probes.take(np.flatnonzero(probes.verdict >= 0.5))
+    if not len(liked):
+        return 0.0
+    right = [float(liked.best(forward(layer, liked.inputs)).mean()) for layer in (before, after)]
+    return right[0] - right[1]
+
+
+def _fold_fisher(ewc: EwcPlusPlus | KroneckerEwc, layer: LoraWeights, samples: Samples, seed: int) -> None:
+    rng = np.random.default_rng([seed, len(samples)])
+    rows = rng.permutation(len(samples))[:FISHER_SAMPLES]
+    if isinstance(ewc, KroneckerEwc):
+        ewc.update_fisher(samples.inputs[rows])
+        return
+    for start in range(0, len(rows), FISHER_CHUNK):
+        chosen = rows[start : start + FISHER_CHUNK]
+        inputs = samples.inputs[chosen]
+        delta = samples.sampled_delta(forward(layer, inputs), chosen, rng)
+        ewc.update_fisher(per_sample_gradients(layer, inputs, delta))

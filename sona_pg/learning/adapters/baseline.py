@@ -1,0 +1,75 @@
+"""What to expect of a route: the running baseline that REINFORCE subtracts (Williams 1992), per space and route.
+
+It is the mean of all other returns, past and present: of the same route, shrunk towards the whole space's, which
+is shrunk towards the middle of the scale. A return never enters its own baseline, so the advantage is unbiased,
+and one trajectory alone is enough to learn from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.state import Arrays
+from sona_pg.learning.adapters.signal import PRIOR_RETURN
+
+PRIOR_WEIGHT = 1.0  # in returns: of the middle of the scale within the space's mean
+SHRINKAGE = 4.0  # in returns: of the space's mean within a route's
+MAX_ROUTES = 4096  # with a baseline of their own; later ones have the space's
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Number and sum of the returns seen, over the space and for each route."""
+
+    count: float = 0.0
+    total: float = 0.0
+    routes: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # route -> (count, sum)
+
+    def advantages(self, values: NDArray[np.float64], routes: Sequence[str | None]) -> NDArray[np.float64]:
+        """Return each return minus its baseline, (n,).
+
+        Args:
+            values: (n,) returns, finite, not yet folded.
+            routes: of each; one without a route has the space's baseline.
+        """
+        if len(values) == 0:
+            return np.zeros(0)
+        others = self.total + values.sum() - values
+        space = (others + PRIOR_WEIGHT * PRIOR_RETURN) / (self.count + len(values) - 1 + PRIOR_WEIGHT)
+        names = {name: index for index, name in enumerate(dict.fromkeys(routes))}
+        group = np.array([names[name] for name in routes], np.int64)
+        known = np.array([(0.0, 0.0) if name is None else self.routes.get(name, (0.0, 0.0)) for name in names])
+        counts = known[:, 0] + np.bincount(group, minlength=len(names))
+        sums = known[:, 1] + np.bincount(group, values, len(names))
+        route = (sums[group] - values + SHRINKAGE * space) / (counts[group] - 1 + SHRINKAGE)
+        nameless = np.array([name is None for name in names])[group]
+        return np.asarray(values - np.where(nameless, space, route))
+
+    def fold(self, values: NDArray[np.float64], routes: Sequence[str | None]) -> Self:
+        """Return this baseline with the returns added."""
+        folded = dict(self.routes)
+        for value, name in zip(values.tolist(), routes, strict=True):
+            if name is not None and (name in folded or len(folded) < MAX_ROUTES):
+                count, total = folded.get(name, (0.0, 0.0))
+                folded[name] = (count + 1.0, total + value)
+        return type(self)(self.count + len(values), self.total + float(values.sum()), folded)
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return it as named arrays."""
+        names = np.frombuffer(json.dumps(list(self.routes)).encode(), np.uint8)
+        sums = np.array(list(self.routes.values()), np.float64).reshape(-1, 2)
+        return {"space": np.array([self.count, self.total]), "names": names, "routes": sums}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """Take up what ``to_arrays`` gave."""
+        count, total = np.asarray(arrays["space"], np.float64).tolist()
+        names: list[str] = json.loads(arrays["names"].tobytes())
+        sums = np.asarray(arrays["routes"], np.float64).tolist()
+        return cls(count, total, {name: (row[0], row[1]) for name, row in zip(names, sums, strict=True)})

@@ -1,0 +1,154 @@
+"""Samples for the adapters: directions that steps went in, and choices that were made among candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.ledger_slice import Outcome, Steps, Trajectories
+from sona_pg.learning.adapters.baseline import Baseline
+from sona_pg.learning.adapters.choices import Choices
+from sona_pg.learning.adapters.signal import bounded, direction_gradient, returns, reward_to_go
+from sona_pg.learning.vectors import unit
+
+# The advantage that a cosine of 1 uses up: a step of advantage Â may turn an output by Â/6 in cosine with its
+# direction, measured from the embedding as it came. Steps share most of their direction with their query, so without
+# this bad ones push answers out of the whole neighbourhood, five passes a cycle, for ever: on CLINC150 titles
+# (validation, one of the five nearest titles a step, 5,000 steps) the base adapter fell from 70.0 to 43 %. With 3, 6
+# and 12 it comes to 71.3, 72.2 and 72.6 %, where it chose the titles itself to 72.0, 74.2 and 73.2 %.
+STIFFNESS = 6.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Directions:
+    """Steps, each with the direction it went in and what it gained.
+
+    What is ascended is the policy gradient less a quadratic penalty on how far it has moved the policy, as in
+    proximal policy optimisation with a penalty (Schulman et al. 2017):
+
+        L = Â (a·ŷ) - κ/2 (a·ŷ - a·x̂)²
+    """
+
+    inputs: NDArray[np.float32]  # (n, dim) float32, unit rows
+    targets: NDArray[np.float32]  # (n, dim) float32, unit rows
+    advantage: NDArray[np.float32]  # (n,) float32
+    weight: NDArray[np.float32]  # (n,) float32: the steps of one trajectory share a weight of 1
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @classmethod
+    def none(cls, dim: int) -> Self:
+        """Return no samples."""
+        nothing = np.zeros((0, dim), np.float32)
+        return cls(nothing, nothing, np.zeros(0, np.float32), np.zeros(0, np.float32))
+
+    @classmethod
+    def of(
+        cls, embeddings: NDArray[np.float32], owner: NDArray[np.int64], activations: NDArray[np.float32],
+        advantage: NDArray[np.float64],
+    ) -> Self:  # fmt: skip
+        """Return one sample a step; the steps of one trajectory share its weight.
+
+        Args:
+            embeddings: (t, dim) of the trajectories.
+            owner: (s,) row of each step's trajectory.
+            activations: (s, dim).
+            advantage: (s,).
+        """
+        shares = np.bincount(owner, minlength=len(embeddings))[owner]
+        inputs, targets = unit(embeddings[owner]), unit(activations)
+        alive = (advantage != 0) & inputs.any(axis=1) & targets.any(axis=1)
+        gained, weight = bounded(advantage)[alive], (1.0 / shares)[alive]
+        return cls(inputs[alive], targets[alive], gained.astype(np.float32), weight.astype(np.float32))
+
+    def followed_by(self, other: Self, most: int) -> Self:
+        """Return these samples and then the others; of more than ``most`` the latest."""
+        return type(self)(
+            np.concatenate([self.inputs, other.inputs])[-most:],
+            np.concatenate([self.targets, other.targets])[-most:],
+            np.concatenate([self.advantage, other.advantage])[-most:],
+            np.concatenate([self.weight, other.weight])[-most:],
+        )
+
+    def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return ``∇_y L`` at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
+        targets, inputs = self.targets[rows], self.inputs[rows]
+        turned = np.einsum("nd,nd->n", unit(outputs) - inputs, targets)
+        left = self.advantage[rows] - np.float32(STIFFNESS) * turned
+        return direction_gradient(outputs, targets, self.weight[rows] * left)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Directions, then choices, as one numbered sequence."""
+
+    directions: Directions
+    choices: Choices
+    inputs: NDArray[np.float32] = field(init=False)  # (n, dim) float32, unit rows
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", np.concatenate([self.directions.inputs, self.choices.inputs]))
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the policy gradient at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
+        return self._each(outputs, rows, None)
+
+    def sampled_delta(
+        self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return the same, of choices for an outcome drawn from the policy: for the Fisher information."""
+        return self._each(outputs, rows, rng)
+
+    def _each(
+        self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator | None
+    ) -> NDArray[np.float32]:
+        count = len(self.directions)
+        if not count:
+            return self._of_choices(outputs, rows, rng)
+        if not len(self.choices):
+            return self.directions.delta(outputs, rows)
+        wanted = np.empty_like(outputs)
+        choosing = rows >= count
+        wanted[~choosing] = self.directions.delta(outputs[~choosing], rows[~choosing])
+        wanted[choosing] = self._of_choices(outputs[choosing], rows[choosing] - count, rng)
+        return wanted
+
+    def _of_choices(
+        self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator | None
+    ) -> NDArray[np.float32]:
+        if rng is None:
+            return self.choices.delta(outputs, rows)
+        return self.choices.sampled_delta(outputs, rows, rng)
+
+
+def directions_of(
+    fresh: Trajectories, steps: Steps, outcomes: Sequence[Outcome], baseline: Baseline
+) -> tuple[Directions, Baseline]:
+    """Return one sample per usable step of a trajectory with a known return, and the baseline with all of them.
+
+    A step's return is its own reward-to-go blended with the final quality; what is subtracted is the baseline of
+    its trajectory's route, to which the trajectory itself adds only what it returned as seen from its start.
+    """
+    quality = np.array([np.nan if outcome.quality is None else outcome.quality for outcome in outcomes], np.float64)
+    rewarded = np.bincount(steps.trajectory, steps.reward != 0, len(fresh)) > 0
+    to_go = reward_to_go(steps.trajectory, steps.reward)
+    at_start = np.zeros(len(fresh))
+    at_start[steps.trajectory[::-1]] = to_go[::-1]  # of several steps the first stays
+    values = returns(quality, at_start, rewarded)
+    known = np.flatnonzero(np.isfinite(values))
+    routes = [fresh.routes[int(row)] for row in known]
+    expected = np.full(len(fresh), np.nan)
+    expected[known] = values[known] - baseline.advantages(values[known], routes)
+    rows = np.flatnonzero(steps.usable & np.isfinite(expected[steps.trajectory]))
+    owner = steps.trajectory[rows]
+    gained = returns(quality[owner], to_go[rows], rewarded[owner]) - expected[owner]
+    directions = Directions.of(fresh.embeddings, owner, steps.activations[rows], gained)
+    return directions, baseline.fold(values[known], routes)

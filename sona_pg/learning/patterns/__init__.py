@@ -1,0 +1,1 @@
+"""Patterns of queries: clustering, verdicts, kinds, settings."""

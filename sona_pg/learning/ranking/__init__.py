@@ -1,0 +1,1 @@
+"""Ranking candidates from thumbs and corrections."""

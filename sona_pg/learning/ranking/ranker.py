@@ -1,0 +1,220 @@
+"""The ranker's frozen values, and how it scores: which of these candidates does the query mean?
+
+A candidate (a document, an answer, a tool) is scored by four terms:
+
+    score = τ z·f  +  γ f·(M z)  +  v·z  +  ω / (1 + n)
+
+`z` is the centred and scaled query, `f` the centred and scaled embedding of the candidate. The first
+term is the cosine that was there before any feedback. `M` is learned from all feedback and serves
+candidates never seen, too. `v` is the candidate's own head, zero until it is fitted. `ω` is the
+allowance for candidates with little positive feedback `n` (`ranker_prior`). A state that never
+learned returns the cosine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from sona_pg.errors import DimensionMismatch, LearningError
+from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, unit_rows
+
+Matrix = npt.NDArray[np.float64]
+
+LEAST_VARIANCE = 0.2  # of a cloud of unit vectors around its centre: less is left of an embedding with cosines of .8
+MOST_NOISE = 0.3  # share of wrong feedback, as far as it is believed
+_GATHER_ABOVE = 4  # heads per candidate: below, one product over all is cheaper than copying some
+
+
+@dataclass(frozen=True, slots=True)
+class RankerConfig:
+    """How the ranker learns; every value is free of the embedding's scale (evidence: benchmarks/README)."""
+
+    prior_spread: float = 0.7  # standard deviation, in logits, of the cosine term over the candidates
+    map_gain: float = 0.6  # γ: how freely the shared map moves, beside the heads
+    ridge: float = 1.0  # Gaussian prior on heads and map, in nats, times the noise measured
+    label_noise: float = 0.02  # chance that feedback says the opposite, until it is measured
+    least_noise: float = 0.01
+    # times the noise measured: how likely a wrong answer is praised, and a right one not. Most wrong thumbs are down on
+    # right answers, and a fit is too sure of what it was fitted to (10 % wrong, 5k/10k, 2 seeds: 1, 1 88.2/90.8;
+    # 1, 3 89.0/91.1; 0.3, 3 89.0/91.1; 0.3, 4 89.3/91.5)
+    up_doubt: float = 0.3
+    down_doubt: float = 4.0
+    # imagined queries of an item that has had no feedback (thumbs 1k MiniLM/wordllama: 12 83.4/71.0, 4 83.9/71.9)
+    prior_strength: float = 4.0
+    prior_decay: float = 2.0  # they fade as (1 + n)^-decay (wordllama told 1k/10k, 1 seed: 1.5 79.8/90.9, 2 80.1/91.1)
+    prior_samples: int = 8  # how many stand for them
+    # share of proven answers that little-known items may take (wordllama seen/unseen, three seeds, told on half of
+    # the items: .02 91.8/55.2, .04 89.7/60.2, .06 88.4/62.5; frozen 60.3): between the last two, to do no harm
+    steal_rate: float = 0.05
+    row_evaluations: int = 40_000  # what a fit may spend: rows of the objective, times how often it is evaluated
+    most_features: int = 512  # wider embeddings are learned from in a subspace of this width
+    most_rows: int = 1024  # items fitted in one cycle
+
+    def iterations(self, rows: int, new: float) -> int:
+        """L-BFGS steps of a fit of `rows`, a share `new` of whose weight was not there at the last fit.
+
+        CLINC150 thumbs, objective after 4 / 6 / 8 / 12 steps: 5,200 at once 740 / 568 / 474 / 422, 500 after these
+        457 / 449 / 445 / 441 (without the curvature 12 steps gave 554 and 447). A backlog in one cycle (validation,
+        5,000 thumbs / 10,000 answers told): 7 steps 87.0 / 93.5 %, 13 88.6 / 94.8, 17 89.5 / 95.1, 25 89.9 / 95.3.
+        """
+        affordable = self.row_evaluations / max(rows, 1) - 1.0
+        return round(max(min(affordable, 12.0), 2.0 + 15.0 * new))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankerState:
+    """Everything learned about ranking in one space; never changed, only replaced."""
+
+    query_sum: Matrix  # (dim,) sum of the queries folded
+    folded: Matrix  # (5,) queries, labelled events, sum of spreads of cosines, fits, count of spreads
+    positive: Matrix  # (m,) feedback for each item
+    negative: Matrix  # (m,) feedback against each item
+    item_mean: FloatArray  # (dim,)
+    scales: FloatArray  # (5,) query scale, item scale, τ, ω, label noise (0: not measured)
+    basis: FloatArray  # (dim, k) orthonormal, or (0, 0) for all of the space
+    map: FloatArray  # (k, k + 1) γM, its last column a bias
+    head_rows: IntArray  # (r,) ascending item rows that have a head
+    heads: FloatArray  # (r, k + 1) the heads v, their last column a bias
+
+    @classmethod
+    def identity(cls, dim: int) -> RankerState:
+        """The state before any feedback: scores are cosines."""
+        if dim < 1:
+            raise LearningError(f"an embedding has at least one entry, not {dim}")
+        return cls(
+            query_sum=np.zeros(dim),
+            folded=np.zeros(5),
+            positive=np.zeros(0),
+            negative=np.zeros(0),
+            item_mean=np.zeros(dim, np.float32),
+            scales=np.array([1.0, 1.0, 1.0, 0.0, 0.0], np.float32),
+            basis=np.zeros((0, 0), np.float32),
+            map=np.zeros((0, 0), np.float32),
+            head_rows=np.zeros(0, np.int32),
+            heads=np.zeros((0, 0), np.float32),
+        )
+
+    @property
+    def dim(self) -> int:
+        """Entries of an embedding."""
+        return len(self.query_sum)
+
+    @property
+    def fits(self) -> int:
+        """How often it has learned."""
+        return int(self.folded[3])
+
+    @property
+    def query_mean(self) -> FloatArray:
+        """(dim,) centre of the queries folded."""
+        return centre((self.query_sum / max(float(self.folded[0]), 1.0)).astype(np.float32))
+
+    def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Its arrays by name, as they are stored."""
+        arrays: dict[str, npt.NDArray[np.generic]]
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> RankerState:
+        """The state that `to_arrays` described; raises `LearningError` when an array is missing."""
+        blank = cls.identity(1)
+        missing = [field.name for field in fields(cls) if field.name not in arrays]
+        if missing:
+            raise LearningError(f"a stored ranker lacks {', '.join(missing)}: rebuild the space's state")
+        kinds = {field.name: getattr(blank, field.name).dtype for field in fields(cls)}
+        return cls(**{name: np.asarray(arrays[name], kind) for name, kind in kinds.items()})
+
+    def evidence(self, rows: IntArray) -> FloatArray:
+        """(k,) positive feedback for each row; 0 for rows it does not know."""
+        known = (rows >= 0) & (rows < len(self.positive))
+        found = np.zeros(len(rows), np.float32)
+        found[known] = np.maximum(self.positive[rows[known]], 0.0)
+        return found
+
+
+def centre(mean: FloatArray) -> FloatArray:
+    """What is taken off a cloud of unit vectors with this mean (dim,): the mean, unless hardly anything would be left.
+
+    While all that was asked is one query, its mean is that query: centred it would point nowhere, and every other
+    one would be a hundred times too long.
+    """
+    longest = np.sqrt(np.float32(1.0 - LEAST_VARIANCE))
+    length = np.linalg.norm(mean)
+    return mean if length <= longest else mean * (longest / length)
+
+
+def query_features(state: RankerState, queries: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The centred and scaled queries (b, dim), and the same in the basis with a bias (b, k + 1)."""
+    centred = (queries - state.query_mean) / state.scales[0]
+    narrow = centred @ state.basis if state.basis.size else centred
+    return centred, np.pad(narrow, ((0, 0), (0, 1)), constant_values=1.0)
+
+
+def item_features(state: RankerState, embeddings: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The centred and scaled items (m, dim), and the same in the basis (m, k)."""
+    centred = (embeddings - state.item_mean) / state.scales[1]
+    return centred, centred @ state.basis if state.basis.size else centred
+
+
+def score(state: RankerState, queries: FloatArray, embeddings: FloatArray, rows: IntArray) -> FloatArray:
+    """Score every candidate for every query: (b, dim), (c, dim), (c,) -> (b, c) float32 logits.
+
+    `rows` are the candidates' item rows, NONE for one the store has never seen. Logits compare within
+    a query only; their softmax is the chance of being right. Raises `DimensionMismatch`.
+    """
+    logits = learned_scores(state, queries, embeddings, rows)
+    if state.fits:
+        logits += state.scales[3] / (1.0 + state.evidence(rows))
+    return logits
+
+
+def learned_scores(
+    state: RankerState, queries: FloatArray, embeddings: FloatArray, rows: IntArray, heads: bool = True
+) -> FloatArray:
+    """`score` without the allowance for little-known candidates, and without `heads` as of strangers."""
+    for given in (queries, embeddings):
+        if given.shape[-1] != state.dim:
+            raise DimensionMismatch(state.dim, given.shape[-1])
+    queries, embeddings = unit_rows(queries), unit_rows(embeddings)
+    if not state.fits:
+        cosines: FloatArray = queries @ embeddings.T
+        return cosines
+    wide, query = query_features(state, queries)
+    mapped = query @ state.map.T
+    direction = state.scales[2] * wide + (mapped @ state.basis.T if state.basis.size else mapped)
+    logits: FloatArray = direction @ embeddings.T - (direction @ state.item_mean)[:, None]
+    logits /= state.scales[1]
+    if not heads or not len(state.head_rows):
+        return logits
+    place = np.minimum(np.searchsorted(state.head_rows, rows), len(state.head_rows) - 1)
+    headed = state.head_rows[place] == rows
+    if len(state.heads) <= _GATHER_ABOVE * len(rows):
+        logits += np.where(headed, (query @ state.heads.T)[:, place], np.float32(0.0))
+    else:
+        logits[:, headed] += query @ state.heads[place[headed]].T
+    return logits
+
+
+def explore(state: RankerState, scores: FloatArray, rows: IntArray, strength: float = 1.0) -> FloatArray:
+    """Scores to show by while learning: a bonus of `strength`/√(1+n) logits for what few confirmed.
+
+    An upper confidence bound (Auer 2002), a head's posterior width taken as 1/√(1+n). Where a share ε of
+    the feedback is wrong the bonus is 1/(1-2ε)² times as large, as each says (1-2ε)² times as much.
+    Measure with `score` itself.
+    """
+    if not state.fits:
+        return scores
+    noise = min(float(state.scales[4]), MOST_NOISE)
+    bonus: FloatArray = np.float32(strength / (1.0 - 2.0 * noise) ** 2) / np.sqrt(1.0 + state.evidence(rows))
+    return scores + bonus
+
+
+def grown(state: RankerState, items: int) -> RankerState:
+    """The same state with room for the evidence of `items` items."""
+    more = max(items - len(state.positive), 0)
+    return replace(state, positive=np.pad(state.positive, (0, more)), negative=np.pad(state.negative, (0, more)))

@@ -1,0 +1,259 @@
+"""Fit the ranker: fold what is new exactly once, then refine heads and map on new and replayed events.
+
+One call is one background cycle. Its cost depends on how many events it is given, never on the history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from sona_pg.errors import DimensionMismatch
+from sona_pg.learning.ranking.lbfgs import minimise
+from sona_pg.learning.ranking.ranker import (
+    MOST_NOISE,
+    RankerConfig,
+    RankerState,
+    centre,
+    grown,
+    item_features,
+    learned_scores,
+    query_features,
+)
+from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents, unit_rows
+from sona_pg.learning.ranking.ranker_objective import PartialLabels
+from sona_pg.learning.ranking.ranker_prior import allowance, imagine_queries, measure_noise, proven_answers
+
+_MEASURE_MEMORY = 0.7
+_NARROWEST = 1e-4  # what is divided by, at least
+_MOST_IMAGINED = 2048
+_MOST_DOUBT = 0.45  # of a thumb down on a right answer
+
+
+def fit(
+    state: RankerState,
+    embeddings: FloatArray,
+    fresh: RankEvents,
+    replay: RankEvents,
+    config: RankerConfig | None = None,
+    seed: int = 0,
+) -> RankerState:
+    """Learn from `fresh` events, given once, and from `replay`, a uniform sample of those before.
+
+    `embeddings` (m, dim) float32 are the items of the space, by row. Replayed events stand for the
+    whole history: their weights are scaled to its size. Events that are not `usable` are set aside.
+    The same arguments give the same state. Raises `DimensionMismatch`.
+    """
+    config = config or RankerConfig()
+    for given in (embeddings, fresh.query, replay.query):
+        if given.shape[-1] != state.dim:
+            raise DimensionMismatch(state.dim, given.shape[-1])
+    embeddings = unit_rows(embeddings)
+    fresh, replay = (_usable(events, len(embeddings)) for events in (fresh, replay))
+    history = float(state.folded[1])
+    state = _calibrate(state, embeddings, fresh, config)
+    state = _fold(grown(state, len(embeddings)), embeddings, fresh)
+    events = _learnable(fresh, replay, history)
+    if not len(events):
+        return state
+    random = np.random.default_rng(seed)
+    state = _rescaled(state, embeddings, fresh if len(fresh) else events, config, random)
+    new = float(fresh.weight[(fresh.weight > 0.0) & (fresh.judged != NONE)].sum()) / float(events.weight.sum())
+    return _refine(state, embeddings, events, new, config, random)
+
+
+def _usable(events: RankEvents, items: int) -> RankEvents:
+    """The usable events, their queries of length 1."""
+    kept = events.take(events.usable(items))
+    return replace(kept, query=unit_rows(kept.query))
+
+
+def _learnable(fresh: RankEvents, replay: RankEvents, history: float) -> RankEvents:
+    """The labelled events of both, the replayed ones weighing as much as all of the history."""
+    fresh, replay = (events.take((events.weight > 0.0) & (events.judged != NONE)) for events in (fresh, replay))
+    total = float(replay.weight.sum())
+    if len(replay) and history > 0.0:
+        replay = replace(replay, weight=replay.weight * np.float32(history / total))
+    return fresh.joined(replay)
+
+
+def _calibrate(state: RankerState, embeddings: FloatArray, fresh: RankEvents, config: RankerConfig) -> RankerState:
+    """The state with its allowance ω and its label noise measured on feedback it has not learned from."""
+    fresh = fresh.take((fresh.weight > 0.0) & (fresh.judged != NONE))
+    if not state.fits or not len(fresh):
+        return state
+    rows = np.arange(len(embeddings), dtype=np.int32)
+    outside = ~fresh.offered(rows)
+    logits = learned_scores(state, fresh.query, embeddings, rows)
+    strangers = learned_scores(state, fresh.query, embeddings, rows, heads=False)
+    logits[outside] = strangers[outside] = -np.inf
+    evidence = state.evidence(rows)
+    proven = proven_answers(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
+    told = proven != NONE
+    omega = allowance(logits[told], strangers[told], proven[told], evidence, config.steal_rate)
+    noise = measure_noise(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
+    scales = state.scales.copy()
+    for place, measured in ((3, omega), (4, noise)):
+        if measured is not None:
+            kept = _MEASURE_MEMORY if scales[place] > 0.0 else 0.0
+            scales[place] = kept * scales[place] + (1.0 - kept) * measured
+    return replace(state, scales=scales)
+
+
+def _fold(state: RankerState, embeddings: FloatArray, fresh: RankEvents) -> RankerState:
+    """Add the fresh events to the sums, and move the coordinates to the new means."""
+    weight = fresh.weight.astype(np.float64)
+    judged, quality = fresh.judged, fresh.verdict
+    labelled = judged != NONE
+    positive, negative = state.positive.copy(), state.negative.copy()
+    np.add.at(positive, judged[labelled], (weight * quality)[labelled])
+    np.add.at(negative, judged[labelled], (weight * (1.0 - quality))[labelled])
+    corrected = (fresh.correct != NONE) & (fresh.shown != NONE) & (fresh.shown != fresh.correct)
+    np.add.at(negative, fresh.shown[corrected], weight[corrected])
+
+    item_mean = centre(embeddings.mean(axis=0)) if len(embeddings) else state.item_mean
+    item_scale = np.sqrt(1.0 - float(item_mean @ item_mean))
+    folded = state.folded + np.array([weight.sum(), weight[labelled].sum(), 0.0, 0.0, 0.0])
+    moved = replace(
+        state,
+        positive=positive,
+        negative=negative,
+        folded=folded,
+        query_sum=state.query_sum + weight @ fresh.query,
+        item_mean=item_mean.astype(np.float32),
+    )
+    query_scale = np.sqrt(1.0 - float(moved.query_mean @ moved.query_mean))
+    scales = np.array([query_scale, item_scale, *state.scales[2:]], np.float32)
+    if not state.fits:
+        return replace(moved, scales=scales)
+    grow = np.float32(query_scale / state.scales[0])
+    shift = (moved.query_mean - state.query_mean) / scales[0]
+    shift = shift @ state.basis if state.basis.size else shift
+    return replace(
+        moved,
+        scales=scales,
+        map=_recentred(state.map, grow, shift),
+        heads=_recentred(state.heads, grow, shift),
+    )
+
+
+def _recentred(weights: FloatArray, grow: np.float32, shift: FloatArray) -> FloatArray:
+    """The same function of the query, when its mean moves by `shift` and its scale by `grow`."""
+    slopes = weights[:, :-1] * grow
+    return np.concatenate([slopes, weights[:, -1:] + (slopes @ shift)[:, None]], axis=1)
+
+
+def _rescaled(
+    state: RankerState,
+    embeddings: FloatArray,
+    events: RankEvents,
+    config: RankerConfig,
+    random: np.random.Generator,
+) -> RankerState:
+    """Set the temperature τ of the cosine term, and on the first fit the subspace to learn in."""
+    wide = query_features(state, events.query)[0] @ item_features(state, embeddings)[0].T
+    seen = float(state.folded[2])
+    total = seen + float(wide.std(axis=1).sum())
+    count = len(events) + float(state.folded[4])
+    folded = state.folded.copy()
+    folded[2], folded[4] = total, count
+    temperature = config.prior_spread / max(total / count, _NARROWEST)
+    scales = np.array([*state.scales[:2], temperature, *state.scales[3:]], np.float32)
+    state = replace(state, folded=folded, scales=scales)
+    if state.fits:
+        return state
+    basis = np.zeros((0, 0), np.float32)
+    width = state.dim
+    if state.dim > config.most_features:
+        width = config.most_features
+        basis = _subspace(np.concatenate([events.query, embeddings]), width, random)
+    return replace(
+        state,
+        basis=basis,
+        map=np.zeros((width, width + 1), np.float32),
+        heads=np.zeros((0, width + 1), np.float32),
+    )
+
+
+def _subspace(rows: FloatArray, width: int, random: np.random.Generator) -> FloatArray:
+    """(dim, width) orthonormal: the leading directions of `rows`, filled up with random ones.
+
+    Randomised range finder with one power step (Halko, Martinsson and Tropp 2011).
+    """
+    noise = random.standard_normal((rows.shape[1], width)).astype(np.float32)
+    centred = rows - rows.mean(axis=0)
+    sketch = centred.T @ (centred @ noise)
+    sketch /= max(float(np.linalg.norm(sketch)), _NARROWEST)
+    sketch += np.float32(1e-4 / np.sqrt(noise.size)) * noise
+    return np.linalg.qr(sketch)[0].astype(np.float32)
+
+
+def _refine(
+    state: RankerState,
+    embeddings: FloatArray,
+    events: RankEvents,
+    new: float,
+    config: RankerConfig,
+    random: np.random.Generator,
+) -> RankerState:
+    """Move heads and map towards the minimum, and average over cycles, as each sees a sample.
+
+    The share `new` of the evidence was not there at the last fit: the more, the farther the minimum has moved.
+    """
+    rows = _active_rows(state, embeddings, events, config.most_rows)
+    events = events.take(np.isin(events.judged, rows))
+    place = np.searchsorted(rows, events.judged)
+    wide_query, query = query_features(state, events.query)
+    wide_item, item = item_features(state, embeddings[rows])
+    tau = state.scales[2]
+    base = (tau * wide_query) @ wide_item.T
+    base[~events.offered(rows)] = -np.inf
+    evidence = state.evidence(rows)
+    noise = float(state.scales[4]) or config.label_noise
+    noise = min(max(noise, config.least_noise), MOST_NOISE)
+
+    samples = max(1, min(config.prior_samples, _MOST_IMAGINED // len(rows)))
+    imagined = imagine_queries(item, query[:, :-1], samples, random)
+    imagined_weight = np.float32(config.prior_strength / samples) * (1.0 + evidence) ** np.float32(-config.prior_decay)
+    objective = PartialLabels(
+        query=np.concatenate([query, np.pad(imagined, ((0, 0), (0, 1)), constant_values=1.0)]),
+        base=np.concatenate([base, (tau * imagined) @ item.T]),
+        item=np.float32(config.map_gain) * item,
+        target=np.concatenate([place, np.tile(np.arange(len(rows)), samples)]),
+        quality=np.concatenate([events.verdict, np.ones(len(imagined), np.float32)]),
+        weight=np.concatenate([events.weight, np.tile(imagined_weight, samples)]),
+        up_noise=max(config.up_doubt * noise, config.least_noise),
+        down_noise=min(config.down_doubt * noise, _MOST_DOUBT),
+        ridge=config.ridge * noise,
+    )
+    head_rows = np.union1d(state.head_rows, rows).astype(np.int32)
+    heads = np.zeros((len(head_rows), query.shape[1]), np.float32)
+    heads[np.searchsorted(head_rows, state.head_rows)] = state.heads
+    active = np.searchsorted(head_rows, rows)
+    gain = np.float32(config.map_gain)
+    start = np.concatenate([heads[active], state.map / gain])
+    iterations = config.iterations(len(objective.query), new)
+    end = minimise(objective, start, iterations=iterations, inverse=objective.curvature_inverse())
+    share = np.float32(min(1.0, len(events) / max(float(state.folded[1]), 1.0)))
+    settled = start + share * (end - start)
+    heads[active] = settled[: len(rows)]
+    folded = state.folded + np.array([0.0, 0.0, 0.0, 1.0, 0.0])
+    return replace(state, folded=folded, head_rows=head_rows, heads=heads, map=gain * settled[len(rows) :])
+
+
+def _active_rows(state: RankerState, embeddings: FloatArray, events: RankEvents, most: int) -> IntArray:
+    """Ascending rows to fit: all when they are few, else the judged ones and their rivals."""
+    if len(embeddings) <= most:
+        return np.arange(len(embeddings), dtype=np.int32)
+    counts = np.bincount(events.judged, minlength=len(embeddings)).astype(np.float64)
+    asked = events.query[:: max(1, len(events) // _MOST_ASKED)]
+    all_rows = np.arange(len(embeddings), dtype=np.int32)
+    logits = learned_scores(state, asked, embeddings, all_rows)
+    rivals = np.argpartition(logits, -_RIVALS, axis=1)[:, -_RIVALS:]
+    counts += np.bincount(rivals.ravel(), minlength=len(embeddings)) / (1.0 + rivals.size)
+    return np.sort(np.argsort(-counts, kind="stable")[:most]).astype(np.int32)
+
+
+_MOST_ASKED = 512
+_RIVALS = 8

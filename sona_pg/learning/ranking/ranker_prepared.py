@@ -1,0 +1,50 @@
+"""Candidates ranked by one version of the ranker again and again: all its terms folded into one matrix.
+
+For fixed candidates the score is affine in the query, so heads, map, cosine and allowance become one
+weight vector and one offset per candidate, and a query costs one product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sona_pg.errors import DimensionMismatch
+from sona_pg.learning.ranking.ranker import RankerState, item_features
+from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, unit_rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Some candidates as one version scores them."""
+
+    weights: FloatArray  # (c, dim)
+    offset: FloatArray  # (c,)
+
+    def score(self, queries: FloatArray) -> FloatArray:
+        """(b, dim) -> (b, c): what `ranker.score` returns, up to rounding. Raises `DimensionMismatch`."""
+        if queries.shape[-1] != self.weights.shape[1]:
+            raise DimensionMismatch(self.weights.shape[1], queries.shape[-1])
+        logits: FloatArray = unit_rows(queries) @ self.weights.T
+        logits += self.offset
+        return logits
+
+
+def prepare(state: RankerState, embeddings: FloatArray, rows: IntArray) -> Prepared:
+    """Fold `state` for candidates `embeddings` (c, dim) with item rows `rows` (c,). Raises `DimensionMismatch`."""
+    if embeddings.shape[-1] != state.dim:
+        raise DimensionMismatch(state.dim, embeddings.shape[-1])
+    embeddings = unit_rows(embeddings)
+    if not state.fits:
+        return Prepared(embeddings, np.zeros(len(embeddings), np.float32))
+    wide, narrow = item_features(state, embeddings)
+    learned = narrow @ state.map
+    if len(state.head_rows):
+        place = np.minimum(np.searchsorted(state.head_rows, rows), len(state.head_rows) - 1)
+        headed = state.head_rows[place] == rows
+        learned[headed] += state.heads[place[headed]]
+    slopes = learned[:, :-1] @ state.basis.T if state.basis.size else learned[:, :-1]
+    weights = (state.scales[2] * wide + slopes) / state.scales[0]
+    offset = learned[:, -1] + state.scales[3] / (1.0 + state.evidence(rows)) - weights @ state.query_mean
+    return Prepared(np.ascontiguousarray(weights, np.float32), offset.astype(np.float32))

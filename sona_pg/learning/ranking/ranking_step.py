@@ -1,0 +1,73 @@
+"""The ranker's part of a cycle: from trajectories that chose among candidates to the ranker's state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.catalog import UNKNOWN, Catalog
+from sona_pg.domain.ledger_slice import Outcome, Trajectories
+from sona_pg.learning.ranking.ranker import RankerState
+from sona_pg.learning.ranking.ranker_events import RankEvents
+from sona_pg.learning.ranking.ranker_fit import fit
+from sona_pg.learning.vectors import unit
+
+LARGEST_TABLE = 1024  # candidates; an event that chose among more is learned from as if it chose among all
+
+Sets = Mapping[int, Sequence[str]]
+
+
+def rank_events(
+    stored: Trajectories, outcomes: Sequence[Outcome], catalog: Catalog, sets: Sets, weight: float = 1.0
+) -> RankEvents:
+    """Return the trajectories that chose among candidates as the ranker's events, in their order.
+
+    Args:
+        stored: any trajectories; those that no ranking answered and without a correction are left out.
+        outcomes: of each.
+        catalog: all candidates.
+        sets: the ids of each candidate set that ``stored`` names.
+        weight: of every event; -1 takes back what was folded before.
+    """
+    ranked = (stored.candidate_sets != 0) & np.isnan(stored.propensity)  # a propensity is a routing decision's
+    rows = np.array(
+        [row for row, outcome in enumerate(outcomes) if ranked[row] or outcome.correction is not None], np.int64
+    )
+    chosen = [outcomes[row] for row in rows]
+    return RankEvents(
+        query=unit(stored.embeddings[rows]),
+        shown=catalog.slots([stored.routes[row] for row in rows]),
+        quality=np.array([np.nan if item.quality is None else item.quality for item in chosen], np.float32),
+        correct=catalog.slots([item.correction for item in chosen]),
+        weight=np.full(len(rows), weight, np.float32),
+        candidates=_table(stored.candidate_sets[rows], catalog, sets),
+    )
+
+
+def learn_ranking(
+    state: RankerState, catalog: Catalog, fresh: RankEvents, replay: RankEvents, seed: int
+) -> RankerState:
+    """Return the ranker after folding ``fresh`` exactly once and re-reading ``replay``."""
+    if not len(fresh) or not len(catalog.ids):
+        return state
+    return fit(state, catalog.embeddings, fresh, replay, seed=seed)
+
+
+def _table(set_ids: NDArray[np.int64], catalog: Catalog, sets: Sets) -> NDArray[np.int32] | None:
+    """Return (n, k) slots padded with UNKNOWN; a row of padding, like no table at all, stands for all candidates."""
+    rows: dict[int, NDArray[np.int32]] = {}
+    for set_id in {int(value) for value in set_ids}:
+        slots = catalog.slots(list(sets.get(set_id, ())))
+        slots = np.unique(slots[slots != UNKNOWN]).astype(np.int32)
+        whole = len(slots) in (0, len(catalog.ids)) or len(slots) > LARGEST_TABLE
+        rows[set_id] = slots[:0] if whole else slots
+    width = max((len(slots) for slots in rows.values()), default=0)
+    if width == 0:
+        return None
+    table = np.full((len(set_ids), width), UNKNOWN, np.int32)
+    for row, set_id in enumerate(set_ids):
+        slots = rows[int(set_id)]
+        table[row, : len(slots)] = slots
+    return table

@@ -1,0 +1,1 @@
+"""Choosing routes: posterior, exploration, budget, off-policy evaluation."""

@@ -1,0 +1,116 @@
+"""Policies to be judged from a log of decisions, as probabilities of every route at every decision.
+
+A model that judges, or decides, must not have learned from the outcomes it is judged on: predictions are made in
+folds of time, each by a router that has learned from earlier events only (cross-fitting; Chernozhukov et al. 2018,
+with the folds in order of time as in progressive validation; Blum, Kalai and Langford 1999).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.errors import ConfigError
+from sona_pg.learning.routing.router import RouterState
+from sona_pg.learning.routing.router_events import RouteEvents
+from sona_pg.learning.routing.router_fit import FIRST_BASIS, RouterConfig, fit
+
+Doubles = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+FOLDS = 5
+REPLAY = 4096  # earlier events that a fold's router may read again, as in a cycle
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecisionLog:
+    """n judged decisions in order of time, over k routes."""
+
+    events: RouteEvents  # with propensities; routes numbered from 0 to k - 1
+    offered: Flags  # (n, k) which routes were candidates
+    costs: Doubles  # (k,) NaN where unknown
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+
+def first_judged(log: DecisionLog, start: int) -> int:
+    """The first row on which policies are judged: ``start``, or later if too little stands before it to learn from.
+
+    Then the first fifth is only learned from.
+    """
+    enough = max(FIRST_BASIS, (len(log) - start) // (FOLDS - 1))
+    return start if start >= enough else max(start, len(log) // FOLDS)
+
+
+def cross_fitted(log: DecisionLog, start: int, config: RouterConfig, seed: int) -> Doubles:
+    """The quality (n, k) expected of every route at every decision from `start` on, by a router that learned only
+    from events before it; NaN before `start`. Clipped to [0, 1]."""
+    events = log.events
+    routes = np.arange(log.offered.shape[1])
+    expected = np.full(log.offered.shape, np.nan)
+    state = RouterState.empty(events.query.shape[1], seed)
+    bounds = np.linspace(start, len(log), FOLDS + 1).astype(int)
+    learned = 0
+    for first, last in itertools.pairwise(bounds):
+        if first > learned:
+            replay = events[slice(max(0, learned - REPLAY), learned)]
+            state, learned = fit(state, events[slice(learned, first)], replay, config, seed), first
+        part = slice(first, last)
+        if last > first:
+            features = None if events.features is None else events.features[part]
+            known = features if len(state.basis.feature_mean) else None
+            expected[part] = np.clip(state.predict(events.query[part], known, routes), 0, 1)
+    return expected
+
+
+def always(log: DecisionLog, route: int) -> Doubles:
+    """Take `route` wherever it was offered: (n, k); rows of 0 where it was not."""
+    chosen = np.zeros(log.offered.shape)
+    chosen[:, route] = log.offered[:, route]
+    return chosen
+
+
+def greedy(log: DecisionLog, expected: Doubles, price: float = 0.0) -> Doubles:
+    """Take the offered route of the largest expected quality - price·cost, the first of equals: (n, k)."""
+    net = expected if price == 0 else expected - price * log.costs
+    chosen = np.zeros(log.offered.shape)
+    chosen[np.arange(len(log)), np.where(log.offered, net, -np.inf).argmax(axis=1)] = 1.0
+    return chosen
+
+
+def budgeted(log: DecisionLog, expected: Doubles, budget: float) -> Doubles:
+    """The greedy policy at the one price of cost at which the mean cost is at most `budget`: (n, k).
+
+    The price is found by bisection on costs and predictions alone, never on outcomes. Where the cost jumps past
+    the budget the policies on both sides are mixed, so that the budget is spent. Raises ConfigError when
+    a cost is unknown, or the budget lies below the cheapest routes.
+    """
+    if not np.isfinite(log.costs).all():
+        raise ConfigError("a budget needs what every route costs: none was logged with the decisions, so pass costs")
+
+    def cost(policy: Doubles) -> float:
+        return float((policy @ log.costs).mean())
+
+    cheap_price, dear_price = 1.0, 0.0
+    dear = greedy(log, expected)
+    if cost(dear) <= budget:
+        return dear
+    least = float(np.where(log.offered, log.costs, np.inf).min(axis=1).mean())
+    if least > budget:
+        raise ConfigError(f"budget={budget:g} is below {least:g}, the mean cost of the cheapest routes")
+    while cost(greedy(log, expected, cheap_price)) > max(budget, least + 1e-12):
+        cheap_price *= 2
+    for _ in range(60):
+        price = (cheap_price + dear_price) / 2
+        if cost(greedy(log, expected, price)) <= budget:
+            cheap_price = price
+        else:
+            dear_price = price
+    cheap, dear = greedy(log, expected, cheap_price), greedy(log, expected, dear_price)
+    spread = cost(dear) - cost(cheap)
+    share = (budget - cost(cheap)) / spread if spread > 0 else 0.0
+    return (1 - share) * cheap + share * dear

@@ -1,0 +1,223 @@
+"""The router's frozen state, and how one decision is made from it.
+
+Quality is modelled as one main effect that all routes share (a question is hard for every model) plus a
+deviation per route, both smooth in the query's embedding and the caller's cheap features:
+
+    E[quality | x, r] = b₀ + w₀·φ(x) + b_r + w_r·φ(x)
+
+`router_basis` makes φ, `router_posterior` the weights, `router_fit` a new state; this module only reads one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
+from sona_pg.learning.routing.exploration import Exploration, thompson_probabilities
+from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Utility:
+    """What a unit of cost and of latency take off: value = quality - cost·c - latency·l."""
+
+    cost: float = 0.0
+    latency: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.cost < np.inf and 0 <= self.latency < np.inf):
+            raise ConfigError(f"utility weights must be finite and not negative, got {self}")
+
+
+QUALITY_ALONE = Utility()
+USUAL = Exploration()
+
+
+class RouteEvidence(NamedTuple):
+    """One route as a person reads it: quality and uncertainty are a Beta(1, 1) posterior's mean and deviation."""
+
+    route: int
+    observations: float
+    quality: float
+    uncertainty: float
+    cost: float  # mean; NaN when no event told
+    latency: float  # mean; NaN when no event told
+
+
+class Choice(NamedTuple):
+    """One decision: the route, the exact probability with which it was drawn, and why."""
+
+    route: int
+    propensity: float
+    probabilities: Doubles  # (k,) in the order of the candidates; sums to 1
+    scores: Doubles  # (k,) expected quality
+    values: Doubles  # (k,) quality minus what the utility takes off; a budget's price is not in it
+    reason: str  # "only candidate", "warm-up", "exploit" or "explore"
+
+
+@dataclass(frozen=True, slots=True)
+class RouterState:
+    """All the router knows, immutable. R = routes seen so far, m = width of the basis."""
+
+    dim: int
+    seed: int
+    basis: Basis
+    gram: Floats  # (R, m+1, m+1) Σ w·φφᵀ per route
+    moment: Doubles  # (R, m+1) Σ w·quality·φ
+    square: Doubles  # (R,) Σ w·quality²
+    totals: Doubles  # (R, 6) Σ w: all, quality; those with a cost, cost; those with a latency, latency
+    weights: Floats  # (R+1, m+1) posterior means of w₀ + w_r; the last row is w₀, which stands for unseen routes
+    variance: Floats  # (R+1, m+1) posterior variances of w_r given w₀: what is unknown about differences
+    prior_main: float  # variance of w₀
+    prior_route: float  # variance of w_r
+    noise: float  # variance of quality around its mean
+    folded: float  # events folded so far
+    based_at: float  # `folded` when the basis was built
+    tuned_at: float  # `folded` when the prior variances were last chosen
+    set_aside: float  # events that were not finite or out of range
+
+    @classmethod
+    def empty(cls, dim: int, seed: int = 0) -> RouterState:
+        """A state that knows nothing yet, for embeddings of `dim`; it explores evenly."""
+        if not 1 <= dim <= 16_000:
+            raise ConfigError(f"a router's dimension must be 1 to 16000, got {dim}")
+        return cls(
+            dim=dim,
+            seed=seed,
+            basis=Basis.empty(),
+            gram=np.zeros((0, 1, 1), np.float32),
+            moment=np.zeros((0, 1)),
+            square=np.zeros(0),
+            totals=np.zeros((0, 6)),
+            weights=np.array([[0.5]], np.float32),
+            variance=np.array([[0.25]], np.float32),
+            prior_main=0.05,
+            prior_route=0.0175,
+            noise=0.2,
+            folded=0.0,
+            based_at=0.0,
+            tuned_at=0.0,
+            set_aside=0.0,
+        )
+
+    @property
+    def route_count(self) -> int:
+        return len(self.totals)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The state as named arrays, to be stored; `from_arrays` makes an equal state of them."""
+        own = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self) if f.name != "basis"}
+        return own | {f"basis.{f.name}": np.asarray(getattr(self.basis, f.name)) for f in fields(Basis)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> RouterState:
+        """The state that `to_arrays` was called on. LearningError names an array that is missing."""
+
+        def value(name: str) -> Any:
+            return arrays[name] if arrays[name].ndim else arrays[name].item()
+
+        try:
+            basis = Basis(**{f.name: value(f"basis.{f.name}") for f in fields(Basis)})
+            return cls(basis=basis, **{f.name: value(f.name) for f in fields(cls) if f.name != "basis"})
+        except KeyError as exc:
+            raise LearningError(f"a stored router state lacks {exc}; it has {sorted(arrays)}") from exc
+
+    def statistics(self) -> list[RouteEvidence]:
+        """Count, quality, cost and latency of every route, for people and dashboards."""
+        rows = []
+        for route, (count, good, cost_n, cost, latency_n, latency) in enumerate(self.totals.tolist()):
+            a, b = 1 + good, 1 + max(count - good, 0.0)
+            spread = (a * b / ((a + b) ** 2 * (a + b + 1))) ** 0.5
+            mean_cost = cost / cost_n if cost_n else np.nan
+            mean_latency = latency / latency_n if latency_n else np.nan
+            rows.append(RouteEvidence(route, count, a / (a + b), spread, mean_cost, mean_latency))
+        return rows
+
+    def rows_of(self, routes: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """Where a route's posterior is; routes never seen share the last row."""
+        return np.where((routes >= 0) & (routes < self.route_count), routes, self.route_count)
+
+    def predict(self, query: Floats, features: Floats | None, routes: NDArray[np.integer[Any]]) -> Doubles:
+        """Expected quality, not clipped: (n, dim), (n, f) or None, (k,) to (n, k)."""
+        phi = self.basis(_checked(query, self.dim), features)
+        return np.asarray(phi @ self.weights[self.rows_of(routes)].T, np.float64)
+
+
+def decide(
+    state: RouterState,
+    query: ArrayLike,
+    candidates: ArrayLike,
+    rng: np.random.Generator,
+    features: ArrayLike | None = None,
+    costs: ArrayLike | None = None,
+    price: float = 0.0,
+    budget: float | None = None,
+    utility: Utility = QUALITY_ALONE,
+    exploration: Exploration = USUAL,
+) -> Choice:
+    """Draws one of the candidates for a query.
+
+    `query` (dim,), `candidates` (k,) route numbers, also ones never seen, `features` (f,), `costs` (k,) in
+    the caller's unit (the routes' mean logged cost when None), `price` what a unit of cost counts now, from
+    `pacing.BudgetPacer.price`; `budget` the mean cost that forced exploration must not exceed. Raises
+    LearningError without candidates or with values that are not finite, DimensionMismatch for another
+    dimension.
+    """
+    routes = np.asarray(candidates, np.int64)
+    if routes.ndim != 1 or not len(routes):
+        raise LearningError(f"route needs a list of at least one candidate, got shape {routes.shape}")
+    row = state.rows_of(routes)
+    phi = state.basis(_checked(np.atleast_2d(np.asarray(query, np.float32)), state.dim), _row(features))[0]
+    scores = (state.weights[row] @ phi).astype(np.float64)
+    cost = _costs(state, routes, row, costs)
+    values = scores - utility.cost * cost
+    if utility.latency:
+        values -= utility.latency * _known_means(state.totals, row, 4)
+    if len(routes) == 1:
+        return Choice(int(routes[0]), 1.0, np.ones(1), scores, values, "only candidate")
+    beyond = state.prior_route * max(0.0, 1.0 - float(phi[1:] @ phi[1:]))
+    deviation = np.sqrt(state.variance[row] @ (phi * phi) + beyond) * exploration.temperature
+    net = values - price * cost
+    best = thompson_probabilities(net, np.asarray(deviation, np.float64))
+    count = np.append(state.totals[:, 0], 0.0)[row]
+    share, spread = exploration.share(count), exploration.spread(count, cost, budget)
+    probabilities = (1 - share) * best + share * spread
+    probabilities /= probabilities.sum()
+    drawn = min(int(np.searchsorted(np.cumsum(probabilities), rng.random(), side="right")), len(routes) - 1)
+    reason = "warm-up" if share > 0.5 else "exploit" if drawn == int(np.argmax(net)) else "explore"
+    return Choice(int(routes[drawn]), float(probabilities[drawn]), probabilities, scores, values, reason)
+
+
+def _known_means(totals: Doubles, row: NDArray[np.integer[Any]], column: int) -> Doubles:
+    """Mean cost (column 2) or latency (column 4) per route; where unknown, the mean of the known ones."""
+    count, total = np.append(totals[:, column], 0.0), np.append(totals[:, column + 1], 0.0)
+    usual = total.sum() / count.sum() if count.sum() else 0.0
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1e-12), usual)[row], np.float64)
+
+
+def _costs(
+    state: RouterState, routes: NDArray[np.int64], row: NDArray[np.integer[Any]], costs: ArrayLike | None
+) -> Doubles:
+    if costs is None:
+        return _known_means(state.totals, row, 2)
+    given = np.asarray(costs, np.float64)
+    if given.shape != routes.shape or not np.isfinite(given).all():
+        raise LearningError(f"costs must be one finite number per candidate, got {given} for {routes}")
+    return given
+
+
+def _row(features: ArrayLike | None) -> Floats | None:
+    return None if features is None else np.atleast_2d(np.asarray(features, np.float32))
+
+
+def _checked(query: Floats, dim: int) -> Floats:
+    if query.ndim != 2 or query.shape[1] != dim:
+        raise DimensionMismatch(dim, query.shape[-1] if query.ndim else 0)
+    if not np.isfinite(query).all():
+        raise LearningError("the query's embedding is not finite; give finite numbers")
+    return query

@@ -1,0 +1,174 @@
+"""Learns a router state from events: a bounded step, whose cost does not grow with what was learned before.
+
+Every event is folded into its route's sufficient statistics exactly once; the posterior is solved from
+those alone (`router_posterior`). The replay is read only when a basis is due: at the start, while more data
+allows more landmarks, and when queries have left the landmarks' region. As long as the replay is the whole
+history the statistics are then summed anew; later they are carried over by the linear map between the two
+bases, so that nothing is read or counted twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sona_pg.errors import ConfigError, LearningError
+from sona_pg.learning.routing import router_basis, router_posterior
+from sona_pg.learning.routing.router import RouterState
+from sona_pg.learning.routing.router_basis import Basis, Floats
+from sona_pg.learning.routing.router_events import RouteEvents
+from sona_pg.learning.routing.router_posterior import Statistics
+
+FIRST_BASIS = 64  # events; below it only the routes' means are learned
+ESTRANGED = 1.25, 0.05  # factor and offset by which new queries may be worse explained than the basis' own
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    """What a fit may spend. A state takes 4·landmarks·(dim + width) + 4·routes·width² bytes."""
+
+    landmarks: int = 768
+    width: int = 384
+    gram_bytes: int = 16_000_000  # with many routes the width shrinks to stay below it
+    memory: float = float("inf")  # events after which old evidence counts 1/e; infinite: nothing is forgotten
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.width <= self.landmarks <= 8192 and self.gram_bytes >= 4096 and self.memory > 0):
+            raise ConfigError(f"need 1 <= width <= landmarks <= 8192, gram_bytes >= 4096, memory > 0; got {self}")
+
+    def width_for(self, routes: int) -> int:
+        """The width at which the statistics of so many routes fit `gram_bytes`; LearningError if none does."""
+        width = min(self.width, int((self.gram_bytes / (4 * routes)) ** 0.5) - 1)
+        if width < 1:
+            raise LearningError(f"{routes} routes need more than {self.gram_bytes} gram_bytes; number them densely")
+        return width
+
+
+DEFAULT = RouterConfig()
+
+
+def fit(
+    state: RouterState,
+    fresh: RouteEvents,
+    replay: RouteEvents | None = None,
+    config: RouterConfig = DEFAULT,
+    seed: int | None = None,
+) -> RouterState:
+    """The state after `fresh`, each event of which must be given once in the life of a state.
+
+    `replay` is a sample of the events folded before, a few thousand at best, all of them while there are
+    fewer. Deterministic for its arguments; `seed` defaults to the state's. Events that are not finite or
+    whose quality leaves [0, 1] are counted in `set_aside` and otherwise ignored. Raises DimensionMismatch
+    for another dimension.
+    """
+    clean = fresh.sound(state.dim)
+    state = replace(state, set_aside=state.set_aside + len(fresh) - len(clean))
+    if not len(clean):
+        return state
+    earlier = clean[:0] if replay is None else replay.sound(state.dim)
+    routes = max(state.route_count, int(clean.route.max()) + 1)
+    width = config.width_for(routes)
+    sums = _widened(state, routes)
+    basis, based_at, tuned_at = state.basis, state.based_at, state.tuned_at
+    main, route = state.prior_main, state.prior_route
+    folded = state.folded + len(clean)
+    if _basis_is_due(state, clean, len(earlier) + len(clean), config):
+        pool = earlier.followed_by(clean)
+        basis = router_basis.build(
+            pool.query, pool.features, pool.route, pool.quality, config.landmarks, width,
+            (state.seed if seed is None else seed) + int(state.folded),
+        )  # fmt: skip
+        based_at = folded
+        if len(earlier) == state.folded and np.isinf(config.memory):
+            sums = _folded(Statistics.zero(routes, basis.width + 1), basis, earlier)
+        else:
+            sums = _carried(sums, state.basis, basis, pool)
+    elif basis.width > width:
+        basis = replace(basis, transform=basis.transform[:, :width])
+        sums = sums._replace(
+            gram=sums.gram[:, : width + 1, : width + 1].copy(), moment=sums.moment[:, : width + 1].copy()
+        )
+    kept = float(np.exp(-len(clean) / config.memory))
+    sums = _folded(Statistics(*(kept * part for part in sums)), basis, clean)
+    if basis.width and folded >= 2 * tuned_at:
+        main, route = router_posterior.tune(sums, main, route, state.noise, 2.0 if tuned_at else 4.0)
+        tuned_at = folded
+    posterior = router_posterior.solve(sums, main, route, state.noise)
+    return replace(
+        state, basis=basis, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square,
+        totals=sums.totals, weights=posterior.weights.astype(np.float32),
+        variance=posterior.variance.astype(np.float32), prior_main=main, prior_route=route,
+        noise=router_posterior.residual(sums, posterior.weights, state.noise),
+        folded=folded, based_at=based_at, tuned_at=tuned_at,
+    )  # fmt: skip
+
+
+def revise(state: RouterState, events: RouteEvents, before: Floats) -> RouterState:
+    """The state after the quality of events folded earlier changed from `before` (n,) to what they say now."""
+    known = np.isfinite(before) & (events.route < state.route_count)
+    events, before = events[np.flatnonzero(known)], before[known].astype(np.float64)
+    if not len(events):
+        return state
+    sums = _widened(state, state.route_count)
+    phi = state.basis(events.query, events.features)
+    now = events.quality.astype(np.float64)
+    np.add.at(sums.moment, events.route, (now - before)[:, None] * phi)
+    np.add.at(sums.square, events.route, now**2 - before**2)
+    np.add.at(sums.totals[:, 1], events.route, now - before)
+    posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
+    return replace(
+        state, moment=sums.moment, square=sums.square, totals=sums.totals, weights=posterior.weights.astype(np.float32)
+    )
+
+
+def _basis_is_due(state: RouterState, fresh: RouteEvents, readable: int, config: RouterConfig) -> bool:
+    """At most once per doubling of the events, so that its cost vanishes in the long run."""
+    basis, marks = state.basis, len(state.basis.landmarks)
+    if not marks:
+        return readable >= FIRST_BASIS
+    if fresh.features is not None and fresh.features.shape[1] and not len(basis.feature_mean):
+        return True
+    if state.folded + len(fresh) < 2 * state.based_at or readable < 2 * FIRST_BASIS:
+        return False
+    if marks < config.landmarks and readable >= 2 * marks:
+        return True
+    phi = basis(fresh.query, fresh.features)[:, 1:]
+    factor, offset = ESTRANGED
+    return float(1 - np.einsum("ij,ij->i", phi, phi).mean()) > factor * basis.unexplained + offset
+
+
+def _widened(state: RouterState, routes: int) -> Statistics:
+    """A copy of the state's sums in double precision, with room for routes that are new."""
+    sums, old = Statistics.zero(routes, state.gram.shape[1]), state.route_count
+    sums.gram[:old], sums.moment[:old] = state.gram, state.moment
+    sums.square[:old], sums.totals[:old] = state.square, state.totals
+    return sums
+
+
+def _folded(sums: Statistics, basis: Basis, events: RouteEvents) -> Statistics:
+    """`sums`, changed in place, with every event added."""
+    phi = basis(events.query, events.features)
+    weight = np.ones(len(events)) if events.weight is None else events.weight.astype(np.float64)
+    for route in np.unique(events.route).tolist():
+        rows = events.route == route
+        w, q, x = weight[rows], events.quality[rows].astype(np.float64), phi[rows]
+        sums.gram[route] += (x * w[:, None].astype(np.float32)).T @ x
+        sums.moment[route] += (w * q) @ x
+        sums.square[route] += w @ q**2
+        sums.totals[route, :2] += w.sum(), w @ q
+        for at, column in ((2, events.cost), (4, events.latency)):
+            if column is not None:
+                told = np.isfinite(column[rows])
+                sums.totals[route, at : at + 2] += w[told].sum(), w[told] @ column[rows][told]
+    return sums
+
+
+def _carried(sums: Statistics, old: Basis, new: Basis, pool: RouteEvents) -> Statistics:
+    """The sums of a history that is not read again, in a new basis: φ_new ≈ φ_old·M, by ridge on the pool."""
+    known = pool.features if len(old.feature_mean) == len(new.feature_mean) else None
+    before = old(pool.query, known).astype(np.float64)
+    after = new(pool.query, pool.features).astype(np.float64)
+    ridge = 1e-3 * np.eye(before.shape[1])
+    m = np.linalg.solve(before.T @ before + ridge, before.T @ after)
+    return sums._replace(gram=m.T @ sums.gram @ m, moment=sums.moment @ m)

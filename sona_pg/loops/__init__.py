@@ -1,1 +1,0 @@
-"""When learning happens: with every batch (instant), from the ledger (background), and who decides (coordinator)."""

@@ -1,0 +1,194 @@
+"""Ranking candidates: sets that come again are prepared once, and kept by the store from their first use."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sona_pg import kernels
+from sona_pg.domain.answer import Ranking
+from sona_pg.domain.catalog import Catalog
+from sona_pg.errors import ConfigError
+from sona_pg.learning.ranking.ranker import explore
+from sona_pg.learning.ranking.ranker_prepared import Prepared, prepare
+from sona_pg.serving.arguments import as_matrix, as_vector, require_directions
+from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, Named, NamedSets, check_ids
+from sona_pg.serving.overlay import Overlay
+from sona_pg.serving.served_version import ServedVersion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankedSet:
+    """Candidates that are ranked together."""
+
+    set_id: int | None  # as stored; None where there was no room to store it
+    ids: tuple[str, ...]
+    embeddings: NDArray[np.float32]  # (m, dim) float32
+    checksum: int  # of the embeddings as they were given
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ready:
+    """A set as one version scores it."""
+
+    serving: ServedVersion
+    candidates: RankedSet
+    slots: NDArray[np.int32]  # (m,)
+    scorer: Prepared
+
+
+MANY = 1000  # candidates, from which on it pays to sort only the best
+
+
+class Keep(Protocol):
+    """Stores candidates; without ``wait`` it returns False where there is no room, and is to be told again."""
+
+    def __call__(self, ids: Sequence[str], embeddings: NDArray[np.float32], *, wait: bool = False) -> bool: ...
+
+
+class CandidateRanker:
+    """Ranks by the served version; hands over every set, and every embedding, that it meets for the first time."""
+
+    def __init__(self, dim: int, keep: Keep, keep_set: KeepSet) -> None:
+        """Start without prepared sets; ``keep`` stores candidates, ``keep_set`` which of them came together."""
+        self._dim = dim
+        self._keep = keep
+        self._named = NamedSets("candidate id", keep_set)
+        self._sets: OrderedDict[int, RankedSet] = OrderedDict()
+        self._last: _Ready | None = None
+        self.overlay = Overlay()
+        self._last_stored: tuple[Catalog, RankedSet] | None = None
+        self._lock = threading.Lock()
+
+    def rank(
+        self,
+        serving: ServedVersion,
+        query: NDArray[np.float32],
+        candidates: ArrayLike | None,
+        ids: Sequence[str] | None,
+        k: int,
+        exploration: float,
+    ) -> Ranking:
+        """Return the best ``k``; see ``SonaEngine.rank``."""
+        return self.rank_many(serving, query[None, :], candidates, ids, k, exploration)[0]
+
+    def rank_many(
+        self,
+        serving: ServedVersion,
+        queries: NDArray[np.float32],
+        candidates: ArrayLike | None,
+        ids: Sequence[str] | None,
+        k: int,
+        exploration: float,
+    ) -> list[Ranking]:
+        """Return the best ``k`` for each of ``queries`` (n, dim); see ``SonaEngine.rank_many``."""
+        chosen = self._stored(serving, ids) if candidates is None else self._prepared(candidates, ids)
+        ready = self._ready(serving, chosen)
+        scores = ready.scorer.score(queries)
+        if not 0 <= exploration < np.inf:
+            raise ConfigError(f"exploration={exploration!r} cannot work: expected a finite number, 0 or more")
+        order_by = explore(serving.ranker, scores, ready.slots, exploration) if exploration > 0 else scores
+        order = best_first(order_by, k)
+        best = np.take_along_axis(scores, order, axis=1)
+        return [
+            Ranking(
+                ids=tuple(chosen.ids[row] for row in rows),
+                scores=of_query,
+                version=serving.version,
+                candidate_set=chosen.set_id,
+            )
+            for rows, of_query in zip(order.tolist(), best, strict=True)
+        ]
+
+    def remember(self, ids: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+        """Store candidates (m, dim), and know them here at once; other servers do once they are committed."""
+        names = check_ids("candidate id", ids)
+        if len(names) != len(embeddings):
+            raise ConfigError(f"{len(embeddings)} embeddings with {len(names)} ids: expected one id each")
+        self.overlay.require_room(names)
+        self._keep(names, embeddings, wait=True)
+        self.overlay.remember(names, embeddings)
+
+    def shown(self, candidates: Sequence[str] | Mapping[str, ArrayLike]) -> int | None:
+        """Return the number of the set of candidates that somebody else ranked; see ``begin_trajectory``.
+
+        None: there is no room to store it.
+        """
+        if isinstance(candidates, Mapping):
+            rows = [as_vector(row, self._dim, f"candidate {name!r}") for name, row in candidates.items()]
+            return self._prepared(np.reshape(rows, (-1, self._dim)), list(candidates)).set_id
+        return self._named.number(candidates).number
+
+    def _ready(self, serving: ServedVersion, chosen: RankedSet) -> _Ready:
+        """Return a set as this version scores it; the last one is kept, in one reference that threads may race."""
+        last = self._last
+        if last is None or last.serving is not serving or last.candidates is not chosen:
+            slots = serving.catalog.slots(chosen.ids)
+            last = self._last = _Ready(serving, chosen, slots, prepare(serving.ranker, chosen.embeddings, slots))
+        return last
+
+    def _prepared(self, candidates: ArrayLike, ids: Sequence[str] | None) -> RankedSet:
+        if ids is None:
+            raise ConfigError("candidates need ids=[…]: without them nothing can be learned about a candidate")
+        named = self._named.number(ids)
+        names = named.ids
+        embeddings = as_matrix(candidates, self._dim, "candidates")
+        if len(embeddings) != len(names):
+            raise ConfigError(f"{len(embeddings)} candidates with {len(names)} ids: expected one id each")
+        checksum = kernels.crc32c(embeddings.data)
+        with self._lock:
+            known = self._sets.get(named.key)
+            if known is not None and known.set_id == named.number and known.ids == names and known.checksum == checksum:
+                self._sets.move_to_end(named.key)
+                return known
+        require_directions(embeddings, "candidates")
+        self.overlay.require_room(names)
+        made = RankedSet(named.number, names, embeddings.copy(), checksum)
+        if not self._keep(names, made.embeddings):  # a record that named the set would name candidates nobody knows
+            return dataclasses.replace(made, set_id=None)
+        with self._lock:
+            self._sets[named.key] = made
+            while len(self._sets) > KEPT_SETS:
+                self._sets.popitem(last=False)
+        return made
+
+    def _stored(self, serving: ServedVersion, ids: Sequence[str] | None) -> RankedSet:
+        """Return candidates that are known by id alone; all of them if no ids are given."""
+        catalog = self.overlay.catalog(serving.catalog)
+        wanted = catalog.ids if ids is None else ids
+        named = self._named.number(wanted) if ids or catalog.ids else Named((), 0, stored=False)
+        names = named.ids
+        last = self._last_stored
+        if last is not None and last[0] is catalog and last[1].ids == names and last[1].set_id == named.number:
+            return last[1]
+        slots = catalog.slots(names)
+        missing = [name for name, slot in zip(names, slots, strict=True) if slot < 0]
+        if missing or not names:
+            what = ", ".join(map(repr, missing[:5])) or "any candidate"
+            raise ConfigError(
+                f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings); "
+                "what another server remembers is known here about a second after it is committed"
+            )
+        known = RankedSet(named.number, names, catalog.embeddings[slots], 0)
+        self._last_stored = (catalog, known)
+        return known
+
+
+def best_first(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """Return the columns of the ``k`` highest of ``scores`` (n, m) in each row, (n, min(k, m)), best first.
+
+    Of equal ones the first comes first. Of many columns only those in question are sorted.
+    """
+    if scores.shape[1] < MANY or not 0 < 8 * k < scores.shape[1]:
+        return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    least = np.partition(scores, -k, axis=1)[:, -k]
+    found = [np.flatnonzero(row >= lowest) for row, lowest in zip(scores, least, strict=True)]
+    order = [rows[np.argsort(-row[rows], kind="stable")][:k] for row, rows in zip(scores, found, strict=True)]
+    return np.array(order, np.intp).reshape(-1, k)

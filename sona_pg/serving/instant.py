@@ -1,0 +1,131 @@
+"""Loop A: the micro adapter follows this server's own traffic, without the database."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.config import MicroConfig
+from sona_pg.domain.state import LoraWeights
+from sona_pg.domain.trajectory import QueryTrajectory
+from sona_pg.learning.adapters.baseline import Baseline
+from sona_pg.learning.adapters.samples import Directions
+from sona_pg.learning.adapters.signal import LearningSignal, returns
+from sona_pg.learning.adapters.training import Schedule, batch_size, train
+from sona_pg.standalone.lora import MicroLoRA
+from sona_pg.standalone.trajectory_buffer import TrajectoryBuffer
+
+MAX_SAMPLES = 512  # steps that wait or are learned from at once: it bounds what loop A takes from the writer
+
+
+@dataclass(frozen=True, slots=True)
+class InstantMetrics:
+    """What loop A has done in this process."""
+
+    trajectories: int
+    updates: int
+    pending: int
+
+
+class InstantLoop:
+    """Turns trajectories into steps of the micro adapter. Thread-safe; held for a batch, never for a request."""
+
+    def __init__(self, micro: LoraWeights, config: MicroConfig, seed: int = 0, capacity: int = 10_000) -> None:
+        """Start from the published micro adapter; ``capacity`` trajectories are kept for ``drain_trajectories``."""
+        self.config = config
+        self._micro = micro
+        self._seed = seed
+        self._baseline = Baseline()  # over all routes: the published one is per route
+        self._pending = Directions.none(micro.dim)
+        self._trajectories = 0
+        self._updates = 0
+        self._seen = TrajectoryBuffer(capacity)
+        self._lock = threading.Lock()
+
+    @property
+    def micro_lora(self) -> MicroLoRA:
+        """The micro adapter as of the last flush, to be held apart: what it learns does not come back."""
+        return MicroLoRA(self._micro.dim, self._micro.rank, seed=self._seed, weights=self._micro)
+
+    def drain_trajectories(self) -> list[QueryTrajectory]:
+        """Return what ``on_inference`` was given since the last call, oldest first, for a ``ReasoningBank``.
+
+        The engine's own loop gives none: its trajectories go through the ledger.
+        """
+        return self._seen.drain()
+
+    @property
+    def micro(self) -> LoraWeights:
+        """The micro adapter as of the last flush."""
+        return self._micro
+
+    def adopt(self, micro: LoraWeights) -> None:
+        """Take over a published adapter: it has learned from the ledger what this loop learned from memory."""
+        with self._lock:
+            self._micro = micro
+            self._pending = Directions.none(micro.dim)
+
+    def on_inference(self, trajectory: QueryTrajectory) -> None:
+        """Learn from one finished trajectory; the adapter moves with the next ``flush_updates``."""
+        self._seen.record(trajectory)
+        signal = LearningSignal.from_trajectory(trajectory)
+        targets = [
+            np.asarray(step.activations, np.float32)
+            for step in trajectory.steps
+            if step.activations is not None and len(step.activations) == len(signal.embedding)
+        ]
+        activations = np.stack(targets) if targets else np.zeros((0, len(signal.embedding)), np.float32)
+        owners = np.zeros(len(targets), np.int64)
+        quality = np.array([np.nan if trajectory.quality is None else trajectory.quality])
+        rewards = np.array([[step.reward for step in trajectory.steps]]).sum(axis=1)
+        count = max(len(trajectory.steps), 1)
+        self.on_batch(signal.embedding[None, :], quality, rewards / count, owners, activations)
+
+    def on_batch(
+        self,
+        embeddings: NDArray[np.float32],
+        quality: NDArray[np.floating[Any]],
+        mean_reward: NDArray[np.float64],
+        step_owner: NDArray[np.integer[Any]],
+        step_activations: NDArray[np.float32],
+    ) -> None:
+        """Learn from a batch of finished trajectories; of very many steps, from the latest.
+
+        Args:
+            embeddings: (n, dim) float32.
+            quality: (n,) NaN where unknown.
+            mean_reward: (n,) mean reward over each trajectory's steps; 0 where there are none.
+            step_owner: (s,) row of each usable step's trajectory.
+            step_activations: (s, dim) float32.
+        """
+        with self._lock:
+            self._trajectories += len(embeddings)
+            values = returns(np.asarray(quality, np.float64), mean_reward, mean_reward != 0)
+            known = np.flatnonzero(np.isfinite(values))
+            if len(known) == 0:
+                return
+            nameless = [None] * len(known)
+            gained = np.zeros(len(values))
+            gained[known] = self._baseline.advantages(values[known], nameless)
+            self._baseline = self._baseline.fold(values[known], nameless)
+            owners = np.asarray(step_owner[-MAX_SAMPLES:], np.int64)
+            news = Directions.of(embeddings, owners, step_activations[-MAX_SAMPLES:], gained[owners])
+            self._pending = self._pending.followed_by(news, MAX_SAMPLES)
+
+    def flush_updates(self) -> LoraWeights:
+        """Apply what has gathered, and return the micro adapter."""
+        with self._lock:
+            if len(self._pending):
+                signals, self._pending = self._pending, Directions.none(self._micro.dim)
+                schedule = Schedule(self.config.learning_rate, 1, self.config.max_norm, self._seed + self._updates)
+                self._micro = train(self._micro, signals.inputs, signals.delta, schedule)
+                self._updates += -(-len(signals) // batch_size(len(signals)))
+            return self._micro
+
+    def metrics(self) -> InstantMetrics:
+        """Return the counters."""
+        return InstantMetrics(self._trajectories, self._updates, len(self._pending))

@@ -1,0 +1,1 @@
+"""SONA's own objects, for use without a store."""

@@ -1,0 +1,1 @@
+"""Administration of the database: migrations, embedded server, maintenance, checks."""

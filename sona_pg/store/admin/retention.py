@@ -1,0 +1,238 @@
+"""Retention: what each table may lose, and when. Decides by the database's clock, and spares what no cycle has learned.
+
+A trajectory goes with its week (``drop_week``), or out of the default partitions (``expire``), once the batch that
+brought it was learned from, and so was its feedback. All else follows: marks of batches that hold nothing any more,
+cycles that no mark refers to, sets of candidates that no trajectory names, reasons of trajectories that are gone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from sona_pg.store.admin.weeks import LAST_ID, Week, drop, id_floor, table, weeks_of
+
+FAR = timedelta(weeks=53)  # an id of a time further ahead tells no time
+NAMED = timedelta(days=2)  # by which ``candidate_sets.named_at`` may lag: it is kept to the day
+
+# -- the ledger ---------------------------------------------------------------------------------------------
+
+# The marks come first: mostly there are none, and the week is not looked at.
+UNLEARNED_TRAJECTORIES = sql.SQL("""
+SELECT count(*) FROM (
+    SELECT b.space_id, b.batch FROM sona.batches b
+    WHERE b.cycle_id IS NULL AND b.first_id < %(end)s AND b.last_id >= %(first)s
+) b JOIN {trajectories} t ON t.space_id = b.space_id AND t.batch = b.batch
+WHERE t.id >= %(first)s AND t.id < %(end)s
+""")
+UNLEARNED_FEEDBACK = sql.SQL("""
+SELECT count(*) FROM (SELECT b.space_id, b.batch FROM sona.batches b WHERE b.cycle_id IS NULL AND b.feedback > 0) b
+JOIN {feedback} f ON f.space_id = b.space_id AND f.batch = b.batch
+WHERE f.trajectory_id >= %(first)s AND f.trajectory_id < %(end)s
+""")
+LOCK = sql.SQL("LOCK TABLE {parent} IN ACCESS EXCLUSIVE MODE")
+
+# Ids that tell no time go by the time of their batch: once its mark is gone or as old as what retention drops.
+EXPIRE = """
+WITH gone AS (
+    DELETE FROM sona.trajectories_rest t
+    WHERE CASE
+            WHEN substr(t.id::text, 15, 1) = '7' AND t.id < %(far)s THEN t.id < %(end)s
+            ELSE NOT EXISTS (
+                SELECT FROM sona.batches b
+                WHERE b.space_id = t.space_id AND b.batch = t.batch AND b.recorded_at >= %(since)s)
+        END
+        AND (%(unlearned)s OR NOT EXISTS (
+            SELECT FROM sona.batches b
+            WHERE b.space_id = t.space_id AND b.batch = t.batch AND b.cycle_id IS NULL))
+        AND (%(unlearned)s OR NOT EXISTS (
+            SELECT FROM sona.feedback_rest f
+            JOIN sona.batches b ON b.space_id = f.space_id AND b.batch = f.batch AND b.cycle_id IS NULL
+            WHERE f.space_id = t.space_id AND f.trajectory_id = t.id))
+    RETURNING t.space_id, t.id
+), said AS (
+    DELETE FROM sona.feedback_rest f USING gone WHERE f.space_id = gone.space_id AND f.trajectory_id = gone.id
+), taken AS (
+    DELETE FROM sona.steps_rest s USING gone WHERE s.space_id = gone.space_id AND s.trajectory_id = gone.id
+)
+SELECT count(*) FROM gone
+"""
+EXPIRE_STEPS = """
+DELETE FROM sona.steps_rest s
+WHERE s.trajectory_id < %(end)s AND substr(s.trajectory_id::text, 15, 1) = '7'
+  AND (%(unlearned)s OR NOT EXISTS (
+      SELECT FROM sona.trajectories_rest t
+      JOIN sona.batches b ON b.space_id = t.space_id AND b.batch = t.batch AND b.cycle_id IS NULL
+      WHERE t.space_id = s.space_id AND t.id = s.trajectory_id))
+"""
+GIVE_UP = sql.SQL("""
+WITH gone AS (
+    DELETE FROM {feedback} f
+    WHERE f.space_id = %(space)s AND f.recorded_at < %(before)s
+      AND NOT EXISTS (
+          SELECT FROM sona.trajectories t
+          WHERE t.space_id = %(space)s AND t.id = f.trajectory_id AND t.id >= %(first)s AND t.id <= %(last)s)
+      AND (%(unlearned)s OR NOT EXISTS (
+          SELECT FROM sona.batches b WHERE b.space_id = %(space)s AND b.batch = f.batch AND b.cycle_id IS NULL))
+    RETURNING 1
+), counted AS (SELECT count(*) AS facts FROM gone)
+UPDATE sona.spaces SET given_up_feedback = given_up_feedback + counted.facts
+FROM counted WHERE sona.spaces.space_id = %(space)s AND counted.facts > 0
+RETURNING counted.facts
+""")
+
+# -- what follows the ledger --------------------------------------------------------------------------------
+
+# To a learner a batch without a row is one that was learned from; and no row that is kept is of a batch this old.
+COMPACT = """
+DELETE FROM sona.batches
+WHERE space_id = %(space)s AND cycle_id IS NOT NULL AND recorded_at < %(before)s
+  AND (last_id IS NULL OR last_id < %(first)s OR last_id >= %(far)s OR substr(last_id::text, 15, 1) <> '7')
+"""
+# A failed cycle claimed nothing, so that no batch can hold it. What a kept version was made by stays with it.
+FORGET_CYCLES = """
+WITH gone AS (
+    DELETE FROM sona.cycles c
+    WHERE c.space_id = %(space)s AND c.started_at < CASE WHEN c.error IS NULL THEN %(before)s ELSE %(failed)s END
+      AND NOT EXISTS (SELECT FROM sona.batches b WHERE b.space_id = %(space)s AND b.cycle_id = c.cycle_id)
+      AND NOT EXISTS (SELECT FROM sona.state_versions v WHERE v.space_id = %(space)s AND v.cycle_id = c.cycle_id)
+    RETURNING c.trajectories + c.feedback AS facts
+), summed AS (SELECT count(*) AS cycles, sum(facts) AS facts FROM gone)
+UPDATE sona.spaces SET departed_learned = departed_learned + summed.facts
+FROM summed WHERE sona.spaces.space_id = %(space)s AND summed.cycles > 0
+RETURNING summed.cycles
+"""
+UNNAMED_SETS = "SELECT EXISTS (SELECT FROM sona.candidate_sets WHERE space_id = %(space)s AND named_at < %(before)s)"
+FORGET_SETS = """
+DELETE FROM sona.candidate_sets s
+WHERE s.space_id = %(space)s AND s.named_at < %(before)s
+  AND NOT EXISTS (SELECT FROM sona.trajectories t WHERE t.space_id = %(space)s AND t.candidate_set = s.set_id)
+"""
+# Those that are left are named by kept trajectories: to be looked at again when these may have gone.
+STILL_NAMED = "UPDATE sona.candidate_sets SET named_at = %(at)s WHERE space_id = %(space)s AND named_at < %(before)s"
+FORGET_REASONS = """
+DELETE FROM sona.set_aside s
+WHERE s.space_id = %(space)s
+  AND (s.trajectory_id < %(first)s OR s.trajectory_id >= %(far)s OR substr(s.trajectory_id::text, 15, 1) <> '7')
+  AND NOT EXISTS (SELECT FROM sona.trajectories t WHERE t.space_id = %(space)s AND t.id = s.trajectory_id)
+"""
+
+# -- spaces that were removed -------------------------------------------------------------------------------
+
+WITHOUT_SPACE = ("batches", "trajectories", "steps", "feedback", "sealed_weeks", "set_aside", "candidate_sets")
+# Skips from space to space along the primary key. A number counts only if this database has given it: while a dump is
+# read back, spaces may be missing, and the sequence still stands at its start.
+ORPHANS = sql.SQL("""
+WITH RECURSIVE found AS (
+    SELECT min(space_id) AS space_id FROM {table}
+    UNION ALL
+    SELECT (SELECT min(space_id) FROM {table} WHERE space_id > found.space_id) FROM found
+    WHERE found.space_id IS NOT NULL
+)
+SELECT space_id FROM found
+WHERE space_id <= pg_sequence_last_value(pg_get_serial_sequence('sona.space_names', 'space_id'))
+  AND NOT EXISTS (SELECT FROM sona.spaces s WHERE s.space_id = found.space_id)
+  AND NOT EXISTS (SELECT FROM sona.space_names n WHERE n.space_id = found.space_id)
+  AND NOT EXISTS (SELECT FROM sona.batches b WHERE b.space_id = found.space_id AND b.recorded_at >= %(since)s)
+""")
+DELETE_ORPHANS = sql.SQL("DELETE FROM {table} WHERE space_id = %(space)s")
+
+
+def unlearned(raw: psycopg.Connection[Any], week: Week, parents: list[str]) -> int:
+    """Return how many trajectories and facts of feedback of a week no cycle has learned from."""
+    span = {"first": week.first_id, "end": week.end_id}
+    asked = [UNLEARNED_TRAJECTORIES.format(trajectories=table("trajectories"))]
+    if "feedback" in parents:
+        asked.append(UNLEARNED_FEEDBACK.format(feedback=table("feedback")))
+    return sum(_count(raw, query, span) for query in asked)
+
+
+def drop_week(raw: psycopg.Connection[Any], week: Week, parents: list[str], *, even_unlearned: bool) -> int:
+    """Drop the week's partitions of ``parents``, or return how many facts kept them: no cycle has learned from these.
+
+    Nobody writes meanwhile: what was committed when the locks are held is all there is.
+    """
+    for parent in parents:
+        raw.execute(LOCK.format(parent=table(parent)))
+    waiting = 0 if even_unlearned else unlearned(raw, week, parents)
+    if not waiting:
+        drop(raw, week, parents)
+    return waiting
+
+
+def expire(raw: psycopg.Connection[Any], oldest: Week, at: datetime, *, even_unlearned: bool) -> int:
+    """Delete from the default partitions the trajectories that are older than ``oldest``, with all about them."""
+    values = {"end": oldest.first_id, "far": id_floor(at + FAR), "since": oldest.monday, "unlearned": even_unlearned}
+    return _count(raw, EXPIRE, values)
+
+
+def expire_steps(raw: psycopg.Connection[Any], oldest: Week, *, even_unlearned: bool) -> int:
+    """Delete steps that are older than ``oldest`` from their default partition."""
+    return raw.execute(EXPIRE_STEPS, {"end": oldest.first_id, "unlearned": even_unlearned}).rowcount
+
+
+def give_up(
+    raw: psycopg.Connection[Any], space: int, week: Week | None, before: datetime, *, even_unlearned: bool
+) -> int:
+    """Delete feedback recorded ``before`` whose trajectory never came, and count it in ``sona.spaces``.
+
+    Looks at one week's partition, or at the default one.
+    """
+    name = "feedback_rest" if week is None else week.partition("feedback")
+    first, last = (UUID(int=0), LAST_ID) if week is None else (week.first_id, week.end_id)
+    values = {"space": space, "before": before, "first": first, "last": last, "unlearned": even_unlearned}
+    return _count(raw, GIVE_UP.format(feedback=table(name)), values)
+
+
+def compact(raw: psycopg.Connection[Any], space: int, before: datetime, at: datetime) -> int:
+    """Delete the marks of learned batches of which nothing is kept."""
+    values = {"space": space, "before": before, "first": id_floor(before), "far": id_floor(at + FAR)}
+    return raw.execute(COMPACT, values).rowcount
+
+
+def forget_cycles(raw: psycopg.Connection[Any], space: int, before: datetime, failed: datetime) -> int:
+    """Delete cycles of before ``before`` (``failed``: those that failed) that no batch and no version refers to."""
+    return _count(raw, FORGET_CYCLES, {"space": space, "before": before, "failed": failed})
+
+
+def forget_sets(raw: psycopg.Connection[Any], space: int, before: datetime, at: datetime) -> int:
+    """Delete sets of candidates that were last named ``before`` and that no kept trajectory names.
+
+    It reads all trajectories of the space, if there is such a set; ``before`` should move by whole weeks.
+    """
+    values = {"space": space, "before": before - NAMED, "at": at}
+    if raw.execute(UNNAMED_SETS, values).fetchone() != (True,):
+        return 0
+    gone = raw.execute(FORGET_SETS, values).rowcount
+    raw.execute(STILL_NAMED, values)
+    return gone
+
+
+def forget_reasons(raw: psycopg.Connection[Any], space: int, before: datetime, at: datetime) -> int:
+    """Delete why trajectories that are gone were set aside."""
+    values = {"space": space, "first": id_floor(before), "far": id_floor(at + FAR)}
+    return raw.execute(FORGET_REASONS, values).rowcount
+
+
+def delete_orphans(raw: psycopg.Connection[Any], since: datetime) -> dict[tuple[str, int], int]:
+    """Delete the rows of spaces that were removed and for which nothing was recorded ``since``, by table and space."""
+    gone = {}
+    for name in reversed(WITHOUT_SPACE):  # batches last: they say whether somebody still records
+        for (space,) in raw.execute(ORPHANS.format(table=table(name)), {"since": since}).fetchall():
+            gone[name, space] = raw.execute(DELETE_ORPHANS.format(table=table(name)), {"space": space}).rowcount
+    return gone
+
+
+def oldest_kept(raw: psycopg.Connection[Any]) -> datetime | None:
+    """Return when the oldest week that has a partition of trajectories or feedback begins."""
+    kept = [week.monday for parent in ("trajectories", "feedback") for week in weeks_of(raw, parent)[:1]]
+    return min(kept, default=None)
+
+
+def _count(raw: psycopg.Connection[Any], query: str | sql.Composed, values: dict[str, Any]) -> int:
+    row = raw.execute(query, values).fetchone()
+    return 0 if row is None else int(row[0])

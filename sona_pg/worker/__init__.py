@@ -1,0 +1,1 @@
+"""What learns and maintains: loops, schedule, rebuild, evaluation."""

@@ -1,0 +1,240 @@
+"""Loop B: claim what waits in the ledger, learn from it, and publish a version that every server picks up."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+import numpy as np
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.catalog import Catalog
+from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.ledger_slice import LedgerSlice
+from sona_pg.domain.space import Space
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, LearningConflict
+from sona_pg.learning.adapters.adapter_step import protection
+from sona_pg.learning.adapters.ewc import EwcPlusPlus
+from sona_pg.learning.adapters.ewc_kronecker import KroneckerEwc
+from sona_pg.learning.step import Knowledge, Step, Stored, learn, named_sets, replay_ids
+from sona_pg.standalone.lora import BaseLoRA
+from sona_pg.standalone.reasoning_bank import ReasoningBank
+from sona_pg.store.database import Database
+from sona_pg.store.unit import LearningUnit, Publication, StoredKnowledge
+from sona_pg.worker.learner_cache import LearnerCache
+from sona_pg.worker.threads import one_thread
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5  # at a cycle that another learner was faster with
+
+
+class BackgroundLoop:
+    """Runs cycles of loop B for one space."""
+
+    def __init__(
+        self,
+        database: Database,
+        space: Space,
+        server_id: UUID,
+        config: SonaConfig,
+    ) -> None:
+        """Prepare; nothing runs until ``run_cycle``."""
+        self._database = database
+        self._space = space
+        self._server_id = server_id
+        self._config = config
+        self.memory: LearnerCache | None = None  # of the last version this learner has made
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """All that is known as of the last cycle of this learner; before its first one, of the live version."""
+        if self.memory is not None:
+            return self.memory.knowledge
+        return self._known(self._database.learned(self._space))
+
+    @property
+    def reasoning_bank(self) -> ReasoningBank:
+        """Its patterns, in a bank of their own: what is added there does not come back."""
+        known = self.knowledge
+        seed = self._config.loops.seed
+        return ReasoningBank(
+            self._config.patterns, seed=seed, patterns=known.patterns, version=known.state.version
+        )  # fmt: skip
+
+    @property
+    def base_lora(self) -> BaseLoRA:
+        """Its base adapter, every layer."""
+        layers = self.knowledge.state.base
+        return BaseLoRA(self._space.dim, layers[0].rank, len(layers), layers=layers)
+
+    @property
+    def ewc(self) -> EwcPlusPlus | KroneckerEwc:
+        """What protects earlier tasks: Fisher information and optima of the layer that is trained."""
+        known = self.knowledge
+        return protection(known.state.base[0], known.state.arrays.get("ewc", {}), known.fisher, self._config)
+
+    def run_cycle(self) -> CycleResult:
+        """Learn from everything that was committed and not yet learned from.
+
+        Another learner of the space is waited for; what it has learned is not learned again.
+
+        Raises:
+            DatabaseError: Postgres is away or refuses; then nothing has changed.
+            LearningError: the learner met a state it cannot go on from; then nothing has changed.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                with self._database.learning_unit(self._space, self._server_id) as unit:
+                    assert unit is not None
+                    return self._cycle(unit)
+            except LearningConflict as exc:
+                log.info("a cycle is run again: %s", exc)
+        raise LearningConflict(
+            f"space {self._space.name!r}: other learners were faster {ATTEMPTS} times; try again later"
+        )
+
+    def run_cycle_after(self, version: int) -> CycleResult | None:
+        """Do what ``run_cycle`` does, unless another learner is at work or has published since ``version``."""
+        with self._database.learning_unit(self._space, self._server_id, wait=False) as unit:
+            if unit is None or unit.live_version != version:
+                return None
+            try:
+                return self._cycle(unit)
+            except LearningConflict as exc:
+                log.info("a cycle was in vain: %s", exc)
+                return None
+
+    def _cycle(self, unit: LearningUnit) -> CycleResult:
+        cycle_id = uuid7()
+        try:
+            return self._learn(unit, cycle_id)
+        except BaseException as exc:
+            self.memory = None  # it may be of a version that was not committed
+            if isinstance(exc, Exception) and not isinstance(exc, LearningConflict | DatabaseUnavailable):
+                self._note_failure(unit, cycle_id, exc)
+            raise
+
+    def _learn(self, unit: LearningUnit, cycle_id: UUID) -> CycleResult:
+        clock = time.perf_counter()
+        claimed = unit.claim()
+        memory = self._recalled(unit)
+        before = memory.knowledge if memory else self._known(unit.learned())
+        result = dataclasses.replace(
+            _nothing_learned(cycle_id, unit.live_version),
+            trajectories=len(claimed.fresh),
+            feedback=claimed.feedback,
+            revised=len(claimed.revised),
+            set_aside=len(claimed.unreadable),
+            patterns=len(before.patterns),
+            without_route=_without_route(claimed),
+        )
+        if not len(claimed.fresh) and not len(claimed.revised):
+            unit.pass_over(claimed.batches, cycle_id, claimed.unreadable)
+            return _timed(result, clock)
+        if result.without_route:
+            log.warning(
+                "space %r: %d of %d trajectories name candidates but no route: nobody can tell what was shown, so they "
+                "teach nothing of the candidates; call set_trajectory_route",
+                self._space.name,
+                result.without_route,
+                result.trajectories,
+            )
+        stored = self._stored(unit, claimed, before, memory)
+        with one_thread():
+            step = learn(before, claimed, stored, self._config, unit.next_version)
+        result = _timed(_counted(result, step, unit.next_version), clock)
+        result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
+        made = _publication(step, cycle_id, claimed.unreadable)
+        knowledge = dataclasses.replace(step.knowledge, state=made.state)
+        # Before it is live, for whoever hears of the version first: it is looked at only when that is live.
+        self.memory = LearnerCache.after(cycle_id, knowledge, claimed, stored, self._config)
+        unit.publish(self._server_id, made, claimed.batches, result)
+        return _timed(result, clock)
+
+    def _note_failure(self, unit: LearningUnit, cycle_id: UUID, exc: Exception) -> None:
+        error = f"{type(exc).__name__}: {exc}"
+        try:
+            unit.record_failure(self._server_id, _nothing_learned(cycle_id, unit.live_version), error)
+        except DatabaseError as unnoted:
+            log.warning("that a cycle failed (%s) cannot be noted in sona.cycles: %s", error, unnoted)
+
+    def _recalled(self, unit: LearningUnit) -> LearnerCache | None:
+        """Return what the last cycle here has kept, if what it made is what is live."""
+        kept = self.memory
+        return (
+            kept if kept is not None and (kept.version, kept.cycle_id) == (unit.live_version, unit.live_cycle) else None
+        )
+
+    def _stored(
+        self, unit: LearningUnit, claimed: LedgerSlice, before: Knowledge, memory: LearnerCache | None
+    ) -> Stored:
+        if memory is not None and unit.holds_all(memory.trajectories.ids):
+            trajectories, outcomes = memory.trajectories, memory.outcomes_with(claimed)
+        else:
+            trajectories, outcomes = unit.stored(replay_ids(before.state, self._config))
+        return Stored(
+            trajectories,
+            outcomes,
+            Catalog.of(*unit.candidates()),
+            unit.candidate_sets(named_sets(claimed, trajectories)),
+        )
+
+    def _known(self, learned: StoredKnowledge | None) -> Knowledge:
+        if learned is None:
+            return Knowledge.nothing(self._space.dim, self._config)
+        return Knowledge(learned.state, learned.patterns, learned.fisher)
+
+
+def _nothing_learned(cycle_id: UUID, version: int) -> CycleResult:
+    return CycleResult(
+        loop="background",
+        cycle_id=cycle_id,
+        base_version=version,
+        version=version,
+        trajectories=0,
+        feedback=0,
+        revised=0,
+        set_aside=0,
+        patterns=0,
+        patterns_created=0,
+        patterns_merged=0,
+        patterns_pruned=0,
+        milliseconds=0.0,
+    )
+
+
+def _without_route(claimed: LedgerSlice) -> int:
+    named = np.flatnonzero(claimed.fresh.candidate_sets)
+    return sum(claimed.fresh.routes[row] is None for row in named.tolist())
+
+
+def _counted(result: CycleResult, step: Step, version: int) -> CycleResult:
+    return dataclasses.replace(
+        result,
+        version=version,
+        patterns=len(step.knowledge.patterns),
+        patterns_created=step.created,
+        patterns_merged=step.merged,
+        patterns_pruned=step.pruned,
+    )
+
+
+def _publication(step: Step, cycle_id: UUID, set_aside: Sequence[tuple[UUID, str]]) -> Publication:
+    state = dataclasses.replace(step.knowledge.state, cycle_id=cycle_id)
+    return Publication(
+        state=state,
+        patterns=step.knowledge.patterns,
+        removed=step.removed,
+        fisher=step.new_fisher,
+        faded=step.faded,
+        set_aside=set_aside,
+    )
+
+
+def _timed(result: CycleResult, clock: float) -> CycleResult:
+    return dataclasses.replace(result, milliseconds=round((time.perf_counter() - clock) * 1000, 3))

@@ -1,0 +1,208 @@
+"""Off-policy evaluation: read the logged decisions, and estimate what other policies would have earned on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.ids import made_at
+from sona_pg.domain.ledger_slice import Trajectories
+from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
+from sona_pg.domain.space import Space
+from sona_pg.errors import ConfigError, LearningError
+from sona_pg.learning.routing.learned_router import CONFIG, Judged
+from sona_pg.learning.routing.off_policy import doubly_robust, ips, snips
+from sona_pg.learning.routing.policies import DecisionLog, Doubles, always, budgeted, cross_fitted, first_judged, greedy
+from sona_pg.learning.routing.router_events import RouteEvents
+from sona_pg.learning.step import router_of
+from sona_pg.store.database import Database
+from sona_pg.store.decisions import LoggedDecisions
+from sona_pg.worker.threads import one_thread
+
+LOGGED = "logged"  # the policy that ran
+
+
+class _Read(NamedTuple):
+    """The usable part of what was read."""
+
+    log: DecisionLog
+    names: tuple[str, ...]  # of the routes
+    stored: Trajectories
+    rows: NDArray[np.intp]  # (n,) of ``stored``, that the log holds
+
+
+def evaluate(
+    database: Database,
+    space: Space,
+    config: SonaConfig,
+    *,
+    since: datetime,
+    live_version: int,
+    versions: Sequence[int] = (),
+    budgets: Sequence[float] = (),
+    costs: Mapping[str, float] | None = None,
+    limit: int = 20_000,
+) -> PolicyEvaluation:
+    """Estimate policies on the decisions since ``since``; see ``SonaEngine.evaluate_policies``."""
+    for budget in budgets:
+        _require_amount("budget", budget)
+    for name, cost in (costs or {}).items():
+        _require_amount(f"costs[{name!r}]", cost)
+    read = _usable(database.decisions(space, limit), costs)
+    log, n = read.log, len(read.log)
+    unknown = [name for name, cost in zip(read.names, log.costs, strict=True) if not np.isfinite(cost)]
+    if budgets and unknown:
+        raise ConfigError(
+            f"a budget needs what every route costs, and none was logged for {', '.join(map(repr, unknown))}: "
+            f"pass costs={{{unknown[0]!r}: …}}, on the command line --cost {unknown[0]}=…, for every route"
+        )
+    begun = np.array([made_at(of).timestamp() for of in read.stored.uuids()])[read.rows]
+    inside = int(np.searchsorted(begun, since.timestamp()))
+    if inside == n:
+        raise LearningError(
+            f"space {space.name!r} has no judged decision since {since:%Y-%m-%d %H:%M}: hand what engine.route() "
+            "returns to begin_trajectory(decision=…), and say how it went with end_trajectory or feedback"
+        )
+    start = first_judged(log, inside)
+    with one_thread():
+        model = cross_fitted(log, start, CONFIG, config.loops.seed)
+        judged = np.arange(start, n)
+        policies = {f"always {name}": (always(log, place), judged) for place, name in enumerate(read.names)}
+        policies["router, learning as it goes"] = (_within(log, judged, model, None), judged)
+        for budget in budgets:
+            policies[f"router, budget {budget:g}"] = (_within(log, judged, model, budget), judged)
+        for version in dict.fromkeys([live_version, *versions] if live_version else versions):
+            expected = _expected(database, space, config, version, read)
+            new = judged[database.not_learned_by(space, version, read.stored)[read.rows][judged]]
+            label = f"version {version}" + (" (live)" if version == live_version else "")
+            policies[label] = (_within(log, new, expected, None), new)
+            for budget in budgets:
+                policies[f"{label}, budget {budget:g}"] = (_within(log, new, expected, budget), new)
+    ids = read.stored.uuids()
+    return PolicyEvaluation(
+        estimates=(
+            _logged(log, judged, start),
+            *(_estimate(name, log, policy, model, rows, start) for name, (policy, rows) in policies.items()),
+        ),
+        routes=read.names,
+        trajectories=tuple(ids[read.rows[row]] for row in judged),
+        since=datetime.fromtimestamp(begun[start], UTC),
+        until=datetime.fromtimestamp(begun[-1], UTC),
+        learned_from=start,
+        left_out=len(read.stored) - n,
+    )
+
+
+def _require_amount(what: str, value: float) -> None:
+    if not isinstance(value, int | float | np.number) or not 0 <= value < np.inf:
+        raise ConfigError(f"{what} is {value!r}: expected a finite number, 0 or more")
+
+
+def _usable(found: LoggedDecisions, costs: Mapping[str, float] | None) -> _Read:
+    """Return the decisions whose outcome and propensity are known, with the routes they could take."""
+    stored, outcomes, sets = found
+    judged = Judged(stored, outcomes)
+    positive = stored.propensity > 0
+    rows = np.array([row for row in judged.routed() if positive[row]], np.intp)
+    names = tuple(dict.fromkeys(str(stored.routes[row]) for row in rows))
+    for members in sets.values():
+        names += tuple(name for name in members if name not in names)
+    index = {name: place for place, name in enumerate(names)}
+    events = judged.events(index, stored.features.shape[1], rows.tolist())
+    offered = np.ones((len(rows), len(names)), bool)
+    masks = {key: np.isin(names, members) for key, members in sets.items()}
+    for place, row in enumerate(rows):
+        known = masks.get(int(stored.candidate_sets[row]))
+        if known is not None:
+            offered[place] = known
+    return _Read(DecisionLog(events, offered, _costs(names, events, costs)), names, stored, rows)
+
+
+def _costs(names: Sequence[str], events: RouteEvents, given: Mapping[str, float] | None) -> Doubles:
+    """Return what each route costs: as told, else the mean that was logged with it, else NaN."""
+    if given is not None:
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise ConfigError(f"costs has no entry for {', '.join(map(repr, missing))}: expected one for every route")
+        return np.array([given[name] for name in names], np.float64)
+    means = np.full(len(names), np.nan)
+    if events.cost is not None:
+        for place in range(len(names)):
+            told = events.cost[(events.route == place) & np.isfinite(events.cost)]
+            means[place] = told.mean(dtype=np.float64) if len(told) else np.nan
+    return means
+
+
+def _part(log: DecisionLog, rows: NDArray[np.intp]) -> DecisionLog:
+    return DecisionLog(log.events[rows], log.offered[rows], log.costs)
+
+
+def _within(log: DecisionLog, rows: NDArray[np.intp], expected: Doubles, budget: float | None) -> Doubles:
+    """Return the greedy policy (n, k) on ``rows``, within a budget if there is one; 0 elsewhere."""
+    policy = np.zeros(log.offered.shape)
+    if len(rows):
+        part = _part(log, rows)
+        policy[rows] = greedy(part, expected[rows]) if budget is None else budgeted(part, expected[rows], budget)
+    return policy
+
+
+def _expected(database: Database, space: Space, config: SonaConfig, version: int, read: _Read) -> Doubles:
+    """Return the quality (n, k) that a stored version expects of every route at every decision."""
+    router = router_of(database.load_version(space, version), config)
+    events = read.log.events
+    told = events.features
+    features = told if told is not None and told.shape[1] == router.width else None
+    return np.clip(router.state.predict(events.query, features, router.known(read.names)), 0, 1)
+
+
+def _logged(log: DecisionLog, rows: NDArray[np.intp], start: int) -> PolicyEstimate:
+    """Return the mean outcome of what ran, which needs no model and no weights."""
+    events = log.events[rows]
+    own = np.ones(len(rows))
+    mean = ips(events.quality, own, own)
+    taken = np.zeros((len(rows), log.offered.shape[1]))
+    taken[np.arange(len(rows)), events.route] = 1.0
+    return PolicyEstimate(
+        LOGGED, mean.value, mean.low, mean.high, float((taken @ np.nan_to_num(log.costs)).mean())
+        if np.isfinite(log.costs).all() else float("nan"), mean.value, mean.value, mean.effective_size, 1.0,
+        mean.events, mean.refused, rows - start, taken,
+    )  # fmt: skip
+
+
+def _estimate(
+    name: str, log: DecisionLog, policy: Doubles, model: Doubles, rows: NDArray[np.intp], start: int
+) -> PolicyEstimate:
+    """Return the estimates for a policy (n, k) on those of ``rows`` where it takes an offered route."""
+    rows = rows[policy[rows].sum(axis=1) > 0]
+    target, events = policy[rows], log.events[rows]
+    at = np.arange(len(rows)), events.route
+    assert events.propensity is not None
+    logged = events.quality, np.minimum(events.propensity, 1.0), target[at]
+    robust = doubly_robust(*logged, model[rows][at], (target * model[rows]).sum(axis=1))
+    cost = float((target @ log.costs).mean()) if np.isfinite(log.costs).all() and len(rows) else float("nan")
+    return PolicyEstimate(
+        policy=name,
+        quality=robust.value,
+        low=robust.low,
+        high=robust.high,
+        cost=cost,
+        ips=ips(*logged).value,
+        snips=snips(*logged).value,
+        effective_size=robust.effective_size,
+        largest_weight=robust.largest_weight,
+        decisions=len(rows),
+        refused=robust.refused and _too_little(len(rows), robust.effective_size),
+        rows=rows - start,
+        probabilities=target,
+    )
+
+
+def _too_little(decisions: int, effective_size: float) -> str:
+    if not decisions:
+        return "no logged decision that it has not learned from"
+    return f"too little overlap with what ran: worth {effective_size:.0f} of {decisions}"

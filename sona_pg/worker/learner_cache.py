@@ -1,0 +1,71 @@
+"""What a learner keeps between two cycles, so that the next need not read again what this one has just had in hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.catalog import Catalog
+from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Trajectories
+from sona_pg.learning.step import Knowledge, Stored, replay_ids
+from sona_pg.store.copying import keys_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearnerCache:
+    """The knowledge of the version a learner has made, and what the step after it will read again.
+
+    It holds exactly what reading the store would give, as long as that version is live and nothing was deleted.
+    """
+
+    cycle_id: UUID  # that made the version
+    knowledge: Knowledge
+    catalog: Catalog
+    trajectories: Trajectories  # what ``replay_ids`` asks for, ordered by id
+    outcomes: Sequence[Outcome]  # of each, by everything that was claimed
+
+    @classmethod
+    def after(
+        cls, cycle_id: UUID, knowledge: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaConfig
+    ) -> Self:
+        """Return the memory of a cycle that has learned ``knowledge`` from ``claimed`` and ``stored``."""
+        parts = (stored.trajectories, claimed.revised, claimed.fresh)
+        outcomes = [*stored.outcomes, *claimed.after, *claimed.outcomes]
+        trajectories = parts[0].joined(parts[1]).joined(parts[2])
+        keys, first = np.unique(_sortable(trajectories.ids), return_index=True)
+        rows = first[np.isin(keys, _sortable(replay_ids(knowledge.state, config)))]
+        in_order = trajectories.take(rows)
+        in_order = dataclasses.replace(in_order, features=_narrowed(in_order.features))
+        return cls(cycle_id, knowledge, stored.catalog, in_order, [outcomes[row] for row in rows])
+
+    @property
+    def version(self) -> int:
+        """The version it is of."""
+        return self.knowledge.state.version
+
+    def outcomes_with(self, claimed: LedgerSlice) -> list[Outcome]:
+        """Return the outcome of each trajectory, also by what ``claimed`` says anew."""
+        said = dict(zip(keys_of(claimed.revised.ids), claimed.after, strict=True))
+        if not said:
+            return list(self.outcomes)
+        return [
+            said.get(key, outcome) for key, outcome in zip(keys_of(self.trajectories.ids), self.outcomes, strict=True)
+        ]
+
+
+def _sortable(ids: NDArray[np.uint8]) -> NDArray[np.bytes_]:
+    """Return ``ids`` (n, 16) as (n,) byte strings, whose order is that of the ids."""
+    return np.ascontiguousarray(ids).view("S16").reshape(-1)
+
+
+def _narrowed(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``features`` (n, f) without the columns behind the last that any row has."""
+    known = np.flatnonzero(~np.isnan(features).all(axis=0))
+    return features[:, : int(known[-1]) + 1 if len(known) else 0]

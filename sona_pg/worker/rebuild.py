@@ -1,0 +1,133 @@
+"""Rebuild: learn everything again from the ledger, cycle by cycle, and compare with what is live, or replace it.
+
+Each cycle runs on the batches it claimed, as the ledger was at its time: feedback of later cycles does not count
+yet. With the same configuration, seed and instruction set the result equals the live state exactly. It differs if
+the ledger has changed since: trajectories were deleted, which is how a user's data is unlearned, or were dropped by
+retention, or candidates were given other embeddings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.catalog import Catalog
+from sona_pg.domain.cycle import PastCycle, RebuildResult
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.space import Space
+from sona_pg.domain.state import FisherSnapshot, LoraWeights
+from sona_pg.learning.step import Knowledge, Stored, learn, named_sets, replay_ids
+from sona_pg.store.database import Database
+from sona_pg.store.unit import LearningUnit
+from sona_pg.worker.threads import one_thread
+
+
+def rebuild(
+    database: Database,
+    space: Space,
+    config: SonaConfig,
+    *,
+    publish: bool = False,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> RebuildResult:
+    """Learn a space again from version 0; learners of the space wait meanwhile, recorders and readers do not.
+
+    Args:
+        database: where the ledger is.
+        space: what to rebuild.
+        config: with which the space has learned.
+        publish: make the result the live version if it differs.
+        progress: called with the number of cycles done and of all.
+    """
+    clock = time.perf_counter()
+    with database.learning_unit(space, uuid7()) as unit:
+        assert unit is not None
+        learned = unit.learned()
+        live = Knowledge.nothing(space.dim, config)
+        if learned is not None:
+            live = Knowledge(learned.state, learned.patterns, learned.fisher)
+        past = unit.past_cycles()
+        ids, embeddings = unit.candidates()
+        known = Knowledge.nothing(space.dim, config)
+        trajectories = 0
+        for done, cycle in enumerate(past):
+            progress(done, len(past))
+            count = len(ids) if cycle.candidates is None else cycle.candidates
+            catalog = Catalog.of(ids[:count], embeddings[:count])
+            known, read = _again(unit, cycle, known, catalog, config)
+            trajectories += read
+        progress(len(past), len(past))
+        found = differences(known, live)
+        published = publish and bool(found)
+        version = unit.live_version
+        if published:
+            version = unit.next_version
+            made = dataclasses.replace(
+                known.state, version=version, parent=unit.live_version, cycle_id=uuid7(), metrics={"rebuilt": 1.0}
+            )
+            unit.republish(made, known.patterns, known.fisher)
+    milliseconds = round((time.perf_counter() - clock) * 1000, 3)
+    return RebuildResult(version, len(past), trajectories, tuple(found), published, milliseconds)
+
+
+def _again(
+    unit: LearningUnit, cycle: PastCycle, before: Knowledge, catalog: Catalog, config: SonaConfig
+) -> tuple[Knowledge, int]:
+    """Return the knowledge after ``cycle``, and how many trajectories it read."""
+    claimed = unit.claimed_by(cycle)
+    if not len(claimed.fresh) and not len(claimed.revised):
+        return before, 0  # all that it read is deleted: as if it had never been
+    replay, outcomes = unit.stored_then(replay_ids(before.state, config), cycle)
+    stored = Stored(replay, outcomes, catalog, unit.candidate_sets(named_sets(claimed, replay)))
+    with one_thread():
+        return learn(before, claimed, stored, config, cycle.version).knowledge, len(claimed.fresh)
+
+
+def differences(rebuilt: Knowledge, live: Knowledge) -> list[str]:
+    """Return the parts in which two states differ by as much as a bit, by name."""
+    found = []
+    pairs: list[tuple[str, Any, Any]] = [
+        ("micro adapter", _lora(rebuilt.state.micro), _lora(live.state.micro)),
+        ("base adapters", [_lora(x) for x in rebuilt.state.base], [_lora(x) for x in live.state.base]),
+        ("routes", dict(rebuilt.state.routes), dict(live.state.routes)),
+        ("patterns", [_pattern(x) for x in rebuilt.patterns], [_pattern(x) for x in live.patterns]),
+        ("protected tasks", [_fisher(x) for x in rebuilt.fisher], [_fisher(x) for x in live.fisher]),
+    ]
+    parts = sorted({*rebuilt.state.arrays, *live.state.arrays})
+    pairs += [(part, rebuilt.state.arrays.get(part), live.state.arrays.get(part)) for part in parts]
+    for name, ours, theirs in pairs:
+        if not _same(ours, theirs):
+            found.append(name)
+    return found
+
+
+def _lora(weights: LoraWeights) -> tuple[Any, ...]:
+    return weights.a, weights.b, weights.scale
+
+
+def _fisher(snapshot: FisherSnapshot) -> tuple[Any, ...]:
+    return snapshot.task, snapshot.layer, snapshot.kind, snapshot.fisher, snapshot.optimum
+
+
+def _pattern(pattern: LearnedPattern) -> dict[str, Any]:
+    return {field.name: getattr(pattern, field.name) for field in dataclasses.fields(pattern)}
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, np.ndarray) or isinstance(theirs, np.ndarray):
+        return np.shape(ours) == np.shape(theirs) and np.array_equal(ours, theirs, equal_nan=_has_nan(ours))
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        return ours.keys() == theirs.keys() and all(_same(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, Sequence) and isinstance(theirs, Sequence) and not isinstance(ours, str):
+        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
+    return bool(ours == theirs)
+
+
+def _has_nan(values: Any) -> bool:
+    return np.asarray(values).dtype.kind == "f"

@@ -1,0 +1,190 @@
+"""What the log says of other policies, end to end: recorded by one engine, judged from the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sona_pg import ConfigError, LearningError, SonaEngine
+from sona_pg.cli.commands import app
+from sona_pg.domain.answer import Decision
+from sona_pg.domain.policy_estimate import PolicyEstimate
+
+DIM = 8
+COSTS = {"weak": 0.1, "strong": 0.9}
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[SonaEngine]:
+    with SonaEngine(DIM, database_url) as opened:
+        yield opened
+
+
+class Calls:
+    """Questions of which half need the strong route, sent to either with a known probability."""
+
+    def __init__(self, engine: SonaEngine, n: int, strong: float = 0.5, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.truth: dict[object, dict[str, float]] = {}
+        for _ in range(n):
+            x = rng.standard_normal(DIM).astype(np.float32)
+            hard = x[0] > 0
+            chance = {"weak": 0.2 if hard else 0.8, "strong": 0.85}
+            route = "strong" if rng.random() < strong else "weak"
+            seen = engine.route(x, ["weak", "strong"], costs=COSTS)
+            decision = Decision(
+                route, strong if route == "strong" else 1 - strong, {}, engine.version, "test",
+                seen.candidate_set, COSTS[route],
+            )  # fmt: skip
+            handle = engine.begin_trajectory(x, decision=decision)
+            engine.end_trajectory(handle, float(rng.random() < chance[route]))
+            self.truth[handle.id] = chance
+
+    def value(self, judged: object, estimate: PolicyEstimate) -> float:
+        """The true value of a policy on the decisions it was judged on."""
+        ids = [judged.trajectories[row] for row in estimate.rows]  # type: ignore[attr-defined]
+        chances = np.array([[self.truth[of][route] for route in judged.routes] for of in ids])  # type: ignore[attr-defined]
+        return float((estimate.probabilities * chances).sum(axis=1).mean())
+
+
+def test_estimates_agree_with_the_truth(engine: SonaEngine) -> None:
+    calls = Calls(engine, 2500)
+    engine.force_learn()
+    later = Calls(engine, 800, seed=1)
+    calls.truth.update(later.truth)
+    engine.flush()
+    judged = engine.evaluate_policies(budgets=[0.5], versions=[1])
+    assert set(judged.routes) == {"weak", "strong"}
+    assert (judged.learned_from, len(judged.trajectories), judged.left_out) == (660, 2640, 0)
+    names = [estimate.policy for estimate in judged]
+    assert names[0] == "logged"
+    assert {"always weak", "always strong", "router, learning as it goes", "router, budget 0.5"} < set(names)
+    assert {"version 1 (live)", "version 1 (live), budget 0.5"} < set(names)
+    for estimate in judged:
+        assert estimate.refused == ""
+        truth = calls.value(judged, estimate)
+        half = (estimate.high - estimate.low) / 2
+        assert abs(estimate.quality - truth) < 1.6 * half, estimate.policy  # about three standard errors
+        assert estimate.low < estimate.quality < estimate.high
+    assert judged.of("always strong").cost == pytest.approx(0.9)
+    assert judged.of("router, budget 0.5").cost == pytest.approx(0.5, abs=1e-6)
+    assert judged.of("version 1 (live)").decisions == 800
+    assert calls.value(judged, judged.of("router, budget 0.5")) > calls.value(judged, judged.of("logged")) + 0.05
+    with pytest.raises(KeyError, match="always weak"):
+        judged.of("always right")
+
+
+def test_late_feedback_counts_and_what_nobody_judged_is_left_out(engine: SonaEngine) -> None:
+    handles = []
+    for turn in range(300):
+        x = np.eye(DIM, dtype=np.float32)[turn % DIM]
+        decision = Decision("weak" if turn % 2 else "strong", 0.5, {}, 0)
+        handles.append(engine.begin_trajectory(x, decision=decision))
+        engine.end_trajectory(handles[-1])
+    for turn, handle in enumerate(handles[:240]):
+        engine.feedback(handle, quality=float(turn % 2))
+    engine.flush()
+    judged = engine.evaluate_policies()
+    assert judged.left_out == 60
+    assert judged.learned_from + len(judged.trajectories) == 240
+    assert judged.of("always weak").quality == pytest.approx(1.0, abs=0.02)
+    assert judged.of("always strong").quality == pytest.approx(0.0, abs=0.02)
+    assert np.isnan(judged.of("always weak").cost)
+    with pytest.raises(ConfigError, match="costs"):
+        engine.evaluate_policies(budgets=[0.5])
+    assert engine.evaluate_policies(budgets=[0.5], costs={"weak": 0, "strong": 1}).of("always strong").cost == 1
+
+
+def test_a_policy_that_hardly_ever_ran_has_no_figure_and_says_why(engine: SonaEngine) -> None:
+    Calls(engine, 600, strong=0.02)
+    engine.flush()
+    found = engine.evaluate_policies().of("always strong")
+    assert np.isnan(found.quality)
+    assert found.refused.startswith("too little overlap with what ran: worth ")
+    assert found.as_dict()["quality"] is None
+
+
+def test_a_version_is_not_judged_on_what_it_learned_from(engine: SonaEngine) -> None:
+    Calls(engine, 400)
+    engine.force_learn()
+    found = engine.evaluate_policies().of("version 1 (live)")
+    assert found.decisions == 0
+    assert "not learned from" in found.refused
+
+
+def test_candidates_that_were_not_offered_are_not_taken(engine: SonaEngine) -> None:
+    rng = np.random.default_rng(0)
+    for turn in range(400):
+        x = rng.standard_normal(DIM).astype(np.float32)
+        decision = engine.route(x, ["a", "b"] if turn % 2 else ["a", "b", "c"])
+        engine.end_trajectory(engine.begin_trajectory(x, decision=decision), float(decision.route == "a"))
+    engine.flush()
+    judged = engine.evaluate_policies()
+    assert set(judged.routes) == {"a", "b", "c"}
+    assert judged.of("always c").decisions == len(judged.trajectories) // 2
+    assert judged.of("always a").decisions == len(judged.trajectories)
+
+
+def test_without_decisions_it_says_what_is_missing(engine: SonaEngine, database_url: str) -> None:
+    engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 1.0)
+    engine.flush()
+    with pytest.raises(LearningError, match=r"no judged decision since .* begin_trajectory\(decision="):
+        engine.evaluate_policies()
+    done = CliRunner().invoke(app, ["evaluate", "--url", database_url])
+    assert done.exit_code == 1
+    assert isinstance(done.exception, LearningError)
+
+
+def test_on_the_command_line_it_is_json_in_a_pipe_and_a_table_on_a_terminal(
+    engine: SonaEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Calls(engine, 400)
+    engine.flush()
+    wanted = ["evaluate", "--url", database_url, "--budget", "0.5", "--cost", "weak=0", "--cost", "strong=1"]
+    done = CliRunner().invoke(app, wanted)
+    assert done.exit_code == 0, done.output
+    rows = {row["policy"]: row for row in map(json.loads, done.output.splitlines())}
+    assert {"logged", "always weak", "always strong", "router, budget 0.5"} <= rows.keys()
+    assert {"quality", "low", "high", "cost", "effective_size", "refused"} <= rows["logged"].keys()
+    assert rows["router, budget 0.5"]["cost"] == pytest.approx(0.5)
+    shown: list[tuple[list[str], str]] = []
+    monkeypatch.setattr(
+        "sona_pg.cli.commands.show_rows",
+        lambda rows, title, hide: shown.append(([row["policy"] for row in rows], title)),
+    )
+    CliRunner().invoke(app, wanted)
+    assert "quality per decision in space 'default', 320 decisions" in shown[0][1]
+    assert CliRunner().invoke(app, [*wanted, "--cost", "strong"]).exit_code == 1
+
+
+def test_commands_do_not_learn_unasked(engine: SonaEngine, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Calls(engine, 100)
+    engine.flush()
+    automatic: list[bool] = []
+    judge = SonaEngine.evaluate_policies
+    monkeypatch.setattr(
+        SonaEngine,
+        "evaluate_policies",
+        lambda self, **wanted: automatic.append(self.config.loops.automatic) or judge(self, **wanted),
+    )
+    done = CliRunner().invoke(app, ["evaluate", "--url", database_url])
+    assert done.exit_code == 0, done.output
+    assert automatic == [False]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"budgets": [float("nan")]}, "budget is nan"),
+        ({"budgets": ["cheap"]}, "budget is 'cheap'"),
+        ({"budgets": [-1.0]}, "budget is -1.0"),
+        ({"costs": {"weak": 0.1, "strong": float("nan")}}, r"costs\['strong'\] is nan"),
+    ],
+)
+def test_amounts_that_make_no_sense_are_refused_by_name(engine: SonaEngine, asked: dict, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        engine.evaluate_policies(**asked)

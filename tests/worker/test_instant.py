@@ -1,0 +1,99 @@
+"""Loop A: good and bad feedback move this server's micro adapter, within bounds, from its own memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sona_pg.config import MicroConfig
+from sona_pg.domain.state import LoraWeights
+from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
+from sona_pg.learning.adapters.training import forward
+from sona_pg.serving.instant import MAX_SAMPLES, InstantLoop
+
+RNG = np.random.default_rng(0)
+
+
+def vector(dim: int = 256) -> np.ndarray:
+    values = RNG.standard_normal(dim).astype(np.float32)
+    return values / np.linalg.norm(values)
+
+
+def loop(dim: int = 256) -> InstantLoop:
+    return InstantLoop(LoraWeights.initial(2, dim, 0), MicroConfig())
+
+
+def cosine(micro: LoraWeights, x: np.ndarray, a: np.ndarray) -> float:
+    y = forward(micro, x[None])[0]
+    return float(y @ a / np.linalg.norm(y))
+
+
+@pytest.mark.parametrize(("quality", "sign"), [(0.85, 1), (0.2, -1)])
+def test_a_handful_of_repeats_move_the_output_measurably_the_right_way(quality, sign):
+    x, a, learner = vector(), vector(), loop()
+    for _ in range(5):
+        learner.on_inference(QueryTrajectory(x, (TrajectoryStep(a),), quality))
+        learner.flush_updates()
+    assert sign * (cosine(learner.micro, x, a) - float(x @ a)) > 1e-3
+
+
+def test_ten_thousand_identical_trajectories_stay_within_the_bound():
+    x, a, learner = vector(16), vector(16), loop(16)
+    for _ in range(10_000):
+        learner.on_inference(QueryTrajectory(x, (TrajectoryStep(a),), 0.1))
+        learner.flush_updates()
+    assert learner.micro.norm <= MicroConfig().max_norm + 1e-4
+    assert np.isfinite(learner.micro.b).all()
+
+
+def test_what_waits_is_bounded_and_the_latest_is_kept():
+    learner = loop(8)
+    n = 3 * MAX_SAMPLES
+    learner.on_batch(
+        RNG.standard_normal((n, 8)).astype(np.float32), RNG.random(n), np.zeros(n), np.arange(n),
+        RNG.standard_normal((n, 8)).astype(np.float32),
+    )  # fmt: skip
+    assert learner.metrics().pending <= MAX_SAMPLES
+    assert learner.metrics().trajectories == n
+    learner.flush_updates()
+    assert learner.metrics().pending == 0
+    assert learner.metrics().updates > 0
+
+
+@pytest.mark.parametrize(
+    "trajectory",
+    [
+        QueryTrajectory(np.zeros(8, np.float32), (TrajectoryStep(np.ones(8, np.float32)),), 0.9),
+        QueryTrajectory(np.ones(8, np.float32), (TrajectoryStep(np.zeros(8, np.float32)),), 0.9),
+        QueryTrajectory(np.ones(8, np.float32), (TrajectoryStep(np.ones(3, np.float32)),), 0.9),
+        QueryTrajectory(np.ones(8, np.float32), (TrajectoryStep(np.arange(8, dtype=np.float32)),), None),
+        QueryTrajectory(np.ones(8, np.float32), (), 0.9),
+    ],
+    ids=["zero query", "zero step", "other dimension", "nobody said", "no steps"],
+)
+def test_what_cannot_teach_a_direction_changes_nothing(trajectory):
+    learner = loop(8)
+    learner.on_inference(trajectory)
+    before = learner.micro
+    assert learner.flush_updates() is before
+
+
+def test_a_published_adapter_replaces_what_was_learned_from_memory():
+    learner, published = loop(8), LoraWeights.initial(2, 8, 9)
+    learner.on_inference(QueryTrajectory(vector(8), (TrajectoryStep(vector(8)),), 0.9))
+    learner.adopt(published)
+    assert learner.flush_updates() is published
+
+
+def test_what_it_learned_from_can_be_drained_and_its_adapter_held_apart():
+    learner, x = loop(8), vector(8)
+    seen = [QueryTrajectory(x, (TrajectoryStep(vector(8)),), quality) for quality in (0.1, 0.9)]
+    for trajectory in seen:
+        learner.on_inference(trajectory)
+    learner.flush_updates()
+    assert learner.drain_trajectories() == seen
+    assert learner.drain_trajectories() == []
+    held = learner.micro_lora
+    np.testing.assert_allclose(held.forward_simd(x), forward(learner.micro, x[None])[0], rtol=1e-6)
+    held.reset()
+    assert learner.micro_lora.weights is learner.micro
