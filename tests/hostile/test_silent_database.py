@@ -11,7 +11,7 @@ from fix_proxy import Proxy
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
-from sona_pg.engine import follower, session
+from sona_pg.engine import figures, follower
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store import database
 
@@ -20,7 +20,7 @@ CONFIG = SonaConfig(loops=LoopConfig(automatic=False, poll_interval=0.1))
 
 
 def test_figures_say_that_it_is_silent_instead_of_waiting(proxy: Proxy, monkeypatch):
-    monkeypatch.setattr(session, "SILENT_FOR", 0.2)
+    monkeypatch.setattr(figures, "SILENT_FOR", 0.2)
     monkeypatch.setattr(database, "BRIEF", 0.5)
     with SonaEngine(DIM, proxy.url, config=CONFIG) as engine:
         proxy.stall()

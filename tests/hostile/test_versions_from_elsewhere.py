@@ -11,7 +11,7 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
-from sona_pg.engine import session
+from sona_pg.engine import version_holder
 from sona_pg.engine.follower import Follower
 from sona_pg.errors import UnknownFormat
 
@@ -53,7 +53,7 @@ def test_a_server_goes_on_with_the_version_it_has(database_url, broken, caplog):
 
 
 def test_it_is_taken_up_once_it_can_be_read(database_url, monkeypatch):
-    monkeypatch.setattr(session, "REFUSED_FOR", 0.0)
+    monkeypatch.setattr(version_holder, "REFUSED_FOR", 0.0)
     with SonaEngine(DIM, database_url, config=QUIET) as engine, SonaEngine(DIM, database_url, config=QUIET) as other:
         engine._session._follower.stop()  # it looks when the test says so
         learn(other, 10)

@@ -1,0 +1,62 @@
+"""An engine's row in ``sona.servers``: registered, kept alive, signed off; and how far its clock is ahead."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from datetime import datetime
+
+from sona_pg._version import __version__
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.space import Space
+from sona_pg.errors import DatabaseError
+from sona_pg.recorder import HotPath
+from sona_pg.store.database import Database
+
+log = logging.getLogger(__name__)
+
+
+class FleetMember:
+    """One server of one space's fleet; it tells the recorder ``hot`` how far its clock is ahead of the database's."""
+
+    def __init__(self, hot: HotPath, database: Database) -> None:
+        """Prepare; ``register`` makes the row."""
+        self._hot = hot
+        self._database = database
+        self.server_id = uuid7()
+        self.skew_ms: float | None = None  # of this machine's clock; None until it was measured
+
+    def now(self) -> datetime:
+        """Return the time by the database's clock, and compare this machine's with it."""
+        before, at = time.time(), self._database.now()
+        self._measure_clock(before, at)
+        return at
+
+    def register(self, space: Space) -> None:
+        """Add the server to the fleet; registering twice is the same as once."""
+        self._database.register(space, self.server_id, socket.gethostname(), os.getpid(), __version__)
+
+    def heartbeat(self, space: Space, serving: int) -> int:
+        """Say that this server is there and what it serves; return the live version."""
+        before = time.time()
+        heard = self._database.heartbeat(space, self.server_id, serving, self.skew_ms)
+        self._measure_clock(before, heard.at)
+        if not heard.registered:  # maintenance has forgotten it: its machine slept for days
+            self.register(space)
+        return heard.live_version
+
+    def depart(self, space: Space) -> None:
+        """Leave the fleet."""
+        try:
+            self._database.depart(space, self.server_id)
+        except DatabaseError as exc:
+            log.debug("the server could not sign off, and will count as gone: %s", exc)
+
+    def _measure_clock(self, before: float, at: datetime) -> None:
+        """Compare this machine's clock with the database's, which said ``at`` when asked at ``before``."""
+        after = time.time()
+        ahead = (before + after) / 2 - at.timestamp()
+        self.skew_ms = ahead * 1000
+        self._hot.set_clock_ahead(round(ahead * 1e6), uncertainty=round(abs(after - before) / 2 * 1e6))

@@ -1,0 +1,62 @@
+"""Calls that learn, and that bring what was learned to this server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sona_pg.domain.cycle import CycleResult, RebuildResult
+from sona_pg.engine.lifetime import EngineLifetime
+
+
+class LearningCalls(EngineLifetime):
+    """Calls that run learning cycles, take up versions, and copy adapters to files and back."""
+
+    def force_learn(self) -> CycleResult:
+        """Run loop B now, on everything recorded so far, however little; serve what it learned."""
+        return self._session.learn()
+
+    def background_learn(self) -> CycleResult:
+        """The same as ``force_learn``."""
+        return self.force_learn()
+
+    def tick(self) -> CycleResult | None:
+        """Run loop B if it is due: a tenth of the history is new, or the interval has passed and enough waits.
+
+        The engine calls it itself; ``LoopConfig`` has the figures.
+        """
+        return self._session.tick()
+
+    def refresh(self) -> int:
+        """Take up the newest version if this server does not serve it yet; return the version served."""
+        return self._session.refresh()
+
+    def rebuild(self, *, publish: bool = False) -> RebuildResult:
+        """Learn this space again from its ledger, cycle by cycle, and say whether that gives the live state.
+
+        With the same configuration and instruction set it does, to the bit. After trajectories have been deleted it
+        does not, and ``publish=True`` makes the result live: then what they taught is unlearned. What retention has
+        dropped from the ledger is unlearned with them. Other learners of the space wait meanwhile.
+        """
+        return self._session.rebuild(publish)
+
+    def save(self, path: str | Path) -> None:
+        """Write the adapters this server serves to a safetensors file: the micro adapter and every base layer.
+
+        It is a copy to take elsewhere; the store itself keeps every version.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        self._session.held.save_adapters(path)
+
+    def load(self, path: str | Path) -> None:
+        """Serve the adapters of a file that ``save`` wrote, on this server only, until a newer version is published.
+
+        Nothing is written to the store: other servers do not change, and learning goes on from the live version.
+        ``metrics()["adapters"]`` says what is served.
+
+        Raises:
+            StorageError: the file cannot be read, or lacks an adapter.
+            DimensionMismatch: its adapters are for another dimension.
+        """
+        self._session.load_adapters(path)

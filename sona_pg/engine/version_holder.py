@@ -1,0 +1,155 @@
+"""The version that an engine serves: taken up as a whole, adapted by loop A between two, kept for the next opening."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.space import Space
+from sona_pg.domain.state import LoraWeights
+from sona_pg.errors import DatabaseUnavailable, DimensionMismatch, StorageError
+from sona_pg.ingest.wakeups import held_here
+from sona_pg.learning.adapters.adapter_file import read_adapters, write_adapters
+from sona_pg.recorder import Adapter, EncodedBatch, HotPath
+from sona_pg.serving.instant import InstantLoop
+from sona_pg.serving.last_version import LastVersion
+from sona_pg.serving.last_version import load as load_version
+from sona_pg.serving.served_version import ServedVersion
+from sona_pg.store.database import Snapshot
+
+log = logging.getLogger(__name__)
+
+REFUSED_FOR = 60.0  # seconds between attempts at a version that could not be served
+
+ReadLive = Callable[[int | None], ServedVersion]  # reads the live version; None: whichever it is
+
+
+class Refused(NamedTuple):
+    """A version that this server could not serve."""
+
+    version: int
+    reason: Exception
+    at: float  # monotonic seconds
+
+
+class VersionHolder:
+    """Holds the served version of one space, and gives its adapters to the recorder."""
+
+    def __init__(self, hot: HotPath, config: SonaConfig, last: LastVersion) -> None:
+        """Serve nothing learned; ``last`` is the file of the version that this machine served last."""
+        self._hot = hot
+        self._config = config
+        self._last = last
+        self._adapting = threading.RLock()  # between a new version and loop A: the later one must win
+        nothing = self._nothing_learned()
+        self.instant = InstantLoop(nothing.state.micro, config.micro, config.loops.seed)
+        self.refused: Refused | None = None
+        self.serve(nothing)
+
+    @property
+    def held_here(self) -> bool:
+        """Whether this very thread is swapping adapters: a signal handler has interrupted it inside."""
+        return held_here(self._adapting)
+
+    def serve(self, serving: ServedVersion, adapters: str | None = None) -> None:
+        """Serve a version from now on; ``adapters`` says where its adapters are from, if not from the version."""
+        with self._adapting:
+            self.adapters = adapters or f"version {serving.version}"
+            self.instant.adopt(serving.state.micro)
+            self.serving = serving
+            self._base = tuple(_adapter(layer) for layer in serving.state.base)
+            self._hot.set_adapters(_adapter(serving.state.micro), self._base)
+
+    def serve_first(self, read: ReadLive, live_version: Callable[[], int]) -> None:
+        """Serve the live version at the opening; one that cannot be served counts as not learned yet."""
+        try:
+            self.serve(read(None))
+        except DatabaseUnavailable:
+            raise
+        except Exception as exc:  # an engine that serves nothing still records
+            live = live_version()
+            self.refused = Refused(live, exc, time.monotonic())
+            log.exception("version %d cannot be served: nothing that was learned is, until a later version", live)
+            self.serve(self._nothing_learned())
+
+    def serve_kept(self) -> bool:
+        """Serve the version that this machine served last; return False if it knows none."""
+        kept = load_version(self._last.path, self._hot.dim)
+        if kept is None:
+            return False
+        self.serve(ServedVersion.of(kept[1], self._hot.dim, self._config))
+        return True
+
+    def take_up(self, live: int, read: ReadLive) -> bool:
+        """Serve the live version, and return True; one that cannot be served leaves the one before, said once."""
+        if live == self.serving.version or self._is_refused(live):
+            return False
+        try:
+            serving = read(live)
+        except DatabaseUnavailable:
+            raise
+        except Exception as exc:  # whatever is wrong with it, this server must go on
+            self.refused = Refused(live, exc, time.monotonic())
+            log.exception("version %d cannot be served: version %d stays", live, self.serving.version)
+            return False
+        self.refused = None
+        self.serve(serving)
+        return True
+
+    def keep(self, space: Space, *, now: bool = False) -> None:
+        """Keep what is served in the home folder, for an engine that is opened while the database is away."""
+        self._last.keep(space, self.serving.version, self.serving.as_snapshot, now=now)
+
+    def save_adapters(self, path: str | Path) -> None:
+        """Write the adapters that are served to a file."""
+        write_adapters(path, self.instant.micro, self.serving.state.base)
+
+    def load_adapters(self, path: str | Path) -> None:
+        """Serve the adapters of a file until a newer version is published."""
+        micro, base = read_adapters(path)
+        if micro is None or not base:
+            raise StorageError(f"{path} lacks the micro or the base adapter: expected what SonaEngine.save wrote")
+        for weights in (micro, *base):
+            if weights.dim != self._hot.dim:
+                raise DimensionMismatch(self._hot.dim, weights.dim, "adapter")
+        state = dataclasses.replace(self.serving.state, micro=micro, base=tuple(base))
+        self.serve(dataclasses.replace(self.serving, state=state), str(path))
+        log.info("serving the adapters of %s until a version after %d is published", path, self.serving.version)
+
+    def learn_at_once(self, batch: EncodedBatch) -> None:
+        """Run loop A on a batch, on the writer's thread."""
+        steps = np.bincount(batch.step_trajectory, minlength=batch.trajectory_count)
+        rewards = np.bincount(batch.step_trajectory, batch.step_rewards, batch.trajectory_count)
+        self.instant.on_batch(
+            batch.embeddings,
+            batch.qualities,
+            rewards / np.maximum(steps, 1),
+            batch.step_trajectory[batch.activation_step],
+            batch.step_activations,
+        )
+        with self._adapting:
+            before = self.instant.micro
+            after = self.instant.flush_updates()
+            if after is not before:
+                self._hot.set_adapters(_adapter(after), self._base)
+
+    def _is_refused(self, version: int) -> bool:
+        """Whether a version could not be served a moment ago."""
+        refused = self.refused
+        return refused is not None and refused.version == version and time.monotonic() - refused.at < REFUSED_FOR
+
+    def _nothing_learned(self) -> ServedVersion:
+        nothing = Snapshot(0, None, [], [], np.zeros((0, self._hot.dim), np.float32))
+        return ServedVersion.of(nothing, self._hot.dim, self._config)
+
+
+def _adapter(weights: LoraWeights) -> Adapter:
+    return Adapter(weights.a, weights.b, weights.scale)
