@@ -16,7 +16,8 @@ from pathlib import Path
 from benchmarks.report import Line, machine, markdown, parser
 
 SUITES = {
-    "calls": "what an application calls on every request, beside NumPy and npm",
+    "calls": "recording and adapting on every request, and the kernel of find_patterns, beside NumPy and npm",
+    "asking": "the public calls that ask an engine, in units of NumPy's top five of 100",
     "kernels": "k-means and EWC, beside NumPy, faiss and scikit-learn",
     "ingest": "the writer and the reader, beside raw COPY",
     "latency": "single calls while other things go on, and what an engine costs",

@@ -112,7 +112,7 @@ def bench_find(options: Options) -> None:
 
         assert np.array_equal(ours()[0], numpy()[0])
         mine, peer = race_numpy(ours, numpy)
-        what = f"find_patterns k=5 in memory over {m:,}"
+        what = f"kernel: CentroidBlock.topk, k=5 of {m:,}"
         if m == 100:
             options.emit(Line(what, seconds(mine), "", None, "3 µs", mine <= 3e-6))
         options.emit(Line(what, seconds(mine), f"NumPy {seconds(peer)}", mine / peer, "NumPy / 3", mine <= peer / 3))

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from sona_pg import kernels
 
 HEADINGS = ("what", "sona-pg", "beside it", "ratio", "target", "reached")
-PEERS = ("numpy", "psycopg", "sqlalchemy", "scikit-learn", "faiss-cpu")
+PEERS = ("numpy", "psycopg", "sqlalchemy", "scikit-learn", "faiss-cpu", "paretobandit")
 
 
 @dataclass(frozen=True)
