@@ -10,8 +10,44 @@ class SonaError(Exception):
     """Base of all errors of sona-pg."""
 
 
+class Unavailable(SonaError):
+    """Something does not answer now; the same call may succeed later."""
+
+
+class NotFound(SonaError):
+    """What was named is not there."""
+
+
+class Conflict(SonaError):
+    """What was asked for contradicts what is there."""
+
+
+class InvalidValue(SonaError, ValueError):
+    """The caller's data is outside what it may be: not finite, not in range, or of the wrong type."""
+
+
+class UnknownCandidate(InvalidValue, NotFound):
+    """A candidate was named by its id alone, and no version or server knows it."""
+
+
+class DimensionMismatch(InvalidValue):
+    """An array's length differs from the dimension that was expected."""
+
+    def __init__(self, expected: int, actual: int, what: str = "embedding") -> None:
+        super().__init__(
+            f"{what} has {actual} dimensions, expected {expected}: "
+            f"use the space's own embedder, or open a space of dimension {actual}"
+        )
+        self.expected = expected
+        self.actual = actual
+
+
 class ConfigError(SonaError):
     """A setting has a value that cannot work."""
+
+
+class SettingsConflict(ConfigError, Conflict):
+    """A space was opened with other settings than those it learns with."""
 
 
 class StorageError(SonaError):
@@ -22,11 +58,19 @@ class DatabaseError(SonaError):
     """Postgres cannot be reached, is not fit for use, or refused a statement."""
 
 
-class DatabaseUnavailable(DatabaseError):
+class DatabaseUnavailable(DatabaseError, Unavailable):
     """Postgres does not answer now; the same call may succeed later."""
 
 
-class SpaceRemoved(DatabaseError):
+class UnknownSpace(DatabaseError, NotFound):
+    """There is no space of that name."""
+
+
+class SpaceExists(DatabaseError, Conflict):
+    """There is a space of that name already."""
+
+
+class SpaceRemoved(DatabaseError, NotFound):
     """The space was removed while an engine had it open."""
 
     def __init__(self, name: str, given_up: str = "") -> None:
@@ -35,6 +79,10 @@ class SpaceRemoved(DatabaseError):
             "close the engine, and open a space that is there"
         )
         self.name = name
+
+
+class UnknownVersion(DatabaseError, NotFound):
+    """The space has no such version: it was pruned, or never published."""
 
 
 class SchemaError(DatabaseError):
@@ -57,25 +105,9 @@ class LearningError(SonaError):
     """A learner met input or state it cannot learn from."""
 
 
-class LearningConflict(LearningError):
+class LearningConflict(LearningError, Conflict):
     """Another learner of the space was faster; nothing has changed, and its facts are learned by the other."""
 
 
 class MemoryGraphError(SonaError):
     """The memory graph was asked for something it does not hold."""
-
-
-class DimensionMismatch(SonaError, ValueError):
-    """An array's length differs from the dimension that was expected."""
-
-    def __init__(self, expected: int, actual: int, what: str = "embedding") -> None:
-        super().__init__(
-            f"{what} has {actual} dimensions, expected {expected}: "
-            f"use the space's own embedder, or open a space of dimension {actual}"
-        )
-        self.expected = expected
-        self.actual = actual
-
-
-class InvalidValue(SonaError, ValueError):
-    """A value is outside what it may be: not finite, not in range, or of the wrong type."""

@@ -29,7 +29,7 @@ def test_only_the_facades_import_the_compiled_modules() -> None:
 
 def test_only_the_configuration_reads_the_environment() -> None:
     reading = {"os.environ", "os.getenv", "os.environb"}
-    assert [path.name for path in SOURCES if names_used(path) & reading] == ["config.py"]
+    assert [path.name for path in SOURCES if names_used(path) & reading] == ["environment.py"]
 
 
 def test_no_module_name_is_used_twice() -> None:

@@ -20,6 +20,8 @@ cdef class Adapter:
         first, second = factor(A, "A"), factor(B, "B")
         if first.shape != second.shape:
             raise InvalidValue(f"A has shape {first.shape} and B {second.shape}, expected the same (rank, dim)")
+        if len(first) > SONA_MAX_RANK:  # the kernels keep a vector of this length on the stack
+            raise InvalidValue(f"an adapter has rank {len(first)}, expected 1 to {SONA_MAX_RANK}")
         self.scale = number(scale, "scale")
         if not isfinite(self.scale):
             raise InvalidValue(f"scale is {scale!r}, expected a finite number")

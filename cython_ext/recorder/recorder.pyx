@@ -140,7 +140,7 @@ cdef class HotPath:
                 have been shown makes the learning gradient exact.
 
         Raises:
-            ConfigError: the candidates cannot be used, or are told twice.
+            InvalidValue: the candidates cannot be used, or are told twice.
             DimensionMismatch: the embedding is not as long as the space's.
             InvalidValue: a value is not finite, or beyond ±65504, or all of them are 0.
             TrajectoryError: the engine is closed.
@@ -185,7 +185,7 @@ cdef class HotPath:
                 add_text(&t.block, SONA_ROUTE, decision.route, "decision.route", 1, MAX_NAME)
         if candidates is not None:
             if self.shown is None or ranking is not None or decision is not None:
-                raise ConfigError("candidates= goes with an engine, and with neither ranking= nor decision=")
+                raise InvalidValue("candidates= goes with an engine, and with neither ranking= nor decision=")
             named = self.shown(candidates)
             if named is not None:  # else the set is not stored: there was no room
                 t.block.record.candidate_set = whole(named, "candidate_set")

@@ -16,7 +16,7 @@ from sona_pg import kernels
 from sona_pg._version import __version__
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
 from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
-from sona_pg.errors import ConfigError, SchemaError
+from sona_pg.errors import ConfigError, InvalidValue, SchemaError
 
 if TYPE_CHECKING:
     from sona_pg.engine import SonaEngine
@@ -190,7 +190,7 @@ def _costs(told: list[str] | None) -> dict[str, float] | None:
         try:
             costs[route] = float(value)
         except ValueError as exc:
-            raise ConfigError(f"--cost {entry!r}: expected ROUTE=NUMBER, such as large-model=0.6") from exc
+            raise InvalidValue(f"--cost {entry!r}: expected ROUTE=NUMBER, such as large-model=0.6") from exc
     return costs or None
 
 

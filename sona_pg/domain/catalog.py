@@ -9,9 +9,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-# Of a space. Every version has all of them, and every server in memory: at 256 dimensions that is a gigabyte. Ids that
-# are made up for each request would otherwise grow without end.
-MOST_CANDIDATES = 1_000_000
 UNKNOWN = -1  # the slot of a candidate that no cycle has met
 
 

@@ -13,14 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.verdict import NO_VERDICTS, Verdict, VerdictCounts
+from sona_pg.limits import LONGEST_TYPICAL, MOST_LINEAGE, MOST_PATTERN_PARAMETERS
 
 PatternKind = Literal["general", "reasoning", "factual", "creative", "code", "conversational"]
 
 TYPICAL = 5  # typical queries kept per pattern
-LONGEST_TYPICAL = 300  # characters of each
-MOST_ROUTES = 256  # kept per pattern: those with the most weight
-MOST_PARAMETERS = 256  # kept per pattern: those with the most weight
-MOST_LINEAGE = 256  # merged patterns that a pattern remembers: the latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +186,7 @@ def merged_parameters(
     merged = dict(one)
     for name, record in other.items():
         merged[name] = merged[name].merge(record) if name in merged else record
-    return heaviest(merged, MOST_PARAMETERS)
+    return heaviest(merged, MOST_PATTERN_PARAMETERS)
 
 
 def heaviest(records: dict[str, Record], most: int) -> dict[str, Record]:

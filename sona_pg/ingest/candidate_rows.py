@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 from numpy.typing import ArrayLike, NDArray
 
-from sona_pg.domain import catalog
+from sona_pg import limits
 from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.ingest import statements
 from sona_pg.ingest.commit import Origin, copy_stream, hold_space
@@ -141,7 +141,7 @@ def write(
         copy_stream(raw, statements.COPY_CANDIDATES, HEADER + stream + TRAILER)
         room = room_for(raw, origin)
         if room < AT_ONCE and (left_out := raw.execute(statements.TRIM_CANDIDATES, {**values, "room": room}).rowcount):
-            log.error(TOO_MANY, left_out, origin.space, catalog.MOST_CANDIDATES)
+            log.error(TOO_MANY, left_out, origin.space, limits.MOST_CANDIDATES)
         if raw.execute(statements.UNSTAGE_CANDIDATES, values).rowcount:
             announced = announce
         if announced:
@@ -158,7 +158,7 @@ def write(
 
 def room_for(raw: psycopg.Connection[Any], origin: Origin) -> int:
     """Return how many new candidates the space may get."""
-    values = {"space": origin.space_id, "most": catalog.MOST_CANDIDATES}
+    values = {"space": origin.space_id, "most": limits.MOST_CANDIDATES}
     row = raw.execute(statements.CANDIDATE_ROOM, values).fetchone()
     assert row is not None
     return int(row[0])

@@ -34,10 +34,10 @@ from sona_pg.learning.ranking.ranking_step import learn_ranking, rank_events
 from sona_pg.learning.replay import Reservoir
 from sona_pg.learning.routing.learned_router import Judged, Router
 from sona_pg.learning.vectors import unit
+from sona_pg.limits import MOST_ROUTE_STATISTICS
 
 MAX_CHOICES = 8192  # of one slice that the adapters learn from; the ranker learns from all
 MAX_SAMPLE = 4096  # of what is read again that all but the ranker learn from
-MOST_ROUTES = 5000  # whose statistics a version keeps: those that changed last
 MIN_REPLAY = 256  # earlier choices beside a slice, however small
 
 
@@ -313,10 +313,10 @@ def _latest_routes(
         name: known if known is before.get(name) else dataclasses.replace(known, updated_version=version)
         for name, known in after.items()
     }
-    if len(routes) <= MOST_ROUTES:
+    if len(routes) <= MOST_ROUTE_STATISTICS:
         return routes
     order = sorted(routes, key=lambda name: (-routes[name].updated_version, -routes[name].size, name))
-    kept = frozenset(order[:MOST_ROUTES])
+    kept = frozenset(order[:MOST_ROUTE_STATISTICS])
     return {name: known for name, known in routes.items() if name in kept}
 
 

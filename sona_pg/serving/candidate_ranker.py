@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sona_pg import kernels
 from sona_pg.domain.answer import Ranking
 from sona_pg.domain.catalog import Catalog
-from sona_pg.errors import ConfigError
+from sona_pg.errors import InvalidValue, UnknownCandidate
 from sona_pg.learning.ranking.ranker import explore
 from sona_pg.learning.ranking.ranker_prepared import Prepared, prepare
 from sona_pg.serving.arguments import as_matrix, as_vector, require_directions
@@ -93,7 +93,7 @@ class CandidateRanker:
         ready = self._ready(serving, chosen)
         scores = ready.scorer.score(queries)
         if not 0 <= exploration < np.inf:
-            raise ConfigError(f"exploration={exploration!r} cannot work: expected a finite number, 0 or more")
+            raise InvalidValue(f"exploration={exploration!r} cannot work: expected a finite number, 0 or more")
         order_by = explore(serving.ranker, scores, ready.slots, exploration) if exploration > 0 else scores
         order = best_first(order_by, k)
         best = np.take_along_axis(scores, order, axis=1)
@@ -111,7 +111,7 @@ class CandidateRanker:
         """Store candidates (m, dim), and know them here at once; other servers do once they are committed."""
         names = check_ids("candidate id", ids)
         if len(names) != len(embeddings):
-            raise ConfigError(f"{len(embeddings)} embeddings with {len(names)} ids: expected one id each")
+            raise InvalidValue(f"{len(embeddings)} embeddings with {len(names)} ids: expected one id each")
         self.overlay.require_room(names)
         self._keep(names, embeddings, wait=True)
         self.overlay.remember(names, embeddings)
@@ -136,12 +136,12 @@ class CandidateRanker:
 
     def _prepared(self, candidates: ArrayLike, ids: Sequence[str] | None) -> RankedSet:
         if ids is None:
-            raise ConfigError("candidates need ids=[…]: without them nothing can be learned about a candidate")
+            raise InvalidValue("candidates need ids=[…]: without them nothing can be learned about a candidate")
         named = self._named.number(ids)
         names = named.ids
         embeddings = as_matrix(candidates, self._dim, "candidates")
         if len(embeddings) != len(names):
-            raise ConfigError(f"{len(embeddings)} candidates with {len(names)} ids: expected one id each")
+            raise InvalidValue(f"{len(embeddings)} candidates with {len(names)} ids: expected one id each")
         checksum = kernels.crc32c(embeddings.data)
         with self._lock:
             known = self._sets.get(named.key)
@@ -172,7 +172,7 @@ class CandidateRanker:
         missing = [name for name, slot in zip(names, slots, strict=True) if slot < 0]
         if missing or not names:
             what = ", ".join(map(repr, missing[:5])) or "any candidate"
-            raise ConfigError(
+            raise UnknownCandidate(
                 f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings); "
                 "what another server remembers is known here about a second after it is committed"
             )

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from sona_pg.errors import ConfigError
+from sona_pg.errors import InvalidValue
+from sona_pg.limits import LONGEST_ID
 
 KEPT_SETS = 64  # that a server remembers at a time
-LONGEST_ID = 1000  # bytes: an id is part of an index key
 TELL_AGAIN = 86_400.0  # seconds: the store notes to the day when a set was named last, and retention goes by it
 
 KeepSet = Callable[[int, tuple[str, ...]], bool]  # False: there is no room, tell it again
@@ -42,10 +42,10 @@ class NamedSets:
         """Return the set of these ids.
 
         Raises:
-            ConfigError: there is none, one comes twice, or one cannot be an id.
+            InvalidValue: there is none, one comes twice, or one cannot be an id.
         """
         if isinstance(ids, str):
-            raise ConfigError(f"{ids!r} is one text: expected a list of {self._what}s")
+            raise InvalidValue(f"{ids!r} is one text: expected a list of {self._what}s")
         names = tuple(ids)
         try:
             known = self._told.get(names)
@@ -65,18 +65,18 @@ class NamedSets:
 
 
 def check_ids(what: str, given: Sequence[str]) -> tuple[str, ...]:
-    """Return ``given`` as a tuple; ConfigError unless they are one or more texts that can be ids, each once."""
+    """Return ``given`` as a tuple; InvalidValue unless they are one or more texts that can be ids, each once."""
     if isinstance(given, str):
-        raise ConfigError(f"{given!r} is one text: expected a list of {what}s")
+        raise InvalidValue(f"{given!r} is one text: expected a list of {what}s")
     names = tuple(given)
     for name in names:
         if not _is_id(name):
-            raise ConfigError(f"{what} {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
+            raise InvalidValue(f"{what} {name!r} cannot be used: expected text of 1 to {LONGEST_ID} bytes")
     if not names:
-        raise ConfigError(f"there is no {what}: expected one or more, each once")
+        raise InvalidValue(f"there is no {what}: expected one or more, each once")
     if len(set(names)) != len(names):
         twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise ConfigError(f"{what} {twice!r} is given more than once: expected one or more, each once")
+        raise InvalidValue(f"{what} {twice!r} is given more than once: expected one or more, each once")
     return names
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.domain import catalog
+from sona_pg import limits
 from sona_pg.domain.catalog import Catalog
 from sona_pg.errors import InvalidValue
 
@@ -34,15 +34,15 @@ class Overlay:
         """Raise ``InvalidValue`` if those of ``names`` that are new are more than the space may have."""
         with self._lock:
             served = self._served
-            if len(served.ids) + len(self._stored) + len(self._here) + len(names) <= catalog.MOST_CANDIDATES:
+            if len(served.ids) + len(self._stored) + len(self._here) + len(names) <= limits.MOST_CANDIDATES:
                 return
             ahead = {name for name in (*self._stored, *self._here) if name not in served.index}
         new = [name for name in names if name not in served.index and name not in ahead]
         known = len(served.ids) + len(ahead)
-        if new and known + len(new) > catalog.MOST_CANDIDATES:
+        if new and known + len(new) > limits.MOST_CANDIDATES:
             raise InvalidValue(
                 f"{len(new)} candidates are new, {new[0]!r} first: with the {known} that the space has they would be "
-                f"more than {catalog.MOST_CANDIDATES}; give what is the same the same id, or use another space"
+                f"more than {limits.MOST_CANDIDATES}; give what is the same the same id, or use another space"
             )
 
     def remember(self, names: Sequence[str], embeddings: NDArray[np.float32]) -> None:

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.answer import Decision
-from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue
+from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.routing.pacing import BudgetPacer
 from sona_pg.learning.routing.router import Utility, decide
 from sona_pg.learning.vectors import unit
+from sona_pg.limits import MAX_FEATURES
 from sona_pg.serving.candidate_sets import KeepSet, NamedSets
 
-MAX_FEATURES = 1024  # that a decision can store
 KEPT_PACERS = 64  # budgets whose spending a server remembers at a time
 
 
@@ -47,8 +47,8 @@ class RouteChooser:
         """Return the decision; see ``SonaEngine.route``.
 
         Raises:
-            ConfigError: there is no candidate, one is named twice, or a cost that is needed is missing.
-            InvalidValue: the cheapest routes cost more than the budget.
+            InvalidValue: there is no candidate, one is named twice, a cost that is needed is missing, or the cheapest
+                routes cost more than the budget.
         """
         named = self._named.number(candidates)
         names = named.ids
@@ -104,11 +104,11 @@ class RouteChooser:
 def _prices(names: Sequence[str], costs: Mapping[str, float] | None, needed: bool) -> NDArray[np.float64] | None:
     if costs is None:
         if needed:
-            raise ConfigError("a budget or a cost weight needs costs={route: cost, …} for every candidate")
+            raise InvalidValue("a budget or a cost weight needs costs={route: cost, …} for every candidate")
         return None
     missing = [name for name in names if name not in costs]
     if missing:
-        raise ConfigError(f"costs has no entry for {', '.join(map(repr, missing))}: expected one for every candidate")
+        raise InvalidValue(f"costs has no entry for {', '.join(map(repr, missing))}: expected one for every candidate")
     for name in names:
         if not isinstance(costs[name], int | float | np.number) or not 0 <= costs[name] < np.inf:
             raise InvalidValue(f"costs[{name!r}] is {costs[name]!r}: expected a finite number, 0 or more")

@@ -218,7 +218,7 @@ class BaseLoRA:
 
     def _layer(self, layer: int) -> LoraWeights:
         if not 0 <= layer < len(self._layers):
-            raise ConfigError(f"layer {layer!r} is not there: expected 0 to {len(self._layers) - 1}")
+            raise InvalidValue(f"layer {layer!r} is not there: expected 0 to {len(self._layers) - 1}")
         return self._layers[layer]
 
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Steps, Trajectories
+from sona_pg.limits import LONGEST_READ_QUERY, MAX_PARAMETER
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import (
     Spec,
@@ -39,14 +40,12 @@ from sona_pg.store.copying import (
 )
 from sona_pg.store.schema import batches, cycles, feedback, set_aside, steps, trajectories
 
-LONGEST_QUERY = 2000  # characters of a query's text that a learner reads: texts of 200 kB made a cycle of 41 s
 # A join: a condition on an array would be looked through for each row.
 MARK = """
 UPDATE sona.batches SET cycle_id = %(cycle)s
 FROM unnest(%(claimed)s::bigint[]) AS claimed (batch)
 WHERE sona.batches.space_id = %(space)s AND sona.batches.batch = claimed.batch AND sona.batches.cycle_id IS NULL
 """
-MAX_PARAMETER = 1e15  # the recorder refuses larger ones; rows may come from elsewhere
 
 
 def claim(connection: Connection, space_id: int, dim: int) -> LedgerSlice:
@@ -204,7 +203,7 @@ def _read_trajectories(
         trajectories.c.cost,
         func.array_to_string(trajectories.c.features, ",").label("features"),
         trajectories.c.route,
-        func.left(trajectories.c.query, LONGEST_QUERY).label("query"),
+        func.left(trajectories.c.query, LONGEST_READ_QUERY).label("query"),
         trajectories.c.lowest_reward,
         trajectories.c.parameters.cast(Text).label("parameters"),
         dims.label("dims"),

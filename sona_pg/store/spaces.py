@@ -9,11 +9,11 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, text
 from sqlalchemy.exc import OperationalError
 
 from sona_pg.domain.space import Space
-from sona_pg.errors import ConfigError, DatabaseError
+from sona_pg.errors import InvalidValue, SettingsConflict, UnknownSpace
+from sona_pg.limits import LONGEST_SPACE_NAME
 from sona_pg.store.schema import metadata, space_names, spaces
 
 WEEKS_AHEAD = 4
-MAX_NAME = 200
 LOCK = 0x736F6E62  # the advisory lock under which spaces and partitions are made
 
 
@@ -21,11 +21,14 @@ def open_space(connection: Connection, name: str, dim: int, at: datetime, *, cre
     """Return the space called ``name``, made with ``dim`` dimensions if there is none and ``create`` allows it.
 
     Raises:
-        ConfigError: the name cannot be used, or the space has another dimension.
-        DatabaseError: there is none, and none is to be made.
+        InvalidValue: the name cannot be used.
+        SettingsConflict: the space has another dimension.
+        UnknownSpace: there is none, and none is to be made.
     """
-    if not isinstance(name, str) or not name or len(name) > MAX_NAME or "\0" in name:
-        raise ConfigError(f"space name {name!r} cannot be used: expected 1 to {MAX_NAME} characters without NUL")
+    if not isinstance(name, str) or not name or len(name) > LONGEST_SPACE_NAME or "\0" in name:
+        raise InvalidValue(
+            f"space name {name!r} cannot be used: expected 1 to {LONGEST_SPACE_NAME} characters without NUL"
+        )
     space = find_space(connection, name)
     if space is None and not create:
         raise unknown(connection, name)
@@ -33,7 +36,7 @@ def open_space(connection: Connection, name: str, dim: int, at: datetime, *, cre
         connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         space = find_space(connection, name) or _make_space(connection, name, dim, at)
     if space.dim != dim:
-        raise ConfigError(
+        raise SettingsConflict(
             f"space {name!r} has {space.dim} dimensions, not {dim}: open it with hidden_dim={space.dim}, "
             "or choose another space name"
         )
@@ -50,10 +53,10 @@ def find_space(connection: Connection, name: str) -> Space | None:
     return None if row is None else Space(row.space_id, row.name, row.dim, row.settings)
 
 
-def unknown(connection: Connection, name: str) -> DatabaseError:
+def unknown(connection: Connection, name: str) -> UnknownSpace:
     """Return the error for a space that is not there; it names those that are."""
     known = ", ".join(repr(other.name) for other in list_spaces(connection)) or "none yet"
-    return DatabaseError(f"there is no space {name!r}; there are: {known}")
+    return UnknownSpace(f"there is no space {name!r}; there are: {known}")
 
 
 def remove_space(connection: Connection, space_id: int) -> dict[str, int]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 from sqlalchemy.dialects.postgresql import insert as upsert_into
 
 from sona_pg.domain.state import FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
-from sona_pg.errors import DatabaseError, UnknownFormat
+from sona_pg.errors import UnknownFormat, UnknownVersion
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import missing, now
 from sona_pg.store.schema import (
@@ -118,14 +118,14 @@ def load(connection: Connection, space_id: int, version: int) -> LearnedState:
     """Return version ``version`` of a space as it was published.
 
     Raises:
-        DatabaseError: there is no such version.
+        UnknownVersion: there is no such version.
         UnknownFormat: a later release has written it.
     """
     row = connection.execute(
         select(state_versions).where(state_versions.c.space_id == space_id, state_versions.c.version == version)
     ).one_or_none()
     if row is None:
-        raise DatabaseError(f"space {space_id} has no version {version}: it was pruned, or never published")
+        raise UnknownVersion(f"space {space_id} has no version {version}: it was pruned, or never published")
     if row.format > FORMAT:
         raise UnknownFormat(
             f"version {version} of space {space_id} has format {row.format}, this release knows up to {FORMAT}: "

@@ -14,7 +14,7 @@ from sona_pg.domain.ids import made_at
 from sona_pg.domain.ledger_slice import Trajectories
 from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
 from sona_pg.domain.space import Space
-from sona_pg.errors import ConfigError, LearningError
+from sona_pg.errors import InvalidValue, LearningError
 from sona_pg.learning.routing.learned_router import CONFIG, Judged
 from sona_pg.learning.routing.off_policy import doubly_robust, ips, snips
 from sona_pg.learning.routing.policies import DecisionLog, Doubles, always, budgeted, cross_fitted, first_judged, greedy
@@ -57,7 +57,7 @@ def evaluate(
     log, n = read.log, len(read.log)
     unknown = [name for name, cost in zip(read.names, log.costs, strict=True) if not np.isfinite(cost)]
     if budgets and unknown:
-        raise ConfigError(
+        raise InvalidValue(
             f"a budget needs what every route costs, and none was logged for {', '.join(map(repr, unknown))}: "
             f"pass costs={{{unknown[0]!r}: …}}, on the command line --cost {unknown[0]}=…, for every route"
         )
@@ -100,7 +100,7 @@ def evaluate(
 
 def _require_amount(what: str, value: float) -> None:
     if not isinstance(value, int | float | np.number) or not 0 <= value < np.inf:
-        raise ConfigError(f"{what} is {value!r}: expected a finite number, 0 or more")
+        raise InvalidValue(f"{what} is {value!r}: expected a finite number, 0 or more")
 
 
 def _usable(found: LoggedDecisions, costs: Mapping[str, float] | None) -> _Read:
@@ -128,7 +128,7 @@ def _costs(names: Sequence[str], events: RouteEvents, given: Mapping[str, float]
     if given is not None:
         missing = [name for name in names if name not in given]
         if missing:
-            raise ConfigError(f"costs has no entry for {', '.join(map(repr, missing))}: expected one for every route")
+            raise InvalidValue(f"costs has no entry for {', '.join(map(repr, missing))}: expected one for every route")
         return np.array([given[name] for name in names], np.float64)
     means = np.full(len(names), np.nan)
     if events.cost is not None:

@@ -26,7 +26,7 @@ def config(durability: Durability, *, learns: bool, seconds: float) -> SonaConfi
         hidden_dim=DIM,
         base=BaseConfig(rank=2, layers=2, passes=1),
         ewc=EwcConfig(sketch=8),
-        patterns=PatternConfig(clusters=16, max_iterations=10, reservoir=512),
+        patterns=PatternConfig(clusters=16, max_iterations=10),
         ingest=IngestConfig(durability=durability, flush_interval=0.02),
         loops=LoopConfig(
             background_interval=max(2.0, seconds / 30),

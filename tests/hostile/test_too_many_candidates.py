@@ -10,9 +10,8 @@ import pytest
 from fix_ingest import DIM as SPACE_DIM
 from fix_ingest import SPACE, Space
 
-from sona_pg import SonaConfig, SonaEngine
+from sona_pg import SonaConfig, SonaEngine, limits
 from sona_pg.config import IngestConfig, LoopConfig
-from sona_pg.domain import catalog
 from sona_pg.errors import InvalidValue
 from sona_pg.ingest import candidate_log
 from sona_pg.ingest.candidate_rows import Candidates
@@ -28,7 +27,7 @@ QUIET = SonaConfig(loops=LoopConfig(automatic=False, poll_interval=60.0))
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "MOST_CANDIDATES", MOST)
+    monkeypatch.setattr(limits, "MOST_CANDIDATES", MOST)
 
 
 def stored(url: str) -> int:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from sona_pg.domain.state import Arrays
 from sona_pg.learning.adapters.signal import PRIOR_RETURN
+from sona_pg.limits import MOST_BASELINES
 
 PRIOR_WEIGHT = 1.0  # in returns: of the middle of the scale within the space's mean
 SHRINKAGE = 4.0  # in returns: of the space's mean within a route's
-MAX_ROUTES = 4096  # with a baseline of their own; later ones have the space's
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Baseline:
         """Return this baseline with the returns added."""
         folded = dict(self.routes)
         for value, name in zip(values.tolist(), routes, strict=True):
-            if name is not None and (name in folded or len(folded) < MAX_ROUTES):
+            if name is not None and (name in folded or len(folded) < MOST_BASELINES):
                 count, total = folded.get(name, (0.0, 0.0))
                 folded[name] = (count + 1.0, total + value)
         return type(self)(self.count + len(values), self.total + float(values.sum()), folded)

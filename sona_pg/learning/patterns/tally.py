@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.pattern import (
-    LONGEST_TYPICAL,
-    MOST_ROUTES,
     LearnedPattern,
     ParameterRecord,
     RouteRecord,
@@ -21,6 +19,7 @@ from sona_pg.domain.pattern import (
     most_typical,
 )
 from sona_pg.domain.verdict import VERDICTS, Verdict, VerdictCounts
+from sona_pg.limits import LONGEST_TYPICAL, MOST_PATTERN_ROUTES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +117,7 @@ def add(pattern: LearnedPattern, tally: Tally) -> LearnedPattern:
         size=size,
         weight=weight,
         quality=quality,
-        routes=heaviest(routes, MOST_ROUTES),
+        routes=heaviest(routes, MOST_PATTERN_ROUTES),
         verdicts=verdicts,
         parameters=merged_parameters(pattern.parameters, tally.parameters),
     )

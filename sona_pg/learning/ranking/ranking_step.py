@@ -13,8 +13,7 @@ from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.ranking.ranker_events import RankEvents
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.vectors import unit
-
-LARGEST_TABLE = 1024  # candidates; an event that chose among more is learned from as if it chose among all
+from sona_pg.limits import LARGEST_TABLE
 
 Sets = Mapping[int, Sequence[str]]
 

@@ -16,9 +16,9 @@ from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.learning.routing.router_fit import RouterConfig, fit, revise
 from sona_pg.learning.vectors import unit
+from sona_pg.limits import MOST_ROUTER_ROUTES
 
 CONFIG = RouterConfig(landmarks=512, width=256)  # half the work of the default, for .002 of APGR on MMLU
-MAX_ROUTES = 64  # more names than this are answers, not routes: they are learned by the ranker alone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +101,7 @@ class Router:
         for judged in (fresh, revised):
             for row in judged.routed():
                 name = str(judged.trajectories.routes[row])
-                if name not in index and len(names) < MAX_ROUTES:
+                if name not in index and len(names) < MOST_ROUTER_ROUTES:
                     index[name] = len(names)
                     names.append(name)
         width = self.features_for(fresh)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.errors import ConfigError
+from sona_pg.errors import InvalidValue
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.learning.routing.router_fit import FIRST_BASIS, RouterConfig, fit
@@ -86,11 +86,11 @@ def budgeted(log: DecisionLog, expected: Doubles, budget: float) -> Doubles:
     """The greedy policy at the one price of cost at which the mean cost is at most `budget`: (n, k).
 
     The price is found by bisection on costs and predictions alone, never on outcomes. Where the cost jumps past
-    the budget the policies on both sides are mixed, so that the budget is spent. Raises ConfigError when
+    the budget the policies on both sides are mixed, so that the budget is spent. Raises InvalidValue when
     a cost is unknown, or the budget lies below the cheapest routes.
     """
     if not np.isfinite(log.costs).all():
-        raise ConfigError("a budget needs what every route costs: none was logged with the decisions, so pass costs")
+        raise InvalidValue("a budget needs what every route costs: none was logged with the decisions, so pass costs")
 
     def cost(policy: Doubles) -> float:
         return float((policy @ log.costs).mean())
@@ -101,7 +101,7 @@ def budgeted(log: DecisionLog, expected: Doubles, budget: float) -> Doubles:
         return dear
     least = float(np.where(log.offered, log.costs, np.inf).min(axis=1).mean())
     if least > budget:
-        raise ConfigError(f"budget={budget:g} is below {least:g}, the mean cost of the cheapest routes")
+        raise InvalidValue(f"budget={budget:g} is below {least:g}, the mean cost of the cheapest routes")
     while cost(greedy(log, expected, cheap_price)) > max(budget, least + 1e-12):
         cheap_price *= 2
     for _ in range(60):

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
 from sona_pg.learning.routing.exploration import Exploration, thompson_probabilities
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
+from sona_pg.limits import MAX_DIM
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ class RouterState:
     @classmethod
     def empty(cls, dim: int, seed: int = 0) -> RouterState:
         """A state that knows nothing yet, for embeddings of `dim`; it explores evenly."""
-        if not 1 <= dim <= 16_000:
-            raise ConfigError(f"a router's dimension must be 1 to 16000, got {dim}")
+        if not 1 <= dim <= MAX_DIM:
+            raise ConfigError(f"a router's dimension must be 1 to {MAX_DIM}, got {dim}")
         return cls(
             dim=dim,
             seed=seed,

@@ -1,0 +1,26 @@
+"""Settings: frozen values, presets, and what the environment says.
+
+What a space learns with (``micro``, ``base``, ``ewc``, ``patterns``, and of ``loops`` all but ``automatic`` and
+``poll_interval``) is kept with the space; the rest is a process's own. ``space_settings`` says how the two meet.
+"""
+
+from sona_pg.config.environment import Environment, Migrate, migrate_policy
+from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
+from sona_pg.config.running_parts import Durability, IngestConfig, LoopConfig, MaintenanceConfig, WhenFull
+from sona_pg.config.sona_config import SonaConfig
+
+__all__ = [
+    "BaseConfig",
+    "Durability",
+    "Environment",
+    "EwcConfig",
+    "IngestConfig",
+    "LoopConfig",
+    "MaintenanceConfig",
+    "MicroConfig",
+    "Migrate",
+    "PatternConfig",
+    "SonaConfig",
+    "WhenFull",
+    "migrate_policy",
+]

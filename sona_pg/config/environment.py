@@ -1,0 +1,50 @@
+"""The process environment: the only module that reads it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from sona_pg.config.given import require
+
+Migrate = Literal["auto", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the process environment says."""
+
+    url: str | None  # SONA_PG_URL
+    home: Path  # SONA_PG_HOME, or the user's data folder
+    migrate: Migrate = "auto"  # SONA_PG_MIGRATE: "check" leaves an older schema as it is, and says what to run
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read ``SONA_PG_URL``, ``SONA_PG_HOME`` and ``SONA_PG_MIGRATE``; empty counts as not set.
+
+        Raises:
+            ConfigError: ``SONA_PG_MIGRATE`` is neither ``auto`` nor ``check``.
+        """
+        values = os.environ if environ is None else environ
+        home = values.get("SONA_PG_HOME") or _data_folder(values)
+        url = values.get("SONA_PG_URL") or None
+        return cls(
+            url, Path(home).expanduser(), migrate_policy(values.get("SONA_PG_MIGRATE") or "auto", "SONA_PG_MIGRATE")
+        )
+
+
+def migrate_policy(value: str, name: str) -> Migrate:
+    """Return what to do about an older schema; ConfigError, which says ``name``, if ``value`` is no such thing."""
+    require(value in ("auto", "check"), name, value, "'auto' or 'check'")
+    return "check" if value == "check" else "auto"
+
+
+def _data_folder(values: Mapping[str, str]) -> Path:
+    if sys.platform != "win32" and os.geteuid() == 0:
+        return Path("/var/lib/sona-pg")  # Postgres drops root's rights, and must still reach its folder
+    base = values.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "sona-pg"

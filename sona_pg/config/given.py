@@ -1,0 +1,60 @@
+"""What every part of a configuration shares: it knows which fields its caller has named, and checks their types."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Self
+
+from sona_pg.errors import ConfigError
+
+
+class Given:
+    """Base of the parts: remembers the names of the fields that were given when it was made.
+
+    ``MicroConfig(rank=2)`` equals ``MicroConfig()``, and names the rank: a space with another rank is then refused
+    rather than taken as it is.
+    """
+
+    __slots__ = ("_given",)
+    _given: frozenset[str]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note which fields are named, by place or by name."""
+        made = super().__new__(cls)
+        in_order = [known.name for known in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        object.__setattr__(made, "_given", frozenset(in_order[: len(args)]) | kwargs.keys())
+        return made
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The fields that were named, and those that differ from their default.
+
+        The latter are of a copy from another process, which has lost what was named.
+        """
+        different = {
+            known.name
+            for known in dataclasses.fields(self)  # type: ignore[arg-type]
+            if known.default is not dataclasses.MISSING and getattr(self, known.name) != known.default
+        }
+        return self._given | different
+
+
+def require(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raise ``ConfigError`` unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(f"{name}={value!r} cannot work: expected {expected}")
+
+
+def require_types(config: Any, part: str) -> None:
+    """Raise ``ConfigError`` for a number that is none, a fraction where a whole number is needed, and the like."""
+    for known in dataclasses.fields(config):
+        value = getattr(config, known.name)
+        fits, expected = {
+            "int": (isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+            "float": (isinstance(value, int | float) and not isinstance(value, bool), "a number"),
+            "bool": (isinstance(value, bool), "True or False"),
+        }.get(str(known.type), (True, ""))
+        require(fits, f"{part}.{known.name}", value, expected)
+        if isinstance(value, float):
+            require(math.isfinite(value), f"{part}.{known.name}", value, "a finite number")

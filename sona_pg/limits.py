@@ -1,0 +1,37 @@
+"""Limits of what a caller may give, and of what is kept of it; how fast things go is set elsewhere.
+
+The compiled recorder and kernels have the same numbers as constants of their own; ``tests/test_limits.py`` holds them
+equal, and those of the schema's checks.
+"""
+
+from __future__ import annotations
+
+# -- what a caller gives --------------------------------------------------------------------------------------
+MAX_DIM = 16_000  # dimensions: the most a pgvector `vector` or `halfvec` can hold
+MAX_HALF = 65_504.0  # the largest number of half precision, in which vectors are stored
+MAX_RANK = 16  # of an adapter that is served: the kernel keeps a row of it in registers
+MAX_LAYERS = 1024  # of a base adapter
+MAX_STEPS = 32_767  # of a trajectory
+MAX_RECORD = 1 << 30  # bytes of a trajectory in memory
+LONGEST_SPACE_NAME = 200  # characters
+LONGEST_ID = 1000  # bytes of a route, a source or a candidate's id: they are parts of index keys
+LONGEST_LABEL = 10_000  # bytes of a context label
+LONGEST_QUERY = 1 << 20  # bytes of a query's text
+MAX_FEATURES = 1024  # that a decision can store
+MAX_PARAMETERS = 100  # settings of a trajectory
+LONGEST_PARAMETER_NAME = 200  # characters
+MAX_PARAMETER = 1e15  # of a setting, either way
+# Of a space. Every version has all of them, and every server in memory: at 256 dimensions that is a gigabyte. Ids that
+# are made up for each request would otherwise grow without end; none is deleted: a slot is a row of learned arrays.
+MOST_CANDIDATES = 1_000_000
+
+# -- what is read and kept of it ------------------------------------------------------------------------------
+LONGEST_READ_QUERY = 2000  # characters of a query's text that a learner reads: texts of 200 kB made a cycle of 41 s
+LARGEST_TABLE = 1024  # candidates of a set; an event that chose among more is learned as if it chose among all
+MOST_ROUTER_ROUTES = 64  # more names than this are answers, not routes: they are learned by the ranker alone
+MOST_ROUTE_STATISTICS = 5000  # routes whose statistics a version keeps: those that changed last
+MOST_BASELINES = 4096  # routes with a baseline of their own; later ones have the space's
+LONGEST_TYPICAL = 300  # characters of each typical query of a pattern
+MOST_PATTERN_ROUTES = 256  # kept per pattern: those with the most weight
+MOST_PATTERN_PARAMETERS = 256  # kept per pattern: those with the most weight
+MOST_LINEAGE = 256  # merged patterns that a pattern remembers: the latest
