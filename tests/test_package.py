@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import sona_pg
+from sona_pg import errors
 
 
 def test_every_public_name_is_there() -> None:
@@ -61,7 +62,8 @@ NAMES = {
     "MaintenanceConfig": "",
 }
 ERRORS = """ConfigError StorageError DatabaseError PatternExtractionError LearningError MemoryGraphError
-    DimensionMismatch InvalidValue TrajectoryError"""
+    DimensionMismatch InvalidValue TrajectoryError NotFound Conflict Unavailable SettingsConflict SpaceExists
+    SpaceRemoved UnknownSpace UnknownVersion"""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,3 +80,22 @@ def test_every_error_is_a_sona_error() -> None:
         assert issubclass(getattr(sona_pg, name), sona_pg.SonaError)
     mismatch = sona_pg.DimensionMismatch(3, 4)
     assert (mismatch.expected, mismatch.actual) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("error", "kinds"),
+    [
+        ("DatabaseUnavailable", "DatabaseError Unavailable"),
+        ("LearningConflict", "LearningError Conflict"),
+        ("UnknownSpace", "DatabaseError NotFound"),
+        ("SpaceRemoved", "DatabaseError NotFound"),
+        ("UnknownVersion", "DatabaseError NotFound"),
+        ("SpaceExists", "DatabaseError Conflict"),
+        ("SettingsConflict", "ConfigError Conflict"),
+        ("DimensionMismatch", "InvalidValue"),
+        ("UnknownCandidate", "InvalidValue NotFound"),
+    ],
+)
+def test_an_error_says_what_a_service_needs_and_is_caught_as_before(error: str, kinds: str) -> None:
+    for kind in kinds.split():
+        assert issubclass(getattr(errors, error), getattr(errors, kind))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from sona_pg.config.given import require
+from sona_pg.config.config_part import require
 
 Migrate = Literal["auto", "check"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sona_pg.config.given import Given, require, require_types
+from sona_pg.config.config_part import ConfigPart, require, require_types
 from sona_pg.limits import MAX_LAYERS, MAX_RANK
 
 
 @dataclass(frozen=True, slots=True)
-class MicroConfig(Given):
+class MicroConfig(ConfigPart):
     """Micro-LoRA: the adapter that loop A moves with every request."""
 
     rank: int = 2
@@ -29,7 +29,7 @@ class MicroConfig(Given):
 
 
 @dataclass(frozen=True, slots=True)
-class BaseConfig(Given):
+class BaseConfig(ConfigPart):
     """Base LoRA: the adapter that loop B trains, one pair of factors per layer."""
 
     rank: int = 8
@@ -52,7 +52,7 @@ class BaseConfig(Given):
 
 
 @dataclass(frozen=True, slots=True)
-class EwcConfig(Given):
+class EwcConfig(ConfigPart):
     """EWC++: how strongly what mattered for earlier tasks is held in place."""
 
     # "kronecker" is the Fisher information of the merged weights (learning.ewc_kronecker), "diagonal" that of the
@@ -88,7 +88,7 @@ class EwcConfig(Given):
 
 
 @dataclass(frozen=True, slots=True)
-class PatternConfig(Given):
+class PatternConfig(ConfigPart):
     """Patterns: how trajectories are clustered and which clusters are kept."""
 
     clusters: int = 100

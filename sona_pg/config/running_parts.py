@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sona_pg.config.given import Given, require, require_types
+from sona_pg.config.config_part import ConfigPart, require, require_types
 
 Durability = Literal["memory", "spool", "sync"]
 WhenFull = Literal["refuse", "wait"]
 
 
 @dataclass(frozen=True, slots=True)
-class IngestConfig(Given):
+class IngestConfig(ConfigPart):
     """The buffer in memory and the writer behind it."""
 
     capacity: int = 10_000  # trajectories
@@ -36,7 +36,7 @@ class IngestConfig(Given):
 
 
 @dataclass(frozen=True, slots=True)
-class LoopConfig(Given):
+class LoopConfig(ConfigPart):
     """When the loops run, and how fast a new version reaches a server."""
 
     background_interval: float = 3600.0  # seconds after which what waits is learned from, if it is enough
@@ -64,7 +64,7 @@ class LoopConfig(Given):
 
 
 @dataclass(frozen=True, slots=True)
-class MaintenanceConfig(Given):
+class MaintenanceConfig(ConfigPart):
     """What keeps the ledger's tables in shape; one server of the fleet at a time does it."""
 
     automatic: bool = True  # do it from the engine's own thread

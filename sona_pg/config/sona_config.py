@@ -6,14 +6,14 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from sona_pg.config.given import Given, require
+from sona_pg.config.config_part import ConfigPart, require
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
 from sona_pg.config.running_parts import IngestConfig, LoopConfig, MaintenanceConfig
 from sona_pg.limits import MAX_DIM
 
 
 @dataclass(frozen=True, slots=True)
-class SonaConfig(Given):
+class SonaConfig(ConfigPart):
     """All settings of an engine; every part is a frozen value of its own.
 
     ``SonaConfig()`` holds the defaults. ``config.replace(micro=...)`` gives a changed copy.

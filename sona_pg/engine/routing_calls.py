@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sona_pg.domain.answer import Decision
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.engine.lifetime import EngineLifetime
-from sona_pg.errors import ConfigError
+from sona_pg.errors import InvalidValue
 from sona_pg.serving.arguments import as_direction, as_vector
 from sona_pg.text.features import query_features
 
@@ -81,10 +81,10 @@ class RoutingCalls(EngineLifetime):
 
         Raises:
             LearningError: no decision of that time has a propensity and an outcome.
-            ConfigError: a budget cannot be kept, or a cost is missing.
+            InvalidValue: a budget cannot be kept, or a cost is missing.
             DatabaseError: a version is not there any more.
         """
         if not 0 < days < 36_500 or limit < 1:
-            raise ConfigError(f"days={days!r}, limit={limit!r}: expected positive numbers, days below 36500")
+            raise InvalidValue(f"days={days!r}, limit={limit!r}: expected positive numbers, days below 36500")
         since = datetime.now(UTC) - timedelta(days=days)
         return self._session.evaluate(since=since, versions=versions, budgets=budgets, costs=costs, limit=limit)

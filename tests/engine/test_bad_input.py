@@ -235,7 +235,7 @@ def test_a_space_keeps_its_dimension(database_url: str, engine: SonaEngine) -> N
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "a\0b", 5, None])
 def test_a_space_name_that_cannot_be_stored_is_refused(database_url: str, name: object) -> None:
-    with pytest.raises(ConfigError, match="space name"):
+    with pytest.raises(InvalidValue, match="space name"):
         SonaEngine(DIM, database_url, name)  # type: ignore[arg-type]
 
 

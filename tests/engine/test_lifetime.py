@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from fix_homes import temporary_home
 
-from sona_pg import ConfigError, IngestConfig, SonaConfig, SonaEngine, TrajectoryError
+from sona_pg import IngestConfig, InvalidValue, SonaConfig, SonaEngine, TrajectoryError
 
 DIM = 8
 GOOD = np.ones(DIM, np.float32)
@@ -83,7 +83,7 @@ def test_a_full_buffer_is_counted_and_logged(database_url: str, caplog: pytest.L
 
 
 def test_one_text_is_no_list_of_routes(database_url: str) -> None:
-    with SonaEngine(DIM, database_url) as engine, pytest.raises(ConfigError, match="a list of routes"):
+    with SonaEngine(DIM, database_url) as engine, pytest.raises(InvalidValue, match="a list of routes"):
         engine.route(GOOD, "abc")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sona_pg import SonaEngine
-from sona_pg.errors import ConfigError, DimensionMismatch
+from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.serving.candidate_ranker import best_first
 
 DIM = 16
@@ -62,7 +62,7 @@ def test_ids_that_were_ranked_before_are_still_told_apart(engine: SonaEngine, ca
 @pytest.mark.parametrize("ids", [[], ["one", "one"], ["", "two"], [["a list"], "two"], [1, 2]])
 def test_ids_that_cannot_be_used_are_refused_by_name(engine: SonaEngine, ids: list[str]) -> None:
     for _ in range(2):
-        with pytest.raises(ConfigError, match="id"):
+        with pytest.raises(InvalidValue, match="id"):
             engine.rank_many(unit_rows(3, 2), unit_rows(4, len(ids)), ids=ids)
 
 

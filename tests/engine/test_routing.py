@@ -8,7 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from sona_pg import ConfigError, DimensionMismatch, InvalidValue, SonaEngine
+from sona_pg import DimensionMismatch, InvalidValue, SonaEngine
 from sona_pg.serving.route_chooser import KEPT_PACERS
 from sona_pg.text.features import query_features
 
@@ -132,7 +132,7 @@ def test_a_decision_is_stored_with_what_could_be_chosen_and_is_no_ranking(
 
 @pytest.mark.parametrize("candidates", [[], ["a", "a"], [""], ["a\0"]])
 def test_routes_that_cannot_be_ids_are_refused(engine: SonaEngine, candidates: list[str]) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(InvalidValue):
         engine.route(unit(1), candidates)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 
 from sona_pg import SonaEngine
 from sona_pg.domain.catalog import Catalog
-from sona_pg.errors import ConfigError, DimensionMismatch
+from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.serving.candidate_ranker import CandidateRanker
 
 DIM = 8
@@ -67,7 +67,7 @@ def test_candidates_ranked_by_id_are_stored_too(engine: SonaEngine) -> None:
 
 
 def test_what_is_remembered_is_known_at_once_and_elsewhere_after_a_cycle(database_url: str, engine: SonaEngine) -> None:
-    with pytest.raises(ConfigError, match="does not know any candidate"):
+    with pytest.raises(InvalidValue, match="does not know any candidate"):
         engine.rank(ROWS[1])
     engine.remember(IDS[:1], ROWS[:1])
     engine.remember(IDS[1:], ROWS[1:])
@@ -94,11 +94,11 @@ def test_bad_candidates_are_refused_by_name(engine: SonaEngine) -> None:
         (["red", ""], "cannot be used"),
         ([["red"]], "cannot be used"),
     ]:
-        with pytest.raises(ConfigError, match=what):
+        with pytest.raises(InvalidValue, match=what):
             engine.begin_trajectory(x, candidates=candidates)
     with pytest.raises(DimensionMismatch, match="'red'"):
         engine.begin_trajectory(x, candidates={"red": np.ones(DIM + 1)})
-    with pytest.raises(ConfigError, match="neither ranking= nor decision="):
+    with pytest.raises(InvalidValue, match="neither ranking= nor decision="):
         engine.begin_trajectory(x, ranking=ranking, candidates=IDS)
 
 

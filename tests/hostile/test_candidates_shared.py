@@ -10,7 +10,7 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig
-from sona_pg.errors import ConfigError
+from sona_pg.errors import InvalidValue
 
 DIM = 8
 IDS = ["red", "100 % \\ 'green'", "blå"]
@@ -57,7 +57,7 @@ def test_a_server_hears_of_them_without_being_asked(database_url: str) -> None:
             turn += 1
             try:
                 assert other.rank(ROWS[0], ids=["c0"]).ids == ("c0",)
-            except ConfigError:
+            except InvalidValue:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             else:
@@ -88,7 +88,7 @@ def test_what_the_store_refused_is_not_kept_in_memory_for_ever(database_url: str
         engine.refresh()
         overlay = engine._session.ranker.overlay
         assert (overlay._here, sorted(overlay._stored)) == ({}, sorted(IDS[1:]))
-        with pytest.raises(ConfigError, match="'red'"):
+        with pytest.raises(InvalidValue, match="'red'"):
             engine.rank(ROWS[0], ids=["red"])
 
 
@@ -100,6 +100,6 @@ def test_a_candidate_that_is_deleted_is_forgotten(database_url: str) -> None:
         with psycopg.connect(database_url) as connection:
             connection.execute("DELETE FROM sona.candidates WHERE candidate_id = 'red'")
         engine.refresh()
-        with pytest.raises(ConfigError, match="'red'"):
+        with pytest.raises(InvalidValue, match="'red'"):
             engine.rank(ROWS[0], ids=["red"])
         assert sorted(engine.rank(ROWS[0]).ids) == sorted(IDS[1:])

@@ -88,7 +88,7 @@ def test_wrong_dimensions_and_rates_are_refused():
         MicroLoRA(8).accumulate_gradient(LearningSignal(vector(9), vector(9), 1.0, 1))
     with pytest.raises(ConfigError):
         MicroLoRA(8).apply_accumulated(0.0)
-    with pytest.raises(ConfigError):
+    with pytest.raises(InvalidValue):
         BaseLoRA(8, 2, 3).forward_layer(3, vector(8))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sona_pg.errors import ConfigError
+from sona_pg.errors import InvalidValue
 from sona_pg.learning.routing.off_policy import doubly_robust, ips
 from sona_pg.learning.routing.policies import DecisionLog, always, budgeted, cross_fitted, first_judged, greedy
 from sona_pg.learning.routing.router_events import RouteEvents
@@ -98,10 +98,10 @@ def test_a_budget_below_the_cheapest_route_or_without_costs_is_refused() -> None
     log = World(5, 100).log
     expected = np.full((100, 2), 0.5) + np.array([0.0, 0.1])
     dear = DecisionLog(log.events, log.offered, np.array([1.0, 2.0]))
-    with pytest.raises(ConfigError, match="below 1"):
+    with pytest.raises(InvalidValue, match="below 1"):
         budgeted(dear, expected, 0.5)
     assert float((budgeted(dear, expected, 1.0) @ dear.costs).mean()) == 1.0
-    with pytest.raises(ConfigError, match="costs"):
+    with pytest.raises(InvalidValue, match="costs"):
         budgeted(DecisionLog(log.events, log.offered, np.array([0.0, np.nan])), expected, 0.5)
 
 

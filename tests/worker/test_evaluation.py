@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sona_pg import ConfigError, LearningError, SonaEngine
+from sona_pg import InvalidValue, LearningError, SonaEngine
 from sona_pg.cli.commands import app
 from sona_pg.domain.answer import Decision
 from sona_pg.domain.policy_estimate import PolicyEstimate
@@ -94,7 +94,7 @@ def test_late_feedback_counts_and_what_nobody_judged_is_left_out(engine: SonaEng
     assert judged.of("always weak").quality == pytest.approx(1.0, abs=0.02)
     assert judged.of("always strong").quality == pytest.approx(0.0, abs=0.02)
     assert np.isnan(judged.of("always weak").cost)
-    with pytest.raises(ConfigError, match="costs"):
+    with pytest.raises(InvalidValue, match="costs"):
         engine.evaluate_policies(budgets=[0.5])
     assert engine.evaluate_policies(budgets=[0.5], costs={"weak": 0, "strong": 1}).of("always strong").cost == 1
 
@@ -186,5 +186,5 @@ def test_commands_do_not_learn_unasked(engine: SonaEngine, database_url: str, mo
     ],
 )
 def test_amounts_that_make_no_sense_are_refused_by_name(engine: SonaEngine, asked: dict, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(InvalidValue, match=told):
         engine.evaluate_policies(**asked)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from sona_pg.errors import ConfigError
 
 
-class Given:
+class ConfigPart:
     """Base of the parts: remembers the names of the fields that were given when it was made.
 
     ``MicroConfig(rank=2)`` equals ``MicroConfig()``, and names the rank: a space with another rank is then refused
