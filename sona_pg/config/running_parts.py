@@ -50,6 +50,9 @@ class LoopConfig(ConfigPart):
     # stored feedbacks re-read by one cycle, whatever the history's length: the more, the less harm wrong ones do
     # (10 % wrong, 10,000 thumbs, validation, 2 seeds: 4,096 90.6, 8,192 91.7, 12,288 91.7 for 1.5 times the cycle)
     replay: int = 8192
+    # facts that one cycle claims, by whole batches: cycles follow one another until nothing waits. It bounds a cycle's
+    # memory and time, whatever waits.
+    slice: int = 20_000
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,6 +63,7 @@ class LoopConfig(ConfigPart):
         require(self.shortest_interval >= 0, "loops.shortest_interval", self.shortest_interval, "seconds, 0 or more")
         require(self.poll_interval > 0, "loops.poll_interval", self.poll_interval, "seconds > 0")
         require(self.seed >= 0, "loops.seed", self.seed, "0 or more")
+        require(self.slice >= 1, "loops.slice", self.slice, "1 or more")
         require(self.replay >= 0, "loops.replay", self.replay, "0 or more")
 
 

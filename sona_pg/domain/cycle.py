@@ -6,13 +6,16 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
 class CycleResult:
-    """The outcome of loop B or C. ``learned`` is False when there was nothing new to read."""
+    """The outcome of one cycle of loop B or C, or of cycles that followed one another; sums over all of them.
+
+    ``learned`` is False when there was nothing new to read.
+    """
 
     loop: Literal["background", "deep"]
     cycle_id: UUID
@@ -29,6 +32,13 @@ class CycleResult:
     milliseconds: float
     candidates: int = 0  # that had a place in the learned state
     without_route: int = 0  # trajectories with candidates but no route: of these nobody can tell what was shown
+    cycles: int = 1  # that these figures are of
+    followed: bool = False  # whether more waited than the cycle claimed
+
+    def then(self, later: Self) -> Self:
+        """Return the outcome of this and of ``later``, the cycle after it."""
+        summed = {name: getattr(self, name) + getattr(later, name) for name in SUMMED}
+        return dataclasses.replace(later, base_version=self.base_version, **summed)
 
     @property
     def learned(self) -> bool:
@@ -41,6 +51,12 @@ class CycleResult:
 
     def __str__(self) -> str:
         return json.dumps(self.as_dict())
+
+
+SUMMED = (
+    "trajectories", "feedback", "revised", "set_aside", "patterns_created", "patterns_merged", "patterns_pruned",
+    "milliseconds", "without_route", "cycles",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

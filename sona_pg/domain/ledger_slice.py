@@ -72,7 +72,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LedgerSlice:
-    """What one cycle claims: everything that was committed and not yet learned from."""
+    """The facts that one cycle claims: committed, and not learned from before."""
 
     batches: Sequence[int]
     fresh: Trajectories
@@ -84,6 +84,7 @@ class LedgerSlice:
     feedback: int  # new facts
     waiting: int  # facts whose trajectory has not arrived
     unreadable: Sequence[tuple[UUID, str]]  # trajectories that cannot be learned from, and why
+    followed: bool = False  # whether more facts wait behind these
 
 
 def _stacked(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:

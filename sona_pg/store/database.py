@@ -23,9 +23,10 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
-from sona_pg.store import candidates, cycles, fleet, leases, ledger, pattern_rows, search, spaces, states
+from sona_pg.store import candidates, claims, cycles, fleet, leases, pattern_rows, search, spaces, states
 from sona_pg.store.admin import migrate
 from sona_pg.store.admin.maintenance import Maintenance
+from sona_pg.store.claims import Limit
 from sona_pg.store.connect import connect, translated
 from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
@@ -195,6 +196,11 @@ class Database:
             version = fleet.live_version(connection, space.space_id)
             return read_learned(connection, space.space_id, version) if version else None
 
+    def newest_waiting(self, space: Space) -> Limit | None:
+        """Return the newest batch that no cycle has learned from, if any waits."""
+        with reading(self.engine, "reading what waits", BRIEF) as connection:
+            return claims.newest_waiting(connection, space.space_id)
+
     def schedule(self, space: Space, loop: str) -> LearningSchedule:
         """Return what decides whether a cycle of ``loop`` is due."""
         with transaction(self.engine, "reading what waits", BRIEF) as connection:
@@ -206,7 +212,7 @@ class Database:
             counted = fleet.totals(connection, space.space_id)
             if counted is None:
                 raise SpaceRemoved(space.name)
-            counted["waiting"] = ledger.waiting_count(connection, space.space_id)
+            counted["waiting"] = claims.waiting_count(connection, space.space_id)
             return counted
 
     def decisions(self, space: Space, limit: int) -> LoggedDecisions:

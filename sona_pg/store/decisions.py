@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, exists, false, select
+from sqlalchemy import Connection, exists, select
 
 from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.store.candidates import read_sets
+from sona_pg.store.claims import EVERYTHING, later_than
 from sona_pg.store.copying import copy_arrays, keys_of
-from sona_pg.store.ledger import later_than, read_by_id, read_outcomes
+from sona_pg.store.outcome_rows import read_outcomes
 from sona_pg.store.schema import batches, trajectories
+from sona_pg.store.trajectory_rows import read_by_id
 
 
 class LoggedDecisions(NamedTuple):
@@ -36,11 +38,11 @@ def read_decisions(connection: Connection, space_id: int, dim: int, limit: int) 
         .limit(limit)
     )
     found, _ = copy_arrays(connection, newest, [("id", "uuid")])
-    stored = read_by_id(connection, space_id, dim, found["id"], false())
+    stored = read_by_id(connection, space_id, dim, found["id"], EVERYTHING)
     named = [int(value) for value in np.unique(stored.candidate_sets) if value]
     return LoggedDecisions(
         stored,
-        read_outcomes(connection, space_id, stored, false()),
+        read_outcomes(connection, space_id, stored, EVERYTHING),
         dict(read_sets(connection, space_id, named)),
     )
 

@@ -85,7 +85,8 @@ batches = Table(
     _time("recorded_at"),
     Column("cycle_id", Uuid),
     PrimaryKeyConstraint("space_id", "batch"),
-    Index("batches_waiting", "space_id", postgresql_where=text("cycle_id IS NULL")),
+    Index("batches_unlearned", "space_id", "recorded_at", "batch", postgresql_where=text("cycle_id IS NULL")),
+    Index("batches_by_cycle", "space_id", "cycle_id", postgresql_where=text("cycle_id IS NOT NULL")),
 )
 
 trajectories = Table(

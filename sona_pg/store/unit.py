@@ -17,7 +17,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.cycle import CycleResult, PastCycle
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Trajectories
@@ -25,7 +25,19 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LearnedState
 from sona_pg.errors import DatabaseError, LearningConflict
-from sona_pg.store import candidates, cycles, fleet, leases, ledger, pattern_rows, states
+from sona_pg.store import (
+    candidates,
+    claims,
+    cycles,
+    fleet,
+    leases,
+    ledger,
+    outcome_rows,
+    pattern_rows,
+    states,
+    trajectory_rows,
+)
+from sona_pg.store.claims import Horizon, Limit
 from sona_pg.store.transactions import reading, snapshot, transaction
 
 log = logging.getLogger(__name__)
@@ -82,10 +94,10 @@ class LearningUnit:
 
     # -- reading: a statement each, no transaction around them ----------------------------------------------
 
-    def claim(self) -> LedgerSlice:
-        """Return everything that no cycle has learned from."""
+    def claim(self, most: int, limit: Limit | None = None) -> LedgerSlice:
+        """Return the next ``most`` facts that no cycle has learned from; see ``claims.next_slice``."""
         with self._reading() as connection:
-            claimed = ledger.claim(connection, self._space.space_id, self._space.dim)
+            claimed = ledger.claim(connection, self._space.space_id, self._space.dim, most, limit)
         self._claimed = claimed.batches
         return claimed
 
@@ -115,12 +127,12 @@ class LearningUnit:
 
     def stored(self, ids: NDArray[np.uint8]) -> tuple[Trajectories, list[Outcome]]:
         """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as of what is claimed."""
-        return self._stored(ids, ledger.unclaimed(self._claimed))
+        return self._stored(ids, claims.unclaimed_but(self._claimed))
 
     def holds_all(self, ids: NDArray[np.uint8]) -> bool:
         """Whether every one of ``ids`` (n, 16) is still stored."""
         with self._reading() as connection:
-            return ledger.count_stored(connection, self._space.space_id, ids) == len(ids)
+            return trajectory_rows.count_stored(connection, self._space.space_id, ids) == len(ids)
 
     def past_cycles(self) -> list[PastCycle]:
         """Return the cycles that made the versions there have been, in order."""
@@ -135,13 +147,13 @@ class LearningUnit:
 
     def stored_then(self, ids: NDArray[np.uint8], past: PastCycle) -> tuple[Trajectories, list[Outcome]]:
         """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as of a past cycle."""
-        return self._stored(ids, ledger.later_than(past.version))
+        return self._stored(ids, claims.as_of(past.version))
 
-    def _stored(self, ids: NDArray[np.uint8], hidden: ColumnElement[bool]) -> tuple[Trajectories, list[Outcome]]:
+    def _stored(self, ids: NDArray[np.uint8], horizon: Horizon) -> tuple[Trajectories, list[Outcome]]:
         space = self._space
         with self._reading() as connection:
-            read = ledger.read_by_id(connection, space.space_id, space.dim, ids, hidden)
-            return read, ledger.read_outcomes(connection, space.space_id, read, hidden)
+            read = trajectory_rows.read_by_id(connection, space.space_id, space.dim, ids, horizon)
+            return read, outcome_rows.read_outcomes(connection, space.space_id, read, horizon)
 
     # -- publishing: one transaction ------------------------------------------------------------------------
 
@@ -157,7 +169,7 @@ class LearningUnit:
             for snapshot_ in made.fisher:
                 states.write_fisher(connection, space_id, snapshot_, made.state.version, at)
             states.delete_fisher(connection, space_id, made.faded)
-            ledger.put_aside(connection, space_id, result.cycle_id, made.set_aside)
+            claims.put_aside(connection, space_id, result.cycle_id, made.set_aside)
             cycles.record(connection, space_id, server_id, result, self.began, at)
             states.publish(connection, space_id, made.state, at)
 
@@ -165,7 +177,7 @@ class LearningUnit:
         """Mark batches in which there was nothing to learn from."""
         if claimed:
             with self._publishing(claimed, cycle_id) as (connection, _):
-                ledger.put_aside(connection, self._space.space_id, cycle_id, reasons)
+                claims.put_aside(connection, self._space.space_id, cycle_id, reasons)
 
     def republish(
         self, state: LearnedState, learned: Sequence[LearnedPattern], fisher: Sequence[FisherSnapshot]
@@ -202,7 +214,7 @@ class LearningUnit:
             self._require_lease(connection)
             if states.lock_space(connection, space_id) != self.live_version:
                 raise LearningConflict(f"space {self._space.name!r}: another learner has published meanwhile")
-            if claimed and cycle_id is not None and not ledger.mark(connection, space_id, claimed, cycle_id):
+            if claimed and cycle_id is not None and not claims.mark(connection, space_id, claimed, cycle_id):
                 raise LearningConflict(f"space {self._space.name!r}: another learner has claimed the same batches")
             yield connection, leases.now(connection)
 

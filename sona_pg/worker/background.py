@@ -23,6 +23,7 @@ from sona_pg.learning.adapters.ewc_kronecker import KroneckerEwc
 from sona_pg.learning.step import Knowledge, Step, Stored, learn, named_sets, replay_ids
 from sona_pg.standalone.lora import BaseLoRA
 from sona_pg.standalone.reasoning_bank import ReasoningBank
+from sona_pg.store.claims import Limit
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit, Publication, StoredKnowledge
 from sona_pg.worker.learner_cache import LearnerCache
@@ -79,19 +80,27 @@ class BackgroundLoop:
         return protection(known.state.base[0], known.state.arrays.get("ewc", {}), known.fisher, self._config)
 
     def run_cycle(self) -> CycleResult:
-        """Learn from everything that was committed and not yet learned from.
+        """Learn from everything that was committed and not yet learned from, a slice after the other.
 
-        Another learner of the space is waited for; what it has learned is not learned again.
+        What is committed from now on waits. Another learner of the space is waited for; what it has learned is not
+        learned again.
 
         Raises:
-            DatabaseError: Postgres is away or refuses; then nothing has changed.
-            LearningError: the learner met a state it cannot go on from; then nothing has changed.
+            DatabaseError: Postgres is away or refuses; the slices before are learned.
+            LearningError: the learner met a state it cannot go on from; the slices before are learned.
         """
+        limit = self._database.newest_waiting(self._space)
+        result = self._run_slice(limit)
+        while result.followed:
+            result = result.then(self._run_slice(limit))
+        return result
+
+    def _run_slice(self, limit: Limit | None) -> CycleResult:
         for _ in range(ATTEMPTS):
             try:
                 with self._database.learning_unit(self._space, self._server_id) as unit:
                     assert unit is not None
-                    return self._cycle(unit)
+                    return self._cycle(unit, limit)
             except LearningConflict as exc:
                 log.info("a cycle is run again: %s", exc)
         raise LearningConflict(
@@ -99,29 +108,29 @@ class BackgroundLoop:
         )
 
     def run_cycle_after(self, version: int) -> CycleResult | None:
-        """Do what ``run_cycle`` does, unless another learner is at work or has published since ``version``."""
+        """Learn from one slice, unless another learner is at work or has published since ``version``."""
         with self._database.learning_unit(self._space, self._server_id, wait=False) as unit:
             if unit is None or unit.live_version != version:
                 return None
             try:
-                return self._cycle(unit)
+                return self._cycle(unit, None)
             except LearningConflict as exc:
                 log.info("a cycle was in vain: %s", exc)
                 return None
 
-    def _cycle(self, unit: LearningUnit) -> CycleResult:
+    def _cycle(self, unit: LearningUnit, limit: Limit | None) -> CycleResult:
         cycle_id = uuid7()
         try:
-            return self._learn(unit, cycle_id)
+            return self._learn(unit, cycle_id, limit)
         except BaseException as exc:
             self.memory = None  # it may be of a version that was not committed
             if isinstance(exc, Exception) and not isinstance(exc, LearningConflict | DatabaseUnavailable):
                 self._note_failure(unit, cycle_id, exc)
             raise
 
-    def _learn(self, unit: LearningUnit, cycle_id: UUID) -> CycleResult:
+    def _learn(self, unit: LearningUnit, cycle_id: UUID, limit: Limit | None) -> CycleResult:
         clock = time.perf_counter()
-        claimed = unit.claim()
+        claimed = unit.claim(self._config.loops.slice, limit)
         memory = self._recalled(unit)
         before = memory.knowledge if memory else self._known(unit.learned())
         result = dataclasses.replace(
@@ -132,6 +141,7 @@ class BackgroundLoop:
             set_aside=len(claimed.unreadable),
             patterns=len(before.patterns),
             without_route=_without_route(claimed),
+            followed=claimed.followed,
         )
         if not len(claimed.fresh) and not len(claimed.revised):
             unit.pass_over(claimed.batches, cycle_id, claimed.unreadable)

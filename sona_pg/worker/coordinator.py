@@ -37,6 +37,7 @@ class LoopCoordinator:
         # Looking costs a few small queries, so not every tick looks.
         self._pause = min(self._config.shortest_interval, self._config.background_interval) / 10
         self._next = clock()
+        self._behind = False  # whether more waited than the last cycle here has claimed
 
     def force(self) -> CycleResult:
         """Run loop B now."""
@@ -44,19 +45,24 @@ class LoopCoordinator:
             return self._background.run_cycle()
 
     def run_due(self) -> CycleResult | None:
-        """Run loop B if it is due by ``schedule.is_due``, counting the cycles of every server; else do nothing."""
+        """Run one cycle of loop B if it is due by ``schedule.is_due``, counting the cycles of every server.
+
+        While more waits than one cycle claims, the next is due at once; the caller serves each version between them.
+        """
         now = self._clock()
         if not self._config.automatic or now < self._next or not self._running.acquire(blocking=False):
             return None
         try:
             self._next = now + self._pause
             found = self._database.schedule(self._space, "background")
-            if not is_due(found.waiting, found.learned, found.elapsed, self._config):
+            if not self._behind and not is_due(found.waiting, found.learned, found.elapsed, self._config):
                 return None
+            self._behind = False
             self._next = now + min(RETRY, self._config.background_interval)  # should it fail
             # Of the servers that find it due at once, those that waited for the first have hardly anything to learn.
             result = self._background.run_cycle_after(found.live_version)
-            self._next = self._clock() + self._pause
+            self._behind = result is not None and result.followed
+            self._next = self._clock() + (0.0 if self._behind else self._pause)
             return result
         finally:
             self._running.release()

@@ -15,7 +15,7 @@ from sona_pg.config import SonaConfig
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Trajectories
 from sona_pg.learning.step import Knowledge, Stored, replay_ids
-from sona_pg.store.copying import keys_of
+from sona_pg.store.copying import keys_of, sortable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +39,8 @@ class LearnerCache:
         parts = (stored.trajectories, claimed.revised, claimed.fresh)
         outcomes = [*stored.outcomes, *claimed.after, *claimed.outcomes]
         trajectories = parts[0].joined(parts[1]).joined(parts[2])
-        keys, first = np.unique(_sortable(trajectories.ids), return_index=True)
-        rows = first[np.isin(keys, _sortable(replay_ids(knowledge.state, config)))]
+        keys, first = np.unique(sortable(trajectories.ids), return_index=True)
+        rows = first[np.isin(keys, sortable(replay_ids(knowledge.state, config)))]
         in_order = trajectories.take(rows)
         in_order = dataclasses.replace(in_order, features=_narrowed(in_order.features))
         return cls(cycle_id, knowledge, stored.catalog, in_order, [outcomes[row] for row in rows])
@@ -58,11 +58,6 @@ class LearnerCache:
         return [
             said.get(key, outcome) for key, outcome in zip(keys_of(self.trajectories.ids), self.outcomes, strict=True)
         ]
-
-
-def _sortable(ids: NDArray[np.uint8]) -> NDArray[np.bytes_]:
-    """Return ``ids`` (n, 16) as (n,) byte strings, whose order is that of the ids."""
-    return np.ascontiguousarray(ids).view("S16").reshape(-1)
 
 
 def _narrowed(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """When a space learns by itself: soon while little is known, then as its history grows, at the latest on time.
 
 A cycle costs about the same however much has been learned, and what it can add falls with the share of what is new.
-So a cycle is due with every tenth (``growth``) of the history: the number of cycles grows with its logarithm.
+So a cycle is due with every tenth (``growth``) of the history: the number of cycles grows with its logarithm. It is due
+no later than with as much as one cycle claims (``slice``): waiting longer would not make the cycles fewer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from sona_pg.config import LoopConfig
 
 def due_at(learned: int, config: LoopConfig) -> int:
     """Return how many new facts make a cycle due before its interval is over, after ``learned`` facts."""
-    return max(config.min_trajectories, int(config.growth * learned))
+    return max(config.min_trajectories, min(int(config.growth * learned), config.slice))
 
 
 def is_due(waiting: int, learned: int, elapsed: timedelta, config: LoopConfig) -> bool:

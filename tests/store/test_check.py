@@ -51,7 +51,7 @@ LOSSES = [
     ("DROP TABLE sona.set_aside", ("table", "set_aside")),
     ("DROP VIEW sona.fleet", ("view", "fleet")),
     ("DROP FUNCTION sona.ensure_dimension", ("function", "ensure_dimension")),
-    ("DROP INDEX sona.batches_waiting", ("index", "batches_waiting")),
+    ("DROP INDEX sona.batches_unlearned", ("index", "batches_unlearned")),
     ("ALTER TABLE sona.spaces DROP CONSTRAINT spaces_dim_check", ("constraint", "spaces.spaces_dim_check")),
     ("ALTER TABLE sona.servers DROP COLUMN skew_ms CASCADE", ("column", "servers.skew_ms")),
     ("ALTER TABLE sona.steps DETACH PARTITION sona.steps_rest", ("partition", "steps_rest")),

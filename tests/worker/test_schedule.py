@@ -31,7 +31,7 @@ def test_a_young_space_learns_often_and_an_old_one_with_every_tenth_of_its_histo
             cycles.append(fact)
     assert cycles[:12] == [100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1210]
     assert 35 <= len(cycles) <= 40
-    assert due_at(10**9, LoopConfig()) == 10**8
+    assert due_at(10**9, LoopConfig()) == LoopConfig().slice  # a cycle claims no more: waiting would save none
 
 
 @pytest.mark.parametrize(
@@ -176,3 +176,16 @@ def test_a_look_at_the_database_comes_at_most_every_tenth_of_the_shortest_interv
         server.coordinator.run_due()
         server.clock.pass_(1)
     assert len(looks) == 20
+
+
+def test_the_next_slice_is_due_at_once_until_nothing_waits(database_url: str) -> None:
+    server = Server(database_url, slice=100)
+    try:
+        for _ in range(3):
+            server.record(90)
+        server.clock.pass_(31)
+        taken = [server.coordinator.run_due() for _ in range(4)]
+        assert [None if result is None else result.trajectories for result in taken] == [90, 90, 90, None]
+    finally:
+        server.engine.close()
+        server.database.close()

@@ -18,7 +18,7 @@ INVENTORY = {
         ensure_dimension ensure_partitions find_patterns uuid_floor uuid_time
     """,
     "index": """
-        adapters_pkey batches_pkey batches_waiting candidate_sets_pkey candidates_new candidates_pkey
+        adapters_pkey batches_by_cycle batches_pkey batches_unlearned candidate_sets_pkey candidates_new candidates_pkey
         candidates_space_id_slot_key cycles_by_start cycles_pkey feedback_batch feedback_pkey feedback_rest_pkey
         feedback_rest_space_id_batch_idx fisher_snapshots_pkey leases_pkey memory_edges_pkey memory_nodes_pkey
         pattern_routes_pkey patterns_pkey route_statistics_pkey schema_revision_pkc sealed_weeks_pkey

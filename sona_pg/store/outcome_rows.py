@@ -1,0 +1,136 @@
+"""Outcomes: how good each trajectory was, by everything that the ledger of feedback says of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, select
+
+from sona_pg.domain.ledger_slice import Outcome, Trajectories
+from sona_pg.store.claims import Claim, Horizon
+from sona_pg.store.copying import Spec, among, as_ids, copy_arrays, is_number_of, keys_of
+from sona_pg.store.schema import feedback
+
+
+class Fact(NamedTuple):
+    """One row of the ledger of feedback."""
+
+    source: str
+    sequence: int
+    quality: float | None
+    correction: str | None
+    new: bool  # whether the cycle claims it
+
+
+Facts = Mapping[bytes, Sequence[Fact]]  # by the trajectory's id
+
+
+def read_facts(
+    connection: Connection, space_id: int, claim: Claim, fresh: NDArray[np.uint8], horizon: Horizon
+) -> Facts:
+    """Return the feedback on ``fresh`` (n, 16), and all on what has new feedback, as far as it is seen."""
+    about = set(keys_of(fresh))
+    if claim.feedback:
+        arrived, _ = copy_arrays(
+            connection,
+            select(feedback.c.trajectory_id).where(
+                feedback.c.space_id == space_id, is_number_of(feedback.c.batch, claim.batches)
+            ),
+            [("trajectory_id", "uuid")],
+        )
+        about.update(keys_of(arrived["trajectory_id"]))
+    if not about:
+        return {}
+    condition = (feedback.c.space_id == space_id) & among(feedback.c.trajectory_id, as_ids(sorted(about)))
+    return _read(connection, space_id, condition, claim.batches, horizon)
+
+
+def read_outcomes(connection: Connection, space_id: int, stored: Trajectories, horizon: Horizon) -> list[Outcome]:
+    """Return the outcome of each stored trajectory by all feedback that is seen."""
+    if not len(stored):
+        return []
+    condition = (feedback.c.space_id == space_id) & among(feedback.c.trajectory_id, stored.ids)
+    return outcomes_of(stored, _read(connection, space_id, condition, (), horizon))
+
+
+def outcomes_of(stored: Trajectories, facts: Facts) -> list[Outcome]:
+    """Return each trajectory's outcome, as the view ``sona.outcomes`` defines it."""
+    at_end = _none_where(np.isnan(stored.quality), stored.quality)
+    outcomes = [Outcome(quality) for quality in at_end]
+    if facts:
+        for row, key in enumerate(keys_of(stored.ids)):
+            if said := facts.get(key):
+                outcomes[row] = _outcome(stored.routes[row], at_end[row], said)
+    return outcomes
+
+
+def _read(
+    connection: Connection,
+    space_id: int,
+    condition: ColumnElement[bool],
+    claimed: Sequence[int],
+    horizon: Horizon,
+) -> dict[bytes, list[Fact]]:
+    query = select(
+        feedback.c.trajectory_id,
+        feedback.c.source,
+        feedback.c.sequence,
+        feedback.c.quality,
+        feedback.c.correction,
+        feedback.c.batch,
+    ).where(condition)
+    spec: Spec = [
+        ("trajectory_id", "uuid"), ("source", "text"), ("sequence", "int8"), ("quality", "float4"),
+        ("correction", "text"), ("batch", "int8"),
+    ]  # fmt: skip
+    values, nulls = copy_arrays(connection, query, spec)
+    rows = zip(
+        keys_of(values["trajectory_id"]),
+        values["source"].tolist(),
+        values["sequence"].tolist(),
+        _none_where(nulls["quality"], values["quality"]),
+        values["correction"].tolist(),
+        np.isin(values["batch"], claimed).tolist(),
+        horizon.sees(connection, space_id, values["batch"]).tolist(),
+        strict=True,
+    )
+    facts: dict[bytes, list[Fact]] = defaultdict(list)
+    for key, source, sequence, quality, correction, new, seen in rows:
+        if seen:
+            facts[key].append(Fact(source, sequence, quality, correction, new))
+    return facts
+
+
+def _outcome(route: str | None, at_end: float | None, facts: Sequence[Fact]) -> Outcome:
+    """Return the outcome that ``facts``, of which there are some, make of a trajectory."""
+    said: dict[str, list[float]] = {}  # by source, oldest first, since it last took something back
+    corrections: dict[str, str | None] = {}
+    for fact in sorted(facts, key=lambda fact: (fact.source, fact.sequence)):  # in one order: sums depend on it
+        corrections[fact.source] = fact.correction
+        if fact.correction is not None:
+            said.setdefault(fact.source, []).append(float(fact.correction == route))
+        elif fact.quality is not None:
+            said.setdefault(fact.source, []).append(fact.quality)
+        else:
+            said.pop(fact.source, None)
+    if not said:
+        return Outcome(at_end)
+    earlier = [quality for history in said.values() for quality in history[:-1]]
+    if at_end is not None:
+        earlier.append(at_end)
+    return Outcome(
+        quality=float(np.mean([history[-1] for history in said.values()])),
+        correction=max((name for name in corrections.values() if name is not None), default=None),
+        worst=min(earlier, default=None),
+    )
+
+
+def _none_where(missing: NDArray[np.bool_], values: NDArray[Any]) -> list[float | None]:
+    listed: list[float | None] = values.tolist()
+    for row in np.flatnonzero(missing):
+        listed[row] = None
+    return listed
