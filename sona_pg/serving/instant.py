@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sona_pg.config import MicroConfig
 from sona_pg.domain.state import LoraWeights
 from sona_pg.domain.trajectory import QueryTrajectory
-from sona_pg.learning.adapters.baseline import Baseline
+from sona_pg.learning.adapters.baseline import Baseline, numbered
 from sona_pg.learning.adapters.samples import Directions
 from sona_pg.learning.adapters.signal import LearningSignal, returns
 from sona_pg.learning.adapters.training import Schedule, batch_size, train
@@ -20,6 +20,33 @@ from sona_pg.standalone.lora import MicroLoRA
 from sona_pg.standalone.trajectory_buffer import TrajectoryBuffer
 
 MAX_SAMPLES = 512  # steps that wait or are learned from at once: it bounds what loop A takes from the writer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """Steps that the next update learns from, by column."""
+
+    trajectory: NDArray[np.int64]  # (s,) number of the trajectory, ascending
+    value: NDArray[np.float64]  # (s,) its return
+    inputs: NDArray[np.float32]  # (s, dim) its embedding
+    targets: NDArray[np.float32]  # (s, dim) activations
+
+    def __len__(self) -> int:
+        return len(self.trajectory)
+
+    @classmethod
+    def none(cls, dim: int) -> _Waiting:
+        rows = np.zeros((0, dim), np.float32)
+        return cls(np.zeros(0, np.int64), np.zeros(0), rows, rows)
+
+    def followed_by(self, other: _Waiting, most: int) -> _Waiting:
+        """Return these steps and then the others; of more than ``most`` the latest."""
+        return _Waiting(
+            np.concatenate([self.trajectory, other.trajectory])[-most:],
+            np.concatenate([self.value, other.value])[-most:],
+            np.concatenate([self.inputs, other.inputs])[-most:],
+            np.concatenate([self.targets, other.targets])[-most:],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +67,7 @@ class InstantLoop:
         self._micro = micro
         self._seed = seed
         self._baseline = Baseline()  # over all routes: the published one is per route
-        self._pending = Directions.none(micro.dim)
+        self._pending = _Waiting.none(micro.dim)
         self._trajectories = 0
         self._updates = 0
         self._seen = TrajectoryBuffer(capacity)
@@ -67,7 +94,7 @@ class InstantLoop:
         """Take over a published adapter: it has learned from the ledger what this loop learned from memory."""
         with self._lock:
             self._micro = micro
-            self._pending = Directions.none(micro.dim)
+            self._pending = _Waiting.none(micro.dim)
 
     def on_inference(self, trajectory: QueryTrajectory) -> None:
         """Learn from one finished trajectory; the adapter moves with the next ``flush_updates``."""
@@ -103,28 +130,38 @@ class InstantLoop:
             step_activations: (s, dim) float32.
         """
         with self._lock:
+            numbers = self._trajectories + np.arange(len(embeddings))
             self._trajectories += len(embeddings)
             values = returns(np.asarray(quality, np.float64), mean_reward, mean_reward != 0)
-            known = np.flatnonzero(np.isfinite(values))
-            if len(known) == 0:
-                return
-            nameless = [None] * len(known)
-            gained = np.zeros(len(values))
-            gained[known] = self._baseline.advantages(values[known], nameless)
-            self._baseline = self._baseline.fold(values[known], nameless)
             owners = np.asarray(step_owner[-MAX_SAMPLES:], np.int64)
-            news = Directions.of(embeddings, owners, step_activations[-MAX_SAMPLES:], gained[owners])
+            waiting = np.isin(np.arange(len(values)), owners)
+            self._fold(values[np.isfinite(values) & ~waiting])
+            usable = np.flatnonzero(np.isfinite(values[owners]))
+            owners, targets = owners[usable], step_activations[-MAX_SAMPLES:][usable]
+            news = _Waiting(numbers[owners], values[owners], np.asarray(embeddings[owners], np.float32), targets)
             self._pending = self._pending.followed_by(news, MAX_SAMPLES)
 
     def flush_updates(self) -> LoraWeights:
         """Apply what has gathered, and return the micro adapter."""
         with self._lock:
-            if len(self._pending):
-                signals, self._pending = self._pending, Directions.none(self._micro.dim)
+            waiting, self._pending = self._pending, _Waiting.none(self._micro.dim)
+            signals = self._signals(waiting)
+            if len(signals):
                 schedule = Schedule(self.config.learning_rate, 1, self.config.max_norm, self._seed + self._updates)
-                self._micro = train(self._micro, signals.inputs, signals.delta, schedule)
+                self._micro = train(self._micro, signals.inputs, signals.pull, schedule)
                 self._updates += -(-len(signals) // batch_size(len(signals)))
             return self._micro
+
+    def _signals(self, waiting: _Waiting) -> Directions:
+        """Return the steps with what they gained over the baseline, and fold their trajectories into it."""
+        _, first, owner = np.unique(waiting.trajectory, return_index=True, return_inverse=True)
+        values, embeddings = waiting.value[first], waiting.inputs[first]
+        gained = self._baseline.advantages(values, [None] * len(values), numbered(embeddings))
+        self._fold(values)
+        return Directions.of(embeddings, owner, waiting.targets, gained[owner])
+
+    def _fold(self, values: NDArray[np.float64]) -> None:
+        self._baseline = self._baseline.fold(values, [None] * len(values))
 
     def metrics(self) -> InstantMetrics:
         """Return the counters."""

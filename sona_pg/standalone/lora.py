@@ -16,7 +16,7 @@ from sona_pg.domain.state import LoraWeights
 from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue, StorageError
 from sona_pg.learning.adapters.adapter_file import read_adapters, write_adapters
 from sona_pg.learning.adapters.signal import LearningSignal
-from sona_pg.learning.adapters.training import Schedule, train
+from sona_pg.learning.adapters.training import Schedule, displacements, train
 
 
 class MicroLoRA:
@@ -99,7 +99,7 @@ class MicroLoRA:
             wanted = np.stack([signal.gradient for signal in signals])
             inputs = np.stack([signal.embedding for signal in signals])
             schedule = Schedule(learning_rate, 1, MicroConfig().max_norm, self._seed)
-            self._weights = train(self._weights, inputs, lambda outputs, rows: wanted[rows], schedule)
+            self._weights = train(self._weights, inputs, displacements(wanted), schedule)
         return len(signals)
 
     def save(self, path: str | Path) -> None:

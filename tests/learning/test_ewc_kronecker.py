@@ -9,7 +9,7 @@ from sona_pg.config import EwcConfig
 from sona_pg.domain.state import FisherSnapshot, LoraWeights
 from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.learning.adapters.ewc_kronecker import LASTING, OUTPUT_FISHER, KroneckerEwc, lasting
-from sona_pg.learning.adapters.training import Schedule, flatten, train
+from sona_pg.learning.adapters.training import Schedule, displacements, flatten, train
 
 DIM, RANK = 12, 3
 EXACT = EwcConfig(sketch=DIM)
@@ -121,8 +121,8 @@ def test_what_was_learned_for_earlier_inputs_stays_and_other_inputs_can_still_be
     ewc = KroneckerEwc(DIM, EwcConfig(sketch=DIM, lambda_=15_000))
     ewc.update_fisher(first)
     ewc.start_new_task(flatten(start))
-    held = train(start, other, lambda y, at: wanted[at], schedule, ewc)
-    free = train(start, other, lambda y, at: wanted[at], schedule)
+    held = train(start, other, displacements(wanted), schedule, ewc)
+    free = train(start, other, displacements(wanted), schedule)
 
     def moved(after, inputs):
         return np.linalg.norm(inputs @ (merged(after) - merged(start)).T)

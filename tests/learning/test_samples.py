@@ -30,7 +30,8 @@ def test_the_gradient_is_that_of_the_stated_objective(seed: int) -> None:
         y = flat.reshape(4, DIM)
         cosine = np.sum(y * targets, axis=1) / np.linalg.norm(y, axis=1)
         turned = cosine - np.sum(inputs * targets, axis=1)
-        return float(np.sum(weight * (gained * cosine - STIFFNESS / 2 * turned**2)))
+        left = np.maximum(np.abs(gained) - STIFFNESS * np.sign(gained) * turned, 0)  # no step minds being exceeded
+        return float(np.sum(weight * -(left**2) / (2 * STIFFNESS)))
 
     at, step = outputs.astype(float).ravel(), 1e-6
     slopes = [(objective(at + step * e) - objective(at - step * e)) / (2 * step) for e in np.eye(at.size)]
@@ -45,7 +46,7 @@ def test_bad_steps_turn_an_answer_a_little_and_then_no_further() -> None:
         samples = Directions.of(np.tile(query, (32, 1)), np.arange(32), np.tile(step, (32, 1)), np.full(32, advantage))
         weights = LoraWeights.initial(4, DIM, 0)
         for cycle in range(40):
-            weights = train(weights, samples.inputs, samples.delta, Schedule(0.05, 5, 64.0, cycle))
+            weights = train(weights, samples.inputs, samples.pull, Schedule(0.05, 5, 64.0, cycle))
         turned.append(float(unit(forward(weights, query))[0] @ step[0]) - before)
     bad, good = turned
     assert bad == pytest.approx(-1 / STIFFNESS, abs=0.02)

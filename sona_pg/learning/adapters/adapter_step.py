@@ -90,7 +90,7 @@ def learn_adapters(
         if ewc.task_count and len(probes):
             ewc.adapt_lambda(_forgetting(before, layer, probes))
         quick = Schedule(config.micro.learning_rate, 1, config.micro.max_norm, seed + 1)
-        micro = train(micro, samples.inputs, samples.delta, quick)
+        micro = train(micro, samples.inputs, samples.pull, quick)
         _fold_fisher(ewc, layer, samples, seed)
     return AdapterStep(
         micro=micro,
@@ -123,7 +123,7 @@ def _train_base(
     again = Samples(samples.directions, samples.choices.joined(replay))
     passes = max(1, min(config.base.passes, VISITS // len(again)))
     schedule = Schedule(config.base.learning_rate, passes, config.base.max_norm, seed)
-    return train(layer, again.inputs, again.delta, schedule, ewc)
+    return train(layer, again.inputs, again.pull, schedule, ewc)
 
 
 def _forgetting(before: LoraWeights, after: LoraWeights, probes: Choices) -> float:

@@ -27,6 +27,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg.learning.adapters.training import Quadratics
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents
 from sona_pg.learning.vectors import unit
 
@@ -123,12 +124,20 @@ class Choices:
             table=self.table[rows],
         )
 
-    def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return ``∇_y L / τ`` at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
+    def pull(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> Quadratics:
+        """Return ``L / τ`` of the samples ``rows`` (b,) at ``outputs`` (b, dim), along ``(I - ŷŷᵀ)(c - E) / |y|``.
+
+        In the log odds of the chosen candidate ``L`` is that of logistic regression; its curvature is bounded from
+        above by the tight quadratic bound of Jaakkola and Jordan (2000), so that a step never lowers it.
+        """
         directions, lengths = _directions(outputs)
         own, _, _, others = self._policy(directions, rows)
-        pull = (self.verdict[rows] - own)[:, None] * (self.candidates[self.chosen[rows]] - others)
-        return _tangent(pull, directions, lengths)
+        tangent = _tangent(self.candidates[self.chosen[rows]] - others, directions, lengths)
+        return Quadratics.along(tangent, self.verdict[rows] - own, np.float32(TEMPERATURE) * _bound(own))
+
+    def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return ``∇_y L / τ`` at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
+        return self.pull(outputs, rows).gradient
 
     def sampled_delta(
         self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator
@@ -207,6 +216,14 @@ def _narrowed(table: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.
         return table
     keys = np.where(table == NONE, 2.0, rng.random(table.shape))
     return np.take_along_axis(table, np.argsort(keys, axis=1)[:, :LARGEST_SET], axis=1)
+
+
+def _bound(chance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``(π - 1/2) / log(π / (1 - π))`` (b,): 1/4 at an even chance, less towards 0 and 1."""
+    inside = np.clip(chance, 1e-6, 1 - 1e-6)
+    odds = np.log(inside / (1 - inside))
+    even = np.abs(odds) < 1e-3
+    return np.where(even, np.float32(0.25), (inside - 0.5) / np.where(even, np.float32(1.0), odds)).astype(np.float32)
 
 
 def _directions(outputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.ledger_slice import Outcome, Steps, Trajectories
-from sona_pg.learning.adapters.baseline import Baseline
+from sona_pg.learning.adapters.baseline import Baseline, numbered
 from sona_pg.learning.adapters.choices import Choices
 from sona_pg.learning.adapters.signal import bounded, direction_gradient, returns, reward_to_go
+from sona_pg.learning.adapters.training import Quadratics
 from sona_pg.learning.vectors import unit
 
 # The advantage that a cosine of 1 uses up: a step of advantage Â may turn an output by Â/6 in cosine with its
@@ -27,10 +28,14 @@ STIFFNESS = 6.0
 class Directions:
     """Steps, each with the direction it went in and what it gained.
 
-    What is ascended is the policy gradient less a quadratic penalty on how far it has moved the policy, as in
-    proximal policy optimisation with a penalty (Schulman et al. 2017):
+    The objective is the policy gradient less a quadratic penalty on how far it has moved the policy, as in proximal
+    policy optimisation with a penalty (Schulman et al. 2017), up to its maximum and constant beyond:
 
-        L = Â (a·ŷ) - κ/2 (a·ŷ - a·x̂)²
+        L = Â t - κ/2 t²  while Â (Â - κ t) > 0,   t = a·ŷ - a·x̂
+
+    so a step asks to turn its output by ``Â/κ`` in cosine, and is content where others have turned it farther: the
+    advantage of a usual success shrinks as successes become usual, and must not undo the first ones. A step with
+    ``Â = 0`` asks for its output to be as it was, from either side: that is how feedback is taken back.
     """
 
     inputs: NDArray[np.float32]  # (n, dim) float32, unit rows
@@ -75,12 +80,19 @@ class Directions:
             np.concatenate([self.weight, other.weight])[-most:],
         )
 
+    def pull(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> Quadratics:
+        """Return ``L`` of the samples ``rows`` (b,) at ``outputs`` (b, dim), along the change of each one's cosine."""
+        targets, inputs, weight = self.targets[rows], self.inputs[rows], self.weight[rows]
+        turned = np.einsum("nd,nd->n", unit(outputs) - inputs, targets)
+        gained = self.advantage[rows]
+        left = gained - np.float32(STIFFNESS) * turned
+        asking = weight * ((gained == 0) | (gained * left > 0))
+        tangent = direction_gradient(outputs, targets, np.ones_like(weight))
+        return Quadratics.along(tangent, asking * left, asking * np.float32(STIFFNESS))
+
     def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return ``∇_y L`` at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
-        targets, inputs = self.targets[rows], self.inputs[rows]
-        turned = np.einsum("nd,nd->n", unit(outputs) - inputs, targets)
-        left = self.advantage[rows] - np.float32(STIFFNESS) * turned
-        return direction_gradient(outputs, targets, self.weight[rows] * left)
+        return self.pull(outputs, rows).gradient
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,36 +109,38 @@ class Samples:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def pull(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> Quadratics:
+        """Return the models of the objectives of the samples ``rows`` (b,) at ``outputs`` (b, dim)."""
+        count = len(self.directions)
+        if not count:
+            return self.choices.pull(outputs, rows)
+        if not len(self.choices):
+            return self.directions.pull(outputs, rows)
+        choosing = rows >= count
+        whole = Quadratics(np.empty_like(outputs), *np.empty((2, len(rows)), np.float32))
+        parts = (
+            (~choosing, self.directions.pull(outputs[~choosing], rows[~choosing])),
+            (choosing, self.choices.pull(outputs[choosing], rows[choosing] - count)),
+        )
+        for where, part in parts:
+            for column, values in zip(whole, part, strict=True):
+                column[where] = values
+        return whole
+
     def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the policy gradient at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
-        return self._each(outputs, rows, None)
+        return self.pull(outputs, rows).gradient
 
     def sampled_delta(
         self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.float32]:
         """Return the same, of choices for an outcome drawn from the policy: for the Fisher information."""
-        return self._each(outputs, rows, rng)
-
-    def _each(
-        self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator | None
-    ) -> NDArray[np.float32]:
         count = len(self.directions)
-        if not count:
-            return self._of_choices(outputs, rows, rng)
-        if not len(self.choices):
-            return self.directions.delta(outputs, rows)
-        wanted = np.empty_like(outputs)
         choosing = rows >= count
+        wanted = np.empty_like(outputs)
         wanted[~choosing] = self.directions.delta(outputs[~choosing], rows[~choosing])
-        wanted[choosing] = self._of_choices(outputs[choosing], rows[choosing] - count, rng)
+        wanted[choosing] = self.choices.sampled_delta(outputs[choosing], rows[choosing] - count, rng)
         return wanted
-
-    def _of_choices(
-        self, outputs: NDArray[np.float32], rows: NDArray[np.int64], rng: np.random.Generator | None
-    ) -> NDArray[np.float32]:
-        if rng is None:
-            return self.choices.delta(outputs, rows)
-        return self.choices.sampled_delta(outputs, rows, rng)
 
 
 def directions_of(
@@ -146,7 +160,8 @@ def directions_of(
     known = np.flatnonzero(np.isfinite(values))
     routes = [fresh.routes[int(row)] for row in known]
     expected = np.full(len(fresh), np.nan)
-    expected[known] = values[known] - baseline.advantages(values[known], routes)
+    queries = numbered(fresh.embeddings[known]) if steps.usable.any() else None
+    expected[known] = values[known] - baseline.advantages(values[known], routes, queries)
     rows = np.flatnonzero(steps.usable & np.isfinite(expected[steps.trajectory]))
     owner = steps.trajectory[rows]
     gained = returns(quality[owner], to_go[rows], rewarded[owner]) - expected[owner]
