@@ -15,8 +15,8 @@ class MicroConfig(ConfigPart):
 
     rank: int = 2
     # How far one trajectory moves its own output, as a share of its gradient. At dimension 256 the cosine with the
-    # activations of a trajectory of quality 1 goes up by .025 / .072 / .083 after 1 / 16 / 64 of them in one update, and
-    # down as far with quality 0; .083 is the most that is asked (STIFFNESS in learning.adapters.samples).
+    # activations of a trajectory of quality 1 goes up by .025 / .072 / .083 after 1 / 16 / 64 of them in one update,
+    # and down as far with quality 0; .083 is the most that is asked (STIFFNESS in learning.adapters.samples).
     learning_rate: float = 0.07
     max_norm: float = 1.0  # the most a unit vector can move
 

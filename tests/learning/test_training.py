@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit():
         gain = np.ones(100, np.float32)
 
         def pull(outputs, at):
-            return Quadratics.along(direction_gradient(outputs, targets[at], gain[at]), gain[at], gain[at])
+            return Quadratics(direction_gradient(outputs, targets[at], gain[at]), gain[at], gain[at])
 
         start = LoraWeights.initial(4, 12, 0)
         schedule = Schedule(0.05, 3, 10.0, 5)

@@ -101,7 +101,8 @@ def numbered(queries: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.array([seen.setdefault(row.tobytes(), len(seen)) for row in queries], np.int64)
 
 
-def _sums(group: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _sums(group: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return for each value the sum and the number of those in its group, itself included."""
     _, place = np.unique(group, return_inverse=True)
-    return np.bincount(place, values)[place], np.bincount(place)[place]
+    sums, counts = np.bincount(place, values), np.bincount(place, np.ones_like(values))
+    return np.asarray(sums[place], np.float64), np.asarray(counts[place], np.float64)

@@ -133,7 +133,7 @@ class Choices:
         directions, lengths = _directions(outputs)
         own, _, _, others = self._policy(directions, rows)
         tangent = _tangent(self.candidates[self.chosen[rows]] - others, directions, lengths)
-        return Quadratics.along(tangent, self.verdict[rows] - own, np.float32(TEMPERATURE) * _bound(own))
+        return Quadratics(tangent, self.verdict[rows] - own, np.float32(TEMPERATURE) * _bound(own))
 
     def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return ``∇_y L / τ`` at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""

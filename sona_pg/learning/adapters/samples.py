@@ -88,7 +88,7 @@ class Directions:
         left = gained - np.float32(STIFFNESS) * turned
         asking = weight * ((gained == 0) | (gained * left > 0))
         tangent = direction_gradient(outputs, targets, np.ones_like(weight))
-        return Quadratics.along(tangent, asking * left, asking * np.float32(STIFFNESS))
+        return Quadratics(tangent, asking * left, asking * np.float32(STIFFNESS))
 
     def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return ``∇_y L`` at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""

@@ -6,10 +6,10 @@ For ``y = x + s·Bᵀ(A x)`` and ``δ`` the gradient at ``y`` (Hu et al. 2021):
 
 ``B = 0`` at the start, so ``A`` moves only once ``B`` has: both train.
 
-Each sample has a quadratic model ``g z - h/2 z²`` of its objective, with ``z`` the change of its output along one unit
-direction ``u``. With ``J`` the gradients of all ``z`` in both factors, a step of size ``η`` maximises the sum of the
-models less ``|Δθ|²/2η`` (Gauss-Newton in the metric of Levenberg 1944; the implicit form of normalised least mean
-squares, Nagumo and Noda 1967):
+Each sample has a quadratic model ``g z - h/2 z²`` of its objective, with ``z`` the product of the change of its output
+and one direction ``u``. With ``J`` the gradients of all ``z`` in both factors, a step of size ``η`` maximises the sum
+of the models less ``|Δθ|²/2η`` (Gauss-Newton, Levenberg 1944; the implicit form of normalised least mean squares,
+Nagumo and Noda 1967):
 
     Δθ = η Jᵀ c,    (I + H K) c = g,    K = η J Jᵀ,    so    Δz = K (I + H K)⁻¹ g
 
@@ -33,9 +33,9 @@ from sona_pg.errors import DimensionMismatch, LearningError
 
 
 class Quadratics(NamedTuple):
-    """Quadratic models of the objectives of b samples, each along one direction of its output."""
+    """Quadratic models ``g z - h/2 z²`` of the objectives of b samples; ``z``: direction times output's change."""
 
-    direction: NDArray[np.float32]  # (b, dim) unit rows; a zero row pulls nowhere
+    direction: NDArray[np.float32]  # (b, dim) of any length; a zero row pulls nowhere
     slope: NDArray[np.float32]  # (b,) g, of either sign
     curvature: NDArray[np.float32]  # (b,) h, not negative
 
@@ -43,16 +43,6 @@ class Quadratics(NamedTuple):
     def gradient(self) -> NDArray[np.float32]:
         """The gradient at the outputs, (b, dim), to be ascended."""
         return np.asarray(self.slope[:, None] * self.direction, np.float32)
-
-    @classmethod
-    def along(
-        cls, tangent: NDArray[np.float32], slope: NDArray[np.float32], curvature: NDArray[np.float32]
-    ) -> Quadratics:
-        """Return the models of objectives with these slopes and curvatures per unit of ``tangent`` (b, dim)."""
-        square = np.einsum("nd,nd->n", tangent, tangent)
-        length = np.sqrt(square)
-        direction = tangent / np.where(length > 0, length, np.float32(1.0))[:, None]
-        return cls(np.asarray(direction, np.float32), slope * length, curvature * square)
 
 
 Pull = Callable[[NDArray[np.float32], NDArray[np.int64]], Quadratics]
@@ -66,9 +56,7 @@ BATCH = 64
 LEAST_BATCH = 16
 BATCHES = 8  # a pass at least, while they hold so many
 MAX_STEP = 0.5  # the most that both factors move in one batch, as a share of the length of A at the start
-FLOOR = (
-    0.1  # of the mean |A x|², as a share of what a random A gives a unit vector: B must not grow for inputs A misses
-)
+FLOOR = 0.1  # of the mean |A x|², as a share of what a random A gives: B must not grow for inputs that A misses
 
 
 class Constraint(Protocol):
@@ -222,12 +210,14 @@ def _step(
     alone = float(slope @ kernel @ slope)
     share = float(slope @ kernel @ taken) / alone if alone > 0 else 1.0
     step = np.float32(rate * now.scale)
-    moved = step * np.stack([(back * taken[:, None]).T @ inputs, (down * taken[:, None]).T @ direction])
+    moved = np.stack([(back * taken[:, None]).T @ inputs, (down * taken[:, None]).T @ direction])
+    moved *= step
     first = kernel @ taken
     second = now.scale * np.einsum("nr,nr->n", inputs @ moved[0].T, direction @ moved[1].T)
     weighed = float(curvature @ (first * first))
     beyond = max(float(curvature @ (first * second)) / weighed, 0.0) if weighed > 0 else 0.0
-    return moved / np.float32(1.0 + beyond), share
+    moved /= np.float32(1.0 + beyond)
+    return np.asarray(moved, np.float32), share
 
 
 def _cap(both: NDArray[np.float32], scale: float, max_norm: float) -> None:
