@@ -31,7 +31,7 @@ class FleetMember:
     def now(self) -> datetime:
         """Return the time by the database's clock, and compare this machine's with it."""
         before, at = time.time(), self._database.now()
-        self._measure_clock(before, at)
+        self.measure_clock(before, at, time.time())
         return at
 
     def register(self, space: Space) -> None:
@@ -42,7 +42,7 @@ class FleetMember:
         """Say that this server is there and what it serves; return the live version."""
         before = time.time()
         heard = self._database.heartbeat(space, self.server_id, serving, self.skew_ms)
-        self._measure_clock(before, heard.at)
+        self.measure_clock(before, heard.at, time.time())
         if not heard.registered:  # maintenance has forgotten it: its machine slept for days
             self.register(space)
         return heard.live_version
@@ -54,9 +54,8 @@ class FleetMember:
         except DatabaseError as exc:
             log.debug("the server could not sign off, and will count as gone: %s", exc)
 
-    def _measure_clock(self, before: float, at: datetime) -> None:
-        """Compare this machine's clock with the database's, which said ``at`` when asked at ``before``."""
-        after = time.time()
+    def measure_clock(self, before: float, at: datetime, after: float) -> None:
+        """Compare this machine's clock with the database's, which said ``at`` between ``before`` and ``after``."""
         ahead = (before + after) / 2 - at.timestamp()
         self.skew_ms = ahead * 1000
         self._hot.set_clock_ahead(round(ahead * 1e6), uncertainty=round(abs(after - before) / 2 * 1e6))

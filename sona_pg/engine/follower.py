@@ -1,79 +1,139 @@
-"""The thread that keeps a server current: it hears of new versions, says that it is alive, and runs due loops."""
+"""The thread that keeps the spaces of a process current: it hears of news, looks for what it has missed, and says
+that this server is there. One statement looks after all spaces."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from sona_pg.errors import DatabaseError, DatabaseUnavailable
-from sona_pg.store.notify import VersionListener
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError
+from sona_pg.store.notify import Notice
+from sona_pg.store.roll_call import Beat, RollCall
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 3.0  # seconds that a stop waits for the call the thread is in
 LOG_EVERY = 30.0  # seconds between two lines about a store that is away now and then
 RETRY = (0.2, 5.0)  # seconds before the first and before every later attempt while the database is away
+BEAT_EVERY = 5.0  # seconds between heartbeats; a server counts as gone after three times as long
+CANDIDATES_EVERY = 1.0  # seconds between looks at candidates that are announced: each server that meets new ones does
+ATTACH_FOR = 0.5  # seconds of opening spaces late, after which those that are open have their turn
+STEP = 0.1  # seconds of waiting after which a stop is noticed
+
+
+class FollowedSpace(Protocol):
+    """One engine's space, as the follower looks after it."""
+
+    @property
+    def poll_interval(self) -> float: ...
+
+    @property
+    def space_id(self) -> int | None:
+        """The space's number; None until the database has answered."""
+
+    def attach_late(self) -> None:
+        """Do what opening without the database could not do."""
+
+    def beat(self) -> Beat: ...
+
+    def hear(self, heard: RollCall, sent_at: float, answered_at: float) -> bool:
+        """Take up what a look has shown; False: it was being refreshed just now, and is to be looked at again."""
+
+    def say_away(self) -> None:
+        """The database is away: say what is being lost."""
+
+    def count_failure(self) -> None: ...
+
+
+class Announcements(Protocol):
+    """Hears of news; ``NoticeListener`` is the one of a database."""
+
+    hears: bool
+    connections: int
+
+    def wait(self, seconds: float) -> Sequence[Notice]: ...
+
+    def close(self) -> None: ...
+
+
+Look = Callable[[Sequence[int], Sequence[int], Sequence[Beat]], RollCall]
+
+
+@dataclass(eq=False, slots=True)
+class _Place:
+    """When a space is looked at next; all times are monotonic seconds."""
+
+    next_look: float
+    next_beat: float = 0.0
+    next_signal: float = 0.0  # look at candidates
+    last_signal: float = -math.inf
+    announced: float = math.inf  # candidates were: look at them then, which is not more often than once a second
+    pause: float = 0.0  # after an attempt to attach that was refused
+    failing: str = ""  # what failed last and has not worked since
 
 
 class Follower:
-    """Calls ``refresh`` on every announcement and at least every ``interval`` seconds; ``tick`` when that is done.
-    ``revive`` is called while the store is away.
+    """Follows any number of spaces from one thread; while the database is away it goes on trying."""
 
-    While the database is away it goes on trying; the engine serves its last version meanwhile.
-    """
-
-    def __init__(
-        self,
-        listener: VersionListener,
-        interval: float,
-        refresh: Callable[[], object],
-        tick: Callable[[], object],
-        revive: Callable[[], object] = lambda: None,
-    ) -> None:
-        """Prepare; ``start`` begins."""
+    def __init__(self, listener: Announcements, look: Look, revive: Callable[[], object] = lambda: None) -> None:
+        """Prepare; ``start`` begins. ``look`` asks the database, ``revive`` is called while it is away."""
         self._listener = listener
-        self._interval = interval
-        self._refresh = refresh
-        self._tick = tick
+        self._look = look
         self._revive = revive
         self._stop = threading.Event()
+        self._places: dict[FollowedSpace, _Place] = {}  # changed by single operations only: handlers of signals do
+        self._at: FollowedSpace | None = None  # the one that the thread is busy with
+        self._connections = 0  # of the listener, as of the last look
         self._thread = threading.Thread(target=self._run, name="sona-pg follower", daemon=True)
         self.last_contact = time.monotonic()  # with the store, which has just been opened
-        self.failures = 0  # of loops that were due, and of what else should not fail
         self._away_said = False  # whether this time it was logged that the store is away
-        self._away_said_at = -LOG_EVERY  # monotonic seconds
-        self._failing = ""  # what failed last and has not worked since
+        self._away_said_at = -LOG_EVERY
+        self._failing = False
 
     def start(self) -> None:
         """Begin to follow."""
         self._thread.start()
 
-    def stop(self, cut: Callable[[], object] = lambda: None) -> None:
+    def join(self, followed: FollowedSpace) -> None:
+        """Look after a space from now on: after its interval, or at once if the database has not answered yet."""
+        now = time.monotonic()
+        self._places[followed] = _Place(now + (0.0 if followed.space_id is None else followed.poll_interval), now)
+
+    def leave(self, followed: FollowedSpace, cut: Callable[[int | None], object] = lambda _: None) -> None:
+        """Look after a space no more; ``cut`` ends the call that the thread is in for it, should that not return."""
+        self._places.pop(followed, None)
+        until = time.monotonic() + PATIENCE
+        while self._at is followed and self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(0.01)
+            if time.monotonic() > until:
+                cut(self._thread.ident)
+                until = time.monotonic() + PATIENCE
+
+    def stop(self, cut: Callable[[int | None], object] = lambda _: None) -> None:
         """End the thread and close its connection; ``cut`` ends the call it is in, should that not return."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(PATIENCE)
         while self._thread.is_alive():
-            cut()
+            cut(self._thread.ident)
             self._thread.join(PATIENCE)
         self._listener.close()
+
+    # -- the thread -----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         pause = RETRY[0]
         while not self._stop.is_set():
             try:
-                # In short waits, so that a stop is noticed.
-                until = time.monotonic() + self._interval
-                while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
-                    if self._listener.wait(min(left, 0.1)):
-                        break
-                if self._stop.is_set():
-                    return
-                self._refresh()
-                self.last_contact = time.monotonic()
-                pause, self._away_said = RETRY[0], False
+                self._wait_for_news()
+                if not self._stop.is_set():
+                    self._round()
+                pause, self._failing = RETRY[0], False
             except DatabaseError as exc:
                 self._say_away(exc)
                 self._stop.wait(pause)
@@ -81,12 +141,134 @@ class Follower:
                     self._revive()
                 pause = min(2 * pause, RETRY[1])
             except Exception:  # a mistake must not leave this server deaf
-                if self._is_news("following"):
-                    log.exception("following the live version failed; this server goes on with what it serves")
+                if not self._failing:
+                    log.exception("following the live versions failed; this server goes on with what it serves")
+                self._failing = True
                 self._stop.wait(pause)
                 pause = min(2 * pause, RETRY[1])
+            finally:
+                self._at = None
+
+    def _wait_for_news(self) -> None:
+        """Wait for an announcement, or until a space is due; in short waits, so that a stop is noticed."""
+        while not self._stop.is_set():
+            now = time.monotonic()
+            places = list(self._places.values())
+            left = min((place.next_look for place in places), default=now + STEP) - now
+            heard = self._listener.wait(min(max(left, 0.0), STEP))
+            if self._listener.connections != self._connections:  # what was announced before is not heard again
+                self._connections = self._listener.connections
+                for place in places:
+                    place.next_signal = 0.0
+            if heard:
+                self._hear(heard)
+                return
+            if left <= 0:
+                return
+
+    def _hear(self, heard: Collection[Notice]) -> None:
+        """Have the spaces that were announced looked at now."""
+        now = time.monotonic()
+        versions = {notice.space_id for notice in heard if not notice.of_candidates}
+        candidates = {notice.space_id for notice in heard if notice.of_candidates}
+        for followed, place in list(self._places.items()):
+            space = followed.space_id
+            if space in versions:
+                place.next_look = place.next_signal = 0.0
+            elif space in candidates:
+                place.announced = max(now, place.last_signal + CANDIDATES_EVERY)
+                place.next_look = min(place.next_look, place.announced)
+
+    def _round(self) -> None:
+        """Look at every space that is due; spaces that are due a little later are looked at by the same statement."""
+        now = time.monotonic()
+        due = [
+            (followed, place)
+            for followed, place in list(self._places.items())
+            if place.next_look <= now + min(followed.poll_interval, BEAT_EVERY) / 4
+        ]
+        if not any(place.next_look <= now for _, place in due):
+            return
+        attached = [(followed, place) for followed, place in due if followed.space_id is not None]
+        if attached:
+            self._look_at(attached, now)
+        self._attach([(followed, place) for followed, place in due if followed.space_id is None], now)
+
+    def _look_at(self, due: Sequence[tuple[FollowedSpace, _Place]], now: float) -> None:
+        """Ask the database once, and hand each space what was seen of it."""
+        spaces: set[int] = set()
+        asking: set[int] = set()
+        for followed, place in due:
+            if followed.space_id is not None:
+                spaces.add(followed.space_id)
+                if min(place.next_signal, place.announced) <= now:
+                    asking.add(followed.space_id)
+        beating = [(followed, place) for followed, place in due if place.next_beat <= now]
+        sent_at = time.time()
+        heard = self._look(sorted(spaces), sorted(asking), [followed.beat() for followed, _ in beating])
+        answered_at = time.time()
+        self.last_contact, self._away_said = time.monotonic(), False
+        for _, place in beating:
+            place.next_beat = now + BEAT_EVERY
+        # What is announced need not be looked for as often.
+        every = BEAT_EVERY if self._listener.hears else 0.0
+        for followed, place in due:
+            if followed.space_id in asking:
+                place.last_signal, place.next_signal, place.announced = now, now + every, math.inf
+            place.next_look = min(now + followed.poll_interval, place.announced)
+        for followed, place in due:
+            self._tell(followed, place, heard, (sent_at, answered_at))
+
+    def _tell(self, followed: FollowedSpace, place: _Place, heard: RollCall, asked: tuple[float, float]) -> None:
+        """Hand a space what was seen; its mistake is counted, said once, and stops no other space."""
+        self._at = followed
+        try:
+            if followed not in self._places:
+                return
+            if followed.space_id not in heard.live:
+                log.error("space number %s was removed: it is not followed any more", followed.space_id)
+                self._places.pop(followed, None)
+                return
+            if not followed.hear(heard, *asked):
+                place.next_look = time.monotonic() + STEP
+                place.next_signal = 0.0
+            place.failing = ""
+        except DatabaseUnavailable:
+            place.next_look = place.next_signal = 0.0
+            raise
+        except Exception as exc:
+            followed.count_failure()
+            if place.failing != type(exc).__name__:
+                log.exception("following the live version failed; this server goes on with what it serves")
+            place.failing = type(exc).__name__
+        finally:
+            self._at = None
+
+    def _attach(self, late: Sequence[tuple[FollowedSpace, _Place]], now: float) -> None:
+        """Open spaces that were opened without the database, those first that have waited longest."""
+        for followed, place in sorted(late, key=lambda item: item[1].next_look):
+            if self._stop.is_set() or time.monotonic() > now + ATTACH_FOR:
+                return
+            place.next_look = time.monotonic()  # behind all others, should the database be away
+            try:
+                self._at = followed
+                if followed in self._places:
+                    followed.attach_late()
+            except DatabaseUnavailable:
+                raise
+            except SonaError as exc:
+                if place.failing != str(exc):
+                    log.error("a space that was opened without its database cannot be opened now: %s", exc)
+                place.failing = str(exc)
+                place.pause = min(max(2 * place.pause, RETRY[0]), RETRY[1])
+                place.next_look = time.monotonic() + place.pause
+                followed.count_failure()
             else:
-                self._run_due_loops()
+                self.last_contact, self._away_said = time.monotonic(), False
+                place.next_look = time.monotonic() + followed.poll_interval
+                place.failing, place.pause = "", 0.0
+            finally:
+                self._at = None
 
     def _say_away(self, exc: DatabaseError) -> None:
         """Log that the store is away: once an outage, and not each time where it comes and goes."""
@@ -94,19 +276,5 @@ class Follower:
         if not self._away_said and now >= self._away_said_at + LOG_EVERY:
             self._away_said, self._away_said_at = True, now
             log.warning("the store is away, serving the last version: %s", exc)
-
-    def _run_due_loops(self) -> None:
-        try:
-            self._tick()
-            self._failing = ""
-        except DatabaseUnavailable as exc:
-            log.debug("a learning cycle could not be run: %s", exc)  # the next refresh says that the store is away
-        except Exception:  # a learner's mistake must not stop this server from following the others
-            if self._is_news("learning"):
-                log.exception("a learning cycle failed; the next one is tried when it is due")
-
-    def _is_news(self, what: str) -> bool:
-        """Count a failure; say whether it should be logged: once, until something else fails or nothing does."""
-        self.failures += 1
-        before, self._failing = self._failing, what
-        return before != what
+        for followed in list(self._places):
+            followed.say_away()

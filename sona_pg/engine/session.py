@@ -15,11 +15,10 @@ from sona_pg.config import Environment, Migrate, SonaConfig
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.domain.space import Space
-from sona_pg.engine.embedded_hold import EmbeddedHold
 from sona_pg.engine.ending import Ending
 from sona_pg.engine.figures import Figures
 from sona_pg.engine.fleet_member import FleetMember
-from sona_pg.engine.follower import Follower
+from sona_pg.engine.process_runtime import runtimes
 from sona_pg.engine.version_holder import VersionHolder
 from sona_pg.errors import DatabaseUnavailable, SonaError, TrajectoryError
 from sona_pg.ingest import Writer
@@ -34,12 +33,11 @@ from sona_pg.serving.route_chooser import RouteChooser
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.store.connect import place_of
 from sona_pg.store.database import Database, Snapshot
-from sona_pg.store.notify import VersionListener
+from sona_pg.store.roll_call import Beat, RollCall
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.coordinator import LoopCoordinator
 from sona_pg.worker.evaluation import evaluate
 from sona_pg.worker.learner_cache import LearnerCache
-from sona_pg.worker.maintainer import Maintainer
 from sona_pg.worker.rebuild import rebuild
 
 log = logging.getLogger(__name__)
@@ -74,56 +72,42 @@ class Session:
         self._shared: tuple[int, tuple[int, int]] | None = None  # version and signal when candidates were last read
         self._dropped_said = 0  # records refused, as it was said last
         self._figures = Figures(self)
+        self._coordinator: LoopCoordinator | None = None  # until the database has answered
+        self._failures = 0  # of following
         environment = Environment.read()
-        self._home = environment.home
-        self._embedded: EmbeddedHold | None = None
-        address = wanted.url or environment.url
         self._migrate = wanted.migrate or environment.migrate
-        if address is None:
-            self._migrate = "auto"  # nobody else could
-            self._embedded = EmbeddedHold(environment.home)
-            address = self._embedded.url
+        self.runtime = runtimes.take(wanted.url or environment.url, environment.home)
         try:
-            self._open(address)
+            self._open()
         except BaseException:
-            self.let_go()
+            runtimes.release(self.runtime)
             raise
 
-    def _open(self, address: str) -> None:
-        self.url = address
-        self.database = Database.at(address)
+    def _open(self) -> None:
+        runtime = self.runtime
         self.member = FleetMember(self.hot, self.database)
-        last = LastVersion(self._home, place_of(address), self._wanted.space)
-        self._pending = self._home.absolute() / "spool" / f"pending-{last.path.stem}-{self.hot.dim}"
-        self._listener = VersionListener(address)
+        last = LastVersion(runtime.home, place_of(runtime.url), self._wanted.space)
+        self._pending = runtime.home.absolute() / "spool" / f"pending-{last.path.stem}-{self.hot.dim}"
+        self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
+        self.ranker = CandidateRanker(self.hot.dim, self._keep, self._keep_set)
+        self.held = VersionHolder(self.hot, self._config, last)
         try:
-            self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
-            self.ranker = CandidateRanker(self.hot.dim, self._keep, self._keep_set)
-            self.held = VersionHolder(self.hot, self._config, last)
-            try:
-                space = self._find_space()
-            except DatabaseUnavailable as exc:
-                if self._wanted.require_database or self._embedded is not None:
-                    raise
-                self._open_without_database(exc)
-            else:
-                self._attach(space)
-            self.hot.name_sets(self.ranker.shown)
-        except BaseException:
-            self.database.close()
-            raise
-        self._follower = Follower(
-            self._listener, self._config.loops.poll_interval, self.refresh, self.tick, self._revive
-        )  # fmt: skip
-        self._maintainer = Maintainer(self.database, self._config.maintenance)
-        self._follower.start()
-        self._maintainer.start()
+            space = self._find_space()
+        except DatabaseUnavailable as exc:
+            if self._wanted.require_database or runtime.embedded is not None:
+                raise
+            self._open_without_database(exc)
+        else:
+            self._attach(space)
+        self.hot.name_sets(self.ranker.shown)
+        runtime.maintainer.add(self._config.maintenance)
+        runtime.follower.join(self)
 
     # -- the space, at once or once the database answers ----------------------------------------------------
 
     def _find_space(self) -> Space:
         """Return the space, with the schema in order and this server registered."""
-        self.database.prepare(self._migrate)
+        self.runtime.prepare(self._migrate)
         wanted = self._wanted
         space = self.database.open_space(wanted.space, self.hot.dim, self.member.now(), create=wanted.create)
         self.member.register(space)
@@ -131,8 +115,7 @@ class Session:
 
     def _attach(self, space: Space) -> None:
         """Serve the live version of the space, and start to write into it."""
-        self._background = BackgroundLoop(self.database, space, self.server_id, self._config)
-        self._coordinator = LoopCoordinator(self._background, self.database, space, self._config)
+        self._coordinator = self.runtime.learner.coordinator(space, self.server_id, self._config)
         self._space = space
         try:
             self.held.serve_first(self._read, lambda: self.database.live_version(space))
@@ -141,7 +124,9 @@ class Session:
         except BaseException:
             self._space = None
             raise
-        self._listener.follow(space.space_id)
+        if self._coordinator.automatic:
+            self.runtime.learner.add(self._coordinator, lambda _: self.refresh())
+            self.runtime.learner.start()
 
     def _begin_writing(self, space: Space) -> None:
         if self._away is None:
@@ -164,7 +149,7 @@ class Session:
             server_id=self.server_id,
             space_name=space.name,
             config=self._config.ingest,
-            home=self._home,
+            home=self.runtime.home,
             on_batch=self.held.learn_at_once,
             pending=self._pending,
             source=source,
@@ -184,15 +169,17 @@ class Session:
             exc,
         )
 
-    def _attach_late(self) -> None:
-        """Do what opening the engine could not do."""
-        try:
-            space = self._find_space()
-            self._attach(space)
-        except SonaError as exc:
-            if isinstance(self.writer, Outage):
-                self.writer.reason = str(exc)
-            raise
+    def attach_late(self) -> None:
+        """Do what opening the engine could not do, unless that was done."""
+        with self._refreshing:
+            if self._space is not None:
+                return
+            try:
+                self._attach(self._find_space())
+            except SonaError as exc:
+                if isinstance(self.writer, Outage):
+                    self.writer.reason = str(exc)
+                raise
         log.warning("the database answers: what was recorded without it is being written")
 
     # -- what an engine asks of it --------------------------------------------------------------------------
@@ -222,9 +209,25 @@ class Session:
         return self.held.serving
 
     @property
+    def _background(self) -> BackgroundLoop:
+        """The loop that learns in the space."""
+        assert self._coordinator is not None
+        return self._coordinator.background
+
+    @property
     def failures(self) -> int:
-        """How often a due loop has failed, or what else should not."""
-        return self._follower.failures
+        """How often a due cycle has failed, or taking up a version."""
+        return self._failures + (0 if self._coordinator is None else self._coordinator.failures_in_all)
+
+    @property
+    def database(self) -> Database:
+        """The database, over the connections of the process."""
+        return self.runtime.database
+
+    @property
+    def url(self) -> str:
+        """The database's address."""
+        return self.runtime.url
 
     def require_open(self) -> None:
         """Raise ``TrajectoryError`` once the engine is closed."""
@@ -245,7 +248,7 @@ class Session:
         """Say why the database is not worth asking, or that nothing was heard of it for a poll and ``seconds``."""
         if self._space is None:
             return f"has not answered since the engine was opened: {self._away}"
-        silent = time.monotonic() - self._follower.last_contact
+        silent = time.monotonic() - self.runtime.follower.last_contact
         if silent > self._config.loops.poll_interval + seconds:
             return f"nothing was heard of it for {silent:.0f} s"
         return None
@@ -259,6 +262,7 @@ class Session:
         """Commit what was recorded, run loop B on it, and serve the result."""
         self.require_database()
         self.flush(LEARN_TIMEOUT)
+        assert self._coordinator is not None
         result = self._coordinator.force()
         self.refresh()
         return result
@@ -266,7 +270,7 @@ class Session:
     def tick(self) -> CycleResult | None:
         """Run loop B if it is due, and serve the result."""
         self.require_open()
-        if self._space is None:
+        if self._space is None or self._coordinator is None:
             return None
         result = self._coordinator.run_due()
         if result is not None:
@@ -277,12 +281,10 @@ class Session:
         """Serve the live version, if it is another one; say that this server is alive; return what it serves."""
         self.require_open()
         with self._refreshing:
-            if self._space is None:
-                self._attach_late()
+            self.attach_late()
             if self.held.take_up(self._heartbeat(), self._read):
                 self._heartbeat()
-            remembered = self.ranker.overlay.remembered()
-            self._share_candidates(remembered if self.writer.candidates_settled else ())
+            self._share_candidates(self._settled())
             self._keep_version()
             return self.serving.version
 
@@ -315,32 +317,80 @@ class Session:
         self._ending.close(self.hot.refuse_records)
 
     def let_go(self) -> None:
-        """Stop holding the embedded server; in a forked child, the parent's."""
-        if self._embedded is not None:
-            self._embedded.release()
+        """In a forked child: stop holding the parent's embedded server."""
+        self.runtime.let_go()
 
     def _end(self) -> None:
         try:
             self.writer.close()
         finally:
-            self._follower.stop(self.database.cut)
+            self.runtime.follower.leave(self, self.database.cut)
+            if self._coordinator is not None:
+                self.runtime.learner.remove(self._coordinator, self.database.cut)
             self._closed = True
-            self._maintainer.stop()
+            self.runtime.maintainer.remove(self._config.maintenance)
             self._keep_version(now=True)
             self._depart()
-            self.database.close()
-            self.let_go()
+            runtimes.release(self.runtime)
 
     def _held_here(self) -> bool:
         """Whether this thread holds what the end needs: a signal handler has interrupted it inside."""
-        return self.writer.held_here or held_here(self._refreshing) or self.held.held_here
+        return self.writer.held_here or held_here(self._refreshing) or self.held.held_here or runtimes.held_here
 
     def _depart(self) -> None:
         """Leave the fleet, unless the database is away: nobody waits for it to come back at the end."""
         if self._space is not None and self.silence(1.0) is None:
             self.member.depart(self._space)
 
-    # -- keeping current ------------------------------------------------------------------------------------
+    # -- keeping current: what the follower asks of it ------------------------------------------------------
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between looks for a new version."""
+        return self._config.loops.poll_interval
+
+    @property
+    def space_id(self) -> int | None:
+        """The space's number; None until the database has answered."""
+        return None if self._space is None else self._space.space_id
+
+    def beat(self) -> Beat:
+        """Return this server's heartbeat."""
+        return Beat(self.space.space_id, self.server_id, self.serving.version, self.member.skew_ms)
+
+    def hear(self, heard: RollCall, sent_at: float, answered_at: float) -> bool:
+        """Take up what a look at many spaces has shown; return False if a caller is refreshing just now."""
+        if self._closed or not self._refreshing.acquire(blocking=False):
+            return self._closed
+        try:
+            space = self.space
+            if heard.at is not None:
+                self.member.measure_clock(sent_at, heard.at, answered_at)
+            if self.server_id in heard.unknown:  # maintenance has forgotten it: its machine slept for days
+                self.member.register(space)
+            if self.held.take_up(heard.live[space.space_id], self._read):
+                self._heartbeat()
+            signal = heard.signals.get(space.space_id)
+            if signal is not None:
+                self._share_candidates(self._settled(), signal)
+            self._keep_version()
+            return True
+        finally:
+            self._refreshing.release()
+
+    def count_failure(self) -> None:
+        """Count what has failed and should not."""
+        self._failures += 1
+
+    def say_away(self) -> None:
+        """Warn of records that were refused during an outage: the writer, which says so otherwise, waits."""
+        dropped = self.hot.dropped_count
+        if dropped > self._dropped_said:
+            log.warning(
+                "the database is away and the buffer of %d records is full: %d were refused so far; durability 'spool' "
+                "keeps them on the disk", self.hot.capacity, dropped
+            )  # fmt: skip
+        self._dropped_said = dropped
 
     def _heartbeat(self) -> int:
         """Say that this server is there; return the live version."""
@@ -355,34 +405,23 @@ class Session:
         return ServedVersion.of(_snapshot_of(memory), self.hot.dim, self._config)
 
     def _keep_version(self, *, now: bool = False) -> None:
-        if self._embedded is None and self._space is not None:
+        if self.runtime.embedded is None and self._space is not None:
             self.held.keep(self._space, now=now)
 
-    def _share_candidates(self, settled: Collection[str]) -> None:
+    def _settled(self) -> Collection[str]:
+        """Return the candidates that this server was given and that are on their way no more."""
+        remembered = self.ranker.overlay.remembered()
+        return remembered if self.writer.candidates_settled else ()
+
+    def _share_candidates(self, settled: Collection[str], signal: tuple[int, int] | None = None) -> None:
         """Know by id what any server has committed, before a version has it; of ``settled``, whether it is stored."""
         overlay, catalog = self.ranker.overlay, self.serving.catalog
-        seen = (self.serving.version, self.database.candidate_signal(self.space))
+        seen = (self.serving.version, signal or self.database.candidate_signal(self.space))
         if seen == self._shared and not settled:
             return
         new = self.database.new_candidates(self.space, len(catalog.ids))
         overlay.share(catalog, new, lambda ids: self.database.candidate_embeddings(self.space, ids), settled)
         self._shared = seen
-
-    def _revive(self) -> None:
-        """Start the embedded server again if it is ours and gone."""
-        self._say_dropped()
-        if self._embedded is not None:
-            self._embedded.revive()
-
-    def _say_dropped(self) -> None:
-        """Warn of records that were refused during an outage: the writer, which says so otherwise, waits."""
-        dropped = self.hot.dropped_count
-        if dropped > self._dropped_said:
-            log.warning(
-                "the database is away and the buffer of %d records is full: %d were refused so far; durability 'spool' "
-                "keeps them on the disk", self.hot.capacity, dropped
-            )  # fmt: skip
-        self._dropped_said = dropped
 
     def _keep(self, ids: Sequence[str], embeddings: NDArray[Any], *, wait: bool = False) -> bool:
         return self.writer.enqueue_candidates(ids, embeddings, wait=wait)

@@ -112,12 +112,12 @@ def driver_arguments(url: str | URL) -> dict[str, Any]:
     return dict(arguments)
 
 
-def connect(url: str, *, pool_size: int = 4) -> Engine:
-    """Return an engine for ``url``; it connects when first used."""
+def connect(url: str, *, pool_size: int = 4, overflow: int = 4) -> Engine:
+    """Return an engine for ``url``; it connects when first used, and keeps ``pool_size`` connections open."""
     engine = create_engine(
         parse_url(url),
         pool_size=pool_size,
-        max_overflow=pool_size,
+        max_overflow=overflow,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT,
             "application_name": "sona-pg",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, literal, select
+from sqlalchemy import Connection, insert, select
 
 from sona_pg.domain.cycle import CycleResult, LearningSchedule, PastCycle
-from sona_pg.store.leases import missing, now
-from sona_pg.store.schema import batches, cycles, spaces
+from sona_pg.store.connect import driver_connection
+from sona_pg.store.leases import now
+from sona_pg.store.schema import cycles
 
 COLUMNS = ("loop", "cycle_id", "base_version", "version", "trajectories", "feedback", "set_aside", "patterns")
 
@@ -40,31 +42,36 @@ def record(
     )
 
 
-def schedule(connection: Connection, space_id: int, loop: str) -> LearningSchedule:
-    """Return what decides whether a cycle of ``loop`` is due; every time in it is the database's."""
+SCHEDULES = """
+SELECT s.space_id, s.live_version, coalesce(begun.at, s.created_at), s.departed_learned + read.facts, waits.facts
+FROM unnest(%(spaces)s::integer[]) AS wanted (id)
+JOIN sona.spaces s ON s.space_id = wanted.id
+CROSS JOIN LATERAL (
+    -- A server of an earlier release wrote its own clock here, which may be ahead: such a cycle counts as never begun.
+    SELECT max(started_at) AS at FROM sona.cycles
+    WHERE space_id = wanted.id AND loop = %(loop)s AND error IS NULL AND started_at <= %(at)s
+) AS begun
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(trajectories + feedback), 0) AS facts FROM sona.cycles WHERE space_id = wanted.id
+) AS read
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(trajectories + feedback), 0) AS facts FROM sona.batches
+    WHERE space_id = wanted.id AND cycle_id IS NULL
+) AS waits
+"""
+
+
+def schedules(connection: Connection, spaces: Sequence[int], loop: str) -> dict[int, LearningSchedule]:
+    """Return what decides whether a cycle of ``loop`` is due, by space; every time in it is the database's.
+
+    A space that is not there is left out.
+    """
     at = now(connection)
-    of_space = cycles.c.space_id == space_id
-    # A server of an earlier release wrote its own clock here, which may be ahead: such a cycle counts as never begun.
-    begun = (
-        select(func.max(cycles.c.started_at))
-        .where(of_space, cycles.c.loop == loop, cycles.c.error.is_(None), cycles.c.started_at <= literal(at))
-        .scalar_subquery()
-    )
-    read = select(func.coalesce(func.sum(cycles.c.trajectories + cycles.c.feedback), 0)).where(of_space)
-    waits = select(func.coalesce(func.sum(batches.c.trajectories + batches.c.feedback), 0)).where(
-        batches.c.space_id == space_id, batches.c.cycle_id.is_(None)
-    )
-    row = connection.execute(
-        select(
-            spaces.c.live_version,
-            func.coalesce(begun, spaces.c.created_at).label("begun"),
-            (spaces.c.departed_learned + read.scalar_subquery()).label("learned"),
-            waits.scalar_subquery().label("waiting"),
-        ).where(spaces.c.space_id == space_id)
-    ).one_or_none()
-    if row is None:
-        raise missing(space_id)
-    return LearningSchedule(int(row.live_version), int(row.waiting), int(row.learned), at - row.begun)
+    rows = driver_connection(connection).execute(SCHEDULES, {"spaces": list(spaces), "loop": loop, "at": at})
+    return {
+        space: LearningSchedule(int(live), int(waiting), int(learned), at - begun)
+        for space, live, begun, learned, waiting in rows
+    }
 
 
 def past(connection: Connection, space_id: int) -> list[PastCycle]:

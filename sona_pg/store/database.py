@@ -23,7 +23,7 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
-from sona_pg.store import candidates, claims, cycles, fleet, leases, pattern_rows, search, spaces, states
+from sona_pg.store import candidates, claims, cycles, fleet, leases, pattern_rows, roll_call, search, spaces, states
 from sona_pg.store.admin import migrate
 from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.claims import Limit
@@ -66,9 +66,10 @@ class Database:
         return database
 
     @classmethod
-    def at(cls, url: str) -> Self:
-        """Return the database at ``url`` without asking it anything."""
-        return cls(connect(url), url)
+    def at(cls, url: str, connections: int | None = None) -> Self:
+        """Return the database at ``url`` without asking it anything; it makes at most ``connections``."""
+        engine = connect(url) if connections is None else connect(url, pool_size=connections, overflow=0)
+        return cls(engine, url)
 
     def prepare(self, migrate_schema: Migrate = "auto") -> None:
         """Bring an empty or older schema up to date, or with ``"check"`` refuse it.
@@ -85,9 +86,12 @@ class Database:
         if not found.current:
             migrate.upgrade(self.url)
 
-    def cut(self) -> None:
-        """End every call that runs now with ``DatabaseUnavailable``: nobody waits for its answer any more."""
-        deadlines.cut(self.engine)
+    def cut(self, thread: int | None = None) -> None:
+        """End every call that runs now with ``DatabaseUnavailable``: nobody waits for its answer any more.
+
+        With ``thread`` only what that thread has called.
+        """
+        deadlines.cut(self.engine, thread)
 
     def close(self) -> None:
         """Close all connections."""
@@ -150,6 +154,18 @@ class Database:
             raise SpaceRemoved(space.name)
         return heard
 
+    def call_roll(
+        self, spaces: Sequence[int], with_signals: Sequence[int], beats: Sequence[roll_call.Beat]
+    ) -> roll_call.RollCall:
+        """Look at many spaces at once; see ``roll_call.call_roll``."""
+        with reading(self.engine, "looking at the spaces", BRIEF) as connection:
+            return roll_call.call_roll(connection, spaces, with_signals, beats)
+
+    def waiting_facts(self, spaces: Sequence[int]) -> dict[int, int]:
+        """Return how many facts wait to be learned, by space; a space without any is left out."""
+        with reading(self.engine, "reading what waits", BRIEF) as connection:
+            return roll_call.waiting_facts(connection, spaces)
+
     def depart(self, space: Space, server_id: UUID) -> None:
         """Say that the server has ended."""
         with transaction(self.engine, "leaving the fleet", BRIEF) as connection:
@@ -203,8 +219,16 @@ class Database:
 
     def schedule(self, space: Space, loop: str) -> LearningSchedule:
         """Return what decides whether a cycle of ``loop`` is due."""
-        with transaction(self.engine, "reading what waits", BRIEF) as connection:
-            return cycles.schedule(connection, space.space_id, loop)
+        with reading(self.engine, "reading what waits", BRIEF) as connection:
+            found = cycles.schedules(connection, [space.space_id], loop)
+        if not found:
+            raise SpaceRemoved(space.name)
+        return found[space.space_id]
+
+    def schedules(self, spaces: Sequence[int]) -> dict[int, LearningSchedule]:
+        """Return what decides whether a cycle of loop B is due, by space; one that is not there is left out."""
+        with reading(self.engine, "reading what waits", BRIEF) as connection:
+            return cycles.schedules(connection, spaces, "background")
 
     def totals(self, space: Space) -> dict[str, int]:
         """Return the lifetime counters of a space over all its servers, and what waits to be learned."""

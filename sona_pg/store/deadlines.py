@@ -23,6 +23,7 @@ class _Watched:
     engine: Engine
     link: socket.socket  # a descriptor of its own: the connection's number may be given to another file meanwhile
     until: float  # monotonic seconds
+    thread: int  # that waits for the answer
 
 
 class Deadlines:
@@ -38,7 +39,7 @@ class Deadlines:
     def over(self, connection: Connection, seconds: float = math.inf) -> Iterator[None]:
         """Shut the connection's socket if the block takes longer; whoever waits on it then gets an error."""
         link = socket.socket(fileno=os.dup(driver_connection(connection).fileno()))
-        watched = _Watched(connection.engine, link, time.monotonic() + seconds)
+        watched = _Watched(connection.engine, link, time.monotonic() + seconds, threading.get_ident())
         with self._lock:
             self._watched.add(watched)
             if seconds < math.inf and self._thread is None:
@@ -51,11 +52,11 @@ class Deadlines:
                 self._watched.discard(watched)
             link.close()
 
-    def cut(self, engine: Engine) -> None:
-        """End every call on the connections of ``engine`` now."""
+    def cut(self, engine: Engine, thread: int | None = None) -> None:
+        """End every call on the connections of ``engine`` now, or those of one thread."""
         with self._lock:
             for watched in self._watched:
-                if watched.engine is engine:
+                if watched.engine is engine and thread in (None, watched.thread):
                     _shut(watched)
 
     def _run(self) -> None:

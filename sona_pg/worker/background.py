@@ -26,6 +26,7 @@ from sona_pg.standalone.reasoning_bank import ReasoningBank
 from sona_pg.store.claims import Limit
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit, Publication, StoredKnowledge
+from sona_pg.worker.cache_shelf import CacheShelf
 from sona_pg.worker.learner_cache import LearnerCache
 from sona_pg.worker.threads import one_thread
 
@@ -43,19 +44,30 @@ class BackgroundLoop:
         space: Space,
         server_id: UUID,
         config: SonaConfig,
+        shelf: CacheShelf | None = None,
     ) -> None:
-        """Prepare; nothing runs until ``run_cycle``."""
+        """Prepare; nothing runs until ``run_cycle``. On ``shelf`` many loops keep what their next cycles need."""
         self._database = database
         self._space = space
         self._server_id = server_id
         self._config = config
-        self.memory: LearnerCache | None = None  # of the last version this learner has made
+        self._shelf = shelf or CacheShelf()
+
+    @property
+    def memory(self) -> LearnerCache | None:
+        """The cache of the last version this learner has made, if there was room to keep it."""
+        return self._shelf.get(self)
+
+    @memory.setter
+    def memory(self, cache: LearnerCache | None) -> None:
+        self._shelf.put(self, cache)
 
     @property
     def knowledge(self) -> Knowledge:
         """All that is known as of the last cycle of this learner; before its first one, of the live version."""
-        if self.memory is not None:
-            return self.memory.knowledge
+        memory = self.memory
+        if memory is not None:
+            return memory.knowledge
         return self._known(self._database.learned(self._space))
 
     @property

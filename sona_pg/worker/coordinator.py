@@ -1,23 +1,24 @@
-"""Who decides when loop B runs: on demand, or when the schedule says so."""
+"""Who decides when loop B runs in one space: on demand, or when the schedule says so."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sona_pg.config import SonaConfig
-from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.cycle import CycleResult, LearningSchedule
 from sona_pg.domain.space import Space
+from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store.database import Database
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.schedule import is_due
 
-RETRY = 60.0  # seconds after a cycle that failed
+RETRY = (60.0, 3600.0)  # seconds after the first failure in a row, and after every later one at most
 
 
 class LoopCoordinator:
-    """Runs at most one cycle at a time in this process; between servers the space's lease decides."""
+    """Runs at most one cycle of a space at a time in this process; between servers the space's lease decides."""
 
     def __init__(
         self,
@@ -28,41 +29,84 @@ class LoopCoordinator:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; ``clock`` spaces the looks of this process, what is due goes by the database's."""
-        self._background = background
+        self.background = background
+        self.space = space
+        self.failures = 0  # in a row, of cycles that were due
+        self.failures_in_all = 0
+        self.due_since: float | None = None  # by ``clock``, when a cycle was found due that has not run since
+        self._live_version = 0  # when it was found due
         self._database = database
-        self._space = space
         self._config = config.loops
         self._clock = clock
         self._running = threading.Lock()
         # Looking costs a few small queries, so not every tick looks.
         self._pause = min(self._config.shortest_interval, self._config.background_interval) / 10
         self._next = clock()
-        self._behind = False  # whether more waited than the last cycle here has claimed
+        self._next_in_turn = self._next + self._config.poll_interval
+        self.behind = False  # whether more waited than the last cycle here has claimed
 
     def force(self) -> CycleResult:
         """Run loop B now."""
         with self._running:
-            return self._background.run_cycle()
+            return self.background.run_cycle()
 
     def run_due(self) -> CycleResult | None:
         """Run one cycle of loop B if it is due by ``schedule.is_due``, counting the cycles of every server.
 
         While more waits than one cycle claims, the next is due at once; the caller serves each version between them.
         """
+        if not self.automatic or self._clock() < self._next:
+            return None
+        self.note(self._database.schedule(self.space, "background"))
+        return self.run_noted()
+
+    # -- a learner of many spaces looks at all of them at once ----------------------------------------------
+
+    @property
+    def automatic(self) -> bool:
+        """Whether cycles run when they are due."""
+        return self._config.automatic
+
+    @property
+    def may_look(self) -> bool:
+        """Whether the last look is long enough ago."""
+        return self.behind or self._clock() >= max(self._next, self._next_in_turn)
+
+    def is_enough(self, waiting: Mapping[int, int]) -> bool:
+        """Whether as much waits, by space, that a cycle may be due."""
+        return waiting.get(self.space.space_id, 0) >= (1 if self.behind else self._config.min_trajectories)
+
+    def note(self, found: LearningSchedule | None) -> None:
+        """Note by what a look has found whether a cycle is due; None: far too little waits."""
         now = self._clock()
-        if not self._config.automatic or now < self._next or not self._running.acquire(blocking=False):
+        self._next, self._next_in_turn = now + self._pause, now + self._config.poll_interval
+        behind, self.behind = self.behind, False
+        if found is None or not (behind or is_due(found.waiting, found.learned, found.elapsed, self._config)):
+            self.due_since = None
+            return
+        self._live_version = found.live_version
+        if self.due_since is None:
+            self.due_since = now
+
+    def run_noted(self) -> CycleResult | None:
+        """Run one cycle if the last look has found it due, and nobody else of this process is running one."""
+        if self.due_since is None or not self._running.acquire(blocking=False):
             return None
         try:
-            self._next = now + self._pause
-            found = self._database.schedule(self._space, "background")
-            if not self._behind and not is_due(found.waiting, found.learned, found.elapsed, self._config):
-                return None
-            self._behind = False
-            self._next = now + min(RETRY, self._config.background_interval)  # should it fail
             # Of the servers that find it due at once, those that waited for the first have hardly anything to learn.
-            result = self._background.run_cycle_after(found.live_version)
-            self._behind = result is not None and result.followed
-            self._next = self._clock() + (0.0 if self._behind else self._pause)
-            return result
+            result = self.background.run_cycle_after(self._live_version)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            self.failures += 1
+            self.failures_in_all += 1
+            pause = min(RETRY[0] * 2 ** (self.failures - 1), RETRY[1], self._config.background_interval)
+            self._next = self._clock() + pause
+            self.due_since = None
+            raise
         finally:
             self._running.release()
+        self.failures, self.due_since = 0, None
+        self.behind = result is not None and result.followed
+        self._next = self._clock() + (0.0 if self.behind else self._pause)
+        return result

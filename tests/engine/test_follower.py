@@ -1,58 +1,204 @@
-"""The thread that keeps a server current goes on, whatever fails."""
+"""The thread that keeps the spaces of a process current goes on, whatever fails, and looks after all at once."""
 
 from __future__ import annotations
 
+import itertools
+import logging
 import threading
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import pytest
 
+from sona_pg.engine import follower as module
 from sona_pg.engine.follower import Follower
-from sona_pg.errors import DatabaseUnavailable, LearningError
+from sona_pg.errors import ConfigError, DatabaseUnavailable
+from sona_pg.store.notify import Notice
+from sona_pg.store.roll_call import Beat, RollCall
 
 
 class Listener:
-    """Announces a version at once, every time; the first wait may fail."""
+    """Announces what a test says; the first waits may fail."""
 
-    def __init__(self, fails: int = 0) -> None:
+    def __init__(self, *heard: Notice, fails: int = 0) -> None:
+        self.heard = list(heard)
         self.fails = fails
+        self.hears = True
+        self.connections = 1
         self.closed = False
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float) -> Sequence[Notice]:
         if self.fails:
             self.fails -= 1
             raise DatabaseUnavailable("away")
-        return True
+        heard, self.heard = self.heard, []
+        if not heard:
+            threading.Event().wait(min(seconds, 0.002))
+        return heard
 
     def close(self) -> None:
         self.closed = True
 
 
-def follow(listener: Listener, tick: object, rounds: int) -> Follower:
-    """Run a follower until it has refreshed `rounds` times."""
-    done = threading.Event()
-    count = 0
+class Space:
+    """A space that counts how often it was looked at."""
 
-    def refresh() -> None:
-        nonlocal count
-        count += 1
-        if count >= rounds:
-            done.set()
+    def __init__(self, space_id: int | None, poll: float = 0.01, fails: Callable[[int], None] = lambda _: None) -> None:
+        self.space_id = space_id
+        self.poll_interval = poll
+        self.fails = fails
+        self.heard: list[RollCall] = []
+        self.failures = 0
+        self.attempts = 0
+        self.enough = threading.Event()
 
-    follower = Follower(listener, 0.01, refresh, tick)  # type: ignore[arg-type]
+    def attach_late(self) -> None:
+        self.attempts += 1
+        self.fails(self.attempts)
+        self.space_id = 100
+
+    def beat(self) -> Beat:
+        assert self.space_id is not None
+        return Beat(self.space_id, uuid.uuid4(), 1, None)
+
+    def hear(self, heard: RollCall, sent_at: float, answered_at: float) -> bool:
+        self.heard.append(heard)
+        if len(self.heard) >= 3:
+            self.enough.set()
+        self.fails(len(self.heard))
+        return True
+
+    def say_away(self) -> None: ...
+
+    def count_failure(self) -> None:
+        self.failures += 1
+
+
+class Looks:
+    """Answers looks; notes what was asked."""
+
+    def __init__(self, away: Callable[[int], bool] = lambda _: False) -> None:
+        self.away = away
+        self.calls: list[tuple[Sequence[int], Sequence[int], Sequence[Beat]]] = []
+        self.gone: set[int] = set()
+
+    def __call__(self, spaces: Sequence[int], asking: Sequence[int], beats: Sequence[Beat]) -> RollCall:
+        self.calls.append((spaces, asking, beats))
+        if self.away(len(self.calls)):
+            raise DatabaseUnavailable("no connection is left")
+        live = {space: 1 for space in spaces if space not in self.gone}
+        return RollCall(live, dict.fromkeys(asking, (0, 0)), set(), datetime.now(UTC))
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY", (0.001, 0.001))
+
+
+def follow(listener: Listener, looks: Looks, *spaces: Space) -> Follower:
+    """Follow until each of `spaces` has been looked at three times."""
+    follower = Follower(listener, looks)
+    for space in spaces:
+        follower.join(space)
     follower.start()
-    assert done.wait(30)
+    for space in spaces:
+        assert space.enough.wait(20)
     follower.stop()
     assert listener.closed
     return follower
 
 
-@pytest.mark.parametrize("error", [LearningError("no"), ValueError("singular matrix")])
-def test_a_failing_cycle_does_not_stop_it(error: Exception) -> None:
-    def tick() -> None:
-        raise error
+def mistake(_: int) -> None:
+    raise KeyError("an array")
 
-    assert follow(Listener(), tick, 3).failures >= 2
+
+def test_a_space_that_fails_stops_no_other_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    broken, sound = Space(1, fails=mistake), Space(2)
+    follow(Listener(), Looks(), broken, sound)
+    assert broken.failures >= 3
+    assert sound.failures == 0
+    assert len([entry for entry in caplog.records if "following the live version failed" in entry.message]) == 1
 
 
 def test_a_store_that_is_away_does_not_stop_it() -> None:
-    assert follow(Listener(fails=2), lambda: None, 2).last_contact is not None
+    follow(Listener(fails=2), Looks(), Space(1))
+
+
+def test_a_store_that_comes_and_goes_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        follow(Listener(), Looks(lambda call: bool(call % 2)), *(Space(number) for number in range(20)))
+    assert [entry.message for entry in caplog.records] == [
+        "the store is away, serving the last version: no connection is left"
+    ]
+
+
+def test_fifty_spaces_are_looked_at_by_one_statement() -> None:
+    looks = Looks()
+    follow(Listener(), looks, *(Space(number, poll=0.05) for number in range(50)))
+    assert len(looks.calls) <= 10
+    assert sum(len(beats) for _, _, beats in looks.calls) == 50  # once each, not with every look
+
+
+def test_a_space_that_was_removed_is_followed_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    looks, removed, other = Looks(), Space(1), Space(2)
+    looks.gone = {1}
+    follower = Follower(Listener(), looks)
+    for space in (removed, other):
+        follower.join(space)
+    follower.start()
+    assert other.enough.wait(20)
+    follower.stop()
+    assert removed.heard == []
+    assert len([entry for entry in caplog.records if "was removed" in entry.message]) == 1
+
+
+def test_an_announcement_is_looked_at_at_once() -> None:
+    announced, other = Space(1, poll=60.0), Space(2, poll=60.0)
+    listener, looks = Listener(Notice(1, of_candidates=False)), Looks()
+    follower = Follower(listener, looks)
+    follower.join(announced), follower.join(other)
+    follower.start()
+    while not announced.heard:
+        listener.wait(0.001)
+    follower.stop()
+    assert other.heard == []
+    assert looks.calls[0][:2] == ([1], [1])
+
+
+def test_of_spaces_that_were_opened_without_the_store_one_asks_for_it_at_a_time() -> None:
+    """While it is away each round costs one attempt, however many wait; then all of them are opened."""
+    attempts = itertools.count(1)
+
+    def away(_: int) -> None:
+        if next(attempts) <= 7:
+            raise DatabaseUnavailable("away")
+
+    late = [Space(None, fails=lambda n: away(n) if n < 8 else None) for _ in range(30)]
+    follower = Follower(Listener(), Looks())
+    for space in late:
+        space.enough.set()
+        follower.join(space)
+    follower.start()
+    until = threading.Event()
+    while any(space.space_id is None for space in late):
+        until.wait(0.001)
+    follower.stop()
+    assert max(space.attempts for space in late) <= 2
+    assert sum(space.attempts for space in late) == 37
+
+
+def test_a_space_that_cannot_be_opened_leaves_the_others_their_turn(caplog: pytest.LogCaptureFixture) -> None:
+    def unfit(_: int) -> None:
+        raise ConfigError("another dimension")
+
+    refused, fine = Space(None, fails=unfit), Space(None)
+    follower = Follower(Listener(), Looks())
+    follower.join(refused), follower.join(fine)
+    follower.start()
+    while fine.space_id is None or refused.attempts < 3:
+        threading.Event().wait(0.001)
+    follower.stop()
+    assert [entry.message for entry in caplog.records] == [
+        "a space that was opened without its database cannot be opened now: another dimension"
+    ]

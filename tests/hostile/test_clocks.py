@@ -11,7 +11,7 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
-from sona_pg.engine import sona_engine as engine_module
+from sona_pg.engine import routing_calls as engine_module
 from sona_pg.ingest import writer as writer_module
 from sona_pg.store.database import Database
 

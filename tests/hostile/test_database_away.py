@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from uuid import UUID
 
@@ -76,7 +77,7 @@ def require_stored(url: str, ids: set[UUID]) -> None:
 
 def wait_until_attached(engine: SonaEngine) -> None:
     while isinstance(engine._session.writer, outage.Outage):
-        engine._session._follower._stop.wait(0.01)
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("durability", LEVELS)
@@ -195,7 +196,7 @@ def test_a_space_that_turns_out_not_to_fit_is_said_and_its_records_are_kept(prox
     record(engine, 3)
     proxy.accept()
     while "dimensions" not in engine._session.writer.stats().last_error:
-        engine._session._follower._stop.wait(0.01)
+        time.sleep(0.01)
     with pytest.raises(DatabaseUnavailable, match=f"has {DIM + 1} dimensions, not {DIM}"):
         engine.flush(0.1)
     with pytest.raises(DatabaseUnavailable, match="are kept in"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +14,9 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig
-from sona_pg.engine import follower
-from sona_pg.errors import DatabaseUnavailable
 from sona_pg.ingest import link as link_module
 from sona_pg.ingest.link import Link
 from sona_pg.store.connect import connect
-from sona_pg.store.notify import VersionListener
 
 DIM = 8
 BUSY = SonaConfig(
@@ -69,35 +65,6 @@ def test_an_engine_without_connections_says_so_once(database_url: str, caplog: p
     assert "sona_pg.ingest" in ours
     assert len(ours) <= 6
     assert len(said) <= 12  # with what the driver says of connections that were ended
-
-
-class Listener(VersionListener):
-    def __init__(self) -> None: ...
-    def wait(self, seconds: float) -> bool:
-        return True
-
-    def close(self) -> None: ...
-
-
-def test_a_follower_of_a_store_that_comes_and_goes_says_so_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(follower, "RETRY", (0.0, 0.0))
-    calls, done = itertools.count(), threading.Event()
-
-    def refresh() -> None:
-        if (call := next(calls)) == 40:
-            done.set()
-        if call % 2:
-            raise DatabaseUnavailable("no connection is left")
-
-    following = follower.Follower(Listener(), 60.0, refresh, lambda: None)
-    following.start()
-    assert done.wait(10)
-    following.stop()
-    assert [entry.message for entry in caplog.records] == [
-        "the store is away, serving the last version: no connection is left"
-    ]
 
 
 def test_a_writer_whose_store_comes_and_goes_says_so_once(

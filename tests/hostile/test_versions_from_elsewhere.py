@@ -12,7 +12,6 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.engine import version_holder
-from sona_pg.engine.follower import Follower
 from sona_pg.errors import UnknownFormat
 
 DIM = 8
@@ -35,7 +34,7 @@ def learn(engine: SonaEngine, n: int) -> int:
 @pytest.mark.parametrize("broken", BREAK)
 def test_a_server_goes_on_with_the_version_it_has(database_url, broken, caplog):
     with SonaEngine(DIM, database_url, config=QUIET) as engine, SonaEngine(DIM, database_url, config=QUIET) as other:
-        engine._session._follower.stop()  # it looks when the test says so
+        engine._session.runtime.follower.leave(engine._session)  # it looks when the test says so
         learn(other, 10)
         assert engine.refresh() == 1
         learn(other, 11)
@@ -55,7 +54,7 @@ def test_a_server_goes_on_with_the_version_it_has(database_url, broken, caplog):
 def test_it_is_taken_up_once_it_can_be_read(database_url, monkeypatch):
     monkeypatch.setattr(version_holder, "REFUSED_FOR", 0.0)
     with SonaEngine(DIM, database_url, config=QUIET) as engine, SonaEngine(DIM, database_url, config=QUIET) as other:
-        engine._session._follower.stop()  # it looks when the test says so
+        engine._session.runtime.follower.leave(engine._session)  # it looks when the test says so
         learn(other, 10)
         learn(other, 11)
         with psycopg.connect(database_url, autocommit=True) as connection:
@@ -76,30 +75,3 @@ def test_a_server_that_starts_beside_it_records_and_learns_nothing(database_url)
         with pytest.raises(UnknownFormat, match="upgrade sona-pg on this server"):
             learn(engine, 3)
         assert engine.metrics()["totals"]["trajectories"] == 13
-
-
-class Notices:
-    """A listener that always has news."""
-
-    def wait(self, seconds: float) -> bool:
-        return True
-
-    def close(self) -> None:
-        pass
-
-
-def test_a_mistake_while_following_is_survived_and_said_once(caplog):
-    calls = []
-
-    def refresh() -> None:
-        calls.append(1)
-        if len(calls) < 3:
-            raise KeyError("an array")
-        follower._stop.set()
-
-    follower = Follower(Notices(), 0.01, refresh, lambda: None)  # type: ignore[arg-type]
-    follower.start()
-    follower._thread.join(30)
-    assert len(calls) == 3
-    assert follower.failures == 2
-    assert len([record for record in caplog.records if "following the live version failed" in record.message]) == 1

@@ -23,7 +23,7 @@ from sona_pg.store.connect import (
     parse_url,
     translated,
 )
-from sona_pg.store.notify import VersionListener
+from sona_pg.store.notify import NoticeListener
 from sona_pg.store.transactions import reading, snapshot, transaction
 
 SECRET = "hunter2-xyzzy"
@@ -68,7 +68,7 @@ def test_a_server_that_is_away_is_named_without_its_password(url: str) -> None:
         migrate.status(url)
     assert SECRET not in told(caught.value)
     with pytest.raises(SonaError) as caught:
-        VersionListener(url).wait(0)
+        NoticeListener(url).wait(0)
     assert SECRET not in told(caught.value)
     assert SECRET not in masked(url)
     assert "127.0.0.1:9/x" in masked(url)

@@ -1,0 +1,132 @@
+"""The runtime of one process and one database: connections and threads that all its spaces share.
+
+Engines with the same database share one; the last that closes ends it. A forked child has none of its parent's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from sona_pg.config import Migrate
+from sona_pg.engine.embedded_hold import EmbeddedHold
+from sona_pg.engine.follower import Follower
+from sona_pg.ingest.wakeups import held_here
+from sona_pg.store.database import Database
+from sona_pg.store.notify import NoticeListener
+from sona_pg.worker.learner import Learner
+from sona_pg.worker.maintainer import Maintainer
+
+CONNECTIONS = 5  # of the pool; the listener has one of its own, and maintenance while it builds an index
+
+
+class ProcessRuntime:
+    """Connections, follower, learner and maintainer of the spaces that this process has open in one database."""
+
+    def __init__(self, url: str | None, home: Path) -> None:
+        """Prepare; ``begin`` opens what is needed. Without ``url`` the database is the embedded one of ``home``."""
+        self._given_url = url
+        self.home = home
+        self.users = 0  # engines and stores that hold it; guarded by the registry's lock
+        self._beginning = threading.RLock()  # one engine at a time; no end of an engine needs it
+        self._begun = self._prepared = False
+        self.embedded: EmbeddedHold | None = None
+        self.url: str
+        self.database: Database
+        self.follower: Follower
+        self.learner: Learner
+        self.maintainer: Maintainer
+
+    def begin(self) -> None:
+        """Start the embedded server and the threads, unless that was done; the database is asked nothing."""
+        with self._beginning:
+            if self._begun:
+                return
+            url = self._given_url
+            if url is None:
+                self.embedded = EmbeddedHold(self.home)
+                url = self.embedded.url
+            self.url = url
+            self.database = Database.at(url, CONNECTIONS)
+            self.follower = Follower(NoticeListener(url), self.database.call_roll, self._revive)
+            self.learner = Learner(self.database)
+            self.maintainer = Maintainer(self.database)
+            self.follower.start()
+            self._begun = True
+
+    def prepare(self, migrate: Migrate) -> None:
+        """Bring the schema up to date, or with ``"check"`` refuse it, unless that was done; see ``Database``."""
+        with self._beginning:
+            if not self._prepared:
+                self.database.prepare("auto" if self.embedded is not None else migrate)
+                self._prepared = True
+
+    def let_go(self) -> None:
+        """Stop holding the embedded server; in a forked child, the parent's."""
+        if self.embedded is not None:
+            self.embedded.release()
+
+    def end(self) -> None:
+        """End threads and connections."""
+        if not self._begun:
+            return
+        self.follower.stop(self.database.cut)
+        self.learner.stop(self.database.cut)
+        self.maintainer.stop()
+        self.database.close()
+        self.let_go()
+
+    def _revive(self) -> None:
+        if self.embedded is not None:
+            self.embedded.revive()
+
+
+class Runtimes:
+    """The runtimes of this process, by database and home folder."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._lock = threading.RLock()
+        self._running: dict[tuple[str | None, Path], ProcessRuntime] = {}
+
+    @property
+    def held_here(self) -> bool:
+        """Whether this very thread takes or releases one: a signal handler has interrupted it inside."""
+        return held_here(self._lock)
+
+    def take(self, url: str | None, home: Path) -> ProcessRuntime:
+        """Return the runtime of a database, and count one user more; ``release`` it."""
+        with self._lock:
+            runtime = self._running.get((url, home))
+            if runtime is None:
+                runtime = self._running[url, home] = ProcessRuntime(url, home)
+            runtime.users += 1
+        try:
+            runtime.begin()
+        except BaseException:
+            self.release(runtime)
+            raise
+        return runtime
+
+    def release(self, runtime: ProcessRuntime) -> None:
+        """Count one user less; the last one ends the runtime."""
+        with self._lock:
+            runtime.users -= 1
+            last = runtime.users == 0
+            if last:
+                for key in [key for key, running in self._running.items() if running is runtime]:
+                    del self._running[key]
+        if last:
+            runtime.end()
+
+    def leave_to_parent(self) -> None:
+        """In a child, right after the fork: forget what is running in the parent, and keep it from being collected."""
+        _of_parents.extend(self._running.values())
+        self.__init__()  # type: ignore[misc]
+
+
+runtimes = Runtimes()
+_of_parents: list[ProcessRuntime] = []  # their connections are the parent's: nobody may close them here
+
+os.register_at_fork(after_in_child=runtimes.leave_to_parent)

@@ -1,0 +1,74 @@
+"""The learner caches of a process, bounded by bytes: what was used longest ago goes first."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+import numpy as np
+
+from sona_pg.worker.learner_cache import LearnerCache
+
+MOST_BYTES = 512 << 20  # of all caches; the latest is kept whatever its size
+SAMPLE = 64  # items of a collection that are measured; the others count as their mean
+ITEM_BYTES = 64  # an object of Python that is not looked into
+
+
+class CacheShelf:
+    """Keeps a cache for each of many learners, as far as all of them fit. Safe from many threads."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        """Start empty."""
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[object, tuple[LearnerCache, int]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, learner: object) -> LearnerCache | None:
+        """Return what ``learner`` has put, if it is still there."""
+        with self._lock:
+            found = self._kept.get(learner)
+            if found is None:
+                return None
+            self._kept.move_to_end(learner)
+            return found[0]
+
+    def put(self, learner: object, cache: LearnerCache | None) -> None:
+        """Keep a cache in the place of the one before; None forgets it."""
+        size = 0 if cache is None else bytes_of(cache)
+        with self._lock:
+            self._bytes -= self._kept.pop(learner, (None, 0))[1]
+            if cache is None:
+                return
+            self._kept[learner] = (cache, size)
+            self._bytes += size
+            while self._bytes > self._most_bytes and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1][1]
+
+    def learners(self) -> Iterable[object]:
+        """Return whose caches are kept, that of the one used longest ago first."""
+        with self._lock:
+            return list(self._kept)
+
+
+def bytes_of(value: object) -> int:
+    """Return about how much memory a value takes: its arrays, texts and collections."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes + ITEM_BYTES
+    if isinstance(value, str | bytes):
+        return len(value) + ITEM_BYTES
+    if dataclasses.is_dataclass(value):
+        return sum(bytes_of(getattr(value, field.name)) for field in dataclasses.fields(value))
+    if isinstance(value, Mapping):
+        return _bytes_of_items(len(value), (pair for pair in value.items()))
+    if isinstance(value, Sequence):
+        return _bytes_of_items(len(value), value)
+    return ITEM_BYTES
+
+
+def _bytes_of_items(count: int, items: Iterable[object]) -> int:
+    sizes = [bytes_of(item) for item in islice(items, SAMPLE)]
+    return ITEM_BYTES + (sum(sizes) * count // len(sizes) if sizes else 0)

@@ -1,0 +1,155 @@
+"""The learner: runs due cycles of loop B for any number of spaces, one at a time; it needs a database and no engine."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.space import Space
+from sona_pg.errors import DatabaseUnavailable
+from sona_pg.store.database import Database
+from sona_pg.worker.background import BackgroundLoop
+from sona_pg.worker.cache_shelf import CacheShelf
+from sona_pg.worker.coordinator import LoopCoordinator
+
+log = logging.getLogger(__name__)
+
+_random = random.SystemRandom()  # what an application draws from `random` is its own
+
+PATIENCE = 3.0  # seconds that a stop waits for the cycle that runs
+LOOK_EVERY = 0.5  # seconds between looks whether a space is to be looked at
+AWAY = (1.0, 10.0)  # seconds before the first and before every later attempt while the database is away
+
+
+class Learner:
+    """Learns in the spaces it was given: those that have been due longest come first, one that fails waits longer."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        shelf: CacheShelf | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare; ``run_due`` runs what is due, ``start`` does so from a thread."""
+        self._database = database
+        self._shelf = shelf or CacheShelf()
+        self._clock = clock
+        self._spaces: dict[LoopCoordinator, Callable[[CycleResult], object]] = {}  # changed by single operations only
+        self._at: LoopCoordinator | None = None  # the one that the thread is busy with
+        self._stop = threading.Event()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def coordinator(self, space: Space, server_id: UUID, config: SonaConfig) -> LoopCoordinator:
+        """Return what runs cycles of a space on demand; ``add`` has them run when they are due."""
+        background = BackgroundLoop(self._database, space, server_id, config, self._shelf)
+        return LoopCoordinator(background, self._database, space, config, self._clock)
+
+    def add(self, coordinator: LoopCoordinator, then: Callable[[CycleResult], object] = lambda _: None) -> None:
+        """Learn in a space whenever a cycle is due from now on; ``then`` is called after each."""
+        self._spaces[coordinator] = then
+
+    def remove(self, coordinator: LoopCoordinator, cut: Callable[[int | None], object] = lambda _: None) -> None:
+        """Learn in a space no more; ``cut`` ends the calls of its cycle that the thread is in."""
+        self._spaces.pop(coordinator, None)
+        thread = self._thread
+        until = time.monotonic() + PATIENCE
+        while self._at is coordinator and thread is not None and thread.is_alive():
+            thread.join(0.01)
+            if time.monotonic() > until:
+                cut(thread.ident)
+                until = time.monotonic() + PATIENCE
+        coordinator.background.memory = None
+
+    def start(self) -> None:
+        """Run what is due from a thread of its own, unless that was begun."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="sona-pg learner", daemon=True)
+                self._thread.start()
+
+    def stop(self, cut: Callable[[int | None], object] = lambda _: None) -> None:
+        """End the thread; ``cut`` ends the calls of a cycle that goes on for too long."""
+        self._stop.set()
+        thread = self._thread
+        if thread is None:
+            return
+        thread.join(PATIENCE)
+        while thread.is_alive():
+            cut(thread.ident)
+            thread.join(PATIENCE)
+
+    def run_due(self) -> list[CycleResult]:
+        """Run a cycle in every space in which one is due, longest due first; return what they did.
+
+        Raises:
+            DatabaseUnavailable: Postgres is away; what is due then stays due.
+        """
+        done = []
+        for coordinator in self._due():
+            if self._stop.is_set():
+                break
+            result = self._run_one(coordinator)
+            if result is not None:
+                done.append(result)
+        return done
+
+    def _due(self) -> list[LoopCoordinator]:
+        """Return the coordinators whose space is due, those first that have been due longest."""
+        looking = [coordinator for coordinator in list(self._spaces) if coordinator.may_look]
+        if not looking:
+            return []
+        # Most spaces wait for more: a statement for all of them says which are worth another look.
+        waiting = self._database.waiting_facts(sorted({coordinator.space.space_id for coordinator in looking}))
+        enough = [coordinator for coordinator in looking if coordinator.is_enough(waiting)]
+        found = self._database.schedules([coordinator.space.space_id for coordinator in enough]) if enough else {}
+        due = []
+        for coordinator in looking:
+            coordinator.note(found.get(coordinator.space.space_id))
+            if coordinator.due_since is not None:
+                due.append(coordinator)
+        return sorted(due, key=lambda coordinator: coordinator.due_since or 0.0)
+
+    def _is_behind(self) -> bool:
+        """Whether more waits in a space than its last cycle here has claimed: then the next is due at once."""
+        return any(coordinator.behind for coordinator in list(self._spaces))
+
+    def _run_one(self, coordinator: LoopCoordinator) -> CycleResult | None:
+        self._at = coordinator
+        try:
+            then = self._spaces.get(coordinator)
+            if then is None:  # it was removed meanwhile
+                return None
+            result = coordinator.run_noted()
+            if result is not None:
+                then(result)
+            return result
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # a space that cannot be learned in must not keep the others from it
+            if coordinator.failures == 1:
+                log.exception("a cycle of space %r failed; the next one is tried later", coordinator.space.name)
+            return None
+        finally:
+            self._at = None
+
+    def _run(self) -> None:
+        pause = AWAY[0]
+        while not self._stop.wait(0.0 if self._is_behind() else LOOK_EVERY * _random.uniform(0.9, 1.1)):
+            try:
+                self.run_due()
+                pause = AWAY[0]
+            except DatabaseUnavailable as exc:
+                log.debug("learning waits for the database: %s", exc)  # the follower says that the store is away
+                self._stop.wait(pause)
+                pause = min(2 * pause, AWAY[1])
+            except Exception:
+                log.exception("looking for what is to be learned failed; it is tried again")
+                self._stop.wait(AWAY[1])
