@@ -1,5 +1,7 @@
 """Ingest: from the ring or the spool into Postgres, each record once and only once."""
 
-from sona_pg.ingest.writer import IngestStats, Writer
+from sona_pg.ingest.progress import IngestStats
+from sona_pg.ingest.writer import Writer
+from sona_pg.ingest.writer_pool import WriterPool
 
-__all__ = ["IngestStats", "Writer"]
+__all__ = ["IngestStats", "Writer", "WriterPool"]

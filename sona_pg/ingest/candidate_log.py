@@ -75,7 +75,7 @@ class CandidateLog:
         Raises:
             StorageError: it cannot be written.
         """
-        data = b"".join(map(_framed, rows))
+        data = b"".join(map(framed, rows))
         try:
             if self._file < 0 or self._size >= FILE_BYTES:
                 self._next_file()
@@ -171,7 +171,8 @@ def store(raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Seque
         raw.execute(ADD_CANDIDATES, {**values, "room": room_for(raw, origin)})
 
 
-def _framed(row: Extra) -> bytes:
+def framed(row: Extra) -> bytes:
+    """Return a row as it stands in a file."""
     if isinstance(row, CandidateSet):
         head, floats = json.dumps({"set_id": row.set_id, "ids": row.ids}).encode(), b""
     else:

@@ -46,10 +46,10 @@ class Losses:
 class Rejected:
     """A row that Postgres refused for its content."""
 
-    kind: str  # 'trajectory' or 'feedback'
-    trajectory_id: UUID
+    kind: str  # 'trajectory', 'feedback', 'candidate' or 'candidate_set'
+    name: UUID | str  # of the trajectory, the candidate or the set
     reason: str
-    rows: dict[str, bytes]  # by table: its rows in COPY's binary format
+    rows: dict[str, bytes]  # by table: its rows in COPY's binary format, of candidates and sets as in candidate_log.py
 
 
 @dataclass(slots=True)
@@ -101,6 +101,7 @@ def write(
     repeats = part.encoded.sequence_given and written.feedback > 0
     with raw.pipeline():  # one round trip
         raw.execute(statements.take_name(part.number))
+        raw.execute(statements.WAIT_BRIEFLY)
         held = raw.execute(statements.HOLD_SPACE, {"space": origin.space_id})
         marked = raw.execute(statements.MARK, marker)
         if not repeats:
@@ -159,11 +160,12 @@ def write_carefully(
 
 
 def hold_space(raw: psycopg.Connection[Any], origin: Origin) -> None:
-    """Keep the space from being removed until the transaction ends.
+    """Keep the space from being removed until the transaction ends, which waits for no lock for long.
 
     Raises:
         SpaceRemoved: it has been.
     """
+    raw.execute(statements.WAIT_BRIEFLY)
     _require(raw.execute(statements.HOLD_SPACE, {"space": origin.space_id}), origin)
 
 

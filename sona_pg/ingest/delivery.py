@@ -12,7 +12,7 @@ import psycopg
 from sona_pg.ingest import commit
 from sona_pg.ingest.commit import Losses, Origin, Rejected, Written, is_too_long
 from sona_pg.ingest.kept_batches import Batch
-from sona_pg.ingest.link import Link
+from sona_pg.ingest.link import Link, Turns
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.parts import Part
 from sona_pg.ingest.rejects import Rejects
@@ -24,7 +24,7 @@ GROW_AFTER = 8  # parts of the size that fits, until twice as much is tried
 
 
 class Delivery:
-    """Commits encoded batches of one writer; the writer's thread is the only one that calls it."""
+    """Commits encoded batches of one space; one thread at a time calls it."""
 
     def __init__(self, link: Link, origin: Origin, numbers: BatchNumbers, rejected: Rejects) -> None:
         """Write over ``link``; rows that are refused are kept by ``rejected``."""
@@ -37,7 +37,7 @@ class Delivery:
 
     def deliver(
         self, encoded: Batch, losses: Losses, *, careful: bool, meanwhile: Callable[[], None]
-    ) -> Written:  # fmt: skip
+    ) -> Turns[Written]:  # fmt: skip
         """Return what was added once all of the batch is committed, in as many transactions as the server asks for.
 
         Args:
@@ -58,7 +58,7 @@ class Delivery:
                 pending += reversed(part.split(self._fits, self._numbers.next()))
                 continue
             try:
-                written = self._deliver(part, losses, careful, meanwhile)
+                written = yield from self._deliver(part, losses, careful, meanwhile)
             except psycopg.Error as exc:
                 if not is_too_long(exc):
                     raise
@@ -74,17 +74,21 @@ class Delivery:
             total.rejected += written.rejected
             if written.counted:
                 losses, total.counted = Losses(), True
+            if pending:
+                yield 0.0
         return total
 
-    def _deliver(self, part: Part, losses: Losses, careful: bool, meanwhile: Callable[[], None]) -> Written:
+    def _deliver(self, part: Part, losses: Losses, careful: bool, meanwhile: Callable[[], None]) -> Turns[Written]:
         now = datetime.now(UTC)
         splits = len(part) > 1
         if not careful:
             try:
-                return self._link.deliver(
-                    part.number,
-                    lambda raw: commit.write(raw, self._origin, part, losses, now, meanwhile),
-                    splits=splits,
+                return (
+                    yield from self._link.deliver(
+                        part.number,
+                        lambda raw: commit.write(raw, self._origin, part, losses, now, meanwhile),
+                        splits=splits,
+                    )
                 )
             except psycopg.Error as exc:
                 if is_too_long(exc):
@@ -100,7 +104,7 @@ class Delivery:
                 self._rejects.keep(part.number, rejected, now)
             return written
 
-        written = self._link.deliver(part.number, carefully, splits=splits)
+        written = yield from self._link.deliver(part.number, carefully, splits=splits)
         return replace(written, rejected=rejected)
 
     def _shrink(self, part: Part, exc: psycopg.Error) -> None:

@@ -6,16 +6,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 
-from sona_pg.ingest import candidate_rows
-from sona_pg.ingest.candidate_rows import Candidates, Extra
-from sona_pg.ingest.commit import Origin
-from sona_pg.ingest.link import Link
+from sona_pg.ingest import candidate_log, candidate_rows
+from sona_pg.ingest.candidate_rows import Candidates, CandidateSet, Extra
+from sona_pg.ingest.commit import Origin, Rejected
+from sona_pg.ingest.link import Link, Turns
 from sona_pg.ingest.numbers import BatchNumbers
+from sona_pg.ingest.rejects import Rejects
 from sona_pg.ingest.source import Source
 
 log = logging.getLogger("sona_pg.ingest")
@@ -26,7 +28,7 @@ AT_ONCE = 100  # looked at to fill a transaction
 
 
 class Extras:
-    """A bounded queue; any thread adds, the writer's thread stores.
+    """A bounded queue; any thread adds, whoever serves the space stores.
 
     A record that names a set is recorded after the set was added. So whoever notes ``put`` after having taken a batch,
     and stores up to there before writing the batch, commits no record before the set and the candidates it names.
@@ -40,6 +42,7 @@ class Extras:
         link: Link,
         origin: Origin,
         numbers: BatchNumbers,
+        rejects: Rejects,
     ) -> None:
         """Take at most ``room`` bytes; ``changed`` guards the counters, and is notified of progress."""
         self.put = self.done = 0
@@ -51,6 +54,7 @@ class Extras:
         self._link = link
         self._origin = origin
         self._numbers = numbers
+        self._rejects = rejects
         self._queue: deque[Extra] = deque()
         self._warned = -WARN_EVERY  # monotonic seconds
         self._announced = -ANNOUNCE_EVERY  # monotonic seconds
@@ -91,7 +95,7 @@ class Extras:
                 "raise IngestConfig.buffer_bytes", self.bytes
             )  # fmt: skip
 
-    def store(self, mark: int) -> None:
+    def store(self, mark: int) -> Turns[None]:
         """Commit what was put before ``put`` reached ``mark``; what comes meanwhile waits, or records would.
 
         Raises:
@@ -101,34 +105,69 @@ class Extras:
         while self.done < mark:
             some = [self._queue[at] for at in range(min(mark - self.done, AT_ONCE))]
             for part in candidate_rows.in_parts(some):
-                self._store_part(part)
+                yield from self._store_part(part)
                 with self._changed:
                     for _ in part:
                         self.bytes -= self._queue.popleft().bytes
                     self.done += len(part)
                     self._source.kept(len(part))
                     self._changed.notify_all()
+                yield 0.0
 
-    def _store_part(self, part: Sequence[Extra]) -> None:
-        number, now = self._numbers.next(), datetime.now(UTC)
+    def replay(self, rows: Sequence[Extra]) -> Turns[None]:
+        """Commit what a process that died kept beside its records; again is the same as once.
+
+        Raises:
+            DatabaseUnavailable, SpaceRemoved: as ``store``.
+        """
+
+        def write(raw: psycopg.Connection[Any], number: int, part: Sequence[Extra]) -> None:
+            candidate_log.store(raw, origin=self._origin, number=number, rows=part)
+
+        for part in candidate_rows.in_parts(rows):
+            yield from self._deliver(part, write)
+            yield 0.0
+
+    def _store_part(self, part: Sequence[Extra]) -> Turns[None]:
+        now = datetime.now(UTC)
         announce = time.monotonic() >= self._announced + ANNOUNCE_EVERY
-        smaller = halves(part)
+
+        def write(raw: psycopg.Connection[Any], number: int, part: Sequence[Extra]) -> bool:
+            return candidate_rows.write(raw, self._origin, number, part, now, announce=announce)
+
+        if (yield from self._deliver(part, write)):
+            self._announced = time.monotonic()
+
+    def _deliver(
+        self, part: Sequence[Extra], write: Callable[[psycopg.Connection[Any], int, Sequence[Extra]], object]
+    ) -> Turns[bool]:
+        """Commit ``part``, in halves where the server asks for less; return whether ``write`` returned something true.
+
+        What the server refuses for its content is set aside.
+        """
+        number, smaller = self._numbers.next(), halves(part)
         try:
-            announced = self._link.deliver(
-                number,
-                lambda raw: candidate_rows.write(raw, self._origin, number, part, now, announce=announce),
-                splits=len(smaller) > 1,
-            )
-            if announced:
-                self._announced = time.monotonic()
+            told = yield from self._link.deliver(
+                number, lambda raw: write(raw, number, part), splits=len(smaller) > 1
+            )  # fmt: skip
         except psycopg.Error as exc:  # refused, or too many at once
             if len(smaller) > 1:
+                done = False
                 for half in smaller:
-                    self._store_part(half)
-                return
-            log.error("candidates were refused and are left out: %s", exc)
-            with self._changed:
-                self.refused += 1
+                    done |= yield from self._deliver(half, write)
+                return done
+            self._set_aside(number, part[0], exc)
+            return False
+        return bool(told)
+
+    def _set_aside(self, number: int, row: Extra, exc: psycopg.Error) -> None:
+        kind = "candidate_set" if isinstance(row, CandidateSet) else "candidate"
+        reason = f"{exc.sqlstate}: {exc.diag.message_primary or exc}"
+        name = str(row.set_id) if isinstance(row, CandidateSet) else row.ids[0]
+        refused = Rejected(kind, name, reason, {f"{kind}s": candidate_log.framed(row)})
+        self._rejects.keep(number, [refused], datetime.now(UTC))
+        with self._changed:
+            self.refused += 1
 
 
 def halves(part: Sequence[Extra]) -> list[Sequence[Extra]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,19 +19,20 @@ LOOK_EVERY = 30.0  # seconds between looks
 
 
 class Leftovers:
-    """Gives the writer what was left, folder by folder: candidates, encoded batches, then segments of records."""
+    """Gives the writer what was left, folder by folder: candidates, encoded batches, then segments of records.
 
-    def __init__(
-        self, roots: Sequence[Path], dim: int, space_id: int, replay: Callable[[Sequence[Extra]], None]
-    ) -> None:  # fmt: skip
-        """Look below ``roots``, which may not be there; ``replay`` commits candidates."""
+    What ``candidates`` returns must be committed before ``take`` is called: records name it.
+    """
+
+    def __init__(self, roots: Sequence[Path], dim: int, space_id: int) -> None:
+        """Look below ``roots``, which may not be there."""
         self._roots = roots
         self._dim = dim
         self._space_id = space_id
-        self._replay = replay
         self._found: list[Folder] = []
         self._fresh = False  # whether the first batch of the folder at hand is still to be read
         self._file: Path | None = None  # of the encoded batch that was taken last
+        self._candidates: Path | None = None  # of the candidates that were returned last
         self._looked_at = -LOOK_EVERY
         self._unreadable: set[Path] = set()
 
@@ -63,18 +64,36 @@ class Leftovers:
         self._found.append(folder)
         self._fresh = True
 
+    def candidates(self) -> list[Extra] | None:
+        """Return what the records of the folder at hand name, a file at a time; None: all of it is committed."""
+        if not self._found:
+            return None
+        folder = self._found[0]
+        for path in candidate_log.files_in(folder.path):
+            rows, end, follows = candidate_log.read(path)
+            if follows == "torn":
+                log.warning("spool: the last candidates of %s were cut off; they were never acknowledged", path)
+            elif follows == "bad":
+                folder.set_aside(path, end, "a wrong checksum")
+            self._candidates = path
+            return rows
+        return None
+
+    def candidates_committed(self) -> None:
+        """Forget the candidates that were returned last."""
+        if self._candidates is not None:
+            self._candidates.unlink()
+            self._candidates = None
+
     def take(self, batch: int) -> tuple[Batch, bool] | None:
         """Return the next batch, encoded under the number ``batch`` where it was not before, and whether it may be in.
 
-        None: nothing is left.
+        None: nothing is left in the folder at hand.
         """
-        while self._found:
-            folder = self._found[0]
-            self._take_candidates(folder)
-            taken = self._take_kept(folder) or self._take_records(folder, batch)
-            if taken is not None:
-                return taken
-        return None
+        if not self._found:
+            return None
+        folder = self._found[0]
+        return self._take_kept(folder) or self._take_records(folder, batch)
 
     def committed(self) -> None:
         """Forget what was taken last."""
@@ -89,17 +108,6 @@ class Leftovers:
         for folder in self._found:
             folder.close()
         self._found = []
-
-    def _take_candidates(self, folder: Folder) -> None:
-        """Commit what the folder's records name, before them."""
-        for path in candidate_log.files_in(folder.path):
-            rows, end, follows = candidate_log.read(path)
-            if follows == "torn":
-                log.warning("spool: the last candidates of %s were cut off; they were never acknowledged", path)
-            elif follows == "bad":
-                folder.set_aside(path, end, "a wrong checksum")
-            self._replay(rows)
-            path.unlink()
 
     def _take_kept(self, folder: Folder) -> tuple[Batch, bool] | None:
         for path in kept_batches.files_in(folder.path):

@@ -16,9 +16,10 @@ from sona_pg.config import IngestConfig
 from sona_pg.errors import DatabaseUnavailable, StorageError, TrajectoryError
 from sona_pg.ingest import candidate_rows
 from sona_pg.ingest.candidate_rows import CandidateSet, Extra
+from sona_pg.ingest.progress import IngestStats
 from sona_pg.ingest.spool import SpoolSource, spill
 from sona_pg.ingest.wakeups import Happening, held_here
-from sona_pg.ingest.writer import IngestStats, Writer
+from sona_pg.ingest.writer import Writer
 from sona_pg.recorder import HotPath
 
 log = logging.getLogger("sona_pg.ingest")

@@ -24,6 +24,7 @@ MOST_BYTES = 64 << 20
 MOST_UNSAVED_BYTES = 4 << 20
 RETRY_EVERY = 30.0  # seconds between attempts to save what is in memory
 SAY = 10  # rows named in one line of the log
+IDS = {"candidate": "candidate_id", "candidate_set": "set_id"}  # what a file calls the id of what is no trajectory's
 
 
 class Rejects:
@@ -50,7 +51,7 @@ class Rejects:
         lines = "".join(json.dumps(_described(row, now)) + "\n" for row in rejected)
         self._unsaved[batch] = (len(rejected), lines)
         problem = self._save()
-        shown = "; ".join(f"{row.kind} {row.trajectory_id}: {row.reason}" for row in rejected[:SAY])
+        shown = "; ".join(f"{row.kind} {str(row.name)[:100]}: {row.reason}" for row in rejected[:SAY])
         more = f"; and {len(rejected) - SAY} more" if len(rejected) > SAY else ""
         where = f"are kept in {self.folder}" if problem is None else f"are kept in memory ({problem})"
         log.error("%d rows were refused and %s: %s%s", len(rejected), where, shown, more)
@@ -98,7 +99,7 @@ def _described(row: Rejected, now: datetime) -> dict[str, object]:
     return {
         "rejected_at": now.isoformat(),
         "kind": row.kind,
-        "trajectory_id": str(row.trajectory_id),
+        IDS.get(row.kind, "trajectory_id"): str(row.name),
         "reason": row.reason,
         "rows": {table: base64.b64encode(data).decode() for table, data in row.rows.items()},
     }

@@ -16,6 +16,8 @@ WORTH_IT = 1000  # records: fewer are written with those that come next
 class Source(Protocol):
     """Where records wait: the ring in memory or the spool on disk."""
 
+    left: Leftovers  # of processes that died: it goes first
+
     @property
     def file(self) -> SpoolFile | None:
         """Where the hot path appends; None: it queues."""
@@ -29,15 +31,21 @@ class Source(Protocol):
         """Records accepted since the beginning."""
 
     @property
-    def backlog(self) -> bool:
-        """Whether records of processes that died still wait."""
+    def has_records(self) -> bool:
+        """Whether records wait that were not taken: asked often, so it costs next to nothing."""
 
     @property
     def urgent(self) -> bool:
         """Whether so much waits that the interval should not be waited for."""
 
+    def look(self) -> None:
+        """Look for what processes that died have left, unless that was done a moment ago."""
+
+    def take_left(self, batch: int) -> Batch | None:
+        """Return the next records of processes that died, or None if the folder at hand has none."""
+
     def take(self, batch: int) -> Batch | None:
-        """Encode the oldest records, or return None if there are none."""
+        """Encode the oldest records of this process, or return None if there are none."""
 
     @property
     def ahead(self) -> bool:
@@ -64,7 +72,7 @@ class RingSource:
     """The ring in memory, after what others have left on the disk."""
 
     def __init__(self, hot: HotPath, space_id: int, left: Leftovers, *, learn: bool) -> None:
-        self._left = left
+        self.left = left
         self._of_others: Batch | None = None  # the batch of another process that was taken last
         self.file: SpoolFile | None = None
         self.may_repeat = False
@@ -79,29 +87,34 @@ class RingSource:
         return self._hot.recorded_count
 
     @property
-    def backlog(self) -> bool:
-        return bool(self._left)
+    def has_records(self) -> bool:
+        return self._hot.waiting > 0
 
     @property
     def urgent(self) -> bool:
-        return bool(self._left) or 2 * self._hot.waiting >= self._hot.capacity
+        return 2 * self._hot.waiting >= self._hot.capacity
 
     @property
     def ahead(self) -> bool:
         return self._of_others is None and self._hot.waiting >= WORTH_IT
 
+    def look(self) -> None:
+        self.left.look()
+
+    def take_left(self, batch: int) -> Batch | None:
+        if (taken := self.left.take(batch)) is None:
+            return None
+        self._of_others, self.may_repeat = taken
+        return self._of_others
+
     def take(self, batch: int) -> Batch | None:
-        self._left.look()
-        if (left := self._left.take(batch)) is not None:
-            self._of_others, self.may_repeat = left
-            return self._of_others
         self.may_repeat = False
         return self._hot.drain(batch, self._space_id, learn=self._learn)
 
     def committed(self, batch: Batch) -> None:
         if batch is self._of_others:
             self._of_others = None
-            self._left.committed()
+            self.left.committed()
         else:
             self.done += len(batch)
 
@@ -116,4 +129,4 @@ class RingSource:
         pass
 
     def close(self) -> None:
-        self._left.close()
+        self.left.close()

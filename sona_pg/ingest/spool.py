@@ -56,35 +56,53 @@ class SpoolSource:
         self._candidates = CandidateLog(self._own.path)
         self.done = 0
         self._space_id = 0
-        self._left = Leftovers([], hot.dim, 0, lambda _: None)
+        self.left = Leftovers([], hot.dim, 0)
         self._of_others: Batch | None = None  # the batch of another process that was taken last
         _open_spools.add(self)
 
     def begin(self, space_id: int, left: Leftovers) -> None:
         """Write into a space, after what others have left of it."""
         self._space_id = space_id
-        self._left = left
-        left.look(self._own.path)
+        self.left = left
+        self.look()
 
     @property
     def recorded(self) -> int:
         return self.file.appended
 
     @property
-    def urgent(self) -> bool:
-        return bool(self._left) or self.file.appended - self.done >= 4096
+    def has_records(self) -> bool:
+        return self.file.appended > self.done
 
     @property
-    def backlog(self) -> bool:
-        """Whether records of processes that died still wait."""
-        return bool(self._left)
+    def urgent(self) -> bool:
+        return self.file.appended - self.done >= 4096
+
+    def look(self) -> None:
+        self.left.look(self._own.path)
+
+    def take_left(self, batch: int) -> Batch | None:
+        if (taken := self.left.take(batch)) is None:
+            return None
+        self._of_others, self.may_repeat = taken
+        return self._of_others
 
     def take(self, batch: int) -> Batch | None:
-        self._left.look(self._own.path)
-        if (left := self._left.take(batch)) is not None:
-            self._of_others, self.may_repeat = left
-            return self._of_others
-        return self._take_own(batch)
+        self.may_repeat = False
+        while True:
+            current, size, appended = self.file.position()
+            end, records = self.file.ended(self._own.segment) or (size, appended)
+            if self._own.segment <= current and self._own.offset < end:
+                encoded, follows = self._own.read(batch, self._space_id, end)
+                if encoded is not None:
+                    return encoded
+                # bytes that we wrote and can no longer read
+                self._own.set_aside(self._own.file(self._own.segment), self._own.offset, follows)
+                self._own.offset, self.done = end, records
+            elif self._own.segment < current:
+                self._own.next_segment(self._own.segment + 1)
+            else:
+                return None
 
     @property
     def ahead(self) -> bool:
@@ -93,7 +111,7 @@ class SpoolSource:
     def committed(self, batch: Batch) -> None:
         if batch is self._of_others:
             self._of_others = None
-            self._left.committed()
+            self.left.committed()
         else:
             self._own.advance()
             self.done += self._own.records
@@ -115,24 +133,7 @@ class SpoolSource:
             for number in self._own.segments():
                 self._own.file(number).unlink()
         self._own.close()
-        self._left.close()
-
-    def _take_own(self, batch: int) -> Batch | None:
-        self.may_repeat = False
-        while True:
-            current, size, appended = self.file.position()
-            end, records = self.file.ended(self._own.segment) or (size, appended)
-            if self._own.segment <= current and self._own.offset < end:
-                encoded, follows = self._own.read(batch, self._space_id, end)
-                if encoded is not None:
-                    return encoded
-                # bytes that we wrote and can no longer read
-                self._own.set_aside(self._own.file(self._own.segment), self._own.offset, follows)
-                self._own.offset, self.done = end, records
-            elif self._own.segment < current:
-                self._own.next_segment(self._own.segment + 1)
-            else:
-                return None
+        self.left.close()
 
 
 def own_folder(root: Path, dim: int) -> Folder:

@@ -30,8 +30,10 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 
 """
 
 # Held until the transaction ends, so that a space cannot be removed under it; no row: it has been. Neither another
-# writer nor a learner waits for this lock.
-HOLD_SPACE = "SELECT FROM sona.spaces WHERE space_id = %(space)s FOR KEY SHARE"
+# writer nor a learner waits for this lock. While a removal holds the row the transaction is tried again later.
+HOLD_SPACE = "SELECT FROM sona.spaces WHERE space_id = %(space)s FOR KEY SHARE NOWAIT"
+# A transaction that meets a lock of another kind is tried again later: the thread has other spaces to serve.
+WAIT_BRIEFLY = "SET LOCAL lock_timeout = '1s'"
 
 # The proof that a batch is in: written first, so that a replay waits here for a transaction that may still commit.
 MARK = """

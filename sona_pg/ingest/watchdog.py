@@ -1,51 +1,57 @@
-"""Ends a database link that has gone deaf: libpq waits for ever on a peer that is there and says nothing."""
+"""Ends database links that have gone deaf: libpq waits for ever on a peer that is there and says nothing."""
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 
-class Watchdog:
-    """Shuts the socket of a transaction that takes longer than ``limit`` seconds; the waiting thread gets an error.
+@dataclass(eq=False, slots=True)
+class Watched:
+    """The link of a transaction that is being watched."""
 
-    One transaction at a time is watched.
-    """
+    link: socket.socket  # a descriptor of its own: the connection's number may be given to another file meanwhile
+    until: float  # monotonic seconds
+
+
+class Watchdog:
+    """Shuts the sockets of transactions that take longer than ``limit`` seconds; the waiting thread gets an error."""
 
     def __init__(self, limit: float, name: str) -> None:
         self.limit = limit
         self._condition = threading.Condition()
-        self._socket: socket.socket | None = None
-        self._deadline = 0.0
+        self._watched: set[Watched] = set()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     @contextmanager
-    def over(self, raw: psycopg.Connection[Any]) -> Iterator[None]:
+    def over(self, raw: psycopg.Connection[Any]) -> Iterator[Watched]:
         """Watch what is done inside."""
-        # A descriptor of its own: the connection's may be closed, and its number given to another file, meanwhile.
-        watched = socket.socket(fileno=os.dup(raw.fileno()))
+        watched = Watched(socket.socket(fileno=os.dup(raw.fileno())), time.monotonic() + self.limit)
         with self._condition:
-            self._socket, self._deadline = watched, time.monotonic() + self.limit
+            self._watched.add(watched)
         try:
-            yield
+            yield watched
         finally:
             with self._condition:
-                self._socket = None
-            watched.close()
+                self._watched.discard(watched)
+            watched.link.close()
 
-    def cut(self) -> None:
-        """End the link now, if there is one."""
+    def cut(self, watched: Watched) -> None:
+        """End a link now, if it is still watched."""
         with self._condition:
-            self._shut()
+            if watched in self._watched:
+                _shut(watched)
 
     def close(self) -> None:
         """Stop watching."""
@@ -58,11 +64,13 @@ class Watchdog:
         with self._condition:
             while not self._closed:
                 self._condition.wait(self.limit / 4)
-                if self._socket is not None and time.monotonic() > self._deadline:
-                    self._shut()
+                now = time.monotonic()
+                for watched in self._watched:
+                    if now > watched.until:
+                        _shut(watched)
 
-    def _shut(self) -> None:
-        if self._socket is not None:
-            with suppress(OSError):  # the peer may have been faster
-                self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket = None
+
+def _shut(watched: Watched) -> None:
+    with suppress(OSError):  # the peer may have been faster
+        watched.link.shutdown(socket.SHUT_RDWR)
+    watched.until = math.inf

@@ -1,74 +1,42 @@
-"""The writer: a thread that takes what was recorded and commits it, each record once and only once."""
+"""The writer of one space: what the application calls, while a pool of threads writes."""
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-import psycopg
 from numpy.typing import ArrayLike
 from sqlalchemy import Engine, text
 
 from sona_pg.config import IngestConfig
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved, StorageError
-from sona_pg.ingest import candidate_log, candidate_rows, statements
+from sona_pg.ingest import candidate_rows, statements
 from sona_pg.ingest.candidate_rows import CandidateSet, Extra
-from sona_pg.ingest.commit import Losses, Origin, Written
+from sona_pg.ingest.commit import Origin
 from sona_pg.ingest.delivery import Delivery
-from sona_pg.ingest.extras import Extras, halves
-from sona_pg.ingest.kept_batches import Batch, KeptBatch
+from sona_pg.ingest.extras import Extras
 from sona_pg.ingest.leftovers import Leftovers
 from sona_pg.ingest.link import Link
 from sona_pg.ingest.numbers import BatchNumbers
+from sona_pg.ingest.progress import IngestStats, Progress
 from sona_pg.ingest.rejects import Rejects
+from sona_pg.ingest.service import Parts, Service
+from sona_pg.ingest.service_pool import ServicePool
 from sona_pg.ingest.source import RingSource, Source
 from sona_pg.ingest.spool import SpoolSource, spill
-from sona_pg.ingest.wakeups import Wake, held_here
+from sona_pg.ingest.wakeups import held_here
 from sona_pg.recorder import EncodedBatch, HotPath
 from sona_pg.store.connect import translated
 
 log = logging.getLogger("sona_pg.ingest")
 
-WARN_EVERY = 10.0  # seconds between two warnings of refused records
-
 STALL_TIMEOUT = 30.0  # seconds without the end of a transaction before its link is taken for dead
 CLOSE_TIMEOUT = 10.0  # seconds
-CHECK_INTERVAL = 0.5  # seconds between looks whether the writer's thread is still there
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Taken:
-    """A batch, and the extras that were put before it was taken: those that its records name are among them."""
-
-    batch: Batch
-    extras: int
-
-
-@dataclass(frozen=True, slots=True)
-class IngestStats:
-    """What the writer has done since it was opened."""
-
-    trajectories: int  # committed
-    steps: int
-    feedback: int
-    batches: int
-    waiting: int  # accepted, not committed yet
-    dropped: int  # refused because the buffer was full
-    rejected: int  # refused by Postgres for their content, and kept in a file
-    rejected_unsaved: int  # of those, in memory now: the folder cannot be written
-    rejected_lost: int  # of those, nowhere: there was no room in memory either
-    retries: int
-    learner_errors: int  # exceptions of on_batch
-    last_error: str | None  # None while writing works
-    last_commit: datetime | None
+CHECK_INTERVAL = 0.5  # seconds between looks whether somebody still writes
 
 
 class Writer:
@@ -81,11 +49,12 @@ class Writer:
         space_name: what errors call the space; its number if none is given.
         config: durability and pace.
         home: the folder for spool and rejected rows.
-        on_batch: called on the writer's thread with each batch as soon as it is encoded, committed or not.
+        on_batch: called on the thread that writes with each batch as soon as it is encoded, committed or not.
         pending: the folder below ``home`` of what was recorded before the space could be known, if there may be some.
         source, extras: what was recorded since the engine was opened without its database: the spool, and candidates
             that wait.
         stall_timeout: seconds after which a transaction's link is taken for dead.
+        services: the threads that write, shared with other spaces; by default a thread of its own.
 
     Raises:
         StorageError: the spool's folder cannot be used.
@@ -106,50 +75,41 @@ class Writer:
         source: SpoolSource | None = None,
         extras: Sequence[Extra] = (),
         stall_timeout: float = STALL_TIMEOUT,
+        services: ServicePool | None = None,
     ) -> None:
         self._hot = hot
         self._config = config
         self._origin = Origin(space_id, server_id, space_name)
         self._home = home
-        self._on_batch = on_batch
-        self._rejects = Rejects(home / "rejected" / str(space_id))
-        self._wake = Wake()
-        self._guard = threading.RLock()
-        self._changed = threading.Condition(self._guard)  # guards what follows
-        self._waiters = 0
-        self._total = Written()
-        self._batches = self._rejected = self._learner_errors = 0
-        self._counted = Losses()  # of all losses, what the fleet's counters know
-        self._warn_again = 0.0  # monotonic seconds
-        self._refused: dict[bytes, str] = {}  # durability 'sync': why a record that somebody waits for is not in
-        self._last_commit: datetime | None = None
-        self._closing = self._ended = False
-        self._removed = False  # the space: nothing can be written any more
-        self._writing: _Taken | None = None  # until it is committed
-        self._next: _Taken | None = None  # encoded ahead
         self._pid = os.getpid()
         self._stall_timeout = stall_timeout
-        sync = config.durability == "sync"
-        self._root, self._source = self._open_source(engine, pending, source)
-        self._done = self._source.done
-        self._numbers = BatchNumbers()
-        self._link = Link(engine, stall_timeout)
-        self._delivery = Delivery(self._link, self._origin, self._numbers, self._rejects)
+        self.closed = False
+        self._rejects = Rejects(home / "rejected" / str(space_id))
+        self._root, self._source = self._open_source(engine, pending, source, learn=on_batch is not None)
+        self._progress = Progress(self._source.done)
+        self._services = services or ServicePool(engine, stall_timeout, 1)
+        self._shares_threads = services is not None
+        numbers = BatchNumbers()
+        self._link = Link(self._services.attempts)
+        self._delivery = Delivery(self._link, self._origin, numbers, self._rejects)
         self._extras = Extras(
-            self._changed, config.buffer_bytes, self._source, self._link, self._origin, self._numbers
-        )  # fmt: skip
+            self._progress.changed, config.buffer_bytes, self._source, self._link, self._origin, numbers, self._rejects
+        )
         self._extras.add(extras, kept=True)
+        parts = Parts(
+            hot, self._source, self._extras, self._delivery, self._link, numbers, self._rejects, self._progress
+        )
+        self._service = Service(parts, config, self._origin.space, on_batch)
         hot.attach(
-            wake=self._wake.set,
-            confirm=self._confirm if sync else None,
+            wake=self._ask,
+            confirm=self._confirm if config.durability == "sync" else None,
             room=self._make_room if config.when_full == "wait" else None,
             spool=self._source.file,
         )
-        self._thread = threading.Thread(target=self._run, name="sona-pg-writer", daemon=True)
-        self._thread.start()
+        self._services.add(self._service)
 
     def _open_source(
-        self, engine: Engine, pending: Path | None, begun: SpoolSource | None
+        self, engine: Engine, pending: Path | None, begun: SpoolSource | None, *, learn: bool
     ) -> tuple[Path, Source]:  # fmt: skip
         """Return where processes leave what they could not commit of this space, and what feeds the writer."""
         with translated("opening the spool", engine.url), engine.connect() as connection:
@@ -160,9 +120,9 @@ class Writer:
         name = f"{self._origin.space_id}-{made:%Y%m%dT%H%M%S%f}"
         root = self._home.absolute() / "spool" / name
         roots = [root] if pending is None else [root, pending]
-        left = Leftovers(roots, self._hot.dim, self._origin.space_id, self._replay_candidates)
+        left = Leftovers(roots, self._hot.dim, self._origin.space_id)
         if self._config.durability != "spool":
-            return root, RingSource(self._hot, self._origin.space_id, left, learn=self._on_batch is not None)
+            return root, RingSource(self._hot, self._origin.space_id, left, learn=learn)
         source = begun or SpoolSource(self._hot, root)
         source.begin(self._origin.space_id, left)
         return root, source
@@ -185,7 +145,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Records accepted and not committed yet."""
-        return self._source.recorded - self._done
+        return self._source.recorded - self._progress.done
 
     @property
     def candidates_settled(self) -> bool:
@@ -215,30 +175,31 @@ class Writer:
 
     def stats(self) -> IngestStats:
         """Return what was done so far."""
-        with self._changed:
+        done = self._progress
+        with done.changed:
             return IngestStats(
-                trajectories=self._total.trajectories,
-                steps=self._total.steps,
-                feedback=self._total.feedback,
-                batches=self._batches,
+                trajectories=done.total.trajectories,
+                steps=done.total.steps,
+                feedback=done.total.feedback,
+                batches=done.batches,
                 waiting=self.waiting,
                 dropped=self._hot.dropped_count,
-                rejected=self._rejected + self._extras.refused,
+                rejected=done.rejected + self._extras.refused,
                 rejected_unsaved=self._rejects.unsaved,
                 rejected_lost=self._rejects.lost,
                 retries=self._link.retries,
-                learner_errors=self._learner_errors,
+                learner_errors=done.learner_errors,
                 last_error=self._link.last_error,
-                last_commit=self._last_commit,
+                last_commit=done.last_commit,
             )
 
     @property
     def held_here(self) -> bool:
         """Whether this very thread holds what the writer needs: a signal handler has interrupted it inside."""
-        return held_here(self._guard)
+        return held_here(self._progress.guard)
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Refuse new records, write what waits, and end the thread.
+        """Refuse new records, write what waits, and end; other spaces go on.
 
         What was accepted before this call is written; what is recorded from now on raises ``TrajectoryError``. A record
         that is in progress in another thread is one or the other. Not for a signal handler: ``Session.close`` is.
@@ -248,25 +209,27 @@ class Writer:
                 the next process on this machine writes, unless the message says that this was not possible either.
             SpaceRemoved: the space is gone, and records that wait with it.
         """
-        if self._ended or os.getpid() != self._pid:
+        if self.closed or os.getpid() != self._pid:
             return
         self._hot.refuse_records()
-        with self._changed:
-            self._closing = True
-        self._wake.set()
-        self._thread.join(timeout)
-        if self._thread.is_alive():
+        with self._progress.changed:
+            self._progress.closing = True
+        self._ask()
+        if not self._service.finished.wait(timeout):
             self._link.abandon()
-            self._thread.join()
-        self._ended = True
-        self._link.close()
-        left, extras, backlog = self.waiting, self._extras.rest(), self._source.backlog
-        fate = "" if self._removed or not (left or extras or backlog) else self._keep_what_is_left(extras)
+        self._service.end()
+        self.closed = True
+        self._ask()  # so that it is forgotten
+        if not self._shares_threads:
+            self._services.close()
+        left, extras, backlog = self.waiting, self._extras.rest(), bool(self._source.left)
+        removed = self._progress.removed
+        fate = "" if removed or not (left or extras or backlog) else self._keep_what_is_left(extras)
         self._source.close()
         self._rejects.close()
-        if self._removed and left:
+        if removed and left:
             raise SpaceRemoved(self._origin.space, f", and {left} records that waited are not stored")
-        if self._removed:
+        if removed:
             return
         if left or extras or backlog:
             raise DatabaseUnavailable(
@@ -275,12 +238,12 @@ class Writer:
             )
 
     def _keep_what_is_left(self, extras: Sequence[Extra]) -> str:
-        """Write to files what waits in memory; return what becomes of it. The thread has ended."""
+        """Write to files what waits in memory; return what becomes of it. The service has ended."""
         where = f"they are in {self._root}, and the next process that opens this space on this machine writes them"
-        source = self._source
+        source, service = self._source, self._service
         if not isinstance(source, RingSource) or not (self.waiting or extras):
             return where
-        taken = [found.batch for found in (self._writing, self._next) if found is not None]
+        taken = [found.batch for found in (service.writing, service.taken_ahead) if found is not None]
         try:
             spill(self._hot, self._root, [batch for batch in taken if not source.is_of_others(batch)], extras)
         except StorageError as exc:
@@ -289,32 +252,37 @@ class Writer:
 
     # -- waiting --------------------------------------------------------------------------------------------
 
+    def _ask(self) -> None:
+        """Have the space served now; the hot path calls it when half of its buffer is full."""
+        self._services.ask(self._service)
+
     def _wait_for(self, records: int, extras: int, timeout: float | None, *, backlog: bool = False) -> bool:
         if os.getpid() != self._pid:
             raise DatabaseUnavailable("the engine was opened before this process was forked: open one here")
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            if self._removed:
+        progress = self._progress
+        with progress.changed:
+            if progress.removed:
                 raise SpaceRemoved(self._origin.space)
-            self._waiters += 1
+            progress.waiters += 1
             try:
-                while self._done < records or self._extras.done < extras or (backlog and self._source.backlog):
-                    if self._removed:
+                while progress.done < records or self._extras.done < extras or (backlog and self._source.left):
+                    if progress.removed:
                         raise SpaceRemoved(self._origin.space)
-                    if not self._thread.is_alive():
+                    if progress.ended or not self._services.is_alive:
                         raise DatabaseUnavailable(f"the writer has ended: {self._link.last_error or 'it was closed'}")
                     left = CHECK_INTERVAL if deadline is None else min(CHECK_INTERVAL, deadline - time.monotonic())
                     if left <= 0:
                         return False
-                    self._wake.set()
-                    self._changed.wait(left)
+                    self._ask()
+                    progress.changed.wait(left)
             finally:
-                self._waiters -= 1
+                progress.waiters -= 1
         return True
 
     def _make_room(self) -> None:
         """``when_full="wait"``: called by the hot path when the buffer is full."""
-        if not self._wait_for(self._done + 1, 0, self._stall_timeout):
+        if not self._wait_for(self._progress.done + 1, 0, self._stall_timeout):
             raise DatabaseUnavailable(
                 f"the buffer is full, and nothing of it was committed for {self._stall_timeout} s "
                 f"({self._link.last_error or 'still writing'}): this record is not taken"
@@ -327,19 +295,20 @@ class Writer:
                 f"not committed after {self._stall_timeout} s ({self._link.last_error or 'still writing'}): "
                 "the record waits and is tried again, whether it arrives is not known now"
             )
-        if self._refused:
-            with self._changed:
-                reason = self._refused.pop(trajectory_id, None)
+        progress = self._progress
+        if progress.refused:
+            with progress.changed:
+                reason = progress.refused.pop(trajectory_id, None)
             if reason is not None:
                 raise DatabaseError(f"Postgres refused the record ({reason}); it is kept in {self._rejects.folder}")
 
     def enqueue(self, extras: Sequence[Extra], *, wait: bool = False) -> bool:
         """Store what was checked; see ``enqueue_candidates``."""
         while True:
-            with self._changed:
-                if self._removed:
+            with self._progress.changed:
+                if self._progress.removed:
                     raise SpaceRemoved(self._origin.space)
-                if self._closing:
+                if self._progress.closing:
                     raise DatabaseUnavailable("the engine is closed: open another one")
                 done = self._extras.done
                 try:
@@ -358,122 +327,3 @@ class Writer:
                     f"{self._extras.bytes} bytes of candidates wait, and none were stored for {self._stall_timeout} s "
                     f"({self._link.last_error or 'still writing'}): these are not stored"
                 )
-
-    # -- the writer's thread --------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            while not self._link.abandoned and (
-                not self._closing or self.waiting or self._extras or self._source.backlog
-            ):
-                if not (self._closing or self._hurried()):
-                    self._wake.wait(self._config.flush_interval)
-                self._wake.clear()
-                self._rejects.retry()
-                self._write_next()
-        except DatabaseUnavailable as exc:
-            log.info("the writer ends: %s", exc)
-        except SpaceRemoved as exc:
-            log.error("the writer ends: %s", exc)
-            self._hot.refuse_records(str(exc))
-            with self._changed:
-                self._removed = True
-        except BaseException:
-            log.exception("the writer ends by a mistake of its own; nothing more is written")
-            self._hot.refuse_records()
-            raise
-        finally:
-            with self._changed:
-                self._changed.notify_all()
-
-    def _say_dropped(self, dropped: int) -> None:
-        """Warn of refused records, once in a while: they are all counted in ``dropped_count``."""
-        now = time.monotonic()
-        if now >= self._warn_again:
-            self._warn_again = now + WARN_EVERY
-            log.warning(
-                "the buffer of %d records was full: %d were refused; record more slowly, raise IngestConfig.capacity, "
-                "use when_full='wait', or durability 'sync' or 'spool'", self._hot.capacity, dropped
-            )  # fmt: skip
-
-    def _hurried(self) -> bool:
-        return self._source.urgent or (self._waiters > 0 and (self.waiting > 0 or bool(self._extras)))
-
-    def _write_next(self) -> None:
-        # Noted at once: what has left the buffer must be found if storing what it names is given up.
-        self._writing, self._next = self._next or self._take(), None
-        taken = self._writing
-        self._extras.store(self._extras.put if taken is None else taken.extras)
-        if taken is None:
-            with self._changed:  # a backlog may have ended, or what waited was damaged and is set aside
-                self._done = self._source.done
-                self._changed.notify_all()
-            return
-        batch, losses = taken.batch, self._losses()
-        if losses.dropped:
-            self._say_dropped(losses.dropped)
-        # By a caller who gives sequences a feedback may come twice: those are looked for without a replay.
-        written = self._delivery.deliver(
-            batch, losses, careful=self._source.may_repeat, meanwhile=self._take_ahead
-        )  # fmt: skip
-        with self._changed:
-            if written.counted:
-                before = self._counted
-                self._counted = Losses(before.dropped + losses.dropped, before.abandoned + losses.abandoned)
-            self._total.add(written)
-            self._batches += 1
-            self._rejected += len(written.rejected)
-            if self._config.durability == "sync":
-                self._refused.update({row.trajectory_id.bytes: row.reason for row in written.rejected})
-            self._last_commit = datetime.now(UTC)
-            self._source.committed(batch)
-            self._writing = None
-            self._done = self._source.done
-            self._changed.notify_all()
-
-    def _losses(self) -> Losses:
-        """Return what was lost since it was last counted."""
-        known = self._counted
-        return Losses(
-            self._hot.dropped_count - known.dropped, self._hot.abandoned_count - known.abandoned
-        )  # fmt: skip
-
-    def _take(self) -> _Taken | None:
-        try:
-            batch = self._source.take(self._numbers.next())
-        except (OSError, MemoryError):
-            log.exception("records cannot be read now; they stay where they are and are tried again")
-            time.sleep(CHECK_INTERVAL)
-            return None
-        if batch is None:
-            return None
-        extras = self._extras.put  # after the records were taken, or one of them could name what is not among these
-        if self._on_batch is not None and not isinstance(batch, KeptBatch):
-            try:
-                self._on_batch(batch)
-            except Exception:
-                self._learner_errors += 1
-                log.exception("learning from batch %d failed; it is written all the same", batch.batch)
-        return _Taken(batch, extras)
-
-    def _take_ahead(self) -> None:
-        """Encode the next batch while Postgres works on this one."""
-        if self._next is None and self._source.ahead:
-            self._next = self._take()
-
-    def _replay_candidates(self, rows: Sequence[Extra]) -> None:
-        """Store what a process that died kept beside its records; the spool calls it on this thread."""
-        for part in candidate_rows.in_parts(rows):
-            self._replay_part(part)
-
-    def _replay_part(self, part: Sequence[Extra]) -> None:
-        number, smaller = self._numbers.next(), halves(part)
-        write = functools.partial(candidate_log.store, origin=self._origin, number=number, rows=part)
-        try:
-            self._link.deliver(number, write, splits=len(smaller) > 1)
-        except psycopg.Error as exc:  # refused, or too many at once
-            if len(smaller) > 1:
-                for half in smaller:
-                    self._replay_part(half)
-                return
-            log.error("candidates of a process that died were refused and are left out: %s", exc)

@@ -15,6 +15,7 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig
 from sona_pg.ingest import link as link_module
+from sona_pg.ingest.attempts import Attempts
 from sona_pg.ingest.link import Link
 from sona_pg.store.connect import connect
 
@@ -72,7 +73,8 @@ def test_a_writer_whose_store_comes_and_goes_says_so_once(
 ) -> None:
     monkeypatch.setattr(link_module, "FIRST_PAUSE", 0.0)
     engine = connect(database_url)
-    link = Link(engine, 30.0)
+    attempts = Attempts(engine, 30.0)
+    link = Link(attempts)
     calls = itertools.count()
 
     def work(raw: psycopg.Connection[object]) -> None:
@@ -80,8 +82,8 @@ def test_a_writer_whose_store_comes_and_goes_says_so_once(
             raise psycopg.OperationalError("no connection is left")
 
     for number in range(40):
-        link.deliver(number, work)
-    link.close()
+        assert list(link.deliver(number, work)) == [0.0] * (number > 0)
+    attempts.close()
     engine.dispose()
     assert link.retries == 39
     assert ["works again" in entry.message for entry in caplog.records] == [False, True]

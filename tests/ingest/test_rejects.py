@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import os
 import uuid
@@ -9,10 +11,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
-from fix_ingest import SPACE, Space
+from fix_ingest import DIM, SPACE, Space
+from fix_proxy import Proxy
 
-from sona_pg.ingest import Writer, rejects
+from sona_pg.errors import DatabaseUnavailable
+from sona_pg.ingest import Writer, candidate_log, rejects
+from sona_pg.ingest.candidate_rows import Candidates, CandidateSet
 from sona_pg.ingest.commit import Rejected
 from sona_pg.ingest.keeping import prune
 from sona_pg.ingest.rejects import Rejects
@@ -105,3 +111,36 @@ def test_a_folder_of_many_small_files_is_bounded_too_and_the_newest_stays(tmp_pa
     assert prune(tmp_path, 1000, most_files=4) == 0
     assert prune(tmp_path, 5) == 3
     assert {path.name for path in tmp_path.iterdir()} == {"9", "folder"}
+
+
+@pytest.mark.parametrize("replayed", [False, True], ids=["stored", "replayed"])
+def test_candidates_that_are_refused_are_kept_in_a_file_as_well(
+    hot: HotPath, space: Space, open_writer: OpenWriter, proxy: Proxy, tmp_path: Path, replayed: bool
+) -> None:
+    space.execute("ALTER TABLE sona.candidates ADD CHECK (candidate_id <> 'poison')")
+    space.execute("ALTER TABLE sona.candidate_sets ADD CHECK (set_id <> 13)")
+    writer = open_writer(hot, url=proxy.url)
+    if replayed:
+        proxy.refuse()
+    assert writer.enqueue_candidates(["fine", "poison"], np.eye(2, DIM, dtype=np.float32))
+    assert writer.enqueue_candidate_set(12, ["fine"])
+    assert writer.enqueue_candidate_set(13, ["fine", "poison"])
+    if replayed:
+        with pytest.raises(DatabaseUnavailable, match="the next process"):
+            writer.close(timeout=0.1)
+        writer = open_writer(HotPath(DIM, 10, 1 << 16))
+    writer.flush(10)
+    assert space.rows("SELECT candidate_id FROM sona.candidates") == [("fine",)]
+    assert space.rows("SELECT set_id FROM sona.candidate_sets") == [(12,)]
+    assert writer.stats().rejected == 2
+    files = (tmp_path / "rejected" / str(SPACE)).iterdir()
+    kept = {row["kind"]: row for row in (json.loads(file.read_text()) for file in files)}
+    assert (kept["candidate"]["candidate_id"], kept["candidate_set"]["set_id"]) == ("poison", "13")
+    assert all(row["reason"].startswith("23514") for row in kept.values())
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(base64.b64decode(row["rows"][f"{kind}s"]) for kind, row in sorted(kept.items())))
+    (candidate, shown), _, ended = candidate_log.read(log)
+    assert ended == "end"
+    assert isinstance(candidate, Candidates)
+    assert (candidate.ids, candidate.embeddings[0].tolist()) == (("poison",), np.eye(2, DIM)[1].tolist())
+    assert shown == CandidateSet(13, ("fine", "poison"))

@@ -6,7 +6,7 @@ import collections
 import json
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from fix_proxy import Proxy
 
 from sona_pg.errors import DatabaseUnavailable, DimensionMismatch, InvalidValue, TrajectoryError
 from sona_pg.ingest import Writer
+from sona_pg.ingest.candidate_rows import Extra
+from sona_pg.ingest.link import Turns
 from sona_pg.recorder import EncodedBatch, HotPath
 
 OpenWriter = Callable[..., Writer]
@@ -150,8 +152,8 @@ def test_candidates_that_keep_coming_do_not_hold_records_up(
     writer = open_writer(hot, flush_interval=60)
     write, numbers = writer._extras._store_part, iter(range(300))
 
-    def and_one_more(part: object) -> None:
-        write(part)
+    def and_one_more(part: Sequence[Extra]) -> Turns[None]:
+        yield from write(part)
         if not writer.stats().trajectories and (number := next(numbers, None)) is not None:
             writer.enqueue_candidate_set(number, ["a"])
 

@@ -1,0 +1,134 @@
+"""Single attempts at transactions, on pooled connections that are watched: shared by all spaces of a process."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
+
+from sona_pg.ingest.watchdog import Watchdog, Watched
+from sona_pg.store.connect import is_spent, masked
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts; each is drawn from the upper half of its range
+LOG_EVERY = 30.0  # seconds
+SEND_BUFFER = 4 << 20
+
+_random = random.SystemRandom()  # an application may seed `random`, and all its servers would pause in step
+
+
+class Attempts:
+    """Lends connections for one transaction each; safe from many threads.
+
+    Where no connection can be had all spaces pause together: a thousand that each tried for themselves would keep the
+    threads busy with a database that is away, and storm it once it comes back.
+    """
+
+    def __init__(self, engine: Engine, stall_timeout: float) -> None:
+        """Lend connections of ``engine``; a transaction may take ``stall_timeout`` seconds."""
+        self.where = masked(engine.url)
+        self.why_away = ""  # why no connection could be had, the last time
+        self._engine = engine
+        self._watchdog = Watchdog(stall_timeout, "sona-pg-watchdog")
+        self._spent = False  # whether pooled connections must be replaced before they are used again
+        self._away_until = 0.0  # monotonic seconds
+        self._pause = FIRST_PAUSE
+        # Also where writing works now and then: a spell that is over is not worth a line.
+        self._logged_at = -LOG_EVERY
+        event.listen(engine, "checkout", self._replace_spent)
+
+    @contextmanager
+    def connection(self) -> Iterator[tuple[psycopg.Connection[Any], Watched]]:
+        """Lend a connection, and what ``cut`` takes to end it from another thread.
+
+        Raises:
+            psycopg.Error, SQLAlchemyError, OSError: none could be had; or what the block raises.
+        """
+        raw, give_back = self._lent()
+        try:
+            with self._watchdog.over(raw) as watched:
+                yield raw, watched
+        except ValueError as exc:  # psycopg's, over more results than COPY has when the server goes
+            if not raw.closed:
+                raise
+            raise psycopg.OperationalError(f"the link was lost ({exc})") from exc
+        except psycopg.Error as exc:
+            self._spent = self._spent or is_spent(exc)
+            raise
+        finally:
+            if raw.closed or self._spent:
+                give_back.invalidate()
+            else:
+                give_back.close()
+
+    def cut(self, watched: Watched) -> None:
+        """End a connection that is lent, if it still is."""
+        self._watchdog.cut(watched)
+
+    @property
+    def away_for(self) -> float:
+        """Seconds until the next attempt makes sense: 0 unless no connection could be had a moment ago."""
+        return max(0.0, self._away_until - time.monotonic())
+
+    def may_log(self) -> bool:
+        """Whether it is time for another line about what fails."""
+        now = time.monotonic()
+        if now - self._logged_at < LOG_EVERY:
+            return False
+        self._logged_at = now
+        return True
+
+    def close(self) -> None:
+        """End the watchdog's thread."""
+        event.remove(self._engine, "checkout", self._replace_spent)
+        self._watchdog.close()
+
+    def _lent(self) -> tuple[psycopg.Connection[Any], Any]:
+        try:
+            pooled = self._engine.raw_connection()
+        except (psycopg.Error, SQLAlchemyError, OSError) as exc:
+            self.why_away = described(exc)
+            self._away_until = time.monotonic() + drawn(self._pause)
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            raise
+        self._pause, self._away_until = FIRST_PAUSE, 0.0
+        raw = pooled.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        _widen(raw)
+        return raw, pooled
+
+    def _replace_spent(self, *_: object) -> None:
+        """Called by the pool before a connection is used: have all that are as old as the last error made anew.
+
+        A connection of a read-only spell stays read-only, and one to a demoted primary stays there, while they look
+        alive.
+        """
+        if self._spent:
+            self._spent = False
+            raise InvalidatePoolError("an error of the server said that older connections are of no use")
+
+
+def drawn(pause: float) -> float:
+    """Return a length from the upper half of ``pause``."""
+    return pause * _random.uniform(0.5, 1.0)
+
+
+def described(exc: BaseException) -> str:
+    """Return the kind of an error and the first line of its message."""
+    text = str(exc).strip()
+    return f"{type(exc).__name__}: {text.splitlines()[0] if text else 'no message'}"
+
+
+def _widen(raw: psycopg.Connection[Any]) -> None:
+    """Let a local socket hold megabytes, as TCP's grows to by itself: the server then has rows to work on while this
+    thread waits for the GIL."""
+    with socket.socket(fileno=os.dup(raw.fileno())) as link:
+        if link.family == socket.AF_UNIX:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

@@ -1,0 +1,55 @@
+"""How far the writing of one space has come: counters, and the condition on which application threads wait."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+
+from sona_pg.ingest.commit import Losses, Written
+
+
+@dataclass(frozen=True, slots=True)
+class IngestStats:
+    """What the writer has done since it was opened."""
+
+    trajectories: int  # committed
+    steps: int
+    feedback: int
+    batches: int
+    waiting: int  # accepted, not committed yet
+    dropped: int  # refused because the buffer was full
+    rejected: int  # refused by Postgres for their content, and kept in a file
+    rejected_unsaved: int  # of those, in memory now: the folder cannot be written
+    rejected_lost: int  # of those, nowhere: there was no room in memory either
+    retries: int
+    learner_errors: int  # exceptions of on_batch
+    last_error: str | None  # None while writing works
+    last_commit: datetime | None
+
+
+class Progress:
+    """Shared by a space's writer, which the application calls, and its service, on a thread of the pool.
+
+    ``changed`` guards all of it, and is notified of every change.
+    """
+
+    __slots__ = (
+        "batches", "changed", "closing", "counted", "done", "ended", "guard", "last_commit", "learner_errors",
+        "refused", "rejected", "removed", "total", "waiters",
+    )  # fmt: skip
+
+    def __init__(self, done: int) -> None:
+        """Start with ``done`` records that wait no longer."""
+        self.guard = threading.RLock()
+        self.changed = threading.Condition(self.guard)
+        self.waiters = 0  # threads that wait for records or candidates to be committed
+        self.done = done
+        self.total = Written()
+        self.batches = self.rejected = self.learner_errors = 0
+        self.counted = Losses()  # of all losses, what the fleet's counters know
+        self.refused: dict[bytes, str] = {}  # durability 'sync': why a record that somebody waits for is not in
+        self.last_commit: datetime | None = None
+        self.closing = False
+        self.removed = False  # the space: nothing can be written any more
+        self.ended = False  # nothing is written any more, for whatever reason

@@ -1,0 +1,140 @@
+"""In which order the spaces of a process are served."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from typing import Protocol
+
+IDLE = 1.0  # seconds until the next look where there is no space yet
+
+
+class Served(Protocol):
+    """One space, as the rotation sees it."""
+
+    interval: float  # seconds a record may wait
+
+    @property
+    def ended(self) -> bool:
+        """Whether it needs no turn any more."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it goes before others."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it needs a turn before its interval is over."""
+
+    def has_work(self, now: float) -> bool:
+        """Whether it needs a turn once its interval is over."""
+
+
+class _Group:
+    """Spaces of one interval: those that are idle are looked at together, once in it."""
+
+    __slots__ = ("due", "idle", "interval", "size")
+
+    def __init__(self, interval: float, now: float) -> None:
+        self.interval = interval
+        self.due = now + interval
+        self.idle: dict[Served, None] = {}
+        self.size = 0
+
+
+class Rotation:
+    """Gives the space whose turn it is: those that are urgent first, yet every other turn is for one that is not.
+
+    Within both kinds the order is that of asking, and a space that was served goes to the back, so that none waits for
+    more than two turns of each that is busy. Idle spaces cost a look each, once in their interval. Whoever calls it
+    makes sure that no other thread does.
+    """
+
+    def __init__(self) -> None:
+        """Start without spaces."""
+        self._groups: dict[float, _Group] = {}
+        self._ready: OrderedDict[Served, None] = OrderedDict()
+        self._urgent: OrderedDict[Served, None] = OrderedDict()
+        self._sleeping: list[tuple[float, int, Served]] = []  # a heap: until when, then in the order of coming
+        self._known: set[Served] = set()
+        self._count = 0
+        self._favoured = False  # whether the last turn was given to one that is urgent
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def ask(self, space: Served, now: float) -> None:
+        """Look at a space at once; one that is not known yet is looked at from now on."""
+        if space not in self._known:
+            if space.ended:
+                return
+            self._add(space, now)
+        idle = self._groups[space.interval].idle
+        if space in self._ready and space.urgent:
+            del self._ready[space]
+            self._urgent[space] = None
+        elif space in idle and space.ended:
+            self._forget(space)
+        elif space in idle and space.goes_on:
+            del idle[space]
+            self._get_ready(space)
+
+    def look(self, now: float) -> None:
+        """Give a turn to those whose pause is over, and to idle ones that have work."""
+        while self._sleeping and self._sleeping[0][0] <= now:
+            self._get_ready(heapq.heappop(self._sleeping)[2])
+        for group in self._groups.values():
+            if now >= group.due:
+                group.due = now + group.interval
+                for space in [space for space in group.idle if space.has_work(now)]:
+                    del group.idle[space]
+                    self._get_ready(space)
+
+    def next(self) -> Served | None:
+        """Return the space whose turn it is; None: all are idle, or pause, or are being served."""
+        self._favoured = bool(self._urgent) and not (self._favoured and self._ready)
+        queue = self._urgent if self._favoured else self._ready
+        return queue.popitem(last=False)[0] if queue else None
+
+    @property
+    def has_next(self) -> bool:
+        """Whether ``next`` would return one."""
+        return bool(self._urgent or self._ready)
+
+    def served(self, space: Served, pause: float | None, now: float) -> None:
+        """Take a space back after its turn: it goes on in ``pause`` seconds, or has nothing to do (None)."""
+        if space.ended:
+            self._forget(space)
+        elif pause:
+            self._count += 1
+            heapq.heappush(self._sleeping, (now + pause, self._count, space))
+        elif pause is not None or space.goes_on:  # somebody may have begun to wait at this moment
+            self._get_ready(space)
+        else:
+            self._groups[space.interval].idle[space] = None
+
+    def until(self, now: float) -> float:
+        """Return the seconds until ``look`` may find something."""
+        due = [group.due for group in self._groups.values()]
+        if self._sleeping:
+            due.append(self._sleeping[0][0])
+        return max(0.0, min(due, default=now + IDLE) - now)
+
+    def _get_ready(self, space: Served) -> None:
+        (self._urgent if space.urgent else self._ready)[space] = None
+
+    def _add(self, space: Served, now: float) -> None:
+        self._known.add(space)
+        group = self._groups.get(space.interval)
+        if group is None:
+            group = self._groups[space.interval] = _Group(space.interval, now)
+        group.size += 1
+        group.idle[space] = None
+
+    def _forget(self, space: Served) -> None:
+        self._known.discard(space)
+        group = self._groups[space.interval]
+        group.idle.pop(space, None)
+        group.size -= 1
+        if group.size == 0:
+            del self._groups[space.interval]

@@ -1,0 +1,101 @@
+"""The threads that serve the spaces of a process, and the connections they write over."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+
+from sqlalchemy import Engine
+
+from sona_pg.errors import DatabaseUnavailable
+from sona_pg.ingest.attempts import Attempts
+from sona_pg.ingest.rotation import Rotation
+from sona_pg.ingest.service import Service
+from sona_pg.ingest.wakeups import Wake
+
+LONGEST_SLEEP = 1.0  # seconds: if all other threads are held up, one notices what is due by then
+
+
+class ServicePool:
+    """Serves any number of spaces with a fixed number of threads, each with one connection while it writes.
+
+    The threads do the same: whoever is free takes the next turn. Two are enough, so that one that is held up, by a
+    lock or by a learner, does not hold up all spaces. Application threads, and signal handlers among them, take no lock
+    here: they leave a space in a queue and wake a thread.
+    """
+
+    def __init__(self, engine: Engine, stall_timeout: float, threads: int) -> None:
+        """Start ``threads`` threads, and one that ends transactions of more than ``stall_timeout`` seconds."""
+        self.attempts = Attempts(engine, stall_timeout)
+        self._lock = threading.Lock()  # of the rotation, between the threads of the pool
+        self._rotation = Rotation()
+        self._asked: deque[Service] = deque()
+        self._wake = Wake()
+        self._closed = False
+        self._pid = os.getpid()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"sona-pg-writer-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there are threads that serve."""
+        return os.getpid() == self._pid and any(thread.is_alive() for thread in self._threads)
+
+    def add(self, service: Service) -> None:
+        """Serve a space from now on, until its service has ended.
+
+        Raises:
+            DatabaseUnavailable: the pool is closed, or another process's.
+        """
+        if self._closed or os.getpid() != self._pid:
+            raise DatabaseUnavailable("the writer's threads have ended: make another pool, in each process its own")
+        self.ask(service)
+
+    def ask(self, service: Service) -> None:
+        """Have a space looked at now."""
+        if not service.in_turn:  # else it is looked at when the turn is over
+            self._asked.append(service)
+            self._wake.set()
+
+    def close(self) -> None:
+        """End the threads; services that have not ended are left as they are."""
+        if os.getpid() != self._pid or self._closed:
+            return
+        self._closed = True
+        self._wake.set()
+        for thread in self._threads:
+            thread.join()
+        self.attempts.close()
+
+    def _run(self) -> None:
+        served, pause = None, None
+        while (service := self._next(served, pause)) is not None:
+            served, pause = service, service.turn()
+
+    def _next(self, served: Service | None, pause: float | None) -> Service | None:
+        """Hand back a space that was served, and wait for the next one; None: the pool is closed."""
+        with self._lock:
+            if served is not None:
+                self._rotation.served(served, pause, time.monotonic())
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                while self._asked:
+                    self._rotation.ask(self._asked.popleft(), now)
+                self._rotation.look(now)
+                service = self._rotation.next()
+                if self._closed or self._rotation.has_next:
+                    self._wake.set()  # another thread
+                if self._closed:
+                    return None
+                if service is not None:
+                    assert isinstance(service, Service)
+                    return service
+                sleep = min(LONGEST_SLEEP, self._rotation.until(now))
+            self._wake.wait(sleep)

@@ -1,0 +1,84 @@
+"""One writer for all spaces of a process: a writer each, and the threads and connections that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from sona_pg.config import IngestConfig
+from sona_pg.errors import SonaError
+from sona_pg.ingest.candidate_rows import Extra
+from sona_pg.ingest.service_pool import ServicePool
+from sona_pg.ingest.spool import SpoolSource
+from sona_pg.ingest.writer import STALL_TIMEOUT, Writer
+from sona_pg.recorder import EncodedBatch, HotPath
+
+THREADS = 2
+
+
+class WriterPool:
+    """Writes what any number of spaces record, with two threads, a watchdog's, and two connections at most."""
+
+    def __init__(self, engine: Engine, stall_timeout: float = STALL_TIMEOUT) -> None:
+        """Write over connections of ``engine``; see ``Writer`` for ``stall_timeout``."""
+        self._engine = engine
+        self._stall_timeout = stall_timeout
+        self._services = ServicePool(engine, stall_timeout, THREADS)
+        self._writers: list[Writer] = []
+
+    def open(
+        self,
+        hot: HotPath,
+        *,
+        space_id: int,
+        server_id: UUID,
+        space_name: str = "",
+        config: IngestConfig,
+        home: Path,
+        on_batch: Callable[[EncodedBatch], None] | None = None,
+        pending: Path | None = None,
+        source: SpoolSource | None = None,
+        extras: Sequence[Extra] = (),
+    ) -> Writer:
+        """Return a writer of what ``hot`` records; the arguments are those of ``Writer``. Close it when it is done.
+
+        Raises:
+            StorageError: the spool's folder cannot be used.
+            DatabaseUnavailable: the pool is closed, or another process's; or Postgres does not answer.
+        """
+        writer = Writer(
+            hot,
+            self._engine,
+            space_id=space_id,
+            server_id=server_id,
+            space_name=space_name,
+            config=config,
+            home=home,
+            on_batch=on_batch,
+            pending=pending,
+            source=source,
+            extras=extras,
+            stall_timeout=self._stall_timeout,
+            services=self._services,
+        )
+        self._writers = [*(known for known in self._writers if not known.closed), writer]
+        return writer
+
+    def close(self) -> None:
+        """Close what is still open, and end the threads.
+
+        Raises:
+            SonaError: the first of what closing a writer has raised; all are closed.
+        """
+        problem: SonaError | None = None
+        for writer in self._writers:
+            try:
+                writer.close()
+            except SonaError as exc:
+                problem = problem or exc
+        self._services.close()
+        if problem is not None:
+            raise problem

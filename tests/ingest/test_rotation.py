@@ -1,0 +1,119 @@
+"""Whose turn it is: urgent spaces first, none starves, and idle ones are only looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sona_pg.ingest.rotation import Rotation
+
+
+@dataclass(eq=False)
+class Space:
+    name: str
+    interval: float = 1.0
+    work: bool = False
+    urgent: bool = False
+    goes_on: bool = False
+    ended: bool = False
+    looks: list[float] = field(default_factory=list)
+
+    def has_work(self, now: float) -> bool:
+        self.looks.append(now)
+        return self.work
+
+
+def turns(rotation: Rotation, n: int, now: float = 10.0) -> str:
+    """Give ``n`` turns, after each of which the space has more to do; return whose they were."""
+    seen = ""
+    for _ in range(n):
+        space = rotation.next()
+        if isinstance(space, Space):
+            rotation.served(space, 0.0, now)
+            seen += space.name
+    return seen
+
+
+def in_rotation(*spaces: Space) -> Rotation:
+    rotation = Rotation()
+    for space in spaces:
+        rotation.ask(space, 0.0)
+    return rotation
+
+
+def test_those_with_work_take_turns_in_their_order() -> None:
+    rotation = in_rotation(*(Space(name, work=name != "c") for name in "abcd"))
+    rotation.look(0.5)
+    assert rotation.next() is None
+    rotation.look(1.0)
+    assert turns(rotation, 7) == "abdabda"
+
+
+def test_every_other_turn_is_for_one_that_is_not_urgent() -> None:
+    rotation = in_rotation(*(Space(name, work=True, urgent=name in "xy") for name in "abxy"))
+    rotation.look(1.0)
+    assert turns(rotation, 8) == "xaybxayb"
+
+
+def test_one_that_becomes_urgent_goes_before_those_that_have_waited_longer() -> None:
+    spaces = [Space(name, work=True) for name in "abcde"]
+    rotation = in_rotation(*spaces)
+    rotation.look(1.0)
+    spaces[4].urgent = True
+    rotation.ask(spaces[4], 1.0)
+    assert turns(rotation, 5) == "eaebe"
+
+
+def test_an_idle_space_is_looked_at_once_in_its_interval() -> None:
+    slow, fast = Space("s", 1.0), Space("f", 0.25)
+    rotation = in_rotation(slow, fast)
+    now = 0.0
+    while now < 2.0:
+        now += rotation.until(now)
+        rotation.look(now)
+    assert slow.looks == [1.0, 2.0]
+    assert len(fast.looks) == 8
+
+
+def test_one_that_pauses_has_no_turn_before_its_time() -> None:
+    space = Space("a", interval=60, goes_on=True)
+    rotation = in_rotation(space)
+    assert rotation.next() is space
+    rotation.served(space, 5.0, now=1.0)
+    rotation.ask(space, 2.0)
+    rotation.look(2.0)
+    assert rotation.next() is None
+    assert rotation.until(2.0) == 4.0
+    rotation.look(6.0)
+    assert rotation.next() is space
+
+
+def test_what_was_asked_for_during_a_turn_comes_after_it() -> None:
+    space = Space("a", goes_on=True)
+    rotation = in_rotation(space)
+    assert rotation.next() is space
+    rotation.ask(space, 1.0)
+    assert rotation.next() is None
+    rotation.served(space, None, 1.0)
+    assert rotation.next() is space
+    space.goes_on = False
+    rotation.served(space, None, 1.0)
+    assert rotation.next() is None
+
+
+def test_one_that_has_ended_is_forgotten_wherever_it_is() -> None:
+    idle, ready, pausing, served = (Space(name, goes_on=name != "i") for name in "irps")
+    rotation = in_rotation(idle)
+    for space in (pausing, served, ready):
+        rotation.ask(space, 0.0)
+    assert rotation.next() is pausing
+    rotation.served(pausing, 1.0, 0.0)
+    assert rotation.next() is served
+    for space in (idle, ready, pausing, served):
+        space.ended = True
+        rotation.ask(space, 0.5)
+    rotation.served(served, None, 0.5)
+    rotation.look(2.0)
+    while (space_ := rotation.next()) is not None:
+        rotation.served(space_, None, 2.0)
+    assert len(rotation) == 0
+    assert rotation.until(0.0) == 1.0
