@@ -1,4 +1,5 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, embedsignature=True
+# cython: auto_pickle=False
 """Shape checks, allocation of results and release of the GIL around the C kernels; no arithmetic of its own.
 
 Every array argument is marked IN, OUT or INOUT. Arrays are C-contiguous NumPy arrays in native byte order; they may

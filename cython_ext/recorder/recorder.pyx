@@ -1,5 +1,5 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False, binding=False
-# cython: embedsignature=True, cdivision=True
+# cython: embedsignature=True, cdivision=True, auto_pickle=False
 """Recording and adapting: the calls an application makes on every request.
 
 A trajectory's handle fills one block of memory (recorder.h); ending it queues that block, and the writer's thread
@@ -7,6 +7,7 @@ drains the queue into COPY streams. Nothing here waits for the database, unless 
 """
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
@@ -66,11 +67,18 @@ include "adapter.pxi"
 include "spool.pxi"
 
 
-def keep_directions(float[:, ::1] rows):
+def keep_directions(cnp.ndarray rows not None):
     """Multiply, in place, each of ``rows`` (n, dim) that half precision would turn by a power of two; zeros stay."""
-    cdef Py_ssize_t i
-    for i in range(rows.shape[0] if rows.shape[1] else 0):
-        sona_keep_direction(&rows[i, 0], rows.shape[1])
+    cdef Py_ssize_t i, dim
+    cdef float *first
+    if (cnp.PyArray_NDIM(rows) != 2 or cnp.PyArray_TYPE(rows) != cnp.NPY_FLOAT32
+            or not cnp.PyArray_ISCARRAY(rows)):
+        raise InvalidValue(f"rows is an array of {(<object> rows).dtype}, shape {(<object> rows).shape}: expected a "
+                           "writable C-contiguous (n, dim) float32 array")
+    dim = cnp.PyArray_DIM(rows, 1)
+    first = <float *> cnp.PyArray_DATA(rows)
+    for i in range(cnp.PyArray_DIM(rows, 0) if dim else 0):
+        sona_keep_direction(first + i * dim, dim)
 
 
 cdef class HotPath:

@@ -79,25 +79,27 @@ cdef class SpoolFile:
 
 
 def encode_frames(
-    const uint8_t[::1] data, Py_ssize_t dim, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192,
-    bint learn=True
+    data, Py_ssize_t dim, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192, bint learn=True
 ):
-    """Encode the frames that ``data`` begins with.
+    """Encode the frames at the start of ``data`` (bytes-like).
 
     Returns:
         The batch (None if there is no whole frame), the number of bytes it came from, the number of records, and
         what follows: 'end', 'more' (whole frames that did not fit), 'torn' (the start of a frame) or 'bad'.
     """
-    cdef size_t used = 0, step = 0, n = 0, total = data.shape[0], rows = max_rows
+    cdef size_t used = 0, step = 0, n = 0, total, rows = max_rows
     cdef int state = SONA_FRAME_OK
-    cdef const uint8_t *start = &data[0] if total else NULL
+    cdef const uint8_t *start
     cdef const sona_record **records
+    cdef Py_buffer view
     if max_rows < 1:
         raise InvalidValue(f"max_rows is {max_rows}, expected 1 or more")
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    start, total = <const uint8_t *> view.buf, view.len
     records = <const sona_record **> PyMem_Malloc(rows * sizeof(void *))
-    if records is NULL:
-        raise MemoryError()
     try:
+        if records is NULL:
+            raise MemoryError()
         with nogil:
             while n < rows and used < total:
                 state = sona_frame_read(kernels[0], start + used, total - used, dim, &records[n], &step)
@@ -108,6 +110,7 @@ def encode_frames(
         encoded = encode(records, n, dim, batch, space_id, learn) if n else None
     finally:
         PyMem_Free(records)
+        PyBuffer_Release(&view)
     if used == total:
         return encoded, used, n, "end"
     return encoded, used, n, "more" if state == SONA_FRAME_OK else "torn" if state == SONA_FRAME_MORE else "bad"
