@@ -6,7 +6,7 @@ ARGS ?=
 
 # What an installation depends on. Python sources are not among it, for the installation is editable.
 GENERATED := $(patsubst %.pyx,%.c,$(wildcard cython_ext/*/*.pyx))
-SOURCES   := pyproject.toml setup.py $(filter-out $(GENERATED),$(wildcard cython_ext/*/*.p?? cython_ext/*/*.c cython_ext/*/*.h))
+SOURCES   := pyproject.toml setup.py .ci/install.py $(filter-out $(GENERATED),$(wildcard cython_ext/*/*.p?? cython_ext/*/*.c cython_ext/*/*.h))
 DEV  := $(VENV)/.sona-pg-dev
 BENCH := $(VENV)/.sona-pg-bench
 # A demo needs fewer packages than development; where those are installed, they will do.
@@ -41,7 +41,7 @@ chaos: $(DEV)   ## every fault at once for minutes, then count and rebuild; ARGS
 bench: $(BENCH) ## every promise about speed beside its peer, 10 min; DATA=<folder>, ARGS='--quick' or a suite's name
 	$(BIN)/python -m benchmarks $(if $(DATA),--data '$(DATA)') $(ARGS)
 
-eval: $(DEV)    ## what learning gains on real data; DATA=<folder>, ARGS='--only retrieval --seeds 1'
+eval: $(BENCH)  ## what learning gains on real data; DATA=<folder>, ARGS='--only retrieval --seeds 1'
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.eval $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 clean:          ## remove what was built, and .venv
@@ -50,9 +50,8 @@ clean:          ## remove what was built, and .venv
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.sona-pg-%: $(SOURCES) | $(BIN)/python
-	@echo "installing sona-pg[$*] into $(VENV) (half a minute to two, once)"
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@echo "installing sona-pg[$*] into $(VENV) (a quarter of a minute to one, once)"
+	$(BIN)/python .ci/install.py $*
 	@touch $@
 
 $(BIN)/python:

@@ -87,12 +87,14 @@ def demo(
         Path | None, typer.Option(help='Your own questions: JSON lines of {"question": …, "topic": …}.')
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many random splits.", min=1, max=20)] = 5,
-    output: Annotated[Path, typer.Option(help="Where to write the learning curve.")] = Path("sona-pg-demo.png"),
+    output: Annotated[Path, typer.Option(help="Where to write the learning curve (.svg).")] = Path("sona-pg-demo.svg"),
     url: Url = None,
 ) -> None:
     """Watch the store learn from real questions: one process records, another serves what it taught."""
+    from sona_pg.demo.plot import check_output
     from sona_pg.demo.run import run_demo
 
+    check_output(output)
     with address_of(url) as address:
         run_demo(address, data, seeds, output)
 

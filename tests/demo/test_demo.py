@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from sona_pg.demo import corpus
+from sona_pg.demo.plot import check_output, plot_curves
 from sona_pg.demo.run import run_demo
 from sona_pg.errors import ConfigError
 
@@ -41,10 +43,11 @@ def test_a_users_own_file_teaches_the_process_that_only_serves(
     ]
     data = tmp_path / "mine.jsonl"
     data.write_text("\n".join(lines) + "\n")
-    picture = tmp_path / "curve.png"
+    picture = tmp_path / "curve.svg"
     run_demo(database_url, data, 1, picture)
     printed = capfd.readouterr().out
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    drawn = ElementTree.parse(picture).getroot()
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}polyline")) == 4  # axes, seed, frozen embedding, mean
     assert "held-out accuracy" in printed
     assert "sona.pattern_summary" in printed
     assert str(picture.name) in printed.replace("\n", "")
@@ -64,6 +67,18 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, content: str, told:
     data.write_text(content)
     with pytest.raises(ConfigError, match=told):
         corpus.load_corpus(data)
+
+
+def test_the_picture_has_round_ticks(tmp_path: Path) -> None:
+    plot_curves([[(0, 0.25), (513, 0.75)], [(0, 0.35), (513, 0.85)]], tmp_path / "curve.svg")
+    drawn = (tmp_path / "curve.svg").read_text()
+    assert [count for count in ("0", "100", "200", "500", "513") if f">{count}<" in drawn] == ["0", "100", "200", "500"]
+    assert "mean of 2 seeds" in drawn
+
+
+def test_a_picture_of_another_kind_is_refused_before_the_demo_runs() -> None:
+    with pytest.raises(ConfigError, match=r"ends in \.svg"):
+        check_output(Path("curve.png"))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
