@@ -85,6 +85,14 @@ class UnknownVersion(DatabaseError, NotFound):
     """The space has no such version: it was pruned, or never published."""
 
 
+class VersionNotKept(UnknownVersion):
+    """The version is there, but a release that kept no content with it has made it."""
+
+
+class VersionConflict(DatabaseError, Conflict):
+    """The version cannot be made live: it is, or never was, or would bring back what was unlearned."""
+
+
 class SchemaError(DatabaseError):
     """The database's schema is missing, or newer than this release."""
 

@@ -17,7 +17,7 @@ class CycleResult:
     ``learned`` is False when there was nothing new to read.
     """
 
-    loop: Literal["background", "deep"]
+    loop: Literal["background", "deep", "rollback", "load"]
     cycle_id: UUID
     base_version: int
     version: int  # equal to base_version when nothing was learned
@@ -76,6 +76,7 @@ class PastCycle:
     cycle_id: UUID
     version: int
     candidates: int | None  # that had a place in the learned state; None: not recorded
+    loaded: bool = False  # from a file: its version was not learned from this ledger
 
 
 @dataclass(frozen=True, slots=True)

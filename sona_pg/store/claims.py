@@ -26,7 +26,7 @@ SELECT batch, first_id, last_id, trajectories, steps, feedback, followed FROM (
         sum(trajectories + steps) OVER oldest AS vectors_so_far
     FROM (
         SELECT batch, first_id, last_id, trajectories, steps, feedback, recorded_at FROM sona.batches
-        WHERE space_id = %(space)s AND cycle_id IS NULL
+        WHERE space_id = %(space)s AND cycle_id IS NULL AND left_out_by IS NULL
             AND (recorded_at, batch) <= (%(until)s::timestamptz, %(last)s::bigint)
         ORDER BY recorded_at, batch LIMIT %(most)s + 1
     ) AS waiting
@@ -36,7 +36,7 @@ WHERE place = 1 OR (place <= %(most)s AND facts_so_far <= %(most)s AND vectors_s
 ORDER BY place
 """
 NEWEST = """
-SELECT recorded_at, batch FROM sona.batches WHERE space_id = %(space)s AND cycle_id IS NULL
+SELECT recorded_at, batch FROM sona.batches WHERE space_id = %(space)s AND cycle_id IS NULL AND left_out_by IS NULL
 ORDER BY recorded_at DESC, batch DESC LIMIT 1
 """
 # A join: a condition on an array would be looked through for each row.
@@ -44,6 +44,7 @@ MARK = """
 UPDATE sona.batches SET cycle_id = %(cycle)s
 FROM unnest(%(claimed)s::bigint[]) AS claimed (batch)
 WHERE sona.batches.space_id = %(space)s AND sona.batches.batch = claimed.batch AND sona.batches.cycle_id IS NULL
+    AND sona.batches.left_out_by IS NULL
 """
 
 
@@ -146,7 +147,7 @@ def mark(connection: Connection, space_id: int, claimed: Sequence[int], cycle_id
 def waiting_count(connection: Connection, space_id: int) -> int:
     """Return how many trajectories of the space wait to be learned from."""
     waiting = select(func.coalesce(func.sum(batches.c.trajectories), 0)).where(
-        batches.c.space_id == space_id, batches.c.cycle_id.is_(None)
+        batches.c.space_id == space_id, batches.c.cycle_id.is_(None), batches.c.left_out_by.is_(None)
     )
     return int(connection.scalar(waiting) or 0)
 

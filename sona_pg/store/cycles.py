@@ -13,6 +13,7 @@ from sona_pg.domain.cycle import CycleResult, LearningSchedule, PastCycle
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
 from sona_pg.store.schema import cycles
+from sona_pg.store.states import in_force
 
 COLUMNS = ("loop", "cycle_id", "base_version", "version", "trajectories", "feedback", "set_aside", "patterns")
 
@@ -52,11 +53,12 @@ CROSS JOIN LATERAL (
     WHERE space_id = wanted.id AND loop = %(loop)s AND error IS NULL AND started_at <= %(at)s
 ) AS begun
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(trajectories + feedback), 0) AS facts FROM sona.cycles WHERE space_id = wanted.id
+    SELECT coalesce(sum(trajectories + feedback), 0) AS facts FROM sona.cycles
+    WHERE space_id = wanted.id AND (in_force IS NULL OR upper_inf(in_force))
 ) AS read
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(trajectories + feedback), 0) AS facts FROM sona.batches
-    WHERE space_id = wanted.id AND cycle_id IS NULL
+    WHERE space_id = wanted.id AND cycle_id IS NULL AND left_out_by IS NULL
 ) AS waits
 """
 
@@ -75,10 +77,11 @@ def schedules(connection: Connection, spaces: Sequence[int], loop: str) -> dict[
 
 
 def past(connection: Connection, space_id: int) -> list[PastCycle]:
-    """Return the cycles that made a version, by version."""
+    """Return the cycles that made what the live version holds, by version: those that no rollback has undone."""
+    made = cycles.c.loop.in_(("background", "load"))
     rows = connection.execute(
-        select(cycles.c.cycle_id, cycles.c.version, cycles.c.detail)
-        .where(cycles.c.space_id == space_id, cycles.c.loop == "background", cycles.c.version > cycles.c.base_version)
+        select(cycles.c.cycle_id, cycles.c.version, cycles.c.detail, cycles.c.loop)
+        .where(cycles.c.space_id == space_id, made, cycles.c.version > cycles.c.base_version, in_force())
         .order_by(cycles.c.version)
     )
-    return [PastCycle(row.cycle_id, row.version, row.detail.get("candidates")) for row in rows]
+    return [PastCycle(row.cycle_id, row.version, row.detail.get("candidates"), row.loop == "load") for row in rows]

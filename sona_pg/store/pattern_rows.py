@@ -95,7 +95,7 @@ def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]
             updated_version=row.updated_version,
             merged_from=tuple(row.merged_from),
             verdicts=_verdicts(row),
-            parameters={name: _parameter(kept) for name, kept in row.parameters.items()},
+            parameters=parameter_records(row.parameters),
         )
         for row, centroid in zip(rows, block, strict=True)
     ]
@@ -114,7 +114,7 @@ def write_patterns(
     driver.execute(DELETE_ROUTES, {"space": space_id, "ids": gone + [pattern.id for pattern in changed]})
     driver.execute(DELETE_PATTERNS, {"space": space_id, "ids": gone})
     if changed:
-        rows = json.dumps([_as_row(place, pattern) for place, pattern in enumerate(changed)])
+        rows = json.dumps([as_row(place, pattern) for place, pattern in enumerate(changed)])
         centroids = Reals(np.stack([pattern.centroid for pattern in changed]))
         values = {"space": space_id, "at": at, "rows": rows}
         driver.execute(UPSERT_PATTERNS, {**values, "centroids": centroids})
@@ -129,13 +129,19 @@ def _verdict_columns(counts: VerdictCounts) -> dict[str, int]:
     return {f"{verdict}_count": count for verdict, count in zip(VERDICTS, counts.counts, strict=True)}
 
 
+def parameter_records(stored: Mapping[str, Mapping[str, float]]) -> dict[str, ParameterRecord]:
+    """Return the records of a pattern's settings."""
+    return {name: _parameter(kept) for name, kept in stored.items()}
+
+
 def _parameter(kept: Mapping[str, float]) -> ParameterRecord:
     """Return a record as it was written: jsonb gives 3.0 back as 3."""
     sums = {name: float(value) for name, value in kept.items() if name != "size"}
     return ParameterRecord(size=int(kept["size"]), **sums)
 
 
-def _as_row(place: int, pattern: LearnedPattern) -> dict[str, Any]:
+def as_row(place: int, pattern: LearnedPattern) -> dict[str, Any]:
+    """Return the columns of a pattern, and its routes, as JSON-ready values; its centroid stands at ``place``."""
     return {
         "place": place,
         "dim": len(pattern.centroid),

@@ -28,7 +28,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import INT8MULTIRANGE, JSONB
 
 metadata = MetaData(schema="sona")
 
@@ -84,6 +84,7 @@ batches = Table(
     _count("feedback"),
     _time("recorded_at"),
     Column("cycle_id", Uuid),
+    Column("left_out_by", BigInteger),
     PrimaryKeyConstraint("space_id", "batch"),
     Index("batches_unlearned", "space_id", "recorded_at", "batch", postgresql_where=text("cycle_id IS NULL")),
     Index("batches_by_cycle", "space_id", "cycle_id", postgresql_where=text("cycle_id IS NOT NULL")),
@@ -209,6 +210,8 @@ cycles = Table(
     _count("patterns"),
     Column("detail", JSONB, nullable=False, server_default="{}"),
     Column("error", Text),
+    Column("in_force", INT8MULTIRANGE),
+    Column("batches", ARRAY(BigInteger)),
     PrimaryKeyConstraint("space_id", "cycle_id"),
     Index("cycles_by_start", "space_id", "started_at"),
 )
@@ -279,6 +282,9 @@ state_versions = Table(
     _time("created_at"),
     Column("metrics", JSONB, nullable=False, server_default="{}"),
     Column("format", SmallInteger, nullable=False, server_default="1"),
+    Column("origin", Text, nullable=False, server_default="cycle"),
+    Column("restores", BigInteger),
+    Column("server_id", Uuid),
     PrimaryKeyConstraint("space_id", "version"),
 )
 
@@ -334,6 +340,80 @@ fisher_snapshots = Table(
     Column("fisher", LargeBinary, nullable=False),
     Column("optimum", LargeBinary, nullable=False),
     PrimaryKeyConstraint("space_id", "task", "layer"),
+)
+
+version_contents = Table(
+    "version_contents",
+    metadata,
+    _space(references=False),
+    Column("version", BigInteger, nullable=False),
+    _count("patterns"),
+    Column("routes", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("route_sizes", ARRAY(BigInteger), nullable=False, server_default="{}"),
+    Column("route_qualities", ARRAY(Double), nullable=False, server_default="{}"),
+    Column("route_variances", ARRAY(Double), nullable=False, server_default="{}"),
+    Column("route_latencies", ARRAY(Double), nullable=False, server_default="{}"),
+    Column("route_versions", ARRAY(BigInteger), nullable=False, server_default="{}"),
+    Column("tasks", ARRAY(Integer), nullable=False, server_default="{}"),
+    Column("task_layers", ARRAY(SmallInteger), nullable=False, server_default="{}"),
+    Column("task_versions", ARRAY(BigInteger), nullable=False, server_default="{}"),
+    PrimaryKeyConstraint("space_id", "version"),
+    _of_version(),
+)
+
+version_patterns = Table(
+    "version_patterns",
+    metadata,
+    _space(references=False),
+    Column("version", BigInteger, nullable=False),
+    Column("pattern_id", Uuid, nullable=False),
+    _count("size", BigInteger),
+    Column("weight", Double, nullable=False),
+    Column("quality", Double, nullable=False),
+    *(_count(f"{verdict}_count", BigInteger) for verdict in ("success", "recovered", "partial", "failure")),
+    Column("created_version", BigInteger, nullable=False),
+    Column("updated_version", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("merged_from", ARRAY(Uuid), nullable=False),
+    Column("typical_queries", ARRAY(Text), nullable=False),
+    Column("typical_similarities", ARRAY(REAL), nullable=False),
+    Column("parameters", JSONB, nullable=False),
+    Column("routes", ARRAY(Text), nullable=False),
+    Column("route_sizes", ARRAY(BigInteger), nullable=False),
+    Column("route_weights", ARRAY(Double), nullable=False),
+    Column("route_qualities", ARRAY(Double), nullable=False),
+    Column("route_verdicts", ARRAY(BigInteger), nullable=False),
+    Column("centroid", VECTOR, nullable=False),
+    PrimaryKeyConstraint("space_id", "version", "pattern_id"),
+    _of_version(),
+)
+
+version_tasks = Table(
+    "version_tasks",
+    metadata,
+    _space(),
+    Column("task", Integer, nullable=False),
+    Column("layer", SmallInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    _time("created_at"),
+    Column("kind", Text, nullable=False),
+    Column("fisher", LargeBinary, nullable=False),
+    Column("optimum", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("space_id", "task", "layer", "version"),
+)
+
+staged_versions = Table(
+    "staged_versions",
+    metadata,
+    _space(references=False),
+    Column("version", BigInteger, nullable=False),
+    Column("server_id", Uuid, nullable=False),
+    Column("batches", ARRAY(BigInteger), nullable=False),
+    Column("cycle", JSONB, nullable=False),
+    Column("set_aside", JSONB, nullable=False, server_default="[]"),
+    _time("started_at"),
+    PrimaryKeyConstraint("space_id", "version"),
+    _of_version(),
 )
 
 route_statistics = Table(

@@ -6,19 +6,23 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert_into
 
 from sona_pg.domain.state import FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
+from sona_pg.domain.version import VersionOrigin, VersionStatus
 from sona_pg.errors import UnknownFormat, UnknownVersion
+from sona_pg.store import version_contents
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import missing, now
 from sona_pg.store.schema import (
     adapters,
+    cycles,
     fisher_snapshots,
     route_statistics,
     spaces,
@@ -50,6 +54,17 @@ ON CONFLICT (space_id, route) DO UPDATE SET
     latency_us = excluded.latency_us, updated_version = excluded.updated_version
 """
 FORGET_ROUTES = "DELETE FROM sona.route_statistics WHERE space_id = %(space)s AND route = ANY(%(routes)s)"
+
+
+class Making(NamedTuple):
+    """How a version is made."""
+
+    at: datetime
+    server_id: UUID | None = None
+    origin: VersionOrigin = "cycle"
+    status: VersionStatus = "live"
+    restores: int | None = None
+
 
 FORMAT = 1  # of the arrays of a version; a release that changes their meaning counts it up
 CHANNEL = "sona_versions"  # NOTIFY payload: "<space_id> <version>"
@@ -97,25 +112,32 @@ def age(connection: Connection, space_id: int, version: int) -> float:
     return max((now(connection) - made).total_seconds(), 0.0) if made else 0.0
 
 
-def publish(connection: Connection, space_id: int, state: LearnedState, at: datetime) -> None:
+def publish(connection: Connection, space_id: int, state: LearnedState, made: Making) -> None:
     """Store ``state`` as the live version of its space and tell the servers, all when the transaction commits."""
-    _insert_version(connection, space_id, state, at)
+    insert_version(connection, space_id, state, made)
+    make_live(connection, space_id, state.version)
+    _write_route_statistics(connection, space_id, state)
+
+
+def make_live(connection: Connection, space_id: int, version: int) -> None:
+    """Make a stored version the live one and tell the servers, when the transaction commits."""
+    of_space = state_versions.c.space_id == space_id
     connection.execute(
         update(state_versions)
-        .where(
-            state_versions.c.space_id == space_id,
-            state_versions.c.status == "live",
-            state_versions.c.version != state.version,
-        )
+        .where(of_space, state_versions.c.status == "live", state_versions.c.version != version)
         .values(status="retired")
     )
-    connection.execute(update(spaces).where(spaces.c.space_id == space_id).values(live_version=state.version))
-    _write_route_statistics(connection, space_id, state)
-    connection.execute(select(func.pg_notify(CHANNEL, f"{space_id} {state.version}")))
+    connection.execute(
+        update(state_versions).where(of_space, state_versions.c.version == version).values(status="live")
+    )
+    connection.execute(update(spaces).where(spaces.c.space_id == space_id).values(live_version=version))
+    connection.execute(select(func.pg_notify(CHANNEL, f"{space_id} {version}")))
 
 
 def load(connection: Connection, space_id: int, version: int) -> LearnedState:
     """Return version ``version`` of a space as it was published.
+
+    Where its content is not kept, the route statistics are those of now.
 
     Raises:
         UnknownVersion: there is no such version.
@@ -126,11 +148,7 @@ def load(connection: Connection, space_id: int, version: int) -> LearnedState:
     ).one_or_none()
     if row is None:
         raise UnknownVersion(f"space {space_id} has no version {version}: it was pruned, or never published")
-    if row.format > FORMAT:
-        raise UnknownFormat(
-            f"version {version} of space {space_id} has format {row.format}, this release knows up to {FORMAT}: "
-            "upgrade sona-pg on this server; until then it goes on with the version it has"
-        )
+    require_format(space_id, version, row.format)
     of_version = (adapters.c.space_id == space_id) & (adapters.c.version == version)
     lora = connection.execute(select(adapters).where(of_version).order_by(adapters.c.layer)).mappings().all()
     micro = [_adapter(entry) for entry in lora if entry["kind"] == "micro"]
@@ -140,20 +158,33 @@ def load(connection: Connection, space_id: int, version: int) -> LearnedState:
     ):
         values = np.frombuffer(entry.data, np.dtype(entry.dtype)).reshape(entry.shape)
         arrays[entry.part][entry.name] = values
+    routes = version_contents.read_routes(connection, space_id, version)  # None: made by an earlier release
     return LearnedState(
         version=version,
         parent=row.parent,
         micro=micro[0],
         base=tuple(_adapter(entry) for entry in lora if entry["kind"] == "base"),
-        routes=read_route_statistics(connection, space_id),
+        routes=read_route_statistics(connection, space_id) if routes is None else routes,
         arrays=arrays,
         cycle_id=row.cycle_id,
         metrics=row.metrics,
     )
 
 
+def require_format(space_id: int, version: int, known: int) -> None:
+    """Raise ``UnknownFormat`` if a later release has written the version."""
+    if known > FORMAT:
+        raise UnknownFormat(
+            f"version {version} of space {space_id} has format {known}, this release knows up to {FORMAT}: "
+            "upgrade sona-pg on this server; until then it goes on with the version it has"
+        )
+
+
 def prune(connection: Connection, space_id: int, keep: int) -> int:
-    """Delete versions that are neither live nor among the newest ``keep``; return how many."""
+    """Delete versions that are neither live nor among the newest ``keep``; return how many.
+
+    A version that was loaded from a file stays while the live one builds on it: ``rebuild`` begins with it.
+    """
     newest = (
         select(state_versions.c.version)
         .where(state_versions.c.space_id == space_id)
@@ -166,10 +197,24 @@ def prune(connection: Connection, space_id: int, keep: int) -> int:
             state_versions.c.space_id == space_id,
             state_versions.c.status != "live",
             state_versions.c.version.not_in(newest),
+            ~exists().where(
+                cycles.c.space_id == space_id,
+                cycles.c.cycle_id == state_versions.c.cycle_id,
+                cycles.c.loop == "load",
+                in_force(),
+            ),
         )
         .returning(state_versions.c.version)
     )
-    return len(gone.all())
+    count = len(gone.all())
+    if count:
+        version_contents.forget_tasks(connection, space_id)
+    return count
+
+
+def in_force() -> ColumnElement[bool]:
+    """Return the condition on ``cycles``: the live version holds what it has learned."""
+    return cycles.c.in_force.is_(None) | func.upper_inf(cycles.c.in_force)
 
 
 def forget(connection: Connection, space_id: int) -> None:
@@ -236,16 +281,20 @@ def read_fisher(connection: Connection, space_id: int) -> list[FisherSnapshot]:
     ]
 
 
-def _insert_version(connection: Connection, space_id: int, state: LearnedState, at: datetime) -> None:
+def insert_version(connection: Connection, space_id: int, state: LearnedState, made: Making) -> None:
+    """Store the adapters and arrays of a version."""
     connection.execute(
         insert(state_versions).values(
             space_id=space_id,
             version=state.version,
             parent=state.parent,
             cycle_id=state.cycle_id,
-            status="live",
+            status=made.status,
             format=FORMAT,
-            created_at=at,
+            created_at=made.at,
+            origin=made.origin,
+            restores=made.restores,
+            server_id=made.server_id,
             metrics={name: value for name, value in state.metrics.items() if math.isfinite(value)},
         )
     )

@@ -36,8 +36,11 @@ from sona_pg.store import (
     pattern_rows,
     states,
     trajectory_rows,
+    version_contents,
+    versions,
 )
 from sona_pg.store.claims import Horizon, Limit
+from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.transactions import reading, snapshot, transaction
 
 log = logging.getLogger(__name__)
@@ -55,27 +58,10 @@ class Publication:
     state: LearnedState
     patterns: Sequence[LearnedPattern]
     removed: Sequence[UUID]  # patterns that are no more
-    fisher: Sequence[FisherSnapshot]
+    fisher: Sequence[FisherSnapshot]  # new ones
     faded: Sequence[FisherSnapshot]  # to be deleted
     set_aside: Sequence[tuple[UUID, str]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredKnowledge:
-    """Everything a live version holds, read as of one moment."""
-
-    state: LearnedState
-    patterns: list[LearnedPattern]
-    fisher: list[FisherSnapshot]
-
-
-def read_learned(connection: Connection, space_id: int, live_version: int) -> StoredKnowledge:
-    """Read what the live version holds, in a transaction that repeats its reads."""
-    return StoredKnowledge(
-        states.load(connection, space_id, live_version),
-        pattern_rows.read_patterns(connection, space_id),
-        states.read_fisher(connection, space_id),
-    )
+    all_fisher: Sequence[FisherSnapshot] = ()  # with those of before that are kept
 
 
 class LearningUnit:
@@ -165,13 +151,25 @@ class LearningUnit:
         """
         space_id = self._space.space_id
         with self._publishing(claimed, result.cycle_id) as (connection, at):
+            version_contents.keep_live(connection, space_id, self.live_version)  # that an earlier release has made
             pattern_rows.write_patterns(connection, space_id, made.patterns, made.removed, at)
             for snapshot_ in made.fisher:
                 states.write_fisher(connection, space_id, snapshot_, made.state.version, at)
             states.delete_fisher(connection, space_id, made.faded)
             claims.put_aside(connection, space_id, result.cycle_id, made.set_aside)
             cycles.record(connection, space_id, server_id, result, self.began, at)
-            states.publish(connection, space_id, made.state, at)
+            states.publish(connection, space_id, made.state, states.Making(at, server_id))
+            version_contents.keep_live(connection, space_id, made.state.version)
+
+    def stage(self, server_id: UUID, made: Publication, claimed: Sequence[int], result: CycleResult) -> None:
+        """Store what a cycle has learned as a candidate; the batches go on waiting until it is promoted.
+
+        Raises:
+            LearningConflict: another learner was faster, or has taken the lease; nothing has changed.
+        """
+        with self._publishing((), None) as (connection, at):
+            staged = versions.Staged(made.state, made.patterns, made.all_fisher, made.fisher, claimed, made.set_aside)
+            versions.stage(connection, self._space.space_id, staged, result, self.began, states.Making(at, server_id))
 
     def pass_over(self, claimed: Sequence[int], cycle_id: UUID, reasons: Sequence[tuple[UUID, str]]) -> None:
         """Mark batches in which there was nothing to learn from."""
@@ -185,13 +183,20 @@ class LearningUnit:
         """Put a rebuilt state in the place of the live one, as a version of its own."""
         space_id = self._space.space_id
         with self._publishing((), state.cycle_id) as (connection, at):
+            version_contents.keep_live(connection, space_id, self.live_version)
             states.forget(connection, space_id)
             kept = {pattern.id for pattern in learned}
             removed = [known.id for known in pattern_rows.read_patterns(connection, space_id) if known.id not in kept]
             pattern_rows.write_patterns(connection, space_id, learned, removed, at)
             for snapshot_ in fisher:
                 states.write_fisher(connection, space_id, snapshot_, state.version, at)
-            states.publish(connection, space_id, state, at)
+            states.publish(connection, space_id, state, states.Making(at, self._lease.server_id, "rebuild"))
+            version_contents.keep_live(connection, space_id, state.version)
+
+    def loaded(self, version: int) -> StoredKnowledge:
+        """Return what a version holds that was loaded from a file; ``UnknownVersion`` if it was pruned."""
+        with snapshot(self._engine, self._doing) as connection:
+            return versions.knowledge(connection, self._space, version)
 
     def record_failure(self, server_id: UUID, result: CycleResult, error: str) -> None:
         """Note in ``sona.cycles`` that a cycle has failed, and why."""

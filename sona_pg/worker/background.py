@@ -25,7 +25,8 @@ from sona_pg.standalone.lora import BaseLoRA
 from sona_pg.standalone.reasoning_bank import ReasoningBank
 from sona_pg.store.claims import Limit
 from sona_pg.store.database import Database
-from sona_pg.store.unit import LearningUnit, Publication, StoredKnowledge
+from sona_pg.store.learned import StoredKnowledge
+from sona_pg.store.unit import LearningUnit, Publication
 from sona_pg.worker.cache_shelf import CacheShelf
 from sona_pg.worker.learner_cache import LearnerCache
 from sona_pg.worker.threads import one_thread
@@ -107,12 +108,23 @@ class BackgroundLoop:
             result = result.then(self._run_slice(limit))
         return result
 
-    def _run_slice(self, limit: Limit | None) -> CycleResult:
+    def stage(self) -> CycleResult:
+        """Learn from one slice, and store the result as a candidate version: what is live stays live.
+
+        The facts go on waiting until the candidate is promoted.
+
+        Raises:
+            DatabaseError: Postgres is away or refuses; then nothing has changed.
+            LearningError: the learner met a state it cannot go on from; then nothing has changed.
+        """
+        return self._run_slice(None, publish=False)
+
+    def _run_slice(self, limit: Limit | None, *, publish: bool = True) -> CycleResult:
         for _ in range(ATTEMPTS):
             try:
                 with self._database.learning_unit(self._space, self._server_id) as unit:
                     assert unit is not None
-                    return self._cycle(unit, limit)
+                    return self._cycle(unit, limit, publish=publish)
             except LearningConflict as exc:
                 log.info("a cycle is run again: %s", exc)
         raise LearningConflict(
@@ -130,17 +142,17 @@ class BackgroundLoop:
                 log.info("a cycle was in vain: %s", exc)
                 return None
 
-    def _cycle(self, unit: LearningUnit, limit: Limit | None) -> CycleResult:
+    def _cycle(self, unit: LearningUnit, limit: Limit | None, *, publish: bool = True) -> CycleResult:
         cycle_id = uuid7()
         try:
-            return self._learn(unit, cycle_id, limit)
+            return self._learn(unit, cycle_id, limit, publish)
         except BaseException as exc:
             self.memory = None  # it may be of a version that was not committed
             if isinstance(exc, Exception) and not isinstance(exc, LearningConflict | DatabaseUnavailable):
                 self._note_failure(unit, cycle_id, exc)
             raise
 
-    def _learn(self, unit: LearningUnit, cycle_id: UUID, limit: Limit | None) -> CycleResult:
+    def _learn(self, unit: LearningUnit, cycle_id: UUID, limit: Limit | None, publish: bool) -> CycleResult:
         clock = time.perf_counter()
         claimed = unit.claim(self._config.loops.slice, limit)
         memory = self._recalled(unit)
@@ -156,7 +168,8 @@ class BackgroundLoop:
             followed=claimed.followed,
         )
         if not len(claimed.fresh) and not len(claimed.revised):
-            unit.pass_over(claimed.batches, cycle_id, claimed.unreadable)
+            if publish:
+                unit.pass_over(claimed.batches, cycle_id, claimed.unreadable)
             return _timed(result, clock)
         if result.without_route:
             log.warning(
@@ -172,6 +185,9 @@ class BackgroundLoop:
         result = _timed(_counted(result, step, unit.next_version), clock)
         result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
         made = _publication(step, cycle_id, claimed.unreadable)
+        if not publish:
+            unit.stage(self._server_id, made, claimed.batches, result)
+            return _timed(result, clock)
         knowledge = dataclasses.replace(step.knowledge, state=made.state)
         # Before it is live, for whoever hears of the version first: it is looked at only when that is live.
         self.memory = LearnerCache.after(cycle_id, knowledge, claimed, stored, self._config)
@@ -255,6 +271,7 @@ def _publication(step: Step, cycle_id: UUID, set_aside: Sequence[tuple[UUID, str
         fisher=step.new_fisher,
         faded=step.faded,
         set_aside=set_aside,
+        all_fisher=step.knowledge.fisher,
     )
 
 

@@ -80,6 +80,9 @@ def _again(
     unit: LearningUnit, cycle: PastCycle, before: Knowledge, catalog: Catalog, config: SonaConfig
 ) -> tuple[Knowledge, int]:
     """Return the knowledge after ``cycle``, and how many trajectories it read."""
+    if cycle.loaded:
+        loaded = unit.loaded(cycle.version)
+        return Knowledge(loaded.state, loaded.patterns, loaded.fisher), 0
     claimed = unit.claimed_by(cycle)
     if not len(claimed.fresh) and not len(claimed.revised):
         return before, 0  # all that it read is deleted: as if it had never been

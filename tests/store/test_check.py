@@ -59,6 +59,7 @@ LOSSES = [
     ("DELETE FROM sona.space_names", ("space", "1")),
     ("DELETE FROM sona.state_versions", ("version", "1 of space 1")),
     ("DELETE FROM sona.adapters WHERE kind = 'base'", ("version", "1 of space 1")),
+    ("DELETE FROM sona.version_patterns", ("version", "1 of space 1")),
     ("DELETE FROM sona.trajectories", ("rows", "trajectories of space 1")),
     ("DELETE FROM sona.feedback", ("rows", "feedback of space 1")),
     ("DELETE FROM sona.candidates WHERE candidate_id = 'a'", ("rows", "candidates of space 1")),

@@ -73,6 +73,11 @@ WHERE NOT EXISTS (
     SELECT FROM sona.adapters a
     WHERE a.space_id = v.space_id AND a.version = v.version AND a.kind = split_part(part.name, ' ', 1))
 """
+WITHOUT_PATTERNS = """
+SELECT c.space_id, c.version, c.patterns - count(p.pattern_id), c.patterns FROM sona.version_contents c
+LEFT JOIN sona.version_patterns p ON p.space_id = c.space_id AND p.version = c.version
+GROUP BY c.space_id, c.version, c.patterns HAVING count(p.pattern_id) < c.patterns
+"""
 SLOTS = """
 SELECT space_id, count(slot), max(slot) + 1 FROM sona.candidates WHERE slot IS NOT NULL
 GROUP BY space_id HAVING count(slot) <> max(slot) + 1
@@ -180,6 +185,8 @@ def _rows(raw: psycopg.Connection[Any]) -> Iterator[Fault]:
         yield Fault("version", f"{version} of space {space}", "should be live, and is not among sona.state_versions")
     for space, version, part in raw.execute(WITHOUT_PARTS):
         yield Fault("version", f"{version} of space {space}", f"has no {part}")
+    for space, version, lost, of in raw.execute(WITHOUT_PATTERNS):
+        yield Fault("version", f"{version} of space {space}", f"lacks {lost} of its {of} patterns")
     for space, slots, expected in raw.execute(SLOTS):
         yield Fault("rows", f"candidates of space {space}", f"{expected - slots} of {expected} slots are not there")
     there = {parent: set(weeks.weeks_of(raw, parent)) for parent in LEDGER}

@@ -25,12 +25,15 @@ NAMED = timedelta(days=2)  # by which ``candidate_sets.named_at`` may lag: it is
 UNLEARNED_TRAJECTORIES = sql.SQL("""
 SELECT count(*) FROM (
     SELECT b.space_id, b.batch FROM sona.batches b
-    WHERE b.cycle_id IS NULL AND b.first_id < %(end)s AND b.last_id >= %(first)s
+    WHERE b.cycle_id IS NULL AND b.left_out_by IS NULL AND b.first_id < %(end)s AND b.last_id >= %(first)s
 ) b JOIN {trajectories} t ON t.space_id = b.space_id AND t.batch = b.batch
 WHERE t.id >= %(first)s AND t.id < %(end)s
 """)
 UNLEARNED_FEEDBACK = sql.SQL("""
-SELECT count(*) FROM (SELECT b.space_id, b.batch FROM sona.batches b WHERE b.cycle_id IS NULL AND b.feedback > 0) b
+SELECT count(*) FROM (
+    SELECT b.space_id, b.batch FROM sona.batches b
+    WHERE b.cycle_id IS NULL AND b.left_out_by IS NULL AND b.feedback > 0
+) b
 JOIN {feedback} f ON f.space_id = b.space_id AND f.batch = b.batch
 WHERE f.trajectory_id >= %(first)s AND f.trajectory_id < %(end)s
 """)
@@ -48,10 +51,11 @@ WITH gone AS (
         END
         AND (%(unlearned)s OR NOT EXISTS (
             SELECT FROM sona.batches b
-            WHERE b.space_id = t.space_id AND b.batch = t.batch AND b.cycle_id IS NULL))
+            WHERE b.space_id = t.space_id AND b.batch = t.batch AND b.cycle_id IS NULL AND b.left_out_by IS NULL))
         AND (%(unlearned)s OR NOT EXISTS (
             SELECT FROM sona.feedback_rest f
             JOIN sona.batches b ON b.space_id = f.space_id AND b.batch = f.batch AND b.cycle_id IS NULL
+                AND b.left_out_by IS NULL
             WHERE f.space_id = t.space_id AND f.trajectory_id = t.id))
     RETURNING t.space_id, t.id
 ), said AS (
@@ -67,6 +71,7 @@ WHERE s.trajectory_id < %(end)s AND substr(s.trajectory_id::text, 15, 1) = '7'
   AND (%(unlearned)s OR NOT EXISTS (
       SELECT FROM sona.trajectories_rest t
       JOIN sona.batches b ON b.space_id = t.space_id AND b.batch = t.batch AND b.cycle_id IS NULL
+          AND b.left_out_by IS NULL
       WHERE t.space_id = s.space_id AND t.id = s.trajectory_id))
 """
 GIVE_UP = sql.SQL("""
@@ -77,7 +82,8 @@ WITH gone AS (
           SELECT FROM sona.trajectories t
           WHERE t.space_id = %(space)s AND t.id = f.trajectory_id AND t.id >= %(first)s AND t.id <= %(last)s)
       AND (%(unlearned)s OR NOT EXISTS (
-          SELECT FROM sona.batches b WHERE b.space_id = %(space)s AND b.batch = f.batch AND b.cycle_id IS NULL))
+          SELECT FROM sona.batches b WHERE b.space_id = %(space)s AND b.batch = f.batch AND b.cycle_id IS NULL
+              AND b.left_out_by IS NULL))
     RETURNING 1
 ), counted AS (SELECT count(*) AS facts FROM gone)
 UPDATE sona.spaces SET given_up_feedback = given_up_feedback + counted.facts
@@ -90,17 +96,21 @@ RETURNING counted.facts
 # To a learner a batch without a row is one that was learned from; and no row that is kept is of a batch this old.
 COMPACT = """
 DELETE FROM sona.batches
-WHERE space_id = %(space)s AND cycle_id IS NOT NULL AND recorded_at < %(before)s
+WHERE space_id = %(space)s AND (cycle_id IS NOT NULL OR left_out_by IS NOT NULL) AND recorded_at < %(before)s
   AND (last_id IS NULL OR last_id < %(first)s OR last_id >= %(far)s OR substr(last_id::text, 15, 1) <> '7')
 """
-# A failed cycle claimed nothing, so that no batch can hold it. What a kept version was made by stays with it.
+# A failed cycle claimed nothing, so that no batch can hold it. What a kept version was made by stays with it, also if
+# it was undone since: a rollback to that version brings it back. What is undone counts as learned no more.
 FORGET_CYCLES = """
 WITH gone AS (
     DELETE FROM sona.cycles c
     WHERE c.space_id = %(space)s AND c.started_at < CASE WHEN c.error IS NULL THEN %(before)s ELSE %(failed)s END
       AND NOT EXISTS (SELECT FROM sona.batches b WHERE b.space_id = %(space)s AND b.cycle_id = c.cycle_id)
       AND NOT EXISTS (SELECT FROM sona.state_versions v WHERE v.space_id = %(space)s AND v.cycle_id = c.cycle_id)
-    RETURNING c.trajectories + c.feedback AS facts
+      AND NOT EXISTS (
+          SELECT FROM sona.state_versions v
+          WHERE v.space_id = %(space)s AND v.version <@ c.in_force AND NOT upper_inf(c.in_force))
+    RETURNING CASE WHEN c.in_force IS NULL OR upper_inf(c.in_force) THEN c.trajectories + c.feedback ELSE 0 END AS facts
 ), summed AS (SELECT count(*) AS cycles, sum(facts) AS facts FROM gone)
 UPDATE sona.spaces SET departed_learned = departed_learned + summed.facts
 FROM summed WHERE sona.spaces.space_id = %(space)s AND summed.cycles > 0

@@ -1,0 +1,343 @@
+"""Changes of the live version that no learner makes: stage, promote, roll back, load. Each is one transaction.
+
+The live version's number only rises: a rollback is a version of its own that has the content of an earlier one. So
+whatever compares numbers (followers, learners that publish, batches that a cycle claimed) stays right, and a learner
+that has begun on another version finds so when it publishes. ``sona.cycles.in_force`` says of every cycle which live
+versions hold what it has learned; ``rebuild`` runs those that the newest one holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Connection, cast, delete, func, insert, literal, select, text, update
+
+from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.space import Space
+from sona_pg.domain.state import FisherSnapshot, LearnedState
+from sona_pg.domain.version import Difference, RollbackResult, StoredVersion
+from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
+from sona_pg.store import claims, states, version_contents
+from sona_pg.store import cycles as cycle_rows
+from sona_pg.store.learned import StoredKnowledge, read_version
+from sona_pg.store.schema import batches, cycles, staged_versions, state_versions
+
+KEPT_SINCE = "0007"  # the schema revision that keeps the content of versions
+LIST = """
+SELECT version, parent, status, origin, created_at, cycle_id, server_id, trajectories, feedback, patterns, routes,
+    complete
+FROM sona.versions WHERE space = :space ORDER BY version DESC LIMIT :limit
+"""
+DIFF = "SELECT part, name, change, before, after FROM sona.diff(:space, :a, :b)"
+
+# -- which cycles the live version holds ----------------------------------------------------------------------
+
+HELD_AT = "coalesce(in_force, int8multirange(int8range(version, NULL))) @> CAST(:target AS bigint)"
+HELD_NOW = "(in_force IS NULL OR upper_inf(in_force))"
+MADE = "space_id = :space AND error IS NULL AND version > base_version AND loop IN ('background', 'deep', 'load')"
+TO_UNDO = text(f"SELECT cycle_id FROM sona.cycles WHERE {MADE} AND {HELD_NOW} AND NOT {HELD_AT}")
+TO_REDO = text(f"SELECT cycle_id FROM sona.cycles WHERE {MADE} AND NOT {HELD_NOW} AND {HELD_AT}")
+REMEMBER = text("""
+UPDATE sona.cycles SET batches = held.batches
+FROM (
+    SELECT b.cycle_id, array_agg(b.batch ORDER BY b.batch) AS batches FROM sona.batches b
+    WHERE b.space_id = :space AND b.cycle_id = ANY(:undone) GROUP BY b.cycle_id
+) held
+WHERE sona.cycles.space_id = :space AND sona.cycles.cycle_id = held.cycle_id
+""")
+UNDO = text("""
+UPDATE sona.cycles
+SET in_force = coalesce(in_force, int8multirange(int8range(version, NULL)))
+    * int8multirange(int8range(NULL, CAST(:version AS bigint)))
+WHERE space_id = :space AND cycle_id = ANY(:undone)
+""")
+REDO = text("""
+UPDATE sona.cycles SET in_force = in_force + int8multirange(int8range(CAST(:version AS bigint), NULL))
+WHERE space_id = :space AND cycle_id = ANY(:redone)
+""")
+LEARNED_AGAIN = text("""
+UPDATE sona.batches SET cycle_id = held.cycle_id, left_out_by = NULL
+FROM (
+    SELECT c.cycle_id, unnest(c.batches) AS batch FROM sona.cycles c
+    WHERE c.space_id = :space AND c.cycle_id = ANY(:redone)
+) held
+WHERE sona.batches.space_id = :space AND sona.batches.batch = held.batch
+""")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Staged:
+    """What a cycle has made of the batches ``claimed``, to be stored as a candidate."""
+
+    state: LearnedState
+    patterns: Sequence[LearnedPattern]
+    fisher: Sequence[FisherSnapshot]
+    new_fisher: Sequence[FisherSnapshot]
+    claimed: Sequence[int]
+    set_aside: Sequence[tuple[UUID, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A change of the live version that was asked for: in which space, by whom, when."""
+
+    space: Space
+    server_id: UUID
+    at: datetime
+
+
+def listing(connection: Connection, space: Space, limit: int) -> list[StoredVersion]:
+    """Return the newest versions of a space, newest first."""
+    rows = connection.execute(text(LIST), {"space": space.name, "limit": limit})
+    return [StoredVersion(**row._mapping) for row in rows]
+
+
+def diff(connection: Connection, space: Space, a: int, b: int) -> list[Difference]:
+    """Return what differs between two versions whose content is kept, as ``sona.diff`` says."""
+    for version in (a, b):
+        _require_kept(connection, space, version)
+    rows = connection.execute(text(DIFF), {"space": space.name, "a": a, "b": b})
+    return [Difference(**row._mapping) for row in rows]
+
+
+def knowledge(connection: Connection, space: Space, version: int) -> StoredKnowledge:
+    """Return what a version held, in a transaction that repeats its reads.
+
+    Raises:
+        UnknownVersion: it is not there, or its content is not.
+    """
+    _require_kept(connection, space, version)
+    return read_version(connection, space.space_id, version)
+
+
+def patterns_at(connection: Connection, space: Space, version: int) -> list[LearnedPattern]:
+    """Return the patterns of a version; ``UnknownVersion`` if they are not there."""
+    _require_kept(connection, space, version)
+    return version_contents.read_patterns(connection, space.space_id, version)
+
+
+def stage(
+    connection: Connection,
+    space_id: int,
+    staged: Staged,
+    result: CycleResult,
+    started: datetime,
+    made: states.Making,
+) -> None:
+    """Store a candidate version beside the live one, which is its parent; call it under ``lock_space``."""
+    version = staged.state.version
+    version_contents.keep_live(connection, space_id, staged.state.parent)
+    states.insert_version(connection, space_id, staged.state, made._replace(status="candidate"))
+    version_contents.write(
+        connection, space_id, version, staged.patterns, staged.state.routes, staged.fisher, staged.new_fisher, made.at
+    )
+    told = dataclasses.asdict(result) | {"cycle_id": str(result.cycle_id)}
+    connection.execute(
+        insert(staged_versions).values(
+            space_id=space_id,
+            version=version,
+            server_id=made.server_id,
+            batches=list(staged.claimed),
+            cycle=told,
+            set_aside=[[str(trajectory), reason] for trajectory, reason in staged.set_aside],
+            started_at=started,
+        )
+    )
+
+
+def promote(connection: Connection, order: Order, version: int) -> None:
+    """Make a candidate the live version, and mark what it was made from as learned.
+
+    Raises:
+        UnknownVersion: there is no such version.
+        VersionConflict: it is no candidate.
+        LearningConflict: another version has gone live since it was staged.
+    """
+    space_id, name = order.space.space_id, order.space.name
+    live = states.lock_space(connection, space_id)
+    found = _require_kept(connection, order.space, version)
+    if found.status != "candidate":
+        raise VersionConflict(
+            f"version {version} of space {name!r} is {found.status}, expected a candidate: "
+            "roll back to a version that was live"
+        )
+    if found.parent != live:
+        raise LearningConflict(
+            f"version {version} of space {name!r} was staged on version {found.parent}, and version {live} is live by "
+            "now: stage again"
+        )
+    of_version = (staged_versions.c.space_id == space_id) & (staged_versions.c.version == version)
+    staged = connection.execute(select(staged_versions).where(of_version)).one()
+    result = CycleResult(**(staged.cycle | {"cycle_id": UUID(staged.cycle["cycle_id"])}))
+    if not claims.mark(connection, space_id, staged.batches, result.cycle_id):
+        raise LearningConflict(
+            f"version {version} of space {name!r} was made from facts that wait no longer: stage again"
+        )
+    aside = [(UUID(trajectory), reason) for trajectory, reason in staged.set_aside]
+    claims.put_aside(connection, space_id, result.cycle_id, aside)
+    cycle_rows.record(connection, space_id, staged.server_id, result, staged.started_at, order.at)
+    connection.execute(delete(staged_versions).where(of_version))
+    _serve(connection, order, version)
+
+
+def rollback(
+    connection: Connection, order: Order, target: int, nothing: LearnedState, *, keep_facts: bool
+) -> RollbackResult:
+    """Make the content of version ``target`` live again, as a version of its own.
+
+    Args:
+        connection: in a transaction.
+        order: who asks.
+        target: a version that was live; 0 is ``nothing``, what a space serves before it has learned.
+        nothing: version 0 of the space.
+        keep_facts: whether the facts that were learned since wait again; otherwise they are left out of learning.
+
+    Raises:
+        UnknownVersion: the version is not there, or its content is not.
+        VersionConflict: it is live, or never was, or what was unlearned since would come back.
+    """
+    space_id, name = order.space.space_id, order.space.name
+    live = states.lock_space(connection, space_id)
+    version, _ = states.newest(connection, space_id, live)
+    if target == live:
+        raise VersionConflict(f"version {target} of space {name!r} is live: there is nothing to roll back")
+    found = _require_kept(connection, order.space, target)
+    if target and found.status not in ("live", "retired"):
+        raise VersionConflict(f"version {target} of space {name!r} is {found.status}, it was never live: promote it")
+    _require_nothing_unlearned_since(connection, order.space, target, live)
+    version_contents.keep_live(connection, space_id, live)  # so that one can go forward again
+    cycle_id = uuid7()
+    made = states.Making(order.at, order.server_id, "rollback", restores=target)
+    if target:
+        _copy_version(connection, space_id, target, version, cycle_id, made)
+    else:
+        state = dataclasses.replace(nothing, version=version, cycle_id=cycle_id)
+        states.insert_version(connection, space_id, state, made)
+        version_contents.write(connection, space_id, version, [], {}, [], [], order.at)
+    undone, redone, count = _hold_cycles_of(connection, space_id, target, version, keep_facts)
+    _record(connection, order, "rollback", cycle_id, live, version, {"restores": target, "keep_facts": keep_facts})
+    _serve(connection, order, version)
+    return RollbackResult(version, target, undone, redone, count, keep_facts)
+
+
+def put_in(connection: Connection, order: Order, known: StoredKnowledge, source: str, *, keep_facts: bool) -> int:
+    """Make what was loaded from ``source`` the live version; return its number. Nothing learned before is in it.
+
+    Args:
+        connection: in a transaction.
+        order: who asks.
+        known: of the space's dimension.
+        source: named in the record.
+        keep_facts: whether the facts of this space that were learned wait again; otherwise they are left out.
+    """
+    space_id = order.space.space_id
+    live = states.lock_space(connection, space_id)
+    version, _ = states.newest(connection, space_id, live)
+    version_contents.keep_live(connection, space_id, live)
+    cycle_id = uuid7()
+    state = dataclasses.replace(known.state, version=version, parent=live, cycle_id=cycle_id)
+    states.insert_version(connection, space_id, state, states.Making(order.at, order.server_id, "load"))
+    version_contents.write(
+        connection, space_id, version, known.patterns, state.routes, known.fisher, known.fisher, order.at
+    )
+    _hold_cycles_of(connection, space_id, 0, version, keep_facts)
+    _record(connection, order, "load", cycle_id, live, version, {"source": source, "keep_facts": keep_facts})
+    _serve(connection, order, version)
+    return version
+
+
+def _serve(connection: Connection, order: Order, version: int) -> None:
+    version_contents.serve(connection, order.space.space_id, version, order.at)
+    states.make_live(connection, order.space.space_id, version)
+
+
+def _copy_version(
+    connection: Connection, space_id: int, source: int, version: int, cycle_id: UUID, made: states.Making
+) -> None:
+    row = connection.execute(
+        select(state_versions.c.metrics, state_versions.c.format).where(
+            state_versions.c.space_id == space_id, state_versions.c.version == source
+        )
+    ).one()
+    states.require_format(space_id, source, row.format)
+    connection.execute(
+        insert(state_versions).values(
+            space_id=space_id, version=version, parent=source, cycle_id=cycle_id, status=made.status,
+            format=row.format, created_at=made.at, metrics=row.metrics, origin=made.origin, restores=source,
+            server_id=made.server_id,
+        )
+    )  # fmt: skip
+    version_contents.copy(connection, space_id, source, version)
+
+
+def _hold_cycles_of(
+    connection: Connection, space_id: int, target: int, version: int, keep_facts: bool
+) -> tuple[int, int, int]:
+    """Let the live ``version`` hold the cycles of ``target``; return how many are undone, redone, and their batches."""
+    values = {"space": space_id, "target": target, "version": version}
+    undone = list(connection.scalars(TO_UNDO, values))
+    redone = list(connection.scalars(TO_REDO, values))
+    connection.execute(REMEMBER, {"space": space_id, "undone": undone})
+    connection.execute(UNDO, {"space": space_id, "version": version, "undone": undone})
+    of_undone = (batches.c.space_id == space_id) & batches.c.cycle_id.in_(undone)
+    left_out = cast(literal(None if keep_facts else version), BigInteger)
+    count = connection.execute(update(batches).where(of_undone).values(cycle_id=None, left_out_by=left_out)).rowcount
+    connection.execute(REDO, {"space": space_id, "version": version, "redone": redone})
+    connection.execute(LEARNED_AGAIN, {"space": space_id, "redone": redone})
+    return len(undone), len(redone), count
+
+
+def _record(
+    connection: Connection, order: Order, loop: str, cycle_id: UUID, live: int, version: int, detail: dict[str, Any]
+) -> None:
+    """Note in ``sona.cycles`` who has changed the live version, when, and how."""
+    connection.execute(
+        insert(cycles).values(
+            space_id=order.space.space_id, cycle_id=cycle_id, loop=loop, server_id=order.server_id, base_version=live,
+            version=version, started_at=order.at, finished_at=order.at, trajectories=0, feedback=0, set_aside=0,
+            patterns=_pattern_count(connection, order.space.space_id, version), detail=detail,
+        )
+    )  # fmt: skip
+
+
+def _pattern_count(connection: Connection, space_id: int, version: int) -> int:
+    count = text("SELECT patterns FROM sona.version_contents WHERE space_id = :space AND version = :version")
+    return int(connection.scalar(count, {"space": space_id, "version": version}) or 0)
+
+
+def _require_nothing_unlearned_since(connection: Connection, space: Space, target: int, live: int) -> None:
+    of_space = (state_versions.c.space_id == space.space_id) & (state_versions.c.origin == "rebuild")
+    since = select(func.max(state_versions.c.version)).where(
+        of_space, state_versions.c.version > target, state_versions.c.version <= live
+    )
+    rebuilt = connection.scalar(since)
+    if rebuilt is not None and target:
+        raise VersionConflict(
+            f"version {target} of space {space.name!r} still holds what version {rebuilt} has unlearned: "
+            f"roll back to version {rebuilt} or a later one"
+        )
+
+
+def _require_kept(connection: Connection, space: Space, version: int) -> Any:
+    """Return status and parent of a version whose content is kept; version 0 has none, and needs none."""
+    of_version = (state_versions.c.space_id == space.space_id) & (state_versions.c.version == version)
+    row = connection.execute(select(state_versions.c.status, state_versions.c.parent).where(of_version)).one_or_none()
+    if version == 0:
+        return None
+    if row is None:
+        raise UnknownVersion(
+            f"space {space.name!r} has no version {version}: it was pruned, or never there; sona-pg versions lists them"
+        )
+    if not version_contents.is_kept(connection, space.space_id, version):
+        raise VersionNotKept(
+            f"the patterns of version {version} of space {space.name!r} are not kept: a release before schema revision "
+            f"{KEPT_SINCE} has made it; versions of later cycles can be brought back"
+        )
+    return row

@@ -1,0 +1,74 @@
+"""A space that lives through several cycles, and all that a version of it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import BaseConfig, EwcConfig, LoopConfig, MaintenanceConfig
+
+DIM = 16
+CONFIG = SonaConfig(
+    hidden_dim=DIM,
+    base=BaseConfig(rank=4, layers=2),
+    ewc=EwcConfig(max_tasks=2),
+    loops=LoopConfig(automatic=False, replay=50, poll_interval=30.0),
+    maintenance=MaintenanceConfig(automatic=False),
+)
+DOCUMENTS = np.random.default_rng(7).standard_normal((9, DIM)).astype(np.float32)
+IDS = [f"d{index}" for index in range(9)]
+
+
+def record_day(engine: SonaEngine, day: int, quality: float | None = None) -> None:
+    """Record what one cycle learns from: rankings, decisions, steps, settings, late feedback; each day another task."""
+    rng = np.random.default_rng(day)
+    centre = 0.8 * rng.standard_normal(DIM)
+    handles = []
+    for index in range(40):
+        meant = int(rng.integers(9))
+        query = (DOCUMENTS[meant] + centre + 0.5 * rng.standard_normal(DIM)).astype(np.float32)
+        if index % 2:
+            ranking = engine.rank(query, DOCUMENTS, ids=IDS, k=3)
+            handle = engine.begin_trajectory(query, query=f"question {meant}", ranking=ranking)
+            engine.set_trajectory_route(handle, ranking.ids[0])
+        else:
+            handle = engine.begin_trajectory(query)
+            engine.set_trajectory_route(handle, ("small", "big")[index % 4 == 0])  # a decision would be drawn
+            engine.set_trajectory_parameters(handle, {"temperature": float(rng.random())})
+        engine.add_step(handle, np.roll(query, 1), None, float(rng.random()) - 0.2)
+        told = float(rng.random()) if quality is None else quality
+        engine.end_trajectory(handle, quality=told if index % 3 else None)
+        if index % 5 == 0:
+            engine.feedback(handle, correction=IDS[meant], source="label")
+        handles.append(handle)
+    for handle in handles[::4]:
+        engine.feedback(handle, quality=float(rng.random()), source="late")
+
+
+def learn_days(engine: SonaEngine, days: int, first: int = 1) -> None:
+    """Record and learn, a cycle a day."""
+    for day in range(first, first + days):
+        record_day(engine, day)
+        assert engine.force_learn().learned
+
+
+def answers(engine: SonaEngine) -> dict[str, Any]:
+    """Return all that the served version answers to some questions, to the bit."""
+    queries = np.random.default_rng(3).standard_normal((6, DIM)).astype(np.float32)
+    told: dict[str, Any] = {}
+    for place, query in enumerate(queries):
+        told[f"patterns {place}"] = [
+            (p.id, p.similarity, p.centroid.tobytes(), p.size, p.weight, p.quality, p.kind, dict(p.routes), p.verdicts,
+             p.typical_queries, p.typical_similarities, p.merged_from, dict(p.parameters), p.created_version,
+             p.updated_version)
+            for p in engine.find_patterns(query, 50)
+        ]  # fmt: skip
+        ranking = engine.rank(query, DOCUMENTS, ids=IDS)
+        told[f"ranking {place}"] = (ranking.ids, ranking.scores.tobytes())
+        told[f"routes {place}"] = engine.route(query, ["small", "big", "d0", "never tried"]).scores
+        told[f"micro {place}"] = engine.apply_micro_lora(query).tobytes()
+        told[f"base {place}"] = [engine.apply_base_lora(layer, query).tobytes() for layer in range(2)]
+        told[f"settings {place}"] = dict(engine.interpolate_parameters(query).values)
+    return told

@@ -1,0 +1,257 @@
+"""A version is a version: each that is kept is had again to the bit, and rebuild still gives what is live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from fix_versions import CONFIG, DIM, answers, learn_days, record_day
+
+from sona_pg import SonaEngine
+from sona_pg.config import MaintenanceConfig
+from sona_pg.domain.cycle import RebuildResult
+from sona_pg.domain.space import Space
+from sona_pg.domain.state import LearnedState
+from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
+from sona_pg.learning.step import Knowledge, initial_state
+from sona_pg.store.database import Database
+from sona_pg.worker.background import BackgroundLoop
+from sona_pg.worker.rebuild import differences, rebuild
+
+NOTHING: LearnedState = initial_state(DIM, CONFIG)
+
+
+class Lived:
+    """A space whose days were learned by one engine, and what is asked of its store."""
+
+    def __init__(self, url: str, engine: SonaEngine) -> None:
+        self.url = url
+        self.engine = engine
+        self.database = Database.open(url)
+        self.space: Space = self.database.find_space("default")
+
+    def rollback(self, version: int, *, keep_facts: bool = True) -> int:
+        done = self.database.rollback(self.space, self.engine.server_id, version, NOTHING, keep_facts=keep_facts)
+        return done.version
+
+    def rebuild(self) -> RebuildResult:
+        return rebuild(self.database, self.space, CONFIG)
+
+    def known(self, version: int) -> Knowledge:
+        held = self.database.knowledge_at(self.space, version)
+        return Knowledge(held.state, held.patterns, held.fisher)
+
+    def waiting(self) -> int:
+        return self.database.totals(self.space)["waiting"]
+
+    def rows(self, query: str) -> list[tuple]:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(query).fetchall()  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def lived(database_url: str) -> Iterator[Lived]:
+    with SonaEngine(DIM, database_url, config=CONFIG) as engine:
+        opened = Lived(database_url, engine)
+        yield opened
+        opened.database.close()
+
+
+def test_every_kept_version_is_served_again_as_it_was_when_it_was_live(lived: Lived, database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=CONFIG) as server:
+        when_live = {}
+        for day in range(1, 5):
+            learn_days(lived.engine, 1, day)
+            assert server.refresh() == day
+            when_live[day] = answers(server)
+        ((tasks,),) = lived.rows("SELECT max(cardinality(tasks)) FROM sona.version_contents")
+        assert tasks > 0  # Fisher information is among what changes
+        for day in (2, 1, 4, 3):
+            assert server.refresh() != lived.rollback(day)
+            server.refresh()
+            assert answers(server) == when_live[day]
+            assert lived.rebuild().equal
+
+
+def test_what_was_learned_since_waits_again_and_makes_what_it_made_before(lived: Lived) -> None:
+    learn_days(lived.engine, 3)
+    assert lived.rollback(1) == 4
+    assert lived.waiting() == 80
+    assert lived.engine.force_learn().trajectories == 80
+    # As if both days had been learned in one cycle of that number: the ledger gives the same.
+    assert lived.engine.version == 5
+    assert lived.rebuild().equal
+    learn_days(lived.engine, 1, 9)
+    assert lived.rebuild().equal
+
+
+def test_what_is_left_out_is_as_if_it_had_never_been_said(lived: Lived, database_url: str) -> None:
+    learn_days(lived.engine, 1)
+    record_day(lived.engine, 2)
+    handle = lived.engine.begin_trajectory([1.0] * DIM)
+    lived.engine.end_trajectory(handle, 1.0)
+    lived.engine.force_learn()
+    assert lived.rollback(1, keep_facts=False) == 3
+    assert lived.waiting() == 0
+    assert not lived.engine.force_learn().learned
+    lived.engine.feedback(handle, quality=0.0)
+    lived.engine.flush()
+    with SonaEngine(DIM, database_url, config=CONFIG) as server:
+        learn_days(server, 1, 3)
+    with SonaEngine(DIM, database_url, "without", config=CONFIG) as never:  # has not heard of day 2
+        learn_days(never, 1)
+        without = lived.database.find_space("without")
+        for version in (0, 1):
+            lived.database.rollback(without, never.server_id, version, NOTHING, keep_facts=True)
+    with SonaEngine(DIM, database_url, "without", config=CONFIG) as server:
+        learn_days(server, 1, 3)
+    other = lived.database.knowledge_at(without, 4)
+    found = differences(lived.known(4), Knowledge(other.state, other.patterns, other.fisher))
+    assert found == ["replay"]  # the ids of the trajectories
+    assert lived.rebuild().equal
+
+
+def test_one_can_go_forward_again_and_nothing_is_learned_twice(lived: Lived) -> None:
+    learn_days(lived.engine, 3)
+    lived.rollback(1)
+    lived.engine.refresh()
+    assert lived.engine.force_learn().version == 5  # both days in one
+    assert lived.rollback(3) == 6  # as if there had been no rollback
+    assert lived.waiting() == 0
+    assert differences(lived.known(6), lived.known(3)) == []
+    assert lived.rebuild().equal
+    assert lived.rollback(5, keep_facts=False) == 7
+    assert lived.waiting() == 0
+    assert differences(lived.known(7), lived.known(5)) == []
+    assert lived.rebuild().equal
+
+
+def test_version_0_is_what_a_space_serves_before_it_has_learned(lived: Lived) -> None:
+    nothing = answers(lived.engine)
+    learn_days(lived.engine, 2)
+    lived.rollback(0)
+    lived.engine.refresh()
+    assert answers(lived.engine) == nothing
+    assert lived.rebuild().equal
+    assert lived.engine.force_learn().trajectories == 80
+    assert lived.rebuild().equal
+
+
+def test_a_candidate_changes_nothing_until_it_is_promoted(lived: Lived) -> None:
+    learn_days(lived.engine, 1)
+    before = answers(lived.engine)
+    record_day(lived.engine, 2)
+    lived.engine.flush()
+    learner = BackgroundLoop(lived.database, lived.space, lived.engine.server_id, CONFIG)
+    staged = learner.stage()
+    assert (staged.version, lived.engine.refresh(), lived.waiting()) == (2, 1, 40)
+    assert answers(lived.engine) == before
+    assert lived.rebuild().equal
+    candidate = lived.known(2)
+    lived.database.promote(lived.space, lived.engine.server_id, 2)
+    assert (lived.engine.refresh(), lived.waiting()) == (2, 0)
+    assert differences(candidate, lived.known(2)) == []
+    assert lived.rebuild().equal
+    assert lived.rows("SELECT count(*) FROM sona.staged_versions") == [(0,)]
+
+
+def test_a_candidate_of_another_base_is_refused(lived: Lived) -> None:
+    learn_days(lived.engine, 1)
+    record_day(lived.engine, 2)
+    lived.engine.flush()
+    BackgroundLoop(lived.database, lived.space, lived.engine.server_id, CONFIG).stage()
+    assert lived.engine.force_learn().version == 3
+    with pytest.raises(LearningConflict, match="staged on version 1, and version 3 is live"):
+        lived.database.promote(lived.space, lived.engine.server_id, 2)
+    with pytest.raises(VersionConflict, match="is retired, expected a candidate"):
+        lived.database.promote(lived.space, lived.engine.server_id, 1)
+
+
+def test_a_learner_whose_base_was_rolled_back_starts_again(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn_days(lived.engine, 2)
+    record_day(lived.engine, 3)
+    learn = BackgroundLoop._stored
+    turns = []
+
+    def overtaken(self, *rest):  # between what it has claimed and what it publishes
+        turns.append(1)
+        if len(turns) == 1:
+            lived.rollback(1, keep_facts=False)
+        return learn(self, *rest)
+
+    monkeypatch.setattr(BackgroundLoop, "_stored", overtaken)
+    result = lived.engine.force_learn()
+    assert (len(turns), result.base_version, result.version) == (2, 3, 4)
+    assert lived.rebuild().equal
+
+
+def test_what_cannot_be_brought_back_is_refused_by_name(lived: Lived) -> None:
+    learn_days(lived.engine, 2)
+    with pytest.raises(VersionConflict, match="version 2 of space 'default' is live"):
+        lived.rollback(2)
+    with pytest.raises(UnknownVersion, match="has no version 9"):
+        lived.rollback(9)
+    with psycopg.connect(lived.url) as connection:
+        connection.execute("DELETE FROM sona.version_contents WHERE version = 1")  # as an earlier release leaves it
+    with pytest.raises(VersionNotKept, match=r"patterns of version 1 .* before schema revision 0007"):
+        lived.rollback(1)
+    with pytest.raises(VersionNotKept):
+        lived.database.patterns_at(lived.space, 1)
+
+
+def test_what_was_unlearned_does_not_come_back(lived: Lived) -> None:
+    learn_days(lived.engine, 2)
+    with psycopg.connect(lived.url) as connection:
+        connection.execute("DELETE FROM sona.trajectories WHERE quality > 0.5")
+    assert lived.engine.rebuild(publish=True).version == 3
+    with pytest.raises(VersionConflict, match="still holds what version 3 has unlearned"):
+        lived.rollback(1)
+
+
+def test_the_live_version_of_an_earlier_release_is_kept_by_the_next_cycle(lived: Lived) -> None:
+    learn_days(lived.engine, 2)
+    before = lived.known(2)
+    with psycopg.connect(lived.url) as connection:
+        connection.execute("DELETE FROM sona.version_contents")
+        connection.execute("DELETE FROM sona.version_patterns")
+        connection.execute("DELETE FROM sona.version_tasks")
+    learn_days(lived.engine, 1, 3)
+    assert differences(before, lived.known(2)) == []
+
+
+def test_pruning_leaves_nothing_of_a_version_that_is_gone(lived: Lived) -> None:
+    learn_days(lived.engine, 5)
+    lived.rollback(4)
+    policy = MaintenanceConfig(keep_versions=2, automatic=False)
+    list(lived.database.maintenance(policy).run())
+    for table in ("version_contents", "version_patterns", "adapters", "state_arrays", "state_versions"):
+        found = lived.rows(f"SELECT DISTINCT version FROM sona.{table} ORDER BY 1")
+        assert found == [(5,), (6,)], table
+    orphans = """
+        SELECT count(*) FROM sona.version_tasks k WHERE NOT EXISTS (
+            SELECT FROM sona.version_contents c, unnest(c.tasks, c.task_versions) AS held (task, version)
+            WHERE held.task = k.task AND held.version = k.version)
+    """
+    assert lived.rows(orphans) == [(0,)]
+    assert lived.rollback(5) == 7
+    assert lived.rebuild().equal
+    assert lived.database.remove_space("default")["version_patterns"] > 0
+
+
+def test_sql_sees_the_patterns_of_a_version_and_what_differs(lived: Lived) -> None:
+    learn_days(lived.engine, 2)
+    told = lived.rows("SELECT pattern_id, size, weight, quality FROM sona.patterns_at('default', 1) ORDER BY 1")
+    held = sorted((p.id, p.size, p.weight, p.quality) for p in lived.database.patterns_at(lived.space, 1))
+    assert told == held != []
+    routes = lived.rows("SELECT routes FROM sona.patterns_at('default', 2) WHERE routes IS NOT NULL")
+    assert {"size", "quality", "weight", "failure"} <= set(next(iter(routes[0][0].values())))
+    parts = lived.rows("SELECT DISTINCT part FROM sona.diff('default', 1, 2) ORDER BY 1")
+    assert parts == [("adapter",), ("array",), ("pattern",), ("route",)]
+    lived.rollback(1)
+    assert lived.rows("SELECT * FROM sona.diff('default', 1, 3)") == []
+    listed = lived.rows("SELECT version, parent, status, origin, restores, complete FROM sona.versions ORDER BY 1")
+    assert listed[-1] == (3, 1, "live", "rollback", 1, True)
+    for missing in ("SELECT sona.patterns_at('default', 8)", "SELECT sona.patterns_at('nowhere', 1)"):
+        with pytest.raises(psycopg.errors.NoDataFound):
+            lived.rows(missing)
