@@ -10,10 +10,11 @@ from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import BaseConfig, EwcConfig, LoopConfig, MaintenanceConfig
 
 DIM = 16
+DAY = 40  # trajectories
 CONFIG = SonaConfig(
     hidden_dim=DIM,
     base=BaseConfig(rank=4, layers=2),
-    ewc=EwcConfig(max_tasks=2),
+    ewc=EwcConfig(max_tasks=2, boundary_threshold=0.5),
     loops=LoopConfig(automatic=False, replay=50, poll_interval=30.0),
     maintenance=MaintenanceConfig(automatic=False),
 )
@@ -26,7 +27,7 @@ def record_day(engine: SonaEngine, day: int, quality: float | None = None) -> No
     rng = np.random.default_rng(day)
     centre = 0.8 * rng.standard_normal(DIM)
     handles = []
-    for index in range(40):
+    for index in range(DAY):
         meant = int(rng.integers(9))
         query = (DOCUMENTS[meant] + centre + 0.5 * rng.standard_normal(DIM)).astype(np.float32)
         if index % 2:

@@ -163,7 +163,7 @@ FUNCTIONS = [
     "COMMENT ON FUNCTION sona.patterns_at(text, bigint) IS "
     "'The patterns of a space as a version held them; an error if they are not kept.'",
     """
-    CREATE OR REPLACE FUNCTION sona.diff(of_space text, a bigint, b bigint) RETURNS TABLE (
+    CREATE OR REPLACE FUNCTION sona.diff(of_space text, from_version bigint, to_version bigint) RETURNS TABLE (
         part text, name text, change text, before jsonb, after jsonb
     )
     LANGUAGE plpgsql STABLE AS $$
@@ -178,9 +178,9 @@ FUNCTIONS = [
         FROM (
             SELECT 'pattern' AS part, coalesce(x.pattern_id, y.pattern_id)::text AS name, x.told AS before, y.told AS after
             FROM (SELECT p.pattern_id, jsonb_build_object('size', p.size, 'quality', p.quality, 'verdicts', p.verdicts,
-                      'typical_query', p.typical_queries[1]) AS told FROM sona.patterns_at(of_space, a) p) x
+                      'typical_query', p.typical_queries[1]) AS told FROM sona.patterns_at(of_space, from_version) p) x
             FULL JOIN (SELECT p.pattern_id, jsonb_build_object('size', p.size, 'quality', p.quality, 'verdicts', p.verdicts,
-                      'typical_query', p.typical_queries[1]) AS told FROM sona.patterns_at(of_space, b) p) y
+                      'typical_query', p.typical_queries[1]) AS told FROM sona.patterns_at(of_space, to_version) p) y
                 ON y.pattern_id = x.pattern_id
             UNION ALL
             SELECT 'route', coalesce(x.route, y.route), x.told, y.told
@@ -188,28 +188,28 @@ FUNCTIONS = [
                   FROM sona.version_contents c,
                        unnest(c.routes, c.route_sizes, c.route_qualities, c.route_latencies)
                            AS r (route, size, quality, latency)
-                  WHERE c.space_id = wanted AND c.version = a) x
+                  WHERE c.space_id = wanted AND c.version = from_version) x
             FULL JOIN (SELECT r.route, jsonb_build_object('size', r.size, 'quality', r.quality, 'latency_us', r.latency) AS told
                   FROM sona.version_contents c,
                        unnest(c.routes, c.route_sizes, c.route_qualities, c.route_latencies)
                            AS r (route, size, quality, latency)
-                  WHERE c.space_id = wanted AND c.version = b) y
+                  WHERE c.space_id = wanted AND c.version = to_version) y
                 ON y.route = x.route
             UNION ALL
             SELECT 'adapter', coalesce(x.name, y.name), x.told, y.told
             FROM (SELECT l.kind || ' ' || l.layer AS name, jsonb_build_object('norm', l.norm, 'digest', md5(l.a || l.b))
                       AS told
-                  FROM sona.adapters l WHERE l.space_id = wanted AND l.version = a) x
+                  FROM sona.adapters l WHERE l.space_id = wanted AND l.version = from_version) x
             FULL JOIN (SELECT l.kind || ' ' || l.layer AS name, jsonb_build_object('norm', l.norm, 'digest', md5(l.a || l.b))
                       AS told
-                  FROM sona.adapters l WHERE l.space_id = wanted AND l.version = b) y
+                  FROM sona.adapters l WHERE l.space_id = wanted AND l.version = to_version) y
                 ON y.name = x.name
             UNION ALL
             SELECT 'array', coalesce(x.name, y.name), x.told, y.told
             FROM (SELECT s.part || '/' || s.name AS name, jsonb_build_object('shape', s.shape, 'digest', md5(s.data)) AS told
-                  FROM sona.state_arrays s WHERE s.space_id = wanted AND s.version = a) x
+                  FROM sona.state_arrays s WHERE s.space_id = wanted AND s.version = from_version) x
             FULL JOIN (SELECT s.part || '/' || s.name AS name, jsonb_build_object('shape', s.shape, 'digest', md5(s.data)) AS told
-                  FROM sona.state_arrays s WHERE s.space_id = wanted AND s.version = b) y
+                  FROM sona.state_arrays s WHERE s.space_id = wanted AND s.version = to_version) y
                 ON y.name = x.name
         ) d
         WHERE d.before IS DISTINCT FROM d.after

@@ -55,6 +55,21 @@ VERSION = """
 INSERT INTO sona.state_versions (space_id, version, parent, cycle_id, status, created_at)
 VALUES (%s, %s, %s, %s, 'live', %s)
 """
+CONTENT = """
+INSERT INTO sona.version_contents (space_id, version, patterns, tasks, task_layers, task_versions)
+VALUES (%s, %s, 1, %s, %s, %s)
+"""
+TASK = """
+INSERT INTO sona.version_tasks (space_id, task, layer, version, created_at, kind, fisher, optimum)
+VALUES (%s, %s, 0, %s, %s, 'diagonal', 'abcd', 'abcd')
+"""
+PATTERN = """
+INSERT INTO sona.version_patterns (space_id, version, pattern_id, size, weight, quality, success_count, recovered_count,
+    partial_count, failure_count, created_version, updated_version, kind, merged_from, typical_queries,
+    typical_similarities, parameters, routes, route_sizes, route_weights, route_qualities, route_verdicts, centroid)
+VALUES (%s, %s, gen_random_uuid(), 1, 1, 1, 0, 0, 0, 0, 1, 1, 'general', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
+    '{}', '{}', '[1,0,0,0]')
+"""
 
 # Rows that a table may hold at the end, beside what a year would have made. Of trajectories: four kept weeks, this one.
 WEEKLY = SERVERS * PER_SERVER
@@ -66,6 +81,9 @@ BOUNDS = {
     "set_aside": HELD * SERVERS,
     "cycles": HELD * 3 + POLICY.keep_versions,
     "state_versions": POLICY.keep_versions + 1,
+    "version_contents": POLICY.keep_versions + 1,
+    "version_patterns": POLICY.keep_versions + 1,
+    "version_tasks": POLICY.keep_versions + 1,
     "servers": 3 * SERVERS,
     "sealed_weeks": HELD,
 }
@@ -137,6 +155,9 @@ class Year:
             connection.execute("UPDATE sona.state_versions SET status = 'retired' WHERE space_id = %s", [space])
             connection.execute(VERSION, (space, self.version, self.version - 1, cycle, at))
             connection.execute("UPDATE sona.spaces SET live_version = %s", [self.version])
+            connection.execute(TASK, (space, self.version, self.version, at))
+            connection.execute(CONTENT, (space, self.version, [self.version], [0], [self.version]))
+            connection.execute(PATTERN, (space, self.version))
         connection.execute(CYCLE, (space, uuid7(), self.version, self.version, at, at, 0, 0, "no memory"))
 
 

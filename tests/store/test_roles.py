@@ -94,8 +94,9 @@ def test_each_role_does_its_work_and_nothing_else(shared: Shared) -> None:
         assert recorder.find_patterns(ROWS[0])
         assert json.loads(recorder.get_stats())["database"] == "answers"
     with psycopg.connect(shared.as_role("sona_reader")) as reader:
-        for view in ("outcomes", "fleet", "cycle_log", "learning", "pattern_summary", "waiting_feedback"):
+        for view in ("outcomes", "fleet", "cycle_log", "learning", "pattern_summary", "waiting_feedback", "versions"):
             reader.execute(f"SELECT * FROM sona.{view}".encode()).fetchall()
+        assert reader.execute("SELECT size FROM sona.patterns_at('shared', 1)").fetchall()
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute("DELETE FROM sona.feedback")
     for role in ("sona_recorder", "sona_learner"):

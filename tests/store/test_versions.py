@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from fix_versions import CONFIG, DIM, answers, learn_days, record_day
+from fix_versions import CONFIG, DAY, DIM, answers, learn_days, record_day
 
 from sona_pg import SonaEngine
 from sona_pg.config import MaintenanceConfig
@@ -50,6 +50,11 @@ class Lived:
             return connection.execute(query).fetchall()  # type: ignore[call-overload]
 
 
+def patterns_and_rankings(engine: SonaEngine) -> dict:
+    """All answers but those of the micro adapter, which loop A moves between versions."""
+    return {name: told for name, told in answers(engine).items() if not name.startswith("micro")}
+
+
 @pytest.fixture
 def lived(database_url: str) -> Iterator[Lived]:
     with SonaEngine(DIM, database_url, config=CONFIG) as engine:
@@ -77,8 +82,8 @@ def test_every_kept_version_is_served_again_as_it_was_when_it_was_live(lived: Li
 def test_what_was_learned_since_waits_again_and_makes_what_it_made_before(lived: Lived) -> None:
     learn_days(lived.engine, 3)
     assert lived.rollback(1) == 4
-    assert lived.waiting() == 80
-    assert lived.engine.force_learn().trajectories == 80
+    assert lived.waiting() == 2 * DAY
+    assert lived.engine.force_learn().trajectories == 2 * DAY
     # As if both days had been learned in one cycle of that number: the ledger gives the same.
     assert lived.engine.version == 5
     assert lived.rebuild().equal
@@ -107,8 +112,11 @@ def test_what_is_left_out_is_as_if_it_had_never_been_said(lived: Lived, database
     with SonaEngine(DIM, database_url, "without", config=CONFIG) as server:
         learn_days(server, 1, 3)
     other = lived.database.knowledge_at(without, 4)
-    found = differences(lived.known(4), Knowledge(other.state, other.patterns, other.fisher))
-    assert found == ["replay"]  # the ids of the trajectories
+    left_out = lived.known(4)
+    found = differences(left_out, Knowledge(other.state, other.patterns, other.fisher))
+    assert set(found) <= {"replay", "routes", "router"}  # ids of the trajectories, and how long each took
+    told = [{name: (r.size, r.quality) for name, r in state.routes.items()} for state in (left_out.state, other.state)]
+    assert told[0] == told[1]
     assert lived.rebuild().equal
 
 
@@ -134,19 +142,19 @@ def test_version_0_is_what_a_space_serves_before_it_has_learned(lived: Lived) ->
     lived.engine.refresh()
     assert answers(lived.engine) == nothing
     assert lived.rebuild().equal
-    assert lived.engine.force_learn().trajectories == 80
+    assert lived.engine.force_learn().trajectories == 2 * DAY
     assert lived.rebuild().equal
 
 
 def test_a_candidate_changes_nothing_until_it_is_promoted(lived: Lived) -> None:
     learn_days(lived.engine, 1)
-    before = answers(lived.engine)
+    before = patterns_and_rankings(lived.engine)
     record_day(lived.engine, 2)
     lived.engine.flush()
     learner = BackgroundLoop(lived.database, lived.space, lived.engine.server_id, CONFIG)
     staged = learner.stage()
-    assert (staged.version, lived.engine.refresh(), lived.waiting()) == (2, 1, 40)
-    assert answers(lived.engine) == before
+    assert (staged.version, lived.engine.refresh(), lived.waiting()) == (2, 1, DAY)
+    assert patterns_and_rankings(lived.engine) == before
     assert lived.rebuild().equal
     candidate = lived.known(2)
     lived.database.promote(lived.space, lived.engine.server_id, 2)
