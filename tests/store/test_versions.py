@@ -15,6 +15,7 @@ from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
 from sona_pg.learning.step import Knowledge, initial_state
+from sona_pg.store.admin import migrate
 from sona_pg.store.database import Database
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.rebuild import differences, rebuild
@@ -263,3 +264,22 @@ def test_sql_sees_the_patterns_of_a_version_and_what_differs(lived: Lived) -> No
     for missing in ("SELECT sona.patterns_at('default', 8)", "SELECT sona.patterns_at('nowhere', 1)"):
         with pytest.raises(psycopg.errors.NoDataFound):
             lived.rows(missing)
+
+
+def test_an_earlier_release_works_on_this_schema_and_its_versions_are_named(lived: Lived) -> None:
+    learn_days(lived.engine, 2)
+    lived.rollback(1, keep_facts=False)
+    with psycopg.connect(lived.url) as connection:  # what a publication of revision 0006 writes
+        connection.execute(
+            "INSERT INTO sona.state_versions (space_id, version, parent, cycle_id, status, created_at)"
+            " VALUES (1, 4, 3, gen_random_uuid(), 'retired', '2026-11-21')"
+        )
+    with pytest.raises(VersionNotKept):
+        lived.rollback(4)
+    assert lived.rows("SELECT complete, origin FROM sona.versions WHERE version = 4") == [(False, "cycle")]
+    lived.engine.close()
+    migrate.downgrade(lived.url, "0006")
+    waiting = "SELECT count(*) FROM sona.batches WHERE cycle_id IS NULL"
+    assert lived.rows(waiting)[0][0] > 0  # what was left out waits again
+    migrate.upgrade(lived.url)
+    assert lived.rows("SELECT version FROM sona.versions WHERE NOT complete ORDER BY 1") == [(1,), (2,), (3,), (4,)]
