@@ -36,7 +36,7 @@ RETURNING s.server_id
 WAITING = """
 SELECT b.space_id, sum(b.trajectories + b.feedback)
 FROM unnest(%(spaces)s::integer[]) AS wanted (id)
-JOIN sona.batches b ON b.space_id = wanted.id AND b.cycle_id IS NULL
+JOIN sona.batches b ON b.space_id = wanted.id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
 GROUP BY b.space_id
 """
 
