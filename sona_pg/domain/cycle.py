@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -67,6 +68,7 @@ class LearningSchedule:
     waiting: int  # trajectories and feedback that were committed and not learned from
     learned: int  # those that were
     elapsed: timedelta  # since the last cycle began; before the first, since the space was made
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the space, by dotted name; those that it has
 
 
 @dataclass(frozen=True, slots=True)

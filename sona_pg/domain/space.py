@@ -14,4 +14,5 @@ class Space:
     space_id: int
     name: str
     dim: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what it learns with, by dotted name; all of them
+    has_own_settings: bool = True  # False: an earlier release has made it, see ``sona_pg.config.space_settings``

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.engine.lifetime import EngineLifetime
@@ -30,10 +32,22 @@ class LearningCalls(EngineLifetime):
         """Take up the newest version if this server does not serve it yet; return the version served."""
         return self._session.refresh()
 
+    def set_settings(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Change what this space learns with, for every learner, from its next version on; return all its settings.
+
+        A setting is called as in ``SonaConfig``: ``engine.set_settings({"base.learning_rate": 0.1})``. The change is
+        kept with the ledger, and ``rebuild`` runs each cycle with the settings of its time. A cycle that runs meanwhile
+        is run again. A rank or a number of layers may grow, which changes no answer; nothing that was learned is cut.
+
+        Raises:
+            ConfigError: a setting is unknown, has a value that cannot work, or would cut what was learned.
+        """
+        return self._session.set_settings(changes)
+
     def rebuild(self, *, publish: bool = False) -> RebuildResult:
         """Learn this space again from its ledger, cycle by cycle, and say whether that gives the live state.
 
-        With the same configuration and instruction set it does, to the bit. After trajectories have been deleted it
+        On the same instruction set it does, to the bit. After trajectories have been deleted it
         does not, and ``publish=True`` makes the result live: then what they taught is unlearned. What retention has
         dropped from the ledger is unlearned with them. Other learners of the space wait meanwhile.
         """

@@ -29,16 +29,21 @@ class EngineLifetime(HotPath):
         """Open what is ``wanted``; see ``SonaEngine`` for what may be raised."""
         ingest = config.ingest
         super().__init__(config.hidden_dim, ingest.capacity, ingest.buffer_bytes)
-        self.config = config
+        self._wishes = config
         self._wanted = wanted
         self._opening = threading.RLock()
         self._ended = self._in_opening = False
         self._failed: tuple[float, SonaError] | None = None  # when opening in a forked child did, and how
         self._inherited: list[Session] = []
-        self._opened: Session | None = Session(self, self.config, self._wanted)
+        self._opened: Session | None = Session(self, config, self._wanted)
         self.renewed_by(self._renew)
         _engines.add(self)
         self._close_at_exit()
+
+    @property
+    def config(self) -> SonaConfig:
+        """The configuration as it is obeyed: what a space learns with is the space's own, once it is known."""
+        return self._wishes if self._opened is None else self._opened.config
 
     # -- forked children ------------------------------------------------------------------------------------
 
@@ -78,7 +83,7 @@ class EngineLifetime(HotPath):
             self._in_opening = True
             try:
                 self.begin_again()
-                session = Session(self, self.config, self._wanted_in_child())
+                session = Session(self, self._wishes, self._wanted_in_child())
             except SonaError as exc:
                 self._failed = (time.monotonic(), exc)
                 raise

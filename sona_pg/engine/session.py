@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from numpy.typing import NDArray
 
 from sona_pg.config import Environment, Migrate, SonaConfig
+from sona_pg.config.space_settings import Settings, applied
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.domain.space import Space
@@ -61,7 +62,8 @@ class Session:
     def __init__(self, hot: HotPath, config: SonaConfig, wanted: OpenRequest) -> None:
         """Open what is ``wanted`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
         self.hot = hot
-        self._config = config
+        self._wishes = config
+        self._config = config  # with the settings of the space, once the database has answered
         self._wanted = wanted
         self._space: Space | None = None  # until the database has answered
         self.writer: Writer | Outage
@@ -109,12 +111,15 @@ class Session:
         """Return the space, with the schema in order and this server registered."""
         self.runtime.prepare(self._migrate)
         wanted = self._wanted
-        space = self.database.open_space(wanted.space, self.hot.dim, self.member.now(), create=wanted.create)
+        space = self.database.open_space(
+            wanted.space, self.hot.dim, self.member.now(), create=wanted.create, config=self._wishes
+        )
         self.member.register(space)
         return space
 
     def _attach(self, space: Space) -> None:
         """Serve the live version of the space, and start to write into it."""
+        self._learn_with(space.settings)
         self._coordinator = self.runtime.learner.coordinator(space, self.server_id, self._config)
         self._space = space
         try:
@@ -182,6 +187,11 @@ class Session:
                 raise
         log.warning("the database answers: what was recorded without it is being written")
 
+    def _learn_with(self, settings: Settings) -> None:
+        """Take the settings of the space: the next version is served, and loop A learns, by them."""
+        self._config = applied(self._config, settings)
+        self.held.learn_with(self._config)
+
     # -- what an engine asks of it --------------------------------------------------------------------------
 
     @property
@@ -197,6 +207,18 @@ class Session:
     def space_name(self) -> str:
         """The space's name, also before the database has answered."""
         return self._wanted.space
+
+    @property
+    def config(self) -> SonaConfig:
+        """The configuration as it is obeyed: with the settings of the space."""
+        return self._config
+
+    def set_settings(self, changes: Mapping[str, Any]) -> Settings:
+        """Change what the space learns with; see ``SonaEngine.set_settings``."""
+        self.require_database()
+        settings = self.database.set_settings(self.space, changes)
+        self._learn_with(settings)
+        return settings
 
     @property
     def server_id(self) -> UUID:
@@ -401,6 +423,7 @@ class Session:
         memory = self._background.memory
         if memory is None or memory.version != live or memory.cycle_id != self.database.cycle_of(self.space, live):
             # Nothing was made here, or it was not committed, and another server has made a version of that number.
+            self._learn_with(self.database.settings(self.space))
             return ServedVersion.of(self.database.snapshot(self.space), self.hot.dim, self._config)
         return ServedVersion.of(_snapshot_of(memory), self.hot.dim, self._config)
 

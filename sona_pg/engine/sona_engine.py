@@ -34,7 +34,7 @@ class SonaEngine(RecordingCalls, LearningCalls, PatternCalls, RankingCalls, Rout
 
     def __init__(
         self,
-        hidden_dim: int = 256,
+        hidden_dim: int | None = None,
         url: str | None = None,
         space: str = "default",
         *,
@@ -47,10 +47,11 @@ class SonaEngine(RecordingCalls, LearningCalls, PatternCalls, RankingCalls, Rout
         """Open ``space``, making it and the schema if they are not there.
 
         Args:
-            hidden_dim: the embedding dimension of the space.
+            hidden_dim: the embedding dimension of the space; else that of ``config``, else 256.
             url: the database; else ``SONA_PG_URL``, else the embedded Postgres in ``SONA_PG_HOME``.
             space: the learning domain.
-            config: all other settings; its ``hidden_dim`` gives way to the argument.
+            config: all other settings. A new space learns with them; of one that is there, settings that ``config``
+                names must be its own, and all others are taken from it (``ConfigPart.given``).
             embedder: for ``process``; by default that of extra ``text``, loaded when first needed.
             create: whether to make the space if there is none of that name.
             migrate: ``"auto"`` upgrades an older schema, ``"check"`` refuses it with what to run; else
@@ -60,7 +61,8 @@ class SonaEngine(RecordingCalls, LearningCalls, PatternCalls, RankingCalls, Rout
                 version that this machine knew, and catches up once the database answers.
 
         Raises:
-            ConfigError: a setting cannot work, or the space has another dimension.
+            ConfigError: a setting cannot work; ``SettingsConflict``: the space has another dimension, or learns with
+                other settings than ``config`` names.
             SchemaError: the schema is newer than this release, or older and ``migrate`` says ``"check"``.
             DatabaseError: Postgres does not answer or is not fit for use; or with ``create=False``, there is no such
                 space.
@@ -68,6 +70,11 @@ class SonaEngine(RecordingCalls, LearningCalls, PatternCalls, RankingCalls, Rout
         """
         if config is not None and not isinstance(config, SonaConfig):
             raise ConfigError(f"config={config!r} cannot work: expected a SonaConfig")
+        config = config or SonaConfig()
+        if hidden_dim is None:
+            hidden_dim = config.hidden_dim
+        elif config.hidden_dim not in (hidden_dim, SonaConfig().hidden_dim):
+            raise ConfigError(f"hidden_dim={hidden_dim!r} beside a config of hidden_dim={config.hidden_dim}: say one")
         if embedder is not None and embedder.dim != hidden_dim:
             raise ConfigError(
                 f"the embedder gives {embedder.dim} dimensions, the space has {hidden_dim}: "
@@ -77,7 +84,7 @@ class SonaEngine(RecordingCalls, LearningCalls, PatternCalls, RankingCalls, Rout
         if migrate is not None:
             migrate = migrate_policy(migrate, "migrate")
         wanted = OpenRequest(url, space, create, migrate, require_database)
-        super().__init__((config or SonaConfig()).replace(hidden_dim=hidden_dim), wanted)
+        super().__init__(config.replace(hidden_dim=hidden_dim), wanted)
 
     @classmethod
     def builder(cls) -> SonaEngineBuilder:

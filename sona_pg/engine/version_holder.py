@@ -59,6 +59,11 @@ class VersionHolder:
         """Whether this very thread is swapping adapters: a signal handler has interrupted it inside."""
         return held_here(self._adapting)
 
+    def learn_with(self, config: SonaConfig) -> None:
+        """Serve the next version, and run loop A, by the settings of ``config``."""
+        self._config = config
+        self.instant.learn_with(config.micro)
+
     def serve(self, serving: ServedVersion, adapters: str | None = None) -> None:
         """Serve a version from now on; ``adapters`` says where its adapters are from, if not from the version."""
         with self._adapting:

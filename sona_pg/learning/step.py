@@ -24,6 +24,7 @@ from sona_pg.learning.adapters.adapter_step import AdapterStep, learn_adapters, 
 from sona_pg.learning.adapters.baseline import Baseline
 from sona_pg.learning.adapters.choices import Choices
 from sona_pg.learning.adapters.ewc_kronecker import lasting
+from sona_pg.learning.adapters.resizing import grown_snapshots, grown_state
 from sona_pg.learning.adapters.samples import Samples, directions_of
 from sona_pg.learning.patterns import extraction
 from sona_pg.learning.patterns.tally import Observations
@@ -53,6 +54,13 @@ class Knowledge:
     def nothing(cls, dim: int, config: SonaConfig) -> Knowledge:
         """Return version 0: adapters that leave their input as it is, and no patterns."""
         return cls(initial_state(dim, config), [], [])
+
+    def grown_to(self, config: SonaConfig) -> Knowledge:
+        """Return the same knowledge in adapters of the ranks and layers that ``config`` asks for; nothing is cut."""
+        state = grown_state(self.state, config)
+        if state is self.state:
+            return self
+        return Knowledge(state, self.patterns, grown_snapshots(self.fisher, self.state.base[0], state.base[0]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +120,7 @@ def learn(
         config: of the space.
         version: the number of the version being made; with the configured seed it fixes every random draw.
     """
+    before = before.grown_to(config)
     state = before.state
     seed = config.loops.seed * 1_000_003 + version
     reservoir = _reservoir(state, config)

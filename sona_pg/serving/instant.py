@@ -90,6 +90,11 @@ class InstantLoop:
         """The micro adapter as of the last flush."""
         return self._micro
 
+    def learn_with(self, config: MicroConfig) -> None:
+        """Move the adapter by the rate and bound of ``config`` from the next flush on."""
+        with self._lock:
+            self.config = config
+
     def adopt(self, micro: LoraWeights) -> None:
         """Take over a published adapter: it has learned from the ledger what this loop learned from memory."""
         with self._lock:

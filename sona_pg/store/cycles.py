@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select
 
+from sona_pg.config.space_settings import completed
 from sona_pg.domain.cycle import CycleResult, LearningSchedule, PastCycle
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
@@ -44,7 +45,8 @@ def record(
 
 
 SCHEDULES = """
-SELECT s.space_id, s.live_version, coalesce(begun.at, s.created_at), s.departed_learned + read.facts, waits.facts
+SELECT s.space_id, s.live_version, coalesce(begun.at, s.created_at), s.departed_learned + read.facts, waits.facts,
+       s.settings
 FROM unnest(%(spaces)s::integer[]) AS wanted (id)
 JOIN sona.spaces s ON s.space_id = wanted.id
 CROSS JOIN LATERAL (
@@ -71,8 +73,8 @@ def schedules(connection: Connection, spaces: Sequence[int], loop: str) -> dict[
     at = now(connection)
     rows = driver_connection(connection).execute(SCHEDULES, {"spaces": list(spaces), "loop": loop, "at": at})
     return {
-        space: LearningSchedule(int(live), int(waiting), int(learned), at - begun)
-        for space, live, begun, learned, waiting in rows
+        space: LearningSchedule(int(live), int(waiting), int(learned), at - begun, settings and completed(settings, {}))
+        for space, live, begun, learned, waiting, settings in rows
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from sona_pg.config import MaintenanceConfig, Migrate
+from sona_pg.config import MaintenanceConfig, Migrate, SonaConfig
 from sona_pg.domain.answer import SearchResult
 from sona_pg.domain.cycle import LearningSchedule
 from sona_pg.domain.ledger_slice import Trajectories
@@ -33,6 +33,7 @@ from sona_pg.store import (
     pattern_rows,
     roll_call,
     search,
+    settings_log,
     spaces,
     states,
     versions,
@@ -111,10 +112,15 @@ class Database:
         """Close all connections."""
         self.engine.dispose()
 
-    def open_space(self, name: str, dim: int, at: datetime, *, create: bool = True) -> Space:
-        """Return the space called ``name``, made if there is none and ``create`` allows it, with its partitions."""
+    def open_space(
+        self, name: str, dim: int, at: datetime, *, create: bool = True, config: SonaConfig | None = None
+    ) -> Space:
+        """Return the space called ``name``, made if there is none and ``create`` allows it, with its partitions.
+
+        See ``spaces.open_space`` for how ``config`` and the space's own settings meet.
+        """
         with transaction(self.engine, f"opening space {name!r}", BRIEF) as connection:
-            space = spaces.open_space(connection, name, dim, at, create=create)
+            space = spaces.open_space(connection, name, dim, at, create=create, config=config)
             ready = spaces.has_partition(connection, at)
         if not ready:
             with translated("making partitions", self.engine.url):
@@ -154,6 +160,30 @@ class Database:
             if space is None:
                 raise spaces.unknown(connection, name)
             return spaces.remove_space(connection, space.space_id)
+
+    def rename_space(self, name: str, new_name: str) -> Space:
+        """Give a space another name, see ``spaces.rename_space``; engines that have it open go on."""
+        with transaction(self.engine, f"renaming space {name!r}") as connection:
+            return spaces.rename_space(connection, name, new_name)
+
+    def settings(self, space: Space) -> Mapping[str, Any]:
+        """Return what a space learns with now, by dotted name."""
+        with reading(self.engine, "reading the space's settings", BRIEF) as connection:
+            return settings_log.current(connection, space.space_id)
+
+    def settings_history(self, space: Space) -> list[tuple[int, datetime, dict[str, Any]]]:
+        """Return what a space has learned with since it was changed: from which version, when that was set, and all."""
+        with reading(self.engine, "reading the space's settings", BRIEF) as connection:
+            return settings_log.history(connection, space.space_id)
+
+    def set_settings(self, space: Space, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Change what a space learns with from its next version on; return all settings.
+
+        Raises:
+            ConfigError: a setting is unknown, has a value that cannot work, or would cut what was learned.
+        """
+        with transaction(self.engine, f"changing the settings of space {space.name!r}") as connection:
+            return settings_log.change(connection, space.space_id, changes, leases.now(connection))
 
     def register(self, space: Space, server_id: UUID, host: str, pid: int, release: str) -> None:
         """Add a server to the fleet of a space."""

@@ -67,6 +67,7 @@ spaces = Table(
     Column("departed_learned", BigInteger, nullable=False, server_default="0"),
     Column("given_up_feedback", BigInteger, nullable=False, server_default="0"),
     _time("created_at"),
+    Column("predecessor", Integer),
 )
 
 # -- the ledger: no foreign keys, so that a day's partitions drop together ----------------------------------
@@ -189,6 +190,16 @@ candidate_sets = Table(
     Column("candidate_ids", ARRAY(Text), nullable=False),
     Column("named_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     PrimaryKeyConstraint("space_id", "set_id"),
+)
+
+space_settings = Table(
+    "space_settings",
+    metadata,
+    _space(),
+    Column("from_version", BigInteger, nullable=False),
+    Column("settings", JSONB, nullable=False),
+    _time("recorded_at"),
+    PrimaryKeyConstraint("space_id", "from_version"),
 )
 
 # -- learning -----------------------------------------------------------------------------------------------

@@ -2,55 +2,77 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime, timedelta
+from typing import Any
 
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
+from sona_pg.config import SonaConfig
+from sona_pg.config.space_settings import GROWING, require_agreement, settings_of, wishes_of
 from sona_pg.domain.space import Space
-from sona_pg.errors import InvalidValue, SettingsConflict, UnknownSpace
+from sona_pg.errors import InvalidValue, SettingsConflict, SpaceExists, UnknownSpace
 from sona_pg.limits import LONGEST_SPACE_NAME
 from sona_pg.store.schema import metadata, space_names, spaces
+from sona_pg.store.settings_log import FOUND, read_settings
 
+COLUMNS = (spaces.c.space_id, spaces.c.name, spaces.c.dim, spaces.c.settings, FOUND)  # of a Space
 WEEKS_AHEAD = 4
 LOCK = 0x736F6E62  # the advisory lock under which spaces and partitions are made
 
 
-def open_space(connection: Connection, name: str, dim: int, at: datetime, *, create: bool = True) -> Space:
+def open_space(
+    connection: Connection, name: str, dim: int, at: datetime, *, create: bool = True, config: SonaConfig | None = None
+) -> Space:
     """Return the space called ``name``, made with ``dim`` dimensions if there is none and ``create`` allows it.
+
+    A space that is made learns with the settings of ``config`` from then on; one that is there must learn with those
+    that ``config`` names. A space of an earlier release has none of its own: it has those named until a learner stores
+    them.
 
     Raises:
         InvalidValue: the name cannot be used.
-        SettingsConflict: the space has another dimension.
+        SettingsConflict: the space has another dimension, or learns with other settings than those named.
         UnknownSpace: there is none, and none is to be made.
     """
-    if not isinstance(name, str) or not name or len(name) > LONGEST_SPACE_NAME or "\0" in name:
-        raise InvalidValue(
-            f"space name {name!r} cannot be used: expected 1 to {LONGEST_SPACE_NAME} characters without NUL"
-        )
+    require_name(name)
+    wished = wishes_of(config) if config is not None else {}
     space = find_space(connection, name)
     if space is None and not create:
         raise unknown(connection, name)
     if space is None:
         connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
-        space = find_space(connection, name) or _make_space(connection, name, dim, at)
+        space = find_space(connection, name) or _make_space(connection, name, dim, at, config or SonaConfig())
     if space.dim != dim:
         raise SettingsConflict(
             f"space {name!r} has {space.dim} dimensions, not {dim}: open it with hidden_dim={space.dim}, "
             "or choose another space name"
         )
-    return space
+    if space.has_own_settings:
+        require_agreement(name, space.settings, wished)
+        return space
+    require_agreement(name, space.settings, {known: wished[known] for known in GROWING if known in wished})
+    return dataclasses.replace(space, settings={**space.settings, **wished})
+
+
+def require_name(name: object) -> None:
+    """Raise ``InvalidValue`` for what cannot be the name of a space."""
+    if not isinstance(name, str) or not name or len(name) > LONGEST_SPACE_NAME or "\0" in name:
+        raise InvalidValue(
+            f"space name {name!r} cannot be used: expected 1 to {LONGEST_SPACE_NAME} characters without NUL"
+        )
 
 
 def find_space(connection: Connection, name: str) -> Space | None:
     """Return the space called ``name``, or None."""
     row = connection.execute(
-        select(spaces.c.space_id, spaces.c.name, spaces.c.dim, spaces.c.settings)
+        select(*COLUMNS)
         .join(space_names, space_names.c.space_id == spaces.c.space_id)
         .where(space_names.c.name == name)
     ).one_or_none()
-    return None if row is None else Space(row.space_id, row.name, row.dim, row.settings)
+    return None if row is None else _space(row)
 
 
 def unknown(connection: Connection, name: str) -> UnknownSpace:
@@ -76,10 +98,30 @@ def remove_space(connection: Connection, space_id: int) -> dict[str, int]:
 
 def list_spaces(connection: Connection) -> list[Space]:
     """Return all spaces by name."""
-    rows = connection.execute(
-        select(spaces.c.space_id, spaces.c.name, spaces.c.dim, spaces.c.settings).order_by(spaces.c.name)
-    )
-    return [Space(row.space_id, row.name, row.dim, row.settings) for row in rows]
+    return [_space(row) for row in connection.execute(select(*COLUMNS).order_by(spaces.c.name))]
+
+
+def rename_space(connection: Connection, name: str, new_name: str) -> Space:
+    """Give a space another name; whoever has it open goes on, for an engine holds its number.
+
+    Raises:
+        InvalidValue: the new name cannot be used.
+        UnknownSpace: there is no space of the old name.
+        SpaceExists: there is one of the new name.
+    """
+    require_name(new_name)
+    connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    space = find_space(connection, name)
+    if space is None:
+        raise unknown(connection, name)
+    if new_name == name:
+        return space
+    if find_space(connection, new_name) is not None:
+        raise SpaceExists(f"space {name!r} cannot be renamed: there is a space {new_name!r} already; remove it first")
+    of_space = space_names.c.space_id == space.space_id
+    connection.execute(update(space_names).where(of_space).values(name=new_name))
+    connection.execute(update(spaces).where(spaces.c.space_id == space.space_id).values(name=new_name))
+    return dataclasses.replace(space, name=new_name)
 
 
 def ensure_partitions(engine: Engine, at: datetime, weeks: int = WEEKS_AHEAD) -> list[str]:
@@ -113,9 +155,14 @@ def has_partition(connection: Connection, at: datetime) -> bool:
     return bool(connection.scalar(wanted, {"at": at}))
 
 
-def _make_space(connection: Connection, name: str, dim: int, at: datetime) -> Space:
+def _space(row: Any) -> Space:
+    return Space(row.space_id, row.name, row.dim, read_settings(row.settings, row.found), bool(row.settings))
+
+
+def _make_space(connection: Connection, name: str, dim: int, at: datetime, config: SonaConfig) -> Space:
+    settings = settings_of(config)
     space_id = connection.scalar(insert(space_names).values(name=name).returning(space_names.c.space_id))
     assert space_id is not None
-    connection.execute(insert(spaces).values(space_id=space_id, name=name, dim=dim, created_at=at))
+    connection.execute(insert(spaces).values(space_id=space_id, name=name, dim=dim, created_at=at, settings=settings))
     connection.execute(text("SELECT sona.ensure_dimension(:dim)"), {"dim": dim})
-    return Space(space_id, name, dim)
+    return Space(space_id, name, dim, settings)

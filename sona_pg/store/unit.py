@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -34,6 +35,7 @@ from sona_pg.store import (
     ledger,
     outcome_rows,
     pattern_rows,
+    settings_log,
     states,
     trajectory_rows,
     version_contents,
@@ -75,6 +77,7 @@ class LearningUnit:
         self._claimed: Sequence[int] = ()
         with self._transaction() as connection:
             self.live_version = states.lock_space(connection, space.space_id)
+            self.settings = settings_log.begin(connection, space)
             self.next_version, self.live_cycle = states.newest(connection, space.space_id, self.live_version)
             self.began = leases.now(connection)
 
@@ -119,6 +122,11 @@ class LearningUnit:
         """Whether every one of ``ids`` (n, 16) is still stored."""
         with self._reading() as connection:
             return trajectory_rows.count_stored(connection, self._space.space_id, ids) == len(ids)
+
+    def settings_at(self, version: int) -> Mapping[str, Any]:
+        """Return the settings with which a version was made."""
+        with self._reading() as connection:
+            return settings_log.at_version(connection, self._space.space_id, version)
 
     def past_cycles(self) -> list[PastCycle]:
         """Return the cycles that made the versions there have been, in order."""
@@ -219,6 +227,8 @@ class LearningUnit:
             self._require_lease(connection)
             if states.lock_space(connection, space_id) != self.live_version:
                 raise LearningConflict(f"space {self._space.name!r}: another learner has published meanwhile")
+            if settings_log.current(connection, space_id) != self.settings:
+                raise LearningConflict(f"space {self._space.name!r}: what it learns with was changed meanwhile")
             if claimed and cycle_id is not None and not claims.mark(connection, space_id, claimed, cycle_id):
                 raise LearningConflict(f"space {self._space.name!r}: another learner has claimed the same batches")
             yield connection, leases.now(connection)

@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 
 from sona_pg.config import SonaConfig
+from sona_pg.config.space_settings import Settings, applied
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult
 from sona_pg.domain.ids import uuid7
@@ -47,11 +48,14 @@ class BackgroundLoop:
         config: SonaConfig,
         shelf: CacheShelf | None = None,
     ) -> None:
-        """Prepare; nothing runs until ``run_cycle``. On ``shelf`` many loops keep what their next cycles need."""
+        """Prepare; nothing runs until ``run_cycle``, which learns with the settings that the space has then.
+
+        On ``shelf`` many loops keep what their next cycles need.
+        """
         self._database = database
         self._space = space
         self._server_id = server_id
-        self._config = config
+        self._config = applied(config, space.settings)
         self._shelf = shelf or CacheShelf()
 
     @property
@@ -154,6 +158,7 @@ class BackgroundLoop:
 
     def _learn(self, unit: LearningUnit, cycle_id: UUID, limit: Limit | None, publish: bool) -> CycleResult:
         clock = time.perf_counter()
+        self._learn_with(unit.settings)
         claimed = unit.claim(self._config.loops.slice, limit)
         memory = self._recalled(unit)
         before = memory.knowledge if memory else self._known(unit.learned())
@@ -193,6 +198,12 @@ class BackgroundLoop:
         self.memory = LearnerCache.after(cycle_id, knowledge, claimed, stored, self._config)
         unit.publish(self._server_id, made, claimed.batches, result)
         return _timed(result, clock)
+
+    def _learn_with(self, settings: Settings) -> None:
+        """Take the settings of the space; what was kept for the next cycle is by those of the last one."""
+        config = applied(self._config, settings)
+        if config != self._config:
+            self._config, self.memory = config, None
 
     def _note_failure(self, unit: LearningUnit, cycle_id: UUID, exc: Exception) -> None:
         error = f"{type(exc).__name__}: {exc}"

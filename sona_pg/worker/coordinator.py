@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from sona_pg.config import SonaConfig
+from sona_pg.config import LoopConfig, SonaConfig
+from sona_pg.config.space_settings import applied
 from sona_pg.domain.cycle import CycleResult, LearningSchedule
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseUnavailable
@@ -15,6 +16,7 @@ from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.schedule import is_due
 
 RETRY = (60.0, 3600.0)  # seconds after the first failure in a row, and after every later one at most
+LOOK_ANYWAY = 60.0  # seconds after which less than enough is looked at too: the space's settings may have changed
 
 
 class LoopCoordinator:
@@ -36,13 +38,12 @@ class LoopCoordinator:
         self.due_since: float | None = None  # by ``clock``, when a cycle was found due that has not run since
         self._live_version = 0  # when it was found due
         self._database = database
-        self._config = config.loops
+        self._whole = applied(config, space.settings)
         self._clock = clock
         self._running = threading.Lock()
-        # Looking costs a few small queries, so not every tick looks.
-        self._pause = min(self._config.shortest_interval, self._config.background_interval) / 10
         self._next = clock()
         self._next_in_turn = self._next + self._config.poll_interval
+        self._look_anyway = self._next + LOOK_ANYWAY
         self.behind = False  # whether more waited than the last cycle here has claimed
 
     def force(self) -> CycleResult:
@@ -60,6 +61,15 @@ class LoopCoordinator:
         self.note(self._database.schedule(self.space, "background"))
         return self.run_noted()
 
+    @property
+    def _config(self) -> LoopConfig:
+        return self._whole.loops
+
+    @property
+    def _pause(self) -> float:
+        """Seconds between looks, which cost a few small queries."""
+        return min(self._config.shortest_interval, self._config.background_interval) / 10
+
     # -- a learner of many spaces looks at all of them at once ----------------------------------------------
 
     @property
@@ -74,11 +84,15 @@ class LoopCoordinator:
 
     def is_enough(self, waiting: Mapping[int, int]) -> bool:
         """Whether as much waits, by space, that a cycle may be due."""
-        return waiting.get(self.space.space_id, 0) >= (1 if self.behind else self._config.min_trajectories)
+        anyway = self.behind or self._clock() >= self._look_anyway
+        return waiting.get(self.space.space_id, 0) >= (1 if anyway else self._config.min_trajectories)
 
     def note(self, found: LearningSchedule | None) -> None:
         """Note by what a look has found whether a cycle is due; None: far too little waits."""
         now = self._clock()
+        if found is not None:
+            self._whole = applied(self._whole, found.settings)
+            self._look_anyway = now + LOOK_ANYWAY
         self._next, self._next_in_turn = now + self._pause, now + self._config.poll_interval
         behind, self.behind = self.behind, False
         if found is None or not (behind or is_due(found.waiting, found.learned, found.elapsed, self._config)):

@@ -1,9 +1,9 @@
 """Rebuild: learn everything again from the ledger, cycle by cycle, and compare with what is live, or replace it.
 
 Each cycle runs on the batches it claimed, as the ledger was at its time: feedback of later cycles does not count
-yet. With the same configuration, seed and instruction set the result equals the live state exactly. It differs if
-the ledger has changed since: trajectories were deleted, which is how a user's data is unlearned, or were dropped by
-retention, or candidates were given other embeddings.
+yet, and with the settings that the space had then. On the same instruction set the result equals the live state
+exactly. It differs if the ledger has changed since: trajectories were deleted, which is how a user's data is unlearned,
+or were dropped by retention, or candidates were given other embeddings.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sona_pg.config import SonaConfig
+from sona_pg.config.space_settings import applied
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import PastCycle, RebuildResult
 from sona_pg.domain.ids import uuid7
@@ -41,7 +42,7 @@ def rebuild(
     Args:
         database: where the ledger is.
         space: what to rebuild.
-        config: with which the space has learned.
+        config: of this process; what the space has learned with at each version is its own.
         publish: make the result the live version if it differs.
         progress: called with the number of cycles done and of all.
     """
@@ -49,18 +50,19 @@ def rebuild(
     with database.learning_unit(space, uuid7()) as unit:
         assert unit is not None
         learned = unit.learned()
-        live = Knowledge.nothing(space.dim, config)
+        past = unit.past_cycles()
+        first = applied(config, unit.settings_at(past[0].version if past else unit.next_version))
+        live = Knowledge.nothing(space.dim, first)
         if learned is not None:
             live = Knowledge(learned.state, learned.patterns, learned.fisher)
-        past = unit.past_cycles()
         ids, embeddings = unit.candidates()
-        known = Knowledge.nothing(space.dim, config)
+        known = Knowledge.nothing(space.dim, first)
         trajectories = 0
         for done, cycle in enumerate(past):
             progress(done, len(past))
             count = len(ids) if cycle.candidates is None else cycle.candidates
             catalog = Catalog.of(ids[:count], embeddings[:count])
-            known, read = _again(unit, cycle, known, catalog, config)
+            known, read = _again(unit, cycle, known, catalog, applied(config, unit.settings_at(cycle.version)))
             trajectories += read
         progress(len(past), len(past))
         found = differences(known, live)

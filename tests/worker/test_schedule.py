@@ -77,7 +77,7 @@ class Server:
     """A coordinator on a clock, beside a recorder that never learns by itself."""
 
     def __init__(self, url: str, **loops: float) -> None:
-        quiet = SonaConfig(loops=LoopConfig(automatic=False))
+        quiet = SonaConfig(loops=LoopConfig(automatic=False, **loops))  # type: ignore[arg-type]
         self.engine = SonaEngine(DIM, url, config=quiet)
         self.database = Database.open(url)
         self.space = self.database.find_space("default")

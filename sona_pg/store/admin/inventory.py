@@ -9,8 +9,8 @@ INVENTORY = {
     "table": """
         adapters batches candidate_sets candidates cycles feedback feedback_rest fisher_snapshots leases memory_edges
         memory_nodes pattern_routes patterns route_statistics schema_revision sealed_weeks servers set_aside
-        space_names spaces staged_versions state_arrays state_versions steps steps_rest trajectories trajectories_rest
-        version_contents version_patterns version_tasks
+        space_names space_settings spaces staged_versions state_arrays state_versions steps steps_rest trajectories
+        trajectories_rest version_contents version_patterns version_tasks
     """,
     "view": """
         cycle_log fleet latest_feedback learning outcomes pattern_summary quality_by_day versions waiting_feedback
@@ -23,8 +23,8 @@ INVENTORY = {
         candidates_pkey candidates_space_id_slot_key cycles_by_start cycles_pkey feedback_batch feedback_pkey
         feedback_rest_pkey feedback_rest_space_id_batch_idx fisher_snapshots_pkey leases_pkey memory_edges_pkey
         memory_nodes_pkey pattern_routes_pkey patterns_pkey route_statistics_pkey schema_revision_pkc
-        sealed_weeks_pkey servers_pkey set_aside_pkey space_names_pkey space_names_space_id_key spaces_pkey
-        staged_versions_pkey state_arrays_pkey state_versions_pkey steps_pkey steps_rest_pkey trajectories_pkey
+        sealed_weeks_pkey servers_pkey set_aside_pkey space_names_pkey space_names_space_id_key
+        space_settings_pkey spaces_pkey         staged_versions_pkey state_arrays_pkey state_versions_pkey steps_pkey steps_rest_pkey trajectories_pkey
         trajectories_rest_pkey version_contents_pkey version_patterns_pkey version_tasks_pkey
     """,
     "constraint": """
@@ -60,7 +60,9 @@ INVENTORY = {
         schema_revision.schema_revision_pkc sealed_weeks.sealed_weeks_check sealed_weeks.sealed_weeks_check1
         sealed_weeks.sealed_weeks_pkey sealed_weeks.sealed_weeks_trajectories_check servers.servers_pkey
         servers.servers_space_id_fkey set_aside.set_aside_pkey space_names.space_names_name_check
-        space_names.space_names_pkey space_names.space_names_space_id_key spaces.spaces_dim_check
+        space_names.space_names_pkey space_names.space_names_space_id_key
+        space_settings.space_settings_from_version_check space_settings.space_settings_pkey
+        space_settings.space_settings_settings_check space_settings.space_settings_space_id_fkey spaces.spaces_dim_check
         spaces.spaces_live_version_check spaces.spaces_pkey staged_versions.staged_versions_pkey
         staged_versions.staged_versions_space_id_version_fkey state_arrays.state_arrays_pkey
         state_arrays.state_arrays_space_id_version_fkey state_versions.state_versions_check

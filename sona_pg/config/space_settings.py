@@ -1,0 +1,169 @@
+"""What a space learns with, as values by dotted name (``base.rank``): kept with the space, the same for every learner.
+
+A configuration *wishes* for the settings that its caller named (``ConfigPart.given``), and takes the space's own for
+all others: ``config=None`` and ``SonaConfig()`` wish for nothing. A new space is made with all settings of the
+configuration it is first opened with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
+from sona_pg.config.running_parts import LoopConfig
+from sona_pg.config.sona_config import SonaConfig
+from sona_pg.errors import ConfigError, SettingsConflict
+
+Settings = Mapping[str, Any]
+
+PARTS: Mapping[str, type] = {
+    "micro": MicroConfig,
+    "base": BaseConfig,
+    "ewc": EwcConfig,
+    "patterns": PatternConfig,
+    "loops": LoopConfig,
+}
+OF_PROCESS = frozenset({"loops.automatic", "loops.poll_interval", "loops.slice"})
+TYPES: Mapping[str, str] = {
+    f"{part}.{known.name}": str(known.type)
+    for part, made in PARTS.items()
+    for known in dataclasses.fields(made)
+    if f"{part}.{known.name}" not in OF_PROCESS
+}
+# Shapes of what was learned: they may grow, and nothing that was learned is cut.
+GROWING = ("micro.rank", "base.rank", "base.layers")
+
+# The defaults of the release that kept no settings with a space (schema revision 0005): a space of that time has these
+# until somebody sets others, whatever the defaults have become, so that its rebuild gives what it serves.
+FIRST: Settings = {
+    "micro.rank": 2,
+    "micro.learning_rate": 0.05,
+    "micro.max_norm": 1.0,
+    "base.rank": 8,
+    "base.learning_rate": 0.05,
+    "base.layers": 12,
+    "base.passes": 5,
+    "base.max_norm": 64.0,
+    "ewc.fisher": "kronecker",
+    "ewc.sketch": 128,
+    "ewc.lambda_": 1000.0,
+    "ewc.lambda_min": 100.0,
+    "ewc.lambda_max": 15_000.0,
+    "ewc.max_tasks": 10,
+    "ewc.fisher_decay": 0.999,
+    "ewc.boundary_threshold": 4.0,
+    "patterns.clusters": 100,
+    "patterns.max_iterations": 100,
+    "patterns.tolerance": 0.001,
+    "patterns.min_size": 5,
+    "patterns.quality_threshold": 0.3,
+    "patterns.merge_similarity": 0.95,
+    "patterns.decay": 0.99,
+    "patterns.success_quality": 0.7,
+    "patterns.failure_quality": 0.3,
+    "patterns.failing_reward": 0.0,
+    "loops.background_interval": 3600.0,
+    "loops.min_trajectories": 100,
+    "loops.growth": 0.1,
+    "loops.shortest_interval": 30.0,
+    "loops.replay": 8192,
+    "loops.seed": 0,
+}
+
+
+def settings_of(config: SonaConfig) -> dict[str, Any]:
+    """Return every setting of a space that ``config`` holds."""
+    return {name: _valued(name, _read(config, name)) for name in TYPES}
+
+
+def wishes_of(config: SonaConfig) -> dict[str, Any]:
+    """Return the settings of a space that whoever made ``config`` has named."""
+    return {
+        f"{part}.{field}": _valued(f"{part}.{field}", getattr(getattr(config, part), field))
+        for part in PARTS
+        for field in sorted(getattr(config, part).given)
+        if f"{part}.{field}" in TYPES
+    }
+
+
+def completed(stored: Settings, found: Settings) -> dict[str, Any]:
+    """Return the settings of a space with ``stored`` ones; of one that has none, by what it was ``found`` to hold."""
+    defaults = settings_of(SonaConfig())
+    first = {} if stored else {**FIRST, **found}
+    return {name: _valued(name, stored.get(name, first.get(name, default))) for name, default in defaults.items()}
+
+
+def applied(config: SonaConfig, settings: Settings) -> SonaConfig:
+    """Return ``config`` with the settings of a space; what a process does stays as it was.
+
+    Raises:
+        ConfigError: a setting is unknown, or has a value that cannot work.
+    """
+    for name in settings:
+        if name not in TYPES:
+            raise ConfigError(f"there is no setting {name!r} of a space: expected one of {', '.join(TYPES)}")
+    parts = {}
+    for part, made in PARTS.items():
+        now = getattr(config, part)
+        values = {
+            known.name: settings.get(f"{part}.{known.name}", getattr(now, known.name))
+            for known in dataclasses.fields(made)
+        }
+        parts[part] = made(**values)
+    return config.replace(**parts)
+
+
+def changed(own: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings ``own`` with ``changes``.
+
+    Raises:
+        ConfigError: a setting is unknown, has a value that cannot work, or would cut what was learned.
+    """
+    wanted = settings_of(applied(applied(SonaConfig(), own), changes))
+    for name in GROWING:
+        if wanted[name] < own[name]:
+            raise ConfigError(
+                f"{name} cannot shrink from {own[name]} to {wanted[name]}: what was learned would be cut; "
+                "make another space for it"
+            )
+    return wanted
+
+
+def require_agreement(space: str, own: Settings, wished: Settings) -> None:
+    """Raise ``SettingsConflict``, which names both values, if a space does not learn with what is wished for."""
+    apart = [name for name, value in wished.items() if own[name] != value]
+    if not apart:
+        return
+    told = ", ".join(f"{name}={own[name]!r}, not {wished[name]!r}" for name in apart)
+    again = " ".join(f"{name}={wished[name]}" for name in apart)
+    raise SettingsConflict(
+        f"space {space!r} learns with {told}: open it without naming {'this' if len(apart) == 1 else 'these'}, or "
+        f"change what it learns with, for every learner, by engine.set_settings or `sona-pg space set {space} {again}`"
+    )
+
+
+def parsed(told: str) -> tuple[str, Any]:
+    """Return name and value of a setting written as ``name=value``.
+
+    Raises:
+        ConfigError: it is not written so, or there is no such setting.
+    """
+    name, _, text = told.partition("=")
+    if name not in TYPES or not text:
+        raise ConfigError(f"{told!r} is no setting: expected name=value with one of {', '.join(TYPES)}")
+    kind = TYPES[name]
+    try:
+        return name, int(text) if kind == "int" else float(text) if kind == "float" else text
+    except ValueError as exc:
+        raise ConfigError(f"{name}={text!r} cannot work: expected a {'whole ' * (kind == 'int')}number") from exc
+
+
+def _read(config: SonaConfig, name: str) -> Any:
+    part, _, field = name.partition(".")
+    return getattr(getattr(config, part), field)
+
+
+def _valued(name: str, value: Any) -> Any:
+    return float(value) if TYPES[name] == "float" else value
