@@ -14,9 +14,11 @@ import typer
 
 from sona_pg import kernels
 from sona_pg._version import __version__
+from sona_pg.cli.options import Limit, SpaceName, Url, address_of
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
+from sona_pg.cli.space_commands import space_app
 from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
-from sona_pg.errors import ConfigError, InvalidValue, SchemaError
+from sona_pg.errors import InvalidValue, SchemaError
 
 if TYPE_CHECKING:
     from sona_pg.engine import SonaEngine
@@ -28,32 +30,7 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(db, name="db")
-space_app = typer.Typer(help="Spaces: list them, remove one.", no_args_is_help=True)
 app.add_typer(space_app, name="space")
-
-Url = Annotated[
-    str | None,
-    typer.Option(help="Database URL; else SONA_PG_URL, else the embedded Postgres.", show_default=False),
-]
-SpaceName = Annotated[str, typer.Option(help="Name of the space.")]
-Limit = Annotated[int, typer.Option(help="How many rows at most.", min=1)]
-
-
-@contextmanager
-def address_of(url: str | None) -> Iterator[str]:
-    """Give the database's URL; the embedded server runs as long as the block."""
-    environment = Environment.read()
-    address = url or environment.url
-    if address is not None:
-        yield address
-        return
-    from sona_pg.store.admin.embedded import start_embedded
-
-    server = start_embedded(environment.home)
-    try:
-        yield server.url
-    finally:
-        server.release()
 
 
 @app.command()
@@ -121,7 +98,7 @@ def stats(space: SpaceName = "default", url: Url = None) -> None:
 
 @contextmanager
 def engine_on(space: str, url: str | None) -> Iterator[SonaEngine]:
-    """Give an engine on a space that is there; it learns nothing unasked: the servers' own settings are not known."""
+    """Open an existing space with automatic learning off; it learns with the space's own settings."""
     from sona_pg.engine import SonaEngine
     from sona_pg.store.database import Database
 
@@ -149,7 +126,7 @@ def rebuild(
     publish: Annotated[bool, typer.Option(help="Make the result live if it differs.")] = False,
     url: Url = None,
 ) -> None:
-    """Learn a space again from its ledger with the default settings; exit 1 if that is not the live state."""
+    """Learn a space again from its ledger, with its settings of each time; exit 1 if that is not the live state."""
     with engine_on(space, url) as engine:
         result = engine.rebuild(publish=publish)
     show_facts(result.as_dict(), f"rebuild of space {space!r}")
@@ -312,39 +289,6 @@ def recall(
             show_facts(dataclasses.asdict(found), f"recall@{k} in space {space!r}")
         finally:
             database.close()
-
-
-@space_app.command("list")
-def space_list(url: Url = None) -> None:
-    """List the spaces of the database."""
-    from sona_pg.store.database import Database
-
-    with address_of(url) as address:
-        database = Database.open(address)
-        try:
-            show_rows([{"space": space.name, "dim": space.dim} for space in database.list_spaces()], "spaces")
-        finally:
-            database.close()
-
-
-@space_app.command("remove")
-def space_remove(
-    name: Annotated[str, typer.Argument(help="Name of the space.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Delete it without another question.")] = False,
-    url: Url = None,
-) -> None:
-    """Delete a space with all that was recorded and learned in it; engines that have it open stop recording."""
-    from sona_pg.store.database import Database
-
-    if not yes:
-        raise ConfigError(f"removing space {name!r} deletes all that was recorded and learned in it: say --yes")
-    with address_of(url) as address:
-        database = Database.open(address)
-        try:
-            removed = database.remove_space(name)
-        finally:
-            database.close()
-        show_facts({table: rows for table, rows in removed.items() if rows}, f"removed space {name!r}")
 
 
 @db.command("upgrade")

@@ -171,3 +171,25 @@ def test_maintain_says_each_thing_once(taught: str) -> None:
 def test_recall_is_measured_on_what_is_stored(taught: str) -> None:
     facts = json.loads(run("recall", "--url", taught, "--queries", "5").stdout)
     assert (facts["recall"], facts["queries"], facts["incomplete"]) == (1.0, 5, 0)
+
+
+def test_a_space_is_shown_changed_and_renamed(taught: str) -> None:
+    shown = json.loads(run("space", "show", "default", SONA_PG_URL=taught).stdout)
+    assert (shown["dim"], shown["base.rank"]) == (DIM, 8)
+    called = CliRunner().invoke(
+        app, ["space", "set", "default", "base.rank=16", "ewc.fisher=diagonal", "--url", taught]
+    )
+    assert json.loads(called.stdout)["base.rank"] == 16
+    rows = CliRunner().invoke(app, ["space", "show", "default", "--history", "--url", taught]).stdout.splitlines()
+    assert [json.loads(row)["from_version"] for row in rows] == [0, 2]
+    assert json.loads(rows[1])["changed"] == {"base.rank": 16, "ewc.fisher": "diagonal"}
+    assert json.loads(CliRunner().invoke(app, ["rebuild", "--url", taught]).stdout)["differences"] == []
+    CliRunner().invoke(app, ["space", "rename", "default", "questions", "--url", taught])
+    listed = CliRunner().invoke(app, ["space", "list", "--url", taught]).stdout
+    assert json.loads(listed)["space"] == "questions"
+
+
+def test_a_setting_that_a_space_does_not_have_is_refused(taught: str) -> None:
+    done = run("space", "set", "default", "base.speed=2", SONA_PG_URL=taught)
+    assert done.returncode == 1
+    assert "base.learning_rate" in done.stderr

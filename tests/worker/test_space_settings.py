@@ -46,9 +46,7 @@ def test_a_space_learns_with_what_it_was_made_with_whoever_opens_it(database_url
 
 def test_other_settings_than_its_own_are_refused_by_name(database_url: str, engine: SonaEngine) -> None:
     wider = ANY.replace(base=BaseConfig(rank=8))  # the default, but it was said
-    with pytest.raises(
-        SettingsConflict, match=r"'default' learns with base.rank=4, not 8: .*space set default base"
-    ):
+    with pytest.raises(SettingsConflict, match=r"'default' learns with base.rank=4, not 8: .*space set default base"):
         SonaEngine(DIM, database_url, config=wider)
     with pytest.raises(SettingsConflict, match=r"base.rank=4, not 16.* patterns.clusters=100, not 50"):
         SonaEngine(DIM, database_url, config=ANY.replace(base=BaseConfig(16), patterns=PatternConfig(clusters=50)))
@@ -86,7 +84,9 @@ def test_a_setting_that_cannot_work_is_refused_and_changes_nothing(
 @pytest.mark.parametrize("fisher", ["kronecker", "diagonal"])
 def test_every_cycle_is_rebuilt_with_the_settings_of_its_time(engine: SonaEngine, fisher: str) -> None:
     engine.set_settings({"ewc.fisher": fisher, "ewc.boundary_threshold": 1e-6})
-    for seed, changes in enumerate([{"base.learning_rate": 0.2}, {"loops.replay": 5, "loops.seed": 3}, {"base.rank": 6}]):
+    for seed, changes in enumerate(
+        [{"base.learning_rate": 0.2}, {"loops.replay": 5, "loops.seed": 3}, {"base.rank": 6}]
+    ):
         engine.set_settings(changes)
         record(engine, seed)
         assert engine.force_learn().learned
@@ -137,7 +137,8 @@ def test_settings_that_no_cycle_can_need_are_forgotten(database_url: str, engine
 
 
 def test_a_space_of_the_release_before_goes_on_as_it_was(database_url: str) -> None:
-    with SonaEngine(DIM, database_url, config=ANY.replace(base=BaseConfig(rank=5, layers=3))) as engine:
+    then = ANY.replace(micro=MicroConfig(learning_rate=0.05), base=BaseConfig(rank=5, layers=3))
+    with SonaEngine(DIM, database_url, config=then) as engine:
         record(engine, 0)
         engine.force_learn()
         x = np.ones((1, DIM), np.float32)

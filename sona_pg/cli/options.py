@@ -1,0 +1,51 @@
+"""Options that commands share, and how a command reaches its database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sona_pg.config import Environment
+
+if TYPE_CHECKING:
+    from sona_pg.store.database import Database
+
+Url = Annotated[
+    str | None,
+    typer.Option(help="Database URL; else SONA_PG_URL, else the embedded Postgres.", show_default=False),
+]
+SpaceName = Annotated[str, typer.Option(help="Name of the space.")]
+Limit = Annotated[int, typer.Option(help="How many rows at most.", min=1)]
+
+
+@contextmanager
+def address_of(url: str | None) -> Iterator[str]:
+    """Give the database's URL; the embedded server runs as long as the block."""
+    environment = Environment.read()
+    address = url or environment.url
+    if address is not None:
+        yield address
+        return
+    from sona_pg.store.admin.embedded import start_embedded
+
+    server = start_embedded(environment.home)
+    try:
+        yield server.url
+    finally:
+        server.release()
+
+
+@contextmanager
+def database_at(url: str | None) -> Iterator[Database]:
+    """Give the database, with its schema in order, as long as the block runs."""
+    from sona_pg.store.database import Database
+
+    with address_of(url) as address:
+        database = Database.open(address, Environment.read().migrate)
+        try:
+            yield database
+        finally:
+            database.close()

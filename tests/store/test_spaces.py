@@ -1,0 +1,43 @@
+"""A space is renamed while it is open; names that clash or are not there are said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sona_pg import LoopConfig, MaintenanceConfig, SonaConfig, SonaEngine
+from sona_pg.errors import InvalidValue, SpaceExists, UnknownSpace
+from sona_pg.store.database import Database
+
+DIM = 8
+QUIET = SonaConfig(
+    loops=LoopConfig(automatic=False, poll_interval=60.0), maintenance=MaintenanceConfig(automatic=False)
+)
+
+
+def test_an_open_engine_goes_on_under_the_new_name(database_url: str) -> None:
+    database = Database.open(database_url)
+    with SonaEngine(DIM, database_url, "old", config=QUIET) as engine:
+        assert database.rename_space("old", "new").name == "new"
+        engine.end_trajectory(engine.begin_trajectory(np.ones(DIM)), 1.0)
+        assert engine.force_learn().trajectories == 1
+    with SonaEngine(DIM, database_url, "new", config=QUIET, create=False) as engine:
+        assert engine.version == 1
+    with pytest.raises(UnknownSpace, match="there is no space 'old'; there are: 'new'"):
+        SonaEngine(DIM, database_url, "old", config=QUIET, create=False)
+    database.close()
+
+
+def test_a_name_that_is_taken_cannot_be_used_or_is_not_there_is_said(database_url: str) -> None:
+    database = Database.open(database_url)
+    for name in ("one", "two"):
+        database.open_space(name, DIM, database.now())
+    with pytest.raises(SpaceExists, match="'one' cannot be renamed: there is a space 'two'"):
+        database.rename_space("one", "two")
+    with pytest.raises(UnknownSpace, match="'three'"):
+        database.rename_space("three", "four")
+    with pytest.raises(InvalidValue, match="space name"):
+        database.rename_space("one", "")
+    assert database.rename_space("one", "one").name == "one"
+    assert [space.name for space in database.list_spaces()] == ["one", "two"]
+    database.close()
