@@ -26,9 +26,7 @@ def space_list(url: Url = None) -> None:
 @space_app.command("show")
 def space_show(
     name: Name,
-    history: Annotated[
-        bool, typer.Option(help="Every change, with the version it holds from.")
-    ] = False,
+    history: Annotated[bool, typer.Option(help="Every change, with the version it holds from.")] = False,
     url: Url = None,
 ) -> None:
     """Print what a space learns with: the settings that every learner of it uses."""
