@@ -60,6 +60,15 @@ class Steps:
     activations: NDArray[np.float32]  # (s, dim) float32; zero where they had another length
     usable: NDArray[np.bool_]  # (s,) whether activations had the space's dimension
 
+    def of_rows(self, rows: NDArray[np.intp], count: int) -> Self:
+        """Return the steps of the trajectories ``rows``, ascending, of ``count``; these are numbered anew from 0."""
+        place = np.full(count, -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        kept = np.flatnonzero(place[self.trajectory] >= 0)
+        return type(self)(
+            place[self.trajectory[kept]], self.reward[kept], self.activations[kept], self.usable[kept]
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -84,6 +93,7 @@ class LedgerSlice:
     feedback: int  # new facts
     waiting: int  # facts whose trajectory has not arrived
     unreadable: Sequence[tuple[UUID, str]]  # trajectories that cannot be learned from, and why
+    revised_steps: Steps  # of the revised trajectories
     followed: bool = False  # whether more facts wait behind these
 
 

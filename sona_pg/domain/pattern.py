@@ -29,6 +29,11 @@ class RouteRecord:
     quality: float
     verdicts: VerdictCounts = NO_VERDICTS
 
+    @property
+    def rated(self) -> bool:
+        """Whether anybody has said how it went; ``quality`` says nothing otherwise."""
+        return self.weight > 0
+
     def merge(self, other: Self) -> Self:
         """Pool two records: sizes and weights add, qualities are averaged by weight."""
         weight = self.weight + other.weight
@@ -95,6 +100,7 @@ class ParameterRecord:
 
 
 Record = TypeVar("Record", RouteRecord, ParameterRecord)
+UNRATED = 0.5  # the quality of a pattern, or of a route in it, that nobody has rated: see ``rated``
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +111,7 @@ class LearnedPattern:
     centroid: NDArray[np.float32] = field(repr=False)  # (dim,) float32, unit length
     size: int
     weight: float  # decayed number of rated trajectories
-    quality: float  # weighted mean, in [0, 1]
+    quality: float  # weighted mean, in [0, 1]; it says nothing unless ``rated``
     kind: PatternKind = "general"
     routes: Mapping[str, RouteRecord] = field(default_factory=dict)
     typical_queries: tuple[str, ...] = ()  # nearest to the centroid first
@@ -116,6 +122,11 @@ class LearnedPattern:
     verdicts: VerdictCounts = NO_VERDICTS  # of its trajectories
     parameters: Mapping[str, ParameterRecord] = field(default_factory=dict)  # settings of those that succeeded
     similarity: float | None = None  # cosine with the query that found it
+
+    @property
+    def rated(self) -> bool:
+        """Whether anybody has said how its trajectories went; ``quality`` says nothing otherwise."""
+        return self.weight > 0
 
     @property
     def verdict(self) -> Verdict | None:
@@ -167,7 +178,7 @@ class LearnedPattern:
 
     def should_prune(self, min_quality: float, min_weight: float) -> bool:
         """Whether nothing is lost by forgetting it: it did badly, and little is left of its weight."""
-        return self.quality < min_quality and self.weight < min_weight
+        return self.rated and self.quality < min_quality and self.weight < min_weight
 
 
 def most_typical(queries: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:

@@ -79,6 +79,20 @@ class RouteStatistics:
                 latency = latency_us if latency is None else latency + (latency_us - latency) / size
         return dataclasses.replace(self, size=size, quality=mean, quality_variance=variance, latency_us=latency)
 
+    def unfold(self, quality: float, latency_us: float | None) -> Self | None:
+        """Return these statistics with one outcome taken out again; None if nothing is left."""
+        size = self.size - 1
+        if size <= 0:
+            return None
+        mean = min(max(self.quality + (self.quality - quality) / size, 0.0), 1.0)
+        squares = self.quality_variance * self.size - (quality - self.quality) * (quality - mean)
+        latency = self.latency_us
+        if latency is not None and latency_us is not None:
+            latency = max(latency + (latency - latency_us) / size, 0.0)
+        return dataclasses.replace(
+            self, size=size, quality=mean, quality_variance=max(squares / size, 0.0), latency_us=latency
+        )
+
     def revise(self, old: float, new: float) -> Self:
         """Return these statistics with one outcome's quality changed from ``old`` to ``new``."""
         if self.size == 0:

@@ -1,4 +1,8 @@
-"""Which stored trajectories a cycle reads again: a uniform sample of all, of bounded size (Vitter 1985)."""
+"""Which stored trajectories a cycle reads again: a uniform sample of all that are rated, of bounded size.
+
+Reservoir sampling (Vitter 1985); where ratings are taken back, random pairing (Gemulla, Lehner and Haas 2006): those
+that come next take the places of those that went, so that the sample stays uniform.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,10 @@ class Reservoir:
     """Ids of a uniform sample of all rated trajectories so far; the store keeps the trajectories themselves."""
 
     capacity: int
-    seen: int
+    seen: int  # rated trajectories that it is a sample of
     ids: NDArray[np.uint8]  # (held, 16) uint8, held <= capacity
+    gone_held: int = 0  # that were taken back, were in the sample, and are not replaced yet
+    gone_others: int = 0  # that were taken back and were not in it
 
     @classmethod
     def empty(cls, capacity: int) -> Self:
@@ -25,9 +31,23 @@ class Reservoir:
         return cls(capacity, 0, np.zeros((0, 16), np.uint8))
 
     def offer(self, ids: NDArray[np.uint8], seed: int) -> Self:
-        """Return the sample after ``ids`` (n, 16) were seen (algorithm R)."""
+        """Return the sample after ``ids`` (n, 16) were seen."""
         if self.capacity == 0:
             return type(self)(0, self.seen + len(ids), self.ids)
+        gone = self.gone_held + self.gone_others
+        first = min(gone, len(ids))
+        chosen = np.zeros(first, np.bool_)
+        if first:  # of those that replace what was taken back, as many as by chance
+            places = np.random.default_rng([seed, self.seen, gone]).permutation(gone)[:first]
+            chosen = places < self.gone_held
+        paired = type(self)(
+            self.capacity, self.seen + first, np.concatenate([self.ids, ids[:first][chosen]])[: self.capacity],
+            self.gone_held - int(chosen.sum()), self.gone_others - first + int(chosen.sum()),
+        )  # fmt: skip
+        return paired._offered(ids[first:], seed) if first < len(ids) else paired
+
+    def _offered(self, ids: NDArray[np.uint8], seed: int) -> Self:
+        """Return the sample after ``ids``, where nothing waits to be replaced (algorithm R)."""
         free = self.capacity - len(self.ids)
         held = np.concatenate([self.ids, ids[:free]])
         order = self.seen + np.arange(len(ids))[free:]  # how many were seen before each of the rest
@@ -36,12 +56,33 @@ class Reservoir:
         held[places[kept]] = ids[free:][kept]  # of two that fall on one place the later stays
         return type(self)(self.capacity, self.seen + len(ids), held)
 
+    def withdraw(self, ids: NDArray[np.uint8]) -> Self:
+        """Return the sample after the ratings of ``ids`` (n, 16), each offered before, were taken back."""
+        seen = max(self.seen - len(ids), 0)
+        if seen == 0:
+            return self.empty(self.capacity)
+        stay = ~np.isin(_sortable(self.ids), _sortable(ids))
+        held = len(self.ids) - int(stay.sum())
+        others = max(self.gone_others + len(ids) - held, 0)
+        return type(self)(self.capacity, seen, self.ids[stay], self.gone_held + held, others)
+
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the sample as named arrays."""
-        return {"ids": self.ids, "seen": np.array(self.seen), "capacity": np.array(self.capacity)}
+        return {
+            "ids": self.ids,
+            "seen": np.array(self.seen),
+            "capacity": np.array(self.capacity),
+            "gone": np.array([self.gone_held, self.gone_others]),
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, capacity: int) -> Self:
         """Take up what ``to_arrays`` gave; a smaller capacity than before keeps the first."""
         ids = np.array(arrays["ids"], np.uint8).reshape(-1, 16)
-        return cls(capacity, int(arrays["seen"]), ids[:capacity])
+        gone = [int(count) for count in arrays["gone"]] if "gone" in arrays else [0, 0]
+        return cls(capacity, int(arrays["seen"]), ids[:capacity], *gone)
+
+
+def _sortable(ids: NDArray[np.uint8]) -> NDArray[np.bytes_]:
+    """Return ``ids`` (n, 16) as (n,) byte strings, whose order is that of the ids."""
+    return np.ascontiguousarray(ids).view("S16").reshape(-1)

@@ -18,15 +18,17 @@ from sona_pg.config import PatternConfig, SonaConfig
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
+from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState, LoraWeights
 from sona_pg.domain.verdict import Verdict
-from sona_pg.learning.adapters.adapter_step import AdapterStep, learn_adapters, update_routes
+from sona_pg.learning.adapters.adapter_step import AdapterStep, learn_adapters
 from sona_pg.learning.adapters.baseline import Baseline
 from sona_pg.learning.adapters.choices import Choices
 from sona_pg.learning.adapters.ewc_kronecker import lasting
 from sona_pg.learning.adapters.resizing import grown_snapshots, grown_state
+from sona_pg.learning.adapters.reversal import ChangedReturns, Reversal
 from sona_pg.learning.adapters.samples import Samples, directions_of
 from sona_pg.learning.patterns import extraction
+from sona_pg.learning.patterns.pattern_revision import Counted, home_of, revise, unrated
 from sona_pg.learning.patterns.tally import Observations
 from sona_pg.learning.patterns.verdicts import judge
 from sona_pg.learning.ranking.ranker import RankerState
@@ -34,8 +36,8 @@ from sona_pg.learning.ranking.ranker_events import RankEvents
 from sona_pg.learning.ranking.ranking_step import learn_ranking, rank_events
 from sona_pg.learning.replay import Reservoir
 from sona_pg.learning.routing.learned_router import Judged, Router
+from sona_pg.learning.routing.route_totals import updated_routes
 from sona_pg.learning.vectors import unit
-from sona_pg.limits import MOST_ROUTE_STATISTICS
 
 MAX_CHOICES = 8192  # of one slice that the adapters learn from; the ranker learns from all
 MAX_SAMPLE = 4096  # of what is read again that all but the ranker learn from
@@ -134,7 +136,10 @@ def learn(
         stored=_observations(sample.trajectories, _as_counted(sample, claimed), config.patterns),
         each=reservoir.seen / max(len(sample.trajectories), 1),
     )
+    left = reservoir.withdraw(_taken_back(claimed)).offer(_newly_rated(claimed), seed)
     patterns = _in_order(_revised(found.patterns, claimed, config.patterns, version))
+    if not left.seen and reservoir.seen:
+        patterns = [unrated(pattern) for pattern in patterns]
     router = router_of(state, config).learn(
         Judged(claimed.fresh, claimed.outcomes),
         Judged(claimed.revised, claimed.after),
@@ -144,25 +149,21 @@ def learn(
     )
     told = _told(claimed, stored)
     ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, told.replay, seed)
-    adapters, baseline = _learn_adapters(before, claimed, stored, told, ranker, config, seed)
-    reservoir = reservoir.offer(_newly_rated(claimed), seed)
+    adapted = _learn_adapters(before, claimed, sample, told, ranker, config, seed)
+    adapters = adapted.step
     arrays: dict[str, Arrays] = {
         **adapters.arrays,
         "router": router.to_arrays(),
         "ranker": ranker.to_arrays(),
-        "replay": reservoir.to_arrays(),
-        "baseline": baseline.to_arrays(),
+        "replay": left.to_arrays(),
+        "baseline": adapted.baseline.to_arrays(),
     }
     next_state = LearnedState(
         version=version,
         parent=state.version,
         micro=adapters.micro,
         base=adapters.base,
-        routes=_latest_routes(
-            state.routes,
-            _revised_routes(update_routes(state.routes, claimed.fresh, claimed.outcomes), claimed),
-            version,
-        ),
+        routes=updated_routes(state.routes, claimed, version),
         arrays=_as_stored(arrays),
         metrics={
             "samples": float(adapters.samples),
@@ -171,7 +172,7 @@ def learn(
         },
     )
     protected = [*before.fisher, *adapters.fisher]
-    kept = lasting(protected, config.ewc.max_tasks)
+    kept = lasting([*adapted.protected, *adapters.fisher], config.ewc.max_tasks)
     return Step(
         knowledge=Knowledge(next_state, patterns, kept),
         removed=found.removed,
@@ -219,6 +220,7 @@ class _Told:
 
     fresh: RankEvents
     anew: RankEvents  # of earlier trajectories whose outcome has changed, as it is now
+    gone: RankEvents  # of the same, as it was learned
     folded: RankEvents  # both, and what they replace with negative weight
     replay: RankEvents
 
@@ -228,10 +230,20 @@ def _told(claimed: LedgerSlice, stored: Stored) -> _Told:
         return rank_events(of, outcomes, stored.catalog, stored.sets, weight)
 
     fresh = events(claimed.fresh, claimed.outcomes)
-    taken_back = events(claimed.revised, claimed.before, -1.0)
+    gone = events(claimed.revised, claimed.before)
     anew = events(claimed.revised, claimed.after)
     replay = events(stored.trajectories, stored.outcomes)
-    return _Told(fresh, anew, fresh.joined(taken_back).joined(anew), replay)
+    taken_back = dataclasses.replace(gone, weight=-gone.weight)
+    return _Told(fresh, anew, gone, fresh.joined(taken_back).joined(anew), replay)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Adapted:
+    """The adapters after a step, with what belongs to them."""
+
+    step: AdapterStep
+    baseline: Baseline
+    protected: Sequence[FisherSnapshot]  # of earlier tasks, that go on being protected
 
 
 def _learn_adapters(
@@ -242,10 +254,8 @@ def _learn_adapters(
     ranker: RankerState,
     config: SonaConfig,
     seed: int,
-) -> tuple[AdapterStep, Baseline]:
-    state = before.state
-    directions, baseline = directions_of(claimed.fresh, claimed.steps, claimed.outcomes, baseline_of(state))
-    embeddings = stored.catalog.embeddings
+) -> _Adapted:
+    state, embeddings = before.state, stored.catalog.embeddings
     proven = ranker.evidence(np.arange(len(embeddings), dtype=np.int32)) > 0
 
     def choices(events: RankEvents, most: int) -> Choices:
@@ -253,21 +263,42 @@ def _learn_adapters(
             return Choices.none(state.micro.dim)
         return Choices.of(events, embeddings, proven, most, seed)
 
+    changed = ChangedReturns.of(claimed)
+    baseline = changed.taken_out(baseline_of(state))
+    gone = changed.learned(baseline)
+    directions, baseline = directions_of(claimed.fresh, claimed.steps, claimed.outcomes, baseline)
+    late, baseline = directions_of(changed.trajectories, changed.steps, changed.after, baseline)
     fresh = choices(told.fresh.joined(told.anew), MAX_CHOICES)
     # As many earlier choices as new ones: enough to hold what is known, at a cost that history does not raise.
     replay = choices(told.replay, max(MIN_REPLAY, len(fresh)) if len(fresh) else 0)
+    samples = Samples(directions.followed_by(late, len(directions) + len(late)), fresh)
+    stream, arrays = unit(claimed.fresh.embeddings), state.arrays
+    if len(changed.trajectories) and not baseline.count and ranker.folded[1] < 0.5:
+        blank = initial_state(state.micro.dim, config)  # all that was ever said is taken back
+        arrays = {"stream": arrays["stream"]} if "stream" in arrays else {}
+        forgot = learn_adapters(samples, replay, stream, blank.micro, blank.base, arrays, (), config, seed)
+        return _Adapted(forgot, baseline, ())
+    reversal = Reversal(gone, choices(told.gone, MAX_CHOICES), *_staying(claimed, stored, state, config))
     learned = learn_adapters(
-        Samples(directions, fresh),
-        replay,
-        unit(claimed.fresh.embeddings),
-        state.micro,
-        state.base,
-        state.arrays,
-        before.fisher,
-        config,
-        seed,
+        samples, replay, stream, state.micro, state.base, arrays, before.fisher, config, seed, reversal
     )
-    return learned, baseline
+    return _Adapted(learned, baseline, before.fisher)
+
+
+def _staying(
+    claimed: LedgerSlice, stored: Stored, state: LearnedState, config: SonaConfig
+) -> tuple[NDArray[np.float32], float]:
+    """Return the queries of a sample of the earlier feedback that still holds, and how many each stands for."""
+    if not len(claimed.revised):
+        return np.zeros((0, state.micro.dim), np.float32), 1.0
+    revised = frozenset(claimed.revised.uuids())
+    rows = [
+        row
+        for row, (id_, outcome) in enumerate(zip(stored.trajectories.uuids(), stored.outcomes, strict=True))
+        if outcome.quality is not None and id_ not in revised
+    ]
+    each = _reservoir(state, config).seen / max(len(stored.trajectories), 1)
+    return unit(stored.trajectories.embeddings[rows]), each
 
 
 def _as_stored(arrays: Mapping[str, Arrays]) -> dict[str, Arrays]:
@@ -294,39 +325,11 @@ def _revised(
         if not similarities[row].any():
             continue  # no direction: no pattern has ever counted it
         settings = rows.parameters[row]
-        old = extraction.Counted(route, claimed.before[row].quality, before[row], settings)
-        new = extraction.Counted(route, claimed.after[row].quality, after[row], settings)
-        place = extraction.home_of(revised, similarities[row], old)
-        revised[place] = dataclasses.replace(extraction.revise(revised[place], old, new), updated_version=version)
+        old = Counted(route, claimed.before[row].quality, before[row], settings)
+        new = Counted(route, claimed.after[row].quality, after[row], settings)
+        place = home_of(revised, similarities[row], old)
+        revised[place] = dataclasses.replace(revise(revised[place], old, new), updated_version=version)
     return revised
-
-
-def _revised_routes(known: Mapping[str, RouteStatistics], claimed: LedgerSlice) -> Mapping[str, RouteStatistics]:
-    routes = dict(known)
-    for row, route in enumerate(claimed.revised.routes):
-        old, new = claimed.before[row].quality, claimed.after[row].quality
-        if route is None or route not in routes:
-            continue
-        if old is not None and new is not None:
-            routes[route] = routes[route].revise(old, new)
-        elif old is None and new is not None:
-            routes[route] = routes[route].fold([(new, None)])
-    return routes
-
-
-def _latest_routes(
-    before: Mapping[str, RouteStatistics], after: Mapping[str, RouteStatistics], version: int
-) -> dict[str, RouteStatistics]:
-    """Return ``after`` with the version that changed each; of very many routes, those that changed last."""
-    routes = {
-        name: known if known is before.get(name) else dataclasses.replace(known, updated_version=version)
-        for name, known in after.items()
-    }
-    if len(routes) <= MOST_ROUTE_STATISTICS:
-        return routes
-    order = sorted(routes, key=lambda name: (-routes[name].updated_version, -routes[name].size, name))
-    kept = frozenset(order[:MOST_ROUTE_STATISTICS])
-    return {name: known for name, known in routes.items() if name in kept}
 
 
 def _qualities(outcomes: Sequence[Outcome]) -> NDArray[np.float64]:
@@ -342,6 +345,12 @@ def _newly_rated(claimed: LedgerSlice) -> NDArray[np.uint8]:
         if before.quality is None and after.quality is not None
     ]
     return np.concatenate([claimed.fresh.ids[fresh], claimed.revised.ids[late]])
+
+
+def _taken_back(claimed: LedgerSlice) -> NDArray[np.uint8]:
+    """Return the ids (n, 16) of the trajectories that nobody rates any more since this slice."""
+    pairs = enumerate(zip(claimed.before, claimed.after, strict=True))
+    return claimed.revised.ids[[row for row, (old, new) in pairs if old.quality is not None and new.quality is None]]
 
 
 def baseline_of(state: LearnedState) -> Baseline:

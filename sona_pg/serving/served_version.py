@@ -91,7 +91,7 @@ class ServedVersion:
         passing = [
             pattern
             for pattern in self.patterns
-            if pattern.quality >= min_quality
+            if (min_quality <= 0.0 or (pattern.rated and pattern.quality >= min_quality))
             and (kind is None or pattern.kind == kind)
             and (route is None or route in pattern.routes)
             and (verdict is None or pattern.verdict == verdict)

@@ -48,5 +48,6 @@ def _slice(connection: Connection, space_id: int, dim: int, claim: Claim, horizo
         feedback=sum(fact.new for said in facts.values() for fact in said),
         waiting=len(earlier) - len(revised),
         unreadable=unreadable,
+        revised_steps=read_steps(connection, space_id, revised.ids, dim) if len(revised) else no_steps(dim),
         followed=claim.followed,
     )

@@ -16,7 +16,8 @@ from sona_pg.domain.pattern import LearnedPattern, RouteRecord
 from sona_pg.domain.trajectory import QueryTrajectory
 from sona_pg.domain.verdict import VerdictCounts
 from sona_pg.errors import PatternExtractionError
-from sona_pg.learning.patterns.extraction import Counted, extract, home_of, merge_similar, revise
+from sona_pg.learning.patterns.extraction import extract, merge_similar
+from sona_pg.learning.patterns.pattern_revision import Counted, home_of, revise
 from sona_pg.learning.patterns.tally import Observations
 from sona_pg.learning.patterns.verdicts import judge
 from sona_pg.learning.vectors import unit

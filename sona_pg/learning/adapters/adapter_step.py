@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.config import SonaConfig
-from sona_pg.domain.ledger_slice import Outcome, Trajectories
-from sona_pg.domain.state import Arrays, FisherSnapshot, LoraWeights, RouteStatistics
+from sona_pg.domain.state import Arrays, FisherSnapshot, LoraWeights
 from sona_pg.learning.adapters.boundary import StreamMoments
 from sona_pg.learning.adapters.choices import Choices
 from sona_pg.learning.adapters.ewc import EwcPlusPlus
 from sona_pg.learning.adapters.ewc_kronecker import KroneckerEwc
+from sona_pg.learning.adapters.reversal import Reversal, take_back
 from sona_pg.learning.adapters.samples import Samples
 from sona_pg.learning.adapters.training import Constraint, Schedule, flatten, forward, per_sample_gradients, train
 
@@ -38,17 +37,6 @@ class AdapterStep:
     ewc_lambda: float
 
 
-def update_routes(
-    known: Mapping[str, RouteStatistics], fresh: Trajectories, outcomes: Sequence[Outcome]
-) -> dict[str, RouteStatistics]:
-    """Return the statistics of every route with the rated fresh trajectories folded in, in order."""
-    rated: dict[str, list[tuple[float, float | None]]] = {}
-    for route, outcome, latency in zip(fresh.routes, outcomes, fresh.latency_us.tolist(), strict=True):
-        if route is not None and outcome.quality is not None:
-            rated.setdefault(route, []).append((outcome.quality, None if math.isnan(latency) else latency))
-    return {**known, **{route: known.get(route, RouteStatistics()).fold(told) for route, told in rated.items()}}
-
-
 def learn_adapters(
     samples: Samples,
     replay: Choices,
@@ -59,6 +47,7 @@ def learn_adapters(
     snapshots: Sequence[FisherSnapshot],
     config: SonaConfig,
     seed: int,
+    reversal: Reversal | None = None,
 ) -> AdapterStep:
     """Train the micro adapter and layer 0 of the base.
 
@@ -71,8 +60,12 @@ def learn_adapters(
         snapshots: what earlier tasks left behind.
         config: rates, ranks, bounds.
         seed: of the shuffles.
+        reversal: what was learned in earlier cycles and is taken back first.
     """
     layer = base[0]
+    if reversal is not None and len(reversal):
+        layer = take_back(layer, reversal, config.base.max_norm, seed)
+        micro = take_back(micro, reversal, config.micro.max_norm, seed)
     ewc = protection(layer, arrays.get("ewc", {}), snapshots, config)
     moments = StreamMoments.empty(layer.dim)
     if "stream" in arrays:

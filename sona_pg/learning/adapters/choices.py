@@ -135,6 +135,19 @@ class Choices:
         tangent = _tangent(self.candidates[self.chosen[rows]] - others, directions, lengths)
         return Quadratics(tangent, self.verdict[rows] - own, np.float32(TEMPERATURE) * _bound(own))
 
+    def tangent(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the gradient of ``log_odds / τ`` at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
+        directions, lengths = _directions(outputs)
+        *_, others = self._policy(directions, rows)
+        return _tangent(self.candidates[self.chosen[rows]] - others, directions, lengths)
+
+    def log_odds(self, outputs: NDArray[np.float32], rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return ``log(π / (1 - π))`` (b,) of the judged candidates at ``outputs`` of ``rows``, of all if not given."""
+        chosen = np.arange(len(self)) if rows is None else rows
+        own, *_ = self._policy(_directions(outputs)[0], chosen)
+        inside = np.clip(own.astype(np.float64), 1e-12, 1 - 1e-12)
+        return np.asarray(np.log(inside / (1 - inside)), np.float32)
+
     def delta(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return ``∇_y L / τ`` at ``outputs`` (b, dim) of the samples ``rows`` (b,)."""
         return self.pull(outputs, rows).gradient

@@ -34,8 +34,7 @@ class Directions:
         L = Â t - κ/2 t²  while Â (Â - κ t) > 0,   t = a·ŷ - a·x̂
 
     so a step asks to turn its output by ``Â/κ`` in cosine, and is content where others have turned it farther: the
-    advantage of a usual success shrinks as successes become usual, and must not undo the first ones. A step with
-    ``Â = 0`` asks for its output to be as it was, from either side: that is how feedback is taken back.
+    advantage of a usual success shrinks as successes become usual, and must not undo the first ones.
     """
 
     inputs: NDArray[np.float32]  # (n, dim) float32, unit rows
@@ -80,13 +79,17 @@ class Directions:
             np.concatenate([self.weight, other.weight])[-most:],
         )
 
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Return the samples ``rows``."""
+        return type(self)(self.inputs[rows], self.targets[rows], self.advantage[rows], self.weight[rows])
+
     def pull(self, outputs: NDArray[np.float32], rows: NDArray[np.int64]) -> Quadratics:
         """Return ``L`` of the samples ``rows`` (b,) at ``outputs`` (b, dim), along the change of each one's cosine."""
         targets, inputs, weight = self.targets[rows], self.inputs[rows], self.weight[rows]
         turned = np.einsum("nd,nd->n", unit(outputs) - inputs, targets)
         gained = self.advantage[rows]
         left = gained - np.float32(STIFFNESS) * turned
-        asking = weight * ((gained == 0) | (gained * left > 0))
+        asking = weight * (gained * left > 0)
         tangent = direction_gradient(outputs, targets, np.ones_like(weight))
         return Quadratics(tangent, asking * left, asking * np.float32(STIFFNESS))
 
@@ -143,6 +146,30 @@ class Samples:
         return wanted
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Returns:
+    """What trajectories returned: each as a whole, and each step to its trajectory's end."""
+
+    values: NDArray[np.float64]  # (n,) NaN where nobody has said and no step had a reward
+    to_go: NDArray[np.float64]  # (s,) the same of each step
+
+    @classmethod
+    def of(cls, count: int, steps: Steps, outcomes: Sequence[Outcome]) -> Self:
+        """Return those of ``count`` trajectories: the reward-to-go blended with the final quality."""
+        quality = np.array([np.nan if outcome.quality is None else outcome.quality for outcome in outcomes], np.float64)
+        rewarded = np.bincount(steps.trajectory, steps.reward != 0, count) > 0
+        to_go = reward_to_go(steps.trajectory, steps.reward)
+        at_start = np.zeros(count)
+        at_start[steps.trajectory[::-1]] = to_go[::-1]  # of several steps the first stays
+        owner = steps.trajectory
+        return cls(returns(quality, at_start, rewarded), returns(quality[owner], to_go, rewarded[owner]))
+
+    @property
+    def known(self) -> NDArray[np.intp]:
+        """The trajectories with a return."""
+        return np.flatnonzero(np.isfinite(self.values))
+
+
 def directions_of(
     fresh: Trajectories, steps: Steps, outcomes: Sequence[Outcome], baseline: Baseline
 ) -> tuple[Directions, Baseline]:
@@ -151,19 +178,13 @@ def directions_of(
     A step's return is its own reward-to-go blended with the final quality; what is subtracted is the baseline of
     its trajectory's route, to which the trajectory itself adds only what it returned as seen from its start.
     """
-    quality = np.array([np.nan if outcome.quality is None else outcome.quality for outcome in outcomes], np.float64)
-    rewarded = np.bincount(steps.trajectory, steps.reward != 0, len(fresh)) > 0
-    to_go = reward_to_go(steps.trajectory, steps.reward)
-    at_start = np.zeros(len(fresh))
-    at_start[steps.trajectory[::-1]] = to_go[::-1]  # of several steps the first stays
-    values = returns(quality, at_start, rewarded)
-    known = np.flatnonzero(np.isfinite(values))
+    told = Returns.of(len(fresh), steps, outcomes)
+    known = told.known
     routes = [fresh.routes[int(row)] for row in known]
     expected = np.full(len(fresh), np.nan)
     queries = numbered(fresh.embeddings[known]) if steps.usable.any() else None
-    expected[known] = values[known] - baseline.advantages(values[known], routes, queries)
+    expected[known] = told.values[known] - baseline.advantages(told.values[known], routes, queries)
     rows = np.flatnonzero(steps.usable & np.isfinite(expected[steps.trajectory]))
     owner = steps.trajectory[rows]
-    gained = returns(quality[owner], to_go[rows], rewarded[owner]) - expected[owner]
-    directions = Directions.of(fresh.embeddings, owner, steps.activations[rows], gained)
-    return directions, baseline.fold(values[known], routes)
+    directions = Directions.of(fresh.embeddings, owner, steps.activations[rows], told.to_go[rows] - expected[owner])
+    return directions, baseline.fold(told.values[known], routes)

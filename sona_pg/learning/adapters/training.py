@@ -78,6 +78,7 @@ class Schedule:
     passes: int
     max_norm: float  # bound on the Frobenius norm of the merged update: the most a unit vector can move
     seed: int
+    b_alone: bool = False  # leave A as it is: the outputs then move linearly, and no input is lost sight of
 
 
 def batch_size(samples: int) -> int:
@@ -177,7 +178,7 @@ def train(
             power = float(np.vdot(down, down)) / len(rows)
             rate = schedule.learning_rate / (scale * scale * max(power, floor))
             models = pull(np.asarray(chosen + now.scale * (down @ now.b), np.float32), rows)
-            moved, share = _step(now, chosen, down, models, rate)
+            moved, share = _step(now, chosen, down, models, rate, schedule.b_alone)
             length = float(np.sqrt(np.vdot(moved, moved)))
             if not np.isfinite(length):
                 raise LearningError("the gradient at the adapter's output is not finite: the update was not applied")
@@ -192,7 +193,12 @@ def train(
 
 
 def _step(
-    now: LoraWeights, inputs: NDArray[np.float32], down: NDArray[np.float32], models: Quadratics, rate: float
+    now: LoraWeights,
+    inputs: NDArray[np.float32],
+    down: NDArray[np.float32],
+    models: Quadratics,
+    rate: float,
+    b_alone: bool,
 ) -> tuple[NDArray[np.float32], float]:
     """Return ``Δθ`` (2, rank, dim) of a batch, and how far it goes as a share of the sum of the samples' own steps.
 
@@ -200,7 +206,7 @@ def _step(
     ``J Jᵀ`` needs their inner products alone.
     """
     direction, slope, curvature = models
-    back = direction @ now.b.T
+    back = np.zeros_like(down) if b_alone else direction @ now.b.T
     kernel = (down @ down.T) * (direction @ direction.T) + (back @ back.T) * (inputs @ inputs.T)
     kernel *= np.float32(rate * now.scale * now.scale)
     system = curvature[:, None] * kernel

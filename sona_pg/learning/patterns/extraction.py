@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 
 from sona_pg import kernels
 from sona_pg.config import PatternConfig
-from sona_pg.domain.pattern import LearnedPattern, RouteRecord, merged_parameters
-from sona_pg.domain.verdict import NO_VERDICTS, Verdict
+from sona_pg.domain.pattern import UNRATED, LearnedPattern
 from sona_pg.errors import PatternExtractionError
 from sona_pg.learning.patterns.clustering import Clusters, find_clusters
 from sona_pg.learning.patterns.kinds import vote
-from sona_pg.learning.patterns.tally import Observations, Tally, add, remove, typical, without_parameters, worked
+from sona_pg.learning.patterns.tally import Observations, Tally, add, remove, typical
 from sona_pg.learning.vectors import unit
 
-UNRATED = 0.5  # the quality of a pattern that nobody has rated yet: neither good nor bad
 MIN_WEIGHT = 1.0  # below it, a pattern that did badly is forgotten
 
 _NAMESPACE = uuid.UUID("5f0c2a52-6f1e-4c61-9a55-6d6f6e612d70")  # of pattern ids, see pattern_id
@@ -120,54 +118,6 @@ def merge_similar(patterns: Sequence[LearnedPattern], similarity: float) -> tupl
     return kept, len(patterns) - len(kept)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """One trajectory as a pattern counts it."""
-
-    route: str | None
-    quality: float | None  # None: nobody has said
-    verdict: Verdict | None = None
-    parameters: Mapping[str, float] | None = None
-
-
-def revise(pattern: LearnedPattern, old: Counted, new: Counted) -> LearnedPattern:
-    """Return ``pattern`` after the outcome of one of its trajectories changed; its route cannot have."""
-    quality, weight = _replace_mean(pattern.quality, pattern.weight, old.quality, new.quality)
-    routes = dict(pattern.routes)
-    route = new.route
-    if route is not None and (route in routes or new.quality is not None):
-        record = routes.get(route, RouteRecord(1, 0.0, 0.0))
-        mean, total = _replace_mean(record.quality, record.weight, old.quality, new.quality)
-        verdicts = record.verdicts.revised(old.verdict, new.verdict)
-        routes[route] = dataclasses.replace(record, weight=total, quality=mean, verdicts=verdicts)
-    left = without_parameters(pattern.parameters, worked(old.parameters, old.quality or 0.0, old.verdict))
-    return dataclasses.replace(
-        pattern,
-        quality=quality,
-        weight=weight,
-        routes=routes,
-        verdicts=pattern.verdicts.revised(old.verdict, new.verdict),
-        parameters=merged_parameters(left, worked(new.parameters, new.quality or 0.0, new.verdict)),
-    )
-
-
-def home_of(patterns: Sequence[LearnedPattern], similarities: NDArray[np.float32], counted: Counted) -> int:
-    """Return which pattern counts a trajectory: of those that count such a verdict on its route, the nearest one.
-
-    The nearest of all is not always the one: patterns have moved since, and new ones have come.
-    """
-    nearest = int(np.argmax(similarities))
-    verdict, route = counted.verdict, counted.route
-    if verdict is None:
-        return nearest
-    for place in (nearest, *np.argsort(-similarities, kind="stable").tolist()):
-        pattern = patterns[place]
-        record = pattern.verdicts if route is None else getattr(pattern.routes.get(route), "verdicts", NO_VERDICTS)
-        if record.of(verdict) > 0:
-            return int(place)
-    return nearest
-
-
 def nearest(
     patterns: Sequence[LearnedPattern],
     query: NDArray[np.float32],
@@ -237,9 +187,3 @@ def _with_fresh(
         counted = add(dataclasses.replace(placed, updated_version=version), Tally.of(fresh, rows))
         placed = typical(counted, [(fresh.queries[row], float(clusters.similarities[row])) for row in rows])
     return dataclasses.replace(placed, kind=vote(placed.typical_queries))
-
-
-def _replace_mean(mean: float, weight: float, old: float | None, new: float | None) -> tuple[float, float]:
-    total = mean * weight - (old or 0.0) + (new or 0.0)
-    weight = max(weight - (old is not None) + (new is not None), 0.0)
-    return (min(max(total / weight, 0.0), 1.0) if weight else mean), weight

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.pattern import (
+    UNRATED,
     LearnedPattern,
     ParameterRecord,
     RouteRecord,
@@ -111,7 +112,7 @@ def add(pattern: LearnedPattern, tally: Tally) -> LearnedPattern:
     size, weight, quality, verdicts = _added(pattern, tally.all)
     routes = dict(pattern.routes)
     for name, sums in tally.routes.items():
-        routes[name] = RouteRecord(*_added(routes.get(name, RouteRecord(0, 0.0, pattern.quality)), sums))
+        routes[name] = RouteRecord(*_added(routes.get(name, RouteRecord(0, 0.0, UNRATED)), sums))
     return dataclasses.replace(
         pattern,
         size=size,
@@ -177,7 +178,7 @@ def _added(
     known: LearnedPattern | RouteRecord, sums: Sums, sign: float = 1.0
 ) -> tuple[int, float, float, VerdictCounts]:
     weight = max(known.weight + sign * sums.weight, 0.0)
-    mean = (known.quality * known.weight + sign * sums.total) / weight if weight > 1e-9 else known.quality
+    mean = (known.quality * known.weight + sign * sums.total) / weight if weight > 1e-9 else UNRATED
     verdicts = [
         max(round(have + sign * more), 0) for have, more in zip(known.verdicts.counts, sums.verdicts, strict=True)
     ]

@@ -28,6 +28,8 @@ from sona_pg.learning.ranking.ranker_prior import allowance, imagine_queries, me
 _MEASURE_MEMORY = 0.7
 _NARROWEST = 1e-4  # what is divided by, at least
 _MOST_IMAGINED = 2048
+_HALF = 0.5  # of an event: less is rounding
+_LEAST = 1e-6  # evidence: less is rounding
 _MOST_DOUBT = 0.45  # of a thumb down on a right answer
 
 
@@ -53,13 +55,14 @@ def fit(
     fresh, replay = (_usable(events, len(embeddings)) for events in (fresh, replay))
     history = float(state.folded[1])
     state = _calibrate(state, embeddings, fresh, config)
-    state = _fold(grown(state, len(embeddings)), embeddings, fresh)
+    state = _without_evidence(_fold(grown(state, len(embeddings)), embeddings, fresh), fresh)
     events = _learnable(fresh, replay, history)
     if not len(events):
         return state
     random = np.random.default_rng(seed)
     state = _rescaled(state, embeddings, fresh if len(fresh) else events, config, random)
-    new = float(fresh.weight[(fresh.weight > 0.0) & (fresh.judged != NONE)].sum()) / float(events.weight.sum())
+    moved = float(np.abs(fresh.weight[fresh.judged != NONE]).sum())  # what was taken back has moved the minimum, too
+    new = min(moved / float(events.weight.sum()), 1.0)
     return _refine(state, embeddings, events, new, config, random)
 
 
@@ -135,6 +138,34 @@ def _fold(state: RankerState, embeddings: FloatArray, fresh: RankEvents) -> Rank
         scales=scales,
         map=_recentred(state.map, grow, shift),
         heads=_recentred(state.heads, grow, shift),
+    )
+
+
+def _without_evidence(state: RankerState, fresh: RankEvents) -> RankerState:
+    """The state without what it learned of items whose evidence was all taken back by `fresh`.
+
+    Where nothing is left at all it is that of a space whose queries were never judged.
+    """
+    taken = fresh.judged[(fresh.weight < 0.0) & (fresh.judged != NONE)]
+    if not len(taken) or not state.fits:
+        return state
+    if float(state.folded[1]) < _HALF:
+        blank = RankerState.identity(state.dim)
+        return replace(
+            blank,
+            query_sum=state.query_sum,
+            folded=np.array([state.folded[0], 0.0, 0.0, 0.0, 0.0]),
+            positive=np.zeros_like(state.positive),
+            negative=np.zeros_like(state.negative),
+            item_mean=state.item_mean,
+            scales=np.concatenate([state.scales[:2], blank.scales[2:]]),
+        )
+    bare = np.unique(taken[state.positive[taken] + state.negative[taken] < _LEAST])
+    kept = ~np.isin(state.head_rows, bare)
+    positive, negative = state.positive.copy(), state.negative.copy()
+    positive[bare] = negative[bare] = 0.0
+    return replace(
+        state, positive=positive, negative=negative, head_rows=state.head_rows[kept], heads=state.heads[kept]
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.domain.state import Arrays
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_events import RouteEvents
-from sona_pg.learning.routing.router_fit import RouterConfig, fit, revise
+from sona_pg.learning.routing.router_fit import RouterConfig, fit, revise, withdraw
 from sona_pg.learning.vectors import unit
 from sona_pg.limits import MOST_ROUTER_ROUTES
 
@@ -96,24 +97,33 @@ class Router:
             seed: of the basis.
         """
         late = [row for row, outcome in enumerate(before) if outcome.quality is None]
-        names = list(self.names)
-        index = dict(self.index)
+        kept = self._without(Judged(revised.trajectories, before), revised.outcomes)
+        names = list(kept.names)
+        index = dict(kept.index)
         for judged in (fresh, revised):
             for row in judged.routed():
                 name = str(judged.trajectories.routes[row])
                 if name not in index and len(names) < MOST_ROUTER_ROUTES:
                     index[name] = len(names)
                     names.append(name)
-        width = self.features_for(fresh)
+        width = kept.features_for(fresh)
         changed = [row for row in revised.routed() if before[row].quality is not None]
         told = np.array(
             [before[row].quality for row in changed if revised.trajectories.routes[row] in index], np.float32
         )
-        state = revise(self.state, revised.events(index, width, changed), told) if changed else self.state
+        state = revise(kept.state, revised.events(index, width, changed), told) if changed else kept.state
         events = fresh.events(index, width).followed_by(revised.events(index, width, late))
         if len(events):
             state = fit(state, events, replay.events(index, width), CONFIG, seed)
         return type(self)(state, tuple(names), index)
+
+    def _without(self, told: Judged, outcomes: Sequence[Outcome]) -> Self:
+        """Return the router without those of ``told`` that nobody rates any more, by their ``outcomes`` now."""
+        gone = [row for row in told.routed() if outcomes[row].quality is None]
+        if not gone:
+            return self
+        state = withdraw(self.state, told.events(self.index, self.width, gone))
+        return type(self)(state) if not state.route_count else dataclasses.replace(self, state=state)
 
     @property
     def width(self) -> int:

@@ -122,6 +122,35 @@ def revise(state: RouterState, events: RouteEvents, before: Floats) -> RouterSta
     )
 
 
+def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
+    """The state after events that were folded earlier, with these qualities, are taken out again.
+
+    A route that nothing is left of keeps its number and is as if it had never been tried; a state that nothing is left
+    of is empty. The sums are exact to the rounding of single precision.
+    """
+    events = events.sound(state.dim)
+    events = events[np.flatnonzero(events.route < state.route_count)]
+    if not len(events):
+        return state
+    sums = _widened(state, state.route_count)
+    gone = _folded(Statistics.zero(state.route_count, state.gram.shape[1]), state.basis, events)
+    sums = Statistics(*(have - less for have, less in zip(sums, gone, strict=True)))
+    empty = sums.totals[:, 0] < _HALF
+    if empty.all():
+        return replace(RouterState.empty(state.dim, state.seed), set_aside=state.set_aside)
+    for part in sums:
+        part[empty] = 0.0
+    posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
+    return replace(
+        state, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square, totals=sums.totals,
+        weights=posterior.weights.astype(np.float32), variance=posterior.variance.astype(np.float32),
+        folded=max(state.folded - len(events), 0),
+    )  # fmt: skip
+
+
+_HALF = 0.5  # of an event: less is rounding
+
+
 def _basis_is_due(state: RouterState, fresh: RouteEvents, readable: int, config: RouterConfig) -> bool:
     """At most once per doubling of the events, so that its cost vanishes in the long run."""
     basis, marks = state.basis, len(state.basis.landmarks)

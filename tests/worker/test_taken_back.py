@@ -1,0 +1,192 @@
+"""Late, revised and retracted feedback counts everywhere, and what was taken back is as if it had never been said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import BaseConfig, LoopConfig
+from sona_pg.learning.adapters.samples import STIFFNESS
+from sona_pg.learning.step import Knowledge
+
+DIM = 16
+CONFIG = SonaConfig(hidden_dim=DIM, base=BaseConfig(rank=4, layers=1), loops=LoopConfig(automatic=False, replay=64))
+RNG = np.random.default_rng(3)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[SonaEngine]:
+    with SonaEngine(DIM, database_url, config=CONFIG) as opened:
+        yield opened
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def turned(engine: SonaEngine, query: np.ndarray, step: np.ndarray) -> tuple[float, float]:
+    """How far micro and base adapter turn the query towards the step."""
+    micro, base = engine.apply_micro_lora(query), engine.apply_base_lora(0, query)
+    return float((unit(micro) - query) @ step), float((unit(base) - query) @ step)
+
+
+def stepped(engine: SonaEngine, query: np.ndarray, step: np.ndarray, quality: float | None = None) -> Any:
+    handle = engine.begin_trajectory(query)
+    engine.add_step(handle, step)
+    engine.set_trajectory_route(handle, "a")
+    engine.end_trajectory(handle, quality=quality)
+    return handle.id
+
+
+def learned(engine: SonaEngine) -> Knowledge:
+    return engine._session._background.knowledge
+
+
+def test_late_revised_and_retracted_feedback_reaches_both_adapters(engine):
+    query, step = unit(RNG.standard_normal((2, DIM)))
+    seen = stepped(engine, query, step)
+    engine.force_learn()
+    assert turned(engine, query, step) == (0.0, 0.0)
+    engine.feedback(seen, quality=1.0)
+    engine.force_learn()
+    liked = turned(engine, query, step)
+    assert min(liked) > 0.01
+    engine.feedback(seen, quality=0.0)
+    engine.force_learn()
+    disliked = turned(engine, query, step)
+    assert max(disliked) < -0.01
+    np.testing.assert_allclose(disliked, -np.array(liked), atol=0.01)  # as if it had been said at first
+    engine.feedback(seen, retract=True)
+    engine.force_learn()
+    assert turned(engine, query, step) == (0.0, 0.0)
+    assert engine.rebuild().equal
+
+
+def test_one_of_many_that_is_taken_back_takes_its_share_along(engine):
+    query, step, other = unit(RNG.standard_normal((3, DIM)))
+    seen = [stepped(engine, query, step, 1.0) for _ in range(20)]
+    stepped(engine, other, step, 0.5)
+    engine.force_learn()
+    before = np.array(turned(engine, query, step))
+    engine.feedback(seen[0], retract=True)
+    for id_ in seen[1:]:  # what is said at the end cannot be taken back; what a source says instead can
+        engine.feedback(id_, quality=1.0)
+    engine.force_learn()
+    assert (np.array(turned(engine, query, step)) > 0.8 * before).all()
+    assert (before <= 0.5 / STIFFNESS * 1.02).all()
+    assert engine.rebuild().equal
+
+
+def test_taking_back_a_part_undoes_what_it_had_turned_and_leaves_the_rest(engine):
+    gone, kept, one, other = unit(RNG.standard_normal((4, DIM)))
+    ids = [stepped(engine, gone, one) for _ in range(10)]
+    for _ in range(10):
+        stepped(engine, kept, other, 1.0)
+    for id_ in ids:
+        engine.feedback(id_, quality=1.0)
+    engine.force_learn()
+    learned_here, learned_there = np.array(turned(engine, gone, one)), np.array(turned(engine, kept, other))
+    for id_ in ids:
+        engine.feedback(id_, retract=True)
+    engine.force_learn()
+    assert (np.abs(turned(engine, gone, one)) < 0.1 * learned_here).all()
+    assert (np.array(turned(engine, kept, other)) > 0.6 * learned_there).all()
+
+
+@pytest.mark.parametrize("rated_at_once", [False, True])
+def test_after_all_of_it_is_taken_back_nothing_is_left_of_it(database_url, rated_at_once):
+    rng = np.random.default_rng(0)
+    centres, titles = unit(rng.standard_normal((2, 4, DIM)))
+    ids = [f"d{index}" for index in range(4)]
+    spaces = {}
+    for name in ("said", "never said"):
+        rng = np.random.default_rng(1)
+        with SonaEngine(DIM, database_url, name, config=CONFIG) as engine:
+            engine.remember(ids, titles)
+            seen: list = []
+            for cycle in range(3):
+                for index in range(48) if cycle == 0 else ():
+                    query = unit(centres[index % 4] + 0.1 * rng.standard_normal(DIM))
+                    ranking = engine.rank(query, ids=ids) if index % 3 == 0 else None
+                    handle = engine.begin_trajectory(query, query=f"question {index}", ranking=ranking)
+                    engine.add_step(handle, titles[index % 4])
+                    engine.set_trajectory_parameters(handle, {"temperature": index / 50})
+                    engine.set_trajectory_route(handle, ids[index % 4] if ranking else ("small", "big")[index % 2])
+                    engine.end_trajectory(handle)
+                    seen.append(handle.id)
+                for index, id_ in enumerate(seen) if name == "said" else ():
+                    if (cycle == 0 and rated_at_once and index % 3) or cycle == 1:
+                        engine.feedback(id_, quality=float(np.sin(index) ** 2))
+                        engine.feedback(id_, correction=ids[index % 4], source="label")
+                    if cycle == 2:
+                        engine.feedback(id_, retract=True)
+                        engine.feedback(id_, retract=True, source="label")
+                engine.force_learn()
+            assert engine.rebuild().equal
+            found = [engine.rank(query, ids=ids).scores for query in centres]
+            assert engine.find_patterns(centres[0], 9, min_quality=1e-6) == []
+            spaces[name] = learned(engine), found
+    said, never = (known for known, _ in spaces.values())
+    np.testing.assert_array_equal(said.state.micro.b, never.state.micro.b)
+    np.testing.assert_array_equal(said.state.base[0].b, never.state.base[0].b)
+    assert said.state.routes == never.state.routes == {}
+    assert said.state.arrays.keys() == never.state.arrays.keys()
+    for part, arrays in never.state.arrays.items():
+        for array, value in arrays.items():
+            assert said.state.arrays[part][array].shape == value.shape, (part, array)
+            np.testing.assert_allclose(said.state.arrays[part][array], value, atol=1e-12, err_msg=f"{part} {array}")
+    assert len(said.patterns) == len(never.patterns)
+    for ours, theirs in zip(said.patterns, never.patterns, strict=True):
+        np.testing.assert_allclose(ours.centroid, theirs.centroid, atol=1e-6)
+        for field in ("id", "size", "weight", "quality", "verdicts", "parameters", "routes", "kind", "typical_queries"):
+            assert getattr(ours, field) == getattr(theirs, field), field
+    np.testing.assert_allclose(*(found for _, found in spaces.values()), atol=1e-6)
+
+
+def test_a_trajectory_is_counted_once_however_often_it_is_toggled(engine, database_url):
+    query, step = unit(RNG.standard_normal((2, DIM)))
+    seen = stepped(engine, query, step)
+    stepped(engine, query, step)
+    engine.force_learn()
+    assert engine.metrics()["routes"] == {}
+    for turn in range(8):
+        engine.feedback(seen, quality=float(turn % 4) / 3, retract=bool(turn % 2)) if not turn % 2 else engine.feedback(
+            seen, retract=True
+        )
+        engine.force_learn()
+        rated = turn % 2 == 0
+        state = learned(engine).state
+        assert {name: known.size for name, known in state.routes.items()} == ({"a": 1} if rated else {})
+        assert len(state.arrays["replay"]["ids"]) == int(state.arrays["replay"]["seen"]) == rated
+        assert [pattern.rated for pattern in learned(engine).patterns] == [rated]
+    assert engine.rebuild().equal
+
+
+def test_late_thumbs_on_a_route_that_nobody_had_rated_reach_its_statistics(engine):
+    query, step = unit(RNG.standard_normal((2, DIM)))
+    seen = [stepped(engine, query, step) for _ in range(3)]
+    engine.force_learn()
+    for id_ in seen:
+        engine.feedback(id_, quality=1.0)
+    engine.force_learn()
+    known = learned(engine).state.routes["a"]
+    assert (known.size, known.quality) == (3, 1.0)
+    assert known.latency_us is not None
+
+
+def test_a_pattern_that_nobody_has_rated_passes_no_demand_for_quality(engine):
+    query, step = unit(RNG.standard_normal((2, DIM)))
+    seen = stepped(engine, query, step)
+    engine.force_learn()
+    assert [pattern.rated for pattern in engine.find_patterns(query, 1)] == [False]
+    assert engine.find_patterns(query, 1, min_quality=0.1) == []
+    engine.feedback(seen, quality=1.0)
+    engine.force_learn()
+    assert len(engine.find_patterns(query, 1, min_quality=0.9)) == 1
+    engine.feedback(seen, retract=True)
+    engine.force_learn()
+    assert engine.find_patterns(query, 1, min_quality=0.1) == []
