@@ -26,7 +26,7 @@ from sona_pg.learning.vectors import unit
 
 DIM = 32
 NOBODY = np.zeros((0, DIM), np.float32)
-quick = settings(max_examples=10, deadline=None)
+quick = settings(max_examples=8, deadline=None)
 seeds = some.integers(0, 10_000)
 
 
@@ -79,7 +79,7 @@ def test_choices_return_to_the_odds_that_they_had(seed, rank, verdict):
     start, before, after = (
         made.log_odds(x) for x in (made.inputs, *(forward(w, made.inputs) for w in (learned, back)))
     )
-    assert np.abs(before - start).min() > 1e-3
+    assert verdict == 0.0 or np.abs(before - start).min() > 1e-3
     assert np.abs(after - start).max() <= 0.1 * np.abs(before - start).max() + 1e-3
 
 
