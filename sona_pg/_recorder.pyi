@@ -1,9 +1,11 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+T = TypeVar("T")
 
 TRAJECTORY_COLUMNS: tuple[str, ...]
 STEP_COLUMNS: tuple[str, ...]
@@ -74,6 +76,7 @@ def encode_frames(
     data: bytes | bytearray | memoryview, dim: int, batch: int, space_id: int, max_rows: int = 8192, learn: bool = True
 ) -> tuple[EncodedBatch | None, int, int, Literal["end", "more", "torn", "bad"]]: ...
 def keep_directions(rows: NDArray[np.float32]) -> None: ...
+def with_records(paths: dict[T, HotPath]) -> list[T]: ...
 
 class HotPath:
     dim: int
@@ -143,6 +146,8 @@ class HotPath:
     def drain(
         self, batch: int, space_id: int, max_rows: int = 8192, max_bytes: int = 33554432, learn: bool = True
     ) -> EncodedBatch | None: ...
+    def settle(self, n: int) -> None: ...
+    def trim(self, keep: int = 65536) -> int: ...
     def spill(self, file: SpoolFile) -> int: ...
     def set_adapters(self, micro: Adapter | None, base_layers: Sequence[Adapter | None] = ()) -> None: ...
     def apply_micro_lora(self, x: ArrayLike, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]: ...

@@ -16,6 +16,7 @@ from sona_pg._recorder import (
     Trajectory,
     encode_frames,
     keep_directions,
+    with_records,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "Trajectory",
     "encode_frames",
     "keep_directions",
+    "with_records",
 ]

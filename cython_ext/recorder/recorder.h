@@ -109,6 +109,7 @@ int sona_ring_begin(sona_ring *ring);
 void sona_ring_end(sona_ring *ring);
 size_t sona_ring_peek(sona_ring *ring, sona_block **out, size_t rows, size_t bytes); /* the oldest ones; they stay */
 void sona_ring_release(sona_ring *ring, sona_block **blocks, size_t n);              /* done with those n */
+size_t sona_ring_trim(sona_ring *ring, size_t keep); /* free all but `keep` bytes of unused blocks; returns the bytes */
 
 uint64_t sona_ring_pushed(const sona_ring *ring);  /* records accepted since the beginning */
 uint64_t sona_ring_taken(const sona_ring *ring);   /* of those, how many the consumer has */

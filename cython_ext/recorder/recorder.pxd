@@ -82,6 +82,7 @@ cdef extern from "recorder.h" nogil:
     void sona_ring_end(sona_ring *ring)
     size_t sona_ring_peek(sona_ring *ring, sona_block **out, size_t rows, size_t size)
     void sona_ring_release(sona_ring *ring, sona_block **blocks, size_t n)
+    size_t sona_ring_trim(sona_ring *ring, size_t keep)
     uint64_t sona_ring_pushed(const sona_ring *ring)
     uint64_t sona_ring_taken(const sona_ring *ring)
     uint64_t sona_ring_dropped(const sona_ring *ring)

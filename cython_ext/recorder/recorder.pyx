@@ -57,6 +57,7 @@ cdef enum:
     MAX_NAME = 1000  # bytes of a route, a source or a candidate id: they are parts of index keys
     MAX_LABEL = 10000  # bytes of a context label
     MAX_QUERY = 1 << 20  # bytes of a query's text
+    KEPT_IDLE = 1 << 16  # bytes of unused blocks that an idle buffer keeps
     MAX_PARAMETERS = 100
     MAX_PARAMETER_NAME = 200  # characters
 
@@ -107,6 +108,7 @@ cdef class HotPath:
     cdef SpoolFile spool
     cdef int64_t since_1970  # microseconds to add to the monotonic clock: the database's time, as far as it is known
     cdef int64_t last_sequence  # of feedback whose sequence was not given
+    cdef uint64_t settled  # records that the writer has dealt with
 
     def __init__(self, dim, capacity, buffer_bytes):
         if self.ring is not None:
@@ -563,6 +565,20 @@ cdef class HotPath:
             PyMem_Free(blocks)
             sona_ring_end(ring.c)
 
+    def settle(self, uint64_t n):
+        """Note that the writer has dealt with the first ``n`` records; ``with_records`` finds who has more."""
+        self.settled = n
+
+    def trim(self, size_t keep=KEPT_IDLE):
+        """Give back memory that a burst has left, all but ``keep`` bytes; return how much that is."""
+        cdef size_t freed
+        if not self.usable() or not sona_ring_begin(self.ring.c):
+            return 0
+        with nogil:
+            freed = sona_ring_trim(self.ring.c, keep)
+        sona_ring_end(self.ring.c)
+        return freed
+
     def spill(self, SpoolFile file not None):
         """Append the records of the buffer to a spool and take them out of the buffer; return how many.
 
@@ -620,3 +636,16 @@ cdef class HotPath:
         if not 0 <= index < len(layers):
             raise InvalidValue(f"layer is {layer!r}, expected 0 to {len(layers) - 1}: the adapter has {len(layers)} layers")
         return apply(layers[index], self.dim, x, out)
+
+
+def with_records(dict paths not None):
+    """Return the keys of ``paths``, hot paths of this process, in which something was recorded that is not settled."""
+    cdef list found = []
+    cdef HotPath hot
+    for key, value in paths.items():
+        hot = <HotPath?> value
+        if hot.usable() and hot.settled != (
+            sona_spool_at(hot.spool.c).appended if hot.spool is not None else sona_ring_pushed(hot.ring.c)
+        ):
+            found.append(key)
+    return found

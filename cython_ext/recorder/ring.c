@@ -5,12 +5,17 @@
  * nobody else can hold it; in a free-threaded build it is held for a few instructions). The consumer takes no lock
  * at all: it moves `head` alone and hands blocks back through a list of its own that producers pick up whole.
  */
+#define _DEFAULT_SOURCE /* mmap beside -std=c11 */
 #include "recorder.h"
 
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
-enum { LINE = 64, ALIGNED_SIZE = 256, FIRST_SIZE = 1024 };
+enum { LINE = 64, ALIGNED_SIZE = 256, FIRST_SIZE = 1024, WORTH_A_TRIM = 1 << 20 };
 
 struct sona_ring {
     /* set once */
@@ -44,6 +49,8 @@ static void release(sona_ring *ring)
 
 sona_ring *sona_ring_new(size_t capacity, size_t bytes)
 {
+    if (capacity > SIZE_MAX / sizeof(sona_block *))
+        return NULL;
     sona_ring *ring = aligned_alloc(LINE, (sizeof *ring + LINE - 1) / LINE * LINE);
     if (ring == NULL)
         return NULL;
@@ -53,8 +60,9 @@ sona_ring *sona_ring_new(size_t capacity, size_t bytes)
     ring->capacity = capacity;
     ring->max_bytes = bytes;
     ring->usual = FIRST_SIZE;
-    ring->slots = calloc(capacity, sizeof *ring->slots);
-    if (ring->slots == NULL) {
+    /* Pages that nobody has used yet take no memory: most rings of a process with many spaces are hardly used. */
+    ring->slots = mmap(NULL, capacity * sizeof *ring->slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (ring->slots == MAP_FAILED) {
         free(ring);
         return NULL;
     }
@@ -78,7 +86,7 @@ void sona_ring_free(sona_ring *ring)
         free(ring->slots[i % ring->capacity]);
     free_list(ring->free);
     free_list(atomic_load(&ring->returned));
-    free(ring->slots);
+    munmap(ring->slots, ring->capacity * sizeof *ring->slots);
     free(ring);
 }
 
@@ -126,6 +134,38 @@ void sona_block_give(sona_ring *ring, sona_block *block)
     block->next = ring->free;
     ring->free = block;
     release(ring);
+}
+
+size_t sona_ring_trim(sona_ring *ring, size_t keep)
+{
+    sona_block *lists[2];
+    size_t kept = 0, freed = 0;
+    acquire(ring);
+    lists[0] = ring->free;
+    ring->free = NULL;
+    const uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+    if (tail == atomic_load_explicit(&ring->head, memory_order_acquire))
+        (void)madvise(ring->slots, ring->capacity * sizeof *ring->slots, MADV_DONTNEED); /* it only saves memory */
+    release(ring);
+    lists[1] = atomic_exchange_explicit(&ring->returned, NULL, memory_order_acquire);
+    for (int i = 0; i < 2; i++)
+        for (sona_block *block = lists[i], *next; block != NULL; block = next) {
+            next = block->next;
+            const size_t bytes = block->capacity;
+            atomic_fetch_sub_explicit(&ring->free_bytes, bytes, memory_order_relaxed);
+            if (kept + bytes <= keep) {
+                sona_block_give(ring, block);
+                kept += bytes;
+            } else {
+                free(block);
+                freed += bytes;
+            }
+        }
+#ifdef __GLIBC__
+    if (freed >= WORTH_A_TRIM)
+        malloc_trim(0); /* blocks in use lie between those that were freed */
+#endif
+    return freed;
 }
 
 void sona_block_free(sona_block *block)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
-IDLE = 1.0  # seconds until the next look where there is no space yet
+CHORES_EVERY = 1.0  # seconds between questions whether an idle space has other work than records
 
 
 class Served(Protocol):
     """One space, as the rotation sees it."""
 
     interval: float  # seconds a record may wait
+    recorder: Any  # that ``with_records`` asks
 
     @property
     def ended(self) -> bool:
@@ -26,8 +28,8 @@ class Served(Protocol):
     def goes_on(self) -> bool:
         """Whether it needs a turn before its interval is over."""
 
-    def has_work(self, now: float) -> bool:
-        """Whether it needs a turn once its interval is over."""
+    def has_chores(self, now: float) -> bool:
+        """Whether it needs a turn though nothing was recorded."""
 
 
 class _Group:
@@ -38,7 +40,7 @@ class _Group:
     def __init__(self, interval: float, now: float) -> None:
         self.interval = interval
         self.due = now + interval
-        self.idle: dict[Served, None] = {}
+        self.idle: dict[Served, Any] = {}  # the recorder of each
         self.size = 0
 
 
@@ -46,12 +48,15 @@ class Rotation:
     """Gives the space whose turn it is: those that are urgent first, yet every other turn is for one that is not.
 
     Within both kinds the order is that of asking, and a space that was served goes to the back, so that none waits for
-    more than two turns of each that is busy. Idle spaces cost a look each, once in their interval. Whoever calls it
-    makes sure that no other thread does.
+    more than two turns of each that is busy. Idle spaces cost a look each, once in their interval. One thread at a time
+    calls it.
     """
 
-    def __init__(self) -> None:
-        """Start without spaces."""
+    def __init__(self, with_records: Callable[[dict[Served, Any]], list[Served]]) -> None:
+        """Start without spaces; ``with_records`` returns those whose recorder has something to be written."""
+        self._with_records = with_records
+        self._noted: set[Served] = set()
+        self._chores_due = 0.0  # by the clock of ``now``
         self._groups: dict[float, _Group] = {}
         self._ready: OrderedDict[Served, None] = OrderedDict()
         self._urgent: OrderedDict[Served, None] = OrderedDict()
@@ -79,6 +84,11 @@ class Rotation:
             del idle[space]
             self._get_ready(space)
 
+    def note(self, space: Served) -> None:
+        """Give a space a turn when its interval is over, though nothing was recorded."""
+        if space in self._known:
+            self._noted.add(space)
+
     def look(self, now: float) -> None:
         """Give a turn to those whose pause is over, and to idle ones that have work."""
         while self._sleeping and self._sleeping[0][0] <= now:
@@ -86,9 +96,14 @@ class Rotation:
         for group in self._groups.values():
             if now >= group.due:
                 group.due = now + group.interval
-                for space in [space for space in group.idle if space.has_work(now)]:
-                    del group.idle[space]
-                    self._get_ready(space)
+                self._wake_up(group, self._with_records(group.idle))
+                noted = [space for space in self._noted if space in group.idle]
+                self._noted.difference_update(noted)  # those that have a turn now stay
+                self._wake_up(group, noted)
+        if now >= self._chores_due:
+            self._chores_due = now + CHORES_EVERY
+            for group in self._groups.values():
+                self._wake_up(group, [space for space in group.idle if space.has_chores(now)])
 
     def next(self) -> Served | None:
         """Return the space whose turn it is; None: all are idle, or pause, or are being served."""
@@ -111,14 +126,19 @@ class Rotation:
         elif pause is not None or space.goes_on:  # somebody may have begun to wait at this moment
             self._get_ready(space)
         else:
-            self._groups[space.interval].idle[space] = None
+            self._groups[space.interval].idle[space] = space.recorder
 
     def until(self, now: float) -> float:
         """Return the seconds until ``look`` may find something."""
-        due = [group.due for group in self._groups.values()]
+        due = [self._chores_due, *(group.due for group in self._groups.values())]
         if self._sleeping:
             due.append(self._sleeping[0][0])
-        return max(0.0, min(due, default=now + IDLE) - now)
+        return max(0.0, min(due) - now)
+
+    def _wake_up(self, group: _Group, spaces: list[Served]) -> None:
+        for space in spaces:
+            if group.idle.pop(space, None) is not None:
+                self._get_ready(space)
 
     def _get_ready(self, space: Served) -> None:
         (self._urgent if space.urgent else self._ready)[space] = None
@@ -129,10 +149,11 @@ class Rotation:
         if group is None:
             group = self._groups[space.interval] = _Group(space.interval, now)
         group.size += 1
-        group.idle[space] = None
+        group.idle[space] = space.recorder
 
     def _forget(self, space: Served) -> None:
         self._known.discard(space)
+        self._noted.discard(space)
         group = self._groups[space.interval]
         group.idle.pop(space, None)
         group.size -= 1

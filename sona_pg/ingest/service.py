@@ -60,8 +60,8 @@ class Service:
     """
 
     __slots__ = (
-        "_config", "_look_at", "_on_batch", "_parts", "_serving", "_steps", "_warn_again", "finished", "in_turn",
-        "interval", "space", "taken_ahead", "writing",
+        "_config", "_look_at", "_on_batch", "_parts", "_recorded", "_serving", "_steps", "_warn_again", "finished",
+        "in_turn", "interval", "recorder", "space", "taken_ahead", "writing",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,7 @@ class Service:
         """Serve the space that errors call ``space``; ``on_batch`` is called with each batch once it is encoded."""
         self.space = space
         self.interval = config.flush_interval
+        self.recorder = parts.hot
         self.in_turn = False
         self.finished = Happening()  # nothing is written any more
         self.writing: Taken | None = None  # until it is committed
@@ -81,6 +82,8 @@ class Service:
         self._steps: Turns[None] | None = None  # what goes on with the next turn
         self._look_at = time.monotonic() + LOOK_EVERY  # the source has looked when it was made
         self._warn_again = 0.0
+        self._recorded = 0  # when it was looked the last time
+        parts.hot.settle(parts.progress.done)
 
     # -- what the rotation asks -----------------------------------------------------------------------------
 
@@ -89,10 +92,9 @@ class Service:
         """Whether there will be no other turn."""
         return self._parts.progress.ended
 
-    def has_work(self, now: float) -> bool:
-        """Whether something waits to be written, or to be looked after; asked of every idle space all the time."""
-        parts = self._parts
-        return parts.source.has_records or parts.extras.put != parts.extras.done or now >= self._look_at
+    def has_chores(self, now: float) -> bool:
+        """Whether it is time to look after the files and the memory."""
+        return now >= self._look_at
 
     @property
     def urgent(self) -> bool:
@@ -165,14 +167,23 @@ class Service:
 
     def _write_all(self) -> Turns[None]:
         """Write until what waits may wait for the interval."""
-        self._look_at = time.monotonic() + LOOK_EVERY
-        self._parts.source.look()
+        if time.monotonic() >= self._look_at:
+            self._look()
         while True:
             self._parts.rejects.retry()
             yield from self._write_next()
             if not (self._has_unwritten if self._parts.progress.closing else self.goes_on):
                 return
             yield 0.0
+
+    def _look(self) -> None:
+        """Look what other processes have left; give back the memory of a burst that is over."""
+        self._look_at = time.monotonic() + LOOK_EVERY
+        recorded = self._parts.source.recorded
+        if recorded == self._recorded:
+            self._parts.hot.trim()
+        self._recorded = recorded
+        self._parts.source.look()
 
     @property
     def _has_unwritten(self) -> bool:
@@ -189,9 +200,7 @@ class Service:
         taken = self.writing
         yield from parts.extras.store(parts.extras.put if taken is None else taken.extras)
         if taken is None:
-            with progress.changed:  # a backlog may have ended, or what waited was damaged and is set aside
-                progress.done = parts.source.done
-                progress.changed.notify_all()
+            self._settle()  # a backlog may have ended, or what waited was damaged and is set aside
             return
         batch, losses = taken.batch, self._losses()
         if losses.dropped:
@@ -214,7 +223,13 @@ class Service:
             progress.last_commit = datetime.now(UTC)
             parts.source.committed(batch)
             self.writing = None
-            progress.done = parts.source.done
+            self._settle()
+
+    def _settle(self) -> None:
+        progress = self._parts.progress
+        with progress.changed:
+            progress.done = self._parts.source.done
+            self._parts.hot.settle(progress.done)
             progress.changed.notify_all()
 
     def _take_next(self) -> Turns[None]:

@@ -14,8 +14,7 @@ from sona_pg.ingest.attempts import Attempts
 from sona_pg.ingest.rotation import Rotation
 from sona_pg.ingest.service import Service
 from sona_pg.ingest.wakeups import Wake
-
-LONGEST_SLEEP = 1.0  # seconds: if all other threads are held up, one notices what is due by then
+from sona_pg.recorder import with_records
 
 
 class ServicePool:
@@ -30,8 +29,9 @@ class ServicePool:
         """Start ``threads`` threads, and one that ends transactions of more than ``stall_timeout`` seconds."""
         self.attempts = Attempts(engine, stall_timeout)
         self._lock = threading.Lock()  # of the rotation, between the threads of the pool
-        self._rotation = Rotation()
+        self._rotation = Rotation(with_records)
         self._asked: deque[Service] = deque()
+        self._noted: deque[Service] = deque()
         self._wake = Wake()
         self._closed = False
         self._pid = os.getpid()
@@ -63,6 +63,10 @@ class ServicePool:
             self._asked.append(service)
             self._wake.set()
 
+    def note(self, service: Service) -> None:
+        """Have a space looked at when its interval is over; records need no such note."""
+        self._noted.append(service)
+
     def close(self) -> None:
         """End the threads; services that have not ended are left as they are."""
         if os.getpid() != self._pid or self._closed:
@@ -88,6 +92,8 @@ class ServicePool:
                 now = time.monotonic()
                 while self._asked:
                     self._rotation.ask(self._asked.popleft(), now)
+                while self._noted:
+                    self._rotation.note(self._noted.popleft())
                 self._rotation.look(now)
                 service = self._rotation.next()
                 if self._closed or self._rotation.has_next:
@@ -97,5 +103,5 @@ class ServicePool:
                 if service is not None:
                     assert isinstance(service, Service)
                     return service
-                sleep = min(LONGEST_SLEEP, self._rotation.until(now))
+                sleep = self._rotation.until(now)
             self._wake.wait(sleep)

@@ -31,10 +31,6 @@ class Source(Protocol):
         """Records accepted since the beginning."""
 
     @property
-    def has_records(self) -> bool:
-        """Whether records wait that were not taken: asked often, so it costs next to nothing."""
-
-    @property
     def urgent(self) -> bool:
         """Whether so much waits that the interval should not be waited for."""
 
@@ -85,10 +81,6 @@ class RingSource:
     @property
     def recorded(self) -> int:
         return self._hot.recorded_count
-
-    @property
-    def has_records(self) -> bool:
-        return self._hot.waiting > 0
 
     @property
     def urgent(self) -> bool:

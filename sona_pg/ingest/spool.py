@@ -71,10 +71,6 @@ class SpoolSource:
         return self.file.appended
 
     @property
-    def has_records(self) -> bool:
-        return self.file.appended > self.done
-
-    @property
     def urgent(self) -> bool:
         return self.file.appended - self.done >= 4096
 

@@ -313,6 +313,7 @@ class Writer:
                 done = self._extras.done
                 try:
                     if self._extras.add(extras):
+                        self._services.note(self._service)
                         return True
                 except StorageError:
                     if wait:

@@ -102,7 +102,7 @@ static void check_ring(size_t capacity, size_t bytes)
     sona_ring *ring = sona_ring_new(capacity, bytes);
     pthread_t threads[PRODUCERS];
     producer producers[PRODUCERS];
-    int next[PRODUCERS] = {0};
+    int next[PRODUCERS] = {0}, turn = 0;
     size_t seen = 0;
     finished = 0;
     for (int i = 0; i < PRODUCERS; i++) {
@@ -123,6 +123,8 @@ static void check_ring(size_t capacity, size_t bytes)
         if (n > 0)
             check_encoded(records, n);
         sona_ring_release(ring, blocks, n);
+        if (turn++ % 8 == 0)
+            sona_ring_trim(ring, bytes / 8);
         sona_ring_end(ring);
         seen += n;
         if (n == 0 && ended)

@@ -6,12 +6,13 @@ import os
 import threading
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sona_pg.errors import ConfigError, TrajectoryError
-from sona_pg.recorder import EncodedBatch, HotPath
+from sona_pg.recorder import EncodedBatch, HotPath, SpoolFile, with_records
 
 DIM = 16
 ONE = np.ones(DIM, np.float32)
@@ -175,3 +176,31 @@ def test_a_forked_child_is_told_to_open_its_own_engine(hot: HotPath) -> None:
 def test_a_hot_path_that_cannot_work_says_so(dim: int, capacity: int, size: int) -> None:
     with pytest.raises(ConfigError, match="cannot work"):
         HotPath(dim, capacity, size)
+
+
+def test_memory_that_a_burst_has_left_is_given_back() -> None:
+    hot = HotPath(DIM, 2000, 8 << 20)
+    for _ in range(2000):
+        hot.end_trajectory(hot.begin_trajectory(np.ones(DIM, np.float32)))
+    assert hot.trim() == 0
+    kept = hot.begin_trajectory(np.ones(DIM, np.float32))
+    assert hot.drain(1, 1) is not None
+    assert hot.trim(keep=10_000) > 500_000
+    assert hot.trim(keep=10_000) == 0
+    assert 5_000 < hot.trim(keep=0) <= 10_000
+    hot.end_trajectory(kept)
+    batch = hot.drain(2, 1)
+    assert batch is not None
+    assert len(batch) == 1
+
+
+def test_a_writer_finds_who_has_recorded(tmp_path: Path) -> None:
+    ring, file = HotPath(DIM, 10, 1 << 16), HotPath(DIM, 10, 1 << 16)
+    file.attach(spool=SpoolFile(str(tmp_path), 1 << 20))
+    both = {"ring": ring, "file": file}
+    assert with_records(both) == []
+    for name, hot in both.items():
+        hot.end_trajectory(hot.begin_trajectory(np.ones(DIM, np.float32)))
+        assert with_records(both) == [name]
+        hot.settle(hot.recorded_count)
+        assert with_records(both) == []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
 
 from sona_pg.ingest.rotation import Rotation
 
@@ -15,11 +18,18 @@ class Space:
     urgent: bool = False
     goes_on: bool = False
     ended: bool = False
-    looks: list[float] = field(default_factory=list)
+    chores: bool = False
+    recorder: object = True
+    looks: int = 0
 
-    def has_work(self, now: float) -> bool:
-        self.looks.append(now)
-        return self.work
+    def has_chores(self, now: float) -> bool:
+        return self.chores
+
+
+def with_work(spaces: dict[Any, Any]) -> list[Any]:
+    for space in spaces:
+        space.looks += 1
+    return [space for space in spaces if space.work]
 
 
 def turns(rotation: Rotation, n: int, now: float = 10.0) -> str:
@@ -34,7 +44,7 @@ def turns(rotation: Rotation, n: int, now: float = 10.0) -> str:
 
 
 def in_rotation(*spaces: Space) -> Rotation:
-    rotation = Rotation()
+    rotation = Rotation(with_work)
     for space in spaces:
         rotation.ask(space, 0.0)
     return rotation
@@ -70,8 +80,29 @@ def test_an_idle_space_is_looked_at_once_in_its_interval() -> None:
     while now < 2.0:
         now += rotation.until(now)
         rotation.look(now)
-    assert slow.looks == [1.0, 2.0]
-    assert len(fast.looks) == 8
+    assert (slow.looks, fast.looks) == (2, 8)
+
+
+def test_other_work_than_records_waits_for_the_interval_if_it_is_noted_else_for_a_second() -> None:
+    noted, found = Space("n", 0.25), Space("f", 0.25)
+    rotation = in_rotation(noted, found)
+    rotation.look(0.0)
+    found.chores = True
+    rotation.note(noted)
+    rotation.look(0.2)
+    assert rotation.next() is None
+    rotation.look(0.25)
+    assert rotation.next() is noted
+    rotation.note(noted)
+    rotation.look(0.5)
+    rotation.served(noted, None, 0.5)
+    assert rotation.next() is None
+    rotation.look(0.75)
+    assert rotation.next() is noted
+    rotation.served(noted, None, 0.75)
+    assert rotation.next() is None
+    rotation.look(1.0)
+    assert rotation.next() is found
 
 
 def test_one_that_pauses_has_no_turn_before_its_time() -> None:
@@ -82,7 +113,9 @@ def test_one_that_pauses_has_no_turn_before_its_time() -> None:
     rotation.ask(space, 2.0)
     rotation.look(2.0)
     assert rotation.next() is None
-    assert rotation.until(2.0) == 4.0
+    rotation.look(5.9)
+    assert rotation.next() is None
+    assert rotation.until(5.9) == pytest.approx(0.1)
     rotation.look(6.0)
     assert rotation.next() is space
 
@@ -116,4 +149,4 @@ def test_one_that_has_ended_is_forgotten_wherever_it_is() -> None:
     while (space_ := rotation.next()) is not None:
         rotation.served(space_, None, 2.0)
     assert len(rotation) == 0
-    assert rotation.until(0.0) == 1.0
+    assert rotation.until(2.0) == 1.0
