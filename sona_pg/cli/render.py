@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 WIDE = 60  # characters of a cell
@@ -54,6 +56,14 @@ def show_facts(facts: Mapping[str, Any], title: str) -> None:
     for name, value in facts.items():
         table.add_row(name, _cell(value))
     Console().print(table)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that is told how much is done, and of how much; it draws a bar on a terminal alone."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _cell(value: Any) -> str:

@@ -1,15 +1,21 @@
-"""Commands about spaces: list, show, set, rename, remove."""
+"""Commands about spaces: list, show, set, rename, re-embed, remove."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sona_pg.cli.options import Url, database_at
-from sona_pg.cli.render import show_facts, show_rows
-from sona_pg.errors import ConfigError
+from sona_pg.cli.render import progress_bar, show_facts, show_rows
+from sona_pg.errors import ConfigError, InvalidValue
 
 space_app = typer.Typer(help="Spaces: list, show, change, rename or remove them.", no_args_is_help=True)
 
@@ -66,6 +72,84 @@ def space_rename(
     with database_at(url) as database:
         space = database.rename_space(name, new_name)
         show_facts({"space": space.name, "dim": space.dim}, f"space {name!r} renamed")
+
+
+@space_app.command("reembed")
+def space_reembed(
+    name: Name,
+    dim: Annotated[int | None, typer.Option(help="Dimensions of the new embeddings.", min=1)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="What embeds texts, as MODULE:FUNCTION from n texts to (n, dim); else wordllama, 256."),
+    ] = None,
+    candidate_texts: Annotated[
+        str | None, typer.Option(help="Texts of the candidates: a JSON file of {id: text}, or MODULE:FUNCTION.")
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--catch-up", help="Only take over what the old space has received since.")
+    ] = False,
+    learn: Annotated[bool, typer.Option(help="Learn from what was copied before the switch.")] = True,
+    url: Url = None,
+) -> None:
+    """Embed a space anew from its stored texts, with another model or dimension; run again, it goes on where it was.
+
+    The new space learns from the copied ledger and takes the name; the old one is kept as NAME~1 until it is removed.
+    """
+    from sona_pg.worker.reembedding import catch_up, reembed
+
+    embed, dims = _model(model, dim)
+    texts = _candidate_texts(candidate_texts)
+    with database_at(url) as database, progress_bar(f"embedding space {name!r}") as progress:
+        if take_over:
+            done = catch_up(database, name, embed, candidate_texts=texts, learn=learn, progress=progress)
+        else:
+            done = reembed(database, name, embed, dims, candidate_texts=texts, learn=learn, progress=progress)
+    show_facts(dataclasses.asdict(done), f"space {name!r}")
+
+
+def _model(named: str | None, dim: int | None) -> tuple[Callable[[list[str]], Any], int]:
+    """Return what embeds texts, and the dimension."""
+    if named is None:
+        from sona_pg.text.embedder import default_embedder
+
+        embedder = default_embedder()
+        if dim not in (None, embedder.dim):
+            raise InvalidValue(
+                f"--dim {dim}: the default model gives {embedder.dim} dimensions; name another with --model"
+            )
+        return embedder.embed, embedder.dim
+    if dim is None:
+        raise InvalidValue(f"--model {named}: say with --dim how many dimensions it gives")
+    return _imported(named, "--model"), dim
+
+
+def _candidate_texts(named: str | None) -> Any:
+    if named is None:
+        return None
+    path = Path(named)
+    if not path.exists():
+        return _imported(named, "--candidate-texts")
+    try:
+        texts = json.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise InvalidValue(f"--candidate-texts {named}: expected a JSON file of {{id: text}}: {exc}") from exc
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise InvalidValue(f"--candidate-texts {named}: expected an object of texts by candidate id")
+    return texts
+
+
+def _imported(named: str, option: str) -> Any:
+    """Return what ``module:name`` names; modules of the current folder count."""
+    module, _, attribute = named.partition(":")
+    if not module or not attribute:
+        raise InvalidValue(f"{option} {named}: expected MODULE:NAME, such as models:embed")
+    sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as exc:
+        raise InvalidValue(f"{option} {named}: {exc}") from exc
+    finally:
+        sys.path.remove(os.getcwd())
 
 
 @space_app.command("remove")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import numpy as np
 import psycopg
@@ -17,13 +19,12 @@ from sona_pg import SonaEngine, kernels
 from sona_pg.cli.commands import app
 
 DIM = 8
+MAIN = "import sys; from sona_pg.cli.main import main; sys.exit(main())"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
-        [sys.executable, "-c", "import sys; from sona_pg.cli.main import main; sys.exit(main())", *arguments],
+        [sys.executable, "-c", MAIN, *arguments],
         capture_output=True, text=True, env=os.environ | environment,
     )  # fmt: skip
 
@@ -193,3 +194,23 @@ def test_a_setting_that_a_space_does_not_have_is_refused(taught: str) -> None:
     done = run("space", "set", "default", "base.speed=2", SONA_PG_URL=taught)
     assert done.returncode == 1
     assert "base.learning_rate" in done.stderr
+
+
+def test_a_space_is_embedded_anew(taught: str, tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(
+        "import numpy as np\ndef embed(texts):\n    return np.array([[len(t), 1, 0, 2] for t in texts], np.float32)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "space", "reembed", "default", "--dim", "4", "--model", "models:embed"],
+        capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"SONA_PG_URL": taught},
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    assert (told["dim"], told["kept_as"], told["trajectories"], told["version"]) == (4, "default~1", 12, 1)
+    for arguments, problem in [
+        (["--dim", "4"], "256 dimensions"),
+        (["--model", "models:embed"], "say with --dim"),
+        (["--model", "nothing:embed", "--dim", "4"], "nothing"),
+        (["--model", "models", "--dim", "4"], "MODULE:NAME"),
+    ]:
+        refused = CliRunner().invoke(app, ["space", "reembed", "default", *arguments, "--url", taught])
+        assert problem in str(refused.exception)

@@ -25,7 +25,8 @@ INVENTORY = {
         memory_nodes_pkey pattern_routes_pkey patterns_pkey route_statistics_pkey schema_revision_pkc
         sealed_weeks_pkey servers_pkey set_aside_pkey space_names_pkey space_names_space_id_key
         space_settings_pkey spaces_pkey staged_versions_pkey state_arrays_pkey state_versions_pkey steps_pkey
-        steps_rest_pkey trajectories_pkey trajectories_rest_pkey version_contents_pkey version_patterns_pkey version_tasks_pkey
+        steps_rest_pkey trajectories_pkey trajectories_rest_pkey version_contents_pkey version_patterns_pkey
+        version_tasks_pkey
     """,
     "constraint": """
         adapters.adapters_check adapters.adapters_dim_check adapters.adapters_kind_check adapters.adapters_layer_check

@@ -1,0 +1,299 @@
+"""Copying a space's ledger into another space, batch by batch, with embeddings made anew.
+
+A batch of the source has the same number in the target, so what is left to do is what the target lacks: a copy that was
+killed goes on there, and what servers record meanwhile is found as it comes. A batch is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine, select, text, update
+
+from sona_pg.config import SonaConfig
+from sona_pg.config.space_settings import applied
+from sona_pg.domain.space import Space
+from sona_pg.errors import Conflict, SpaceRemoved
+from sona_pg.store import spaces
+from sona_pg.store.connect import driver_connection
+from sona_pg.store.leases import now
+from sona_pg.store.schema import spaces as space_rows
+from sona_pg.store.transactions import reading, transaction
+
+IN_WORK = "~next"  # what the name of a space ends in while its copy is being made
+LIMIT = text("SET LOCAL lock_timeout = '10s'")
+
+LEFT = """
+SELECT b.batch, b.trajectories FROM sona.batches b
+WHERE b.space_id = %(source)s
+    AND NOT EXISTS (SELECT FROM sona.batches t WHERE t.space_id = %(target)s AND t.batch = b.batch)
+ORDER BY b.recorded_at, b.batch
+"""
+ANY_LEFT = """
+SELECT EXISTS (
+    SELECT FROM sona.batches b
+    WHERE b.space_id = %(source)s
+        AND NOT EXISTS (SELECT FROM sona.batches t WHERE t.space_id = %(target)s AND t.batch = b.batch)
+)
+"""
+COPIED = """
+SELECT coalesce(sum(trajectories), 0), coalesce(sum(feedback), 0) FROM sona.batches WHERE space_id = %(target)s
+"""
+CANDIDATES_LEFT = """
+SELECT c.candidate_id FROM sona.candidates c
+WHERE c.space_id = %(source)s
+    AND NOT EXISTS (SELECT FROM sona.candidates t WHERE t.space_id = %(target)s AND t.candidate_id = c.candidate_id)
+ORDER BY c.slot, c.candidate_id
+"""
+TEXTS = r"""
+SELECT t.id, t.query FROM sona.batches b
+JOIN sona.trajectories t ON t.space_id = b.space_id AND t.batch = b.batch AND t.id BETWEEN b.first_id AND b.last_id
+WHERE b.space_id = %(source)s AND b.batch = %(batch)s AND t.query ~ '\S'
+ORDER BY t.id
+"""
+# The number of the batch is what is claimed first: another copy that works at the same time waits here, and finds it.
+MARKER = """
+INSERT INTO sona.batches
+    (space_id, batch, server_id, first_id, last_id, trajectories, steps, feedback, recorded_at, left_out_by)
+SELECT %(target)s, batch, server_id, first_id, last_id, 0, 0, 0, recorded_at, left_out_by
+FROM sona.batches WHERE space_id = %(source)s AND batch = %(batch)s
+ON CONFLICT DO NOTHING
+RETURNING batch
+"""
+TRAJECTORIES = """
+WITH copied AS (
+    INSERT INTO sona.trajectories (space_id, quality, id, batch, candidate_set, latency_us, propensity, cost,
+        lowest_reward, step_count, route, features, context, query, parameters, embedding)
+    SELECT %(target)s, t.quality, t.id, t.batch, t.candidate_set, t.latency_us, t.propensity, t.cost,
+        t.lowest_reward, t.step_count, t.route, t.features, t.context, t.query, t.parameters, v.embedding::halfvec
+    FROM unnest(%(ids)s::uuid[], %(vectors)s::text[]) AS v (id, embedding)
+    JOIN sona.trajectories t ON t.space_id = %(source)s AND t.id = v.id AND t.id BETWEEN %(first)s AND %(last)s
+    RETURNING 1
+) SELECT count(*) FROM copied
+"""
+# Activations are vectors of the old model, and have no text.
+STEPS = """
+WITH copied AS (
+    INSERT INTO sona.steps (space_id, reward, trajectory_id, offset_us, ordinal, attention)
+    SELECT %(target)s, s.reward, s.trajectory_id, s.offset_us, s.ordinal, s.attention
+    FROM unnest(%(ids)s::uuid[]) AS v (id)
+    JOIN sona.steps s ON s.space_id = %(source)s AND s.trajectory_id = v.id
+        AND s.trajectory_id BETWEEN %(first)s AND %(last)s
+    RETURNING 1
+) SELECT count(*) FROM copied
+"""
+FEEDBACK = r"""
+WITH copied AS (
+    INSERT INTO sona.feedback (space_id, quality, trajectory_id, sequence, batch, recorded_at, source, correction)
+    SELECT %(target)s, f.quality, f.trajectory_id, f.sequence, f.batch, f.recorded_at, f.source, f.correction
+    FROM sona.feedback f
+    WHERE f.space_id = %(source)s AND f.batch = %(batch)s AND NOT EXISTS (
+        SELECT FROM sona.trajectories t
+        WHERE t.space_id = %(source)s AND t.id = f.trajectory_id AND (t.query ~ '\S') IS NOT TRUE
+    )
+    RETURNING 1
+) SELECT count(*) FROM copied
+"""
+COUNTED = """
+UPDATE sona.batches SET trajectories = %(trajectories)s, steps = %(steps)s, feedback = %(feedback)s
+WHERE space_id = %(target)s AND batch = %(batch)s
+"""
+CANDIDATES = """
+INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)
+SELECT %(target)s, c.candidate_id, c.recorded_at, v.embedding::halfvec
+FROM unnest(%(ids)s::text[], %(vectors)s::text[]) AS v (id, embedding)
+JOIN sona.candidates c ON c.space_id = %(source)s AND c.candidate_id = v.id
+ON CONFLICT DO NOTHING
+"""
+SETS = """
+INSERT INTO sona.candidate_sets (space_id, set_id, candidate_ids, named_at)
+SELECT %(target)s, s.set_id, s.candidate_ids, s.named_at FROM sona.candidate_sets s WHERE s.space_id = %(source)s
+ON CONFLICT DO NOTHING
+"""
+TOTALS = """
+SELECT (SELECT count(*) FROM sona.trajectories WHERE space_id = %(space)s),
+       (SELECT count(*) FROM sona.feedback WHERE space_id = %(space)s),
+       (SELECT count(*) FROM sona.candidates WHERE space_id = %(space)s)
+"""
+
+
+class Totals(NamedTuple):
+    """What a space holds."""
+
+    trajectories: int
+    feedback: int
+    candidates: int
+
+
+class SpaceCopy:
+    """A copy of one space into another that is being made."""
+
+    def __init__(self, engine: Engine, source: Space, target: Space) -> None:
+        """Prepare; ``begin`` makes or finds the target."""
+        self._engine = engine
+        self.source = source
+        self.target = target
+        self._both = {"source": source.space_id, "target": target.space_id}
+        self._doing = f"copying space {source.name!r}"
+
+    def left(self) -> list[tuple[int, int]]:
+        """Return the batches that the target lacks, oldest first, each with its number of trajectories."""
+        with reading(self._engine, self._doing) as connection:
+            return [(batch, count) for batch, count in driver_connection(connection).execute(LEFT, self._both)]
+
+    def texts(self, batch: int) -> tuple[list[UUID], list[str]]:
+        """Return the trajectories of a batch that have a text, and their texts."""
+        with reading(self._engine, self._doing) as connection:
+            rows = driver_connection(connection).execute(TEXTS, {**self._both, "batch": batch}).fetchall()
+        return [id_ for id_, _ in rows], [query for _, query in rows]
+
+    def copy(self, batch: int, ids: Sequence[UUID], embeddings: NDArray[np.float32]) -> None:
+        """Copy a batch with the trajectories ``ids``, whose new embeddings are (n, dim); a batch that is there stays.
+
+        Raises:
+            SpaceRemoved: one of the two spaces is gone.
+        """
+        with transaction(self._engine, self._doing) as connection:
+            self._hold(connection)
+            raw = driver_connection(connection)
+            told = {**self._both, "batch": batch, "ids": list(ids), "vectors": _as_text(embeddings)}
+            told |= {"first": min(ids, default=None), "last": max(ids, default=None)}
+            if not raw.execute(MARKER, told).fetchall():
+                return
+            counts = {
+                "trajectories": _count(raw.execute(TRAJECTORIES, told)) if ids else 0,
+                "steps": _count(raw.execute(STEPS, told)) if ids else 0,
+                "feedback": _count(raw.execute(FEEDBACK, told)),
+            }
+            raw.execute(COUNTED, {**told, **counts})
+
+    def candidates_left(self) -> list[str]:
+        """Return the ids of candidates that the target lacks."""
+        with reading(self._engine, self._doing) as connection:
+            return [row[0] for row in driver_connection(connection).execute(CANDIDATES_LEFT, self._both)]
+
+    def copy_candidates(self, ids: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+        """Copy candidates with their new embeddings (n, dim)."""
+        with transaction(self._engine, self._doing) as connection:
+            self._hold(connection)
+            told = {**self._both, "ids": list(ids), "vectors": _as_text(embeddings)}
+            driver_connection(connection).execute(CANDIDATES, told)
+
+    def copy_sets(self) -> None:
+        """Copy the candidate sets that the target lacks."""
+        with transaction(self._engine, self._doing) as connection:
+            self._hold(connection)
+            driver_connection(connection).execute(SETS, self._both)
+
+    def totals(self) -> tuple[Totals, Totals]:
+        """Return what source and target hold."""
+        with reading(self._engine, self._doing) as connection:
+            raw = driver_connection(connection)
+            found = [raw.execute(TOTALS, {"space": space}).fetchone() for space in self._both.values()]
+        return Totals(*found[0] or ()), Totals(*found[1] or ())
+
+    def switch(self) -> str | None:
+        """Give the target the name of the source; return the source's new name, or None while batches are left.
+
+        Servers that have the source open go on recording into it, under its new name.
+        """
+        with transaction(self._engine, self._doing) as connection:
+            connection.execute(LIMIT)
+            self._hold(connection, alone=True)
+            raw = driver_connection(connection)
+            if raw.execute(ANY_LEFT, self._both).fetchone() == (True,):
+                return None
+            name = self.source.name
+            kept = _free(connection, name)
+            spaces.rename_space(connection, name, kept)
+            spaces.rename_space(connection, self.target.name, name)
+            copied = raw.execute(COPIED, self._both).fetchone()
+            assert copied is not None
+            connection.execute(  # the counters of the space: no server of its own has recorded these
+                update(space_rows)
+                .where(space_rows.c.space_id == self.target.space_id)
+                .values(departed_trajectories=copied[0], departed_feedback=copied[1])
+            )
+            return kept
+
+    def _hold(self, connection: Connection, *, alone: bool = False) -> None:
+        """Keep both spaces until the transaction ends; ``alone`` waits for writers, and holds new ones back."""
+        held = (
+            select(space_rows.c.space_id)
+            .where(space_rows.c.space_id.in_(self._both.values()))
+            .order_by(space_rows.c.space_id)
+        )
+        kept = connection.scalars(held.with_for_update(read=not alone, key_share=not alone)).all()
+        for space in (self.source, self.target):
+            if space.space_id not in kept:
+                raise SpaceRemoved(space.name)
+
+
+def begin(engine: Engine, name: str, dim: int) -> SpaceCopy:
+    """Return the copy of a space to ``dim`` dimensions: the one that was begun, or a new one.
+
+    Raises:
+        UnknownSpace: there is no space of that name.
+        Conflict: a copy to another dimension was begun, or its name is another space's.
+    """
+    with transaction(engine, f"copying space {name!r}") as connection:
+        source = spaces.find_space(connection, name)
+        if source is None:
+            raise spaces.unknown(connection, name)
+        config = applied(SonaConfig(hidden_dim=dim), source.settings)
+        known = spaces.find_space(connection, name + IN_WORK)
+        target = known or spaces.open_space(connection, name + IN_WORK, dim, now(connection), config=config)
+        if known is None:
+            of_target = space_rows.c.space_id == target.space_id
+            connection.execute(update(space_rows).where(of_target).values(predecessor=source.space_id))
+        elif (known.dim, _predecessor(connection, known)) != (dim, source.space_id):
+            raise Conflict(
+                f"space {known.name!r} has {known.dim} dimensions and is there already: finish with dim={known.dim} "
+                "what was begun, or remove it first"
+            )
+    return SpaceCopy(engine, source, target)
+
+
+def again(engine: Engine, name: str) -> SpaceCopy:
+    """Return the copy that a space was made by, to take over what its predecessor has received since.
+
+    Raises:
+        UnknownSpace: there is no space of that name.
+        Conflict: it has no predecessor, or that was removed.
+    """
+    with reading(engine, f"copying space {name!r}") as connection:
+        target = spaces.find_space(connection, name)
+        if target is None:
+            raise spaces.unknown(connection, name)
+        number = _predecessor(connection, target)
+        source = next((space for space in spaces.list_spaces(connection) if space.space_id == number), None)
+        if source is None:
+            raise Conflict(
+                f"space {name!r} was not re-embedded from a space that is still there: nothing is left to take"
+            )
+    return SpaceCopy(engine, source, target)
+
+
+def _predecessor(connection: Connection, space: Space) -> int | None:
+    return connection.scalar(select(space_rows.c.predecessor).where(space_rows.c.space_id == space.space_id))
+
+
+def _free(connection: Connection, name: str) -> str:
+    """Return the first of ``name~1``, ``name~2`` … that no space has."""
+    taken = {space.name for space in spaces.list_spaces(connection)}
+    number = 1
+    while f"{name}~{number}" in taken:
+        number += 1
+    return f"{name}~{number}"
+
+
+def _as_text(vectors: NDArray[np.float32]) -> list[str]:
+    return [str(row) for row in np.asarray(vectors, np.float64).tolist()]
+
+
+def _count(cursor: Any) -> int:
+    return int(cursor.fetchone()[0])
