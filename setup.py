@@ -33,16 +33,23 @@ class ParallelBuild(build_ext):
     def build_extensions(self) -> None:
         from Cython.Build import cythonize
 
-        # One after another: Cython is not known to be safe in threads.
+        # One after another: Cython is not known to be safe in threads. The generated C depends on the version of NumPy,
+        # so it stays out of the source tree, where a build with another version would find it.
         includes = [folder for extension in self.extensions for folder in extension.include_dirs]
-        options = {"include_path": includes, "force": self.force, "quiet": self.verbose == 0}
-        for extension, translated in zip(self.extensions, cythonize(self.extensions, **options), strict=True):
-            extension.sources = translated.sources
+        translated = cythonize(
+            self.extensions,
+            include_path=includes,
+            build_dir=self.build_temp,
+            force=self.force,
+            quiet=self.verbose == 0,
+        )
+        for extension, generated in zip(self.extensions, translated, strict=True):
+            extension.sources = generated.sources
         compile_sources = self.compiler.compile
 
         def compile_in_parallel(sources: list[str], *, extra_postargs: list[str], **options: object) -> list[str]:
             def compile_one(source: str) -> list[str]:
-                flags = GENERATED_FLAGS if Path(source).with_suffix(".pyx").exists() else []
+                flags = GENERATED_FLAGS if Path(source).is_relative_to(self.build_temp) else []
                 return compile_sources([source], extra_postargs=[*extra_postargs, *flags], **options)
 
             longest_first = sorted(sources, key=lambda source: Path(source).stat().st_size, reverse=True)
