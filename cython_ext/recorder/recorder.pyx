@@ -21,6 +21,7 @@ from kernels cimport import_active, sona_f32, sona_kernels
 from recorder cimport *
 
 import json
+import logging
 import os
 import uuid
 from collections.abc import Mapping
@@ -47,6 +48,7 @@ cdef extern from "Python.h":
 
 cdef const sona_kernels *const *kernels = import_active()
 cdef object UUID = uuid.UUID
+cdef object log = logging.getLogger("sona_pg.recorder")
 cdef str CLOSED = "the engine is closed: open another one"
 
 cdef enum:
@@ -59,6 +61,7 @@ cdef enum:
     MAX_QUERY = 1 << 20  # bytes of a query's text
     KEPT_IDLE = 1 << 16  # bytes of unused blocks that an idle buffer keeps
     MAX_PARAMETERS = 100
+    MOST_NAMED = 4096  # open trajectories that are kept for their ids
     MAX_PARAMETER_NAME = 200  # characters
 
 include "trajectory.pxi"
@@ -107,6 +110,7 @@ cdef class HotPath:
     cdef object renew  # called in a forked child with whether it must record; None: it cannot
     cdef SpoolFile spool
     cdef int64_t since_1970  # microseconds to add to the monotonic clock: the database's time, as far as it is known
+    cdef readonly Py_ssize_t overridden_count  # decisions whose route was not taken
     cdef int64_t last_sequence  # of feedback whose sequence was not given
     cdef uint64_t settled  # records that the writer has dealt with
 
@@ -144,7 +148,8 @@ cdef class HotPath:
             query: the text that was asked, if it is to be stored.
             ranking: what ranked the candidates; its ``version`` and ``candidate_set`` are stored.
             decision: what chose the route; its ``route``, ``propensity``, ``cost`` and ``features`` are stored as well.
-                Where another route is taken in the end, leave it out: they would be told of a route that did not run.
+                Where another route is taken in the end, say so with ``set_trajectory_route``, which drops what was
+                told of the route that did not run.
             candidates: what the route is chosen among, where neither a ranking nor a decision says so: ids that the
                 store knows, or a mapping of ids to embeddings (dim,), which it then keeps. Knowing what else could
                 have been shown makes the learning gradient exact.
@@ -203,7 +208,7 @@ cdef class HotPath:
         t.begun = True
         return t
 
-    def add_step(self, Trajectory t not None, activations=None, attention_weights=None, reward=0.0):
+    def add_step(self, trajectory, activations=None, attention_weights=None, reward=0.0):
         """Record one step: what was active, what was attended to, and how good it was.
 
         Args:
@@ -211,11 +216,11 @@ cdef class HotPath:
             attention_weights: (any,) float32, or none.
             reward: in [-1e6, 1e6].
         """
-        self.step(t, activations, attention_weights, reward)
+        self.step(handle_of(trajectory), activations, attention_weights, reward)
 
-    def add_trajectory_step(self, Trajectory t not None, activations=None, attention_weights=None, reward=0.0):
+    def add_trajectory_step(self, trajectory, activations=None, attention_weights=None, reward=0.0):
         """The same as ``add_step``."""
-        self.step(t, activations, attention_weights, reward)
+        self.step(handle_of(trajectory), activations, attention_weights, reward)
 
     cdef int step(self, Trajectory t, activations, attention_weights, reward) except -1:
         cdef double value = number(reward, "reward")
@@ -234,20 +239,39 @@ cdef class HotPath:
             append_step(t, now, <float> value, first, second)
         return 0
 
-    def set_trajectory_route(self, Trajectory t not None, route):
-        """Say which model or action was chosen; the last call counts."""
+    def set_trajectory_route(self, trajectory, route):
+        """Say which model or action was chosen; the last call counts.
+
+        A route other than the decision's overrides the decision: its propensity, cost and candidates are dropped, for
+        they are told of a route that did not run, and off-policy evaluation leaves the trajectory out. The first time
+        is logged, ``overridden_count`` counts them.
+        """
+        cdef Trajectory t = handle_of(trajectory)
+        cdef bint overridden = False
         with cython.critical_section(t):
             self.opened(t)
             add_text(&t.block, SONA_ROUTE, route, "route", 1, MAX_NAME)
+            if is_overridden(&t.block.record, route):
+                overridden = True
+                t.block.record.flags &= ~(SONA_HAS_PROPENSITY | SONA_HAS_COST | SONA_HAS_CANDIDATES)
+                t.block.record.propensity = t.block.record.cost = 0.0
+                t.block.record.candidate_set = 0
+        if overridden:
+            self.overridden_count += 1
+            (log.warning if self.overridden_count == 1 else log.debug)(
+                "trajectory %s takes route %r, not the one that its decision chose: the decision's propensity and cost "
+                "are dropped, and off-policy evaluation leaves it out", id_of(t), route
+            )
 
-    def add_trajectory_context(self, Trajectory t not None, context):
+    def add_trajectory_context(self, trajectory, context):
         """Add a label, such as ``user:42``."""
+        cdef Trajectory t = handle_of(trajectory)
         with cython.critical_section(t):
             self.opened(t)
             add_text(&t.block, SONA_CONTEXT, context, "context", 0, MAX_LABEL)
             t.block.record.contexts += 1
 
-    def set_trajectory_parameters(self, Trajectory t not None, parameters):
+    def set_trajectory_parameters(self, trajectory, parameters):
         """Say with which settings it was answered, such as ``{"temperature": 0.2, "top_k": 40}``; the last call counts.
 
         Patterns learn which settings went well: see ``SonaEngine.interpolate_parameters``.
@@ -256,12 +280,13 @@ cdef class HotPath:
             parameters: numbers within ±1e15 by name, at most 100.
         """
         text = parameters_text(parameters)
+        cdef Trajectory t = handle_of(trajectory)
         with cython.critical_section(t):
             self.opened(t)
             add_text(&t.block, SONA_PARAMETERS, text, "parameters", 0, MAX_QUERY)
 
-    def end_trajectory(self, Trajectory t not None, quality=None):
-        """Finish recording: the trajectory goes to the writer, its latency is the time since it began.
+    def end_trajectory(self, trajectory, quality=None):
+        """Finish recording: the trajectory, a handle or its id, goes to the writer; its latency is its time since then.
 
         With durability ``memory`` this never waits: a full buffer refuses the trajectory and counts it in
         ``dropped_count``, unless ``IngestConfig.when_full`` is ``wait``. With ``spool`` it returns once the record is
@@ -270,8 +295,8 @@ cdef class HotPath:
 
         Raises:
             InvalidValue: quality is outside [0, 1].
-            TrajectoryError: it has ended before, or belongs to another engine, or to the process that forked this
-                one; or the engine is closed.
+            TrajectoryError: it has ended before, or no such id is open in this process; it belongs to another engine,
+                or to the process that forked this one; or the engine is closed.
             StorageError: (spool) the record cannot be written; the trajectory stays open.
             DatabaseUnavailable: (sync) it is not committed; (wait) Postgres takes nothing.
         """
@@ -279,6 +304,7 @@ cdef class HotPath:
         cdef sona_block *block
         cdef sona_record *record
         cdef int queued
+        cdef Trajectory t = handle_of(trajectory)
         if quality is not None:
             value = fraction(quality, "quality")
         with cython.critical_section(t):
@@ -291,6 +317,8 @@ cdef class HotPath:
                 record.flags &= ~SONA_HAS_QUALITY
             block = t.block
             t.block = NULL
+        if t.told:
+            named.pop(t.name[:16], None)
         if not self.enabled:
             sona_block_give(self.ring.c, block)
             return
@@ -298,6 +326,8 @@ cdef class HotPath:
             queued = self.store(block, self.confirm is not None)
         except BaseException:
             t.block = block
+            if t.told:
+                named[t.name[:16]] = t
             raise
         self.announce(queued, t.name[:16] if self.confirm is not None else None)
 
@@ -403,12 +433,12 @@ cdef class HotPath:
         """The record of a handle that is ours and open."""
         if t.ring is not None and t.ring.generation != sona_fork_generation():
             raise TrajectoryError(
-                f"trajectory {t.id} was begun before this process was forked: the process that began it ends it"
+                f"trajectory {id_of(t)} was begun before this process was forked: the process that began it ends it"
             )
         if t.ring is not self.ring or t.ring is None:
-            raise TrajectoryError(f"trajectory {t.id} belongs to another engine: use the one that began it")
+            raise TrajectoryError(f"trajectory {id_of(t)} belongs to another engine: use the one that began it")
         if t.block is NULL:
-            raise TrajectoryError(f"trajectory {t.id} has ended: begin a new one")
+            raise TrajectoryError(f"trajectory {id_of(t)} has ended: begin a new one")
         if self.closed is not None or self.generation != sona_fork_generation():
             raise unusable(self.ring, self.closed)
         return &t.block.record

@@ -23,6 +23,7 @@ cdef class Trajectory:
     cdef sona_block *block  # NULL once it has ended
     cdef int64_t began
     cdef uint8_t name[16]
+    cdef bint told  # its id was asked for while it was open: ``named`` has it
     cdef bint begun  # begin_trajectory has returned it
 
     def __dealloc__(self):
@@ -37,15 +38,66 @@ cdef class Trajectory:
 
     @property
     def id(self):
-        """The trajectory's UUIDv7; it stays valid after the end."""
-        return UUID(bytes=self.name[:16])
+        """The trajectory's UUIDv7; it stays valid after the end, and stands for the handle in this process until then.
+
+        An open trajectory whose id was asked for is kept until it has ended, or until more than 4,096 such are open.
+        """
+        cdef bytes name = self.name[:16]
+        if self.block is not NULL and not self.told:
+            self.told = True
+            named[name] = self
+            while len(named) > MOST_NAMED:
+                named.pop(next(iter(named)), None)
+        return UUID(bytes=name)
 
     @property
     def ended(self):
         return self.block is NULL
 
     def __repr__(self):
-        return f"<Trajectory {self.id} {'ended' if self.block is NULL else 'open'}>"
+        return f"<Trajectory {id_of(self)} {'ended' if self.block is NULL else 'open'}>"
+
+
+cdef dict named = {}  # id -> open trajectory
+
+
+cdef object id_of(Trajectory t):
+    return UUID(bytes=t.name[:16])
+
+
+cdef Trajectory handle_of(object trajectory):
+    """The open trajectory with this handle or id."""
+    cdef object name = trajectory
+    if isinstance(trajectory, Trajectory):
+        return <Trajectory> trajectory
+    if isinstance(trajectory, str):
+        try:
+            name = UUID(trajectory)
+        except ValueError as exc:
+            raise InvalidValue(f"trajectory is {trajectory[:60]!r}, expected a handle, or its id") from exc
+    if not isinstance(name, UUID):
+        raise TypeError(f"trajectory is {trajectory!r}, expected a handle, or its id")
+    found = named.get(name.bytes)
+    if found is None:
+        raise TrajectoryError(f"trajectory {name} is not open in this process: it has ended, or was begun elsewhere")
+    return <Trajectory> found
+
+
+cdef bint is_overridden(sona_record *record, object route) except -1:
+    """Whether a decision chose another route than this one; it wrote its own first."""
+    cdef size_t at = sizeof(sona_record) + sona_padded(4 * <size_t> record.dim)
+    cdef Py_ssize_t size = 0
+    cdef const char *utf8
+    cdef sona_item *item
+    if not record.flags & SONA_HAS_PROPENSITY or not isinstance(route, str):
+        return False
+    utf8 = PyUnicode_AsUTF8AndSize(route, &size)
+    while at < record.size:
+        item = <sona_item *> sona_record_at(record, at)
+        if item.kind == SONA_ROUTE:
+            return <Py_ssize_t> item.size != size or memcmp(item + 1, utf8, size) != 0
+        at += sizeof(sona_item) + sona_padded(item.size)
+    return False
 
 
 cdef int append_step(Trajectory t, int64_t now, float reward, cnp.ndarray first, cnp.ndarray second) except -1:
