@@ -424,7 +424,9 @@ class Session:
         if memory is None or memory.version != live or memory.cycle_id != self.database.cycle_of(self.space, live):
             # Nothing was made here, or it was not committed, and another server has made a version of that number.
             self._learn_with(self.database.settings(self.space))
-            return ServedVersion.of(self.database.snapshot(self.space), self.hot.dim, self._config)
+            read = self.database.snapshot(self.space, self._background.catalog)
+            self._background.catalog = read.catalog  # one copy for who serves and who learns
+            return ServedVersion.of(read, self.hot.dim, self._config)
         return ServedVersion.of(_snapshot_of(memory), self.hot.dim, self._config)
 
     def _keep_version(self, *, now: bool = False) -> None:
@@ -443,7 +445,7 @@ class Session:
         if seen == self._shared and not settled:
             return
         new = self.database.new_candidates(self.space, len(catalog.ids))
-        overlay.share(catalog, new, lambda ids: self.database.candidate_embeddings(self.space, ids), settled)
+        overlay.share(catalog, new, lambda ids: self.database.named_candidates(self.space, ids), settled)
         self._shared = seen
 
     def _keep(self, ids: Sequence[str], embeddings: NDArray[Any], *, wait: bool = False) -> bool:
@@ -455,5 +457,5 @@ class Session:
 
 def _snapshot_of(memory: LearnerCache) -> Snapshot:
     """Return what reading the version from the store would give."""
-    known, catalog = memory.knowledge, memory.catalog
-    return Snapshot(memory.version, known.state, list(known.patterns), list(catalog.ids), catalog.embeddings)
+    known = memory.knowledge
+    return Snapshot(memory.version, known.state, list(known.patterns), memory.catalog)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sona_pg.config import SonaConfig
+from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LoraWeights
 from sona_pg.errors import DatabaseUnavailable, DimensionMismatch, StorageError
@@ -152,7 +153,7 @@ class VersionHolder:
         return refused is not None and refused.version == version and time.monotonic() - refused.at < REFUSED_FOR
 
     def _nothing_learned(self) -> ServedVersion:
-        nothing = Snapshot(0, None, [], [], np.zeros((0, self._hot.dim), np.float32))
+        nothing = Snapshot(0, None, [], Catalog.of([], np.zeros((0, self._hot.dim), np.float16)))
         return ServedVersion.of(nothing, self._hot.dim, self._config)
 
 

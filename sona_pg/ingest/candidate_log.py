@@ -23,7 +23,7 @@ import psycopg
 
 from sona_pg.errors import StorageError
 from sona_pg.ingest import statements
-from sona_pg.ingest.candidate_rows import Candidates, CandidateSet, Extra, room_for
+from sona_pg.ingest.candidate_rows import Candidates, CandidateSet, Extra, clock_of, room_for
 from sona_pg.ingest.commit import Origin, hold_space
 from sona_pg.ingest.descriptors import close_here, open_here
 from sona_pg.kernels import crc32c
@@ -45,7 +45,7 @@ ORDER BY given.id LIMIT greatest(%(room)s, 0)
 ON CONFLICT DO NOTHING
 """
 CHANGE_CANDIDATES = """
-UPDATE sona.candidates SET embedding = given.embedding::halfvec, recorded_at = %(at)s
+UPDATE sona.candidates SET embedding = given.embedding::halfvec, recorded_at = %(at)s, changed_at = %(changed)s
 FROM unnest(%(ids)s::text[], %(embeddings)s::text[]) AS given (id, embedding)
 WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = given.id
   AND sona.candidates.recorded_at < %(at)s AND sona.candidates.embedding <> given.embedding::halfvec
@@ -167,7 +167,7 @@ def store(raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Seque
             continue
         texts = [f"[{','.join(map(str, embedding))}]" for embedding in row.embeddings.tolist()]
         values = {"space": origin.space_id, "ids": list(row.ids), "embeddings": texts, "at": row.put_at}
-        raw.execute(CHANGE_CANDIDATES, values)
+        raw.execute(CHANGE_CANDIDATES, {**values, "changed": clock_of(raw)})
         raw.execute(ADD_CANDIDATES, {**values, "room": room_for(raw, origin)})
 
 

@@ -142,7 +142,7 @@ def write(
         room = room_for(raw, origin)
         if room < AT_ONCE and (left_out := raw.execute(statements.TRIM_CANDIDATES, {**values, "room": room}).rowcount):
             log.error(TOO_MANY, left_out, origin.space, limits.MOST_CANDIDATES)
-        if raw.execute(statements.UNSTAGE_CANDIDATES, values).rowcount:
+        if raw.execute(statements.UNSTAGE_CANDIDATES, {**values, "changed": clock_of(raw)}).rowcount:
             announced = announce
         if announced:
             told = {"channel": CHANNEL, "payload": f"{origin.space_id} candidates"}
@@ -154,6 +154,14 @@ def write(
                 statements.ADD_CANDIDATE_SET, [{**values, "set_id": row.set_id, "ids": list(row.ids)} for row in sets]
             )
     return announced
+
+
+def clock_of(raw: psycopg.Connection[Any]) -> datetime:
+    """Return the time of the database."""
+    row = raw.execute(statements.CLOCK).fetchone()
+    assert row is not None
+    at: datetime = row[0]
+    return at
 
 
 def room_for(raw: psycopg.Connection[Any], origin: Origin) -> int:

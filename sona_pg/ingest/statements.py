@@ -115,6 +115,9 @@ WHERE (known.quality, known.correction) IS DISTINCT FROM (f.quality, f.correctio
 ORDER BY f.row
 """
 
+# By it readers find the embeddings that were replaced since they read: it must be the database's.
+CLOCK = "SELECT statement_timestamp()"
+
 STAGE_CANDIDATES = """
 CREATE TEMP TABLE staged_candidates (
     position int GENERATED ALWAYS AS IDENTITY, candidate_id text, embedding halfvec
@@ -140,7 +143,8 @@ UNSTAGE_CANDIDATES = """
 INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)
 SELECT DISTINCT ON (candidate_id) %(space)s, candidate_id, %(now)s, embedding
 FROM pg_temp.staged_candidates ORDER BY candidate_id, position DESC
-ON CONFLICT (space_id, candidate_id) DO UPDATE SET embedding = excluded.embedding, recorded_at = excluded.recorded_at
+ON CONFLICT (space_id, candidate_id) DO UPDATE
+SET embedding = excluded.embedding, recorded_at = excluded.recorded_at, changed_at = %(changed)s
 WHERE candidates.space_id = %(space)s AND candidates.embedding <> excluded.embedding
 """
 # A set that is named again says so at most twice a day, and a server tells it once a day.

@@ -30,7 +30,7 @@ class RankedSet:
 
     set_id: int | None  # as stored; None where there was no room to store it
     ids: tuple[str, ...]
-    embeddings: NDArray[np.float32]  # (m, dim) float32
+    embeddings: NDArray[np.float32] | NDArray[np.float16]  # (m, dim)
     checksum: int  # of the embeddings as they were given
 
 
@@ -150,8 +150,9 @@ class CandidateRanker:
                 return known
         require_directions(embeddings, "candidates")
         self.overlay.require_room(names)
-        made = RankedSet(named.number, names, embeddings.copy(), checksum)
-        if not self._keep(names, made.embeddings):  # a record that named the set would name candidates nobody knows
+        kept = embeddings.copy()
+        made = RankedSet(named.number, names, kept, checksum)
+        if not self._keep(names, kept):  # a record that named the set would name candidates nobody knows
             return dataclasses.replace(made, set_id=None)
         with self._lock:
             self._sets[named.key] = made
@@ -176,7 +177,7 @@ class CandidateRanker:
                 f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings); "
                 "what another server remembers is known here about a second after it is committed"
             )
-        known = RankedSet(named.number, names, catalog.embeddings[slots], 0)
+        known = RankedSet(named.number, names, catalog.halves if ids is None else catalog.halves[slots], 0)
         self._last_stored = (catalog, known)
         return known
 

@@ -17,6 +17,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState, LoraWeights, RouteStatistics
@@ -68,14 +69,17 @@ def save(path: Path, space: Space, snapshot: Snapshot) -> bool:
     """
     header, arrays = _packed(space, snapshot)
     text = json.dumps(header).encode()
-    parts = [len(text).to_bytes(8, "little"), text, *(array.tobytes() for array in arrays)]
+    parts: list[bytes | memoryview] = [len(text).to_bytes(8, "little"), text, *map(_bytes_of, arrays)]
     if sum(map(len, parts)) > MOST_BYTES:
         return False
-    body = b"".join(parts)
+    checksum = 0
+    for part in parts:
+        checksum = crc32c(part, checksum)
     temporary = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary.write_bytes(MAGIC + crc32c(body).to_bytes(4, "little") + body)
+        with temporary.open("wb") as file:  # part by part: a catalog is not copied
+            file.writelines([MAGIC, checksum.to_bytes(4, "little"), *parts])
         temporary.replace(path)
         for _, old in sorted((kept.stat().st_mtime_ns, kept) for kept in path.parent.glob("*.version"))[:-MOST_FILES]:
             old.unlink(missing_ok=True)
@@ -110,13 +114,13 @@ def _packed(space: Space, snapshot: Snapshot) -> tuple[dict[str, Any], list[NDAr
     state = snapshot.state
     centroids = [pattern.centroid for pattern in snapshot.patterns]
     arrays: list[tuple[str, NDArray[Any]]] = [
-        ("candidates", snapshot.candidate_embeddings.astype("<f2")),  # as the store has them
+        ("candidates", snapshot.catalog.halves),
         ("centroids", np.stack(centroids) if centroids else np.zeros((0, space.dim), np.float32)),
     ]
     header: dict[str, Any] = {
         "space": {"space_id": space.space_id, "name": space.name, "dim": space.dim},
         "version": snapshot.version,
-        "candidates": snapshot.candidate_ids,
+        "candidates": list(snapshot.catalog.ids),
         "patterns": [_pattern_row(pattern) for pattern in snapshot.patterns],
         "state": None,
     }
@@ -131,7 +135,7 @@ def _packed(space: Space, snapshot: Snapshot) -> tuple[dict[str, Any], list[NDAr
         for place, lora in enumerate((state.micro, *state.base)):
             arrays += [(f"lora {place} a", lora.a), (f"lora {place} b", lora.b)]
         arrays += [(f"{part}/{name}", values) for part, named in state.arrays.items() for name, values in named.items()]
-    little = [(name, values.astype(values.dtype.newbyteorder("<"))) for name, values in arrays]
+    little = [(name, values.astype(values.dtype.newbyteorder("<"), copy=False)) for name, values in arrays]
     header["arrays"] = [[name, values.dtype.str, values.shape] for name, values in little]
     return header, [values for _, values in little]
 
@@ -162,8 +166,12 @@ def _unpacked(header: dict[str, Any], whole: bytes, start: int) -> tuple[Space, 
             metrics=kept["metrics"],
         )
     patterns = [_pattern(row, centroid) for row, centroid in zip(header["patterns"], arrays["centroids"], strict=True)]
-    embeddings = arrays["candidates"].astype(np.float32)
-    return space, Snapshot(header["version"], state, patterns, header["candidates"], embeddings)
+    catalog = Catalog.of(header["candidates"], arrays["candidates"])
+    return space, Snapshot(header["version"], state, patterns, catalog)
+
+
+def _bytes_of(values: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def _arrays(named: list[Any], whole: bytes, start: int) -> Iterator[tuple[str, NDArray[Any]]]:

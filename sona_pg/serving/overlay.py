@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg import limits
-from sona_pg.domain.catalog import Catalog
+from sona_pg.domain.catalog import UNKNOWN, Catalog
 from sona_pg.errors import InvalidValue
+from sona_pg.recorder import keep_directions
 
-# Reads the embeddings (m, dim) of those of the given ids that are stored.
-ReadEmbeddings = Callable[[Sequence[str]], tuple[Sequence[str], NDArray[np.float32]]]
+ReadNamed = Callable[[Sequence[str]], Catalog]  # reads those of the given ids that are stored
+
+NOTHING = Catalog((), np.zeros((0, 0), np.float16), {})
 
 
 class Overlay:
@@ -25,9 +27,9 @@ class Overlay:
     def __init__(self) -> None:
         """Start with nothing."""
         self._lock = threading.Lock()
-        self._here: dict[str, NDArray[np.float32]] = {}  # remembered by this server; the store has them soon
-        self._stored: dict[str, NDArray[np.float32]] = {}
-        self._served = Catalog((), np.zeros((0, 0), np.float32), {})  # when candidates were last read
+        self._here: dict[str, NDArray[np.float16]] = {}  # remembered by this server; the store has them soon
+        self._stored = NOTHING
+        self._served = NOTHING  # when candidates were last read
         self._known: tuple[Catalog, Catalog] | None = None  # a version's, and that followed by what is ahead of it
 
     def require_room(self, names: Sequence[str]) -> None:
@@ -36,7 +38,7 @@ class Overlay:
             served = self._served
             if len(served.ids) + len(self._stored) + len(self._here) + len(names) <= limits.MOST_CANDIDATES:
                 return
-            ahead = {name for name in (*self._stored, *self._here) if name not in served.index}
+            ahead = {name for name in (*self._stored.ids, *self._here) if name not in served.index}
         new = [name for name in names if name not in served.index and name not in ahead]
         known = len(served.ids) + len(ahead)
         if new and known + len(new) > limits.MOST_CANDIDATES:
@@ -46,9 +48,12 @@ class Overlay:
             )
 
     def remember(self, names: Sequence[str], embeddings: NDArray[np.float32]) -> None:
-        """Add what this server was given, (m, dim): it is known here before it is committed."""
+        """Add what this server was given, (m, dim): it is known here before it is committed, as it will be stored."""
+        scaled = np.array(embeddings, np.float32, order="C")
+        keep_directions(scaled)  # in half precision
+        kept = scaled.astype(np.float16)
         with self._lock:
-            self._here.update(zip(names, embeddings.copy(), strict=True))
+            self._here.update(zip(names, kept, strict=True))
             self._known = None
 
     def remembered(self) -> Collection[str]:
@@ -56,7 +61,7 @@ class Overlay:
         with self._lock:
             return list(self._here)
 
-    def share(self, served: Catalog, new: Sequence[str], read: ReadEmbeddings, settled: Collection[str]) -> None:
+    def share(self, served: Catalog, new: Sequence[str], read: ReadNamed, settled: Collection[str]) -> None:
         """Take up what is stored and in no version.
 
         Args:
@@ -68,16 +73,22 @@ class Overlay:
         """
         ahead = [name for name in new if name not in served.index]
         with self._lock:
-            missing = [name for name in ahead if name not in self._stored and name not in self._here]
-        found: dict[str, NDArray[np.float32]] = {}
-        if missing:
-            names, embeddings = read(missing)
-            found = dict(zip(names, embeddings, strict=True))
+            stored, here = self._stored, dict(self._here)
+        missing = [name for name in ahead if name not in stored.index and name not in here]
+        found = read(missing) if missing else NOTHING
+        arrived = [name for name in ahead if name in here]
+        parts = [stored, found]
+        if arrived:
+            parts.append(Catalog.of(arrived, np.stack([here[name] for name in arrived])))
+        known = _joined([part for part in parts if len(part)])
+        slots = known.slots(ahead)
+        slots = slots[slots != UNKNOWN]
         with self._lock:
             self._served = served
-            known = {**found, **self._stored, **self._here}
-            self._stored = {name: known[name] for name in ahead if name in known}
-            for name in [name for name in self._here if name in self._stored or name in served.index]:
+            self._stored = known if len(slots) == len(known) else known.take(slots)
+            for name in arrived:
+                self._here.pop(name, None)
+            for name in [name for name in self._here if name in served.index]:
                 del self._here[name]
             for name in settled:
                 self._here.pop(name, None)
@@ -86,10 +97,22 @@ class Overlay:
     def catalog(self, served: Catalog) -> Catalog:
         """Return what is known by id: what the version has, and what is ahead of it."""
         with self._lock:
-            if not self._here and not self._stored:
+            if not self._here and not len(self._stored):
                 return served
             if self._known is None or self._known[0] is not served:
                 # Only now: who remembers one after the other would copy all of them each time.
-                rows = {**self._stored, **self._here}
-                self._known = (served, served.followed_by(Catalog.of(list(rows), np.stack(list(rows.values())))))
+                known = served.followed_by(self._stored) if len(self._stored) else served
+                if self._here:
+                    known = known.followed_by(Catalog.of(list(self._here), np.stack(list(self._here.values()))))
+                self._known = (served, known)
             return self._known[1]
+
+
+def _joined(parts: Sequence[Catalog]) -> Catalog:
+    """Return the candidates of all ``parts``; of equal ids the last counts."""
+    if not parts:
+        return NOTHING
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole.changed(part).followed_by(part)
+    return whole

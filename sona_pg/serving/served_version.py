@@ -47,7 +47,7 @@ class ServedVersion:
             patterns=tuple(snapshot.patterns),
             router=router_of(state, config),
             ranker=ranker_of(state),
-            catalog=Catalog.of(snapshot.candidate_ids, snapshot.candidate_embeddings),
+            catalog=snapshot.catalog,
             block=_block(snapshot.patterns),
             published_at=time.monotonic() - snapshot.age,
         )
@@ -67,7 +67,7 @@ class ServedVersion:
         """Return what the store would give of this version."""
         state = self.state if self.version else None
         return Snapshot(
-            self.version, state, list(self.patterns), list(self.catalog.ids), self.catalog.embeddings
+            self.version, state, list(self.patterns), self.catalog
         )  # fmt: skip
 
     def find(

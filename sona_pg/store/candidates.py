@@ -3,53 +3,104 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 
 import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import Connection, cast, func, literal, select
+from sqlalchemy import ColumnElement, Connection, cast, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 
+from sona_pg.domain.catalog import Catalog
+from sona_pg.limits import LARGEST_TABLE
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import copy_arrays
+from sona_pg.store.leases import now
 from sona_pg.store.schema import candidates
 
 # Locked in the order of the key: recorders lock the candidates they change in the same order.
-ASSIGN_SLOTS = """
-WITH waiting AS (
-    SELECT candidate_id FROM sona.candidates WHERE space_id = %(space)s AND slot IS NULL
-    ORDER BY candidate_id FOR NO KEY UPDATE
-), placed AS (
-    SELECT candidate_id, %(last)s + row_number() OVER (ORDER BY candidate_id) AS slot FROM waiting
-)
-UPDATE sona.candidates SET slot = placed.slot
-FROM placed WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = placed.candidate_id
+LOCK_NEW = """
+SELECT candidate_id FROM sona.candidates WHERE space_id = %(space)s AND slot IS NULL
+ORDER BY candidate_id FOR NO KEY UPDATE
 """
+# Of a table that has just grown the planner knows nothing, and looked for each candidate through all of its space:
+# 108 s for 100,000. Without nested loops it reads the space's candidates once, or sorts both.
+NO_NESTED_LOOPS = "SET LOCAL enable_nestloop = off"
+FEW = 1000  # candidates that are looked up one by one, by their key
+ASSIGN_SLOTS = """
+UPDATE sona.candidates SET slot = placed.slot
+FROM unnest(%(ids)s::text[], %(slots)s::int[]) AS placed (candidate_id, slot)
+WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = placed.candidate_id
+"""
+# Sets that are too large to be learned from as such stand for all candidates: their ids are not read.
 READ_SETS = """
-SELECT s.set_id, s.candidate_ids FROM unnest(%(ids)s::bigint[]) AS wanted (id)
+SELECT s.set_id, CASE WHEN cardinality(s.candidate_ids) <= %(most)s THEN s.candidate_ids ELSE '{}' END
+FROM unnest(%(ids)s::bigint[]) AS wanted (id)
 JOIN sona.candidate_sets s ON s.space_id = %(space)s AND s.set_id = wanted.id
 """
+BYTES_AT_ONCE = 16 << 20  # of embeddings that are decoded at a time
+OVERLAP = timedelta(minutes=2)  # before a catalog was read, in which an embedding may have been on its way
 
 
 def assign_slots(connection: Connection, space_id: int) -> int:
     """Give every candidate that has none the next free slot, in order of id; return how many were given.
 
-    Call it under ``lock_space``.
+    Call it under ``lock_space``, in a transaction of its own: it may turn nested loops off.
     """
     driver = driver_connection(connection)
+    ids = [row[0] for row in driver.execute(LOCK_NEW, {"space": space_id}).fetchall()]
+    if not ids:
+        return 0
     used = connection.scalar(select(func.max(candidates.c.slot)).where(candidates.c.space_id == space_id))
-    return driver.execute(ASSIGN_SLOTS, {"space": space_id, "last": -1 if used is None else int(used)}).rowcount
+    first = 0 if used is None else int(used) + 1
+    if len(ids) > FEW:
+        driver.execute(NO_NESTED_LOOPS)
+    values = {"space": space_id, "ids": ids, "slots": list(range(first, first + len(ids)))}
+    return driver.execute(ASSIGN_SLOTS, values).rowcount
 
 
-def read_candidates(connection: Connection, space_id: int, dim: int) -> tuple[list[str], NDArray[np.float32]]:
-    """Return ids and embeddings (m, dim) float32 of all candidates with a slot, in order of slot."""
-    query = (
-        select(candidates.c.candidate_id, candidates.c.embedding)
-        .where(candidates.c.space_id == space_id, candidates.c.slot.is_not(None))
-        .order_by(candidates.c.slot)
-    )
+def has_new(connection: Connection, space_id: int) -> bool:
+    """Say whether a candidate of the space has no slot yet."""
+    new = exists().where(candidates.c.space_id == space_id, candidates.c.slot.is_(None))
+    return bool(connection.scalar(select(new)))
+
+
+def read_catalog(connection: Connection, space_id: int, dim: int, known: Catalog | None = None) -> Catalog:
+    """Return all candidates with a slot; of those that ``known`` has, only changed embeddings are read."""
+    at = now(connection)
+    of_space = candidates.c.space_id == space_id
+    if known is None or known.read_at is None or known.dim != dim:
+        catalog = Catalog.of([], np.zeros((0, dim), np.float16))
+    else:
+        changed = candidates.c.changed_at >= known.read_at - OVERLAP
+        catalog = known.changed(_read(connection, dim, of_space & changed & (candidates.c.slot < len(known))))
+    more = list(_blocks(connection, of_space, dim, len(catalog)))
+    if more:
+        added = _stacked(more)
+        catalog = catalog.followed_by(added) if len(catalog) else added
+    return catalog.as_of(at)
+
+
+def _blocks(connection: Connection, of_space: ColumnElement[bool], dim: int, slot: int) -> Iterator[Catalog]:
+    """Give the candidates from ``slot`` on, a part at a time: decoded, they take twice their room."""
+    size = max(256, BYTES_AT_ONCE // (4 * dim))
+    while True:
+        block = _read(connection, dim, of_space & (candidates.c.slot >= slot) & (candidates.c.slot < slot + size))
+        if len(block):
+            yield block
+        if len(block) < size:
+            return
+        slot += size
+
+
+def _stacked(blocks: Sequence[Catalog]) -> Catalog:
+    ids = [name for block in blocks for name in block.ids]
+    return Catalog.of(ids, np.concatenate([block.halves for block in blocks]))
+
+
+def _read(connection: Connection, dim: int, condition: ColumnElement[bool]) -> Catalog:
+    query = select(candidates.c.candidate_id, candidates.c.embedding).where(condition).order_by(candidates.c.slot)
     values, _ = copy_arrays(connection, query, [("candidate_id", "text"), ("embedding", "halfvec", dim)])
-    return list(values["candidate_id"]), values["embedding"]
+    return Catalog.of(values["candidate_id"].tolist(), values["embedding"])
 
 
 def signal(connection: Connection, space_id: int) -> tuple[int, int]:
@@ -72,21 +123,20 @@ def read_new(connection: Connection, space_id: int, slots: int) -> list[str]:
     return list(connection.scalars(query.order_by(candidates.c.candidate_id)))
 
 
-def read_embeddings(
-    connection: Connection, space_id: int, dim: int, ids: Sequence[str]
-) -> tuple[list[str], NDArray[np.float32]]:
-    """Return those of ``ids`` that are stored, with their embeddings (m, dim) float32."""
-    # One literal, however many they are; a percent sign would be doubled as in a query with parameters.
-    told = literal(json.dumps(list(ids)).replace("%", "\\u0025"))
-    wanted = select(func.jsonb_array_elements_text(cast(told, JSONB)))
-    query = select(candidates.c.candidate_id, candidates.c.embedding).where(
-        candidates.c.space_id == space_id, candidates.c.candidate_id.in_(wanted)
-    )
-    values, _ = copy_arrays(connection, query, [("candidate_id", "text"), ("embedding", "halfvec", dim)])
-    return list(values["candidate_id"]), values["embedding"]
+def read_named(connection: Connection, space_id: int, dim: int, ids: Sequence[str]) -> Catalog:
+    """Return those of ``ids`` that are stored, in any order, with their embeddings."""
+    size = max(256, BYTES_AT_ONCE // (4 * dim))
+    blocks = []
+    for start in range(0, len(ids), size):
+        # One literal, however many they are; a percent sign would be doubled as in a query with parameters.
+        told = literal(json.dumps(list(ids[start : start + size])).replace("%", "\\u0025"))
+        wanted = select(func.jsonb_array_elements_text(cast(told, JSONB)))
+        condition = (candidates.c.space_id == space_id) & candidates.c.candidate_id.in_(wanted)
+        blocks.append(_read(connection, dim, condition))
+    return _stacked(blocks) if blocks else Catalog.of([], np.zeros((0, dim), np.float16))
 
 
 def read_sets(connection: Connection, space_id: int, set_ids: Sequence[int]) -> Mapping[int, list[str]]:
-    """Return the candidate ids of each of the sets that are there."""
-    driver = driver_connection(connection)
-    return dict(driver.execute(READ_SETS, {"space": space_id, "ids": list(set_ids)}).fetchall())
+    """Return the candidate ids of each of the sets that are there; none of sets that stand for all candidates."""
+    values = {"space": space_id, "ids": list(set_ids), "most": LARGEST_TABLE}
+    return dict(driver_connection(connection).execute(READ_SETS, values).fetchall())

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sona_pg.config import MaintenanceConfig, Migrate, SonaConfig
 from sona_pg.domain.answer import SearchResult
+from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import LearningSchedule
 from sona_pg.domain.ledger_slice import Trajectories
 from sona_pg.domain.pattern import LearnedPattern
@@ -56,8 +57,7 @@ class Snapshot:
     version: int
     state: LearnedState | None  # None before anything was learned
     patterns: list[LearnedPattern]
-    candidate_ids: list[str]
-    candidate_embeddings: NDArray[np.float32]  # (m, dim) float32, by slot
+    catalog: Catalog
     age: float = 0.0  # seconds since it was published, by the database's clock; of version 0, since the space was made
 
 
@@ -215,17 +215,15 @@ class Database:
         with transaction(self.engine, "leaving the fleet", BRIEF) as connection:
             fleet.depart(connection, space.space_id, server_id)
 
-    def snapshot(self, space: Space) -> Snapshot:
-        """Read the live version of a space, all of it as of one moment."""
+    def snapshot(self, space: Space, known: Catalog | None = None) -> Snapshot:
+        """Read the live version of a space, all of it as of one moment; what ``known`` has is not read again."""
         with snapshot(self.engine, "reading the live version") as connection:
             version = fleet.live_version(connection, space.space_id)
-            ids, embeddings = candidates.read_candidates(connection, space.space_id, space.dim)
             return Snapshot(
                 version=version,
                 state=states.load(connection, space.space_id, version) if version else None,
                 patterns=pattern_rows.read_patterns(connection, space.space_id),
-                candidate_ids=ids,
-                candidate_embeddings=embeddings,
+                catalog=candidates.read_catalog(connection, space.space_id, space.dim, known),
                 age=states.age(connection, space.space_id, version),
             )
 
@@ -239,10 +237,10 @@ class Database:
         with reading(self.engine, "reading new candidates") as connection:
             return candidates.read_new(connection, space.space_id, slots)
 
-    def candidate_embeddings(self, space: Space, ids: Sequence[str]) -> tuple[list[str], NDArray[np.float32]]:
-        """Return those of ``ids`` that are stored, with their embeddings (m, dim) float32."""
+    def named_candidates(self, space: Space, ids: Sequence[str]) -> Catalog:
+        """Return those of ``ids`` that are stored, in any order, with their embeddings."""
         with reading(self.engine, "reading new candidates") as connection:
-            return candidates.read_embeddings(connection, space.space_id, space.dim, ids)
+            return candidates.read_named(connection, space.space_id, space.dim, ids)
 
     def learning_unit(
         self, space: Space, server_id: UUID, *, wait: bool = True

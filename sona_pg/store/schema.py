@@ -177,9 +177,11 @@ candidates = Table(
     Column("slot", Integer),
     _time("recorded_at"),
     Column("embedding", HALFVEC, nullable=False),
+    Column("changed_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("space_id", "candidate_id"),
     UniqueConstraint("space_id", "slot"),
     Index("candidates_new", "space_id", postgresql_where=text("slot IS NULL")),
+    Index("candidates_changed", "space_id", "changed_at", postgresql_where=text("changed_at IS NOT NULL")),
 )
 
 candidate_sets = Table(

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
+from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult, PastCycle
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
@@ -100,14 +101,18 @@ class LearningUnit:
                 raise LearningConflict(f"space {self._space.name!r}: another learner has published meanwhile")
             return read_learned(connection, space_id, self.live_version)
 
-    def candidates(self) -> tuple[list[str], NDArray[np.float32]]:
-        """Return ids and embeddings (m, dim) of all candidates by slot; new ones get their slots now."""
-        with self._transaction() as connection:
-            self._require_lease(connection)
-            states.lock_space(connection, self._space.space_id)
-            candidates.assign_slots(connection, self._space.space_id)
+    def candidates(self, known: Catalog | None = None) -> Catalog:
+        """Return all candidates by slot; new ones get their slots now, what ``known`` has is not read again."""
+        space_id = self._space.space_id
         with self._reading() as connection:
-            return candidates.read_candidates(connection, self._space.space_id, self._space.dim)
+            new = candidates.has_new(connection, space_id)
+        if new:
+            with self._transaction() as connection:
+                self._require_lease(connection)
+                states.lock_space(connection, space_id)
+                candidates.assign_slots(connection, space_id)
+        with self._reading() as connection:
+            return candidates.read_catalog(connection, space_id, self._space.dim, known)
 
     def candidate_sets(self, set_ids: Sequence[int]) -> dict[int, list[str]]:
         """Return the candidate ids of each set."""

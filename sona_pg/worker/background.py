@@ -57,6 +57,7 @@ class BackgroundLoop:
         self._server_id = server_id
         self._config = applied(config, space.settings)
         self._shelf = shelf or CacheShelf()
+        self.catalog: Catalog | None = None  # as read last; a server in this process shares it
 
     @property
     def memory(self) -> LearnerCache | None:
@@ -226,10 +227,11 @@ class BackgroundLoop:
             trajectories, outcomes = memory.trajectories, memory.outcomes_with(claimed)
         else:
             trajectories, outcomes = unit.stored(replay_ids(before.state, self._config))
+        self.catalog = unit.candidates(self.catalog)
         return Stored(
             trajectories,
             outcomes,
-            Catalog.of(*unit.candidates()),
+            self.catalog,
             unit.candidate_sets(named_sets(claimed, trajectories)),
         )
 

@@ -55,13 +55,15 @@ def rebuild(
         live = Knowledge.nothing(space.dim, first)
         if learned is not None:
             live = Knowledge(learned.state, learned.patterns, learned.fisher)
-        ids, embeddings = unit.candidates()
+        candidates = unit.candidates()
+        catalog = candidates
         known = Knowledge.nothing(space.dim, first)
         trajectories = 0
         for done, cycle in enumerate(past):
             progress(done, len(past))
-            count = len(ids) if cycle.candidates is None else cycle.candidates
-            catalog = Catalog.of(ids[:count], embeddings[:count])
+            count = len(candidates) if cycle.candidates is None else cycle.candidates
+            if count != len(catalog):
+                catalog = candidates.first(count)
             known, read = _again(unit, cycle, known, catalog, applied(config, unit.settings_at(cycle.version)))
             trajectories += read
         progress(len(past), len(past))

@@ -10,6 +10,7 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
+from sona_pg.domain.catalog import Catalog
 from sona_pg.errors import StorageError
 from sona_pg.learning.step import Knowledge
 from sona_pg.serving import last_version
@@ -53,13 +54,14 @@ def test_it_is_the_stores_to_the_bit(served, tmp_path: Path) -> None:
     assert kept.version == snapshot.version == 1
     assert differences(Knowledge(kept.state, kept.patterns, []), Knowledge(snapshot.state, snapshot.patterns, [])) == []
     assert kept.state.cycle_id == snapshot.state.cycle_id
-    assert kept.candidate_ids == snapshot.candidate_ids
-    assert np.array_equal(kept.candidate_embeddings, snapshot.candidate_embeddings)
+    assert kept.catalog.ids == snapshot.catalog.ids
+    assert np.array_equal(kept.catalog.halves, snapshot.catalog.halves)
 
 
 def test_a_space_that_has_learned_nothing_is_kept_too(served, tmp_path: Path) -> None:
     space, _ = served
-    assert last_version.save(tmp_path / "v", space, Snapshot(0, None, [], [], np.zeros((0, DIM), np.float32)))
+    nothing = Catalog.of([], np.zeros((0, DIM), np.float16))
+    assert last_version.save(tmp_path / "v", space, Snapshot(0, None, [], nothing))
     assert last_version.load(tmp_path / "v", DIM)[1].state is None
 
 

@@ -75,7 +75,7 @@ def test_the_overlay_is_empty_once_a_version_has_them(database_url: str) -> None
         other.refresh()
         for engine in (one, other):
             overlay = engine._session.ranker.overlay
-            assert (overlay._here, overlay._stored) == ({}, {})
+            assert (len(overlay._here), len(overlay._stored)) == (0, 0)
             assert engine.rank(ROWS[1], ids=IDS).ids[0] == IDS[1]
 
 
@@ -87,7 +87,7 @@ def test_what_the_store_refused_is_not_kept_in_memory_for_ever(database_url: str
         engine.flush()
         engine.refresh()
         overlay = engine._session.ranker.overlay
-        assert (overlay._here, sorted(overlay._stored)) == ({}, sorted(IDS[1:]))
+        assert (overlay._here, sorted(overlay._stored.ids)) == ({}, sorted(IDS[1:]))
         with pytest.raises(InvalidValue, match="'red'"):
             engine.rank(ROWS[0], ids=["red"])
 

@@ -52,8 +52,8 @@ def test_a_hundred_thousand_candidates_get_their_slots_in_one_statement(database
             f" SELECT {space.space_id}, 'c' || n, now(), '[1,0,0,0]' FROM generate_series(1, {MANY}) n"
         )
         assert candidates.assign_slots(connection, space.space_id) == MANY
-        ids, _ = candidates.read_candidates(connection, space.space_id, DIM)
-    assert ids == sorted(f"c{n}" for n in range(1, MANY + 1))
+        catalog = candidates.read_catalog(connection, space.space_id, DIM)
+    assert catalog.ids == sorted(f"c{n}" for n in range(1, MANY + 1))
     database.close()
 
 

@@ -76,7 +76,7 @@ class Choices:
         Args:
             events: what was shown and how it was judged; with negative weights, or about no known candidate, they
                 teach nothing here.
-            candidates: (m, dim) all candidates by slot.
+            candidates: (m, dim) unit rows, all candidates by slot.
             proven: (m,) which of them had positive feedback.
             most: bound on the number of samples.
             seed: of the samples drawn where something is bounded.
@@ -94,7 +94,7 @@ class Choices:
             table=_narrowed(table[rows], rng),
             pool=pool,
             proven=proven,
-            candidates=unit(candidates),
+            candidates=candidates,
         )
 
     def joined(self, other: Self) -> Self:

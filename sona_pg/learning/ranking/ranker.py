@@ -51,17 +51,22 @@ class RankerConfig:
     # the items: .02 91.8/55.2, .04 89.7/60.2, .06 88.4/62.5; frozen 60.3): between the last two, to do no harm
     steal_rate: float = 0.05
     row_evaluations: int = 40_000  # what a fit may spend: rows of the objective, times how often it is evaluated
+    usual_items: int = 256  # items up to which that holds; of more, as much fewer rows
     most_features: int = 512  # wider embeddings are learned from in a subspace of this width
     most_rows: int = 1024  # items fitted in one cycle
+    most_heads: int = 8192  # items with a head of their own, 8 MB in each version at 256 dimensions; the map serves all
 
-    def iterations(self, rows: int, new: float) -> int:
-        """L-BFGS steps of a fit of `rows`, a share `new` of whose weight was not there at the last fit.
+    def iterations(self, rows: int, items: int, new: float) -> int:
+        """L-BFGS steps of a fit of `rows` to `items`, a share `new` of whose weight was not there at the last fit.
+
+        Beyond `usual_items` a step costs more, and there are fewer: the next cycle goes on from where this one ends.
 
         CLINC150 thumbs, objective after 4 / 6 / 8 / 12 steps: 5,200 at once 740 / 568 / 474 / 422, 500 after these
         457 / 449 / 445 / 441 (without the curvature 12 steps gave 554 and 447). A backlog in one cycle (validation,
         5,000 thumbs / 10,000 answers told): 7 steps 87.0 / 93.5 %, 13 88.6 / 94.8, 17 89.5 / 95.1, 25 89.9 / 95.3.
         """
-        affordable = self.row_evaluations / max(rows, 1) - 1.0
+        dearer = max(items / self.usual_items, 1.0)
+        affordable = self.row_evaluations / max(rows * dearer, 1.0) - 1.0
         return round(max(min(affordable, 12.0), 2.0 + 15.0 * new))
 
 
@@ -180,24 +185,38 @@ def learned_scores(
     for given in (queries, embeddings):
         if given.shape[-1] != state.dim:
             raise DimensionMismatch(state.dim, given.shape[-1])
-    queries, embeddings = unit_rows(queries), unit_rows(embeddings)
+    queries = unit_rows(queries)
+    logits = stranger_scores(state, queries, unit_rows(embeddings))
+    if heads:
+        add_heads(state, logits, queries, rows)
+    return logits
+
+
+def stranger_scores(state: RankerState, queries: FloatArray, embeddings: FloatArray) -> FloatArray:
+    """Score unit rows (b, dim), (c, dim) as if no item had a head: (b, c) logits, cosines before the first fit."""
     if not state.fits:
         cosines: FloatArray = queries @ embeddings.T
         return cosines
     wide, query = query_features(state, queries)
     mapped = query @ state.map.T
     direction = state.scales[2] * wide + (mapped @ state.basis.T if state.basis.size else mapped)
-    logits: FloatArray = direction @ embeddings.T - (direction @ state.item_mean)[:, None]
+    logits: FloatArray = direction @ embeddings.T
+    logits -= (direction @ state.item_mean)[:, None]
     logits /= state.scales[1]
-    if not heads or not len(state.head_rows):
-        return logits
+    return logits
+
+
+def add_heads(state: RankerState, logits: FloatArray, queries: FloatArray, rows: IntArray) -> None:
+    """Add to the `logits` (b, c) of unit rows `queries` (b, dim) what the heads of the items `rows` (c,) say."""
+    if not state.fits or not len(state.head_rows):
+        return
+    query = query_features(state, queries)[1]
     place = np.minimum(np.searchsorted(state.head_rows, rows), len(state.head_rows) - 1)
-    headed = state.head_rows[place] == rows
-    if len(state.heads) <= _GATHER_ABOVE * len(rows):
-        logits += np.where(headed, (query @ state.heads.T)[:, place], np.float32(0.0))
+    headed = np.flatnonzero(state.head_rows[place] == rows)
+    if len(headed) == len(rows) and len(state.heads) <= _GATHER_ABOVE * len(rows):
+        logits += (query @ state.heads.T)[:, place]
     else:
         logits[:, headed] += query @ state.heads[place[headed]].T
-    return logits
 
 
 def explore(state: RankerState, scores: FloatArray, rows: IntArray, strength: float = 1.0) -> FloatArray:

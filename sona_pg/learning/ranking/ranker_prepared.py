@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sona_pg.errors import DimensionMismatch
 from sona_pg.learning.ranking.ranker import RankerState, item_features
 from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, unit_rows
+
+Embeddings = npt.NDArray[np.float16] | FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,13 +34,24 @@ class Prepared:
         return logits
 
 
-def prepare(state: RankerState, embeddings: FloatArray, rows: IntArray) -> Prepared:
+def prepare(state: RankerState, embeddings: Embeddings, rows: IntArray) -> Prepared:
     """Fold `state` for candidates `embeddings` (c, dim) with item rows `rows` (c,). Raises `DimensionMismatch`."""
     if embeddings.shape[-1] != state.dim:
         raise DimensionMismatch(state.dim, embeddings.shape[-1])
-    embeddings = unit_rows(embeddings)
-    if not state.fits:
-        return Prepared(embeddings, np.zeros(len(embeddings), np.float32))
+    weights = np.empty(embeddings.shape, np.float32)
+    offset = np.zeros(len(embeddings), np.float32)
+    for start in range(0, len(embeddings), _AT_ONCE):
+        block = slice(start, start + _AT_ONCE)
+        units = unit_rows(np.asarray(embeddings[block], np.float32))
+        if state.fits:
+            weights[block], offset[block] = _folded(state, units, rows[block])
+        else:
+            weights[block] = units
+    return Prepared(weights, offset)
+
+
+def _folded(state: RankerState, embeddings: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    """The weights (c, dim) and offsets (c,) of unit rows."""
     wide, narrow = item_features(state, embeddings)
     learned = narrow @ state.map
     if len(state.head_rows):
@@ -47,4 +61,7 @@ def prepare(state: RankerState, embeddings: FloatArray, rows: IntArray) -> Prepa
     slopes = learned[:, :-1] @ state.basis.T if state.basis.size else learned[:, :-1]
     weights = (state.scales[2] * wide + slopes) / state.scales[0]
     offset = learned[:, -1] + state.scales[3] / (1.0 + state.evidence(rows)) - weights @ state.query_mean
-    return Prepared(np.ascontiguousarray(weights, np.float32), offset.astype(np.float32))
+    return weights, offset
+
+
+_AT_ONCE = 8192  # candidates: what is made of them in between stays small

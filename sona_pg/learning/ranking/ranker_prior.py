@@ -114,8 +114,11 @@ def measure_noise(
     """
     if logits.shape[1] < 2:
         return None
-    second, first = np.partition(logits, -2, axis=1)[:, -2:].T
-    best = logits.argmax(axis=1)
+    each, best = np.arange(len(logits)), logits.argmax(axis=1)
+    first = logits[each, best]
+    others = logits.copy()
+    others[each, best] = -np.inf
+    second = others.max(axis=1)
     known = evidence >= _WELL_KNOWN
     about = (corrected | (judged == best)) & known[judged] & known[best]
     lead, best, judged, verdict = (a[about] for a in (first - second, best, judged, verdict))

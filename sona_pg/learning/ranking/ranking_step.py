@@ -51,7 +51,7 @@ def learn_ranking(
     """Return the ranker after folding ``fresh`` exactly once and re-reading ``replay``."""
     if not len(fresh) or not len(catalog.ids):
         return state
-    return fit(state, catalog.embeddings, fresh, replay, seed=seed)
+    return fit(state, catalog.embeddings, fresh, replay, seed=seed, mean=catalog.mean)
 
 
 def _table(set_ids: NDArray[np.int64], catalog: Catalog, sets: Sets) -> NDArray[np.int32] | None:

@@ -19,14 +19,14 @@ INVENTORY = {
         diff ensure_dimension ensure_partitions find_patterns patterns_at uuid_floor uuid_time
     """,
     "index": """
-        adapters_pkey batches_by_cycle batches_pkey batches_unlearned candidate_sets_pkey candidates_new
-        candidates_pkey candidates_space_id_slot_key cycles_by_start cycles_pkey feedback_batch feedback_pkey
-        feedback_rest_pkey feedback_rest_space_id_batch_idx fisher_snapshots_pkey leases_pkey memory_edges_pkey
-        memory_nodes_pkey pattern_routes_pkey patterns_pkey route_statistics_pkey schema_revision_pkc
-        sealed_weeks_pkey servers_pkey set_aside_pkey space_names_pkey space_names_space_id_key
-        space_settings_pkey spaces_pkey staged_versions_pkey state_arrays_pkey state_versions_pkey steps_pkey
-        steps_rest_pkey trajectories_pkey trajectories_rest_pkey version_contents_pkey version_patterns_pkey
-        version_tasks_pkey
+        adapters_pkey batches_by_cycle batches_pkey batches_unlearned candidate_sets_pkey candidates_changed
+        candidates_new candidates_pkey candidates_space_id_slot_key cycles_by_start cycles_pkey feedback_batch
+        feedback_pkey feedback_rest_pkey feedback_rest_space_id_batch_idx fisher_snapshots_pkey leases_pkey
+        memory_edges_pkey memory_nodes_pkey pattern_routes_pkey patterns_pkey route_statistics_pkey
+        schema_revision_pkc sealed_weeks_pkey servers_pkey set_aside_pkey space_names_pkey
+        space_names_space_id_key space_settings_pkey spaces_pkey staged_versions_pkey state_arrays_pkey
+        state_versions_pkey steps_pkey steps_rest_pkey trajectories_pkey trajectories_rest_pkey
+        version_contents_pkey version_patterns_pkey version_tasks_pkey
     """,
     "constraint": """
         adapters.adapters_check adapters.adapters_dim_check adapters.adapters_kind_check adapters.adapters_layer_check
