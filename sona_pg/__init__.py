@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from sona_pg.domain.cycle import CycleResult, RebuildResult
     from sona_pg.domain.pattern import LearnedPattern
     from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
+    from sona_pg.domain.space import SpaceSummary
     from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
-    from sona_pg.engine import SonaEngine
+    from sona_pg.engine import SonaEngine, Store
     from sona_pg.errors import (
         ConfigError,
         Conflict,
@@ -104,7 +105,9 @@ __all__ = [
     "SonaError",
     "SpaceExists",
     "SpaceRemoved",
+    "SpaceSummary",
     "StorageError",
+    "Store",
     "TrajectoryBuffer",
     "TrajectoryBuilder",
     "TrajectoryError",
@@ -147,7 +150,8 @@ _HOMES = {
         "QueryTrajectory",
         "TrajectoryStep",
     ),
-    "sona_pg.engine": ("SonaEngine",),
+    "sona_pg.domain.space": ("SpaceSummary",),
+    "sona_pg.engine": ("SonaEngine", "Store"),
     "sona_pg.errors": (
         "ConfigError",
         "Conflict",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 
@@ -16,3 +17,19 @@ class Space:
     dim: int
     settings: Mapping[str, Any] = field(default_factory=dict)  # what it learns with, by dotted name; all of them
     has_own_settings: bool = True  # False: an earlier release has made it, see ``sona_pg.config.space_settings``
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceSummary:
+    """One space in a list of all: what it is, and how much is in it."""
+
+    name: str
+    dim: int
+    live_version: int  # 0 before anything was learned
+    trajectories: int  # recorded in all, by every server there ever was
+    feedback: int
+    waiting: int  # of both, committed and not learned from
+    patterns: int
+    candidates: int
+    servers: int  # that have it open now
+    created_at: datetime

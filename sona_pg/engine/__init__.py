@@ -2,5 +2,6 @@
 
 from sona_pg.engine.engine_builder import SonaEngineBuilder
 from sona_pg.engine.sona_engine import SonaEngine
+from sona_pg.engine.store_runtime import Store
 
-__all__ = ["SonaEngine", "SonaEngineBuilder"]
+__all__ = ["SonaEngine", "SonaEngineBuilder", "Store"]

@@ -80,11 +80,25 @@ class _Place:
 class Follower:
     """Follows any number of spaces from one thread; while the database is away it goes on trying."""
 
-    def __init__(self, listener: Announcements, look: Look, revive: Callable[[], object] = lambda: None) -> None:
-        """Prepare; ``start`` begins. ``look`` asks the database, ``revive`` is called while it is away."""
+    def __init__(
+        self,
+        listener: Announcements,
+        look: Look,
+        revive: Callable[[], object] = lambda: None,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Prepare; ``start`` begins.
+
+        Args:
+            listener: where announcements are heard.
+            look: asks the database.
+            revive: called while the database is away.
+            meanwhile: called every now and then while it is not; returns at once.
+        """
         self._listener = listener
         self._look = look
         self._revive = revive
+        self._meanwhile = meanwhile
         self._stop = threading.Event()
         self._places: dict[FollowedSpace, _Place] = {}  # changed by single operations only: handlers of signals do
         self._at: FollowedSpace | None = None  # the one that the thread is busy with
@@ -156,6 +170,7 @@ class Follower:
             places = list(self._places.values())
             left = min((place.next_look for place in places), default=now + STEP) - now
             heard = self._listener.wait(min(max(left, 0.0), STEP))
+            self._meanwhile()
             if self._listener.connections != self._connections:  # what was announced before is not heard again
                 self._connections = self._listener.connections
                 for place in places:

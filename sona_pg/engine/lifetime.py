@@ -45,6 +45,16 @@ class EngineLifetime(HotPath):
         """The configuration as it is obeyed: what a space learns with is the space's own, once it is known."""
         return self._wishes if self._opened is None else self._opened.config
 
+    @property
+    def asked_config(self) -> SonaConfig:
+        """The configuration that was asked for."""
+        return self._wishes
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called, in this process or in the one that forked it."""
+        return self._ended
+
     # -- forked children ------------------------------------------------------------------------------------
 
     @property

@@ -12,6 +12,8 @@ from pathlib import Path
 from sona_pg.config import Migrate
 from sona_pg.engine.embedded_hold import EmbeddedHold
 from sona_pg.engine.follower import Follower
+from sona_pg.engine.outage_log import OutageLog
+from sona_pg.ingest import WriterPool
 from sona_pg.ingest.wakeups import held_here
 from sona_pg.store.database import Database
 from sona_pg.store.notify import NoticeListener
@@ -22,18 +24,21 @@ CONNECTIONS = 5  # of the pool; the listener has one of its own, and maintenance
 
 
 class ProcessRuntime:
-    """Connections, follower, learner and maintainer of the spaces that this process has open in one database."""
+    """Connections, writers, follower, learner and maintainer of one database, for all its spaces in this process."""
 
-    def __init__(self, url: str | None, home: Path) -> None:
+    def __init__(self, url: str | None, home: Path, connections: int = CONNECTIONS) -> None:
         """Prepare; ``begin`` opens what is needed. Without ``url`` the database is the embedded one of ``home``."""
         self._given_url = url
+        self._connections = connections
         self.home = home
+        self.outage = OutageLog()
         self.users = 0  # engines and stores that hold it; guarded by the registry's lock
         self._beginning = threading.RLock()  # one engine at a time; no end of an engine needs it
         self._begun = self._prepared = False
         self.embedded: EmbeddedHold | None = None
         self.url: str
         self.database: Database
+        self.writers: WriterPool
         self.follower: Follower
         self.learner: Learner
         self.maintainer: Maintainer
@@ -48,10 +53,13 @@ class ProcessRuntime:
                 self.embedded = EmbeddedHold(self.home)
                 url = self.embedded.url
             self.url = url
-            self.database = Database.at(url, CONNECTIONS)
-            self.follower = Follower(NoticeListener(url), self.database.call_roll, self._revive)
+            self.database = Database.at(url, self._connections)
+            self.writers = WriterPool(self.database.engine)
             self.learner = Learner(self.database)
             self.maintainer = Maintainer(self.database)
+            self.follower = Follower(
+                NoticeListener(url), self.database.call_roll, self._revive, self.maintainer.look
+            )  # fmt: skip
             self.follower.start()
             self._begun = True
 
@@ -74,6 +82,7 @@ class ProcessRuntime:
         self.follower.stop(self.database.cut)
         self.learner.stop(self.database.cut)
         self.maintainer.stop()
+        self.writers.close()
         self.database.close()
         self.let_go()
 
@@ -95,12 +104,15 @@ class Runtimes:
         """Whether this very thread takes or releases one: a signal handler has interrupted it inside."""
         return held_here(self._lock)
 
-    def take(self, url: str | None, home: Path) -> ProcessRuntime:
-        """Return the runtime of a database, and count one user more; ``release`` it."""
+    def take(self, url: str | None, home: Path, connections: int = CONNECTIONS) -> ProcessRuntime:
+        """Return the runtime of a database, begun with so many connections if it is new, and count one user more.
+
+        ``release`` it.
+        """
         with self._lock:
             runtime = self._running.get((url, home))
             if runtime is None:
-                runtime = self._running[url, home] = ProcessRuntime(url, home)
+                runtime = self._running[url, home] = ProcessRuntime(url, home, connections)
             runtime.users += 1
         try:
             runtime.begin()

@@ -93,14 +93,19 @@ class Session:
         self.chooser = RouteChooser(self._config.loops.seed, self._keep_set)
         self.ranker = CandidateRanker(self.hot.dim, self._keep, self._keep_set)
         self.held = VersionHolder(self.hot, self._config, last)
+        must = self._wanted.require_database or runtime.embedded is not None
+        away = None if must else runtime.outage.problem
         try:
-            space = self._find_space()
+            space = self._find_space() if away is None else None
         except DatabaseUnavailable as exc:
-            if self._wanted.require_database or runtime.embedded is not None:
+            if must:
                 raise
-            self._open_without_database(exc)
-        else:
+            runtime.outage.note(exc)
+            space, away = None, exc
+        if space is not None:
             self._attach(space)
+        elif away is not None:
+            self._open_without_database(away)
         self.hot.name_sets(self.ranker.shown)
         runtime.maintainer.add(self._config.maintenance)
         runtime.follower.join(self)
@@ -147,9 +152,8 @@ class Session:
     def _open_writer(
         self, space: Space, source: SpoolSource | None = None, extras: Sequence[Extra] = ()
     ) -> Writer:  # fmt: skip
-        return Writer(
+        return self.runtime.writers.open(
             self.hot,
-            self.database.engine,
             space_id=space.space_id,
             server_id=self.server_id,
             space_name=space.name,
@@ -166,7 +170,7 @@ class Session:
         self._away = exc
         kept = self.held.serve_kept()
         self.writer = Outage(self.hot, self._config.ingest, self._pending, str(exc))
-        log.warning(
+        self.runtime.outage.warn(
             "opened without the database, serving %s; what is recorded waits (durability %r) and is written once it "
             "answers: %s",
             f"version {self.serving.version} as this machine knew it" if kept else "nothing learned",
@@ -185,7 +189,8 @@ class Session:
                 if isinstance(self.writer, Outage):
                     self.writer.reason = str(exc)
                 raise
-        log.warning("the database answers: what was recorded without it is being written")
+        self.runtime.outage.answered()
+        self.runtime.outage.warn("the database answers: what was recorded without it is being written")
 
     def _learn_with(self, settings: Settings) -> None:
         """Take the settings of the space: the next version is served, and loop A learns, by them."""
@@ -408,7 +413,7 @@ class Session:
         """Warn of records that were refused during an outage: the writer, which says so otherwise, waits."""
         dropped = self.hot.dropped_count
         if dropped > self._dropped_said:
-            log.warning(
+            self.runtime.outage.warn(
                 "the database is away and the buffer of %d records is full: %d were refused so far; durability 'spool' "
                 "keeps them on the disk", self.hot.capacity, dropped
             )  # fmt: skip

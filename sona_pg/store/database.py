@@ -21,7 +21,7 @@ from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import LearningSchedule
 from sona_pg.domain.ledger_slice import Trajectories
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.domain.space import Space
+from sona_pg.domain.space import Space, SpaceSummary
 from sona_pg.domain.state import LearnedState
 from sona_pg.domain.version import Difference, RollbackResult, StoredVersion
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
@@ -148,6 +148,11 @@ class Database:
         """Return all spaces by name."""
         with reading(self.engine, "listing the spaces", BRIEF) as connection:
             return spaces.list_spaces(connection)
+
+    def summarise_spaces(self) -> list[SpaceSummary]:
+        """Return all spaces by name, with how much is in each."""
+        with reading(self.engine, "listing the spaces") as connection:
+            return fleet.summarise_spaces(connection)
 
     def remove_space(self, name: str) -> dict[str, int]:
         """Delete a space with everything in it; return how many rows of each table. Engines that have it open end.

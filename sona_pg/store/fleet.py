@@ -9,6 +9,8 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from sona_pg.domain.space import SpaceSummary
+from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
 from sona_pg.store.schema import feedback, servers, spaces, trajectories
 
@@ -30,6 +32,26 @@ SET departed_trajectories = departed_trajectories + summed.trajectories,
     departed_dropped = departed_dropped + summed.dropped
 FROM summed WHERE sona.spaces.space_id = %(space)s AND summed.servers > 0
 RETURNING summed.servers
+"""
+
+SUMMARIES = """
+SELECT s.name, s.dim, s.live_version,
+       (s.departed_trajectories + told.trajectories)::bigint, (s.departed_feedback + told.feedback)::bigint,
+       waits.facts::bigint,
+       (SELECT count(*) FROM sona.patterns p WHERE p.space_id = s.space_id AND p.dim = s.dim),
+       (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id),
+       told.servers, s.created_at
+FROM sona.spaces s
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(v.trajectories), 0) AS trajectories, coalesce(sum(v.feedback), 0) AS feedback,
+           count(*) FILTER (WHERE v.ended_at IS NULL AND v.seen_at >= %(live_since)s) AS servers
+    FROM sona.servers v WHERE v.space_id = s.space_id
+) AS told
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(b.trajectories + b.feedback), 0) AS facts
+    FROM sona.batches b WHERE b.space_id = s.space_id AND b.cycle_id IS NULL
+) AS waits
+ORDER BY s.name
 """
 
 
@@ -114,6 +136,12 @@ def totals(connection: Connection, space_id: int) -> dict[str, int] | None:
         return None
     there = {name: int(counted._mapping[name]) + int(departed._mapping[name]) for name in COUNTERS}
     return {"servers": int(counted.servers), **there}
+
+
+def summarise_spaces(connection: Connection) -> list[SpaceSummary]:
+    """Return all spaces by name, with how much is in each."""
+    rows = driver_connection(connection).execute(SUMMARIES, {"live_since": now(connection) - SILENCE})
+    return [SpaceSummary(*row) for row in rows]
 
 
 def waiting_feedback(connection: Connection, space_id: int) -> dict[str, Any]:

@@ -1,0 +1,196 @@
+"""One store serves many spaces with the connections and threads of one, and ends with the last that uses it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+from fix_proxy import Proxy
+
+from sona_pg import ConfigError, SonaConfig, SonaEngine, Store
+from sona_pg.config import IngestConfig, LoopConfig, MaintenanceConfig
+from sona_pg.engine.process_runtime import runtimes
+from sona_pg.errors import DatabaseUnavailable, NotFound, SpaceRemoved, TrajectoryError
+
+DIM = 8
+ONE = np.ones(DIM, np.float32)
+QUIET = SonaConfig(
+    hidden_dim=DIM, loops=LoopConfig(automatic=False, poll_interval=0.1), maintenance=MaintenanceConfig(automatic=False)
+)
+DEAF = QUIET.replace(loops=LoopConfig(automatic=False, poll_interval=60.0), ingest=IngestConfig(flush_interval=60.0))
+
+
+def connections(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'sona-pg%%' AND datname = %s"
+        return int(connection.execute(ours, [connection.info.dbname]).fetchone()[0])  # type: ignore[index]
+
+
+def wait_until_disconnected(url: str) -> None:
+    while connections(url):
+        threading.Event().wait(0.005)
+
+
+def ours() -> list[str]:
+    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("sona-pg")]
+    return [name for name in names if name != "sona-pg deadlines"]  # of the whole process, while a call is watched
+
+
+def record(engine: SonaEngine, n: int = 1) -> None:
+    for _ in range(n):
+        engine.end_trajectory(engine.begin_trajectory(ONE), 0.5)
+
+
+def test_fifty_spaces_take_no_more_threads_and_connections_than_one(database_url: str) -> None:
+    with Store(database_url) as store:
+        engines = [store.space(f"space {number}", config=DEAF) for number in range(50)]
+        for engine in engines:
+            record(engine)
+        for engine in engines:
+            engine.flush()
+        assert len(ours()) <= 6
+        assert connections(database_url) <= 6
+        summaries = store.spaces()
+        assert [summary.name for summary in summaries] == sorted(f"space {number}" for number in range(50))
+        assert {(summary.trajectories, summary.waiting, summary.servers) for summary in summaries} == {(1, 1, 1)}
+    assert ours() == []
+    wait_until_disconnected(database_url)
+
+
+def test_engines_of_one_database_share_its_runtime_and_the_last_ends_it(database_url: str) -> None:
+    first = SonaEngine(DIM, database_url, "a", config=DEAF)
+    store = Store(database_url)
+    second = SonaEngine(DIM, database_url, "a", config=DEAF)
+    assert first._session.runtime is second._session.runtime
+    assert first.server_id != second.server_id
+    first.close()
+    store.close()
+    record(second)
+    second.flush()
+    assert connections(database_url) > 0
+    second.close()
+    assert runtimes._running == {}
+    wait_until_disconnected(database_url)
+
+
+def test_a_store_gives_the_engine_that_is_open(database_url: str) -> None:
+    with Store(database_url) as store:
+        engine = store.space("a", config=DEAF)
+        assert store.space("a", DIM) is engine
+        with pytest.raises(ConfigError, match=f"is open in this store with hidden_dim={DIM}"):
+            store.space("a", DIM + 1)
+        engine.close()
+        assert store.space("a", config=DEAF) is not engine
+    with pytest.raises(TrajectoryError, match="closed"):
+        record(store._engines["a"])
+    with pytest.raises(ConfigError, match="the store is closed"):
+        store.space("a")
+
+
+def test_one_space_is_removed_while_others_go_on(database_url: str) -> None:
+    with Store(database_url) as store:
+        kept, removed, elsewhere = (store.space(name, config=QUIET) for name in ("kept", "removed", "elsewhere"))
+        for engine in (kept, removed, elsewhere):
+            record(engine)
+            engine.flush()
+        store.remove_space("removed")
+        assert removed.is_closed
+        with Store(database_url) as other:
+            other.remove_space("elsewhere")  # which this store does not hear of
+        record(elsewhere)
+        with pytest.raises(SpaceRemoved):
+            elsewhere.flush()
+        with pytest.raises(SpaceRemoved):
+            elsewhere.close()
+        record(kept)
+        assert kept.force_learn().trajectories == 2
+        assert [summary.name for summary in store.spaces()] == ["kept"]
+        with pytest.raises(NotFound, match="there is no space 'removed'"):
+            store.remove_space("removed")
+
+
+def test_a_version_reaches_the_other_engine_of_the_process(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as teacher, SonaEngine(DIM, database_url, config=DEAF) as other:
+        record(teacher, 5)
+        version = teacher.force_learn().version
+        while other.version != version:
+            threading.Event().wait(0.005)
+
+
+def test_learning_is_due_in_many_spaces_and_done_in_all(database_url: str) -> None:
+    loops = LoopConfig(min_trajectories=3, shortest_interval=0.0, poll_interval=0.05)
+    with Store(database_url) as store:
+        engines = [store.space(f"{number}", config=QUIET.replace(loops=loops)) for number in range(6)]
+        for engine in engines:
+            record(engine, 4)
+        while any(engine.version == 0 for engine in engines):
+            threading.Event().wait(0.02)
+
+
+def test_an_outage_is_said_once_and_all_spaces_attach_when_it_ends(
+    proxy: Proxy, database_url: str, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SONA_PG_HOME", str(tmp_path))
+    proxy.refuse()
+    with caplog.at_level(logging.WARNING, "sona_pg"), Store(proxy.url) as store:
+        engines = [store.space(f"space {number}", config=QUIET) for number in range(30)]
+        for engine in engines:
+            record(engine)
+        with pytest.raises(DatabaseUnavailable):
+            store.spaces()
+        proxy.accept()
+        for engine in engines:
+            engine.flush()
+        assert {summary.trajectories for summary in store.spaces()} == {1}
+    said = [entry.message for entry in caplog.records if entry.name.startswith("sona_pg")]
+    assert len([text for text in said if "opened without the database" in text]) == 1
+    assert len([text for text in said if "the database answers" in text]) == 1
+    assert len(said) <= 4, said
+
+
+def test_a_store_that_must_have_its_database_says_so(proxy: Proxy) -> None:
+    proxy.refuse()
+    with pytest.raises(DatabaseUnavailable, match="does not answer"):
+        Store(proxy.url, require_database=True)
+    assert ours() == []
+
+
+FORKED = f"""
+import os, sys, numpy as np
+from sona_pg import Store
+def record(engine, n):
+    for _ in range(n):
+        engine.end_trajectory(engine.begin_trajectory(np.ones({DIM}, np.float32)), 0.5)
+store = Store()
+engines = [store.space(name, {DIM}) for name in "ab"]
+for engine in engines:
+    record(engine, 5)
+child = os.fork()
+if child == 0:
+    for engine in engines:
+        record(engine, 3)
+    record(store.space("c", {DIM}), 2)
+    store.close()
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+for engine in engines:
+    record(engine, 1)
+    engine.flush()
+print([(summary.name, summary.trajectories) for summary in store.spaces()])
+store.close()
+"""
+
+
+def test_a_forked_child_has_a_store_of_its_own(database_url: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "SONA_PG_URL": database_url, "SONA_PG_HOME": str(tmp_path)}
+    environment["PYTHONWARNINGS"] = "ignore::DeprecationWarning"
+    done = subprocess.run([sys.executable, "-c", FORKED], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[('a', 9), ('b', 9), ('c', 2)]"

@@ -1,0 +1,141 @@
+"""A learner of many spaces needs no engine: it is fair, and a space that fails waits longer and stops no other."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import LoopConfig
+from sona_pg.domain.ids import uuid7
+from sona_pg.errors import DatabaseUnavailable, LearningError
+from sona_pg.store.database import Database
+from sona_pg.worker.cache_shelf import CacheShelf, bytes_of
+from sona_pg.worker.coordinator import LoopCoordinator
+from sona_pg.worker.learner import Learner
+
+DIM = 8
+NAMES = ("a", "b", "c")
+LOOPS = LoopConfig(min_trajectories=2, shortest_interval=0.0, poll_interval=1.0, background_interval=900)
+CONFIG = SonaConfig(hidden_dim=DIM, loops=LOOPS)
+IDLE = SonaConfig(hidden_dim=DIM, loops=dataclasses.replace(LOOPS, automatic=False))
+
+
+def record(engine: SonaEngine, n: int) -> None:
+    for _ in range(n):
+        engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)
+    engine.flush()
+
+
+class Fleet:
+    """Recorders that learn nothing, and a learner on a clock of the test's own."""
+
+    def __init__(self, url: str) -> None:
+        self.engines = {name: SonaEngine(DIM, url, name, config=IDLE) for name in NAMES}
+        self.database = Database.open(url)
+        self.seconds = 0.0
+        self.learner = Learner(self.database, clock=lambda: self.seconds)
+        self.learned: list[str] = []
+        self.coordinators: dict[str, LoopCoordinator] = {}
+        for name in NAMES:
+            space = self.database.find_space(name)
+            made = self.coordinators[name] = self.learner.coordinator(space, uuid7(), CONFIG)
+            self.learner.add(made, lambda _, name=name: self.learned.append(name))  # type: ignore[misc]
+
+    def run(self, after: float = 2.0) -> list[str]:
+        """Run what is due ``after`` seconds; return the spaces that learned, in order."""
+        self.seconds += after
+        self.learned.clear()
+        self.learner.run_due()
+        return list(self.learned)
+
+
+@pytest.fixture
+def fleet(database_url: str) -> Iterator[Fleet]:
+    made = Fleet(database_url)
+    yield made
+    for engine in made.engines.values():
+        engine.close()
+    made.database.close()
+
+
+def test_it_learns_where_enough_waits_and_nowhere_else(fleet: Fleet) -> None:
+    record(fleet.engines["a"], 2)
+    record(fleet.engines["b"], 1)
+    assert fleet.run() == ["a"]
+    assert fleet.run() == []
+    assert fleet.engines["a"].refresh() == 1
+
+
+def test_the_space_that_has_been_due_longest_comes_first(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fleet.database, "learning_unit", away)
+        for name in ("b", "c", "a"):  # the order in which they come due
+            record(fleet.engines[name], 2)
+            with pytest.raises(DatabaseUnavailable):
+                fleet.run()
+    assert fleet.run() == ["b", "c", "a"]
+
+
+def test_a_space_that_fails_waits_longer_each_time_and_stops_no_other(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = []
+
+    def fail(version: int) -> None:
+        tries.append(fleet.seconds)
+        raise LearningError("it cannot be learned in")
+
+    monkeypatch.setattr(fleet.coordinators["a"].background, "run_cycle_after", fail)
+    for engine in fleet.engines.values():
+        record(engine, 2)
+    with caplog.at_level(logging.ERROR):
+        assert sorted(fleet.run()) == ["b", "c"]
+        for _ in range(500):
+            fleet.run(1.0)
+    assert [round(after - before) for before, after in pairwise(tries)] == [60, 120, 240]
+    assert fleet.coordinators["a"].failures == 4
+    assert len([entry for entry in caplog.records if "a cycle of space 'a' failed" in entry.message]) == 1
+
+
+def test_a_space_that_was_taken_back_is_learned_in_no_more(fleet: Fleet) -> None:
+    for engine in fleet.engines.values():
+        record(engine, 2)
+    fleet.learner.remove(fleet.coordinators["b"])
+    assert sorted(fleet.run()) == ["a", "c"]
+
+
+def test_a_thousand_looks_at_idle_spaces_are_one_statement_each(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet.database, "schedules", None)  # not called: nothing waits anywhere
+    looks = []
+    usual = fleet.database.waiting_facts
+    monkeypatch.setattr(fleet.database, "waiting_facts", lambda spaces: looks.append(len(spaces)) or usual(spaces))
+    for _ in range(10):
+        assert fleet.run(1.0) == []
+    assert looks == [3] * 10
+
+
+def test_caches_are_bounded_by_bytes_and_the_latest_stays(fleet: Fleet) -> None:
+    for engine in fleet.engines.values():
+        record(engine, 2)
+    fleet.run()
+    kept = {name: coordinator.background.memory for name, coordinator in fleet.coordinators.items()}
+    sizes = {name: bytes_of(cache) for name, cache in kept.items()}
+    assert all(10_000 < size < 100_000 for size in sizes.values()), sizes
+    shelf = CacheShelf(sizes["a"] + sizes["b"] + 10)
+    for name, cache in kept.items():
+        shelf.put(name, cache)
+        shelf.get("a")  # so that it is not the one that was used longest ago
+    assert list(shelf.learners()) == ["c", "a"]
+    small = CacheShelf(1)
+    small.put("a", kept["a"])
+    small.put("b", kept["b"])
+    assert (small.get("a"), small.get("b")) == (None, kept["b"])
