@@ -97,7 +97,7 @@ def space_reembed(
     """
     from sona_pg.worker.reembedding import catch_up, reembed
 
-    embed, dims = _model(model, dim)
+    embed, dims = _model(model, dim, required=not take_over)
     texts = _candidate_texts(candidate_texts)
     with database_at(url) as database, progress_bar(f"embedding space {name!r}") as progress:
         if take_over:
@@ -107,8 +107,8 @@ def space_reembed(
     show_facts(dataclasses.asdict(done), f"space {name!r}")
 
 
-def _model(named: str | None, dim: int | None) -> tuple[Callable[[list[str]], Any], int]:
-    """Return what embeds texts, and the dimension."""
+def _model(named: str | None, dim: int | None, required: bool) -> tuple[Callable[[list[str]], Any], int]:
+    """Return what embeds texts, and the dimension; 0 where it is not told and not ``required``."""
     if named is None:
         from sona_pg.text.embedder import default_embedder
 
@@ -118,9 +118,9 @@ def _model(named: str | None, dim: int | None) -> tuple[Callable[[list[str]], An
                 f"--dim {dim}: the default model gives {embedder.dim} dimensions; name another with --model"
             )
         return embedder.embed, embedder.dim
-    if dim is None:
+    if dim is None and required:
         raise InvalidValue(f"--model {named}: say with --dim how many dimensions it gives")
-    return _imported(named, "--model"), dim
+    return _imported(named, "--model"), dim or 0
 
 
 def _candidate_texts(named: str | None) -> Any:

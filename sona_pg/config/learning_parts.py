@@ -37,7 +37,9 @@ class BaseConfig(ConfigPart):
     # rank 8 82.6/85.2, rank 16 84.7/88.9. Through the store, thumbs alone on the ranker's first, 1k / 3k: rank 8
     # 76.8/82.7, rank 16 77.5/85.4 %.
     learning_rate: float = 0.05
-    layers: int = 12
+    # One: a step's activations do not say of which layer they are, so that only layer 0 trains. More are served by
+    # apply_base_lora as the identity, at 16 kB a version each (rank 8, 256 dimensions).
+    layers: int = 1
     passes: int = 5
     max_norm: float = 64.0  # the most a unit vector can move: a bound against explosion, not a regulariser
 
@@ -64,8 +66,8 @@ class EwcConfig(ConfigPart):
     # with 1000 77.7/9.3. At rank 8: kronecker 81.9/5.1, diagonal 76.1/6.4. The same
     # with wordllama's embeddings, rank 16: without 51.9/41.4, kronecker 74.8/6.7, diagonal 66.3/7.0.
     lambda_: float = 1000.0
-    lambda_min: float = 100.0
-    lambda_max: float = 15_000.0
+    lambda_min: float = 100.0  # the least that set_lambda takes; by itself λ only rises, and returns to lambda_
+    lambda_max: float = 15_000.0  # the most that it rises to while a cycle forgets
     max_tasks: int = 10
     fisher_decay: float = 0.999
     boundary_threshold: float = 4.0  # standard deviations; see learning.boundary
@@ -94,6 +96,8 @@ class PatternConfig(ConfigPart):
     max_iterations: int = 100
     tolerance: float = 0.001
     min_size: int = 5
+    # Below it a pattern is forgotten once little is left of its weight. It gates no learning: what went badly teaches
+    # as much, and is pushed away.
     quality_threshold: float = 0.3
     merge_similarity: float = 0.95
     decay: float = 0.99

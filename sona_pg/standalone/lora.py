@@ -132,7 +132,7 @@ class BaseLoRA:
         self,
         hidden_dim: int,
         rank: int = BaseConfig().rank,
-        num_layers: int = BaseConfig().layers,
+        num_layers: int = 12,
         *,
         alpha: float | None = None,
         seed: int = 0,

@@ -80,7 +80,7 @@ def learn_adapters(
     if len(samples):
         probes = replay.take(np.arange(len(replay))[:PROBES])
         layer, before = _train_base(layer, samples, replay, ewc, config, seed), layer
-        if ewc.task_count and len(probes):
+        if ewc.task_count:
             ewc.adapt_lambda(_forgetting(before, layer, probes))
         quick = Schedule(config.micro.learning_rate, 1, config.micro.max_norm, seed + 1)
         micro = train(micro, samples.inputs, samples.pull, quick)
@@ -104,10 +104,16 @@ def protection(
     if config.ewc.fisher == "diagonal":
         diagonal = EwcPlusPlus(parameters, config.ewc)
         diagonal.restore(arrays, snapshots)
-        return diagonal
+        return _within_bounds(diagonal)
     kronecker = KroneckerEwc(layer.dim, config.ewc)
     kronecker.restore(arrays, snapshots, parameters)
-    return kronecker
+    return _within_bounds(kronecker)
+
+
+def _within_bounds(ewc: EwcPlusPlus | KroneckerEwc) -> EwcPlusPlus | KroneckerEwc:
+    """Hold λ between what is configured and its upper bound: the settings may have changed since it was stored."""
+    ewc.set_lambda(min(max(ewc.lambda_, ewc.config.lambda_), ewc.config.lambda_max))
+    return ewc
 
 
 def _train_base(
