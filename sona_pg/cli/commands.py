@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,14 +13,15 @@ import typer
 
 from sona_pg import kernels
 from sona_pg._version import __version__
-from sona_pg.cli.options import Limit, SpaceName, Url, address_of
+from sona_pg.cli.options import Limit, SpaceName, Url, address_of, engine_on
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
 from sona_pg.cli.space_commands import space_app
-from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
+from sona_pg.cli.version_commands import VERSION_COMMANDS
+from sona_pg.config import Environment, MaintenanceConfig
 from sona_pg.errors import InvalidValue, SchemaError
 
 if TYPE_CHECKING:
-    from sona_pg.engine import SonaEngine
+    pass
 
 app = typer.Typer(
     help="A shared, persistent learning store on Postgres.",
@@ -31,6 +31,8 @@ app = typer.Typer(
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(space_app, name="space")
+for version_command in VERSION_COMMANDS:
+    app.command()(version_command)
 
 
 @app.command()
@@ -94,23 +96,6 @@ def stats(space: SpaceName = "default", url: Url = None) -> None:
             show_facts({"space": found.name, "dim": found.dim, **known}, f"space {space!r}")
         finally:
             database.close()
-
-
-@contextmanager
-def engine_on(space: str, url: str | None) -> Iterator[SonaEngine]:
-    """Open an existing space with automatic learning off; it learns with the space's own settings."""
-    from sona_pg.engine import SonaEngine
-    from sona_pg.store.database import Database
-
-    with address_of(url) as address:
-        database = Database.open(address, Environment.read().migrate)
-        try:
-            found = database.find_space(space)
-        finally:
-            database.close()
-        config = SonaConfig(loops=LoopConfig(automatic=False))
-        with SonaEngine(found.dim, address, space, config=config, create=False) as engine:
-            yield engine
 
 
 @app.command()

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sona_pg.config import Environment
+from sona_pg.config import Environment, LoopConfig, SonaConfig
 
 if TYPE_CHECKING:
+    from sona_pg.engine import SonaEngine
     from sona_pg.store.database import Database
 
 Url = Annotated[
@@ -49,3 +50,20 @@ def database_at(url: str | None) -> Iterator[Database]:
             yield database
         finally:
             database.close()
+
+
+@contextmanager
+def engine_on(space: str, url: str | None) -> Iterator[SonaEngine]:
+    """Open an existing space with automatic learning off; it learns with the space's own settings."""
+    from sona_pg.engine import SonaEngine
+    from sona_pg.store.database import Database
+
+    with address_of(url) as address:
+        database = Database.open(address, Environment.read().migrate)
+        try:
+            found = database.find_space(space)
+        finally:
+            database.close()
+        config = SonaConfig(loops=LoopConfig(automatic=False))
+        with SonaEngine(found.dim, address, space, config=config, create=False) as engine:
+            yield engine

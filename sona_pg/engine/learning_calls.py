@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sona_pg.domain.cycle import CycleResult, RebuildResult
@@ -11,7 +10,7 @@ from sona_pg.engine.lifetime import EngineLifetime
 
 
 class LearningCalls(EngineLifetime):
-    """Calls that run learning cycles, take up versions, and copy adapters to files and back."""
+    """Calls that run learning cycles, and take up their versions."""
 
     def force_learn(self) -> CycleResult:
         """Run loop B now, on everything recorded so far, however little; serve what it learned."""
@@ -52,25 +51,3 @@ class LearningCalls(EngineLifetime):
         dropped from the ledger is unlearned with them. Other learners of the space wait meanwhile.
         """
         return self._session.rebuild(publish)
-
-    def save(self, path: str | Path) -> None:
-        """Write the adapters this server serves to a safetensors file: the micro adapter and every base layer.
-
-        It is a copy to take elsewhere; the store itself keeps every version.
-
-        Raises:
-            StorageError: the file cannot be written.
-        """
-        self._session.held.save_adapters(path)
-
-    def load(self, path: str | Path) -> None:
-        """Serve the adapters of a file that ``save`` wrote, on this server only, until a newer version is published.
-
-        Nothing is written to the store: other servers do not change, and learning goes on from the live version.
-        ``metrics()["adapters"]`` says what is served.
-
-        Raises:
-            StorageError: the file cannot be read, or lacks an adapter.
-            DimensionMismatch: its adapters are for another dimension.
-        """
-        self._session.load_adapters(path)

@@ -315,6 +315,20 @@ class Session:
             self._keep_version()
             return self.serving.version
 
+    def stage(self) -> CycleResult:
+        """Commit what was recorded, learn from a slice of it, and store the result as a candidate."""
+        self.require_database()
+        self.flush(LEARN_TIMEOUT)
+        assert self._coordinator is not None
+        return self._coordinator.stage()
+
+    def serve_instead(self, serving: ServedVersion, name: str) -> None:
+        """Serve something else than the live version until a newer one is published; ``name`` says what."""
+        with self._refreshing:
+            self.held.serve(serving, name)
+            self._shared = None  # its candidates are others
+        log.info("serving %s until a version after %d is published", name, self.serving.version)
+
     def load_adapters(self, path: Any) -> None:
         """Serve the adapters of a file until a newer version is published."""
         with self._refreshing:

@@ -14,11 +14,14 @@ from sona_pg.engine.routing_calls import RoutingCalls
 from sona_pg.engine.session import OpenRequest
 from sona_pg.engine.status_calls import StatusCalls
 from sona_pg.engine.text_calls import TextCalls
+from sona_pg.engine.version_calls import VersionCalls
 from sona_pg.errors import ConfigError
 from sona_pg.text.embedder import Embedder
 
 
-class SonaEngine(RecordingCalls, LearningCalls, PatternCalls, RankingCalls, RoutingCalls, TextCalls, StatusCalls):
+class SonaEngine(
+    RecordingCalls, LearningCalls, VersionCalls, PatternCalls, RankingCalls, RoutingCalls, TextCalls, StatusCalls
+):
     """A server's hold on one space: it records, learns, and serves the newest version it has heard of.
 
     ``begin_trajectory``, ``add_step``, ``set_trajectory_route``, ``add_trajectory_context``,

@@ -18,7 +18,7 @@ from sona_pg.domain.space import Space
 from sona_pg.domain.state import LoraWeights
 from sona_pg.errors import DatabaseUnavailable, DimensionMismatch, StorageError
 from sona_pg.ingest.wakeups import held_here
-from sona_pg.learning.adapters.adapter_file import read_adapters, write_adapters
+from sona_pg.learning.adapters.adapter_file import read_adapters
 from sona_pg.recorder import Adapter, EncodedBatch, HotPath
 from sona_pg.serving.instant import InstantLoop
 from sona_pg.serving.last_version import LastVersion
@@ -113,10 +113,6 @@ class VersionHolder:
     def keep(self, space: Space, *, now: bool = False) -> None:
         """Keep what is served in the home folder, for an engine that is opened while the database is away."""
         self._last.keep(space, self.serving.version, self.serving.as_snapshot, now=now)
-
-    def save_adapters(self, path: str | Path) -> None:
-        """Write the adapters that are served to a file."""
-        write_adapters(path, self.instant.micro, self.serving.state.base)
 
     def load_adapters(self, path: str | Path) -> None:
         """Serve the adapters of a file until a newer version is published."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, cast, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -15,6 +16,7 @@ from sona_pg.limits import LARGEST_TABLE
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import copy_arrays
 from sona_pg.store.leases import now
+from sona_pg.store.reals import Reals
 from sona_pg.store.schema import candidates
 
 # Locked in the order of the key: recorders lock the candidates they change in the same order.
@@ -32,6 +34,15 @@ FROM unnest(%(ids)s::text[], %(slots)s::int[]) AS placed (candidate_id, slot)
 WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = placed.candidate_id
 """
 # Sets that are too large to be learned from as such stand for all candidates: their ids are not read.
+# In the order of the key, as above.
+PUT_IN = """
+INSERT INTO sona.candidates (space_id, candidate_id, slot, recorded_at, embedding)
+SELECT %(space)s, given.id, given.slot, %(at)s,
+    ((%(embeddings)b)[(given.place - 1) * %(dim)s + 1 : given.place * %(dim)s])::halfvec
+FROM unnest(%(ids)s::text[], %(slots)s::int[]) WITH ORDINALITY AS given (id, slot, place)
+ORDER BY given.place
+ON CONFLICT (space_id, candidate_id) DO UPDATE SET slot = excluded.slot
+"""
 READ_SETS = """
 SELECT s.set_id, CASE WHEN cardinality(s.candidate_ids) <= %(most)s THEN s.candidate_ids ELSE '{}' END
 FROM unnest(%(ids)s::bigint[]) AS wanted (id)
@@ -101,6 +112,29 @@ def _read(connection: Connection, dim: int, condition: ColumnElement[bool]) -> C
     query = select(candidates.c.candidate_id, candidates.c.embedding).where(condition).order_by(candidates.c.slot)
     values, _ = copy_arrays(connection, query, [("candidate_id", "text"), ("embedding", "halfvec", dim)])
     return Catalog.of(values["candidate_id"].tolist(), values["embedding"])
+
+
+def put_in(connection: Connection, space_id: int, loaded: Catalog, at: datetime) -> NDArray[np.int32]:
+    """Store the candidates of a loaded version as far as they are not there; return (m,) the slot of each.
+
+    One that is there keeps its embedding and its slot. Call it under ``lock_space``.
+    """
+    query = select(candidates.c.candidate_id, candidates.c.slot).where(
+        candidates.c.space_id == space_id, candidates.c.slot.is_not(None)
+    )
+    slots = {row.candidate_id: int(row.slot) for row in connection.execute(query)}
+    free = max(slots.values(), default=-1) + 1
+    new = [name for name in loaded.ids if name not in slots]
+    slots.update(zip(new, range(free, free + len(new)), strict=True))
+    in_order = sorted(new)
+    for start in range(0, len(in_order), FEW):
+        names = in_order[start : start + FEW]
+        embeddings = loaded.halves[loaded.slots(names)].astype(np.float32)
+        driver_connection(connection).execute(PUT_IN, {
+            "space": space_id, "ids": names, "slots": [slots[name] for name in names], "at": at,
+            "dim": loaded.dim, "embeddings": Reals(embeddings),
+        })  # fmt: skip
+    return np.array([slots[name] for name in loaded.ids], np.int32)
 
 
 def signal(connection: Connection, space_id: int) -> tuple[int, int]:

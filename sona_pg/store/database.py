@@ -23,7 +23,6 @@ from sona_pg.domain.ledger_slice import Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space, SpaceSummary
 from sona_pg.domain.state import LearnedState
-from sona_pg.domain.version import Difference, RollbackResult, StoredVersion
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
 from sona_pg.store import (
     candidates,
@@ -37,7 +36,6 @@ from sona_pg.store import (
     settings_log,
     spaces,
     states,
-    versions,
 )
 from sona_pg.store.admin import migrate
 from sona_pg.store.admin.maintenance import Maintenance
@@ -48,6 +46,7 @@ from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisi
 from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 from sona_pg.store.unit import LearningUnit, learning_unit
+from sona_pg.store.version_store import VersionStore
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +70,7 @@ class Database:
         """Wrap an engine; ``open`` is the usual way."""
         self.engine = engine
         self._sealed = search.SealedWeeks()
+        self.versions = VersionStore(engine)
         self.url = url
 
     @classmethod
@@ -310,47 +310,6 @@ class Database:
         """Return the cycle that made a version of a space."""
         with reading(self.engine, f"reading version {version}", BRIEF) as connection:
             return states.cycle_of(connection, space.space_id, version)
-
-    # -- versions -----------------------------------------------------------------------------------------------
-
-    def versions(self, space: Space, limit: int) -> list[StoredVersion]:
-        """Return the newest versions of a space, newest first."""
-        with reading(self.engine, "listing the versions", BRIEF) as connection:
-            return versions.listing(connection, space, limit)
-
-    def diff(self, space: Space, a: int, b: int) -> list[Difference]:
-        """Return what differs between two versions of a space; ``UnknownVersion`` if one of them is not there."""
-        with snapshot(self.engine, f"comparing versions {a} and {b}") as connection:
-            return versions.diff(connection, space, a, b)
-
-    def patterns_at(self, space: Space, version: int) -> list[LearnedPattern]:
-        """Return the patterns of a version of a space; ``UnknownVersion`` if they are not there."""
-        with snapshot(self.engine, f"reading version {version}") as connection:
-            return versions.patterns_at(connection, space, version)
-
-    def knowledge_at(self, space: Space, version: int) -> StoredKnowledge:
-        """Return everything that a version held; ``UnknownVersion`` if it is not there."""
-        with snapshot(self.engine, f"reading version {version}") as connection:
-            return versions.knowledge(connection, space, version)
-
-    def promote(self, space: Space, server_id: UUID, version: int) -> None:
-        """Make a staged version live; see ``versions.promote``."""
-        with transaction(self.engine, f"promoting version {version} of space {space.name!r}") as connection:
-            versions.promote(connection, versions.Order(space, server_id, leases.now(connection)), version)
-
-    def rollback(
-        self, space: Space, server_id: UUID, version: int, nothing: LearnedState, *, keep_facts: bool
-    ) -> RollbackResult:
-        """Make the content of an earlier version live again; see ``versions.rollback``."""
-        with transaction(self.engine, f"rolling space {space.name!r} back to version {version}") as connection:
-            order = versions.Order(space, server_id, leases.now(connection))
-            return versions.rollback(connection, order, version, nothing, keep_facts=keep_facts)
-
-    def put_in(self, space: Space, server_id: UUID, known: StoredKnowledge, source: str, *, keep_facts: bool) -> int:
-        """Make what was loaded from a file the live version; return its number; see ``versions.put_in``."""
-        with transaction(self.engine, f"publishing {source} in space {space.name!r}") as connection:
-            order = versions.Order(space, server_id, leases.now(connection))
-            return versions.put_in(connection, order, known, source, keep_facts=keep_facts)
 
     def waiting_feedback(self, space: Space) -> dict[str, Any]:
         """Return how many facts are about trajectories that are not there, and since when the oldest waits.

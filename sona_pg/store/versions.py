@@ -9,14 +9,17 @@ versions hold what it has learned; ``rebuild`` runs those that the newest one ho
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import BigInteger, Connection, cast, delete, func, insert, literal, select, text, update
 
+from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern
@@ -24,7 +27,7 @@ from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LearnedState
 from sona_pg.domain.version import Difference, RollbackResult, StoredVersion
 from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
-from sona_pg.store import claims, states, version_contents
+from sona_pg.store import candidates, claims, states, version_contents
 from sona_pg.store import cycles as cycle_rows
 from sona_pg.store.learned import StoredKnowledge, read_version
 from sona_pg.store.schema import batches, cycles, staged_versions, state_versions
@@ -82,6 +85,24 @@ class Staged:
     new_fisher: Sequence[FisherSnapshot]
     claimed: Sequence[int]
     set_aside: Sequence[tuple[UUID, str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A version out of a file."""
+
+    source: str  # named in the record
+    state: LearnedState
+    patterns: Sequence[LearnedPattern]
+    fisher: Sequence[FisherSnapshot]
+    catalog: Catalog  # its candidates, by slot in the store that it comes from
+
+    @property
+    def newest(self) -> int:
+        """The highest version that is named in it."""
+        named = [pattern.created_version for pattern in self.patterns]
+        named += [pattern.updated_version for pattern in self.patterns]
+        return max(named + [route.updated_version for route in self.state.routes.values()], default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,28 +248,37 @@ def rollback(
     return RollbackResult(version, target, undone, redone, count, keep_facts)
 
 
-def put_in(connection: Connection, order: Order, known: StoredKnowledge, source: str, *, keep_facts: bool) -> int:
-    """Make what was loaded from ``source`` the live version; return its number. Nothing learned before is in it.
+def put_in(
+    connection: Connection,
+    order: Order,
+    loaded: Loaded,
+    relocate: Callable[[LearnedState, NDArray[np.int32]], LearnedState],
+    *,
+    keep_facts: bool,
+) -> int:
+    """Make what was loaded from a file the live version; return its number. Nothing learned before is in it.
 
     Args:
         connection: in a transaction.
         order: who asks.
-        known: of the space's dimension.
-        source: named in the record.
+        loaded: of the space's dimension.
+        relocate: moves what is known of candidates to the slots that they have here.
         keep_facts: whether the facts of this space that were learned wait again; otherwise they are left out.
     """
     space_id = order.space.space_id
     live = states.lock_space(connection, space_id)
-    version, _ = states.newest(connection, space_id, live)
+    # Above every version that a pattern names: the ids of new patterns are made from their version's number.
+    version = max(states.newest(connection, space_id, live)[0], loaded.newest + 1)
     version_contents.keep_live(connection, space_id, live)
+    places = candidates.put_in(connection, space_id, loaded.catalog, order.at)
     cycle_id = uuid7()
-    state = dataclasses.replace(known.state, version=version, parent=live, cycle_id=cycle_id)
+    state = dataclasses.replace(relocate(loaded.state, places), version=version, parent=live, cycle_id=cycle_id)
     states.insert_version(connection, space_id, state, states.Making(order.at, order.server_id, "load"))
     version_contents.write(
-        connection, space_id, version, known.patterns, state.routes, known.fisher, known.fisher, order.at
+        connection, space_id, version, loaded.patterns, state.routes, loaded.fisher, loaded.fisher, order.at
     )
     _hold_cycles_of(connection, space_id, 0, version, keep_facts)
-    _record(connection, order, "load", cycle_id, live, version, {"source": source, "keep_facts": keep_facts})
+    _record(connection, order, "load", cycle_id, live, version, {"source": loaded.source, "keep_facts": keep_facts})
     _serve(connection, order, version)
     return version
 

@@ -51,6 +51,11 @@ class LoopCoordinator:
         with self._running:
             return self.background.run_cycle()
 
+    def stage(self) -> CycleResult:
+        """Run loop B on a slice now, and store the result as a candidate version."""
+        with self._running:
+            return self.background.stage()
+
     def run_due(self) -> CycleResult | None:
         """Run one cycle of loop B if it is due by ``schedule.is_due``, counting the cycles of every server.
 

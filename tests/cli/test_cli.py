@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from sona_pg import SonaEngine, kernels
 from sona_pg.cli.commands import app
+from sona_pg.errors import ConfigError
 
 DIM = 8
 MAIN = "import sys; from sona_pg.cli.main import main; sys.exit(main())"
@@ -135,6 +136,30 @@ def test_an_unknown_space_is_an_error_of_one_line(taught: str, arguments: list[s
     assert done.returncode == 1
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_versions_are_listed_staged_promoted_and_rolled_back(taught: str, tmp_path: Path) -> None:
+    def told(*arguments: str) -> list[dict]:
+        done = CliRunner().invoke(app, [*arguments, "--url", taught], catch_exceptions=False)
+        return [json.loads(line) for line in done.output.splitlines()]
+
+    with SonaEngine(DIM, taught) as engine:
+        engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.9)
+    ((staged,), (live, waits)) = told("stage"), (1, 2)
+    assert (staged["base_version"], staged["version"]) == (live, waits)
+    assert [(v["version"], v["status"]) for v in told("versions")] == [(2, "candidate"), (1, "live")]
+    for command in (["promote", "2"], ["rollback", "1"], ["load", "v"]):
+        with pytest.raises(ConfigError, match="say --yes"):
+            told(*command)
+    assert told("promote", "2", "--yes") == [{"live": 2}]
+    assert {row["part"] for row in told("diff", "1", "2")} >= {"pattern", "array"}
+    (saved,) = told("save", str(tmp_path / "v"))
+    assert (saved["version"], saved["bytes"]) == (2, (tmp_path / "v").stat().st_size)
+    (done,) = told("rollback", "1", "--keep-facts", "--yes")
+    assert (done["version"], done["restores"], done["undone"], done["batches"]) == (3, 1, 1, 1)
+    (made,) = told("load", str(tmp_path / "v"), "--space", "another", "--create", "--yes")
+    assert [v["status"] for v in told("versions", "--space", "another")] == ["live"]
+    assert made["live"] == 3  # above every version that its patterns name
 
 
 def test_what_a_restore_has_left_out_is_listed(taught: str) -> None:

@@ -33,14 +33,16 @@ class Lived:
         self.space: Space = self.database.find_space("default")
 
     def rollback(self, version: int, *, keep_facts: bool = True) -> int:
-        done = self.database.rollback(self.space, self.engine.server_id, version, NOTHING, keep_facts=keep_facts)
+        done = self.database.versions.rollback(
+            self.space, self.engine.server_id, version, NOTHING, keep_facts=keep_facts
+        )
         return done.version
 
     def rebuild(self) -> RebuildResult:
         return rebuild(self.database, self.space, CONFIG)
 
     def known(self, version: int) -> Knowledge:
-        held = self.database.knowledge_at(self.space, version)
+        held = self.database.versions.knowledge_at(self.space, version)
         return Knowledge(held.state, held.patterns, held.fisher)
 
     def waiting(self) -> int:
@@ -109,10 +111,10 @@ def test_what_is_left_out_is_as_if_it_had_never_been_said(lived: Lived, database
         learn_days(never, 1)
         without = lived.database.find_space("without")
         for version in (0, 1):
-            lived.database.rollback(without, never.server_id, version, NOTHING, keep_facts=True)
+            lived.database.versions.rollback(without, never.server_id, version, NOTHING, keep_facts=True)
     with SonaEngine(DIM, database_url, "without", config=CONFIG) as server:
         learn_days(server, 1, 3)
-    other = lived.database.knowledge_at(without, 4)
+    other = lived.database.versions.knowledge_at(without, 4)
     left_out = lived.known(4)
     found = differences(left_out, Knowledge(other.state, other.patterns, other.fisher))
     assert set(found) <= {"replay", "routes", "router"}  # ids of the trajectories, and how long each took
@@ -158,7 +160,7 @@ def test_a_candidate_changes_nothing_until_it_is_promoted(lived: Lived) -> None:
     assert patterns_and_rankings(lived.engine) == before
     assert lived.rebuild().equal
     candidate = lived.known(2)
-    lived.database.promote(lived.space, lived.engine.server_id, 2)
+    lived.database.versions.promote(lived.space, lived.engine.server_id, 2)
     assert (lived.engine.refresh(), lived.waiting()) == (2, 0)
     assert differences(candidate, lived.known(2)) == []
     assert lived.rebuild().equal
@@ -172,9 +174,9 @@ def test_a_candidate_of_another_base_is_refused(lived: Lived) -> None:
     BackgroundLoop(lived.database, lived.space, lived.engine.server_id, CONFIG).stage()
     assert lived.engine.force_learn().version == 3
     with pytest.raises(LearningConflict, match="staged on version 1, and version 3 is live"):
-        lived.database.promote(lived.space, lived.engine.server_id, 2)
+        lived.database.versions.promote(lived.space, lived.engine.server_id, 2)
     with pytest.raises(VersionConflict, match="is retired, expected a candidate"):
-        lived.database.promote(lived.space, lived.engine.server_id, 1)
+        lived.database.versions.promote(lived.space, lived.engine.server_id, 1)
 
 
 def test_a_learner_whose_base_was_rolled_back_starts_again(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +208,7 @@ def test_what_cannot_be_brought_back_is_refused_by_name(lived: Lived) -> None:
     with pytest.raises(VersionNotKept, match=r"patterns of version 1 .* before schema revision 0007"):
         lived.rollback(1)
     with pytest.raises(VersionNotKept):
-        lived.database.patterns_at(lived.space, 1)
+        lived.database.versions.patterns_at(lived.space, 1)
 
 
 def test_what_was_unlearned_does_not_come_back(lived: Lived) -> None:
@@ -251,7 +253,7 @@ def test_pruning_leaves_nothing_of_a_version_that_is_gone(lived: Lived) -> None:
 def test_sql_sees_the_patterns_of_a_version_and_what_differs(lived: Lived) -> None:
     learn_days(lived.engine, 2)
     told = lived.rows("SELECT pattern_id, size, weight, quality FROM sona.patterns_at('default', 1) ORDER BY 1")
-    held = sorted((p.id, p.size, p.weight, p.quality) for p in lived.database.patterns_at(lived.space, 1))
+    held = sorted((p.id, p.size, p.weight, p.quality) for p in lived.database.versions.patterns_at(lived.space, 1))
     assert told == held != []
     routes = lived.rows("SELECT routes FROM sona.patterns_at('default', 2) WHERE routes IS NOT NULL")
     assert {"size", "quality", "weight", "failure"} <= set(next(iter(routes[0][0].values())))
