@@ -39,6 +39,7 @@ cdef extern from "sona_kernels.h" nogil:
                          Py_ssize_t n) noexcept nogil
         Py_ssize_t (*normalize_rows)(const sona_f32 *X, Py_ssize_t n, Py_ssize_t d, sona_f32 *out) noexcept nogil
         bint (*all_finite)(const sona_f32 *x, Py_ssize_t n) noexcept nogil
+        void (*exp_negative)(sona_f32 *x, Py_ssize_t n) noexcept nogil
         Py_ssize_t (*f32_to_f16_be)(const sona_f32 *x, Py_ssize_t n, uint8_t *out) noexcept nogil
         void (*f16_be_to_f32)(const uint8_t *data, Py_ssize_t n, sona_f32 *out) noexcept nogil
         void (*f32_to_be)(const sona_f32 *x, Py_ssize_t n, uint8_t *out) noexcept nogil

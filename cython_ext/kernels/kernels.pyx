@@ -12,8 +12,14 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.pycapsule cimport PyCapsule_New
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.math cimport INFINITY, NAN, isfinite, log, sqrtf
+from libc.string cimport memcpy
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 cimport numpy as cnp
+
+import numpy as np
 
 from kernels cimport SONA_MAX_RANK, sona_f32, sona_f64, sona_i32, sona_kernels
 
@@ -29,6 +35,7 @@ cdef extern from "sona_kernels.h":
 
 cdef enum:
     SMALL = 65536  # multiplications up to which the GIL is kept
+    LINE = 64      # bytes of a cache line
 
 
 # ---- Which instruction set ----
@@ -118,6 +125,20 @@ cdef int same_shape(object array, object like, str what) except -1:
     if array.shape != like.shape:
         raise InvalidValue(f"{what} has shape {array.shape}, expected {like.shape}")
     return 0
+
+
+cdef object aligned(object rows):
+    """A read-only copy of rows (m, d) float32 that begins at a cache line, each row filled up with zeros to whole lines.
+
+    A load that straddles two lines takes twice as long.
+    """
+    cdef Py_ssize_t m = axis(rows, 0), d = axis(rows, 1), whole = (d + 15) // 16 * 16
+    memory = np.zeros(m * whole * 4 + LINE, np.uint8)
+    cdef Py_ssize_t start = -<Py_ssize_t> cnp.PyArray_DATA(<cnp.ndarray> memory) & (LINE - 1)
+    copy = memory[start:start + m * whole * 4].view(np.float32).reshape(m, whole)
+    copy[:, :d] = rows
+    copy.flags.writeable = False
+    return copy
 
 
 cdef int all_finite_or_raise(const sona_f32 *x, Py_ssize_t n, str what) except -1:
@@ -278,6 +299,18 @@ def all_finite(
     return finite
 
 
+def exp_negative(
+    x,              # INOUT float32, any shape, none above 0
+):
+    """x = e**x, in place."""
+    cdef sona_f32 *px = floats_out(x, -1, "x")
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
+    with nogil:
+        sona_active.exp_negative(px, n)
+
+
 include "search.pxi"
 include "kmeans.pxi"
 include "wire.pxi"
+include "routing.pxi"
+include "ranking.pxi"

@@ -148,12 +148,19 @@ static int all_finite(const sona_f32 *x, ptrdiff_t n)
 
 #include "scalar_bytes.h"
 
+static void exp_negative(sona_f32 *x, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        x[i] = expf(x[i]);
+}
+
 const sona_kernels sona_scalar = {
     .isa = "scalar", .panel = PANEL, .dot = dot, .dot_rows = dot_rows, .dot_rows_u8 = dot_rows_u8,
     .lora_forward = lora_forward, .lora_backward = lora_backward,
     .score_rows = score_rows, .best_two = best_two, .add_row = add_row,
     .fisher_update = fisher_update, .ewc_prox = ewc_prox,
     .normalize_rows = normalize_rows, .all_finite = all_finite,
+    .exp_negative = exp_negative,
     .f32_to_f16_be = f32_to_f16_be, .f16_be_to_f32 = f16_be_to_f32, .f32_to_be = f32_to_be, .be_to_f32 = be_to_f32,
     .crc32c = crc32c,
 };

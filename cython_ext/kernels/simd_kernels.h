@@ -298,7 +298,29 @@ static int all_finite(const sona_f32 *x, ptrdiff_t n)
     return v_sum(v_add(v_add(a, b), v_add(c, e))) == 0.0f;
 }
 
+/* e^x = 2^n e^r with n = round(x / ln 2): ln 2 is taken off in two parts, e^r is Cephes' polynomial of degree 6 on
+ * |r| <= ln 2 / 2, and n goes into the exponent's bits. Plain C again: every step has an instruction for a register. */
+static void exp_negative(sona_f32 *restrict x, ptrdiff_t n)
+{
+    const float MAGIC = 0x1.8p23f; /* rounds to the nearest integer by its mere size */
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const float v = x[i] > -87.0f ? x[i] : -87.0f;
+        const float whole = v * 1.44269504f + MAGIC - MAGIC;
+        const float r = v - whole * 0.693359375f + whole * 2.12194440e-4f;
+        float p = 1.9875691500e-4f;
+        p = p * r + 1.3981999507e-3f;
+        p = p * r + 8.3334519073e-3f;
+        p = p * r + 4.1665795894e-2f;
+        p = p * r + 1.6666665459e-1f;
+        p = p * r + 5.0000001201e-1f;
+        const int32_t bits = ((int32_t)whole + 127) << 23;
+        float power;
+        memcpy(&power, &bits, sizeof power);
+        x[i] = (p * r * r + r + 1.0f) * power;
+    }
+}
+
 #define SONA_COMMON_KERNELS                                                                                          \
     .panel = 2 * W, .dot = dot, .dot_rows = dot_rows, .lora_forward = lora_forward, .lora_backward = lora_backward,    \
     .score_rows = score_rows, .best_two = best_two, .add_row = add_row, .fisher_update = fisher_update,                \
-    .ewc_prox = ewc_prox, .normalize_rows = normalize_rows, .all_finite = all_finite
+    .ewc_prox = ewc_prox, .normalize_rows = normalize_rows, .all_finite = all_finite, .exp_negative = exp_negative

@@ -58,6 +58,8 @@ typedef struct sona_kernels {
     ptrdiff_t (*normalize_rows)(const sona_f32 *X, ptrdiff_t n, ptrdiff_t d, sona_f32 *out);
     /* 1 if no element is infinite or NaN */
     int (*all_finite)(const sona_f32 *x, ptrdiff_t n);
+    /* x = e^x in place, for x <= 0; within 4 units in the last place down to e^-87, below that at most 2e-38 */
+    void (*exp_negative)(sona_f32 *x, ptrdiff_t n);
 
     /* Big-endian wire formats of Postgres. Rounds to nearest even; returns how many elements are infinite or NaN
      * in half precision (pgvector refuses those). */

@@ -73,13 +73,26 @@ static void sort_descending(sona_f32 *s, int64_t *at, ptrdiff_t size)
 int sona_topk(const sona_kernels *K, const sona_f32 *q, const sona_f32 *C, ptrdiff_t m, ptrdiff_t d, ptrdiff_t k,
               int64_t *indices, sona_f32 *scores)
 {
+    return sona_topk_affine(K, q, 1.0f, C, NULL, NULL, m, d, k, indices, scores);
+}
+
+int sona_topk_affine(const sona_kernels *K, const sona_f32 *q, float scale, const sona_f32 *C, const sona_f32 *offset,
+                     const int64_t *which, ptrdiff_t m, ptrdiff_t d, ptrdiff_t k, int64_t *indices, sona_f32 *scores)
+{
     float chunk[CHUNK], poison = 0.0f;
     ptrdiff_t size = 0;
     if (k == 0)
         return 0;
     for (ptrdiff_t first = 0; first < m; first += CHUNK) {
         const ptrdiff_t rows = m - first < CHUNK ? m - first : CHUNK;
-        K->dot_rows(q, C + first * d, rows, d, chunk);
+        if (which)
+            for (ptrdiff_t i = 0; i < rows; i++)
+                chunk[i] = K->dot(q, C + which[first + i] * d, d);
+        else
+            K->dot_rows(q, C + first * d, rows, d, chunk);
+        if (offset)
+            for (ptrdiff_t i = 0; i < rows; i++)
+                chunk[i] = chunk[i] * scale + offset[first + i];
         for (ptrdiff_t i = 0; i < rows; i++) {
             poison += chunk[i] * 0.0f; /* turns NaN, and stays NaN, with the first score that is not finite */
             if (size < k || chunk[i] > scores[0]) /* a later row of equal score has the higher index */
@@ -158,6 +171,10 @@ static void estimate(const sona_i32 *restrict sums, int32_t offset, float step, 
         out[i] = step * scales[i] * (float)(sums[i] - offset);
 }
 
+/* Every other scan of a thread goes backwards: what the last one read at its end is still in the cache, which matters
+ * once the codes are larger than that (10,000 rows: 72 to 5x µs). The result does not depend on the order. */
+static _Thread_local int backward;
+
 int sona_block_topk(const sona_kernels *K, const sona_block *block, const sona_f32 *q, ptrdiff_t k,
                     void *scratch, int64_t *indices, sona_f32 *scores)
 {
@@ -179,7 +196,10 @@ int sona_block_topk(const sona_kernels *K, const sona_block *block, const sona_f
     if (!(bound < 1e30f)) /* near overflow the estimates mean nothing */
         return sona_topk(K, q, block->rows, m, d, k, indices, scores);
 
-    for (ptrdiff_t first = 0, c = 0; first < m; first += CHUNK, c++) {
+    const ptrdiff_t chunks = (m + CHUNK - 1) / CHUNK;
+    backward = !backward;
+    for (ptrdiff_t turn = 0; turn < chunks; turn++) {
+        const ptrdiff_t c = backward ? chunks - 1 - turn : turn, first = c * CHUNK;
         const ptrdiff_t rows = m - first < CHUNK ? m - first : CHUNK;
         sona_f32 *chunk = estimates + first;
         K->dot_rows_u8(code, block->codes + first * block->padded, rows, block->padded, sums);
