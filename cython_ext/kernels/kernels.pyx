@@ -36,6 +36,7 @@ cdef extern from "sona_kernels.h":
 cdef enum:
     SMALL = 65536  # multiplications up to which the GIL is kept
     LINE = 64      # bytes of a cache line
+    MOST_COPIED = 1 << 22  # floats of candidates that are copied to begin at one: more come from memory anyway
 
 
 # ---- Which instruction set ----

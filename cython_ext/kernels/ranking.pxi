@@ -15,7 +15,7 @@ cdef class CandidateBlock:
         offset,     # IN (m,)
     ):
         floats(weights, 2, "weights")
-        if axis(weights, 1) % 16 == 0:
+        if axis(weights, 1) % 16 == 0 and cnp.PyArray_SIZE(weights) <= MOST_COPIED:
             weights = aligned(weights)
         self.rows = floats(weights, 2, "weights")
         self.offset = floats(offset, 1, "offset")

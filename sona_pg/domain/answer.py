@@ -2,16 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import overload
+from typing import Any, overload
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.pattern import LearnedPattern
+
+
+class FoundPatterns(Sequence[LearnedPattern]):
+    """Patterns near a query, nearest first, each with its similarity; they are made when they are looked at.
+
+    It compares and prints as a list of them.
+    """
+
+    __slots__ = ("_made", "_similarities", "stored")
+
+    def __init__(self, found: tuple[LearnedPattern, ...], similarities: tuple[float, ...]) -> None:
+        """Hold patterns as a version has them, and how similar each is to what was asked."""
+        self.stored = found  # as the version has them, without a similarity
+        self._similarities = similarities
+        self._made: list[LearnedPattern] | None = None
+
+    @property
+    def _patterns(self) -> list[LearnedPattern]:
+        if self._made is None:
+            pairs = zip(self.stored, self._similarities, strict=True)
+            self._made = [pattern.found(similarity) for pattern, similarity in pairs]
+        return self._made
+
+    @overload
+    def __getitem__(self, index: int) -> LearnedPattern: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[LearnedPattern]: ...
+    def __getitem__(self, index: int | slice) -> LearnedPattern | list[LearnedPattern]:
+        """Return a pattern, or some of them as a list."""
+        return self._patterns[index]
+
+    def __len__(self) -> int:
+        """Return how many were found."""
+        return len(self.stored)
+
+    def __iter__(self) -> Iterator[LearnedPattern]:
+        return iter(self._patterns)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, FoundPatterns):
+            return self._patterns == other._patterns
+        return self._patterns == other if isinstance(other, list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self._patterns)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FoundPatterns, (self.stored, self._similarities)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +127,7 @@ class Response:
     query: str
     embedding: NDArray[np.float32]  # (dim,) float32, as the embedder gave it
     adapted: NDArray[np.float32]  # (dim,) float32, after the micro adapter
-    patterns: list[LearnedPattern] = field(default_factory=list)
+    patterns: Sequence[LearnedPattern] = ()
     route: str | None = None  # the best-proven route of the nearest pattern
     quality: float | None = None  # what to expect from it
     version: int = 0

@@ -6,7 +6,8 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self, TypeVar
+from operator import attrgetter
+from typing import Any, Literal, Self, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -133,6 +134,15 @@ class LearnedPattern:
         """How most of its trajectories went; None while none is judged."""
         return self.verdicts.prevailing
 
+    @property
+    def best_route(self) -> tuple[str, RouteRecord] | None:
+        """The route that did best here, of equal ones the one that was taken most often; None while none was."""
+        return max(self.routes.items(), key=lambda item: (item[1].quality, item[1].size), default=None)
+
+    def found(self, similarity: float) -> Self:
+        """Return this pattern as a query finds it."""
+        return type(self)(*(*_stored_fields(self), similarity))
+
     def merge(self, other: Self) -> Self:
         """Return this pattern with ``other`` pooled in; the id is ours, the lineage names the other.
 
@@ -179,6 +189,11 @@ class LearnedPattern:
     def should_prune(self, min_quality: float, min_weight: float) -> bool:
         """Whether nothing is lost by forgetting it: it did badly, and little is left of its weight."""
         return self.rated and self.quality < min_quality and self.weight < min_weight
+
+
+_stored_fields: Any = attrgetter(
+    *(known.name for known in dataclasses.fields(LearnedPattern)[:-1])
+)  # all but similarity
 
 
 def most_typical(queries: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:

@@ -6,12 +6,12 @@ from datetime import datetime
 
 from numpy.typing import ArrayLike
 
-from sona_pg.domain.answer import Interpolation, SearchResult
-from sona_pg.domain.pattern import LearnedPattern, PatternKind
+from sona_pg.domain.answer import FoundPatterns, Interpolation, SearchResult
+from sona_pg.domain.pattern import PatternKind
 from sona_pg.domain.verdict import Verdict
 from sona_pg.engine.lifetime import EngineLifetime
 from sona_pg.learning.patterns.parameters import interpolate
-from sona_pg.serving.arguments import as_direction, as_vector, require_count, require_filters, require_search
+from sona_pg.serving.arguments import as_vector, require_search
 
 
 class PatternCalls(EngineLifetime):
@@ -26,7 +26,7 @@ class PatternCalls(EngineLifetime):
         kind: PatternKind | None = None,
         route: str | None = None,
         verdict: Verdict | None = None,
-    ) -> list[LearnedPattern]:
+    ) -> FoundPatterns:
         """Return the ``k`` patterns nearest to ``x`` (dim,), nearest first; from memory, in microseconds.
 
         Args:
@@ -40,15 +40,7 @@ class PatternCalls(EngineLifetime):
         Raises:
             InvalidValue: a filter that no pattern can pass.
         """
-        require_filters(min_quality, kind, verdict)
-        return self._session.serving.find(
-            as_direction(x, self.dim),
-            require_count(k, 0),
-            min_quality=min_quality,
-            kind=kind,
-            route=route,
-            verdict=verdict,
-        )
+        return self._session.held.serving.find_patterns(x, k, min_quality, kind, route, verdict)
 
     def interpolate_parameters(
         self, x: ArrayLike, k: int = 5, *, min_quality: float = 0.0, route: str | None = None
@@ -67,10 +59,8 @@ class PatternCalls(EngineLifetime):
         Raises:
             InvalidValue: ``x`` has length 0.
         """
-        require_filters(min_quality, None, None)
-        vector = as_direction(x, self.dim)
         serving = self._session.serving
-        found = serving.find(vector, require_count(k, 0), min_quality=min_quality, route=route, with_parameters=True)
+        found = serving.find_patterns(x, k, min_quality, route=route, with_parameters=True)
         return interpolate(found, serving.version)
 
     def search(

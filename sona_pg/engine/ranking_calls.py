@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from sona_pg.domain.answer import Ranking
 from sona_pg.engine.lifetime import EngineLifetime
-from sona_pg.serving.arguments import as_direction, as_directions, require_count
+from sona_pg.serving.arguments import as_directions, require_count
 
 
 class RankingCalls(EngineLifetime):
@@ -37,10 +37,8 @@ class RankingCalls(EngineLifetime):
             exploration: above 0, candidates that few have confirmed are shown more often (1 is a good value
                 while learning); the scores stay the ranker's own.
         """
-        vector = as_direction(query, self.dim, "query")
-        return self._session.ranker.rank(
-            self._session.serving, vector, candidates, ids, require_count(k), exploration
-        )  # fmt: skip
+        session = self._session
+        return session.ranker.rank(session.held.serving, query, candidates, ids, k, exploration)
 
     def rank_many(
         self,

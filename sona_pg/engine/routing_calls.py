@@ -12,7 +12,7 @@ from sona_pg.domain.answer import Decision
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.engine.lifetime import EngineLifetime
 from sona_pg.errors import InvalidValue
-from sona_pg.serving.arguments import as_direction, as_vector
+from sona_pg.serving.arguments import as_vector
 from sona_pg.text.features import query_features
 
 
@@ -47,11 +47,13 @@ class RoutingCalls(EngineLifetime):
             InvalidValue: even the cheapest routes cost more than the budget.
         """
         serving = self._session.serving
-        if features is None and query is not None:
-            features = query_features(query)
-        told = None if features is None else as_vector(features, np.size(features), "features")
+        told = None
+        if features is not None:
+            told = as_vector(features, np.size(features), "features")
+        elif query is not None:
+            told = query_features(query)
         return self._session.chooser.choose(
-            serving.router, serving.version, as_direction(x, self.dim), candidates,
+            serving.router, serving.version, x, candidates,
             features=told, costs=costs, budget=budget, cost_weight=cost_weight, latency_weight=latency_weight,
         )  # fmt: skip
 

@@ -35,9 +35,8 @@ class TextCalls(EngineLifetime):
         handle = self.begin_trajectory(embedding, query=query)
         for label in labels:
             self.add_trajectory_context(handle, label)
-        patterns = serving.find(embedding, 3)
-        best = max(patterns[0].routes.items(), key=lambda item: (item[1].quality, item[1].size), default=None) \
-            if patterns else None  # fmt: skip
+        patterns = serving.find_patterns(embedding, 3)
+        best = patterns.stored[0].best_route if patterns else None
         if best is not None:
             self.set_trajectory_route(handle, best[0])
         self.end_trajectory(handle)

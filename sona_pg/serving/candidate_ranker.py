@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +19,7 @@ from sona_pg.domain.catalog import Catalog
 from sona_pg.errors import InvalidValue, UnknownCandidate
 from sona_pg.learning.ranking.ranker import explore
 from sona_pg.learning.ranking.ranker_prepared import Prepared, prepare
-from sona_pg.serving.arguments import as_matrix, as_vector, require_directions
+from sona_pg.serving.arguments import as_direction, as_matrix, as_vector, require_count, require_directions
 from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, Named, NamedSets, check_ids
 from sona_pg.serving.overlay import Overlay
 from sona_pg.serving.served_version import ServedVersion
@@ -32,10 +33,12 @@ class RankedSet:
     ids: tuple[str, ...]
     embeddings: NDArray[np.float32] | NDArray[np.float16]  # (m, dim)
     checksum: int  # of the embeddings as they were given
+    # Of ids without embeddings: the catalog that knew them, and when the store is to be told of the set again.
+    stored: tuple[Catalog, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ready:
+class _ReadySet:
     """A set as one version scores it."""
 
     serving: ServedVersion
@@ -44,6 +47,32 @@ class _Ready:
     scorer: Prepared
 
 
+class _RecentSet(NamedTuple):
+    """A set of ids that was ranked lately, with what the answer rests on."""
+
+    catalog: Catalog  # that knew the ids
+    ready: _ReadySet
+    until: float  # monotonic seconds after which the store is to be told of the set again
+
+
+class _OfVersion:
+    """What was prepared for one version; it goes with the version."""
+
+    def __init__(self, serving: ServedVersion) -> None:
+        self.serving = serving
+        self.ready: dict[RankedSet, _ReadySet] = {}
+        self.recent: dict[tuple[str, ...], _RecentSet] = {}
+        self._numbers = 0  # that the sets hold, about
+
+    def add(self, ready: _ReadySet) -> None:
+        """Remember a set; where they are too many or too large together, the earlier ones are forgotten."""
+        self._numbers += 2 * ready.candidates.embeddings.size
+        if len(self.ready) >= KEPT_SETS or self._numbers > MOST_NUMBERS:
+            self.recent, self.ready, self._numbers = {}, {}, 2 * ready.candidates.embeddings.size
+        self.ready[ready.candidates] = ready
+
+
+MOST_NUMBERS = 1 << 24  # float32 of prepared sets that a server remembers
 MANY = 1000  # candidates, from which on it pays to sort only the best
 
 
@@ -62,22 +91,30 @@ class CandidateRanker:
         self._keep = keep
         self._named = NamedSets("candidate id", keep_set)
         self._sets: OrderedDict[int, RankedSet] = OrderedDict()
-        self._last: _Ready | None = None
+        self._of_version: _OfVersion | None = None
         self.overlay = Overlay()
-        self._last_stored: tuple[Catalog, RankedSet] | None = None
+        self._last_stored: RankedSet | None = None
         self._lock = threading.Lock()
 
     def rank(
         self,
         serving: ServedVersion,
-        query: NDArray[np.float32],
+        query: ArrayLike,
         candidates: ArrayLike | None,
         ids: Sequence[str] | None,
         k: int,
         exploration: float,
     ) -> Ranking:
         """Return the best ``k``; see ``SonaEngine.rank``."""
-        return self.rank_many(serving, query[None, :], candidates, ids, k, exploration)[0]
+        ready = self._recent(serving, ids) if candidates is None else None
+        if ready is None or type(k) is not int or k < 1 or exploration != 0:
+            query, k = as_direction(query, self._dim, "query"), require_count(k)
+            ready = self._ready(serving, self._chosen(serving, candidates, ids))
+        best = ready.scorer.block.best(query, k, ready.candidates.ids) if exploration == 0 else None
+        if best is None:
+            rows = as_direction(query, self._dim, "query")[None, :]
+            return self._ranked(ready, rows, k, exploration)[0]
+        return Ranking(best[0], best[1], serving.version, ready.candidates.set_id)
 
     def rank_many(
         self,
@@ -89,20 +126,22 @@ class CandidateRanker:
         exploration: float,
     ) -> list[Ranking]:
         """Return the best ``k`` for each of ``queries`` (n, dim); see ``SonaEngine.rank_many``."""
-        chosen = self._stored(serving, ids) if candidates is None else self._prepared(candidates, ids)
-        ready = self._ready(serving, chosen)
+        return self._ranked(self._ready(serving, self._chosen(serving, candidates, ids)), queries, k, exploration)
+
+    def _ranked(self, ready: _ReadySet, queries: NDArray[np.float32], k: int, exploration: float) -> list[Ranking]:
         scores = ready.scorer.score(queries)
         if not 0 <= exploration < np.inf:
             raise InvalidValue(f"exploration={exploration!r} cannot work: expected a finite number, 0 or more")
-        order_by = explore(serving.ranker, scores, ready.slots, exploration) if exploration > 0 else scores
+        order_by = explore(ready.serving.ranker, scores, ready.slots, exploration) if exploration > 0 else scores
         order = best_first(order_by, k)
         best = np.take_along_axis(scores, order, axis=1)
+        ids = ready.candidates.ids
         return [
             Ranking(
-                ids=tuple(chosen.ids[row] for row in rows),
+                ids=tuple(ids[row] for row in rows),
                 scores=of_query,
-                version=serving.version,
-                candidate_set=chosen.set_id,
+                version=ready.serving.version,
+                candidate_set=ready.candidates.set_id,
             )
             for rows, of_query in zip(order.tolist(), best, strict=True)
         ]
@@ -126,13 +165,35 @@ class CandidateRanker:
             return self._prepared(np.reshape(rows, (-1, self._dim)), list(candidates)).set_id
         return self._named.number(candidates).number
 
-    def _ready(self, serving: ServedVersion, chosen: RankedSet) -> _Ready:
-        """Return a set as this version scores it; the last one is kept, in one reference that threads may race."""
-        last = self._last
-        if last is None or last.serving is not serving or last.candidates is not chosen:
+    def _recent(self, serving: ServedVersion, ids: Sequence[str] | None) -> _ReadySet | None:
+        """Return a set that this version has ranked lately; None if it has not, or the store is to be told again."""
+        of_version = self._of_version
+        if ids is None or of_version is None or of_version.serving is not serving:
+            return None
+        try:
+            recent = of_version.recent.get(ids if type(ids) is tuple else tuple(ids))
+        except TypeError:  # an id that cannot be hashed is none, and the check says so
+            return None
+        if recent is None or time.monotonic() > recent.until:
+            return None
+        return recent.ready if self.overlay.catalog(serving.catalog) is recent.catalog else None
+
+    def _ready(self, serving: ServedVersion, chosen: RankedSet) -> _ReadySet:
+        """Return a set as this version scores it; what is prepared hangs on one reference, so threads may race."""
+        of_version = self._of_version
+        if of_version is None or of_version.serving is not serving:
+            of_version = self._of_version = _OfVersion(serving)
+        ready = of_version.ready.get(chosen)
+        if ready is None:
             slots = serving.catalog.slots(chosen.ids)
-            last = self._last = _Ready(serving, chosen, slots, prepare(serving.ranker, chosen.embeddings, slots))
-        return last
+            ready = _ReadySet(serving, chosen, slots, prepare(serving.ranker, chosen.embeddings, slots))
+            of_version.add(ready)
+        if chosen.stored is not None:
+            of_version.recent[chosen.ids] = _RecentSet(chosen.stored[0], ready, chosen.stored[1])
+        return ready
+
+    def _chosen(self, serving: ServedVersion, candidates: ArrayLike | None, ids: Sequence[str] | None) -> RankedSet:
+        return self._stored(serving, ids) if candidates is None else self._prepared(candidates, ids)
 
     def _prepared(self, candidates: ArrayLike, ids: Sequence[str] | None) -> RankedSet:
         if ids is None:
@@ -167,8 +228,9 @@ class CandidateRanker:
         named = self._named.number(wanted) if ids or catalog.ids else Named((), 0, stored=False)
         names = named.ids
         last = self._last_stored
-        if last is not None and last[0] is catalog and last[1].ids == names and last[1].set_id == named.number:
-            return last[1]
+        source = (catalog, named.until)
+        if last is not None and last.stored == source and last.ids == names and last.set_id == named.number:
+            return last
         slots = catalog.slots(names)
         missing = [name for name, slot in zip(names, slots, strict=True) if slot < 0]
         if missing or not names:
@@ -177,8 +239,8 @@ class CandidateRanker:
                 f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings); "
                 "what another server remembers is known here about a second after it is committed"
             )
-        known = RankedSet(named.number, names, catalog.halves if ids is None else catalog.halves[slots], 0)
-        self._last_stored = (catalog, known)
+        known = RankedSet(named.number, names, catalog.halves if ids is None else catalog.halves[slots], 0, source)
+        self._last_stored = known
         return known
 
 

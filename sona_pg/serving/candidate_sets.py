@@ -22,6 +22,7 @@ class Named(NamedTuple):
     ids: tuple[str, ...]
     key: int  # a hash of the ids, the same in whatever order they come
     stored: bool  # whether the store has it, or will before any record that names it from now on
+    until: float = 0.0  # monotonic seconds after which the store is to be told of it again
 
     @property
     def number(self) -> int | None:
@@ -53,7 +54,7 @@ class NamedSets:
             known = None
         now = time.monotonic()
         if known is not None and now < known[1] + TELL_AGAIN:
-            return Named(names, known[0], stored=True)
+            return Named(names, known[0], stored=True, until=known[1] + TELL_AGAIN)
         check_ids(self._what, names)
         key = _hashed(names)
         if not self._keep(key, names):
@@ -61,7 +62,7 @@ class NamedSets:
         if len(self._told) >= KEPT_SETS:
             self._told.clear()
         self._told[names] = (key, now)
-        return Named(names, key, stored=True)
+        return Named(names, key, stored=True, until=now + TELL_AGAIN)
 
 
 def check_ids(what: str, given: Sequence[str]) -> tuple[str, ...]:

@@ -96,8 +96,12 @@ class Overlay:
 
     def catalog(self, served: Catalog) -> Catalog:
         """Return what is known by id: what the version has, and what is ahead of it."""
+        last = self._known  # without the lock: who remembers many holds it while they are copied
+        if last is not None and last[0] is served:
+            return last[1]
         with self._lock:
             if not self._here and not len(self._stored):
+                self._known = (served, served)
                 return served
             if self._known is None or self._known[0] is not served:
                 # Only now: who remembers one after the other would copy all of them each time.

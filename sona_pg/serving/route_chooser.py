@@ -5,20 +5,33 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sona_pg.domain.answer import Decision
 from sona_pg.errors import DimensionMismatch, InvalidValue
+from sona_pg.kernels import RouterBlock, is_direction, prices_of
 from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.routing.pacing import BudgetPacer
-from sona_pg.learning.routing.router import Utility, decide
+from sona_pg.learning.routing.router import Utility
+from sona_pg.learning.routing.router_basis import SKETCH_WIDTH, reduce_width
+from sona_pg.learning.routing.router_prepared import prepared_router
 from sona_pg.learning.vectors import unit
 from sona_pg.limits import MAX_FEATURES
-from sona_pg.serving.candidate_sets import KeepSet, NamedSets
+from sona_pg.serving.arguments import as_direction
+from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, NamedSets
 
 KEPT_PACERS = 64  # budgets whose spending a server remembers at a time
+
+
+class _ReadyRouter(NamedTuple):
+    """A router as decisions read it."""
+
+    router: Router
+    block: RouterBlock
+    rows: dict[tuple[str, ...], NDArray[np.int64]]  # of the block, for candidates that have come lately
 
 
 class RouteChooser:
@@ -27,15 +40,16 @@ class RouteChooser:
     def __init__(self, seed: int, keep: KeepSet) -> None:
         """Start with nothing spent; ``keep`` is told of every set of routes that is met for the first time."""
         self._named = NamedSets("route", keep)
-        self._rng = np.random.default_rng(seed or None)
+        self._rng = np.random.default_rng(seed or None)  # has a lock of its own
         self._pacers: OrderedDict[float, BudgetPacer] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the pacers
+        self._ready: _ReadyRouter | None = None  # one reference that threads may race for
 
     def choose(
         self,
         router: Router,
         version: int,
-        query: NDArray[np.float32],
+        query: ArrayLike,
         candidates: Sequence[str],
         *,
         features: NDArray[np.float32] | None,
@@ -53,43 +67,59 @@ class RouteChooser:
         named = self._named.number(candidates)
         names = named.ids
         prices = _prices(names, costs, budget is not None or cost_weight > 0)
-        routes = router.known(names)
-        if features is not None and len(features) > MAX_FEATURES:
-            raise InvalidValue(f"{len(features)} features: expected at most {MAX_FEATURES}")
-        if features is not None and router.width not in (0, len(features)):
-            raise DimensionMismatch(router.width, len(features), "features")
-        with self._lock:
-            pacer = None if budget is None or prices is None else self._pacer(budget, names, prices)
-            choice = decide(
-                router.state,
-                unit(query),
-                routes,
-                self._rng,
-                features=features if router.width else None,
-                costs=prices,
-                price=0.0 if pacer is None else pacer.price(),
-                budget=budget,
-                utility=Utility(cost=cost_weight, latency=latency_weight / 1e6),
-            )
-            place = int(np.flatnonzero(routes == choice.route)[0])
-            if pacer is not None and prices is not None:
-                pacer.record(choice.values, prices, prices[place])
+        if cost_weight or latency_weight:
+            Utility(cost=cost_weight, latency=latency_weight)  # refuses what has no meaning
+        ready = self._ready
+        if ready is None or ready.router is not router:
+            ready = self._ready = _ReadyRouter(router, prepared_router(router.state), {})
+        told = self._checked(router, features)
+        vector = _direction(query, router.state.dim)
+        rows = ready.rows.get(names)
+        if rows is None:
+            rows = _rows(ready, names)
+        weights = (cost_weight, latency_weight / 1e6)
+        if budget is None or prices is None:
+            made = ready.block.decide(vector, told, rows, prices, 0.0, None, *weights, self._draw(names))
+        else:
+            with self._lock:
+                pacer = self._pacer(budget, names, prices)
+                price = pacer.price()
+                made = ready.block.decide(vector, told, rows, prices, price, budget, *weights, self._draw(names))
+                if made is not None:
+                    pacer.record(made[4], prices, prices[made[0]])
+        if made is None:
+            raise InvalidValue("x points in no direction once it is reduced to the router's width: check what made it")
+        place, propensity, reason, scores, _ = made
         return Decision(
-            route=names[place],
-            propensity=float(choice.propensity),
-            scores={name: float(score) for name, score in zip(names, choice.scores, strict=True)},
-            version=version,
-            reason=choice.reason,
-            cost=None if prices is None else float(prices[place]),
-            features=features,
-            candidate_set=named.number,
+            names[place],
+            propensity,
+            dict(zip(names, scores, strict=True)),
+            version,
+            reason,
+            named.number,
+            None if prices is None else prices[place],
+            features,
         )
 
-    def _pacer(self, budget: float, names: Sequence[str], prices: NDArray[np.float64]) -> BudgetPacer:
+    def _draw(self, names: Sequence[str]) -> float:
+        """Return a number in [0, 1) of the stream; an only candidate takes none."""
+        return self._rng.random() if len(names) > 1 else 0.0
+
+    def _checked(self, router: Router, features: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """Return the features that the router knows; None while it was taught without any."""
+        if features is None:
+            return None
+        if len(features) > MAX_FEATURES:
+            raise InvalidValue(f"{len(features)} features: expected at most {MAX_FEATURES}")
+        if router.width not in (0, len(features)):
+            raise DimensionMismatch(router.width, len(features), "features")
+        return features if router.width else None
+
+    def _pacer(self, budget: float, names: Sequence[str], prices: Sequence[float]) -> BudgetPacer:
         pacer = self._pacers.get(budget) or BudgetPacer(budget)
         # A mean: a single call may cost more where others cost less.
-        if prices.min() > budget and pacer.least_mean(prices) > budget:
-            cheapest = int(prices.argmin())
+        if min(prices) > budget and pacer.least_mean(prices) > budget:
+            cheapest = prices.index(min(prices))
             raise InvalidValue(
                 f"budget={budget!r} cannot be kept: the cheapest route {names[cheapest]!r} costs "
                 f"{prices[cheapest]:g}; raise the budget, or offer a cheaper route"
@@ -101,15 +131,36 @@ class RouteChooser:
         return pacer
 
 
-def _prices(names: Sequence[str], costs: Mapping[str, float] | None, needed: bool) -> NDArray[np.float64] | None:
+def _prices(names: tuple[str, ...], costs: Mapping[str, float] | None, needed: bool) -> tuple[float, ...] | None:
     if costs is None:
         if needed:
             raise InvalidValue("a budget or a cost weight needs costs={route: cost, …} for every candidate")
         return None
+    prices = prices_of(names, costs)
+    if prices is not None:
+        return prices
     missing = [name for name in names if name not in costs]
     if missing:
         raise InvalidValue(f"costs has no entry for {', '.join(map(repr, missing))}: expected one for every candidate")
     for name in names:
         if not isinstance(costs[name], int | float | np.number) or not 0 <= costs[name] < np.inf:
             raise InvalidValue(f"costs[{name!r}] is {costs[name]!r}: expected a finite number, 0 or more")
-    return np.array([costs[name] for name in names], np.float64)
+    return tuple(float(costs[name]) for name in names)
+
+
+def _direction(query: ArrayLike, dim: int) -> NDArray[np.float32]:
+    """Return ``query`` checked, and as wide as the router takes it."""
+    if dim <= SKETCH_WIDTH and isinstance(query, np.ndarray) and is_direction(query, dim):
+        return query
+    row = as_direction(query, dim, "x")[None, :]
+    narrow: NDArray[np.float32] = (reduce_width(row) if dim > SKETCH_WIDTH else unit(row))[0]
+    return narrow
+
+
+def _rows(ready: _ReadyRouter, names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the rows of the candidates in the router's arrays, and remember them."""
+    rows = np.asarray(ready.router.state.rows_of(ready.router.known(names)), np.int64)
+    if len(ready.rows) >= KEPT_SETS:
+        ready.rows.clear()
+    ready.rows[names] = rows
+    return rows

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sona_pg import kernels
 from sona_pg.config import SonaConfig
+from sona_pg.domain.answer import FoundPatterns
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.state import LearnedState
@@ -21,7 +21,13 @@ from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.step import initial_state, ranker_of, router_of
 from sona_pg.learning.vectors import unit
+from sona_pg.serving.arguments import as_direction, require_count, require_filters
 from sona_pg.store.database import Snapshot
+
+KEPT_FILTERS = 64  # of patterns, whose rows a version remembers at a time
+
+# The least quality, the kind, a route, the verdict, and whether settings must be known.
+Filters = tuple[float, PatternKind | None, str | None, Verdict | None, bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +41,7 @@ class ServedVersion:
     ranker: RankerState
     catalog: Catalog
     block: kernels.CentroidBlock | None  # of the patterns' centroids; None when there are none
+    passing: dict[Filters, NDArray[np.int64]] = field(default_factory=dict)  # rows of patterns, by filters asked lately
     published_at: float = field(default_factory=time.monotonic)  # by this process's monotonic clock
 
     @classmethod
@@ -70,49 +77,58 @@ class ServedVersion:
             self.version, state, list(self.patterns), self.catalog
         )  # fmt: skip
 
-    def find(
+    def find_patterns(
         self,
-        query: NDArray[np.float32],
+        x: ArrayLike,
         k: int,
-        *,
         min_quality: float = 0.0,
         kind: PatternKind | None = None,
         route: str | None = None,
         verdict: Verdict | None = None,
         with_parameters: bool = False,
-    ) -> list[LearnedPattern]:
-        """Return the ``k`` nearest patterns that pass the filters, nearest first, with their similarity."""
-        if self.block is None or k <= 0:
-            return []
-        direction = unit(query)
-        if min_quality <= 0.0 and kind is None and route is None and verdict is None and not with_parameters:
-            rows, scores = self.block.topk(direction, k)
-            return _found(self.patterns, rows, scores)
-        passing = [
-            pattern
-            for pattern in self.patterns
-            if (min_quality <= 0.0 or (pattern.rated and pattern.quality >= min_quality))
-            and (kind is None or pattern.kind == kind)
-            and (route is None or route in pattern.routes)
-            and (verdict is None or pattern.verdict == verdict)
-            and (pattern.parameters or not with_parameters)
-        ]
-        if not passing:
-            return []
-        rows, scores = kernels.topk(direction, np.stack([pattern.centroid for pattern in passing]), k)
-        return _found(passing, rows, scores)
+    ) -> FoundPatterns:
+        """Return the ``k`` patterns nearest to ``x`` that pass the filters; see ``SonaEngine.find_patterns``."""
+        plain = kind is None and route is None and verdict is None and not with_parameters
+        if plain and type(k) is int and k > 0 and type(min_quality) is float and min_quality <= 0.0:
+            found = None if self.block is None else self.block.nearest(x, k, self.patterns)
+            if found is not None:
+                return FoundPatterns(*found)
+        require_filters(min_quality, kind, verdict)
+        vector, most = as_direction(x, self.state.micro.dim), require_count(k, 0)
+        rows = None
+        if min_quality > 0.0 or not plain:
+            rows = self._passing((float(min_quality), kind, route, verdict, with_parameters))
+        if self.block is None or not most:
+            return FoundPatterns((), ())
+        found = self.block.nearest(vector, most, self.patterns, rows)
+        if found is None:  # of a length whose square leaves float32
+            found = self.block.nearest(unit(vector[None, :])[0], most, self.patterns, rows)
+        return FoundPatterns(*found) if found is not None else FoundPatterns((), ())
+
+    def _passing(self, filters: Filters) -> NDArray[np.int64]:
+        """Return the rows of the patterns that pass ``filters``, (n,) int64; what was asked lately is remembered."""
+        known = self.passing.get(filters)
+        if known is None:
+            min_quality, kind, route, verdict, with_parameters = filters
+            known = np.array(
+                [
+                    row
+                    for row, pattern in enumerate(self.patterns)
+                    if (min_quality <= 0.0 or (pattern.rated and pattern.quality >= min_quality))
+                    and (kind is None or pattern.kind == kind)
+                    and (route is None or route in pattern.routes)
+                    and (verdict is None or pattern.verdict == verdict)
+                    and (pattern.parameters or not with_parameters)
+                ],
+                np.int64,
+            )
+            if len(self.passing) >= KEPT_FILTERS:
+                self.passing.clear()
+            self.passing[filters] = known
+        return known
 
 
 def _block(patterns: Sequence[LearnedPattern]) -> kernels.CentroidBlock | None:
     if not patterns:
         return None
     return kernels.CentroidBlock(np.ascontiguousarray(np.stack([pattern.centroid for pattern in patterns])))
-
-
-def _found(
-    patterns: Sequence[LearnedPattern], rows: NDArray[np.int64], scores: NDArray[np.float32]
-) -> list[LearnedPattern]:
-    return [
-        dataclasses.replace(patterns[int(row)], similarity=float(score))
-        for row, score in zip(rows, scores, strict=True)
-    ]

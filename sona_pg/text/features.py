@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg.kernels import text_features
+
 WIDTH = 3
 
 
@@ -15,7 +17,4 @@ def query_features(query: str) -> NDArray[np.float32]:
     marks, line breaks and word length beside them did not help (.672). The router learns what they are worth, which
     may be nothing.
     """
-    length = max(len(query), 1)
-    digits = sum(letter.isdigit() for letter in query)
-    symbols = sum(not letter.isalnum() and not letter.isspace() for letter in query)
-    return np.array([np.log(length), digits / length, symbols / length], np.float32)
+    return text_features(query)

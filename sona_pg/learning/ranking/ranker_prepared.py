@@ -6,12 +6,13 @@ weight vector and one offset per candidate, and a query costs one product.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from sona_pg.errors import DimensionMismatch
+from sona_pg.kernels import CandidateBlock
 from sona_pg.learning.ranking.ranker import RankerState, item_features
 from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, unit_rows
 
@@ -24,6 +25,12 @@ class Prepared:
 
     weights: FloatArray  # (c, dim)
     offset: FloatArray  # (c,)
+    block: CandidateBlock = field(init=False)  # the same, for one query at a time
+
+    def __post_init__(self) -> None:
+        block = CandidateBlock(self.weights, self.offset)
+        object.__setattr__(self, "block", block)
+        object.__setattr__(self, "weights", block.weights)  # its own copy
 
     def score(self, queries: FloatArray) -> FloatArray:
         """(b, dim) -> (b, c): what `ranker.score` returns, up to rounding. Raises `DimensionMismatch`."""

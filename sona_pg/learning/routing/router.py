@@ -178,7 +178,7 @@ def decide(
     cost = _costs(state, routes, row, costs)
     values = scores - utility.cost * cost
     if utility.latency:
-        values -= utility.latency * _known_means(state.totals, row, 4)
+        values -= utility.latency * known_means(state.totals, row, 4)
     if len(routes) == 1:
         return Choice(int(routes[0]), 1.0, np.ones(1), scores, values, "only candidate")
     beyond = state.prior_route * max(0.0, 1.0 - float(phi[1:] @ phi[1:]))
@@ -194,7 +194,7 @@ def decide(
     return Choice(int(routes[drawn]), float(probabilities[drawn]), probabilities, scores, values, reason)
 
 
-def _known_means(totals: Doubles, row: NDArray[np.integer[Any]], column: int) -> Doubles:
+def known_means(totals: Doubles, row: NDArray[np.integer[Any]], column: int) -> Doubles:
     """Mean cost (column 2) or latency (column 4) per route; where unknown, the mean of the known ones."""
     count, total = np.append(totals[:, column], 0.0), np.append(totals[:, column + 1], 0.0)
     usual = total.sum() / count.sum() if count.sum() else 0.0
@@ -205,7 +205,7 @@ def _costs(
     state: RouterState, routes: NDArray[np.int64], row: NDArray[np.integer[Any]], costs: ArrayLike | None
 ) -> Doubles:
     if costs is None:
-        return _known_means(state.totals, row, 2)
+        return known_means(state.totals, row, 2)
     given = np.asarray(costs, np.float64)
     if given.shape != routes.shape or not np.isfinite(given).all():
         raise LearningError(f"costs must be one finite number per candidate, got {given} for {routes}")
