@@ -1,9 +1,9 @@
 /* A bounded queue of blocks, many producers and one consumer, and the store of blocks that are free.
  *
  * The ring holds addresses: `capacity` of them are reserved at the start, blocks are made when first needed and used
- * again, newest first. The bound on bytes counts the blocks that wait. Producers take a spinlock (under the GIL
- * nobody else can hold it; in a free-threaded build it is held for a few instructions). The consumer takes no lock
- * at all: it moves `head` alone and hands blocks back through a list of its own that producers pick up whole.
+ * again, newest first. The bound on bytes counts the blocks that wait. Producers take a spinlock, for a few
+ * instructions. The consumer takes it only to give memory back from a ring that is idle: it moves `head` alone and hands
+ * blocks back through a list of its own that producers pick up whole.
  */
 #define _DEFAULT_SOURCE /* mmap beside -std=c11 */
 #include "recorder.h"
@@ -13,9 +13,10 @@
 #include <sys/mman.h>
 #ifdef __GLIBC__
 #include <malloc.h>
+static atomic_size_t freed_lately; /* bytes that the rings of this process gave back to malloc, since it gave them on */
 #endif
 
-enum { LINE = 64, ALIGNED_SIZE = 256, FIRST_SIZE = 1024, WORTH_A_TRIM = 1 << 20 };
+enum { LINE = 64, ALIGNED_SIZE = 256, FIRST_SIZE = 1024, WORTH_A_TRIM = 8 << 20 };
 
 struct sona_ring {
     /* set once */
@@ -162,8 +163,10 @@ size_t sona_ring_trim(sona_ring *ring, size_t keep)
             }
         }
 #ifdef __GLIBC__
-    if (freed >= WORTH_A_TRIM)
+    if (atomic_fetch_add(&freed_lately, freed) + freed >= WORTH_A_TRIM) {
+        atomic_store(&freed_lately, 0);
         malloc_trim(0); /* blocks in use lie between those that were freed */
+    }
 #endif
     return freed;
 }

@@ -97,11 +97,21 @@ class Leftovers:
 
     def committed(self) -> None:
         """Forget what was taken last."""
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
-            self._file = None
-        else:
+        file, self._file = self._file, None
+        if file is None:
             self._found[0].advance()
+            return
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as exc:  # it is read again later, and found to be in
+            log.error("spool: %s cannot be deleted (%s)", file, exc.strerror)
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Leave the folder at hand, which cannot be read or emptied now, until it is looked for again."""
+        if self._found:
+            self._found.pop(0).close()
+            self._fresh = True
 
     def close(self) -> None:
         """Let go of the folders; what is in them is left for the next process."""

@@ -167,8 +167,6 @@ class Service:
 
     def _write_all(self) -> Turns[None]:
         """Write until what waits may wait for the interval."""
-        if time.monotonic() >= self._look_at:
-            self._look()
         while True:
             self._parts.rejects.retry()
             yield from self._write_next()
@@ -236,12 +234,15 @@ class Service:
         """Take the oldest records, those of processes that died first, and what they name before them."""
         left = self._parts.source.left
         try:
+            if time.monotonic() >= self._look_at:
+                self._look()
             while (rows := left.candidates()) is not None:
                 yield from self._parts.extras.replay(rows)
                 left.candidates_committed()
             self.writing = self._take(self._parts.source.take_left) or self._take(self._parts.source.take)
         except (OSError, MemoryError):
             log.exception("records cannot be read now; they stay where they are and are tried again")
+            left.give_up()
             yield READ_AGAIN
 
     def _take(self, take: Callable[[int], Batch | None]) -> Taken | None:

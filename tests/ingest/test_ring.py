@@ -194,6 +194,22 @@ def test_memory_that_a_burst_has_left_is_given_back() -> None:
     assert len(batch) == 1
 
 
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_an_idle_buffer_takes_little_memory_whatever_it_may_take() -> None:
+    before = resident()
+    many = [HotPath(256, 10_000, 64 << 20) for _ in range(100)]
+    assert (resident() - before) / len(many) < 30_000
+    [hot, *_] = many
+    for _ in range(300):
+        hot.end_trajectory(hot.begin_trajectory(np.ones(256, np.float32)))
+    assert hot.drain(1, 1) is not None
+    assert hot.trim() > 300 * 1024 - (1 << 16)
+
+
 def test_a_writer_finds_who_has_recorded(tmp_path: Path) -> None:
     ring, file = HotPath(DIM, 10, 1 << 16), HotPath(DIM, 10, 1 << 16)
     file.attach(spool=SpoolFile(str(tmp_path), 1 << 20))
