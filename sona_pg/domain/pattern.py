@@ -182,7 +182,8 @@ class LearnedPattern:
     def decay(self, factor: float) -> Self:
         """Return this pattern with its weight, and its routes' weights, multiplied by ``factor`` in (0, 1]."""
         routes = {
-            name: dataclasses.replace(record, weight=record.weight * factor) for name, record in self.routes.items()
+            name: RouteRecord(record.size, record.weight * factor, record.quality, record.verdicts)
+            for name, record in self.routes.items()
         }
         return dataclasses.replace(self, weight=self.weight * factor, routes=routes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -44,15 +44,13 @@ ON CONFLICT (space_id, dim, pattern_id) DO UPDATE SET
     typical_similarities = excluded.typical_similarities, parameters = excluded.parameters,
     centroid = excluded.centroid
 """
-INSERT_ROUTES = """
-INSERT INTO sona.pattern_routes
+# Tens of thousands of rows, which every cycle writes anew, for their weights decay: by COPY in a fifth of the time.
+COPY_ROUTES = """
+COPY sona.pattern_routes
     (space_id, pattern_id, route, size, weight, quality, success_count, recovered_count, partial_count, failure_count)
-SELECT %(space)s, given.pattern_id, of_route.*
-FROM json_to_recordset(%(rows)s) AS given (pattern_id uuid, routes json),
-    json_to_recordset(given.routes) AS of_route
-        (route text, size bigint, weight double precision, quality double precision,
-         success_count bigint, recovered_count bigint, partial_count bigint, failure_count bigint)
+FROM STDIN
 """
+ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 DELETE_ROUTES = """
 DELETE FROM sona.pattern_routes USING unnest(%(ids)s::uuid[]) AS gone (id)
 WHERE sona.pattern_routes.space_id = %(space)s AND sona.pattern_routes.pattern_id = gone.id
@@ -114,11 +112,22 @@ def write_patterns(
     driver.execute(DELETE_ROUTES, {"space": space_id, "ids": gone + [pattern.id for pattern in changed]})
     driver.execute(DELETE_PATTERNS, {"space": space_id, "ids": gone})
     if changed:
-        rows = json.dumps([as_row(place, pattern) for place, pattern in enumerate(changed)])
+        rows = json.dumps([_without_routes(place, pattern) for place, pattern in enumerate(changed)])
         centroids = Reals(np.stack([pattern.centroid for pattern in changed]))
         values = {"space": space_id, "at": at, "rows": rows}
         driver.execute(UPSERT_PATTERNS, {**values, "centroids": centroids})
-        driver.execute(INSERT_ROUTES, values)
+        with driver.cursor() as cursor, cursor.copy(COPY_ROUTES) as copy:
+            copy.write("".join(_route_lines(space_id, changed)))
+
+
+def _route_lines(space_id: int, of: Sequence[LearnedPattern]) -> Iterator[str]:
+    """Give a line of COPY's text format for each route of each pattern."""
+    for pattern in of:
+        start = f"{space_id}\t{pattern.id}\t"
+        for route, record in pattern.routes.items():
+            counts = "\t".join(map(str, record.verdicts.counts))
+            weight, quality = float(record.weight), float(min(max(record.quality, 0.0), 1.0))
+            yield f"{start}{route.translate(ESCAPES)}\t{record.size}\t{weight!r}\t{quality!r}\t{counts}\n"
 
 
 def _verdicts(row: Row[Any]) -> VerdictCounts:
@@ -142,6 +151,20 @@ def _parameter(kept: Mapping[str, float]) -> ParameterRecord:
 
 def as_row(place: int, pattern: LearnedPattern) -> dict[str, Any]:
     """Return the columns of a pattern, and its routes, as JSON-ready values; its centroid stands at ``place``."""
+    routes = [
+        {
+            "route": route,
+            "size": record.size,
+            "weight": record.weight,
+            "quality": min(max(record.quality, 0.0), 1.0),
+            **_verdict_columns(record.verdicts),
+        }
+        for route, record in pattern.routes.items()
+    ]
+    return {**_without_routes(place, pattern), "routes": routes}
+
+
+def _without_routes(place: int, pattern: LearnedPattern) -> dict[str, Any]:
     return {
         "place": place,
         "dim": len(pattern.centroid),
@@ -157,14 +180,4 @@ def as_row(place: int, pattern: LearnedPattern) -> dict[str, Any]:
         "typical_queries": pattern.typical_queries,
         "typical_similarities": pattern.typical_similarities,
         "parameters": {name: dataclasses.asdict(record) for name, record in pattern.parameters.items()},
-        "routes": [
-            {
-                "route": route,
-                "size": record.size,
-                "weight": record.weight,
-                "quality": min(max(record.quality, 0.0), 1.0),
-                **_verdict_columns(record.verdicts),
-            }
-            for route, record in pattern.routes.items()
-        ],
     }

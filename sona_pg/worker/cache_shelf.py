@@ -13,7 +13,7 @@ import numpy as np
 from sona_pg.worker.learner_cache import LearnerCache
 
 MOST_BYTES = 512 << 20  # of all caches; the latest is kept whatever its size
-SAMPLE = 64  # items of a collection that are measured; the others count as their mean
+SAMPLE = 16  # items of a collection that are measured; the others count as their mean
 ITEM_BYTES = 64  # an object of Python that is not looked into
 
 

@@ -73,7 +73,8 @@ def fit(
     basis, based_at, tuned_at = state.basis, state.based_at, state.tuned_at
     main, route = state.prior_main, state.prior_route
     folded = state.folded + len(clean)
-    if _basis_is_due(state, clean, len(earlier) + len(clean), config):
+    due, phi = _basis_is_due(state, clean, len(earlier) + len(clean), config)
+    if due:
         pool = earlier.followed_by(clean)
         basis = router_basis.build(
             pool.query, pool.features, pool.route, pool.quality, config.landmarks, width,
@@ -90,7 +91,8 @@ def fit(
             gram=sums.gram[:, : width + 1, : width + 1].copy(), moment=sums.moment[:, : width + 1].copy()
         )
     kept = float(np.exp(-len(clean) / config.memory))
-    sums = _folded(Statistics(*(kept * part for part in sums)), basis, clean)
+    known = phi if basis is state.basis else None
+    sums = _folded(Statistics(*(kept * part for part in sums)), basis, clean, known)
     if basis.width and folded >= 2 * tuned_at:
         main, route = router_posterior.tune(sums, main, route, state.noise, 2.0 if tuned_at else 4.0)
         tuned_at = folded
@@ -151,20 +153,27 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
 _HALF = 0.5  # of an event: less is rounding
 
 
-def _basis_is_due(state: RouterState, fresh: RouteEvents, readable: int, config: RouterConfig) -> bool:
-    """At most once per doubling of the events, so that its cost vanishes in the long run."""
+def _basis_is_due(
+    state: RouterState, fresh: RouteEvents, readable: int, config: RouterConfig
+) -> tuple[bool, Floats | None]:
+    """At most once per doubling of the events, so that its cost vanishes in the long run.
+
+    It comes with the fresh events in the state's basis, where they were needed to tell.
+    """
     basis, marks = state.basis, len(state.basis.landmarks)
     if not marks:
-        return readable >= FIRST_BASIS
+        return readable >= FIRST_BASIS, None
     if fresh.features is not None and fresh.features.shape[1] and not len(basis.feature_mean):
-        return True
+        return True, None
     if state.folded + len(fresh) < 2 * state.based_at or readable < 2 * FIRST_BASIS:
-        return False
+        return False, None
     if marks < config.landmarks and readable >= 2 * marks:
-        return True
-    phi = basis(fresh.query, fresh.features)[:, 1:]
+        return True, None
+    known = basis(fresh.query, fresh.features)
+    phi = known[:, 1:]
     factor, offset = ESTRANGED
-    return float(1 - np.einsum("ij,ij->i", phi, phi).mean()) > factor * basis.unexplained + offset
+    estranged = float(1 - np.einsum("ij,ij->i", phi, phi).mean()) > factor * basis.unexplained + offset
+    return estranged, known
 
 
 def _widened(state: RouterState, routes: int) -> Statistics:
@@ -175,9 +184,9 @@ def _widened(state: RouterState, routes: int) -> Statistics:
     return sums
 
 
-def _folded(sums: Statistics, basis: Basis, events: RouteEvents) -> Statistics:
-    """`sums`, changed in place, with every event added."""
-    phi = basis(events.query, events.features)
+def _folded(sums: Statistics, basis: Basis, events: RouteEvents, known: Floats | None = None) -> Statistics:
+    """`sums`, changed in place, with every event added; `known` are the events in the basis, if that is known."""
+    phi = basis(events.query, events.features) if known is None else known
     weight = np.ones(len(events)) if events.weight is None else events.weight.astype(np.float64)
     for route in np.unique(events.route).tolist():
         rows = events.route == route
