@@ -21,6 +21,7 @@ SUITES = {
     "kernels": "k-means and EWC, beside NumPy, faiss and scikit-learn",
     "ingest": "the writer and the reader, beside raw COPY",
     "latency": "single calls while other things go on, and what an engine costs",
+    "cycles": "learning cycles over large catalogs, backlogs, histories and many routes",
     "search": "search in SQL beside the exact scan, and recording beside what is stored",
 }
 

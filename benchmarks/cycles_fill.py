@@ -76,7 +76,7 @@ class Filler:
         self._url = url
         self._space = space_id
         self._rng = np.random.default_rng(seed)
-        self._batch = 1
+        self._batch = uuid.uuid4().int >> 80  # other fillers have numbers of their own
         self._millisecond = int(time.time() * 1000) - 1_800_000
         self._server = uuid.uuid4()
 
