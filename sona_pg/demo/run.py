@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,28 +15,17 @@ from rich.table import Table
 
 from sona_pg.config import LoopConfig, SonaConfig
 from sona_pg.demo.corpus import Corpus, load_corpus, split
+from sona_pg.demo.mishap import learn_nonsense, roll_back
 from sona_pg.demo.plot import plot_curves
+from sona_pg.demo.serving_process import Point, ServingProcess
+from sona_pg.demo.teaching import Lesson
 from sona_pg.engine import SonaEngine
-from sona_pg.errors import SonaError
 from sona_pg.store.database import Database
 
 CYCLE = 50  # feedbacks between two cycles of learning
 EXPLORATION = 1.0
 DIM = 256
 ON_DEMAND = SonaConfig(loops=LoopConfig(automatic=False))  # learning is shown, so it must not run by itself
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What the serving process reached with one version."""
-
-    feedbacks: int
-    version: int
-    accuracy: float
-    balanced: float
-    microseconds: float
-    spread: float  # seconds from the call to learn in one process until the other served the result
-    server: str
 
 
 def run_demo(url: str, data: Path | None, seeds: int, output: Path) -> None:
@@ -62,81 +47,37 @@ def run_demo(url: str, data: Path | None, seeds: int, output: Path) -> None:
                     f"{len(interactions)} real questions and answers, {len(corpus.topics)} topics; "
                     f"{len(corpus.stream)} to learn from, {len(corpus.held_out)} distinct questions held out"
                 )
-            curves.append(_learn(url, f"demo-{run}-{seed}", corpus, seed, progress))
+            last = seed == seeds - 1
+            curve, mishap = _learn(url, f"demo-{run}-{seed}", corpus, seed, progress, then_nonsense=last)
+            curves.append(curve)
     _report(console, url, f"demo-{run}-0", curves)
+    console.print(mishap)
     plot_curves([[(p.feedbacks, p.accuracy) for p in curve] for curve in curves], output)
     console.print(f"learning curve: {output.resolve()}")
 
 
-def _learn(url: str, space: str, corpus: Corpus, seed: int, progress: Progress) -> list[Point]:
+def _learn(
+    url: str, space: str, corpus: Corpus, seed: int, progress: Progress, *, then_nonsense: bool
+) -> tuple[list[Point], str]:
+    """Return what the serving process reached with each version, and what came of the nonsense."""
+    told = ""
     task = progress.add_task(f"seed {seed}", total=len(corpus.stream))
-    with _ServingProcess(url, space, corpus) as other, SonaEngine(DIM, url, space, config=ON_DEMAND) as engine:
-        questions = engine.embed([item.question for item in corpus.stream])
-        topics = engine.embed(list(corpus.topics))
+    with ServingProcess(url, space, corpus, DIM) as other, SonaEngine(DIM, url, space, config=ON_DEMAND) as engine:
+        lesson = Lesson(engine, corpus, EXPLORATION)
         points = [other.point(0, 0, time.time())]
         for start in range(0, len(corpus.stream), CYCLE):
-            for row in range(start, min(start + CYCLE, len(corpus.stream))):
-                item = corpus.stream[row]
-                ranking = engine.rank(questions[row], topics, ids=corpus.topics, k=1, exploration=EXPLORATION)
-                handle = engine.begin_trajectory(questions[row], query=item.question, ranking=ranking)
-                engine.set_trajectory_route(handle, ranking.ids[0])
-                engine.end_trajectory(handle)
-                engine.feedback(handle, quality=float(ranking.ids[0] == item.topic))  # the thumb
+            end = min(start + CYCLE, len(corpus.stream))
+            for row in range(start, end):
+                lesson.ask(row)
                 progress.advance(task)
             asked = time.time()
             result = engine.force_learn()
-            points.append(other.point(row + 1, result.version, asked))
+            points.append(other.point(end, result.version, asked))
             progress.update(task, description=f"seed {seed}: held-out accuracy {points[-1].accuracy:.0%}")
-    return points
-
-
-class _ServingProcess:
-    """The other process, and its reports."""
-
-    def __init__(self, url: str, space: str, corpus: Corpus) -> None:
-        task = {
-            "url": url,
-            "space": space,
-            "dim": DIM,
-            "topics": list(corpus.topics),
-            "questions": [item.question for item in corpus.held_out],
-            "right": [item.topic for item in corpus.held_out],
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sona_pg.demo.serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(task) + "\n")
-        self._process.stdin.flush()
-
-    def point(self, feedbacks: int, version: int, asked: float) -> Point:
-        """Wait until the process serves ``version``, and return what it reached."""
-        assert self._process.stdout is not None
-        while True:
-            line = self._process.stdout.readline()
-            if not line:
-                raise SonaError("the demo's serving process ended early; its error is above")
-            report: dict[str, Any] = json.loads(line)
-            if report["version"] >= version:
-                return Point(
-                    feedbacks=feedbacks,
-                    version=report["version"],
-                    accuracy=report["accuracy"],
-                    balanced=report["balanced"],
-                    microseconds=report["microseconds"],
-                    spread=report["served_at"] - asked,
-                    server=report["server"],
-                )
-
-    def __enter__(self) -> _ServingProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
+        if then_nonsense:
+            before, bad = points[-1], learn_nonsense(lesson, other)
+            told = roll_back(engine, other, before, bad)
+    return points, told
 
 
 def _report(console: Console, url: str, space: str, curves: list[list[Point]]) -> None:

@@ -6,6 +6,7 @@ each version, and ends when its standard input does.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import threading
@@ -27,6 +28,7 @@ def measure(
     started = time.perf_counter()
     rankings = [engine.rank(question, topics, ids=ids, k=1) for question in questions]
     seconds = time.perf_counter() - started
+    answers = [ranking.ids[0].encode() + ranking.scores.tobytes() for ranking in rankings]
     hits = np.array([ranking.ids[0] == topic for ranking, topic in zip(rankings, right, strict=True)], float)
     of_topic = [hits[[row for row, topic in enumerate(right) if topic == name]].mean() for name in set(right)]
     return {
@@ -35,6 +37,7 @@ def measure(
         "balanced": float(np.mean(of_topic)),
         "microseconds": 1e6 * seconds / len(rankings),
         "server": str(engine.server_id),
+        "answers": hashlib.sha256(b"".join(answers)).hexdigest(),
     }
 
 

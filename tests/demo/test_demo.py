@@ -50,6 +50,8 @@ def test_a_users_own_file_teaches_the_process_that_only_serves(
     assert len(drawn.findall("{http://www.w3.org/2000/svg}polyline")) == 4  # axes, seed, frozen embedding, mean
     assert "held-out accuracy" in printed
     assert "sona.pattern_summary" in printed
+    told = " ".join(printed.split())
+    assert "every answer and score as before, to the bit; the ledger gives that state again" in told
     assert str(picture.name) in printed.replace("\n", "")
 
 
