@@ -34,7 +34,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str, hide: Sequence[str]
 
 
 def show_rows_as_they_come(rows: Iterable[Mapping[str, Any]], title: str) -> None:
-    """Print rows that take long to make: in a pipe each at once, on a terminal with a line of progress."""
+    """Print slowly produced rows: each immediately in a pipe, with a progress line on a terminal."""
     if not sys.stdout.isatty():
         for row in rows:
             print(json.dumps(row, default=_plain), flush=True)
@@ -60,7 +60,7 @@ def show_facts(facts: Mapping[str, Any], title: str) -> None:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that is told how much is done, and of how much; it draws a bar on a terminal alone."""
+    """Yield a callback (done, total) that draws a progress bar on a terminal, and nothing in a pipe."""
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,4 +1,4 @@
-"""Real questions with the topic that answers them: ``chatterbot-corpus``, or the user's own file."""
+"""Questions labelled with their topic: from ``chatterbot-corpus``, or from the user's own file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 
 from sona_pg.errors import ConfigError
 
-SMALLEST_TOPIC = 15  # distinct questions: below it a held-out share says nothing
+SMALLEST_TOPIC = 15  # distinct questions: fewer give no meaningful held-out accuracy
 HELD_OUT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """One question that was asked, and the topic whose answers are right."""
+    """A question and the topic that answers it."""
 
     question: str
     topic: str
@@ -26,7 +26,7 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What one seed of the demo learns from, and what it is measured on. No question is in both."""
+    """Training stream and held-out questions of one seed, without a question in common."""
 
     topics: tuple[str, ...]
     stream: tuple[Interaction, ...]
@@ -37,7 +37,7 @@ def load_corpus(path: Path | None) -> list[Interaction]:
     """Return the interactions of ``path``, or of the corpus that extra ``demo`` installs.
 
     Raises:
-        ConfigError: the file cannot be read, or has too little to split.
+        ConfigError: the file cannot be read, or has too few questions to split.
     """
     interactions = _chatterbot() if path is None else _from_file(path)
     topics = defaultdict(set)
@@ -54,7 +54,7 @@ def load_corpus(path: Path | None) -> list[Interaction]:
 
 
 def split(interactions: list[Interaction], seed: int) -> Corpus:
-    """Return a random split by question: 70 % of each topic's questions to learn from, the rest held out."""
+    """Return a random split by question: 70 % of each topic for training, the rest held out."""
     rng = np.random.default_rng(seed)
     by_topic: dict[str, list[str]] = defaultdict(list)
     for item in interactions:

@@ -1,7 +1,7 @@
-"""The demo's second process: it records nothing, and answers held-out questions with every version it hears of.
+"""The demo's second process: records nothing, and answers the held-out questions with every new version.
 
-Started as ``python -m sona_pg.demo.serve``. It reads one JSON line with what to serve, writes one JSON line for
-each version, and ends when its standard input does.
+Started as ``python -m sona_pg.demo.serve``. It reads one JSON line with its space and questions, writes one JSON line
+for each version, and ends at the end of its standard input.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sona_pg.config import LoopConfig, SonaConfig
 from sona_pg.engine import SonaEngine
 
-ON_DEMAND = SonaConfig(loops=LoopConfig(automatic=False))  # it only serves
+ON_DEMAND = SonaConfig(loops=LoopConfig(automatic=False))  # this process only serves
 
 
 def measure(

@@ -1,4 +1,4 @@
-"""Connections: one SQLAlchemy engine per database, and the one place that translates driver errors."""
+"""Connections: creates the SQLAlchemy engine of a database, and translates driver errors into ours."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable
 
 CONNECT_TIMEOUT = 5  # seconds
 
-# SQLSTATEs after which a connection, and all made before, may never work again though they live: the link, shutdown
-# and failover, a server or database that takes no writes, and the end of an idle or too long transaction.
+# SQLSTATEs after which the pool is discarded, because its connections may stay unusable: connection failure, shutdown
+# and failover, read-only server, and termination of an idle or too long transaction.
 _SPENT = ("08", "57P", "25006", "25P03", "25P04")
 READ_ONLY = "25006"
 
 # SQLSTATE classes after which the same statement may succeed: connection, resources, rollback, shutdown
 _TRANSIENT = ("08", "53", "40", "57P")
 
-# A server that answers so will go on to: that is no outage. (An attempt to connect has no SQLSTATE.)
+# Messages of a permanent refusal, as opposed to an outage. (psycopg gives failed connects no SQLSTATE.)
 _REFUSALS = (
     "password authentication failed",
     "authentication failed for user",
@@ -36,16 +36,16 @@ _REFUSALS = (
     "no such user",
 )
 _NOT_THERE = re.compile(r'(database|role) ".*" does not exist')
-POOL_GAVE_UP = "This connection is closed"  # what SQLAlchemy says after two attempts at a checkout
+POOL_GAVE_UP = "This connection is closed"  # SQLAlchemy's message after two failed checkouts
 
 EXPECTED_URL = "postgresql://user:password@host:5432/database"
-# Parameters of a URL's query that may be shown; of all others, misspelt ones among them, the value is hidden.
+# Query parameters whose values may be shown; all others, misspelt ones included, are masked.
 SHOWN = ("host", "port", "dbname", "user", "sslmode", "application_name", "connect_timeout", "target_session_attrs")
 HIDDEN = "***"
 
 
 def parse_url(url: str) -> URL:
-    """Return the SQLAlchemy URL of any usual spelling of a Postgres URL.
+    """Parse a Postgres URL in any common spelling into a SQLAlchemy URL.
 
     Raises:
         ConfigError: it is not a URL, or names another database than Postgres.
@@ -63,7 +63,7 @@ def parse_url(url: str) -> URL:
 
 
 def masked(url: str | URL) -> str:
-    """Return a URL for messages and logs, without its passwords."""
+    """Return the URL for messages and logs, with secrets masked."""
     try:
         parsed = parse_url(url) if isinstance(url, str) else url
     except ConfigError:
@@ -73,9 +73,9 @@ def masked(url: str | URL) -> str:
 
 
 def place_of(url: str) -> str:
-    """Return what tells one database from another, the same for every spelling of its URL that leads there.
+    """Return a key of the database that ``url`` names, equal for every spelling of that URL.
 
-    Who logs in, and how, is no part of it; a name and an address of one host count as two places, but for this machine.
+    User and authentication are not part of it. A host's name and its address give different keys, except for localhost.
     """
     parsed = parse_url(url)
     query = {name: parsed.query.get(name, "") for name in ("host", "hostaddr", "port", "dbname", "service")}
@@ -91,7 +91,7 @@ def place_of(url: str) -> str:
 
 
 def _parsed(url: str) -> URL | None:
-    """Return a URL's parts, or None. No error leaves here, not even as a context: it would quote the password."""
+    """Parse a URL, or return None. Raises nothing: the error, even as a context, would quote the password."""
     try:
         return make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -99,7 +99,7 @@ def _parsed(url: str) -> URL | None:
 
 
 def _unreadable(url: str, why: str) -> str:
-    """Say that a URL is wrong. Of its text only the host is shown: a password may stand anywhere else."""
+    """Return the message for a malformed URL. It quotes the host only: any other part may hold a password."""
     host = re.match("[^:/?#]*", url.rpartition("@")[2] if "@" in url else "")
     shown = f" (…@{host[0]}…)" if host and host[0] else ""
     return f"the database URL{shown} {why}: expected {EXPECTED_URL}"
@@ -124,7 +124,7 @@ def connect(url: str, *, pool_size: int = 4, overflow: int = 4) -> Engine:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
-            # A transaction pooler hands every transaction another backend: nothing may be prepared on it.
+            # No prepared statements: a transaction pooler may use another backend for each transaction.
             "prepare_threshold": None,
         },
     )
@@ -134,9 +134,9 @@ def connect(url: str, *, pool_size: int = 4, overflow: int = 4) -> Engine:
 
 
 def read_times(raw: psycopg.Connection[Any]) -> None:
-    """Have a new connection write times as psycopg reads them, where a role or a database has chosen otherwise.
+    """Set ISO dates, which psycopg parses, on a new connection if the role or database has another default.
 
-    Poolers keep this setting with their client: no other gets it.
+    Poolers track this setting per client, so it does not leak to others.
     """
     if not (raw.info.parameter_status("DateStyle") or "ISO").startswith("ISO"):
         raw.execute("SET datestyle TO ISO")
@@ -145,12 +145,12 @@ def read_times(raw: psycopg.Connection[Any]) -> None:
 
 
 def is_spent(exc: BaseException | None) -> bool:
-    """Whether an error of the driver says that its connection, and others as old, had better be replaced."""
+    """Return whether a driver error means that the pool's connections should be replaced."""
     return isinstance(exc, psycopg.Error) and (exc.sqlstate or "").startswith(_SPENT)
 
 
 def _judge(context: ExceptionContext) -> None:
-    """Have the pool discarded after such an error, as after a lost link."""
+    """SQLAlchemy event: discard the pool after such an error, as after a lost connection."""
     if is_spent(context.original_exception):
         context.is_disconnect = True
 
@@ -170,12 +170,12 @@ def copy_query(connection: Connection, query: Executable) -> str:
 
 @contextmanager
 def judged(connection: Connection) -> Iterator[None]:
-    """Within ``translated``: an error without SQLSTATE is the link's only if the connection is lost.
+    """Distinguish, within ``translated``, a statement that the driver cannot send from a lost connection.
 
-    Else the driver could not send the statement, and will not the next time.
+    Both are errors without SQLSTATE, but only the second may succeed when retried.
 
     Raises:
-        psycopg.ProgrammingError: it could not.
+        psycopg.ProgrammingError: the statement cannot be sent.
     """
     raw = driver_connection(connection)
     try:
@@ -188,7 +188,7 @@ def judged(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def translated(doing: str, url: URL | None = None) -> Iterator[None]:
-    """Turn errors of the driver into ours, with what was being done and where.
+    """Translate driver errors into ours; ``doing`` and ``url`` name the operation and the database.
 
     Raises:
         DatabaseUnavailable: the server is away, or asks to try again.
@@ -210,7 +210,7 @@ def _translate(exc: Exception, doing: str, url: URL | None) -> DatabaseError:
     original = exc.orig if isinstance(exc, sqlalchemy.exc.DBAPIError) else exc
     state = getattr(original, "sqlstate", None) or ""
     lost = isinstance(original, psycopg.OperationalError) and not state
-    if isinstance(exc, sqlalchemy.exc.DBAPIError):  # which knows its connection; a statement shows that there was one
+    if isinstance(exc, sqlalchemy.exc.DBAPIError):  # a statement implies an established connection
         lost = exc.connection_invalidated or (lost and exc.statement is None)
     where = f" at {masked(url)}" if url is not None else ""
     reason = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__

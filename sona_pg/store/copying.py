@@ -1,4 +1,4 @@
-"""Reading by binary COPY into arrays: for learning, rows do not pass through Python one by one."""
+"""Reading query results by binary COPY into NumPy arrays, without a Python object per row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Spec = Sequence[tuple[str, str] | tuple[str, str, int]]
 def copy_arrays(
     connection: Connection, query: Executable, spec: Spec
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]]]:
-    """Return the columns of ``query`` by name, and for each where it is NULL; ``spec`` names their types."""
+    """Return the columns of ``query`` by name, and their null masks; ``spec`` gives the columns' types."""
     decoder = kernels.CopyDecoder(spec)
     with driver_connection(connection).cursor().copy(copy_query(connection, query)) as copy:
         for chunk in copy:
@@ -32,7 +32,7 @@ def copy_arrays(
 
 
 def among(column: ColumnElement[Any], ids: NDArray[np.uint8]) -> ColumnElement[bool]:
-    """Return the condition that ``column`` is one of ``ids`` (n, 16); one literal, however many they are.
+    """Return the condition that ``column`` is one of ``ids`` (n, 16), as a single literal.
 
     A join rather than `= ANY`: pruning partitions for each id costs more than the query. The bounds prune them once.
     """
@@ -46,7 +46,7 @@ def among(column: ColumnElement[Any], ids: NDArray[np.uint8]) -> ColumnElement[b
 
 
 def is_number_of(column: ColumnElement[Any], numbers: Sequence[int]) -> ColumnElement[bool]:
-    """Return the condition that ``column`` is one of ``numbers``; one literal, however many they are."""
+    """Return the condition that ``column`` is one of ``numbers``, as a single literal."""
     return column == _bigints(numbers).any_()
 
 
@@ -61,16 +61,16 @@ def as_uuids(ids: NDArray[np.uint8]) -> str:
 
 
 def keys_of(ids: NDArray[np.uint8]) -> list[bytes]:
-    """Return each of ``ids`` (n, 16) as bytes, to look things up by."""
+    """Return each of ``ids`` (n, 16) as bytes, for use as dictionary keys."""
     whole = np.ascontiguousarray(ids).tobytes()
     return [whole[start : start + 16] for start in range(0, len(whole), 16)]
 
 
 def as_ids(keys: Sequence[bytes]) -> NDArray[np.uint8]:
-    """Return keys that ``keys_of`` gave as ids (n, 16)."""
+    """Return the ids (n, 16) of keys made by ``keys_of``."""
     return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
 
 
 def sortable(ids: NDArray[np.uint8]) -> NDArray[np.bytes_]:
-    """Return ``ids`` (n, 16) as (n,) byte strings, whose order is that of the ids."""
+    """Return ``ids`` (n, 16) as (n,) byte strings, which sort like the ids."""
     return np.ascontiguousarray(ids).view("S16").reshape(-1)

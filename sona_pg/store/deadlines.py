@@ -1,4 +1,4 @@
-"""Limits on how long a call may wait for Postgres: libpq waits for ever on a peer that is there and says nothing."""
+"""Deadlines of database calls: libpq alone waits for ever on a peer that accepts data and never answers."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from sqlalchemy import Connection, Engine
 
 from sona_pg.store.connect import driver_connection
 
-LOOK_EVERY = 0.25  # seconds: by so much a limit may be overrun
+LOOK_EVERY = 0.25  # seconds: resolution of the deadlines
 
 
 @dataclass(eq=False, slots=True)
 class _Watched:
     engine: Engine
-    link: socket.socket  # a descriptor of its own: the connection's number may be given to another file meanwhile
+    link: socket.socket  # a duplicated descriptor: the connection's own number may be reused
     until: float  # monotonic seconds
-    thread: int  # that waits for the answer
+    thread: int  # id of the waiting thread
 
 
 class Deadlines:
-    """Shuts the sockets of calls that take too long, from one thread that runs while anything is watched."""
+    """Shuts down the sockets of overdue calls, from one thread that runs while calls are watched."""
 
     def __init__(self) -> None:
-        """Start without a thread."""
+        """Watch no calls; the thread starts with the first one."""
         self._lock = threading.Lock()
         self._watched: set[_Watched] = set()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def over(self, connection: Connection, seconds: float = math.inf) -> Iterator[None]:
-        """Shut the connection's socket if the block takes longer; whoever waits on it then gets an error."""
+        """Shut down the connection's socket if the block takes longer; the waiting call then fails."""
         link = socket.socket(fileno=os.dup(driver_connection(connection).fileno()))
         watched = _Watched(connection.engine, link, time.monotonic() + seconds, threading.get_ident())
         with self._lock:
@@ -53,7 +53,7 @@ class Deadlines:
             link.close()
 
     def cut(self, engine: Engine, thread: int | None = None) -> None:
-        """End every call on the connections of ``engine`` now, or those of one thread."""
+        """Abort every call on the connections of ``engine``, or those of one thread."""
         with self._lock:
             for watched in self._watched:
                 if watched.engine is engine and thread in (None, watched.thread):
@@ -82,7 +82,7 @@ deadlines = Deadlines()
 
 
 def _forget_parent() -> None:
-    """Start anew in a forked child: the thread is its parent's, and so is what it watched."""
+    """Reset in a forked child: thread and watched calls belong to the parent."""
     deadlines.__init__()  # type: ignore[misc]
 
 

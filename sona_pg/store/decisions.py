@@ -1,4 +1,4 @@
-"""Logged decisions: the newest of a space, with their candidates and outcomes, and what a version had learned."""
+"""Logged decisions of a space: the newest, with candidates, outcomes, and whether a version had learned from them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_decisions(connection: Connection, space_id: int, dim: int, limit: int) 
 
 
 def not_learned_by(connection: Connection, space_id: int, version: int, stored: Trajectories) -> NDArray[np.bool_]:
-    """Return (n,) which of the decisions ``stored`` were recorded in batches that ``version`` had not learned from."""
+    """Return (n,) flags of the decisions ``stored`` whose batches ``version`` had not learned from."""
     if not len(stored):
         return np.zeros(0, bool)
     ids = stored.uuids()
@@ -57,7 +57,7 @@ def not_learned_by(connection: Connection, space_id: int, version: int, stored: 
         trajectories.c.space_id == space_id,
         trajectories.c.id >= ids[0],
         trajectories.c.id <= ids[-1],
-        trajectories.c.propensity.is_not(None),  # decisions: all else of that time may be a hundred times as much
+        trajectories.c.propensity.is_not(None),  # decisions only: other trajectories may be a hundred times as many
         later,
     )
     found, _ = copy_arrays(connection, query, [("id", "uuid")])

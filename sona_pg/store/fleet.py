@@ -1,4 +1,4 @@
-"""Servers of a space: who is there, what each serves, what each has recorded."""
+"""Servers of a space: registration, heartbeat, and their counters."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
 from sona_pg.store.schema import feedback, servers, spaces, trajectories
 
-SILENCE = timedelta(seconds=15)  # after which a server that was not closed is not live; the view says the same
+SILENCE = timedelta(seconds=15)  # since the last heartbeat, after which a server is not live; as in the view sona.fleet
 COUNTERS = ("trajectories", "feedback", "dropped")
 
-# The counters of servers that are forgotten live on in their space. (By psycopg, for maintenance.)
+# The counters of deleted servers are added to their space. (Run by psycopg, for maintenance.)
 FORGET = """
 WITH forgotten AS (
     DELETE FROM sona.servers WHERE space_id = %(space)s AND seen_at < %(before)s
@@ -56,10 +56,10 @@ ORDER BY s.name
 
 
 class Heartbeat(NamedTuple):
-    """What a server hears when it says that it is there."""
+    """Reply to a server's heartbeat."""
 
-    live_version: int  # that it should serve
-    registered: bool  # whether it is still on the list
+    live_version: int  # the version to serve
+    registered: bool  # false after its row was deleted
     at: datetime  # by the database's clock
 
 
@@ -73,7 +73,7 @@ def register(
     release: str,
     version: int,
 ) -> None:
-    """Add a server to the space; registering twice is the same as once."""
+    """Add a server to the space; idempotent."""
     at = now(connection)
     connection.execute(
         insert(servers)
@@ -88,10 +88,7 @@ def register(
 def heartbeat(
     connection: Connection, space_id: int, server_id: UUID, version: int, skew_ms: float | None
 ) -> Heartbeat | None:
-    """Say that the server is there, what it serves, and by how much its clock is ahead of the database's.
-
-    None: the space is gone.
-    """
+    """Record the server's served version and clock skew; return None if the space no longer exists."""
     at = now(connection)
     seen = (
         update(servers)
@@ -107,7 +104,7 @@ def heartbeat(
 
 
 def depart(connection: Connection, space_id: int, server_id: UUID) -> None:
-    """Say that the server has ended."""
+    """Mark the server as ended."""
     at = now(connection)
     connection.execute(
         update(servers).where(servers.c.space_id == space_id, servers.c.server_id == server_id).values(ended_at=at)
@@ -121,7 +118,7 @@ def live_version(connection: Connection, space_id: int) -> int:
 
 
 def totals(connection: Connection, space_id: int) -> dict[str, int] | None:
-    """Return how many servers of the space are live, and what all it ever had have recorded; None if it is gone."""
+    """Return the number of live servers, and the counters summed over all servers ever; None without such a space."""
     is_live = servers.c.ended_at.is_(None) & (servers.c.seen_at >= now(connection) - SILENCE)
     counted = connection.execute(
         select(
@@ -145,7 +142,7 @@ def summarise_spaces(connection: Connection) -> list[SpaceSummary]:
 
 
 def waiting_feedback(connection: Connection, space_id: int) -> dict[str, Any]:
-    """Return how many facts are about trajectories that are not there, and since when the oldest waits."""
+    """Return the number of facts whose trajectory has not arrived, and when the oldest was recorded."""
     arrived = exists().where(trajectories.c.space_id == space_id, trajectories.c.id == feedback.c.trajectory_id)
     row = connection.execute(
         select(func.count().label("facts"), func.min(feedback.c.recorded_at).label("since")).where(

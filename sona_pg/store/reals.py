@@ -1,4 +1,4 @@
-"""Numbers as one binary parameter of a statement: an array of a hundred centroids costs less than their text."""
+"""Binary ``real[]`` parameters: smaller and faster than text for large arrays such as centroids."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-REAL, REALS = 700, 1021  # the types' numbers in every Postgres: real, and real[]
+REAL, REALS = 700, 1021  # OIDs of real and real[]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reals:
-    """A parameter of type ``real[]``: ``values``, of any shape, in C order, as one axis."""
+    """A parameter of type ``real[]``: ``values``, flattened in C order."""
 
     values: NDArray[np.float32]
 
 
 class RealsDumper(Dumper):
-    """Writes ``Reals`` as ``array_recv`` reads them: int32 axes, nulls, type, length, lower bound; then the cells."""
+    """Format of ``array_recv``: int32 axes, null flag, type, length, lower bound; then length and value per cell."""
 
     format = Format.BINARY
     oid = REALS
 
     def dump(self, obj: Reals) -> bytes:
-        """Return the bytes of the parameter."""
+        """Return the parameter in binary format."""
         values = np.ascontiguousarray(obj.values, np.float32).ravel()
         cells = np.empty((len(values), 2), ">i4")  # int32 length of a cell, then the cell
         cells[:, 0] = 4

@@ -1,4 +1,4 @@
-"""Recall: how much of the exact answer a search finds, measured on what is stored."""
+"""Recall of the index search against the exact one, measured on stored vectors."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
 from sona_pg.store.database import Database
 
-TIE = 1e-5  # two vectors that are as near as each other are as good as each other
+TIE = 1e-5  # difference of similarity below which two results count as equally near
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What was measured."""
+    """Result of a measurement."""
 
     recall: float
     k: int
     queries: int
-    incomplete: int  # searches that said that they stopped early
+    incomplete: int  # searches that reported an early stop
     search_ms: float  # median
     exact_ms: float  # median
 
 
 def measure(database: Database, space: Space, k: int, queries: int, seed: int) -> Recall:
-    """Search for about ``queries`` stored vectors, and count how many of the ``k`` nearest are found.
+    """Search for about ``queries`` stored vectors, and return the share of the ``k`` nearest that is found.
 
     Raises:
         DatabaseError: the space has nothing stored.

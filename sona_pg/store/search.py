@@ -1,10 +1,9 @@
-"""Searching the ledger for the trajectories nearest to a vector.
+"""Nearest-neighbour search over the trajectories of a space.
 
-The ids of a space fall into spans: sealed weeks that hold many of its trajectories, each searched by its HNSW index,
-and what lies between them (the hot tail, weeks with few, the default partition), scanned exactly. One statement asks
-for the k nearest of each span; the k nearest of these are the answer. The spans cover all ids, whatever partitions
-there are when the statement runs: a week that is dropped or sealed meanwhile changes how its rows are found, never
-which of the others are.
+The id range of a space is divided into spans: sealed weeks with many of its trajectories, each searched by its HNSW
+index, and the ranges between them (the current week, small weeks, the default partition), scanned exactly. One
+statement selects the k nearest of each span and merges them. Spans cover all ids regardless of the partitions that
+exist when the statement runs: a week sealed or dropped meanwhile affects the access path of its own rows only.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ from sona_pg.store.admin.weeks import id_floor
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.schema import sealed_weeks, trajectories
 
-# Sorting is forbidden so that the planner takes the index; where there is none after all, it sorts nevertheless.
+# enable_sort = off makes the planner prefer the index; without an index it sorts all the same.
 SETTINGS = """\
 SET LOCAL jit = off;
 SET LOCAL hnsw.iterative_scan = 'relaxed_order';
@@ -60,16 +59,16 @@ SET LOCAL hnsw.ef_search = 128;
 SET LOCAL hnsw.max_scan_tuples = 20000;
 SET LOCAL enable_sort = off;
 SET LOCAL enable_seqscan = off"""
-NO_JIT = "SET LOCAL jit = off"  # compiling takes longer than scanning a space
+NO_JIT = "SET LOCAL jit = off"  # compilation takes longer than the scan of a space
 EF_SEARCH = 128  # recall@10 of 0.96 with 1,000,000 stored; 100 gives 0.95, 200 0.97 for a third more time
-COSTLIER = 40  # a node visited in the graph, compared with a row scanned (0.4 µs): measured at 256 dimensions
-ALWAYS_EXACT = 2_000  # rows of a space in a week below which the index is not worth its start
-AGAIN_EXACT = 100_000  # rows up to which a span is scanned where its index gave too few
+COSTLIER = 40  # cost of visiting a graph node relative to scanning a row (0.4 µs): measured at 256 dimensions
+ALWAYS_EXACT = 2_000  # rows of a space in a week below which a scan beats the index
+AGAIN_EXACT = 100_000  # rows up to which a span is rescanned if its index returned too few
 RERANK = 20  # candidates by binary quantisation for each result
-# SQLSTATE of what a statement meets whose partition is dropped under it: undefined table, internal error, deadlock.
+# SQLSTATEs of a statement whose partition is dropped while it runs: undefined table, internal error, deadlock.
 VANISHED = ("42P01", "XX000", "40P01")
 ATTEMPTS = 3
-REMEMBERED = 2.0  # seconds for which it is taken as known which weeks are sealed
+REMEMBERED = 2.0  # seconds for which the list of sealed weeks is cached
 DIALECT = postgresql_psycopg.dialect()  # type: ignore[no-untyped-call]
 FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
 
@@ -88,7 +87,7 @@ latest_feedback = table(
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """What is searched for."""
+    """Number of results and filters of a search."""
 
     k: int
     route: str | None = None
@@ -98,7 +97,7 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range of ids, both ends included, and how it is searched."""
+    """An inclusive range of ids, with its access path."""
 
     first: UUID
     last: UUID
@@ -107,16 +106,16 @@ class Span:
 
 
 class SealedWeeks:
-    """Which weeks of a space have an index, read again every few seconds.
+    """Cache of the sealed weeks of each space, refreshed every few seconds.
 
-    An old answer costs time, never a row: a week that was sealed since is scanned, one that was dropped holds nothing.
+    A stale entry costs time, never a result: a week sealed since is scanned, a dropped one has no rows.
     """
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[float, list[Row[Any]]]] = {}
 
     def of(self, connection: Connection, space_id: int) -> list[Row[Any]]:
-        """Return them, oldest first."""
+        """Return the sealed weeks of a space, oldest first."""
         read_at, rows = self._known.get(space_id, (-REMEMBERED, []))
         if time.monotonic() - read_at > REMEMBERED:
             rows = list(connection.execute(SEALED, {"space": space_id, "least": ALWAYS_EXACT}))
@@ -125,7 +124,7 @@ class SealedWeeks:
         return rows
 
     def forget(self) -> None:
-        """Read them again next time."""
+        """Clear the cache."""
         self._known.clear()
 
 
@@ -138,10 +137,10 @@ def search(
     *,
     exact: bool = False,
 ) -> SearchResult:
-    """Return the ``wanted.k`` trajectories of the space nearest to ``query`` (dim,), of which the norm is not 0."""
+    """Return the ``wanted.k`` trajectories of the space nearest to ``query`` (dim,), a vector of positive norm."""
     start = FIRST if wanted.since is None else id_floor(wanted.since)
     spans = [Span(start, LAST)] if exact else _spans(weeks.of(connection, space.space_id), start, wanted.k)
-    unit = query / np.float32(np.linalg.norm(query))  # whatever its length was, half precision can hold it now
+    unit = query / np.float32(np.linalg.norm(query))  # unit length, so that half precision can represent it
     rows = _nearest(connection, space, unit, wanted, spans)
     short = [
         index
@@ -152,7 +151,7 @@ def search(
     if again:
         rows = [row for row in rows if row.span not in again]
         rows += _nearest(connection, space, unit, wanted, [Span(spans[i].first, spans[i].last) for i in again])
-    rows = [row for row in rows if not np.isnan(row.distance)]  # a vector of length 0 is near to nothing; sorted last
+    rows = [row for row in rows if not np.isnan(row.distance)]  # distances to zero vectors are NaN
     rows.sort(key=lambda row: (row.distance, row.id))
     return SearchResult(tuple(_found(row) for row in rows[: wanted.k]), complete=len(short) == len(again))
 
@@ -189,14 +188,14 @@ SEALED = (
 )
 
 
-# -- where to look ------------------------------------------------------------------------------------------
+# -- spans --------------------------------------------------------------------------------------------------
 
 
 def _spans(weeks: Sequence[Row[Any]], start: UUID, k: int) -> list[Span]:
     """Return spans that cover all ids from ``start`` on."""
     spans, at = [], start
     for row in weeks:
-        # The index holds all spaces: to meet k of this one it visits so many nodes, if they are well mixed.
+        # The index covers all spaces: expected nodes visited until k of this one are found, if they are well mixed.
         visited = max(EF_SEARCH, k * row.indexed / row.trajectories)
         if row.end_id <= start or row.trajectories <= COSTLIER * visited:
             continue
@@ -217,7 +216,7 @@ def _before(end: UUID) -> UUID:
 def _nearest(
     connection: Connection, space: Space, query: NDArray[np.float32], wanted: SearchRequest, spans: Sequence[Span]
 ) -> list[Any]:
-    """Return the k nearest of every span, each with its span's number."""
+    """Return the k nearest rows of every span, each with its span's number."""
     statement = _statement(
         space.dim, wanted.route is not None, wanted.min_quality is not None, tuple(span.exact for span in spans)
     )
@@ -233,8 +232,8 @@ def _nearest(
 
 
 def _in_one_trip(raw: psycopg.Connection[Any], settings: str, statement: str, values: dict[str, Any]) -> list[Any]:
-    """Run the statement in a transaction with settings of its own: one message there, one answer back."""
-    raw.autocommit = True  # else the driver sends a BEGIN of its own ahead, and waits for it
+    """Run settings, statement and COMMIT of a transaction in one round trip."""
+    raw.autocommit = True  # else the driver would send its own BEGIN first, and wait for it
     try:
         with psycopg.ClientCursor(raw, row_factory=namedtuple_row) as cursor:
             cursor.execute(f"BEGIN READ ONLY; {settings}; {statement}; COMMIT", values)
@@ -243,13 +242,13 @@ def _in_one_trip(raw: psycopg.Connection[Any], settings: str, statement: str, va
             return cursor.fetchall()
     finally:
         if not raw.closed:
-            raw.rollback()  # nothing, unless it failed
+            raw.rollback()  # a no-op after success
             raw.autocommit = False
 
 
 @lru_cache(maxsize=256)
 def _statement(dim: int, by_route: bool, by_quality: bool, exact: tuple[bool, ...]) -> str:
-    """Return the statement for spans that are searched so; made once, for making it costs more than a round trip."""
+    """Return the SQL for spans with these access paths; cached, because compiling it costs more than a round trip."""
     parts = [_part(dim, by_route, by_quality, scanned, index) for index, scanned in enumerate(exact)]
     nearest = union_all(*(select(part.subquery()) for part in parts)).subquery("nearest")
     n = nearest.c
@@ -268,9 +267,9 @@ def _part(dim: int, by_route: bool, by_quality: bool, scanned: bool, index: int)
     if by_route:
         condition.append(t.route == bindparam("route"))
     if by_quality:
-        # In single precision, as qualities are stored: what was told as 0.7 must reach 0.7.
+        # In single precision, as qualities are stored: a stored 0.7 must satisfy min_quality=0.7.
         condition.append(_quality(t.id, t.route, t.quality) >= cast(bindparam("min_quality"), REAL))
-    # The untyped column is not what the index is on, so that an exact span cannot use it.
+    # The index is on a typed cast, so an exact span over the untyped column cannot use it.
     exact: ColumnElement[Any] = t.embedding.cosine_distance(vector)
     columns = (t.id, t.route, t.query, t.quality.label("at_end"))
     limit = bindparam("k", type_=Integer)
@@ -297,7 +296,7 @@ def _part(dim: int, by_route: bool, by_quality: bool, scanned: bool, index: int)
 
 
 def _quality(trajectory: Column, route: Column, at_end: Column) -> Column:
-    """Return a trajectory's quality as the view ``sona.outcomes`` has it."""
+    """Return the SQL expression of a trajectory's outcome, as in the view ``sona.outcomes``."""
     f = latest_feedback.c
     said = case((f.correction.is_(None), f.quality), else_=cast(cast(f.correction == route, Integer), REAL))
     mean = (

@@ -1,8 +1,8 @@
-"""Connections that need a session of their own: for LISTEN, and for statements that run in no transaction.
+"""Connections with a dedicated session: for LISTEN, and for statements that run outside transactions.
 
-A transaction pooler gives a session to whoever asks next: a SET or a LISTEN would be another client's. Settings travel
-with the start of the connection instead, which a pooler refuses (PgBouncer) or ignores, and among them one of ours:
-where that has arrived, the connection leads to Postgres itself.
+Behind a transaction pooler, a SET or LISTEN would affect another client. Settings are therefore passed as startup
+options, which a pooler rejects (PgBouncer) or ignores. One of them is a random token: if the server shows it, the
+connection leads to Postgres itself.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ READ_TOKEN = f"SELECT current_setting('{TOKEN}', true)"
 def open_session(
     arguments: Mapping[str, Any], name: str, settings: Mapping[str, str] | None = None
 ) -> tuple[psycopg.Connection[Any], bool]:
-    """Return a connection that commits each statement by itself, and whether its session is its own.
+    """Return an autocommit connection, and whether its session is dedicated to it.
 
-    Only then does it have ``settings``; their values must not contain spaces.
+    ``settings`` apply to a dedicated session only; their values must not contain spaces.
     """
     token = secrets.token_hex(8)
     given = [f"-c {setting}={value}" for setting, value in {**(settings or {}), TOKEN: token}.items()]
@@ -39,7 +39,7 @@ def open_session(
     try:
         raw = psycopg.connect(**{**common, "options": options})
     except psycopg.OperationalError:
-        # Of a refusal at the start the driver keeps no SQLSTATE. If it was another, the next attempt meets it again.
+        # Connect errors carry no SQLSTATE; one with another cause than the options recurs in this attempt.
         raw = psycopg.connect(**common)
     try:
         read_times(raw)

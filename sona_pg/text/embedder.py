@@ -1,4 +1,4 @@
-"""Embedders: anything that turns texts into unit vectors of a fixed dimension."""
+"""Embedders: map texts to unit vectors of a fixed dimension."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue
 
 @runtime_checkable
 class Embedder(Protocol):
-    """What an engine needs of an embedding model."""
+    """Interface of an embedding model."""
 
     @property
     def dim(self) -> int:
-        """The length of its vectors."""
+        """Dimension of the vectors."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one vector a text, (n, dim) float32."""
 
 
 class WordLlamaEmbedder:
-    """`wordllama`: 256-dimensional token embeddings that run offline on NumPy (extra ``text``)."""
+    """`wordllama`: 256-dimensional token embeddings, offline, on NumPy (extra ``text``)."""
 
     dim = 256
 
     def __init__(self) -> None:
-        """Load the weights that come with the package.
+        """Load the weights bundled with the package.
 
         Raises:
             ConfigError: the package is not installed.
@@ -42,7 +42,7 @@ class WordLlamaEmbedder:
             from wordllama import WordLlama
         except ImportError as exc:
             raise ConfigError("text needs an embedder: pip install 'sona-pg[text]', or pass embedder=") from exc
-        finally:  # its import configures the root logger, which belongs to the application
+        finally:  # importing it configures the application's root logger: restore that
             root.handlers[:], level = before
             root.setLevel(level)
         folder = str(files("wordllama"))
@@ -58,7 +58,7 @@ class WordLlamaEmbedder:
 
 
 class CallableEmbedder:
-    """Any function from a list of texts to an array, such as ``SentenceTransformer(...).encode``."""
+    """Adapter for a function from a list of texts to an array, such as ``SentenceTransformer(...).encode``."""
 
     def __init__(self, function: Callable[[list[str]], Any], dim: int) -> None:
         """Wrap ``function``, whose vectors have ``dim`` elements."""
@@ -69,8 +69,8 @@ class CallableEmbedder:
         """Return one vector a text, (n, dim) float32.
 
         Raises:
-            InvalidValue: the function gave another number of vectors than texts, or values that are not finite.
-            DimensionMismatch: its vectors have another length than it was said to give.
+            InvalidValue: the function returned a wrong number of vectors, or non-finite values.
+            DimensionMismatch: its vectors have another dimension than ``dim``.
         """
         vectors = np.atleast_2d(np.asarray(self._function(list(texts)), np.float32))
         if len(vectors) != len(texts):

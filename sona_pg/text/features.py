@@ -1,4 +1,4 @@
-"""What the text of a query tells of its difficulty, without a model: cheap numbers for the router."""
+"""Text features of a query for the router: cheap indicators of its difficulty, without a model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ WIDTH = 3
 def query_features(query: str) -> NDArray[np.float32]:
     """Return (3,) float32: the logarithm of the length in characters, and the shares of digits and of symbols.
 
-    On MMLU these lift the router's APGR from .659 to .678 (cross-validation within learning halves); capitals, question
-    marks, line breaks and word length beside them did not help (.672). The router learns what they are worth, which
-    may be nothing.
+    The router learns their weight, which may be zero. Evidence: benchmarks/eval/EVIDENCE.md.
     """
     return text_features(query)

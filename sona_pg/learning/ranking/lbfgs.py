@@ -1,4 +1,4 @@
-"""Limited-memory BFGS: minimise a smooth function of one array with a handful of gradients."""
+"""Limited-memory BFGS for a smooth function of one array."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ FloatArray = npt.NDArray[np.float32]
 Objective = Callable[[FloatArray], tuple[float, FloatArray]]
 
 _ARMIJO = 1e-4
-_MOST_HALVINGS = 8
-_SHORTENED = 0.1, 0.5  # of a step that was too long: at least and at most what is left
+_MAX_BACKTRACKS = 8
+_BACKTRACK = 0.1, 0.5  # bounds of the factor by which a failed step is shortened
 _LEAST_CURVATURE = 1e-10
 
 
 class _Pair(NamedTuple):
-    moved: FloatArray
-    turned: FloatArray
-    scaled: FloatArray  # what turned is, multiplied by the inverse given
-    inverse: float  # 1 / moved·turned
+    moved: FloatArray  # change of x (s in the literature)
+    turned: FloatArray  # change of the gradient (y)
+    scaled: FloatArray  # `turned` times the given inverse Hessian
+    inverse: float  # 1 / (moved · turned)
 
 
 def minimise(
@@ -36,12 +36,12 @@ def minimise(
 ) -> FloatArray:
     """Return a point no worse than `start`, after at most `iterations` accepted steps.
 
-    `objective(x)` returns the value and the gradient, of the shape of `x`, which may be anything.
-    It stops early when the gradient's norm has fallen to `tolerance` times what it was, or when no
-    step along the direction lowers the value (float32 has no more to give).
+    `objective(x)` returns the value and the gradient, in the shape of `x`. Stops early when the norm of the gradient
+    has fallen to `tolerance` times its first value, or when no step along the direction lowers the value (the limit
+    of float32).
 
-    `inverse` (k, k), for `x` (m, k), is a guess at the inverse Hessian of each of its rows, symmetric and
-    positive definite: a good one saves most of the steps.
+    `inverse` (k, k), for `x` (m, k), is an approximate inverse Hessian of each row, symmetric and positive definite,
+    used as a preconditioner: a good one saves most iterations.
 
     Two-loop recursion of Nocedal and Wright, "Numerical Optimization", algorithm 7.4, with Armijo
     backtracking by interpolation (section 3.5); pairs without positive curvature are not stored, so a
@@ -64,7 +64,7 @@ def minimise(
         if not slope < 0.0:
             break
         step = 1.0
-        for _ in range(_MOST_HALVINGS):
+        for _ in range(_MAX_BACKTRACKS):
             candidate = x - np.float32(step) * direction
             candidate_value, candidate_gradient = objective(candidate)
             if candidate_value <= value + _ARMIJO * step * slope:
@@ -84,15 +84,18 @@ def minimise(
 
 
 def _shortened(expected: float, found: float) -> float:
-    """By how much to shorten a step: to the minimum of the parabola through what was `expected` and `found`."""
-    least, most = _SHORTENED
+    """Return the factor that shortens a step to the minimum of the interpolating parabola."""
+    least, most = _BACKTRACK
     if not found - expected > 0.0 or not np.isfinite(found):
         return least
     return min(max(-expected / (2.0 * (found - expected)), least), most)
 
 
 def _two_loop(gradient: FloatArray, scaled: FloatArray, pairs: deque[_Pair]) -> FloatArray:
-    """Multiply the gradient by the inverse Hessian that the stored pairs describe; `scaled` by the one given."""
+    """Return the product of the inverse Hessian approximation with the gradient (two-loop recursion).
+
+    `scaled` is the gradient times the given inverse, the recursion's initial matrix.
+    """
     rest, direction = gradient.copy(), scaled.copy()
     coefficients: list[float] = []
     for pair in reversed(pairs):

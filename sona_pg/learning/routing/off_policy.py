@@ -1,8 +1,8 @@
-"""Off-policy evaluation: what another policy would have earned, from the log of the one that ran.
+"""Off-policy evaluation: estimates the mean reward of another policy from the log of the one that ran.
 
-Every estimate comes with its effective sample size and a confidence interval, and is refused (NaN, with the
-reason) below a floor: a handful of heavy weights gives a figure, not knowledge. Events without a propensity
-cannot be weighed; they are left out and counted.
+Every estimate comes with its effective sample size and a confidence interval. Below a minimal effective size it is
+refused (NaN, with the reason), because a few heavy weights would dominate it. Events without a propensity are left out
+and counted.
 
 - IPS: mean of w·reward, w = target probability / propensity (Horvitz and Thompson 1952). Unbiased, noisy.
 - SNIPS: the same over the mean of w (Swaminathan and Joachims 2015). Little bias, much steadier.
@@ -21,12 +21,12 @@ from sona_pg.errors import LearningError
 
 Doubles = NDArray[np.float64]
 
-EFFECTIVE_FLOOR = 50.0  # effective events below which no figure is given
+EFFECTIVE_FLOOR = 50.0  # effective events below which no estimate is given
 Z95 = 1.959964
 
 
 class Estimate(NamedTuple):
-    """The value of a policy per call, in the reward's unit; its figures are NaN when `refused` says why."""
+    """Mean reward of a policy per call; the figures are NaN if `refused` gives a reason."""
 
     method: str  # "ips", "snips" or "dr"
     value: float
@@ -34,10 +34,10 @@ class Estimate(NamedTuple):
     low: float  # 95 % interval, from the asymptotic normal
     high: float
     effective_size: float  # Kish: (Σw)² / Σw²
-    events: int  # that were used
+    events: int  # used
     left_out: int  # events without a usable propensity or reward
     largest_weight: float
-    refused: str  # "" when there is a figure
+    refused: str  # reason, "" for an estimate
 
 
 class _Log(NamedTuple):
@@ -48,15 +48,23 @@ class _Log(NamedTuple):
 
 
 def ips(reward: ArrayLike, propensity: ArrayLike, target: ArrayLike, floor: float = EFFECTIVE_FLOOR) -> Estimate:
-    """Inverse propensity scoring. (n,) rewards, (n,) propensities of the routes that were chosen, (n,)
-    probabilities with which the evaluated policy would choose the same. LearningError when the lengths
-    differ or a target probability leaves [0, 1]."""
+    """Estimate by inverse propensity scoring.
+
+    Args:
+        reward: (n,) of the chosen routes.
+        propensity: (n,) probabilities with which the logging policy chose them.
+        target: (n,) probabilities with which the evaluated policy would choose them.
+        floor: minimal effective sample size.
+
+    Raises:
+        LearningError: the lengths differ, or a target probability is outside [0, 1].
+    """
     log = _read(reward, propensity, target)
     return _estimate("ips", log.weight * log.reward, log, floor)
 
 
 def snips(reward: ArrayLike, propensity: ArrayLike, target: ArrayLike, floor: float = EFFECTIVE_FLOOR) -> Estimate:
-    """Self-normalised inverse propensity scoring; arguments as in `ips`. The error is the delta method's."""
+    """Estimate by self-normalised IPS; arguments as in `ips`. Standard error by the delta method."""
     log = _read(reward, propensity, target)
     total = log.weight.sum()
     if total <= 0:
@@ -74,8 +82,12 @@ def doubly_robust(
     predicted_target: ArrayLike,
     floor: float = EFFECTIVE_FLOOR,
 ) -> Estimate:
-    """Doubly robust. Beside the arguments of `ips`: `predicted` (n,) the model's reward for the route that
-    was chosen, `predicted_target` (n,) its mean under the evaluated policy, Σ_k target_k·model_k."""
+    """Return the doubly robust estimate; arguments as in `ips`, and two predictions of a reward model.
+
+    Args:
+        predicted: (n,) for the chosen route.
+        predicted_target: (n,) mean under the evaluated policy, Σ_k target_k·model_k.
+    """
     log = _read(reward, propensity, target)
     q, v = (np.asarray(a, np.float64) for a in (predicted, predicted_target))
     if q.shape != v.shape or len(q) != len(log.reward) + log.left_out or not np.isfinite([q, v]).all():
@@ -96,7 +108,7 @@ def _read(reward: ArrayLike, propensity: ArrayLike, target: ArrayLike) -> _Log:
 
 
 def _estimate(method: str, contribution: Doubles, log: _Log, floor: float) -> Estimate:
-    """The mean of the events' contributions with its interval, or the reason why there is none."""
+    """Return the mean of the contributions with its confidence interval, or a refusal."""
     w, n = log.weight, len(log.weight)
     largest = float(w.max()) if n else 0.0
     squares = float(w @ w)

@@ -1,8 +1,8 @@
-"""Policies to be judged from a log of decisions, as probabilities of every route at every decision.
+"""Policies for off-policy evaluation: (n, k) probabilities of every route at every logged decision.
 
-A model that judges, or decides, must not have learned from the outcomes it is judged on: predictions are made in
-folds of time, each by a router that has learned from earlier events only (cross-fitting; Chernozhukov et al. 2018,
-with the folds in order of time as in progressive validation; Blum, Kalai and Langford 1999).
+A model must not be evaluated on outcomes it was trained on. Predictions are therefore made in consecutive folds, each
+by a router trained on earlier events only (cross-fitting, Chernozhukov et al. 2018; folds in order of time as in
+progressive validation, Blum, Kalai and Langford 1999).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 FOLDS = 5
-REPLAY = 4096  # earlier events that a fold's router may read again, as in a cycle
+REPLAY = 4096  # earlier events replayed when a fold's router is fitted, as in a cycle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,17 +38,16 @@ class DecisionLog:
 
 
 def first_judged(log: DecisionLog, start: int) -> int:
-    """The first row on which policies are judged: ``start``, or later if too little stands before it to learn from.
-
-    Then the first fifth is only learned from.
-    """
+    """Return the first row to evaluate: ``start``, or the end of the first fifth if too few events precede it."""
     enough = max(FIRST_BASIS, (len(log) - start) // (FOLDS - 1))
     return start if start >= enough else max(start, len(log) // FOLDS)
 
 
 def cross_fitted(log: DecisionLog, start: int, config: RouterConfig, seed: int) -> Doubles:
-    """The quality (n, k) expected of every route at every decision from `start` on, by a router that learned only
-    from events before it; NaN before `start`. Clipped to [0, 1]."""
+    """Return the expected quality (n, k) of every route from row `start` on, NaN before it, clipped to [0, 1].
+
+    Each fold is predicted by a router fitted to earlier events only.
+    """
     events = log.events
     routes = np.arange(log.offered.shape[1])
     expected = np.full(log.offered.shape, np.nan)
@@ -68,14 +67,14 @@ def cross_fitted(log: DecisionLog, start: int, config: RouterConfig, seed: int) 
 
 
 def always(log: DecisionLog, route: int) -> Doubles:
-    """Take `route` wherever it was offered: (n, k); rows of 0 where it was not."""
+    """Return the policy (n, k) that takes `route` where it was offered; rows of 0 elsewhere."""
     chosen = np.zeros(log.offered.shape)
     chosen[:, route] = log.offered[:, route]
     return chosen
 
 
 def greedy(log: DecisionLog, expected: Doubles, price: float = 0.0) -> Doubles:
-    """Take the offered route of the largest expected quality - price·cost, the first of equals: (n, k)."""
+    """Return the policy (n, k) that takes the offered route of largest expected quality - price·cost."""
     net = expected if price == 0 else expected - price * log.costs
     chosen = np.zeros(log.offered.shape)
     chosen[np.arange(len(log)), np.where(log.offered, net, -np.inf).argmax(axis=1)] = 1.0
@@ -83,11 +82,13 @@ def greedy(log: DecisionLog, expected: Doubles, price: float = 0.0) -> Doubles:
 
 
 def budgeted(log: DecisionLog, expected: Doubles, budget: float) -> Doubles:
-    """The greedy policy at the one price of cost at which the mean cost is at most `budget`: (n, k).
+    """Return the greedy policy (n, k) at the price of cost for which the mean cost equals `budget`.
 
-    The price is found by bisection on costs and predictions alone, never on outcomes. Where the cost jumps past
-    the budget the policies on both sides are mixed, so that the budget is spent. Raises InvalidValue when
-    a cost is unknown, or the budget lies below the cheapest routes.
+    Bisection on costs and predictions finds the price; outcomes are not used. Where the cost jumps past the budget, the
+    policies on both sides are mixed.
+
+    Raises:
+        InvalidValue: a cost is unknown, or the budget is below the cheapest routes.
     """
     if not np.isfinite(log.costs).all():
         raise InvalidValue("a budget needs what every route costs: none was logged with the decisions, so pass costs")

@@ -1,7 +1,7 @@
-"""Where indexes are built: CREATE INDEX CONCURRENTLY and VACUUM run in no transaction, so that SET LOCAL is of no use.
+"""Connections for index builds: CREATE INDEX CONCURRENTLY and VACUUM run outside transactions, without SET LOCAL.
 
-Behind a pooler a build runs with whatever the server gives, unless that is a ``statement_timeout``: it would end every
-build, and leave it to be begun again an hour later.
+Behind a pooler a build runs with the server's settings. It is refused where they include a ``statement_timeout``, which
+would cancel every build and leave an invalid index to be rebuilt an hour later.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ UNLIMITED = {"statement_timeout": "0", "lock_timeout": "600000"}
 
 
 class CannotBuild(Exception):
-    """The address leads to a pooler under whose settings no build would end."""
+    """The address leads to a pooler whose statement_timeout would cancel every build."""
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """A connection that commits each statement by itself."""
+    """An autocommit connection for building indexes."""
 
     raw: psycopg.Connection[Any]
-    direct: bool  # whether it has the memory that was asked for
+    direct: bool  # no pooler in between, so the requested memory setting applies
 
 
 @contextmanager

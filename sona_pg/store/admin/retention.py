@@ -1,8 +1,8 @@
-"""Retention: what each table may lose, and when. Decides by the database's clock, and spares what no cycle has learned.
+"""Retention: deletes expired rows by the database's clock, and keeps facts that no cycle has learned from.
 
-A trajectory goes with its week (``drop_week``), or out of the default partitions (``expire``), once the batch that
-brought it was learned from, and so was its feedback. All else follows: marks of batches that hold nothing any more,
-cycles that no mark refers to, sets of candidates that no trajectory names, reasons of trajectories that are gone.
+A trajectory is deleted with its week (``drop_week``) or from the default partitions (``expire``), once its batch and
+its feedback have been learned from. Dependent rows follow: markers of empty batches, cycles without a batch, candidate
+sets that no trajectory names, reasons of deleted trajectories that were set aside.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from psycopg import sql
 
 from sona_pg.store.admin.weeks import LAST_ID, Week, drop, id_floor, table, weeks_of
 
-FAR = timedelta(weeks=53)  # an id of a time further ahead tells no time
-NAMED = timedelta(days=2)  # by which ``candidate_sets.named_at`` may lag: it is kept to the day
+FAR = timedelta(weeks=53)  # an id further in the future carries no usable time
+NAMED = timedelta(days=2)  # maximal lag of ``candidate_sets.named_at``, which is updated daily
 
 # -- the ledger ---------------------------------------------------------------------------------------------
 
-# The marks come first: mostly there are none, and the week is not looked at.
+# Unlearned markers first: usually there are none, and the week's partition is not read.
 UNLEARNED_TRAJECTORIES = sql.SQL("""
 SELECT count(*) FROM (
     SELECT b.space_id, b.batch FROM sona.batches b
@@ -39,7 +39,7 @@ WHERE f.trajectory_id >= %(first)s AND f.trajectory_id < %(end)s
 """)
 LOCK = sql.SQL("LOCK TABLE {parent} IN ACCESS EXCLUSIVE MODE")
 
-# Ids that tell no time go by the time of their batch: once its mark is gone or as old as what retention drops.
+# Ids without a usable time expire with their batch: once its marker is deleted, or older than retention.
 EXPIRE = """
 WITH gone AS (
     DELETE FROM sona.trajectories_rest t
@@ -91,16 +91,16 @@ FROM counted WHERE sona.spaces.space_id = %(space)s AND counted.facts > 0
 RETURNING counted.facts
 """)
 
-# -- what follows the ledger --------------------------------------------------------------------------------
+# -- rows that depend on the ledger-----------------------------------------------------------------------------
 
-# To a learner a batch without a row is one that was learned from; and no row that is kept is of a batch this old.
+# A learner treats a batch without a marker as learned; no kept row belongs to a batch this old.
 COMPACT = """
 DELETE FROM sona.batches
 WHERE space_id = %(space)s AND (cycle_id IS NOT NULL OR left_out_by IS NOT NULL) AND recorded_at < %(before)s
   AND (last_id IS NULL OR last_id < %(first)s OR last_id >= %(far)s OR substr(last_id::text, 15, 1) <> '7')
 """
-# A failed cycle claimed nothing, so that no batch can hold it. What a kept version was made by stays with it, also if
-# it was undone since: a rollback to that version brings it back. What is undone counts as learned no more.
+# A failed cycle claimed nothing, so no batch refers to it. The cycles of a kept version stay even if they were undone
+# since, because a rollback to that version restores them. Facts of undone cycles no longer count as learned.
 FORGET_CYCLES = """
 WITH gone AS (
     DELETE FROM sona.cycles c
@@ -122,7 +122,7 @@ DELETE FROM sona.candidate_sets s
 WHERE s.space_id = %(space)s AND s.named_at < %(before)s
   AND NOT EXISTS (SELECT FROM sona.trajectories t WHERE t.space_id = %(space)s AND t.candidate_set = s.set_id)
 """
-# Those that are left are named by kept trajectories: to be looked at again when these may have gone.
+# The remaining sets are named by kept trajectories: checked again once those may have expired.
 STILL_NAMED = "UPDATE sona.candidate_sets SET named_at = %(at)s WHERE space_id = %(space)s AND named_at < %(before)s"
 FORGET_REASONS = """
 DELETE FROM sona.set_aside s
@@ -134,8 +134,8 @@ WHERE s.space_id = %(space)s
 # -- spaces that were removed -------------------------------------------------------------------------------
 
 WITHOUT_SPACE = ("batches", "trajectories", "steps", "feedback", "sealed_weeks", "set_aside", "candidate_sets")
-# Skips from space to space along the primary key. A number counts only if this database has given it: while a dump is
-# read back, spaces may be missing, and the sequence still stands at its start.
+# Skip scan over the primary key, one row a space. Ids above the sequence are ignored: during a restore, spaces may be
+# missing while the sequence is still at its start.
 ORPHANS = sql.SQL("""
 WITH RECURSIVE found AS (
     SELECT min(space_id) AS space_id FROM {table}
@@ -153,7 +153,7 @@ DELETE_ORPHANS = sql.SQL("DELETE FROM {table} WHERE space_id = %(space)s")
 
 
 def unlearned(raw: psycopg.Connection[Any], week: Week, parents: list[str]) -> int:
-    """Return how many trajectories and facts of feedback of a week no cycle has learned from."""
+    """Return the number of trajectories and feedback facts of a week that no cycle has learned from."""
     span = {"first": week.first_id, "end": week.end_id}
     asked = [UNLEARNED_TRAJECTORIES.format(trajectories=table("trajectories"))]
     if "feedback" in parents:
@@ -162,9 +162,9 @@ def unlearned(raw: psycopg.Connection[Any], week: Week, parents: list[str]) -> i
 
 
 def drop_week(raw: psycopg.Connection[Any], week: Week, parents: list[str], *, even_unlearned: bool) -> int:
-    """Drop the week's partitions of ``parents``, or return how many facts kept them: no cycle has learned from these.
+    """Drop the week's partitions of ``parents``; return the number of unlearned facts if these prevent it.
 
-    Nobody writes meanwhile: what was committed when the locks are held is all there is.
+    Counted under exclusive locks, so no fact is committed in between.
     """
     for parent in parents:
         raw.execute(LOCK.format(parent=table(parent)))
@@ -175,7 +175,7 @@ def drop_week(raw: psycopg.Connection[Any], week: Week, parents: list[str], *, e
 
 
 def expire(raw: psycopg.Connection[Any], oldest: Week, at: datetime, *, even_unlearned: bool) -> int:
-    """Delete from the default partitions the trajectories that are older than ``oldest``, with all about them."""
+    """Delete trajectories older than ``oldest``, with their steps and feedback, from the default partitions."""
     values = {"end": oldest.first_id, "far": id_floor(at + FAR), "since": oldest.monday, "unlearned": even_unlearned}
     return _count(raw, EXPIRE, values)
 
@@ -188,9 +188,9 @@ def expire_steps(raw: psycopg.Connection[Any], oldest: Week, *, even_unlearned: 
 def give_up(
     raw: psycopg.Connection[Any], space: int, week: Week | None, before: datetime, *, even_unlearned: bool
 ) -> int:
-    """Delete feedback recorded ``before`` whose trajectory never came, and count it in ``sona.spaces``.
+    """Delete feedback recorded ``before`` whose trajectory never arrived, and count it in ``sona.spaces``.
 
-    Looks at one week's partition, or at the default one.
+    Reads the partition of ``week``, or the default one.
     """
     name = "feedback_rest" if week is None else week.partition("feedback")
     first, last = (UUID(int=0), LAST_ID) if week is None else (week.first_id, week.end_id)
@@ -199,20 +199,20 @@ def give_up(
 
 
 def compact(raw: psycopg.Connection[Any], space: int, before: datetime, at: datetime) -> int:
-    """Delete the marks of learned batches of which nothing is kept."""
+    """Delete the markers of learned batches without kept rows."""
     values = {"space": space, "before": before, "first": id_floor(before), "far": id_floor(at + FAR)}
     return raw.execute(COMPACT, values).rowcount
 
 
 def forget_cycles(raw: psycopg.Connection[Any], space: int, before: datetime, failed: datetime) -> int:
-    """Delete cycles of before ``before`` (``failed``: those that failed) that no batch and no version refers to."""
+    """Delete cycles older than ``before`` (failed ones: than ``failed``) without a batch or a version."""
     return _count(raw, FORGET_CYCLES, {"space": space, "before": before, "failed": failed})
 
 
 def forget_sets(raw: psycopg.Connection[Any], space: int, before: datetime, at: datetime) -> int:
-    """Delete sets of candidates that were last named ``before`` and that no kept trajectory names.
+    """Delete candidate sets last named ``before`` that no kept trajectory names.
 
-    It reads all trajectories of the space, if there is such a set; ``before`` should move by whole weeks.
+    Reads all trajectories of the space if there is such a set, so ``before`` should move by whole weeks.
     """
     values = {"space": space, "before": before - NAMED, "at": at}
     if raw.execute(UNNAMED_SETS, values).fetchone() != (True,):
@@ -223,22 +223,22 @@ def forget_sets(raw: psycopg.Connection[Any], space: int, before: datetime, at: 
 
 
 def forget_reasons(raw: psycopg.Connection[Any], space: int, before: datetime, at: datetime) -> int:
-    """Delete why trajectories that are gone were set aside."""
+    """Delete the reasons of deleted trajectories that were set aside."""
     values = {"space": space, "first": id_floor(before), "far": id_floor(at + FAR)}
     return raw.execute(FORGET_REASONS, values).rowcount
 
 
 def delete_orphans(raw: psycopg.Connection[Any], since: datetime) -> dict[tuple[str, int], int]:
-    """Delete the rows of spaces that were removed and for which nothing was recorded ``since``, by table and space."""
+    """Delete the rows of removed spaces without records ``since``; return their number by table and space."""
     gone = {}
-    for name in reversed(WITHOUT_SPACE):  # batches last: they say whether somebody still records
+    for name in reversed(WITHOUT_SPACE):  # batches last: they show whether a server still records
         for (space,) in raw.execute(ORPHANS.format(table=table(name)), {"since": since}).fetchall():
             gone[name, space] = raw.execute(DELETE_ORPHANS.format(table=table(name)), {"space": space}).rowcount
     return gone
 
 
 def oldest_kept(raw: psycopg.Connection[Any]) -> datetime | None:
-    """Return when the oldest week that has a partition of trajectories or feedback begins."""
+    """Return the start of the oldest week with a partition of trajectories or feedback."""
     kept = [week.monday for parent in ("trajectories", "feedback") for week in weeks_of(raw, parent)[:1]]
     return min(kept, default=None)
 

@@ -1,7 +1,7 @@
-"""Sealing: a week that is over gets its HNSW indexes, one for each dimension in it.
+"""Sealing: builds the HNSW indexes of a week that has ended, one for each dimension in it.
 
-Never the partition being written: there an index costs two hundred times the insert. The index is built
-CONCURRENTLY, so that a recorder whose spool brings late rows is not held up, and that runs in no transaction.
+The partition being written has none: there an index costs two hundred times the insert. Builds run CONCURRENTLY,
+outside a transaction, so that a recorder with late rows from a spool does not wait.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from psycopg import sql
 
 from sona_pg.store.admin.weeks import Week, table
 
-MAX_HALFVEC = 4000  # dimensions that HNSW takes as halfvec; above, one bit each and an exact re-rank
+MAX_HALFVEC = 4000  # dimensions that HNSW accepts as halfvec; above, binary quantisation with an exact re-rank
 
 DIMENSIONS = sql.SQL("""
 SELECT DISTINCT s.dim FROM sona.spaces s
@@ -25,7 +25,7 @@ BEING_BUILT = """
 SELECT count(*) FROM pg_stat_progress_create_index
 WHERE datname = current_database() AND relid = to_regclass(%(child)s)
 """
-# The condition keeps the cast away from rows of other dimensions, and every search repeats it.
+# The condition excludes rows of other dimensions from the cast; every search must repeat it.
 BUILD = sql.SQL("CREATE INDEX CONCURRENTLY {name} ON {child} USING hnsw ({expression}) WHERE {condition}")
 HALF = sql.SQL("(embedding::halfvec({dim})) halfvec_cosine_ops")
 BITS = sql.SQL("(binary_quantize(embedding)::bit({dim})) bit_hamming_ops")
@@ -50,7 +50,7 @@ ON CONFLICT (space_id, first_id) DO UPDATE SET
 """)
 COUNT = sql.SQL("SELECT count(*) FROM {child} WHERE vector_dims(embedding) = %(dim)s")
 
-NODE_BYTES = 900  # of a node of the graph while it is built, beside its vector: measured with m = 16
+NODE_BYTES = 900  # per graph node during the build, without its vector: measured with m = 16
 
 
 def dimensions(raw: psycopg.Connection[Any], week: Week) -> list[int]:
@@ -59,35 +59,35 @@ def dimensions(raw: psycopg.Connection[Any], week: Week) -> list[int]:
 
 
 def index_name(week: Week, dim: int) -> str:
-    """Return what the index of a week and dimension is called."""
+    """Return the name of the index of a week and dimension."""
     return f"{week.partition('trajectories')}_d{dim}_hnsw"
 
 
 def is_valid(raw: psycopg.Connection[Any], week: Week, dim: int) -> bool | None:
-    """Whether the index can be used; None if there is none."""
+    """Return whether the index is valid; None if it does not exist."""
     row = raw.execute(STATE, {"name": f"sona.{index_name(week, dim)}"}).fetchone()
     return None if row is None else bool(row[0])
 
 
 def is_being_built(raw: psycopg.Connection[Any], week: Week) -> bool:
-    """Whether somebody builds an index on the week right now."""
+    """Return whether any session is building an index on the week."""
     row = raw.execute(BEING_BUILT, {"child": f"sona.{week.partition('trajectories')}"}).fetchone()
     return row is not None and row[0] > 0
 
 
 def freeze(raw: psycopg.Connection[Any], week: Week) -> None:
-    """Vacuum and analyse a week for good: it will hardly change again."""
+    """Vacuum, freeze and analyse a week, which hardly changes from now on."""
     raw.execute(FREEZE.format(child=_child(week)))
 
 
 def count(raw: psycopg.Connection[Any], week: Week, dim: int) -> int:
-    """Return how many trajectories of a dimension the week has."""
+    """Return the number of the week's trajectories of a dimension."""
     counted = raw.execute(COUNT.format(child=_child(week)), {"dim": dim}).fetchone()
     return 0 if counted is None else int(counted[0])
 
 
 def build(raw: psycopg.Connection[Any], week: Week, dim: int) -> None:
-    """Build the index of a week and dimension. ``raw`` must commit by itself."""
+    """Build the index of a week and dimension on the autocommit connection ``raw``."""
     number = sql.Literal(dim)
     query = BUILD.format(
         name=sql.Identifier(index_name(week, dim)),
@@ -100,24 +100,24 @@ def build(raw: psycopg.Connection[Any], week: Week, dim: int) -> None:
 
 
 def unmake(raw: psycopg.Connection[Any], week: Week, dim: int) -> None:
-    """Drop the index of a week and dimension, whatever state it is in."""
+    """Drop the index of a week and dimension, valid or not."""
     raw.execute(UNMAKE.format(name=_index(week, dim)))
 
 
 def needs_note(raw: psycopg.Connection[Any], week: Week, dims: list[int]) -> bool:
-    """Whether a space with trajectories in the week is not in ``sona.sealed_weeks``."""
+    """Return whether ``sona.sealed_weeks`` lacks a space with trajectories in the week."""
     row = raw.execute(NOT_NOTED.format(child=_child(week)), {"dims": dims, "first": week.first_id}).fetchone()
     return row is not None and row[0] > 0
 
 
 def note(raw: psycopg.Connection[Any], week: Week, dims: list[int], at: datetime) -> None:
-    """Tell searches that the week has valid indexes of ``dims``, and how many rows each space has in them."""
+    """Record in ``sona.sealed_weeks`` that searches may use the week's indexes of ``dims``, with each space's rows."""
     values = {"dims": dims, "first": week.first_id, "end": week.end_id, "at": at}
     raw.execute(NOTE.format(child=_child(week)), values)
 
 
 def megabytes(rows: int, dim: int, limit: int) -> int:
-    """Return how much memory building an index of so many rows takes."""
+    """Return the memory in MB for building an index of ``rows`` vectors."""
     vector = 2 * dim if dim <= MAX_HALFVEC else dim // 8
     return max(16, min(limit, (rows * (NODE_BYTES + vector) >> 20) + 16))
 

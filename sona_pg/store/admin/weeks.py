@@ -1,7 +1,7 @@
-"""The weekly partitions of the ledger: which there are, what their ids span, and making, moving and dropping them.
+"""Weekly partitions of the ledger: listing, creating, filling from the default partition, and dropping them.
 
-Names carry the week (``trajectories_w20261116`` begins on that Monday, UTC); all ids of a week lie in
-``[first_id, end_id)``. What no week takes lands in the default partitions ``*_rest``.
+A partition is named after its week (``trajectories_w20261116`` begins on that Monday, UTC); all ids of a week lie in
+``[first_id, end_id)``. Rows of weeks without a partition are in the default partitions ``*_rest``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from psycopg import sql
 
 LEDGER = {"trajectories": "id", "steps": "trajectory_id", "feedback": "trajectory_id"}  # by the column of the id
 WEEK = timedelta(days=7)
-MAX_MS = (1 << 48) - 1  # the last millisecond that an id can tell
+MAX_MS = (1 << 48) - 1  # the largest timestamp of an id
 LAST_ID = UUID(int=(1 << 128) - 1)
 
 PARTITIONS = """
@@ -27,7 +27,7 @@ JOIN pg_class child ON child.oid = inhrelid
 WHERE inhparent = to_regclass(%(parent)s) AND NOT inhdetachpending
 ORDER BY child.relname
 """
-# Only a UUIDv7 tells its time; another id stays where it is.
+# Only a UUIDv7 carries its time; rows with other ids stay in the default partition.
 RESTING_WEEKS = sql.SQL("""
 SELECT date_trunc('week', sona.uuid_time({id}) AT TIME ZONE 'UTC') AS monday, count(*)
 FROM {rest} WHERE {id} < %(end)s AND substr({id}::text, 15, 1) = '7'
@@ -89,7 +89,7 @@ def table(name: str) -> sql.Identifier:
 
 
 def resting_weeks(raw: psycopg.Connection[Any], end: Week) -> dict[Week, dict[str, int]]:
-    """Return how many rows of which weeks before ``end`` lie in the default partitions, by table."""
+    """Return the number of rows in the default partitions, by week before ``end`` and by table."""
     found: dict[Week, dict[str, int]] = {}
     for parent, column in LEDGER.items():
         query = RESTING_WEEKS.format(id=sql.Identifier(column), rest=table(f"{parent}_rest"))
@@ -99,9 +99,9 @@ def resting_weeks(raw: psycopg.Connection[Any], end: Week) -> dict[Week, dict[st
 
 
 def make(raw: psycopg.Connection[Any], week: Week, parent: str) -> list[str]:
-    """Make the week's partition of ``parent`` if it is missing, with what lies of it in the default one.
+    """Create the week's partition of ``parent`` if it is missing, and move its rows out of the default one.
 
-    A transaction each: whoever reads trajectories and feedback, in whatever order, then waits in no circle.
+    One transaction each, so that readers of several tables cannot deadlock with it.
     """
     return [name for (name,) in raw.execute(MAKE, {"at": week.monday, "parent": parent})]
 
@@ -116,6 +116,6 @@ def drop(raw: psycopg.Connection[Any], week: Week, parents: list[str]) -> None:
 
 
 def spaces(raw: psycopg.Connection[Any]) -> Iterator[int]:
-    """Give the number of every space."""
+    """Yield the id of every space."""
     for (space,) in raw.execute(SPACES).fetchall():
         yield space
