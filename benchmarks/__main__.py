@@ -20,9 +20,9 @@ SUITES = {
     "asking": "the public calls that ask an engine, in units of NumPy's top five of 100",
     "kernels": "k-means and EWC, beside NumPy, faiss and scikit-learn",
     "ingest": "the writer and the reader, beside raw COPY",
-    "latency": "single calls while other things go on, and what an engine costs",
+    "latency": "single calls under background load, and the memory of an engine",
     "cycles": "learning cycles over large catalogs, backlogs, histories and many routes",
-    "search": "search in SQL beside the exact scan, and recording beside what is stored",
+    "search": "search in SQL beside the exact scan, and recording into a filled store",
 }
 
 

@@ -89,7 +89,7 @@ def bench_routing(options: Options, engine: SonaEngine) -> None:
         routes = list(MODELS[:count])
         drawn = [engine.route(next(asked), routes) for _ in range(2000)]
         assert {decision.route for decision in drawn} <= set(routes)
-        # Importance weights of what was drawn average 1, for every route, if propensities are what was drawn by.
+        # If propensities are the sampling probabilities, importance weights average 1 for every route.
         weights = [decision.route == routes[0] and 1 / decision.propensity for decision in drawn]
         assert abs(np.mean(weights) - 1) < 6 * np.std(weights) / len(weights) ** 0.5 + 0.01
         compare(options, f"route(x, candidates) between {count}", lambda r=routes: engine.route(next(asked), r), target)

@@ -1,4 +1,4 @@
-"""What an application calls on every request, beside NumPy and npm: `python -m benchmarks.bench_calls`."""
+"""Calls on the request path, beside NumPy and npm: `python -m benchmarks.bench_calls`."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def bench_disk(options: Options, url: str, server_id: uuid.UUID) -> None:
 
 
 def bench_reading(options: Options, url: str) -> None:
-    """Read what ``bench_disk`` has left."""
+    """Read the rows that ``bench_disk`` has written."""
     query = select(trajectories.c.embedding).where(trajectories.c.space_id == SPACE)
     raw_query = "COPY (SELECT embedding FROM sona.trajectories WHERE space_id = 1) TO STDOUT (FORMAT BINARY)"
     engine = connect(url)

@@ -53,7 +53,7 @@ def unit(X: Floats) -> Floats:
 
 
 def real_embeddings(data: Path | None) -> tuple[str, Floats] | None:
-    """Return what they are and (n, 256) of them; None where there are none."""
+    """Return name and (n, 256) rows of a real data set, or None if none is installed."""
     if data is not None:
         return "CLINC150", np.load(data / "clinc150.npz")["emb"][:, :D].astype(np.float32)
     try:
@@ -166,7 +166,7 @@ def bench_ewc(options: Options) -> None:
                 options.emit(Line(name, f"{growth:.2f}", "itself with one", growth, "the same (1.2)", growth <= 1.2))
 
 
-# -- what the wire needs ------------------------------------------------------------------------------------
+# -- wire formats -------------------------------------------------------------------------------------------
 
 
 def bench_wire(options: Options) -> None:

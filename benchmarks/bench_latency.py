@@ -1,4 +1,4 @@
-"""Single calls of record and apply while other things go on, and what an engine costs a process.
+"""Latency of single record and apply calls under background load, and the memory of an engine.
 
     python -m benchmarks.bench_latency
 
@@ -170,7 +170,7 @@ def learner_within(engine: SonaEngine) -> Iterator[None]:
 
 @contextmanager
 def paused_server(url: str) -> Iterator[None]:
-    """Stop the whole server: what is connected, and what would accept a new connection."""
+    """Stop every process of the server, so that neither open nor new connections are answered."""
     with psycopg.connect(url) as connection:
         (backend,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
         status = Path(f"/proc/{backend}/status").read_text().splitlines()
@@ -187,7 +187,7 @@ def paused_server(url: str) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-# -- what an engine costs -----------------------------------------------------------------------------------
+# -- memory of an engine ------------------------------------------------------------------------------------
 
 
 def bench_memory(options: Options, url: str) -> None:

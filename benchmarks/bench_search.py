@@ -1,8 +1,8 @@
-"""Search in SQL beside the exact answer, and recording beside what is stored: `python -m benchmarks.bench_search`.
+"""Search in SQL beside the exact scan, and recording into a filled store: `python -m benchmarks.bench_search`.
 
 A million vectors of a real-like mixture (clusters of unequal weight, each of low rank), in 35 spaces of very unequal
-size, half of them in one; the week they are in is sealed and indexed as `sona-pg maintain` does it. Then five million
-trajectories are stored beside which recording goes on.
+size, half of them in one; the week they are in is sealed and indexed as by `sona-pg maintain`. Then recording is timed
+with five million trajectories stored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One line a comparison, and how times are taken: what every benchmark of speed shares."""
+"""Shared by the speed benchmarks: result lines, timing, and the table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asked for."""
+    """Options of the command line."""
 
     data: Path | None  # a folder with clinc150.npz
     home: Path  # where servers keep their data while they are measured
@@ -49,7 +49,7 @@ class Options:
     results: Path | None  # lines are appended here as JSON
 
     def rows(self, full: int) -> int:
-        """Return how many rows stand for ``full``."""
+        """Return the number of rows to use in place of ``full``."""
         return max(1000, int(full * self.scale))
 
     def emit(self, line: Line) -> None:
@@ -71,7 +71,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def options(parsed: argparse.Namespace) -> Options:
-    """Return what ``parser`` has read."""
+    """Return the options that ``parser`` has parsed."""
     memory = Path("/dev/shm")
     home = parsed.home or (memory if _free(memory) > 8 << 30 else Path("/var/tmp"))
     return Options(parsed.data, home, 0.05 if parsed.quick else 1.0, getattr(parsed, "results", None))
@@ -129,7 +129,7 @@ def race_numpy(ours: Callable[[], object], numpy: Callable[[], object]) -> tuple
     return mine, peer
 
 
-# -- what it was measured on --------------------------------------------------------------------------------
+# -- the machine -----------------------------------------------------------------------------------------
 
 
 def machine() -> str:

@@ -57,7 +57,7 @@ def prepare(url: str) -> uuid.UUID:
 
 
 def empty(url: str) -> None:
-    """Remove what was recorded."""
+    """Delete all records."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("TRUNCATE sona.trajectories, sona.steps, sona.batches")
         connection.execute("CHECKPOINT")

@@ -27,20 +27,20 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for; 0 also when the data are not there, which is said loudly."""
+    """Run the requested experiments. Returns 0 also without data, with a message on stderr."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.eval", description=__doc__)
     parser.add_argument("--data", type=Path, help="the folder with the data sets")
     parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="run this one; may be repeated")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--split", choices=("validation", "test"), default="test", help="what is held out of CLINC150")
+    parser.add_argument("--split", choices=("validation", "test"), default="test", help="held-out split of CLINC150")
     parser.add_argument("--output", type=Path, default=Path("build/eval"), help="where results go")
     parser.add_argument("--jobs", type=int, default=1, help="seeds that run at once")
     parser.add_argument("--quick", action="store_true", help="leave out the slow baselines")
     asked = parser.parse_args(arguments)
     missing = None if asked.data is None else missing_files(asked.data)
     if missing is None or missing:
-        what = "no folder was given" if missing is None else f"{asked.data} lacks {', '.join(missing)}"
-        print(f"EVALUATION SKIPPED: {what}\n\n{ORIGINALS}", file=sys.stderr)
+        reason = "no folder was given" if missing is None else f"{asked.data} lacks {', '.join(missing)}"
+        print(f"EVALUATION SKIPPED: {reason}\n\n{ORIGINALS}", file=sys.stderr)
         return 0
     if asked.seeds < 1 or asked.jobs < 1:
         parser.error("--seeds and --jobs are 1 or more")

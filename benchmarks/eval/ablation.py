@@ -1,4 +1,4 @@
-"""What each part contributes: with and without it, where it should matter, through the product's own path."""
+"""Ablations: each component on and off, in the setting it is made for, through the product's own path."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Parts = dict[str, tuple[float, float]]  # metric -> with, without
 
 
 def _sequence(context: Context, clinc: Clinc, seed: int) -> Parts:
-    """Ten domains in turn: what protects what was learned first."""
+    """Ten domains in sequence: which component prevents forgetting the first ones."""
     tasks = [(domain, stream.take(slice(0, DOMAIN_EVENTS))) for domain, stream in continual.tasks_of(clinc, seed)]
     ranked, adapted = [], []
     for run in (continual.Run(replay=True), continual.Run(), continual.Run(ewc=continual.NO_EWC)):
@@ -69,7 +69,7 @@ def _sequence(context: Context, clinc: Clinc, seed: int) -> Parts:
 
 
 def _exploration(context: Context, clinc: Clinc, seed: int) -> Parts:
-    """Thumbs on what is shown: candidates that are never shown are never learned."""
+    """Thumbs on the shown candidate only: exploration, because candidates never shown are never learned."""
     reached = []
     for exploration in (EXPLORATION, 0.0):
         with _space(context, clinc, "exploration", seed) as engine:
@@ -121,7 +121,7 @@ def _best_route(engine: SonaEngine, query: Floats) -> str | None:
 
 
 def _micro(context: Context, clinc: Clinc, seed: int) -> Parts:
-    """Sessions about one thing, before any cycle: what they do to it, and to everything else."""
+    """Sessions about one topic, before any cycle: effect on that topic and on all others."""
     intents = np.random.default_rng([seed, 7]).permutation(len(clinc.names))[:INTENTS]
     domains = np.unique(clinc.domain)
     about_intents = [(clinc.held_out.labels == one, clinc.train.labels == one) for one in intents]
@@ -131,7 +131,7 @@ def _micro(context: Context, clinc: Clinc, seed: int) -> Parts:
     frozen = _right(clinc, lambda query: query)
     parts: Parts = {}
     for what, about, length in (("intent", about_intents, SESSION), ("domain", about_domains, 5 * SESSION)):
-        adapted, before = [], []  # (of what the session was about, of the rest)
+        adapted, before = [], []  # (on the session's topic, on the others)
         for turn, (inside, taught) in enumerate(about):
             rows = np.random.default_rng([seed, turn]).permutation(np.flatnonzero(taught))[:length]
             with _space(context, clinc, f"micro-{what}-{turn}", seed) as engine:

@@ -1,4 +1,4 @@
-"""What every experiment is given."""
+"""Context of an experiment: data, split and output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _mmlu(folder: Path) -> Mmlu:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where the data are, which split is held out, and where results go."""
+    """Data folder, held-out split, and output folder of a run."""
 
     folder: Path
     split: Split

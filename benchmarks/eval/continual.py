@@ -1,4 +1,4 @@
-"""Ten domains one after another: what is known at the end, and what was forgotten on the way."""
+"""Ten domains in sequence: final accuracy, and forgetting."""
 
 from __future__ import annotations
 

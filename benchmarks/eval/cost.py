@@ -1,4 +1,4 @@
-"""What a learning cycle costs, database included: on a backlog, and against the length of the history."""
+"""Duration of a learning cycle, database included: for a backlog, and by length of the history."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_seed(context: Context, seed: int) -> Figures:
                 _cycle(long, clinc, name, seed + 1000 * part, BACKLOG)
             usual: dict[SonaEngine, list[float]] = {short: [], long: []}
             for turn in range(ROUNDS):
-                for engine, seconds in usual.items():  # side by side: what else the machine does hits both
+                for engine, seconds in usual.items():  # side by side, so that other load affects both
                     seconds.append(_cycle(engine, clinc, name, seed + 7 * turn, NEW))
             first, second = np.median(usual[short]), np.median(usual[long])
             figures[name] = {
@@ -59,7 +59,7 @@ def run_seed(context: Context, seed: int) -> Figures:
 
 def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
     """Return the table."""
-    title = "What a background cycle takes, 384 dimensions, reading, learning and publishing in Postgres"
+    title = "Duration of a background cycle, 384 dimensions: reading, learning and publishing in Postgres"
     return [Table("cost", title, gather(seeds, TARGETS), digits=2)]
 
 

@@ -54,7 +54,7 @@ class Queries:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clinc:
-    """CLINC150: what may be learned from, and what is held out."""
+    """CLINC150: training queries, and a held-out split."""
 
     names: tuple[str, ...]  # the 150 intents
     titles: Floats  # (150, dim) float32: embeddings of their names
@@ -112,7 +112,7 @@ class Mmlu:
     weak: NDArray[np.float64]  # (n,) 0 or 1
     strong: NDArray[np.float64]  # (n,) 0 or 1
     artefact: NDArray[np.bool_]  # (n,) whether the subject is one of the two artefacts
-    features: Floats  # (n, f): what the text alone tells of a prompt
+    features: Floats  # (n, f): text features of each prompt
     prompts: NDArray[np.object_]  # (n,) texts
 
     @classmethod

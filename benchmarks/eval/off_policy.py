@@ -74,7 +74,7 @@ def _against_truth(
     rows = np.array([row_of[id_] for id_ in judged.trajectories])
     answers = np.stack([getattr(stream, route)[rows] for route in judged.routes], axis=1)
     found: dict[str, dict[str, float]] = {}
-    for estimate in judged[1:]:  # what ran is known
+    for estimate in judged[1:]:  # the value of the logged policy is known
         label = estimate.policy.replace(f"version {live} (live)", "last version")
         label = label.replace(f"version {middle}", "version half way")
         found[label] = {"no figure, %": 100.0 * bool(estimate.refused), "effective size": estimate.effective_size}

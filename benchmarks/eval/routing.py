@@ -43,7 +43,7 @@ ONLINE_TARGETS = {
         ("drift, second half", Target(1, at_most=True)),
     )
 }
-Gain = Callable[[Mmlu], Doubles]  # what the strong model is expected to add, for each prompt
+Gain = Callable[[Mmlu], Doubles]  # expected gain of the strong model, for each prompt
 
 
 def run_seed(context: Context, seed: int) -> Figures:
@@ -195,7 +195,7 @@ def _arms(train: Mmlu, logged: NDArray[np.bool_] | None) -> tuple[NDArray[np.boo
 def _neighbours_online(stream: Mmlu, seed: int, epsilon: float = 0.05, neighbours: int = 50) -> NDArray[np.bool_]:
     """Return the choices of a kNN that explores now and then, and spends half by the median of its latest gains."""
     rng = np.random.default_rng([seed, 3])
-    chosen = rng.random(len(stream)) < 0.5  # the warm-up, and what exploration takes
+    chosen = rng.random(len(stream)) < 0.5  # warm-up and exploration
     explores = rng.random(len(stream)) < epsilon
     known = np.zeros(len(stream))
     for start in range(CYCLE, len(stream), CYCLE):

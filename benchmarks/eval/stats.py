@@ -100,7 +100,7 @@ class Table:
 
 
 Figures = dict[str, dict[str, float]]
-"""What one seed gave: method -> heading -> figure."""
+"""Results of one seed: method -> heading -> figure."""
 
 
 def gather(seeds: Sequence[Figures], targets: dict[tuple[str, str], Target] | None = None) -> list[Cell]:

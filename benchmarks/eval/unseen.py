@@ -1,4 +1,4 @@
-"""What feedback on half of the intents does to the other half, of which nobody has said anything."""
+"""Effect of feedback on half of the intents on the other half, which gets none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-# Arguments from Python: a fast path for what is already right, conversion and clear errors for the rest.
+# Arguments from Python: a fast path for values of the right type, conversion and clear errors for others.
 
 
 cdef inline cnp.ndarray floats(object x, str what):
@@ -64,7 +64,7 @@ cdef int64_t whole(object value, str what) except? -1:
 
 
 cdef inline int32_t microseconds(int64_t nanoseconds) noexcept:
-    """35 minutes at most: what the column holds."""
+    """Convert, up to 35 minutes: the maximum of the column (int4)."""
     cdef int64_t result = nanoseconds // 1000
     return MAX_INT4 if result > MAX_INT4 else <int32_t> result
 

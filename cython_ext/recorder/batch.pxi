@@ -1,4 +1,4 @@
-# Records as rows: what drain() and encode_frames() return, and the append side of a spool.
+# Records encoded as rows: the result of drain() and encode_frames().
 
 TRAJECTORY_COLUMNS = (
     "space_id", "batch", "id", "quality", "policy_version", "candidate_set", "latency_us", "propensity", "cost",

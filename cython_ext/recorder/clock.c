@@ -73,8 +73,8 @@ static uint64_t next_random(void)
 }
 
 /* RFC 9562, 6.2, method 3: 48 bits of milliseconds, 12 bits of their fraction; a tick that is not later than the
- * last one becomes the last one plus 1, so ids of one process grow, unless its clock is set back by SET_BACK. What
- * makes them unique is their 62 random bits: neither the clock nor a fork nor a seed of the application's matters. */
+ * last one becomes the last one plus 1, so ids of one process grow, unless its clock is set back by SET_BACK.
+ * Uniqueness rests on their 62 random bits alone, not on the clock, and survives forks and seeded applications. */
 int sona_uuid7(int64_t now, uint8_t *id)
 {
     while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))

@@ -1,9 +1,8 @@
-/* How a trajectory or a feedback lies in memory from the first call about it until Postgres has it.
+/* Memory layout of a trajectory or feedback, from its first call until it is encoded for Postgres.
  *
- * One record is one block: a frame (what a spool file needs to check it), a header, the embedding, then items in the
- * order in which they came. A block is handed on whole: the handle fills it, the ring queues its address, the encoder
- * reads it, and it goes back to be filled again. Nothing is copied twice, and a queue that is drained keeps to a few
- * blocks that are still in the processor's cache.
+ * One record is one block: a frame (length and checksum for a spool file), a header, the embedding, then items in order
+ * of arrival. Ownership of a block moves: the handle fills it, the ring queues its address, the encoder reads it, and it
+ * is reused. Nothing is copied twice, and while the queue is drained the same few blocks stay in the processor's cache.
  */
 #ifndef SONA_RECORDER_H
 #define SONA_RECORDER_H
@@ -33,9 +32,9 @@ enum { SONA_MAX_STEPS = 32767, SONA_MAX_VECTOR = 16000 };
 #define SONA_FRAME_CHECK 0x534f4e41u
 
 typedef struct {
-    uint32_t length; /* of what follows the frame */
-    uint32_t check;  /* length ^ SONA_FRAME_CHECK: a wrong length is told from a torn record */
-    uint32_t crc;    /* CRC-32C of what follows */
+    uint32_t length; /* of the record after the frame */
+    uint32_t check;  /* length ^ SONA_FRAME_CHECK: distinguishes a corrupt length from a torn record */
+    uint32_t crc;    /* CRC-32C of the record after the frame */
     uint32_t unused;
 } sona_frame;
 
@@ -51,7 +50,7 @@ typedef struct {
     uint32_t full_steps; /* steps whose activations are as long as the embedding */
     int32_t latency_us;
     float quality, propensity, cost;
-    uint32_t features; /* what a decision was told of the query: floats in one item */
+    uint32_t features; /* of the query, given to a decision: floats in one item */
     int64_t policy_version, candidate_set;
     int64_t sequence, recorded_at; /* of a feedback; microseconds since 1970 */
 } sona_record;
@@ -181,10 +180,10 @@ sona_spool *sona_spool_new(const char *folder, int64_t segment_bytes); /* NULL: 
 void sona_spool_free(sona_spool *spool);
 /* 0: appended; SONA_SEALED; or errno, and nothing of it is in the file. */
 int sona_spool_append(sona_spool *spool, const sona_kernels *kernels, sona_block *block);
-void sona_spool_seal(sona_spool *spool);   /* from now on nothing is appended: the position is final */
+void sona_spool_seal(sona_spool *spool);   /* refuses further records: the position is final */
 void sona_spool_let_go(sona_spool *spool); /* in a forked child: closes its copy of the descriptor */
 sona_spool_position sona_spool_at(sona_spool *spool);
-/* Where a segment that is full ended; 0: it is the current one. What was asked for less than `segment` is forgotten. */
+/* End position of a full segment; 0: it is the current one. Drops the positions of segments before `segment`. */
 int sona_spool_ended(sona_spool *spool, int64_t segment, sona_spool_position *end);
 
 #endif

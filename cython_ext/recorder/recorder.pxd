@@ -1,4 +1,4 @@
-"""The C side of the recorder: recorder.h says what each function promises."""
+"""The C side of the recorder; recorder.h documents each function."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 

@@ -86,12 +86,12 @@ def keep_directions(cnp.ndarray rows not None):
 
 
 cdef class HotPath:
-    """What an engine does on every request: record trajectories and feedback, apply adapters.
+    """Request path of an engine: record trajectories and feedback, apply adapters.
 
-    All of it may be called from many threads. One thread at a time may drain.
+    Safe from many threads; one thread at a time may drain.
 
-    A record is accepted or refused at one moment, under the lock of the buffer or of the spool. ``refuse_records``
-    takes the same lock: what was accepted before it is there to be drained, and what comes after it raises.
+    A record is accepted or refused atomically, under the lock of the buffer or of the spool. ``refuse_records`` takes the
+    same lock: records accepted before it can be drained, and every later one raises.
     """
 
     cdef readonly Py_ssize_t dim
@@ -146,13 +146,13 @@ cdef class HotPath:
             embedding: (dim,) float32; other floats are converted. It is stored in half precision; one that is so
                 short that its direction would be lost is stored multiplied by a power of two.
             query: the text that was asked, if it is to be stored.
-            ranking: what ranked the candidates; its ``version`` and ``candidate_set`` are stored.
-            decision: what chose the route; its ``route``, ``propensity``, ``cost`` and ``features`` are stored as well.
+            ranking: the ranking of the candidates; its ``version`` and ``candidate_set`` are stored.
+            decision: the decision that chose the route; its ``route``, ``propensity``, ``cost`` and ``features`` are stored as well.
                 Where another route is taken in the end, say so with ``set_trajectory_route``, which drops what was
                 told of the route that did not run.
-            candidates: what the route is chosen among, where neither a ranking nor a decision says so: ids that the
-                store knows, or a mapping of ids to embeddings (dim,), which it then keeps. Knowing what else could
-                have been shown makes the learning gradient exact.
+            candidates: the candidate set of the route, if neither a ranking nor a decision has one: ids known to the
+                store, or a mapping of ids to embeddings (dim,), which it then keeps. With the alternatives known, the
+                learning gradient is exact.
 
         Raises:
             InvalidValue: the candidates cannot be used, or are told twice.
@@ -345,7 +345,7 @@ cdef class HotPath:
             source: who says so. The highest sequence of a source counts.
             sequence: for facts that may be sent twice; by default the database's time in microseconds since 1970,
                 as far as ``set_clock_ahead`` has told it, strictly increasing.
-            retract: take back what this source said before.
+            retract: take back this source's earlier facts.
 
         Raises:
             InvalidValue: it says nothing, or a value is out of range.
@@ -364,7 +364,7 @@ cdef class HotPath:
         else:
             raise InvalidValue(f"trajectory_id is {trajectory_id!r}, expected a uuid.UUID")
         if retract and not (quality is None and correction is None):
-            raise InvalidValue("retract=True takes back what was said: give neither quality nor correction with it")
+            raise InvalidValue("retract=True takes back earlier feedback: give neither quality nor correction with it")
         if not retract and quality is None and correction is None:
             raise InvalidValue("feedback says nothing: give quality, correction or retract=True")
         if quality is not None:
@@ -401,8 +401,8 @@ cdef class HotPath:
     def set_clock_ahead(self, microseconds, *, uncertainty=1000):
         """Say how far this machine's clock is ahead of the database's, by which servers' feedback is ordered.
 
-        From then on the monotonic clock counts: what becomes of this machine's clock until it is measured again does not
-        matter. A correction within the measurement's ``uncertainty`` (microseconds, 1000 at least) is left: servers
+        From then on the monotonic clock is used, so changes of this machine's clock have no effect until the next
+        measurement. A correction within the measurement's ``uncertainty`` (microseconds, 1000 at least) is left: servers
         whose clocks are right stay in order, however slowly the database has answered.
         """
         cdef int64_t ahead = whole(microseconds, "microseconds")
@@ -444,9 +444,9 @@ cdef class HotPath:
         return &t.block.record
 
     cdef int store(self, sona_block *block, bint or_raise) except -1:
-        """Queue a block or append it to the spool; return what ``announce`` takes.
+        """Queue a block or append it to the spool; return the argument of ``announce``.
 
-        After an exception the block is still the caller's, and only then: no Python runs once it is queued.
+        The caller keeps ownership of the block only if this raises: no Python code runs once it is queued.
         """
         cdef int queued
         if self.spool is not None:
@@ -513,7 +513,7 @@ cdef class HotPath:
         return sona_ring_pushed(self.ring.c) - sona_ring_taken(self.ring.c) if self.usable() else 0
 
     cdef int usable(self) except -1:
-        """Whether its buffer is of this process: what a forked child has before it records is its parent's."""
+        """Return whether the buffer belongs to this process: a forked child starts with its parent's."""
         if self.ring is None:
             raise unusable(None, None)
         return self.ring.generation == sona_fork_generation()
@@ -521,7 +521,7 @@ cdef class HotPath:
     # -- the writer's side ------------------------------------------------------------------------------------
 
     def attach(self, *, wake=None, confirm=None, room=None, SpoolFile spool=None):
-        """Connect the writer: what to call when half the buffer is full, after each record and for room; the spool."""
+        """Connect the writer: callbacks at half a buffer, after each record and for room; and the spool."""
         self.usable()
         self.room = room
         self.wake = wake
@@ -529,11 +529,11 @@ cdef class HotPath:
         self.spool = spool
 
     def name_sets(self, shown):
-        """Say what numbers the sets of ``begin_trajectory(..., candidates=)``."""
+        """Set the callback that numbers the candidate sets of ``begin_trajectory(..., candidates=)``."""
         self.shown = shown
 
     def refuse_records(self, reason=CLOSED):
-        """From now on recording raises, and says why: nobody would write it. What was accepted before can be drained."""
+        """Make recording raise with ``reason`` from now on; records accepted before can be drained."""
         self.closed = reason
         if self.usable():
             sona_ring_seal(self.ring.c)
@@ -541,11 +541,11 @@ cdef class HotPath:
                 self.spool.seal()
 
     def renewed_by(self, renew):
-        """Say what to call in a forked child; it calls ``begin_again``, ``attach`` and ``opened_here``."""
+        """Set the callback of a forked child, which calls ``begin_again``, ``attach`` and ``opened_here``."""
         self.renew = renew
 
     def begin_again(self):
-        """In a forked child: start with an empty buffer. What waits in the copied one is the parent's to write."""
+        """In a forked child: start with an empty buffer; the parent writes the records of the copied one."""
         self.usable()
         if self.generation == sona_fork_generation():
             raise TrajectoryError("begin_again is for forked children: this buffer was made in this process")
@@ -613,7 +613,7 @@ cdef class HotPath:
         """Append the records of the buffer to a spool and take them out of the buffer; return how many.
 
         Raises:
-            StorageError: the file cannot be written; what is not in it is still in the buffer.
+            StorageError: the file cannot be written; records not in it are still in the buffer.
         """
         self.usable()
         cdef Ring ring = self.ring

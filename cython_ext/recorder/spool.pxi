@@ -1,4 +1,4 @@
-# The append side of a spool, and reading its frames back. Which folders there are is ingest/spool.py's business.
+# Appending to a spool, and decoding its frames. ingest/spool.py manages the folders.
 
 
 @cython.final
@@ -7,8 +7,8 @@ cdef class SpoolFile:
     """Appends records to the segments of a spool; safe from many threads, and from a signal handler.
 
     Args:
-        folder: where the segments are made, 00000001 first; nobody else makes any there.
-        segment_bytes: from which size on a segment is full.
+        folder: folder of the segments, 00000001 first; it has no other writer.
+        segment_bytes: size at which a segment is full.
     """
 
     cdef sona_spool *c
@@ -31,9 +31,9 @@ cdef class SpoolFile:
         return at.segment, at.size, at.appended
 
     def ended(self, int64_t segment):
-        """(size, appended) at the end of a segment that is full; None for the current one.
+        """Return (size, appended) at the end of a full segment; None for the current one.
 
-        What was asked for an earlier segment is forgotten.
+        Drops the positions of earlier segments.
         """
         cdef sona_spool_position end
         cdef bint found
@@ -57,12 +57,12 @@ cdef class SpoolFile:
         return self.position()[2]
 
     def seal(self):
-        """Close the current segment and refuse what comes; ``appended`` is final then."""
+        """Close the current segment and refuse further records; ``appended`` is final then."""
         with nogil:
             sona_spool_seal(self.c)
 
     def let_go(self):
-        """In a forked child: close its copy of the descriptor, and refuse what comes."""
+        """In a forked child: close its copy of the descriptor, and refuse further records."""
         sona_spool_let_go(self.c)
 
     cdef int append(self, sona_block *block) except? -1:
@@ -85,7 +85,7 @@ def encode_frames(
 
     Returns:
         The batch (None if there is no whole frame), the number of bytes it came from, the number of records, and
-        what follows: 'end', 'more' (whole frames that did not fit), 'torn' (the start of a frame) or 'bad'.
+        the rest: 'end', 'more' (whole frames that did not fit), 'torn' (the start of a frame) or 'bad'.
     """
     cdef size_t used = 0, step = 0, n = 0, total, rows = max_rows
     cdef int state = SONA_FRAME_OK

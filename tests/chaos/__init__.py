@@ -2,8 +2,8 @@
 
 ========== ==============================================================================
 crew       the processes, killed and replaced; each runs `process`, which makes `traffic`
-journal    what each of them was promised: the accounts
-faults     what is done to them and to the server; `monkey` decides when
-check      compares the accounts with the database, and the live state with a rebuild
+journal    records acknowledged to each of them
+faults     faults of processes and server; `monkey` decides when
+check      compares the journals with the database, and the live state with a rebuild
 ========== ==============================================================================
 """

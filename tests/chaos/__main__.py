@@ -1,8 +1,8 @@
 """Processes record and learn under every fault at once; then count: `python -m tests.chaos --minutes 20 --seed 1`.
 
-At the end every acknowledged trajectory and fact must be stored, once, with what belongs to it; markers and counters
-must agree with the rows; and learning again from the ledger must give the live state. A run of less than a minute has
-three processes instead of twelve.
+At the end every acknowledged trajectory and fact must be stored, once, with its steps and candidates; markers and
+counters must agree with the rows; and learning again from the ledger must give the live state. A run of less than a
+minute has three processes instead of twelve.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def run(folder: Path, minutes: float, seed: int, only: list[str] | None) -> Verdict:
-    """Make a server and a crew in ``folder``, let the monkey in, and judge what is left."""
+    """Start server and crew in ``folder``, inject faults, and judge the result."""
     folder.chmod(0o755)  # the server runs as another user
     os.environ["SONA_PG_HOME"] = str(folder / "home")
     with ExitStack() as stack:

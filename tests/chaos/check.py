@@ -1,4 +1,4 @@
-"""Compares what processes were promised with what the database holds, and the database with itself."""
+"""Compares the journals of acknowledged records with the database, and the database with itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 8  # examples of each failure
 TRAJECTORIES = "SELECT id, query, step_count, coalesce(candidate_set, 0) FROM sona.trajectories"
 FEEDBACK = "SELECT trajectory_id, source, sequence FROM sona.feedback"
 
-# Every query lists what is wrong; nothing is what is expected.
+# Every query lists contradictions: the expected result is empty.
 CONTRADICTIONS = {
     "trajectories stored twice": "SELECT query, count(*) FROM sona.trajectories GROUP BY query HAVING count(*) > 1",
     "facts stored twice": """
@@ -90,7 +90,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How many there are, and what is wrong."""
+    """Counts of acknowledged and stored records, and the failures."""
 
     promised: dict[str, int]
     stored: dict[str, int]
@@ -128,7 +128,7 @@ def compare(connection: psycopg.Connection[Any], promises: Promises) -> Comparis
 
 
 def _by_source(found: Iterable[tuple[str, object]]) -> list[str]:
-    """Return what was found, one of each source first: the examples then show where to look."""
+    """Return the findings, one of each source first, so that the examples show which sources are affected."""
     seen: Counter[str] = Counter()
     ranked = []
     for source, one in found:
@@ -138,7 +138,7 @@ def _by_source(found: Iterable[tuple[str, object]]) -> list[str]:
 
 
 def _changed(promises: Promises, stored: dict[UUID, tuple[Any, ...]]) -> Iterator[str]:
-    """Yield what was recorded with a text, a number of steps or a candidate set that is not what is stored."""
+    """Yield the records whose stored text, number of steps or candidate set differs from the journal."""
     for entry in promises.trajectories.values():
         row = stored.get(entry.id)
         if row is None:

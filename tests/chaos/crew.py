@@ -26,7 +26,7 @@ AHEAD, BEHIND = YEAR, -10 * WEEK
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What the processes of a run share."""
+    """Resources shared by the processes of a run."""
 
     folder: Path  # of the journals and logs
     url: str
@@ -84,7 +84,7 @@ class Member:
             self.ended.append(f"{self.spec.name}.{self.spec.run} ended at the end with {code}")
 
     def end(self) -> None:
-        """Kill what is left of it and of its workers, whose locks must be free when this returns."""
+        """Kill the process and its workers, and wait until their locks are free."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -135,7 +135,7 @@ def small_crew(places: Places) -> list[Member]:
 
 
 def full_crew(places: Places) -> list[Member]:
-    """Return all kinds of processes; those that need what is not there are left out."""
+    """Return all kinds of processes that this machine can run."""
     crew = small_crew(places)
     crew.append(_member(places, "learner", "learn", "memory"))
     for level in ("memory", "spool"):

@@ -1,4 +1,4 @@
-"""What is done to the processes and to the server; each fault begins, lasts, and ends."""
+"""Faults injected into processes and server; each begins, lasts, and ends."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def all_faults(crew: list[Member], server: CrashingServer, pooler: Pooler | None
 
 
 def _set(server: CrashingServer, name: str, value: str | None) -> None:
-    """Set or reset what new sessions of the database begin with."""
+    """Set or reset a setting for new sessions of the database."""
     with server.administrator() as connection:
         change = f"RESET {name}" if value is None else f"SET {name} = '{value}'"
         connection.execute(f"ALTER DATABASE {DATABASE} {change}")

@@ -1,7 +1,7 @@
-"""Accounts of the promises: what each process was told is durable, in a file of its own, and reading them back.
+"""Journals of acknowledged records: one file a process, written once a record is durable.
 
-A line is written after the promise, by one `write`: a process that is killed between them leaves a promise unwritten,
-never a line without a promise. A last line without its end was being written when the process was killed.
+A line is written after the acknowledgement, by one `write`: a process killed in between leaves a record without a line,
+never a line without a record. An incomplete last line was being written when the process was killed.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ class Journal:
         self._file = os.open(folder / f"{name}{SUFFIX}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o644)
 
     def write(self, promised: Sequence[Trajectory | Fact]) -> None:
-        """Add what is durable now."""
+        """Add records that are durable now."""
         if promised:
             os.write(self._file, "".join(entry.line() for entry in promised).encode())
 
 
 @dataclass(slots=True)
 class Promises:
-    """What the processes of a run were promised, all of them together."""
+    """Acknowledged records of all processes of a run."""
 
     trajectories: dict[UUID, Trajectory] = field(default_factory=dict)
     facts: set[tuple[UUID, str, int]] = field(default_factory=set)
-    by_process: dict[str, int] = field(default_factory=dict)  # trajectories, by what the journals are named after
+    by_process: dict[str, int] = field(default_factory=dict)  # number of trajectories, by journal name
 
     @classmethod
     def read(cls, folder: Path) -> Self:

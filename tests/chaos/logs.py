@@ -1,4 +1,4 @@
-"""What the processes wrote to stderr: tracebacks by their last line, and how many lines of which level."""
+"""Logs of the processes: tracebacks by their last line, and the number of lines of each level."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 # psycopg 3.3 expects one answer to the end of a COPY; PgBouncer gives two when its server dies. The writer tries again.
 KNOWN = {"copy_end": "ValueError: too many values to unpack (expected 1)"}
 POOL = " ERROR sqlalchemy.pool."  # logs why it throws a connection away
-# Postgres is away, or refuses what a spell forbids: who logs that has noticed what it should.
+# Expected during a fault: Postgres is away, or refuses writes.
 EXPECTED = ("sona_pg.errors.DatabaseUnavailable", "sona_pg.errors.DatabaseError")
 START = "Traceback (most recent call last):"
 CHAINED = ("The above exception was", "During handling of the above")

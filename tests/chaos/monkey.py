@@ -17,7 +17,7 @@ QUIET = 4.0  # seconds between two rounds, in which everything works, at most
 
 
 class Monkey:
-    """Makes faults until a moment, and puts right what it has made."""
+    """Injects faults until a deadline, and repairs each of them."""
 
     def __init__(self, faults: dict[str, Fault], chance: Random, look: Callable[[], object]) -> None:
         """Prepare; ``look`` is called all the time, to notice processes that ended."""

@@ -52,7 +52,7 @@ class Workers:
 
 
 def _work(inherited: SonaEngine, spec: Spec, name: str, number: int) -> None:
-    """Use the engine of the parent if it works here; else do what its error says, and open one."""
+    """Use the parent's engine if it works here; otherwise open another one, as its error message says."""
     traffic = traffic_on(inherited, spec, name, 2 * number)
     if _works(inherited, traffic, spec):
         record(inherited, traffic, spec)
@@ -63,7 +63,7 @@ def _work(inherited: SonaEngine, spec: Spec, name: str, number: int) -> None:
 
 
 def _works(inherited: SonaEngine, traffic: Traffic, spec: Spec) -> bool:
-    """Record through the parent's engine: what that promises here must hold, too."""
+    """Record through the parent's engine, whose acknowledgements must hold here as well."""
     try:
         traffic.burst(5)
     except SonaError:

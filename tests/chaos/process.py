@@ -1,7 +1,7 @@
 """One process of the crew: `python -m tests.chaos.process '<Spec as JSON>'`, until SIGTERM.
 
-SIGTERM is blocked from before the process starts and looked for between bursts, so it is never missed. What is
-promised goes into the journal; an error that nobody may expect is raised, and the crew reports how the process ended.
+SIGTERM is blocked from before the process starts and looked for between bursts, so it is never missed.
+Acknowledged records go into the journal; an unexpected error is raised, and the crew reports how the process ended.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger("chaos")
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a process is told."""
+    """Arguments of a process, as JSON."""
 
     name: str
     role: Literal["record", "preload", "learn"]
@@ -48,7 +48,7 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what ``str`` has made."""
+        """Parse the output of ``str``."""
         return cls(**json.loads(text))
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ def stopped(within: float = 0.0) -> bool:
 
 
 def seed_all() -> None:
-    """Seed what an application seeds for its own repeatability: nothing that must be unique may come from there."""
+    """Seed the global random generators, as applications do: no unique value may be drawn from them."""
     random.seed(0)
     np.random.seed(0)
 
@@ -120,7 +120,7 @@ def learn(engine: SonaEngine, spec: Spec) -> None:
 
 
 def main() -> None:
-    """Do what the first argument says."""
+    """Run the process that the first argument describes."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     log.setLevel(logging.INFO)
     spec = Spec.parse(sys.argv[1])

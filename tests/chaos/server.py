@@ -74,7 +74,7 @@ class CrashingServer:
         wait_until_answers(self._administrators("postgres"), self._launch)
 
     def prepare(self) -> None:
-        """Make the role, its database, and what only an administrator may put there."""
+        """Create the role, its database, and the extension that only an administrator may create."""
         with psycopg.connect(self._administrators("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE ROLE {APPLICATION} LOGIN")
             connection.execute(f"CREATE DATABASE {DATABASE} OWNER {APPLICATION}")

@@ -1,4 +1,4 @@
-"""What every process of a run has in common. Learners of one space must agree on it, or a rebuild would differ."""
+"""Configuration shared by all processes of a run: learners of one space must agree, or a rebuild would differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks at the end of `make chaos` find what they are there for: rows are lost, doubled and changed on purpose."""
+"""The checks at the end of `make chaos` find rows that were lost, doubled or changed on purpose."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DAMAGE = {
 
 @pytest.fixture
 def promises(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Promises:
-    """What a short run was promised; all of it is stored and learned from."""
+    """Journal of a short run, all of it stored and learned from."""
     monkeypatch.setenv("SONA_PG_HOME", str(tmp_path / "home"))
     with SonaEngine(DIM, database_url, SPACE, config=config("memory", learns=False, seconds=60.0)) as engine:
         traffic = Traffic(engine, Journal(tmp_path, "one.0"), "one", 0, 1)

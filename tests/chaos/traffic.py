@@ -1,4 +1,4 @@
-"""What a recording process does: trajectories and feedback of every kind, so that there is enough to learn."""
+"""Traffic of a recording process: trajectories and feedback of every kind."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def documents(number: int) -> tuple[list[str], NDArray[np.float32]]:
 
 
 class Traffic:
-    """Records on one engine, and keeps what is not promised yet."""
+    """Records on one engine, and keeps the records not acknowledged yet."""
 
     def __init__(self, engine: SonaEngine, journal: Journal, source: str, run: int, seed: int) -> None:
         """Begin; ``run`` tells processes of one source apart, so that no two of their facts have one number."""

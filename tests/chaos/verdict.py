@@ -1,4 +1,4 @@
-"""The end of a run: write what killed processes left, learn the rest, rebuild, compare."""
+"""The end of a run: replay the spools of killed processes, learn the rest, rebuild, compare."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .monkey import Monkey
 from .server import CrashingServer
 from .settings import DIM, SPACE, config
 
-REPLAY = 180.0  # seconds for what killed processes left in their spools
+REPLAY = 180.0  # seconds for the spools of killed processes
 LAST_CYCLES = 20  # at most, until nothing waits
 
 
 @dataclass(slots=True)
 class Verdict:
-    """Everything that is reported."""
+    """Report of a run."""
 
     faults: Counter[str]
     missed: Counter[str]
@@ -49,7 +49,7 @@ class Verdict:
 
 
 def judge(places: Places, server: CrashingServer, crew: list[Member], monkey: Monkey) -> Verdict:
-    """Say what came of the run; its processes have ended, and nothing is broken any more."""
+    """Judge a run whose processes have ended and whose faults are repaired."""
     settings = config("spool", learns=False, seconds=places.seconds)
     seconds: dict[str, float] = {}
     cut_short: list[str] = []
