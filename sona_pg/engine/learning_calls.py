@@ -21,9 +21,13 @@ class LearningCalls(EngineLifetime):
         return self.force_learn()
 
     def tick(self) -> CycleResult | None:
-        """Run loop B if it is due: a tenth of the history is new, or the interval has passed and enough waits.
+        """Commit what was recorded, so that loop A has learned from it, and run loop B if enough waits.
 
-        The engine calls it itself; ``LoopConfig`` has the figures.
+        Enough is ``min_trajectories`` facts, and a tenth of the history (``LoopConfig``). With ``automatic`` cycles the
+        engine does it itself as well, at ``shortest_interval`` at the earliest.
+
+        Raises:
+            DatabaseUnavailable: what was recorded is not committed after a minute; it goes on waiting.
         """
         return self._session.tick()
 

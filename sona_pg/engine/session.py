@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.config import Environment, Migrate, SonaConfig
@@ -295,11 +296,12 @@ class Session:
         return result
 
     def tick(self) -> CycleResult | None:
-        """Run loop B if it is due, and serve the result."""
+        """Commit what was recorded, run loop B if enough waits, and serve the result."""
         self.require_open()
         if self._space is None or self._coordinator is None:
             return None
-        result = self._coordinator.run_due()
+        self.flush(LEARN_TIMEOUT)
+        result = self._coordinator.run_asked()
         if result is not None:
             self.refresh()
         return result
@@ -309,7 +311,7 @@ class Session:
         self.require_open()
         with self._refreshing:
             self.attach_late()
-            if self.held.take_up(self._heartbeat(), self._read):
+            if self.held.take_up(self._heartbeat(), self._read, self._learned):
                 self._heartbeat()
             self._share_candidates(self._settled())
             self._keep_version()
@@ -409,7 +411,7 @@ class Session:
                 self.member.measure_clock(sent_at, heard.at, answered_at)
             if self.server_id in heard.unknown:  # maintenance has forgotten it: its machine slept for days
                 self.member.register(space)
-            if self.held.take_up(heard.live[space.space_id], self._read):
+            if self.held.take_up(heard.live[space.space_id], self._read, self._learned):
                 self._heartbeat()
             signal = heard.signals.get(space.space_id)
             if signal is not None:
@@ -436,6 +438,10 @@ class Session:
     def _heartbeat(self) -> int:
         """Say that this server is there; return the live version."""
         return self.member.heartbeat(self.space, self.serving.version)
+
+    def _learned(self, ids: NDArray[np.uint8], version: int) -> Collection[bytes]:
+        """Return which of the trajectories ``ids`` (n, 16) a version has learned from."""
+        return self.database.learned_of(self.space, ids, version)
 
     def _read(self, live: int | None) -> ServedVersion:
         """Return the live version: from the learner's memory if it was made here, else from the store."""

@@ -6,11 +6,12 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sona_pg.config import SonaConfig
 from sona_pg.domain.catalog import Catalog
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 REFUSED_FOR = 60.0  # seconds between attempts at a version that could not be served
 
 ReadLive = Callable[[int | None], ServedVersion]  # reads the live version; None: whichever it is
+Learned = Callable[[NDArray[np.uint8], int], Collection[bytes]]  # which of these ids (n, 16) a version has learned from
 
 
 class Refused(NamedTuple):
@@ -65,14 +67,22 @@ class VersionHolder:
         self._config = config
         self.instant.learn_with(config.micro)
 
-    def serve(self, serving: ServedVersion, adapters: str | None = None) -> None:
-        """Serve a version from now on; ``adapters`` says where its adapters are from, if not from the version."""
+    def serve(
+        self, serving: ServedVersion, adapters: str | None = None, learned: Collection[bytes] | None = None
+    ) -> None:
+        """Serve a version from now on.
+
+        Args:
+            serving: the version.
+            adapters: where its adapters are from, if not from the version.
+            learned: what it has learned of the loop's ``recent_ids``; the rest is learned again. None: all of it.
+        """
         with self._adapting:
             self.adapters = adapters or f"version {serving.version}"
-            self.instant.adopt(serving.state.micro)
+            micro = self.instant.adopt(serving.state.micro, learned)
             self.serving = serving
             self._base = tuple(_adapter(layer) for layer in serving.state.base)
-            self._hot.set_adapters(_adapter(serving.state.micro), self._base)
+            self._hot.set_adapters(_adapter(micro), self._base)
 
     def serve_first(self, read: ReadLive, live_version: Callable[[], int]) -> None:
         """Serve the live version at the opening; one that cannot be served counts as not learned yet."""
@@ -94,12 +104,13 @@ class VersionHolder:
         self.serve(ServedVersion.of(kept[1], self._hot.dim, self._config))
         return True
 
-    def take_up(self, live: int, read: ReadLive) -> bool:
+    def take_up(self, live: int, read: ReadLive, learned: Learned) -> bool:
         """Serve the live version, and return True; one that cannot be served leaves the one before, said once."""
         if live == self.serving.version or self._is_refused(live):
             return False
         try:
             serving = read(live)
+            known = learned(self.instant.recent_ids, serving.version)
         except DatabaseUnavailable:
             raise
         except Exception as exc:  # whatever is wrong with it, this server must go on
@@ -107,7 +118,7 @@ class VersionHolder:
             log.exception("version %d cannot be served: version %d stays", live, self.serving.version)
             return False
         self.refused = None
-        self.serve(serving)
+        self.serve(serving, learned=known)
         return True
 
     def keep(self, space: Space, *, now: bool = False) -> None:
@@ -136,6 +147,7 @@ class VersionHolder:
             rewards / np.maximum(steps, 1),
             batch.step_trajectory[batch.activation_step],
             batch.step_activations,
+            batch.trajectory_ids,
         )
         with self._adapting:
             before = self.instant.micro

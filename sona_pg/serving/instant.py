@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ class _Waiting:
 
     trajectory: NDArray[np.int64]  # (s,) number of the trajectory, ascending
     value: NDArray[np.float64]  # (s,) its return
+    ids: NDArray[np.uint8]  # (s, 16) its id; 0 where it is not known
     inputs: NDArray[np.float32]  # (s, dim) its embedding
     targets: NDArray[np.float32]  # (s, dim) activations
 
@@ -37,13 +39,14 @@ class _Waiting:
     @classmethod
     def none(cls, dim: int) -> _Waiting:
         rows = np.zeros((0, dim), np.float32)
-        return cls(np.zeros(0, np.int64), np.zeros(0), rows, rows)
+        return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 16), np.uint8), rows, rows)
 
     def followed_by(self, other: _Waiting, most: int) -> _Waiting:
         """Return these steps and then the others; of more than ``most`` the latest."""
         return _Waiting(
             np.concatenate([self.trajectory, other.trajectory])[-most:],
             np.concatenate([self.value, other.value])[-most:],
+            np.concatenate([self.ids, other.ids])[-most:],
             np.concatenate([self.inputs, other.inputs])[-most:],
             np.concatenate([self.targets, other.targets])[-most:],
         )
@@ -58,6 +61,19 @@ class InstantMetrics:
     pending: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Learned:
+    """Steps that an update has learned from, until a version has."""
+
+    ids: NDArray[np.uint8]  # (s, 16) of their trajectories
+    signals: Directions  # (s,)
+
+    def without(self, learned: Collection[bytes]) -> _Learned:
+        """Return the steps of the trajectories that are not ``learned``."""
+        rows = np.array([row for row, id_ in enumerate(self.ids) if id_.tobytes() not in learned], np.int64)
+        return _Learned(self.ids[rows], self.signals.take(rows))
+
+
 class InstantLoop:
     """Turns trajectories into steps of the micro adapter. Thread-safe; held for a batch, never for a request."""
 
@@ -68,6 +84,7 @@ class InstantLoop:
         self._seed = seed
         self._baseline = Baseline()  # over all routes: the published one is per route
         self._pending = _Waiting.none(micro.dim)
+        self._recent: list[_Learned] = []
         self._trajectories = 0
         self._updates = 0
         self._seen = TrajectoryBuffer(capacity)
@@ -95,11 +112,29 @@ class InstantLoop:
         with self._lock:
             self.config = config
 
-    def adopt(self, micro: LoraWeights) -> None:
-        """Take over a published adapter: it has learned from the ledger what this loop learned from memory."""
+    @property
+    def recent_ids(self) -> NDArray[np.uint8]:
+        """Ids (n, 16) of the trajectories that this loop has learned from, the latest, each once."""
+        with self._lock:
+            parts = [part.ids for part in self._recent]
+        return np.unique(np.concatenate(parts), axis=0) if parts else np.zeros((0, 16), np.uint8)
+
+    def adopt(self, micro: LoraWeights, learned: Collection[bytes] | None = None) -> LoraWeights:
+        """Take over a published adapter, and return it with what this loop has learned beyond it.
+
+        Args:
+            micro: the adapter.
+            learned: ids of the ``recent_ids`` that the published adapter has learned from; None: all of them.
+        """
         with self._lock:
             self._micro = micro
-            self._pending = _Waiting.none(micro.dim)
+            kept = [] if learned is None else [part.without(learned) for part in self._recent]
+            self._recent = [part for part in kept if len(part.ids)]
+            if learned is None:
+                self._pending = _Waiting.none(micro.dim)
+            for part in self._recent:
+                self._train(part.signals)
+            return self._micro
 
     def on_inference(self, trajectory: QueryTrajectory) -> None:
         """Learn from one finished trajectory; the adapter moves with the next ``flush_updates``."""
@@ -124,6 +159,7 @@ class InstantLoop:
         mean_reward: NDArray[np.float64],
         step_owner: NDArray[np.integer[Any]],
         step_activations: NDArray[np.float32],
+        ids: NDArray[np.uint8] | None = None,
     ) -> None:
         """Learn from a batch of finished trajectories; of very many steps, from the latest.
 
@@ -133,6 +169,7 @@ class InstantLoop:
             mean_reward: (n,) mean reward over each trajectory's steps; 0 where there are none.
             step_owner: (s,) row of each usable step's trajectory.
             step_activations: (s, dim) float32.
+            ids: (n, 16) of the trajectories, by which a published adapter says what it has learned from.
         """
         with self._lock:
             numbers = self._trajectories + np.arange(len(embeddings))
@@ -143,27 +180,38 @@ class InstantLoop:
             self._fold(values[np.isfinite(values) & ~waiting])
             usable = np.flatnonzero(np.isfinite(values[owners]))
             owners, targets = owners[usable], step_activations[-MAX_SAMPLES:][usable]
-            news = _Waiting(numbers[owners], values[owners], np.asarray(embeddings[owners], np.float32), targets)
+            named = np.zeros((len(values), 16), np.uint8) if ids is None else ids
+            news = _Waiting(
+                numbers[owners], values[owners], named[owners], np.asarray(embeddings[owners], np.float32), targets
+            )
             self._pending = self._pending.followed_by(news, MAX_SAMPLES)
 
     def flush_updates(self) -> LoraWeights:
         """Apply what has gathered, and return the micro adapter."""
         with self._lock:
             waiting, self._pending = self._pending, _Waiting.none(self._micro.dim)
-            signals = self._signals(waiting)
-            if len(signals):
-                schedule = Schedule(self.config.learning_rate, 1, self.config.max_norm, self._seed + self._updates)
-                self._micro = train(self._micro, signals.inputs, signals.pull, schedule)
-                self._updates += -(-len(signals) // batch_size(len(signals)))
+            news = self._signals(waiting)
+            if len(news.ids):
+                self._train(news.signals)
+                self._updates += -(-len(news.ids) // batch_size(len(news.ids)))
+                self._recent.append(news)
+                while sum(len(part.ids) for part in self._recent[1:]) >= MAX_SAMPLES:
+                    del self._recent[0]
             return self._micro
 
-    def _signals(self, waiting: _Waiting) -> Directions:
+    def _signals(self, waiting: _Waiting) -> _Learned:
         """Return the steps with what they gained over the baseline, and fold their trajectories into it."""
         _, first, owner = np.unique(waiting.trajectory, return_index=True, return_inverse=True)
         values, embeddings = waiting.value[first], waiting.inputs[first]
-        gained = self._baseline.advantages(values, [None] * len(values), numbered(embeddings))
+        gained = self._baseline.advantages(values, [None] * len(values), numbered(embeddings))[owner]
         self._fold(values)
-        return Directions.of(embeddings, owner, waiting.targets, gained[owner])
+        signals = Directions.all_of(embeddings, owner, waiting.targets, gained)
+        rows = signals.teaching
+        return _Learned(waiting.ids[rows], signals.take(rows))
+
+    def _train(self, signals: Directions) -> None:
+        schedule = Schedule(self.config.learning_rate, 1, self.config.max_norm, self._seed + self._updates)
+        self._micro = train(self._micro, signals.inputs, signals.pull, schedule)
 
     def _fold(self, values: NDArray[np.float64]) -> None:
         self._baseline = self._baseline.fold(values, [None] * len(values))

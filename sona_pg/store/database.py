@@ -44,6 +44,7 @@ from sona_pg.store.connect import connect, translated
 from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
 from sona_pg.store.learned import StoredKnowledge, read_learned
+from sona_pg.store.trajectory_rows import read_seen
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 from sona_pg.store.unit import LearningUnit, learning_unit
 from sona_pg.store.version_store import VersionStore
@@ -295,6 +296,13 @@ class Database:
         """Return (n,) which of ``stored`` a version had not learned from."""
         with reading(self.engine, "reading what a version learned from") as connection:
             return not_learned_by(connection, space.space_id, version, stored)
+
+    def learned_of(self, space: Space, ids: NDArray[np.uint8], version: int) -> frozenset[bytes]:
+        """Return which of the trajectories ``ids`` (n, 16) a version has learned from."""
+        if not len(ids):
+            return frozenset()
+        with reading(self.engine, "reading what a version learned from", BRIEF) as connection:
+            return read_seen(connection, space.space_id, ids, claims.as_of(version))
 
     def load_version(self, space: Space, version: int) -> LearnedState:
         """Return a version of a space as it was published; DatabaseError if there is none."""

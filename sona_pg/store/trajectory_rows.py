@@ -46,6 +46,14 @@ def read_by_id(
     return read if seen.all() else read.take(np.flatnonzero(seen))
 
 
+def read_seen(connection: Connection, space_id: int, ids: NDArray[np.uint8], horizon: Horizon) -> frozenset[bytes]:
+    """Return those of ``ids`` (n, 16) that are stored in a batch that is seen."""
+    condition = (trajectories.c.space_id == space_id) & among(trajectories.c.id, ids)
+    rows = connection.execute(select(trajectories.c.id, trajectories.c.batch).where(condition)).all()
+    seen = horizon.sees(connection, space_id, np.array([row.batch for row in rows], np.int64))
+    return frozenset(row.id.bytes for row, known in zip(rows, seen.tolist(), strict=True) if known)
+
+
 def count_stored(connection: Connection, space_id: int, ids: NDArray[np.uint8]) -> int:
     """Return how many of ``ids`` (n, 16), each once, are stored."""
     if not len(ids):

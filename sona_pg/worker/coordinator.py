@@ -66,6 +66,14 @@ class LoopCoordinator:
         self.note(self._database.schedule(self.space, "background"))
         return self.run_noted()
 
+    def run_asked(self) -> CycleResult | None:
+        """Run one cycle of loop B if enough waits, however short a time ago the last one was.
+
+        It is for callers who tick by themselves: cycles need not be automatic.
+        """
+        self.note(self._database.schedule(self.space, "background"), asked=True)
+        return self.run_noted()
+
     @property
     def _config(self) -> LoopConfig:
         return self._whole.loops
@@ -92,7 +100,7 @@ class LoopCoordinator:
         anyway = self.behind or self._clock() >= self._look_anyway
         return waiting.get(self.space.space_id, 0) >= (1 if anyway else self._config.min_trajectories)
 
-    def note(self, found: LearningSchedule | None) -> None:
+    def note(self, found: LearningSchedule | None, *, asked: bool = False) -> None:
         """Note by what a look has found whether a cycle is due; None: far too little waits."""
         now = self._clock()
         if found is not None:
@@ -100,7 +108,9 @@ class LoopCoordinator:
             self._look_anyway = now + LOOK_ANYWAY
         self._next, self._next_in_turn = now + self._pause, now + self._config.poll_interval
         behind, self.behind = self.behind, False
-        if found is None or not (behind or is_due(found.waiting, found.learned, found.elapsed, self._config)):
+        if found is None or not (
+            behind or is_due(found.waiting, found.learned, found.elapsed, self._config, asked=asked)
+        ):
             self.due_since = None
             return
         self._live_version = found.live_version

@@ -17,7 +17,7 @@ def due_at(learned: int, config: LoopConfig) -> int:
     return max(config.min_trajectories, min(int(config.growth * learned), config.slice))
 
 
-def is_due(waiting: int, learned: int, elapsed: timedelta, config: LoopConfig) -> bool:
+def is_due(waiting: int, learned: int, elapsed: timedelta, config: LoopConfig, *, asked: bool = False) -> bool:
     """Say whether loop B should run.
 
     Args:
@@ -25,10 +25,11 @@ def is_due(waiting: int, learned: int, elapsed: timedelta, config: LoopConfig) -
         learned: those that were.
         elapsed: since the last cycle began; before the first, since the space was made.
         config: of the loops.
+        asked: whether somebody asks for it: then no time need have passed since the last.
     """
     if waiting < config.min_trajectories:
         return False
     if elapsed >= timedelta(seconds=config.background_interval):
         return True
-    soon = config.growth > 0 and elapsed >= timedelta(seconds=config.shortest_interval)
+    soon = asked or (config.growth > 0 and elapsed >= timedelta(seconds=config.shortest_interval))
     return soon and waiting >= due_at(learned, config)

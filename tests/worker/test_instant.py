@@ -85,6 +85,36 @@ def test_a_published_adapter_replaces_what_was_learned_from_memory():
     assert learner.flush_updates() is published
 
 
+def test_what_a_published_adapter_has_not_learned_is_kept_and_learned_but_once():
+    queries, steps = np.stack([vector(), vector()]), np.stack([vector(), vector()])
+    ids = np.arange(32, dtype=np.uint8).reshape(2, 16)
+    learner, published = loop(), LoraWeights.initial(2, 256, 0)
+    for row in range(2):
+        rows = slice(row, row + 1)
+        learner.on_batch(queries[rows], np.ones(1), np.zeros(1), np.zeros(1, int), steps[rows], ids[rows])
+        learner.flush_updates()
+    assert {row.tobytes() for row in learner.recent_ids} == {row.tobytes() for row in ids}
+    before = cosine(learner.micro, queries[1], steps[1]) - float(queries[1] @ steps[1])
+    micro = learner.adopt(published, {ids[0].tobytes()})
+    assert micro is learner.micro
+    assert cosine(micro, queries[1], steps[1]) - float(queries[1] @ steps[1]) > 0.5 * before
+    assert abs(cosine(micro, queries[0], steps[0]) - float(queries[0] @ steps[0])) < 5e-3  # the version has it
+    assert learner.recent_ids.tolist() == [ids[1].tolist()]
+    assert learner.adopt(published, {ids[1].tobytes()}) is published
+    assert len(learner.recent_ids) == 0
+
+
+def test_it_remembers_no_more_than_its_bound():
+    learner = loop(8)
+    for _ in range(5):
+        n = MAX_SAMPLES // 2
+        ids = RNG.integers(0, 256, (n, 16)).astype(np.uint8)
+        rows = RNG.standard_normal((2, n, 8)).astype(np.float32)
+        learner.on_batch(rows[0], RNG.random(n), np.zeros(n), np.arange(n), rows[1], ids)
+        learner.flush_updates()
+    assert MAX_SAMPLES <= len(learner.recent_ids) <= 2 * MAX_SAMPLES
+
+
 def test_what_it_learned_from_can_be_drained_and_its_adapter_held_apart():
     learner, x = loop(8), vector(8)
     seen = [QueryTrajectory(x, (TrajectoryStep(vector(8)),), quality) for quality in (0.1, 0.9)]

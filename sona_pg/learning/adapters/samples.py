@@ -56,6 +56,15 @@ class Directions:
         cls, embeddings: NDArray[np.float32], owner: NDArray[np.int64], activations: NDArray[np.float32],
         advantage: NDArray[np.float64],
     ) -> Self:  # fmt: skip
+        """Return what ``all_of`` returns, without the steps that teach nothing."""
+        made = cls.all_of(embeddings, owner, activations, advantage)
+        return made.take(made.teaching)
+
+    @classmethod
+    def all_of(
+        cls, embeddings: NDArray[np.float32], owner: NDArray[np.int64], activations: NDArray[np.float32],
+        advantage: NDArray[np.float64],
+    ) -> Self:  # fmt: skip
         """Return one sample a step; the steps of one trajectory share its weight.
 
         Args:
@@ -65,10 +74,13 @@ class Directions:
             advantage: (s,).
         """
         shares = np.bincount(owner, minlength=len(embeddings))[owner]
-        inputs, targets = unit(embeddings[owner]), unit(activations)
-        alive = (advantage != 0) & inputs.any(axis=1) & targets.any(axis=1)
-        gained, weight = bounded(advantage)[alive], (1.0 / shares)[alive]
-        return cls(inputs[alive], targets[alive], gained.astype(np.float32), weight.astype(np.float32))
+        gained, weight = bounded(advantage).astype(np.float32), (1.0 / shares).astype(np.float32)
+        return cls(unit(embeddings[owner]), unit(activations), gained, weight)
+
+    @property
+    def teaching(self) -> NDArray[np.int64]:
+        """The samples that ask for something, and have a direction to ask it of."""
+        return np.flatnonzero((self.advantage != 0) & self.inputs.any(axis=1) & self.targets.any(axis=1))
 
     def followed_by(self, other: Self, most: int) -> Self:
         """Return these samples and then the others; of more than ``most`` the latest."""
