@@ -14,7 +14,7 @@ from sona_pg.domain.ledger_slice import Steps, Trajectories
 from sona_pg.limits import LONGEST_READ_QUERY, MAX_PARAMETER
 from sona_pg.store.claims import Claim, Horizon
 from sona_pg.store.copying import Spec, among, copy_arrays, is_number_of, keys_of
-from sona_pg.store.schema import steps, trajectories
+from sona_pg.store.schema import batches, steps, trajectories
 
 Unreadable = list[tuple[UUID, str]]  # trajectories that cannot be learned from, and why
 
@@ -47,10 +47,16 @@ def read_by_id(
 
 
 def read_seen(connection: Connection, space_id: int, ids: NDArray[np.uint8], horizon: Horizon) -> frozenset[bytes]:
-    """Return those of ``ids`` (n, 16) that are stored in a batch that is seen."""
+    """Return those of ``ids`` (n, 16) that are stored in a batch that is seen, or that a rollback has left out."""
     condition = (trajectories.c.space_id == space_id) & among(trajectories.c.id, ids)
     rows = connection.execute(select(trajectories.c.id, trajectories.c.batch).where(condition)).all()
-    seen = horizon.sees(connection, space_id, np.array([row.batch for row in rows], np.int64))
+    numbers = np.array([row.batch for row in rows], np.int64)
+    left_out = select(batches.c.batch).where(
+        batches.c.space_id == space_id,
+        is_number_of(batches.c.batch, np.unique(numbers).tolist()),
+        batches.c.left_out_by.is_not(None),
+    )
+    seen = horizon.sees(connection, space_id, numbers) | np.isin(numbers, list(connection.scalars(left_out)))
     return frozenset(row.id.bytes for row, known in zip(rows, seen.tolist(), strict=True) if known)
 
 
