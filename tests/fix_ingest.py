@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import Engine
 
 from sona_pg.config import IngestConfig
-from sona_pg.errors import DatabaseUnavailable
-from sona_pg.ingest import Writer
+from sona_pg.errors import DatabaseUnavailable, SpaceRemoved
+from sona_pg.ingest import Writer, WriterPool
 from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 
@@ -114,3 +114,37 @@ def record() -> Callable[..., uuid.UUID]:
         return trajectory.id
 
     return record_one
+
+
+@pytest.fixture
+def pool_at() -> Iterator[Callable[..., WriterPool]]:
+    """Make a pool that writes to a database: `pool_at(url)`."""
+    made: list[tuple[WriterPool, Engine]] = []
+
+    def make(url: str, **settings: float) -> WriterPool:
+        engine = connect(url)
+        made.append((WriterPool(engine, **settings), engine))
+        return made[-1][0]
+
+    yield make
+    for pool, engine in made:
+        with contextlib.suppress(DatabaseUnavailable, SpaceRemoved):  # a test of losses has looked itself
+            pool.close()
+        engine.dispose()
+
+
+@pytest.fixture
+def open_space(tmp_path: Path) -> Callable[..., tuple[HotPath, Writer]]:
+    """Open a space: `open_space(pool, space_id, durability=...)`."""
+
+    def open_one(pool: WriterPool, space_id: int, capacity: int = 1000, **settings: Any) -> tuple[HotPath, Writer]:
+        on_batch = settings.pop("on_batch", None)
+        hot = HotPath(DIM, capacity, 1 << 20)
+        config = IngestConfig(**{"flush_interval": 0.02, **settings})
+        writer = pool.open(
+            hot, space_id=space_id, server_id=uuid.uuid4(), config=config, home=tmp_path, on_batch=on_batch,
+            space_name=f"space {space_id}",
+        )  # fmt: skip
+        return hot, writer
+
+    return open_one

@@ -27,7 +27,7 @@ class WriterPool:
         self._engine = engine
         self._stall_timeout = stall_timeout
         self._services = ServicePool(engine, stall_timeout, THREADS)
-        self._writers: list[Writer] = []
+        self._writers: set[Writer] = set()  # changed by single calls, which no signal handler interrupts
 
     def open(
         self,
@@ -64,7 +64,8 @@ class WriterPool:
             stall_timeout=self._stall_timeout,
             services=self._services,
         )
-        self._writers = [*(known for known in self._writers if not known.closed), writer]
+        self._writers.add(writer)
+        self._writers.difference_update([known for known in list(self._writers) if known.closed])
         return writer
 
     def close(self) -> None:
@@ -74,7 +75,7 @@ class WriterPool:
             SonaError: the first of what closing a writer has raised; all are closed.
         """
         problem: SonaError | None = None
-        for writer in self._writers:
+        for writer in list(self._writers):
             try:
                 writer.close()
             except SonaError as exc:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 from fix_ingest import DIM
 from fix_proxy import Proxy
-from sqlalchemy import Engine
 
-from sona_pg.config import IngestConfig
 from sona_pg.errors import DatabaseUnavailable, SpaceRemoved, TrajectoryError
 from sona_pg.ingest import Writer, WriterPool
 from sona_pg.recorder import EncodedBatch, HotPath
-from sona_pg.store.connect import connect
 
 SPACES = 200
-SERVER = uuid.uuid4()
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 COUNTED = "SELECT space_id, count(*) FROM sona.trajectories GROUP BY space_id"
 OpenSpace = Callable[..., tuple[HotPath, Writer]]
@@ -46,40 +41,6 @@ def url(database_url: str) -> str:
             [DIM, now, SPACES],
         )
     return database_url
-
-
-@pytest.fixture
-def pool_at() -> Iterator[Callable[..., WriterPool]]:
-    """Make a pool that writes to a database: `pool_at(url)`."""
-    made: list[tuple[WriterPool, Engine]] = []
-
-    def make(url: str, **settings: float) -> WriterPool:
-        engine = connect(url)
-        made.append((WriterPool(engine, **settings), engine))
-        return made[-1][0]
-
-    yield make
-    for pool, engine in made:
-        with contextlib.suppress(DatabaseUnavailable, SpaceRemoved):  # a test of losses has looked itself
-            pool.close()
-        engine.dispose()
-
-
-@pytest.fixture
-def open_space(tmp_path: Path) -> OpenSpace:
-    """Open a space: `open_space(pool, space_id, durability=...)`."""
-
-    def open_one(pool: WriterPool, space_id: int, capacity: int = 1000, **settings: Any) -> tuple[HotPath, Writer]:
-        on_batch = settings.pop("on_batch", None)
-        hot = HotPath(DIM, capacity, 1 << 20)
-        config = IngestConfig(**{"flush_interval": 0.02, **settings})
-        writer = pool.open(
-            hot, space_id=space_id, server_id=SERVER, config=config, home=tmp_path, on_batch=on_batch,
-            space_name=f"space {space_id}",
-        )  # fmt: skip
-        return hot, writer
-
-    return open_one
 
 
 def record(hot: HotPath, n: int = 1, route: str | None = None) -> None:
@@ -378,3 +339,51 @@ def test_a_pool_that_is_closed_takes_no_space(
     assert counted(url) == {1: 1}
     with pytest.raises(DatabaseUnavailable, match="make another pool"):
         open_space(pool, 2)
+
+
+FORKS = f"""
+import os, sys, uuid
+from pathlib import Path
+import numpy as np
+from sona_pg.config import IngestConfig
+from sona_pg.errors import DatabaseUnavailable
+from sona_pg.ingest import WriterPool
+from sona_pg.recorder import HotPath
+from sona_pg.store.connect import connect
+url, home = sys.argv[1:]
+pool = WriterPool(connect(url))
+def opened(pool, space):
+    hot = HotPath({DIM}, 100, 1 << 20)
+    settings = dict(space_id=space, server_id=uuid.uuid4(), config=IngestConfig(flush_interval=60), home=Path(home))
+    return hot, pool.open(hot, **settings)
+def record(hot):
+    hot.end_trajectory(hot.begin_trajectory(np.ones({DIM}, np.float32)))
+ours = [opened(pool, space) for space in (1, 2, 3)]
+for hot, _ in ours:
+    record(hot)
+child = os.fork()
+if child == 0:
+    for of_the_parent in (lambda: ours[0][1].flush(5), lambda: opened(pool, 5)):
+        try:
+            of_the_parent()
+        except DatabaseUnavailable:
+            continue
+        os._exit(1)
+    ours[0][1].close()
+    pool.close()
+    own = WriterPool(connect(url))
+    hot, writer = opened(own, 4)
+    record(hot)
+    own.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+record(ours[0][0])
+pool.close()
+"""
+
+
+def test_a_forked_child_inherits_no_thread_and_no_record(url: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKS, url, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert counted(url) == {1: 2, 2: 1, 3: 1, 4: 1}
