@@ -48,6 +48,10 @@ class Catalog:
         """(dim,) float32: of the unit rows."""
         return np.asarray(self.embeddings.mean(axis=0), np.float32)
 
+    def bare(self) -> Self:
+        """Return this catalog without the unit rows, which only learners need."""
+        return replace(self)
+
     def as_of(self, at: datetime) -> Self:
         """Return this catalog, read at ``at`` by the clock of the database; it keeps what was computed."""
         read = copy.copy(self)

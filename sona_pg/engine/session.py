@@ -483,4 +483,4 @@ class Session:
 def _snapshot_of(memory: LearnerCache) -> Snapshot:
     """Return what reading the version from the store would give."""
     known = memory.knowledge
-    return Snapshot(memory.version, known.state, list(known.patterns), memory.catalog)
+    return Snapshot(memory.version, known.state, list(known.patterns), memory.catalog.bare())

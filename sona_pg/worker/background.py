@@ -57,7 +57,7 @@ class BackgroundLoop:
         self._server_id = server_id
         self._config = applied(config, space.settings)
         self._shelf = shelf or CacheShelf()
-        self.catalog: Catalog | None = None  # as read last; a server in this process shares it
+        self.catalog: Catalog | None = None  # as read last; a server in this process shares its arrays
 
     @property
     def memory(self) -> LearnerCache | None:
@@ -227,11 +227,13 @@ class BackgroundLoop:
             trajectories, outcomes = memory.trajectories, memory.outcomes_with(claimed)
         else:
             trajectories, outcomes = unit.stored(replay_ids(before.state, self._config))
-        self.catalog = unit.candidates(self.catalog)
+        kept = self.memory  # of whatever version: candidates are only added
+        catalog = unit.candidates(self.catalog if kept is None else kept.catalog)
+        self.catalog = catalog.bare()
         return Stored(
             trajectories,
             outcomes,
-            self.catalog,
+            catalog,
             unit.candidate_sets(named_sets(claimed, trajectories)),
         )
 

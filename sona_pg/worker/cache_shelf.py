@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import islice
 
 import numpy as np
@@ -61,12 +61,18 @@ def bytes_of(value: object) -> int:
     if isinstance(value, str | bytes):
         return len(value) + ITEM_BYTES
     if dataclasses.is_dataclass(value):
-        return sum(bytes_of(getattr(value, field.name)) for field in dataclasses.fields(value))
+        names = {field.name for field in dataclasses.fields(value)} | _computed(value)
+        return sum(bytes_of(getattr(value, name)) for name in names)
     if isinstance(value, Mapping):
         return _bytes_of_items(len(value), (pair for pair in value.items()))
     if isinstance(value, Sequence):
         return _bytes_of_items(len(value), value)
     return ITEM_BYTES
+
+
+def _computed(value: object) -> Set[str]:
+    """Return the names of what a value has computed and keeps."""
+    return getattr(value, "__dict__", {}).keys()
 
 
 def _bytes_of_items(count: int, items: Iterable[object]) -> int:

@@ -13,6 +13,7 @@ from sona_pg.config import BaseConfig, LoopConfig
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.ids import uuid7
 from sona_pg.store import candidates
+from sona_pg.worker.cache_shelf import bytes_of
 
 DIM = 8
 CONFIG = SonaConfig(hidden_dim=DIM, base=BaseConfig(rank=2, layers=1), loops=LoopConfig(automatic=False, replay=50))
@@ -73,7 +74,7 @@ def test_an_embedding_that_was_replaced_reaches_learners_and_servers(engine, dat
             kept = serving._session.serving.catalog
             np.testing.assert_array_equal(kept.halves[kept.index[IDS[0]]], (-ROWS[0]).astype(np.float16))
         fresh = stored(engine)
-        ours = engine._session._background.catalog
+        ours = engine._session._background.memory.catalog
         assert ours.ids == fresh.ids
         np.testing.assert_array_equal(ours.embeddings, fresh.embeddings)
     with psycopg.connect(database_url) as connection:
@@ -81,11 +82,16 @@ def test_an_embedding_that_was_replaced_reaches_learners_and_servers(engine, dat
         assert changed.fetchall() == [(IDS[0],)]
 
 
-def test_who_serves_and_who_learns_share_one_catalog(engine):
+def test_who_serves_and_who_learns_share_the_embeddings_and_unit_rows_are_the_learners(engine):
     engine.remember(IDS, ROWS)
     ask(engine)
     engine.force_learn()
-    assert engine._session.serving.catalog is engine._session._background.catalog
+    served, learned = engine._session.serving.catalog, engine._session._background.memory.catalog
+    assert served.halves is learned.halves
+    assert served.ids is learned.ids
+    assert "embeddings" in vars(learned)
+    assert "embeddings" not in vars(served)
+    assert bytes_of(learned) >= bytes_of(served) + learned.embeddings.nbytes
 
 
 def test_a_catalog_read_in_parts_is_the_same(engine, monkeypatch):

@@ -13,6 +13,7 @@ learned returns the cosine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -67,7 +68,7 @@ class RankerConfig:
         """
         dearer = max(items / self.usual_items, 1.0)
         affordable = self.row_evaluations / max(rows * dearer, 1.0) - 1.0
-        return round(max(min(affordable, 12.0), 2.0 + 15.0 * new))
+        return round(max(min(affordable, 12.0), 2.0 + 15.0 * new / math.sqrt(dearer)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
