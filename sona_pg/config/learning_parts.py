@@ -1,4 +1,4 @@
-"""How a space learns: adapters, what protects earlier tasks, patterns. Kept with the space, see ``space_settings``."""
+"""Learning settings of a space: adapters, EWC, patterns. Stored with the space, see ``space_settings``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from sona_pg.limits import MAX_LAYERS, MAX_RANK
 
 @dataclass(frozen=True, slots=True)
 class MicroConfig(ConfigPart):
-    """Micro-LoRA: the adapter that loop A moves with every request."""
+    """Micro-LoRA: the adapter that loop A updates from this server's records."""
 
     rank: int = 2
-    # How far one trajectory moves its own output, as a share of its gradient. At dimension 256 the cosine with the
-    # activations of a trajectory of quality 1 goes up by .025 / .072 / .083 after 1 / 16 / 64 of them in one update,
-    # and down as far with quality 0; .083 is the most that is asked (STIFFNESS in learning.adapters.samples).
+    # Share of its gradient by which one trajectory moves its own output (benchmarks/eval/EVIDENCE.md).
     learning_rate: float = 0.07
-    max_norm: float = 1.0  # the most a unit vector can move
+    max_norm: float = 1.0  # bound of the change of a unit vector
 
     def __post_init__(self) -> None:
         require_types(self, "micro")
@@ -32,16 +30,13 @@ class BaseConfig(ConfigPart):
     """Base LoRA: the adapter that loop B trains, one pair of factors per layer."""
 
     rank: int = 8
-    # The share of the way that one sample moves its own output. CLINC150 titles (validation, frozen 70.0 %), rank 16,
-    # 1k / 5k answers told, five passes: .01 78/86, .03 83/90, .06 84/90, .12 85/90 %; with .05 and the default
-    # rank 8 82.6/85.2, rank 16 84.7/88.9. Through the store, thumbs alone on the ranker's first, 1k / 3k: rank 8
-    # 76.8/82.7, rank 16 77.5/85.4 %.
+    # Share of the full step by which one sample moves its own output (benchmarks/eval/EVIDENCE.md).
     learning_rate: float = 0.05
     # One: a step's activations do not say of which layer they are, so that only layer 0 trains. More are served by
     # apply_base_lora as the identity, at 16 kB a version each (rank 8, 256 dimensions).
     layers: int = 1
     passes: int = 5
-    max_norm: float = 64.0  # the most a unit vector can move: a bound against explosion, not a regulariser
+    max_norm: float = 64.0  # bound of the change of a unit vector: against divergence, no regulariser
 
     def __post_init__(self) -> None:
         require_types(self, "base")
@@ -54,20 +49,16 @@ class BaseConfig(ConfigPart):
 
 @dataclass(frozen=True, slots=True)
 class EwcConfig(ConfigPart):
-    """EWC++: how strongly what mattered for earlier tasks is held in place."""
+    """EWC++: protection of weights that matter for earlier tasks."""
 
     # "kronecker" is the Fisher information of the merged weights (learning.ewc_kronecker), "diagonal" that of the
     # factors (learning.ewc).
     fisher: Literal["kronecker", "diagonal"] = "kronecker"
     sketch: int = 128  # columns of the sketch: float32 for each dimension, in each version and each task
-    # In units of the raw Fisher information of gradients in cosines. CLINC150, ten domains in sequence, titles, no
-    # stored queries (validation, five orders, rank 16), final / forgetting: without EWC 65.6/32.6; kronecker with 500
-    # 85.9/6.3, 1000 85.4/4.6, 1500 84.9/3.5, 2000 84.2/3.0; a sketch of 64 columns 85.2/5.4, of 256 85.7/3.9; diagonal
-    # with 1000 77.7/9.3. At rank 8: kronecker 81.9/5.1, diagonal 76.1/6.4. The same
-    # with wordllama's embeddings, rank 16: without 51.9/41.4, kronecker 74.8/6.7, diagonal 66.3/7.0.
+    # In units of the raw Fisher information of gradients of cosines (benchmarks/eval/EVIDENCE.md).
     lambda_: float = 1000.0
-    lambda_min: float = 100.0  # the least that set_lambda takes; by itself λ only rises, and returns to lambda_
-    lambda_max: float = 15_000.0  # the most that it rises to while a cycle forgets
+    lambda_min: float = 100.0  # lower bound for set_lambda; adaptation only raises λ, and returns it to lambda_
+    lambda_max: float = 15_000.0  # upper bound of the adaptation, which raises λ while cycles forget
     max_tasks: int = 10
     fisher_decay: float = 0.999
     boundary_threshold: float = 4.0  # standard deviations; see learning.boundary
@@ -96,14 +87,13 @@ class PatternConfig(ConfigPart):
     max_iterations: int = 100
     tolerance: float = 0.001
     min_size: int = 5
-    # Below it a pattern is forgotten once little is left of its weight. It gates no learning: what went badly teaches
-    # as much, and is pushed away.
+    # Patterns of lower quality are pruned once their weight has decayed. Gates no learning: bad outcomes teach too.
     quality_threshold: float = 0.3
     merge_similarity: float = 0.95
     decay: float = 0.99
-    # What a trajectory's verdict is, by its quality with all feedback: a success from the first on, a failure up to
-    # the second, partial between them. A success is a recovery if a step's reward was below failing_reward, or if
-    # the quality at its end, or what a source said of it earlier, was a failure. Not rated: no verdict.
+    # Verdict of a trajectory by its outcome: success from success_quality, failure up to failure_quality, else partial.
+    # A success is recovered if a step was below failing_reward, or if the quality at its end or an earlier fact
+    # was a failure. Without an outcome there is no verdict.
     success_quality: float = 0.7
     failure_quality: float = 0.3
     failing_reward: float = 0.0

@@ -1,4 +1,4 @@
-"""How a process records, runs the loops and keeps the tables in shape; when a space learns is the space's."""
+"""Settings of a process: recording, loops, maintenance. The schedule of learning is stored with the space."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ WhenFull = Literal["refuse", "wait"]
 
 @dataclass(frozen=True, slots=True)
 class IngestConfig(ConfigPart):
-    """The buffer in memory and the writer behind it."""
+    """Settings of the ring and the writer."""
 
     capacity: int = 10_000  # trajectories
-    buffer_bytes: int = 64 << 20  # the most memory the buffer may take; candidates on their way may take as much again
-    flush_interval: float = 0.1  # seconds a trajectory waits at most before it is written
+    buffer_bytes: int = 64 << 20  # bound of the ring's memory, and of the candidates waiting to be written
+    flush_interval: float = 0.1  # maximal seconds from a record to its commit
     durability: Durability = "memory"
-    when_full: WhenFull = "refuse"  # "wait" holds the caller instead: for imports and other batch work
+    when_full: WhenFull = "refuse"  # "wait" blocks the caller instead: for imports
 
     def __post_init__(self) -> None:
         require_types(self, "ingest")
@@ -37,21 +37,19 @@ class IngestConfig(ConfigPart):
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig(ConfigPart):
-    """When the loops run, and how fast a new version reaches a server."""
+    """Schedule of the loops, and the interval of polls for new versions."""
 
-    background_interval: float = 3600.0  # seconds after which what waits is learned from, if it is enough
-    min_trajectories: int = 100  # trajectories and feedback that must wait for an automatic cycle
-    # A cycle is due before its interval as soon as so much of what was learned has come anew; 0: only on time. Then a
-    # new space learns at its first 100, 200, 300 … 1,000, 1,100, 1,210 … facts: 49 times within the first 40,000.
+    background_interval: float = 3600.0  # seconds between cycles
+    min_trajectories: int = 100  # unlearned facts needed for an automatic cycle
+    # Run early once new facts exceed this fraction of those already learned; 0: only on schedule. A new space then
+    # learns at 100, 200, 300 … 1,000, 1,100, 1,210 … facts: 49 times within the first 40,000.
     growth: float = 0.1
-    shortest_interval: float = 30.0  # seconds between such cycles, however much comes
-    automatic: bool = True  # run loop B from the engine's own thread when it is due
-    poll_interval: float = 1.0  # seconds between looks for a new version; NOTIFY is faster
-    # stored feedbacks re-read by one cycle, whatever the history's length: the more, the less harm wrong ones do
-    # (10 % wrong, 10,000 thumbs, validation, 2 seeds: 4,096 90.6, 8,192 91.7, 12,288 91.7 for 1.5 times the cycle)
+    shortest_interval: float = 30.0  # least seconds between early cycles
+    automatic: bool = True  # run loop B from the engine's own thread
+    poll_interval: float = 1.0  # seconds between polls for a new version; NOTIFY is faster
+    # Learned trajectories replayed in a cycle, however long the history (benchmarks/eval/EVIDENCE.md).
     replay: int = 8192
-    # facts that one cycle claims, by whole batches: cycles follow one another until nothing waits. It bounds a cycle's
-    # memory and time, whatever waits.
+    # Facts that one cycle claims, in whole batches: bounds its memory and time. Cycles repeat until all are learned.
     slice: int = 20_000
     seed: int = 0
 
@@ -69,12 +67,12 @@ class LoopConfig(ConfigPart):
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceConfig(ConfigPart):
-    """What keeps the ledger's tables in shape; one server of the fleet at a time does it."""
+    """Maintenance of the ledger's tables, by one server of the fleet at a time."""
 
     automatic: bool = True  # do it from the engine's own thread
     interval: float = 3600.0  # seconds
-    weeks_ahead: int = 4  # weekly partitions made before their time
-    grace_hours: float = 24.0  # after a week's end, before it is indexed: a spool may still be on its way
+    weeks_ahead: int = 4  # weekly partitions created ahead
+    grace_hours: float = 24.0  # from a week's end to its index build: late spools may still arrive
     keep_weeks: int = 0  # whole weeks of the ledger kept before this one; 0: for ever
     keep_steps_weeks: int = 0  # the same of steps alone
     drop_unlearned: bool = False  # drop these weeks even if they hold what no cycle has learned from

@@ -31,7 +31,7 @@ from sona_pg.learning.adapters.training import Quadratics
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents
 from sona_pg.learning.vectors import unit
 
-TEMPERATURE = 20.0  # τ. On CLINC150 (validation, 5,000 events): 85 % at 10, 90 % at 20, 89 % at 40
+TEMPERATURE = 20.0  # τ; see benchmarks/eval/EVIDENCE.md
 LARGEST_SET = 64  # candidates of one sample's own set that are looked at
 LARGEST_POOL = 1024  # candidates that stand for "all"
 

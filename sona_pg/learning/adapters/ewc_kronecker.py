@@ -34,8 +34,8 @@ from sona_pg.domain.state import Arrays, FisherSnapshot, LoraWeights
 from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.learning.adapters.elastic import Elastic
 
-# h: the raw Fisher information of one output, as gradients in cosines have it on CLINC150 (.096 over 384 dimensions).
-# A constant, not each task's own: what a policy is already sure of has no gradient, and must not move either.
+# h: raw Fisher information of one output, from gradients of cosines on CLINC150 (benchmarks/eval/EVIDENCE.md). Constant
+# rather than each task's own, because outputs of a confident policy have no gradient and must be protected as well.
 OUTPUT_FISHER = 2.5e-4
 LASTING = 5  # times ``max_tasks``: older sketches weigh less than exp(1 - 5) = 2 % and are dropped
 SMALLEST = 1e-6  # of the largest eigenvalue: below it a sketch in float32 is noise

@@ -16,11 +16,9 @@ from sona_pg.learning.adapters.signal import bounded, direction_gradient, return
 from sona_pg.learning.adapters.training import Quadratics
 from sona_pg.learning.vectors import unit
 
-# The advantage that a cosine of 1 uses up: a step of advantage Â may turn an output by Â/6 in cosine with its
-# direction, measured from the embedding as it came. Steps share most of their direction with their query, so without
-# this bad ones push answers out of the whole neighbourhood, five passes a cycle, for ever: on CLINC150 titles
-# (validation, one of the five nearest titles a step, 5,000 steps) the base adapter fell from 70.0 to 43 %. With 3, 6
-# and 12 it comes to 71.3, 72.2 and 72.6 %, where it chose the titles itself to 72.0, 74.2 and 73.2 %.
+# Quadratic penalty on the turn of an output: a step of advantage Â turns it by at most Â/6 in cosine with its
+# direction, relative to the input embedding. Steps share most of their direction with their query, so without the
+# penalty bad outcomes push every answer out of the query's neighbourhood (benchmarks/eval/EVIDENCE.md).
 STIFFNESS = 6.0
 
 

@@ -48,11 +48,8 @@ class Quadratics(NamedTuple):
 Pull = Callable[[NDArray[np.float32], NDArray[np.int64]], Quadratics]
 """Given outputs (b, dim) and their rows (b,), the models of their objectives there."""
 
-# Samples a step. CLINC150 titles (validation), 5,200 thumbs in one cycle: 32 82.5 %, 64 82.1, 128 81.1, at 190, 120 and
-# 90 µs of every 32 samples; after four cycles 83.4, 83.5 and 83.5 %.
-BATCH = 64
-# A step is bounded, so few samples in one batch move the adapter too little: a session of 60 steps about one intent
-# (CLINC150 validation) lifts it from 70 to 71 % in one batch, to 83 in four.
+BATCH = 64  # samples of an update: smaller batches learn no better, and slower (benchmarks/eval/EVIDENCE.md)
+# An update is bounded, so a small set of samples is split into several batches to move the adapter far enough.
 LEAST_BATCH = 16
 BATCHES = 8  # a pass at least, while they hold so many
 MAX_STEP = 0.5  # the most that both factors move in one batch, as a share of the length of A at the start

@@ -32,24 +32,22 @@ _GATHER_ABOVE = 4  # heads per candidate: below, one product over all is cheaper
 
 @dataclass(frozen=True, slots=True)
 class RankerConfig:
-    """How the ranker learns; every value is free of the embedding's scale (evidence: benchmarks/README)."""
+    """Hyperparameters of the ranker, independent of the embedding's scale. Evidence: benchmarks/eval/EVIDENCE.md."""
 
     prior_spread: float = 0.7  # standard deviation, in logits, of the cosine term over the candidates
     map_gain: float = 0.6  # γ: how freely the shared map moves, beside the heads
     ridge: float = 1.0  # Gaussian prior on heads and map, in nats, times the noise measured
     label_noise: float = 0.02  # chance that feedback says the opposite, until it is measured
     least_noise: float = 0.01
-    # times the noise measured: how likely a wrong answer is praised, and a right one not. Most wrong thumbs are down on
-    # right answers, and a fit is too sure of what it was fitted to (10 % wrong, 5k/10k, 2 seeds: 1, 1 88.2/90.8;
-    # 1, 3 89.0/91.1; 0.3, 3 89.0/91.1; 0.3, 4 89.3/91.5)
+    # Factors of the estimated label noise, for thumbs up on wrong answers and thumbs down on right ones. Most wrong
+    # thumbs are of the second kind, and a fit is overconfident on its own data.
     up_doubt: float = 0.3
     down_doubt: float = 4.0
-    # imagined queries of an item that has had no feedback (thumbs 1k MiniLM/wordllama: 12 83.4/71.0, 4 83.9/71.9)
+    # weight of the imagined queries of a candidate without feedback
     prior_strength: float = 4.0
-    prior_decay: float = 2.0  # they fade as (1 + n)^-decay (wordllama told 1k/10k, 1 seed: 1.5 79.8/90.9, 2 80.1/91.1)
-    prior_samples: int = 8  # how many stand for them
-    # share of proven answers that little-known items may take (wordllama seen/unseen, three seeds, told on half of
-    # the items: .02 91.8/55.2, .04 89.7/60.2, .06 88.4/62.5; frozen 60.3): between the last two, to do no harm
+    prior_decay: float = 2.0  # that weight decays as (1 + n)^-decay
+    prior_samples: int = 8  # imagined queries drawn for each candidate
+    # share of proven answers that candidates with little feedback may take
     steal_rate: float = 0.05
     row_evaluations: int = 40_000  # what a fit may spend: rows of the objective, times how often it is evaluated
     usual_items: int = 256  # items up to which that holds; of more, as much fewer rows
@@ -61,10 +59,7 @@ class RankerConfig:
         """L-BFGS steps of a fit of `rows` to `items`, a share `new` of whose weight was not there at the last fit.
 
         Beyond `usual_items` a step costs more, and there are fewer: the next cycle goes on from where this one ends.
-
-        CLINC150 thumbs, objective after 4 / 6 / 8 / 12 steps: 5,200 at once 740 / 568 / 474 / 422, 500 after these
-        457 / 449 / 445 / 441 (without the curvature 12 steps gave 554 and 447). A backlog in one cycle (validation,
-        5,000 thumbs / 10,000 answers told): 7 steps 87.0 / 93.5 %, 13 88.6 / 94.8, 17 89.5 / 95.1, 25 89.9 / 95.3.
+        Evidence: benchmarks/eval/EVIDENCE.md.
         """
         dearer = max(items / self.usual_items, 1.0)
         affordable = self.row_evaluations / max(rows * dearer, 1.0) - 1.0

@@ -344,9 +344,7 @@ def _active_rows(
 
 _MOST_ASKED = 512
 _RIVALS = 8
-# Items fitted beside those that were judged. 900 items, 400 of them meant by queries far from them, 500 answers told a
-# cycle, after 1 / 4 / 8 cycles: with as many as there are up to 1,024 14 / 55 / 69 %, with 256 36 / 66 / 75, with 128
-# 49 / 77 / 88 in a third of the time; 3,000 items, 40 of them meant: 38 / 73 / 88, 98 / 100 / 100, 100 / 100 / 100.
+# Items fitted beside those with feedback: more rivals learn slower (benchmarks/eval/EVIDENCE.md).
 _MOST_RIVALS = 128
 _FEW_ITEMS = 256  # are all fitted
 # Queries times items: what is looked at over all items costs no more, however many there are. At 100,000 items 40

@@ -10,7 +10,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 
 _SMALLEST = np.float32(1e-6)
-_STEEPER = 3.0  # of 1, 2 and 3 (CLINC150, thumbs, a backlog and a usual cycle) the fastest
+_STEEPER = 3.0  # see benchmarks/eval/EVIDENCE.md
 _MOST_ROWS = 1024  # of the queries, about: their second moment needs no more
 
 

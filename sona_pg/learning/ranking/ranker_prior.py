@@ -18,9 +18,7 @@ IntArray = npt.NDArray[np.int32]
 
 _FEWEST = 16  # held-out answers, to measure by
 _WELL_KNOWN = 4.0  # positive feedbacks
-# chance of being right, of an answer that was not shown, to count it as taken (seen/unseen with thumbs on half of the
-# items, one seed, MiniLM; wordllama, frozen 60: 0 92.3/71.6; 86.8/56.2, .25 90.9/72.6; 84.3/61.3, .5 89.4/73.9;
-# 83.1/63.5)
+# Probability of being right above which an answer that was not shown counts as taken (benchmarks/eval/EVIDENCE.md).
 _LIKELY = 0.25
 _LESS_KNOWN = 0.2  # of 1 / (1 + n): a rival that differs by less is no stranger
 

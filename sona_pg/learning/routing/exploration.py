@@ -23,7 +23,7 @@ LEAST = 0.05  # of an even share goes to a well-known candidate, and to a dear o
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """How much is risked to learn. Measured on MMLU: warmer than 0.1 costs more than it teaches."""
+    """Amount of exploration. Evidence for the temperature: benchmarks/eval/EVIDENCE.md."""
 
     temperature: float = 0.05  # scales the posterior deviation: 0 is greedy, 1 Thompson sampling as published
     floor: float = 0.02  # share of calls that explore for ever
