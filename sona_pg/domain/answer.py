@@ -114,9 +114,14 @@ class Interpolation:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What surrounds a query: labels that are stored with its trajectory, such as ``user:42``."""
+    """What surrounds a query: labels that are stored with its trajectory, and who asks, in which session.
+
+    User and session are stored as the labels ``user:<user>`` and ``session:<session>``.
+    """
 
     labels: tuple[str, ...] = ()
+    user: str | None = None
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,8 +133,9 @@ class Response:
     embedding: NDArray[np.float32]  # (dim,) float32, as the embedder gave it
     adapted: NDArray[np.float32]  # (dim,) float32, after the micro adapter
     patterns: Sequence[LearnedPattern] = ()
-    route: str | None = None  # the best-proven route of the nearest pattern
-    quality: float | None = None  # what to expect from it
+    route: str | None = None  # the best-proven route of the nearest pattern: a suggestion, unless the caller named one
+    quality: float | None = None  # to be expected of it; None where nobody has rated it in such cases
+    confidence: float = 0.0  # in that quality, in [0, 1]: similarity of the pattern times w / (w + 1) of its evidence w
     version: int = 0
 
 

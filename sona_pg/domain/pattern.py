@@ -136,8 +136,9 @@ class LearnedPattern:
 
     @property
     def best_route(self) -> tuple[str, RouteRecord] | None:
-        """The route that did best here, of equal ones the one that was taken most often; None while none was."""
-        return max(self.routes.items(), key=lambda item: (item[1].quality, item[1].size), default=None)
+        """The route that did best here, of equal ones the one that was taken most often; None while none is rated."""
+        rated = (item for item in self.routes.items() if item[1].rated)
+        return max(rated, key=lambda item: (item[1].quality, item[1].size), default=None)
 
     def found(self, similarity: float) -> Self:
         """Return this pattern as a query finds it."""

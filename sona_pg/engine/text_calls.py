@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.answer import Context, Response
+from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.engine.lifetime import EngineLifetime
 from sona_pg.errors import ConfigError, InvalidValue
 from sona_pg.serving.arguments import as_labels, require_text
@@ -19,35 +20,55 @@ class TextCalls(EngineLifetime):
 
     _embedder: Embedder | None
 
-    def process(self, query: str, context: Context | Sequence[str] = ()) -> Response:
+    def process(
+        self,
+        query: str,
+        context: Context | Sequence[str] = (),
+        *,
+        route: str | None = None,
+        quality: float | None = None,
+        end: bool = True,
+    ) -> Response:
         """Embed ``query``, record it as a trajectory, and say what is known of its like.
+
+        The outcome, told here or by ``feedback(response.trajectory_id, ...)``, counts for the route that the caller
+        names; the response's suggestion counts for nothing until somebody takes it.
 
         Args:
             query: the text that is asked.
-            context: labels that are stored with the trajectory.
+            context: labels that are stored with the trajectory, and who asks in which session.
+            route: the model or action that answers, if that is known by now.
+            quality: how good the answer was, if that is known by now.
+            end: whether the trajectory is complete. With False it stays open for ``set_trajectory_route``, ``add_step``
+                and ``end_trajectory``, which take ``response.trajectory_id``.
 
         Raises:
-            InvalidValue: the query says nothing, its embedding is all 0, or the context is no list of texts.
+            InvalidValue: the query says nothing, its embedding is all 0, the context is no list of texts, or a quality
+                is told of a trajectory that is not ended here.
         """
         labels = as_labels(context)
+        if quality is not None and not end:
+            raise InvalidValue("quality= is told at the end: leave it to end_trajectory where end=False")
         embedding = self.embed([require_text(query, "query")])[0]
         serving = self._session.serving
         handle = self.begin_trajectory(embedding, query=query)
         for label in labels:
             self.add_trajectory_context(handle, label)
+        if route is not None:
+            self.set_trajectory_route(handle, route)
+        if end:
+            self.end_trajectory(handle, quality)
         patterns = serving.find_patterns(embedding, 3)
-        best = patterns.stored[0].best_route if patterns else None
-        if best is not None:
-            self.set_trajectory_route(handle, best[0])
-        self.end_trajectory(handle)
+        suggested, expected, confidence = _expectation(patterns, route)
         return Response(
             trajectory_id=handle.id,
             query=query,
             embedding=embedding,
             adapted=self.apply_micro_lora(embedding),
             patterns=patterns,
-            route=None if best is None else best[0],
-            quality=None if best is None else best[1].quality,
+            route=suggested,
+            quality=expected,
+            confidence=confidence,
             version=serving.version,
         )
 
@@ -69,3 +90,17 @@ class TextCalls(EngineLifetime):
                 )
             self._embedder = chosen
         return self._embedder.embed(texts)
+
+
+def _expectation(patterns: Sequence[LearnedPattern], route: str | None) -> tuple[str | None, float | None, float]:
+    """Return the caller's route, else the best of the nearest pattern; its quality there, and the confidence in it."""
+    if not patterns:
+        return route, None, 0.0
+    nearest = patterns[0]
+    name, record = route, nearest.routes.get(route) if route is not None else None
+    if route is None and nearest.best_route is not None:
+        name, record = nearest.best_route
+    if record is None or not record.rated:
+        return route, None, 0.0
+    similarity = min(max(nearest.similarity or 0.0, 0.0), 1.0)
+    return name, record.quality, similarity * record.weight / (record.weight + 1.0)

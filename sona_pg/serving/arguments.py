@@ -72,7 +72,15 @@ def require_text(text: str, what: str) -> str:
 
 def as_labels(context: Context | Sequence[str]) -> tuple[str, ...]:
     """Return the labels of a context."""
-    labels = context.labels if isinstance(context, Context) else context
+    labels: Sequence[str] = ()
+    if isinstance(context, Context):
+        named = (("user", context.user), ("session", context.session))
+        for name, value in named:
+            if value is not None and not isinstance(value, str):
+                raise InvalidValue(f"context.{name}={value!r}: expected a text")
+        labels = (*as_labels(context.labels), *(f"{name}:{value}" for name, value in named if value is not None))
+    else:
+        labels = context
     if isinstance(labels, str):
         raise InvalidValue(f"context={labels!r} is one text: expected a list of labels")
     for label in labels:

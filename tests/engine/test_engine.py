@@ -15,6 +15,8 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
+from sona_pg.domain.answer import Context
+from sona_pg.errors import InvalidValue
 
 DIM = 16
 
@@ -260,6 +262,45 @@ def test_process_embeds_records_and_answers(database_url: str) -> None:
         assert response.embedding.shape == response.adapted.shape == (256,)
         engine.feedback(response.trajectory_id, quality=1.0)
         assert engine.force_learn().trajectories == 1
+
+
+def test_process_books_the_outcome_on_the_callers_route_alone(database_url: str) -> None:
+    question = "how do I write a loop in python"
+    with SonaEngine(256, database_url) as engine:
+        engine.process(question, route="coder", quality=0.9)
+        engine.force_learn()
+        for _ in range(20):
+            response = engine.process(question)
+            assert response.route == "coder"
+            assert response.confidence == pytest.approx(0.5, abs=0.05)  # one outcome, of the very same question
+            engine.feedback(response.trajectory_id, quality=0.0)
+        engine.force_learn()
+        assert engine.metrics()["routes"] == {"coder": 1}
+        record = engine.find_patterns(response.embedding, 1)[0].routes["coder"]
+        assert record.quality == pytest.approx(0.9)
+        assert engine.process(question, route="never tried").quality is None
+        context = Context(("beta",), user="42", session="7")
+        response = engine.process(question, context, end=False)
+        engine.set_trajectory_route(response.trajectory_id, "other")
+        engine.end_trajectory(response.trajectory_id, 1.0)
+        engine.flush()
+        with psycopg.connect(database_url) as connection:
+            query = "SELECT route, quality, context FROM sona.trajectories WHERE id = %s"
+            row = connection.execute(query, [response.trajectory_id]).fetchone()
+        assert row == ("other", 1.0, ["beta", "user:42", "session:7"])
+        with pytest.raises(InvalidValue, match="end=False"):
+            engine.process(question, quality=1.0, end=False)
+
+
+def test_metrics_are_json_and_one_dimension_is_a_space(database_url: str) -> None:
+    with SonaEngine(1, database_url, "one") as engine:
+        for number in range(100):
+            x = np.array([1.0 if number % 2 else -1.0])
+            handle = engine.begin_trajectory(x, decision=engine.route(x, ["a", "b"], query="why?"))
+            engine.add_step(handle, x)
+            engine.end_trajectory(handle.id, float(number % 2))
+        assert engine.force_learn().learned
+        assert json.loads(json.dumps(engine.metrics()))["version"] == 1
 
 
 def test_a_disabled_engine_records_nothing(engine: SonaEngine) -> None:
