@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, exists, func, insert, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, cast, exists, func, insert, not_, select
 
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import is_number_of
@@ -106,6 +106,22 @@ def later_than(version: int) -> ColumnElement[bool]:
         cycles.c.space_id == batches.c.space_id, cycles.c.cycle_id == batches.c.cycle_id, cycles.c.version > version
     )
     return batches.c.cycle_id.is_(None) | by_later_cycle
+
+
+def not_held_by(version: int) -> ColumnElement[bool]:
+    """Return the condition on ``batches``: ``version``, which was live at some time, had not learned from it.
+
+    Unlike ``later_than`` it is right for versions that were rolled back since: their batches may wait again, or belong
+    to another cycle by now.
+    """
+    since_its_own = func.int8multirange(func.int8range(cycles.c.version, cast(None, BigInteger)))
+    held = func.coalesce(cycles.c.in_force, since_its_own).op("@>")(cast(version, BigInteger))
+    of_space = cycles.c.space_id == batches.c.space_id
+    by_other = exists().where(of_space, cycles.c.cycle_id == batches.c.cycle_id, not_(held))
+    by_undone = exists().where(
+        of_space, cycles.c.batches.is_not(None), held, batches.c.batch == cycles.c.batches.any_()
+    )
+    return (batches.c.cycle_id.is_(None) | by_other) & ~by_undone
 
 
 def newest_waiting(connection: Connection, space_id: int) -> Limit | None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, exists, select
 
 from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.store.candidates import read_sets
-from sona_pg.store.claims import EVERYTHING, later_than
+from sona_pg.store.claims import EVERYTHING, not_held_by
 from sona_pg.store.copying import copy_arrays, keys_of
 from sona_pg.store.outcome_rows import read_outcomes
 from sona_pg.store.schema import batches, trajectories
@@ -52,13 +52,15 @@ def not_learned_by(connection: Connection, space_id: int, version: int, stored: 
     if not len(stored):
         return np.zeros(0, bool)
     ids = stored.uuids()
-    later = exists().where(batches.c.space_id == space_id, batches.c.batch == trajectories.c.batch, later_than(version))
+    new_to_it = exists().where(
+        batches.c.space_id == space_id, batches.c.batch == trajectories.c.batch, not_held_by(version)
+    )
     query = select(trajectories.c.id).where(
         trajectories.c.space_id == space_id,
         trajectories.c.id >= ids[0],
         trajectories.c.id <= ids[-1],
         trajectories.c.propensity.is_not(None),  # decisions only: other trajectories may be a hundred times as many
-        later,
+        new_to_it,
     )
     found, _ = copy_arrays(connection, query, [("id", "uuid")])
     new = set(keys_of(found["id"]))

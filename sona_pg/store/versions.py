@@ -65,6 +65,16 @@ REDO = text("""
 UPDATE sona.cycles SET in_force = in_force + int8multirange(int8range(CAST(:version AS bigint), NULL))
 WHERE space_id = :space AND cycle_id = ANY(:redone)
 """)
+# Feedback about trajectories that were left out taught nothing, and was passed over; now that they are back, it waits.
+HEARD_AGAIN = text("""
+UPDATE sona.batches SET cycle_id = NULL
+WHERE space_id = :space AND feedback > 0 AND cycle_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM sona.cycles c WHERE c.space_id = :space AND c.cycle_id = sona.batches.cycle_id)
+  AND recorded_at >= (
+    SELECT min(r.started_at) FROM sona.cycles c JOIN sona.cycles r ON r.space_id = c.space_id
+    WHERE c.space_id = :space AND c.cycle_id = ANY(:redone) AND r.space_id = :space AND r.version = upper(c.in_force)
+      AND r.loop IN ('rollback', 'load'))
+""")
 LEARNED_AGAIN = text("""
 UPDATE sona.batches SET cycle_id = held.cycle_id, left_out_by = NULL
 FROM (
@@ -183,7 +193,7 @@ def promote(connection: Connection, order: Order, version: int) -> None:
     """
     space_id, name = order.space.space_id, order.space.name
     live = states.lock_space(connection, space_id)
-    found = _require_kept(connection, order.space, version)
+    found = _require_kept(connection, order.space, version, held=True)
     if found.status != "candidate":
         raise VersionConflict(
             f"version {version} of space {name!r} is {found.status}, expected a candidate: "
@@ -229,7 +239,7 @@ def rollback(
     version, _ = states.newest(connection, space_id, live)
     if target == live:
         raise VersionConflict(f"version {target} of space {name!r} is live: there is nothing to roll back")
-    found = _require_kept(connection, order.space, target)
+    found = _require_kept(connection, order.space, target, held=True)
     if target and found.status not in ("live", "retired"):
         raise VersionConflict(f"version {target} of space {name!r} is {found.status}, it was never live: promote it")
     _require_nothing_unlearned_since(connection, order.space, target, live)
@@ -319,6 +329,7 @@ def _hold_cycles_of(
     of_undone = (batches.c.space_id == space_id) & batches.c.cycle_id.in_(undone)
     left_out = cast(literal(None if keep_facts else version), BigInteger)
     count = connection.execute(update(batches).where(of_undone).values(cycle_id=None, left_out_by=left_out)).rowcount
+    connection.execute(HEARD_AGAIN, {"space": space_id, "redone": redone})
     connection.execute(REDO, {"space": space_id, "version": version, "redone": redone})
     connection.execute(LEARNED_AGAIN, {"space": space_id, "redone": redone})
     return len(undone), len(redone), count
@@ -355,10 +366,14 @@ def _require_nothing_unlearned_since(connection: Connection, space: Space, targe
         )
 
 
-def _require_kept(connection: Connection, space: Space, version: int) -> Any:
-    """Return status and parent of a version whose content is kept; version 0 has none, and needs none."""
+def _require_kept(connection: Connection, space: Space, version: int, *, held: bool = False) -> Any:
+    """Return status and parent of a version whose content is kept; version 0 has none, and needs none.
+
+    ``held``: nobody prunes it until the transaction ends.
+    """
     of_version = (state_versions.c.space_id == space.space_id) & (state_versions.c.version == version)
-    row = connection.execute(select(state_versions.c.status, state_versions.c.parent).where(of_version)).one_or_none()
+    wanted = select(state_versions.c.status, state_versions.c.parent).where(of_version)
+    row = connection.execute(wanted.with_for_update(read=True, key_share=True) if held else wanted).one_or_none()
     if version == 0:
         return None
     if row is None:

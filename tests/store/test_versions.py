@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 
+import numpy as np
 import psycopg
 import pytest
 from fix_versions import CONFIG, DAY, DIM, answers, learn_days, record_day
@@ -138,6 +141,21 @@ def test_one_can_go_forward_again_and_nothing_is_learned_twice(lived: Lived) -> 
     assert lived.rebuild().equal
 
 
+def test_what_is_said_of_trajectories_that_are_left_out_counts_once_they_are_back(lived: Lived) -> None:
+    learn_days(lived.engine, 1)
+    record_day(lived.engine, 2)
+    handle = lived.engine.begin_trajectory([1.0] * DIM)
+    lived.engine.end_trajectory(handle, 1.0)
+    lived.engine.force_learn()
+    lived.rollback(1, keep_facts=False)
+    lived.engine.feedback(handle, quality=0.0)
+    assert not lived.engine.force_learn().learned
+    lived.rollback(2)
+    assert lived.rebuild().equal
+    assert lived.engine.force_learn().revised == 1
+    assert lived.rebuild().equal
+
+
 def test_version_0_is_what_a_space_serves_before_it_has_learned(lived: Lived) -> None:
     nothing = answers(lived.engine)
     learn_days(lived.engine, 2)
@@ -209,6 +227,52 @@ def test_what_cannot_be_brought_back_is_refused_by_name(lived: Lived) -> None:
         lived.rollback(1)
     with pytest.raises(VersionNotKept):
         lived.database.versions.patterns_at(lived.space, 1)
+
+
+def test_a_version_that_is_just_being_pruned_is_not_brought_back(lived: Lived) -> None:
+    learn_days(lived.engine, 2)
+    caught: list[BaseException] = []
+
+    def roll_back() -> None:
+        try:
+            lived.rollback(1)
+        except BaseException as exc:  # noqa: BLE001 - handed to the test's own thread
+            caught.append(exc)
+
+    thread = threading.Thread(target=roll_back)
+    with psycopg.connect(lived.url) as pruning, psycopg.connect(lived.url, autocommit=True) as watching:
+        pruning.execute("DELETE FROM sona.state_versions WHERE version = 1")
+        thread.start()
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        deadline = time.monotonic() + 20
+        while watching.execute(waits).fetchone() == (0,) and thread.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        pruning.commit()
+    thread.join(20)
+    assert [type(exc) for exc in caught] == [UnknownVersion]
+    assert lived.engine.refresh() == 2
+
+
+def test_a_version_that_was_rolled_back_is_judged_on_what_it_has_not_learned_from(lived: Lived) -> None:
+    learn_days(lived.engine, 1)
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        for query in rng.standard_normal((5, DIM)):
+            handle = lived.engine.begin_trajectory(query, decision=lived.engine.route(query, ["small", "big"]))
+            lived.engine.end_trajectory(handle, quality=float(rng.random()))
+        lived.engine.force_learn()
+    stored = lived.database.decisions(lived.space, 100).trajectories
+
+    def new_to(version: int) -> int:
+        return int(lived.database.not_learned_by(lived.space, version, stored).sum())
+
+    assert [new_to(version) for version in (1, 2, 3)] == [10, 5, 0]
+    lived.rollback(1)
+    assert [new_to(version) for version in (1, 2, 3, 4)] == [10, 5, 0, 10]
+    lived.engine.refresh()
+    assert lived.engine.force_learn().version == 5  # all ten at once
+    lived.rollback(2, keep_facts=False)
+    assert [new_to(version) for version in (1, 2, 3, 4, 5, 6)] == [10, 5, 0, 10, 0, 5]
 
 
 def test_what_was_unlearned_does_not_come_back(lived: Lived) -> None:
