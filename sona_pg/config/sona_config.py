@@ -40,7 +40,9 @@ class SonaConfig(ConfigPart):
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with the named parts replaced."""
-        return dataclasses.replace(self, **changes)
+        made = dataclasses.replace(self, **changes)
+        object.__setattr__(made, "_given", self.given | changes.keys())
+        return made
 
     @classmethod
     def max_throughput(cls) -> Self:

@@ -115,15 +115,15 @@ def applied(config: SonaConfig, settings: Settings) -> SonaConfig:
     return config.replace(**parts)
 
 
-def changed(own: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings ``own`` with ``changes``.
+def changed(own: Settings, changes: Mapping[str, Any], *, learned: bool = True) -> dict[str, Any]:
+    """Return the settings ``own``, of a space that has ``learned`` something or not yet, with ``changes``.
 
     Raises:
         ConfigError: a setting is unknown, has a value that cannot work, or would cut what was learned.
     """
     wanted = settings_of(applied(applied(SonaConfig(), own), changes))
     for name in GROWING:
-        if wanted[name] < own[name]:
+        if learned and wanted[name] < own[name]:
             raise ConfigError(
                 f"{name} cannot shrink from {own[name]} to {wanted[name]}: what was learned would be cut; "
                 "make another space for it"

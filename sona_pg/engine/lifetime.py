@@ -55,6 +55,12 @@ class EngineLifetime(HotPath):
         """Whether ``close`` was called, in this process or in the one that forked it."""
         return self._ended
 
+    def call_space(self, name: str) -> None:
+        """Note that the space was renamed: a forked child opens it under its new name."""
+        self._wanted = self._wanted._replace(space=name)
+        if self._opened is not None:
+            self._opened.call_space(name)
+
     # -- forked children ------------------------------------------------------------------------------------
 
     @property

@@ -214,6 +214,10 @@ class Session:
         """The space's name, also before the database has answered."""
         return self._wanted.space
 
+    def call_space(self, name: str) -> None:
+        """Note that the space was renamed."""
+        self._wanted = self._wanted._replace(space=name)
+
     @property
     def config(self) -> SonaConfig:
         """The configuration as it is obeyed: with the settings of the space."""

@@ -76,7 +76,7 @@ class SonaEngine(
         config = config or SonaConfig()
         if hidden_dim is None:
             hidden_dim = config.hidden_dim
-        elif config.hidden_dim not in (hidden_dim, SonaConfig().hidden_dim):
+        elif "hidden_dim" in config.given and config.hidden_dim != hidden_dim:
             raise ConfigError(f"hidden_dim={hidden_dim!r} beside a config of hidden_dim={config.hidden_dim}: say one")
         if embedder is not None and embedder.dim != hidden_dim:
             raise ConfigError(

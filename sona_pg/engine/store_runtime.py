@@ -9,15 +9,15 @@ from types import TracebackType
 from typing import Self
 
 from sona_pg.config import Environment, Migrate, SonaConfig, migrate_policy
-from sona_pg.domain.space import SpaceSummary
 from sona_pg.engine.process_runtime import CONNECTIONS, ProcessRuntime, runtimes
 from sona_pg.engine.sona_engine import SonaEngine
+from sona_pg.engine.space_calls import SpaceCalls
 from sona_pg.errors import ConfigError, DatabaseUnavailable, SonaError
 from sona_pg.store.database import Database
 from sona_pg.text.embedder import Embedder
 
 
-class Store:
+class Store(SpaceCalls):
     """The runtime of one process and one database: a pool of connections, and a few threads, for all its spaces.
 
     ``space`` opens one. Engines that are opened with ``SonaEngine`` alone share the runtime of their database with
@@ -136,25 +136,6 @@ class Store:
                 require_database=self._require_database,
             )
             return opened
-
-    def spaces(self) -> list[SpaceSummary]:
-        """Return all spaces of the database by name, whoever has made them."""
-        return self._database().summarise_spaces()
-
-    def remove_space(self, name: str) -> dict[str, int]:
-        """Delete a space with everything in it; return how many rows of each table.
-
-        This store's engine of the space is closed first; in engines elsewhere recording ends with ``SpaceRemoved``.
-
-        Raises:
-            DatabaseError: there is none of that name.
-        """
-        database = self._database()
-        with self._opening:
-            engine = self._engines.pop(name, None)
-        if engine is not None:
-            engine.close()
-        return database.remove_space(name)
 
     def _database(self) -> Database:
         runtime = self._running()

@@ -75,10 +75,10 @@ def change(connection: Connection, space_id: int, changes: Mapping[str, Any], at
     """
     live = lock_space(connection, space_id)
     before = current(connection, space_id)
-    after = changed(before, changes)
+    version, _ = newest(connection, space_id, live)
+    after = changed(before, changes, learned=version > 1)
     if after == before:
         return after
-    version, _ = newest(connection, space_id, live)
     known = select(space_settings.c.from_version).where(space_settings.c.space_id == space_id)
     if connection.execute(known.limit(1)).one_or_none() is None:
         _write(connection, space_id, 0, before, at)

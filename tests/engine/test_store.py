@@ -194,3 +194,24 @@ def test_a_forked_child_has_a_store_of_its_own(database_url: str, tmp_path: Path
     done = subprocess.run([sys.executable, "-c", FORKED], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[('a', 9), ('b', 9), ('c', 2)]"
+
+
+def test_a_store_changes_renames_and_embeds_its_spaces_anew(database_url: str) -> None:
+    def embed(texts: list[str]) -> np.ndarray:
+        return np.array([[len(text), 1, 2] for text in texts], np.float32)
+
+    with Store(database_url) as store:
+        engine = store.space("a", config=QUIET)
+        assert store.set_settings("a", {"base.rank": 6})["base.rank"] == engine.config.base.rank == 6
+        store.rename_space("a", "b")
+        assert store.space("b", config=QUIET) is engine
+        assert engine.metrics()["space"] == "b"
+        assert store.settings("b")["base.rank"] == 6
+        for query in ("one", "two", None):
+            engine.end_trajectory(engine.begin_trajectory(ONE, query=query), 0.5)
+        done = store.reembed_space("b", embed, 3)  # the engine holds its records for a minute, unless it is closed
+        assert (done.trajectories, done.without_text, done.kept_as) == (2, 1, "b~1")
+        assert store.space("b", 3).version == 1
+        assert [summary.name for summary in store.spaces()] == ["b", "b~1"]
+        with pytest.raises(NotFound, match="'a'"):
+            store.set_settings("a", {"base.rank": 7})

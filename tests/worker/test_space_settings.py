@@ -75,6 +75,8 @@ def test_only_what_was_named_is_wished_for() -> None:
 def test_a_setting_that_cannot_work_is_refused_and_changes_nothing(
     engine: SonaEngine, changes: dict[str, Any], told: str
 ) -> None:
+    record(engine, 0, 1)
+    engine.force_learn()
     before = settings_of(engine.config)
     with pytest.raises(ConfigError, match=told):
         engine.set_settings(changes)
@@ -178,3 +180,11 @@ def test_a_learning_conflict_is_said_where_settings_change_for_ever(
     monkeypatch.setattr(LearningUnit, "publish", late)
     with pytest.raises(LearningConflict):
         engine.force_learn()
+
+
+def test_before_anything_was_learned_a_rank_may_shrink_too(engine: SonaEngine) -> None:
+    engine.set_settings({"base.rank": 2, "micro.rank": 1})
+    record(engine, 0)
+    engine.force_learn()
+    assert engine._session.serving.state.base[0].rank == 2
+    assert engine.rebuild().equal
