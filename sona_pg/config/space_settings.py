@@ -8,6 +8,7 @@ configuration it is first opened with.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ TYPES: Mapping[str, str] = {
     for known in dataclasses.fields(made)
     if f"{part}.{known.name}" not in OF_PROCESS
 }
+OF_PART = {part: [name for name in TYPES if name.startswith(f"{part}.")] for part in PARTS}
 # Shapes of what was learned: they may grow, and nothing that was learned is cut.
 GROWING = ("micro.rank", "base.rank", "base.layers")
 
@@ -90,7 +92,7 @@ def wishes_of(config: SonaConfig) -> dict[str, Any]:
 
 def completed(stored: Settings, found: Settings) -> dict[str, Any]:
     """Return the settings of a space with ``stored`` ones; of one that has none, by what it was ``found`` to hold."""
-    defaults = settings_of(SonaConfig())
+    defaults = _defaults()
     first = {} if stored else {**FIRST, **found}
     return {name: _valued(name, stored.get(name, first.get(name, default))) for name, default in defaults.items()}
 
@@ -107,12 +109,14 @@ def applied(config: SonaConfig, settings: Settings) -> SonaConfig:
     parts = {}
     for part, made in PARTS.items():
         now = getattr(config, part)
+        if all(getattr(now, name[len(part) + 1 :]) == settings.get(name) for name in OF_PART[part]):
+            continue
         values = {
             known.name: settings.get(f"{part}.{known.name}", getattr(now, known.name))
             for known in dataclasses.fields(made)
         }
         parts[part] = made(**values)
-    return config.replace(**parts)
+    return config.replace(**parts) if parts else config
 
 
 def changed(own: Settings, changes: Mapping[str, Any], *, learned: bool = True) -> dict[str, Any]:
@@ -158,6 +162,11 @@ def parsed(told: str) -> tuple[str, Any]:
         return name, int(text) if kind == "int" else float(text) if kind == "float" else text
     except ValueError as exc:
         raise ConfigError(f"{name}={text!r} cannot work: expected a {'whole ' * (kind == 'int')}number") from exc
+
+
+@functools.cache
+def _defaults() -> Settings:
+    return settings_of(SonaConfig())
 
 
 def _read(config: SonaConfig, name: str) -> Any:
