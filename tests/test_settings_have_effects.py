@@ -133,7 +133,7 @@ def test_a_setting_of_the_schedule_decides_when_a_cycle_is_due(name: str) -> Non
 def test_loop_a_moves_its_adapter_by_the_settings_of_the_space(name: str) -> None:
     def moved(**changes: float) -> float:
         config = dataclasses.replace(SMALL.micro, **changes)
-        loop = InstantLoop(Knowledge.nothing(DIM, SMALL).state.micro, config)
+        loop = InstantLoop(Knowledge.initial(DIM, SMALL).state.micro, config)
         x = np.eye(DIM, dtype=np.float32)[:2]
         loop.on_batch(x[:1], np.ones(1), np.zeros(1), np.zeros(1, np.int64), x[1:])
         return loop.flush_updates().norm
@@ -202,7 +202,7 @@ def learned(*changes: Any) -> Knowledge:
     start = applied(SMALL, {**few, "base.rank": 4, "patterns.max_iterations": 20})
     config = applied(start, dict(zip(changes[::2], changes[1::2], strict=True)))
     rng = np.random.default_rng(7)
-    known = Knowledge.nothing(DIM, config)
+    known = Knowledge.initial(DIM, config)
     earlier: list[LedgerSlice] = []
     for version in range(1, 5):
         claimed = facts(rng, version)

@@ -53,7 +53,7 @@ class Knowledge:
     fisher: Sequence[FisherSnapshot]
 
     @classmethod
-    def nothing(cls, dim: int, config: SonaConfig) -> Knowledge:
+    def initial(cls, dim: int, config: SonaConfig) -> Knowledge:
         """Return version 0: adapters that leave their input as it is, and no patterns."""
         return cls(initial_state(dim, config), [], [])
 
@@ -260,7 +260,7 @@ def _learn_adapters(
 
     def choices(events: RankEvents, most: int) -> Choices:
         if not len(embeddings) or not len(events):
-            return Choices.none(state.micro.dim)
+            return Choices.empty(state.micro.dim)
         return Choices.of(events, embeddings, proven, most, seed)
 
     changed = ChangedReturns.of(claimed)
@@ -362,14 +362,14 @@ def ranker_of(state: LearnedState) -> RankerState:
     """Return the ranker that a state holds."""
     if "ranker" in state.arrays:
         return RankerState.from_arrays(state.arrays["ranker"])
-    return RankerState.identity(state.micro.dim)
+    return RankerState.initial(state.micro.dim)
 
 
 def router_of(state: LearnedState, config: SonaConfig) -> Router:
     """Return the router that a state holds."""
     if "router" in state.arrays:
         return Router.from_arrays(state.arrays["router"])
-    return Router.empty(state.micro.dim, config.loops.seed)
+    return Router.initial(state.micro.dim, config.loops.seed)
 
 
 def _reservoir(state: LearnedState, config: SonaConfig) -> Reservoir:

@@ -37,7 +37,7 @@ class _Waiting:
         return len(self.trajectory)
 
     @classmethod
-    def none(cls, dim: int) -> _Waiting:
+    def empty(cls, dim: int) -> _Waiting:
         rows = np.zeros((0, dim), np.float32)
         return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 16), np.uint8), rows, rows)
 
@@ -83,7 +83,7 @@ class InstantLoop:
         self._micro = micro
         self._seed = seed
         self._baseline = Baseline()  # over all routes: the published one is per route
-        self._pending = _Waiting.none(micro.dim)
+        self._pending = _Waiting.empty(micro.dim)
         self._recent: list[_Learned] = []
         self._trajectories = 0
         self._updates = 0
@@ -131,7 +131,7 @@ class InstantLoop:
             kept = [] if learned is None else [part.without(learned) for part in self._recent]
             self._recent = [part for part in kept if len(part.ids)]
             if learned is None:
-                self._pending = _Waiting.none(micro.dim)
+                self._pending = _Waiting.empty(micro.dim)
             for part in self._recent:
                 self._train(part.signals)
             return self._micro
@@ -189,7 +189,7 @@ class InstantLoop:
     def flush_updates(self) -> LoraWeights:
         """Apply what has gathered, and return the micro adapter."""
         with self._lock:
-            waiting, self._pending = self._pending, _Waiting.none(self._micro.dim)
+            waiting, self._pending = self._pending, _Waiting.empty(self._micro.dim)
             news = self._signals(waiting)
             if len(news.ids):
                 self._train(news.signals)

@@ -239,7 +239,7 @@ class BackgroundLoop:
 
     def _known(self, learned: StoredKnowledge | None) -> Knowledge:
         if learned is None:
-            return Knowledge.nothing(self._space.dim, self._config)
+            return Knowledge.initial(self._space.dim, self._config)
         return Knowledge(learned.state, learned.patterns, learned.fisher)
 
 

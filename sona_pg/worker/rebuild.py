@@ -52,12 +52,12 @@ def rebuild(
         learned = unit.learned()
         past = unit.past_cycles()
         first = applied(config, unit.settings_at(past[0].version if past else unit.next_version))
-        live = Knowledge.nothing(space.dim, first)
+        live = Knowledge.initial(space.dim, first)
         if learned is not None:
             live = Knowledge(learned.state, learned.patterns, learned.fisher)
         candidates = unit.candidates()
         catalog = candidates
-        known = Knowledge.nothing(space.dim, first)
+        known = Knowledge.initial(space.dim, first)
         trajectories = 0
         for done, cycle in enumerate(past):
             progress(done, len(past))

@@ -120,7 +120,7 @@ def learn(samples: Samples, config: SonaConfig, arrays=None, snapshots=(), strea
     state = initial_state(DIM, config)
     return learn_adapters(
         samples,
-        Choices.none(DIM),
+        Choices.empty(DIM),
         rows(0) if stream is None else stream,
         state.micro,
         base or state.base,
@@ -135,7 +135,7 @@ CONFIG = SonaConfig(hidden_dim=DIM, base=BaseConfig(rank=4, layers=2))
 
 
 def test_no_samples_leave_the_adapters_as_they_are():
-    learned = learn(Samples(Directions.none(DIM), Choices.none(DIM)), CONFIG)
+    learned = learn(Samples(Directions.empty(DIM), Choices.empty(DIM)), CONFIG)
     state = initial_state(DIM, CONFIG)
     np.testing.assert_array_equal(learned.base[0].b, state.base[0].b)
     np.testing.assert_array_equal(learned.micro.b, state.micro.b)
@@ -154,7 +154,7 @@ def test_feedback_on_choices_improves_retrieval_of_what_was_not_seen():
     nan, none = np.full(800, np.nan, np.float32), np.full(800, NONE, np.int32)
     events = RankEvents(queries, none, nan, which, np.ones(800, np.float32), None)
     made = Choices.of(events, titles, np.ones(8, np.bool_), 800, 0)
-    learned = learn(Samples(Directions.none(DIM), made), CONFIG)
+    learned = learn(Samples(Directions.empty(DIM), made), CONFIG)
     test, right = asked(400)
 
     def accuracy(outputs):
@@ -166,7 +166,7 @@ def test_feedback_on_choices_improves_retrieval_of_what_was_not_seen():
 def test_a_task_boundary_leaves_a_snapshot_that_the_next_cycle_takes_up():
     rng = np.random.default_rng(1)
     directions = Directions(rows(100, rng), rows(100, rng), np.ones(100, np.float32), np.ones(100, np.float32))
-    samples = Samples(directions, Choices.none(DIM))
+    samples = Samples(directions, Choices.empty(DIM))
     one, other = (unit(center + 0.1 * rng.standard_normal((100, DIM)).astype(np.float32)) for center in rows(2, rng))
     first = learn(samples, CONFIG, stream=one)
     second = learn(samples, CONFIG, first.arrays, stream=other, base=first.base)

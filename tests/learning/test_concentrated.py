@@ -113,7 +113,15 @@ def test_the_base_adapter_goes_no_further_for_many_either(seed, rank, advantage)
         told = Directions.of(np.tile(query, (n, 1)), owner, np.tile(target, (n, 1)), np.full(n, advantage))
         state = initial_state(DIM, config)
         made = learn_adapters(
-            Samples(told, Choices.none(DIM)), Choices.none(DIM), rows(0, 0), state.micro, state.base, {}, [], config, 7
+            Samples(told, Choices.empty(DIM)),
+            Choices.empty(DIM),
+            rows(0, 0),
+            state.micro,
+            state.base,
+            {},
+            [],
+            config,
+            7,
         )
         shares.append(turned(made.base[0], query, target) / asked)
     assert (np.diff(shares) > -0.02).all()

@@ -50,7 +50,7 @@ def test_a_fit_scores_a_bounded_number_of_cells(items, monkeypatch):
         monkeypatch.setattr(ranker_fit, cells, 20 * ITEMS)
     monkeypatch.setattr(ranker_fit, "_MOST_IMAGINED", 256)
     config = RankerConfig(most_rows=300)
-    state, history = RankerState.identity(DIM), RankEvents.empty(DIM)
+    state, history = RankerState.initial(DIM), RankEvents.empty(DIM)
     for turn in range(2):
         fresh = told(items, 100, turn)
         state, history = fit(state, items, fresh, history, config), history.joined(fresh)
@@ -62,7 +62,7 @@ def test_a_fit_scores_a_bounded_number_of_cells(items, monkeypatch):
 def test_what_is_new_is_fitted_first_where_not_all_can_be(items):
     config = RankerConfig(most_rows=300)
     history = told(items, 290, 1, of=700)  # each judged about once, all before the new ones by row
-    state = fit(RankerState.identity(DIM), items, history, RankEvents.empty(DIM), config)
+    state = fit(RankerState.initial(DIM), items, history, RankEvents.empty(DIM), config)
     late = told(items, 200, 2)
     late = late.take(late.correct >= 800)
     state = fit(state, items, late, history, config)
@@ -71,7 +71,7 @@ def test_what_is_new_is_fitted_first_where_not_all_can_be(items):
 
 def test_a_version_stores_the_heads_that_were_judged_most(items):
     config = RankerConfig(most_rows=300, most_heads=350)
-    state, history = RankerState.identity(DIM), RankEvents.empty(DIM)
+    state, history = RankerState.initial(DIM), RankEvents.empty(DIM)
     for turn in range(4):
         fresh = told(items, 120, turn)
         state, history = fit(state, items, fresh, history, config), history.joined(fresh)
@@ -92,7 +92,7 @@ def test_a_sample_of_earlier_events_weighs_as_much_as_all(items):
 
 
 def test_it_learns_among_many_items_from_samples(items):
-    state, history = RankerState.identity(DIM), RankEvents.empty(DIM)
+    state, history = RankerState.initial(DIM), RankEvents.empty(DIM)
     rng = np.random.default_rng(5)
     wanted = rng.integers(ITEMS, size=40)
     queries = unit_rows(rng.standard_normal((40, DIM)).astype(np.float32))

@@ -50,12 +50,12 @@ def rows(count: int) -> np.ndarray:
 def trained(seed: int = 0) -> tuple[RankerState, np.ndarray, np.ndarray]:
     items, centres = world(seed)
     events = told(*ask(centres, 200, seed + 1))
-    return fit(RankerState.identity(DIM), items, events, RankEvents.empty(DIM)), items, centres
+    return fit(RankerState.initial(DIM), items, events, RankEvents.empty(DIM)), items, centres
 
 
 def test_before_any_feedback_scores_are_cosines() -> None:
     items, centres = world()
-    scores = score(RankerState.identity(DIM), centres, items * 3.0, rows(ITEMS))
+    scores = score(RankerState.initial(DIM), centres, items * 3.0, rows(ITEMS))
     np.testing.assert_allclose(scores, centres @ items.T, atol=1e-6)
 
 
@@ -86,10 +86,10 @@ def test_an_unknown_candidate_is_scored_from_its_embedding_alone() -> None:
 def test_prepared_candidates_score_the_same(most: int) -> None:
     items, centres = world()
     events = told(*ask(centres, 200, 1))
-    learned = fit(RankerState.identity(DIM), items, events, RankEvents.empty(DIM), RankerConfig(most_features=most))
+    learned = fit(RankerState.initial(DIM), items, events, RankEvents.empty(DIM), RankerConfig(most_features=most))
     some = np.array([7, NONE, 2], np.int32)
     candidates = np.concatenate([items[7:8], unit_rows(centres[:1]), items[2:3]])
-    for state in (RankerState.identity(DIM), replace(learned, scales=learned.scales + np.float32(0.5))):
+    for state in (RankerState.initial(DIM), replace(learned, scales=learned.scales + np.float32(0.5))):
         got = prepare(state, candidates, some).score(3.0 * centres)
         np.testing.assert_allclose(got, score(state, centres, candidates, some), atol=1e-4)
     with pytest.raises(DimensionMismatch):
@@ -116,7 +116,7 @@ def test_scoring_some_candidates_equals_scoring_all(count: int) -> None:
 @pytest.mark.parametrize(("queries", "candidates"), [(0, 3), (2, 0), (1, 1)])
 def test_empty_and_single_inputs_have_scores_of_that_shape(queries: int, candidates: int) -> None:
     state, items, centres = trained()
-    for each in (state, RankerState.identity(DIM)):
+    for each in (state, RankerState.initial(DIM)):
         got = score(each, centres[:queries], items[:candidates], rows(candidates))
         assert got.shape == (queries, candidates)
 

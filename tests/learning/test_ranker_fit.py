@@ -68,12 +68,12 @@ def test_the_minimiser_finds_the_bottom_of_a_narrow_valley() -> None:
 
 def test_being_told_the_right_answer_makes_it_better() -> None:
     state, items, centres = trained()
-    assert accuracy(state, items, centres) > accuracy(RankerState.identity(DIM), items, centres) + 0.1
+    assert accuracy(state, items, centres) > accuracy(RankerState.initial(DIM), items, centres) + 0.1
 
 
 def test_thumbs_alone_make_it_better() -> None:
     items, centres = world(3)
-    state, history = RankerState.identity(DIM), NOTHING
+    state, history = RankerState.initial(DIM), NOTHING
     before = accuracy(state, items, centres)
     for cycle in range(6):
         fresh = thumbs(state, items, centres, 150, cycle)
@@ -83,12 +83,12 @@ def test_thumbs_alone_make_it_better() -> None:
 
 def test_up_and_down_move_the_shown_item_apart() -> None:
     items, centres = world()
-    one = thumbs(RankerState.identity(DIM), items, centres[:1], 20, 0)
+    one = thumbs(RankerState.initial(DIM), items, centres[:1], 20, 0)
     shown = int(one.shown[0])
     one = replace(one, shown=np.full(20, shown, np.int32))
     up, down = (
         score(
-            fit(RankerState.identity(DIM), items, replace(one, quality=np.full(20, q, np.float32)), NOTHING),
+            fit(RankerState.initial(DIM), items, replace(one, quality=np.full(20, q, np.float32)), NOTHING),
             centres[:1],
             items,
             rows(ITEMS),
@@ -123,7 +123,7 @@ def test_nothing_new_changes_nothing() -> None:
 def test_evidence_is_folded_once_and_replay_adds_none() -> None:
     items, centres = world()
     events = told(*ask(centres, 40, 1))
-    once = fit(RankerState.identity(DIM), items, events, NOTHING)
+    once = fit(RankerState.initial(DIM), items, events, NOTHING)
     again = fit(once, items, NOTHING, events)
     np.testing.assert_array_equal(once.positive, np.bincount(events.correct, minlength=ITEMS))
     np.testing.assert_array_equal(again.positive, once.positive)
@@ -132,7 +132,7 @@ def test_evidence_is_folded_once_and_replay_adds_none() -> None:
 def test_a_revision_takes_the_old_evidence_back() -> None:
     items, centres = world()
     events = told(*ask(centres, 40, 1))
-    state = fit(RankerState.identity(DIM), items, events, NOTHING)
+    state = fit(RankerState.initial(DIM), items, events, NOTHING)
     back = fit(state, items, replace(events, weight=-events.weight), NOTHING)
     np.testing.assert_allclose(back.positive, 0.0, atol=1e-9)
     np.testing.assert_allclose(back.query_sum, 0.0, atol=1e-9)
@@ -144,9 +144,9 @@ def test_poison_is_set_aside_and_the_rest_is_learned() -> None:
     poisoned = query.copy()
     poisoned[::10] = np.nan
     poisoned[5::10] = np.inf
-    state = fit(RankerState.identity(DIM), items, told(poisoned, meant), NOTHING)
+    state = fit(RankerState.initial(DIM), items, told(poisoned, meant), NOTHING)
     clean = np.isfinite(poisoned).all(axis=1)
-    expected = fit(RankerState.identity(DIM), items, told(query[clean], meant[clean]), NOTHING)
+    expected = fit(RankerState.initial(DIM), items, told(query[clean], meant[clean]), NOTHING)
     np.testing.assert_array_equal(state.heads, expected.heads)
 
 
@@ -155,7 +155,7 @@ def test_degenerate_queries_leave_a_finite_state(kind: str) -> None:
     items, centres = world()
     query, meant = ask(centres, 60, 1)
     query = {"zero": query * 0, "huge": query * np.float32(1e37), "equal": query[:1].repeat(60, 0)}[kind]
-    state = fit(RankerState.identity(DIM), items, told(query, meant), NOTHING)
+    state = fit(RankerState.initial(DIM), items, told(query, meant), NOTHING)
     for name, array in state.to_arrays().items():
         assert np.isfinite(array).all(), name
 
@@ -165,7 +165,7 @@ def test_a_space_of_hardly_any_items_is_learned_from_without_harm(items: int) ->
     embeddings, _ = world(items=max(items, 1))
     query, _ = ask(world()[1], 40, 1)
     events = told(query, np.full(40, items - 1, np.int32))
-    state = fit(RankerState.identity(DIM), embeddings[:items], events, NOTHING)
+    state = fit(RankerState.initial(DIM), embeddings[:items], events, NOTHING)
     state = fit(state, embeddings[:items], events, NOTHING)
     assert np.isfinite(score(state, query, embeddings[:items], rows(items))).all()
 
@@ -176,15 +176,15 @@ def test_items_may_be_added_later() -> None:
     both, both_centres = np.concatenate([items, more]), np.concatenate([centres, more_centres])
     old = told(*ask(centres, 200, 1))
     state = fit(state, both, told(*ask(both_centres, 400, 2)), old)
-    assert accuracy(state, both, both_centres) > accuracy(RankerState.identity(DIM), both, both_centres)
+    assert accuracy(state, both, both_centres) > accuracy(RankerState.initial(DIM), both, both_centres)
 
 
 def test_candidates_outside_the_set_are_not_pushed_down() -> None:
     items, centres = world()
     query, meant = ask(centres[:3], 90, 1)
     offered = np.tile(np.array([0, 1, 2, NONE], np.int32), (90, 1))
-    state = fit(RankerState.identity(DIM), items, replace(told(query, meant), candidates=offered), NOTHING)
-    plain = fit(RankerState.identity(DIM), items, told(query, meant), NOTHING)
+    state = fit(RankerState.initial(DIM), items, replace(told(query, meant), candidates=offered), NOTHING)
+    plain = fit(RankerState.initial(DIM), items, told(query, meant), NOTHING)
     outside = [score(s, centres[:3], items, rows(ITEMS))[:, 3:].mean() for s in (state, plain)]
     assert outside[0] > outside[1]
 
@@ -193,16 +193,16 @@ def test_wide_embeddings_are_learned_from_in_a_subspace() -> None:
     items, centres = world(dim=200)
     events = told(*ask(centres, 300, 1))
     config = RankerConfig(most_features=32)
-    state = fit(RankerState.identity(200), items, events, RankEvents.empty(200), config)
+    state = fit(RankerState.initial(200), items, events, RankEvents.empty(200), config)
     assert state.basis.shape == (200, 32)
     np.testing.assert_allclose(state.basis.T @ state.basis, np.eye(32), atol=1e-4)
-    assert accuracy(state, items, centres) >= accuracy(RankerState.identity(200), items, centres)
+    assert accuracy(state, items, centres) >= accuracy(RankerState.initial(200), items, centres)
 
 
 def test_only_so_many_items_are_fitted_in_a_cycle() -> None:
     items, centres = world(items=60)
     events = told(*ask(centres[:10], 100, 1))
-    state = fit(RankerState.identity(DIM), items, events, NOTHING, RankerConfig(most_rows=20))
+    state = fit(RankerState.initial(DIM), items, events, NOTHING, RankerConfig(most_rows=20))
     assert len(state.head_rows) == 20
     assert set(events.correct) <= set(state.head_rows)
 
@@ -210,7 +210,7 @@ def test_only_so_many_items_are_fitted_in_a_cycle() -> None:
 def test_the_noise_of_thumbs_is_measured() -> None:
     items, centres = world(3)
     for wrong in (0.0, 0.2):
-        state, history = RankerState.identity(DIM), NOTHING
+        state, history = RankerState.initial(DIM), NOTHING
         for cycle in range(10):
             fresh = thumbs(state, items, centres, 200, cycle, wrong)
             state, history = fit(state, items, fresh, history), history.joined(fresh)
@@ -276,7 +276,7 @@ def test_imagined_queries_lean_towards_their_item() -> None:
 
 def test_events_of_another_dimension_are_refused() -> None:
     with pytest.raises(DimensionMismatch):
-        fit(RankerState.identity(DIM), world()[0], RankEvents.empty(DIM + 1), NOTHING)
+        fit(RankerState.initial(DIM), world()[0], RankEvents.empty(DIM + 1), NOTHING)
 
 
 def test_the_curvature_given_is_that_of_a_softmax_and_saves_most_steps():
@@ -314,6 +314,6 @@ def test_while_all_feedback_is_about_one_query_the_order_stays_that_of_its_cosin
         stored = query.astype(np.float16).astype(np.float32)  # as the ledger keeps it
         blank = np.full(1, NONE, np.int32)
         up = RankEvents(stored, np.full(1, first, np.int32), np.ones(1, np.float32), blank, np.ones(1, np.float32))
-        state = fit(RankerState.identity(DIM), items, up, RankEvents.empty(DIM))
+        state = fit(RankerState.initial(DIM), items, up, RankEvents.empty(DIM))
         assert score(state, query, items, rows(4)).argmax() == first
         assert np.abs(score(state, other, items, rows(4))).max() < 100

@@ -48,7 +48,7 @@ def test_all_that_was_said_of_a_query_is_turned_back(seed, rank, times, advantag
     query, target = rows(2, seed)
     steps = told(np.tile(query, (times, 1)), np.tile(target, (times, 1)), advantage)
     learned = train(LoraWeights.initial(rank, DIM, seed), steps.inputs, steps.pull, Schedule(0.05, 5, 64.0, 0))
-    back = take_back(learned, Reversal(steps, Choices.none(DIM), NOBODY, 1.0), 64.0, 0)
+    back = take_back(learned, Reversal(steps, Choices.empty(DIM), NOBODY, 1.0), 64.0, 0)
     before, after = (turned(weights, steps.inputs, steps.targets) for weights in (learned, back))
     assert np.abs(before).min() > 1e-3
     assert (np.abs(after) <= 0.02 * np.abs(before) + 1e-6).all()
@@ -61,7 +61,7 @@ def test_of_many_who_said_the_same_one_takes_back_its_share(seed, others):
     steps = told(np.tile(query, (others + 1, 1)), np.tile(target, (others + 1, 1)), 0.5)
     learned = train(LoraWeights.initial(2, DIM, seed), steps.inputs, steps.pull, Schedule(0.05, 5, 64.0, 0))
     one = steps.take(np.array([0]))
-    back = take_back(learned, Reversal(one, Choices.none(DIM), steps.inputs[1:], 1.0), 64.0, 0)
+    back = take_back(learned, Reversal(one, Choices.empty(DIM), steps.inputs[1:], 1.0), 64.0, 0)
     kept = turned(back, one.inputs, one.targets) / turned(learned, one.inputs, one.targets)
     assert kept == pytest.approx(others / (others + 1), abs=0.02)
 
@@ -75,7 +75,7 @@ def test_choices_return_to_the_odds_that_they_had(seed, rank, verdict):
     )
     made = Choices.of(events, rows(5, seed + 1), np.ones(5, np.bool_), 6, 0)
     learned = train(LoraWeights.initial(rank, DIM, seed), made.inputs, made.pull, Schedule(0.05, 5, 64.0, 0))
-    back = take_back(learned, Reversal(Directions.none(DIM), made, NOBODY, 1.0), 64.0, 0)
+    back = take_back(learned, Reversal(Directions.empty(DIM), made, NOBODY, 1.0), 64.0, 0)
     start, before, after = (
         made.log_odds(x) for x in (made.inputs, *(forward(w, made.inputs) for w in (learned, back)))
     )
@@ -133,13 +133,13 @@ def routed(n: int, seed: int) -> RouteEvents:
 def test_the_router_is_what_it_would_be_without_it():
     kept, gone = routed(200, 1), routed(40, 2)
     config = router_fit.RouterConfig(landmarks=32, width=16)
-    known = router_fit.fit(RouterState.empty(DIM), kept, None, config)
+    known = router_fit.fit(RouterState.initial(DIM), kept, None, config)
     left = router_fit.withdraw(dataclasses.replace(router_fit.fit(known, gone, kept, config)), gone)
     for name in ("gram", "moment", "square", "totals"):
         np.testing.assert_allclose(getattr(left, name), getattr(known, name), atol=2e-5)
     assert left.folded == known.folded
     nothing = router_fit.withdraw(known, kept)
-    for name, value in RouterState.empty(DIM).to_arrays().items():
+    for name, value in RouterState.initial(DIM).to_arrays().items():
         np.testing.assert_array_equal(nothing.to_arrays()[name], value)
 
 
@@ -147,7 +147,7 @@ def test_the_ranker_forgets_an_item_whose_evidence_is_gone_and_everything_when_a
     titles, queries = rows(6, 1), rows(60, 2)
     shown = (np.arange(60) % 6).astype(np.int32)
     events = RankEvents(queries, shown, np.ones(60, np.float32), np.full(60, NONE, np.int32), np.ones(60, np.float32))
-    known = fit(RankerState.identity(DIM), titles, events, RankEvents.empty(DIM))
+    known = fit(RankerState.initial(DIM), titles, events, RankEvents.empty(DIM))
 
     def without(gone: np.ndarray) -> RankerState:
         unsaid = dataclasses.replace(events, quality=np.full(60, np.nan, np.float32)).take(gone)
@@ -157,6 +157,6 @@ def test_the_ranker_forgets_an_item_whose_evidence_is_gone_and_everything_when_a
     some_left, none_left = without(shown == 0), without(shown >= 0)
     assert some_left.positive.tolist() == [0, 10, 10, 10, 10, 10]
     unsaid = dataclasses.replace(events, quality=np.full(60, np.nan, np.float32))
-    never = fit(RankerState.identity(DIM), titles, unsaid, RankEvents.empty(DIM))
+    never = fit(RankerState.initial(DIM), titles, unsaid, RankEvents.empty(DIM))
     for name, value in never.to_arrays().items():
         np.testing.assert_allclose(none_left.to_arrays()[name], value, atol=1e-12)

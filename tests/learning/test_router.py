@@ -27,7 +27,7 @@ def taught(seed: int = 0, n: int = 1500) -> RouterState:
     right = np.where(route == 0, x[:, 0] > 0, x[:, 0] <= 0)
     quality = (rng.random(n) < np.where(right, 0.9, 0.2)).astype(np.float32)
     cost = np.where(route == 0, 0.0, 1.0).astype(np.float32)
-    return fit(RouterState.empty(DIM), RouteEvents(x, route, quality, cost=cost, latency=cost + 1))
+    return fit(RouterState.initial(DIM), RouteEvents(x, route, quality, cost=cost, latency=cost + 1))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def state() -> RouterState:
 
 def test_a_fresh_state_explores_all_candidates_evenly() -> None:
     rng = np.random.default_rng(1)
-    choice = decide(RouterState.empty(DIM), unit(rng, 1)[0], [3, 0, 7], rng)
+    choice = decide(RouterState.initial(DIM), unit(rng, 1)[0], [3, 0, 7], rng)
     assert choice.probabilities == pytest.approx([1 / 3] * 3)
     assert choice.reason == "warm-up"
     assert choice.route in (3, 0, 7)
@@ -135,7 +135,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
         Utility(cost=float("inf"))
     for dim in (0, 16_001):
         with pytest.raises(ConfigError):
-            RouterState.empty(dim)
+            RouterState.initial(dim)
 
 
 def test_stored_arrays_give_back_an_equal_state(state: RouterState) -> None:

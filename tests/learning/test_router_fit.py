@@ -34,7 +34,7 @@ def same(a: RouterState, b: RouterState) -> bool:
 
 def statistics(routes: int, p: int, n: int, seed: int) -> tuple[Statistics, list[tuple[int, np.ndarray, float]]]:
     rng = np.random.default_rng(seed)
-    sums, rows = Statistics.zero(routes, p), []
+    sums, rows = Statistics.empty(routes, p), []
     for _ in range(n):
         r, x, q = (
             int(rng.integers(0, routes - 1)),
@@ -93,12 +93,12 @@ def test_the_residual_is_the_mean_squared_error() -> None:
 
 def test_a_fit_is_deterministic() -> None:
     first, second = events(300, features=2), events(200, seed=1, features=2)
-    one, other = (fit(fit(RouterState.empty(8), first, None, SMALL), second, first, SMALL) for _ in range(2))
+    one, other = (fit(fit(RouterState.initial(8), first, None, SMALL), second, first, SMALL) for _ in range(2))
     assert same(one, other)
 
 
 def test_nothing_is_read_or_counted_twice() -> None:
-    state = RouterState.empty(8)
+    state = RouterState.initial(8)
     parts = [events(100, seed=s) for s in range(12)]
     seen = parts[0][:0]
     for part in parts:
@@ -112,7 +112,7 @@ def test_nothing_is_read_or_counted_twice() -> None:
 
 def test_while_the_replay_is_the_whole_history_the_sums_are_exact() -> None:
     first, second = events(100), events(150, seed=1)
-    state = fit(fit(RouterState.empty(8), first, None, SMALL), second, first, SMALL)
+    state = fit(fit(RouterState.initial(8), first, None, SMALL), second, first, SMALL)
     both = first.followed_by(second)
     phi = state.basis(both.query, None).astype(np.float64)
     for r in range(2):
@@ -127,7 +127,7 @@ def test_a_new_basis_keeps_what_was_learned_without_reading_history() -> None:
         gain = np.diff(state.predict(x, None, np.array([0, 1])), axis=1)[:, 0]
         return float(np.corrcoef(gain, -x[:, 0])[0, 1])
 
-    state = fit(RouterState.empty(8), events(2000), None, SMALL)
+    state = fit(RouterState.initial(8), events(2000), None, SMALL)
     moved = replace(state, based_at=10.0)
     finer = fit(moved, events(60, seed=3), events(300, seed=4), RouterConfig(landmarks=256, width=32))
     assert len(finer.basis.landmarks) > 64
@@ -141,7 +141,7 @@ def test_queries_far_from_all_landmarks_bring_a_new_basis() -> None:
     near = rng.standard_normal((400, 8)).astype(np.float32) * 0.05 + np.eye(8, dtype=np.float32)[0]
     far = rng.standard_normal((500, 8)).astype(np.float32) * 0.05 - np.eye(8, dtype=np.float32)[1]
     quality, route = np.ones(400, np.float32), np.zeros(400, np.int32)
-    state = fit(RouterState.empty(8), RouteEvents(near, route, quality), None, SMALL)
+    state = fit(RouterState.initial(8), RouteEvents(near, route, quality), None, SMALL)
     after = fit(state, RouteEvents(far, np.zeros(500, np.int32), np.ones(500, np.float32)), None, SMALL)
     assert after.based_at == 900
     explained = [float(np.mean(np.sum(s.basis(far, None)[:, 1:] ** 2, axis=1))) for s in (state, after)]
@@ -151,7 +151,7 @@ def test_queries_far_from_all_landmarks_bring_a_new_basis() -> None:
 
 def test_routes_may_appear_at_any_time_and_shrink_the_width() -> None:
     tight = RouterConfig(landmarks=64, width=32, gram_bytes=40_000)
-    state = fit(RouterState.empty(8), events(200), None, tight)
+    state = fit(RouterState.initial(8), events(200), None, tight)
     assert state.basis.width == 32
     state = fit(state, events(200, routes=50, seed=1), None, tight)
     assert state.route_count == 50
@@ -162,21 +162,21 @@ def test_routes_may_appear_at_any_time_and_shrink_the_width() -> None:
 def test_a_route_number_beyond_all_memory_is_refused() -> None:
     one = RouteEvents(np.ones((1, 4), np.float32), np.array([2**30], np.int32), np.ones(1, np.float32))
     with pytest.raises(LearningError, match="number them densely"):
-        fit(RouterState.empty(4), one)
+        fit(RouterState.initial(4), one)
 
 
 def test_poison_is_set_aside_and_counted() -> None:
     good = events(100)
     bad = RouteEvents(good.query[:4].copy(), good.route[:4].copy(), np.array([1, np.nan, 2, -1], np.float32))
     bad.query[0, 0] = np.inf
-    state = fit(RouterState.empty(8), good.followed_by(bad), None, SMALL)
+    state = fit(RouterState.initial(8), good.followed_by(bad), None, SMALL)
     assert (state.folded, state.set_aside) == (100, 4)
     assert np.isfinite(state.weights).all()
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 63, 64, 65])
 def test_any_number_of_events_is_learned_from(n: int) -> None:
-    state = fit(RouterState.empty(8), events(n), None, SMALL)
+    state = fit(RouterState.initial(8), events(n), None, SMALL)
     assert state.folded == n
     assert np.isfinite(state.predict(events(3).query, None, np.arange(2))).all()
 
@@ -186,7 +186,7 @@ def test_equal_and_zero_queries_are_learned_from() -> None:
         x = np.full((200, 8), value, np.float32)
         quality = np.tile(np.array([1, 0], np.float32), 100)
         state = fit(
-            RouterState.empty(8),
+            RouterState.initial(8),
             RouteEvents(x, np.tile(np.array([0, 1], np.int32), 100), quality),
             None,
             SMALL,
@@ -197,7 +197,7 @@ def test_equal_and_zero_queries_are_learned_from() -> None:
 def test_huge_queries_count_as_their_direction() -> None:
     given = events(200)
     huge = RouteEvents(given.query * np.float32(1e30), given.route, given.quality)
-    a, b = (fit(RouterState.empty(8), e, None, SMALL) for e in (given, huge))
+    a, b = (fit(RouterState.initial(8), e, None, SMALL) for e in (given, huge))
     assert a.predict(given.query[:5], None, np.arange(2)) == pytest.approx(
         b.predict(huge.query[:5], None, np.arange(2)), abs=1e-3
     )
@@ -205,7 +205,7 @@ def test_huge_queries_count_as_their_direction() -> None:
 
 @pytest.mark.parametrize("dim", [1, 2, 1500])
 def test_dimensions_from_one_to_thousands_work(dim: int) -> None:
-    state = fit(RouterState.empty(dim), events(150, dim=dim), None, SMALL)
+    state = fit(RouterState.initial(dim), events(150, dim=dim), None, SMALL)
     assert state.basis.landmarks.shape[1] <= 1024
     assert np.isfinite(state.predict(events(3, dim=dim).query, None, np.arange(2))).all()
 
@@ -221,7 +221,7 @@ def test_hashed_wide_embeddings_keep_their_angles() -> None:
 
 
 def test_phi_reproduces_the_kernel_between_landmarks() -> None:
-    state = fit(RouterState.empty(8), events(60 + 64), None, RouterConfig(landmarks=64, width=64))
+    state = fit(RouterState.initial(8), events(60 + 64), None, RouterConfig(landmarks=64, width=64))
     marks = state.basis.landmarks
     phi = state.basis(marks, None)[:, 1:]
     assert phi @ phi.T == pytest.approx(kernel(marks, marks, state.basis.length), abs=0.05)
@@ -234,7 +234,7 @@ def test_features_that_tell_the_outcome_are_used_and_unknown_ones_survived() -> 
     f = rng.standard_normal((n, 3)).astype(np.float32)
     quality = ((f[:, 0] > 0) == (plain.route == 0)).astype(np.float32)
     f[rng.random((n, 3)) < 0.05] = np.nan
-    state = fit(RouterState.empty(8), RouteEvents(plain.query, plain.route, quality, f))
+    state = fit(RouterState.initial(8), RouteEvents(plain.query, plain.route, quality, f))
     test = np.array([[2, 0, 0], [-2, 0, 0]], np.float32)
     p = state.predict(plain.query[:2], test, np.arange(2))
     assert p[0, 0] - p[0, 1] > 0.3
@@ -245,14 +245,14 @@ def test_features_that_tell_the_outcome_are_used_and_unknown_ones_survived() -> 
 
 
 def test_features_may_arrive_after_the_first_basis() -> None:
-    state = fit(RouterState.empty(8), events(200), None, SMALL)
+    state = fit(RouterState.initial(8), events(200), None, SMALL)
     state = fit(state, events(200, seed=1, features=2), events(200), SMALL)
     assert len(state.basis.feature_mean) == 2
 
 
 def test_forgetting_weighs_old_evidence_down() -> None:
     fading = RouterConfig(landmarks=64, width=32, memory=100)
-    state = fit(RouterState.empty(8), events(200), None, fading)
+    state = fit(RouterState.initial(8), events(200), None, fading)
     state = fit(state, events(200, seed=1), None, fading)
     assert state.totals[:, 0].sum() == pytest.approx(200 + 200 * np.exp(-2))
 
@@ -261,7 +261,7 @@ def test_weights_count_as_repetitions() -> None:
     e = events(40)
     twice = RouteEvents(np.concatenate([e.query] * 2), np.concatenate([e.route] * 2), np.concatenate([e.quality] * 2))
     heavy = RouteEvents(e.query, e.route, e.quality, weight=np.full(40, 2, np.float32))
-    a, b = (fit(RouterState.empty(8), x, None, SMALL) for x in (twice[:], heavy))
+    a, b = (fit(RouterState.initial(8), x, None, SMALL) for x in (twice[:], heavy))
     assert a.totals == pytest.approx(b.totals)
 
 
@@ -269,6 +269,6 @@ def test_columns_of_unequal_length_and_other_dimensions_are_refused() -> None:
     with pytest.raises(LearningError, match="quality"):
         RouteEvents(np.ones((2, 3), np.float32), np.zeros(2, np.int32), np.ones(1, np.float32))
     with pytest.raises(DimensionMismatch):
-        fit(RouterState.empty(5), events(3))
+        fit(RouterState.initial(5), events(3))
     with pytest.raises(ConfigError):
         RouterConfig(landmarks=10, width=20)

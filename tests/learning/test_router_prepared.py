@@ -36,7 +36,7 @@ def state(request: pytest.FixtureRequest) -> RouterState:
     quality = (rng.random(n) < 0.5 + 0.4 * x[:, 0] * (route - 2.5)).astype(np.float32)
     cost, latency = (0.1 + route).astype(np.float32), (1000 * (1 + route)).astype(np.float32)
     events = RouteEvents(x, route, quality, features=features, cost=cost, latency=latency)
-    return fit(RouterState.empty(DIM), events, config=RouterConfig(landmarks=150, width=70))
+    return fit(RouterState.initial(DIM), events, config=RouterConfig(landmarks=150, width=70))
 
 
 @pytest.fixture(params=kernels.available_isas())
@@ -90,7 +90,7 @@ def test_one_call_decides_as_the_readable_version(isa: str, state: RouterState, 
 
 
 def test_a_fresh_router_is_prepared_as_well(isa: str) -> None:
-    block = prepared_router(RouterState.empty(DIM))
+    block = prepared_router(RouterState.initial(DIM))
     made = block.decide(np.ones(DIM, np.float32), None, np.zeros(4, np.int64), None, 0.0, None, 0.0, 0.0, 0.6)
     assert made is not None
     assert made[:3] == (2, pytest.approx(0.25), "warm-up")
@@ -139,7 +139,7 @@ def test_a_chooser_draws_by_the_propensities_it_tells(dim: int) -> None:
     routes = rng.integers(0, 3, 200).astype(np.int32)
     quality = (rng.random(200) < 0.3 + 0.2 * routes).astype(np.float32)
     events = RouteEvents((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), routes, quality)
-    state = fit(RouterState.empty(dim), events)
+    state = fit(RouterState.initial(dim), events)
     router = Router(state, ("a", "b", "c"), {"a": 0, "b": 1, "c": 2})
 
     def decisions() -> list[Decision]:

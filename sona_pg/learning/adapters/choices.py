@@ -61,7 +61,7 @@ class Choices:
         return len(self.inputs)
 
     @classmethod
-    def none(cls, dim: int) -> Self:
+    def empty(cls, dim: int) -> Self:
         """Return no samples."""
         rows = np.zeros((0, dim), np.float32)
         slots = np.zeros(0, np.int32)

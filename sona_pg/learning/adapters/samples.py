@@ -44,7 +44,7 @@ class Directions:
         return len(self.inputs)
 
     @classmethod
-    def none(cls, dim: int) -> Self:
+    def empty(cls, dim: int) -> Self:
         """Return no samples."""
         nothing = np.zeros((0, dim), np.float32)
         return cls(nothing, nothing, np.zeros(0, np.float32), np.zeros(0, np.float32))

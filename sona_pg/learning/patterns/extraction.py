@@ -69,7 +69,7 @@ def extract(
     Raises:
         PatternExtractionError: an embedding is not finite, or its dimension is not the patterns'.
     """
-    stored = stored if stored is not None and patterns else Observations.none(fresh.embeddings.shape[1])
+    stored = stored if stored is not None and patterns else Observations.empty(fresh.embeddings.shape[1])
     for seen in (fresh, stored):
         _require_fit(patterns, seen)
     fresh, stored = _directed(fresh), _directed(stored)

@@ -38,7 +38,7 @@ class Observations:
         return len(self.embeddings)
 
     @classmethod
-    def none(cls, dim: int) -> Self:
+    def empty(cls, dim: int) -> Self:
         """Return no trajectories."""
         return cls(np.zeros((0, dim), np.float32), np.zeros(0), [], [], [], [])
 

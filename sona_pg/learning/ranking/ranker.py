@@ -82,7 +82,7 @@ class RankerState:
     heads: FloatArray  # (r, k + 1) the heads v, their last column a bias
 
     @classmethod
-    def identity(cls, dim: int) -> RankerState:
+    def initial(cls, dim: int) -> RankerState:
         """The state before any feedback: scores are cosines."""
         if dim < 1:
             raise LearningError(f"an embedding has at least one entry, not {dim}")
@@ -123,7 +123,7 @@ class RankerState:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> RankerState:
         """The state that `to_arrays` described; raises `LearningError` when an array is missing."""
-        blank = cls.identity(1)
+        blank = cls.initial(1)
         missing = [field.name for field in fields(cls) if field.name not in arrays]
         if missing:
             raise LearningError(f"a stored ranker lacks {', '.join(missing)}: rebuild the space's state")

@@ -167,7 +167,7 @@ def _without_evidence(state: RankerState, fresh: RankEvents) -> RankerState:
     if not len(taken) or not state.fits:
         return state
     if float(state.folded[1]) < _HALF:
-        blank = RankerState.identity(state.dim)
+        blank = RankerState.initial(state.dim)
         return replace(
             blank,
             query_sum=state.query_sum,

@@ -78,9 +78,9 @@ class Router:
     index: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, dim: int, seed: int) -> Self:
+    def initial(cls, dim: int, seed: int) -> Self:
         """Return a router that has seen nothing."""
-        return cls(RouterState.empty(dim, seed))
+        return cls(RouterState.initial(dim, seed))
 
     def known(self, candidates: Sequence[str]) -> NDArray[np.int64]:
         """Return the index of each candidate; ones never seen get indices of their own behind the known."""

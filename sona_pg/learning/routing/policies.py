@@ -51,7 +51,7 @@ def cross_fitted(log: DecisionLog, start: int, config: RouterConfig, seed: int) 
     events = log.events
     routes = np.arange(log.offered.shape[1])
     expected = np.full(log.offered.shape, np.nan)
-    state = RouterState.empty(events.query.shape[1], seed)
+    state = RouterState.initial(events.query.shape[1], seed)
     bounds = np.linspace(start, len(log), FOLDS + 1).astype(int)
     learned = 0
     for first, last in itertools.pairwise(bounds):

@@ -83,7 +83,7 @@ class RouterState:
     set_aside: float  # events that were not finite or out of range
 
     @classmethod
-    def empty(cls, dim: int, seed: int = 0) -> RouterState:
+    def initial(cls, dim: int, seed: int = 0) -> RouterState:
         """A state that knows nothing yet, for embeddings of `dim`; it explores evenly."""
         if not 1 <= dim <= MAX_DIM:
             raise ConfigError(f"a router's dimension must be 1 to {MAX_DIM}, got {dim}")

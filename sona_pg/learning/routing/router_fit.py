@@ -82,7 +82,7 @@ def fit(
         )  # fmt: skip
         based_at = folded
         if len(earlier) == state.folded and np.isinf(config.memory):
-            sums = _folded(Statistics.zero(routes, basis.width + 1), basis, earlier)
+            sums = _folded(Statistics.empty(routes, basis.width + 1), basis, earlier)
         else:
             sums = _carried(sums, state.basis, basis, pool)
     elif basis.width > width:
@@ -135,11 +135,11 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     if not len(events):
         return state
     sums = _widened(state, state.route_count)
-    gone = _folded(Statistics.zero(state.route_count, state.gram.shape[1]), state.basis, events)
+    gone = _folded(Statistics.empty(state.route_count, state.gram.shape[1]), state.basis, events)
     sums = Statistics(*(have - less for have, less in zip(sums, gone, strict=True)))
     empty = sums.totals[:, 0] < _HALF
     if empty.all():
-        return replace(RouterState.empty(state.dim, state.seed), set_aside=state.set_aside)
+        return replace(RouterState.initial(state.dim, state.seed), set_aside=state.set_aside)
     for part in sums:
         part[empty] = 0.0
     posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
@@ -178,7 +178,7 @@ def _basis_is_due(
 
 def _widened(state: RouterState, routes: int) -> Statistics:
     """A copy of the state's sums in double precision, with room for routes that are new."""
-    sums, old = Statistics.zero(routes, state.gram.shape[1]), state.route_count
+    sums, old = Statistics.empty(routes, state.gram.shape[1]), state.route_count
     sums.gram[:old], sums.moment[:old] = state.gram, state.moment
     sums.square[:old], sums.totals[:old] = state.square, state.totals
     return sums

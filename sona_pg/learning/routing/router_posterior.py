@@ -35,7 +35,7 @@ class Statistics(NamedTuple):
     totals: Doubles  # (R, 6)
 
     @classmethod
-    def zero(cls, routes: int, p: int) -> Statistics:
+    def empty(cls, routes: int, p: int) -> Statistics:
         return cls(np.zeros((routes, p, p)), np.zeros((routes, p)), np.zeros(routes), np.zeros((routes, 6)))
 
 
