@@ -20,20 +20,21 @@ class FoundPatterns(Sequence[LearnedPattern]):
     It compares and prints as a list of them.
     """
 
-    __slots__ = ("_made", "_similarities", "stored")
+    __slots__ = ("_made", "similarities", "stored")
 
     def __init__(self, found: tuple[LearnedPattern, ...], similarities: tuple[float, ...]) -> None:
         """Hold patterns as a version has them, and how similar each is to what was asked."""
         self.stored = found  # as the version has them, without a similarity
-        self._similarities = similarities
-        self._made: list[LearnedPattern] | None = None
+        self.similarities = similarities
+        self._made: list[LearnedPattern | None] | None = None
 
-    @property
-    def _patterns(self) -> list[LearnedPattern]:
+    def _pattern(self, place: int) -> LearnedPattern:
         if self._made is None:
-            pairs = zip(self.stored, self._similarities, strict=True)
-            self._made = [pattern.found(similarity) for pattern, similarity in pairs]
-        return self._made
+            self._made = [None] * len(self.stored)
+        made = self._made[place]
+        if made is None:
+            made = self._made[place] = self.stored[place].found(self.similarities[place])
+        return made
 
     @overload
     def __getitem__(self, index: int) -> LearnedPattern: ...
@@ -41,27 +42,27 @@ class FoundPatterns(Sequence[LearnedPattern]):
     def __getitem__(self, index: slice) -> list[LearnedPattern]: ...
     def __getitem__(self, index: int | slice) -> LearnedPattern | list[LearnedPattern]:
         """Return a pattern, or some of them as a list."""
-        return self._patterns[index]
+        if isinstance(index, slice):
+            return [self._pattern(place) for place in range(len(self.stored))[index]]
+        return self._pattern(index)
 
     def __len__(self) -> int:
         """Return how many were found."""
         return len(self.stored)
 
     def __iter__(self) -> Iterator[LearnedPattern]:
-        return iter(self._patterns)
+        return map(self._pattern, range(len(self.stored)))
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, FoundPatterns):
-            return self._patterns == other._patterns
-        return self._patterns == other if isinstance(other, list) else NotImplemented
+        return list(self) == list(other) if isinstance(other, FoundPatterns | list) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return repr(self._patterns)
+        return repr(list(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FoundPatterns, (self.stored, self._similarities)
+        return FoundPatterns, (self.stored, self.similarities)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,51 +1,117 @@
-"""Figures of a space and of this server: what ``SonaEngine.metrics`` returns."""
+"""Figures of a space and of this server: what ``SonaEngine.metrics`` and ``get_stats`` tell.
+
+What the database counts is remembered as it was heard last, and the rest is in memory, so that a health check costs
+microseconds. While somebody asks, the follower's looks keep the remembered figures current.
+"""
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from json.encoder import encode_basestring_ascii
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sona_pg.errors import DatabaseError
+from sona_pg.serving.served_version import ServedVersion
 
 if TYPE_CHECKING:
     from sona_pg.engine.session import Session
 
 WAITING_FOR = 60.0  # seconds for which the count of feedback without its trajectory is good
 SILENT_FOR = 5.0  # seconds beyond a poll after which a database counts as away, and is not asked for figures
+ASKED_FOR = 30.0  # seconds after a question for which the follower keeps the figures current
+LATE = 1.0  # seconds that the follower may be late with them, before the database is asked at once
+
+AGE = "version_age_seconds"
+
+
+class _Heard(NamedTuple):
+    """What the database has said."""
+
+    at: float  # monotonic seconds
+    figures: dict[str, Any]
+    text: str  # as members of a JSON object
+
+
+class _ToldVersion(NamedTuple):
+    """What is told of a version, but for its age."""
+
+    serving: ServedVersion
+    figures: dict[str, Any]  # its age among them, where it belongs
+    before: str  # the members before the age, as JSON
+    after: str
 
 
 class Figures:
-    """Reads the figures of a session; what takes a scan is remembered for a minute."""
+    """Reads the figures of a session, and remembers what is costly to find out."""
 
     def __init__(self, session: Session) -> None:
         """Start with nothing remembered."""
         self._session = session
         self._waiting: tuple[float, dict[str, Any] | None] = (0.0, None)
+        self._heard: _Heard | None = None
+        self._asked = -ASKED_FOR  # monotonic seconds
+        self._version: _ToldVersion | None = None
 
-    def read(self) -> dict[str, Any]:
-        """Return what is known of the space and this server, as JSON-ready values."""
-        session = self._session
-        figures = self._of_server()
-        problem = session.silence(SILENT_FOR)
-        if problem is not None:
-            return {**figures, "database": problem}
-        try:
-            figures["totals"] = session.database.totals(session.space)
-            figures["waiting_feedback"] = {name: _as_json(value) for name, value in self._waiting_feedback().items()}
-            figures["database"] = "answers"
-        except DatabaseError as exc:
-            figures["database"] = str(exc)
-        return figures
+    def read(self, *, fresh: bool) -> dict[str, Any]:
+        """Return what is known of the space and this server, as JSON-ready values.
+
+        Args:
+            fresh: ask the database now; otherwise what it said last, a poll ago or a little more, will do.
+        """
+        known = self._of_version()
+        return {
+            "space": self._session.space_name,
+            "dim": self._session.hot.dim,
+            **known.figures,
+            AGE: known.serving.age,
+            **self._of_server(),
+            **self._of_database(fresh).figures,
+        }
+
+    def text(self, *, fresh: bool) -> str:
+        """Return ``read`` as JSON, indented by 2."""
+        known, session = self._of_version(), self._session
+        members = [
+            f'  "space": {encode_basestring_ascii(session.space_name)}',
+            f'  "dim": {session.hot.dim}',
+            known.before,
+            f'  "{AGE}": {known.serving.age!r}',
+            known.after,
+            _members(self._of_server(), "  "),
+            self._of_database(fresh).text,
+        ]
+        return "{\n" + ",\n".join(members) + "\n}"
+
+    def keep_up(self) -> None:
+        """On the follower's thread: ask the database again, if somebody has wanted to know lately."""
+        if time.monotonic() - self._asked < ASKED_FOR:
+            self._ask()
+
+    def forget(self) -> None:
+        """Have the next question asked of the database: what it counts has just changed here."""
+        self._heard = None
+
+    def _of_version(self) -> _ToldVersion:
+        """Return what is told of the version that is served; its norms are computed once."""
+        serving, known = self._session.held.serving, self._version
+        if known is None or known.serving is not serving:
+            described = serving.described()
+            names = list(described)
+            place = names.index(AGE)
+            before, after = (
+                _members({name: described[name] for name in part}, "  ") for part in (names[:place], names[place + 1 :])
+            )
+            known = self._version = _ToldVersion(serving, described, before, after)
+        return known
 
     def _of_server(self) -> dict[str, Any]:
         session = self._session
-        hot, held, skew = session.hot, session.held, session.member.skew_ms
+        hot, held, skew, written = session.hot, session.held, session.member.skew_ms, session.writer.stats()
         return {
-            "space": session.space_name,
-            "dim": hot.dim,
-            **held.serving.described(),
             "refused_version": None if held.refused is None else str(held.refused.reason),
             "adapters": held.adapters,
             "server": {
@@ -57,9 +123,36 @@ class Figures:
                 "instant_updates": held.instant.metrics().updates,
                 "failed_cycles": session.failures,
                 "clock_skew_ms": None if skew is None else round(skew, 3),
-                "writer": {name: _as_json(value) for name, value in asdict(session.writer.stats()).items()},
+                "writer": {known.name: _as_json(getattr(written, known.name)) for known in fields(written)},
             },
         }
+
+    def _of_database(self, fresh: bool) -> _Heard:
+        now, heard = time.monotonic(), self._heard
+        problem = self._session.silence(SILENT_FOR)
+        if problem is not None:
+            return _heard({"database": problem})
+        if fresh:
+            return self._ask()
+        self._asked = now
+        if heard is not None and now - heard.at <= self._session.poll_interval + LATE:
+            return heard
+        return self._ask()
+
+    def _ask(self) -> _Heard:
+        session = self._session
+        try:
+            heard = _heard(
+                {
+                    "totals": session.database.totals(session.space),
+                    "waiting_feedback": {name: _as_json(value) for name, value in self._waiting_feedback().items()},
+                    "database": "answers",
+                }
+            )
+        except DatabaseError as exc:
+            return _heard({"database": str(exc)})
+        self._heard = heard
+        return heard
 
     def _waiting_feedback(self) -> dict[str, Any]:
         """Return what is known of feedback without its trajectory, at most a minute old: it takes a scan."""
@@ -70,5 +163,29 @@ class Figures:
         return known
 
 
+def _heard(figures: dict[str, Any]) -> _Heard:
+    return _Heard(time.monotonic(), figures, _members(figures, "  "))
+
+
 def _as_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _members(values: Mapping[str, Any], indent: str) -> str:
+    """Return the members of a JSON object, a line each: ``json.dumps(…, indent=2)`` takes ten times as long."""
+    return ",\n".join(
+        f"{indent}{encode_basestring_ascii(name)}: {_value(value, indent)}" for name, value in values.items()
+    )
+
+
+def _value(value: Any, indent: str) -> str:
+    kind = type(value)
+    if kind is str:
+        return encode_basestring_ascii(value)
+    if kind is int:
+        return repr(value)
+    if value is None:
+        return "null"
+    if kind is dict:
+        return f"{{\n{_members(value, indent + '  ')}\n{indent}}}" if value else "{}"
+    return json.dumps(value, default=str)

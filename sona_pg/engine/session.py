@@ -289,6 +289,7 @@ class Session:
         """Return once everything recorded before is committed."""
         self.require_open()
         self.writer.flush(timeout)
+        self._figures.forget()
 
     def learn(self) -> CycleResult:
         """Commit what was recorded, run loop B on it, and serve the result."""
@@ -297,6 +298,7 @@ class Session:
         assert self._coordinator is not None
         result = self._coordinator.force()
         self.refresh()
+        self._figures.forget()
         return result
 
     def tick(self) -> CycleResult | None:
@@ -353,9 +355,10 @@ class Session:
         self.require_open()
         return evaluate(self.database, self.space, self._config, live_version=self.refresh(), **wanted)
 
-    def metrics(self) -> dict[str, Any]:
-        """Return what is known of the space and this server, as JSON-ready values."""
-        return self._figures.read()
+    @property
+    def figures(self) -> Figures:
+        """What is known of the space and this server."""
+        return self._figures
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -421,6 +424,7 @@ class Session:
             if signal is not None:
                 self._share_candidates(self._settled(), signal)
             self._keep_version()
+            self._figures.keep_up()
             return True
         finally:
             self._refreshing.release()

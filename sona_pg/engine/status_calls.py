@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from uuid import UUID
 
@@ -27,13 +26,19 @@ class StatusCalls(EngineLifetime):
         """The state version this server serves; 0 before anything was learned."""
         return self._session.serving.version
 
-    def get_stats(self) -> str:
-        """Return what is known of the space and this server, as JSON; counters survive restarts.
+    def get_stats(self, *, fresh: bool = False) -> str:
+        """Return what is known of the space and this server, as JSON; counters survive restarts. From memory.
 
-        With the database away it tells what this server knows, and says so in ``database``.
+        ``totals`` and ``waiting_feedback`` are as this server heard them last: about a poll ago while somebody asks
+        (``LoopConfig.poll_interval``, a second), and asked of the database now after half a minute without a question.
+        What this server has flushed or learned counts at once. With the database away it tells what this server knows,
+        and says so in ``database``.
+
+        Args:
+            fresh: ask the database in any case, which takes milliseconds.
         """
-        return json.dumps(self.metrics(), indent=2, default=str)
+        return self._session.figures.text(fresh=fresh)
 
-    def metrics(self) -> dict[str, Any]:
-        """Return what ``get_stats`` prints, as a dictionary."""
-        return self._session.metrics()
+    def metrics(self, *, fresh: bool = True) -> dict[str, Any]:
+        """Return what ``get_stats`` prints, as a dictionary; unless told otherwise, it asks the database."""
+        return self._session.figures.read(fresh=fresh)

@@ -59,11 +59,16 @@ class ServedVersion:
             published_at=time.monotonic() - snapshot.age,
         )
 
+    @property
+    def age(self) -> float:
+        """Seconds since it was published, by this process's clock."""
+        return round(time.monotonic() - self.published_at, 3)
+
     def described(self) -> dict[str, Any]:
         """Return what is worth telling of it, as JSON-ready values."""
         return {
             "version": self.version,
-            "version_age_seconds": round(time.monotonic() - self.published_at, 3),
+            "version_age_seconds": self.age,
             "patterns": len(self.patterns),
             "micro_norm": round(self.state.micro.norm, 6),
             "base_norm": round(max(layer.norm for layer in self.state.base), 6),
