@@ -103,8 +103,7 @@ def _calibrate(state: RankerState, embeddings: FloatArray, fresh: RankEvents, co
         logits[outside] = strangers[outside] = -np.inf
     evidence = state.evidence(rows)
     proven = proven_answers(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
-    told = proven != NONE
-    omega = allowance(logits[told], strangers[told], proven[told], evidence, config.steal_rate)
+    omega = allowance(logits, strangers, proven, evidence, config.steal_rate)
     noise = measure_noise(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
     scales = state.scales.copy()
     for place, measured in ((3, omega), (4, noise)):

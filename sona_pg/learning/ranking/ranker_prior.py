@@ -8,6 +8,8 @@ be trusted is measured, too, and sets how strongly all weights are held to their
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -46,23 +48,26 @@ def allowance(
     """The largest `ω` by which strangers would take at most `steal_rate` of the proven answers.
 
     `logits` (n, m) of a state for queries it has not learned from, `strangers` (n, m) what they
-    would be had no item been fitted, `target` (n,) the proven items, `evidence` (m,) positive feedback
+    would be had no item been fitted, `target` (n,) the proven items or NONE, `evidence` (m,) positive feedback
     per item. Well-known rivals stand in for strangers, so that `ω` also holds for the next new item.
     None when too few events can tell. Calibrated stacking (Chao et al. 2016), with the trade-off
     set by held-out feedback.
     """
     known = evidence >= _WELL_KNOWN
-    proven = evidence[target] >= 1.0
-    logits, strangers, target = logits[proven], strangers[proven], target[proven]
-    each = np.arange(len(target))
-    best = logits[each, target][:, None]
-    won = (best >= logits[:, known]).all(axis=1)
     need = np.where(known, 1.0, 1.0 / (1.0 + evidence))
-    more = need[None, :] - 1.0 / (1.0 + evidence[target])[:, None]
-    more[each, target] = 0.0
-    lead = best - np.where(known, strangers, logits)
-    margin = np.where(more > _LESS_KNOWN, lead / np.maximum(more, _LESS_KNOWN), np.inf).min(axis=1)
-    margin = margin[won & np.isfinite(margin)]
+    told = np.flatnonzero((target != NONE) & (evidence[target] >= 1.0))
+    margins = [np.zeros(0)]
+    for rows in _blocks(told, logits.shape[1]):
+        meant, each = target[rows], np.arange(len(rows))
+        heard, alone = logits[rows], strangers[rows]
+        best = heard[each, meant][:, None]
+        won = (best >= heard[:, known]).all(axis=1)
+        more = need[None, :] - 1.0 / (1.0 + evidence[meant])[:, None]
+        more[each, meant] = 0.0
+        lead = best - np.where(known, alone, heard)
+        margin = np.where(more > _LESS_KNOWN, lead / np.maximum(more, _LESS_KNOWN), np.inf).min(axis=1)
+        margins.append(margin[won & np.isfinite(margin)])
+    margin = np.concatenate(margins)
     if len(margin) < _FEWEST:
         return None
     return max(float(np.quantile(margin, steal_rate, method="lower")), 0.0)
@@ -83,15 +88,19 @@ def proven_answers(
     Arguments as of `measure_noise`.
     """
     known = evidence >= _WELL_KNOWN
-    others = logits.copy()
-    others[np.arange(len(judged)), judged] = -np.inf
-    best = others.argmax(axis=1).astype(np.int32)
     right = verdict >= 0.5
-    top = others.max(axis=1, keepdims=True)
-    rivals = np.isfinite(top)  # false where nothing else could be shown
-    likely = np.exp(others - np.where(rivals, top, 0.0)).sum(axis=1) <= 1.0 / _LIKELY
-    taken = ~right & ~corrected & ~known[judged] & known[best] & likely & rivals[:, 0]
-    return np.where(right, judged, np.where(taken, best, np.int32(NONE))).astype(np.int32)
+    asked = np.flatnonzero(~right & ~corrected & ~known[judged])
+    answers = np.where(right, judged, np.int32(NONE)).astype(np.int32)
+    for rows in _blocks(asked, logits.shape[1]):
+        others = logits[rows]
+        others[np.arange(len(rows)), judged[rows]] = -np.inf
+        best = others.argmax(axis=1).astype(np.int32)
+        top = others.max(axis=1, keepdims=True)
+        rivals = np.isfinite(top)  # false where nothing else could be shown
+        likely = np.exp(others - np.where(rivals, top, 0.0)).sum(axis=1) <= 1.0 / _LIKELY
+        taken = known[best] & likely & rivals[:, 0]
+        answers[rows] = np.where(taken, best, np.int32(NONE))
+    return answers
 
 
 def measure_noise(
@@ -112,16 +121,28 @@ def measure_noise(
     """
     if logits.shape[1] < 2:
         return None
-    each, best = np.arange(len(logits)), logits.argmax(axis=1)
-    first = logits[each, best]
-    others = logits.copy()
-    others[each, best] = -np.inf
-    second = others.max(axis=1)
+    best = logits.argmax(axis=1)
+    lead = np.empty(len(logits), logits.dtype)
+    for rows in _blocks(np.arange(len(logits)), logits.shape[1]):
+        others, each = logits[rows], np.arange(len(rows))
+        first = others[each, best[rows]]
+        others[each, best[rows]] = -np.inf
+        lead[rows] = first - others.max(axis=1)
     known = evidence >= _WELL_KNOWN
     about = (corrected | (judged == best)) & known[judged] & known[best]
-    lead, best, judged, verdict = (a[about] for a in (first - second, best, judged, verdict))
+    lead, best, judged, verdict = (a[about] for a in (lead, best, judged, verdict))
     if len(lead) < 2 * _FEWEST:
         return None
     sure = lead >= np.median(lead)
     against = np.where(judged == best, 1.0 - verdict, verdict)
     return float(against[sure].mean())
+
+
+def _blocks(rows: npt.NDArray[np.intp], width: int) -> Iterator[npt.NDArray[np.intp]]:
+    """Give `rows` in parts whose cells, `width` a row, stay in the processor's cache."""
+    size = max(1, _CELLS_AT_ONCE // max(width, 1))
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+_CELLS_AT_ONCE = 500_000
