@@ -49,7 +49,7 @@ CROSS JOIN LATERAL (
 ) AS told
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(b.trajectories + b.feedback), 0) AS facts
-    FROM sona.batches b WHERE b.space_id = s.space_id AND b.cycle_id IS NULL
+    FROM sona.batches b WHERE b.space_id = s.space_id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
 ) AS waits
 ORDER BY s.name
 """

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Connection, cast, delete, func, insert, literal, select, text, update
+from sqlalchemy import Connection, delete, func, insert, select, text
 
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult
@@ -27,10 +27,10 @@ from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LearnedState
 from sona_pg.domain.version import Difference, RollbackResult, StoredVersion
 from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
-from sona_pg.store import candidates, claims, states, version_contents
+from sona_pg.store import candidates, claims, held_cycles, states, version_contents
 from sona_pg.store import cycles as cycle_rows
 from sona_pg.store.learned import StoredKnowledge, read_version
-from sona_pg.store.schema import batches, cycles, staged_versions, state_versions
+from sona_pg.store.schema import cycles, staged_versions, state_versions
 
 KEPT_SINCE = "0007"  # the schema revision that keeps the content of versions
 LIST = """
@@ -39,50 +39,6 @@ SELECT version, parent, status, origin, created_at, cycle_id, server_id, traject
 FROM sona.versions WHERE space = :space ORDER BY version DESC LIMIT :limit
 """
 DIFF = "SELECT part, name, change, before, after FROM sona.diff(:space, :a, :b)"
-
-# -- which cycles the live version holds ----------------------------------------------------------------------
-
-HELD_AT = "coalesce(in_force, int8multirange(int8range(version, NULL))) @> CAST(:target AS bigint)"
-HELD_NOW = "(in_force IS NULL OR upper_inf(in_force))"
-MADE = "space_id = :space AND error IS NULL AND version > base_version AND loop IN ('background', 'deep', 'load')"
-TO_UNDO = text(f"SELECT cycle_id FROM sona.cycles WHERE {MADE} AND {HELD_NOW} AND NOT {HELD_AT}")
-TO_REDO = text(f"SELECT cycle_id FROM sona.cycles WHERE {MADE} AND NOT {HELD_NOW} AND {HELD_AT}")
-REMEMBER = text("""
-UPDATE sona.cycles SET batches = held.batches
-FROM (
-    SELECT b.cycle_id, array_agg(b.batch ORDER BY b.batch) AS batches FROM sona.batches b
-    WHERE b.space_id = :space AND b.cycle_id = ANY(:undone) GROUP BY b.cycle_id
-) held
-WHERE sona.cycles.space_id = :space AND sona.cycles.cycle_id = held.cycle_id
-""")
-UNDO = text("""
-UPDATE sona.cycles
-SET in_force = coalesce(in_force, int8multirange(int8range(version, NULL)))
-    * int8multirange(int8range(NULL, CAST(:version AS bigint)))
-WHERE space_id = :space AND cycle_id = ANY(:undone)
-""")
-REDO = text("""
-UPDATE sona.cycles SET in_force = in_force + int8multirange(int8range(CAST(:version AS bigint), NULL))
-WHERE space_id = :space AND cycle_id = ANY(:redone)
-""")
-# Feedback about trajectories that were left out taught nothing, and was passed over; now that they are back, it waits.
-HEARD_AGAIN = text("""
-UPDATE sona.batches SET cycle_id = NULL
-WHERE space_id = :space AND feedback > 0 AND cycle_id IS NOT NULL
-  AND NOT EXISTS (SELECT FROM sona.cycles c WHERE c.space_id = :space AND c.cycle_id = sona.batches.cycle_id)
-  AND recorded_at >= (
-    SELECT min(r.started_at) FROM sona.cycles c JOIN sona.cycles r ON r.space_id = c.space_id
-    WHERE c.space_id = :space AND c.cycle_id = ANY(:redone) AND r.space_id = :space AND r.version = upper(c.in_force)
-      AND r.loop IN ('rollback', 'load'))
-""")
-LEARNED_AGAIN = text("""
-UPDATE sona.batches SET cycle_id = held.cycle_id, left_out_by = NULL
-FROM (
-    SELECT c.cycle_id, unnest(c.batches) AS batch FROM sona.cycles c
-    WHERE c.space_id = :space AND c.cycle_id = ANY(:redone)
-) held
-WHERE sona.batches.space_id = :space AND sona.batches.batch = held.batch
-""")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -252,7 +208,7 @@ def rollback(
         state = dataclasses.replace(nothing, version=version, cycle_id=cycle_id)
         states.insert_version(connection, space_id, state, made)
         version_contents.write(connection, space_id, version, [], {}, [], [], order.at)
-    undone, redone, count = _hold_cycles_of(connection, space_id, target, version, keep_facts)
+    undone, redone, count = held_cycles.hold_those_of(connection, space_id, target, version, keep_facts)
     _record(connection, order, "rollback", cycle_id, live, version, {"restores": target, "keep_facts": keep_facts})
     _serve(connection, order, version)
     return RollbackResult(version, target, undone, redone, count, keep_facts)
@@ -287,7 +243,7 @@ def put_in(
     version_contents.write(
         connection, space_id, version, loaded.patterns, state.routes, loaded.fisher, loaded.fisher, order.at
     )
-    _hold_cycles_of(connection, space_id, 0, version, keep_facts)
+    held_cycles.hold_those_of(connection, space_id, 0, version, keep_facts)
     _record(connection, order, "load", cycle_id, live, version, {"source": loaded.source, "keep_facts": keep_facts})
     _serve(connection, order, version)
     return version
@@ -315,24 +271,6 @@ def _copy_version(
         )
     )  # fmt: skip
     version_contents.copy(connection, space_id, source, version)
-
-
-def _hold_cycles_of(
-    connection: Connection, space_id: int, target: int, version: int, keep_facts: bool
-) -> tuple[int, int, int]:
-    """Let the live ``version`` hold the cycles of ``target``; return how many are undone, redone, and their batches."""
-    values = {"space": space_id, "target": target, "version": version}
-    undone = list(connection.scalars(TO_UNDO, values))
-    redone = list(connection.scalars(TO_REDO, values))
-    connection.execute(REMEMBER, {"space": space_id, "undone": undone})
-    connection.execute(UNDO, {"space": space_id, "version": version, "undone": undone})
-    of_undone = (batches.c.space_id == space_id) & batches.c.cycle_id.in_(undone)
-    left_out = cast(literal(None if keep_facts else version), BigInteger)
-    count = connection.execute(update(batches).where(of_undone).values(cycle_id=None, left_out_by=left_out)).rowcount
-    connection.execute(HEARD_AGAIN, {"space": space_id, "redone": redone})
-    connection.execute(REDO, {"space": space_id, "version": version, "redone": redone})
-    connection.execute(LEARNED_AGAIN, {"space": space_id, "redone": redone})
-    return len(undone), len(redone), count
 
 
 def _record(
