@@ -230,8 +230,11 @@ def _told(claimed: LedgerSlice, stored: Stored) -> _Told:
         return rank_events(of, outcomes, stored.catalog, stored.sets, weight)
 
     fresh = events(claimed.fresh, claimed.outcomes)
-    gone = events(claimed.revised, claimed.before)
-    anew = events(claimed.revised, claimed.after)
+    pairs = enumerate(zip(claimed.before, claimed.after, strict=True))
+    rows = [row for row, (old, new) in pairs if (old.quality, old.correction) != (new.quality, new.correction)]
+    revised = claimed.revised.take(np.array(rows, np.int64))
+    gone = events(revised, [claimed.before[row] for row in rows])
+    anew = events(revised, [claimed.after[row] for row in rows])
     replay = events(stored.trajectories, stored.outcomes)
     taken_back = dataclasses.replace(gone, weight=-gone.weight)
     return _Told(fresh, anew, gone, fresh.joined(taken_back).joined(anew), replay)

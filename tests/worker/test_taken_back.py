@@ -81,6 +81,29 @@ def test_one_of_many_that_is_taken_back_takes_its_share_along(engine):
     assert engine.rebuild().equal
 
 
+def test_whoever_says_the_same_again_changes_nothing(engine):
+    titles = unit(RNG.standard_normal((4, DIM)))
+    seen = []
+    for index in range(40):
+        query = unit(titles[index % 4] + 0.2 * RNG.standard_normal(DIM))
+        ranking = engine.rank(query, titles, ids=list("abcd"))
+        handle = engine.begin_trajectory(query, ranking=ranking)
+        engine.add_step(handle, titles[index % 4])
+        engine.set_trajectory_route(handle, ranking.ids[0])
+        engine.end_trajectory(handle, quality=float(index % 2))
+        seen.append(handle.id)
+    engine.force_learn()
+    before = learned(engine).state
+    for index, id_ in enumerate(seen):
+        engine.feedback(id_, quality=float(index % 2), source="another")
+    assert engine.force_learn().revised == 40
+    after = learned(engine).state
+    np.testing.assert_array_equal(after.micro.b, before.micro.b)
+    np.testing.assert_array_equal(after.base[0].b, before.base[0].b)
+    np.testing.assert_array_equal(after.arrays["ranker"]["positive"], before.arrays["ranker"]["positive"])
+    assert engine.rebuild().equal
+
+
 def test_taking_back_a_part_undoes_what_it_had_turned_and_leaves_the_rest(engine):
     gone, kept, one, other = unit(RNG.standard_normal((4, DIM)))
     ids = [stepped(engine, gone, one) for _ in range(10)]
