@@ -16,10 +16,10 @@ from sona_pg.learning.adapters.signal import bounded, direction_gradient, return
 from sona_pg.learning.adapters.training import Quadratics
 from sona_pg.learning.vectors import unit
 
-# Quadratic penalty on the turn of an output: a step of advantage Â turns it by at most Â/6 in cosine with its
+# Quadratic penalty on the turn of an output: a step of advantage Â turns it by at most Â/4 in cosine with its
 # direction, relative to the input embedding. Steps share most of their direction with their query, so without the
 # penalty bad outcomes push every answer out of the query's neighbourhood (benchmarks/eval/EVIDENCE.md).
-STIFFNESS = 6.0
+STIFFNESS = 4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
