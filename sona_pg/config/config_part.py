@@ -26,18 +26,26 @@ class ConfigPart:
         object.__setattr__(made, "_given", frozenset(in_order[: len(args)]) | kwargs.keys())
         return made
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle what was named as well."""
+        values = {known.name: getattr(self, known.name) for known in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return _restored, (type(self), values, self._given)
+
     @property
     def given(self) -> frozenset[str]:
-        """The fields that were named, and those that differ from their default.
-
-        The latter are of a copy from another process, which has lost what was named.
-        """
+        """The fields that were named, and those that differ from their default."""
         different = {
             known.name
             for known in dataclasses.fields(self)  # type: ignore[arg-type]
             if known.default is not dataclasses.MISSING and getattr(self, known.name) != known.default
         }
         return self._given | different
+
+
+def _restored(made: type[ConfigPart], values: dict[str, Any], given: frozenset[str]) -> ConfigPart:
+    part = made(**values)
+    object.__setattr__(part, "_given", given)
+    return part
 
 
 def require(condition: bool, name: str, value: object, expected: str) -> None:

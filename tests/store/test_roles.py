@@ -87,7 +87,10 @@ def test_each_role_does_its_work_and_nothing_else(shared: Shared) -> None:
         assert len(recorder.search(ROWS[0], k=3)) == 3
         with pytest.raises(DatabaseError, match="42501"):
             recorder.force_learn()
+        with pytest.raises(DatabaseError, match="42501"):
+            recorder.set_settings({"loops.growth": 0.2})
         with SonaEngine(DIM, shared.as_role("sona_learner"), "shared", config=CONFIG, migrate="check") as learner:
+            assert learner.set_settings({"loops.growth": 0.2})["loops.growth"] == 0.2
             assert learner.force_learn().trajectories == len(ROWS)
             record(learner)
         assert recorder.refresh() == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import pickle
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,14 @@ def test_only_what_was_named_is_wished_for() -> None:
     assert wishes_of(SonaConfig.max_quality())["base.rank"] == 16
     assert "loops.automatic" not in {**wishes_of(CONFIG), **settings_of(CONFIG)}
     assert set(FIRST) <= set(TYPES)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))])
+def test_a_copy_wishes_for_the_same(copied: Callable[[SonaConfig], SonaConfig]) -> None:
+    named = SonaConfig(base=BaseConfig(rank=8), micro=MicroConfig(rank=1))
+    assert copied(named) == named
+    assert wishes_of(copied(named)) == wishes_of(named.replace(hidden_dim=5)) == {"micro.rank": 1, "base.rank": 8}
+    assert "hidden_dim" not in copied(named).given
 
 
 @pytest.mark.parametrize(
