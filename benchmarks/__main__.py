@@ -22,6 +22,7 @@ SUITES = {
     "ingest": "the writer and the reader, beside raw COPY",
     "latency": "single calls under background load, and the memory of an engine",
     "cycles": "learning cycles over large catalogs, backlogs, histories and many routes",
+    "spaces": "a thousand spaces in one process: connections, threads, memory, idle CPU, opening, all of them learning",
     "search": "search in SQL beside the exact scan, and recording into a filled store",
 }
 

@@ -9,11 +9,13 @@ import time
 from datetime import datetime
 
 from sona_pg._version import __version__
+from sona_pg.config import SonaConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
 from sona_pg.recorder import HotPath
 from sona_pg.store.database import Database
+from sona_pg.store.fleet import Server
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +28,18 @@ class FleetMember:
         self._hot = hot
         self._database = database
         self.server_id = uuid7()
+        self._server = Server(self.server_id, socket.gethostname(), os.getpid(), __version__)
         self.skew_ms: float | None = None  # of this machine's clock; None until it was measured
 
-    def now(self) -> datetime:
-        """Return the time by the database's clock, and compare this machine's with it."""
-        before, at = time.time(), self._database.now()
-        self.measure_clock(before, at, time.time())
-        return at
+    def join(self, name: str, config: SonaConfig, *, create: bool) -> Space:
+        """Open the space called ``name`` and add this server to its fleet; see ``Database.open_space``."""
+        joined = self._database.join_space(name, self._hot.dim, self._server, create=create, config=config)
+        self.measure_clock(joined.asked_at, joined.at, joined.answered_at)
+        return joined.space
 
     def register(self, space: Space) -> None:
-        """Add the server to the fleet; registering twice is the same as once."""
-        self._database.register(space, self.server_id, socket.gethostname(), os.getpid(), __version__)
+        """Add the server to the fleet again; registering twice is the same as once."""
+        self._database.register(space, self._server)
 
     def heartbeat(self, space: Space, serving: int) -> int:
         """Say that this server is there and what it serves; return the live version."""

@@ -73,6 +73,7 @@ class _Place:
     next_signal: float = 0.0  # look at candidates
     last_signal: float = -math.inf
     announced: float = math.inf  # candidates were: look at them then, which is not more often than once a second
+    told: int | None = None  # the live version that the space was told last
     pause: float = 0.0  # after an attempt to attach that was refused
     failing: str = ""  # what failed last and has not worked since
 
@@ -231,8 +232,12 @@ class Follower:
             if followed.space_id in asking:
                 place.last_signal, place.next_signal, place.announced = now, now + every, math.inf
             place.next_look = min(now + followed.poll_interval, place.announced)
+        told = {followed for followed, _ in beating}
         for followed, place in due:
-            self._tell(followed, place, heard, (sent_at, answered_at))
+            space = followed.space_id
+            # Of a thousand idle spaces there is hardly ever news, and each call has its price.
+            if followed in told or space in asking or heard.live.get(space or 0) != place.told:
+                self._tell(followed, place, heard, (sent_at, answered_at))
 
     def _tell(self, followed: FollowedSpace, place: _Place, heard: RollCall, asked: tuple[float, float]) -> None:
         """Hand a space what was seen; its mistake is counted, said once, and stops no other space."""
@@ -244,7 +249,10 @@ class Follower:
                 log.error("space number %s was removed: it is not followed any more", followed.space_id)
                 self._places.pop(followed, None)
                 return
-            if not followed.hear(heard, *asked):
+            place.told = None
+            if followed.hear(heard, *asked):
+                place.told = heard.live[followed.space_id]
+            else:
                 place.next_look = time.monotonic() + STEP
                 place.next_signal = 0.0
             place.failing = ""

@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be committed
 
 
+NO_CANDIDATES = (0, 0)  # the signal of a space without any
+
+
 class OpenRequest(NamedTuple):
     """What an engine was asked to open."""
 
@@ -116,12 +119,7 @@ class Session:
     def _find_space(self) -> Space:
         """Return the space, with the schema in order and this server registered."""
         self.runtime.prepare(self._migrate)
-        wanted = self._wanted
-        space = self.database.open_space(
-            wanted.space, self.hot.dim, self.member.now(), create=wanted.create, config=self._wishes
-        )
-        self.member.register(space)
-        return space
+        return self.member.join(self._wanted.space, self._wishes, create=self._wanted.create)
 
     def _attach(self, space: Space) -> None:
         """Serve the live version of the space, and start to write into it."""
@@ -456,7 +454,8 @@ class Session:
         memory = self._background.memory
         if memory is None or memory.version != live or memory.cycle_id != self.database.cycle_of(self.space, live):
             # Nothing was made here, or it was not committed, and another server has made a version of that number.
-            self._learn_with(self.database.settings(self.space))
+            if live is not None:  # else the space has just been opened, and its settings with it
+                self._learn_with(self.database.settings(self.space))
             read = self.database.snapshot(self.space, self._background.catalog)
             self._background.catalog = read.catalog  # one copy for who serves and who learns
             return ServedVersion.of(read, self.hot.dim, self._config)
@@ -474,8 +473,9 @@ class Session:
     def _share_candidates(self, settled: Collection[str], signal: tuple[int, int] | None = None) -> None:
         """Know by id what any server has committed, before a version has it; of ``settled``, whether it is stored."""
         overlay, catalog = self.ranker.overlay, self.serving.catalog
-        seen = (self.serving.version, signal or self.database.candidate_signal(self.space))
-        if seen == self._shared and not settled:
+        signal = signal or self.database.candidate_signal(self.space)
+        seen = (self.serving.version, signal)
+        if (seen == self._shared or (signal == NO_CANDIDATES and self._shared is None)) and not settled:
             return
         new = self.database.new_candidates(self.space, len(catalog.ids))
         overlay.share(catalog, new, lambda ids: self.database.named_candidates(self.space, ids), settled)

@@ -7,6 +7,7 @@ the same result: that is what ``rebuild`` rests on.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -90,9 +91,13 @@ class Step:
 
 def initial_state(dim: int, config: SonaConfig) -> LearnedState:
     """Return version 0 of a space, the same for everyone who has the same seed and ranks."""
-    seed = config.loops.seed
-    base = tuple(LoraWeights.initial(config.base.rank, dim, seed + 1 + layer) for layer in range(config.base.layers))
-    return LearnedState(version=0, parent=0, micro=LoraWeights.initial(config.micro.rank, dim, seed), base=base)
+    return _initial_state(dim, config.loops.seed, config.micro.rank, config.base.rank, config.base.layers)
+
+
+@functools.lru_cache(maxsize=16)  # of a thousand spaces that have learned nothing most are alike
+def _initial_state(dim: int, seed: int, micro_rank: int, base_rank: int, layers: int) -> LearnedState:
+    base = tuple(LoraWeights.initial(base_rank, dim, seed + 1 + layer) for layer in range(layers))
+    return LearnedState(version=0, parent=0, micro=LoraWeights.initial(micro_rank, dim, seed), base=base)
 
 
 def replay_ids(state: LearnedState, config: SonaConfig) -> NDArray[np.uint8]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -71,6 +72,7 @@ class Database:
         """Wrap an engine; ``open`` is the usual way."""
         self.engine = engine
         self._sealed = search.SealedWeeks()
+        self._partitioned: tuple[int, int] | None = None  # a week whose partitions are there
         self.versions = VersionStore(engine)
         self.url = url
 
@@ -122,11 +124,34 @@ class Database:
         """
         with transaction(self.engine, f"opening space {name!r}", BRIEF) as connection:
             space = spaces.open_space(connection, name, dim, at, create=create, config=config)
-            ready = spaces.has_partition(connection, at)
-        if not ready:
-            with translated("making partitions", self.engine.url):
-                spaces.ensure_partitions(self.engine, at)
+        self._ensure_partitions(at)
         return space
+
+    def join_space(
+        self, name: str, dim: int, server: fleet.Server, *, create: bool = True, config: SonaConfig | None = None
+    ) -> fleet.Joined:
+        """Open a space as ``open_space`` does, and add a server to its fleet, in one transaction."""
+        with transaction(self.engine, f"opening space {name!r}", BRIEF) as connection:
+            asked_at = time.time()
+            at = leases.now(connection)
+            answered_at = time.time()
+            space = spaces.open_space(connection, name, dim, at, create=create, config=config)
+            fleet.register(connection, space.space_id, server, at)
+        self._ensure_partitions(at)
+        return fleet.Joined(space, at, asked_at, answered_at)
+
+    def _ensure_partitions(self, at: datetime) -> None:
+        """Make the partitions of the week of ``at``, if they are missing; what is there is asked once a week."""
+        week = at.astimezone(UTC).isocalendar()[:2]
+        if week == self._partitioned:
+            return
+        with reading(self.engine, "looking for partitions", BRIEF) as connection:
+            ready = spaces.has_partition(connection, at)
+        if ready:
+            self._partitioned = week
+            return
+        with translated("making partitions", self.engine.url):
+            spaces.ensure_partitions(self.engine, at)
 
     def find_space(self, name: str) -> Space:
         """Return the space called ``name``.
@@ -191,10 +216,10 @@ class Database:
         with transaction(self.engine, f"changing the settings of space {space.name!r}") as connection:
             return settings_log.change(connection, space.space_id, changes, leases.now(connection))
 
-    def register(self, space: Space, server_id: UUID, host: str, pid: int, release: str) -> None:
+    def register(self, space: Space, server: fleet.Server) -> None:
         """Add a server to the fleet of a space."""
         with transaction(self.engine, "registering the server", BRIEF) as connection:
-            fleet.register(connection, space.space_id, server_id, host=host, pid=pid, release=release, version=0)
+            fleet.register(connection, space.space_id, server, leases.now(connection))
 
     def heartbeat(self, space: Space, server_id: UUID, version: int, skew_ms: float | None) -> fleet.Heartbeat:
         """Say that a server is there, what it serves, and how far its clock is ahead; return what it should serve."""
@@ -224,13 +249,16 @@ class Database:
     def snapshot(self, space: Space, known: Catalog | None = None) -> Snapshot:
         """Read the live version of a space, all of it as of one moment; what ``known`` has is not read again."""
         with snapshot(self.engine, "reading the live version") as connection:
-            version = fleet.live_version(connection, space.space_id)
+            version, age = states.live(connection, space.space_id)
+            if version == 0:  # what has a slot all the same is among the new candidates
+                nothing = Catalog.of([], np.zeros((0, space.dim), np.float16))
+                return Snapshot(version, None, [], nothing, age)
             return Snapshot(
                 version=version,
-                state=states.load(connection, space.space_id, version) if version else None,
+                state=states.load(connection, space.space_id, version),
                 patterns=pattern_rows.read_patterns(connection, space.space_id),
                 catalog=candidates.read_catalog(connection, space.space_id, space.dim, known),
-                age=states.age(connection, space.space_id, version),
+                age=age,
             )
 
     def candidate_signal(self, space: Space) -> tuple[int, int]:

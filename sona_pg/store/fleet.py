@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from sona_pg.domain.space import SpaceSummary
+from sona_pg.domain.space import Space, SpaceSummary
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
 from sona_pg.store.schema import feedback, servers, spaces, trajectories
@@ -63,26 +63,28 @@ class Heartbeat(NamedTuple):
     at: datetime  # by the database's clock
 
 
-def register(
-    connection: Connection,
-    space_id: int,
-    server_id: UUID,
-    *,
-    host: str,
-    pid: int,
-    release: str,
-    version: int,
-) -> None:
-    """Add a server to the space; idempotent."""
-    at = now(connection)
-    connection.execute(
-        insert(servers)
-        .values(
-            space_id=space_id, server_id=server_id, host=host, pid=pid, release=release,
-            started_at=at, seen_at=at, serving_version=version,
-        )
-        .on_conflict_do_nothing()
-    )  # fmt: skip
+class Server(NamedTuple):
+    """One engine in one process, as the fleet knows it."""
+
+    server_id: UUID
+    host: str
+    pid: int
+    release: str
+
+
+class Joined(NamedTuple):
+    """What a server learns when it opens a space."""
+
+    space: Space
+    at: datetime  # by the database's clock
+    asked_at: float  # by this machine's, before and after the database said so
+    answered_at: float
+
+
+def register(connection: Connection, space_id: int, server: Server, at: datetime) -> None:
+    """Add a server to the space ``at`` the database's time; idempotent."""
+    values = {**server._asdict(), "space_id": space_id, "started_at": at, "seen_at": at, "serving_version": 0}
+    connection.execute(insert(servers).values(values).on_conflict_do_nothing())
 
 
 def heartbeat(

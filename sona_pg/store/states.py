@@ -19,7 +19,7 @@ from sona_pg.domain.version import VersionOrigin, VersionStatus
 from sona_pg.errors import UnknownFormat, UnknownVersion
 from sona_pg.store import version_contents
 from sona_pg.store.connect import driver_connection
-from sona_pg.store.leases import missing, now
+from sona_pg.store.leases import missing
 from sona_pg.store.schema import (
     adapters,
     cycles,
@@ -104,12 +104,16 @@ def cycle_of(connection: Connection, space_id: int, version: int) -> UUID | None
     return connection.scalar(select(state_versions.c.cycle_id).where(of_version))
 
 
-def age(connection: Connection, space_id: int, version: int) -> float:
-    """Return for how many seconds a version has been there; for version 0, the space."""
-    of_version = (state_versions.c.space_id == space_id) & (state_versions.c.version == version)
-    made = connection.scalar(select(state_versions.c.created_at).where(of_version))
-    made = made or connection.scalar(select(spaces.c.created_at).where(spaces.c.space_id == space_id))
-    return max((now(connection) - made).total_seconds(), 0.0) if made else 0.0
+def live(connection: Connection, space_id: int) -> tuple[int, float]:
+    """Return the live version, and for how many seconds it has been there; for version 0, the space."""
+    of_live = (state_versions.c.space_id == spaces.c.space_id) & (state_versions.c.version == spaces.c.live_version)
+    made = func.coalesce(state_versions.c.created_at, spaces.c.created_at)
+    row = connection.execute(
+        select(spaces.c.live_version, func.extract("epoch", func.clock_timestamp() - made).label("age"))
+        .select_from(spaces.outerjoin(state_versions, of_live))
+        .where(spaces.c.space_id == space_id)
+    ).one_or_none()
+    return (0, 0.0) if row is None else (int(row.live_version), max(float(row.age), 0.0))
 
 
 def publish(connection: Connection, space_id: int, state: LearnedState, made: Making) -> None:

@@ -82,12 +82,14 @@ class Looks:
         self.away = away
         self.calls: list[tuple[Sequence[int], Sequence[int], Sequence[Beat]]] = []
         self.gone: set[int] = set()
+        self.news = True  # each look shows another version
 
     def __call__(self, spaces: Sequence[int], asking: Sequence[int], beats: Sequence[Beat]) -> RollCall:
         self.calls.append((spaces, asking, beats))
         if self.away(len(self.calls)):
             raise DatabaseUnavailable("no connection is left")
-        live = {space: 1 for space in spaces if space not in self.gone}
+        version = len(self.calls) if self.news else 1
+        live = {space: version for space in spaces if space not in self.gone}
         return RollCall(live, dict.fromkeys(asking, (0, 0)), set(), datetime.now(UTC))
 
 
@@ -138,6 +140,18 @@ def test_fifty_spaces_are_looked_at_by_one_statement() -> None:
     follow(Listener(), looks, *(Space(number, poll=0.05) for number in range(50)))
     assert len(looks.calls) <= 10
     assert sum(len(beats) for _, _, beats in looks.calls) == 50  # once each, not with every look
+
+
+def test_a_space_without_news_is_left_alone() -> None:
+    looks, idle = Looks(), Space(1, poll=0.001)
+    looks.news = False
+    follower = Follower(Listener(), looks)
+    follower.join(idle)
+    follower.start()
+    while len(looks.calls) < 20:
+        threading.Event().wait(0.001)
+    follower.stop()
+    assert len(idle.heard) == 1
 
 
 def test_a_space_that_was_removed_is_followed_no_more(caplog: pytest.LogCaptureFixture) -> None:

@@ -26,6 +26,7 @@ from sona_pg.errors import DatabaseUnavailable
 from sona_pg.ingest import Writer
 from sona_pg.recorder import HotPath
 from sona_pg.store.database import Database
+from sona_pg.store.fleet import Server
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]
@@ -73,7 +74,7 @@ def test_so_does_everything_else_of_an_engine(database_url: str) -> None:
     try:
         now = datetime.now(UTC)
         space, server = database.open_space("s", DIM, now), uuid.uuid4()
-        database.register(space, server, "here", 1, "0")
+        database.register(space, Server(server, "here", 1, "0"))
         set_read_only(database_url, True)
         with pytest.raises(DatabaseUnavailable):  # the pooled connection is gone, or what replaces it writes nothing
             database.heartbeat(space, server, 0, None)
