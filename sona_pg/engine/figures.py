@@ -18,7 +18,7 @@ from sona_pg.errors import DatabaseError
 from sona_pg.serving.served_version import ServedVersion
 
 if TYPE_CHECKING:
-    from sona_pg.engine.session import Session
+    from sona_pg.engine.current_space import CurrentSpace
 
 WAITING_FOR = 60.0  # seconds for which the count of feedback without its trajectory is good
 SILENT_FOR = 5.0  # seconds beyond a poll after which a database counts as away, and is not asked for figures
@@ -48,7 +48,7 @@ class _ToldVersion(NamedTuple):
 class Figures:
     """Reads the figures of a session, and remembers what is costly to find out."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: CurrentSpace) -> None:
         """Start with nothing remembered."""
         self._session = session
         self._waiting: tuple[float, dict[str, Any] | None] = (0.0, None)
@@ -86,9 +86,14 @@ class Figures:
         ]
         return "{\n" + ",\n".join(members) + "\n}"
 
+    @property
+    def are_asked(self) -> bool:
+        """Whether somebody has asked for figures lately."""
+        return time.monotonic() < self._asked + ASKED_FOR
+
     def keep_up(self) -> None:
         """On the follower's thread: ask the database again, if somebody has wanted to know lately."""
-        if time.monotonic() - self._asked < ASKED_FOR:
+        if self.are_asked:
             self._ask()
 
     def forget(self) -> None:

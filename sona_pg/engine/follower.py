@@ -36,6 +36,10 @@ class FollowedSpace(Protocol):
     def space_id(self) -> int | None:
         """The space's number; None until the database has answered."""
 
+    @property
+    def wants_every_look(self) -> bool:
+        """Whether a look without news is of use too."""
+
     def attach_late(self) -> None:
         """Do what opening without the database could not do."""
 
@@ -236,7 +240,8 @@ class Follower:
         for followed, place in due:
             space = followed.space_id
             # Of a thousand idle spaces there is hardly ever news, and each call has its price.
-            if followed in told or space in asking or heard.live.get(space or 0) != place.told:
+            news = space in asking or heard.live.get(space or 0) != place.told
+            if news or followed in told or followed.wants_every_look:
                 self._tell(followed, place, heard, (sent_at, answered_at))
 
     def _tell(self, followed: FollowedSpace, place: _Place, heard: RollCall, asked: tuple[float, float]) -> None:

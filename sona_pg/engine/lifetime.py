@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from sona_pg.config import SonaConfig
-from sona_pg.engine.session import OpenRequest, Session
+from sona_pg.engine.opened_space import OpenRequest
+from sona_pg.engine.session import Session
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError, TrajectoryError
 from sona_pg.recorder import HotPath
 

@@ -7,11 +7,11 @@ from typing import Self
 from sona_pg.config import Migrate, SonaConfig, migrate_policy
 from sona_pg.engine.engine_builder import SonaEngineBuilder
 from sona_pg.engine.learning_calls import LearningCalls
+from sona_pg.engine.opened_space import OpenRequest
 from sona_pg.engine.pattern_calls import PatternCalls
 from sona_pg.engine.ranking_calls import RankingCalls
 from sona_pg.engine.recording_calls import RecordingCalls
 from sona_pg.engine.routing_calls import RoutingCalls
-from sona_pg.engine.session import OpenRequest
 from sona_pg.engine.status_calls import StatusCalls
 from sona_pg.engine.text_calls import TextCalls
 from sona_pg.engine.version_calls import VersionCalls

@@ -47,6 +47,7 @@ class Space:
     def __init__(self, space_id: int | None, poll: float = 0.01, fails: Callable[[int], None] = lambda _: None) -> None:
         self.space_id = space_id
         self.poll_interval = poll
+        self.wants_every_look = False
         self.fails = fails
         self.heard: list[RollCall] = []
         self.failures = 0

@@ -1,0 +1,142 @@
+"""Opening a space: at once, or without its database and completed later."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sona_pg.config import Environment, Migrate, SonaConfig
+from sona_pg.domain.space import Space
+from sona_pg.engine.current_space import CurrentSpace
+from sona_pg.engine.process_runtime import runtimes
+from sona_pg.errors import DatabaseUnavailable, SonaError
+from sona_pg.ingest import Writer
+from sona_pg.ingest.candidate_rows import Extra
+from sona_pg.ingest.outage import Outage
+from sona_pg.ingest.spool import SpoolSource
+from sona_pg.recorder import HotPath
+
+log = logging.getLogger(__name__)
+
+
+class OpenRequest(NamedTuple):
+    """What an engine was asked to open."""
+
+    url: str | None  # None: SONA_PG_URL, else the embedded server
+    space: str
+    create: bool  # the space, if there is none of that name
+    migrate: Migrate | None  # None: as SONA_PG_MIGRATE says
+    require_database: bool  # to answer now; otherwise the engine is opened without it
+
+
+class OpenedSpace(CurrentSpace):
+    """A space that is opened for a recorder: registered, served, written into and learned in."""
+
+    def __init__(self, hot: HotPath, config: SonaConfig, wanted: OpenRequest) -> None:
+        """Open what is ``wanted`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
+        environment = Environment.read()
+        self._wishes = config
+        self._wanted = wanted
+        self._migrate = wanted.migrate or environment.migrate
+        runtime = runtimes.take(wanted.url or environment.url, environment.home)
+        try:
+            super().__init__(hot, config, wanted.space, runtime)
+            self._open()
+        except BaseException:
+            runtimes.release(runtime)
+            raise
+
+    def _open(self) -> None:
+        runtime = self.runtime
+        must = self._wanted.require_database or runtime.embedded is not None
+        away = None if must else runtime.outage.problem
+        try:
+            space = self._find_space() if away is None else None
+        except DatabaseUnavailable as exc:
+            if must:
+                raise
+            runtime.outage.note(exc)
+            space, away = None, exc
+        if space is not None:
+            self._attach(space)
+        elif away is not None:
+            self._open_without_database(away)
+        self.hot.name_sets(self.ranker.shown)
+        runtime.maintainer.add(self._config.maintenance)
+        runtime.follower.join(self)
+
+    def _find_space(self) -> Space:
+        """Return the space, with the schema in order and this server registered."""
+        self.runtime.prepare(self._migrate)
+        return self.member.join(self._wanted.space, self._wishes, create=self._wanted.create)
+
+    def _attach(self, space: Space) -> None:
+        """Serve the live version of the space, and start to write into it."""
+        self._learn_with(space.settings)
+        self._coordinator = self.runtime.learner.coordinator(space, self.server_id, self._config)
+        self._space = space
+        try:
+            self.held.serve_first(self._read, lambda: self.database.live_version(space))
+            self._share_candidates(())
+            self._begin_writing(space)
+        except BaseException:
+            self._space = None
+            raise
+        if self._coordinator.automatic:
+            self.runtime.learner.add(self._coordinator, lambda _: self.refresh())
+            self.runtime.learner.start()
+
+    def _begin_writing(self, space: Space) -> None:
+        if self._away is None:
+            self.writer = self._open_writer(space)
+            return
+        outage = self.writer
+        assert isinstance(outage, Outage)
+        with outage.taken_over() as extras:
+            writer = self._open_writer(space, outage.source, extras)
+            outage.succeeded_by(writer)
+        self.writer = writer
+
+    def _open_writer(
+        self, space: Space, source: SpoolSource | None = None, extras: Sequence[Extra] = ()
+    ) -> Writer:  # fmt: skip
+        return self.runtime.writers.open(
+            self.hot,
+            space_id=space.space_id,
+            server_id=self.server_id,
+            space_name=space.name,
+            config=self._config.ingest,
+            home=self.runtime.home,
+            on_batch=self.held.learn_at_once,
+            pending=self._pending,
+            source=source,
+            extras=extras,
+        )
+
+    def _open_without_database(self, exc: DatabaseUnavailable) -> None:
+        """Record, and serve the last version that this machine knew, until the database answers."""
+        self._away = exc
+        kept = self.held.serve_kept()
+        self.writer = Outage(self.hot, self._config.ingest, self._pending, str(exc))
+        self.runtime.outage.warn(
+            "opened without the database, serving %s; what is recorded waits (durability %r) and is written once it "
+            "answers: %s",
+            f"version {self.serving.version} as this machine knew it" if kept else "nothing learned",
+            self._config.ingest.durability,
+            exc,
+        )
+
+    def attach_late(self) -> None:
+        """Do what opening the engine could not do, unless that was done."""
+        with self._refreshing:
+            if self._space is not None:
+                return
+            try:
+                self._attach(self._find_space())
+            except SonaError as exc:
+                if isinstance(self.writer, Outage):
+                    self.writer.reason = str(exc)
+                raise
+        self.runtime.outage.answered()
+        self.runtime.outage.warn("the database answers: what was recorded without it is being written")
