@@ -55,6 +55,7 @@ def read(path: Path, dim: int) -> VersionFile | None:
     found = unpack(whole, path)
     if found.space.dim != dim:
         raise DimensionMismatch(dim, found.space.dim, f"the version in {path}")
+    _require_finite(found, path)
     return found
 
 
@@ -126,6 +127,13 @@ def _movement(old: NDArray[np.generic], new: NDArray[np.generic]) -> float | Non
     length = float(np.linalg.norm(old.astype(np.float64)))
     apart = float(np.linalg.norm(new.astype(np.float64) - old.astype(np.float64)))
     return apart / length if length > 0 else None
+
+
+def _require_finite(found: VersionFile, path: Path) -> None:
+    state, patterns = found.snapshot.state, found.snapshot.patterns
+    weights = [] if state is None else [factor for lora in (state.micro, *state.base) for factor in (lora.a, lora.b)]
+    if not all(np.isfinite(values).all() for values in [*weights, *(pattern.centroid for pattern in patterns)]):
+        raise StorageError(f"{path} holds values that are not finite: they would poison every answer; save again")
 
 
 def _require_fit(state: LearnedState, ours: LearnedState, path: Path, space: Space) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from sona_pg.errors import DimensionMismatch, SettingsConflict, StorageError, Un
 from sona_pg.kernels import crc32c
 from sona_pg.learning.adapters.adapter_file import write_adapters
 from sona_pg.learning.step import Knowledge
-from sona_pg.serving.version_file import MAGIC
+from sona_pg.serving.version_file import MAGIC, pack
 from sona_pg.worker.rebuild import differences
 
 
@@ -147,6 +148,17 @@ def test_a_file_that_is_not_whole_or_does_not_fit_is_refused_by_name(
     with pytest.raises(StorageError, match="No such file"):
         engine.save(tmp_path / "no folder" / "v")
     assert engine.version == 1
+
+
+def test_a_file_of_values_that_are_not_finite_is_refused(engine: SonaEngine, tmp_path: Path) -> None:
+    learn_days(engine, 1)
+    space, snapshot = engine._session.space, engine._session.serving.as_snapshot()
+    micro = dataclasses.replace(snapshot.state.micro, b=np.full_like(snapshot.state.micro.b, np.nan))
+    poisoned = dataclasses.replace(snapshot, state=dataclasses.replace(snapshot.state, micro=micro))
+    (tmp_path / "v").write_bytes(b"".join(pack(space, poisoned)))
+    for publish in (False, True):
+        with pytest.raises(StorageError, match="not finite"):
+            engine.load(tmp_path / "v", publish=publish)
 
 
 def test_adapters_of_an_earlier_release_are_still_served(engine: SonaEngine, tmp_path: Path) -> None:
