@@ -83,7 +83,9 @@ def check_ids(what: str, given: Sequence[str]) -> tuple[str, ...]:
 
 def _is_id(name: object) -> bool:
     try:
-        return isinstance(name, str) and "\0" not in name and 1 <= len(name.encode()) <= LONGEST_ID
+        if not isinstance(name, str) or "\0" in name:
+            return False
+        return 1 <= (len(name) if name.isascii() else len(name.encode())) <= LONGEST_ID
     except UnicodeEncodeError:
         return False  # half of a surrogate pair, which UTF-8 cannot hold
 

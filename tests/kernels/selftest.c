@@ -4,6 +4,7 @@
  * the first byte read or written outside. Bounds are those of float32 sums of d terms.
  */
 #include "algorithms.h"
+#include "asking.h"
 #include "copy_decode.h"
 
 #include <math.h>
@@ -201,6 +202,77 @@ static void check_copy(const sona_kernels *K)
     }
 }
 
+/* Decisions of every number of candidates; of arrays that hold not a float more than they must. */
+static void check_router(const sona_kernels *K)
+{
+    enum { DIM = 7, F = 2, MARKS = 5, WIDTH = 3, ROUTES = 4, LINE = 16, MOST_K = 12 };
+    const sona_f32 *deviation = numbers(F);
+    for (int j = 0; j < F; j++)
+        ((sona_f32 *)deviation)[j] = 0.5f;
+    sona_f32 *variance = numbers((ROUTES + 1) * LINE);
+    for (int j = 0; j < (ROUTES + 1) * LINE; j++)
+        variance[j] = fabsf(variance[j]);
+    sona_f64 *figures = bytes(3 * (ROUTES + 1) * sizeof(double));
+    for (int j = 0; j < 3 * (ROUTES + 1); j++)
+        figures[j] = 10.0 * j;
+    const sona_router router = {
+        .dim = DIM, .f = F, .marks = MARKS, .width = WIDTH, .row = LINE, .near = LINE, .phi = LINE,
+        .landmarks = numbers(MARKS * LINE), .norms = numbers(MARKS), .transform = numbers(WIDTH * LINE),
+        .mean = numbers(F), .deviation = deviation, .weight = numbers(F),
+        .weights = numbers((ROUTES + 1) * LINE), .variance = variance,
+        .count = figures, .cost = figures + ROUTES + 1, .latency = figures + 2 * (ROUTES + 1),
+        .inverse_length = 2.0f, .prior_route = 0.02, .temperature = 0.5, .floor = 0.02, .newcomer = 0.1, .warm_up = 50.0,
+    };
+    for (ptrdiff_t k = 1; k <= MOST_K; k++) {
+        sona_f32 *work = numbers(2 * LINE), *phi = numbers(LINE), *squares = numbers(LINE);
+        double scores[MOST_K], values[MOST_K], costs[MOST_K], room[6 * MOST_K], propensity;
+        int64_t rows[MOST_K];
+        int reason;
+        for (ptrdiff_t i = 0; i < k; i++) {
+            rows[i] = i % (ROUTES + 1);
+            costs[i] = (double)i;
+        }
+        sona_router_features(K, &router, numbers(DIM), 1.0f, k % 2 ? numbers(F) : NULL, work, phi, squares);
+        for (int turn = 0; turn < 20; turn++) {
+            const sona_terms terms = {0.1, turn % 2 ? 1.5 : NAN, 0.2, 1e-3, turn / 20.0};
+            const ptrdiff_t place = sona_decide(K, &router, phi, squares, rows, k, turn % 3 ? costs : NULL, &terms,
+                                                scores, values, room, &propensity, &reason);
+            if (!(place >= 0 && place < k && propensity > 0.0 && propensity <= 1.0)) {
+                printf("router, %td candidates: place %td, propensity %g\n", k, place, propensity);
+                failures++;
+            }
+        }
+    }
+    free_all();
+}
+
+static void check_pacer(void)
+{
+    enum { WINDOW = 20, MOST_WIDTH = 40 };
+    static double turns[SONA_MOST_TURNS];
+    for (ptrdiff_t width = 1; width <= MOST_WIDTH; width += 13) {
+        double *values = malloc((size_t)(width * WINDOW) * sizeof(double));
+        double *costs = malloc((size_t)(width * WINDOW) * sizeof(double));
+        sona_pacer pacer = {.values = values, .costs = costs, .window = WINDOW, .width = width, .count = 1};
+        for (ptrdiff_t i = 0; i < width * WINDOW; i++) {
+            values[i] = i % 7 ? uniform() : -INFINITY;
+            costs[i] = i % 7 ? 1.0 + uniform() : 0.0;
+        }
+        for (ptrdiff_t seen = 1; seen <= WINDOW; seen += 3) {
+            sona_reprice(&pacer, seen + 5, seen, turns);
+            for (double wanted = -1.0; wanted < 3.0; wanted += 0.25) {
+                const double price = sona_price(&pacer, wanted);
+                if (!(price >= 0.0 && price < INFINITY)) {
+                    printf("pacer, %td candidates, %td calls: price %g\n", width, seen, price);
+                    failures++;
+                }
+            }
+        }
+        free(values);
+        free(costs);
+    }
+}
+
 int main(void)
 {
     static const ptrdiff_t LENGTHS[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 97, 256, 384, 1536};
@@ -214,6 +286,8 @@ int main(void)
                 check_kmeans(K, 61, 1, k, spherical);
             }
         check_copy(K);
+        check_router(K);
+        check_pacer();
         printf("%s: %d failures\n", K->isa, failures);
     }
     return failures != 0;
