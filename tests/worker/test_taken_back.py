@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 from sona_pg import SonaConfig, SonaEngine
@@ -201,15 +202,22 @@ def test_late_thumbs_on_a_route_that_nobody_had_rated_reach_its_statistics(engin
     assert known.latency_us is not None
 
 
-def test_a_pattern_that_nobody_has_rated_passes_no_demand_for_quality(engine):
+def test_a_pattern_that_nobody_has_rated_passes_no_demand_for_quality(engine, database_url):
     query, step = unit(RNG.standard_normal((2, DIM)))
+
+    def found_in_sql(min_quality: float) -> int:
+        asked = "SELECT count(*) FROM sona.find_patterns('default', %s, 5, %s)"
+        with psycopg.connect(database_url) as connection:
+            return connection.execute(asked, [str(query.tolist()), min_quality]).fetchone()[0]
+
     seen = stepped(engine, query, step)
     engine.force_learn()
     assert [pattern.rated for pattern in engine.find_patterns(query, 1)] == [False]
     assert engine.find_patterns(query, 1, min_quality=0.1) == []
+    assert (found_in_sql(0.1), found_in_sql(0.0)) == (0, 1)
     engine.feedback(seen, quality=1.0)
     engine.force_learn()
-    assert len(engine.find_patterns(query, 1, min_quality=0.9)) == 1
+    assert len(engine.find_patterns(query, 1, min_quality=0.9)) == found_in_sql(0.9) == 1
     engine.feedback(seen, retract=True)
     engine.force_learn()
     assert engine.find_patterns(query, 1, min_quality=0.1) == []
