@@ -32,12 +32,11 @@ def halves(values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> list[float]:
 
 def test_every_column_of_a_trajectory_and_its_steps(hot: HotPath, space: Space, open_writer: OpenWriter) -> None:
     writer = open_writer(hot)
-    decision = SimpleNamespace(route="from-decision", propensity=0.25, version=12, candidate_set=-5)
+    decision = SimpleNamespace(route="the last one counts, ß", propensity=0.25, version=12, candidate_set=-5)
     trajectory = hot.begin_trajectory(EMBEDDING, query="wie geht's? ü 🙂", decision=decision)
     hot.add_step(trajectory, EMBEDDING, EMBEDDING[:3], 0.5)
     hot.add_trajectory_step(trajectory, None, EMBEDDING[:1], -2)
     hot.add_step(trajectory, EMBEDDING[:5])
-    hot.set_trajectory_route(trajectory, "first")
     hot.set_trajectory_route(trajectory, "the last one counts, ß")
     for context in ("user:42", "", 'a "quoted", {odd} one'):
         hot.add_trajectory_context(trajectory, context)
