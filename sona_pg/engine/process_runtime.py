@@ -13,14 +13,14 @@ from sona_pg.config import Migrate
 from sona_pg.engine.embedded_hold import EmbeddedHold
 from sona_pg.engine.follower import Follower
 from sona_pg.engine.outage_log import OutageLog
-from sona_pg.ingest import WriterPool
 from sona_pg.ingest.wakeups import held_here
+from sona_pg.ingest.writer_pool import THREADS, WriterPool
 from sona_pg.store.database import Database
 from sona_pg.store.notify import NoticeListener
 from sona_pg.worker.learner import Learner
 from sona_pg.worker.maintainer import Maintainer
 
-CONNECTIONS = 5  # of the pool; the listener has one of its own, and maintenance while it builds an index
+CONNECTIONS = 6  # writers included; the listener has one of its own, and maintenance while it builds an index
 
 
 class ProcessRuntime:
@@ -53,8 +53,8 @@ class ProcessRuntime:
                 self.embedded = EmbeddedHold(self.home)
                 url = self.embedded.url
             self.url = url
-            self.database = Database.at(url, self._connections)
-            self.writers = WriterPool(self.database.engine)
+            self.database = Database.at(url, self._connections - THREADS)
+            self.writers = WriterPool.at(url, beside=self.database.engine)
             self.learner = Learner(self.database)
             self.maintainer = Maintainer(self.database)
             self.follower = Follower(
@@ -82,9 +82,11 @@ class ProcessRuntime:
         self.follower.stop(self.database.cut)
         self.learner.stop(self.database.cut)
         self.maintainer.stop()
-        self.writers.close()
-        self.database.close()
-        self.let_go()
+        try:
+            self.writers.close()
+        finally:
+            self.database.close()
+            self.let_go()
 
     def _revive(self) -> None:
         if self.embedded is not None:

@@ -40,7 +40,8 @@ class Store(SpaceCalls):
             migrate: what to do about an older schema; see ``SonaEngine``.
             require_database: raise ``DatabaseUnavailable`` if the database does not answer now, also when a space is
                 opened. Otherwise spaces are opened without it, and catch up once it answers.
-            connections: of the pool at most, 3 or more; the first engine or store of a database sets it.
+            connections: for writing (2) and for calls at most, 3 or more; the first engine or store of a database
+                sets it.
 
         Raises:
             ConfigError: a setting cannot work.

@@ -31,18 +31,21 @@ class Attempts:
     threads busy with a database that is away, and storm it once it comes back.
     """
 
-    def __init__(self, engine: Engine, stall_timeout: float) -> None:
-        """Lend connections of ``engine``; a transaction may take ``stall_timeout`` seconds."""
+    def __init__(self, engine: Engine, stall_timeout: float, beside: Engine | None = None) -> None:
+        """Lend connections of ``engine``; a transaction may take ``stall_timeout`` seconds.
+
+        What an error says of older connections holds for those of ``beside`` too, an engine of the same database.
+        """
         self.where = masked(engine.url)
         self.why_away = ""  # why no connection could be had, the last time
         self._engine = engine
         self._watchdog = Watchdog(stall_timeout, "sona-pg-watchdog")
-        self._spent = False  # whether pooled connections must be replaced before they are used again
+        self._renewal = _Renewal(engine)
+        self._renewals = [self._renewal] if beside is None else [self._renewal, _Renewal(beside)]
         self._away_until = 0.0  # monotonic seconds
         self._pause = FIRST_PAUSE
         # Also where writing works now and then: a spell that is over is not worth a line.
         self._logged_at = -LOG_EVERY
-        event.listen(engine, "checkout", self._replace_spent)
 
     @contextmanager
     def connection(self) -> Iterator[tuple[psycopg.Connection[Any], Watched]]:
@@ -60,10 +63,12 @@ class Attempts:
                 raise
             raise psycopg.OperationalError(f"the link was lost ({exc})") from exc
         except psycopg.Error as exc:
-            self._spent = self._spent or is_spent(exc)
+            if is_spent(exc):
+                for renewal in self._renewals:
+                    renewal.due = True
             raise
         finally:
-            if raw.closed or self._spent:
+            if raw.closed or self._renewal.due:
                 give_back.invalidate()
             else:
                 give_back.close()
@@ -87,7 +92,8 @@ class Attempts:
 
     def close(self) -> None:
         """End the watchdog's thread."""
-        event.remove(self._engine, "checkout", self._replace_spent)
+        for renewal in self._renewals:
+            renewal.close()
         self._watchdog.close()
 
     def _lent(self) -> tuple[psycopg.Connection[Any], Any]:
@@ -104,14 +110,25 @@ class Attempts:
         _widen(raw)
         return raw, pooled
 
-    def _replace_spent(self, *_: object) -> None:
-        """Called by the pool before a connection is used: have all that are as old as the last error made anew.
 
-        A connection of a read-only spell stays read-only, and one to a demoted primary stays there, while they look
-        alive.
-        """
-        if self._spent:
-            self._spent = False
+class _Renewal:
+    """Has the pooled connections of an engine made anew, all that are as old as an error that said so.
+
+    A connection of a read-only spell stays read-only, and one to a demoted primary stays there, while they look alive.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.due = False
+        self._engine = engine
+        event.listen(engine, "checkout", self._renew)
+
+    def close(self) -> None:
+        event.remove(self._engine, "checkout", self._renew)
+
+    def _renew(self, *_: object) -> None:
+        """Called by the pool before a connection is used."""
+        if self.due:
+            self.due = False
             raise InvalidatePoolError("an error of the server said that older connections are of no use")
 
 

@@ -25,9 +25,9 @@ class ServicePool:
     here: they leave a space in a queue and wake a thread.
     """
 
-    def __init__(self, engine: Engine, stall_timeout: float, threads: int) -> None:
+    def __init__(self, engine: Engine, stall_timeout: float, threads: int, beside: Engine | None = None) -> None:
         """Start ``threads`` threads, and one that ends transactions of more than ``stall_timeout`` seconds."""
-        self.attempts = Attempts(engine, stall_timeout)
+        self.attempts = Attempts(engine, stall_timeout, beside)
         self._lock = threading.Lock()  # of the rotation, between the threads of the pool
         self._rotation = Rotation(with_records)
         self._asked: deque[Service] = deque()

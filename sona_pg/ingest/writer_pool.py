@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -15,6 +16,7 @@ from sona_pg.ingest.service_pool import ServicePool
 from sona_pg.ingest.spool import SpoolSource
 from sona_pg.ingest.writer import STALL_TIMEOUT, Writer
 from sona_pg.recorder import EncodedBatch, HotPath
+from sona_pg.store.connect import connect
 
 THREADS = 2
 
@@ -22,12 +24,22 @@ THREADS = 2
 class WriterPool:
     """Writes what any number of spaces record, with two threads, a watchdog's, and two connections at most."""
 
-    def __init__(self, engine: Engine, stall_timeout: float = STALL_TIMEOUT) -> None:
-        """Write over connections of ``engine``; see ``Writer`` for ``stall_timeout``."""
+    def __init__(
+        self, engine: Engine, stall_timeout: float = STALL_TIMEOUT, *, beside: Engine | None = None
+    ) -> None:  # fmt: skip
+        """Write over connections of ``engine``; see ``Writer`` for ``stall_timeout``, ``Attempts`` for ``beside``."""
         self._engine = engine
+        self._owns_engine = False
         self._stall_timeout = stall_timeout
-        self._services = ServicePool(engine, stall_timeout, THREADS)
+        self._services = ServicePool(engine, stall_timeout, THREADS, beside)
         self._writers: set[Writer] = set()  # changed by single calls, which no signal handler interrupts
+
+    @classmethod
+    def at(cls, url: str, *, beside: Engine | None = None) -> Self:
+        """Return a pool with ``THREADS`` connections of its own to ``url``, which no caller can hold up."""
+        pool = cls(connect(url, pool_size=THREADS, overflow=0), beside=beside)
+        pool._owns_engine = True
+        return pool
 
     def open(
         self,
@@ -81,5 +93,7 @@ class WriterPool:
             except SonaError as exc:
                 problem = problem or exc
         self._services.close()
+        if self._owns_engine:
+            self._engine.dispose()
         if problem is not None:
             raise problem
