@@ -24,8 +24,8 @@ LOCK_NEW = """
 SELECT candidate_id FROM sona.candidates WHERE space_id = %(space)s AND slot IS NULL
 ORDER BY candidate_id FOR NO KEY UPDATE
 """
-# Of a table that has just grown the planner knows nothing, and looked for each candidate through all of its space:
-# 108 s for 100,000. Without nested loops it reads the space's candidates once, or sorts both.
+# A guard: of a table that has just grown the planner may know nothing, and a nested loop by another index than the key
+# would read the whole space for each candidate. Without one it reads the space once, or sorts both sides.
 NO_NESTED_LOOPS = "SET LOCAL enable_nestloop = off"
 FEW = 1000  # candidates that are looked up one by one, by their key
 ASSIGN_SLOTS = """

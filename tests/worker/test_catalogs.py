@@ -118,7 +118,7 @@ def test_ids_of_a_set_that_stands_for_all_are_not_read(engine, database_url, mon
 
 
 def test_slots_are_given_without_nested_loops_whatever_the_planner_knows(engine, database_url):
-    """Of a table that was empty when it was analysed, the planner looked through the space for each candidate."""
+    """The table may have been empty when it was analysed."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("ANALYZE sona.candidates")
         connection.execute(
