@@ -1,4 +1,4 @@
-"""Read what was learned with plain SQL: which kinds of question fail, on which route, with which settings.
+"""Analytics in plain SQL: which kinds of question fail, on which route, with which settings.
 
 Run it: python examples/analytics.py (extra embedded; or set SONA_PG_URL). psql and BI tools can ask the same.
 """

@@ -15,15 +15,15 @@ class Unavailable(SonaError):
 
 
 class NotFound(SonaError):
-    """What was named is not there."""
+    """The named object does not exist."""
 
 
 class Conflict(SonaError):
-    """What was asked for contradicts what is there."""
+    """The request conflicts with the current state."""
 
 
 class InvalidValue(SonaError, ValueError):
-    """The caller's data is outside what it may be: not finite, not in range, or of the wrong type."""
+    """The caller's data is invalid: not finite, out of range, or of the wrong type."""
 
 
 class UnknownCandidate(InvalidValue, NotFound):
@@ -90,7 +90,7 @@ class VersionNotKept(UnknownVersion):
 
 
 class VersionConflict(DatabaseError, Conflict):
-    """The version cannot be made live: it is, or never was, or would bring back what was unlearned."""
+    """The version cannot be made live: it is already, never was, or would restore unlearned data."""
 
 
 class SchemaError(DatabaseError):
@@ -106,7 +106,7 @@ class TrajectoryError(SonaError):
 
 
 class PatternExtractionError(SonaError):
-    """Patterns could not be extracted from what was given."""
+    """Patterns could not be extracted from the input."""
 
 
 class LearningError(SonaError):

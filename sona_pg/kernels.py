@@ -10,7 +10,7 @@ input unless the docstring says so.
 
 LoRA has one layout everywhere: A (rank, d) and B (rank, d), both by rows, so B is the paper's B transposed.
 
-The instruction set is chosen at import: the best this CPU offers, or what SONA_PG_ISA names (avx512, avx2,
+The instruction set is chosen at import: the best of this CPU, or the one that SONA_PG_ISA names (avx512, avx2,
 neon, scalar). Results differ between instruction sets by float32 rounding only, within the bounds that each
 file of `cython_ext` states; conversions, checksums and COPY are identical.
 """

@@ -1,4 +1,4 @@
-"""Limits of what a caller may give, and of what is kept of it; how fast things go is set elsewhere.
+"""Limits of callers' arguments and of stored state; performance settings are elsewhere.
 
 The compiled recorder and kernels have the same numbers as constants of their own; ``tests/test_limits.py`` holds them
 equal, and those of the schema's checks.
@@ -6,7 +6,7 @@ equal, and those of the schema's checks.
 
 from __future__ import annotations
 
-# -- what a caller gives --------------------------------------------------------------------------------------
+# -- arguments of callers ------------------------------------------------------------------------------------
 MAX_DIM = 16_000  # dimensions: the most a pgvector `vector` or `halfvec` can hold
 MAX_HALF = 65_504.0  # the largest number of half precision, in which vectors are stored
 MAX_RANK = 16  # of an adapter that is served: the kernel keeps a row of it in registers
@@ -25,7 +25,7 @@ MAX_PARAMETER = 1e15  # of a setting, either way
 # are made up for each request would otherwise grow without end; none is deleted: a slot is a row of learned arrays.
 MOST_CANDIDATES = 1_000_000
 
-# -- what is read and kept of it ------------------------------------------------------------------------------
+# -- state and reading ---------------------------------------------------------------------------------------
 LONGEST_READ_QUERY = 2000  # characters of a query's text that a learner reads: texts of 200 kB made a cycle of 41 s
 LARGEST_TABLE = 1024  # candidates of a set; an event that chose among more is learned as if it chose among all
 MOST_ROUTER_ROUTES = 64  # more names than this are answers, not routes: they are learned by the ranker alone

@@ -69,7 +69,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Where to write the learning curve (.svg).")] = Path("sona-pg-demo.svg"),
     url: Url = None,
 ) -> None:
-    """Watch the store learn from real questions: one process records, another serves what it taught."""
+    """Watch the store learn from real questions: one process records, another serves the result."""
     from sona_pg.demo.plot import check_output
     from sona_pg.demo.run import run_demo
 
@@ -130,12 +130,12 @@ def evaluate(
         list[int] | None, typer.Option("--version", help="A stored version to judge as well; may be repeated.")
     ] = None,
     cost: Annotated[
-        list[str] | None, typer.Option(help="What a route costs, as ROUTE=NUMBER; else the mean that was logged.")
+        list[str] | None, typer.Option(help="Cost of a route, as ROUTE=NUMBER; else its mean logged cost.")
     ] = None,
     limit: Annotated[int, typer.Option(help="How many decisions to read at most, the newest.", min=1)] = 20_000,
     url: Url = None,
 ) -> None:
-    """Estimate what other routing policies would have earned on the logged decisions, with 95 % intervals."""
+    """Estimate the mean quality of other routing policies from the logged decisions, with 95 % intervals."""
     with engine_on(space, url) as engine:
         judged = engine.evaluate_policies(
             days=days, versions=judge_version or (), budgets=budget or (), costs=_costs(cost), limit=limit
@@ -211,7 +211,7 @@ def fleet(
     limit: Limit = 50,
     url: Url = None,
 ) -> None:
-    """List the servers of a space that are live: what each serves and how far it is behind."""
+    """List the live servers of a space, with the version of each and its lag."""
     _view("fleet", space, limit, url, keep=lambda row: every or row["state"] == "live")
 
 
@@ -233,7 +233,7 @@ def maintain(
     memory_mb: Annotated[int, typer.Option(help="The most that building an index may take.", min=16)] = 1024,
     url: Url = None,
 ) -> None:
-    """Make partitions ahead, index weeks that are over, drop what need not be kept; say each thing done.
+    """Create partitions ahead, index weeks that have ended, drop rows past retention; print each action.
 
     Engines do the same by themselves every hour. Running it twice is the same as once.
     """
@@ -296,7 +296,7 @@ def db_info(url: Url = None) -> None:
 
 @db.command("check")
 def db_check(url: Url = None) -> None:
-    """Exit with status 1 unless schema and data are whole: what is missing is listed, as after a restore cut short."""
+    """Check schema and data, list every fault, as after an interrupted restore, and exit with status 1 on any."""
     from sona_pg.store.admin import check, migrate
 
     with address_of(url) as address:
@@ -305,6 +305,6 @@ def db_check(url: Url = None) -> None:
         migrate.refuse_older(found)
         faults = check.faults(address)
         if faults:
-            show_rows([dataclasses.asdict(fault) for fault in faults], "what is wrong")
+            show_rows([dataclasses.asdict(fault) for fault in faults], "faults")
             raise SchemaError(f"{len(faults)} things are missing or wrong: see the list; restore the dump again, whole")
         show_facts(dataclasses.asdict(found), "schema")

@@ -1,4 +1,4 @@
-"""Entry point of ``sona-pg``: says what to install when extra ``cli`` is missing, and renders our errors."""
+"""Entry point of ``sona-pg``: reports a missing extra ``cli``, and renders our errors."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def space_show(
     history: Annotated[bool, typer.Option(help="Every change, with the version it holds from.")] = False,
     url: Url = None,
 ) -> None:
-    """Print what a space learns with: the settings that every learner of it uses."""
+    """Print the learning settings of a space, which every learner of it uses."""
     with database_at(url) as database:
         space = database.find_space(name)
         if not history:
@@ -53,10 +53,10 @@ def space_show(
 @space_app.command("set")
 def space_set(
     name: Name,
-    settings: Annotated[list[str], typer.Argument(help="What to change, as NAME=VALUE, such as base.rank=16.")],
+    settings: Annotated[list[str], typer.Argument(help="Settings to change, as NAME=VALUE, such as base.rank=16.")],
     url: Url = None,
 ) -> None:
-    """Change what a space learns with, for every learner, from its next version on; print all its settings."""
+    """Change learning settings of a space, for every learner, from its next version on; print all of them."""
     from sona_pg.config.space_settings import parsed
 
     changes = dict(parsed(told) for told in settings)
@@ -80,15 +80,15 @@ def space_reembed(
     dim: Annotated[int | None, typer.Option(help="Dimensions of the new embeddings.", min=1)] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="What embeds texts, as MODULE:FUNCTION from n texts to (n, dim); else wordllama, 256."),
+        typer.Option(help="Embedder, as MODULE:FUNCTION from n texts to (n, dim); else wordllama, 256."),
     ] = None,
     candidate_texts: Annotated[
         str | None, typer.Option(help="Texts of the candidates: a JSON file of {id: text}, or MODULE:FUNCTION.")
     ] = None,
     take_over: Annotated[
-        bool, typer.Option("--catch-up", help="Only take over what the old space has received since.")
+        bool, typer.Option("--catch-up", help="Only copy records that the old space has received since.")
     ] = False,
-    learn: Annotated[bool, typer.Option(help="Learn from what was copied before the switch.")] = True,
+    learn: Annotated[bool, typer.Option(help="Learn from the copied records before the switch.")] = True,
     url: Url = None,
 ) -> None:
     """Embed a space anew from its stored texts, with another model or dimension; run again, it goes on where it was.
@@ -108,7 +108,7 @@ def space_reembed(
 
 
 def _model(named: str | None, dim: int | None, required: bool) -> tuple[Callable[[list[str]], Any], int]:
-    """Return what embeds texts, and the dimension; 0 where it is not told and not ``required``."""
+    """Return the embedder and its dimension; 0 if that is neither given nor ``required``."""
     if named is None:
         from sona_pg.text.embedder import default_embedder
 
@@ -139,7 +139,7 @@ def _candidate_texts(named: str | None) -> Any:
 
 
 def _imported(named: str, option: str) -> Any:
-    """Return what ``module:name`` names; modules of the current folder count."""
+    """Import ``module:name``; the current folder is on the path."""
     module, _, attribute = named.partition(":")
     if not module or not attribute:
         raise InvalidValue(f"{option} {named}: expected MODULE:NAME, such as models:embed")

@@ -13,14 +13,14 @@ from sona_pg.domain.version import Difference
 from sona_pg.errors import ConfigError, UnknownSpace
 
 Version = Annotated[int, typer.Argument(help="Number of the version.", min=0)]
-Yes = Annotated[bool, typer.Option("--yes", help="Change what every server serves without another question.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Change the version of every server without confirmation.")]
 KeepFacts = Annotated[
-    bool, typer.Option(help="What was learned since waits again; otherwise it is left out of learning.")
+    bool, typer.Option(help="Learn again from the facts since; otherwise they are left out of learning.")
 ]
 
 
 def versions(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
-    """List the versions of a space, newest first: what each was made from, how, by whom, and whether it is live."""
+    """List the versions of a space, newest first: parent, origin, author, and whether it is live."""
     with database_at(url) as database:
         found = database.versions.listing(database.find_space(space), limit)
         show_rows([version.as_dict() for version in found], f"versions of space {space!r}", ("cycle_id", "server_id"))
@@ -32,14 +32,14 @@ def diff(
     space: SpaceName = "default",
     url: Url = None,
 ) -> None:
-    """List what differs between two versions: patterns, routes, adapters' norms, and how far arrays have moved."""
+    """List the differences of two versions: patterns, routes, norms of adapters, and distances of arrays."""
     with engine_on(space, url) as engine:
         found = engine.diff(a, b)
     show_rows([_row(item) for item in found], f"from version {a} to {b} of space {space!r}")
 
 
 def stage(space: SpaceName = "default", url: Url = None) -> None:
-    """Learn from what waits and store the result as a candidate version; what is live stays live."""
+    """Learn from unlearned facts and store the result as a candidate version; the live version stays."""
     with engine_on(space, url) as engine:
         show_facts(engine.stage().as_dict(), f"candidate of space {space!r}")
 

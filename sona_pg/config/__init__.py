@@ -1,6 +1,6 @@
-"""Settings: frozen values, presets, and what the environment says.
+"""Settings: frozen values, presets, and environment variables.
 
-What a space learns with (``micro``, ``base``, ``ewc``, ``patterns``, and of ``loops`` all but ``automatic`` and
+The learning settings of a space (``micro``, ``base``, ``ewc``, ``patterns``, and of ``loops`` all but ``automatic`` and
 ``poll_interval``) is kept with the space; the rest is a process's own. ``space_settings`` says how the two meet.
 """
 

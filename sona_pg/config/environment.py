@@ -16,11 +16,11 @@ Migrate = Literal["auto", "check"]
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What the process environment says."""
+    """Settings from environment variables."""
 
     url: str | None  # SONA_PG_URL
     home: Path  # SONA_PG_HOME, or the user's data folder
-    migrate: Migrate = "auto"  # SONA_PG_MIGRATE: "check" leaves an older schema as it is, and says what to run
+    migrate: Migrate = "auto"  # SONA_PG_MIGRATE: "check" refuses an older schema, and names the command to run
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> Self:

@@ -75,7 +75,7 @@ class MaintenanceConfig(ConfigPart):
     grace_hours: float = 24.0  # from a week's end to its index build: late spools may still arrive
     keep_weeks: int = 0  # whole weeks of the ledger kept before this one; 0: for ever
     keep_steps_weeks: int = 0  # the same of steps alone
-    drop_unlearned: bool = False  # drop these weeks even if they hold what no cycle has learned from
+    drop_unlearned: bool = False  # drop these weeks even with unlearned facts
     keep_waiting_weeks: int = 13  # feedback waits as long for a trajectory that never comes
     keep_versions: int = 50  # state versions kept a space
     keep_servers_days: float = 7.0  # that a server nothing is heard of stays listed; its counters stay for ever

@@ -1,4 +1,4 @@
-"""Everything of a space that can be chosen and has a place in its learned state."""
+"""Catalog: all candidates of a space that have a slot in its learned state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-UNKNOWN = -1  # the slot of a candidate that no cycle has met
+UNKNOWN = -1  # slot of a candidate unknown to the learned state
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Catalog:
 
     @cached_property
     def embeddings(self) -> NDArray[np.float32]:
-        """(m, dim) float32 unit rows, computed when they are first asked for: what learners compare with."""
+        """(m, dim) float32 unit rows for comparisons, computed on first use."""
         return _directions(self.halves)
 
     @cached_property
@@ -53,7 +53,7 @@ class Catalog:
         return replace(self)
 
     def as_of(self, at: datetime) -> Self:
-        """Return this catalog, read at ``at`` by the clock of the database; it keeps what was computed."""
+        """Return this catalog, read at ``at`` by the clock of the database; cached values are kept."""
         read = copy.copy(self)
         vars(read)["read_at"] = at
         return read
@@ -86,7 +86,7 @@ class Catalog:
         return replace(self, halves=halves)
 
     def followed_by(self, other: Catalog) -> Self:
-        """Return this catalog with what only ``other`` has behind it."""
+        """Return this catalog followed by the candidates that only ``other`` has."""
         new = [row for row, name in enumerate(other.ids) if name not in self.index]
         if not new:
             return self
@@ -100,7 +100,7 @@ class Catalog:
         return longer
 
 
-_AT_ONCE = 8192  # rows: what is made of them in between stays small
+_AT_ONCE = 8192  # rows converted at once, to bound temporary memory
 
 
 def _directions(halves: NDArray[np.float16]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What one run of a learning loop read and changed."""
+"""Results of learning cycles and rebuilds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CycleResult:
     patterns_pruned: int
     milliseconds: float
     candidates: int = 0  # that had a place in the learned state
-    without_route: int = 0  # trajectories with candidates but no route: of these nobody can tell what was shown
+    without_route: int = 0  # trajectories with candidates but no route: the shown candidate is unknown
     cycles: int = 1  # that these figures are of
     followed: bool = False  # whether more waited than the cycle claimed
 
@@ -62,7 +62,7 @@ SUMMED = (
 
 @dataclass(frozen=True, slots=True)
 class LearningSchedule:
-    """What decides whether a cycle is due."""
+    """Counts and times that decide whether a cycle is due."""
 
     live_version: int
     waiting: int  # trajectories and feedback that were committed and not learned from
@@ -73,7 +73,7 @@ class LearningSchedule:
 
 @dataclass(frozen=True, slots=True)
 class PastCycle:
-    """A cycle that made a version: what is needed to run it again."""
+    """A cycle that made a version, with the inputs to repeat it."""
 
     cycle_id: UUID
     version: int
@@ -83,7 +83,7 @@ class PastCycle:
 
 @dataclass(frozen=True, slots=True)
 class RebuildResult:
-    """What came of learning everything again from the ledger."""
+    """Result of a rebuild."""
 
     version: int  # live afterwards
     cycles: int  # that were run again

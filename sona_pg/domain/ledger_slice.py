@@ -1,4 +1,4 @@
-"""What a learner reads from the ledger, by column."""
+"""Ledger slice: trajectories, steps and feedback read for a cycle, by column."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Outcome:
 
     quality: float | None
     correction: str | None = None  # the candidate that would have been right
-    worst: float | None = None  # the lowest that was said before and replaced since; not what was taken back
+    worst: float | None = None  # lowest quality among replaced facts; retracted ones excluded
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What was learned about a kind of query: a cluster of trajectories with its statistics."""
+"""Pattern: a cluster of trajectories with its statistics."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class ParameterRecord:
 
     @property
     def mean(self) -> float:
-        """What went well on average, within what was tried."""
+        """Mean value of successful trajectories, within the range tried."""
         return min(max(self.total / self.weight, self.low), self.high)
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of what went well."""
+        """Standard deviation over successful trajectories."""
         return math.sqrt(max(self.squares / self.weight - (self.total / self.weight) ** 2, 0.0))
 
     def merge(self, other: Self) -> Self:

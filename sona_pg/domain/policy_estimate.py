@@ -1,4 +1,4 @@
-"""What other policies would have earned on the decisions that were logged."""
+"""Off-policy estimates of routing policies on logged decisions."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ class Space:
     space_id: int
     name: str
     dim: int
-    settings: Mapping[str, Any] = field(default_factory=dict)  # what it learns with, by dotted name; all of them
+    settings: Mapping[str, Any] = field(default_factory=dict)  # learning settings by dotted name, complete
     has_own_settings: bool = True  # False: an earlier release has made it, see ``sona_pg.config.space_settings``
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceSummary:
-    """One space in a list of all: what it is, and how much is in it."""
+    """Summary of a space: identity and row counts."""
 
     name: str
     dim: int

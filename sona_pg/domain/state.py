@@ -36,7 +36,7 @@ class LoraWeights:
 
     @property
     def dim(self) -> int:
-        """The length of what it applies to."""
+        """Dimension of input and output."""
         return int(self.a.shape[1])
 
     @property
@@ -48,7 +48,7 @@ class LoraWeights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FisherSnapshot:
-    """What one task left behind for one layer: its optimum, and how much each parameter mattered."""
+    """Optimum and Fisher information of one task for one layer."""
 
     task: int
     layer: int
@@ -59,7 +59,7 @@ class FisherSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RouteStatistics:
-    """What is known of one route over the whole space (Welford's running moments)."""
+    """Statistics of one route over the whole space (Welford's running moments)."""
 
     size: int = 0
     quality: float = 0.0

@@ -1,4 +1,4 @@
-"""One interaction, as a value: for learning from what is in memory rather than in the store."""
+"""Trajectories as values, for learning without a store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TrajectoryStep:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryTrajectory:
-    """One interaction: what was asked, the steps taken, the route chosen, and how good the outcome was."""
+    """One interaction: query embedding, steps, route and quality."""
 
     embedding: NDArray[np.float32]  # (dim,) float32
     steps: tuple[TrajectoryStep, ...] = ()

@@ -1,4 +1,4 @@
-"""What maintenance has done, one value a thing."""
+"""Actions of maintenance."""
 
 from __future__ import annotations
 

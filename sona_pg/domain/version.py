@@ -1,4 +1,4 @@
-"""State versions as a user sees them: what there is, and what differs between two."""
+"""State versions as shown to users: list, and differences of two."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Change = Literal["added", "removed", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
-    """One version of a space: what it was made from, how, by whom, and what it holds."""
+    """One version of a space: parent, origin, author and contents."""
 
     version: int
     parent: int  # the version it was made from; of a rollback, the one whose content it has

@@ -1,4 +1,4 @@
-"""Candidates into Postgres: what can be chosen, by id, and which of it was shown together."""
+"""Candidates and candidate sets, written to Postgres."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOO_MANY = "%d candidates are left out: space %s may have %d; give what is the s
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """What can be chosen, by id."""
+    """Candidates by id."""
 
     ids: tuple[str, ...]
     embeddings: NDArray[np.float32]  # (n, dim) float32

@@ -30,7 +30,7 @@ class Origin:
 
     @property
     def space(self) -> str:
-        """What errors call the space."""
+        """Name of the space in errors."""
         return self.space_name or str(self.space_id)
 
 
@@ -54,7 +54,7 @@ class Rejected:
 
 @dataclass(slots=True)
 class Written:
-    """What one transaction added to the ledger."""
+    """Rows that one transaction added to the ledger."""
 
     trajectories: int = 0
     steps: int = 0
@@ -271,7 +271,7 @@ def _counters(origin: Origin, written: Written, losses: Losses, now: datetime) -
 def _settled(
     raw: psycopg.Connection[Any], origin: Origin, part: Part, written: Written, losses: Losses, now: datetime
 ) -> Written:
-    """Let the marker and the counters say what was added; where nothing was, leave neither: nobody learns from it."""
+    """Update marker and counters to the rows added; remove both if there are none."""
     if not (written.trajectories or written.steps or written.feedback):
         raw.rollback()
         return written

@@ -1,4 +1,4 @@
-"""What is stored beside records: candidates and their sets, in the order in which they came, up to a mark."""
+"""Candidates and candidate sets on their way to the store, in order of arrival."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Extras:
         return True
 
     def rest(self) -> list[Extra]:
-        """Return what waits."""
+        """Return the queued entries."""
         return list(self._queue)
 
     def say_no_room(self) -> None:

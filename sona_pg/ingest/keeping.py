@@ -12,7 +12,7 @@ MOST_FILES = 10_000  # a folder that can still be listed and copied by hand
 
 
 def prune(folder: Path, most_bytes: int, most_files: int = MOST_FILES) -> int:
-    """Delete the oldest files of ``folder`` until what is left is within both bounds; return how many.
+    """Delete the oldest files of ``folder`` until both bounds hold; return how many.
 
     Age alone deletes nothing: the clock of this machine may be a year ahead.
 

@@ -1,4 +1,4 @@
-"""What other processes of this machine left in their folders when they died, or ended while the database was away."""
+"""Leftovers: files of processes of this machine that ended before their records were committed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOK_EVERY = 30.0  # seconds between looks
 
 
 class Leftovers:
-    """Gives the writer what was left, folder by folder: candidates, encoded batches, then segments of records.
+    """Feeds the writer with leftovers, folder by folder: candidates, encoded batches, then segments of records.
 
     What ``candidates`` returns must be committed before ``take`` is called: records name it.
     """
@@ -96,7 +96,7 @@ class Leftovers:
         return self._take_kept(folder) or self._take_records(folder, batch)
 
     def committed(self) -> None:
-        """Forget what was taken last."""
+        """Forget the records taken last."""
         file, self._file = self._file, None
         if file is None:
             self._found[0].advance()

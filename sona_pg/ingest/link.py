@@ -37,7 +37,7 @@ class Link:
         self._abandoned = threading.Event()
         self._watched: Watched | None = None  # the transaction that runs
         self._lost = False  # whether the last attempt's link was, so that its transaction may still stand
-        self._said = False  # whether what fails now was logged
+        self._said = False  # whether the current failure was logged
 
     def deliver(self, number: int, work: Callable[[psycopg.Connection[Any]], T], *, splits: bool = False) -> Turns[T]:
         """Run ``work`` in a transaction and commit it, however often that takes; yield between attempts.
@@ -46,7 +46,7 @@ class Link:
 
         Args:
             number: of the batch.
-            work: what to run.
+            work: the function to run.
             splits: whether the caller can do with less at once, and wants to hear that a statement took too long.
 
         Raises:

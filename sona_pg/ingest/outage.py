@@ -1,4 +1,4 @@
-"""Stands in for the writer of an engine that was opened while the database is away: keeps what is recorded."""
+"""Stand-in for the writer of an engine opened while the database is away: keeps the records."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Outage:
             return True
 
     def stats(self) -> IngestStats:
-        """Return what was done: nothing yet."""
+        """Return the counters: nothing is committed yet."""
         return IngestStats(
             trajectories=0,
             steps=0,

@@ -21,7 +21,7 @@ BATCH_AT = 2 + 8 + 4
 # A row of feedback up to the length of its quality: columns, then each value behind its length.
 FEEDBACK_HEAD = struct.Struct(">h 4x4x 4x8x 4x16s 4xq 4xq")
 UNIX_EPOCH = -946_684_800_000_000  # microseconds from 2000 to 1970
-POSTGRES_EPOCH = "2000-01-01 00:00:00+00"  # what times in COPY's binary format count from, in microseconds
+POSTGRES_EPOCH = "2000-01-01 00:00:00+00"  # epoch of times in COPY's binary format, in microseconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)

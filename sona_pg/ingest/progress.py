@@ -11,7 +11,7 @@ from sona_pg.ingest.commit import Losses, Written
 
 @dataclass(frozen=True, slots=True)
 class IngestStats:
-    """What the writer has done since it was opened."""
+    """Counters of the writer since it was opened."""
 
     trajectories: int  # committed
     steps: int

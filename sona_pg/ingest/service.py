@@ -1,4 +1,4 @@
-"""What a thread of the pool does for one space: it takes what was recorded and commits it, in turns."""
+"""Writing of one space by a thread of the pool: takes records and commits them, in turns."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a service works with, all of one space."""
+    """Parts of a service, all of one space."""
 
     hot: HotPath
     source: Source
@@ -79,13 +79,13 @@ class Service:
         self._config = config
         self._on_batch = on_batch
         self._serving = threading.Lock()  # held during a turn, and for good by whoever ends the service
-        self._steps: Turns[None] | None = None  # what goes on with the next turn
+        self._steps: Turns[None] | None = None  # continued in the next turn
         self._look_at = time.monotonic() + LOOK_EVERY  # the source has looked when it was made
         self._warn_again = 0.0
         self._recorded = 0  # when it was looked the last time
         parts.hot.settle(parts.progress.done)
 
-    # -- what the rotation asks -----------------------------------------------------------------------------
+    # -- for the rotation -----------------------------------------------------------------------------------
 
     @property
     def ended(self) -> bool:
@@ -268,7 +268,7 @@ class Service:
                 log.warning("there is no memory to encode the next batch ahead: it is encoded when this one is written")
 
     def _losses(self) -> Losses:
-        """Return what was lost since it was last counted."""
+        """Return the number of records lost since the last count."""
         known, hot = self._parts.progress.counted, self._parts.hot
         return Losses(hot.dropped_count - known.dropped, hot.abandoned_count - known.abandoned)
 

@@ -35,7 +35,7 @@ class Source(Protocol):
         """Whether so much waits that the interval should not be waited for."""
 
     def look(self) -> None:
-        """Look for what processes that died have left, unless that was done a moment ago."""
+        """Look for leftovers, unless that was done a moment ago."""
 
     def take_left(self, batch: int) -> Batch | None:
         """Return the next records of processes that died, or None if the folder at hand has none."""
@@ -65,7 +65,7 @@ class Source(Protocol):
 
 
 class RingSource:
-    """The ring in memory, after what others have left on the disk."""
+    """Source of the writer: leftovers on disk, then the ring."""
 
     def __init__(self, hot: HotPath, space_id: int, left: Leftovers, *, learn: bool) -> None:
         self.left = left
@@ -111,7 +111,7 @@ class RingSource:
             self.done += len(batch)
 
     def is_of_others(self, batch: Batch) -> bool:
-        """Whether a batch was taken from what others have left, where it still is."""
+        """Return whether a batch was taken from leftovers, where it still is."""
         return batch is self._of_others
 
     def keep(self, extras: Sequence[Extra]) -> None:

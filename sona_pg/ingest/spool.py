@@ -42,7 +42,7 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 class SpoolSource:
-    """Feeds the writer from the spool: first what dead processes left, then what this one appends."""
+    """Feeds the writer from the spool: first leftovers, then the records of this process."""
 
     def __init__(self, hot: HotPath, root: Path) -> None:
         """Make a folder for this process below ``root``; ``begin`` says into which space it is written.

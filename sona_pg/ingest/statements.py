@@ -9,7 +9,7 @@ COLUMNS = {"trajectories": TRAJECTORY_COLUMNS, "steps": STEP_COLUMNS, "feedback"
 
 
 def name_of(number: int) -> str:
-    """Return what a transaction calls itself: by it a replay finds it, whatever server or pooler runs it."""
+    """Return the name of a transaction, by which a replay finds it behind any pooler."""
     return f"sona-pg batch {number}"
 
 

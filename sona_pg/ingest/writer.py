@@ -1,4 +1,4 @@
-"""The writer of one space: what the application calls, while a pool of threads writes."""
+"""The writer of one space: its calls for the application; a pool of threads writes."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ CHECK_INTERVAL = 0.5  # seconds between looks whether somebody still writes
 
 
 class Writer:
-    """Writes what ``hot`` records into one space, in the background.
+    """Writes the records of ``hot`` into one space, in the background.
 
     Args:
         hot: the recording side; one writer each.
         engine: connections to the database, whose schema is up to date.
         space_id, server_id: the space written to, and this server's row in ``sona.servers``.
-        space_name: what errors call the space; its number if none is given.
+        space_name: for errors; the number of the space if none is given.
         config: durability and pace.
         home: the folder for spool and rejected rows.
         on_batch: called on the thread that writes with each batch as soon as it is encoded, committed or not.
@@ -174,7 +174,7 @@ class Writer:
         return self.enqueue([CandidateSet(set_id, tuple(ids))])
 
     def stats(self) -> IngestStats:
-        """Return what was done so far."""
+        """Return the counters so far."""
         done = self._progress
         with done.changed:
             return IngestStats(
@@ -303,7 +303,7 @@ class Writer:
                 raise DatabaseError(f"Postgres refused the record ({reason}); it is kept in {self._rejects.folder}")
 
     def enqueue(self, extras: Sequence[Extra], *, wait: bool = False) -> bool:
-        """Store what was checked; see ``enqueue_candidates``."""
+        """Queue checked candidates; see ``enqueue_candidates``."""
         while True:
             with self._progress.changed:
                 if self._progress.removed:

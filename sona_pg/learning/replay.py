@@ -37,7 +37,7 @@ class Reservoir:
         gone = self.gone_held + self.gone_others
         first = min(gone, len(ids))
         chosen = np.zeros(first, np.bool_)
-        if first:  # of those that replace what was taken back, as many as by chance
+        if first:  # replacements of removed entries, as many as by chance
             places = np.random.default_rng([seed, self.seen, gone]).permutation(gone)[:first]
             chosen = places < self.gone_held
         paired = type(self)(
@@ -77,7 +77,7 @@ class Reservoir:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, capacity: int) -> Self:
-        """Take up what ``to_arrays`` gave; a smaller capacity than before keeps the first."""
+        """Restore from ``to_arrays``; a smaller capacity keeps the first entries."""
         ids = np.array(arrays["ids"], np.uint8).reshape(-1, 16)
         gone = [int(count) for count in arrays["gone"]] if "gone" in arrays else [0, 0]
         return cls(capacity, int(arrays["seen"]), ids[:capacity], *gone)

@@ -1,1 +1,1 @@
-"""What a server asks of the version it serves: patterns, rankings, routes."""
+"""Answers from the served version: patterns, rankings, routes."""

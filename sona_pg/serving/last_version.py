@@ -23,7 +23,7 @@ MOST_BYTES = 256 << 20  # of one file: a larger version is not kept
 
 
 class LastVersion:
-    """Keeps what an engine serves, not more often than every ``KEEP_EVERY`` seconds."""
+    """Saves the served version to disk, at most every ``KEEP_EVERY`` seconds."""
 
     def __init__(self, home: Path, place: str, space: str) -> None:
         """Keep it in a file of ``home`` that belongs to a space of the database at ``place``."""

@@ -19,9 +19,9 @@ NOTHING = Catalog((), np.zeros((0, 0), np.float16), {})
 
 
 class Overlay:
-    """What the served catalog lacks. Safe from many threads.
+    """Overlay: candidates that the served catalog lacks. Safe from many threads.
 
-    It holds what no cycle has met: an entry leaves once the served version has it, or the store no longer does.
+    An entry is removed once the served version has it, or the store no longer does.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Overlay:
         self._here: dict[str, NDArray[np.float16]] = {}  # remembered by this server; the store has them soon
         self._stored = NOTHING
         self._served = NOTHING  # when candidates were last read
-        self._known: tuple[Catalog, Catalog] | None = None  # a version's, and that followed by what is ahead of it
+        self._known: tuple[Catalog, Catalog] | None = None  # a version's catalog, and the same followed by the overlay
 
     def require_room(self, names: Sequence[str]) -> None:
         """Raise ``InvalidValue`` if those of ``names`` that are new are more than the space may have."""
@@ -48,7 +48,7 @@ class Overlay:
             )
 
     def remember(self, names: Sequence[str], embeddings: NDArray[np.float32]) -> None:
-        """Add what this server was given, (m, dim): it is known here before it is committed, as it will be stored."""
+        """Add candidates given to this server, (m, dim), in half precision as stored, before their commit."""
         scaled = np.array(embeddings, np.float32, order="C")
         keep_directions(scaled)  # in half precision
         kept = scaled.astype(np.float16)
@@ -62,7 +62,7 @@ class Overlay:
             return list(self._here)
 
     def share(self, served: Catalog, new: Sequence[str], read: ReadNamed, settled: Collection[str]) -> None:
-        """Take up what is stored and in no version.
+        """Add candidates that are stored and in no version.
 
         Args:
             served: the catalog of the version that is served.
@@ -95,7 +95,7 @@ class Overlay:
             self._known = None
 
     def catalog(self, served: Catalog) -> Catalog:
-        """Return what is known by id: what the version has, and what is ahead of it."""
+        """Return the version's catalog followed by the overlay."""
         last = self._known  # without the lock: who remembers many holds it while they are copied
         if last is not None and last[0] is served:
             return last[1]

@@ -35,7 +35,7 @@ class _ReadyRouter(NamedTuple):
 
 
 class RouteChooser:
-    """Keeps what decisions need between them: the random stream, and a pacer for each budget."""
+    """State between decisions: the random stream, and a pacer for each budget."""
 
     def __init__(self, seed: int, keep: KeepSet) -> None:
         """Start with nothing spent; ``keep`` is told of every set of routes that is met for the first time."""
@@ -68,7 +68,7 @@ class RouteChooser:
         names = named.ids
         prices = _prices(names, costs, budget is not None or cost_weight > 0)
         if cost_weight or latency_weight:
-            Utility(cost=cost_weight, latency=latency_weight)  # refuses what has no meaning
+            Utility(cost=cost_weight, latency=latency_weight)  # validates the weights
         ready = self._ready
         if ready is None or ready.router is not router:
             ready = self._ready = _ReadyRouter(router, prepared_router(router.state), {})
@@ -88,7 +88,7 @@ class RouteChooser:
                 if made is not None:
                     pacer.record(made[4], prices, prices[made[0]])
         if made is None:
-            raise InvalidValue("x points in no direction once it is reduced to the router's width: check what made it")
+            raise InvalidValue("x points in no direction once it is reduced to the router's width: check the embedder")
         place, propensity, reason, scores, _ = made
         return Decision(
             names[place],

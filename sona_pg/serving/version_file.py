@@ -27,12 +27,12 @@ from sona_pg.store.database import Snapshot
 from sona_pg.store.states import FORMAT
 
 MAGIC = b"sona-pg version 1\n"
-START = len(MAGIC) + 4  # of what the checksum is over
+START = len(MAGIC) + 4  # offset of the checksummed part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VersionFile:
-    """What a file holds: of which space, the version, and its Fisher information."""
+    """Contents of a file: space, version, and Fisher information."""
 
     space: Space
     snapshot: Snapshot
@@ -51,7 +51,7 @@ def pack(space: Space, snapshot: Snapshot, fisher: Sequence[FisherSnapshot] = ()
 
 
 def read_file(path: Path) -> VersionFile:
-    """Return what a file holds; see ``unpack``."""
+    """Return the contents of a file; see ``unpack``."""
     try:
         return unpack(path.read_bytes(), path)
     except OSError as exc:
@@ -59,7 +59,7 @@ def read_file(path: Path) -> VersionFile:
 
 
 def unpack(whole: bytes, path: Path) -> VersionFile:
-    """Return what ``pack`` has written; ``path`` is named in errors.
+    """Return the contents of a file made by ``pack``; ``path`` is named in errors.
 
     Raises:
         StorageError: these bytes are no version, were cut short or changed, or a later release has written them.

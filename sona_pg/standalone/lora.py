@@ -1,4 +1,4 @@
-"""Low-rank adapters to hold in one's hand: what the engine serves and learns, without an engine or a store."""
+"""Low-rank adapters for use without an engine or a store."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class MicroLoRA:
 
     @property
     def hidden_dim(self) -> int:
-        """The length of what it applies to."""
+        """Dimension of input and output."""
         return self._weights.dim
 
     @property
@@ -55,11 +55,11 @@ class MicroLoRA:
 
     @property
     def scale(self) -> float:
-        """What the update is multiplied by."""
+        """Factor of the update."""
         return self._weights.scale
 
     def set_scale(self, scale: float) -> None:
-        """Set what the update is multiplied by."""
+        """Set the factor of the update."""
         self._weights = LoraWeights(self._weights.a, self._weights.b, _finite(scale, "scale"))
 
     def forward_simd(self, x: ArrayLike) -> NDArray[np.float32]:
@@ -87,7 +87,7 @@ class MicroLoRA:
         self._signals.append(signal)
 
     def apply_accumulated(self, learning_rate: float = MicroConfig().learning_rate) -> int:
-        """Learn from what has accumulated; return from how many signals.
+        """Apply the accumulated gradients; return the number of signals.
 
         Args:
             learning_rate: the share of the way that one signal moves its own output.
@@ -108,7 +108,7 @@ class MicroLoRA:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what ``save``, or ``SonaEngine.save``, wrote.
+        """Load a file written by ``save`` or ``SonaEngine.save``.
 
         Raises:
             StorageError: the file cannot be read, or holds no micro adapter.
@@ -120,7 +120,7 @@ class MicroLoRA:
         return cls(weights.dim, weights.rank, weights=weights)
 
     def reset(self) -> None:
-        """Forget everything: what has accumulated, and what was learned."""
+        """Reset the weights, and drop accumulated gradients."""
         self._signals = []
         self._weights = LoraWeights.initial(self.rank, self.hidden_dim, self._seed, self.scale)
 
@@ -170,7 +170,7 @@ class BaseLoRA:
 
     @property
     def hidden_dim(self) -> int:
-        """The length of what it applies to."""
+        """Dimension of input and output."""
         return self._layers[0].dim
 
     @property
@@ -188,7 +188,7 @@ class BaseLoRA:
         return _forward(self._layer(layer), x)
 
     def merge_weights(self, layer: int, weights: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Return ``(I + scale · BᵀA) W`` (dim, m): one matrix that does what ``W`` and then the layer do.
+        """Return ``(I + scale · BᵀA) W`` (dim, m): the merged weights of ``W`` followed by the layer.
 
         Args:
             layer: which.
@@ -206,7 +206,7 @@ class BaseLoRA:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what ``save``, or ``SonaEngine.save``, wrote.
+        """Load a file written by ``save`` or ``SonaEngine.save``.
 
         Raises:
             StorageError: the file cannot be read, or holds no base adapter.

@@ -48,7 +48,7 @@ class ReasoningBank:
         self._pending.append(trajectory)
 
     def extract_patterns(self) -> list[LearnedPattern]:
-        """Fold what was added into the patterns and return them."""
+        """Fold the added trajectories into the patterns, and return these."""
         if self._pending:
             self._version += 1
             observations = Observations(

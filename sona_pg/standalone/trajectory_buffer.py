@@ -10,7 +10,7 @@ from sona_pg.errors import ConfigError
 
 
 class TrajectoryBuffer:
-    """A bounded queue: when it is full it refuses, and counts what it refused. Thread-safe; never blocks."""
+    """A bounded queue that refuses and counts records when full. Thread-safe; never blocks."""
 
     def __init__(self, capacity: int = 10_000) -> None:
         """Start empty."""

@@ -1,4 +1,4 @@
-"""Candidates: what can be chosen, kept by id with its embedding, each with a fixed slot in the learned state."""
+"""Candidates, by id, with embedding and slot."""
 
 from __future__ import annotations
 

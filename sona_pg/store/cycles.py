@@ -1,4 +1,4 @@
-"""Learning cycles: the record of what each run of a loop read and changed."""
+"""Learning cycles: their rows in sona.cycles, and the schedule."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ CROSS JOIN LATERAL (
 
 
 def schedules(connection: Connection, spaces: Sequence[int], loop: str) -> dict[int, LearningSchedule]:
-    """Return what decides whether a cycle of ``loop`` is due, by space; every time in it is the database's.
+    """Return the schedule of ``loop`` by space; every time in it is the database's.
 
     A space that is not there is left out.
     """

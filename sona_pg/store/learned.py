@@ -21,7 +21,7 @@ class StoredKnowledge:
 
 
 def read_learned(connection: Connection, space_id: int, live_version: int) -> StoredKnowledge:
-    """Read what the live version holds, in a transaction that repeats its reads."""
+    """Read the contents of the live version, in a REPEATABLE READ transaction."""
     return StoredKnowledge(
         states.load(connection, space_id, live_version),
         pattern_rows.read_patterns(connection, space_id),

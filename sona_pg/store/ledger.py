@@ -15,7 +15,7 @@ from sona_pg.store.trajectory_rows import no_steps, read_by_id, read_claimed, re
 
 
 def claim(connection: Connection, space_id: int, dim: int, most: int, limit: Limit | None) -> LedgerSlice:
-    """Read the next slice of what no cycle has learned from; see ``claims.next_slice``.
+    """Read the next slice of unlearned facts; see ``claims.next_slice``.
 
     Which facts count is decided by the batches listed first, not by when each statement runs.
     """

@@ -64,6 +64,6 @@ class NoticeListener:
 
 
 def _read(payload: str) -> Notice | None:
-    """Return what a payload announces; None if it is none of ours."""
+    """Parse a payload; None if it is none of ours."""
     space, _, what = payload.partition(" ")
     return Notice(int(space), what == "candidates") if space.isdecimal() else None

@@ -58,7 +58,7 @@ def open_space(
 
 
 def require_name(name: object) -> None:
-    """Raise ``InvalidValue`` for what cannot be the name of a space."""
+    """Raise ``InvalidValue`` for an invalid name of a space."""
     if not isinstance(name, str) or not name or len(name) > LONGEST_SPACE_NAME or "\0" in name:
         raise InvalidValue(
             f"space name {name!r} cannot be used: expected 1 to {LONGEST_SPACE_NAME} characters without NUL"
@@ -88,7 +88,7 @@ def remove_space(connection: Connection, space_id: int) -> dict[str, int]:
     """
     connection.execute(select(spaces.c.space_id).where(spaces.c.space_id == space_id).with_for_update())
     removed = {}
-    for table in reversed(metadata.sorted_tables):  # what refers to others first
+    for table in reversed(metadata.sorted_tables):  # referencing tables first
         if table not in (spaces, space_names):
             removed[table.name] = connection.execute(delete(table).where(table.c.space_id == space_id)).rowcount
     connection.execute(delete(spaces).where(spaces.c.space_id == space_id))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 from sona_pg.store.connect import judged, translated
 from sona_pg.store.deadlines import deadlines
 
-BRIEF = 10.0  # seconds for what takes milliseconds
+BRIEF = 10.0  # seconds, for statements that take milliseconds
 
 
 @contextmanager

@@ -56,7 +56,7 @@ POLL_EVERY = 0.05  # seconds between looks whether another learner is done
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Publication:
-    """What a cycle has made, to be committed together."""
+    """Result of a cycle, committed together."""
 
     state: LearnedState
     patterns: Sequence[LearnedPattern]
@@ -68,7 +68,7 @@ class Publication:
 
 
 class LearningUnit:
-    """What a learner may ask of the store while it holds the space's lease; see ``learning_unit``."""
+    """Store operations of a learner that holds the space's lease; see ``learning_unit``."""
 
     def __init__(self, engine: Engine, space: Space, lease: leases.Lease) -> None:
         self._engine = engine
@@ -92,7 +92,7 @@ class LearningUnit:
         return claimed
 
     def learned(self) -> StoredKnowledge | None:
-        """Return what the live version holds, or None before anything was learned."""
+        """Return the contents of the live version, or None for version 0."""
         if self.live_version == 0:
             return None
         space_id = self._space.space_id
@@ -139,7 +139,7 @@ class LearningUnit:
             return cycles.past(connection, self._space.space_id)
 
     def claimed_by(self, past: PastCycle) -> LedgerSlice:
-        """Return what a past cycle claimed, as the ledger was then."""
+        """Return the slice of a past cycle, as the ledger was then."""
         space = self._space
         with self._reading() as connection:
             return ledger.claimed_by(connection, space.space_id, space.dim, past.cycle_id, past.version)
@@ -157,7 +157,7 @@ class LearningUnit:
     # -- publishing: one transaction ------------------------------------------------------------------------
 
     def publish(self, server_id: UUID, made: Publication, claimed: Sequence[int], result: CycleResult) -> None:
-        """Make what a cycle has learned live, and mark the batches that it has learned from.
+        """Publish the result of a cycle as the live version, and mark its batches as learned.
 
         Raises:
             LearningConflict: another learner was faster, or has taken the lease; nothing has changed.

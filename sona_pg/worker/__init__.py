@@ -1,1 +1,1 @@
-"""What learns and maintains: loops, schedule, rebuild, evaluation."""
+"""Learning and maintenance: loops, schedule, rebuild, evaluation."""

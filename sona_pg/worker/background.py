@@ -1,4 +1,4 @@
-"""Loop B: claim what waits in the ledger, learn from it, and publish a version that every server picks up."""
+"""Loop B: claim unlearned batches, learn from them, and publish a version to every server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class BackgroundLoop:
     ) -> None:
         """Prepare; nothing runs until ``run_cycle``, which learns with the settings that the space has then.
 
-        On ``shelf`` many loops keep what their next cycles need.
+        ``shelf`` holds the learner caches of many loops.
         """
         self._database = database
         self._space = space
@@ -93,7 +93,7 @@ class BackgroundLoop:
 
     @property
     def ewc(self) -> EwcPlusPlus | KroneckerEwc:
-        """What protects earlier tasks: Fisher information and optima of the layer that is trained."""
+        """Fisher information and optima of earlier tasks, of the trained layer."""
         known = self.knowledge
         return protection(known.state.base[0], known.state.arrays.get("ewc", {}), known.fisher, self._config)
 
@@ -114,7 +114,7 @@ class BackgroundLoop:
         return result
 
     def stage(self) -> CycleResult:
-        """Learn from one slice, and store the result as a candidate version: what is live stays live.
+        """Learn from one slice, and store the result as a candidate version; the live version stays.
 
         The facts go on waiting until the candidate is promoted.
 
@@ -201,7 +201,7 @@ class BackgroundLoop:
         return _timed(result, clock)
 
     def _learn_with(self, settings: Settings) -> None:
-        """Take the settings of the space; what was kept for the next cycle is by those of the last one."""
+        """Adopt new settings of the space, and drop the learner cache made with the old ones."""
         config = applied(self._config, settings)
         if config != self._config:
             self._config, self.memory = config, None
@@ -214,7 +214,7 @@ class BackgroundLoop:
             log.warning("that a cycle failed (%s) cannot be noted in sona.cycles: %s", error, unnoted)
 
     def _recalled(self, unit: LearningUnit) -> LearnerCache | None:
-        """Return what the last cycle here has kept, if what it made is what is live."""
+        """Return the learner cache if the version it made is still live."""
         kept = self.memory
         return (
             kept if kept is not None and (kept.version, kept.cycle_id) == (unit.live_version, unit.live_cycle) else None

@@ -1,4 +1,4 @@
-"""The learner caches of a process, bounded by bytes: what was used longest ago goes first."""
+"""Learner caches of a process, bounded by bytes; the least recently used is evicted first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CacheShelf:
         self._bytes = 0
 
     def get(self, learner: object) -> LearnerCache | None:
-        """Return what ``learner`` has put, if it is still there."""
+        """Return the cache of ``learner``, or None if it was evicted."""
         with self._lock:
             found = self._kept.get(learner)
             if found is None:
@@ -71,7 +71,7 @@ def bytes_of(value: object) -> int:
 
 
 def _computed(value: object) -> Set[str]:
-    """Return the names of what a value has computed and keeps."""
+    """Return the names of a value's cached properties."""
     return getattr(value, "__dict__", {}).keys()
 
 

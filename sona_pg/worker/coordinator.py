@@ -30,7 +30,7 @@ class LoopCoordinator:
         config: SonaConfig,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare; ``clock`` spaces the looks of this process, what is due goes by the database's."""
+        """Prepare; ``clock`` times this process's checks, the database's clock decides when a cycle is due."""
         self.background = background
         self.space = space
         self.failures = 0  # in a row, of cycles that were due

@@ -1,4 +1,4 @@
-"""Off-policy evaluation: read the logged decisions, and estimate what other policies would have earned on them."""
+"""Off-policy evaluation of routing policies on the logged decisions of a space."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOGGED = "logged"  # the policy that ran
 
 
 class _Read(NamedTuple):
-    """The usable part of what was read."""
+    """The usable logged decisions."""
 
     log: DecisionLog
     names: tuple[str, ...]  # of the routes
@@ -124,7 +124,7 @@ def _usable(found: LoggedDecisions, costs: Mapping[str, float] | None) -> _Read:
 
 
 def _costs(names: Sequence[str], events: RouteEvents, given: Mapping[str, float] | None) -> Doubles:
-    """Return what each route costs: as told, else the mean that was logged with it, else NaN."""
+    """Return the cost of each route: as given, else its mean logged cost, else NaN."""
     if given is not None:
         missing = [name for name in names if name not in given]
         if missing:
@@ -161,7 +161,7 @@ def _expected(database: Database, space: Space, config: SonaConfig, version: int
 
 
 def _logged(log: DecisionLog, rows: NDArray[np.intp], start: int) -> PolicyEstimate:
-    """Return the mean outcome of what ran, which needs no model and no weights."""
+    """Return the mean outcome of the logged policy, which needs neither model nor weights."""
     events = log.events[rows]
     own = np.ones(len(rows))
     mean = ips(events.quality, own, own)
@@ -205,4 +205,4 @@ def _estimate(
 def _too_little(decisions: int, effective_size: float) -> str:
     if not decisions:
         return "no logged decision that it has not learned from"
-    return f"too little overlap with what ran: worth {effective_size:.0f} of {decisions}"
+    return f"too little overlap with the logged policy: worth {effective_size:.0f} of {decisions}"

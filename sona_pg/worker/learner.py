@@ -20,7 +20,7 @@ from sona_pg.worker.coordinator import LoopCoordinator
 
 log = logging.getLogger(__name__)
 
-_random = random.SystemRandom()  # what an application draws from `random` is its own
+_random = random.SystemRandom()  # never the application's `random`
 
 PATIENCE = 3.0  # seconds that a stop waits for the cycle that runs
 LOOK_EVERY = 0.5  # seconds between looks whether a space is to be looked at
@@ -37,7 +37,7 @@ class Learner:
         shelf: CacheShelf | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare; ``run_due`` runs what is due, ``start`` does so from a thread."""
+        """Prepare; ``run_due`` runs due cycles, ``start`` does so from a thread."""
         self._database = database
         self._shelf = shelf or CacheShelf()
         self._clock = clock
@@ -48,7 +48,7 @@ class Learner:
         self._thread: threading.Thread | None = None
 
     def coordinator(self, space: Space, server_id: UUID, config: SonaConfig) -> LoopCoordinator:
-        """Return what runs cycles of a space on demand; ``add`` has them run when they are due."""
+        """Return the coordinator of a space, for cycles on demand; ``add`` schedules them."""
         background = BackgroundLoop(self._database, space, server_id, config, self._shelf)
         return LoopCoordinator(background, self._database, space, config, self._clock)
 
@@ -69,7 +69,7 @@ class Learner:
         coordinator.background.memory = None
 
     def start(self) -> None:
-        """Run what is due from a thread of its own, unless that was begun."""
+        """Start the thread that runs due cycles; idempotent."""
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="sona-pg learner", daemon=True)
@@ -90,7 +90,7 @@ class Learner:
         """Run a cycle in every space in which one is due, longest due first; return what they did.
 
         Raises:
-            DatabaseUnavailable: Postgres is away; what is due then stays due.
+            DatabaseUnavailable: Postgres is away; due cycles stay due.
         """
         done = []
         for coordinator in self._due():

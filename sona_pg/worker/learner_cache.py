@@ -1,4 +1,4 @@
-"""What a learner keeps between two cycles, so that the next need not read again what this one has just had in hand."""
+"""Learner cache: avoids re-reading the ledger in the next cycle."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from sona_pg.store.copying import keys_of, sortable
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnerCache:
-    """The knowledge of the version a learner has made, and what the step after it will read again.
+    """Knowledge of the version a learner has made, and the replay of the next learning step.
 
-    It holds exactly what reading the store would give, as long as that version is live and nothing was deleted.
+    Equal to the contents of the store, to the bit, as long as that version is live and nothing was deleted.
     """
 
     cycle_id: UUID  # that made the version
     knowledge: Knowledge
     catalog: Catalog
-    trajectories: Trajectories  # what ``replay_ids`` asks for, ordered by id
+    trajectories: Trajectories  # trajectories of ``replay_ids``, ordered by id
     outcomes: Sequence[Outcome]  # of each, by everything that was claimed
 
     @classmethod
@@ -51,7 +51,7 @@ class LearnerCache:
         return self.knowledge.state.version
 
     def outcomes_with(self, claimed: LedgerSlice) -> list[Outcome]:
-        """Return the outcome of each trajectory, also by what ``claimed`` says anew."""
+        """Return the outcome of each trajectory, updated by the facts of ``claimed``."""
         said = dict(zip(keys_of(claimed.revised.ids), claimed.after, strict=True))
         if not said:
             return list(self.outcomes)

@@ -14,7 +14,7 @@ from sona_pg.store.database import Database
 
 log = logging.getLogger(__name__)
 
-_random = random.SystemRandom()  # what an application draws from `random` is its own
+_random = random.SystemRandom()  # never the application's `random`
 
 FIRST = 60.0  # seconds after the start, at most: a process that lives shortly maintains nothing
 
@@ -23,7 +23,7 @@ class Maintainer:
     """Runs maintenance by each policy of the process; whichever server of the fleet comes first does the work."""
 
     def __init__(self, database: Database) -> None:
-        """Prepare; ``look`` runs what is due."""
+        """Prepare; ``look`` runs maintenance when it is due."""
         self._database = database
         self._policies: list[MaintenanceConfig] = []  # one for each engine; changed by single operations only
         self._due: dict[MaintenanceConfig, float] = {}  # monotonic seconds; of the thread that looks
@@ -61,7 +61,7 @@ class Maintainer:
                 return
 
     def stop(self) -> None:
-        """End the run, and what it is building; ``look`` is not called any more."""
+        """End the run and its index build; ``look`` must not be called afterwards."""
         with self._lock:
             self._stopped = True
             if self._current is not None:

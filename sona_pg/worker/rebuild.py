@@ -1,4 +1,4 @@
-"""Rebuild: learn everything again from the ledger, cycle by cycle, and compare with what is live, or replace it.
+"""Rebuild: repeat every cycle from the ledger, and compare the result with the live version, or publish it.
 
 Each cycle runs on the batches it claimed, as the ledger was at its time: feedback of later cycles does not count
 yet, and with the settings that the space had then. On the same instruction set the result equals the live state
@@ -41,8 +41,8 @@ def rebuild(
 
     Args:
         database: where the ledger is.
-        space: what to rebuild.
-        config: of this process; what the space has learned with at each version is its own.
+        space: the space to rebuild.
+        config: of this process; learning settings are the space's at each version.
         publish: make the result the live version if it differs.
         progress: called with the number of cycles done and of all.
     """

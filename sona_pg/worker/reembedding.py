@@ -1,8 +1,8 @@
 """Re-embedding a space: another model or dimension, from the texts that are stored.
 
 Queries and candidates get new embeddings in a space of their own, which learns from the copied ledger and then takes
-the name; the old space stays, under a name of its lineage, until it is removed. What has no text cannot be re-embedded,
-and is counted. Killed in the middle, the same call goes on where it was.
+the name; the old space stays, under a name of its lineage, until it is removed. Rows without text cannot be
+re-embedded, and is counted. Killed in the middle, the same call goes on where it was.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], object]  # trajectories done, and of all
 
 @dataclass(frozen=True, slots=True)
 class ReembedResult:
-    """What came of re-embedding a space."""
+    """Result of re-embedding a space."""
 
     space: str
     dim: int
@@ -60,14 +60,14 @@ def reembed(
     """Give a space new embeddings of ``dim`` dimensions, made by ``embed`` from the stored queries.
 
     Servers that have the space open go on with the old one, also after the switch: open them anew with the new
-    dimension, then ``catch_up`` takes over what they have recorded meanwhile.
+    dimension, then ``catch_up`` copies their records of the meantime.
 
     Args:
         database: where the space is.
         name: of the space.
         embed: n texts -> (n, dim).
         dim: of the new embeddings.
-        candidate_texts: what to embed for each candidate: texts by id, or a callable from ids to texts.
+        candidate_texts: the text of each candidate: by id, or a callable from ids to texts.
         learn: learn from the copied ledger before the switch; otherwise the new space begins with version 0.
         progress: called with the number of trajectories looked at, and of all that were left.
 
@@ -102,7 +102,7 @@ def catch_up(
     learn: bool = True,
     progress: Progress = lambda done, total: None,
 ) -> ReembedResult:
-    """Take over what the space that was before has received since the switch; arguments as of ``reembed``.
+    """Copy the records that the previous space received since the switch; arguments as of ``reembed``.
 
     Raises:
         UnknownSpace: there is no space of that name.
@@ -117,7 +117,7 @@ def catch_up(
 
 
 class _Maker:
-    """Makes embeddings for what a copy lacks."""
+    """Embeds the rows that a copy lacks."""
 
     def __init__(self, copy: SpaceCopy, embed: Embed, candidate_texts: CandidateTexts | None) -> None:
         self._copy = copy

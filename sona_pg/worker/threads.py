@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 def one_thread() -> AbstractContextManager[Any]:
     """Hold BLAS to one thread: the matrices are small, an app server has other work for its cores.
 
-    A product's rounding depends on how many threads share it, so what learns again must do it the same way.
+    A product's rounding depends on how many threads share it, so a rebuild must use the same number.
     """
     held: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
     return held

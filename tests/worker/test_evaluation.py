@@ -104,7 +104,7 @@ def test_a_policy_that_hardly_ever_ran_has_no_figure_and_says_why(engine: SonaEn
     engine.flush()
     found = engine.evaluate_policies().of("always strong")
     assert np.isnan(found.quality)
-    assert found.refused.startswith("too little overlap with what ran: worth ")
+    assert found.refused.startswith("too little overlap with the logged policy: worth ")
     assert found.as_dict()["quality"] is None
 
 

@@ -1,4 +1,4 @@
-"""Learning the adapters of a space from a slice of its ledger: signals, training, and what must not be forgotten."""
+"""Learning of the adapters of a space from a slice: signals, training, EWC."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sona_pg.learning.adapters.reversal import Reversal, take_back
 from sona_pg.learning.adapters.samples import Samples
 from sona_pg.learning.adapters.training import Constraint, Schedule, flatten, forward, per_sample_gradients, train
 
-FISHER_SAMPLES = 512  # per cycle: what the Fisher information is estimated from
+FISHER_SAMPLES = 512  # samples per cycle for the Fisher information
 FISHER_CHUNK = 32  # rows of per-sample gradients in memory at once
 VISITS = 16_384  # samples that all passes of a cycle look at together; a large slice is passed over fewer times
 PROBES = 256  # earlier choices that tell whether a cycle forgot
@@ -57,10 +57,10 @@ def learn_adapters(
         stream: (n, dim) unit embeddings of this cycle, in which a task boundary is looked for.
         micro, base: the adapters so far.
         arrays: the parts ``ewc`` and ``stream`` of the live state; empty at first.
-        snapshots: what earlier tasks left behind.
+        snapshots: Fisher information and optima of earlier tasks.
         config: rates, ranks, bounds.
         seed: of the shuffles.
-        reversal: what was learned in earlier cycles and is taken back first.
+        reversal: samples of earlier cycles, taken back first.
     """
     layer = base[0]
     if reversal is not None and len(reversal):
@@ -99,7 +99,7 @@ def learn_adapters(
 def protection(
     layer: LoraWeights, arrays: Arrays, snapshots: Sequence[FisherSnapshot], config: SonaConfig
 ) -> EwcPlusPlus | KroneckerEwc:
-    """Return what protects earlier tasks: their Fisher information and optima, of the configured kind."""
+    """Return the EWC of the configured kind, with the Fisher information and optima of earlier tasks."""
     parameters = 2 * layer.rank * layer.dim
     if config.ewc.fisher == "diagonal":
         diagonal = EwcPlusPlus(parameters, config.ewc)
@@ -111,7 +111,7 @@ def protection(
 
 
 def _within_bounds(ewc: EwcPlusPlus | KroneckerEwc) -> EwcPlusPlus | KroneckerEwc:
-    """Hold λ between what is configured and its upper bound: the settings may have changed since it was stored."""
+    """Clip a stored λ to the configured bounds, which may have changed since."""
     ewc.set_lambda(min(max(ewc.lambda_, ewc.config.lambda_), ewc.config.lambda_max))
     return ewc
 

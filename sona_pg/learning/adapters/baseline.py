@@ -1,4 +1,4 @@
-"""What to expect of a route: the running baseline that REINFORCE subtracts (Williams 1992), per space and route.
+"""Baseline of REINFORCE (Williams 1992): running mean of outcomes, per space and route.
 
 It is the mean of all other returns, past and present: of the same route, shrunk towards the whole space's, which
 is shrunk towards the middle of the scale. A return never enters its own baseline, so the advantage is unbiased,
@@ -88,7 +88,7 @@ class Baseline:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """Take up what ``to_arrays`` gave."""
+        """Restore from ``to_arrays``."""
         count, total = np.asarray(arrays["space"], np.float64).tolist()
         names: list[str] = json.loads(arrays["names"].tobytes())
         sums = np.asarray(arrays["routes"], np.float64).tolist()

@@ -1,4 +1,4 @@
-"""Has the task changed? A scale-free test on the mean of what arrives.
+"""Task boundaries: a scale-free test for a change of the stream's mean.
 
 Under one task the mean of ``n`` new vectors differs from that of ``N`` old ones by chance alone:
 
@@ -12,7 +12,7 @@ At the default threshold of 4 standard deviations, batches of 32 to 1,000 (840 t
 streams (CLINC150 whole and one domain, Gaussians of effective dimension 1 to 256, two points, one in fifty rare)
 raised 0.0 % false alarms, 0.12 % at worst. From one CLINC150 domain to another, after 500 queries, the first batch of
 32 is enough in 100 % of trials; if only half of the traffic moves, in 95 %, and with 100 queries in 100 %; a quarter is
-at the edge of what counts: a first batch of 100 finds it in 75 %, of 1,000 in 42 %, of 32 never. Such streams repeat
+at the threshold: a first batch of 100 finds it in 75 %, of 1,000 in 42 %, of 32 never. Such streams repeat
 no query in a burst: correlated traffic alarms more often.
 """
 
@@ -57,7 +57,7 @@ class StreamMoments:
         return type(self)(total, self.mean + shift * (n / total), scatter / total)
 
     def shift(self, vectors: NDArray[np.float32]) -> float:
-        """Return by how many standard deviations ``vectors`` (n, dim) differ from what was seen; 0 if unknown."""
+        """Return the difference of ``vectors`` (n, dim) from the stream, in standard deviations; 0 if unknown."""
         n = len(vectors)
         if n < MIN_SAMPLES or self.count < MIN_SAMPLES:
             return 0.0
@@ -80,7 +80,7 @@ class StreamMoments:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """Take up what ``to_arrays`` gave."""
+        """Restore from ``to_arrays``."""
         return cls(int(arrays["count"]), np.array(arrays["mean"], np.float64), float(arrays["variance"]))
 
 

@@ -17,7 +17,7 @@ TOLERATED = 0.02  # share of earlier choices that one cycle may lose before λ r
 
 
 class Elastic:
-    """What both forms of elastic weight consolidation share: the configuration, λ, and the numbering of tasks."""
+    """Base of both forms of elastic weight consolidation: configuration, λ, and numbering of tasks."""
 
     kind: FisherKind
 
@@ -27,7 +27,7 @@ class Elastic:
         self.layer = layer
         self._lambda = self.config.lambda_
         self._next_task = 0
-        self._stream: StreamMoments | None = None  # what detect_task_boundary has seen of the current task
+        self._stream: StreamMoments | None = None  # moments of the current task, for detect_task_boundary
         self._untested = np.zeros((0, 0), np.float32)
 
     @property
@@ -63,10 +63,10 @@ class Elastic:
     def detect_task_boundary(self, vectors: NDArray[np.float32]) -> bool:
         """Say whether ``vectors`` come from another task than those of earlier calls; see ``boundary``.
 
-        Vectors gather until there are enough of them for a test; after a boundary what was seen before is forgotten.
+        Vectors gather until there are enough of them for a test; after a boundary the earlier moments are dropped.
 
         Args:
-            vectors: (n, m) or (m,) embeddings or gradients of what arrives, in order.
+            vectors: (n, m) or (m,) embeddings or gradients, in order of arrival.
         """
         rows = np.atleast_2d(np.asarray(vectors, np.float32))
         if not np.isfinite(rows).all():

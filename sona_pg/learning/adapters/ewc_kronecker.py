@@ -1,4 +1,4 @@
-"""EWC on what an adapter does, not on its factors: a Kronecker-factored Fisher information of the merged weights.
+"""EWC in the merged weights of an adapter, not in its factors, with a Kronecker-factored Fisher information.
 
 An adapter adds ``W x`` with ``W = s·BᵀA``. If its output is the mean of an isotropic Gaussian over directions, the
 Fisher information of ``W`` is exactly ``E[x xᵀ] ⊗ h·I`` (Martens and Grosse 2015), and the penalty of all tasks
@@ -123,7 +123,7 @@ class KroneckerEwc(Elastic):
         return snapshot
 
     def protect(self, snapshot: FisherSnapshot) -> None:
-        """Add one task; beyond ``max_tasks`` all earlier ones fade, so that what never ends can still be learned."""
+        """Add one task; beyond ``max_tasks`` earlier ones fade, so that an endless stream can still be learned."""
         most = self.config.max_tasks
         fade = np.float32(1.0 if self._tasks < most else (most - 1) / most)
         self._folded = self._folded * fade + snapshot.fisher[:-1].reshape(self._folded.shape)
@@ -137,7 +137,7 @@ class KroneckerEwc(Elastic):
         """Return the proximal step of an adapter whose factors were moved with the step size ``rate``.
 
         Raises:
-            DimensionMismatch: the adapter's rank is not that of what is protected.
+            DimensionMismatch: the adapter's rank is not that of the protected one.
         """
         step = rate * self._lambda * OUTPUT_FISHER * weights.scale**2
         if self._optimum is None or step == 0:
@@ -160,7 +160,7 @@ class KroneckerEwc(Elastic):
         return 0.5 * self._lambda * OUTPUT_FISHER * float(np.sum((moved @ self.precision) * moved))
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Return what a state version keeps of the current task; the earlier ones are Fisher snapshots."""
+        """Return the arrays of the current task for a state version; earlier tasks are Fisher snapshots."""
         return {
             "sketch": self._average.copy(),
             "trace": np.array(self._trace, np.float64),
@@ -169,7 +169,7 @@ class KroneckerEwc(Elastic):
         }
 
     def restore(self, arrays: Arrays, tasks: Sequence[FisherSnapshot], parameters: int) -> None:
-        """Take up what ``to_arrays`` gave, and the stored snapshots of this layer; ignore what is of another shape.
+        """Restore from ``to_arrays`` and the stored snapshots of this layer; ignore arrays of another shape.
 
         Args:
             arrays: of the state version; empty at first.
@@ -187,7 +187,7 @@ class KroneckerEwc(Elastic):
 
 
 def lasting(snapshots: Sequence[FisherSnapshot], max_tasks: int) -> list[FisherSnapshot]:
-    """Return the snapshots without the sketches that have faded, so that what is stored stays bounded."""
+    """Return the snapshots without faded sketches, so that storage stays bounded."""
     sketches = [(item.layer, item.task) for item in snapshots if item.kind == KroneckerEwc.kind]
     faded = set(sketches[: -LASTING * max_tasks])
     return [item for item in snapshots if item.kind != KroneckerEwc.kind or (item.layer, item.task) not in faded]

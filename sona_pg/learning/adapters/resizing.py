@@ -1,4 +1,4 @@
-"""Growing what was learned to larger settings: more rank, more layers. No output changes; nothing is cut.
+"""Growth of learned adapters to a larger rank or more layers. No output changes; nothing is cut.
 
 New rows of ``A`` are random and those of ``B`` zero, as in an adapter that starts; the optima of earlier tasks grow
 alike, so that what protects them goes on.
@@ -36,7 +36,7 @@ def grown_state(state: LearnedState, config: SonaConfig) -> LearnedState:
 def grown_snapshots(
     snapshots: Sequence[FisherSnapshot], before: LoraWeights, after: LoraWeights
 ) -> Sequence[FisherSnapshot]:
-    """Return what earlier tasks left behind for an adapter ``before``, for the one that it has grown to."""
+    """Return the Fisher snapshots of an adapter ``before``, resized to the one that it has grown to."""
     if after.rank == before.rank:
         return snapshots
     parameters = 2 * before.rank * before.dim

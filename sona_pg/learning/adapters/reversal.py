@@ -1,4 +1,4 @@
-"""Taking back what an adapter has learned from feedback that was revised or retracted.
+"""Reversal of learning from feedback that was revised or retracted, in adapters.
 
 A gradient step cannot be subtracted again. The outputs can be had again: of each step that taught, the cosine with
 its direction, and of each choice, the log odds of what was judged, go back to where the embedding as it came has them.
@@ -57,7 +57,7 @@ class ChangedReturns:
         )
 
     def taken_out(self, baseline: Baseline) -> Baseline:
-        """Return the baseline without what they had returned."""
+        """Return the baseline without their returns."""
         told = Returns.of(len(self.trajectories), self.steps, self.before)
         return baseline.unfold(told.values[told.known], [self.trajectories.routes[row] for row in told.known.tolist()])
 

@@ -53,11 +53,11 @@ BATCH = 64  # samples of an update: smaller batches learn no better, and slower 
 LEAST_BATCH = 16
 BATCHES = 8  # a pass at least, while they hold so many
 MAX_STEP = 0.5  # the most that both factors move in one batch, as a share of the length of A at the start
-FLOOR = 0.1  # of the mean |A x|², as a share of what a random A gives: B must not grow for inputs that A misses
+FLOOR = 0.1  # of the mean |A x|², as a share of its value for a random A: B must not grow for inputs that A misses
 
 
 class Constraint(Protocol):
-    """What holds an adapter back after every gradient step."""
+    """Constraint applied after every gradient step."""
 
     @property
     def task_count(self) -> int:

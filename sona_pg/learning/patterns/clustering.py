@@ -16,8 +16,8 @@ from sona_pg import kernels
 from sona_pg.config import PatternConfig
 
 SAMPLE = 20  # points a cluster, on which new clusters are found
-PASSES = 4  # over all points, from there: what is left comes with the next cycles, each of which starts where this ends
-LIGHTEST = 1e-3  # what a pattern weighs, all of whose trajectories take part themselves
+PASSES = 4  # over all points; later cycles continue from the result
+LIGHTEST = 1e-3  # weight of a pattern whose trajectories are all among the points
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +57,7 @@ def find_clusters(
     if new:
         rng = np.random.default_rng([seed, len(points)])
         sample = np.sort(rng.permutation(len(points))[: SAMPLE * (len(known) + new)])
-        # D² sampling given what is known: a point counts by its squared distance to the nearest pattern.
+        # D² sampling given the known centroids: a point counts by its squared distance to the nearest pattern.
         far = weights if nearest is None else np.ascontiguousarray(weights * nearest[1])
         places = kernels.kmeans_plus_plus(points[sample], far[sample], new, rng.random(new))
         seeds = np.concatenate([known, points[sample[places]]])

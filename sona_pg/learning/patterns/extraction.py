@@ -1,8 +1,8 @@
-"""Patterns: clusters of what was asked, and for each how well it went.
+"""Pattern extraction: clusters of query embeddings, with the statistics of each.
 
-A cycle costs what is new and a bounded sample of what is stored, never the history. A pattern keeps its id for as
-long as it lives: it seeds its own cluster (`clustering`). Where queries have gathered that lie far from every
-pattern, a new one splits off and takes its trajectories' statistics with it (`tally`).
+The cost of a cycle depends on the new trajectories and a bounded sample of the stored ones, not on the history. A
+pattern keeps its id for as long as it lives: it seeds its own cluster (`clustering`). Where queries have gathered that
+lie far from every pattern, a new one splits off and takes its trajectories' statistics with it (`tally`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NAMESPACE = uuid.UUID("5f0c2a52-6f1e-4c61-9a55-6d6f6e612d70")  # of pattern ids
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extraction:
-    """The patterns after a cycle, and what became of them."""
+    """Patterns after a cycle, with their lineage."""
 
     patterns: list[LearnedPattern]
     created: int
@@ -63,7 +63,7 @@ def extract(
         config: number of clusters, smallest size, similarity at which patterns merge, decay, thresholds.
         seed: of the D² sampling.
         version: the state version being made; new patterns carry it.
-        stored: a sample of the trajectories that earlier calls have seen: what new patterns can be made of.
+        stored: a sample of the trajectories of earlier calls, for new patterns.
         each: how many trajectories each of the sample stands for.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which settings to answer with: the mean of what went well in similar patterns (Nadaraya 1964, Watson 1964).
+"""Suggested parameters: kernel mean over successful trajectories of similar patterns (Nadaraya 1964, Watson 1964).
 
 A pattern's setting weighs ``quality · evidence · (cos / cos of the nearest)^8``, where evidence is ``w / (w + 1)`` of
 the rated quality ``w`` behind it. The power makes it local: with settings that were best by domain (CLINC150,
@@ -18,7 +18,7 @@ LOCALITY = 8
 
 
 def interpolate(found: Sequence[LearnedPattern], version: int) -> Interpolation:
-    """Return the settings that ``found`` suggest: patterns with their similarity to what is asked, nearest first.
+    """Return the parameters suggested by ``found``: patterns with their similarity to the query, nearest first.
 
     A setting that none of them knows is left out; patterns that point away (similarity 0 or less) do not count.
     """

@@ -101,7 +101,7 @@ class Tally:
 def worked(
     parameters: Mapping[str, float] | None, quality: float, verdict: Verdict | None
 ) -> dict[str, ParameterRecord]:
-    """Return the settings of a trajectory as evidence of what works: none unless it succeeded."""
+    """Return the parameters of a trajectory if it succeeded, else none."""
     if not parameters or verdict not in ("success", "recovered"):
         return {}
     return {name: ParameterRecord.of(value, quality) for name, value in parameters.items()}

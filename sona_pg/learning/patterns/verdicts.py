@@ -1,4 +1,4 @@
-"""What the verdict on a trajectory is: success, partial, failure, or recovered."""
+"""Verdict of a trajectory: success, partial, failure, or recovered."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ NONE = -1
 
 @dataclass(frozen=True, slots=True)
 class RankEvents:
-    """What was asked, shown and judged; columns of one length, in the order of the ledger.
+    """Ranker events: queries, shown candidates and feedback; columns of one length, in ledger order.
 
     Rows index the items of the space. An event with neither `correct` nor `quality` only teaches
     what queries look like. A negative `weight` takes an event folded earlier out of the statistics.

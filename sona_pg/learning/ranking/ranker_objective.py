@@ -1,4 +1,4 @@
-"""What a fit minimises: the likelihood of the feedback under a softmax over the candidates."""
+"""Objective of a fit: negative log-likelihood of the feedback under a softmax over the candidates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PartialLabels:
     and an event of quality `q` costs `-w (q log P + (1 - q) log(1 - P))`.
     A thumb down thereby spreads its query over all other candidates in proportion to what they
     already have, which is the exact expectation step for partial labels (Jin and Ghahramani 2002).
-    α and β bound what a wrong thumb can do (Natarajan 2013).
+    α and β bound the effect of a wrong thumb (Natarajan 2013).
 
     The parameters are stacked: heads `V` (a, k + 1) over the shared map `M` (k, k + 1); the logits are
     `base + z (V + F M)ᵀ`, with `F` the items' features times γ, so that the ridge sees both alike.

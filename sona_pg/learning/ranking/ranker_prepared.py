@@ -33,7 +33,7 @@ class Prepared:
         object.__setattr__(self, "weights", block.weights)  # its own copy
 
     def score(self, queries: FloatArray) -> FloatArray:
-        """(b, dim) -> (b, c): what `ranker.score` returns, up to rounding. Raises `DimensionMismatch`."""
+        """Return the scores (b, c) of queries (b, dim), as `ranker.score` up to rounding; or `DimensionMismatch`."""
         if queries.shape[-1] != self.weights.shape[1]:
             raise DimensionMismatch(self.weights.shape[1], queries.shape[-1])
         logits: FloatArray = unit_rows(queries) @ self.weights.T
@@ -71,4 +71,4 @@ def _folded(state: RankerState, embeddings: FloatArray, rows: IntArray) -> tuple
     return weights, offset
 
 
-_AT_ONCE = 8192  # candidates: what is made of them in between stays small
+_AT_ONCE = 8192  # candidates at once, to bound temporary memory

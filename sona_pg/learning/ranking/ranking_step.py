@@ -28,7 +28,7 @@ def rank_events(
         outcomes: of each.
         catalog: all candidates.
         sets: the ids of each candidate set that ``stored`` names.
-        weight: of every event; -1 takes back what was folded before.
+        weight: of every event; -1 removes an event folded before.
     """
     ranked = (stored.candidate_sets != 0) & np.isnan(stored.propensity)  # a propensity is a routing decision's
     rows = np.array(

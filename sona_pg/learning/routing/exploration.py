@@ -2,7 +2,7 @@
 
 Two parts. Thompson sampling (Thompson 1933; Agrawal and Goyal 2013) with a tempered posterior: at
 temperature 0 the best candidate. And forced exploration, all of a fresh router's calls, then a share that
-falls with what is known about the candidates to a floor that keeps every propensity positive, without which
+falls with the evidence about the candidates to a floor that keeps every propensity positive, without which
 a log cannot be evaluated.
 """
 

@@ -92,7 +92,7 @@ class Router:
 
         Args:
             fresh: new trajectories.
-            revised: earlier ones whose outcome has changed; ``before`` is what it was.
+            revised: earlier ones whose outcome has changed from ``before``.
             replay: a sample of all earlier ones.
             seed: of the basis.
         """
@@ -131,7 +131,7 @@ class Router:
         return len(self.state.basis.feature_mean)
 
     def features_for(self, fresh: Judged) -> int:
-        """Return how many features its events have: fixed by the first basis, until then by what comes."""
+        """Return the number of features: fixed by the first basis, before that by the events."""
         return self.width or fresh.trajectories.features.shape[1]
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -141,7 +141,7 @@ class Router:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """Take up what ``to_arrays`` gave."""
+        """Restore from ``to_arrays``."""
         names = tuple(json.loads(arrays["names"].tobytes()))
         state = RouterState.from_arrays({key: value for key, value in arrays.items() if key != "names"})
         return cls(state, names, {name: row for row, name in enumerate(names)})

@@ -1,8 +1,8 @@
-"""Spends a budget evenly: the price of cost at which the calls seen lately would have cost what may be spent.
+"""Budget pacing: the price of cost at which the recent calls would have spent exactly the budget.
 
 Maximising quality under a mean cost has a dual: choose the largest value - price·cost, at one price
 (Agrawal and Devanur 2014; for two routes, a quantile of the predicted gain). The pacer keeps the last
-calls' values and costs, reads that price off a grid, and corrects for what was really spent (integral
+calls' values and costs, reads that price off a grid, and corrects for the actual spending (integral
 control), so that the mean cost has no drift. It is a server's own: every server on its budget puts the
 fleet on it. Not safe for threads at once.
 """
@@ -22,7 +22,7 @@ class BudgetPacer:
     """Holds the mean cost of a stream of calls at or below `budget`, in the caller's unit of cost.
 
     `price()` before a decision, `record()` after it. With a budget that no choice can exceed the price is
-    0; with one below the cheapest candidate the price is what makes the cheapest win.
+    0; with one below the cheapest candidate the price makes the cheapest win.
     """
 
     def __init__(self, budget: float, window: int = 512, horizon: float = 100.0, refresh: int = 16) -> None:
@@ -39,10 +39,10 @@ class BudgetPacer:
         return self.spent / self.calls if self.calls else float("nan")
 
     def price(self) -> float:
-        """What a unit of cost must earn in quality now."""
+        """Current price: quality that a unit of cost must earn."""
         if not self.calls:
             return 0.0
-        # Early on a debt is paid back at once: the share of all calls so far is what must not drift.
+        # Early on a debt is paid back at once: the share over all calls so far must not drift.
         return self._calls.price(self.budget - self._owed / min(self.horizon, max(8.0, self.calls / 50)))
 
     def least_mean(self, costs: Sequence[float]) -> float:
@@ -51,7 +51,7 @@ class BudgetPacer:
         return (self._calls.least_cost(seen) + min(costs)) / (seen + 1)
 
     def record(self, values: Sequence[float], costs: Sequence[float], spent: float) -> None:
-        """One call: its candidates' values (k,) and costs (k,), and what the chosen one cost. Not finite: ignored."""
+        """Record one call: values (k,) and costs (k,) of its candidates, and the cost paid; ignored if not finite."""
         if not math.isfinite(spent):
             return
         dearest = self._calls.put(self.calls, values, costs)
@@ -59,7 +59,7 @@ class BudgetPacer:
             return
         self.calls += 1
         self.spent += spent
-        # A debt that cannot be worked off (the budget is below what is offered) must not grow without end.
+        # A debt that cannot be paid (the budget is below every offered cost) must stay bounded.
         dearest = max(dearest, 1e-12)
         limit = 2 * self.horizon * dearest
         self._owed = min(max(self._owed + spent - self.budget, -limit), limit)

@@ -25,7 +25,7 @@ from sona_pg.limits import MAX_DIM
 
 @dataclass(frozen=True, slots=True)
 class Utility:
-    """What a unit of cost and of latency take off: value = quality - cost·c - latency·l."""
+    """Weights of cost and latency: value = quality - cost·c - latency·l."""
 
     cost: float = 0.0
     latency: float = 0.0
@@ -57,7 +57,7 @@ class Choice(NamedTuple):
     propensity: float
     probabilities: Doubles  # (k,) in the order of the candidates; sums to 1
     scores: Doubles  # (k,) expected quality
-    values: Doubles  # (k,) quality minus what the utility takes off; a budget's price is not in it
+    values: Doubles  # (k,) utility, without a budget's price
     reason: str  # "only candidate", "warm-up", "exploit" or "explore"
 
 
@@ -164,7 +164,7 @@ def decide(
     """Draws one of the candidates for a query.
 
     `query` (dim,), `candidates` (k,) route numbers, also ones never seen, `features` (f,), `costs` (k,) in
-    the caller's unit (the routes' mean logged cost when None), `price` what a unit of cost counts now, from
+    the caller's unit (the routes' mean logged cost when None), `price` the current weight of a unit of cost, from
     `pacing.BudgetPacer.price`; `budget` the mean cost that forced exploration must not exceed. Raises
     LearningError without candidates or with values that are not finite, DimensionMismatch for another
     dimension.

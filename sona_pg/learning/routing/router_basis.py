@@ -41,7 +41,7 @@ class Basis:
     transform: Floats  # (L, m) kernel values to φ, strongest direction first
     feature_mean: Floats  # (f,)
     feature_deviation: Floats  # (f,)
-    feature_weight: Floats  # (f,) what one standard deviation counts
+    feature_weight: Floats  # (f,) weight of one standard deviation
     length: float  # squared length of the kernel
     unexplained: float  # mean of 1 - |φ|² on queries that are no landmarks: the mass the map leaves out
 
@@ -134,7 +134,7 @@ def build(
     joined = np.hstack([rows, scaled * np.float32(weight)])
     _, first = np.unique(joined.view(np.dtype((np.void, joined.itemsize * joined.shape[1]))), return_index=True)
     chosen = rng.permutation(np.sort(first))
-    cut = min(landmarks, len(chosen) - len(chosen) // 10)  # a tenth is kept to see what the map leaves out
+    cut = min(landmarks, len(chosen) - len(chosen) // 10)  # a tenth is held out to measure the residual of the map
     marks, others = joined[chosen[:cut]], joined[chosen[cut : cut + 256]]
     value, vector = np.linalg.eigh(kernel(marks, marks, length).astype(np.float64))
     keep = np.arange(len(value))[::-1][:width]

@@ -1,4 +1,4 @@
-"""What the router learns from: decided and judged calls as columns."""
+"""Router events: judged decisions, by column."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RouteEvents:
         return self if good.all() else self[np.flatnonzero(good)]
 
     def followed_by(self, later: RouteEvents) -> RouteEvents:
-        """Both; what one of them does not tell is unknown there."""
+        """Return both concatenated; a column missing in one is unknown there."""
         width = max(_width(self), _width(later))
 
         def both(name: str, absent: float) -> Floats | None:

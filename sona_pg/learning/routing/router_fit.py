@@ -1,4 +1,4 @@
-"""Learns a router state from events: a bounded step, whose cost does not grow with what was learned before.
+"""Fits a router state to events in a bounded step, whose cost is independent of the history.
 
 Every event is folded into its route's sufficient statistics exactly once; the posterior is solved from
 those alone (`router_posterior`). The replay is read only when a basis is due: at the start, while more data
@@ -26,7 +26,7 @@ ESTRANGED = 1.25, 0.05  # factor and offset by which new queries may be worse ex
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
-    """What a fit may spend. A state takes 4·landmarks·(dim + width) + 4·routes·width² bytes."""
+    """Bounds of a fit. A state takes 4·landmarks·(dim + width) + 4·routes·width² bytes."""
 
     landmarks: int = 768
     width: int = 384

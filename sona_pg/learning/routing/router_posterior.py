@@ -3,7 +3,7 @@
     quality = 1/2 + (b₀ + b_r) + (w₀ + w_r)·φ + ε,    w₀ ~ N(0, main),  w_r ~ N(0, route),  ε ~ N(0, noise)
 
 A difference between two routes shrinks to the main effect they share unless the evidence says otherwise. With
-feedback from the chosen route only, the shared effect does what the residual on the mean outcome does in
+feedback from the chosen route only, the shared effect plays the role of the residual on the mean outcome in
 the R-learner (Nie and Wager 2021): it takes the question's difficulty out of the comparison.
 
 The system is an arrowhead: given w₀ the routes are independent. With Λ the prior precision of w_r, Λ₀ that
@@ -46,7 +46,7 @@ class Posterior(NamedTuple):
 
 
 class Given(NamedTuple):
-    """The routes given w₀, at one prior variance of theirs; what solving for w₀ needs of them."""
+    """Factors of the routes conditional on w₀, at one prior variance; inputs of the solve for w₀."""
 
     target: Doubles  # (R, p)
     inverse: dict[int, Doubles]  # route -> M_r⁻¹ (p, p), of those with events
@@ -57,7 +57,7 @@ class Given(NamedTuple):
 
 
 def given_shared(sums: Statistics, route: float, noise: float, with_evidence: bool = False) -> Given:
-    """What the routes are given the effect they share; routes without events keep the prior."""
+    """Posterior of each route, conditional on the shared effect; routes without events keep the prior."""
     routes, p = sums.moment.shape
     inner = np.concatenate([[1 / BIAS_ROUTE], np.full(p - 1, 1 / route)])  # Λ
     target = (sums.moment - 0.5 * sums.gram[:, 0]) / noise
