@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from sona_pg import kernels
 from sona_pg._version import __version__
-from sona_pg.cli.options import Limit, SpaceName, Url, address_of, engine_on
+from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at, engine_on
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
 from sona_pg.cli.space_commands import space_app
 from sona_pg.cli.version_commands import VERSION_COMMANDS
-from sona_pg.config import Environment, MaintenanceConfig
+from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
+from sona_pg.domain.cycle import CycleResult
 from sona_pg.errors import InvalidValue, SchemaError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="A shared, persistent learning store on Postgres.",
@@ -99,10 +99,36 @@ def stats(space: SpaceName = "default", url: Url = None) -> None:
 
 
 @app.command()
-def learn(space: SpaceName = "default", url: Url = None) -> None:
+def learn(
+    space: SpaceName = "default",
+    due: Annotated[bool, typer.Option(help="Instead, in every space of the database in which a cycle is due.")] = False,
+    url: Url = None,
+) -> None:
     """Run loop B now on everything a space has recorded, and print what it read and changed."""
-    with engine_on(space, url) as engine:
-        show_facts(engine.force_learn().as_dict(), f"cycle of space {space!r}")
+    from sona_pg.domain.ids import uuid7
+    from sona_pg.worker.learner import Learner
+
+    config = SonaConfig(loops=LoopConfig(poll_interval=0.001))  # each space learns with its own settings
+    with database_at(url) as database:
+        learner = Learner(database)
+        if not due:
+            found = database.find_space(space)
+            result = learner.coordinator(found, uuid7(), config.replace(hidden_dim=found.dim)).force()
+            show_facts(result.as_dict(), f"cycle of space {space!r}")
+            return
+        rows: list[dict[str, Any]] = []
+        for found in database.list_spaces():
+            coordinator = learner.coordinator(found, uuid7(), config.replace(hidden_dim=found.dim))
+            learner.add(coordinator, partial(_note_cycle, rows, found.name))
+        time.sleep(0.01)
+        while learner.run_due():  # a space with a backlog takes several cycles, the others their turn between
+            pass
+        columns = ("cycle_id", "set_aside", "patterns_created", "patterns_merged", "patterns_pruned", "base_version")
+        show_rows(rows, "cycles that were due", columns)
+
+
+def _note_cycle(rows: list[dict[str, Any]], space: str, result: CycleResult) -> None:
+    rows.append({"space": space, **result.as_dict()})
 
 
 @app.command()

@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from collections import deque
 
 from sona_pg.config import MaintenanceConfig
 from sona_pg.errors import DatabaseError
@@ -25,7 +26,8 @@ class Maintainer:
     def __init__(self, database: Database) -> None:
         """Prepare; ``look`` runs maintenance when it is due."""
         self._database = database
-        self._policies: list[MaintenanceConfig] = []  # one for each engine; changed by single operations only
+        # The engines of each policy, counted by single operations. By policy, for a look at a thousand would cost.
+        self._users: dict[MaintenanceConfig, deque[None]] = {}
         self._due: dict[MaintenanceConfig, float] = {}  # monotonic seconds; of the thread that looks
         self._stopped = self._failing = False
         self._current: Maintenance | None = None
@@ -35,12 +37,12 @@ class Maintainer:
     def add(self, policy: MaintenanceConfig) -> None:
         """Maintain by a policy as well, if it is automatic."""
         if policy.automatic:
-            self._policies.append(policy)
+            self._users.setdefault(policy, deque()).append(None)
 
     def remove(self, policy: MaintenanceConfig) -> None:
         """Take back one ``add``."""
-        if policy in self._policies:
-            self._policies.remove(policy)
+        if self._users.get(policy):
+            self._users[policy].pop()
 
     def look(self) -> None:
         """Start a run if one is due and none runs; called by one thread, every now and then."""
@@ -49,7 +51,8 @@ class Maintainer:
         now = time.monotonic()
         self._due = {
             policy: self._due[policy] if policy in self._due else now + _pause(min(FIRST, policy.interval))
-            for policy in list(self._policies)
+            for policy, users in list(self._users.items())
+            if users
         }
         for policy, at in self._due.items():
             if at <= now:

@@ -15,7 +15,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from sona_pg import SonaEngine, kernels
+from sona_pg import LoopConfig, SonaConfig, SonaEngine, kernels
 from sona_pg.cli.commands import app
 from sona_pg.errors import ConfigError
 
@@ -98,6 +98,17 @@ def test_stats_and_learn_speak_of_the_space(taught: str) -> None:
     assert (stats["trajectories"], stats["waiting"], stats["servers"]) == (12, 0, 0)
     assert stats["feedback without its trajectory"] == 1
     assert json.loads(run("learn", "--url", taught).stdout)["learned"] is False
+
+
+def test_learn_goes_to_every_space_in_which_a_cycle_is_due(database_url: str) -> None:
+    soon = LoopConfig(automatic=False, min_trajectories=3, shortest_interval=0.0)
+    for name, facts in (("a", 3), ("b", 2), ("c", 4)):
+        with SonaEngine(DIM, database_url, name, config=SonaConfig(hidden_dim=DIM, loops=soon)) as engine:
+            for _ in range(facts):
+                engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)
+    done = CliRunner().invoke(app, ["learn", "--due", "--url", database_url]).output
+    learned = {row["space"]: row["trajectories"] for row in map(json.loads, done.splitlines())}
+    assert learned == {"a": 3, "c": 4}
 
 
 def test_rebuild_says_by_its_exit_code_whether_the_ledger_gives_the_live_state(taught: str) -> None:
