@@ -106,6 +106,7 @@ class Follower:
         self._meanwhile = meanwhile
         self._stop = threading.Event()
         self._places: dict[FollowedSpace, _Place] = {}  # changed by single operations only: handlers of signals do
+        self._joined = False  # a space since the thread last looked when the next is due
         self._at: FollowedSpace | None = None  # the one that the thread is busy with
         self._connections = 0  # of the listener, as of the last look
         self._thread = threading.Thread(target=self._run, name="sona-pg follower", daemon=True)
@@ -122,6 +123,7 @@ class Follower:
         """Look after a space from now on: after its interval, or at once if the database has not answered yet."""
         now = time.monotonic()
         self._places[followed] = _Place(now + (0.0 if followed.space_id is None else followed.poll_interval), now)
+        self._joined = True
 
     def leave(self, followed: FollowedSpace, cut: Callable[[int | None], object] = lambda _: None) -> None:
         """Look after a space no more; ``cut`` ends the call that the thread is in for it, should that not return."""
@@ -170,20 +172,23 @@ class Follower:
 
     def _wait_for_news(self) -> None:
         """Wait for an announcement, or until a space is due; in short waits, so that a stop is noticed."""
+        due_at = 0.0
+        self._joined = True
         while not self._stop.is_set():
             now = time.monotonic()
-            places = list(self._places.values())
-            left = min((place.next_look for place in places), default=now + STEP) - now
-            heard = self._listener.wait(min(max(left, 0.0), STEP))
+            if self._joined:
+                self._joined = False
+                due_at = min((place.next_look for place in list(self._places.values())), default=math.inf)
+            heard = self._listener.wait(min(max(due_at - now, 0.0), STEP))
             self._meanwhile()
             if self._listener.connections != self._connections:  # what was announced before is not heard again
                 self._connections = self._listener.connections
-                for place in places:
+                for place in list(self._places.values()):
                     place.next_signal = 0.0
             if heard:
                 self._hear(heard)
                 return
-            if left <= 0:
+            if due_at <= now:
                 return
 
     def _hear(self, heard: Collection[Notice]) -> None:
@@ -205,7 +210,7 @@ class Follower:
         due = [
             (followed, place)
             for followed, place in list(self._places.items())
-            if place.next_look <= now + min(followed.poll_interval, BEAT_EVERY) / 4
+            if place.next_look <= now + min(followed.poll_interval, BEAT_EVERY) / 2  # so that all come together soon
         ]
         if not any(place.next_look <= now for _, place in due):
             return
