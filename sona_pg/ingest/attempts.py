@@ -14,8 +14,8 @@ import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 
-from sona_pg.ingest.watchdog import Watchdog, Watched
 from sona_pg.store.connect import is_spent, masked
+from sona_pg.store.deadlines import Watched, deadlines
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts; each is drawn from the upper half of its range
 LOG_EVERY = 30.0  # seconds
@@ -39,7 +39,7 @@ class Attempts:
         self.where = masked(engine.url)
         self.why_away = ""  # why no connection could be had, the last time
         self._engine = engine
-        self._watchdog = Watchdog(stall_timeout, "sona-pg-watchdog")
+        self._stall_timeout = stall_timeout
         self._renewal = _Renewal(engine)
         self._renewals = [self._renewal] if beside is None else [self._renewal, _Renewal(beside)]
         self._away_until = 0.0  # monotonic seconds
@@ -56,7 +56,7 @@ class Attempts:
         """
         raw, give_back = self._lent()
         try:
-            with self._watchdog.over(raw) as watched:
+            with deadlines.over_driver(raw, self, self._stall_timeout) as watched:
                 yield raw, watched
         except ValueError as exc:  # psycopg's, over more results than COPY has when the server goes
             if not raw.closed:
@@ -75,7 +75,7 @@ class Attempts:
 
     def cut(self, watched: Watched) -> None:
         """End a connection that is lent, if it still is."""
-        self._watchdog.cut(watched)
+        deadlines.cut_call(watched)
 
     @property
     def away_for(self) -> float:
@@ -91,10 +91,9 @@ class Attempts:
         return True
 
     def close(self) -> None:
-        """End the watchdog's thread."""
+        """Leave the engines as they were."""
         for renewal in self._renewals:
             renewal.close()
-        self._watchdog.close()
 
     def _lent(self) -> tuple[psycopg.Connection[Any], Any]:
         try:

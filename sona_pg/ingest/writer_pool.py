@@ -22,7 +22,7 @@ THREADS = 2
 
 
 class WriterPool:
-    """Writes what any number of spaces record, with two threads, a watchdog's, and two connections at most."""
+    """Writes what any number of spaces record, with two threads and two connections at most."""
 
     def __init__(
         self, engine: Engine, stall_timeout: float = STALL_TIMEOUT, *, beside: Engine | None = None

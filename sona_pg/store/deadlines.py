@@ -1,4 +1,7 @@
-"""Deadlines of database calls: libpq alone waits for ever on a peer that accepts data and never answers."""
+"""Deadlines of database calls: libpq alone waits for ever on a peer that accepts data and never answers.
+
+One thread watches the calls of the whole process.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine
 
 from sona_pg.store.connect import driver_connection
 
 LOOK_EVERY = 0.25  # seconds: resolution of the deadlines
+LINGER = 5.0  # seconds without a call after which the thread ends: it should not be made anew for each
 
 
 @dataclass(eq=False, slots=True)
-class _Watched:
-    engine: Engine
+class Watched:
+    """A call that is being watched."""
+
+    owner: object  # an engine, or another holder of connections
     link: socket.socket  # a duplicated descriptor: the connection's own number may be reused
     until: float  # monotonic seconds
     thread: int  # id of the waiting thread
@@ -32,21 +40,27 @@ class Deadlines:
     def __init__(self) -> None:
         """Watch no calls; the thread starts with the first one."""
         self._lock = threading.Lock()
-        self._watched: set[_Watched] = set()
+        self._watched: set[Watched] = set()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def over(self, connection: Connection, seconds: float = math.inf) -> Iterator[None]:
         """Shut down the connection's socket if the block takes longer; the waiting call then fails."""
-        link = socket.socket(fileno=os.dup(driver_connection(connection).fileno()))
-        watched = _Watched(connection.engine, link, time.monotonic() + seconds, threading.get_ident())
+        with self.over_driver(driver_connection(connection), connection.engine, seconds):
+            yield
+
+    @contextmanager
+    def over_driver(self, raw: psycopg.Connection[Any], owner: object, seconds: float) -> Iterator[Watched]:
+        """Do the same for a driver's connection that ``owner`` holds; the call can be ended by ``cut_call``."""
+        link = socket.socket(fileno=os.dup(raw.fileno()))
+        watched = Watched(owner, link, time.monotonic() + seconds, threading.get_ident())
         with self._lock:
             self._watched.add(watched)
             if seconds < math.inf and self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="sona-pg deadlines", daemon=True)
                 self._thread.start()
         try:
-            yield
+            yield watched
         finally:
             with self._lock:
                 self._watched.discard(watched)
@@ -56,10 +70,17 @@ class Deadlines:
         """Abort every call on the connections of ``engine``, or those of one thread."""
         with self._lock:
             for watched in self._watched:
-                if watched.engine is engine and thread in (None, watched.thread):
+                if watched.owner is engine and thread in (None, watched.thread):
                     _shut(watched)
 
+    def cut_call(self, watched: Watched) -> None:
+        """Abort one call, if it is still watched."""
+        with self._lock:
+            if watched in self._watched:
+                _shut(watched)
+
     def _run(self) -> None:
+        needed_at = time.monotonic()
         while True:
             time.sleep(LOOK_EVERY)
             now = time.monotonic()
@@ -67,12 +88,14 @@ class Deadlines:
                 for watched in self._watched:
                     if now > watched.until:
                         _shut(watched)
-                if all(watched.until == math.inf for watched in self._watched):
+                if any(watched.until < math.inf for watched in self._watched):
+                    needed_at = now
+                elif now > needed_at + LINGER:
                     self._thread = None
                     return
 
 
-def _shut(watched: _Watched) -> None:
+def _shut(watched: Watched) -> None:
     with suppress(OSError):  # the peer may have been faster
         watched.link.shutdown(socket.SHUT_RDWR)
     watched.until = math.inf

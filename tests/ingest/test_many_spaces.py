@@ -57,7 +57,7 @@ def counted(url: str) -> dict[int, int]:
 
 
 def threads_that_write() -> int:
-    return sum(thread.name.startswith(("sona-pg-writer", "sona-pg-watchdog")) for thread in threading.enumerate())
+    return sum(thread.name.startswith("sona-pg-writer") for thread in threading.enumerate())
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -67,13 +67,13 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_what_all_spaces_record_is_committed_with_three_threads_and_two_connections(
+def test_what_all_spaces_record_is_committed_with_two_threads_and_two_connections(
     url: str, pool_at: Callable[..., WriterPool], open_space: OpenSpace
 ) -> None:
     before = threads_that_write()
     pool = pool_at(url)
     opened = [open_space(pool, space_id) for space_id in range(1, SPACES + 1)]
-    assert threads_that_write() - before == 3
+    assert threads_that_write() - before == 2
     for turn in range(3):
         for hot, _ in opened[turn:]:
             record(hot)
