@@ -26,6 +26,7 @@ from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, unit_ro
 Matrix = npt.NDArray[np.float64]
 
 LEAST_VARIANCE = 0.2  # of a cloud of unit vectors around its centre: less is left of an embedding with cosines of .8
+MOST_STEPS = 60.0  # of one fit, where they cost little: a small space had stopped far from its minimum with 12
 MOST_NOISE = 0.3  # share of wrong feedback, as far as it is believed
 _GATHER_ABOVE = 4  # heads per candidate: below, one product over all is cheaper than copying some
 
@@ -63,7 +64,7 @@ class RankerConfig:
         """
         dearer = max(items / self.usual_items, 1.0)
         affordable = self.row_evaluations / max(rows * dearer, 1.0) - 1.0
-        return round(max(min(affordable, 12.0), 2.0 + 15.0 * new / math.sqrt(dearer)))
+        return round(max(min(affordable, MOST_STEPS), 2.0 + 15.0 * new / math.sqrt(dearer)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

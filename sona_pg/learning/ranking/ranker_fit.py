@@ -57,7 +57,8 @@ def fit(
         if given.shape[-1] != state.dim:
             raise DimensionMismatch(state.dim, given.shape[-1])
     fresh, replay = (_usable(events, len(embeddings)) for events in (fresh, replay))
-    history = float(state.folded[1])
+    taken = float(np.minimum(fresh.weight[fresh.judged != NONE], 0.0).sum())  # back, of what was folded before
+    history = max(float(state.folded[1]) + taken, 0.0)
     state = _calibrate(state, embeddings, fresh, config)
     if mean is None and len(embeddings):
         mean = embeddings.mean(axis=0)
