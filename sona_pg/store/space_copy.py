@@ -40,9 +40,6 @@ SELECT EXISTS (
         AND NOT EXISTS (SELECT FROM sona.batches t WHERE t.space_id = %(target)s AND t.batch = b.batch)
 )
 """
-COPIED = """
-SELECT coalesce(sum(trajectories), 0), coalesce(sum(feedback), 0) FROM sona.batches WHERE space_id = %(target)s
-"""
 CANDIDATES_LEFT = """
 SELECT c.candidate_id FROM sona.candidates c
 WHERE c.space_id = %(source)s
@@ -101,6 +98,12 @@ WITH copied AS (
 COUNTED = """
 UPDATE sona.batches SET trajectories = %(trajectories)s, steps = %(steps)s, feedback = %(feedback)s
 WHERE space_id = %(target)s AND batch = %(batch)s
+"""
+# The counters of the space: no server of its own has recorded these.
+COUNTED_IN_SPACE = """
+UPDATE sona.spaces SET departed_trajectories = departed_trajectories + %(trajectories)s,
+    departed_feedback = departed_feedback + %(feedback)s
+WHERE space_id = %(target)s
 """
 CANDIDATES = """
 INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)
@@ -170,6 +173,7 @@ class SpaceCopy:
                 "feedback": _count(raw.execute(FEEDBACK, told)),
             }
             raw.execute(COUNTED, {**told, **counts})
+            raw.execute(COUNTED_IN_SPACE, {**told, **counts})
 
     def candidates_left(self) -> list[str]:
         """Return the ids of candidates that the target lacks."""
@@ -211,13 +215,6 @@ class SpaceCopy:
             kept = _free(connection, name)
             spaces.rename_space(connection, name, kept)
             spaces.rename_space(connection, self.target.name, name)
-            copied = raw.execute(COPIED, self._both).fetchone()
-            assert copied is not None
-            connection.execute(  # the counters of the space: no server of its own has recorded these
-                update(space_rows)
-                .where(space_rows.c.space_id == self.target.space_id)
-                .values(departed_trajectories=copied[0], departed_feedback=copied[1])
-            )
             return kept
 
     def _hold(self, connection: Connection, *, alone: bool = False) -> None:

@@ -115,6 +115,9 @@ def test_what_servers_go_on_recording_is_taken_over(database_url: str, database:
         reembed(database, "s", Model(NEW), NEW, candidate_texts=lambda ids: [TEXTS.get(id_) for id_ in ids])
         record(engine, 1)  # into what is called s~1 now
         done = catch_up(database, "s", Model(NEW), candidate_texts=TEXTS)
+        catch_up(database, "s", Model(NEW), candidate_texts=TEXTS)  # counts nothing twice
+    counted = database.totals(database.find_space("s"))
+    assert (counted["trajectories"], counted["feedback"]) == (done.trajectories, done.feedback) == (10, 2)
     assert (done.trajectories, done.without_text, done.kept_as, done.version) == (10, 2, "s~1", 2)
     with pytest.raises(Conflict, match="'s~1' was not re-embedded"):
         catch_up(database, "s~1", Model(NEW))
