@@ -101,6 +101,10 @@ class UnknownFormat(DatabaseError):
     """A version in the store was written by a later release, in a format that this one does not know."""
 
 
+class DamagedVersion(DatabaseError):
+    """A version in the store cannot be read: something other than sona-pg has changed its bytes."""
+
+
 class TrajectoryError(SonaError):
     """A trajectory or its feedback was used in a way that has no meaning."""
 

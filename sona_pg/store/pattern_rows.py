@@ -61,6 +61,11 @@ WHERE sona.patterns.space_id = %(space)s AND sona.patterns.pattern_id = gone.id
 """
 
 
+def read_ids(connection: Connection, space_id: int) -> list[UUID]:
+    """Return the ids of the patterns of a space."""
+    return list(connection.scalars(select(patterns.c.pattern_id).where(patterns.c.space_id == space_id)))
+
+
 def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]:
     """Return the patterns of a space, oldest first.
 

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert_into
 
-from sona_pg.domain.state import FisherSnapshot, LearnedState, LoraWeights, RouteStatistics
+from sona_pg.domain.state import FisherSnapshot, LearnedState, RouteStatistics
 from sona_pg.domain.version import VersionOrigin, VersionStatus
 from sona_pg.errors import UnknownFormat, UnknownVersion
 from sona_pg.store import version_contents
@@ -29,6 +29,7 @@ from sona_pg.store.schema import (
     state_arrays,
     state_versions,
 )
+from sona_pg.store.stored_arrays import Holder
 
 # A version's parts in one statement each; the bytes travel in binary (%b).
 INSERT_ADAPTERS = """
@@ -146,28 +147,35 @@ def load(connection: Connection, space_id: int, version: int) -> LearnedState:
     Raises:
         UnknownVersion: there is no such version.
         UnknownFormat: a later release has written it.
+        DamagedVersion: one of its arrays cannot be read.
     """
     row = connection.execute(
-        select(state_versions).where(state_versions.c.space_id == space_id, state_versions.c.version == version)
+        select(state_versions, spaces.c.name)
+        .join(spaces, spaces.c.space_id == state_versions.c.space_id)
+        .where(state_versions.c.space_id == space_id, state_versions.c.version == version)
     ).one_or_none()
     if row is None:
         raise UnknownVersion(f"space {space_id} has no version {version}: it was pruned, or never published")
     require_format(space_id, version, row.format)
+    holder = Holder(row.name, version)
     of_version = (adapters.c.space_id == space_id) & (adapters.c.version == version)
-    lora = connection.execute(select(adapters).where(of_version).order_by(adapters.c.layer)).mappings().all()
-    micro = [_adapter(entry) for entry in lora if entry["kind"] == "micro"]
+    lora = connection.execute(select(adapters).where(of_version).order_by(adapters.c.layer)).all()
+    micro = [holder.adapter(entry) for entry in lora if entry.kind == "micro"]
+    base = tuple(holder.adapter(entry) for entry in lora if entry.kind == "base")
+    if not micro or not base:
+        raise holder.damaged(f"part '{'base' if micro else 'micro'} adapter'", "it is missing")
     arrays: dict[str, dict[str, NDArray[np.generic]]] = defaultdict(dict)
     for entry in connection.execute(
         select(state_arrays).where(state_arrays.c.space_id == space_id, state_arrays.c.version == version)
     ):
-        values = np.frombuffer(entry.data, np.dtype(entry.dtype)).reshape(entry.shape)
-        arrays[entry.part][entry.name] = values
+        what = f"part {entry.part!r}, array {entry.name!r}"
+        arrays[entry.part][entry.name] = holder.array(what, entry.data, entry.dtype, entry.shape)
     routes = version_contents.read_routes(connection, space_id, version)  # None: made by an earlier release
     return LearnedState(
         version=version,
         parent=row.parent,
         micro=micro[0],
-        base=tuple(_adapter(entry) for entry in lora if entry["kind"] == "base"),
+        base=base,
         routes=read_route_statistics(connection, space_id) if routes is None else routes,
         arrays=arrays,
         cycle_id=row.cycle_id,
@@ -267,22 +275,14 @@ def delete_fisher(connection: Connection, space_id: int, snapshots: Sequence[Fis
 
 
 def read_fisher(connection: Connection, space_id: int) -> list[FisherSnapshot]:
-    """Return the snapshots of a space by task and layer."""
+    """Return the snapshots of a space by task and layer; ``DamagedVersion`` if one cannot be read."""
     rows = connection.execute(
-        select(fisher_snapshots)
+        select(fisher_snapshots, spaces.c.name)
+        .join(spaces, spaces.c.space_id == fisher_snapshots.c.space_id)
         .where(fisher_snapshots.c.space_id == space_id)
         .order_by(fisher_snapshots.c.task, fisher_snapshots.c.layer)
     )
-    return [
-        FisherSnapshot(
-            row.task,
-            row.layer,
-            np.frombuffer(row.fisher, "<f4").copy(),
-            np.frombuffer(row.optimum, "<f4").copy(),
-            row.kind,
-        )
-        for row in rows
-    ]
+    return [Holder(row.name, row.version).fisher(row) for row in rows]
 
 
 def insert_version(connection: Connection, space_id: int, state: LearnedState, made: Making) -> None:
@@ -360,10 +360,3 @@ def _write_route_statistics(connection: Connection, space_id: int, state: Learne
             "latency": [route.latency_us for route in known],
         },
     )
-
-
-def _adapter(row: RowMapping) -> LoraWeights:
-    shape = (row["rank"], row["dim"])
-    a = np.frombuffer(row["a"], "<f4").reshape(shape)
-    b = np.frombuffer(row["b"], "<f4").reshape(shape)
-    return LoraWeights(a.copy(), b.copy(), row["scale"])

@@ -199,7 +199,7 @@ class LearningUnit:
             version_contents.keep_live(connection, space_id, self.live_version)
             states.forget(connection, space_id)
             kept = {pattern.id for pattern in learned}
-            removed = [known.id for known in pattern_rows.read_patterns(connection, space_id) if known.id not in kept]
+            removed = [known for known in pattern_rows.read_ids(connection, space_id) if known not in kept]
             pattern_rows.write_patterns(connection, space_id, learned, removed, at)
             for snapshot_ in fisher:
                 states.write_fisher(connection, space_id, snapshot_, state.version, at)

@@ -22,7 +22,8 @@ from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import copy_arrays
 from sona_pg.store.pattern_rows import as_row, parameter_records
 from sona_pg.store.reals import Reals
-from sona_pg.store.schema import version_contents, version_patterns, version_tasks
+from sona_pg.store.schema import spaces, version_contents, version_patterns, version_tasks
+from sona_pg.store.stored_arrays import Holder
 
 SCALARS = """pattern_id, size, weight, quality, success_count, recovered_count, partial_count, failure_count,
     created_version, updated_version, kind, merged_from, typical_queries, typical_similarities, parameters"""
@@ -313,25 +314,20 @@ def read_routes(connection: Connection, space_id: int, version: int) -> dict[str
 
 
 def read_tasks(connection: Connection, space_id: int, version: int) -> list[FisherSnapshot]:
-    """Return the Fisher information of a version by task and layer."""
+    """Return the Fisher information of a version by task and layer; ``DamagedVersion`` if it cannot be read."""
     of_version = (version_contents.c.space_id == space_id) & (version_contents.c.version == version)
     held = connection.execute(select(version_contents).where(of_version)).one_or_none()
     if held is None:
         return []
     named = set(zip(held.tasks, held.task_layers, held.task_versions, strict=True))
     order = (version_tasks.c.task, version_tasks.c.layer)
-    rows = connection.execute(select(version_tasks).where(version_tasks.c.space_id == space_id).order_by(*order))
-    return [
-        FisherSnapshot(
-            row.task,
-            row.layer,
-            np.frombuffer(row.fisher, "<f4").copy(),
-            np.frombuffer(row.optimum, "<f4").copy(),
-            row.kind,
-        )
-        for row in rows
-        if (row.task, row.layer, row.version) in named
-    ]
+    rows = connection.execute(
+        select(version_tasks, spaces.c.name)
+        .join(spaces, spaces.c.space_id == version_tasks.c.space_id)
+        .where(version_tasks.c.space_id == space_id)
+        .order_by(*order)
+    )
+    return [Holder(row.name, version).fisher(row) for row in rows if (row.task, row.layer, row.version) in named]
 
 
 def _routes(row: Any) -> dict[str, RouteRecord]:

@@ -146,6 +146,7 @@ def promote(connection: Connection, order: Order, version: int) -> None:
         UnknownVersion: there is no such version.
         VersionConflict: it is no candidate.
         LearningConflict: another version has gone live since it was staged.
+        DamagedVersion: it cannot be read.
     """
     space_id, name = order.space.space_id, order.space.name
     live = states.lock_space(connection, space_id)
@@ -160,6 +161,7 @@ def promote(connection: Connection, order: Order, version: int) -> None:
             f"version {version} of space {name!r} was staged on version {found.parent}, and version {live} is live by "
             "now: stage again"
         )
+    read_version(connection, space_id, version)  # refuses one that nobody could serve
     of_version = (staged_versions.c.space_id == space_id) & (staged_versions.c.version == version)
     staged = connection.execute(select(staged_versions).where(of_version)).one()
     result = CycleResult(**(staged.cycle | {"cycle_id": UUID(staged.cycle["cycle_id"])}))
@@ -189,6 +191,7 @@ def rollback(
     Raises:
         UnknownVersion: the version is not there, or its content is not.
         VersionConflict: it is live, or never was, or what was unlearned since would come back.
+        DamagedVersion: it cannot be read.
     """
     space_id, name = order.space.space_id, order.space.name
     live = states.lock_space(connection, space_id)
@@ -199,6 +202,8 @@ def rollback(
     if target and found.status not in ("live", "retired"):
         raise VersionConflict(f"version {target} of space {name!r} is {found.status}, it was never live: promote it")
     _require_nothing_unlearned_since(connection, order.space, target, live)
+    if target:
+        read_version(connection, space_id, target)  # refuses one that nobody could serve
     version_contents.keep_live(connection, space_id, live)  # so that one can go forward again
     cycle_id = uuid7()
     made = states.Making(order.at, order.server_id, "rollback", restores=target)
@@ -262,7 +267,6 @@ def _copy_version(
             state_versions.c.space_id == space_id, state_versions.c.version == source
         )
     ).one()
-    states.require_format(space_id, source, row.format)
     connection.execute(
         insert(state_versions).values(
             space_id=space_id, version=version, parent=source, cycle_id=cycle_id, status=made.status,

@@ -9,6 +9,7 @@ or were dropped by retention, or candidates were given other embeddings.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,10 +24,13 @@ from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LoraWeights
+from sona_pg.errors import DamagedVersion
 from sona_pg.learning.step import Knowledge, Stored, learn, named_sets, replay_ids
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit
 from sona_pg.worker.threads import one_thread
+
+log = logging.getLogger(__name__)
 
 
 def rebuild(
@@ -43,18 +47,15 @@ def rebuild(
         database: where the ledger is.
         space: the space to rebuild.
         config: of this process; learning settings are the space's at each version.
-        publish: make the result the live version if it differs.
+        publish: make the result the live version if it differs; a live version that is damaged differs in all parts.
         progress: called with the number of cycles done and of all.
     """
     clock = time.perf_counter()
     with database.learning_unit(space, uuid7()) as unit:
         assert unit is not None
-        learned = unit.learned()
         past = unit.past_cycles()
         first = applied(config, unit.settings_at(past[0].version if past else unit.next_version))
-        live = Knowledge.initial(space.dim, first)
-        if learned is not None:
-            live = Knowledge(learned.state, learned.patterns, learned.fisher)
+        live = _live(unit, Knowledge.initial(space.dim, first))
         candidates = unit.candidates()
         catalog = candidates
         known = Knowledge.initial(space.dim, first)
@@ -67,7 +68,7 @@ def rebuild(
             known, read = _again(unit, cycle, known, catalog, applied(config, unit.settings_at(cycle.version)))
             trajectories += read
         progress(len(past), len(past))
-        found = differences(known, live)
+        found = differences(known, live or known, in_all=live is None)
         published = publish and bool(found)
         version = unit.live_version
         if published:
@@ -78,6 +79,16 @@ def rebuild(
             unit.republish(made, known.patterns, known.fisher)
     milliseconds = round((time.perf_counter() - clock) * 1000, 3)
     return RebuildResult(version, len(past), trajectories, tuple(found), published, milliseconds)
+
+
+def _live(unit: LearningUnit, nothing: Knowledge) -> Knowledge | None:
+    """Return the knowledge of the live version, ``nothing`` for version 0, or None if it is damaged."""
+    try:
+        learned = unit.learned()
+    except DamagedVersion as exc:
+        log.warning("the live version differs from its ledger in everything: %s", exc)
+        return None
+    return nothing if learned is None else Knowledge(learned.state, learned.patterns, learned.fisher)
 
 
 def _again(
@@ -96,8 +107,8 @@ def _again(
         return learn(before, claimed, stored, config, cycle.version).knowledge, len(claimed.fresh)
 
 
-def differences(rebuilt: Knowledge, live: Knowledge) -> list[str]:
-    """Return the parts in which two states differ by as much as a bit, by name."""
+def differences(rebuilt: Knowledge, live: Knowledge, *, in_all: bool = False) -> list[str]:
+    """Return the parts in which two states differ by as much as a bit, by name; ``in_all``: all parts."""
     found = []
     pairs: list[tuple[str, Any, Any]] = [
         ("micro adapter", _lora(rebuilt.state.micro), _lora(live.state.micro)),
@@ -109,7 +120,7 @@ def differences(rebuilt: Knowledge, live: Knowledge) -> list[str]:
     parts = sorted({*rebuilt.state.arrays, *live.state.arrays})
     pairs += [(part, rebuilt.state.arrays.get(part), live.state.arrays.get(part)) for part in parts]
     for name, ours, theirs in pairs:
-        if not _same(ours, theirs):
+        if in_all or not _same(ours, theirs):
             found.append(name)
     return found
 

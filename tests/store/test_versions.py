@@ -16,13 +16,26 @@ from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.cycle import RebuildResult
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
-from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
+from sona_pg.errors import DamagedVersion, LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
 from sona_pg.learning.step import Knowledge, initial_state
 from sona_pg.store.admin import migrate
 from sona_pg.store.database import Database
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.rebuild import differences, rebuild
 
+OF_ROUTER = "WHERE version = %s AND part = 'router'"
+DAMAGE = {
+    1: f"UPDATE sona.state_arrays SET data = substr(data, 1, 3) {OF_ROUTER}",
+    2: "DELETE FROM sona.adapters WHERE version = %s AND kind = 'micro'",
+    3: f"UPDATE sona.state_arrays SET shape = '{{-1}}', data = substr(data, 1, 8) {OF_ROUTER}",
+    4: f"UPDATE sona.state_arrays SET dtype = '<x9' {OF_ROUTER}",
+}
+NAMED = {
+    1: r"part 'router', array '\w+': 3 bytes are stored, expected \d+ for type '\S+' and shape \(.*sona-pg rebuild",
+    2: r"part 'micro adapter': it is missing",
+    3: r"part 'router', array '\w+': 8 bytes are stored, expected -\d",
+    4: r"part 'router', array '\w+': its type '<x9' is unknown",
+}
 NOTHING: LearnedState = initial_state(DIM, CONFIG)
 
 
@@ -43,6 +56,10 @@ class Lived:
 
     def rebuild(self) -> RebuildResult:
         return rebuild(self.database, self.space, CONFIG)
+
+    def damage(self, version: int) -> None:
+        with psycopg.connect(self.url) as connection:
+            assert connection.execute(DAMAGE[version], [version]).rowcount > 0
 
     def known(self, version: int) -> Knowledge:
         held = self.database.versions.knowledge_at(self.space, version)
@@ -183,6 +200,38 @@ def test_a_candidate_changes_nothing_until_it_is_promoted(lived: Lived) -> None:
     assert differences(candidate, lived.known(2)) == []
     assert lived.rebuild().equal
     assert lived.rows("SELECT count(*) FROM sona.staged_versions") == [(0,)]
+
+
+def test_a_damaged_version_is_named_and_does_not_go_live(lived: Lived) -> None:
+    learn_days(lived.engine, 3)
+    record_day(lived.engine, 4)
+    assert lived.engine.stage().version == 4
+    kept = "SELECT version, status FROM sona.versions ORDER BY 1"
+    before = lived.rows(kept), lived.waiting()
+    for version in (1, 2, 4):
+        lived.damage(version)
+        with pytest.raises(DamagedVersion, match=f"version {version} of space 'default', {NAMED[version]}"):
+            lived.engine.promote(4) if version == 4 else lived.rollback(version)
+        assert (lived.rows(kept), lived.waiting()) == before
+    assert lived.rebuild().equal
+
+
+def test_a_damaged_live_version_is_made_anew_from_the_ledger(lived: Lived, database_url: str) -> None:
+    learn_days(lived.engine, 3)
+    before = lived.known(3)
+    lived.damage(3)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sona.fisher_snapshots SET fisher = substr(fisher, 1, 5)")
+    with SonaEngine(DIM, database_url, config=CONFIG) as server:
+        record_day(server, 4)
+        with pytest.raises(DamagedVersion, match=f"version 3 of space 'default', {NAMED[3]}"):
+            server.force_learn()
+        done = server.rebuild(publish=True)
+        assert (done.published, done.version) == (True, 4)
+        assert {"micro adapter", "patterns", "protected tasks", "router"} <= set(done.differences)
+        assert differences(lived.known(4), before) == []
+        assert server.force_learn().version == 5
+        assert server.rebuild().equal
 
 
 def test_a_candidate_of_another_base_is_refused(lived: Lived) -> None:
