@@ -30,14 +30,24 @@ class UnknownCandidate(InvalidValue, NotFound):
     """A candidate was named by its id alone, and no version or server knows it."""
 
 
+FEATURES = "features"  # of a decision: their number is no dimension of the space
+
+
 class DimensionMismatch(InvalidValue):
     """An array's length differs from the dimension that was expected."""
 
     def __init__(self, expected: int, actual: int, what: str = "embedding") -> None:
-        super().__init__(
-            f"{what} has {actual} dimensions, expected {expected}: "
-            f"use the space's own embedder, or open a space of dimension {actual}"
-        )
+        if what == FEATURES:
+            told = (
+                f"{actual} features, expected {expected}, with which the router was taught: "
+                "pass the same ones in every call of the space (query= makes 3)"
+            )
+        else:
+            told = (
+                f"{what} has {actual} dimensions, expected {expected}: "
+                f"use the space's own embedder, or open a space of dimension {actual}"
+            )
+        super().__init__(told)
         self.expected = expected
         self.actual = actual
 

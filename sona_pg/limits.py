@@ -21,6 +21,9 @@ MAX_FEATURES = 1024  # that a decision can store
 MAX_PARAMETERS = 100  # settings of a trajectory
 LONGEST_PARAMETER_NAME = 200  # characters
 MAX_PARAMETER = 1e15  # of a setting, either way
+MOST_FOUND = 100_000  # trajectories that one search returns: they are in memory together, in Postgres and here
+MOST_EXPLORATION = 1e6  # of a ranking, in logits: far above it float32 no longer holds the bonus
+MOST_INT8 = (1 << 63) - 1  # the largest bigint: of a version's number, and of a count
 # Of a space. Every version has all of them, and every server in memory: at 256 dimensions that is a gigabyte. Ids that
 # are made up for each request would otherwise grow without end; none is deleted: a slot is a row of learned arrays.
 MOST_CANDIDATES = 1_000_000

@@ -80,7 +80,7 @@ class PatternCalls(EngineLifetime):
 
         Args:
             x: what is searched.
-            k: how many at most.
+            k: how many at most, up to 100,000.
             route: only those that took this route.
             min_quality: only those whose quality, with all feedback, is at least this.
             since: only those that began then or later.

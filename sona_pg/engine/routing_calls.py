@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from sona_pg.domain.answer import Decision
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.engine.lifetime import EngineLifetime
-from sona_pg.errors import InvalidValue
-from sona_pg.serving.arguments import as_vector
+from sona_pg.errors import ConfigError, InvalidValue
+from sona_pg.serving.arguments import as_vector, require_amount, require_version
 from sona_pg.text.features import query_features
 
 
@@ -44,18 +44,29 @@ class RoutingCalls(EngineLifetime):
             cost_weight, latency_weight: what a unit of cost, and of latency in seconds, takes off the quality.
 
         Raises:
-            InvalidValue: even the cheapest routes cost more than the budget.
+            InvalidValue: even the cheapest routes cost more than the budget, or an argument makes no sense.
+            DimensionMismatch: the router was taught another number of features.
         """
         serving = self._session.serving
         told = None
         if features is not None:
             told = as_vector(features, np.size(features), "features")
         elif query is not None:
-            told = query_features(query)
-        return self._session.chooser.choose(
-            serving.router, serving.version, x, candidates,
-            features=told, costs=costs, budget=budget, cost_weight=cost_weight, latency_weight=latency_weight,
-        )  # fmt: skip
+            try:
+                told = query_features(query)
+            except TypeError as exc:
+                raise InvalidValue(f"query={query!r}: expected a text") from exc
+        try:
+            return self._session.chooser.choose(
+                serving.router, serving.version, x, candidates,
+                features=told, costs=costs, budget=budget, cost_weight=cost_weight, latency_weight=latency_weight,
+            )  # fmt: skip
+        except InvalidValue:
+            raise
+        except (TypeError, ValueError, OverflowError, ConfigError):
+            # The arguments are looked at only now: a decision takes microseconds.
+            _require_numbers(costs, budget, cost_weight=cost_weight, latency_weight=latency_weight)
+            raise
 
     def evaluate_policies(
         self,
@@ -89,4 +100,15 @@ class RoutingCalls(EngineLifetime):
         if not 0 < days < 36_500 or limit < 1:
             raise InvalidValue(f"days={days!r}, limit={limit!r}: expected positive numbers, days below 36500")
         since = datetime.now(UTC) - timedelta(days=days)
-        return self._session.evaluate(since=since, versions=versions, budgets=budgets, costs=costs, limit=limit)
+        wanted = [require_version(version, "versions") for version in versions]
+        return self._session.evaluate(since=since, versions=wanted, budgets=budgets, costs=costs, limit=limit)
+
+
+def _require_numbers(costs: Mapping[str, float] | None, budget: float | None, **weights: float) -> None:
+    """Raise ``InvalidValue`` for the argument of ``route`` with which no decision can be computed."""
+    if costs is not None and not isinstance(costs, Mapping):
+        raise InvalidValue(f"costs={costs!r}: expected {{route: cost, …}}")
+    if budget is not None:
+        require_amount(budget, "budget")
+    for name, weight in weights.items():
+        require_amount(weight, name)

@@ -10,7 +10,7 @@ from sona_pg.domain.version import RollbackResult, StoredVersion, VersionDiffere
 from sona_pg.engine import version_exchange
 from sona_pg.engine.lifetime import EngineLifetime
 from sona_pg.learning.step import initial_state
-from sona_pg.serving.arguments import require_count
+from sona_pg.serving.arguments import require_count, require_version
 
 
 class VersionCalls(EngineLifetime):
@@ -20,7 +20,7 @@ class VersionCalls(EngineLifetime):
         """Return the newest versions of the space, newest first, with candidates that wait to be promoted."""
         session = self._session
         session.require_database()
-        return session.database.versions.listing(session.space, require_count(limit))
+        return session.database.versions.listing(session.space, require_count(limit, what="limit"))
 
     def diff(self, a: int, b: int) -> VersionDifference:
         """Return what differs between two versions, from ``a`` to ``b``: patterns, routes, adapters and learned arrays.
@@ -30,7 +30,9 @@ class VersionCalls(EngineLifetime):
         """
         session = self._session
         session.require_database()
-        return version_exchange.compare(session.database, session.space, a, b)
+        return version_exchange.compare(
+            session.database, session.space, require_version(a, "a"), require_version(b, "b")
+        )
 
     def patterns_at(self, version: int) -> list[LearnedPattern]:
         """Return the patterns as ``version`` held them, oldest first.
@@ -40,7 +42,7 @@ class VersionCalls(EngineLifetime):
         """
         session = self._session
         session.require_database()
-        return session.database.versions.patterns_at(session.space, version)
+        return session.database.versions.patterns_at(session.space, require_version(version))
 
     def stage(self) -> CycleResult:
         """Learn from what waits, one slice at most, and store the result as a candidate: what is live stays live.
@@ -62,7 +64,7 @@ class VersionCalls(EngineLifetime):
         """
         session = self._session
         session.require_database()
-        session.database.versions.promote(session.space, session.server_id, version)
+        session.database.versions.promote(session.space, session.server_id, require_version(version))
         return session.refresh()
 
     def rollback(self, version: int, *, keep_facts: bool = False) -> RollbackResult:
@@ -84,7 +86,7 @@ class VersionCalls(EngineLifetime):
         session = self._session
         session.require_database()
         nothing = initial_state(self.dim, session.config)
-        asked = (session.space, session.server_id, require_count(version, 0), nothing)
+        asked = (session.space, session.server_id, require_version(version), nothing)
         done = session.database.versions.rollback(*asked, keep_facts=keep_facts)
         session.refresh()
         return done
@@ -102,7 +104,8 @@ class VersionCalls(EngineLifetime):
         """
         session = self._session
         session.require_database()
-        version_exchange.save(session.database, session.space, Path(path), version)
+        wanted = None if version is None else require_version(version)
+        version_exchange.save(session.database, session.space, Path(path), wanted)
 
     def load(self, path: str | Path, publish: bool = False, *, keep_facts: bool = False) -> int:
         """Serve the version of a file that ``save`` wrote; return the version number that is served.

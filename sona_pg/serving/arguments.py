@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, get_args
@@ -14,6 +15,7 @@ from sona_pg.domain.answer import Context
 from sona_pg.domain.pattern import PatternKind
 from sona_pg.domain.verdict import VERDICTS
 from sona_pg.errors import DimensionMismatch, InvalidValue
+from sona_pg.limits import MOST_FOUND, MOST_INT8
 from sona_pg.recorder import Trajectory
 
 KINDS: tuple[PatternKind, ...] = get_args(PatternKind)
@@ -56,11 +58,25 @@ def require_directions(rows: NDArray[np.float32], what: str) -> None:
         raise InvalidValue(f"{what}[{nowhere[0]}] is all 0: it points in no direction; check what made it")
 
 
-def require_count(k: int, least: int = 1) -> int:
-    """Return ``k``; raise ``InvalidValue`` unless it is a whole number of at least ``least``."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < least:
-        raise InvalidValue(f"k={k!r}: expected a whole number, {least} or more")
+def require_count(k: int, least: int = 1, most: int = MOST_INT8, what: str = "k") -> int:
+    """Return ``k``; raise ``InvalidValue`` unless it is a whole number from ``least`` to ``most``."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not least <= int(k) <= most:
+        upper = "2**63 - 1" if most == MOST_INT8 else most
+        raise InvalidValue(f"{what}={k!r}: expected a whole number from {least} to {upper}")
     return int(k)
+
+
+def require_version(version: int, what: str = "version") -> int:
+    """Return ``version``; raise ``InvalidValue`` unless it can be the number of a version."""
+    return require_count(version, 0, what=what)
+
+
+def require_amount(amount: float, what: str, most: float = sys.float_info.max) -> float:
+    """Return ``amount``; raise ``InvalidValue`` unless it is a number from 0 to ``most``."""
+    if not isinstance(amount, int | float | np.integer | np.floating) or not 0 <= amount <= most:
+        upper = "a finite number, 0 or more" if most == sys.float_info.max else f"a finite number, 0 to {most:g}"
+        raise InvalidValue(f"{what}={amount!r} cannot work: expected {upper}")
+    return float(amount)
 
 
 def require_text(text: str, what: str) -> str:
@@ -115,7 +131,7 @@ def require_search(
     vector: NDArray[np.float32], k: int, route: str | None, min_quality: float | None, since: datetime | None
 ) -> None:
     """Raise ``InvalidValue`` for a search that has no meaning."""
-    require_count(k)
+    require_count(k, most=MOST_FOUND)
     if route is not None and (not isinstance(route, str) or "\0" in route):
         raise InvalidValue(f"route={route!r}: expected a text without NUL")
     if not 0 < float(np.linalg.norm(vector)) < np.inf:
@@ -140,9 +156,12 @@ def require_filters(min_quality: float, kind: str | None, verdict: str | None) -
 
 def _as_floats(values: ArrayLike, what: str) -> NDArray[np.float32]:
     try:
-        array = np.ascontiguousarray(values, np.float32)
+        given = np.asarray(values)
+        if given.dtype.kind == "c":  # NumPy would drop the imaginary part
+            raise TypeError(f"{given.dtype} has imaginary parts, which nothing here can use")
+        array = np.ascontiguousarray(given, np.float32)
     except (TypeError, ValueError) as exc:
-        raise InvalidValue(f"{what} is no array of numbers: {exc}") from exc
+        raise InvalidValue(f"{what} is no array of real numbers: {exc}") from exc
     if not np.isfinite(array).all():
         raise InvalidValue(f"{what} has values that are not finite numbers in float32: check what made it")
     return array

@@ -19,7 +19,15 @@ from sona_pg.domain.catalog import Catalog
 from sona_pg.errors import InvalidValue, UnknownCandidate
 from sona_pg.learning.ranking.ranker import explore
 from sona_pg.learning.ranking.ranker_prepared import Prepared, prepare
-from sona_pg.serving.arguments import as_direction, as_matrix, as_vector, require_count, require_directions
+from sona_pg.limits import MOST_EXPLORATION
+from sona_pg.serving.arguments import (
+    as_direction,
+    as_matrix,
+    as_vector,
+    require_amount,
+    require_count,
+    require_directions,
+)
 from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, Named, NamedSets, check_ids
 from sona_pg.serving.overlay import Overlay
 from sona_pg.serving.served_version import ServedVersion
@@ -109,8 +117,13 @@ class CandidateRanker:
         ready = self._recent(serving, ids) if candidates is None else None
         if ready is None or type(k) is not int or k < 1 or exploration != 0:
             query, k = as_direction(query, self._dim, "query"), require_count(k)
+            require_amount(exploration, "exploration", MOST_EXPLORATION)
             ready = self._ready(serving, self._chosen(serving, candidates, ids))
-        best = ready.scorer.block.best(query, k, ready.candidates.ids) if exploration == 0 else None
+        try:
+            best = ready.scorer.block.best(query, k, ready.candidates.ids) if exploration == 0 else None
+        except OverflowError:  # of k
+            require_count(k)
+            raise
         if best is None:
             rows = as_direction(query, self._dim, "query")[None, :]
             return self._ranked(ready, rows, k, exploration)[0]
@@ -126,12 +139,11 @@ class CandidateRanker:
         exploration: float,
     ) -> list[Ranking]:
         """Return the best ``k`` for each of ``queries`` (n, dim); see ``SonaEngine.rank_many``."""
+        require_amount(exploration, "exploration", MOST_EXPLORATION)
         return self._ranked(self._ready(serving, self._chosen(serving, candidates, ids)), queries, k, exploration)
 
     def _ranked(self, ready: _ReadySet, queries: NDArray[np.float32], k: int, exploration: float) -> list[Ranking]:
         scores = ready.scorer.score(queries)
-        if not 0 <= exploration < np.inf:
-            raise InvalidValue(f"exploration={exploration!r} cannot work: expected a finite number, 0 or more")
         order_by = explore(ready.serving.ranker, scores, ready.slots, exploration) if exploration > 0 else scores
         order = best_first(order_by, k)
         best = np.take_along_axis(scores, order, axis=1)

@@ -95,7 +95,10 @@ class ServedVersion:
         """Return the ``k`` patterns nearest to ``x`` that pass the filters; see ``SonaEngine.find_patterns``."""
         plain = kind is None and route is None and verdict is None and not with_parameters
         if plain and type(k) is int and k > 0 and type(min_quality) is float and min_quality <= 0.0:
-            found = None if self.block is None else self.block.nearest(x, k, self.patterns)
+            try:
+                found = None if self.block is None else self.block.nearest(x, k, self.patterns)
+            except OverflowError:  # of k, which is refused below
+                found = None
             if found is not None:
                 return FoundPatterns(*found)
         require_filters(min_quality, kind, verdict)

@@ -179,7 +179,14 @@ def test_feedback_that_means_nothing_is_refused(engine: SonaEngine, arguments: d
         (lambda e: e.route(GOOD, ["a"], costs={"a": -1.0}), "-1.0"),
         (lambda e: e.route(GOOD, ["a"], costs={"a": "free"}), "'free'"),
         (lambda e: e.route(GOOD, ["a"], costs={"a": 1.0}, budget=np.nan), "budget"),
-        (lambda e: e.route(GOOD, ["a"], cost_weight=-1.0, costs={"a": 1.0}), "weights"),
+        (lambda e: e.route(GOOD, ["a"], cost_weight=-1.0, costs={"a": 1.0}), "cost_weight=-1.0"),
+        (lambda e: e.route(GOOD, ["a"], cost_weight="1", costs={"a": 1.0}), "cost_weight='1'"),
+        (lambda e: e.route(GOOD, ["a"], cost_weight=10**400, costs={"a": 1.0}), "cost_weight=1000"),
+        (lambda e: e.route(GOOD, ["a"], latency_weight=[1.0, 2.0]), r"latency_weight=\[1.0, 2.0\]"),
+        (lambda e: e.route(GOOD, ["a"], costs={"a": 1.0}, budget="1"), "budget='1'"),
+        (lambda e: e.route(GOOD, ["a"], costs={"a": 1.0}, budget=[1]), r"budget=\[1\]"),
+        (lambda e: e.route(GOOD, ["a"], costs=5), "costs=5"),
+        (lambda e: e.route(GOOD, ["a"], query=5), "query=5: expected a text"),
         (lambda e: e.route(GOOD, ["a"], features=np.ones(1025)), "1024"),
         (lambda e: e.route(GOOD, ["x" * 1001]), "1000 bytes"),
         (lambda e: e.route(GOOD, "ab"), "one text"),
@@ -188,6 +195,18 @@ def test_feedback_that_means_nothing_is_refused(engine: SonaEngine, arguments: d
         (lambda e: e.rank(GOOD, [GOOD], ids=["a"], k=2.5), "k=2.5"),
         (lambda e: e.rank(GOOD, [GOOD], ids=["a"], exploration=np.nan), "exploration=nan"),
         (lambda e: e.rank(GOOD, [GOOD], ids=["a"], exploration=-1), "exploration=-1"),
+        (lambda e: e.rank(GOOD, [GOOD], ids=["a"], exploration="1"), "exploration='1'.*0 to 1e.06"),
+        (lambda e: e.rank(GOOD, [GOOD], ids=["a"], exploration=1e300), "exploration=1e.300"),
+        (lambda e: e.rank_many([GOOD], [GOOD], ids=["a"], exploration=1e300), "exploration=1e.300"),
+        (lambda e: e.rank(GOOD, [GOOD], ids=["a"], k=2**70), "k=1180591620717411303424"),
+        (lambda e: e.diff("a", 0), "a='a': expected a whole number from 0"),
+        (lambda e: e.diff(0, -1), "b=-1"),
+        (lambda e: e.rollback(2**70), r"version=1180591620717411303424: .*0 to 2\*\*63 - 1"),
+        (lambda e: e.patterns_at(2**63), "version=9223372036854775808"),
+        (lambda e: e.promote(True), "version=True"),
+        (lambda e: e.save("never.sona", 1.5), "version=1.5"),
+        (lambda e: e.versions(limit=0), "limit=0"),
+        (lambda e: e.evaluate_policies(versions=[2**70]), "versions=1180591620717411303424"),
         (lambda e: e.rank(GOOD, [GOOD, GOOD * 0], ids=["a", "b"]), r"candidates\[1\] is all 0"),
         (lambda e: e.rank_many([GOOD, GOOD * 0], [GOOD], ids=["a"]), r"queries\[1\] is all 0"),
         (lambda e: e.remember(["a"], [GOOD * 0]), r"embeddings\[0\] is all 0"),
@@ -197,6 +216,8 @@ def test_feedback_that_means_nothing_is_refused(engine: SonaEngine, arguments: d
         (lambda e: e.find_patterns(GOOD, k=True), "k=True"),
         (lambda e: e.interpolate_parameters(GOOD, k=-1), "k=-1"),
         (lambda e: e.search(GOOD, k="a"), "k='a'"),
+        (lambda e: e.search(GOOD, k=10**12), "k=1000000000000: .*1 to 100000"),
+        (lambda e: e.find_patterns(GOOD, k=2**70), r"k=1180591620717411303424: .*0 to 2\*\*63 - 1"),
         (lambda e: e.search(GOOD, since="2026-01-01"), "datetime"),
         (lambda e: e.search(GOOD, route="a\0"), "NUL"),
         (lambda e: e.search(GOOD, min_quality=np.nan), "min_quality"),
@@ -218,8 +239,39 @@ def test_feedback_that_means_nothing_is_refused(engine: SonaEngine, arguments: d
 def test_a_question_that_cannot_be_answered_says_why(
     engine: SonaEngine, call: Callable[[SonaEngine], object], told: str
 ) -> None:
-    with pytest.raises(SonaError, match=told):
+    with pytest.raises(InvalidValue, match=told):
         call(engine)
+
+
+@pytest.mark.filterwarnings("error")
+def test_complex_numbers_are_refused_wherever_an_embedding_is_taken(engine: SonaEngine) -> None:
+    rotated = GOOD * (1 + 1j)
+    for call in (
+        lambda x: engine.begin_trajectory(x),
+        lambda x: engine.add_step(engine.begin_trajectory(GOOD), x),
+        lambda x: engine.apply_micro_lora(x),
+        lambda x: engine.apply_base_lora(0, x),
+        lambda x: engine.find_patterns(x),
+        lambda x: engine.interpolate_parameters(x),
+        lambda x: engine.search(x),
+        lambda x: engine.rank(x, [GOOD], ids=["a"]),
+        lambda x: engine.rank(GOOD, [x], ids=["a"]),
+        lambda x: engine.rank_many([x], [GOOD], ids=["a"]),
+        lambda x: engine.remember(["a"], [x]),
+        lambda x: engine.route(x, ["a"]),
+        lambda x: engine.route(GOOD, ["a"], features=x),
+    ):
+        for given in (rotated, rotated.astype(np.complex64), list(rotated)):
+            with pytest.raises(InvalidValue, match="complex"):
+                call(given)
+
+
+def test_a_count_beyond_64_bits_is_refused_for_a_set_that_was_ranked_before(engine: SonaEngine) -> None:
+    engine.remember(["a", "b"], [GOOD, GOOD])
+    for _ in range(2):
+        assert len(engine.rank(GOOD, ids=["a", "b"], k=2**63 - 1).ids) == 2
+    with pytest.raises(InvalidValue, match="k=1180591620717411303424"):
+        engine.rank(GOOD, ids=["a", "b"], k=2**70)
 
 
 @pytest.mark.parametrize("dim", [0, -1, 16_001, 2.5, "8"])

@@ -51,8 +51,10 @@ def test_features_decide_where_the_embedding_cannot(engine: SonaEngine) -> None:
             engine.route(unit(10_000 + turn), ["weak", "strong"], features=[hard, 1.0]).scores for turn in range(50)
         ]
         assert sum(score[better] > score[worse] for score in scores) >= 45
-    with pytest.raises(DimensionMismatch, match=r"features has 3.*expected 2"):
-        engine.route(unit(1), ["weak"], features=[1.0, 2.0, 3.0])
+    for arguments in ({"features": [1.0, 2.0, 3.0]}, {"query": "why?"}):
+        with pytest.raises(DimensionMismatch, match=r"^3 features, expected 2") as caught:
+            engine.route(unit(1), ["weak"], **arguments)
+        assert "dimension" not in str(caught.value)
 
 
 def test_events_with_other_features_do_not_stop_a_cycle(engine: SonaEngine) -> None:

@@ -71,7 +71,7 @@ class Basis:
         if features is None:
             return np.hstack([query, np.zeros((len(query), expected), np.float32)])
         if features.shape[1] != expected:
-            raise DimensionMismatch(expected, features.shape[1])
+            raise DimensionMismatch(expected, features.shape[1], "features")
         scaled = np.nan_to_num((features - self.feature_mean) / self.feature_deviation, nan=0.0)
         scaled = np.clip(scaled, -FEATURE_CLIP, FEATURE_CLIP) * self.feature_weight
         return np.hstack([query, scaled]).astype(np.float32, copy=False)
