@@ -179,6 +179,10 @@ def test_version_0_is_what_a_space_serves_before_it_has_learned(lived: Lived) ->
     lived.rollback(0)
     lived.engine.refresh()
     assert answers(lived.engine) == nothing
+    for a, b in ((0, 3), (3, 0)):
+        assert lived.database.versions.diff(lived.space, a, b) == []
+    learned = lived.database.versions.diff(lived.space, 0, 2)
+    assert {"micro 0", "base 0"} <= {item.name for item in learned if item.part == "adapter"}
     assert lived.rebuild().equal
     assert lived.engine.force_learn().trajectories == 2 * DAY
     assert lived.rebuild().equal
