@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from sona_pg.config import SonaConfig
+from sona_pg.engine.figures import SILENT_FOR
 from sona_pg.engine.opened_space import OpenRequest
 from sona_pg.engine.session import Session
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError, TrajectoryError
@@ -55,6 +56,17 @@ class EngineLifetime(HotPath):
     def is_closed(self) -> bool:
         """Whether ``close`` was called, in this process or in the one that forked it."""
         return self._ended
+
+    @property
+    def space_id(self) -> int | None:
+        """The space's number; None until the database has answered."""
+        known = self._opened or (self._inherited[-1] if self._inherited else None)
+        return None if known is None else known.space_id
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the database has not answered lately, though this process has asked."""
+        return self._opened is not None and self._opened.silence(SILENT_FOR) is not None
 
     def call_space(self, name: str) -> None:
         """Note that the space was renamed: a forked child opens it under its new name."""

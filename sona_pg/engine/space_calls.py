@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 from sona_pg.domain.space import SpaceSummary
+from sona_pg.engine.held_engines import HeldEngines
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.store.database import Database
 from sona_pg.worker.reembedding import CandidateTexts, Embed, Progress, ReembedResult, catch_up, reembed
@@ -16,12 +16,15 @@ from sona_pg.worker.reembedding import CandidateTexts, Embed, Progress, ReembedR
 class SpaceCalls(ABC):
     """What can be done to a space by its name, whether this store has it open or not."""
 
-    _opening: threading.RLock
-    _engines: dict[str, SonaEngine]
+    _engines: HeldEngines
 
     @abstractmethod
     def _database(self) -> Database:
         """Return the database of this process, with its schema in order."""
+
+    @abstractmethod
+    def _held(self, name: str) -> SonaEngine | None:
+        """Return this store's open engine of the space that is called ``name`` now."""
 
     def spaces(self) -> list[SpaceSummary]:
         """Return all spaces of the database by name, whoever has made them."""
@@ -33,9 +36,8 @@ class SpaceCalls(ABC):
 
     def set_settings(self, name: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Change what a space learns with; see ``SonaEngine.set_settings``. ``UnknownSpace`` if there is none."""
-        with self._opening:
-            engine = self._engines.get(name)
-        if engine is not None and not engine.is_closed:
+        engine = self._held(name)
+        if engine is not None:
             return engine.set_settings(changes)
         database = self._database()
         return database.set_settings(database.find_space(name), changes)
@@ -49,12 +51,11 @@ class SpaceCalls(ABC):
             SpaceExists: there is one of the new name.
         """
         database = self._database()
-        with self._opening:
+        with self._engines.lock:
+            engine = self._held(name)
             database.rename_space(name, new_name)
-            engine = self._engines.pop(name, None)
             if engine is not None:
-                engine.call_space(new_name)
-                self._engines[new_name] = engine
+                self._engines.rename(engine, new_name)
 
     def reembed_space(
         self,
@@ -71,10 +72,12 @@ class SpaceCalls(ABC):
         ``space(name)`` opens the new one. Engines elsewhere go on with the old space: see ``catch_up_space``.
         """
         database = self._database()
+        before = self._held(name)
         done = reembed(database, name, embed, dim, candidate_texts=candidate_texts, progress=progress)
-        engine = self._taken_out(name)
+        engine = self._held(done.kept_as) or before
         if engine is None:
             return done
+        self._engines.drop(engine)
         engine.close()
         return catch_up(database, name, embed, candidate_texts=candidate_texts)
 
@@ -93,11 +96,8 @@ class SpaceCalls(ABC):
             UnknownSpace: there is none of that name.
         """
         database = self._database()
-        engine = self._taken_out(name)
+        engine = self._held(name)
         if engine is not None:
+            self._engines.drop(engine)
             engine.close()
         return database.remove_space(name)
-
-    def _taken_out(self, name: str) -> SonaEngine | None:
-        with self._opening:
-            return self._engines.pop(name, None)

@@ -165,6 +165,11 @@ class Database:
                 raise spaces.unknown(connection, name)
             return space
 
+    def space_names(self, name: str, space_id: int | None) -> dict[int, str]:
+        """Return the names, by number, of the space called ``name`` and of that number ``space_id``, if there are."""
+        with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
+            return spaces.names_of(connection, name, space_id)
+
     def now(self) -> datetime:
         """Return the time by the database's clock."""
         with reading(self.engine, "reading the clock", BRIEF) as connection:

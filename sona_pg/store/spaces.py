@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from sona_pg.config import SonaConfig
@@ -73,6 +73,13 @@ def find_space(connection: Connection, name: str) -> Space | None:
         .where(space_names.c.name == name)
     ).one_or_none()
     return None if row is None else _space(row)
+
+
+def names_of(connection: Connection, name: str, space_id: int | None) -> dict[int, str]:
+    """Return the names, by number, of the space called ``name`` and of the one of number ``space_id``, if there are."""
+    asked = or_(space_names.c.name == name, space_names.c.space_id == space_id)
+    rows = connection.execute(select(space_names.c.space_id, space_names.c.name).where(asked))
+    return {row.space_id: row.name for row in rows}
 
 
 def unknown(connection: Connection, name: str) -> UnknownSpace:

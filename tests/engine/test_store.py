@@ -87,9 +87,10 @@ def test_a_store_gives_the_engine_that_is_open(database_url: str) -> None:
         with pytest.raises(ConfigError, match=f"is open in this store with hidden_dim={DIM}"):
             store.space("a", DIM + 1)
         engine.close()
-        assert store.space("a", config=DEAF) is not engine
+        opened_again = store.space("a", config=DEAF)
+        assert opened_again is not engine
     with pytest.raises(TrajectoryError, match="closed"):
-        record(store._engines["a"])
+        record(opened_again)
     with pytest.raises(ConfigError, match="the store is closed"):
         store.space("a")
 
@@ -163,8 +164,9 @@ def test_a_store_that_must_have_its_database_says_so(proxy: Proxy) -> None:
 
 
 FORKED = f"""
-import os, sys, numpy as np
+import os, sys, threading, numpy as np
 from sona_pg import Store
+from sona_pg.engine.process_runtime import runtimes
 def record(engine, n):
     for _ in range(n):
         engine.end_trajectory(engine.begin_trajectory(np.ones({DIM}, np.float32)), 0.5)
@@ -174,10 +176,18 @@ for engine in engines:
     record(engine, 5)
 child = os.fork()
 if child == 0:
+    together = threading.Barrier(6)
+    threads = [threading.Thread(target=lambda: (together.wait(), store.url)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [runtime.users for runtime in runtimes._running.values()] == [1]
     for engine in engines:
         record(engine, 3)
     record(store.space("c", {DIM}), 2)
     store.close()
+    assert not runtimes._running
     sys.exit()
 assert os.waitpid(child, 0)[1] == 0
 for engine in engines:
@@ -215,3 +225,70 @@ def test_a_store_changes_renames_and_embeds_its_spaces_anew(database_url: str) -
         assert [summary.name for summary in store.spaces()] == ["b", "b~1"]
         with pytest.raises(NotFound, match="'a'"):
             store.set_settings("a", {"base.rank": 7})
+
+
+def stored(url: str) -> dict[str, int]:
+    with Store(url) as store:
+        return {summary.name: summary.trajectories for summary in store.spaces()}
+
+
+def test_a_name_means_the_space_that_is_called_so_now(database_url: str) -> None:
+    with Store(database_url) as store, Store(database_url) as other:
+        renamed = store.space("x", config=QUIET)
+        other.rename_space("x", "y")
+        new = other.space("x", config=QUIET)
+        assert store.set_settings("x", {"patterns.clusters": 9}) == store.settings("x")
+        assert store.settings("y")["patterns.clusters"] != 9
+        mine = store.space("x", config=QUIET)
+        record(mine, 3)
+        record(renamed, 2)  # it stays its caller's
+        record(new)
+        new.flush()
+        assert store.space("y", config=QUIET) is renamed
+        assert store.space("x", config=QUIET) is mine
+        assert (renamed.metrics()["space"], mine.metrics()["space"]) == ("y", "x")
+        other.rename_space("y", "z")
+        store.remove_space("x")
+        assert mine.is_closed
+        assert not renamed.is_closed
+    assert renamed.is_closed
+    assert stored(database_url) == {"z": 2}
+
+
+def test_a_name_that_two_spaces_have_exchanged_means_the_other_one(database_url: str) -> None:
+    with Store(database_url) as store, Store(database_url) as other:
+        a, b = (store.space(name, config=QUIET) for name in "ab")
+        for name, new_name in ("ac", "ba", "cb"):
+            other.rename_space(name, new_name)
+        assert (store.space("a", config=QUIET), store.space("b", config=QUIET)) == (b, a)
+        store.rename_space("a", "c")
+        record(store.space("c", config=QUIET))
+        assert not a.is_closed
+    assert stored(database_url) == {"b": 0, "c": 1}
+
+
+def test_a_space_that_was_removed_elsewhere_is_opened_anew(database_url: str) -> None:
+    with Store(database_url) as store, Store(database_url) as other:
+        removed = store.space("a", config=QUIET)
+        record(removed)
+        removed.flush()
+        other.remove_space("a")
+        with pytest.raises(NotFound, match="there is no space 'a'"):
+            store.space("a", config=QUIET, create=False)
+        new = store.space("a", config=QUIET)
+        assert new is not removed
+        record(new, 2)
+        new.flush()
+        assert store.space("a", config=QUIET) is new
+        other.remove_space("a")  # nothing waits in either engine: closing the store raises nothing
+    assert removed.is_closed
+    assert new.is_closed
+    assert stored(database_url) == {}
+
+
+def test_a_store_gives_its_engines_while_the_database_is_away(proxy: Proxy) -> None:
+    with Store(proxy.url) as store:
+        engine = store.space("a", config=QUIET)
+        proxy.refuse()
+        assert store.space("a", config=QUIET) is engine
+        proxy.accept()

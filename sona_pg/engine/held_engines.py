@@ -1,0 +1,96 @@
+"""The engines that a store has open, by the names that their spaces have now."""
+
+from __future__ import annotations
+
+import threading
+
+from sona_pg.engine.process_runtime import ProcessRuntime
+from sona_pg.engine.sona_engine import SonaEngine
+from sona_pg.errors import DatabaseUnavailable
+
+
+class HeldEngines:
+    """Engines by name. A name means the space that the database knows by it, whatever it meant before.
+
+    Engines whose spaces were renamed or removed elsewhere go on for those who have them, and end with the store.
+    """
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self.lock = threading.RLock()  # a signal handler may interrupt who holds it, and open a space itself
+        self._named: dict[str, SonaEngine] = {}
+        self._opened: list[SonaEngine] = []  # replaced, never changed: handlers of signals read it
+
+    @property
+    def opened(self) -> list[SonaEngine]:
+        """All that may be open, with or without a name."""
+        return self._opened
+
+    def leave_to_parent(self) -> None:
+        """In a child, right after the fork: have no lock that a thread of the parent holds."""
+        self.lock = threading.RLock()
+
+    def put(self, name: str, engine: SonaEngine) -> None:
+        """Hold an engine that was opened as ``name``."""
+        with self.lock:
+            self._opened = [known for known in self._opened if not known.is_closed] + [engine]
+            self._named[name] = engine
+
+    def find(self, name: str, runtime: ProcessRuntime) -> SonaEngine | None:
+        """Return the open engine of the space that is called ``name``, or None; this asks the database once.
+
+        While the database is away, return the engine of the space that was called so when it was last asked.
+        """
+        with self.lock:
+            known = self._named.get(name)
+            if known is not None and known.is_closed:
+                known = None
+            names = self._ask(name, known, runtime)
+            if names is None:
+                return known
+            if known is not None:
+                if known.space_id is None or names.get(known.space_id) == name:
+                    return known
+                self._call(known, names.get(known.space_id))
+            number = next((number for number, called in names.items() if called == name), None)
+            found = None if number is None else self._of_space(number)
+            if found is not None:
+                self._call(found, name)
+            return found
+
+    def rename(self, engine: SonaEngine, name: str) -> None:
+        """Hold an engine by the new name of its space."""
+        with self.lock:
+            self._call(engine, name)
+
+    def drop(self, engine: SonaEngine) -> None:
+        """Hold an engine by no name any more."""
+        with self.lock:
+            self._named = {name: known for name, known in self._named.items() if known is not engine}
+
+    def _ask(self, name: str, known: SonaEngine | None, runtime: ProcessRuntime) -> dict[int, str] | None:
+        """Return the names, by number, of the space called ``name`` and that of ``known``; None if nobody can tell."""
+        if known is not None and known.is_cut_off:
+            return None
+        if known is None and all(engine.is_closed or engine.space_id is None for engine in self._opened):
+            return None
+        if runtime.outage.problem is not None:
+            return None
+        try:
+            return runtime.database.space_names(name, None if known is None else known.space_id)
+        except DatabaseUnavailable as exc:
+            runtime.outage.note(exc)
+            return None
+
+    def _of_space(self, number: int) -> SonaEngine | None:
+        """Return the open engine of a space, opened last."""
+        return next(
+            (engine for engine in reversed(self._opened) if engine.space_id == number and not engine.is_closed), None
+        )
+
+    def _call(self, engine: SonaEngine, name: str | None) -> None:
+        """Note the name of an engine's space; None if the space was removed."""
+        self.drop(engine)
+        if name is not None:
+            engine.call_space(name)
+            self._named[name] = engine
