@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sona_pg.config import SonaConfig
 from sona_pg.config.space_settings import Settings, applied
 from sona_pg.domain.space import Space
-from sona_pg.engine.figures import Figures
+from sona_pg.engine.figures import SILENT_FOR, Figures
 from sona_pg.engine.fleet_member import FleetMember
 from sona_pg.engine.process_runtime import ProcessRuntime
 from sona_pg.engine.version_holder import VersionHolder
@@ -138,6 +138,11 @@ class CurrentSpace:
         if silent > self._config.loops.poll_interval + seconds:
             return f"nothing was heard of it for {silent:.0f} s"
         return None
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the database has not answered lately, though it was asked: of a removed space it is asked no more."""
+        return self._space is None or (self.silence(SILENT_FOR) is not None and self.runtime.follower.follows(self))
 
     # -- keeping current: what the follower asks of it -------------------------------------------------------
 

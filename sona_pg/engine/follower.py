@@ -125,6 +125,10 @@ class Follower:
         self._places[followed] = _Place(now + (0.0 if followed.space_id is None else followed.poll_interval), now)
         self._joined = True
 
+    def follows(self, followed: FollowedSpace) -> bool:
+        """Whether a space is looked after; not one that was found to be removed."""
+        return followed in self._places
+
     def leave(self, followed: FollowedSpace, cut: Callable[[int | None], object] = lambda _: None) -> None:
         """Look after a space no more; ``cut`` ends the call that the thread is in for it, should that not return."""
         self._places.pop(followed, None)

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Self
 
 from sona_pg.config import SonaConfig
-from sona_pg.engine.figures import SILENT_FOR
 from sona_pg.engine.opened_space import OpenRequest
 from sona_pg.engine.session import Session
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError, TrajectoryError
@@ -66,7 +65,7 @@ class EngineLifetime(HotPath):
     @property
     def is_cut_off(self) -> bool:
         """Whether the database has not answered lately, though this process has asked."""
-        return self._opened is not None and self._opened.silence(SILENT_FOR) is not None
+        return self._opened is not None and self._opened.is_cut_off
 
     def call_space(self, name: str) -> None:
         """Note that the space was renamed: a forked child opens it under its new name."""

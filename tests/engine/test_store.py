@@ -286,6 +286,17 @@ def test_a_space_that_was_removed_elsewhere_is_opened_anew(database_url: str) ->
     assert stored(database_url) == {}
 
 
+def test_a_space_that_was_removed_elsewhere_long_ago_is_opened_anew(database_url: str) -> None:
+    with Store(database_url) as store, Store(database_url) as other:
+        removed = store.space("a", config=QUIET)
+        other.remove_space("a")
+        follower = removed._session.runtime.follower
+        while follower.follows(removed._session):
+            threading.Event().wait(0.005)
+        follower.last_contact -= 60.0  # nothing else is open: the database is asked nothing
+        assert store.space("a", config=QUIET) is not removed
+
+
 def test_a_store_gives_its_engines_while_the_database_is_away(proxy: Proxy) -> None:
     with Store(proxy.url) as store:
         engine = store.space("a", config=QUIET)
