@@ -181,6 +181,7 @@ class CurrentSpace:
             return self._closed
         try:
             space = self.space
+            self._name = heard.names.get(space.space_id, self._name)
             if heard.at is not None:
                 self.member.measure_clock(sent_at, heard.at, answered_at)
             if self.server_id in heard.unknown:  # maintenance has forgotten it: its machine slept for days

@@ -125,9 +125,9 @@ class EngineLifetime(HotPath):
         return session
 
     def _wanted_in_child(self) -> OpenRequest:
-        """Return what a child opens: it makes no space again that was removed after its parent had found it."""
-        found = any(session.is_attached for session in self._inherited)
-        return self._wanted._replace(create=self._wanted.create and not found)
+        """Return what a child opens: the space that its parent has found, as it was called last; none that is made."""
+        found = [session for session in self._inherited if session.is_attached]
+        return self._wanted._replace(space=found[-1].space_name, create=False) if found else self._wanted
 
     def _close_if_ended(self, session: Session) -> None:
         """Close what was being opened while a signal handler called ``close``."""

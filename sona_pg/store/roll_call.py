@@ -5,8 +5,9 @@ On Citus these are the few statements that ask every node, once a poll of a proc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from sona_pg.store.leases import now
 
 # A join rather than `= ANY`: each space is one look into an index, and the plan does not depend on how many they are.
 LIVE_VERSIONS = """
-SELECT s.space_id, s.live_version
+SELECT s.space_id, s.live_version, s.name
 FROM unnest(%(spaces)s::integer[]) AS wanted (id) JOIN sona.spaces s ON s.space_id = wanted.id
 """
 SIGNALS = """
@@ -57,6 +58,7 @@ class RollCall(NamedTuple):
     signals: dict[int, tuple[int, int]]  # of candidates, by space, where that was asked; see ``candidates.signal``
     unknown: set[UUID]  # of the servers whose heartbeat was sent, those that are not on the list any more
     at: datetime | None  # by the database's clock, if heartbeats were sent
+    names: Mapping[int, str] = MappingProxyType({})  # of the spaces that are there
 
 
 def call_roll(
@@ -74,12 +76,14 @@ def call_roll(
             "skews": [beat.skew_ms for beat in beats],
         }
         unknown -= {row[0] for row in raw.execute(HEARTBEATS, {"at": at, **told})}
-    live = dict(raw.execute(LIVE_VERSIONS, {"spaces": list(spaces)}).fetchall())
+    there = raw.execute(LIVE_VERSIONS, {"spaces": list(spaces)}).fetchall()
+    live = {space: version for space, version, _ in there}
+    names = {space: name for space, _, name in there}
     signals = {}
     if with_signals:
         rows = raw.execute(SIGNALS, {"spaces": list(with_signals)})
         signals = {space: (0 if slot is None else slot + 1, new) for space, slot, new in rows}
-    return RollCall(live, signals, unknown, at)
+    return RollCall(live, signals, unknown, at, names)
 
 
 def waiting_facts(connection: Connection, spaces: Sequence[int]) -> dict[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -253,6 +254,13 @@ def test_a_name_means_the_space_that_is_called_so_now(database_url: str) -> None
         assert not renamed.is_closed
     assert renamed.is_closed
     assert stored(database_url) == {"z": 2}
+
+
+def test_an_engine_hears_that_its_space_was_renamed_elsewhere(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, "a", config=QUIET) as engine, Store(database_url) as other:
+        other.rename_space("a", "b")
+        while json.loads(engine.get_stats())["space"] != "b":
+            threading.Event().wait(0.005)
 
 
 def test_a_name_that_two_spaces_have_exchanged_means_the_other_one(database_url: str) -> None:
