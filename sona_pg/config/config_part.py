@@ -1,4 +1,4 @@
-"""What every part of a configuration shares: it knows which fields its caller has named, and checks their types."""
+"""Base of every part of a configuration: remembers which fields its caller has named, and checks their types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a space learns with, as values by dotted name (``base.rank``): kept with the space, the same for every learner.
+"""Learning settings of a space, by dotted name (``base.rank``): kept with the space, the same for every learner.
 
 A configuration *wishes* for the settings that its caller named (``ConfigPart.given``), and takes the space's own for
 all others: ``config=None`` and ``SonaConfig()`` wish for nothing. A new space is made with all settings of the

@@ -1,4 +1,4 @@
-"""What a burst of wrong feedback does, and how a rollback undoes it on every server."""
+"""A burst of wrong feedback, and the rollback that undoes it on every server."""
 
 from __future__ import annotations
 

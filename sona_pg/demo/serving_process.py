@@ -14,7 +14,7 @@ from sona_pg.errors import SonaError
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What the serving process reached with one version."""
+    """Accuracy of the serving process with one version."""
 
     feedbacks: int
     version: int

@@ -1,4 +1,4 @@
-"""What the engine answers: rankings, decisions and responses. Each can be handed to ``begin_trajectory``."""
+"""Answers of the engine: rankings, decisions and responses. Each can be handed to ``begin_trajectory``."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class ParameterEvidence:
-    """What one pattern says of one setting: the trajectories in it that succeeded, weighed by their quality."""
+    """Evidence of one pattern about one parameter: the trajectories in it that succeeded, weighed by their quality."""
 
     pattern_id: UUID
     similarity: float  # cosine with what is asked
@@ -115,7 +115,7 @@ class Interpolation:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What surrounds a query: labels that are stored with its trajectory, and who asks, in which session.
+    """Surroundings of a query: labels that are stored with its trajectory, and who asks, in which session.
 
     User and session are stored as the labels ``user:<user>`` and ``session:<session>``.
     """
@@ -127,7 +127,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Response:
-    """What the engine knows about a query: its embedding, adapted, and the patterns it resembles."""
+    """Knowledge about a query: its embedding, adapted, and the patterns it resembles."""
 
     trajectory_id: UUID
     query: str

@@ -40,7 +40,7 @@ NO_CANDIDATES = (0, 0)  # the signal of a space without any
 
 
 class CurrentSpace:
-    """What a process holds of one space, and how that follows the database."""
+    """One space as this process holds it, kept in step with the database."""
 
     def __init__(self, hot: HotPath, config: SonaConfig, name: str, runtime: ProcessRuntime) -> None:
         """Hold the space called ``name`` for the recorder ``hot``; serve nothing learned yet."""

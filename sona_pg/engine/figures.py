@@ -29,7 +29,7 @@ AGE = "version_age_seconds"
 
 
 class _Heard(NamedTuple):
-    """What the database has said."""
+    """Figures that the database has given."""
 
     at: float  # monotonic seconds
     figures: dict[str, Any]
@@ -37,7 +37,7 @@ class _Heard(NamedTuple):
 
 
 class _ToldVersion(NamedTuple):
-    """What is told of a version, but for its age."""
+    """Description of a version, without its age."""
 
     serving: ServedVersion
     figures: dict[str, Any]  # its age among them, where it belongs

@@ -79,7 +79,7 @@ class _Place:
     announced: float = math.inf  # candidates were: look at them then, which is not more often than once a second
     told: int | None = None  # the live version that the space was told last
     pause: float = 0.0  # after an attempt to attach that was refused
-    failing: str = ""  # what failed last and has not worked since
+    failing: str = ""  # kind of the last failure, until a success
 
 
 class Follower:
@@ -185,7 +185,7 @@ class Follower:
                 due_at = min((place.next_look for place in list(self._places.values())), default=math.inf)
             heard = self._listener.wait(min(max(due_at - now, 0.0), STEP))
             self._meanwhile()
-            if self._listener.connections != self._connections:  # what was announced before is not heard again
+            if self._listener.connections != self._connections:  # announcements made before are lost
                 self._connections = self._listener.connections
                 for place in list(self._places.values()):
                     place.next_signal = 0.0
@@ -239,7 +239,7 @@ class Follower:
         self.last_contact, self._away_said = time.monotonic(), False
         for _, place in beating:
             place.next_beat = now + BEAT_EVERY
-        # What is announced need not be looked for as often.
+        # Announced changes need fewer looks.
         every = BEAT_EVERY if self._listener.hears else 0.0
         for followed, place in due:
             if followed.space_id in asking:

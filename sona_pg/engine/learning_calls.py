@@ -50,8 +50,9 @@ class LearningCalls(EngineLifetime):
     def rebuild(self, *, publish: bool = False) -> RebuildResult:
         """Learn this space again from its ledger, cycle by cycle, and say whether that gives the live state.
 
-        On the same instruction set it does, to the bit. After trajectories have been deleted it
-        does not, and ``publish=True`` makes the result live: then what they taught is unlearned. What retention has
-        dropped from the ledger is unlearned with them. Other learners of the space wait meanwhile.
+        On the same instruction set and release it does, to the bit; a release that learns otherwise than the one that
+        ran the cycles gives another state. After trajectories have been deleted the states differ, and
+        ``publish=True`` makes the result live: the influence of deleted trajectories, and of those that retention has
+        dropped, is unlearned. Other learners of the space wait meanwhile.
         """
         return self._session.rebuild(publish)

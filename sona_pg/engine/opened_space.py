@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class OpenRequest(NamedTuple):
-    """What an engine was asked to open."""
+    """Request to open a space."""
 
     url: str | None  # None: SONA_PG_URL, else the embedded server
     space: str

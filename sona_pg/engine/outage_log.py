@@ -14,7 +14,7 @@ BELIEVED_FOR = 5.0  # seconds for which a space is opened without asking a datab
 
 
 class OutageLog:
-    """What is known of a database that is away. Safe from many threads: each value is one reference."""
+    """State of the current outage of the database. Safe from many threads: each value is one reference."""
 
     def __init__(self) -> None:
         """Start with a database of which nothing is known."""

@@ -26,7 +26,7 @@ LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be 
 
 
 class Session(OpenedSpace):
-    """What an engine holds while it is open, and what it asks of it."""
+    """An engine's hold on its space while it is open: the calls that need the database."""
 
     def __init__(self, hot: HotPath, config: SonaConfig, wanted: OpenRequest) -> None:
         """Open what is ``wanted`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
@@ -111,7 +111,7 @@ class Session(OpenedSpace):
 
     @property
     def figures(self) -> Figures:
-        """What is known of the space and this server."""
+        """Return figures of the space and of this server."""
         return self._figures
 
     # -- the end --------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from sona_pg.worker.reembedding import CandidateTexts, Embed, Progress, ReembedR
 
 
 class SpaceCalls(ABC):
-    """What can be done to a space by its name, whether this store has it open or not."""
+    """Operations on a space by its name, whether this store has it open or not."""
 
     _engines: HeldEngines
 

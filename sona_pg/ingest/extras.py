@@ -71,7 +71,7 @@ class Extras:
             StorageError: the spool cannot keep them.
         """
         size = sum(row.bytes for row in rows)
-        # What is larger than all the room goes in when nothing else waits.
+        # A single entry above the bound is taken once the queue is empty.
         if self._queue and self.bytes + size > self._room:
             return False
         if not kept:

@@ -24,7 +24,7 @@ MOST_BYTES = 64 << 20
 MOST_UNSAVED_BYTES = 4 << 20
 RETRY_EVERY = 30.0  # seconds between attempts to save what is in memory
 SAY = 10  # rows named in one line of the log
-IDS = {"candidate": "candidate_id", "candidate_set": "set_id"}  # what a file calls the id of what is no trajectory's
+IDS = {"candidate": "candidate_id", "candidate_set": "set_id"}  # the name of the id in a file
 
 
 class Rejects:

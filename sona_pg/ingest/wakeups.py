@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Wake:
-    """What one thread sleeps on until another one, or a signal handler, has work for it."""
+    """Wake-up call for one thread, made by another one or by a signal handler."""
 
     def __init__(self) -> None:
         """Start asleep."""
@@ -61,4 +61,4 @@ class Happening:
 
 def held_here(lock: Any) -> bool:
     """Return whether this thread holds an ``RLock``: in a signal handler, whether the lines it interrupted do."""
-    return bool(lock._is_owned())  # what threading.Condition asks of it
+    return bool(lock._is_owned())  # as threading.Condition does

@@ -68,7 +68,7 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """What a cycle reads beside its slice: earlier trajectories with their outcomes now, and the candidates."""
+    """Input of a cycle beside its slice: earlier trajectories with their outcomes now, and the candidates."""
 
     trajectories: Trajectories
     outcomes: Sequence[Outcome]
@@ -221,7 +221,7 @@ def _sample(stored: Stored, seed: int) -> Stored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Told:
-    """What was said about choices among candidates: with the slice, and before it."""
+    """Feedback on choices among candidates: new with the slice, and earlier."""
 
     fresh: RankEvents
     anew: RankEvents  # of earlier trajectories whose outcome has changed, as it is now

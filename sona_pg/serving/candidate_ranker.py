@@ -64,7 +64,7 @@ class _RecentSet(NamedTuple):
 
 
 class _OfVersion:
-    """What was prepared for one version; it goes with the version."""
+    """Candidate sets prepared for one version; dropped with it."""
 
     def __init__(self, serving: ServedVersion) -> None:
         self.serving = serving

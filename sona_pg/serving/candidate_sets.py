@@ -26,7 +26,7 @@ class Named(NamedTuple):
 
     @property
     def number(self) -> int | None:
-        """What a record names the set by; None where it must not, for there was no room to store the set."""
+        """Number by which a record names the set; None if the set could not be stored for lack of room."""
         return self.key if self.stored else None
 
 

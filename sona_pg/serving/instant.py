@@ -54,7 +54,7 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class InstantMetrics:
-    """What loop A has done in this process."""
+    """Counters of loop A in this process."""
 
     trajectories: int
     updates: int

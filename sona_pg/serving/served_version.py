@@ -1,4 +1,4 @@
-"""What a server serves: one version of a space, immutable, swapped as a whole by one assignment."""
+"""Served version: one immutable version of a space, swapped as a whole by one assignment."""
 
 from __future__ import annotations
 

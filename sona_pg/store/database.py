@@ -255,7 +255,7 @@ class Database:
         """Read the live version of a space, all of it as of one moment; what ``known`` has is not read again."""
         with snapshot(self.engine, "reading the live version") as connection:
             version, age = states.live(connection, space.space_id)
-            if version == 0:  # what has a slot all the same is among the new candidates
+            if version == 0:  # candidates that have a slot already are among the new ones
                 nothing = Catalog.of([], np.zeros((0, space.dim), np.float16))
                 return Snapshot(version, None, [], nothing, age)
             return Snapshot(

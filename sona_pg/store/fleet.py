@@ -73,7 +73,7 @@ class Server(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """What a server learns when it opens a space."""
+    """Answer to a server that opens a space."""
 
     space: Space
     at: datetime  # by the database's clock

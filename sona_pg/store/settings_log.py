@@ -1,4 +1,4 @@
-"""What a space learns with, and since which version: a rebuild runs each cycle with the settings of its time."""
+"""Learning settings of a space by the version from which they hold: a rebuild uses those of each cycle's time."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from sona_pg.store.leases import now
 from sona_pg.store.schema import spaces as space_rows
 from sona_pg.store.transactions import reading, transaction
 
-IN_WORK = "~next"  # what the name of a space ends in while its copy is being made
+IN_WORK = "~next"  # suffix of a space's name while its copy is being made
 LIMIT = text("SET LOCAL lock_timeout = '10s'")
 
 LEFT = """
@@ -125,7 +125,7 @@ SELECT (SELECT count(*) FROM sona.trajectories WHERE space_id = %(space)s),
 
 
 class Totals(NamedTuple):
-    """What a space holds."""
+    """Row counts of a space."""
 
     trajectories: int
     feedback: int

@@ -43,7 +43,7 @@ DIFF = "SELECT part, name, change, before, after FROM sona.diff(:space, :a, :b)"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Staged:
-    """What a cycle has made of the batches ``claimed``, to be stored as a candidate."""
+    """Result of a cycle over the batches ``claimed``, to be stored as a candidate version."""
 
     state: LearnedState
     patterns: Sequence[LearnedPattern]

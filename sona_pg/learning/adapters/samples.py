@@ -158,7 +158,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Returns:
-    """What trajectories returned: each as a whole, and each step to its trajectory's end."""
+    """Returns of trajectories as a whole, and of each step to its trajectory's end."""
 
     values: NDArray[np.float64]  # (n,) NaN where nobody has said and no step had a reward
     to_go: NDArray[np.float64]  # (s,) the same of each step

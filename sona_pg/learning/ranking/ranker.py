@@ -50,7 +50,7 @@ class RankerConfig:
     prior_samples: int = 8  # imagined queries drawn for each candidate
     # share of proven answers that candidates with little feedback may take
     steal_rate: float = 0.05
-    row_evaluations: int = 40_000  # what a fit may spend: rows of the objective, times how often it is evaluated
+    row_evaluations: int = 40_000  # cost limit of a fit: rows of the objective times evaluations
     usual_items: int = 256  # items up to which that holds; of more, as much fewer rows
     most_features: int = 512  # wider embeddings are learned from in a subspace of this width
     most_rows: int = 1024  # items fitted in one cycle
@@ -140,7 +140,7 @@ class RankerState:
 
 
 def centre(mean: FloatArray) -> FloatArray:
-    """What is taken off a cloud of unit vectors with this mean (dim,): the mean, unless hardly anything would be left.
+    """Return the centre (dim,) to subtract from unit vectors with this mean: the mean, unless hardly anything is left.
 
     While all that was asked is one query, its mean is that query: centred it would point nowhere, and every other
     one would be a hundred times too long.

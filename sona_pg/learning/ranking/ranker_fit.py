@@ -28,7 +28,7 @@ from sona_pg.learning.ranking.ranker_objective import PartialLabels
 from sona_pg.learning.ranking.ranker_prior import allowance, imagine_queries, measure_noise, proven_answers
 
 _MEASURE_MEMORY = 0.7
-_NARROWEST = 1e-4  # what is divided by, at least
+_NARROWEST = 1e-4  # least divisor
 _MOST_IMAGINED = 2048
 _HALF = 0.5  # of an event: less is rounding
 _LEAST = 1e-6  # evidence: less is rounding
