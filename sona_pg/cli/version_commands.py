@@ -54,7 +54,7 @@ def promote(version: Version, space: SpaceName = "default", yes: Yes = False, ur
 def rollback(
     version: Version, space: SpaceName = "default", keep_facts: KeepFacts = False, yes: Yes = False, url: Url = None
 ) -> None:
-    """Make an earlier version live again on every server, to the bit, as a version of its own; 0: nothing learned."""
+    """Make an earlier version live again on every server, as a new, bit-identical version; 0: nothing learned."""
     _require(yes, f"rolling space {space!r} back to version {version}")
     with engine_on(space, url) as engine:
         show_facts(engine.rollback(version, keep_facts=keep_facts).as_dict(), f"rollback of space {space!r}")
@@ -66,7 +66,7 @@ def save(
     space: SpaceName = "default",
     url: Url = None,
 ) -> None:
-    """Write a whole version to a file: all that it serves, and all that learning goes on from."""
+    """Write a whole version to a file: everything that serving and further learning need."""
     with engine_on(space, url) as engine:
         engine.save(path, version)
         served = engine.version if version is None else version
@@ -98,7 +98,7 @@ def _require(yes: bool, what: str) -> None:
 
 
 def _make(space: str, path: Path, url: str | None) -> None:
-    """Make the space that a file's version is for, unless it is there."""
+    """Create the space for the version in a file, unless it exists."""
     from sona_pg.config import SonaConfig
     from sona_pg.config.space_settings import applied
     from sona_pg.serving.version_file import read_file

@@ -34,7 +34,7 @@ class Corpus:
 
 
 def load_corpus(path: Path | None) -> list[Interaction]:
-    """Return the interactions of ``path``, or of the corpus that extra ``demo`` installs.
+    """Return the interactions of ``path``, or of the corpus installed by the extra ``demo``.
 
     Raises:
         ConfigError: the file cannot be read, or has too few questions to split.

@@ -8,11 +8,11 @@ from sona_pg.demo.serving_process import Point, ServingProcess
 from sona_pg.demo.teaching import Lesson
 from sona_pg.engine import SonaEngine
 
-NONSENSE = 500  # thumbs, each the opposite of what is right
+NONSENSE = 500  # thumbs, each the opposite of the right one
 
 
 def learn_nonsense(lesson: Lesson, other: ServingProcess) -> Point:
-    """Learn from a burst of wrong thumbs; return what the serving process reaches with that."""
+    """Learn from a burst of wrong thumbs; return the serving process's accuracy afterwards."""
     count = min(NONSENSE, len(lesson.corpus.stream))
     for row in range(count):
         lesson.ask(row, lie=True)
@@ -21,7 +21,7 @@ def learn_nonsense(lesson: Lesson, other: ServingProcess) -> Point:
 
 
 def roll_back(engine: SonaEngine, other: ServingProcess, before: Point, bad: Point) -> str:
-    """Bring back the version ``before``; return what happened, as told by the process that only serves."""
+    """Roll back to the version ``before``; return a report by the serving process."""
     asked = time.time()
     done = engine.rollback(before.version)
     after = other.point(0, done.version, asked)

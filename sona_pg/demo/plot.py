@@ -1,4 +1,4 @@
-"""The learning curve as a picture: SVG, written without a plotting library, which every browser shows."""
+"""Learning curve as an SVG file, written without a plotting library."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from sona_pg.errors import ConfigError
 
 WIDTH, HEIGHT = 700, 420
-LEFT, RIGHT, TOP, BOTTOM = 64, 684, 16, 372  # of the area between the axes
-TICKS = 5  # between the ends of an axis
+LEFT, RIGHT, TOP, BOTTOM = 64, 684, 16, 372  # of the area between the axes, in pixels
+TICKS = 5  # ticks of an axis, without its ends
 SEED, MEAN, FROZEN = "#9db4c0", "#14213d", "#e07a5f"
 STYLE = "text{font:13px sans-serif;fill:#222}polyline{fill:none}"
 
 
 def check_output(output: Path) -> None:
-    """Raise ConfigError if ``output`` is no name for the picture."""
+    """Raise ConfigError if ``output`` is not a valid name of an SVG file."""
     if output.suffix.lower() != ".svg":
         raise ConfigError(f"the learning curve is an SVG picture: choose an --output that ends in .svg, not {output}")
 

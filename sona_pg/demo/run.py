@@ -1,4 +1,4 @@
-"""The demo's first process: it asks real questions, gets thumbs, learns, and reports what the other one serves."""
+"""The demo's first process: it asks real questions, gets thumbs, learns, and reports the other's answers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from sona_pg.store.database import Database
 CYCLE = 50  # feedbacks between two cycles of learning
 EXPLORATION = 1.0
 DIM = 256
-ON_DEMAND = SonaConfig(loops=LoopConfig(automatic=False))  # learning is shown, so it must not run by itself
+ON_DEMAND = SonaConfig(loops=LoopConfig(automatic=False))  # cycles run only when the demo asks for them
 
 
 def run_demo(url: str, data: Path | None, seeds: int, output: Path) -> None:
-    """Run ``seeds`` splits one after another, and print and plot what was learned.
+    """Run ``seeds`` splits one after another, and print and plot the learning curve.
 
     Raises:
         SonaError: the store cannot be used, or the serving process ended.
@@ -59,7 +59,7 @@ def run_demo(url: str, data: Path | None, seeds: int, output: Path) -> None:
 def _learn(
     url: str, space: str, corpus: Corpus, seed: int, progress: Progress, *, then_nonsense: bool
 ) -> tuple[list[Point], str]:
-    """Return what the serving process reached with each version, and what came of the nonsense."""
+    """Return the serving process's accuracy with each version, and the report of the wrong feedback."""
     told = ""
     task = progress.add_task(f"seed {seed}", total=len(corpus.stream))
     with ServingProcess(url, space, corpus, DIM) as other, SonaEngine(DIM, url, space, config=ON_DEMAND) as engine:
@@ -113,7 +113,7 @@ def _report(console: Console, url: str, space: str, curves: list[list[Point]]) -
 
 
 def _best(routes: Mapping[str, Mapping[str, float]]) -> str:
-    """The route that did best, and how often it was right; two imagined failures keep a lucky one from winning."""
+    """Return the best route and its share of right answers, smoothed so that a lucky one does not win."""
     if not routes:
         return ""
     name = max(routes, key=lambda route: routes[route]["quality"] * routes[route]["size"] / (routes[route]["size"] + 2))

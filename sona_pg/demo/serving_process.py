@@ -1,4 +1,4 @@
-"""The demo's second process as the first one sees it: started, asked for what it reached, ended."""
+"""Handle of the demo's second process: start it, ask for its accuracy, end it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Point:
 
 
 class ServingProcess:
-    """The other process, and its reports."""
+    """The serving process and its reports."""
 
     def __init__(self, url: str, space: str, corpus: Corpus, dim: int) -> None:
         task = {
@@ -46,7 +46,7 @@ class ServingProcess:
         self._process.stdin.flush()
 
     def point(self, feedbacks: int, version: int, asked: float) -> Point:
-        """Wait until the process serves ``version``, and return what it reached."""
+        """Wait until the process serves ``version``, and return its accuracy."""
         assert self._process.stdout is not None
         while True:
             line = self._process.stdout.readline()

@@ -7,7 +7,7 @@ from sona_pg.engine import SonaEngine
 
 
 class Lesson:
-    """The questions of a corpus, put to an engine."""
+    """Questions of a corpus, asked of an engine."""
 
     def __init__(self, engine: SonaEngine, corpus: Corpus, exploration: float) -> None:
         """Embed the questions and topics of ``corpus``."""

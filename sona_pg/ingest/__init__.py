@@ -1,4 +1,4 @@
-"""Ingest: from the ring or the spool into Postgres, each record once and only once."""
+"""Ingest: from the ring or the spool into Postgres, each record exactly once."""
 
 from sona_pg.ingest.progress import IngestStats
 from sona_pg.ingest.writer import Writer

@@ -1,4 +1,4 @@
-"""Single attempts at transactions, on pooled connections that are watched: shared by all spaces of a process."""
+"""Pooled connections for one transaction each, with a time limit; shared by all spaces of a process."""
 
 from __future__ import annotations
 
@@ -21,38 +21,40 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts; each is draw
 LOG_EVERY = 30.0  # seconds
 SEND_BUFFER = 4 << 20
 
-_random = random.SystemRandom()  # an application may seed `random`, and all its servers would pause in step
+# Own generator of the jitter: applications may seed `random`, and then all their servers would retry together.
+_random = random.SystemRandom()
 
 
 class Attempts:
     """Lends connections for one transaction each; safe from many threads.
 
-    Where no connection can be had all spaces pause together: a thousand that each tried for themselves would keep the
-    threads busy with a database that is away, and storm it once it comes back.
+    After a failed connection all spaces pause together: retries by a thousand spaces separately would occupy the
+    threads, and overload the database when it comes back.
     """
 
     def __init__(self, engine: Engine, stall_timeout: float, beside: Engine | None = None) -> None:
         """Lend connections of ``engine``; a transaction may take ``stall_timeout`` seconds.
 
-        What an error says of older connections holds for those of ``beside`` too, an engine of the same database.
+        ``beside`` is another engine on the same database: an error that condemns pooled connections of one applies to
+        both.
         """
         self.where = masked(engine.url)
-        self.why_away = ""  # why no connection could be had, the last time
+        self.why_away = ""  # error of the last failed connection
         self._engine = engine
         self._stall_timeout = stall_timeout
         self._renewal = _Renewal(engine)
         self._renewals = [self._renewal] if beside is None else [self._renewal, _Renewal(beside)]
         self._away_until = 0.0  # monotonic seconds
         self._pause = FIRST_PAUSE
-        # Also where writing works now and then: a spell that is over is not worth a line.
+        # Logged at most once an interval, even if writing recovers and fails again.
         self._logged_at = -LOG_EVERY
 
     @contextmanager
     def connection(self) -> Iterator[tuple[psycopg.Connection[Any], Watched]]:
-        """Lend a connection, and what ``cut`` takes to end it from another thread.
+        """Lend a connection, with the handle that ``cut`` needs to end it from another thread.
 
         Raises:
-            psycopg.Error, SQLAlchemyError, OSError: none could be had; or what the block raises.
+            psycopg.Error, SQLAlchemyError, OSError: connecting failed, or the block raised it.
         """
         raw, give_back = self._lent()
         try:
@@ -74,16 +76,16 @@ class Attempts:
                 give_back.close()
 
     def cut(self, watched: Watched) -> None:
-        """End a connection that is lent, if it still is."""
+        """End a lent connection; do nothing if it was given back."""
         deadlines.cut_call(watched)
 
     @property
     def away_for(self) -> float:
-        """Seconds until the next attempt makes sense: 0 unless no connection could be had a moment ago."""
+        """Seconds until the next attempt: 0 unless the last one failed to connect a moment ago."""
         return max(0.0, self._away_until - time.monotonic())
 
     def may_log(self) -> bool:
-        """Whether it is time for another line about what fails."""
+        """Whether another warning about failures may be logged."""
         now = time.monotonic()
         if now - self._logged_at < LOG_EVERY:
             return False
@@ -91,7 +93,7 @@ class Attempts:
         return True
 
     def close(self) -> None:
-        """Leave the engines as they were."""
+        """Remove the event listeners from the engines."""
         for renewal in self._renewals:
             renewal.close()
 
@@ -111,9 +113,10 @@ class Attempts:
 
 
 class _Renewal:
-    """Has the pooled connections of an engine made anew, all that are as old as an error that said so.
+    """Replaces the pooled connections of an engine that were opened before an error that condemned them.
 
-    A connection of a read-only spell stays read-only, and one to a demoted primary stays there, while they look alive.
+    Connections opened while the server was read-only stay read-only, and those to a demoted primary stay on it; a
+    liveness check does not notice either.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -143,8 +146,10 @@ def described(exc: BaseException) -> str:
 
 
 def _widen(raw: psycopg.Connection[Any]) -> None:
-    """Let a local socket hold megabytes, as TCP's grows to by itself: the server then has rows to work on while this
-    thread waits for the GIL."""
+    """Enlarge the buffer of a local socket to megabytes, as TCP does by itself.
+
+    The server then has rows to work on while this thread waits for the GIL.
+    """
     with socket.socket(fileno=os.dup(raw.fileno())) as link:
         if link.family == socket.AF_UNIX:
             link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

@@ -1,9 +1,9 @@
 """Durability ``spool``: candidates and their sets in files until Postgres has them, beside the records that name them.
 
-    <folder of the process>/candidates-00000001    frames of a length, a checksum and what was put at once
+    <folder of the process>/candidates-00000001    frames: length, checksum, one call's candidates and sets
 
-They are in a file before ``enqueue_candidates`` and ``enqueue_candidate_set`` return, which is before a record can name
-them; so the process that replays a record has them. A file goes once all in it is committed.
+``enqueue_candidates`` and ``enqueue_candidate_set`` write to the file before they return, so before any record can name
+the candidates: a process that replays a record finds them. A file is deleted once all its content is committed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from sona_pg.ingest.commit import Origin, hold_space
 from sona_pg.ingest.descriptors import close_here, open_here
 from sona_pg.kernels import crc32c
 
-FILE_BYTES = 8 << 20  # from which size on the next file is begun
+FILE_BYTES = 8 << 20  # a larger file is followed by a new one
 PREFIX = "candidates-"
-FRAME = struct.Struct("<III")  # length of what follows, length ^ CHECK, CRC-32C of what follows
+FRAME = struct.Struct("<III")  # length of the payload, length ^ CHECK, CRC-32C of the payload
 HEAD = struct.Struct("<II")  # bytes of JSON, bytes of float32
 CHECK = 0x63616E64
 
-# A known candidate gets the embedding only if it was put later than the one that is there. In the order of the key, so
-# that two processes do not deadlock.
+# A known candidate gets the embedding only if it is newer than the stored one. Rows in the order of the key, so that
+# two processes do not deadlock.
 ADD_CANDIDATES = """
 INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)
 SELECT %(space)s, given.id, %(at)s, given.embedding::halfvec
@@ -60,17 +60,17 @@ class CandidateLog:
     """The append side; the writer calls it under its own lock, in the order in which it stores candidates."""
 
     def __init__(self, folder: Path) -> None:
-        """Begin without a file; they are made in ``folder``."""
+        """Start without a file; the first ``append`` creates one in ``folder``."""
         self._folder = folder
         self._file = -1
         self._number = 0
-        self._size = 0  # bytes of the current file that are whole
+        self._size = 0  # bytes of complete frames in the current file
         self._put = self._done = 0
-        # Files before the current one, and how much was put up to their end.
+        # Files before the current one, each with the number of rows written up to its end.
         self._full: deque[tuple[Path, int]] = deque()
 
     def append(self, rows: Sequence[Extra]) -> None:
-        """Write what was put at once, all or nothing.
+        """Write ``rows`` as one frame, all or nothing.
 
         Raises:
             StorageError: it cannot be written.
@@ -92,7 +92,7 @@ class CandidateLog:
         self._done += n
         while self._full and self._full[0][1] <= self._done:
             path, _ = self._full.popleft()
-            with suppress(OSError):  # gone, or to be read once more: it adds nothing the second time
+            with suppress(OSError):  # already deleted, or replayed once more without effect
                 path.unlink()
         if self._done == self._put and self._size:
             with suppress(OSError):
@@ -122,7 +122,7 @@ class CandidateLog:
         self._file, self._number, self._size = file, number, 0
 
     def _write(self, data: bytes) -> None:
-        """Append ``data``; what a failed attempt has written is written over by the next."""
+        """Append ``data``; the next attempt overwrites the bytes of a failed one."""
         at, left = self._size, memoryview(data)
         while left:
             written = os.pwrite(self._file, left, at)
@@ -136,7 +136,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def read(path: Path) -> tuple[list[Extra], int, str]:
-    """Return what a process that died left in a file, where that ends, and what follows: 'end', 'torn' or 'bad'."""
+    """Return the rows in a dead process's file, the offset of their end, and its cause: 'end', 'torn' or 'bad'."""
     data = path.read_bytes()
     rows: list[Extra] = []
     at = 0
@@ -157,7 +157,7 @@ def read(path: Path) -> tuple[list[Extra], int, str]:
 
 
 def store(raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Sequence[Extra]) -> None:
-    """Add what is not there yet, and embeddings that are newer; again is the same as once."""
+    """Add missing candidates and sets, and newer embeddings; idempotent."""
     raw.execute(statements.take_name(number))
     raw.execute(statements.END_IF_IDLE)
     hold_space(raw, origin)
@@ -172,7 +172,7 @@ def store(raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Seque
 
 
 def framed(row: Extra) -> bytes:
-    """Return a row as it stands in a file."""
+    """Return a row encoded as a frame of the file."""
     if isinstance(row, CandidateSet):
         head, floats = json.dumps({"set_id": row.set_id, "ids": row.ids}).encode(), b""
     else:

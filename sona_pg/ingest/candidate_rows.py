@@ -37,7 +37,7 @@ class Candidates:
 
     @property
     def bytes(self) -> int:
-        """About how much memory they take while they wait."""
+        """Approximate memory while queued."""
         return self.embeddings.nbytes + _bytes_of(self.ids)
 
 
@@ -50,7 +50,7 @@ class CandidateSet:
 
     @property
     def bytes(self) -> int:
-        """About how much memory it takes while it waits."""
+        """Approximate memory while queued."""
         return _bytes_of(self.ids)
 
 
@@ -62,10 +62,10 @@ def _bytes_of(ids: tuple[str, ...]) -> int:
 
 
 def checked(ids: Sequence[str], embeddings: ArrayLike, dim: int) -> list[Candidates]:
-    """Return candidates with a copy of their embeddings (n, dim), in parts that one transaction takes.
+    """Return candidates with a copy of their embeddings (n, dim), in parts of one transaction's size.
 
     Raises:
-        InvalidValue: an id is no text, or an embedding is not finite or beyond what half precision holds.
+        InvalidValue: an id is not text, or an embedding is not finite or exceeds the range of half precision.
         DimensionMismatch: the embeddings are not as long as the space's.
     """
     matrix = np.asarray(embeddings, dtype=np.float32)
@@ -103,7 +103,7 @@ def in_parts(rows: Sequence[Extra]) -> list[list[Extra]]:
 
 
 def halves(row: Candidates) -> list[Candidates]:
-    """Return candidates in two parts; one alone stays whole."""
+    """Return candidates in two parts; a single one is not split."""
     middle = len(row.ids) // 2
     if not middle:
         return [row]
@@ -124,8 +124,8 @@ def write(
 ) -> bool:
     """Add candidates, or change their embedding, and add sets that are not there yet.
 
-    With ``announce`` servers are told of new candidates when the transaction commits: they rank by id what they have
-    read. Return whether they are.
+    With ``announce`` the commit notifies servers of new candidates, which they must read before they can rank them by
+    id. Return whether a notice was sent.
 
     Raises:
         SpaceRemoved: the space is gone.
@@ -165,7 +165,7 @@ def clock_of(raw: psycopg.Connection[Any]) -> datetime:
 
 
 def room_for(raw: psycopg.Connection[Any], origin: Origin) -> int:
-    """Return how many new candidates the space may get."""
+    """Return how many more candidates the space may hold."""
     values = {"space": origin.space_id, "most": limits.MOST_CANDIDATES}
     row = raw.execute(statements.CANDIDATE_ROOM, values).fetchone()
     assert row is not None

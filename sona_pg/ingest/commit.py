@@ -1,4 +1,4 @@
-"""Part of a batch into Postgres: what happens inside a transaction; beginning and committing it is ``link.py``'s."""
+"""Statements that write part of a batch, inside a transaction that ``link.py`` begins and commits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sona_pg.errors import SpaceRemoved
 from sona_pg.ingest import statements
 from sona_pg.ingest.parts import HEADER, TRAILER, Part, chosen, sequences_given
 
-# SQLSTATE classes that say the rows are wrong: data, integrity constraints, limits of an index row
+# SQLSTATE classes of errors in the rows themselves: data, integrity constraints, limits of an index row
 CONTENT = ("22", "23", "54")
 # statement_timeout (or a cancel), and transaction_timeout
 TOO_LONG = ("57014", "25P04")
@@ -22,7 +22,7 @@ TOO_LONG = ("57014", "25P04")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who writes, and into which space."""
+    """The writing server and the space written to."""
 
     space_id: int
     server_id: UUID
@@ -36,10 +36,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Records that were begun here since the last batch and will never be stored."""
+    """Records of this process, since the last batch, that will never be stored."""
 
-    dropped: int = 0  # there was no room
-    abandoned: int = 0  # never ended
+    dropped: int = 0  # refused: the buffer was full
+    abandoned: int = 0  # abandoned: the trajectory was never ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class Written:
     feedback: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     already: bool = False  # an earlier attempt had committed
-    taken: bool = False  # the number is another server's: nothing was written
-    counted: bool = False  # the counters of the fleet know of it, and of the losses
+    taken: bool = False  # another server has used the number: nothing was written
+    counted: bool = False  # rows and losses were added to the fleet's counters
 
     def add(self, other: Written) -> None:
         self.trajectories += other.trajectories
@@ -71,12 +71,12 @@ class Written:
 
 
 def is_content_error(exc: BaseException) -> bool:
-    """Whether Postgres refused the rows themselves, so that trying again is of no use."""
+    """Whether Postgres refused the rows themselves, so that a retry would fail again."""
     return isinstance(exc, psycopg.Error) and (exc.sqlstate or "").startswith(CONTENT)
 
 
 def is_too_long(exc: BaseException) -> bool:
-    """Whether a statement took longer than the server lets it, so that less at once may pass."""
+    """Whether a statement exceeded the server's time limit, so that a smaller part may succeed."""
     return isinstance(exc, psycopg.Error) and exc.sqlstate in TOO_LONG
 
 
@@ -90,8 +90,8 @@ def write(
 ) -> Written:
     """Write a part whose rows are new: the marker, then plain COPY. An earlier attempt's commit is recognised.
 
-    Feedback whose sequence a caller gave may have come before: only what is new of it is added.
-    ``meanwhile`` is called while the server still works on what it was sent.
+    Feedback with a sequence given by the caller may be stored already: only new facts are added. ``meanwhile`` is
+    called while the server works on the rows.
 
     Raises:
         SpaceRemoved: the space is gone.
@@ -126,9 +126,9 @@ def write(
 def write_carefully(
     raw: psycopg.Connection[Any], origin: Origin, part: Part, losses: Losses, now: datetime
 ) -> Written:  # fmt: skip
-    """Write a part some rows of which may be in already, or be refused: only new and good ones are added.
+    """Write a part of which some rows may be stored already, or be refused; add the new, valid ones.
 
-    What is refused is halved until single rows are left; the rest goes in.
+    A refused part is halved until the refused rows are single; all others are added.
 
     Raises:
         SpaceRemoved: the space is gone.
@@ -160,10 +160,9 @@ def write_carefully(
 
 
 def hold_space(raw: psycopg.Connection[Any], origin: Origin) -> None:
-    """Keep the space from being removed until the transaction ends, which waits for no lock for long.
+    """Prevent removal of the space until the transaction ends, and limit its waits for locks.
 
-    Raises:
-        SpaceRemoved: it has been.
+    Raises: SpaceRemoved: the space has been removed.
     """
     raw.execute(statements.WAIT_BRIEFLY)
     _require(raw.execute(statements.HOLD_SPACE, {"space": origin.space_id}), origin)
@@ -184,7 +183,7 @@ def _require(held: psycopg.Cursor[Any], origin: Origin) -> None:
 
 
 def _marked_before(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> Written:
-    """Say whose the marker is: it proves a commit only to the server that wrote it."""
+    """Return whose marker is there: it proves a commit only to the server that wrote it."""
     row = raw.execute(statements.MARKED_BY, {"space": origin.space_id, "batch": part.number}).fetchone()
     raw.rollback()
     if row is not None and row[0] == origin.server_id:
@@ -209,9 +208,10 @@ def _add_new(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> Writte
 
 
 def _add_feedback(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> int:
-    """Add what is new, and return how much that is. A fact that is known keeps its place.
+    """Add new facts, and return their number; a stored fact is not changed.
 
-    A sequence that no caller gave is the time: if another fact has taken it, this one comes right after that.
+    A sequence not given by the caller is the time; if another fact has the same one, this fact gets the number after
+    it.
     """
     columns = part.feedback_columns()
     of_space = {"space": origin.space_id, "batch": part.number}
@@ -271,7 +271,7 @@ def _counters(origin: Origin, written: Written, losses: Losses, now: datetime) -
 def _settled(
     raw: psycopg.Connection[Any], origin: Origin, part: Part, written: Written, losses: Losses, now: datetime
 ) -> Written:
-    """Update marker and counters to the rows added; remove both if there are none."""
+    """Update marker and counters to the rows added; delete both if no rows were added."""
     if not (written.trajectories or written.steps or written.feedback):
         raw.rollback()
         return written

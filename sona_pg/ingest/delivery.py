@@ -1,4 +1,4 @@
-"""Batches into Postgres, each record once, whatever the answer: another number, less at once, without a wrong row."""
+"""Delivery of batches, each record once: retries with a new number, in smaller parts, or without a refused row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sona_pg.ingest.rejects import Rejects
 
 log = logging.getLogger("sona_pg.ingest")
 
-MOST = 8192  # records of a batch, as encoded
+MOST = 8192  # records of an encoded batch
 GROW_AFTER = 8  # parts of the size that fits, until twice as much is tried
 
 
@@ -27,22 +27,22 @@ class Delivery:
     """Commits encoded batches of one space; one thread at a time calls it."""
 
     def __init__(self, link: Link, origin: Origin, numbers: BatchNumbers, rejected: Rejects) -> None:
-        """Write over ``link``; rows that are refused are kept by ``rejected``."""
+        """Write over ``link``; ``rejected`` keeps refused rows."""
         self._link = link
         self._origin = origin
         self._numbers = numbers
         self._rejects = rejected
-        self._fits: int | None = None  # records at once, where the server ended a longer statement; None: all of them
+        self._fits: int | None = None  # records a statement, after the server cancelled a larger one; None: no limit
         self._fitted = 0  # parts of that size since it was found
 
     def deliver(
         self, encoded: Batch, losses: Losses, *, careful: bool, meanwhile: Callable[[], None]
     ) -> Turns[Written]:  # fmt: skip
-        """Return what was added once all of the batch is committed, in as many transactions as the server asks for.
+        """Commit the whole batch, in several transactions if need be, and return the counts of added rows.
 
         Args:
             encoded: the batch, with a number of ``numbers``.
-            losses: to be counted with it.
+            losses: counted in the same transaction.
             careful: some of it may have been committed by a process that died.
             meanwhile: called while the server works.
 
@@ -95,7 +95,7 @@ class Delivery:
                     raise
                 log.warning("batch %d was refused (%s); looking for the rows that are wrong", part.number, exc)
 
-        rejected: list[Rejected] = []  # survives an attempt whose commit is only found by the next one
+        rejected: list[Rejected] = []  # survives an attempt whose commit only the next one discovers
 
         def carefully(raw: psycopg.Connection[object]) -> Written:
             written = commit.write_carefully(raw, self._origin, part, losses, now)
@@ -116,7 +116,7 @@ class Delivery:
         self._fits, self._fitted = len(part) // 2, 0
 
     def _grow(self, part: Part) -> None:
-        """Try twice as much after a while: what ended a statement may have been a lock, or load that has gone."""
+        """Double the size after some parts: the cancelled statement may have met a lock, or load that has passed."""
         if self._fits is None or 2 * len(part) < self._fits:
             return
         self._fitted += 1

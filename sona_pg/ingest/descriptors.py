@@ -1,7 +1,7 @@
 """File descriptors that a forked child must not keep.
 
-A lock belongs to the open file, which the child shares: it would outlive the parent. A deleted file keeps its space on
-the disk for as long as somebody has it open.
+A lock belongs to the open file, which the child shares: the lock would outlive the parent. A deleted file occupies the
+disk as long as any process has it open.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import os
 import threading
 
 _held: set[int] = set()
-# A fork waits until an open descriptor is noted. A thread that holds it may fork in a signal handler.
+# A fork waits until a descriptor that is being opened is registered. Reentrant: a signal handler may fork on the thread
+# that holds it.
 _changing = threading.RLock()
 
 

@@ -23,15 +23,15 @@ from sona_pg.ingest.source import Source
 log = logging.getLogger("sona_pg.ingest")
 
 WARN_EVERY = 10.0  # seconds between two warnings that there is no room
-ANNOUNCE_EVERY = 1.0  # seconds between two announcements of new candidates: servers look that often by themselves
-AT_ONCE = 100  # looked at to fill a transaction
+ANNOUNCE_EVERY = 1.0  # seconds between two notices of new candidates: servers poll at the same interval
+AT_ONCE = 100  # entries considered for one transaction
 
 
 class Extras:
-    """A bounded queue; any thread adds, whoever serves the space stores.
+    """Bounded queue: any thread adds, the thread that serves the space stores.
 
-    A record that names a set is recorded after the set was added. So whoever notes ``put`` after having taken a batch,
-    and stores up to there before writing the batch, commits no record before the set and the candidates it names.
+    A set is added before any record names it. So the service reads ``put`` after it has taken a batch, stores up to
+    that mark, and writes the batch last: no record is committed before the set and the candidates it names.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Extras:
         numbers: BatchNumbers,
         rejects: Rejects,
     ) -> None:
-        """Take at most ``room`` bytes; ``changed`` guards the counters, and is notified of progress."""
+        """Take at most ``room`` bytes; ``changed`` guards the counters and is notified when they change."""
         self.put = self.done = 0
         self.refused = 0
         self.bytes = 0
@@ -65,13 +65,13 @@ class Extras:
     def add(self, rows: Sequence[Extra], *, kept: bool = False) -> bool:
         """Queue ``rows``, all or none; return whether there was room. Call it with ``changed`` held.
 
-        ``kept`` says that the source has them already.
+        ``kept``: the source has written them to its files already.
 
         Raises:
             StorageError: the spool cannot keep them.
         """
         size = sum(row.bytes for row in rows)
-        # A single entry above the bound is taken once the queue is empty.
+        # An entry larger than the whole bound is accepted once the queue is empty.
         if self._queue and self.bytes + size > self._room:
             return False
         if not kept:
@@ -86,7 +86,7 @@ class Extras:
         return list(self._queue)
 
     def say_no_room(self) -> None:
-        """Warn, once in a while, of candidates that are not stored with this use."""
+        """Warn, rate-limited, that the queue is full and candidates were not stored."""
         now = time.monotonic()
         if now >= self._warned + WARN_EVERY:
             self._warned = now
@@ -96,7 +96,7 @@ class Extras:
             )  # fmt: skip
 
     def store(self, mark: int) -> Turns[None]:
-        """Commit what was put before ``put`` reached ``mark``; what comes meanwhile waits, or records would.
+        """Commit the entries up to ``mark``; later ones wait for another call, so that records need not wait for them.
 
         Raises:
             DatabaseUnavailable: the link was abandoned.
@@ -115,7 +115,7 @@ class Extras:
                 yield 0.0
 
     def replay(self, rows: Sequence[Extra]) -> Turns[None]:
-        """Commit what a process that died kept beside its records; again is the same as once.
+        """Commit the candidates and sets in a dead process's files; idempotent.
 
         Raises:
             DatabaseUnavailable, SpaceRemoved: as ``store``.
@@ -141,16 +141,16 @@ class Extras:
     def _deliver(
         self, part: Sequence[Extra], write: Callable[[psycopg.Connection[Any], int, Sequence[Extra]], object]
     ) -> Turns[bool]:
-        """Commit ``part``, in halves where the server asks for less; return whether ``write`` returned something true.
+        """Commit ``part``, in halves where the server asks for less; return whether any ``write`` was truthy.
 
-        What the server refuses for its content is set aside.
+        Entries refused for their content go to the rejected rows.
         """
         number, smaller = self._numbers.next(), halves(part)
         try:
             told = yield from self._link.deliver(
                 number, lambda raw: write(raw, number, part), splits=len(smaller) > 1
             )  # fmt: skip
-        except psycopg.Error as exc:  # refused, or too many at once
+        except psycopg.Error as exc:  # refused, or over the time limit
             if len(smaller) > 1:
                 done = False
                 for half in smaller:
@@ -171,7 +171,7 @@ class Extras:
 
 
 def halves(part: Sequence[Extra]) -> list[Sequence[Extra]]:
-    """Return ``part`` in two, or as it is where it cannot be split."""
+    """Return ``part`` in two halves; a single entry as it is."""
     if len(part) > 1:
         return [part[: len(part) // 2], part[len(part) // 2 :]]
     [row] = part

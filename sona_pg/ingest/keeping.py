@@ -1,4 +1,4 @@
-"""Folders of files that are kept for a look, within a bound: the oldest go first, and it is said."""
+"""Bounded folders of files kept for inspection: the oldest are deleted first, with a warning in the log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 log = logging.getLogger("sona_pg.ingest")
 
-MOST_FILES = 10_000  # a folder that can still be listed and copied by hand
+MOST_FILES = 10_000  # few enough to be listed and copied by hand
 
 
 def prune(folder: Path, most_bytes: int, most_files: int = MOST_FILES) -> int:
@@ -27,7 +27,7 @@ def prune(folder: Path, most_bytes: int, most_files: int = MOST_FILES) -> int:
                 files.append((state.st_mtime_ns, entry.name, state.st_size))
     files.sort()
     total, count, deleted, freed = sum(size for _, _, size in files), len(files), 0, 0
-    for _, name, size in files[:-1]:  # the newest stays, however large it is
+    for _, name, size in files[:-1]:  # the newest stays, whatever its size
         if total - freed <= most_bytes and count - deleted <= most_files:
             break
         (folder / name).unlink(missing_ok=True)

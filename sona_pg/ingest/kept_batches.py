@@ -1,4 +1,4 @@
-"""Batches that were encoded and could not be committed before their process ended, in files for the next one.
+"""Files of encoded batches that a process could not commit before it ended; the next process does.
 
 <folder of the process>/batch-<number>    a length, a checksum, a JSON header and the rows as COPY streams
 """
@@ -20,14 +20,14 @@ from sona_pg.kernels import crc32c
 from sona_pg.recorder import EncodedBatch
 
 PREFIX = "batch-"
-HEAD = struct.Struct("<QI")  # length of what follows, CRC-32C of it
+HEAD = struct.Struct("<QI")  # length of the payload, CRC-32C of the payload
 STREAMS = ("trajectories", "steps", "feedback")
 ARRAYS = ("trajectory_rows", "step_rows", "feedback_rows", "trajectory_ids", "feedback_ids", "step_trajectory")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptBatch:
-    """Rows as ``EncodedBatch`` has them, without what loop A learns from: it has learned from them already."""
+    """Rows of an ``EncodedBatch`` without the arrays for loop A, which has learned from them already."""
 
     batch: int
     trajectories: bytes
@@ -71,7 +71,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def save(folder: Path, batch: Batch) -> None:
-    """Write a batch to a file of ``folder``, whole or not at all.
+    """Write a batch to a file of ``folder``, atomically.
 
     Raises:
         OSError: it cannot be written.

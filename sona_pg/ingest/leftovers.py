@@ -19,18 +19,18 @@ LOOK_EVERY = 30.0  # seconds between looks
 
 
 class Leftovers:
-    """Feeds the writer with leftovers, folder by folder: candidates, encoded batches, then segments of records.
+    """Source of leftovers, folder by folder: candidates, encoded batches, then segments of records.
 
-    What ``candidates`` returns must be committed before ``take`` is called: records name it.
+    Commit the result of ``candidates`` before calling ``take``: the records name these candidates.
     """
 
     def __init__(self, roots: Sequence[Path], dim: int, space_id: int) -> None:
-        """Look below ``roots``, which may not be there."""
+        """Search below ``roots``, which need not exist."""
         self._roots = roots
         self._dim = dim
         self._space_id = space_id
         self._found: list[Folder] = []
-        self._fresh = False  # whether the first batch of the folder at hand is still to be read
+        self._fresh = False  # whether the current folder's first batch is still to be read
         self._file: Path | None = None  # of the encoded batch that was taken last
         self._candidates: Path | None = None  # of the candidates that were returned last
         self._looked_at = -LOOK_EVERY
@@ -53,9 +53,9 @@ class Leftovers:
     def _try(self, path: Path) -> None:
         try:
             folder = Folder(path, self._dim)
-        except (BlockingIOError, FileNotFoundError, NotADirectoryError):  # its process lives, or another was faster
+        except (BlockingIOError, FileNotFoundError, NotADirectoryError):  # it lives, or another process was faster
             return
-        except OSError as exc:  # another user's, say: this one must not be kept from recording by it
+        except OSError as exc:  # unreadable, such as another user's: it must not stop this process from recording
             if path not in self._unreadable:
                 log.error("spool: %s cannot be read (%s): what is in it is not written", path, exc.strerror)
             self._unreadable.add(path)
@@ -65,7 +65,7 @@ class Leftovers:
         self._fresh = True
 
     def candidates(self) -> list[Extra] | None:
-        """Return what the records of the folder at hand name, a file at a time; None: all of it is committed."""
+        """Return the current folder's candidates and sets, one file at a time; None: all are committed."""
         if not self._found:
             return None
         folder = self._found[0]
@@ -86,9 +86,9 @@ class Leftovers:
             self._candidates = None
 
     def take(self, batch: int) -> tuple[Batch, bool] | None:
-        """Return the next batch, encoded under the number ``batch`` where it was not before, and whether it may be in.
+        """Return the next batch and whether it may be committed already.
 
-        None: nothing is left in the folder at hand.
+        Records not encoded yet get the number ``batch``. None: the current folder has no more.
         """
         if not self._found:
             return None
@@ -103,18 +103,18 @@ class Leftovers:
             return
         try:
             file.unlink(missing_ok=True)
-        except OSError as exc:  # it is read again later, and found to be in
+        except OSError as exc:  # it is read again later, and recognised as committed
             log.error("spool: %s cannot be deleted (%s)", file, exc.strerror)
             self.give_up()
 
     def give_up(self) -> None:
-        """Leave the folder at hand, which cannot be read or emptied now, until it is looked for again."""
+        """Skip the current folder, which cannot be read or emptied now, until the next look."""
         if self._found:
             self._found.pop(0).close()
             self._fresh = True
 
     def close(self) -> None:
-        """Let go of the folders; what is in them is left for the next process."""
+        """Close the folders; the next process reads their remaining files."""
         for folder in self._found:
             folder.close()
         self._found = []
@@ -141,7 +141,7 @@ class Leftovers:
         end = folder.file(folder.segment).stat().st_size
         encoded, follows = folder.read(batch, self._space_id, end)
         if encoded is not None:
-            # The process may have died between COMMIT and noting it; batches after that one are new for certain.
+            # The process may have died between COMMIT and noting it; only the first batch can be affected.
             may_repeat, self._fresh = self._fresh, False
             return encoded, may_repeat
         if follows == "torn" and segments[-1] == folder.segment:

@@ -1,4 +1,4 @@
-"""One transaction of a space after another, over links that may be lost at any point, COMMIT included."""
+"""Transactions of a space, retried over connections that may be lost at any point, COMMIT included."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sona_pg.store.deadlines import Watched
 
 T = TypeVar("T")
 
-# Work on a space in turns: a generator that yields, with no transaction open, for how many seconds others go first.
+# Work on a space in turns: a generator that yields a pause in seconds, with no transaction open.
 Turns = Generator[float, None, T]
 
 log = logging.getLogger("sona_pg.ingest")
@@ -26,7 +26,7 @@ log = logging.getLogger("sona_pg.ingest")
 class Link:
     """Runs the transactions of one space until they are committed; one thread at a time calls it.
 
-    What is run must be safe to run again: it recognises by its marker that an earlier attempt was committed.
+    The work must be idempotent: its marker shows whether an earlier attempt was committed.
     """
 
     def __init__(self, attempts: Attempts) -> None:
@@ -36,28 +36,28 @@ class Link:
         self._attempts = attempts
         self._abandoned = threading.Event()
         self._watched: Watched | None = None  # the transaction that runs
-        self._lost = False  # whether the last attempt's link was, so that its transaction may still stand
+        self._lost = False  # whether the last attempt lost its connection, so that its transaction may still be open
         self._said = False  # whether the current failure was logged
 
     def deliver(self, number: int, work: Callable[[psycopg.Connection[Any]], T], *, splits: bool = False) -> Turns[T]:
-        """Run ``work`` in a transaction and commit it, however often that takes; yield between attempts.
+        """Run ``work`` in a transaction and commit it, with as many attempts as that takes; yield between them.
 
         Before it writes anything ``work`` names its transaction by ``number`` (``statements.take_name``).
 
         Args:
             number: of the batch.
             work: the function to run.
-            splits: whether the caller can do with less at once, and wants to hear that a statement took too long.
+            splits: whether the caller can split the work, so that a cancelled statement is raised instead of retried.
 
         Raises:
             psycopg.Error: the rows themselves were refused (``is_content_error``), or with ``splits`` were too many
                 at once (``is_too_long``).
             SpaceRemoved: by ``work``.
-            DatabaseUnavailable: ``abandon`` was called meanwhile.
+            DatabaseUnavailable: ``abandon`` was called.
         """
         pause = FIRST_PAUSE
         while True:
-            while away := self._attempts.away_for:  # another space has found it so
+            while away := self._attempts.away_for:  # another space has found the database away
                 self.last_error = self.last_error or self._attempts.why_away
                 yield away
             try:
@@ -92,7 +92,7 @@ class Link:
     def _attempt(self, number: int, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         with self._attempts.connection() as (raw, self._watched):
             try:
-                self._require_wanted()  # else abandon() has come before there was something to cut
+                self._require_wanted()  # else abandon() came before there was a connection to cut
                 if self._lost:
                     # The backend of an earlier attempt may hold the marker's key until its own link times out, or
                     # be committing at this moment; the marker will say which.

@@ -1,4 +1,4 @@
-"""Batch numbers: unique without asking anybody, whatever the application does with ``random``."""
+"""Batch numbers: unique without coordination, and independent of the application's ``random``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ LAST = 2**63 - 1
 class BatchNumbers:
     """Numbers of a writer's transactions: counts up from 63 bits of the operating system.
 
-    A writer never repeats itself. Two writers of a space may meet, once in about 10^11 years; the marker row says whose
-    a number is, and ``restart`` lets the later one go elsewhere.
+    A writer never repeats itself. Two writers of a space collide once in about 10^11 years; the marker row names the
+    owner of a number, and ``restart`` moves the later writer elsewhere.
     """
 
     def __init__(self) -> None:
-        """Start at a place of its own."""
+        """Start at a random number."""
         self._last = random_start()
 
     def next(self) -> int:
@@ -24,7 +24,7 @@ class BatchNumbers:
         return self._last
 
     def restart(self) -> None:
-        """Go on from another place: the numbers that come next here are another server's."""
+        """Continue from another random number: the next ones here belong to another server."""
         self._last = random_start()
 
 

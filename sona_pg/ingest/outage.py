@@ -33,7 +33,7 @@ class Outage:
     """
 
     def __init__(self, hot: HotPath, config: IngestConfig, root: Path, reason: str) -> None:
-        """Keep what ``hot`` records, in files below ``root`` where it goes to files."""
+        """Hold the records of ``hot``; with durability ``spool`` in files below ``root``."""
         self._hot = hot
         self._config = config
         self._root = root
@@ -53,20 +53,20 @@ class Outage:
 
     @contextmanager
     def taken_over(self) -> Iterator[list[Extra]]:
-        """Give the candidates that wait to a writer that is made in the block; ``succeeded_by`` names it."""
+        """Yield the waiting candidates for the writer made in the block; ``succeeded_by`` names that writer."""
         with self._guard:
             if self._closed:
                 raise TrajectoryError("the engine is closed: open another one")
             yield self._extras
 
     def succeeded_by(self, writer: Writer) -> None:
-        """Hand on to ``writer`` what comes from now on; call it inside of ``taken_over``."""
+        """Forward all later calls to ``writer``; call it inside ``taken_over``."""
         self._successor = writer
         self._extras = []
         self._succeeded.set()
 
     def flush(self, timeout: float | None = None) -> None:
-        """Return when everything recorded before this call is committed, by the writer that is to come.
+        """Return when everything recorded before this call is committed, by the future writer.
 
         Raises:
             DatabaseUnavailable: that took longer than ``timeout`` seconds; nothing is lost by it.
@@ -133,11 +133,11 @@ class Outage:
 
     @property
     def held_here(self) -> bool:
-        """Whether this very thread holds what closing needs: a signal handler has interrupted it inside."""
+        """Whether this thread, interrupted by a signal handler, holds the lock that closing needs."""
         return held_here(self._guard)
 
     def close(self) -> None:
-        """Refuse new records, and write to files what waits in memory, for the next process to commit.
+        """Refuse new records, and write those in memory to files, for the next process to commit.
 
         Raises:
             DatabaseUnavailable: records wait; the message says where, or that they are lost.

@@ -1,4 +1,4 @@
-"""Part of an encoded batch that one transaction writes, under a number of its own."""
+"""Part of an encoded batch, written by one transaction under its own number."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sona_pg.ingest.kept_batches import Batch
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 
-# Where a row of trajectories or feedback has its batch: after the number of columns, the space, and a length.
+# Offset of the batch number in a row of trajectories or feedback: after column count, space and a length.
 BATCH_AT = 2 + 8 + 4
-# A row of feedback up to the length of its quality: columns, then each value behind its length.
+# A row of feedback up to the length of its quality: column count, then each value after its length.
 FEEDBACK_HEAD = struct.Struct(">h 4x4x 4x8x 4x16s 4xq 4xq")
 UNIX_EPOCH = -946_684_800_000_000  # microseconds from 2000 to 1970
 POSTGRES_EPOCH = "2000-01-01 00:00:00+00"  # epoch of times in COPY's binary format, in microseconds
@@ -28,7 +28,7 @@ POSTGRES_EPOCH = "2000-01-01 00:00:00+00"  # epoch of times in COPY's binary for
 class Part:
     """Units ``first`` to ``last`` of a batch: unit i is trajectory i with its steps, or after these a feedback."""
 
-    number: int  # the batch's, as the rows of this part and its marker have it
+    number: int  # batch number in the rows of this part and its marker
     encoded: Batch
     first: int
     last: int
@@ -139,13 +139,13 @@ class Part:
 
 
 def sequences_given(columns: dict[str, list[Any]]) -> list[bool]:
-    """Return of each fact of ``feedback_columns`` whether a caller chose its sequence; else that is its time."""
+    """Return for each fact of ``feedback_columns`` whether the caller gave its sequence; else that is its time."""
     times = zip(columns["sequence"], columns["recorded_us"], strict=True)
     return [sequence + UNIX_EPOCH != recorded for sequence, recorded in times]
 
 
 def chosen(columns: dict[str, list[Any]], rows: Sequence[int]) -> dict[str, list[Any]]:
-    """Return some rows of columns."""
+    """Return the selected rows of all columns."""
     return {name: [values[row] for row in rows] for name, values in columns.items()}
 
 
@@ -156,6 +156,6 @@ def _renumbered(rows: bytes, offsets: NDArray[np.int64], number: int) -> bytes:
 
 
 def _value(data: bytes, at: int) -> tuple[bytes | None, int]:
-    """Return the value whose length is at ``at``, None for null, and where the next one is."""
+    """Return the value whose length is at offset ``at``, None for null, and the offset of the next value."""
     (size,) = struct.unpack_from(">i", data, at)
     return (None, at + 4) if size < 0 else (data[at + 4 : at + 4 + size], at + 4 + size)

@@ -1,4 +1,4 @@
-"""How far the writing of one space has come: counters, and the condition on which application threads wait."""
+"""Progress of one space's writer: counters, and the condition on which application threads wait."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class IngestStats:
     waiting: int  # accepted, not committed yet
     dropped: int  # refused because the buffer was full
     rejected: int  # refused by Postgres for their content, and kept in a file
-    rejected_unsaved: int  # of those, in memory now: the folder cannot be written
-    rejected_lost: int  # of those, nowhere: there was no room in memory either
+    rejected_unsaved: int  # of ``rejected``: in memory, because the folder cannot be written
+    rejected_lost: int  # of ``rejected``: dropped, because memory for them was full as well
     retries: int
     learner_errors: int  # exceptions of on_batch
     last_error: str | None  # None while writing works
@@ -31,7 +31,7 @@ class IngestStats:
 class Progress:
     """Shared by a space's writer, which the application calls, and its service, on a thread of the pool.
 
-    ``changed`` guards all of it, and is notified of every change.
+    ``changed`` guards all attributes and is notified of every change.
     """
 
     __slots__ = (
@@ -40,16 +40,16 @@ class Progress:
     )  # fmt: skip
 
     def __init__(self, done: int) -> None:
-        """Start with ``done`` records that wait no longer."""
+        """Start with ``done`` records already settled."""
         self.guard = threading.RLock()
         self.changed = threading.Condition(self.guard)
         self.waiters = 0  # threads that wait for records or candidates to be committed
         self.done = done
         self.total = Written()
         self.batches = self.rejected = self.learner_errors = 0
-        self.counted = Losses()  # of all losses, what the fleet's counters know
-        self.refused: dict[bytes, str] = {}  # durability 'sync': why a record that somebody waits for is not in
+        self.counted = Losses()  # losses already added to the fleet's counters
+        self.refused: dict[bytes, str] = {}  # durability 'sync': why an awaited record was refused
         self.last_commit: datetime | None = None
         self.closing = False
-        self.removed = False  # the space: nothing can be written any more
+        self.removed = False  # the space is removed: nothing can be written any more
         self.ended = False  # nothing is written any more, for whatever reason

@@ -1,4 +1,4 @@
-"""Rows that Postgres refused for their content: kept in a file with the reason, so that nothing vanishes."""
+"""Rows that Postgres refused for their content: kept in a file with the reason."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sona_pg.ingest.keeping import prune
 
 log = logging.getLogger("sona_pg.ingest")
 
-# Of a space. Refused rows are few, and mostly alike: a bug or an attack that makes many must not fill the disk that
+# Per space. Refused rows are few and mostly alike; a bug or an attack that makes many must not fill the disk that
 # Postgres or the spool needs.
 MOST_BYTES = 64 << 20
-# In memory, while the folder cannot be written. What is beyond is in the log, by id and reason, and nowhere else.
+# In memory, while the folder cannot be written. Rows beyond this are only in the log, by id and reason.
 MOST_UNSAVED_BYTES = 4 << 20
-RETRY_EVERY = 30.0  # seconds between attempts to save what is in memory
+RETRY_EVERY = 30.0  # seconds between attempts to save rows held in memory
 SAY = 10  # rows named in one line of the log
 IDS = {"candidate": "candidate_id", "candidate_set": "set_id"}  # the name of the id in a file
 
@@ -33,7 +33,7 @@ class Rejects:
     def __init__(self, folder: Path) -> None:
         """Keep rows in ``folder``, made when it is needed."""
         self.folder = folder
-        self.lost = 0  # rows that are nowhere: no file could be written, and there was no room in memory
+        self.lost = 0  # rows dropped: neither the file nor memory could take them
         self.pruned = 0  # files deleted, to stay within MOST_BYTES
         self._unsaved: OrderedDict[int, tuple[int, str]] = OrderedDict()  # rows and lines of JSON, by batch
         self._tried = -RETRY_EVERY  # monotonic seconds
@@ -46,7 +46,7 @@ class Rejects:
     def keep(self, batch: int, rejected: Sequence[Rejected], now: datetime) -> None:
         """Keep the refused rows of a batch; a replay of the batch writes the same file again.
 
-        Nothing is raised where they cannot be saved: the good rows of the batch must not wait for the disk.
+        A failure to save is not raised: the valid rows of the batch must not wait for the disk.
         """
         lines = "".join(json.dumps(_described(row, now)) + "\n" for row in rejected)
         self._unsaved[batch] = (len(rejected), lines)
@@ -58,19 +58,19 @@ class Rejects:
         self._bound()
 
     def retry(self) -> None:
-        """Save what is in memory, if the last attempt was a while ago."""
+        """Save the rows in memory, at most once per ``RETRY_EVERY``."""
         if self._unsaved and time.monotonic() - self._tried >= RETRY_EVERY and self._save() is None:
             log.warning("refused rows that were in memory are now kept in %s", self.folder)
 
     def close(self) -> None:
-        """Save what is in memory, or say what is lost with it."""
+        """Save the rows in memory, or log the number lost."""
         if self._unsaved and (problem := self._save()) is not None:
             log.error("%d refused rows are lost: %s", self.unsaved, problem)
             self.lost += self.unsaved
             self._unsaved.clear()
 
     def _save(self) -> str | None:
-        """Write all that is in memory; return why that does not work."""
+        """Write the rows in memory to a file; return the error if that fails."""
         self._tried = time.monotonic()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class Rejects:
         return None
 
     def _bound(self) -> None:
-        """Drop the oldest of what is in memory where it is too much."""
+        """Drop the oldest rows in memory above the bound."""
         size = sum(len(lines) for _, lines in self._unsaved.values())
         while size > MOST_UNSAVED_BYTES:
             _, (rows, lines) = self._unsaved.popitem(last=False)

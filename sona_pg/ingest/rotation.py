@@ -1,4 +1,4 @@
-"""In which order the spaces of a process are served."""
+"""Order in which the spaces of a process are served."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
 
-CHORES_EVERY = 1.0  # seconds between questions whether an idle space has other work than records
+CHORES_EVERY = 1.0  # seconds between checks whether an idle space has work other than records
 
 
 class Served(Protocol):
@@ -22,18 +22,18 @@ class Served(Protocol):
 
     @property
     def urgent(self) -> bool:
-        """Whether it goes before others."""
+        """Whether it is served before others."""
 
     @property
     def goes_on(self) -> bool:
         """Whether it needs a turn before its interval is over."""
 
     def has_chores(self, now: float) -> bool:
-        """Whether it needs a turn though nothing was recorded."""
+        """Whether it needs a turn without new records."""
 
 
 class _Group:
-    """Spaces of one interval: those that are idle are looked at together, once in it."""
+    """Spaces of one interval: the idle ones are checked together, once per interval."""
 
     __slots__ = ("due", "idle", "interval", "size")
 
@@ -45,22 +45,21 @@ class _Group:
 
 
 class Rotation:
-    """Gives the space whose turn it is: those that are urgent first, yet every other turn is for one that is not.
+    """Scheduler of turns: urgent spaces first, but every other turn goes to one that is not urgent.
 
-    Within both kinds the order is that of asking, and a space that was served goes to the back, so that none waits for
-    more than two turns of each that is busy. Idle spaces cost a look each, once in their interval. One thread at a time
-    calls it.
+    Each class is first in, first out, and a served space goes to the back: no space waits for more than two turns of
+    each busy one. An idle space costs one check per interval. One thread at a time calls it.
     """
 
     def __init__(self, with_records: Callable[[dict[Served, Any]], list[Served]]) -> None:
-        """Start without spaces; ``with_records`` returns those whose recorder has something to be written."""
+        """Start without spaces; ``with_records`` returns the recorders that have something to write."""
         self._with_records = with_records
         self._noted: set[Served] = set()
         self._chores_due = 0.0  # by the clock of ``now``
         self._groups: dict[float, _Group] = {}
         self._ready: OrderedDict[Served, None] = OrderedDict()
         self._urgent: OrderedDict[Served, None] = OrderedDict()
-        self._sleeping: list[tuple[float, int, Served]] = []  # a heap: until when, then in the order of coming
+        self._sleeping: list[tuple[float, int, Served]] = []  # a heap of (time to resume, arrival number, space)
         self._known: set[Served] = set()
         self._count = 0
         self._favoured = False  # whether the last turn was given to one that is urgent
@@ -69,7 +68,7 @@ class Rotation:
         return len(self._known)
 
     def ask(self, space: Served, now: float) -> None:
-        """Look at a space at once; one that is not known yet is looked at from now on."""
+        """Queue a space at once; an unknown space is added to the rotation."""
         if space not in self._known:
             if space.ended:
                 return
@@ -85,12 +84,12 @@ class Rotation:
             self._get_ready(space)
 
     def note(self, space: Served) -> None:
-        """Give a space a turn when its interval is over, though nothing was recorded."""
+        """Queue a space at the end of its interval, even without new records."""
         if space in self._known:
             self._noted.add(space)
 
     def look(self, now: float) -> None:
-        """Give a turn to those whose pause is over, and to idle ones that have work."""
+        """Queue spaces whose pause is over, and idle ones that have work."""
         while self._sleeping and self._sleeping[0][0] <= now:
             self._get_ready(heapq.heappop(self._sleeping)[2])
         for group in self._groups.values():
@@ -98,7 +97,7 @@ class Rotation:
                 group.due = now + group.interval
                 self._wake_up(group, self._with_records(group.idle))
                 noted = [space for space in self._noted if space in group.idle]
-                self._noted.difference_update(noted)  # those that have a turn now stay
+                self._noted.difference_update(noted)  # keep those that are queued now
                 self._wake_up(group, noted)
         if now >= self._chores_due:
             self._chores_due = now + CHORES_EVERY
@@ -106,7 +105,7 @@ class Rotation:
                 self._wake_up(group, [space for space in group.idle if space.has_chores(now)])
 
     def next(self) -> Served | None:
-        """Return the space whose turn it is; None: all are idle, or pause, or are being served."""
+        """Return the next space; None: all are idle, paused or being served."""
         self._favoured = bool(self._urgent) and not (self._favoured and self._ready)
         queue = self._urgent if self._favoured else self._ready
         return queue.popitem(last=False)[0] if queue else None
@@ -117,13 +116,13 @@ class Rotation:
         return bool(self._urgent or self._ready)
 
     def served(self, space: Served, pause: float | None, now: float) -> None:
-        """Take a space back after its turn: it goes on in ``pause`` seconds, or has nothing to do (None)."""
+        """Take a space back after its turn: it continues in ``pause`` seconds, or is idle (None)."""
         if space.ended:
             self._forget(space)
         elif pause:
             self._count += 1
             heapq.heappush(self._sleeping, (now + pause, self._count, space))
-        elif pause is not None or space.goes_on:  # somebody may have begun to wait at this moment
+        elif pause is not None or space.goes_on:  # a caller may have begun to wait at this moment
             self._get_ready(space)
         else:
             self._groups[space.interval].idle[space] = space.recorder

@@ -33,7 +33,7 @@ READ_AGAIN = 0.5  # seconds until records that could not be read are tried again
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Taken:
-    """A batch, and the extras that were put before it was taken: those that its records name are among them."""
+    """A batch, and the mark up to which extras must be stored before it: its records name some of them."""
 
     batch: Batch
     extras: int
@@ -56,7 +56,7 @@ class Parts:
 class Service:
     """Serves one space in turns of about one transaction; between two of them no transaction is open.
 
-    Any thread may take the next turn, one at a time. What fails, fails in this space alone: it pauses, or ends.
+    Any thread may take the next turn, one at a time. A failure affects this space alone: it pauses, or ends.
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class Service:
     def __init__(
         self, parts: Parts, config: IngestConfig, space: str, on_batch: Callable[[EncodedBatch], None] | None
     ) -> None:
-        """Serve the space that errors call ``space``; ``on_batch`` is called with each batch once it is encoded."""
+        """Serve the space named ``space`` in errors; ``on_batch`` is called with each batch once it is encoded."""
         self.space = space
         self.interval = config.flush_interval
         self.recorder = parts.hot
@@ -78,11 +78,11 @@ class Service:
         self._parts = parts
         self._config = config
         self._on_batch = on_batch
-        self._serving = threading.Lock()  # held during a turn, and for good by whoever ends the service
+        self._serving = threading.Lock()  # held during a turn, and for ever once the service has ended
         self._steps: Turns[None] | None = None  # continued in the next turn
-        self._look_at = time.monotonic() + LOOK_EVERY  # the source has looked when it was made
+        self._look_at = time.monotonic() + LOOK_EVERY  # the source looked for leftovers when it was made
         self._warn_again = 0.0
-        self._recorded = 0  # when it was looked the last time
+        self._recorded = 0  # at the last look
         parts.hot.settle(parts.progress.done)
 
     # -- for the rotation -----------------------------------------------------------------------------------
@@ -93,12 +93,12 @@ class Service:
         return self._parts.progress.ended
 
     def has_chores(self, now: float) -> bool:
-        """Whether it is time to look after the files and the memory."""
+        """Whether leftovers and memory are due for a check."""
         return now >= self._look_at
 
     @property
     def urgent(self) -> bool:
-        """Whether the space goes before others: somebody waits, or its buffer fills up."""
+        """Whether the space is served before others: a caller waits, or its buffer fills up."""
         parts = self._parts
         if parts.progress.closing or parts.source.urgent:
             return True
@@ -106,7 +106,7 @@ class Service:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the next turn should not wait until the interval is over."""
+        """Whether the next turn must come before the interval is over."""
         return bool(self._parts.source.left) or self.urgent
 
     @property
@@ -115,9 +115,9 @@ class Service:
         return self._parts.source.recorded - self._parts.progress.done
 
     def turn(self) -> float | None:
-        """Do about one transaction; return in how many seconds to go on, or None where nothing is left to do.
+        """Do about one transaction; return the pause in seconds until the next, or None if nothing is left to do.
 
-        In a second thread at the same time, and once the service has ended, it does nothing.
+        Does nothing while another thread has a turn, and after the service has ended.
         """
         if not self._serving.acquire(blocking=False):
             return None
@@ -129,7 +129,7 @@ class Service:
             self._serving.release()
 
     def end(self) -> None:
-        """End the service for good, wherever it is; a transaction that runs is waited for."""
+        """End the service permanently, after the running transaction."""
         self._serving.acquire()
         if self._steps is not None:
             self._steps.close()
@@ -166,7 +166,7 @@ class Service:
         self.finished.set()
 
     def _write_all(self) -> Turns[None]:
-        """Write until what waits may wait for the interval."""
+        """Write until the remaining records may wait for the interval."""
         while True:
             self._parts.rejects.retry()
             yield from self._write_next()
@@ -175,7 +175,7 @@ class Service:
             yield 0.0
 
     def _look(self) -> None:
-        """Look what other processes have left; give back the memory of a burst that is over."""
+        """Look for leftovers of other processes; release the memory of a past burst."""
         self._look_at = time.monotonic() + LOOK_EVERY
         recorded = self._parts.source.recorded
         if recorded == self._recorded:
@@ -190,7 +190,7 @@ class Service:
 
     def _write_next(self) -> Turns[None]:
         parts, progress = self._parts, self._parts.progress
-        # Noted at once: what has left the buffer must be found if storing what it names is given up.
+        # Set at once: records out of the buffer must be found if storing their candidates is abandoned.
         if self.taken_ahead is not None:
             self.writing, self.taken_ahead = self.taken_ahead, None
         else:
@@ -198,12 +198,12 @@ class Service:
         taken = self.writing
         yield from parts.extras.store(parts.extras.put if taken is None else taken.extras)
         if taken is None:
-            self._settle()  # a backlog may have ended, or what waited was damaged and is set aside
+            self._settle()  # a backlog may have ended, or damaged records were set aside
             return
         batch, losses = taken.batch, self._losses()
         if losses.dropped:
             self._say_dropped(losses.dropped)
-        # By a caller who gives sequences a feedback may come twice: those are looked for without a replay.
+        # Feedback with sequences given by the caller may arrive twice: it is checked even without a replay.
         written = yield from parts.delivery.deliver(
             batch, losses, careful=parts.source.may_repeat, meanwhile=self._take_ahead
         )
@@ -231,7 +231,7 @@ class Service:
             progress.changed.notify_all()
 
     def _take_next(self) -> Turns[None]:
-        """Take the oldest records, those of processes that died first, and what they name before them."""
+        """Take the oldest records, leftovers first, after storing the candidates that leftovers name."""
         left = self._parts.source.left
         try:
             if time.monotonic() >= self._look_at:
@@ -249,7 +249,7 @@ class Service:
         batch = take(self._parts.numbers.next())
         if batch is None:
             return None
-        # After the records were taken, or one of them could name what is not among these.
+        # Read after the batch was taken: else a record could name an extra beyond the mark.
         extras = self._parts.extras.put
         if self._on_batch is not None and not isinstance(batch, KeptBatch):
             try:
@@ -273,7 +273,7 @@ class Service:
         return Losses(hot.dropped_count - known.dropped, hot.abandoned_count - known.abandoned)
 
     def _say_dropped(self, dropped: int) -> None:
-        """Warn of records that were refused, once in a while: they are all counted in ``dropped_count``."""
+        """Warn, rate-limited, of dropped records; ``dropped_count`` counts them all."""
         now = time.monotonic()
         if now >= self._warn_again:
             self._warn_again = now + WARN_EVERY

@@ -1,4 +1,4 @@
-"""The threads that serve the spaces of a process, and the connections they write over."""
+"""Threads that serve the spaces of a process, and their connections."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from sona_pg.recorder import with_records
 class ServicePool:
     """Serves any number of spaces with a fixed number of threads, each with one connection while it writes.
 
-    The threads do the same: whoever is free takes the next turn. Two are enough, so that one that is held up, by a
-    lock or by a learner, does not hold up all spaces. Application threads, and signal handlers among them, take no lock
-    here: they leave a space in a queue and wake a thread.
+    All threads are alike: a free one takes the next turn. Two suffice for one blocked by a lock or a learner not to
+    block all spaces. Application threads and signal handlers take no lock here: they put a space in a queue and wake a
+    thread.
     """
 
     def __init__(self, engine: Engine, stall_timeout: float, threads: int, beside: Engine | None = None) -> None:
         """Start ``threads`` threads, and one that ends transactions of more than ``stall_timeout`` seconds."""
         self.attempts = Attempts(engine, stall_timeout, beside)
-        self._lock = threading.Lock()  # of the rotation, between the threads of the pool
+        self._lock = threading.Lock()  # guards the rotation
         self._rotation = Rotation(with_records)
         self._asked: deque[Service] = deque()
         self._noted: deque[Service] = deque()
@@ -58,17 +58,17 @@ class ServicePool:
         self.ask(service)
 
     def ask(self, service: Service) -> None:
-        """Have a space looked at now."""
-        if not service.in_turn:  # else it is looked at when the turn is over
+        """Queue a space for service now."""
+        if not service.in_turn:  # else it is checked when the turn is over
             self._asked.append(service)
             self._wake.set()
 
     def note(self, service: Service) -> None:
-        """Have a space looked at when its interval is over; records need no such note."""
+        """Queue a space for the end of its interval; not needed after recording."""
         self._noted.append(service)
 
     def close(self) -> None:
-        """End the threads; services that have not ended are left as they are."""
+        """End the threads; services that have not ended are not ended."""
         if os.getpid() != self._pid or self._closed:
             return
         self._closed = True
@@ -83,7 +83,7 @@ class ServicePool:
             served, pause = service, service.turn()
 
     def _next(self, served: Service | None, pause: float | None) -> Service | None:
-        """Hand back a space that was served, and wait for the next one; None: the pool is closed."""
+        """Return the served space to the rotation and wait for the next one; None: the pool is closed."""
         with self._lock:
             if served is not None:
                 self._rotation.served(served, pause, time.monotonic())

@@ -1,4 +1,4 @@
-"""Where the writer takes records from."""
+"""Sources of records for the writer."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.leftovers import Leftovers
 from sona_pg.recorder import HotPath, SpoolFile
 
-WORTH_IT = 1000  # records: fewer are written with those that come next
+WORTH_IT = 1000  # records: a smaller rest is written with the next ones
 
 
 class Source(Protocol):
-    """Where records wait: the ring in memory or the spool on disk."""
+    """Store of unwritten records: the ring in memory or the spool on disk."""
 
-    left: Leftovers  # of processes that died: it goes first
+    left: Leftovers  # files of dead processes: written first
 
     @property
     def file(self) -> SpoolFile | None:
-        """Where the hot path appends; None: it queues."""
+        """File that the hot path appends to; None: it queues in memory."""
 
     @property
     def may_repeat(self) -> bool:
@@ -32,30 +32,30 @@ class Source(Protocol):
 
     @property
     def urgent(self) -> bool:
-        """Whether so much waits that the interval should not be waited for."""
+        """Whether the backlog is too large to wait for the interval."""
 
     def look(self) -> None:
-        """Look for leftovers, unless that was done a moment ago."""
+        """Look for leftovers, rate-limited."""
 
     def take_left(self, batch: int) -> Batch | None:
-        """Return the next records of processes that died, or None if the folder at hand has none."""
+        """Return the next records of processes that died, or None if the current folder has none."""
 
     def take(self, batch: int) -> Batch | None:
         """Encode the oldest records of this process, or return None if there are none."""
 
     @property
     def ahead(self) -> bool:
-        """Whether so much waits that a batch may be taken while the one before is not committed."""
+        """Whether the backlog justifies taking a batch before the previous one is committed."""
 
     @property
     def done(self) -> int:
-        """Of the records accepted, how many wait no longer: they are committed, or were set aside as damaged."""
+        """Number of accepted records that are committed, or were set aside as damaged."""
 
     def committed(self, batch: Batch) -> None:
         """Forget a batch, the oldest one taken."""
 
     def keep(self, extras: Sequence[Extra]) -> None:
-        """Keep candidates, before they are queued, as safely as records; StorageError if that cannot be done."""
+        """Store candidates as durably as records, before they are queued. Raise StorageError if that fails."""
 
     def kept(self, n: int) -> None:
         """Forget the oldest ``n`` of them: they are committed, or were refused."""
@@ -111,7 +111,7 @@ class RingSource:
             self.done += len(batch)
 
     def is_of_others(self, batch: Batch) -> bool:
-        """Return whether a batch was taken from leftovers, where it still is."""
+        """Return whether the batch is from leftovers, which still have it."""
         return batch is self._of_others
 
     def keep(self, extras: Sequence[Extra]) -> None:

@@ -2,15 +2,15 @@
 
     <home>/spool/<space>/<process>/lock       locked while the process lives; holds how far it has committed
                                    00000001   segments: frames of a length, a checksum and a record
-                                   candidates-00000001    what records name: see candidate_log.py
-                                   batch-<number>         encoded, and not committed: see kept_batches.py
-    <home>/spool/<space>/set-aside/           segments with a frame that cannot be read, kept for a look
-    <home>/spool/pending-<digest>/            the same of engines that were opened while the database was away
+                                   candidates-00000001    candidates and sets: see candidate_log.py
+                                   batch-<number>         encoded but uncommitted: see kept_batches.py
+    <home>/spool/<space>/set-aside/           segments with an unreadable frame, kept for inspection
+    <home>/spool/pending-<digest>/            the same, for engines opened without their database
 
 A record is in the page cache when ``end_trajectory`` returns, so it survives the death of the process, not that of
-the machine. What a dead process left is written by the next one that opens the space on this machine.
+the machine. The next process that opens the space on this machine writes the files of a dead one.
 
-A forked child makes a folder of its own: it neither reads nor writes its parent's, which the parent goes on with.
+A forked child makes a folder of its own: it neither reads nor writes its parent's, which stays in use.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 class SpoolSource:
-    """Feeds the writer from the spool: first leftovers, then the records of this process."""
+    """Source of records in files: first leftovers, then this process's own."""
 
     def __init__(self, hot: HotPath, root: Path) -> None:
-        """Make a folder for this process below ``root``; ``begin`` says into which space it is written.
+        """Make a folder for this process below ``root``; ``begin`` gives the space.
 
         Raises:
             StorageError: the folder cannot be made.
@@ -61,7 +61,7 @@ class SpoolSource:
         _open_spools.add(self)
 
     def begin(self, space_id: int, left: Leftovers) -> None:
-        """Write into a space, after what others have left of it."""
+        """Write into a space; its leftovers ``left`` come first."""
         self._space_id = space_id
         self.left = left
         self.look()
@@ -92,7 +92,7 @@ class SpoolSource:
                 encoded, follows = self._own.read(batch, self._space_id, end)
                 if encoded is not None:
                     return encoded
-                # bytes that we wrote and can no longer read
+                # bytes that we wrote are unreadable now
                 self._own.set_aside(self._own.file(self._own.segment), self._own.offset, follows)
                 self._own.offset, self.done = end, records
             elif self._own.segment < current:
@@ -102,7 +102,7 @@ class SpoolSource:
 
     @property
     def ahead(self) -> bool:
-        return False  # one place to go back to is enough
+        return False  # one saved position suffices
 
     def committed(self, batch: Batch) -> None:
         if batch is self._of_others:
@@ -117,11 +117,11 @@ class SpoolSource:
         self._candidates.append(extras)
 
     def kept(self, n: int) -> None:
-        """Forget the oldest ``n`` of what ``keep`` was given: it is committed."""
+        """Forget the oldest ``n`` candidates of ``keep``: they are committed."""
         self._candidates.committed(n)
 
     def close(self) -> None:
-        """Close the files, and delete what is committed whole."""
+        """Close the files, and delete the fully committed ones."""
         _open_spools.discard(self)
         self.file.seal()
         self._candidates.close()
@@ -148,12 +148,12 @@ def own_folder(root: Path, dim: int) -> Folder:
 
 
 def spill(hot: HotPath, root: Path, batches: Sequence[Batch], extras: Sequence[Extra]) -> int:
-    """Write to files what waits in memory, so that the next process commits it; return how many records that are.
+    """Write the records in memory to files, for the next process to commit; return their number.
 
     Args:
-        hot: whose buffer is emptied; it takes no more records.
-        root: where other processes look.
-        batches: taken from the buffer before, and not committed for certain.
+        hot: the recorder whose buffer is emptied; it takes no more records.
+        root: the folder where other processes look.
+        batches: taken from the buffer earlier, and perhaps uncommitted.
         extras: candidates and sets that records name.
 
     Raises:
@@ -168,7 +168,9 @@ def spill(hot: HotPath, root: Path, batches: Sequence[Batch], extras: Sequence[E
             kept_batches.save(folder.path, batch)
         return hot.spill(file) + sum(map(len, batches))
     except OSError as exc:
-        raise StorageError(f"what waits in memory cannot be written to {root} ({exc.strerror})") from exc
+        raise StorageError(
+            f"the records in memory cannot be written to {root} ({exc.strerror}): make it writable, or make room"
+        ) from exc
     finally:
         file.seal()
         candidates.close()

@@ -1,4 +1,4 @@
-"""The folder of one process in a spool: segments of records, what they name, and how far all of it is committed."""
+"""The folder of one process in a spool: segments of records, their candidates, and the committed position."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sona_pg.recorder import EncodedBatch, encode_frames
 log = logging.getLogger("sona_pg.ingest")
 
 SEGMENT_BYTES = 8 << 20
-CHUNK_BYTES = 8 << 20  # read, and written to Postgres, at once
+CHUNK_BYTES = 8 << 20  # bytes read at once, and written to Postgres as one batch
 SET_ASIDE = "set-aside"
-SET_ASIDE_BYTES = 32 * SEGMENT_BYTES  # a disk that damages more than this has been noticed
+SET_ASIDE_BYTES = 32 * SEGMENT_BYTES  # enough for inspection of a damaged disk
 
 
 class Folder:
-    """The segments of one process, read from where it stopped; whoever has it open holds its lock.
+    """Segments of one process, read from the last committed position; an open folder holds its lock.
 
     Raises:
         BlockingIOError: its process lives.
@@ -41,13 +41,13 @@ class Folder:
             close_here(self._lock)
             raise
         self.segment, self.offset = self._progress()
-        self._save()  # takes its space on the disk while there is some
+        self._save()  # reserves its bytes on the disk now
         self._used = 0
         self.records = 0  # in the batch read last
 
     @classmethod
     def make(cls, root: Path, dim: int) -> Self:
-        """Make a folder below ``root`` for this process, under a name that nobody looks at until it is locked."""
+        """Make a folder below ``root`` for this process; its name is hidden until it is locked."""
         name = f"{time.time_ns() // 1_000_000}-{os.getpid()}-{secrets.token_hex(4)}"
         hidden = root / f".{name}"
         hidden.mkdir(parents=True, mode=0o700)
@@ -56,7 +56,7 @@ class Folder:
         return folder
 
     def segments(self) -> list[int]:
-        """The numbers of the segments that are there, oldest first."""
+        """Numbers of the existing segments, oldest first."""
         with suppress(FileNotFoundError):  # another process was faster
             return sorted(int(name) for name in os.listdir(self.path) if name.isdigit())
         return []
@@ -65,7 +65,7 @@ class Folder:
         return self.path / f"{segment:08d}"
 
     def read(self, batch: int, space_id: int, end: int) -> tuple[EncodedBatch | None, str]:
-        """Encode the next records up to the byte ``end`` of the segment; say what follows them there."""
+        """Encode the next records up to the byte ``end`` of the segment; return how they end as well."""
         size = CHUNK_BYTES
         while True:
             with open(self.file(self.segment), "rb", buffering=0) as stream:
@@ -73,12 +73,12 @@ class Folder:
             whole = self.offset + len(data) == end
             encoded, self._used, self.records, follows = encode_frames(data, self._dim, batch, space_id)
             if encoded is None and follows == "torn" and not whole and len(data) == size:
-                size *= 2  # a record that is larger than what was read
+                size *= 2  # a record larger than the chunk
                 continue
             return encoded, "more" if follows == "torn" and not whole else follows
 
     def advance(self) -> None:
-        """Forget what was read last: it is committed."""
+        """Move past the batch read last: it is committed."""
         self.offset += self._used
         self._used = 0
         self._save()
@@ -91,7 +91,7 @@ class Folder:
         self._save()
 
     def set_aside(self, file: Path, at: int, why: str) -> None:
-        """Keep a file where nobody replays it, within ``SET_ASIDE_BYTES``."""
+        """Move a file to the folder that is never replayed, bounded by ``SET_ASIDE_BYTES``."""
         folder = self.path.parent / SET_ASIDE
         folder.mkdir(exist_ok=True)
         target = folder / f"{self.path.name}-{file.name}"
@@ -104,7 +104,7 @@ class Folder:
         prune(folder, SET_ASIDE_BYTES)
 
     def close(self, *, delete: bool = True) -> None:
-        """Give the lock back; the folder goes, with ``delete``, if nothing is left in it."""
+        """Release the lock; with ``delete``, remove the folder if it is empty."""
         if delete and not (self.segments() or candidate_log.files_in(self.path) or kept_batches.files_in(self.path)):
             with suppress(OSError):
                 (self.path / "lock").unlink()
@@ -119,5 +119,5 @@ class Folder:
             return 1, 0
 
     def _save(self) -> None:
-        with suppress(OSError):  # a full disk; what is not noted is written again, and found to be there
+        with suppress(OSError):  # a full disk: an unsaved position only means a replay, which adds nothing
             os.pwrite(self._lock, b"%012d %016d\n" % (self.segment, self.offset), 0)

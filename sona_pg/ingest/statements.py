@@ -9,7 +9,7 @@ COLUMNS = {"trajectories": TRAJECTORY_COLUMNS, "steps": STEP_COLUMNS, "feedback"
 
 
 def name_of(number: int) -> str:
-    """Return the name of a transaction, by which a replay finds it behind any pooler."""
+    """Return the name of a transaction, which a replay uses to find it behind any pooler."""
     return f"sona-pg batch {number}"
 
 
@@ -18,24 +18,24 @@ def take_name(number: int) -> str:
     return f"SET LOCAL application_name = '{name_of(number)}'"
 
 
-# Other servers wait for the candidates that a transaction changes: one whose process was stopped must not hold them.
+# Other servers wait for the candidates that a transaction changes: the transaction of a stopped process must end.
 END_IF_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
 
-# A space of the same number in another database was made at another time.
+# Tells spaces of the same number in different databases apart.
 SPACE_MADE = "SELECT created_at AT TIME ZONE 'UTC' FROM sona.spaces WHERE space_id = :space"
 
-# Ends the backends of earlier attempts, whose links were lost: a replay would wait for the keys they hold.
+# Ends the backends of earlier attempts with lost connections: a replay would wait for their locks.
 END_EARLIER = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %(name)s AND pid <> pg_backend_pid()
 """
 
-# Held until the transaction ends, so that a space cannot be removed under it; no row: it has been. Neither another
-# writer nor a learner waits for this lock. While a removal holds the row the transaction is tried again later.
+# Locked until the transaction ends, so that the space cannot be removed meanwhile; no row: it is removed. No other
+# writer or learner waits for this lock. While a removal holds the row, the transaction is retried later.
 HOLD_SPACE = "SELECT FROM sona.spaces WHERE space_id = %(space)s FOR KEY SHARE NOWAIT"
-# A transaction that meets a lock of another kind is tried again later: the thread has other spaces to serve.
+# A transaction that meets any other lock is retried later: the thread has other spaces to serve.
 WAIT_BRIEFLY = "SET LOCAL lock_timeout = '1s'"
 
-# The proof that a batch is in: written first, so that a replay waits here for a transaction that may still commit.
+# Proof that a batch is committed; written first, so that a replay waits here for a transaction that may still commit.
 MARK = """
 INSERT INTO sona.batches
     (space_id, batch, server_id, first_id, last_id, trajectories, steps, feedback, recorded_at)
@@ -54,8 +54,8 @@ UPDATE sona.batches SET trajectories = %(trajectories)s, steps = %(steps)s, feed
 WHERE space_id = %(space)s AND batch = %(batch)s
 """
 
-# A server that maintenance has forgotten, while its machine slept, counts with those that have departed until its next
-# heartbeat registers it again.
+# A server deleted by maintenance, while its machine slept, is counted as departed until its next heartbeat registers it
+# again.
 COUNT = """
 WITH counted AS (
     UPDATE sona.servers
@@ -74,7 +74,7 @@ COPY = {
     table: f"COPY sona.{table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)" for table, columns in COLUMNS.items()
 }
 
-# Rows that may be in already go through a table of the transaction's own, and only new ones go on. Emptied by DELETE:
+# Rows that may be stored already go through a temporary table, and only new ones are inserted. Emptied by DELETE:
 # TRUNCATE would write the catalog, and so WAL, each time.
 STAGED = ("trajectories", "steps")
 STAGE = {table: f"CREATE TEMP TABLE staged_{table} (LIKE sona.{table}) ON COMMIT DROP" for table in STAGED}
@@ -91,7 +91,7 @@ ON CONFLICT DO NOTHING
 }
 CLEAR_STAGE = {table: f"DELETE FROM pg_temp.staged_{table}" for table in STAGED}
 
-# Feedback that may be in already. In the order of the key: two servers that are told the same must not deadlock.
+# Feedback that may be stored already. In the order of the key: two servers with the same feedback must not deadlock.
 ADD_FEEDBACK = f"""
 INSERT INTO sona.feedback (space_id, batch, trajectory_id, sequence, recorded_at, quality, source, correction)
 SELECT %(space)s, %(batch)s, f.trajectory_id, f.sequence,
@@ -104,7 +104,7 @@ ORDER BY f.trajectory_id, f.source, f.sequence
 ON CONFLICT DO NOTHING
 """
 
-# Feedback whose key another fact has taken, which says something else: two servers were told in the same microsecond.
+# Feedback whose key a different fact has: two servers recorded it in the same microsecond.
 OVERTAKEN = """
 SELECT f.row - 1 FROM unnest(
     %(trajectory_id)s::uuid[], %(sequence)s::bigint[], %(quality)s::real[], %(source)s::text[], %(correction)s::text[]
@@ -115,7 +115,7 @@ WHERE (known.quality, known.correction) IS DISTINCT FROM (f.quality, f.correctio
 ORDER BY f.row
 """
 
-# By it readers find the embeddings that were replaced since they read: it must be the database's.
+# Readers use it to find embeddings replaced since they read, so it must be the database's clock.
 CLOCK = "SELECT statement_timestamp()"
 
 STAGE_CANDIDATES = """
@@ -124,12 +124,12 @@ CREATE TEMP TABLE staged_candidates (
 ) ON COMMIT DROP
 """
 COPY_CANDIDATES = "COPY pg_temp.staged_candidates (candidate_id, embedding) FROM STDIN (FORMAT BINARY)"
-# How many candidates a space may still get: read from indexes.
+# Number of candidates a space may still add; index-only.
 CANDIDATE_ROOM = """
 SELECT %(most)s - coalesce((SELECT max(slot) + 1 FROM sona.candidates WHERE space_id = %(space)s), 0)
     - (SELECT count(*) FROM sona.candidates WHERE space_id = %(space)s AND slot IS NULL)
 """
-# Leaves out new ones beyond that.
+# Leaves out new candidates beyond that number.
 TRIM_CANDIDATES = """
 DELETE FROM pg_temp.staged_candidates WHERE candidate_id IN (
     SELECT DISTINCT s.candidate_id FROM pg_temp.staged_candidates s
@@ -138,7 +138,7 @@ DELETE FROM pg_temp.staged_candidates WHERE candidate_id IN (
 )
 """
 # In the order of the key: two servers that add the same candidates must not deadlock. A known candidate keeps its slot
-# and gets the new embedding, the last one given; one that has not changed is left alone.
+# and gets the latest embedding; an unchanged one is not updated.
 UNSTAGE_CANDIDATES = """
 INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)
 SELECT DISTINCT ON (candidate_id) %(space)s, candidate_id, %(now)s, embedding
@@ -147,7 +147,7 @@ ON CONFLICT (space_id, candidate_id) DO UPDATE
 SET embedding = excluded.embedding, recorded_at = excluded.recorded_at, changed_at = %(changed)s
 WHERE candidates.space_id = %(space)s AND candidates.embedding <> excluded.embedding
 """
-# A set that is named again says so at most twice a day, and a server tells it once a day.
+# `named_at` of a set is updated at most twice a day; a server reports a use once a day.
 ADD_CANDIDATE_SET = """
 INSERT INTO sona.candidate_sets AS known (space_id, set_id, candidate_ids, named_at)
 VALUES (%(space)s, %(set_id)s, %(ids)s, now())

@@ -1,8 +1,8 @@
-"""Waiting and waking that a signal handler may take part in.
+"""Waiting and waking that are safe in signal handlers.
 
-``threading.Event`` and ``Condition`` hold a lock while they run a few lines of Python. A handler of a signal that comes
-in between runs on the same thread, and waits for that lock for ever. What is here holds none: a single lock is released
-or acquired, which C does at one moment.
+``threading.Event`` and ``Condition`` hold a lock while they run a few lines of Python. A signal handler that interrupts
+them runs on the same thread and would wait for that lock for ever. The classes here only release or acquire a single
+lock, which C does atomically.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Wake:
 
 
 class Happening:
-    """Something that happens once; any number of threads and handlers wait for it."""
+    """One-time event; any number of threads and handlers may wait for it."""
 
     def __init__(self) -> None:
         """Start before it has happened."""
@@ -44,21 +44,21 @@ class Happening:
         self._waiting: deque[threading.Lock] = deque()
 
     def set(self) -> None:
-        """Say that it has happened; called by one thread."""
+        """Set the event; called by one thread."""
         self._happened = True
         while self._waiting:
             self._waiting.popleft().release()
 
     def wait(self, seconds: float) -> bool:
         """Wait ``seconds`` at most; return whether it has happened."""
-        mine = threading.Lock()  # for each call its own: an interrupted wait holds nothing that another one needs
+        mine = threading.Lock()  # one lock per call: an interrupted wait holds nothing that another one needs
         mine.acquire()
         self._waiting.append(mine)
-        if not self._happened:  # else set() may have looked before this one came
+        if not self._happened:  # else set() may have read the list before this lock was added
             mine.acquire(timeout=seconds)
         return self._happened
 
 
 def held_here(lock: Any) -> bool:
-    """Return whether this thread holds an ``RLock``: in a signal handler, whether the lines it interrupted do."""
+    """Return whether this thread holds an ``RLock``; in a signal handler, whether the interrupted code does."""
     return bool(lock._is_owned())  # as threading.Condition does

@@ -1,4 +1,4 @@
-"""The writer of one space: its calls for the application; a pool of threads writes."""
+"""Writer of one space: the application's calls; the threads of a pool do the writing."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from sona_pg.store.connect import translated
 
 log = logging.getLogger("sona_pg.ingest")
 
-STALL_TIMEOUT = 30.0  # seconds without the end of a transaction before its link is taken for dead
+STALL_TIMEOUT = 30.0  # seconds until a transaction's connection counts as dead
 CLOSE_TIMEOUT = 10.0  # seconds
-CHECK_INTERVAL = 0.5  # seconds between looks whether somebody still writes
+CHECK_INTERVAL = 0.5  # seconds between checks that a thread still writes
 
 
 class Writer:
-    """Writes the records of ``hot`` into one space, in the background.
+    """Writes the records of ``hot`` to one space, in the background.
 
     Args:
         hot: the recording side; one writer each.
@@ -49,12 +49,11 @@ class Writer:
         space_name: for errors; the number of the space if none is given.
         config: durability and pace.
         home: the folder for spool and rejected rows.
-        on_batch: called on the thread that writes with each batch as soon as it is encoded, committed or not.
-        pending: the folder below ``home`` of what was recorded before the space could be known, if there may be some.
-        source, extras: what was recorded since the engine was opened without its database: the spool, and candidates
-            that wait.
-        stall_timeout: seconds after which a transaction's link is taken for dead.
-        services: the threads that write, shared with other spaces; by default a thread of its own.
+        on_batch: called on the writing thread with each batch once it is encoded, before its commit.
+        pending: folder below ``home`` with records from before the space was known, if any.
+        source, extras: spool and waiting candidates of an engine that was opened without its database.
+        stall_timeout: seconds until a transaction's connection counts as dead.
+        services: pool of writing threads, shared with other spaces; by default one with a single thread.
 
     Raises:
         StorageError: the spool's folder cannot be used.
@@ -111,12 +110,12 @@ class Writer:
     def _open_source(
         self, engine: Engine, pending: Path | None, begun: SpoolSource | None, *, learn: bool
     ) -> tuple[Path, Source]:  # fmt: skip
-        """Return where processes leave what they could not commit of this space, and what feeds the writer."""
+        """Return the folder of this space's unwritten records, and the source of the writer."""
         with translated("opening the spool", engine.url), engine.connect() as connection:
             made = connection.scalar(text(statements.SPACE_MADE), {"space": self._origin.space_id})
         if made is None:
             raise DatabaseError(f"there is no space {self._origin.space_id}: open it first")
-        # A home may serve several databases: what was recorded for one must not be written into another.
+        # A home may serve several databases: records for one must not be written into another.
         name = f"{self._origin.space_id}-{made:%Y%m%dT%H%M%S%f}"
         root = self._home.absolute() / "spool" / name
         roots = [root] if pending is None else [root, pending]
@@ -133,7 +132,7 @@ class Writer:
         """Return when everything recorded before this call is committed.
 
         Raises:
-            DatabaseUnavailable: that took longer than ``timeout`` seconds; nothing is lost by it.
+            DatabaseUnavailable: it took longer than ``timeout`` seconds; nothing is lost.
             SpaceRemoved: the space is gone.
         """
         if not self._wait_for(self._source.recorded, self._extras.put, timeout, backlog=True):
@@ -149,7 +148,7 @@ class Writer:
 
     @property
     def candidates_settled(self) -> bool:
-        """Whether no candidates or sets wait: those of before are stored, or were refused."""
+        """Whether no candidates or sets wait: all earlier ones are stored or refused."""
         return not self._extras
 
     def enqueue_candidates(self, ids: Sequence[str], embeddings: ArrayLike, *, wait: bool = False) -> bool:
@@ -157,19 +156,19 @@ class Writer:
 
         Args:
             ids: their ids.
-            embeddings: (n, dim), within what half precision holds.
-            wait: for room, where as many bytes of candidates wait as the buffer may take.
+            embeddings: (n, dim), within the range of half precision.
+            wait: whether to wait for room if the queue of candidates is full.
 
         Returns:
-            Whether they will be stored: without ``wait`` not where there is no room.
+            Whether they will be stored; False only without ``wait``, if there is no room.
 
         Raises:
-            DatabaseUnavailable: (wait) Postgres takes nothing.
+            DatabaseUnavailable: with ``wait``: no room was made in time.
         """
         return self.enqueue(candidate_rows.checked(ids, embeddings, self._hot.dim), wait=wait)
 
     def enqueue_candidate_set(self, set_id: int, ids: Sequence[str]) -> bool:
-        """Store which candidates were shown together, in the background; return False where there is no room."""
+        """Store a candidate set in the background; return False if there is no room."""
         candidate_rows.check_ids(ids)
         return self.enqueue([CandidateSet(set_id, tuple(ids))])
 
@@ -195,19 +194,19 @@ class Writer:
 
     @property
     def held_here(self) -> bool:
-        """Whether this very thread holds what the writer needs: a signal handler has interrupted it inside."""
+        """Whether this thread, interrupted by a signal handler, holds the lock that the writer needs."""
         return held_here(self._progress.guard)
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Refuse new records, write what waits, and end; other spaces go on.
+        """Refuse new records, write the unwritten ones, and end; other spaces continue.
 
-        What was accepted before this call is written; what is recorded from now on raises ``TrajectoryError``. A record
-        that is in progress in another thread is one or the other. Not for a signal handler: ``Session.close`` is.
+        Records accepted before this call are written; recording from now on raises ``TrajectoryError``. A record in
+        progress in another thread does one or the other. Not safe in a signal handler; ``Session.close`` is.
 
         Raises:
-            DatabaseUnavailable: some records could not be written within ``timeout`` seconds. They are in files that
-                the next process on this machine writes, unless the message says that this was not possible either.
-            SpaceRemoved: the space is gone, and records that wait with it.
+            DatabaseUnavailable: some records could not be written within ``timeout`` seconds. They are kept in files
+                for the next process on this machine, unless the message says otherwise.
+            SpaceRemoved: the space is gone, and unwritten records with it.
         """
         if self.closed or os.getpid() != self._pid:
             return
@@ -219,7 +218,7 @@ class Writer:
             self._link.abandon()
         self._service.end()
         self.closed = True
-        self._ask()  # so that it is forgotten
+        self._ask()  # removes it from the rotation
         if not self._shares_threads:
             self._services.close()
         left, extras, backlog = self.waiting, self._extras.rest(), bool(self._source.left)
@@ -238,7 +237,7 @@ class Writer:
             )
 
     def _keep_what_is_left(self, extras: Sequence[Extra]) -> str:
-        """Write to files what waits in memory; return what becomes of it. The service has ended."""
+        """Write the records in memory to files; return the sentence that says where they are. The service has ended."""
         where = f"they are in {self._root}, and the next process that opens this space on this machine writes them"
         source, service = self._source, self._service
         if not isinstance(source, RingSource) or not (self.waiting or extras):

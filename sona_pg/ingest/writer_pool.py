@@ -1,4 +1,4 @@
-"""One writer for all spaces of a process: a writer each, and the threads and connections that they share."""
+"""Writers of all spaces of a process, and the threads and connections that they share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ THREADS = 2
 
 
 class WriterPool:
-    """Writes what any number of spaces record, with two threads and two connections at most."""
+    """Writes the records of any number of spaces, with at most two threads and two connections."""
 
     def __init__(
         self, engine: Engine, stall_timeout: float = STALL_TIMEOUT, *, beside: Engine | None = None
@@ -32,11 +32,11 @@ class WriterPool:
         self._owns_engine = False
         self._stall_timeout = stall_timeout
         self._services = ServicePool(engine, stall_timeout, THREADS, beside)
-        self._writers: set[Writer] = set()  # changed by single calls, which no signal handler interrupts
+        self._writers: set[Writer] = set()  # changed only by atomic calls, so that signal handlers are safe
 
     @classmethod
     def at(cls, url: str, *, beside: Engine | None = None) -> Self:
-        """Return a pool with ``THREADS`` connections of its own to ``url``, which no caller can hold up."""
+        """Return a pool with ``THREADS`` connections to ``url`` of its own, which no other user can exhaust."""
         pool = cls(connect(url, pool_size=THREADS, overflow=0), beside=beside)
         pool._owns_engine = True
         return pool
@@ -55,7 +55,7 @@ class WriterPool:
         source: SpoolSource | None = None,
         extras: Sequence[Extra] = (),
     ) -> Writer:
-        """Return a writer of what ``hot`` records; the arguments are those of ``Writer``. Close it when it is done.
+        """Return a writer for ``hot``, with the arguments of ``Writer``. The caller closes it.
 
         Raises:
             StorageError: the spool's folder cannot be used.
@@ -81,10 +81,10 @@ class WriterPool:
         return writer
 
     def close(self) -> None:
-        """Close what is still open, and end the threads.
+        """Close the open writers, and end the threads.
 
         Raises:
-            SonaError: the first of what closing a writer has raised; all are closed.
+            SonaError: the first error of closing a writer; all are closed.
         """
         problem: SonaError | None = None
         for writer in list(self._writers):
