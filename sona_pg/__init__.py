@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
     from sona_pg.domain.space import SpaceSummary
     from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
-    from sona_pg.engine import SonaEngine, Store
+    from sona_pg.engine import AsyncSonaEngine, SonaEngine, Store
     from sona_pg.errors import (
         ConfigError,
         Conflict,
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from sona_pg.worker.coordinator import LoopCoordinator
 
 __all__ = [
+    "AsyncSonaEngine",
     "BackgroundLoop",
     "BaseConfig",
     "BaseLoRA",
@@ -151,7 +152,7 @@ _HOMES = {
         "TrajectoryStep",
     ),
     "sona_pg.domain.space": ("SpaceSummary",),
-    "sona_pg.engine": ("SonaEngine", "Store"),
+    "sona_pg.engine": ("AsyncSonaEngine", "SonaEngine", "Store"),
     "sona_pg.errors": (
         "ConfigError",
         "Conflict",

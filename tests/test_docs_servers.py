@@ -1,0 +1,96 @@
+"""docs/servers.md is true: its recipes run as they stand, under the servers that they are for."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fix_proxy import Proxy
+
+TEXT = (Path(__file__).parent.parent / "docs" / "servers.md").read_text()
+FASTAPI, GUNICORN, POST_FORK, CELERY = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+ONES = [1.0] * 8
+
+
+def run(code: str, name: str) -> dict[str, Any]:
+    module = ModuleType(name)
+    exec(compile(code, f"{name}.py", "exec"), vars(module))
+    return vars(module)
+
+
+@contextmanager
+def served(app: Any) -> Iterator[httpx.Client]:
+    """Run an application under uvicorn, with its lifespan, in a thread."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=30) as client:
+            yield client
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    for _ in range(2000):
+        if true():
+            return
+        time.sleep(0.005)
+    pytest.fail("it did not come")
+
+
+def test_fastapi_goes_on_while_the_database_is_silent(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONA_PG_URL", proxy.url)
+    with served(run(FASTAPI, "application")["app"]) as client, ThreadPoolExecutor(1) as beside:
+        asked = client.post("/ask", json=ONES).json()
+        assert asked["route"] in ("small", "large")
+        wait_for(lambda: client.post("/like", json=ONES).json())
+        proxy.stall()
+        silent = beside.submit(client.post, "/like", json=ONES)
+        for _ in range(10):
+            assert client.post("/ask", json=ONES).status_code == 200
+        thumbs = client.post(f"/thumbs/{asked['trajectory']}", params={"quality": 1})
+        assert thumbs.json()["sequence"] > 0
+        assert not silent.done()
+        proxy.resume()
+        assert silent.result().status_code == 200
+
+
+def test_gunicorn_answers_and_its_hook_opens_the_engine(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """tests/hostile/test_fork.py runs such an application under gunicorn itself."""
+    monkeypatch.setenv("SONA_PG_URL", database_url)
+    names = run(GUNICORN, "application")
+    monkeypatch.setitem(sys.modules, "application", SimpleNamespace(engine=names["engine"]))
+    with names["engine"]:
+        run(POST_FORK, "gunicorn_conf")["post_fork"](None, None)
+        told: list[Any] = []
+        assert len(names["application"]({}, lambda *args: told.append(args))[0]) == 36
+        assert told[0][0] == "200 OK"
+
+
+def test_celery_opens_in_each_process_and_closes_at_its_end(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    from celery.signals import worker_process_init, worker_process_shutdown
+
+    monkeypatch.setenv("SONA_PG_URL", database_url)
+    names = run(CELERY, "tasks")
+    worker_process_init.send(None)
+    assert len(names["ask"].apply([ONES]).get()) == 36
+    worker_process_shutdown.send(None)
+    assert names["engine"].is_closed
