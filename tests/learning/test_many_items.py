@@ -39,13 +39,13 @@ def test_a_fit_scores_a_bounded_number_of_cells(items, monkeypatch):
         return usual(state, queries, embeddings)
 
     monkeypatch.setattr(ranker_fit, "stranger_scores", counted)
-    objective = PartialLabels.__call__
+    product = PartialLabels.product
 
     def weighed(self, parameters):
         seen.append(self.base.size)
-        return objective(self, parameters)
+        return product(self, parameters)
 
-    monkeypatch.setattr(PartialLabels, "__call__", weighed)
+    monkeypatch.setattr(PartialLabels, "product", weighed)
     for cells in ("_CALIBRATED_CELLS", "_ASKED_CELLS", "_MEASURED_CELLS", "_FITTED_CELLS"):
         monkeypatch.setattr(ranker_fit, cells, 20 * ITEMS)
     monkeypatch.setattr(ranker_fit, "_MOST_IMAGINED", 256)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from sona_pg.errors import DimensionMismatch
+from sona_pg.learning.ranking import ranker_objective
 from sona_pg.learning.ranking.lbfgs import minimise
 from sona_pg.learning.ranking.ranker import RankerConfig, RankerState, explore, score
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
@@ -51,18 +53,53 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     )
     at, along = draw(10, 5), draw(10, 5)
     step = np.float32(3e-3)
-    slope = (objective(at + step * along)[0] - objective(at - step * along)[0]) / (2 * step)
-    assert float(np.vdot(objective(at)[1], along)) == pytest.approx(slope, rel=1e-2)
+    slope = (objective.at(at + step * along).value - objective.at(at - step * along).value) / (2 * step)
+    assert float(np.vdot(objective.at(at).gradient(), along)) == pytest.approx(slope, rel=1e-2)
+
+
+def test_a_point_on_a_line_is_the_point_evaluated_on_its_own(monkeypatch) -> None:
+    monkeypatch.setattr(ranker_objective, "_CELLS_AT_ONCE", 7 * 6)  # the last block is short
+    random = np.random.default_rng(1)
+    draw = lambda *shape: random.standard_normal(shape).astype(np.float32)  # noqa: E731
+    base = draw(30, 6)
+    base[:, 4] = -np.inf  # is no candidate
+    objective = PartialLabels(
+        draw(30, 5), base, draw(6, 4), random.integers(0, 4, 30), random.random(30).astype(np.float32),
+        random.random(30).astype(np.float32), up_noise=0.05, down_noise=0.2, ridge=0.1,
+    )  # fmt: skip
+    point = objective.at(draw(10, 5))
+    for _ in range(3):
+        line = point.line(draw(10, 5))
+        line(1.0)  # is tried, and left
+        point = line(0.3)
+        alone = objective.at(point.at)
+        assert point.value == pytest.approx(alone.value, rel=1e-5)
+        np.testing.assert_allclose(point.gradient(), alone.gradient(), rtol=1e-4, atol=1e-5)
+    assert np.isfinite(objective.base[:, :4]).all()
+    assert np.isinf(objective.base[:, 4]).all()
+
+
+@dataclass(frozen=True)
+class Valley:
+    """A quadratic function with its minimum at one."""
+
+    scale: np.ndarray
+    at: np.ndarray
+
+    @property
+    def value(self) -> float:
+        return 0.5 * float(self.scale @ (self.at - 1) ** 2)
+
+    def gradient(self) -> np.ndarray:
+        return self.scale * (self.at - 1)
+
+    def line(self, direction: np.ndarray) -> Callable[[float], Valley]:
+        return lambda step: replace(self, at=self.at - np.float32(step) * direction)
 
 
 def test_the_minimiser_finds_the_bottom_of_a_narrow_valley() -> None:
-    scale = np.logspace(0, 3, 12).astype(np.float32)
-    found = minimise(
-        lambda x: (0.5 * float(scale @ (x - 1) ** 2), scale * (x - 1)),
-        np.zeros(12, np.float32),
-        iterations=200,
-        tolerance=1e-6,
-    )
+    valley = Valley(np.logspace(0, 3, 12).astype(np.float32), np.zeros(12, np.float32))
+    found = minimise(valley, iterations=200, tolerance=1e-6)
     np.testing.assert_allclose(found, 1.0, atol=1e-3)
 
 
@@ -300,9 +337,9 @@ def test_the_curvature_given_is_that_of_a_softmax_and_saves_most_steps():
     np.testing.assert_allclose(inverse, inverse.T, rtol=1e-3, atol=1e-4)
     assert np.linalg.eigvalsh(inverse).min() > 0.0
     start = np.zeros((items + dim, dim + 1), np.float32)
-    plain = objective(minimise(objective, start, iterations=16))[0]
-    given = objective(minimise(objective, start, iterations=8, inverse=inverse))[0]
-    assert given < plain
+    plain = objective.at(minimise(objective.at(start), iterations=16))
+    given = objective.at(minimise(objective.at(start), iterations=8, inverse=inverse))
+    assert given.value < plain.value
 
 
 def test_while_all_feedback_is_about_one_query_the_order_stays_that_of_its_cosines() -> None:

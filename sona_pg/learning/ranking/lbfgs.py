@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
-Objective = Callable[[FloatArray], tuple[float, FloatArray]]
 
 _ARMIJO = 1e-4
 _MAX_BACKTRACKS = 8
 _BACKTRACK = 0.1, 0.5  # bounds of the factor by which a failed step is shortened
 _LEAST_CURVATURE = 1e-10
+
+
+class SearchPoint(Protocol):
+    """An objective at one point; what only some points are asked for is computed on demand."""
+
+    @property
+    def at(self) -> FloatArray:
+        """The point."""
+
+    @property
+    def value(self) -> float:
+        """The objective's value there."""
+
+    def gradient(self) -> FloatArray:
+        """Return the gradient there, in the shape of the point."""
+
+    def line(self, direction: FloatArray) -> Callable[[float], SearchPoint]:
+        """Return the function of a step that gives the point `at - step * direction`."""
 
 
 class _Pair(NamedTuple):
@@ -26,8 +43,7 @@ class _Pair(NamedTuple):
 
 
 def minimise(
-    objective: Objective,
-    start: FloatArray,
+    start: SearchPoint,
     *,
     iterations: int,
     memory: int = 6,
@@ -36,23 +52,21 @@ def minimise(
 ) -> FloatArray:
     """Return a point no worse than `start`, after at most `iterations` accepted steps.
 
-    `objective(x)` returns the value and the gradient, in the shape of `x`. Stops early when the norm of the gradient
-    has fallen to `tolerance` times its first value, or when no step along the direction lowers the value (the limit
-    of float32).
+    Stops early when the norm of the gradient has fallen to `tolerance` times its first value, or when no step along
+    the direction lowers the value (the limit of float32).
 
-    `inverse` (k, k), for `x` (m, k), is an approximate inverse Hessian of each row, symmetric and positive definite,
+    `inverse` (k, k), for points (m, k), is an approximate inverse Hessian of each row, symmetric and positive definite,
     used as a preconditioner: a good one saves most iterations.
 
     Two-loop recursion of Nocedal and Wright, "Numerical Optimization", algorithm 7.4, with Armijo
     backtracking by interpolation (section 3.5); pairs without positive curvature are not stored, so a
     non-convex objective is safe.
     """
-    x = start
-    value, gradient = objective(x)
+    point, gradient = start, start.gradient()
     scaled = gradient if inverse is None else gradient @ inverse
     enough = tolerance * float(np.linalg.norm(gradient))
     pairs: deque[_Pair] = deque(maxlen=memory)
-    for _ in range(iterations):
+    for left in reversed(range(iterations)):
         length = float(np.linalg.norm(gradient))
         if not length > enough:
             break
@@ -61,26 +75,30 @@ def minimise(
         else:
             direction = scaled / np.float32(length) if inverse is None else scaled
         slope = -float(np.vdot(gradient, direction))
-        if not slope < 0.0:
+        found = _lower(point, direction, slope) if slope < 0.0 else None
+        if found is None:
             break
-        step = 1.0
-        for _ in range(_MAX_BACKTRACKS):
-            candidate = x - np.float32(step) * direction
-            candidate_value, candidate_gradient = objective(candidate)
-            if candidate_value <= value + _ARMIJO * step * slope:
-                break
-            step *= _shortened(step * slope, candidate_value - value)
-        else:
-            break
-        moved, turned = candidate - x, candidate_gradient - gradient
-        candidate_scaled = candidate_gradient if inverse is None else candidate_gradient @ inverse
+        if not left:  # nobody needs the gradient at the end
+            return found.at
+        moved, turned = found.at - point.at, -gradient
+        point, gradient = found, found.gradient()
+        turned += gradient
+        scaled_before, scaled = scaled, gradient if inverse is None else gradient @ inverse
         curvature = float(np.vdot(moved, turned))
         if curvature > _LEAST_CURVATURE * float(np.vdot(turned, turned)):
-            pairs.append(
-                _Pair(moved, turned, turned if inverse is None else candidate_scaled - scaled, 1.0 / curvature)
-            )
-        x, value, gradient, scaled = candidate, candidate_value, candidate_gradient, candidate_scaled
-    return x
+            pairs.append(_Pair(moved, turned, turned if inverse is None else scaled - scaled_before, 1.0 / curvature))
+    return point.at
+
+
+def _lower(point: SearchPoint, direction: FloatArray, slope: float) -> SearchPoint | None:
+    """Return a point on a line that is lower by Armijo's condition; None if no step along it is."""
+    line, step = point.line(direction), 1.0
+    for _ in range(_MAX_BACKTRACKS):
+        found = line(step)
+        if found.value <= point.value + _ARMIJO * step * slope:
+            return found
+        step *= _shortened(step * slope, found.value - point.value)
+    return None
 
 
 def _shortened(expected: float, found: float) -> float:

@@ -291,7 +291,7 @@ def _refine(
     gain = np.float32(config.map_gain)
     start = np.concatenate([heads[active], state.map / gain])
     iterations = config.iterations(len(objective.query), len(rows), new)
-    end = minimise(objective, start, iterations=iterations, inverse=objective.curvature_inverse())
+    end = minimise(objective.at(start), iterations=iterations, inverse=objective.curvature_inverse())
     share = np.float32(min(1.0, found / max(float(state.folded[1]), 1.0)))
     settled = start + share * (end - start)
     heads[active] = settled[: len(rows)]

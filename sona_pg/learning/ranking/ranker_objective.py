@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ FloatArray = npt.NDArray[np.float32]
 
 _SMALLEST = np.float32(1e-6)
 _STEEPER = 3.0  # see benchmarks/eval/EVIDENCE.md
+_CELLS_AT_ONCE = 1 << 18
 _MOST_ROWS = 1024  # of the queries, about: their second moment needs no more
 
 
@@ -39,32 +41,33 @@ class PartialLabels:
     down_noise: float  # β
     ridge: float
 
-    def __call__(self, parameters: FloatArray) -> tuple[float, FloatArray]:
-        """The cost in nats and its gradient, of the shape of `parameters` (a + k, k + 1)."""
+    def at(self, parameters: FloatArray) -> FitPoint:
+        """Return the objective at `parameters` (a + k, k + 1)."""
+        logits = self.product(parameters)
+        logits += self.base
+        return FitPoint(self, parameters, logits)
+
+    def product(self, parameters: FloatArray) -> FloatArray:
+        """Return what `parameters` add to the logits, (n, a): they are linear in them."""
         heads, shared = np.split(parameters, [len(self.item)])
-        chance = self.query @ (heads + self.item @ shared).T
-        chance += self.base
-        chance -= chance.max(axis=1, keepdims=True)
-        np.exp(chance, out=chance)
-        chance /= chance.sum(axis=1, keepdims=True)
+        logits: FloatArray = self.query @ (heads + self.item @ shared).T
+        return logits
 
-        each = np.arange(len(chance))
-        right = chance[each, self.target]
-        slope = np.float32(1.0 - self.up_noise - self.down_noise)
-        heard = np.clip(np.float32(self.up_noise) + slope * right, _SMALLEST, 1.0 - _SMALLEST)
-        cost = self.quality * np.log(heard) + (1.0 - self.quality) * np.log1p(-heard)
-        value = -float(np.vdot(self.weight, cost))
+    def heard(self, right: FloatArray) -> FloatArray:
+        """Return the chance `P` (n,) of hearing "right", by the probability of the judged item."""
+        chance = np.float32(self.up_noise) + self.slope * right
+        return np.asarray(np.clip(chance, _SMALLEST, np.float32(1.0) - _SMALLEST), np.float32)
 
-        # d right / d logits = right (onehot - chance), so every row is a multiple of (chance - onehot)
-        pull = self.quality / heard - (1.0 - self.quality) / (1.0 - heard)
-        pull *= self.weight * slope * right
-        chance *= pull[:, None]
-        chance[each, self.target] -= pull
-        by_item = chance.T @ self.query
-        gradient = np.concatenate([by_item, self.item.T @ by_item])
-        gradient += np.float32(self.ridge) * parameters
-        value += 0.5 * self.ridge * float(np.vdot(parameters, parameters))
-        return value, gradient
+    @property
+    def slope(self) -> np.float32:
+        """1 - α - β."""
+        return np.float32(1.0 - self.up_noise - self.down_noise)
+
+    def blocks(self) -> Iterator[slice]:
+        """Give the queries in parts whose cells stay in the processor's cache."""
+        size = max(1, _CELLS_AT_ONCE // len(self.item))
+        for start in range(0, len(self.query), size):
+            yield slice(start, start + size)
 
     def curvature_inverse(self) -> FloatArray:
         """A guess at the inverse Hessian of each row of the parameters, (k + 1, k + 1), symmetric.
@@ -78,3 +81,75 @@ class PartialLabels:
         hessian = scale * ((query * weight[:, None]).T @ query).astype(np.float64)
         hessian[np.diag_indices_from(hessian)] += max(self.ridge, 1e-3)
         return np.linalg.inv(hessian).astype(np.float32)
+
+
+class FitPoint:
+    """The objective at one point: its value, and on demand its gradient and the points on a line from it.
+
+    The logits are linear in the parameters. So one product serves all steps that are tried along a line, and only a
+    point that is gone on from pays for its gradient.
+    """
+
+    def __init__(
+        self,
+        objective: PartialLabels,
+        parameters: FloatArray,
+        logits: FloatArray,
+        along: FloatArray | None = None,
+        step: float = 0.0,
+    ) -> None:
+        """Evaluate at `parameters`, whose logits are `logits` (n, a), less `step` times `along` if that is given."""
+        self.at = parameters
+        self._of, self._logits, self._along, self._step = objective, logits, along, np.float32(step)
+        self._most, self._total, self._right = np.empty((3, len(logits)), np.float32)
+        for rows in objective.blocks():
+            chance = self._block(rows)
+            self._most[rows] = chance.max(axis=1)
+            chance -= self._most[rows, None]
+            np.exp(chance, out=chance)
+            self._total[rows] = chance.sum(axis=1)
+            self._right[rows] = chance[np.arange(len(chance)), objective.target[rows]]
+        self._right /= self._total
+        heard = objective.heard(self._right)
+        cost = objective.quality * np.log(heard) + (1.0 - objective.quality) * np.log1p(-heard)
+        ridge = 0.5 * objective.ridge * float(np.vdot(parameters, parameters))
+        self.value = ridge - float(np.vdot(objective.weight, cost))  # in nats
+
+    def gradient(self) -> FloatArray:
+        """Return the gradient of the value, of the shape of the parameters."""
+        of, right = self._of, self._right
+        heard = of.heard(right)
+        # d right / d logits = right (onehot - chance), so every row is a multiple of (chance - onehot)
+        pull = of.quality / heard - (1.0 - of.quality) / (1.0 - heard)
+        pull *= of.weight * of.slope * right
+        by_item = np.zeros((len(of.item), of.query.shape[1]), np.float32)
+        for rows in of.blocks():
+            chance = self._block(rows)
+            chance -= self._most[rows, None]
+            np.exp(chance, out=chance)
+            chance *= (pull[rows] / self._total[rows])[:, None]
+            chance[np.arange(len(chance)), of.target[rows]] -= pull[rows]
+            by_item += chance.T @ of.query[rows]
+        gradient = np.concatenate([by_item, of.item.T @ by_item])
+        gradient += np.float32(of.ridge) * self.at
+        return gradient
+
+    def line(self, direction: FloatArray) -> Callable[[float], FitPoint]:
+        """Return the function of a step that gives the point `at - step * direction`.
+
+        Other points of the line that this one was found on are used up: their logits are moved here, in place.
+        """
+        if self._along is not None:
+            for rows in self._of.blocks():
+                self._logits[rows] = self._block(rows)
+            self._along = None
+        logits, along = self._logits, self._of.product(direction)
+        return lambda step: FitPoint(self._of, self.at - np.float32(step) * direction, logits, along, step)
+
+    def _block(self, rows: slice) -> FloatArray:
+        """Return a copy of the logits of some queries."""
+        if self._along is None:
+            return self._logits[rows].copy()
+        logits = self._along[rows] * -self._step
+        logits += self._logits[rows]
+        return logits
