@@ -94,7 +94,7 @@ VERSION_COMMANDS = (versions, diff, stage, promote, rollback, save, load)
 
 def _require(yes: bool, what: str) -> None:
     if not yes:
-        raise ConfigError(f"{what} changes what every server serves: say --yes")
+        raise ConfigError(f"{what} changes the version served by every server: pass --yes to confirm")
 
 
 def _make(space: str, path: Path, url: str | None) -> None:

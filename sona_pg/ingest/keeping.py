@@ -36,6 +36,6 @@ def prune(folder: Path, most_bytes: int, most_files: int = MOST_FILES) -> int:
     if deleted:
         log.warning(
             "%d of the oldest files in %s were deleted (%d bytes): it holds %d bytes and %d files at most; "
-            "look at what is in it before it goes", deleted, folder, freed, most_bytes, most_files
+            "inspect the others before they are deleted too", deleted, folder, freed, most_bytes, most_files
         )  # fmt: skip
     return deleted

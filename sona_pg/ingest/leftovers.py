@@ -57,7 +57,7 @@ class Leftovers:
             return
         except OSError as exc:  # unreadable, such as another user's: it must not stop this process from recording
             if path not in self._unreadable:
-                log.error("spool: %s cannot be read (%s): what is in it is not written", path, exc.strerror)
+                log.error("spool: %s cannot be read (%s): its records are not written", path, exc.strerror)
             self._unreadable.add(path)
             return
         log.info("spool: %s was left by a process that has ended", path)

@@ -121,7 +121,7 @@ class Link:
             self._said = True
             expected = isinstance(exc, (psycopg.Error, OSError)) or type(exc).__module__.startswith("sqlalchemy")
             log.warning(
-                "writing to %s failed and is tried again; what is recorded meanwhile waits: %s",
+                "writing to %s failed and is tried again; new records are kept: %s",
                 self._attempts.where,
                 self.last_error,
                 exc_info=None if expected else exc,

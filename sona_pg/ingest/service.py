@@ -265,7 +265,7 @@ class Service:
             try:
                 self.taken_ahead = self._take(self._parts.source.take)
             except MemoryError:
-                log.warning("there is no memory to encode the next batch ahead: it is encoded when this one is written")
+                log.warning("not enough memory to encode the next batch ahead: it is encoded after this one is written")
 
     def _losses(self) -> Losses:
         """Return the number of records lost since the last count."""

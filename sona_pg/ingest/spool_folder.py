@@ -98,7 +98,7 @@ class Folder:
         with suppress(FileExistsError):
             os.link(file, target)
         log.error(
-            "spool: %s is damaged at byte %d (%s): what comes before is written, the file is kept in %s",
+            "spool: %s is damaged at byte %d (%s): the records before it are written, the file is kept in %s",
             file, at, why, target,
         )  # fmt: skip
         prune(folder, SET_ASIDE_BYTES)

@@ -1,4 +1,4 @@
-"""Candidates, by id, with embedding and slot."""
+"""Candidates: ids, embeddings and slots."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from sona_pg.store.leases import now
 from sona_pg.store.reals import Reals
 from sona_pg.store.schema import candidates
 
-# Locked in the order of the key: recorders lock the candidates they change in the same order.
+# Locked in the order of the key, as recorders do, so that they cannot deadlock.
 LOCK_NEW = """
 SELECT candidate_id FROM sona.candidates WHERE space_id = %(space)s AND slot IS NULL
 ORDER BY candidate_id FOR NO KEY UPDATE
 """
-# A guard: of a table that has just grown the planner may know nothing, and a nested loop by another index than the key
-# would read the whole space for each candidate. Without one it reads the space once, or sorts both sides.
+# Without statistics of a table that has just grown, the planner may choose a nested loop over another index than the
+# key, which reads the whole space for each candidate. With nested loops off it reads the space once, or sorts both
+# sides.
 NO_NESTED_LOOPS = "SET LOCAL enable_nestloop = off"
-FEW = 1000  # candidates that are looked up one by one, by their key
+FEW = 1000  # up to so many candidates, single look-ups by key are faster
 ASSIGN_SLOTS = """
 UPDATE sona.candidates SET slot = placed.slot
 FROM unnest(%(ids)s::text[], %(slots)s::int[]) AS placed (candidate_id, slot)
 WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = placed.candidate_id
 """
-# Sets that are too large to be learned from as such stand for all candidates: their ids are not read.
-# In the order of the key, as above.
+# Sets above the size limit of learning stand for all candidates: their ids are not read. In the order of the key, as
+# above.
 PUT_IN = """
 INSERT INTO sona.candidates (space_id, candidate_id, slot, recorded_at, embedding)
 SELECT %(space)s, given.id, given.slot, %(at)s,
@@ -48,14 +49,15 @@ SELECT s.set_id, CASE WHEN cardinality(s.candidate_ids) <= %(most)s THEN s.candi
 FROM unnest(%(ids)s::bigint[]) AS wanted (id)
 JOIN sona.candidate_sets s ON s.space_id = %(space)s AND s.set_id = wanted.id
 """
-BYTES_AT_ONCE = 16 << 20  # of embeddings that are decoded at a time
-OVERLAP = timedelta(minutes=2)  # before a catalog was read, in which an embedding may have been on its way
+BYTES_AT_ONCE = 16 << 20  # of embeddings decoded at once
+# Changes of embeddings up to this long before a catalog was read are read again: they may have been uncommitted then.
+OVERLAP = timedelta(minutes=2)
 
 
 def assign_slots(connection: Connection, space_id: int) -> int:
-    """Give every candidate that has none the next free slot, in order of id; return how many were given.
+    """Assign the next free slots to candidates without one, in order of id; return their number.
 
-    Call it under ``lock_space``, in a transaction of its own: it may turn nested loops off.
+    Call it under ``lock_space``, in a separate transaction: it may turn nested loops off.
     """
     driver = driver_connection(connection)
     ids = [row[0] for row in driver.execute(LOCK_NEW, {"space": space_id}).fetchall()]
@@ -70,13 +72,13 @@ def assign_slots(connection: Connection, space_id: int) -> int:
 
 
 def has_new(connection: Connection, space_id: int) -> bool:
-    """Say whether a candidate of the space has no slot yet."""
+    """Return whether a candidate of the space has no slot yet."""
     new = exists().where(candidates.c.space_id == space_id, candidates.c.slot.is_(None))
     return bool(connection.scalar(select(new)))
 
 
 def read_catalog(connection: Connection, space_id: int, dim: int, known: Catalog | None = None) -> Catalog:
-    """Return all candidates with a slot; of those that ``known`` has, only changed embeddings are read."""
+    """Return all candidates with a slot; for those in ``known``, only changed embeddings are read."""
     at = now(connection)
     of_space = candidates.c.space_id == space_id
     if known is None or known.read_at is None or known.dim != dim:
@@ -92,7 +94,7 @@ def read_catalog(connection: Connection, space_id: int, dim: int, known: Catalog
 
 
 def _blocks(connection: Connection, of_space: ColumnElement[bool], dim: int, slot: int) -> Iterator[Catalog]:
-    """Give the candidates from ``slot`` on, a part at a time: decoded, they take twice their room."""
+    """Yield the candidates from ``slot`` on in parts, because decoding doubles their memory."""
     size = max(256, BYTES_AT_ONCE // (4 * dim))
     while True:
         block = _read(connection, dim, of_space & (candidates.c.slot >= slot) & (candidates.c.slot < slot + size))
@@ -115,9 +117,9 @@ def _read(connection: Connection, dim: int, condition: ColumnElement[bool]) -> C
 
 
 def put_in(connection: Connection, space_id: int, loaded: Catalog, at: datetime) -> NDArray[np.int32]:
-    """Store the candidates of a loaded version as far as they are not there; return (m,) the slot of each.
+    """Store the missing candidates of a loaded version; return (m,) the slot of each.
 
-    One that is there keeps its embedding and its slot. Call it under ``lock_space``.
+    Existing ones keep embedding and slot. Call it under ``lock_space``.
     """
     query = select(candidates.c.candidate_id, candidates.c.slot).where(
         candidates.c.space_id == space_id, candidates.c.slot.is_not(None)
@@ -138,10 +140,7 @@ def put_in(connection: Connection, space_id: int, loaded: Catalog, at: datetime)
 
 
 def signal(connection: Connection, space_id: int) -> tuple[int, int]:
-    """Return how many slots have been given, and how many candidates have none yet: new candidates change it.
-
-    Both are read from an index.
-    """
+    """Return the numbers of given slots and of candidates without one, from indexes; new candidates change them."""
     of_space = candidates.c.space_id == space_id
     newest = select(func.max(candidates.c.slot)).where(of_space).scalar_subquery()
     waiting = select(func.count()).select_from(candidates).where(of_space, candidates.c.slot.is_(None))
@@ -150,7 +149,7 @@ def signal(connection: Connection, space_id: int) -> tuple[int, int]:
 
 
 def read_new(connection: Connection, space_id: int, slots: int) -> list[str]:
-    """Return the ids of candidates that are in no catalog of ``slots`` candidates, in order of id."""
+    """Return the ids of candidates outside a catalog of ``slots`` candidates, in order of id."""
     query = select(candidates.c.candidate_id).where(
         candidates.c.space_id == space_id, candidates.c.slot.is_(None) | (candidates.c.slot >= slots)
     )
@@ -162,7 +161,7 @@ def read_named(connection: Connection, space_id: int, dim: int, ids: Sequence[st
     size = max(256, BYTES_AT_ONCE // (4 * dim))
     blocks = []
     for start in range(0, len(ids), size):
-        # One literal, however many they are; a percent sign would be doubled as in a query with parameters.
+        # A single literal for any number of ids; a percent sign is doubled as in a query with parameters.
         told = literal(json.dumps(list(ids[start : start + size])).replace("%", "\\u0025"))
         wanted = select(func.jsonb_array_elements_text(cast(told, JSONB)))
         condition = (candidates.c.space_id == space_id) & candidates.c.candidate_id.in_(wanted)
@@ -171,6 +170,6 @@ def read_named(connection: Connection, space_id: int, dim: int, ids: Sequence[st
 
 
 def read_sets(connection: Connection, space_id: int, set_ids: Sequence[int]) -> Mapping[int, list[str]]:
-    """Return the candidate ids of each of the sets that are there; none of sets that stand for all candidates."""
+    """Return the candidate ids of each stored set, except of sets that stand for all candidates."""
     values = {"space": space_id, "ids": list(set_ids), "most": LARGEST_TABLE}
     return dict(driver_connection(connection).execute(READ_SETS, values).fetchall())

@@ -1,4 +1,4 @@
-"""Claims: which batches a cycle learns from, in slices of bounded size, and which batches it must not see yet."""
+"""Claims: the batches that a cycle learns from, in slices of bounded size, and those hidden from it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import is_number_of
 from sona_pg.store.schema import batches, cycles, set_aside
 
-MOST_VECTOR_BYTES = 128 << 20  # float32 of embeddings and steps that a slice reads, whatever their dimension
+MOST_VECTOR_BYTES = 128 << 20  # most float32 values of embeddings and steps in a slice
 
-# Oldest first, as the index `batches_unlearned` has them: at most `most` of its entries are read. The first batch is
-# taken however large it is; a batch counts as one fact at least, or empty ones would be taken without end.
+# Oldest first, in the order of the index `batches_unlearned`: at most `most` entries are read. The first batch is taken
+# whatever its size; a batch counts as at least one fact, so that the number of empty ones is bounded.
 NEXT_SLICE = """
 SELECT batch, first_id, last_id, trajectories, steps, feedback, followed FROM (
     SELECT *, row_number() OVER oldest AS place, lead(batch) OVER oldest IS NOT NULL AS followed,
@@ -39,7 +39,7 @@ NEWEST = """
 SELECT recorded_at, batch FROM sona.batches WHERE space_id = %(space)s AND cycle_id IS NULL AND left_out_by IS NULL
 ORDER BY recorded_at DESC, batch DESC LIMIT 1
 """
-# A join: a condition on an array would be looked through for each row.
+# A join: a condition on an array would search the array for each row.
 MARK = """
 UPDATE sona.batches SET cycle_id = %(cycle)s
 FROM unnest(%(claimed)s::bigint[]) AS claimed (batch)
@@ -49,7 +49,7 @@ WHERE sona.batches.space_id = %(space)s AND sona.batches.batch = claimed.batch A
 
 
 class Limit(NamedTuple):
-    """The last batch that a run of cycles learns from; batches that are recorded later wait for the next run."""
+    """Last batch of a run of cycles; batches recorded later wait for the next run."""
 
     recorded_at: datetime
     batch: int
@@ -59,17 +59,17 @@ class Claim(NamedTuple):
     """Batches that one cycle learns from."""
 
     batches: list[int]
-    spans: list[tuple[UUID, UUID]]  # first and last id of the trajectories of each batch that has some
+    spans: list[tuple[UUID, UUID]]  # first and last trajectory id of each batch with trajectories
     steps: int
     feedback: int
-    followed: bool  # whether more batches wait behind them
+    followed: bool  # whether more unlearned batches follow
 
 
 class Horizon(NamedTuple):
-    """The batches that a reader of the ledger sees: all, less those for which a condition holds."""
+    """Batches visible to a reader of the ledger: all except those that meet a condition."""
 
     hidden: ColumnElement[bool] | None  # on ``batches``
-    visible: frozenset[int] = frozenset()  # batches that are seen in any case
+    visible: frozenset[int] = frozenset()  # batches that are always visible
 
     def sees(self, connection: Connection, space_id: int, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return (n,) which of the batches ``numbers`` (n,) are seen."""
@@ -88,19 +88,19 @@ EVERYTHING = Horizon(None)
 
 
 def unclaimed_but(claimed: Sequence[int]) -> Horizon:
-    """Return the view of a cycle that claims ``claimed``: what earlier cycles have learned from, and these."""
+    """Return the horizon of a cycle that claims ``claimed``: these batches and those of earlier cycles."""
     return Horizon(batches.c.cycle_id.is_(None), frozenset(claimed))
 
 
 def as_of(version: int) -> Horizon:
-    """Return the view that the cycle had which made ``version``."""
+    """Return the horizon of the cycle that made ``version``."""
     return Horizon(later_than(version))
 
 
 def later_than(version: int) -> ColumnElement[bool]:
     """Return the condition on ``batches``: not yet claimed when ``version`` was made.
 
-    Batches in which a cycle found nothing to learn from are in no version, and hide nothing.
+    Batches without learnable facts belong to no version, and are not hidden.
     """
     by_later_cycle = exists().where(
         cycles.c.space_id == batches.c.space_id, cycles.c.cycle_id == batches.c.cycle_id, cycles.c.version > version
@@ -109,10 +109,10 @@ def later_than(version: int) -> ColumnElement[bool]:
 
 
 def not_held_by(version: int) -> ColumnElement[bool]:
-    """Return the condition on ``batches``: ``version``, which was live at some time, had not learned from it.
+    """Return the condition on ``batches``: ``version``, live at some time, had not learned from it.
 
-    Unlike ``later_than`` it is right for versions that were rolled back since: their batches may wait again, or belong
-    to another cycle by now.
+    Unlike ``later_than`` it holds for versions rolled back since, whose batches may be unlearned again or belong to
+    another cycle.
     """
     since_its_own = func.int8multirange(func.int8range(cycles.c.version, cast(None, BigInteger)))
     held = func.coalesce(cycles.c.in_force, since_its_own).op("@>")(cast(version, BigInteger))
@@ -125,16 +125,15 @@ def not_held_by(version: int) -> ColumnElement[bool]:
 
 
 def newest_waiting(connection: Connection, space_id: int) -> Limit | None:
-    """Return the newest batch that no cycle has learned from, if any waits."""
+    """Return the newest unlearned batch, or None."""
     row = driver_connection(connection).execute(NEWEST, {"space": space_id}).fetchone()
     return None if row is None else Limit(*row)
 
 
 def next_slice(connection: Connection, space_id: int, dim: int, most: int, limit: Limit | None) -> Claim:
-    """Return the oldest waiting batches of a space, up to ``most`` facts and to ``limit``; at least one, if one waits.
+    """Return the oldest unlearned batches of a space, up to ``most`` facts and to ``limit``; at least one if any.
 
-    What is committed meanwhile waits for the next cycle. A fact is folded exactly once because ``mark`` refuses
-    batches that are marked.
+    Later batches are left for the next cycle. Each fact is folded exactly once: ``mark`` refuses marked batches.
     """
     values = {
         "space": space_id,
@@ -148,20 +147,20 @@ def next_slice(connection: Connection, space_id: int, dim: int, most: int, limit
 
 
 def of_cycle(connection: Connection, space_id: int, cycle_id: UUID) -> Claim:
-    """Return the batches that a past cycle has claimed."""
+    """Return the batches claimed by a past cycle."""
     columns = [batches.c[name] for name in ("batch", "first_id", "last_id", "trajectories", "steps", "feedback")]
     claimed = select(*columns).where(batches.c.space_id == space_id, batches.c.cycle_id == cycle_id)
     return _claim(connection.execute(claimed.order_by(batches.c.recorded_at, batches.c.batch)).all(), False)
 
 
 def mark(connection: Connection, space_id: int, claimed: Sequence[int], cycle_id: UUID) -> bool:
-    """Say that ``cycle_id`` has learned from the claimed batches; return False if one of them waits no longer."""
+    """Mark the claimed batches as learned by ``cycle_id``; return False if one of them was marked already."""
     values = {"space": space_id, "cycle": cycle_id, "claimed": list(claimed)}
     return driver_connection(connection).execute(MARK, values).rowcount == len(claimed)
 
 
 def waiting_count(connection: Connection, space_id: int) -> int:
-    """Return how many trajectories of the space wait to be learned from."""
+    """Return the number of unlearned trajectories of the space."""
     waiting = select(func.coalesce(func.sum(batches.c.trajectories), 0)).where(
         batches.c.space_id == space_id, batches.c.cycle_id.is_(None), batches.c.left_out_by.is_(None)
     )
@@ -169,7 +168,7 @@ def waiting_count(connection: Connection, space_id: int) -> int:
 
 
 def put_aside(connection: Connection, space_id: int, cycle_id: UUID, reasons: Sequence[tuple[UUID, str]]) -> None:
-    """Record the trajectories that a cycle could not learn from."""
+    """Record the trajectories that a cycle cannot learn from."""
     if reasons:
         connection.execute(
             insert(set_aside),

@@ -28,7 +28,7 @@ def record(
     finished: datetime,
     error: str | None = None,
 ) -> None:
-    """Store ``result`` in ``sona.cycles``, with why it failed; what has no column of its own goes into ``detail``."""
+    """Store ``result`` in ``sona.cycles``, with the error if it failed; counts without a column go into ``detail``."""
     values = dataclasses.asdict(result)
     columns = {name: values.pop(name) for name in COLUMNS}
     connection.execute(
@@ -66,10 +66,7 @@ CROSS JOIN LATERAL (
 
 
 def schedules(connection: Connection, spaces: Sequence[int], loop: str) -> dict[int, LearningSchedule]:
-    """Return the schedule of ``loop`` by space; every time in it is the database's.
-
-    A space that is not there is left out.
-    """
+    """Return the schedule of ``loop`` by space; all times by the database's clock. Missing spaces are left out."""
     at = now(connection)
     rows = driver_connection(connection).execute(SCHEDULES, {"spaces": list(spaces), "loop": loop, "at": at})
     return {
@@ -79,7 +76,7 @@ def schedules(connection: Connection, spaces: Sequence[int], loop: str) -> dict[
 
 
 def past(connection: Connection, space_id: int) -> list[PastCycle]:
-    """Return the cycles that made what the live version holds, by version: those that no rollback has undone."""
+    """Return the cycles behind the live version, by version: those that no rollback has undone."""
     made = cycles.c.loop.in_(("background", "load"))
     rows = connection.execute(
         select(cycles.c.cycle_id, cycles.c.version, cycles.c.detail, cycles.c.loop)

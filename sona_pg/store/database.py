@@ -1,4 +1,4 @@
-"""The store as the layers above see it: one object per database, no SQL in its signatures."""
+"""Interface of the store: one object per database, no SQL in its signatures."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Snapshot:
     state: LearnedState | None  # None before anything was learned
     patterns: list[LearnedPattern]
     catalog: Catalog
-    age: float = 0.0  # seconds since it was published, by the database's clock; of version 0, since the space was made
+    age: float = 0.0  # seconds since it was published, by the database's clock; for version 0, since the space was made
 
 
-SEARCH_LIMIT = 60.0  # seconds: an exact scan of millions takes some
+SEARCH_LIMIT = 60.0  # seconds: allows for an exact scan of millions of rows
 
 
 class Database:
@@ -72,30 +72,30 @@ class Database:
         """Wrap an engine; ``open`` is the usual way."""
         self.engine = engine
         self._sealed = search.SealedWeeks()
-        self._partitioned: tuple[int, int] | None = None  # a week whose partitions are there
+        self._partitioned: tuple[int, int] | None = None  # a week whose partitions exist
         self.versions = VersionStore(engine)
         self.url = url
 
     @classmethod
     def open(cls, url: str, migrate_schema: Migrate = "auto") -> Self:
-        """Connect, and bring an empty or older schema up to date, or with ``"check"`` refuse it; see ``prepare``."""
+        """Connect, and migrate an empty or older schema, or with ``"check"`` refuse it; see ``prepare``."""
         database = cls.at(url)
         database.prepare(migrate_schema)
         return database
 
     @classmethod
     def at(cls, url: str, connections: int | None = None) -> Self:
-        """Return the database at ``url`` without asking it anything; it makes at most ``connections``."""
+        """Return the database at ``url`` without connecting to it; it opens at most ``connections``."""
         engine = connect(url) if connections is None else connect(url, pool_size=connections, overflow=0)
         return cls(engine, url)
 
     def prepare(self, migrate_schema: Migrate = "auto") -> None:
-        """Bring an empty or older schema up to date, or with ``"check"`` refuse it.
+        """Migrate an empty or older schema to this release, or with ``"check"`` refuse it.
 
         Raises:
             DatabaseUnavailable: nothing answers.
             DatabaseError: Postgres or pgvector is missing or too old.
-            SchemaError: the schema is newer than this release, or older and to be left as it is.
+            SchemaError: the schema is newer than this release, or older and must not be migrated.
         """
         found = migrate.status(self.url)
         migrate.refuse_newer(found)
@@ -105,10 +105,7 @@ class Database:
             migrate.upgrade(self.url)
 
     def cut(self, thread: int | None = None) -> None:
-        """End every call that runs now with ``DatabaseUnavailable``: nobody waits for its answer any more.
-
-        With ``thread`` only what that thread has called.
-        """
+        """End every running call with ``DatabaseUnavailable``; with ``thread`` only the calls of that thread."""
         deadlines.cut(self.engine, thread)
 
     def close(self) -> None:
@@ -118,9 +115,9 @@ class Database:
     def open_space(
         self, name: str, dim: int, at: datetime, *, create: bool = True, config: SonaConfig | None = None
     ) -> Space:
-        """Return the space called ``name``, made if there is none and ``create`` allows it, with its partitions.
+        """Return the space called ``name``, created if it is missing and ``create`` allows it, with its partitions.
 
-        See ``spaces.open_space`` for how ``config`` and the space's own settings meet.
+        See ``spaces.open_space`` for the rules on ``config`` and the space's own settings.
         """
         with transaction(self.engine, f"opening space {name!r}", BRIEF) as connection:
             space = spaces.open_space(connection, name, dim, at, create=create, config=config)
@@ -141,7 +138,7 @@ class Database:
         return fleet.Joined(space, at, asked_at, answered_at)
 
     def _ensure_partitions(self, at: datetime) -> None:
-        """Make the partitions of the week of ``at``, if they are missing; what is there is asked once a week."""
+        """Create missing partitions of the week of ``at``; their existence is checked once a week."""
         week = at.astimezone(UTC).isocalendar()[:2]
         if week == self._partitioned:
             return
@@ -166,7 +163,7 @@ class Database:
             return space
 
     def space_names(self, name: str, space_id: int | None) -> dict[int, str]:
-        """Return the names, by number, of the space called ``name`` and of that number ``space_id``, if there are."""
+        """Return the names, by number, of the spaces with this ``name`` or this ``space_id``."""
         with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
             return spaces.names_of(connection, name, space_id)
 
@@ -181,12 +178,12 @@ class Database:
             return spaces.list_spaces(connection)
 
     def summarise_spaces(self) -> list[SpaceSummary]:
-        """Return all spaces by name, with how much is in each."""
+        """Return all spaces by name, with their row counts."""
         with reading(self.engine, "listing the spaces") as connection:
             return fleet.summarise_spaces(connection)
 
     def remove_space(self, name: str) -> dict[str, int]:
-        """Delete a space with everything in it; return how many rows of each table. Engines that have it open end.
+        """Delete a space with all its rows; return their number by table. Engines that have it open end.
 
         Raises:
             DatabaseError: there is none of that name.
@@ -198,25 +195,25 @@ class Database:
             return spaces.remove_space(connection, space.space_id)
 
     def rename_space(self, name: str, new_name: str) -> Space:
-        """Give a space another name, see ``spaces.rename_space``; engines that have it open go on."""
+        """Rename a space, see ``spaces.rename_space``; engines that have it open continue."""
         with transaction(self.engine, f"renaming space {name!r}") as connection:
             return spaces.rename_space(connection, name, new_name)
 
     def settings(self, space: Space) -> Mapping[str, Any]:
-        """Return what a space learns with now, by dotted name."""
+        """Return the current learning settings of a space, by dotted name."""
         with reading(self.engine, "reading the space's settings", BRIEF) as connection:
             return settings_log.current(connection, space.space_id)
 
     def settings_history(self, space: Space) -> list[tuple[int, datetime, dict[str, Any]]]:
-        """Return what a space has learned with since it was changed: from which version, when that was set, and all."""
+        """Return the history of a space's learning settings: first version, time of the change, and all settings."""
         with reading(self.engine, "reading the space's settings", BRIEF) as connection:
             return settings_log.history(connection, space.space_id)
 
     def set_settings(self, space: Space, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Change what a space learns with from its next version on; return all settings.
+        """Change learning settings of a space from its next version on; return all settings.
 
         Raises:
-            ConfigError: a setting is unknown, has a value that cannot work, or would cut what was learned.
+            ConfigError: a setting is unknown, has an invalid value, or would cut learned state.
         """
         with transaction(self.engine, f"changing the settings of space {space.name!r}") as connection:
             return settings_log.change(connection, space.space_id, changes, leases.now(connection))
@@ -227,7 +224,7 @@ class Database:
             fleet.register(connection, space.space_id, server, leases.now(connection))
 
     def heartbeat(self, space: Space, server_id: UUID, version: int, skew_ms: float | None) -> fleet.Heartbeat:
-        """Say that a server is there, what it serves, and how far its clock is ahead; return what it should serve."""
+        """Record a server's heartbeat, served version and clock skew; return the version to serve."""
         with transaction(self.engine, "sending a heartbeat", BRIEF) as connection:
             heard = fleet.heartbeat(connection, space.space_id, server_id, version, skew_ms)
         if heard is None:
@@ -237,25 +234,25 @@ class Database:
     def call_roll(
         self, spaces: Sequence[int], with_signals: Sequence[int], beats: Sequence[roll_call.Beat]
     ) -> roll_call.RollCall:
-        """Look at many spaces at once; see ``roll_call.call_roll``."""
-        with reading(self.engine, "looking at the spaces", BRIEF) as connection:
+        """Check many spaces at once; see ``roll_call.call_roll``."""
+        with reading(self.engine, "polling the spaces", BRIEF) as connection:
             return roll_call.call_roll(connection, spaces, with_signals, beats)
 
     def waiting_facts(self, spaces: Sequence[int]) -> dict[int, int]:
-        """Return how many facts wait to be learned, by space; a space without any is left out."""
-        with reading(self.engine, "reading what waits", BRIEF) as connection:
+        """Return the number of unlearned facts by space; spaces without any are left out."""
+        with reading(self.engine, "counting unlearned facts", BRIEF) as connection:
             return roll_call.waiting_facts(connection, spaces)
 
     def depart(self, space: Space, server_id: UUID) -> None:
-        """Say that the server has ended."""
+        """Mark the server as ended."""
         with transaction(self.engine, "leaving the fleet", BRIEF) as connection:
             fleet.depart(connection, space.space_id, server_id)
 
     def snapshot(self, space: Space, known: Catalog | None = None) -> Snapshot:
-        """Read the live version of a space, all of it as of one moment; what ``known`` has is not read again."""
+        """Read the whole live version of a space in one snapshot; candidates in ``known`` are not read again."""
         with snapshot(self.engine, "reading the live version") as connection:
             version, age = states.live(connection, space.space_id)
-            if version == 0:  # candidates that have a slot already are among the new ones
+            if version == 0:  # also lists candidates that have a slot already
                 nothing = Catalog.of([], np.zeros((0, space.dim), np.float16))
                 return Snapshot(version, None, [], nothing, age)
             return Snapshot(
@@ -267,12 +264,12 @@ class Database:
             )
 
     def candidate_signal(self, space: Space) -> tuple[int, int]:
-        """Return what changes when candidates of the space are committed, or a cycle has met them."""
+        """Return a value that changes when candidates of the space are committed, or get slots."""
         with reading(self.engine, "looking for candidates", BRIEF) as connection:
             return candidates.signal(connection, space.space_id)
 
     def new_candidates(self, space: Space, slots: int) -> list[str]:
-        """Return the ids of candidates that are stored, and in no version whose catalog has ``slots`` candidates."""
+        """Return the ids of stored candidates outside a catalog of ``slots`` candidates."""
         with reading(self.engine, "reading new candidates") as connection:
             return candidates.read_new(connection, space.space_id, slots)
 
@@ -284,35 +281,35 @@ class Database:
     def learning_unit(
         self, space: Space, server_id: UUID, *, wait: bool = True
     ) -> AbstractContextManager[LearningUnit | None]:
-        """Hold the learner's lease of a space; without ``wait`` it gives None while another learner is at work."""
+        """Hold the learner's lease of a space; without ``wait``, yield None while another learner holds it."""
         return learning_unit(self.engine, space, server_id, wait=wait)
 
     def learned(self, space: Space) -> StoredKnowledge | None:
-        """Return what the live version holds with its Fisher information; None before anything was learned."""
+        """Return the knowledge of the live version with its Fisher information; None before anything was learned."""
         with snapshot(self.engine, "reading the live version") as connection:
             version = fleet.live_version(connection, space.space_id)
             return read_learned(connection, space.space_id, version) if version else None
 
     def newest_waiting(self, space: Space) -> Limit | None:
         """Return the newest batch that no cycle has learned from, if any waits."""
-        with reading(self.engine, "reading what waits", BRIEF) as connection:
+        with reading(self.engine, "counting unlearned facts", BRIEF) as connection:
             return claims.newest_waiting(connection, space.space_id)
 
     def schedule(self, space: Space, loop: str) -> LearningSchedule:
-        """Return what decides whether a cycle of ``loop`` is due."""
-        with reading(self.engine, "reading what waits", BRIEF) as connection:
+        """Return the facts that decide whether a cycle of ``loop`` is due."""
+        with reading(self.engine, "counting unlearned facts", BRIEF) as connection:
             found = cycles.schedules(connection, [space.space_id], loop)
         if not found:
             raise SpaceRemoved(space.name)
         return found[space.space_id]
 
     def schedules(self, spaces: Sequence[int]) -> dict[int, LearningSchedule]:
-        """Return what decides whether a cycle of loop B is due, by space; one that is not there is left out."""
-        with reading(self.engine, "reading what waits", BRIEF) as connection:
+        """Return the facts that decide whether a cycle of loop B is due, by space; missing spaces are left out."""
+        with reading(self.engine, "counting unlearned facts", BRIEF) as connection:
             return cycles.schedules(connection, spaces, "background")
 
     def totals(self, space: Space) -> dict[str, int]:
-        """Return the lifetime counters of a space over all its servers, and what waits to be learned."""
+        """Return the lifetime counters of a space over all its servers, and its number of unlearned facts."""
         with reading(self.engine, "reading counters", BRIEF) as connection:
             counted = fleet.totals(connection, space.space_id)
             if counted is None:
@@ -321,20 +318,20 @@ class Database:
             return counted
 
     def decisions(self, space: Space, limit: int) -> LoggedDecisions:
-        """Return the newest ``limit`` logged decisions of a space, as of one moment."""
+        """Return the newest ``limit`` logged decisions of a space, from one snapshot."""
         with snapshot(self.engine, "reading the decisions") as connection:
             return read_decisions(connection, space.space_id, space.dim, limit)
 
     def not_learned_by(self, space: Space, version: int, stored: Trajectories) -> NDArray[np.bool_]:
-        """Return (n,) which of ``stored`` a version had not learned from."""
-        with reading(self.engine, "reading what a version learned from") as connection:
+        """Return (n,) flags of the decisions ``stored`` that a version had not learned from."""
+        with reading(self.engine, "reading a version's decisions") as connection:
             return not_learned_by(connection, space.space_id, version, stored)
 
     def learned_of(self, space: Space, ids: NDArray[np.uint8], version: int) -> frozenset[bytes]:
-        """Return which of the trajectories ``ids`` (n, 16) a version has learned from."""
+        """Return the trajectories among ``ids`` (n, 16) that a version has learned from."""
         if not len(ids):
             return frozenset()
-        with reading(self.engine, "reading what a version learned from", BRIEF) as connection:
+        with reading(self.engine, "reading a version's trajectories", BRIEF) as connection:
             return read_seen(connection, space.space_id, ids, claims.as_of(version))
 
     def load_version(self, space: Space, version: int) -> LearnedState:
@@ -353,9 +350,9 @@ class Database:
             return states.cycle_of(connection, space.space_id, version)
 
     def waiting_feedback(self, space: Space) -> dict[str, Any]:
-        """Return how many facts are about trajectories that are not there, and since when the oldest waits.
+        """Return the number of facts without a trajectory, and when the oldest was recorded.
 
-        It looks at all feedback of the space: about a second for a million facts.
+        Reads all feedback of the space: about a second for a million facts.
         """
         with reading(self.engine, "reading feedback that waits") as connection:
             return fleet.waiting_feedback(connection, space.space_id)
@@ -371,10 +368,11 @@ class Database:
         since: datetime | None = None,
         exact: bool = False,
     ) -> SearchResult:
-        """Return the ``k`` stored trajectories of the space nearest to ``query`` (dim,), which must not be all 0.
+        """Return the ``k`` stored trajectories of the space nearest to ``query`` (dim,), not all 0.
 
         Raises:
-            DatabaseUnavailable: Postgres is away, or partitions went on being dropped; the same call may succeed later.
+            DatabaseUnavailable: Postgres is away, or partitions were dropped repeatedly; the same call may succeed
+                later.
         """
         wanted = search.SearchRequest(k, route, min_quality, since)
         with translated("searching trajectories", self.engine.url):
@@ -395,7 +393,7 @@ class Database:
             return search.sample(connection, space, n, seed)
 
     def maintenance(self, policy: MaintenanceConfig) -> Maintenance:
-        """Return a run of maintenance of the whole database, to be started."""
+        """Return a maintenance run of the whole database, not started yet."""
         return Maintenance(self.engine, policy)
 
     def read_view(self, view: str, space: Space, limit: int) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 from sona_pg.store.connect import driver_connection
 
 LOOK_EVERY = 0.25  # seconds: resolution of the deadlines
-LINGER = 5.0  # seconds without a call after which the thread ends: it should not be made anew for each
+LINGER = 5.0  # seconds without a call before the thread ends, so that not every call starts a thread
 
 
 @dataclass(eq=False, slots=True)

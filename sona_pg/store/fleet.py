@@ -64,7 +64,7 @@ class Heartbeat(NamedTuple):
 
 
 class Server(NamedTuple):
-    """One engine in one process, as the fleet knows it."""
+    """One engine in one process, a row of ``sona.servers``."""
 
     server_id: UUID
     host: str
@@ -77,7 +77,7 @@ class Joined(NamedTuple):
 
     space: Space
     at: datetime  # by the database's clock
-    asked_at: float  # by this machine's, before and after the database said so
+    asked_at: float  # by this machine's clock, before and after the query
     answered_at: float
 
 
@@ -138,7 +138,7 @@ def totals(connection: Connection, space_id: int) -> dict[str, int] | None:
 
 
 def summarise_spaces(connection: Connection) -> list[SpaceSummary]:
-    """Return all spaces by name, with how much is in each."""
+    """Return all spaces by name, with their row counts."""
     rows = driver_connection(connection).execute(SUMMARIES, {"live_since": now(connection) - SILENCE})
     return [SpaceSummary(*row) for row in rows]
 

@@ -1,6 +1,7 @@
-"""Which cycles the live version holds, and what becomes of their batches when another version goes live.
+"""Cycles held by the live version, and the state of their batches after a change of the live version.
 
-``sona.cycles.in_force`` has the ranges of live versions that hold what a cycle has learned; null is from its own on.
+``sona.cycles.in_force`` has the ranges of live versions that include a cycle's learning; null means from its own
+version on.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ REDO = text("""
 UPDATE sona.cycles SET in_force = in_force + int8multirange(int8range(CAST(:version AS bigint), NULL))
 WHERE space_id = :space AND cycle_id = ANY(:redone)
 """)
-# Feedback about trajectories that were left out taught nothing, and was passed over; now that they are back, it waits.
+# Feedback on trajectories that were left out was skipped; when they come back, it becomes unlearned again.
 HEARD_AGAIN = text("""
 UPDATE sona.batches SET cycle_id = NULL
 WHERE space_id = :space AND feedback > 0 AND cycle_id IS NOT NULL
@@ -55,7 +56,7 @@ WHERE sona.batches.space_id = :space AND sona.batches.batch = held.batch
 def hold_those_of(
     connection: Connection, space_id: int, target: int, version: int, keep_facts: bool
 ) -> tuple[int, int, int]:
-    """Let the live ``version`` hold the cycles of ``target``; return how many are undone, redone, and their batches."""
+    """Make the live ``version`` hold the cycles of ``target``; return the numbers undone, redone, and of batches."""
     values = {"space": space_id, "target": target, "version": version}
     undone = list(connection.scalars(TO_UNDO, values))
     redone = list(connection.scalars(TO_REDO, values))

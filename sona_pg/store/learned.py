@@ -1,4 +1,4 @@
-"""Everything that a version holds, read as of one moment."""
+"""Complete knowledge of a version, read in one snapshot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sona_pg.store import pattern_rows, states, version_contents
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredKnowledge:
-    """Everything a version holds."""
+    """Complete knowledge of a version."""
 
     state: LearnedState
     patterns: list[LearnedPattern]
@@ -30,7 +30,7 @@ def read_learned(connection: Connection, space_id: int, live_version: int) -> St
 
 
 def read_version(connection: Connection, space_id: int, version: int) -> StoredKnowledge:
-    """Read what a version held whose content is kept, in a transaction that repeats its reads."""
+    """Read the knowledge of a version whose content is kept, in a REPEATABLE READ transaction."""
     return StoredKnowledge(
         states.load(connection, space_id, version),
         version_contents.read_patterns(connection, space_id, version),

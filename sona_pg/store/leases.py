@@ -1,4 +1,4 @@
-"""Leases: who may learn in a space now. The epoch is a fencing token that the publishing transaction checks."""
+"""Leases: the exclusive right to learn in a space. The epoch is a fencing token, checked on publishing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sona_pg.errors import SpaceRemoved
 from sona_pg.store.schema import leases, spaces
 
 LEARNER = "learner"
-FREE = datetime.fromisoformat("1970-01-01T00:00:00+00:00")  # the expiry of a lease that was given back
+FREE = datetime.fromisoformat("1970-01-01T00:00:00+00:00")  # expiry of a released lease
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right of one server to publish in one space, until somebody else takes it."""
+    """The right of one server to publish in one space, until another learner takes it."""
 
     space_id: int
     server_id: UUID
@@ -29,11 +29,11 @@ def take(connection: Connection, space_id: int, server_id: UUID, duration: timed
     """Take the learner's lease of a space if it is free or has expired; else return None.
 
     Raises:
-        SpaceRemoved: the space is not there.
+        SpaceRemoved: the space does not exist.
     """
     held = _locked(connection, space_id, skip_locked=True)
     if held is None and connection.scalar(select(leases.c.epoch).where(leases.c.space_id == space_id)) is not None:
-        return None  # somebody takes it, renews it or publishes just now
+        return None  # it is being taken, renewed or published under at this moment
     if held is None:
         if connection.scalar(select(spaces.c.space_id).where(spaces.c.space_id == space_id)) is None:
             raise missing(space_id)
@@ -45,14 +45,14 @@ def take(connection: Connection, space_id: int, server_id: UUID, duration: timed
         held = _locked(connection, space_id)
         assert held is not None
     epoch, expires_at, at = held
-    if at < expires_at <= at + 2 * duration:  # later: the clock was set back since
+    if at < expires_at <= at + 2 * duration:  # a later time: the clock was set back since
         return None
     _update(connection, space_id, server_id=server_id, epoch=epoch + 1, expires_at=at + duration)
     return Lease(space_id, server_id, epoch + 1)
 
 
 def renew(connection: Connection, lease: Lease, duration: timedelta) -> bool:
-    """Prolong a lease; return False if somebody else has taken it."""
+    """Renew a lease; return False if another learner has taken it."""
     held = _locked(connection, lease.space_id)
     if held is None or held[0] != lease.epoch:
         return False
@@ -61,7 +61,7 @@ def renew(connection: Connection, lease: Lease, duration: timedelta) -> bool:
 
 
 def is_held(connection: Connection, lease: Lease) -> bool:
-    """Whether nobody has taken the lease since; nobody can, until the transaction ends."""
+    """Whether the lease is still held; it cannot be taken until the transaction ends."""
     held = _locked(connection, lease.space_id)
     return held is not None and held[0] == lease.epoch
 
@@ -89,7 +89,7 @@ def _locked(
 ) -> tuple[int, datetime, datetime] | None:
     """Return epoch and expiry, and the time by the same clock; lock the row until the transaction ends.
 
-    None: there is no row, or with ``skip_locked`` somebody else holds it.
+    None: there is no row, or with ``skip_locked`` another session has locked it.
     """
     row = connection.execute(
         select(leases.c.epoch, leases.c.expires_at)

@@ -1,4 +1,4 @@
-"""The ledger as a cycle reads it: the slice that it claims, or that a past cycle has claimed."""
+"""Reading of the ledger by cycles: the slice to claim, or the one of a past cycle."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from sona_pg.store.trajectory_rows import no_steps, read_by_id, read_claimed, re
 def claim(connection: Connection, space_id: int, dim: int, most: int, limit: Limit | None) -> LedgerSlice:
     """Read the next slice of unlearned facts; see ``claims.next_slice``.
 
-    Which facts count is decided by the batches listed first, not by when each statement runs.
+    The batches listed first decide which facts count, not the time of each statement.
     """
     claimed = claims.next_slice(connection, space_id, dim, most, limit)
     return _slice(connection, space_id, dim, claimed, claims.unclaimed_but(claimed.batches))
 
 
 def claimed_by(connection: Connection, space_id: int, dim: int, cycle_id: UUID, version: int) -> LedgerSlice:
-    """Read again what cycle ``cycle_id`` claimed to make ``version``, as the ledger was at that time."""
+    """Read again the slice of cycle ``cycle_id``, which made ``version``, as the ledger was at that time."""
     return _slice(connection, space_id, dim, claims.of_cycle(connection, space_id, cycle_id), claims.as_of(version))
 
 
 def _slice(connection: Connection, space_id: int, dim: int, claim: Claim, horizon: Horizon) -> LedgerSlice:
-    """Return what the batches of ``claim`` hold, and what else is known of it within the horizon."""
+    """Return the slice of ``claim``: the facts of its batches, and related facts within the horizon."""
     read, unreadable = read_claimed(connection, space_id, dim, claim)
     facts = read_facts(connection, space_id, claim, read.ids, horizon)
     new = {trajectory for trajectory, said in facts.items() if any(fact.new for fact in said)}

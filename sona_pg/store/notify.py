@@ -1,6 +1,6 @@
-"""Hearing of news: LISTEN on a connection of its own. Polling makes up for every notice that is lost.
+"""Notices: LISTEN on a dedicated connection. Polling makes up for every lost notice.
 
-Behind a transaction pooler nothing is heard, and LISTEN is not sent: it would stay on a session that others get.
+Behind a transaction pooler no notice arrives, and LISTEN is not sent: it would stay on a session of other clients.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from sona_pg.store.states import CHANNEL
 
 
 class Notice(NamedTuple):
-    """An announcement that something of a space has changed."""
+    """Announcement of a change in a space."""
 
     space_id: int
-    of_candidates: bool  # else of a version
+    of_candidates: bool  # else a new version
 
 
 class NoticeListener:
-    """Hears the announcements of all spaces of a database over one connection."""
+    """Receives the notices of all spaces of a database over one connection."""
 
     def __init__(self, url: str) -> None:
         """Connect when first waited on; a lost connection is opened again by the next wait."""
         self._arguments = driver_arguments(url)
         self._connection: psycopg.Connection[Any] | None = None
-        self.connections = 0  # made so far: with each new one, notices of before it may have been lost
+        self.connections = 0  # connections made so far: notices may be lost before each new one
         self.hears = False  # whether the connection has a session of its own, on which LISTEN was sent
 
     def wait(self, seconds: float) -> list[Notice]:
-        """Wait at most ``seconds`` for announcements, and return those that came together.
+        """Wait at most ``seconds`` for notices, and return those that arrived together.
 
         Raises:
             DatabaseUnavailable: the connection was lost or could not be made; wait before the next call.
@@ -64,6 +64,6 @@ class NoticeListener:
 
 
 def _read(payload: str) -> Notice | None:
-    """Parse a payload; None if it is none of ours."""
+    """Parse a payload; None if it has another format."""
     space, _, what = payload.partition(" ")
     return Notice(int(space), what == "candidates") if space.isdecimal() else None

@@ -1,4 +1,4 @@
-"""Outcomes: how good each trajectory was, by everything that the ledger of feedback says of it."""
+"""Outcomes: the quality of each trajectory by all its feedback."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Facts = Mapping[bytes, Sequence[Fact]]  # by the trajectory's id
 def read_facts(
     connection: Connection, space_id: int, claim: Claim, fresh: NDArray[np.uint8], horizon: Horizon
 ) -> Facts:
-    """Return the feedback on ``fresh`` (n, 16), and all on what has new feedback, as far as it is seen."""
+    """Return the visible feedback on ``fresh`` (n, 16) and on every trajectory with new feedback."""
     about = set(keys_of(fresh))
     if claim.feedback:
         arrived, _ = copy_arrays(
@@ -50,7 +50,7 @@ def read_facts(
 
 
 def read_outcomes(connection: Connection, space_id: int, stored: Trajectories, horizon: Horizon) -> list[Outcome]:
-    """Return the outcome of each stored trajectory by all feedback that is seen."""
+    """Return the outcome of each stored trajectory by its visible feedback."""
     if not len(stored):
         return []
     condition = (feedback.c.space_id == space_id) & among(feedback.c.trajectory_id, stored.ids)
@@ -106,10 +106,10 @@ def _read(
 
 
 def _outcome(route: str | None, at_end: float | None, facts: Sequence[Fact]) -> Outcome:
-    """Return the outcome that ``facts``, of which there are some, make of a trajectory."""
-    said: dict[str, list[float]] = {}  # by source, oldest first, since it last took something back
+    """Return the outcome of a trajectory with ``facts``, at least one."""
+    said: dict[str, list[float]] = {}  # by source, oldest first, after its last retraction
     corrections: dict[str, str | None] = {}
-    for fact in sorted(facts, key=lambda fact: (fact.source, fact.sequence)):  # in one order: sums depend on it
+    for fact in sorted(facts, key=lambda fact: (fact.source, fact.sequence)):  # fixed order: sums depend on it
         corrections[fact.source] = fact.correction
         if fact.correction is not None:
             said.setdefault(fact.source, []).append(float(fact.correction == route))

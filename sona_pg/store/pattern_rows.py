@@ -20,8 +20,8 @@ from sona_pg.store.copying import copy_arrays
 from sona_pg.store.reals import Reals
 from sona_pg.store.schema import pattern_routes, patterns
 
-# All patterns of a cycle in one statement: a hundred of them, each with many routes, would be as many round trips.
-# The centroids travel as one binary array, of which each pattern takes its slice: as text they cost ten times as much.
+# All patterns of a cycle in one statement, to save a round trip for each. The centroids are one binary array, sliced by
+# pattern: as text they cost ten times as much.
 UPSERT_PATTERNS = """
 INSERT INTO sona.patterns
     (space_id, dim, pattern_id, kind, size, weight, quality, success_count, recovered_count, partial_count,
@@ -44,7 +44,7 @@ ON CONFLICT (space_id, dim, pattern_id) DO UPDATE SET
     typical_similarities = excluded.typical_similarities, parameters = excluded.parameters,
     centroid = excluded.centroid
 """
-# Tens of thousands of rows, which every cycle writes anew, for their weights decay: by COPY in a fifth of the time.
+# Every cycle rewrites tens of thousands of rows, because their weights decay: COPY takes a fifth of INSERT's time.
 COPY_ROUTES = """
 COPY sona.pattern_routes
     (space_id, pattern_id, route, size, weight, quality, success_count, recovered_count, partial_count, failure_count)
@@ -69,7 +69,7 @@ def read_ids(connection: Connection, space_id: int) -> list[UUID]:
 def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]:
     """Return the patterns of a space, oldest first.
 
-    Two statements read them: call it under ``lock_space``, or in a transaction that repeats its reads.
+    Two statements read them: call it under ``lock_space``, or in a REPEATABLE READ transaction.
     """
     of_space = patterns.c.space_id == space_id
     order = (patterns.c.created_version, patterns.c.pattern_id)
@@ -93,7 +93,7 @@ def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]
             kind=row.kind,
             routes=routes.get(row.pattern_id, {}),
             typical_queries=tuple(row.typical_queries),
-            typical_similarities=tuple(np.array(row.typical_similarities, np.float32).tolist()),  # as it was written
+            typical_similarities=tuple(np.array(row.typical_similarities, np.float32).tolist()),  # as written
             created_version=row.created_version,
             updated_version=row.updated_version,
             merged_from=tuple(row.merged_from),
@@ -126,7 +126,7 @@ def write_patterns(
 
 
 def _route_lines(space_id: int, of: Sequence[LearnedPattern]) -> Iterator[str]:
-    """Give a line of COPY's text format for each route of each pattern."""
+    """Yield a line of COPY's text format for each route of each pattern."""
     for pattern in of:
         start = f"{space_id}\t{pattern.id}\t"
         for route, record in pattern.routes.items():
@@ -144,18 +144,18 @@ def _verdict_columns(counts: VerdictCounts) -> dict[str, int]:
 
 
 def parameter_records(stored: Mapping[str, Mapping[str, float]]) -> dict[str, ParameterRecord]:
-    """Return the records of a pattern's settings."""
+    """Return the records of a pattern's parameters."""
     return {name: _parameter(kept) for name, kept in stored.items()}
 
 
 def _parameter(kept: Mapping[str, float]) -> ParameterRecord:
-    """Return a record as it was written: jsonb gives 3.0 back as 3."""
+    """Restore the type of a record's values: jsonb returns 3.0 as 3."""
     sums = {name: float(value) for name, value in kept.items() if name != "size"}
     return ParameterRecord(size=int(kept["size"]), **sums)
 
 
 def as_row(place: int, pattern: LearnedPattern) -> dict[str, Any]:
-    """Return the columns of a pattern, and its routes, as JSON-ready values; its centroid stands at ``place``."""
+    """Return the columns of a pattern, and its routes, as JSON-ready values; ``place`` is the index of its centroid."""
     routes = [
         {
             "route": route,

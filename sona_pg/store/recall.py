@@ -26,10 +26,10 @@ class Recall:
 
 
 def measure(database: Database, space: Space, k: int, queries: int, seed: int) -> Recall:
-    """Search for about ``queries`` stored vectors, and return the share of the ``k`` nearest that is found.
+    """Search for about ``queries`` stored vectors, and return the share of the ``k`` nearest found.
 
     Raises:
-        DatabaseError: the space has nothing stored.
+        DatabaseError: the space has no trajectories.
     """
     wanted = found = incomplete = 0
     took: tuple[list[float], list[float]] = ([], [])

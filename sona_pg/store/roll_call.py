@@ -1,6 +1,6 @@
-"""Looking after many spaces at once, a statement for all of them: live versions, candidates, heartbeats, what waits.
+"""Polling of many spaces with one statement each: live versions, candidates, heartbeats, unlearned facts.
 
-On Citus these are the few statements that ask every node, once a poll of a process and never on a request's path.
+On Citus only these statements ask every node: once a poll of a process, never on a request's path.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
 
-# A join rather than `= ANY`: each space is one look into an index, and the plan does not depend on how many they are.
+# A join rather than `= ANY`: one index look-up a space, and a plan independent of their number.
 LIVE_VERSIONS = """
 SELECT s.space_id, s.live_version, s.name
 FROM unnest(%(spaces)s::integer[]) AS wanted (id) JOIN sona.spaces s ON s.space_id = wanted.id
@@ -43,28 +43,28 @@ GROUP BY b.space_id
 
 
 class Beat(NamedTuple):
-    """One server of one space says that it is there."""
+    """Heartbeat of one server of one space."""
 
     space_id: int
     server_id: UUID
-    version: int  # that it serves
-    skew_ms: float | None  # by which its clock is ahead
+    version: int  # served version
+    skew_ms: float | None  # seconds by which its clock is ahead
 
 
 class RollCall(NamedTuple):
-    """The answer of one look at many spaces."""
+    """Result of one poll of many spaces."""
 
-    live: dict[int, int]  # live version by space; a space that is not there was removed
-    signals: dict[int, tuple[int, int]]  # of candidates, by space, where that was asked; see ``candidates.signal``
-    unknown: set[UUID]  # of the servers whose heartbeat was sent, those that are not on the list any more
+    live: dict[int, int]  # live version by space; a missing space was removed
+    signals: dict[int, tuple[int, int]]  # candidate signal by space, if asked for; see ``candidates.signal``
+    unknown: set[UUID]  # servers whose heartbeat was sent and whose row was deleted
     at: datetime | None  # by the database's clock, if heartbeats were sent
-    names: Mapping[int, str] = MappingProxyType({})  # of the spaces that are there
+    names: Mapping[int, str] = MappingProxyType({})  # names of the existing spaces
 
 
 def call_roll(
     connection: Connection, spaces: Sequence[int], with_signals: Sequence[int], beats: Sequence[Beat]
 ) -> RollCall:
-    """Look at ``spaces``, at the candidates of ``with_signals``, and send ``beats``; each is one statement."""
+    """Read live versions of ``spaces`` and signals of ``with_signals``, and send ``beats``; one statement each."""
     raw = driver_connection(connection)
     at = now(connection) if beats else None
     unknown = {beat.server_id for beat in beats}
@@ -87,7 +87,7 @@ def call_roll(
 
 
 def waiting_facts(connection: Connection, spaces: Sequence[int]) -> dict[int, int]:
-    """Return how many trajectories and facts wait to be learned, by space; a space without any is left out."""
+    """Return the number of unlearned trajectories and facts by space; spaces without any are left out."""
     return {
         space: int(facts) for space, facts in driver_connection(connection).execute(WAITING, {"spaces": list(spaces)})
     }

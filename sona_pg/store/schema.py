@@ -1,4 +1,4 @@
-"""The tables as SQLAlchemy sees them; ``migrations/`` makes them, and a test holds that the two agree.
+"""SQLAlchemy metadata of the tables; ``migrations/`` creates them, and a test compares the two.
 
 Checks, comments, views and functions live in the migrations alone: nothing here is used to create tables.
 """

@@ -1,4 +1,4 @@
-"""Learning settings of a space by the version from which they hold: a rebuild uses those of each cycle's time."""
+"""Learning settings of a space by their first version: a rebuild uses those of each cycle's time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sona_pg.store.leases import missing
 from sona_pg.store.schema import adapters, cycles, space_settings, spaces
 from sona_pg.store.states import lock_space, newest
 
-# Of a space that has none, by its live version: which rank and how many layers it was found to hold.
+# For a space without settings, from its live version: rank and number of layers.
 FOUND = case(
     (
         spaces.c.settings == literal({}, JSONB),
@@ -39,7 +39,7 @@ def read_settings(stored: Mapping[str, Any], found: Mapping[str, Any] | None) ->
 
 
 def current(connection: Connection, space_id: int) -> dict[str, Any]:
-    """Return what a space learns with now; ``SpaceRemoved`` if it is not there."""
+    """Return the current settings of a space; ``SpaceRemoved`` if it does not exist."""
     row = connection.execute(
         select(spaces.c.settings, FOUND).where(spaces.c.space_id == space_id)
     ).one_or_none()  # fmt: skip
@@ -49,9 +49,9 @@ def current(connection: Connection, space_id: int) -> dict[str, Any]:
 
 
 def begin(connection: Connection, space: Space) -> dict[str, Any]:
-    """Return what a learner of ``space`` learns with, in the transaction in which it begins.
+    """Return the settings for a learner of ``space``, in its first transaction.
 
-    A space of an earlier release has no settings of its own: those that its learner was opened with become its own.
+    A space of an earlier release has no settings: those that its learner was opened with are stored.
     """
     own = current(connection, space.space_id)
     wished = {name: space.settings.get(name, value) for name, value in own.items()}
@@ -68,10 +68,10 @@ def begin(connection: Connection, space: Space) -> dict[str, Any]:
 def change(connection: Connection, space_id: int, changes: Mapping[str, Any], at: datetime) -> dict[str, Any]:
     """Set some of a space's settings from its next version on; return all of them.
 
-    A cycle that runs meanwhile is run again: it publishes only under the settings with which it began.
+    A running cycle is repeated: it publishes only under the settings with which it began.
 
     Raises:
-        ConfigError: a setting is unknown, has a value that cannot work, or would cut what was learned.
+        ConfigError: a setting is unknown, has an invalid value, or would cut learned state.
     """
     live = lock_space(connection, space_id)
     before = current(connection, space_id)
@@ -100,7 +100,7 @@ def at_version(connection: Connection, space_id: int, version: int) -> dict[str,
 
 
 def history(connection: Connection, space_id: int) -> list[tuple[int, datetime, dict[str, Any]]]:
-    """Return what a space has learned with: from which version on, when it was set, and all settings then."""
+    """Return the history of a space's settings: first version, time of the change, and all settings."""
     rows = connection.execute(_history(space_id).order_by(space_settings.c.from_version))
     return [(row.from_version, row.recorded_at, completed(row.settings, {})) for row in rows]
 
@@ -112,7 +112,7 @@ def _history(space_id: int) -> Select[Any]:
 
 
 def _write(connection: Connection, space_id: int, version: int, settings: Settings, at: datetime) -> None:
-    """Note settings from ``version`` on; of several before the next cycle the last one counts."""
+    """Store settings from ``version`` on; of several changes before the next cycle the last one counts."""
     row = upsert_into(space_settings).values(
         space_id=space_id, from_version=version, settings=dict(settings), recorded_at=at
     )
@@ -125,7 +125,7 @@ def _write(connection: Connection, space_id: int, version: int, settings: Settin
 
 
 def _forget(connection: Connection, space_id: int) -> None:
-    """Delete what held before the oldest cycle that a rebuild can still run."""
+    """Delete settings from before the oldest cycle that a rebuild can still run."""
     of_space = space_settings.c.space_id == space_id
     oldest = connection.scalar(
         select(func.min(cycles.c.version)).where(

@@ -1,7 +1,7 @@
-"""Copying a space's ledger into another space, batch by batch, with embeddings made anew.
+"""Copying a space's ledger into another space, batch by batch, with new embeddings.
 
-A batch of the source has the same number in the target, so what is left to do is what the target lacks: a copy that was
-killed goes on there, and what servers record meanwhile is found as it comes. A batch is one transaction.
+A batch of the source has the same number in the target, so the remaining work is the batches missing there: an
+interrupted copy continues, and batches recorded meanwhile are found. Each batch is one transaction.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ JOIN sona.trajectories t ON t.space_id = b.space_id AND t.batch = b.batch AND t.
 WHERE b.space_id = %(source)s AND b.batch = %(batch)s AND t.query ~ '\S'
 ORDER BY t.id
 """
-# The number of the batch is what is claimed first: another copy that works at the same time waits here, and finds it.
+# The number of the batch is claimed first: a concurrent copy waits here, and then finds the batch.
 MARKER = """
 INSERT INTO sona.batches
     (space_id, batch, server_id, first_id, last_id, trajectories, steps, feedback, recorded_at, left_out_by)
@@ -99,7 +99,7 @@ COUNTED = """
 UPDATE sona.batches SET trajectories = %(trajectories)s, steps = %(steps)s, feedback = %(feedback)s
 WHERE space_id = %(target)s AND batch = %(batch)s
 """
-# The counters of the space: no server of its own has recorded these.
+# Added to the counters of the space: none of its own servers has recorded these rows.
 COUNTED_IN_SPACE = """
 UPDATE sona.spaces SET departed_trajectories = departed_trajectories + %(trajectories)s,
     departed_feedback = departed_feedback + %(feedback)s
@@ -133,10 +133,10 @@ class Totals(NamedTuple):
 
 
 class SpaceCopy:
-    """A copy of one space into another that is being made."""
+    """A copy of one space into a new one."""
 
     def __init__(self, engine: Engine, source: Space, target: Space) -> None:
-        """Prepare; ``begin`` makes or finds the target."""
+        """Copy into a target that ``begin`` has made or found."""
         self._engine = engine
         self.source = source
         self.target = target
@@ -155,7 +155,7 @@ class SpaceCopy:
         return [id_ for id_, _ in rows], [query for _, query in rows]
 
     def copy(self, batch: int, ids: Sequence[UUID], embeddings: NDArray[np.float32]) -> None:
-        """Copy a batch with the trajectories ``ids``, whose new embeddings are (n, dim); a batch that is there stays.
+        """Copy a batch with the trajectories ``ids``, with new embeddings (n, dim); do nothing if the target has it.
 
         Raises:
             SpaceRemoved: one of the two spaces is gone.
@@ -194,7 +194,7 @@ class SpaceCopy:
             driver_connection(connection).execute(SETS, self._both)
 
     def totals(self) -> tuple[Totals, Totals]:
-        """Return what source and target hold."""
+        """Return the row counts of source and target."""
         with reading(self._engine, self._doing) as connection:
             raw = driver_connection(connection)
             found = [raw.execute(TOTALS, {"space": space}).fetchone() for space in self._both.values()]
@@ -203,7 +203,7 @@ class SpaceCopy:
     def switch(self) -> str | None:
         """Give the target the name of the source; return the source's new name, or None while batches are left.
 
-        Servers that have the source open go on recording into it, under its new name.
+        Servers that have the source open continue to record into it, under its new name.
         """
         with transaction(self._engine, self._doing) as connection:
             connection.execute(LIMIT)
@@ -218,7 +218,7 @@ class SpaceCopy:
             return kept
 
     def _hold(self, connection: Connection, *, alone: bool = False) -> None:
-        """Keep both spaces until the transaction ends; ``alone`` waits for writers, and holds new ones back."""
+        """Lock both spaces against removal in this transaction; ``alone`` waits for writers, and blocks new ones."""
         held = (
             select(space_rows.c.space_id)
             .where(space_rows.c.space_id.in_(self._both.values()))
@@ -231,7 +231,7 @@ class SpaceCopy:
 
 
 def begin(engine: Engine, name: str, dim: int) -> SpaceCopy:
-    """Return the copy of a space to ``dim`` dimensions: the one that was begun, or a new one.
+    """Return the copy of a space to ``dim`` dimensions: an interrupted one, or a new one.
 
     Raises:
         UnknownSpace: there is no space of that name.
@@ -249,18 +249,18 @@ def begin(engine: Engine, name: str, dim: int) -> SpaceCopy:
             connection.execute(update(space_rows).where(of_target).values(predecessor=source.space_id))
         elif (known.dim, _predecessor(connection, known)) != (dim, source.space_id):
             raise Conflict(
-                f"space {known.name!r} has {known.dim} dimensions and is there already: finish with dim={known.dim} "
-                "what was begun, or remove it first"
+                f"space {known.name!r} with {known.dim} dimensions exists already: finish that copy with "
+                f"dim={known.dim}, or remove the space first"
             )
     return SpaceCopy(engine, source, target)
 
 
 def again(engine: Engine, name: str) -> SpaceCopy:
-    """Return the copy that a space was made by, to take over what its predecessor has received since.
+    """Return the copy that made a space, to fetch the records that its predecessor has received since.
 
     Raises:
         UnknownSpace: there is no space of that name.
-        Conflict: it has no predecessor, or that was removed.
+        Conflict: it has no predecessor, or the predecessor was removed.
     """
     with reading(engine, f"copying space {name!r}") as connection:
         target = spaces.find_space(connection, name)
@@ -280,7 +280,7 @@ def _predecessor(connection: Connection, space: Space) -> int | None:
 
 
 def _free(connection: Connection, name: str) -> str:
-    """Return the first of ``name~1``, ``name~2`` … that no space has."""
+    """Return the first free name of ``name~1``, ``name~2`` …."""
     taken = {space.name for space in spaces.list_spaces(connection)}
     number = 1
     while f"{name}~{number}" in taken:

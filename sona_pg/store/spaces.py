@@ -1,4 +1,4 @@
-"""Spaces: opening one by name, making it on first use."""
+"""Spaces: open one by name, and create it on first use."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ LOCK = 0x736F6E62  # the advisory lock under which spaces and partitions are mad
 def open_space(
     connection: Connection, name: str, dim: int, at: datetime, *, create: bool = True, config: SonaConfig | None = None
 ) -> Space:
-    """Return the space called ``name``, made with ``dim`` dimensions if there is none and ``create`` allows it.
+    """Return the space called ``name``, created with ``dim`` dimensions if it is missing and ``create`` allows it.
 
-    A space that is made learns with the settings of ``config`` from then on; one that is there must learn with those
-    that ``config`` names. A space of an earlier release has none of its own: it has those named until a learner stores
-    them.
+    A new space gets the settings of ``config``; those of an existing one must agree with the settings that ``config``
+    names. A space of an earlier release has no settings: those named apply until a learner stores them.
 
     Raises:
         InvalidValue: the name cannot be used.
-        SettingsConflict: the space has another dimension, or learns with other settings than those named.
-        UnknownSpace: there is none, and none is to be made.
+        SettingsConflict: the space has another dimension, or other settings than those named.
+        UnknownSpace: it is missing, and ``create`` forbids creating it.
     """
     require_name(name)
     wished = wishes_of(config) if config is not None else {}
@@ -76,22 +75,22 @@ def find_space(connection: Connection, name: str) -> Space | None:
 
 
 def names_of(connection: Connection, name: str, space_id: int | None) -> dict[int, str]:
-    """Return the names, by number, of the space called ``name`` and of the one of number ``space_id``, if there are."""
+    """Return the names, by number, of the spaces with this ``name`` or this ``space_id``."""
     asked = or_(space_names.c.name == name, space_names.c.space_id == space_id)
     rows = connection.execute(select(space_names.c.space_id, space_names.c.name).where(asked))
     return {row.space_id: row.name for row in rows}
 
 
 def unknown(connection: Connection, name: str) -> UnknownSpace:
-    """Return the error for a space that is not there; it names those that are."""
+    """Return the error for a missing space; it lists the existing ones."""
     known = ", ".join(repr(other.name) for other in list_spaces(connection)) or "none yet"
     return UnknownSpace(f"there is no space {name!r}; there are: {known}")
 
 
 def remove_space(connection: Connection, space_id: int) -> dict[str, int]:
-    """Delete a space with everything that was recorded and learned in it; return how many rows of each table.
+    """Delete a space with all its rows; return their number by table.
 
-    Writers and learners that are in a transaction are waited for, and find it gone in the next.
+    Waits for open transactions of writers and learners; their next ones find the space gone.
     """
     connection.execute(select(spaces.c.space_id).where(spaces.c.space_id == space_id).with_for_update())
     removed = {}
@@ -109,12 +108,12 @@ def list_spaces(connection: Connection) -> list[Space]:
 
 
 def rename_space(connection: Connection, name: str, new_name: str) -> Space:
-    """Give a space another name; whoever has it open goes on, for an engine holds its number.
+    """Rename a space; engines that have it open continue, because they hold its number.
 
     Raises:
         InvalidValue: the new name cannot be used.
         UnknownSpace: there is no space of the old name.
-        SpaceExists: there is one of the new name.
+        SpaceExists: the new name is taken.
     """
     require_name(new_name)
     connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
@@ -132,17 +131,17 @@ def rename_space(connection: Connection, name: str, new_name: str) -> Space:
 
 
 def ensure_partitions(engine: Engine, at: datetime, weeks: int = WEEKS_AHEAD) -> list[str]:
-    """Make the ledger's weekly partitions from last week on, as far as they are missing; return their names.
+    """Create missing weekly partitions of the ledger from last week on; return their names.
 
-    Where a long reader keeps it from its locks, nothing is made: the default partitions take the rows meanwhile, and
-    maintenance moves them. A transaction for each table, so that it waits for no reader of two in a circle.
+    If a long reader blocks the locks, none are created: the default partitions take the rows until maintenance moves
+    them. One transaction for each table, to avoid deadlocks with readers of two tables.
     """
     wanted = text("SELECT sona.ensure_partitions(:first, :weeks, ARRAY[:parent])")
     made: list[str] = []
     for parent in ("trajectories", "steps", "feedback"):
         try:
             with engine.begin() as connection:
-                connection.execute(text("SET LOCAL lock_timeout = '900ms'"))  # gives up before a deadlock is looked for
+                connection.execute(text("SET LOCAL lock_timeout = '900ms'"))  # gives up before the deadlock check
                 connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
                 made += connection.scalars(
                     wanted, {"first": at - timedelta(days=7), "weeks": weeks + 1, "parent": parent}
@@ -154,7 +153,7 @@ def ensure_partitions(engine: Engine, at: datetime, weeks: int = WEEKS_AHEAD) ->
 
 
 def has_partition(connection: Connection, at: datetime) -> bool:
-    """Whether the week of ``at`` has a partition of its own, so that nobody needs the lock to make one."""
+    """Whether the week of ``at`` has a partition of its own, so that no lock is needed to create one."""
     wanted = text(
         "SELECT to_regclass('sona.trajectories_w' ||"
         " to_char(date_trunc('week', CAST(:at AS timestamptz) AT TIME ZONE 'UTC'), 'YYYYMMDD')) IS NOT NULL"

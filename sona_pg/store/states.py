@@ -1,4 +1,4 @@
-"""State versions: publishing one, loading one, and what belongs to each."""
+"""State versions: publish and load them, with their statistics and Fisher information."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ FORGET_ROUTES = "DELETE FROM sona.route_statistics WHERE space_id = %(space)s AN
 
 
 class Making(NamedTuple):
-    """How a version is made."""
+    """Provenance of a version."""
 
     at: datetime
     server_id: UUID | None = None
@@ -67,14 +67,14 @@ class Making(NamedTuple):
     restores: int | None = None
 
 
-FORMAT = 1  # of the arrays of a version; a release that changes their meaning counts it up
+FORMAT = 1  # format of a version's arrays; incremented by a release that changes their meaning
 CHANNEL = "sona_versions"  # NOTIFY payload: "<space_id> <version>"
 
 
 def lock_space(connection: Connection, space_id: int) -> int:
-    """Keep the space's live version as it is until the transaction ends, and return it.
+    """Lock the space's live version until the transaction ends, and return it.
 
-    Another publisher waits here; recorders and readers do not.
+    Other publishers wait here; recorders and readers do not.
     """
     version = connection.scalar(
         select(spaces.c.live_version).where(spaces.c.space_id == space_id).with_for_update(key_share=True)
@@ -106,7 +106,7 @@ def cycle_of(connection: Connection, space_id: int, version: int) -> UUID | None
 
 
 def live(connection: Connection, space_id: int) -> tuple[int, float]:
-    """Return the live version, and for how many seconds it has been there; for version 0, the space."""
+    """Return the live version and its age in seconds; for version 0, the age of the space."""
     of_live = (state_versions.c.space_id == spaces.c.space_id) & (state_versions.c.version == spaces.c.live_version)
     made = func.coalesce(state_versions.c.created_at, spaces.c.created_at)
     row = connection.execute(
@@ -142,11 +142,11 @@ def make_live(connection: Connection, space_id: int, version: int) -> None:
 def load(connection: Connection, space_id: int, version: int) -> LearnedState:
     """Return version ``version`` of a space as it was published.
 
-    Where its content is not kept, the route statistics are those of now.
+    If its content is not kept, the route statistics are the current ones.
 
     Raises:
         UnknownVersion: there is no such version.
-        UnknownFormat: a later release has written it.
+        UnknownFormat: it was written by a later release.
         DamagedVersion: one of its arrays cannot be read.
     """
     row = connection.execute(
@@ -184,7 +184,7 @@ def load(connection: Connection, space_id: int, version: int) -> LearnedState:
 
 
 def require_format(space_id: int, version: int, known: int) -> None:
-    """Raise ``UnknownFormat`` if a later release has written the version."""
+    """Raise ``UnknownFormat`` if the version was written by a later release."""
     if known > FORMAT:
         raise UnknownFormat(
             f"version {version} of space {space_id} has format {known}, this release knows up to {FORMAT}: "
@@ -195,7 +195,7 @@ def require_format(space_id: int, version: int, known: int) -> None:
 def prune(connection: Connection, space_id: int, keep: int) -> int:
     """Delete versions that are neither live nor among the newest ``keep``; return how many.
 
-    A version that was loaded from a file stays while the live one builds on it: ``rebuild`` begins with it.
+    A version loaded from a file is kept while the live one builds on it: ``rebuild`` starts from it.
     """
     newest = (
         select(state_versions.c.version)
@@ -225,18 +225,18 @@ def prune(connection: Connection, space_id: int, keep: int) -> int:
 
 
 def in_force() -> ColumnElement[bool]:
-    """Return the condition on ``cycles``: the live version holds what it has learned."""
+    """Return the condition on ``cycles``: the live version includes the cycle."""
     return cycles.c.in_force.is_(None) | func.upper_inf(cycles.c.in_force)
 
 
 def forget(connection: Connection, space_id: int) -> None:
-    """Delete what a space keeps beside its versions: route statistics and what earlier tasks left behind."""
+    """Delete the live route statistics and Fisher information of a space."""
     connection.execute(delete(route_statistics).where(route_statistics.c.space_id == space_id))
     connection.execute(delete(fisher_snapshots).where(fisher_snapshots.c.space_id == space_id))
 
 
 def read_route_statistics(connection: Connection, space_id: int) -> dict[str, RouteStatistics]:
-    """Return what is known of each route of a space."""
+    """Return the statistics of each route of a space."""
     rows = connection.execute(select(route_statistics).where(route_statistics.c.space_id == space_id))
     return {
         row.route: RouteStatistics(row.size, row.quality, row.quality_variance, row.latency_us, row.updated_version)
@@ -245,7 +245,7 @@ def read_route_statistics(connection: Connection, space_id: int) -> dict[str, Ro
 
 
 def write_fisher(connection: Connection, space_id: int, snapshot: FisherSnapshot, version: int, at: datetime) -> None:
-    """Store what a task left behind for one layer."""
+    """Store the Fisher information of a task for one layer."""
     connection.execute(
         upsert_into(fisher_snapshots)
         .values(
@@ -263,7 +263,7 @@ def write_fisher(connection: Connection, space_id: int, snapshot: FisherSnapshot
 
 
 def delete_fisher(connection: Connection, space_id: int, snapshots: Sequence[FisherSnapshot]) -> None:
-    """Delete what some tasks left behind."""
+    """Delete the Fisher information of some tasks."""
     for snapshot in snapshots:
         connection.execute(
             delete(fisher_snapshots).where(
@@ -275,7 +275,7 @@ def delete_fisher(connection: Connection, space_id: int, snapshots: Sequence[Fis
 
 
 def read_fisher(connection: Connection, space_id: int) -> list[FisherSnapshot]:
-    """Return the snapshots of a space by task and layer; ``DamagedVersion`` if one cannot be read."""
+    """Return the Fisher information of a space by task and layer; ``DamagedVersion`` if one cannot be read."""
     rows = connection.execute(
         select(fisher_snapshots, spaces.c.name)
         .join(spaces, spaces.c.space_id == fisher_snapshots.c.space_id)
@@ -336,7 +336,7 @@ def insert_version(connection: Connection, space_id: int, state: LearnedState, m
 
 
 def _write_route_statistics(connection: Connection, space_id: int, state: LearnedState) -> None:
-    """Write the statistics that this version has changed, and delete those that it no longer keeps."""
+    """Write the statistics changed by this version, and delete those it no longer keeps."""
     there = set(connection.scalars(select(route_statistics.c.route).where(route_statistics.c.space_id == space_id)))
     changed = {
         name: route

@@ -1,4 +1,4 @@
-"""Arrays out of the bytes that the store holds of a version, checked: damaged ones are named."""
+"""Decoding and validation of a version's stored arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Holder(NamedTuple):
     version: int
 
     def damaged(self, what: str, why: str) -> DamagedVersion:
-        """Return the error that says what of the version cannot be read, and what to do."""
+        """Return the error for an unreadable part of the version, with the remedy."""
         return DamagedVersion(
             f"version {self.version} of space {self.space!r}, {what}: {why}. Something other than sona-pg has changed "
             "it: make the version anew from the ledger (sona-pg rebuild --publish, or rebuild(publish=True)), roll "
@@ -28,10 +28,10 @@ class Holder(NamedTuple):
         )
 
     def array(self, what: str, data: bytes, dtype: str, shape: Sequence[int]) -> NDArray[Any]:
-        """Return the array ``what`` of the version, read-only.
+        """Return the array named ``what``, read-only.
 
         Raises:
-            DamagedVersion: ``data`` is no array of that type and shape.
+            DamagedVersion: ``data`` is not an array of that type and shape.
         """
         try:
             kind = np.dtype(dtype)
@@ -51,7 +51,7 @@ class Holder(NamedTuple):
         return LoraWeights(a.copy(), b.copy(), row.scale)
 
     def fisher(self, row: Any) -> FisherSnapshot:
-        """Return what a task left behind; ``row`` is of ``sona.fisher_snapshots`` or ``sona.version_tasks``."""
+        """Return a task's Fisher information; ``row`` is of ``sona.fisher_snapshots`` or ``sona.version_tasks``."""
         part = f"part 'task {row.task}, layer {row.layer}'"
         fisher, optimum = (
             self._vector(f"{part}, array {name!r}", getattr(row, name)) for name in ("fisher", "optimum")
@@ -59,5 +59,5 @@ class Holder(NamedTuple):
         return FisherSnapshot(row.task, row.layer, fisher, optimum, row.kind)
 
     def _vector(self, what: str, data: bytes) -> NDArray[np.float32]:
-        """Return a float32 vector of whatever length."""
+        """Return a float32 vector of any length."""
         return self.array(what, data, "<f4", (-(-len(data) // 4),)).copy()

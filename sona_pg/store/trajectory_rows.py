@@ -16,7 +16,7 @@ from sona_pg.store.claims import Claim, Horizon
 from sona_pg.store.copying import Spec, among, copy_arrays, is_number_of, keys_of
 from sona_pg.store.schema import batches, steps, trajectories
 
-Unreadable = list[tuple[UUID, str]]  # trajectories that cannot be learned from, and why
+Unreadable = list[tuple[UUID, str]]  # trajectories that cannot be learned from, with the reason
 
 
 def read_claimed(
@@ -37,7 +37,7 @@ def read_claimed(
 def read_by_id(
     connection: Connection, space_id: int, dim: int, ids: NDArray[np.uint8], horizon: Horizon
 ) -> Trajectories:
-    """Return those of ``ids`` (n, 16) that are stored and readable, and whose batch is seen."""
+    """Return the stored, readable trajectories among ``ids`` (n, 16) whose batch is visible."""
     if not len(ids):
         return no_trajectories(dim)
     condition = (trajectories.c.space_id == space_id) & among(trajectories.c.id, ids)
@@ -47,7 +47,7 @@ def read_by_id(
 
 
 def read_seen(connection: Connection, space_id: int, ids: NDArray[np.uint8], horizon: Horizon) -> frozenset[bytes]:
-    """Return those of ``ids`` (n, 16) that are stored in a batch that is seen, or that a rollback has left out."""
+    """Return the trajectories among ``ids`` (n, 16) in a visible batch, or in one that a rollback has left out."""
     condition = (trajectories.c.space_id == space_id) & among(trajectories.c.id, ids)
     rows = connection.execute(select(trajectories.c.id, trajectories.c.batch).where(condition)).all()
     numbers = np.array([row.batch for row in rows], np.int64)
@@ -61,7 +61,7 @@ def read_seen(connection: Connection, space_id: int, ids: NDArray[np.uint8], hor
 
 
 def count_stored(connection: Connection, space_id: int, ids: NDArray[np.uint8]) -> int:
-    """Return how many of ``ids`` (n, 16), each once, are stored."""
+    """Return how many of the distinct ``ids`` (n, 16) are stored."""
     if not len(ids):
         return 0
     condition = (trajectories.c.space_id == space_id) & among(trajectories.c.id, ids)
@@ -104,7 +104,7 @@ def no_steps(dim: int) -> Steps:
 def _read(
     connection: Connection, wanted: Select[Any], dim: int
 ) -> tuple[Trajectories, NDArray[np.int64], Unreadable]:  # fmt: skip
-    """Return the wanted trajectories by id, the batch of each, and those of another dimension."""
+    """Return the wanted trajectories by id, their batches, and those of another dimension."""
     dims = func.vector_dims(trajectories.c.embedding)
     query = wanted.with_only_columns(
         trajectories.c.id,
@@ -159,7 +159,7 @@ def _nan_where(values: NDArray[Any], nulls: NDArray[np.bool_]) -> NDArray[np.flo
 
 
 def _features(texts: NDArray[Any]) -> NDArray[np.float32]:
-    """Return (n, f) float32 of comma-separated numbers, NaN behind the shorter and where there are none."""
+    """Return (n, f) float32 of comma-separated numbers, padded with NaN."""
     rows = {
         row: np.array(text.split(",") if text else [], np.float32)
         for row, text in enumerate(texts.tolist())
@@ -172,7 +172,7 @@ def _features(texts: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _parameters(text: str) -> dict[str, float]:
-    """Return the settings that are numbers within what the recorder lets through."""
+    """Return the parameters that are numbers within the recorder's limits."""
     given = json.loads(text, parse_int=float)  # int() refuses numbers of very many digits
     return {
         name: float(value)

@@ -1,4 +1,4 @@
-"""How the store opens connections: single statements, one transaction, or a view of one moment; each with a limit."""
+"""Openers of connections: for single statements, one transaction, or one snapshot; each with a time limit."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def _connected(engine: Engine, doing: str, limit: float, **options: str) -> Iter
 
 @contextmanager
 def reading(engine: Engine, doing: str, limit: float = math.inf) -> Iterator[Connection]:
-    """Give a connection on which each statement stands alone: nothing is idle in a transaction between them."""
+    """Yield a connection in autocommit mode, which is never idle in a transaction."""
     with _connected(engine, doing, limit, isolation_level="AUTOCOMMIT") as connection:
         yield connection
 
 
 @contextmanager
 def snapshot(engine: Engine, doing: str, limit: float = math.inf) -> Iterator[Connection]:
-    """Give a connection whose statements all see the store as of one moment."""
+    """Yield a connection whose statements all read one snapshot."""
     with _connected(engine, doing, limit, isolation_level="REPEATABLE READ") as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def transaction(engine: Engine, doing: str, limit: float = math.inf) -> Iterator[Connection]:
-    """Give a connection in a transaction that commits when the block ends without an error."""
+    """Yield a connection in a transaction that commits when the block ends without an error."""
     with _connected(engine, doing, limit) as connection, connection.begin():
         yield connection

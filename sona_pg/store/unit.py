@@ -1,7 +1,7 @@
 """A learner's hold on one space: a lease, short transactions to read, and one short transaction to publish.
 
-No transaction is open while a learner computes. What protects the state is checked where it is published: the lease's
-epoch, the live version, and that the claimed batches still wait.
+No transaction is open while a learner computes. The publishing transaction checks the lease's epoch, the live version,
+and that the claimed batches are still unlearned.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from sona_pg.store.transactions import reading, snapshot, transaction
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=10)  # a learner that died is waited for so long
+LEASE = timedelta(seconds=10)  # a dead learner blocks its space for this long
 RENEW_EVERY = 3.0  # seconds
 END_IF_IDLE = text("SET LOCAL idle_in_transaction_session_timeout = '10s'")
-POLL_EVERY = 0.05  # seconds between looks whether another learner is done
+POLL_EVERY = 0.05  # seconds between checks for the end of another learner
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,11 +60,11 @@ class Publication:
 
     state: LearnedState
     patterns: Sequence[LearnedPattern]
-    removed: Sequence[UUID]  # patterns that are no more
+    removed: Sequence[UUID]  # deleted patterns
     fisher: Sequence[FisherSnapshot]  # new ones
     faded: Sequence[FisherSnapshot]  # to be deleted
     set_aside: Sequence[tuple[UUID, str]]
-    all_fisher: Sequence[FisherSnapshot] = ()  # with those of before that are kept
+    all_fisher: Sequence[FisherSnapshot] = ()  # including kept earlier ones
 
 
 class LearningUnit:
@@ -102,7 +102,7 @@ class LearningUnit:
             return read_learned(connection, space_id, self.live_version)
 
     def candidates(self, known: Catalog | None = None) -> Catalog:
-        """Return all candidates by slot; new ones get their slots now, what ``known`` has is not read again."""
+        """Return all candidates by slot; new ones get their slots now, those in ``known`` are not read again."""
         space_id = self._space.space_id
         with self._reading() as connection:
             new = candidates.has_new(connection, space_id)
@@ -120,7 +120,7 @@ class LearningUnit:
             return dict(candidates.read_sets(connection, self._space.space_id, set_ids))
 
     def stored(self, ids: NDArray[np.uint8]) -> tuple[Trajectories, list[Outcome]]:
-        """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as of what is claimed."""
+        """Return the trajectories among ``ids`` (n, 16) still stored, with their outcomes up to the claim."""
         return self._stored(ids, claims.unclaimed_but(self._claimed))
 
     def holds_all(self, ids: NDArray[np.uint8]) -> bool:
@@ -134,7 +134,7 @@ class LearningUnit:
             return settings_log.at_version(connection, self._space.space_id, version)
 
     def past_cycles(self) -> list[PastCycle]:
-        """Return the cycles that made the versions there have been, in order."""
+        """Return the cycles that made the past versions, in order."""
         with self._reading() as connection:
             return cycles.past(connection, self._space.space_id)
 
@@ -145,7 +145,7 @@ class LearningUnit:
             return ledger.claimed_by(connection, space.space_id, space.dim, past.cycle_id, past.version)
 
     def stored_then(self, ids: NDArray[np.uint8], past: PastCycle) -> tuple[Trajectories, list[Outcome]]:
-        """Return those of ``ids`` (n, 16) that are still stored, with their outcomes as of a past cycle."""
+        """Return the trajectories among ``ids`` (n, 16) still stored, with their outcomes at a past cycle."""
         return self._stored(ids, claims.as_of(past.version))
 
     def _stored(self, ids: NDArray[np.uint8], horizon: Horizon) -> tuple[Trajectories, list[Outcome]]:
@@ -175,7 +175,7 @@ class LearningUnit:
             version_contents.keep_live(connection, space_id, made.state.version)
 
     def stage(self, server_id: UUID, made: Publication, claimed: Sequence[int], result: CycleResult) -> None:
-        """Store what a cycle has learned as a candidate; the batches go on waiting until it is promoted.
+        """Store the result of a cycle as a candidate version; its batches stay unlearned until it is promoted.
 
         Raises:
             LearningConflict: another learner was faster, or has taken the lease; nothing has changed.
@@ -185,7 +185,7 @@ class LearningUnit:
             versions.stage(connection, self._space.space_id, staged, result, self.began, states.Making(at, server_id))
 
     def pass_over(self, claimed: Sequence[int], cycle_id: UUID, reasons: Sequence[tuple[UUID, str]]) -> None:
-        """Mark batches in which there was nothing to learn from."""
+        """Mark batches without learnable facts."""
         if claimed:
             with self._publishing(claimed, cycle_id) as (connection, _):
                 claims.put_aside(connection, self._space.space_id, cycle_id, reasons)
@@ -193,7 +193,7 @@ class LearningUnit:
     def republish(
         self, state: LearnedState, learned: Sequence[LearnedPattern], fisher: Sequence[FisherSnapshot]
     ) -> None:
-        """Put a rebuilt state in the place of the live one, as a version of its own."""
+        """Publish a rebuilt state as a new live version."""
         space_id = self._space.space_id
         with self._publishing((), state.cycle_id) as (connection, at):
             version_contents.keep_live(connection, space_id, self.live_version)
@@ -207,12 +207,12 @@ class LearningUnit:
             version_contents.keep_live(connection, space_id, state.version)
 
     def loaded(self, version: int) -> StoredKnowledge:
-        """Return what a version holds that was loaded from a file; ``UnknownVersion`` if it was pruned."""
+        """Return the knowledge of a version loaded from a file; ``UnknownVersion`` if it was pruned."""
         with snapshot(self._engine, self._doing) as connection:
             return versions.knowledge(connection, self._space, version)
 
     def record_failure(self, server_id: UUID, result: CycleResult, error: str) -> None:
-        """Note in ``sona.cycles`` that a cycle has failed, and why."""
+        """Record in ``sona.cycles`` that a cycle has failed, with the error."""
         with self._transaction() as connection:
             at = leases.now(connection)
             cycles.record(connection, self._space.space_id, server_id, result, self.began, at, error)
@@ -224,16 +224,16 @@ class LearningUnit:
 
     @contextmanager
     def _publishing(self, claimed: Sequence[int], cycle_id: UUID | None) -> Iterator[tuple[Connection, datetime]]:
-        """Open the publishing transaction, with all that makes it safe checked; give the database's time with it."""
+        """Open the publishing transaction and make its checks; yield it with the database's time."""
         space_id = self._space.space_id
         with self._transaction() as connection:
-            # A learner that is stopped here holds the lease's row: the server ends its session, and others go on.
+            # A learner process stopped here holds the lease's row: the server ends its session, and others continue.
             connection.execute(END_IF_IDLE)
             self._require_lease(connection)
             if states.lock_space(connection, space_id) != self.live_version:
                 raise LearningConflict(f"space {self._space.name!r}: another learner has published meanwhile")
             if settings_log.current(connection, space_id) != self.settings:
-                raise LearningConflict(f"space {self._space.name!r}: what it learns with was changed meanwhile")
+                raise LearningConflict(f"space {self._space.name!r}: its settings were changed meanwhile")
             if claimed and cycle_id is not None and not claims.mark(connection, space_id, claimed, cycle_id):
                 raise LearningConflict(f"space {self._space.name!r}: another learner has claimed the same batches")
             yield connection, leases.now(connection)
@@ -259,8 +259,8 @@ def learning_unit(engine: Engine, space: Space, server_id: UUID, *, wait: bool =
     Args:
         engine: of the database.
         space: to learn in.
-        server_id: who learns.
-        wait: for another learner to end; otherwise the block gets None while one is at work.
+        server_id: the learner.
+        wait: whether to wait for another learner; otherwise yield None while there is one.
     """
     lease = _take(engine, space, server_id, wait)
     if lease is None:
@@ -271,7 +271,7 @@ def learning_unit(engine: Engine, space: Space, server_id: UUID, *, wait: bool =
         with _renewed(engine, lease):
             yield unit
     finally:
-        _release(unit)  # once nobody renews it any more
+        _release(unit)  # after the last renewal
 
 
 def _take(engine: Engine, space: Space, server_id: UUID, wait: bool) -> leases.Lease | None:
@@ -299,7 +299,7 @@ def _renewed(engine: Engine, lease: leases.Lease) -> Iterator[None]:
             try:
                 with transaction(engine, "renewing the learner's lease") as connection:
                     leases.renew(connection, lease, LEASE)
-            except DatabaseError as exc:  # publishing says whether it was lost
+            except DatabaseError as exc:  # publishing raises if it was lost
                 log.info("%s", exc)
 
     thread = threading.Thread(target=run, name="sona-pg lease", daemon=True)

@@ -1,8 +1,8 @@
 """The content of each version beside its adapters and arrays: patterns, route statistics and Fisher information.
 
 A cycle moves nearly every pattern (their weights decay, their centroids settle anew), so each version keeps a copy of
-its patterns rather than a history of changes. The copy is made by the server, out of the tables that are served.
-Fisher information changes with tasks alone: versions share its rows.
+its patterns rather than a history of changes. Postgres makes the copy from the live tables. Fisher information changes
+with tasks alone: versions share its rows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROUTES = """
         '{}') AS verdicts
 """
 
-# -- out of the tables that are served ------------------------------------------------------------------------
+# -- from the live tables -------------------------------------------------------------------------------------
 
 KEEP_PATTERNS = f"""
 WITH of_pattern AS (
@@ -110,7 +110,7 @@ VALUES (%(space)s, %(task)s, %(layer)s, %(version)s, %(at)s, %(kind)s, %(fisher)
 """
 TASKS_NOW = "SELECT task, layer, version FROM sona.fisher_snapshots WHERE space_id = %(space)s"
 
-# -- back into the tables that are served -------------------------------------------------------------------------
+# -- back into the live tables ----------------------------------------------------------------------------------
 
 SERVE = (
     "DELETE FROM sona.pattern_routes WHERE space_id = %(space)s",
@@ -199,7 +199,7 @@ def is_kept(connection: Connection, space_id: int, version: int) -> bool:
 
 
 def keep_live(connection: Connection, space_id: int, version: int) -> None:
-    """Keep what is served as the content of the live version, unless that is kept; call it under ``lock_space``."""
+    """Copy the live tables as the content of the live version, unless it has one; call it under ``lock_space``."""
     if version == 0 or is_kept(connection, space_id, version):
         return
     values = {"space": space_id, "version": version}
@@ -220,7 +220,7 @@ def write(
 ) -> None:
     """Store the content of a version that is not live.
 
-    ``tasks`` beyond ``new_tasks`` are those of the live version, whose content is kept already.
+    ``tasks`` beyond ``new_tasks`` are the live version's, whose content is kept already.
     """
     driver = driver_connection(connection)
     if patterns:
@@ -251,21 +251,21 @@ def write(
 
 
 def serve(connection: Connection, space_id: int, version: int, at: datetime) -> None:
-    """Make the content of a version what is served; call it under ``lock_space``."""
+    """Copy the content of a version into the live tables; call it under ``lock_space``."""
     driver = driver_connection(connection)
     for statement in SERVE:
         driver.execute(statement, {"space": space_id, "version": version, "at": at})
 
 
 def copy(connection: Connection, space_id: int, source: int, version: int) -> None:
-    """Give ``version`` everything that ``source`` holds: adapters, arrays and content."""
+    """Copy adapters, arrays and content of ``source`` to ``version``."""
     driver = driver_connection(connection)
     for statement in COPY:
         driver.execute(statement, {"space": space_id, "version": version, "source": source})
 
 
 def forget_tasks(connection: Connection, space_id: int) -> None:
-    """Delete the Fisher information that no version holds any more."""
+    """Delete Fisher information without a version."""
     driver_connection(connection).execute(FORGET_TASKS, {"space": space_id})
 
 

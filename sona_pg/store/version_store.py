@@ -1,4 +1,4 @@
-"""The versions of a database's spaces, as the layers above see them."""
+"""Interface to the versions of a database's spaces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class VersionStore:
     """Lists, compares, exports and changes the versions of spaces; see ``versions`` for each change."""
 
     def __init__(self, engine: Engine) -> None:
-        """Ask the database of ``engine``."""
+        """Use the database of ``engine``."""
         self._engine = engine
 
     def listing(self, space: Space, limit: int) -> list[StoredVersion]:
@@ -34,24 +34,24 @@ class VersionStore:
             return versions.listing(connection, space, limit)
 
     def diff(self, space: Space, a: int, b: int) -> list[Difference]:
-        """Return what differs between two versions of a space; ``UnknownVersion`` if one of them is not there."""
+        """Return the differences of two versions of a space; ``UnknownVersion`` if one is missing."""
         with snapshot(self._engine, f"comparing versions {a} and {b}") as connection:
             return versions.diff(connection, space, a, b)
 
     def patterns_at(self, space: Space, version: int) -> list[LearnedPattern]:
-        """Return the patterns of a version of a space; ``UnknownVersion`` if they are not there."""
+        """Return the patterns of a version of a space; ``UnknownVersion`` if they are missing."""
         with snapshot(self._engine, f"reading version {version}") as connection:
             return versions.patterns_at(connection, space, version)
 
     def knowledge_at(self, space: Space, version: int) -> StoredKnowledge:
-        """Return everything that a version from 1 on held; ``UnknownVersion`` if it is not there."""
+        """Return the knowledge of a version from 1 on; ``UnknownVersion`` if it is missing."""
         with snapshot(self._engine, f"reading version {version}") as connection:
             return versions.knowledge(connection, space, version)
 
     def exported(self, space: Space, version: int | None) -> tuple[int, StoredKnowledge | None, Catalog]:
-        """Return a version, what it held (None: nothing), and the candidates of the space.
+        """Return a version, its knowledge (None: nothing learned), and the candidates of the space.
 
-        ``version`` None is the live one. ``UnknownVersion`` if it is not there.
+        ``version`` None is the live one. ``UnknownVersion`` if it is missing.
         """
         with snapshot(self._engine, "exporting a version") as connection:
             live = fleet.live_version(connection, space.space_id)
@@ -85,7 +85,7 @@ class VersionStore:
         *,
         keep_facts: bool,
     ) -> int:
-        """Make what was loaded from a file the live version; return its number; see ``versions.put_in``."""
+        """Make a version loaded from a file the live one; return its number; see ``versions.put_in``."""
         with transaction(self._engine, f"publishing {loaded.source} in space {space.name!r}") as connection:
             order = versions.Order(space, server_id, leases.now(connection))
             return versions.put_in(connection, order, loaded, relocate, keep_facts=keep_facts)

@@ -1,9 +1,9 @@
-"""Changes of the live version that no learner makes: stage, promote, roll back, load. Each is one transaction.
+"""Changes of the live version outside of learning: stage, promote, roll back, load. Each is one transaction.
 
-The live version's number only rises: a rollback is a version of its own that has the content of an earlier one. So
-whatever compares numbers (followers, learners that publish, batches that a cycle claimed) stays right, and a learner
-that has begun on another version finds so when it publishes. ``sona.cycles.in_force`` says of every cycle which live
-versions hold what it has learned; ``rebuild`` runs those that the newest one holds.
+The live version's number only rises: a rollback is a new version with the content of an earlier one. So comparisons of
+numbers (by followers, publishing learners, claimed batches) stay valid, and a learner that began on another version
+notices when it publishes. ``sona.cycles.in_force`` has the live versions that include each cycle; ``rebuild`` runs
+those of the newest one.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ class Staged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A version out of a file."""
+    """A version read from a file."""
 
     source: str  # named in the record
     state: LearnedState
     patterns: Sequence[LearnedPattern]
     fisher: Sequence[FisherSnapshot]
-    catalog: Catalog  # its candidates, by slot in the store that it comes from
+    catalog: Catalog  # its candidates, by slot in its original store
 
     @property
     def newest(self) -> int:
-        """The highest version that is named in it."""
+        """Highest version named in it."""
         named = [pattern.created_version for pattern in self.patterns]
         named += [pattern.updated_version for pattern in self.patterns]
         return max(named + [route.updated_version for route in self.state.routes.values()], default=0)
@@ -73,7 +73,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A change of the live version that was asked for: in which space, by whom, when."""
+    """Request to change the live version: space, author, time."""
 
     space: Space
     server_id: UUID
@@ -87,7 +87,7 @@ def listing(connection: Connection, space: Space, limit: int) -> list[StoredVers
 
 
 def diff(connection: Connection, space: Space, a: int, b: int) -> list[Difference]:
-    """Return what differs between two versions whose content is kept, as ``sona.diff`` says."""
+    """Return the differences of two versions whose content is kept, by ``sona.diff``."""
     for version in (a, b):
         _require_kept(connection, space, version)
     rows = connection.execute(text(DIFF), {"space": space.name, "a": a, "b": b})
@@ -95,17 +95,17 @@ def diff(connection: Connection, space: Space, a: int, b: int) -> list[Differenc
 
 
 def knowledge(connection: Connection, space: Space, version: int) -> StoredKnowledge:
-    """Return what a version held, in a transaction that repeats its reads.
+    """Return the knowledge of a version, in a REPEATABLE READ transaction.
 
     Raises:
-        UnknownVersion: it is not there, or its content is not.
+        UnknownVersion: the version or its content is missing.
     """
     _require_kept(connection, space, version)
     return read_version(connection, space.space_id, version)
 
 
 def patterns_at(connection: Connection, space: Space, version: int) -> list[LearnedPattern]:
-    """Return the patterns of a version; ``UnknownVersion`` if they are not there."""
+    """Return the patterns of a version; ``UnknownVersion`` if they are missing."""
     _require_kept(connection, space, version)
     return version_contents.read_patterns(connection, space.space_id, version)
 
@@ -140,11 +140,11 @@ def stage(
 
 
 def promote(connection: Connection, order: Order, version: int) -> None:
-    """Make a candidate the live version, and mark what it was made from as learned.
+    """Make a candidate the live version, and mark its batches as learned.
 
     Raises:
         UnknownVersion: there is no such version.
-        VersionConflict: it is no candidate.
+        VersionConflict: it is not a candidate.
         LearningConflict: another version has gone live since it was staged.
         DamagedVersion: it cannot be read.
     """
@@ -179,18 +179,18 @@ def promote(connection: Connection, order: Order, version: int) -> None:
 def rollback(
     connection: Connection, order: Order, target: int, nothing: LearnedState, *, keep_facts: bool
 ) -> RollbackResult:
-    """Make the content of version ``target`` live again, as a version of its own.
+    """Make the content of version ``target`` live again, as a new version.
 
     Args:
         connection: in a transaction.
-        order: who asks.
-        target: a version that was live; 0 is ``nothing``, what a space serves before it has learned.
+        order: the request.
+        target: a version that was live; 0 is ``nothing``, the state before learning.
         nothing: version 0 of the space.
-        keep_facts: whether the facts that were learned since wait again; otherwise they are left out of learning.
+        keep_facts: whether facts learned since become unlearned again; otherwise they are left out of learning.
 
     Raises:
-        UnknownVersion: the version is not there, or its content is not.
-        VersionConflict: it is live, or never was, or what was unlearned since would come back.
+        UnknownVersion: the version or its content is missing.
+        VersionConflict: it is live, or never was, or the rollback would restore facts left out since.
         DamagedVersion: it cannot be read.
     """
     space_id, name = order.space.space_id, order.space.name
@@ -204,7 +204,7 @@ def rollback(
     _require_nothing_unlearned_since(connection, order.space, target, live)
     if target:
         read_version(connection, space_id, target)  # refuses one that nobody could serve
-    version_contents.keep_live(connection, space_id, live)  # so that one can go forward again
+    version_contents.keep_live(connection, space_id, live)  # so that the rollback can be undone
     cycle_id = uuid7()
     made = states.Making(order.at, order.server_id, "rollback", restores=target)
     if target:
@@ -227,18 +227,18 @@ def put_in(
     *,
     keep_facts: bool,
 ) -> int:
-    """Make what was loaded from a file the live version; return its number. Nothing learned before is in it.
+    """Make a version loaded from a file the live one; return its number. It contains nothing learned here before.
 
     Args:
         connection: in a transaction.
-        order: who asks.
+        order: the request.
         loaded: of the space's dimension.
-        relocate: moves what is known of candidates to the slots that they have here.
-        keep_facts: whether the facts of this space that were learned wait again; otherwise they are left out.
+        relocate: moves the statistics of candidates to their slots here.
+        keep_facts: whether learned facts of this space become unlearned again; otherwise they are left out.
     """
     space_id = order.space.space_id
     live = states.lock_space(connection, space_id)
-    # Above every version that a pattern names: the ids of new patterns are made from their version's number.
+    # Above every version named in a pattern: ids of new patterns are made from their version's number.
     version = max(states.newest(connection, space_id, live)[0], loaded.newest + 1)
     version_contents.keep_live(connection, space_id, live)
     places = candidates.put_in(connection, space_id, loaded.catalog, order.at)
@@ -280,7 +280,7 @@ def _copy_version(
 def _record(
     connection: Connection, order: Order, loop: str, cycle_id: UUID, live: int, version: int, detail: dict[str, Any]
 ) -> None:
-    """Note in ``sona.cycles`` who has changed the live version, when, and how."""
+    """Record in ``sona.cycles`` the author, time and kind of a change of the live version."""
     connection.execute(
         insert(cycles).values(
             space_id=order.space.space_id, cycle_id=cycle_id, loop=loop, server_id=order.server_id, base_version=live,
@@ -303,7 +303,7 @@ def _require_nothing_unlearned_since(connection: Connection, space: Space, targe
     rebuilt = connection.scalar(since)
     if rebuilt is not None and target:
         raise VersionConflict(
-            f"version {target} of space {space.name!r} still holds what version {rebuilt} has unlearned: "
+            f"version {target} of space {space.name!r} still holds facts that version {rebuilt} has unlearned: "
             f"roll back to version {rebuilt} or a later one"
         )
 
@@ -311,7 +311,7 @@ def _require_nothing_unlearned_since(connection: Connection, space: Space, targe
 def _require_kept(connection: Connection, space: Space, version: int, *, held: bool = False) -> Any:
     """Return status and parent of a version whose content is kept; version 0 has none, and needs none.
 
-    ``held``: nobody prunes it until the transaction ends.
+    ``held`` locks it against pruning until the transaction ends.
     """
     of_version = (state_versions.c.space_id == space.space_id) & (state_versions.c.version == version)
     wanted = select(state_versions.c.status, state_versions.c.parent).where(of_version)

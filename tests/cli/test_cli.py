@@ -160,7 +160,7 @@ def test_versions_are_listed_staged_promoted_and_rolled_back(taught: str, tmp_pa
     assert (staged["base_version"], staged["version"]) == (live, waits)
     assert [(v["version"], v["status"]) for v in told("versions")] == [(2, "candidate"), (1, "live")]
     for command in (["promote", "2"], ["rollback", "1"], ["load", "v"]):
-        with pytest.raises(ConfigError, match="say --yes"):
+        with pytest.raises(ConfigError, match="pass --yes"):
             told(*command)
     assert told("promote", "2", "--yes") == [{"live": 2}]
     assert {row["part"] for row in told("diff", "1", "2")} >= {"pattern", "array"}

@@ -141,7 +141,7 @@ def test_the_command_line_lists_and_removes_spaces(database_url: str) -> None:
         with SonaEngine(DIM, database_url, name) as engine:
             record(engine, 2)
     assert "one" in run("space", "list")
-    with pytest.raises(ConfigError, match="say --yes"):
+    with pytest.raises(ConfigError, match="pass --yes"):
         run("space", "remove", "one")
     with pytest.raises(DatabaseError, match="there is no space 'onee'; there are: 'one', 'two'"):
         run("space", "remove", "onee", "--yes")

@@ -333,7 +333,7 @@ def test_what_was_unlearned_does_not_come_back(lived: Lived) -> None:
     with psycopg.connect(lived.url) as connection:
         connection.execute("DELETE FROM sona.trajectories WHERE quality > 0.5")
     assert lived.engine.rebuild(publish=True).version == 3
-    with pytest.raises(VersionConflict, match="still holds what version 3 has unlearned"):
+    with pytest.raises(VersionConflict, match="still holds facts that version 3 has unlearned"):
         lived.rollback(1)
 
 

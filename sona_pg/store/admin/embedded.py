@@ -152,7 +152,7 @@ def _ensure_running(folder: Path, version: int, account: Account) -> str:
     if (found := (data / "PG_VERSION").read_text().strip()) != str(version):
         raise StorageError(
             f"data folder {data} was made by Postgres {found}, expected {version}: open it with "
-            f"version={found} (16 and 18 are there), or dump it so and restore it into a new SONA_PG_HOME"
+            f"version={found} (16 and 18 are supported), or dump it so and restore it into a new SONA_PG_HOME"
         )
     socket_folder = _socket_folder(folder, account)
     _ensure_keeper(folder, installation)  # first: after a kill in between, no server lacks its keeper

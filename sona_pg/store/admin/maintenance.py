@@ -194,7 +194,7 @@ class Maintenance:
     def _drop_week(self, work: psycopg.Connection[Any], week: Week, parents: list[str]) -> Iterator[MaintenanceAction]:
         started = time.perf_counter()
         regardless = self._policy.drop_unlearned
-        with _patiently(work):  # counted first without a lock, so that nobody waits for the scan of a week that is kept
+        with _patiently(work):  # counted first without a lock: recorders must not wait for the scan
             kept = 0 if regardless else retention.unlearned(work, week, parents)
         busy = ""
         if not kept:

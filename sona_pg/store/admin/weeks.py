@@ -53,7 +53,7 @@ class Week:
 
     @property
     def end(self) -> datetime:
-        """The first moment after it."""
+        """First moment after the week."""
         return self.monday + WEEK
 
     @property
