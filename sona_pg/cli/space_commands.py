@@ -160,7 +160,7 @@ def space_remove(
 ) -> None:
     """Delete a space with all its records and versions; engines that have it open stop recording."""
     if not yes:
-        raise ConfigError(f"removing space {name!r} deletes all that was recorded and learned in it: pass --yes to confirm")
+        raise ConfigError(f"removing space {name!r} deletes all its records and versions: pass --yes to confirm")
     with database_at(url) as database:
         removed = database.remove_space(name)
         show_facts({table: rows for table, rows in removed.items() if rows}, f"removed space {name!r}")
