@@ -11,7 +11,7 @@ class SonaError(Exception):
 
 
 class Unavailable(SonaError):
-    """Something does not answer now; the same call may succeed later."""
+    """A service does not answer now; the same call may succeed later."""
 
 
 class NotFound(SonaError):
@@ -53,7 +53,7 @@ class DimensionMismatch(InvalidValue):
 
 
 class ConfigError(SonaError):
-    """A setting has a value that cannot work."""
+    """A setting has an invalid value."""
 
 
 class SettingsConflict(ConfigError, Conflict):
@@ -61,11 +61,11 @@ class SettingsConflict(ConfigError, Conflict):
 
 
 class StorageError(SonaError):
-    """Something durable other than the database (a data folder, a spool file) cannot be used."""
+    """A file or folder (data folder, spool, saved version) cannot be used."""
 
 
 class DatabaseError(SonaError):
-    """Postgres cannot be reached, is not fit for use, or refused a statement."""
+    """Postgres cannot be reached, does not meet the requirements, or refused a statement."""
 
 
 class DatabaseUnavailable(DatabaseError, Unavailable):
@@ -96,7 +96,7 @@ class UnknownVersion(DatabaseError, NotFound):
 
 
 class VersionNotKept(UnknownVersion):
-    """The version is there, but a release that kept no content with it has made it."""
+    """The version has no stored content: an earlier release made it."""
 
 
 class VersionConflict(DatabaseError, Conflict):
@@ -116,7 +116,7 @@ class DamagedVersion(DatabaseError):
 
 
 class TrajectoryError(SonaError):
-    """A trajectory or its feedback was used in a way that has no meaning."""
+    """Invalid use of a trajectory or of feedback, such as a step after the end."""
 
 
 class PatternExtractionError(SonaError):
@@ -132,4 +132,4 @@ class LearningConflict(LearningError, Conflict):
 
 
 class MemoryGraphError(SonaError):
-    """The memory graph was asked for something it does not hold."""
+    """The memory graph lacks the requested object."""

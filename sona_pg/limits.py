@@ -1,7 +1,6 @@
 """Limits of callers' arguments and of stored state; performance settings are elsewhere.
 
-The compiled recorder and kernels have the same numbers as constants of their own; ``tests/test_limits.py`` holds them
-equal, and those of the schema's checks.
+The compiled recorder, the kernels and the schema's checks repeat these numbers; ``tests/test_limits.py`` compares them.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ LONGEST_ID = 1000  # bytes of a route, a source or a candidate's id: they are pa
 LONGEST_LABEL = 10_000  # bytes of a context label
 LONGEST_QUERY = 1 << 20  # bytes of a query's text
 MAX_FEATURES = 1024  # that a decision can store
-MAX_PARAMETERS = 100  # settings of a trajectory
+MAX_PARAMETERS = 100  # parameters of a trajectory
 LONGEST_PARAMETER_NAME = 200  # characters
-MAX_PARAMETER = 1e15  # of a setting, either way
+MAX_PARAMETER = 1e15  # absolute value of a parameter
 MOST_FOUND = 100_000  # trajectories that one search returns: they are in memory together, in Postgres and here
 MOST_EXPLORATION = 1e6  # of a ranking, in logits: far above it float32 no longer holds the bonus
 MOST_INT8 = (1 << 63) - 1  # the largest bigint: of a version's number, and of a count
-# Of a space. Every version has all of them, and every server in memory: at 256 dimensions that is a gigabyte. Ids that
-# are made up for each request would otherwise grow without end; none is deleted: a slot is a row of learned arrays.
+# Of a space. Every version and every server holds them all: a gigabyte at 256 dimensions. The limit stops ids made up
+# for each request; candidates are never deleted, because a slot is a row of learned arrays.
 MOST_CANDIDATES = 1_000_000
 
 # -- state and reading ---------------------------------------------------------------------------------------
@@ -37,4 +36,4 @@ MOST_BASELINES = 4096  # routes with a baseline of their own; later ones have th
 LONGEST_TYPICAL = 300  # characters of each typical query of a pattern
 MOST_PATTERN_ROUTES = 256  # kept per pattern: those with the most weight
 MOST_PATTERN_PARAMETERS = 256  # kept per pattern: those with the most weight
-MOST_LINEAGE = 256  # merged patterns that a pattern remembers: the latest
+MOST_LINEAGE = 256  # merged patterns named in a pattern's lineage: the latest

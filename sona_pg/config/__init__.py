@@ -1,7 +1,7 @@
 """Settings: frozen values, presets, and environment variables.
 
 The learning settings of a space (``micro``, ``base``, ``ewc``, ``patterns``, and of ``loops`` all but ``automatic`` and
-``poll_interval``) is kept with the space; the rest is a process's own. ``space_settings`` says how the two meet.
+``poll_interval``) are kept with the space; the rest is a process's own. ``space_settings`` has the rules for conflicts.
 """
 
 from sona_pg.config.environment import Environment, Migrate, migrate_policy

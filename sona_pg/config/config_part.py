@@ -1,4 +1,4 @@
-"""Base of every part of a configuration: remembers which fields its caller has named, and checks their types."""
+"""Base of every part of a configuration: remembers the fields named by the caller, and checks their types."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from sona_pg.errors import ConfigError
 
 
 class ConfigPart:
-    """Base of the parts: remembers the names of the fields that were given when it was made.
+    """Base of the parts: remembers the names of the given fields.
 
-    ``MicroConfig(rank=2)`` equals ``MicroConfig()``, and names the rank: a space with another rank is then refused
-    rather than taken as it is.
+    ``MicroConfig(rank=2)`` equals ``MicroConfig()``, but names the rank: a space with another rank is then refused.
     """
 
     __slots__ = ("_given",)
     _given: frozenset[str]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Note which fields are named, by place or by name."""
+        """Store which fields are given, by position or by name."""
         made = super().__new__(cls)
         in_order = [known.name for known in dataclasses.fields(cls)]  # type: ignore[arg-type]
         object.__setattr__(made, "_given", frozenset(in_order[: len(args)]) | kwargs.keys())
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle what was named as well."""
+        """Copy and pickle the named fields as well."""
         values = {known.name: getattr(self, known.name) for known in dataclasses.fields(self)}  # type: ignore[arg-type]
         return _restored, (type(self), values, self._given)
 
@@ -55,7 +54,7 @@ def require(condition: bool, name: str, value: object, expected: str) -> None:
 
 
 def require_types(config: Any, part: str) -> None:
-    """Raise ``ConfigError`` for a number that is none, a fraction where a whole number is needed, and the like."""
+    """Raise ``ConfigError`` for values of the wrong type, such as a fraction for a whole number."""
     for known in dataclasses.fields(config):
         value = getattr(config, known.name)
         fits, expected = {

@@ -38,7 +38,7 @@ class Environment:
 
 
 def migrate_policy(value: str, name: str) -> Migrate:
-    """Return what to do about an older schema; ConfigError, which says ``name``, if ``value`` is no such thing."""
+    """Return the policy for an older schema; ConfigError, which names ``name``, for an invalid ``value``."""
     require(value in ("auto", "check"), name, value, "'auto' or 'check'")
     return "check" if value == "check" else "auto"
 

@@ -32,11 +32,11 @@ class BaseConfig(ConfigPart):
     rank: int = 8
     # Share of the full step by which one sample moves its own output (benchmarks/eval/EVIDENCE.md).
     learning_rate: float = 0.05
-    # One: a step's activations do not say of which layer they are, so that only layer 0 trains. More are served by
-    # apply_base_lora as the identity, at 16 kB a version each (rank 8, 256 dimensions).
+    # One: a step's activations carry no layer, so only layer 0 trains. More are served by apply_base_lora as the
+    # identity, at 16 kB a version each (rank 8, 256 dimensions).
     layers: int = 1
     passes: int = 5
-    max_norm: float = 64.0  # bound of the change of a unit vector: against divergence, no regulariser
+    max_norm: float = 64.0  # bound of the change of a unit vector, against divergence; not a regulariser
 
     def __post_init__(self) -> None:
         require_types(self, "base")
@@ -81,13 +81,14 @@ class EwcConfig(ConfigPart):
 
 @dataclass(frozen=True, slots=True)
 class PatternConfig(ConfigPart):
-    """Patterns: how trajectories are clustered and which clusters are kept."""
+    """Patterns: clustering of trajectories, and pruning of clusters."""
 
     clusters: int = 100
     max_iterations: int = 100
     tolerance: float = 0.001
     min_size: int = 5
-    # Patterns of lower quality are pruned once their weight has decayed. Gates no learning: bad outcomes teach too.
+    # Patterns of lower quality are pruned once their weight has decayed. Does not gate learning: bad outcomes are
+    # learned from as well.
     quality_threshold: float = 0.3
     merge_similarity: float = 0.95
     decay: float = 0.99

@@ -69,17 +69,17 @@ class LoopConfig(ConfigPart):
 class MaintenanceConfig(ConfigPart):
     """Maintenance of the ledger's tables, by one server of the fleet at a time."""
 
-    automatic: bool = True  # do it from the engine's own thread
+    automatic: bool = True  # run from the engine's own thread
     interval: float = 3600.0  # seconds
     weeks_ahead: int = 4  # weekly partitions created ahead
     grace_hours: float = 24.0  # from a week's end to its index build: late spools may still arrive
     keep_weeks: int = 0  # whole weeks of the ledger kept before this one; 0: for ever
-    keep_steps_weeks: int = 0  # the same of steps alone
+    keep_steps_weeks: int = 0  # the same for steps alone
     drop_unlearned: bool = False  # drop these weeks even with unlearned facts
-    keep_waiting_weeks: int = 13  # feedback waits as long for a trajectory that never comes
+    keep_waiting_weeks: int = 13  # days that feedback waits for a missing trajectory
     keep_versions: int = 50  # state versions kept a space
-    keep_servers_days: float = 7.0  # that a server nothing is heard of stays listed; its counters stay for ever
-    memory_mb: int = 1024  # the most that building one index may take
+    keep_servers_days: float = 7.0  # days that a silent server stays listed; its counters are kept for ever
+    memory_mb: int = 1024  # bound of the memory for building one index
 
     def __post_init__(self) -> None:
         require_types(self, "maintenance")

@@ -16,7 +16,7 @@ from sona_pg.limits import MAX_DIM
 class SonaConfig(ConfigPart):
     """All settings of an engine; every part is a frozen value of its own.
 
-    ``SonaConfig()`` holds the defaults. ``config.replace(micro=...)`` gives a changed copy.
+    ``SonaConfig()`` holds the defaults. ``config.replace(micro=...)`` returns a changed copy.
     """
 
     hidden_dim: int = 256
@@ -61,7 +61,7 @@ class SonaConfig(ConfigPart):
 
     @classmethod
     def batch_processing(cls) -> Self:
-        """For a backlog that is recorded and learned from in one go: recording waits for room in the buffer."""
+        """For imports of a backlog: recording waits for room in the buffer."""
         preset = cls._preset(2, 8, 0.025, 0.05, 2000, 100, 10_000, 3600, 0.3)
         return preset.replace(ingest=dataclasses.replace(preset.ingest, when_full="wait"))
 

@@ -1,8 +1,8 @@
 """Learning settings of a space, by dotted name (``base.rank``): kept with the space, the same for every learner.
 
 A configuration *wishes* for the settings that its caller named (``ConfigPart.given``), and takes the space's own for
-all others: ``config=None`` and ``SonaConfig()`` wish for nothing. A new space is made with all settings of the
-configuration it is first opened with.
+all others: ``config=None`` and ``SonaConfig()`` wish for none. A new space gets all settings of the configuration it is
+first opened with.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ TYPES: Mapping[str, str] = {
     if f"{part}.{known.name}" not in OF_PROCESS
 }
 OF_PART = {part: [name for name in TYPES if name.startswith(f"{part}.")] for part in PARTS}
-# Shapes of what was learned: they may grow, and nothing that was learned is cut.
+# Shapes of learned arrays: they may grow, never shrink.
 GROWING = ("micro.rank", "base.rank", "base.layers")
 
-# The defaults of the release that kept no settings with a space (schema revision 0005): a space of that time has these
-# until somebody sets others, whatever the defaults have become, so that its rebuild gives what it serves.
+# Defaults of the release that kept no settings with a space (schema revision 0005). A space of that time has these
+# until they are set, whatever today's defaults, so that a rebuild equals its live state.
 FIRST: Settings = {
     "micro.rank": 2,
     "micro.learning_rate": 0.05,
@@ -76,12 +76,12 @@ FIRST: Settings = {
 
 
 def settings_of(config: SonaConfig) -> dict[str, Any]:
-    """Return every setting of a space that ``config`` holds."""
+    """Return all settings of a space in ``config``."""
     return {name: _valued(name, _read(config, name)) for name in TYPES}
 
 
 def wishes_of(config: SonaConfig) -> dict[str, Any]:
-    """Return the settings of a space that whoever made ``config`` has named."""
+    """Return the settings of a space that the caller of ``config`` has named."""
     return {
         f"{part}.{field}": _valued(f"{part}.{field}", getattr(getattr(config, part), field))
         for part in PARTS
@@ -91,17 +91,17 @@ def wishes_of(config: SonaConfig) -> dict[str, Any]:
 
 
 def completed(stored: Settings, found: Settings) -> dict[str, Any]:
-    """Return the settings of a space with ``stored`` ones; of one that has none, by what it was ``found`` to hold."""
+    """Return the complete settings of a space from ``stored`` ones; without any, from the shapes ``found`` in it."""
     defaults = _defaults()
     first = {} if stored else {**FIRST, **found}
     return {name: _valued(name, stored.get(name, first.get(name, default))) for name, default in defaults.items()}
 
 
 def applied(config: SonaConfig, settings: Settings) -> SonaConfig:
-    """Return ``config`` with the settings of a space; what a process does stays as it was.
+    """Return ``config`` with the settings of a space; settings of the process are unchanged.
 
     Raises:
-        ConfigError: a setting is unknown, or has a value that cannot work.
+        ConfigError: a setting is unknown, or has an invalid value.
     """
     for name in settings:
         if name not in TYPES:
@@ -120,23 +120,23 @@ def applied(config: SonaConfig, settings: Settings) -> SonaConfig:
 
 
 def changed(own: Settings, changes: Mapping[str, Any], *, learned: bool = True) -> dict[str, Any]:
-    """Return the settings ``own``, of a space that has ``learned`` something or not yet, with ``changes``.
+    """Return the settings ``own`` of a space with ``changes``; ``learned``: whether it has a version yet.
 
     Raises:
-        ConfigError: a setting is unknown, has a value that cannot work, or would cut what was learned.
+        ConfigError: a setting is unknown, has an invalid value, or would cut learned state.
     """
     wanted = settings_of(applied(applied(SonaConfig(), own), changes))
     for name in GROWING:
         if learned and wanted[name] < own[name]:
             raise ConfigError(
-                f"{name} cannot shrink from {own[name]} to {wanted[name]}: what was learned would be cut; "
-                "make another space for it"
+                f"{name} cannot shrink from {own[name]} to {wanted[name]}: learned state would be cut; "
+                "create another space for it"
             )
     return wanted
 
 
 def require_agreement(space: str, own: Settings, wished: Settings) -> None:
-    """Raise ``SettingsConflict``, which names both values, if a space does not learn with what is wished for."""
+    """Raise ``SettingsConflict``, which names both values, if a space has other settings than wished for."""
     apart = [name for name, value in wished.items() if own[name] != value]
     if not apart:
         return
@@ -144,7 +144,7 @@ def require_agreement(space: str, own: Settings, wished: Settings) -> None:
     again = " ".join(f"{name}={wished[name]}" for name in apart)
     raise SettingsConflict(
         f"space {space!r} learns with {told}: open it without naming {'this' if len(apart) == 1 else 'these'}, or "
-        f"change what it learns with, for every learner, by engine.set_settings or `sona-pg space set {space} {again}`"
+        f"change its settings, for every learner, by engine.set_settings or `sona-pg space set {space} {again}`"
     )
 
 
@@ -152,7 +152,7 @@ def parsed(told: str) -> tuple[str, Any]:
     """Return name and value of a setting written as ``name=value``.
 
     Raises:
-        ConfigError: it is not written so, or there is no such setting.
+        ConfigError: the text has another form, or the setting is unknown.
     """
     name, _, text = told.partition("=")
     if name not in TYPES or not text:

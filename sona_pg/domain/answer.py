@@ -15,16 +15,13 @@ from sona_pg.domain.pattern import LearnedPattern
 
 
 class FoundPatterns(Sequence[LearnedPattern]):
-    """Patterns near a query, nearest first, each with its similarity; they are made when they are looked at.
-
-    It compares and prints as a list of them.
-    """
+    """Patterns near a query, nearest first, each with its similarity, created on access. Prints as a list."""
 
     __slots__ = ("_made", "similarities", "stored")
 
     def __init__(self, found: tuple[LearnedPattern, ...], similarities: tuple[float, ...]) -> None:
-        """Hold patterns as a version has them, and how similar each is to what was asked."""
-        self.stored = found  # as the version has them, without a similarity
+        """Hold patterns of a version, and their similarities to the query."""
+        self.stored = found  # of the version, without a similarity
         self.similarities = similarities
         self._made: list[LearnedPattern | None] | None = None
 
@@ -41,13 +38,13 @@ class FoundPatterns(Sequence[LearnedPattern]):
     @overload
     def __getitem__(self, index: slice) -> list[LearnedPattern]: ...
     def __getitem__(self, index: int | slice) -> LearnedPattern | list[LearnedPattern]:
-        """Return a pattern, or some of them as a list."""
+        """Return a pattern, or a list of them for a slice."""
         if isinstance(index, slice):
             return [self._pattern(place) for place in range(len(self.stored))[index]]
         return self._pattern(index)
 
     def __len__(self) -> int:
-        """Return how many were found."""
+        """Return the number of results."""
         return len(self.stored)
 
     def __iter__(self) -> Iterator[LearnedPattern]:
@@ -77,7 +74,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """A route chosen among candidates, with what is needed to evaluate the policy later from its log."""
+    """A route chosen among candidates, with the data for off-policy evaluation later."""
 
     route: str
     propensity: float  # probability with which this policy chose this route
@@ -86,7 +83,7 @@ class Decision:
     reason: str = ""
     candidate_set: int | None = None
     cost: float | None = None  # of the chosen route, if costs were given
-    features: NDArray[np.float32] | None = None  # (f,) float32: what the caller told of the query
+    features: NDArray[np.float32] | None = None  # (f,) float32: the caller's features of the query
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +91,9 @@ class ParameterEvidence:
     """Evidence of one pattern about one parameter: the trajectories in it that succeeded, weighed by their quality."""
 
     pattern_id: UUID
-    similarity: float  # cosine with what is asked
+    similarity: float  # cosine with the query
     quality: float  # of the pattern
-    trajectories: int  # that succeeded with a value of this setting
+    trajectories: int  # successes with a value of this parameter
     mean: float
     deviation: float
     low: float  # the smallest value that ever succeeded
@@ -106,16 +103,16 @@ class ParameterEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Interpolation:
-    """Settings that went well in similar patterns, and what speaks for each."""
+    """Parameters that went well in similar patterns, and the evidence for each."""
 
-    values: Mapping[str, float]  # by name; empty while nothing is known
+    values: Mapping[str, float]  # by name; empty without evidence
     evidence: Mapping[str, tuple[ParameterEvidence, ...]]  # by name, nearest pattern first
-    version: int  # the state version that was asked
+    version: int  # the state version that answered
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Surroundings of a query: labels that are stored with its trajectory, and who asks, in which session.
+    """Context of a query: labels stored with its trajectory, the user and the session.
 
     User and session are stored as the labels ``user:<user>`` and ``session:<session>``.
     """
@@ -134,21 +131,21 @@ class Response:
     embedding: NDArray[np.float32]  # (dim,) float32, as the embedder gave it
     adapted: NDArray[np.float32]  # (dim,) float32, after the micro adapter
     patterns: Sequence[LearnedPattern] = ()
-    route: str | None = None  # the best-proven route of the nearest pattern: a suggestion, unless the caller named one
-    quality: float | None = None  # to be expected of it; None where nobody has rated it in such cases
+    route: str | None = None  # the caller's route, else a suggestion: the best-proven one of the nearest pattern
+    quality: float | None = None  # expected quality of the route; None without ratings in similar cases
     confidence: float = 0.0  # in that quality, in [0, 1]: similarity of the pattern times w / (w + 1) of its evidence w
     version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FoundTrajectory:
-    """A stored trajectory that a search has found."""
+    """A stored trajectory found by a search."""
 
     id: UUID
-    similarity: float  # cosine of what was searched and what was recorded, in half precision
+    similarity: float  # cosine of the searched and the recorded embedding, in half precision
     route: str | None
     query: str | None
-    quality: float | None  # as it is known now, with all feedback; None while nobody has said
+    quality: float | None  # current outcome, with all feedback; None without any
     started_at: datetime
 
 
@@ -164,9 +161,9 @@ class SearchResult(Sequence[FoundTrajectory]):
     @overload
     def __getitem__(self, index: slice) -> tuple[FoundTrajectory, ...]: ...
     def __getitem__(self, index: int | slice) -> FoundTrajectory | tuple[FoundTrajectory, ...]:
-        """Return what was found, nearest first."""
+        """Return a result, or a list of them for a slice."""
         return self.found[index]
 
     def __len__(self) -> int:
-        """Return how many were found."""
+        """Return the number of results."""
         return len(self.found)

@@ -22,7 +22,7 @@ class Catalog:
     ids: Sequence[str]
     halves: NDArray[np.float16]  # (m, dim) the embeddings as they are stored
     index: Mapping[str, int]  # id -> slot
-    read_at: datetime | None = None  # by the clock of the database; None: it was not read from there
+    read_at: datetime | None = None  # by the clock of the database; None: not read from the database
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -95,7 +95,7 @@ class Catalog:
         index.update(zip(names[len(self.ids) :], range(len(self.ids), len(names)), strict=True))
         added = other.halves[new]
         longer = type(self)(names, np.concatenate([self.halves, added]) if len(self.ids) else added, index)
-        if "embeddings" in vars(self):  # row by row they are the same, whatever stands beside them
+        if "embeddings" in vars(self):  # each row's result is independent of the other rows
             vars(longer)["embeddings"] = np.concatenate([self.embeddings, _directions(added)])
         return longer
 
@@ -104,7 +104,7 @@ _AT_ONCE = 8192  # rows converted at once, to bound temporary memory
 
 
 def _directions(halves: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Return rows scaled to length one, float32; each depends on nothing but itself. Rows of zeros stay.
+    """Return rows scaled to length one, float32; each is computed independently. Rows of zeros stay.
 
     Half precision neither overflows nor vanishes when it is squared in float32.
     """

@@ -13,9 +13,9 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class CycleResult:
-    """The outcome of one cycle of loop B or C, or of cycles that followed one another; sums over all of them.
+    """The outcome of one cycle of loop B or C, or the sum over consecutive cycles.
 
-    ``learned`` is False when there was nothing new to read.
+    ``learned`` is False if there were no new facts.
     """
 
     loop: Literal["background", "deep", "rollback", "load"]
@@ -31,10 +31,10 @@ class CycleResult:
     patterns_merged: int
     patterns_pruned: int
     milliseconds: float
-    candidates: int = 0  # that had a place in the learned state
+    candidates: int = 0  # candidates with a slot in the learned state
     without_route: int = 0  # trajectories with candidates but no route: the shown candidate is unknown
-    cycles: int = 1  # that these figures are of
-    followed: bool = False  # whether more waited than the cycle claimed
+    cycles: int = 1  # number of cycles summed up here
+    followed: bool = False  # whether unlearned facts remained after the claim
 
     def then(self, later: Self) -> Self:
         """Return the outcome of this and of ``later``, the cycle after it."""
@@ -65,7 +65,7 @@ class LearningSchedule:
     """Counts and times that decide whether a cycle is due."""
 
     live_version: int
-    waiting: int  # trajectories and feedback that were committed and not learned from
+    waiting: int  # unlearned trajectories and feedback
     learned: int  # those that were
     elapsed: timedelta  # since the last cycle began; before the first, since the space was made
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the space, by dotted name; those that it has
@@ -77,8 +77,8 @@ class PastCycle:
 
     cycle_id: UUID
     version: int
-    candidates: int | None  # that had a place in the learned state; None: not recorded
-    loaded: bool = False  # from a file: its version was not learned from this ledger
+    candidates: int | None  # candidates with a slot in the learned state; None: not recorded
+    loaded: bool = False  # loaded from a file: not learned from this ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,13 @@ class RebuildResult:
     version: int  # live afterwards
     cycles: int  # that were run again
     trajectories: int  # that were read
-    differences: tuple[str, ...]  # parts of the live state that the ledger does not give again
+    differences: tuple[str, ...]  # parts of the live state that differ from the rebuilt ones
     published: bool
     milliseconds: float
 
     @property
     def equal(self) -> bool:
-        """Whether the ledger gives exactly the state that was live."""
+        """Whether the rebuilt state equals the live one exactly."""
         return not self.differences
 
     def as_dict(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def uuid7(milliseconds: int | None = None) -> uuid.UUID:
 
 
 def made_at(id: uuid.UUID) -> datetime:
-    """Return the time of a UUIDv7, to the millisecond; other ids are read as if they were one."""
+    """Return the time of a UUIDv7, to the millisecond; other ids are read as if they were UUIDv7."""
     try:
         return EPOCH + timedelta(milliseconds=id.int >> 80)
     except OverflowError:  # 48 bits of milliseconds reach past the year 9999

@@ -17,16 +17,16 @@ class Trajectories:
 
     ids: NDArray[np.uint8]  # (n, 16) uint8: the UUIDs' bytes
     embeddings: NDArray[np.float32]  # (n, dim) float32, as recorded
-    quality: NDArray[np.float64]  # (n,) as told at the end; NaN where nobody had said
+    quality: NDArray[np.float64]  # (n,) quality given at the end; NaN if none
     latency_us: NDArray[np.float64]  # (n,) NaN where unknown
     propensity: NDArray[np.float64]  # (n,) NaN where unknown
     candidate_sets: NDArray[np.int64]  # (n,) 0 where none was recorded
     cost: NDArray[np.float64]  # (n,) NaN where unknown
-    features: NDArray[np.float32]  # (n, f) float32; NaN where unknown, f the most that any has
+    features: NDArray[np.float32]  # (n, f) float32; NaN where unknown, f the largest number of any row
     routes: Sequence[str | None]
     queries: Sequence[str | None]
     lowest_reward: NDArray[np.float64]  # (n,) of its steps; NaN where there are none
-    parameters: Sequence[Mapping[str, float] | None]  # settings with which it was answered
+    parameters: Sequence[Mapping[str, float] | None]  # parameters of the call
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,7 +43,7 @@ class Trajectories:
         return type(self)(**columns)
 
     def joined(self, other: Self) -> Self:
-        """Return these trajectories, then the others; features that one of them has no room for are NaN there."""
+        """Return these trajectories followed by the others; missing features are NaN."""
         columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, column in columns.items():
             more = getattr(other, name)
@@ -61,7 +61,7 @@ class Steps:
     usable: NDArray[np.bool_]  # (s,) whether activations had the space's dimension
 
     def of_rows(self, rows: NDArray[np.intp], count: int) -> Self:
-        """Return the steps of the trajectories ``rows``, ascending, of ``count``; these are numbered anew from 0."""
+        """Return the steps of the trajectories ``rows``, ascending, of ``count``; renumbered from 0."""
         place = np.full(count, -1, np.int64)
         place[rows] = np.arange(len(rows))
         kept = np.flatnonzero(place[self.trajectory] >= 0)
@@ -72,7 +72,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How good one trajectory was, by all that is known of it."""
+    """Quality of one trajectory by all its feedback."""
 
     quality: float | None
     correction: str | None = None  # the candidate that would have been right
@@ -81,7 +81,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LedgerSlice:
-    """The facts that one cycle claims: committed, and not learned from before."""
+    """Facts that one cycle claims: committed and unlearned."""
 
     batches: Sequence[int]
     fresh: Trajectories

@@ -23,7 +23,7 @@ TYPICAL = 5  # typical queries kept per pattern
 
 @dataclass(frozen=True, slots=True)
 class RouteRecord:
-    """How one route did within one pattern."""
+    """Results of one route within one pattern."""
 
     size: int
     weight: float
@@ -32,7 +32,7 @@ class RouteRecord:
 
     @property
     def rated(self) -> bool:
-        """Whether anybody has said how it went; ``quality`` says nothing otherwise."""
+        """Whether there is any rating; without one ``quality`` is meaningless."""
         return self.weight > 0
 
     def merge(self, other: Self) -> Self:
@@ -45,7 +45,7 @@ class RouteRecord:
 
 @dataclass(frozen=True, slots=True)
 class ParameterRecord:
-    """One setting over the trajectories of a pattern that succeeded, each weighed by its quality."""
+    """Statistics of one parameter over a pattern's successful trajectories, each weighed by its quality."""
 
     size: int  # trajectories
     weight: float  # sum of their qualities
@@ -91,7 +91,7 @@ class ParameterRecord:
         )
 
     def without(self, other: Self) -> Self | None:
-        """Return this record with ``other`` taken out again, or None if nothing is left."""
+        """Return this record minus ``other``, or None if nothing is left."""
         size, weight = self.size - other.size, self.weight - other.weight
         if size <= 0 or weight <= 1e-9:
             return None
@@ -101,47 +101,47 @@ class ParameterRecord:
 
 
 Record = TypeVar("Record", RouteRecord, ParameterRecord)
-UNRATED = 0.5  # the quality of a pattern, or of a route in it, that nobody has rated: see ``rated``
+UNRATED = 0.5  # quality of a pattern, or of a route in it, without ratings: see ``rated``
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedPattern:
-    """A cluster of trajectories: where it is, how many it holds, and how well they went."""
+    """Cluster of trajectories: centroid, size, and quality statistics."""
 
     id: UUID
     centroid: NDArray[np.float32] = field(repr=False)  # (dim,) float32, unit length
     size: int
     weight: float  # decayed number of rated trajectories
-    quality: float  # weighted mean, in [0, 1]; it says nothing unless ``rated``
+    quality: float  # weighted mean, in [0, 1]; meaningless unless ``rated``
     kind: PatternKind = "general"
     routes: Mapping[str, RouteRecord] = field(default_factory=dict)
     typical_queries: tuple[str, ...] = ()  # nearest to the centroid first
-    typical_similarities: tuple[float, ...] = ()  # cosine of each with the centroid, when it was met
+    typical_similarities: tuple[float, ...] = ()  # cosine of each with the centroid at the time it was added
     created_version: int = 0
     updated_version: int = 0
     merged_from: tuple[UUID, ...] = ()
     verdicts: VerdictCounts = NO_VERDICTS  # of its trajectories
-    parameters: Mapping[str, ParameterRecord] = field(default_factory=dict)  # settings of those that succeeded
+    parameters: Mapping[str, ParameterRecord] = field(default_factory=dict)  # parameters of successful trajectories
     similarity: float | None = None  # cosine with the query that found it
 
     @property
     def rated(self) -> bool:
-        """Whether anybody has said how its trajectories went; ``quality`` says nothing otherwise."""
+        """Whether any of its trajectories is rated; otherwise ``quality`` is meaningless."""
         return self.weight > 0
 
     @property
     def verdict(self) -> Verdict | None:
-        """How most of its trajectories went; None while none is judged."""
+        """Prevailing verdict of its trajectories; None while none is judged."""
         return self.verdicts.prevailing
 
     @property
     def best_route(self) -> tuple[str, RouteRecord] | None:
-        """The route that did best here, of equal ones the one that was taken most often; None while none is rated."""
+        """Best route of the pattern, of equal ones the most frequent; None while none is rated."""
         rated = (item for item in self.routes.items() if item[1].rated)
         return max(rated, key=lambda item: (item[1].quality, item[1].size), default=None)
 
     def found(self, similarity: float) -> Self:
-        """Return this pattern as a query finds it."""
+        """Return this pattern as the result of a query, with its similarity."""
         return type(self)(*(*_stored_fields(self), similarity))
 
     def merge(self, other: Self) -> Self:
@@ -189,7 +189,7 @@ class LearnedPattern:
         return dataclasses.replace(self, weight=self.weight * factor, routes=routes)
 
     def should_prune(self, min_quality: float, min_weight: float) -> bool:
-        """Whether nothing is lost by forgetting it: it did badly, and little is left of its weight."""
+        """Whether it may be forgotten: low quality, and little weight left."""
         return self.rated and self.quality < min_quality and self.weight < min_weight
 
 
@@ -210,7 +210,7 @@ def most_typical(queries: Iterable[tuple[str, float]]) -> list[tuple[str, float]
 def merged_parameters(
     one: Mapping[str, ParameterRecord], other: Mapping[str, ParameterRecord]
 ) -> dict[str, ParameterRecord]:
-    """Pool the records of each setting."""
+    """Pool the records of each parameter."""
     merged = dict(one)
     for name, record in other.items():
         merged[name] = merged[name].merge(record) if name in merged else record
@@ -218,7 +218,7 @@ def merged_parameters(
 
 
 def heaviest(records: dict[str, Record], most: int) -> dict[str, Record]:
-    """Return at most ``most`` of ``records``: those with the most weight, of equal ones the first by name."""
+    """Return the ``most`` heaviest of ``records``, of equal ones the first by name."""
     if len(records) <= most:
         return records
     kept = frozenset(sorted(records, key=lambda name: (-records[name].weight, name))[:most])

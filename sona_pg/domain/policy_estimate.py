@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyEstimate:
-    """The value of one policy, in quality per decision; the figures are NaN where ``refused`` says why."""
+    """Value of one policy, in quality per decision; NaN figures if ``refused`` gives a reason."""
 
     policy: str
     quality: float  # doubly robust (DR)
@@ -24,12 +24,12 @@ class PolicyEstimate:
     cost: float  # mean per decision; NaN while no cost is known
     ips: float  # inverse propensity scoring, for comparison
     snips: float  # the same, self-normalised
-    effective_size: float  # logged decisions that the estimate is worth
+    effective_size: float  # effective sample size, in logged decisions
     largest_weight: float
-    decisions: int  # that it rests on
-    refused: str  # why there is no figure; "" when there is one
-    rows: NDArray[np.intp]  # (m,) which of the evaluation's decisions these are
-    probabilities: NDArray[np.float64]  # (m, k) with which the policy takes each of the evaluation's routes
+    decisions: int  # number of decisions used
+    refused: str  # reason for a missing figure, else ""
+    rows: NDArray[np.intp]  # (m,) their rows among the evaluation's decisions
+    probabilities: NDArray[np.float64]  # (m, k) probabilities of the evaluation's routes under the policy
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-ready values; None where there is none."""
@@ -41,14 +41,14 @@ class PolicyEstimate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyEvaluation(Sequence[PolicyEstimate]):
-    """Estimates for several policies from one log; the first is of the policy that ran. A sequence of them."""
+    """Sequence of estimates for several policies from one log; the first is of the logged policy."""
 
     estimates: tuple[PolicyEstimate, ...]
     routes: tuple[str, ...]  # (k,)
-    trajectories: tuple[UUID, ...]  # (n,) the decisions that policies are judged on, oldest first
+    trajectories: tuple[UUID, ...]  # (n,) decisions that policies are evaluated on, oldest first
     since: datetime  # of the oldest of them
     until: datetime  # of the newest
-    learned_from: int  # decisions before these, which only the models learned from
+    learned_from: int  # earlier decisions, used only to fit the models
     left_out: int  # decisions without a propensity or an outcome yet
 
     @overload
@@ -60,11 +60,11 @@ class PolicyEvaluation(Sequence[PolicyEstimate]):
         return self.estimates[index]
 
     def __len__(self) -> int:
-        """Return how many policies were judged."""
+        """Return the number of policies."""
         return len(self.estimates)
 
     def of(self, policy: str) -> PolicyEstimate:
-        """Return the estimate of ``policy``; KeyError names those there are."""
+        """Return the estimate of ``policy``; KeyError lists the known ones."""
         for estimate in self.estimates:
             if estimate.policy == policy:
                 return estimate

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A space as the store knows it."""
+    """Row of a space in the store."""
 
     space_id: int
     name: str
@@ -26,10 +26,10 @@ class SpaceSummary:
     name: str
     dim: int
     live_version: int  # 0 before anything was learned
-    trajectories: int  # recorded in all, by every server there ever was
+    trajectories: int  # lifetime total, over all servers
     feedback: int
-    waiting: int  # of both, committed and not learned from
+    waiting: int  # unlearned trajectories and feedback
     patterns: int
     candidates: int
-    servers: int  # that have it open now
+    servers: int  # servers that have it open now
     created_at: datetime

@@ -28,10 +28,10 @@ class QueryTrajectory:
 
     embedding: NDArray[np.float32]  # (dim,) float32
     steps: tuple[TrajectoryStep, ...] = ()
-    quality: float | None = None  # in [0, 1]; None while nobody has said
+    quality: float | None = None  # in [0, 1]; None while unknown
     route: str | None = None
     context: tuple[str, ...] = ()
     query: str | None = None
     latency_us: int = 0
-    parameters: Mapping[str, float] = field(default_factory=dict)  # settings with which it was answered
+    parameters: Mapping[str, float] = field(default_factory=dict)  # parameters of the call
     id: UUID = field(default_factory=uuid7)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceAction:
-    """One thing that a maintenance run did, left for the next one (``later``), or would not do (``kept``)."""
+    """One action of a maintenance run: done, postponed (``later``) or refused (``kept``)."""
 
     # made, moved, deleted, dropped, gave up, indexed, repaired, compacted, pruned, forgot; kept, later, skipped
     action: str

@@ -1,4 +1,4 @@
-"""How a trajectory went, in one word, and how many went so."""
+"""Verdicts on trajectories, and their counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ VERDICTS: tuple[Verdict, ...] = ("success", "recovered", "partial", "failure")  
 
 @dataclass(frozen=True, slots=True)
 class VerdictCounts:
-    """Numbers of trajectories by verdict; those that nobody has rated are in none of them."""
+    """Numbers of trajectories by verdict; unrated ones are not counted."""
 
     success: int = 0
     recovered: int = 0
@@ -23,12 +23,12 @@ class VerdictCounts:
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
-        """The numbers in the order of ``VERDICTS``."""
+        """Numbers in the order of ``VERDICTS``."""
         return self.success, self.recovered, self.partial, self.failure
 
     @property
     def judged(self) -> int:
-        """All that have a verdict."""
+        """Number of trajectories with a verdict."""
         return sum(self.counts)
 
     @property

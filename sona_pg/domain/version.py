@@ -24,12 +24,12 @@ class StoredVersion:
     origin: VersionOrigin
     created_at: datetime
     cycle_id: UUID
-    server_id: UUID | None  # who made it; None: an earlier release
-    trajectories: int | None  # that its cycle read; None: not recorded any more
+    server_id: UUID | None  # author; None: an earlier release
+    trajectories: int | None  # trajectories its cycle read; None: no longer recorded
     feedback: int | None
     patterns: int | None  # None: its content is not kept
     routes: int | None
-    complete: bool  # whether its content is kept, so that it can be brought back
+    complete: bool  # whether its content is kept, so that a rollback to it is possible
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
@@ -43,7 +43,7 @@ class StoredVersion:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that differs between two versions."""
+    """One difference between two versions."""
 
     part: Literal["pattern", "route", "adapter", "array"]
     name: str
@@ -58,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class VersionDifference:
-    """All that differs between two versions; empty if they serve the same."""
+    """Differences between two versions; empty if they serve the same."""
 
     a: int
     b: int
@@ -69,7 +69,7 @@ class VersionDifference:
 
     @property
     def ranker_movement(self) -> float:
-        """Largest relative movement of an array of the ranker: |b - a| / |a|; 0 where none has moved."""
+        """Largest relative movement of an array of the ranker: |b - a| / |a|; 0 if none has moved."""
         moved = [
             float(found.after["moved"])
             for found in self.arrays
@@ -86,14 +86,14 @@ class VersionDifference:
 
 @dataclass(frozen=True, slots=True)
 class RollbackResult:
-    """A rollback that is done."""
+    """Result of a rollback."""
 
     version: int  # live now
-    restores: int  # the version whose content it has
-    undone: int  # cycles that are not in it any more
-    redone: int  # cycles that are in it again
-    batches: int  # whose facts wait again, or are left out
-    keep_facts: bool  # whether they wait again
+    restores: int  # the version whose content was restored
+    undone: int  # cycles no longer included
+    redone: int  # cycles included again
+    batches: int  # undone batches, unlearned again or left out
+    keep_facts: bool  # whether those are unlearned again
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""

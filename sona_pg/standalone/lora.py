@@ -67,7 +67,7 @@ class MicroLoRA:
         return _forward(self._weights, x)
 
     def forward_scalar(self, x: ArrayLike) -> NDArray[np.float32]:
-        """Return the output for ``x`` (dim,), one product after the other: the readable reference."""
+        """Return the output for ``x`` (dim,), in plain Python: the readable reference."""
         vector = _input(x, self.hidden_dim)
         output = [float(value) for value in vector]
         for a, b in zip(self._weights.a, self._weights.b, strict=True):
@@ -90,7 +90,7 @@ class MicroLoRA:
         """Apply the accumulated gradients; return the number of signals.
 
         Args:
-            learning_rate: the share of the way that one signal moves its own output.
+            learning_rate: share of the full step by which one signal moves its own output.
         """
         if not learning_rate > 0:
             raise ConfigError(f"learning_rate={learning_rate!r} cannot work: expected a positive number")
@@ -116,7 +116,7 @@ class MicroLoRA:
         """
         weights, _ = read_adapters(path)
         if weights is None:
-            raise StorageError(f"{path} holds no micro adapter: expected what MicroLoRA.save or SonaEngine.save wrote")
+            raise StorageError(f"{path} holds no micro adapter: expected a file of MicroLoRA.save or SonaEngine.save")
         return cls(weights.dim, weights.rank, weights=weights)
 
     def reset(self) -> None:
@@ -191,7 +191,7 @@ class BaseLoRA:
         """Return ``(I + scale · BᵀA) W`` (dim, m): the merged weights of ``W`` followed by the layer.
 
         Args:
-            layer: which.
+            layer: index of the layer.
             weights: W (dim, m); the identity if not given, and then ``merged @ x`` is ``forward_layer(layer, x)``.
         """
         lora = self._layer(layer)
@@ -213,7 +213,7 @@ class BaseLoRA:
         """
         _, layers = read_adapters(path)
         if not layers:
-            raise StorageError(f"{path} holds no base adapter: expected what BaseLoRA.save or SonaEngine.save wrote")
+            raise StorageError(f"{path} holds no base adapter: expected a file of BaseLoRA.save or SonaEngine.save")
         return cls(layers[0].dim, layers[0].rank, len(layers), layers=layers)
 
     def _layer(self, layer: int) -> LoraWeights:

@@ -21,7 +21,7 @@ from sona_pg.learning.vectors import unit
 
 
 class ReasoningBank:
-    """Patterns in memory, without a store: add trajectories, extract, ask."""
+    """Patterns in memory, without a store: add trajectories, extract, query."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class ReasoningBank:
         return nearest(self.patterns, np.asarray(query, np.float32), k)
 
     def interpolate_parameters(self, query: NDArray[np.float32], k: int = 5) -> Interpolation:
-        """Return the settings that went well in the ``k`` nearest patterns that know any; see ``interpolate``."""
+        """Return the parameters that went well in the ``k`` nearest patterns with any; see ``interpolate``."""
         knowing = [pattern for pattern in self.patterns if pattern.parameters]
         return interpolate(nearest(knowing, np.asarray(query, np.float32), k), self._version)
 

@@ -25,12 +25,12 @@ class TrajectoryBuffer:
         return len(self._waiting)
 
     def len(self) -> int:
-        """How many wait; the same as ``len(buffer)``."""
+        """Number of trajectories; the same as ``len(buffer)``."""
         return len(self)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits."""
+        """Whether it is empty."""
         return not self._waiting
 
     def record(self, trajectory: QueryTrajectory) -> bool:
@@ -43,7 +43,7 @@ class TrajectoryBuffer:
             return True
 
     def drain(self) -> list[QueryTrajectory]:
-        """Return everything that waits, oldest first, and start anew."""
+        """Return all trajectories, oldest first, and empty the buffer."""
         with self._lock:
             drained, self._waiting = list(self._waiting), deque()
             return drained

@@ -34,7 +34,7 @@ from sona_pg.worker.threads import one_thread
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 5  # at a cycle that another learner was faster with
+ATTEMPTS = 5  # for a cycle, if another learner publishes first
 
 
 class BackgroundLoop:
@@ -48,7 +48,7 @@ class BackgroundLoop:
         config: SonaConfig,
         shelf: CacheShelf | None = None,
     ) -> None:
-        """Prepare; nothing runs until ``run_cycle``, which learns with the settings that the space has then.
+        """Prepare; ``run_cycle`` learns with the settings that the space has at that time.
 
         ``shelf`` holds the learner caches of many loops.
         """
@@ -57,11 +57,11 @@ class BackgroundLoop:
         self._server_id = server_id
         self._config = applied(config, space.settings)
         self._shelf = shelf or CacheShelf()
-        self.catalog: Catalog | None = None  # as read last; a server in this process shares its arrays
+        self.catalog: Catalog | None = None  # last one read; a server in this process shares its arrays
 
     @property
     def memory(self) -> LearnerCache | None:
-        """The cache of the last version this learner has made, if there was room to keep it."""
+        """Learner cache of the last version made here, unless evicted."""
         return self._shelf.get(self)
 
     @memory.setter
@@ -70,7 +70,7 @@ class BackgroundLoop:
 
     @property
     def knowledge(self) -> Knowledge:
-        """All that is known as of the last cycle of this learner; before its first one, of the live version."""
+        """Knowledge as of this learner's last cycle; before its first one, of the live version."""
         memory = self.memory
         if memory is not None:
             return memory.knowledge
@@ -78,7 +78,7 @@ class BackgroundLoop:
 
     @property
     def reasoning_bank(self) -> ReasoningBank:
-        """Its patterns, in a bank of their own: what is added there does not come back."""
+        """Its patterns as a separate bank: additions there do not affect the space."""
         known = self.knowledge
         seed = self._config.loops.seed
         return ReasoningBank(
@@ -98,14 +98,14 @@ class BackgroundLoop:
         return protection(known.state.base[0], known.state.arrays.get("ewc", {}), known.fisher, self._config)
 
     def run_cycle(self) -> CycleResult:
-        """Learn from everything that was committed and not yet learned from, a slice after the other.
+        """Learn from all unlearned facts, slice by slice.
 
-        What is committed from now on waits. Another learner of the space is waited for; what it has learned is not
-        learned again.
+        Facts committed from now on are left for the next call. Waits for another learner of the space, and skips the
+        facts that it has learned.
 
         Raises:
-            DatabaseError: Postgres is away or refuses; the slices before are learned.
-            LearningError: the learner met a state it cannot go on from; the slices before are learned.
+            DatabaseError: Postgres is away or refuses; earlier slices are learned.
+            LearningError: learning cannot continue from this state; earlier slices are learned.
         """
         limit = self._database.newest_waiting(self._space)
         result = self._run_slice(limit)
@@ -116,11 +116,11 @@ class BackgroundLoop:
     def stage(self) -> CycleResult:
         """Learn from one slice, and store the result as a candidate version; the live version stays.
 
-        The facts go on waiting until the candidate is promoted.
+        The facts stay unlearned until the candidate is promoted.
 
         Raises:
-            DatabaseError: Postgres is away or refuses; then nothing has changed.
-            LearningError: the learner met a state it cannot go on from; then nothing has changed.
+            DatabaseError: Postgres is away or refuses; nothing has changed.
+            LearningError: learning cannot continue from this state; nothing has changed.
         """
         return self._run_slice(None, publish=False)
 
@@ -137,7 +137,7 @@ class BackgroundLoop:
         )
 
     def run_cycle_after(self, version: int) -> CycleResult | None:
-        """Learn from one slice, unless another learner is at work or has published since ``version``."""
+        """Learn from one slice, unless another learner holds the lease or has published since ``version``."""
         with self._database.learning_unit(self._space, self._server_id, wait=False) as unit:
             if unit is None or unit.live_version != version:
                 return None
@@ -152,7 +152,7 @@ class BackgroundLoop:
         try:
             return self._learn(unit, cycle_id, limit, publish)
         except BaseException as exc:
-            self.memory = None  # it may be of a version that was not committed
+            self.memory = None  # its version may not have been committed
             if isinstance(exc, Exception) and not isinstance(exc, LearningConflict | DatabaseUnavailable):
                 self._note_failure(unit, cycle_id, exc)
             raise
@@ -179,8 +179,8 @@ class BackgroundLoop:
             return _timed(result, clock)
         if result.without_route:
             log.warning(
-                "space %r: %d of %d trajectories name candidates but no route: nobody can tell what was shown, so they "
-                "teach nothing of the candidates; call set_trajectory_route",
+                "space %r: %d of %d trajectories name candidates but no route: the shown candidate is unknown, so they "
+                "do not train the ranker; call set_trajectory_route",
                 self._space.name,
                 result.without_route,
                 result.trajectories,
@@ -195,7 +195,7 @@ class BackgroundLoop:
             unit.stage(self._server_id, made, claimed.batches, result)
             return _timed(result, clock)
         knowledge = dataclasses.replace(step.knowledge, state=made.state)
-        # Before it is live, for whoever hears of the version first: it is looked at only when that is live.
+        # Stored before the version is live, for a follower that hears of it first; used only once it is live.
         self.memory = LearnerCache.after(cycle_id, knowledge, claimed, stored, self._config)
         unit.publish(self._server_id, made, claimed.batches, result)
         return _timed(result, clock)
@@ -227,7 +227,7 @@ class BackgroundLoop:
             trajectories, outcomes = memory.trajectories, memory.outcomes_with(claimed)
         else:
             trajectories, outcomes = unit.stored(replay_ids(before.state, self._config))
-        kept = self.memory  # of whatever version: candidates are only added
+        kept = self.memory  # valid for any version: candidates are only added
         catalog = unit.candidates(self.catalog if kept is None else kept.catalog)
         self.catalog = catalog.bare()
         return Stored(

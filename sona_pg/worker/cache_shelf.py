@@ -13,12 +13,12 @@ import numpy as np
 from sona_pg.worker.learner_cache import LearnerCache
 
 MOST_BYTES = 512 << 20  # of all caches; the latest is kept whatever its size
-SAMPLE = 16  # items of a collection that are measured; the others count as their mean
-ITEM_BYTES = 64  # an object of Python that is not looked into
+SAMPLE = 16  # elements of a collection that are measured; the others count as their mean
+ITEM_BYTES = 64  # size assumed for any other Python object
 
 
 class CacheShelf:
-    """Keeps a cache for each of many learners, as far as all of them fit. Safe from many threads."""
+    """Keeps the caches of many learners within a bound of bytes. Thread-safe."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         """Start empty."""
@@ -37,7 +37,7 @@ class CacheShelf:
             return found[0]
 
     def put(self, learner: object, cache: LearnerCache | None) -> None:
-        """Keep a cache in the place of the one before; None forgets it."""
+        """Replace the learner's cache; None removes it."""
         size = 0 if cache is None else bytes_of(cache)
         with self._lock:
             self._bytes -= self._kept.pop(learner, (None, 0))[1]
@@ -49,13 +49,13 @@ class CacheShelf:
                 self._bytes -= self._kept.popitem(last=False)[1][1]
 
     def learners(self) -> Iterable[object]:
-        """Return whose caches are kept, that of the one used longest ago first."""
+        """Return the learners with a cache, least recently used first."""
         with self._lock:
             return list(self._kept)
 
 
 def bytes_of(value: object) -> int:
-    """Return about how much memory a value takes: its arrays, texts and collections."""
+    """Return the approximate memory of a value: its arrays, texts and collections."""
     if isinstance(value, np.ndarray):
         return value.nbytes + ITEM_BYTES
     if isinstance(value, str | bytes):

@@ -1,4 +1,4 @@
-"""Who decides when loop B runs in one space: on demand, or when the schedule says so."""
+"""Coordinator of loop B in one space: runs it on demand, or when the schedule says so."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sona_pg.store.database import Database
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.schedule import is_due
 
-RETRY = (60.0, 3600.0)  # seconds after the first failure in a row, and after every later one at most
-LOOK_ANYWAY = 60.0  # seconds after which less than enough is looked at too: the space's settings may have changed
+RETRY = (60.0, 3600.0)  # pauses in seconds after the first failure in a row, and at most
+LOOK_ANYWAY = 60.0  # seconds between checks with too few facts as well: the space's settings may have changed
 
 
 class LoopCoordinator:
@@ -35,8 +35,8 @@ class LoopCoordinator:
         self.space = space
         self.failures = 0  # in a row, of cycles that were due
         self.failures_in_all = 0
-        self.due_since: float | None = None  # by ``clock``, when a cycle was found due that has not run since
-        self._live_version = 0  # when it was found due
+        self.due_since: float | None = None  # by ``clock``: when a cycle was found due that has not run yet
+        self._live_version = 0  # the live version when it was found due
         self._database = database
         self._whole = applied(config, space.settings)
         self._clock = clock
@@ -44,7 +44,7 @@ class LoopCoordinator:
         self._next = clock()
         self._next_in_turn = self._next + self._config.poll_interval
         self._look_anyway = self._next + LOOK_ANYWAY
-        self.behind = False  # whether more waited than the last cycle here has claimed
+        self.behind = False  # whether the last cycle here left unlearned facts
 
     def force(self) -> CycleResult:
         """Run loop B now."""
@@ -59,7 +59,8 @@ class LoopCoordinator:
     def run_due(self) -> CycleResult | None:
         """Run one cycle of loop B if it is due by ``schedule.is_due``, counting the cycles of every server.
 
-        While more waits than one cycle claims, the next is due at once; the caller serves each version between them.
+        While unlearned facts remain after a cycle, the next is due at once; the caller serves each version between
+        them.
         """
         if not self.automatic or self._clock() < self._next:
             return None
@@ -67,9 +68,9 @@ class LoopCoordinator:
         return self.run_noted()
 
     def run_asked(self) -> CycleResult | None:
-        """Run one cycle of loop B if enough waits, however short a time ago the last one was.
+        """Run one cycle of loop B if there are enough unlearned facts, regardless of the time since the last one.
 
-        It is for callers who tick by themselves: cycles need not be automatic.
+        For callers with their own timer: cycles need not be automatic.
         """
         self.note(self._database.schedule(self.space, "background"), asked=True)
         return self.run_noted()
@@ -80,10 +81,10 @@ class LoopCoordinator:
 
     @property
     def _pause(self) -> float:
-        """Seconds between looks, which cost a few small queries."""
+        """Seconds between checks, which cost a few small queries."""
         return min(self._config.shortest_interval, self._config.background_interval) / 10
 
-    # -- a learner of many spaces looks at all of them at once ----------------------------------------------
+    # -- a learner of many spaces checks all of them at once -----------------------------------------------
 
     @property
     def automatic(self) -> bool:
@@ -92,16 +93,16 @@ class LoopCoordinator:
 
     @property
     def may_look(self) -> bool:
-        """Whether the last look is long enough ago."""
+        """Whether the next check is due."""
         return self.behind or self._clock() >= max(self._next, self._next_in_turn)
 
     def is_enough(self, waiting: Mapping[int, int]) -> bool:
-        """Whether as much waits, by space, that a cycle may be due."""
+        """Whether the unlearned facts, given by space, may make a cycle due."""
         anyway = self.behind or self._clock() >= self._look_anyway
         return waiting.get(self.space.space_id, 0) >= (1 if anyway else self._config.min_trajectories)
 
     def note(self, found: LearningSchedule | None, *, asked: bool = False) -> None:
-        """Note by what a look has found whether a cycle is due; None: far too little waits."""
+        """Decide from the result of a check whether a cycle is due; None: far too few unlearned facts."""
         now = self._clock()
         if found is not None:
             self._whole = applied(self._whole, found.settings)
@@ -118,11 +119,11 @@ class LoopCoordinator:
             self.due_since = now
 
     def run_noted(self) -> CycleResult | None:
-        """Run one cycle if the last look has found it due, and nobody else of this process is running one."""
+        """Run one cycle if the last check found it due, and no other thread of this process is running one."""
         if self.due_since is None or not self._running.acquire(blocking=False):
             return None
         try:
-            # Of the servers that find it due at once, those that waited for the first have hardly anything to learn.
+            # If several servers find it due at once, those that wait for the first have hardly anything left to learn.
             result = self.background.run_cycle_after(self._live_version)
         except DatabaseUnavailable:
             raise

@@ -24,7 +24,7 @@ from sona_pg.store.database import Database
 from sona_pg.store.decisions import LoggedDecisions
 from sona_pg.worker.threads import one_thread
 
-LOGGED = "logged"  # the policy that ran
+LOGGED = "logged"  # the logged policy
 
 
 class _Read(NamedTuple):
@@ -33,7 +33,7 @@ class _Read(NamedTuple):
     log: DecisionLog
     names: tuple[str, ...]  # of the routes
     stored: Trajectories
-    rows: NDArray[np.intp]  # (n,) of ``stored``, that the log holds
+    rows: NDArray[np.intp]  # (n,) rows of ``stored`` that are in the log
 
 
 def evaluate(
@@ -58,15 +58,15 @@ def evaluate(
     unknown = [name for name, cost in zip(read.names, log.costs, strict=True) if not np.isfinite(cost)]
     if budgets and unknown:
         raise InvalidValue(
-            f"a budget needs what every route costs, and none was logged for {', '.join(map(repr, unknown))}: "
+            f"a budget needs the cost of every route, and none was logged for {', '.join(map(repr, unknown))}: "
             f"pass costs={{{unknown[0]!r}: …}}, on the command line --cost {unknown[0]}=…, for every route"
         )
     begun = np.array([made_at(of).timestamp() for of in read.stored.uuids()])[read.rows]
     inside = int(np.searchsorted(begun, since.timestamp()))
     if inside == n:
         raise LearningError(
-            f"space {space.name!r} has no judged decision since {since:%Y-%m-%d %H:%M}: hand what engine.route() "
-            "returns to begin_trajectory(decision=…), and say how it went with end_trajectory or feedback"
+            f"space {space.name!r} has no judged decision since {since:%Y-%m-%d %H:%M}: pass the result of "
+            "engine.route() to begin_trajectory(decision=…), and give its quality to end_trajectory or feedback"
         )
     start = first_judged(log, inside)
     with one_thread():
@@ -104,7 +104,7 @@ def _require_amount(what: str, value: float) -> None:
 
 
 def _usable(found: LoggedDecisions, costs: Mapping[str, float] | None) -> _Read:
-    """Return the decisions whose outcome and propensity are known, with the routes they could take."""
+    """Return the decisions with known outcome and propensity, and their candidate routes."""
     stored, outcomes, sets = found
     judged = Judged(stored, outcomes)
     positive = stored.propensity > 0
@@ -152,7 +152,7 @@ def _within(log: DecisionLog, rows: NDArray[np.intp], expected: Doubles, budget:
 
 
 def _expected(database: Database, space: Space, config: SonaConfig, version: int, read: _Read) -> Doubles:
-    """Return the quality (n, k) that a stored version expects of every route at every decision."""
+    """Return the quality (n, k) of every route at every decision, as predicted by a stored version."""
     router = router_of(database.load_version(space, version), config)
     events = read.log.events
     told = events.features

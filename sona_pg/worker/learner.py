@@ -1,4 +1,4 @@
-"""The learner: runs due cycles of loop B for any number of spaces, one at a time; it needs a database and no engine."""
+"""The learner: runs due cycles of loop B for any number of spaces, one at a time; needs a database, but no engine."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 _random = random.SystemRandom()  # never the application's `random`
 
 PATIENCE = 3.0  # seconds that a stop waits for the cycle that runs
-LOOK_EVERY = 0.5  # seconds between looks whether a space is to be looked at
+LOOK_EVERY = 0.5  # seconds between checks of all spaces
 AWAY = (1.0, 10.0)  # seconds before the first and before every later attempt while the database is away
 
 
 class Learner:
-    """Learns in the spaces it was given: those that have been due longest come first, one that fails waits longer."""
+    """Learns in its spaces: the longest due first; one that fails is retried after a longer pause."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Learner:
         self._shelf = shelf or CacheShelf()
         self._clock = clock
         self._spaces: dict[LoopCoordinator, Callable[[CycleResult], object]] = {}  # changed by single operations only
-        self._at: LoopCoordinator | None = None  # the one that the thread is busy with
+        self._at: LoopCoordinator | None = None  # the coordinator the thread is busy with
         self._stop = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -53,11 +53,11 @@ class Learner:
         return LoopCoordinator(background, self._database, space, config, self._clock)
 
     def add(self, coordinator: LoopCoordinator, then: Callable[[CycleResult], object] = lambda _: None) -> None:
-        """Learn in a space whenever a cycle is due from now on; ``then`` is called after each."""
+        """Schedule cycles of a space; ``then`` is called after each."""
         self._spaces[coordinator] = then
 
     def remove(self, coordinator: LoopCoordinator, cut: Callable[[int | None], object] = lambda _: None) -> None:
-        """Learn in a space no more; ``cut`` ends the calls of its cycle that the thread is in."""
+        """Stop learning in a space; ``cut`` ends the database calls of its running cycle."""
         self._spaces.pop(coordinator, None)
         thread = self._thread
         until = time.monotonic() + PATIENCE
@@ -76,7 +76,7 @@ class Learner:
                 self._thread.start()
 
     def stop(self, cut: Callable[[int | None], object] = lambda _: None) -> None:
-        """End the thread; ``cut`` ends the calls of a cycle that goes on for too long."""
+        """End the thread; ``cut`` ends the database calls of a cycle that takes too long."""
         self._stop.set()
         thread = self._thread
         if thread is None:
@@ -87,7 +87,7 @@ class Learner:
             thread.join(PATIENCE)
 
     def run_due(self) -> list[CycleResult]:
-        """Run a cycle in every space in which one is due, longest due first; return what they did.
+        """Run a cycle in every due space, longest due first; return their results.
 
         Raises:
             DatabaseUnavailable: Postgres is away; due cycles stay due.
@@ -102,11 +102,11 @@ class Learner:
         return done
 
     def _due(self) -> list[LoopCoordinator]:
-        """Return the coordinators whose space is due, those first that have been due longest."""
+        """Return the coordinators of due spaces, longest due first."""
         looking = [coordinator for coordinator in list(self._spaces) if coordinator.may_look]
         if not looking:
             return []
-        # Most spaces wait for more: a statement for all of them says which are worth another look.
+        # Most spaces have too few facts: one statement for all of them finds the others.
         waiting = self._database.waiting_facts(sorted({coordinator.space.space_id for coordinator in looking}))
         enough = [coordinator for coordinator in looking if coordinator.is_enough(waiting)]
         found = self._database.schedules([coordinator.space.space_id for coordinator in enough]) if enough else {}
@@ -118,14 +118,14 @@ class Learner:
         return sorted(due, key=lambda coordinator: coordinator.due_since or 0.0)
 
     def _is_behind(self) -> bool:
-        """Whether more waits in a space than its last cycle here has claimed: then the next is due at once."""
+        """Whether the last cycle here left unlearned facts: then the next is due at once."""
         return any(coordinator.behind for coordinator in list(self._spaces))
 
     def _run_one(self, coordinator: LoopCoordinator) -> CycleResult | None:
         self._at = coordinator
         try:
             then = self._spaces.get(coordinator)
-            if then is None:  # it was removed meanwhile
+            if then is None:  # the space was removed
                 return None
             result = coordinator.run_noted()
             if result is not None:
@@ -133,7 +133,7 @@ class Learner:
             return result
         except DatabaseUnavailable:
             raise
-        except Exception:  # a space that cannot be learned in must not keep the others from it
+        except Exception:  # a failing space must not stop the others
             if coordinator.failures == 1:
                 log.exception("a cycle of space %r failed; the next one is tried later", coordinator.space.name)
             return None
@@ -147,9 +147,9 @@ class Learner:
                 self.run_due()
                 pause = AWAY[0]
             except DatabaseUnavailable as exc:
-                log.debug("learning waits for the database: %s", exc)  # the follower says that the store is away
+                log.debug("learning waits for the database: %s", exc)  # the follower reports that the store is away
                 self._stop.wait(pause)
                 pause = min(2 * pause, AWAY[1])
             except Exception:
-                log.exception("looking for what is to be learned failed; it is tried again")
+                log.exception("checking for unlearned facts failed; it is tried again")
                 self._stop.wait(AWAY[1])

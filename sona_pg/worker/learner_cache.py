@@ -22,20 +22,20 @@ from sona_pg.store.copying import keys_of, sortable
 class LearnerCache:
     """Knowledge of the version a learner has made, and the replay of the next learning step.
 
-    Equal to the contents of the store, to the bit, as long as that version is live and nothing was deleted.
+    Bit-identical to the contents of the store as long as that version is live and nothing was deleted.
     """
 
     cycle_id: UUID  # that made the version
     knowledge: Knowledge
     catalog: Catalog
     trajectories: Trajectories  # trajectories of ``replay_ids``, ordered by id
-    outcomes: Sequence[Outcome]  # of each, by everything that was claimed
+    outcomes: Sequence[Outcome]  # outcome of each, by all claimed facts
 
     @classmethod
     def after(
         cls, cycle_id: UUID, knowledge: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaConfig
     ) -> Self:
-        """Return the memory of a cycle that has learned ``knowledge`` from ``claimed`` and ``stored``."""
+        """Return the cache after a cycle that has learned ``knowledge`` from ``claimed`` and ``stored``."""
         parts = (stored.trajectories, claimed.revised, claimed.fresh)
         outcomes = [*stored.outcomes, *claimed.after, *claimed.outcomes]
         trajectories = parts[0].joined(parts[1]).joined(parts[2])
@@ -47,7 +47,7 @@ class LearnerCache:
 
     @property
     def version(self) -> int:
-        """The version it is of."""
+        """Number of the cached version."""
         return self.knowledge.state.version
 
     def outcomes_with(self, claimed: LedgerSlice) -> list[Outcome]:
@@ -61,6 +61,6 @@ class LearnerCache:
 
 
 def _narrowed(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``features`` (n, f) without the columns behind the last that any row has."""
+    """Return ``features`` (n, f) without trailing columns that are NaN in every row."""
     known = np.flatnonzero(~np.isnan(features).all(axis=0))
     return features[:, : int(known[-1]) + 1 if len(known) else 0]

@@ -1,4 +1,4 @@
-"""Maintenance of the ledger's tables, in a thread of its own while it runs: an index build takes minutes."""
+"""Maintenance of the ledger's tables, in a separate thread, because an index build takes minutes."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ log = logging.getLogger(__name__)
 
 _random = random.SystemRandom()  # never the application's `random`
 
-FIRST = 60.0  # seconds after the start, at most: a process that lives shortly maintains nothing
+FIRST = 60.0  # seconds after the start, at most: short-lived processes run no maintenance
 
 
 class Maintainer:
-    """Runs maintenance by each policy of the process; whichever server of the fleet comes first does the work."""
+    """Runs maintenance by each policy of the process; the first server of the fleet does the work."""
 
     def __init__(self, database: Database) -> None:
         """Prepare; ``look`` runs maintenance when it is due."""
         self._database = database
-        # The engines of each policy, counted by single operations. By policy, for a look at a thousand would cost.
+        # Number of engines by policy, changed by atomic operations. By policy, because checking a thousand engines is
+        # slow.
         self._users: dict[MaintenanceConfig, deque[None]] = {}
-        self._due: dict[MaintenanceConfig, float] = {}  # monotonic seconds; of the thread that looks
+        self._due: dict[MaintenanceConfig, float] = {}  # monotonic seconds; used by the checking thread only
         self._stopped = self._failing = False
         self._current: Maintenance | None = None
-        self._lock = threading.Lock()  # between a run that begins and a stop
+        self._lock = threading.Lock()  # orders the start of a run and a stop
         self._thread: threading.Thread | None = None
 
     def add(self, policy: MaintenanceConfig) -> None:
-        """Maintain by a policy as well, if it is automatic."""
+        """Add a policy, if it is automatic."""
         if policy.automatic:
             self._users.setdefault(policy, deque()).append(None)
 
@@ -45,7 +46,7 @@ class Maintainer:
             self._users[policy].pop()
 
     def look(self) -> None:
-        """Start a run if one is due and none runs; called by one thread, every now and then."""
+        """Start a run if one is due and none runs; called by one thread, regularly."""
         if self._thread is not None and self._thread.is_alive():
             return
         now = time.monotonic()
@@ -82,7 +83,7 @@ class Maintainer:
                 log.info("%s %s %s", done.action, done.subject, done.detail)
             self._failing = False
         except DatabaseError as exc:
-            if not self._stopped and not self._failing:  # once a spell
+            if not self._stopped and not self._failing:  # logged once until it succeeds
                 log.warning("maintenance ended early, the next run goes on: %s", exc)
             self._failing = True
         finally:
@@ -91,5 +92,5 @@ class Maintainer:
 
 
 def _pause(interval: float) -> float:
-    """Return how long to wait: servers that were started together must not all come at once."""
+    """Return the pause, randomised so that servers started together do not run at once."""
     return interval * _random.uniform(0.5, 1.0)

@@ -1,9 +1,8 @@
 """Rebuild: repeat every cycle from the ledger, and compare the result with the live version, or publish it.
 
-Each cycle runs on the batches it claimed, as the ledger was at its time: feedback of later cycles does not count
-yet, and with the settings that the space had then. On the same instruction set the result equals the live state
-exactly. It differs if the ledger has changed since: trajectories were deleted, which is how a user's data is unlearned,
-or were dropped by retention, or candidates were given other embeddings.
+Each cycle runs on the batches it claimed, with the ledger (without feedback of later cycles) and the settings of its
+time. On the same instruction set the result equals the live state exactly. It differs if the ledger has changed since:
+trajectories were deleted, to unlearn a user's data or by retention, or candidates got other embeddings.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ def rebuild(
     publish: bool = False,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> RebuildResult:
-    """Learn a space again from version 0; learners of the space wait meanwhile, recorders and readers do not.
+    """Learn a space again from version 0. Learners of the space wait meanwhile, recorders and readers do not.
 
     Args:
-        database: where the ledger is.
+        database: the store.
         space: the space to rebuild.
-        config: of this process; learning settings are the space's at each version.
-        publish: make the result the live version if it differs; a live version that is damaged differs in all parts.
+        config: settings of this process; learning settings are the space's at each version.
+        publish: make the result the live version if it differs; a damaged live version differs in all parts.
         progress: called with the number of cycles done and of all.
     """
     clock = time.perf_counter()
@@ -82,7 +81,7 @@ def rebuild(
 
 
 def _live(unit: LearningUnit, nothing: Knowledge) -> Knowledge | None:
-    """Return the knowledge of the live version, ``nothing`` for version 0, or None if it is damaged."""
+    """Return the knowledge of the live version, ``nothing`` for version 0, None for a damaged one."""
     try:
         learned = unit.learned()
     except DamagedVersion as exc:
@@ -94,13 +93,13 @@ def _live(unit: LearningUnit, nothing: Knowledge) -> Knowledge | None:
 def _again(
     unit: LearningUnit, cycle: PastCycle, before: Knowledge, catalog: Catalog, config: SonaConfig
 ) -> tuple[Knowledge, int]:
-    """Return the knowledge after ``cycle``, and how many trajectories it read."""
+    """Return the knowledge after ``cycle``, and the number of trajectories read."""
     if cycle.loaded:
         loaded = unit.loaded(cycle.version)
         return Knowledge(loaded.state, loaded.patterns, loaded.fisher), 0
     claimed = unit.claimed_by(cycle)
     if not len(claimed.fresh) and not len(claimed.revised):
-        return before, 0  # all that it read is deleted: as if it had never been
+        return before, 0  # all its trajectories are deleted: as if it had not run
     replay, outcomes = unit.stored_then(replay_ids(before.state, config), cycle)
     stored = Stored(replay, outcomes, catalog, unit.candidate_sets(named_sets(claimed, replay)))
     with one_thread():
@@ -108,7 +107,7 @@ def _again(
 
 
 def differences(rebuilt: Knowledge, live: Knowledge, *, in_all: bool = False) -> list[str]:
-    """Return the parts in which two states differ by as much as a bit, by name; ``in_all``: all parts."""
+    """Return the names of the parts that are not bit-identical in two states; ``in_all``: of all parts."""
     found = []
     pairs: list[tuple[str, Any, Any]] = [
         ("micro adapter", _lora(rebuilt.state.micro), _lora(live.state.micro)),

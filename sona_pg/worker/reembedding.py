@@ -1,8 +1,8 @@
-"""Re-embedding a space: another model or dimension, from the texts that are stored.
+"""Re-embedding a space: another model or dimension, from the stored texts.
 
-Queries and candidates get new embeddings in a space of their own, which learns from the copied ledger and then takes
-the name; the old space stays, under a name of its lineage, until it is removed. Rows without text cannot be
-re-embedded, and is counted. Killed in the middle, the same call goes on where it was.
+Queries and candidates get new embeddings in a new space, which learns from the copied ledger and then takes the name;
+the old space is kept as ``name~1`` until it is removed. Rows without text cannot be re-embedded, and are counted. After
+an interruption the same call continues.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from sona_pg.store.space_copy import SpaceCopy
 from sona_pg.worker.background import BackgroundLoop
 
 AT_ONCE = 512  # texts that the model is given in one call
-SWITCHES = 20  # attempts at a moment in which nothing is left to copy
+SWITCHES = 20  # attempts to switch at a moment without uncopied batches
 
 Embed = Callable[[list[str]], Any]  # n texts -> (n, dim), such as SentenceTransformer(...).encode
 CandidateTexts = Mapping[str, str] | Callable[[list[str]], Sequence[str | None]]  # by id; None: it has none
-Progress = Callable[[int, int], object]  # trajectories done, and of all
+Progress = Callable[[int, int], object]  # trajectories done, trajectories in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class ReembedResult:
 
     space: str
     dim: int
-    kept_as: str  # the name of the space that was before
+    kept_as: str  # new name of the previous space
     trajectories: int  # in the new space
     without_text: int  # trajectories that could not be re-embedded
     feedback: int
-    feedback_left: int  # that is about those
+    feedback_left: int  # feedback about those
     candidates: int
     candidates_without_text: int
-    version: int  # that the new space serves
+    version: int  # version served by the new space
 
 
 def reembed(
@@ -57,25 +57,25 @@ def reembed(
     learn: bool = True,
     progress: Progress = lambda done, total: None,
 ) -> ReembedResult:
-    """Give a space new embeddings of ``dim`` dimensions, made by ``embed`` from the stored queries.
+    """Give a space new embeddings of ``dim`` dimensions, computed by ``embed`` from the stored queries.
 
-    Servers that have the space open go on with the old one, also after the switch: open them anew with the new
-    dimension, then ``catch_up`` copies their records of the meantime.
+    Servers that have the space open continue with the old one, also after the switch: reopen them with the new
+    dimension, then ``catch_up`` copies their records since then.
 
     Args:
-        database: where the space is.
+        database: the store.
         name: of the space.
         embed: n texts -> (n, dim).
         dim: of the new embeddings.
         candidate_texts: the text of each candidate: by id, or a callable from ids to texts.
         learn: learn from the copied ledger before the switch; otherwise the new space begins with version 0.
-        progress: called with the number of trajectories looked at, and of all that were left.
+        progress: called with the numbers of processed and of all trajectories.
 
     Raises:
         UnknownSpace: there is no space of that name.
         Conflict: a re-embedding to another dimension was begun; or servers record faster than ``embed`` follows.
-        InvalidValue: the space has candidates and ``candidate_texts`` is not given, or ``embed`` gave what is no
-            embedding of ``dim`` dimensions.
+        InvalidValue: the space has candidates and ``candidate_texts`` is not given, or ``embed`` returned an invalid
+            embedding.
     """
     copy = space_copy.begin(database.engine, name, dim)
     maker = _Maker(copy, embed, candidate_texts)
@@ -106,7 +106,7 @@ def catch_up(
 
     Raises:
         UnknownSpace: there is no space of that name.
-        Conflict: it has no predecessor, or that was removed.
+        Conflict: it has no predecessor, or the predecessor was removed.
         InvalidValue: see ``reembed``.
     """
     copy = space_copy.again(database.engine, name)
@@ -125,7 +125,7 @@ class _Maker:
         self._texts = candidate_texts
 
     def copy(self, progress: Progress) -> None:
-        """Copy everything that is left: candidates, sets, then batches in the order in which they were recorded."""
+        """Copy the remaining candidates, sets, and batches in the order of recording."""
         self._copy_candidates()
         self._copy.copy_sets()
         left = self._copy.left()
@@ -134,7 +134,7 @@ class _Maker:
         for batch, count in left:
             ids, texts = self._copy.texts(batch)
             vectors = self._embeddings(texts)
-            rows = np.flatnonzero(vectors.any(axis=1))  # of length 0: the model knows no word of the text
+            rows = np.flatnonzero(vectors.any(axis=1))  # zero vector: the model knows no word of the text
             self._copy.copy(batch, [ids[row] for row in rows], vectors[rows])
             done += count
             progress(done, total)
@@ -183,7 +183,7 @@ class _Maker:
 
 
 def _learn(database: Database, copy: SpaceCopy) -> None:
-    """Learn everything that was copied, so that the first server that opens the space is served at once."""
+    """Learn the copied ledger, so that the first server to open the space has a version at once."""
     BackgroundLoop(database, copy.target, uuid7(), SonaConfig(hidden_dim=copy.target.dim)).run_cycle()
 
 

@@ -1,8 +1,8 @@
-"""When a space learns by itself: soon while little is known, then as its history grows, at the latest on time.
+"""Schedule of automatic cycles: frequent while little is known, then as the history grows, at the latest on time.
 
-A cycle costs about the same however much has been learned, and what it can add falls with the share of what is new.
-So a cycle is due with every tenth (``growth``) of the history: the number of cycles grows with its logarithm. It is due
-no later than with as much as one cycle claims (``slice``): waiting longer would not make the cycles fewer.
+A cycle's cost hardly depends on the history, and its gain falls with the share of new facts. So a cycle is due whenever
+the history has grown by a tenth (``growth``): the number of cycles grows with its logarithm. A full ``slice`` of
+unlearned facts makes a cycle due as well: waiting longer would not reduce the number of cycles.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from sona_pg.config import LoopConfig
 
 
 def due_at(learned: int, config: LoopConfig) -> int:
-    """Return how many new facts make a cycle due before its interval is over, after ``learned`` facts."""
+    """Return the number of new facts that makes a cycle due before its interval is over, after ``learned`` facts."""
     return max(config.min_trajectories, min(int(config.growth * learned), config.slice))
 
 
 def is_due(waiting: int, learned: int, elapsed: timedelta, config: LoopConfig, *, asked: bool = False) -> bool:
-    """Say whether loop B should run.
+    """Return whether loop B should run.
 
     Args:
-        waiting: trajectories and feedback that were committed and not learned from.
-        learned: those that were.
-        elapsed: since the last cycle began; before the first, since the space was made.
-        config: of the loops.
-        asked: whether somebody asks for it: then no time need have passed since the last.
+        waiting: number of unlearned trajectories and feedback.
+        learned: number of learned ones.
+        elapsed: time since the last cycle began; before the first, since the space was made.
+        config: settings of the loops.
+        asked: whether a caller asks for it: then the time since the last cycle does not count.
     """
     if waiting < config.min_trajectories:
         return False

@@ -10,9 +10,9 @@ from threadpoolctl import ThreadpoolController
 
 
 def one_thread() -> AbstractContextManager[Any]:
-    """Hold BLAS to one thread: the matrices are small, an app server has other work for its cores.
+    """Limit BLAS to one thread: the matrices are small, and an app server needs its cores for other work.
 
-    A product's rounding depends on how many threads share it, so a rebuild must use the same number.
+    The rounding of a product depends on the number of threads, so a rebuild must use the same number.
     """
     held: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
     return held
