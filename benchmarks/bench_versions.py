@@ -22,7 +22,7 @@ from sona_pg.domain.cycle import CycleResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
 from sona_pg.domain.state import RouteStatistics
-from sona_pg.learning.step import initial_state
+from sona_pg.learning.knowledge import initial_state
 from sona_pg.store import version_contents
 from sona_pg.store.database import Database
 from sona_pg.store.unit import Publication

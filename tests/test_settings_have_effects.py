@@ -22,7 +22,8 @@ from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Steps, Trajectorie
 from sona_pg.errors import ConfigError, DatabaseUnavailable
 from sona_pg.ingest.outage import Outage
 from sona_pg.learning.adapters.ewc import EwcPlusPlus
-from sona_pg.learning.step import Knowledge, Stored, learn, replay_ids
+from sona_pg.learning.knowledge import Knowledge, Stored
+from sona_pg.learning.step import learn, replay_ids
 from sona_pg.recorder import HotPath
 from sona_pg.serving.instant import InstantLoop
 from sona_pg.worker.rebuild import differences

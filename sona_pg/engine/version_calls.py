@@ -9,7 +9,7 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.version import RollbackResult, StoredVersion, VersionDifference
 from sona_pg.engine import version_exchange
 from sona_pg.engine.lifetime import EngineLifetime
-from sona_pg.learning.step import initial_state
+from sona_pg.learning.knowledge import initial_state
 from sona_pg.serving.arguments import require_count, require_version
 
 

@@ -16,8 +16,8 @@ from sona_pg.domain.state import Arrays, LearnedState
 from sona_pg.domain.version import Difference, VersionDifference
 from sona_pg.engine.session import Session
 from sona_pg.errors import DimensionMismatch, SettingsConflict, StorageError
+from sona_pg.learning.knowledge import initial_state
 from sona_pg.learning.ranking.relocation import relocated
-from sona_pg.learning.step import initial_state
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.serving.version_file import MAGIC, VersionFile, pack, unpack
 from sona_pg.store.database import Database, Snapshot

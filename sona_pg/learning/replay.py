@@ -6,6 +6,7 @@ that come next take the places of those that went, so that the sample stays unif
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,39 +23,50 @@ class Reservoir:
     capacity: int
     seen: int  # rated trajectories that it is a sample of
     ids: NDArray[np.uint8]  # (held, 16) uint8, held <= capacity
+    versions: NDArray[np.int32]  # (held,) int32: each one's, that learned it first; 0 where unknown
     gone_held: int = 0  # that were taken back, were in the sample, and are not replaced yet
     gone_others: int = 0  # that were taken back and were not in it
+    turned: int = 0  # changed ratings since adapters were last learned anew (``relearning``)
 
     @classmethod
     def empty(cls, capacity: int) -> Self:
         """Return a sample of nothing."""
-        return cls(capacity, 0, np.zeros((0, 16), np.uint8))
+        return cls(capacity, 0, np.zeros((0, 16), np.uint8), np.zeros(0, np.int32))
 
-    def offer(self, ids: NDArray[np.uint8], seed: int) -> Self:
-        """Return the sample after ``ids`` (n, 16) were seen."""
+    def offer(self, ids: NDArray[np.uint8], seed: int, version: int = 0) -> Self:
+        """Return the sample after ``ids`` (n, 16), which ``version`` learns, were seen."""
         if self.capacity == 0:
-            return type(self)(0, self.seen + len(ids), self.ids)
+            return dataclasses.replace(self, seen=self.seen + len(ids))
         gone = self.gone_held + self.gone_others
         first = min(gone, len(ids))
         chosen = np.zeros(first, np.bool_)
         if first:  # replacements of removed entries, as many as by chance
             places = np.random.default_rng([seed, self.seen, gone]).permutation(gone)[:first]
             chosen = places < self.gone_held
-        paired = type(self)(
-            self.capacity, self.seen + first, np.concatenate([self.ids, ids[:first][chosen]])[: self.capacity],
-            self.gone_held - int(chosen.sum()), self.gone_others - first + int(chosen.sum()),
-        )  # fmt: skip
-        return paired._offered(ids[first:], seed) if first < len(ids) else paired
+        taken = int(chosen.sum())
+        paired = dataclasses.replace(
+            self,
+            seen=self.seen + first,
+            ids=np.concatenate([self.ids, ids[:first][chosen]])[: self.capacity],
+            versions=_followed_by(self.versions, taken, version)[: self.capacity],
+            gone_held=self.gone_held - taken,
+            gone_others=self.gone_others - first + taken,
+        )
+        return paired._offered(ids[first:], seed, version) if first < len(ids) else paired
 
-    def _offered(self, ids: NDArray[np.uint8], seed: int) -> Self:
+    def _offered(self, ids: NDArray[np.uint8], seed: int, version: int) -> Self:
         """Return the sample after ``ids``, where nothing waits to be replaced (algorithm R)."""
         free = self.capacity - len(self.ids)
         held = np.concatenate([self.ids, ids[:free]])
+        versions = _followed_by(self.versions, len(ids[:free]), version)
         order = self.seen + np.arange(len(ids))[free:]  # how many were seen before each of the rest
         places = np.random.default_rng([seed, self.seen]).integers(order + 1)
         kept = places < self.capacity
         held[places[kept]] = ids[free:][kept]  # of two that fall on one place the later stays
-        return type(self)(self.capacity, self.seen + len(ids), held)
+        versions[places[kept]] = version
+        return dataclasses.replace(
+            self, seen=self.seen + len(ids), ids=held, versions=versions, gone_held=0, gone_others=0
+        )
 
     def withdraw(self, ids: NDArray[np.uint8]) -> Self:
         """Return the sample after the ratings of ``ids`` (n, 16), each offered before, were taken back."""
@@ -64,15 +76,28 @@ class Reservoir:
         stay = ~np.isin(_sortable(self.ids), _sortable(ids))
         held = len(self.ids) - int(stay.sum())
         others = max(self.gone_others + len(ids) - held, 0)
-        return type(self)(self.capacity, seen, self.ids[stay], self.gone_held + held, others)
+        return dataclasses.replace(
+            self,
+            seen=seen,
+            ids=self.ids[stay],
+            versions=self.versions[stay],
+            gone_held=self.gone_held + held,
+            gone_others=others,
+        )
+
+    def after_turning(self, turned: int) -> Self:
+        """Return the sample with a count of ratings changed since adapters were learned anew; 0 if it is empty."""
+        return dataclasses.replace(self, turned=turned if self.seen else 0)
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the sample as named arrays."""
         return {
             "ids": self.ids,
+            "versions": self.versions,
             "seen": np.array(self.seen),
             "capacity": np.array(self.capacity),
             "gone": np.array([self.gone_held, self.gone_others]),
+            "turned": np.array(self.turned),
         }
 
     @classmethod
@@ -80,7 +105,13 @@ class Reservoir:
         """Restore from ``to_arrays``; a smaller capacity keeps the first entries."""
         ids = np.array(arrays["ids"], np.uint8).reshape(-1, 16)
         gone = [int(count) for count in arrays["gone"]] if "gone" in arrays else [0, 0]
-        return cls(capacity, int(arrays["seen"]), ids[:capacity], *gone)
+        turned = int(arrays["turned"]) if "turned" in arrays else 0
+        versions = np.array(arrays["versions"] if "versions" in arrays else np.zeros(len(ids)), np.int32)
+        return cls(capacity, int(arrays["seen"]), ids[:capacity], versions[:capacity], gone[0], gone[1], turned)
+
+
+def _followed_by(versions: NDArray[np.int32], count: int, version: int) -> NDArray[np.int32]:
+    return np.concatenate([versions, np.full(count, version, np.int32)])
 
 
 def _sortable(ids: NDArray[np.uint8]) -> NDArray[np.bytes_]:

@@ -7,7 +7,6 @@ the same result: that is what ``rebuild`` rests on.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -16,64 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.config import PatternConfig, SonaConfig
-from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState, LoraWeights
+from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState
 from sona_pg.domain.verdict import Verdict
-from sona_pg.learning.adapters.adapter_step import AdapterStep, learn_adapters
-from sona_pg.learning.adapters.baseline import Baseline
-from sona_pg.learning.adapters.choices import Choices
 from sona_pg.learning.adapters.ewc_kronecker import lasting
-from sona_pg.learning.adapters.resizing import grown_snapshots, grown_state
-from sona_pg.learning.adapters.reversal import ChangedReturns, Reversal
-from sona_pg.learning.adapters.samples import Samples, directions_of
+from sona_pg.learning.adapting import adapt, told_of
+from sona_pg.learning.knowledge import Knowledge, Stored, ranker_of, reservoir_of, router_of, seed_of
 from sona_pg.learning.patterns import extraction
 from sona_pg.learning.patterns.pattern_revision import Counted, home_of, revise, unrated
 from sona_pg.learning.patterns.tally import Observations
 from sona_pg.learning.patterns.verdicts import judge
-from sona_pg.learning.ranking.ranker import RankerState
-from sona_pg.learning.ranking.ranker_events import RankEvents
-from sona_pg.learning.ranking.ranking_step import learn_ranking, rank_events
-from sona_pg.learning.replay import Reservoir
-from sona_pg.learning.routing.learned_router import Judged, Router
+from sona_pg.learning.ranking.ranking_step import learn_ranking
+from sona_pg.learning.relearning import count_changed, relearned_from
+from sona_pg.learning.routing.learned_router import Judged
 from sona_pg.learning.routing.route_totals import updated_routes
 from sona_pg.learning.vectors import unit
 
-MAX_CHOICES = 8192  # of one slice that the adapters learn from; the ranker learns from all
 MAX_SAMPLE = 4096  # of what is read again that all but the ranker learn from
-MIN_REPLAY = 256  # earlier choices beside a slice, however small
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Knowledge:
-    """All that a space knows at one version."""
-
-    state: LearnedState
-    patterns: Sequence[LearnedPattern]
-    fisher: Sequence[FisherSnapshot]
-
-    @classmethod
-    def initial(cls, dim: int, config: SonaConfig) -> Knowledge:
-        """Return version 0: adapters that leave their input as it is, and no patterns."""
-        return cls(initial_state(dim, config), [], [])
-
-    def grown_to(self, config: SonaConfig) -> Knowledge:
-        """Return the same knowledge in adapters of the ranks and layers that ``config`` asks for; nothing is cut."""
-        state = grown_state(self.state, config)
-        if state is self.state:
-            return self
-        return Knowledge(state, self.patterns, grown_snapshots(self.fisher, self.state.base[0], state.base[0]))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stored:
-    """Input of a cycle beside its slice: earlier trajectories with their outcomes now, and the candidates."""
-
-    trajectories: Trajectories
-    outcomes: Sequence[Outcome]
-    catalog: Catalog
-    sets: Mapping[int, Sequence[str]]  # the candidate sets that the slice and the trajectories name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,20 +48,9 @@ class Step:
     pruned: int
 
 
-def initial_state(dim: int, config: SonaConfig) -> LearnedState:
-    """Return version 0 of a space, the same for everyone who has the same seed and ranks."""
-    return _initial_state(dim, config.loops.seed, config.micro.rank, config.base.rank, config.base.layers)
-
-
-@functools.lru_cache(maxsize=16)  # of a thousand spaces that have learned nothing most are alike
-def _initial_state(dim: int, seed: int, micro_rank: int, base_rank: int, layers: int) -> LearnedState:
-    base = tuple(LoraWeights.initial(base_rank, dim, seed + 1 + layer) for layer in range(layers))
-    return LearnedState(version=0, parent=0, micro=LoraWeights.initial(micro_rank, dim, seed), base=base)
-
-
 def replay_ids(state: LearnedState, config: SonaConfig) -> NDArray[np.uint8]:
     """Return the ids (n, 16) of the trajectories that a step from ``state`` wants to read again."""
-    return _reservoir(state, config).ids
+    return reservoir_of(state, config).ids
 
 
 def named_sets(claimed: LedgerSlice, stored: Trajectories) -> list[int]:
@@ -129,8 +77,8 @@ def learn(
     """
     before = before.grown_to(config)
     state = before.state
-    seed = config.loops.seed * 1_000_003 + version
-    reservoir = _reservoir(state, config)
+    seed = seed_of(config, version)
+    reservoir = reservoir_of(state, config)
     sample = _sample(stored, seed)
     found = extraction.extract(
         before.patterns,
@@ -141,7 +89,8 @@ def learn(
         stored=_observations(sample.trajectories, _as_counted(sample, claimed), config.patterns),
         each=reservoir.seen / max(len(sample.trajectories), 1),
     )
-    left = reservoir.withdraw(_taken_back(claimed)).offer(_newly_rated(claimed), seed)
+    left = reservoir.withdraw(_taken_back(claimed)).offer(_newly_rated(claimed), seed, version)
+    left = left.after_turning(0 if stored.relearned is not None else reservoir.turned + count_changed(claimed))
     patterns = _in_order(_revised(found.patterns, claimed, config.patterns, version))
     if not left.seen and reservoir.seen:
         patterns = [unrated(pattern) for pattern in patterns]
@@ -152,10 +101,13 @@ def learn(
         Judged(sample.trajectories, sample.outcomes),
         seed,
     )
-    told = _told(claimed, stored)
+    told = told_of(claimed, stored)
     ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, told.replay, seed)
-    adapted = _learn_adapters(before, claimed, sample, told, ranker, config, seed)
+    again = stored.relearned is not None
+    start = relearned_from(before, stored, ranker, config) if again else before
+    adapted = adapt(start, claimed, sample, told, ranker, config, seed, turn_back=not again)
     adapters = adapted.step
+    fisher = [*(start.fisher if again else ()), *adapters.fisher]
     arrays: dict[str, Arrays] = {
         **adapters.arrays,
         "router": router.to_arrays(),
@@ -176,12 +128,12 @@ def learn(
             "ewc_lambda": adapters.ewc_lambda,
         },
     )
-    protected = [*before.fisher, *adapters.fisher]
+    protected = [*before.fisher, *fisher]
     kept = lasting([*adapted.protected, *adapters.fisher], config.ewc.max_tasks)
     return Step(
         knowledge=Knowledge(next_state, patterns, kept),
         removed=found.removed,
-        new_fisher=adapters.fisher,
+        new_fisher=[snapshot for snapshot in fisher if snapshot in kept],
         faded=[snapshot for snapshot in protected if snapshot not in kept],
         created=found.created,
         merged=found.merged,
@@ -217,96 +169,6 @@ def _sample(stored: Stored, seed: int) -> Stored:
     rows = np.sort(np.random.default_rng(seed).choice(count, MAX_SAMPLE, replace=False))
     outcomes = [stored.outcomes[row] for row in rows]
     return dataclasses.replace(stored, trajectories=stored.trajectories.take(rows), outcomes=outcomes)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Told:
-    """Feedback on choices among candidates: new with the slice, and earlier."""
-
-    fresh: RankEvents
-    anew: RankEvents  # of earlier trajectories whose outcome has changed, as it is now
-    gone: RankEvents  # of the same, as it was learned
-    folded: RankEvents  # both, and what they replace with negative weight
-    replay: RankEvents
-
-
-def _told(claimed: LedgerSlice, stored: Stored) -> _Told:
-    def events(of: Trajectories, outcomes: Sequence[Outcome], weight: float = 1.0) -> RankEvents:
-        return rank_events(of, outcomes, stored.catalog, stored.sets, weight)
-
-    fresh = events(claimed.fresh, claimed.outcomes)
-    pairs = enumerate(zip(claimed.before, claimed.after, strict=True))
-    rows = [row for row, (old, new) in pairs if (old.quality, old.correction) != (new.quality, new.correction)]
-    revised = claimed.revised.take(np.array(rows, np.int64))
-    gone = events(revised, [claimed.before[row] for row in rows])
-    anew = events(revised, [claimed.after[row] for row in rows])
-    replay = events(stored.trajectories, stored.outcomes)
-    taken_back = dataclasses.replace(gone, weight=-gone.weight)
-    return _Told(fresh, anew, gone, fresh.joined(taken_back).joined(anew), replay)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Adapted:
-    """The adapters after a step, with what belongs to them."""
-
-    step: AdapterStep
-    baseline: Baseline
-    protected: Sequence[FisherSnapshot]  # of earlier tasks, that go on being protected
-
-
-def _learn_adapters(
-    before: Knowledge,
-    claimed: LedgerSlice,
-    stored: Stored,
-    told: _Told,
-    ranker: RankerState,
-    config: SonaConfig,
-    seed: int,
-) -> _Adapted:
-    state, embeddings = before.state, stored.catalog.embeddings
-    proven = ranker.evidence(np.arange(len(embeddings), dtype=np.int32)) > 0
-
-    def choices(events: RankEvents, most: int) -> Choices:
-        if not len(embeddings) or not len(events):
-            return Choices.empty(state.micro.dim)
-        return Choices.of(events, embeddings, proven, most, seed)
-
-    changed = ChangedReturns.of(claimed)
-    baseline = changed.taken_out(baseline_of(state))
-    gone = changed.learned(baseline)
-    directions, baseline = directions_of(claimed.fresh, claimed.steps, claimed.outcomes, baseline)
-    late, baseline = directions_of(changed.trajectories, changed.steps, changed.after, baseline)
-    fresh = choices(told.fresh.joined(told.anew), MAX_CHOICES)
-    # As many earlier choices as new ones: enough to hold what is known, at a cost that history does not raise.
-    replay = choices(told.replay, max(MIN_REPLAY, len(fresh)) if len(fresh) else 0)
-    samples = Samples(directions.followed_by(late, len(directions) + len(late)), fresh)
-    stream, arrays = unit(claimed.fresh.embeddings), state.arrays
-    if len(changed.trajectories) and not baseline.count and ranker.folded[1] < 0.5:
-        blank = initial_state(state.micro.dim, config)  # all that was ever said is taken back
-        arrays = {"stream": arrays["stream"]} if "stream" in arrays else {}
-        forgot = learn_adapters(samples, replay, stream, blank.micro, blank.base, arrays, (), config, seed)
-        return _Adapted(forgot, baseline, ())
-    reversal = Reversal(gone, choices(told.gone, MAX_CHOICES), *_staying(claimed, stored, state, config))
-    learned = learn_adapters(
-        samples, replay, stream, state.micro, state.base, arrays, before.fisher, config, seed, reversal
-    )
-    return _Adapted(learned, baseline, before.fisher)
-
-
-def _staying(
-    claimed: LedgerSlice, stored: Stored, state: LearnedState, config: SonaConfig
-) -> tuple[NDArray[np.float32], float]:
-    """Return the queries of a sample of the earlier feedback that still holds, and how many each stands for."""
-    if not len(claimed.revised):
-        return np.zeros((0, state.micro.dim), np.float32), 1.0
-    revised = frozenset(claimed.revised.uuids())
-    rows = [
-        row
-        for row, (id_, outcome) in enumerate(zip(stored.trajectories.uuids(), stored.outcomes, strict=True))
-        if outcome.quality is not None and id_ not in revised
-    ]
-    each = _reservoir(state, config).seen / max(len(stored.trajectories), 1)
-    return unit(stored.trajectories.embeddings[rows]), each
 
 
 def _as_stored(arrays: Mapping[str, Arrays]) -> dict[str, Arrays]:
@@ -359,28 +221,3 @@ def _taken_back(claimed: LedgerSlice) -> NDArray[np.uint8]:
     """Return the ids (n, 16) of the trajectories that nobody rates any more since this slice."""
     pairs = enumerate(zip(claimed.before, claimed.after, strict=True))
     return claimed.revised.ids[[row for row, (old, new) in pairs if old.quality is not None and new.quality is None]]
-
-
-def baseline_of(state: LearnedState) -> Baseline:
-    """Return the running baseline that a state holds."""
-    return Baseline.from_arrays(state.arrays["baseline"]) if "baseline" in state.arrays else Baseline()
-
-
-def ranker_of(state: LearnedState) -> RankerState:
-    """Return the ranker that a state holds."""
-    if "ranker" in state.arrays:
-        return RankerState.from_arrays(state.arrays["ranker"])
-    return RankerState.initial(state.micro.dim)
-
-
-def router_of(state: LearnedState, config: SonaConfig) -> Router:
-    """Return the router that a state holds."""
-    if "router" in state.arrays:
-        return Router.from_arrays(state.arrays["router"])
-    return Router.initial(state.micro.dim, config.loops.seed)
-
-
-def _reservoir(state: LearnedState, config: SonaConfig) -> Reservoir:
-    if "replay" in state.arrays:
-        return Reservoir.from_arrays(state.arrays["replay"], config.loops.replay)
-    return Reservoir.empty(config.loops.replay)

@@ -17,9 +17,9 @@ from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.state import LearnedState
 from sona_pg.domain.verdict import Verdict
+from sona_pg.learning.knowledge import initial_state, ranker_of, router_of
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.routing.learned_router import Router
-from sona_pg.learning.step import initial_state, ranker_of, router_of
 from sona_pg.learning.vectors import unit
 from sona_pg.serving.arguments import as_direction, require_count, require_filters
 from sona_pg.store.database import Snapshot

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult, PastCycle
-from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Trajectories
+from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Steps, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LearnedState
@@ -123,6 +123,13 @@ class LearningUnit:
         """Return the trajectories among ``ids`` (n, 16) still stored, with their outcomes up to the claim."""
         return self._stored(ids, claims.unclaimed_but(self._claimed))
 
+    def steps_of(self, ids: NDArray[np.uint8]) -> Steps:
+        """Return the steps of the trajectories ``ids`` (n, 16)."""
+        with self._reading() as connection:
+            if not len(ids):
+                return trajectory_rows.no_steps(self._space.dim)
+            return trajectory_rows.read_steps(connection, self._space.space_id, ids, self._space.dim)
+
     def holds_all(self, ids: NDArray[np.uint8]) -> bool:
         """Whether every one of ``ids`` (n, 16) is still stored."""
         with self._reading() as connection:
@@ -166,9 +173,9 @@ class LearningUnit:
         with self._publishing(claimed, result.cycle_id) as (connection, at):
             version_contents.keep_live(connection, space_id, self.live_version)  # that an earlier release has made
             pattern_rows.write_patterns(connection, space_id, made.patterns, made.removed, at)
+            states.delete_fisher(connection, space_id, made.faded)  # first: tasks learned anew begin at number 0
             for snapshot_ in made.fisher:
                 states.write_fisher(connection, space_id, snapshot_, made.state.version, at)
-            states.delete_fisher(connection, space_id, made.faded)
             claims.put_aside(connection, space_id, result.cycle_id, made.set_aside)
             cycles.record(connection, space_id, server_id, result, self.began, at)
             states.publish(connection, space_id, made.state, states.Making(at, server_id))

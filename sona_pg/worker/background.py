@@ -21,7 +21,9 @@ from sona_pg.errors import DatabaseError, DatabaseUnavailable, LearningConflict
 from sona_pg.learning.adapters.adapter_step import protection
 from sona_pg.learning.adapters.ewc import EwcPlusPlus
 from sona_pg.learning.adapters.ewc_kronecker import KroneckerEwc
-from sona_pg.learning.step import Knowledge, Step, Stored, learn, named_sets, replay_ids
+from sona_pg.learning.knowledge import Knowledge, Stored
+from sona_pg.learning.relearning import rows_relearned
+from sona_pg.learning.step import Step, learn, named_sets, replay_ids
 from sona_pg.standalone.lora import BaseLoRA
 from sona_pg.standalone.reasoning_bank import ReasoningBank
 from sona_pg.store.claims import Limit
@@ -30,6 +32,7 @@ from sona_pg.store.learned import StoredKnowledge
 from sona_pg.store.unit import LearningUnit, Publication
 from sona_pg.worker.cache_shelf import CacheShelf
 from sona_pg.worker.learner_cache import LearnerCache
+from sona_pg.worker.rereading import relearned_of
 from sona_pg.worker.threads import one_thread
 
 log = logging.getLogger(__name__)
@@ -230,11 +233,13 @@ class BackgroundLoop:
         kept = self.memory  # valid for any version: candidates are only added
         catalog = unit.candidates(self.catalog if kept is None else kept.catalog)
         self.catalog = catalog.bare()
+        rows = rows_relearned(before.state, claimed, trajectories, self._config, unit.next_version)
         return Stored(
             trajectories,
             outcomes,
             catalog,
             unit.candidate_sets(named_sets(claimed, trajectories)),
+            None if rows is None else relearned_of(unit, trajectories, outcomes, rows),
         )
 
     def _known(self, learned: StoredKnowledge | None) -> Knowledge:

@@ -15,11 +15,11 @@ from sona_pg.domain.ledger_slice import Trajectories
 from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
 from sona_pg.domain.space import Space
 from sona_pg.errors import InvalidValue, LearningError
+from sona_pg.learning.knowledge import router_of
 from sona_pg.learning.routing.learned_router import CONFIG, Judged
 from sona_pg.learning.routing.off_policy import doubly_robust, ips, snips
 from sona_pg.learning.routing.policies import DecisionLog, Doubles, always, budgeted, cross_fitted, first_judged, greedy
 from sona_pg.learning.routing.router_events import RouteEvents
-from sona_pg.learning.step import router_of
 from sona_pg.store.database import Database
 from sona_pg.store.decisions import LoggedDecisions
 from sona_pg.worker.threads import one_thread

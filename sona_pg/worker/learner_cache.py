@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sona_pg.config import SonaConfig
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Trajectories
-from sona_pg.learning.step import Knowledge, Stored, replay_ids
+from sona_pg.learning.knowledge import Knowledge, Stored
+from sona_pg.learning.step import replay_ids
 from sona_pg.store.copying import keys_of, sortable
 
 

@@ -24,9 +24,12 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LoraWeights
 from sona_pg.errors import DamagedVersion
-from sona_pg.learning.step import Knowledge, Stored, learn, named_sets, replay_ids
+from sona_pg.learning.knowledge import Knowledge, Stored
+from sona_pg.learning.relearning import rows_relearned
+from sona_pg.learning.step import learn, named_sets, replay_ids
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit
+from sona_pg.worker.rereading import relearned_of
 from sona_pg.worker.threads import one_thread
 
 log = logging.getLogger(__name__)
@@ -101,7 +104,9 @@ def _again(
     if not len(claimed.fresh) and not len(claimed.revised):
         return before, 0  # all its trajectories are deleted: as if it had not run
     replay, outcomes = unit.stored_then(replay_ids(before.state, config), cycle)
-    stored = Stored(replay, outcomes, catalog, unit.candidate_sets(named_sets(claimed, replay)))
+    rows = rows_relearned(before.state, claimed, replay, config, cycle.version)
+    relearned = None if rows is None else relearned_of(unit, replay, outcomes, rows)
+    stored = Stored(replay, outcomes, catalog, unit.candidate_sets(named_sets(claimed, replay)), relearned)
     with one_thread():
         return learn(before, claimed, stored, config, cycle.version).knowledge, len(claimed.fresh)
 

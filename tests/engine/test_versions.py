@@ -16,7 +16,7 @@ from sona_pg.config import BaseConfig, MaintenanceConfig
 from sona_pg.errors import DimensionMismatch, SettingsConflict, StorageError, UnknownVersion
 from sona_pg.kernels import crc32c
 from sona_pg.learning.adapters.adapter_file import write_adapters
-from sona_pg.learning.step import Knowledge
+from sona_pg.learning.knowledge import Knowledge
 from sona_pg.serving.version_file import MAGIC, pack
 from sona_pg.worker.rebuild import differences
 

@@ -10,8 +10,8 @@ from sona_pg.learning.adapters.adapter_step import learn_adapters
 from sona_pg.learning.adapters.choices import LARGEST_SET, TEMPERATURE, Choices
 from sona_pg.learning.adapters.samples import Directions, Samples
 from sona_pg.learning.adapters.training import forward
+from sona_pg.learning.knowledge import initial_state
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents
-from sona_pg.learning.step import initial_state
 from sona_pg.learning.vectors import unit
 
 DIM = 16

@@ -14,8 +14,8 @@ from sona_pg.learning.adapters.adapter_step import learn_adapters
 from sona_pg.learning.adapters.choices import Choices
 from sona_pg.learning.adapters.samples import STIFFNESS, Directions, Samples
 from sona_pg.learning.adapters.training import Quadratics, Schedule, forward, train
+from sona_pg.learning.knowledge import initial_state
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents
-from sona_pg.learning.step import initial_state
 from sona_pg.learning.vectors import unit
 from sona_pg.serving.instant import InstantLoop
 

@@ -17,7 +17,7 @@ from sona_pg.domain.cycle import RebuildResult
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DamagedVersion, LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
-from sona_pg.learning.step import Knowledge, initial_state
+from sona_pg.learning.knowledge import Knowledge, initial_state
 from sona_pg.store.admin import migrate
 from sona_pg.store.database import Database
 from sona_pg.worker.background import BackgroundLoop

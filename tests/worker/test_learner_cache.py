@@ -13,7 +13,8 @@ from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import BaseConfig, LoopConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.errors import DatabaseError
-from sona_pg.learning.step import Knowledge, replay_ids
+from sona_pg.learning.knowledge import Knowledge
+from sona_pg.learning.step import replay_ids
 from sona_pg.store.unit import LearningUnit
 from sona_pg.worker.learner_cache import LearnerCache
 from sona_pg.worker.rebuild import differences

@@ -1,0 +1,20 @@
+"""Reading again: trajectories with their steps, that a cycle learns the adapters from anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.ledger_slice import Outcome, Trajectories
+from sona_pg.learning.knowledge import Relearned
+from sona_pg.store.unit import LearningUnit
+
+
+def relearned_of(
+    unit: LearningUnit, trajectories: Trajectories, outcomes: Sequence[Outcome], rows: NDArray[np.intp]
+) -> Relearned:
+    """Return ``rows`` of trajectories with their outcomes, and with their steps as the ledger has them."""
+    chosen = trajectories.take(rows)
+    return Relearned(chosen, [outcomes[row] for row in rows.tolist()], unit.steps_of(chosen.ids))
