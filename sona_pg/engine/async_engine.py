@@ -1,4 +1,4 @@
-"""AsyncSonaEngine: the engine for servers on asyncio. What is memory-speed stays a plain call, the rest is awaited."""
+"""AsyncSonaEngine: the engine for asyncio. Calls served from memory are plain functions, all others are awaited."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sona_pg.errors import ConfigError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-THREADS = 4  # of an engine; a call that waits for the database holds one
+THREADS = 4  # threads of an engine; a call that waits for the database occupies one
 
 
 class _PlainCall(Generic[P, R]):
-    """A call of the engine that is as fast as memory: the engine's own bound method."""
+    """Plain call, served from memory: the engine's own bound method."""
 
     def __init__(self, call: Callable[Concatenate[SonaEngine, P], R]) -> None:
         self.__doc__ = call.__doc__
@@ -38,12 +38,12 @@ class _PlainCall(Generic[P, R]):
         if engine is None:
             return self
         bound: Callable[P, R] = getattr(engine.engine, self._name)
-        vars(engine)[self._name] = bound  # from now on it costs what it costs on the engine
+        vars(engine)[self._name] = bound  # cached on the instance: later calls are as fast as the engine's
         return bound
 
 
 class _AwaitedCall(Generic[P, R]):
-    """A call of the engine that may wait for the database, a learner or a model: it runs in a thread."""
+    """Awaited call, which may wait for the database, a learner or a model: it runs in a thread."""
 
     def __init__(self, call: Callable[Concatenate[SonaEngine, P], R]) -> None:
         self.__doc__ = call.__doc__
@@ -79,26 +79,26 @@ class _EngineProperty(Generic[R]):
 
 
 class AsyncSonaEngine:
-    """A server's hold on one space, for code on asyncio: every name of ``SonaEngine``, and the loop never waits.
+    """One open space, for code on asyncio: every name of ``SonaEngine``, without blocking the event loop.
 
-    Recording, ranking, routing, finding patterns and adapting are plain calls, as fast as on ``SonaEngine``. What may
-    wait for the database, for a learner or for an embedding model is awaited: it runs in one of a few threads of this
-    engine, and a call that is cancelled ends there by itself. ::
+    Recording, ranking, routing, finding patterns and adapting are plain calls, as fast as on ``SonaEngine``. Calls that
+    may wait for the database, for a learner or for an embedding model are awaited: they run in a few threads of this
+    engine, where a cancelled call runs to its end. ::
 
         async with AsyncSonaEngine(256) as engine:
             t = engine.begin_trajectory(embedding)
             engine.end_trajectory(t, quality=0.9)
             await engine.flush()
 
-    ``await AsyncSonaEngine.open(256)`` opens one outside of a block; ``AsyncSonaEngine.of(engine)`` stands on an engine
-    that is open, such as a ``Store``'s, which it does not close.
+    ``await AsyncSonaEngine.open(256)`` opens one outside of a block; ``AsyncSonaEngine.of(engine)`` wraps an open
+    engine, such as a ``Store``'s, which it does not close.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take the arguments of ``SonaEngine``; entering the block opens it.
 
         Raises:
-            ConfigError: durability ``sync``, or ``when_full="wait"``: recording would hold up the loop.
+            ConfigError: durability ``sync``, or ``when_full="wait"``: recording would block the event loop.
         """
         self._open: Callable[[], SonaEngine] = partial(SonaEngine, *args, **kwargs)
         config = kwargs.get("config")
@@ -120,7 +120,7 @@ class AsyncSonaEngine:
 
     @classmethod
     def of(cls, engine: SonaEngine) -> Self:
-        """Stand on an open engine; whoever opened it closes it."""
+        """Wrap an open engine; the caller closes that."""
         _require_no_waiting(engine.config)
         made = cls()
         made._engine, made._ours = engine, False
@@ -134,14 +134,14 @@ class AsyncSonaEngine:
         return self._engine
 
     async def in_thread(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run ``call`` in one of this engine's threads; a forked child has threads of its own."""
+        """Run ``call`` in one of this engine's threads; a forked child has its own."""
         if self._threads is None or self._threads[0] != os.getpid():
             self._threads = os.getpid(), ThreadPoolExecutor(THREADS, "sona-pg async")
         run = partial(copy_context().run, call, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads[1], run)
 
     async def close(self) -> None:
-        """Write what was accepted and let go of the database, unless this stands on another's engine."""
+        """Write the accepted records and release the database, unless this wraps a caller's engine."""
         try:
             if self._ours and self._engine is not None:
                 await self.in_thread(self._engine.close)
@@ -163,7 +163,7 @@ class AsyncSonaEngine:
     def __await__(self) -> Generator[Any, None, Self]:
         return self.__aenter__().__await__()
 
-    # -- as fast as memory ----------------------------------------------------------------------------------
+    # -- served from memory --------------------------------------------------------------------------------
     begin_trajectory = _PlainCall(SonaEngine.begin_trajectory)
     add_step = _PlainCall(SonaEngine.add_step)
     add_trajectory_step = _PlainCall(SonaEngine.add_trajectory_step)

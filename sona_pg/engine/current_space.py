@@ -1,4 +1,4 @@
-"""A space that is open, kept current: its served version, its candidates, and its row in the fleet."""
+"""An open space, kept current: its served version, its candidates, and its row in the fleet."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ from sona_pg.worker.learner_cache import LearnerCache
 
 log = logging.getLogger(__name__)
 
-NO_CANDIDATES = (0, 0)  # the signal of a space without any
+NO_CANDIDATES = (0, 0)  # the signal of a space without candidates
 
 
 class CurrentSpace:
-    """One space as this process holds it, kept in step with the database."""
+    """One open space of this process, synchronised with the database."""
 
     def __init__(self, hot: HotPath, config: SonaConfig, name: str, runtime: ProcessRuntime) -> None:
-        """Hold the space called ``name`` for the recorder ``hot``; serve nothing learned yet."""
+        """Hold the space called ``name`` for the recorder ``hot``, serving version 0."""
         self.hot = hot
         self.runtime = runtime
         self._name = name
         self._config = config  # with the settings of the space, once the database has answered
         self._space: Space | None = None  # until the database has answered
         self.writer: Writer | Outage
-        self._away: DatabaseUnavailable | None = None  # why it had not, at the opening
+        self._away: DatabaseUnavailable | None = None  # error of the database at the opening
         self._closed = False
         self._coordinator: LoopCoordinator | None = None  # until the database has answered
         self._failures = 0  # of following
         self._refreshing = threading.RLock()
         self._shared: tuple[int, tuple[int, int]] | None = None  # version and signal when candidates were last read
-        self._dropped_said = 0  # records refused, as it was said last
+        self._dropped_said = 0  # refused records at the last warning
         self.member = FleetMember(hot, runtime.database)
         last = LastVersion(runtime.home, place_of(runtime.url), name)
         self._pending = runtime.home.absolute() / "spool" / f"pending-{last.path.stem}-{hot.dim}"
@@ -86,7 +86,7 @@ class CurrentSpace:
 
     @property
     def config(self) -> SonaConfig:
-        """The configuration as it is obeyed: with the settings of the space."""
+        """The effective configuration: with the settings of the space."""
         return self._config
 
     @property
@@ -111,7 +111,7 @@ class CurrentSpace:
 
     @property
     def failures(self) -> int:
-        """How often a due cycle has failed, or taking up a version."""
+        """Number of failures of due cycles, and of serving a version."""
         return self._failures + (0 if self._coordinator is None else self._coordinator.failures_in_all)
 
     @property
@@ -131,7 +131,7 @@ class CurrentSpace:
         return self._coordinator.background
 
     def silence(self, seconds: float) -> str | None:
-        """Say why the database is not worth asking, or that nothing was heard of it for a poll and ``seconds``."""
+        """Return the reason not to ask the database: its error, or silence for a poll and ``seconds``."""
         if self._space is None:
             return f"has not answered since the engine was opened: {self._away}"
         silent = time.monotonic() - self.runtime.follower.last_contact
@@ -141,13 +141,13 @@ class CurrentSpace:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the database has not answered lately, though it was asked: of a removed space it is asked no more."""
+        """Whether the database has failed to answer lately; False for a removed space, about which it is not asked."""
         return self._space is None or (self.silence(SILENT_FOR) is not None and self.runtime.follower.follows(self))
 
-    # -- keeping current: what the follower asks of it -------------------------------------------------------
+    # -- keeping current: called by the follower ------------------------------------------------------------
 
     def refresh(self) -> int:
-        """Serve the live version, if it is another one; say that this server is alive; return what it serves."""
+        """Serve the live version, if it is another one; send a heartbeat; return the served version."""
         self.require_open()
         with self._refreshing:
             self.attach_late()
@@ -158,7 +158,7 @@ class CurrentSpace:
             return self.serving.version
 
     def attach_late(self) -> None:
-        """Do what opening the engine could not do, unless that was done."""
+        """Complete an opening without the database, once."""
         raise NotImplementedError
 
     @property
@@ -168,7 +168,7 @@ class CurrentSpace:
 
     @property
     def wants_every_look(self) -> bool:
-        """Whether a look without news is of use too: somebody asks for figures."""
+        """Whether polls without news are wanted as well: a caller is reading figures."""
         return self._figures.are_asked
 
     def beat(self) -> Beat:
@@ -176,7 +176,7 @@ class CurrentSpace:
         return Beat(self.space.space_id, self.server_id, self.serving.version, self.member.skew_ms)
 
     def hear(self, heard: RollCall, sent_at: float, answered_at: float) -> bool:
-        """Take up what a look at many spaces has shown; return False if a caller is refreshing just now."""
+        """Apply the result of a poll of many spaces; return False while a caller is refreshing."""
         if self._closed or not self._refreshing.acquire(blocking=False):
             return self._closed
         try:
@@ -184,7 +184,7 @@ class CurrentSpace:
             self._name = heard.names.get(space.space_id, self._name)
             if heard.at is not None:
                 self.member.measure_clock(sent_at, heard.at, answered_at)
-            if self.server_id in heard.unknown:  # maintenance has forgotten it: its machine slept for days
+            if self.server_id in heard.unknown:  # maintenance deleted the row: this machine slept for days
                 self.member.register(space)
             if self.held.take_up(heard.live[space.space_id], self._read, self._learned):
                 self._heartbeat()
@@ -198,11 +198,11 @@ class CurrentSpace:
             self._refreshing.release()
 
     def count_failure(self) -> None:
-        """Count what has failed and should not."""
+        """Count an unexpected failure."""
         self._failures += 1
 
     def say_away(self) -> None:
-        """Warn of records that were refused during an outage: the writer, which says so otherwise, waits."""
+        """Warn of records refused during an outage: the writer, which warns otherwise, is waiting."""
         dropped = self.hot.dropped_count
         if dropped > self._dropped_said:
             self.runtime.outage.warn(
@@ -212,23 +212,23 @@ class CurrentSpace:
         self._dropped_said = dropped
 
     def _learn_with(self, settings: Settings) -> None:
-        """Take the settings of the space: the next version is served, and loop A learns, by them."""
+        """Adopt the settings of the space, for the next version and for loop A."""
         self._config = applied(self._config, settings)
         self.held.learn_with(self._config)
 
     def _heartbeat(self) -> int:
-        """Say that this server is there; return the live version."""
+        """Send a heartbeat; return the live version."""
         return self.member.heartbeat(self.space, self.serving.version)
 
     def _read(self, live: int | None) -> ServedVersion:
-        """Return the live version: from the learner's memory if it was made here, else from the store."""
+        """Return the live version: from the learner cache if it was made here, else from the store."""
         memory = self._background.memory
         if memory is None or memory.version != live or memory.cycle_id != self.database.cycle_of(self.space, live):
-            # Nothing was made here, or it was not committed, and another server has made a version of that number.
-            if live is not None:  # else the space has just been opened, and its settings with it
+            # Another server has made this version: this learner made none, or did not commit it.
+            if live is not None:  # else the space and its settings were read just now
                 self._learn_with(self.database.settings(self.space))
             read = self.database.snapshot(self.space, self._background.catalog)
-            self._background.catalog = read.catalog  # one copy for who serves and who learns
+            self._background.catalog = read.catalog  # one copy, shared by server and learner
             return ServedVersion.of(read, self.hot.dim, self._config)
         return ServedVersion.of(_snapshot_of(memory), self.hot.dim, self._config)
 
@@ -237,12 +237,12 @@ class CurrentSpace:
             self.held.keep(self._space, now=now)
 
     def _settled(self) -> Collection[str]:
-        """Return the candidates that this server was given and that are on their way no more."""
+        """Return the candidates given to this server that are no longer being written."""
         remembered = self.ranker.overlay.remembered()
         return remembered if self.writer.candidates_settled else ()
 
     def _share_candidates(self, settled: Collection[str], signal: tuple[int, int] | None = None) -> None:
-        """Know by id what any server has committed, before a version has it; of ``settled``, whether it is stored."""
+        """Add candidates committed by any server to the overlay; drop those of ``settled`` that are not stored."""
         overlay, catalog = self.ranker.overlay, self.serving.catalog
         signal = signal or self.database.candidate_signal(self.space)
         seen = (self.serving.version, signal)
@@ -264,6 +264,6 @@ class CurrentSpace:
 
 
 def _snapshot_of(memory: LearnerCache) -> Snapshot:
-    """Return what reading the version from the store would give."""
+    """Return the snapshot that reading the version from the store would return."""
     known = memory.knowledge
     return Snapshot(memory.version, known.state, list(known.patterns), memory.catalog.bare())

@@ -1,4 +1,4 @@
-"""The embedded server of a process that was given no database: joined, started again after a crash, let go."""
+"""Hold on the embedded server of a process without a database URL: join, restart after a crash, release."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class EmbeddedHold:
     """A hold on the embedded server of a home folder."""
 
     def __init__(self, home: Path) -> None:
-        """Join the server, starting it where it does not run; see ``start_embedded`` for what may be raised."""
+        """Join the server, starting it if needed; raises as ``start_embedded`` does."""
         self._home = home
         self._server = start_embedded(home)
-        self._not_revived = ""  # why it could not be started again, as it was said last
+        self._not_revived = ""  # the last reported error of a restart
 
     @property
     def url(self) -> str:
@@ -26,7 +26,7 @@ class EmbeddedHold:
         return self._server.url
 
     def revive(self) -> None:
-        """Start the server again if it is gone; joining one that runs takes milliseconds."""
+        """Restart the server if it has ended; joining a running one takes milliseconds."""
         try:
             self._server, gone = start_embedded(self._home), self._server
         except SonaError as exc:
@@ -38,5 +38,5 @@ class EmbeddedHold:
             gone.release()
 
     def release(self) -> None:
-        """Let go of it; in a forked child, of what was inherited from the parent."""
+        """Release the server; in a forked child, the inherited hold."""
         self._server.release()

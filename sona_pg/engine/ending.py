@@ -1,4 +1,4 @@
-"""The end of a session: it happens once, whoever asks for it, also a signal handler in the middle of another call."""
+"""The end of a session: it happens once, also if a signal handler asks in the middle of another call."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from sona_pg.ingest.wakeups import Happening, held_here
 
 log = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT = 60.0  # seconds that close() waits; a learning cycle that runs is waited for
+CLOSE_TIMEOUT = 60.0  # seconds that close() waits, including for a running cycle
 
 
 class Ending:
-    """Runs ``end`` in a thread of its own, once, and lets any number of callers wait for it.
+    """Runs ``end`` once, in a separate thread; any number of callers may wait for it.
 
-    A thread of its own, for a signal handler may ask at any moment: had it interrupted lines that hold a lock the end
-    needs, both would wait for ever.
+    A separate thread, because a signal handler may call ``close`` while it has interrupted code that holds a lock which
+    the end needs: both would wait for ever.
     """
 
     def __init__(self, end: Callable[[], object], held_here: Callable[[], bool]) -> None:
-        """Prepare; ``held_here`` says whether the calling thread holds what the end needs."""
+        """Prepare; ``held_here`` returns whether the calling thread holds a lock that the end needs."""
         self._end = end
         self._held_here = held_here
         self._pid = os.getpid()
@@ -33,20 +33,20 @@ class Ending:
         self._failure: SonaError | None = None  # close() raises it, once
 
     def close(self, refuse: Callable[[], object]) -> None:
-        """Refuse what comes, and return when the end is there; at once where it waits for lines that were interrupted.
+        """Refuse new records, and return after the end; at once if the end must wait for the interrupted code.
 
         Raises:
-            DatabaseUnavailable: what was accepted could not be written, or the end takes longer than CLOSE_TIMEOUT.
+            DatabaseUnavailable: accepted records could not be written, or the end takes longer than CLOSE_TIMEOUT.
         """
         if os.getpid() != self._pid or held_here(self._starting):
-            return  # a forked child, whose parent closes it; or a handler inside of the close() that it interrupted
+            return  # a forked child, whose parent closes; or a handler that interrupted this very close()
         with self._starting:
             if not self._started:
                 refuse()
                 self._start()
                 self._started = True
         if self._held_here():
-            log.info("closing: what was accepted is written when the interrupted call goes on")
+            log.info("closing: accepted records are written when the interrupted call continues")
             return
         if not self._finished.wait(CLOSE_TIMEOUT):
             raise DatabaseUnavailable(
@@ -61,11 +61,11 @@ class Ending:
         thread = threading.Thread(target=self._run, name="sona-pg closer", daemon=True)  # atexit waits for it
         try:
             thread.start()
-        except RuntimeError:  # from Python 3.12 on none can be started by a handler of atexit
+        except RuntimeError:  # from Python 3.12 on an atexit handler cannot start threads
             self._run()
 
     def _run(self) -> None:
-        if self._running:  # an exception of a signal handler came between the thread's start and noting it
+        if self._running:  # a signal handler raised between the thread's start and the assignment
             return
         self._running = True
         try:

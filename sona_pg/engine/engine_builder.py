@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SonaEngineBuilder:
-    """Collects what an engine needs; ``build`` opens it."""
+    """Collects the arguments of an engine; ``build`` opens it."""
 
     def __init__(self, make: type[SonaEngine]) -> None:
         """Start from the defaults."""
@@ -46,12 +46,12 @@ class SonaEngineBuilder:
         return self
 
     def embedder(self, embedder: Embedder) -> Self:
-        """Set what turns text into embeddings."""
+        """Set the embedder for texts."""
         self._embedder = embedder
         return self
 
     def create(self, allowed: bool) -> Self:
-        """Say whether to make the space if there is none of that name; it is made by default."""
+        """Set whether to create a missing space; by default it is created."""
         self._create = allowed
         return self
 

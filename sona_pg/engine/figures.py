@@ -1,7 +1,7 @@
-"""Figures of a space and of this server: what ``SonaEngine.metrics`` and ``get_stats`` tell.
+"""Figures of a space and of this server, for ``SonaEngine.metrics`` and ``get_stats``.
 
-What the database counts is remembered as it was heard last, and the rest is in memory, so that a health check costs
-microseconds. While somebody asks, the follower's looks keep the remembered figures current.
+The database's counters are cached, and all others are in memory, so that a health check takes microseconds. While
+callers read figures, the follower's polls keep the cache current.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from sona_pg.serving.served_version import ServedVersion
 if TYPE_CHECKING:
     from sona_pg.engine.current_space import CurrentSpace
 
-WAITING_FOR = 60.0  # seconds for which the count of feedback without its trajectory is good
-SILENT_FOR = 5.0  # seconds beyond a poll after which a database counts as away, and is not asked for figures
-ASKED_FOR = 30.0  # seconds after a question for which the follower keeps the figures current
-LATE = 1.0  # seconds that the follower may be late with them, before the database is asked at once
+WAITING_FOR = 60.0  # seconds for which the count of feedback without a trajectory is cached
+SILENT_FOR = 5.0  # seconds beyond a poll until a silent database counts as away, and is not asked for figures
+ASKED_FOR = 30.0  # seconds after a read for which the follower keeps the figures current
+LATE = 1.0  # seconds that the follower may be late, before the database is asked directly
 
 AGE = "version_age_seconds"
 
 
 class _Heard(NamedTuple):
-    """Figures that the database has given."""
+    """Cached figures of the database."""
 
     at: float  # monotonic seconds
     figures: dict[str, Any]
-    text: str  # as members of a JSON object
+    text: str  # the same as members of a JSON object
 
 
 class _ToldVersion(NamedTuple):
     """Description of a version, without its age."""
 
     serving: ServedVersion
-    figures: dict[str, Any]  # its age among them, where it belongs
+    figures: dict[str, Any]  # members with the age at its place
     before: str  # the members before the age, as JSON
     after: str
 
 
 class Figures:
-    """Reads the figures of a session, and remembers what is costly to find out."""
+    """Reads the figures of a session, and caches the expensive ones."""
 
     def __init__(self, session: CurrentSpace) -> None:
-        """Start with nothing remembered."""
+        """Start with an empty cache."""
         self._session = session
         self._waiting: tuple[float, dict[str, Any] | None] = (0.0, None)
         self._heard: _Heard | None = None
@@ -57,10 +57,10 @@ class Figures:
         self._version: _ToldVersion | None = None
 
     def read(self, *, fresh: bool) -> dict[str, Any]:
-        """Return what is known of the space and this server, as JSON-ready values.
+        """Return the figures of the space and this server, as JSON-ready values.
 
         Args:
-            fresh: ask the database now; otherwise what it said last, a poll ago or a little more, will do.
+            fresh: ask the database now; otherwise its last answer, about a poll old, is used.
         """
         known = self._of_version()
         return {
@@ -88,20 +88,20 @@ class Figures:
 
     @property
     def are_asked(self) -> bool:
-        """Whether somebody has asked for figures lately."""
+        """Whether figures were read lately."""
         return time.monotonic() < self._asked + ASKED_FOR
 
     def keep_up(self) -> None:
-        """On the follower's thread: ask the database again, if somebody has wanted to know lately."""
+        """Ask the database again, if figures were read lately; called on the follower's thread."""
         if self.are_asked:
             self._ask()
 
     def forget(self) -> None:
-        """Have the next question asked of the database: what it counts has just changed here."""
+        """Invalidate the cache: this server has just changed the counted rows."""
         self._heard = None
 
     def _of_version(self) -> _ToldVersion:
-        """Return what is told of the version that is served; its norms are computed once."""
+        """Return the figures of the served version; its norms are computed once."""
         serving, known = self._session.held.serving, self._version
         if known is None or known.serving is not serving:
             described = serving.described()
@@ -160,7 +160,7 @@ class Figures:
         return heard
 
     def _waiting_feedback(self) -> dict[str, Any]:
-        """Return what is known of feedback without its trajectory, at most a minute old: it takes a scan."""
+        """Return the figures of feedback without a trajectory, at most a minute old, because they need a scan."""
         asked, known = self._waiting
         if known is None or time.monotonic() - asked > WAITING_FOR:
             known = self._session.database.waiting_feedback(self._session.space)

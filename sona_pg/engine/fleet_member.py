@@ -1,4 +1,4 @@
-"""An engine's row in ``sona.servers``: registered, kept alive, signed off; and how far its clock is ahead."""
+"""An engine's row in ``sona.servers``: registration, heartbeats, departure, and its clock skew."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 
 
 class FleetMember:
-    """One server of one space's fleet; it tells the recorder ``hot`` how far its clock is ahead of the database's."""
+    """One server of one space's fleet; it sets the clock skew of the recorder ``hot``."""
 
     def __init__(self, hot: HotPath, database: Database) -> None:
-        """Prepare; ``register`` makes the row."""
+        """Prepare; ``register`` inserts the row."""
         self._hot = hot
         self._database = database
         self.server_id = uuid7()
         self._server = Server(self.server_id, socket.gethostname(), os.getpid(), __version__)
-        self.skew_ms: float | None = None  # of this machine's clock; None until it was measured
+        self.skew_ms: float | None = None  # skew of this machine's clock; None until measured
 
     def join(self, name: str, config: SonaConfig, *, create: bool) -> Space:
         """Open the space called ``name`` and add this server to its fleet; see ``Database.open_space``."""
@@ -38,15 +38,15 @@ class FleetMember:
         return joined.space
 
     def register(self, space: Space) -> None:
-        """Add the server to the fleet again; registering twice is the same as once."""
+        """Add the server to the fleet again; idempotent."""
         self._database.register(space, self._server)
 
     def heartbeat(self, space: Space, serving: int) -> int:
-        """Say that this server is there and what it serves; return the live version."""
+        """Send a heartbeat with the served version; return the live version."""
         before = time.time()
         heard = self._database.heartbeat(space, self.server_id, serving, self.skew_ms)
         self.measure_clock(before, heard.at, time.time())
-        if not heard.registered:  # maintenance has forgotten it: its machine slept for days
+        if not heard.registered:  # maintenance deleted the row: this machine slept for days
             self.register(space)
         return heard.live_version
 
@@ -58,7 +58,7 @@ class FleetMember:
             log.debug("the server could not sign off, and will count as gone: %s", exc)
 
     def measure_clock(self, before: float, at: datetime, after: float) -> None:
-        """Compare this machine's clock with the database's, which said ``at`` between ``before`` and ``after``."""
+        """Compare this machine's clock with the database's, which read ``at`` between ``before`` and ``after``."""
         ahead = (before + after) / 2 - at.timestamp()
         self.skew_ms = ahead * 1000
         self._hot.set_clock_ahead(round(ahead * 1e6), uncertainty=round(abs(after - before) / 2 * 1e6))

@@ -1,5 +1,7 @@
-"""The thread that keeps the spaces of a process current: it hears of news, looks for what it has missed, and says
-that this server is there. One statement looks after all spaces."""
+"""The thread that keeps the spaces of a process current.
+
+It receives notices, polls for missed ones, and sends heartbeats. One statement polls all spaces.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,16 @@ from sona_pg.store.roll_call import Beat, RollCall
 log = logging.getLogger(__name__)
 
 PATIENCE = 3.0  # seconds that a stop waits for the call the thread is in
-LOG_EVERY = 30.0  # seconds between two lines about a store that is away now and then
+LOG_EVERY = 30.0  # seconds between two log lines about a store with repeated outages
 RETRY = (0.2, 5.0)  # seconds before the first and before every later attempt while the database is away
 BEAT_EVERY = 5.0  # seconds between heartbeats; a server counts as gone after three times as long
-CANDIDATES_EVERY = 1.0  # seconds between looks at candidates that are announced: each server that meets new ones does
-ATTACH_FOR = 0.5  # seconds of opening spaces late, after which those that are open have their turn
+CANDIDATES_EVERY = 1.0  # seconds between reads of announced candidates: every server with new ones announces them
+ATTACH_FOR = 0.5  # seconds of late openings, after which open spaces have their turn
 STEP = 0.1  # seconds of waiting after which a stop is noticed
 
 
 class FollowedSpace(Protocol):
-    """One engine's space, as the follower looks after it."""
+    """Interface of one engine's space for the follower."""
 
     @property
     def poll_interval(self) -> float: ...
@@ -38,24 +40,24 @@ class FollowedSpace(Protocol):
 
     @property
     def wants_every_look(self) -> bool:
-        """Whether a look without news is of use too."""
+        """Whether polls without news are wanted as well."""
 
     def attach_late(self) -> None:
-        """Do what opening without the database could not do."""
+        """Complete an opening without the database."""
 
     def beat(self) -> Beat: ...
 
     def hear(self, heard: RollCall, sent_at: float, answered_at: float) -> bool:
-        """Take up what a look has shown; False: it was being refreshed just now, and is to be looked at again."""
+        """Apply the result of a poll; False: it is being refreshed, and must be polled again."""
 
     def say_away(self) -> None:
-        """The database is away: say what is being lost."""
+        """Warn of lost records while the database is away."""
 
     def count_failure(self) -> None: ...
 
 
 class Announcements(Protocol):
-    """Hears of news; ``NoticeListener`` is the one of a database."""
+    """Source of notices; ``NoticeListener`` is the one of a database."""
 
     hears: bool
     connections: int
@@ -70,20 +72,20 @@ Look = Callable[[Sequence[int], Sequence[int], Sequence[Beat]], RollCall]
 
 @dataclass(eq=False, slots=True)
 class _Place:
-    """When a space is looked at next; all times are monotonic seconds."""
+    """Schedule of a space's polls; all times are monotonic seconds."""
 
     next_look: float
     next_beat: float = 0.0
-    next_signal: float = 0.0  # look at candidates
+    next_signal: float = 0.0  # read new candidates
     last_signal: float = -math.inf
-    announced: float = math.inf  # candidates were: look at them then, which is not more often than once a second
-    told: int | None = None  # the live version that the space was told last
-    pause: float = 0.0  # after an attempt to attach that was refused
+    announced: float = math.inf  # time to read announced candidates, at most once a second
+    told: int | None = None  # live version last passed to the space
+    pause: float = 0.0  # pause after a refused attempt to attach
     failing: str = ""  # kind of the last failure, until a success
 
 
 class Follower:
-    """Follows any number of spaces from one thread; while the database is away it goes on trying."""
+    """Follows any number of spaces from one thread; retries while the database is away."""
 
     def __init__(
         self,
@@ -95,23 +97,23 @@ class Follower:
         """Prepare; ``start`` begins.
 
         Args:
-            listener: where announcements are heard.
+            listener: the source of notices.
             look: asks the database.
             revive: called while the database is away.
-            meanwhile: called every now and then while it is not; returns at once.
+            meanwhile: called regularly otherwise; must return at once.
         """
         self._listener = listener
         self._look = look
         self._revive = revive
         self._meanwhile = meanwhile
         self._stop = threading.Event()
-        self._places: dict[FollowedSpace, _Place] = {}  # changed by single operations only: handlers of signals do
-        self._joined = False  # a space since the thread last looked when the next is due
-        self._at: FollowedSpace | None = None  # the one that the thread is busy with
-        self._connections = 0  # of the listener, as of the last look
+        self._places: dict[FollowedSpace, _Place] = {}  # changed by atomic operations only, because signal handlers do
+        self._joined = False  # a space was added since the thread computed when the next is due
+        self._at: FollowedSpace | None = None  # the space the thread is busy with
+        self._connections = 0  # connections of the listener at the last poll
         self._thread = threading.Thread(target=self._run, name="sona-pg follower", daemon=True)
-        self.last_contact = time.monotonic()  # with the store, which has just been opened
-        self._away_said = False  # whether this time it was logged that the store is away
+        self.last_contact = time.monotonic()  # the store has just answered
+        self._away_said = False  # whether the current outage was logged
         self._away_said_at = -LOG_EVERY
         self._failing = False
 
@@ -120,17 +122,17 @@ class Follower:
         self._thread.start()
 
     def join(self, followed: FollowedSpace) -> None:
-        """Look after a space from now on: after its interval, or at once if the database has not answered yet."""
+        """Follow a space: first after its interval, or at once if the database has not answered yet."""
         now = time.monotonic()
         self._places[followed] = _Place(now + (0.0 if followed.space_id is None else followed.poll_interval), now)
         self._joined = True
 
     def follows(self, followed: FollowedSpace) -> bool:
-        """Whether a space is looked after; not one that was found to be removed."""
+        """Whether a space is followed; False once it was found to be removed."""
         return followed in self._places
 
     def leave(self, followed: FollowedSpace, cut: Callable[[int | None], object] = lambda _: None) -> None:
-        """Look after a space no more; ``cut`` ends the call that the thread is in for it, should that not return."""
+        """Stop following a space; ``cut`` ends the thread's current call for it, should that not return."""
         self._places.pop(followed, None)
         until = time.monotonic() + PATIENCE
         while self._at is followed and self._thread.is_alive() and threading.current_thread() is not self._thread:
@@ -140,7 +142,7 @@ class Follower:
                 until = time.monotonic() + PATIENCE
 
     def stop(self, cut: Callable[[int | None], object] = lambda _: None) -> None:
-        """End the thread and close its connection; ``cut`` ends the call it is in, should that not return."""
+        """End the thread and close its connection; ``cut`` ends its current call, should that not return."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(PATIENCE)
@@ -165,7 +167,7 @@ class Follower:
                 if not self._stop.is_set():
                     self._revive()
                 pause = min(2 * pause, RETRY[1])
-            except Exception:  # a mistake must not leave this server deaf
+            except Exception:  # a bug must not stop the follower
                 if not self._failing:
                     log.exception("following the live versions failed; this server goes on with what it serves")
                 self._failing = True
@@ -175,7 +177,7 @@ class Follower:
                 self._at = None
 
     def _wait_for_news(self) -> None:
-        """Wait for an announcement, or until a space is due; in short waits, so that a stop is noticed."""
+        """Wait for a notice, or until a space is due; in short waits, so that a stop is noticed."""
         due_at = 0.0
         self._joined = True
         while not self._stop.is_set():
@@ -185,7 +187,7 @@ class Follower:
                 due_at = min((place.next_look for place in list(self._places.values())), default=math.inf)
             heard = self._listener.wait(min(max(due_at - now, 0.0), STEP))
             self._meanwhile()
-            if self._listener.connections != self._connections:  # announcements made before are lost
+            if self._listener.connections != self._connections:  # earlier notices are lost
                 self._connections = self._listener.connections
                 for place in list(self._places.values()):
                     place.next_signal = 0.0
@@ -196,7 +198,7 @@ class Follower:
                 return
 
     def _hear(self, heard: Collection[Notice]) -> None:
-        """Have the spaces that were announced looked at now."""
+        """Make the announced spaces due now."""
         now = time.monotonic()
         versions = {notice.space_id for notice in heard if not notice.of_candidates}
         candidates = {notice.space_id for notice in heard if notice.of_candidates}
@@ -209,12 +211,12 @@ class Follower:
                 place.next_look = min(place.next_look, place.announced)
 
     def _round(self) -> None:
-        """Look at every space that is due; spaces that are due a little later are looked at by the same statement."""
+        """Poll every due space; spaces due a little later join the same statement."""
         now = time.monotonic()
         due = [
             (followed, place)
             for followed, place in list(self._places.items())
-            if place.next_look <= now + min(followed.poll_interval, BEAT_EVERY) / 2  # so that all come together soon
+            if place.next_look <= now + min(followed.poll_interval, BEAT_EVERY) / 2  # so that all share statements soon
         ]
         if not any(place.next_look <= now for _, place in due):
             return
@@ -224,7 +226,7 @@ class Follower:
         self._attach([(followed, place) for followed, place in due if followed.space_id is None], now)
 
     def _look_at(self, due: Sequence[tuple[FollowedSpace, _Place]], now: float) -> None:
-        """Ask the database once, and hand each space what was seen of it."""
+        """Ask the database once, and pass each space its result."""
         spaces: set[int] = set()
         asking: set[int] = set()
         for followed, place in due:
@@ -239,7 +241,7 @@ class Follower:
         self.last_contact, self._away_said = time.monotonic(), False
         for _, place in beating:
             place.next_beat = now + BEAT_EVERY
-        # Announced changes need fewer looks.
+        # With notices, fewer polls are needed.
         every = BEAT_EVERY if self._listener.hears else 0.0
         for followed, place in due:
             if followed.space_id in asking:
@@ -248,13 +250,13 @@ class Follower:
         told = {followed for followed, _ in beating}
         for followed, place in due:
             space = followed.space_id
-            # Of a thousand idle spaces there is hardly ever news, and each call has its price.
+            # A thousand idle spaces hardly ever have news, and each call has its price.
             news = space in asking or heard.live.get(space or 0) != place.told
             if news or followed in told or followed.wants_every_look:
                 self._tell(followed, place, heard, (sent_at, answered_at))
 
     def _tell(self, followed: FollowedSpace, place: _Place, heard: RollCall, asked: tuple[float, float]) -> None:
-        """Hand a space what was seen; its mistake is counted, said once, and stops no other space."""
+        """Pass a space its result; its failure is counted, logged once, and stops no other space."""
         self._at = followed
         try:
             if followed not in self._places:
@@ -282,11 +284,11 @@ class Follower:
             self._at = None
 
     def _attach(self, late: Sequence[tuple[FollowedSpace, _Place]], now: float) -> None:
-        """Open spaces that were opened without the database, those first that have waited longest."""
+        """Attach spaces that were opened without the database, longest waiting first."""
         for followed, place in sorted(late, key=lambda item: item[1].next_look):
             if self._stop.is_set() or time.monotonic() > now + ATTACH_FOR:
                 return
-            place.next_look = time.monotonic()  # behind all others, should the database be away
+            place.next_look = time.monotonic()  # to the end of the queue, should the database be away
             try:
                 self._at = followed
                 if followed in self._places:
@@ -308,7 +310,7 @@ class Follower:
                 self._at = None
 
     def _say_away(self, exc: DatabaseError) -> None:
-        """Log that the store is away: once an outage, and not each time where it comes and goes."""
+        """Log that the store is away: once an outage, and rate-limited if outages repeat."""
         now = time.monotonic()
         if not self._away_said and now >= self._away_said_at + LOG_EVERY:
             self._away_said, self._away_said_at = True, now

@@ -1,4 +1,4 @@
-"""The engines that a store has open, by the names that their spaces have now."""
+"""The open engines of a store, by the current names of their spaces."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from sona_pg.errors import DatabaseUnavailable
 
 
 class HeldEngines:
-    """Engines by name. A name means the space that the database knows by it, whatever it meant before.
+    """Engines by name. A name means the space that the database knows by it now.
 
-    Engines whose spaces were renamed or removed elsewhere go on for those who have them, and end with the store.
+    Engines whose spaces were renamed or removed elsewhere stay usable for their callers, and end with the store.
     """
 
     def __init__(self) -> None:
-        """Start with none."""
-        self.lock = threading.RLock()  # a signal handler may interrupt who holds it, and open a space itself
+        """Start empty."""
+        self.lock = threading.RLock()  # reentrant: a signal handler may interrupt its holder, and open a space itself
         self._named: dict[str, SonaEngine] = {}
-        self._opened: list[SonaEngine] = []  # replaced, never changed: handlers of signals read it
+        self._opened: list[SonaEngine] = []  # replaced, never mutated: signal handlers read it
 
     @property
     def opened(self) -> list[SonaEngine]:
-        """All that may be open, with or without a name."""
+        """All possibly open engines, with or without a name."""
         return self._opened
 
     def leave_to_parent(self) -> None:
-        """In a child, right after the fork: have no lock that a thread of the parent holds."""
+        """Replace the lock, right after a fork: a thread of the parent may hold it."""
         self.lock = threading.RLock()
 
     def put(self, name: str, engine: SonaEngine) -> None:
@@ -37,9 +37,9 @@ class HeldEngines:
             self._named[name] = engine
 
     def find(self, name: str, runtime: ProcessRuntime) -> SonaEngine | None:
-        """Return the open engine of the space that is called ``name``, or None; this asks the database once.
+        """Return the open engine of the space called ``name``, or None; this asks the database once.
 
-        While the database is away, return the engine of the space that was called so when it was last asked.
+        While the database is away, the names of the last answer count.
         """
         with self.lock:
             known = self._named.get(name)
@@ -59,17 +59,17 @@ class HeldEngines:
             return found
 
     def rename(self, engine: SonaEngine, name: str) -> None:
-        """Hold an engine by the new name of its space."""
+        """Store an engine under the new name of its space."""
         with self.lock:
             self._call(engine, name)
 
     def drop(self, engine: SonaEngine) -> None:
-        """Hold an engine by no name any more."""
+        """Remove an engine's name."""
         with self.lock:
             self._named = {name: known for name, known in self._named.items() if known is not engine}
 
     def _ask(self, name: str, known: SonaEngine | None, runtime: ProcessRuntime) -> dict[int, str] | None:
-        """Return the names, by number, of the space called ``name`` and that of ``known``; None if nobody can tell."""
+        """Return the names, by number, of the space called ``name`` and that of ``known``; None if unknown."""
         if known is not None and known.is_cut_off:
             return None
         if known is None and all(engine.is_closed or engine.space_id is None for engine in self._opened):
@@ -83,13 +83,13 @@ class HeldEngines:
             return None
 
     def _of_space(self, number: int) -> SonaEngine | None:
-        """Return the open engine of a space, opened last."""
+        """Return the last opened engine of a space."""
         return next(
             (engine for engine in reversed(self._opened) if engine.space_id == number and not engine.is_closed), None
         )
 
     def _call(self, engine: SonaEngine, name: str | None) -> None:
-        """Note the name of an engine's space; None if the space was removed."""
+        """Set the name of an engine's space; None if the space was removed."""
         self.drop(engine)
         if name is not None:
             engine.call_space(name)

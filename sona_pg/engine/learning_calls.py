@@ -1,4 +1,4 @@
-"""Calls that learn, and that bring what was learned to this server."""
+"""Calls that learn, and that bring new versions to this server."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sona_pg.engine.lifetime import EngineLifetime
 
 
 class LearningCalls(EngineLifetime):
-    """Calls that run learning cycles, and take up their versions."""
+    """Calls that run learning cycles, and serve their versions."""
 
     def force_learn(self) -> CycleResult:
-        """Run loop B now, on everything recorded so far, however little; serve what it learned."""
+        """Run loop B now, on everything recorded so far, and serve the new version."""
         return self._session.learn()
 
     def background_learn(self) -> CycleResult:
@@ -21,38 +21,37 @@ class LearningCalls(EngineLifetime):
         return self.force_learn()
 
     def tick(self) -> CycleResult | None:
-        """Commit what was recorded, so that loop A has learned from it, and run loop B if enough waits.
+        """Commit all records, so that loop A has learned from them, and run loop B if there are enough unlearned facts.
 
         Enough is ``min_trajectories`` facts, and a tenth of the history (``LoopConfig``). With ``automatic`` cycles the
-        engine does it itself as well, at ``shortest_interval`` at the earliest.
+        engine does the same by itself, at ``shortest_interval`` at the earliest.
 
         Raises:
-            DatabaseUnavailable: what was recorded is not committed after a minute; it goes on waiting.
+            DatabaseUnavailable: the records are not committed after a minute; they are kept and tried again.
         """
         return self._session.tick()
 
     def refresh(self) -> int:
-        """Take up the newest version if this server does not serve it yet; return the version served."""
+        """Serve the newest version, if this server does not yet; return the version served."""
         return self._session.refresh()
 
     def set_settings(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Change what this space learns with, for every learner, from its next version on; return all its settings.
+        """Change learning settings of this space, for every learner, from its next version on; return all of them.
 
         A setting is called as in ``SonaConfig``: ``engine.set_settings({"base.learning_rate": 0.1})``. The change is
-        kept with the ledger, and ``rebuild`` runs each cycle with the settings of its time. A cycle that runs meanwhile
-        is run again. A rank or a number of layers may grow, which changes no answer; nothing that was learned is cut.
+        kept with the ledger, and ``rebuild`` runs each cycle with the settings of its time. A running cycle is
+        repeated. Ranks and the number of layers may only grow, which changes no answer.
 
         Raises:
-            ConfigError: a setting is unknown, has a value that cannot work, or would cut what was learned.
+            ConfigError: a setting is unknown, has an invalid value, or would cut learned state.
         """
         return self._session.set_settings(changes)
 
     def rebuild(self, *, publish: bool = False) -> RebuildResult:
-        """Learn this space again from its ledger, cycle by cycle, and say whether that gives the live state.
+        """Learn this space again from its ledger, cycle by cycle, and compare the result with the live state.
 
-        On the same instruction set and release it does, to the bit; a release that learns otherwise than the one that
-        ran the cycles gives another state. After trajectories have been deleted the states differ, and
-        ``publish=True`` makes the result live: the influence of deleted trajectories, and of those that retention has
-        dropped, is unlearned. Other learners of the space wait meanwhile.
+        On the same instruction set and release they are equal to the bit; another release may learn differently. After
+        trajectories were deleted the states differ, and ``publish=True`` makes the result live: this unlearns deleted
+        trajectories, and those dropped by retention. Other learners of the space wait meanwhile.
         """
         return self._session.rebuild(publish)

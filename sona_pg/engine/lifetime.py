@@ -20,21 +20,21 @@ from sona_pg.recorder import HotPath
 
 log = logging.getLogger(__name__)
 
-REOPEN_PAUSE = 1.0  # seconds after an attempt in a forked child that failed: others then fail at once
+REOPEN_PAUSE = 1.0  # seconds after a failed attempt in a forked child, during which others fail at once
 
 
 class EngineLifetime(HotPath):
-    """The recorder of an engine, and the session that it has open in this process."""
+    """The recorder of an engine, and its open session in this process."""
 
     def __init__(self, config: SonaConfig, wanted: OpenRequest) -> None:
-        """Open what is ``wanted``; see ``SonaEngine`` for what may be raised."""
+        """Open the space ``wanted``; raises as ``SonaEngine`` does."""
         ingest = config.ingest
         super().__init__(config.hidden_dim, ingest.capacity, ingest.buffer_bytes)
         self._wishes = config
         self._wanted = wanted
         self._opening = threading.RLock()
         self._ended = self._in_opening = False
-        self._failed: tuple[float, SonaError] | None = None  # when opening in a forked child did, and how
+        self._failed: tuple[float, SonaError] | None = None  # time and error of a failed opening in a forked child
         self._inherited: list[Session] = []
         self._opened: Session | None = Session(self, config, self._wanted)
         self.renewed_by(self._renew)
@@ -43,12 +43,12 @@ class EngineLifetime(HotPath):
 
     @property
     def config(self) -> SonaConfig:
-        """The configuration as it is obeyed: what a space learns with is the space's own, once it is known."""
+        """The effective configuration: with the space's own learning settings, once they are known."""
         return self._wishes if self._opened is None else self._opened.config
 
     @property
     def asked_config(self) -> SonaConfig:
-        """The configuration that was asked for."""
+        """The configuration given by the caller."""
         return self._wishes
 
     @property
@@ -64,11 +64,11 @@ class EngineLifetime(HotPath):
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the database has not answered lately, though this process has asked."""
+        """Whether the database has failed to answer this process lately."""
         return self._opened is not None and self._opened.is_cut_off
 
     def call_space(self, name: str) -> None:
-        """Note that the space was renamed: a forked child opens it under its new name."""
+        """Store the new name of a renamed space, under which a forked child opens it."""
         self._wanted = self._wanted._replace(space=name)
         if self._opened is not None:
             self._opened.call_space(name)
@@ -80,16 +80,16 @@ class EngineLifetime(HotPath):
         return self._opened if self._opened is not None else self._open_in_child()
 
     def _leave_to_parent(self) -> None:
-        """In a child, right after the fork: have nothing open, and no lock that a thread of the parent holds."""
+        """Forget the session and replace the locks, right after a fork: they belong to the parent."""
         self._opening = threading.RLock()
         self._in_opening = False
         self._failed = None
         if self._opened is not None:
-            self._inherited.append(self._opened)  # never to be collected: its connections are the parent's
+            self._inherited.append(self._opened)  # kept from the garbage collector: its connections are the parent's
         self._opened = None
 
     def _renew(self, must: bool) -> None:
-        """Open the engine in a forked child; unless it must, an adapter is better than an error."""
+        """Open the engine in a forked child; unless ``must``, errors leave the adapter in place."""
         try:
             self._open_in_child()
         except DatabaseError as exc:
@@ -125,12 +125,12 @@ class EngineLifetime(HotPath):
         return session
 
     def _wanted_in_child(self) -> OpenRequest:
-        """Return what a child opens: the space that its parent has found, as it was called last; none that is made."""
+        """Return the request of a child: the parent's space under its latest name, never a new one."""
         found = [session for session in self._inherited if session.is_attached]
         return self._wanted._replace(space=found[-1].space_name, create=False) if found else self._wanted
 
     def _close_if_ended(self, session: Session) -> None:
-        """Close what was being opened while a signal handler called ``close``."""
+        """Close a session that was being opened while a signal handler called ``close``."""
         if self._ended:
             session.close()
 
@@ -141,15 +141,15 @@ class EngineLifetime(HotPath):
     # -- the end --------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Write what was accepted, stop the threads, and let go of the database. Closing twice is the same as once.
+        """Write the accepted records, stop the threads, and release the database; idempotent.
 
-        From now on recording raises ``TrajectoryError``. A record that another thread is just recording is either
-        accepted, and then written, or it raises. A signal handler may call this at any moment; in the middle of another
-        call of this engine it may return before the end, which then follows; the interpreter's exit waits for it.
-        In a forked child it closes what the child has opened, never its parent's engine.
+        From now on recording raises ``TrajectoryError``. A call in progress in another thread either records, and is
+        written, or raises. A signal handler may call this at any moment; if it interrupts another call of this engine,
+        it may return before the end, for which the interpreter's exit waits. In a forked child it closes the child's
+        session, never its parent's.
 
         Raises:
-            DatabaseUnavailable: what was accepted could not be written; the message says what becomes of it.
+            DatabaseUnavailable: accepted records could not be written; the message says where they are.
         """
         self._ended = True
         if self._opened is not None:

@@ -25,16 +25,16 @@ class OpenRequest(NamedTuple):
 
     url: str | None  # None: SONA_PG_URL, else the embedded server
     space: str
-    create: bool  # the space, if there is none of that name
+    create: bool  # whether to create a missing space
     migrate: Migrate | None  # None: as SONA_PG_MIGRATE says
     require_database: bool  # to answer now; otherwise the engine is opened without it
 
 
 class OpenedSpace(CurrentSpace):
-    """A space that is opened for a recorder: registered, served, written into and learned in."""
+    """A space opened for a recorder: registered, served, written to and learned from."""
 
     def __init__(self, hot: HotPath, config: SonaConfig, wanted: OpenRequest) -> None:
-        """Open what is ``wanted`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
+        """Open the space ``wanted`` for the recorder ``hot``; raises as ``SonaEngine`` does."""
         environment = Environment.read()
         self._wishes = config
         self._wanted = wanted
@@ -115,7 +115,7 @@ class OpenedSpace(CurrentSpace):
         )
 
     def _open_without_database(self, exc: DatabaseUnavailable) -> None:
-        """Record, and serve the last version that this machine knew, until the database answers."""
+        """Record, and serve the last version known on this machine, until the database answers."""
         self._away = exc
         kept = self.held.serve_kept()
         self.writer = Outage(self.hot, self._config.ingest, self._pending, str(exc))
@@ -128,7 +128,7 @@ class OpenedSpace(CurrentSpace):
         )
 
     def attach_late(self) -> None:
-        """Do what opening the engine could not do, unless that was done."""
+        """Complete an opening without the database, once."""
         with self._refreshing:
             if self._space is not None:
                 return
@@ -139,4 +139,4 @@ class OpenedSpace(CurrentSpace):
                     self.writer.reason = str(exc)
                 raise
         self.runtime.outage.answered()
-        self.runtime.outage.warn("the database answers: what was recorded without it is being written")
+        self.runtime.outage.warn("the database answers: the records of the outage are being written")

@@ -1,4 +1,4 @@
-"""Calls that ask for patterns, and for trajectories like a given one."""
+"""Calls that find patterns and similar trajectories."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sona_pg.serving.arguments import as_vector, require_search
 
 
 class PatternCalls(EngineLifetime):
-    """Calls that look for what is near an embedding: patterns in memory, trajectories in the database."""
+    """Calls that find the neighbours of an embedding: patterns in memory, trajectories in the database."""
 
     def find_patterns(
         self,
@@ -30,12 +30,12 @@ class PatternCalls(EngineLifetime):
         """Return the ``k`` patterns nearest to ``x`` (dim,), nearest first; from memory, in microseconds.
 
         Args:
-            x: what is asked.
-            k: how many at most.
-            min_quality: leave out patterns whose mean quality is lower.
+            x: the query's embedding.
+            k: the largest number of results.
+            min_quality: leave out patterns with a lower mean quality.
             kind: only patterns of this kind.
             route: only patterns in which this route was tried.
-            verdict: only patterns most of whose trajectories went so.
+            verdict: only patterns with this prevailing verdict.
 
         Raises:
             InvalidValue: a filter that no pattern can pass.
@@ -45,15 +45,15 @@ class PatternCalls(EngineLifetime):
     def interpolate_parameters(
         self, x: ArrayLike, k: int = 5, *, min_quality: float = 0.0, route: str | None = None
     ) -> Interpolation:
-        """Return the settings that went well in the ``k`` patterns nearest to ``x`` (dim,) that know any.
+        """Return the parameters that went well in the ``k`` patterns nearest to ``x`` (dim,) with any.
 
-        They are what callers told with ``set_trajectory_parameters``, of trajectories that succeeded: means weighted
-        by similarity, quality and evidence. Round what must be whole.
+        They are means over successful trajectories of the values given to ``set_trajectory_parameters``, weighted by
+        similarity, quality and evidence. Round those that must be whole numbers.
 
         Args:
-            x: what is asked.
-            k: how many patterns at most.
-            min_quality: leave out patterns whose mean quality is lower.
+            x: the query's embedding.
+            k: the largest number of patterns.
+            min_quality: leave out patterns with a lower mean quality.
             route: only patterns in which this route was tried.
 
         Raises:
@@ -75,19 +75,19 @@ class PatternCalls(EngineLifetime):
     ) -> SearchResult:
         """Return the ``k`` stored trajectories nearest to ``x`` (dim,), nearest first; asks the database.
 
-        Weeks that are over are searched by their index where the space has many trajectories in them, all else is
-        scanned. The result's ``complete`` is False if an index gave up before it had found ``k``.
+        Past weeks with many trajectories of the space are searched by index, all others are scanned. The result's
+        ``complete`` is False if an index gave up before it had found ``k``.
 
         Args:
-            x: what is searched.
-            k: how many at most, up to 100,000.
-            route: only those that took this route.
-            min_quality: only those whose quality, with all feedback, is at least this.
-            since: only those that began then or later.
+            x: the embedding to search for.
+            k: the largest number of results, up to 100,000.
+            route: only trajectories with this route.
+            min_quality: only trajectories whose quality, with all feedback, is at least this.
+            since: only trajectories begun at this time or later.
             exact: scan everything.
 
         Raises:
-            InvalidValue: ``x`` has length 0, or another argument makes no sense.
+            InvalidValue: ``x`` has length 0, or another argument is invalid.
             DatabaseUnavailable: Postgres does not answer now.
         """
         vector = as_vector(x, self.dim)

@@ -20,20 +20,20 @@ from sona_pg.store.notify import NoticeListener
 from sona_pg.worker.learner import Learner
 from sona_pg.worker.maintainer import Maintainer
 
-CONNECTIONS = 6  # writers included; the listener has one of its own, and maintenance while it builds an index
+CONNECTIONS = 6  # writers included; the listener has its own, and maintenance during an index build
 
 
 class ProcessRuntime:
     """Connections, writers, follower, learner and maintainer of one database, for all its spaces in this process."""
 
     def __init__(self, url: str | None, home: Path, connections: int = CONNECTIONS) -> None:
-        """Prepare; ``begin`` opens what is needed. Without ``url`` the database is the embedded one of ``home``."""
+        """Prepare; ``begin`` starts it. Without ``url`` the database is the embedded one of ``home``."""
         self._given_url = url
         self._connections = connections
         self.home = home
         self.outage = OutageLog()
         self.users = 0  # engines and stores that hold it; guarded by the registry's lock
-        self._beginning = threading.RLock()  # one engine at a time; no end of an engine needs it
+        self._beginning = threading.RLock()  # opens one engine at a time; closing an engine does not need it
         self._begun = self._prepared = False
         self.embedded: EmbeddedHold | None = None
         self.url: str
@@ -44,7 +44,7 @@ class ProcessRuntime:
         self.maintainer: Maintainer
 
     def begin(self) -> None:
-        """Start the embedded server and the threads, unless that was done; the database is asked nothing."""
+        """Start the embedded server and the threads, once; sends no query."""
         with self._beginning:
             if self._begun:
                 return
@@ -64,14 +64,14 @@ class ProcessRuntime:
             self._begun = True
 
     def prepare(self, migrate: Migrate) -> None:
-        """Bring the schema up to date, or with ``"check"`` refuse it, unless that was done; see ``Database``."""
+        """Migrate the schema, or with ``"check"`` refuse it, once; see ``Database``."""
         with self._beginning:
             if not self._prepared:
                 self.database.prepare("auto" if self.embedded is not None else migrate)
                 self._prepared = True
 
     def let_go(self) -> None:
-        """Stop holding the embedded server; in a forked child, the parent's."""
+        """Release the embedded server; in a forked child, the inherited hold."""
         if self.embedded is not None:
             self.embedded.release()
 
@@ -97,20 +97,17 @@ class Runtimes:
     """The runtimes of this process, by database and home folder."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start empty."""
         self._lock = threading.RLock()
         self._running: dict[tuple[str | None, Path], ProcessRuntime] = {}
 
     @property
     def held_here(self) -> bool:
-        """Whether this very thread takes or releases one: a signal handler has interrupted it inside."""
+        """Whether this thread, interrupted by a signal handler, is taking or releasing a runtime."""
         return held_here(self._lock)
 
     def take(self, url: str | None, home: Path, connections: int = CONNECTIONS) -> ProcessRuntime:
-        """Return the runtime of a database, begun with so many connections if it is new, and count one user more.
-
-        ``release`` it.
-        """
+        """Return the runtime of a database and count one more user; a new one gets ``connections``. ``release`` it."""
         with self._lock:
             runtime = self._running.get((url, home))
             if runtime is None:
@@ -135,12 +132,12 @@ class Runtimes:
             runtime.end()
 
     def leave_to_parent(self) -> None:
-        """In a child, right after the fork: forget what is running in the parent, and keep it from being collected."""
+        """Forget the parent's runtimes, right after a fork, and keep them from the garbage collector."""
         _of_parents.extend(self._running.values())
         self.__init__()  # type: ignore[misc]
 
 
 runtimes = Runtimes()
-_of_parents: list[ProcessRuntime] = []  # their connections are the parent's: nobody may close them here
+_of_parents: list[ProcessRuntime] = []  # their connections are the parent's, and must not be closed here
 
 os.register_at_fork(after_in_child=runtimes.leave_to_parent)

@@ -23,19 +23,18 @@ class RankingCalls(EngineLifetime):
         k: int = 10,
         exploration: float = 0.0,
     ) -> Ranking:
-        """Return the ``k`` candidates that ``query`` (dim,) most likely means, best first.
+        """Return the ``k`` candidates most likely meant by ``query`` (dim,), best first.
 
-        Hand the ranking to ``begin_trajectory``, say with ``set_trajectory_route`` which one was shown, and how it
-        went with ``end_trajectory`` or ``feedback``: that is what the next version learns from.
+        For the next version to learn, pass the ranking to ``begin_trajectory``, the shown candidate to
+        ``set_trajectory_route``, and the quality to ``end_trajectory`` or ``feedback``.
 
         Args:
-            query: what is asked.
-            candidates: (m, dim) embeddings of what can be answered; the store keeps them by id. Without them
-                the candidates are taken from the store.
-            ids: (m,) one text each; the same id is the same candidate for ever.
-            k: how many at most.
-            exploration: above 0, candidates that few have confirmed are shown more often (1 is a good value
-                while learning); the scores stay the ranker's own.
+            query: the query's embedding.
+            candidates: (m, dim) embeddings, stored by id; by default those in the store.
+            ids: (m,) one text each; an id means the same candidate for ever.
+            k: the largest number of results.
+            exploration: above 0, candidates with little evidence are ranked higher (1 is a good value while learning);
+                the returned scores are the ranker's own.
         """
         session = self._session
         return session.ranker.rank(session.held.serving, query, candidates, ids, k, exploration)
@@ -49,7 +48,7 @@ class RankingCalls(EngineLifetime):
         k: int = 10,
         exploration: float = 0.0,
     ) -> list[Ranking]:
-        """Return what ``rank`` returns for each of ``queries`` (n, dim), all by one version; a batch is far cheaper."""
+        """Return the ranking of each of ``queries`` (n, dim), by one version; far cheaper than single calls."""
         rows = as_directions(queries, self.dim, "queries")
         return self._session.ranker.rank_many(
             self._session.serving, rows, candidates, ids, require_count(k), exploration
@@ -58,8 +57,8 @@ class RankingCalls(EngineLifetime):
     def remember(self, ids: Sequence[str], embeddings: ArrayLike) -> None:
         """Store candidates ahead of their first ranking, so that ``rank`` needs only their ids.
 
-        This server knows them at once, others about a second after they are committed. One whose id was known has its
-        new embedding after the next cycle.
+        This server knows them at once, others about a second after the commit. A known id gets its new embedding in the
+        next cycle.
 
         Args:
             ids: (m,) one text each.
@@ -67,6 +66,6 @@ class RankingCalls(EngineLifetime):
 
         Raises:
             InvalidValue: the space would have more than a million candidates.
-            DatabaseUnavailable: more candidates wait than the buffer may take, and Postgres takes none.
+            DatabaseUnavailable: the queue of candidates is full, and Postgres does not answer.
         """
         self._session.ranker.remember(ids, as_directions(embeddings, self.dim, "embeddings"))

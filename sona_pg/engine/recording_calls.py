@@ -1,4 +1,4 @@
-"""Feedback and barriers: the recording calls that are not in the compiled hot path."""
+"""Feedback and flush: the recording calls outside of the compiled hot path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sona_pg.serving.arguments import as_uuid
 
 
 class RecordingCalls(EngineLifetime):
-    """Calls that record facts, and wait for what was recorded."""
+    """Calls that record facts, and that wait for commits."""
 
     def feedback(
         self,
@@ -22,17 +22,17 @@ class RecordingCalls(EngineLifetime):
         retract: bool = False,
         sequence: int | None = None,
     ) -> int:
-        """Record a fact about a trajectory: how good it was, or what would have been right.
+        """Record a fact about a trajectory: its quality, or a correction.
 
-        It may come from any server, before its trajectory, weeks later, or again: of each source the latest
-        counts, and the mean over sources replaces the quality told at the end.
+        Facts may come from any server, before their trajectory, weeks later, or repeatedly. The latest fact of each
+        source counts, and the mean over sources replaces the quality given at the end.
 
         Args:
             trajectory: its id, or its handle.
             quality: in [0, 1].
-            source: who says so, such as ``user`` or ``judge``.
+            source: name of the source, such as ``user`` or ``judge``.
             correction: the id of the candidate that would have been right.
-            retract: take back what this source said.
+            retract: take back the earlier facts of this source.
             sequence: for callers that may send the same fact twice; by default the time.
 
         Returns:
@@ -44,9 +44,9 @@ class RecordingCalls(EngineLifetime):
         )  # fmt: skip
 
     def flush(self, timeout: float | None = 60.0) -> None:
-        """Return once everything recorded before is committed; None waits for as long as it takes.
+        """Return once all earlier records are committed; None waits without limit.
 
         Raises:
-            DatabaseUnavailable: ``timeout`` seconds have passed; what waits goes on waiting.
+            DatabaseUnavailable: ``timeout`` seconds have passed; unwritten records are kept and tried again.
         """
         self._session.flush(timeout)

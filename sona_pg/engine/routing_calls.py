@@ -1,4 +1,4 @@
-"""Calls that choose a route, and that judge how routes were chosen."""
+"""Calls that choose a route, and that evaluate routing policies."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class RoutingCalls(EngineLifetime):
         cost_weight: float = 0.0,
         latency_weight: float = 0.0,
     ) -> Decision:
-        """Choose one of ``candidates`` for ``x`` (dim,); hand the decision to ``begin_trajectory``.
+        """Choose one of ``candidates`` for ``x`` (dim,); pass the decision to ``begin_trajectory``.
 
         Args:
-            x: what is asked.
-            candidates: the routes that may be taken.
-            query: the text of ``x``, if there is one: its length and its shares of digits and symbols say more of
-                how hard it is than the embedding does. They are stored with the decision, the text is not.
-            features: (f,) numbers of your own to use instead; the same ones in every call of the space.
-            costs: what each costs; needed for a budget.
+            x: the query's embedding.
+            candidates: the routes to choose from.
+            query: the text of ``x``, if any: its length and its shares of digits and symbols indicate its difficulty
+                better than the embedding does. These features are stored with the decision, the text is not.
+            features: (f,) numbers to use instead; the same ones in every call of the space.
+            costs: the cost of each; needed for a budget.
             budget: the mean cost that may be spent per decision.
-            cost_weight, latency_weight: what a unit of cost, and of latency in seconds, takes off the quality.
+            cost_weight, latency_weight: reduction of the quality per unit of cost, and per second of latency.
 
         Raises:
-            InvalidValue: even the cheapest routes cost more than the budget, or an argument makes no sense.
-            DimensionMismatch: the router was taught another number of features.
+            InvalidValue: even the cheapest routes cost more than the budget, or an argument is invalid.
+            DimensionMismatch: the router has learned from another number of features.
         """
         serving = self._session.serving
         told = None
@@ -64,7 +64,7 @@ class RoutingCalls(EngineLifetime):
         except InvalidValue:
             raise
         except (TypeError, ValueError, OverflowError, ConfigError):
-            # The arguments are looked at only now: a decision takes microseconds.
+            # The arguments are checked only after a failure: a decision takes microseconds.
             _require_numbers(costs, budget, cost_weight=cost_weight, latency_weight=latency_weight)
             raise
 
@@ -77,25 +77,25 @@ class RoutingCalls(EngineLifetime):
         costs: Mapping[str, float] | None = None,
         limit: int = 20_000,
     ) -> PolicyEvaluation:
-        """Say what other policies would have earned on the logged decisions: always one route, the router, a budget.
+        """Estimate the quality of other policies on the logged decisions: always one route, the router, a budget.
 
         Off-policy evaluation by the doubly robust estimator (Dudik, Langford and Li 2011) with its 95 % interval,
-        beside IPS and SNIPS; a policy that too little of what ran agrees with has no figure, and says why. The
-        policies are the one that ran; every route alone; the router as it learns, always from earlier decisions;
-        and the live version and those of ``versions``, each on the decisions it has not learned from. Routers are
-        judged without their exploration. What was recorded last is seen after ``flush``.
+        beside IPS and SNIPS; a policy with too little support in the log has no estimate, but a reason. The policies
+        are the logged one; every route alone; the router as it learns, always from earlier decisions; and the live
+        version and those of ``versions``, each on the decisions it has not learned from. Routers are evaluated without
+        exploration. Call ``flush`` first to include the latest records.
 
         Args:
-            days: how far to look back.
-            versions: stored versions to judge beside the live one.
-            budgets: mean costs per decision within which to judge the router and the versions as well.
-            costs: of every route; by default the mean that was logged with it.
+            days: length of the evaluated period, up to now.
+            versions: stored versions to evaluate beside the live one.
+            budgets: mean costs per decision, for which to evaluate the router and the versions as well.
+            costs: of every route; by default its mean logged cost.
             limit: decisions read at most, the newest.
 
         Raises:
             LearningError: no decision of that time has a propensity and an outcome.
             InvalidValue: a budget cannot be kept, or a cost is missing.
-            DatabaseError: a version is not there any more.
+            DatabaseError: a version no longer exists.
         """
         if not 0 < days < 36_500 or limit < 1:
             raise InvalidValue(f"days={days!r}, limit={limit!r}: expected positive numbers, days below 36500")

@@ -1,4 +1,4 @@
-"""A server's hold on one space: what an engine asks of it, and its end."""
+"""An engine's open space: the calls that need the database, and its end."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from sona_pg.worker.rebuild import rebuild
 
 log = logging.getLogger(__name__)
 
-LEARN_TIMEOUT = 60.0  # seconds that learning waits for what was recorded to be committed
+LEARN_TIMEOUT = 60.0  # seconds that learning waits for records to be committed
 
 
 class Session(OpenedSpace):
-    """An engine's hold on its space while it is open: the calls that need the database."""
+    """An engine's space while it is open: the calls that need the database."""
 
     def __init__(self, hot: HotPath, config: SonaConfig, wanted: OpenRequest) -> None:
-        """Open what is ``wanted`` for the recorder ``hot``; see ``SonaEngine`` for what may be raised."""
+        """Open the space ``wanted`` for the recorder ``hot``; raises as ``SonaEngine`` does."""
         self._ending = Ending(self._end, self._held_here)
         super().__init__(hot, config, wanted)
 
     def call_space(self, name: str) -> None:
-        """Note that the space was renamed."""
+        """Store the new name of a renamed space."""
         self._wanted = self._wanted._replace(space=name)
         self._name = name
 
     def set_settings(self, changes: Mapping[str, Any]) -> Settings:
-        """Change what the space learns with; see ``SonaEngine.set_settings``."""
+        """Change learning settings of the space; see ``SonaEngine.set_settings``."""
         self.require_database()
         settings = self.database.set_settings(self.space, changes)
         self._learn_with(settings)
         return settings
 
     def require_database(self) -> None:
-        """Raise ``DatabaseUnavailable`` where the database has not answered since the engine was opened."""
+        """Raise ``DatabaseUnavailable`` if the database has not answered since the engine was opened."""
         self.require_open()
         _ = self.space
 
     def flush(self, timeout: float | None) -> None:
-        """Return once everything recorded before is committed."""
+        """Return once all earlier records are committed."""
         self.require_open()
         self.writer.flush(timeout)
         self._figures.forget()
 
     def learn(self) -> CycleResult:
-        """Commit what was recorded, run loop B on it, and serve the result."""
+        """Commit all records, run loop B on them, and serve the result."""
         self.require_database()
         self.flush(LEARN_TIMEOUT)
         assert self._coordinator is not None
@@ -67,7 +67,7 @@ class Session(OpenedSpace):
         return result
 
     def tick(self) -> CycleResult | None:
-        """Commit what was recorded, run loop B if enough waits, and serve the result."""
+        """Commit all records, run loop B if there are enough unlearned facts, and serve the result."""
         self.require_open()
         if self._space is None or self._coordinator is None:
             return None
@@ -78,17 +78,17 @@ class Session(OpenedSpace):
         return result
 
     def stage(self) -> CycleResult:
-        """Commit what was recorded, learn from a slice of it, and store the result as a candidate."""
+        """Commit all records, learn from one slice, and store the result as a candidate version."""
         self.require_database()
         self.flush(LEARN_TIMEOUT)
         assert self._coordinator is not None
         return self._coordinator.stage()
 
     def serve_instead(self, serving: ServedVersion, name: str) -> None:
-        """Serve something else than the live version until a newer one is published; ``name`` says what."""
+        """Serve a version or adapters called ``name`` until a newer version is published."""
         with self._refreshing:
             self.held.serve(serving, name)
-            self._shared = None  # its candidates are others
+            self._shared = None  # it has other candidates
         log.info("serving %s until a version after %d is published", name, self.serving.version)
 
     def load_adapters(self, path: Any) -> None:
@@ -105,7 +105,7 @@ class Session(OpenedSpace):
         return result
 
     def evaluate(self, **wanted: Any) -> PolicyEvaluation:
-        """Judge policies on the logged decisions; see ``SonaEngine.evaluate_policies``."""
+        """Evaluate policies on the logged decisions; see ``SonaEngine.evaluate_policies``."""
         self.require_open()
         return evaluate(self.database, self.space, self._config, live_version=self.refresh(), **wanted)
 
@@ -117,11 +117,11 @@ class Session(OpenedSpace):
     # -- the end --------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Refuse records, write what was accepted, stop the threads, and let go of the database; see ``Ending``."""
+        """Refuse records, write the accepted ones, stop the threads, and release the database; see ``Ending``."""
         self._ending.close(self.hot.refuse_records)
 
     def let_go(self) -> None:
-        """In a forked child: stop holding the parent's embedded server."""
+        """Release the inherited hold on the embedded server, in a forked child."""
         self.runtime.let_go()
 
     def _end(self) -> None:
@@ -138,10 +138,10 @@ class Session(OpenedSpace):
             runtimes.release(self.runtime)
 
     def _held_here(self) -> bool:
-        """Whether this thread holds what the end needs: a signal handler has interrupted it inside."""
+        """Whether this thread, interrupted by a signal handler, holds a lock that the end needs."""
         return self.writer.held_here or held_here(self._refreshing) or self.held.held_here or runtimes.held_here
 
     def _depart(self) -> None:
-        """Leave the fleet, unless the database is away: nobody waits for it to come back at the end."""
+        """Leave the fleet, unless the database is away: closing does not wait for it."""
         if self._space is not None and self.silence(1.0) is None:
             self.member.depart(self._space)

@@ -1,4 +1,4 @@
-"""SonaEngine: record, learn, ask. Opens a space of a store and serves its live version."""
+"""SonaEngine: opens a space of a store, records, learns, and serves its live version."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from sona_pg.text.embedder import Embedder
 class SonaEngine(
     RecordingCalls, LearningCalls, VersionCalls, PatternCalls, RankingCalls, RoutingCalls, TextCalls, StatusCalls
 ):
-    """A server's hold on one space: it records, learns, and serves the newest version it has heard of.
+    """One space, open in this process: records, learns, and serves the newest version known here.
 
     ``begin_trajectory``, ``add_step``, ``set_trajectory_route``, ``add_trajectory_context``,
     ``set_trajectory_parameters``, ``end_trajectory``, ``apply_micro_lora``, ``apply_base_lora``, ``set_enabled`` and
     ``is_enabled`` come from the compiled hot path: none of them waits for the database. One engine serves all threads
     of a process; close it, or use ``with``.
 
-    **Forked processes** (gunicorn ``--preload``, Celery's prefork, ``multiprocessing``): a child's first use of the
-    engine that its parent opened opens one of the child's own, under the same arguments, with its own buffer,
-    connections and threads. That call takes as long as opening does: ``refresh`` in the server's post-fork hook is a
-    good first use. What the parent has recorded is the parent's to write, and a trajectory is ended where it was begun.
+    **Forked processes** (gunicorn ``--preload``, Celery's prefork, ``multiprocessing``): a child that uses its parent's
+    engine gets its own, opened at the first call with the same arguments: buffer, connections and threads are not
+    shared. That call takes as long as opening does: call ``refresh`` in the server's post-fork hook. The parent writes
+    its own records, and a trajectory ends in the process that began it.
     """
 
     def __init__(
@@ -47,28 +47,28 @@ class SonaEngine(
         migrate: Migrate | None = None,
         require_database: bool = False,
     ) -> None:
-        """Open ``space``, making it and the schema if they are not there.
+        """Open ``space``, creating it and the schema if they are missing.
 
         Args:
             hidden_dim: the embedding dimension of the space; else that of ``config``, else 256.
             url: the database; else ``SONA_PG_URL``, else the embedded Postgres in ``SONA_PG_HOME``.
             space: the learning domain.
-            config: all other settings. A new space learns with them; of one that is there, settings that ``config``
-                names must be its own, and all others are taken from it (``ConfigPart.given``).
+            config: all other settings. A new space gets them; those of an existing space must agree with the ones that
+                ``config`` names, and replace all others (``ConfigPart.given``).
             embedder: for ``process``; by default that of extra ``text``, loaded when first needed.
-            create: whether to make the space if there is none of that name.
-            migrate: ``"auto"`` upgrades an older schema, ``"check"`` refuses it with what to run; else
+            create: whether to create a missing space.
+            migrate: ``"auto"`` upgrades an older schema, ``"check"`` refuses it and names the command to run; else
                 ``SONA_PG_MIGRATE``, else ``"auto"``. The embedded server's is always upgraded.
             require_database: raise ``DatabaseUnavailable`` if the database does not answer now. Otherwise the engine
                 opens without it and says so in the log: it records (durability ``sync`` refuses), serves the last
-                version that this machine knew, and catches up once the database answers.
+                version known on this machine, and catches up once the database answers.
 
         Raises:
-            ConfigError: a setting cannot work; ``SettingsConflict``: the space has another dimension, or learns with
-                other settings than ``config`` names.
+            ConfigError: a setting is invalid; ``SettingsConflict``: the space has another dimension, or other learning
+                settings than ``config`` names.
             SchemaError: the schema is newer than this release, or older and ``migrate`` says ``"check"``.
-            DatabaseError: Postgres does not answer or is not fit for use; or with ``create=False``, there is no such
-                space.
+            DatabaseError: Postgres does not answer or does not meet the requirements; or with ``create=False``, there
+                is no such space.
             StorageError: the embedded server's data folder cannot be used.
         """
         if config is not None and not isinstance(config, SonaConfig):

@@ -1,4 +1,4 @@
-"""Calls of a store about its spaces: what they learn with, their names, their embeddings, their end."""
+"""Calls of a store about its spaces: settings, renaming, re-embedding, removal."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from sona_pg.worker.reembedding import CandidateTexts, Embed, Progress, ReembedR
 
 
 class SpaceCalls(ABC):
-    """Operations on a space by its name, whether this store has it open or not."""
+    """Operations on a space by its name, open in this store or not."""
 
     _engines: HeldEngines
 
     @abstractmethod
     def _database(self) -> Database:
-        """Return the database of this process, with its schema in order."""
+        """Return the database of this process, with its schema checked."""
 
     @abstractmethod
     def _held(self, name: str) -> SonaEngine | None:
-        """Return this store's open engine of the space that is called ``name`` now."""
+        """Return this store's open engine of the space now called ``name``."""
 
     def spaces(self) -> list[SpaceSummary]:
-        """Return all spaces of the database by name, whoever has made them."""
+        """Return all spaces of the database by name."""
         return self._database().summarise_spaces()
 
     def settings(self, name: str) -> Mapping[str, Any]:
-        """Return what a space learns with, by dotted name such as ``base.rank``; ``UnknownSpace`` if there is none."""
+        """Return a space's learning settings, by dotted name as in ``base.rank``; ``UnknownSpace`` if it is missing."""
         return self._database().find_space(name).settings
 
     def set_settings(self, name: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Change what a space learns with; see ``SonaEngine.set_settings``. ``UnknownSpace`` if there is none."""
+        """Change learning settings of a space; see ``SonaEngine.set_settings``. ``UnknownSpace`` if it is missing."""
         engine = self._held(name)
         if engine is not None:
             return engine.set_settings(changes)
@@ -43,12 +43,12 @@ class SpaceCalls(ABC):
         return database.set_settings(database.find_space(name), changes)
 
     def rename_space(self, name: str, new_name: str) -> None:
-        """Give a space another name; engines that have it open, here and elsewhere, go on.
+        """Rename a space; engines that have it open, here and elsewhere, continue.
 
         Raises:
             InvalidValue: the new name cannot be used.
             UnknownSpace: there is no space of the old name.
-            SpaceExists: there is one of the new name.
+            SpaceExists: the new name is taken.
         """
         database = self._database()
         with self._engines.lock:
@@ -68,8 +68,8 @@ class SpaceCalls(ABC):
     ) -> ReembedResult:
         """Give a space new embeddings of ``dim`` dimensions from its stored texts; see ``reembedding.reembed``.
 
-        This store's engine of the space is closed after the switch, and what it had recorded until then is taken over;
-        ``space(name)`` opens the new one. Engines elsewhere go on with the old space: see ``catch_up_space``.
+        This store's engine of the space is closed after the switch, and its records up to then are copied;
+        ``space(name)`` opens the new space. Engines elsewhere continue with the old one: see ``catch_up_space``.
         """
         database = self._database()
         before = self._held(name)
@@ -84,13 +84,13 @@ class SpaceCalls(ABC):
     def catch_up_space(
         self, name: str, embed: Embed, *, candidate_texts: CandidateTexts | None = None
     ) -> ReembedResult:  # fmt: skip
-        """Take over what engines elsewhere have recorded into the old space since ``reembed_space`` gave it another."""
+        """Copy the records that engines elsewhere have written to the old space since ``reembed_space``."""
         return catch_up(self._database(), name, embed, candidate_texts=candidate_texts)
 
     def remove_space(self, name: str) -> dict[str, int]:
-        """Delete a space with everything in it; return how many rows of each table.
+        """Delete a space with all its rows; return their number by table.
 
-        This store's engine of the space is closed first; in engines elsewhere recording ends with ``SpaceRemoved``.
+        This store's engine of the space is closed first; engines elsewhere raise ``SpaceRemoved`` on recording.
 
         Raises:
             UnknownSpace: there is none of that name.

@@ -1,4 +1,4 @@
-"""Calls that tell of the engine itself: its database, its version, its counters."""
+"""Calls that describe the engine: its database, its version, its counters."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class StatusCalls(EngineLifetime):
         return self._session.serving.version
 
     def get_stats(self, *, fresh: bool = False) -> str:
-        """Return what is known of the space and this server, as JSON; counters survive restarts. From memory.
+        """Return the figures of the space and this server, as JSON; counters survive restarts.
 
-        ``totals`` and ``waiting_feedback`` are as this server heard them last: about a poll ago while somebody asks
-        (``LoopConfig.poll_interval``, a second), and asked of the database now after half a minute without a question.
-        What this server has flushed or learned counts at once. With the database away it tells what this server knows,
-        and says so in ``database``.
+        Read from memory. ``totals`` and ``waiting_feedback`` are the database's last answer: about a poll old under
+        regular calls (``LoopConfig.poll_interval``, a second), and read anew after half a minute without a call, or
+        after this server has flushed or learned. If the database is away, the cached figures are returned, and
+        ``database`` says so.
 
         Args:
             fresh: ask the database in any case, which takes milliseconds.
@@ -40,5 +40,5 @@ class StatusCalls(EngineLifetime):
         return self._session.figures.text(fresh=fresh)
 
     def metrics(self, *, fresh: bool = True) -> dict[str, Any]:
-        """Return what ``get_stats`` prints, as a dictionary; unless told otherwise, it asks the database."""
+        """Return the figures of ``get_stats`` as a dictionary; by default it asks the database."""
         return self._session.figures.read(fresh=fresh)

@@ -1,4 +1,4 @@
-"""Store: many spaces of one database in one process, which share connections and threads."""
+"""Store: many spaces of one database in one process, with shared connections and threads."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from sona_pg.text.embedder import Embedder
 class Store(SpaceCalls):
     """The runtime of one process and one database: a pool of connections, and a few threads, for all its spaces.
 
-    ``space`` opens one. Engines that are opened with ``SonaEngine`` alone share the runtime of their database with
-    it; the last to be closed ends it. In a forked child the first use begins a runtime of the child's own. Close it,
-    or use ``with``: that closes the engines that it has opened.
+    ``space`` opens one. Engines opened by ``SonaEngine`` share the runtime of their database with it; the last to be
+    closed ends it. In a forked child the first use begins a separate runtime. Close it, or use ``with``: that closes
+    the engines that it has opened.
     """
 
     def __init__(
@@ -35,20 +35,20 @@ class Store(SpaceCalls):
         require_database: bool = False,
         connections: int = CONNECTIONS,
     ) -> None:
-        """Open the database, bringing its schema up to date.
+        """Open the database, migrating its schema.
 
         Args:
             url: the database; else ``SONA_PG_URL``, else the embedded Postgres in ``SONA_PG_HOME``.
-            migrate: what to do about an older schema; see ``SonaEngine``.
+            migrate: the policy for an older schema; see ``SonaEngine``.
             require_database: raise ``DatabaseUnavailable`` if the database does not answer now, also when a space is
                 opened. Otherwise spaces are opened without it, and catch up once it answers.
-            connections: for writing (2) and for calls at most, 3 or more; the first engine or store of a database
-                sets it.
+            connections: the largest number for writing (2) and calls together, at least 3; the first engine or store of
+                a database sets it.
 
         Raises:
-            ConfigError: a setting cannot work.
+            ConfigError: a setting is invalid.
             SchemaError: the schema is newer than this release, or older and ``migrate`` says ``"check"``.
-            DatabaseError: Postgres is not fit for use.
+            DatabaseError: Postgres does not meet the requirements.
             StorageError: the embedded server's data folder cannot be used.
         """
         if not isinstance(connections, int) or connections < 3:
@@ -61,7 +61,7 @@ class Store(SpaceCalls):
         self._connections = connections
         self._engines = HeldEngines()
         self._ended = False
-        # By process. Changed by single operations only: whoever takes a runtime out lets go of it.
+        # By process. Changed by atomic operations only: the thread that removes a runtime releases it.
         self._runtimes = {os.getpid(): self._begin()}
         _stores.add(self)
         atexit.register(self.close)
@@ -80,7 +80,7 @@ class Store(SpaceCalls):
         return runtime
 
     def _running(self) -> ProcessRuntime:
-        """Return the runtime of this process: in a forked child, one of its own."""
+        """Return the runtime of this process; a forked child has its own."""
         runtime = self._runtimes.get(os.getpid())
         if runtime is None or self._ended:
             self._require_open()
@@ -92,7 +92,7 @@ class Store(SpaceCalls):
     def _begin_in_child(self) -> ProcessRuntime:
         begun = self._begin()
         runtime = self._runtimes.setdefault(os.getpid(), begun)
-        if runtime is not begun:  # a signal handler has used the store meanwhile
+        if runtime is not begun:  # a signal handler has opened the store in between
             _give_back(begun)
         self._let_go_of_parents()
         return runtime
@@ -102,7 +102,7 @@ class Store(SpaceCalls):
             raise ConfigError("the store is closed: open another one")
 
     def _let_go_if_ended(self) -> None:
-        """Let go of what was being begun while another thread, or a signal handler, called ``close``."""
+        """Release a runtime that was being begun while another thread, or a signal handler, called ``close``."""
         if self._ended:
             self._let_go()
             self._require_open()
@@ -135,18 +135,18 @@ class Store(SpaceCalls):
     ) -> SonaEngine:
         """Return the engine of a space, opened at the first call for its name; see ``SonaEngine``.
 
-        A name means the space that is called so now, which each call asks the database: after another process has
-        renamed or removed a space, its engine stays with those who have it, until the store is closed.
+        Each call asks the database which space has this name now: an engine whose space another process has renamed or
+        removed stays usable for its callers, until the store is closed.
 
         Args:
             name: of the space.
-            hidden_dim: its embedding dimension; by default that of ``config``, which is 256 if it does not say.
+            hidden_dim: its embedding dimension; by default that of ``config``, else 256.
             config: all other settings.
             embedder: for ``process``.
-            create: whether to make the space if there is none of that name.
+            create: whether to create a missing space.
 
         Raises:
-            ConfigError: the space is open with other arguments; or as ``SonaEngine`` says.
+            ConfigError: the space is open with other arguments; otherwise as ``SonaEngine``.
         """
         runtime = self._running()
         wanted = config or SonaConfig()
@@ -170,7 +170,7 @@ class Store(SpaceCalls):
                     f"space {name!r} is open in this store with hidden_dim={engine.dim} and a configuration of its "
                     "own: close that engine first, or ask with the same arguments"
                 )
-        if self._ended:  # since this call began: close() may not have seen the engine
+        if self._ended:  # closed since this call began: close() may not have seen the engine
             engine.close()
             self._require_open()
         return engine
@@ -184,14 +184,14 @@ class Store(SpaceCalls):
         return runtime.database
 
     def close(self) -> None:
-        """Close every engine that this store has opened, and let go of the database. A signal handler may call this.
+        """Close every engine that this store has opened, and release the database. A signal handler may call this.
 
-        A space that another thread is just opening is closed by that thread, whose call raises ``ConfigError``.
+        A thread that is just opening a space closes it again, and its call raises ``ConfigError``.
 
         Raises:
-            SonaError: the first of what closing an engine has raised; all are closed.
+            SonaError: the first error of closing an engine; all are closed.
         """
-        self._ended = True  # first: whoever is opening something closes it then
+        self._ended = True  # first, so that a thread that is opening a space closes it again
         atexit.unregister(self.close)
         problem: SonaError | None = None
         for engine in self._engines.opened:
@@ -214,7 +214,7 @@ class Store(SpaceCalls):
 
 
 def _give_back(runtime: ProcessRuntime) -> None:
-    """Release a runtime; in a thread of its own where a signal handler has interrupted taking or releasing one."""
+    """Release a runtime; in a separate thread if a signal handler has interrupted taking or releasing one."""
     if runtimes.held_here:
         threading.Thread(target=runtimes.release, args=(runtime,), name="sona-pg closer").start()
     else:

@@ -1,4 +1,4 @@
-"""Calls that take text: embed it, record it, answer it."""
+"""Calls that take text: embed, record, answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sona_pg.text.embedder import Embedder, default_embedder
 
 
 class TextCalls(EngineLifetime):
-    """Calls about text; ``_embedder`` is the one that was given, or the default one once it was needed."""
+    """Calls about text; ``_embedder`` is the given one, or the default one once it was needed."""
 
     _embedder: Embedder | None
 
@@ -29,22 +29,22 @@ class TextCalls(EngineLifetime):
         quality: float | None = None,
         end: bool = True,
     ) -> Response:
-        """Embed ``query``, record it as a trajectory, and say what is known of its like.
+        """Embed ``query``, record it as a trajectory, and return the knowledge about similar ones.
 
-        The outcome, told here or by ``feedback(response.trajectory_id, ...)``, counts for the route that the caller
-        names; the response's suggestion counts for nothing until somebody takes it.
+        The outcome, given here or by ``feedback(response.trajectory_id, ...)``, counts for the route that the caller
+        names; a suggested route counts for nothing unless the caller takes it.
 
         Args:
-            query: the text that is asked.
-            context: labels that are stored with the trajectory, and who asks in which session.
-            route: the model or action that answers, if that is known by now.
-            quality: how good the answer was, if that is known by now.
+            query: the text of the query.
+            context: labels stored with the trajectory, user and session.
+            route: the model or action that answers, if known by now.
+            quality: of the answer, if known by now.
             end: whether the trajectory is complete. With False it stays open for ``set_trajectory_route``, ``add_step``
                 and ``end_trajectory``, which take ``response.trajectory_id``.
 
         Raises:
-            InvalidValue: the query says nothing, its embedding is all 0, the context is no list of texts, or a quality
-                is told of a trajectory that is not ended here.
+            InvalidValue: the query is blank, its embedding is all 0, the context is not a list of texts, or a quality
+                is given for a trajectory that is not ended here.
         """
         labels = as_labels(context)
         if quality is not None and not end:

@@ -14,16 +14,16 @@ from sona_pg.serving.arguments import require_count, require_version
 
 
 class VersionCalls(EngineLifetime):
-    """Calls that see and change which version of the space is live, on every server, and copy versions to files."""
+    """Calls that list versions, change the live one on every server, and copy versions to files."""
 
     def versions(self, limit: int = 20) -> list[StoredVersion]:
-        """Return the newest versions of the space, newest first, with candidates that wait to be promoted."""
+        """Return the newest versions of the space, newest first, including candidates not yet promoted."""
         session = self._session
         session.require_database()
         return session.database.versions.listing(session.space, require_count(limit, what="limit"))
 
     def diff(self, a: int, b: int) -> VersionDifference:
-        """Return what differs between two versions, from ``a`` to ``b``: patterns, routes, adapters and learned arrays.
+        """Return the differences from version ``a`` to ``b``: patterns, routes, adapters and learned arrays.
 
         Raises:
             UnknownVersion: one of them is not kept.
@@ -35,7 +35,7 @@ class VersionCalls(EngineLifetime):
         )
 
     def patterns_at(self, version: int) -> list[LearnedPattern]:
-        """Return the patterns as ``version`` held them, oldest first.
+        """Return the patterns of ``version``, oldest first.
 
         Raises:
             UnknownVersion: the version is not kept.
@@ -45,9 +45,9 @@ class VersionCalls(EngineLifetime):
         return session.database.versions.patterns_at(session.space, require_version(version))
 
     def stage(self) -> CycleResult:
-        """Learn from what waits, one slice at most, and store the result as a candidate: what is live stays live.
+        """Learn from unlearned facts, one slice at most, and store the result as a candidate; the live version stays.
 
-        The facts go on waiting until ``promote``; a cycle that learns from them meanwhile makes the candidate void.
+        The facts stay unlearned until ``promote``; a cycle that learns from them meanwhile invalidates the candidate.
 
         Returns:
             The cycle; its ``version`` is the candidate's number, ``base_version`` the live one.
@@ -59,7 +59,7 @@ class VersionCalls(EngineLifetime):
 
         Raises:
             UnknownVersion: there is no such version.
-            VersionConflict: it is no candidate.
+            VersionConflict: it is not a candidate.
             LearningConflict: another version has gone live since it was staged: stage again.
         """
         session = self._session
@@ -68,20 +68,19 @@ class VersionCalls(EngineLifetime):
         return session.refresh()
 
     def rollback(self, version: int, *, keep_facts: bool = False) -> RollbackResult:
-        """Make an earlier version live again on every server, to the bit; learning goes on from there.
+        """Make an earlier version live again on every server, to the bit; learning continues from there.
 
-        It becomes a version of its own with the next number, whose content is that of ``version``: version numbers only
-        rise. A later rollback to a version from before this one brings that one back as well, with its facts.
-        A learner that is at work meanwhile starts again.
+        Version numbers only rise: the content of ``version`` gets the next number. A later rollback to a version from
+        before this one restores that one as well, with its facts. A learner at work meanwhile starts again.
 
         Args:
-            version: one that was live and is kept; 0 is what a space serves before it has learned.
-            keep_facts: whether the facts learned since wait again, and the next cycle folds them anew. Otherwise they
-                are left out of learning, with what is said of them later: what made a version bad does not come back.
+            version: one that was live and is kept; 0 is the state before learning.
+            keep_facts: whether the facts learned since become unlearned, for the next cycle. Otherwise they are left
+                out of learning, with later feedback on them: facts that made a version bad do not return.
 
         Raises:
-            UnknownVersion: the version, or what it held, is not there any more.
-            VersionConflict: it is live, or never was, or would bring back what a rebuild has unlearned.
+            UnknownVersion: the version or its content is no longer kept.
+            VersionConflict: it is live, or never was, or would restore facts that a rebuild has unlearned.
         """
         session = self._session
         session.require_database()
@@ -92,10 +91,10 @@ class VersionCalls(EngineLifetime):
         return done
 
     def save(self, path: str | Path, version: int | None = None) -> None:
-        """Write a whole version to a file: all that it serves, and all that learning goes on from.
+        """Write a whole version to a file: everything that serving and further learning need.
 
         Args:
-            path: of the file; written whole or not at all.
+            path: of the file; written atomically.
             version: by default the live one.
 
         Raises:
@@ -108,22 +107,22 @@ class VersionCalls(EngineLifetime):
         version_exchange.save(session.database, session.space, Path(path), wanted)
 
     def load(self, path: str | Path, publish: bool = False, *, keep_facts: bool = False) -> int:
-        """Serve the version of a file that ``save`` wrote; return the version number that is served.
+        """Serve the version of a file written by ``save``; return the version number served.
 
         Without ``publish`` it is served on this server only, until a newer version is published: other servers do not
-        change, learning goes on from the live version, and ``metrics()["adapters"]`` names the file. A file of adapters
-        that an earlier release wrote is served as well.
+        change, learning continues from the live version, and ``metrics()["adapters"]`` names the file. A file of
+        adapters by an earlier release is served as well.
 
         Args:
             path: of the file; its space has this one's dimension, in this store or another.
-            publish: make it the live version of this space, for every server; learning goes on from it.
-            keep_facts: when published, whether what this space had learned waits again, to be folded into the loaded
-                version. Otherwise it is left out: a version that was saved here holds it already.
+            publish: make it the live version of this space, for every server; learning continues from it.
+            keep_facts: with ``publish``, whether this space's learned facts become unlearned, to be learned on top of
+                the loaded version. Otherwise they are left out: a version saved here contains them already.
 
         Raises:
             StorageError: the file cannot be read, was cut short or changed, or is of a later release.
             DimensionMismatch: it is of another dimension.
-            SettingsConflict: its adapters have other ranks or layers than this space learns with.
+            SettingsConflict: its adapters have other ranks or layers than this space's settings.
         """
         session = self._session
         session.require_open()

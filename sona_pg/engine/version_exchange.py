@@ -1,4 +1,4 @@
-"""Versions between stores and files, and beside each other."""
+"""Versions: copies between stores and files, and comparison."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sona_pg.store.versions import Loaded
 
 
 def save(database: Database, space: Space, path: Path, version: int | None) -> None:
-    """Write a version to ``path``, whole or not at all; ``StorageError`` if the file cannot be written."""
+    """Write a version to ``path``, atomically; ``StorageError`` if the file cannot be written."""
     number, held, catalog = database.versions.exported(space, version)
     state, patterns, fisher = (None, [], []) if held is None else (held.state, held.patterns, held.fisher)
     parts = pack(space, Snapshot(number, state, patterns, catalog), fisher)
@@ -40,7 +40,7 @@ def save(database: Database, space: Space, path: Path, version: int | None) -> N
 
 
 def read(path: Path, dim: int) -> VersionFile | None:
-    """Return what ``save`` wrote to ``path``; None if the file is none of its, such as adapters alone.
+    """Return the version that ``save`` wrote to ``path``; None for another file, such as adapters alone.
 
     Raises:
         StorageError: the file cannot be read, was cut short or changed, or is of a later release.
@@ -72,7 +72,7 @@ def publish(session: Session, path: Path, keep_facts: bool) -> int:
     """Make the version of a file the live one of the session's space; return its number there."""
     found, space = read(path, session.hot.dim), session.space
     if found is None:
-        raise StorageError(f"{path} holds no whole version to publish: expected what SonaEngine.save wrote")
+        raise StorageError(f"{path} holds no whole version to publish: expected a file of SonaEngine.save")
     nothing = initial_state(space.dim, session.config)
     state = found.snapshot.state or nothing
     _require_fit(state, nothing, path, space)
@@ -100,7 +100,7 @@ def _beside(serving: ServedVersion, found: VersionFile, config: SonaConfig) -> S
 
 
 def compare(database: Database, space: Space, a: int, b: int) -> VersionDifference:
-    """Return what differs between two versions, with how far each array has moved."""
+    """Return the differences of two versions, with the movement of each array."""
     found: dict[str, list[Difference]] = {"pattern": [], "route": [], "adapter": [], "array": []}
     listed = database.versions.diff(space, a, b)
     arrays = [
@@ -121,7 +121,7 @@ def _with_movement(item: Difference, before: Mapping[str, Arrays], after: Mappin
 
 
 def _movement(old: NDArray[np.generic], new: NDArray[np.generic]) -> float | None:
-    """Return |new - old| / |old|; None where the arrays do not compare."""
+    """Return |new - old| / |old|; None if the arrays are not comparable."""
     if old.shape != new.shape or old.dtype.kind != "f":
         return None
     length = float(np.linalg.norm(old.astype(np.float64)))
@@ -137,7 +137,7 @@ def _require_finite(found: VersionFile, path: Path) -> None:
 
 
 def _require_fit(state: LearnedState, ours: LearnedState, path: Path, space: Space) -> None:
-    """Raise ``SettingsConflict`` unless a learner of the space can go on from ``state``."""
+    """Raise ``SettingsConflict`` unless learning in the space can continue from ``state``."""
     told, expected = ((of.micro.rank, of.base[0].rank, len(of.base)) for of in (state, ours))
     for name, theirs, here in zip(("micro.rank", "base.rank", "base.layers"), told, expected, strict=True):
         if theirs != here:

@@ -1,4 +1,4 @@
-"""The version that an engine serves: taken up as a whole, adapted by loop A between two, kept for the next opening."""
+"""The served version of an engine: replaced as a whole, adapted by loop A in between, kept for the next opening."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ log = logging.getLogger(__name__)
 
 REFUSED_FOR = 60.0  # seconds between attempts at a version that could not be served
 
-ReadLive = Callable[[int | None], ServedVersion]  # reads the live version; None: whichever it is
-Learned = Callable[[NDArray[np.uint8], int], Collection[bytes]]  # which of these ids (n, 16) a version has learned from
+ReadLive = Callable[[int | None], ServedVersion]  # reads the live version; None: any number
+Learned = Callable[
+    [NDArray[np.uint8], int], Collection[bytes]
+]  # trajectories among ids (n, 16) that a version has learned from
 
 
 class Refused(NamedTuple):
-    """A version that this server could not serve."""
+    """A version that this server failed to serve."""
 
     version: int
     reason: Exception
@@ -47,11 +49,11 @@ class VersionHolder:
     """Holds the served version of one space, and gives its adapters to the recorder."""
 
     def __init__(self, hot: HotPath, config: SonaConfig, last: LastVersion) -> None:
-        """Serve nothing learned; ``last`` is the file of the version that this machine served last."""
+        """Serve version 0; ``last`` is the file of the version served last on this machine."""
         self._hot = hot
         self._config = config
         self._last = last
-        self._adapting = threading.RLock()  # between a new version and loop A: the later one must win
+        self._adapting = threading.RLock()  # serialises new versions and loop A: the later one must win
         nothing = self._nothing_learned()
         self.instant = InstantLoop(nothing.state.micro, config.micro, config.loops.seed)
         self.refused: Refused | None = None
@@ -59,7 +61,7 @@ class VersionHolder:
 
     @property
     def held_here(self) -> bool:
-        """Whether this very thread is swapping adapters: a signal handler has interrupted it inside."""
+        """Whether this thread, interrupted by a signal handler, is swapping adapters."""
         return held_here(self._adapting)
 
     def learn_with(self, config: SonaConfig) -> None:
@@ -74,8 +76,9 @@ class VersionHolder:
 
         Args:
             serving: the version.
-            adapters: where its adapters are from, if not from the version.
-            learned: what it has learned of the loop's ``recent_ids``; the rest is learned again. None: all of it.
+            adapters: source of its adapters, if not the version.
+            learned: trajectories of the loop's ``recent_ids`` that it has learned from; loop A learns the others again.
+                None: all of them.
         """
         with self._adapting:
             self.adapters = adapters or f"version {serving.version}"
@@ -85,19 +88,19 @@ class VersionHolder:
             self._hot.set_adapters(_adapter(micro), self._base)
 
     def serve_first(self, read: ReadLive, live_version: Callable[[], int]) -> None:
-        """Serve the live version at the opening; one that cannot be served counts as not learned yet."""
+        """Serve the live version at the opening; version 0 if it cannot be served."""
         try:
             self.serve(read(None))
         except DatabaseUnavailable:
             raise
-        except Exception as exc:  # an engine that serves nothing still records
+        except Exception as exc:  # an engine without a version still records
             live = live_version()
             self.refused = Refused(live, exc, time.monotonic())
             log.exception("version %d cannot be served: nothing that was learned is, until a later version", live)
             self.serve(self._nothing_learned())
 
     def serve_kept(self) -> bool:
-        """Serve the version that this machine served last; return False if it knows none."""
+        """Serve the version served last on this machine; return False if there is none."""
         kept = load_version(self._last.path, self._hot.dim)
         if kept is None:
             return False
@@ -105,7 +108,7 @@ class VersionHolder:
         return True
 
     def take_up(self, live: int, read: ReadLive, learned: Learned) -> bool:
-        """Serve the live version, and return True; one that cannot be served leaves the one before, said once."""
+        """Serve the live version, and return True; if it cannot be served, log once and keep the previous one."""
         if live == self.serving.version or self._is_refused(live):
             return False
         try:
@@ -113,7 +116,7 @@ class VersionHolder:
             known = learned(self.instant.recent_ids, serving.version)
         except DatabaseUnavailable:
             raise
-        except Exception as exc:  # whatever is wrong with it, this server must go on
+        except Exception as exc:  # any fault in it must not stop this server
             self.refused = Refused(live, exc, time.monotonic())
             log.exception("version %d cannot be served: version %d stays", live, self.serving.version)
             return False
@@ -122,14 +125,14 @@ class VersionHolder:
         return True
 
     def keep(self, space: Space, *, now: bool = False) -> None:
-        """Keep what is served in the home folder, for an engine that is opened while the database is away."""
+        """Save the served version in the home folder, for an engine opened while the database is away."""
         self._last.keep(space, self.serving.version, self.serving.as_snapshot, now=now)
 
     def load_adapters(self, path: str | Path) -> None:
         """Serve the adapters of a file until a newer version is published."""
         micro, base = read_adapters(path)
         if micro is None or not base:
-            raise StorageError(f"{path} lacks the micro or the base adapter: expected what SonaEngine.save wrote")
+            raise StorageError(f"{path} lacks the micro or the base adapter: expected a file of SonaEngine.save")
         for weights in (micro, *base):
             if weights.dim != self._hot.dim:
                 raise DimensionMismatch(self._hot.dim, weights.dim, "adapter")
