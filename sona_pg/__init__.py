@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sona_pg._version import __version__
     from sona_pg.config import (
         BaseConfig,
+        DreamConfig,
         EwcConfig,
         IngestConfig,
         LoopConfig,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     )
     from sona_pg.domain.answer import Context, Decision, Interpolation, ParameterEvidence, Ranking, Response
     from sona_pg.domain.cycle import CycleResult, RebuildResult
+    from sona_pg.domain.memory import Dream, EdgeKind, MemoryEdge, MemoryNode, NodeKind
     from sona_pg.domain.pattern import LearnedPattern
     from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
     from sona_pg.domain.space import SpaceSummary
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from sona_pg.learning.adapters.ewc import EwcPlusPlus
     from sona_pg.learning.adapters.signal import LearningSignal
     from sona_pg.serving.instant import InstantLoop
+    from sona_pg.standalone.dream_engine import DreamEngine
     from sona_pg.standalone.lora import BaseLoRA, MicroLoRA
     from sona_pg.standalone.reasoning_bank import ReasoningBank
     from sona_pg.standalone.trajectory_buffer import TrajectoryBuffer
@@ -72,6 +75,10 @@ __all__ = [
     "DatabaseUnavailable",
     "Decision",
     "DimensionMismatch",
+    "Dream",
+    "DreamConfig",
+    "DreamEngine",
+    "EdgeKind",
     "EwcConfig",
     "EwcPlusPlus",
     "IngestConfig",
@@ -85,9 +92,12 @@ __all__ = [
     "LoopConfig",
     "LoopCoordinator",
     "MaintenanceConfig",
+    "MemoryEdge",
     "MemoryGraphError",
+    "MemoryNode",
     "MicroConfig",
     "MicroLoRA",
+    "NodeKind",
     "NotFound",
     "ParameterEvidence",
     "PatternConfig",
@@ -124,6 +134,7 @@ _HOMES = {
     "sona_pg._version": ("__version__",),
     "sona_pg.config": (
         "BaseConfig",
+        "DreamConfig",
         "EwcConfig",
         "IngestConfig",
         "LoopConfig",
@@ -145,6 +156,7 @@ _HOMES = {
         "CycleResult",
         "RebuildResult",
     ),
+    "sona_pg.domain.memory": ("Dream", "EdgeKind", "MemoryEdge", "MemoryNode", "NodeKind"),
     "sona_pg.domain.policy_estimate": ("PolicyEstimate", "PolicyEvaluation"),
     "sona_pg.domain.pattern": ("LearnedPattern",),
     "sona_pg.domain.trajectory": (
@@ -178,6 +190,7 @@ _HOMES = {
         "UnknownVersion",
     ),
     "sona_pg.learning.adapters.ewc": ("EwcPlusPlus",),
+    "sona_pg.standalone.dream_engine": ("DreamEngine",),
     "sona_pg.standalone.lora": (
         "BaseLoRA",
         "MicroLoRA",

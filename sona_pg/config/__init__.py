@@ -5,12 +5,14 @@ The learning settings of a space (``micro``, ``base``, ``ewc``, ``patterns``, an
 """
 
 from sona_pg.config.environment import Environment, Migrate, migrate_policy
+from sona_pg.config.graph_parts import DreamConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
 from sona_pg.config.running_parts import Durability, IngestConfig, LoopConfig, MaintenanceConfig, WhenFull
 from sona_pg.config.sona_config import SonaConfig
 
 __all__ = [
     "BaseConfig",
+    "DreamConfig",
     "Durability",
     "Environment",
     "EwcConfig",

@@ -1,0 +1,34 @@
+"""Settings of dreams over the memory graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sona_pg.config.config_part import ConfigPart, require, require_types
+
+
+@dataclass(frozen=True, slots=True)
+class DreamConfig(ConfigPart):
+    """Dreams: walks over the memory graph, and what makes one worth keeping."""
+
+    count: int = 50  # dreams of one deep cycle
+    path: int = 15  # nodes on a walk
+    creative_jump: float = 0.3  # probability of leaving the edges
+    restart: float = 0.1  # probability of going back to the start
+    temperature: float = 1.0  # below 1 heavy edges are followed more surely, above 1 less
+    novelty: float = 0.3  # weights of the three scores in a dream's quality
+    coherence: float = 0.4
+    utility: float = 0.3
+    least_quality: float = 0.5  # a dream below joins nothing
+    # Φ below which a dream joins nothing: the best third of the dreams over real graphs (benchmarks/eval/EVIDENCE.md).
+    least_integration: float = 0.1
+    edge_weight: float = 0.1  # of an edge that a dream proposes
+
+    def __post_init__(self) -> None:
+        require_types(self, "dreams")
+        require(0 <= self.count <= 100_000, "dreams.count", self.count, "0 to 100,000")
+        require(2 <= self.path <= 1000, "dreams.path", self.path, "2 to 1,000")
+        for name in ("creative_jump", "restart", "novelty", "coherence", "utility", "least_quality", "edge_weight"):
+            require(0 <= getattr(self, name) <= 1, f"dreams.{name}", getattr(self, name), "a number in [0, 1]")
+        require(0.01 <= self.temperature <= 100, "dreams.temperature", self.temperature, "a number in [0.01, 100]")
+        require(self.least_integration >= 0, "dreams.least_integration", self.least_integration, "0 or more")

@@ -1,0 +1,1 @@
+"""Memory graph: edges, spreading activation, dreams, integration, consolidation."""

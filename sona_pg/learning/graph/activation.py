@@ -1,0 +1,121 @@
+"""Spreading activation: how much of a query's activation reaches each node, over each kind of edge.
+
+One round of propagation (SONA's bridge to graph networks): a node is activated by itself and by what its neighbours
+have. Each way of activation is a feature of its own, and ``mixing`` learns what each is worth. Features are computed for
+the nodes around the best matches alone, so the cost grows with the neighbourhood, not with the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.memory import EdgeKind
+from sona_pg.learning.graph.memory_graph import MemoryGraph
+
+FEATURES = ("own", "before", "after", "two_away", "group", "similar", "co_active", "dreamt", "hubness", "context")
+SEEDS = 256  # best matches that activation spreads from
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Activated:
+    """Nodes that a query activates, with the features of each."""
+
+    rows: Rows  # (m,) of the graph, rising
+    features: Floats  # (m, len(FEATURES))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedGraph:
+    """A memory graph as of one moment, with all that does not depend on a query."""
+
+    graph: MemoryGraph
+    weights: Floats  # (edges,) as of that moment
+    before: Rows  # (n,) row of the node before in its sequence, -1 for none
+    after: Rows  # (n,)
+    hubness: Floats  # (n,) mean cosine with all nodes: a node near everything says little by being near
+
+    @classmethod
+    def of(cls, graph: MemoryGraph, now: float, half_life: float) -> PreparedGraph:
+        """Prepare ``graph`` for queries at ``now`` (days); edges lose half of their weight in ``half_life`` days."""
+        before, after = np.full(len(graph), -1, np.int64), np.full(len(graph), -1, np.int64)
+        rows = np.flatnonzero(graph.edges.kind == EdgeKind.SEQUENCE)
+        after[graph.edges.source[rows]] = graph.edges.target[rows]
+        before[graph.edges.target[rows]] = graph.edges.source[rows]
+        mean = graph.embeddings.mean(axis=0) if len(graph) else np.zeros(graph.embeddings.shape[1], np.float32)
+        hubness = np.asarray(graph.embeddings @ mean, np.float32)
+        return cls(graph, graph.edges.weights_at(now, half_life), before, after, hubness)
+
+    def activate(self, scores: Floats, context: Floats | None = None, seeds: int = SEEDS) -> Activated:
+        """Return the nodes around the ``seeds`` best matches of a query.
+
+        Args:
+            scores: (n,) match of the query with each node in units of cosine.
+            context: (c, dim) unit embeddings of what came before the query, the latest last.
+            seeds: best matches that activation spreads from.
+        """
+        count = len(self.graph)
+        best = np.arange(count) if count <= seeds else np.argpartition(-scores, seeds - 1)[:seeds]
+        rows = self._surroundings(best)
+        positive = np.maximum(scores, np.float32(0.0))
+        before, after = self.before[rows], self.after[rows]
+        features = np.zeros((len(rows), len(FEATURES)), np.float32)
+        features[:, 0] = scores[rows]
+        features[:, 1] = _of(before, positive)
+        features[:, 2] = _of(after, positive)
+        features[:, 3] = _of(_of_rows(before, self.before), positive) + _of(_of_rows(after, self.after), positive)
+        features[:, 4] = self._group_best(positive)[rows]
+        features[:, 5:8] = self._from_neighbours(rows, positive)
+        features[:, 8] = self.hubness[rows]
+        if context is not None and len(context):
+            fading = np.exp2(np.arange(len(context), dtype=np.float32) - len(context))
+            near = np.maximum(self.graph.embeddings[rows] @ context.T, np.float32(0.0))
+            features[:, 9] = near @ (fading / fading.sum())
+        return Activated(rows, features)
+
+    def _surroundings(self, seeds: Rows) -> Rows:
+        """Return the rows of ``seeds``, of all that an edge joins to one, and of two steps along a sequence."""
+        edges = self.graph.edges
+        spans = [edges.target[edges.starts[row] : edges.starts[row + 1]] for row in seeds.tolist()]
+        near = np.unique(np.concatenate([seeds, *spans]).astype(np.int64))
+        linked = np.concatenate([near, self.before[near], self.after[near]])
+        return np.unique(linked[linked >= 0])
+
+    def _from_neighbours(self, rows: Rows, positive: Floats) -> Floats:
+        """Return (len(rows), 3): mean over similar nodes, and bounded sums over co-active and dreamt ones."""
+        edges = self.graph.edges
+        lengths = edges.starts[rows + 1] - edges.starts[rows]
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        flat = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths - edges.starts[rows], lengths)
+        reached = self.weights[flat] * positive[edges.target[flat]]
+        found = np.zeros((len(rows), 3), np.float32)
+        for place, kind in enumerate((EdgeKind.SIMILARITY, EdgeKind.CO_ACTIVATION, EdgeKind.DREAM)):
+            chosen = edges.kind[flat] == kind
+            found[:, place] = np.bincount(owner[chosen], reached[chosen], len(rows))
+            if kind is EdgeKind.SIMILARITY:
+                heavy = np.bincount(owner[chosen], self.weights[flat][chosen], len(rows))
+                found[:, place] /= np.maximum(heavy, 1.0)
+        return np.minimum(found, np.float32(1.0))
+
+    def _group_best(self, positive: Floats) -> Floats:
+        """Return the highest activation in the group of each node (n,); 0 without a group."""
+        groups = self.graph.groups
+        best = np.zeros(int(groups.max(initial=-1)) + 2, np.float32)  # the last one is that of no group
+        np.maximum.at(best, groups, positive)
+        best[-1] = 0.0
+        return best[groups]
+
+
+def _of(rows: Rows, values: Floats) -> Floats:
+    """Return ``values`` at ``rows``, 0 where a row is -1."""
+    return np.where(rows >= 0, values[rows], np.float32(0.0))
+
+
+def _of_rows(rows: Rows, links: Rows) -> Rows:
+    """Return ``links`` at ``rows``, -1 where a row is -1."""
+    return np.where(rows >= 0, links[rows], -1)
