@@ -1,8 +1,8 @@
 """Spreading activation: how much of a query's activation reaches each node, over each kind of edge.
 
-One round of propagation (SONA's bridge to graph networks): a node is activated by itself and by its neighbours. Each kind
-of edge gives a feature of its own, and ``mixing`` learns its weight. Features are computed for the nodes around the best
-matches alone, so the cost grows with the neighbourhood, not with the graph.
+One round of propagation (SONA's bridge to graph networks): a node is activated by itself and by its neighbours. Each
+kind of edge gives a feature of its own, and ``mixing`` learns its weight. Features are computed for the nodes around
+the best matches alone, so the cost grows with the neighbourhood, not with the graph.
 """
 
 from __future__ import annotations
