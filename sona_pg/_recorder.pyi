@@ -1,5 +1,6 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeVar
+from datetime import datetime
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -90,6 +91,8 @@ class HotPath:
         ranking: object | None = None,
         decision: object | None = None,
         candidates: Sequence[str] | Mapping[str, ArrayLike] | None = None,
+        id: UUID | str | None = None,
+        started_at: datetime | None = None,
     ) -> Trajectory: ...
     def add_step(
         self,
@@ -110,7 +113,9 @@ class HotPath:
     def set_trajectory_parameters(
         self, trajectory: Trajectory | UUID | str, parameters: Mapping[str, float]
     ) -> None: ...
-    def end_trajectory(self, trajectory: Trajectory | UUID | str, quality: float | None = None) -> None: ...
+    def end_trajectory(
+        self, trajectory: Trajectory | UUID | str, quality: float | None = None, *, latency: float | None = None
+    ) -> None: ...
     def record_feedback(
         self,
         trajectory_id: UUID | Trajectory,
@@ -121,6 +126,18 @@ class HotPath:
         sequence: int | None = None,
         retract: bool = False,
     ) -> int: ...
+    def shared_by(self, shared: Callable[[UUID, str, Any, Any, Any], object]) -> None: ...
+    def frame_of(self, trajectory: Trajectory) -> bytes: ...
+    def let_go(self, trajectory: Trajectory) -> None: ...
+    def open_frame(self, frame: bytes) -> Trajectory: ...
+    def add_step_at(
+        self,
+        trajectory: Trajectory,
+        offset_us: int,
+        activations: ArrayLike | None,
+        attention_weights: ArrayLike | None,
+        reward: float,
+    ) -> None: ...
     def set_clock_ahead(self, microseconds: int, *, uncertainty: int = 1000) -> None: ...
     def set_enabled(self, enabled: bool) -> None: ...
     def is_enabled(self) -> bool: ...

@@ -69,6 +69,44 @@ cdef inline int32_t microseconds(int64_t nanoseconds) noexcept:
     return MAX_INT4 if result > MAX_INT4 else <int32_t> result
 
 
+cdef int32_t latency_of(object seconds) except -2:
+    """Seconds as microseconds, up to 35 minutes."""
+    cdef double value = number(seconds, "latency")
+    if not 0.0 <= value < 1e12:
+        raise InvalidValue(f"latency is {seconds!r}, expected seconds, 0 or more")
+    return microseconds(<int64_t> (min(value, 1e6) * 1e9))
+
+
+cdef bytes told_id(object id, object started_at):
+    """The 16 bytes of a caller's own id, of the time at which its trajectory began."""
+    name = id
+    if isinstance(id, str):
+        try:
+            name = UUID(id)
+        except ValueError:
+            if started_at is None:
+                raise InvalidValue(f"id is {id[:60]!r}: say started_at=, from which an id is made, or give a UUIDv7") from None
+    elif id is not None and not isinstance(id, UUID):
+        raise InvalidValue(f"id is {id!r}, expected a UUID or a text")
+    if started_at is None:
+        if name.version != 7:
+            raise InvalidValue(f"id {name} is no UUIDv7, which tells its time: say started_at= beside it")
+        return name.bytes
+    if not isinstance(started_at, datetime) or started_at.tzinfo is None:
+        raise InvalidValue(f"started_at is {started_at!r}, expected a datetime with a time zone")
+    cdef double seconds = started_at.timestamp()
+    if not 0 <= seconds < 253402300800.0:
+        raise InvalidValue(f"started_at is {started_at!r}, expected a time from 1970 on")
+    cdef int64_t wall = <int64_t> round(seconds * 1e6)
+    if name is None:
+        chance = os.urandom(8)
+    else:
+        chance = hashlib.blake2b(name.bytes if isinstance(name, UUID) else name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    high = (wall // 1000) << 16 | 0x7000 | (wall % 1000) * 4096 // 1000
+    low = int.from_bytes(chance, "big") >> 2 | 1 << 63
+    return high.to_bytes(8, "big") + low.to_bytes(8, "big")
+
+
 cdef sona_block *take(Ring ring, size_t more, int64_t now) except NULL:
     """A block with an empty record that has an id."""
     cdef sona_block *block = sona_block_take(ring.c, sizeof(sona_frame) + sizeof(sona_record) + more)

@@ -242,7 +242,7 @@ static void encode_trajectory(encoder *e, const sona_record *record)
     p = record->flags & SONA_HAS_QUALITY ? put_real(p, record->quality) : put_null(p);
     p = record->flags & SONA_HAS_VERSION ? put_int8(p, record->policy_version) : put_null(p);
     p = record->flags & SONA_HAS_CANDIDATES ? put_int8(p, record->candidate_set) : put_null(p);
-    p = put_int4(p, record->latency_us);
+    p = record->latency_us < 0 ? put_null(p) : put_int4(p, record->latency_us);
     p = record->flags & SONA_HAS_PROPENSITY ? put_real(p, record->propensity) : put_null(p);
     p = record->flags & SONA_HAS_COST ? put_real(p, record->cost) : put_null(p);
     p = put_lowest_reward(p, record);

@@ -48,7 +48,7 @@ typedef struct {
     uint32_t texts;  /* bytes of all texts */
     uint32_t contexts;
     uint32_t full_steps; /* steps whose activations are as long as the embedding */
-    int32_t latency_us;
+    int32_t latency_us; /* -1: unknown */
     float quality, propensity, cost;
     uint32_t features; /* of the query, given to a decision: floats in one item */
     int64_t policy_version, candidate_set;

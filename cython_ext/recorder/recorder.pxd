@@ -102,6 +102,7 @@ cdef extern from "recorder.h" nogil:
     bint sona_copy_checked(uint8_t *to, const sona_f32 *values, size_t n)
     bint sona_keep_direction(float *values, size_t n)
 
+    void sona_frame_seal(const sona_kernels *kernels, sona_block *block)
     int sona_frame_read(const sona_kernels *kernels, const uint8_t *data, size_t n, size_t dim,
                         const sona_record **record, size_t *used)
 

@@ -20,11 +20,13 @@ cimport numpy as cnp
 from kernels cimport import_active, sona_f32, sona_kernels
 from recorder cimport *
 
+import hashlib
 import json
 import logging
 import os
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 
 import numpy as np
 
@@ -107,6 +109,7 @@ cdef class HotPath:
     cdef object confirm  # called with (recorded_count, id) after each record; returns once it is committed
     cdef object shown  # called with candidates that were shown; returns the number of their set
     cdef object room  # called when the ring is full; returns once some of it was written
+    cdef object shared  # called for trajectories that are not open in this process
     cdef object renew  # called in a forked child with whether it must record; None: it cannot
     cdef SpoolFile spool
     cdef int64_t since_1970  # microseconds to add to the monotonic clock: the database's time, as far as it is known
@@ -139,7 +142,9 @@ cdef class HotPath:
 
     # -- recording --------------------------------------------------------------------------------------------
 
-    def begin_trajectory(self, embedding, *, query=None, ranking=None, decision=None, candidates=None):
+    def begin_trajectory(
+        self, embedding, *, query=None, ranking=None, decision=None, candidates=None, id=None, started_at=None
+    ):
         """Start recording one interaction; the embedding is copied at once.
 
         Args:
@@ -153,6 +158,10 @@ cdef class HotPath:
             candidates: the candidate set of the route, if neither a ranking nor a decision has one: ids known to the
                 store, or a mapping of ids to embeddings (dim,), which it then keeps. With the alternatives known, the
                 learning gradient is exact.
+            id: an id of the caller's own: a UUIDv7, or with ``started_at`` any text or UUID, from which one is made.
+                The same id is stored once, however often it is recorded.
+            started_at: when it began, of what was logged earlier: it is stored under that time. Its latency is unknown
+                unless ``end_trajectory`` tells it.
 
         Raises:
             InvalidValue: the candidates cannot be used, or are told twice.
@@ -167,11 +176,15 @@ cdef class HotPath:
             raise DimensionMismatch(self.dim, n)
         if self.ring is None or self.closed is not None or self.generation != sona_fork_generation():
             self.open_here()
+        cdef bytes told = None if id is None and started_at is None else told_id(id, started_at)
         cdef Ring ring = self.ring
         cdef Trajectory t = Trajectory.__new__(Trajectory)
         t.ring = ring
         t.began = sona_monotonic_ns()
         t.block = take(ring, sona_padded(embedding_bytes), t.began)
+        if told is not None:
+            memcpy(t.block.record.id, PyBytes_AS_STRING(told), 16)
+            t.logged = started_at is not None
         cdef sona_record *record = &t.block.record
         cdef uint8_t *to = <uint8_t *> (record + 1)
         record.kind = SONA_TRAJECTORY
@@ -216,13 +229,17 @@ cdef class HotPath:
             attention_weights: (any,) float32, or none.
             reward: in [-1e6, 1e6].
         """
-        self.step(handle_of(trajectory), activations, attention_weights, reward)
+        self.step(trajectory, activations, attention_weights, reward)
 
     def add_trajectory_step(self, trajectory, activations=None, attention_weights=None, reward=0.0):
         """The same as ``add_step``."""
-        self.step(handle_of(trajectory), activations, attention_weights, reward)
+        self.step(trajectory, activations, attention_weights, reward)
 
-    cdef int step(self, Trajectory t, activations, attention_weights, reward) except -1:
+    cdef int step(self, trajectory, activations, attention_weights, reward) except -1:
+        cdef Trajectory t = handle_of(trajectory)
+        if t is None:
+            self.shared_call(trajectory, "add_step", activations, attention_weights, reward)
+            return 0
         cdef double value = number(reward, "reward")
         cdef cnp.ndarray first = None
         cdef cnp.ndarray second = None
@@ -247,6 +264,8 @@ cdef class HotPath:
         is logged, ``overridden_count`` counts them.
         """
         cdef Trajectory t = handle_of(trajectory)
+        if t is None:
+            return self.shared_call(trajectory, "set_trajectory_route", route)
         cdef bint overridden = False
         with cython.critical_section(t):
             self.opened(t)
@@ -266,6 +285,8 @@ cdef class HotPath:
     def add_trajectory_context(self, trajectory, context):
         """Add a label, such as ``user:42``."""
         cdef Trajectory t = handle_of(trajectory)
+        if t is None:
+            return self.shared_call(trajectory, "add_trajectory_context", context)
         with cython.critical_section(t):
             self.opened(t)
             add_text(&t.block, SONA_CONTEXT, context, "context", 0, MAX_LABEL)
@@ -281,12 +302,16 @@ cdef class HotPath:
         """
         text = parameters_text(parameters)
         cdef Trajectory t = handle_of(trajectory)
+        if t is None:
+            return self.shared_call(trajectory, "set_trajectory_parameters", parameters)
         with cython.critical_section(t):
             self.opened(t)
             add_text(&t.block, SONA_PARAMETERS, text, "parameters", 0, MAX_QUERY)
 
-    def end_trajectory(self, trajectory, quality=None):
-        """Finish recording: the trajectory, a handle or its id, goes to the writer; its latency is its time since then.
+    def end_trajectory(self, trajectory, quality=None, *, latency=None):
+        """Finish recording: the trajectory, a handle or its id, goes to the writer.
+
+        Its latency is the time since it began, unless ``latency`` tells it, in seconds.
 
         With durability ``memory`` this never waits: a full buffer refuses the trajectory and counts it in
         ``dropped_count``, unless ``IngestConfig.when_full`` is ``wait``. With ``spool`` it returns once the record is
@@ -294,9 +319,9 @@ cdef class HotPath:
         signal handler, it is accepted, and written before ``close`` is done, or it raises.
 
         Raises:
-            InvalidValue: quality is outside [0, 1].
-            TrajectoryError: it has ended before, or no such id is open in this process; it belongs to another engine,
-                or to the process that forked this one; or the engine is closed.
+            InvalidValue: quality is outside [0, 1], or latency is negative.
+            TrajectoryError: it has ended before, or no such id is open, here or as a shared one in the store; it belongs
+                to another engine, or to the process that forked this one; or the engine is closed.
             StorageError: (spool) the record cannot be written; the trajectory stays open.
             DatabaseUnavailable: (sync) it is not committed; (wait) Postgres takes nothing.
         """
@@ -305,11 +330,16 @@ cdef class HotPath:
         cdef sona_record *record
         cdef int queued
         cdef Trajectory t = handle_of(trajectory)
+        if t is None:
+            return self.shared_call(trajectory, "end_trajectory", quality, latency)
+        cdef int32_t told_latency = -1 if latency is None else latency_of(latency)
         if quality is not None:
             value = fraction(quality, "quality")
         with cython.critical_section(t):
             record = self.opened(t)
-            record.latency_us = microseconds(sona_monotonic_ns() - t.began)
+            record.latency_us = told_latency
+            if latency is None and not t.logged:
+                record.latency_us = microseconds(sona_monotonic_ns() - t.began)
             if quality is not None:
                 record.quality = <float> value
                 record.flags |= SONA_HAS_QUALITY
@@ -420,6 +450,70 @@ cdef class HotPath:
         with cython.critical_section(self):
             order = self.last_sequence = max(self.database_us(), self.last_sequence + 1)
         return order
+
+    cdef object shared_call(self, trajectory, str call, object a=None, object b=None, object c=None):
+        """Do a call on a trajectory that is open in the store, for it is not open in this process."""
+        name = uuid_of(trajectory)
+        if self.shared is None:
+            raise TrajectoryError(f"trajectory {name} is not open in this process: it has ended, or was begun elsewhere")
+        return self.shared(name, call, a, b, c)
+
+    def shared_by(self, shared):
+        """Set the callback for trajectories that are not open in this process: called with (id, call, three arguments)."""
+        self.shared = shared
+
+    def frame_of(self, Trajectory trajectory not None):
+        """Return an open trajectory as bytes, which ``open_frame`` reads."""
+        with cython.critical_section(trajectory):
+            self.opened(trajectory)
+            sona_frame_seal(kernels[0], trajectory.block)
+            return (<const char *> &trajectory.block.frame)[:sizeof(sona_frame) + trajectory.block.record.size]
+
+    def let_go(self, Trajectory trajectory not None):
+        """Note that a trajectory is open in the store from now on: this process forgets its record."""
+        with cython.critical_section(trajectory):
+            self.opened(trajectory)
+            sona_block_give(self.ring.c, trajectory.block)
+            trajectory.block = NULL
+            trajectory.elsewhere = True
+        named.pop(trajectory.name[:16], None)
+
+    def open_frame(self, bytes frame not None):
+        """Return the trajectory that ``frame_of`` has given, open in this process; it has no latency of its own.
+
+        Raises:
+            StorageError: the bytes are none of this space's.
+        """
+        cdef const sona_record *record = NULL
+        cdef size_t used = 0
+        if self.ring is None or self.closed is not None or self.generation != sona_fork_generation():
+            self.open_here()
+        cdef int state = sona_frame_read(
+            kernels[0], <const uint8_t *> PyBytes_AS_STRING(frame), len(frame), self.dim, &record, &used
+        )
+        if state != SONA_FRAME_OK or record.kind != SONA_TRAJECTORY:
+            raise StorageError(f"a shared trajectory of {len(frame)} bytes cannot be read: it is not of this space")
+        cdef Trajectory t = Trajectory.__new__(Trajectory)
+        t.ring = self.ring
+        t.began = sona_monotonic_ns()
+        t.block = sona_block_take(self.ring.c, sizeof(sona_frame) + record.size)
+        if t.block is NULL:
+            raise MemoryError()
+        memcpy(&t.block.record, record, record.size)
+        memcpy(t.name, record.id, 16)
+        t.logged = t.begun = True
+        return t
+
+    def add_step_at(self, Trajectory trajectory not None, int64_t offset_us, activations, attention_weights, reward):
+        """Record one step as ``add_step`` does, so many microseconds after the trajectory began."""
+        cdef Trajectory t = trajectory
+        with cython.critical_section(t):
+            self.opened(t)
+            append_step(
+                t, t.began + 1000 * max(0, min(offset_us, <int64_t> MAX_INT4)), <float> number(reward, "reward"),
+                None if activations is None else floats(activations, "activations"),
+                None if attention_weights is None else floats(attention_weights, "attention_weights"),
+            )
 
     cdef int open_here(self) except -1:
         """Make it usable in a forked child, or say why it cannot be used."""

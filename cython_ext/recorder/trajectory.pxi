@@ -25,6 +25,8 @@ cdef class Trajectory:
     cdef uint8_t name[16]
     cdef bint told  # its id was asked for while it was open: ``named`` has it
     cdef bint begun  # begin_trajectory has returned it
+    cdef bint logged  # it began before it was recorded: nothing here knows how long it took
+    cdef bint elsewhere  # it was shared, or unpickled in another process: it is open in the store, if it is open
 
     def __dealloc__(self):
         if self.block is NULL:
@@ -52,10 +54,27 @@ cdef class Trajectory:
 
     @property
     def ended(self):
-        return self.block is NULL
+        return self.block is NULL and not self.elsewhere
+
+    def __reduce__(self):
+        """Pickle the id: in this process it gives the open trajectory, in another one that which is shared."""
+        return handle_from, (self.id.bytes,)
 
     def __repr__(self):
-        return f"<Trajectory {id_of(self)} {'ended' if self.block is NULL else 'open'}>"
+        state = "open" if self.block is not NULL else "shared" if self.elsewhere else "ended"
+        return f"<Trajectory {id_of(self)} {state}>"
+
+
+def handle_from(bytes name not None):
+    """The handle with these 16 bytes as its id."""
+    cdef Trajectory t = named.get(name)
+    if t is None:
+        if len(name) != 16:
+            raise InvalidValue(f"a handle has an id of {len(name)} bytes, expected 16")
+        t = Trajectory.__new__(Trajectory)
+        memcpy(t.name, PyBytes_AS_STRING(name), 16)
+        t.elsewhere = True
+    return t
 
 
 cdef dict named = {}  # id -> open trajectory
@@ -65,22 +84,25 @@ cdef object id_of(Trajectory t):
     return UUID(bytes=t.name[:16])
 
 
-cdef Trajectory handle_of(object trajectory):
-    """The open trajectory with this handle or id."""
-    cdef object name = trajectory
+cdef object uuid_of(object trajectory):
+    """The id of a trajectory given by handle or id."""
     if isinstance(trajectory, Trajectory):
-        return <Trajectory> trajectory
+        return id_of(<Trajectory> trajectory)
     if isinstance(trajectory, str):
         try:
-            name = UUID(trajectory)
+            return UUID(trajectory)
         except ValueError as exc:
             raise InvalidValue(f"trajectory is {trajectory[:60]!r}, expected a handle, or its id") from exc
-    if not isinstance(name, UUID):
+    if not isinstance(trajectory, UUID):
         raise TypeError(f"trajectory is {trajectory!r}, expected a handle, or its id")
-    found = named.get(name.bytes)
-    if found is None:
-        raise TrajectoryError(f"trajectory {name} is not open in this process: it has ended, or was begun elsewhere")
-    return <Trajectory> found
+    return trajectory
+
+
+cdef Trajectory handle_of(object trajectory):
+    """The open trajectory with this handle or id; None: it is not open in this process."""
+    if isinstance(trajectory, Trajectory) and not (<Trajectory> trajectory).elsewhere:
+        return <Trajectory> trajectory
+    return named.get(uuid_of(trajectory).bytes)
 
 
 cdef bint is_overridden(sona_record *record, object route) except -1:

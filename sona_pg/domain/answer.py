@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, overload
+from typing import Any, Self, overload
 from uuid import UUID
 
 import numpy as np
@@ -71,6 +72,17 @@ class Ranking:
     version: int  # the state version that ranked them
     candidate_set: int | None = None  # the stored set they were chosen from
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as values that JSON and msgpack take."""
+        told = {"ids": list(self.ids), "scores": np.asarray(self.scores).tolist()}
+        return {**told, "version": self.version, "candidate_set": self.candidate_set}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """Return the ranking that ``as_dict`` has given."""
+        scores = np.asarray(told["scores"], np.float32)
+        return cls(tuple(told["ids"]), scores, told["version"], told.get("candidate_set"))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
@@ -84,6 +96,21 @@ class Decision:
     candidate_set: int | None = None
     cost: float | None = None  # of the chosen route, if costs were given
     features: NDArray[np.float32] | None = None  # (f,) float32: the caller's features of the query
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as values that JSON and msgpack take."""
+        told = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        features = None if self.features is None else np.asarray(self.features).tolist()
+        scores = {route: float(score) for route, score in self.scores.items()}
+        return {**told, "scores": scores, "features": features}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """Return the decision that ``as_dict`` has given."""
+        known = {field.name: told[field.name] for field in dataclasses.fields(cls) if field.name in told}
+        if known.get("features") is not None:
+            known["features"] = np.asarray(known["features"], np.float32)
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)

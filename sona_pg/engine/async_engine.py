@@ -90,6 +90,9 @@ class AsyncSonaEngine:
             engine.end_trajectory(t, quality=0.9)
             await engine.flush()
 
+    A call that names a trajectory which is open in another process asks the database: await it in a thread,
+    ``await engine.in_thread(engine.end_trajectory, id, 0.9)``; otherwise it is refused.
+
     ``await AsyncSonaEngine.open(256)`` opens one outside of a block; ``AsyncSonaEngine.of(engine)`` wraps an open
     engine, such as a ``Store``'s, which it does not close.
     """
@@ -124,6 +127,7 @@ class AsyncSonaEngine:
         _require_no_waiting(engine.config)
         made = cls()
         made._engine, made._ours = engine, False
+        engine.on_event_loop = True
         return made
 
     @property
@@ -153,6 +157,7 @@ class AsyncSonaEngine:
     async def __aenter__(self) -> Self:
         if self._engine is None:
             self._engine = await self.in_thread(self._open)
+            self._engine.on_event_loop = True
         return self
 
     async def __aexit__(
@@ -201,6 +206,7 @@ class AsyncSonaEngine:
 
     # -- awaited --------------------------------------------------------------------------------------------
     flush = _AwaitedCall(SonaEngine.flush)
+    share_trajectory = _AwaitedCall(SonaEngine.share_trajectory)
     remember = _AwaitedCall(SonaEngine.remember)
     search = _AwaitedCall(SonaEngine.search)
     embed = _AwaitedCall(SonaEngine.embed)

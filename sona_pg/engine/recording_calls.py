@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sona_pg.engine.lifetime import EngineLifetime
+from sona_pg.engine.shared_trajectories import SharedCalls
 from sona_pg.recorder import Trajectory
 from sona_pg.serving.arguments import as_uuid
 
 
-class RecordingCalls(EngineLifetime):
+class RecordingCalls(SharedCalls):
     """Calls that record facts, and that wait for commits."""
 
     def feedback(

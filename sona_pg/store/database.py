@@ -45,6 +45,7 @@ from sona_pg.store.connect import connect, translated
 from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
 from sona_pg.store.learned import StoredKnowledge, read_learned
+from sona_pg.store.shared_store import SharedStore
 from sona_pg.store.trajectory_rows import read_seen
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 from sona_pg.store.unit import LearningUnit, learning_unit
@@ -74,6 +75,7 @@ class Database:
         self._sealed = search.SealedWeeks()
         self._partitioned: tuple[int, int] | None = None  # a week whose partitions exist
         self.versions = VersionStore(engine)
+        self.shared = SharedStore(engine)
         self.url = url
 
     @classmethod

@@ -493,3 +493,45 @@ servers = Table(
     Column("abandoned", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("space_id", "server_id"),
 )
+
+# -- servers that share -------------------------------------------------------------------------------------
+
+shared_trajectories = Table(
+    "shared_trajectories",
+    metadata,
+    _space(),
+    Column("trajectory_id", Uuid, nullable=False),
+    Column("part", BigInteger, nullable=False),
+    Column("call", Text, nullable=False),
+    Column("content", JSONB, nullable=False),
+    _time("recorded_at"),
+    PrimaryKeyConstraint("space_id", "trajectory_id", "part"),
+    Index("shared_trajectories_by_time", "space_id", "recorded_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _space(),
+    Column("key_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    _time("created_at"),
+    Column("revoked_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("space_id", "key_id"),
+)
+
+idempotent_requests = Table(
+    "idempotent_requests",
+    metadata,
+    _space(),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    _time("recorded_at"),
+    Column("status", SmallInteger),
+    Column("media_type", Text),
+    Column("answer", LargeBinary),
+    PrimaryKeyConstraint("space_id", "key"),
+    Index("idempotent_requests_by_time", "space_id", "recorded_at"),
+)

@@ -20,7 +20,8 @@ X = np.ones(DIM, np.float32)
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False))
 OF_THE_WRITER = {
     "attach", "begin_again", "call_space", "drain", "name_sets", "opened_here", "refuse_records", "renewed_by",
-    "set_adapters", "set_clock_ahead", "settle", "spill", "trim",
+    "set_adapters", "set_clock_ahead", "settle", "spill", "trim", "add_step_at", "frame_of", "let_go", "open_frame",
+    "shared_by",
 }  # fmt: skip
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 INVENTORY = {
     "table": """
-        adapters batches candidate_sets candidates cycles feedback feedback_rest fisher_snapshots leases memory_edges
-        memory_nodes pattern_routes patterns route_statistics schema_revision sealed_weeks servers set_aside
-        space_names space_settings spaces staged_versions state_arrays state_versions steps steps_rest trajectories
-        trajectories_rest version_contents version_patterns version_tasks
+        adapters api_keys batches candidate_sets candidates cycles feedback feedback_rest fisher_snapshots
+        idempotent_requests leases memory_edges memory_nodes pattern_routes patterns route_statistics
+        schema_revision sealed_weeks servers set_aside shared_trajectories space_names space_settings spaces
+        staged_versions state_arrays state_versions steps steps_rest trajectories trajectories_rest
+        version_contents version_patterns version_tasks
     """,
     "view": """
         cycle_log fleet latest_feedback learning outcomes pattern_summary quality_by_day versions waiting_feedback
@@ -19,60 +20,68 @@ INVENTORY = {
         diff ensure_dimension ensure_partitions find_patterns patterns_at uuid_floor uuid_time
     """,
     "index": """
-        adapters_pkey batches_by_cycle batches_pkey batches_unlearned candidate_sets_pkey candidates_changed
-        candidates_new candidates_pkey candidates_space_id_slot_key cycles_by_start cycles_pkey feedback_batch
-        feedback_pkey feedback_rest_pkey feedback_rest_space_id_batch_idx fisher_snapshots_pkey leases_pkey
-        memory_edges_pkey memory_nodes_pkey pattern_routes_pkey patterns_pkey route_statistics_pkey
-        schema_revision_pkc sealed_weeks_pkey servers_pkey set_aside_pkey space_names_pkey
-        space_names_space_id_key space_settings_pkey spaces_pkey staged_versions_pkey state_arrays_pkey
-        state_versions_pkey steps_pkey steps_rest_pkey trajectories_pkey trajectories_rest_pkey
-        version_contents_pkey version_patterns_pkey version_tasks_pkey
+        adapters_pkey api_keys_pkey batches_by_cycle batches_pkey batches_unlearned candidate_sets_pkey
+        candidates_changed candidates_new candidates_pkey candidates_space_id_slot_key cycles_by_start
+        cycles_pkey feedback_batch feedback_pkey feedback_rest_pkey feedback_rest_space_id_batch_idx
+        fisher_snapshots_pkey idempotent_requests_by_time idempotent_requests_pkey leases_pkey memory_edges_pkey
+        memory_nodes_pkey pattern_routes_pkey patterns_pkey route_statistics_pkey schema_revision_pkc
+        sealed_weeks_pkey servers_pkey set_aside_pkey shared_trajectories_by_time shared_trajectories_pkey
+        space_names_pkey space_names_space_id_key space_settings_pkey spaces_pkey staged_versions_pkey
+        state_arrays_pkey state_versions_pkey steps_pkey steps_rest_pkey trajectories_pkey
+        trajectories_rest_pkey version_contents_pkey version_patterns_pkey version_tasks_pkey
     """,
     "constraint": """
-        adapters.adapters_check adapters.adapters_dim_check adapters.adapters_kind_check adapters.adapters_layer_check
-        adapters.adapters_pkey adapters.adapters_rank_check adapters.adapters_space_id_version_fkey
+        adapters.adapters_check adapters.adapters_dim_check adapters.adapters_kind_check
+        adapters.adapters_layer_check adapters.adapters_pkey adapters.adapters_rank_check
+        adapters.adapters_space_id_version_fkey api_keys.api_keys_hash_check api_keys.api_keys_name_check
+        api_keys.api_keys_pkey api_keys.api_keys_scopes_check api_keys.api_keys_space_id_fkey
         batches.batches_feedback_check batches.batches_pkey batches.batches_steps_check
-        batches.batches_trajectories_check candidate_sets.candidate_sets_pkey candidates.candidates_candidate_id_check
-        candidates.candidates_pkey candidates.candidates_slot_check candidates.candidates_space_id_fkey
-        candidates.candidates_space_id_slot_key cycles.cycles_loop_check cycles.cycles_pkey
-        cycles.cycles_space_id_fkey feedback.feedback_correction_check feedback.feedback_pkey
+        batches.batches_trajectories_check candidate_sets.candidate_sets_pkey
+        candidates.candidates_candidate_id_check candidates.candidates_pkey candidates.candidates_slot_check
+        candidates.candidates_space_id_fkey candidates.candidates_space_id_slot_key cycles.cycles_loop_check
+        cycles.cycles_pkey cycles.cycles_space_id_fkey feedback.feedback_correction_check feedback.feedback_pkey
         feedback.feedback_quality_check feedback.feedback_source_check feedback_rest.feedback_correction_check
-        feedback_rest.feedback_quality_check feedback_rest.feedback_rest_pkey feedback_rest.feedback_source_check
-        fisher_snapshots.fisher_snapshots_check fisher_snapshots.fisher_snapshots_kind_check
-        fisher_snapshots.fisher_snapshots_layer_check fisher_snapshots.fisher_snapshots_pkey
-        fisher_snapshots.fisher_snapshots_space_id_fkey fisher_snapshots.fisher_snapshots_task_check
+        feedback_rest.feedback_quality_check feedback_rest.feedback_rest_pkey
+        feedback_rest.feedback_source_check fisher_snapshots.fisher_snapshots_check
+        fisher_snapshots.fisher_snapshots_kind_check fisher_snapshots.fisher_snapshots_layer_check
+        fisher_snapshots.fisher_snapshots_pkey fisher_snapshots.fisher_snapshots_space_id_fkey
+        fisher_snapshots.fisher_snapshots_task_check idempotent_requests.idempotent_requests_key_check
+        idempotent_requests.idempotent_requests_pkey idempotent_requests.idempotent_requests_space_id_fkey
         leases.leases_epoch_check leases.leases_pkey leases.leases_role_check leases.leases_space_id_fkey
         memory_edges.memory_edges_check memory_edges.memory_edges_kind_check memory_edges.memory_edges_pkey
-        memory_edges.memory_edges_space_id_fkey memory_edges.memory_edges_weight_check memory_nodes.memory_nodes_check
-        memory_nodes.memory_nodes_kind_check memory_nodes.memory_nodes_pkey memory_nodes.memory_nodes_space_id_fkey
-        memory_nodes.memory_nodes_visits_check memory_nodes.memory_nodes_weight_check
-        pattern_routes.pattern_routes_failure_count_check pattern_routes.pattern_routes_partial_count_check
-        pattern_routes.pattern_routes_pkey pattern_routes.pattern_routes_quality_check
-        pattern_routes.pattern_routes_recovered_count_check pattern_routes.pattern_routes_size_check
-        pattern_routes.pattern_routes_space_id_fkey pattern_routes.pattern_routes_success_count_check
-        pattern_routes.pattern_routes_weight_check patterns.patterns_centroid_check patterns.patterns_check
-        patterns.patterns_check1 patterns.patterns_failure_count_check patterns.patterns_kind_check
-        patterns.patterns_partial_count_check patterns.patterns_pkey patterns.patterns_quality_check
-        patterns.patterns_recovered_count_check patterns.patterns_size_check patterns.patterns_space_id_fkey
-        patterns.patterns_success_count_check patterns.patterns_weight_check
-        route_statistics.route_statistics_latency_us_check route_statistics.route_statistics_pkey
-        route_statistics.route_statistics_quality_check route_statistics.route_statistics_quality_variance_check
-        route_statistics.route_statistics_size_check route_statistics.route_statistics_space_id_fkey
-        schema_revision.schema_revision_pkc sealed_weeks.sealed_weeks_check sealed_weeks.sealed_weeks_check1
-        sealed_weeks.sealed_weeks_pkey sealed_weeks.sealed_weeks_trajectories_check servers.servers_pkey
-        servers.servers_space_id_fkey set_aside.set_aside_pkey space_names.space_names_name_check
-        space_names.space_names_pkey space_names.space_names_space_id_key
+        memory_edges.memory_edges_space_id_fkey memory_edges.memory_edges_weight_check
+        memory_nodes.memory_nodes_check memory_nodes.memory_nodes_kind_check memory_nodes.memory_nodes_pkey
+        memory_nodes.memory_nodes_space_id_fkey memory_nodes.memory_nodes_visits_check
+        memory_nodes.memory_nodes_weight_check pattern_routes.pattern_routes_failure_count_check
+        pattern_routes.pattern_routes_partial_count_check pattern_routes.pattern_routes_pkey
+        pattern_routes.pattern_routes_quality_check pattern_routes.pattern_routes_recovered_count_check
+        pattern_routes.pattern_routes_size_check pattern_routes.pattern_routes_space_id_fkey
+        pattern_routes.pattern_routes_success_count_check pattern_routes.pattern_routes_weight_check
+        patterns.patterns_centroid_check patterns.patterns_check patterns.patterns_check1
+        patterns.patterns_failure_count_check patterns.patterns_kind_check patterns.patterns_partial_count_check
+        patterns.patterns_pkey patterns.patterns_quality_check patterns.patterns_recovered_count_check
+        patterns.patterns_size_check patterns.patterns_space_id_fkey patterns.patterns_success_count_check
+        patterns.patterns_weight_check route_statistics.route_statistics_latency_us_check
+        route_statistics.route_statistics_pkey route_statistics.route_statistics_quality_check
+        route_statistics.route_statistics_quality_variance_check route_statistics.route_statistics_size_check
+        route_statistics.route_statistics_space_id_fkey schema_revision.schema_revision_pkc
+        sealed_weeks.sealed_weeks_check sealed_weeks.sealed_weeks_check1 sealed_weeks.sealed_weeks_pkey
+        sealed_weeks.sealed_weeks_trajectories_check servers.servers_pkey servers.servers_space_id_fkey
+        set_aside.set_aside_pkey shared_trajectories.shared_trajectories_part_check
+        shared_trajectories.shared_trajectories_pkey shared_trajectories.shared_trajectories_space_id_fkey
+        space_names.space_names_name_check space_names.space_names_pkey space_names.space_names_space_id_key
         space_settings.space_settings_from_version_check space_settings.space_settings_pkey
-        space_settings.space_settings_settings_check space_settings.space_settings_space_id_fkey spaces.spaces_dim_check
-        spaces.spaces_live_version_check spaces.spaces_pkey staged_versions.staged_versions_pkey
-        staged_versions.staged_versions_space_id_version_fkey state_arrays.state_arrays_pkey
-        state_arrays.state_arrays_space_id_version_fkey state_versions.state_versions_check
-        state_versions.state_versions_format_check state_versions.state_versions_origin_check
-        state_versions.state_versions_pkey state_versions.state_versions_space_id_fkey
-        state_versions.state_versions_status_check state_versions.state_versions_version_check
-        steps.steps_offset_us_check steps.steps_ordinal_check steps.steps_pkey steps.steps_reward_check
-        steps_rest.steps_offset_us_check steps_rest.steps_ordinal_check steps_rest.steps_rest_pkey
-        steps_rest.steps_reward_check trajectories.trajectories_cost_check trajectories.trajectories_embedding_check
+        space_settings.space_settings_settings_check space_settings.space_settings_space_id_fkey
+        spaces.spaces_dim_check spaces.spaces_live_version_check spaces.spaces_pkey
+        staged_versions.staged_versions_pkey staged_versions.staged_versions_space_id_version_fkey
+        state_arrays.state_arrays_pkey state_arrays.state_arrays_space_id_version_fkey
+        state_versions.state_versions_check state_versions.state_versions_format_check
+        state_versions.state_versions_origin_check state_versions.state_versions_pkey
+        state_versions.state_versions_space_id_fkey state_versions.state_versions_status_check
+        state_versions.state_versions_version_check steps.steps_offset_us_check steps.steps_ordinal_check
+        steps.steps_pkey steps.steps_reward_check steps_rest.steps_offset_us_check
+        steps_rest.steps_ordinal_check steps_rest.steps_rest_pkey steps_rest.steps_reward_check
+        trajectories.trajectories_cost_check trajectories.trajectories_embedding_check
         trajectories.trajectories_latency_us_check trajectories.trajectories_parameters_check
         trajectories.trajectories_pkey trajectories.trajectories_propensity_check
         trajectories.trajectories_quality_check trajectories.trajectories_route_check

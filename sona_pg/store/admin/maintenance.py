@@ -32,6 +32,8 @@ ATTEMPTS = 4
 PROOF = timedelta(weeks=4)  # a spool replayed later than this is recognised by its rows, no longer by its batch marker
 BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 NO_ROOM = (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory)
+SHARED_FOR = timedelta(weeks=1)  # that a shared trajectory waits for its end after the last call about it
+ANSWERED_FOR = timedelta(days=1)  # that the answer to a request with an idempotency key is kept
 SILENT = timedelta(days=1)  # without new records: no engine has the removed space open any more
 
 # Each partition costs every search and plan, so a past week gets one only if it is recent or has this many rows.
@@ -299,6 +301,8 @@ class Maintenance:
                 "cycles": partial(retention.forget_cycles, work, space, before, failed),
                 "sets of candidates": partial(retention.forget_sets, work, space, sets_before.monday, self._at),
                 "reasons of trajectories set aside": partial(retention.forget_reasons, work, space, before, self._at),
+                "rows of shared trajectories": partial(retention.forget_shared, work, space, self._at - SHARED_FOR),
+                "answered requests": partial(retention.forget_requests, work, space, self._at - ANSWERED_FOR),
             }.items():
                 count, busy = self._briefly(work, forget)
                 if busy:

@@ -131,6 +131,16 @@ WHERE s.space_id = %(space)s
   AND NOT EXISTS (SELECT FROM sona.trajectories t WHERE t.space_id = %(space)s AND t.id = s.trajectory_id)
 """
 
+# One statement each: a trajectory is given up as a whole, by its latest part.
+FORGET_SHARED = """
+DELETE FROM sona.shared_trajectories s
+WHERE s.space_id = %(space)s AND s.recorded_at < %(before)s AND NOT EXISTS (
+    SELECT FROM sona.shared_trajectories later
+    WHERE later.space_id = %(space)s AND later.trajectory_id = s.trajectory_id AND later.recorded_at >= %(before)s
+)
+"""
+FORGET_REQUESTS = "DELETE FROM sona.idempotent_requests WHERE space_id = %(space)s AND recorded_at < %(before)s"
+
 # -- spaces that were removed -------------------------------------------------------------------------------
 
 WITHOUT_SPACE = ("batches", "trajectories", "steps", "feedback", "sealed_weeks", "set_aside", "candidate_sets")
@@ -226,6 +236,16 @@ def forget_reasons(raw: psycopg.Connection[Any], space: int, before: datetime, a
     """Delete the reasons of deleted trajectories that were set aside."""
     values = {"space": space, "first": id_floor(before), "far": id_floor(at + FAR)}
     return raw.execute(FORGET_REASONS, values).rowcount
+
+
+def forget_shared(raw: psycopg.Connection[Any], space: int, before: datetime) -> int:
+    """Delete shared trajectories that nobody has ended, nor told anything of since ``before``; return how many rows."""
+    return raw.execute(FORGET_SHARED, {"space": space, "before": before}).rowcount
+
+
+def forget_requests(raw: psycopg.Connection[Any], space: int, before: datetime) -> int:
+    """Delete requests with an idempotency key that came before ``before``, with their answers."""
+    return raw.execute(FORGET_REQUESTS, {"space": space, "before": before}).rowcount
 
 
 def delete_orphans(raw: psycopg.Connection[Any], since: datetime) -> dict[tuple[str, int], int]:

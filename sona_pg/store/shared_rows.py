@@ -1,0 +1,64 @@
+"""Trajectories that are open in the store: any process of their space adds to them and ends them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+BEGIN = text("""
+INSERT INTO sona.shared_trajectories (space_id, trajectory_id, part, call, content, recorded_at)
+VALUES (:space, :id, 0, 'begin_trajectory', CAST(:content AS jsonb), :at)
+""")
+# The row of the beginning is locked, so that a call and the end of the same trajectory come one after the other.
+HOLD = text("""
+SELECT FROM sona.shared_trajectories WHERE space_id = :space AND trajectory_id = :id AND part = 0 FOR UPDATE
+""")
+ADD = text("""
+INSERT INTO sona.shared_trajectories (space_id, trajectory_id, part, call, content, recorded_at)
+SELECT :space, :id, greatest(:part, max(s.part) + 1), :call, CAST(:content AS jsonb), :at
+FROM sona.shared_trajectories s WHERE s.space_id = :space AND s.trajectory_id = :id
+""")
+READ = text("""
+SELECT part, call, content FROM sona.shared_trajectories WHERE space_id = :space AND trajectory_id = :id ORDER BY part
+""")
+REMOVE = text("DELETE FROM sona.shared_trajectories WHERE space_id = :space AND trajectory_id = :id")
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPart:
+    """A call about a shared trajectory."""
+
+    part: int  # microseconds since the trajectory began; 0: its beginning
+    call: str  # the engine's method
+    content: dict[str, Any]  # its arguments
+
+
+def begin(connection: Connection, space_id: int, id: UUID, content: dict[str, Any], at: datetime) -> None:
+    """Store the beginning of a trajectory."""
+    connection.execute(BEGIN, {"space": space_id, "id": id, "content": json.dumps(content), "at": at})
+
+
+def add(connection: Connection, space_id: int, id: UUID, part: SharedPart, at: datetime) -> bool:
+    """Store a call about a trajectory; return False if it is not open."""
+    known = {"space": space_id, "id": id}
+    if connection.execute(HOLD, known).first() is None:
+        return False
+    values = {"part": part.part, "call": part.call, "content": json.dumps(part.content), "at": at}
+    connection.execute(ADD, {**known, **values})
+    return True
+
+
+def take(connection: Connection, space_id: int, id: UUID) -> Sequence[SharedPart]:
+    """Remove a trajectory and return what was said of it, its beginning first; nothing if it is not open."""
+    known = {"space": space_id, "id": id}
+    if connection.execute(HOLD, known).first() is None:
+        return []
+    parts = [SharedPart(row.part, row.call, row.content) for row in connection.execute(READ, known)]
+    connection.execute(REMOVE, known)
+    return parts

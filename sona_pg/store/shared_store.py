@@ -1,0 +1,39 @@
+"""Shared trajectories of a database, as the layers above see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from sona_pg.domain.space import Space
+from sona_pg.store import leases, shared_rows
+from sona_pg.store.shared_rows import SharedPart
+from sona_pg.store.transactions import BRIEF, transaction
+
+
+class SharedStore:
+    """Keeps trajectories that any process of their space goes on with."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Ask the database of ``engine``."""
+        self._engine = engine
+
+    def begin(self, space: Space, id: UUID, content: dict[str, Any]) -> None:
+        """Store the beginning of a trajectory."""
+        with transaction(self._engine, "sharing a trajectory", BRIEF) as connection:
+            shared_rows.begin(connection, space.space_id, id, content, leases.now(connection))
+
+    def add(self, space: Space, id: UUID, part: SharedPart) -> bool:
+        """Store a call about a trajectory; return False if it is not open."""
+        with transaction(self._engine, "adding to a shared trajectory", BRIEF) as connection:
+            return shared_rows.add(connection, space.space_id, id, part, leases.now(connection))
+
+    @contextmanager
+    def taking(self, space: Space, id: UUID) -> Iterator[Sequence[SharedPart]]:
+        """Give what was said of a trajectory, nothing if it is not open; removed unless the block raises."""
+        with transaction(self._engine, "ending a shared trajectory", BRIEF) as connection:
+            yield shared_rows.take(connection, space.space_id, id)
