@@ -17,6 +17,7 @@ from sona_pg.config.space_settings import Settings, applied
 from sona_pg.domain.space import Space
 from sona_pg.engine.figures import SILENT_FOR, Figures
 from sona_pg.engine.fleet_member import FleetMember
+from sona_pg.engine.followed_space import Heard
 from sona_pg.engine.process_runtime import ProcessRuntime
 from sona_pg.engine.version_holder import VersionHolder
 from sona_pg.errors import DatabaseUnavailable, TrajectoryError
@@ -29,7 +30,7 @@ from sona_pg.serving.route_chooser import RouteChooser
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.store.connect import place_of
 from sona_pg.store.database import Database, Snapshot
-from sona_pg.store.roll_call import Beat, RollCall
+from sona_pg.store.roll_call import Beat
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.coordinator import LoopCoordinator
 from sona_pg.worker.learner_cache import LearnerCache
@@ -153,6 +154,7 @@ class CurrentSpace:
             self.attach_late()
             if self.held.take_up(self._heartbeat(), self._read, self._learned):
                 self._heartbeat()
+                self.attend()
             self._share_candidates(self._settled())
             self._keep_version()
             return self.serving.version
@@ -161,6 +163,10 @@ class CurrentSpace:
         """Complete an opening without the database, once."""
         raise NotImplementedError
 
+    def attend(self) -> None:
+        """Have the follower pass the result of its next poll to this space: something has changed, or is awaited."""
+        self.runtime.follower.attend(self)
+
     @property
     def poll_interval(self) -> float:
         """Seconds between looks for a new version."""
@@ -168,29 +174,32 @@ class CurrentSpace:
 
     @property
     def wants_every_look(self) -> bool:
-        """Whether polls without news are wanted as well: a caller is reading figures."""
-        return self._figures.are_asked
+        """Whether polls without news are wanted as well: a caller reads figures, or something is not settled yet."""
+        return (
+            self._figures.are_asked
+            or self.held.refused is not None
+            or self.ranker.overlay.remembers_any
+            or (self.runtime.embedded is None and self.held.is_to_be_kept)
+        )
 
     def beat(self) -> Beat:
         """Return this server's heartbeat."""
-        return Beat(self.space.space_id, self.server_id, self.serving.version, self.member.skew_ms)
+        return Beat(self.space.space_id, self.server_id, self.serving.version)
 
-    def hear(self, heard: RollCall, sent_at: float, answered_at: float) -> bool:
+    def hear(self, heard: Heard) -> bool:
         """Apply the result of a poll of many spaces; return False while a caller is refreshing."""
         if self._closed or not self._refreshing.acquire(blocking=False):
             return self._closed
         try:
             space = self.space
-            self._name = heard.names.get(space.space_id, self._name)
-            if heard.at is not None:
-                self.member.measure_clock(sent_at, heard.at, answered_at)
-            if self.server_id in heard.unknown:  # maintenance deleted the row: this machine slept for days
+            self._name = heard.name
+            self.member.measure_clock(heard.clock)
+            if heard.forgotten:  # maintenance deleted the row: this machine slept for days
                 self.member.register(space)
-            if self.held.take_up(heard.live[space.space_id], self._read, self._learned):
+            if self.held.take_up(heard.live, self._read, self._learned):
                 self._heartbeat()
-            signal = heard.signals.get(space.space_id)
-            if signal is not None:
-                self._share_candidates(self._settled(), signal)
+            if heard.signal is not None:
+                self._share_candidates(self._settled(), heard.signal)
             self._keep_version()
             self._figures.keep_up()
             return True

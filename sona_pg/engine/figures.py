@@ -140,6 +140,7 @@ class Figures:
         if fresh:
             return self._ask()
         self._asked = now
+        self._session.attend()
         if heard is not None and now - heard.at <= self._session.poll_interval + LATE:
             return heard
         return self._ask()

@@ -6,12 +6,12 @@ import logging
 import os
 import socket
 import time
-from datetime import datetime
 
 from sona_pg._version import __version__
 from sona_pg.config import SonaConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
+from sona_pg.engine.followed_space import ClockReading
 from sona_pg.errors import DatabaseError
 from sona_pg.recorder import HotPath
 from sona_pg.store.database import Database
@@ -34,7 +34,7 @@ class FleetMember:
     def join(self, name: str, config: SonaConfig, *, create: bool) -> Space:
         """Open the space called ``name`` and add this server to its fleet; see ``Database.open_space``."""
         joined = self._database.join_space(name, self._hot.dim, self._server, create=create, config=config)
-        self.measure_clock(joined.asked_at, joined.at, joined.answered_at)
+        self.measure_clock(ClockReading(joined.asked_at, joined.at, joined.answered_at, time.monotonic()))
         return joined.space
 
     def register(self, space: Space) -> None:
@@ -45,7 +45,7 @@ class FleetMember:
         """Send a heartbeat with the served version; return the live version."""
         before = time.time()
         heard = self._database.heartbeat(space, self.server_id, serving, self.skew_ms)
-        self.measure_clock(before, heard.at, time.time())
+        self.measure_clock(ClockReading(before, heard.at, time.time(), time.monotonic()))
         if not heard.registered:  # maintenance deleted the row: this machine slept for days
             self.register(space)
         return heard.live_version
@@ -57,8 +57,7 @@ class FleetMember:
         except DatabaseError as exc:
             log.debug("the server could not sign off, and will count as gone: %s", exc)
 
-    def measure_clock(self, before: float, at: datetime, after: float) -> None:
-        """Compare this machine's clock with the database's, which read ``at`` between ``before`` and ``after``."""
-        ahead = (before + after) / 2 - at.timestamp()
-        self.skew_ms = ahead * 1000
-        self._hot.set_clock_ahead(round(ahead * 1e6), uncertainty=round(abs(after - before) / 2 * 1e6))
+    def measure_clock(self, clock: ClockReading) -> None:
+        """Tell the recorder how far this machine's clock is ahead of the database's."""
+        self.skew_ms = clock.ahead * 1000
+        self._hot.set_clock_ahead(round(clock.ahead * 1e6), uncertainty=round(clock.uncertainty * 1e6))

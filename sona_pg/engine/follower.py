@@ -6,54 +6,26 @@ It receives notices, polls for missed ones, and sends heartbeats. One statement 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from sona_pg.engine.followed_space import ClockReading, FollowedSpace, Heard
+from sona_pg.engine.roster import BEAT_EVERY, CANDIDATES_EVERY, Group, Place, Roster
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError
 from sona_pg.store.notify import Notice
-from sona_pg.store.roll_call import Beat, RollCall
+from sona_pg.store.roll_call import Look, RollCall, SpaceIds
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 3.0  # seconds that a stop waits for the call the thread is in
 LOG_EVERY = 30.0  # seconds between two log lines about a store with repeated outages
 RETRY = (0.2, 5.0)  # seconds before the first and before every later attempt while the database is away
-BEAT_EVERY = 5.0  # seconds between heartbeats; a server counts as gone after three times as long
-CANDIDATES_EVERY = 1.0  # seconds between reads of announced candidates: every server with new ones announces them
 ATTACH_FOR = 0.5  # seconds of late openings, after which open spaces have their turn
-STEP = 0.1  # seconds of waiting after which a stop is noticed
-
-
-class FollowedSpace(Protocol):
-    """Interface of one engine's space for the follower."""
-
-    @property
-    def poll_interval(self) -> float: ...
-
-    @property
-    def space_id(self) -> int | None:
-        """The space's number; None until the database has answered."""
-
-    @property
-    def wants_every_look(self) -> bool:
-        """Whether polls without news are wanted as well."""
-
-    def attach_late(self) -> None:
-        """Complete an opening without the database."""
-
-    def beat(self) -> Beat: ...
-
-    def hear(self, heard: RollCall, sent_at: float, answered_at: float) -> bool:
-        """Apply the result of a poll; False: it is being refreshed, and must be polled again."""
-
-    def say_away(self) -> None:
-        """Warn of lost records while the database is away."""
-
-    def count_failure(self) -> None: ...
+BUSY = 0.1  # seconds until a space that was being refreshed is polled again
+LONGEST_WAIT = 2.0  # seconds between checks whether maintenance is due
+LEAST_NOISE = 0.001  # seconds of difference between two readings of the same clocks
 
 
 class Announcements(Protocol):
@@ -64,24 +36,10 @@ class Announcements(Protocol):
 
     def wait(self, seconds: float) -> Sequence[Notice]: ...
 
+    def wake(self) -> None:
+        """End the wait that runs, or the next one; called by any thread."""
+
     def close(self) -> None: ...
-
-
-Look = Callable[[Sequence[int], Sequence[int], Sequence[Beat]], RollCall]
-
-
-@dataclass(eq=False, slots=True)
-class _Place:
-    """Schedule of a space's polls; all times are monotonic seconds."""
-
-    next_look: float
-    next_beat: float = 0.0
-    next_signal: float = 0.0  # read new candidates
-    last_signal: float = -math.inf
-    announced: float = math.inf  # time to read announced candidates, at most once a second
-    told: int | None = None  # live version last passed to the space
-    pause: float = 0.0  # pause after a refused attempt to attach
-    failing: str = ""  # kind of the last failure, until a success
 
 
 class Follower:
@@ -90,7 +48,7 @@ class Follower:
     def __init__(
         self,
         listener: Announcements,
-        look: Look,
+        look: Callable[[Look], RollCall],
         revive: Callable[[], object] = lambda: None,
         meanwhile: Callable[[], object] = lambda: None,
     ) -> None:
@@ -107,10 +65,11 @@ class Follower:
         self._revive = revive
         self._meanwhile = meanwhile
         self._stop = threading.Event()
-        self._places: dict[FollowedSpace, _Place] = {}  # changed by atomic operations only, because signal handlers do
-        self._joined = False  # a space was added since the thread computed when the next is due
+        self._roster = Roster()
         self._at: FollowedSpace | None = None  # the space the thread is busy with
         self._connections = 0  # connections of the listener at the last poll
+        self._clock_offset: float | None = None  # see ``ClockReading``; as passed to all spaces
+        self._skew_ms: float | None = None
         self._thread = threading.Thread(target=self._run, name="sona-pg follower", daemon=True)
         self.last_contact = time.monotonic()  # the store has just answered
         self._away_said = False  # whether the current outage was logged
@@ -123,17 +82,23 @@ class Follower:
 
     def join(self, followed: FollowedSpace) -> None:
         """Follow a space: first after its interval, or at once if the database has not answered yet."""
-        now = time.monotonic()
-        self._places[followed] = _Place(now + (0.0 if followed.space_id is None else followed.poll_interval), now)
-        self._joined = True
+        self._roster.join(followed, time.monotonic())
+        self._listener.wake()
+
+    def attend(self, followed: FollowedSpace) -> None:
+        """Pass the result of the next poll to a space, news or not, and of later ones as long as it wants that.
+
+        Any thread may call it; it takes no lock.
+        """
+        self._roster.attend(followed)
 
     def follows(self, followed: FollowedSpace) -> bool:
         """Whether a space is followed; False once it was found to be removed."""
-        return followed in self._places
+        return followed in self._roster.places
 
     def leave(self, followed: FollowedSpace, cut: Callable[[int | None], object] = lambda _: None) -> None:
         """Stop following a space; ``cut`` ends the thread's current call for it, should that not return."""
-        self._places.pop(followed, None)
+        self._roster.leave(followed)
         until = time.monotonic() + PATIENCE
         while self._at is followed and self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(0.01)
@@ -144,6 +109,7 @@ class Follower:
     def stop(self, cut: Callable[[int | None], object] = lambda _: None) -> None:
         """End the thread and close its connection; ``cut`` ends its current call, should that not return."""
         self._stop.set()
+        self._listener.wake()
         if self._thread.is_alive():
             self._thread.join(PATIENCE)
         while self._thread.is_alive():
@@ -177,20 +143,16 @@ class Follower:
                 self._at = None
 
     def _wait_for_news(self) -> None:
-        """Wait for a notice, or until a space is due; in short waits, so that a stop is noticed."""
-        due_at = 0.0
-        self._joined = True
+        """Wait for a notice, or until a space is due."""
         while not self._stop.is_set():
             now = time.monotonic()
-            if self._joined:
-                self._joined = False
-                due_at = min((place.next_look for place in list(self._places.values())), default=math.inf)
-            heard = self._listener.wait(min(max(due_at - now, 0.0), STEP))
+            self._roster.arrange(now)
+            due_at = self._roster.next_look()
+            heard = self._listener.wait(min(max(due_at - now, 0.0), LONGEST_WAIT))
             self._meanwhile()
             if self._listener.connections != self._connections:  # earlier notices are lost
                 self._connections = self._listener.connections
-                for place in list(self._places.values()):
-                    place.next_signal = 0.0
+                self._roster.look_at_candidates()
             if heard:
                 self._hear(heard)
                 return
@@ -200,98 +162,125 @@ class Follower:
     def _hear(self, heard: Collection[Notice]) -> None:
         """Make the announced spaces due now."""
         now = time.monotonic()
-        versions = {notice.space_id for notice in heard if not notice.of_candidates}
-        candidates = {notice.space_id for notice in heard if notice.of_candidates}
-        for followed, place in list(self._places.items()):
-            space = followed.space_id
-            if space in versions:
-                place.next_look = place.next_signal = 0.0
-            elif space in candidates:
-                place.announced = max(now, place.last_signal + CANDIDATES_EVERY)
-                place.next_look = min(place.next_look, place.announced)
+        self._roster.arrange(now)
+        for notice in heard:
+            self._roster.announce(notice.space_id, now, of_candidates=notice.of_candidates)
 
     def _round(self) -> None:
-        """Poll every due space; spaces due a little later join the same statement."""
+        """Poll every due space."""
         now = time.monotonic()
-        due = [
-            (followed, place)
-            for followed, place in list(self._places.items())
-            if place.next_look <= now + min(followed.poll_interval, BEAT_EVERY) / 2  # so that all share statements soon
-        ]
-        if not any(place.next_look <= now for _, place in due):
-            return
-        attached = [(followed, place) for followed, place in due if followed.space_id is not None]
+        self._roster.arrange(now)
+        groups, early = self._roster.due(now)
+        attached = [place for place in early if place.followed.space_id is not None]
         if attached:
-            self._look_at(attached, now)
-        self._attach([(followed, place) for followed, place in due if followed.space_id is None], now)
+            self._look_early(attached, now)
+        for group in groups:
+            self._look_at(group, now)
+        self._attach([place for place in early if place.followed.space_id is None])
 
-    def _look_at(self, due: Sequence[tuple[FollowedSpace, _Place]], now: float) -> None:
-        """Ask the database once, and pass each space its result."""
-        spaces: set[int] = set()
-        asking: set[int] = set()
-        for followed, place in due:
-            if followed.space_id is not None:
-                spaces.add(followed.space_id)
-                if min(place.next_signal, place.announced) <= now:
-                    asking.add(followed.space_id)
-        beating = [(followed, place) for followed, place in due if place.next_beat <= now]
+    def _look_early(self, places: Sequence[Place], now: float) -> None:
+        """Poll single spaces, and their candidates."""
+        spaces = SpaceIds.of(place.followed.space_id or 0 for place in places)
+        heard, clock = self._ask(Look(spaces, signals=spaces))
+        self._roster.looked(places)
+        for place in places:
+            place.next_signal = now + CANDIDATES_EVERY
+            self._tell(place, heard, clock)
+
+    def _look_at(self, group: Group, now: float) -> None:
+        """Poll all spaces of a group, with heartbeats and candidates when they are due."""
+        asking, beating = group.next_signal <= now, group.next_beat <= now
+        restless = [place for place in self._roster.restless() if group.holds(place)]
+        if restless:
+            group.beats = None
+        beats = group.heartbeats() if beating else None
+        signals = group.spaces if asking else None
+        heard, clock = self._ask(
+            Look(group.spaces, signals, beats, self._skew_ms, group.digest, group.signals_digest)
+        )  # fmt: skip
+        group.next_look = now + group.pace
+        if beating:
+            group.next_beat = now + BEAT_EVERY
+        if asking:  # with notices, fewer polls are needed
+            group.next_signal = now + (BEAT_EVERY if self._listener.hears else 0.0)
+        if self._has_moved(clock):
+            self._tell_all(group.places, heard, clock)
+            self._clock_offset = clock.offset
+        elif heard.live is not None or heard.signals is not None or heard.unknown:
+            self._tell_all(
+                [place for place in group.places if place in restless or _is_news(place, heard)], heard, clock
+            )
+        else:  # a thousand idle spaces hardly ever have news, and each call has its price
+            self._tell_all(restless, heard, clock)
+        group.digest = heard.digest
+        group.signals_digest = heard.signals_digest if asking else group.signals_digest
+
+    def _ask(self, look: Look) -> tuple[RollCall, ClockReading]:
         sent_at = time.time()
-        heard = self._look(sorted(spaces), sorted(asking), [followed.beat() for followed, _ in beating])
-        answered_at = time.time()
+        heard = self._look(look)
+        clock = ClockReading(sent_at, heard.at, time.time(), time.monotonic())
         self.last_contact, self._away_said = time.monotonic(), False
-        for _, place in beating:
-            place.next_beat = now + BEAT_EVERY
-        # With notices, fewer polls are needed.
-        every = BEAT_EVERY if self._listener.hears else 0.0
-        for followed, place in due:
-            if followed.space_id in asking:
-                place.last_signal, place.next_signal, place.announced = now, now + every, math.inf
-            place.next_look = min(now + followed.poll_interval, place.announced)
-        told = {followed for followed, _ in beating}
-        for followed, place in due:
-            space = followed.space_id
-            # A thousand idle spaces hardly ever have news, and each call has its price.
-            news = space in asking or heard.live.get(space or 0) != place.told
-            if news or followed in told or followed.wants_every_look:
-                self._tell(followed, place, heard, (sent_at, answered_at))
+        self._skew_ms = clock.ahead * 1000
+        return heard, clock
 
-    def _tell(self, followed: FollowedSpace, place: _Place, heard: RollCall, asked: tuple[float, float]) -> None:
+    def _has_moved(self, clock: ClockReading) -> bool:
+        """Whether the clocks have moved against each other since all spaces were told of them."""
+        known = self._clock_offset
+        return known is None or abs(clock.offset - known) > max(LEAST_NOISE, clock.uncertainty)
+
+    def _tell_all(self, places: Sequence[Place], heard: RollCall, clock: ClockReading) -> None:
+        for place in places:
+            self._tell(place, heard, clock)
+
+    def _tell(self, place: Place, heard: RollCall, clock: ClockReading) -> None:
         """Pass a space its result; its failure is counted, logged once, and stops no other space."""
-        self._at = followed
+        followed = self._at = place.followed
         try:
-            if followed not in self._places:
+            if not self.follows(followed):
                 return
-            if followed.space_id not in heard.live:
-                log.error("space number %s was removed: it is not followed any more", followed.space_id)
-                self._places.pop(followed, None)
+            space, before = followed.space_id or 0, place.told
+            if heard.live is not None and space not in heard.live:
+                log.error("space number %s was removed: it is not followed any more", space)
+                self._roster.leave(followed)
                 return
+            told = before if heard.live is None else (heard.live[space], heard.names.get(space, ""))
+            if told is None:  # the last result could not be passed: it is polled by itself
+                return
+            signal = place.signal if heard.signals is None else heard.signals.get(space)
+            if heard.signals_digest is None:  # not asked
+                signal = None
             place.told = None
-            if followed.hear(heard, *asked):
-                place.told = heard.live[followed.space_id]
+            forgotten = bool(heard.unknown) and followed.beat().server_id in heard.unknown
+            self._roster.calm(place)
+            if followed.hear(Heard(*told, signal, forgotten, clock)):
+                place.told, place.signal = told, signal or place.signal
+                if told != before:
+                    self._roster.renew_heartbeats(place)
             else:
-                place.next_look = time.monotonic() + STEP
-                place.next_signal = 0.0
+                self._roster.look_early(place, time.monotonic() + BUSY)
             place.failing = ""
         except DatabaseUnavailable:
-            place.next_look = place.next_signal = 0.0
+            self._roster.look_early(place, 0.0)
             raise
         except Exception as exc:
             followed.count_failure()
+            self._roster.look_early(place, time.monotonic() + followed.poll_interval)
             if place.failing != type(exc).__name__:
                 log.exception("following the live version failed; this server goes on with what it serves")
             place.failing = type(exc).__name__
         finally:
             self._at = None
 
-    def _attach(self, late: Sequence[tuple[FollowedSpace, _Place]], now: float) -> None:
+    def _attach(self, late: Sequence[Place]) -> None:
         """Attach spaces that were opened without the database, longest waiting first."""
-        for followed, place in sorted(late, key=lambda item: item[1].next_look):
-            if self._stop.is_set() or time.monotonic() > now + ATTACH_FOR:
+        started = time.monotonic()
+        for place in sorted(late, key=lambda place: place.next_look):
+            if self._stop.is_set() or time.monotonic() > started + ATTACH_FOR:
                 return
+            followed = self._at = place.followed
             place.next_look = time.monotonic()  # to the end of the queue, should the database be away
             try:
-                self._at = followed
-                if followed in self._places:
+                if self.follows(followed):
                     followed.attach_late()
             except DatabaseUnavailable:
                 raise
@@ -304,7 +293,8 @@ class Follower:
                 followed.count_failure()
             else:
                 self.last_contact, self._away_said = time.monotonic(), False
-                place.next_look = time.monotonic() + followed.poll_interval
+                self._roster.looked([place])
+                self._roster.rearrange()
                 place.failing, place.pause = "", 0.0
             finally:
                 self._at = None
@@ -315,5 +305,15 @@ class Follower:
         if not self._away_said and now >= self._away_said_at + LOG_EVERY:
             self._away_said, self._away_said_at = True, now
             log.warning("the store is away, serving the last version: %s", exc)
-        for followed in list(self._places):
+        for followed in list(self._roster.places):
             followed.say_away()
+
+
+def _is_news(place: Place, heard: RollCall) -> bool:
+    """Whether a result differs from the one that was passed to the space last."""
+    space = place.followed.space_id or 0
+    if heard.live is not None and (heard.live.get(space), heard.names.get(space, "")) != place.told:
+        return True
+    if heard.signals is not None and heard.signals.get(space) != place.signal:
+        return True
+    return bool(heard.unknown) and place.followed.beat().server_id in heard.unknown

@@ -68,4 +68,6 @@ class RankingCalls(EngineLifetime):
             InvalidValue: the space would have more than a million candidates.
             DatabaseUnavailable: the queue of candidates is full, and Postgres does not answer.
         """
-        self._session.ranker.remember(ids, as_directions(embeddings, self.dim, "embeddings"))
+        session = self._session
+        session.ranker.remember(ids, as_directions(embeddings, self.dim, "embeddings"))
+        session.attend()

@@ -89,6 +89,7 @@ class Session(OpenedSpace):
         with self._refreshing:
             self.held.serve(serving, name)
             self._shared = None  # it has other candidates
+            self.attend()
         log.info("serving %s until a version after %d is published", name, self.serving.version)
 
     def load_adapters(self, path: Any) -> None:

@@ -128,6 +128,11 @@ class VersionHolder:
         """Save the served version in the home folder, for an engine opened while the database is away."""
         self._last.keep(space, self.serving.version, self.serving.as_snapshot, now=now)
 
+    @property
+    def is_to_be_kept(self) -> bool:
+        """Whether ``keep`` has something to write, now or in a while."""
+        return self._last.lacks(self.serving.version)
+
     def load_adapters(self, path: str | Path) -> None:
         """Serve the adapters of a file until a newer version is published."""
         micro, base = read_adapters(path)

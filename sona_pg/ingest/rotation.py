@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
 
-CHORES_EVERY = 1.0  # seconds between checks whether an idle space has work other than records
+CHORES_EVERY = 5.0  # seconds between checks whether an idle space has work other than records
 
 
 class Served(Protocol):

@@ -16,6 +16,8 @@ from sona_pg.ingest.service import Service
 from sona_pg.ingest.wakeups import Wake
 from sona_pg.recorder import with_records
 
+LONGEST_SLEEP = 10.0  # seconds of a thread that nobody wakes
+
 
 class ServicePool:
     """Serves any number of spaces with a fixed number of threads, each with one connection while it writes.
@@ -33,6 +35,7 @@ class ServicePool:
         self._asked: deque[Service] = deque()
         self._noted: deque[Service] = deque()
         self._wake = Wake()
+        self._watched = False  # whether a sleeping thread keeps the time of the rotation; guarded by the lock
         self._closed = False
         self._pid = os.getpid()
         self._threads = [
@@ -84,11 +87,14 @@ class ServicePool:
 
     def _next(self, served: Service | None, pause: float | None) -> Service | None:
         """Return the served space to the rotation and wait for the next one; None: the pool is closed."""
+        watching = False
         with self._lock:
             if served is not None:
                 self._rotation.served(served, pause, time.monotonic())
         while True:
             with self._lock:
+                if watching:
+                    watching = self._watched = False
                 now = time.monotonic()
                 while self._asked:
                     self._rotation.ask(self._asked.popleft(), now)
@@ -96,12 +102,15 @@ class ServicePool:
                     self._rotation.note(self._noted.popleft())
                 self._rotation.look(now)
                 service = self._rotation.next()
-                if self._closed or self._rotation.has_next:
+                if self._closed or self._rotation.has_next or (service is not None and not self._watched):
                     self._wake.set()  # another thread
                 if self._closed:
                     return None
                 if service is not None:
                     assert isinstance(service, Service)
                     return service
-                sleep = self._rotation.until(now)
+                sleep = LONGEST_SLEEP
+                if not self._watched:  # one thread suffices to notice the end of a pause
+                    watching = self._watched = True
+                    sleep = self._rotation.until(now)
             self._wake.wait(sleep)

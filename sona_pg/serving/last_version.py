@@ -31,10 +31,14 @@ class LastVersion:
         self._kept = 0  # the version in the file
         self._kept_at = -KEEP_EVERY  # monotonic seconds
 
+    def lacks(self, version: int) -> bool:
+        """Whether a version is to be kept, and is not yet."""
+        return version not in (0, self._kept)
+
     def keep(self, space: Space, version: int, snapshot: Callable[[], Snapshot], *, now: bool = False) -> None:
         """Write the version that is served, unless it is there, nothing was learned, or the last was a moment ago."""
         at = time.monotonic()
-        if version in (0, self._kept) or (at - self._kept_at < KEEP_EVERY and not now):
+        if not self.lacks(version) or (at - self._kept_at < KEEP_EVERY and not now):
             return
         self._kept, self._kept_at = version, at
         try:

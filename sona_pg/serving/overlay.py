@@ -61,6 +61,11 @@ class Overlay:
         with self._lock:
             return list(self._here)
 
+    @property
+    def remembers_any(self) -> bool:
+        """Whether ``remembered`` would return any."""
+        return bool(self._here)
+
     def share(self, served: Catalog, new: Sequence[str], read: ReadNamed, settled: Collection[str]) -> None:
         """Add candidates that are stored and in no version.
 

@@ -233,14 +233,12 @@ class Database:
             raise SpaceRemoved(space.name)
         return heard
 
-    def call_roll(
-        self, spaces: Sequence[int], with_signals: Sequence[int], beats: Sequence[roll_call.Beat]
-    ) -> roll_call.RollCall:
+    def call_roll(self, look: roll_call.Look) -> roll_call.RollCall:
         """Check many spaces at once; see ``roll_call.call_roll``."""
         with reading(self.engine, "polling the spaces", BRIEF) as connection:
-            return roll_call.call_roll(connection, spaces, with_signals, beats)
+            return roll_call.call_roll(connection, look)
 
-    def waiting_facts(self, spaces: Sequence[int]) -> dict[int, int]:
+    def waiting_facts(self, spaces: roll_call.SpaceIds) -> dict[int, int]:
         """Return the number of unlearned facts by space; spaces without any are left out."""
         with reading(self.engine, "counting unlearned facts", BRIEF) as connection:
             return roll_call.waiting_facts(connection, spaces)

@@ -5,6 +5,9 @@ Behind a transaction pooler no notice arrives, and LISTEN is not sent: it would 
 
 from __future__ import annotations
 
+import select
+import socket
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psycopg
@@ -30,6 +33,9 @@ class NoticeListener:
         self._arguments = driver_arguments(url)
         self._connection: psycopg.Connection[Any] | None = None
         self.connections = 0  # connections made so far: notices may be lost before each new one
+        self._woken, self._waking = socket.socketpair()
+        for end in (self._woken, self._waking):
+            end.setblocking(False)
         self.hears = False  # whether the connection has a session of its own, on which LISTEN was sent
 
     def wait(self, seconds: float) -> list[Notice]:
@@ -40,14 +46,36 @@ class NoticeListener:
         """
         try:
             connection = self._connected()
-            heard = [notice.payload for notice in connection.notifies(timeout=seconds, stop_after=1)]
+            if not self._is_readable(connection.fileno(), seconds):
+                return []
+            heard = [notice.payload for notice in connection.notifies(timeout=0.0, stop_after=1)]
         except psycopg.Error as exc:
-            self.close()
+            self._disconnect()
             raise DatabaseUnavailable(f"listening for versions: {exc}") from exc
         return [notice for payload in heard if (notice := _read(payload)) is not None]
 
+    def wake(self) -> None:
+        """End the wait that runs, or the next one; any thread and any signal handler may call it."""
+        with suppress(OSError):  # woken often enough, or closed
+            self._waking.send(b"\0")
+
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; there is no wait afterwards."""
+        self._disconnect()
+        for end in (self._woken, self._waking):
+            end.close()
+
+    def _is_readable(self, connection: int, seconds: float) -> bool:
+        """Wait until the connection has something to read, ``wake`` was called, or ``seconds`` are over."""
+        waiting = select.poll()
+        waiting.register(connection, select.POLLIN)
+        waiting.register(self._woken.fileno(), select.POLLIN)
+        ready = {descriptor for descriptor, _ in waiting.poll(1000 * seconds)}
+        if self._woken.fileno() in ready:
+            self._woken.recv(4096)
+        return connection in ready
+
+    def _disconnect(self) -> None:
         self.hears = False
         if self._connection is not None:
             self._connection.close()

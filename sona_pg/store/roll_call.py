@@ -1,21 +1,28 @@
 """Polling of many spaces with one statement each: live versions, candidates, heartbeats, unlearned facts.
 
-On Citus only these statements ask every node: once a poll of a process, never on a request's path.
+On Citus only these statements ask every node: once a poll of a process, never on a request's path. A thousand idle
+spaces hardly ever have news: a poll first reads a digest of all rows, and the rows only if the digest has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import Connection
 
 from sona_pg.store.connect import driver_connection
-from sona_pg.store.leases import now
 
+DIGEST = """
+SELECT clock_timestamp(),
+       count(*) || ' ' || coalesce(sum(hashtextextended(s.live_version || ' ' || s.name, s.space_id)), 0)
+FROM sona.spaces s WHERE s.space_id = ANY(%(spaces)s::integer[])
+"""
 # A join rather than `= ANY`: one index look-up a space, and a plan independent of their number.
 LIVE_VERSIONS = """
 SELECT s.space_id, s.live_version, s.name
@@ -27,17 +34,24 @@ SELECT wanted.id,
        (SELECT count(*) FROM sona.candidates c WHERE c.space_id = wanted.id AND c.slot IS NULL)
 FROM unnest(%(spaces)s::integer[]) AS wanted (id)
 """
+SIGNALS_DIGEST = f"""
+SELECT count(*) || ' ' || coalesce(sum(hashtextextended(coalesce(told.slot, -1) || ' ' || told.new, told.id)), 0)
+FROM ({SIGNALS}) AS told (id, slot, new)
+"""
 HEARTBEATS = """
-UPDATE sona.servers s SET seen_at = %(at)s, serving_version = told.version, skew_ms = told.skew_ms
-FROM unnest(%(spaces)s::integer[], %(servers)s::uuid[], %(versions)s::bigint[], %(skews)s::float8[])
-    AS told (space_id, server_id, version, skew_ms)
+UPDATE sona.servers s SET seen_at = %(at)s, serving_version = told.version, skew_ms = %(skew)s
+FROM unnest(%(spaces)s::integer[], %(servers)s::uuid[], %(versions)s::bigint[]) AS told (space_id, server_id, version)
 WHERE s.space_id = told.space_id AND s.server_id = told.server_id
-RETURNING s.server_id
+"""
+REGISTERED = """
+SELECT s.server_id
+FROM unnest(%(spaces)s::integer[], %(servers)s::uuid[]) AS told (space_id, server_id)
+JOIN sona.servers s ON s.space_id = told.space_id AND s.server_id = told.server_id
 """
 WAITING = """
 SELECT b.space_id, sum(b.trajectories + b.feedback)
-FROM unnest(%(spaces)s::integer[]) AS wanted (id)
-JOIN sona.batches b ON b.space_id = wanted.id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
+FROM sona.batches b
+WHERE b.space_id = ANY(%(spaces)s::integer[]) AND b.cycle_id IS NULL AND b.left_out_by IS NULL
 GROUP BY b.space_id
 """
 
@@ -48,46 +62,111 @@ class Beat(NamedTuple):
     space_id: int
     server_id: UUID
     version: int  # served version
-    skew_ms: float | None  # seconds by which its clock is ahead
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceIds:
+    """Numbers of spaces, with their array as SQL text: writing it costs more than sending it."""
+
+    ids: tuple[int, ...]
+    array: str
+
+    @classmethod
+    def of(cls, ids: Iterable[int]) -> Self:
+        """Return each of ``ids`` once, in order."""
+        known = tuple(sorted(set(ids)))
+        return cls(known, _array(known))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Beats:
+    """Heartbeats sent together, with the arrays of their statement as SQL text."""
+
+    beats: tuple[Beat, ...]
+    arrays: Mapping[str, str]
+
+    @classmethod
+    def of(cls, beats: Iterable[Beat]) -> Self:
+        """Return ``beats`` with their arrays."""
+        told = tuple(beats)
+        columns = zip(*told, strict=True) if told else ((), (), ())
+        return cls(told, dict(zip(("spaces", "servers", "versions"), map(_array, columns), strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.beats)
+
+
+class Look(NamedTuple):
+    """Question of one poll of many spaces."""
+
+    spaces: SpaceIds
+    signals: SpaceIds | None = None  # read the candidate signals of these
+    beats: Beats | None = None
+    skew_ms: float | None = None  # milliseconds by which this machine's clock is ahead, for the heartbeats
+    known: str | None = None  # digest of an earlier poll of the same spaces: rows are read if it has changed
+    known_signals: str | None = None
 
 
 class RollCall(NamedTuple):
     """Result of one poll of many spaces."""
 
-    live: dict[int, int]  # live version by space; a missing space was removed
-    signals: dict[int, tuple[int, int]]  # candidate signal by space, if asked for; see ``candidates.signal``
-    unknown: set[UUID]  # servers whose heartbeat was sent and whose row was deleted
-    at: datetime | None  # by the database's clock, if heartbeats were sent
+    at: datetime  # by the database's clock, when the poll began
+    live: dict[int, int] | None  # live version by space, a missing one was removed; None: no news
     names: Mapping[int, str] = MappingProxyType({})  # names of the existing spaces
+    signals: Mapping[int, tuple[int, int]] | None = (
+        None  # candidate signal by space, see ``candidates.signal``; None: no news, or not read
+    )
+    unknown: Collection[UUID] = ()  # servers whose heartbeat was sent and whose row was deleted
+    digest: str | None = None
+    signals_digest: str | None = None
 
 
-def call_roll(
-    connection: Connection, spaces: Sequence[int], with_signals: Sequence[int], beats: Sequence[Beat]
-) -> RollCall:
-    """Read live versions of ``spaces`` and signals of ``with_signals``, and send ``beats``; one statement each."""
+def call_roll(connection: Connection, look: Look) -> RollCall:
+    """Poll many spaces, and send heartbeats; one statement each, and a second one for news."""
     raw = driver_connection(connection)
-    at = now(connection) if beats else None
-    unknown = {beat.server_id for beat in beats}
-    if beats:
-        told = {
-            "spaces": [beat.space_id for beat in beats],
-            "servers": [beat.server_id for beat in beats],
-            "versions": [beat.version for beat in beats],
-            "skews": [beat.skew_ms for beat in beats],
-        }
-        unknown -= {row[0] for row in raw.execute(HEARTBEATS, {"at": at, **told})}
-    there = raw.execute(LIVE_VERSIONS, {"spaces": list(spaces)}).fetchall()
-    live = {space: version for space, version, _ in there}
-    names = {space: name for space, _, name in there}
-    signals = {}
-    if with_signals:
-        rows = raw.execute(SIGNALS, {"spaces": list(with_signals)})
-        signals = {space: (0 if slot is None else slot + 1, new) for space, slot, new in rows}
-    return RollCall(live, signals, unknown, at, names)
+    asked = {"spaces": look.spaces.array}
+    at, digest = _row(raw, DIGEST, asked)
+    heard = RollCall(at, None, digest=digest)
+    if look.beats:
+        heard = heard._replace(unknown=_send(raw, look.beats, at, look.skew_ms))
+    if digest != look.known:
+        there = raw.execute(LIVE_VERSIONS, asked).fetchall()
+        heard = heard._replace(
+            live={space: version for space, version, _ in there}, names={space: name for space, _, name in there}
+        )
+    if look.signals:
+        asked = {"spaces": look.signals.array}
+        (signals_digest,) = _row(raw, SIGNALS_DIGEST, asked)
+        heard = heard._replace(signals_digest=signals_digest)
+        if signals_digest != look.known_signals:
+            rows = raw.execute(SIGNALS, asked)
+            heard = heard._replace(signals={space: (0 if slot is None else slot + 1, new) for space, slot, new in rows})
+    return heard
 
 
-def waiting_facts(connection: Connection, spaces: Sequence[int]) -> dict[int, int]:
+def waiting_facts(connection: Connection, spaces: SpaceIds) -> dict[int, int]:
     """Return the number of unlearned trajectories and facts by space; spaces without any are left out."""
-    return {
-        space: int(facts) for space, facts in driver_connection(connection).execute(WAITING, {"spaces": list(spaces)})
-    }
+    rows = driver_connection(connection).execute(WAITING, {"spaces": spaces.array})
+    return {space: int(facts) for space, facts in rows}
+
+
+def _send(raw: psycopg.Connection[Any], beats: Beats, at: datetime, skew_ms: float | None) -> Collection[UUID]:
+    """Send heartbeats; return the servers whose row was deleted."""
+    if raw.execute(HEARTBEATS, {"at": at, "skew": skew_ms, **beats.arrays}).rowcount == len(beats):
+        return ()
+    return {beat.server_id for beat in beats.beats}.difference(
+        server for (server,) in raw.execute(REGISTERED, dict(beats.arrays))
+    )
+
+
+def _row(raw: psycopg.Connection[Any], query: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    found: tuple[Any, ...] | None = raw.execute(query, values).fetchone()
+    assert found is not None  # an aggregate has a row
+    return found
+
+
+def _array(values: Sequence[object]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"

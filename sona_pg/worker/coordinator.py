@@ -92,6 +92,11 @@ class LoopCoordinator:
         return self._config.automatic
 
     @property
+    def look_every(self) -> float:
+        """Seconds between checks."""
+        return max(self._pause, self._config.poll_interval)
+
+    @property
     def may_look(self) -> bool:
         """Whether the next check is due."""
         return self.behind or self._clock() >= max(self._next, self._next_in_turn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -14,6 +15,7 @@ from sona_pg.domain.cycle import CycleResult
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store.database import Database
+from sona_pg.store.roll_call import SpaceIds
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.cache_shelf import CacheShelf
 from sona_pg.worker.coordinator import LoopCoordinator
@@ -42,6 +44,12 @@ class Learner:
         self._shelf = shelf or CacheShelf()
         self._clock = clock
         self._spaces: dict[LoopCoordinator, Callable[[CycleResult], object]] = {}  # changed by single operations only
+        self._changed = False  # whether spaces have come or gone
+        self._by_space: dict[int, list[LoopCoordinator]] = {}
+        self._ids = SpaceIds.of(())
+        self._every = math.inf  # seconds between checks
+        self._next_look = -math.inf  # by ``clock``
+        self._noted: list[LoopCoordinator] = []  # found due by the last check, or behind after it
         self._at: LoopCoordinator | None = None  # the coordinator the thread is busy with
         self._stop = threading.Event()
         self._starting = threading.Lock()
@@ -55,10 +63,12 @@ class Learner:
     def add(self, coordinator: LoopCoordinator, then: Callable[[CycleResult], object] = lambda _: None) -> None:
         """Schedule cycles of a space; ``then`` is called after each."""
         self._spaces[coordinator] = then
+        self._changed = True
 
     def remove(self, coordinator: LoopCoordinator, cut: Callable[[int | None], object] = lambda _: None) -> None:
         """Stop learning in a space; ``cut`` ends the database calls of its running cycle."""
         self._spaces.pop(coordinator, None)
+        self._changed = True
         thread = self._thread
         until = time.monotonic() + PATIENCE
         while self._at is coordinator and thread is not None and thread.is_alive():
@@ -103,23 +113,43 @@ class Learner:
 
     def _due(self) -> list[LoopCoordinator]:
         """Return the coordinators of due spaces, longest due first."""
-        looking = [coordinator for coordinator in list(self._spaces) if coordinator.may_look]
-        if not looking:
+        self._arrange()
+        now = self._clock()
+        if not self._ids.ids or (now < self._next_look and not self._is_behind()):
             return []
         # Most spaces have too few facts: one statement for all of them finds the others.
-        waiting = self._database.waiting_facts(sorted({coordinator.space.space_id for coordinator in looking}))
+        waiting = self._database.waiting_facts(self._ids)
+        self._next_look = now + self._every
+        with_facts = (known for space in waiting for known in self._by_space.get(space, ()))
+        known = list(dict.fromkeys([*self._noted, *with_facts]))
+        looking = [coordinator for coordinator in known if coordinator.may_look]
         enough = [coordinator for coordinator in looking if coordinator.is_enough(waiting)]
         found = self._database.schedules([coordinator.space.space_id for coordinator in enough]) if enough else {}
-        due = []
         for coordinator in looking:
             coordinator.note(found.get(coordinator.space.space_id))
-            if coordinator.due_since is not None:
-                due.append(coordinator)
-        return sorted(due, key=lambda coordinator: coordinator.due_since or 0.0)
+            self._every = min(self._every, coordinator.look_every)
+        self._noted = [coordinator for coordinator in known if coordinator.due_since is not None]
+        return sorted(
+            (coordinator for coordinator in looking if coordinator.due_since is not None),
+            key=lambda coordinator: coordinator.due_since or 0.0,
+        )
+
+    def _arrange(self) -> None:
+        """Form the list of spaces that are polled together anew, if it has changed."""
+        if not self._changed:
+            return
+        self._changed = False  # first: what changes meanwhile is seen the next time
+        self._by_space = {}
+        for coordinator in list(self._spaces):
+            self._by_space.setdefault(coordinator.space.space_id, []).append(coordinator)
+        self._ids = SpaceIds.of(self._by_space)
+        self._every = min((coordinator.look_every for coordinator in list(self._spaces)), default=math.inf)
+        self._next_look = min(self._next_look, self._clock() + self._every)
+        self._noted = [coordinator for coordinator in self._noted if coordinator in self._spaces]
 
     def _is_behind(self) -> bool:
         """Whether the last cycle here left unlearned facts: then the next is due at once."""
-        return any(coordinator.behind for coordinator in list(self._spaces))
+        return any(coordinator.behind for coordinator in list(self._noted))
 
     def _run_one(self, coordinator: LoopCoordinator) -> CycleResult | None:
         self._at = coordinator

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 import pytest
 
 from sona_pg.engine import follower as module
+from sona_pg.engine.followed_space import Heard
 from sona_pg.engine.follower import Follower
 from sona_pg.errors import ConfigError, DatabaseUnavailable
 from sona_pg.store.notify import Notice
-from sona_pg.store.roll_call import Beat, RollCall
+from sona_pg.store.roll_call import Beat, Look, RollCall
 
 
 class Listener:
@@ -37,6 +38,8 @@ class Listener:
             threading.Event().wait(min(seconds, 0.002))
         return heard
 
+    def wake(self) -> None: ...
+
     def close(self) -> None:
         self.closed = True
 
@@ -49,7 +52,7 @@ class Space:
         self.poll_interval = poll
         self.wants_every_look = False
         self.fails = fails
-        self.heard: list[RollCall] = []
+        self.heard: list[Heard] = []
         self.failures = 0
         self.attempts = 0
         self.enough = threading.Event()
@@ -61,9 +64,9 @@ class Space:
 
     def beat(self) -> Beat:
         assert self.space_id is not None
-        return Beat(self.space_id, uuid.uuid4(), 1, None)
+        return Beat(self.space_id, uuid.uuid4(), 1)
 
-    def hear(self, heard: RollCall, sent_at: float, answered_at: float) -> bool:
+    def hear(self, heard: Heard) -> bool:
         self.heard.append(heard)
         if len(self.heard) >= 3:
             self.enough.set()
@@ -81,17 +84,22 @@ class Looks:
 
     def __init__(self, away: Callable[[int], bool] = lambda _: False) -> None:
         self.away = away
-        self.calls: list[tuple[Sequence[int], Sequence[int], Sequence[Beat]]] = []
+        self.calls: list[Look] = []
         self.gone: set[int] = set()
         self.news = True  # each look shows another version
 
-    def __call__(self, spaces: Sequence[int], asking: Sequence[int], beats: Sequence[Beat]) -> RollCall:
-        self.calls.append((spaces, asking, beats))
+    def __call__(self, look: Look) -> RollCall:
+        self.calls.append(look)
         if self.away(len(self.calls)):
             raise DatabaseUnavailable("no connection is left")
         version = len(self.calls) if self.news else 1
-        live = {space: version for space in spaces if space not in self.gone}
-        return RollCall(live, dict.fromkeys(asking, (0, 0)), set(), datetime.now(UTC))
+        live = {space: version for space in look.spaces.ids if space not in self.gone}
+        answer = RollCall(datetime.now(UTC), live, dict.fromkeys(live, "name"), digest=f"{version} {len(live)}")
+        if look.signals is not None:
+            answer = answer._replace(signals=dict.fromkeys(look.signals.ids, (0, 0)), signals_digest="none")
+        if look.known == answer.digest:
+            answer = answer._replace(live=None)
+        return answer
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +148,7 @@ def test_fifty_spaces_are_looked_at_by_one_statement() -> None:
     looks = Looks()
     follow(Listener(), looks, *(Space(number, poll=0.05) for number in range(50)))
     assert len(looks.calls) <= 10
-    assert sum(len(beats) for _, _, beats in looks.calls) == 50  # once each, not with every look
+    assert sum(len(look.beats) for look in looks.calls if look.beats) == 50  # once each, not with every look
 
 
 def test_a_space_without_news_is_left_alone() -> None:
@@ -178,7 +186,7 @@ def test_an_announcement_is_looked_at_at_once() -> None:
         listener.wait(0.001)
     follower.stop()
     assert other.heard == []
-    assert looks.calls[0][:2] == ([1], [1])
+    assert [looks.calls[0].spaces.ids, looks.calls[0].signals.ids] == [(1,), (1,)]
 
 
 def test_of_spaces_that_were_opened_without_the_store_one_asks_for_it_at_a_time() -> None:

@@ -83,7 +83,7 @@ def test_an_idle_space_is_looked_at_once_in_its_interval() -> None:
     assert (slow.looks, fast.looks) == (2, 8)
 
 
-def test_other_work_than_records_waits_for_the_interval_if_it_is_noted_else_for_a_second() -> None:
+def test_other_work_than_records_waits_for_the_interval_if_it_is_noted_else_for_five_seconds() -> None:
     noted, found = Space("n", 0.25), Space("f", 0.25)
     rotation = in_rotation(noted, found)
     rotation.look(0.0)
@@ -101,7 +101,7 @@ def test_other_work_than_records_waits_for_the_interval_if_it_is_noted_else_for_
     assert rotation.next() is noted
     rotation.served(noted, None, 0.75)
     assert rotation.next() is None
-    rotation.look(1.0)
+    rotation.look(5.0)
     assert rotation.next() is found
 
 
@@ -149,4 +149,4 @@ def test_one_that_has_ended_is_forgotten_wherever_it_is() -> None:
     while (space_ := rotation.next()) is not None:
         rotation.served(space_, None, 2.0)
     assert len(rotation) == 0
-    assert rotation.until(2.0) == 1.0
+    assert rotation.until(2.0) == 5.0

@@ -1,0 +1,70 @@
+"""Interface between the follower and an engine's space."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from sona_pg.store.roll_call import Beat
+
+
+class ClockReading(NamedTuple):
+    """The database's clock, read between two readings of this machine's."""
+
+    before: float  # seconds since 1970
+    at: datetime
+    after: float
+    monotonic: float  # this machine's monotonic clock, then
+
+    @property
+    def uncertainty(self) -> float:
+        """Seconds that ``ahead`` may be wrong by."""
+        return abs(self.after - self.before) / 2
+
+    @property
+    def offset(self) -> float:
+        """The database's clock from this machine's monotonic one, which nobody sets."""
+        return self.after - self.ahead - self.monotonic
+
+    @property
+    def ahead(self) -> float:
+        """Seconds by which this machine's clock is ahead."""
+        return (self.before + self.after) / 2 - self.at.timestamp()
+
+
+class Heard(NamedTuple):
+    """Result of a poll for one space."""
+
+    live: int  # version
+    name: str  # of the space
+    signal: tuple[int, int] | None  # candidate signal, see ``candidates.signal``; None: not read
+    forgotten: bool  # whether the row of this server was deleted
+    clock: ClockReading
+
+
+class FollowedSpace(Protocol):
+    """Interface of one engine's space for the follower."""
+
+    @property
+    def poll_interval(self) -> float: ...
+
+    @property
+    def space_id(self) -> int | None:
+        """The space's number; None until the database has answered."""
+
+    @property
+    def wants_every_look(self) -> bool:
+        """Whether polls without news are wanted as well; the space says so with ``Follower.attend``."""
+
+    def attach_late(self) -> None:
+        """Complete an opening without the database."""
+
+    def beat(self) -> Beat: ...
+
+    def hear(self, heard: Heard) -> bool:
+        """Apply the result of a poll; False: it is being refreshed, and must be polled again."""
+
+    def say_away(self) -> None:
+        """Warn of lost records while the database is away."""
+
+    def count_failure(self) -> None: ...
