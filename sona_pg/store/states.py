@@ -31,19 +31,16 @@ from sona_pg.store.schema import (
 )
 from sona_pg.store.stored_arrays import Holder
 
-# A version's parts in one statement each; the bytes travel in binary (%b).
+# All adapters of a version in one statement; the bytes travel in binary (%b).
 INSERT_ADAPTERS = """
 INSERT INTO sona.adapters (space_id, version, kind, layer, rank, dim, scale, norm, a, b)
 SELECT %(space)s, %(version)s, *
 FROM unnest(%(kind)s::text[], %(layer)s::smallint[], %(rank)s::smallint[], %(dim)s::int[], %(scale)s::real[],
     %(norm)s::double precision[], %(a)b::bytea[], %(b)b::bytea[])
 """
-INSERT_ARRAYS = """
-INSERT INTO sona.state_arrays (space_id, version, part, name, dtype, shape, data)
-SELECT %(space)s, %(version)s, part, name, dtype, shape::int[], data
-FROM unnest(%(part)s::text[], %(name)s::text[], %(dtype)s::text[], %(shape)s::text[], %(data)b::bytea[])
-    AS given (part, name, dtype, shape, data)
-"""
+# By COPY: the megabytes of an array are copied thrice more often as a parameter.
+COPY_ARRAYS = "COPY sona.state_arrays (space_id, version, part, name, dtype, shape, data) FROM STDIN (FORMAT BINARY)"
+ARRAY_TYPES = ("int4", "int8", "text", "text", "text", "int4[]", "bytea")
 UPSERT_ROUTE_STATISTICS = """
 INSERT INTO sona.route_statistics
     (space_id, route, size, quality, quality_variance, latency_us, updated_version)
@@ -319,20 +316,13 @@ def insert_version(connection: Connection, space_id: int, state: LearnedState, m
             "b": [lora.b.astype("<f4").tobytes() for _, _, lora in layers],
         },
     )
-    entries = [(part, name, values) for part, named in state.arrays.items() for name, values in named.items()]
-    little = [values.astype(values.dtype.newbyteorder("<")) for _, _, values in entries]
-    driver.execute(
-        INSERT_ARRAYS,
-        {
-            "space": space_id,
-            "version": state.version,
-            "part": [part for part, _, _ in entries],
-            "name": [name for _, name, _ in entries],
-            "dtype": [values.dtype.str for values in little],
-            "shape": [f"{{{','.join(map(str, values.shape))}}}" for values in little],
-            "data": [values.tobytes() for values in little],
-        },
-    )
+    with driver.cursor() as cursor, cursor.copy(COPY_ARRAYS) as copy:
+        copy.set_types(ARRAY_TYPES)
+        for part, named in state.arrays.items():
+            for name, values in named.items():
+                little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+                kept = (part, name, little.dtype.str, list(values.shape), little.tobytes())
+                copy.write_row((space_id, state.version, *kept))
 
 
 def _write_route_statistics(connection: Connection, space_id: int, state: LearnedState) -> None:
