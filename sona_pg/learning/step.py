@@ -21,6 +21,7 @@ from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState
 from sona_pg.domain.verdict import Verdict
 from sona_pg.learning.adapters.ewc_kronecker import lasting
 from sona_pg.learning.adapting import adapt, told_of
+from sona_pg.learning.beside import beside
 from sona_pg.learning.knowledge import Knowledge, Stored, ranker_of, reservoir_of, router_of, seed_of
 from sona_pg.learning.patterns import extraction
 from sona_pg.learning.patterns.pattern_revision import Counted, home_of, revise, unrated
@@ -28,7 +29,7 @@ from sona_pg.learning.patterns.tally import Observations
 from sona_pg.learning.patterns.verdicts import judge
 from sona_pg.learning.ranking.ranking_step import learn_ranking
 from sona_pg.learning.relearning import count_changed, relearned_from
-from sona_pg.learning.routing.learned_router import Judged
+from sona_pg.learning.routing.learned_router import Judged, Router
 from sona_pg.learning.routing.route_totals import updated_routes
 from sona_pg.learning.vectors import unit
 
@@ -80,34 +81,23 @@ def learn(
     seed = seed_of(config, version)
     reservoir = reservoir_of(state, config)
     sample = _sample(stored, seed)
-    found = extraction.extract(
-        before.patterns,
-        _observations(claimed.fresh, claimed.outcomes, config.patterns),
-        config.patterns,
-        seed=seed,
-        version=version,
-        stored=_observations(sample.trajectories, _as_counted(sample, claimed), config.patterns),
-        each=reservoir.seen / max(len(sample.trajectories), 1),
-    )
     left = reservoir.withdraw(_taken_back(claimed)).offer(_newly_rated(claimed), seed, version)
     left = left.after_turning(0 if stored.relearned is not None else reservoir.turned + count_changed(claimed))
-    patterns = _in_order(_revised(found.patterns, claimed, config.patterns, version))
-    if not left.seen and reservoir.seen:
-        patterns = [unrated(pattern) for pattern in patterns]
-    router = router_of(state, config).learn(
-        Judged(claimed.fresh, claimed.outcomes),
-        Judged(claimed.revised, claimed.after),
-        claimed.before,
-        Judged(sample.trajectories, sample.outcomes),
-        seed,
-    )
-    told = told_of(claimed, stored)
-    ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, told.replay, seed)
-    again = stored.relearned is not None
-    start = relearned_from(before, stored, ranker, config) if again else before
-    adapted = adapt(start, claimed, sample, told, ranker, config, seed, turn_back=not again)
-    adapters = adapted.step
-    fisher = [*(start.fisher if again else ()), *adapters.fisher]
+    forgotten = bool(reservoir.seen) and not left.seen
+    with (
+        # The three learn apart. Half of their time is linear algebra on one core each.
+        beside(lambda: _learn_patterns(before, claimed, sample, config, version)) as patterns_learned,
+        beside(lambda: _learn_routes(before, claimed, sample, config, version)) as routes_learned,
+    ):
+        told = told_of(claimed, stored)
+        ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, told.replay, seed)
+        again = stored.relearned is not None
+        start = relearned_from(before, stored, ranker, config) if again else before
+        adapted = adapt(start, claimed, sample, told, ranker, config, seed, turn_back=not again)
+        adapters = adapted.step
+        fisher = [*(start.fisher if again else ()), *adapters.fisher]
+        found, router = patterns_learned(), routes_learned()
+    patterns = [unrated(pattern) for pattern in found.patterns] if forgotten else found.patterns
     arrays: dict[str, Arrays] = {
         **adapters.arrays,
         "router": router.to_arrays(),
@@ -138,6 +128,32 @@ def learn(
         created=found.created,
         merged=found.merged,
         pruned=found.pruned,
+    )
+
+
+def _learn_patterns(
+    before: Knowledge, claimed: LedgerSlice, sample: Stored, config: SonaConfig, version: int
+) -> extraction.Extraction:
+    """Return the patterns with the slice counted in, and every change of an earlier outcome taken over."""
+    found = extraction.extract(
+        before.patterns,
+        _observations(claimed.fresh, claimed.outcomes, config.patterns),
+        config.patterns,
+        seed=seed_of(config, version),
+        version=version,
+        stored=_observations(sample.trajectories, _as_counted(sample, claimed), config.patterns),
+        each=reservoir_of(before.state, config).seen / max(len(sample.trajectories), 1),
+    )
+    return dataclasses.replace(found, patterns=_in_order(_revised(found.patterns, claimed, config.patterns, version)))
+
+
+def _learn_routes(before: Knowledge, claimed: LedgerSlice, sample: Stored, config: SonaConfig, version: int) -> Router:
+    return router_of(before.state, config).learn(
+        Judged(claimed.fresh, claimed.outcomes),
+        Judged(claimed.revised, claimed.after),
+        claimed.before,
+        Judged(sample.trajectories, sample.outcomes),
+        seed_of(config, version),
     )
 
 
