@@ -1,7 +1,7 @@
 """Every row of the promises about speed, measured beside its peer: `python -m benchmarks [suite …]`.
 
 Each suite runs in a process of its own. At the end all lines come as one table, which is also written, as Markdown and
-JSON, to a folder. Compare ratios, not times; peers that wait for their own threads lose most on a busy machine.
+JSON, to a folder. Compare ratios, not times; peers with their own thread pools lose most on a busy machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A space that has learned enough to be asked: routes, candidates and patterns, on the embedded Postgres."""
+"""A space with learned routes, candidates and patterns, on the embedded Postgres."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _teach(engine: SonaEngine, rng: np.random.Generator) -> None:
 
 
 def _publish_patterns(engine: SonaEngine, url: str, space: str, count: int, rng: np.random.Generator) -> None:
-    """Put ``count`` made-up patterns in the place of those that were learned, as the next version."""
+    """Publish a version with ``count`` synthetic patterns in place of the learned ones."""
     database = Database.at(url)
     try:
         with database.learning_unit(database.find_space(space), engine.server_id) as unit:

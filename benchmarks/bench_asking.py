@@ -1,4 +1,4 @@
-"""The public calls that ask an engine, with fresh arguments each time: `python -m benchmarks.bench_asking`.
+"""The public calls that query an engine, with fresh arguments each time: `python -m benchmarks.bench_asking`.
 
 The unit of every ratio is NumPy's top five of 100 x 256, on one thread, taking turns with the call. ParetoBandit's
 decision over 26 features stands beside ours where it is installed.
@@ -27,7 +27,7 @@ PARETO = "ParetoBandit"
 
 
 def queries() -> Iterator[Floats]:
-    """Return random unit vectors without end."""
+    """Yield random unit vectors."""
     return itertools.cycle(list(unit_rows(RNG, 1024)))
 
 
@@ -44,7 +44,7 @@ def unit_of_ratios() -> Callable[[], object]:
 
 
 def compare(options: Options, what: str, call: Callable[[], object], target: float | None, less: Any = None) -> None:
-    """Print a call in units; ``less`` is a part of it that does not count, such as the embedder."""
+    """Print a call in units; ``less`` is a part to subtract, such as the embedder."""
     with threadpool_limits(1):
         ours, unit, *other = race(call, unit_of_ratios(), *([less] if less else []), rounds=21)
     ours -= sum(other)

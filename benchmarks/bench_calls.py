@@ -24,7 +24,7 @@ def normal(*shape: int) -> Floats:
 
 
 def beside_npm(what: str, ours: float, key: str, target: str, share: float | None) -> Line:
-    """Compare with the npm package; the line says why when it cannot be run."""
+    """Compare with the npm package; without it, the line gives the reason."""
     try:
         answer: Any = node_peer.measured(DIM)
         name = f"{NPM} {answer['version']}"

@@ -1,7 +1,7 @@
 """Learning cycles over large catalogs, backlogs, histories and many routes: `python -m benchmarks.bench_cycles`.
 
-Each figure is taken in a process of its own, which is a server that learns: its memory is the most it has ever had.
-Rows are stored past the writer. Ratios compare two spaces whose cycles take turns in one process.
+Each figure is taken in a separate process, a server that learns; its memory is the peak. Rows are inserted by COPY,
+without the writer. Ratios compare two spaces whose cycles alternate in one process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CYCLES = 7
 
 
 def probe(task: str, **arguments: Any) -> Any:
-    """Return what a measurement in a process of its own prints."""
+    """Return the figures printed by a measurement in a separate process."""
     command = [sys.executable, "-m", "benchmarks.cycles_probe", task, json.dumps(arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -36,7 +36,7 @@ class Spaces:
         self._database = Database.open(url)
 
     def make(self, name: str) -> tuple[int, Filler]:
-        """Return a new space, and what fills it."""
+        """Return a new space and its filler."""
         space = self._database.open_space(name, DIM, self._database.now())
         return space.space_id, Filler(self.url, space.space_id)
 
@@ -74,7 +74,7 @@ def bench_catalog(options: Options, spaces: Spaces) -> None:
 
 
 def bench_growth(options: Options, spaces: Spaces) -> None:
-    """Cycles with ten times the history, and with ten times the candidates, beside those with one."""
+    """Compare cycles with ten times the history, and with ten times the candidates, to the base case."""
     queries = Queries(2)
     wanted = []
     small, few = options.rows(HISTORY), options.rows(CANDIDATES // 10)

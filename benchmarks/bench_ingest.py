@@ -1,8 +1,8 @@
 """The writer beside raw COPY of the same bytes, and reading back: `python -m benchmarks.bench_ingest`.
 
 Recorded trajectory to committed row, beside COPY of the same rows, encoded beforehand, into the same tables in one
-transaction; ours and the peer take turns, each in processes of its own, and the ratio is the median of the rounds.
-Every row is counted afterwards.
+transaction; ours and the peer take turns, in separate processes, and the ratio is the median of the rounds. Every row
+is counted afterwards.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ATTENTION = RNG.random(64).astype(np.float32)
 
 
 def record_rows(url: str, server_id: uuid.UUID, rows: int, steps: bool, barrier: Barrier | None) -> float:
-    """Record as fast as the buffer takes it, to the commit of the last row."""
+    """Record as fast as the buffer accepts records, up to the commit of the last row."""
     hot, engine = HotPath(DIM, 10_000, 64 << 20), connect(url)
     home = Path(tempfile.gettempdir())
     writer = Writer(hot, engine, space_id=SPACE, server_id=server_id, config=IngestConfig(), home=home)

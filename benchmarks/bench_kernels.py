@@ -1,8 +1,8 @@
 """The learners' kernels beside NumPy, faiss and scikit-learn: `python -m benchmarks.bench_kernels [--data FOLDER]`.
 
-Ours and the peers take turns, so that a busy machine slows all alike. Every result that is timed is compared with the
-peer's first; a k-means line is reached only if its inertia is within 0.5 % of the better peer's. Real embeddings are
-those of DATA, else of the questions of extra `demo`; beyond their number, copies with noise.
+Ours and the peers take turns, so that a busy machine slows all alike. Every timed result is first compared with the
+peer's; a k-means target counts only if its inertia is within 0.5 % of the better peer's. Real embeddings are those of
+DATA, else of the questions of extra `demo`, with noisy copies if there are too few.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SEEDS = 5
 
 
 def importable(name: str) -> Any:
-    """A peer that may be missing: the module, or None."""
+    """Return the module of an optional peer, or None."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -98,7 +98,7 @@ def bench_kmeans(options: Options, kind: str, data: Callable[[int], Floats]) -> 
             found["scikit-learn"].append(by_sklearn())
             peers["scikit-learn"] = time.perf_counter() - start
             runs["scikit-learn"] = by_sklearn
-        for seed in range(SEEDS if limit else 1):  # one start is luck: inertias are means over several
+        for seed in range(SEEDS if limit else 1):  # a single start is random: inertias are means over several
             for name, call in runs.items():
                 if seed >= len(found[name]):
                     found[name].append(call(seed))

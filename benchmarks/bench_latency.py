@@ -120,7 +120,7 @@ def bench_latency(options: Options, url: str) -> None:
         engine.flush()
         with paused_server(url):
             measure("the database paused")
-            assert engine.waiting >= number - 2 * BATCH  # one on its way, one encoded ahead
+            assert engine.waiting >= number - 2 * BATCH  # one being written, one encoded ahead
         engine.flush()
         assert engine.dropped_count == 0
 
@@ -170,7 +170,7 @@ def learner_within(engine: SonaEngine) -> Iterator[None]:
 
 @contextmanager
 def paused_server(url: str) -> Iterator[None]:
-    """Stop every process of the server, so that neither open nor new connections are answered."""
+    """Suspend every process of the server, so that neither open nor new connections get answers."""
     with psycopg.connect(url) as connection:
         (backend,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
         status = Path(f"/proc/{backend}/status").read_text().splitlines()

@@ -40,7 +40,7 @@ SHARES = [0.5, *[0.1] * 4, *[0.008] * 10, *[0.001] * 20]  # of the stored vector
 
 
 class Mixture:
-    """Where one space's vectors come from."""
+    """Distribution of one space's vectors."""
 
     def __init__(self, seed: int, clusters: int = 200, spread: int = 24) -> None:
         self.rng = np.random.default_rng(seed)
@@ -87,7 +87,7 @@ Kept = list[tuple[Space, Mixture, NDArray[np.float16]]]
 
 
 def fill(options: Options, database: Database, url: str, stored: int) -> Kept:
-    """Store vectors in a week that is over, weigh and seal it; return one space of each size with its vectors."""
+    """Store vectors in a past week and seal it; return one space of each size with its vectors."""
     now = datetime.now(UTC)
     week = Week(Week.of(now).monday - timedelta(weeks=2))
     rng = np.random.default_rng(0)

@@ -1,9 +1,9 @@
-"""A thousand spaces in one process: what each costs, idle and while all of them record and learn.
+"""A thousand spaces in one process: cost of each, idle and while all of them record and learn.
 
     python -m benchmarks.bench_spaces
 
-Beside it, spaces that have a runtime each, as in earlier releases: a pool, a LISTEN connection and threads of its own,
-of which a server has connections for a few dozen.
+Beside it, spaces with a runtime each, as in earlier releases: a pool, a LISTEN connection and threads of its own; a
+server has connections for a few dozen of these.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def suite(asked: Options) -> None:
-    """Measure, and print what was promised beside it."""
+    """Measure, and print the figures beside their targets."""
     count = max(WARM_UP, int(SPACES * asked.scale))
-    # A folder of its own: what engines keep on the machine is not the user's.
+    # A folder of its own: engines must not touch the user's files.
     with server(asked.home) as url, ExitStack() as cleaning:
         home = Path(cleaning.enter_context(_folder(asked.home)))
         os.environ["SONA_PG_HOME"] = str(home)

@@ -1,6 +1,6 @@
-"""What keeping each version costs a cycle, and how long a rollback takes: ``python -m benchmarks.bench_versions``.
+"""Cost of keeping each version, per cycle, and time of a rollback: ``python -m benchmarks.bench_versions``.
 
-Publications of the same made-up content, in the product's own transaction, with what is kept timed apart in each.
+Publishes the same synthetic content in the product's own transaction, and times the copy of each version separately.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows for the benchmark of cycles, stored past the writer: waiting trajectories in batches, and candidates."""
+"""Rows for the benchmark of cycles, inserted without the writer: unlearned trajectories in batches, and candidates."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ class Filler:
     """Stores rows of one space."""
 
     def __init__(self, url: str, space_id: int, seed: int = 0) -> None:
-        """Store by ``url``; ids go on from now minus half an hour."""
+        """Store by ``url``; ids begin half an hour ago."""
         self._url = url
         self._space = space_id
         self._rng = np.random.default_rng(seed)
-        self._batch = uuid.uuid4().int >> 80  # other fillers have numbers of their own
+        self._batch = uuid.uuid4().int >> 80  # distinct from other fillers' numbers
         self._millisecond = int(time.time() * 1000) - 1_800_000
         self._server = uuid.uuid4()
 
@@ -102,7 +102,7 @@ class Filler:
         routes: Sequence[str],
         corrections: Sequence[str] = (),
     ) -> None:
-        """Store ``n`` waiting trajectories in batches of ``batch``; with ``corrections``, feedback on each."""
+        """Store ``n`` unlearned trajectories in batches of ``batch``; with ``corrections``, feedback on each."""
         with psycopg.connect(self._url) as connection:
             for start in range(0, n, PART):
                 self._part(connection, queries.draw(min(PART, n - start)), batch, routes, corrections)

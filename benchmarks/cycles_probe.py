@@ -27,16 +27,16 @@ WHERE space_id = %(space)s AND version = (SELECT live_version FROM sona.spaces W
 
 
 def megabytes(name: str) -> float:
-    """Return ``VmHWM``, the most that this process has had in memory, or ``VmRSS``, what it has now."""
+    """Return ``VmHWM``, the peak memory of this process, or ``VmRSS``, its current memory."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 class Space:
-    """An engine on a space that was filled before, and what its cycles cost."""
+    """An engine on a filled space, and the cost of its cycles."""
 
     def __init__(self, url: str, name: str, space_id: int, seed: int, **shape: Any) -> None:
-        """Open it; ``shape`` is what ``Filler.trajectories`` takes."""
+        """Open it; ``shape`` are the arguments of ``Filler.trajectories``."""
         self.engine = SonaEngine(DIM, url, name, config=QUIET)
         self.queries = Queries(0)
         self.filler = Filler(url, space_id, seed)
@@ -45,12 +45,12 @@ class Space:
         self.busy: list[float] = []
 
     def fill(self, facts: int) -> None:
-        """Store waiting facts: half of them are feedback where there are corrections."""
+        """Store unlearned facts; with corrections, half of them are feedback."""
         corrected = bool(self.shape.get("corrections"))
         self.filler.trajectories(self.queries, facts // 2 if corrected else facts, 100, **self.shape)
 
     def cycle(self, facts: int = FACTS) -> None:
-        """Run a cycle over new facts, and keep what it took."""
+        """Run a cycle over new facts, and keep its times."""
         self.fill(facts)
         wall, busy = time.perf_counter(), time.process_time()
         result = self.engine.force_learn()
@@ -116,7 +116,7 @@ def routes(url: str, space_id: int, count: int, cycles: int) -> dict[str, Any]:
 
 
 def backlog(url: str, waiting: int) -> dict[str, Any]:
-    """Learn what waits, while a thread records and asks."""
+    """Learn the backlog, while a thread records and queries."""
     asked: list[float] = []
     recorded = 0
     done = threading.Event()

@@ -30,7 +30,7 @@ class Line:
     beside: str = ""
     ratio: float | None = None  # ours to the peer's: of times, or of rates where the target says so
     target: str = ""
-    reached: bool | None = None  # None: nothing was promised, or it could not be measured
+    reached: bool | None = None  # None: there is no target, or it could not be measured
 
     def cells(self) -> tuple[str, ...]:
         """Return the line as the columns of ``HEADINGS``."""
@@ -44,7 +44,7 @@ class Options:
     """Options of the command line."""
 
     data: Path | None  # a folder with clinc150.npz
-    home: Path  # where servers keep their data while they are measured
+    home: Path  # folder for the data of measured servers
     scale: float  # of the amounts of rows
     results: Path | None  # lines are appended here as JSON
 
@@ -122,7 +122,7 @@ def race(*runs: Callable[[], object], rounds: int = 15, budget: float = 0.02) ->
 
 
 def race_numpy(ours: Callable[[], object], numpy: Callable[[], object]) -> tuple[float, float]:
-    """Return seconds of both; NumPy as fast as it can be, with one thread or with all that its BLAS would take."""
+    """Return seconds of both; NumPy at its best of one thread and of its BLAS's default."""
     with threadpool_limits(1):
         alone = race(ours, numpy)
     mine, peer = min(alone, race(ours, numpy), key=lambda pair: pair[1])

@@ -1,4 +1,4 @@
-"""An embedded Postgres with a space, for benchmarks: it leaves nothing behind."""
+"""A temporary embedded Postgres with a space, for benchmarks."""
 
 from __future__ import annotations
 

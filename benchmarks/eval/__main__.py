@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def verdict(tables: Sequence[Table]) -> str:
-    """Return how many targets are reached, and which are not."""
+    """Return the number of targets reached, and the names of the others."""
     judged = [(table, cell) for table in tables for cell in table.cells if cell.target is not None]
     missed = [
         f"  {table.name}: {cell.method}, {cell.heading}: {cell.text(table.digits)}"

@@ -1,4 +1,4 @@
-"""Ablations: each component on and off, in the setting it is made for, through the product's own path."""
+"""Ablations: each component on and off, in the case it is designed for, through the product's own path."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _micro(context: Context, clinc: Clinc, seed: int) -> Parts:
 
 
 def _baseline(context: Context, clinc: Clinc, seed: int) -> Parts:
-    """Qualities that all lie above the middle: without a baseline the bad steps are reinforced as well."""
+    """Qualities all above the middle: without a baseline, bad steps are reinforced as well."""
     reached: dict[bool, tuple[float, float]] = {}
     for usual in (True, False):
         stream = clinc.stream(seed, STREAM)

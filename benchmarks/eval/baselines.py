@@ -1,7 +1,7 @@
 """The simple methods that run beside ours: frozen embedding, centroid memory, nearest neighbours, logistic regression.
 
-Each is told the right answers (``fit``), or lives on thumbs alone: then it learns from the answers it gave itself
-and that were confirmed. The titles count as one labelled example each.
+Each is given the right answers (``fit``), or thumbs alone: then it learns from its own confirmed answers. The titles
+count as one labelled example each.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Logistic:
 
 
 def methods(titles: Floats) -> list[Method]:
-    """Return all of them, new."""
+    """Return a new instance of each."""
     return [Frozen(titles), CentroidMemory(titles), Neighbours(titles), Logistic(titles)]
 
 

@@ -43,5 +43,5 @@ class Context:
         return _mmlu(self.folder)
 
     def say(self, text: str) -> None:
-        """Tell how far it has come."""
+        """Print a line of progress."""
         print(f"[{time.monotonic() - self.began:6.1f} s] {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Off-policy estimates against the truth: the log has the chosen route's outcome only, the data know both (MMLU)."""
+"""Off-policy estimates against the truth: the log has only the chosen route's outcome, the data set has both (MMLU)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-/* What a server computes for one question: a routing decision, and the price of cost under a budget. */
+/* One routing decision, and the price of cost under a budget. */
 #ifndef SONA_ASKING_H
 #define SONA_ASKING_H
 
@@ -8,7 +8,7 @@
 
 enum { SONA_ONLY, SONA_WARM_UP, SONA_EXPLOIT, SONA_EXPLORE };
 
-/* A router as it decides. R = routes; the last row of what has R + 1 stands for routes never seen. Rows are filled up
+/* A router as it decides. R = routes; in arrays of R + 1 rows the last one stands for unseen routes. Rows are filled up
  * with zeros to whole cache lines, and begin at one: loads that straddle two take twice as long. */
 typedef struct {
     ptrdiff_t dim, f, marks, width;               /* of a query, of its features, landmarks L, of the basis */
@@ -23,7 +23,7 @@ typedef struct {
     double prior_route, temperature, floor, newcomer, warm_up;
 } sona_router;
 
-/* What a decision is made by, beside the query. */
+/* Inputs of a decision, beside the query. */
 typedef struct {
     double price, budget, cost_weight, latency_weight, draw; /* budget NaN: none */
 } sona_terms;

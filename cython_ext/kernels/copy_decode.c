@@ -168,7 +168,7 @@ copy_status copy_decode(copy_state *state, const sona_kernels *K, const uint8_t 
             return wrong(state, COPY_BAD_TRAILING, -1, n - *used, 0);
         const copy_status status = read_row(state, K, bytes + *used, n - *used, &taken);
         if (taken == 0) {
-            state->arena_used = arena_before; /* what an unfinished row has put there is decoded again */
+            state->arena_used = arena_before; /* texts of an unfinished row are decoded again */
             return status;
         }
         *used += taken;

@@ -26,20 +26,20 @@ typedef struct {
     uint8_t *arena;
     ptrdiff_t arena_used, arena_capacity;
     int header_seen, trailer_seen;
-    /* What was wrong, after a COPY_BAD_* status: rows is the row, column may be -1. */
+    /* Error after a COPY_BAD_* status: rows is the row, column may be -1. */
     int32_t column;
     int64_t found, expected;
 } copy_state;
 
 typedef enum {
-    COPY_NEEDS_INPUT, /* all complete rows are decoded; feed what is left again, with more behind it */
+    COPY_NEEDS_INPUT, /* all complete rows are decoded; feed the rest again, followed by more */
     COPY_NEEDS_ROWS,  /* rows == capacity: enlarge the columns and call again */
     COPY_NEEDS_ARENA, /* `found` more bytes of arena are needed: enlarge it and call again */
     COPY_BAD_SIGNATURE, COPY_BAD_FLAGS, COPY_BAD_COUNT, COPY_BAD_LENGTH, COPY_BAD_DIMENSION, COPY_BAD_TRAILING
 } copy_status;
 
 size_t copy_value_size(const copy_column *column);
-/* Decodes complete rows only. `used` is how many bytes are done with. */
+/* Decodes complete rows only. `used` is the number of bytes consumed. */
 copy_status copy_decode(copy_state *state, const sona_kernels *K, const uint8_t *bytes, ptrdiff_t n, ptrdiff_t *used);
 
 /* 1 if the flag was free and is now ours: a decoder refuses a second thread instead of corrupting itself. */

@@ -1,4 +1,4 @@
-"""What other compiled modules may use of the kernels: the C table of functions.
+"""Interface for other compiled modules: the C table of kernels.
 
 A second extension does
 
@@ -7,8 +7,8 @@ A second extension does
     cdef const sona_kernels *const *active = import_active()     # once, at module import
     active[0].f32_to_f16_be(x, n, out)                           # anywhere, without the GIL
 
-and needs `cython_ext` among its include directories, nothing of ours at link time. The double pointer is what lets
-the tests switch instruction sets under a module that has already imported the table.
+and needs `cython_ext` among its include directories, nothing of ours at link time. The double pointer lets the tests
+switch instruction sets under a module that has already imported the table.
 """
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
@@ -21,7 +21,7 @@ cdef extern from "sona_kernels.h" nogil:
     ctypedef int32_t sona_i32
     enum: SONA_MAX_RANK
 
-    # sona_kernels.h says what each function promises.
+    # sona_kernels.h documents each function.
     ctypedef struct sona_kernels:
         const char *isa
         Py_ssize_t panel

@@ -36,7 +36,7 @@ cdef extern from "sona_kernels.h":
 cdef enum:
     SMALL = 65536  # multiplications up to which the GIL is kept
     LINE = 64      # bytes of a cache line
-    MOST_COPIED = 1 << 22  # floats of candidates that are copied to begin at one: more come from memory anyway
+    MOST_COPIED = 1 << 22  # largest array copied to a cache-line boundary; a larger one is read from memory anyway
 
 
 # ---- Which instruction set ----
@@ -55,7 +55,7 @@ def isa():
 
 
 def available_isas():
-    """What this CPU and build offer, best first."""
+    """Instruction sets of this CPU and build, best first."""
     names = []
     while sona_usable(len(names)) != NULL:
         names.append(sona_usable(len(names)).isa.decode())

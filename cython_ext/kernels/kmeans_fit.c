@@ -1,9 +1,8 @@
-/* k-means from nothing but a seed: seeding on a sample, Lloyd on growing samples, then on all rows.
+/* k-means from a seed: seeding on a sample, Lloyd on growing samples, then on all rows.
  *
- * A centroid estimated from m of its rows is off by its spread over sqrt(m), so while centroids still move much
- * farther than that, most rows of a large set only confirm what a sample says (nested mini-batches: Newling and
- * Fleuret 2016). Measured on 100,000 x 256, k = 100: a fifth of the time of 20 iterations on all rows, and as low
- * an inertia.
+ * A centroid estimated from m of its rows is off by its spread over sqrt(m), so while centroids still move much farther
+ * than that, most rows of a large set only confirm a sample (nested mini-batches: Newling and Fleuret 2016). Measured
+ * on 100,000 x 256, k = 100: a fifth of the time of 20 iterations on all rows, and as low an inertia.
  */
 #include "algorithms.h"
 

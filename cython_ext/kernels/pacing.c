@@ -1,8 +1,8 @@
-/* The price of cost under a budget: sona_pg/learning/routing/pacing.py says what it is for.
+/* The price of cost under a budget: see sona_pg/learning/routing/pacing.py for its use.
  *
  * A grid of prices, quantiles of those at which some remembered call would change its route, and the mean cost of these
- * calls at each. The mean cost falls as the price rises, so that the grid is searched by bisection, and only what the
- * search meets is computed.
+ * calls at each. The mean cost falls as the price rises, so that the grid is searched by bisection, and only the prices
+ * met by the search are computed.
  */
 #include "asking.h"
 
@@ -42,7 +42,7 @@ static void select_ranks(double *x, ptrdiff_t low, ptrdiff_t high, const ptrdiff
             if (i <= j)
                 swap(x, i++, j--);
         }
-        ptrdiff_t left = 0; /* ranks up to j; what lies between j and i is in place */
+        ptrdiff_t left = 0; /* ranks up to j; elements between j and i are in place */
         while (left < n && ranks[left] <= j)
             left++;
         select_ranks(x, low, j, ranks, left);

@@ -1,4 +1,4 @@
-/* One routing decision: the query's features, what is expected of each candidate, and the draw.
+/* One routing decision: the query's features, the expected value of each candidate, and the draw.
  *
  * The arithmetic is that of sona_pg/learning/routing (router.decide, exploration, router_basis), which is the reference
  * that tests compare with: features and scores in float32 as there, everything after them in double. The normal
@@ -83,7 +83,7 @@ void sona_thompson(const double *mean, const double *deviation, ptrdiff_t k, dou
         out[who[a]] = chance[a] / total;
 }
 
-/* How forced exploration is spread: by what is not known, and with a budget partly on the cheapest. */
+/* Distribution of forced exploration: by missing evidence, and with a budget partly on the cheapest. */
 static void spread(const sona_router *R, const double *count, const double *cost, double budget, ptrdiff_t k, double *out)
 {
     double sum = 0.0, mean = 0.0;

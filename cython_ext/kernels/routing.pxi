@@ -1,4 +1,4 @@
-# Routing: one decision a call, the price of cost under a budget, and what a text tells of itself.
+# Routing: one decision a call, the price of cost under a budget, and the features of a text.
 
 cdef extern from "asking.h" nogil:
     enum: SONA_MOST_TURNS
@@ -37,7 +37,7 @@ cdef tuple REASONS = ("only candidate", "warm-up", "exploit", "explore")
 
 @cython.final
 cdef class RouterBlock:
-    """A router's state as it decides: what `learning.routing.router.decide` computes, in one call. Immutable."""
+    """State of a router for decisions: `learning.routing.router.decide` in one call. Immutable."""
     cdef sona_router router
     cdef tuple kept
 
@@ -167,7 +167,7 @@ def prices_of(
     tuple names,
     costs,          # a mapping from names to numbers
 ):
-    """(k,) what each costs, as floats; None if one is missing, negative, not finite or no plain number."""
+    """(k,) costs as floats; None if one is missing, negative, not finite or no plain number."""
     cdef list prices = []
     cdef double price
     if type(costs) is not dict:
@@ -188,7 +188,7 @@ def prices_of(
 
 @cython.final
 cdef class PriceWindow:
-    """The last calls' values and costs, and the price of cost at which they would have cost what may be spent.
+    """Values and costs of the last calls, and the price of cost at which they would have met the budget.
 
     Not safe for threads at once.
     """
@@ -224,7 +224,7 @@ cdef class PriceWindow:
 
     @property
     def width(self):
-        """The most candidates that a call had."""
+        """Largest number of candidates in a call."""
         return self.pacer.width
 
     def put(
@@ -233,7 +233,7 @@ cdef class PriceWindow:
         values,         # (k,) numbers
         costs,          # (k,) numbers
     ):
-        """Remember a call; return how far its costs are apart. -1 if something is not finite: nothing is remembered."""
+        """Store a call; return the range of its costs. -1 if a number is not finite: the call is not stored."""
         cdef Py_ssize_t k = len(values), c, at = slot % self.pacer.window
         cdef double least = INFINITY, most = -INFINITY, value, cost
         if k == 0 or len(costs) != k:
@@ -251,7 +251,7 @@ cdef class PriceWindow:
         return most - least
 
     def reprice(self, Py_ssize_t newest, Py_ssize_t seen):
-        """Make the grid of prices anew from the calls up to slot `newest`."""
+        """Recompute the grid of prices from the calls up to slot `newest`."""
         cdef double *turns = <double *> PyMem_Malloc(SONA_MOST_TURNS * sizeof(double))
         if turns == NULL:
             raise MemoryError

@@ -1,4 +1,4 @@
-/* The reference: plain C, one operation after the other. What the other files must agree with.
+/* The reference: plain C, one operation after the other. The other files must agree with it.
  *
  * Numerics: sums run left to right in float32 without fused multiply-add, so |computed - exact| of a dot product
  * is at most d u sum|a_i b_i| / (1 - d u), u = 2^-24 (Higham 2002, section 3.1). Sums of squares for norms run

@@ -97,7 +97,7 @@ def is_direction(
     x,              # IN anything
     Py_ssize_t d,
 ):
-    """True if x is a contiguous (d,) float32 array whose length is finite and not 0: nothing is left to check."""
+    """True if x is a contiguous (d,) float32 array whose length is finite and not 0, so that no check remains."""
     cdef float inverse_norm
     return direct(x, d, &inverse_norm) != NULL
 
@@ -182,7 +182,7 @@ cdef class CentroidBlock:
         q,          # IN (d,) float32
         Py_ssize_t k,
     ):
-        """Exactly what `topk(q, rows, k)` returns."""
+        """The same result as `topk(q, rows, k)`."""
         cdef const sona_f32 *pq = floats(q, 1, "q")
         cdef void *scratch
         cdef int status
@@ -214,7 +214,7 @@ cdef class CentroidBlock:
         x,          # IN (d,) float32, of any length but 0
         Py_ssize_t k,
         tuple of,   # (m,) objects
-        rows=None,  # IN (n,) int64: those to look at, ascending; default: all
+        rows=None,  # IN (n,) int64: rows to search, ascending; default: all
     ):
         """The k rows of largest cosine with x: (their objects, their cosines), best first, ties by lower row.
 

@@ -139,7 +139,7 @@ static void lora_backward(const sona_f32 *x, const sona_f32 *delta, const sona_f
 }
 
 /* R rows against a panel of V registers of centroids. R * V accumulators stay in registers over the whole length,
- * each step loads V vectors of centroids and broadcasts R scalars: the multiply-add units are what binds. */
+ * each step loads V vectors of centroids and broadcasts R scalars: the multiply-add units are the bottleneck. */
 INLINE void tile(const int R, const int V, const sona_f32 *const *rows, const sona_f32 *panel, const sona_f32 *bias,
                  ptrdiff_t d, ptrdiff_t padded, sona_f32 *scores)
 {

@@ -80,7 +80,7 @@ extern const sona_kernels *sona_active;
 int sona_select(const char *name, char *message, size_t size);
 /* The i-th usable table, best first, or NULL past the end. */
 const sona_kernels *sona_usable(int i);
-/* What SONA_PG_ISA says, or NULL. */
+/* Value of SONA_PG_ISA, or NULL. */
 const char *sona_forced_isa(void);
 
 #endif

@@ -2,8 +2,8 @@
  *
  * The bound: a row is c = c' + e with c' = scale (code - 128), a query q = q' + f with q' = step * code. Then
  *     q.c - q'.c' = q.e + f.c',   so   |q.c - q'.c'| <= |q| |e| + |f| |c'|        (Cauchy-Schwarz).
- * q'.c' is an exact integer times two scales. A row whose q'.c' plus this bound (widened by what float32 rounding
- * may add to the exact score) stays below the k-th best exact score so far cannot be among the k best; every other
+ * q'.c' is an exact integer times two scales. A row whose q'.c' plus this bound (widened by the float32 rounding
+ * of the exact score) stays below the k-th best exact score so far cannot be among the k best; every other
  * row gets its exact score. So the answer is that of the plain scan, ties included, from a quarter of the bytes.
  */
 #include "algorithms.h"
@@ -103,7 +103,7 @@ int sona_topk_affine(const sona_kernels *K, const sona_f32 *q, float scale, cons
     return poison != 0.0f;
 }
 
-/* code = round(x / step); the lengths of x and of what was lost. Four strands let the compiler use SIMD, and the
+/* code = round(x / step); the lengths of x and of the rounding error. Four strands let the compiler use SIMD, and the
  * magic constant rounds to the nearest integer by its mere size. */
 static void quantise(const sona_f32 *x, ptrdiff_t d, float limit, int8_t *code, float *step, double *length, double *lost)
 {
@@ -141,7 +141,7 @@ void sona_block_fill(sona_block *block)
             codes[j] ^= 0x80; /* signed code to code + 128 */
         memset(codes + block->d, 128, (size_t)(block->padded - block->d));
         block->scales[i] = step;
-        /* d 2^-23 |q||c| is twice what d roundings of the float32 score can add in any order of summation. */
+        /* d 2^-23 |q||c| is twice the error of d roundings of the float32 score, in any order of summation. */
         block->error = fmax(block->error, lost + ldexp((double)block->d, -23) * length);
         block->norm = fmax(block->norm, length + lost);
     }
@@ -171,7 +171,7 @@ static void estimate(const sona_i32 *restrict sums, int32_t offset, float step, 
         out[i] = step * scales[i] * (float)(sums[i] - offset);
 }
 
-/* Every other scan of a thread goes backwards: what the last one read at its end is still in the cache, which matters
+/* Every other scan of a thread goes backwards: the rows it read last are still in the cache, which matters
  * once the codes are larger than that (10,000 rows of 256: a quarter less time). The result does not depend on the order. */
 static _Thread_local int backward;
 
@@ -193,7 +193,7 @@ int sona_block_topk(const sona_kernels *K, const sona_block *block, const sona_f
         offset += 128 * code[j];
     /* The last term covers the rounding of the estimate itself, a few operations on numbers up to |q'||c'|. */
     const float bound = (float)((length * block->error + lost * block->norm + 1e-6 * (length + lost) * block->norm));
-    if (!(bound < 1e30f)) /* near overflow the estimates mean nothing */
+    if (!(bound < 1e30f)) /* near overflow the estimates are meaningless */
         return sona_topk(K, q, block->rows, m, d, k, indices, scores);
 
     const ptrdiff_t chunks = (m + CHUNK - 1) / CHUNK;

@@ -108,7 +108,7 @@ cdef extern from "copy_decode.h" nogil:
     bint copy_enter(int *busy) noexcept
     void copy_leave(int *busy) noexcept
 
-# Type name: what the C side reads, the NumPy type of the column, the elements a row (0: the dimension given).
+# Type name: the C type, the NumPy type of the column, the elements a row (0: the dimension given).
 cdef dict COPY_TYPES = {
     "bool": (COPY_BOOL, cnp.NPY_BOOL, 1), "int2": (COPY_INT2, cnp.NPY_INT16, 1), "int4": (COPY_INT4, cnp.NPY_INT32, 1),
     "int8": (COPY_INT8, cnp.NPY_INT64, 1), "timestamptz": (COPY_INT8, cnp.NPY_INT64, 1),
@@ -215,7 +215,7 @@ cdef class CopyDecoder:
         self,
         chunk,      # IN bytes-like, cut anywhere
     ):
-        """Decode all complete rows; what is left waits for the next chunk."""
+        """Decode all complete rows; the rest waits for the next chunk."""
         cdef Bytes source
         cdef const uint8_t *data
         cdef Py_ssize_t n, used
@@ -250,7 +250,7 @@ cdef class CopyDecoder:
 
     @property
     def rows(self):
-        """How many rows are complete."""
+        """Number of complete rows."""
         return self.state.rows
 
     @property

@@ -223,7 +223,7 @@ cdef int add_features(sona_block **block, object features) except -1:
 
 
 cdef str parameters_text(object parameters):
-    """Settings as JSON that a jsonb column takes."""
+    """Parameters as JSON that a jsonb column accepts."""
     if not isinstance(parameters, Mapping) or len(parameters) > MAX_PARAMETERS:
         raise InvalidValue(f"parameters is {parameters!r}, expected at most {MAX_PARAMETERS} numbers by name")
     values = {}

@@ -26,7 +26,7 @@ cdef class EncodedBatch:
     cdef readonly object feedback_rows
     cdef readonly object trajectory_ids  # (n, 16) uint8
     cdef readonly object feedback_ids  # (m, 16) uint8
-    cdef readonly object embeddings  # (n, dim) float32; None if nobody learns
+    cdef readonly object embeddings  # (n, dim) float32; None without a learner
     cdef readonly object qualities  # (n,) float32, NaN: not told
     cdef readonly object policy_versions  # (n,) int64, -1: none
     cdef readonly object step_trajectory  # (s,) int32
@@ -81,7 +81,7 @@ cdef cnp.ndarray empty(Py_ssize_t n, Py_ssize_t width, int kind):
 
 
 cdef bytes shrunk(PyObject **data, Py_ssize_t size):
-    """Take over a bytes object that nobody else has seen, shortened in place."""
+    """Take over a bytes object without other references, shortened in place."""
     cdef PyObject *raw = data[0]
     data[0] = NULL
     _PyBytes_Resize(&raw, size)

@@ -54,7 +54,7 @@ cdef object log = logging.getLogger("sona_pg.recorder")
 cdef str CLOSED = "the engine is closed: open another one"
 
 cdef enum:
-    RELEASE_GIL = 65536  # multiplications from which it is worth it
+    RELEASE_GIL = 65536  # multiplications from which releasing the GIL pays
     MAX_INT4 = 0x7fffffff
     MAX_RECORD = 1 << 30
     MAX_FEATURES = 1024
@@ -63,7 +63,7 @@ cdef enum:
     MAX_QUERY = 1 << 20  # bytes of a query's text
     KEPT_IDLE = 1 << 16  # bytes of unused blocks that an idle buffer keeps
     MAX_PARAMETERS = 100
-    MOST_NAMED = 4096  # open trajectories that are kept for their ids
+    MOST_NAMED = 4096  # open trajectories kept for look-up by id
     MAX_PARAMETER_NAME = 200  # characters
 
 include "trajectory.pxi"
@@ -104,18 +104,18 @@ cdef class HotPath:
     cdef tuple base
     cdef bint enabled
     cdef unsigned generation  # of forks: the process in which this records
-    cdef object closed  # why, once nothing is recorded any more; None before
+    cdef object closed  # reason why recording has ended; None before
     cdef object wake  # called when half of the ring is full
     cdef object confirm  # called with (recorded_count, id) after each record; returns once it is committed
-    cdef object shown  # called with candidates that were shown; returns the number of their set
-    cdef object room  # called when the ring is full; returns once some of it was written
+    cdef object shown  # called with shown candidates; returns the number of their set
+    cdef object room  # called when the ring is full; returns once there is room
     cdef object shared  # called for trajectories that are not open in this process
-    cdef object renew  # called in a forked child with whether it must record; None: it cannot
+    cdef object renew  # called in a forked child with whether it must record; None: it must not
     cdef SpoolFile spool
-    cdef int64_t since_1970  # microseconds to add to the monotonic clock: the database's time, as far as it is known
+    cdef int64_t since_1970  # microseconds to add to the monotonic clock: the database's time, as last measured
     cdef readonly Py_ssize_t overridden_count  # decisions whose route was not taken
     cdef int64_t last_sequence  # of feedback whose sequence was not given
-    cdef uint64_t settled  # records that the writer has dealt with
+    cdef uint64_t settled  # records settled by the writer
 
     def __init__(self, dim, capacity, buffer_bytes):
         if self.ring is not None:
@@ -148,13 +148,13 @@ cdef class HotPath:
         """Start recording one interaction; the embedding is copied at once.
 
         Args:
-            embedding: (dim,) float32; other floats are converted. It is stored in half precision; one that is so
-                short that its direction would be lost is stored multiplied by a power of two.
-            query: the text that was asked, if it is to be stored.
+            embedding: (dim,) float32; other floats are converted. It is stored in half precision; a very short one is
+                stored multiplied by a power of two, so that its direction is kept.
+            query: the text of the query, if it is to be stored.
             ranking: the ranking of the candidates; its ``version`` and ``candidate_set`` are stored.
-            decision: the decision that chose the route; its ``route``, ``propensity``, ``cost`` and ``features`` are stored as well.
-                Where another route is taken in the end, say so with ``set_trajectory_route``, which drops what was
-                told of the route that did not run.
+            decision: the decision that chose the route; its ``route``, ``propensity``, ``cost`` and ``features`` are
+                stored as well. If another route is taken in the end, call ``set_trajectory_route``, which drops the
+                data of the decision's route.
             candidates: the candidate set of the route, if neither a ranking nor a decision has one: ids known to the
                 store, or a mapping of ids to embeddings (dim,), which it then keeps. With the alternatives known, the
                 learning gradient is exact.
@@ -164,7 +164,7 @@ cdef class HotPath:
                 unless ``end_trajectory`` tells it.
 
         Raises:
-            InvalidValue: the candidates cannot be used, or are told twice.
+            InvalidValue: the candidates are invalid, or are given twice.
             DimensionMismatch: the embedding is not as long as the space's.
             InvalidValue: a value is not finite, or beyond ±65504, or all of them are 0.
             TrajectoryError: the engine is closed.
@@ -222,7 +222,7 @@ cdef class HotPath:
         return t
 
     def add_step(self, trajectory, activations=None, attention_weights=None, reward=0.0):
-        """Record one step: what was active, what was attended to, and how good it was.
+        """Record one step: activations, attention weights and reward.
 
         Args:
             activations: (any,) float32, or none.
@@ -257,11 +257,11 @@ cdef class HotPath:
         return 0
 
     def set_trajectory_route(self, trajectory, route):
-        """Say which model or action was chosen; the last call counts.
+        """Set the chosen model or action; the last call counts.
 
-        A route other than the decision's overrides the decision: its propensity, cost and candidates are dropped, for
-        they are told of a route that did not run, and off-policy evaluation leaves the trajectory out. The first time
-        is logged, ``overridden_count`` counts them.
+        A route other than the decision's overrides the decision: its propensity, cost and candidates, which belong to a
+        route that did not run, are dropped, and off-policy evaluation leaves the trajectory out. The first time is
+        logged, ``overridden_count`` counts them.
         """
         cdef Trajectory t = handle_of(trajectory)
         if t is None:
@@ -293,9 +293,9 @@ cdef class HotPath:
             t.block.record.contexts += 1
 
     def set_trajectory_parameters(self, trajectory, parameters):
-        """Say with which settings it was answered, such as ``{"temperature": 0.2, "top_k": 40}``; the last call counts.
+        """Set the parameters of the call, such as ``{"temperature": 0.2, "top_k": 40}``; the last call counts.
 
-        Patterns learn which settings went well: see ``SonaEngine.interpolate_parameters``.
+        Patterns learn which parameters went well: see ``SonaEngine.interpolate_parameters``.
 
         Args:
             parameters: numbers within ±1e15 by name, at most 100.
@@ -323,7 +323,7 @@ cdef class HotPath:
             TrajectoryError: it has ended before, or no such id is open, here or as a shared one in the store; it belongs
                 to another engine, or to the process that forked this one; or the engine is closed.
             StorageError: (spool) the record cannot be written; the trajectory stays open.
-            DatabaseUnavailable: (sync) it is not committed; (wait) Postgres takes nothing.
+            DatabaseUnavailable: (sync) it is not committed; (wait) no room was made in time.
         """
         cdef double value = 0.0
         cdef sona_block *block
@@ -372,13 +372,13 @@ cdef class HotPath:
             trajectory_id: a ``uuid.UUID`` or a handle; the trajectory may come later, or never.
             quality: in [0, 1].
             correction: the id of the candidate that would have been right.
-            source: who says so. The highest sequence of a source counts.
+            source: name of the source, such as ``user``. The highest sequence of a source counts.
             sequence: for facts that may be sent twice; by default the database's time in microseconds since 1970,
-                as far as ``set_clock_ahead`` has told it, strictly increasing.
+                estimated by ``set_clock_ahead``, strictly increasing.
             retract: take back this source's earlier facts.
 
         Raises:
-            InvalidValue: it says nothing, or a value is out of range.
+            InvalidValue: it has neither quality nor correction nor retraction, or a value is out of range.
             TrajectoryError: the engine is closed.
             DatabaseUnavailable: the buffer is full, so it is not recorded; or (sync) it is not committed.
         """
@@ -429,7 +429,7 @@ cdef class HotPath:
         return order
 
     def set_clock_ahead(self, microseconds, *, uncertainty=1000):
-        """Say how far this machine's clock is ahead of the database's, by which servers' feedback is ordered.
+        """Set the skew of this machine's clock to the database's, which orders the feedback of all servers.
 
         From then on the monotonic clock is used, so changes of this machine's clock have no effect until the next
         measurement. A correction within the measurement's ``uncertainty`` (microseconds, 1000 at least) is left: servers
@@ -516,7 +516,7 @@ cdef class HotPath:
             )
 
     cdef int open_here(self) except -1:
-        """Make it usable in a forked child, or say why it cannot be used."""
+        """Make it usable in a forked child, or raise the reason why it is not."""
         if self.ring is not None and self.closed is None and self.renew is not None:
             self.renew(True)
         if self.ring is None or self.closed is not None or self.generation != sona_fork_generation():
@@ -524,7 +524,7 @@ cdef class HotPath:
         return 0
 
     cdef sona_record *opened(self, Trajectory t) except NULL:
-        """The record of a handle that is ours and open."""
+        """Record of an open handle of this process."""
         if t.ring is not None and t.ring.generation != sona_fork_generation():
             raise TrajectoryError(
                 f"trajectory {id_of(t)} was begun before this process was forked: the process that began it ends it"
@@ -570,7 +570,7 @@ cdef class HotPath:
         return queued
 
     cdef int announce(self, int queued, bytes name) except -1:
-        """Tell the writer that much waits, and wait for the record's commit, if the durability asks for it."""
+        """Wake the writer if the buffer fills up, and wait for the record's commit if the durability asks for it."""
         if queued == 2 and self.wake is not None:
             self.wake()
         if self.confirm is not None:
@@ -652,7 +652,7 @@ cdef class HotPath:
         self.ring = ring
 
     def opened_here(self):
-        """Record from now on: the buffer is new, and its writer is there."""
+        """Record from now on: the buffer is new, and has a writer."""
         self.generation = self.ring.generation
 
     def drain(
@@ -690,11 +690,11 @@ cdef class HotPath:
             sona_ring_end(ring.c)
 
     def settle(self, uint64_t n):
-        """Note that the writer has dealt with the first ``n`` records; ``with_records`` finds who has more."""
+        """Set the number of records settled by the writer; ``with_records`` finds the recorders with more."""
         self.settled = n
 
     def trim(self, size_t keep=KEPT_IDLE):
-        """Give back memory that a burst has left, all but ``keep`` bytes; return how much that is."""
+        """Free unused memory of a burst, except ``keep`` bytes; return the number of bytes freed."""
         cdef size_t freed
         if not self.usable() or not sona_ring_begin(self.ring.c):
             return 0
@@ -763,7 +763,7 @@ cdef class HotPath:
 
 
 def with_records(dict paths not None):
-    """Return the keys of ``paths``, hot paths of this process, in which something was recorded that is not settled."""
+    """Return the keys of ``paths``, hot paths of this process, with unsettled records."""
     cdef list found = []
     cdef HotPath hot
     for key, value in paths.items():

@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #ifdef __GLIBC__
 #include <malloc.h>
-static atomic_size_t freed_lately; /* bytes that the rings of this process gave back to malloc, since it gave them on */
+static atomic_size_t freed_lately; /* bytes freed by the rings of this process since the last malloc_trim */
 #endif
 
 enum { LINE = 64, ALIGNED_SIZE = 256, FIRST_SIZE = 1024, WORTH_A_TRIM = 8 << 20 };
@@ -61,7 +61,7 @@ sona_ring *sona_ring_new(size_t capacity, size_t bytes)
     ring->capacity = capacity;
     ring->max_bytes = bytes;
     ring->usual = FIRST_SIZE;
-    /* Pages that nobody has used yet take no memory: most rings of a process with many spaces are hardly used. */
+    /* Untouched pages take no memory: most rings of a process with many spaces are hardly used. */
     ring->slots = mmap(NULL, capacity * sizeof *ring->slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (ring->slots == MAP_FAILED) {
         free(ring);

@@ -81,7 +81,7 @@ void sona_spool_free(sona_spool *spool)
     free(spool);
 }
 
-/* Makes the next segment; under the lock. One that is there is never opened: it is somebody's records. */
+/* Makes the next segment; under the lock. An existing file is never opened: it has records of another process. */
 static int next_segment(sona_spool *spool)
 {
     if (spool->count == spool->room) {

@@ -43,12 +43,12 @@ cdef class SpoolFile:
 
     @property
     def segment(self):
-        """How many segments there have been."""
+        """Number of segments so far."""
         return self.position()[0]
 
     @property
     def size(self):
-        """Bytes of the current segment that are whole."""
+        """Bytes of complete frames in the current segment."""
         return self.position()[1]
 
     @property

@@ -1,8 +1,8 @@
 """The first schema: ledger, knowledge, state versions, fleet, analytics.
 
-Every table carries ``space_id`` and every key begins with it, so that Citus can distribute by it later
-(DESIGN section 11; ``tests/store/test_schema_rules.py`` reads the catalog and says so). The statements are
-frozen text: a migration never imports the live metadata.
+Every table carries ``space_id`` and every key begins with it, so that Citus can distribute by it later (DESIGN section
+11; ``tests/store/test_schema_rules.py`` checks the catalog). The statements are frozen text: a migration never imports
+the live metadata.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ FUNCTIONS = [
     """,
     "COMMENT ON FUNCTION sona.uuid_floor(timestamptz) IS "
     "'The smallest UUIDv7 of a time: WHERE id >= sona.uuid_floor(...) reads only the partitions it needs.'",
-    # A partition is made apart and attached: that locks out nobody who records, where CREATE TABLE ... PARTITION OF
-    # would. Only if the default partition holds rows of the week, these must move while nobody looks: a reader that
-    # has planned without the new partition would miss them.
+    # A partition is created separately and attached, which does not block recorders, unlike CREATE TABLE ... PARTITION
+    # OF. Rows of the week in the default partition are moved under an exclusive lock: a reader that has planned without
+    # the new partition would miss them.
     """
     CREATE FUNCTION sona.ensure_partitions(
         first_day timestamptz, weeks int, parents text[] DEFAULT ARRAY['trajectories', 'steps', 'feedback']

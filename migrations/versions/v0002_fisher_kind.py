@@ -1,4 +1,4 @@
-"""Fisher snapshots say of what kind they are: a diagonal is as long as its optimum, a sketch is not."""
+"""Fisher snapshots have a kind: a diagonal is as long as its optimum, a sketch is not."""
 
 from __future__ import annotations
 

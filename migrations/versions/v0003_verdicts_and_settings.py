@@ -1,6 +1,6 @@
-"""Verdicts and settings of trajectories and patterns, servers that have ended, and feedback that waits.
+"""Verdicts and parameters of trajectories and patterns, ended servers, and feedback without a trajectory.
 
-Everything is added with a default, so that the release before goes on working beside this one.
+Every column has a default, so that the previous release continues to work beside this one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COLUMNS = [
     "ALTER TABLE sona.spaces ADD COLUMN departed_trajectories bigint NOT NULL DEFAULT 0, "
     "ADD COLUMN departed_feedback bigint NOT NULL DEFAULT 0, ADD COLUMN departed_dropped bigint NOT NULL DEFAULT 0",
     "COMMENT ON COLUMN sona.spaces.departed_trajectories IS 'Recorded by servers that are no longer in sona.servers.'",
-    # A route is part of a key of sona.pattern_routes: a longer one, which was let in, would stop every cycle.
+    # A route is part of a key of sona.pattern_routes: a longer one, once accepted, would stop every cycle.
     "UPDATE sona.trajectories SET route = NULLIF(left(route, 250), '') "
     "WHERE octet_length(route) NOT BETWEEN 1 AND 1000",
     "ALTER TABLE sona.trajectories ADD COLUMN lowest_reward real, "

@@ -1,7 +1,7 @@
 """Learner leases, failed cycles, version formats, and the columns that retention needs.
 
-Every column has a default, so that the previous release goes on working beside this one. No statement scans or rewrites
-a partitioned table.
+Every column has a default, so that the previous release continues to work beside this one. No statement scans or
+rewrites a partitioned table.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COLUMNS = [
     "COMMENT ON COLUMN sona.servers.abandoned IS 'Trajectories that were begun and never ended.'",
 ]
 
-# A time before 1970, or past what 48 bits of milliseconds tell, gave an id of another time, or none.
+# Times before 1970, or beyond 48 bits of milliseconds, gave an id of another time, or none.
 FUNCTIONS = [
     """
     CREATE OR REPLACE FUNCTION sona.uuid_floor(at timestamptz) RETURNS uuid
@@ -119,8 +119,8 @@ VIEWS = [
     "learned from and since when, cycles that have failed since, and who learns now.'",
 ]
 
-# One table each, so that a transaction each: more locks at once met learners and recorders in a circle, under load at
-# every attempt. Whatever a run that was cut short has done already is passed over.
+# One table and one transaction each: several locks at once deadlocked with learners and recorders, under load at every
+# attempt. Steps done by an interrupted run are skipped.
 STEPS = [*TABLES, *COLUMNS, *FUNCTIONS]
 
 VIEWS_BEFORE = [

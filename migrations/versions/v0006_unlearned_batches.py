@@ -1,4 +1,4 @@
-"""Indexes on batches: the oldest that wait, for cycles that take a slice; and those of one cycle, for a rebuild."""
+"""Indexes on batches: the oldest unlearned ones, for slices; and those of one cycle, for a rebuild."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The content of each version, staged versions, rollbacks, and SQL that sees them.
+"""The content of each version, staged versions, rollbacks, and SQL functions over them.
 
-Every column is nullable or has a default, so that the previous release goes on working beside this one; what it learns
-makes versions without their content, which ``sona.versions`` says.
+Every column is nullable or has a default, so that the previous release continues to work beside this one; its versions
+have no content, which ``sona.versions`` shows.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ LEARNING = """
     ) f
 """
 
-# One table each, so that a transaction each: more locks at once meet learners and recorders in a circle.
+# One table and one transaction each: several locks at once would deadlock with learners and recorders.
 STEPS = [*TABLES, *COLUMNS, *FUNCTIONS]
 
 
@@ -270,7 +270,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """What rollbacks have undone stays undone; facts that were left out wait again, and staged versions go."""
+    """Keep rollbacks in force; facts left out become unlearned again, and staged versions are deleted."""
     op.execute("DROP VIEW sona.versions")
     op.execute(LEARNING.format(left_out=""))
     op.execute("DROP FUNCTION sona.diff(text, bigint, bigint), sona.patterns_at(text, bigint)")

@@ -1,6 +1,6 @@
-"""What a space learns with, and since which version; where a re-embedded space came from.
+"""Learning settings of a space by version, and the origin of a re-embedded space.
 
-``spaces.settings`` has been there since revision 0001 and was empty: a space that has none goes on with the defaults of
+``spaces.settings`` exists since revision 0001 and was empty: a space without settings keeps the defaults of
 that release, see ``sona_pg.config.space_settings``. The previous release reads neither.
 """
 

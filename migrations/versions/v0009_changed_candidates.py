@@ -1,4 +1,4 @@
-"""Which candidates were given another embedding, and when: learners and servers read these again, and no others."""
+"""Time of the last change of a candidate's embedding: learners and servers read only these again."""
 
 from __future__ import annotations
 

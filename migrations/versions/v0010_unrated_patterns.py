@@ -1,4 +1,4 @@
-"""SQL finds no unrated pattern where a quality is demanded, as the engine does: theirs says nothing."""
+"""SQL excludes unrated patterns from searches by quality, as the engine does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sona.diff`` takes version 0 and a version whose adapters leave their input as it is for the same in adapters."""
+"""``sona.diff`` treats version 0 and a version with identity adapters as equal in adapters."""
 
 from __future__ import annotations
 
