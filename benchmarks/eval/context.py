@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.eval.data import Clinc, Mmlu, Split
+from benchmarks.eval.data import Clinc, Conversations, Mmlu, Split
 
 BEGAN = time.monotonic()
 
@@ -21,6 +21,11 @@ def _clinc(folder: Path, split: Split) -> Clinc:
 @functools.lru_cache(maxsize=1)
 def _mmlu(folder: Path) -> Mmlu:
     return Mmlu.load(folder)
+
+
+@functools.lru_cache(maxsize=1)
+def _conversations(folder: Path, split: Split) -> Conversations:
+    return Conversations.load(folder, split)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,10 @@ class Context:
     def mmlu(self) -> Mmlu:
         """Return MMLU, read once a process."""
         return _mmlu(self.folder)
+
+    def conversations(self) -> Conversations:
+        """Return LoCoMo, read once a process."""
+        return _conversations(self.folder, self.split)
 
     def say(self, text: str) -> None:
         """Print a line of progress."""

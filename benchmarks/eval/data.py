@@ -1,9 +1,10 @@
-"""The data sets: CLINC150 (which intent was meant) and MMLU with two models' answers (which model to ask)."""
+"""The data sets: CLINC150 (which intent was meant), MMLU (which model to ask), LoCoMo (which turn to recall)."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,23 +19,27 @@ Labels = NDArray[np.int64]
 Split = Literal["validation", "test"]
 
 CLINC_FILES = ("clinc150.npz", "clinc150_names.npz")
+LOCOMO_FILES = ("locomo.npz", "locomo_questions.jsonl")
 MMLU_FILES = ("mmlu.npz", "mmlu.jsonl")
 ARTEFACTS = ("high_school_mathematics", "moral_scenarios")  # GPT-4 at 3 %; near-identical prompts
 ORIGINALS = """\
 The data are public; anyone can make the folder from the originals:
   CLINC150  https://github.com/clinc/oos-eval (data/data_full.json, CC BY 3.0)
   MMLU      https://github.com/lm-sys/RouteLLM (routellm/evals/mmlu/responses, Apache-2.0; MMLU itself is MIT)
+  LoCoMo    https://github.com/snap-research/locomo (data/locomo10.json, CC BY-NC 4.0: for measuring only)
 Embed texts and intent names with sentence-transformers/all-MiniLM-L6-v2, normalised, as float16:
   clinc150.npz        emb (n, 384), intent, domain, split, intent_names, domain_names
   clinc150_names.npz  emb (150, 384), intent_names, text
   mmlu.npz            emb (n, 384), weak, strong, contaminated, subject, subject_names
   mmlu.jsonl          one object a row, in the same order, with its prompt
+  locomo.npz          turns (n, 384), questions (q, 384), turn_conversation, turn_session, question_conversation
+  locomo_questions.jsonl  one object a question, in the same order, with its evidence: rows of turns
 Then: make eval DATA=<folder>"""
 
 
 def missing_files(folder: Path) -> list[str]:
     """Return the names of the files that the suite needs and the folder lacks."""
-    return [name for name in (*CLINC_FILES, *MMLU_FILES) if not (folder / name).is_file()]
+    return [name for name in (*CLINC_FILES, *MMLU_FILES, *LOCOMO_FILES) if not (folder / name).is_file()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +143,50 @@ class Mmlu:
 
     def __len__(self) -> int:
         return len(self.weak)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conversations:
+    """LoCoMo: turns of long conversations in sessions, and questions with the turns that hold their evidence."""
+
+    turns: Floats  # (n, dim) of length one
+    groups: Sequence[str]  # (n,) "conversation/session" of each turn
+    questions: Floats  # (q, dim)
+    of: NDArray[np.int64]  # (q,) conversation of each question
+    evidence: Sequence[Sequence[str]]  # (q,) ids of turns
+
+    @classmethod
+    def load(cls, folder: Path, split: Split) -> Conversations:
+        """Read five of the ten conversations: the first ones are the validation split."""
+        arrays = np.load(folder / "locomo.npz")
+        with (folder / "locomo_questions.jsonl").open() as lines:
+            told = [json.loads(line) for line in lines]
+        conversations = arrays["turn_conversation"], arrays["question_conversation"]
+        turns, asked = (np.flatnonzero((rows < 5) == (split == "validation")) for rows in conversations)
+        first = int(turns[0])
+        pairs = zip(arrays["turn_conversation"][turns], arrays["turn_session"][turns], strict=True)
+        return cls(
+            turns=unit(arrays["turns"][turns]),
+            groups=[f"{conversation}/{session}" for conversation, session in pairs],
+            questions=unit(arrays["questions"][asked]),
+            of=arrays["question_conversation"][asked].astype(np.int64),
+            evidence=[[f"turn-{row - first}" for row in told[row]["evidence"]] for row in asked],
+        )
+
+    @property
+    def ids(self) -> list[str]:
+        """The id of each turn."""
+        return [f"turn-{row}" for row in range(len(self.turns))]
+
+    def sessions(self) -> Iterator[tuple[str, list[int]]]:
+        """Yield each session with the rows of its turns, in order."""
+        for group in dict.fromkeys(self.groups):
+            yield group, [row for row, name in enumerate(self.groups) if name == group]
+
+    def ids_of(self, conversation: int) -> tuple[str, ...]:
+        """Return the ids of a conversation's turns."""
+        prefix = f"{conversation}/"
+        return tuple(f"turn-{row}" for row, name in enumerate(self.groups) if name.startswith(prefix))
 
 
 def unit(rows: NDArray[Any]) -> Floats:

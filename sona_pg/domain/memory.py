@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,3 +72,14 @@ class Dream:
     def phi(self) -> float | None:
         """SONA's name of ``integration``."""
         return self.integration
+
+
+class GroupOrder(NamedTuple):
+    """Group of some candidates, in the order of their ids."""
+
+    group: str
+    first: int  # position of the first one; the others follow
+
+    def after(self, count: int) -> GroupOrder:
+        """Return the order of the candidates after the first ``count``."""
+        return GroupOrder(self.group, self.first + count)

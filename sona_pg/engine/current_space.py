@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sona_pg.config import SonaConfig
 from sona_pg.config.space_settings import Settings, applied
+from sona_pg.domain.memory import GroupOrder
 from sona_pg.domain.space import Space
 from sona_pg.engine.figures import SILENT_FOR, Figures
 from sona_pg.engine.fleet_member import FleetMember
@@ -26,6 +27,7 @@ from sona_pg.ingest.outage import Outage
 from sona_pg.recorder import HotPath
 from sona_pg.serving.candidate_ranker import CandidateRanker
 from sona_pg.serving.last_version import LastVersion
+from sona_pg.serving.recaller import Recaller
 from sona_pg.serving.route_chooser import RouteChooser
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.store.connect import place_of
@@ -63,6 +65,7 @@ class CurrentSpace:
         self._pending = runtime.home.absolute() / "spool" / f"pending-{last.path.stem}-{hot.dim}"
         self.chooser = RouteChooser(config.loops.seed, self._keep_set)
         self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set)
+        self.recaller = Recaller(self.ranker, lambda: self.database.candidate_order(self.space))
         self.held = VersionHolder(hot, config, last)
         self._figures = Figures(self)
 
@@ -259,14 +262,18 @@ class CurrentSpace:
             return
         new = self.database.new_candidates(self.space, len(catalog.ids))
         overlay.share(catalog, new, lambda ids: self.database.named_candidates(self.space, ids), settled)
+        if self.recaller.is_used:
+            self.recaller.read()
         self._shared = seen
 
     def _learned(self, ids: NDArray[np.uint8], version: int) -> Collection[bytes]:
         """Return which of the trajectories ``ids`` (n, 16) a version has learned from."""
         return self.database.learned_of(self.space, ids, version)
 
-    def _keep(self, ids: Sequence[str], embeddings: NDArray[Any], *, wait: bool = False) -> bool:
-        return self.writer.enqueue_candidates(ids, embeddings, wait=wait)
+    def _keep(
+        self, ids: Sequence[str], embeddings: NDArray[Any], *, wait: bool = False, order: GroupOrder | None = None
+    ) -> bool:
+        return self.writer.enqueue_candidates(ids, embeddings, wait=wait, order=order)
 
     def _keep_set(self, set_id: int, ids: Sequence[str]) -> bool:
         return self.writer.enqueue_candidate_set(set_id, ids)

@@ -54,7 +54,34 @@ class RankingCalls(EngineLifetime):
             self._session.serving, rows, candidates, ids, require_count(k), exploration
         )  # fmt: skip
 
-    def remember(self, ids: Sequence[str], embeddings: ArrayLike) -> None:
+    def recall(
+        self,
+        query: ArrayLike,
+        *,
+        ids: Sequence[str] | None = None,
+        k: int = 10,
+        context: Sequence[ArrayLike] = (),
+    ) -> Ranking:
+        """Return the ``k`` stored candidates that ``query`` (dim,) activates most, best first.
+
+        It begins with the scores of ``rank`` and spreads them along the order of groups: the answer is often the turn
+        after the one that matches the question. Feedback teaches as with ``rank``. The first call of an engine reads
+        the order of all groups from the database; later calls never wait for it.
+
+        Args:
+            query: what is asked.
+            ids: the candidates to choose among, by default all that are stored.
+            k: how many at most.
+            context: embeddings of what came before the query, the latest last.
+
+        Raises:
+            UnknownCandidate: an id is not stored, or there is no candidate.
+            DatabaseUnavailable: the first call of an engine while the database is away.
+        """
+        session = self._session
+        return session.recaller.recall(session.held.serving, query, ids, k, context)
+
+    def remember(self, ids: Sequence[str], embeddings: ArrayLike, *, group: str | None = None) -> None:
         """Store candidates ahead of their first ranking, so that ``rank`` needs only their ids.
 
         This server knows them at once, others about a second after the commit. A known id gets its new embedding in the
@@ -63,11 +90,16 @@ class RankingCalls(EngineLifetime):
         Args:
             ids: (m,) one text each.
             embeddings: (m, dim).
+            group: conversation or document that they are parts of: they follow, in this order, the parts that it has.
+                A candidate has one group and place, the latest that was told.
 
         Raises:
             InvalidValue: the space would have more than a million candidates.
             DatabaseUnavailable: the queue of candidates is full, and Postgres does not answer.
         """
-        session = self._session
-        session.ranker.remember(ids, as_directions(embeddings, self.dim, "embeddings"))
+        session, rows = self._session, as_directions(embeddings, self.dim, "embeddings")
+        order = None if group is None else session.recaller.next_of(group, len(rows))
+        session.ranker.remember(ids, rows, order)
+        if order is not None:
+            session.recaller.remember(ids, order)
         session.attend()

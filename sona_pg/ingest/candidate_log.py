@@ -21,9 +21,17 @@ from typing import Any
 import numpy as np
 import psycopg
 
+from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import StorageError
 from sona_pg.ingest import statements
-from sona_pg.ingest.candidate_rows import Candidates, CandidateSet, Extra, clock_of, room_for
+from sona_pg.ingest.candidate_rows import (
+    Candidates,
+    CandidateSet,
+    Extra,
+    clock_of,
+    order_groups,
+    room_for,
+)
 from sona_pg.ingest.commit import Origin, hold_space
 from sona_pg.ingest.descriptors import close_here, open_here
 from sona_pg.kernels import crc32c
@@ -169,6 +177,7 @@ def store(raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Seque
         values = {"space": origin.space_id, "ids": list(row.ids), "embeddings": texts, "at": row.put_at}
         raw.execute(CHANGE_CANDIDATES, {**values, "changed": clock_of(raw)})
         raw.execute(ADD_CANDIDATES, {**values, "room": room_for(raw, origin)})
+    order_groups(raw, origin, rows)
 
 
 def framed(row: Extra) -> bytes:
@@ -176,7 +185,7 @@ def framed(row: Extra) -> bytes:
     if isinstance(row, CandidateSet):
         head, floats = json.dumps({"set_id": row.set_id, "ids": row.ids}).encode(), b""
     else:
-        told = {"ids": row.ids, "put_at": row.put_at.isoformat()}
+        told = {"ids": row.ids, "put_at": row.put_at.isoformat(), "order": row.order}
         head, floats = json.dumps(told).encode(), np.asarray(row.embeddings, "<f4").tobytes()
     content = HEAD.pack(len(head), len(floats)) + head + floats
     return FRAME.pack(len(content), len(content) ^ CHECK, crc32c(content)) + content
@@ -190,4 +199,5 @@ def _row(content: bytes) -> Extra:
         return CandidateSet(head["set_id"], ids)
     embeddings = np.frombuffer(content, "<f4", floats // 4, HEAD.size + texts).astype(np.float32)
     put_at = datetime.fromisoformat(head["put_at"])
-    return Candidates(ids, embeddings.reshape(len(ids), -1), put_at)
+    order = head.get("order")  # files of earlier releases have none
+    return Candidates(ids, embeddings.reshape(len(ids), -1), put_at, None if order is None else GroupOrder(*order))

@@ -14,6 +14,7 @@ import psycopg
 from numpy.typing import ArrayLike, NDArray
 
 from sona_pg import limits
+from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.ingest import statements
 from sona_pg.ingest.commit import Origin, copy_stream, hold_space
@@ -34,6 +35,7 @@ class Candidates:
     ids: tuple[str, ...]
     embeddings: NDArray[np.float32]  # (n, dim) float32
     put_at: datetime = field(default_factory=lambda: datetime.now(UTC))  # by the clock of this machine
+    order: GroupOrder | None = None
 
     @property
     def bytes(self) -> int:
@@ -61,7 +63,7 @@ def _bytes_of(ids: tuple[str, ...]) -> int:
     return 256 + sum(64 + len(name) for name in ids)
 
 
-def checked(ids: Sequence[str], embeddings: ArrayLike, dim: int) -> list[Candidates]:
+def checked(ids: Sequence[str], embeddings: ArrayLike, dim: int, order: GroupOrder | None = None) -> list[Candidates]:
     """Return candidates with a copy of their embeddings (n, dim), in parts of one transaction's size.
 
     Raises:
@@ -78,7 +80,12 @@ def checked(ids: Sequence[str], embeddings: ArrayLike, dim: int) -> list[Candida
     check_ids(ids)
     kept = np.array(matrix, order="C")
     keep_directions(kept)  # in half precision
-    return [Candidates(tuple(ids[at : at + AT_ONCE]), kept[at : at + AT_ONCE]) for at in range(0, len(ids), AT_ONCE)]
+    return [
+        Candidates(
+            tuple(ids[at : at + AT_ONCE]), kept[at : at + AT_ONCE], order=None if order is None else order.after(at)
+        )
+        for at in range(0, len(ids), AT_ONCE)
+    ]
 
 
 def check_ids(ids: Sequence[str]) -> None:
@@ -107,9 +114,10 @@ def halves(row: Candidates) -> list[Candidates]:
     middle = len(row.ids) // 2
     if not middle:
         return [row]
+    later = None if row.order is None else row.order.after(middle)
     return [
-        Candidates(row.ids[part], row.embeddings[part], row.put_at)
-        for part in (slice(None, middle), slice(middle, None))
+        Candidates(row.ids[:middle], row.embeddings[:middle], row.put_at, row.order),
+        Candidates(row.ids[middle:], row.embeddings[middle:], row.put_at, later),
     ]
 
 
@@ -144,6 +152,7 @@ def write(
             log.error(TOO_MANY, left_out, origin.space, limits.MOST_CANDIDATES)
         if raw.execute(statements.UNSTAGE_CANDIDATES, {**values, "changed": clock_of(raw)}).rowcount:
             announced = announce
+        order_groups(raw, origin, rows)
         if announced:
             told = {"channel": CHANNEL, "payload": f"{origin.space_id} candidates"}
             raw.execute(statements.ANNOUNCE_CANDIDATES, told)
@@ -154,6 +163,19 @@ def write(
                 statements.ADD_CANDIDATE_SET, [{**values, "set_id": row.set_id, "ids": list(row.ids)} for row in sets]
             )
     return announced
+
+
+def order_groups(raw: psycopg.Connection[Any], origin: Origin, rows: Sequence[Extra]) -> None:
+    """Store the groups of candidates that are stored, and their order."""
+    for row in rows:
+        if isinstance(row, Candidates) and row.order is not None:
+            values = {
+                "space": origin.space_id,
+                "ids": list(row.ids),
+                "group": row.order.group,
+                "first": row.order.first,
+            }
+            raw.execute(statements.ORDER_CANDIDATES, values)
 
 
 def clock_of(raw: psycopg.Connection[Any]) -> datetime:

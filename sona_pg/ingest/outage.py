@@ -13,6 +13,7 @@ from typing import NoReturn
 from numpy.typing import ArrayLike
 
 from sona_pg.config import IngestConfig
+from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import DatabaseUnavailable, StorageError, TrajectoryError
 from sona_pg.ingest import candidate_rows
 from sona_pg.ingest.candidate_rows import CandidateSet, Extra
@@ -87,9 +88,11 @@ class Outage:
         """Whether no candidates wait."""
         return not self._extras
 
-    def enqueue_candidates(self, ids: Sequence[str], embeddings: ArrayLike, *, wait: bool = False) -> bool:
+    def enqueue_candidates(
+        self, ids: Sequence[str], embeddings: ArrayLike, *, wait: bool = False, order: GroupOrder | None = None
+    ) -> bool:
         """Keep candidates; return False where there is no room for them."""
-        return self._enqueue(candidate_rows.checked(ids, embeddings, self._hot.dim), wait)
+        return self._enqueue(candidate_rows.checked(ids, embeddings, self._hot.dim, order), wait)
 
     def enqueue_candidate_set(self, set_id: int, ids: Sequence[str]) -> bool:
         """Keep which candidates were shown together; return False where there is no room."""

@@ -147,6 +147,20 @@ ON CONFLICT (space_id, candidate_id) DO UPDATE
 SET embedding = excluded.embedding, recorded_at = excluded.recorded_at, changed_at = %(changed)s
 WHERE candidates.space_id = %(space)s AND candidates.embedding <> excluded.embedding
 """
+# Locked in the order of the key, as above.
+ORDER_CANDIDATES = """
+WITH given AS (
+    SELECT id, %(first)s + min(place) - 1 AS position
+    FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS listed (id, place) GROUP BY id
+), held AS (
+    SELECT c.candidate_id FROM sona.candidates c JOIN given ON given.id = c.candidate_id
+    WHERE c.space_id = %(space)s ORDER BY c.candidate_id FOR NO KEY UPDATE OF c
+)
+UPDATE sona.candidates SET group_name = %(group)s, position = given.position
+FROM given JOIN held ON held.candidate_id = given.id
+WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = given.id
+  AND (sona.candidates.group_name, sona.candidates.position) IS DISTINCT FROM (%(group)s, given.position)
+"""
 # `named_at` of a set is updated at most twice a day; a server reports a use once a day.
 ADD_CANDIDATE_SET = """
 INSERT INTO sona.candidate_sets AS known (space_id, set_id, candidate_ids, named_at)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from sqlalchemy import Engine, text
 
 from sona_pg.config import IngestConfig
+from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved, StorageError
 from sona_pg.ingest import candidate_rows, statements
 from sona_pg.ingest.candidate_rows import CandidateSet, Extra
@@ -151,13 +152,16 @@ class Writer:
         """Whether no candidates or sets wait: all earlier ones are stored or refused."""
         return not self._extras
 
-    def enqueue_candidates(self, ids: Sequence[str], embeddings: ArrayLike, *, wait: bool = False) -> bool:
+    def enqueue_candidates(
+        self, ids: Sequence[str], embeddings: ArrayLike, *, wait: bool = False, order: GroupOrder | None = None
+    ) -> bool:
         """Store candidates in the background; one whose id is known gets the new embedding.
 
         Args:
             ids: their ids.
             embeddings: (n, dim), within the range of half precision.
             wait: whether to wait for room if the queue of candidates is full.
+            order: the group that they belong to, in this order.
 
         Returns:
             Whether they will be stored; False only without ``wait``, if there is no room.
@@ -165,7 +169,7 @@ class Writer:
         Raises:
             DatabaseUnavailable: with ``wait``: no room was made in time.
         """
-        return self.enqueue(candidate_rows.checked(ids, embeddings, self._hot.dim), wait=wait)
+        return self.enqueue(candidate_rows.checked(ids, embeddings, self._hot.dim, order), wait=wait)
 
     def enqueue_candidate_set(self, set_id: int, ids: Sequence[str]) -> bool:
         """Store a candidate set in the background; return False if there is no room."""

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sona_pg import kernels
 from sona_pg.domain.answer import Ranking
 from sona_pg.domain.catalog import Catalog
+from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import InvalidValue, UnknownCandidate
 from sona_pg.learning.ranking.ranker import explore
 from sona_pg.learning.ranking.ranker_prepared import Prepared, prepare
@@ -46,7 +47,7 @@ class RankedSet:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _ReadySet:
+class ReadySet:
     """A set as one version scores it."""
 
     serving: ServedVersion
@@ -59,7 +60,7 @@ class _RecentSet(NamedTuple):
     """A set of ids that was ranked lately, with what the answer rests on."""
 
     catalog: Catalog  # that knew the ids
-    ready: _ReadySet
+    ready: ReadySet
     until: float  # monotonic seconds after which the store is to be told of the set again
 
 
@@ -68,11 +69,11 @@ class _OfVersion:
 
     def __init__(self, serving: ServedVersion) -> None:
         self.serving = serving
-        self.ready: dict[RankedSet, _ReadySet] = {}
+        self.ready: dict[RankedSet, ReadySet] = {}
         self.recent: dict[tuple[str, ...], _RecentSet] = {}
         self._numbers = 0  # that the sets hold, about
 
-    def add(self, ready: _ReadySet) -> None:
+    def add(self, ready: ReadySet) -> None:
         """Remember a set; where they are too many or too large together, the earlier ones are forgotten."""
         self._numbers += 2 * ready.candidates.embeddings.size
         if len(self.ready) >= KEPT_SETS or self._numbers > MOST_NUMBERS:
@@ -87,7 +88,14 @@ MANY = 1000  # candidates, from which on it pays to sort only the best
 class Keep(Protocol):
     """Stores candidates; without ``wait`` it returns False where there is no room, and is to be told again."""
 
-    def __call__(self, ids: Sequence[str], embeddings: NDArray[np.float32], *, wait: bool = False) -> bool: ...
+    def __call__(
+        self,
+        ids: Sequence[str],
+        embeddings: NDArray[np.float32],
+        *,
+        wait: bool = False,
+        order: GroupOrder | None = None,
+    ) -> bool: ...
 
 
 class CandidateRanker:
@@ -142,7 +150,7 @@ class CandidateRanker:
         require_amount(exploration, "exploration", MOST_EXPLORATION)
         return self._ranked(self._ready(serving, self._chosen(serving, candidates, ids)), queries, k, exploration)
 
-    def _ranked(self, ready: _ReadySet, queries: NDArray[np.float32], k: int, exploration: float) -> list[Ranking]:
+    def _ranked(self, ready: ReadySet, queries: NDArray[np.float32], k: int, exploration: float) -> list[Ranking]:
         scores = ready.scorer.score(queries)
         order_by = explore(ready.serving.ranker, scores, ready.slots, exploration) if exploration > 0 else scores
         order = best_first(order_by, k)
@@ -158,14 +166,18 @@ class CandidateRanker:
             for rows, of_query in zip(order.tolist(), best, strict=True)
         ]
 
-    def remember(self, ids: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+    def remember(self, ids: Sequence[str], embeddings: NDArray[np.float32], order: GroupOrder | None = None) -> None:
         """Store candidates (m, dim), and know them here at once; other servers do once they are committed."""
         names = check_ids("candidate id", ids)
         if len(names) != len(embeddings):
             raise InvalidValue(f"{len(embeddings)} embeddings with {len(names)} ids: expected one id each")
         self.overlay.require_room(names)
-        self._keep(names, embeddings, wait=True)
+        self._keep(names, embeddings, wait=True, order=order)
         self.overlay.remember(names, embeddings)
+
+    def ready(self, serving: ServedVersion, ids: Sequence[str] | None) -> ReadySet:
+        """Return stored candidates as ``serving`` scores them, all of them if no ids are given."""
+        return self._recent(serving, ids) or self._ready(serving, self._stored(serving, ids))
 
     def shown(self, candidates: Sequence[str] | Mapping[str, ArrayLike]) -> int | None:
         """Return the number of the set of candidates that somebody else ranked; see ``begin_trajectory``.
@@ -177,7 +189,7 @@ class CandidateRanker:
             return self._prepared(np.reshape(rows, (-1, self._dim)), list(candidates)).set_id
         return self._named.number(candidates).number
 
-    def _recent(self, serving: ServedVersion, ids: Sequence[str] | None) -> _ReadySet | None:
+    def _recent(self, serving: ServedVersion, ids: Sequence[str] | None) -> ReadySet | None:
         """Return a set that this version has ranked lately; None if it has not, or the store is to be told again."""
         of_version = self._of_version
         if ids is None or of_version is None or of_version.serving is not serving:
@@ -190,7 +202,7 @@ class CandidateRanker:
             return None
         return recent.ready if self.overlay.catalog(serving.catalog) is recent.catalog else None
 
-    def _ready(self, serving: ServedVersion, chosen: RankedSet) -> _ReadySet:
+    def _ready(self, serving: ServedVersion, chosen: RankedSet) -> ReadySet:
         """Return a set as this version scores it; what is prepared hangs on one reference, so threads may race."""
         of_version = self._of_version
         if of_version is None or of_version.serving is not serving:
@@ -198,7 +210,7 @@ class CandidateRanker:
         ready = of_version.ready.get(chosen)
         if ready is None:
             slots = serving.catalog.slots(chosen.ids)
-            ready = _ReadySet(serving, chosen, slots, prepare(serving.ranker, chosen.embeddings, slots))
+            ready = ReadySet(serving, chosen, slots, prepare(serving.ranker, chosen.embeddings, slots))
             of_version.add(ready)
         if chosen.stored is not None:
             of_version.recent[chosen.ids] = _RecentSet(chosen.stored[0], ready, chosen.stored[1])

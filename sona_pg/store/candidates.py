@@ -156,6 +156,15 @@ def read_new(connection: Connection, space_id: int, slots: int) -> list[str]:
     return list(connection.scalars(query.order_by(candidates.c.candidate_id)))
 
 
+def read_order(connection: Connection, space_id: int) -> list[tuple[str, str, int]]:
+    """Return id, group and position of every candidate in a group, by group and position."""
+    query = select(candidates.c.candidate_id, candidates.c.group_name, candidates.c.position).where(
+        candidates.c.space_id == space_id, candidates.c.group_name.is_not(None)
+    )
+    in_order = query.order_by(candidates.c.group_name, candidates.c.position, candidates.c.candidate_id)
+    return [(row.candidate_id, row.group_name, int(row.position)) for row in connection.execute(in_order)]
+
+
 def read_named(connection: Connection, space_id: int, dim: int, ids: Sequence[str]) -> Catalog:
     """Return those of ``ids`` that are stored, in any order, with their embeddings."""
     size = max(256, BYTES_AT_ONCE // (4 * dim))

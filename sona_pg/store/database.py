@@ -278,6 +278,11 @@ class Database:
         with reading(self.engine, "reading new candidates") as connection:
             return candidates.read_named(connection, space.space_id, space.dim, ids)
 
+    def candidate_order(self, space: Space) -> list[tuple[str, str, int]]:
+        """Return id, group and position of every candidate in a group, by group and position."""
+        with reading(self.engine, "reading the order of candidates") as connection:
+            return candidates.read_order(connection, space.space_id)
+
     def learning_unit(
         self, space: Space, server_id: UUID, *, wait: bool = True
     ) -> AbstractContextManager[LearningUnit | None]:

@@ -178,10 +178,13 @@ candidates = Table(
     _time("recorded_at"),
     Column("embedding", HALFVEC, nullable=False),
     Column("changed_at", DateTime(timezone=True)),
+    Column("group_name", Text),
+    Column("position", BigInteger),
     PrimaryKeyConstraint("space_id", "candidate_id"),
     UniqueConstraint("space_id", "slot"),
     Index("candidates_new", "space_id", postgresql_where=text("slot IS NULL")),
     Index("candidates_changed", "space_id", "changed_at", postgresql_where=text("changed_at IS NOT NULL")),
+    Index("candidates_in_order", "space_id", "group_name", "position", postgresql_where=text("group_name IS NOT NULL")),
 )
 
 candidate_sets = Table(

@@ -106,8 +106,8 @@ UPDATE sona.spaces SET departed_trajectories = departed_trajectories + %(traject
 WHERE space_id = %(target)s
 """
 CANDIDATES = """
-INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, embedding)
-SELECT %(target)s, c.candidate_id, c.recorded_at, v.embedding::halfvec
+INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, group_name, position, embedding)
+SELECT %(target)s, c.candidate_id, c.recorded_at, c.group_name, c.position, v.embedding::halfvec
 FROM unnest(%(ids)s::text[], %(vectors)s::text[]) AS v (id, embedding)
 JOIN sona.candidates c ON c.space_id = %(source)s AND c.candidate_id = v.id
 ON CONFLICT DO NOTHING

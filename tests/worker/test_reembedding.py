@@ -101,7 +101,7 @@ def test_it_goes_on_where_it_was_killed(database_url: str, database: Database, m
     with pytest.raises(KeyboardInterrupt):
         reembed(database, "s", first, NEW, candidate_texts=TEXTS)
     assert [space.name for space in database.list_spaces()] == ["s", "s~next"]
-    with pytest.raises(Conflict, match=r"'s~next' has 12 dimensions and is there already: finish with dim=12"):
+    with pytest.raises(Conflict, match=r"'s~next' with 12 dimensions exists already: finish that copy with dim=12"):
         reembed(database, "s", Model(5), 5, candidate_texts=TEXTS)
     done = reembed(database, "s", second, NEW, candidate_texts=TEXTS)
     assert done.trajectories == 15

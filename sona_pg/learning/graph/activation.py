@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.memory import EdgeKind
+from sona_pg.learning.graph.edges import GraphEdges
 from sona_pg.learning.graph.memory_graph import MemoryGraph
 
 FEATURES = ("own", "before", "after", "two_away", "group", "similar", "co_active", "dreamt", "hubness", "context")
-SEEDS = 256  # best matches that activation spreads from
+SEEDS = 64  # best matches that activation spreads from
+BLOCK = 8192  # embeddings converted at once
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -32,24 +34,52 @@ class Activated:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedGraph:
-    """A memory graph as of one moment, with all that does not depend on a query."""
+    """A memory graph as of one moment, with everything that does not depend on a query."""
 
-    graph: MemoryGraph
+    embeddings: NDArray[np.floating]  # (n, dim) of length one, float16 or float32
+    groups: NDArray[np.int32]  # (n,) number of the group, -1 without
+    edges: GraphEdges
     weights: Floats  # (edges,) as of that moment
     before: Rows  # (n,) row of the node before in its sequence, -1 for none
     after: Rows  # (n,)
+    mean: Floats  # (dim,) of the embeddings
     hubness: Floats  # (n,) mean cosine with all nodes: a node near everything says little by being near
 
     @classmethod
     def of(cls, graph: MemoryGraph, now: float, half_life: float) -> PreparedGraph:
         """Prepare ``graph`` for queries at ``now`` (days); edges lose half of their weight in ``half_life`` days."""
-        before, after = np.full(len(graph), -1, np.int64), np.full(len(graph), -1, np.int64)
-        rows = np.flatnonzero(graph.edges.kind == EdgeKind.SEQUENCE)
-        after[graph.edges.source[rows]] = graph.edges.target[rows]
-        before[graph.edges.target[rows]] = graph.edges.source[rows]
-        mean = graph.embeddings.mean(axis=0) if len(graph) else np.zeros(graph.embeddings.shape[1], np.float32)
-        hubness = np.asarray(graph.embeddings @ mean, np.float32)
-        return cls(graph, graph.edges.weights_at(now, half_life), before, after, hubness)
+        edges = graph.edges
+        rows = np.flatnonzero(edges.kind == EdgeKind.SEQUENCE)
+        pairs = edges.source[rows], edges.target[rows]
+        return cls._linked(graph.embeddings, graph.groups, edges, edges.weights_at(now, half_life), *pairs)
+
+    @classmethod
+    def in_order(
+        cls, embeddings: NDArray[np.floating], groups: NDArray[np.int32], positions: NDArray[np.int64]
+    ) -> PreparedGraph:
+        """Prepare candidates (n, dim) of ``groups`` (n,), -1 for none, that follow each other by ``positions`` (n,)."""
+        order = np.lexsort((positions, groups))
+        first, second = order[:-1], order[1:]
+        follow = (groups[first] == groups[second]) & (groups[first] >= 0)
+        edges = GraphEdges.empty(len(embeddings))
+        return cls._linked(embeddings, groups, edges, np.zeros(0, np.float32), first[follow], second[follow])
+
+    @classmethod
+    def _linked(
+        cls,
+        embeddings: NDArray[np.floating],
+        groups: NDArray[np.int32],
+        edges: GraphEdges,
+        weights: Floats,
+        first: NDArray[np.integer],
+        second: NDArray[np.integer],
+    ) -> PreparedGraph:
+        before, after = np.full(len(embeddings), -1, np.int64), np.full(len(embeddings), -1, np.int64)
+        after[first], before[second] = second, first
+        mean = (
+            embeddings.mean(axis=0, dtype=np.float32) if len(embeddings) else np.zeros(embeddings.shape[1], np.float32)
+        )
+        return cls(embeddings, groups, edges, weights, before, after, mean, _cosines(embeddings, mean))
 
     def activate(self, scores: Floats, context: Floats | None = None, seeds: int = SEEDS) -> Activated:
         """Return the nodes around the ``seeds`` best matches of a query.
@@ -59,7 +89,7 @@ class PreparedGraph:
             context: (c, dim) unit embeddings of what came before the query, the latest last.
             seeds: best matches that activation spreads from.
         """
-        count = len(self.graph)
+        count = len(self.embeddings)
         best = np.arange(count) if count <= seeds else np.argpartition(-scores, seeds - 1)[:seeds]
         rows = self._surroundings(best)
         positive = np.maximum(scores, np.float32(0.0))
@@ -74,13 +104,13 @@ class PreparedGraph:
         features[:, 8] = self.hubness[rows]
         if context is not None and len(context):
             fading = np.exp2(np.arange(len(context), dtype=np.float32) - len(context))
-            near = np.maximum(self.graph.embeddings[rows] @ context.T, np.float32(0.0))
+            near = np.maximum(self.embeddings[rows].astype(np.float32) @ context.T, np.float32(0.0))
             features[:, 9] = near @ (fading / fading.sum())
         return Activated(rows, features)
 
     def _surroundings(self, seeds: Rows) -> Rows:
         """Return the rows of ``seeds``, of all that an edge joins to one, and of two steps along a sequence."""
-        edges = self.graph.edges
+        edges = self.edges
         spans = [edges.target[edges.starts[row] : edges.starts[row + 1]] for row in seeds.tolist()]
         near = np.unique(np.concatenate([seeds, *spans]).astype(np.int64))
         linked = np.concatenate([near, self.before[near], self.after[near]])
@@ -88,7 +118,7 @@ class PreparedGraph:
 
     def _from_neighbours(self, rows: Rows, positive: Floats) -> Floats:
         """Return (len(rows), 3): mean over similar nodes, and bounded sums over co-active and dreamt ones."""
-        edges = self.graph.edges
+        edges = self.edges
         lengths = edges.starts[rows + 1] - edges.starts[rows]
         owner = np.repeat(np.arange(len(rows)), lengths)
         flat = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths - edges.starts[rows], lengths)
@@ -104,11 +134,18 @@ class PreparedGraph:
 
     def _group_best(self, positive: Floats) -> Floats:
         """Return the highest activation in the group of each node (n,); 0 without a group."""
-        groups = self.graph.groups
+        groups = self.groups
         best = np.zeros(int(groups.max(initial=-1)) + 2, np.float32)  # the last one is that of no group
         np.maximum.at(best, groups, positive)
         best[-1] = 0.0
         return best[groups]
+
+
+def _cosines(embeddings: NDArray[np.floating], direction: Floats) -> Floats:
+    """Return ``embeddings @ direction`` (n,), a block at a time: half precision would be converted whole."""
+    blocks = range(0, len(embeddings), BLOCK)
+    products = [embeddings[at : at + BLOCK].astype(np.float32, copy=False) @ direction for at in blocks]
+    return np.concatenate(products) if products else np.zeros(0, np.float32)
 
 
 def _of(rows: Rows, values: Floats) -> Floats:

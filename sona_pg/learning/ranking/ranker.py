@@ -115,6 +115,11 @@ class RankerState:
         """(dim,) centre of the queries folded."""
         return centre((self.query_sum / max(float(self.folded[0]), 1.0)).astype(np.float32))
 
+    @property
+    def cosine_slope(self) -> float:
+        """Logits that one unit of cosine is worth; 1 before the first fit, when scores are cosines."""
+        return float(self.scales[2] / (self.scales[0] * self.scales[1]))
+
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Its arrays by name, as they are stored."""
         arrays: dict[str, npt.NDArray[np.generic]]

@@ -21,7 +21,8 @@ INVENTORY = {
     """,
     "index": """
         adapters_pkey api_keys_pkey batches_by_cycle batches_pkey batches_unlearned candidate_sets_pkey
-        candidates_changed candidates_new candidates_pkey candidates_space_id_slot_key cycles_by_start
+        candidates_changed candidates_in_order candidates_new candidates_pkey candidates_space_id_slot_key
+        cycles_by_start
         cycles_pkey feedback_batch feedback_pkey feedback_rest_pkey feedback_rest_space_id_batch_idx
         fisher_snapshots_pkey idempotent_requests_by_time idempotent_requests_pkey leases_pkey memory_edges_pkey
         memory_nodes_pkey pattern_routes_pkey patterns_pkey route_statistics_pkey schema_revision_pkc

@@ -1,0 +1,150 @@
+"""Recall: candidates ranked for a query, and with them the ones around a match in its group.
+
+The order of groups (turns of a conversation, sections of a document) is read at the first recall, and then with the
+candidates of other servers. What this server remembers it knows at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sona_pg.domain.answer import Ranking
+from sona_pg.domain.memory import GroupOrder
+from sona_pg.errors import InvalidValue
+from sona_pg.learning.graph.activation import SEEDS, PreparedGraph
+from sona_pg.learning.graph.mixing import Mixing
+from sona_pg.serving.arguments import as_direction, require_count
+from sona_pg.serving.candidate_ranker import CandidateRanker, RankedSet
+from sona_pg.serving.served_version import ServedVersion
+
+Order = tuple[str, int]  # group and position of a candidate
+KEPT_GRAPHS = 16  # candidate sets whose graph is kept
+MOST_CONTEXT = 64  # embeddings of context that count: the latest
+
+
+class Recaller:
+    """Ranks by the served version, then spreads activation along the order of groups. Safe from many threads."""
+
+    def __init__(self, ranker: CandidateRanker, read_order: Callable[[], Sequence[tuple[str, str, int]]]) -> None:
+        """Start without any order; ``read_order`` reads id, group and position of all candidates in groups."""
+        self._ranker = ranker
+        self._read_order = read_order
+        self._lock = threading.Lock()
+        self._here: dict[str, Order] = {}  # remembered by this server
+        self._stored: dict[str, Order] | None = None  # None: not read yet
+        self._graphs: OrderedDict[RankedSet, PreparedGraph] = OrderedDict()
+        self._last = 0  # position given last
+        self._mixing = Mixing.initial()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anybody has recalled: else no order needs to be read."""
+        return self._stored is not None
+
+    def next_of(self, group: str, count: int) -> GroupOrder:
+        """Return places for ``count`` candidates after all that this server has given.
+
+        Positions are microseconds since 1970, so that servers which add to one group in turns need not ask each other.
+
+        Raises:
+            InvalidValue: the group is no text, or has a NUL character.
+        """
+        if not isinstance(group, str) or not group or "\0" in group:
+            raise InvalidValue(f"group={group!r} is no name: expected text without a NUL character")
+        with self._lock:
+            first = max(time.time_ns() // 1000, self._last + 1)
+            self._last = first + count
+        return GroupOrder(group, first)
+
+    def remember(self, names: Sequence[str], order: GroupOrder) -> None:
+        """Know the order of candidates given to this server before it is committed."""
+        with self._lock:
+            for place, name in enumerate(names):
+                self._here[name] = (order.group, order.first + place)
+            self._graphs.clear()
+
+    def read(self) -> None:
+        """Read the order of all groups; what this server has remembered since then comes on top."""
+        with self._lock:
+            known = set(self._here)
+        stored = {name: (group, position) for name, group, position in self._read_order()}
+        with self._lock:
+            if stored != self._stored:
+                self._stored = stored
+                self._graphs.clear()
+            for name in known:  # committed: the store's word counts from now on
+                if stored.get(name) == self._here.get(name):
+                    del self._here[name]
+
+    def recall(
+        self,
+        serving: ServedVersion,
+        query: ArrayLike,
+        ids: Sequence[str] | None,
+        k: int,
+        context: Sequence[ArrayLike],
+    ) -> Ranking:
+        """Return the best ``k``; see ``SonaEngine.recall``."""
+        x, k = as_direction(query, len(serving.ranker.query_sum), "query"), require_count(k)
+        if not self.is_used:
+            self.read()
+        before = self._context(context, len(x))
+        ready = self._ranker.ready(serving, ids)
+        prepared = self._prepared(ready.candidates)
+        scores = ready.scorer.score(x[None, :])[0]
+        active = prepared.activate(self._matches(serving, prepared, scores, x), before, max(SEEDS, 4 * k))
+        logits = self._mixing.scores(active.features)
+        best = np.argsort(-logits, kind="stable")[:k]
+        names = ready.candidates.ids
+        return Ranking(
+            ids=tuple(names[row] for row in active.rows[best].tolist()),
+            scores=logits[best].astype(np.float32),
+            version=serving.version,
+            candidate_set=ready.candidates.set_id,
+        )
+
+    @staticmethod
+    def _matches(
+        serving: ServedVersion, prepared: PreparedGraph, scores: NDArray[np.float32], x: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the ranker's scores (n,) in units of cosine, around the mean cosine of the query."""
+        slope = serving.ranker.cosine_slope
+        return np.asarray((scores - scores.mean()) / slope + float(prepared.mean @ x), np.float32)
+
+    def _context(self, context: Sequence[ArrayLike], dim: int) -> NDArray[np.float32] | None:
+        if isinstance(context, str) or not isinstance(context, Sequence | np.ndarray):
+            raise InvalidValue(f"context is a {type(context).__name__}, expected a list of embeddings")
+        rows = [as_direction(row, dim, "context") for row in context[-MOST_CONTEXT:]]
+        return np.stack(rows) if rows else None
+
+    def _prepared(self, candidates: RankedSet) -> PreparedGraph:
+        with self._lock:
+            found = self._graphs.get(candidates)
+            if found is not None:
+                self._graphs.move_to_end(candidates)
+                return found
+            order = {**(self._stored or {}), **self._here}
+        made = _graph_of(candidates, order)
+        with self._lock:
+            self._graphs[candidates] = made
+            while len(self._graphs) > KEPT_GRAPHS:
+                self._graphs.popitem(last=False)
+        return made
+
+
+def _graph_of(candidates: RankedSet, order: dict[str, Order]) -> PreparedGraph:
+    """Return the graph of some candidates: those of a group follow each other by position."""
+    names, count = candidates.ids, len(candidates.ids)
+    groups, positions = np.full(count, -1, np.int32), np.zeros(count, np.int64)
+    numbers: dict[str, int] = {}
+    for row, name in enumerate(names):
+        if name in order:
+            group, positions[row] = order[name]
+            groups[row] = numbers.setdefault(group, len(numbers))
+    return PreparedGraph.in_order(candidates.embeddings, groups, positions)
