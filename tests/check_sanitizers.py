@@ -1,8 +1,8 @@
 """The tests of kernels and recorder under AddressSanitizer and UBSan: `python tests/check_sanitizers.py`.
 
 The extensions are built into a folder of their own, and every test, its subprocesses included, imports them from there.
-Postgres runs without the sanitizers. ThreadSanitizer needs an interpreter built with it, for it would see CPython's own
-locks as none; what the recorder does in several threads is checked without Python by `check_memory.sh`.
+Postgres runs without the sanitizers. ThreadSanitizer needs an interpreter built with it, because it would not recognise
+CPython's own locks; the recorder's use of several threads is checked without Python by `check_memory.sh`.
 """
 
 from __future__ import annotations

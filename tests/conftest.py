@@ -20,7 +20,7 @@ pytest_plugins = [
 
 @pytest.fixture(scope="session", autouse=True)
 def _home_of_its_own() -> Iterator[None]:
-    """What engines keep on this machine is kept apart from what its user has."""
+    """Engines of tests keep their files apart from the user's."""
     home = tempfile.mkdtemp(prefix="sona-pg-tests-")
     os.chmod(home, 0o755)  # an embedded server must reach it
     before = os.environ.get("SONA_PG_HOME")

@@ -1,4 +1,4 @@
-"""A wall clock that shows what a test wants, for programs that it starts."""
+"""A wall clock set by a test, for programs that it starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 FalseClock = Callable[[int], dict[str, str]]
 
-# Stands in front of the C library: the wall clock is what a file says, in seconds since 1970.
+# Preloaded before the C library: the wall clock is read from a file, in seconds since 1970.
 CLOCK = r"""
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -35,7 +35,7 @@ int clock_gettime(clockid_t clock, struct timespec *at)
 
 @pytest.fixture
 def false_clock(tmp_path: Path) -> FalseClock:
-    """Return what makes the environment variables of a program whose clock stands at some seconds since 1970."""
+    """Return a function that makes the environment of a program with a given clock, in seconds since 1970."""
     if shutil.which("gcc") is None:
         pytest.skip("GCC IS NOT INSTALLED: clocks are not tested")
     (tmp_path / "clock.c").write_text(CLOCK)

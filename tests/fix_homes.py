@@ -42,7 +42,7 @@ def wait_until_stopped(home: Path, timeout: float = 30) -> None:
 
 
 def _remove_leftovers(parent: Path) -> None:
-    """Remove what killed test runs left: nobody holds it, and it is not one that is just being made."""
+    """Remove folders of killed test runs: unlocked, and not just being created."""
     for home in parent.glob(f"{PREFIX}*"):
         try:
             if time.time() - home.stat().st_ctime > 60 and _is_free(home):
@@ -52,7 +52,7 @@ def _remove_leftovers(parent: Path) -> None:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether nobody holds the lock of a file or folder."""
+    """Whether a file or folder is unlocked."""
     lock = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,7 +26,7 @@ def weeks_ago(n: int) -> datetime:
 
 
 class Ledger:
-    """What a test writes and reads past the store."""
+    """Direct access of a test to the ledger's tables."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -2,7 +2,7 @@
 
 ======================== ==============================================================================
 `pooler`                 a running pooler in front of the test's database; `pooler.url` leads through it
-`pooler.backends()`      what SET and LISTEN have left on each of its server sessions
+`pooler.backends()` the effects of SET and LISTEN on each of its server sessions
 ======================== ==============================================================================
 
 Where it is not installed its tests are skipped with a loud line; `REQUIRE_PGBOUNCER=1` makes that fail.
@@ -59,7 +59,7 @@ class Pooler:
         return psycopg.connect(self.url, prepare_threshold=None, **options)  # type: ignore[arg-type]
 
     def backends(self) -> list[dict[str, str]]:
-        """What SET and LISTEN have left on each server session, by asking all of them at once."""
+        """Effects of SET and LISTEN on each server session, queried all at once."""
         with ExitStack() as stack:
             clients = [stack.enter_context(self.connect()) for _ in range(POOL)]
             found = [dict(client.execute(LEFT).fetchall()) for client in clients]  # each holds its transaction open

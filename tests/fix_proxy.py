@@ -7,7 +7,7 @@
 `stall()`, `resume()`    no byte moves in either direction, they move on and none is lost
 `deaf()`, `hear()`       new connections are taken and never answered, are served again
 `cut_before(b"COMMIT")`  reset the connection that sends this; the server never sees it
-`cut_after(b"COMMIT")`   the server does it, and the client never hears of it
+`cut_after(b"COMMIT")`   the server does it, and the client gets no answer
 `on(b"COPY", action)`    call `action()` before these bytes are passed on, once
 ======================== ==============================================================================
 """
@@ -30,7 +30,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 @dataclass
 class _Rule:
-    """What to do when a client sends `pattern`; used once."""
+    """Action for a client's `pattern`; used once."""
 
     pattern: bytes
     action: Callable[[], object] | None = None  # None: cut that connection
@@ -57,7 +57,7 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many are open now."""
+        """Number of open connections."""
         return len(self._links)
 
     def cut(self) -> None:

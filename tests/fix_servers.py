@@ -1,4 +1,4 @@
-"""The Postgres servers of a test run: which there are, how they start, and the lines that say what was used.
+"""The Postgres servers of a test run: choice, start, and the report of those used.
 
 `postgres_server` gives a test the default server: the embedded Postgres 18, or `SONA_PG_TEST_URL`. A test
 marked `every_server` runs on Postgres 18, 17 in Docker, and 16; one marked `docker` runs in Docker only.
@@ -40,7 +40,7 @@ class Server:
 
 @dataclass
 class Report:
-    """What the run used, for the summary."""
+    """Servers used by the run, for the summary."""
 
     servers: dict[str, str]  # name: version
     databases: dict[str, int]  # name: how many tests took one

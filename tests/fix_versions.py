@@ -1,4 +1,4 @@
-"""A space that lives through several cycles, and all that a version of it answers."""
+"""A space with several cycles, and all answers of its versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IDS = [f"d{index}" for index in range(9)]
 
 
 def record_day(engine: SonaEngine, day: int, quality: float | None = None) -> None:
-    """Record what one cycle learns from: rankings, decisions, steps, settings, late feedback; each day another task."""
+    """Record the facts of one cycle: rankings, decisions, steps, parameters, late feedback; each day another task."""
     rng = np.random.default_rng(day)
     centre = 0.8 * rng.standard_normal(DIM)
     handles = []

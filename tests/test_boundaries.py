@@ -1,4 +1,4 @@
-"""What import-linter cannot see: who may import the compiled modules, and who may read the environment."""
+"""Boundaries beyond import-linter: imports of the compiled modules, and reads of the environment."""
 
 from __future__ import annotations
 

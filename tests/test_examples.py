@@ -1,4 +1,4 @@
-"""The examples run as they stand, and show what they say."""
+"""The examples run as they stand, and print the documented output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_router_beats_chance_within_its_budget(database_url: str) -> None:
     assert abs(strong - 40) <= 5
 
 
-def test_analytics_find_what_was_put_in(database_url: str) -> None:
+def test_analytics_find_the_inserted_rows(database_url: str) -> None:
     told = run("analytics", database_url)
     worst = told.split("Which kinds of question go badly?")[1].strip().splitlines()[0]
     assert "debug this python function" in worst

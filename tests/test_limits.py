@@ -1,4 +1,4 @@
-"""The limits stand in one module; what has them as constants of its own agrees."""
+"""The limits are in one module; copies of them elsewhere agree."""
 
 from __future__ import annotations
 

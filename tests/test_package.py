@@ -1,4 +1,4 @@
-"""What ``import sona_pg`` gives, and what it does not load."""
+"""Names of ``import sona_pg``, and the modules it does not load."""
 
 from __future__ import annotations
 
@@ -96,6 +96,6 @@ def test_every_error_is_a_sona_error() -> None:
         ("UnknownCandidate", "InvalidValue NotFound"),
     ],
 )
-def test_an_error_says_what_a_service_needs_and_is_caught_as_before(error: str, kinds: str) -> None:
+def test_an_error_has_the_class_a_service_needs_and_is_caught_as_before(error: str, kinds: str) -> None:
     for kind in kinds.split():
         assert issubclass(getattr(errors, error), getattr(errors, kind))

@@ -27,7 +27,7 @@ def test_every_block_of_code_runs(
         if language == "python":
             exec(compile(code, "README.md", "exec"), names)
             continue
-        with SonaEngine(256, database_url):  # a server that is live, for who asks about the fleet
+        with SonaEngine(256, database_url):  # a live server for the fleet's examples
             if language == "sql":
                 run_sql(database_url, code)
             else:

@@ -1,7 +1,7 @@
-"""Every setting does something: each is set to an extreme, and the part of the result that it changes is named.
+"""Every setting has an effect: each is set to an extreme, and must change the named part of the result.
 
-What a space learns with is shown on the pure step of learning; what a process does on its objects without a database,
-or by the test that is named for it.
+Settings of a space are tested on the pure step of learning; those of a process on its objects without a database, or by
+the test named for it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ LEARNED: dict[str, tuple[Any, str]] = {
     "loops.replay": (1, "replay"),
     "loops.seed": (1, "base adapters"),
 }
-# When a cycle is due: what waits, what was learned, and the seconds since the last cycle, by which the setting decides.
+# Unlearned facts, learned facts, and seconds since the last cycle, at which the setting decides whether a cycle is due.
 DUE: dict[str, tuple[Any, int, int, float]] = {
     "loops.background_interval": (60.0, 150, 10_000, 100.0),
     "loops.min_trajectories": (1, 50, 0, 4000.0),
@@ -71,7 +71,7 @@ DUE: dict[str, tuple[Any, int, int, float]] = {
     "loops.shortest_interval": (500.0, 2000, 10_000, 100.0),
     "loops.slice": (100, 200, 10_000, 100.0),
 }
-# What takes a database, threads or weeks to see has a test of its own, which sets it.
+# Settings whose effect needs a database, threads or weeks, and the tests that set them.
 SHOWN_BY = {
     "loops.automatic": "tests/worker/test_schedule.py",
     "loops.poll_interval": "tests/engine/test_fleet.py",
@@ -107,9 +107,10 @@ def test_no_setting_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_a_setting_of_a_space_changes_what_it_learns(name: str) -> None:
+def test_a_setting_of_a_space_changes_the_learned_state(name: str) -> None:
     value, part = LEARNED[name]
-    beside = ("patterns.decay", 0.1) if name == "patterns.quality_threshold" else ()  # forgets what has little weight
+    # Pruning needs a low weight as well.
+    beside = ("patterns.decay", 0.1) if name == "patterns.quality_threshold" else ()
     assert part in differences(learned(*beside, name, value), learned(*beside))
 
 
@@ -159,9 +160,7 @@ def test_capacity_and_bytes_bound_the_buffer() -> None:
     ("settings", "refused"),
     [({}, False), ({"durability": "sync"}, True), ({"durability": "spool"}, False), ({"when_full": "wait"}, True)],
 )
-def test_durability_and_what_a_full_buffer_does_are_obeyed(
-    tmp_path: Path, settings: dict[str, Any], refused: bool
-) -> None:
+def test_durability_and_when_full_are_obeyed(tmp_path: Path, settings: dict[str, Any], refused: bool) -> None:
     config = IngestConfig(**{"capacity": 2, **settings})
     hot = HotPath(DIM, config.capacity, config.buffer_bytes)
     outage = Outage(hot, config, tmp_path / "spool", "away")
@@ -198,7 +197,7 @@ def test_a_setting_that_takes_more_to_see_is_set_by_its_own_test(name: str) -> N
 
 @functools.cache
 def learned(*changes: Any) -> Knowledge:
-    """Return what four cycles give: two subjects in turn, so that tasks end, and qualities of every kind."""
+    """Return the state after four cycles: two alternating subjects, so that tasks end, and all qualities."""
     few = {"patterns.min_size": 2, "patterns.clusters": 6, "loops.replay": 40, "ewc.boundary_threshold": 0.5}
     start = applied(SMALL, {**few, "base.rank": 4, "patterns.max_iterations": 20})
     config = applied(start, dict(zip(changes[::2], changes[1::2], strict=True)))
@@ -251,7 +250,7 @@ def facts(rng: np.random.Generator, version: int) -> LedgerSlice:
 
 
 def stored(known: Knowledge, earlier: list[LedgerSlice], config: SonaConfig) -> Stored:
-    """Return what a cycle reads again of the earlier ones, beside four candidates."""
+    """Return the replay of earlier cycles, and four candidates."""
     of = functools.reduce(Trajectories.joined, [one.fresh for one in earlier]) if earlier else facts_of_none()
     outcomes = [outcome for one in earlier for outcome in one.outcomes]
     keys = {row.tobytes() for row in replay_ids(known.state, config)}

@@ -1,4 +1,4 @@
-"""The rows that the benchmark of cycles stores past the writer are what the writer would store."""
+"""Rows inserted by the benchmark of cycles equal those of the writer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_cycle_learns_from_them(database_url: str) -> None:
         queries = Queries(0)
         with psycopg.connect(database_url) as connection:
             (space_id,) = connection.execute("SELECT space_id FROM sona.spaces").fetchone()  # type: ignore[misc]
-        for seed in range(2):  # fillers do not get into each other's way
+        for seed in range(2):  # fillers do not collide
             filler = Filler(database_url, space_id, seed)
             names = filler.candidates(20 * seed, queries.draw(20))
             filler.trajectories(queries, 70, 10, ["a", "b"], names)

@@ -1,4 +1,4 @@
-"""The evaluation suite: it says when it cannot run, and its figures mean what they say."""
+"""The evaluation suite: it reports when it cannot run, and its figures are correct."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def prompts(weak: list[float], strong: list[float]) -> Mmlu:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--data", "/nowhere/at/all"]])
-def test_without_data_it_skips_loudly_and_says_where_the_originals_are(arguments: list[str]) -> None:
+def test_without_data_it_skips_loudly_and_names_the_sources(arguments: list[str]) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks.eval", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -40,7 +40,7 @@ def test_without_data_it_skips_loudly_and_says_where_the_originals_are(arguments
     assert ran.stdout == ""
 
 
-def test_a_folder_that_lacks_files_is_told_which(tmp_path: Path) -> None:
+def test_missing_files_of_a_folder_are_listed(tmp_path: Path) -> None:
     (tmp_path / "mmlu.npz").touch()
     assert missing_files(tmp_path) == ["clinc150.npz", "clinc150_names.npz", "mmlu.jsonl"]
 
@@ -69,13 +69,13 @@ def test_apgr_is_a_half_for_chance_and_more_for_a_perfect_router() -> None:
     assert apgr(np.array([0.0, 1.0] * 500), some) == pytest.approx(0.25, abs=0.01)
 
 
-def test_lift_is_what_a_random_choice_of_the_same_cost_would_not_have() -> None:
+def test_lift_is_the_gain_over_a_random_choice_of_the_same_cost() -> None:
     figures = _lift(np.array([True, False] * 4), prompts([0, 1] * 4, [1, 1] * 4))
     assert figures["lift, whole"] == pytest.approx(25.0)  # 100 % right, where chance at half the cost has 75 %
     assert figures["drift, second half"] == 0.0
 
 
-def test_forgetting_is_the_best_a_task_ever_was_minus_what_is_left() -> None:
+def test_forgetting_is_best_minus_final_accuracy_of_a_task() -> None:
     after = np.array([[90.0, 10.0, 10.0], [70.0, 80.0, 10.0], [50.0, 75.0, 60.0]])
     figures = summary(after, [(domain, None) for domain in range(3)])  # type: ignore[misc]
     assert figures["final"] == pytest.approx((50 + 75 + 60) / 3)

@@ -1,4 +1,4 @@
-"""The table of `make bench`: a line that could not be measured is not one that was reached."""
+"""The table of `make bench`: a line without a measurement does not count as reached."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.bench_calls import beside_npm  # noqa: E402
 from benchmarks.report import Line, Options, markdown  # noqa: E402
 
 
-def test_a_line_says_whether_its_target_was_reached_or_not_measured() -> None:
+def test_a_line_shows_whether_its_target_was_reached_or_not_measured() -> None:
     assert Line("a", "1", target="2", reached=True).cells()[-1] == "yes"
     assert Line("a", "3", target="2", reached=False).cells()[-1] == "NO"
     assert Line("a", "", target="2").cells()[-1] == "not measured"
@@ -32,7 +32,7 @@ def test_lines_are_kept_for_the_table_whatever_numbers_they_hold(tmp_path: Path)
     assert "| a | 1 µs | NumPy 2 µs | 0.500 | faster | yes |" in markdown([line], "machine")
 
 
-def test_without_node_the_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_node_the_row_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     node_peer.measured.cache_clear()
     monkeypatch.setattr("shutil.which", lambda tool: None)
     line = beside_npm("apply", 1e-7, "apply", "Node / 250", 1 / 250)

@@ -75,7 +75,7 @@ CONTRADICTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One thing that is wrong, how often, and examples."""
+    """One kind of failure, with its count and examples."""
 
     what: str
     count: int
@@ -98,7 +98,7 @@ class Comparison:
 
 
 def compare(connection: psycopg.Connection[Any], promises: Promises) -> Comparison:
-    """Compare the database with the promises, when nobody writes any more and every fact has been learned from."""
+    """Compare the database with the promises, after all writing and learning has ended."""
     stored = {row[0]: row[1:] for row in connection.execute(TRAJECTORIES)}
     facts = set(connection.execute(FEEDBACK))
     steps = connection.execute("SELECT count(*) FROM sona.steps").fetchall()[0][0]

@@ -1,4 +1,4 @@
-"""The processes of a run: who records how, who learns, through what, by which clock."""
+"""The processes of a run: recorders and learners, their connections and clocks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Member:
         """Start the first one."""
         self.spec = spec
         self.clock = clock
-        self.ended: list[str] = []  # that it ended by itself
+        self.ended: list[str] = []  # times that it ended by itself
         self._home = home
         self._log = Path(spec.folder) / f"{spec.name}.log"
         self._start()
@@ -116,9 +116,9 @@ class Member:
 
 
 def _lives(group: int) -> bool:
-    """Whether a process of the group still runs; one that nobody has waited for yet does not."""
+    """Whether a process of the group still runs; a zombie does not count."""
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just gone
+        with suppress(OSError):  # it has just ended
             state, _, leader = path.read_text().rsplit(")", 1)[1].split()[:3]
             if int(leader) == group and state not in "ZX":
                 return True

@@ -20,15 +20,15 @@ TIMEOUTS = {
 
 
 class Fault(Protocol):
-    """Something that goes wrong. Either step may find the server away, and raise ``psycopg.OperationalError``."""
+    """A fault. Either step may find the server away, and raise ``psycopg.OperationalError``."""
 
     longest: float  # seconds that it lasts at most
 
     def begin(self, chance: Random) -> None:
-        """Make it so."""
+        """Begin the fault."""
 
     def end(self) -> None:
-        """Put it right again; called again if it raises."""
+        """Repair it; called again if it raises."""
 
 
 class Kill:
@@ -69,7 +69,7 @@ class Restart(Crash):
 
 
 class ReadOnly:
-    """Every new session is read-only, as on a standby; sessions that began so are left to whoever has them."""
+    """Every new session is read-only, as on a standby; sessions opened meanwhile stay read-only."""
 
     longest = 5.0
 
@@ -104,7 +104,7 @@ class Timeouts:
 
 
 class Connections:
-    """Somebody else takes every connection that an ordinary role may have."""
+    """Another client takes every connection available to an ordinary role."""
 
     longest = 4.0
 

@@ -20,7 +20,7 @@ LEVEL = re.compile(r"^\d{4}-\S+ \S+ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
 def tracebacks(lines: list[str]) -> Iterator[tuple[str, bool]]:
     """Yield the last line of each traceback, and whether it may be there.
 
-    A thread that dies of its exception may not, whatever that is; nor may one that nobody could be told of.
+    Not allowed: an exception that ends a thread, or one that could not be reported.
     """
     place = 0
     while place < len(lines):
@@ -35,7 +35,7 @@ def tracebacks(lines: list[str]) -> Iterator[tuple[str, bool]]:
 
 
 def summary(folder: Path) -> tuple[Counter[str], Counter[str]]:
-    """Return the levels of the log lines of all processes, and the tracebacks that nobody may expect."""
+    """Return the levels of the log lines of all processes, and the unexpected tracebacks."""
     levels: Counter[str] = Counter()
     unexpected: Counter[str] = Counter()
     for path in sorted(folder.glob("*.log")):

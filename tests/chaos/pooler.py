@@ -37,7 +37,7 @@ logfile = {log}
 
 
 def find_program() -> str | None:
-    """Return the path of PgBouncer; Debian puts it where a user's PATH may not lead."""
+    """Return the path of PgBouncer; Debian's folder may not be on a user's PATH."""
     return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 

@@ -19,7 +19,7 @@ FAULTS = {
 
 
 def show(verdict: Verdict, minutes: float) -> None:
-    """Print what was done, what was promised and stored, and what is wrong."""
+    """Print the faults, the numbers of acknowledged and stored records, and the failures."""
     print(f"\nfaults in {minutes:g} minutes")
     for kind, words in FAULTS.items():
         missed = f"  ({verdict.missed[kind]} could not begin)" if verdict.missed[kind] else ""

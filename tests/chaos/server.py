@@ -28,12 +28,12 @@ SETTINGS = {
     "checkpoint_timeout": "30s",
     "log_min_messages": "panic",
 }
-# The settings of the spells must not hold for who makes them.
+# The session that injects settings must not be affected by them.
 UNTOUCHED = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
+    """Return an unused port of the loopback interface."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 

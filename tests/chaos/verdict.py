@@ -33,7 +33,7 @@ class Verdict:
 
     faults: Counter[str]
     missed: Counter[str]
-    starts: dict[str, int]  # of each place of the crew
+    starts: dict[str, int]  # by place of the crew
     by_process: dict[str, int]  # trajectories acknowledged
     comparison: Comparison
     rebuild: RebuildResult | None  # None: it did not come to that

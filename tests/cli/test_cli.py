@@ -111,7 +111,7 @@ def test_learn_goes_to_every_space_in_which_a_cycle_is_due(database_url: str) ->
     assert learned == {"a": 3, "c": 4}
 
 
-def test_rebuild_says_by_its_exit_code_whether_the_ledger_gives_the_live_state(taught: str) -> None:
+def test_the_exit_status_of_rebuild_tells_whether_it_reproduces_the_live_state(taught: str) -> None:
     first = CliRunner().invoke(app, ["rebuild", "--url", taught])
     assert (first.exit_code, json.loads(first.output)["differences"]) == (0, [])
     with psycopg.connect(taught) as connection:
@@ -173,7 +173,7 @@ def test_versions_are_listed_staged_promoted_and_rolled_back(taught: str, tmp_pa
     assert made["live"] == 3  # above every version that its patterns name
 
 
-def test_what_a_restore_has_left_out_is_listed(taught: str) -> None:
+def test_gaps_of_a_restore_are_listed(taught: str) -> None:
     with psycopg.connect(taught) as connection:
         connection.execute("DROP VIEW sona.fleet")
         connection.execute("DELETE FROM sona.adapters")
@@ -193,19 +193,19 @@ def test_no_command_prints_the_password_of_its_url() -> None:
             assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_process_that_may_only_check_the_schema_says_what_to_run(empty_database_url: str) -> None:
+def test_a_process_that_may_only_check_the_schema_names_the_command_to_run(empty_database_url: str) -> None:
     done = run("stats", "--url", empty_database_url, SONA_PG_MIGRATE="check")
     assert done.returncode == 1
     assert "run sona-pg db upgrade" in done.stderr
 
 
-def test_maintain_says_each_thing_once(taught: str) -> None:
+def test_maintain_prints_each_action_once(taught: str) -> None:
     made = [json.loads(line) for line in run("maintain", "--url", taught).stdout.splitlines()]
     assert all(thing["action"] == "made" for thing in made)
     assert run("maintain", "--url", taught).stdout == ""
 
 
-def test_recall_is_measured_on_what_is_stored(taught: str) -> None:
+def test_recall_is_measured_on_stored_vectors(taught: str) -> None:
     facts = json.loads(run("recall", "--url", taught, "--queries", "5").stdout)
     assert (facts["recall"], facts["queries"], facts["incomplete"]) == (1.0, 5, 0)
 
@@ -232,7 +232,7 @@ def test_a_setting_that_a_space_does_not_have_is_refused(taught: str) -> None:
     assert "base.learning_rate" in done.stderr
 
 
-def test_a_space_is_embedded_anew(taught: str, tmp_path: Path) -> None:
+def test_a_space_is_reembedded(taught: str, tmp_path: Path) -> None:
     (tmp_path / "models.py").write_text(
         "import numpy as np\ndef embed(texts):\n    return np.array([[len(t), 1, 0, 2] for t in texts], np.float32)\n"
     )

@@ -24,7 +24,7 @@ def test_the_image_is_postgres_with_pgvector(postgres_server: Server) -> None:
     assert postgres_server.url.startswith("postgresql://sona:sona@")
 
 
-def test_what_one_engine_records_another_reads(database_url: str) -> None:
+def test_one_engine_reads_the_records_of_another(database_url: str) -> None:
     rng = np.random.default_rng(0)
     good, bad = np.eye(2, DIM, dtype=np.float32)
     with SonaEngine(hidden_dim=DIM, url=database_url, space="docker") as engine:

@@ -64,7 +64,7 @@ def test_a_users_own_file_teaches_the_process_that_only_serves(
         ('{"question": "a", "topic": "b"}', "two or more"),
     ],
 )
-def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, content: str, told: str) -> None:
+def test_an_unusable_file_is_refused_with_the_reason(tmp_path: Path, content: str, told: str) -> None:
     data = tmp_path / "bad.jsonl"
     data.write_text(content)
     with pytest.raises(ConfigError, match=told):

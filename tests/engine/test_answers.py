@@ -1,4 +1,4 @@
-"""Answers are light: what is made only when it is looked at compares, prints, travels and ranks as if made at once."""
+"""Answers are lazy: parts created on access compare, print and pickle as if created at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rows(seed: int, n: int) -> np.ndarray:
 
 
 def teach(engine: SonaEngine, seed: int) -> None:
-    """A version with a few patterns, some of a route, and a ranker that has learned."""
+    """A version with a few patterns, some with a route, and a trained ranker."""
     documents = rows(100, 40)
     engine.remember([f"document {place}" for place in range(40)], documents)
     for turn, query in enumerate(rows(seed, 120)):
@@ -59,7 +59,7 @@ def test_found_patterns_are_a_sequence_that_compares_and_prints_as_a_list(engine
     assert not engine.find_patterns(rows(1, 1)[0], k=0)
 
 
-def test_answers_survive_a_pickle_looked_at_or_not(engine: SonaEngine) -> None:
+def test_answers_survive_a_pickle_before_and_after_access(engine: SonaEngine) -> None:
     x = rows(2, 1)[0]
     found = engine.find_patterns(x, k=3)
     again = pickle.loads(pickle.dumps(found))
@@ -69,7 +69,7 @@ def test_answers_survive_a_pickle_looked_at_or_not(engine: SonaEngine) -> None:
         assert [(p.id, p.similarity, p.quality, p.routes) for p in other] == [
             (p.id, p.similarity, p.quality, p.routes) for p in looked_at
         ]
-    assert len(pickle.dumps(found)) < 20_000  # and nothing of the other patterns
+    assert len(pickle.dumps(found)) < 20_000  # and no other pattern was created
     ranking, decision = engine.rank(x, ids=["document 1", "document 2"]), engine.route(x, ["a", "b"])
     for answer in (ranking, decision):
         assert repr(pickle.loads(pickle.dumps(answer))) == repr(answer)
@@ -83,7 +83,7 @@ def test_filters_leave_the_patterns_that_pass_them_nearest_first(engine: SonaEng
     x = rows(3, 1)[0]
     everything = engine.find_patterns(x, k=1000)
     route = next(iter(everything[2].routes))
-    for _ in range(2):  # the second time the rows are remembered
+    for _ in range(2):  # the second time the rows are cached
         assert [p.id for p in engine.find_patterns(x, k=1000, route=route)] == [
             p.id for p in everything if route in p.routes
         ]
@@ -135,7 +135,7 @@ def test_a_set_that_comes_again_is_ranked_as_the_model_scores_it(engine: SonaEng
 def test_a_new_version_and_new_candidates_are_ranked_by_at_once(engine: SonaEngine) -> None:
     ids, x = [f"document {place}" for place in range(10)], rows(6, 1)[0]
     before = engine.rank(x, ids=ids)
-    engine.remember(["document 3"], -rows(100, 40)[3:4])  # known by its first embedding until the next cycle
+    engine.remember(["document 3"], -rows(100, 40)[3:4])  # ranked by its first embedding until the next cycle
     engine.remember(["new"], x[None, :])
     assert engine.rank(x, ids=ids).ids == before.ids
     assert set(engine.rank(x, ids=[*ids, "new"], k=11).ids) == {*ids, "new"}

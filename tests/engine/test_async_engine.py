@@ -1,4 +1,4 @@
-"""The asynchronous engine has every call of the other one, and never holds up its event loop."""
+"""The asynchronous engine has every call of SonaEngine, and never blocks its event loop."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_numbers_that_cannot_be_stored_are_refused(engine: SonaEngine, number: f
         engine.add_step(t, GOOD, poisoned)
 
 
-def test_what_points_in_no_direction_is_refused_where_one_is_needed(engine: SonaEngine) -> None:
+def test_a_zero_vector_is_refused_where_a_direction_is_needed(engine: SonaEngine) -> None:
     nowhere = np.zeros(DIM, np.float32)
     for call in (
         lambda: engine.begin_trajectory(nowhere),
@@ -81,12 +81,12 @@ def test_what_points_in_no_direction_is_refused_where_one_is_needed(engine: Sona
     with pytest.raises(InvalidValue, match="no direction"):
         engine.search(nowhere)
     last = nowhere.copy()
-    last[-1] = 1e-8  # what half precision keeps of it is 0: learners pass it over
+    last[-1] = 1e-8  # it rounds to 0 in half precision: learners skip it
     engine.begin_trajectory(last)
     assert engine.apply_micro_lora(nowhere).tolist() == [0.0] * DIM
 
 
-def test_what_was_refused_leaves_the_trajectory_as_it_was(database_url: str) -> None:
+def test_a_refused_call_leaves_the_trajectory_unchanged(database_url: str) -> None:
     with SonaEngine(DIM, database_url) as engine:
         t = engine.begin_trajectory(GOOD, query="why?")
         engine.set_trajectory_route(t, "first")
@@ -139,7 +139,7 @@ def test_a_handle_of_another_engine_is_refused(database_url: str, engine: SonaEn
 
 
 @pytest.mark.parametrize("what", ["not-an-id", 42, None, b"x"])
-def test_what_is_no_id_is_refused(engine: SonaEngine, what: object) -> None:
+def test_an_invalid_id_is_refused(engine: SonaEngine, what: object) -> None:
     with pytest.raises(InvalidValue, match="UUID"):
         engine.feedback(what, quality=0.5)  # type: ignore[arg-type]
 
@@ -236,9 +236,7 @@ def test_feedback_that_means_nothing_is_refused(engine: SonaEngine, arguments: d
         (lambda e: e.feedback(uuid.uuid4(), correction="x" * 1001), "1001 bytes"),
     ],
 )
-def test_a_question_that_cannot_be_answered_says_why(
-    engine: SonaEngine, call: Callable[[SonaEngine], object], told: str
-) -> None:
+def test_a_refused_query_names_the_reason(engine: SonaEngine, call: Callable[[SonaEngine], object], told: str) -> None:
     with pytest.raises(InvalidValue, match=told):
         call(engine)
 
@@ -291,7 +289,7 @@ def test_a_space_name_that_cannot_be_stored_is_refused(database_url: str, name: 
         SonaEngine(DIM, database_url, name)  # type: ignore[arg-type]
 
 
-def test_what_is_no_configuration_or_address_is_refused(database_url: str) -> None:
+def test_an_invalid_configuration_or_address_is_refused(database_url: str) -> None:
     with pytest.raises(ConfigError, match="SonaConfig"):
         SonaEngine(DIM, database_url, config={"hidden_dim": DIM})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="SonaConfig"):
@@ -305,7 +303,7 @@ def test_an_address_that_does_not_answer_is_named() -> None:
         SonaEngine(DIM, "postgresql://127.0.0.1:9/nowhere", require_database=True)
 
 
-def test_a_database_without_pgvector_says_how_to_get_it(
+def test_a_database_without_pgvector_is_refused_with_how_to_install_it(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sqlalchemy import text

@@ -1,4 +1,4 @@
-"""The engine on real Postgres: record, learn, ask, share."""
+"""The engine on real Postgres: record, learn, query, share."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_feedback_may_come_before_its_trajectory_again_and_be_taken_back(engine:
     assert (pattern.size, pattern.weight, pattern.routes["a"].size) == (1, pytest.approx(1.0), 1)
 
 
-def test_what_the_learner_believes_is_what_the_view_says(database_url: str, engine: SonaEngine) -> None:
+def test_the_learner_and_the_view_agree_on_outcomes(database_url: str, engine: SonaEngine) -> None:
     for seed in range(6):
         trajectory = record(engine, seed, 0.1 * seed, "a")
         engine.feedback(trajectory, quality=0.9, source="user") if seed % 2 else None
@@ -131,7 +131,7 @@ def test_what_the_learner_believes_is_what_the_view_says(database_url: str, engi
     assert learned == pytest.approx(viewed)
 
 
-def test_a_second_server_takes_up_what_the_first_one_learned(database_url: str, engine: SonaEngine) -> None:
+def test_a_second_server_serves_the_version_of_the_first(database_url: str, engine: SonaEngine) -> None:
     config = SonaConfig(hidden_dim=DIM, loops=LoopConfig(poll_interval=0.2))
     with SonaEngine(DIM, database_url, config=config) as other:
         for seed in range(20):
@@ -227,7 +227,7 @@ def stored_candidates(url: str) -> dict[str, list[float]]:
     return {name: json.loads(text) for name, text in rows}
 
 
-def test_routing_prefers_what_did_well_and_logs_its_propensity(database_url: str, engine: SonaEngine) -> None:
+def test_routing_prefers_good_routes_and_logs_its_propensity(database_url: str, engine: SonaEngine) -> None:
     for turn in range(200):
         x = unit(turn)
         decision = engine.route(x, ["weak", "strong"], costs={"weak": 0.0, "strong": 1.0})
@@ -237,7 +237,7 @@ def test_routing_prefers_what_did_well_and_logs_its_propensity(database_url: str
             engine.force_learn()
     decisions = [engine.route(unit(1000 + turn), ["weak", "strong"]) for turn in range(50)]
     assert sum(decision.scores["strong"] > decision.scores["weak"] for decision in decisions) >= 45
-    for decision in decisions:  # what is better is likelier, and nothing is impossible
+    for decision in decisions:  # better routes are likelier, and none is impossible
         likely = decision.propensity > 0.5
         assert 0 < decision.propensity < 1
         assert likely == (decision.route == max(decision.scores, key=decision.scores.__getitem__))
@@ -272,7 +272,7 @@ def test_process_books_the_outcome_on_the_callers_route_alone(database_url: str)
         for _ in range(20):
             response = engine.process(question)
             assert response.route == "coder"
-            assert response.confidence == pytest.approx(0.5, abs=0.05)  # one outcome, of the very same question
+            assert response.confidence == pytest.approx(0.5, abs=0.05)  # one outcome, of the same query
             engine.feedback(response.trajectory_id, quality=0.0)
         engine.force_learn()
         assert engine.metrics()["routes"] == {"coder": 1}
@@ -323,7 +323,7 @@ def test_a_due_loop_runs_by_itself(database_url: str) -> None:
         assert engine.find_patterns(unit(1))
 
 
-def test_closing_writes_what_waits_and_twice_is_once(database_url: str) -> None:
+def test_closing_writes_the_unwritten_records_and_is_idempotent(database_url: str) -> None:
     engine = SonaEngine(DIM, database_url)
     for seed in range(100):
         record(engine, seed)
@@ -346,7 +346,7 @@ def test_a_space_of_one_dimension_learns_as_any_other(database_url):
         assert engine.rebuild().equal
 
 
-def test_what_metrics_tell_is_json(database_url):
+def test_metrics_are_json(database_url):
     with SonaEngine(4, database_url) as engine:
         engine.feedback(uuid.uuid4(), quality=1.0)
         engine.flush()

@@ -1,4 +1,4 @@
-"""Figures come from memory, and the database is asked only for what is not known."""
+"""Figures come from memory, and the database is asked only for missing ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_stats_are_the_metrics_as_indented_json(database_url: str) -> None:
         assert told["routes"] == {f'route "{turn}"\n': 10 for turn in range(3)}
 
 
-def test_stats_ask_the_database_once_a_poll_and_know_what_was_flushed(
+def test_stats_ask_the_database_once_a_poll_and_count_flushed_records(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
@@ -59,7 +59,7 @@ def test_stats_ask_the_database_once_a_poll_and_know_what_was_flushed(
         engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 1.0)
         engine.flush()
         assert json.loads(engine.get_stats())["totals"]["trajectories"] == 1
-        with SonaEngine(DIM, database_url) as other:  # what others do is heard by the follower's looks
+        with SonaEngine(DIM, database_url) as other:  # changes by others arrive with the follower's polls
             other.end_trajectory(other.begin_trajectory(np.ones(DIM, np.float32)), 1.0)
             other.flush()
         deadline = time.monotonic() + 10

@@ -1,4 +1,4 @@
-"""SONA's first tutorial, and what a server learns between a cycle's claim and its own adoption of the version."""
+"""SONA's first tutorial, and loop A between a cycle's claim and the server's adoption of its version."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_hundred_queries_and_a_tick_show_their_change(database_url):
         assert engine.tick() is None  # nothing waits
 
 
-def test_a_tick_after_a_few_queries_shows_what_loop_a_has_learned(database_url):
+def test_a_tick_after_a_few_queries_shows_the_effect_of_loop_a(database_url):
     query, step = unit(np.random.default_rng(0).standard_normal((2, DIM)))
     with SonaEngine(DIM, database_url, config=MANUAL) as engine:
         for _ in range(5):
@@ -48,7 +48,7 @@ def test_a_tick_after_a_few_queries_shows_what_loop_a_has_learned(database_url):
         assert turned(engine.apply_micro_lora(query), query, step) > 0.01
 
 
-def test_what_a_server_has_learned_since_a_cycles_claim_outlives_the_version(database_url):
+def test_loop_a_keeps_its_learning_since_a_cycles_claim_under_the_new_version(database_url):
     (first, second), (one, other) = unit(np.random.default_rng(1).standard_normal((2, 2, DIM)))
     with SonaEngine(DIM, database_url, config=MANUAL) as engine, SonaEngine(DIM, database_url, config=MANUAL) as worker:
         learn_step(engine, first, one, 1.0)
@@ -62,5 +62,5 @@ def test_what_a_server_has_learned_since_a_cycles_claim_outlives_the_version(dat
         after = turned(engine.apply_micro_lora(second), second, other)
         assert abs(after - before) < 0.3 * before
         worker.force_learn()
-        assert engine.refresh() == 2  # which has learned both: the same on either server
+        assert engine.refresh() == 2  # the version has learned both: the same on either server
         np.testing.assert_array_equal(engine.apply_micro_lora(second), worker.apply_micro_lora(second))

@@ -1,4 +1,4 @@
-"""The fleet and what waits: who is live, who has ended, who is forgotten; feedback without its trajectory."""
+"""The fleet: live, ended and deleted servers; feedback without a trajectory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def states(url: str) -> dict[uuid.UUID, str]:
 
 
 def silence(url: str, server: uuid.UUID, ago: timedelta) -> None:
-    """Let a server not have been heard of for a while."""
+    """Backdate a server's last heartbeat."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "UPDATE sona.servers SET seen_at = %s WHERE server_id = %s", [datetime.now(UTC) - ago, server]
@@ -48,7 +48,7 @@ def test_a_server_is_live_then_ended_and_one_that_was_killed_is_gone(database_ur
     assert states(database_url)[first.server_id] == "gone"
 
 
-def test_maintenance_forgets_servers_of_long_ago_and_keeps_what_they_counted(database_url: str) -> None:
+def test_maintenance_deletes_old_servers_and_keeps_their_counters(database_url: str) -> None:
     with SonaEngine(DIM, database_url, config=QUIET) as engine:
         engine.end_trajectory(engine.begin_trajectory(X), quality=1.0)
         engine.feedback(uuid.uuid4(), quality=1.0)

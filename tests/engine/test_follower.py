@@ -1,4 +1,4 @@
-"""The thread that keeps the spaces of a process current goes on, whatever fails, and looks after all at once."""
+"""The follower survives every failure, and polls all spaces at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sona_pg.store.roll_call import Beat, Look, RollCall
 
 
 class Listener:
-    """Announces what a test says; the first waits may fail."""
+    """Sends a test's notices; the first waits may fail."""
 
     def __init__(self, *heard: Notice, fails: int = 0) -> None:
         self.heard = list(heard)
@@ -45,7 +45,7 @@ class Listener:
 
 
 class Space:
-    """A space that counts how often it was looked at."""
+    """A space that counts its polls."""
 
     def __init__(self, space_id: int | None, poll: float = 0.01, fails: Callable[[int], None] = lambda _: None) -> None:
         self.space_id = space_id
@@ -80,13 +80,13 @@ class Space:
 
 
 class Looks:
-    """Answers looks; notes what was asked."""
+    """Answers polls, and records them."""
 
     def __init__(self, away: Callable[[int], bool] = lambda _: False) -> None:
         self.away = away
         self.calls: list[Look] = []
         self.gone: set[int] = set()
-        self.news = True  # each look shows another version
+        self.news = True  # each poll returns another version
 
     def __call__(self, look: Look) -> RollCall:
         self.calls.append(look)
@@ -108,7 +108,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def follow(listener: Listener, looks: Looks, *spaces: Space) -> Follower:
-    """Follow until each of `spaces` has been looked at three times."""
+    """Follow until each of `spaces` has been polled three times."""
     follower = Follower(listener, looks)
     for space in spaces:
         follower.join(space)
@@ -124,7 +124,7 @@ def mistake(_: int) -> None:
     raise KeyError("an array")
 
 
-def test_a_space_that_fails_stops_no_other_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_space_stops_no_other_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     broken, sound = Space(1, fails=mistake), Space(2)
     follow(Listener(), Looks(), broken, sound)
     assert broken.failures >= 3
@@ -136,7 +136,7 @@ def test_a_store_that_is_away_does_not_stop_it() -> None:
     follow(Listener(fails=2), Looks(), Space(1))
 
 
-def test_a_store_that_comes_and_goes_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_repeated_outages_of_a_store_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         follow(Listener(), Looks(lambda call: bool(call % 2)), *(Space(number) for number in range(20)))
     assert [entry.message for entry in caplog.records] == [
@@ -144,11 +144,11 @@ def test_a_store_that_comes_and_goes_is_said_once(caplog: pytest.LogCaptureFixtu
     ]
 
 
-def test_fifty_spaces_are_looked_at_by_one_statement() -> None:
+def test_fifty_spaces_are_polled_by_one_statement() -> None:
     looks = Looks()
     follow(Listener(), looks, *(Space(number, poll=0.05) for number in range(50)))
     assert len(looks.calls) <= 10
-    assert sum(len(look.beats) for look in looks.calls if look.beats) == 50  # once each, not with every look
+    assert sum(len(look.beats) for look in looks.calls if look.beats) == 50  # once each, not with every poll
 
 
 def test_a_space_without_news_is_left_alone() -> None:
@@ -176,7 +176,7 @@ def test_a_space_that_was_removed_is_followed_no_more(caplog: pytest.LogCaptureF
     assert len([entry for entry in caplog.records if "was removed" in entry.message]) == 1
 
 
-def test_an_announcement_is_looked_at_at_once() -> None:
+def test_a_notice_is_followed_at_once() -> None:
     announced, other = Space(1, poll=60.0), Space(2, poll=60.0)
     listener, looks = Listener(Notice(1, of_candidates=False)), Looks()
     follower = Follower(listener, looks)
@@ -189,7 +189,7 @@ def test_an_announcement_is_looked_at_at_once() -> None:
     assert [looks.calls[0].spaces.ids, looks.calls[0].signals.ids] == [(1,), (1,)]
 
 
-def test_of_spaces_that_were_opened_without_the_store_one_asks_for_it_at_a_time() -> None:
+def test_spaces_opened_without_the_store_ask_for_it_one_at_a_time() -> None:
     """While it is away each round costs one attempt, however many wait; then all of them are opened."""
     attempts = itertools.count(1)
 

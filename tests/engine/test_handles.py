@@ -42,7 +42,7 @@ def test_an_id_stands_for_its_handle_until_the_end(engine, database_url):
             engine.end_trajectory(ended)
 
 
-def test_what_is_no_handle_and_no_id_is_refused(engine):
+def test_neither_a_handle_nor_an_id_is_refused(engine):
     with pytest.raises(InvalidValue, match="expected a handle, or its id"):
         engine.end_trajectory("no id")
     for wrong in (None, 3, b"x"):
@@ -59,7 +59,7 @@ def test_ids_of_trajectories_that_never_end_are_kept_up_to_a_bound(engine):
         engine.end_trajectory(id_)
 
 
-def test_an_overridden_decision_has_no_propensity_and_says_so(engine, database_url, caplog):
+def test_an_overridden_decision_has_no_propensity_and_is_logged(engine, database_url, caplog):
     decision = engine.route(np.ones(DIM), ["small", "big"], costs={"small": 1.0, "big": 2.0})
     other = "big" if decision.route == "small" else "small"
     taken = []

@@ -1,4 +1,4 @@
-"""The version a machine keeps in its home folder is the one that the store holds, to the bit, or is passed over."""
+"""The version kept in a machine's home folder is bit-identical to the store's, or is skipped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG = SonaConfig(loops=LoopConfig(automatic=False))
 
 @pytest.fixture
 def served(database_url):
-    """A space and its live version, with something in every part of it."""
+    """A space and its live version, with content in every part."""
     rng = np.random.default_rng(1)
     documents = rng.standard_normal((5, DIM)).astype(np.float32)
     ids = [f"d{n}" for n in range(5)]

@@ -16,7 +16,7 @@ from sona_pg.errors import InvalidValue
 DIM = 16
 
 
-def test_a_search_finds_what_was_recorded(database_url: str) -> None:
+def test_a_search_finds_recorded_trajectories(database_url: str) -> None:
     with SonaEngine(DIM, database_url) as engine:
         ids = []
         for row in np.eye(DIM, dtype=np.float32):

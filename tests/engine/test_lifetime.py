@@ -1,4 +1,4 @@
-"""What an engine does at the edges of its life: closed, forked, overrun, and without its server."""
+"""An engine closed, forked, overrun, and without its server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GOOD = np.ones(DIM, np.float32)
         lambda engine: engine.begin_trajectory(GOOD),
     ],
 )
-def test_a_closed_engine_says_so(database_url: str, call: Callable[[SonaEngine], object]) -> None:
+def test_a_closed_engine_raises_an_error_that_says_so(database_url: str, call: Callable[[SonaEngine], object]) -> None:
     engine = SonaEngine(DIM, database_url)
     engine.close()
     with pytest.raises(TrajectoryError, match="the engine is closed: open another one"):

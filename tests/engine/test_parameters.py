@@ -1,4 +1,4 @@
-"""Settings through the store: told with a trajectory, learned by a cycle, suggested with their evidence."""
+"""Parameters: recorded with a trajectory, learned by a cycle, suggested with their evidence."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_settings_that_went_well_nearby_are_suggested_with_their_evidence(engine
 @pytest.mark.every_server
 def test_revised_outcomes_take_their_settings_back(engine: SonaEngine, database_url: str) -> None:
     ids = teach(engine)
-    for id_ in ids[1::2]:  # near ONE what failed succeeded, and the other way round
+    for id_ in ids[1::2]:  # near ONE failures became successes, and the other way round
         engine.feedback(id_, quality=0.0 if ids.index(id_) % 3 else 1.0)
     engine.force_learn()
     assert engine.interpolate_parameters(ONE, 1).values["temperature"] == pytest.approx(0.9)

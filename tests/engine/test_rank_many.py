@@ -1,4 +1,4 @@
-"""Ranking many queries at once says the same as one by one, before and after learning."""
+"""Ranking many queries at once equals ranking them one by one, before and after learning."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_the_text_of_a_query_makes_its_features_unless_the_caller_has_some(engin
     assert engine.route(unit(1), ["a", "b"]).features is None
 
 
-def test_a_hard_question_is_told_by_its_text(engine: SonaEngine) -> None:
+def test_a_hard_query_is_recognised_by_its_text(engine: SonaEngine) -> None:
     rng = np.random.default_rng(0)
     texts = {True: "prove that for all n > 2 the sum of 17 squares 123 456 is even", False: "what is tea"}
     for turn in range(400):
@@ -114,9 +114,7 @@ def test_features_of_any_text_are_finite() -> None:
         assert np.isfinite(query_features(text)).all()
 
 
-def test_a_decision_is_stored_with_what_could_be_chosen_and_is_no_ranking(
-    database_url: str, engine: SonaEngine
-) -> None:
+def test_a_decision_is_stored_with_its_candidates_and_is_no_ranking(database_url: str, engine: SonaEngine) -> None:
     documents = np.stack([unit(7), unit(8)])
     engine.remember(["a", "b"], documents)  # routes that are candidates of rankings as well
     for turn in range(20):

@@ -43,7 +43,7 @@ def rows(url, query):
         return connection.execute(query).fetchall()
 
 
-def test_what_one_server_begins_others_go_on_with_and_end(engine, other, database_url):
+def test_a_trajectory_begun_by_one_server_is_continued_and_ended_by_others(engine, other, database_url):
     decision = engine.route(X, ["small", "big"], costs={"small": 1.0, "big": 2.0}, query="where is it?")
     t = engine.begin_trajectory(X, query="where?", decision=decision)
     engine.add_step(t, X, reward=0.25)
@@ -65,7 +65,7 @@ def test_what_one_server_begins_others_go_on_with_and_end(engine, other, databas
     assert rows(database_url, "SELECT FROM sona.shared_trajectories") == []
 
 
-def test_what_the_recorder_would_refuse_at_the_end_is_refused_at_once(engine, other):
+def test_calls_that_the_recorder_would_refuse_at_the_end_are_refused_at_once(engine, other):
     id_ = engine.share_trajectory(engine.begin_trajectory(X))
     for wrong in (
         lambda: other.add_step(id_, [np.nan]),
@@ -128,7 +128,7 @@ def test_on_an_event_loop_a_call_about_another_servers_trajectory_is_awaited_in_
     asyncio.run(session())
 
 
-def test_nobody_ends_it_and_it_goes_after_a_week(ledger: Ledger):
+def test_a_trajectory_that_is_never_ended_is_deleted_after_a_week(ledger: Ledger):
     with SonaEngine(DIM, ledger.url, config=CONFIG) as engine:
         engine.share_trajectory(engine.begin_trajectory(X))
     for days, left in ((6, 1), (8, 0)):

@@ -1,4 +1,4 @@
-"""Candidates that somebody else ranked: `begin_trajectory(..., candidates=)` tells what else could have been shown."""
+"""Candidates ranked by the application: `begin_trajectory(..., candidates=)` records the alternatives."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def stored_sets(engine: SonaEngine) -> list[list[str]]:
     return rows
 
 
-def test_what_was_shown_without_a_ranking_is_learned_from(engine: SonaEngine) -> None:
+def test_candidates_shown_without_a_ranking_are_learned_from(engine: SonaEngine) -> None:
     query = np.full(DIM, 1.0, np.float32)
-    query[0] = 2.0  # nearest to red, but green is what helps
+    query[0] = 2.0  # nearest to red, but green is right
     assert engine.rank(query, ROWS, ids=IDS).ids[0] == "red"
     for shown, quality in [("red", 0.0), ("green", 1.0)] * 20:
         t = engine.begin_trajectory(query, candidates=dict(zip(IDS, ROWS, strict=True)))
@@ -66,7 +66,9 @@ def test_candidates_ranked_by_id_are_stored_too(engine: SonaEngine) -> None:
     assert stored_sets(engine) == [sorted(IDS[:2])]
 
 
-def test_what_is_remembered_is_known_at_once_and_elsewhere_after_a_cycle(database_url: str, engine: SonaEngine) -> None:
+def test_remembered_candidates_are_known_at_once_and_elsewhere_after_a_cycle(
+    database_url: str, engine: SonaEngine
+) -> None:
     with pytest.raises(InvalidValue, match="does not know any candidate"):
         engine.rank(ROWS[1])
     engine.remember(IDS[:1], ROWS[:1])
@@ -111,5 +113,5 @@ def test_remembering_one_by_one_copies_nothing_that_was_there(monkeypatch: pytes
             ranker.remember([name], row[None])
         ranker.remember([IDS[0]], ROWS[1][None])
     known = ranker.overlay.catalog(Catalog.of(["served", IDS[2]], ROWS[:2]))
-    assert list(known.ids) == ["served", "blue", "red", "green"]  # what a version knows is as it knows it
+    assert list(known.ids) == ["served", "blue", "red", "green"]  # candidates of a version keep its embeddings
     np.testing.assert_array_equal(known.embeddings, ROWS[[0, 1, 1, 1]])

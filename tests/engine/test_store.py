@@ -1,4 +1,4 @@
-"""One store serves many spaces with the connections and threads of one, and ends with the last that uses it."""
+"""One store serves many spaces with the connections and threads of one, and ends with the last user."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_one_space_is_removed_while_others_go_on(database_url: str) -> None:
         store.remove_space("removed")
         assert removed.is_closed
         with Store(database_url) as other:
-            other.remove_space("elsewhere")  # which this store does not hear of
+            other.remove_space("elsewhere")  # without notice to this store
         record(elsewhere)
         with pytest.raises(SpaceRemoved):
             elsewhere.flush()
@@ -136,7 +136,7 @@ def test_learning_is_due_in_many_spaces_and_done_in_all(database_url: str) -> No
             threading.Event().wait(0.02)
 
 
-def test_an_outage_is_said_once_and_all_spaces_attach_when_it_ends(
+def test_an_outage_is_logged_once_and_all_spaces_attach_when_it_ends(
     proxy: Proxy, database_url: str, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SONA_PG_HOME", str(tmp_path))
@@ -157,7 +157,7 @@ def test_an_outage_is_said_once_and_all_spaces_attach_when_it_ends(
     assert len(said) <= 4, said
 
 
-def test_a_store_that_must_have_its_database_says_so(proxy: Proxy) -> None:
+def test_a_store_that_requires_its_database_raises_without_it(proxy: Proxy) -> None:
     proxy.refuse()
     with pytest.raises(DatabaseUnavailable, match="does not answer"):
         Store(proxy.url, require_database=True)
@@ -242,7 +242,7 @@ def test_a_name_means_the_space_that_is_called_so_now(database_url: str) -> None
         assert store.settings("y")["patterns.clusters"] != 9
         mine = store.space("x", config=QUIET)
         record(mine, 3)
-        record(renamed, 2)  # it stays its caller's
+        record(renamed, 2)  # it stays open for its caller
         record(new)
         new.flush()
         assert store.space("y", config=QUIET) is renamed
@@ -288,7 +288,7 @@ def test_a_space_that_was_removed_elsewhere_is_opened_anew(database_url: str) ->
         record(new, 2)
         new.flush()
         assert store.space("a", config=QUIET) is new
-        other.remove_space("a")  # nothing waits in either engine: closing the store raises nothing
+        other.remove_space("a")  # neither engine has unwritten records: closing the store raises nothing
     assert removed.is_closed
     assert new.is_closed
     assert stored(database_url) == {}

@@ -1,4 +1,4 @@
-"""A store that is closed while it opens something leaves nothing open, whoever closes it."""
+"""A store closed while it opens a space leaves nothing open, whichever thread closes it."""
 
 from __future__ import annotations
 

@@ -68,9 +68,9 @@ def test_a_changed_outcome_moves_its_trajectory_from_one_verdict_to_another(engi
     assert counts(engine, GOOD) == ((5, 1, 0, 1), {"a": (5, 1, 0, 1)})
     assert counts(engine, BAD) == ((1, 1, 1, 4), {"b": (1, 1, 1, 4)})
     engine.feedback(ids["bad 0"], retract=True)
-    engine.feedback(ids["unrated"], quality=1.0, source="judge")  # said 0 before, and replaced it: recovered
+    engine.feedback(ids["unrated"], quality=1.0, source="judge")  # a fact of 0, replaced: recovered
     engine.feedback(ids["good 0"], retract=True)
-    engine.feedback(ids["good 0"], quality=1.0)  # what was taken back does not count: a success
+    engine.feedback(ids["good 0"], quality=1.0)  # a retracted fact does not count: a success
     engine.force_learn()
     assert counts(engine, GOOD) == ((6, 1, 0, 0), {"a": (6, 1, 0, 0)})
     assert counts(engine, BAD) == ((1, 1, 1, 4), {"b": (1, 1, 1, 4)})

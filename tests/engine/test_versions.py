@@ -47,7 +47,7 @@ def test_another_server_takes_a_rollback_up_by_itself(engine: SonaEngine, databa
         done = engine.rollback(1)
         assert (done.version, done.restores, done.undone, done.keep_facts, engine.version) == (3, 1, 1, False, 3)
         deadline = time.monotonic() + 20
-        while other.version != 3 and time.monotonic() < deadline:  # it is told: the poll is 30 s away
+        while other.version != 3 and time.monotonic() < deadline:  # by notice: the poll is 30 s away
             time.sleep(0.01)
         assert answers(other) == before
         assert {"version": 3, "origin": "rollback", "status": "live", "parent": 1}.items() <= (
@@ -114,7 +114,7 @@ def test_a_loaded_version_finds_the_places_of_its_candidates_in_a_space_that_has
                 np.testing.assert_allclose(ours.scores, theirs.scores, rtol=1e-5)
             assert "own" in other.rank(DOCUMENTS[0], k=20).ids
         assert other.rebuild().equal
-        assert other.metrics()["totals"]["waiting"] == 0  # what the space had learned is left out
+        assert other.metrics()["totals"]["waiting"] == 0  # the space's own facts are left out
         assert other.load(tmp_path / "v", publish=True, keep_facts=True) == 3
 
 

@@ -1,4 +1,4 @@
-"""Calls of the application that hold every connection they may: what is recorded is committed all the same."""
+"""Calls of the application that hold every connection: records are committed all the same."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ QUIET = SonaConfig(
 )  # fmt: skip
 
 
-def test_what_one_server_remembers_others_rank_by_id(database_url: str) -> None:
+def test_candidates_remembered_by_one_server_are_ranked_by_id_on_others(database_url: str) -> None:
     with SonaEngine(DIM, database_url, config=QUIET) as one, SonaEngine(DIM, database_url, config=QUIET) as other:
         one.remember(IDS, ROWS)
         one.flush()
@@ -47,7 +47,7 @@ def test_a_server_that_opens_knows_them(database_url: str) -> None:
         assert later.rank(ROWS[2], ids=IDS[1:]).ids[0] == IDS[2]
 
 
-def test_a_server_hears_of_them_without_being_asked(database_url: str) -> None:
+def test_a_server_learns_of_new_candidates_by_notice(database_url: str) -> None:
     """Polling is off for a minute: it is the announcement that is heard."""
     with SonaEngine(DIM, database_url, config=QUIET) as one, SonaEngine(DIM, database_url, config=QUIET) as other:
         deadline = time.monotonic() + 30
@@ -79,7 +79,7 @@ def test_the_overlay_is_empty_once_a_version_has_them(database_url: str) -> None
             assert engine.rank(ROWS[1], ids=IDS).ids[0] == IDS[1]
 
 
-def test_what_the_store_refused_is_not_kept_in_memory_for_ever(database_url: str) -> None:
+def test_refused_candidates_are_not_kept_in_memory_for_ever(database_url: str) -> None:
     with SonaEngine(DIM, database_url, config=QUIET) as engine:
         with psycopg.connect(database_url) as connection:
             connection.execute("ALTER TABLE sona.candidates ADD CHECK (candidate_id <> 'red')")

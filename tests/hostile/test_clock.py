@@ -36,7 +36,7 @@ RunWithClock = Callable[[str, int], list[uuid.UUID]]
 
 @pytest.fixture
 def run_with_clock(false_clock: FalseClock) -> RunWithClock:
-    """Run ``PRELUDE`` and a script under a clock that shows what it is told; return the ids that it printed."""
+    """Run ``PRELUDE`` and a script under a given clock; return the ids that it printed."""
 
     def run(script: str, shows: int) -> list[uuid.UUID]:
         environment = {**os.environ, **false_clock(shows)}

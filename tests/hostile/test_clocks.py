@@ -1,4 +1,4 @@
-"""What is due goes by the database's clock: a server whose own clock is wrong stops nobody, itself included."""
+"""Schedules use the database's clock: a server with a wrong clock stops no server, itself included."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_times_that_a_skewed_server_leaves_are_the_databases(database_url, monke
 
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + off.total_seconds())
-    for module in (routing_calls, candidate_rows, delivery, extras, service):  # whoever calls datetime.now()
+    for module in (routing_calls, candidate_rows, delivery, extras, service):  # every caller of datetime.now()
         monkeypatch.setattr(module, "datetime", Skewed)
     with SonaEngine(DIM, database_url, config=SOON) as engine:
         record(engine, 5)

@@ -182,7 +182,7 @@ def test_when_the_interpreter_ends_with_threads_that_record_nothing_acknowledged
     acknowledged = {uuid.UUID(line) for line in done.stdout.split()}
     assert len(acknowledged) > 20
     assert acknowledged <= stored(database_url)
-    assert len(stored(database_url)) - len(acknowledged) <= 4  # accepted, and the process ended before it said so
+    assert len(stored(database_url)) - len(acknowledged) <= 4  # accepted, but the process ended before it said so
 
 
 def test_after_the_last_record_was_accepted_none_is_queued() -> None:
@@ -213,7 +213,7 @@ def test_a_sealed_spool_writes_into_no_file_that_gets_its_descriptor(tmp_path: P
     assert (spool.position(), (tmp_path / "00000001").stat().st_size) == ((1, size, 1), size)
 
 
-def test_a_segment_that_is_there_is_never_opened(tmp_path: Path) -> None:
+def test_an_existing_segment_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "00000001").write_bytes(b"records of another process")
     hot, spool = HotPath(DIM, 10, 1 << 16), SpoolFile(str(tmp_path), 1 << 20)
     hot.attach(spool=spool)

@@ -1,4 +1,4 @@
-"""Opening and closing an engine while the database is away: it records, serves what it knew, and loses nothing."""
+"""Opening and closing an engine while the database is away: it records, serves its last version, and loses nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def opened(proxy: Proxy, durability: str = "memory", **arguments: object) -> Son
 
 
 def record(engine: SonaEngine, n: int) -> set[UUID]:
-    """Record trajectories with steps, rankings that nobody has met before, and feedback."""
+    """Record trajectories with steps, rankings of new candidates, and feedback."""
     rng = np.random.default_rng(n)
     ids = set()
     for number in range(n):
@@ -81,7 +81,7 @@ def wait_until_attached(engine: SonaEngine) -> None:
 
 
 @pytest.mark.parametrize("durability", LEVELS)
-def test_what_is_recorded_without_the_database_is_written_once_it_answers(proxy, database_url, durability, caplog):
+def test_records_made_without_the_database_are_written_once_it_answers(proxy, database_url, durability, caplog):
     proxy.refuse()
     with caplog.at_level(logging.WARNING), opened(proxy, durability) as engine:
         ids = record(engine, 50)
@@ -133,14 +133,14 @@ def test_it_serves_the_last_version_that_this_machine_knew(proxy):
         assert engine.refresh() == 1
 
 
-def test_one_that_must_have_its_database_says_so(proxy):
+def test_an_engine_that_requires_its_database_raises_without_it(proxy):
     proxy.refuse()
     with pytest.raises(DatabaseUnavailable, match="does not answer"):
         opened(proxy, require_database=True)
 
 
 @pytest.mark.parametrize("durability", LEVELS)
-def test_what_a_process_that_never_met_its_database_leaves_is_written_by_the_next(proxy, database_url, durability):
+def test_records_of_a_process_that_never_reached_its_database_are_written_by_the_next(proxy, database_url, durability):
     proxy.refuse()
     engine = opened(proxy, durability)
     ids = record(engine, 40)
@@ -157,7 +157,7 @@ def test_what_a_process_that_never_met_its_database_leaves_is_written_by_the_nex
     require_stored(database_url, ids)
 
 
-def test_what_waits_in_memory_when_the_database_goes_away_is_kept_at_the_end(proxy, database_url, monkeypatch, home):
+def test_records_in_memory_at_an_outage_are_kept_at_the_end(proxy, database_url, monkeypatch, home):
     monkeypatch.setattr(writer.Writer.close, "__defaults__", (0.5,))
     engine = opened(proxy)
     ids = record(engine, 10)
@@ -178,7 +178,7 @@ def test_what_waits_in_memory_when_the_database_goes_away_is_kept_at_the_end(pro
     assert not list(home.glob("spool/*/*/batch-*"))
 
 
-def test_a_home_that_cannot_be_written_is_said_with_what_is_lost(proxy, monkeypatch, home):
+def test_an_unwritable_home_is_reported_with_the_number_lost(proxy, monkeypatch, home):
     proxy.refuse()
     engine = opened(proxy)
     record(engine, 3)
@@ -188,7 +188,7 @@ def test_a_home_that_cannot_be_written_is_said_with_what_is_lost(proxy, monkeypa
     assert outage.Outage is type(engine._session.writer)
 
 
-def test_a_space_that_turns_out_not_to_fit_is_said_and_its_records_are_kept(proxy, database_url):
+def test_a_mismatched_space_is_reported_and_its_records_are_kept(proxy, database_url):
     with SonaEngine(DIM + 1, database_url, config=config()):
         pass
     proxy.refuse()

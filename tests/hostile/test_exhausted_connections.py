@@ -1,4 +1,4 @@
-"""Connections that are exhausted: an engine says so once, waits, and goes on."""
+"""Exhausted connections: an engine logs it once, waits, and continues."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def exhausted(url: str) -> Iterator[None]:
             connection.close()
 
 
-def test_an_engine_without_connections_says_so_once(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_engine_without_connections_logs_it_once(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     def record() -> None:
         for _ in range(5):
             engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)
@@ -65,10 +65,10 @@ def test_an_engine_without_connections_says_so_once(database_url: str, caplog: p
     ours = [name for name in said if name.startswith("sona_pg")]
     assert "sona_pg.ingest" in ours
     assert len(ours) <= 6
-    assert len(said) <= 12  # with what the driver says of connections that were ended
+    assert len(said) <= 12  # with the driver's errors on ended connections
 
 
-def test_a_writer_whose_store_comes_and_goes_says_so_once(
+def test_a_writer_logs_repeated_outages_once(
     database_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link_module, "FIRST_PAUSE", 0.0)

@@ -1,4 +1,4 @@
-"""Feedback of several servers is ordered by the database's clock, whatever their own clocks show."""
+"""Feedback of several servers is ordered by the database's clock, not by their own."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_correction_within_its_uncertainty_is_left() -> None:
     assert next_at(0, 1000) - next_at(hour, 1000) > hour // 2
 
 
-def test_what_two_servers_are_told_in_one_microsecond_is_kept_once(hot: HotPath, space: Space) -> None:
+def test_feedback_to_two_servers_in_one_microsecond_is_stored_once(hot: HotPath, space: Space) -> None:
     trajectory = hot.begin_trajectory(np.ones(hot.dim, np.float32))
     sequence = hot.record_feedback(trajectory, quality=1.0)
     given = hot.record_feedback(trajectory, quality=0.5, sequence=5)

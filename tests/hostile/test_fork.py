@@ -1,4 +1,4 @@
-"""Forked processes: what a child and its parent record is stored, each once, whichever of them began first."""
+"""Forked processes: the records of a child and its parent are stored once each, whichever began first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fix_homes import temporary_home
 DIM = 8
 DURABILITIES = ["memory", "spool", "sync"]
 
-# What every script begins with; argv: durability, file of the ids that were acknowledged.
+# Beginning of every script; argv: durability, file of the acknowledged ids.
 PRELUDE = f"""
 import os, sys, threading
 import numpy as np
@@ -86,7 +86,7 @@ def require_stored(url: str, ids: set[uuid.UUID], n: int) -> None:
 
 @pytest.mark.parametrize("durability", DURABILITIES)
 @pytest.mark.parametrize("parent_recorded", [0, 5])
-def test_what_parent_and_children_record_is_stored_once(
+def test_records_of_parent_and_children_are_stored_once(
     run_script: RunScript, database_url: str, durability: str, parent_recorded: int, tmp_path: Path
 ) -> None:
     script = f"""
@@ -172,9 +172,7 @@ wait(child)
         assert connection.execute("SELECT count(*) FROM sona.servers").fetchone() == (2,)
 
 
-def test_a_child_asks_over_its_own_connections_and_serves_what_is_live(
-    run_script: RunScript, database_url: str
-) -> None:
+def test_a_child_uses_its_own_connections_and_serves_the_live_version(run_script: RunScript, database_url: str) -> None:
     script = f"""
 engine = SonaEngine({DIM}, config=config)
 record(engine, 20)

@@ -1,4 +1,4 @@
-"""A learner computes with no transaction open, and publishes only what nobody else has learned meanwhile."""
+"""A learner computes with no transaction open, and publishes only if no other learner has published meanwhile."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_cycle_outlasts_the_timeout_of_idle_transactions(database_url, monkeyp
             assert engine.force_learn().learned
 
 
-def test_a_learner_that_was_silent_cannot_publish_what_another_has_learned(database_url, monkeypatch):
+def test_a_suspended_learner_cannot_publish_facts_learned_by_another(database_url, monkeypatch):
     """A process that was stopped for a while wakes up with its cycle half done."""
     with SonaEngine(DIM, database_url, config=QUIET) as engine, SonaEngine(DIM, database_url, config=QUIET) as other:
         record(engine, 20)
@@ -103,7 +103,7 @@ def take_over_again(url: str, other: SonaEngine) -> None:
 
 
 def test_a_learner_of_the_last_release_does_not_wait_for_leases_and_nothing_is_learned_twice(database_url, monkeypatch):
-    """It locks the space's row, marks the batches and publishes, whoever holds the lease."""
+    """It locks the space's row, marks the batches and publishes, ignoring the lease."""
 
     def learn_as_before() -> None:
         with psycopg.connect(database_url) as connection:
@@ -163,7 +163,7 @@ def test_a_failed_cycle_stands_in_sql(database_url, monkeypatch):
         assert engine.rebuild().equal
 
 
-def test_learning_gives_up_in_words_where_others_are_always_faster(database_url, monkeypatch):
+def test_learning_raises_a_conflict_where_others_are_always_faster(database_url, monkeypatch):
     with SonaEngine(DIM, database_url, config=QUIET) as engine:
         record(engine, 3)
 
@@ -183,7 +183,7 @@ def test_a_space_that_is_gone_is_named(database_url):
             BackgroundLoop(session.database, gone, session.server_id, engine.config).run_cycle()
 
 
-def test_rankings_that_nobody_acted_on_are_said(database_url, caplog):
+def test_rankings_without_a_route_are_reported(database_url, caplog):
     with SonaEngine(DIM, database_url, config=QUIET) as engine:
         x = np.ones(DIM, np.float32)
         for acted in (True, False, False):

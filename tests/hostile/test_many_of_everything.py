@@ -1,4 +1,4 @@
-"""No statement binds a parameter a row: 65,535 of anything is not the end of learning."""
+"""No statement binds a parameter per row: learning is not limited to 65,535 of anything."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_long_texts_are_cut_where_they_are_learned_from(database_url, words):
 
 
 def test_a_pattern_that_has_merged_an_older_one_is_stored_as_old_as_that(database_url):
-    """Patterns are ordered by it: learners that take turns, and a rebuild, would go on from different orders."""
+    """Patterns are ordered by it: alternating learners, and a rebuild, would continue from different orders."""
     database = Database.open(database_url)
     space = database.open_space("default", DIM, database.now())
     older, younger = (

@@ -1,4 +1,4 @@
-"""A space that is removed while engines have it open: recording ends in words, and no row is left behind."""
+"""A space that is removed while engines have it open: recording ends with a clear error, and no row is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody who wanted it to fail found, beside what has a file of its own."""
+"""Defects found by an adversarial review, unless they have a file of their own."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def scalar(url: str, query: str) -> object:
 
 
 @pytest.mark.parametrize("durability", ["memory", "spool"])
-def test_what_waits_behind_candidates_is_kept_as_well(proxy: Proxy, database_url, durability):
+def test_records_that_wait_for_candidates_are_kept_as_well(proxy: Proxy, database_url, durability):
     """The batch has left the buffer when storing the candidates that it may name is given up."""
     engine = opened(proxy.url, durability)
     engine.flush()
@@ -74,7 +74,7 @@ def test_an_embedding_that_was_remembered_last_wins_though_it_is_replayed(proxy:
         engine.remember(["a", "b"], [[0, 1, 0, 0], [0, 1, 0, 0]])
         with suppress(DatabaseUnavailable):
             engine.close()
-    with opened(database_url) as engine:  # another machine, as it were, says something of b meanwhile
+    with opened(database_url) as engine:  # as if another machine gave feedback on b meanwhile
         pass
     with psycopg.connect(database_url) as connection:
         later = datetime.now(UTC) + timedelta(minutes=1)
@@ -103,7 +103,7 @@ def test_a_database_is_known_by_where_it_is_not_by_how_its_url_is_spelt(one, oth
     assert (place_of(one) == place_of(other)) == same
 
 
-def test_what_was_recorded_for_one_dimension_is_not_read_as_damaged_by_another(proxy: Proxy, home):
+def test_records_of_one_dimension_are_not_read_as_damaged_by_another(proxy: Proxy, home):
     proxy.refuse()
     engine = opened(proxy.url)
     record(engine, 3)
@@ -127,7 +127,7 @@ with psycopg.connect(sys.argv[1]) as connection:
 """
 
 
-def test_a_server_that_was_stopped_with_candidates_in_hand_lets_go_of_them(database_url, monkeypatch):
+def test_a_stopped_server_does_not_keep_candidates_locked(database_url, monkeypatch):
     from sona_pg.ingest import statements
     from sona_pg.store import unit
 
@@ -153,7 +153,7 @@ def test_a_server_that_was_stopped_with_candidates_in_hand_lets_go_of_them(datab
     assert scalar(database_url, "SELECT count(*) FROM sona.trajectories") == 3
 
 
-def test_a_lease_that_somebody_works_on_is_not_waited_for(database_url):
+def test_a_locked_lease_is_not_waited_for(database_url):
     with opened(database_url) as engine:
         record(engine, 3)
         assert engine.force_learn().learned
@@ -176,7 +176,7 @@ def test_a_lease_does_not_outlive_a_clock_that_was_set_back(database_url):
         assert engine.force_learn().trajectories == 3
 
 
-def test_a_folder_that_cannot_be_read_keeps_nobody_from_opening(database_url, home, monkeypatch, caplog):
+def test_an_unreadable_folder_does_not_prevent_opening(database_url, home, monkeypatch, caplog):
     from sona_pg.ingest import leftovers
 
     with opened(database_url, "spool"):
@@ -193,7 +193,7 @@ def test_a_folder_that_cannot_be_read_keeps_nobody_from_opening(database_url, ho
     assert len([line for line in caplog.messages if "of-another-user cannot be read" in line]) == 1
 
 
-def test_records_that_an_outage_refuses_are_said(proxy: Proxy, caplog):
+def test_records_refused_in_an_outage_are_reported(proxy: Proxy, caplog):
     with opened(proxy.url, capacity=10) as engine:
         proxy.refuse()
         record(engine, 30)

@@ -32,14 +32,14 @@ X = np.ones(DIM, np.float32)
 
 
 def record_with_a_set(hot: HotPath, writer: Writer, number: int) -> None:
-    """Do what a ranking does: its candidates and their set are handed over, then the record that names it."""
+    """Do as a ranking does: queue the candidates and their set, then the record that names it."""
     assert writer.enqueue_candidates([f"c{number}"], X[None])
     assert writer.enqueue_candidate_set(number, [f"c{number}"])
     ranking = SimpleNamespace(version=0, candidate_set=number)
     hot.end_trajectory(hot.begin_trajectory(X, ranking=ranking), 0.5)
 
 
-def test_what_is_recorded_while_a_batch_is_taken_waits_for_its_set(
+def test_records_made_while_a_batch_is_taken_wait_for_their_set(
     hot: HotPath, space: Space, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = open_writer(hot, flush_interval=60)
@@ -64,8 +64,8 @@ def test_what_is_recorded_while_a_batch_is_taken_waits_for_its_set(
     assert set(missing) == {0}
 
 
-def test_so_does_the_batch_that_is_encoded_ahead(space: Space, open_writer: OpenWriter, proxy: Proxy) -> None:
-    """While the first batch is on its way so much comes that the next is taken before it is committed."""
+def test_the_batch_encoded_ahead_waits_for_its_set_too(space: Space, open_writer: OpenWriter, proxy: Proxy) -> None:
+    """During the first batch's write so many records arrive that the next is taken before its commit."""
     hot = HotPath(DIM, 20_000, 8 << 20)
     writer = open_writer(hot, url=proxy.url, flush_interval=60)
     missing = []
@@ -84,7 +84,7 @@ def test_so_does_the_batch_that_is_encoded_ahead(space: Space, open_writer: Open
     writer._source.committed = look  # type: ignore[method-assign]
     record_with_a_set(hot, writer, 0)
     writer.flush(20)
-    writer.flush(20)  # what came while the first waited
+    writer.flush(20)  # records from the first batch's wait
     assert set(missing) == {0}
     assert space.count("trajectories") == space.count("candidate_sets") == 1500
 
@@ -159,7 +159,7 @@ def test_where_there_is_no_room_a_record_names_no_set(database_url: str, proxy: 
         assert engine.rank(rows[0], rows, ids=[f"199-{row}" for row in range(4)]).candidate_set is not None
 
 
-def test_a_set_that_is_named_again_says_so_once_a_day(
+def test_a_reused_set_is_updated_once_a_day(
     hot: HotPath, space: Space, open_writer: OpenWriter
 ) -> None:  # fmt: skip
     writer = open_writer(hot)

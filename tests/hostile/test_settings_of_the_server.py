@@ -1,4 +1,4 @@
-"""Settings that an administrator has made for a role or a database: they are worked with, or refused in words."""
+"""Settings of an administrator for a role or a database: supported, or refused with a clear error."""
 
 from __future__ import annotations
 

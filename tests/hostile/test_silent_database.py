@@ -1,4 +1,4 @@
-"""A database that is there and says nothing holds up no close, no figures and no other server."""
+"""A connected but silent database delays no close, no figures and no other server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_brief_call_is_given_up(proxy: Proxy, monkeypatch):
         proxy.resume()
 
 
-def test_closing_ends_the_calls_that_nobody_answers(proxy: Proxy, monkeypatch):
+def test_closing_ends_unanswered_calls(proxy: Proxy, monkeypatch):
     monkeypatch.setattr(follower, "PATIENCE", 0.2)
     monkeypatch.setattr(database, "BRIEF", 0.5)
     engine = SonaEngine(DIM, proxy.url, config=CONFIG)
@@ -56,7 +56,7 @@ def test_closing_ends_the_calls_that_nobody_answers(proxy: Proxy, monkeypatch):
 
 
 def test_a_lock_on_the_spaces_row_holds_up_no_close(database_url, monkeypatch):
-    """As a learner of the last release holds it that was stopped in the middle of its cycle."""
+    """As held by a learner of the last release, stopped in the middle of its cycle."""
     monkeypatch.setattr(follower, "PATIENCE", 0.2)
     engine = SonaEngine(DIM, database_url, config=CONFIG)
     engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)

@@ -2,7 +2,7 @@
 
 Time is injected: each week servers come and go, record, give feedback (some of it about ids that never come), show
 candidates of the season, fail a cycle now and then, and learn; then maintenance runs with a retention of four weeks.
-Learning itself is stood in for by what a cycle writes, so that the figures are maintenance's.
+Instead of learning, the test writes a cycle's rows, so that the figures are maintenance's.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ VALUES (%s, %s, gen_random_uuid(), 1, 1, 1, 0, 0, 0, 0, 1, 1, 'general', '{}', '
     '{}', '{}', '[1,0,0,0]')
 """
 
-# Rows that a table may hold at the end, beside what a year would have made. Of trajectories: four kept weeks, this one.
+# Rows that a table may hold at the end, beside the number inserted in the year. Of trajectories: four kept weeks, this
+# one.
 WEEKLY = SERVERS * PER_SERVER
 BOUNDS = {
     "trajectories": HELD * WEEKLY * PER_SERVER,
@@ -181,7 +182,7 @@ def test_after_a_year_every_table_is_within_its_figure_and_every_count_is_right(
     assert still <= BOUNDS["feedback"]
 
 
-def test_a_year_in_which_nobody_learns_loses_nothing_and_says_so(ledger: Ledger) -> None:
+def test_a_year_without_learning_loses_nothing_and_reports_unlearned_weeks(ledger: Ledger) -> None:
     year = Year(ledger)
     year._learn = lambda connection, at: None  # type: ignore[method-assign]
     for number in range(KEEP + 4):

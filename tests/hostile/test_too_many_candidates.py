@@ -55,7 +55,7 @@ def test_new_candidates_beyond_the_bound_are_refused_by_name(database_url: str) 
 
 
 @pytest.mark.parametrize("durability", ["memory", "spool"])
-def test_no_more_are_stored_whatever_a_server_knows(
+def test_the_limit_holds_for_servers_that_know_nothing_of_each_other(
     database_url: str,
     durability: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,6 +1,6 @@
-"""The release before (revision 0004) records, learns and serves on this release's schema, also while it is made.
+"""The previous release (revision 0004) records, learns and serves on this release's schema, and during its upgrade.
 
-Its statements are frozen here: what it sends does not change any more.
+Its statements are frozen here.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def test_the_release_before_works_on_while_the_schema_is_upgraded_and_afterwards
 
 
 class Attempts(logging.Handler):
-    """Counts the attempts that were put off."""
+    """Counts the postponed attempts."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -256,7 +256,7 @@ class Attempts(logging.Handler):
         self.met.release()
 
 
-def test_a_long_reader_puts_an_upgrade_off_and_nobody_queues_behind_it(before: Before) -> None:
+def test_a_long_reader_delays_an_upgrade_and_no_session_queues_behind_it(before: Before) -> None:
     attempts = Attempts()
     log = logging.getLogger(migrate.__name__)
     level = log.level
@@ -283,7 +283,7 @@ def test_a_long_reader_puts_an_upgrade_off_and_nobody_queues_behind_it(before: B
     require_nothing_lost(before)
 
 
-def test_an_upgrade_that_is_never_let_in_says_what_holds_it_and_leaves_the_schema_as_it_was(
+def test_a_blocked_upgrade_names_the_blocker_and_leaves_the_schema_unchanged(
     before: Before, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrate, "PAUSES", (0.01,))

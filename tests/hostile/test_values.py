@@ -1,4 +1,4 @@
-"""What applications do by accident: dropped handles, embeddings next to 0, feedback while recording is off."""
+"""Accidents of applications: dropped handles, embeddings close to 0, feedback while recording is off."""
 
 from __future__ import annotations
 

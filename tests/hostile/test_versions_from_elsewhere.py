@@ -1,4 +1,4 @@
-"""A version that this release cannot read leaves the one before in place, and is named."""
+"""A version that this release cannot read is reported, and the previous one stays in place."""
 
 from __future__ import annotations
 

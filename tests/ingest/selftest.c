@@ -1,7 +1,7 @@
 /* The recorder's C parts without Python, for sanitizers and valgrind: several threads record while one drains, and
  * frames of a spool are read cut short and with bits flipped.
  *
- * Streams and frames are allocations of exactly the size needed, so that a memory checker sees what lies outside.
+ * Streams and frames are allocations of exactly the size needed, so that a memory checker sees accesses outside.
  */
 #define _DEFAULT_SOURCE /* mkdtemp beside -std=c11 */
 #include "recorder.h"
@@ -24,7 +24,7 @@ static atomic_int failures, finished;
         } \
     } while (0)
 
-/* A trajectory of `steps` steps; its quality and its steps' rewards say who made it, and as what. */
+/* A trajectory of `steps` steps; its quality and its steps' rewards encode producer and number. */
 static sona_block *make(sona_ring *ring, int who, int number, int steps)
 {
     const size_t embedding = sona_padded(4 * DIM), step = sizeof(sona_step) + 4 * DIM;
@@ -136,7 +136,7 @@ static void check_ring(size_t capacity, size_t bytes)
         pthread_join(threads[i], NULL);
     EXPECT(seen == (size_t)PRODUCERS * RECORDS);
     EXPECT(sona_ring_pushed(ring) == seen && sona_ring_taken(ring) == seen);
-    EXPECT(sona_ring_push(ring, make(ring, 0, 0, 0)) != 0); /* what still waits is freed with the ring */
+    EXPECT(sona_ring_push(ring, make(ring, 0, 0, 0)) != 0); /* queued blocks are freed with the ring */
     sona_ring_free(ring);
 }
 
@@ -233,7 +233,7 @@ static size_t check_segment(const char *folder, long long number, unsigned long 
     return n;
 }
 
-/* Threads append until the spool is sealed: what was accepted is in the files, and nothing else. */
+/* Threads append until the spool is sealed: the files have exactly the accepted records. */
 static void check_spool(void)
 {
     char folder[] = "/tmp/sona-selftest-XXXXXX";

@@ -1,4 +1,4 @@
-"""Applying adapters: x + scale B^T A x, whatever way x comes, while others swap the adapter."""
+"""Applying adapters: x + scale B^T A x, for any layout of x, while other threads swap the adapter."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_layers_have_adapters_of_their_own(hot: HotPath) -> None:
     assert hot.apply_base_lora(1, X[0]).tolist() == X[0].tolist()
 
 
-def test_an_adapter_keeps_a_copy_that_nobody_can_change(hot: HotPath) -> None:
+def test_an_adapter_keeps_a_read_only_copy(hot: HotPath) -> None:
     mine = A.copy()
     adapter = Adapter(mine, B, SCALE)
     mine[:] = 0

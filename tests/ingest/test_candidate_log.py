@@ -23,7 +23,7 @@ from sona_pg.recorder import HotPath
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]
 
-# Puts candidates and a set, records what names them, and is killed; argv: url, home, server id.
+# Adds candidates and a set, records a trajectory that names them, and is killed; argv: url, home, server id.
 KILLED = f"""
 import os, signal, sys, uuid
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_an_embedding_that_is_newer_is_not_overwritten(
     assert set(candidates(space)) == {"a", "b"}
 
 
-def test_files_go_as_what_is_in_them_is_committed(
+def test_files_are_deleted_as_their_content_is_committed(
     hot: HotPath, space: Space, open_writer: OpenWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidate_log, "FILE_BYTES", 2_000)
@@ -112,7 +112,7 @@ def same(found: Extra, expected: Extra) -> bool:
     return found == expected
 
 
-def test_what_was_put_is_read_back_and_a_torn_end_is_cut_off(tmp_path: Path) -> None:
+def test_appended_rows_are_read_back_and_a_torn_end_is_cut_off(tmp_path: Path) -> None:
     log = CandidateLog(tmp_path)
     put = [row for n in range(5) for row in rows(n)]
     for n in range(5):
@@ -130,7 +130,7 @@ def test_what_was_put_is_read_back_and_a_torn_end_is_cut_off(tmp_path: Path) -> 
     assert (len(read(path)[0]), read(path)[2]) == (9, "bad")
 
 
-def test_only_what_is_committed_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_committed_rows_are_deleted_from_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidate_log, "FILE_BYTES", 1)  # a file each
     log = CandidateLog(tmp_path)
     for n in range(4):

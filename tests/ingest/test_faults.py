@@ -1,4 +1,4 @@
-"""Links that break at any point: nothing is missing, nothing is there twice."""
+"""Connections that break at any point: no row is missing, none is stored twice."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_link_that_is_cut_at_every_commit_for_a_while(
     assert_exactly(space, recorded, steps=80)
 
 
-def test_a_deaf_server_is_given_up_and_its_transaction_is_not_waited_for(
+def test_the_connection_of_a_deaf_server_is_abandoned_and_its_transaction_not_waited_for(
     hot: HotPath, space: Space, open_writer: OpenWriter, record: Record, proxy: Proxy
 ) -> None:
     """The proxy stops between the rows and COMMIT: the server's side hangs in a transaction that holds the marker."""
@@ -175,7 +175,7 @@ def test_every_statement_of_the_writer_names_its_space() -> None:
     assert all("space_id" in query and "%(space)s" in query for query in single)
 
 
-def test_a_driver_that_stumbles_over_a_lost_link_is_no_mistake_of_ours(
+def test_an_internal_driver_error_on_a_lost_connection_is_retried(
     hot: HotPath,
     space: Space,
     open_writer: OpenWriter,

@@ -1,4 +1,4 @@
-"""What other processes of this machine have left never stands in the way of what is recorded now."""
+"""Leftovers of other processes on this machine never block new records."""
 
 from __future__ import annotations
 

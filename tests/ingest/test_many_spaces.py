@@ -1,4 +1,4 @@
-"""One pool of threads for all spaces of a process: all records of all are committed, and none holds up the others."""
+"""One pool of threads for all spaces of a process: all records are committed, and no space delays the others."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_what_all_spaces_record_is_committed_with_two_threads_and_two_connections(
+def test_records_of_all_spaces_are_committed_with_two_threads_and_two_connections(
     url: str, pool_at: Callable[..., WriterPool], open_space: OpenSpace
 ) -> None:
     before = threads_that_write()
@@ -219,7 +219,7 @@ def test_a_space_is_closed_while_others_write(
 def test_closing_gives_up_its_own_space_only(
     url: str, pool_at: Callable[..., WriterPool], open_space: OpenSpace
 ) -> None:
-    """One that pauses, and one whose transaction runs: neither is waited for, and the records go to files."""
+    """Neither a pause nor a running transaction is waited for; the records go to files."""
     pool = pool_at(url)
     opened = [open_space(pool, space_id) for space_id in (1, 2, 3)]
     with psycopg.connect(url) as locking:

@@ -60,7 +60,7 @@ def test_a_home_that_cannot_be_written_holds_no_other_record_up(
     assert (writer.stats().rejected_unsaved, writer.stats().rejected_lost) == (0, 0)
 
 
-def test_what_waits_in_memory_is_saved_once_the_folder_can_be_written(tmp_path: Path) -> None:
+def test_rows_in_memory_are_saved_once_the_folder_can_be_written(tmp_path: Path) -> None:
     folder = tmp_path / "rejected"
     folder.write_text("a file")
     kept = Rejects(folder)
@@ -74,7 +74,7 @@ def test_what_waits_in_memory_is_saved_once_the_folder_can_be_written(tmp_path: 
     assert {path.name: len(path.read_text().splitlines()) for path in folder.iterdir()} == {"1.jsonl": 2, "2.jsonl": 1}
 
 
-def test_memory_for_what_cannot_be_saved_is_bounded_and_losses_are_counted(
+def test_memory_for_unsaved_rows_is_bounded_and_losses_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(rejects, "MOST_UNSAVED_BYTES", 10_000)

@@ -173,7 +173,7 @@ def test_a_forked_child_is_told_to_open_its_own_engine(hot: HotPath) -> None:
 @pytest.mark.parametrize(
     ("dim", "capacity", "size"), [(0, 1, 1 << 16), (16_001, 1, 1 << 16), (4, 0, 1 << 16), (4, 1, 9)]
 )
-def test_a_hot_path_that_cannot_work_says_so(dim: int, capacity: int, size: int) -> None:
+def test_an_invalid_hot_path_is_refused(dim: int, capacity: int, size: int) -> None:
     with pytest.raises(ConfigError, match="cannot work"):
         HotPath(dim, capacity, size)
 
@@ -210,7 +210,7 @@ def test_an_idle_buffer_takes_little_memory_whatever_it_may_take() -> None:
     assert hot.trim() > 300 * 1024 - (1 << 16)
 
 
-def test_a_writer_finds_who_has_recorded(tmp_path: Path) -> None:
+def test_a_writer_finds_the_hot_paths_with_records(tmp_path: Path) -> None:
     ring, file = HotPath(DIM, 10, 1 << 16), HotPath(DIM, 10, 1 << 16)
     file.attach(spool=SpoolFile(str(tmp_path), 1 << 20))
     both = {"ring": ring, "file": file}

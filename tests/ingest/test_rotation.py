@@ -1,4 +1,4 @@
-"""Whose turn it is: urgent spaces first, none starves, and idle ones are only looked at."""
+"""Order of turns: urgent spaces first, none starves, and idle ones are only checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def with_work(spaces: dict[Any, Any]) -> list[Any]:
 
 
 def turns(rotation: Rotation, n: int, now: float = 10.0) -> str:
-    """Give ``n`` turns, after each of which the space has more to do; return whose they were."""
+    """Give ``n`` turns, each leaving the space more work; return the spaces in order."""
     seen = ""
     for _ in range(n):
         space = rotation.next()
@@ -73,7 +73,7 @@ def test_one_that_becomes_urgent_goes_before_those_that_have_waited_longer() -> 
     assert turns(rotation, 5) == "eaebe"
 
 
-def test_an_idle_space_is_looked_at_once_in_its_interval() -> None:
+def test_an_idle_space_is_checked_once_per_interval() -> None:
     slow, fast = Space("s", 1.0), Space("f", 0.25)
     rotation = in_rotation(slow, fast)
     now = 0.0
@@ -120,7 +120,7 @@ def test_one_that_pauses_has_no_turn_before_its_time() -> None:
     assert rotation.next() is space
 
 
-def test_what_was_asked_for_during_a_turn_comes_after_it() -> None:
+def test_a_space_queued_during_its_turn_gets_another_one() -> None:
     space = Space("a", goes_on=True)
     rotation = in_rotation(space)
     assert rotation.next() is space

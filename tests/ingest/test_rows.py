@@ -1,4 +1,4 @@
-"""What was recorded is what Postgres holds: encoded by us, read back with psycopg."""
+"""Records equal their rows in Postgres: encoded by us, read back with psycopg."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_every_column_of_a_trajectory_and_its_steps(hot: HotPath, space: Space, 
     assert [vector(step[5]) for step in steps] == [halves(EMBEDDING[:3]), halves(EMBEDDING[:1]), None]
 
 
-def test_what_was_not_told_is_null(hot: HotPath, space: Space, open_writer: OpenWriter) -> None:
+def test_values_not_given_are_null(hot: HotPath, space: Space, open_writer: OpenWriter) -> None:
     writer = open_writer(hot)
     hot.end_trajectory(hot.begin_trajectory(EMBEDDING))
     hot.end_trajectory(

@@ -1,4 +1,4 @@
-"""Durability `spool`: what was acknowledged survives the process, the outage and the torn record."""
+"""Durability `spool`: acknowledged records survive the process, the outage and the torn record."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ while True:
 
 
 def record_and_kill(space: Space, home: Path, seconds: float, url: str | None = None) -> set[uuid.UUID]:
-    """Run a recording process for a while, kill it with SIGKILL, and return what it acknowledged."""
+    """Run a recording process for a while, kill it with SIGKILL, and return the ids that it acknowledged."""
     command = [sys.executable, "-c", RECORDER, url or space.url, str(home), str(space.server_id), str(SPACE), str(DIM)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -73,7 +73,7 @@ def segments(home: Path) -> list[Path]:
     return sorted(path for path in home.glob("spool/*/*/*") if path.name.isdigit())
 
 
-def test_what_a_decision_knew_goes_through_the_spool(
+def test_the_data_of_a_decision_goes_through_the_spool(
     hot: HotPath, space: Space, open_writer: OpenWriter, tmp_path: Path
 ) -> None:
     writer = open_writer(hot, durability="spool")
@@ -154,7 +154,7 @@ def test_an_outage_is_bounded_by_the_disk_and_not_by_the_ring(
     assert space.ids() == recorded
 
 
-def test_what_could_not_be_written_before_close_is_written_by_the_next(
+def test_records_left_by_close_are_written_by_the_next_process(
     hot: HotPath, space: Space, open_writer: OpenWriter, record: Record, proxy: Proxy, tmp_path: Path
 ) -> None:
     writer = open_writer(hot, url=proxy.url, durability="spool")
@@ -185,7 +185,7 @@ def test_killed_at_random_points_nothing_acknowledged_is_lost_and_nothing_double
     writer.flush(20)
     stored = space.ids()
     assert acknowledged <= stored
-    assert len(stored - acknowledged) <= 4  # one a turn was in the file, and its id was not said yet
+    assert len(stored - acknowledged) <= 4  # each turn may leave one record in the file whose id was not printed yet
     assert space.count("trajectories") == space.count("steps") == len(stored)
     assert len(stored) - 4 <= space.count("feedback") <= len(stored)
     assert space.rows("SELECT sum(trajectories), sum(steps) FROM sona.batches") == [(len(stored), len(stored))]
@@ -208,7 +208,7 @@ def test_a_batch_that_was_committed_but_not_noted_is_not_doubled(
 
 
 def left_behind(space: Space, home: Path, proxy: Proxy) -> tuple[set[uuid.UUID], Path]:
-    """A spool that nobody has written from: its ids, and its only segment."""
+    """A spool not yet written to Postgres: its ids, and its only segment."""
     stopper = threading.Timer(0.0, proxy.refuse)
     proxy.on(b"INSERT INTO sona.batches", proxy.refuse)
     acknowledged = record_and_kill(space, home, 0.03, url=proxy.url)
@@ -258,7 +258,7 @@ def test_a_wrong_checksum_in_the_middle_sets_the_segment_aside(
     assert segments(tmp_path) == []
 
 
-def test_what_is_set_aside_is_bounded_and_the_oldest_goes_first(
+def test_files_set_aside_are_bounded_and_the_oldest_is_deleted_first(
     space: Space, open_writer: OpenWriter, tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, segment = left_behind(space, tmp_path, proxy)
@@ -273,7 +273,7 @@ def test_what_is_set_aside_is_bounded_and_the_oldest_goes_first(
     assert {path.name for path in folder.iterdir()} == {f"{segment.parent.name}-{segment.name}", "earlier-2"}
 
 
-def test_what_this_process_wrote_and_cannot_read_is_set_aside_and_stops_neither_flush_nor_close(
+def test_own_unreadable_segments_are_set_aside_and_stop_neither_flush_nor_close(
     hot: HotPath, space: Space, open_writer: OpenWriter, record: Record, tmp_path: Path
 ) -> None:
     writer = open_writer(hot, durability="spool", flush_interval=60)

@@ -19,7 +19,9 @@ OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]
 
 
-def test_what_returned_is_committed(hot: HotPath, space: Space, open_writer: OpenWriter, record: Record) -> None:
+def test_a_record_is_committed_when_the_call_returns(
+    hot: HotPath, space: Space, open_writer: OpenWriter, record: Record
+) -> None:
     open_writer(hot, durability="sync", flush_interval=60)
     for index in range(5):
         assert record(hot, steps=1) in space.ids()

@@ -1,4 +1,4 @@
-"""The writer: a barrier that means it, candidates, refused rows, and learning beside it."""
+"""The writer: flush, candidates, refused rows, and learning beside it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_full_buffer_refuses_feedback_aloud() -> None:
     assert (hot.waiting, hot.dropped_count) == (3, 1)
 
 
-def test_who_rather_waits_loses_nothing(open_writer: OpenWriter, record: Record, space: Space) -> None:
+def test_a_caller_that_waits_loses_nothing(open_writer: OpenWriter, record: Record, space: Space) -> None:
     hot = HotPath(DIM, 10, 1 << 20)
     writer = open_writer(hot, flush_interval=60, when_full="wait")
     with ThreadPoolExecutor(4) as threads:
@@ -112,7 +112,9 @@ def test_who_rather_waits_loses_nothing(open_writer: OpenWriter, record: Record,
     assert space.ids() == set(recorded)
 
 
-def test_who_waits_in_vain_is_told(open_writer: OpenWriter, record: Record, proxy: Proxy, space: Space) -> None:
+def test_a_caller_that_waits_in_vain_gets_an_error(
+    open_writer: OpenWriter, record: Record, proxy: Proxy, space: Space
+) -> None:
     hot = HotPath(DIM, 10, 1 << 20)
     writer = open_writer(hot, url=proxy.url, when_full="wait", stall_timeout=0.5)
     proxy.refuse()
@@ -123,7 +125,7 @@ def test_who_waits_in_vain_is_told(open_writer: OpenWriter, record: Record, prox
     assert space.count("trajectories") == hot.recorded_count
 
 
-def test_who_waits_while_the_engine_is_closed_is_told(record: Record) -> None:
+def test_a_caller_that_waits_while_the_engine_is_closed_gets_an_error(record: Record) -> None:
     full = HotPath(DIM, 3, 1 << 20)
 
     def room() -> None:  # the last batch is written, and its writer ends
@@ -138,7 +140,7 @@ def test_who_waits_while_the_engine_is_closed_is_told(record: Record) -> None:
     assert full.waiting == 0
 
 
-def test_what_no_buffer_can_hold_is_not_waited_for(record: Record) -> None:
+def test_a_record_larger_than_the_buffer_is_refused_without_waiting(record: Record) -> None:
     small = HotPath(DIM, 100, 1 << 16)
     small.attach(room=lambda: pytest.fail("waited"))
     with pytest.raises(InvalidValue, match="buffer_bytes"):
@@ -203,7 +205,7 @@ def test_a_full_buffer_drops_counts_and_tells_the_fleet(
     assert writer.stats().dropped == hot.dropped_count
 
 
-def test_close_writes_what_waits_and_refuses_the_rest(
+def test_close_writes_accepted_records_and_refuses_later_ones(
     hot: HotPath, space: Space, open_writer: OpenWriter, record: Record
 ) -> None:
     writer = open_writer(hot, flush_interval=60)
@@ -214,10 +216,10 @@ def test_close_writes_what_waits_and_refuses_the_rest(
     for call in (lambda: record(hot), lambda: hot.end_trajectory(left_open)):
         with pytest.raises(TrajectoryError, match="closed"):
             call()
-    writer.close()  # again is nothing
+    writer.close()  # a second close does nothing
 
 
-def test_close_says_what_it_could_not_write(
+def test_close_reports_the_records_it_could_not_write(
     hot: HotPath, open_writer: OpenWriter, record: Record, proxy: Proxy, tmp_path: Path
 ) -> None:
     writer = open_writer(hot, url=proxy.url)
@@ -309,7 +311,7 @@ def test_poison_rows_are_set_aside_and_the_rest_commits(
     assert all(row["rows"] for row in kept)
 
 
-def test_a_batch_of_poison_alone_blocks_nobody(
+def test_a_batch_of_refused_rows_alone_blocks_no_other(
     hot: HotPath, space: Space, open_writer: OpenWriter, record: Record
 ) -> None:
     space.execute("ALTER TABLE sona.trajectories ADD CHECK (route <> 'poison')")

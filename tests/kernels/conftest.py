@@ -1,4 +1,4 @@
-"""What the kernel tests share: every instruction set of this machine, awkward lengths, unaligned arrays."""
+"""Fixtures of the kernel tests: every instruction set of this machine, awkward lengths, unaligned arrays."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ static void check_copy(const sona_kernels *K)
     }
 }
 
-/* Decisions of every number of candidates; of arrays that hold not a float more than they must. */
+/* Decisions of every number of candidates; of arrays without a float to spare. */
 static void check_router(const sona_kernels *K)
 {
     enum { DIM = 7, F = 2, MARKS = 5, WIDTH = 3, ROUTES = 4, LINE = 16, MOST_K = 12 };

@@ -1,4 +1,4 @@
-"""Questions answered in one compiled call, against float64 and against the readable versions in learning/."""
+"""Queries answered in one compiled call, against float64 and the readable versions in learning/."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_of_equal_rows_the_first_comes_first_whichever_way_they_are_read(isa: st
         assert block.topk(x, 3)[0].tolist() == [0, 1, 2]
 
 
-def test_only_the_rows_asked_for_are_looked_at(isa: str, floats: Maker) -> None:
+def test_only_the_requested_rows_are_searched(isa: str, floats: Maker) -> None:
     C, x, rows = floats(300, 32), floats(32), np.array([3, 5, 200, 299])
     found = kernels.CentroidBlock(C).nearest(x, 9, tuple(range(300)), rows)
     assert found is not None
@@ -80,7 +80,7 @@ def test_only_the_rows_asked_for_are_looked_at(isa: str, floats: Maker) -> None:
         None,
     ],
 )
-def test_what_needs_a_closer_look_is_given_back(isa: str, x: object) -> None:
+def test_queries_that_need_conversion_are_returned_to_the_caller(isa: str, x: object) -> None:
     C = np.eye(8, dtype=np.float32)
     assert not kernels.is_direction(x, 8)
     assert kernels.CentroidBlock(C).nearest(x, 1, tuple(range(8))) is None
@@ -89,7 +89,7 @@ def test_what_needs_a_closer_look_is_given_back(isa: str, x: object) -> None:
 
 @pytest.mark.parametrize("d", [1, 15, 97, 256])
 @pytest.mark.parametrize("m", [1, 30, 400])
-def test_candidates_are_ranked_by_what_is_affine_in_the_query(isa: str, floats: Maker, m: int, d: int) -> None:
+def test_candidates_are_ranked_by_scores_affine_in_the_query(isa: str, floats: Maker, m: int, d: int) -> None:
     weights, offset, x = floats(m, d), floats(m), 5 * floats(d)
     exact = weights.astype(np.float64) @ x / np.linalg.norm(x.astype(np.float64)) + offset
     best = kernels.CandidateBlock(weights, offset).best(x, 100, tuple(range(m)))
@@ -104,7 +104,7 @@ def test_candidates_are_ranked_by_what_is_affine_in_the_query(isa: str, floats: 
     assert scores == pytest.approx(np.sort(exact)[::-1][:100], abs=bound)
 
 
-def test_a_price_is_what_the_remembered_calls_would_have_spent() -> None:
+def test_a_price_makes_the_remembered_calls_meet_the_budget() -> None:
     rng = np.random.default_rng(3)
     for width in (2, 3, 7):
         window = kernels.PriceWindow(100)

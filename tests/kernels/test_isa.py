@@ -32,7 +32,7 @@ def test_unset_or_empty_takes_the_best() -> None:
     assert run("").stdout.strip() == kernels.available_isas()[0]
 
 
-def test_one_that_cannot_run_is_an_error_that_says_what_can() -> None:
+def test_an_unusable_instruction_set_is_an_error_that_lists_the_usable_ones() -> None:
     unusable = "neon" if "neon" not in kernels.available_isas() else "avx2"
     for name in (unusable, "sse9"):
         result = run(name)

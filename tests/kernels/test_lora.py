@@ -1,4 +1,4 @@
-"""LoRA forward and backward against float64, within what float32 rounding allows."""
+"""LoRA forward and backward against float64, within the bound of float32 rounding."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_lengths_and_alignment(isa: str, floats: Maker, n: int) -> None:
 
 
 @pytest.mark.parametrize("poison", [65520.0, -65520.0, 1e38, np.inf, -np.inf, np.nan])
-def test_what_half_precision_cannot_hold_is_counted(isa: str, floats: Maker, poison: float) -> None:
+def test_values_beyond_half_precision_are_counted(isa: str, floats: Maker, poison: float) -> None:
     for at in (0, 7, 8, 17, 18):
         x = floats(19)
         x[[at, 3]] = poison

@@ -1,4 +1,4 @@
-"""Learning the adapters of a space: choices, directions, and what is not forgotten."""
+"""Learning the adapters of a space: choices, directions, and protection of earlier tasks."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_sampled_gradient_has_mean_zero_and_the_policys_covariance():
     np.testing.assert_allclose(np.square(drawn).mean(axis=0), policy @ np.square(tangent), atol=5e-3)
 
 
-def test_candidates_without_positive_feedback_are_nobodys_negative():
+def test_candidates_without_positive_feedback_are_not_negatives():
     proven = np.zeros(10, np.bool_)
     proven[:3] = True
     made = choices(proven=proven, verdict=1.0)
@@ -142,9 +142,9 @@ def test_no_samples_leave_the_adapters_as_they_are():
     assert learned.samples == 0
 
 
-def test_feedback_on_choices_improves_retrieval_of_what_was_not_seen():
+def test_feedback_on_choices_improves_retrieval_of_unseen_queries():
     rng = np.random.default_rng(0)
-    meant, titles = rows(8, rng), rows(8, rng)  # the titles say nothing of what is meant
+    meant, titles = rows(8, rng), rows(8, rng)  # the titles are unrelated to the meaning
 
     def asked(n):
         which = rng.integers(0, 8, n)

@@ -57,7 +57,7 @@ def test_another_task_is_found_in_its_first_batch(n):
     assert moments.shift(draw(n) + step) > THRESHOLD
 
 
-def test_a_shift_that_matters_to_nobody_is_none():
+def test_a_negligible_shift_is_no_boundary():
     rng = np.random.default_rng(5)
     draw = gaussian(rng, np.ones(4))
     moments = StreamMoments.empty(4).fold(draw(100_000))
@@ -72,7 +72,7 @@ def test_folding_in_parts_is_the_same_as_at_once():
     assert parts.variance == pytest.approx(float(np.var(rows, axis=0).sum()), rel=1e-5)
 
 
-def test_too_little_on_either_side_says_nothing():
+def test_too_few_observations_on_either_side_give_no_boundary():
     rows = np.ones((40, 3), np.float32)
     assert StreamMoments.empty(3).shift(rows) == 0.0
     assert StreamMoments.empty(3).fold(rows).shift(rows[:31]) == 0.0

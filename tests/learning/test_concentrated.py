@@ -1,4 +1,4 @@
-"""Concentrated traffic: however often the same is said, an adapter goes as far as is asked, and never past it."""
+"""Concentrated traffic: repeated samples move an adapter to their target, never past it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sona_pg.serving.instant import InstantLoop
 
 DIM = 64
 TIMES = (1, 16, 24, 48, 64, 300)
-ROUNDING = 2e-3  # of a cosine: a step is exact to the first order of the way it goes
+ROUNDING = 2e-3  # of a cosine: a step is exact to first order
 quick = settings(max_examples=8, deadline=None)
 seeds = some.integers(0, 10_000)
 
@@ -44,7 +44,7 @@ def after_one_update(rank: int, seed: int, told: list[tuple[np.ndarray, np.ndarr
 
 @quick
 @given(seeds, some.sampled_from([1, 2]), some.sampled_from([0.0, 0.2, 0.7, 1.0]))
-def test_more_of_the_same_moves_the_micro_adapter_farther_and_never_past_what_one_says(seed, rank, quality):
+def test_repetition_moves_the_micro_adapter_farther_but_never_past_its_target(seed, rank, quality):
     query, target = rows(2, seed)
     asked = (quality - 0.5) / STIFFNESS
     moves = [turned(after_one_update(rank, seed, [(query, target, quality)] * n), query, target) for n in TIMES]
@@ -56,7 +56,7 @@ def test_more_of_the_same_moves_the_micro_adapter_farther_and_never_past_what_on
 
 @quick
 @given(seeds, some.sampled_from([1, 2]), some.integers(1, 40), some.sampled_from([0.0, 1.0]))
-def test_other_traffic_does_not_let_it_pass_what_is_asked(seed, rank, others, quality):
+def test_other_traffic_does_not_move_it_past_its_target(seed, rank, others, quality):
     query, target = rows(2, seed)
     rng = np.random.default_rng(seed)
     rest = [
@@ -79,7 +79,7 @@ def test_other_traffic_does_not_let_it_pass_what_is_asked(seed, rank, others, qu
 
 @quick
 @given(seeds, some.sampled_from([1, 2]), some.integers(1, 150), some.booleans())
-def test_good_and_bad_that_alternate_settle_between_what_both_ask(seed, rank, pairs, shuffled):
+def test_alternating_outcomes_settle_between_both_targets(seed, rank, pairs, shuffled):
     query, target = rows(2, seed)
     told = [(query, target, quality) for quality in (1.0, 0.0) * pairs]
     if shuffled:
@@ -89,7 +89,7 @@ def test_good_and_bad_that_alternate_settle_between_what_both_ask(seed, rank, pa
 
 @quick
 @given(seeds, some.sampled_from([1, 2]), some.lists(some.integers(1, 80), min_size=2, max_size=6))
-def test_in_whatever_batches_it_comes_it_never_goes_back_or_past(seed, rank, sizes):
+def test_in_batches_of_any_size_it_never_moves_back_or_past(seed, rank, sizes):
     query, target = rows(2, seed)
     learner = InstantLoop(LoraWeights.initial(rank, DIM, seed), MicroConfig(rank=rank), seed)
     before = 0.0
@@ -150,7 +150,7 @@ def test_choices_that_repeat_never_make_the_verdict_less_likely(seed, rank, verd
 @settings(max_examples=25, deadline=None)
 @given(seeds, some.integers(1, 40), some.sampled_from([1, 2, 8]), some.sampled_from([0.01, 0.5, 100.0]))
 def test_no_batch_moves_farther_than_its_samples_ask_in_the_metric_of_their_curvatures(seed, n, rank, rate):
-    """``|√H Δz| ≤ |g / √H|``, of any samples: what the proof of the module says, from ``B = 0``."""
+    """``|√H Δz| ≤ |g / √H|`` for any samples, from ``B = 0``: the bound proved in the module."""
     rng = np.random.default_rng(seed)
     inputs = rows(n, seed)[rng.integers(n, size=n)]  # some of them repeat
     direction = rows(n, seed + 1)[rng.integers(n, size=n)]

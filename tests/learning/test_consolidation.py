@@ -1,4 +1,4 @@
-"""Consolidation: what is used stays, what is not goes, near-duplicates become one, and a year keeps to its bounds."""
+"""Consolidation: used nodes stay, unused ones are pruned, near-duplicates become one, and a year stays within bounds."""
 
 from __future__ import annotations
 

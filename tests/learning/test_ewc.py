@@ -127,7 +127,7 @@ def test_it_survives_being_stored():
     ewc.update_fisher(RNG.standard_normal((5, SIZE)).astype(np.float32))
     ewc.adapt_lambda(1.0)
     again = EwcPlusPlus(SIZE)
-    again.restore(ewc.to_arrays(), [*tasks, snapshot(9, 3)])  # one of another shape is not of this adapter
+    again.restore(ewc.to_arrays(), [*tasks, snapshot(9, 3)])  # a snapshot of another shape is ignored
     assert again.lambda_ == ewc.lambda_
     np.testing.assert_array_equal(again.fisher, ewc.fisher)
     np.testing.assert_array_equal(again.precision, ewc.precision)

@@ -112,7 +112,7 @@ def test_a_sketch_of_part_of_the_columns_comes_close_and_keeps_the_whole_trace()
     assert np.trace(part.precision) == pytest.approx(np.trace(whole.precision), rel=1e-3)
 
 
-def test_what_was_learned_for_earlier_inputs_stays_and_other_inputs_can_still_be_learned():
+def test_earlier_inputs_keep_their_outputs_and_other_inputs_can_still_be_learned():
     rng = np.random.default_rng(0)
     first, other = np.zeros((64, DIM), np.float32), np.zeros((64, DIM), np.float32)
     first[:, :4], other[:, 4:] = rng.standard_normal((64, 4)), rng.standard_normal((64, 8))
@@ -158,7 +158,7 @@ def test_nothing_is_held_before_a_task_has_left_anything():
     assert not ewc.precision.any()
     assert ewc.penalty(weights()) == 0.0
     assert ewc.constrain(weights(), 1.0).a is not None
-    ewc.update_fisher(np.zeros((10, DIM), np.float32))  # inputs that are nothing hold nothing
+    ewc.update_fisher(np.zeros((10, DIM), np.float32))  # zero inputs protect nothing
     ewc.start_new_task(flatten(weights()))
     np.testing.assert_allclose(ewc.constrain(weights(9), 1.0).b, weights(9).b, rtol=1e-6)
 
@@ -176,7 +176,7 @@ def test_bad_input_is_refused_and_folds_nothing():
         ewc.constrain(weights(rank=RANK + 1), 1.0)
 
 
-def test_it_survives_being_stored_and_ignores_what_is_of_another_shape():
+def test_it_survives_storage_and_ignores_snapshots_of_another_shape():
     ewc = KroneckerEwc(DIM, EXACT)
     stored = []
     for task in range(3):
@@ -193,7 +193,7 @@ def test_it_survives_being_stored_and_ignores_what_is_of_another_shape():
     np.testing.assert_array_equal(made[0].fisher, made[1].fisher)
     assert made[1].task == 9  # after every task that is stored, whatever its kind
     fresh = KroneckerEwc(DIM, EXACT)
-    fresh.restore({}, stored, 2 * (RANK + 1) * DIM)  # the rank was changed since
+    fresh.restore({}, stored, 2 * (RANK + 1) * DIM)  # the rank was changed in between
     assert fresh.task_count == 0
 
 

@@ -1,4 +1,4 @@
-"""Kinds of queries, and how a pattern gets its own."""
+"""Kinds of queries and of patterns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters in one's hand: both forward passes, merging, learning from signals, files."""
+"""Standalone adapters: both forward passes, merging, learning from signals, files."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_wrong_dimensions_and_rates_are_refused():
         BaseLoRA(8, 2, 3).forward_layer(3, vector(8))
 
 
-def test_the_merged_matrix_does_what_the_layer_does():
+def test_the_merged_matrix_equals_the_layer():
     base = BaseLoRA(24, 4, 2, layers=[learned(4, 24), learned(4, 24)], alpha=2.0)
     assert (base.num_layers, base.rank, base.alpha) == (2, 4, 2.0)
     x, before = vector(24), RNG.standard_normal((24, 10)).astype(np.float32)

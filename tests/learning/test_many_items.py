@@ -1,4 +1,4 @@
-"""The ranker with many items: what a cycle looks at, and what a version stores, is bounded."""
+"""The ranker with many candidates: the work of a cycle and the size of a version are bounded."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_a_fit_scores_a_bounded_number_of_cells(items, monkeypatch):
         fresh = told(items, 100, turn)
         state, history = fit(state, items, fresh, history, config), history.joined(fresh)
     assert seen
-    # what is scored over all items; and new events, as many earlier ones, and an imagined query an item, over 300
+    # scores over all candidates; and new events, as many earlier ones, and a pseudo-query per candidate, over 300
     assert max(seen) <= max(20 * ITEMS, (2 * 100 + 300) * 300)
 
 
-def test_what_is_new_is_fitted_first_where_not_all_can_be(items):
+def test_new_events_are_fitted_first_where_not_all_can_be(items):
     config = RankerConfig(most_rows=300)
     history = told(items, 290, 1, of=700)  # each judged about once, all before the new ones by row
     state = fit(RankerState.initial(DIM), items, history, RankEvents.empty(DIM), config)

@@ -1,4 +1,4 @@
-"""Off-policy estimates against a world whose truth is known."""
+"""Off-policy estimates against a simulation with known truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The budget holds: exactly on average, without drift, whatever the stream does."""
+"""The budget is met on average, without drift, for any stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings suggested from similar patterns: local, weighed by quality and evidence, and explained."""
+"""Parameters suggested from similar patterns: local, weighed by quality and evidence, and explained."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_nearer_better_and_better_proven_patterns_count_more() -> None:
     assert interpolate([pattern(0.9, t=record(0.0)), pattern(0.9, t=high)], 1).values["t"] > 0.55
 
 
-def test_what_nobody_knows_or_points_away_is_left_out() -> None:
+def test_unknown_and_opposite_patterns_are_left_out() -> None:
     assert interpolate([], 0).values == {}
     assert interpolate([pattern(-0.5, t=record(1.0)), pattern(0.0, u=record(1.0))], 0).values == {}
     both = interpolate([pattern(0.9, t=record(1.0)), pattern(0.5, u=record(2.0))], 0)
@@ -53,7 +53,7 @@ def test_what_nobody_knows_or_points_away_is_left_out() -> None:
     assert {name: len(items) for name, items in both.evidence.items()} == {"t": 1, "u": 1}
 
 
-def test_a_bank_learns_settings_from_what_succeeded_only() -> None:
+def test_a_bank_learns_parameters_from_successes_only() -> None:
     bank = ReasoningBank(PatternConfig(min_size=2, clusters=2))
     rng = np.random.default_rng(0)
     for row in range(200):
@@ -69,7 +69,7 @@ def test_a_bank_learns_settings_from_what_succeeded_only() -> None:
     assert all(0 < item.parameters["temperature"].size < item.size / 2 for item in bank.patterns)
 
 
-def test_taking_out_what_was_put_in_leaves_the_rest() -> None:
+def test_unfolding_a_record_leaves_the_rest() -> None:
     kept, gone = record(0.25, 0.75), record(4.0)
     left = kept.merge(gone).without(gone)
     assert left is not None

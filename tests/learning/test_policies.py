@@ -1,4 +1,4 @@
-"""Policies to be judged, and models that never learned from what they are judged on, against known truth."""
+"""Evaluated policies, and models never fitted on their evaluation data, against known truth."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_doubly_robust_estimate_with_such_a_model_covers_the_truth_and_is_st
     assert spread[0] < spread[1]
 
 
-def test_the_router_that_learned_from_the_log_beats_what_ran_by_its_estimate_and_in_truth() -> None:
+def test_the_router_learned_from_the_log_beats_the_logged_policy_in_estimate_and_truth() -> None:
     world = World(3, n=4000)
     expected = cross_fitted(world.log, 800, SMALL, seed=0)
     policy = greedy(world.log, np.nan_to_num(expected))[800:]
@@ -111,7 +111,7 @@ def test_equal_predictions_are_mixed_so_that_the_budget_is_spent() -> None:
     np.testing.assert_allclose(policy, np.tile([0.7, 0.3], (100, 1)))
 
 
-def test_only_what_was_offered_is_taken() -> None:
+def test_only_offered_candidates_are_taken() -> None:
     log = World(7, 50).log
     offered = np.ones((50, 2), bool)
     offered[:20, 1] = False
@@ -123,10 +123,10 @@ def test_only_what_was_offered_is_taken() -> None:
     assert budgeted(narrow, expected, 1.0)[:20, 0].all()
 
 
-def test_what_is_judged_begins_where_enough_was_seen() -> None:
+def test_evaluation_begins_after_enough_decisions() -> None:
     log = World(8, 1000).log
     assert first_judged(log, 0) == 200
     assert first_judged(log, 10) == 200
     assert first_judged(log, 500) == 500
     assert first_judged(World(8, 20).log, 0) == 4
-    assert first_judged(World(8, 80).log, 50) == 50  # never what is older than was asked for
+    assert first_judged(World(8, 80).log, 50) == 50  # never decisions older than asked for

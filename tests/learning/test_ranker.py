@@ -146,7 +146,7 @@ def test_a_stored_state_that_lacks_an_array_is_refused_by_name() -> None:
         RankerState.from_arrays(arrays)
 
 
-def test_exploring_favours_what_few_have_confirmed_and_fades() -> None:
+def test_exploration_favours_candidates_with_little_evidence_and_fades() -> None:
     state = trained()[0]
     state = replace(state, positive=np.arange(ITEMS) * 100.0)
     bonus = explore(state, np.zeros((1, ITEMS), np.float32), rows(ITEMS))[0]

@@ -103,7 +103,7 @@ def test_the_minimiser_finds_the_bottom_of_a_narrow_valley() -> None:
     np.testing.assert_allclose(found, 1.0, atol=1e-3)
 
 
-def test_being_told_the_right_answer_makes_it_better() -> None:
+def test_a_correction_improves_the_right_answer() -> None:
     state, items, centres = trained()
     assert accuracy(state, items, centres) > accuracy(RankerState.initial(DIM), items, centres) + 0.1
 

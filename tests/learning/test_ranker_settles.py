@@ -1,4 +1,4 @@
-"""In a small space one cycle's fit ends where more fits would: what was said, or taken back, counts at once."""
+"""In a small space one cycle's fit converges: feedback and retractions take full effect at once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_likes_raise_and_dislikes_lower_in_the_same_cycle() -> None:
     assert margin(disliked, query[0]) < margin(liked, query[0])
 
 
-def test_what_is_retracted_in_one_cycle_is_gone_after_it() -> None:
+def test_a_fact_retracted_in_one_cycle_leaves_no_trace() -> None:
     before, history = honest()
     query, meant = asked(600, 2)
     lies = corrected(query, meant, ((meant + 3) % ITEMS).astype(np.int32))

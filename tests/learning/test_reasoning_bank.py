@@ -133,7 +133,7 @@ def test_similar_patterns_merge_into_the_larger():
     assert kept[0].size == 12
 
 
-def test_a_revised_quality_moves_the_mean_as_if_it_had_been_told_at_once():
+def test_a_revised_quality_counts_as_if_given_first():
     before = LearnedPattern(uuid.UUID(int=1), pattern(1).centroid, 4, 4.0, 0.5, routes={"a": RouteRecord(4, 4.0, 0.5)})
     after = revise(before, Counted("a", 0.2), Counted("a", 1.0))
     assert after.quality == pytest.approx(0.7)
@@ -144,7 +144,7 @@ def test_a_revised_quality_moves_the_mean_as_if_it_had_been_told_at_once():
     assert (taken.weight, taken.quality) == (4.0, pytest.approx(0.5))
 
 
-def test_a_revised_outcome_counts_as_if_it_had_been_told_at_once():
+def test_a_revised_outcome_counts_as_if_given_first():
     points = observations(40).embeddings
     settings = [{"temperature": row / 40} for row in range(40)]
     told = np.linspace(0, 1, 40)
@@ -179,17 +179,17 @@ def test_verdicts_are_neither_lost_nor_doubled_when_patterns_split():
     assert sum(record.verdicts.judged for item in known for record in item.routes.values()) == 90
 
 
-def test_a_revision_goes_to_a_pattern_that_counts_what_it_replaces():
+def test_a_revision_goes_to_a_pattern_that_counts_the_old_outcome():
     near, far = pattern(1), pattern(2)
     far = dataclasses.replace(far, verdicts=VerdictCounts(failure=1), routes={"a": RouteRecord(1, 1.0, 0.0, FAILED)})
     similarities = np.array([0.9, 0.1], np.float32)
     assert home_of([near, far], similarities, Counted("a", 0.0, "failure")) == 1
-    assert home_of([near, far], similarities, Counted("a", 1.0, "success")) == 0  # nobody counts it: the nearest
+    assert home_of([near, far], similarities, Counted("a", 1.0, "success")) == 0  # no pattern counts it: the nearest
     assert home_of([near, far], similarities, Counted("a", None)) == 0
 
 
 @pytest.mark.parametrize("rows", [np.zeros((0, DIM)), np.zeros((3, DIM))], ids=["nothing", "zero vectors"])
-def test_what_has_no_direction_makes_no_pattern(rows):
+def test_a_zero_vector_makes_no_pattern(rows):
     n = len(rows)
     nowhere = seen(rows.astype(np.float32), np.full(n, np.nan))
     assert extract([], nowhere, PatternConfig(), seed=0, version=1).patterns == []

@@ -1,4 +1,4 @@
-"""Taking feedback back: outputs return, statistics are what they were, samples stay uniform."""
+"""Taking feedback back: outputs return, statistics are restored, samples stay uniform."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def turned(weights: LoraWeights, queries: np.ndarray, targets: np.ndarray) -> np
 
 @quick
 @given(seeds, some.sampled_from([1, 2, 8]), some.integers(1, 40), some.sampled_from([-1.0, 0.5]))
-def test_all_that_was_said_of_a_query_is_turned_back(seed, rank, times, advantage):
+def test_all_feedback_on_a_query_is_reversed(seed, rank, times, advantage):
     query, target = rows(2, seed)
     steps = told(np.tile(query, (times, 1)), np.tile(target, (times, 1)), advantage)
     learned = train(LoraWeights.initial(rank, DIM, seed), steps.inputs, steps.pull, Schedule(0.05, 5, 64.0, 0))
@@ -56,7 +56,7 @@ def test_all_that_was_said_of_a_query_is_turned_back(seed, rank, times, advantag
 
 @quick
 @given(seeds, some.integers(2, 40))
-def test_of_many_who_said_the_same_one_takes_back_its_share(seed, others):
+def test_one_of_many_equal_facts_takes_back_its_share(seed, others):
     query, target = rows(2, seed)
     steps = told(np.tile(query, (others + 1, 1)), np.tile(target, (others + 1, 1)), 0.5)
     learned = train(LoraWeights.initial(2, DIM, seed), steps.inputs, steps.pull, Schedule(0.05, 5, 64.0, 0))
@@ -85,7 +85,7 @@ def test_choices_return_to_the_odds_that_they_had(seed, rank, verdict):
 
 @quick
 @given(some.lists(some.tuples(some.floats(0, 1), some.floats(1, 1e6)), min_size=1, max_size=30), some.integers(0, 29))
-def test_route_statistics_are_what_they_would_be_without_it(outcomes, which):
+def test_route_statistics_equal_those_without_the_retracted_fact(outcomes, which):
     which %= len(outcomes)
     rest = outcomes[:which] + outcomes[which + 1 :]
     left = RouteStatistics().fold(outcomes).unfold(*outcomes[which])
@@ -99,7 +99,7 @@ def test_route_statistics_are_what_they_would_be_without_it(outcomes, which):
         assert getattr(left, name) == pytest.approx(getattr(never, name), rel=1e-6, abs=1e-9)
 
 
-def test_a_baseline_is_what_it_would_be_without_it():
+def test_a_baseline_equals_the_one_without_the_retracted_fact():
     values, routes = np.array([0.1, 0.9, 0.5]), ["a", None, "b"]
     left = Baseline().fold(values, routes).unfold(values[1:], routes[1:])
     assert (left.count, dict(left.routes)) == (1.0, {"a": (1.0, pytest.approx(0.1))})
@@ -130,7 +130,7 @@ def routed(n: int, seed: int) -> RouteEvents:
     )  # fmt: skip
 
 
-def test_the_router_is_what_it_would_be_without_it():
+def test_the_router_equals_the_one_without_the_retracted_fact():
     kept, gone = routed(200, 1), routed(40, 2)
     config = router_fit.RouterConfig(landmarks=32, width=16)
     known = router_fit.fit(RouterState.initial(DIM), kept, None, config)

@@ -1,4 +1,4 @@
-"""What the router promises about one decision, and about the state it is made from."""
+"""Invariants of the router: of one decision, and of the state behind it."""
 
 from __future__ import annotations
 

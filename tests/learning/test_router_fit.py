@@ -1,4 +1,4 @@
-"""What a fit promises: folded once, bounded, deterministic, and equal to the slow reference."""
+"""Invariants of a fit: each outcome folded once, bounded, deterministic, equal to the slow reference."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_arrowhead_equals_one_large_bayesian_regression() -> None:
         expected[0] += 0.5
         assert fitted.weights[r] == pytest.approx(expected, abs=1e-9)
     assert fitted.weights[routes, 1:] == pytest.approx(w[1:p], abs=1e-9)
-    # The evidence leaves out what does not depend on the prior variances.
+    # The evidence omits terms independent of the prior variances.
     other = with_evidence(sums, 0.05, 0.4, noise)
     prior2 = np.concatenate([[BIAS_MAIN], np.full(p - 1, 0.05), *[np.append(BIAS_ROUTE, np.full(p - 1, 0.4))] * routes])
     covariance2 = noise * np.eye(len(rows)) + (design * prior2) @ design.T
@@ -121,7 +121,7 @@ def test_while_the_replay_is_the_whole_history_the_sums_are_exact() -> None:
         assert state.moment[r] == pytest.approx(both.quality[both.route == r] @ x, rel=1e-4, abs=1e-3)
 
 
-def test_a_new_basis_keeps_what_was_learned_without_reading_history() -> None:
+def test_a_new_basis_keeps_learned_weights_without_reading_history() -> None:
     def skill(state: RouterState) -> float:
         x = events(500, seed=99).query
         gain = np.diff(state.predict(x, None, np.array([0, 1])), axis=1)[:, 0]

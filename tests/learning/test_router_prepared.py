@@ -1,4 +1,4 @@
-"""One compiled call decides as the readable version does, and its propensity is what the route is drawn by."""
+"""One compiled call decides as the readable version does, and draws the route by its reported propensity."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_propensities_are_the_shares_of_the_draws(state: RouterState) -> None:
     assert drawn == pytest.approx(told, abs=2 / n)
 
 
-def test_a_clear_decision_is_as_clear_as_the_integral_says(state: RouterState) -> None:
+def test_a_clear_decision_has_the_propensity_of_the_integral(state: RouterState) -> None:
     """Far contenders and near ones, many and few: the compiled integral is the readable one's."""
     rng = np.random.default_rng(6)
     greedy = Exploration(temperature=1.0, floor=0.0, newcomer=0.0, warm_up=1e-9)
@@ -132,7 +132,7 @@ def test_a_clear_decision_is_as_clear_as_the_integral_says(state: RouterState) -
 
 
 @pytest.mark.parametrize("dim", [DIM, 1100])
-def test_a_chooser_draws_by_the_propensities_it_tells(dim: int) -> None:
+def test_a_chooser_draws_by_its_reported_propensities(dim: int) -> None:
     """Also of embeddings that the router reduces; the same seed gives the same decisions."""
     rng = np.random.default_rng(8)
     x = rng.standard_normal((200, dim)).astype(np.float32)
@@ -158,7 +158,7 @@ def test_a_chooser_draws_by_the_propensities_it_tells(dim: int) -> None:
     assert list(drawn[0].scores.values()) == pytest.approx(expected.scores, abs=1e-5)
 
 
-def test_what_makes_no_sense_is_refused(state: RouterState) -> None:
+def test_invalid_arguments_are_refused(state: RouterState) -> None:
     block, query = prepared_router(state), np.ones(DIM, np.float32)
     for rows in (np.zeros(0, np.int64), np.array([-1]), np.array([state.route_count + 1])):
         with pytest.raises(InvalidValue):

@@ -1,4 +1,4 @@
-"""Steps as samples: their gradient against finite differences, and that bad steps stop pushing."""
+"""Steps as samples: their gradient against finite differences, and the bounded effect of bad steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_gradient_is_that_of_the_stated_objective(seed: int) -> None:
         y = flat.reshape(4, DIM)
         cosine = np.sum(y * targets, axis=1) / np.linalg.norm(y, axis=1)
         turned = cosine - np.sum(inputs * targets, axis=1)
-        left = np.maximum(np.abs(gained) - STIFFNESS * np.sign(gained) * turned, 0)  # no step minds being exceeded
+        left = np.maximum(np.abs(gained) - STIFFNESS * np.sign(gained) * turned, 0)  # no step penalises overshooting
         return float(np.sum(weight * -(left**2) / (2 * STIFFNESS)))
 
     at, step = outputs.astype(float).ravel(), 1e-6

@@ -129,6 +129,6 @@ def test_no_returns_change_nothing():
     assert Baseline().fold(np.zeros(0), []) == Baseline()
 
 
-def test_what_always_goes_the_same_way_teaches_nothing_more():
+def test_constant_outcomes_teach_nothing_more():
     baseline = Baseline().fold(np.full(10_000, 0.85), ["a"] * 10_000)
     assert abs(baseline.advantages(np.array([0.85]), ["a"])[0]) < 1e-3

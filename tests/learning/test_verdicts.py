@@ -1,4 +1,4 @@
-"""Verdicts: what makes a success, a failure, and a recovery; and counting them."""
+"""Verdicts: conditions of success, failure and recovery, and their counts."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_a_bank_judges_trajectories_by_their_steps():
     assert bank.judge(QueryTrajectory(x, stumbled)) is None
 
 
-def test_counts_add_revise_and_say_what_prevails():
+def test_counts_add_revise_and_name_the_prevailing_verdict():
     counts = VerdictCounts(success=1, failure=1)
     assert counts.prevailing == "failure"  # of equally frequent ones the worse
     assert counts.revised("failure", "recovered") == VerdictCounts(success=1, recovered=1)
     assert counts.revised(None, "success").prevailing == "success"
-    assert counts.revised("partial", None) == counts  # what is not there cannot be taken back
+    assert counts.revised("partial", None) == counts  # a missing verdict cannot be subtracted
     assert (counts + counts).judged == 4
     assert VerdictCounts().prevailing is None
     assert [VerdictCounts(1, 2, 3, 4).of(verdict) for verdict in VERDICTS] == [1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""`sona-pg db check` finds what a restore that was cut short has left out, and nothing in a database that is whole."""
+"""`sona-pg db check` finds every gap of an interrupted restore, and no fault in a complete database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceCo
 
 @pytest.fixture
 def lived_in(database_url: str) -> str:
-    """A database in which a space has recorded and learned."""
+    """A database with the records and versions of a space."""
     rng = np.random.default_rng(0)
     with SonaEngine(DIM, database_url, "whole", config=CONFIG) as engine:
         engine.remember(["a", "b"], rng.standard_normal((2, DIM)))
@@ -39,7 +39,7 @@ def lived_in(database_url: str) -> str:
 
 
 @pytest.mark.every_server
-def test_the_inventory_is_what_the_migrations_make(database_url: str) -> None:
+def test_the_inventory_equals_the_migrated_schema(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         there = connection.execute(check.THERE).fetchall()
     for kind, names in INVENTORY.items():
@@ -67,7 +67,7 @@ LOSSES = [
 ]
 
 
-def test_what_a_restore_has_left_out_is_found(lived_in: str) -> None:
+def test_gaps_of_a_restore_are_found(lived_in: str) -> None:
     with psycopg.connect(lived_in) as connection:
         for loss, expected in LOSSES:
             connection.execute(loss)  # type: ignore[call-overload]
@@ -89,7 +89,9 @@ def test_an_older_schema_is_left_as_it_is_if_that_is_asked_for(empty_database_ur
     SonaEngine(DIM, empty_database_url, config=CONFIG, migrate="check").close()
 
 
-def test_the_environment_says_it_for_a_whole_process(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_the_policy_for_a_whole_process(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SONA_PG_MIGRATE", "check")
     with pytest.raises(SchemaError, match="SONA_PG_MIGRATE"):
         SonaEngine(DIM, empty_database_url, config=CONFIG)

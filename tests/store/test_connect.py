@@ -1,4 +1,4 @@
-"""URLs: which are understood, and that no password leaves by a message, a log or an exception's chain."""
+"""URLs: accepted spellings, and no password in any message, log or exception chain."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ AWAY = [
 
 
 def told(error: BaseException) -> str:
-    """Everything that is said of an error, by its whole chain, whether shown or suppressed."""
+    """All text of an error and its chain, shown or suppressed."""
     said = "".join(traceback.format_exception(error))
     link: BaseException | None = error
     while link is not None:
@@ -74,7 +74,7 @@ def test_a_server_that_is_away_is_named_without_its_password(url: str) -> None:
     assert "127.0.0.1:9/x" in masked(url)
 
 
-def test_the_driver_gets_what_is_hidden() -> None:
+def test_the_driver_gets_the_real_password() -> None:
     arguments = driver_arguments(f"postgresql://someone:{SECRET}@db.example:5433/x?sslmode=require&host=other")
     assert arguments == {
         "host": "other", "port": 5433, "dbname": "x", "user": "someone", "password": SECRET, "sslmode": "require"

@@ -118,7 +118,7 @@ def test_two_processes_share_it_and_it_stops_with_the_last(home: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_user_that_is_killed_lets_go_of_it(home: Path, how: signal.Signals) -> None:
+def test_a_killed_process_no_longer_holds_the_server(home: Path, how: signal.Signals) -> None:
     with User(home) as user:
         postmaster = user.postmaster()
         with start_embedded(home) as server:
@@ -147,7 +147,7 @@ def test_a_start_waits_for_a_stop_that_is_under_way(home: Path) -> None:
             psycopg.connect(server.url).close()
 
 
-def test_a_crash_of_the_whole_server_is_noticed_and_what_was_committed_is_there(home: Path) -> None:
+def test_after_a_crash_of_the_whole_server_committed_rows_are_kept(home: Path) -> None:
     with start_embedded(home) as server:
         with psycopg.connect(server.url) as connection:
             connection.execute("CREATE TABLE facts AS SELECT 42 AS n")

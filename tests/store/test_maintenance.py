@@ -69,7 +69,7 @@ def test_rows_that_no_partition_took_are_moved_into_their_own(ledger: Ledger) ->
         ledger.rows(f"SELECT count(*) FROM sona.{table}")[0][0]
         for table in (f"trajectories_{week}", f"steps_{week}", f"feedback_{week}", "trajectories_rest", "feedback_rest")
     ]
-    assert counts == [50, 1, 1, 0, 1]  # an id that tells no time stays where it is
+    assert counts == [50, 1, 1, 0, 1]  # an id without a time stays where it is
     assert of(done, "indexed") == [f"trajectories_{week}_d{DIM}_hnsw"]
     assert maintain(ledger) == []
 
@@ -284,7 +284,7 @@ def test_a_space_opens_while_a_long_reader_keeps_partitions_from_being_made(ledg
     assert ledger.rows("SELECT count(*) FROM sona.trajectories_w20261116") == [(50,)]
 
 
-# -- clocks, and what no cycle has learned ------------------------------------------------------------------
+# -- clocks, and unlearned facts -------------------------------------------------------------------------
 
 
 def record(ledger: Ledger, space: Space, batch: int, at: datetime, *, learned: bool = False) -> list[UUID]:
@@ -329,7 +329,7 @@ def test_a_server_whose_clock_is_a_year_ahead_drops_nothing(ledger: Ledger, monk
     assert max(name for name in of(done, "made") if name.startswith("steps")) < f"steps_w{at + timedelta(60):%Y%m%d}"
 
 
-def test_a_week_that_holds_what_no_cycle_has_learned_stays_and_the_run_says_so(ledger: Ledger) -> None:
+def test_a_week_with_unlearned_facts_is_kept_and_reported(ledger: Ledger) -> None:
     space = ledger.space("waiting", DIM)
     for ago in (9, 10):
         ledger.ensure(weeks_ago(ago))
@@ -369,7 +369,7 @@ def test_feedback_that_came_since_keeps_its_trajectory_until_it_is_learned(ledge
     assert stored(ledger) == stored(ledger, "feedback") == 0
 
 
-def test_what_was_not_learned_is_dropped_if_that_is_asked_for(ledger: Ledger) -> None:
+def test_unlearned_facts_are_dropped_on_request(ledger: Ledger) -> None:
     space = ledger.space("unwanted", DIM)
     ledger.ensure(weeks_ago(9))
     record(ledger, space, 1, weeks_ago(9))

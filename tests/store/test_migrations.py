@@ -1,4 +1,4 @@
-"""Migrations: up and down, empty and populated, one at a time, and equal to what SQLAlchemy believes."""
+"""Migrations: up and down, empty and populated, one at a time, and equal to the SQLAlchemy metadata."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_routes_that_were_let_in_before_are_brought_into_bounds(empty_database_u
             connection.execute("UPDATE sona.trajectories SET route = ''")
 
 
-def test_the_index_of_patterns_that_are_there_is_made_anew(empty_database_url: str) -> None:
+def test_the_index_of_existing_patterns_is_rebuilt(empty_database_url: str) -> None:
     def parameters(connection: psycopg.Connection) -> list[str] | None:
         found = connection.execute("SELECT reloptions FROM pg_class WHERE relname = 'patterns_d8_hnsw'").fetchone()
         return found and found[0]
@@ -175,7 +175,7 @@ def test_an_address_that_does_not_answer_is_named_without_its_password() -> None
 
 
 @pytest.mark.parametrize("url", ["mysql://127.0.0.1/x", "not a url", ""])
-def test_what_is_no_postgres_url_is_refused(url: str) -> None:
+def test_an_invalid_postgres_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="postgresql://"):
         migrate.status(url)
 

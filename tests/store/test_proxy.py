@@ -1,4 +1,4 @@
-"""The proxy of the fault tests does what it says."""
+"""The proxy of the fault tests."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def spaces(database_url: str) -> Iterator[Spaces]:
     made.database.close()
 
 
-def test_rows_come_with_the_first_look_and_not_with_the_second(spaces: Spaces) -> None:
+def test_rows_are_returned_by_the_first_poll_and_not_by_the_second(spaces: Spaces) -> None:
     first = spaces.look()
     assert first.live == dict.fromkeys(spaces.ids.ids, 0)
     assert list(first.names.values()) == list(NAMES)

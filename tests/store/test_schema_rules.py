@@ -172,7 +172,7 @@ def test_there_is_one_hnsw_index_a_dimension_and_none_on_the_ledger(catalog: psy
     assert "bit_hamming_ops" in kinds["patterns_d5000"]
 
 
-def test_every_table_view_and_function_says_what_it_is(catalog: psycopg.Connection) -> None:
+def test_every_table_view_and_function_has_a_comment(catalog: psycopg.Connection) -> None:
     silent = rows(
         catalog,
         """

@@ -74,7 +74,7 @@ def test_a_search_across_sealed_and_hot_weeks_equals_brute_force(
     assert [found.id for found in ledger.database.search(space, query, 2000)] == brute_force(query, rows, ids, 2000)
 
 
-def test_the_index_is_what_a_sealed_week_is_searched_by(
+def test_a_sealed_week_is_searched_by_its_index(
     ledger: Ledger, three_weeks: tuple[Space, NDArray[np.float32], list[UUID]]
 ) -> None:
     space, rows, _ = three_weeks
@@ -88,7 +88,7 @@ def test_the_index_is_what_a_sealed_week_is_searched_by(
     assert ledger.rows(scans)[0][0] >= 6
 
 
-def test_what_is_found_tells_its_similarity_route_query_time_and_present_quality(ledger: Ledger) -> None:
+def test_results_have_similarity_route_query_time_and_current_quality(ledger: Ledger) -> None:
     space = ledger.space("told", DIM)
     rows = vectors(2, 3)
     first, second = ledger.fill(space, rows, weeks_ago(0), route="a", qualities=[0.25, 0.5])
@@ -135,7 +135,7 @@ def test_filters_do_not_leave_a_search_short(
     assert {item.id for item in late} == set(ids[1000:])
 
 
-def test_a_search_that_stopped_at_the_scan_limit_says_so(
+def test_a_search_that_stopped_at_the_scan_limit_is_marked_incomplete(
     ledger: Ledger, three_weeks: tuple[Space, NDArray[np.float32], list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space, rows, _ = three_weeks

@@ -1,4 +1,4 @@
-"""A space is renamed while it is open; names that clash or are not there are said."""
+"""A space is renamed while it is open; taken and missing names are reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_open_engine_goes_on_under_the_new_name(database_url: str) -> None:
     database.close()
 
 
-def test_a_name_that_is_taken_cannot_be_used_or_is_not_there_is_said(database_url: str) -> None:
+def test_taken_invalid_and_missing_names_are_refused(database_url: str) -> None:
     database = Database.open(database_url)
     for name in ("one", "two"):
         database.open_space(name, DIM, database.now())

@@ -1,4 +1,4 @@
-"""A version is a version: each that is kept is had again to the bit, and rebuild still gives what is live."""
+"""Kept versions are restored to the bit, and a rebuild still equals the live version."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NOTHING: LearnedState = initial_state(DIM, CONFIG)
 
 
 class Lived:
-    """A space whose days were learned by one engine, and what is asked of its store."""
+    """A space whose days were learned by one engine, and queries to its store."""
 
     def __init__(self, url: str, engine: SonaEngine) -> None:
         self.url = url
@@ -102,7 +102,7 @@ def test_every_kept_version_is_served_again_as_it_was_when_it_was_live(lived: Li
             assert lived.rebuild().equal
 
 
-def test_what_was_learned_since_waits_again_and_makes_what_it_made_before(lived: Lived) -> None:
+def test_facts_learned_since_become_unlearned_and_reproduce_the_state(lived: Lived) -> None:
     learn_days(lived.engine, 3)
     assert lived.rollback(1) == 4
     assert lived.waiting() == 2 * DAY
@@ -114,7 +114,7 @@ def test_what_was_learned_since_waits_again_and_makes_what_it_made_before(lived:
     assert lived.rebuild().equal
 
 
-def test_what_is_left_out_is_as_if_it_had_never_been_said(lived: Lived, database_url: str) -> None:
+def test_facts_left_out_leave_no_trace(lived: Lived, database_url: str) -> None:
     learn_days(lived.engine, 1)
     record_day(lived.engine, 2)
     handle = lived.engine.begin_trajectory([1.0] * DIM)
@@ -148,7 +148,7 @@ def test_one_can_go_forward_again_and_nothing_is_learned_twice(lived: Lived) -> 
     lived.rollback(1)
     lived.engine.refresh()
     assert lived.engine.force_learn().version == 5  # both days in one
-    assert lived.rollback(3) == 6  # as if there had been no rollback
+    assert lived.rollback(3) == 6  # as without the rollback
     assert lived.waiting() == 0
     assert differences(lived.known(6), lived.known(3)) == []
     assert lived.rebuild().equal
@@ -158,7 +158,7 @@ def test_one_can_go_forward_again_and_nothing_is_learned_twice(lived: Lived) -> 
     assert lived.rebuild().equal
 
 
-def test_what_is_said_of_trajectories_that_are_left_out_counts_once_they_are_back(lived: Lived) -> None:
+def test_feedback_on_trajectories_left_out_counts_once_they_are_restored(lived: Lived) -> None:
     learn_days(lived.engine, 1)
     record_day(lived.engine, 2)
     handle = lived.engine.begin_trajectory([1.0] * DIM)
@@ -173,7 +173,7 @@ def test_what_is_said_of_trajectories_that_are_left_out_counts_once_they_are_bac
     assert lived.rebuild().equal
 
 
-def test_version_0_is_what_a_space_serves_before_it_has_learned(lived: Lived) -> None:
+def test_version_0_is_served_before_the_first_cycle(lived: Lived) -> None:
     nothing = answers(lived.engine)
     learn_days(lived.engine, 2)
     lived.rollback(0)
@@ -220,7 +220,7 @@ def test_a_damaged_version_is_named_and_does_not_go_live(lived: Lived) -> None:
     assert lived.rebuild().equal
 
 
-def test_a_damaged_live_version_is_made_anew_from_the_ledger(lived: Lived, database_url: str) -> None:
+def test_a_damaged_live_version_is_rebuilt_from_the_ledger(lived: Lived, database_url: str) -> None:
     learn_days(lived.engine, 3)
     before = lived.known(3)
     lived.damage(3)
@@ -268,7 +268,7 @@ def test_a_learner_whose_base_was_rolled_back_starts_again(lived: Lived, monkeyp
     assert lived.rebuild().equal
 
 
-def test_what_cannot_be_brought_back_is_refused_by_name(lived: Lived) -> None:
+def test_an_impossible_rollback_is_refused_by_name(lived: Lived) -> None:
     learn_days(lived.engine, 2)
     with pytest.raises(VersionConflict, match="version 2 of space 'default' is live"):
         lived.rollback(2)
@@ -306,7 +306,7 @@ def test_a_version_that_is_just_being_pruned_is_not_brought_back(lived: Lived) -
     assert lived.engine.refresh() == 2
 
 
-def test_a_version_that_was_rolled_back_is_judged_on_what_it_has_not_learned_from(lived: Lived) -> None:
+def test_a_rolled_back_version_is_evaluated_on_decisions_it_has_not_learned_from(lived: Lived) -> None:
     learn_days(lived.engine, 1)
     rng = np.random.default_rng(0)
     for _ in range(2):
@@ -328,7 +328,7 @@ def test_a_version_that_was_rolled_back_is_judged_on_what_it_has_not_learned_fro
     assert [new_to(version) for version in (1, 2, 3, 4, 5, 6)] == [10, 5, 0, 10, 0, 5]
 
 
-def test_what_was_unlearned_does_not_come_back(lived: Lived) -> None:
+def test_unlearned_trajectories_are_not_restored_by_a_rollback(lived: Lived) -> None:
     learn_days(lived.engine, 2)
     with psycopg.connect(lived.url) as connection:
         connection.execute("DELETE FROM sona.trajectories WHERE quality > 0.5")
@@ -367,7 +367,7 @@ def test_pruning_leaves_nothing_of_a_version_that_is_gone(lived: Lived) -> None:
     assert lived.database.remove_space("default")["version_patterns"] > 0
 
 
-def test_sql_sees_the_patterns_of_a_version_and_what_differs(lived: Lived) -> None:
+def test_sql_lists_the_patterns_of_a_version_and_differences(lived: Lived) -> None:
     learn_days(lived.engine, 2)
     told = lived.rows("SELECT pattern_id, size, weight, quality FROM sona.patterns_at('default', 1) ORDER BY 1")
     held = sorted((p.id, p.size, p.weight, p.quality) for p in lived.database.versions.patterns_at(lived.space, 1))
@@ -388,7 +388,7 @@ def test_sql_sees_the_patterns_of_a_version_and_what_differs(lived: Lived) -> No
 def test_an_earlier_release_works_on_this_schema_and_its_versions_are_named(lived: Lived) -> None:
     learn_days(lived.engine, 2)
     lived.rollback(1, keep_facts=False)
-    with psycopg.connect(lived.url) as connection:  # what a publication of revision 0006 writes
+    with psycopg.connect(lived.url) as connection:  # the rows of a publication by revision 0006
         connection.execute(
             "INSERT INTO sona.state_versions (space_id, version, parent, cycle_id, status, created_at)"
             " VALUES (1, 4, 3, gen_random_uuid(), 'retired', '2026-11-21')"
@@ -399,6 +399,6 @@ def test_an_earlier_release_works_on_this_schema_and_its_versions_are_named(live
     lived.engine.close()
     migrate.downgrade(lived.url, "0006")
     waiting = "SELECT count(*) FROM sona.batches WHERE cycle_id IS NULL"
-    assert lived.rows(waiting)[0][0] > 0  # what was left out waits again
+    assert lived.rows(waiting)[0][0] > 0  # facts left out are unlearned again
     migrate.upgrade(lived.url)
     assert lived.rows("SELECT version FROM sona.versions WHERE NOT complete ORDER BY 1") == [(1,), (2,), (3,), (4,)]

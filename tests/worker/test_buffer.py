@@ -19,7 +19,7 @@ def test_a_builder_collects_steps_as_they_happen():
     assert made.embedding.dtype == np.float32
 
 
-def test_a_builder_refuses_what_no_store_would_take():
+def test_a_builder_refuses_values_that_no_store_accepts():
     with pytest.raises(InvalidValue):
         TrajectoryBuilder([np.nan])
     builder = TrajectoryBuilder([1.0])
@@ -43,7 +43,7 @@ def test_a_full_buffer_refuses_and_counts():
         TrajectoryBuffer(0)
 
 
-def test_its_length_is_what_waits():
+def test_its_length_is_the_number_of_waiting_trajectories():
     buffer = TrajectoryBuffer(2)
     buffer.record(TrajectoryBuilder([1.0]).build())
     assert buffer.len() == len(buffer) == 1

@@ -1,4 +1,4 @@
-"""Catalogs: read once, then only what is new or has changed; and what stands for a whole catalog is not read."""
+"""Catalogs: read once, then only new or changed candidates; sets that stand for all candidates are not read."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_an_embedding_that_was_replaced_reaches_learners_and_servers(engine, dat
         assert changed.fetchall() == [(IDS[0],)]
 
 
-def test_who_serves_and_who_learns_share_the_embeddings_and_unit_rows_are_the_learners(engine):
+def test_server_and_learner_share_the_embeddings_and_only_the_learner_has_unit_rows(engine):
     engine.remember(IDS, ROWS)
     ask(engine)
     engine.force_learn()
@@ -134,7 +134,7 @@ def test_slots_are_given_without_nested_loops_whatever_the_planner_knows(engine,
     assert len(stored(engine)) == 1500
 
 
-def test_unit_rows_do_not_depend_on_what_stands_beside_them():
+def test_unit_rows_do_not_depend_on_their_neighbours():
     whole = Catalog.of(IDS, ROWS)
     grown = Catalog.of(IDS[:7], ROWS[:7])
     assert grown.embeddings.shape == (7, DIM)

@@ -1,4 +1,4 @@
-"""What the log says of other policies, end to end: recorded by one engine, judged from the ledger."""
+"""Off-policy evaluation end to end: recorded by one engine, estimated from the ledger."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def engine(database_url: str) -> Iterator[SonaEngine]:
 
 
 class Calls:
-    """Questions of which half need the strong route, sent to either with a known probability."""
+    """Queries, half of which need the strong route, sent to either with a known probability."""
 
     def __init__(self, engine: SonaEngine, n: int, strong: float = 0.5, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -45,7 +45,7 @@ class Calls:
             self.truth[handle.id] = chance
 
     def value(self, judged: object, estimate: PolicyEstimate) -> float:
-        """The true value of a policy on the decisions it was judged on."""
+        """True value of a policy on its evaluated decisions."""
         ids = [judged.trajectories[row] for row in estimate.rows]  # type: ignore[attr-defined]
         chances = np.array([[self.truth[of][route] for route in judged.routes] for of in ids])  # type: ignore[attr-defined]
         return float((estimate.probabilities * chances).sum(axis=1).mean())
@@ -78,7 +78,7 @@ def test_estimates_agree_with_the_truth(engine: SonaEngine) -> None:
         judged.of("always right")
 
 
-def test_late_feedback_counts_and_what_nobody_judged_is_left_out(engine: SonaEngine) -> None:
+def test_late_feedback_counts_and_unrated_decisions_are_left_out(engine: SonaEngine) -> None:
     handles = []
     for turn in range(300):
         x = np.eye(DIM, dtype=np.float32)[turn % DIM]
@@ -99,7 +99,7 @@ def test_late_feedback_counts_and_what_nobody_judged_is_left_out(engine: SonaEng
     assert engine.evaluate_policies(budgets=[0.5], costs={"weak": 0, "strong": 1}).of("always strong").cost == 1
 
 
-def test_a_policy_that_hardly_ever_ran_has_no_figure_and_says_why(engine: SonaEngine) -> None:
+def test_a_policy_with_too_little_support_has_no_estimate_but_a_reason(engine: SonaEngine) -> None:
     Calls(engine, 600, strong=0.02)
     engine.flush()
     found = engine.evaluate_policies().of("always strong")
@@ -108,7 +108,7 @@ def test_a_policy_that_hardly_ever_ran_has_no_figure_and_says_why(engine: SonaEn
     assert found.as_dict()["quality"] is None
 
 
-def test_a_version_is_not_judged_on_what_it_learned_from(engine: SonaEngine) -> None:
+def test_a_version_is_not_evaluated_on_decisions_it_learned_from(engine: SonaEngine) -> None:
     Calls(engine, 400)
     engine.force_learn()
     found = engine.evaluate_policies().of("version 1 (live)")
@@ -129,7 +129,7 @@ def test_candidates_that_were_not_offered_are_not_taken(engine: SonaEngine) -> N
     assert judged.of("always a").decisions == len(judged.trajectories)
 
 
-def test_without_decisions_it_says_what_is_missing(engine: SonaEngine, database_url: str) -> None:
+def test_without_decisions_the_error_names_what_is_missing(engine: SonaEngine, database_url: str) -> None:
     engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 1.0)
     engine.flush()
     with pytest.raises(LearningError, match=r"no judged decision since .* begin_trajectory\(decision="):

@@ -46,7 +46,7 @@ def test_ten_thousand_identical_trajectories_stay_within_the_bound():
     assert np.isfinite(learner.micro.b).all()
 
 
-def test_what_waits_is_bounded_and_the_latest_is_kept():
+def test_the_queue_is_bounded_and_the_latest_is_kept():
     learner = loop(8)
     n = 3 * MAX_SAMPLES
     learner.on_batch(
@@ -71,21 +71,21 @@ def test_what_waits_is_bounded_and_the_latest_is_kept():
     ],
     ids=["zero query", "zero step", "other dimension", "nobody said", "no steps"],
 )
-def test_what_cannot_teach_a_direction_changes_nothing(trajectory):
+def test_a_trajectory_without_a_direction_changes_nothing(trajectory):
     learner = loop(8)
     learner.on_inference(trajectory)
     before = learner.micro
     assert learner.flush_updates() is before
 
 
-def test_a_published_adapter_replaces_what_was_learned_from_memory():
+def test_a_published_adapter_replaces_the_adapter_of_loop_a():
     learner, published = loop(8), LoraWeights.initial(2, 8, 9)
     learner.on_inference(QueryTrajectory(vector(8), (TrajectoryStep(vector(8)),), 0.9))
     learner.adopt(published)
     assert learner.flush_updates() is published
 
 
-def test_what_a_published_adapter_has_not_learned_is_kept_and_learned_but_once():
+def test_records_missing_from_a_published_adapter_are_learned_again_once():
     queries, steps = np.stack([vector(), vector()]), np.stack([vector(), vector()])
     ids = np.arange(32, dtype=np.uint8).reshape(2, 16)
     learner, published = loop(), LoraWeights.initial(2, 256, 0)
@@ -115,7 +115,7 @@ def test_it_remembers_no_more_than_its_bound():
     assert MAX_SAMPLES <= len(learner.recent_ids) <= 2 * MAX_SAMPLES
 
 
-def test_what_it_learned_from_can_be_drained_and_its_adapter_held_apart():
+def test_its_records_can_be_drained_and_its_adapter_is_a_copy():
     learner, x = loop(8), vector(8)
     seen = [QueryTrajectory(x, (TrajectoryStep(vector(8)),), quality) for quality in (0.1, 0.9)]
     for trajectory in seen:

@@ -1,4 +1,4 @@
-"""A step of learning through the store: what a cycle reads, learns, sets aside and gives back."""
+"""A step of learning through the store: facts read, learned, set aside and returned."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def accuracy(engine: SonaEngine, queries: np.ndarray, right: np.ndarray, titles:
 def test_the_base_adapter_learns_from_choices_among_candidates(engine, told):
     rng = np.random.default_rng(0)
     meant, titles = unit(rng.standard_normal((2, 6, DIM)))
-    titles = unit(titles + meant)  # so that some first guesses are right, and earn a thumb
+    titles = unit(titles + meant)  # so that some first answers are right, and get a thumb up
     ids = [f"title {index}" for index in range(6)]
 
     def asked(n):
@@ -108,7 +108,7 @@ def test_saved_adapters_are_served_again_until_a_new_version(engine, database_ur
         assert other.metrics()["adapters"] == "version 1"
 
 
-def test_a_background_loop_shows_what_it_knows(engine):
+def test_a_background_loop_exposes_its_knowledge(engine):
     loop = engine._session._background
     assert (loop.reasoning_bank.patterns, loop.ewc.task_count, loop.base_lora.num_layers) == ([], 0, 2)
     x = np.random.default_rng(0).standard_normal((40, DIM)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A learner of many spaces needs no engine: it is fair, and a space that fails waits longer and stops no other."""
+"""A learner of many spaces needs no engine: it is fair, and a failing space is retried later and stops no other."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def test_a_space_that_was_taken_back_is_learned_in_no_more(fleet: Fleet) -> None
     assert sorted(fleet.run()) == ["a", "c"]
 
 
-def test_a_thousand_looks_at_idle_spaces_are_one_statement_each(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet.database, "schedules", None)  # not called: nothing waits anywhere
+def test_a_poll_of_a_thousand_idle_spaces_is_one_statement(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet.database, "schedules", None)  # not called: no space has unlearned facts
     looks = []
     usual = fleet.database.waiting_facts
     monkeypatch.setattr(fleet.database, "waiting_facts", lambda spaces: looks.append(len(spaces)) or usual(spaces))
@@ -133,7 +133,7 @@ def test_caches_are_bounded_by_bytes_and_the_latest_stays(fleet: Fleet) -> None:
     shelf = CacheShelf(sizes["a"] + sizes["b"] + 10)
     for name, cache in kept.items():
         shelf.put(name, cache)
-        shelf.get("a")  # so that it is not the one that was used longest ago
+        shelf.get("a")  # so that it is not the least recently used
     assert list(shelf.learners()) == ["c", "a"]
     small = CacheShelf(1)
     small.put("a", kept["a"])

@@ -1,4 +1,4 @@
-"""What a learner keeps between cycles is what reading the store would give, to the bit, or is not used."""
+"""The learner cache is bit-identical to the contents of the store, or is not used."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def same(ours: object, theirs: object) -> bool:
     return ours == theirs
 
 
-def test_a_learner_remembers_exactly_what_the_store_holds(engine):
+def test_the_learner_cache_equals_the_store_exactly(engine):
     seen: list = []
     for day in range(4):
         live_a_day(engine, day, seen)
@@ -97,7 +97,7 @@ def test_a_learner_that_remembers_reads_neither_knowledge_nor_replay(engine, mon
     assert engine.force_learn().learned
 
 
-def test_what_another_server_learned_is_read(engine, database_url):
+def test_a_version_of_another_server_is_read(engine, database_url):
     seen: list = []
     with SonaEngine(DIM, database_url, config=CONFIG) as other:
         for day in range(4):

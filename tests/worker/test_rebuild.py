@@ -1,4 +1,4 @@
-"""Rebuild: the ledger gives the live state again, to the bit; and unlearns what was deleted from it."""
+"""Rebuild: reproduces the live state from the ledger, to the bit, and unlearns deleted trajectories."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_rebuilt_state_equals_the_live_state_exactly(engine):
     assert (result.cycles, result.trajectories, result.version) == (3, 120, 3)
 
 
-def test_learners_that_take_turns_make_what_one_makes_alone(engine, database_url):
+def test_alternating_learners_produce_the_same_state_as_one(engine, database_url):
     rng = np.random.default_rng(0)
     with SonaEngine(DIM, database_url, config=CONFIG) as other:
         for turn in range(5):
@@ -80,7 +80,7 @@ def test_learners_that_take_turns_make_what_one_makes_alone(engine, database_url
         assert result.equal, result.differences
 
 
-def test_what_waits_for_the_next_cycle_does_not_count_yet(engine):
+def test_feedback_of_the_next_cycle_does_not_count_yet(engine):
     seen = live_some_days(engine)
     for trajectory in seen:
         engine.feedback(trajectory, quality=0.0, source="afterwards")
@@ -109,16 +109,16 @@ def test_deleted_trajectories_are_unlearned_and_learning_goes_on(engine, databas
     assert engine.rebuild().equal
 
 
-def test_other_settings_than_those_of_the_time_are_told_by_what_differs(engine, database_url):
+def test_a_rebuild_with_other_settings_names_the_parts_that_differ(engine, database_url):
     live_some_days(engine, 1)
-    with psycopg.connect(database_url) as connection:  # past the store, which would note since when
+    with psycopg.connect(database_url) as connection:  # directly, because the store would record the change
         changed = "UPDATE sona.spaces SET settings = settings || '{\"base.learning_rate\": 0.01}'"
         connection.execute(changed)
     assert "base adapters" in engine.rebuild().differences
 
 
 @pytest.mark.parametrize(("fisher", "kept"), [("kronecker", range(1, 6)), ("diagonal", range(6))])
-def test_what_a_task_left_behind_is_stored_while_it_lasts_and_rebuilt(database_url, fisher, kept):
+def test_the_fisher_information_of_a_task_is_stored_and_rebuilt(database_url, fisher, kept):
     rng = np.random.default_rng(1)
     config = CONFIG.replace(ewc=EwcConfig(fisher=fisher, max_tasks=1))
     with SonaEngine(DIM, database_url, config=config) as engine:
@@ -133,7 +133,7 @@ def test_what_a_task_left_behind_is_stored_while_it_lasts_and_rebuilt(database_u
             stored = connection.execute("SELECT task, kind FROM sona.fisher_snapshots ORDER BY task").fetchall()
         assert stored == [(task, fisher) for task in kept]
         assert engine.rebuild().equal
-    with SonaEngine(DIM, database_url, config=config) as again:  # a learner that starts afresh takes them up
+    with SonaEngine(DIM, database_url, config=config) as again:  # a new learner adopts them
         handle = again.begin_trajectory(np.ones(DIM))
         again.add_step(handle, np.ones(DIM), None, 1.0)
         again.end_trajectory(handle, quality=1.0)

@@ -1,4 +1,4 @@
-"""A space is embedded anew from its texts: copied, learned, switched; goes on after a kill; says what it cannot do."""
+"""Re-embedding a space from its texts: copy, learn, switch; resumed after a kill; counts rows without text."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def record(engine: SonaEngine, batches: int = 3) -> list:
     return handles
 
 
-def test_a_space_is_embedded_anew_and_answers_under_its_name(database_url: str, database: Database) -> None:
+def test_a_reembedded_space_answers_under_its_name(database_url: str, database: Database) -> None:
     with SonaEngine(OLD, database_url, "s", config=QUIET.replace(base=BaseConfig(rank=3))) as engine:
         last = record(engine)[-1]
         engine.force_learn()
@@ -109,11 +109,11 @@ def test_it_goes_on_where_it_was_killed(database_url: str, database: Database, m
     assert not set(TEXTS.values()) & set(second.seen)
 
 
-def test_what_servers_go_on_recording_is_taken_over(database_url: str, database: Database) -> None:
+def test_later_records_of_other_servers_are_copied(database_url: str, database: Database) -> None:
     with SonaEngine(OLD, database_url, "s", config=QUIET) as engine:
         record(engine, 1)
         reembed(database, "s", Model(NEW), NEW, candidate_texts=lambda ids: [TEXTS.get(id_) for id_ in ids])
-        record(engine, 1)  # into what is called s~1 now
+        record(engine, 1)  # into the space now called s~1
         done = catch_up(database, "s", Model(NEW), candidate_texts=TEXTS)
         catch_up(database, "s", Model(NEW), candidate_texts=TEXTS)  # counts nothing twice
     counted = database.totals(database.find_space("s"))
@@ -123,7 +123,7 @@ def test_what_servers_go_on_recording_is_taken_over(database_url: str, database:
         catch_up(database, "s~1", Model(NEW))
 
 
-def test_what_cannot_be_embedded_is_refused_by_name(database_url: str, database: Database) -> None:
+def test_rows_that_cannot_be_embedded_are_refused_by_name(database_url: str, database: Database) -> None:
     with pytest.raises(UnknownSpace, match="'s'"):
         reembed(database, "s", Model(NEW), NEW)
     with SonaEngine(OLD, database_url, "s", config=QUIET) as engine:

@@ -1,4 +1,4 @@
-"""When a space learns by itself: the rule, and the coordinator that follows it on a clock of the test's own."""
+"""Schedule of automatic cycles: the rule, and the coordinator on a simulated clock."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def test_a_young_space_learns_often_and_an_old_one_with_every_tenth_of_its_histo
             cycles.append(fact)
     assert cycles[:12] == [100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1210]
     assert 35 <= len(cycles) <= 40
-    assert due_at(10**9, LoopConfig()) == LoopConfig().slice  # a cycle claims no more: waiting would save none
+    assert due_at(10**9, LoopConfig()) == LoopConfig().slice  # a cycle claims no more, so waiting would save none
 
 
 @pytest.mark.parametrize(
     ("waiting", "learned", "elapsed", "due"),
     [
-        (99, 0, 2 * HOUR, False),  # too little, however late
+        (99, 0, 2 * HOUR, False),  # too few facts, however late
         (100, 0, MINUTE, True),
-        (100, 5000, MINUTE, False),  # little beside the history
+        (100, 5000, MINUTE, False),  # few facts beside the history
         (100, 5000, HOUR, True),  # but on time
         (5000, 0, timedelta(seconds=29), False),  # not at once again
         (5000, 0, timedelta(seconds=30), True),
@@ -57,7 +57,7 @@ def test_without_growth_only_the_interval_counts() -> None:
 
 
 class Clock:
-    """Time that passes when the test says so: for this process, and for the database by moving the past away."""
+    """Simulated time: for this process, and for the database by backdating its rows."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -138,7 +138,7 @@ def test_late_feedback_alone_makes_a_cycle_due(server: Server) -> None:
     assert server.coordinator.run_due().revised == 110
 
 
-def test_what_another_server_learned_is_not_waited_for_nor_learned_again(server: Server) -> None:
+def test_facts_learned_by_another_server_are_not_learned_again(server: Server) -> None:
     server.record(150)
     server.clock.pass_(31)
     server.engine.force_learn()  # by another server
@@ -166,7 +166,7 @@ def test_of_servers_that_find_a_cycle_due_at_once_one_learns(server: Server, mon
     assert server.coordinator.run_due().trajectories == 105
 
 
-def test_a_look_at_the_database_comes_at_most_every_tenth_of_the_shortest_interval(
+def test_the_database_is_checked_at_most_every_tenth_of_the_shortest_interval(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []

@@ -1,4 +1,4 @@
-"""A cycle claims a slice of what waits, by whole batches; cycles follow one another until nothing waits."""
+"""A cycle claims a slice of the unlearned facts, in whole batches; cycles repeat until none are left."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_backlog_is_learned_in_slices_and_rebuilt_to_the_bit(engine, database_
     assert (rebuilt.cycles, rebuilt.trajectories) == (result.cycles, 200)
 
 
-def test_what_fits_a_slice_is_learned_in_one_cycle(engine, database_url):
+def test_facts_within_a_slice_are_learned_in_one_cycle(engine, database_url):
     record(engine, 30)
     assert engine.force_learn().cycles == 1
     assert engine.force_learn().cycles == 1
@@ -151,7 +151,7 @@ def scans(node: dict) -> Iterator[dict]:
         yield from scans(inner)
 
 
-def test_what_is_recorded_while_slices_are_learned_waits_for_the_next_call(engine, monkeypatch):
+def test_records_made_while_slices_are_learned_wait_for_the_next_call(engine, monkeypatch):
     record(engine, 120)
     usual, more = background.learn, [1, 2]
 

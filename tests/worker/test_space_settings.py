@@ -1,4 +1,4 @@
-"""What a space learns with is kept with it: told from what is asked for, changed as a fact, replayed by a rebuild."""
+"""Settings of a space: checked against a configuration's wishes, changed at a version, replayed by a rebuild."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def record(engine: SonaEngine, seed: int, n: int = 24) -> None:
         engine.end_trajectory(handle, float(rng.random()))
 
 
-def test_a_space_learns_with_what_it_was_made_with_whoever_opens_it(database_url: str, engine: SonaEngine) -> None:
+def test_a_space_keeps_the_settings_it_was_created_with_for_every_engine(database_url: str, engine: SonaEngine) -> None:
     with SonaEngine(DIM, database_url, config=ANY) as other:
         assert (other.config.base.rank, other.config.base.layers) == (4, 2)
         assert other.config.loops.poll_interval == 60.0
@@ -47,14 +47,14 @@ def test_a_space_learns_with_what_it_was_made_with_whoever_opens_it(database_url
 
 
 def test_other_settings_than_its_own_are_refused_by_name(database_url: str, engine: SonaEngine) -> None:
-    wider = ANY.replace(base=BaseConfig(rank=8))  # the default, but it was said
+    wider = ANY.replace(base=BaseConfig(rank=8))  # the default, but given by the caller
     with pytest.raises(SettingsConflict, match=r"'default' learns with base.rank=4, not 8: .*space set default base"):
         SonaEngine(DIM, database_url, config=wider)
     with pytest.raises(SettingsConflict, match=r"base.rank=4, not 16.* patterns.clusters=100, not 50"):
         SonaEngine(DIM, database_url, config=ANY.replace(base=BaseConfig(16), patterns=PatternConfig(clusters=50)))
 
 
-def test_only_what_was_named_is_wished_for() -> None:
+def test_only_named_settings_are_wished_for() -> None:
     assert wishes_of(SonaConfig()) == {}
     assert wishes_of(SonaConfig(micro=MicroConfig(2, max_norm=1))) == {"micro.rank": 2, "micro.max_norm": 1.0}
     assert wishes_of(SonaConfig.max_quality())["base.rank"] == 16
@@ -177,7 +177,7 @@ def test_the_dimension_of_the_configuration_is_obeyed(database_url: str) -> None
         SonaEngine(9, database_url, config=ANY.replace(hidden_dim=DIM))
 
 
-def test_a_learning_conflict_is_said_where_settings_change_for_ever(
+def test_a_learning_conflict_is_raised_where_settings_keep_changing(
     engine: SonaEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(engine, 0)

@@ -1,4 +1,4 @@
-"""Late, revised and retracted feedback counts everywhere, and what was taken back is as if it had never been said."""
+"""Late, revised and retracted feedback takes effect everywhere, and retracted facts leave no trace."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_late_revised_and_retracted_feedback_reaches_both_adapters(engine):
     engine.force_learn()
     disliked = turned(engine, query, step)
     assert max(disliked) < -0.01
-    np.testing.assert_allclose(disliked, -np.array(liked), atol=0.01)  # as if it had been said at first
+    np.testing.assert_allclose(disliked, -np.array(liked), atol=0.01)  # as if it had been given at first
     engine.feedback(seen, retract=True)
     engine.force_learn()
     assert turned(engine, query, step) == (0.0, 0.0)
@@ -74,7 +74,7 @@ def test_one_of_many_that_is_taken_back_takes_its_share_along(engine):
     engine.force_learn()
     before = np.array(turned(engine, query, step))
     engine.feedback(seen[0], retract=True)
-    for id_ in seen[1:]:  # what is said at the end cannot be taken back; what a source says instead can
+    for id_ in seen[1:]:  # the quality at the end cannot be retracted; a source's fact can
         engine.feedback(id_, quality=1.0)
     engine.force_learn()
     assert (np.array(turned(engine, query, step)) > 0.8 * before).all()
@@ -82,7 +82,7 @@ def test_one_of_many_that_is_taken_back_takes_its_share_along(engine):
     assert engine.rebuild().equal
 
 
-def test_whoever_says_the_same_again_changes_nothing(engine):
+def test_setting_the_same_value_again_changes_nothing(engine):
     titles = unit(RNG.standard_normal((4, DIM)))
     seen = []
     for index in range(40):
@@ -105,7 +105,7 @@ def test_whoever_says_the_same_again_changes_nothing(engine):
     assert engine.rebuild().equal
 
 
-def test_a_part_taken_back_leaves_the_adapters_as_if_it_had_never_been_said(database_url):
+def test_a_retracted_part_leaves_no_trace_in_the_adapters(database_url):
     rng = np.random.default_rng(0)
     directions = unit(rng.standard_normal((3, DIM)))  # few, which all queries share: they move each other's outputs
     queries = unit(rng.standard_normal((30, DIM)))
@@ -203,7 +203,7 @@ def test_a_trajectory_is_counted_once_however_often_it_is_toggled(engine, databa
     assert engine.rebuild().equal
 
 
-def test_late_thumbs_on_a_route_that_nobody_had_rated_reach_its_statistics(engine):
+def test_late_thumbs_on_an_unrated_route_reach_its_statistics(engine):
     query, step = unit(RNG.standard_normal((2, DIM)))
     seen = [stepped(engine, query, step) for _ in range(3)]
     engine.force_learn()
@@ -215,7 +215,7 @@ def test_late_thumbs_on_a_route_that_nobody_had_rated_reach_its_statistics(engin
     assert known.latency_us is not None
 
 
-def test_a_pattern_that_nobody_has_rated_passes_no_demand_for_quality(engine, database_url):
+def test_an_unrated_pattern_passes_no_quality_filter(engine, database_url):
     query, step = unit(RNG.standard_normal((2, DIM)))
 
     def found_in_sql(min_quality: float) -> int:
