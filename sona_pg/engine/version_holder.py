@@ -32,9 +32,8 @@ log = logging.getLogger(__name__)
 REFUSED_FOR = 60.0  # seconds between attempts at a version that could not be served
 
 ReadLive = Callable[[int | None], ServedVersion]  # reads the live version; None: any number
-Learned = Callable[
-    [NDArray[np.uint8], int], Collection[bytes]
-]  # trajectories among ids (n, 16) that a version has learned from
+# Returns those trajectories among ids (n, 16) that a version has learned from.
+Learned = Callable[[NDArray[np.uint8], int], Collection[bytes]]
 
 
 class Refused(NamedTuple):

@@ -1,4 +1,4 @@
-"""Consolidation: used nodes stay, unused ones are pruned, near-duplicates become one, and a year stays within bounds."""
+"""Consolidation: used nodes stay, unused ones are pruned, near-duplicates merge, and a year stays within bounds."""
 
 from __future__ import annotations
 
