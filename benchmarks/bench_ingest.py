@@ -24,7 +24,7 @@ from sqlalchemy import select
 from benchmarks.report import Line, Options, race, run, seconds
 from benchmarks.server import DIM, SPACE, empty, prepare, server
 from sona_pg.config import IngestConfig
-from sona_pg.ingest import Writer, statements
+from sona_pg.ingest import Writer, WriterRequest, statements
 from sona_pg.ingest.parts import HEADER, TRAILER
 from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
@@ -41,7 +41,7 @@ def record_rows(url: str, server_id: uuid.UUID, rows: int, steps: bool, barrier:
     """Record as fast as the buffer accepts records, up to the commit of the last row."""
     hot, engine = HotPath(DIM, 10_000, 64 << 20), connect(url)
     home = Path(tempfile.gettempdir())
-    writer = Writer(hot, engine, space_id=SPACE, server_id=server_id, config=IngestConfig(), home=home)
+    writer = Writer(hot, engine, WriterRequest(space_id=SPACE, server_id=server_id, config=IngestConfig(), home=home))
     begin, step, end = hot.begin_trajectory, hot.add_step, hot.end_trajectory
     if barrier is not None:
         barrier.wait()

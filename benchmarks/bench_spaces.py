@@ -82,7 +82,7 @@ def idle(asked: Options, url: str, count: int, others: int) -> None:
             )
         )
         settle(store, opened)
-        ours, theirs, wall = cpu(), server_cpu(url), time.perf_counter()
+        theirs, ours, wall = server_cpu(url), cpu(), time.perf_counter()
         time.sleep(IDLE_FOR)
         wall = time.perf_counter() - wall
         ours, theirs = (cpu() - ours) / wall, (server_cpu(url) - theirs) / wall

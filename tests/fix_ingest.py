@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from sona_pg.config import IngestConfig
 from sona_pg.errors import DatabaseUnavailable, SpaceRemoved
-from sona_pg.ingest import Writer, WriterPool
+from sona_pg.ingest import Writer, WriterPool, WriterRequest
 from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 
@@ -80,15 +80,15 @@ def open_writer(space: Space, tmp_path: Path) -> Iterator[Callable[..., Writer]]
         config = {key: settings.pop(key) for key in own if key in settings}
         engine = connect(url or space.url)
         engines.append(engine)
-        writer = Writer(
-            hot,
-            engine,
+        shared = {key: settings.pop(key) for key in ("stall_timeout", "services") if key in settings}
+        request = WriterRequest(
             space_id=SPACE,
             server_id=settings.pop("server_id", space.server_id),
             config=IngestConfig(**{"flush_interval": 0.01, **config}),
             home=home,
             **settings,
         )
+        writer = Writer(hot, engine, request, **shared)
         writers.append(writer)
         return writer
 
@@ -141,10 +141,11 @@ def open_space(tmp_path: Path) -> Callable[..., tuple[HotPath, Writer]]:
         on_batch = settings.pop("on_batch", None)
         hot = HotPath(DIM, capacity, 1 << 20)
         config = IngestConfig(**{"flush_interval": 0.02, **settings})
-        writer = pool.open(
-            hot, space_id=space_id, server_id=uuid.uuid4(), config=config, home=tmp_path, on_batch=on_batch,
+        request = WriterRequest(
+            space_id=space_id, server_id=uuid.uuid4(), config=config, home=tmp_path, on_batch=on_batch,
             space_name=f"space {space_id}",
         )  # fmt: skip
+        writer = pool.open(hot, request)
         return hot, writer
 
     return open_one

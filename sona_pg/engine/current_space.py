@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 NO_CANDIDATES = (0, 0)  # the signal of a space without candidates
 
 
-class CurrentSpace:
+class CurrentSpace(ABC):
     """One open space of this process, synchronised with the database."""
 
     def __init__(self, hot: HotPath, config: SonaConfig, name: str, runtime: ProcessRuntime) -> None:
@@ -162,9 +163,9 @@ class CurrentSpace:
             self._keep_version()
             return self.serving.version
 
+    @abstractmethod
     def attach_late(self) -> None:
         """Complete an opening without the database, once."""
-        raise NotImplementedError
 
     def attend(self) -> None:
         """Have the follower pass the result of its next poll to this space: something has changed, or is awaited."""

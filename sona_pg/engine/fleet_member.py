@@ -14,6 +14,7 @@ from sona_pg.domain.space import Space
 from sona_pg.engine.followed_space import ClockReading
 from sona_pg.errors import DatabaseError
 from sona_pg.recorder import HotPath
+from sona_pg.store.arrival import Arrival
 from sona_pg.store.database import Database
 from sona_pg.store.fleet import Server
 
@@ -31,11 +32,11 @@ class FleetMember:
         self._server = Server(self.server_id, socket.gethostname(), os.getpid(), __version__)
         self.skew_ms: float | None = None  # skew of this machine's clock; None until measured
 
-    def join(self, name: str, config: SonaConfig, *, create: bool) -> Space:
+    def join(self, name: str, config: SonaConfig, *, create: bool) -> Arrival:
         """Open the space called ``name`` and add this server to its fleet; see ``Database.open_space``."""
-        joined = self._database.join_space(name, self._hot.dim, self._server, create=create, config=config)
-        self.measure_clock(ClockReading(joined.asked_at, joined.at, joined.answered_at, time.monotonic()))
-        return joined.space
+        arrived = self._database.join_space(name, self._hot.dim, self._server, create=create, config=config)
+        self.measure_clock(ClockReading(arrived.asked_at, arrived.at, arrived.answered_at, time.monotonic()))
+        return arrived
 
     def register(self, space: Space) -> None:
         """Add the server to the fleet again; idempotent."""

@@ -82,8 +82,8 @@ class Follower:
 
     def join(self, followed: FollowedSpace) -> None:
         """Follow a space: first after its interval, or at once if the database has not answered yet."""
-        self._roster.join(followed, time.monotonic())
-        self._listener.wake()
+        if self._roster.join(followed, time.monotonic()):
+            self._listener.wake()
 
     def attend(self, followed: FollowedSpace) -> None:
         """Pass the result of the next poll to a space, news or not, and of later ones as long as it wants that.

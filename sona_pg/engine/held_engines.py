@@ -8,6 +8,8 @@ from sona_pg.engine.process_runtime import ProcessRuntime
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.errors import DatabaseUnavailable
 
+FEW = 16  # open engines
+
 
 class HeldEngines:
     """Engines by name. A name means the space that the database knows by it now.
@@ -19,6 +21,9 @@ class HeldEngines:
         """Start empty."""
         self.lock = threading.RLock()  # reentrant: a signal handler may interrupt its holder, and open a space itself
         self._named: dict[str, SonaEngine] = {}
+        self._by_space: dict[int, SonaEngine] = {}  # opened last
+        self._unknown: list[SonaEngine] = []  # not in ``_by_space`` yet
+        self._most = FEW  # open engines, above which closed ones are forgotten
         self._opened: list[SonaEngine] = []  # replaced, never mutated: signal handlers read it
 
     @property
@@ -33,7 +38,10 @@ class HeldEngines:
     def put(self, name: str, engine: SonaEngine) -> None:
         """Hold an engine that was opened as ``name``."""
         with self.lock:
-            self._opened = [known for known in self._opened if not known.is_closed] + [engine]
+            if len(self._opened) >= self._most:  # rarely: doing it for each new engine would be quadratic
+                self._forget_closed()
+            self._opened = [*self._opened, engine]
+            self._unknown.append(engine)
             self._named[name] = engine
 
     def find(self, name: str, runtime: ProcessRuntime) -> SonaEngine | None:
@@ -84,9 +92,21 @@ class HeldEngines:
 
     def _of_space(self, number: int) -> SonaEngine | None:
         """Return the last opened engine of a space."""
-        return next(
-            (engine for engine in reversed(self._opened) if engine.space_id == number and not engine.is_closed), None
-        )
+        still_unknown = []
+        for engine in self._unknown:
+            if engine.space_id is None:
+                still_unknown.append(engine)
+            else:
+                self._by_space[engine.space_id] = engine
+        self._unknown = still_unknown
+        found = self._by_space.get(number)
+        return None if found is None or found.is_closed else found
+
+    def _forget_closed(self) -> None:
+        self._opened = [known for known in self._opened if not known.is_closed]
+        self._unknown = [known for known in self._unknown if not known.is_closed]
+        self._by_space = {number: known for number, known in self._by_space.items() if not known.is_closed}
+        self._most = max(FEW, 2 * len(self._opened))
 
     def _call(self, engine: SonaEngine, name: str | None) -> None:
         """Set the name of an engine's space; None if the space was removed."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from sona_pg.config import Environment, Migrate, SonaConfig
-from sona_pg.domain.space import Space
 from sona_pg.engine.current_space import CurrentSpace
 from sona_pg.engine.process_runtime import runtimes
 from sona_pg.errors import DatabaseUnavailable, SonaError
-from sona_pg.ingest import Writer
-from sona_pg.ingest.candidate_rows import Extra
 from sona_pg.ingest.outage import Outage
-from sona_pg.ingest.spool import SpoolSource
+from sona_pg.ingest.writer_request import WriterRequest
 from sona_pg.recorder import HotPath
+from sona_pg.store.arrival import Arrival
 
 log = logging.getLogger(__name__)
 
@@ -52,34 +50,38 @@ class OpenedSpace(CurrentSpace):
         must = self._wanted.require_database or runtime.embedded is not None
         away = None if must else runtime.outage.problem
         try:
-            space = self._find_space() if away is None else None
+            arrived = self._find_space() if away is None else None
         except DatabaseUnavailable as exc:
             if must:
                 raise
             runtime.outage.note(exc)
-            space, away = None, exc
-        if space is not None:
-            self._attach(space)
+            arrived, away = None, exc
+        if arrived is not None:
+            self._attach(arrived)
         elif away is not None:
             self._open_without_database(away)
         self.hot.name_sets(self.ranker.shown)
         runtime.maintainer.add(self._config.maintenance)
         runtime.follower.join(self)
 
-    def _find_space(self) -> Space:
-        """Return the space, with the schema in order and this server registered."""
+    def _find_space(self) -> Arrival:
+        """Return the state of the space, with the schema in order and this server registered."""
         self.runtime.prepare(self._migrate)
         return self.member.join(self._wanted.space, self._wishes, create=self._wanted.create)
 
-    def _attach(self, space: Space) -> None:
+    def _attach(self, arrived: Arrival) -> None:
         """Serve the live version of the space, and start to write into it."""
+        space = arrived.space
         self._learn_with(space.settings)
         self._coordinator = self.runtime.learner.coordinator(space, self.server_id, self._config)
         self._space = space
         try:
-            self.held.serve_first(self._read, lambda: self.database.live_version(space))
-            self._share_candidates(())
-            self._begin_writing(space)
+            if arrived.live_version == 0:
+                self.held.serve_nothing(arrived.age)
+            else:
+                self.held.serve_first(self._read, lambda: self.database.live_version(space))
+            self._share_candidates((), arrived.signal)
+            self._begin_writing(arrived)
         except BaseException:
             self._space = None
             raise
@@ -87,32 +89,28 @@ class OpenedSpace(CurrentSpace):
             self.runtime.learner.add(self._coordinator, lambda _: self.refresh())
             self.runtime.learner.start()
 
-    def _begin_writing(self, space: Space) -> None:
-        if self._away is None:
-            self.writer = self._open_writer(space)
-            return
-        outage = self.writer
-        assert isinstance(outage, Outage)
-        with outage.taken_over() as extras:
-            writer = self._open_writer(space, outage.source, extras)
-            outage.succeeded_by(writer)
-        self.writer = writer
-
-    def _open_writer(
-        self, space: Space, source: SpoolSource | None = None, extras: Sequence[Extra] = ()
-    ) -> Writer:  # fmt: skip
-        return self.runtime.writers.open(
-            self.hot,
+    def _begin_writing(self, arrived: Arrival) -> None:
+        space = arrived.space
+        request = WriterRequest(
             space_id=space.space_id,
             server_id=self.server_id,
             space_name=space.name,
+            made_at=arrived.made_at,
             config=self._config.ingest,
             home=self.runtime.home,
             on_batch=self.held.learn_at_once,
             pending=self._pending,
-            source=source,
-            extras=extras,
         )
+        if self._away is None:
+            self.writer = self.runtime.writers.open(self.hot, request)
+            return
+        outage = self.writer
+        assert isinstance(outage, Outage)
+        with outage.taken_over() as extras:
+            request = dataclasses.replace(request, source=outage.source, extras=extras)
+            writer = self.runtime.writers.open(self.hot, request)
+            outage.succeeded_by(writer)
+        self.writer = writer
 
     def _open_without_database(self, exc: DatabaseUnavailable) -> None:
         """Record, and serve the last version known on this machine, until the database answers."""

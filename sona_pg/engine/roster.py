@@ -76,10 +76,11 @@ class Roster:
         self._by_space: dict[int, list[Place]] = {}
         self._changed = False
 
-    def join(self, followed: FollowedSpace, now: float) -> None:
-        """Add a space."""
+    def join(self, followed: FollowedSpace, now: float) -> bool:
+        """Add a space; return whether it may be due before the thread wakes by itself."""
         self.places[followed] = Place(followed, math.inf if followed.space_id is not None else now)
         self._changed = True
+        return followed.space_id is None or _pace(followed.poll_interval) not in self.groups
 
     def leave(self, followed: FollowedSpace) -> None:
         """Remove a space."""

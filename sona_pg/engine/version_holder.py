@@ -98,6 +98,10 @@ class VersionHolder:
             log.exception("version %d cannot be served: nothing that was learned is, until a later version", live)
             self.serve(self._nothing_learned())
 
+    def serve_nothing(self, age: float) -> None:
+        """Serve version 0 of a space that was made ``age`` seconds ago."""
+        self.serve(dataclasses.replace(self._nothing_learned(), published_at=time.monotonic() - age))
+
     def serve_kept(self) -> bool:
         """Serve the version served last on this machine; return False if there is none."""
         kept = load_version(self._last.path, self._hot.dim)

@@ -3,5 +3,6 @@
 from sona_pg.ingest.progress import IngestStats
 from sona_pg.ingest.writer import Writer
 from sona_pg.ingest.writer_pool import WriterPool
+from sona_pg.ingest.writer_request import WriterRequest
 
-__all__ = ["IngestStats", "Writer", "WriterPool"]
+__all__ = ["IngestStats", "Writer", "WriterPool", "WriterRequest"]

@@ -22,7 +22,7 @@ def take_name(number: int) -> str:
 END_IF_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
 
 # Tells spaces of the same number in different databases apart.
-SPACE_MADE = "SELECT created_at AT TIME ZONE 'UTC' FROM sona.spaces WHERE space_id = :space"
+SPACE_MADE = "SELECT created_at FROM sona.spaces WHERE space_id = :space"
 
 # Ends the backends of earlier attempts with lost connections: a replay would wait for their locks.
 END_EARLIER = """

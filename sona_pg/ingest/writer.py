@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
 
 from numpy.typing import ArrayLike
 from sqlalchemy import Engine, text
 
-from sona_pg.config import IngestConfig
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved, StorageError
 from sona_pg.ingest import candidate_rows, statements
@@ -30,7 +29,8 @@ from sona_pg.ingest.service_pool import ServicePool
 from sona_pg.ingest.source import RingSource, Source
 from sona_pg.ingest.spool import SpoolSource, spill
 from sona_pg.ingest.wakeups import held_here
-from sona_pg.recorder import EncodedBatch, HotPath
+from sona_pg.ingest.writer_request import WriterRequest
+from sona_pg.recorder import HotPath
 from sona_pg.store.connect import translated
 
 log = logging.getLogger("sona_pg.ingest")
@@ -46,13 +46,7 @@ class Writer:
     Args:
         hot: the recording side; one writer each.
         engine: connections to the database, whose schema is up to date.
-        space_id, server_id: the space written to, and this server's row in ``sona.servers``.
-        space_name: for errors; the number of the space if none is given.
-        config: durability and pace.
-        home: the folder for spool and rejected rows.
-        on_batch: called on the writing thread with each batch once it is encoded, before its commit.
-        pending: folder below ``home`` with records from before the space was known, if any.
-        source, extras: spool and waiting candidates of an engine that was opened without its database.
+        request: the space, the server, and where records come from.
         stall_timeout: seconds until a transaction's connection counts as dead.
         services: pool of writing threads, shared with other spaces; by default one with a single thread.
 
@@ -64,28 +58,19 @@ class Writer:
         self,
         hot: HotPath,
         engine: Engine,
+        request: WriterRequest,
         *,
-        space_id: int,
-        server_id: UUID,
-        space_name: str = "",
-        config: IngestConfig,
-        home: Path,
-        on_batch: Callable[[EncodedBatch], None] | None = None,
-        pending: Path | None = None,
-        source: SpoolSource | None = None,
-        extras: Sequence[Extra] = (),
         stall_timeout: float = STALL_TIMEOUT,
         services: ServicePool | None = None,
     ) -> None:
         self._hot = hot
-        self._config = config
-        self._origin = Origin(space_id, server_id, space_name)
-        self._home = home
+        self._config = config = request.config
+        self._origin = Origin(request.space_id, request.server_id, request.space_name)
         self._pid = os.getpid()
         self._stall_timeout = stall_timeout
         self.closed = False
-        self._rejects = Rejects(home / "rejected" / str(space_id))
-        self._root, self._source = self._open_source(engine, pending, source, learn=on_batch is not None)
+        self._rejects = Rejects(request.home / "rejected" / str(request.space_id))
+        self._root, self._source = self._open_source(engine, request)
         self._progress = Progress(self._source.done)
         self._services = services or ServicePool(engine, stall_timeout, 1)
         self._shares_threads = services is not None
@@ -95,11 +80,11 @@ class Writer:
         self._extras = Extras(
             self._progress.changed, config.buffer_bytes, self._source, self._link, self._origin, numbers, self._rejects
         )
-        self._extras.add(extras, kept=True)
+        self._extras.add(request.extras, kept=True)
         parts = Parts(
             hot, self._source, self._extras, self._delivery, self._link, numbers, self._rejects, self._progress
         )
-        self._service = Service(parts, config, self._origin.space, on_batch)
+        self._service = Service(parts, config, self._origin.space, request.on_batch)
         hot.attach(
             wake=self._ask,
             confirm=self._confirm if config.durability == "sync" else None,
@@ -108,23 +93,18 @@ class Writer:
         )
         self._services.add(self._service)
 
-    def _open_source(
-        self, engine: Engine, pending: Path | None, begun: SpoolSource | None, *, learn: bool
-    ) -> tuple[Path, Source]:  # fmt: skip
+    def _open_source(self, engine: Engine, request: WriterRequest) -> tuple[Path, Source]:
         """Return the folder of this space's unwritten records, and the source of the writer."""
-        with translated("opening the spool", engine.url), engine.connect() as connection:
-            made = connection.scalar(text(statements.SPACE_MADE), {"space": self._origin.space_id})
-        if made is None:
-            raise DatabaseError(f"there is no space {self._origin.space_id}: open it first")
+        made = request.made_at or _made_at(engine, request.space_id)
         # A home may serve several databases: records for one must not be written into another.
-        name = f"{self._origin.space_id}-{made:%Y%m%dT%H%M%S%f}"
-        root = self._home.absolute() / "spool" / name
-        roots = [root] if pending is None else [root, pending]
-        left = Leftovers(roots, self._hot.dim, self._origin.space_id)
-        if self._config.durability != "spool":
-            return root, RingSource(self._hot, self._origin.space_id, left, learn=learn)
-        source = begun or SpoolSource(self._hot, root)
-        source.begin(self._origin.space_id, left)
+        name = f"{request.space_id}-{made.astimezone(UTC):%Y%m%dT%H%M%S%f}"
+        root = request.home.absolute() / "spool" / name
+        roots = [root] if request.pending is None else [root, request.pending]
+        left = Leftovers(roots, self._hot.dim, request.space_id)
+        if request.config.durability != "spool":
+            return root, RingSource(self._hot, request.space_id, left, learn=request.on_batch is not None)
+        source = request.source or SpoolSource(self._hot, root)
+        source.begin(request.space_id, left)
         return root, source
 
     # -- for the application --------------------------------------------------------------------------------
@@ -331,3 +311,12 @@ class Writer:
                     f"{self._extras.bytes} bytes of candidates wait, and none were stored for {self._stall_timeout} s "
                     f"({self._link.last_error or 'still writing'}): these are not stored"
                 )
+
+
+def _made_at(engine: Engine, space_id: int) -> datetime:
+    with translated("opening the spool", engine.url), engine.connect() as connection:
+        made = connection.scalar(text(statements.SPACE_MADE), {"space": space_id})
+    if made is None:
+        raise DatabaseError(f"there is no space {space_id}: open it first")
+    assert isinstance(made, datetime)
+    return made

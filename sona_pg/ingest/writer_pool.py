@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Self
-from uuid import UUID
 
 from sqlalchemy import Engine
 
-from sona_pg.config import IngestConfig
 from sona_pg.errors import SonaError
-from sona_pg.ingest.candidate_rows import Extra
 from sona_pg.ingest.service_pool import ServicePool
-from sona_pg.ingest.spool import SpoolSource
 from sona_pg.ingest.writer import STALL_TIMEOUT, Writer
-from sona_pg.recorder import EncodedBatch, HotPath
+from sona_pg.ingest.writer_request import WriterRequest
+from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 
 THREADS = 2
+FEW = 16  # writers that are not worth a look whether some are closed
 
 
 class WriterPool:
@@ -32,6 +28,7 @@ class WriterPool:
         self._owns_engine = False
         self._stall_timeout = stall_timeout
         self._services = ServicePool(engine, stall_timeout, THREADS, beside)
+        self._most = FEW  # writers, above which closed ones are forgotten
         self._writers: set[Writer] = set()  # changed only by atomic calls, so that signal handlers are safe
 
     @classmethod
@@ -41,43 +38,18 @@ class WriterPool:
         pool._owns_engine = True
         return pool
 
-    def open(
-        self,
-        hot: HotPath,
-        *,
-        space_id: int,
-        server_id: UUID,
-        space_name: str = "",
-        config: IngestConfig,
-        home: Path,
-        on_batch: Callable[[EncodedBatch], None] | None = None,
-        pending: Path | None = None,
-        source: SpoolSource | None = None,
-        extras: Sequence[Extra] = (),
-    ) -> Writer:
-        """Return a writer for ``hot``, with the arguments of ``Writer``. The caller closes it.
+    def open(self, hot: HotPath, request: WriterRequest) -> Writer:
+        """Return a writer of the records of ``hot``; close it when it is done.
 
         Raises:
             StorageError: the spool's folder cannot be used.
             DatabaseUnavailable: the pool is closed, or another process's; or Postgres does not answer.
         """
-        writer = Writer(
-            hot,
-            self._engine,
-            space_id=space_id,
-            server_id=server_id,
-            space_name=space_name,
-            config=config,
-            home=home,
-            on_batch=on_batch,
-            pending=pending,
-            source=source,
-            extras=extras,
-            stall_timeout=self._stall_timeout,
-            services=self._services,
-        )
+        writer = Writer(hot, self._engine, request, stall_timeout=self._stall_timeout, services=self._services)
         self._writers.add(writer)
-        self._writers.difference_update([known for known in list(self._writers) if known.closed])
+        if len(self._writers) > self._most:  # now and then: a look at all for each new one would be quadratic
+            self._writers.difference_update([known for known in list(self._writers) if known.closed])
+            self._most = max(FEW, 2 * len(self._writers))
         return writer
 
     def close(self) -> None:

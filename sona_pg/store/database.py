@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from sona_pg.domain.space import Space, SpaceSummary
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
 from sona_pg.store import (
+    arrival,
     candidates,
     claims,
     cycles,
@@ -40,6 +40,7 @@ from sona_pg.store import (
 )
 from sona_pg.store.admin import migrate
 from sona_pg.store.admin.maintenance import Maintenance
+from sona_pg.store.arrival import Arrival
 from sona_pg.store.claims import Limit
 from sona_pg.store.connect import connect, translated
 from sona_pg.store.deadlines import deadlines
@@ -128,16 +129,25 @@ class Database:
 
     def join_space(
         self, name: str, dim: int, server: fleet.Server, *, create: bool = True, config: SonaConfig | None = None
-    ) -> fleet.Joined:
-        """Open a space as ``open_space`` does, and add a server to its fleet, in one transaction."""
-        with transaction(self.engine, f"opening space {name!r}", BRIEF) as connection:
-            asked_at = time.time()
-            at = leases.now(connection)
-            answered_at = time.time()
-            space = spaces.open_space(connection, name, dim, at, create=create, config=config)
-            fleet.register(connection, space.space_id, server, at)
-        self._ensure_partitions(at)
-        return fleet.Joined(space, at, asked_at, answered_at)
+    ) -> Arrival:
+        """Open a space as ``open_space`` does, and add a server to its fleet."""
+        doing = f"opening space {name!r}"
+        spaces.require_name(name)
+        with reading(self.engine, doing, BRIEF) as connection:
+            arrived = arrival.find(connection, name)
+            if arrived is not None:
+                arrived = arrived._replace(space=spaces.agreed(arrived.space, dim, config))
+                fleet.register(connection, arrived.space.space_id, server, arrived.at)
+        if arrived is None:
+            with transaction(self.engine, doing, BRIEF) as connection:
+                at = leases.now(connection)
+                space = spaces.open_space(connection, name, dim, at, create=create, config=config)
+                fleet.register(connection, space.space_id, server, at)
+                arrived = arrival.find(connection, name)
+                assert arrived is not None
+                arrived = arrived._replace(space=space)
+        self._ensure_partitions(arrived.at)
+        return arrived
 
     def _ensure_partitions(self, at: datetime) -> None:
         """Create missing partitions of the week of ``at``; their existence is checked once a week."""

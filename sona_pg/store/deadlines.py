@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,14 @@ class Watched:
     thread: int  # id of the waiting thread
 
 
+@dataclass(eq=False, slots=True)
+class Reminder:
+    """An action for a block of code that takes long."""
+
+    action: Callable[[], object]  # brief
+    until: float  # monotonic seconds
+
+
 class Deadlines:
     """Shuts down the sockets of overdue calls, from one thread that runs while calls are watched."""
 
@@ -41,6 +49,7 @@ class Deadlines:
         """Watch no calls; the thread starts with the first one."""
         self._lock = threading.Lock()
         self._watched: set[Watched] = set()
+        self._reminders: set[Reminder] = set()
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -56,15 +65,32 @@ class Deadlines:
         watched = Watched(owner, link, time.monotonic() + seconds, threading.get_ident())
         with self._lock:
             self._watched.add(watched)
-            if seconds < math.inf and self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="sona-pg deadlines", daemon=True)
-                self._thread.start()
+            if seconds < math.inf:
+                self._require_thread()
         try:
             yield watched
         finally:
             with self._lock:
                 self._watched.discard(watched)
             link.close()
+
+    @contextmanager
+    def after(self, seconds: float, action: Callable[[], object]) -> Iterator[None]:
+        """Call ``action`` once, on the thread, if the block takes longer than ``seconds``; not after its end."""
+        reminder = Reminder(action, time.monotonic() + seconds)
+        with self._lock:
+            self._reminders.add(reminder)
+            self._require_thread()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reminders.discard(reminder)
+
+    def _require_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sona-pg deadlines", daemon=True)
+            self._thread.start()
 
     def cut(self, engine: Engine, thread: int | None = None) -> None:
         """Abort every call on the connections of ``engine``, or those of one thread."""
@@ -88,7 +114,10 @@ class Deadlines:
                 for watched in self._watched:
                     if now > watched.until:
                         _shut(watched)
-                if any(watched.until < math.inf for watched in self._watched):
+                for reminder in [reminder for reminder in self._reminders if now > reminder.until]:
+                    self._reminders.discard(reminder)
+                    reminder.action()
+                if self._reminders or any(watched.until < math.inf for watched in self._watched):
                     needed_at = now
                 elif now > needed_at + LINGER:
                     self._thread = None

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, exists, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 
-from sona_pg.domain.space import Space, SpaceSummary
+from sona_pg.domain.space import SpaceSummary
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
 from sona_pg.store.schema import feedback, servers, spaces, trajectories
@@ -32,6 +31,12 @@ SET departed_trajectories = departed_trajectories + summed.trajectories,
     departed_dropped = departed_dropped + summed.dropped
 FROM summed WHERE sona.spaces.space_id = %(space)s AND summed.servers > 0
 RETURNING summed.servers
+"""
+
+REGISTER = """
+INSERT INTO sona.servers (space_id, server_id, host, pid, release, started_at, seen_at, serving_version)
+VALUES (%(space)s, %(server_id)s, %(host)s, %(pid)s, %(release)s, %(at)s, %(at)s, 0)
+ON CONFLICT DO NOTHING
 """
 
 SUMMARIES = """
@@ -72,19 +77,9 @@ class Server(NamedTuple):
     release: str
 
 
-class Joined(NamedTuple):
-    """Answer to a server that opens a space."""
-
-    space: Space
-    at: datetime  # by the database's clock
-    asked_at: float  # by this machine's clock, before and after the query
-    answered_at: float
-
-
 def register(connection: Connection, space_id: int, server: Server, at: datetime) -> None:
     """Add a server to the space ``at`` the database's time; idempotent."""
-    values = {**server._asdict(), "space_id": space_id, "started_at": at, "seen_at": at, "serving_version": 0}
-    connection.execute(insert(servers).values(values).on_conflict_do_nothing())
+    driver_connection(connection).execute(REGISTER, {**server._asdict(), "space": space_id, "at": at})
 
 
 def heartbeat(

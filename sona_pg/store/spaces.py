@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, text, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from sona_pg.config import SonaConfig
@@ -15,11 +15,16 @@ from sona_pg.config.space_settings import GROWING, require_agreement, settings_o
 from sona_pg.domain.space import Space
 from sona_pg.errors import InvalidValue, SettingsConflict, SpaceExists, UnknownSpace
 from sona_pg.limits import LONGEST_SPACE_NAME
+from sona_pg.store.connect import driver_connection
 from sona_pg.store.schema import metadata, space_names, spaces
 from sona_pg.store.settings_log import FOUND, read_settings
 
 COLUMNS = (spaces.c.space_id, spaces.c.name, spaces.c.dim, spaces.c.settings, FOUND)  # of a Space
 WEEKS_AHEAD = 4
+NAMES = """
+SELECT space_id, name FROM sona.space_names WHERE name = %(name)s
+UNION SELECT space_id, name FROM sona.space_names WHERE space_id = %(space)s
+"""
 LOCK = 0x736F6E62  # the advisory lock under which spaces and partitions are made
 
 
@@ -37,22 +42,31 @@ def open_space(
         UnknownSpace: it is missing, and ``create`` forbids creating it.
     """
     require_name(name)
-    wished = wishes_of(config) if config is not None else {}
     space = find_space(connection, name)
     if space is None and not create:
         raise unknown(connection, name)
     if space is None:
         connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         space = find_space(connection, name) or _make_space(connection, name, dim, at, config or SonaConfig())
+    return agreed(space, dim, config)
+
+
+def agreed(space: Space, dim: int, config: SonaConfig | None) -> Space:
+    """Return an existing space with the settings that it is opened with; see ``open_space`` for the rules.
+
+    Raises:
+        SettingsConflict: the space has another dimension, or learns with other settings than those of ``config``.
+    """
+    wished = wishes_of(config) if config is not None else {}
     if space.dim != dim:
         raise SettingsConflict(
-            f"space {name!r} has {space.dim} dimensions, not {dim}: open it with hidden_dim={space.dim}, "
+            f"space {space.name!r} has {space.dim} dimensions, not {dim}: open it with hidden_dim={space.dim}, "
             "or choose another space name"
         )
     if space.has_own_settings:
-        require_agreement(name, space.settings, wished)
+        require_agreement(space.name, space.settings, wished)
         return space
-    require_agreement(name, space.settings, {known: wished[known] for known in GROWING if known in wished})
+    require_agreement(space.name, space.settings, {known: wished[known] for known in GROWING if known in wished})
     return dataclasses.replace(space, settings={**space.settings, **wished})
 
 
@@ -76,9 +90,7 @@ def find_space(connection: Connection, name: str) -> Space | None:
 
 def names_of(connection: Connection, name: str, space_id: int | None) -> dict[int, str]:
     """Return the names, by number, of the spaces with this ``name`` or this ``space_id``."""
-    asked = or_(space_names.c.name == name, space_names.c.space_id == space_id)
-    rows = connection.execute(select(space_names.c.space_id, space_names.c.name).where(asked))
-    return {row.space_id: row.name for row in rows}
+    return dict(driver_connection(connection).execute(NAMES, {"name": name, "space": space_id}).fetchall())
 
 
 def unknown(connection: Connection, name: str) -> UnknownSpace:

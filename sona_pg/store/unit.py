@@ -43,6 +43,7 @@ from sona_pg.store import (
     versions,
 )
 from sona_pg.store.claims import Horizon, Limit
+from sona_pg.store.deadlines import deadlines
 from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.transactions import reading, snapshot, transaction
 
@@ -261,7 +262,7 @@ class LearningUnit:
 
 @contextmanager
 def learning_unit(engine: Engine, space: Space, server_id: UUID, *, wait: bool = True) -> Iterator[LearningUnit | None]:
-    """Hold the learner's lease of a space while the block runs, renewed from a thread.
+    """Hold the learner's lease of a space while the block runs, renewed from a thread if that takes long.
 
     Args:
         engine: of the database.
@@ -299,20 +300,23 @@ def _release(unit: LearningUnit) -> None:
 
 @contextmanager
 def _renewed(engine: Engine, lease: leases.Lease) -> Iterator[None]:
+    """Renew a lease while the block runs; most cycles are over before it is due, and need no thread."""
     done = threading.Event()
 
     def run() -> None:
-        while not done.wait(RENEW_EVERY):
+        while not done.is_set():
             try:
                 with transaction(engine, "renewing the learner's lease") as connection:
                     leases.renew(connection, lease, LEASE)
             except DatabaseError as exc:  # publishing raises if it was lost
                 log.info("%s", exc)
+            done.wait(RENEW_EVERY)
 
     thread = threading.Thread(target=run, name="sona-pg lease", daemon=True)
-    thread.start()
     try:
-        yield
+        with deadlines.after(RENEW_EVERY, thread.start):
+            yield
     finally:
         done.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()

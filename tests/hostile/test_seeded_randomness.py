@@ -28,14 +28,14 @@ import random, sys, tempfile, uuid
 from pathlib import Path
 import numpy as np
 from sona_pg.config import IngestConfig
-from sona_pg.ingest import Writer
+from sona_pg.ingest import Writer, WriterRequest
 from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 url, space, dim, server, batches, rows = sys.argv[1:]
 random.seed(0)
 hot, engine = HotPath(int(dim), 1000, 1 << 20), connect(url)
-writer = Writer(hot, engine, space_id=int(space), server_id=uuid.UUID(server), config=IngestConfig(flush_interval=60),
-                home=Path(tempfile.gettempdir()))
+writer = Writer(hot, engine, WriterRequest(space_id=int(space), server_id=uuid.UUID(server),
+                config=IngestConfig(flush_interval=60), home=Path(tempfile.gettempdir())))
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(int(batches)):

@@ -30,13 +30,13 @@ from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
 from sona_pg.config import IngestConfig
-from sona_pg.ingest import Writer
+from sona_pg.ingest import Writer, WriterRequest
 from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 url, home, server = sys.argv[1:]
 hot = HotPath({DIM}, 100, 1 << 20)
-writer = Writer(hot, connect(url), space_id={SPACE}, server_id=uuid.UUID(server),
-                config=IngestConfig(durability="spool", flush_interval=60), home=Path(home))
+writer = Writer(hot, connect(url), WriterRequest(space_id={SPACE}, server_id=uuid.UUID(server),
+                config=IngestConfig(durability="spool", flush_interval=60), home=Path(home)))
 writer.enqueue_candidates(["a", "b"], np.stack([np.full({DIM}, 0.5), np.ones({DIM})]))
 writer.enqueue_candidate_set(42, ["a", "b"])
 shown = SimpleNamespace(version=None, candidate_set=42)

@@ -351,7 +351,7 @@ from pathlib import Path
 import numpy as np
 from sona_pg.config import IngestConfig
 from sona_pg.errors import DatabaseUnavailable
-from sona_pg.ingest import WriterPool
+from sona_pg.ingest import WriterPool, WriterRequest
 from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 url, home = sys.argv[1:]
@@ -359,7 +359,7 @@ pool = WriterPool(connect(url))
 def opened(pool, space):
     hot = HotPath({DIM}, 100, 1 << 20)
     settings = dict(space_id=space, server_id=uuid.uuid4(), config=IngestConfig(flush_interval=60), home=Path(home))
-    return hot, pool.open(hot, **settings)
+    return hot, pool.open(hot, WriterRequest(**settings))
 def record(hot):
     hot.end_trajectory(hot.begin_trajectory(np.ones({DIM}, np.float32)))
 ours = [opened(pool, space) for space in (1, 2, 3)]

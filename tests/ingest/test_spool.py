@@ -35,13 +35,13 @@ import sys, uuid
 from pathlib import Path
 import numpy as np
 from sona_pg.config import IngestConfig
-from sona_pg.ingest import Writer
+from sona_pg.ingest import Writer, WriterRequest
 from sona_pg.recorder import HotPath
 from sona_pg.store.connect import connect
 url, home, server, space, dim = sys.argv[1:]
 hot = HotPath(int(dim), 100, 1 << 20)
-Writer(hot, connect(url), space_id=int(space), server_id=uuid.UUID(server),
-       config=IngestConfig(durability="spool", flush_interval=0.005), home=Path(home))
+Writer(hot, connect(url), WriterRequest(space_id=int(space), server_id=uuid.UUID(server),
+       config=IngestConfig(durability="spool", flush_interval=0.005), home=Path(home)))
 embedding = np.full(int(dim), 0.5, np.float32)
 print("ready", flush=True)
 while True:

@@ -1,0 +1,57 @@
+"""Opening a space that exists: one statement reads all that its server needs to begin."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from sona_pg.domain.space import Space
+from sona_pg.store.connect import driver_connection
+from sona_pg.store.settings_log import read_settings
+
+# The settings found in adapters are those of a space without its own; see ``settings_log.FOUND``.
+FIND = """
+SELECT clock_timestamp(), s.space_id, s.name, s.dim, s.settings,
+       CASE WHEN s.settings = '{}'::jsonb THEN (
+           SELECT jsonb_build_object(
+               'micro.rank', max(a.rank) FILTER (WHERE a.kind = 'micro'),
+               'base.rank', max(a.rank) FILTER (WHERE a.kind = 'base'),
+               'base.layers', nullif(count(*) FILTER (WHERE a.kind = 'base'), 0))
+           FROM sona.adapters a WHERE a.space_id = s.space_id AND a.version = s.live_version) END,
+       s.live_version, s.created_at,
+       greatest(extract(epoch FROM clock_timestamp() - coalesce(v.created_at, s.created_at)), 0)::float8,
+       (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = s.space_id),
+       (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id AND c.slot IS NULL)
+FROM sona.space_names n
+JOIN sona.spaces s ON s.space_id = n.space_id
+LEFT JOIN sona.state_versions v ON v.space_id = s.space_id AND v.version = s.live_version
+WHERE n.name = %(name)s
+"""
+
+
+class Arrival(NamedTuple):
+    """State of a space when a server opens it."""
+
+    space: Space
+    at: datetime  # by the database's clock
+    asked_at: float  # by this machine's clock, before and after the query
+    answered_at: float
+    live_version: int
+    age: float  # seconds since that was published; of version 0, since the space was made
+    made_at: datetime  # the space
+    signal: tuple[int, int]  # of its candidates, see ``candidates.signal``
+
+
+def find(connection: Connection, name: str) -> Arrival | None:
+    """Return the state of the space called ``name``, or None."""
+    asked_at = time.time()
+    row = driver_connection(connection).execute(FIND, {"name": name}).fetchone()
+    if row is None:
+        return None
+    at, space_id, name, dim, settings, found, live, made_at, age, slot, new = row
+    space = Space(space_id, name, dim, read_settings(settings, found), bool(settings))
+    signal = (0 if slot is None else slot + 1, new)
+    return Arrival(space, at, asked_at, time.time(), live, age, made_at, signal)
