@@ -142,10 +142,13 @@ cdef tuple picked(tuple of, const int64_t *which, Best *best, Py_ssize_t k):
 cdef class CentroidBlock:
     """A copy of C (m, d) prepared for many searches: exact float32 answers from a scan of one byte an element.
 
-    Immutable, so any number of threads may search it at once. It takes 5 bytes an element.
+    Immutable, so any number of threads may search it at once. It takes 5 bytes an element. It counts how often
+    `nearest` has given each row.
     """
     cdef sona_block block
-    cdef object rows_array, memory
+    cdef object rows_array, memory, given_array
+    cdef int64_t *given  # (m,) INOUT: under the interpreter's lock
+    cdef readonly int64_t given_total
 
     def __init__(
         self,
@@ -166,8 +169,16 @@ cdef class CentroidBlock:
         self.memory = PyBytes_FromStringAndSize(NULL, m * self.block.padded + 4 * m + LINE)
         self.block.codes = <uint8_t *> ((<size_t> PyBytes_AS_STRING(self.memory) + LINE - 1) // LINE * LINE)
         self.block.scales = <sona_f32 *> (self.block.codes + m * self.block.padded)
+        self.given_array = empty(1, m, 0, cnp.NPY_INT64)
+        self.given_array.fill(0)
+        self.given = <int64_t *> cnp.PyArray_DATA(self.given_array)
         with nogil:
             sona_block_fill(&self.block)
+
+    @property
+    def given_counts(self):
+        """How often `nearest` has given each row, (m,) int64: a copy."""
+        return self.given_array.copy()
 
     def __len__(self):
         return self.block.m
@@ -250,6 +261,9 @@ cdef class CentroidBlock:
                 PyMem_Free(scratch)
             if status != 0:
                 return None
+            for i in range(k):
+                self.given[best.indices[i] if which == NULL else which[best.indices[i]]] += 1
+            self.given_total += k
             return picked(of, which, &best, k), tuple([<double> (best.scores[i] * inverse_norm) for i in range(k)])
         finally:
             leave(&best)

@@ -6,22 +6,31 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Self, overload
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.pattern import NEVER_USED, LearnedPattern, PatternUse
+
+NO_USES: Mapping[UUID, PatternUse] = MappingProxyType({})
 
 
 class FoundPatterns(Sequence[LearnedPattern]):
     """Patterns near a query, nearest first, each with its similarity, created on access. Prints as a list."""
 
-    __slots__ = ("_made", "similarities", "stored")
+    __slots__ = ("_made", "_uses", "similarities", "stored")
 
-    def __init__(self, found: tuple[LearnedPattern, ...], similarities: tuple[float, ...]) -> None:
-        """Hold patterns of a version, and their similarities to the query."""
+    def __init__(
+        self,
+        found: tuple[LearnedPattern, ...],
+        similarities: tuple[float, ...],
+        uses: Mapping[UUID, PatternUse] = NO_USES,
+    ) -> None:
+        """Hold patterns of a version, their similarities to the query, and the use of each as far as it is known."""
+        self._uses = uses
         self.stored = found  # of the version, without a similarity
         self.similarities = similarities
         self._made: list[LearnedPattern | None] | None = None
@@ -31,7 +40,8 @@ class FoundPatterns(Sequence[LearnedPattern]):
             self._made = [None] * len(self.stored)
         made = self._made[place]
         if made is None:
-            made = self._made[place] = self.stored[place].found(self.similarities[place])
+            stored = self.stored[place]
+            made = self._made[place] = stored.found(self.similarities[place], self._uses.get(stored.id, NEVER_USED))
         return made
 
     @overload
@@ -60,7 +70,8 @@ class FoundPatterns(Sequence[LearnedPattern]):
         return repr(list(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FoundPatterns, (self.stored, self.similarities)
+        uses = {pattern.id: self._uses[pattern.id] for pattern in self.stored if pattern.id in self._uses}
+        return FoundPatterns, (self.stored, self.similarities, uses)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

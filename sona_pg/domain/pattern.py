@@ -6,8 +6,9 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -104,6 +105,17 @@ Record = TypeVar("Record", RouteRecord, ParameterRecord)
 UNRATED = 0.5  # quality of a pattern, or of a route in it, without ratings: see ``rated``
 
 
+class PatternUse(NamedTuple):
+    """Use of a pattern; not part of what a version holds."""
+
+    created_at: datetime | None  # when the cycle that made it was published; None where that version is forgotten
+    access_count: int = 0  # how often it was found, on all servers
+    last_accessed: datetime | None = None  # to within a heartbeat
+
+
+NEVER_USED = PatternUse(None)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedPattern:
     """Cluster of trajectories: centroid, size, and quality statistics."""
@@ -123,6 +135,10 @@ class LearnedPattern:
     verdicts: VerdictCounts = NO_VERDICTS  # of its trajectories
     parameters: Mapping[str, ParameterRecord] = field(default_factory=dict)  # parameters of successful trajectories
     similarity: float | None = None  # cosine with the query that found it
+    # Of a pattern that was found: as its server knew when it was looked at, up to the last heartbeat.
+    access_count: int = 0
+    last_accessed: datetime | None = None
+    created_at: datetime | None = None
 
     @property
     def rated(self) -> bool:
@@ -140,9 +156,10 @@ class LearnedPattern:
         rated = (item for item in self.routes.items() if item[1].rated)
         return max(rated, key=lambda item: (item[1].quality, item[1].size), default=None)
 
-    def found(self, similarity: float) -> Self:
-        """Return this pattern as the result of a query, with its similarity."""
-        return type(self)(*(*_stored_fields(self), similarity))
+    def found(self, similarity: float, use: PatternUse = NEVER_USED) -> Self:
+        """Return this pattern as a query finds it."""
+        as_used = (use.access_count, use.last_accessed, use.created_at)
+        return type(self)(*(*_stored_fields(self), similarity, *as_used))
 
     def merge(self, other: Self) -> Self:
         """Return this pattern with ``other`` pooled in; the id is ours, the lineage names the other.
@@ -194,8 +211,8 @@ class LearnedPattern:
 
 
 _stored_fields: Any = attrgetter(
-    *(known.name for known in dataclasses.fields(LearnedPattern)[:-1])
-)  # all but similarity
+    *(known.name for known in dataclasses.fields(LearnedPattern)[:-4])
+)  # all but similarity and use
 
 
 def most_typical(queries: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:

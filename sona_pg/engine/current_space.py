@@ -22,10 +22,11 @@ from sona_pg.engine.fleet_member import FleetMember
 from sona_pg.engine.followed_space import Heard
 from sona_pg.engine.process_runtime import ProcessRuntime
 from sona_pg.engine.version_holder import VersionHolder
-from sona_pg.errors import DatabaseUnavailable, TrajectoryError
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, TrajectoryError
 from sona_pg.ingest import Writer
 from sona_pg.ingest.outage import Outage
 from sona_pg.recorder import HotPath
+from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.serving.candidate_ranker import CandidateRanker
 from sona_pg.serving.last_version import LastVersion
 from sona_pg.serving.recaller import Recaller
@@ -159,6 +160,7 @@ class CurrentSpace(ABC):
             if self.held.take_up(self._heartbeat(), self._read, self._learned):
                 self._heartbeat()
                 self.attend()
+            self.count_found()
             self._share_candidates(self._settled())
             self._keep_version()
             return self.serving.version
@@ -185,6 +187,21 @@ class CurrentSpace(ABC):
             or self.ranker.overlay.remembers_any
             or (self.runtime.embedded is None and self.held.is_to_be_kept)
         )
+
+    @property
+    def accesses(self) -> AccessCounter:
+        """The counts of patterns found here."""
+        return self.held.accesses
+
+    def count_found(self) -> None:
+        """Add how often patterns were found here to what the store knows."""
+        found = self.accesses.take()
+        if found:
+            try:
+                self.accesses.note_uses(self.database.count_found({self.space.space_id: found})[self.space.space_id])
+            except DatabaseError:
+                self.accesses.give_back(found)
+                raise
 
     def beat(self) -> Beat:
         """Return this server's heartbeat."""
@@ -234,6 +251,12 @@ class CurrentSpace(ABC):
         return self.member.heartbeat(self.space, self.serving.version)
 
     def _read(self, live: int | None) -> ServedVersion:
+        """Return the live version, and know the use of its patterns."""
+        serving = self._read_version(live)
+        self.accesses.know(self.database.pattern_uses(self.space) if serving.patterns else {})
+        return serving
+
+    def _read_version(self, live: int | None) -> ServedVersion:
         """Return the live version: from the learner cache if it was made here, else from the store."""
         memory = self._background.memory
         if memory is None or memory.version != live or memory.cycle_id != self.database.cycle_of(self.space, live):

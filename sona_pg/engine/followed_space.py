@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.store.roll_call import Beat
 
 
@@ -60,6 +61,10 @@ class FollowedSpace(Protocol):
         """Complete an opening without the database."""
 
     def beat(self) -> Beat: ...
+
+    @property
+    def accesses(self) -> AccessCounter:
+        """The counts of patterns found here."""
 
     def hear(self, heard: Heard) -> bool:
         """Apply the result of a poll; False: it is being refreshed, and must be polled again."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
+from uuid import UUID
 
+from sona_pg.domain.pattern import PatternUse
 from sona_pg.engine.followed_space import ClockReading, FollowedSpace, Heard
 from sona_pg.engine.roster import BEAT_EVERY, CANDIDATES_EVERY, Group, Place, Roster
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError
@@ -18,6 +21,8 @@ from sona_pg.store.notify import Notice
 from sona_pg.store.roll_call import Look, RollCall, SpaceIds
 
 log = logging.getLogger(__name__)
+
+Count = Callable[[Mapping[int, Mapping[UUID, int]]], Mapping[int, Mapping[UUID, PatternUse]]]
 
 PATIENCE = 3.0  # seconds that a stop waits for the call the thread is in
 LOG_EVERY = 30.0  # seconds between two log lines about a store with repeated outages
@@ -51,6 +56,7 @@ class Follower:
         look: Callable[[Look], RollCall],
         revive: Callable[[], object] = lambda: None,
         meanwhile: Callable[[], object] = lambda: None,
+        count: Count | None = None,
     ) -> None:
         """Prepare; ``start`` begins.
 
@@ -59,11 +65,13 @@ class Follower:
             look: asks the database.
             revive: called while the database is away.
             meanwhile: called regularly otherwise; must return at once.
+            count: adds how often patterns were found, by space, to what the database knows; returns their use since.
         """
         self._listener = listener
         self._look = look
         self._revive = revive
         self._meanwhile = meanwhile
+        self._count = count
         self._stop = threading.Event()
         self._roster = Roster()
         self._at: FollowedSpace | None = None  # the space the thread is busy with
@@ -203,6 +211,8 @@ class Follower:
             group.next_beat = now + BEAT_EVERY
         if asking:  # with notices, fewer polls are needed
             group.next_signal = now + (BEAT_EVERY if self._listener.hears else 0.0)
+        if beating:
+            self._count_found([place.followed for place in group.places])
         if self._has_moved(clock):
             self._tell_all(group.places, heard, clock)
             self._clock_offset = clock.offset
@@ -214,6 +224,27 @@ class Follower:
             self._tell_all(restless, heard, clock)
         group.digest = heard.digest
         group.signals_digest = heard.signals_digest if asking else group.signals_digest
+
+    def _count_found(self, spaces: Sequence[FollowedSpace]) -> None:
+        """Send how often patterns were found, of all spaces in one statement."""
+        count = self._count
+        if count is None:
+            return
+        taken = [(followed, found) for followed in spaces if (found := followed.accesses.take())]
+        if not taken:
+            return
+        summed: dict[int, Counter[UUID]] = {}
+        for followed, found in taken:  # several engines may have one space
+            summed.setdefault(followed.space_id or 0, Counter()).update(found)
+        try:
+            uses = count(summed)
+        except DatabaseError as exc:
+            log.debug("accesses of patterns are sent with a later heartbeat: %s", exc)
+            for followed, found in taken:
+                followed.accesses.give_back(found)
+            return
+        for followed, _ in taken:
+            followed.accesses.note_uses(uses[followed.space_id or 0])
 
     def _ask(self, look: Look) -> tuple[RollCall, ClockReading]:
         sent_at = time.time()

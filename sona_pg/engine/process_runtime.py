@@ -58,7 +58,8 @@ class ProcessRuntime:
             self.learner = Learner(self.database)
             self.maintainer = Maintainer(self.database)
             self.follower = Follower(
-                NoticeListener(url), self.database.call_roll, self._revive, self.maintainer.look
+                NoticeListener(url), self.database.call_roll, self._revive, self.maintainer.look,
+                self.database.count_found,
             )  # fmt: skip
             self.follower.start()
             self._begun = True

@@ -14,6 +14,7 @@ from sona_pg.engine.ending import Ending
 from sona_pg.engine.figures import Figures
 from sona_pg.engine.opened_space import OpenedSpace, OpenRequest
 from sona_pg.engine.process_runtime import runtimes
+from sona_pg.errors import DatabaseError
 from sona_pg.ingest.wakeups import held_here
 from sona_pg.recorder import HotPath
 from sona_pg.serving.served_version import ServedVersion
@@ -145,4 +146,8 @@ class Session(OpenedSpace):
     def _depart(self) -> None:
         """Leave the fleet, unless the database is away: closing does not wait for it."""
         if self._space is not None and self.silence(1.0) is None:
+            try:
+                self.count_found()
+            except DatabaseError as exc:
+                log.debug("the last accesses of patterns could not be counted: %s", exc)
             self.member.depart(self._space)

@@ -21,6 +21,7 @@ from sona_pg.errors import DatabaseUnavailable, DimensionMismatch, StorageError
 from sona_pg.ingest.wakeups import held_here
 from sona_pg.learning.adapters.adapter_file import read_adapters
 from sona_pg.recorder import Adapter, EncodedBatch, HotPath
+from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.serving.instant import InstantLoop
 from sona_pg.serving.last_version import LastVersion
 from sona_pg.serving.last_version import load as load_version
@@ -56,6 +57,7 @@ class VersionHolder:
         nothing = self._nothing_learned()
         self.instant = InstantLoop(nothing.state.micro, config.micro, config.loops.seed)
         self.refused: Refused | None = None
+        self.accesses = AccessCounter()
         self.serve(nothing)
 
     @property
@@ -82,7 +84,8 @@ class VersionHolder:
         with self._adapting:
             self.adapters = adapters or f"version {serving.version}"
             micro = self.instant.adopt(serving.state.micro, learned)
-            self.serving = serving
+            self.accesses.follow(serving.patterns, serving.block)
+            self.serving = dataclasses.replace(serving, accesses=self.accesses)
             self._base = tuple(_adapter(layer) for layer in serving.state.base)
             self._hot.set_adapters(_adapter(micro), self._base)
 

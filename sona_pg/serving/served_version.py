@@ -21,6 +21,7 @@ from sona_pg.learning.knowledge import initial_state, ranker_of, router_of
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.vectors import unit
+from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.serving.arguments import as_direction, require_count, require_filters
 from sona_pg.store.database import Snapshot
 
@@ -41,6 +42,7 @@ class ServedVersion:
     ranker: RankerState
     catalog: Catalog
     block: kernels.CentroidBlock | None  # of the patterns' centroids; None when there are none
+    accesses: AccessCounter = field(default_factory=AccessCounter)  # of the engine that serves it
     passing: dict[Filters, NDArray[np.int64]] = field(default_factory=dict)  # rows of patterns, by filters asked lately
     published_at: float = field(default_factory=time.monotonic)  # by this process's monotonic clock
 
@@ -100,7 +102,7 @@ class ServedVersion:
             except OverflowError:  # of k, which is refused below
                 found = None
             if found is not None:
-                return FoundPatterns(*found)
+                return FoundPatterns(*found, self.accesses.known)
         require_filters(min_quality, kind, verdict)
         vector, most = as_direction(x, self.state.micro.dim), require_count(k, 0)
         rows = None
@@ -111,7 +113,7 @@ class ServedVersion:
         found = self.block.nearest(vector, most, self.patterns, rows)
         if found is None:  # of a length whose square leaves float32
             found = self.block.nearest(unit(vector[None, :])[0], most, self.patterns, rows)
-        return FoundPatterns(*found) if found is not None else FoundPatterns((), ())
+        return FoundPatterns(*found, self.accesses.known) if found is not None else FoundPatterns((), ())
 
     def _passing(self, filters: Filters) -> NDArray[np.int64]:
         """Return the rows of the patterns that pass ``filters``, (n,) int64; what was asked lately is remembered."""

@@ -20,7 +20,7 @@ from sona_pg.domain.answer import SearchResult
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import LearningSchedule
 from sona_pg.domain.ledger_slice import Trajectories
-from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.pattern import LearnedPattern, PatternUse
 from sona_pg.domain.space import Space, SpaceSummary
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
@@ -32,6 +32,7 @@ from sona_pg.store import (
     fleet,
     leases,
     pattern_rows,
+    pattern_uses,
     roll_call,
     search,
     settings_log,
@@ -252,6 +253,16 @@ class Database:
         """Return the number of unlearned facts by space; spaces without any are left out."""
         with reading(self.engine, "counting unlearned facts", BRIEF) as connection:
             return roll_call.waiting_facts(connection, spaces)
+
+    def count_found(self, found: Mapping[int, Mapping[UUID, int]]) -> Mapping[int, Mapping[UUID, PatternUse]]:
+        """Add how often patterns were found, by space; return their use since."""
+        with reading(self.engine, "counting accesses of patterns", BRIEF) as connection:
+            return pattern_uses.count(connection, found, leases.now(connection))
+
+    def pattern_uses(self, space: Space) -> Mapping[UUID, PatternUse]:
+        """Return when each pattern of a space was made, and how often and when it was found."""
+        with reading(self.engine, "reading the use of patterns", BRIEF) as connection:
+            return pattern_uses.read(connection, space.space_id)
 
     def depart(self, space: Space, server_id: UUID) -> None:
         """Mark the server as ended."""

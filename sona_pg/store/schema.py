@@ -287,6 +287,17 @@ pattern_routes = Table(
     PrimaryKeyConstraint("space_id", "pattern_id", "route"),
 )
 
+pattern_uses = Table(
+    "pattern_uses",
+    metadata,
+    _space(),
+    Column("pattern_id", Uuid, nullable=False),
+    Column("created_at", DateTime(timezone=True)),
+    Column("access_count", BigInteger, nullable=False, server_default="0"),
+    Column("last_accessed", DateTime(timezone=True)),
+    PrimaryKeyConstraint("space_id", "pattern_id"),
+)
+
 state_versions = Table(
     "state_versions",
     metadata,

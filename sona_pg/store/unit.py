@@ -36,6 +36,7 @@ from sona_pg.store import (
     ledger,
     outcome_rows,
     pattern_rows,
+    pattern_uses,
     settings_log,
     states,
     trajectory_rows,
@@ -174,6 +175,7 @@ class LearningUnit:
         with self._publishing(claimed, result.cycle_id) as (connection, at):
             version_contents.keep_live(connection, space_id, self.live_version)  # that an earlier release has made
             pattern_rows.write_patterns(connection, space_id, made.patterns, made.removed, at)
+            pattern_uses.note_created(connection, space_id, made.patterns, made.state.version, at)
             states.delete_fisher(connection, space_id, made.faded)  # first: tasks learned anew begin at number 0
             for snapshot_ in made.fisher:
                 states.write_fisher(connection, space_id, snapshot_, made.state.version, at)

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sona_pg.domain.pattern import PatternUse
 from sona_pg.engine import follower as module
 from sona_pg.engine.followed_space import Heard
 from sona_pg.engine.follower import Follower
 from sona_pg.errors import ConfigError, DatabaseUnavailable
+from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.store.notify import Notice
 from sona_pg.store.roll_call import Beat, Look, RollCall
 
@@ -56,6 +58,7 @@ class Space:
         self.failures = 0
         self.attempts = 0
         self.enough = threading.Event()
+        self.accesses = AccessCounter()
 
     def attach_late(self) -> None:
         self.attempts += 1
@@ -149,6 +152,29 @@ def test_fifty_spaces_are_polled_by_one_statement() -> None:
     follow(Listener(), looks, *(Space(number, poll=0.05) for number in range(50)))
     assert len(looks.calls) <= 10
     assert sum(len(look.beats) for look in looks.calls if look.beats) == 50  # once each, not with every poll
+
+
+def test_accesses_of_patterns_are_sent_together_with_a_heartbeat_and_again_if_that_failed(monkeypatch) -> None:
+    pattern, counted, attempts = uuid.uuid4(), [], itertools.count()
+
+    def count(found):
+        if next(attempts) == 0:
+            raise DatabaseUnavailable("away")
+        counted.append({space: dict(counts) for space, counts in found.items()})
+        return {space: {pattern: PatternUse(None, counts[pattern])} for space, counts in found.items()}
+
+    monkeypatch.setattr(module, "BEAT_EVERY", 0.01)
+    spaces = [Space(1), Space(1), Space(2)]  # two engines of one space
+    follower = Follower(Listener(), Looks(), count=count)
+    for space in spaces:
+        space.accesses.give_back({pattern: 2})
+        follower.join(space)
+    follower.start()
+    while not all(space.accesses.known for space in spaces):
+        threading.Event().wait(0.001)
+    follower.stop()
+    assert counted == [{1: {pattern: 4}, 2: {pattern: 2}}]
+    assert [space.accesses.known[pattern].access_count for space in spaces] == [4, 4, 2]
 
 
 def test_a_space_without_news_is_left_alone() -> None:

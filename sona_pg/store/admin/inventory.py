@@ -8,10 +8,10 @@ from __future__ import annotations
 INVENTORY = {
     "table": """
         adapters api_keys batches candidate_sets candidates cycles feedback feedback_rest fisher_snapshots
-        idempotent_requests leases memory_edges memory_nodes pattern_routes patterns route_statistics
-        schema_revision sealed_weeks servers set_aside shared_trajectories space_names space_settings spaces
-        staged_versions state_arrays state_versions steps steps_rest trajectories trajectories_rest
-        version_contents version_patterns version_tasks
+        idempotent_requests leases memory_edges memory_nodes pattern_routes pattern_uses patterns
+        route_statistics schema_revision sealed_weeks servers set_aside shared_trajectories space_names
+        space_settings spaces staged_versions state_arrays state_versions steps steps_rest trajectories
+        trajectories_rest version_contents version_patterns version_tasks
     """,
     "view": """
         cycle_log fleet latest_feedback learning outcomes pattern_summary quality_by_day versions waiting_feedback
@@ -25,7 +25,8 @@ INVENTORY = {
         cycles_by_start
         cycles_pkey feedback_batch feedback_pkey feedback_rest_pkey feedback_rest_space_id_batch_idx
         fisher_snapshots_pkey idempotent_requests_by_time idempotent_requests_pkey leases_pkey memory_edges_pkey
-        memory_nodes_pkey pattern_routes_pkey patterns_pkey route_statistics_pkey schema_revision_pkc
+        memory_nodes_pkey pattern_routes_pkey pattern_uses_pkey patterns_pkey route_statistics_pkey
+        schema_revision_pkc
         sealed_weeks_pkey servers_pkey set_aside_pkey shared_trajectories_by_time shared_trajectories_pkey
         space_names_pkey space_names_space_id_key space_settings_pkey spaces_pkey staged_versions_pkey
         state_arrays_pkey state_versions_pkey steps_pkey steps_rest_pkey trajectories_pkey
@@ -58,7 +59,9 @@ INVENTORY = {
         pattern_routes.pattern_routes_quality_check pattern_routes.pattern_routes_recovered_count_check
         pattern_routes.pattern_routes_size_check pattern_routes.pattern_routes_space_id_fkey
         pattern_routes.pattern_routes_success_count_check pattern_routes.pattern_routes_weight_check
-        patterns.patterns_centroid_check patterns.patterns_check patterns.patterns_check1
+        pattern_uses.pattern_uses_access_count_check pattern_uses.pattern_uses_pkey
+        pattern_uses.pattern_uses_space_id_fkey patterns.patterns_centroid_check patterns.patterns_check
+        patterns.patterns_check1
         patterns.patterns_failure_count_check patterns.patterns_kind_check patterns.patterns_partial_count_check
         patterns.patterns_pkey patterns.patterns_quality_check patterns.patterns_recovered_count_check
         patterns.patterns_size_check patterns.patterns_space_id_fkey patterns.patterns_success_count_check

@@ -140,6 +140,13 @@ WHERE s.space_id = %(space)s AND s.recorded_at < %(before)s AND NOT EXISTS (
 )
 """
 FORGET_REQUESTS = "DELETE FROM sona.idempotent_requests WHERE space_id = %(space)s AND recorded_at < %(before)s"
+# A kept version may bring a pattern back.
+FORGET_USES = """
+DELETE FROM sona.pattern_uses u
+WHERE u.space_id = %(space)s
+  AND NOT EXISTS (SELECT FROM sona.patterns p WHERE p.space_id = %(space)s AND p.pattern_id = u.pattern_id)
+  AND NOT EXISTS (SELECT FROM sona.version_patterns v WHERE v.space_id = %(space)s AND v.pattern_id = u.pattern_id)
+"""
 
 # -- spaces that were removed -------------------------------------------------------------------------------
 
@@ -246,6 +253,11 @@ def forget_shared(raw: psycopg.Connection[Any], space: int, before: datetime) ->
 def forget_requests(raw: psycopg.Connection[Any], space: int, before: datetime) -> int:
     """Delete requests with an idempotency key that came before ``before``, with their answers."""
     return raw.execute(FORGET_REQUESTS, {"space": space, "before": before}).rowcount
+
+
+def forget_uses(raw: psycopg.Connection[Any], space: int) -> int:
+    """Delete the use of patterns that no kept version holds."""
+    return raw.execute(FORGET_USES, {"space": space}).rowcount
 
 
 def delete_orphans(raw: psycopg.Connection[Any], since: datetime) -> dict[tuple[str, int], int]:
