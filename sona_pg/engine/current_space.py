@@ -258,15 +258,15 @@ class CurrentSpace(ABC):
 
     def _read_version(self, live: int | None) -> ServedVersion:
         """Return the live version: from the learner cache if it was made here, else from the store."""
-        memory = self._background.memory
-        if memory is None or memory.version != live or memory.cycle_id != self.database.cycle_of(self.space, live):
+        cache = self._background.cache
+        if cache is None or cache.version != live or cache.cycle_id != self.database.cycle_of(self.space, live):
             # Another server has made this version: this learner made none, or did not commit it.
             if live is not None:  # else the space and its settings were read just now
                 self._learn_with(self.database.settings(self.space))
             read = self.database.snapshot(self.space, self._background.catalog)
             self._background.catalog = read.catalog  # one copy, shared by server and learner
             return ServedVersion.of(read, self.hot.dim, self._config)
-        return ServedVersion.of(_snapshot_of(memory), self.hot.dim, self._config)
+        return ServedVersion.of(_snapshot_of(cache), self.hot.dim, self._config)
 
     def _keep_version(self, *, now: bool = False) -> None:
         if self.runtime.embedded is None and self._space is not None:
@@ -303,7 +303,7 @@ class CurrentSpace(ABC):
         return self.writer.enqueue_candidate_set(set_id, ids)
 
 
-def _snapshot_of(memory: LearnerCache) -> Snapshot:
+def _snapshot_of(cache: LearnerCache) -> Snapshot:
     """Return the snapshot that reading the version from the store would return."""
-    known = memory.knowledge
-    return Snapshot(memory.version, known.state, list(known.patterns), memory.catalog.bare())
+    known = cache.knowledge
+    return Snapshot(cache.version, known.state, list(known.patterns), cache.catalog.bare())

@@ -29,17 +29,17 @@ MIN_REPLAY = 256  # earlier choices beside a slice, however small
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Told:
-    """Feedback on choices among candidates: new with the slice, and earlier."""
+    """Feedback on choices among candidates: of the slice, and earlier."""
 
     fresh: RankEvents
-    anew: RankEvents  # of earlier trajectories whose outcome has changed, as it is now
-    gone: RankEvents  # of the same, as it was learned
-    folded: RankEvents  # both, and what they replace with negative weight
+    anew: RankEvents  # events of earlier trajectories with changed outcomes, as they are now
+    gone: RankEvents  # the same events, as they were learned
+    folded: RankEvents  # both, and the replaced events with negative weight
     replay: RankEvents
 
 
 def told_of(claimed: LedgerSlice, stored: Stored) -> Told:
-    """Return the feedback on choices that a slice brings, and that is read again."""
+    """Return the feedback on choices of a slice and of its replay."""
 
     def events(of: Trajectories, outcomes: Sequence[Outcome], weight: float = 1.0) -> RankEvents:
         return rank_events(of, outcomes, stored.catalog, stored.sets, weight)
@@ -57,7 +57,7 @@ def told_of(claimed: LedgerSlice, stored: Stored) -> Told:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapted:
-    """The adapters after a step, with what belongs to them."""
+    """The adapters after a step, with their arrays and counts."""
 
     step: AdapterStep
     baseline: Baseline
@@ -85,7 +85,7 @@ def adapt(
         ranker: after the slice.
         config: of the space.
         seed: of every random draw.
-        turn_back: reverse what was learned from feedback that the slice changes; not if it is relearned without.
+        turn_back: whether to reverse feedback changed by the slice; not if the adapters are relearned without it.
     """
     state, embeddings = before.state, sample.catalog.embeddings
     proven = ranker.evidence(np.arange(len(embeddings), dtype=np.int32)) > 0
@@ -101,12 +101,12 @@ def adapt(
     directions, baseline = directions_of(claimed.fresh, claimed.steps, claimed.outcomes, baseline)
     late, baseline = directions_of(changed.trajectories, changed.steps, changed.after, baseline)
     fresh = choices(told.fresh.joined(told.anew), MAX_CHOICES)
-    # As many earlier choices as new ones: enough to hold what is known, at a cost that history does not raise.
+    # As many earlier choices as new ones: enough against forgetting, at a cost independent of the history.
     replay = choices(told.replay, max(MIN_REPLAY, len(fresh)) if len(fresh) else 0)
     samples = Samples(directions.followed_by(late, len(directions) + len(late)), fresh)
     stream, arrays = unit(claimed.fresh.embeddings), state.arrays
     if len(changed.trajectories) and not baseline.count and ranker.folded[1] < 0.5:
-        blank = initial_state(state.micro.dim, config)  # all that was ever said is taken back
+        blank = initial_state(state.micro.dim, config)  # all feedback is retracted
         arrays = {"stream": arrays["stream"]} if "stream" in arrays else {}
         forgot = learn_adapters(samples, replay, stream, blank.micro, blank.base, arrays, (), config, seed)
         return Adapted(forgot, baseline, ())

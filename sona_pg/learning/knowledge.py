@@ -20,7 +20,7 @@ from sona_pg.learning.routing.learned_router import Router
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Knowledge:
-    """All that a space knows at one version."""
+    """Everything learned by a space at one version."""
 
     state: LearnedState
     patterns: Sequence[LearnedPattern]
@@ -32,7 +32,7 @@ class Knowledge:
         return cls(initial_state(dim, config), [], [])
 
     def grown_to(self, config: SonaConfig) -> Knowledge:
-        """Return the same knowledge in adapters of the ranks and layers that ``config`` asks for; nothing is cut."""
+        """Return the same knowledge in adapters of the ranks and layers that ``config`` asks for; nothing is lost."""
         state = grown_state(self.state, config)
         if state is self.state:
             return self
@@ -41,7 +41,7 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relearned:
-    """Earlier trajectories that the adapters are learned from anew; see ``relearning``."""
+    """Earlier trajectories for relearning the adapters; see ``relearning``."""
 
     trajectories: Trajectories
     outcomes: Sequence[Outcome]
@@ -60,42 +60,42 @@ class Stored:
 
 
 def initial_state(dim: int, config: SonaConfig) -> LearnedState:
-    """Return version 0 of a space, the same for everyone who has the same seed and ranks."""
+    """Return version 0 of a space, determined by seed and ranks."""
     return _initial_state(dim, config.loops.seed, config.micro.rank, config.base.rank, config.base.layers)
 
 
-@functools.lru_cache(maxsize=16)  # of a thousand spaces that have learned nothing most are alike
+@functools.lru_cache(maxsize=16)  # most of a thousand new spaces share one
 def _initial_state(dim: int, seed: int, micro_rank: int, base_rank: int, layers: int) -> LearnedState:
     base = tuple(LoraWeights.initial(base_rank, dim, seed + 1 + layer) for layer in range(layers))
     return LearnedState(version=0, parent=0, micro=LoraWeights.initial(micro_rank, dim, seed), base=base)
 
 
 def baseline_of(state: LearnedState) -> Baseline:
-    """Return the running baseline that a state holds."""
+    """Return the running baseline of a state."""
     return Baseline.from_arrays(state.arrays["baseline"]) if "baseline" in state.arrays else Baseline()
 
 
 def ranker_of(state: LearnedState) -> RankerState:
-    """Return the ranker that a state holds."""
+    """Return the ranker of a state."""
     if "ranker" in state.arrays:
         return RankerState.from_arrays(state.arrays["ranker"])
     return RankerState.initial(state.micro.dim)
 
 
 def router_of(state: LearnedState, config: SonaConfig) -> Router:
-    """Return the router that a state holds."""
+    """Return the router of a state."""
     if "router" in state.arrays:
         return Router.from_arrays(state.arrays["router"])
     return Router.initial(state.micro.dim, config.loops.seed)
 
 
 def reservoir_of(state: LearnedState, config: SonaConfig) -> Reservoir:
-    """Return the sample of rated trajectories that a state holds."""
+    """Return the sample of rated trajectories of a state."""
     if "replay" in state.arrays:
         return Reservoir.from_arrays(state.arrays["replay"], config.loops.replay)
     return Reservoir.empty(config.loops.replay)
 
 
 def seed_of(config: SonaConfig, version: int) -> int:
-    """Return the seed of every random draw in the making of ``version``."""
+    """Return the seed of every random draw for ``version``."""
     return config.loops.seed * 1_000_003 + version

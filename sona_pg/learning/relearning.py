@@ -1,10 +1,10 @@
-"""Learning the adapters anew, once much of what they learned from was revised or retracted.
+"""Relearning of the adapters, once much of their feedback was revised or retracted.
 
 ``reversal`` turns outputs back query by query. Queries whose steps share a few directions move each other's outputs, so
 most of what 200 retracted among 600 trajectories had moved stayed (docs/decisions.md). Once more than ``SHARE`` of the
-feedback has changed, the adapters are therefore trained again from version 0: on the sample of the history that a
-cycle reads again anyway, in the order of the versions that learned it first, with the steps of at most ``MOST`` of it.
-As long as the history is no longer than that, the result is that of a space which has never heard what is gone.
+feedback has changed, the adapters are therefore trained again from version 0: on the replay of a cycle, in the order of
+the versions that learned it first, with the steps of at most ``MOST`` trajectories. If the history is not longer than
+that, the result is that of a space without the retracted facts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RATED = 0.9  # of all returns, at least, are of rated trajectories: the sample h
 
 
 def count_changed(claimed: LedgerSlice) -> int:
-    """Return how many trajectories a slice gives another outcome than the one that was learned."""
+    """Return the number of trajectories whose learned outcome a slice changes."""
     return sum(
         old.quality is not None and (old.quality, old.correction) != (new.quality, new.correction)
         for old, new in zip(claimed.before, claimed.after, strict=True)
@@ -71,7 +71,7 @@ def rows_relearned(
 
 
 def relearned_from(before: Knowledge, stored: Stored, ranker: RankerState, config: SonaConfig) -> Knowledge:
-    """Return ``before`` with adapters, and with what protects them, learned anew from ``stored.relearned``."""
+    """Return ``before`` with adapters and EWC learned again from ``stored.relearned``."""
     assert stored.relearned is not None
     again, dim = stored.relearned, before.state.micro.dim
     reservoir = reservoir_of(before.state, config)

@@ -1,7 +1,7 @@
-"""Which stored trajectories a cycle reads again: a uniform sample of all that are rated, of bounded size.
+"""Replay: a uniform sample of all rated trajectories, of bounded size, for cycles to read again.
 
-Reservoir sampling (Vitter 1985); where ratings are taken back, random pairing (Gemulla, Lehner and Haas 2006): those
-that come next take the places of those that went, so that the sample stays uniform.
+Reservoir sampling (Vitter 1985); for retracted ratings, random pairing (Gemulla, Lehner and Haas 2006): later ones take
+the places of removed ones, so that the sample stays uniform.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Reservoir:
     seen: int  # rated trajectories that it is a sample of
     ids: NDArray[np.uint8]  # (held, 16) uint8, held <= capacity
     versions: NDArray[np.int32]  # (held,) int32: each one's, that learned it first; 0 where unknown
-    gone_held: int = 0  # that were taken back, were in the sample, and are not replaced yet
-    gone_others: int = 0  # that were taken back and were not in it
+    gone_held: int = 0  # retracted ones of the sample, not replaced yet
+    gone_others: int = 0  # retracted ones outside of the sample
     turned: int = 0  # changed ratings since adapters were last learned anew (``relearning``)
 
     @classmethod
     def empty(cls, capacity: int) -> Self:
-        """Return a sample of nothing."""
+        """Return an empty sample."""
         return cls(capacity, 0, np.zeros((0, 16), np.uint8), np.zeros(0, np.int32))
 
     def offer(self, ids: NDArray[np.uint8], seed: int, version: int = 0) -> Self:

@@ -1,7 +1,7 @@
-"""One step of learning, as a pure function: what is known, and a slice of the ledger, give what is known next.
+"""One step of learning, as a pure function from knowledge and a slice of the ledger to the next knowledge.
 
-It composes the learners and knows neither clock nor store, so the same slice, knowledge and seed always give
-the same result: that is what ``rebuild`` rests on.
+It composes the learners and knows neither clock nor store, so the same slice, knowledge and seed always give the same
+result, on which ``rebuild`` depends.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sona_pg.learning.routing.learned_router import Judged, Router
 from sona_pg.learning.routing.route_totals import updated_routes
 from sona_pg.learning.vectors import unit
 
-MAX_SAMPLE = 4096  # of what is read again that all but the ranker learn from
+MAX_SAMPLE = 4096  # most replayed trajectories for all learners but the ranker
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,21 +41,21 @@ class Step:
     """The knowledge after a step, and what changed."""
 
     knowledge: Knowledge
-    removed: Sequence[UUID]  # patterns that are no more
+    removed: Sequence[UUID]  # removed patterns
     new_fisher: Sequence[FisherSnapshot]
-    faded: Sequence[FisherSnapshot]  # of earlier tasks that hold nothing any more
+    faded: Sequence[FisherSnapshot]  # of earlier tasks without effect
     created: int
     merged: int
     pruned: int
 
 
 def replay_ids(state: LearnedState, config: SonaConfig) -> NDArray[np.uint8]:
-    """Return the ids (n, 16) of the trajectories that a step from ``state`` wants to read again."""
+    """Return the ids (n, 16) of the trajectories that a step from ``state`` replays."""
     return reservoir_of(state, config).ids
 
 
 def named_sets(claimed: LedgerSlice, stored: Trajectories) -> list[int]:
-    """Return the candidate sets that a slice and what it reads again name."""
+    """Return the candidate sets named by a slice and its replay."""
     named = [claimed.fresh.candidate_sets, claimed.revised.candidate_sets, stored.candidate_sets]
     return [int(value) for value in np.unique(np.concatenate(named)) if value]
 
@@ -67,12 +67,12 @@ def learn(
     config: SonaConfig,
     version: int,
 ) -> Step:
-    """Return the knowledge of ``version``: everything the slice says, folded in exactly once.
+    """Return the knowledge of ``version``: every fact of the slice folded in exactly once.
 
     Args:
-        before: the knowledge the live version holds.
+        before: the knowledge of the live version.
         claimed: new trajectories, and earlier ones whose feedback has changed.
-        stored: what ``replay_ids`` asked for.
+        stored: the trajectories of ``replay_ids``.
         config: of the space.
         version: the number of the version being made; with the configured seed it fixes every random draw.
     """
@@ -134,7 +134,7 @@ def learn(
 def _learn_patterns(
     before: Knowledge, claimed: LedgerSlice, sample: Stored, config: SonaConfig, version: int
 ) -> extraction.Extraction:
-    """Return the patterns with the slice counted in, and every change of an earlier outcome taken over."""
+    """Return the patterns with the slice counted in, and every changed outcome revised."""
     found = extraction.extract(
         before.patterns,
         _observations(claimed.fresh, claimed.outcomes, config.patterns),
@@ -170,7 +170,7 @@ def _verdicts(of: Trajectories, outcomes: Sequence[Outcome], config: PatternConf
 
 
 def _as_counted(stored: Stored, claimed: LedgerSlice) -> Sequence[Outcome]:
-    """Return the outcomes of the stored trajectories as the patterns count them: before what the slice changes."""
+    """Return the outcomes of the stored trajectories as counted in the patterns, before the slice's changes."""
     if not len(claimed.revised):
         return stored.outcomes
     before = dict(zip(claimed.revised.uuids(), claimed.before, strict=True))
@@ -188,19 +188,19 @@ def _sample(stored: Stored, seed: int) -> Stored:
 
 
 def _as_stored(arrays: Mapping[str, Arrays]) -> dict[str, Arrays]:
-    """Return the arrays in the layout in which the store gives them back: the rounding of a product depends on it."""
+    """Return the arrays in the layout of the store: the rounding of a product depends on it."""
     return {part: {name: np.asarray(value, order="C") for name, value in of.items()} for part, of in arrays.items()}
 
 
 def _in_order(patterns: Sequence[LearnedPattern]) -> list[LearnedPattern]:
-    """Return ``patterns`` in the order in which the store gives them back, on which the next cycle depends."""
+    """Return ``patterns`` in the order of the store, on which the next cycle depends."""
     return sorted(patterns, key=lambda pattern: (pattern.created_version, pattern.id))
 
 
 def _revised(
     patterns: Sequence[LearnedPattern], claimed: LedgerSlice, config: PatternConfig, version: int
 ) -> list[LearnedPattern]:
-    """Return the patterns with every change of an earlier outcome taken over by the pattern that counts it."""
+    """Return the patterns with every changed outcome revised in the pattern that counts it."""
     revised = list(patterns)
     rows = claimed.revised
     if not revised or not len(rows):
@@ -234,6 +234,6 @@ def _newly_rated(claimed: LedgerSlice) -> NDArray[np.uint8]:
 
 
 def _taken_back(claimed: LedgerSlice) -> NDArray[np.uint8]:
-    """Return the ids (n, 16) of the trajectories that nobody rates any more since this slice."""
+    """Return the ids (n, 16) of the trajectories without a rating since this slice."""
     pairs = enumerate(zip(claimed.before, claimed.after, strict=True))
     return claimed.revised.ids[[row for row, (old, new) in pairs if old.quality is not None and new.quality is None]]

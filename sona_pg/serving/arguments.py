@@ -1,4 +1,4 @@
-"""Arguments from outside, brought into the one form that the engine uses, or refused by name."""
+"""Validation and conversion of callers' arguments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def as_vector(values: ArrayLike, dim: int, what: str = "embedding") -> NDArray[n
 
     Raises:
         DimensionMismatch: it has another length.
-        InvalidValue: it is no vector of finite numbers.
+        InvalidValue: it is not a vector of finite numbers.
     """
     vector = _as_floats(values, what)
     if vector.ndim != 1:
@@ -67,7 +67,7 @@ def require_count(k: int, least: int = 1, most: int = MOST_INT8, what: str = "k"
 
 
 def require_version(version: int, what: str = "version") -> int:
-    """Return ``version``; raise ``InvalidValue`` unless it can be the number of a version."""
+    """Return ``version``; raise ``InvalidValue`` unless it is a valid version number."""
     return require_count(version, 0, what=what)
 
 
@@ -80,7 +80,7 @@ def require_amount(amount: float, what: str, most: float = sys.float_info.max) -
 
 
 def require_text(text: str, what: str) -> str:
-    """Return ``text``; raise ``InvalidValue`` unless it says something."""
+    """Return ``text``; raise ``InvalidValue`` if it is blank."""
     if not isinstance(text, str) or not text.strip():
         raise InvalidValue(f"{what}={text!r}: expected a text that says something")
     return text
@@ -130,7 +130,7 @@ def as_uuid(trajectory: UUID | str | Trajectory | Any) -> UUID:
 def require_search(
     vector: NDArray[np.float32], k: int, route: str | None, min_quality: float | None, since: datetime | None
 ) -> None:
-    """Raise ``InvalidValue`` for a search that has no meaning."""
+    """Raise ``InvalidValue`` for an impossible search."""
     require_count(k, most=MOST_FOUND)
     if route is not None and (not isinstance(route, str) or "\0" in route):
         raise InvalidValue(f"route={route!r}: expected a text without NUL")

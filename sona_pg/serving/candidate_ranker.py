@@ -1,4 +1,4 @@
-"""Ranking candidates: sets that come again are prepared once, and kept by the store from their first use."""
+"""Ranking of candidates: repeated sets are prepared once, and stored at their first use."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from sona_pg.serving.served_version import ServedVersion
 class RankedSet:
     """Candidates that are ranked together."""
 
-    set_id: int | None  # as stored; None where there was no room to store it
+    set_id: int | None  # number of the stored set; None if there was no room to store it
     ids: tuple[str, ...]
     embeddings: NDArray[np.float32] | NDArray[np.float16]  # (m, dim)
-    checksum: int  # of the embeddings as they were given
-    # Of ids without embeddings: the catalog that knew them, and when the store is to be told of the set again.
+    checksum: int  # digest of the given embeddings
+    # For ids without embeddings: the catalog with them, and when to report the set to the store again.
     stored: tuple[Catalog, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadySet:
-    """A set as one version scores it."""
+    """A set prepared for one version."""
 
     serving: ServedVersion
     candidates: RankedSet
@@ -57,11 +57,11 @@ class ReadySet:
 
 
 class _RecentSet(NamedTuple):
-    """A set of ids that was ranked lately, with what the answer rests on."""
+    """A recently ranked set of ids, with the objects its result depends on."""
 
-    catalog: Catalog  # that knew the ids
+    catalog: Catalog  # catalog with the ids
     ready: ReadySet
-    until: float  # monotonic seconds after which the store is to be told of the set again
+    until: float  # monotonic seconds after which the set is reported to the store again
 
 
 class _OfVersion:
@@ -71,22 +71,22 @@ class _OfVersion:
         self.serving = serving
         self.ready: dict[RankedSet, ReadySet] = {}
         self.recent: dict[tuple[str, ...], _RecentSet] = {}
-        self._numbers = 0  # that the sets hold, about
+        self._numbers = 0  # approximate floats held by the sets
 
     def add(self, ready: ReadySet) -> None:
-        """Remember a set; where they are too many or too large together, the earlier ones are forgotten."""
+        """Cache a set; above the bounds on number and memory, the earlier ones are dropped."""
         self._numbers += 2 * ready.candidates.embeddings.size
         if len(self.ready) >= KEPT_SETS or self._numbers > MOST_NUMBERS:
             self.recent, self.ready, self._numbers = {}, {}, 2 * ready.candidates.embeddings.size
         self.ready[ready.candidates] = ready
 
 
-MOST_NUMBERS = 1 << 24  # float32 of prepared sets that a server remembers
-MANY = 1000  # candidates, from which on it pays to sort only the best
+MOST_NUMBERS = 1 << 24  # float32 values of prepared sets in a server's cache
+MANY = 1000  # candidates above which only the best are sorted
 
 
 class Keep(Protocol):
-    """Stores candidates; without ``wait`` it returns False where there is no room, and is to be told again."""
+    """Stores candidates; without ``wait`` it returns False if there is no room, and must be called again."""
 
     def __call__(
         self,
@@ -99,10 +99,10 @@ class Keep(Protocol):
 
 
 class CandidateRanker:
-    """Ranks by the served version; hands over every set, and every embedding, that it meets for the first time."""
+    """Ranks by the served version; stores each set and embedding at its first use."""
 
     def __init__(self, dim: int, keep: Keep, keep_set: KeepSet) -> None:
-        """Start without prepared sets; ``keep`` stores candidates, ``keep_set`` which of them came together."""
+        """Start without prepared sets; ``keep`` stores candidates, ``keep_set`` their sets."""
         self._dim = dim
         self._keep = keep
         self._named = NamedSets("candidate id", keep_set)
@@ -167,7 +167,7 @@ class CandidateRanker:
         ]
 
     def remember(self, ids: Sequence[str], embeddings: NDArray[np.float32], order: GroupOrder | None = None) -> None:
-        """Store candidates (m, dim), and know them here at once; other servers do once they are committed."""
+        """Store candidates (m, dim); known here at once, on other servers once they are committed."""
         names = check_ids("candidate id", ids)
         if len(names) != len(embeddings):
             raise InvalidValue(f"{len(embeddings)} embeddings with {len(names)} ids: expected one id each")
@@ -176,11 +176,11 @@ class CandidateRanker:
         self.overlay.remember(names, embeddings)
 
     def ready(self, serving: ServedVersion, ids: Sequence[str] | None) -> ReadySet:
-        """Return stored candidates as ``serving`` scores them, all of them if no ids are given."""
+        """Return stored candidates prepared for ``serving``; all of them if no ids are given."""
         return self._recent(serving, ids) or self._ready(serving, self._stored(serving, ids))
 
     def shown(self, candidates: Sequence[str] | Mapping[str, ArrayLike]) -> int | None:
-        """Return the number of the set of candidates that somebody else ranked; see ``begin_trajectory``.
+        """Return the number of a candidate set ranked by the application; see ``begin_trajectory``.
 
         None: there is no room to store it.
         """
@@ -190,7 +190,7 @@ class CandidateRanker:
         return self._named.number(candidates).number
 
     def _recent(self, serving: ServedVersion, ids: Sequence[str] | None) -> ReadySet | None:
-        """Return a set that this version has ranked lately; None if it has not, or the store is to be told again."""
+        """Return a recently ranked set of this version; None if there is none, or the store must hear of it again."""
         of_version = self._of_version
         if ids is None or of_version is None or of_version.serving is not serving:
             return None
@@ -203,7 +203,7 @@ class CandidateRanker:
         return recent.ready if self.overlay.catalog(serving.catalog) is recent.catalog else None
 
     def _ready(self, serving: ServedVersion, chosen: RankedSet) -> ReadySet:
-        """Return a set as this version scores it; what is prepared hangs on one reference, so threads may race."""
+        """Return a set prepared for this version; the cache is replaced by one assignment, so threads may race."""
         of_version = self._of_version
         if of_version is None or of_version.serving is not serving:
             of_version = self._of_version = _OfVersion(serving)
@@ -237,7 +237,7 @@ class CandidateRanker:
         self.overlay.require_room(names)
         kept = embeddings.copy()
         made = RankedSet(named.number, names, kept, checksum)
-        if not self._keep(names, kept):  # a record that named the set would name candidates nobody knows
+        if not self._keep(names, kept):  # a record with the set would name unknown candidates
             return dataclasses.replace(made, set_id=None)
         with self._lock:
             self._sets[named.key] = made
@@ -246,7 +246,7 @@ class CandidateRanker:
         return made
 
     def _stored(self, serving: ServedVersion, ids: Sequence[str] | None) -> RankedSet:
-        """Return candidates that are known by id alone; all of them if no ids are given."""
+        """Return candidates given by id alone; all of them if no ids are given."""
         catalog = self.overlay.catalog(serving.catalog)
         wanted = catalog.ids if ids is None else ids
         named = self._named.number(wanted) if ids or catalog.ids else Named((), 0, stored=False)
@@ -261,7 +261,7 @@ class CandidateRanker:
             what = ", ".join(map(repr, missing[:5])) or "any candidate"
             raise UnknownCandidate(
                 f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings); "
-                "what another server remembers is known here about a second after it is committed"
+                "candidates of another server are known here about a second after their commit"
             )
         known = RankedSet(named.number, names, catalog.halves if ids is None else catalog.halves[slots], 0, source)
         self._last_stored = known
@@ -271,7 +271,7 @@ class CandidateRanker:
 def best_first(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
     """Return the columns of the ``k`` highest of ``scores`` (n, m) in each row, (n, min(k, m)), best first.
 
-    Of equal ones the first comes first. Of many columns only those in question are sorted.
+    Of equal ones the first comes first. Of many columns only the best are sorted.
     """
     if scores.shape[1] < MANY or not 0 < 8 * k < scores.shape[1]:
         return np.argsort(-scores, axis=1, kind="stable")[:, :k]

@@ -1,4 +1,4 @@
-"""The names of candidates that come together: checked once, numbered by a hash, and kept by the store."""
+"""Candidate sets by their ids: checked once, numbered by a hash, and stored."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import NamedTuple
 from sona_pg.errors import InvalidValue
 from sona_pg.limits import LONGEST_ID
 
-KEPT_SETS = 64  # that a server remembers at a time
-TELL_AGAIN = 86_400.0  # seconds: the store notes to the day when a set was named last, and retention goes by it
+KEPT_SETS = 64  # sets in a server's cache
+TELL_AGAIN = 86_400.0  # seconds: the store records the last use of a set to the day, for retention
 
-KeepSet = Callable[[int, tuple[str, ...]], bool]  # False: there is no room, tell it again
+KeepSet = Callable[[int, tuple[str, ...]], bool]  # returns False if there is no room; call it again
 
 
 class Named(NamedTuple):
     """A set of ids."""
 
     ids: tuple[str, ...]
-    key: int  # a hash of the ids, the same in whatever order they come
-    stored: bool  # whether the store has it, or will before any record that names it from now on
-    until: float = 0.0  # monotonic seconds after which the store is to be told of it again
+    key: int  # hash of the ids, independent of their order
+    stored: bool  # whether it is stored, or will be before any later record that names it
+    until: float = 0.0  # monotonic seconds after which it is reported to the store again
 
     @property
     def number(self) -> int | None:
-        """Number by which a record names the set; None if the set could not be stored for lack of room."""
+        """Number of the set in records; None if there was no room to store it."""
         return self.key if self.stored else None
 
 
 class NamedSets:
-    """Numbers sets of ids; tells ``keep`` of each that it has not met lately. Safe from many threads."""
+    """Numbers sets of ids; passes new and long unused ones to ``keep``. Thread-safe."""
 
     def __init__(self, what: str, keep: KeepSet) -> None:
-        """Start without sets; ``what`` an id is called in errors."""
+        """Start without sets; ``what`` is the name of an id in errors."""
         self._what = what
         self._keep = keep
         self._told: dict[tuple[str, ...], tuple[int, float]] = {}  # key, monotonic seconds

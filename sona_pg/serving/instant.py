@@ -20,12 +20,12 @@ from sona_pg.learning.adapters.training import Schedule, batch_size, train
 from sona_pg.standalone.lora import MicroLoRA
 from sona_pg.standalone.trajectory_buffer import TrajectoryBuffer
 
-MAX_SAMPLES = 512  # steps that wait or are learned from at once: it bounds what loop A takes from the writer
+MAX_SAMPLES = 512  # steps queued or learned from at once: bounds the writer's time spent in loop A
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    """Steps that the next update learns from, by column."""
+    """Steps for the next update, by column."""
 
     trajectory: NDArray[np.int64]  # (s,) number of the trajectory, ascending
     value: NDArray[np.float64]  # (s,) its return
@@ -42,7 +42,7 @@ class _Waiting:
         return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 16), np.uint8), rows, rows)
 
     def followed_by(self, other: _Waiting, most: int) -> _Waiting:
-        """Return these steps and then the others; of more than ``most`` the latest."""
+        """Return these steps and then the others; at most the latest ``most``."""
         return _Waiting(
             np.concatenate([self.trajectory, other.trajectory])[-most:],
             np.concatenate([self.value, other.value])[-most:],
@@ -63,7 +63,7 @@ class InstantMetrics:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Learned:
-    """Steps that an update has learned from, until a version has."""
+    """Steps learned by loop A and not yet by a version."""
 
     ids: NDArray[np.uint8]  # (s, 16) of their trajectories
     signals: Directions  # (s,)
@@ -82,7 +82,7 @@ class InstantLoop:
         self.config = config
         self._micro = micro
         self._seed = seed
-        self._baseline = Baseline()  # over all routes: the published one is per route
+        self._baseline = Baseline()  # over all routes, unlike the published one
         self._pending = _Waiting.empty(micro.dim)
         self._recent: list[_Learned] = []
         self._trajectories = 0
@@ -92,11 +92,11 @@ class InstantLoop:
 
     @property
     def micro_lora(self) -> MicroLoRA:
-        """The micro adapter as of the last flush, to be held apart: what it learns does not come back."""
+        """Copy of the micro adapter as of the last flush; later learning does not change it."""
         return MicroLoRA(self._micro.dim, self._micro.rank, seed=self._seed, weights=self._micro)
 
     def drain_trajectories(self) -> list[QueryTrajectory]:
-        """Return what ``on_inference`` was given since the last call, oldest first, for a ``ReasoningBank``.
+        """Return the trajectories given to ``on_inference`` since the last call, oldest first, for a ``ReasoningBank``.
 
         The engine's own loop gives none: its trajectories go through the ledger.
         """
@@ -108,7 +108,7 @@ class InstantLoop:
         return self._micro
 
     def learn_with(self, config: MicroConfig) -> None:
-        """Move the adapter by the rate and bound of ``config`` from the next flush on."""
+        """Use the rate and bound of ``config`` from the next flush on."""
         with self._lock:
             self.config = config
 
@@ -120,7 +120,7 @@ class InstantLoop:
         return np.unique(np.concatenate(parts), axis=0) if parts else np.zeros((0, 16), np.uint8)
 
     def adopt(self, micro: LoraWeights, learned: Collection[bytes] | None = None) -> LoraWeights:
-        """Take over a published adapter, and return it with what this loop has learned beyond it.
+        """Adopt a published adapter, and return it with this loop's additional learning.
 
         Args:
             micro: the adapter.
@@ -161,7 +161,7 @@ class InstantLoop:
         step_activations: NDArray[np.float32],
         ids: NDArray[np.uint8] | None = None,
     ) -> None:
-        """Learn from a batch of finished trajectories; of very many steps, from the latest.
+        """Learn from a batch of finished trajectories; at most from the latest steps.
 
         Args:
             embeddings: (n, dim) float32.
@@ -169,7 +169,7 @@ class InstantLoop:
             mean_reward: (n,) mean reward over each trajectory's steps; 0 where there are none.
             step_owner: (s,) row of each usable step's trajectory.
             step_activations: (s, dim) float32.
-            ids: (n, 16) of the trajectories, by which a published adapter says what it has learned from.
+            ids: (n, 16) of the trajectories, to find those that a published adapter has learned from.
         """
         with self._lock:
             numbers = self._trajectories + np.arange(len(embeddings))
@@ -187,7 +187,7 @@ class InstantLoop:
             self._pending = self._pending.followed_by(news, MAX_SAMPLES)
 
     def flush_updates(self) -> LoraWeights:
-        """Apply what has gathered, and return the micro adapter."""
+        """Apply the queued steps, and return the micro adapter."""
         with self._lock:
             waiting, self._pending = self._pending, _Waiting.empty(self._micro.dim)
             news = self._signals(waiting)
@@ -200,7 +200,7 @@ class InstantLoop:
             return self._micro
 
     def _signals(self, waiting: _Waiting) -> _Learned:
-        """Return the steps with what they gained over the baseline, and fold their trajectories into it."""
+        """Return the steps with their advantages over the baseline, and fold their trajectories into it."""
         _, first, owner = np.unique(waiting.trajectory, return_index=True, return_inverse=True)
         values, embeddings = waiting.value[first], waiting.inputs[first]
         gained = self._baseline.advantages(values, [None] * len(values), numbered(embeddings))[owner]

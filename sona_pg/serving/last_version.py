@@ -1,4 +1,4 @@
-"""The version that this machine served last, kept in a file for an engine that is opened while the database is away."""
+"""The version served last on this machine, in a file for engines opened while the database is away."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sona_pg.store.database import Snapshot
 
 log = logging.getLogger(__name__)
 
-KEEP_EVERY = 10.0  # seconds between two versions that are kept; the last one is kept at the end
-MOST_FILES = 256  # of all spaces; the one that was kept longest ago goes first
-MOST_BYTES = 256 << 20  # of one file: a larger version is not kept
+KEEP_EVERY = 10.0  # seconds between two saved versions; the last one is saved at the end
+MOST_FILES = 256  # files of all spaces; the oldest is deleted first
+MOST_BYTES = 256 << 20  # of one file: a larger version is not saved
 
 
 class LastVersion:
@@ -32,11 +32,11 @@ class LastVersion:
         self._kept_at = -KEEP_EVERY  # monotonic seconds
 
     def lacks(self, version: int) -> bool:
-        """Whether a version is to be kept, and is not yet."""
+        """Whether a version still has to be saved."""
         return version not in (0, self._kept)
 
     def keep(self, space: Space, version: int, snapshot: Callable[[], Snapshot], *, now: bool = False) -> None:
-        """Write the version that is served, unless it is there, nothing was learned, or the last was a moment ago."""
+        """Save the served version, unless it is saved, is version 0, or another was saved a moment ago."""
         at = time.monotonic()
         if not self.lacks(version) or (at - self._kept_at < KEEP_EVERY and not now):
             return
@@ -54,7 +54,7 @@ def path_for(home: Path, place: str, space: str) -> Path:
 
 
 def save(path: Path, space: Space, snapshot: Snapshot) -> bool:
-    """Write a version, whole or not at all; return False if it is too large to be kept.
+    """Write a version atomically; return False if it is too large.
 
     Raises:
         StorageError: the file cannot be written.
@@ -78,7 +78,7 @@ def save(path: Path, space: Space, snapshot: Snapshot) -> bool:
 
 
 def load(path: Path, dim: int) -> tuple[Space, Snapshot] | None:
-    """Return the space and version that ``save`` wrote, or None if there is none for ``dim`` that is whole."""
+    """Return the saved space and version, or None if there is no intact one for ``dim``."""
     try:
         whole = path.read_bytes()
     except FileNotFoundError:

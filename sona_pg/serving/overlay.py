@@ -1,4 +1,4 @@
-"""Candidates that are known by id before a version has them: remembered here, or committed by any server."""
+"""Candidates known by id before any version has them: remembered here, or committed by any server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sona_pg.domain.catalog import UNKNOWN, Catalog
 from sona_pg.errors import InvalidValue
 from sona_pg.recorder import keep_directions
 
-ReadNamed = Callable[[Sequence[str]], Catalog]  # reads those of the given ids that are stored
+ReadNamed = Callable[[Sequence[str]], Catalog]  # reads the stored ones among the given ids
 
 NOTHING = Catalog((), np.zeros((0, 0), np.float16), {})
 
@@ -21,19 +21,19 @@ NOTHING = Catalog((), np.zeros((0, 0), np.float16), {})
 class Overlay:
     """Overlay: candidates that the served catalog lacks. Safe from many threads.
 
-    An entry is removed once the served version has it, or the store no longer does.
+    An entry is removed once the served version has it, or the store lost it.
     """
 
     def __init__(self) -> None:
-        """Start with nothing."""
+        """Start empty."""
         self._lock = threading.Lock()
         self._here: dict[str, NDArray[np.float16]] = {}  # remembered by this server; the store has them soon
         self._stored = NOTHING
         self._served = NOTHING  # when candidates were last read
-        self._known: tuple[Catalog, Catalog] | None = None  # a version's catalog, and the same followed by the overlay
+        self._known: tuple[Catalog, Catalog] | None = None  # a version's catalog, and the same joined with the overlay
 
     def require_room(self, names: Sequence[str]) -> None:
-        """Raise ``InvalidValue`` if those of ``names`` that are new are more than the space may have."""
+        """Raise ``InvalidValue`` if the new ones of ``names`` exceed the space's limit."""
         with self._lock:
             served = self._served
             if len(served.ids) + len(self._stored) + len(self._here) + len(names) <= limits.MOST_CANDIDATES:
@@ -57,7 +57,7 @@ class Overlay:
             self._known = None
 
     def remembered(self) -> Collection[str]:
-        """Return the ids that this server was given and has not found in the store yet."""
+        """Return the ids given to this server and not yet found in the store."""
         with self._lock:
             return list(self._here)
 
@@ -67,13 +67,13 @@ class Overlay:
         return bool(self._here)
 
     def share(self, served: Catalog, new: Sequence[str], read: ReadNamed, settled: Collection[str]) -> None:
-        """Add candidates that are stored and in no version.
+        """Add stored candidates without a version.
 
         Args:
-            served: the catalog of the version that is served.
-            new: the ids of candidates that are stored and that no version had when they were read.
-            read: called for those that are not known here.
-            settled: of ``remembered``, what was no longer on its way when ``new`` was read: if it is not there, it was
+            served: the catalog of the served version.
+            new: ids of stored candidates that no version had when they were read.
+            read: called for those unknown here.
+            settled: those of ``remembered`` with no pending write when ``new`` was read: if one is missing, it was
                 refused.
         """
         ahead = [name for name in new if name not in served.index]
@@ -101,7 +101,7 @@ class Overlay:
 
     def catalog(self, served: Catalog) -> Catalog:
         """Return the version's catalog followed by the overlay."""
-        last = self._known  # without the lock: who remembers many holds it while they are copied
+        last = self._known  # without the lock, which ``remember`` holds while it copies many rows
         if last is not None and last[0] is served:
             return last[1]
         with self._lock:
@@ -109,7 +109,7 @@ class Overlay:
                 self._known = (served, served)
                 return served
             if self._known is None or self._known[0] is not served:
-                # Only now: who remembers one after the other would copy all of them each time.
+                # Joined lazily: joining at each ``remember`` would copy all rows each time.
                 known = served.followed_by(self._stored) if len(self._stored) else served
                 if self._here:
                     known = known.followed_by(Catalog.of(list(self._here), np.stack(list(self._here.values()))))

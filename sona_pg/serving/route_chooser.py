@@ -23,27 +23,27 @@ from sona_pg.limits import MAX_FEATURES
 from sona_pg.serving.arguments import as_direction
 from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, NamedSets
 
-KEPT_PACERS = 64  # budgets whose spending a server remembers at a time
+KEPT_PACERS = 64  # budgets with a pacer in a server's cache
 
 
 class _ReadyRouter(NamedTuple):
-    """A router as decisions read it."""
+    """A router prepared for decisions."""
 
     router: Router
     block: RouterBlock
-    rows: dict[tuple[str, ...], NDArray[np.int64]]  # of the block, for candidates that have come lately
+    rows: dict[tuple[str, ...], NDArray[np.int64]]  # rows of the block, for recent candidates
 
 
 class RouteChooser:
     """State between decisions: the random stream, and a pacer for each budget."""
 
     def __init__(self, seed: int, keep: KeepSet) -> None:
-        """Start with nothing spent; ``keep`` is told of every set of routes that is met for the first time."""
+        """Start with nothing spent; ``keep`` is called with every new set of routes."""
         self._named = NamedSets("route", keep)
         self._rng = np.random.default_rng(seed or None)  # has a lock of its own
         self._pacers: OrderedDict[float, BudgetPacer] = OrderedDict()
         self._lock = threading.Lock()  # of the pacers
-        self._ready: _ReadyRouter | None = None  # one reference that threads may race for
+        self._ready: _ReadyRouter | None = None  # replaced by one assignment, so threads may race
 
     def choose(
         self,
@@ -106,7 +106,7 @@ class RouteChooser:
         return self._rng.random() if len(names) > 1 else 0.0
 
     def _checked(self, router: Router, features: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-        """Return the features that the router knows; None while it was taught without any."""
+        """Return the features of the router's width; None if it has learned without features."""
         if features is None:
             return None
         if len(features) > MAX_FEATURES:
@@ -149,7 +149,7 @@ def _prices(names: tuple[str, ...], costs: Mapping[str, float] | None, needed: b
 
 
 def _direction(query: ArrayLike, dim: int) -> NDArray[np.float32]:
-    """Return ``query`` checked, and as wide as the router takes it."""
+    """Return ``query`` checked, and reduced to the router's width."""
     if dim <= SKETCH_WIDTH and isinstance(query, np.ndarray) and is_direction(query, dim):
         return query
     row = as_direction(query, dim, "x")[None, :]
@@ -158,7 +158,7 @@ def _direction(query: ArrayLike, dim: int) -> NDArray[np.float32]:
 
 
 def _rows(ready: _ReadyRouter, names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Return the rows of the candidates in the router's arrays, and remember them."""
+    """Return the rows of the candidates in the router's arrays, and cache them."""
     rows = np.asarray(ready.router.state.rows_of(ready.router.known(names)), np.int64)
     if len(ready.rows) >= KEPT_SETS:
         ready.rows.clear()

@@ -25,7 +25,7 @@ from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.serving.arguments import as_direction, require_count, require_filters
 from sona_pg.store.database import Snapshot
 
-KEPT_FILTERS = 64  # of patterns, whose rows a version remembers at a time
+KEPT_FILTERS = 64  # filters of patterns whose rows a version caches
 
 # The least quality, the kind, a route, the verdict, and whether settings must be known.
 Filters = tuple[float, PatternKind | None, str | None, Verdict | None, bool]
@@ -33,7 +33,7 @@ Filters = tuple[float, PatternKind | None, str | None, Verdict | None, bool]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedVersion:
-    """One version, prepared for answering."""
+    """One version, prepared for queries."""
 
     version: int
     state: LearnedState
@@ -43,12 +43,12 @@ class ServedVersion:
     catalog: Catalog
     block: kernels.CentroidBlock | None  # of the patterns' centroids; None when there are none
     accesses: AccessCounter = field(default_factory=AccessCounter)  # of the engine that serves it
-    passing: dict[Filters, NDArray[np.int64]] = field(default_factory=dict)  # rows of patterns, by filters asked lately
+    passing: dict[Filters, NDArray[np.int64]] = field(default_factory=dict)  # rows of patterns, by recent filters
     published_at: float = field(default_factory=time.monotonic)  # by this process's monotonic clock
 
     @classmethod
     def of(cls, snapshot: Snapshot, dim: int, config: SonaConfig) -> ServedVersion:
-        """Prepare what was read from the store."""
+        """Prepare a snapshot of the store."""
         state = snapshot.state or initial_state(dim, config)
         return cls(
             version=snapshot.version,
@@ -67,7 +67,7 @@ class ServedVersion:
         return round(time.monotonic() - self.published_at, 3)
 
     def described(self) -> dict[str, Any]:
-        """Return what is worth telling of it, as JSON-ready values."""
+        """Return a description of the version, as JSON-ready values."""
         return {
             "version": self.version,
             "version_age_seconds": self.age,
@@ -78,7 +78,7 @@ class ServedVersion:
         }
 
     def as_snapshot(self) -> Snapshot:
-        """Return what the store would give of this version."""
+        """Return the snapshot of the store equal to this version."""
         state = self.state if self.version else None
         return Snapshot(
             self.version, state, list(self.patterns), self.catalog
@@ -99,7 +99,7 @@ class ServedVersion:
         if plain and type(k) is int and k > 0 and type(min_quality) is float and min_quality <= 0.0:
             try:
                 found = None if self.block is None else self.block.nearest(x, k, self.patterns)
-            except OverflowError:  # of k, which is refused below
+            except OverflowError:  # for an invalid k, which is refused below
                 found = None
             if found is not None:
                 return FoundPatterns(*found, self.accesses.known)
@@ -111,12 +111,12 @@ class ServedVersion:
         if self.block is None or not most:
             return FoundPatterns((), ())
         found = self.block.nearest(vector, most, self.patterns, rows)
-        if found is None:  # of a length whose square leaves float32
+        if found is None:  # for a length whose square overflows float32
             found = self.block.nearest(unit(vector[None, :])[0], most, self.patterns, rows)
         return FoundPatterns(*found, self.accesses.known) if found is not None else FoundPatterns((), ())
 
     def _passing(self, filters: Filters) -> NDArray[np.int64]:
-        """Return the rows of the patterns that pass ``filters``, (n,) int64; what was asked lately is remembered."""
+        """Return the rows of the patterns that pass ``filters``, (n,) int64; cached for recent filters."""
         known = self.passing.get(filters)
         if known is None:
             min_quality, kind, route, verdict, with_parameters = filters

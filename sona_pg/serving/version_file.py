@@ -1,4 +1,4 @@
-"""A version as one file: all that it serves and all that learning goes on from, with a checksum.
+"""A version as one file: everything that serving and further learning need, with a checksum.
 
 ``MAGIC``, CRC-32C of the rest, length of the header, the header (JSON), then the arrays that it names, little-endian.
 """
@@ -62,10 +62,10 @@ def unpack(whole: bytes, path: Path) -> VersionFile:
     """Return the contents of a file made by ``pack``; ``path`` is named in errors.
 
     Raises:
-        StorageError: these bytes are no version, were cut short or changed, or a later release has written them.
+        StorageError: the bytes are not a version, are truncated or changed, or were written by a later release.
     """
     if not whole.startswith(MAGIC):
-        raise StorageError(f"{path} holds no version that this release can read: expected what SonaEngine.save wrote")
+        raise StorageError(f"{path} holds no version that this release can read: expected a file of SonaEngine.save")
     if crc32c(whole[START:]).to_bytes(4, "little") != whole[len(MAGIC) : START]:
         raise StorageError(f"{path} was cut short or changed since it was written: its checksum is another; save again")
     size = int.from_bytes(whole[START : START + 8], "little")

@@ -63,20 +63,20 @@ class BackgroundLoop:
         self.catalog: Catalog | None = None  # last one read; a server in this process shares its arrays
 
     @property
-    def memory(self) -> LearnerCache | None:
+    def cache(self) -> LearnerCache | None:
         """Learner cache of the last version made here, unless evicted."""
         return self._shelf.get(self)
 
-    @memory.setter
-    def memory(self, cache: LearnerCache | None) -> None:
+    @cache.setter
+    def cache(self, cache: LearnerCache | None) -> None:
         self._shelf.put(self, cache)
 
     @property
     def knowledge(self) -> Knowledge:
         """Knowledge as of this learner's last cycle; before its first one, of the live version."""
-        memory = self.memory
-        if memory is not None:
-            return memory.knowledge
+        cache = self.cache
+        if cache is not None:
+            return cache.knowledge
         return self._known(self._database.learned(self._space))
 
     @property
@@ -155,7 +155,7 @@ class BackgroundLoop:
         try:
             return self._learn(unit, cycle_id, limit, publish)
         except BaseException as exc:
-            self.memory = None  # its version may not have been committed
+            self.cache = None  # its version may not have been committed
             if isinstance(exc, Exception) and not isinstance(exc, LearningConflict | DatabaseUnavailable):
                 self._note_failure(unit, cycle_id, exc)
             raise
@@ -164,8 +164,8 @@ class BackgroundLoop:
         clock = time.perf_counter()
         self._learn_with(unit.settings)
         claimed = unit.claim(self._config.loops.slice, limit)
-        memory = self._recalled(unit)
-        before = memory.knowledge if memory else self._known(unit.learned())
+        cache = self._recalled(unit)
+        before = cache.knowledge if cache else self._known(unit.learned())
         result = dataclasses.replace(
             _nothing_learned(cycle_id, unit.live_version),
             trajectories=len(claimed.fresh),
@@ -188,7 +188,7 @@ class BackgroundLoop:
                 result.without_route,
                 result.trajectories,
             )
-        stored = self._stored(unit, claimed, before, memory)
+        stored = self._stored(unit, claimed, before, cache)
         with one_thread():
             step = learn(before, claimed, stored, self._config, unit.next_version)
         result = _timed(_counted(result, step, unit.next_version), clock)
@@ -199,7 +199,7 @@ class BackgroundLoop:
             return _timed(result, clock)
         knowledge = dataclasses.replace(step.knowledge, state=made.state)
         # Stored before the version is live, for a follower that hears of it first; used only once it is live.
-        self.memory = LearnerCache.after(cycle_id, knowledge, claimed, stored, self._config)
+        self.cache = LearnerCache.after(cycle_id, knowledge, claimed, stored, self._config)
         unit.publish(self._server_id, made, claimed.batches, result)
         return _timed(result, clock)
 
@@ -207,7 +207,7 @@ class BackgroundLoop:
         """Adopt new settings of the space, and drop the learner cache made with the old ones."""
         config = applied(self._config, settings)
         if config != self._config:
-            self._config, self.memory = config, None
+            self._config, self.cache = config, None
 
     def _note_failure(self, unit: LearningUnit, cycle_id: UUID, exc: Exception) -> None:
         error = f"{type(exc).__name__}: {exc}"
@@ -218,19 +218,19 @@ class BackgroundLoop:
 
     def _recalled(self, unit: LearningUnit) -> LearnerCache | None:
         """Return the learner cache if the version it made is still live."""
-        kept = self.memory
+        kept = self.cache
         return (
             kept if kept is not None and (kept.version, kept.cycle_id) == (unit.live_version, unit.live_cycle) else None
         )
 
     def _stored(
-        self, unit: LearningUnit, claimed: LedgerSlice, before: Knowledge, memory: LearnerCache | None
+        self, unit: LearningUnit, claimed: LedgerSlice, before: Knowledge, cache: LearnerCache | None
     ) -> Stored:
-        if memory is not None and unit.holds_all(memory.trajectories.ids):
-            trajectories, outcomes = memory.trajectories, memory.outcomes_with(claimed)
+        if cache is not None and unit.holds_all(cache.trajectories.ids):
+            trajectories, outcomes = cache.trajectories, cache.outcomes_with(claimed)
         else:
             trajectories, outcomes = unit.stored(replay_ids(before.state, self._config))
-        kept = self.memory  # valid for any version: candidates are only added
+        kept = self.cache  # valid for any version: candidates are only added
         catalog = unit.candidates(self.catalog if kept is None else kept.catalog)
         self.catalog = catalog.bare()
         rows = rows_relearned(before.state, claimed, trajectories, self._config, unit.next_version)

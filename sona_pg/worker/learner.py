@@ -76,7 +76,7 @@ class Learner:
             if time.monotonic() > until:
                 cut(thread.ident)
                 until = time.monotonic() + PATIENCE
-        coordinator.background.memory = None
+        coordinator.background.cache = None
 
     def start(self) -> None:
         """Start the thread that runs due cycles; idempotent."""

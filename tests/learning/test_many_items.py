@@ -48,7 +48,7 @@ def test_a_fit_scores_a_bounded_number_of_cells(items, monkeypatch):
     monkeypatch.setattr(PartialLabels, "product", weighed)
     for cells in ("_CALIBRATED_CELLS", "_ASKED_CELLS", "_MEASURED_CELLS", "_FITTED_CELLS"):
         monkeypatch.setattr(ranker_fit, cells, 20 * ITEMS)
-    monkeypatch.setattr(ranker_fit, "_MOST_IMAGINED", 256)
+    monkeypatch.setattr(ranker_fit, "_MOST_PSEUDO", 256)
     config = RankerConfig(most_rows=300)
     state, history = RankerState.initial(DIM), RankEvents.empty(DIM)
     for turn in range(2):

@@ -15,7 +15,7 @@ from sona_pg.learning.ranking.ranker import RankerConfig, RankerState, explore, 
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
-from sona_pg.learning.ranking.ranker_prior import allowance, imagine_queries, measure_noise, proven_answers
+from sona_pg.learning.ranking.ranker_prior import allowance, measure_noise, proven_answers, pseudo_queries
 
 from .test_ranker import DIM, ITEMS, ask, rows, told, trained, world
 
@@ -302,13 +302,13 @@ def test_corrections_towards_new_items_are_news_and_not_noise() -> None:
     assert measure_noise(logits, told_new, np.ones(100), sure, np.full(3, 50.0)) == 1.0
 
 
-def test_imagined_queries_lean_towards_their_item() -> None:
+def test_pseudo_queries_lean_towards_their_item() -> None:
     random = np.random.default_rng(0)
     item = unit_rows(random.standard_normal((4, 50)).astype(np.float32))
     real = unit_rows(random.standard_normal((30, 50)).astype(np.float32))
-    imagined = imagine_queries(item, real, 8, random)
-    assert imagined.shape == (32, 50)
-    np.testing.assert_array_equal((imagined @ item.T).argmax(axis=1), np.tile(np.arange(4), 8))
+    pseudo = pseudo_queries(item, real, 8, random)
+    assert pseudo.shape == (32, 50)
+    np.testing.assert_array_equal((pseudo @ item.T).argmax(axis=1), np.tile(np.arange(4), 8))
 
 
 def test_events_of_another_dimension_are_refused() -> None:

@@ -74,7 +74,7 @@ def test_an_embedding_that_was_replaced_reaches_learners_and_servers(engine, dat
             kept = serving._session.serving.catalog
             np.testing.assert_array_equal(kept.halves[kept.index[IDS[0]]], (-ROWS[0]).astype(np.float16))
         fresh = stored(engine)
-        ours = engine._session._background.memory.catalog
+        ours = engine._session._background.cache.catalog
         assert ours.ids == fresh.ids
         np.testing.assert_array_equal(ours.embeddings, fresh.embeddings)
     with psycopg.connect(database_url) as connection:
@@ -86,7 +86,7 @@ def test_server_and_learner_share_the_embeddings_and_only_the_learner_has_unit_r
     engine.remember(IDS, ROWS)
     ask(engine)
     engine.force_learn()
-    served, learned = engine._session.serving.catalog, engine._session._background.memory.catalog
+    served, learned = engine._session.serving.catalog, engine._session._background.cache.catalog
     assert served.halves is learned.halves
     assert served.ids is learned.ids
     assert "embeddings" in vars(learned)

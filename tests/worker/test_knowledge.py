@@ -118,7 +118,7 @@ def test_a_background_loop_exposes_its_knowledge(engine):
         engine.end_trajectory(handle, quality=0.9)
     engine.force_learn()
     remembered = loop.reasoning_bank, loop.base_lora.forward_layer(0, x[0]), loop.ewc.to_arrays()
-    loop.memory = None  # as on a server that has not learned itself
+    loop.cache = None  # as on a server that has not learned itself
     read = loop.reasoning_bank, loop.base_lora.forward_layer(0, x[0]), loop.ewc.to_arrays()
     assert [item.id for item in remembered[0].patterns] == [item.id for item in read[0].patterns]
     assert remembered[0].find(x[0], 1)[0].id == engine.find_patterns(x[0], 1)[0].id

@@ -127,7 +127,7 @@ def test_caches_are_bounded_by_bytes_and_the_latest_stays(fleet: Fleet) -> None:
     for engine in fleet.engines.values():
         record(engine, 2)
     fleet.run()
-    kept = {name: coordinator.background.memory for name, coordinator in fleet.coordinators.items()}
+    kept = {name: coordinator.background.cache for name, coordinator in fleet.coordinators.items()}
     sizes = {name: bytes_of(cache) for name, cache in kept.items()}
     assert all(10_000 < size < 100_000 for size in sizes.values()), sizes
     shelf = CacheShelf(sizes["a"] + sizes["b"] + 10)

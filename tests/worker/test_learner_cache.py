@@ -55,7 +55,7 @@ def live_a_day(engine: SonaEngine, day: int, seen: list) -> None:
 
 
 def memory_of(engine: SonaEngine) -> LearnerCache | None:
-    return engine._session._background.memory
+    return engine._session._background.cache
 
 
 def in_store(engine: SonaEngine) -> tuple[Knowledge, tuple]:
@@ -144,7 +144,7 @@ def test_a_version_of_the_same_number_that_another_server_made_is_read(engine):
     session = engine._session
     of_store = len(engine.find_patterns(np.ones(DIM), 100))
     memory = memory_of(engine)
-    session._background.memory = dataclasses.replace(
+    session._background.cache = dataclasses.replace(
         memory, cycle_id=uuid7(), knowledge=dataclasses.replace(memory.knowledge, patterns=[])
     )
     assert len(session._read(1).patterns) == of_store > 0

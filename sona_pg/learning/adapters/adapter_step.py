@@ -20,8 +20,8 @@ from sona_pg.learning.adapters.training import Constraint, Schedule, flatten, fo
 
 FISHER_SAMPLES = 512  # samples per cycle for the Fisher information
 FISHER_CHUNK = 32  # rows of per-sample gradients in memory at once
-VISITS = 16_384  # samples that all passes of a cycle look at together; a large slice is passed over fewer times
-PROBES = 256  # earlier choices that tell whether a cycle forgot
+VISITS = 16_384  # samples of all passes of a cycle together; a large slice gets fewer passes
+PROBES = 256  # earlier choices that measure a cycle's forgetting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +53,8 @@ def learn_adapters(
 
     Args:
         samples: of this cycle.
-        replay: earlier choices, which the base adapter learns from once more; they also tell whether it forgets.
-        stream: (n, dim) unit embeddings of this cycle, in which a task boundary is looked for.
+        replay: earlier choices, from which the base adapter learns again; they also measure forgetting.
+        stream: (n, dim) unit embeddings of this cycle, tested for a task boundary.
         micro, base: the adapters so far.
         arrays: the parts ``ewc`` and ``stream`` of the live state; empty at first.
         snapshots: Fisher information and optima of earlier tasks.
@@ -126,7 +126,7 @@ def _train_base(
 
 
 def _forgetting(before: LoraWeights, after: LoraWeights, probes: Choices) -> float:
-    """Return the share of earlier choices that were right and are not any more, less those won."""
+    """Return the share of earlier choices lost by this cycle, minus those gained."""
     liked = probes.take(np.flatnonzero(probes.verdict >= 0.5))
     if not len(liked):
         return 0.0

@@ -1,9 +1,9 @@
 """Baseline of REINFORCE (Williams 1992): running mean of outcomes, per space and route.
 
-It is the mean of all other returns, past and present: of the same route, shrunk towards the whole space's, which
-is shrunk towards the middle of the scale. A return never enters its own baseline, so the advantage is unbiased,
-and one trajectory alone is enough to learn from. Of the same batch neither do returns of the same query: a hundred
-equal successes would otherwise be each other's expectation, and say less than one.
+It is the mean of all other returns, past and present: of the same route, shrunk towards the whole space's, which is
+shrunk towards the middle of the scale. A return never enters its own baseline, so the advantage is unbiased, and one
+trajectory alone is enough to learn from. Of the same batch neither do returns of the same query: a hundred equal
+successes would otherwise be each other's baseline, and teach less than one.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Under one task the mean of ``n`` new vectors differs from that of ``N`` old ones
     D = |m_new - m_old|²,   E D = tr(Σ) (1/n + 1/N),   D / E D ~ χ²_k / k,   k = tr(Σ)² / tr(Σ²)
 
 with the effective dimension ``k`` of Satterthwaite (1946) and Box (1954). The cube root of that ratio is close to
-normal (Wilson and Hilferty 1931), so the statistic is in standard deviations, whatever the scale and dimension.
-Large batches find shifts that matter to nobody: one below ``SMALLEST`` of the spread within counts as none.
+normal (Wilson and Hilferty 1931), so the statistic is in standard deviations, whatever the scale and dimension. Large
+batches detect irrelevant shifts: one below ``SMALLEST`` of the variance within does not count.
 
 At the default threshold of 4 standard deviations, batches of 32 to 1,000 (840 to 280 each) from eight stationary
 streams (CLINC150 whole and one domain, Gaussians of effective dimension 1 to 256, two points, one in fifty rare)
@@ -41,7 +41,7 @@ class StreamMoments:
 
     @classmethod
     def empty(cls, dim: int) -> Self:
-        """Return the moments of nothing."""
+        """Return the moments of an empty stream."""
         return cls(0, np.zeros(dim), 0.0)
 
     def fold(self, vectors: NDArray[np.float32]) -> Self:

@@ -9,13 +9,12 @@ and, with ``E`` the mean of the other candidates under the policy, and ``ŷ = y/
 
     ∇_y L = τ (v - π(c)) (I - ŷŷᵀ)(c - E) / |y|
 
-so what the policy expects is its baseline (``v - π(c)``), a good verdict pulls, a bad one pushes, and a push dies
-out with the probability it removes. For ``v = 1`` this is REINFORCE's gradient of ``log π``. The gradients here are
-in units of cosine: without the factor ``τ``, which belongs to the learning rate.
+so the policy's expectation is its baseline (``v - π(c)``): a good verdict attracts, a bad one repels, and the repulsion
+vanishes with the probability it removes. For ``v = 1`` this is REINFORCE's gradient of ``log π``. The gradients here
+are in units of cosine: without the factor ``τ``, which belongs to the learning rate.
 
-Only candidates that had positive feedback stand against the chosen one. With all candidates as negatives, those
-that nobody has asked for yet are pushed away from every query: learning from half of CLINC150's intents then takes
-the other half from 68 % to 48 %.
+Only candidates with positive feedback are negatives. With all candidates as negatives, those not yet asked for are
+pushed away from every query: learning from half of CLINC150's intents then takes the other half from 68 % to 48 %.
 """
 
 from __future__ import annotations
@@ -74,8 +73,7 @@ class Choices:
         """Return at most ``most`` of the judged events, a uniform sample in their order.
 
         Args:
-            events: what was shown and how it was judged; with negative weights, or about no known candidate, they
-                teach nothing here.
+            events: shown candidates and their feedback; those with negative weights or unknown candidates are skipped.
             candidates: (m, dim) unit rows, all candidates by slot.
             proven: (m,) which of them had positive feedback.
             most: bound on the number of samples.
@@ -190,7 +188,7 @@ class Choices:
         policy /= np.where(total > 0, total, np.float32(1.0))[:, None]
         pooled = slots is self.pool
         others = policy @ self.pooled if pooled else np.einsum("nk,nkd->nd", policy, self.candidates[slots])
-        # Without anything to stand against it, the chosen one stands against itself: no gradient.
+        # Without negatives the chosen candidate is its own negative: no gradient.
         alone = np.flatnonzero(total <= 0)
         if len(alone):
             others[alone] = chosen[alone]
@@ -199,7 +197,7 @@ class Choices:
     def _cosines(
         self, directions: NDArray[np.float32], rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Return the cosines (b, k) with what stands against the chosen one, -inf where nothing does, and the slots."""
+        """Return the cosines (b, k) with the negatives of each choice, -inf for padding, and their slots."""
         table = self.table[rows]
         chosen = self.chosen[rows][:, None]
         own_set = (table != NONE).any(axis=1) if table.shape[1] else np.zeros(len(rows), np.bool_)

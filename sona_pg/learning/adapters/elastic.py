@@ -1,4 +1,4 @@
-"""How strongly the optima of earlier tasks hold: λ, within its bounds, whatever the Fisher information is made of."""
+"""Strength of elastic weight consolidation: λ within its bounds, for any form of Fisher information."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Elastic:
 
     @property
     def lambda_(self) -> float:
-        """How strongly the optima of earlier tasks hold."""
+        """Strength of the penalty around earlier optima."""
         return self._lambda
 
     def set_lambda(self, value: float) -> None:
@@ -51,7 +51,7 @@ class Elastic:
 
         Args:
             forgetting: the loss of quality on earlier tasks in this cycle, as a share.
-            tolerated: up to here λ goes a tenth of its way back to the configured one; at twice this it doubles.
+            tolerated: up to this loss λ returns a tenth of the way to the configured value; at twice this it doubles.
         """
         if forgetting > tolerated:
             raised = self._lambda * 2.0 ** min((forgetting - tolerated) / max(tolerated, 1e-6), 1.0)
@@ -61,7 +61,7 @@ class Elastic:
         return self._lambda
 
     def detect_task_boundary(self, vectors: NDArray[np.float32]) -> bool:
-        """Say whether ``vectors`` come from another task than those of earlier calls; see ``boundary``.
+        """Return whether ``vectors`` come from another task than those of earlier calls; see ``boundary``.
 
         Vectors gather until there are enough of them for a test; after a boundary the earlier moments are dropped.
 

@@ -1,4 +1,4 @@
-"""EWC++: what mattered for earlier tasks is held in place while new ones are learned.
+"""EWC++: protects weights important for earlier tasks while new ones are learned.
 
 Each task ``k`` leaves an optimum ``θ*_k`` and a diagonal Fisher information ``F_k``. Their quadratic penalties
 (Kirkpatrick et al. 2017) add up to one (Schwarz et al. 2018):
@@ -36,7 +36,7 @@ class EwcPlusPlus(Elastic):
         Args:
             parameters: length of the parameter vector.
             config: λ and its bounds, the Fisher average's decay, the number of tasks.
-            layer: which layer the snapshots are of.
+            layer: the layer of the snapshots.
         """
         super().__init__(config, layer)
         self.tasks: list[FisherSnapshot] = []
@@ -65,7 +65,7 @@ class EwcPlusPlus(Elastic):
 
     @property
     def optimum(self) -> NDArray[np.float32]:
-        """Return ``θ*`` of all protected tasks together, (parameters,) float32; zero where nothing mattered."""
+        """Return ``θ*`` of all protected tasks together, (parameters,) float32; zero where the precision is zero."""
         return self._optimum.copy()
 
     def update_fisher(self, gradients: NDArray[np.float32]) -> None:
@@ -143,7 +143,7 @@ class EwcPlusPlus(Elastic):
         return 0.5 * self._lambda * total
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Return what a state version keeps of the current task; the earlier ones are Fisher snapshots."""
+        """Return the arrays of the current task for a state version; earlier tasks are Fisher snapshots."""
         return {
             "average": self._average.copy(),
             "samples": np.array(self._samples, np.int64),
@@ -151,7 +151,7 @@ class EwcPlusPlus(Elastic):
         }
 
     def restore(self, arrays: Arrays, tasks: Sequence[FisherSnapshot]) -> None:
-        """Take up what ``to_arrays`` gave, and the stored snapshots of this layer; ignore what is of another shape."""
+        """Restore from ``to_arrays`` and the stored snapshots of this layer; ignore arrays of another shape."""
         own = self._own(tasks, len(self._average))
         if "average" not in arrays or len(arrays["average"]) != len(self._average):
             return

@@ -11,7 +11,7 @@ holds the earlier ones already (online Laplace: Ritter et al. 2018, Huszár 2018
 
 ``C`` is kept as a sketch ``C Ω`` with ``sketch`` columns, which is linear: samples and tasks add up. From it come its
 leading eigenvectors (Nyström; Tropp et al. 2017), ``C ≈ U Λ Uᵀ + ρ (I - U Uᵀ)``, with ρ from the trace that is left:
-without it, what the sketch does not see is forgotten (CLINC150, 64 columns: 8.8 points forgotten, with it 4.3).
+without it, directions outside of the sketch are forgotten (CLINC150, 64 columns: 8.8 points forgotten, with it 4.3).
 
 The proximal step takes the factors in turn, each exactly:
 
@@ -52,7 +52,7 @@ class KroneckerEwc(Elastic):
         Args:
             dim: of the adapter's input.
             config: λ and its bounds, the decay of the average, the number of tasks, the columns of the sketch.
-            layer: which layer the snapshots are of.
+            layer: the layer of the snapshots.
         """
         super().__init__(config, layer)
         self._dim = dim

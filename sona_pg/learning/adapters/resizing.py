@@ -1,7 +1,7 @@
 """Growth of learned adapters to a larger rank or more layers. No output changes; nothing is cut.
 
 New rows of ``A`` are random and those of ``B`` zero, as in an adapter that starts; the optima of earlier tasks grow
-alike, so that what protects them goes on.
+alike, so that their protection continues.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def grown(weights: LoraWeights, rank: int, seed: int) -> LoraWeights:
 
 
 def _grown_parameters(values: NDArray[np.float32], before: LoraWeights, rank: int) -> NDArray[np.float32]:
-    """Return a vector over both factors, A first, with zeros for the rows that are new; as it is if it is no such."""
+    """Return a vector over both factors, A first, with zeros for new rows; unchanged if it has another length."""
     if len(values) != 2 * before.rank * before.dim:
         return values
     both = np.zeros((2, rank, before.dim), np.float32)

@@ -1,14 +1,11 @@
 """Reversal of learning from feedback that was revised or retracted, in adapters.
 
-A gradient step cannot be subtracted again. The outputs can be had again: of each step that taught, the cosine with
-its direction, and of each choice, the log odds of what was judged, go back to where the embedding as it came has them.
-Where other feedback on the same query stays, only the share of what is taken back goes: of n equal feedbacks one is an
-n-th, and none goes back farther than it has asked to go.
-
-The goals are reached by the same proximal steps as learning, at a rate that leaves about a tenth of the way each time,
-four times; A stays as it is, so that it does not go blind for the query. At most 2 % of what a query had been turned by
-feedback on it alone is left (``tests/learning/test_reversal.py``). What was said anew is learned afterwards like
-anything new.
+A gradient step cannot be subtracted, but its effect on the outputs can be undone: the cosine of each step with its
+direction, and the log odds of each judged choice, return to their values for the unadapted embedding. Where other
+feedback on the same query stays, only the retracted share is undone: one of n equal facts is an n-th, and none returns
+farther than its own target. Four rounds of the same proximal steps as in learning approach the goals, each leaving
+about a tenth of the way; A is fixed, so that it does not lose the query. At most 2 % of what a query had been turned by
+feedback on it alone is left (``tests/learning/test_reversal.py``). New feedback is learned afterwards, as any other.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ from sona_pg.learning.vectors import unit
 RATE = 10.0
 PASSES = 4
 LOCALITY = 8  # power of the cosine by which other feedback counts as about the same query
-MOST = 1024  # of each kind that are taken back in one slice one by one; of more, a uniform sample stands for all
+MOST = 1024  # retracted facts of each kind reversed one by one in a slice; of more, a uniform sample stands for all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +43,7 @@ class ChangedReturns:
 
     @classmethod
     def of(cls, claimed: LedgerSlice) -> Self:
-        """Return those that a slice changes."""
+        """Return the trajectories changed by a slice."""
         pairs = enumerate(zip(claimed.before, claimed.after, strict=True))
         rows = np.array([row for row, (old, new) in pairs if old.quality != new.quality], np.int64)
         return cls(
@@ -62,13 +59,13 @@ class ChangedReturns:
         return baseline.unfold(told.values[told.known], [self.trajectories.routes[row] for row in told.known.tolist()])
 
     def learned(self, baseline: Baseline) -> Directions:
-        """Return their steps as they were learned from, against a baseline that they are not in."""
+        """Return their steps as learned, against a baseline without them."""
         return directions_of(self.trajectories, self.steps, self.before, baseline)[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reversal:
-    """Steps and choices whose feedback was taken back."""
+    """Steps and choices with retracted feedback."""
 
     directions: Directions  # with the advantage they were learned with
     choices: Choices  # with the verdict they were learned with
@@ -80,7 +77,7 @@ class Reversal:
 
 
 def take_back(weights: LoraWeights, reversal: Reversal, max_norm: float, seed: int) -> LoraWeights:
-    """Return ``weights`` after the outputs of what is taken back have returned by its share."""
+    """Return ``weights`` after reversing the outputs by the retracted shares."""
     rng = np.random.default_rng([seed, 11])
     schedule = Schedule(RATE, PASSES, max_norm, seed, b_alone=True)
     rows = _drawn(len(reversal.directions), rng)
@@ -137,7 +134,7 @@ def _turned(steps: Directions, outputs: NDArray[np.float32], rows: NDArray[np.in
 def _shares(
     inputs: NDArray[np.float32], reversal: Reversal, scale: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return how many are taken back at the same query, and their share of all that was said there, (n,) each."""
+    """Return the number of retracted facts at the same query, and their share of all facts there, (n,) each."""
     together = np.maximum(_alike(inputs, inputs) * np.float32(scale), np.float32(1.0))
     others = _alike(inputs, reversal.staying) * np.float32(reversal.each)
     return together, np.asarray(together / (together + others), np.float32)

@@ -1,4 +1,4 @@
-"""Samples for the adapters: directions that steps went in, and choices that were made among candidates."""
+"""Samples for the adapters: directions of steps, and choices among candidates."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ STIFFNESS = 4.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Directions:
-    """Steps, each with the direction it went in and what it gained.
+    """Steps, each with its direction and advantage.
 
     The objective is the policy gradient less a quadratic penalty on how far it has moved the policy, as in proximal
     policy optimisation with a penalty (Schulman et al. 2017), up to its maximum and constant beyond:
 
         L = Â t - κ/2 t²  while Â (Â - κ t) > 0,   t = a·ŷ - a·x̂
 
-    so a step asks to turn its output by ``Â/κ`` in cosine, and is content where others have turned it farther: the
-    advantage of a usual success shrinks as successes become usual, and must not undo the first ones.
+    so a step asks to turn its output by ``Â/κ`` in cosine, and has no effect where others have turned it farther: the
+    advantage of a success shrinks as successes become frequent, and must not undo the first ones.
     """
 
     inputs: NDArray[np.float32]  # (n, dim) float32, unit rows
@@ -54,7 +54,7 @@ class Directions:
         cls, embeddings: NDArray[np.float32], owner: NDArray[np.int64], activations: NDArray[np.float32],
         advantage: NDArray[np.float64],
     ) -> Self:  # fmt: skip
-        """Return what ``all_of`` returns, without the steps that teach nothing."""
+        """Return the result of ``all_of`` without the steps that have no effect."""
         made = cls.all_of(embeddings, owner, activations, advantage)
         return made.take(made.teaching)
 
@@ -77,7 +77,7 @@ class Directions:
 
     @property
     def teaching(self) -> NDArray[np.int64]:
-        """The samples that ask for something, and have a direction to ask it of."""
+        """Mask of the samples with an advantage and a direction."""
         return np.flatnonzero((self.advantage != 0) & self.inputs.any(axis=1) & self.targets.any(axis=1))
 
     def followed_by(self, other: Self, most: int) -> Self:
@@ -160,7 +160,7 @@ class Samples:
 class Returns:
     """Returns of trajectories as a whole, and of each step to its trajectory's end."""
 
-    values: NDArray[np.float64]  # (n,) NaN where nobody has said and no step had a reward
+    values: NDArray[np.float64]  # (n,) NaN without a quality and any reward
     to_go: NDArray[np.float64]  # (s,) the same of each step
 
     @classmethod
@@ -185,8 +185,8 @@ def directions_of(
 ) -> tuple[Directions, Baseline]:
     """Return one sample per usable step of a trajectory with a known return, and the baseline with all of them.
 
-    A step's return is its own reward-to-go blended with the final quality; what is subtracted is the baseline of
-    its trajectory's route, to which the trajectory itself adds only what it returned as seen from its start.
+    A step's return is its own reward-to-go blended with the final quality; the baseline of its trajectory's route is
+    subtracted, to which the trajectory adds only its return from the start.
     """
     told = Returns.of(len(fresh), steps, outcomes)
     known = told.known

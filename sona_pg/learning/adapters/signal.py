@@ -3,11 +3,11 @@
 The policy at the output of an adapter is a distribution over directions, von Mises-Fisher with mean direction
 ``ŷ = y/|y|``. For a step that went in direction ``a`` (its activations, normalised), up to a constant,
 
-    ∇_y log π(a) = (a - (a·ŷ) ŷ) / |y|        the part of a that y does not have yet
+    ∇_y log π(a) = (a - (a·ŷ) ŷ) / |y| the part of a orthogonal to y
     δ            = Â · ∇_y log π(a)
 
 with advantage ``Â``, the return less a running baseline (``baseline``). Good and bad outcomes therefore push in
-opposite directions, and a step that the output already points at pushes nowhere.
+opposite directions, and a step in the direction of the output has no effect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training a low-rank adapter by proximal Gauss-Newton steps on mini-batches, held back by EWC.
+"""Training a low-rank adapter by proximal Gauss-Newton steps on mini-batches, constrained by EWC.
 
 For ``y = x + s·Bᵀ(A x)`` and ``δ`` the gradient at ``y`` (Hu et al. 2021):
 
@@ -14,9 +14,9 @@ Nagumo and Noda 1967):
     Δθ = η Jᵀ c,    (I + H K) c = g,    K = η J Jᵀ,    so    Δz = K (I + H K)⁻¹ g
 
 One sample moves by ``η|Ax|² g / (1 + h η|Ax|²)``. Samples with equal inputs move together, the more of them the
-farther, and never past the mean of what they ask for, weighed by ``h``: ``|√H Δz| ≤ |g / √H|`` whatever the batch. The
-plain sum of gradients moved by n times one sample's step and diverged. What both factors together move beyond ``Δz`` is
-of second order, and shortens the step.
+farther, and never past the mean of their targets, weighed by ``h``: ``|√H Δz| ≤ |g / √H|`` whatever the batch. The
+plain sum of gradients moved by n times one sample's step and diverged. The joint movement of both factors beyond ``Δz``
+is of second order, and shortens the step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from sona_pg.errors import DimensionMismatch, LearningError
 class Quadratics(NamedTuple):
     """Quadratic models ``g z - h/2 z²`` of the objectives of b samples; ``z``: direction times output's change."""
 
-    direction: NDArray[np.float32]  # (b, dim) of any length; a zero row pulls nowhere
+    direction: NDArray[np.float32]  # (b, dim) of any length; a zero row has no effect
     slope: NDArray[np.float32]  # (b,) g, of either sign
     curvature: NDArray[np.float32]  # (b,) h, not negative
 

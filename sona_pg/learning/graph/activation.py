@@ -43,7 +43,7 @@ class PreparedGraph:
     before: Rows  # (n,) row of the node before in its sequence, -1 for none
     after: Rows  # (n,)
     mean: Floats  # (dim,) of the embeddings
-    hubness: Floats  # (n,) mean cosine with all nodes: a node near everything says little by being near
+    hubness: Floats  # (n,) mean cosine with all nodes: a node close to all others is weak evidence
 
     @classmethod
     def of(cls, graph: MemoryGraph, now: float, half_life: float) -> PreparedGraph:
@@ -86,7 +86,7 @@ class PreparedGraph:
 
         Args:
             scores: (n,) match of the query with each node in units of cosine.
-            context: (c, dim) unit embeddings of what came before the query, the latest last.
+            context: (c, dim) unit embeddings of the context before the query, the latest last.
             seeds: best matches that activation spreads from.
         """
         count = len(self.embeddings)

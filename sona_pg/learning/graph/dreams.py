@@ -130,7 +130,7 @@ def connected(edges: GraphEdges, first: int, second: int) -> bool:
 
 
 def proposed_edges(graph: MemoryGraph, walked: Walk, weight: float, now: float) -> GraphEdges:
-    """Return what a dream adds to the graph: weak edges for the connections that it lacks."""
+    """Return the edges that a dream adds: weak ones for its missing connections."""
     pairs = [pair for pair in connections(walked) if not connected(graph.edges, *pair)]
     source, target = np.array(pairs, np.int32).reshape(-1, 2).T
     return GraphEdges.of(len(graph), source, target, EdgeKind.DREAM, np.full(len(pairs), weight, np.float32), now)

@@ -10,7 +10,7 @@ Its stationary covariance Σ solves Σ = a² W Σ Wᵀ + I. For a bipartition of
 
 is the information, in nats, that the whole has about its past beyond its parts. Φ is φ of the bipartition that has the
 least φ / K, where K = ½ log min det(2πe Σ(M)) keeps lopsided cuts from winning. It is 0 for a single node, and for
-nodes that are not connected. No claim about consciousness is made: it is a measure of how much a dream hangs together.
+nodes that are not connected. No claim about consciousness is made: it measures the cohesion of a dream.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The memory graph as one frozen value: nodes as arrays, their edges, and how both are made from embeddings and order.
 
-Similarity edges join each node to its nearest ones; sequence edges join what followed each other in one group (a
-conversation, a document); co-activation edges come from use, dream edges from dreams.
+Similarity edges join each node to its nearest ones; sequence edges join successive nodes of one group (a conversation,
+a document); co-activation edges come from use, dream edges from dreams.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Mixing:
 
     @classmethod
     def initial(cls) -> Mixing:
-        """Return the defaults: the match, and what lies around a match in its sequence and group."""
+        """Return the defaults: the match, and its neighbours in sequence and group."""
         own = {"own": 1.0, **DEFAULTS}
         return cls(np.array([SHARPNESS * own.get(name, 0.0) for name in FEATURES]))
 

@@ -1,4 +1,4 @@
-"""Where the clusters of queries are: spherical k-means, warm-started from the patterns there are.
+"""Clusters of queries: spherical k-means, warm-started from the existing patterns.
 
 Spherical k-means (Dhillon and Modha 2001) seeded by D² sampling (Arthur and Vassilvitskii 2007). A pattern seeds
 its own cluster and takes part as one heavy point, so that it keeps its place; new clusters are seeded where points

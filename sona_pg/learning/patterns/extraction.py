@@ -24,7 +24,7 @@ from sona_pg.learning.patterns.kinds import vote
 from sona_pg.learning.patterns.tally import Observations, Tally, add, remove, typical
 from sona_pg.learning.vectors import unit
 
-MIN_WEIGHT = 1.0  # below it, a pattern that did badly is forgotten
+MIN_WEIGHT = 1.0  # weight below which a bad pattern is pruned
 
 _NAMESPACE = uuid.UUID("5f0c2a52-6f1e-4c61-9a55-6d6f6e612d70")  # of pattern ids, see pattern_id
 
@@ -37,7 +37,7 @@ class Extraction:
     created: int
     merged: int
     pruned: int
-    removed: list[uuid.UUID]  # ids that are no more: merged away or pruned
+    removed: list[uuid.UUID]  # ids merged away or pruned
 
 
 def pattern_id(seed: int, version: int, index: int) -> uuid.UUID:
@@ -58,7 +58,7 @@ def extract(
     """Fold new trajectories into the patterns of a space.
 
     Args:
-        patterns: those there are.
+        patterns: the existing ones.
         fresh: trajectories that no earlier call has seen; zero embeddings belong to no cluster and are passed over.
         config: number of clusters, smallest size, similarity at which patterns merge, decay, thresholds.
         seed: of the D² sampling.
@@ -104,7 +104,7 @@ def extract(
 
 
 def merge_similar(patterns: Sequence[LearnedPattern], similarity: float) -> tuple[list[LearnedPattern], int]:
-    """Merge patterns whose centroids are at least ``similarity`` alike, larger first; return them and how many went."""
+    """Merge patterns whose centroids are at least ``similarity`` alike, larger first; also return how many merged."""
     order = sorted(patterns, key=lambda pattern: (-pattern.size, pattern.id))
     kept: list[LearnedPattern] = []
     for pattern in order:

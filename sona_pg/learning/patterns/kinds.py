@@ -47,7 +47,7 @@ _CUES: tuple[tuple[PatternKind, re.Pattern[str]], ...] = (
 
 
 def kind_of(query: str) -> PatternKind:
-    """Return the kind of one query; ``general`` when nothing speaks for another."""
+    """Return the kind of one query; ``general`` if no other matches."""
     text = query.strip().lower()
     return next((kind for kind, cue in _CUES if cue.search(text)), "general")
 

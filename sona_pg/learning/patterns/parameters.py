@@ -1,9 +1,9 @@
 """Suggested parameters: kernel mean over successful trajectories of similar patterns (Nadaraya 1964, Watson 1964).
 
-A pattern's setting weighs ``quality · evidence · (cos / cos of the nearest)^8``, where evidence is ``w / (w + 1)`` of
-the rated quality ``w`` behind it. The power makes it local: with settings that were best by domain (CLINC150,
-validation, 100 patterns of 3,000 trajectories, mean error of a setting in [0, 1], one constant for all .26) the mean of
-five patterns misses by .155 with plain cosines, .134 squared, .113 to the fourth, .099 to the eighth, and the nearest
+A pattern's parameter weighs ``quality · evidence · (cos / cos of the nearest)^8``, where evidence is ``w / (w + 1)`` of
+the rated quality ``w`` behind it. The power makes it local: with optimal parameters by domain (CLINC150, validation,
+100 patterns of 3,000 trajectories, mean error of a parameter in [0, 1], one constant for all .26) the mean of five
+patterns misses by .155 with plain cosines, .134 squared, .113 to the fourth, .099 to the eighth, and the nearest
 pattern alone by .096; with other embeddings (wordllama) by .156, .138, .120, .111 and .109.
 """
 
@@ -20,7 +20,7 @@ LOCALITY = 8
 def interpolate(found: Sequence[LearnedPattern], version: int) -> Interpolation:
     """Return the parameters suggested by ``found``: patterns with their similarity to the query, nearest first.
 
-    A setting that none of them knows is left out; patterns that point away (similarity 0 or less) do not count.
+    Parameters unknown to all of them are left out; patterns with a similarity of 0 or less do not count.
     """
     names = sorted({name for pattern in found for name in pattern.parameters})
     values: dict[str, float] = {}

@@ -1,7 +1,7 @@
-"""Feedback on a trajectory that a pattern counts already: late, revised, or taken back.
+"""Feedback on a trajectory already counted in a pattern: late, revised, or retracted.
 
 The weight of a pattern decays, its verdicts do not: a rated trajectory still weighs the weight divided by the number
-of verdicts. Taking back all of them therefore leaves exactly nothing.
+of verdicts. Retracting all of them therefore leaves exactly zero.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Counted:
     """One trajectory as a pattern counts it."""
 
     route: str | None
-    quality: float | None  # None: nobody has said
+    quality: float | None  # None: not rated
     verdict: Verdict | None = None
     parameters: Mapping[str, float] | None = None
 
@@ -49,7 +49,7 @@ def revise(pattern: LearnedPattern, old: Counted, new: Counted) -> LearnedPatter
 
 
 def unrated(pattern: LearnedPattern) -> LearnedPattern:
-    """Return ``pattern`` as if nobody had ever rated one of its trajectories."""
+    """Return ``pattern`` without any ratings."""
     routes = {name: RouteRecord(record.size, 0.0, UNRATED) for name, record in pattern.routes.items()}
     return dataclasses.replace(
         pattern, weight=0.0, quality=UNRATED, routes=routes, verdicts=NO_VERDICTS, parameters={}
@@ -57,10 +57,10 @@ def unrated(pattern: LearnedPattern) -> LearnedPattern:
 
 
 def home_of(patterns: Sequence[LearnedPattern], similarities: NDArray[np.float32], counted: Counted) -> int:
-    """Return which pattern counts a trajectory: of those that count such a verdict on its route, the nearest one.
+    """Return the index of the pattern that counts a trajectory: the nearest one with such a verdict on its route.
 
-    Of a trajectory without a verdict: of those that count one without on its route. The nearest of all is not always
-    the one: patterns have moved since, and new ones have come.
+    For a trajectory without a verdict it is the nearest with an unrated one on its route. The nearest of all need not
+    be the one: patterns have moved since, and new ones have come.
     """
     nearest = int(np.argmax(similarities))
     verdict, route = counted.verdict, counted.route

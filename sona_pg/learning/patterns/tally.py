@@ -25,7 +25,7 @@ from sona_pg.limits import LONGEST_TYPICAL, MOST_PATTERN_ROUTES
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observations:
-    """Trajectories to be clustered, by column. Quality NaN means that nobody has said."""
+    """Trajectories to be clustered, by column. Quality NaN means not rated."""
 
     embeddings: NDArray[np.float32]  # (n, dim) float32, unit rows
     quality: NDArray[np.float64]  # (n,)
@@ -75,7 +75,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Sums over some trajectories, over those of each route, and over the settings of those that succeeded."""
+    """Sums over some trajectories, over those of each route, and over the parameters of the successful ones."""
 
     all: Sums = field(default_factory=Sums)
     routes: dict[str, Sums] = field(default_factory=dict)
@@ -125,7 +125,7 @@ def add(pattern: LearnedPattern, tally: Tally) -> LearnedPattern:
 
 
 def remove(pattern: LearnedPattern, tally: Tally) -> LearnedPattern:
-    """Return ``pattern`` with the tally taken out, as far as it is there; routes that were only in it go."""
+    """Return ``pattern`` minus the tally, as far as it is there; routes without a rest are removed."""
     size, weight, quality, verdicts = _added(pattern, tally.all, -1.0)
     routes = dict(pattern.routes)
     for name, sums in tally.routes.items():
@@ -147,7 +147,7 @@ def remove(pattern: LearnedPattern, tally: Tally) -> LearnedPattern:
 def without_parameters(
     kept: Mapping[str, ParameterRecord], gone: Mapping[str, ParameterRecord]
 ) -> dict[str, ParameterRecord]:
-    """Return the records of ``kept`` with those of ``gone`` taken out, as far as they are there."""
+    """Return the records of ``kept`` minus those of ``gone``, as far as they are there."""
     left = dict(kept)
     for name, record in gone.items():
         if name in left and (rest := left.pop(name).without(record)) is not None:

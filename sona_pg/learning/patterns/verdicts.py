@@ -10,11 +10,11 @@ ROUNDING = 1e-6  # qualities are kept in single precision: a quality told as 0.7
 
 
 def judge(quality: float | None, worst: float | None, lowest_reward: float, config: PatternConfig) -> Verdict | None:
-    """Return the verdict on a trajectory, or None while nobody has rated it.
+    """Return the verdict on a trajectory, or None without a rating.
 
     Args:
-        quality: as it is known now, with all feedback; None or NaN: not known.
-        worst: the lowest quality that was told of it before, at its end or by feedback that was replaced since.
+        quality: the current outcome, with all feedback; None or NaN: unknown.
+        worst: the lowest earlier quality, at its end or by feedback replaced since.
         lowest_reward: of its steps; NaN if it has none.
         config: the thresholds.
     """

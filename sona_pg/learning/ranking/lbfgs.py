@@ -18,7 +18,7 @@ _LEAST_CURVATURE = 1e-10
 
 
 class SearchPoint(Protocol):
-    """An objective at one point; what only some points are asked for is computed on demand."""
+    """An objective at one point; its gradient is computed on demand."""
 
     @property
     def at(self) -> FloatArray:
@@ -78,7 +78,7 @@ def minimise(
         found = _lower(point, direction, slope) if slope < 0.0 else None
         if found is None:
             break
-        if not left:  # nobody needs the gradient at the end
+        if not left:  # the last gradient is not needed
             return found.at
         moved, turned = found.at - point.at, -gradient
         point, gradient = found, found.gradient()

@@ -1,14 +1,13 @@
-"""The ranker's frozen values, and how it scores: which of these candidates does the query mean?
+"""Frozen state of the ranker, and its scores of candidates for a query.
 
 A candidate (a document, an answer, a tool) is scored by four terms:
 
     score = τ z·f  +  γ f·(M z)  +  v·z  +  ω / (1 + n)
 
-`z` is the centred and scaled query, `f` the centred and scaled embedding of the candidate. The first
-term is the cosine that was there before any feedback. `M` is learned from all feedback and serves
-candidates never seen, too. `v` is the candidate's own head, zero until it is fitted. `ω` is the
-allowance for candidates with little positive feedback `n` (`ranker_prior`). A state that never
-learned returns the cosine.
+`z` is the centred and scaled query, `f` the centred and scaled embedding of the candidate. The first term is the
+cosine, the score before any feedback. `M` is learned from all feedback and serves candidates never seen, too. `v` is
+the candidate's own head, zero until it is fitted. `ω` is the allowance for candidates with little positive feedback `n`
+(`ranker_prior`). A state that never learned returns the cosine.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ class RankerConfig:
     # thumbs are of the second kind, and a fit is overconfident on its own data.
     up_doubt: float = 0.3
     down_doubt: float = 4.0
-    # weight of the imagined queries of a candidate without feedback
+    # weight of the pseudo-queries of a candidate without feedback
     prior_strength: float = 4.0
     prior_decay: float = 2.0  # that weight decays as (1 + n)^-decay
-    prior_samples: int = 8  # imagined queries drawn for each candidate
+    prior_samples: int = 8  # pseudo-queries drawn for each candidate
     # share of proven answers that candidates with little feedback may take
     steal_rate: float = 0.05
     row_evaluations: int = 40_000  # cost limit of a fit: rows of the objective times evaluations
@@ -57,9 +56,9 @@ class RankerConfig:
     most_heads: int = 8192  # items with a head of their own, 8 MB in each version at 256 dimensions; the map serves all
 
     def iterations(self, rows: int, items: int, new: float) -> int:
-        """L-BFGS steps of a fit of `rows` to `items`, a share `new` of whose weight was not there at the last fit.
+        """L-BFGS steps of a fit of `rows` to `items`, a share `new` of whose weight is new since the last fit.
 
-        Beyond `usual_items` a step costs more, and there are fewer: the next cycle goes on from where this one ends.
+        Beyond `usual_items` a step costs more, and there are fewer: the next cycle continues from this one's result.
         Evidence: benchmarks/eval/EVIDENCE.md.
         """
         dearer = max(items / self.usual_items, 1.0)
@@ -147,8 +146,8 @@ class RankerState:
 def centre(mean: FloatArray) -> FloatArray:
     """Return the centre (dim,) to subtract from unit vectors with this mean: the mean, unless hardly anything is left.
 
-    While all that was asked is one query, its mean is that query: centred it would point nowhere, and every other
-    one would be a hundred times too long.
+    If all queries so far are equal, the mean is that query: centred it would be zero, and any other one a hundred times
+    too long.
     """
     longest = np.sqrt(np.float32(1.0 - LEAST_VARIANCE))
     length = np.linalg.norm(mean)
@@ -209,7 +208,7 @@ def stranger_scores(state: RankerState, queries: FloatArray, embeddings: FloatAr
 
 
 def add_heads(state: RankerState, logits: FloatArray, queries: FloatArray, rows: IntArray) -> None:
-    """Add to the `logits` (b, c) of unit rows `queries` (b, dim) what the heads of the items `rows` (c,) say."""
+    """Add the heads of the items `rows` (c,) to the `logits` (b, c) of unit rows `queries` (b, dim)."""
     if not state.fits or not len(state.head_rows):
         return
     query = query_features(state, queries)[1]
@@ -222,11 +221,11 @@ def add_heads(state: RankerState, logits: FloatArray, queries: FloatArray, rows:
 
 
 def explore(state: RankerState, scores: FloatArray, rows: IntArray, strength: float = 1.0) -> FloatArray:
-    """Scores to show by while learning: a bonus of `strength`/√(1+n) logits for what few confirmed.
+    """Scores to show by while learning: a bonus of `strength`/√(1+n) logits for candidates with little evidence.
 
-    An upper confidence bound (Auer 2002), a head's posterior width taken as 1/√(1+n). Where a share ε of
-    the feedback is wrong the bonus is 1/(1-2ε)² times as large, as each says (1-2ε)² times as much.
-    Measure with `score` itself.
+    An upper confidence bound (Auer 2002), a head's posterior width taken as 1/√(1+n). Where a share ε of the feedback
+    is wrong the bonus is 1/(1-2ε)² times as large, as each fact carries (1-2ε)² times the information. Measure with
+    `score` itself.
     """
     if not state.fits:
         return scores

@@ -1,4 +1,4 @@
-"""Ranking events as columns: what was asked, what was shown, and how it was judged."""
+"""Ranking events as columns: queries, shown candidates, and feedback."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
 NONE = -1
-"""The row of an item that is not there: nothing shown, no correction, an unknown candidate, padding."""
+"""Row of a missing item: nothing shown, no correction, an unknown candidate, padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankEvents:
     """Ranker events: queries, shown candidates and feedback; columns of one length, in ledger order.
 
-    Rows index the items of the space. An event with neither `correct` nor `quality` only teaches
-    what queries look like. A negative `weight` takes an event folded earlier out of the statistics.
+    Rows index the items of the space. An event with neither `correct` nor `quality` only informs about the distribution
+    of queries. A negative `weight` takes an event folded earlier out of the statistics.
     """
 
     query: FloatArray  # (n, dim) float32, unit rows
     shown: IntArray  # (n,) int32, row of the item that was shown, or NONE
-    quality: FloatArray  # (n,) float32 in [0, 1], NaN when nobody said
+    quality: FloatArray  # (n,) float32 in [0, 1], NaN without a rating
     correct: IntArray  # (n,) int32, row of the right item, or NONE
     weight: FloatArray  # (n,) float32
     candidates: IntArray | None = None  # (n, k) int32 padded with NONE; None: all items

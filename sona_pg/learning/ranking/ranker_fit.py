@@ -1,4 +1,4 @@
-"""Fit the ranker: fold what is new exactly once, then refine heads and map on new and replayed events.
+"""Fit the ranker: fold new events exactly once, then refine heads and map on new and replayed events.
 
 One call is one background cycle. Its cost depends on how many events it is given, never on the history.
 """
@@ -25,11 +25,11 @@ from sona_pg.learning.ranking.ranker import (
 )
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
-from sona_pg.learning.ranking.ranker_prior import allowance, imagine_queries, measure_noise, proven_answers
+from sona_pg.learning.ranking.ranker_prior import allowance, measure_noise, proven_answers, pseudo_queries
 
 _MEASURE_MEMORY = 0.7
 _NARROWEST = 1e-4  # least divisor
-_MOST_IMAGINED = 2048
+_MOST_PSEUDO = 2048
 _HALF = 0.5  # of an event: less is rounding
 _LEAST = 1e-6  # evidence: less is rounding
 _MOST_DOUBT = 0.45  # of a thumb down on a right answer
@@ -47,17 +47,16 @@ def fit(
     """Learn from `fresh` events, given once, and from `replay`, a uniform sample of those before.
 
     `embeddings` (m, dim) float32 are the items of the space by row, unit rows, and `mean` (dim,) their mean, if it is
-    known. What is measured over all items is measured on a sample of the events where there are many items, so the
-    cost hardly depends on how many there are. Replayed events stand for the
-    whole history: their weights are scaled to its size. Events that are not `usable` are set aside.
-    The same arguments give the same state. Raises `DimensionMismatch`.
+    known. Quantities over all items are measured on a sample of the events if there are many items, so the cost hardly
+    depends on their number. Replayed events stand for the whole history: their weights are scaled to its size. Events
+    that are not `usable` are set aside. The same arguments give the same state. Raises `DimensionMismatch`.
     """
     config = config or RankerConfig()
     for given in (embeddings, fresh.query, replay.query):
         if given.shape[-1] != state.dim:
             raise DimensionMismatch(state.dim, given.shape[-1])
     fresh, replay = (_usable(events, len(embeddings)) for events in (fresh, replay))
-    taken = float(np.minimum(fresh.weight[fresh.judged != NONE], 0.0).sum())  # back, of what was folded before
+    taken = float(np.minimum(fresh.weight[fresh.judged != NONE], 0.0).sum())  # retracted weight, negative
     history = max(float(state.folded[1]) + taken, 0.0)
     state = _calibrate(state, embeddings, fresh, config)
     if mean is None and len(embeddings):
@@ -68,7 +67,7 @@ def fit(
         return state
     random = np.random.default_rng(seed)
     state = _rescaled(state, embeddings, fresh if len(fresh) else events, config, random)
-    moved = float(np.abs(fresh.weight[fresh.judged != NONE]).sum())  # what was taken back has moved the minimum, too
+    moved = float(np.abs(fresh.weight[fresh.judged != NONE]).sum())  # retracted events move the minimum, too
     new = min(moved / float(events.weight.sum()), 1.0)
     labelled = int(((fresh.weight > 0.0) & (fresh.judged != NONE)).sum())
     return _refine(state, embeddings, events, labelled, new, config, random)
@@ -159,9 +158,9 @@ def _fold(state: RankerState, mean: FloatArray | None, fresh: RankEvents) -> Ran
 
 
 def _without_evidence(state: RankerState, fresh: RankEvents) -> RankerState:
-    """The state without what it learned of items whose evidence was all taken back by `fresh`.
+    """The state without its learning about items whose evidence `fresh` retracts entirely.
 
-    Where nothing is left at all it is that of a space whose queries were never judged.
+    Without any evidence left it is that of a space without feedback.
     """
     taken = fresh.judged[(fresh.weight < 0.0) & (fresh.judged != NONE)]
     if not len(taken) or not state.fits:
@@ -250,8 +249,8 @@ def _refine(
 ) -> RankerState:
     """Move heads and map towards the minimum, and average over cycles, as each sees a sample.
 
-    The first `fresh` events are new. The share `new` of the evidence was not there at the last fit: the more, the
-    farther the minimum has moved.
+    The first `fresh` events are new. The share `new` of the evidence is new since the last fit: the larger, the farther
+    the minimum has moved.
     """
     rows = _active_rows(state, embeddings, events, fresh, config.most_rows)
     fitted = np.isin(events.judged, rows)
@@ -269,17 +268,17 @@ def _refine(
     noise = float(state.scales[4]) or config.label_noise
     noise = min(max(noise, config.least_noise), MOST_NOISE)
 
-    most = _MOST_IMAGINED if len(rows) <= config.usual_items else _MOST_IMAGINED // 2
+    most = _MOST_PSEUDO if len(rows) <= config.usual_items else _MOST_PSEUDO // 2
     samples = max(1, min(config.prior_samples, most // len(rows)))
-    imagined = imagine_queries(item, query[:, :-1], samples, random)
-    imagined_weight = np.float32(config.prior_strength / samples) * (1.0 + evidence) ** np.float32(-config.prior_decay)
+    pseudo = pseudo_queries(item, query[:, :-1], samples, random)
+    pseudo_weight = np.float32(config.prior_strength / samples) * (1.0 + evidence) ** np.float32(-config.prior_decay)
     objective = PartialLabels(
-        query=np.concatenate([query, np.pad(imagined, ((0, 0), (0, 1)), constant_values=1.0)]),
-        base=np.concatenate([base, (tau * imagined) @ item.T]),
+        query=np.concatenate([query, np.pad(pseudo, ((0, 0), (0, 1)), constant_values=1.0)]),
+        base=np.concatenate([base, (tau * pseudo) @ item.T]),
         item=np.float32(config.map_gain) * item,
         target=np.concatenate([place, np.tile(np.arange(len(rows)), samples)]),
-        quality=np.concatenate([events.verdict, np.ones(len(imagined), np.float32)]),
-        weight=np.concatenate([events.weight, np.tile(imagined_weight, samples)]),
+        quality=np.concatenate([events.verdict, np.ones(len(pseudo), np.float32)]),
+        weight=np.concatenate([events.weight, np.tile(pseudo_weight, samples)]),
         up_noise=max(config.up_doubt * noise, config.least_noise),
         down_noise=min(config.down_doubt * noise, _MOST_DOUBT),
         ridge=config.ridge * noise,
@@ -347,10 +346,9 @@ _RIVALS = 8
 # Items fitted beside those with feedback: more rivals learn slower (benchmarks/eval/EVIDENCE.md).
 _MOST_RIVALS = 128
 _FEW_ITEMS = 256  # are all fitted
-# Queries times items: what is looked at over all items costs no more, however many there are. At 100,000 items 40
-# queries calibrate and 10 find rivals.
+# Bound of queries times items, for work over all items. At 100,000 items 40 queries calibrate and 10 find rivals.
 _CALIBRATED_CELLS = 4_000_000
 _ASKED_CELLS = 1_000_000
-_FITTED_CELLS = 1_500_000  # beside the imagined queries
+_FITTED_CELLS = 1_500_000  # beside the pseudo-queries
 _MEASURED_CELLS = 4_000_000
 _MEASURED_ITEMS = 4096

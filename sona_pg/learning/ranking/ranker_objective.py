@@ -48,7 +48,7 @@ class PartialLabels:
         return FitPoint(self, parameters, logits)
 
     def product(self, parameters: FloatArray) -> FloatArray:
-        """Return what `parameters` add to the logits, (n, a): they are linear in them."""
+        """Return the contribution of `parameters` to the logits, (n, a), which are linear in them."""
         heads, shared = np.split(parameters, [len(self.item)])
         logits: FloatArray = self.query @ (heads + self.item @ shared).T
         return logits
@@ -73,7 +73,7 @@ class PartialLabels:
         """A guess at the inverse Hessian of each row of the parameters, (k + 1, k + 1), symmetric.
 
         That of a softmax is Σ w (diag(p) - ppᵀ) ⊗ zzᵀ (Böhning 1992): here `p` is taken as 1 / a throughout, and
-        `_STEEPER` stands for what heads and map, which move the same logits, and feedback against an item add.
+        `_STEEPER` accounts for heads and map moving the same logits, and for negative feedback.
         """
         rows = slice(None, None, max(1, len(self.query) // _MOST_ROWS))
         query, weight = self.query[rows], self.weight[rows]

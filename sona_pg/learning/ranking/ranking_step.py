@@ -24,7 +24,7 @@ def rank_events(
     """Return the trajectories that chose among candidates as the ranker's events, in their order.
 
     Args:
-        stored: any trajectories; those that no ranking answered and without a correction are left out.
+        stored: any trajectories; those without a ranking and a correction are left out.
         outcomes: of each.
         catalog: all candidates.
         sets: the ids of each candidate set that ``stored`` names.

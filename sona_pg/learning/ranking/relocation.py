@@ -1,4 +1,4 @@
-"""The ranker of one catalog on another: its candidates by the slots they have there."""
+"""Relocation of a ranker to another catalog with other slots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sona_pg.learning.ranking.ranker import RankerState
 
 
 def relocated(state: LearnedState, places: NDArray[np.int32]) -> LearnedState:
-    """Return ``state`` with what it knows of candidates moved: of slot ``i`` to ``places[i]``, each another one.
+    """Return ``state`` with the statistics of each slot ``i`` moved to slot ``places[i]``, all distinct.
 
     Where no candidate moves the arrays are the same to the bit.
     """

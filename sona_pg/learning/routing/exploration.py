@@ -1,4 +1,4 @@
-"""How likely each candidate is taken, written out before the draw, so that a logged propensity is exact.
+"""Probability of each candidate, computed before the draw, so that a logged propensity is exact.
 
 Two parts. Thompson sampling (Thompson 1933; Agrawal and Goyal 2013) with a tempered posterior: at
 temperature 0 the best candidate. And forced exploration, all of a fresh router's calls, then a share that
@@ -41,10 +41,10 @@ class Exploration:
         return max(self.floor, float(ignorance.min()), self.newcomer * float(ignorance.max()))
 
     def spread(self, count: Doubles, cost: Doubles, budget: float | None) -> Doubles:
-        """How forced exploration is spread over the candidates: (k,) and (k,) to (k,), sums to 1.
+        """Distribution of forced exploration over the candidates: (k,) and (k,) to (k,), sums to 1.
 
-        The less is known of a route, the more it gets; with a budget, mixed with the cheapest candidate
-        until the mean cost is within it, where that is possible.
+        Routes with less evidence get more; with a budget, mixed with the cheapest candidate until the mean cost is
+        within it, where that is possible.
         """
         wanted = self.warm_up / (self.warm_up + count) + LEAST
         wanted /= wanted.sum()
@@ -60,9 +60,9 @@ class Exploration:
 def thompson_probabilities(mean: Doubles, deviation: Doubles) -> Doubles:
     """P(candidate has the largest of independent normals): (k,) and (k,) to (k,), sums to 1.
 
-    The integral over the winner's value is a sum over `GRID`, the normal distribution function Page's (1977),
-    and only the `CONTENDERS` of largest mean + deviation compete. All this only shapes how we explore: what
-    is returned is what is drawn from. Without deviation equal bests share evenly.
+    The integral over the winner's value is a sum over `GRID`, the normal distribution function Page's (1977), and only
+    the `CONTENDERS` of largest mean + deviation compete. The approximations only shape the exploration: the returned
+    probabilities are those of the draw. Without deviation equal bests share evenly.
     """
     scale = np.maximum(deviation, 1e-9)
     contenders = np.sort(np.argsort(-(mean + scale), kind="stable")[:CONTENDERS])

@@ -30,7 +30,7 @@ class Judged:
     outcomes: Sequence[Outcome]
 
     def routed(self) -> list[int]:
-        """Return the rows that were rated and took a route, rather than answered with a candidate of a ranking.
+        """Return the rated rows with a route, as opposed to a candidate of a ranking.
 
         Both may name a set of candidates; only a decision has a propensity.
         """
@@ -79,7 +79,7 @@ class Router:
 
     @classmethod
     def initial(cls, dim: int, seed: int) -> Self:
-        """Return a router that has seen nothing."""
+        """Return a router before any feedback."""
         return cls(RouterState.initial(dim, seed))
 
     def known(self, candidates: Sequence[str]) -> NDArray[np.int64]:
@@ -118,7 +118,7 @@ class Router:
         return type(self)(state, tuple(names), index)
 
     def _without(self, told: Judged, outcomes: Sequence[Outcome]) -> Self:
-        """Return the router without those of ``told`` that nobody rates any more, by their ``outcomes`` now."""
+        """Return the router without those of ``told`` that have lost their rating, by their current ``outcomes``."""
         gone = [row for row in told.routed() if outcomes[row].quality is None]
         if not gone:
             return self

@@ -1,4 +1,4 @@
-"""Off-policy evaluation: estimates the mean reward of another policy from the log of the one that ran.
+"""Off-policy evaluation: estimates the mean reward of another policy from the log of the executed one.
 
 Every estimate comes with its effective sample size and a confidence interval. Below a minimal effective size it is
 refused (NaN, with the reason), because a few heavy weights would dominate it. Events without a propensity are left out

@@ -63,7 +63,7 @@ class BudgetPacer:
         dearest = max(dearest, 1e-12)
         limit = 2 * self.horizon * dearest
         self._owed = min(max(self._owed + spent - self.budget, -limit), limit)
-        # Early on every cycle of learning changes what values mean, and a debt says that the price is stale.
+        # Early on, every learning cycle changes the scale of values, and a debt shows that the price is stale.
         stale = abs(self._owed) > DEBT * dearest and self.calls < 8 * self.window
         if stale or self.calls <= 4 * self.refresh or self.calls % self.refresh == 0:
             few = min(max(64, self.calls // 8), max(64, 8192 // self._calls.width))

@@ -63,7 +63,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RouterState:
-    """All the router knows, immutable. R = routes seen so far, m = width of the basis."""
+    """State of the router, immutable. R = routes seen so far, m = width of the basis."""
 
     dim: int
     seed: int
@@ -73,7 +73,7 @@ class RouterState:
     square: Doubles  # (R,) Σ w·quality²
     totals: Doubles  # (R, 6) Σ w: all, quality; those with a cost, cost; those with a latency, latency
     weights: Floats  # (R+1, m+1) posterior means of w₀ + w_r; the last row is w₀, which stands for unseen routes
-    variance: Floats  # (R+1, m+1) posterior variances of w_r given w₀: what is unknown about differences
+    variance: Floats  # (R+1, m+1) posterior variances of w_r given w₀: uncertainty of differences
     prior_main: float  # variance of w₀
     prior_route: float  # variance of w_r
     noise: float  # variance of quality around its mean
@@ -84,7 +84,7 @@ class RouterState:
 
     @classmethod
     def initial(cls, dim: int, seed: int = 0) -> RouterState:
-        """A state that knows nothing yet, for embeddings of `dim`; it explores evenly."""
+        """State before any feedback, for embeddings of `dim`; explores uniformly."""
         if not 1 <= dim <= MAX_DIM:
             raise ConfigError(f"a router's dimension must be 1 to {MAX_DIM}, got {dim}")
         return cls(

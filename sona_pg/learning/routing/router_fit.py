@@ -107,7 +107,7 @@ def fit(
 
 
 def revise(state: RouterState, events: RouteEvents, before: Floats) -> RouterState:
-    """The state after the quality of events folded earlier changed from `before` (n,) to what they say now."""
+    """The state after the quality of events folded earlier changed from `before` (n,) to their current one."""
     known = np.isfinite(before) & (events.route < state.route_count)
     events, before = events[np.flatnonzero(known)], before[known].astype(np.float64)
     if not len(events):
