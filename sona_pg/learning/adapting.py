@@ -82,7 +82,7 @@ def adapt(
         claimed: the slice.
         sample: of the trajectories read again.
         told: feedback on choices of both.
-        ranker: after the slice.
+        ranker: with the evidence of the slice.
         config: of the space.
         seed: of every random draw.
         turn_back: whether to reverse feedback changed by the slice; not if the adapters are relearned without it.

@@ -11,11 +11,14 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def beside(function: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
+def beside(function: Callable[[], Result], apart: bool = True) -> Iterator[Callable[[], Result]]:
     """Run ``function`` in a thread of its own; the block gets the function that waits for its result.
 
-    At the end of the block it has ended in any case.
+    At the end of the block it has ended in any case. Unless ``apart`` it runs here, when the result is asked for.
     """
+    if not apart:
+        yield function
+        return
     with ThreadPoolExecutor(1, "sona-pg learning") as pool:
         try:
             running = pool.submit(function)

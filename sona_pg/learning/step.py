@@ -20,19 +20,22 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState
 from sona_pg.domain.verdict import Verdict
 from sona_pg.learning.adapters.ewc_kronecker import lasting
-from sona_pg.learning.adapting import adapt, told_of
+from sona_pg.learning.adapting import Adapted, Told, adapt, told_of
 from sona_pg.learning.beside import beside
 from sona_pg.learning.knowledge import Knowledge, Stored, ranker_of, reservoir_of, router_of, seed_of
 from sona_pg.learning.patterns import extraction
 from sona_pg.learning.patterns.pattern_revision import Counted, home_of, revise, unrated
 from sona_pg.learning.patterns.tally import Observations
 from sona_pg.learning.patterns.verdicts import judge
-from sona_pg.learning.ranking.ranking_step import learn_ranking
+from sona_pg.learning.ranking.ranking_step import fold_ranking, learn_ranking
 from sona_pg.learning.relearning import count_changed, relearned_from
 from sona_pg.learning.routing.learned_router import Judged, Router
 from sona_pg.learning.routing.route_totals import updated_routes
 from sona_pg.learning.vectors import unit
 
+# Candidates up to which the router and the adapters learn beside the ranker: of more the fit has its peak of memory,
+# to which theirs would come, 25 MB.
+MOST_BESIDE = 50_000
 MAX_SAMPLE = 4096  # most replayed trajectories for all learners but the ranker
 
 
@@ -84,19 +87,15 @@ def learn(
     left = reservoir.withdraw(_taken_back(claimed)).offer(_newly_rated(claimed), seed, version)
     left = left.after_turning(0 if stored.relearned is not None else reservoir.turned + count_changed(claimed))
     forgotten = bool(reservoir.seen) and not left.seen
-    with (
-        # The three learn apart. Half of their time is linear algebra on one core each.
-        beside(lambda: _learn_patterns(before, claimed, sample, config, version)) as patterns_learned,
-        beside(lambda: _learn_routes(before, claimed, sample, config, version)) as routes_learned,
-    ):
-        told = told_of(claimed, stored)
+    told = told_of(claimed, stored)
+    _ = stored.catalog.embeddings  # are computed once, not by two threads
+    apart = len(stored.catalog) <= MOST_BESIDE
+    with beside(lambda: _learn_apart(before, claimed, stored, sample, told, config, version), apart) as learned_apart:
         ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, told.replay, seed)
-        again = stored.relearned is not None
-        start = relearned_from(before, stored, ranker, config) if again else before
-        adapted = adapt(start, claimed, sample, told, ranker, config, seed, turn_back=not again)
-        adapters = adapted.step
-        fisher = [*(start.fisher if again else ()), *adapters.fisher]
-        found, router = patterns_learned(), routes_learned()
+        found = _learn_patterns(before, claimed, sample, config, version)
+        router, start, adapted = learned_apart()
+    adapters = adapted.step
+    fisher = [*(start.fisher if start is not before else ()), *adapters.fisher]
     patterns = [unrated(pattern) for pattern in found.patterns] if forgotten else found.patterns
     arrays: dict[str, Arrays] = {
         **adapters.arrays,
@@ -147,14 +146,29 @@ def _learn_patterns(
     return dataclasses.replace(found, patterns=_in_order(_revised(found.patterns, claimed, config.patterns, version)))
 
 
-def _learn_routes(before: Knowledge, claimed: LedgerSlice, sample: Stored, config: SonaConfig, version: int) -> Router:
-    return router_of(before.state, config).learn(
+def _learn_apart(
+    before: Knowledge,
+    claimed: LedgerSlice,
+    stored: Stored,
+    sample: Stored,
+    told: Told,
+    config: SonaConfig,
+    version: int,
+) -> tuple[Router, Knowledge, Adapted]:
+    """Return the router, and the adapters with the knowledge that they start from, which may be learned anew first."""
+    seed = seed_of(config, version)
+    ranker = fold_ranking(ranker_of(before.state), stored.catalog, told.folded)
+    again = stored.relearned is not None
+    start = relearned_from(before, stored, ranker, config) if again else before
+    adapted = adapt(start, claimed, sample, told, ranker, config, seed, turn_back=not again)
+    router = router_of(before.state, config).learn(
         Judged(claimed.fresh, claimed.outcomes),
         Judged(claimed.revised, claimed.after),
         claimed.before,
         Judged(sample.trajectories, sample.outcomes),
-        seed_of(config, version),
+        seed,
     )
+    return router, start, adapted
 
 
 def _observations(of: Trajectories, outcomes: Sequence[Outcome], config: PatternConfig) -> Observations:

@@ -49,3 +49,15 @@ def test_where_no_thread_can_be_started_the_call_runs_here(monkeypatch):
     monkeypatch.setattr(module.ThreadPoolExecutor, "submit", refuse)
     with beside(threading.get_ident) as result:
         assert result() == threading.get_ident()
+
+
+def test_what_is_not_apart_runs_here_when_its_result_is_asked_for():
+    ran: list[int] = []
+
+    def call() -> None:
+        ran.append(threading.get_ident())
+
+    with beside(call, apart=False) as result:
+        assert ran == []
+        result()
+    assert ran == [threading.get_ident()]

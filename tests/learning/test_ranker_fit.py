@@ -13,7 +13,7 @@ from sona_pg.learning.ranking import ranker_objective
 from sona_pg.learning.ranking.lbfgs import minimise
 from sona_pg.learning.ranking.ranker import RankerConfig, RankerState, explore, score
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
-from sona_pg.learning.ranking.ranker_fit import fit
+from sona_pg.learning.ranking.ranker_fit import fit, folded
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
 from sona_pg.learning.ranking.ranker_prior import allowance, measure_noise, proven_answers, pseudo_queries
 
@@ -140,6 +140,18 @@ def test_the_same_arguments_give_the_same_state() -> None:
     first, second = trained()[0].to_arrays(), trained()[0].to_arrays()
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+def test_folding_alone_leaves_the_evidence_that_a_fit_leaves() -> None:
+    items, centres = world(3)
+    said, more = (told(*ask(centres, 60, seed)) for seed in (0, 1))
+    state = fit(RankerState.initial(DIM), items, said, NOTHING)
+    some = said.take(np.arange(0, 60, 2))
+    for fresh in (more, replace(some, weight=-some.weight), replace(said, weight=-said.weight)):
+        fitted, alone = fit(state, items, fresh, said), folded(state, len(items), fresh)
+        np.testing.assert_array_equal(fitted.positive, alone.positive)
+        np.testing.assert_array_equal(fitted.negative, alone.negative)
+        np.testing.assert_array_equal(fitted.folded[:2], alone.folded[:2])
 
 
 def test_the_given_state_is_not_touched() -> None:

@@ -27,6 +27,7 @@ Matrix = npt.NDArray[np.float64]
 LEAST_VARIANCE = 0.2  # of a cloud of unit vectors around its centre: less is left of an embedding with cosines of .8
 MOST_STEPS = 60.0  # of one fit, where they cost little: a small space had stopped far from its minimum with 12
 MOST_NOISE = 0.3  # share of wrong feedback, as far as it is believed
+_ITEMS_AT_ONCE = 2048  # scored at once, to bound temporary memory
 _GATHER_ABOVE = 4  # heads per candidate: below, one product over all is cheaper than copying some
 
 
@@ -201,7 +202,11 @@ def stranger_scores(state: RankerState, queries: FloatArray, embeddings: FloatAr
     wide, query = query_features(state, queries)
     mapped = query @ state.map.T
     direction = state.scales[2] * wide + (mapped @ state.basis.T if state.basis.size else mapped)
-    logits: FloatArray = direction @ embeddings.T
+    logits = np.empty((len(queries), len(embeddings)), np.float32)
+    for start in range(0, len(embeddings), _ITEMS_AT_ONCE):
+        rows = slice(start, start + _ITEMS_AT_ONCE)
+        # In this order the few directions are repacked for the product, not the many items.
+        logits[:, rows] = (embeddings[rows] @ direction.T).T
     logits -= (direction @ state.item_mean)[:, None]
     logits /= state.scales[1]
     return logits

@@ -73,6 +73,12 @@ def fit(
     return _refine(state, embeddings, events, labelled, new, config, random)
 
 
+def folded(state: RankerState, items: int, fresh: RankEvents) -> RankerState:
+    """Return `state` with the evidence of `fresh`, as `fit` leaves it: for whoever does not need the fit."""
+    fresh = _usable(fresh, items)
+    return _without_evidence(_fold(grown(state, items), None, fresh), fresh)
+
+
 def _usable(events: RankEvents, items: int) -> RankEvents:
     """The usable events, their queries of length 1."""
     kept = events.take(events.usable(items))

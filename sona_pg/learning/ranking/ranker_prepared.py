@@ -71,4 +71,4 @@ def _folded(state: RankerState, embeddings: FloatArray, rows: IntArray) -> tuple
     return weights, offset
 
 
-_AT_ONCE = 8192  # candidates at once, to bound temporary memory
+_AT_ONCE = 2048  # candidates at once, to bound temporary memory

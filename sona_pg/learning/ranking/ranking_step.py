@@ -11,7 +11,7 @@ from sona_pg.domain.catalog import UNKNOWN, Catalog
 from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.ranking.ranker_events import RankEvents
-from sona_pg.learning.ranking.ranker_fit import fit
+from sona_pg.learning.ranking.ranker_fit import fit, folded
 from sona_pg.learning.vectors import unit
 from sona_pg.limits import LARGEST_TABLE
 
@@ -52,6 +52,13 @@ def learn_ranking(
     if not len(fresh) or not len(catalog.ids):
         return state
     return fit(state, catalog.embeddings, fresh, replay, seed=seed, mean=catalog.mean)
+
+
+def fold_ranking(state: RankerState, catalog: Catalog, fresh: RankEvents) -> RankerState:
+    """Return the ranker with the evidence that ``learn_ranking`` leaves, without its fit."""
+    if not len(fresh) or not len(catalog.ids):
+        return state
+    return folded(state, len(catalog.ids), fresh)
 
 
 def _table(set_ids: NDArray[np.int64], catalog: Catalog, sets: Sets) -> NDArray[np.int32] | None:
