@@ -119,6 +119,14 @@ class TrajectoryError(SonaError):
     """Invalid use of a trajectory or of feedback, such as a step after the end."""
 
 
+class UnknownTrajectory(TrajectoryError, NotFound):
+    """The trajectory is open neither in this process nor, shared, in the store."""
+
+
+class UnknownKey(NotFound):
+    """The space has no such API key."""
+
+
 class PatternExtractionError(SonaError):
     """Patterns could not be extracted from the input."""
 

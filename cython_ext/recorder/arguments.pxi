@@ -70,8 +70,10 @@ cdef inline int32_t microseconds(int64_t nanoseconds) noexcept:
 
 
 cdef int32_t latency_of(object seconds) except -2:
-    """Seconds as microseconds, up to 35 minutes."""
+    """Seconds as microseconds, up to 35 minutes; NaN: unknown, -1."""
     cdef double value = number(seconds, "latency")
+    if value != value:
+        return -1
     if not 0.0 <= value < 1e12:
         raise InvalidValue(f"latency is {seconds!r}, expected seconds, 0 or more")
     return microseconds(<int64_t> (min(value, 1e6) * 1e9))

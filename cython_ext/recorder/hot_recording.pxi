@@ -172,7 +172,7 @@ cdef class RecordingPath(SharedPath):
     def end_trajectory(self, trajectory, quality=None, *, latency=None):
         """Finish recording: the trajectory, a handle or its id, goes to the writer.
 
-        Its latency is the time since it began, unless ``latency`` tells it, in seconds.
+        Its latency is the time since it began, unless ``latency`` tells it, in seconds (NaN: unknown).
 
         With durability ``memory`` this never waits: a full buffer refuses the trajectory and counts it in
         ``dropped_count``, unless ``IngestConfig.when_full`` is ``wait``. With ``spool`` it returns once the record is

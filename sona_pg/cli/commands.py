@@ -17,6 +17,7 @@ from sona_pg import kernels
 from sona_pg._version import __version__
 from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at, engine_on
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
+from sona_pg.cli.service_commands import keys_app, serve
 from sona_pg.cli.space_commands import space_app
 from sona_pg.cli.version_commands import VERSION_COMMANDS
 from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
@@ -31,6 +32,8 @@ app = typer.Typer(
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(space_app, name="space")
+app.add_typer(keys_app, name="keys")
+app.command()(serve)
 for version_command in VERSION_COMMANDS:
     app.command()(version_command)
 

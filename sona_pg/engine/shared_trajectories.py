@@ -16,7 +16,7 @@ from sona_pg.config import SonaConfig
 from sona_pg.domain.ids import made_at
 from sona_pg.engine.lifetime import EngineLifetime
 from sona_pg.engine.opened_space import OpenRequest
-from sona_pg.errors import InvalidValue, TrajectoryError
+from sona_pg.errors import InvalidValue, TrajectoryError, UnknownTrajectory
 from sona_pg.limits import (
     LONGEST_ID,
     LONGEST_LABEL,
@@ -148,8 +148,8 @@ def _vector(text: str | None) -> np.ndarray[Any, np.dtype[np.float32]] | None:
     return None if text is None else np.frombuffer(base64.b64decode(text), np.float32)
 
 
-def _not_open(id: UUID) -> TrajectoryError:
-    return TrajectoryError(
+def _not_open(id: UUID) -> UnknownTrajectory:
+    return UnknownTrajectory(
         f"trajectory {id} is not open in this process, nor shared: it has ended, or was begun elsewhere without "
         "share_trajectory"
     )

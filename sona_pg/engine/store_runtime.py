@@ -11,15 +11,15 @@ from typing import Self
 
 from sona_pg.config import Environment, Migrate, SonaConfig, migrate_policy
 from sona_pg.engine.held_engines import HeldEngines
+from sona_pg.engine.key_calls import KeyCalls
 from sona_pg.engine.process_runtime import CONNECTIONS, ProcessRuntime, runtimes
 from sona_pg.engine.sona_engine import SonaEngine
-from sona_pg.engine.space_calls import SpaceCalls
 from sona_pg.errors import ConfigError, DatabaseUnavailable, SonaError
 from sona_pg.store.database import Database
 from sona_pg.text.embedder import Embedder
 
 
-class Store(SpaceCalls):
+class Store(KeyCalls):
     """The runtime of one process and one database: a pool of connections, and a few threads, for all its spaces.
 
     ``space`` opens one. Engines opened by ``SonaEngine`` share the runtime of their database with it; the last to be

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.ingest.attempts import Attempts
 from sona_pg.ingest.rotation import Rotation
-from sona_pg.ingest.service import Service
+from sona_pg.ingest.space_writing import Service
 from sona_pg.ingest.wakeups import Wake
 from sona_pg.recorder import with_records
 

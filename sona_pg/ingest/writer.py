@@ -24,9 +24,9 @@ from sona_pg.ingest.link import Link
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.progress import IngestStats, Progress
 from sona_pg.ingest.rejects import Rejects
-from sona_pg.ingest.service import Parts, Service
 from sona_pg.ingest.service_pool import ServicePool
 from sona_pg.ingest.source import RingSource, Source
+from sona_pg.ingest.space_writing import Parts, Service
 from sona_pg.ingest.spool import SpoolSource, spill
 from sona_pg.ingest.wakeups import held_here
 from sona_pg.ingest.writer_request import WriterRequest

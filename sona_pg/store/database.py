@@ -46,6 +46,7 @@ from sona_pg.store.claims import Limit
 from sona_pg.store.connect import connect, translated
 from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
+from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.shared_store import SharedStore
 from sona_pg.store.trajectory_rows import read_seen
@@ -78,6 +79,7 @@ class Database:
         self._partitioned: tuple[int, int] | None = None  # a week whose partitions exist
         self.versions = VersionStore(engine)
         self.shared = SharedStore(engine)
+        self.keys = KeyStore(engine)
         self.url = url
 
     @classmethod

@@ -150,7 +150,9 @@ def promote(connection: Connection, order: Order, version: int) -> None:
     """
     space_id, name = order.space.space_id, order.space.name
     live = states.lock_space(connection, space_id)
-    found = _require_kept(connection, order.space, version, held=True)
+    found = _require_kept(connection, order.space, version, held=True) if version else None
+    if found is None:
+        raise VersionConflict(f"version 0 of space {name!r} is what was served before it learned: roll back to it")
     if found.status != "candidate":
         raise VersionConflict(
             f"version {version} of space {name!r} is {found.status}, expected a candidate: "

@@ -13,7 +13,7 @@ from fix_versions import CONFIG, DIM, DOCUMENTS, IDS, answers, learn_days, recor
 
 from sona_pg import SonaEngine
 from sona_pg.config import BaseConfig, MaintenanceConfig
-from sona_pg.errors import DimensionMismatch, SettingsConflict, StorageError, UnknownVersion
+from sona_pg.errors import DimensionMismatch, SettingsConflict, StorageError, UnknownVersion, VersionConflict
 from sona_pg.kernels import crc32c
 from sona_pg.learning.adapters.adapter_file import write_adapters
 from sona_pg.learning.knowledge import Knowledge
@@ -66,6 +66,8 @@ def test_a_candidate_is_listed_compared_and_promoted(engine: SonaEngine) -> None
     assert all({"size", "quality"} <= item.after.keys() for item in changes.patterns if item.after)
     assert any(item.after and item.after["norm"] > 0 for item in changes.adapters)
     assert changes.ranker_movement > 0
+    with pytest.raises(VersionConflict, match="before it learned"):
+        engine.promote(0)
     assert engine.promote(2) == 2
     assert len(engine.diff(2, 2)) == 0
     assert sum(item.change == "added" for item in engine.diff(0, 2).patterns) == len(engine.patterns_at(2))

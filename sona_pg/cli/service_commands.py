@@ -1,0 +1,136 @@
+"""Commands of the HTTP service: serve it, and its API keys."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from sona_pg.cli.options import SpaceName, Url
+from sona_pg.cli.render import show_facts, show_rows
+from sona_pg.domain.access import SCOPES, Scope
+from sona_pg.engine import Store
+from sona_pg.errors import ConfigError, InvalidValue
+
+keys_app = typer.Typer(help="API keys of the HTTP service: make, list or revoke them.", no_args_is_help=True)
+
+
+@contextmanager
+def _store(url: str | None) -> Iterator[Store]:
+    with Store(url, require_database=True) as store:
+        yield store
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Name of the holder: the source of feedback given with the key.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help=f"What it may do: {', '.join(SCOPES)}; more than once. [default: record, read]"),
+    ] = None,
+    space: SpaceName = "default",
+    url: Url = None,
+) -> None:
+    """Make an API key of a space and print its token, which is stored nowhere.
+
+    Example: sona-pg keys create web --space support --scope record --scope read
+    """
+    wanted: list[Scope] = []
+    for told in scope or ["record", "read"]:
+        if told not in SCOPES:
+            raise InvalidValue(f"--scope {told}: expected one of {', '.join(SCOPES)}")
+        wanted.append(told)
+    with _store(url) as store:
+        key, token = store.create_key(space, name, wanted)
+        show_facts({**key.as_dict(), "token": token}, "API key")
+
+
+@keys_app.command("list")
+def keys_list(space: SpaceName = "default", url: Url = None) -> None:
+    """List the API keys of a space, those that were revoked too."""
+    with _store(url) as store:
+        show_rows([key.as_dict() for key in store.keys(space)], f"API keys of space {space!r}")
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(help="Id of the key, as `sona-pg keys list` prints it.")],
+    space: SpaceName = "default",
+    url: Url = None,
+) -> None:
+    """Revoke an API key; servers refuse it within ten seconds."""
+    try:
+        known = UUID(key_id)
+    except ValueError as exc:
+        raise InvalidValue(f"{key_id!r} is no id of a key: see `sona-pg keys list`") from exc
+    with _store(url) as store:
+        store.revoke_key(space, known)
+        show_facts({"key_id": key_id, "space": space, "revoked": True}, "API key")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; another than this machine's own needs keys.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses a free one.", min=0, max=65535)] = 8700,
+    space: SpaceName = "default",
+    dim: Annotated[int, typer.Option(help="Dimension of the space, if it is made.", min=1)] = 256,
+    require_keys: Annotated[bool, typer.Option(help="Ask for an API key from this machine as well.")] = False,
+    rate: Annotated[float | None, typer.Option(help="Requests a second and key; else as many as come.")] = None,
+    origin: Annotated[list[str] | None, typer.Option(help="Origin from which browsers may ask (CORS).")] = None,
+    upstreams: Annotated[
+        Path | None, typer.Option(help="TOML file of the models that /v1/chat/completions chooses from.")
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Serve the HTTP API (extra `server`): docs at /docs, Prometheus figures at /metrics.
+
+    Example: sona-pg serve --space support --dim 256
+    """
+    try:
+        import uvicorn
+
+        from sona_pg.service import ServiceOptions, create_app
+    except ModuleNotFoundError as exc:
+        raise ConfigError(f"the service needs an extra: pip install 'sona-pg[server]' ({exc.name} is missing)") from exc
+    own = _is_own(host)
+    with _store(url) as store:
+        if not own and not store.key_store.any_live():
+            raise ConfigError(
+                f"--host {host}: whoever reaches it could do everything, for there is no API key; make one first: "
+                "sona-pg keys create NAME"
+            )
+        configured = _upstreams(upstreams) if upstreams is not None else {}
+        options = ServiceOptions(
+            space=space, dim=dim, require_keys=require_keys or not own, rate=rate, origins=tuple(origin or ()),
+            **configured,
+        )  # fmt: skip
+        uvicorn.run(create_app(store, options), host=host, port=port, access_log=False, log_level="info")
+
+
+def _is_own(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _upstreams(path: Path) -> dict[str, Any]:
+    from sona_pg.service import Upstream
+
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = {name: Upstream(**known) for name, known in told.get("upstreams", {}).items()}
+    except (OSError, tomllib.TOMLDecodeError, TypeError) as exc:
+        raise ConfigError(
+            f"--upstreams {path}: expected TOML with [upstreams.NAME] url, model, key, cost: {exc}"
+        ) from exc
+    return {"upstreams": found, "budget": told.get("budget")}

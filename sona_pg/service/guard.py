@@ -1,0 +1,114 @@
+"""What happens to every request before and after its handler: caller, limits, compression, measurement."""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sona_pg.errors import SonaError
+from sona_pg.service.callers import Callers
+from sona_pg.service.problems import ProblemError, of_error
+from sona_pg.service.request_figures import RequestFigures
+from sona_pg.service.service_options import ServiceOptions
+
+log = logging.getLogger("sona_pg.service")
+
+OPEN = ("/health", "/live", "/ready", "/openapi.json", "/docs", "/redoc")  # without a key: they tell nothing of a space
+
+
+class Guard:
+    """ASGI middleware around the service."""
+
+    def __init__(self, app: ASGIApp, options: ServiceOptions, callers: Callers, figures: RequestFigures) -> None:
+        self._app = app
+        self._options = options
+        self._callers = callers
+        self._figures = figures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                status, started = message["status"], True
+            await send(message)
+
+        try:
+            try:
+                headers = dict(scope["headers"])
+                if scope["path"] not in OPEN and scope["method"] != "OPTIONS":
+                    client = scope.get("client")
+                    caller = await self._callers.identify(headers, client[0] if client else None)
+                    self._callers.spend(caller)
+                    scope["sona.caller"] = caller
+                await self._app(scope, self._bounded(headers, receive), watch)
+            except ProblemError as exc:
+                if started:
+                    raise
+                await exc.response()(scope, receive, watch)
+            except SonaError as exc:
+                if started:
+                    raise
+                await of_error(exc).response()(scope, receive, watch)
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            if started:
+                raise
+            await ProblemError(500, "the service failed; its log says how").response()(scope, receive, watch)
+        finally:
+            place = scope.get("sona.operation", "other")
+            self._figures.observe(scope["method"], place, status, time.perf_counter() - began)
+
+    def _bounded(self, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
+        """Return ``receive`` that gives no more than is allowed, decompressed."""
+        most = self._options.most_body
+        length = headers.get(b"content-length")
+        if length is not None and (not length.isdigit() or int(length) > most):
+            raise _too_long(most)
+        coding = headers.get(b"content-encoding", b"identity").lower()
+        if coding not in (b"gzip", b"identity"):
+            raise ProblemError(415, "a body is sent as it is, or with Content-Encoding: gzip")
+        if length is not None and coding == b"identity":
+            return receive
+        inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if coding == b"gzip" else None
+        total = 0
+
+        async def bounded() -> Message:
+            nonlocal total
+            message = await receive()
+            if message["type"] != "http.request":
+                return message
+            body: bytes = message.get("body", b"")
+            if inflate is not None:
+                try:
+                    body = inflate.decompress(body, most + 1 - total)
+                except zlib.error as exc:
+                    raise ProblemError(400, f"the body is no gzip: {exc}") from exc
+                if (
+                    not message.get("more_body", False)
+                    and not inflate.eof
+                    and not inflate.unconsumed_tail
+                    and total + len(body)
+                ):
+                    raise ProblemError(400, "the body is gzip that was cut short")
+            total += len(body)
+            if total > most:
+                raise _too_long(most)
+            return {**message, "body": body}
+
+        return bounded
+
+
+def _too_long(most: int) -> ProblemError:
+    return ProblemError(413, f"a request has at most {most} bytes: send less at once")

@@ -1,0 +1,135 @@
+"""Operations about learning: a cycle now, what is known, and versions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sona_pg.limits import MOST_INT8
+from sona_pg.service.operations import Call, Operations
+from sona_pg.service.record_operations import STRICT
+
+operations = Operations("learn")
+
+VersionNumber = Annotated[int, Field(ge=0, le=MOST_INT8)]
+
+
+class Cycle(BaseModel):
+    """The outcome of learning."""
+
+    model_config = ConfigDict(extra="allow")
+
+    cycle_id: UUID
+    base_version: int
+    version: int
+    trajectories: int
+    feedback: int
+    patterns: int
+    learned: bool
+
+
+class Stats(BaseModel):
+    """Figures of the space and of this server, as ``SonaEngine.metrics`` has them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    space: str
+    dim: int
+    version: int
+
+
+class VersionAnswer(BaseModel):
+    """One version of the space."""
+
+    model_config = ConfigDict(extra="allow")
+
+    version: int
+    parent: int
+    status: str
+    origin: str
+
+
+class VersionsAnswer(BaseModel):
+    """Versions, newest first."""
+
+    versions: list[VersionAnswer]
+    serving: int
+
+
+class VersionsQuery(BaseModel):
+    """How many versions to list."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 20
+
+
+class DiffQuery(BaseModel):
+    """Two versions."""
+
+    a: VersionNumber
+    b: VersionNumber
+
+
+class DiffAnswer(BaseModel):
+    """What differs between two versions."""
+
+    a: int
+    b: int
+    differences: list[dict[str, Any]]
+
+
+class VersionBody(BaseModel):
+    """The version to make live."""
+
+    model_config = STRICT
+
+    version: VersionNumber
+    keep_facts: bool = False  # of a rollback: whether the facts learned since wait again
+
+
+class Live(BaseModel):
+    """The version that is live now."""
+
+    version: int
+
+
+@operations.add("POST", "/v1/learn", scope="learn", answer=Cycle)
+async def learn(call: Call[Any]) -> Any:
+    """Learn now from everything recorded so far, and serve the result."""
+    return (await (await call.engine()).force_learn()).as_dict()
+
+
+@operations.add("GET", "/v1/stats", scope="read", answer=Stats)
+async def stats(call: Call[Any]) -> Any:
+    """Return figures of the space and of this server."""
+    return await (await call.engine()).metrics(fresh=False)
+
+
+@operations.add("GET", "/v1/versions", scope="read", query=VersionsQuery, answer=VersionsAnswer)
+async def versions(call: Call[Any]) -> Any:
+    """List the versions of the space, newest first."""
+    engine = await call.engine()
+    found = await engine.versions(call.query["limit"])
+    return {"versions": [version.as_dict() for version in found], "serving": engine.version}
+
+
+@operations.add("GET", "/v1/versions/diff", scope="read", query=DiffQuery, answer=DiffAnswer)
+async def diff(call: Call[Any]) -> Any:
+    """Say what differs between two versions."""
+    a, b = call.query["a"], call.query["b"]
+    found = await (await call.engine()).diff(a, b)
+    return {"a": a, "b": b, "differences": [difference.as_dict() for difference in found]}
+
+
+@operations.add("POST", "/v1/versions/rollback", scope="admin", body=VersionBody, answer=Live)
+async def rollback(call: Call[VersionBody]) -> Any:
+    """Make an earlier version live again on every server."""
+    done = await (await call.engine()).rollback(call.body.version, keep_facts=call.body.keep_facts)
+    return {"version": done.version}
+
+
+@operations.add("POST", "/v1/versions/promote", scope="admin", body=VersionBody, answer=Live)
+async def promote(call: Call[VersionBody]) -> Any:
+    """Make a staged version live on every server."""
+    return {"version": await (await call.engine()).promote(call.body.version)}

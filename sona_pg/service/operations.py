@@ -1,0 +1,225 @@
+"""Operations: a handler of one call, with the models of its request and its answer, and the scope that it needs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import parse_qsl
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sona_pg.domain.access import Scope
+from sona_pg.engine import AsyncSonaEngine, Store
+from sona_pg.service.callers import Caller
+from sona_pg.service.hosted_spaces import HostedSpaces
+from sona_pg.service.problems import ProblemError, of_validation
+from sona_pg.service.request_figures import RequestFigures
+from sona_pg.service.service_options import ServiceOptions
+
+Body = TypeVar("Body", bound=BaseModel)
+JSON = "application/json"
+MOST_KEY = 200  # characters of an idempotency key
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """What all handlers of an application share."""
+
+    store: Store
+    options: ServiceOptions
+    spaces: HostedSpaces
+    figures: RequestFigures
+    proxy: Any = None  # the ChatProxy, where there are upstreams
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Body]):
+    """A request, read and checked."""
+
+    state: ServiceState
+    request: Request
+    caller: Caller
+    space: str
+    body: Body  # without a body: an empty model
+    query: Mapping[str, Any] = field(default_factory=dict)
+
+    async def engine(self) -> AsyncSonaEngine:
+        """Return the engine of the space that is asked for."""
+        return self.state.spaces.opened.get(self.space) or await self.state.spaces.find(self.space)
+
+    @property
+    def path(self) -> Mapping[str, Any]:
+        """Return the parameters of the path."""
+        return self.request.path_params
+
+
+class NoBody(BaseModel):
+    """Body of a request that has none."""
+
+
+NOTHING = NoBody()
+Handler = Callable[[Call[Any]], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call of the service."""
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None  # None: it is open to everybody
+    body: type[BaseModel]
+    answer: type[BaseModel] | None  # None: the handler makes its own response
+    query: type[BaseModel] | None
+    status: int
+    idempotent: bool
+    of_space: bool  # whether it takes ?space=
+    media_type: str
+    fields: Sequence[str]  # of the body: names that an error may begin with
+
+    @property
+    def name(self) -> str:
+        """Return the operation's id."""
+        return self.handler.__name__
+
+    async def respond(self, request: Request) -> Response:
+        scope = request.scope
+        scope["sona.operation"] = self.path
+        scope["sona.fields"] = self.fields
+        state: ServiceState = request.app.state.service
+        caller: Caller = scope.get("sona.caller") or NOBODY
+        if self.scope is not None:
+            caller.require(self.scope)
+        query_text: bytes = scope["query_string"]
+        asked = dict(parse_qsl(query_text.decode("latin-1"), keep_blank_values=True)) if query_text else {}
+        space = self._space(state, caller, asked)
+        query = self._query(asked) if self.query is not None else {}
+        raw = await request.body() if self.body is not NoBody else b""
+        key = request.headers.get("idempotency-key") if self.idempotent else None
+        if key is None:
+            call = Call(state, request, caller, space, self._body(request, raw), query)
+            return self._response(await self.handler(call))
+        return await self._once(Call(state, request, caller, space, self._body(request, raw), query), key, raw)
+
+    def _space(self, state: ServiceState, caller: Caller, asked: Mapping[str, str]) -> str:
+        wanted = asked.get("space") if self.of_space else None
+        if caller.space is None:
+            return wanted or state.options.space
+        if wanted is not None and wanted != caller.space:
+            raise ProblemError(403, f"this key is bound to the space {caller.space!r}")
+        return caller.space
+
+    def _query(self, asked: Mapping[str, str]) -> Mapping[str, Any]:
+        assert self.query is not None
+        try:
+            return dict(
+                self.query.model_validate({name: asked[name] for name in self.query.model_fields if name in asked})
+            )
+        except ValidationError as exc:
+            raise of_validation(exc) from exc
+
+    def _body(self, request: Request, raw: bytes) -> BaseModel:
+        if self.body is NoBody:
+            return NOTHING
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != JSON:  # also: a form of a page elsewhere cannot send it unasked
+            raise ProblemError(415, f"Content-Type is {kind!r:.60}: expected {JSON}")
+        try:
+            return self.body.model_validate_json(raw)
+        except ValidationError as exc:
+            raise of_validation(exc) from exc
+
+    def _response(self, answer: Any) -> Response:
+        if isinstance(answer, Response):
+            return answer
+        return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), self.status, media_type=JSON)
+
+    async def _once(self, call: Call[Any], key: str, raw: bytes) -> Response:
+        """Answer a request that may come twice: what was answered before is answered again."""
+        if not 1 <= len(key) <= MOST_KEY or not key.isprintable():
+            raise ProblemError(422, f"Idempotency-Key: expected 1 to {MOST_KEY} printable characters")
+        engine = await call.engine()
+        keys, space_id = call.state.store.key_store, engine.space_id
+        if space_id is None:
+            raise ProblemError(503, "the database has not answered yet, which remembers idempotency keys")
+        asked = f"{self.method} {call.request.url.path}?{call.request.url.query}\n".encode()
+        fingerprint = hashlib.sha256(asked + raw).digest()
+        before = await run_in_threadpool(keys.claim_request, space_id, key, fingerprint)
+        if before is not None:
+            if before.fingerprint != fingerprint:
+                raise ProblemError(422, "this Idempotency-Key came with another request before: choose a new one")
+            if before.status is None:
+                raise ProblemError(409, "the request with this key is being answered", headers={"Retry-After": "1"})
+            return Response(
+                before.answer, before.status, {"Idempotency-Replayed": "true"}, media_type=before.media_type
+            )
+        try:
+            response = self._response(await self.handler(call))
+        except BaseException:
+            await run_in_threadpool(keys.forget_request, space_id, key)
+            raise
+        await run_in_threadpool(
+            keys.answer_request, space_id, key, response.status_code, response.media_type or JSON, bytes(response.body)
+        )
+        return response
+
+
+NOBODY = Caller("nobody", frozenset())
+
+
+def routes(operations: Iterable[Operation]) -> list[Route]:
+    """Return a route a path, which answers to exactly its methods."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    return [_route(path, known) for path, known in by_path.items()]
+
+
+def _route(path: str, known: Mapping[str, Operation]) -> Route:
+    async def answer(request: Request) -> Response:
+        return await known["GET" if request.method == "HEAD" else request.method].respond(request)
+
+    return Route(path, answer, methods=list(known), name=next(iter(known.values())).name)
+
+
+class Operations:
+    """Collects the operations of one subject."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.all: list[Operation] = []
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        *,
+        scope: Scope | None,
+        answer: type[BaseModel] | None,
+        body: type[BaseModel] = NoBody,
+        query: type[BaseModel] | None = None,
+        status: int = 200,
+        idempotent: bool = False,
+        of_space: bool = True,
+        media_type: str = JSON,
+    ) -> Callable[[Handler], Handler]:
+        """Make the decorated handler an operation; its docstring is its description."""
+
+        def added(handler: Handler) -> Handler:
+            fields = tuple(body.model_fields)
+            self.all.append(
+                Operation(
+                    method, path, handler, scope, body, answer, query, status, idempotent, of_space, media_type, fields
+                )
+            )
+            return handler
+
+        return added

@@ -1,0 +1,114 @@
+"""Errors as problem details (RFC 9457): what was wrong, where in the request, and when to try again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from sona_pg.errors import (
+    Conflict,
+    DatabaseError,
+    InvalidValue,
+    LearningError,
+    NotFound,
+    SonaError,
+    StorageError,
+    TrajectoryError,
+    Unavailable,
+)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = "1"  # seconds
+# The first that fits, in this order: an unknown candidate is a value of the body, and not found as well.
+STATUS: Sequence[tuple[type[SonaError], int]] = (
+    (InvalidValue, 422),
+    (Unavailable, 503),
+    (NotFound, 404),
+    (Conflict, 409),
+    (TrajectoryError, 409),
+    (LearningError, 409),
+    (DatabaseError, 503),
+    (StorageError, 503),
+)
+
+
+class ProblemError(Exception):
+    """A request that is answered with problem details."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors  # each with the JSON pointer of a field, and what is wrong with it
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        """Return the answer."""
+        title = HTTPStatus(self.status).phrase
+        told: dict[str, Any] = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
+        if self.errors:
+            told["errors"] = list(self.errors)
+        if self.status == 503:
+            self.headers.setdefault("Retry-After", RETRY_AFTER)
+        return Response(orjson.dumps(told), self.status, self.headers, media_type=MEDIA_TYPE)
+
+
+def field_problem(pointer: str, detail: str, status: int = 422) -> ProblemError:
+    """Return the problem of one field, named by its JSON pointer."""
+    return ProblemError(status, detail, errors=[{"pointer": pointer, "detail": detail}])
+
+
+def of_error(exc: SonaError, fields: Sequence[str] = ()) -> ProblemError:
+    """Return an error of the engine as a problem; its message begins with the argument that is wrong."""
+    status = next((status for kind, status in STATUS if isinstance(exc, kind)), 500)
+    said = str(exc)
+    named = re.match(r"[a-z_]+", said)
+    if isinstance(exc, InvalidValue) and named is not None and named.group() in fields:
+        return field_problem(f"/{named.group()}", said, status)
+    return ProblemError(status, said)
+
+
+def of_validation(exc: ValidationError) -> ProblemError:
+    """Return what is wrong with a body, field by field."""
+    errors = []
+    for error in exc.errors(include_url=False, include_context=False, include_input=False)[:20]:
+        place = [str(part) for part in error["loc"] if not str(part).startswith(("list[", "str", "function-", "json-"))]
+        pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in place)
+        errors.append({"pointer": pointer, "detail": error["msg"]})
+    first = errors[0]
+    return ProblemError(422, f"{first['pointer'] or 'the body'}: {first['detail']}", errors=errors)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of ``app`` with problem details."""
+
+    async def problem(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, ProblemError)
+        return exc.response()
+
+    async def sona_error(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, SonaError)
+        return of_error(exc, request.scope.get("sona.fields", ())).response()
+
+    async def http_error(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)
+        return ProblemError(exc.status_code, str(exc.detail), headers=exc.headers).response()
+
+    app.add_exception_handler(ProblemError, problem)
+    app.add_exception_handler(SonaError, sona_error)
+    app.add_exception_handler(HTTPException, http_error)

@@ -1,0 +1,393 @@
+"""Operations that record: trajectories whole, in batches, or begun and ended apart; and feedback."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from sona_pg.domain.answer import Decision, Ranking
+from sona_pg.engine import AsyncSonaEngine
+from sona_pg.errors import DatabaseUnavailable, InvalidValue
+from sona_pg.limits import LONGEST_ID, LONGEST_LABEL, LONGEST_QUERY, MAX_FEATURES, MAX_PARAMETER, MAX_STEPS, MOST_INT8
+from sona_pg.recorder import Trajectory
+from sona_pg.service.operations import Call, Operations
+from sona_pg.service.problems import ProblemError, field_problem, of_error
+from sona_pg.service.wire_vectors import Asked, Vector, embedded, require_dim, vector_of
+
+operations = Operations("record")
+
+AT_ONCE = 250  # trajectories of a batch between two looks at other requests
+UNKNOWN = math.nan  # latency: the trajectory did not run in this process
+STRICT: Any = {"strict": True, "extra": "forbid"}
+Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
+Label = Annotated[str, Field(max_length=LONGEST_LABEL)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=-MOST_INT8 - 1, le=MOST_INT8)]
+
+
+class StepBody(BaseModel):
+    """One step: what was active, what was attended to, and how good it was."""
+
+    model_config = STRICT
+
+    activations: Vector | None = None
+    attention_weights: Vector | None = None
+    reward: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+
+
+class DecisionBody(BaseModel):
+    """A decision as ``/v1/route`` has given it."""
+
+    model_config = STRICT
+
+    route: Id
+    propensity: Annotated[float, Field(gt=0, le=1)]
+    scores: dict[str, Finite] = Field(default_factory=dict)
+    version: Annotated[int, Field(ge=0, le=MOST_INT8)]
+    reason: str = ""
+    candidate_set: Whole | None = None
+    cost: Annotated[float, Field(ge=0, le=1e30)] | None = None
+    features: Annotated[list[Annotated[float, Field(ge=-65504, le=65504)]], Field(max_length=MAX_FEATURES)] | None = (
+        None
+    )
+
+
+class RankingBody(BaseModel):
+    """A ranking as ``/v1/rank`` has given it."""
+
+    model_config = STRICT
+
+    ids: list[Id]
+    scores: list[Finite]
+    version: Annotated[int, Field(ge=0, le=MOST_INT8)]
+    candidate_set: Whole | None = None
+
+
+class Begun(Asked):
+    """The beginning of a trajectory."""
+
+    query: Annotated[str, Field(max_length=LONGEST_QUERY)] | None = None  # stored; by default `text`
+    decision: DecisionBody | None = None
+    ranking: RankingBody | None = None
+    id: Id | None = None  # the caller's own: a UUIDv7, or with started_at any text
+    started_at: datetime | None = None
+    context: list[Label] = Field(default_factory=list, max_length=1000)
+
+
+class TrajectoryBody(Begun):
+    """A whole trajectory."""
+
+    route: Id | None = None
+    steps: Annotated[list[StepBody], Field(max_length=MAX_STEPS)] = Field(default_factory=list)
+    parameters: Annotated[
+        dict[
+            Annotated[str, Field(min_length=1, max_length=200)],
+            Annotated[float, Field(ge=-MAX_PARAMETER, le=MAX_PARAMETER)],
+        ],
+        Field(max_length=100),
+    ] = Field(default_factory=dict)
+    quality: Share | None = None
+    latency: Amount | None = None  # seconds; by default unknown
+
+
+class BatchBody(BaseModel):
+    """Many whole trajectories."""
+
+    model_config = STRICT
+
+    trajectories: Annotated[list[TrajectoryBody], Field(min_length=1)]
+
+
+class ColumnsBody(BaseModel):
+    """Many trajectories by columns: the fastest way in."""
+
+    model_config = STRICT
+
+    vectors: Annotated[list[Vector], Field(min_length=1)]
+    qualities: list[Share | None] | None = None
+    routes: list[Id | None] | None = None
+
+
+class EndBody(BaseModel):
+    """The end of a trajectory that was begun before, on whichever server."""
+
+    model_config = STRICT
+
+    quality: Share | None = None
+    route: Id | None = None
+    latency: Amount | None = None
+
+
+class FeedbackBody(BaseModel):
+    """A fact about a trajectory, recorded on whichever server, now or weeks ago."""
+
+    model_config = STRICT | {
+        "json_schema_extra": {
+            "anyOf": [
+                {"required": ["quality"]},
+                {"required": ["correction"]},
+                {"required": ["retract"], "properties": {"retract": {"const": True}}},
+            ]
+        }
+    }
+
+    trajectory: UUID
+    quality: Share | None = None
+    correction: Id | None = None  # the id of the candidate that would have been right
+    retract: bool = False  # take back what this key has said
+    sequence: Whole | None = None  # for facts that may be sent twice
+
+
+class FeedbackBatch(BaseModel):
+    """Many facts of feedback."""
+
+    model_config = STRICT
+
+    feedback: Annotated[list[FeedbackBody], Field(min_length=1)]
+
+
+class Recorded(BaseModel):
+    """The id of a trajectory."""
+
+    id: UUID
+
+
+class RecordedBatch(BaseModel):
+    """The ids of the trajectories, in their order."""
+
+    ids: list[UUID]
+
+
+class Noted(BaseModel):
+    """The sequence number of a fact."""
+
+    sequence: int
+
+
+class NotedBatch(BaseModel):
+    """The sequence numbers of facts, in their order."""
+
+    sequences: list[int]
+
+
+@operations.add(
+    "POST", "/v1/trajectories", scope="record", body=TrajectoryBody, answer=Recorded, status=202, idempotent=True
+)
+async def record_trajectory(call: Call[TrajectoryBody]) -> Any:
+    """Record a whole trajectory. It is committed within the flush interval of the service, a tenth of a second."""
+    body = call.body
+    engine = await call.engine()
+    vector = await vector_of(call, body)
+    return {"id": _record(engine, body, vector, "")}
+
+
+@operations.add(
+    "POST", "/v1/trajectories/batch", scope="record", body=BatchBody, answer=RecordedBatch, status=202, idempotent=True
+)
+async def record_trajectories(call: Call[BatchBody]) -> Any:
+    """Record many whole trajectories. Where one is refused, those before it are recorded, and the problem names it."""
+    rows = call.body.trajectories
+    _require_few(call, len(rows), "/trajectories")
+    engine = await call.engine()
+    texts = [place for place, row in enumerate(rows) if row.vector is None]
+    made = {}
+    if texts:
+        vectors = await embedded(call, [rows[place].text for place in texts], "/trajectories")
+        made = dict(zip(texts, vectors, strict=True))
+    ids = []
+    for place, row in enumerate(rows):
+        if place % AT_ONCE == 0:
+            await _make_room(engine)
+        pointer = f"/trajectories/{place}"
+        vector = made.get(place)
+        if vector is None:
+            assert row.vector is not None
+            vector = require_dim(row.vector, engine.dim, f"{pointer}/vector")
+        ids.append(_record(engine, row, vector, pointer))
+    return {"ids": ids}
+
+
+@operations.add(
+    "POST",
+    "/v1/trajectories/columns",
+    scope="record",
+    body=ColumnsBody,
+    answer=RecordedBatch,
+    status=202,
+    idempotent=True,
+)
+async def record_columns(call: Call[ColumnsBody]) -> Any:
+    """Record many trajectories given by columns; none of them if a vector has another dimension than the space."""
+    body = call.body
+    n = len(body.vectors)
+    _require_few(call, n, "/vectors")
+    engine = await call.engine()
+    for name, column in (("qualities", body.qualities), ("routes", body.routes)):
+        if column is not None and len(column) != n:
+            raise field_problem(f"/{name}", f"{len(column)} {name} for {n} vectors: expected one each")
+    for place, vector in enumerate(body.vectors):
+        if len(vector) != engine.dim:
+            require_dim(vector, engine.dim, f"/vectors/{place}")
+    none = [None] * n
+    begin, route_to, end = engine.begin_trajectory, engine.set_trajectory_route, engine.end_trajectory
+    ids = []
+    for start in range(0, n, AT_ONCE):
+        await _make_room(engine)
+        chunk = slice(start, start + AT_ONCE)
+        rows = zip(body.vectors[chunk], (body.routes or none)[chunk], (body.qualities or none)[chunk], strict=True)
+        for place, (vector, route, quality) in enumerate(rows, start):
+            try:
+                t = begin(vector)
+                if route is not None:
+                    route_to(t, route)
+                end(t, quality, latency=UNKNOWN)
+            except InvalidValue as exc:
+                raise field_problem(f"/vectors/{place}", str(exc)) from exc
+            ids.append(t.id)
+    return {"ids": ids}
+
+
+@operations.add(
+    "POST", "/v1/trajectories/begin", scope="record", body=Begun, answer=Recorded, status=201, idempotent=True
+)
+async def begin_trajectory(call: Call[Begun]) -> Any:
+    """Begin a trajectory that any server of the space goes on with and ends. It is stored when this returns."""
+    engine = await call.engine()
+    vector = await vector_of(call, call.body)
+    handle = _begun(engine, call.body, vector, "")
+    return {"id": await engine.share_trajectory(handle)}
+
+
+@operations.add(
+    "POST", "/v1/trajectories/{trajectory}/steps", scope="record", body=StepBody, answer=Recorded, status=201
+)
+async def add_step(call: Call[StepBody]) -> Any:
+    """Add a step to a trajectory that was begun on whichever server."""
+    engine, step = await call.engine(), call.body
+    id_ = _id(call)
+    await engine.in_thread(engine.add_step, id_, step.activations, step.attention_weights, step.reward)
+    return {"id": id_}
+
+
+@operations.add("POST", "/v1/trajectories/{trajectory}/end", scope="record", body=EndBody, answer=Recorded, status=202)
+async def end_trajectory(call: Call[EndBody]) -> Any:
+    """End a trajectory that was begun on whichever server; it is recorded from then on."""
+    engine, body = await call.engine(), call.body
+    id_ = _id(call)
+    if body.route is not None:
+        await engine.in_thread(engine.set_trajectory_route, id_, body.route)
+    await engine.in_thread(engine.end_trajectory, id_, body.quality, latency=body.latency)
+    return {"id": id_}
+
+
+@operations.add("POST", "/v1/feedback", scope="record", body=FeedbackBody, answer=Noted, status=202, idempotent=True)
+async def give_feedback(call: Call[FeedbackBody]) -> Any:
+    """Say how good a trajectory was, or what would have been right; its source is the key's name.
+
+    It may come before its trajectory, weeks later, from any server, and again: of each source the latest counts.
+    """
+    return {"sequence": _feedback(await call.engine(), call, call.body)}
+
+
+@operations.add(
+    "POST", "/v1/feedback/batch", scope="record", body=FeedbackBatch, answer=NotedBatch, status=202, idempotent=True
+)
+async def give_feedbacks(call: Call[FeedbackBatch]) -> Any:
+    """Give many facts of feedback."""
+    facts = call.body.feedback
+    _require_few(call, len(facts), "/feedback")
+    engine = await call.engine()
+    sequences = []
+    for place, fact in enumerate(facts):
+        if place % AT_ONCE == 0:
+            await _make_room(engine)
+        try:
+            sequences.append(_feedback(engine, call, fact))
+        except InvalidValue as exc:
+            raise field_problem(f"/feedback/{place}", str(exc)) from exc
+    return {"sequences": sequences}
+
+
+def _begun(
+    engine: AsyncSonaEngine, body: Begun, vector: np.ndarray[Any, np.dtype[np.float32]], pointer: str
+) -> Trajectory:
+    """Begin what ``body`` says."""
+    try:
+        if body.id is None and body.started_at is None and body.decision is None and body.ranking is None:
+            handle = engine.begin_trajectory(vector, query=body.query or body.text)
+        else:
+            handle = engine.begin_trajectory(
+                vector,
+                query=body.query or body.text,
+                decision=None if body.decision is None else Decision.from_dict(body.decision.model_dump()),
+                ranking=None if body.ranking is None else Ranking.from_dict(body.ranking.model_dump()),
+                id=body.id,
+                started_at=body.started_at,
+            )
+        for label in body.context:
+            engine.add_trajectory_context(handle, label)
+    except InvalidValue as exc:
+        raise _in(pointer, exc, type(body)) from exc
+    return handle
+
+
+def _record(
+    engine: AsyncSonaEngine, body: TrajectoryBody, vector: np.ndarray[Any, np.dtype[np.float32]], pointer: str
+) -> UUID:
+    handle = _begun(engine, body, vector, pointer)
+    refused = engine.dropped_count
+    try:
+        if body.route is not None:
+            engine.set_trajectory_route(handle, body.route)
+        for step in body.steps:
+            engine.add_step(handle, step.activations, step.attention_weights, step.reward)
+        if body.parameters:
+            engine.set_trajectory_parameters(handle, body.parameters)
+        engine.end_trajectory(handle, body.quality, latency=UNKNOWN if body.latency is None else body.latency)
+    except InvalidValue as exc:
+        raise _in(pointer, exc, type(body)) from exc
+    if engine.dropped_count != refused:
+        raise DatabaseUnavailable("the buffer is full, so the trajectory is not recorded: send it again")
+    return handle.id
+
+
+def _feedback(engine: AsyncSonaEngine, call: Call[Any], fact: FeedbackBody) -> int:
+    return engine.feedback(
+        fact.trajectory, fact.quality, source=call.caller.name, correction=fact.correction, retract=fact.retract,
+        sequence=fact.sequence,
+    )  # fmt: skip
+
+
+def _in(pointer: str, exc: InvalidValue, body: type[BaseModel]) -> ProblemError:
+    """Return a refusal of the recorder as the problem of a field of the body at ``pointer``."""
+    problem = of_error(exc, (*body.model_fields, "embedding"))
+    place = problem.errors[0]["pointer"].replace("/embedding", "/vector") if problem.errors else ""
+    return field_problem(f"{pointer}{place}", problem.detail)
+
+
+def _id(call: Call[Any]) -> UUID:
+    try:
+        return UUID(call.path["trajectory"])
+    except ValueError as exc:
+        raise ProblemError(404, "no trajectory has such an id: expected a UUID") from exc
+
+
+def _require_few(call: Call[Any], n: int, pointer: str) -> None:
+    most = call.state.options.most_batch
+    if n > most:
+        raise field_problem(pointer, f"{n} at once: expected at most {most}", 413)
+
+
+async def _make_room(engine: AsyncSonaEngine) -> None:
+    """Let other requests go on; wait for the writer where the buffer fills up."""
+    await asyncio.sleep(0)
+    if engine.waiting > 0.8 * engine.capacity:
+        await engine.flush(10.0)

@@ -1,0 +1,114 @@
+"""Operations about spaces: list and make them; and their live events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from sona_pg.engine import AsyncSonaEngine
+from sona_pg.limits import LONGEST_SPACE_NAME, MAX_DIM
+from sona_pg.service.operations import Call, Operations
+from sona_pg.service.problems import ProblemError, field_problem
+from sona_pg.service.record_operations import STRICT
+
+operations = Operations("spaces")
+
+LOOK_EVERY = 0.25  # seconds between two looks at the engine, in memory
+SILENT_FOR = 15.0  # seconds after which a comment keeps the connection open
+EVENT_STREAM = "text/event-stream"
+
+
+class SpaceAnswer(BaseModel):
+    """A space."""
+
+    name: str
+    dim: int
+    live_version: int
+    trajectories: int
+    feedback: int
+    waiting: int
+
+
+class SpacesAnswer(BaseModel):
+    """Spaces by name."""
+
+    spaces: list[SpaceAnswer]
+
+
+class SpaceBody(BaseModel):
+    """A space to be made."""
+
+    model_config = STRICT
+
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_SPACE_NAME)]
+    dim: Annotated[int, Field(ge=1, le=MAX_DIM)]
+
+
+class SpaceMade(BaseModel):
+    """A space that is open."""
+
+    name: str
+    dim: int
+
+
+class EventsQuery(BaseModel):
+    """How many events to wait for."""
+
+    events: Annotated[int, Field(ge=1, le=1_000_000)] | None = None  # by default until the client leaves
+
+
+@operations.add("GET", "/v1/spaces", scope="read", answer=SpacesAnswer, of_space=False)
+async def spaces(call: Call[Any]) -> Any:
+    """List the spaces; with a key, the one that it is bound to."""
+    found = await run_in_threadpool(call.state.store.spaces)
+    own = call.caller.space
+    names = ("name", "dim", "live_version", "trajectories", "feedback", "waiting")
+    return {"spaces": [{name: getattr(space, name) for name in names} for space in found if own in (None, space.name)]}
+
+
+@operations.add("POST", "/v1/spaces", scope="admin", body=SpaceBody, answer=SpaceMade, status=201, of_space=False)
+async def make_space(call: Call[SpaceBody]) -> Any:
+    """Make a space, unless it is there; a key is bound to one and cannot make others."""
+    body, options = call.body, call.state.options
+    if call.caller.space is not None:
+        raise ProblemError(403, "a key is bound to its space: make spaces on the server's own machine")
+    if body.dim > options.most_dim:
+        raise field_problem("/dim", f"dim={body.dim}: this service takes at most {options.most_dim}")
+    engine = await call.state.spaces.make(body.name, body.dim)
+    return {"name": body.name, "dim": engine.dim}
+
+
+@operations.add("GET", "/v1/events", scope="read", query=EventsQuery, answer=None, media_type=EVENT_STREAM)
+async def events(call: Call[Any]) -> Any:
+    """Follow the space: a `version` event now and at each new version, a `recorded` event as records come."""
+    engine = await call.engine()
+    told = _events(engine, call.query["events"])
+    return StreamingResponse(told, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
+
+
+async def _events(engine: AsyncSonaEngine, most: int | None) -> AsyncIterator[bytes]:
+    version, recorded, sent, said = -1, engine.recorded_count, 0, time.monotonic()
+    while not engine.is_closed:
+        found: list[tuple[str, dict[str, Any]]] = []
+        if engine.version != version:
+            version = engine.version
+            found.append(("version", {"version": version}))
+        if engine.recorded_count != recorded:
+            found.append(("recorded", {"records": engine.recorded_count - recorded, "total": engine.recorded_count}))
+            recorded = engine.recorded_count
+        for name, data in found:
+            sent, said = sent + 1, time.monotonic()
+            yield b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
+            if sent == most:
+                return
+        if time.monotonic() - said > SILENT_FOR:
+            said = time.monotonic()
+            yield b": still here\n\n"
+        await asyncio.sleep(LOOK_EVERY)

@@ -1,0 +1,131 @@
+"""What is asked over HTTP is answered as the engine answers it; operators see how the service does."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import numpy as np
+import psycopg
+from fix_proxy import Proxy
+
+from sona_pg.service import ServiceOptions
+from sona_pg.service.operations import Operations
+from tests.service.conftest import CONFIG, DIM, serving
+
+X = [1.0] * DIM
+
+
+def test_what_was_recorded_is_learned_and_asked(service, space):
+    name = {"space": space()}
+    rows = [{"text": f"where is parcel {place}", "route": "big", "quality": 0.9} for place in range(20)]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    learned = service.post("/v1/learn", params=name).json()
+    assert (learned["trajectories"], learned["version"], learned["learned"]) == (20, 1, True)
+    asked = {"text": "where is my parcel"}
+    patterns = service.post("/v1/patterns", asked, params=name).json()
+    assert patterns["patterns"][0]["routes"]["big"]["size"] >= 1
+    assert service.post("/v1/route", asked | {"candidates": ["big"]}, params=name).json()["route"] == "big"
+    found = service.post("/v1/search", asked | {"k": 3}, params=name).json()
+    assert [one["route"] for one in found["found"]] == ["big"] * 3
+    versions = service.get("/v1/versions", params=name).json()
+    assert (versions["serving"], [one["version"] for one in versions["versions"]]) == (1, [1])
+    diff = service.get("/v1/versions/diff", params={**name, "a": 0, "b": 1}).json()
+    assert {one["part"] for one in diff["differences"]} >= {"pattern", "route"}
+    assert service.get("/v1/versions/diff", params={**name, "a": 0, "b": 9}).status_code == 404
+    assert service.post("/v1/versions/rollback", {"version": 0}, params=name).json() == {"version": 2}
+    assert service.post("/v1/versions/promote", {"version": 2}, params=name).status_code == 409
+    assert service.get("/v1/stats", params=name).json()["version"] == 2
+
+
+def test_adapted_vectors_come_as_they_are_asked_for(service):
+    one = service.post("/v1/adapt", {"vector": X}).json()
+    coded = service.post("/v1/adapt", {"vectors": [X, X], "encoding": "base64"}).json()
+    assert coded["version"] == one["version"]
+    for row in coded["vectors"]:
+        assert np.allclose(np.frombuffer(base64.b64decode(row), "<f4"), one["vector"])
+
+
+def test_candidates_are_stored_and_ranked_by_id(service, space):
+    name = {"space": space()}
+    body = {"ids": ["a", "b"], "vectors": [X, [1.0] + [0.0] * (DIM - 1)]}
+    assert service.post("/v1/candidates", body, params=name).json() == {"candidates": 2}
+    ranked = service.post("/v1/rank", {"vector": X, "candidates": {"ids": ["b", "a"]}}, params=name).json()
+    assert ranked["ids"] == ["a", "b"]
+    unknown = service.post("/v1/rank", {"vector": X, "candidates": {"ids": ["c"]}}, params=name)
+    assert unknown.status_code == 422
+    assert "no version or server" in unknown.json()["detail"] or "'c'" in unknown.json()["detail"]
+
+
+def test_spaces_are_made_listed_and_missed(service, space):
+    name = space()
+    listed = {one["name"]: one for one in service.get("/v1/spaces").json()["spaces"]}
+    assert listed[name]["dim"] == DIM
+    assert service.get("/v1/stats", params={"space": "nowhere"}).status_code == 404
+    assert service.post("/v1/spaces", {"name": name, "dim": DIM + 1}).status_code == 409
+    assert service.post("/v1/spaces", {"name": "big", "dim": 16_001}).status_code == 422
+
+
+def test_the_paths_of_sonas_tutorial(service):
+    asked = service.post("/api/query", {"query": "where is my parcel?", "context": ["user:1"]}).json()
+    assert service.post("/api/feedback", {"trajectoryId": asked["trajectoryId"], "quality": 1}).json()["success"]
+    assert service.post("/api/learn").json()["learned"]
+    assert service.get("/api/stats").json()["dim"] == DIM
+    assert service.get("/health").json()["status"] == "ok"
+
+
+def test_events_tell_of_versions_and_records(service, space):
+    name = space()
+    body = service.get("/v1/events", params={"space": name, "events": 1})
+    assert body.headers["content-type"].startswith("text/event-stream")
+    assert body.text == 'event: version\ndata: {"version":0}\n\n'
+
+
+def test_figures_for_prometheus(service):
+    service.post("/v1/adapt", {"vector": X})
+    told = service.get("/metrics").text
+    lines = [line for line in told.splitlines() if not line.startswith("#")]
+    assert any(line.startswith('sona_http_requests_total{method="POST",operation="/v1/adapt"') for line in lines)
+    assert 'sona_version{space="default"}' in told
+    for line in lines:
+        assert float(line.rpartition(" ")[2]) >= 0, line
+    buckets = [line for line in lines if line.startswith("sona_http_request_seconds_bucket") and "/v1/adapt" in line]
+    counts = [float(line.rpartition(" ")[2]) for line in buckets]
+    assert counts == sorted(counts)
+    assert 'le="+Inf"' in buckets[-1]
+
+
+def test_an_unknown_path_and_method_are_problems(service):
+    for method, path, status in (("GET", "/v1/nothing", 404), ("GET", "/v1/adapt", 405)):
+        answer = service.ask(method, path)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_the_document_describes_every_operation(service):
+    described = service.get("/openapi.json").json()
+    for name, path in described["paths"].items():
+        for method, operation in path.items():
+            assert operation["summary"].endswith("."), (method, name)
+            assert operation["responses"]
+    assert len(json.dumps(described)) > 10_000
+    assert isinstance(Operations("x").all, list)
+    assert "swagger" in service.get("/docs").text
+
+
+def test_with_the_database_silent_it_is_alive_and_not_ready_and_goes_on(proxy: Proxy, monkeypatch):
+    from sona_pg.engine import current_space
+
+    options = ServiceOptions(dim=DIM, config=CONFIG)
+    with serving(proxy.url, options) as service:
+        assert service.get("/ready").status_code == 200
+        monkeypatch.setattr(current_space, "SILENT_FOR", -2.0)
+        proxy.stall()
+        while service.get("/ready").status_code == 200:
+            assert service.get("/live").status_code == 200
+        away = service.get("/ready")
+        assert (away.status_code, away.headers["retry-after"]) == (503, "1")
+        assert service.post("/v1/adapt", {"vector": X}).status_code == 200
+        assert service.post("/v1/trajectories", {"vector": X, "route": "meanwhile"}).status_code == 202
+        proxy.resume()
+    with psycopg.connect(proxy.url) as connection:
+        assert connection.execute("SELECT route FROM sona.trajectories").fetchall() == [("meanwhile",)]

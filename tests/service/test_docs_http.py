@@ -1,0 +1,57 @@
+"""docs/http.md is true: each request in it is answered, each command exists, each figure of an alert is served."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from sona_pg.cli.commands import app as command_line
+from tests.service.conftest import serving
+
+ROOT = Path(__file__).parent.parent.parent
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "http.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_each_request_of_the_docs_is_answered(service_url):
+    known: dict[str, str] = {}
+    asked = set()
+    with serving(service_url) as service:
+        for _, block in [block for block in BLOCKS if block[0] == "http"]:
+            first, _, body = block.strip().partition("\n")
+            for name, value in known.items():
+                first, body = (text.replace(f"{{{name}}}", value) for text in (first, body))
+            method, path = first.split()
+            service.engine.flush()
+            answer = service.ask(method, path, **({"json": json.loads(body)} if body else {}))
+            assert answer.status_code in (200, 201, 202), (first, answer.text)
+            known.update({name: value for name, value in answer.json().items() if name in ("id", "trajectoryId")})
+            asked.add(path.partition("?")[0].replace(known.get("id", "-"), "{trajectory}"))
+        paths = service.get("/openapi.json").json()["paths"]
+        assert asked <= paths.keys()
+    for path in paths:  # and every path is named
+        assert path.replace("{trajectory}", "{id}").rpartition("/")[2] in (ROOT / "docs" / "http.md").read_text(), path
+
+
+def test_each_command_of_the_docs_exists(service_url):
+    for _, block in [block for block in BLOCKS if block[0] == "sh"]:
+        for line in block.splitlines():
+            words = line.split()
+            if words[0] == "sona-pg":
+                command = get_command(command_line)
+                for word in words[1:3]:
+                    command = getattr(command, "commands", {}).get(word, command)
+                options = {option for parameter in command.params for option in parameter.opts}
+                assert {word for word in words if word.startswith("--")} <= options, line
+    assert CliRunner().invoke(command_line, ["serve", "--help"]).exit_code == 0
+
+
+def test_each_figure_of_an_alert_is_served(service):
+    told = (ROOT / "docker" / "prometheus-alerts.yml").read_text()
+    service.get("/v1/stats")
+    figures = service.get("/metrics").text
+    for name in set(re.findall(r"\b(sona_[a-z_]+)\b", re.sub(r"rule_files.*", "", told))):
+        assert f"\n# TYPE {name} " in figures, name
