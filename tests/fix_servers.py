@@ -7,12 +7,14 @@ Without a Docker engine the docker tests are deselected with a loud line; `REQUI
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import pytest
@@ -81,6 +83,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[REPORT].problem = problem
         config.hook.pytest_deselected(items=for_docker)
         items[:] = [item for item in items if item not in set(for_docker)]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist: hand the report to the process that prints the summary."""
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["servers"] = dataclasses.asdict(session.config.stash[REPORT])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add the report of a worker of pytest-xdist that has ended."""
+    report, of_worker = node.config.stash[REPORT], getattr(node, "workeroutput", {}).get("servers")
+    if of_worker is None:
+        return
+    report.servers.update(of_worker["servers"])
+    for name, count in of_worker["databases"].items():
+        report.databases[name] = report.databases.get(name, 0) + count
+    report.deselected, report.problem = of_worker["deselected"], of_worker["problem"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -207,6 +207,7 @@ class AsyncSonaEngine:
     # -- awaited --------------------------------------------------------------------------------------------
     flush = _AwaitedCall(SonaEngine.flush)
     share_trajectory = _AwaitedCall(SonaEngine.share_trajectory)
+    recall = _AwaitedCall(SonaEngine.recall)  # the first one reads the order of groups
     remember = _AwaitedCall(SonaEngine.remember)
     search = _AwaitedCall(SonaEngine.search)
     embed = _AwaitedCall(SonaEngine.embed)

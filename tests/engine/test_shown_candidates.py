@@ -105,7 +105,7 @@ def test_bad_candidates_are_refused_by_name(engine: SonaEngine) -> None:
 
 
 def test_remembering_one_by_one_copies_nothing_that_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranker = CandidateRanker(DIM, lambda ids, rows, wait: True, lambda number, ids: True)
+    ranker = CandidateRanker(DIM, lambda ids, rows, wait, order: True, lambda number, ids: True)
     with monkeypatch.context() as patch:
         patch.setattr(Catalog, "of", lambda *_: pytest.fail("all were copied"))
         patch.setattr(Catalog, "followed_by", lambda *_: pytest.fail("all were copied"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -67,8 +68,8 @@ def test_a_server_that_is_away_is_named_without_its_password(url: str) -> None:
     with pytest.raises(SonaError) as caught:
         migrate.status(url)
     assert SECRET not in told(caught.value)
-    with pytest.raises(SonaError) as caught:
-        NoticeListener(url).wait(0)
+    with contextlib.closing(NoticeListener(url)) as listener, pytest.raises(SonaError) as caught:
+        listener.wait(0)
     assert SECRET not in told(caught.value)
     assert SECRET not in masked(url)
     assert "127.0.0.1:9/x" in masked(url)
