@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args
 from uuid import UUID
 
 import numpy as np
@@ -18,6 +18,7 @@ from sona_pg.domain.verdict import NO_VERDICTS, Verdict, VerdictCounts
 from sona_pg.limits import LONGEST_TYPICAL, MOST_LINEAGE, MOST_PATTERN_PARAMETERS
 
 PatternKind = Literal["general", "reasoning", "factual", "creative", "code", "conversational"]
+KINDS: tuple[PatternKind, ...] = get_args(PatternKind)
 
 TYPICAL = 5  # typical queries kept per pattern
 

@@ -17,6 +17,7 @@ class Space:
     dim: int
     settings: Mapping[str, Any] = field(default_factory=dict)  # learning settings by dotted name, complete
     has_own_settings: bool = True  # False: an earlier release has made it, see ``sona_pg.config.space_settings``
+    has_kinds: bool = False  # whether an embedder has told it how to tell kinds of patterns
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -61,6 +62,7 @@ class CurrentSpace(ABC):
         self._failures = 0  # of following
         self._refreshing = threading.RLock()
         self._shared: tuple[int, tuple[int, int]] | None = None  # version and signal when candidates were last read
+        self._kinds: bytes | None = None  # weights for kinds of patterns, to be stored
         self._dropped_said = 0  # refused records at the last warning
         self.member = FleetMember(hot, runtime.database)
         last = LastVersion(runtime.home, place_of(runtime.url), name)
@@ -161,6 +163,7 @@ class CurrentSpace(ABC):
                 self._heartbeat()
                 self.attend()
             self.count_found()
+            self.keep_kinds()
             self._share_candidates(self._settled())
             self._keep_version()
             return self.serving.version
@@ -185,6 +188,7 @@ class CurrentSpace(ABC):
             self._figures.are_asked
             or self.held.refused is not None
             or self.ranker.overlay.remembers_any
+            or self._kinds is not None
             or (self.runtime.embedded is None and self.held.is_to_be_kept)
         )
 
@@ -202,6 +206,30 @@ class CurrentSpace(ABC):
             except DatabaseError:
                 self.accesses.give_back(found)
                 raise
+
+    @property
+    def lacks_kinds(self) -> bool:
+        """Whether no embedder has told the space how to tell kinds of patterns."""
+        return self._space is not None and not self._space.has_kinds and self._kinds is None
+
+    def offer_kinds(self, weights: bytes) -> None:
+        """Keep the weights by which an embedder tells kinds of patterns, with the next poll or before learning."""
+        self._kinds = weights
+        self.attend()
+
+    def keep_kinds(self) -> None:
+        """Store the weights on offer, unless another server was faster."""
+        weights = self._kinds
+        if weights is None:
+            return
+        try:
+            self.database.keep_kinds(self.space, weights)
+        except DatabaseUnavailable:
+            raise
+        except DatabaseError as exc:
+            log.warning("kinds of patterns are told by words alone (see docs/roles.md): %s", exc)
+        self._space = dataclasses.replace(self.space, has_kinds=True)
+        self._kinds = None
 
     def beat(self) -> Beat:
         """Return this server's heartbeat."""
@@ -222,6 +250,7 @@ class CurrentSpace(ABC):
             if heard.signal is not None:
                 self._share_candidates(self._settled(), heard.signal)
             self._keep_version()
+            self.keep_kinds()
             self._figures.keep_up()
             return True
         finally:

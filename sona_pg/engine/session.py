@@ -61,6 +61,7 @@ class Session(OpenedSpace):
         """Commit all records, run loop B on them, and serve the result."""
         self.require_database()
         self.flush(LEARN_TIMEOUT)
+        self.keep_kinds()
         assert self._coordinator is not None
         result = self._coordinator.force()
         self.refresh()
@@ -73,6 +74,7 @@ class Session(OpenedSpace):
         if self._space is None or self._coordinator is None:
             return None
         self.flush(LEARN_TIMEOUT)
+        self.keep_kinds()
         result = self._coordinator.run_asked()
         if result is not None:
             self.refresh()
@@ -82,6 +84,7 @@ class Session(OpenedSpace):
         """Commit all records, learn from one slice, and store the result as a candidate version."""
         self.require_database()
         self.flush(LEARN_TIMEOUT)
+        self.keep_kinds()
         assert self._coordinator is not None
         return self._coordinator.stage()
 

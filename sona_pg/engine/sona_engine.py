@@ -88,6 +88,8 @@ class SonaEngine(
             migrate = migrate_policy(migrate, "migrate")
         wanted = OpenRequest(url, space, create, migrate, require_database)
         super().__init__(config.replace(hidden_dim=hidden_dim), wanted)
+        if embedder is not None:
+            self._tell_kinds(embedder)
 
     @classmethod
     def builder(cls) -> SonaEngineBuilder:

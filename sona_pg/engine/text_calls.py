@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sona_pg.domain.answer import Context, Response
 from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.engine.kind_teaching import fitted_weights
 from sona_pg.engine.lifetime import EngineLifetime
 from sona_pg.errors import ConfigError, InvalidValue
 from sona_pg.serving.arguments import as_labels, require_text
@@ -19,6 +20,7 @@ class TextCalls(EngineLifetime):
     """Calls about text; ``_embedder`` is the given one, or the default one once it was needed."""
 
     _embedder: Embedder | None
+    _kinds_told = False
 
     def process(
         self,
@@ -89,7 +91,16 @@ class TextCalls(EngineLifetime):
                     f"pass embedder=, or open a space of dimension {chosen.dim}"
                 )
             self._embedder = chosen
+        self._tell_kinds(self._embedder)
         return self._embedder.embed(texts)
+
+    def _tell_kinds(self, embedder: Embedder) -> None:
+        """Have the space tell kinds of patterns by the embedder, once."""
+        if not self._kinds_told and self._session.lacks_kinds:
+            self._kinds_told = True
+            weights = fitted_weights(embedder)
+            if weights is not None:
+                self._session.offer_kinds(weights)
 
 
 def _expectation(patterns: Sequence[LearnedPattern], route: str | None) -> tuple[str | None, float | None, float]:

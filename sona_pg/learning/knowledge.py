@@ -13,6 +13,7 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import FisherSnapshot, LearnedState, LoraWeights
 from sona_pg.learning.adapters.baseline import Baseline
 from sona_pg.learning.adapters.resizing import grown_snapshots, grown_state
+from sona_pg.learning.patterns.kind_model import KindModel
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.replay import Reservoir
 from sona_pg.learning.routing.learned_router import Router
@@ -56,6 +57,7 @@ class Stored:
     outcomes: Sequence[Outcome]
     catalog: Catalog
     sets: Mapping[int, Sequence[str]]  # the candidate sets that the slice and the trajectories name
+    kinds: KindModel | None = None  # of the space, at the version that is made
     relearned: Relearned | None = None  # those that ``relearning.rows_relearned`` names
 
 

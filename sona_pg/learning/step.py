@@ -141,6 +141,7 @@ def _learn_patterns(
         seed=seed_of(config, version),
         version=version,
         stored=_observations(sample.trajectories, _as_counted(sample, claimed), config.patterns),
+        kinds=sample.kinds,
         each=reservoir_of(before.state, config).seen / max(len(sample.trajectories), 1),
     )
     return dataclasses.replace(found, patterns=_in_order(_revised(found.patterns, claimed, config.patterns, version)))

@@ -5,20 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sona_pg.domain.answer import Context
-from sona_pg.domain.pattern import PatternKind
+from sona_pg.domain.pattern import KINDS
 from sona_pg.domain.verdict import VERDICTS
 from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.limits import MOST_FOUND, MOST_INT8
 from sona_pg.recorder import Trajectory
-
-KINDS: tuple[PatternKind, ...] = get_args(PatternKind)
 
 
 def as_vector(values: ArrayLike, dim: int, what: str = "embedding") -> NDArray[np.float32]:

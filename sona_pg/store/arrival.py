@@ -24,7 +24,8 @@ SELECT clock_timestamp(), s.space_id, s.name, s.dim, s.settings,
        s.live_version, s.created_at,
        greatest(extract(epoch FROM clock_timestamp() - coalesce(v.created_at, s.created_at)), 0)::float8,
        (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = s.space_id),
-       (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id AND c.slot IS NULL)
+       (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id AND c.slot IS NULL),
+       s.kinds_from IS NOT NULL
 FROM sona.space_names n
 JOIN sona.spaces s ON s.space_id = n.space_id
 LEFT JOIN sona.state_versions v ON v.space_id = s.space_id AND v.version = s.live_version
@@ -51,7 +52,7 @@ def find(connection: Connection, name: str) -> Arrival | None:
     row = driver_connection(connection).execute(FIND, {"name": name}).fetchone()
     if row is None:
         return None
-    at, space_id, name, dim, settings, found, live, made_at, age, slot, new = row
-    space = Space(space_id, name, dim, read_settings(settings, found), bool(settings))
+    at, space_id, name, dim, settings, found, live, made_at, age, slot, new, kinds = row
+    space = Space(space_id, name, dim, read_settings(settings, found), bool(settings), kinds)
     signal = (0 if slot is None else slot + 1, new)
     return Arrival(space, at, asked_at, time.time(), live, age, made_at, signal)

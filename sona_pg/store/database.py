@@ -30,6 +30,7 @@ from sona_pg.store import (
     claims,
     cycles,
     fleet,
+    kind_weights,
     leases,
     pattern_rows,
     pattern_uses,
@@ -260,6 +261,11 @@ class Database:
         """Add how often patterns were found, by space; return their use since."""
         with reading(self.engine, "counting accesses of patterns", BRIEF) as connection:
             return pattern_uses.count(connection, found, leases.now(connection))
+
+    def keep_kinds(self, space: Space, weights: bytes) -> None:
+        """Keep the weights by which a space tells kinds of patterns, unless it has some."""
+        with transaction(self.engine, "keeping the kinds of patterns", BRIEF) as connection:
+            kind_weights.keep(connection, space.space_id, weights)
 
     def pattern_uses(self, space: Space) -> Mapping[UUID, PatternUse]:
         """Return when each pattern of a space was made, and how often and when it was found."""

@@ -68,6 +68,8 @@ spaces = Table(
     Column("given_up_feedback", BigInteger, nullable=False, server_default="0"),
     _time("created_at"),
     Column("predecessor", Integer),
+    Column("kinds_from", BigInteger),
+    Column("kind_weights", LargeBinary),
 )
 
 # -- the ledger: no foreign keys, so that a day's partitions drop together ----------------------------------

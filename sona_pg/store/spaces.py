@@ -19,7 +19,7 @@ from sona_pg.store.connect import driver_connection
 from sona_pg.store.schema import metadata, space_names, spaces
 from sona_pg.store.settings_log import FOUND, read_settings
 
-COLUMNS = (spaces.c.space_id, spaces.c.name, spaces.c.dim, spaces.c.settings, FOUND)  # of a Space
+COLUMNS = (spaces.c.space_id, spaces.c.name, spaces.c.dim, spaces.c.settings, spaces.c.kinds_from, FOUND)  # of a Space
 WEEKS_AHEAD = 4
 NAMES = """
 SELECT space_id, name FROM sona.space_names WHERE name = %(name)s
@@ -174,7 +174,8 @@ def has_partition(connection: Connection, at: datetime) -> bool:
 
 
 def _space(row: Any) -> Space:
-    return Space(row.space_id, row.name, row.dim, read_settings(row.settings, row.found), bool(row.settings))
+    settings = read_settings(row.settings, row.found)
+    return Space(row.space_id, row.name, row.dim, settings, bool(row.settings), row.kinds_from is not None)
 
 
 def _make_space(connection: Connection, name: str, dim: int, at: datetime, config: SonaConfig) -> Space:

@@ -32,6 +32,7 @@ from sona_pg.store import (
     claims,
     cycles,
     fleet,
+    kind_weights,
     leases,
     ledger,
     outcome_rows,
@@ -81,6 +82,7 @@ class LearningUnit:
         with self._transaction() as connection:
             self.live_version = states.lock_space(connection, space.space_id)
             self.settings = settings_log.begin(connection, space)
+            self._kinds = kind_weights.read(connection, space.space_id)
             self.next_version, self.live_cycle = states.newest(connection, space.space_id, self.live_version)
             self.began = leases.now(connection)
 
@@ -124,6 +126,10 @@ class LearningUnit:
     def stored(self, ids: NDArray[np.uint8]) -> tuple[Trajectories, list[Outcome]]:
         """Return the trajectories among ``ids`` (n, 16) still stored, with their outcomes up to the claim."""
         return self._stored(ids, claims.unclaimed_but(self._claimed))
+
+    def kinds_at(self, version: int) -> bytes | None:
+        """Return the weights by which ``version`` tells kinds of patterns, if the space had any."""
+        return self._kinds.weights if self._kinds is not None and self._kinds.from_version <= version else None
 
     def steps_of(self, ids: NDArray[np.uint8]) -> Steps:
         """Return the steps of the trajectories ``ids`` (n, 16)."""
@@ -244,6 +250,8 @@ class LearningUnit:
                 raise LearningConflict(f"space {self._space.name!r}: another learner has published meanwhile")
             if settings_log.current(connection, space_id) != self.settings:
                 raise LearningConflict(f"space {self._space.name!r}: its settings were changed meanwhile")
+            if kind_weights.read(connection, space_id) != self._kinds:
+                raise LearningConflict(f"space {self._space.name!r}: an embedder told it kinds of patterns meanwhile")
             if claimed and cycle_id is not None and not claims.mark(connection, space_id, claimed, cycle_id):
                 raise LearningConflict(f"space {self._space.name!r}: another learner has claimed the same batches")
             yield connection, leases.now(connection)

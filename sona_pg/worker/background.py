@@ -32,7 +32,7 @@ from sona_pg.store.learned import StoredKnowledge
 from sona_pg.store.unit import LearningUnit, Publication
 from sona_pg.worker.cache_shelf import CacheShelf
 from sona_pg.worker.learner_cache import LearnerCache
-from sona_pg.worker.rereading import relearned_of
+from sona_pg.worker.step_input import kinds_at, relearned_of
 from sona_pg.worker.threads import one_thread
 
 log = logging.getLogger(__name__)
@@ -239,6 +239,7 @@ class BackgroundLoop:
             outcomes,
             catalog,
             unit.candidate_sets(named_sets(claimed, trajectories)),
+            kinds_at(unit, unit.next_version),
             None if rows is None else relearned_of(unit, trajectories, outcomes, rows),
         )
 

@@ -29,7 +29,7 @@ from sona_pg.learning.relearning import rows_relearned
 from sona_pg.learning.step import learn, named_sets, replay_ids
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit
-from sona_pg.worker.rereading import relearned_of
+from sona_pg.worker.step_input import kinds_at, relearned_of
 from sona_pg.worker.threads import one_thread
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,8 @@ def _again(
     replay, outcomes = unit.stored_then(replay_ids(before.state, config), cycle)
     rows = rows_relearned(before.state, claimed, replay, config, cycle.version)
     relearned = None if rows is None else relearned_of(unit, replay, outcomes, rows)
-    stored = Stored(replay, outcomes, catalog, unit.candidate_sets(named_sets(claimed, replay)), relearned)
+    sets = unit.candidate_sets(named_sets(claimed, replay))
+    stored = Stored(replay, outcomes, catalog, sets, kinds_at(unit, cycle.version), relearned)
     with one_thread():
         return learn(before, claimed, stored, config, cycle.version).knowledge, len(claimed.fresh)
 

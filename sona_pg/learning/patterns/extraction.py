@@ -20,7 +20,8 @@ from sona_pg.config import PatternConfig
 from sona_pg.domain.pattern import UNRATED, LearnedPattern
 from sona_pg.errors import PatternExtractionError
 from sona_pg.learning.patterns.clustering import Clusters, find_clusters
-from sona_pg.learning.patterns.kinds import vote
+from sona_pg.learning.patterns.kind_model import KindModel
+from sona_pg.learning.patterns.kinds import kinds_of
 from sona_pg.learning.patterns.tally import Observations, Tally, add, remove, typical
 from sona_pg.learning.vectors import unit
 
@@ -54,6 +55,7 @@ def extract(
     version: int,
     stored: Observations | None = None,
     each: float = 1.0,
+    kinds: KindModel | None = None,
 ) -> Extraction:
     """Fold new trajectories into the patterns of a space.
 
@@ -65,6 +67,7 @@ def extract(
         version: the state version being made; new patterns carry it.
         stored: a sample of the trajectories of earlier calls, for new patterns.
         each: how many trajectories each of the sample stands for.
+        kinds: scores of the kinds at an embedding, if the space's embedder has told.
 
     Raises:
         PatternExtractionError: an embedding is not finite, or its dimension is not the patterns'.
@@ -98,6 +101,9 @@ def extract(
     created = sum(pattern.created_version == version for pattern in filled)
     kept, merged = merge_similar(filled, config.merge_similarity)
     living = [pattern for pattern in kept if not pattern.should_prune(config.quality_threshold, MIN_WEIGHT)]
+    living = [
+        dataclasses.replace(pattern, kind=kind) for pattern, kind in zip(living, kinds_of(living, kinds), strict=True)
+    ]
     ids = {pattern.id for pattern in living}
     removed = [pattern.id for pattern in patterns if pattern.id not in ids]
     return Extraction(living, created, merged, len(patterns) + created - merged - len(living), removed)
@@ -186,4 +192,4 @@ def _with_fresh(
     if rows:
         counted = add(dataclasses.replace(placed, updated_version=version), Tally.of(fresh, rows))
         placed = typical(counted, [(fresh.queries[row], float(clusters.similarities[row])) for row in rows])
-    return dataclasses.replace(placed, kind=vote(placed.typical_queries))
+    return placed

@@ -1,12 +1,24 @@
-"""The kind of a pattern, voted by the queries in it: a small, readable lexicon, no model."""
+"""The kind of a pattern: evidence of its place among the embeddings, of its queries' words, and of its routes' names.
+
+The first needs the space's embedder once (``kind_model``) and speaks any language that the embedder does; the words are
+English. A kind with too little evidence stays ``general``. Accuracy: benchmarks/eval/EVIDENCE.md.
+"""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from sona_pg.domain.pattern import PatternKind
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.pattern import KINDS, LearnedPattern, PatternKind
+from sona_pg.learning.patterns.kind_model import KindModel
+
+WORDS = 1.5  # weight of a share of 1 beside the model's scores: the best of leave-one-out over the examples
+SUPPORT = 0.25  # by which a kind's evidence must exceed the next one's, in standard deviations of the examples' scores
+ROUTES = 1.5  # weight of the routes' names beside that of the queries: two thirds must name a kind to outvote these
+NO_WORD = re.compile(r"[^a-z0-9+#]+|(?<=[a-z])(?=[0-9])", re.IGNORECASE)  # "code-llm" names code
 
 # Order matters: the first kind that matches wins, from the most to the least specific.
 _CUES: tuple[tuple[PatternKind, re.Pattern[str]], ...] = (
@@ -54,8 +66,41 @@ def kind_of(query: str) -> PatternKind:
 
 def vote(queries: Iterable[str]) -> PatternKind:
     """Return the kind that most of ``queries`` have; ties go to the more general kind."""
-    counts = Counter(kind_of(query) for query in queries)
-    if not counts:
-        return "general"
+    return _most(_shares((query, 1.0) for query in queries))
+
+
+def kinds_of(patterns: Sequence[LearnedPattern], model: KindModel | None = None) -> list[PatternKind]:
+    """Return the kind of each pattern, by ``model`` if the space has one."""
+    if not patterns:
+        return []
+    if model is None:
+        return [_most(_words(pattern)) for pattern in patterns]
+    scores = model.scores(np.stack([pattern.centroid for pattern in patterns])).astype(np.float64)
+    scores[:, 1:] += WORDS * np.stack([_words(pattern)[1:] for pattern in patterns])
+    first, second = np.sort(scores, axis=1)[:, :-3:-1].T
+    best = np.where(first - second >= SUPPORT, scores.argmax(axis=1), KINDS.index("general"))
+    return [KINDS[row] for row in best.tolist()]
+
+
+def _words(pattern: LearnedPattern) -> NDArray[np.float64]:
+    """Return the evidence of words for each kind, (6,): shares of the typical queries, and of the routes taken."""
+    told = _shares((query, 1.0) for query in pattern.typical_queries)
+    named = ((NO_WORD.sub(" ", route), float(record.size)) for route, record in pattern.routes.items())
+    taken = _shares(named)
+    taken[0] = 0.0  # most names say nothing
+    return np.asarray(told + ROUTES * taken)
+
+
+def _shares(texts: Iterable[tuple[str, float]]) -> NDArray[np.float64]:
+    """Return the share of each kind among texts with their weights, (6,); zero without any."""
+    counts = np.zeros(len(KINDS))
+    for text, weight in texts:
+        counts[KINDS.index(kind_of(text))] += weight
+    total = counts.sum()
+    return counts / total if total else counts
+
+
+def _most(evidence: NDArray[np.float64]) -> PatternKind:
+    """Return the kind with most evidence; ties go to the more general kind."""
     order: list[PatternKind] = ["general", *(kind for kind, _ in reversed(_CUES))]
-    return max(order, key=lambda kind: counts[kind])
+    return max(order, key=lambda kind: evidence[KINDS.index(kind)])

@@ -1,4 +1,4 @@
-"""Reading again: trajectories with their steps, that a cycle learns the adapters from anew."""
+"""Input of a learning step that only some cycles have: trajectories to learn anew, and the kinds of patterns."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.learning.knowledge import Relearned
+from sona_pg.learning.patterns.kind_model import KindModel
 from sona_pg.store.unit import LearningUnit
 
 
@@ -18,3 +19,9 @@ def relearned_of(
     """Return ``rows`` of trajectories with their outcomes, and with their steps as the ledger has them."""
     chosen = trajectories.take(rows)
     return Relearned(chosen, [outcomes[row] for row in rows.tolist()], unit.steps_of(chosen.ids))
+
+
+def kinds_at(unit: LearningUnit, version: int) -> KindModel | None:
+    """Return how ``version`` tells kinds of patterns, if the space's embedder had told by then."""
+    weights = unit.kinds_at(version)
+    return None if weights is None else KindModel.from_bytes(weights)
