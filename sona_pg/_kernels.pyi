@@ -70,9 +70,10 @@ class RouterBlock:
         length: float,
         weights: Floats,
         variance: Floats,
+        cost_weights: Floats,
         figures: Doubles,
         prior_route: float,
-        exploration: tuple[float, float, float, float],
+        exploration: tuple[float, float, float, float, float],
         dim: int,
     ) -> None: ...
     @property
@@ -88,7 +89,7 @@ class RouterBlock:
         cost_weight: float,
         latency_weight: float,
         draw: float,
-    ) -> tuple[int, float, str, tuple[float, ...], tuple[float, ...]] | None: ...
+    ) -> tuple[int, float, str, tuple[float, ...], tuple[float, ...], tuple[float, ...]] | None: ...
 
 @final
 class PriceWindow:
@@ -98,6 +99,8 @@ class PriceWindow:
     def put(self, slot: int, values: Sequence[float], costs: Sequence[float]) -> float: ...
     def reprice(self, newest: int, seen: int) -> None: ...
     def price(self, wanted: float) -> float: ...
+    @property
+    def turning(self) -> bool: ...
     def least_cost(self, seen: int) -> float: ...
 
 def is_direction(x: object, d: int) -> bool: ...

@@ -18,9 +18,12 @@ typedef struct {
     const sona_f32 *transform;                    /* (width, near) */
     const sona_f32 *mean, *deviation, *weight;    /* (f) */
     const sona_f32 *weights, *variance;           /* (R + 1, phi) */
+    const sona_f32 *cost_weights;                 /* (2, R + 1, phi): of the cost, and of its ratio to an estimate */
+    const sona_f64 *least;                        /* (2, R + 1): the smallest of each; negative where none was learned */
+    ptrdiff_t rows;                               /* R + 1 */
     const sona_f64 *count, *cost, *latency;       /* (R + 1) */
     float inverse_length;
-    double prior_route, temperature, floor, newcomer, warm_up;
+    double prior_route, temperature, floor, newcomer, warm_up, pessimism;
 } sona_router;
 
 /* Inputs of a decision, beside the query. */
@@ -31,10 +34,10 @@ typedef struct {
 /* phi and its squares, both as long as a row of the weights. `work` has room for row + near floats. */
 void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
                           const sona_f32 *features, sona_f32 *work, sona_f32 *phi, sona_f32 *squares);
-/* Returns the place of the candidate drawn; scores and values are (k), work has room for 6 k. */
+/* Returns the place of the candidate drawn; scores, values and expected (costs) are (k), work has room for 5 k. */
 ptrdiff_t sona_decide(const sona_kernels *K, const sona_router *R, const sona_f32 *phi, const sona_f32 *squares,
                       const int64_t *rows, ptrdiff_t k, const double *costs, const sona_terms *T, double *scores,
-                      double *values, double *work, double *propensity, int *reason);
+                      double *values, double *expected, double *work, double *propensity, int *reason);
 void sona_thompson(const double *mean, const double *deviation, ptrdiff_t k, double *out);
 
 /* ---- pacing.c ---- */

@@ -10,7 +10,8 @@
 #include <string.h>
 
 enum { GRID = 33, CONTENDERS = 8 };
-static const double LEAST = 0.05, CLIP = 4.0;
+static const double LEAST = 0.05, CLIP = 4.0, SCANT = 0.05;
+static const double STAKE = 0.005, STAKE_UNKNOWN = 0.1, HOPELESS = 0.2; /* of a budget's slack: exploration.py */
 
 void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
                           const sona_f32 *features, sona_f32 *work, sona_f32 *phi, sona_f32 *squares)
@@ -83,66 +84,86 @@ void sona_thompson(const double *mean, const double *deviation, ptrdiff_t k, dou
         out[who[a]] = chance[a] / total;
 }
 
-/* Distribution of forced exploration: by missing evidence, and with a budget partly on the cheapest. */
-static void spread(const sona_router *R, const double *count, const double *cost, double budget, ptrdiff_t k, double *out)
+/* The cost to expect: the learned one, or the estimate times what its error is known to be. */
+static double cost_of(const sona_kernels *K, const sona_router *R, const sona_f32 *phi, int64_t row, const double *estimate)
 {
-    double sum = 0.0, mean = 0.0;
-    ptrdiff_t cheapest = 0;
+    const int ratio = estimate && *estimate > 0.0;
+    const ptrdiff_t at = ratio * R->rows + row;
+    const double least = R->least[at];
+    if (least < 0.0)
+        return estimate ? *estimate : R->cost[row];
+    const double learned = fmax(K->dot(phi, R->cost_weights + at * R->phi, R->phi), least);
+    return ratio ? learned * *estimate : learned;
+}
+
+/* Forced exploration of each candidate: by what is not known of it; with a budget within its stake. Returns the sum. */
+static double forced_shares(const sona_router *R, const double *count, const double *cost, const double *net,
+                            const sona_terms *T, ptrdiff_t k, double *out)
+{
+    double sum = 0.0, total = 0.0, ignorance_least = INFINITY;
+    ptrdiff_t cheapest = 0, top = 0;
     for (ptrdiff_t i = 0; i < k; i++) {
-        out[i] = R->warm_up / (R->warm_up + count[i]) + LEAST;
+        const double ignorance = R->warm_up / (R->warm_up + count[i]);
+        out[i] = ignorance + LEAST;
         sum += out[i];
+        ignorance_least = fmin(ignorance_least, ignorance);
         cheapest = cost[i] < cost[cheapest] ? i : cheapest;
+        top = net[i] > net[top] ? i : top;
     }
+    const int paced = T->budget == T->budget;
+    const double base = fmax(R->floor, paced ? ignorance_least * ignorance_least : ignorance_least);
+    const double slack = fmax(T->budget - cost[cheapest], SCANT * T->budget); /* NaN without a budget */
     for (ptrdiff_t i = 0; i < k; i++) {
-        out[i] /= sum;
-        mean += out[i] * cost[i];
+        const double ignorance = R->warm_up / (R->warm_up + count[i]);
+        const double unknown = ignorance * ignorance;
+        out[i] = fmax(base * (out[i] / sum), R->newcomer * (paced ? unknown * unknown : unknown));
+        const double more = cost[i] - cost[cheapest];
+        if (slack == slack && more > 0.0) {
+            double stake = STAKE + STAKE_UNKNOWN * ignorance;
+            if (1.0 - T->price * cost[i] < net[top]) /* even the best quality would not pay */
+                stake *= HOPELESS;
+            out[i] = fmin(out[i], stake * slack / more);
+        }
+        total += out[i];
     }
-    const double excess = mean - cost[cheapest];
-    if (!(mean > budget && excess > 0.0)) /* no budget is NaN */
-        return;
-    const double room = (budget - cost[cheapest]) / excess;
-    const double kept = room < LEAST ? LEAST : room > 1.0 ? 1.0 : room;
-    for (ptrdiff_t i = 0; i < k; i++)
-        out[i] *= kept;
-    out[cheapest] += 1.0 - kept;
+    if (total > 1.0) /* newcomers beside each other */
+        for (ptrdiff_t i = 0; i < k; i++)
+            out[i] /= total;
+    return fmin(total, 1.0);
 }
 
 ptrdiff_t sona_decide(const sona_kernels *K, const sona_router *R, const sona_f32 *phi, const sona_f32 *squares,
                       const int64_t *rows, ptrdiff_t k, const double *costs, const sona_terms *T, double *scores,
-                      double *values, double *work, double *propensity, int *reason)
+                      double *values, double *expected, double *work, double *propensity, int *reason)
 {
     const ptrdiff_t m = R->phi;
-    double *net = work, *deviation = work + k, *best = work + 2 * k, *count = work + 3 * k, *even = work + 4 * k;
-    double *cost = work + 5 * k;
+    double *net = work, *deviation = work + k, *best = work + 2 * k, *count = work + 3 * k, *forced = work + 4 * k;
     const double mass = R->width ? K->dot(phi + 1, phi + 1, R->width) : 0.0f;
     const double beyond = R->prior_route * fmax(0.0, 1.0 - mass);
-    double ignorance_least = INFINITY, ignorance_most = 0.0, sum = 0.0;
+    const double pessimism = T->budget == T->budget ? R->pessimism : 0.0;
+    double sum = 0.0;
     ptrdiff_t top = 0;
     for (ptrdiff_t i = 0; i < k; i++) {
         const int64_t row = rows[i];
-        cost[i] = costs ? costs[i] : R->cost[row];
+        expected[i] = cost_of(K, R, phi, row, costs ? costs + i : NULL);
         scores[i] = K->dot(phi, R->weights + row * m, m);
-        values[i] = scores[i] - T->cost_weight * cost[i];
+        deviation[i] = sqrt(K->dot(squares, R->variance + row * m, m) + beyond);
+        values[i] = scores[i] - T->cost_weight * expected[i] - pessimism * deviation[i];
         if (T->latency_weight != 0.0)
             values[i] -= T->latency_weight * R->latency[row];
-        net[i] = values[i] - T->price * cost[i];
+        net[i] = values[i] - T->price * expected[i];
         top = net[i] > net[top] ? i : top;
+        deviation[i] *= R->temperature;
         count[i] = R->count[row];
-        const double ignorance = R->warm_up / (R->warm_up + count[i]);
-        ignorance_least = fmin(ignorance_least, ignorance);
-        ignorance_most = fmax(ignorance_most, ignorance);
     }
     *propensity = 1.0;
     *reason = SONA_ONLY;
     if (k == 1)
         return 0;
-    for (ptrdiff_t i = 0; i < k; i++)
-        deviation[i] = sqrt(K->dot(squares, R->variance + rows[i] * m, m) + beyond) * R->temperature;
     sona_thompson(net, deviation, k, best);
-    const double share = fmax(fmax(R->floor, ignorance_least), R->newcomer * ignorance_most);
-    spread(R, count, cost, T->budget, k, even);
+    const double share = forced_shares(R, count, expected, net, T, k, forced);
     for (ptrdiff_t i = 0; i < k; i++) {
-        best[i] = (1.0 - share) * best[i] + share * even[i];
+        best[i] = (1.0 - share) * best[i] + forced[i];
         sum += best[i];
     }
     ptrdiff_t drawn = 0;

@@ -12,18 +12,21 @@ cdef extern from "asking.h" nogil:
         const sona_f32 *weight
         const sona_f32 *weights
         const sona_f32 *variance
+        const sona_f32 *cost_weights
+        const sona_f64 *least
+        Py_ssize_t rows
         const sona_f64 *count
         const sona_f64 *cost
         const sona_f64 *latency
         float inverse_length
-        double prior_route, temperature, floor, newcomer, warm_up
+        double prior_route, temperature, floor, newcomer, warm_up, pessimism
     ctypedef struct sona_terms:
         double price, budget, cost_weight, latency_weight, draw
     void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
                               const sona_f32 *features, sona_f32 *work, sona_f32 *phi, sona_f32 *squares) noexcept
     Py_ssize_t sona_decide(const sona_kernels *K, const sona_router *R, const sona_f32 *phi, const sona_f32 *squares,
                            const int64_t *rows, Py_ssize_t k, const double *costs, const sona_terms *T, double *scores,
-                           double *values, double *work, double *propensity, int *reason) noexcept
+                           double *values, double *expected, double *work, double *propensity, int *reason) noexcept
     ctypedef struct sona_pacer:
         double *values
         double *costs
@@ -50,9 +53,10 @@ cdef class RouterBlock:
         double length,      # of the kernel, squared
         weights,            # IN (R + 1, 1 + width)
         variance,           # IN like weights
-        figures,            # IN (3, R + 1) float64: observations, mean cost, mean latency
+        cost_weights,       # IN (2 R + 2, 1 + width): of the cost, and of its ratio to an estimate
+        figures,            # IN (5, R + 1) float64: observations, mean cost, mean latency; least of both cost_weights
         double prior_route,
-        tuple exploration,  # temperature, floor, newcomer, warm_up
+        tuple exploration,  # temperature, floor, newcomer, warm_up, pessimism
         Py_ssize_t dim,     # of a query
     ):
         cdef sona_router *router = &self.router
@@ -63,13 +67,14 @@ cdef class RouterBlock:
         floats(transform, 2, "transform")
         floats(weights, 2, "weights")
         floats(variance, 2, "variance")
+        floats(cost_weights, 2, "cost_weights")
         router.norms = floats(norms, 1, "norms")
         router.dim = dim
         router.f = axis(features, 1)
         router.marks = axis(landmarks, 0)
         router.width = axis(weights, 1) - 1
         same(3, axis(features, 0), "features")
-        same(3, axis(figures, 0), "figures")
+        same(5, axis(figures, 0), "figures")
         same(router.marks, axis(norms, 0), "norms")
         if router.marks:
             same(dim + router.f, axis(landmarks, 1), "landmarks")
@@ -79,23 +84,28 @@ cdef class RouterBlock:
             raise InvalidValue(f"weights of width {router.width} have no landmarks")
         same_shape(variance, weights, "variance")
         same(routes, axis(figures, 1), "figures")
+        same(2 * routes, axis(cost_weights, 0), "cost_weights")
+        same(router.width + 1, axis(cost_weights, 1), "cost_weights")
         router.mean = of_features
         router.deviation = of_features + router.f
         router.weight = of_features + 2 * router.f
         router.count = told
         router.cost = told + routes
         router.latency = told + 2 * routes
+        router.least = told + 3 * routes
+        router.rows = routes
         router.inverse_length = 1.0 / length
         router.prior_route = prior_route
-        router.temperature, router.floor, router.newcomer, router.warm_up = exploration
+        router.temperature, router.floor, router.newcomer, router.warm_up, router.pessimism = exploration
         landmarks, transform = aligned(landmarks), aligned(transform)
-        weights, variance = aligned(weights), aligned(variance)
+        weights, variance, cost_weights = aligned(weights), aligned(variance), aligned(cost_weights)
         router.landmarks = floats(landmarks, 2, "landmarks")
         router.transform = floats(transform, 2, "transform")
         router.weights = floats(weights, 2, "weights")
         router.variance = floats(variance, 2, "variance")
+        router.cost_weights = floats(cost_weights, 2, "cost_weights")
         router.row, router.near, router.phi = axis(landmarks, 1), axis(transform, 1), axis(weights, 1)
-        self.kept = (landmarks, norms, transform, features, weights, variance, figures)
+        self.kept = (landmarks, norms, transform, features, weights, variance, cost_weights, figures)
 
     @property
     def dim(self):
@@ -107,14 +117,14 @@ cdef class RouterBlock:
         x,              # IN (dim,) float32, of any length but 0
         features,       # IN (f,) float32, or None
         rows,           # IN (k,) int64 of weights
-        costs,          # (k,) floats, or None: the means that are known
+        costs,          # (k,) estimates, or None: what is known of them
         double price,
         budget,         # None: there is none
         double cost_weight,
         double latency_weight,
         double draw,    # uniform in [0, 1)
     ):
-        """One decision: (place drawn, its propensity, reason, scores (k,), values (k,)).
+        """One decision: (place drawn, its propensity, reason, scores (k,), values (k,), expected costs (k,)).
 
         Returns None if x must be converted or refused, as `CentroidBlock.nearest` does.
         """
@@ -154,11 +164,11 @@ cdef class RouterBlock:
                                  phi + self.router.phi)
             place = sona_decide(
                 sona_active, &self.router, phi, phi + self.router.phi, which, k,
-                NULL if costs is None else numbers + 8 * k, &terms, numbers, numbers + k, numbers + 2 * k, &propensity,
-                &reason,
+                NULL if costs is None else numbers + 8 * k, &terms, numbers, numbers + k, numbers + 2 * k, numbers + 3 * k,
+                &propensity, &reason,
             )
             return (place, propensity, REASONS[reason], tuple([numbers[i] for i in range(k)]),
-                    tuple([numbers[k + i] for i in range(k)]))
+                    tuple([numbers[k + i] for i in range(k)]), tuple([numbers[2 * k + i] for i in range(k)]))
         finally:
             PyMem_Free(numbers)
 
@@ -261,6 +271,11 @@ cdef class PriceWindow:
     def price(self, double wanted):
         """The price at which the calls of the last `reprice` would have cost `wanted` on average; 0 before the first."""
         return sona_price(&self.pacer, wanted)
+
+    @property
+    def turning(self):
+        """Whether some price would change the route of a remembered call."""
+        return self.pacer.count > 1
 
     def least_cost(self, Py_ssize_t seen):
         """The sum of the `seen` first slots' cheapest candidates."""

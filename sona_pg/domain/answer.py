@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Self, overload
+from typing import Any, Protocol, Self, overload
 from uuid import UUID
 
 import numpy as np
@@ -95,6 +95,13 @@ class Ranking:
         return cls(tuple(told["ids"]), scores, told["version"], told.get("candidate_set"))
 
 
+class BookedCost(Protocol):
+    """Cost that was booked for a decision."""
+
+    def settle(self, cost: float) -> None:
+        """Replace what was booked by the real cost."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """A route chosen among candidates, with the data for off-policy evaluation later."""
@@ -105,12 +112,14 @@ class Decision:
     version: int
     reason: str = ""
     candidate_set: int | None = None
-    cost: float | None = None  # of the chosen route, if costs were given
+    cost: float | None = None  # estimate of the chosen route, if costs were given
     features: NDArray[np.float32] | None = None  # (f,) float32: the caller's features of the query
+    account: BookedCost | None = None  # where its cost is booked under a budget, in this process
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON and msgpack take."""
-        told = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = [field.name for field in dataclasses.fields(self) if field.name != "account"]
+        told = {name: getattr(self, name) for name in fields}
         features = None if self.features is None else np.asarray(self.features).tolist()
         scores = {route: float(score) for route, score in self.scores.items()}
         return {**told, "scores": scores, "features": features}

@@ -22,6 +22,7 @@ from sona_pg.learning.vectors import unit
 from sona_pg.limits import MAX_FEATURES
 from sona_pg.serving.arguments import as_direction
 from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, NamedSets
+from sona_pg.serving.spending import Booking
 
 KEPT_PACERS = 64  # budgets with a pacer in a server's cache
 
@@ -78,18 +79,21 @@ class RouteChooser:
         if rows is None:
             rows = _rows(ready, names)
         weights = (cost_weight, latency_weight / 1e6)
+        account = None
         if budget is None or prices is None:
             made = ready.block.decide(vector, told, rows, prices, 0.0, None, *weights, self._draw(names))
         else:
             with self._lock:
                 pacer = self._pacer(budget, names, prices)
                 price = pacer.price()
-                made = ready.block.decide(vector, told, rows, prices, price, budget, *weights, self._draw(names))
+                made = ready.block.decide(vector, told, rows, prices, price, pacer.stake, *weights, self._draw(names))
                 if made is not None:
-                    pacer.record(made[4], prices, prices[made[0]])
+                    booked = made[5][made[0]]
+                    pacer.record(made[4], made[5], booked)
+                    account = Booking(pacer, self._lock, booked)
         if made is None:
             raise InvalidValue("x points in no direction once it is reduced to the router's width: check the embedder")
-        place, propensity, reason, scores, _ = made
+        place, propensity, reason, scores, *_ = made
         return Decision(
             names[place],
             propensity,
@@ -99,6 +103,7 @@ class RouteChooser:
             named.number,
             None if prices is None else prices[place],
             features,
+            account,
         )
 
     def _draw(self, names: Sequence[str]) -> float:

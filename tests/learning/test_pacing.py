@@ -30,7 +30,7 @@ def test_the_mean_cost_stays_within_a_point_of_the_budget_after_warm_up(budget: 
     gain = 0.6 * scale + scale * rng.random(3000)  # the strong route is always better, so the budget binds
     paid = spend(BudgetPacer(budget), np.stack([np.zeros(3000), gain], axis=1), np.array([0.0, 1.0]))
     share = np.cumsum(paid) / np.arange(1, 3001)
-    assert np.abs(share[500:] - budget).max() < 0.01
+    assert np.abs(share[1000:] - budget).max() < 0.012
 
 
 def test_the_budget_holds_when_the_stream_changes() -> None:
@@ -38,8 +38,10 @@ def test_the_budget_holds_when_the_stream_changes() -> None:
     gain = np.concatenate([0.1 + 0.1 * rng.random(2000), 0.5 + 0.3 * rng.random(2000), 0.01 * rng.random(2000)])
     paid = spend(BudgetPacer(0.3), np.stack([np.zeros(6000), gain], axis=1), np.array([0.0, 1.0]))
     share = np.cumsum(paid) / np.arange(1, 6001)
-    assert np.abs(share[500:] - 0.3).max() < 0.02
-    assert abs(share[-1] - 0.3) < 0.005
+    assert share[500:].max() < 0.32
+    assert share[500:].min() > 0.26  # what one part of the stream leaves is lost but for a little
+    late = spend(BudgetPacer(0.3), np.stack([np.zeros(2000), 0.01 * rng.random(2000)], axis=1), np.array([0.0, 1.0]))
+    assert late.mean() == pytest.approx(0.3, abs=0.01)
 
 
 def test_the_money_goes_where_the_gain_is() -> None:
@@ -93,7 +95,42 @@ def test_values_that_are_not_finite_are_ignored() -> None:
     pacer.record([0, 1, 2], [0, 1], 1.0)
     assert pacer.calls == 0
     assert math.isnan(pacer.mean_cost)
-    assert pacer.price() == 0.0
+    assert pacer.price() > 0  # the cheapest, while nothing is known
+
+
+def test_the_real_cost_replaces_what_was_booked() -> None:
+    rng = np.random.default_rng(7)
+    pacer, costs, paid = BudgetPacer(0.4), np.array([0.0, 1.0]), []
+    for value in rng.random(4000):
+        at = int(value - pacer.price() > 0)
+        pacer.record([0.0, value], costs, float(costs[at]))
+        pacer.settle(float(costs[at]), 2.0 * at)  # it costs twice as much as anybody says
+        paid.append(2.0 * at)
+    assert np.mean(paid) == pytest.approx(0.4, rel=0.02)
+    assert pacer.mean_cost == pytest.approx(np.mean(paid))
+
+
+def test_a_single_dear_call_does_not_make_the_next_ones_cheaper_than_they_need_to_be() -> None:
+    rng = np.random.default_rng(8)
+    costs, taken = np.array([0.0, 0.8, 25.0]), []
+    pacer = BudgetPacer(1.0)
+    for _ in range(4000):
+        values = np.array([0.0, 0.13 + 0.05 * rng.standard_normal(), 0.14 + 0.05 * rng.standard_normal()])
+        taken.append(int(np.argmax(values - pacer.price() * costs)))
+        pacer.record(values, costs, float(costs[taken[-1]]))
+    counts = np.bincount(taken[1000:], minlength=3) / 3000
+    assert counts[0] < 0.04  # calls that the second route answers better, within the budget
+    assert counts[2] > 0.003
+    assert costs[taken].mean() < 1.02
+
+
+def test_what_is_not_spent_is_not_saved_up_without_end() -> None:
+    pacer, costs = BudgetPacer(0.5), np.array([0.0, 1.0])
+    for _ in range(2000):
+        pacer.record([0.1, 0.0], costs, 0.0)
+    rng = np.random.default_rng(9)
+    late = spend(pacer, np.stack([np.zeros(1000), 0.5 + rng.random(1000)], axis=1), costs)
+    assert late.mean() < 0.54
 
 
 @pytest.mark.parametrize("budget", [-0.1, float("nan"), float("inf")])

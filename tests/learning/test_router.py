@@ -71,10 +71,13 @@ def test_every_propensity_is_positive_even_on_a_tiny_budget(state: RouterState) 
         assert choice.probabilities.sum() == pytest.approx(1)
 
 
-def test_forced_exploration_stays_within_the_budget() -> None:
-    costs = np.array([0.0, 1.0])
-    spread = Exploration().spread(np.zeros(2), costs, budget=0.2)
-    assert spread @ costs == pytest.approx(0.2)
+@pytest.mark.parametrize("dearest", [1.0, 1e5])
+def test_forced_exploration_stakes_a_small_share_of_what_the_budget_leaves(dearest: float) -> None:
+    costs, exploration = np.array([0.1, dearest]), Exploration()
+    for count in (np.zeros(2), np.array([1000.0, 0.0]), np.full(2, 1e6)):
+        stakes = exploration.stakes(count, costs, np.zeros(2), price=0.0, budget=0.2)
+        shares = exploration.forced(count, stakes)
+        assert 0 < shares[1] * (dearest - 0.1) <= 0.11 * (0.2 - 0.1)
 
 
 def test_a_newcomer_gets_a_bounded_share_from_proven_routes(state: RouterState) -> None:

@@ -35,7 +35,9 @@ def state(request: pytest.FixtureRequest) -> RouterState:
     features = rng.standard_normal((n, request.param)).astype(np.float32) if request.param else None
     quality = (rng.random(n) < 0.5 + 0.4 * x[:, 0] * (route - 2.5)).astype(np.float32)
     cost, latency = (0.1 + route).astype(np.float32), (1000 * (1 + route)).astype(np.float32)
-    events = RouteEvents(x, route, quality, features=features, cost=cost, latency=latency)
+    paid = (cost * (1 + 0.5 * x[:, 0]) * rng.choice([1, 1, np.nan], n)).astype(np.float32)
+    paid[route == 4] = np.nan  # nobody has told what this one really costs
+    events = RouteEvents(x, route, quality, features=features, cost=cost, latency=latency, paid=paid)
     return fit(RouterState.initial(DIM), events, config=RouterConfig(landmarks=150, width=70))
 
 
@@ -75,14 +77,15 @@ def test_one_call_decides_as_the_readable_version(isa: str, state: RouterState, 
             utility.latency, draw,
         )  # fmt: skip
         assert made is not None
-        place, propensity, reason, scores, values = made
+        place, propensity, reason, scores, values, expected_costs = made
         expected = decide(
             state, query, routes, Drawn(draw), features, costs, price, budget, utility, exploration  # type: ignore[arg-type]
         )  # fmt: skip
         assert scores == pytest.approx(expected.scores, abs=1e-5)
         assert values == pytest.approx(expected.values, abs=2e-5)
         assert propensity == pytest.approx(expected.probabilities[place], abs=3e-3)
-        net = np.sort(expected.values - price * (np.zeros(k) if costs is None else np.array(costs)))
+        assert expected_costs == pytest.approx(expected.costs, abs=1e-5)
+        net = np.sort(expected.values - price * expected.costs)
         if routes[place] == expected.route and (k == 1 or net[-1] - net[-2] > 1e-5):
             assert reason == expected.reason
         other += routes[place] != expected.route

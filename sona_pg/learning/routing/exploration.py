@@ -18,7 +18,10 @@ from sona_pg.learning.routing.router_basis import Doubles
 GRID = np.linspace(-4.0, 4.0, 33)  # where Thompson's integral is evaluated, in standard deviations
 DENSITY = np.exp(-0.5 * GRID * GRID)
 CONTENDERS = 8  # more cannot matter: the work is quadratic in them
-LEAST = 0.05  # of an even share goes to a well-known candidate, and to a dear one on a tight budget
+LEAST = 0.05  # of an even share of the exploration goes to a well-known candidate
+STAKE, STAKE_UNKNOWN = 0.005, 0.1  # of a budget's slack that exploring one route may cost, known and unknown
+HOPELESS = 0.2  # of its stake is left to a route that would not pay with the best quality
+SCANT = 0.05  # of a budget counts as slack even where the cheapest candidate takes it all
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,34 +30,52 @@ class Exploration:
 
     temperature: float = 0.05  # scales the posterior deviation: 0 is greedy, 1 Thompson sampling as published
     floor: float = 0.02  # share of calls that explore for ever
-    newcomer: float = 0.1  # share of calls that candidates without history may take from proven ones
+    newcomer: float = 0.1  # share of calls that a candidate without history may take from proven ones
     warm_up: float = 50.0  # observations after which a route is half known
+    pessimism: float = 0.3  # posterior deviations by which values are lowered under a budget
 
     def __post_init__(self) -> None:
         shares = 0 <= self.floor <= 1 and 0 <= self.newcomer <= 1
-        if not (0 <= self.temperature < np.inf and shares and 0 < self.warm_up < np.inf):
-            raise ConfigError(f"exploration needs temperature >= 0, shares in [0, 1], warm_up > 0; got {self}")
+        finite = 0 <= self.temperature < np.inf and 0 <= self.pessimism < np.inf
+        if not (finite and shares and 0 < self.warm_up < np.inf):
+            raise ConfigError(
+                f"exploration needs temperature and pessimism >= 0, shares in [0, 1], warm_up > 0; got {self}"
+            )
 
-    def share(self, count: Doubles) -> float:
-        """The share of forced exploration among candidates with these numbers of observations, (k,)."""
-        ignorance = self.warm_up / (self.warm_up + count)
-        return max(self.floor, float(ignorance.min()), self.newcomer * float(ignorance.max()))
+    def ignorance(self, count: Doubles) -> Doubles:
+        """Return how little is known of candidates with these numbers of observations: (k,), 1 for nothing."""
+        return self.warm_up / (self.warm_up + count)
 
-    def spread(self, count: Doubles, cost: Doubles, budget: float | None) -> Doubles:
-        """Distribution of forced exploration over the candidates: (k,) and (k,) to (k,), sums to 1.
+    def forced(self, count: Doubles, stakes: Doubles | None = None) -> Doubles:
+        """Return the share of calls that explore each candidate (k,), whatever is expected of it; at most 1 in all.
 
-        Routes with less evidence get more; with a budget, mixed with the cheapest candidate until the mean cost is
-        within it, where that is possible.
+        Among candidates of which little is known it is all of them, then it falls to a floor; the less is known of one,
+        the more of it it gets. A newcomer among proven ones gets a share of its own. None exceeds its ``stakes``.
         """
-        wanted = self.warm_up / (self.warm_up + count) + LEAST
-        wanted /= wanted.sum()
-        cheapest = int(np.argmin(cost))
-        excess = float(wanted @ cost - cost[cheapest])
-        if budget is not None and wanted @ cost > budget and excess > 0:
-            kept = float(np.clip((budget - cost[cheapest]) / excess, LEAST, 1))
-            wanted *= kept
-            wanted[cheapest] += 1 - kept
-        return wanted
+        ignorance = self.ignorance(count)
+        wanted = ignorance + LEAST
+        paced = 1 if stakes is None else 2  # what is explored under a budget is money: less once something is known
+        share = max(self.floor, float(ignorance.min()) ** paced)
+        shares = np.maximum(share * (wanted / wanted.sum()), self.newcomer * ignorance ** (2 * paced))
+        if stakes is not None:
+            shares = np.minimum(shares, stakes)
+        return np.asarray(shares / max(float(shares.sum()), 1.0))
+
+    def stakes(self, count: Doubles, cost: Doubles, net: Doubles, price: float, budget: float) -> Doubles:
+        """Return the largest share of calls (k,) that may explore each candidate under a budget.
+
+        Args:
+            count: (k,) observations.
+            cost: (k,) expected.
+            net: (k,) values less the price of the cost.
+            price: of a unit of cost.
+            budget: mean cost.
+        """
+        stake = STAKE + STAKE_UNKNOWN * self.ignorance(count)
+        stake = np.where(1.0 - price * cost < net.max(), HOPELESS * stake, stake)
+        more = cost - cost.min()
+        slack = max(budget - float(cost.min()), SCANT * budget)
+        return np.asarray(np.where(more > 0, stake * slack / np.where(more > 0, more, 1.0), np.inf))
 
 
 def thompson_probabilities(mean: Doubles, deviation: Doubles) -> Doubles:

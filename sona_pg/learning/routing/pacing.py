@@ -16,6 +16,11 @@ from sona_pg.errors import ConfigError
 from sona_pg.kernels import PriceWindow
 
 DEBT = 3.0  # calls of the dearest kind
+VARIED, EARLY, LONGEST = 40.0, 3.0, 400.0  # calls over which a debt is paid back: see BudgetPacer._payback
+REMEMBERED = 2048  # calls
+SMALLEST_STAKE = 0.1  # of the budget
+CREDIT = 20.0  # calls whose budget may be saved up
+FIRST_PRICE = 0.1  # quality that a call must gain for each budget that it costs, until prices can be formed
 
 
 class BudgetPacer:
@@ -31,6 +36,9 @@ class BudgetPacer:
             raise ConfigError(f"budget must be finite and >= 0, window >= 16, horizon and refresh >= 1; got {budget}")
         self.budget, self.window, self.horizon, self.refresh = float(budget), window, float(horizon), refresh
         self.calls, self.spent, self._owed = 0, 0.0, 0.0
+        self._square = 0.0  # mean of squared costs
+        self._dearest = math.inf  # of the last call's candidates
+        self._limit = 0.0  # of a debt: one that cannot be paid must stay bounded
         self._calls = PriceWindow(window)
 
     @property
@@ -40,10 +48,29 @@ class BudgetPacer:
 
     def price(self) -> float:
         """Current price: quality that a unit of cost must earn."""
-        if not self.calls:
-            return 0.0
-        # Early on a debt is paid back at once: the share over all calls so far must not drift.
-        return self._calls.price(self.budget - self._owed / min(self.horizon, max(8.0, self.calls / 50)))
+        if not self._calls.turning:  # nothing tells routes apart yet: the cheapest, unless the budget lets others pass
+            return FIRST_PRICE / self.budget if self.budget > 0 and self._dearest > self.budget else 0.0
+        return self._calls.price(self.wanted)
+
+    @property
+    def wanted(self) -> float:
+        """Mean cost of the next calls: the budget less what is paid back of a debt, plus what was saved."""
+        return self.budget - self._owed / self._payback()
+
+    @property
+    def stake(self) -> float:
+        """Budget of which forced exploration may stake a share: what is saved is free for it, a debt limits it."""
+        return max(self.wanted, SMALLEST_STAKE * self.budget)
+
+    def _payback(self) -> float:
+        """Return the number of calls over which a debt is paid back.
+
+        Few early on, for the share over all calls so far must not drift; more where the budget buys few dear calls: to
+        pay one of them back at once, calls that cost no more than the budget would be given up.
+        """
+        varied = max(self._square / self.budget**2 - 1.0, 0.0) if self.budget > 0 else 0.0
+        early = max(8.0, self.calls / EARLY)
+        return max(min(self.horizon, max(8.0, self.calls / 50)), min(VARIED * varied, early, LONGEST))
 
     def least_mean(self, costs: Sequence[float]) -> float:
         """Mean cost of the remembered calls and one with ``costs`` (k,), had each chosen its cheapest candidate."""
@@ -57,14 +84,25 @@ class BudgetPacer:
         dearest = self._calls.put(self.calls, values, costs)
         if dearest < 0:
             return
+        self._dearest = max(costs)
         self.calls += 1
         self.spent += spent
-        # A debt that cannot be paid (the budget is below every offered cost) must stay bounded.
+        self._square += (spent * spent - self._square) / min(self.calls, REMEMBERED)
         dearest = max(dearest, 1e-12)
-        limit = 2 * self.horizon * dearest
-        self._owed = min(max(self._owed + spent - self.budget, -limit), limit)
+        self._limit = 2 * self.horizon * dearest
+        self._owe(spent - self.budget)
         # Early on, every learning cycle changes the scale of values, and a debt shows that the price is stale.
         stale = abs(self._owed) > DEBT * dearest and self.calls < 8 * self.window
         if stale or self.calls <= 4 * self.refresh or self.calls % self.refresh == 0:
             few = min(max(64, self.calls // 8), max(64, 8192 // self._calls.width))
             self._calls.reprice(self.calls - 1, min(self.calls, few))
+
+    def settle(self, booked: float, cost: float) -> None:
+        """Replace what was ``booked`` for a call by its real ``cost``."""
+        if self.calls and math.isfinite(cost):
+            self.spent += cost - booked
+            self._square = max(self._square + (cost * cost - booked * booked) / min(self.calls, REMEMBERED), 0.0)
+            self._owe(cost - booked)
+
+    def _owe(self, more: float) -> None:
+        self._owed = min(max(self._owed + more, -CREDIT * self.budget), self._limit)

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
 from sona_pg.learning.routing.exploration import Exploration, thompson_probabilities
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
+from sona_pg.learning.routing.router_costs import UNKNOWN
 from sona_pg.limits import MAX_DIM
 
 
@@ -58,6 +59,7 @@ class Choice(NamedTuple):
     probabilities: Doubles  # (k,) in the order of the candidates; sums to 1
     scores: Doubles  # (k,) expected quality
     values: Doubles  # (k,) utility, without a budget's price
+    costs: Doubles  # (k,) expected
     reason: str  # "only candidate", "warm-up", "exploit" or "explore"
 
 
@@ -72,6 +74,9 @@ class RouterState:
     moment: Doubles  # (R, m+1) Σ w·quality·φ
     square: Doubles  # (R,) Σ w·quality²
     totals: Doubles  # (R, 6) Σ w: all, quality; those with a cost, cost; those with a latency, latency
+    paid: Doubles  # (R, 2, 2, m+1) sums of real costs; see router_costs
+    cost_weights: Floats  # (2, R+1, m+1) of the cost, and of its ratio to an estimate
+    least: Doubles  # (2, R+1) the smallest of each; negative where no real cost is known
     weights: Floats  # (R+1, m+1) posterior means of w₀ + w_r; the last row is w₀, which stands for unseen routes
     variance: Floats  # (R+1, m+1) posterior variances of w_r given w₀: uncertainty of differences
     prior_main: float  # variance of w₀
@@ -95,6 +100,9 @@ class RouterState:
             moment=np.zeros((0, 1)),
             square=np.zeros(0),
             totals=np.zeros((0, 6)),
+            paid=np.zeros((0, 2, 2, 1)),
+            cost_weights=np.zeros((2, 1, 1), np.float32),
+            least=np.full((2, 1), UNKNOWN),
             weights=np.array([[0.5]], np.float32),
             variance=np.array([[0.25]], np.float32),
             prior_main=0.05,
@@ -122,6 +130,13 @@ class RouterState:
         def value(name: str) -> Any:
             return arrays[name] if arrays[name].ndim else arrays[name].item()
 
+        if "paid" not in arrays:  # stored before routers learned costs
+            routes, p = arrays["weights"].shape
+            least = np.full((2, routes), UNKNOWN)
+            arrays = {
+                **arrays, "paid": np.zeros((routes - 1, 2, 2, p)), "least": least,
+                "cost_weights": np.zeros((2, routes, p), np.float32),
+            }  # fmt: skip
         try:
             basis = Basis(**{f.name: value(f"basis.{f.name}") for f in fields(Basis)})
             return cls(basis=basis, **{f.name: value(f.name) for f in fields(cls) if f.name != "basis"})
@@ -163,9 +178,10 @@ def decide(
 ) -> Choice:
     """Draws one of the candidates for a query.
 
-    `query` (dim,), `candidates` (k,) route numbers, also ones never seen, `features` (f,), `costs` (k,) in
-    the caller's unit (the routes' mean logged cost when None), `price` the current weight of a unit of cost, from
-    `pacing.BudgetPacer.price`; `budget` the mean cost that forced exploration must not exceed. Raises
+    `query` (dim,), `candidates` (k,) route numbers, also ones never seen, `features` (f,), `costs` (k,) estimates in
+    the caller's unit, corrected by what is known of their errors (when None, what is known of the routes' costs),
+    `price` the current weight of a unit of cost, from `pacing.BudgetPacer.price`; `budget` the mean cost of which
+    forced exploration may stake a share. With a budget values are pessimistic: money is for proven gains. Raises
     LearningError without candidates or with values that are not finite, DimensionMismatch for another
     dimension.
     """
@@ -175,23 +191,38 @@ def decide(
     row = state.rows_of(routes)
     phi = state.basis(_checked(np.atleast_2d(np.asarray(query, np.float32)), state.dim), _row(features))[0]
     scores = (state.weights[row] @ phi).astype(np.float64)
-    cost = _costs(state, routes, row, costs)
+    cost = expected_costs(state, row, phi, _estimates(routes, costs))
+    beyond = state.prior_route * max(0.0, 1.0 - float(phi[1:] @ phi[1:]))
+    deviation = np.sqrt(np.asarray(state.variance[row] @ (phi * phi), np.float64) + beyond)
     values = scores - utility.cost * cost
+    if budget is not None:
+        values -= exploration.pessimism * deviation
     if utility.latency:
         values -= utility.latency * known_means(state.totals, row, 4)
     if len(routes) == 1:
-        return Choice(int(routes[0]), 1.0, np.ones(1), scores, values, "only candidate")
-    beyond = state.prior_route * max(0.0, 1.0 - float(phi[1:] @ phi[1:]))
-    deviation = np.sqrt(state.variance[row] @ (phi * phi) + beyond) * exploration.temperature
+        return Choice(int(routes[0]), 1.0, np.ones(1), scores, values, cost, "only candidate")
     net = values - price * cost
-    best = thompson_probabilities(net, np.asarray(deviation, np.float64))
+    best = thompson_probabilities(net, deviation * exploration.temperature)
     count = np.append(state.totals[:, 0], 0.0)[row]
-    share, spread = exploration.share(count), exploration.spread(count, cost, budget)
-    probabilities = (1 - share) * best + share * spread
+    stakes = None if budget is None else exploration.stakes(count, cost, net, price, budget)
+    forced = exploration.forced(count, stakes)
+    probabilities = (1 - forced.sum()) * best + forced
     probabilities /= probabilities.sum()
     drawn = min(int(np.searchsorted(np.cumsum(probabilities), rng.random(), side="right")), len(routes) - 1)
-    reason = "warm-up" if share > 0.5 else "exploit" if drawn == int(np.argmax(net)) else "explore"
-    return Choice(int(routes[drawn]), float(probabilities[drawn]), probabilities, scores, values, reason)
+    reason = "warm-up" if forced.sum() > 0.5 else "exploit" if drawn == int(np.argmax(net)) else "explore"
+    return Choice(int(routes[drawn]), float(probabilities[drawn]), probabilities, scores, values, cost, reason)
+
+
+def expected_costs(
+    state: RouterState, row: NDArray[np.integer[Any]], phi: Floats, estimates: Doubles | None
+) -> Doubles:
+    """Return the cost to expect of each candidate (k,): learned, or the estimate times its known error."""
+    kind = np.zeros(len(row), np.int64) if estimates is None else (estimates > 0).astype(np.int64)
+    least = state.least[kind, row]
+    learned = np.maximum(np.einsum("km,m->k", state.cost_weights[kind, row], phi).astype(np.float64), least)
+    if estimates is None:
+        return np.where(least < 0, known_means(state.totals, row, 2), learned)
+    return np.where(least < 0, estimates, learned * np.where(kind == 1, estimates, 1.0))
 
 
 def known_means(totals: Doubles, row: NDArray[np.integer[Any]], column: int) -> Doubles:
@@ -201,11 +232,9 @@ def known_means(totals: Doubles, row: NDArray[np.integer[Any]], column: int) -> 
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1e-12), usual)[row], np.float64)
 
 
-def _costs(
-    state: RouterState, routes: NDArray[np.int64], row: NDArray[np.integer[Any]], costs: ArrayLike | None
-) -> Doubles:
+def _estimates(routes: NDArray[np.int64], costs: ArrayLike | None) -> Doubles | None:
     if costs is None:
-        return known_means(state.totals, row, 2)
+        return None
     given = np.asarray(costs, np.float64)
     if given.shape != routes.shape or not np.isfinite(given).all():
         raise LearningError(f"costs must be one finite number per candidate, got {given} for {routes}")

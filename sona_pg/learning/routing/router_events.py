@@ -19,10 +19,11 @@ class RouteEvents:
     route: Integers  # (n,) dense numbers from 0
     quality: Floats  # (n,) in [0, 1]
     features: Floats | None = None  # (n, f); NaN where unknown
-    cost: Floats | None = None  # (n,) NaN where unknown
+    cost: Floats | None = None  # (n,) estimated by the decision; NaN where unknown
     latency: Floats | None = None  # (n,) NaN where unknown
     propensity: Floats | None = None  # (n,) NaN where unknown; only off-policy evaluation reads it
     weight: Floats | None = None  # (n,) how many events one counts for; 1 when None
+    paid: Floats | None = None  # (n,) the real cost; NaN where unknown
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -39,7 +40,7 @@ class RouteEvents:
 
         return RouteEvents(
             self.query[rows], self.route[rows], self.quality[rows], part(self.features),
-            part(self.cost), part(self.latency), part(self.propensity), part(self.weight),
+            part(self.cost), part(self.latency), part(self.propensity), part(self.weight), part(self.paid),
         )  # fmt: skip
 
     def sound(self, dim: int) -> RouteEvents:
@@ -50,6 +51,12 @@ class RouteEvents:
         if self.weight is not None:
             good &= np.isfinite(self.weight) & (self.weight >= 0)
         return self if good.all() else self[np.flatnonzero(good)]
+
+    def known_cost(self) -> Floats | None:
+        """Return the real cost of each where it is known, else its estimate."""
+        if self.paid is None or self.cost is None:
+            return self.cost if self.paid is None else self.paid
+        return np.where(np.isfinite(self.paid), self.paid, self.cost)
 
     def followed_by(self, later: RouteEvents) -> RouteEvents:
         """Return both concatenated; a column missing in one is unknown there."""
@@ -71,7 +78,7 @@ class RouteEvents:
         return RouteEvents(
             np.concatenate([self.query, later.query]), np.concatenate([self.route, later.route]),
             np.concatenate([self.quality, later.quality]), both("features", np.nan), both("cost", np.nan),
-            both("latency", np.nan), both("propensity", np.nan), both("weight", 1.0),
+            both("latency", np.nan), both("propensity", np.nan), both("weight", 1.0), both("paid", np.nan),
         )  # fmt: skip
 
 

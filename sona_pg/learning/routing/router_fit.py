@@ -10,13 +10,15 @@ bases, so that nothing is read or counted twice.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from sona_pg.errors import ConfigError, LearningError
 from sona_pg.learning.routing import router_basis, router_posterior
 from sona_pg.learning.routing.router import RouterState
-from sona_pg.learning.routing.router_basis import Basis, Floats
+from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
+from sona_pg.learning.routing.router_costs import cost_weights, paid_sums
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.learning.routing.router_posterior import Statistics
 
@@ -88,7 +90,9 @@ def fit(
     elif basis.width > width:
         basis = replace(basis, transform=basis.transform[:, :width])
         sums = sums._replace(
-            gram=sums.gram[:, : width + 1, : width + 1].copy(), moment=sums.moment[:, : width + 1].copy()
+            gram=sums.gram[:, : width + 1, : width + 1].copy(),
+            moment=sums.moment[:, : width + 1].copy(),
+            paid=sums.paid[..., : width + 1].copy(),
         )
     kept = float(np.exp(-len(clean) / config.memory))
     known = phi if basis is state.basis else None
@@ -99,16 +103,20 @@ def fit(
     posterior = router_posterior.solve(sums, main, route, state.noise)
     return replace(
         state, basis=basis, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square,
-        totals=sums.totals, weights=posterior.weights.astype(np.float32),
+        totals=sums.totals, **_costs(sums), weights=posterior.weights.astype(np.float32),
         variance=posterior.variance.astype(np.float32), prior_main=main, prior_route=route,
         noise=router_posterior.residual(sums, posterior.weights, state.noise),
         folded=folded, based_at=based_at, tuned_at=tuned_at,
     )  # fmt: skip
 
 
-def revise(state: RouterState, events: RouteEvents, before: Floats) -> RouterState:
-    """The state after the quality of events folded earlier changed from `before` (n,) to their current one."""
+def revise(state: RouterState, events: RouteEvents, before: Floats, paid: Floats | None = None) -> RouterState:
+    """The state after events folded earlier changed to what they say now.
+
+    Their quality was `before` (n,), their real cost `paid` (n,), NaN where unknown; None: the cost has not changed.
+    """
     known = np.isfinite(before) & (events.route < state.route_count)
+    paid = events.paid if paid is None else paid
     events, before = events[np.flatnonzero(known)], before[known].astype(np.float64)
     if not len(events):
         return state
@@ -118,10 +126,15 @@ def revise(state: RouterState, events: RouteEvents, before: Floats) -> RouterSta
     np.add.at(sums.moment, events.route, (now - before)[:, None] * phi)
     np.add.at(sums.square, events.route, now**2 - before**2)
     np.add.at(sums.totals[:, 1], events.route, now - before)
+    if paid is not None:
+        earlier = replace(events, paid=paid[known])
+        for sign, told in ((1.0, events), (-1.0, earlier)):
+            _add_costs(sums, told, sign * np.ones(len(told)), phi)
     posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
     return replace(
-        state, moment=sums.moment, square=sums.square, totals=sums.totals, weights=posterior.weights.astype(np.float32)
-    )
+        state, moment=sums.moment, square=sums.square, totals=sums.totals, **_costs(sums),
+        weights=posterior.weights.astype(np.float32),
+    )  # fmt: skip
 
 
 def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
@@ -145,7 +158,7 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
     return replace(
         state, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square, totals=sums.totals,
-        weights=posterior.weights.astype(np.float32), variance=posterior.variance.astype(np.float32),
+        **_costs(sums), weights=posterior.weights.astype(np.float32), variance=posterior.variance.astype(np.float32),
         folded=max(state.folded - len(events), 0),
     )  # fmt: skip
 
@@ -180,7 +193,7 @@ def _widened(state: RouterState, routes: int) -> Statistics:
     """A copy of the state's sums in double precision, with room for routes that are new."""
     sums, old = Statistics.empty(routes, state.gram.shape[1]), state.route_count
     sums.gram[:old], sums.moment[:old] = state.gram, state.moment
-    sums.square[:old], sums.totals[:old] = state.square, state.totals
+    sums.square[:old], sums.totals[:old], sums.paid[:old] = state.square, state.totals, state.paid
     return sums
 
 
@@ -195,11 +208,29 @@ def _folded(sums: Statistics, basis: Basis, events: RouteEvents, known: Floats |
         sums.moment[route] += (w * q) @ x
         sums.square[route] += w @ q**2
         sums.totals[route, :2] += w.sum(), w @ q
-        for at, column in ((2, events.cost), (4, events.latency)):
-            if column is not None:
-                told = np.isfinite(column[rows])
-                sums.totals[route, at : at + 2] += w[told].sum(), w[told] @ column[rows][told]
+        if events.latency is not None:
+            told = np.isfinite(events.latency[rows])
+            sums.totals[route, 4:6] += w[told].sum(), w[told] @ events.latency[rows][told]
+    _add_costs(sums, events, weight, phi)
     return sums
+
+
+def _add_costs(sums: Statistics, events: RouteEvents, weight: Doubles, phi: Floats) -> None:
+    """Add what the events (n,) with these weights (n,) cost, in place; `phi` (n, p) are they in the basis."""
+    costs = events.known_cost()
+    if costs is None:
+        return
+    for route in np.unique(events.route).tolist():
+        rows = events.route == route
+        w, told = weight[rows], np.isfinite(costs[rows])
+        sums.totals[route, 2:4] += w[told].sum(), w[told] @ costs[rows][told]
+        sums.paid[route] += paid_sums(events, rows, w, phi[rows])
+
+
+def _costs(sums: Statistics) -> dict[str, Any]:
+    """Return the fields of a state that say what routes cost."""
+    weights, least = cost_weights(sums.gram, sums.totals, sums.paid)
+    return {"paid": sums.paid, "cost_weights": weights, "least": least}
 
 
 def _carried(sums: Statistics, old: Basis, new: Basis, pool: RouteEvents) -> Statistics:
@@ -209,4 +240,4 @@ def _carried(sums: Statistics, old: Basis, new: Basis, pool: RouteEvents) -> Sta
     after = new(pool.query, pool.features).astype(np.float64)
     ridge = 1e-3 * np.eye(before.shape[1])
     m = np.linalg.solve(before.T @ before + ridge, before.T @ after)
-    return sums._replace(gram=m.T @ sums.gram @ m, moment=sums.moment @ m)
+    return sums._replace(gram=m.T @ sums.gram @ m, moment=sums.moment @ m, paid=sums.paid @ m)

@@ -33,10 +33,12 @@ class Statistics(NamedTuple):
     moment: Doubles  # (R, p)
     square: Doubles  # (R,)
     totals: Doubles  # (R, 6)
+    paid: Doubles  # (R, 2, 2, p): see router_costs
 
     @classmethod
     def empty(cls, routes: int, p: int) -> Statistics:
-        return cls(np.zeros((routes, p, p)), np.zeros((routes, p)), np.zeros(routes), np.zeros((routes, 6)))
+        paid = np.zeros((routes, 2, 2, p))
+        return cls(np.zeros((routes, p, p)), np.zeros((routes, p)), np.zeros(routes), np.zeros((routes, 6)), paid)
 
 
 class Posterior(NamedTuple):

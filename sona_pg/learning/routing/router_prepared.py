@@ -18,9 +18,7 @@ def prepared_router(state: RouterState, exploration: Exploration = USUAL) -> Rou
     basis, rows = state.basis, np.arange(state.route_count + 1)
     landmarks = np.ascontiguousarray(basis.landmarks, np.float32)
     squares = np.einsum("ij,ij->i", landmarks, landmarks)
-    figures = np.stack(
-        [np.append(state.totals[:, 0], 0.0), known_means(state.totals, rows, 2), known_means(state.totals, rows, 4)]
-    )
+    usual = [np.append(state.totals[:, 0], 0.0), known_means(state.totals, rows, 2), known_means(state.totals, rows, 4)]
     return RouterBlock(
         landmarks,
         (squares * (0.5 / basis.length)).astype(np.float32),
@@ -29,8 +27,15 @@ def prepared_router(state: RouterState, exploration: Exploration = USUAL) -> Rou
         float(basis.length),
         np.ascontiguousarray(state.weights, np.float32),
         np.ascontiguousarray(state.variance, np.float32),
-        figures,
+        np.ascontiguousarray(state.cost_weights.reshape(2 * len(rows), -1), np.float32),
+        np.stack([*usual, *state.least]),
         float(state.prior_route),
-        (exploration.temperature, exploration.floor, exploration.newcomer, exploration.warm_up),
+        (
+            exploration.temperature,
+            exploration.floor,
+            exploration.newcomer,
+            exploration.warm_up,
+            exploration.pessimism,
+        ),
         min(state.dim, SKETCH_WIDTH),
     )
