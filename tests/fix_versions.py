@@ -8,6 +8,11 @@ import numpy as np
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import BaseConfig, EwcConfig, LoopConfig, MaintenanceConfig
+from sona_pg.domain.space import Space
+from sona_pg.store import versions
+from sona_pg.store.database import Database
+from sona_pg.store.learned import StoredKnowledge
+from sona_pg.store.transactions import snapshot
 
 DIM = 16
 DAY = 40  # trajectories
@@ -73,3 +78,9 @@ def answers(engine: SonaEngine) -> dict[str, Any]:
         told[f"base {place}"] = [engine.apply_base_lora(layer, query).tobytes() for layer in range(2)]
         told[f"settings {place}"] = dict(engine.interpolate_parameters(query).values)
     return told
+
+
+def stored_knowledge(database: Database, space: Space, version: int) -> StoredKnowledge:
+    """Return what is stored of a version, also of the live one."""
+    with snapshot(database.engine, f"reading version {version}") as connection:
+        return versions.knowledge(connection, space, version)

@@ -79,6 +79,7 @@ class PastCycle:
     version: int
     candidates: int | None  # candidates with a slot in the learned state; None: not recorded
     loaded: bool = False  # loaded from a file: not learned from this ledger
+    release: str | None = None  # release of the learner; None: not recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class RebuildResult:
     differences: tuple[str, ...]  # parts of the live state that differ from the rebuilt ones
     published: bool
     milliseconds: float
+    # Other releases that have learned some of the versions: their mathematics may explain differences.
+    other_releases: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -99,7 +102,8 @@ class RebuildResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
-        return {**dataclasses.asdict(self), "differences": list(self.differences), "equal": self.equal}
+        lists = {"differences": list(self.differences), "other_releases": list(self.other_releases)}
+        return {**dataclasses.asdict(self), **lists, "equal": self.equal}
 
     def __str__(self) -> str:
         return json.dumps(self.as_dict())

@@ -36,6 +36,7 @@ from sona_pg.learning.vectors import unit
 # Candidates up to which the router and the adapters learn beside the ranker: of more the fit has its peak of memory,
 # to which theirs would come, 25 MB.
 MOST_BESIDE = 50_000
+WORTH_THREADS = 1000  # trajectories of a step; the thread of a smaller one costs more than it saves
 MAX_SAMPLE = 4096  # most replayed trajectories for all learners but the ranker
 
 
@@ -89,7 +90,8 @@ def learn(
     forgotten = bool(reservoir.seen) and not left.seen
     told = told_of(claimed, stored)
     _ = stored.catalog.embeddings  # are computed once, not by two threads
-    apart = len(stored.catalog) <= MOST_BESIDE
+    many = len(claimed.fresh) + len(claimed.revised) + len(stored.trajectories) >= WORTH_THREADS
+    apart = many and len(stored.catalog) <= MOST_BESIDE
     with beside(lambda: _learn_apart(before, claimed, stored, sample, told, config, version), apart) as learned_apart:
         ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, told.replay, seed)
         found = _learn_patterns(before, claimed, sample, config, version)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select
 
+from sona_pg._version import __version__
 from sona_pg.config.space_settings import completed
 from sona_pg.domain.cycle import CycleResult, LearningSchedule, PastCycle
 from sona_pg.store.connect import driver_connection
@@ -37,7 +38,7 @@ def record(
             server_id=server_id,
             started_at=started,
             finished_at=finished,
-            detail=values,
+            detail={**values, "release": __version__},
             error=error,
             **columns,
         )
@@ -83,4 +84,9 @@ def past(connection: Connection, space_id: int) -> list[PastCycle]:
         .where(cycles.c.space_id == space_id, made, cycles.c.version > cycles.c.base_version, in_force())
         .order_by(cycles.c.version)
     )
-    return [PastCycle(row.cycle_id, row.version, row.detail.get("candidates"), row.loop == "load") for row in rows]
+    return [
+        PastCycle(
+            row.cycle_id, row.version, row.detail.get("candidates"), row.loop == "load", row.detail.get("release")
+        )
+        for row in rows
+    ]

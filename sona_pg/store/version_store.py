@@ -43,11 +43,6 @@ class VersionStore:
         with snapshot(self._engine, f"reading version {version}") as connection:
             return versions.patterns_at(connection, space, version)
 
-    def knowledge_at(self, space: Space, version: int) -> StoredKnowledge:
-        """Return the knowledge of a version from 1 on; ``UnknownVersion`` if it is missing."""
-        with snapshot(self._engine, f"reading version {version}") as connection:
-            return versions.knowledge(connection, space, version)
-
     def exported(self, space: Space, version: int | None) -> tuple[int, StoredKnowledge | None, Catalog]:
         """Return a version, its knowledge (None: nothing learned), and the candidates of the space.
 

@@ -48,11 +48,6 @@ class CacheShelf:
             while self._bytes > self._most_bytes and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1][1]
 
-    def learners(self) -> Iterable[object]:
-        """Return the learners with a cache, least recently used first."""
-        with self._lock:
-            return list(self._kept)
-
 
 def bytes_of(value: object) -> int:
     """Return the approximate memory of a value: its arrays, texts and collections."""

@@ -2,7 +2,8 @@
 
 Each cycle runs on the batches it claimed, with the ledger (without feedback of later cycles) and the settings of its
 time. On the same instruction set the result equals the live state exactly. It differs if the ledger has changed since:
-trajectories were deleted, to unlearn a user's data or by retention, or candidates got other embeddings.
+trajectories were deleted, to unlearn a user's data or by retention, or candidates got other embeddings. It may differ
+if another release has learned some of the versions: the result names those releases.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sona_pg._version import __version__
 from sona_pg.config import SonaConfig
 from sona_pg.config.space_settings import applied
 from sona_pg.domain.catalog import Catalog
@@ -31,6 +33,8 @@ from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit
 from sona_pg.worker.step_input import kinds_at, relearned_of
 from sona_pg.worker.threads import one_thread
+
+UNRECORDED = "before 0.1.0"  # release of a cycle that has none recorded
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +84,22 @@ def rebuild(
             )
             unit.republish(made, known.patterns, known.fisher)
     milliseconds = round((time.perf_counter() - clock) * 1000, 3)
-    return RebuildResult(version, len(past), trajectories, tuple(found), published, milliseconds)
+    others = _other_releases(past)
+    if found and others:
+        log.warning(
+            "space %r: the rebuilt state differs, and releases %s have learned some of its versions, whose mathematics "
+            "may differ from that of %s",
+            space.name,
+            ", ".join(others),
+            __version__,
+        )
+    return RebuildResult(version, len(past), trajectories, tuple(found), published, milliseconds, others)
+
+
+def _other_releases(past: Sequence[PastCycle]) -> tuple[str, ...]:
+    """Return the releases that have learned in the space, without this one, in order of first use."""
+    learned_by = (cycle.release or UNRECORDED for cycle in past if not cycle.loaded)
+    return tuple(name for name in dict.fromkeys(learned_by) if name != __version__)
 
 
 def _live(unit: LearningUnit, nothing: Knowledge) -> Knowledge | None:

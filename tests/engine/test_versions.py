@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fix_versions import CONFIG, DIM, DOCUMENTS, IDS, answers, learn_days, record_day
+from fix_versions import CONFIG, DIM, DOCUMENTS, IDS, answers, learn_days, record_day, stored_knowledge
 
 from sona_pg import SonaEngine
 from sona_pg.config import BaseConfig, MaintenanceConfig
@@ -34,7 +34,7 @@ def of_version(engine: SonaEngine) -> dict:
 
 def held(engine: SonaEngine, version: int) -> Knowledge:
     session = engine._session
-    found = session.database.versions.knowledge_at(session.space, version)
+    found = stored_knowledge(session.database, session.space, version)
     return Knowledge(found.state, found.patterns, found.fisher)
 
 

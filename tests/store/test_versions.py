@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import psycopg
 import pytest
-from fix_versions import CONFIG, DAY, DIM, answers, learn_days, record_day
+from fix_versions import CONFIG, DAY, DIM, answers, learn_days, record_day, stored_knowledge
 
 from sona_pg import SonaEngine
 from sona_pg.config import MaintenanceConfig
@@ -62,7 +62,7 @@ class Lived:
             assert connection.execute(DAMAGE[version], [version]).rowcount > 0
 
     def known(self, version: int) -> Knowledge:
-        held = self.database.versions.knowledge_at(self.space, version)
+        held = stored_knowledge(self.database, self.space, version)
         return Knowledge(held.state, held.patterns, held.fisher)
 
     def waiting(self) -> int:
@@ -134,7 +134,7 @@ def test_facts_left_out_leave_no_trace(lived: Lived, database_url: str) -> None:
             lived.database.versions.rollback(without, never.server_id, version, NOTHING, keep_facts=True)
     with SonaEngine(DIM, database_url, "without", config=CONFIG) as server:
         learn_days(server, 1, 3)
-    other = lived.database.versions.knowledge_at(without, 4)
+    other = stored_knowledge(lived.database, without, 4)
     left_out = lived.known(4)
     found = differences(left_out, Knowledge(other.state, other.patterns, other.fisher))
     assert set(found) <= {"replay", "routes", "router"}  # ids of the trajectories, and how long each took

@@ -155,3 +155,20 @@ def test_learning_again_keeps_to_one_thread_as_learning_does(
     live_some_days(engine, cycles=1)
     assert engine.rebuild().equal
     assert threads == [{1}, {1}]
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"), [('detail || \'{"release": "9.9"}\'', "9.9"), ("detail - 'release'", "before 0.1.0")]
+)
+def test_a_rebuild_names_other_releases_that_have_learned(engine, database_url, caplog, stored, told):
+    live_some_days(engine, 2)
+    assert engine.rebuild().other_releases == ()
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"UPDATE sona.cycles SET detail = {stored} WHERE version = 1")
+    result = engine.rebuild()
+    assert (result.equal, result.other_releases, result.as_dict()["other_releases"]) == (True, (told,), [told])
+    assert caplog.messages == []
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sona.spaces SET settings = settings || '{\"base.learning_rate\": 0.01}'")
+    assert not engine.rebuild().equal
+    assert f"releases {told} have learned some of its versions" in caplog.text
