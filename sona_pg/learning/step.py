@@ -227,9 +227,9 @@ def _revised(
     for row, route in enumerate(rows.routes):
         if not similarities[row].any():
             continue  # no direction: no pattern has ever counted it
-        settings = rows.parameters[row]
-        old = Counted(route, claimed.before[row].quality, before[row], settings)
-        new = Counted(route, claimed.after[row].quality, after[row], settings)
+        parameters = rows.parameters[row]
+        old = Counted(route, claimed.before[row].quality, before[row], parameters)
+        new = Counted(route, claimed.after[row].quality, after[row], parameters)
         place = home_of(revised, similarities[row], old)
         revised[place] = dataclasses.replace(revise(revised[place], old, new), updated_version=version)
     return revised

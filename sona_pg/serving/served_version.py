@@ -27,7 +27,7 @@ from sona_pg.store.database import Snapshot
 
 KEPT_FILTERS = 64  # filters of patterns whose rows a version caches
 
-# The least quality, the kind, a route, the verdict, and whether settings must be known.
+# The least quality, the kind, a route, the verdict, and whether parameters must be known.
 Filters = tuple[float, PatternKind | None, str | None, Verdict | None, bool]
 
 

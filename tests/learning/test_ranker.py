@@ -59,7 +59,7 @@ def test_before_any_feedback_scores_are_cosines() -> None:
     np.testing.assert_allclose(scores, centres @ items.T, atol=1e-6)
 
 
-def test_scores_equal_a_slow_reference_item_by_item() -> None:
+def test_scores_equal_a_slow_reference_candidate_by_candidate() -> None:
     state, items, centres = trained()
     got = score(state, centres, items, rows(ITEMS))
     mean = state.query_sum / state.folded[0]

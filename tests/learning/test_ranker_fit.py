@@ -43,7 +43,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     objective = PartialLabels(
         query=draw(30, 5),
         base=draw(30, 6),
-        item=draw(6, 4),
+        features=draw(6, 4),
         target=random.integers(0, 6, 30),
         quality=random.random(30).astype(np.float32),
         weight=random.random(30).astype(np.float32),
@@ -314,7 +314,7 @@ def test_corrections_towards_new_items_are_news_and_not_noise() -> None:
     assert measure_noise(logits, told_new, np.ones(100), sure, np.full(3, 50.0)) == 1.0
 
 
-def test_pseudo_queries_lean_towards_their_item() -> None:
+def test_pseudo_queries_lean_towards_their_candidate() -> None:
     random = np.random.default_rng(0)
     item = unit_rows(random.standard_normal((4, 50)).astype(np.float32))
     real = unit_rows(random.standard_normal((30, 50)).astype(np.float32))
@@ -337,7 +337,7 @@ def test_the_curvature_given_is_that_of_a_softmax_and_saves_most_steps():
     objective = PartialLabels(
         query=query,
         base=np.zeros((n, items), np.float32),
-        item=0.1 * rng.standard_normal((items, dim)).astype(np.float32),
+        features=0.1 * rng.standard_normal((items, dim)).astype(np.float32),
         target=(query @ truth.T).argmax(axis=1),
         quality=np.ones(n, np.float32),
         weight=np.ones(n, np.float32),

@@ -1,1 +1,1 @@
-"""Patterns of queries: clustering, verdicts, kinds, settings."""
+"""Patterns of queries: clustering, verdicts, kinds, parameters."""

@@ -51,18 +51,18 @@ class RankerConfig:
     # share of proven answers that candidates with little feedback may take
     steal_rate: float = 0.05
     row_evaluations: int = 40_000  # cost limit of a fit: rows of the objective times evaluations
-    usual_items: int = 256  # items up to which that holds; of more, as much fewer rows
+    usual_candidates: int = 256  # candidates up to which that holds; of more, as much fewer rows
     most_features: int = 512  # wider embeddings are learned from in a subspace of this width
-    most_rows: int = 1024  # items fitted in one cycle
-    most_heads: int = 8192  # items with a head of their own, 8 MB in each version at 256 dimensions; the map serves all
+    most_rows: int = 1024  # candidates fitted in one cycle
+    most_heads: int = 8192  # candidates with a head, 8 MB in each version at 256 dimensions; the map serves all
 
-    def iterations(self, rows: int, items: int, new: float) -> int:
-        """L-BFGS steps of a fit of `rows` to `items`, a share `new` of whose weight is new since the last fit.
+    def iterations(self, rows: int, candidates: int, new: float) -> int:
+        """L-BFGS steps of a fit of `rows` to `candidates`, a share `new` of whose weight is new since the last fit.
 
-        Beyond `usual_items` a step costs more, and there are fewer: the next cycle continues from this one's result.
-        Evidence: benchmarks/eval/EVIDENCE.md.
+        Beyond `usual_candidates` a step costs more, and there are fewer: the next cycle continues from this one's
+        result. Evidence: benchmarks/eval/EVIDENCE.md.
         """
-        dearer = max(items / self.usual_items, 1.0)
+        dearer = max(candidates / self.usual_candidates, 1.0)
         affordable = self.row_evaluations / max(rows * dearer, 1.0) - 1.0
         return round(max(min(affordable, MOST_STEPS), 2.0 + 15.0 * new / math.sqrt(dearer)))
 
@@ -73,13 +73,13 @@ class RankerState:
 
     query_sum: Matrix  # (dim,) sum of the queries folded
     folded: Matrix  # (5,) queries, labelled events, sum of spreads of cosines, fits, count of spreads
-    positive: Matrix  # (m,) feedback for each item
-    negative: Matrix  # (m,) feedback against each item
+    positive: Matrix  # (m,) feedback for each candidate
+    negative: Matrix  # (m,) feedback against each candidate
     item_mean: FloatArray  # (dim,)
-    scales: FloatArray  # (5,) query scale, item scale, τ, ω, label noise (0: not measured)
+    scales: FloatArray  # (5,) query scale, candidate scale, τ, ω, label noise (0: not measured)
     basis: FloatArray  # (dim, k) orthonormal, or (0, 0) for all of the space
     map: FloatArray  # (k, k + 1) γM, its last column a bias
-    head_rows: IntArray  # (r,) ascending item rows that have a head
+    head_rows: IntArray  # (r,) ascending candidate rows that have a head
     heads: FloatArray  # (r, k + 1) the heads v, their last column a bias
 
     @classmethod
@@ -162,8 +162,8 @@ def query_features(state: RankerState, queries: FloatArray) -> tuple[FloatArray,
     return centred, np.pad(narrow, ((0, 0), (0, 1)), constant_values=1.0)
 
 
-def item_features(state: RankerState, embeddings: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The centred and scaled items (m, dim), and the same in the basis (m, k)."""
+def candidate_features(state: RankerState, embeddings: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The centred and scaled candidates (m, dim), and the same in the basis (m, k)."""
     centred = (embeddings - state.item_mean) / state.scales[1]
     return centred, centred @ state.basis if state.basis.size else centred
 
@@ -171,7 +171,7 @@ def item_features(state: RankerState, embeddings: FloatArray) -> tuple[FloatArra
 def score(state: RankerState, queries: FloatArray, embeddings: FloatArray, rows: IntArray) -> FloatArray:
     """Score every candidate for every query: (b, dim), (c, dim), (c,) -> (b, c) float32 logits.
 
-    `rows` are the candidates' item rows, NONE for one the store has never seen. Logits compare within
+    `rows` are the candidates' rows, NONE for one the store has never seen. Logits compare within
     a query only; their softmax is the chance of being right. Raises `DimensionMismatch`.
     """
     logits = learned_scores(state, queries, embeddings, rows)
@@ -195,7 +195,7 @@ def learned_scores(
 
 
 def stranger_scores(state: RankerState, queries: FloatArray, embeddings: FloatArray) -> FloatArray:
-    """Score unit rows (b, dim), (c, dim) as if no item had a head: (b, c) logits, cosines before the first fit."""
+    """Score unit rows (b, dim), (c, dim) as if no candidate had a head: (b, c) logits, cosines before the first fit."""
     if not state.fits:
         cosines: FloatArray = queries @ embeddings.T
         return cosines
@@ -213,7 +213,7 @@ def stranger_scores(state: RankerState, queries: FloatArray, embeddings: FloatAr
 
 
 def add_heads(state: RankerState, logits: FloatArray, queries: FloatArray, rows: IntArray) -> None:
-    """Add the heads of the items `rows` (c,) to the `logits` (b, c) of unit rows `queries` (b, dim)."""
+    """Add the heads of the candidates `rows` (c,) to the `logits` (b, c) of unit rows `queries` (b, dim)."""
     if not state.fits or not len(state.head_rows):
         return
     query = query_features(state, queries)[1]
@@ -239,7 +239,7 @@ def explore(state: RankerState, scores: FloatArray, rows: IntArray, strength: fl
     return scores + bonus
 
 
-def grown(state: RankerState, items: int) -> RankerState:
-    """The same state with room for the evidence of `items` items."""
-    more = max(items - len(state.positive), 0)
+def grown(state: RankerState, size: int) -> RankerState:
+    """The same state with room for the evidence of `size` candidates."""
+    more = max(size - len(state.positive), 0)
     return replace(state, positive=np.pad(state.positive, (0, more)), negative=np.pad(state.negative, (0, more)))

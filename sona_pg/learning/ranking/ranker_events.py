@@ -13,23 +13,23 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
 NONE = -1
-"""Row of a missing item: nothing shown, no correction, an unknown candidate, padding."""
+"""Row of a missing candidate: nothing shown, no correction, an unknown candidate, padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankEvents:
     """Ranker events: queries, shown candidates and feedback; columns of one length, in ledger order.
 
-    Rows index the items of the space. An event with neither `correct` nor `quality` only informs about the distribution
-    of queries. A negative `weight` takes an event folded earlier out of the statistics.
+    Rows index the candidates of the space. An event with neither `correct` nor `quality` only informs about the
+    distribution of queries. A negative `weight` takes an event folded earlier out of the statistics.
     """
 
     query: FloatArray  # (n, dim) float32, unit rows
-    shown: IntArray  # (n,) int32, row of the item that was shown, or NONE
+    shown: IntArray  # (n,) int32, row of the candidate that was shown, or NONE
     quality: FloatArray  # (n,) float32 in [0, 1], NaN without a rating
-    correct: IntArray  # (n,) int32, row of the right item, or NONE
+    correct: IntArray  # (n,) int32, row of the right candidate, or NONE
     weight: FloatArray  # (n,) float32
-    candidates: IntArray | None = None  # (n, k) int32 padded with NONE; None: all items
+    candidates: IntArray | None = None  # (n, k) int32 padded with NONE; None: all candidates
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths."""
@@ -106,15 +106,15 @@ class RankEvents:
             _joined_candidates(self, other),
         )
 
-    def usable(self, items: int) -> npt.NDArray[np.bool_]:
-        """(n,) bool: finite, and naming only rows below `items`; `fit` sets the others aside."""
+    def usable(self, known: int) -> npt.NDArray[np.bool_]:
+        """(n,) bool: finite, and naming only rows below `known`; `fit` sets the others aside."""
         quality = np.where(np.isnan(self.quality), 0.0, self.quality)
         fine = np.isfinite(self.query).all(axis=1) & np.isfinite(self.weight)
         fine &= (quality >= 0.0) & (quality <= 1.0)
         for rows in (self.shown, self.correct):
-            fine &= (rows >= NONE) & (rows < items)
+            fine &= (rows >= NONE) & (rows < known)
         if self.candidates is not None:
-            fine &= ((self.candidates >= NONE) & (self.candidates < items)).all(axis=1)
+            fine &= ((self.candidates >= NONE) & (self.candidates < known)).all(axis=1)
         return np.asarray(fine, np.bool_)
 
 
@@ -122,7 +122,7 @@ _SMALL = 1e-12
 
 
 def _joined_candidates(first: RankEvents, second: RankEvents) -> IntArray | None:
-    """Both candidate tables, padded to one width; a row of padding only stands for all items."""
+    """Both candidate tables, padded to one width; a row of padding only stands for all candidates."""
     if first.candidates is None and second.candidates is None:
         return None
     tables = [

@@ -17,9 +17,9 @@ from sona_pg.learning.ranking.ranker import (
     RankerConfig,
     RankerState,
     add_heads,
+    candidate_features,
     centre,
     grown,
-    item_features,
     query_features,
     stranger_scores,
 )
@@ -46,10 +46,11 @@ def fit(
 ) -> RankerState:
     """Learn from `fresh` events, given once, and from `replay`, a uniform sample of those before.
 
-    `embeddings` (m, dim) float32 are the items of the space by row, unit rows, and `mean` (dim,) their mean, if it is
-    known. Quantities over all items are measured on a sample of the events if there are many items, so the cost hardly
-    depends on their number. Replayed events stand for the whole history: their weights are scaled to its size. Events
-    that are not `usable` are set aside. The same arguments give the same state. Raises `DimensionMismatch`.
+    `embeddings` (m, dim) float32 are the candidates of the space by row, unit rows, and `mean` (dim,) their mean, if it
+    is known. Quantities over all candidates are measured on a sample of the events if there are many candidates, so the
+    cost hardly depends on their number. Replayed events stand for the whole history: their weights are scaled to its
+    size. Events that are not `usable` are set aside. The same arguments give the same state. Raises
+    `DimensionMismatch`.
     """
     config = config or RankerConfig()
     for given in (embeddings, fresh.query, replay.query):
@@ -73,15 +74,15 @@ def fit(
     return _refine(state, embeddings, events, labelled, new, config, random)
 
 
-def folded(state: RankerState, items: int, fresh: RankEvents) -> RankerState:
-    """Return `state` with the evidence of `fresh`, as `fit` leaves it: for whoever does not need the fit."""
-    fresh = _usable(fresh, items)
-    return _without_evidence(_fold(grown(state, items), None, fresh), fresh)
+def folded(state: RankerState, known: int, fresh: RankEvents) -> RankerState:
+    """Return `state` with the evidence of `fresh` as `fit` leaves it, without the fit."""
+    fresh = _usable(fresh, known)
+    return _without_evidence(_fold(grown(state, known), None, fresh), fresh)
 
 
-def _usable(events: RankEvents, items: int) -> RankEvents:
+def _usable(events: RankEvents, known: int) -> RankEvents:
     """The usable events, their queries of length 1."""
-    kept = events.take(events.usable(items))
+    kept = events.take(events.usable(known))
     return replace(kept, query=unit_rows(kept.query))
 
 
@@ -164,7 +165,7 @@ def _fold(state: RankerState, mean: FloatArray | None, fresh: RankEvents) -> Ran
 
 
 def _without_evidence(state: RankerState, fresh: RankEvents) -> RankerState:
-    """The state without its learning about items whose evidence `fresh` retracts entirely.
+    """The state without its learning about candidates whose evidence `fresh` retracts entirely.
 
     Without any evidence left it is that of a space without feedback.
     """
@@ -205,9 +206,9 @@ def _rescaled(
     random: np.random.Generator,
 ) -> RankerState:
     """Set the temperature τ of the cosine term, and on the first fit the subspace to learn in."""
-    items = embeddings[_spread(len(embeddings), _MEASURED_ITEMS)]
-    asked = events.query[_spread(len(events), _MEASURED_CELLS // len(items))]
-    wide = query_features(state, asked)[0] @ item_features(state, items)[0].T
+    sample = embeddings[_spread(len(embeddings), _MEASURED_CANDIDATES)]
+    asked = events.query[_spread(len(events), _MEASURED_CELLS // len(sample))]
+    wide = query_features(state, asked)[0] @ candidate_features(state, sample)[0].T
     seen = float(state.folded[2])
     total = seen + float(wide.std(axis=1).sum())
     count = len(asked) + float(state.folded[4])
@@ -222,7 +223,7 @@ def _rescaled(
     width = state.dim
     if state.dim > config.most_features:
         width = config.most_features
-        basis = _subspace(np.concatenate([asked, items]), width, random)
+        basis = _subspace(np.concatenate([asked, sample]), width, random)
     return replace(
         state,
         basis=basis,
@@ -262,26 +263,26 @@ def _refine(
     fitted = np.isin(events.judged, rows)
     found = int(fitted.sum())
     events = events.take(fitted)
-    if len(rows) > config.usual_items:
+    if len(rows) > config.usual_candidates:
         events = _affordable(events, int(fitted[:fresh].sum()), _FITTED_CELLS // len(rows))
     place = np.searchsorted(rows, events.judged)
     wide_query, query = query_features(state, events.query)
-    wide_item, item = item_features(state, embeddings[rows])
+    wide_features, features = candidate_features(state, embeddings[rows])
     tau = state.scales[2]
-    base = (tau * wide_query) @ wide_item.T
+    base = (tau * wide_query) @ wide_features.T
     base[~events.offered(rows)] = -np.inf
     evidence = state.evidence(rows)
     noise = float(state.scales[4]) or config.label_noise
     noise = min(max(noise, config.least_noise), MOST_NOISE)
 
-    most = _MOST_PSEUDO if len(rows) <= config.usual_items else _MOST_PSEUDO // 2
+    most = _MOST_PSEUDO if len(rows) <= config.usual_candidates else _MOST_PSEUDO // 2
     samples = max(1, min(config.prior_samples, most // len(rows)))
-    pseudo = pseudo_queries(item, query[:, :-1], samples, random)
+    pseudo = pseudo_queries(features, query[:, :-1], samples, random)
     pseudo_weight = np.float32(config.prior_strength / samples) * (1.0 + evidence) ** np.float32(-config.prior_decay)
     objective = PartialLabels(
         query=np.concatenate([query, np.pad(pseudo, ((0, 0), (0, 1)), constant_values=1.0)]),
-        base=np.concatenate([base, (tau * pseudo) @ item.T]),
-        item=np.float32(config.map_gain) * item,
+        base=np.concatenate([base, (tau * pseudo) @ features.T]),
+        features=np.float32(config.map_gain) * features,
         target=np.concatenate([place, np.tile(np.arange(len(rows)), samples)]),
         quality=np.concatenate([events.verdict, np.ones(len(pseudo), np.float32)]),
         weight=np.concatenate([events.weight, np.tile(pseudo_weight, samples)]),
@@ -319,7 +320,7 @@ def _affordable(events: RankEvents, fresh: int, most: int) -> RankEvents:
 
 
 def _kept_heads(state: RankerState, head_rows: IntArray, most: int) -> npt.NDArray[np.intp]:
-    """Positions of the `most` heads whose items were judged most often; every version stores them."""
+    """Positions of the `most` heads whose candidates were judged most often; every version stores them."""
     if len(head_rows) <= most:
         return np.arange(len(head_rows))
     judged = state.positive[head_rows] + state.negative[head_rows]
@@ -331,9 +332,9 @@ def _active_rows(
 ) -> IntArray:  # fmt: skip
     """Ascending rows to fit: all when they are few, else the judged ones, by the `fresh` events first, and rivals.
 
-    Without that order, of very many items with one judgement each the same would be fitted in every cycle.
+    Without that order, of very many candidates with one judgement each the same would be fitted in every cycle.
     """
-    if len(embeddings) <= min(most, _FEW_ITEMS):
+    if len(embeddings) <= min(most, _FEW_CANDIDATES):
         return np.arange(len(embeddings), dtype=np.int32)
     judged = np.bincount(events.judged, minlength=len(embeddings)).astype(np.float64)
     judged[events.judged[:fresh]] += len(events)
@@ -351,10 +352,10 @@ _MOST_ASKED = 512
 _RIVALS = 8
 # Items fitted beside those with feedback: more rivals learn slower (benchmarks/eval/EVIDENCE.md).
 _MOST_RIVALS = 128
-_FEW_ITEMS = 256  # are all fitted
-# Bound of queries times items, for work over all items. At 100,000 items 40 queries calibrate and 10 find rivals.
+_FEW_CANDIDATES = 256  # are all fitted
+# Bounds of queries × candidates, for work over all candidates: of 100,000, 40 queries calibrate and 10 find rivals.
 _CALIBRATED_CELLS = 4_000_000
 _ASKED_CELLS = 1_000_000
 _FITTED_CELLS = 1_500_000  # beside the pseudo-queries
 _MEASURED_CELLS = 4_000_000
-_MEASURED_ITEMS = 4096
+_MEASURED_CANDIDATES = 4096

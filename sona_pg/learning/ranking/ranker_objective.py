@@ -18,9 +18,9 @@ _MOST_ROWS = 1024  # of the queries, about: their second moment needs no more
 
 @dataclass(frozen=True, slots=True)
 class PartialLabels:
-    """Feedback on one item a query: was it right? A correction is the same with quality 1.
+    """Feedback on one candidate a query: was it right? A correction is the same with quality 1.
 
-    With `p` the softmax probability of the judged item, the chance of hearing "right" is
+    With `p` the softmax probability of the judged candidate, the chance of hearing "right" is
     `P = α + (1 - α - β) p`, with α the chance that a wrong answer is praised and β that a right one is not,
     and an event of quality `q` costs `-w (q log P + (1 - q) log(1 - P))`.
     A thumb down thereby spreads its query over all other candidates in proportion to what they
@@ -28,13 +28,13 @@ class PartialLabels:
     α and β bound the effect of a wrong thumb (Natarajan 2013).
 
     The parameters are stacked: heads `V` (a, k + 1) over the shared map `M` (k, k + 1); the logits are
-    `base + z (V + F M)ᵀ`, with `F` the items' features times γ, so that the ridge sees both alike.
+    `base + z (V + F M)ᵀ`, with `F` the candidates' features times γ, so that the ridge sees both alike.
     """
 
     query: FloatArray  # (n, k + 1)
     base: FloatArray  # (n, a) logits of the cosine term; -inf where not a candidate
-    item: FloatArray  # (a, k) item features times γ
-    target: npt.NDArray[np.intp]  # (n,) column of the judged item
+    features: FloatArray  # (a, k) candidate features times γ
+    target: npt.NDArray[np.intp]  # (n,) column of the judged candidate
     quality: FloatArray  # (n,)
     weight: FloatArray  # (n,)
     up_noise: float  # α
@@ -49,12 +49,12 @@ class PartialLabels:
 
     def product(self, parameters: FloatArray) -> FloatArray:
         """Return the contribution of `parameters` to the logits, (n, a), which are linear in them."""
-        heads, shared = np.split(parameters, [len(self.item)])
-        logits: FloatArray = self.query @ (heads + self.item @ shared).T
+        heads, shared = np.split(parameters, [len(self.features)])
+        logits: FloatArray = self.query @ (heads + self.features @ shared).T
         return logits
 
     def heard(self, right: FloatArray) -> FloatArray:
-        """Return the chance `P` (n,) of hearing "right", by the probability of the judged item."""
+        """Return the chance `P` (n,) of hearing "right", by the probability of the judged candidate."""
         chance = np.float32(self.up_noise) + self.slope * right
         return np.asarray(np.clip(chance, _SMALLEST, np.float32(1.0) - _SMALLEST), np.float32)
 
@@ -65,7 +65,7 @@ class PartialLabels:
 
     def blocks(self) -> Iterator[slice]:
         """Give the queries in parts whose cells stay in the processor's cache."""
-        size = max(1, _CELLS_AT_ONCE // len(self.item))
+        size = max(1, _CELLS_AT_ONCE // len(self.features))
         for start in range(0, len(self.query), size):
             yield slice(start, start + size)
 
@@ -77,7 +77,7 @@ class PartialLabels:
         """
         rows = slice(None, None, max(1, len(self.query) // _MOST_ROWS))
         query, weight = self.query[rows], self.weight[rows]
-        scale = _STEEPER / len(self.item) * float(self.weight.sum()) / max(float(weight.sum()), float(_SMALLEST))
+        scale = _STEEPER / len(self.features) * float(self.weight.sum()) / max(float(weight.sum()), float(_SMALLEST))
         hessian = scale * ((query * weight[:, None]).T @ query).astype(np.float64)
         hessian[np.diag_indices_from(hessian)] += max(self.ridge, 1e-3)
         return np.linalg.inv(hessian).astype(np.float32)
@@ -122,15 +122,15 @@ class FitPoint:
         # d right / d logits = right (onehot - chance), so every row is a multiple of (chance - onehot)
         pull = of.quality / heard - (1.0 - of.quality) / (1.0 - heard)
         pull *= of.weight * of.slope * right
-        by_item = np.zeros((len(of.item), of.query.shape[1]), np.float32)
+        by_candidate = np.zeros((len(of.features), of.query.shape[1]), np.float32)
         for rows in of.blocks():
             chance = self._block(rows)
             chance -= self._most[rows, None]
             np.exp(chance, out=chance)
             chance *= (pull[rows] / self._total[rows])[:, None]
             chance[np.arange(len(chance)), of.target[rows]] -= pull[rows]
-            by_item += chance.T @ of.query[rows]
-        gradient = np.concatenate([by_item, of.item.T @ by_item])
+            by_candidate += chance.T @ of.query[rows]
+        gradient = np.concatenate([by_candidate, of.features.T @ by_candidate])
         gradient += np.float32(of.ridge) * self.at
         return gradient
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sona_pg.errors import DimensionMismatch
 from sona_pg.kernels import CandidateBlock
-from sona_pg.learning.ranking.ranker import RankerState, item_features
+from sona_pg.learning.ranking.ranker import RankerState, candidate_features
 from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, unit_rows
 
 Embeddings = npt.NDArray[np.float16] | FloatArray
@@ -42,7 +42,7 @@ class Prepared:
 
 
 def prepare(state: RankerState, embeddings: Embeddings, rows: IntArray) -> Prepared:
-    """Fold `state` for candidates `embeddings` (c, dim) with item rows `rows` (c,). Raises `DimensionMismatch`."""
+    """Fold `state` for candidates `embeddings` (c, dim) with rows `rows` (c,). Raises `DimensionMismatch`."""
     if embeddings.shape[-1] != state.dim:
         raise DimensionMismatch(state.dim, embeddings.shape[-1])
     weights = np.empty(embeddings.shape, np.float32)
@@ -59,7 +59,7 @@ def prepare(state: RankerState, embeddings: Embeddings, rows: IntArray) -> Prepa
 
 def _folded(state: RankerState, embeddings: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
     """The weights (c, dim) and offsets (c,) of unit rows."""
-    wide, narrow = item_features(state, embeddings)
+    wide, narrow = candidate_features(state, embeddings)
     learned = narrow @ state.map
     if len(state.head_rows):
         place = np.minimum(np.searchsorted(state.head_rows, rows), len(state.head_rows) - 1)

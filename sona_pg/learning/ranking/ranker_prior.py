@@ -1,9 +1,9 @@
-"""Fairness to items with little feedback: pseudo-queries, and a calibrated allowance.
+"""Fairness to candidates with little feedback: pseudo-queries, and a calibrated allowance.
 
-Feedback on some items lowers all others, which were never shown. Two remedies: each item has pseudo-queries, which
-weigh less the more real ones it has; and items with little evidence get an allowance `ω / (1 + n)`, as large as real
-feedback shows to be harmless. The label noise of feedback is measured, too, and sets the strength of the prior on all
-weights.
+Feedback on some candidates lowers all others, which were never shown. Two remedies: each candidate has pseudo-queries,
+which weigh less the more real ones it has; and candidates with little evidence get an allowance `ω / (1 + n)`, as large
+as real feedback shows to be harmless. The label noise of feedback is measured, too, and sets the strength of the prior
+on all weights.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _LIKELY = 0.25
 _LESS_KNOWN = 0.2  # of 1 / (1 + n): a rival that differs by less is no stranger
 
 
-def pseudo_queries(item: FloatArray, real: FloatArray, samples: int, random: np.random.Generator) -> FloatArray:
-    """Draw `samples` plausible queries per item: (a, k), (n, k) -> (a * samples, k), by sample, then item.
+def pseudo_queries(features: FloatArray, real: FloatArray, samples: int, random: np.random.Generator) -> FloatArray:
+    """Draw `samples` plausible queries per candidate: (a, k), (n, k) -> (a * samples, k), by sample, then candidate.
 
-    Each is half the item's own direction and half a real query, in squared length: queries resemble their
-    item, but share the ways of queries (hallucinated features, Hariharan and Girshick 2017).
+    Each is half the candidate's own direction and half a real query, in squared length: queries resemble their
+    candidate, but share the ways of queries (hallucinated features, Hariharan and Girshick 2017).
     """
-    length = np.linalg.norm(item, axis=1, keepdims=True)
-    own = np.sqrt(np.float32(0.5)) * item / np.maximum(length, np.float32(1e-6))
-    other = real[random.integers(0, len(real), len(item) * samples)]
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    own = np.sqrt(np.float32(0.5)) * features / np.maximum(length, np.float32(1e-6))
+    other = real[random.integers(0, len(real), len(features) * samples)]
     pseudo: FloatArray = np.tile(own, (samples, 1)) + np.sqrt(np.float32(0.5)) * other
     return pseudo
 
@@ -47,10 +47,10 @@ def allowance(
 ) -> float | None:
     """The largest `ω` by which strangers would take at most `steal_rate` of the proven answers.
 
-    `logits` (n, m) of a state for queries it has not learned from, `strangers` (n, m) the same without fitted items,
-    `target` (n,) the proven items or NONE, `evidence` (m,) positive feedback per item. Well-known rivals stand in for
-    strangers, so that `ω` also holds for the next new item. None when too few events can tell. Calibrated stacking
-    (Chao et al. 2016), with the trade-off set by held-out feedback.
+    `logits` (n, m) of a state for queries it has not learned from, `strangers` (n, m) the same without fitted
+    candidates, `target` (n,) the proven candidates or NONE, `evidence` (m,) positive feedback per candidate. Well-known
+    rivals stand in for strangers, so that `ω` also holds for the next new candidate. None when too few events can tell.
+    Calibrated stacking (Chao et al. 2016), with the trade-off set by held-out feedback.
     """
     known = evidence >= _WELL_KNOWN
     need = np.where(known, 1.0, 1.0 / (1.0 + evidence))
@@ -81,7 +81,7 @@ def proven_answers(
 ) -> IntArray:
     """(n,) row that feedback shows to be right, or NONE; input of `allowance`.
 
-    A thumb up or a correction shows the row judged. A thumb down on a little-known item shows the best of
+    A thumb up or a correction shows the row judged. A thumb down on a little-known candidate shows the best of
     the others when that is well known and likely: the answer that the allowance took. Without those only answers
     that were never taken would be counted, and the allowance would grow with every cycle.
     Arguments as of `measure_noise`.
@@ -112,10 +112,10 @@ def measure_noise(
     """The share of held-out feedback that contradicts the surer half of the answers.
 
     `logits` (n, m) of a state that has not learned from these events, `judged` (n,) the rows they are about, `verdict`
-    (n,) in [0, 1], `corrected` (n,) whether the right row was told, `evidence` (m,) positive feedback per item: only
-    feedback among well-known items counts, because a contradiction about a new item is information. Where a good ranker
-    is confident, contradicting feedback is mostly noise (confident learning, Northcutt 2021). None when too few events
-    can tell.
+    (n,) in [0, 1], `corrected` (n,) whether the right row was told, `evidence` (m,) positive feedback per candidate:
+    only feedback among well-known candidates counts, because a contradiction about a new candidate is information.
+    Where a good ranker is confident, contradicting feedback is mostly noise (confident learning, Northcutt 2021). None
+    when too few events can tell.
     """
     if logits.shape[1] < 2:
         return None

@@ -38,8 +38,8 @@ def rank_events(
     return RankEvents(
         query=unit(stored.embeddings[rows]),
         shown=catalog.slots([stored.routes[row] for row in rows]),
-        quality=np.array([np.nan if item.quality is None else item.quality for item in chosen], np.float32),
-        correct=catalog.slots([item.correction for item in chosen]),
+        quality=np.array([np.nan if outcome.quality is None else outcome.quality for outcome in chosen], np.float32),
+        correct=catalog.slots([outcome.correction for outcome in chosen]),
         weight=np.full(len(rows), weight, np.float32),
         candidates=_table(stored.candidate_sets[rows], catalog, sets),
     )
