@@ -205,7 +205,7 @@ def stranger_scores(state: RankerState, queries: FloatArray, embeddings: FloatAr
     logits = np.empty((len(queries), len(embeddings)), np.float32)
     for start in range(0, len(embeddings), _ITEMS_AT_ONCE):
         rows = slice(start, start + _ITEMS_AT_ONCE)
-        # In this order the few directions are repacked for the product, not the many items.
+        # In this order the few directions are repacked for the product, not the many candidates.
         logits[:, rows] = (embeddings[rows] @ direction.T).T
     logits -= (direction @ state.item_mean)[:, None]
     logits /= state.scales[1]
