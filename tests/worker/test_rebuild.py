@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_info
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import BaseConfig, EwcConfig, LoopConfig
 from sona_pg.domain.verdict import VERDICTS
+from sona_pg.learning import step
 from sona_pg.learning.step import learn
 
 DIM = 24
@@ -65,6 +66,12 @@ def test_the_rebuilt_state_equals_the_live_state_exactly(engine):
     assert result.equal
     assert not result.published  # there is nothing to replace
     assert (result.cycles, result.trajectories, result.version) == (3, 120, 3)
+
+
+def test_parts_that_learn_one_after_the_other_learn_what_they_learn_beside_each_other(engine, monkeypatch):
+    live_some_days(engine, cycles=2)
+    monkeypatch.setattr(step, "MOST_BESIDE", -1)
+    assert engine.rebuild().differences == ()
 
 
 def test_alternating_learners_produce_the_same_state_as_one(engine, database_url):
