@@ -11,12 +11,16 @@ import psycopg
 import pytest
 from numpy.typing import NDArray
 
+from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
+from sona_pg.domain.upkeep import MaintenanceAction
+from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.database import Database
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)  # a Friday
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
+POLICY = MaintenanceConfig(memory_mb=64)
 COPY_IN = "COPY sona.trajectories (space_id, id, batch, step_count, quality, route, query, embedding) FROM STDIN"
 
 
@@ -93,3 +97,11 @@ def ledger(database_url: str) -> Iterator[Ledger]:
     ledger = Ledger(database_url)
     yield ledger
     ledger.database.close()
+
+
+def maintain(ledger: Ledger, policy: MaintenanceConfig = POLICY) -> list[MaintenanceAction]:
+    return list(Maintenance(ledger.database.engine, policy, lambda: NOW).run())
+
+
+def of(done: list[MaintenanceAction], action: str) -> list[str]:
+    return [thing.subject for thing in done if thing.action == action]

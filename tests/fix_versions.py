@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import psycopg
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import BaseConfig, EwcConfig, LoopConfig, MaintenanceConfig
+from sona_pg.domain.cycle import RebuildResult
 from sona_pg.domain.space import Space
+from sona_pg.domain.state import LearnedState
+from sona_pg.learning.knowledge import Knowledge, initial_state
 from sona_pg.store import versions
 from sona_pg.store.database import Database
 from sona_pg.store.learned import StoredKnowledge
 from sona_pg.store.transactions import snapshot
+from sona_pg.worker.rebuild import rebuild
 
 DIM = 16
 DAY = 40  # trajectories
@@ -84,3 +89,47 @@ def stored_knowledge(database: Database, space: Space, version: int) -> StoredKn
     """Return what is stored of a version, also of the live one."""
     with snapshot(database.engine, f"reading version {version}") as connection:
         return versions.knowledge(connection, space, version)
+
+
+OF_ROUTER = "WHERE version = %s AND part = 'router'"
+DAMAGE = {
+    1: f"UPDATE sona.state_arrays SET data = substr(data, 1, 3) {OF_ROUTER}",
+    2: "DELETE FROM sona.adapters WHERE version = %s AND kind = 'micro'",
+    3: f"UPDATE sona.state_arrays SET shape = '{{-1}}', data = substr(data, 1, 8) {OF_ROUTER}",
+    4: f"UPDATE sona.state_arrays SET dtype = '<x9' {OF_ROUTER}",
+}
+NOTHING: LearnedState = initial_state(DIM, CONFIG)
+
+
+class Lived:
+    """A space whose days were learned by one engine, and queries to its store."""
+
+    def __init__(self, url: str, engine: SonaEngine) -> None:
+        self.url = url
+        self.engine = engine
+        self.database = Database.open(url)
+        self.space: Space = self.database.find_space("default")
+
+    def rollback(self, version: int, *, keep_facts: bool = True) -> int:
+        done = self.database.versions.rollback(
+            self.space, self.engine.server_id, version, NOTHING, keep_facts=keep_facts
+        )
+        return done.version
+
+    def rebuild(self) -> RebuildResult:
+        return rebuild(self.database, self.space, CONFIG)
+
+    def damage(self, version: int) -> None:
+        with psycopg.connect(self.url) as connection:
+            assert connection.execute(DAMAGE[version], [version]).rowcount > 0
+
+    def known(self, version: int) -> Knowledge:
+        held = stored_knowledge(self.database, self.space, version)
+        return Knowledge(held.state, held.patterns, held.fisher)
+
+    def waiting(self) -> int:
+        return self.database.totals(self.space)["waiting"]
+
+    def rows(self, query: str) -> list[tuple]:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(query).fetchall()  # type: ignore[call-overload]

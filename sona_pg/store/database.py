@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from sona_pg.config import MaintenanceConfig, Migrate, SonaConfig
+from sona_pg.config import MaintenanceConfig, Migrate
 from sona_pg.domain.answer import SearchResult
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import LearningSchedule
 from sona_pg.domain.ledger_slice import Trajectories
 from sona_pg.domain.pattern import LearnedPattern, PatternUse
-from sona_pg.domain.space import Space, SpaceSummary
+from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
 from sona_pg.store import (
-    arrival,
     candidates,
     claims,
     cycles,
@@ -36,13 +35,10 @@ from sona_pg.store import (
     pattern_uses,
     roll_call,
     search,
-    settings_log,
-    spaces,
     states,
 )
 from sona_pg.store.admin import migrate
 from sona_pg.store.admin.maintenance import Maintenance
-from sona_pg.store.arrival import Arrival
 from sona_pg.store.claims import Limit
 from sona_pg.store.connect import connect, translated
 from sona_pg.store.deadlines import deadlines
@@ -50,6 +46,7 @@ from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisi
 from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.shared_store import SharedStore
+from sona_pg.store.space_store import SpaceStore
 from sona_pg.store.trajectory_rows import read_seen
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 from sona_pg.store.unit import LearningUnit, learning_unit
@@ -70,14 +67,13 @@ class Snapshot:
 SEARCH_LIMIT = 60.0  # seconds: allows for an exact scan of millions of rows
 
 
-class Database:
+class Database(SpaceStore):
     """A Postgres with schema ``sona``."""
 
     def __init__(self, engine: Engine, url: str) -> None:
         """Wrap an engine; ``open`` is the usual way."""
-        self.engine = engine
+        super().__init__(engine)
         self._sealed = search.SealedWeeks()
-        self._partitioned: tuple[int, int] | None = None  # a week whose partitions exist
         self.versions = VersionStore(engine)
         self.shared = SharedStore(engine)
         self.keys = KeyStore(engine)
@@ -119,133 +115,10 @@ class Database:
         """Close all connections."""
         self.engine.dispose()
 
-    def open_space(
-        self, name: str, dim: int, at: datetime, *, create: bool = True, config: SonaConfig | None = None
-    ) -> Space:
-        """Return the space called ``name``, created if it is missing and ``create`` allows it, with its partitions.
-
-        See ``spaces.open_space`` for the rules on ``config`` and the space's own settings.
-        """
-        with transaction(self.engine, f"opening space {name!r}", BRIEF) as connection:
-            space = spaces.open_space(connection, name, dim, at, create=create, config=config)
-        self._ensure_partitions(at)
-        return space
-
-    def join_space(
-        self, name: str, dim: int, server: fleet.Server, *, create: bool = True, config: SonaConfig | None = None
-    ) -> Arrival:
-        """Open a space as ``open_space`` does, and add a server to its fleet."""
-        doing = f"opening space {name!r}"
-        spaces.require_name(name)
-        with reading(self.engine, doing, BRIEF) as connection:
-            arrived = arrival.find(connection, name)
-            if arrived is not None:
-                arrived = arrived._replace(space=spaces.agreed(arrived.space, dim, config))
-                fleet.register(connection, arrived.space.space_id, server, arrived.at)
-        if arrived is None:
-            with transaction(self.engine, doing, BRIEF) as connection:
-                at = leases.now(connection)
-                space = spaces.open_space(connection, name, dim, at, create=create, config=config)
-                fleet.register(connection, space.space_id, server, at)
-                arrived = arrival.find(connection, name)
-                assert arrived is not None
-                arrived = arrived._replace(space=space)
-        self._ensure_partitions(arrived.at)
-        return arrived
-
-    def _ensure_partitions(self, at: datetime) -> None:
-        """Create missing partitions of the week of ``at``; their existence is checked once a week."""
-        week = at.astimezone(UTC).isocalendar()[:2]
-        if week == self._partitioned:
-            return
-        with reading(self.engine, "looking for partitions", BRIEF) as connection:
-            ready = spaces.has_partition(connection, at)
-        if ready:
-            self._partitioned = week
-            return
-        with translated("making partitions", self.engine.url):
-            spaces.ensure_partitions(self.engine, at)
-
-    def find_space(self, name: str) -> Space:
-        """Return the space called ``name``.
-
-        Raises:
-            DatabaseError: there is none.
-        """
-        with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
-            space = spaces.find_space(connection, name)
-            if space is None:
-                raise spaces.unknown(connection, name)
-            return space
-
-    def space_names(self, name: str, space_id: int | None) -> dict[int, str]:
-        """Return the names, by number, of the spaces with this ``name`` or this ``space_id``."""
-        with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
-            return spaces.names_of(connection, name, space_id)
-
     def now(self) -> datetime:
         """Return the time by the database's clock."""
         with reading(self.engine, "reading the clock", BRIEF) as connection:
             return leases.now(connection)
-
-    def list_spaces(self) -> list[Space]:
-        """Return all spaces by name."""
-        with reading(self.engine, "listing the spaces", BRIEF) as connection:
-            return spaces.list_spaces(connection)
-
-    def summarise_spaces(self) -> list[SpaceSummary]:
-        """Return all spaces by name, with their row counts."""
-        with reading(self.engine, "listing the spaces") as connection:
-            return fleet.summarise_spaces(connection)
-
-    def remove_space(self, name: str) -> dict[str, int]:
-        """Delete a space with all its rows; return their number by table. Engines that have it open end.
-
-        Raises:
-            DatabaseError: there is none of that name.
-        """
-        with transaction(self.engine, f"removing space {name!r}") as connection:
-            space = spaces.find_space(connection, name)
-            if space is None:
-                raise spaces.unknown(connection, name)
-            return spaces.remove_space(connection, space.space_id)
-
-    def rename_space(self, name: str, new_name: str) -> Space:
-        """Rename a space, see ``spaces.rename_space``; engines that have it open continue."""
-        with transaction(self.engine, f"renaming space {name!r}") as connection:
-            return spaces.rename_space(connection, name, new_name)
-
-    def settings(self, space: Space) -> Mapping[str, Any]:
-        """Return the current learning settings of a space, by dotted name."""
-        with reading(self.engine, "reading the space's settings", BRIEF) as connection:
-            return settings_log.current(connection, space.space_id)
-
-    def settings_history(self, space: Space) -> list[tuple[int, datetime, dict[str, Any]]]:
-        """Return the history of a space's learning settings: first version, time of the change, and all settings."""
-        with reading(self.engine, "reading the space's settings", BRIEF) as connection:
-            return settings_log.history(connection, space.space_id)
-
-    def set_settings(self, space: Space, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Change learning settings of a space from its next version on; return all settings.
-
-        Raises:
-            ConfigError: a setting is unknown, has an invalid value, or would cut learned state.
-        """
-        with transaction(self.engine, f"changing the settings of space {space.name!r}") as connection:
-            return settings_log.change(connection, space.space_id, changes, leases.now(connection))
-
-    def register(self, space: Space, server: fleet.Server) -> None:
-        """Add a server to the fleet of a space."""
-        with transaction(self.engine, "registering the server", BRIEF) as connection:
-            fleet.register(connection, space.space_id, server, leases.now(connection))
-
-    def heartbeat(self, space: Space, server_id: UUID, version: int, skew_ms: float | None) -> fleet.Heartbeat:
-        """Record a server's heartbeat, served version and clock skew; return the version to serve."""
-        with transaction(self.engine, "sending a heartbeat", BRIEF) as connection:
-            heard = fleet.heartbeat(connection, space.space_id, server_id, version, skew_ms)
-        if heard is None:
-            raise SpaceRemoved(space.name)
-        return heard
 
     def call_roll(self, look: roll_call.Look) -> roll_call.RollCall:
         """Check many spaces at once; see ``roll_call.call_roll``."""
@@ -271,11 +144,6 @@ class Database:
         """Return when each pattern of a space was made, and how often and when it was found."""
         with reading(self.engine, "reading the use of patterns", BRIEF) as connection:
             return pattern_uses.read(connection, space.space_id)
-
-    def depart(self, space: Space, server_id: UUID) -> None:
-        """Mark the server as ended."""
-        with transaction(self.engine, "leaving the fleet", BRIEF) as connection:
-            fleet.depart(connection, space.space_id, server_id)
 
     def snapshot(self, space: Space, known: Catalog | None = None) -> Snapshot:
         """Read the whole live version of a space in one snapshot; candidates in ``known`` are not read again."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -208,20 +209,19 @@ def keep_live(connection: Connection, space_id: int, version: int) -> None:
         driver.execute(statement, values)
 
 
-def write(
-    connection: Connection,
-    space_id: int,
-    version: int,
-    patterns: Sequence[LearnedPattern],
-    routes: Mapping[str, RouteStatistics],
-    tasks: Sequence[FisherSnapshot],
-    new_tasks: Sequence[FisherSnapshot],
-    at: datetime,
-) -> None:
-    """Store the content of a version that is not live.
+@dataclass(frozen=True, slots=True, eq=False)
+class VersionContent:
+    """Content of a version beside its arrays."""
 
-    ``tasks`` beyond ``new_tasks`` are the live version's, whose content is kept already.
-    """
+    patterns: Sequence[LearnedPattern] = ()
+    routes: Mapping[str, RouteStatistics] = field(default_factory=dict)
+    tasks: Sequence[FisherSnapshot] = ()
+    new_tasks: Sequence[FisherSnapshot] = ()  # the others are the live version's, whose content is kept already
+
+
+def write(connection: Connection, space_id: int, version: int, content: VersionContent, at: datetime) -> None:
+    """Store the content of a version that is not live."""
+    patterns, routes, tasks = content.patterns, content.routes, content.tasks
     driver = driver_connection(connection)
     if patterns:
         rows = [as_row(place, pattern) for place, pattern in enumerate(patterns)]
@@ -231,7 +231,7 @@ def write(
         values = {"space": space_id, "version": version, "rows": json.dumps(rows), "centroids": centroids}
         driver.execute(WRITE_PATTERNS, values)
     made = {(task, layer): of for task, layer, of in driver.execute(TASKS_NOW, {"space": space_id}).fetchall()}
-    for task in new_tasks:
+    for task in content.new_tasks:
         made[task.task, task.layer] = version
         driver.execute(WRITE_TASK, {
             "space": space_id, "task": task.task, "layer": task.layer, "version": version, "at": at, "kind": task.kind,

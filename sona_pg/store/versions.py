@@ -31,6 +31,7 @@ from sona_pg.store import candidates, claims, held_cycles, states, version_conte
 from sona_pg.store import cycles as cycle_rows
 from sona_pg.store.learned import StoredKnowledge, read_version
 from sona_pg.store.schema import cycles, staged_versions, state_versions
+from sona_pg.store.version_contents import VersionContent
 
 KEPT_SINCE = "0007"  # the schema revision that keeps the content of versions
 LIST = """
@@ -122,9 +123,8 @@ def stage(
     version = staged.state.version
     version_contents.keep_live(connection, space_id, staged.state.parent)
     states.insert_version(connection, space_id, staged.state, made._replace(status="candidate"))
-    version_contents.write(
-        connection, space_id, version, staged.patterns, staged.state.routes, staged.fisher, staged.new_fisher, made.at
-    )
+    content = VersionContent(staged.patterns, staged.state.routes, staged.fisher, staged.new_fisher)
+    version_contents.write(connection, space_id, version, content, made.at)
     told = dataclasses.asdict(result) | {"cycle_id": str(result.cycle_id)}
     connection.execute(
         insert(staged_versions).values(
@@ -214,7 +214,7 @@ def rollback(
     else:
         state = dataclasses.replace(nothing, version=version, cycle_id=cycle_id)
         states.insert_version(connection, space_id, state, made)
-        version_contents.write(connection, space_id, version, [], {}, [], [], order.at)
+        version_contents.write(connection, space_id, version, VersionContent(), order.at)
     undone, redone, count = held_cycles.hold_those_of(connection, space_id, target, version, keep_facts)
     _record(connection, order, "rollback", cycle_id, live, version, {"restores": target, "keep_facts": keep_facts})
     _serve(connection, order, version)
@@ -247,9 +247,8 @@ def put_in(
     cycle_id = uuid7()
     state = dataclasses.replace(relocate(loaded.state, places), version=version, parent=live, cycle_id=cycle_id)
     states.insert_version(connection, space_id, state, states.Making(order.at, order.server_id, "load"))
-    version_contents.write(
-        connection, space_id, version, loaded.patterns, state.routes, loaded.fisher, loaded.fisher, order.at
-    )
+    content = VersionContent(loaded.patterns, state.routes, loaded.fisher, loaded.fisher)
+    version_contents.write(connection, space_id, version, content, order.at)
     held_cycles.hold_those_of(connection, space_id, 0, version, keep_facts)
     _record(connection, order, "load", cycle_id, live, version, {"source": loaded.source, "keep_facts": keep_facts})
     _serve(connection, order, version)

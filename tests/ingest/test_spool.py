@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import resource
-import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +18,7 @@ import numpy as np
 import pytest
 from fix_ingest import DIM, SPACE, Space
 from fix_proxy import Proxy
+from fix_spool import RECORDER, left_behind, record_and_kill, segments
 
 from sona_pg.domain.answer import Decision
 from sona_pg.errors import DatabaseUnavailable, StorageError
@@ -28,49 +27,6 @@ from sona_pg.recorder import HotPath
 
 OpenWriter = Callable[..., Writer]
 Record = Callable[..., uuid.UUID]
-
-# Records for ever into a spool and says each id when it is acknowledged; argv: url, home, server id, space, dim.
-RECORDER = """
-import sys, uuid
-from pathlib import Path
-import numpy as np
-from sona_pg.config import IngestConfig
-from sona_pg.ingest import Writer, WriterRequest
-from sona_pg.recorder import HotPath
-from sona_pg.store.connect import connect
-url, home, server, space, dim = sys.argv[1:]
-hot = HotPath(int(dim), 100, 1 << 20)
-Writer(hot, connect(url), WriterRequest(space_id=int(space), server_id=uuid.UUID(server),
-       config=IngestConfig(durability="spool", flush_interval=0.005), home=Path(home)))
-embedding = np.full(int(dim), 0.5, np.float32)
-print("ready", flush=True)
-while True:
-    trajectory = hot.begin_trajectory(embedding)
-    hot.add_step(trajectory, embedding, None, 0.5)
-    hot.end_trajectory(trajectory, 0.5)
-    hot.record_feedback(trajectory, quality=0.25)
-    sys.stdout.write(f"{trajectory.id}\\n")
-    sys.stdout.flush()
-"""
-
-
-def record_and_kill(space: Space, home: Path, seconds: float, url: str | None = None) -> set[uuid.UUID]:
-    """Run a recording process for a while, kill it with SIGKILL, and return the ids that it acknowledged."""
-    command = [sys.executable, "-c", RECORDER, url or space.url, str(home), str(space.server_id), str(SPACE), str(DIM)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    timer = threading.Timer(seconds, process.kill)
-    timer.start()
-    said = process.stdout.read().splitlines()  # until it dies
-    assert process.wait() == -signal.SIGKILL
-    timer.join()
-    process.stdout.close()
-    return {uuid.UUID(line) for line in said if len(line) == 36}
-
-
-def segments(home: Path) -> list[Path]:
-    return sorted(path for path in home.glob("spool/*/*/*") if path.name.isdigit())
 
 
 def test_the_data_of_a_decision_goes_through_the_spool(
@@ -205,72 +161,6 @@ def test_a_batch_that_was_committed_but_not_noted_is_not_doubled(
     assert acknowledged <= space.ids()
     assert space.rows("SELECT count(*), count(DISTINCT id) FROM sona.trajectories")[0][0] == len(space.ids())
     assert space.rows("SELECT sum(trajectories) FROM sona.batches") == [(len(space.ids()),)]
-
-
-def left_behind(space: Space, home: Path, proxy: Proxy) -> tuple[set[uuid.UUID], Path]:
-    """A spool not yet written to Postgres: its ids, and its only segment."""
-    stopper = threading.Timer(0.0, proxy.refuse)
-    proxy.on(b"INSERT INTO sona.batches", proxy.refuse)
-    acknowledged = record_and_kill(space, home, 0.03, url=proxy.url)
-    stopper.cancel()
-    assert space.count("trajectories") == 0
-    [segment] = segments(home)
-    return acknowledged, segment
-
-
-def test_a_torn_last_record_is_cut_off(
-    space: Space, open_writer: OpenWriter, tmp_path: Path, proxy: Proxy, caplog: pytest.LogCaptureFixture
-) -> None:
-    acknowledged, segment = left_behind(space, tmp_path, proxy)
-    with segment.open("ab") as file:
-        file.write(segment.read_bytes()[:50])  # the frame of a record, and too little of the record
-    with caplog.at_level(logging.WARNING, "sona_pg.ingest"):
-        open_writer(HotPath(DIM, 10, 1 << 16), durability="spool").flush(20)
-    assert acknowledged <= space.ids()
-    assert "was cut off" in caplog.text
-    assert segments(tmp_path) == []
-
-
-@pytest.mark.parametrize("keep", [1, 7, 15])
-def test_a_torn_frame_is_cut_off(
-    space: Space, open_writer: OpenWriter, tmp_path: Path, proxy: Proxy, keep: int
-) -> None:
-    acknowledged, segment = left_behind(space, tmp_path, proxy)
-    with segment.open("ab") as file:
-        file.write(segment.read_bytes()[:keep])
-    open_writer(HotPath(DIM, 10, 1 << 16), durability="spool").flush(20)
-    assert acknowledged <= space.ids()
-
-
-def test_a_wrong_checksum_in_the_middle_sets_the_segment_aside(
-    space: Space, open_writer: OpenWriter, tmp_path: Path, proxy: Proxy, caplog: pytest.LogCaptureFixture
-) -> None:
-    acknowledged, segment = left_behind(space, tmp_path, proxy)
-    data = bytearray(segment.read_bytes())
-    data[len(data) // 2] ^= 1
-    segment.write_bytes(data)
-    with caplog.at_level(logging.ERROR, "sona_pg.ingest"):
-        open_writer(HotPath(DIM, 10, 1 << 16), durability="spool").flush(20)
-    assert 0 < len(space.ids()) < len(acknowledged)
-    assert "is damaged at byte" in caplog.text
-    [kept] = tmp_path.glob("spool/*/set-aside/*")
-    assert kept.read_bytes() == data
-    assert segments(tmp_path) == []
-
-
-def test_files_set_aside_are_bounded_and_the_oldest_is_deleted_first(
-    space: Space, open_writer: OpenWriter, tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, segment = left_behind(space, tmp_path, proxy)
-    segment.write_bytes(segment.read_bytes()[:-1] + b"x")
-    folder = segment.parents[1] / spool_folder.SET_ASIDE
-    folder.mkdir()
-    for number in range(3):
-        (folder / f"earlier-{number}").write_bytes(bytes(1000))
-        os.utime(folder / f"earlier-{number}", ns=(number, number))
-    monkeypatch.setattr(spool_folder, "SET_ASIDE_BYTES", 1500 + segment.stat().st_size)
-    open_writer(HotPath(DIM, 10, 1 << 16), durability="spool").flush(20)
-    assert {path.name for path in folder.iterdir()} == {f"{segment.parent.name}-{segment.name}", "earlier-2"}
 
 
 def test_own_unreadable_segments_are_set_aside_and_stop_neither_flush_nor_close(

@@ -9,68 +9,22 @@ from collections.abc import Iterator
 import numpy as np
 import psycopg
 import pytest
-from fix_versions import CONFIG, DAY, DIM, answers, learn_days, record_day, stored_knowledge
+from fix_versions import CONFIG, DAY, DIM, NOTHING, Lived, answers, learn_days, record_day, stored_knowledge
 
 from sona_pg import SonaEngine
 from sona_pg.config import MaintenanceConfig
-from sona_pg.domain.cycle import RebuildResult
-from sona_pg.domain.space import Space
-from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DamagedVersion, LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
-from sona_pg.learning.knowledge import Knowledge, initial_state
+from sona_pg.learning.knowledge import Knowledge
 from sona_pg.store.admin import migrate
-from sona_pg.store.database import Database
 from sona_pg.worker.background import BackgroundLoop
-from sona_pg.worker.rebuild import differences, rebuild
+from sona_pg.worker.rebuild import differences
 
-OF_ROUTER = "WHERE version = %s AND part = 'router'"
-DAMAGE = {
-    1: f"UPDATE sona.state_arrays SET data = substr(data, 1, 3) {OF_ROUTER}",
-    2: "DELETE FROM sona.adapters WHERE version = %s AND kind = 'micro'",
-    3: f"UPDATE sona.state_arrays SET shape = '{{-1}}', data = substr(data, 1, 8) {OF_ROUTER}",
-    4: f"UPDATE sona.state_arrays SET dtype = '<x9' {OF_ROUTER}",
-}
 NAMED = {
     1: r"part 'router', array '\w+': 3 bytes are stored, expected \d+ for type '\S+' and shape \(.*sona-pg rebuild",
     2: r"part 'micro adapter': it is missing",
     3: r"part 'router', array '\w+': 8 bytes are stored, expected -\d",
     4: r"part 'router', array '\w+': its type '<x9' is unknown",
 }
-NOTHING: LearnedState = initial_state(DIM, CONFIG)
-
-
-class Lived:
-    """A space whose days were learned by one engine, and queries to its store."""
-
-    def __init__(self, url: str, engine: SonaEngine) -> None:
-        self.url = url
-        self.engine = engine
-        self.database = Database.open(url)
-        self.space: Space = self.database.find_space("default")
-
-    def rollback(self, version: int, *, keep_facts: bool = True) -> int:
-        done = self.database.versions.rollback(
-            self.space, self.engine.server_id, version, NOTHING, keep_facts=keep_facts
-        )
-        return done.version
-
-    def rebuild(self) -> RebuildResult:
-        return rebuild(self.database, self.space, CONFIG)
-
-    def damage(self, version: int) -> None:
-        with psycopg.connect(self.url) as connection:
-            assert connection.execute(DAMAGE[version], [version]).rowcount > 0
-
-    def known(self, version: int) -> Knowledge:
-        held = stored_knowledge(self.database, self.space, version)
-        return Knowledge(held.state, held.patterns, held.fisher)
-
-    def waiting(self) -> int:
-        return self.database.totals(self.space)["waiting"]
-
-    def rows(self, query: str) -> list[tuple]:
-        with psycopg.connect(self.url) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[call-overload]
 
 
 def patterns_and_rankings(engine: SonaEngine) -> dict:

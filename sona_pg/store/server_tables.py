@@ -1,0 +1,82 @@
+"""Tables of the servers: their heartbeats, and what they share."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from sona_pg.store.table_columns import metadata, space_column, time_column
+
+servers = Table(
+    "servers",
+    metadata,
+    space_column(),
+    Column("server_id", Uuid, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("release", Text, nullable=False),
+    time_column("started_at"),
+    time_column("seen_at"),
+    Column("serving_version", BigInteger, nullable=False),
+    Column("trajectories", BigInteger, nullable=False, server_default="0"),
+    Column("feedback", BigInteger, nullable=False, server_default="0"),
+    Column("dropped", BigInteger, nullable=False, server_default="0"),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("skew_ms", Double),
+    Column("abandoned", BigInteger, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("space_id", "server_id"),
+)
+
+shared_trajectories = Table(
+    "shared_trajectories",
+    metadata,
+    space_column(),
+    Column("trajectory_id", Uuid, nullable=False),
+    Column("part", BigInteger, nullable=False),
+    Column("call", Text, nullable=False),
+    Column("content", JSONB, nullable=False),
+    time_column("recorded_at"),
+    PrimaryKeyConstraint("space_id", "trajectory_id", "part"),
+    Index("shared_trajectories_by_time", "space_id", "recorded_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    space_column(),
+    Column("key_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    time_column("created_at"),
+    Column("revoked_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("space_id", "key_id"),
+)
+
+idempotent_requests = Table(
+    "idempotent_requests",
+    metadata,
+    space_column(),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    time_column("recorded_at"),
+    Column("status", SmallInteger),
+    Column("media_type", Text),
+    Column("answer", LargeBinary),
+    PrimaryKeyConstraint("space_id", "key"),
+    Index("idempotent_requests_by_time", "space_id", "recorded_at"),
+)

@@ -1,0 +1,161 @@
+"""Spaces and their servers in the store: no SQL in its signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from sona_pg.config import SonaConfig
+from sona_pg.domain.space import Space, SpaceSummary
+from sona_pg.errors import SpaceRemoved
+from sona_pg.store import (
+    arrival,
+    fleet,
+    leases,
+    settings_log,
+    spaces,
+)
+from sona_pg.store.arrival import Arrival
+from sona_pg.store.connect import translated
+from sona_pg.store.transactions import BRIEF, reading, transaction
+
+
+class SpaceStore:
+    """Operations on spaces, on their settings, and on the servers that have them open."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Use the connections of ``engine``."""
+        self.engine = engine
+        self._partitioned: tuple[int, int] | None = None  # week with existing partitions
+
+    def open_space(
+        self, name: str, dim: int, at: datetime, *, create: bool = True, config: SonaConfig | None = None
+    ) -> Space:
+        """Return the space called ``name``, created if it is missing and ``create`` allows it, with its partitions.
+
+        See ``spaces.open_space`` for the rules on ``config`` and the space's own settings.
+        """
+        with transaction(self.engine, f"opening space {name!r}", BRIEF) as connection:
+            space = spaces.open_space(connection, name, dim, at, create=create, config=config)
+        self._ensure_partitions(at)
+        return space
+
+    def join_space(
+        self, name: str, dim: int, server: fleet.Server, *, create: bool = True, config: SonaConfig | None = None
+    ) -> Arrival:
+        """Open a space as ``open_space`` does, and add a server to its fleet."""
+        doing = f"opening space {name!r}"
+        spaces.require_name(name)
+        with reading(self.engine, doing, BRIEF) as connection:
+            arrived = arrival.find(connection, name)
+            if arrived is not None:
+                arrived = arrived._replace(space=spaces.agreed(arrived.space, dim, config))
+                fleet.register(connection, arrived.space.space_id, server, arrived.at)
+        if arrived is None:
+            with transaction(self.engine, doing, BRIEF) as connection:
+                at = leases.now(connection)
+                space = spaces.open_space(connection, name, dim, at, create=create, config=config)
+                fleet.register(connection, space.space_id, server, at)
+                arrived = arrival.find(connection, name)
+                assert arrived is not None
+                arrived = arrived._replace(space=space)
+        self._ensure_partitions(arrived.at)
+        return arrived
+
+    def _ensure_partitions(self, at: datetime) -> None:
+        """Create missing partitions of the week of ``at``; their existence is checked once a week."""
+        week = at.astimezone(UTC).isocalendar()[:2]
+        if week == self._partitioned:
+            return
+        with reading(self.engine, "looking for partitions", BRIEF) as connection:
+            ready = spaces.has_partition(connection, at)
+        if ready:
+            self._partitioned = week
+            return
+        with translated("making partitions", self.engine.url):
+            spaces.ensure_partitions(self.engine, at)
+
+    def find_space(self, name: str) -> Space:
+        """Return the space called ``name``.
+
+        Raises:
+            DatabaseError: there is none.
+        """
+        with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
+            space = spaces.find_space(connection, name)
+            if space is None:
+                raise spaces.unknown(connection, name)
+            return space
+
+    def space_names(self, name: str, space_id: int | None) -> dict[int, str]:
+        """Return the names, by number, of the spaces with this ``name`` or this ``space_id``."""
+        with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
+            return spaces.names_of(connection, name, space_id)
+
+    def list_spaces(self) -> list[Space]:
+        """Return all spaces by name."""
+        with reading(self.engine, "listing the spaces", BRIEF) as connection:
+            return spaces.list_spaces(connection)
+
+    def summarise_spaces(self) -> list[SpaceSummary]:
+        """Return all spaces by name, with their row counts."""
+        with reading(self.engine, "listing the spaces") as connection:
+            return fleet.summarise_spaces(connection)
+
+    def remove_space(self, name: str) -> dict[str, int]:
+        """Delete a space with all its rows; return their number by table. Engines that have it open end.
+
+        Raises:
+            DatabaseError: there is none of that name.
+        """
+        with transaction(self.engine, f"removing space {name!r}") as connection:
+            space = spaces.find_space(connection, name)
+            if space is None:
+                raise spaces.unknown(connection, name)
+            return spaces.remove_space(connection, space.space_id)
+
+    def rename_space(self, name: str, new_name: str) -> Space:
+        """Rename a space, see ``spaces.rename_space``; engines that have it open continue."""
+        with transaction(self.engine, f"renaming space {name!r}") as connection:
+            return spaces.rename_space(connection, name, new_name)
+
+    def settings(self, space: Space) -> Mapping[str, Any]:
+        """Return the current learning settings of a space, by dotted name."""
+        with reading(self.engine, "reading the space's settings", BRIEF) as connection:
+            return settings_log.current(connection, space.space_id)
+
+    def settings_history(self, space: Space) -> list[tuple[int, datetime, dict[str, Any]]]:
+        """Return the history of a space's learning settings: first version, time of the change, and all settings."""
+        with reading(self.engine, "reading the space's settings", BRIEF) as connection:
+            return settings_log.history(connection, space.space_id)
+
+    def set_settings(self, space: Space, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Change learning settings of a space from its next version on; return all settings.
+
+        Raises:
+            ConfigError: a setting is unknown, has an invalid value, or would cut learned state.
+        """
+        with transaction(self.engine, f"changing the settings of space {space.name!r}") as connection:
+            return settings_log.change(connection, space.space_id, changes, leases.now(connection))
+
+    def register(self, space: Space, server: fleet.Server) -> None:
+        """Add a server to the fleet of a space."""
+        with transaction(self.engine, "registering the server", BRIEF) as connection:
+            fleet.register(connection, space.space_id, server, leases.now(connection))
+
+    def heartbeat(self, space: Space, server_id: UUID, version: int, skew_ms: float | None) -> fleet.Heartbeat:
+        """Record a server's heartbeat, served version and clock skew; return the version to serve."""
+        with transaction(self.engine, "sending a heartbeat", BRIEF) as connection:
+            heard = fleet.heartbeat(connection, space.space_id, server_id, version, skew_ms)
+        if heard is None:
+            raise SpaceRemoved(space.name)
+        return heard
+
+    def depart(self, space: Space, server_id: UUID) -> None:
+        """Mark the server as ended."""
+        with transaction(self.engine, "leaving the fleet", BRIEF) as connection:
+            fleet.depart(connection, space.space_id, server_id)
