@@ -99,7 +99,7 @@ class BookedCost(Protocol):
     """Cost that was booked for a decision."""
 
     def settle(self, cost: float) -> None:
-        """Replace what was booked by the real cost."""
+        """Replace the booked cost by the real one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

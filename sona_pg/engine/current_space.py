@@ -198,7 +198,7 @@ class CurrentSpace(ABC):
         return self.held.accesses
 
     def count_found(self) -> None:
-        """Add how often patterns were found here to what the store knows."""
+        """Add this server's counts of found patterns to the store's."""
         found = self.accesses.take()
         if found:
             try:

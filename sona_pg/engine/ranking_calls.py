@@ -72,7 +72,7 @@ class RankingCalls(EngineLifetime):
             query: what is asked.
             ids: the candidates to choose among, by default all that are stored.
             k: how many at most.
-            context: embeddings of what came before the query, the latest last.
+            context: embeddings of the context before the query, the latest last.
 
         Raises:
             UnknownCandidate: an id is not stored, or there is no candidate.

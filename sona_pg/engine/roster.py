@@ -100,7 +100,7 @@ class Roster:
         """Form the groups anew, if spaces have come or gone."""
         if not self._changed:
             return
-        self._changed = False  # first: what changes meanwhile is seen the next time
+        self._changed = False  # first: later changes are seen the next time
         members: dict[float, list[Place]] = {}
         self._by_space = {}
         early = {place for place in self.early if self.places.get(place.followed) is place}

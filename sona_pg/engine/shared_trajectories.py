@@ -37,7 +37,7 @@ class SharedCalls(EngineLifetime):
     """Calls about trajectories that are not open in this process: they wait for the database."""
 
     def __init__(self, config: SonaConfig, wanted: OpenRequest) -> None:
-        """Open what is ``wanted``; see ``SonaEngine`` for what may be raised."""
+        """Open the space ``wanted``; raises as ``SonaEngine`` does."""
         super().__init__(config, wanted)
         self.on_event_loop = False  # an AsyncSonaEngine stands on it: no plain call may wait
         self.shared_by(self._elsewhere)
@@ -105,7 +105,7 @@ class SharedCalls(EngineLifetime):
 
 
 def _checked(call: str, a: Any, b: Any, c: Any) -> dict[str, Any]:
-    """Return the arguments of a call as JSON, or refuse what the recorder would refuse at the end."""
+    """Return the arguments of a call as JSON, or raise the error that the recorder would raise at the end."""
     if call == "add_step":
         if not isinstance(c, int | float | np.number) or not -MOST_REWARD <= c <= MOST_REWARD:
             raise InvalidValue(f"reward is {c!r:.60}, expected a number from -1e6 to 1e6")

@@ -42,7 +42,7 @@ MAX_SAMPLE = 4096  # most replayed trajectories for all learners but the ranker
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """The knowledge after a step, and what changed."""
+    """The knowledge after a step, and its changes."""
 
     knowledge: Knowledge
     removed: Sequence[UUID]  # removed patterns

@@ -46,7 +46,7 @@ class AccessCounter:
             return taken
 
     def give_back(self, counts: Mapping[UUID, int]) -> None:
-        """Count what was taken and could not be sent."""
+        """Add back counts that could not be sent."""
         with self._lock:
             self._unsent += Counter(counts)
 
@@ -60,7 +60,7 @@ class AccessCounter:
             self.known = MappingProxyType(known)
 
     def know(self, uses: Mapping[UUID, PatternUse]) -> None:
-        """Take over what the store knows of all patterns of the space."""
+        """Adopt the store's counts of all patterns of the space."""
         self.known = MappingProxyType(dict(uses))
 
     def _total(self) -> int:

@@ -1,7 +1,7 @@
 """Recall: candidates ranked for a query, and with them the ones around a match in its group.
 
 The order of groups (turns of a conversation, sections of a document) is read at the first recall, and then with the
-candidates of other servers. What this server remembers it knows at once.
+candidates of other servers. Candidates remembered by this server are known at once.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Recaller:
             self._graphs.clear()
 
     def read(self) -> None:
-        """Read the order of all groups; what this server has remembered since then comes on top."""
+        """Read the order of all groups; later ones of this server are added."""
         with self._lock:
             known = set(self._here)
         stored = {name: (group, position) for name, group, position in self._read_order()}

@@ -55,7 +55,7 @@ def add(connection: Connection, space_id: int, id: UUID, part: SharedPart, at: d
 
 
 def take(connection: Connection, space_id: int, id: UUID) -> Sequence[SharedPart]:
-    """Remove a trajectory and return what was said of it, its beginning first; nothing if it is not open."""
+    """Remove a trajectory and return its stored calls, its beginning first; nothing if it is not open."""
     known = {"space": space_id, "id": id}
     if connection.execute(HOLD, known).first() is None:
         return []

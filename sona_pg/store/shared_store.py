@@ -34,6 +34,6 @@ class SharedStore:
 
     @contextmanager
     def taking(self, space: Space, id: UUID) -> Iterator[Sequence[SharedPart]]:
-        """Give what was said of a trajectory, nothing if it is not open; removed unless the block raises."""
+        """Yield the stored calls of a trajectory, none if it is not open; removed unless the block raises."""
         with transaction(self._engine, "ending a shared trajectory", BRIEF) as connection:
             yield shared_rows.take(connection, space.space_id, id)

@@ -138,7 +138,7 @@ class Learner:
         """Form the list of spaces that are polled together anew, if it has changed."""
         if not self._changed:
             return
-        self._changed = False  # first: what changes meanwhile is seen the next time
+        self._changed = False  # first: later changes are seen the next time
         self._by_space = {}
         for coordinator in list(self._spaces):
             self._by_space.setdefault(coordinator.space.space_id, []).append(coordinator)

@@ -1,4 +1,4 @@
-"""Recall: a match brings what lies around it in its conversation, on every server, before and after learning."""
+"""Recall: a match brings its neighbours in its conversation, on every server, before and after learning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes long is noticed by one thread; a lease is renewed by another one only once its cycle takes long."""
+"""One thread notices overdue calls; a lease is renewed by another one only once its cycle takes long."""
 
 from __future__ import annotations
 

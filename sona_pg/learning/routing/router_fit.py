@@ -111,7 +111,7 @@ def fit(
 
 
 def revise(state: RouterState, events: RouteEvents, before: Floats, paid: Floats | None = None) -> RouterState:
-    """The state after events folded earlier changed to what they say now.
+    """The state after events folded earlier changed to their current values.
 
     Their quality was `before` (n,), their real cost `paid` (n,), NaN where unknown; None: the cost has not changed.
     """
@@ -228,7 +228,7 @@ def _add_costs(sums: Statistics, events: RouteEvents, weight: Doubles, phi: Floa
 
 
 def _costs(sums: Statistics) -> dict[str, Any]:
-    """Return the fields of a state that say what routes cost."""
+    """Return the fields of a state about costs of routes."""
     weights, least = cost_weights(sums.gram, sums.totals, sums.paid)
     return {"paid": sums.paid, "cost_weights": weights, "least": least}
 
