@@ -37,3 +37,4 @@ LONGEST_TYPICAL = 300  # characters of each typical query of a pattern
 MOST_PATTERN_ROUTES = 256  # kept per pattern: those with the most weight
 MOST_PATTERN_PARAMETERS = 256  # kept per pattern: those with the most weight
 MOST_LINEAGE = 256  # merged patterns named in a pattern's lineage: the latest
+MOST_RECENT = 10_000  # judged queries of a space that are weighed before a cycle has learned them

@@ -75,6 +75,7 @@ DUE: dict[str, tuple[Any, int, int, float]] = {
 SHOWN_BY = {
     "loops.automatic": "tests/worker/test_schedule.py",
     "loops.poll_interval": "tests/engine/test_fleet.py",
+    "loops.recent": "tests/engine/test_recent_evidence.py",
     "ingest.flush_interval": "tests/ingest/test_writer.py",
     "maintenance.interval": "tests/engine/test_ledger.py",
     "maintenance.weeks_ahead": "tests/engine/test_ledger.py",

@@ -34,6 +34,7 @@ cdef class EncodedBatch:
     cdef readonly object activation_step  # (k,) int32: the step of each row of step_activations
     cdef readonly object step_activations  # (k, dim) float32: only of steps that have dim activations
     cdef readonly bint sequence_given  # some feedback may have come before
+    cdef readonly bint judged  # there is feedback, or a ranking with a quality
     cdef object route_spans
     cdef uint8_t first[16]
     cdef uint8_t last[16]
@@ -150,5 +151,5 @@ cdef EncodedBatch encode(
     out.embeddings, out.qualities, out.policy_versions = embeddings, qualities, versions
     out.step_trajectory, out.step_rewards = step_trajectory, step_rewards
     out.activation_step, out.step_activations = activation_step, step_activations
-    out.sequence_given = sizes.sequence_given
+    out.sequence_given, out.judged = sizes.sequence_given, sizes.judged
     return out

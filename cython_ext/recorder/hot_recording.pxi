@@ -190,6 +190,7 @@ cdef class RecordingPath(SharedPath):
         cdef sona_block *block
         cdef sona_record *record
         cdef int queued
+        cdef object shown = None
         cdef Trajectory t = handle_of(trajectory)
         if t is None:
             return self.shared_call(trajectory, "end_trajectory", quality, latency)
@@ -214,12 +215,16 @@ cdef class RecordingPath(SharedPath):
             sona_block_give(self.ring.c, block)
             return
         try:
+            if self.judged is not None and is_ranking(record):
+                shown = shown_ranking(record)
             queued = self.store(block, self.confirm is not None)
         except BaseException:
             t.block = block
             if t.told:
                 named[t.name[:16]] = t
             raise
+        if queued and shown is not None:
+            self.judged.append(shown)
         self.announce(queued, t.name[:16] if self.confirm is not None else None)
 
     def record_feedback(
@@ -284,6 +289,8 @@ cdef class RecordingPath(SharedPath):
             sona_block_give(ring.c, block)
             raise
         if enabled:
+            if self.judged is not None:
+                self.judged.append((name, source, order, value if quality is not None else None, correction))
             self.announce(queued, name)
         else:
             sona_block_give(ring.c, block)

@@ -15,6 +15,7 @@ cdef class HotState:
     cdef object wake  # called when half of the ring is full
     cdef object confirm  # called with (recorded_count, id) after each record; returns once it is committed
     cdef object shown  # called with shown candidates; returns the number of their set
+    cdef object judged  # a deque of rankings that were shown, and of facts (recent.pxi); None: they are not kept
     cdef object room  # called when the ring is full; returns once there is room
     cdef object shared  # called for trajectories that are not open in this process
     cdef object renew  # called in a forked child with whether it must record; None: it must not
@@ -125,6 +126,10 @@ cdef class HotState:
         """Set the callback that numbers the candidate sets of ``begin_trajectory(..., candidates=)``."""
         self.shown = shown
 
+    def keep_judged(self, judged):
+        """Append to the deque ``judged`` from now on: rankings that were shown, and facts; see ``recent.pxi``."""
+        self.judged = judged
+
     def refuse_records(self, reason=CLOSED):
         """Make recording raise with ``reason`` from now on; records accepted before can be drained."""
         self.closed = reason
@@ -147,7 +152,7 @@ cdef class HotState:
         if ring.c is NULL:
             raise MemoryError()
         ring.generation = sona_fork_generation()
-        self.wake = self.confirm = self.room = self.shown = self.spool = None
+        self.wake = self.confirm = self.room = self.shown = self.judged = self.spool = None
         self.ring = ring
 
     def opened_here(self):

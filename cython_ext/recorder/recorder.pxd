@@ -41,7 +41,7 @@ cdef extern from "recorder.h" nogil:
 
     ctypedef struct sona_sizes:
         size_t trajectories, steps, feedback, full_steps, trajectory_bytes, step_bytes, feedback_bytes
-        bint sequence_given
+        bint sequence_given, judged
 
     ctypedef struct sona_rows:
         uint8_t *trajectories

@@ -69,6 +69,7 @@ cdef enum:
 include "trajectory.pxi"
 include "arguments.pxi"
 include "batch.pxi"
+include "recent.pxi"
 include "adapter.pxi"
 include "spool.pxi"
 include "hot_state.pxi"

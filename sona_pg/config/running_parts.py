@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sona_pg.config.config_part import ConfigPart, require, require_types
+from sona_pg.limits import MOST_RECENT
 
 Durability = Literal["memory", "spool", "sync"]
 WhenFull = Literal["refuse", "wait"]
@@ -51,6 +52,8 @@ class LoopConfig(ConfigPart):
     replay: int = 8192
     # Facts that one cycle claims, in whole batches: bounds its memory and time. Cycles repeat until all are learned.
     slice: int = 20_000
+    # Judged queries of a space that are weighed before a cycle has learned them, oldest out first; 0: none.
+    recent: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,6 +65,7 @@ class LoopConfig(ConfigPart):
         require(self.poll_interval > 0, "loops.poll_interval", self.poll_interval, "seconds > 0")
         require(self.seed >= 0, "loops.seed", self.seed, "0 or more")
         require(self.slice >= 1, "loops.slice", self.slice, "1 or more")
+        require(0 <= self.recent <= MOST_RECENT, "loops.recent", self.recent, f"0 to {MOST_RECENT}")
         require(self.replay >= 0, "loops.replay", self.replay, "0 or more")
 
 

@@ -26,7 +26,7 @@ PARTS: Mapping[str, type] = {
     "patterns": PatternConfig,
     "loops": LoopConfig,
 }
-OF_PROCESS = frozenset({"loops.automatic", "loops.poll_interval", "loops.slice"})
+OF_PROCESS = frozenset({"loops.automatic", "loops.poll_interval", "loops.recent", "loops.slice"})
 TYPES: Mapping[str, str] = {
     f"{part}.{known.name}": str(known.type)
     for part, made in PARTS.items()

@@ -18,6 +18,7 @@ from sona_pg.config import SonaConfig
 from sona_pg.config.space_settings import Settings, applied
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.domain.space import Space
+from sona_pg.engine.evidence_feed import EvidenceFeed
 from sona_pg.engine.figures import SILENT_FOR, Figures
 from sona_pg.engine.fleet_member import FleetMember
 from sona_pg.engine.followed_space import Heard
@@ -68,9 +69,10 @@ class CurrentSpace(ABC):
         last = LastVersion(runtime.home, place_of(runtime.url), name)
         self._pending = runtime.home.absolute() / "spool" / f"pending-{last.path.stem}-{hot.dim}"
         self.chooser = RouteChooser(config.loops.seed, self._keep_set)
-        self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set)
+        self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set, config.loops.recent)
         self.recaller = Recaller(self.ranker, lambda: self.database.candidate_order(self.space))
         self.held = VersionHolder(hot, config, last)
+        self._feed = EvidenceFeed(lambda: self.database, self.ranker.evidence)
         self._figures = Figures(self)
 
     @property
@@ -165,6 +167,7 @@ class CurrentSpace(ABC):
             self.count_found()
             self.keep_kinds()
             self._share_candidates(self._settled())
+            self._feed.look(self.space, self.serving.version)
             self._keep_version()
             return self.serving.version
 
@@ -248,10 +251,25 @@ class CurrentSpace(ABC):
             if self.held.take_up(heard.live, self._read, self._learned):
                 self._heartbeat()
             if heard.signal is not None:
-                self._share_candidates(self._settled(), heard.signal)
+                self._share_candidates(self._settled(), heard.signal.of_candidates)
+                self._feed.keep_up(space, self.serving.version, heard.signal.newest)
             self._keep_version()
             self.keep_kinds()
             self._figures.keep_up()
+            return True
+        finally:
+            self._refreshing.release()
+
+    def note_judged(self, batch: int) -> None:
+        """Note that a batch was committed in which something is judged."""
+        self._feed.note(batch)
+
+    def read_judged(self) -> bool:
+        """Read the batches that were noted; return False while a caller is refreshing."""
+        if self._closed or not self._refreshing.acquire(blocking=False):
+            return self._closed
+        try:
+            self._feed.keep_up(self.space, self.serving.version, None)
             return True
         finally:
             self._refreshing.release()
@@ -321,6 +339,7 @@ class CurrentSpace(ABC):
 
     def _learned(self, ids: NDArray[np.uint8], version: int) -> Collection[bytes]:
         """Return which of the trajectories ``ids`` (n, 16) a version has learned from."""
+        self._feed.leave_to(self.space, version, all_written=self.writer.waiting == 0)
         return self.database.learned_of(self.space, ids, version)
 
     def _keep(

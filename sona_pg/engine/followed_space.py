@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from sona_pg.serving.access_counter import AccessCounter
-from sona_pg.store.roll_call import Beat
+from sona_pg.store.roll_call import Beat, Signal
 
 
 class ClockReading(NamedTuple):
@@ -38,7 +38,7 @@ class Heard(NamedTuple):
 
     live: int  # version
     name: str  # of the space
-    signal: tuple[int, int] | None  # candidate signal, see ``candidates.signal``; None: not read
+    signal: Signal | None  # None: not read
     forgotten: bool  # whether the row of this server was deleted
     clock: ClockReading
 
@@ -68,6 +68,12 @@ class FollowedSpace(Protocol):
 
     def hear(self, heard: Heard) -> bool:
         """Apply the result of a poll; False: it is being refreshed, and must be polled again."""
+
+    def note_judged(self, batch: int) -> None:
+        """Note that a batch was committed in which something is judged."""
+
+    def read_judged(self) -> bool:
+        """Read the batches that were noted; False: it is being refreshed, and must be asked again."""
 
     def say_away(self) -> None:
         """Warn of lost records while the database is away."""

@@ -172,7 +172,10 @@ class Follower:
         now = time.monotonic()
         self._roster.arrange(now)
         for notice in heard:
-            self._roster.announce(notice.space_id, now, of_candidates=notice.of_candidates)
+            if notice.batch is not None:
+                self._roster.announce_judged(notice.space_id, notice.batch, now)
+            else:
+                self._roster.announce(notice.space_id, now, of_candidates=notice.of_candidates)
 
     def _round(self) -> None:
         """Poll every due space."""
@@ -184,6 +187,8 @@ class Follower:
             self._look_early(attached, now)
         for group in groups:
             self._look_at(group, now)
+        for place in self._roster.due_judged(now):
+            self._read_judged(place)
         self._attach([place for place in early if place.followed.space_id is None])
 
     def _look_early(self, places: Sequence[Place], now: float) -> None:
@@ -299,6 +304,21 @@ class Follower:
             if place.failing != type(exc).__name__:
                 log.exception("following the live version failed; this server goes on with what it serves")
             place.failing = type(exc).__name__
+        finally:
+            self._at = None
+
+    def _read_judged(self, place: Place) -> None:
+        """Have a space read announced batches; what fails is read again with its next poll."""
+        followed = self._at = place.followed
+        try:
+            if self.follows(followed) and not followed.read_judged():
+                self._roster.judged[place] = time.monotonic() + BUSY
+        except DatabaseUnavailable:
+            self._roster.judged[place] = 0.0
+            raise
+        except Exception:  # a bug must not stop the follower
+            followed.count_failure()
+            log.exception("reading recent evidence failed; this server goes on without it")
         finally:
             self._at = None
 

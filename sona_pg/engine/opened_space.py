@@ -61,6 +61,7 @@ class OpenedSpace(CurrentSpace):
         elif away is not None:
             self._open_without_database(away)
         self.hot.name_sets(self.ranker.shown)
+        self.hot.keep_judged(self.ranker.evidence.news if self._config.loops.recent else None)
         runtime.maintainer.add(self._config.maintenance)
         runtime.follower.join(self)
 

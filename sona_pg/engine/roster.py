@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sona_pg.engine.followed_space import FollowedSpace
-from sona_pg.store.roll_call import Beats, SpaceIds
+from sona_pg.store.roll_call import Beats, Signal, SpaceIds
 
 BEAT_EVERY = 5.0  # seconds between heartbeats; a server counts as gone after three times as long
+JUDGED_EVERY = 0.2  # seconds between reads of announced batches in which something is judged
 CANDIDATES_EVERY = 1.0  # seconds between reads of announced candidates: every server with new ones announces them
 
 
@@ -21,7 +22,8 @@ class Place:
     next_look: float = math.inf  # before that of its group
     next_signal: float = 0.0  # earliest time to read announced candidates
     told: tuple[int, str] | None = None  # live version and name last passed to the space
-    signal: tuple[int, int] | None = None  # candidate signal last passed to the space
+    next_judged: float = 0.0  # earliest time to read announced batches in which something is judged
+    signal: Signal | None = None  # last passed to the space
     pause: float = 0.0  # pause after a refused attempt to attach
     failing: str = ""  # kind of the last failure, until a success
 
@@ -72,6 +74,7 @@ class Roster:
         self.places: dict[FollowedSpace, Place] = {}
         self.groups: dict[float, Group] = {}
         self.early: set[Place] = set()  # to be looked at before their group, or not attached yet
+        self.judged: dict[Place, float] = {}  # when to read announced batches; of the thread alone
         self._restless: dict[FollowedSpace, None] = {}
         self._by_space: dict[int, list[Place]] = {}
         self._changed = False
@@ -118,7 +121,11 @@ class Roster:
 
     def next_look(self) -> float:
         """Return when the next space is due."""
-        dues = [*(group.next_look for group in self.groups.values()), *(place.next_look for place in self.early)]
+        dues = [
+            *(group.next_look for group in self.groups.values()),
+            *(place.next_look for place in self.early),
+            *self.judged.values(),
+        ]
         return min(dues, default=math.inf)
 
     def due(self, now: float) -> tuple[list[Group], list[Place]]:
@@ -162,6 +169,20 @@ class Roster:
         """Make the engines of a space due now; for candidates at most once a second."""
         for place in self._by_space.get(space_id, ()):
             self.look_early(place, max(now, place.next_signal) if of_candidates else now)
+
+    def announce_judged(self, space_id: int, batch: int, now: float) -> None:
+        """Make the engines of a space read a batch, at most five times a second."""
+        for place in self._by_space.get(space_id, ()):
+            place.followed.note_judged(batch)
+            self.judged.setdefault(place, max(now, place.next_judged))
+
+    def due_judged(self, now: float) -> list[Place]:
+        """Return the spaces that are to read announced batches now."""
+        due = [place for place, at in self.judged.items() if at <= now]
+        for place in due:
+            del self.judged[place]
+            place.next_judged = now + JUDGED_EVERY
+        return due
 
     def look_at_candidates(self) -> None:
         """Read the candidates of all spaces with the next poll: notices may be lost."""

@@ -13,6 +13,7 @@ import psycopg
 from sona_pg.errors import SpaceRemoved
 from sona_pg.ingest import statements
 from sona_pg.ingest.parts import HEADER, TRAILER, Part, chosen, sequences_given
+from sona_pg.store.states import JUDGED
 
 # SQLSTATE classes of errors in the rows themselves: data, integrity constraints, limits of an index row
 CONTENT = ("22", "23", "54")
@@ -106,6 +107,8 @@ def write(
         marked = raw.execute(statements.MARK, marker)
         if not repeats:
             raw.execute(statements.COUNT, counters)
+        if part.encoded.judged:
+            _announce(raw, origin, part)
     _require(held, origin)
     if marked.fetchone() is None:
         return _marked_before(raw, origin, part)
@@ -117,7 +120,7 @@ def write(
         copy_stream(raw, statements.COPY["steps"], part.stream("steps"), meanwhile)
     if repeats:
         written.feedback = _add_feedback(raw, origin, part)
-        return _settled(raw, origin, part, written, losses, now)
+        return _settled(raw, origin, part, written, losses, now, announced=True)
     if written.feedback:
         copy_stream(raw, statements.COPY["feedback"], part.stream("feedback"))
     return written
@@ -268,8 +271,20 @@ def _counters(origin: Origin, written: Written, losses: Losses, now: datetime) -
     }
 
 
+def _announce(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> None:
+    """Tell other servers of a batch in which something is judged, once it is committed."""
+    raw.execute(statements.ANNOUNCE, {"channel": JUDGED, "payload": f"{origin.space_id} {part.number}"})
+
+
 def _settled(
-    raw: psycopg.Connection[Any], origin: Origin, part: Part, written: Written, losses: Losses, now: datetime
+    raw: psycopg.Connection[Any],
+    origin: Origin,
+    part: Part,
+    written: Written,
+    losses: Losses,
+    now: datetime,
+    *,
+    announced: bool = False,
 ) -> Written:
     """Update marker and counters to the rows added; delete both if no rows were added."""
     if not (written.trajectories or written.steps or written.feedback):
@@ -282,6 +297,8 @@ def _settled(
         "steps": written.steps,
         "feedback": written.feedback,
     }
+    if part.encoded.judged and not announced:
+        _announce(raw, origin, part)
     raw.execute(statements.CORRECT_MARK, values)
     raw.execute(statements.COUNT, _counters(origin, written, losses, now))
     written.counted = True

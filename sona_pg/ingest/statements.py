@@ -46,6 +46,9 @@ ON CONFLICT DO NOTHING
 RETURNING batch
 """
 
+# Other servers weigh what was said until a cycle has learned it.
+ANNOUNCE = "SELECT pg_notify(%(channel)s, %(payload)s)"
+
 # A marker proves a commit only to the server that wrote it.
 MARKED_BY = "SELECT server_id FROM sona.batches WHERE space_id = %(space)s AND batch = %(batch)s"
 

@@ -19,7 +19,7 @@ from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import InvalidValue, UnknownCandidate
 from sona_pg.learning.ranking.ranker import explore
-from sona_pg.learning.ranking.ranker_prepared import Prepared, prepare
+from sona_pg.learning.ranking.ranker_prepared import Corrected, Prepared, prepare
 from sona_pg.limits import MOST_EXPLORATION
 from sona_pg.serving.arguments import (
     as_direction,
@@ -31,6 +31,7 @@ from sona_pg.serving.arguments import (
 )
 from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, Named, NamedSets, check_ids
 from sona_pg.serving.overlay import Overlay
+from sona_pg.serving.recent_evidence import EvidenceWeights, RecentEvidence
 from sona_pg.serving.served_version import ServedVersion
 
 
@@ -53,7 +54,8 @@ class ReadySet:
     serving: ServedVersion
     candidates: RankedSet
     slots: NDArray[np.int32]  # (m,)
-    scorer: Prepared
+    scorer: Prepared | Corrected
+    evidence: EvidenceWeights | None = None  # that the scorer weighs beside the version
 
 
 class _RecentSet(NamedTuple):
@@ -71,17 +73,20 @@ class _OfVersion:
         self.serving = serving
         self.ready: dict[RankedSet, ReadySet] = {}
         self.recent: dict[tuple[str, ...], _RecentSet] = {}
+        self.weighed: dict[RankedSet, ReadySet] = {}  # with the latest evidence they were ranked by
         self._numbers = 0  # approximate floats held by the sets
 
     def add(self, ready: ReadySet) -> None:
         """Cache a set; above the bounds on number and memory, the earlier ones are dropped."""
         self._numbers += 2 * ready.candidates.embeddings.size
         if len(self.ready) >= KEPT_SETS or self._numbers > MOST_NUMBERS:
-            self.recent, self.ready, self._numbers = {}, {}, 2 * ready.candidates.embeddings.size
+            self.recent, self.ready, self.weighed = {}, {}, {}
+            self._numbers = 2 * ready.candidates.embeddings.size
         self.ready[ready.candidates] = ready
 
 
 MOST_NUMBERS = 1 << 24  # float32 values of prepared sets in a server's cache
+MOST_RIVALS = 1024  # candidates that recent evidence is weighed against; of more, as many evenly spread ones
 MANY = 1000  # candidates above which only the best are sorted
 
 
@@ -101,14 +106,18 @@ class Keep(Protocol):
 class CandidateRanker:
     """Ranks by the served version; stores each set and embedding at its first use."""
 
-    def __init__(self, dim: int, keep: Keep, keep_set: KeepSet) -> None:
-        """Start without prepared sets; ``keep`` stores candidates, ``keep_set`` their sets."""
+    def __init__(self, dim: int, keep: Keep, keep_set: KeepSet, recent: int = 0) -> None:
+        """Start without prepared sets; ``keep`` stores candidates, ``keep_set`` their sets.
+
+        ``recent`` judged queries are weighed before a version has learned them.
+        """
         self._dim = dim
         self._keep = keep
         self._named = NamedSets("candidate id", keep_set)
         self._sets: OrderedDict[int, RankedSet] = OrderedDict()
         self._of_version: _OfVersion | None = None
         self.overlay = Overlay()
+        self.evidence = RecentEvidence(dim, recent, self._find)
         self._last_stored: RankedSet | None = None
         self._lock = threading.Lock()
 
@@ -127,8 +136,12 @@ class CandidateRanker:
             query, k = as_direction(query, self._dim, "query"), require_count(k)
             require_amount(exploration, "exploration", MOST_EXPLORATION)
             ready = self._ready(serving, self._chosen(serving, candidates, ids))
+        recent = self.evidence
+        if recent.news or recent.weighed_for is not serving or recent.weights is not None:
+            ready = self._weighed(ready)
         try:
-            best = ready.scorer.block.best(query, k, ready.candidates.ids) if exploration == 0 else None
+            block = ready.scorer.block if exploration == 0 else None
+            best = None if block is None else block.best(query, k, ready.candidates.ids)
         except OverflowError:  # of k
             require_count(k)
             raise
@@ -148,7 +161,8 @@ class CandidateRanker:
     ) -> list[Ranking]:
         """Return the best ``k`` for each of ``queries`` (n, dim); see ``SonaEngine.rank_many``."""
         require_amount(exploration, "exploration", MOST_EXPLORATION)
-        return self._ranked(self._ready(serving, self._chosen(serving, candidates, ids)), queries, k, exploration)
+        ready = self._weighed(self._ready(serving, self._chosen(serving, candidates, ids)))
+        return self._ranked(ready, queries, k, exploration)
 
     def _ranked(self, ready: ReadySet, queries: NDArray[np.float32], k: int, exploration: float) -> list[Ranking]:
         scores = ready.scorer.score(queries)
@@ -215,6 +229,43 @@ class CandidateRanker:
         if chosen.stored is not None:
             of_version.recent[chosen.ids] = _RecentSet(chosen.stored[0], ready, chosen.stored[1])
         return ready
+
+    def _weighed(self, ready: ReadySet) -> ReadySet:
+        """Return a set as its version and recent evidence score it."""
+        evidence = self.evidence.of(ready.serving)
+        if evidence is None:
+            return ready
+        of_version = self._of_version
+        known = of_version.weighed.get(ready.candidates) if of_version is not None else None
+        if known is not None and known.evidence is evidence and known.serving is ready.serving:
+            return known
+        assert isinstance(ready.scorer, Prepared)
+        scorer = evidence.added_to(ready.scorer, ready.candidates.ids)
+        weighed = dataclasses.replace(ready, scorer=scorer, evidence=evidence)
+        if of_version is not None and of_version.serving is ready.serving:
+            of_version.weighed[ready.candidates] = weighed
+        return weighed
+
+    def _find(
+        self, serving: ServedVersion, names: Sequence[str], *, rivals: bool
+    ) -> tuple[list[str], NDArray[np.float32]]:
+        """Return known candidates for ``RecentEvidence``."""
+        catalog = self.overlay.catalog(serving.catalog)
+        with self._lock:
+            given = {name: (known, row) for known in self._sets.values() for row, name in enumerate(known.ids)}
+        wanted = list(names)
+        if rivals:
+            known = len(catalog.ids)
+            few = range(known) if known <= MOST_RIVALS else np.linspace(0, known - 1, MOST_RIVALS).astype(int)
+            wanted = [catalog.ids[row] for row in few]
+            if known <= MOST_RIVALS:
+                wanted += [name for name in given if name not in catalog.index][: MOST_RIVALS - known]
+        found = [name for name in wanted if name in catalog.index or name in given]
+        rows = [
+            catalog.halves[catalog.index[name]] if name in catalog.index else given[name][0].embeddings[given[name][1]]
+            for name in found
+        ]
+        return found, np.reshape(np.array(rows, np.float32), (len(found), self._dim))
 
     def _chosen(self, serving: ServedVersion, candidates: ArrayLike | None, ids: Sequence[str] | None) -> RankedSet:
         return self._stored(serving, ids) if candidates is None else self._prepared(candidates, ids)

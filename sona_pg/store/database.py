@@ -19,6 +19,7 @@ from sona_pg.config import MaintenanceConfig, Migrate
 from sona_pg.domain.answer import SearchResult
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import LearningSchedule
+from sona_pg.domain.judged import JudgedQuery
 from sona_pg.domain.ledger_slice import Trajectories
 from sona_pg.domain.pattern import LearnedPattern, PatternUse
 from sona_pg.domain.space import Space
@@ -29,6 +30,7 @@ from sona_pg.store import (
     claims,
     cycles,
     fleet,
+    judged_rows,
     kind_weights,
     leases,
     pattern_rows,
@@ -235,6 +237,21 @@ class Database(SpaceStore):
             return frozenset()
         with reading(self.engine, "reading a version's trajectories", BRIEF) as connection:
             return read_seen(connection, space.space_id, ids, claims.as_of(version))
+
+    def waiting_batches(self, space: Space) -> list[int]:
+        """Return the newest batches that no cycle has learned from; see ``judged_rows.waiting_batches``."""
+        with reading(self.engine, "looking for unlearned batches", BRIEF) as connection:
+            return judged_rows.waiting_batches(connection, space.space_id)
+
+    def judged(
+        self, space: Space, version: int, batches: Sequence[int], most: int, ids: NDArray[np.uint8] | None = None
+    ) -> list[JudgedQuery]:
+        """Return the judged queries of some batches, and those of ``ids`` (n, 16); see ``judged_rows.read_judged``."""
+        asked = np.zeros((0, 16), np.uint8) if ids is None else ids
+        if not len(batches) and not len(asked):
+            return []
+        with reading(self.engine, "reading judged queries", BRIEF) as connection:
+            return judged_rows.read_judged(connection, space.space_id, space.dim, version, batches, asked, most)
 
     def load_version(self, space: Space, version: int) -> LearnedState:
         """Return a version of a space as it was published; DatabaseError if there is none."""

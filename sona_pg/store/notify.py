@@ -15,14 +15,15 @@ import psycopg
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store.connect import driver_arguments
 from sona_pg.store.sessions import open_session
-from sona_pg.store.states import CHANNEL
+from sona_pg.store.states import CHANNEL, JUDGED
 
 
 class Notice(NamedTuple):
     """Announcement of a change in a space."""
 
     space_id: int
-    of_candidates: bool  # else a new version
+    of_candidates: bool  # else a new version, or a batch
+    batch: int | None = None  # in which something is judged
 
 
 class NoticeListener:
@@ -48,11 +49,11 @@ class NoticeListener:
             connection = self._connected()
             if not self._is_readable(connection.fileno(), seconds):
                 return []
-            heard = [notice.payload for notice in connection.notifies(timeout=0.0, stop_after=1)]
+            heard = [(notice.channel, notice.payload) for notice in connection.notifies(timeout=0.0, stop_after=1)]
         except psycopg.Error as exc:
             self._disconnect()
             raise DatabaseUnavailable(f"listening for versions: {exc}") from exc
-        return [notice for payload in heard if (notice := _read(payload)) is not None]
+        return [notice for told in heard if (notice := _read(*told)) is not None]
 
     def wake(self) -> None:
         """End the wait that runs, or the next one; any thread and any signal handler may call it."""
@@ -86,12 +87,15 @@ class NoticeListener:
             self._connection, own = open_session(self._arguments, "sona-pg listener")
             if own:
                 self._connection.execute(f"LISTEN {CHANNEL}")
+                self._connection.execute(f"LISTEN {JUDGED}")
             self.hears = own
             self.connections += 1
         return self._connection
 
 
-def _read(payload: str) -> Notice | None:
+def _read(channel: str, payload: str) -> Notice | None:
     """Parse a payload; None if it has another format."""
     space, _, what = payload.partition(" ")
-    return Notice(int(space), what == "candidates") if space.isdecimal() else None
+    if not space.isdecimal() or (channel == JUDGED and not what.isdecimal()):
+        return None
+    return Notice(int(space), what == "candidates", int(what) if channel == JUDGED else None)

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, select
 
+from sona_pg.domain.judged import Fact
 from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.store.claims import Claim, Horizon
 from sona_pg.store.copying import Spec, among, as_ids, copy_arrays, is_number_of, keys_of
 from sona_pg.store.schema import feedback
-
-
-class Fact(NamedTuple):
-    """One row of the ledger of feedback."""
-
-    source: str
-    sequence: int
-    quality: float | None
-    correction: str | None
-    new: bool  # whether the cycle claims it
-
 
 Facts = Mapping[bytes, Sequence[Fact]]  # by the trajectory's id
 
@@ -46,7 +36,7 @@ def read_facts(
     if not about:
         return {}
     condition = (feedback.c.space_id == space_id) & among(feedback.c.trajectory_id, as_ids(sorted(about)))
-    return _read(connection, space_id, condition, claim.batches, horizon)
+    return read_said(connection, space_id, condition, claim.batches, horizon)
 
 
 def read_outcomes(connection: Connection, space_id: int, stored: Trajectories, horizon: Horizon) -> list[Outcome]:
@@ -54,7 +44,7 @@ def read_outcomes(connection: Connection, space_id: int, stored: Trajectories, h
     if not len(stored):
         return []
     condition = (feedback.c.space_id == space_id) & among(feedback.c.trajectory_id, stored.ids)
-    return outcomes_of(stored, _read(connection, space_id, condition, (), horizon))
+    return outcomes_of(stored, read_said(connection, space_id, condition, (), horizon))
 
 
 def outcomes_of(stored: Trajectories, facts: Facts) -> list[Outcome]:
@@ -64,17 +54,18 @@ def outcomes_of(stored: Trajectories, facts: Facts) -> list[Outcome]:
     if facts:
         for row, key in enumerate(keys_of(stored.ids)):
             if said := facts.get(key):
-                outcomes[row] = _outcome(stored.routes[row], at_end[row], said)
+                outcomes[row] = outcome_by(stored.routes[row], at_end[row], said)
     return outcomes
 
 
-def _read(
+def read_said(
     connection: Connection,
     space_id: int,
     condition: ColumnElement[bool],
     claimed: Sequence[int],
     horizon: Horizon,
 ) -> dict[bytes, list[Fact]]:
+    """Return the feedback that meets a condition, by trajectory; new is what is in a claimed batch."""
     query = select(
         feedback.c.trajectory_id,
         feedback.c.source,
@@ -105,7 +96,7 @@ def _read(
     return facts
 
 
-def _outcome(route: str | None, at_end: float | None, facts: Sequence[Fact]) -> Outcome:
+def outcome_by(route: str | None, at_end: float | None, facts: Sequence[Fact]) -> Outcome:
     """Return the outcome of a trajectory with ``facts``, at least one."""
     said: dict[str, list[float]] = {}  # by source, oldest first, after its last retraction
     corrections: dict[str, str | None] = {}

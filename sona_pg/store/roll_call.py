@@ -31,12 +31,16 @@ FROM unnest(%(spaces)s::integer[]) AS wanted (id) JOIN sona.spaces s ON s.space_
 SIGNALS = """
 SELECT wanted.id,
        (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = wanted.id),
-       (SELECT count(*) FROM sona.candidates c WHERE c.space_id = wanted.id AND c.slot IS NULL)
+       (SELECT count(*) FROM sona.candidates c WHERE c.space_id = wanted.id AND c.slot IS NULL),
+       (SELECT b.batch FROM sona.batches b
+        WHERE b.space_id = wanted.id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
+        ORDER BY b.recorded_at DESC, b.batch DESC LIMIT 1)
 FROM unnest(%(spaces)s::integer[]) AS wanted (id)
 """
 SIGNALS_DIGEST = f"""
-SELECT count(*) || ' ' || coalesce(sum(hashtextextended(coalesce(told.slot, -1) || ' ' || told.new, told.id)), 0)
-FROM ({SIGNALS}) AS told (id, slot, new)
+SELECT count(*) || ' ' || coalesce(sum(hashtextextended(
+    coalesce(told.slot, -1) || ' ' || told.new || ' ' || coalesce(told.newest, -1), told.id)), 0)
+FROM ({SIGNALS}) AS told (id, slot, new, newest)
 """
 HEARTBEATS = """
 UPDATE sona.servers s SET seen_at = %(at)s, serving_version = told.version, skew_ms = %(skew)s
@@ -54,6 +58,19 @@ FROM sona.batches b
 WHERE b.space_id = ANY(%(spaces)s::integer[]) AND b.cycle_id IS NULL AND b.left_out_by IS NULL
 GROUP BY b.space_id
 """
+
+
+class Signal(NamedTuple):
+    """What a server may have to read of a space."""
+
+    slots: int  # of candidates, and those without a slot; see ``candidates.signal``
+    new: int
+    newest: int | None  # batch that no cycle has learned from
+
+    @property
+    def of_candidates(self) -> tuple[int, int]:
+        """The part about candidates."""
+        return self.slots, self.new
 
 
 class Beat(NamedTuple):
@@ -116,9 +133,7 @@ class RollCall(NamedTuple):
     at: datetime  # by the database's clock, when the poll began
     live: dict[int, int] | None  # live version by space, a missing one was removed; None: no news
     names: Mapping[int, str] = MappingProxyType({})  # names of the existing spaces
-    signals: Mapping[int, tuple[int, int]] | None = (
-        None  # candidate signal by space, see ``candidates.signal``; None: no news, or not read
-    )
+    signals: Mapping[int, Signal] | None = None  # by space; None: no news, or not read
     unknown: Collection[UUID] = ()  # servers whose heartbeat was sent and whose row was deleted
     digest: str | None = None
     signals_digest: str | None = None
@@ -143,7 +158,11 @@ def call_roll(connection: Connection, look: Look) -> RollCall:
         heard = heard._replace(signals_digest=signals_digest)
         if signals_digest != look.known_signals:
             rows = raw.execute(SIGNALS, asked)
-            heard = heard._replace(signals={space: (0 if slot is None else slot + 1, new) for space, slot, new in rows})
+            heard = heard._replace(
+                signals={
+                    space: Signal(0 if slot is None else slot + 1, new, newest) for space, slot, new, newest in rows
+                }
+            )
     return heard
 
 

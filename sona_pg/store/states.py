@@ -66,6 +66,7 @@ class Making(NamedTuple):
 
 FORMAT = 1  # format of a version's arrays; incremented by a release that changes their meaning
 CHANNEL = "sona_versions"  # NOTIFY payload: "<space_id> <version>"
+JUDGED = "sona_judged"  # NOTIFY payload: "<space_id> <batch>", of a batch in which something is judged
 
 
 def lock_space(connection: Connection, space_id: int) -> int:

@@ -40,6 +40,7 @@ def test_a_batch_ranks_as_its_queries_do_one_by_one(engine: SonaEngine, candidat
             assert alone.ids == ranking.ids
             assert np.allclose(alone.scores, ranking.scores, atol=1e-5)
             assert (alone.version, alone.candidate_set) == (ranking.version, ranking.candidate_set)
+        for query, ranking in zip(queries, many, strict=True):  # afterwards: what is judged counts at once
             handle = engine.begin_trajectory(query, ranking=ranking)
             engine.set_trajectory_route(handle, ranking.ids[0])
             engine.end_trajectory(handle, quality=1.0)

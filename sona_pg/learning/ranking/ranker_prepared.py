@@ -41,6 +41,23 @@ class Prepared:
         return logits
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Corrected:
+    """Very many prepared candidates, the scores of some of which are moved: cheaper than a copy of all."""
+
+    prepared: Prepared
+    places: npt.NDArray[np.int64]  # (r,) of the candidates that are moved
+    weights: FloatArray  # (r, dim) added to theirs
+    offset: FloatArray  # (r,)
+    block: None = None
+
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Return the scores (b, c) of queries (b, dim); or `DimensionMismatch`."""
+        logits = self.prepared.score(queries)
+        logits[:, self.places] += unit_rows(queries) @ self.weights.T + self.offset
+        return logits
+
+
 def prepare(state: RankerState, embeddings: Embeddings, rows: IntArray) -> Prepared:
     """Fold `state` for candidates `embeddings` (c, dim) with rows `rows` (c,). Raises `DimensionMismatch`."""
     if embeddings.shape[-1] != state.dim:

@@ -1,0 +1,31 @@
+"""Judged queries: a query, the answer that was shown, and all that was said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Fact(NamedTuple):
+    """One row of the ledger of feedback."""
+
+    source: str
+    sequence: int
+    quality: float | None
+    correction: str | None
+    new: bool  # no version has learned it: of a slice, whether the cycle claims it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedQuery:
+    """One query that was answered with a candidate, as the ledger has it."""
+
+    trajectory: bytes  # its id
+    query: NDArray[np.float16]  # (dim,) as it is stored
+    route: str | None  # the candidate that was shown
+    quality: float | None  # told at its end
+    quality_is_new: bool  # no version has learned the trajectory
+    facts: tuple[Fact, ...]

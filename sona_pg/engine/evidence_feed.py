@@ -1,0 +1,74 @@
+"""Recent evidence from the ledger: what other servers have committed, and what a version has learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sona_pg.domain.space import Space
+from sona_pg.serving.recent_evidence import RecentEvidence
+from sona_pg.store.database import Database
+
+_UNKNOWN = -1  # number of no batch
+MOST_NOTED = 512  # batches that were announced and not read yet; of more, all that wait are looked through
+
+
+class EvidenceFeed:
+    """Feeds the recent evidence of one space; one thread at a time reads."""
+
+    def __init__(self, database: Callable[[], Database], evidence: RecentEvidence) -> None:
+        """Feed ``evidence``."""
+        self._database = database
+        self._evidence = evidence
+        self._noted: dict[int, None] = {}  # batches that were announced; changed by single operations
+        self._read: set[int] = set()  # of those that wait, the ones that were read or are without a judgement
+        self._newest: int | None = None  # batch that waited at the last look at all of them
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether this process weighs recent evidence at all."""
+        return self._evidence.most > 0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether batches were announced that are not read yet."""
+        return bool(self._noted)
+
+    def note(self, batch: int) -> None:
+        """Note that a batch was committed in which something is judged."""
+        if self.is_wanted:
+            self._noted[batch] = None
+
+    def keep_up(self, space: Space, version: int, newest: int | None) -> None:
+        """Read announced batches beside ``version``; all that wait if ``newest`` was neither read nor announced."""
+        if not self.is_wanted:
+            return
+        self._evidence.gather()
+        noted = list(self._noted)
+        missed = newest is not None and newest != self._newest and newest not in self._read and newest not in noted
+        if missed or len(noted) > MOST_NOTED:
+            waiting = self._database().waiting_batches(space)
+            noted = [batch for batch in waiting if batch not in self._read]
+            self._read.intersection_update(waiting)
+            self._newest = newest if newest != _UNKNOWN else self._newest
+        if noted:
+            self._evidence.hear(self._database().judged(space, version, noted, self._evidence.most))
+        for batch in list(self._noted):
+            if batch in self._read or batch in noted:
+                self._noted.pop(batch, None)
+        self._read.update(noted)
+        if len(self._read) > 4 * MOST_NOTED:
+            self._read = set(noted)
+
+    def look(self, space: Space, version: int) -> None:
+        """Read all that waits and was not read yet."""
+        self.keep_up(space, version, _UNKNOWN)
+
+    def leave_to(self, space: Space, version: int, *, all_written: bool) -> None:
+        """Let go of what ``version`` has learned, and take up what it has not, once it is served."""
+        if not self.is_wanted:
+            return
+        database, evidence = self._database(), self._evidence
+        waiting = database.waiting_batches(space)
+        read = database.judged(space, version, waiting, evidence.most, evidence.ids)
+        evidence.leave_to(version, read, all_written=all_written)
+        self._read = set(waiting)

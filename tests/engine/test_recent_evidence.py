@@ -1,0 +1,183 @@
+"""Recent evidence: a thumb or a correction counts with the next ranking, everywhere, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import LoopConfig
+from sona_pg.errors import DatabaseUnavailable
+
+DIM = 16
+IDS = ["red", "green", "blue", "grey"]
+ROWS = np.eye(4, DIM, dtype=np.float32)
+QUIET = SonaConfig(loops=LoopConfig(automatic=False))
+DEAF = SonaConfig(loops=LoopConfig(automatic=False, recent=0))
+Open = Callable[..., SonaEngine]
+
+
+@pytest.fixture
+def opened(database_url: str) -> Iterator[Open]:
+    engines: list[SonaEngine] = []
+
+    def open_one(config: SonaConfig = QUIET, url: str = database_url) -> SonaEngine:
+        engines.append(SonaEngine(DIM, url, config=config))
+        return engines[-1]
+
+    yield open_one
+    for engine in engines:
+        engine.close()
+
+
+def asked(first: int, second: int, seed: int = 0) -> NDArray[np.float32]:
+    """A query a little nearer to the first candidate than to the second."""
+    noise = 0.15 * np.random.default_rng(seed).standard_normal(DIM)
+    return (ROWS[first] + 0.9 * ROWS[second] + noise).astype(np.float32)
+
+
+def judge(engine: SonaEngine, query: NDArray[np.float32], quality: float | None = None) -> UUID:
+    """Show the best answer, and say how good it was if ``quality`` says so."""
+    ranking = engine.rank(query, ROWS, ids=IDS)
+    t = engine.begin_trajectory(query, ranking=ranking)
+    engine.set_trajectory_route(t, ranking.ids[0])
+    engine.end_trajectory(t, quality)
+    return t.id
+
+
+def scores(engine: SonaEngine, query: NDArray[np.float32]) -> dict[str, float]:
+    ranking = engine.rank(query, ROWS, ids=IDS)
+    return dict(zip(ranking.ids, ranking.scores.tolist(), strict=True))
+
+
+def lead(engine: SonaEngine, query: NDArray[np.float32], first: str = "red", second: str = "green") -> float:
+    found = scores(engine, query)
+    return found[first] - found[second]
+
+
+def test_a_thumb_down_counts_with_the_next_ranking_of_the_query_and_of_those_like_it(opened: Open) -> None:
+    engine = opened()
+    query, alike, other = asked(0, 1), asked(0, 1, seed=1), asked(2, 3)
+    before = lead(engine, alike)
+    judge(engine, query, 0.0)
+    assert engine.rank(query, ROWS, ids=IDS).ids[0] == "green"
+    assert engine.version == 0
+    assert lead(engine, alike) < before
+    assert engine.rank(other, ROWS, ids=IDS).ids[0] == "blue"
+    [many] = engine.rank_many(query[None, :], ROWS, ids=IDS)
+    assert many.ids[0] == "green"
+
+
+def test_a_correction_counts_with_the_next_ranking(opened: Open) -> None:
+    engine = opened()
+    query = asked(0, 1)
+    told = judge(engine, query)
+    engine.feedback(told, correction="green")
+    assert engine.rank(query, ROWS, ids=IDS).ids[0] == "green"
+
+
+def test_it_needs_no_database(opened: Open) -> None:
+    engine = opened(url="postgresql://nobody@127.0.0.1:9/nowhere?connect_timeout=1")
+    told = judge(engine, asked(0, 1))
+    engine.feedback(told, quality=0.0)
+    assert engine.rank(asked(0, 1), ROWS, ids=IDS).ids[0] == "green"
+    engine.feedback(told, retract=True)
+    assert engine.rank(asked(0, 1), ROWS, ids=IDS).ids[0] == "red"
+    with pytest.raises(DatabaseUnavailable, match="3 records are kept"):
+        engine.close()
+
+
+def test_the_newest_fact_of_each_source_counts_and_a_retraction_takes_it_away(opened: Open) -> None:
+    engine = opened()
+    query = asked(0, 1)
+    before = scores(engine, query)
+    told = judge(engine, query)
+    engine.feedback(told, quality=0.0)
+    down = lead(engine, query)
+    engine.feedback(told, quality=1.0)
+    up = lead(engine, query)
+    assert down < before["red"] - before["green"] < up
+    engine.feedback(told, quality=0.0, source="judge")  # one for, one against
+    assert lead(engine, query) < up
+    engine.feedback(told, retract=True, source="judge")
+    engine.feedback(told, retract=True)
+    assert scores(engine, query) == before
+
+
+def test_another_server_weighs_it_once_it_is_committed(opened: Open) -> None:
+    first, second = opened(), opened()
+    query = asked(0, 1)
+    assert second.rank(query, ROWS, ids=IDS).ids[0] == "red"
+    told = judge(first, query)
+    first.feedback(told, correction="green")
+    first.flush()
+    deadline = time.monotonic() + 10
+    while second.rank(query, ROWS, ids=IDS).ids[0] != "green" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert second.rank(query, ROWS, ids=IDS).ids[0] == "green"
+    second.feedback(told, retract=True, source="user")  # it was the other server that recorded what is judged here
+    assert second.rank(query, ROWS, ids=IDS).ids[0] == "red"
+
+
+def test_a_server_that_is_opened_later_weighs_what_waits(opened: Open) -> None:
+    first = opened()
+    judge(first, asked(0, 1), 0.0)
+    first.flush()
+    second = opened()
+    second.refresh()  # or the first poll, within a second
+    assert second.rank(asked(0, 1), ROWS, ids=IDS).ids[0] == "green"
+
+
+def test_evidence_leaves_with_the_version_that_has_learned_it(opened: Open) -> None:
+    engine, plain = opened(), opened(DEAF)
+    for seed in range(20):
+        judge(engine, asked(0, 1, seed), float(seed % 2))
+    assert scores(engine, asked(0, 1)) != scores(plain, asked(0, 1))
+    engine.force_learn()
+    plain.refresh()
+    assert scores(engine, asked(0, 1)) == scores(plain, asked(0, 1))
+    judge(engine, asked(2, 3), 0.0)  # is in no version
+    assert scores(engine, asked(2, 3)) != scores(plain, asked(2, 3))
+    engine.flush()
+    engine.refresh()
+    assert scores(engine, asked(2, 3)) != scores(plain, asked(2, 3))
+
+
+def test_learning_reads_no_evidence(opened: Open) -> None:
+    engine = opened()
+    for seed in range(10):
+        judge(engine, asked(0, 1, seed), float(seed % 2))
+        engine.feedback(judge(engine, asked(2, 3, seed)), correction="grey")
+        if seed == 4:
+            engine.force_learn()
+    engine.force_learn()
+    assert engine.rebuild().equal  # from the ledger alone
+
+
+def test_a_rollback_lets_facts_wait_and_they_count_again(opened: Open) -> None:
+    engine, plain = opened(), opened(DEAF)
+    judge(engine, asked(2, 3), 1.0)
+    engine.force_learn()
+    judge(engine, asked(0, 1), 0.0)
+    engine.force_learn()
+    engine.rollback(1, keep_facts=True)
+    plain.refresh()
+    assert lead(engine, asked(0, 1)) < lead(plain, asked(0, 1))
+    engine.force_learn()
+    engine.rollback(1)  # leaves them out
+    plain.refresh()
+    assert scores(engine, asked(0, 1)) == scores(plain, asked(0, 1))
+
+
+def test_it_is_bounded_and_the_oldest_go_first(opened: Open) -> None:
+    engine = opened(SonaConfig(loops=LoopConfig(automatic=False, recent=10)))
+    for seed in range(40):
+        judge(engine, asked(0, 1, seed), float(seed % 2))
+    engine.rank(asked(0, 1), ROWS, ids=IDS)
+    assert len(engine._session.ranker.evidence) == 10
+    assert opened(DEAF).rank(asked(0, 1), ROWS, ids=IDS).ids[0] == "red"

@@ -1,0 +1,121 @@
+"""Recent ranking: what feedback beyond a version adds to its scores."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.learning.ranking.ranker import RankerState
+from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
+from sona_pg.learning.ranking.ranker_fit import fit
+from sona_pg.learning.ranking.ranker_prepared import prepare
+from sona_pg.learning.ranking.recent_ranking import RecentRanking
+
+DIM, ITEMS = 24, 12
+RNG = np.random.default_rng(0)
+ROWS = unit_rows(RNG.standard_normal((ITEMS, DIM)).astype(np.float32))
+SLOTS = np.arange(ITEMS, dtype=np.int32)
+
+
+def asked(rows: NDArray[np.int64], noise: float, seed: int) -> NDArray[np.float32]:
+    """Queries that mean ``rows``, and stand a little off them, in a way that queries share."""
+    random = np.random.default_rng(seed)
+    off = np.roll(ROWS, 1, axis=0)[rows] * 1.1
+    return unit_rows((ROWS[rows] + off + noise * random.standard_normal((len(rows), DIM))).astype(np.float32))
+
+
+def thumbs(queries: NDArray[np.float32], shown: NDArray[np.int64], meant: NDArray[np.int64]) -> RankEvents:
+    n = len(queries)
+    return RankEvents(
+        queries, shown.astype(np.int32), (shown == meant).astype(np.float32), np.full(n, NONE, np.int32),
+        np.ones(n, np.float32),
+    )  # fmt: skip
+
+
+def scores(state: RankerState, recent: RecentRanking, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+    weights, offset = recent.moves
+    served = prepare(state, ROWS, SLOTS)
+    return queries @ (served.weights + weights).T + served.offset + offset
+
+
+def taught(state: RankerState, count: int, seed: int = 1) -> RecentRanking:
+    """Ask, show the best, judge it, and learn: one after the other."""
+    recent = RecentRanking(state, ROWS, SLOTS)
+    meant = np.random.default_rng(seed).integers(0, ITEMS, count)
+    for query, right in zip(asked(meant, 0.05, seed), meant, strict=True):
+        shown = scores(state, recent, query[None, :]).argmax(axis=1)
+        recent.learn(thumbs(query[None, :], shown, np.array([right])))
+    return recent
+
+
+def accuracy(state: RankerState, recent: RecentRanking, rows: NDArray[np.int64] | None = None) -> float:
+    meant = np.repeat(np.arange(ITEMS) if rows is None else rows, 20)
+    return float((scores(state, recent, asked(meant, 0.05, 99)).argmax(axis=1) == meant).mean())
+
+
+def test_thumbs_alone_teach_before_any_cycle() -> None:
+    state = RankerState.initial(DIM)
+    before = accuracy(state, RecentRanking(state, ROWS, SLOTS))
+    assert accuracy(state, taught(state, 100)) > before + 0.3
+
+
+def test_nothing_said_moves_nothing_and_unjudged_events_are_left_out() -> None:
+    state = RankerState.initial(DIM)
+    recent = RecentRanking(state, ROWS, SLOTS)
+    nothing = thumbs(ROWS[:2], np.array([NONE, NONE]), np.array([0, 1]))
+    recent.learn(nothing)
+    weights, offset = recent.moves
+    assert not weights.any()
+    assert not offset.any()
+
+
+def test_the_same_thumb_many_times_is_bounded() -> None:
+    state = RankerState.initial(DIM)
+    query, shown = asked(np.array([3]), 0.0, 0), np.array([4])
+    sizes = []
+    for count in (1, 8, 64, 256):
+        recent = RecentRanking(state, ROWS, SLOTS)
+        recent.learn(thumbs(np.repeat(query, count, 0), np.repeat(shown, count), np.full(count, 3)))
+        weights, _ = recent.moves
+        sizes.append(float(np.linalg.norm(weights, axis=1).max()))
+        assert np.isfinite(weights).all()
+        assert scores(state, recent, query).argmax() != 4
+    assert sizes[-1] < 8 * sizes[0]
+
+
+def test_candidates_that_nobody_asked_for_keep_their_place() -> None:
+    state = RankerState.initial(DIM)
+    recent = RecentRanking(state, ROWS, SLOTS)
+    half = np.random.default_rng(2).integers(0, ITEMS // 2, 100)
+    others = np.arange(ITEMS // 2, ITEMS)
+    own = unit_rows(ROWS[others])
+    before = scores(state, recent, own).argmax(axis=1) == others
+    queries = asked(half, 0.05, 2)
+    recent.learn(thumbs(queries, half, half))
+    assert ((scores(state, recent, own).argmax(axis=1) == others) >= before).all()
+
+
+def test_it_goes_on_from_a_fitted_version_and_its_moves_are_affine() -> None:
+    state = RankerState.initial(DIM)
+    meant = np.random.default_rng(3).integers(0, ITEMS, 200)
+    state = fit(state, ROWS, thumbs(asked(meant, 0.05, 3), meant, meant), RankEvents.empty(DIM))
+    recent = RecentRanking(state, ROWS, SLOTS)
+    query = asked(np.array([5]), 0.05, 7)
+    shown = scores(state, recent, query).argmax(axis=1)
+    before = scores(state, recent, query)[0, shown]
+    recent.remember(thumbs(asked(meant, 0.05, 3), meant, meant))
+    recent.learn(thumbs(query, shown, shown + 1))
+    assert scores(state, recent, query)[0, shown] < before
+    assert accuracy(state, recent) > 0.9
+
+
+def test_candidates_may_come_later() -> None:
+    state = RankerState.initial(DIM)
+    recent = RecentRanking(state, ROWS[:6], SLOTS[:6])
+    recent.extend(ROWS[6:], SLOTS[6:])
+    queries = asked(np.arange(ITEMS), 0.0, 5)
+    recent.learn(thumbs(queries, np.roll(np.arange(ITEMS), 1), np.arange(ITEMS)))
+    weights, offset = recent.moves
+    assert weights.shape == ROWS.shape
+    assert offset.shape == (ITEMS,)
+    assert accuracy(state, recent) >= accuracy(state, RecentRanking(state, ROWS, SLOTS))
