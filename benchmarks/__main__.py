@@ -23,6 +23,7 @@ SUITES = {
     "latency": "single calls under background load, and the memory of an engine",
     "cycles": "learning cycles over large catalogs, backlogs, histories and many routes",
     "spaces": "a thousand spaces in one process: connections, threads, memory, idle CPU, opening, all of them learning",
+    "service": "the HTTP service, one worker and its database, beside a bare FastAPI endpoint",
     "search": "search in SQL beside the exact scan, and recording into a filled store",
 }
 

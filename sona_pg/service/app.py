@@ -16,6 +16,7 @@ from sona_pg._version import __version__
 from sona_pg.engine import Store
 from sona_pg.service import (
     ask_operations,
+    chat_operations,
     learn_operations,
     probe_operations,
     problems,
@@ -24,6 +25,7 @@ from sona_pg.service import (
     tutorial_operations,
 )
 from sona_pg.service.callers import Callers
+from sona_pg.service.chat_operations import ChatProxy
 from sona_pg.service.guard import Guard
 from sona_pg.service.hosted_spaces import HostedSpaces
 from sona_pg.service.openapi_document import document
@@ -38,6 +40,7 @@ SUBJECTS = (
     learn_operations.operations,
     space_operations.operations,
     tutorial_operations.operations,
+    chat_operations.operations,
     probe_operations.operations,
 )
 
@@ -62,11 +65,13 @@ def create_app(
         opened = store if isinstance(store, Store) else await run_in_threadpool(Store, store)
         spaces = HostedSpaces(opened, options, embedder)
         callers.ask(opened)
+        proxy = ChatProxy(options)
         try:
             await spaces.open_default()
-            app.state.service = ServiceState(opened, options, spaces, figures)
+            app.state.service = ServiceState(opened, options, spaces, figures, proxy)
             yield
         finally:
+            await proxy.close()
             await spaces.close()
             if opened is not store:
                 await run_in_threadpool(opened.close)

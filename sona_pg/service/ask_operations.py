@@ -15,7 +15,7 @@ from sona_pg.limits import LONGEST_QUERY, MAX_FEATURES, MAX_LAYERS, MOST_EXPLORA
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import field_problem
 from sona_pg.service.record_operations import STRICT, Amount, DecisionBody, Id, RankingBody, Share
-from sona_pg.service.wire_vectors import Asked, Encoding, Vector, embedded, require_dim, told, vector_of
+from sona_pg.service.wire_vectors import Asked, Encoding, WireMatrix, embedded, matrix_of, told, vector_of
 
 operations = Operations("ask")
 
@@ -30,7 +30,7 @@ class AdaptBody(Asked):
         "json_schema_extra": {"anyOf": [{"required": [name]} for name in ("vector", "vectors", "text")]}
     }
 
-    vectors: Annotated[list[Vector], Field(min_length=1)] | None = None
+    vectors: WireMatrix | None = None
     layer: Annotated[int, Field(ge=0, lt=MAX_LAYERS)] | None = None  # of the base adapter; by default the micro one
     encoding: Encoding = "json"  # of the answer
 
@@ -49,7 +49,7 @@ class CandidateColumns(BaseModel):
     model_config = STRICT
 
     ids: Annotated[list[Id], Field(min_length=1)]
-    vectors: list[Vector] | None = None
+    vectors: WireMatrix | None = None
     texts: list[Annotated[str, Field(min_length=1, max_length=LONGEST_QUERY)]] | None = None
 
 
@@ -273,6 +273,4 @@ async def _candidates(call: Call[Any], given: CandidateColumns) -> Any:
 def _rows(call: Call[Any], vectors: list[Any], dim: int, pointer: str) -> Any:
     if len(vectors) > call.state.options.most_batch:
         raise field_problem(pointer, f"{len(vectors)} at once: expected at most {call.state.options.most_batch}", 413)
-    for place, vector in enumerate(vectors):
-        require_dim(vector, dim, f"{pointer}/{place}")
-    return np.stack(vectors)
+    return matrix_of(vectors, dim, pointer)

@@ -48,6 +48,7 @@ REFUSALS = {
     415: "The body is of another type.",
     422: "The caller's data is invalid; `errors` names the fields.",
     429: "The key has sent too many requests; `Retry-After` says when to go on.",
+    502: "The upstream cannot be reached, or its answer cannot be read.",
     503: "The database does not answer now; `Retry-After` says when to try again.",
 }
 
@@ -108,7 +109,7 @@ def _described(operation: Operation, references: dict[tuple[Any, str], Any]) -> 
 
 
 def _refusals(operation: Operation) -> list[int]:
-    statuses = [503]
+    statuses = [503, *operation.extra]
     if operation.scope is not None:
         statuses += [401, 403, 404, 409, 429]
     if operation.body is not NoBody:

@@ -83,6 +83,7 @@ class Operation:
     idempotent: bool
     of_space: bool  # whether it takes ?space=
     media_type: str
+    extra: Sequence[int]  # statuses of its own
     fields: Sequence[str]  # of the body: names that an error may begin with
 
     @property
@@ -210,6 +211,7 @@ class Operations:
         idempotent: bool = False,
         of_space: bool = True,
         media_type: str = JSON,
+        extra: Sequence[int] = (),
     ) -> Callable[[Handler], Handler]:
         """Make the decorated handler an operation; its docstring is its description."""
 
@@ -217,7 +219,19 @@ class Operations:
             fields = tuple(body.model_fields)
             self.all.append(
                 Operation(
-                    method, path, handler, scope, body, answer, query, status, idempotent, of_space, media_type, fields
+                    method,
+                    path,
+                    handler,
+                    scope,
+                    body,
+                    answer,
+                    query,
+                    status,
+                    idempotent,
+                    of_space,
+                    media_type,
+                    extra,
+                    fields,
                 )
             )
             return handler

@@ -18,7 +18,7 @@ from sona_pg.limits import LONGEST_ID, LONGEST_LABEL, LONGEST_QUERY, MAX_FEATURE
 from sona_pg.recorder import Trajectory
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import ProblemError, field_problem, of_error
-from sona_pg.service.wire_vectors import Asked, Vector, embedded, require_dim, vector_of
+from sona_pg.service.wire_vectors import Asked, Vector, WireMatrix, embedded, matrix_of, require_dim, vector_of
 
 operations = Operations("record")
 
@@ -111,7 +111,7 @@ class ColumnsBody(BaseModel):
 
     model_config = STRICT
 
-    vectors: Annotated[list[Vector], Field(min_length=1)]
+    vectors: WireMatrix
     qualities: list[Share | None] | None = None
     routes: list[Id | None] | None = None
 
@@ -233,16 +233,14 @@ async def record_columns(call: Call[ColumnsBody]) -> Any:
     for name, column in (("qualities", body.qualities), ("routes", body.routes)):
         if column is not None and len(column) != n:
             raise field_problem(f"/{name}", f"{len(column)} {name} for {n} vectors: expected one each")
-    for place, vector in enumerate(body.vectors):
-        if len(vector) != engine.dim:
-            require_dim(vector, engine.dim, f"/vectors/{place}")
+    matrix = matrix_of(body.vectors, engine.dim, "/vectors")
     none = [None] * n
     begin, route_to, end = engine.begin_trajectory, engine.set_trajectory_route, engine.end_trajectory
     ids = []
     for start in range(0, n, AT_ONCE):
         await _make_room(engine)
         chunk = slice(start, start + AT_ONCE)
-        rows = zip(body.vectors[chunk], (body.routes or none)[chunk], (body.qualities or none)[chunk], strict=True)
+        rows = zip(matrix[chunk], (body.routes or none)[chunk], (body.qualities or none)[chunk], strict=True)
         for place, (vector, route, quality) in enumerate(rows, start):
             try:
                 t = begin(vector)
