@@ -116,7 +116,12 @@ class HotPath:
         self, trajectory: Trajectory | UUID | str, parameters: Mapping[str, float]
     ) -> None: ...
     def end_trajectory(
-        self, trajectory: Trajectory | UUID | str, quality: float | None = None, *, latency: float | None = None
+        self,
+        trajectory: Trajectory | UUID | str,
+        quality: float | None = None,
+        *,
+        latency: float | None = None,
+        cost: float | None = None,
     ) -> None: ...
     def record_feedback(
         self,
@@ -127,6 +132,7 @@ class HotPath:
         source: str = "user",
         sequence: int | None = None,
         retract: bool = False,
+        cost: float | None = None,
     ) -> int: ...
     def shared_by(self, shared: Callable[[UUID, str, Any, Any, Any], object]) -> None: ...
     def frame_of(self, trajectory: Trajectory) -> bytes: ...

@@ -232,6 +232,7 @@ def facts(rng: np.random.Generator, version: int) -> LedgerSlice:
         queries=[f"question {row}" for row in range(N)],
         lowest_reward=rewards,
         parameters=[None] * N,
+        paid=np.full(N, np.nan),
     )
     steps = Steps(np.arange(N), rewards, np.roll(embeddings, 1, axis=1), np.ones(N, np.bool_))
     nobody = fresh.take(np.zeros(0, np.intp))

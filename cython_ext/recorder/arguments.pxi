@@ -190,14 +190,18 @@ cdef int set_propensity(sona_block *block, object propensity) except -1:
     return 0
 
 
-cdef int set_cost(sona_block *block, object cost) except -1:
-    cdef double value
-    if cost is None:
-        return 0
-    value = number(cost, "cost")
+cdef double amount(object cost) except? -1:
+    """A cost as a number."""
+    cdef double value = number(cost, "cost")
     if not 0.0 <= value <= 1e30:
         raise InvalidValue(f"cost is {cost!r}, expected a finite number, 0 or more")
-    block.record.cost = <float> value
+    return value
+
+
+cdef int set_cost(sona_block *block, object cost) except -1:
+    if cost is None:
+        return 0
+    block.record.cost = <float> amount(cost)
     block.record.flags |= SONA_HAS_COST
     return 0
 

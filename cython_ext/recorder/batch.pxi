@@ -1,12 +1,12 @@
 # Records encoded as rows: the result of drain() and encode_frames().
 
 TRAJECTORY_COLUMNS = (
-    "space_id", "batch", "id", "quality", "policy_version", "candidate_set", "latency_us", "propensity", "cost",
+    "space_id", "batch", "id", "quality", "policy_version", "candidate_set", "latency_us", "propensity", "cost", "paid",
     "lowest_reward", "step_count", "route", "features", "context", "query", "parameters", "embedding",
 )  # fmt: skip
 STEP_COLUMNS = ("space_id", "trajectory_id", "ordinal", "offset_us", "reward", "activations", "attention")
 FEEDBACK_COLUMNS = (
-    "space_id", "batch", "trajectory_id", "sequence", "recorded_at", "quality", "source", "correction"
+    "space_id", "batch", "trajectory_id", "sequence", "recorded_at", "quality", "source", "correction", "paid"
 )  # fmt: skip
 
 

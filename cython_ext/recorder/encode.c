@@ -8,10 +8,10 @@
 
 #include <math.h>
 
-enum { TRAJECTORY_COLUMNS = 17, STEP_COLUMNS = 7, FEEDBACK_COLUMNS = 8 };
+enum { TRAJECTORY_COLUMNS = 18, STEP_COLUMNS = 7, FEEDBACK_COLUMNS = 9 };
 enum { TEXT_OID = 25, REAL_OID = 700 };
 /* Most bytes of a row without its texts and vectors: column count, then 4 for each length and the values. */
-enum { TRAJECTORY_ROW = 2 + 4 * TRAJECTORY_COLUMNS + 112, STEP_ROW = 2 + 4 * STEP_COLUMNS + 60, FEEDBACK_ROW = 120 };
+enum { TRAJECTORY_ROW = 2 + 4 * TRAJECTORY_COLUMNS + 116, STEP_ROW = 2 + 4 * STEP_COLUMNS + 60, FEEDBACK_ROW = 128 };
 
 #define POSTGRES_EPOCH_US INT64_C(946684800000000)
 
@@ -248,6 +248,7 @@ static void encode_trajectory(encoder *e, const sona_record *record)
     p = record->latency_us < 0 ? put_null(p) : put_int4(p, record->latency_us);
     p = record->flags & SONA_HAS_PROPENSITY ? put_real(p, record->propensity) : put_null(p);
     p = record->flags & SONA_HAS_COST ? put_real(p, record->cost) : put_null(p);
+    p = record->flags & SONA_HAS_PAID ? put_real(p, (float)record->paid) : put_null(p);
     p = put_lowest_reward(p, record);
     p = put_int2(p, record->step_count);
     const sona_item *route = record->texts ? last_item(record, SONA_ROUTE) : NULL;
@@ -288,7 +289,8 @@ static void encode_feedback(encoder *e, const sona_record *record)
     p = put_int8(p, record->recorded_at - POSTGRES_EPOCH_US);
     p = record->flags & SONA_HAS_QUALITY ? put_real(p, record->quality) : put_null(p);
     p = put_text(p, last_item(record, SONA_SOURCE));
-    e->feedback = put_text(p, last_item(record, SONA_CORRECTION));
+    p = put_text(p, last_item(record, SONA_CORRECTION));
+    e->feedback = record->flags & SONA_HAS_COST ? put_real(p, record->cost) : put_null(p);
 }
 
 static uint8_t *begin_stream(uint8_t *p)

@@ -69,6 +69,7 @@ cdef class RecordingPath(SharedPath):
             set_policy(t.block, decision, "decision")
             set_propensity(t.block, decision.propensity)
             set_cost(t.block, getattr(decision, "cost", None))
+            t.account = getattr(decision, "account", None)
             add_features(&t.block, getattr(decision, "features", None))
             if decision.route is not None:
                 add_text(&t.block, SONA_ROUTE, decision.route, "decision.route", 1, MAX_NAME)
@@ -169,10 +170,11 @@ cdef class RecordingPath(SharedPath):
             self.opened(t)
             add_text(&t.block, SONA_PARAMETERS, text, "parameters", 0, MAX_QUERY)
 
-    def end_trajectory(self, trajectory, quality=None, *, latency=None):
+    def end_trajectory(self, trajectory, quality=None, *, latency=None, cost=None):
         """Finish recording: the trajectory, a handle or its id, goes to the writer.
 
-        Its latency is the time since it began, unless ``latency`` tells it, in seconds (NaN: unknown).
+        Its latency is the time since it began, unless ``latency`` tells it, in seconds (NaN: unknown). ``cost`` is its
+        real cost, in the unit of the costs and budgets of ``route``: the budget of its decision is paced by it.
 
         With durability ``memory`` this never waits: a full buffer refuses the trajectory and counts it in
         ``dropped_count``, unless ``IngestConfig.when_full`` is ``wait``. With ``spool`` it returns once the record is
@@ -180,20 +182,23 @@ cdef class RecordingPath(SharedPath):
         signal handler, it is accepted, and written before ``close`` is done, or it raises.
 
         Raises:
-            InvalidValue: quality is outside [0, 1], or latency is negative.
+            InvalidValue: quality is outside [0, 1], or latency or cost is negative or not finite.
             TrajectoryError: it has ended before, or no such id is open, here or as a shared one in the store; it belongs
                 to another engine, or to the process that forked this one; or the engine is closed.
             StorageError: (spool) the record cannot be written; the trajectory stays open.
             DatabaseUnavailable: (sync) it is not committed; (wait) no room was made in time.
         """
         cdef double value = 0.0
+        cdef double paid = 0.0
         cdef sona_block *block
         cdef sona_record *record
         cdef int queued
         cdef object shown = None
         cdef Trajectory t = handle_of(trajectory)
         if t is None:
-            return self.shared_call(trajectory, "end_trajectory", quality, latency)
+            return self.shared_call(trajectory, "end_trajectory", quality, latency, cost)
+        if cost is not None:
+            paid = amount(cost)
         cdef int32_t told_latency = -1 if latency is None else latency_of(latency)
         if quality is not None:
             value = fraction(quality, "quality")
@@ -207,6 +212,10 @@ cdef class RecordingPath(SharedPath):
                 record.flags |= SONA_HAS_QUALITY
             else:
                 record.flags &= ~SONA_HAS_QUALITY
+            record.flags &= ~SONA_HAS_PAID
+            if cost is not None:
+                record.paid = paid
+                record.flags |= SONA_HAS_PAID
             block = t.block
             t.block = NULL
         if t.told:
@@ -225,10 +234,12 @@ cdef class RecordingPath(SharedPath):
             raise
         if queued and shown is not None:
             self.judged.append(shown)
+        if cost is not None and t.account is not None:
+            t.account.settle(paid)
         self.announce(queued, t.name[:16] if self.confirm is not None else None)
 
     def record_feedback(
-        self, trajectory_id, *, quality=None, correction=None, source="user", sequence=None, retract=False
+        self, trajectory_id, *, quality=None, correction=None, source="user", sequence=None, retract=False, cost=None
     ):
         """Record a fact about a trajectory's quality, now or weeks after it; returns its sequence number.
 
@@ -242,9 +253,10 @@ cdef class RecordingPath(SharedPath):
             sequence: for facts that may be sent twice; by default the database's time in microseconds since 1970,
                 estimated by ``set_clock_ahead``, strictly increasing.
             retract: take back this source's earlier facts.
+            cost: the real cost of the trajectory; of all facts the last that tells one counts.
 
         Raises:
-            InvalidValue: it has neither quality nor correction nor retraction, or a value is out of range.
+            InvalidValue: it has neither quality nor correction nor retraction nor cost, or a value is out of range.
             TrajectoryError: the engine is closed.
             DatabaseUnavailable: the buffer is full, so it is not recorded; or (sync) it is not committed.
         """
@@ -259,10 +271,10 @@ cdef class RecordingPath(SharedPath):
             name = (<Trajectory> trajectory_id).name[:16]
         else:
             raise InvalidValue(f"trajectory_id is {trajectory_id!r}, expected a uuid.UUID")
-        if retract and not (quality is None and correction is None):
-            raise InvalidValue("retract=True takes back earlier feedback: give neither quality nor correction with it")
-        if not retract and quality is None and correction is None:
-            raise InvalidValue("feedback says nothing: give quality, correction or retract=True")
+        if retract and not (quality is None and correction is None and cost is None):
+            raise InvalidValue("retract=True takes back earlier feedback: give nothing else with it")
+        if not retract and quality is None and correction is None and cost is None:
+            raise InvalidValue("feedback says nothing: give quality, correction, cost or retract=True")
         if quality is not None:
             value = fraction(quality, "quality")
         order = self.next_sequence() if sequence is None else whole(sequence, "sequence")
@@ -280,6 +292,7 @@ cdef class RecordingPath(SharedPath):
             if quality is not None:
                 block.record.quality = <float> value
                 block.record.flags |= SONA_HAS_QUALITY
+            set_cost(block, cost)
             add_text(&block, SONA_SOURCE, source, "source", 1, MAX_NAME)
             if correction is not None:
                 add_text(&block, SONA_CORRECTION, correction, "correction", 1, MAX_NAME)

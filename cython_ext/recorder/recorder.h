@@ -22,7 +22,8 @@ enum { /* header flags */
     SONA_HAS_CANDIDATES = 4,
     SONA_HAS_PROPENSITY = 8,
     SONA_SEQUENCE_GIVEN = 16, /* by the caller: the same fact may come twice */
-    SONA_HAS_COST = 32
+    SONA_HAS_COST = 32, /* of a trajectory: the estimate of its decision; of a feedback: the real cost */
+    SONA_HAS_PAID = 64  /* of a trajectory */
 };
 
 enum { SONA_STEP = 1, SONA_ROUTE, SONA_CONTEXT, SONA_QUERY, SONA_SOURCE, SONA_CORRECTION, SONA_FEATURES, SONA_PARAMETERS };
@@ -52,7 +53,11 @@ typedef struct {
     float quality, propensity, cost;
     uint32_t features; /* of the query, given to a decision: floats in one item */
     int64_t policy_version, candidate_set;
-    int64_t sequence, recorded_at; /* of a feedback; microseconds since 1970 */
+    union {
+        int64_t sequence; /* of a feedback */
+        double paid;      /* of a trajectory: its real cost */
+    };
+    int64_t recorded_at; /* of a feedback; microseconds since 1970 */
 } sona_record;
 
 typedef struct {

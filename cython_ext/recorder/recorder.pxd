@@ -8,6 +8,7 @@ from kernels cimport sona_f32, sona_kernels
 cdef extern from "recorder.h" nogil:
     enum: SONA_TRAJECTORY, SONA_FEEDBACK
     enum: SONA_HAS_QUALITY, SONA_HAS_VERSION, SONA_HAS_CANDIDATES, SONA_HAS_PROPENSITY, SONA_SEQUENCE_GIVEN, SONA_HAS_COST
+    enum: SONA_HAS_PAID
     enum: SONA_STEP, SONA_ROUTE, SONA_CONTEXT, SONA_QUERY, SONA_SOURCE, SONA_CORRECTION, SONA_FEATURES, SONA_PARAMETERS
     enum: SONA_MAX_RANK, SONA_MAX_STEPS, SONA_MAX_VECTOR
     enum: SONA_FRAME_OK, SONA_FRAME_MORE, SONA_FRAME_BAD
@@ -22,6 +23,7 @@ cdef extern from "recorder.h" nogil:
         float quality, propensity, cost
         uint32_t features
         int64_t policy_version, candidate_set, sequence, recorded_at
+        double paid
 
     ctypedef struct sona_item:
         uint32_t kind, size

@@ -25,6 +25,7 @@ cdef class Trajectory:
     cdef uint8_t name[16]
     cdef bint told  # its id was asked for while it was open: ``named`` has it
     cdef bint begun  # begin_trajectory has returned it
+    cdef object account  # where the decision's cost is booked, or None
     cdef bint logged  # it began before it was recorded: nothing here knows how long it took
     cdef bint elsewhere  # it was shared, or unpickled in another process: it is open in the store, if it is open
 

@@ -17,6 +17,7 @@ class Fact(NamedTuple):
     quality: float | None
     correction: str | None
     new: bool  # no version has learned it: of a slice, whether the cycle claims it
+    paid: float | None = None  # real cost
 
 
 @dataclass(frozen=True, slots=True, eq=False)

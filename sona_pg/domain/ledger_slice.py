@@ -21,12 +21,13 @@ class Trajectories:
     latency_us: NDArray[np.float64]  # (n,) NaN where unknown
     propensity: NDArray[np.float64]  # (n,) NaN where unknown
     candidate_sets: NDArray[np.int64]  # (n,) 0 where none was recorded
-    cost: NDArray[np.float64]  # (n,) NaN where unknown
+    cost: NDArray[np.float64]  # (n,) estimated by the decision; NaN where unknown
     features: NDArray[np.float32]  # (n, f) float32; NaN where unknown, f the largest number of any row
     routes: Sequence[str | None]
     queries: Sequence[str | None]
     lowest_reward: NDArray[np.float64]  # (n,) of its steps; NaN where there are none
     parameters: Sequence[Mapping[str, float] | None]  # parameters of the call
+    paid: NDArray[np.float64]  # (n,) real cost, as told at the end; NaN where unknown
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,6 +78,7 @@ class Outcome:
     quality: float | None
     correction: str | None = None  # the candidate that would have been right
     worst: float | None = None  # lowest quality among replaced facts; retracted ones excluded
+    paid: float | None = None  # real cost
 
 
 @dataclass(frozen=True, slots=True, eq=False)

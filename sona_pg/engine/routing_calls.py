@@ -39,8 +39,10 @@ class RoutingCalls(EngineLifetime):
             query: the text of ``x``, if any: its length and its shares of digits and symbols indicate its difficulty
                 better than the embedding does. These features are stored with the decision, the text is not.
             features: (f,) numbers to use instead; the same ones in every call of the space.
-            costs: the cost of each; needed for a budget.
-            budget: the mean cost that may be spent per decision.
+            costs: an estimate of the cost of each, for this query; it is corrected by the real costs of earlier ones.
+                A budget needs it until real costs were learned.
+            budget: the mean cost that may be spent per decision: the estimate counts until ``end_trajectory`` tells the
+                real cost.
             cost_weight, latency_weight: reduction of the quality per unit of cost, and per second of latency.
 
         Raises:

@@ -69,27 +69,29 @@ class SharedCalls(EngineLifetime):
         session = self._session
         session.require_database()
         if call == "end_trajectory":
-            self._end_shared(id, a, b)
+            self._end_shared(id, a, b, c)
             return
         content = _checked(call, a, b, c)
         since = max(1, int(1e6 * (time.time() - made_at(id).timestamp())))
         if not session.database.shared.add(session.space, id, SharedPart(since, call, content)):
             raise _not_open(id)
 
-    def _end_shared(self, id: UUID, quality: float | None, latency: float | None) -> None:
+    def _end_shared(self, id: UUID, quality: float | None, latency: float | None, cost: float | None) -> None:
         session = self._session
         if quality is not None:
             require_amount(quality, "quality", 1.0)
         if latency is None:
             latency = max(0.0, time.time() - made_at(id).timestamp())
         require_amount(latency, "latency")
+        if cost is not None:
+            require_amount(cost, "cost")
         with session.database.shared.taking(session.space, id) as parts:
             if not parts:
                 raise _not_open(id)
             trajectory = self.open_frame(base64.b64decode(parts[0].content["frame"]))
             for part in parts[1:]:
                 self._repeat(trajectory, part)
-            self.end_trajectory(trajectory, quality, latency=latency)
+            self.end_trajectory(trajectory, quality, latency=latency, cost=cost)
 
     def _repeat(self, trajectory: Trajectory, part: SharedPart) -> None:
         told = part.content

@@ -96,13 +96,14 @@ class Part:
         """Return its feedback by column, times in microseconds since ``POSTGRES_EPOCH``."""
         data, offsets = self.encoded.feedback, self.encoded.feedback_rows[:-1][self._feedback]
         columns: dict[str, list[Any]] = {
-            name: [] for name in ("trajectory_id", "sequence", "recorded_us", "quality", "source", "correction")
+            name: [] for name in ("trajectory_id", "sequence", "recorded_us", "quality", "source", "correction", "paid")
         }
         for offset in offsets.tolist():
             _, name, sequence, recorded = FEEDBACK_HEAD.unpack_from(data, offset)
             quality, at = _value(data, offset + FEEDBACK_HEAD.size)
             source, at = _value(data, at)
-            correction, _ = _value(data, at)
+            correction, at = _value(data, at)
+            paid, _ = _value(data, at)
             assert source is not None
             columns["trajectory_id"].append(UUID(bytes=name))
             columns["sequence"].append(sequence)
@@ -110,6 +111,7 @@ class Part:
             columns["quality"].append(None if quality is None else struct.unpack(">f", quality)[0])
             columns["source"].append(source.decode())
             columns["correction"].append(None if correction is None else correction.decode())
+            columns["paid"].append(None if paid is None else struct.unpack(">f", paid)[0])
         return columns
 
     @property

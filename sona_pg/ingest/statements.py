@@ -96,13 +96,14 @@ CLEAR_STAGE = {table: f"DELETE FROM pg_temp.staged_{table}" for table in STAGED}
 
 # Feedback that may be stored already. In the order of the key: two servers with the same feedback must not deadlock.
 ADD_FEEDBACK = f"""
-INSERT INTO sona.feedback (space_id, batch, trajectory_id, sequence, recorded_at, quality, source, correction)
+INSERT INTO sona.feedback (space_id, batch, trajectory_id, sequence, recorded_at, quality, source, correction, paid)
 SELECT %(space)s, %(batch)s, f.trajectory_id, f.sequence,
-       timestamptz '{POSTGRES_EPOCH}' + f.recorded_us * interval '1 microsecond', f.quality, f.source, f.correction
+       timestamptz '{POSTGRES_EPOCH}' + f.recorded_us * interval '1 microsecond', f.quality, f.source, f.correction,
+       f.paid
 FROM unnest(
     %(trajectory_id)s::uuid[], %(sequence)s::bigint[], %(recorded_us)s::bigint[], %(quality)s::real[],
-    %(source)s::text[], %(correction)s::text[]
-) AS f (trajectory_id, sequence, recorded_us, quality, source, correction)
+    %(source)s::text[], %(correction)s::text[], %(paid)s::real[]
+) AS f (trajectory_id, sequence, recorded_us, quality, source, correction, paid)
 ORDER BY f.trajectory_id, f.source, f.sequence
 ON CONFLICT DO NOTHING
 """
@@ -110,11 +111,12 @@ ON CONFLICT DO NOTHING
 # Feedback whose key a different fact has: two servers recorded it in the same microsecond.
 OVERTAKEN = """
 SELECT f.row - 1 FROM unnest(
-    %(trajectory_id)s::uuid[], %(sequence)s::bigint[], %(quality)s::real[], %(source)s::text[], %(correction)s::text[]
-) WITH ORDINALITY AS f (trajectory_id, sequence, quality, source, correction, row)
+    %(trajectory_id)s::uuid[], %(sequence)s::bigint[], %(quality)s::real[], %(source)s::text[], %(correction)s::text[],
+    %(paid)s::real[]
+) WITH ORDINALITY AS f (trajectory_id, sequence, quality, source, correction, paid, row)
 JOIN sona.feedback AS known ON known.space_id = %(space)s AND known.trajectory_id = f.trajectory_id
     AND known.source = f.source AND known.sequence = f.sequence
-WHERE (known.quality, known.correction) IS DISTINCT FROM (f.quality, f.correction)
+WHERE (known.quality, known.correction, known.paid) IS DISTINCT FROM (f.quality, f.correction, f.paid)
 ORDER BY f.row
 """
 

@@ -43,7 +43,7 @@ class RouteChooser:
         self._named = NamedSets("route", keep)
         self._rng = np.random.default_rng(seed or None)  # has a lock of its own
         self._pacers: OrderedDict[float, BudgetPacer] = OrderedDict()
-        self._lock = threading.Lock()  # of the pacers
+        self._lock = threading.RLock()  # of the pacers; a signal handler may interrupt a decision to end a trajectory
         self._ready: _ReadyRouter | None = None  # replaced by one assignment, so threads may race
 
     def choose(
@@ -67,7 +67,7 @@ class RouteChooser:
         """
         named = self._named.number(candidates)
         names = named.ids
-        prices = _prices(names, costs, budget is not None or cost_weight > 0)
+        prices = None if costs is None else _prices(names, costs)
         if cost_weight or latency_weight:
             Utility(cost=cost_weight, latency=latency_weight)  # validates the weights
         ready = self._ready
@@ -78,9 +78,14 @@ class RouteChooser:
         rows = ready.rows.get(names)
         if rows is None:
             rows = _rows(ready, names)
+        if prices is None and (budget is not None or cost_weight > 0) and not ready.router.state.knows_costs(rows):
+            raise InvalidValue(
+                "a budget or a cost weight needs costs={route: cost, …} for every candidate, until a cycle has learned "
+                "real costs: end_trajectory(…, cost=)"
+            )
         weights = (cost_weight, latency_weight / 1e6)
         account = None
-        if budget is None or prices is None:
+        if budget is None:
             made = ready.block.decide(vector, told, rows, prices, 0.0, None, *weights, self._draw(names))
         else:
             with self._lock:
@@ -120,10 +125,10 @@ class RouteChooser:
             raise DimensionMismatch(router.width, len(features), "features")
         return features if router.width else None
 
-    def _pacer(self, budget: float, names: Sequence[str], prices: Sequence[float]) -> BudgetPacer:
+    def _pacer(self, budget: float, names: Sequence[str], prices: Sequence[float] | None) -> BudgetPacer:
         pacer = self._pacers.get(budget) or BudgetPacer(budget)
         # A mean: a single call may cost more where others cost less.
-        if min(prices) > budget and pacer.least_mean(prices) > budget:
+        if prices is not None and min(prices) > budget and pacer.least_mean(prices) > budget:
             cheapest = prices.index(min(prices))
             raise InvalidValue(
                 f"budget={budget!r} cannot be kept: the cheapest route {names[cheapest]!r} costs "
@@ -136,11 +141,7 @@ class RouteChooser:
         return pacer
 
 
-def _prices(names: tuple[str, ...], costs: Mapping[str, float] | None, needed: bool) -> tuple[float, ...] | None:
-    if costs is None:
-        if needed:
-            raise InvalidValue("a budget or a cost weight needs costs={route: cost, …} for every candidate")
-        return None
+def _prices(names: tuple[str, ...], costs: Mapping[str, float]) -> tuple[float, ...]:
     prices = prices_of(names, costs)
     if prices is not None:
         return prices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from contextlib import AbstractContextManager
 
 from sona_pg.learning.routing.pacing import BudgetPacer
 
@@ -12,7 +12,7 @@ class Booking:
 
     __slots__ = ("_booked", "_lock", "_pacer")
 
-    def __init__(self, pacer: BudgetPacer, lock: threading.Lock, booked: float) -> None:
+    def __init__(self, pacer: BudgetPacer, lock: AbstractContextManager[object], booked: float) -> None:
         """Note that ``booked`` was recorded by ``pacer``, which ``lock`` guards."""
         self._pacer = pacer
         self._lock = lock

@@ -50,11 +50,12 @@ def read_outcomes(connection: Connection, space_id: int, stored: Trajectories, h
 def outcomes_of(stored: Trajectories, facts: Facts) -> list[Outcome]:
     """Return each trajectory's outcome, as the view ``sona.outcomes`` defines it."""
     at_end = _none_where(np.isnan(stored.quality), stored.quality)
-    outcomes = [Outcome(quality) for quality in at_end]
+    paid = _none_where(np.isnan(stored.paid), stored.paid)
+    outcomes = [Outcome(quality, paid=cost) for quality, cost in zip(at_end, paid, strict=True)]
     if facts:
         for row, key in enumerate(keys_of(stored.ids)):
             if said := facts.get(key):
-                outcomes[row] = outcome_by(stored.routes[row], at_end[row], said)
+                outcomes[row] = outcome_by(stored.routes[row], at_end[row], said, paid[row])
     return outcomes
 
 
@@ -72,11 +73,12 @@ def read_said(
         feedback.c.sequence,
         feedback.c.quality,
         feedback.c.correction,
+        feedback.c.paid,
         feedback.c.batch,
     ).where(condition)
     spec: Spec = [
         ("trajectory_id", "uuid"), ("source", "text"), ("sequence", "int8"), ("quality", "float4"),
-        ("correction", "text"), ("batch", "int8"),
+        ("correction", "text"), ("paid", "float4"), ("batch", "int8"),
     ]  # fmt: skip
     values, nulls = copy_arrays(connection, query, spec)
     rows = zip(
@@ -85,22 +87,27 @@ def read_said(
         values["sequence"].tolist(),
         _none_where(nulls["quality"], values["quality"]),
         values["correction"].tolist(),
+        _none_where(nulls["paid"], values["paid"]),
         np.isin(values["batch"], claimed).tolist(),
         horizon.sees(connection, space_id, values["batch"]).tolist(),
         strict=True,
     )
     facts: dict[bytes, list[Fact]] = defaultdict(list)
-    for key, source, sequence, quality, correction, new, seen in rows:
+    for key, source, sequence, quality, correction, paid, new, seen in rows:
         if seen:
-            facts[key].append(Fact(source, sequence, quality, correction, new))
+            facts[key].append(Fact(source, sequence, quality, correction, new, paid))
     return facts
 
 
-def outcome_by(route: str | None, at_end: float | None, facts: Sequence[Fact]) -> Outcome:
+def outcome_by(route: str | None, at_end: float | None, facts: Sequence[Fact], paid: float | None = None) -> Outcome:
     """Return the outcome of a trajectory with ``facts``, at least one."""
     said: dict[str, list[float]] = {}  # by source, oldest first, after its last retraction
     corrections: dict[str, str | None] = {}
+    told = [(fact.sequence, fact.source, fact.paid) for fact in facts if fact.paid is not None]
+    paid = max(told)[2] if told else paid
     for fact in sorted(facts, key=lambda fact: (fact.source, fact.sequence)):  # fixed order: sums depend on it
+        if fact.paid is not None and fact.quality is None and fact.correction is None:
+            continue  # it tells the cost alone
         corrections[fact.source] = fact.correction
         if fact.correction is not None:
             said.setdefault(fact.source, []).append(float(fact.correction == route))
@@ -109,7 +116,7 @@ def outcome_by(route: str | None, at_end: float | None, facts: Sequence[Fact]) -
         else:
             said.pop(fact.source, None)
     if not said:
-        return Outcome(at_end)
+        return Outcome(at_end, paid=paid)
     earlier = [quality for history in said.values() for quality in history[:-1]]
     if at_end is not None:
         earlier.append(at_end)
@@ -117,6 +124,7 @@ def outcome_by(route: str | None, at_end: float | None, facts: Sequence[Fact]) -
         quality=float(np.mean([history[-1] for history in said.values()])),
         correction=max((name for name in corrections.values() if name is not None), default=None),
         worst=min(earlier, default=None),
+        paid=paid,
     )
 
 

@@ -63,9 +63,9 @@ RETURNING batch
 """
 TRAJECTORIES = """
 WITH copied AS (
-    INSERT INTO sona.trajectories (space_id, quality, id, batch, candidate_set, latency_us, propensity, cost,
+    INSERT INTO sona.trajectories (space_id, quality, id, batch, candidate_set, latency_us, propensity, cost, paid,
         lowest_reward, step_count, route, features, context, query, parameters, embedding)
-    SELECT %(target)s, t.quality, t.id, t.batch, t.candidate_set, t.latency_us, t.propensity, t.cost,
+    SELECT %(target)s, t.quality, t.id, t.batch, t.candidate_set, t.latency_us, t.propensity, t.cost, t.paid,
         t.lowest_reward, t.step_count, t.route, t.features, t.context, t.query, t.parameters, v.embedding::halfvec
     FROM unnest(%(ids)s::uuid[], %(vectors)s::text[]) AS v (id, embedding)
     JOIN sona.trajectories t ON t.space_id = %(source)s AND t.id = v.id AND t.id BETWEEN %(first)s AND %(last)s
@@ -85,8 +85,10 @@ WITH copied AS (
 """
 FEEDBACK = r"""
 WITH copied AS (
-    INSERT INTO sona.feedback (space_id, quality, trajectory_id, sequence, batch, recorded_at, source, correction)
-    SELECT %(target)s, f.quality, f.trajectory_id, f.sequence, f.batch, f.recorded_at, f.source, f.correction
+    INSERT INTO sona.feedback (space_id, quality, trajectory_id, sequence, batch, recorded_at, source, correction,
+        paid)
+    SELECT %(target)s, f.quality, f.trajectory_id, f.sequence, f.batch, f.recorded_at, f.source, f.correction,
+        f.paid
     FROM sona.feedback f
     WHERE f.space_id = %(source)s AND f.batch = %(batch)s AND NOT EXISTS (
         SELECT FROM sona.trajectories t

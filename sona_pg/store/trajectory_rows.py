@@ -92,7 +92,7 @@ def no_trajectories(dim: int) -> Trajectories:
     nothing = np.zeros(0)
     return Trajectories(
         np.zeros((0, 16), np.uint8), np.zeros((0, dim), np.float32), nothing, nothing, nothing,
-        np.zeros(0, np.int64), nothing, np.zeros((0, 0), np.float32), [], [], nothing, [],
+        np.zeros(0, np.int64), nothing, np.zeros((0, 0), np.float32), [], [], nothing, [], nothing,
     )  # fmt: skip
 
 
@@ -114,6 +114,7 @@ def _read(
         trajectories.c.propensity,
         trajectories.c.candidate_set,
         trajectories.c.cost,
+        trajectories.c.paid,
         func.array_to_string(trajectories.c.features, ",").label("features"),
         trajectories.c.route,
         func.left(trajectories.c.query, LONGEST_READ_QUERY).label("query"),
@@ -124,7 +125,8 @@ def _read(
     ).order_by(trajectories.c.id)
     spec: Spec = [
         ("id", "uuid"), ("batch", "int8"), ("quality", "float4"), ("latency_us", "int4"), ("propensity", "float4"),
-        ("candidate_set", "int8"), ("cost", "float4"), ("features", "text"), ("route", "text"), ("query", "text"),
+        ("candidate_set", "int8"), ("cost", "float4"), ("paid", "float4"),
+        ("features", "text"), ("route", "text"), ("query", "text"),
         ("lowest_reward", "float4"), ("parameters", "text"), ("dims", "int4"), ("embedding", "halfvec", dim),
     ]  # fmt: skip
     values, nulls = copy_arrays(connection, query, spec)
@@ -150,6 +152,7 @@ def _read(
         queries=values["query"][keep].tolist(),
         lowest_reward=_nan_where(values["lowest_reward"], nulls["lowest_reward"])[keep],
         parameters=[None if text is None else _parameters(text) for text in values["parameters"][keep].tolist()],
+        paid=_nan_where(values["paid"], nulls["paid"])[keep],
     )
     return read, values["batch"][keep], reasons
 

@@ -124,16 +124,17 @@ def _usable(found: LoggedDecisions, costs: Mapping[str, float] | None) -> _Read:
 
 
 def _costs(names: Sequence[str], events: RouteEvents, given: Mapping[str, float] | None) -> Doubles:
-    """Return the cost of each route: as given, else its mean logged cost, else NaN."""
+    """Return the cost of each route: as given, else its mean cost, the real one where it is known, else NaN."""
     if given is not None:
         missing = [name for name in names if name not in given]
         if missing:
             raise InvalidValue(f"costs has no entry for {', '.join(map(repr, missing))}: expected one for every route")
         return np.array([given[name] for name in names], np.float64)
     means = np.full(len(names), np.nan)
-    if events.cost is not None:
+    costs = events.known_cost()
+    if costs is not None:
         for place in range(len(names)):
-            told = events.cost[(events.route == place) & np.isfinite(events.cost)]
+            told = costs[(events.route == place) & np.isfinite(costs)]
             means[place] = told.mean(dtype=np.float64) if len(told) else np.nan
     return means
 

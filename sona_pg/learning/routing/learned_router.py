@@ -55,7 +55,12 @@ class Judged:
             cost=stored.cost[chosen].astype(np.float32),
             latency=stored.latency_us[chosen].astype(np.float32),
             propensity=stored.propensity[chosen].astype(np.float32),
+            paid=np.array([_or_nan(self.outcomes[row].paid) for row in chosen], np.float32),
         )
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _of_width(features: NDArray[np.float32], width: int) -> NDArray[np.float32] | None:
@@ -108,10 +113,10 @@ class Router:
                     names.append(name)
         width = kept.features_for(fresh)
         changed = [row for row in revised.routed() if before[row].quality is not None]
-        told = np.array(
-            [before[row].quality for row in changed if revised.trajectories.routes[row] in index], np.float32
-        )
-        state = revise(kept.state, revised.events(index, width, changed), told) if changed else kept.state
+        known = [before[row] for row in changed if revised.trajectories.routes[row] in index]
+        told = np.array([outcome.quality for outcome in known], np.float32)
+        paid = np.array([_or_nan(outcome.paid) for outcome in known], np.float32)
+        state = revise(kept.state, revised.events(index, width, changed), told, paid) if changed else kept.state
         events = fresh.events(index, width).followed_by(revised.events(index, width, late))
         if len(events):
             state = fit(state, events, replay.events(index, width), CONFIG, seed)

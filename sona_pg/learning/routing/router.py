@@ -158,6 +158,10 @@ class RouterState:
         """Where a route's posterior is; routes never seen share the last row."""
         return np.where((routes >= 0) & (routes < self.route_count), routes, self.route_count)
 
+    def knows_costs(self, rows: NDArray[np.integer[Any]]) -> bool:
+        """Return whether a real cost of one of these candidates, or more, is known."""
+        return bool((self.least[0, rows] >= 0).any())
+
     def predict(self, query: Floats, features: Floats | None, routes: NDArray[np.integer[Any]]) -> Doubles:
         """Expected quality, not clipped: (n, dim), (n, f) or None, (k,) to (n, k)."""
         phi = self.basis(_checked(query, self.dim), features)

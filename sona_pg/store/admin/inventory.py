@@ -41,9 +41,10 @@ INVENTORY = {
         batches.batches_trajectories_check candidate_sets.candidate_sets_pkey
         candidates.candidates_candidate_id_check candidates.candidates_pkey candidates.candidates_slot_check
         candidates.candidates_space_id_fkey candidates.candidates_space_id_slot_key cycles.cycles_loop_check
-        cycles.cycles_pkey cycles.cycles_space_id_fkey feedback.feedback_correction_check feedback.feedback_pkey
+        cycles.cycles_pkey cycles.cycles_space_id_fkey feedback.feedback_correction_check feedback.feedback_paid_check
+        feedback.feedback_pkey
         feedback.feedback_quality_check feedback.feedback_source_check feedback_rest.feedback_correction_check
-        feedback_rest.feedback_quality_check feedback_rest.feedback_rest_pkey
+        feedback_rest.feedback_paid_check feedback_rest.feedback_quality_check feedback_rest.feedback_rest_pkey
         feedback_rest.feedback_source_check fisher_snapshots.fisher_snapshots_check
         fisher_snapshots.fisher_snapshots_kind_check fisher_snapshots.fisher_snapshots_layer_check
         fisher_snapshots.fisher_snapshots_pkey fisher_snapshots.fisher_snapshots_space_id_fkey
@@ -86,11 +87,13 @@ INVENTORY = {
         steps.steps_pkey steps.steps_reward_check steps_rest.steps_offset_us_check
         steps_rest.steps_ordinal_check steps_rest.steps_rest_pkey steps_rest.steps_reward_check
         trajectories.trajectories_cost_check trajectories.trajectories_embedding_check
-        trajectories.trajectories_latency_us_check trajectories.trajectories_parameters_check
+        trajectories.trajectories_latency_us_check trajectories.trajectories_paid_check
+        trajectories.trajectories_parameters_check
         trajectories.trajectories_pkey trajectories.trajectories_propensity_check
         trajectories.trajectories_quality_check trajectories.trajectories_route_check
         trajectories.trajectories_step_count_check trajectories_rest.trajectories_cost_check
         trajectories_rest.trajectories_embedding_check trajectories_rest.trajectories_latency_us_check
+        trajectories_rest.trajectories_paid_check
         trajectories_rest.trajectories_parameters_check trajectories_rest.trajectories_propensity_check
         trajectories_rest.trajectories_quality_check trajectories_rest.trajectories_rest_pkey
         trajectories_rest.trajectories_route_check trajectories_rest.trajectories_step_count_check
