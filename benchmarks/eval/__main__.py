@@ -22,7 +22,18 @@ from benchmarks.eval.stats import Figures, Table
 from sona_pg import __version__, kernels
 from sona_pg.config import Environment
 
-EXPERIMENTS = ("retrieval", "unseen", "robustness", "continual", "routing", "off_policy", "ablation", "cost", "recall")
+EXPERIMENTS = (
+    "retrieval",
+    "unseen",
+    "robustness",
+    "drift",
+    "continual",
+    "routing",
+    "off_policy",
+    "ablation",
+    "cost",
+    "recall",
+)
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

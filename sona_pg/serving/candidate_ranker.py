@@ -18,7 +18,7 @@ from sona_pg.domain.answer import Ranking
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import InvalidValue, UnknownCandidate
-from sona_pg.learning.ranking.ranker import explore
+from sona_pg.learning.ranking.ranker_explore import explore
 from sona_pg.learning.ranking.ranker_prepared import Corrected, Prepared, prepare
 from sona_pg.limits import MOST_EXPLORATION
 from sona_pg.serving.arguments import (
@@ -166,7 +166,10 @@ class CandidateRanker:
 
     def _ranked(self, ready: ReadySet, queries: NDArray[np.float32], k: int, exploration: float) -> list[Ranking]:
         scores = ready.scorer.score(queries)
-        order_by = explore(ready.serving.ranker, scores, ready.slots, exploration) if exploration > 0 else scores
+        order_by = scores
+        if exploration > 0:
+            ranker, embeddings = ready.serving.ranker, ready.candidates.embeddings
+            order_by = explore(ranker, scores, ready.slots, exploration, queries, embeddings)
         order = best_first(order_by, k)
         best = np.take_along_axis(scores, order, axis=1)
         ids = ready.candidates.ids

@@ -84,11 +84,16 @@ def test_a_version_stores_the_heads_that_were_judged_most(items):
 def test_a_sample_of_earlier_events_weighs_as_much_as_all(items):
     events = told(items, 100, 1)
     events = replace(events, weight=np.linspace(1, 2, 100).astype(np.float32))
-    kept = ranker_fit._affordable(events, 10, 40)
+
+    def sampled(fresh: int) -> RankEvents:
+        given = ranker_fit._Fitted(events, np.zeros(100, bool), fresh, new=0.0)
+        return ranker_fit._affordable(given, 40).events
+
+    kept = sampled(10)
     assert len(kept) == 40
     assert np.array_equal(kept.weight[:10], events.weight[:10])
     assert kept.weight.sum() == pytest.approx(events.weight.sum(), rel=1e-5)
-    assert len(ranker_fit._affordable(events, 60, 40)) == 100  # as many earlier ones as new ones, whatever the bound
+    assert len(sampled(60)) == 100  # as many earlier ones as new ones, whatever the bound
 
 
 def test_it_learns_among_many_items_from_samples(items):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import DimensionMismatch, LearningError
-from sona_pg.learning.ranking.ranker import RankerConfig, RankerState, explore, score
+from sona_pg.learning.ranking.ranker import RankerConfig, RankerState, score
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
+from sona_pg.learning.ranking.ranker_explore import explore
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_prepared import prepare
 

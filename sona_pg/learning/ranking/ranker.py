@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,21 +51,23 @@ class RankerConfig:
     prior_samples: int = 8  # pseudo-queries drawn for each candidate
     # share of proven answers that candidates with little feedback may take
     steal_rate: float = 0.05
+    moved_weight: float = 3.0  # of feedback for an answer where earlier feedback is overruled
     row_evaluations: int = 40_000  # cost limit of a fit: rows of the objective times evaluations
     usual_candidates: int = 256  # candidates up to which that holds; of more, as much fewer rows
     most_features: int = 512  # wider embeddings are learned from in a subspace of this width
     most_rows: int = 1024  # candidates fitted in one cycle
     most_heads: int = 8192  # candidates with a head, 8 MB in each version at 256 dimensions; the map serves all
 
-    def iterations(self, rows: int, candidates: int, new: float) -> int:
+    def iterations(self, rows: int, candidates: int, new: float, moved: float = 0.0) -> int:
         """L-BFGS steps of a fit of `rows` to `candidates`, a share `new` of whose weight is new since the last fit.
 
+        A share `moved` of the new events is about meanings that have changed: the minimum is farther then.
         Beyond `usual_candidates` a step costs more, and there are fewer: the next cycle continues from this one's
         result. Evidence: benchmarks/eval/EVIDENCE.md.
         """
         dearer = max(candidates / self.usual_candidates, 1.0)
         affordable = self.row_evaluations / max(rows * dearer, 1.0) - 1.0
-        return round(max(min(affordable, MOST_STEPS), 2.0 + 15.0 * new / math.sqrt(dearer)))
+        return round(max(min(affordable, MOST_STEPS), 2.0 + (15.0 * new + 22.0 * math.sqrt(moved)) / math.sqrt(dearer)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +84,11 @@ class RankerState:
     map: FloatArray  # (k, k + 1) γM, its last column a bias
     head_rows: IntArray  # (r,) ascending candidate rows that have a head
     heads: FloatArray  # (r, k + 1) the heads v, their last column a bias
+    overruled: Matrix  # (m,) positive feedback for each candidate that later feedback has overruled
+    lost: FloatArray  # (l, dim) regions of the query space that lost their answer, as `ranker_search.Search` has them
+    reach: FloatArray  # (l,)
+    homes: IntArray  # (h,)
+    tally: FloatArray  # (l, h)
 
     @classmethod
     def initial(cls, dim: int) -> RankerState:
@@ -98,6 +106,8 @@ class RankerState:
             map=np.zeros((0, 0), np.float32),
             head_rows=np.zeros(0, np.int32),
             heads=np.zeros((0, 0), np.float32),
+            overruled=np.zeros(0),
+            **_nothing_lost(dim),
         )
 
     @property
@@ -130,6 +140,9 @@ class RankerState:
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> RankerState:
         """The state that `to_arrays` described; raises `LearningError` when an array is missing."""
         blank = cls.initial(1)
+        if "overruled" not in arrays and "positive" in arrays and "query_sum" in arrays:  # before revision of meanings
+            dim, count = len(arrays["query_sum"]), len(arrays["positive"])
+            arrays = {**arrays, "overruled": np.zeros(count), **_nothing_lost(dim)}
         missing = [field.name for field in fields(cls) if field.name not in arrays]
         if missing:
             raise LearningError(f"a stored ranker lacks {', '.join(missing)}: rebuild the space's state")
@@ -142,6 +155,23 @@ class RankerState:
         found = np.zeros(len(rows), np.float32)
         found[known] = np.maximum(self.positive[rows[known]], 0.0)
         return found
+
+    def standing_evidence(self, rows: IntArray) -> FloatArray:
+        """(k,) positive feedback for each row that later feedback has not overruled."""
+        found = self.evidence(rows)
+        known = (rows >= 0) & (rows < len(self.overruled))
+        found[known] = np.maximum(found[known] - self.overruled[rows[known]], 0.0)
+        return found
+
+
+def _nothing_lost(dim: int) -> dict[str, npt.NDArray[Any]]:
+    blank = np.zeros((0, dim), np.float32)
+    return {
+        "lost": blank,
+        "reach": np.zeros(0, np.float32),
+        "homes": np.zeros(0, np.int32),
+        "tally": np.zeros((0, 0), np.float32),
+    }
 
 
 def centre(mean: FloatArray) -> FloatArray:
@@ -225,21 +255,8 @@ def add_heads(state: RankerState, logits: FloatArray, queries: FloatArray, rows:
         logits[:, headed] += query @ state.heads[place[headed]].T
 
 
-def explore(state: RankerState, scores: FloatArray, rows: IntArray, strength: float = 1.0) -> FloatArray:
-    """Scores to show by while learning: a bonus of `strength`/√(1+n) logits for candidates with little evidence.
-
-    An upper confidence bound (Auer 2002), a head's posterior width taken as 1/√(1+n). Where a share ε of the feedback
-    is wrong the bonus is 1/(1-2ε)² times as large, as each fact carries (1-2ε)² times the information. Measure with
-    `score` itself.
-    """
-    if not state.fits:
-        return scores
-    noise = min(float(state.scales[4]), MOST_NOISE)
-    bonus: FloatArray = np.float32(strength / (1.0 - 2.0 * noise) ** 2) / np.sqrt(1.0 + state.evidence(rows))
-    return scores + bonus
-
-
 def grown(state: RankerState, size: int) -> RankerState:
     """The same state with room for the evidence of `size` candidates."""
     more = max(size - len(state.positive), 0)
-    return replace(state, positive=np.pad(state.positive, (0, more)), negative=np.pad(state.negative, (0, more)))
+    counts = {name: np.pad(getattr(state, name), (0, more)) for name in ("positive", "negative", "overruled")}
+    return replace(state, **counts)

@@ -46,6 +46,11 @@ class RankEvents:
         """How many events."""
         return len(self.query)
 
+    @property
+    def dim(self) -> int:
+        """Entries of a query."""
+        return int(self.query.shape[1])
+
     @classmethod
     def empty(cls, dim: int) -> RankEvents:
         """No events, of queries with `dim` entries."""

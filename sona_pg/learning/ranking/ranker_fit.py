@@ -5,7 +5,7 @@ One call is one background cycle. Its cost depends on how many events it is give
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from sona_pg.learning.ranking.ranker import (
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
 from sona_pg.learning.ranking.ranker_prior import allowance, measure_noise, proven_answers, pseudo_queries
+from sona_pg.learning.ranking.ranker_search import find_changes
 
 _MEASURE_MEMORY = 0.7
 _NARROWEST = 1e-4  # least divisor
@@ -59,19 +60,24 @@ def fit(
     fresh, replay = (_usable(events, len(embeddings)) for events in (fresh, replay))
     taken = float(np.minimum(fresh.weight[fresh.judged != NONE], 0.0).sum())  # retracted weight, negative
     history = max(float(state.folded[1]) + taken, 0.0)
-    state = _calibrate(state, embeddings, fresh, config)
+    events = _learnable(fresh, replay, history)
+    labelled = int(((fresh.weight > 0.0) & (fresh.judged != NONE)).sum())
+    changes = find_changes(events, labelled, len(embeddings), min(float(state.scales[4]), MOST_NOISE))
+    trusted = np.flatnonzero(~changes.moved[:labelled])
+    state = _calibrate(state, embeddings, events.take(trusted), config)
     if mean is None and len(embeddings):
         mean = embeddings.mean(axis=0)
     state = _without_evidence(_fold(grown(state, len(embeddings)), mean, fresh), fresh)
-    events = _learnable(fresh, replay, history)
+    state = replace(state, overruled=state.positive * changes.lost, **asdict(changes.search))
+    labelled = int(changes.holds[:labelled].sum())
+    events, moved = events.take(changes.holds), changes.moved[changes.holds]
     if not len(events):
         return state
     random = np.random.default_rng(seed)
     state = _rescaled(state, embeddings, fresh if len(fresh) else events, config, random)
-    moved = float(np.abs(fresh.weight[fresh.judged != NONE]).sum())  # retracted events move the minimum, too
-    new = min(moved / float(events.weight.sum()), 1.0)
-    labelled = int(((fresh.weight > 0.0) & (fresh.judged != NONE)).sum())
-    return _refine(state, embeddings, events, labelled, new, config, random)
+    said = float(np.abs(fresh.weight[fresh.judged != NONE]).sum())  # retracted events move the minimum, too
+    new = min(said / float(events.weight.sum()), 1.0)
+    return _refine(state, embeddings, _Fitted(events, moved, labelled, new), config, random)
 
 
 def folded(state: RankerState, known: int, fresh: RankEvents) -> RankerState:
@@ -97,7 +103,6 @@ def _learnable(fresh: RankEvents, replay: RankEvents, history: float) -> RankEve
 
 def _calibrate(state: RankerState, embeddings: FloatArray, fresh: RankEvents, config: RankerConfig) -> RankerState:
     """The state with its allowance ω and its label noise measured on feedback it has not learned from."""
-    fresh = fresh.take((fresh.weight > 0.0) & (fresh.judged != NONE))
     if not state.fits or not len(fresh):
         return state
     rows = np.arange(len(embeddings), dtype=np.int32)
@@ -245,26 +250,35 @@ def _subspace(rows: FloatArray, width: int, random: np.random.Generator) -> Floa
     return np.linalg.qr(sketch)[0].astype(np.float32)
 
 
-def _refine(
-    state: RankerState,
-    embeddings: FloatArray,
-    events: RankEvents,
-    fresh: int,
-    new: float,
-    config: RankerConfig,
-    random: np.random.Generator,
-) -> RankerState:
-    """Move heads and map towards the minimum, and average over cycles, as each sees a sample.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fitted:
+    """Events to fit, the new ones first."""
 
-    The first `fresh` events are new. The share `new` of the evidence is new since the last fit: the larger, the farther
-    the minimum has moved.
-    """
-    rows = _active_rows(state, embeddings, events, fresh, config.most_rows)
-    fitted = np.isin(events.judged, rows)
-    found = int(fitted.sum())
-    events = events.take(fitted)
+    events: RankEvents
+    moved: npt.NDArray[np.bool_]  # (n,) about meanings that have changed
+    fresh: int  # how many are new
+    new: float  # share of the evidence that is new since the last fit: the larger, the farther the minimum
+
+    def take(self, rows: npt.NDArray[np.intp]) -> _Fitted:
+        """The events at `rows`, ascending."""
+        return _Fitted(self.events.take(rows), self.moved[rows], int((rows < self.fresh).sum()), self.new)
+
+    @property
+    def newly_moved(self) -> float:
+        """Share of the new events that are about meanings that have changed."""
+        return float(self.moved[: self.fresh].mean()) if self.fresh else 0.0
+
+
+def _refine(
+    state: RankerState, embeddings: FloatArray, given: _Fitted, config: RankerConfig, random: np.random.Generator
+) -> RankerState:
+    """Move heads and map towards the minimum, and average over cycles, as each sees a sample."""
+    rows = _active_rows(state, embeddings, given.events, given.fresh, config.most_rows)
+    given = given.take(np.flatnonzero(np.isin(given.events.judged, rows)))
+    found = len(given.events)
     if len(rows) > config.usual_candidates:
-        events = _affordable(events, int(fitted[:fresh].sum()), _FITTED_CELLS // len(rows))
+        given = _affordable(given, _FITTED_CELLS // len(rows))
+    events = given.events
     place = np.searchsorted(rows, events.judged)
     wide_query, query = query_features(state, events.query)
     wide_features, features = candidate_features(state, embeddings[rows])
@@ -279,14 +293,19 @@ def _refine(
     samples = max(1, min(config.prior_samples, most // len(rows)))
     pseudo = pseudo_queries(features, query[:, :-1], samples, random)
     pseudo_weight = np.float32(config.prior_strength / samples) * (1.0 + evidence) ** np.float32(-config.prior_decay)
+    # The model is sure of an overruled answer: feedback for the new one is taken at its word, or it would not move it.
+    for_new = given.moved & (events.verdict >= 0.5)
+    trust = np.where(for_new, np.float32(config.moved_weight), np.float32(1.0))
+    usual_up = max(config.up_doubt * noise, config.least_noise)
+    up_noise = np.where(given.moved, np.float32(_LEAST), np.float32(usual_up))
     objective = PartialLabels(
         query=np.concatenate([query, np.pad(pseudo, ((0, 0), (0, 1)), constant_values=1.0)]),
         base=np.concatenate([base, (tau * pseudo) @ features.T]),
         features=np.float32(config.map_gain) * features,
         target=np.concatenate([place, np.tile(np.arange(len(rows)), samples)]),
         quality=np.concatenate([events.verdict, np.ones(len(pseudo), np.float32)]),
-        weight=np.concatenate([events.weight, np.tile(pseudo_weight, samples)]),
-        up_noise=max(config.up_doubt * noise, config.least_noise),
+        weight=np.concatenate([events.weight * trust, np.tile(pseudo_weight, samples)]),
+        up_noise=np.concatenate([up_noise, np.full(len(pseudo), usual_up, np.float32)]),
         down_noise=min(config.down_doubt * noise, _MOST_DOUBT),
         ridge=config.ridge * noise,
     )
@@ -296,7 +315,7 @@ def _refine(
     active = np.searchsorted(head_rows, rows)
     gain = np.float32(config.map_gain)
     start = np.concatenate([heads[active], state.map / gain])
-    iterations = config.iterations(len(objective.query), len(rows), new)
+    iterations = config.iterations(len(objective.query), len(rows), given.new, given.newly_moved)
     end = minimise(objective.at(start), iterations=iterations, inverse=objective.curvature_inverse())
     share = np.float32(min(1.0, found / max(float(state.folded[1]), 1.0)))
     settled = start + share * (end - start)
@@ -308,15 +327,16 @@ def _refine(
     )  # fmt: skip
 
 
-def _affordable(events: RankEvents, fresh: int, most: int) -> RankEvents:
-    """The first `fresh` events, and of the others a sample that weighs as much as all of them: `most` altogether."""
+def _affordable(given: _Fitted, most: int) -> _Fitted:
+    """The new events, and of the others a sample that weighs as much as all of them: `most` altogether."""
+    events, fresh = given.events, given.fresh
     earlier, room = len(events) - fresh, max(most - fresh, fresh, 1)
     if earlier <= room:
-        return events
-    sample = events.take(np.concatenate([np.arange(fresh), fresh + _spread(earlier, room)]))
-    weight = sample.weight.copy()
+        return given
+    sample = given.take(np.concatenate([np.arange(fresh), fresh + _spread(earlier, room)]))
+    weight = sample.events.weight.copy()
     weight[fresh:] *= np.float32(events.weight[fresh:].sum() / max(float(weight[fresh:].sum()), _NARROWEST))
-    return replace(sample, weight=weight)
+    return replace(sample, events=replace(sample.events, weight=weight))
 
 
 def _kept_heads(state: RankerState, head_rows: IntArray, most: int) -> npt.NDArray[np.intp]:

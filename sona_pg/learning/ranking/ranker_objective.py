@@ -37,7 +37,7 @@ class PartialLabels:
     target: npt.NDArray[np.intp]  # (n,) column of the judged candidate
     quality: FloatArray  # (n,)
     weight: FloatArray  # (n,)
-    up_noise: float  # α
+    up_noise: float | FloatArray  # α, of all or (n,)
     down_noise: float  # β
     ridge: float
 
@@ -59,7 +59,7 @@ class PartialLabels:
         return np.asarray(np.clip(chance, _SMALLEST, np.float32(1.0) - _SMALLEST), np.float32)
 
     @property
-    def slope(self) -> np.float32:
+    def slope(self) -> np.float32 | FloatArray:
         """1 - α - β."""
         return np.float32(1.0 - self.up_noise - self.down_noise)
 

@@ -22,11 +22,17 @@ def relocated(state: LearnedState, places: NDArray[np.int32]) -> LearnedState:
     places = np.asarray(places, np.int32)
     known = places[: len(ranker.positive)]
     count = int(known.max(initial=-1)) + 1
-    positive, negative = np.zeros((2, count))
-    positive[known], negative[known] = ranker.positive, ranker.negative
+    positive, negative, overruled = np.zeros((3, count))
+    positive[known], negative[known], overruled[known] = ranker.positive, ranker.negative, ranker.overruled
     rows = places[ranker.head_rows]
     order = np.argsort(rows, kind="stable")
     moved = dataclasses.replace(
-        ranker, positive=positive, negative=negative, head_rows=rows[order], heads=ranker.heads[order]
+        ranker,
+        positive=positive,
+        negative=negative,
+        overruled=overruled,
+        head_rows=rows[order],
+        heads=ranker.heads[order],
+        homes=places[ranker.homes],
     )
     return dataclasses.replace(state, arrays={**state.arrays, "ranker": moved.to_arrays()})

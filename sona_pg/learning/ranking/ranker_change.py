@@ -1,0 +1,149 @@
+"""Changed meanings: earlier feedback that later feedback about the same queries has overruled.
+
+A wrong thumb contradicts its neighbours of all times. Where a meaning has changed, the feedback since then agrees with
+itself and contradicts all that came before. So each event is compared with those in its region of the query space, in
+time order: the change point is the place after which they contradict it most (Page 1954), and the event is overruled
+when the rate of contradiction differs before and after that point, by a Bayes factor of two beta-binomial rates
+against one (Kass and Raftery 1995). Evidence for the constants: benchmarks/eval/EVIDENCE.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, RankEvents
+
+Array = npt.NDArray[np.float64]
+
+LEAST_FACTOR = 3.0  # log Bayes factor from which on an event is overruled
+_FACTOR_OF_NOISE = 10.0  # added to it for each part of wrong feedback
+_EARLIEST = 16  # events for a candidate that make its prototype: those before any change
+_FEWEST = 3  # events for a candidate that has one
+_MOST_REGIONS = 512
+_MOST_CELLS = 3_000_000  # events times regions
+_MOST_COMPARED = 512  # latest events of one region
+_FEWEST_AGAINST = 2  # contradictions of one event
+_SMALL = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """Whether each event still holds, and the regions of the query space in which it was looked at."""
+
+    holds: npt.NDArray[np.bool_]  # (n,) False: overruled
+    since: IntArray  # (n,) row of the event from which on it is contradicted, where it is overruled
+    changed: FloatArray  # (n,) share of its earlier neighbours that is overruled
+    region: IntArray  # (n,) row of its prototype
+    prototypes: FloatArray  # (r, dim) unit directions of centred queries
+
+    @classmethod
+    def unchanged(cls, events: RankEvents) -> Standing:
+        """All events hold."""
+        count, dim = events.query.shape
+        blank = np.zeros((0, dim), np.float32)
+        rows = np.zeros(count, np.int32)
+        return cls(np.ones(count, np.bool_), rows, np.zeros(count, np.float32), rows, blank)
+
+
+def standing(events: RankEvents, directions: FloatArray, noise: float = 0.0) -> Standing:
+    """Return which of `events`, in time order, still hold.
+
+    `directions` (n, dim) are their queries, centred, of length 1, and `noise` the share of wrong feedback.
+    """
+    judged, right = events.judged, events.verdict >= 0.5
+    most = min(_MOST_REGIONS, _MOST_CELLS // max(len(events), 1))
+    prototypes = _prototypes(directions, judged, right, most)
+    if not len(prototypes):
+        return Standing.unchanged(events)
+    region = (directions @ prototypes.T).argmax(axis=1).astype(np.int32)
+    holds, changed = np.ones(len(events), np.bool_), np.zeros(len(events), np.float32)
+    since = np.zeros(len(events), np.int32)
+    order = np.argsort(region, kind="stable")
+    bounds = np.searchsorted(region[order], np.arange(len(prototypes) + 1))
+    for start, stop in pairwise(bounds.tolist()):
+        rows = order[max(start, stop - _MOST_COMPARED) : stop]
+        signs = contradictions(judged[rows], right[rows])
+        if (signs > 0.0).sum(axis=1).max(initial=0) < _FEWEST_AGAINST:
+            continue
+        near = _nearness(directions[rows])
+        factor, point = _factors(signs * near)
+        holds[rows], since[rows] = factor < LEAST_FACTOR + _FACTOR_OF_NOISE * noise, rows[point]
+        earlier = np.tril(near, -1)
+        changed[rows] = (earlier @ ~holds[rows]) / np.maximum(earlier.sum(axis=1), _SMALL)
+    return Standing(holds, since, changed, region, prototypes)
+
+
+def contradictions(judged: IntArray, right: npt.NDArray[np.bool_]) -> FloatArray:
+    """Return (n, n): 1 where the event of a column contradicts that of a row, -1 where it agrees, 0 where neither.
+
+    "Not this one" agrees with "another one", but that another one is wrong says next to nothing for this one.
+    """
+    same = judged[:, None] == judged[None, :]
+    says, heard = right[:, None], right[None, :]
+    contradicts = np.where(same, says != heard, says & heard)
+    agrees = np.where(same, says == heard, ~says & heard)
+    return contradicts.astype(np.float32) - agrees.astype(np.float32)
+
+
+def _prototypes(directions: FloatArray, judged: IntArray, right: npt.NDArray[np.bool_], most: int) -> FloatArray:
+    """Return (r, dim) mean directions of the earliest queries that each candidate was right for: one region each.
+
+    They stay where they are when meanings change later, as the ranker's answers do not.
+    """
+    rows = np.flatnonzero(right)
+    order = rows[np.argsort(judged[rows], kind="stable")]
+    _, first, count = np.unique(judged[order], return_index=True, return_counts=True)
+    early = np.arange(len(order)) - np.repeat(first, count) < _EARLIEST
+    sums = np.zeros((len(count), directions.shape[1]), np.float32)
+    np.add.at(sums, np.repeat(np.arange(len(count)), count)[early], directions[order[early]])
+    kept = np.flatnonzero(count >= _FEWEST)
+    sums = sums[np.sort(kept[np.argsort(-count[kept], kind="stable")][:most])]
+    length = np.linalg.norm(sums, axis=1, keepdims=True)
+    return np.asarray(sums / np.maximum(length, np.float32(_SMALL)), np.float32)
+
+
+def _nearness(directions: FloatArray) -> FloatArray:
+    """Return (n, n): how far each two queries of a region are about the same, in [0, 1]; 0 with itself."""
+    near = directions @ directions.T
+    usual = np.median(near[np.triu_indices(len(near), 1)]) if len(near) > 1 else 1.0
+    near = np.clip(near / max(float(usual), 0.1), 0.0, 1.0)
+    np.fill_diagonal(near, 0.0)
+    return np.asarray(near, np.float32)
+
+
+def _factors(signs: FloatArray) -> tuple[Array, npt.NDArray[np.intp]]:
+    """Return (n,) log Bayes factors for a change after each event, and its place, by the signed weights (n, n)."""
+    count = len(signs)
+    since = np.cumsum(signs[:, ::-1], axis=1)[:, ::-1]  # (n, n): of all from a column on
+    since[np.tri(count, dtype=np.bool_)] = -np.inf
+    point = since.argmax(axis=1)
+    against = np.cumsum(np.maximum(signs, 0.0)[:, ::-1], axis=1, dtype=np.float64)[:, ::-1]
+    all_of = np.cumsum(np.abs(signs)[:, ::-1], axis=1, dtype=np.float64)[:, ::-1]
+    each = np.arange(count)
+    later, later_all = against[each, point], all_of[each, point]
+    before, before_all = against[:, 0] - later, all_of[:, 0] - later_all
+    factor = (
+        _log_beta(before, before_all - before)
+        + _log_beta(later, later_all - later)
+        - _log_beta(before + later, before_all + later_all - before - later)
+    )
+    factor[(later * before_all <= before * later_all) | (later <= 0.5 * later_all)] = 0.0
+    factor[-1] = 0.0  # nothing is later
+    return factor, point
+
+
+def _log_beta(first: Array, second: Array) -> Array:
+    """Return the logarithm of the beta function at `first + 1`, `second + 1`."""
+    return _log_factorial(first) + _log_factorial(second) - _log_factorial(first + second + 1.0)
+
+
+def _log_factorial(value: Array) -> Array:
+    """Return log Γ(value + 1) to six decimals, for values of 0 or more: Stirling's series, shifted by five."""
+    value = np.maximum(value, 0.0)
+    shifted = value + 5.0
+    series = (shifted + 0.5) * np.log(shifted) - shifted + 0.5 * np.log(2.0 * np.pi) + 1.0 / (12.0 * shifted)
+    return np.asarray(series - np.log((value + 1) * (value + 2) * (value + 3) * (value + 4) * (value + 5)))
