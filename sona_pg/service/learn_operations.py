@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sona_pg.limits import MOST_INT8
 from sona_pg.service.operations import Call, Operations
-from sona_pg.service.record_operations import STRICT
+from sona_pg.service.wire_vectors import STRICT
 
 operations = Operations("learn")
 

@@ -40,6 +40,9 @@ STATUS: Sequence[tuple[type[SonaError], int]] = (
 )
 
 
+SCHEMAS = ("list[", "str", "bytes", "function-", "json-", "constrained-")  # parts of a place that are no field
+
+
 class ProblemError(Exception):
     """A request that is answered with problem details."""
 
@@ -87,7 +90,7 @@ def of_validation(exc: ValidationError) -> ProblemError:
     """Return what is wrong with a body, field by field."""
     errors = []
     for error in exc.errors(include_url=False, include_context=False, include_input=False)[:20]:
-        place = [str(part) for part in error["loc"] if not str(part).startswith(("list[", "str", "function-", "json-"))]
+        place = [str(part) for part in error["loc"] if not str(part).startswith(SCHEMAS)]
         pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in place)
         errors.append({"pointer": pointer, "detail": error["msg"]})
     first = errors[0]

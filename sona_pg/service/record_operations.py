@@ -18,13 +18,22 @@ from sona_pg.limits import LONGEST_ID, LONGEST_LABEL, LONGEST_QUERY, MAX_FEATURE
 from sona_pg.recorder import Trajectory
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import ProblemError, field_problem, of_error
-from sona_pg.service.wire_vectors import Asked, Vector, WireMatrix, embedded, matrix_of, require_dim, vector_of
+from sona_pg.service.wire_vectors import (
+    STRICT,
+    Asked,
+    Vector,
+    WireMatrix,
+    embedded,
+    require_dim,
+    require_dims,
+    row_of,
+    vector_of,
+)
 
 operations = Operations("record")
 
 AT_ONCE = 250  # trajectories of a batch between two looks at other requests
 UNKNOWN = math.nan  # latency: the trajectory did not run in this process
-STRICT: Any = {"strict": True, "extra": "forbid"}
 Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
 Label = Annotated[str, Field(max_length=LONGEST_LABEL)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -233,17 +242,17 @@ async def record_columns(call: Call[ColumnsBody]) -> Any:
     for name, column in (("qualities", body.qualities), ("routes", body.routes)):
         if column is not None and len(column) != n:
             raise field_problem(f"/{name}", f"{len(column)} {name} for {n} vectors: expected one each")
-    matrix = matrix_of(body.vectors, engine.dim, "/vectors")
+    require_dims(body.vectors, engine.dim, "/vectors")
     none = [None] * n
     begin, route_to, end = engine.begin_trajectory, engine.set_trajectory_route, engine.end_trajectory
     ids = []
     for start in range(0, n, AT_ONCE):
         await _make_room(engine)
         chunk = slice(start, start + AT_ONCE)
-        rows = zip(matrix[chunk], (body.routes or none)[chunk], (body.qualities or none)[chunk], strict=True)
+        rows = zip(body.vectors[chunk], (body.routes or none)[chunk], (body.qualities or none)[chunk], strict=True)
         for place, (vector, route, quality) in enumerate(rows, start):
             try:
-                t = begin(vector)
+                t = begin(row_of(vector))
                 if route is not None:
                     route_to(t, route)
                 end(t, quality, latency=UNKNOWN)

@@ -16,7 +16,7 @@ from sona_pg.engine import AsyncSonaEngine
 from sona_pg.limits import LONGEST_SPACE_NAME, MAX_DIM
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import ProblemError, field_problem
-from sona_pg.service.record_operations import STRICT
+from sona_pg.service.wire_vectors import STRICT
 
 operations = Operations("spaces")
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from sona_pg.errors import ConfigError, DimensionMismatch, InvalidValue
@@ -20,7 +19,10 @@ from sona_pg.service.problems import field_problem
 Encoding = Literal["json", "base64"]
 NUMBERS = {"type": "array", "items": {"type": "number", "minimum": -MAX_HALF, "maximum": MAX_HALF}, "minItems": 1}
 Half = Annotated[float, Field(ge=-MAX_HALF, le=MAX_HALF)]
-LONGEST_BASE64 = 4 * (4 * MAX_DIM + 2) // 3
+BASE64 = {"type": "string", "contentEncoding": "base64", "description": "little-endian float32", "minLength": 6}
+
+
+STRICT: Any = {"strict": True, "extra": "forbid", "val_json_bytes": "base64"}  # of every body
 
 
 class _VectorSchema:
@@ -28,7 +30,7 @@ class _VectorSchema:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         numbers = core_schema.list_schema(core_schema.float_schema(strict=True), min_length=1, max_length=MAX_DIM)
-        text = core_schema.str_schema(strict=True, max_length=LONGEST_BASE64)
+        text = core_schema.bytes_schema(strict=True, min_length=4, max_length=4 * MAX_DIM)
         return core_schema.no_info_after_validator_function(
             _vector, core_schema.union_schema([text, numbers], mode="left_to_right")
         )
@@ -37,7 +39,7 @@ class _VectorSchema:
         return {
             "anyOf": [
                 {**NUMBERS, "maxItems": MAX_DIM},
-                {"type": "string", "contentEncoding": "base64", "description": "little-endian float32"},
+                BASE64,
             ]
         }
 
@@ -45,9 +47,11 @@ class _VectorSchema:
 Vector = Annotated[NDArray[np.float32], _VectorSchema()]
 
 
-def _vector(value: str | list[float]) -> NDArray[np.float32]:
-    if isinstance(value, str):
-        array = _decoded(value)
+def _vector(value: bytes | list[float]) -> NDArray[np.float32]:
+    if isinstance(value, bytes):
+        if len(value) % 4:
+            raise ValueError(f"{len(value)} bytes are no float32 numbers: expected 4 for each")
+        array: NDArray[np.float32] = np.frombuffer(value, "<f4")
     else:
         with np.errstate(over="ignore"):
             array = np.array(value, np.float32)
@@ -56,49 +60,41 @@ def _vector(value: str | list[float]) -> NDArray[np.float32]:
     return array
 
 
-def _decoded(text: str) -> NDArray[np.float32]:
-    try:
-        return np.frombuffer(binascii.a2b_base64(text, strict_mode=True), "<f4")
-    except ValueError as exc:  # binascii.Error is one
-        raise ValueError(f"no base64 of little-endian float32: {exc}") from exc
-
-
-# Rows of vectors as they come: `matrix_of` decodes them together, which costs a fraction of one at a time.
+# Rows of vectors as they come: pydantic has decoded their base64, and the rest is done for all of them together.
 WireRow = (
-    Annotated[str, Field(max_length=LONGEST_BASE64)] | Annotated[list[Half], Field(min_length=1, max_length=MAX_DIM)]
+    Annotated[bytes, Field(min_length=4, max_length=4 * MAX_DIM), WithJsonSchema(BASE64)]
+    | Annotated[list[Half], Field(min_length=1, max_length=MAX_DIM)]
 )
 WireMatrix = Annotated[list[WireRow], Field(min_length=1)]
 
 
-def matrix_of(rows: list[str | list[float]], dim: int, pointer: str) -> NDArray[np.float32]:
-    """Return rows (n, dim); raise the problem of the first that has another dimension, or is no vector."""
-    if all(type(row) is str for row in rows):
-        try:
-            data = b"".join([binascii.a2b_base64(row, strict_mode=True) for row in rows])  # type: ignore[arg-type]
-        except ValueError:
-            data = b""  # the row is named below
-        if len(data) == 4 * dim * len(rows):
-            matrix = np.frombuffer(data, "<f4").reshape(len(rows), dim)
-            if (np.abs(matrix) <= MAX_HALF).all():
-                return matrix
-    made = []
+def require_dims(rows: Sequence[bytes | list[float]], dim: int, pointer: str) -> None:
+    """Raise the problem of the first row that has another dimension than the space."""
     for place, row in enumerate(rows):
-        try:
-            vector = _vector(row)
-        except ValueError as exc:
-            raise field_problem(f"{pointer}/{place}", str(exc)) from exc
-        made.append(require_dim(vector, dim, f"{pointer}/{place}"))
-    return np.stack(made)
+        length, rest = divmod(len(row), 4) if type(row) is bytes else (len(row), 0)
+        if length != dim or rest:
+            raise field_problem(f"{pointer}/{place}", str(DimensionMismatch(dim, length, pointer[1:])))
+
+
+def row_of(row: bytes | list[float]) -> NDArray[np.float32]:
+    """Return a row whose dimension was checked."""
+    return np.frombuffer(row, "<f4") if type(row) is bytes else np.array(row, np.float32)
+
+
+def matrix_of(rows: Sequence[bytes | list[float]], dim: int, pointer: str) -> NDArray[np.float32]:
+    """Return rows (n, dim); raise the problem of the first that has another dimension, or is no vector."""
+    require_dims(rows, dim, pointer)
+    matrix = np.stack([row_of(row) for row in rows])
+    beyond = np.flatnonzero(~(np.abs(matrix) <= MAX_HALF).all(axis=1))
+    if len(beyond):
+        raise field_problem(f"{pointer}/{beyond[0]}", f"expected finite numbers within ±{MAX_HALF:g}")
+    return matrix
 
 
 class Asked(BaseModel):
     """What is asked: a vector of the space, or a text that the space's embedder makes one of."""
 
-    model_config = {
-        "strict": True,
-        "extra": "forbid",
-        "json_schema_extra": {"anyOf": [{"required": ["vector"]}, {"required": ["text"]}]},
-    }
+    model_config = STRICT | {"json_schema_extra": {"anyOf": [{"required": ["vector"]}, {"required": ["text"]}]}}
 
     vector: Vector | None = None
     text: Annotated[str, Field(min_length=1, max_length=LONGEST_QUERY)] | None = None
