@@ -33,6 +33,7 @@ EXPERIMENTS = (
     "ablation",
     "cost",
     "recall",
+    "money",
 )
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -43,7 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="the folder with the data sets")
     parser.add_argument("--only", action="append", choices=EXPERIMENTS, help="run this one; may be repeated")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--split", choices=("validation", "test"), default="test", help="held-out split of CLINC150")
+    parser.add_argument(
+        "--split",
+        choices=("validation", "test"),
+        default="test",
+        help="held-out split of CLINC150 and of the prompts with costs",
+    )
     parser.add_argument("--output", type=Path, default=Path("build/eval"), help="where results go")
     parser.add_argument("--jobs", type=int, default=1, help="seeds that run at once")
     parser.add_argument("--quick", action="store_true", help="leave out the slow baselines")

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.eval.continual import summary  # noqa: E402
-from benchmarks.eval.data import Mmlu, missing_files  # noqa: E402
+from benchmarks.eval.data import LOCOMO_FILES, Mmlu, missing_files  # noqa: E402
+from benchmarks.eval.money import NEVER, _until, best_mix  # noqa: E402
 from benchmarks.eval.routing import _lift, apgr  # noqa: E402
 from benchmarks.eval.stats import Cell, Table, Target, gather  # noqa: E402
 
@@ -42,7 +43,7 @@ def test_without_data_it_skips_loudly_and_names_the_sources(arguments: list[str]
 
 def test_missing_files_of_a_folder_are_listed(tmp_path: Path) -> None:
     (tmp_path / "mmlu.npz").touch()
-    assert missing_files(tmp_path) == ["clinc150.npz", "clinc150_names.npz", "mmlu.jsonl"]
+    assert missing_files(tmp_path) == ["clinc150.npz", "clinc150_names.npz", "mmlu.jsonl", *LOCOMO_FILES]
 
 
 def test_a_mean_comes_with_its_confidence_interval_and_its_target() -> None:
@@ -89,3 +90,16 @@ def test_a_figure_that_a_seed_lacks_is_left_out_of_the_mean() -> None:
         ("a", "y", 5.0),
         ("b", "x", 2.0),
     ]
+
+
+def test_the_best_mix_spends_the_budget_on_the_two_models_that_buy_most() -> None:
+    reward, cost = np.tile([0.5, 0.9, 1.0, np.nan], (4, 1)), np.tile([1.0, 5.0, 100.0, np.nan], (4, 1))
+    assert best_mix(reward, cost, 1.0) == pytest.approx(0.5)
+    assert best_mix(reward, cost, 3.0) == pytest.approx(0.7)
+    assert best_mix(reward, cost, 1000.0) == pytest.approx(1.0)
+
+
+def test_a_change_is_noticed_once_its_share_of_the_last_fifty_is_reached() -> None:
+    taken = np.arange(300) >= 100
+    assert _until(taken, 0.5) == 125
+    assert _until(taken[:110], 0.5) == NEVER

@@ -1,0 +1,59 @@
+"""ParetoBandit (PyPI ``paretobandit``) on the same stream: the same embeddings, rewards and real costs."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.eval.money_data import Prompts
+
+# Its own portfolio, in the order of ``money_data.MODELS``.
+ARMS = ("meta-llama/llama-3.1-8b-instruct", "mistralai/mistral-large-2512", "google/gemini-2.5-pro")
+
+
+def installed() -> bool:
+    """Return whether the peer can be imported."""
+    try:
+        importlib.import_module("pareto_bandit")
+    except ImportError:
+        return False
+    return True
+
+
+def choices(prompts: Prompts, budget: float, seed: int, priors: str) -> NDArray[np.int64]:
+    """Return the model that ParetoBandit chose for each prompt.
+
+    Args:
+        prompts: in order.
+        budget: dollars a request.
+        seed: of its bandit.
+        priors: "warmup", those it ships for these very models, or "none".
+    """
+    pareto = importlib.import_module("pareto_bandit")
+    features = importlib.import_module("pareto_bandit.feature_service")
+    pacing = importlib.import_module("pareto_bandit.budget_pacer")
+    logging.getLogger("pareto_bandit").setLevel(logging.ERROR)
+    by_text = {str(text): row for row, text in enumerate(prompts.texts)}
+    artifacts = importlib.import_module("pareto_bandit.data.artifacts".rpartition(".")[0]).__path__[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its projection was pickled by another release of scikit-learn
+        service = features.FeatureService(
+            custom_encoder=lambda text: prompts.embeddings[by_text[text]],
+            embedding_dim=prompts.embeddings.shape[1],
+            pca_path=f"{artifacts}/artifacts/pca_25.joblib",
+        )
+        router: Any = pareto.BanditRouter.create(
+            priors=priors, feature_service=service, budget_pacer=pacing.BudgetPacer(budget), bandit_seed=seed
+        )
+    chosen = np.zeros(len(prompts), np.int64)
+    for row, text in enumerate(prompts.texts):
+        name, log = router.route(str(text))
+        chosen[row] = ARMS.index(name)
+        log.cost_usd = float(prompts.cost[row, chosen[row]])  # what was really paid, not its estimate
+        router.process_feedback(log.request_id, float(prompts.reward[row, chosen[row]]))
+    return chosen
