@@ -1,6 +1,9 @@
 # Arguments from Python: a fast path for values of the right type, conversion and clear errors for others.
 
 
+cdef int64_t A_DAY = 86400000000  # microseconds: the clock of whoever logged may be ahead
+
+
 cdef inline cnp.ndarray floats(object x, str what):
     """x as (n,) float32, contiguous, in native byte order."""
     if (
@@ -99,12 +102,15 @@ cdef bytes told_id(object id, object started_at):
     cdef double seconds = started_at.timestamp()
     if not 0 <= seconds < 253402300800.0:
         raise InvalidValue(f"started_at is {started_at!r}, expected a time from 1970 on")
-    cdef int64_t wall = <int64_t> round(seconds * 1e6)
+    cdef int64_t wall = <int64_t> (seconds * 1e6 + 0.5)
+    if wall > sona_wall_us() + A_DAY:
+        raise InvalidValue(f"started_at is {started_at!r}, more than a day ahead of this machine's clock")
+    cdef object ticks = wall // 1000  # a Python int: 48 bits of milliseconds are shifted by 16
     if name is None:
         chance = os.urandom(8)
     else:
         chance = hashlib.blake2b(name.bytes if isinstance(name, UUID) else name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    high = (wall // 1000) << 16 | 0x7000 | (wall % 1000) * 4096 // 1000
+    high = ticks << 16 | 0x7000 | (wall % 1000) * 4096 // 1000
     low = int.from_bytes(chance, "big") >> 2 | 1 << 63
     return high.to_bytes(8, "big") + low.to_bytes(8, "big")
 

@@ -39,6 +39,7 @@ Label = Annotated[str, Field(max_length=LONGEST_LABEL)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Cost = Annotated[float, Field(ge=0, le=1e30)]
 Whole = Annotated[int, Field(ge=-MOST_INT8 - 1, le=MOST_INT8)]
 
 
@@ -105,6 +106,7 @@ class TrajectoryBody(Begun):
     ] = Field(default_factory=dict)
     quality: Share | None = None
     latency: Amount | None = None  # seconds; by default unknown
+    cost: Cost | None = None  # its real cost, in the unit of the costs of `/v1/route`
 
 
 class BatchBody(BaseModel):
@@ -133,6 +135,7 @@ class EndBody(BaseModel):
     quality: Share | None = None
     route: Id | None = None
     latency: Amount | None = None
+    cost: Cost | None = None
 
 
 class FeedbackBody(BaseModel):
@@ -143,6 +146,7 @@ class FeedbackBody(BaseModel):
             "anyOf": [
                 {"required": ["quality"]},
                 {"required": ["correction"]},
+                {"required": ["cost"]},
                 {"required": ["retract"], "properties": {"retract": {"const": True}}},
             ]
         }
@@ -151,6 +155,7 @@ class FeedbackBody(BaseModel):
     trajectory: UUID
     quality: Share | None = None
     correction: Id | None = None  # the id of the candidate that would have been right
+    cost: Cost | None = None  # the real cost of the trajectory
     retract: bool = False  # take back what this key has said
     sequence: Whole | None = None  # for facts that may be sent twice
 
@@ -291,7 +296,7 @@ async def end_trajectory(call: Call[EndBody]) -> Any:
     id_ = _id(call)
     if body.route is not None:
         await engine.in_thread(engine.set_trajectory_route, id_, body.route)
-    await engine.in_thread(engine.end_trajectory, id_, body.quality, latency=body.latency)
+    await engine.in_thread(engine.end_trajectory, id_, body.quality, latency=body.latency, cost=body.cost)
     return {"id": id_}
 
 
@@ -358,7 +363,9 @@ def _record(
             engine.add_step(handle, step.activations, step.attention_weights, step.reward)
         if body.parameters:
             engine.set_trajectory_parameters(handle, body.parameters)
-        engine.end_trajectory(handle, body.quality, latency=UNKNOWN if body.latency is None else body.latency)
+        engine.end_trajectory(
+            handle, body.quality, latency=UNKNOWN if body.latency is None else body.latency, cost=body.cost
+        )
     except InvalidValue as exc:
         raise _in(pointer, exc, type(body)) from exc
     if engine.dropped_count != refused:
@@ -367,9 +374,10 @@ def _record(
 
 
 def _feedback(engine: AsyncSonaEngine, call: Call[Any], fact: FeedbackBody) -> int:
+    of_cost = fact.quality is None and fact.correction is None and not fact.retract
     return engine.feedback(
-        fact.trajectory, fact.quality, source=call.caller.name, correction=fact.correction, retract=fact.retract,
-        sequence=fact.sequence,
+        fact.trajectory, fact.quality, source=None if of_cost else call.caller.name, correction=fact.correction,
+        retract=fact.retract, sequence=fact.sequence, cost=fact.cost,
     )  # fmt: skip
 
 

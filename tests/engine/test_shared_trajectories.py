@@ -173,6 +173,7 @@ def test_a_callers_own_uuid_is_used_or_refused_with_what_to_do(engine):
         ({"id": 7}, "expected a UUID or a text"),
         ({"started_at": datetime(2026, 10, 1)}, "time zone"),
         ({"started_at": datetime(1960, 1, 1, tzinfo=UTC)}, "from 1970"),
+        ({"started_at": datetime(9999, 1, 1, tzinfo=UTC)}, "ahead of this machine's clock"),
     ):
         with pytest.raises(InvalidValue, match=said):
             engine.begin_trajectory(X, **wrong)

@@ -109,13 +109,14 @@ def test_feedback_single_and_many(service, service_url):
         {"feedback": [{"trajectory": id_, "quality": 0.25, "sequence": 7} for id_ in ids]},
     )
     assert many.json() == {"sequences": [7, 7]}
+    assert service.post("/v1/feedback", {"trajectory": ids[0], "cost": 2}).status_code == 202
     nothing = service.post("/v1/feedback", {"trajectory": ids[0]})
     assert (nothing.status_code, "says nothing" in nothing.json()["detail"]) == (422, True)
     service.engine.flush()
     with psycopg.connect(service_url) as connection:
         told = "SELECT source, count(*) FROM sona.feedback WHERE trajectory_id = ANY (%s) GROUP BY source"
         rows = connection.execute(told, [[UUID(id_) for id_ in ids]]).fetchall()
-    assert rows == [("http", 3)]
+    assert sorted(rows) == [("cost", 1), ("http", 3)]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,8 @@ def test_feedback_single_and_many(service, service_url):
         ("trajectories", {"vector": X, "steps": [{"reward": "x"}]}, "/steps/0/reward"),
         ("trajectories", {"vector": X, "id": "line 7"}, "/id"),
         ("trajectories", {"vector": X, "unknown": 1}, "/unknown"),
+        ("trajectories", {"vector": X, "cost": -1}, "/cost"),
+        ("trajectories", {"vector": X, "started_at": "9999-12-31T00:00:00Z"}, "/started_at"),
         ("trajectories", {}, "/text"),
         ("trajectories/batch", {"trajectories": [{"vector": X}, {"vector": X[:2]}]}, "/trajectories/1/vector"),
         ("trajectories/columns", {"vectors": [X, X], "routes": ["a"]}, "/routes"),
