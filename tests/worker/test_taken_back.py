@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from sona_pg import SonaConfig, SonaEngine
-from sona_pg.config import BaseConfig, LoopConfig
+from sona_pg.config import BaseConfig, EwcConfig, LoopConfig
 from sona_pg.learning.adapters.samples import STIFFNESS
 from sona_pg.learning.knowledge import Knowledge
 
@@ -132,6 +132,35 @@ def test_a_retracted_part_leaves_no_trace_in_the_adapters(database_url):
     for ours, theirs in ((back.micro, never.micro), (back.base[0], never.base[0])):
         np.testing.assert_allclose(ours.a, theirs.a, atol=1e-6)
         np.testing.assert_allclose(ours.b, theirs.b, atol=1e-6)
+
+
+def test_protected_tasks_are_learned_anew_with_the_adapters_and_come_back_with_a_rollback(database_url):
+    config = CONFIG.replace(ewc=EwcConfig(boundary_threshold=0.5), loops=LoopConfig(automatic=False))
+    rng = np.random.default_rng(0)
+    with SonaEngine(DIM, database_url, config=config) as engine:
+
+        def tasks() -> list[tuple[int, float]]:
+            known = engine._session.database.learned(engine._session.space).fisher
+            return [(task.task, float(task.optimum.sum())) for task in known]
+
+        seen = []
+        for cycle in range(3):
+            for step in unit(rng.standard_normal((60, DIM))):
+                seen.append(stepped(engine, unit(4 * np.eye(DIM)[4 * cycle] + rng.standard_normal(DIM)), step))
+                engine.feedback(seen[-1], quality=float(rng.random()))
+            live = engine.force_learn().version
+        before = tasks()
+        assert [number for number, _ in before] == [0, 1]
+        for id_ in seen[:10]:
+            engine.feedback(id_, retract=True)
+        engine.promote(engine.stage().version)
+        after = tasks()
+        assert [number for number, _ in after] == [0, 1]
+        assert not set(after) & set(before)
+        assert engine.rebuild().equal
+        engine.rollback(live)
+        assert tasks() == before
+        assert engine.rebuild().equal
 
 
 @pytest.mark.parametrize("rated_at_once", [False, True])
