@@ -86,7 +86,7 @@ def test_a_sample_of_earlier_events_weighs_as_much_as_all(items):
     events = replace(events, weight=np.linspace(1, 2, 100).astype(np.float32))
 
     def sampled(fresh: int) -> RankEvents:
-        given = ranker_fit._Fitted(events, np.zeros(100, bool), fresh, new=0.0)
+        given = ranker_fit._Fitted(events, *np.zeros((2, 100), bool), fresh, new=0.0)
         return ranker_fit._affordable(given, 40).events
 
     kept = sampled(10)

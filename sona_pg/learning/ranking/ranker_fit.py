@@ -26,6 +26,7 @@ from sona_pg.learning.ranking.ranker import (
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
 from sona_pg.learning.ranking.ranker_prior import allowance, measure_noise, proven_answers, pseudo_queries
+from sona_pg.learning.ranking.ranker_repeats import distinct, weighed_once
 from sona_pg.learning.ranking.ranker_search import find_changes
 
 _MEASURE_MEMORY = 0.7
@@ -60,24 +61,24 @@ def fit(
     fresh, replay = (_usable(events, len(embeddings)) for events in (fresh, replay))
     taken = float(np.minimum(fresh.weight[fresh.judged != NONE], 0.0).sum())  # retracted weight, negative
     history = max(float(state.folded[1]) + taken, 0.0)
-    events = _learnable(fresh, replay, history)
+    events, certain = weighed_once(_learnable(fresh, replay, history))
     labelled = int(((fresh.weight > 0.0) & (fresh.judged != NONE)).sum())
     changes = find_changes(events, labelled, len(embeddings), min(float(state.scales[4]), MOST_NOISE))
     trusted = np.flatnonzero(~changes.moved[:labelled])
-    state = _calibrate(state, embeddings, events.take(trusted), config)
+    state = _calibrate(state, embeddings, distinct(events.take(trusted)), config)
     if mean is None and len(embeddings):
         mean = embeddings.mean(axis=0)
     state = _without_evidence(_fold(grown(state, len(embeddings)), mean, fresh), fresh)
     state = replace(state, overruled=state.positive * changes.lost, **asdict(changes.search))
     labelled = int(changes.holds[:labelled].sum())
-    events, moved = events.take(changes.holds), changes.moved[changes.holds]
+    events, moved, certain = events.take(changes.holds), changes.moved[changes.holds], certain[changes.holds]
     if not len(events):
         return state
     random = np.random.default_rng(seed)
     state = _rescaled(state, embeddings, fresh if len(fresh) else events, config, random)
     said = float(np.abs(fresh.weight[fresh.judged != NONE]).sum())  # retracted events move the minimum, too
     new = min(said / float(events.weight.sum()), 1.0)
-    return _refine(state, embeddings, _Fitted(events, moved, labelled, new), config, random)
+    return _refine(state, embeddings, _Fitted(events, moved, certain, labelled, new), config, random)
 
 
 def folded(state: RankerState, known: int, fresh: RankEvents) -> RankerState:
@@ -256,12 +257,14 @@ class _Fitted:
 
     events: RankEvents
     moved: npt.NDArray[np.bool_]  # (n,) about meanings that have changed
+    certain: npt.NDArray[np.bool_]  # (n,) said too often to be wrong
     fresh: int  # how many are new
     new: float  # share of the evidence that is new since the last fit: the larger, the farther the minimum
 
     def take(self, rows: npt.NDArray[np.intp]) -> _Fitted:
         """The events at `rows`, ascending."""
-        return _Fitted(self.events.take(rows), self.moved[rows], int((rows < self.fresh).sum()), self.new)
+        fresh = int((rows < self.fresh).sum())
+        return _Fitted(self.events.take(rows), self.moved[rows], self.certain[rows], fresh, self.new)
 
     @property
     def newly_moved(self) -> float:
@@ -297,7 +300,7 @@ def _refine(
     for_new = given.moved & (events.verdict >= 0.5)
     trust = np.where(for_new, np.float32(config.moved_weight), np.float32(1.0))
     usual_up = max(config.up_doubt * noise, config.least_noise)
-    up_noise = np.where(given.moved, np.float32(_LEAST), np.float32(usual_up))
+    up_noise = np.where(given.moved | given.certain, np.float32(_LEAST), np.float32(usual_up))
     objective = PartialLabels(
         query=np.concatenate([query, np.pad(pseudo, ((0, 0), (0, 1)), constant_values=1.0)]),
         base=np.concatenate([base, (tau * pseudo) @ features.T]),
