@@ -66,7 +66,7 @@ LEARNED: dict[str, tuple[Any, str]] = {
 # Unlearned facts, learned facts, and seconds since the last cycle, at which the setting decides whether a cycle is due.
 DUE: dict[str, tuple[Any, int, int, float]] = {
     "loops.background_interval": (60.0, 150, 10_000, 100.0),
-    "loops.min_trajectories": (1, 50, 0, 4000.0),
+    "loops.min_trajectories": (1, 50, 1000, 4000.0),
     "loops.growth": (0.0, 2000, 10_000, 100.0),
     "loops.shortest_interval": (500.0, 2000, 10_000, 100.0),
     "loops.slice": (100, 200, 10_000, 100.0),

@@ -24,6 +24,8 @@ from sona_pg.config import Environment
 
 EXPERIMENTS = (
     "retrieval",
+    "streaming",
+    "small",
     "unseen",
     "robustness",
     "drift",

@@ -13,7 +13,7 @@ from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store.database import Database
 from sona_pg.worker.background import BackgroundLoop
-from sona_pg.worker.schedule import is_due
+from sona_pg.worker.schedule import is_due, least
 
 RETRY = (60.0, 3600.0)  # pauses in seconds after the first failure in a row, and at most
 LOOK_ANYWAY = 60.0  # seconds between checks with too few facts as well: the space's settings may have changed
@@ -36,6 +36,7 @@ class LoopCoordinator:
         self.failures = 0  # in a row, of cycles that were due
         self.failures_in_all = 0
         self.due_since: float | None = None  # by ``clock``: when a cycle was found due that has not run yet
+        self._learned = 0  # facts, at the last check
         self._live_version = 0  # the live version when it was found due
         self._database = database
         self._whole = applied(config, space.settings)
@@ -104,14 +105,14 @@ class LoopCoordinator:
     def is_enough(self, waiting: Mapping[int, int]) -> bool:
         """Whether the unlearned facts, given by space, may make a cycle due."""
         anyway = self.behind or self._clock() >= self._look_anyway
-        return waiting.get(self.space.space_id, 0) >= (1 if anyway else self._config.min_trajectories)
+        return waiting.get(self.space.space_id, 0) >= (1 if anyway else least(self._learned, self._config))
 
     def note(self, found: LearningSchedule | None, *, asked: bool = False) -> None:
         """Decide from the result of a check whether a cycle is due; None: far too few unlearned facts."""
         now = self._clock()
         if found is not None:
             self._whole = applied(self._whole, found.settings)
-            self._look_anyway = now + LOOK_ANYWAY
+            self._look_anyway, self._learned = now + LOOK_ANYWAY, found.learned
         self._next, self._next_in_turn = now + self._pause, now + self._config.poll_interval
         behind, self.behind = self.behind, False
         if found is None or not (

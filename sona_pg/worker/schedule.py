@@ -11,10 +11,20 @@ from datetime import timedelta
 
 from sona_pg.config import LoopConfig
 
+FIRST = 5  # the first cycle is due at a fifth of ``min_trajectories``
+
+
+def least(learned: int, config: LoopConfig) -> int:
+    """Return the number of new facts below which no cycle is due, after ``learned`` facts.
+
+    A new space learns with its first few facts, and as often as these double: at 20, 40, 80 and 180 facts by default.
+    """
+    return min(max(-(-config.min_trajectories // FIRST), learned), config.min_trajectories)
+
 
 def due_at(learned: int, config: LoopConfig) -> int:
     """Return the number of new facts that makes a cycle due before its interval is over, after ``learned`` facts."""
-    return max(config.min_trajectories, min(int(config.growth * learned), config.slice))
+    return max(least(learned, config), min(int(config.growth * learned), config.slice))
 
 
 def is_due(waiting: int, learned: int, elapsed: timedelta, config: LoopConfig, *, asked: bool = False) -> bool:
@@ -27,7 +37,7 @@ def is_due(waiting: int, learned: int, elapsed: timedelta, config: LoopConfig, *
         config: settings of the loops.
         asked: whether a caller asks for it: then the time since the last cycle does not count.
     """
-    if waiting < config.min_trajectories:
+    if waiting < least(learned, config):
         return False
     if elapsed >= timedelta(seconds=config.background_interval):
         return True

@@ -119,3 +119,23 @@ def test_candidates_may_come_later() -> None:
     assert weights.shape == ROWS.shape
     assert offset.shape == (ITEMS,)
     assert accuracy(state, recent) >= accuracy(state, RecentRanking(state, ROWS, SLOTS))
+
+
+def test_few_candidates_in_many_dimensions_lose_nothing_by_thumbs() -> None:
+    """Outside the span of ten candidates the metric was without a bound: 50 thumbs cost 20 points."""
+    random = np.random.default_rng(4)
+    dim, items = 128, 8
+    rows = unit_rows(random.standard_normal((items, dim)).astype(np.float32))
+    meant = random.integers(0, items, 300)
+    queries = unit_rows(0.32 * rows[meant] + unit_rows(random.standard_normal((300, dim)).astype(np.float32)))
+    state, slots = RankerState.initial(dim), np.arange(items, dtype=np.int32)
+    recent = RecentRanking(state, rows, slots)
+    before = float(((queries @ rows.T).argmax(axis=1) == meant).mean())
+    for query, right in zip(queries[:60], meant[:60], strict=True):
+        weights, offset = recent.moves
+        shown = ((rows + weights) @ query + offset).argmax(keepdims=True)
+        recent.learn(thumbs(query[None, :], shown, np.array([right])))
+    weights, offset = recent.moves
+    after = float(((queries[60:] @ (rows + weights).T + offset).argmax(axis=1) == meant[60:]).mean())
+    assert before > 0.9
+    assert after > before - 0.06

@@ -21,7 +21,7 @@ from sona_pg.worker.learner import Learner
 
 DIM = 8
 NAMES = ("a", "b", "c")
-LOOPS = LoopConfig(min_trajectories=2, shortest_interval=0.0, poll_interval=1.0, background_interval=900)
+LOOPS = LoopConfig(min_trajectories=10, shortest_interval=0.0, poll_interval=1.0, background_interval=900)
 CONFIG = SonaConfig(hidden_dim=DIM, loops=LOOPS)
 IDLE = SonaConfig(hidden_dim=DIM, loops=dataclasses.replace(LOOPS, automatic=False))
 

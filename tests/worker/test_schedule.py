@@ -29,16 +29,20 @@ def test_a_young_space_learns_often_and_an_old_one_with_every_tenth_of_its_histo
         if is_due(fact - learned, learned, MINUTE, LoopConfig()):
             learned = fact
             cycles.append(fact)
-    assert cycles[:12] == [100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1210]
-    assert 35 <= len(cycles) <= 40
+    assert cycles[:12] == [20, 40, 80, 160, 260, 360, 460, 560, 660, 760, 860, 960]
+    assert 35 <= len(cycles) <= 45
     assert due_at(10**9, LoopConfig()) == LoopConfig().slice  # a cycle claims no more, so waiting would save none
 
 
 @pytest.mark.parametrize(
     ("waiting", "learned", "elapsed", "due"),
     [
-        (99, 0, 2 * HOUR, False),  # too few facts, however late
-        (100, 0, MINUTE, True),
+        (19, 0, 2 * HOUR, False),  # too few facts, however late
+        (20, 0, MINUTE, True),  # the first cycle of a small space
+        (39, 40, MINUTE, False),  # as much again
+        (40, 40, MINUTE, True),
+        (99, 100, 2 * HOUR, False),
+        (100, 100, MINUTE, True),
         (100, 5000, MINUTE, False),  # few facts beside the history
         (100, 5000, HOUR, True),  # but on time
         (5000, 0, timedelta(seconds=29), False),  # not at once again
@@ -102,18 +106,18 @@ def server(database_url: str) -> Iterator[Server]:
     made.database.close()
 
 
-def test_it_learns_at_the_first_hundred_and_again_with_a_tenth_more(server: Server) -> None:
-    server.record(99)
+def test_it_learns_from_the_first_twenty_and_again_with_a_tenth_more(server: Server) -> None:
+    server.record(19)
     server.clock.pass_(31)
     assert server.coordinator.run_due() is None
     server.record(1)
     server.clock.pass_(3)
-    assert server.coordinator.run_due().trajectories == 100
-    server.record(1900)
+    assert server.coordinator.run_due().trajectories == 20
+    server.record(1980)
     server.clock.pass_(29)
     assert server.coordinator.run_due() is None  # so soon after the last cycle
     server.clock.pass_(3)
-    assert server.coordinator.run_due().trajectories == 1900
+    assert server.coordinator.run_due().trajectories == 1980
     server.record(199)
     server.clock.pass_(60)
     assert server.coordinator.run_due() is None

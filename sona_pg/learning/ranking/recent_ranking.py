@@ -34,7 +34,8 @@ class RecentRankingConfig:
     prior_strength: float = 4.0  # weight of the pseudo-queries of a candidate without feedback
     prior_decay: float = 2.0  # that weight decays as (1 + n)^-decay
     few: float = 20.0  # judged queries up to which other candidates mostly stand in for them, in pseudo-queries
-    ridge: float = 0.3  # of the metric, in units of its mean eigenvalue
+    calibration: float = 0.05  # logarithm of the sharpness of cosines, by each answer that was better than expected
+    ridge: float = 0.5  # of the metric, in units of its mean eigenvalue within the span of the candidates
     up_noise: float = 0.01  # chance that a thumb up, or down, says the opposite
     down_noise: float = 0.08
     basis: int = 256  # candidates, evenly spread, of which the metric is made
@@ -68,6 +69,7 @@ class RecentRanking:
         self._query_mean = state.query_mean if state.fits else self._candidate_mean
         self._query_scale = state.scales[0] if state.fits else _scale_around(self._query_mean)
         self._temperature = np.float32(1.0) if state.fits else self._first_temperature(embeddings)
+        self._first, self._sharpness = float(self._temperature), 0.0
         self._directions = self._directed(embeddings)
         self._confirmed = state.evidence(slots).astype(np.float64)
         self._metric = _Metric(self._directions, self._config)
@@ -106,10 +108,20 @@ class RecentRanking:
         known = self._judged.count
         self._judged.add(fresh)
         rows = np.arange(known, self._judged.count)
+        if not self._state.fits:
+            self._calibrate(fresh)
         for _ in range(self._config.steps):
             again = self._random.integers(0, self._judged.count, min(self._config.replayed, self._judged.count))
             self._step(np.concatenate([rows, again]))
             rows = rows[:0]
+
+    def _calibrate(self, fresh: RankEvents) -> None:
+        """Sharpen the cosines where answers are right more often than expected, soften them again where less."""
+        wide = self._features(fresh.query)
+        chance = self._chances(wide, np.pad(wide, ((0, 0), (0, 1)), constant_values=1.0))
+        surprise = float((fresh.verdict - chance[np.arange(len(fresh)), fresh.judged]).sum())
+        self._sharpness = min(max(self._sharpness + self._config.calibration * surprise, 0.0), _MOST_SHARPNESS)
+        self._temperature = np.float32(self._first * np.exp(self._sharpness))
 
     def _step(self, rows: npt.NDArray[np.int64]) -> None:
         config, judged = self._config, self._judged
@@ -133,8 +145,10 @@ class RecentRanking:
         gradient = -chance * pull[:, None]
         gradient[each, target] += pull
         directed = self._metric.apply(features)
-        reach = np.einsum("ij,ij->i", features, directed)
-        damped = config.rate / (1.0 + config.rate * reach * np.maximum(right * (1.0 - right), _LEAST_CURVATURE))
+        curvature = np.maximum(right * (1.0 - right), _LEAST_CURVATURE)
+        # Samples that are alike share a step: their overlaps bound the curvature of the sum (Jacobi's diagonal).
+        overlap = np.abs(directed @ features.T) @ curvature
+        damped = config.rate / (1.0 + config.rate * overlap)
         self._moved += (damped[:, None] * gradient).astype(np.float32).T @ directed.astype(np.float32)
 
     def _chances(self, wide: FloatArray, features: FloatArray) -> Doubles:
@@ -190,7 +204,7 @@ class _Metric:
     def __init__(self, directions: FloatArray, config: RecentRankingConfig) -> None:
         rows = directions[_spread(len(directions), config.basis)].astype(np.float64)
         rows = np.pad(rows, ((0, 0), (0, 1)), constant_values=1.0)
-        self._ridge = config.ridge / rows.shape[1]
+        self._ridge = config.ridge / min(rows.shape)
         self._rows = rows / np.sqrt(len(rows))
         self._inner = np.linalg.inv(self._rows @ self._rows.T + self._ridge * np.eye(len(rows)))
         self._scale = 1.0
@@ -212,3 +226,4 @@ def _spread(count: int, most: int) -> npt.NDArray[np.intp]:
 
 _LEAST_CURVATURE = 0.05
 _LEAST_SPREAD = 1e-3
+_MOST_SHARPNESS = 2.0  # logarithm
