@@ -190,6 +190,7 @@ cdef class RecordingPath(SharedPath):
         """
         cdef double value = 0.0
         cdef double paid = 0.0
+        cdef bint judged
         cdef sona_block *block
         cdef sona_record *record
         cdef int queued
@@ -216,6 +217,7 @@ cdef class RecordingPath(SharedPath):
             if cost is not None:
                 record.paid = paid
                 record.flags |= SONA_HAS_PAID
+            judged = quality is not None and (record.flags & SONA_HAS_PROPENSITY) != 0  # the decision's route was taken
             block = t.block
             t.block = NULL
         if t.told:
@@ -234,8 +236,8 @@ cdef class RecordingPath(SharedPath):
             raise
         if queued and shown is not None:
             self.judged.append(shown)
-        if cost is not None and t.account is not None:
-            t.account.settle(paid)
+        if t.account is not None and (cost is not None or quality is not None):
+            t.account.ended(value if judged else None, None if cost is None else paid)
         self.announce(queued, t.name[:16] if self.confirm is not None else None)
 
     def record_feedback(

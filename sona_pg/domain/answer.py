@@ -96,10 +96,10 @@ class Ranking:
 
 
 class BookedCost(Protocol):
-    """Cost that was booked for a decision."""
+    """What was booked and expected of a decision."""
 
-    def settle(self, cost: float) -> None:
-        """Replace the booked cost by the real one."""
+    def ended(self, quality: float | None, cost: float | None) -> None:
+        """Take the quality of its route and the real cost, as far as they are known at the end."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

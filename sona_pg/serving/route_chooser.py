@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.kernels import RouterBlock, is_direction, prices_of
 from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.routing.pacing import BudgetPacer
+from sona_pg.learning.routing.route_shifts import RouteShifts
 from sona_pg.learning.routing.router import Utility
 from sona_pg.learning.routing.router_basis import SKETCH_WIDTH, reduce_width
 from sona_pg.learning.routing.router_prepared import prepared_router
@@ -31,6 +33,7 @@ class _ReadyRouter(NamedTuple):
     """A router prepared for decisions."""
 
     router: Router
+    shown: Router  # the same with what its routes have shown lately
     block: RouterBlock
     rows: dict[tuple[str, ...], NDArray[np.int64]]  # rows of the block, for recent candidates
 
@@ -44,6 +47,7 @@ class RouteChooser:
         self._rng = np.random.default_rng(seed or None)  # has a lock of its own
         self._pacers: OrderedDict[float, BudgetPacer] = OrderedDict()
         self._lock = threading.RLock()  # of the pacers; a signal handler may interrupt a decision to end a trajectory
+        self._shifts = RouteShifts()
         self._ready: _ReadyRouter | None = None  # replaced by one assignment, so threads may race
 
     def choose(
@@ -72,7 +76,7 @@ class RouteChooser:
             Utility(cost=cost_weight, latency=latency_weight)  # validates the weights
         ready = self._ready
         if ready is None or ready.router is not router:
-            ready = self._ready = _ReadyRouter(router, prepared_router(router.state), {})
+            ready = self._ready = self._made_ready(router)
         told = self._checked(router, features)
         vector = _direction(query, router.state.dim)
         rows = ready.rows.get(names)
@@ -95,7 +99,8 @@ class RouteChooser:
                 if made is not None:
                     booked = made[5][made[0]]
                     pacer.record(made[4], made[5], booked)
-                    account = Booking(pacer, self._lock, booked)
+                    raw = made[3][made[0]] - self._shifts.shown(names[made[0]])
+                    account = Booking(pacer, self._lock, booked, partial(self._judge, names[made[0]], router, raw))
         if made is None:
             raise InvalidValue("x points in no direction once it is reduced to the router's width: check the embedder")
         place, propensity, reason, scores, *_ = made
@@ -110,6 +115,16 @@ class RouteChooser:
             features,
             account,
         )
+
+    def _made_ready(self, router: Router) -> _ReadyRouter:
+        with self._lock:
+            shown = self._shifts.applied(router)
+        return _ReadyRouter(router, shown, prepared_router(shown.state), {})
+
+    def _judge(self, route: str, router: Router, expected: float, quality: float) -> None:
+        """Compare the quality of a route with what ``router`` expected, under the lock."""
+        if self._shifts.tell(route, quality - expected, route in router.index):
+            self._ready = None
 
     def _draw(self, names: Sequence[str]) -> float:
         """Return a number in [0, 1) of the stream; an only candidate takes none."""
@@ -165,7 +180,7 @@ def _direction(query: ArrayLike, dim: int) -> NDArray[np.float32]:
 
 def _rows(ready: _ReadyRouter, names: tuple[str, ...]) -> NDArray[np.int64]:
     """Return the rows of the candidates in the router's arrays, and cache them."""
-    rows = np.asarray(ready.router.state.rows_of(ready.router.known(names)), np.int64)
+    rows = np.asarray(ready.shown.state.rows_of(ready.shown.known(names)), np.int64)
     if len(ready.rows) >= KEPT_SETS:
         ready.rows.clear()
     ready.rows[names] = rows

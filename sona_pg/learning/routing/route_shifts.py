@@ -1,0 +1,117 @@
+"""Sudden changes of a route's quality, noticed by one server before a cycle can learn them.
+
+For each route a short exponential mean of its residuals: quality less what was expected. Once the mean is too far from
+0 to be chance, it is added to what is expected of the route, and the route counts as little known again: it is explored
+more, by which its recovery is noticed. A route that no version knows yet is judged in the same way. What later cycles
+learn leaves the residuals, and so the shift, by itself. Evidence: benchmarks/eval/EVIDENCE.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import OrderedDict
+
+import numpy as np
+
+from sona_pg.learning.routing.learned_router import Router
+
+MEMORY, SHORT_MEMORY = 40.0, 15.0  # observations of the mean, usually and while a route is shifted
+FEWEST = 6  # observations that can be no chance
+ALARM, OVER = 4.0, 1.0  # standard errors at which a shift begins, and below which it ends
+SPREAD = 0.04, 100.0  # variance of a residual at first, and observations over which it is measured
+STEP = 0.02  # of quality: less does not change decisions
+DOUBTED = 10.0  # observations that a shifted route counts as
+NEWCOMER = 5.0  # observations for which the expectation of an unknown route counts
+MOST = 1024  # routes
+
+
+@dataclasses.dataclass(slots=True)
+class _Residuals:
+    count: float = 0.0
+    mean: float = 0.0
+    variance: float = SPREAD[0]
+    shifted: bool = False
+    shown: float = 0.0  # shift that decisions have
+    shown_count: float = 0.0
+
+
+class RouteShifts:
+    """Residuals of the routes that one server has taken lately. Not safe for threads at once."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._routes: OrderedDict[str, _Residuals] = OrderedDict()
+
+    def shown(self, route: str) -> float:
+        """Return the shift that decisions have of a route."""
+        known = self._routes.get(route)
+        return known.shown if known is not None else 0.0
+
+    def tell(self, route: str, residual: float, known: bool) -> bool:
+        """Take a residual of a route; return whether decisions must be made anew by ``applied``.
+
+        Args:
+            route: its name.
+            residual: quality less expectation, without a shift.
+            known: whether the version that decides knows the route.
+        """
+        told = self._routes.setdefault(route, _Residuals())
+        self._routes.move_to_end(route)
+        while len(self._routes) > MOST:
+            self._routes.popitem(last=False)
+        told.count = min(told.count + 1, SHORT_MEMORY if told.shifted else MEMORY)
+        apart = residual - told.mean
+        told.mean += apart / told.count
+        told.variance += (min(apart * apart, 1.0) - told.variance) / SPREAD[1]
+        errors = abs(told.mean) * math.sqrt(told.count / max(told.variance, 1e-4))
+        told.shifted = errors > OVER if told.shifted else told.count >= FEWEST and errors > ALARM
+        if not known:
+            return told.count - told.shown_count >= 3
+        return abs((told.mean if told.shifted else 0.0) - told.shown) > STEP
+
+    def applied(self, router: Router) -> Router:
+        """Return ``router`` as decisions are to see it now; its sums are not those of what it expects."""
+        state = router.state
+        names = list(router.names[: state.route_count])
+        weights, totals = state.weights.copy(), state.totals.copy()
+        changed = False
+        fresh: list[tuple[str, _Residuals]] = []
+        for name, told in self._routes.items():
+            row = router.index.get(name)
+            if row is None:
+                fresh.append((name, told))
+                continue
+            if row >= state.route_count:  # none of its events could be learned
+                continue
+            told.shown = told.mean if told.shifted else 0.0
+            if told.shown:
+                weights[row, 0] += told.shown
+                totals[row, 0] = min(totals[row, 0], DOUBTED)
+                changed = True
+        if not fresh or not state.basis.width:
+            return (
+                dataclasses.replace(router, state=dataclasses.replace(state, weights=weights, totals=totals))
+                if changed
+                else router
+            )
+        rows = [state.route_count] * len(fresh)
+        more = weights[rows].copy()
+        counts = np.zeros((len(fresh), totals.shape[1]))
+        for place, (name, told) in enumerate(fresh):
+            told.shown = told.mean * told.count / (told.count + NEWCOMER)
+            told.shown_count = told.count
+            more[place, 0] += told.shown
+            counts[place, 0] = told.count
+            names.append(name)
+        grown = dataclasses.replace(
+            state,
+            weights=np.concatenate([weights[:-1], more, weights[-1:]]),
+            variance=np.concatenate([state.variance[:-1], state.variance[rows], state.variance[-1:]]),
+            totals=np.concatenate([totals, counts]),
+            cost_weights=np.concatenate(
+                [state.cost_weights[:, :-1], state.cost_weights[:, rows], state.cost_weights[:, -1:]], axis=1
+            ),
+            least=np.concatenate([state.least[:, :-1], state.least[:, rows], state.least[:, -1:]], axis=1),
+        )
+        return Router(grown, tuple(names), {name: row for row, name in enumerate(names)})

@@ -1,0 +1,95 @@
+"""A model that falls silently is left before a cycle learns it, and taken back once it has recovered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sona_pg.learning.routing.learned_router import Router
+from sona_pg.learning.routing.route_shifts import DOUBTED, RouteShifts
+from sona_pg.learning.routing.router import RouterState
+from sona_pg.learning.routing.router_events import RouteEvents
+from sona_pg.learning.routing.router_fit import RouterConfig, fit
+from sona_pg.serving.route_chooser import RouteChooser
+
+DIM = 8
+NAMES = ("cheap", "good")
+COSTS = {"cheap": 0.1, "good": 1.0, "new": 1.0}
+
+
+@pytest.fixture(scope="module")
+def router() -> Router:
+    """A router that knows a cheap route of quality .75 and a good one of .92."""
+    rng = np.random.default_rng(0)
+    x = unit(rng, 600)
+    route = rng.integers(0, 2, 600).astype(np.int32)
+    quality = np.clip(np.where(route == 1, 0.92, 0.75) + 0.1 * rng.standard_normal(600), 0, 1).astype(np.float32)
+    state = fit(RouterState.initial(DIM), RouteEvents(x, route, quality), config=RouterConfig(landmarks=60, width=30))
+    return Router(state, NAMES, {name: row for row, name in enumerate(NAMES)})
+
+
+def unit(rng: np.random.Generator, n: int) -> np.ndarray:
+    x = rng.standard_normal((n, DIM)).astype(np.float32)
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
+
+
+def taken(chooser: RouteChooser, router: Router, n: int, means: dict[str, float], seed: int) -> dict[str, float]:
+    """Ask n times, end each with its route's mean quality and noise, and return the share of each route."""
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for x in unit(rng, n):
+        decision = chooser.choose(
+            router, 1, x, tuple(means), features=None, costs=COSTS, budget=1.0, cost_weight=0.0, latency_weight=0.0
+        )
+        assert decision.account is not None
+        quality = np.clip(means[decision.route] + 0.1 * rng.standard_normal(), 0, 1)
+        decision.account.ended(float(quality), COSTS[decision.route])
+        chosen.append(decision.route)
+    return {name: chosen.count(name) / n for name in means}
+
+
+def test_a_silent_fall_is_left_and_a_recovery_is_taken_back_without_a_cycle(router: Router) -> None:
+    chooser = RouteChooser(1, lambda key, names: True)
+    usual, fallen = {"cheap": 0.75, "good": 0.92}, {"cheap": 0.75, "good": 0.55}
+    assert taken(chooser, router, 150, usual, 1)["good"] > 0.8
+    taken(chooser, router, 100, fallen, 2)
+    assert taken(chooser, router, 100, fallen, 3)["good"] < 0.3
+    taken(chooser, router, 250, usual, 4)
+    assert taken(chooser, router, 100, usual, 5)["good"] > 0.7
+
+
+def test_a_newcomer_is_judged_before_a_cycle_knows_it(router: Router) -> None:
+    shares = {}
+    for quality in (0.3, 1.0):
+        chooser = RouteChooser(2, lambda key, names: True)
+        means = {"cheap": 0.75, "good": 0.8, "new": quality}
+        taken(chooser, router, 150, means, 6)
+        shares[quality] = taken(chooser, router, 100, means, 7)["new"]
+    assert shares[0.3] < 0.1
+    assert shares[1.0] > shares[0.3]
+
+
+def test_what_does_not_change_is_not_shifted(router: Router) -> None:
+    rng = np.random.default_rng(8)
+    shifts, alarms = RouteShifts(), 0
+    for _ in range(3000):
+        alarms += shifts.tell("good", float(0.2 * rng.standard_normal()), known=True)
+    assert alarms == 0
+    assert shifts.applied(router) is router
+
+
+def test_a_route_without_usable_events_is_left_alone() -> None:
+    shifts, empty = RouteShifts(), Router(RouterState.initial(DIM), NAMES, {"cheap": 0, "good": 1})
+    for _ in range(12):
+        shifts.tell("good", -0.4, known=True)
+    assert shifts.applied(empty) is empty
+
+
+def test_a_shifted_route_counts_as_little_known(router: Router) -> None:
+    shifts = RouteShifts()
+    assert [shifts.tell("good", -0.4, known=True) for _ in range(12)][-1]
+    shown = shifts.applied(router)
+    assert shown.state.totals[1, 0] == DOUBTED
+    assert shown.state.weights[1, 0] == pytest.approx(router.state.weights[1, 0] - 0.4)
+    assert np.array_equal(shown.state.weights[0], router.state.weights[0])
+    assert router.state.totals[1, 0] > DOUBTED  # the version is left as it is
