@@ -14,7 +14,7 @@ from sona_pg.domain.verdict import Verdict
 from sona_pg.limits import LONGEST_QUERY, MAX_FEATURES, MAX_LAYERS, MOST_EXPLORATION, MOST_FOUND
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import field_problem
-from sona_pg.service.record_operations import Amount, DecisionBody, Id, RankingBody, Share
+from sona_pg.service.record_bodies import Amount, DecisionBody, Id, RankingBody, Share
 from sona_pg.service.wire_vectors import STRICT, Asked, Encoding, WireMatrix, embedded, matrix_of, told, vector_of
 
 operations = Operations("ask")

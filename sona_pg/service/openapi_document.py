@@ -141,5 +141,5 @@ def _parameters(operation: Operation) -> Any:
             yield {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": known}
     if operation.idempotent:
         told = "The same request with the same key is done once, and answered alike for a day."
-        kind = {"type": "string", "minLength": 1, "maxLength": MOST_KEY, "pattern": "^[!-~]+$"}
+        kind = {"type": "string", "minLength": 1, "maxLength": MOST_KEY, "pattern": "^[ -~]+$"}
         yield {"name": "Idempotency-Key", "in": "header", "required": False, "description": told, "schema": kind}

@@ -145,8 +145,8 @@ class Operation:
 
     async def _once(self, call: Call[Any], key: str, raw: bytes) -> Response:
         """Answer a request that may come twice: what was answered before is answered again."""
-        if not 1 <= len(key) <= MOST_KEY or not key.isprintable():
-            raise ProblemError(422, f"Idempotency-Key: expected 1 to {MOST_KEY} printable characters")
+        if not 1 <= len(key) <= MOST_KEY or not all(" " <= letter <= "~" for letter in key):
+            raise ProblemError(422, f"Idempotency-Key: expected 1 to {MOST_KEY} printable ASCII characters")
         engine = await call.engine()
         keys, space_id = call.state.store.key_store, engine.space_id
         if space_id is None:

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import math
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from sona_pg.domain.answer import Decision, Ranking
 from sona_pg.engine import AsyncSonaEngine
 from sona_pg.errors import DatabaseUnavailable, InvalidValue
-from sona_pg.limits import LONGEST_ID, LONGEST_LABEL, LONGEST_QUERY, MAX_FEATURES, MAX_PARAMETER, MAX_STEPS, MOST_INT8
 from sona_pg.recorder import Trajectory
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import ProblemError, field_problem, of_error
+from sona_pg.service.record_bodies import (
+    BatchBody,
+    Begun,
+    ColumnsBody,
+    EndBody,
+    FeedbackBatch,
+    FeedbackBody,
+    Noted,
+    NotedBatch,
+    Recorded,
+    RecordedBatch,
+    StepBody,
+    TrajectoryBody,
+)
 from sona_pg.service.wire_vectors import (
-    STRICT,
-    Asked,
-    Vector,
-    WireMatrix,
     embedded,
     require_dim,
     require_dims,
@@ -34,162 +42,6 @@ operations = Operations("record")
 
 AT_ONCE = 250  # trajectories of a batch between two looks at other requests
 UNKNOWN = math.nan  # latency: the trajectory did not run in this process
-Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
-Label = Annotated[str, Field(max_length=LONGEST_LABEL)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Cost = Annotated[float, Field(ge=0, le=1e30)]
-Whole = Annotated[int, Field(ge=-MOST_INT8 - 1, le=MOST_INT8)]
-
-
-class StepBody(BaseModel):
-    """One step: what was active, what was attended to, and how good it was."""
-
-    model_config = STRICT
-
-    activations: Vector | None = None
-    attention_weights: Vector | None = None
-    reward: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
-
-
-class DecisionBody(BaseModel):
-    """A decision as ``/v1/route`` has given it."""
-
-    model_config = STRICT
-
-    route: Id
-    propensity: Annotated[float, Field(gt=0, le=1)]
-    scores: dict[str, Finite] = Field(default_factory=dict)
-    version: Annotated[int, Field(ge=0, le=MOST_INT8)]
-    reason: str = ""
-    candidate_set: Whole | None = None
-    cost: Annotated[float, Field(ge=0, le=1e30)] | None = None
-    features: Annotated[list[Annotated[float, Field(ge=-65504, le=65504)]], Field(max_length=MAX_FEATURES)] | None = (
-        None
-    )
-
-
-class RankingBody(BaseModel):
-    """A ranking as ``/v1/rank`` has given it."""
-
-    model_config = STRICT
-
-    ids: list[Id]
-    scores: list[Finite]
-    version: Annotated[int, Field(ge=0, le=MOST_INT8)]
-    candidate_set: Whole | None = None
-
-
-class Begun(Asked):
-    """The beginning of a trajectory."""
-
-    query: Annotated[str, Field(max_length=LONGEST_QUERY)] | None = None  # stored; by default `text`
-    decision: DecisionBody | None = None
-    ranking: RankingBody | None = None
-    id: Id | None = None  # the caller's own: a UUIDv7, or with started_at any text
-    started_at: datetime | None = None
-    context: list[Label] = Field(default_factory=list, max_length=1000)
-
-
-class TrajectoryBody(Begun):
-    """A whole trajectory."""
-
-    route: Id | None = None
-    steps: Annotated[list[StepBody], Field(max_length=MAX_STEPS)] = Field(default_factory=list)
-    parameters: Annotated[
-        dict[
-            Annotated[str, Field(min_length=1, max_length=200)],
-            Annotated[float, Field(ge=-MAX_PARAMETER, le=MAX_PARAMETER)],
-        ],
-        Field(max_length=100),
-    ] = Field(default_factory=dict)
-    quality: Share | None = None
-    latency: Amount | None = None  # seconds; by default unknown
-    cost: Cost | None = None  # its real cost, in the unit of the costs of `/v1/route`
-
-
-class BatchBody(BaseModel):
-    """Many whole trajectories."""
-
-    model_config = STRICT
-
-    trajectories: Annotated[list[TrajectoryBody], Field(min_length=1)]
-
-
-class ColumnsBody(BaseModel):
-    """Many trajectories by columns: the fastest way in."""
-
-    model_config = STRICT
-
-    vectors: WireMatrix
-    qualities: list[Share | None] | None = None
-    routes: list[Id | None] | None = None
-
-
-class EndBody(BaseModel):
-    """The end of a trajectory that was begun before, on whichever server."""
-
-    model_config = STRICT
-
-    quality: Share | None = None
-    route: Id | None = None
-    latency: Amount | None = None
-    cost: Cost | None = None
-
-
-class FeedbackBody(BaseModel):
-    """A fact about a trajectory, recorded on whichever server, now or weeks ago."""
-
-    model_config = STRICT | {
-        "json_schema_extra": {
-            "anyOf": [
-                {"required": ["quality"]},
-                {"required": ["correction"]},
-                {"required": ["cost"]},
-                {"required": ["retract"], "properties": {"retract": {"const": True}}},
-            ]
-        }
-    }
-
-    trajectory: UUID
-    quality: Share | None = None
-    correction: Id | None = None  # the id of the candidate that would have been right
-    cost: Cost | None = None  # the real cost of the trajectory
-    retract: bool = False  # take back what this key has said
-    sequence: Whole | None = None  # for facts that may be sent twice
-
-
-class FeedbackBatch(BaseModel):
-    """Many facts of feedback."""
-
-    model_config = STRICT
-
-    feedback: Annotated[list[FeedbackBody], Field(min_length=1)]
-
-
-class Recorded(BaseModel):
-    """The id of a trajectory."""
-
-    id: UUID
-
-
-class RecordedBatch(BaseModel):
-    """The ids of the trajectories, in their order."""
-
-    ids: list[UUID]
-
-
-class Noted(BaseModel):
-    """The sequence number of a fact."""
-
-    sequence: int
-
-
-class NotedBatch(BaseModel):
-    """The sequence numbers of facts, in their order."""
-
-    sequences: list[int]
 
 
 @operations.add(

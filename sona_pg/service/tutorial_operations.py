@@ -14,7 +14,7 @@ from sona_pg.service.ask_operations import PatternAnswer, pattern_as_dict
 from sona_pg.service.learn_operations import Cycle, Stats
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import field_problem
-from sona_pg.service.record_operations import Label, Share
+from sona_pg.service.record_bodies import Label, Share
 from sona_pg.service.wire_vectors import STRICT
 
 operations = Operations("tutorial")

@@ -183,6 +183,7 @@ def test_a_request_with_an_idempotency_key_is_done_once(service, service_url):
     assert again.headers["idempotency-replayed"] == "true"
     other = service.post("/v1/trajectories", body | {"route": "twice"}, headers=key)
     assert (other.status_code, "another request" in other.json()["detail"]) == (422, True)
+    assert service.post("/v1/trajectories", body, headers={"Idempotency-Key": b"\xe9"}).status_code == 422
     bad = service.post("/v1/trajectories", {"vector": X[:1]}, headers={"Idempotency-Key": "order 2"})
     assert bad.status_code == 422
     assert service.post("/v1/trajectories", body, headers={"Idempotency-Key": "order 2"}).status_code == 202
