@@ -47,7 +47,8 @@ class Guard:
         try:
             try:
                 headers = dict(scope["headers"])
-                if scope["path"] not in OPEN and scope["method"] != "OPTIONS":
+                path = scope["path"].removeprefix(scope.get("root_path", ""))  # where it is mounted
+                if path not in OPEN and scope["method"] != "OPTIONS":
                     client = scope.get("client")
                     caller = await self._callers.identify(headers, client[0] if client else None)
                     self._callers.spend(caller)

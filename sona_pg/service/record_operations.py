@@ -101,21 +101,24 @@ async def record_columns(call: Call[ColumnsBody]) -> Any:
             raise field_problem(f"/{name}", f"{len(column)} {name} for {n} vectors: expected one each")
     require_dims(body.vectors, engine.dim, "/vectors")
     none = [None] * n
-    begin, route_to, end = engine.begin_trajectory, engine.set_trajectory_route, engine.end_trajectory
     ids = []
     for start in range(0, n, AT_ONCE):
         await _make_room(engine)
         chunk = slice(start, start + AT_ONCE)
         rows = zip(body.vectors[chunk], (body.routes or none)[chunk], (body.qualities or none)[chunk], strict=True)
         for place, (vector, route, quality) in enumerate(rows, start):
+            refused = engine.dropped_count
             try:
-                t = begin(row_of(vector))
-                if route is not None:
-                    route_to(t, route)
-                end(t, quality, latency=UNKNOWN)
+                id_ = _record_row(engine, row_of(vector), route, quality)
+                if engine.dropped_count != refused:  # the buffer is full: once there is room, under the same id
+                    await engine.flush(10.0)
+                    refused = engine.dropped_count
+                    _record_row(engine, row_of(vector), route, quality, id_)
             except InvalidValue as exc:
                 raise field_problem(f"/vectors/{place}", str(exc)) from exc
-            ids.append(t.id)
+            if engine.dropped_count != refused:
+                raise DatabaseUnavailable(f"the buffer is full: rows from {place} on are not recorded, send them again")
+            ids.append(id_)
     return {"ids": ids}
 
 
@@ -222,6 +225,20 @@ def _record(
         raise _in(pointer, exc, type(body)) from exc
     if engine.dropped_count != refused:
         raise DatabaseUnavailable("the buffer is full, so the trajectory is not recorded: send it again")
+    return handle.id
+
+
+def _record_row(
+    engine: AsyncSonaEngine,
+    vector: np.ndarray[Any, np.dtype[np.float32]],
+    route: str | None,
+    quality: float | None,
+    id_: UUID | None = None,
+) -> UUID:
+    handle = engine.begin_trajectory(vector, id=id_)
+    if route is not None:
+        engine.set_trajectory_route(handle, route)
+    engine.end_trajectory(handle, quality, latency=UNKNOWN)
     return handle.id
 
 

@@ -10,7 +10,10 @@ from uuid import UUID
 import numpy as np
 import psycopg
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from sona_pg import IngestConfig
 from sona_pg.service import ServiceOptions
 from tests.service.conftest import CONFIG, DIM, serving
 
@@ -70,6 +73,25 @@ def test_a_batch(service, service_url, path):
     found = stored(service, service_url, ids)
     assert [found[id_][1] for id_ in ids] == ["r0", "r1", "r2", "r3", "r4"]
     assert found[ids[4]][0] == np.float32(0.4)
+
+
+def test_a_batch_larger_than_the_buffer_waits_for_room(database_url):
+    config = CONFIG.replace(ingest=IngestConfig(capacity=60, buffer_bytes=1 << 16, flush_interval=5.0))
+    with serving(database_url, ServiceOptions(dim=DIM, config=config)) as service:
+        answer = service.post("/v1/trajectories/columns", {"vectors": [B64] * 500})
+        ids = answer.json()["ids"]
+        assert len(stored(service, database_url, ids)) == len(set(ids)) == 500
+
+
+def test_it_is_mounted_in_another_application(service):
+    outer = Starlette(routes=[Mount("/sona", service.app)])
+    inner, service.app = service.app, outer
+    try:
+        assert service.get("/sona/live", client=("203.0.113.7", 1)).status_code == 200
+        assert service.get("/sona/v1/stats", client=("203.0.113.7", 1)).status_code == 401
+        assert service.post("/sona/v1/adapt", {"vector": X}).status_code == 200
+    finally:
+        service.app = inner
 
 
 def test_begun_on_one_server_and_ended_on_another(service, service_store, service_url):
