@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 BEGIN = text("""
 INSERT INTO sona.shared_trajectories (space_id, trajectory_id, part, call, content, recorded_at)
 VALUES (:space, :id, 0, 'begin_trajectory', CAST(:content AS jsonb), :at)
+ON CONFLICT (space_id, trajectory_id, part) DO NOTHING
 """)
 # The row of the beginning is locked, so that a call and the end of the same trajectory come one after the other.
 HOLD = text("""
@@ -40,7 +41,7 @@ class SharedPart:
 
 
 def begin(connection: Connection, space_id: int, id: UUID, content: dict[str, Any], at: datetime) -> None:
-    """Store the beginning of a trajectory."""
+    """Store the beginning of a trajectory; one that is there already, by an id of the caller's own, stays."""
     connection.execute(BEGIN, {"space": space_id, "id": id, "content": json.dumps(content), "at": at})
 
 

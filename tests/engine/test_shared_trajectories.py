@@ -65,6 +65,18 @@ def test_a_trajectory_begun_by_one_server_is_continued_and_ended_by_others(engin
     assert rows(database_url, "SELECT FROM sona.shared_trajectories") == []
 
 
+def test_one_that_is_begun_twice_under_the_callers_id_is_one(engine, other, database_url):
+    at = datetime.now(UTC)
+    first, again = (
+        server.share_trajectory(server.begin_trajectory(X, query=query, id="request 7", started_at=at))
+        for server, query in ((engine, "first"), (other, "again"))
+    )
+    assert first == again
+    other.end_trajectory(first, 0.5)
+    other.flush()
+    assert rows(database_url, "SELECT query FROM sona.trajectories") == [("first",)]
+
+
 def test_calls_that_the_recorder_would_refuse_at_the_end_are_refused_at_once(engine, other):
     id_ = engine.share_trajectory(engine.begin_trajectory(X))
     for wrong in (
