@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
@@ -17,6 +20,7 @@ from benchmarks.eval.data import Floats, Labels, Queries, unit
 
 INVERSE_PENALTY = 30.0  # of the logistic regression: chosen on the validation split
 NEIGHBOURS = 10
+SHARPNESS, RIDGE, STEPS = 20.0, 0.01, 60  # of the softmax over cosines: chosen on the validation split
 PRIOR = 1.0  # how many examples a title counts for in the centroid memory
 
 
@@ -113,9 +117,48 @@ class Logistic:
         return np.asarray(self._model.predict_proba(queries), np.float32)
 
 
+class CosinePrior:
+    """Softmax over the cosine with each title plus a linear function of the query, which thumbs of both kinds move."""
+
+    name = "softmax over cosines"
+
+    def __init__(self, titles: Floats, sharpness: float = SHARPNESS, ridge: float = RIDGE) -> None:
+        self._titles, self._ridge = titles, ridge
+        self._prior = sharpness * titles
+        self._weights = np.zeros_like(titles)
+
+    def fit(self, seen: Queries) -> None:
+        """Learn from right answers."""
+        self.judge(seen, seen.labels)
+
+    def judge(self, seen: Queries, shown: Labels) -> None:
+        """Learn that each of ``shown`` was right, or was not, by the labels of ``seen``."""
+        each, right = np.arange(len(seen)), shown == seen.labels
+        base = seen.embeddings @ self._prior.T
+
+        def cost(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            weights = flat.reshape(self._titles.shape).astype(np.float32)
+            chance = softmax(base + seen.embeddings @ weights.T, axis=1)
+            of_shown = np.clip(chance[each, shown], 1e-6, 1 - 1e-6)
+            value = -float(np.log(np.where(right, of_shown, 1 - of_shown)).sum())
+            pull = np.where(right, 1.0, -of_shown / (1 - of_shown)).astype(np.float32)
+            chance *= pull[:, None]
+            chance[each, shown] -= pull
+            gradient = chance.T @ seen.embeddings + self._ridge * weights
+            return value + 0.5 * self._ridge * float((weights**2).sum()), gradient.ravel().astype(np.float64)
+
+        start = self._weights.ravel().astype(np.float64)
+        found = minimize(cost, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+        self._weights = found.x.reshape(self._titles.shape).astype(np.float32)
+
+    def scores(self, queries: Floats) -> Floats:
+        """Return logits."""
+        return np.asarray(queries @ (self._prior + self._weights).T, np.float32)
+
+
 def methods(titles: Floats) -> list[Method]:
     """Return a new instance of each."""
-    return [Frozen(titles), CentroidMemory(titles), Neighbours(titles), Logistic(titles)]
+    return [Frozen(titles), CentroidMemory(titles), Neighbours(titles), Logistic(titles), CosinePrior(titles)]
 
 
 def told_curve(method: Method, stream: Queries, held_out: Queries, counts: Sequence[int]) -> dict[int, float]:
@@ -130,16 +173,24 @@ def told_curve(method: Method, stream: Queries, held_out: Queries, counts: Seque
 def thumbs_curve(
     method: Method, stream: Queries, held_out: Queries, counts: Sequence[int], cycle: int
 ) -> dict[int, float]:
-    """The same from thumbs: only confirmed answers of its own are learned from; refitted every ``cycle``."""
+    """The same from thumbs on its own answers; refitted every ``cycle``.
+
+    Only ``CosinePrior`` learns from those that were not confirmed, too.
+    """
     reached = {}
     confirmed = np.zeros(len(stream), bool)
+    answers = np.zeros(len(stream), np.int64)
     start = 0
     while start < max(counts):
         # A refit costs the more the more is known: the steps grow with it.
         stop = min(start + max(cycle, start // 2), *(count for count in counts if count > start))
         part = stream.take(slice(start, stop))
-        confirmed[start:stop] = predict(method, part.embeddings) == part.labels
-        method.fit(stream.take(np.flatnonzero(confirmed)))
+        answers[start:stop] = predict(method, part.embeddings)
+        confirmed[start:stop] = answers[start:stop] == part.labels
+        if isinstance(method, CosinePrior):
+            method.judge(stream.take(slice(0, stop)), answers[:stop])
+        else:
+            method.fit(stream.take(np.flatnonzero(confirmed)))
         if stop in counts:
             reached[stop] = accuracy(method, held_out)
         start = stop
