@@ -63,9 +63,9 @@ def test_a_newcomer_is_judged_before_a_cycle_knows_it(router: Router) -> None:
     for quality in (0.3, 1.0):
         chooser = RouteChooser(2, lambda key, names: True)
         means = {"cheap": 0.75, "good": 0.8, "new": quality}
-        taken(chooser, router, 150, means, 6)
+        taken(chooser, router, 60, means, 6)
         shares[quality] = taken(chooser, router, 100, means, 7)["new"]
-    assert shares[0.3] < 0.1
+    assert shares[0.3] < 0.04
     assert shares[1.0] > shares[0.3]
 
 

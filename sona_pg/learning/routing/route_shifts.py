@@ -22,6 +22,7 @@ ALARM, OVER = 4.0, 1.0  # standard errors at which a shift begins, and below whi
 SPREAD = 0.04, 100.0  # variance of a residual at first, and observations over which it is measured
 STEP = 0.02  # of quality: less does not change decisions
 DOUBTED = 10.0  # observations that a shifted route counts as
+POOR, KNOWN_POOR = 3.0, 500.0  # standard errors below the expectation; observations that such a newcomer counts as
 NEWCOMER = 5.0  # observations for which the expectation of an unknown route counts
 MOST = 1024  # routes
 
@@ -34,6 +35,16 @@ class _Residuals:
     shifted: bool = False
     shown: float = 0.0  # shift that decisions have
     shown_count: float = 0.0
+
+    @property
+    def errors(self) -> float:
+        """The mean in its standard errors."""
+        return self.mean * math.sqrt(self.count / max(self.variance, 1e-4))
+
+    @property
+    def poor(self) -> bool:
+        """Whether it is worse than expected, beyond chance."""
+        return self.errors < -POOR
 
 
 class RouteShifts:
@@ -64,10 +75,10 @@ class RouteShifts:
         apart = residual - told.mean
         told.mean += apart / told.count
         told.variance += (min(apart * apart, 1.0) - told.variance) / SPREAD[1]
-        errors = abs(told.mean) * math.sqrt(told.count / max(told.variance, 1e-4))
+        errors = abs(told.errors)
         told.shifted = errors > OVER if told.shifted else told.count >= FEWEST and errors > ALARM
         if not known:
-            return told.count - told.shown_count >= 3
+            return told.count - told.shown_count >= 3 or told.poor
         return abs((told.mean if told.shifted else 0.0) - told.shown) > STEP
 
     def applied(self, router: Router) -> Router:
@@ -102,7 +113,7 @@ class RouteShifts:
             told.shown = told.mean * told.count / (told.count + NEWCOMER)
             told.shown_count = told.count
             more[place, 0] += told.shown
-            counts[place, 0] = told.count
+            counts[place, 0] = KNOWN_POOR if told.poor else told.count
             names.append(name)
         grown = dataclasses.replace(
             state,
