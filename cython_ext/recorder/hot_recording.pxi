@@ -74,8 +74,8 @@ cdef class RecordingPath(SharedPath):
             if decision.route is not None:
                 add_text(&t.block, SONA_ROUTE, decision.route, "decision.route", 1, MAX_NAME)
         if candidates is not None:
-            if self.shown is None or ranking is not None or decision is not None:
-                raise InvalidValue("candidates= goes with an engine, and with neither ranking= nor decision=")
+            if self.shown is None or ranking is not None or t.block.record.flags & SONA_HAS_CANDIDATES:
+                raise InvalidValue("candidates= goes with an engine, and with neither ranking= nor decision= that has a set of its own")
             named = self.shown(candidates)
             if named is not None:  # else the set is not stored: there was no room
                 t.block.record.candidate_set = whole(named, "candidate_set")

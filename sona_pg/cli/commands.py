@@ -19,6 +19,7 @@ from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at, 
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
 from sona_pg.cli.service_commands import keys_app, serve
 from sona_pg.cli.space_commands import space_app
+from sona_pg.cli.transfer_commands import export_records, import_records
 from sona_pg.cli.version_commands import VERSION_COMMANDS
 from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.domain.cycle import CycleResult
@@ -34,6 +35,8 @@ app.add_typer(db, name="db")
 app.add_typer(space_app, name="space")
 app.add_typer(keys_app, name="keys")
 app.command()(serve)
+app.command("import")(import_records)
+app.command("export")(export_records)
 for version_command in VERSION_COMMANDS:
     app.command()(version_command)
 

@@ -98,7 +98,7 @@ def space_reembed(
     from sona_pg.worker.reembedding import catch_up, reembed
 
     embed, dims = _model(model, dim, required=not take_over)
-    texts = _candidate_texts(candidate_texts)
+    texts = read_candidate_texts(candidate_texts)
     with database_at(url) as database, progress_bar(f"embedding space {name!r}") as progress:
         if take_over:
             done = catch_up(database, name, embed, candidate_texts=texts, learn=learn, progress=progress)
@@ -123,7 +123,8 @@ def _model(named: str | None, dim: int | None, required: bool) -> tuple[Callable
     return _imported(named, "--model"), dim or 0
 
 
-def _candidate_texts(named: str | None) -> Any:
+def read_candidate_texts(named: str | None) -> Any:
+    """Return the texts of candidates by id, from a JSON file or a function; None without either."""
     if named is None:
         return None
     path = Path(named)

@@ -45,6 +45,7 @@ from sona_pg.store.claims import Limit
 from sona_pg.store.connect import connect, translated
 from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
+from sona_pg.store.export_rows import ExportStore
 from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.shared_store import SharedStore
@@ -79,6 +80,7 @@ class Database(SpaceStore):
         self.versions = VersionStore(engine)
         self.shared = SharedStore(engine)
         self.keys = KeyStore(engine)
+        self.exports = ExportStore(engine)
         self.url = url
 
     @classmethod

@@ -91,6 +91,11 @@ class SpaceStore:
                 raise spaces.unknown(connection, name)
             return space
 
+    def made_at(self, space: Space) -> datetime:
+        """Return when a space was made: it tells spaces of one number in different databases apart."""
+        with reading(self.engine, f"finding space {space.name!r}", BRIEF) as connection:
+            return spaces.made_at(connection, space)
+
     def space_names(self, name: str, space_id: int | None) -> dict[int, str]:
         """Return the names, by number, of the spaces with this ``name`` or this ``space_id``."""
         with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sona_pg.config import SonaConfig
 from sona_pg.config.space_settings import GROWING, require_agreement, settings_of, wishes_of
 from sona_pg.domain.space import Space
-from sona_pg.errors import InvalidValue, SettingsConflict, SpaceExists, UnknownSpace
+from sona_pg.errors import InvalidValue, SettingsConflict, SpaceExists, SpaceRemoved, UnknownSpace
 from sona_pg.limits import LONGEST_SPACE_NAME
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.schema import metadata, space_names, spaces
@@ -86,6 +86,14 @@ def find_space(connection: Connection, name: str) -> Space | None:
         .where(space_names.c.name == name)
     ).one_or_none()
     return None if row is None else _space(row)
+
+
+def made_at(connection: Connection, space: Space) -> datetime:
+    """Return when a space was made; SpaceRemoved if it is gone."""
+    at: datetime | None = connection.scalar(select(spaces.c.created_at).where(spaces.c.space_id == space.space_id))
+    if at is None:
+        raise SpaceRemoved(space.name)
+    return at
 
 
 def names_of(connection: Connection, name: str, space_id: int | None) -> dict[int, str]:

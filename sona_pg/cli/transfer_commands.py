@@ -1,0 +1,173 @@
+"""Import of logs into a space, and export of its records."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sona_pg.cli.options import SpaceName, Url, database_at
+from sona_pg.cli.render import progress_bar, show_facts
+from sona_pg.cli.space_commands import read_candidate_texts
+from sona_pg.config import IngestConfig, LoopConfig, MaintenanceConfig, SonaConfig
+from sona_pg.errors import ConfigError, InvalidValue, NotFound, SonaError
+
+SOME_REJECTED, NOTHING_USABLE, STOPPED = 1, 2, 3  # exit codes
+
+FromTime = Annotated[str | None, typer.Option(help="From this time on, ISO 8601.", show_default=False)]
+ToTime = Annotated[str | None, typer.Option(help="Before this time, ISO 8601.", show_default=False)]
+
+
+class FileFormat(StrEnum):
+    """Formats of imported files."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class Exported(StrEnum):
+    """Kinds of rows to export."""
+
+    trajectories = "trajectories"
+    candidates = "candidates"
+    pairs = "pairs"
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Print our errors, and exit with the code of their kind."""
+    try:
+        yield
+    except SonaError as exc:
+        print(f"sona-pg: {exc}", file=sys.stderr)
+        usage = isinstance(exc, InvalidValue | ConfigError | NotFound)
+        raise typer.Exit(NOTHING_USABLE if usage else STOPPED) from exc
+
+
+def import_records(
+    file: Annotated[Path, typer.Argument(help="JSONL or CSV, plain or gzipped.")],
+    space: SpaceName = "default",
+    dim: Annotated[
+        int | None, typer.Option(help="Make the space with so many dimensions, if it is missing.", min=1)
+    ] = None,
+    form: Annotated[
+        FileFormat | None, typer.Option("--format", help="Else the file's name tells: .csv, or JSONL.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Time of rows without started_at, ISO 8601.", show_default=False)
+    ] = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="File of rejected rows; else FILE.rejects.jsonl.", show_default=False)
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Record a file of logs, each row once, under its own time; an interrupted import goes on where it stopped.
+
+    Exit codes: 0 all rows are recorded, 1 some were rejected, 2 nothing could be used, 3 stopped: run it again.
+
+    Example: sona-pg import october.jsonl.gz --space support
+    """
+    from sona_pg.engine import SonaEngine
+    from sona_pg.transfer import ImportWanted, import_file
+
+    with _exit_codes(), database_at(url) as database:
+        told: Literal["csv", "jsonl"] | None = None
+        if form is not None:
+            told = "csv" if form is FileFormat.csv else "jsonl"
+        wanted = ImportWanted(file, told, _time(at, "--at"), rejects)
+        if not file.is_file():
+            raise InvalidValue(f"{file} is no file")
+        dims = dim or database.find_space(space).dim
+        config = SonaConfig(
+            ingest=IngestConfig(when_full="wait"),
+            loops=LoopConfig(automatic=False, recent=0),
+            maintenance=MaintenanceConfig(automatic=False),
+        )
+        with (
+            SonaEngine(dims, database.url, space, config=config, create=dim is not None) as engine,
+            progress_bar(f"importing {file.name}") as progress,
+        ):
+            done = import_file(engine, database, database.find_space(space), wanted, progress)
+    show_facts(done.as_dict(), f"imported {file.name} into space {space!r}")
+    if done.rejected:
+        raise typer.Exit(SOME_REJECTED if done.rejected < done.rows else NOTHING_USABLE)
+    if not done.rows:
+        print(f"sona-pg: {file} has no rows", file=sys.stderr)
+        raise typer.Exit(NOTHING_USABLE)
+
+
+def export_records(
+    what: Annotated[Exported, typer.Argument(help="What to export.")] = Exported.trajectories,
+    space: SpaceName = "default",
+    output: Annotated[
+        Path | None, typer.Option(help="File to write, gzipped if it ends in .gz; else standard output.")
+    ] = None,
+    since: FromTime = None,
+    until: ToTime = None,
+    with_embeddings: Annotated[
+        bool, typer.Option("--with-embeddings", help="Write embeddings and the activations of steps as well.")
+    ] = False,
+    candidate_texts: Annotated[
+        str | None, typer.Option(help="Of pairs: texts in place of ids, a JSON file of {id: text}, or MODULE:FUNCTION.")
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Write trajectories, candidates or preference pairs as JSON lines; memory does not grow with their number.
+
+    Example: sona-pg export pairs --space support --since 2026-11-01T00:00Z --output pairs.jsonl
+    """
+    from sona_pg.transfer import ExportWanted, export_candidates, export_pairs, export_trajectories
+
+    with _exit_codes(), database_at(url) as database:
+        wanted = ExportWanted(_time(since, "--since"), _time(until, "--until"), with_embeddings)
+        texts = read_candidate_texts(candidate_texts)
+        found = database.find_space(space)
+        total = database.totals(found)["trajectories"]
+        with _writer(output) as write, progress_bar(f"exporting {what.value}") as progress:
+
+            def count(rows: int) -> None:
+                progress(rows, max(total, rows))
+
+            if what is Exported.trajectories:
+                rows = export_trajectories(database, found, wanted, write, count)
+            elif what is Exported.candidates:
+                rows = export_candidates(database, found, write, count)
+            else:
+                rows = export_pairs(database, found, wanted, write, texts, count)
+    if output is not None:
+        show_facts({"rows": rows, "file": str(output)}, f"exported {what.value} of space {space!r}")
+
+
+@contextmanager
+def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
+    """Yield a function that writes text; a file gets its name when it is complete."""
+    if output is None:
+        yield sys.stdout.write
+        return
+    beside = output.with_name(output.name + "~")
+    try:
+        with gzip.open(beside, "wt") if output.suffix == ".gz" else beside.open("w") as file:
+            yield file.write
+        os.replace(beside, output)
+    except OSError as exc:
+        raise InvalidValue(f"{output} cannot be written: {exc.strerror}") from exc
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _time(told: str | None, option: str) -> datetime | None:
+    if told is None:
+        return None
+    try:
+        at = datetime.fromisoformat(told)
+    except ValueError as exc:
+        raise InvalidValue(f"{option} {told}: expected ISO 8601, such as 2026-11-01 or 2026-11-01T12:00Z") from exc
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

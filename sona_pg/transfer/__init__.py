@@ -1,0 +1,17 @@
+"""Import and export of a space's records as files; the command line only parses arguments and calls it."""
+
+from __future__ import annotations
+
+from sona_pg.transfer.exporting import ExportWanted, export_candidates, export_trajectories
+from sona_pg.transfer.importing import Imported, ImportWanted, import_file
+from sona_pg.transfer.preference_pairs import export_pairs
+
+__all__ = [
+    "ExportWanted",
+    "ImportWanted",
+    "Imported",
+    "export_candidates",
+    "export_pairs",
+    "export_trajectories",
+    "import_file",
+]

@@ -1,0 +1,251 @@
+"""Import of a file: each row is recorded under its own time and id, so that a repetition records nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from sona_pg.domain.space import Space
+from sona_pg.engine import SonaEngine
+from sona_pg.errors import InvalidValue
+from sona_pg.store.database import Database
+from sona_pg.transfer.checkpoint import Checkpoint, identity_of, load_checkpoint, save_checkpoint
+from sona_pg.transfer.log_row import FIELDS, CandidateRow, LogRow, read_candidate, read_trajectory
+from sona_pg.transfer.row_source import Format, Row, RowSource
+
+BLOCK = 256  # rows that are embedded together
+CHECKPOINT_EVERY = 10.0  # seconds
+COMMIT_TIMEOUT = 300.0  # seconds to wait for the writer
+MOST_FIELDS = 100  # names of unknown fields that are counted
+SHOWN = 2000  # bytes of a refused row that are kept
+
+Progress = Callable[[int, int], None]  # bytes read, bytes in all
+
+
+@dataclass(frozen=True, slots=True)
+class ImportWanted:
+    """A file to import, and how to read it."""
+
+    path: Path
+    form: Format | None = None  # by default as the file's name tells
+    at: datetime | None = None  # time of rows that tell none
+    rejects: Path | None = None  # by default FILE.rejects.jsonl
+
+
+@dataclass(slots=True)
+class Imported:
+    """Figures of an import."""
+
+    rows: int = 0  # of the file, those of an interrupted import too
+    recorded: int = 0  # trajectories that were new
+    feedback: int = 0  # facts that were new
+    candidates: int = 0
+    known: int = 0  # rows of this run that were recorded before
+    rejected: int = 0
+    resumed_at: int = 0  # line of an interrupted import
+    rejects: str | None = None  # file of the rejected rows
+    ignored_fields: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    rows_per_second: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as values for JSON."""
+        return asdict(self)
+
+
+def import_file(
+    engine: SonaEngine,
+    database: Database,
+    space: Space,
+    wanted: ImportWanted,
+    progress: Progress = lambda done, total: None,
+) -> Imported:
+    """Record the rows of a file; return once they are committed.
+
+    Args:
+        engine: records them; with ``IngestConfig.when_full="wait"`` none is refused for want of room.
+        database: of the engine.
+        space: of the engine.
+        wanted: the file.
+        progress: called now and then.
+
+    Raises:
+        InvalidValue: the file cannot be read.
+        ConfigError: a row has a text alone, and there is no embedder of the space's dimension.
+        DatabaseUnavailable: rows cannot be committed; the same call later goes on.
+    """
+    source = RowSource(wanted.path, wanted.form)
+    try:
+        return _Import(engine, database, space, wanted, source).run(progress)
+    finally:
+        source.close()
+
+
+class _Import:
+    """One run of an import."""
+
+    def __init__(
+        self, engine: SonaEngine, database: Database, space: Space, wanted: ImportWanted, source: RowSource
+    ) -> None:
+        self._engine, self._database, self._space, self._wanted, self._source = engine, database, space, wanted, source
+        path = wanted.path
+        self._target = f"{space.space_id} {database.made_at(space).isoformat()}"
+        self._file = identity_of(path)
+        self._checkpoint = path.with_name(path.name + ".import")
+        self._rejects_path = wanted.rejects or path.with_name(path.name + ".rejects.jsonl")
+        self._rejects: BinaryIO | None = None
+        self._done = Imported()
+        self._trajectories = 0  # of this run
+        self._everything: tuple[str, ...] | None = None
+
+    def run(self, progress: Progress) -> Imported:
+        began, done, source = time.monotonic(), self._done, self._source
+        before = self._written()
+        known = load_checkpoint(self._checkpoint, self._target, self._file)
+        line, offset = (known.line, known.offset) if known else (0, 0)
+        if known is not None:
+            done.rows, done.rejected, done.resumed_at = known.rows, known.rejected, known.line
+            self._go_on_with_rejects(known.rejects_size)
+        else:
+            self._rejects_path.unlink(missing_ok=True)
+        rows_before = done.rows
+        saved = time.monotonic()
+        try:
+            rows = source.rows(line, offset)
+            while block := list(islice(rows, BLOCK)):
+                self._record(block)
+                progress(source.passed, source.size)
+                if time.monotonic() > saved + CHECKPOINT_EVERY:
+                    self._save(block[-1])
+                    saved = time.monotonic()
+            self._engine.flush(COMMIT_TIMEOUT)
+        finally:
+            if self._rejects is not None:
+                self._rejects.close()
+        self._checkpoint.unlink(missing_ok=True)
+        self._count(before)
+        done.seconds = round(time.monotonic() - began, 3)
+        done.rows_per_second = round((done.rows - rows_before) / max(done.seconds, 1e-3))
+        done.rejects = str(self._rejects_path) if done.rejected else None
+        progress(source.size, source.size)
+        return done
+
+    def _written(self) -> dict[str, Any]:
+        return dict(self._engine.metrics()["server"]["writer"])
+
+    def _count(self, before: dict[str, Any]) -> None:
+        after, done = self._written(), self._done
+        done.recorded = after["trajectories"] - before["trajectories"]
+        done.feedback = after["feedback"] - before["feedback"]
+        refused = after["rejected"] - before["rejected"]  # by Postgres: kept in the folder of the home
+        done.rejected += refused
+        done.known = max(0, self._trajectories - done.recorded - refused)
+
+    # -- rows -----------------------------------------------------------------------------------------------
+
+    def _record(self, block: Sequence[Row]) -> None:
+        parts: list[tuple[Row, LogRow | CandidateRow]] = []
+        for row in block:
+            self._done.rows += 1
+            if row.content is None:
+                self._refuse(row, row.reason)
+                continue
+            if not row.content.keys() <= FIELDS:
+                self._count_unknown(row.content)
+            try:
+                if "candidate" in row.content:
+                    parts.append((row, read_candidate(row.content)))
+                else:
+                    parts.append((row, read_trajectory(row.content, row.raw, self._wanted.at)))
+            except InvalidValue as exc:
+                self._refuse(row, str(exc))
+        texts = [part.text or "" for _, part in parts if part.embedding is None]
+        made = iter(self._engine.embed(texts) if texts else ())
+        for row, part in parts:
+            embedding = next(made) if part.embedding is None else part.embedding
+            try:
+                if isinstance(part, CandidateRow):
+                    self._engine.remember([part.id], np.reshape(embedding, (1, -1)), group=part.group)
+                    self._done.candidates += 1
+                else:
+                    self._record_trajectory(part, embedding)
+            except InvalidValue as exc:
+                self._refuse(row, str(exc))
+
+    def _record_trajectory(self, row: LogRow, embedding: Any) -> None:
+        engine = self._engine
+        candidates = self._all_candidates() if row.candidates == "all" else row.candidates
+        t = engine.begin_trajectory(
+            embedding, query=row.query, decision=row.decision, candidates=candidates or None, id=row.id,
+            started_at=row.started_at,
+        )  # fmt: skip
+        try:
+            for label in row.context:
+                engine.add_trajectory_context(t, label)
+            if row.route is not None and row.decision is None:
+                engine.set_trajectory_route(t, row.route)
+            for step in row.steps:
+                engine.add_step_at(t, step.offset_us, step.activations, step.attention_weights, step.reward)
+            if row.parameters is not None:
+                engine.set_trajectory_parameters(t, row.parameters)
+            engine.end_trajectory(t, row.quality, latency=row.latency, cost=row.cost)
+        except InvalidValue:
+            engine.let_go(t)
+            raise
+        self._trajectories += 1
+        for fact in row.facts:
+            engine.record_feedback(
+                t, quality=fact.quality, correction=fact.correction, source=fact.source, sequence=fact.sequence,
+                retract=fact.retract, cost=fact.cost,
+            )  # fmt: skip
+
+    def _all_candidates(self) -> tuple[str, ...]:
+        """Return every candidate of the space: a choice among too many to list."""
+        if self._everything is None:
+            self._engine.flush(COMMIT_TIMEOUT)
+            self._everything = tuple(self._database.new_candidates(self._space, 0))
+        if not self._everything:
+            raise InvalidValue('candidates is "all", and the space has none: import the candidates before')
+        return self._everything
+
+    def _count_unknown(self, content: dict[str, Any]) -> None:
+        ignored = self._done.ignored_fields
+        for name in content.keys() - FIELDS:
+            if name in ignored or len(ignored) < MOST_FIELDS:
+                ignored[name] = ignored.get(name, 0) + 1
+
+    # -- rejects and checkpoints ----------------------------------------------------------------------------
+
+    def _refuse(self, row: Row, reason: str) -> None:
+        self._done.rejected += 1
+        if self._rejects is None:
+            self._rejects = self._rejects_path.open("ab")
+        told = {"line": row.line, "reason": reason, "row": row.raw[:SHOWN].decode("utf-8", "replace")}
+        self._rejects.write(json.dumps(told).encode() + b"\n")
+
+    def _go_on_with_rejects(self, size: int) -> None:
+        """Keep the rejects of the committed part alone: those behind it are found again."""
+        if size:
+            self._rejects = self._rejects_path.open("ab")
+            self._rejects.truncate(min(size, self._rejects_path.stat().st_size))
+        else:
+            self._rejects_path.unlink(missing_ok=True)
+
+    def _save(self, last: Row) -> None:
+        self._engine.flush(COMMIT_TIMEOUT)
+        size = 0
+        if self._rejects is not None:
+            self._rejects.flush()
+            os.fsync(self._rejects.fileno())
+            size = self._rejects.tell()
+        known = Checkpoint(self._target, self._file, last.line, last.end, self._done.rows, self._done.rejected, size)
+        save_checkpoint(self._checkpoint, known)

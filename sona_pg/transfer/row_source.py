@@ -1,0 +1,142 @@
+"""Rows of a file: JSONL or CSV, plain or gzipped, one at a time, each with its place in the file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+from sona_pg.errors import InvalidValue
+from sona_pg.transfer.json_codec import read_json
+
+Format = Literal["jsonl", "csv"]
+LONGEST_LINE = 64 << 20  # bytes
+GZIP = b"\x1f\x8b"
+# Columns of CSV that may hold JSON.
+JSON_CELLS = ("embedding", "feedback", "steps", "parameters", "decision", "context", "candidates")
+
+
+class Row(NamedTuple):
+    """One row as it was read."""
+
+    line: int  # its first line, from 1
+    end: int  # offset in the unzipped file at which the next row begins
+    content: dict[str, Any] | None  # None: it cannot be read
+    raw: bytes
+    reason: str = ""  # why it cannot be read
+
+
+class RowSource:
+    """Reads the rows of a file from an offset on."""
+
+    def __init__(self, path: Path, form: Format | None) -> None:
+        """Open the file; without ``form`` its name tells it, .csv or .csv.gz, else JSONL.
+
+        Raises:
+            InvalidValue: it cannot be read.
+        """
+        try:
+            self._raw: BinaryIO = path.open("rb")
+            self.size = path.stat().st_size
+            zipped = self._raw.read(2) == GZIP
+            self._raw.seek(0)
+        except OSError as exc:
+            raise InvalidValue(f"{path} cannot be read: {exc.strerror}") from exc
+        self._file: Any = gzip.GzipFile(fileobj=self._raw) if zipped else self._raw
+        self.form: Format = form or ("csv" if ".csv" in [suffix.lower() for suffix in path.suffixes] else "jsonl")
+        self._path = path
+        self._line = self._end = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        self._raw.close()
+
+    @property
+    def passed(self) -> int:
+        """Bytes of the file, as it lies on the disk, that were read so far."""
+        return self._raw.tell()
+
+    def rows(self, line: int = 0, offset: int = 0) -> Iterator[Row]:
+        """Yield the rows behind ``offset``, where ``line`` lines end; a header is read before.
+
+        Raises:
+            InvalidValue: the file is damaged, or a CSV has no header.
+        """
+        try:
+            self._file.seek(0)
+            yield from self._csv(line, offset) if self.form == "csv" else self._jsonl(line, offset)
+        except (EOFError, gzip.BadGzipFile, OSError) as exc:
+            raise InvalidValue(f"{self._path} cannot be read on after line {self._line}: {exc}") from exc
+
+    def _jsonl(self, line: int, offset: int) -> Iterator[Row]:
+        self._file.seek(offset)
+        self._line, self._end = line, offset
+        while raw := self._file.readline(LONGEST_LINE):
+            self._line += 1
+            self._end += len(raw)
+            if len(raw) == LONGEST_LINE and not raw.endswith(b"\n"):
+                self._pass_line()
+                yield Row(self._line, self._end, None, b"", f"the line is longer than {LONGEST_LINE >> 20} MiB")
+            elif text := raw.strip():
+                yield self._read(text)
+
+    def _read(self, text: bytes) -> Row:
+        try:
+            content = read_json(text)
+        except (ValueError, RecursionError) as exc:
+            return Row(self._line, self._end, None, text, f"no JSON: {exc}")
+        if not isinstance(content, dict):
+            return Row(self._line, self._end, None, text, f"a JSON {type(content).__name__}: expected an object")
+        return Row(self._line, self._end, content, text)
+
+    def _pass_line(self) -> None:
+        while more := self._file.readline(LONGEST_LINE):
+            self._end += len(more)
+            if more.endswith(b"\n"):
+                return
+
+    def _csv(self, line: int, offset: int) -> Iterator[Row]:
+        csv.field_size_limit(LONGEST_LINE)
+        self._line = self._end = 0
+        names = [name.strip() for name in next(csv.reader(self._lines()), [])]
+        if not names:
+            raise InvalidValue(f"{self._path} is empty: expected a header with the names of the columns")
+        if offset > self._end:
+            self._file.seek(offset)
+            self._line, self._end = line, offset
+        reader = csv.reader(self._lines(), strict=True)
+        while True:
+            first = self._line + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as exc:
+                yield Row(first, self._end, None, b"", f"no CSV: {exc}")
+                continue
+            if cells:
+                yield self._of_cells(first, names, cells)
+
+    def _of_cells(self, first: int, names: list[str], cells: list[str]) -> Row:
+        raw = "\x1f".join(cells).encode("utf-8", "surrogateescape")
+        if len(cells) != len(names):
+            return Row(first, self._end, None, raw, f"{len(cells)} cells: the header has {len(names)}")
+        content: dict[str, Any] = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
+        for name in JSON_CELLS:
+            cell = content.get(name)
+            if cell is not None and cell.lstrip()[:1] in ("[", "{"):
+                try:
+                    content[name] = json.loads(cell)
+                except (ValueError, RecursionError) as exc:
+                    return Row(first, self._end, None, raw, f"{name} is no JSON: {exc}")
+        return Row(first, self._end, content, raw)
+
+    def _lines(self) -> Iterator[str]:
+        while raw := self._file.readline(LONGEST_LINE):
+            self._line += 1
+            self._end += len(raw)
+            yield raw.decode("utf-8-sig" if self._line == 1 else "utf-8", "surrogateescape")

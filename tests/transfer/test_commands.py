@@ -1,0 +1,72 @@
+"""The commands import and export: exit codes, summaries, and docs/import-export.md, which is true."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sona_pg.cli.commands import app
+
+TEXT = (Path(__file__).parent.parent.parent / "docs" / "import-export.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+GOOD = '{"id": "a", "started_at": "2026-10-05T12:00Z", "embedding": [1, 2]}\n'
+
+
+@pytest.fixture
+def folder(database_url, tmp_path, monkeypatch):
+    monkeypatch.setenv("SONA_PG_URL", database_url)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words):
+    return CliRunner().invoke(app, words)
+
+
+def test_the_docs_commands_work_on_the_docs_files(folder):
+    ran = 0
+    for language, code in BLOCKS:
+        if language != "sh":
+            (folder / f"logs.{language}").write_text(code)
+            continue
+        for line in code.splitlines():
+            done = run(*line.split()[1:])
+            assert done.exit_code == 0, f"{line}: {done.output}{done.exception}"
+            ran += 1
+    assert ran == 6
+    written = gzip.decompress((folder / "trajectories.jsonl.gz").read_bytes())
+    rows = [json.loads(line) for line in written.splitlines()]
+    assert [row["route"] for row in rows] == ["small", "small", "track", "large", "large"]
+    assert rows[4]["context"] == ["user:44", "beta"]
+    for name in rows[0].keys() | rows[2].keys():
+        assert f"`{name}`" in TEXT, name
+
+
+def test_exit_codes_tell_how_an_import_went(folder):
+    (folder / "good").write_text(GOOD)
+    (folder / "mixed").write_text(GOOD + "{}\n")
+    (folder / "bad").write_text("{}\n")
+    (folder / "empty").write_text("")
+    assert run("import", "good").exit_code == 2  # there is no space
+    codes = [run("import", name, "--dim", "2").exit_code for name in ("good", "mixed", "bad", "empty", "missing")]
+    assert codes == [0, 1, 2, 2, 2]
+    assert run("import", "good", "--dim", "3").exit_code == 2
+    assert run("import", "good", "--at", "noon").exit_code == 2
+    told = json.loads(run("import", "mixed").stdout)
+    assert (told["rows"], told["known"], told["recorded"], told["rejected"]) == (2, 1, 0, 1)
+    assert told["rejects"] == "mixed.rejects.jsonl"
+
+
+def test_an_export_without_a_file_goes_to_standard_output(folder):
+    (folder / "good").write_text(GOOD)
+    run("import", "good", "--dim", "2")
+    (row,) = run("export", "--with-embeddings").stdout.splitlines()
+    assert json.loads(row)["embedding"] == [1, 2]
+    assert run("export", "pairs").stdout == ""
+    assert run("export", "--space", "none").exit_code == 2
+    assert run("export", "--output", "no/folder.jsonl").exit_code == 2

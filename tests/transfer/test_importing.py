@@ -1,0 +1,184 @@
+"""An import records each row once, under its own time, and says which rows it could not use."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import IngestConfig, LoopConfig
+from sona_pg.store.database import Database
+from sona_pg.transfer import Imported, ImportWanted, import_file, importing
+
+DIM = 8
+CONFIG = SonaConfig(loops=LoopConfig(automatic=False), ingest=IngestConfig(when_full="wait"))
+LAST_MONTH = datetime(2026, 10, 5, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def engine(database_url):
+    with SonaEngine(DIM, database_url, config=CONFIG) as opened:
+        yield opened
+
+
+@pytest.fixture
+def database(database_url):
+    opened = Database.open(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def load(engine, database):
+    def imported(path: Path, progress: Any = lambda done, total: None) -> Imported:
+        return import_file(engine, database, database.find_space("default"), ImportWanted(path), progress)
+
+    return imported
+
+
+def logged(n: int, **more: Any) -> dict[str, Any]:
+    at = LAST_MONTH + timedelta(seconds=n)
+    vector = np.roll(np.arange(1.0, DIM + 1), n).tolist()
+    return {"id": f"request {n}", "started_at": at.isoformat(), "embedding": vector, **more}
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def fetch(url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_every_field_is_recorded_under_the_time_of_the_log(load, database_url, tmp_path):
+    facts = [{"source": "judge", "quality": 0.25, "sequence": 7}, {"source": "bill", "cost": 0.5}]
+    row = logged(
+        1, query="where?", route="large", quality=0.75, latency=1.5, cost=0.125, context=["user:1"],
+        parameters={"top_k": 3}, steps=[{"reward": 0.5, "offset": 0.25, "activations": [1.0] * DIM}], feedback=facts,
+        correction="small", extra=1,
+    )  # fmt: skip
+    done = load(write(tmp_path / "logs.jsonl", [row]))
+    assert (done.rows, done.recorded, done.feedback, done.rejected, done.known) == (1, 1, 3, 0, 0)
+    assert done.ignored_fields == {"extra": 1}
+    told = "SELECT query, route, quality, latency_us, paid, context, parameters, id FROM sona.trajectories"
+    ((*stored, at),) = fetch(database_url, told)
+    assert stored == ["where?", "large", 0.75, 1_500_000, 0.125, ["user:1"], {"top_k": 3}]
+    assert at.int >> 80 == round((LAST_MONTH + timedelta(seconds=1)).timestamp() * 1000)
+    assert fetch(database_url, "SELECT reward, offset_us FROM sona.steps") == [(0.5, 250_000)]
+    said = fetch(database_url, "SELECT source, quality, correction, paid FROM sona.feedback ORDER BY source")
+    assert said == [("bill", None, None, 0.5), ("judge", 0.25, None, None), ("user", None, "small", None)]
+
+
+def test_a_repeated_import_records_nothing_twice(load, database_url, tmp_path):
+    rows = [logged(n, quality=0.5, feedback=[{"quality": 1.0}]) for n in range(20)]
+    del rows[3]["id"]  # told apart by its content
+    path = write(tmp_path / "logs.jsonl", rows)
+    assert load(path).recorded == 20
+    again = load(path)
+    assert (again.rows, again.recorded, again.feedback, again.known, again.rejected) == (20, 0, 0, 20, 0)
+    counts = "SELECT (SELECT count(*) FROM sona.trajectories), (SELECT count(*) FROM sona.feedback)"
+    assert fetch(database_url, counts) == [(20, 20)]
+
+
+UNUSABLE = [
+    ("{no json}\n", "no JSON"),
+    ("[1]\n", "expected an object"),
+    (logged(1, embedding=[1.0]), "dimension"),
+    (logged(1, embedding=[0.0] * DIM), "all 0"),
+    (logged(1, embedding=[1e300] * DIM), "finite"),
+    (logged(1, embedding="###"), "base64"),
+    (logged(1, embedding=None), "neither embedding nor text"),
+    (logged(1, quality=1.5), "quality is 1.5"),
+    (logged(1, latency=-1), "latency"),
+    (logged(1, cost="much"), "cost is 'much'"),
+    (logged(1, route=""), "route"),
+    (logged(1, started_at="2026-10-05T12:00"), "time zone"),
+    (logged(1, started_at=None), "started_at"),
+    (logged(1, id=None, started_at=None), "--at"),
+    (logged(1, context=[1]), "context"),
+    (logged(1, candidates="a"), "list of ids"),
+    (logged(1, candidates="all"), "import the candidates before"),
+    (logged(1, feedback=[{"source": "user"}]), r"feedback\[0\] needs"),
+    (logged(1, feedback=[{"quality": 2}]), "quality is 2"),
+    (logged(1, steps=[{"reward": 1e9}]), "reward"),
+    (logged(1, decision={"propensity": 0.5}), "needs the row's route"),
+]
+
+
+def test_rows_that_cannot_be_used_are_listed_with_line_and_reason(load, tmp_path):
+    done = load(write(tmp_path / "logs.jsonl", [logged(0), *(row for row, _ in UNUSABLE), logged(2)]))
+    assert (done.rows, done.recorded, done.rejected) == (len(UNUSABLE) + 2, 2, len(UNUSABLE))
+    told = [json.loads(line) for line in (tmp_path / "logs.jsonl.rejects.jsonl").read_text().splitlines()]
+    assert sorted(row["line"] for row in told) == list(range(2, len(UNUSABLE) + 2))
+    for row in told:
+        assert re.search(UNUSABLE[row["line"] - 2][1], row["reason"]), row
+
+
+def test_gzip_csv_and_base64_say_the_same_as_jsonl(load, database_url, tmp_path):
+    rows = [logged(n, query=f'a "quoted"\nquestion {n}', quality=n / 4, context=["a", "b"]) for n in range(4)]
+    zipped = tmp_path / "logs.jsonl.gz"
+    with gzip.open(zipped, "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    assert load(zipped).recorded == 4
+    table = tmp_path / "logs.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "embedding": json.dumps(row["embedding"]), "context": '["a", "b"]'} for row in rows)
+    done = load(table)
+    assert (done.rows, done.known, done.rejected) == (4, 4, 0)
+    told = [{**row, "embedding": base64.b64encode(np.array(row["embedding"], "<f4")).decode()} for row in rows]
+    assert load(write(tmp_path / "base64.jsonl", told)).known == 4
+    assert fetch(database_url, "SELECT count(*), sum(quality) FROM sona.trajectories") == [(4, 1.5)]
+
+
+def test_texts_are_embedded_together(database_url, database, tmp_path):
+    asked: list[int] = []
+
+    class Embedder:
+        dim = DIM
+
+        def embed(self, texts):
+            asked.append(len(texts))
+            return np.ones((len(texts), DIM), np.float32)
+
+    rows = [{"id": f"{n}", "started_at": 1.7e9 + n, "text": f"question {n}"} for n in range(10)]
+    with SonaEngine(DIM, database_url, config=CONFIG, embedder=Embedder()) as engine:
+        asked.clear()
+        space = database.find_space("default")
+        done = import_file(engine, database, space, ImportWanted(write(tmp_path / "logs.jsonl", rows)))
+    assert (done.recorded, asked) == (10, [10])
+    assert fetch(database_url, "SELECT query FROM sona.trajectories ORDER BY id LIMIT 1") == [("question 0",)]
+
+
+def test_a_killed_import_goes_on_where_all_was_committed(load, database_url, tmp_path, monkeypatch):
+    path = write(tmp_path / "logs.jsonl", [logged(n) if n % 10 else "{\n" for n in range(1000)])
+    monkeypatch.setattr(importing, "CHECKPOINT_EVERY", 0.0)
+    blocks = []
+
+    def killed(done: int, total: int) -> None:
+        blocks.append(done)
+        if len(blocks) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(path, killed)
+    done = load(path)
+    assert done.resumed_at == 512
+    assert (done.rows, done.rejected) == (1000, 100)
+    lines = [json.loads(line)["line"] for line in (tmp_path / "logs.jsonl.rejects.jsonl").read_text().splitlines()]
+    assert lines == list(range(1, 1001, 10))
+    assert fetch(database_url, "SELECT count(*) FROM sona.trajectories") == [(900,)]
+    assert sorted(known.name for known in tmp_path.iterdir()) == ["logs.jsonl", "logs.jsonl.rejects.jsonl"]
