@@ -1,7 +1,7 @@
 """From a thumb to the next answer, here and on other servers: `python -m benchmarks.bench_evidence`.
 
 Ten servers, each a process, follow one space; 1,000 trajectories a second are recorded beside, in another space.
-A further server takes a thumb, commits it, and the others say when their answer changed.
+A further server takes a correction, commits it, and the others say when their answer changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.server import server
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 
-SERVERS, THUMBS, RATE, DIM, COUNT = 10, 30, 1000, 256, 150
+SERVERS, CORRECTIONS, RATE, DIM, COUNT = 10, 20, 1000, 256, 150
 QUIET = SonaConfig(loops=LoopConfig(automatic=False))
 IDS = [f"document {row}" for row in range(COUNT)]
 
@@ -39,7 +39,7 @@ DOCUMENTS = rows(0, COUNT)
 
 def query(number: int) -> NDArray[np.float32]:
     """Return a query between two documents, a little nearer to the first."""
-    return np.asarray(DOCUMENTS[2 * number] + 0.95 * DOCUMENTS[2 * number + 1], np.float32)
+    return np.asarray(DOCUMENTS[2 * number] + 0.9 * DOCUMENTS[2 * number + 1], np.float32)
 
 
 def follow(url: str, space: str) -> None:
@@ -48,11 +48,11 @@ def follow(url: str, space: str) -> None:
         engine.remember(IDS, DOCUMENTS)
         engine.flush()
         engine.refresh()
-        waiting = dict.fromkeys(range(THUMBS))
+        waiting = dict.fromkeys(range(CORRECTIONS))
         print("ready", flush=True)
         while waiting:
             for number in list(waiting):
-                if engine.rank(query(number), ids=IDS, k=1).ids[0] != IDS[2 * number]:
+                if engine.rank(query(number), ids=IDS, k=1).ids[0] == IDS[2 * number + 1]:
                     print(json.dumps([number, time.time()]), flush=True)
                     del waiting[number]
             time.sleep(0.01)
@@ -81,12 +81,12 @@ def spawn(*arguments: Any) -> subprocess.Popen[str]:
 
 
 def bench_fleet(options: Options, url: str) -> None:
-    """Measure the delay from the commit of a thumb to each other server's changed answer."""
+    """Measure the delay from the commit of a correction to each other server's changed answer."""
     space = f"fleet-{uuid4().hex[:6]}"
     with SonaEngine(DIM, url, space, config=QUIET) as engine:
         engine.remember(IDS, DOCUMENTS)
         engine.flush()
-        beside = spawn("record", url, 0.5 * THUMBS + 30)
+        beside = spawn("record", url, 0.5 * CORRECTIONS + 30)
         servers = [spawn("follow", url, space) for _ in range(SERVERS)]
         heard: list[tuple[int, float]] = []
 
@@ -98,17 +98,18 @@ def bench_fleet(options: Options, url: str) -> None:
         for thread in threads:
             thread.start()
         committed, here = {}, []
-        for number in range(THUMBS):
+        for number in range(CORRECTIONS):
             asked = query(number)
             ranking = engine.rank(asked, ids=IDS, k=1)
-            assert ranking.ids[0] == IDS[2 * number]
+            assert ranking.ids[0] == IDS[2 * number], "the answer was right before it was corrected"
             handle = engine.begin_trajectory(asked, ranking=ranking)
             engine.set_trajectory_route(handle, ranking.ids[0])
-            engine.end_trajectory(handle, quality=0.0)
+            engine.end_trajectory(handle)
+            engine.feedback(handle, correction=IDS[2 * number + 1])
             began = time.perf_counter()
             changed = engine.rank(asked, ids=IDS, k=1)
             here.append(time.perf_counter() - began)
-            assert changed.ids[0] != IDS[2 * number]
+            assert changed.ids[0] == IDS[2 * number + 1], "the next answer is not the corrected one"
             engine.flush()
             committed[number] = time.time()
             time.sleep(0.4)
@@ -118,10 +119,10 @@ def bench_fleet(options: Options, url: str) -> None:
         for started in (*servers, beside):
             started.wait(30)
     delays = sorted(at - committed[number] for number, at in heard)
-    assert len(delays) == SERVERS * THUMBS
+    assert len(delays) == SERVERS * CORRECTIONS
     worst = delays[int(0.99 * len(delays))]
     told = f"median {seconds(statistics.median(delays))}, most {seconds(delays[-1])}"
-    what = f"from a thumb's commit to the answers of {SERVERS} servers, p99"
+    what = f"from a correction's commit to the answers of {SERVERS} servers, p99"
     options.emit(Line(what, seconds(worst), told, None, "1 s", worst <= 1.0))
     options.emit(Line("  the next rank(x, ids=…) of 150 on the same server", seconds(statistics.median(here))))
 

@@ -29,7 +29,7 @@ class RecentRankingConfig:
     rate: float = 1.0  # of a step, before it is damped
     replayed: int = 12  # earlier facts in each step
     pseudo: int = 12  # pseudo-queries in each step
-    steps: int = 3  # for each call; only the first is on the new facts themselves
+    steps: int = 3  # for each call; only the first is on new thumbs, all are on corrections
     at_once: int = 32  # new facts in one step: of a burst
     prior_strength: float = 4.0  # weight of the pseudo-queries of a candidate without feedback
     prior_decay: float = 2.0  # that weight decays as (1 + n)^-decay
@@ -108,12 +108,13 @@ class RecentRanking:
         known = self._judged.count
         self._judged.add(fresh)
         rows = np.arange(known, self._judged.count)
+        told = rows[fresh.correct != NONE]  # a correction is certain: every step is on it
         if not self._state.fits:
             self._calibrate(fresh)
         for _ in range(self._config.steps):
             again = self._random.integers(0, self._judged.count, min(self._config.replayed, self._judged.count))
             self._step(np.concatenate([rows, again]))
-            rows = rows[:0]
+            rows = told
 
     def _calibrate(self, fresh: RankEvents) -> None:
         """Sharpen the cosines where answers are right more often than expected, soften them again where less."""
