@@ -30,6 +30,10 @@ class SpaceCalls(ABC):
         """Return all spaces of the database by name."""
         return self._database().summarise_spaces()
 
+    def space_names(self, name: str, space_id: int | None = None) -> dict[int, str]:
+        """Return the present names, by number, of the space called ``name`` and of the one with this number."""
+        return self._database().space_names(name, space_id)
+
     def settings(self, name: str) -> Mapping[str, Any]:
         """Return a space's learning settings, by dotted name as in ``base.rank``; ``UnknownSpace`` if it is missing."""
         return self._database().find_space(name).settings

@@ -28,7 +28,8 @@ class Caller:
 
     name: str  # the source of its feedback
     scopes: frozenset[Scope]
-    space: str | None = None  # the one that its key is bound to; None: all
+    space: str | None = None  # name of the one that its key is bound to, at the last look-up; None: all
+    space_id: int | None = None  # its number, which no other space ever has
     key_id: str = ""
 
     def require(self, scope: Scope) -> None:
@@ -105,7 +106,7 @@ class Callers:
             return known[1]  # a key that was good goes on while the database is away
         caller = None
         if key is not None:
-            caller = Caller(key.name, key.scopes, key.space, str(key.key_id))
+            caller = Caller(key.name, key.scopes, key.space, key.space_id, str(key.key_id))
         self._known[token] = (now, caller)
         self._known.move_to_end(token)
         while len(self._known) > MOST_KNOWN:

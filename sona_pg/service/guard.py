@@ -6,6 +6,7 @@ import logging
 import time
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +18,7 @@ from sona_pg.service.service_options import ServiceOptions
 
 log = logging.getLogger("sona_pg.service")
 
+MOST_MEMBERS = 1_000  # of a gzip body
 OPEN = ("/health", "/live", "/ready", "/openapi.json", "/docs", "/redoc")  # without a key: they tell nothing of a space
 
 
@@ -82,7 +84,7 @@ class Guard:
             raise ProblemError(415, "a body is sent as it is, or with Content-Encoding: gzip")
         if length is not None and coding == b"identity":
             return receive
-        inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if coding == b"gzip" else None
+        gzip = _Gzip() if coding == b"gzip" else None
         total = 0
 
         async def bounded() -> Message:
@@ -91,24 +93,46 @@ class Guard:
             if message["type"] != "http.request":
                 return message
             body: bytes = message.get("body", b"")
-            if inflate is not None:
-                try:
-                    body = inflate.decompress(body, most + 1 - total)
-                except zlib.error as exc:
-                    raise ProblemError(400, f"the body is no gzip: {exc}") from exc
-                if (
-                    not message.get("more_body", False)
-                    and not inflate.eof
-                    and not inflate.unconsumed_tail
-                    and total + len(body)
-                ):
-                    raise ProblemError(400, "the body is gzip that was cut short")
+            if gzip is not None:
+                body = gzip.read(body, most + 1 - total)
             total += len(body)
             if total > most:
                 raise _too_long(most)
+            if gzip is not None and not message.get("more_body", False) and not gzip.is_whole:
+                raise ProblemError(400, "the body is gzip that was cut short")
             return {**message, "body": body}
 
         return bounded
+
+
+class _Gzip:
+    """Reads a gzip body piece by piece; one has one or more members, and nothing after the last."""
+
+    def __init__(self) -> None:
+        self._members = 0
+        self._inflate: Any = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last member has ended."""
+        return self._inflate is None or self._inflate.eof
+
+    def read(self, data: bytes, most: int) -> bytes:
+        """Return what ``data`` goes on with, at most ``most`` bytes of it."""
+        pieces = []
+        while data and most > 0:
+            if self.is_whole:
+                self._members += 1
+                if self._members > MOST_MEMBERS:
+                    raise ProblemError(400, f"the body is gzip of more than {MOST_MEMBERS} members")
+                self._inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+            try:
+                pieces.append(self._inflate.decompress(data, most))
+            except zlib.error as exc:
+                raise ProblemError(400, f"the body is no gzip: {exc}") from exc
+            most -= len(pieces[-1])
+            data = self._inflate.unused_data
+        return b"".join(pieces)
 
 
 def _too_long(most: int) -> ProblemError:

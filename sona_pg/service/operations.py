@@ -52,7 +52,7 @@ class Call(Generic[Body]):
 
     async def engine(self) -> AsyncSonaEngine:
         """Return the engine of the space that is asked for."""
-        return self.state.spaces.opened.get(self.space) or await self.state.spaces.find(self.space)
+        return await self.state.spaces.find(self.space, self.caller.space_id)
 
     @property
     def path(self) -> Mapping[str, Any]:
@@ -151,6 +151,8 @@ class Operation:
         keys, space_id = call.state.store.key_store, engine.space_id
         if space_id is None:
             raise ProblemError(503, "the database has not answered yet, which remembers idempotency keys")
+        # Each caller's keys are its own: others choose theirs without knowing of them.
+        key = hashlib.sha256(f"{call.caller.key_id} {key}".encode()).hexdigest()
         asked = f"{self.method} {call.request.url.path}?{call.request.url.query}\n".encode()
         fingerprint = hashlib.sha256(asked + raw).digest()
         before = await run_in_threadpool(keys.claim_request, space_id, key, fingerprint)

@@ -34,7 +34,7 @@ async def ready(call: Call[Any]) -> Any:
     """Say that requests are served with the database behind them: for who sends traffic here; 503 otherwise."""
     engine = call.state.spaces.opened.get(call.state.options.space)
     if engine is None:
-        raise ProblemError(503, "the service is starting")
+        raise ProblemError(503, "the service is starting, or its space was removed")
     if engine.is_cut_off:
         raise ProblemError(503, "the database has not answered lately; recording and serving from memory go on")
     return {"status": "ok", "release": __version__}
@@ -44,8 +44,8 @@ async def ready(call: Call[Any]) -> Any:
 async def metrics(call: Call[Any]) -> Any:
     """Return figures of requests and of the open spaces in the text format of Prometheus."""
     figures = {}
-    for name, engine in call.state.spaces.opened.items():
-        if call.caller.space in (None, name):
+    for name, engine in list(call.state.spaces.opened.items()):
+        if call.caller.space_id in (None, engine.space_id):
             try:
                 known = await engine.metrics(fresh=False)
             except SonaError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -25,8 +26,11 @@ from sona_pg.errors import (
     Unavailable,
 )
 
+log = logging.getLogger("sona_pg.service")
+
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "1"  # seconds
+AWAY = "the database does not answer now: send the request again later"
 # The first that fits, in this order: an unknown candidate is a value of the body, and not found as well.
 STATUS: Sequence[tuple[type[SonaError], int]] = (
     (InvalidValue, 422),
@@ -79,6 +83,9 @@ def field_problem(pointer: str, detail: str, status: int = 422) -> ProblemError:
 def of_error(exc: SonaError, fields: Sequence[str] = ()) -> ProblemError:
     """Return an error of the engine as a problem; its message begins with the argument that is wrong."""
     status = next((status for kind, status in STATUS if isinstance(exc, kind)), 500)
+    if status == 503:  # its message names the database's address, or files
+        log.warning("answered by 503: %s", exc)
+        return ProblemError(503, AWAY)
     said = str(exc)
     named = re.match(r"[a-z_]+", said)
     if isinstance(exc, InvalidValue) and named is not None and named.group() in fields:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from sona_pg.domain.answer import Decision, Ranking
 from sona_pg.engine import AsyncSonaEngine
-from sona_pg.errors import DatabaseUnavailable, InvalidValue
+from sona_pg.errors import InvalidValue
 from sona_pg.recorder import Trajectory
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import ProblemError, field_problem, of_error
@@ -117,7 +117,7 @@ async def record_columns(call: Call[ColumnsBody]) -> Any:
             except InvalidValue as exc:
                 raise field_problem(f"/vectors/{place}", str(exc)) from exc
             if engine.dropped_count != refused:
-                raise DatabaseUnavailable(f"the buffer is full: rows from {place} on are not recorded, send them again")
+                raise ProblemError(503, f"the buffer is full: rows from {place} on are not recorded, send them again")
             ids.append(id_)
     return {"ids": ids}
 
@@ -224,7 +224,7 @@ def _record(
     except InvalidValue as exc:
         raise _in(pointer, exc, type(body)) from exc
     if engine.dropped_count != refused:
-        raise DatabaseUnavailable("the buffer is full, so the trajectory is not recorded: send it again")
+        raise ProblemError(503, "the buffer is full, so the trajectory is not recorded: send it again")
     return handle.id
 
 

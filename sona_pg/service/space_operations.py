@@ -47,7 +47,7 @@ class SpaceBody(BaseModel):
 
     model_config = STRICT
 
-    name: Annotated[str, Field(min_length=1, max_length=LONGEST_SPACE_NAME)]
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_SPACE_NAME, pattern=r"^[^\x00]*$")]
     dim: Annotated[int, Field(ge=1, le=MAX_DIM)]
 
 
@@ -68,7 +68,8 @@ class EventsQuery(BaseModel):
 async def spaces(call: Call[Any]) -> Any:
     """List the spaces; with a key, the one that it is bound to."""
     found = await run_in_threadpool(call.state.store.spaces)
-    own = call.caller.space
+    number = call.caller.space_id
+    own = None if number is None else await call.state.spaces.name_of(number) or ""
     names = ("name", "dim", "live_version", "trajectories", "feedback", "waiting")
     return {"spaces": [{name: getattr(space, name) for name in names} for space in found if own in (None, space.name)]}
 
