@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
+from psycopg.errors import UniqueViolation
 
 from sona_pg.ingest import commit
 from sona_pg.ingest.commit import Losses, Origin, Rejected, Written, is_too_long
@@ -93,7 +94,10 @@ class Delivery:
             except psycopg.Error as exc:
                 if is_too_long(exc):
                     raise
-                log.warning("batch %d was refused (%s); looking for the rows that are wrong", part.number, exc)
+                if isinstance(exc, UniqueViolation):  # recorded again under the caller's own ids
+                    log.info("batch %d has rows that are stored already: only the others are added", part.number)
+                else:
+                    log.warning("batch %d was refused (%s); looking for the rows that are wrong", part.number, exc)
 
         rejected: list[Rejected] = []  # survives an attempt whose commit only the next one discovers
 

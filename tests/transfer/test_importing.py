@@ -81,13 +81,14 @@ def test_every_field_is_recorded_under_the_time_of_the_log(load, database_url, t
     assert said == [("bill", None, None, 0.5), ("judge", 0.25, None, None), ("user", None, "small", None)]
 
 
-def test_a_repeated_import_records_nothing_twice(load, database_url, tmp_path):
+def test_a_repeated_import_records_nothing_twice(load, database_url, tmp_path, caplog):
     rows = [logged(n, quality=0.5, feedback=[{"quality": 1.0}]) for n in range(20)]
     del rows[3]["id"]  # told apart by its content
     path = write(tmp_path / "logs.jsonl", rows)
     assert load(path).recorded == 20
     again = load(path)
     assert (again.rows, again.recorded, again.feedback, again.known, again.rejected) == (20, 0, 0, 20, 0)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
     counts = "SELECT (SELECT count(*) FROM sona.trajectories), (SELECT count(*) FROM sona.feedback)"
     assert fetch(database_url, counts) == [(20, 20)]
 
