@@ -96,6 +96,8 @@ cdef bytes told_id(object id, object started_at):
     if started_at is None:
         if name.version != 7:
             raise InvalidValue(f"id {name} is no UUIDv7, which tells its time: say started_at= beside it")
+        if name.int >> 80 > (sona_wall_us() + A_DAY) // 1000:
+            raise InvalidValue(f"id {name} is of a time more than a day ahead of this machine's clock")
         return name.bytes
     if not isinstance(started_at, datetime) or started_at.tzinfo is None:
         raise InvalidValue(f"started_at is {started_at!r}, expected a datetime with a time zone")

@@ -50,7 +50,8 @@ class SharedCalls(EngineLifetime):
         ``end_trajectory``. One that nobody ends is dropped a week after the last call about it.
 
         Raises:
-            TrajectoryError: it has ended, or is shared already.
+            TrajectoryError: it has ended, or is shared already; the same one, begun again by the caller's id, is the
+                one that is there.
             DatabaseUnavailable: Postgres does not answer; the trajectory stays open here.
         """
         session = self._session
@@ -58,8 +59,13 @@ class SharedCalls(EngineLifetime):
         if not session.writer.candidates_settled:
             session.flush(None)  # the candidates that it names are committed before it
         frame = base64.b64encode(self.frame_of(trajectory)).decode()
-        session.database.shared.begin(session.space, trajectory.id, {"frame": frame})
+        stored = session.database.shared.begin(session.space, trajectory.id, {"frame": frame})
         self.let_go(trajectory)
+        if not stored:
+            raise TrajectoryError(
+                f"trajectory {trajectory.id} is shared already, with other contents, which stay: go on with its id, or "
+                "choose another"
+            )
         return trajectory.id
 
     def _elsewhere(self, id: UUID, call: str, a: Any, b: Any, c: Any) -> None:
@@ -116,9 +122,19 @@ def _checked(call: str, a: Any, b: Any, c: Any) -> dict[str, Any]:
     if call == "set_trajectory_parameters":
         return {"value": _parameters(a)}
     longest = LONGEST_ID if call == "set_trajectory_route" else LONGEST_LABEL
-    if not isinstance(a, str) or "\0" in a or len(a.encode()) > longest or (not a and call == "set_trajectory_route"):
-        raise InvalidValue(f"{call}: {a!r:.60} cannot be used: expected a text of at most {longest} bytes without NUL")
+    if not isinstance(a, str) or "\0" in a or _size(a) > longest or (not a and call == "set_trajectory_route"):
+        raise InvalidValue(
+            f"{call}: {a!r:.60} cannot be used: expected a text of at most {longest} bytes of UTF-8 without NUL"
+        )
     return {"value": a}
+
+
+def _size(text: str) -> float:
+    """Return the bytes of a text in UTF-8; a lone surrogate has none, and fits nowhere."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return float("inf")
 
 
 def _parameters(values: Any) -> dict[str, float]:

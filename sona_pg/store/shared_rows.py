@@ -14,7 +14,8 @@ from sqlalchemy import Connection, text
 BEGIN = text("""
 INSERT INTO sona.shared_trajectories (space_id, trajectory_id, part, call, content, recorded_at)
 VALUES (:space, :id, 0, 'begin_trajectory', CAST(:content AS jsonb), :at)
-ON CONFLICT (space_id, trajectory_id, part) DO NOTHING
+ON CONFLICT (space_id, trajectory_id, part) DO UPDATE SET recorded_at = excluded.recorded_at
+RETURNING content = CAST(:content AS jsonb)
 """)
 # The row of the beginning is locked, so that a call and the end of the same trajectory come one after the other.
 HOLD = text("""
@@ -40,9 +41,10 @@ class SharedPart:
     content: dict[str, Any]  # its arguments
 
 
-def begin(connection: Connection, space_id: int, id: UUID, content: dict[str, Any], at: datetime) -> None:
-    """Store the beginning of a trajectory; one that is there already, by an id of the caller's own, stays."""
-    connection.execute(BEGIN, {"space": space_id, "id": id, "content": json.dumps(content), "at": at})
+def begin(connection: Connection, space_id: int, id: UUID, content: dict[str, Any], at: datetime) -> bool:
+    """Store the beginning of a trajectory; return False if another one has its id, which stays."""
+    row = {"space": space_id, "id": id, "content": json.dumps(content), "at": at}
+    return bool(connection.scalar(BEGIN, row))
 
 
 def add(connection: Connection, space_id: int, id: UUID, part: SharedPart, at: datetime) -> bool:

@@ -22,10 +22,10 @@ class SharedStore:
         """Ask the database of ``engine``."""
         self._engine = engine
 
-    def begin(self, space: Space, id: UUID, content: dict[str, Any]) -> None:
-        """Store the beginning of a trajectory."""
+    def begin(self, space: Space, id: UUID, content: dict[str, Any]) -> bool:
+        """Store the beginning of a trajectory; return False if another one has its id, which stays."""
         with transaction(self._engine, "sharing a trajectory", BRIEF) as connection:
-            shared_rows.begin(connection, space.space_id, id, content, leases.now(connection))
+            return shared_rows.begin(connection, space.space_id, id, content, leases.now(connection))
 
     def add(self, space: Space, id: UUID, part: SharedPart) -> bool:
         """Store a call about a trajectory; return False if it is not open."""

@@ -69,9 +69,11 @@ def test_one_that_is_begun_twice_under_the_callers_id_is_one(engine, other, data
     at = datetime.now(UTC)
     first, again = (
         server.share_trajectory(server.begin_trajectory(X, query=query, id="request 7", started_at=at))
-        for server, query in ((engine, "first"), (other, "again"))
+        for server, query in ((engine, "first"), (other, "first"))
     )
     assert first == again
+    with pytest.raises(TrajectoryError, match="other contents"):
+        other.share_trajectory(other.begin_trajectory(X, query="again", id="request 7", started_at=at))
     other.end_trajectory(first, 0.5)
     other.flush()
     assert rows(database_url, "SELECT query FROM sona.trajectories") == [("first",)]
@@ -85,6 +87,8 @@ def test_calls_that_the_recorder_would_refuse_at_the_end_are_refused_at_once(eng
         lambda: other.add_step(id_, np.ones((2, 2))),
         lambda: other.set_trajectory_route(id_, ""),
         lambda: other.add_trajectory_context(id_, "a\0b"),
+        lambda: other.add_trajectory_context(id_, "\ud800"),
+        lambda: other.set_trajectory_route(id_, "\ud800"),
         lambda: other.set_trajectory_parameters(id_, {"top": "k"}),
         lambda: other.end_trajectory(id_, 1.5),
         lambda: other.end_trajectory(id_, latency=-1.0),
@@ -181,6 +185,7 @@ def test_a_callers_own_uuid_is_used_or_refused_with_what_to_do(engine):
     assert engine.begin_trajectory(X, started_at=at).id != engine.begin_trajectory(X, started_at=at).id
     for wrong, said in (
         ({"id": random}, "no UUIDv7"),
+        ({"id": UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")}, "ahead of this machine's clock"),
         ({"id": "line 7"}, "say started_at="),
         ({"id": 7}, "expected a UUID or a text"),
         ({"started_at": datetime(2026, 10, 1)}, "time zone"),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
+import sys
+
+import pytest
 
 from sona_pg.errors import DatabaseUnavailable
 from tests.service.conftest import DIM
@@ -54,3 +58,30 @@ def test_no_problem_shows_where_the_database_is(service, monkeypatch):
     told = service.get("/v1/spaces")
     assert (told.status_code, told.json()["detail"][:33]) == (503, "the database does not answer now:")
     assert "db.internal" not in told.text
+
+
+def test_a_trajectory_begun_again_is_the_same_or_refused(service, space):
+    asked = {"params": {"space": space()}}
+    own = {"vector": X, "id": "order 7", "started_at": "2026-11-21T00:00:00Z", "query": "where?"}
+    first, again, other = (
+        service.post("/v1/trajectories/begin", own | more, **asked) for more in ({}, {}, {"query": "why?"})
+    )
+    assert (first.status_code, again.status_code, other.status_code) == (201, 201, 409)
+    assert first.json() == again.json()
+
+
+def test_a_time_that_no_id_can_hold_is_refused_by_name(service):
+    for at in ("9999-12-31T23:59:59Z", "9000-01-01T00:00:00Z"):
+        for path in ("/v1/trajectories", "/v1/trajectories/begin"):
+            refused = service.post(path, {"vector": X, "id": "order 8", "started_at": at})
+            assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/started_at")
+    far = service.post("/v1/trajectories", {"vector": X, "id": "ffffffff-ffff-7fff-bfff-ffffffffffff"})
+    assert (far.status_code, far.json()["errors"][0]["pointer"]) == (422, "/id")
+
+
+def test_without_its_extra_the_service_says_which_one(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("sona_pg.service")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "orjson", None)
+    with pytest.raises(ImportError, match=r"pip install 'sona-pg\[server\]'"):
+        importlib.import_module("sona_pg.service")
