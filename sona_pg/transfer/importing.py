@@ -125,7 +125,7 @@ class _Import:
                 self._record(block)
                 progress(source.passed, source.size)
                 if time.monotonic() > saved + CHECKPOINT_EVERY:
-                    self._save(block[-1])
+                    self._save()
                     saved = time.monotonic()
             self._engine.flush(COMMIT_TIMEOUT)
         finally:
@@ -240,12 +240,12 @@ class _Import:
         else:
             self._rejects_path.unlink(missing_ok=True)
 
-    def _save(self, last: Row) -> None:
+    def _save(self) -> None:
         self._engine.flush(COMMIT_TIMEOUT)
         size = 0
         if self._rejects is not None:
             self._rejects.flush()
             os.fsync(self._rejects.fileno())
             size = self._rejects.tell()
-        known = Checkpoint(self._target, self._file, last.line, last.end, self._done.rows, self._done.rejected, size)
+        known = Checkpoint(self._target, self._file, *self._source.place, self._done.rows, self._done.rejected, size)
         save_checkpoint(self._checkpoint, known)

@@ -23,7 +23,6 @@ class Row(NamedTuple):
     """One row as it was read."""
 
     line: int  # its first line, from 1
-    end: int  # offset in the unzipped file at which the next row begins
     content: dict[str, Any] | None  # None: it cannot be read
     raw: bytes
     reason: str = ""  # why it cannot be read
@@ -60,6 +59,11 @@ class RowSource:
         """Bytes of the file, as it lies on the disk, that were read so far."""
         return self._raw.tell()
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Lines, and bytes of the unzipped file, up to the end of the row that was yielded last."""
+        return self._line, self._end
+
     def rows(self, line: int = 0, offset: int = 0) -> Iterator[Row]:
         """Yield the rows behind ``offset``, where ``line`` lines end; a header is read before.
 
@@ -80,7 +84,7 @@ class RowSource:
             self._end += len(raw)
             if len(raw) == LONGEST_LINE and not raw.endswith(b"\n"):
                 self._pass_line()
-                yield Row(self._line, self._end, None, b"", f"the line is longer than {LONGEST_LINE >> 20} MiB")
+                yield Row(self._line, None, b"", f"the line is longer than {LONGEST_LINE >> 20} MiB")
             elif text := raw.strip():
                 yield self._read(text)
 
@@ -88,10 +92,10 @@ class RowSource:
         try:
             content = read_json(text)
         except (ValueError, RecursionError) as exc:
-            return Row(self._line, self._end, None, text, f"no JSON: {exc}")
+            return Row(self._line, None, text, f"no JSON: {exc}")
         if not isinstance(content, dict):
-            return Row(self._line, self._end, None, text, f"a JSON {type(content).__name__}: expected an object")
-        return Row(self._line, self._end, content, text)
+            return Row(self._line, None, text, f"a JSON {type(content).__name__}: expected an object")
+        return Row(self._line, content, text)
 
     def _pass_line(self) -> None:
         while more := self._file.readline(LONGEST_LINE):
@@ -116,7 +120,7 @@ class RowSource:
             except StopIteration:
                 return
             except csv.Error as exc:
-                yield Row(first, self._end, None, b"", f"no CSV: {exc}")
+                yield Row(first, None, b"", f"no CSV: {exc}")
                 continue
             if cells:
                 yield self._of_cells(first, names, cells)
@@ -124,7 +128,7 @@ class RowSource:
     def _of_cells(self, first: int, names: list[str], cells: list[str]) -> Row:
         raw = "\x1f".join(cells).encode("utf-8", "surrogateescape")
         if len(cells) != len(names):
-            return Row(first, self._end, None, raw, f"{len(cells)} cells: the header has {len(names)}")
+            return Row(first, None, raw, f"{len(cells)} cells: the header has {len(names)}")
         content: dict[str, Any] = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
         for name in JSON_CELLS:
             cell = content.get(name)
@@ -132,8 +136,8 @@ class RowSource:
                 try:
                     content[name] = json.loads(cell)
                 except (ValueError, RecursionError) as exc:
-                    return Row(first, self._end, None, raw, f"{name} is no JSON: {exc}")
-        return Row(first, self._end, content, raw)
+                    return Row(first, None, raw, f"{name} is no JSON: {exc}")
+        return Row(first, content, raw)
 
     def _lines(self) -> Iterator[str]:
         while raw := self._file.readline(LONGEST_LINE):

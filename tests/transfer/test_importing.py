@@ -183,3 +183,22 @@ def test_a_killed_import_goes_on_where_all_was_committed(load, database_url, tmp
     assert lines == list(range(1, 1001, 10))
     assert fetch(database_url, "SELECT count(*) FROM sona.trajectories") == [(900,)]
     assert sorted(known.name for known in tmp_path.iterdir()) == ["logs.jsonl", "logs.jsonl.rejects.jsonl"]
+
+
+def test_a_killed_import_of_csv_goes_on_at_the_right_line(load, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "CHECKPOINT_EVERY", 0.0)
+    path = tmp_path / "logs.csv"
+    lines = [f'{n},{1.7e9 + n},"[1, 2, 3, 4, 5, 6, 7, {n}]","two\nlines"\n' for n in range(300)]
+    path.write_text("id,started_at,embedding,query\n" + "".join(lines) + "bad,cells\n")
+    seen = []
+
+    def killed(done: int, total: int) -> None:
+        seen.append(done)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(path, killed)
+    done = load(path)
+    assert (done.rows, done.resumed_at, done.rejected) == (301, 513, 1)
+    assert json.loads((tmp_path / "logs.csv.rejects.jsonl").read_text())["line"] == 602
