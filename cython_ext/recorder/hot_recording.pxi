@@ -304,7 +304,8 @@ cdef class RecordingPath(SharedPath):
             sona_block_give(ring.c, block)
             raise
         if enabled:
-            if self.judged is not None:
+            judges = quality is not None or correction is not None or cost is None  # a cost alone judges nothing
+            if self.judged is not None and judges:
                 self.judged.append((name, source, order, value if quality is not None else None, correction))
             self.announce(queued, name)
         else:

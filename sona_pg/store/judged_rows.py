@@ -131,11 +131,11 @@ def _facts(connection: Connection, space_id: int, ids: NDArray[np.uint8]) -> dic
     """Return all feedback on some trajectories, with the batch of each fact."""
     table = feedback.c
     query = select(
-        table.trajectory_id, table.source, table.sequence, table.quality, table.correction, table.batch
+        table.trajectory_id, table.source, table.sequence, table.quality, table.correction, table.batch, table.paid
     ).where(table.space_id == space_id, among(table.trajectory_id, ids))  # fmt: skip
     said: dict[bytes, list[tuple[Fact, int]]] = defaultdict(list)
-    for trajectory, source, sequence, quality, correction, batch in connection.execute(query):
-        said[trajectory.bytes].append((Fact(source, sequence, quality, correction, True), batch))
+    for trajectory, source, sequence, quality, correction, batch, paid in connection.execute(query):
+        said[trajectory.bytes].append((Fact(source, sequence, quality, correction, True, paid), batch))
     return said
 
 

@@ -92,6 +92,20 @@ def test_it_needs_no_database(opened: Open) -> None:
         engine.close()
 
 
+def test_a_cost_told_later_judges_nothing(opened: Open) -> None:
+    engine, other = opened(), opened()
+    query = asked(0, 1)
+    told = judge(engine, query)
+    engine.feedback(told, quality=0.0)
+    engine.flush()
+    down = lead(engine, query)
+    engine.feedback(told, cost=0.02, source="user")
+    assert lead(engine, query) == down
+    engine.flush()
+    other.refresh()
+    assert lead(other, query) == pytest.approx(down, rel=1e-5)
+
+
 def test_the_newest_fact_of_each_source_counts_and_a_retraction_takes_it_away(opened: Open) -> None:
     engine = opened()
     query = asked(0, 1)
