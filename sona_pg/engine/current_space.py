@@ -34,6 +34,7 @@ from sona_pg.serving.last_version import LastVersion
 from sona_pg.serving.recaller import Recaller
 from sona_pg.serving.route_chooser import RouteChooser
 from sona_pg.serving.served_version import ServedVersion
+from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.connect import place_of
 from sona_pg.store.database import Database, Snapshot
 from sona_pg.store.roll_call import Beat
@@ -43,7 +44,7 @@ from sona_pg.worker.learner_cache import LearnerCache
 
 log = logging.getLogger(__name__)
 
-NO_CANDIDATES = (0, 0)  # the signal of a space without candidates
+NO_CANDIDATES: CandidateSignal = (0, 0, None)  # the signal of a space without candidates
 
 
 class CurrentSpace(ABC):
@@ -62,7 +63,7 @@ class CurrentSpace(ABC):
         self._coordinator: LoopCoordinator | None = None  # until the database has answered
         self._failures = 0  # of following
         self._refreshing = threading.RLock()
-        self._shared: tuple[int, tuple[int, int]] | None = None  # version and signal when candidates were last read
+        self._shared: tuple[int, CandidateSignal] | None = None  # version and signal when candidates were last read
         self._kinds: bytes | None = None  # weights for kinds of patterns, to be stored
         self._dropped_said = 0  # refused records at the last warning
         self.member = FleetMember(hot, runtime.database)
@@ -313,6 +314,9 @@ class CurrentSpace(ABC):
             read = self.database.snapshot(self.space, self._background.catalog)
             self._background.catalog = read.catalog  # one copy, shared by server and learner
             return ServedVersion.of(read, self.hot.dim, self._config)
+        if self._background.config != self._config:  # settings that were changed elsewhere
+            self._config = self._background.config
+            self.held.learn_with(self._config)
         return ServedVersion.of(_snapshot_of(cache), self.hot.dim, self._config)
 
     def _keep_version(self, *, now: bool = False) -> None:
@@ -324,7 +328,7 @@ class CurrentSpace(ABC):
         remembered = self.ranker.overlay.remembered()
         return remembered if self.writer.candidates_settled else ()
 
-    def _share_candidates(self, settled: Collection[str], signal: tuple[int, int] | None = None) -> None:
+    def _share_candidates(self, settled: Collection[str], signal: CandidateSignal | None = None) -> None:
         """Add candidates committed by any server to the overlay; drop those of ``settled`` that are not stored."""
         overlay, catalog = self.ranker.overlay, self.serving.catalog
         signal = signal or self.database.candidate_signal(self.space)

@@ -177,7 +177,7 @@ def store(raw: psycopg.Connection[Any], origin: Origin, number: int, rows: Seque
         values = {"space": origin.space_id, "ids": list(row.ids), "embeddings": texts, "at": row.put_at}
         raw.execute(CHANGE_CANDIDATES, {**values, "changed": clock_of(raw)})
         raw.execute(ADD_CANDIDATES, {**values, "room": room_for(raw, origin)})
-    order_groups(raw, origin, rows)
+        order_groups(raw, origin, [row], row.put_at)
 
 
 def framed(row: Extra) -> bytes:

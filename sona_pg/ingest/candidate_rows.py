@@ -150,9 +150,9 @@ def write(
         room = room_for(raw, origin)
         if room < AT_ONCE and (left_out := raw.execute(statements.TRIM_CANDIDATES, {**values, "room": room}).rowcount):
             log.error(TOO_MANY, left_out, origin.space, limits.MOST_CANDIDATES)
-        if raw.execute(statements.UNSTAGE_CANDIDATES, {**values, "changed": clock_of(raw)}).rowcount:
-            announced = announce
-        order_groups(raw, origin, rows)
+        changed = raw.execute(statements.UNSTAGE_CANDIDATES, {**values, "changed": clock_of(raw)}).rowcount
+        changed += order_groups(raw, origin, rows, now)
+        announced = announce and changed > 0
         if announced:
             told = {"channel": CHANNEL, "payload": f"{origin.space_id} candidates"}
             raw.execute(statements.ANNOUNCE_CANDIDATES, told)
@@ -165,17 +165,18 @@ def write(
     return announced
 
 
-def order_groups(raw: psycopg.Connection[Any], origin: Origin, rows: Sequence[Extra]) -> None:
-    """Store the groups of candidates that are stored, and their order."""
+def order_groups(raw: psycopg.Connection[Any], origin: Origin, rows: Sequence[Extra], recorded: datetime) -> int:
+    """Store the groups of stored candidates, and their order; return how many changed.
+
+    Those recorded before ``recorded`` are marked as changed.
+    """
+    changed = 0
     for row in rows:
         if isinstance(row, Candidates) and row.order is not None:
-            values = {
-                "space": origin.space_id,
-                "ids": list(row.ids),
-                "group": row.order.group,
-                "first": row.order.first,
-            }
-            raw.execute(statements.ORDER_CANDIDATES, values)
+            values = {"space": origin.space_id, "ids": list(row.ids), "recorded": recorded, "changed": clock_of(raw)}
+            told = {"group": row.order.group, "first": row.order.first}
+            changed += raw.execute(statements.ORDER_CANDIDATES, {**values, **told}).rowcount
+    return changed
 
 
 def clock_of(raw: psycopg.Connection[Any]) -> datetime:

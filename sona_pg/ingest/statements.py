@@ -152,7 +152,7 @@ ON CONFLICT (space_id, candidate_id) DO UPDATE
 SET embedding = excluded.embedding, recorded_at = excluded.recorded_at, changed_at = %(changed)s
 WHERE candidates.space_id = %(space)s AND candidates.embedding <> excluded.embedding
 """
-# Locked in the order of the key, as above.
+# Locked in the order of the key, as above. Servers read the order anew for new candidates and for changed ones.
 ORDER_CANDIDATES = """
 WITH given AS (
     SELECT id, %(first)s + min(place) - 1 AS position
@@ -161,7 +161,8 @@ WITH given AS (
     SELECT c.candidate_id FROM sona.candidates c JOIN given ON given.id = c.candidate_id
     WHERE c.space_id = %(space)s ORDER BY c.candidate_id FOR NO KEY UPDATE OF c
 )
-UPDATE sona.candidates SET group_name = %(group)s, position = given.position
+UPDATE sona.candidates SET group_name = %(group)s, position = given.position,
+    changed_at = CASE WHEN recorded_at < %(recorded)s THEN %(changed)s ELSE changed_at END
 FROM given JOIN held ON held.candidate_id = given.id
 WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = given.id
   AND (sona.candidates.group_name, sona.candidates.position) IS DISTINCT FROM (%(group)s, given.position)

@@ -72,14 +72,15 @@ class Recaller:
     def read(self) -> None:
         """Read the order of all groups; later ones of this server are added."""
         with self._lock:
-            known = set(self._here)
+            given = dict(self._here)
         stored = {name: (group, position) for name, group, position in self._read_order()}
         with self._lock:
             if stored != self._stored:
                 self._stored = stored
                 self._graphs.clear()
-            for name in known:  # committed: the store's word counts from now on
-                if stored.get(name) == self._here.get(name):
+            for name, order in given.items():  # committed, or told anew elsewhere: the store's word counts from now on
+                told = stored.get(name)
+                if told is not None and told[1] >= order[1] and self._here.get(name) == order:
                     del self._here[name]
 
     def recall(

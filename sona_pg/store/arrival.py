@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from sona_pg.domain.space import Space
+from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.settings_log import read_settings
 
@@ -25,6 +26,7 @@ SELECT clock_timestamp(), s.space_id, s.name, s.dim, s.settings,
        greatest(extract(epoch FROM clock_timestamp() - coalesce(v.created_at, s.created_at)), 0)::float8,
        (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = s.space_id),
        (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id AND c.slot IS NULL),
+       (SELECT max(c.changed_at) FROM sona.candidates c WHERE c.space_id = s.space_id),
        s.kinds_from IS NOT NULL
 FROM sona.space_names n
 JOIN sona.spaces s ON s.space_id = n.space_id
@@ -43,7 +45,7 @@ class Arrival(NamedTuple):
     live_version: int
     age: float  # seconds since that was published; of version 0, since the space was made
     made_at: datetime  # the space
-    signal: tuple[int, int]  # of its candidates, see ``candidates.signal``
+    signal: CandidateSignal  # of its candidates, see ``candidates.signal``
 
 
 def find(connection: Connection, name: str) -> Arrival | None:
@@ -52,7 +54,7 @@ def find(connection: Connection, name: str) -> Arrival | None:
     row = driver_connection(connection).execute(FIND, {"name": name}).fetchone()
     if row is None:
         return None
-    at, space_id, name, dim, settings, found, live, made_at, age, slot, new, kinds = row
+    at, space_id, name, dim, settings, found, live, made_at, age, slot, new, changed, kinds = row
     space = Space(space_id, name, dim, read_settings(settings, found), bool(settings), kinds)
-    signal = (0 if slot is None else slot + 1, new)
+    signal = (0 if slot is None else slot + 1, new, changed)
     return Arrival(space, at, asked_at, time.time(), live, age, made_at, signal)

@@ -49,6 +49,7 @@ SELECT s.set_id, CASE WHEN cardinality(s.candidate_ids) <= %(most)s THEN s.candi
 FROM unnest(%(ids)s::bigint[]) AS wanted (id)
 JOIN sona.candidate_sets s ON s.space_id = %(space)s AND s.set_id = wanted.id
 """
+CandidateSignal = tuple[int, int, datetime | None]  # slots given, candidates without one, latest change
 BYTES_AT_ONCE = 16 << 20  # of embeddings decoded at once
 # Changes of embeddings up to this long before a catalog was read are read again: they may have been uncommitted then.
 OVERLAP = timedelta(minutes=2)
@@ -139,13 +140,14 @@ def put_in(connection: Connection, space_id: int, loaded: Catalog, at: datetime)
     return np.array([slots[name] for name in loaded.ids], np.int32)
 
 
-def signal(connection: Connection, space_id: int) -> tuple[int, int]:
-    """Return the numbers of given slots and of candidates without one, from indexes; new candidates change them."""
+def signal(connection: Connection, space_id: int) -> CandidateSignal:
+    """Return values, from indexes, that change with new candidates, new slots, embeddings and groups."""
     of_space = candidates.c.space_id == space_id
     newest = select(func.max(candidates.c.slot)).where(of_space).scalar_subquery()
     waiting = select(func.count()).select_from(candidates).where(of_space, candidates.c.slot.is_(None))
-    row = connection.execute(select(newest, waiting.scalar_subquery())).one()
-    return 0 if row[0] is None else int(row[0]) + 1, int(row[1])
+    changed = select(func.max(candidates.c.changed_at)).where(of_space).scalar_subquery()
+    row = connection.execute(select(newest, waiting.scalar_subquery(), changed)).one()
+    return 0 if row[0] is None else int(row[0]) + 1, int(row[1]), row[2]
 
 
 def read_new(connection: Connection, space_id: int, slots: int) -> list[str]:

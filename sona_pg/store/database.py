@@ -164,7 +164,7 @@ class Database(SpaceStore):
                 age=age,
             )
 
-    def candidate_signal(self, space: Space) -> tuple[int, int]:
+    def candidate_signal(self, space: Space) -> candidates.CandidateSignal:
         """Return a value that changes when candidates of the space are committed, or get slots."""
         with reading(self.engine, "looking for candidates", BRIEF) as connection:
             return candidates.signal(connection, space.space_id)

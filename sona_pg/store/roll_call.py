@@ -16,6 +16,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Connection
 
+from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.connect import driver_connection
 
 DIGEST = """
@@ -32,6 +33,7 @@ SIGNALS = """
 SELECT wanted.id,
        (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = wanted.id),
        (SELECT count(*) FROM sona.candidates c WHERE c.space_id = wanted.id AND c.slot IS NULL),
+       (SELECT max(c.changed_at) FROM sona.candidates c WHERE c.space_id = wanted.id),
        (SELECT b.batch FROM sona.batches b
         WHERE b.space_id = wanted.id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
         ORDER BY b.recorded_at DESC, b.batch DESC LIMIT 1)
@@ -39,8 +41,9 @@ FROM unnest(%(spaces)s::integer[]) AS wanted (id)
 """
 SIGNALS_DIGEST = f"""
 SELECT count(*) || ' ' || coalesce(sum(hashtextextended(
-    coalesce(told.slot, -1) || ' ' || told.new || ' ' || coalesce(told.newest, -1), told.id)), 0)
-FROM ({SIGNALS}) AS told (id, slot, new, newest)
+    coalesce(told.slot, -1) || ' ' || told.new || ' ' || coalesce(extract(epoch FROM told.changed), 0)
+        || ' ' || coalesce(told.newest, -1), told.id)), 0)
+FROM ({SIGNALS}) AS told (id, slot, new, changed, newest)
 """
 HEARTBEATS = """
 UPDATE sona.servers s SET seen_at = %(at)s, serving_version = told.version, skew_ms = %(skew)s
@@ -65,12 +68,13 @@ class Signal(NamedTuple):
 
     slots: int  # of candidates, and those without a slot; see ``candidates.signal``
     new: int
+    changed: datetime | None  # when an embedding or a group was changed last
     newest: int | None  # batch that no cycle has learned from
 
     @property
-    def of_candidates(self) -> tuple[int, int]:
+    def of_candidates(self) -> CandidateSignal:
         """The part about candidates."""
-        return self.slots, self.new
+        return self.slots, self.new, self.changed
 
 
 class Beat(NamedTuple):
@@ -160,7 +164,8 @@ def call_roll(connection: Connection, look: Look) -> RollCall:
             rows = raw.execute(SIGNALS, asked)
             heard = heard._replace(
                 signals={
-                    space: Signal(0 if slot is None else slot + 1, new, newest) for space, slot, new, newest in rows
+                    space: Signal(0 if slot is None else slot + 1, new, changed, newest)
+                    for space, slot, new, changed, newest in rows
                 }
             )
     return heard

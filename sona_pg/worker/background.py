@@ -72,6 +72,11 @@ class BackgroundLoop:
         self._shelf.put(self, cache)
 
     @property
+    def config(self) -> SonaConfig:
+        """The configuration of the last cycle: with the settings that the space had then."""
+        return self._config
+
+    @property
     def knowledge(self) -> Knowledge:
         """Knowledge as of this learner's last cycle; before its first one, of the live version."""
         cache = self.cache

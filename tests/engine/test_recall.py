@@ -89,3 +89,19 @@ def test_what_came_before_the_query_is_accepted_and_bad_context_is_named(databas
             engine.remember(["x"], ROWS[:1], group="")
         with pytest.raises(UnknownCandidate, match="'nobody'"):
             engine.recall(ASKED, ids=["nobody"])
+
+
+def test_an_order_told_later_and_elsewhere_arrives(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as one, SonaEngine(DIM, database_url, config=QUIET) as other:
+        one.remember([*TALK, *OTHER], ROWS)
+        one.flush()
+        other.refresh()
+        assert other.recall(ASKED, k=2).ids == ("question", "unrelated")
+        one.remember(TALK, ROWS[:4], group="talk")
+        one.flush()
+        other.refresh()
+        assert set(other.recall(ASKED, k=3).ids) == {"question", "answer", "hello"}
+        other.remember(["question", "far"], ROWS[[1, 5]], group="later")
+        other.flush()
+        one.refresh()
+        assert one.recall(ASKED, k=2).ids == other.recall(ASKED, k=2).ids == ("question", "far")

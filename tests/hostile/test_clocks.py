@@ -12,7 +12,7 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.engine import routing_calls
-from sona_pg.ingest import candidate_rows, delivery, extras, service
+from sona_pg.ingest import candidate_rows, delivery, extras, space_writing
 from sona_pg.store.database import Database
 
 DIM = 8
@@ -46,7 +46,7 @@ def test_times_that_a_skewed_server_leaves_are_the_databases(database_url, monke
 
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + off.total_seconds())
-    for module in (routing_calls, candidate_rows, delivery, extras, service):  # every caller of datetime.now()
+    for module in (routing_calls, candidate_rows, delivery, extras, space_writing):  # every caller of datetime.now()
         monkeypatch.setattr(module, "datetime", Skewed)
     with SonaEngine(DIM, database_url, config=SOON) as engine:
         record(engine, 5)

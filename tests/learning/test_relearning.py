@@ -29,6 +29,7 @@ def trajectories(count: int) -> Trajectories:
         propensity=unknown,
         candidate_sets=np.zeros(count, np.int64),
         cost=unknown,
+        paid=unknown,
         features=np.zeros((count, 0), np.float32),
         routes=[None] * count,
         queries=[None] * count,

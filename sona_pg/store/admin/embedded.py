@@ -184,7 +184,7 @@ def _bring_up(folder: Path, socket_folder: Path, installation: Installation) -> 
     """Start the server if it does not run, and wait until it answers."""
     now = time.monotonic()
     answers_by, starts_by = now + START_SECONDS, now + ORPHAN_SECONDS
-    while (answer := _ping(socket_folder)) != pq.Ping.OK:
+    while (answer := _ping(socket_folder, installation)) != pq.Ping.OK:
         if answer == pq.Ping.REJECT and time.monotonic() < answers_by:
             time.sleep(0.05)  # starting up, recovering, or shutting down
             continue
@@ -271,9 +271,18 @@ def _socket_folder(folder: Path, account: Account) -> Path:
     return path
 
 
-def _ping(socket_folder: Path) -> pq.Ping:
-    target = f"host={socket_folder} port=5432 user={ROLE} dbname={DATABASE} connect_timeout=10"
-    return pq.Ping(pq.PGconn.ping(target.encode()))
+def _ping(socket_folder: Path, installation: Installation) -> pq.Ping:
+    """Ask whether the server accepts connections, by a process: libpq's own call would hold the interpreter's lock."""
+    program = installation.bin / "pg_isready"
+    asked = [program, "-q", "-t", "10", "-h", socket_folder, "-p", "5432", "-U", ROLE, "-d", DATABASE]
+    environment = {"PATH": os.defpath, "LC_ALL": "C"}  # no PG* variables
+    try:
+        done = subprocess.run(
+            asked, stdin=subprocess.DEVNULL, check=False, env=environment, **installation.account.popen_options()
+        )
+    except OSError as exc:
+        raise StorageError(f"{program} cannot run: {exc}") from exc
+    return pq.Ping(done.returncode)
 
 
 def _open_lock(path: Path, account: Account) -> int:
