@@ -263,7 +263,8 @@ class CandidateRanker:
             wanted = [catalog.ids[row] for row in few]
             if known <= MOST_RIVALS:
                 wanted += [name for name in given if name not in catalog.index][: MOST_RIVALS - known]
-        found = [name for name in wanted if name in catalog.index or name in given]
+        # In order of their ids, on which samples depend: servers that know the same facts shall rank alike.
+        found = sorted(name for name in wanted if name in catalog.index or name in given)
         rows = [
             catalog.halves[catalog.index[name]] if name in catalog.index else given[name][0].embeddings[given[name][1]]
             for name in found

@@ -146,7 +146,7 @@ class RecentEvidence:
         if again:
             self._ranking, self._rows, self._taken = None, {}, {}
             self._serving = serving
-            changed = list(known)
+            changed = sorted(known)  # oldest first, whoever told them
         fresh = [key for key in changed if key not in self._taken and known[key].waits and _is_judged(known[key])]
         if self._ranking is None:
             self.weights = None

@@ -38,6 +38,9 @@ class RecentRankingConfig:
     ridge: float = 0.5  # of the metric, in units of its mean eigenvalue within the span of the candidates
     up_noise: float = 0.01  # chance that a thumb up, or down, says the opposite
     down_noise: float = 0.08
+    # Share of its pull that a thumb up keeps however unlikely the answer has become: else thumbs up after many thumbs
+    # down would all be taken for noise, and the answer would never come back.
+    least_praise: float = 0.25
     basis: int = 256  # candidates, evenly spread, of which the metric is made
 
 
@@ -140,9 +143,9 @@ class RecentRanking:
         each = np.arange(len(target))
         right = chance[each, target]
         up, down = config.up_noise, config.down_noise
-        pull = quality * (1.0 - 2.0 * up) / ((1.0 - up) * right + up * (1.0 - right))
-        pull -= (1.0 - quality) * (1.0 - 2.0 * down) / ((1.0 - down) * (1.0 - right) + down * right)
-        pull *= right
+        praise = right * (1.0 - 2.0 * up) / ((1.0 - up) * right + up * (1.0 - right))
+        blame = right * (1.0 - 2.0 * down) / ((1.0 - down) * (1.0 - right) + down * right)
+        pull = quality * np.maximum(praise, config.least_praise) - (1.0 - quality) * blame
         gradient = -chance * pull[:, None]
         gradient[each, target] += pull
         directed = self._metric.apply(features)

@@ -274,7 +274,7 @@ def _socket_folder(folder: Path, account: Account) -> Path:
 def _ping(socket_folder: Path, installation: Installation) -> pq.Ping:
     """Ask whether the server accepts connections, by a process: libpq's own call would hold the interpreter's lock."""
     program = installation.bin / "pg_isready"
-    asked = [program, "-q", "-t", "10", "-h", socket_folder, "-p", "5432", "-U", ROLE, "-d", DATABASE]
+    asked: list[str | Path] = [program, "-q", "-t", "10", "-h", socket_folder, "-p", "5432", "-U", ROLE, "-d", DATABASE]
     environment = {"PATH": os.defpath, "LC_ALL": "C"}  # no PG* variables
     try:
         done = subprocess.run(
