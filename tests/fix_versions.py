@@ -25,7 +25,7 @@ CONFIG = SonaConfig(
     hidden_dim=DIM,
     base=BaseConfig(rank=4, layers=2),
     ewc=EwcConfig(max_tasks=2, boundary_threshold=0.5),
-    loops=LoopConfig(automatic=False, replay=50, poll_interval=30.0),
+    loops=LoopConfig(automatic=False, replay=50, poll_interval=30.0, recent=0),  # answers of versions alone
     maintenance=MaintenanceConfig(automatic=False),
 )
 DOCUMENTS = np.random.default_rng(7).standard_normal((9, DIM)).astype(np.float32)

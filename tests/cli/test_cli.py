@@ -101,7 +101,7 @@ def test_stats_and_learn_speak_of_the_space(taught: str) -> None:
 
 
 def test_learn_goes_to_every_space_in_which_a_cycle_is_due(database_url: str) -> None:
-    soon = LoopConfig(automatic=False, min_trajectories=3, shortest_interval=0.0)
+    soon = LoopConfig(automatic=False, min_trajectories=15, shortest_interval=0.0)  # a first cycle at 3 facts
     for name, facts in (("a", 3), ("b", 2), ("c", 4)):
         with SonaEngine(DIM, database_url, name, config=SonaConfig(hidden_dim=DIM, loops=soon)) as engine:
             for _ in range(facts):
