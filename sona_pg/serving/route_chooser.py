@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -97,10 +96,10 @@ class RouteChooser:
                 price = pacer.price()
                 made = ready.block.decide(vector, told, rows, prices, price, pacer.stake, *weights, self._draw(names))
                 if made is not None:
-                    booked = made[5][made[0]]
+                    chosen, booked = names[made[0]], made[5][made[0]]
                     pacer.record(made[4], made[5], booked)
-                    raw = made[3][made[0]] - self._shifts.shown(names[made[0]])
-                    account = Booking(pacer, self._lock, booked, partial(self._judge, names[made[0]], router, raw))
+                    expected = made[3][made[0]] - self._shifts.shown(chosen)
+                    account = Booking(pacer, self._lock, booked, self._judge, chosen, router, expected)
         if made is None:
             raise InvalidValue("x points in no direction once it is reduced to the router's width: check the embedder")
         place, propensity, reason, scores, *_ = made

@@ -5,26 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.routing.pacing import BudgetPacer
+
+Judge = Callable[[str, Router, float, float], object]
 
 
 class Booking:
     """Cost booked for one decision, until its end tells the real one. A copy in another process books nothing."""
 
-    __slots__ = ("_booked", "_judge", "_lock", "_pacer")
+    __slots__ = ("_booked", "_expected", "_judge", "_lock", "_pacer", "_route", "_router")
 
     def __init__(
         self,
         pacer: BudgetPacer,
         lock: AbstractContextManager[object],
         booked: float,
-        judge: Callable[[float], object],
+        judge: Judge,
+        route: str,
+        router: Router,
+        expected: float,
     ) -> None:
-        """Note that ``booked`` was recorded by ``pacer``, which ``lock`` guards; ``judge`` takes the quality."""
+        """Note that ``booked`` was recorded by ``pacer``, which ``lock`` guards.
+
+        ``judge`` takes the route, the router that decided, the quality that it expected, and the quality.
+        """
         self._pacer = pacer
         self._lock = lock
         self._booked = booked
         self._judge = judge
+        self._route = route
+        self._router = router
+        self._expected = expected
 
     def ended(self, quality: float | None, cost: float | None) -> None:
         """Pace by the real cost, and compare the quality with what was expected."""
@@ -33,7 +45,7 @@ class Booking:
                 self._pacer.settle(self._booked, cost)
                 self._booked = cost
             if quality is not None:
-                self._judge(quality)
+                self._judge(self._route, self._router, self._expected, quality)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(None), ()

@@ -16,6 +16,7 @@ from sona_pg.errors import ConfigError
 from sona_pg.kernels import PriceWindow
 
 DEBT = 3.0  # calls of the dearest kind
+SOON = 4  # calls between two prices while a debt is larger
 VARIED, EARLY, LONGEST = 40.0, 3.0, 400.0  # calls over which a debt is paid back: see BudgetPacer._payback
 REMEMBERED = 2048  # calls
 SMALLEST_STAKE = 0.1  # of the budget
@@ -40,6 +41,9 @@ class BudgetPacer:
         self._dearest = math.inf  # of the last call's candidates
         self._limit = 0.0  # of a debt: one that cannot be paid must stay bounded
         self._calls = PriceWindow(window)
+        # Mean cost of the next calls: the budget less what is paid back of a debt, plus what was saved. Kept rather than
+        # computed: a decision asks twice.
+        self.wanted = self.budget
 
     @property
     def mean_cost(self) -> float:
@@ -53,14 +57,10 @@ class BudgetPacer:
         return self._calls.price(self.wanted)
 
     @property
-    def wanted(self) -> float:
-        """Mean cost of the next calls: the budget less what is paid back of a debt, plus what was saved."""
-        return self.budget - self._owed / self._payback()
-
-    @property
     def stake(self) -> float:
         """Budget of which forced exploration may stake a share: what is saved is free for it, a debt limits it."""
-        return max(self.wanted, SMALLEST_STAKE * self.budget)
+        least = SMALLEST_STAKE * self.budget
+        return self.wanted if self.wanted > least else least
 
     def _payback(self) -> float:
         """Return the number of calls over which a debt is paid back.
@@ -68,9 +68,13 @@ class BudgetPacer:
         Few early on, for the share over all calls so far must not drift; more where the budget buys few dear calls: to
         pay one of them back at once, calls that cost no more than the budget would be given up.
         """
-        varied = max(self._square / self.budget**2 - 1.0, 0.0) if self.budget > 0 else 0.0
-        early = max(8.0, self.calls / EARLY)
-        return max(min(self.horizon, max(8.0, self.calls / 50)), min(VARIED * varied, early, LONGEST))
+        usual = min(self.horizon, max(8.0, self.calls / 50))
+        if self.budget <= 0:
+            return usual
+        varied = VARIED * (self._square / (self.budget * self.budget) - 1.0)
+        if varied <= usual:
+            return usual
+        return max(usual, min(varied, max(8.0, self.calls / EARLY), LONGEST))
 
     def least_mean(self, costs: Sequence[float]) -> float:
         """Mean cost of the remembered calls and one with ``costs`` (k,), had each chosen its cheapest candidate."""
@@ -92,7 +96,7 @@ class BudgetPacer:
         self._limit = 2 * self.horizon * dearest
         self._owe(spent - self.budget)
         # Early on, every learning cycle changes the scale of values, and a debt shows that the price is stale.
-        stale = abs(self._owed) > DEBT * dearest and self.calls < 8 * self.window
+        stale = self.calls % SOON == 0 and self.calls < 8 * self.window and abs(self._owed) > DEBT * dearest
         if stale or self.calls <= 4 * self.refresh or self.calls % self.refresh == 0:
             few = min(max(64, self.calls // 8), max(64, 8192 // self._calls.width))
             self._calls.reprice(self.calls - 1, min(self.calls, few))
@@ -106,3 +110,4 @@ class BudgetPacer:
 
     def _owe(self, more: float) -> None:
         self._owed = min(max(self._owed + more, -CREDIT * self.budget), self._limit)
+        self.wanted = self.budget - self._owed / self._payback()
