@@ -41,8 +41,8 @@ class BudgetPacer:
         self._dearest = math.inf  # of the last call's candidates
         self._limit = 0.0  # of a debt: one that cannot be paid must stay bounded
         self._calls = PriceWindow(window)
-        # Mean cost of the next calls: the budget less what is paid back of a debt, plus what was saved. Kept rather than
-        # computed: a decision asks twice.
+        # Mean cost of the next calls: the budget less what is paid back of a debt, plus what was saved. A decision
+        # asks twice, so it is kept.
         self.wanted = self.budget
 
     @property
