@@ -83,9 +83,11 @@ def test_one_call_decides_as_the_readable_version(isa: str, state: RouterState, 
         )  # fmt: skip
         assert scores == pytest.approx(expected.scores, abs=1e-5)
         assert values == pytest.approx(expected.values, abs=2e-5)
-        assert propensity == pytest.approx(expected.probabilities[place], abs=3e-3)
+        worth = expected.values - price * expected.costs
+        equals = expected.probabilities[np.abs(worth - worth[place]) < 1e-5]  # among them rounding decides
+        assert equals.min() - 3e-3 <= propensity <= equals.max() + 3e-3
         assert expected_costs == pytest.approx(expected.costs, abs=1e-5)
-        net = np.sort(expected.values - price * expected.costs)
+        net = np.sort(worth)
         if routes[place] == expected.route and (k == 1 or net[-1] - net[-2] > 1e-5):
             assert reason == expected.reason
         other += routes[place] != expected.route
