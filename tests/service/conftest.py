@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import numpy as np
@@ -114,7 +115,7 @@ def space(service: Service) -> Callable[[], str]:
     def make() -> str:
         nonlocal made
         made += 1
-        name = f"of {id(make)} {made}"
+        name = f"of {uuid4().hex} {made}"  # no id of an object: another test's may have had it
         assert service.post("/v1/spaces", {"name": name, "dim": DIM}).status_code == 201
         return name
 
