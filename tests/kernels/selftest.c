@@ -215,17 +215,21 @@ static void check_router(const sona_kernels *K)
     sona_f64 *figures = bytes(3 * (ROUTES + 1) * sizeof(double));
     for (int j = 0; j < 3 * (ROUTES + 1); j++)
         figures[j] = 10.0 * j;
+    sona_f64 *least = bytes(2 * (ROUTES + 1) * sizeof(double));
+    for (int j = 0; j < 2 * (ROUTES + 1); j++)
+        least[j] = j % 3 - 1.0; /* negative: no cost was learned */
     const sona_router router = {
         .dim = DIM, .f = F, .marks = MARKS, .width = WIDTH, .row = LINE, .near = LINE, .phi = LINE,
         .landmarks = numbers(MARKS * LINE), .norms = numbers(MARKS), .transform = numbers(WIDTH * LINE),
         .mean = numbers(F), .deviation = deviation, .weight = numbers(F),
         .weights = numbers((ROUTES + 1) * LINE), .variance = variance,
+        .cost_weights = numbers(2 * (ROUTES + 1) * LINE), .least = least, .rows = ROUTES + 1, .pessimism = 0.3,
         .count = figures, .cost = figures + ROUTES + 1, .latency = figures + 2 * (ROUTES + 1),
         .inverse_length = 2.0f, .prior_route = 0.02, .temperature = 0.5, .floor = 0.02, .newcomer = 0.1, .warm_up = 50.0,
     };
     for (ptrdiff_t k = 1; k <= MOST_K; k++) {
         sona_f32 *work = numbers(2 * LINE), *phi = numbers(LINE), *squares = numbers(LINE);
-        double scores[MOST_K], values[MOST_K], costs[MOST_K], room[6 * MOST_K], propensity;
+        double scores[MOST_K], values[MOST_K], costs[MOST_K], expected[MOST_K], room[5 * MOST_K], propensity;
         int64_t rows[MOST_K];
         int reason;
         for (ptrdiff_t i = 0; i < k; i++) {
@@ -236,7 +240,7 @@ static void check_router(const sona_kernels *K)
         for (int turn = 0; turn < 20; turn++) {
             const sona_terms terms = {0.1, turn % 2 ? 1.5 : NAN, 0.2, 1e-3, turn / 20.0};
             const ptrdiff_t place = sona_decide(K, &router, phi, squares, rows, k, turn % 3 ? costs : NULL, &terms,
-                                                scores, values, room, &propensity, &reason);
+                                                scores, values, expected, room, &propensity, &reason);
             if (!(place >= 0 && place < k && propensity > 0.0 && propensity <= 1.0)) {
                 printf("router, %td candidates: place %td, propensity %g\n", k, place, propensity);
                 failures++;
