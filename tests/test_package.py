@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +101,10 @@ def test_every_error_is_a_sona_error() -> None:
 def test_an_error_has_the_class_a_service_needs_and_is_caught_as_before(error: str, kinds: str) -> None:
     for kind in kinds.split():
         assert issubclass(getattr(errors, error), getattr(errors, kind))
+
+
+def test_every_package_is_shipped():
+    project = Path(__file__).parents[1]
+    listed = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(project).parts) for path in (project / "sona_pg").rglob("__init__.py")}
+    assert found <= set(listed)
