@@ -52,7 +52,7 @@ class FrozenAnswers:
 class OnlineCentroids(FrozenAnswers):
     """Cosine with the mean of each title and the queries that were confirmed for it; a thumb down moves it away."""
 
-    AWAY = 0.2  # of a thumb down: chosen on the validation split
+    AWAY = 0.2  # of a thumb down: a guess, not tuned
 
     def __init__(self, titles: Floats) -> None:
         super().__init__(titles)
@@ -68,7 +68,7 @@ class OnlineCentroids(FrozenAnswers):
 class OnlineSoftmax(FrozenAnswers):
     """Softmax regression over a cosine prior, by one gradient step a thumb, up or down."""
 
-    SCALE, RATE = 20.0, 2.0  # of the prior, and of a step: chosen on the validation split
+    SCALE, RATE = 20.0, 2.0  # of the prior, and of a step: a guess, not tuned
 
     def __init__(self, titles: Floats) -> None:
         super().__init__(titles)
