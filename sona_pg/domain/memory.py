@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+SECONDS = 86_400  # of a day
+
+
+def days_of(at: datetime) -> float:
+    """Return a moment of the graph: days since 1970 (UTC)."""
+    return at.timestamp() / SECONDS
 
 
 class EdgeKind(enum.IntEnum):

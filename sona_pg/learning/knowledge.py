@@ -13,6 +13,7 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import FisherSnapshot, LearnedState, LoraWeights
 from sona_pg.learning.adapters.baseline import Baseline
 from sona_pg.learning.adapters.resizing import grown_snapshots, grown_state
+from sona_pg.learning.graph.learned_graph import LearnedGraph
 from sona_pg.learning.patterns.kind_model import KindModel
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.replay import Reservoir
@@ -89,6 +90,13 @@ def router_of(state: LearnedState, config: SonaConfig) -> Router:
     if "router" in state.arrays:
         return Router.from_arrays(state.arrays["router"])
     return Router.initial(state.micro.dim, config.loops.seed)
+
+
+def graph_of(state: LearnedState) -> LearnedGraph:
+    """Return the memory graph of a state; empty while nothing was learned about it."""
+    if "graph" in state.arrays:
+        return LearnedGraph.from_arrays(state.arrays["graph"])
+    return LearnedGraph.empty(state.micro.dim)
 
 
 def reservoir_of(state: LearnedState, config: SonaConfig) -> Reservoir:

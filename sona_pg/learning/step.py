@@ -37,6 +37,7 @@ from sona_pg.learning.vectors import unit
 # to which theirs would come, 25 MB.
 MOST_BESIDE = 50_000
 WORTH_THREADS = 1000  # trajectories of a step; the thread of a smaller one costs more than it saves
+OF_LOOP_C = ("graph", "deep")  # parts of the state that stay as loop C has made them
 MAX_SAMPLE = 4096  # most replayed trajectories for all learners but the ranker
 
 
@@ -100,6 +101,7 @@ def learn(
     fisher = [*(start.fisher if start is not before else ()), *adapters.fisher]
     patterns = [unrated(pattern) for pattern in found.patterns] if forgotten else found.patterns
     arrays: dict[str, Arrays] = {
+        **{part: state.arrays[part] for part in OF_LOOP_C if part in state.arrays},
         **adapters.arrays,
         "router": router.to_arrays(),
         "ranker": ranker.to_arrays(),

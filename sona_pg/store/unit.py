@@ -25,7 +25,7 @@ from sona_pg.domain.cycle import CycleResult, PastCycle
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Steps, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
-from sona_pg.domain.state import FisherSnapshot, LearnedState
+from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState
 from sona_pg.errors import DatabaseError, LearningConflict
 from sona_pg.store import (
     candidates,
@@ -68,6 +68,7 @@ class Publication:
     faded: Sequence[FisherSnapshot]  # to be deleted
     set_aside: Sequence[tuple[UUID, str]]
     all_fisher: Sequence[FisherSnapshot] = ()  # including kept earlier ones
+    graph_before: Arrays | None = None  # arrays of the graph of the live version, which the live tables hold
 
 
 class LearningUnit:

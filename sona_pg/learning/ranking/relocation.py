@@ -1,4 +1,4 @@
-"""Relocation of a ranker to another catalog with other slots."""
+"""Relocation of a state to another catalog with other slots."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg.domain.catalog import UNKNOWN
 from sona_pg.domain.state import LearnedState
 from sona_pg.learning.ranking.ranker import RankerState
 
 
 def relocated(state: LearnedState, places: NDArray[np.int32]) -> LearnedState:
-    """Return ``state`` with the statistics of each slot ``i`` moved to slot ``places[i]``, all distinct.
+    """Return ``state`` with everything about each slot ``i`` moved to slot ``places[i]``, all distinct.
 
     Where no candidate moves the arrays are the same to the bit.
     """
-    if "ranker" not in state.arrays or np.array_equal(places, np.arange(len(places))):
+    if np.array_equal(places, np.arange(len(places))):
         return state
-    ranker = RankerState.from_arrays(state.arrays["ranker"])
-    places = np.asarray(places, np.int32)
+    places, arrays = np.asarray(places, np.int32), dict(state.arrays)
+    if "ranker" in arrays:
+        arrays["ranker"] = _ranker(RankerState.from_arrays(arrays["ranker"]), places).to_arrays()
+    if "graph" in arrays:
+        slots = np.asarray(arrays["graph"]["slots"], np.int32)
+        arrays["graph"] = {**arrays["graph"], "slots": np.where(slots == UNKNOWN, UNKNOWN, places[slots])}
+    return dataclasses.replace(state, arrays=arrays)
+
+
+def _ranker(ranker: RankerState, places: NDArray[np.int32]) -> RankerState:
     known = places[: len(ranker.positive)]
     count = int(known.max(initial=-1)) + 1
     positive, negative, overruled = np.zeros((3, count))
     positive[known], negative[known], overruled[known] = ranker.positive, ranker.negative, ranker.overruled
     rows = places[ranker.head_rows]
     order = np.argsort(rows, kind="stable")
-    moved = dataclasses.replace(
+    return dataclasses.replace(
         ranker,
         positive=positive,
         negative=negative,
@@ -35,4 +44,3 @@ def relocated(state: LearnedState, places: NDArray[np.int32]) -> LearnedState:
         heads=ranker.heads[order],
         homes=places[ranker.homes],
     )
-    return dataclasses.replace(state, arrays={**state.arrays, "ranker": moved.to_arrays()})
