@@ -16,6 +16,7 @@ LONGEST_SPACE_NAME = 200  # characters
 LONGEST_ID = 1000  # bytes of a route, a source or a candidate's id: they are parts of index keys
 LONGEST_LABEL = 10_000  # bytes of a context label
 LONGEST_QUERY = 1 << 20  # bytes of a query's text
+LONGEST_CONTENT = 1 << 20  # bytes of a candidate's content as JSON
 MAX_FEATURES = 1024  # that a decision can store
 MAX_PARAMETERS = 100  # parameters of a trajectory
 LONGEST_PARAMETER_NAME = 200  # characters

@@ -209,6 +209,11 @@ class AsyncSonaEngine:
     share_trajectory = _AwaitedCall(SonaEngine.share_trajectory)
     recall = _AwaitedCall(SonaEngine.recall)  # the first one reads the order of groups
     remember = _AwaitedCall(SonaEngine.remember)
+    keep_contents = _AwaitedCall(SonaEngine.keep_contents)
+    contents = _AwaitedCall(SonaEngine.contents)
+    find_contents = _AwaitedCall(SonaEngine.find_contents)
+    content_ids = _AwaitedCall(SonaEngine.content_ids)
+    drop_contents = _AwaitedCall(SonaEngine.drop_contents)
     search = _AwaitedCall(SonaEngine.search)
     embed = _AwaitedCall(SonaEngine.embed)
     process = _AwaitedCall(SonaEngine.process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from sona_pg.config import Migrate, SonaConfig, migrate_policy
+from sona_pg.engine.content_calls import ContentCalls
 from sona_pg.engine.engine_builder import SonaEngineBuilder
 from sona_pg.engine.learning_calls import LearningCalls
 from sona_pg.engine.opened_space import OpenRequest
@@ -20,7 +21,15 @@ from sona_pg.text.embedder import Embedder
 
 
 class SonaEngine(
-    RecordingCalls, LearningCalls, VersionCalls, PatternCalls, RankingCalls, RoutingCalls, TextCalls, StatusCalls
+    RecordingCalls,
+    LearningCalls,
+    VersionCalls,
+    PatternCalls,
+    RankingCalls,
+    RoutingCalls,
+    ContentCalls,
+    TextCalls,
+    StatusCalls,
 ):
     """One space, open in this process: records, learns, and serves the newest version known here.
 

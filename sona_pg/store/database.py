@@ -43,6 +43,7 @@ from sona_pg.store.admin import migrate
 from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.claims import Limit
 from sona_pg.store.connect import connect, translated
+from sona_pg.store.content_rows import ContentStore
 from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
 from sona_pg.store.export_rows import ExportStore
@@ -81,6 +82,7 @@ class Database(SpaceStore):
         self.shared = SharedStore(engine)
         self.keys = KeyStore(engine)
         self.exports = ExportStore(engine)
+        self.contents = ContentStore(engine)
         self.url = url
 
     @classmethod

@@ -169,6 +169,17 @@ candidates = Table(
     Index("candidates_in_order", "space_id", "group_name", "position", postgresql_where=text("group_name IS NOT NULL")),
 )
 
+candidate_contents = Table(
+    "candidate_contents",
+    metadata,
+    space_column(),
+    Column("candidate_id", Text(collation="C"), nullable=False),
+    Column("content", JSONB, nullable=False),
+    time_column("created_at"),
+    time_column("updated_at"),
+    PrimaryKeyConstraint("space_id", "candidate_id"),
+)
+
 candidate_sets = Table(
     "candidate_sets",
     metadata,

@@ -25,6 +25,7 @@ from sona_pg.store.learned_tables import (
 )
 from sona_pg.store.recorded_tables import (
     batches,
+    candidate_contents,
     candidate_sets,
     candidates,
     feedback,
@@ -48,6 +49,7 @@ __all__ = [
     "adapters",
     "api_keys",
     "batches",
+    "candidate_contents",
     "candidate_sets",
     "candidates",
     "cycles",

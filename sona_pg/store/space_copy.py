@@ -119,6 +119,13 @@ INSERT INTO sona.candidate_sets (space_id, set_id, candidate_ids, named_at)
 SELECT %(target)s, s.set_id, s.candidate_ids, s.named_at FROM sona.candidate_sets s WHERE s.space_id = %(source)s
 ON CONFLICT DO NOTHING
 """
+CONTENTS = """
+INSERT INTO sona.candidate_contents (space_id, candidate_id, content, created_at, updated_at)
+SELECT %(target)s, c.candidate_id, c.content, c.created_at, c.updated_at
+FROM sona.candidate_contents c WHERE c.space_id = %(source)s
+ON CONFLICT (space_id, candidate_id) DO UPDATE SET content = excluded.content, updated_at = excluded.updated_at
+WHERE candidate_contents.updated_at < excluded.updated_at
+"""
 TOTALS = """
 SELECT (SELECT count(*) FROM sona.trajectories WHERE space_id = %(space)s),
        (SELECT count(*) FROM sona.feedback WHERE space_id = %(space)s),
@@ -190,10 +197,11 @@ class SpaceCopy:
             driver_connection(connection).execute(CANDIDATES, told)
 
     def copy_sets(self) -> None:
-        """Copy the candidate sets that the target lacks."""
+        """Copy the candidate sets that the target lacks, and contents that it lacks or has older."""
         with transaction(self._engine, self._doing) as connection:
             self._hold(connection)
             driver_connection(connection).execute(SETS, self._both)
+            driver_connection(connection).execute(CONTENTS, self._both)
 
     def totals(self) -> tuple[Totals, Totals]:
         """Return the row counts of source and target."""

@@ -71,6 +71,8 @@ def shared(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def record(engine: SonaEngine) -> None:
     engine.remember(["a", "b"], ROWS[:2])
+    engine.keep_contents({"a": {"text": "first"}, "b": {}})
+    assert engine.drop_contents(["b"]) == 1
     for x in ROWS:
         ranking = engine.rank(x, ROWS[:2], ids=["a", "b"])
         trajectory = engine.begin_trajectory(x, ranking=ranking)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 INVENTORY = {
     "table": """
-        adapters api_keys batches candidate_sets candidates cycles feedback feedback_rest fisher_snapshots
-        idempotent_requests leases memory_edges memory_nodes pattern_routes pattern_uses patterns
+        adapters api_keys batches candidate_contents candidate_sets candidates cycles feedback feedback_rest
+        fisher_snapshots idempotent_requests leases memory_edges memory_nodes pattern_routes pattern_uses patterns
         route_statistics schema_revision sealed_weeks servers set_aside shared_trajectories space_names
         space_settings spaces staged_versions state_arrays state_versions steps steps_rest trajectories
         trajectories_rest version_contents version_patterns version_tasks
@@ -20,7 +20,8 @@ INVENTORY = {
         diff ensure_dimension ensure_partitions find_patterns patterns_at uuid_floor uuid_time
     """,
     "index": """
-        adapters_pkey api_keys_pkey batches_by_cycle batches_pkey batches_unlearned candidate_sets_pkey
+        adapters_pkey api_keys_pkey batches_by_cycle batches_pkey batches_unlearned candidate_contents_pkey
+        candidate_sets_pkey
         candidates_changed candidates_in_order candidates_new candidates_pkey candidates_space_id_slot_key
         cycles_by_start
         cycles_pkey feedback_batch feedback_pkey feedback_rest_pkey feedback_rest_space_id_batch_idx
@@ -38,7 +39,9 @@ INVENTORY = {
         adapters.adapters_space_id_version_fkey api_keys.api_keys_hash_check api_keys.api_keys_name_check
         api_keys.api_keys_pkey api_keys.api_keys_scopes_check api_keys.api_keys_space_id_fkey
         batches.batches_feedback_check batches.batches_pkey batches.batches_steps_check
-        batches.batches_trajectories_check candidate_sets.candidate_sets_pkey
+        batches.batches_trajectories_check candidate_contents.candidate_contents_candidate_id_check
+        candidate_contents.candidate_contents_content_check candidate_contents.candidate_contents_pkey
+        candidate_contents.candidate_contents_space_id_fkey candidate_sets.candidate_sets_pkey
         candidates.candidates_candidate_id_check candidates.candidates_pkey candidates.candidates_slot_check
         candidates.candidates_space_id_fkey candidates.candidates_space_id_slot_key cycles.cycles_loop_check
         cycles.cycles_pkey cycles.cycles_space_id_fkey feedback.feedback_correction_check feedback.feedback_paid_check
