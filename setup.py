@@ -16,7 +16,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 INSTRUCTION_SETS = ["scalar", "avx2", "avx512", "neon"]
-ALGORITHMS = ["topk", "routing", "pacing", "kmeans", "kmeans_fit", "kmeans_steps", "copy_decode"]
+ALGORITHMS = ["topk", "routing", "pacing", "kmeans", "kmeans_fit", "kmeans_steps", "dreaming", "copy_decode"]
 DEFINES = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
 FLAGS = ["-O3", "-std=c11", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # For the C that Cython generates, after FLAGS: it has no loops to vectorize, and takes half as long to compile.

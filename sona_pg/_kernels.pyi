@@ -106,6 +106,22 @@ class PriceWindow:
 def is_direction(x: object, d: int) -> bool: ...
 def prices_of(names: tuple[str, ...], costs: Mapping[str, float]) -> tuple[float, ...] | None: ...
 def text_features(text: str) -> Floats: ...
+def dream_walks(
+    starts: Indices,
+    targets: Labels,
+    weights: Floats,
+    reinforced: Doubles,
+    accesses: Indices,
+    begin: Doubles,
+    jump: Doubles,
+    chances: tuple[float, float, float],
+    moment: tuple[float, float],
+    seed: int,
+    first: int,
+    count: int,
+    path: int,
+    home: int = -1,
+) -> tuple[Labels, NDArray[np.uint8]]: ...
 def kmeans_assign(
     X: Floats,
     C: Floats,

@@ -23,12 +23,22 @@ class DreamConfig(ConfigPart):
     # Φ below which a dream joins nothing: the best third of the dreams over real graphs (benchmarks/eval/EVIDENCE.md).
     least_integration: float = 0.1
     edge_weight: float = 0.1  # of an edge that a dream proposes
+    exploration: float = 0.0  # share of starts and jumps that lean to sparse regions of the embedding space
 
     def __post_init__(self) -> None:
         require_types(self, "dreams")
         require(0 <= self.count <= 100_000, "dreams.count", self.count, "0 to 100,000")
         require(2 <= self.path <= 1000, "dreams.path", self.path, "2 to 1,000")
-        for name in ("creative_jump", "restart", "novelty", "coherence", "utility", "least_quality", "edge_weight"):
+        for name in (
+            "creative_jump",
+            "restart",
+            "novelty",
+            "coherence",
+            "utility",
+            "least_quality",
+            "edge_weight",
+            "exploration",
+        ):
             require(0 <= getattr(self, name) <= 1, f"dreams.{name}", getattr(self, name), "a number in [0, 1]")
         require(0.01 <= self.temperature <= 100, "dreams.temperature", self.temperature, "a number in [0.01, 100]")
         require(self.least_integration >= 0, "dreams.least_integration", self.least_integration, "0 or more")

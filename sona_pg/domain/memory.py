@@ -25,11 +25,12 @@ class EdgeKind(enum.IntEnum):
     SIMILARITY = 1  # close in the embedding space; symmetric
     SEQUENCE = 2  # the target came after the source; directed
     DREAM = 3  # proposed by a dream and not yet confirmed by use; symmetric
+    ABSTRACTION = 4  # the target is the abstraction that the source belongs to; directed
 
     @property
     def directed(self) -> bool:
         """Whether source and target may not be exchanged."""
-        return self is EdgeKind.SEQUENCE
+        return self in (EdgeKind.SEQUENCE, EdgeKind.ABSTRACTION)
 
 
 class NodeKind(enum.IntEnum):
@@ -38,6 +39,7 @@ class NodeKind(enum.IntEnum):
     PATTERN = 0  # a pattern's centroid
     CANDIDATE = 1  # a candidate: a document, a turn of a conversation
     TRAJECTORY = 2  # the query of a trajectory
+    ABSTRACTION = 3  # a group of patterns, or of such groups: a node of the hierarchy over patterns
 
 
 @dataclass(frozen=True, slots=True, eq=False)

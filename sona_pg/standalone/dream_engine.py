@@ -13,7 +13,7 @@ from sona_pg.domain.memory import Dream, EdgeKind, MemoryEdge, MemoryNode
 from sona_pg.errors import DimensionMismatch, InvalidValue, MemoryGraphError
 from sona_pg.learning.graph.activation import PreparedGraph
 from sona_pg.learning.graph.consolidation import EDGE_HALF_LIFE, MAX_DEGREE, Consolidated, consolidate
-from sona_pg.learning.graph.dreams import Walk, connections, judged, network_of, proposed_edges, walk
+from sona_pg.learning.graph.dreams import Walk, connections, judged, network_of, proposed_edges, walks
 from sona_pg.learning.graph.edges import GraphEdges
 from sona_pg.learning.graph.integration import integration
 from sona_pg.learning.graph.memory_graph import MemoryGraph
@@ -29,7 +29,8 @@ class DreamEngine:
         self.dim = dim
         self.config = config or DreamConfig()
         self.now = 0.0
-        self._random = np.random.default_rng(seed)
+        self._seed = seed
+        self._dreamt = 0  # dreams so far: each has a number of its own
         self._graph = MemoryGraph.empty(dim)
         self._added: list[MemoryNode] = []
         self._rows: dict[str, int] = {}
@@ -131,14 +132,12 @@ class DreamEngine:
         if not self._rows:
             return None
         row = None if start is None else self._row(start)
-        weights = self._prepare().weights
-        return judged(self.graph, walk(self.graph, weights, self.config, self._random, row), self.config)
+        return self._dreams(1, row)[0]
 
     def generate_dreams(self, count: int | None = None) -> list[Dream]:
         """Return ``count`` dreams, by default as many as the configuration says, the best first."""
         wanted = self.config.count if count is None else count
-        dreams = [dream for dream in (self.generate_dream() for _ in range(wanted)) if dream is not None]
-        return sorted(dreams, key=lambda dream: -dream.quality)
+        return sorted(self._dreams(wanted), key=lambda dream: -dream.quality) if self._rows else []
 
     def measure_integration(self, dream: Dream) -> Dream:
         """Return the dream with its Φ: how much its nodes hang together, by edges and by likeness."""
@@ -172,6 +171,12 @@ class DreamEngine:
         if up:
             self._graph = self.graph.used(rows, self.now)
         self._adopt(edges.capped(MAX_DEGREE, self.now, EDGE_HALF_LIFE))
+
+    def _dreams(self, count: int, home: int | None = None) -> list[Dream]:
+        graph, first = self.graph, self._dreamt
+        self._dreamt += count
+        walked = walks(graph, self.config, self.now, EDGE_HALF_LIFE, self._seed, count, first=first, home=home)
+        return [judged(graph, one, self.config) for one in walked]
 
     def _walked(self, dream: Dream) -> Walk:
         return Walk(tuple(self._row(name) for name in dream.path), dream.jumps)

@@ -7,7 +7,7 @@ cc=${CC:-gcc}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 cd "$tests/../cython_ext/kernels"
-kernels="dispatch.c scalar.c avx2.c avx512.c neon.c topk.c routing.c pacing.c kmeans.c kmeans_fit.c kmeans_steps.c copy_decode.c"
+kernels="dispatch.c scalar.c avx2.c avx512.c neon.c topk.c routing.c pacing.c kmeans.c kmeans_fit.c kmeans_steps.c dreaming.c copy_decode.c"
 recorder="../recorder/clock.c ../recorder/ring.c ../recorder/encode.c ../recorder/spool.c"
 
 build() { # name, flags

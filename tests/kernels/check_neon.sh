@@ -13,7 +13,7 @@ cd "$sources"
 # The test itself at -O1: gcc 12 for AArch64 dies of an internal error on it at -O3.
 "$cc" -O1 -std=c11 -Wall -Wextra -I. -c -o "$out/selftest.o" "$here/selftest.c"
 "$cc" -O3 -std=c11 -fno-math-errno -Wall -Wextra -static -DKMEANS_THREAD_WORK=0 -I. -o "$out/selftest" "$out/selftest.o" \
-    dispatch.c scalar.c avx2.c avx512.c neon.c topk.c routing.c pacing.c kmeans.c kmeans_fit.c kmeans_steps.c copy_decode.c -lm -lpthread
+    dispatch.c scalar.c avx2.c avx512.c neon.c topk.c routing.c pacing.c kmeans.c kmeans_fit.c kmeans_steps.c dreaming.c copy_decode.c -lm -lpthread
 if command -v qemu-aarch64 >/dev/null; then
     qemu-aarch64 "$out/selftest"
 else

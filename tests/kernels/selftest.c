@@ -6,6 +6,7 @@
 #include "algorithms.h"
 #include "asking.h"
 #include "copy_decode.h"
+#include "dreaming.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -277,6 +278,41 @@ static void check_pacer(void)
     }
 }
 
+static void check_walks(void)
+{
+    enum { NODES = 30, EDGES = 4 * NODES, COUNT = 20, PATH = 15 };
+    int64_t starts[NODES + 1] = {0}, accesses[NODES] = {0};
+    int32_t targets[EDGES], rows[COUNT * PATH];
+    sona_f32 weights[EDGES];
+    double reinforced[EDGES], sums[NODES], work[8];
+    uint8_t jumped[COUNT * PATH];
+    for (ptrdiff_t i = 0; i < NODES; i++) { /* every other node has eight edges, the others none */
+        starts[i + 1] = starts[i] + (i % 2 ? 8 : 0);
+        sums[i] = (double)(i + 1);
+    }
+    for (ptrdiff_t e = 0; e < EDGES; e++) {
+        targets[e] = (int32_t)(e * 7 % NODES);
+        weights[e] = e % 8 ? (float)uniform() : 0.0f;
+        reinforced[e] = (double)(e % 9) * 1e5 - 1.0;
+    }
+    for (double temperature = 0.01; temperature < 1000.0; temperature *= 10.0) {
+        const sona_walked graph = {NODES, starts, targets, weights, reinforced, accesses, sums, sums, 0.0, 30.0,
+                                   0.3, 0.1, temperature};
+        const int status = sona_walks(&graph, 7, 0, COUNT, PATH, -1, rows, jumped, work);
+        for (ptrdiff_t i = 0; i < COUNT * PATH; i++)
+            if (status != 0 || rows[i] < 0 || rows[i] >= NODES || jumped[i] > 1) {
+                printf("walks at temperature %g: row %d, status %d\n", temperature, (int)rows[i], status);
+                failures++;
+            }
+    }
+    targets[0] = NODES;
+    const sona_walked outside = {NODES, starts, targets, weights, reinforced, accesses, sums, sums, 0.0, 30.0, 0.0, 0.0, 1.0};
+    if (sona_walks(&outside, 7, 0, 1, 2, 1, rows, jumped, work) != -1) {
+        printf("walks: an edge that leaves the graph was followed\n");
+        failures++;
+    }
+}
+
 int main(void)
 {
     static const ptrdiff_t LENGTHS[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 97, 256, 384, 1536};
@@ -292,6 +328,7 @@ int main(void)
         check_copy(K);
         check_router(K);
         check_pacer();
+        check_walks();
         printf("%s: %d failures\n", K->isa, failures);
     }
     return failures != 0;

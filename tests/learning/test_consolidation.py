@@ -34,11 +34,11 @@ def test_value_rises_with_each_of_its_parts():
 
 
 def test_what_is_never_used_fades_and_only_the_nodes_of_trajectories_are_pruned():
-    nodes = [node(kind.name, np.eye(3)[kind], importance=0.06, kind=kind, last_accessed=0.0) for kind in NodeKind]
-    graph = MemoryGraph.of(nodes, 3)
+    nodes = [node(kind.name, np.eye(4)[kind], importance=0.06, kind=kind, last_accessed=0.0) for kind in NodeKind]
+    graph = MemoryGraph.of(nodes, 4)
     for _ in range(5):
         graph, _ = consolidate(graph, 400.0)
-    assert graph.ids == ("PATTERN", "CANDIDATE")
+    assert graph.ids == ("PATTERN", "CANDIDATE", "ABSTRACTION")
 
 
 def test_near_duplicates_of_one_group_become_one_that_has_the_uses_and_edges_of_both():

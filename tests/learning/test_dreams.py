@@ -16,8 +16,9 @@ from sona_pg.learning.graph.dreams import (
     judged,
     network_of,
     proposed_edges,
+    sparsity,
     transition_probabilities,
-    walk,
+    walks,
 )
 from sona_pg.learning.graph.edges import GraphEdges
 from sona_pg.learning.graph.memory_graph import MemoryGraph
@@ -44,9 +45,8 @@ def weights_of(graph):
 def test_walks_are_distributed_as_the_transition_matrix_says():
     graph = graph_of(np.eye(4), [(0, 1), (0, 2), (0, 3)], [0.6, 0.3, 0.1], accesses=[0, 0, 9, 99])
     targets, expected = transition_probabilities(graph, weights_of(graph), 0, 1.0)
-    random = np.random.default_rng(1)
     config = dataclasses.replace(FOLLOWING, path=2)
-    steps = [walk(graph, weights_of(graph), config, random, 0).rows[1] for _ in range(4000)]
+    steps = [walked.rows[1] for walked in walks(graph, config, 0.0, 30.0, 1, 4000, home=0)]
     observed = [steps.count(target) / 4000 for target in targets.tolist()]
     assert observed == pytest.approx(expected, abs=0.03)
     assert expected[0] / expected[1] == pytest.approx(0.6 * 2.0 / (0.3 * 1.1)), "new nodes draw more than used ones"
@@ -62,18 +62,31 @@ def test_a_low_temperature_follows_the_heaviest_edge():
 
 def test_jumps_and_restarts_come_as_often_as_configured():
     graph = graph_of(np.eye(8), [(row, (row + 1) % 8) for row in range(8)])
-    random = np.random.default_rng(0)
     config = DreamConfig(path=1000)
-    walked = walk(graph, weights_of(graph), config, random)
+    (walked,) = walks(graph, config, 0.0, 30.0, 0, 1)
     assert len(walked.jumps) / 999 == pytest.approx(config.creative_jump, abs=0.05)
-    always_home = walk(graph, weights_of(graph), DreamConfig(creative_jump=0.0, restart=1.0), random, 3)
+    (always_home,) = walks(graph, DreamConfig(creative_jump=0.0, restart=1.0), 0.0, 30.0, 0, 1, home=3)
     assert set(always_home.rows) == {3}
 
 
-def test_the_same_seed_dreams_the_same():
+def test_the_same_seed_dreams_the_same_and_each_dream_depends_on_its_number_alone():
     graph = graph_of(np.eye(8), [(row, (row + 1) % 8) for row in range(8)])
-    one, other = (walk(graph, weights_of(graph), DreamConfig(), np.random.default_rng(7)) for _ in range(2))
-    assert one == other
+    dreamt = walks(graph, DreamConfig(), 0.0, 30.0, 7, 6)
+    assert dreamt == walks(graph, DreamConfig(), 0.0, 30.0, 7, 6)
+    assert dreamt[4:] == walks(graph, DreamConfig(), 0.0, 30.0, 7, 2, first=4)
+
+
+def test_exploration_leans_to_nodes_that_are_like_no_other():
+    near = [[1.0, 0.02 * row, 0.0] for row in range(9)]
+    graph = graph_of([*near, [0.0, 0.0, 1.0]], [])
+    graph = graph.with_edges(graph.similarity_edges(0.0))
+    lonely = sparsity(graph)
+    assert lonely[9] == 1.0 > 0.1 > lonely[:9].max()
+    shares = []
+    for share in (0.0, 1.0):
+        config = DreamConfig(path=2, creative_jump=1.0, exploration=share)
+        shares.append(np.mean([walked.rows == (9, 9) for walked in walks(graph, config, 0.0, 30.0, 0, 500)]))
+    assert shares[0] < 0.05 < 0.8 < shares[1]
 
 
 @pytest.mark.parametrize(
@@ -83,8 +96,7 @@ def test_the_same_seed_dreams_the_same():
 )
 def test_every_shape_of_graph_can_be_walked_and_scored(count, pairs):
     graph = graph_of(np.eye(count + 1)[:count], pairs)
-    for seed in range(20):
-        walked = walk(graph, weights_of(graph), DreamConfig(), np.random.default_rng(seed))
+    for walked in walks(graph, DreamConfig(), 0.0, 30.0, 0, 20):
         dream = judged(graph, walked, DreamConfig())
         assert len(dream.path) == DreamConfig().path
         assert all(0 <= score <= 1 for score in (dream.novelty, dream.coherence, dream.utility, dream.quality))

@@ -2,7 +2,9 @@
 
 A walk follows an edge with a probability that rises with the edge's weight and with the novelty of its end, returns to
 its start with the restart probability (Tong, Faloutsos and Pan 2006), and leaves the edges with the probability of a
-creative jump. Only the edges of the nodes on the path are read.
+creative jump. ``cython_ext/kernels/dreaming.c`` walks; it reads the edges of the nodes on the path only.
+
+With ``exploration`` (SONA's "exotic" bridge), starts and jumps lean to nodes in sparse regions of the embedding space.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg import kernels
 from sona_pg.config.graph_parts import DreamConfig
 from sona_pg.domain.memory import Dream, EdgeKind
 from sona_pg.learning.graph.edges import GraphEdges
 from sona_pg.learning.graph.memory_graph import MemoryGraph
+
+LEAST_IMPORTANCE = 1e-6  # added to every node's, so that each can be the start of a walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,39 +49,74 @@ def transition_probabilities(
     return targets, raised / raised.sum()
 
 
-def walk(
+def walks(
     graph: MemoryGraph,
-    weights: NDArray[np.float32],
     config: DreamConfig,
-    random: np.random.Generator,
-    start: int | None = None,
-) -> Walk:
-    """Return one walk of ``config.path`` nodes, from ``start`` or from a node drawn by importance.
+    now: float,
+    half_life: float,
+    seed: int,
+    count: int,
+    *,
+    first: int = 0,
+    home: int | None = None,
+) -> list[Walk]:
+    """Return the walks ``first`` to ``first + count - 1`` of ``seed``; each depends on the seed and its number alone.
 
     Args:
         graph: one node or more.
-        weights: (m,) weights of its edges as of now.
         config: lengths and probabilities.
-        random: where every draw comes from.
-        start: row of the first node.
+        now: days; edges weigh as much as then.
+        half_life: days without reinforcement in which an edge loses half of its weight.
+        seed: where every draw comes from.
+        count: of the walks.
+        first: number of the first one.
+        home: row of the node where every walk begins; otherwise drawn by importance.
     """
-    row = _drawn_by_importance(graph, random) if start is None else start
-    home, rows, jumps = row, [row], []
-    for position in range(1, config.path):
-        if random.random() < config.creative_jump:
-            row = int(random.integers(len(graph)))
-            jumps.append(position)
-        elif random.random() < config.restart:
-            row = home
-        else:
-            targets, probabilities = transition_probabilities(graph, weights, row, config.temperature)
-            if len(targets):
-                at = int(np.searchsorted(np.cumsum(probabilities), random.random(), side="right"))
-                row = int(targets[min(at, len(targets) - 1)])
-            else:
-                row = home
-        rows.append(row)
-    return Walk(tuple(rows), tuple(jumps))
+    begin = graph.importance.astype(np.float64) + LEAST_IMPORTANCE
+    jump = np.ones(len(graph))
+    if config.exploration:
+        lonely = sparsity(graph)
+        begin = _leaning(begin, lonely, config.exploration)
+        jump = _leaning(jump, lonely, config.exploration)
+    edges = graph.edges
+    rows, jumped = kernels.dream_walks(
+        edges.starts,
+        edges.target,
+        edges.weight,
+        edges.reinforced,
+        graph.accesses,
+        np.cumsum(begin),
+        np.cumsum(jump),
+        (config.creative_jump, config.restart, config.temperature),
+        (now, half_life),
+        seed % 2**64,
+        first,
+        count,
+        config.path,
+        -1 if home is None else home,
+    )
+    places = [np.flatnonzero(jumps).tolist() for jumps in jumped]
+    return [Walk(tuple(path), tuple(jumps)) for path, jumps in zip(rows.tolist(), places, strict=True)]
+
+
+def sparsity(graph: MemoryGraph) -> NDArray[np.float64]:
+    """Return how sparse the surroundings of each node are (n,), in [0, 1]: 1 minus its mean similarity to its nearest.
+
+    Measured by the similarity edges that leave it; 1 for a node that is similar to no other.
+    """
+    edges = graph.edges
+    rows = np.flatnonzero(edges.kind == EdgeKind.SIMILARITY)
+    weights = edges.weight[rows].astype(np.float64)
+    total, count = (np.bincount(edges.source[rows], of, len(graph)) for of in (weights, None))
+    return np.asarray(1.0 - total / np.maximum(count, 1.0), np.float64)
+
+
+def _leaning(sums: NDArray[np.float64], lonely: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return a mixture of two distributions, ``share`` of it by sparsity."""
+    total = float(lonely.sum())
+    if total <= 0.0:
+        return sums
+    return np.asarray((1.0 - share) * sums / float(sums.sum()) + share * lonely / total, np.float64)
 
 
 def judged(graph: MemoryGraph, walked: Walk, config: DreamConfig) -> Dream:
@@ -155,8 +195,3 @@ def network_of(graph: MemoryGraph, weights: NDArray[np.float32], walked: Walk) -
         alike = float(graph.embeddings[first] @ graph.embeddings[second])
         joined[place[first], place[second]] = max(joined[place[first], place[second]], alike)
     return np.maximum(joined, joined.T)
-
-
-def _drawn_by_importance(graph: MemoryGraph, random: np.random.Generator) -> int:
-    cumulative = np.cumsum(graph.importance.astype(np.float64) + 1e-6)
-    return int(min(np.searchsorted(cumulative, random.random() * cumulative[-1], side="right"), len(graph) - 1))

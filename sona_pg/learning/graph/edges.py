@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sona_pg.domain.memory import EdgeKind
 
+DIRECTED = [kind for kind in EdgeKind if kind.directed]
 RATE = 0.01  # SONA's edge update: share of the way that one use moves a weight
 
 Indices = NDArray[np.int32]
@@ -183,7 +184,7 @@ class GraphEdges:
         """Return for each edge the value of ``keep`` for its opposite; its own where it is directed."""
         code = _codes(self.nodes, self.source, self.kind, self.target)
         mirror = np.searchsorted(code, _codes(self.nodes, self.target, self.kind, self.source))
-        directed = self.kind == EdgeKind.SEQUENCE
+        directed = np.isin(self.kind, DIRECTED)
         return np.where(directed, keep, keep[np.where(directed, np.arange(len(self)), mirror)])
 
 
