@@ -18,6 +18,7 @@ from sona_pg._version import __version__
 from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at, engine_on
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
 from sona_pg.cli.service_commands import keys_app, serve
+from sona_pg.cli.set_aside_commands import set_aside_app
 from sona_pg.cli.space_commands import space_app
 from sona_pg.cli.transfer_commands import export_records, import_records
 from sona_pg.cli.version_commands import VERSION_COMMANDS
@@ -34,6 +35,7 @@ db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(space_app, name="space")
 app.add_typer(keys_app, name="keys")
+app.add_typer(set_aside_app, name="set-aside")
 app.command()(serve)
 app.command("import")(import_records)
 app.command("export")(export_records)

@@ -69,6 +69,9 @@ class LearningSchedule:
     learned: int  # those that were
     elapsed: timedelta  # since the last cycle began; before the first, since the space was made
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the space, by dotted name; those that it has
+    failures: int = 0  # cycles in a row that failed, on any server
+    since_failure: timedelta = timedelta(0)  # since the last of them ended
+    last_learner: UUID | None = None  # that held the lease last: it may still have the space in its cache
 
 
 @dataclass(frozen=True, slots=True)

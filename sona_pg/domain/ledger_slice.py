@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -97,6 +98,15 @@ class LedgerSlice:
     unreadable: Sequence[tuple[UUID, str]]  # trajectories that cannot be learned from, and why
     revised_steps: Steps  # of the revised trajectories
     followed: bool = False  # whether more facts wait behind these
+
+    def only(self, rows: NDArray[np.intp]) -> Self:
+        """Return the slice with the fresh trajectories at ``rows``, ascending, alone."""
+        return dataclasses.replace(
+            self,
+            fresh=self.fresh.take(rows),
+            steps=self.steps.of_rows(rows, len(self.fresh)),
+            outcomes=[self.outcomes[row] for row in rows.tolist()],
+        )
 
 
 def _stacked(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:

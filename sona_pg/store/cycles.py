@@ -47,14 +47,20 @@ def record(
 
 SCHEDULES = """
 SELECT s.space_id, s.live_version, coalesce(begun.at, s.created_at), s.departed_learned + read.facts, waits.facts,
-       s.settings
+       s.settings, failed.cycles, failed.at, l.server_id
 FROM unnest(%(spaces)s::integer[]) AS wanted (id)
 JOIN sona.spaces s ON s.space_id = wanted.id
+LEFT JOIN sona.leases l ON l.space_id = wanted.id AND l.role = 'learner'
 CROSS JOIN LATERAL (
     -- A server of an earlier release wrote its own clock here, which may be ahead: such a cycle counts as never begun.
     SELECT max(started_at) AS at FROM sona.cycles
     WHERE space_id = wanted.id AND loop = %(loop)s AND error IS NULL AND started_at <= %(at)s
 ) AS begun
+CROSS JOIN LATERAL (
+    SELECT count(*) AS cycles, max(finished_at) AS at FROM sona.cycles
+    WHERE space_id = wanted.id AND loop = %(loop)s AND error IS NOT NULL
+        AND started_at > coalesce(begun.at, '-infinity') AND started_at <= %(at)s
+) AS failed
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(trajectories + feedback), 0) AS facts FROM sona.cycles
     WHERE space_id = wanted.id AND (in_force IS NULL OR upper_inf(in_force))
@@ -71,8 +77,17 @@ def schedules(connection: Connection, spaces: Sequence[int], loop: str) -> dict[
     at = now(connection)
     rows = driver_connection(connection).execute(SCHEDULES, {"spaces": list(spaces), "loop": loop, "at": at})
     return {
-        space: LearningSchedule(int(live), int(waiting), int(learned), at - begun, settings and completed(settings, {}))
-        for space, live, begun, learned, waiting, settings in rows
+        space: LearningSchedule(
+            int(live),
+            int(waiting),
+            int(learned),
+            at - begun,
+            settings and completed(settings, {}),
+            int(failures),
+            at - (failed or at),
+            learner,
+        )
+        for space, live, begun, learned, waiting, settings, failures, failed, learner in rows
     }
 
 

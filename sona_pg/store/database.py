@@ -49,6 +49,7 @@ from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisi
 from sona_pg.store.export_rows import ExportStore
 from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned
+from sona_pg.store.set_aside_store import SetAsideStore
 from sona_pg.store.shared_store import SharedStore
 from sona_pg.store.space_store import SpaceStore
 from sona_pg.store.trajectory_rows import read_seen
@@ -81,6 +82,7 @@ class Database(SpaceStore):
         self.versions = VersionStore(engine)
         self.shared = SharedStore(engine)
         self.keys = KeyStore(engine)
+        self.set_aside = SetAsideStore(engine)
         self.exports = ExportStore(engine)
         self.contents = ContentStore(engine)
         self.url = url

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, Text, case, func, select
+from sqlalchemy import Connection, Select, Text, case, exists, func, select
 
 from sona_pg.domain.ledger_slice import Steps, Trajectories
 from sona_pg.limits import LONGEST_READ_QUERY, MAX_PARAMETER
 from sona_pg.store.claims import Claim, Horizon
 from sona_pg.store.copying import Spec, among, copy_arrays, is_number_of, keys_of
-from sona_pg.store.schema import batches, steps, trajectories
+from sona_pg.store.schema import batches, set_aside, steps, trajectories
 
 Unreadable = list[tuple[UUID, str]]  # trajectories that cannot be learned from, with the reason
 
@@ -106,23 +106,30 @@ def _read(
 ) -> tuple[Trajectories, NDArray[np.int64], Unreadable]:  # fmt: skip
     """Return the wanted trajectories by id, their batches, and those of another dimension."""
     dims = func.vector_dims(trajectories.c.embedding)
-    query = wanted.with_only_columns(
-        trajectories.c.id,
-        trajectories.c.batch,
-        trajectories.c.quality,
-        trajectories.c.latency_us,
-        trajectories.c.propensity,
-        trajectories.c.candidate_set,
-        trajectories.c.cost,
-        trajectories.c.paid,
-        func.array_to_string(trajectories.c.features, ",").label("features"),
-        trajectories.c.route,
-        func.left(trajectories.c.query, LONGEST_READ_QUERY).label("query"),
-        trajectories.c.lowest_reward,
-        trajectories.c.parameters.cast(Text).label("parameters"),
-        dims.label("dims"),
-        case((dims == dim, trajectories.c.embedding)).label("embedding"),
-    ).order_by(trajectories.c.id)
+    aside = exists().where(
+        set_aside.c.space_id == trajectories.c.space_id, set_aside.c.trajectory_id == trajectories.c.id
+    )
+    query = (
+        wanted.where(~aside)
+        .with_only_columns(
+            trajectories.c.id,
+            trajectories.c.batch,
+            trajectories.c.quality,
+            trajectories.c.latency_us,
+            trajectories.c.propensity,
+            trajectories.c.candidate_set,
+            trajectories.c.cost,
+            trajectories.c.paid,
+            func.array_to_string(trajectories.c.features, ",").label("features"),
+            trajectories.c.route,
+            func.left(trajectories.c.query, LONGEST_READ_QUERY).label("query"),
+            trajectories.c.lowest_reward,
+            trajectories.c.parameters.cast(Text).label("parameters"),
+            dims.label("dims"),
+            case((dims == dim, trajectories.c.embedding)).label("embedding"),
+        )
+        .order_by(trajectories.c.id)
+    )
     spec: Spec = [
         ("id", "uuid"), ("batch", "int8"), ("quality", "float4"), ("latency_us", "int4"), ("propensity", "float4"),
         ("candidate_set", "int8"), ("cost", "float4"), ("paid", "float4"),

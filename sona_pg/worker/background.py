@@ -31,6 +31,7 @@ from sona_pg.store.database import Database
 from sona_pg.store.learned import StoredKnowledge
 from sona_pg.store.unit import LearningUnit, Publication
 from sona_pg.worker.cache_shelf import CacheShelf
+from sona_pg.worker.isolation import Rows, poisoned_rows, require_finite
 from sona_pg.worker.learner_cache import LearnerCache
 from sona_pg.worker.step_input import kinds_at, relearned_of
 from sona_pg.worker.threads import one_thread
@@ -57,7 +58,7 @@ class BackgroundLoop:
         """
         self._database = database
         self._space = space
-        self._server_id = server_id
+        self.server_id = server_id
         self._config = applied(config, space.settings)
         self._shelf = shelf or CacheShelf()
         self.catalog: Catalog | None = None  # last one read; a server in this process shares its arrays
@@ -133,44 +134,54 @@ class BackgroundLoop:
         return self._run_slice(None, publish=False)
 
     def _run_slice(self, limit: Limit | None, *, publish: bool = True) -> CycleResult:
+        failed = self._database.schedule(self._space, "background").failures > 0
         for _ in range(ATTEMPTS):
             try:
-                with self._database.learning_unit(self._space, self._server_id) as unit:
+                with self._database.learning_unit(self._space, self.server_id) as unit:
                     assert unit is not None
-                    return self._cycle(unit, limit, publish=publish)
+                    return self._cycle(unit, limit, publish=publish, failed=failed)
             except LearningConflict as exc:
                 log.info("a cycle is run again: %s", exc)
         raise LearningConflict(
             f"space {self._space.name!r}: other learners were faster {ATTEMPTS} times; try again later"
         )
 
-    def run_cycle_after(self, version: int) -> CycleResult | None:
-        """Learn from one slice, unless another learner holds the lease or has published since ``version``."""
-        with self._database.learning_unit(self._space, self._server_id, wait=False) as unit:
+    def run_cycle_after(self, version: int, *, failed: bool = False) -> CycleResult | None:
+        """Learn from one slice, unless another learner holds the lease or has published since ``version``.
+
+        ``failed``: the last cycle of the space did; so trajectories that cannot be learned from are set aside.
+        """
+        with self._database.learning_unit(self._space, self.server_id, wait=False) as unit:
             if unit is None or unit.live_version != version:
                 return None
             try:
-                return self._cycle(unit, None)
+                return self._cycle(unit, None, failed=failed)
             except LearningConflict as exc:
                 log.info("a cycle was in vain: %s", exc)
                 return None
 
-    def _cycle(self, unit: LearningUnit, limit: Limit | None, *, publish: bool = True) -> CycleResult:
+    def _cycle(
+        self, unit: LearningUnit, limit: Limit | None, *, publish: bool = True, failed: bool = False
+    ) -> CycleResult:
         cycle_id = uuid7()
         try:
-            return self._learn(unit, cycle_id, limit, publish)
+            return self._learn(unit, cycle_id, limit, publish, failed)
         except BaseException as exc:
             self.cache = None  # its version may not have been committed
             if isinstance(exc, Exception) and not isinstance(exc, LearningConflict | DatabaseUnavailable):
                 self._note_failure(unit, cycle_id, exc)
             raise
 
-    def _learn(self, unit: LearningUnit, cycle_id: UUID, limit: Limit | None, publish: bool) -> CycleResult:
+    def _learn(
+        self, unit: LearningUnit, cycle_id: UUID, limit: Limit | None, publish: bool, failed: bool
+    ) -> CycleResult:
         clock = time.perf_counter()
         self._learn_with(unit.settings)
         claimed = unit.claim(self._config.loops.slice, limit)
         cache = self._recalled(unit)
         before = cache.knowledge if cache else self._known(unit.learned())
+        if failed:
+            claimed = self._without_poisoned(unit, claimed, before, cache)
         result = dataclasses.replace(
             _nothing_learned(cycle_id, unit.live_version),
             trajectories=len(claimed.fresh),
@@ -200,13 +211,35 @@ class BackgroundLoop:
         result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
         made = _publication(step, cycle_id, claimed.unreadable)
         if not publish:
-            unit.stage(self._server_id, made, claimed.batches, result)
+            unit.stage(self.server_id, made, claimed.batches, result)
             return _timed(result, clock)
         knowledge = dataclasses.replace(step.knowledge, state=made.state)
         # Stored before the version is live, for a follower that hears of it first; used only once it is live.
         self.cache = LearnerCache.after(cycle_id, knowledge, claimed, stored, self._config)
-        unit.publish(self._server_id, made, claimed.batches, result)
+        unit.publish(self.server_id, made, claimed.batches, result)
         return _timed(result, clock)
+
+    def _without_poisoned(
+        self, unit: LearningUnit, claimed: LedgerSlice, before: Knowledge, cache: LearnerCache | None
+    ) -> LedgerSlice:
+        """Return the slice without the trajectories for which learning raises; these are added to the unreadable."""
+        stored = self._stored(unit, claimed, before, cache)
+
+        def attempt(rows: Rows) -> None:
+            if len(rows) or len(claimed.revised):
+                require_finite(learn(before, claimed.only(rows), stored, self._config, unit.next_version))
+
+        with one_thread():
+            found = poisoned_rows(len(claimed.fresh), attempt)
+        if not found:
+            return claimed
+        ids = claimed.fresh.uuids()
+        log.warning(
+            "space %r: %d trajectories are set aside: %s", self._space.name, len(found), next(iter(found.values()))
+        )
+        healthy = claimed.only(np.setdiff1d(np.arange(len(ids)), list(found)))
+        aside = [*claimed.unreadable, *((ids[row], error) for row, error in sorted(found.items()))]
+        return dataclasses.replace(healthy, unreadable=aside)
 
     def _learn_with(self, settings: Settings) -> None:
         """Adopt new settings of the space, and drop the learner cache made with the old ones."""
@@ -217,7 +250,7 @@ class BackgroundLoop:
     def _note_failure(self, unit: LearningUnit, cycle_id: UUID, exc: Exception) -> None:
         error = f"{type(exc).__name__}: {exc}"
         try:
-            unit.record_failure(self._server_id, _nothing_learned(cycle_id, unit.live_version), error)
+            unit.record_failure(self.server_id, _nothing_learned(cycle_id, unit.live_version), error)
         except DatabaseError as unnoted:
             log.warning("that a cycle failed (%s) cannot be noted in sona.cycles: %s", error, unnoted)
 

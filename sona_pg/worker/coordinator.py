@@ -13,9 +13,8 @@ from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store.database import Database
 from sona_pg.worker.background import BackgroundLoop
-from sona_pg.worker.schedule import is_due, least
+from sona_pg.worker.schedule import is_due, least, retry_after
 
-RETRY = (60.0, 3600.0)  # pauses in seconds after the first failure in a row, and at most
 LOOK_ANYWAY = 60.0  # seconds between checks with too few facts as well: the space's settings may have changed
 
 
@@ -36,8 +35,10 @@ class LoopCoordinator:
         self.failures = 0  # in a row, of cycles that were due
         self.failures_in_all = 0
         self.due_since: float | None = None  # by ``clock``: when a cycle was found due that has not run yet
+        self.learned_here = False  # whether this learner was the last to learn in the space, at the last check
         self._learned = 0  # facts, at the last check
         self._live_version = 0  # the live version when it was found due
+        self._failed = False  # whether the last cycle of the space had failed then
         self._database = database
         self._whole = applied(config, space.settings)
         self._clock = clock
@@ -46,6 +47,7 @@ class LoopCoordinator:
         self._next_in_turn = self._next + self._config.poll_interval
         self._look_anyway = self._next + LOOK_ANYWAY
         self.behind = False  # whether the last cycle here left unlearned facts
+        self.catching_up = False  # whether the due cycle continues one that did
 
     def force(self) -> CycleResult:
         """Run loop B now."""
@@ -115,12 +117,16 @@ class LoopCoordinator:
             self._look_anyway, self._learned = now + LOOK_ANYWAY, found.learned
         self._next, self._next_in_turn = now + self._pause, now + self._config.poll_interval
         behind, self.behind = self.behind, False
-        if found is None or not (
-            behind or is_due(found.waiting, found.learned, found.elapsed, self._config, asked=asked)
+        self.catching_up = behind
+        if (
+            found is None
+            or not (behind or is_due(found.waiting, found.learned, found.elapsed, self._config, asked=asked))
+            or found.since_failure.total_seconds() < retry_after(found.failures, self._config)  # on any server
         ):
             self.due_since = None
             return
-        self._live_version = found.live_version
+        self._live_version, self._failed = found.live_version, found.failures > 0
+        self.learned_here = found.last_learner == self.background.server_id
         if self.due_since is None:
             self.due_since = now
 
@@ -130,14 +136,13 @@ class LoopCoordinator:
             return None
         try:
             # If several servers find it due at once, those that wait for the first have hardly anything left to learn.
-            result = self.background.run_cycle_after(self._live_version)
+            result = self.background.run_cycle_after(self._live_version, failed=self._failed)
         except DatabaseUnavailable:
             raise
         except Exception:
             self.failures += 1
             self.failures_in_all += 1
-            pause = min(RETRY[0] * 2 ** (self.failures - 1), RETRY[1], self._config.background_interval)
-            self._next = self._clock() + pause
+            self._next = self._clock() + retry_after(self.failures, self._config)
             self.due_since = None
             raise
         finally:

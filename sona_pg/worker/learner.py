@@ -19,6 +19,7 @@ from sona_pg.store.roll_call import SpaceIds
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.cache_shelf import CacheShelf
 from sona_pg.worker.coordinator import LoopCoordinator
+from sona_pg.worker.turns import turns
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ AWAY = (1.0, 10.0)  # seconds before the first and before every later attempt wh
 
 
 class Learner:
-    """Learns in its spaces: the longest due first; one that fails is retried after a longer pause."""
+    """Learns in its spaces, in the order of ``turns``; one that fails is retried after a longer pause."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Learner:
         self._every = math.inf  # seconds between checks
         self._next_look = -math.inf  # by ``clock``
         self._noted: list[LoopCoordinator] = []  # found due by the last check, or behind after it
+        self._more = False  # whether the last run ended early
         self._at: LoopCoordinator | None = None  # the coordinator the thread is busy with
         self._stop = threading.Event()
         self._starting = threading.Lock()
@@ -87,24 +89,38 @@ class Learner:
 
     def stop(self, cut: Callable[[int | None], object] = lambda _: None) -> None:
         """End the thread; ``cut`` ends the database calls of a cycle that takes too long."""
+        while not self.end(PATIENCE, cut):
+            pass
+
+    def end(self, patience: float, cut: Callable[[int | None], object] = lambda _: None) -> bool:
+        """Run no more cycles; wait ``patience`` seconds for the running one, then cut it; return whether it ended.
+
+        A cut cycle has published nothing: its facts are left to the next one.
+        """
         self._stop.set()
         thread = self._thread
         if thread is None:
-            return
-        thread.join(PATIENCE)
-        while thread.is_alive():
+            return True
+        thread.join(patience)
+        if thread.is_alive():
             cut(thread.ident)
             thread.join(PATIENCE)
+        return not thread.is_alive()
 
-    def run_due(self) -> list[CycleResult]:
-        """Run a cycle in every due space, longest due first; return their results.
+    def run_due(self, seconds: float = math.inf) -> list[CycleResult]:
+        """Run a cycle in every due space, in the order of ``turns``; return their results.
+
+        After ``seconds`` no other cycle is begun; the due ones that are left come with the next call, in a new order.
 
         Raises:
             DatabaseUnavailable: Postgres is away; due cycles stay due.
         """
-        done = []
+        done: list[CycleResult] = []
+        until = self._clock() + seconds
+        self._more = False
         for coordinator in self._due():
-            if self._stop.is_set():
+            self._more = self._clock() > until
+            if self._stop.is_set() or self._more:
                 break
             result = self._run_one(coordinator)
             if result is not None:
@@ -112,11 +128,11 @@ class Learner:
         return done
 
     def _due(self) -> list[LoopCoordinator]:
-        """Return the coordinators of due spaces, longest due first."""
+        """Return the coordinators of due spaces, in the order of ``turns``."""
         self._arrange()
         now = self._clock()
         if not self._ids.ids or (now < self._next_look and not self._is_behind()):
-            return []
+            return turns([coordinator for coordinator in self._noted if coordinator.due_since is not None], now)
         # Most spaces have too few facts: one statement for all of them finds the others.
         waiting = self._database.waiting_facts(self._ids)
         self._next_look = now + self._every
@@ -129,10 +145,7 @@ class Learner:
             coordinator.note(found.get(coordinator.space.space_id))
             self._every = min(self._every, coordinator.look_every)
         self._noted = [coordinator for coordinator in known if coordinator.due_since is not None]
-        return sorted(
-            (coordinator for coordinator in looking if coordinator.due_since is not None),
-            key=lambda coordinator: coordinator.due_since or 0.0,
-        )
+        return turns(self._noted, now)
 
     def _arrange(self) -> None:
         """Form the list of spaces that are polled together anew, if it has changed."""
@@ -172,9 +185,9 @@ class Learner:
 
     def _run(self) -> None:
         pause = AWAY[0]
-        while not self._stop.wait(0.0 if self._is_behind() else LOOK_EVERY * _random.uniform(0.9, 1.1)):
+        while not self._stop.wait(0.0 if self._more or self._is_behind() else LOOK_EVERY * _random.uniform(0.9, 1.1)):
             try:
-                self.run_due()
+                self.run_due(LOOK_EVERY)
                 pause = AWAY[0]
             except DatabaseUnavailable as exc:
                 log.debug("learning waits for the database: %s", exc)  # the follower reports that the store is away

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from sona_pg.config import LoopConfig
 
+RETRY = (60.0, 3600.0)  # pauses in seconds after the first failure in a row, and at most
 FIRST = 5  # the first cycle is due at a fifth of ``min_trajectories``
 
 
@@ -43,3 +44,8 @@ def is_due(waiting: int, learned: int, elapsed: timedelta, config: LoopConfig, *
         return True
     soon = asked or (config.growth > 0 and elapsed >= timedelta(seconds=config.shortest_interval))
     return soon and waiting >= due_at(learned, config)
+
+
+def retry_after(failures: int, config: LoopConfig) -> float:
+    """Return the seconds from the last of ``failures`` cycles in a row to the next attempt, by any learner."""
+    return min(RETRY[0] * 2 ** min(failures - 1, 20), RETRY[1], config.background_interval) if failures else 0.0

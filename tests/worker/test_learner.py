@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
+import psycopg
 import pytest
 
 from sona_pg import SonaConfig, SonaEngine
@@ -15,6 +16,7 @@ from sona_pg.config import LoopConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.errors import DatabaseUnavailable, LearningError
 from sona_pg.store.database import Database
+from sona_pg.worker import background
 from sona_pg.worker.cache_shelf import CacheShelf, bytes_of
 from sona_pg.worker.coordinator import LoopCoordinator
 from sona_pg.worker.learner import Learner
@@ -72,7 +74,10 @@ def test_it_learns_where_enough_waits_and_nowhere_else(fleet: Fleet) -> None:
     assert fleet.engines["a"].refresh() == 1
 
 
-def test_the_space_that_has_been_due_longest_comes_first(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("after", "order"), [(2.0, ["a", "c", "b"]), (31.0, ["b", "c", "a"])])
+def test_the_newest_need_comes_first_unless_it_has_waited_long(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, after: float, order: list[str]
+) -> None:
     def away(*_: object, **__: object) -> None:
         raise DatabaseUnavailable("away")
 
@@ -82,7 +87,70 @@ def test_the_space_that_has_been_due_longest_comes_first(fleet: Fleet, monkeypat
             record(fleet.engines[name], 2)
             with pytest.raises(DatabaseUnavailable):
                 fleet.run()
-    assert fleet.run() == ["b", "c", "a"]
+    assert fleet.run(after) == order
+
+
+def test_a_space_that_catches_up_with_a_backlog_lets_the_others_go_first(fleet: Fleet) -> None:
+    fleet.learner.remove(fleet.coordinators["a"])
+    slices = CONFIG.replace(loops=dataclasses.replace(LOOPS, slice=2))
+    coordinator = fleet.learner.coordinator(fleet.database.find_space("a"), uuid7(), slices)
+    fleet.learner.add(coordinator, lambda _: fleet.learned.append("a"))
+    for _ in range(3):
+        record(fleet.engines["a"], 2)
+    assert fleet.run() == ["a"]
+    record(fleet.engines["b"], 2)
+    assert fleet.run(0.5) == ["b", "a"]
+
+
+def test_a_space_in_which_it_learned_last_comes_before_those_of_other_learners(fleet: Fleet) -> None:
+    for engine in fleet.engines.values():
+        record(engine, 2)
+    fleet.engines["a"].force_learn()
+    fleet.learner.remove(fleet.coordinators["a"])
+    assert sorted(fleet.run()) == ["b", "c"]
+    fleet.learner.add(fleet.coordinators["a"], lambda _: fleet.learned.append("a"))
+    for engine in fleet.engines.values():
+        record(engine, 10)
+    assert fleet.run(1000.0)[2] == "a"
+
+
+def test_a_run_ends_when_its_time_is_over_and_the_rest_is_due_in_the_next(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for engine in fleet.engines.values():
+        record(engine, 2)
+    usual = LoopCoordinator.run_noted
+
+    def slow(self: LoopCoordinator) -> object:
+        fleet.seconds += 1.0
+        return usual(self)
+
+    monkeypatch.setattr(LoopCoordinator, "run_noted", slow)
+    fleet.seconds = 2.0
+    assert len(fleet.learner.run_due(0.5)) == 1
+    assert len(fleet.learner.run_due(0.5)) == 1
+    assert len(fleet.learner.run_due(0.5)) == 1
+
+
+def test_the_pause_after_a_failure_holds_for_every_learner(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise LearningError("it cannot be learned in")
+
+    record(fleet.engines["a"], 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(background, "learn", fail)
+        assert fleet.run() == []
+    other = Learner(fleet.database, clock=lambda: fleet.seconds)
+    coordinator = other.coordinator(fleet.database.find_space("a"), uuid7(), CONFIG)
+    other.add(coordinator)
+    fleet.seconds += 2.0
+    assert other.run_due() == []
+    with psycopg.connect(fleet.database.url) as connection:
+        connection.execute(
+            "UPDATE sona.cycles SET started_at = started_at - interval '1 h', finished_at = now() - interval '1 h'"
+        )
+    fleet.seconds += 100.0
+    assert [result.trajectories for result in other.run_due()] == [2]
 
 
 def test_a_space_that_fails_waits_longer_each_time_and_stops_no_other(
@@ -90,7 +158,7 @@ def test_a_space_that_fails_waits_longer_each_time_and_stops_no_other(
 ) -> None:
     tries = []
 
-    def fail(version: int) -> None:
+    def fail(version: int, *, failed: bool) -> None:
         tries.append(fleet.seconds)
         raise LearningError("it cannot be learned in")
 
