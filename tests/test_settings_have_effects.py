@@ -60,6 +60,9 @@ LEARNED: dict[str, tuple[Any, str]] = {
     "patterns.success_quality": (1.0, "patterns"),
     "patterns.failure_quality": (0.0, "patterns"),
     "patterns.failing_reward": (1e6, "patterns"),
+    "graph.nodes": (3, "graph"),
+    "graph.degree": (1, "graph"),
+    "graph.half_life": (1.0, "graph"),
     "loops.replay": (1, "replay"),
     "loops.seed": (1, "base adapters"),
 }
@@ -219,8 +222,9 @@ def facts(rng: np.random.Generator, version: int) -> LedgerSlice:
     quality = np.round(rng.random(N), 2)
     quality[:3] = 0.0, 0.65, 1.0
     rewards = rng.random(N) * 2 - 0.5
+    at = 10 * version * 86_400_000 << 80  # ten days apart
     fresh = Trajectories(
-        ids=np.stack([np.frombuffer((1000 * version + row).to_bytes(16, "big"), np.uint8) for row in range(N)]),
+        ids=np.stack([np.frombuffer((at + row).to_bytes(16, "big"), np.uint8) for row in range(N)]),
         embeddings=embeddings,
         quality=quality,
         latency_us=np.full(N, np.nan),
@@ -233,6 +237,7 @@ def facts(rng: np.random.Generator, version: int) -> LedgerSlice:
         lowest_reward=rewards,
         parameters=[None] * N,
         paid=np.full(N, np.nan),
+        sessions=[f"session:{row // 10}" for row in range(N)],
     )
     steps = Steps(np.arange(N), rewards, np.roll(embeddings, 1, axis=1), np.ones(N, np.bool_))
     nobody = fresh.take(np.zeros(0, np.intp))

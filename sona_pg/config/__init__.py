@@ -5,7 +5,7 @@ The learning settings of a space (``micro``, ``base``, ``ewc``, ``patterns``, an
 """
 
 from sona_pg.config.environment import Environment, Migrate, migrate_policy
-from sona_pg.config.graph_parts import DreamConfig
+from sona_pg.config.graph_parts import DreamConfig, GraphConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
 from sona_pg.config.running_parts import Durability, IngestConfig, LoopConfig, MaintenanceConfig, WhenFull
 from sona_pg.config.sona_config import SonaConfig
@@ -16,6 +16,7 @@ __all__ = [
     "Durability",
     "Environment",
     "EwcConfig",
+    "GraphConfig",
     "IngestConfig",
     "LoopConfig",
     "MaintenanceConfig",

@@ -1,10 +1,25 @@
-"""Settings of dreams over the memory graph."""
+"""Settings of the memory graph and of dreams over it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from sona_pg.config.config_part import ConfigPart, require, require_types
+
+
+@dataclass(frozen=True, slots=True)
+class GraphConfig(ConfigPart):
+    """The memory graph that a space learns from its sessions."""
+
+    nodes: int = 10_000  # beyond it the candidates and queries used least go; 0: no graph is learned
+    degree: int = 16  # edges of one kind that leave a node
+    half_life: float = 30.0  # days without use in which an edge loses half of its weight
+
+    def __post_init__(self) -> None:
+        require_types(self, "graph")
+        require(0 <= self.nodes <= 1_000_000, "graph.nodes", self.nodes, "0 to 1,000,000")
+        require(1 <= self.degree <= 1000, "graph.degree", self.degree, "1 to 1,000")
+        require(0 < self.half_life <= 36_500, "graph.half_life", self.half_life, "days, above 0 to 36,500")
 
 
 @dataclass(frozen=True, slots=True)

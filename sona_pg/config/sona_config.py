@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from sona_pg.config.config_part import ConfigPart, require
+from sona_pg.config.graph_parts import GraphConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
 from sona_pg.config.running_parts import IngestConfig, LoopConfig, MaintenanceConfig
 from sona_pg.limits import MAX_DIM
@@ -24,6 +25,7 @@ class SonaConfig(ConfigPart):
     base: BaseConfig = field(default_factory=BaseConfig)
     ewc: EwcConfig = field(default_factory=EwcConfig)
     patterns: PatternConfig = field(default_factory=PatternConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     loops: LoopConfig = field(default_factory=LoopConfig)
     maintenance: MaintenanceConfig = field(default_factory=MaintenanceConfig)

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from sona_pg.config.graph_parts import GraphConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
 from sona_pg.config.running_parts import LoopConfig
 from sona_pg.config.sona_config import SonaConfig
@@ -24,6 +25,7 @@ PARTS: Mapping[str, type] = {
     "base": BaseConfig,
     "ewc": EwcConfig,
     "patterns": PatternConfig,
+    "graph": GraphConfig,
     "loops": LoopConfig,
 }
 OF_PROCESS = frozenset({"loops.automatic", "loops.poll_interval", "loops.recent", "loops.slice"})
@@ -66,6 +68,9 @@ FIRST: Settings = {
     "patterns.success_quality": 0.7,
     "patterns.failure_quality": 0.3,
     "patterns.failing_reward": 0.0,
+    "graph.nodes": 10_000,
+    "graph.degree": 16,
+    "graph.half_life": 30.0,
     "loops.background_interval": 3600.0,
     "loops.min_trajectories": 100,
     "loops.growth": 0.1,

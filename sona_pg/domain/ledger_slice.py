@@ -29,6 +29,7 @@ class Trajectories:
     lowest_reward: NDArray[np.float64]  # (n,) of its steps; NaN where there are none
     parameters: Sequence[Mapping[str, float] | None]  # parameters of the call
     paid: NDArray[np.float64]  # (n,) real cost, as told at the end; NaN where unknown
+    sessions: Sequence[str | None]  # label of the session
 
     def __len__(self) -> int:
         return len(self.ids)

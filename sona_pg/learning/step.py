@@ -22,6 +22,7 @@ from sona_pg.domain.verdict import Verdict
 from sona_pg.learning.adapters.ewc_kronecker import lasting
 from sona_pg.learning.adapting import Adapted, Told, adapt, told_of
 from sona_pg.learning.beside import beside
+from sona_pg.learning.graph.graph_step import learn_graph
 from sona_pg.learning.knowledge import Knowledge, Stored, ranker_of, reservoir_of, router_of, seed_of
 from sona_pg.learning.patterns import extraction
 from sona_pg.learning.patterns.pattern_revision import Counted, home_of, revise, unrated
@@ -37,7 +38,7 @@ from sona_pg.learning.vectors import unit
 # to which theirs would come, 25 MB.
 MOST_BESIDE = 50_000
 WORTH_THREADS = 1000  # trajectories of a step; the thread of a smaller one costs more than it saves
-OF_LOOP_C = ("graph", "deep")  # parts of the state that stay as loop C has made them
+OF_LOOP_C = ("deep",)  # parts of the state that stay as loop C has made them
 MAX_SAMPLE = 4096  # most replayed trajectories for all learners but the ranker
 
 
@@ -102,6 +103,7 @@ def learn(
     patterns = [unrated(pattern) for pattern in found.patterns] if forgotten else found.patterns
     arrays: dict[str, Arrays] = {
         **{part: state.arrays[part] for part in OF_LOOP_C if part in state.arrays},
+        **learn_graph(state, claimed, found.patterns, stored.catalog, stored.sets, config.graph, version),
         **adapters.arrays,
         "router": router.to_arrays(),
         "ranker": ranker.to_arrays(),

@@ -8,13 +8,23 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, Text, case, exists, func, select
+from sqlalchemy import Connection, Select, Text, case, exists, func, literal_column, select
 
 from sona_pg.domain.ledger_slice import Steps, Trajectories
 from sona_pg.limits import LONGEST_READ_QUERY, MAX_PARAMETER
 from sona_pg.store.claims import Claim, Horizon
 from sona_pg.store.copying import Spec, among, copy_arrays, is_number_of, keys_of
 from sona_pg.store.schema import batches, set_aside, steps, trajectories
+
+# The last label of a session; a row without labels costs nothing.
+SESSION = literal_column(
+    """
+    CASE WHEN sona.trajectories.context IS NOT NULL THEN (
+        SELECT label FROM unnest(sona.trajectories.context) WITH ORDINALITY AS given (label, place)
+        WHERE starts_with(label, 'session:') ORDER BY place DESC LIMIT 1) END
+    """,
+    Text,
+).label("session")
 
 Unreadable = list[tuple[UUID, str]]  # trajectories that cannot be learned from, with the reason
 
@@ -92,7 +102,7 @@ def no_trajectories(dim: int) -> Trajectories:
     nothing = np.zeros(0)
     return Trajectories(
         np.zeros((0, 16), np.uint8), np.zeros((0, dim), np.float32), nothing, nothing, nothing,
-        np.zeros(0, np.int64), nothing, np.zeros((0, 0), np.float32), [], [], nothing, [], nothing,
+        np.zeros(0, np.int64), nothing, np.zeros((0, 0), np.float32), [], [], nothing, [], nothing, [],
     )  # fmt: skip
 
 
@@ -125,6 +135,7 @@ def _read(
             func.left(trajectories.c.query, LONGEST_READ_QUERY).label("query"),
             trajectories.c.lowest_reward,
             trajectories.c.parameters.cast(Text).label("parameters"),
+            SESSION,
             dims.label("dims"),
             case((dims == dim, trajectories.c.embedding)).label("embedding"),
         )
@@ -134,7 +145,8 @@ def _read(
         ("id", "uuid"), ("batch", "int8"), ("quality", "float4"), ("latency_us", "int4"), ("propensity", "float4"),
         ("candidate_set", "int8"), ("cost", "float4"), ("paid", "float4"),
         ("features", "text"), ("route", "text"), ("query", "text"),
-        ("lowest_reward", "float4"), ("parameters", "text"), ("dims", "int4"), ("embedding", "halfvec", dim),
+        ("lowest_reward", "float4"), ("parameters", "text"), ("session", "text"),
+        ("dims", "int4"), ("embedding", "halfvec", dim),
     ]  # fmt: skip
     values, nulls = copy_arrays(connection, query, spec)
     wrong = nulls["embedding"]
@@ -160,6 +172,7 @@ def _read(
         lowest_reward=_nan_where(values["lowest_reward"], nulls["lowest_reward"])[keep],
         parameters=[None if text is None else _parameters(text) for text in values["parameters"][keep].tolist()],
         paid=_nan_where(values["paid"], nulls["paid"])[keep],
+        sessions=values["session"][keep].tolist(),
     )
     return read, values["batch"][keep], reasons
 

@@ -35,6 +35,7 @@ def trajectories(count: int) -> Trajectories:
         queries=[None] * count,
         lowest_reward=unknown,
         parameters=[None] * count,
+        sessions=[None] * count,
     )
 
 

@@ -3,7 +3,8 @@
 Edges are kept sorted by (source, kind, target), without duplicates; a symmetric edge is stored in both directions, so
 that the neighbourhood of a node is one slice. A weight is in [0, 1] and moves by a share of the way that is left:
 ``n`` reinforcements at rate η take w to 1 − (1 − w)(1 − η)ⁿ, ``n`` weakenings to w(1 − η)ⁿ. The result depends on
-the counts alone, not on the order in which servers report them.
+the counts alone, not on the order in which servers report them. Similarity is a fact about the embeddings and does not
+decay.
 """
 
 from __future__ import annotations
@@ -21,6 +22,31 @@ RATE = 0.01  # SONA's edge update: share of the way that one use moves a weight
 
 Indices = NDArray[np.int32]
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairUses:
+    """Uses and vain retrievals of pairs of nodes; a pair may be listed more than once."""
+
+    source: Indices  # (p,)
+    target: Indices  # (p,)
+    ups: NDArray[np.int64]  # (p,) times that both were used
+    downs: NDArray[np.int64]  # (p,) times that both were retrieved, and one was not used
+
+    def summed(self, nodes: int, *, symmetric: bool) -> PairUses:
+        """Return each pair once, in both directions if ``symmetric``; loops and pairs without any use go."""
+        first, second = self.source.astype(np.int64), self.target.astype(np.int64)
+        if symmetric:
+            first, second = np.minimum(first, second), np.maximum(first, second)
+        keep = (first != second) & (self.ups + self.downs > 0)
+        code, place = np.unique(first[keep] * nodes + second[keep], return_inverse=True)
+        ups = np.bincount(place, self.ups[keep], len(code)).astype(np.int64)
+        downs = np.bincount(place, self.downs[keep], len(code)).astype(np.int64)
+        source, target = (code // nodes).astype(np.int32), (code % nodes).astype(np.int32)
+        if symmetric:
+            source, target = np.concatenate([source, target]), np.concatenate([target, source])
+            ups, downs = np.tile(ups, 2), np.tile(downs, 2)
+        return PairUses(source, target, ups, downs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +140,7 @@ class GraphEdges:
 
     def weights_at(self, now: float, half_life: float) -> Floats:
         """Return the weights (m,) as of ``now``: halved for every ``half_life`` days without reinforcement."""
-        age = np.maximum(now - self.reinforced, 0.0)
+        age = np.where(self.kind == EdgeKind.SIMILARITY, 0.0, np.maximum(now - self.reinforced, 0.0))
         return np.asarray(self.weight * np.exp2(-age / half_life), np.float32)
 
     @classmethod
@@ -165,6 +191,57 @@ class GraphEdges:
         changed, at = grown.weight.copy(), grown.reinforced.copy()
         changed[rows], at[rows] = moved, now
         return self._sorted(grown.nodes, grown.source, grown.target, grown.kind, changed, at)
+
+    def learned(
+        self, uses: PairUses, kind: EdgeKind, now: float, half_life: float, *, reverse: bool = False
+    ) -> GraphEdges:
+        """Return the edges after the uses and vain retrievals of some pairs, as if they had come evenly mixed.
+
+        u uses and d vain retrievals draw a weight w towards t = u / (u + d): to t + (w − t)(1 − η)ᵘ⁺ᵈ. A pair without
+        an edge gets one by its first use. ``reverse`` takes the uses back: exactly, but for decay and bounds.
+        """
+        uses = uses.summed(self.nodes, symmetric=not kind.directed)
+        if not len(uses.source):
+            return self
+        have = _codes(self.nodes, self.source, self.kind, self.target)
+        want = _codes(self.nodes, uses.source, np.full(len(uses.source), kind), uses.target)
+        found = np.minimum(np.searchsorted(have, want), max(len(have) - 1, 0))
+        known = have[found] == want if len(have) else np.zeros(len(want), np.bool_)
+        weight = np.zeros(len(want))
+        weight[known] = self.weights_at(now, half_life)[found[known]]
+        count = (uses.ups + uses.downs).astype(np.float64)
+        towards = uses.ups / count
+        left = (1.0 - RATE) ** (-count if reverse else count)
+        moved = np.clip(towards + (weight - towards) * left, 0.0, 1.0).astype(np.float32)
+        changed, at = self.weight.copy(), self.reinforced.copy()
+        changed[found[known]], at[found[known]] = moved[known], now
+        same = dataclasses.replace(self, weight=changed, reinforced=at)
+        new = ~known & (uses.ups > 0)
+        if reverse or not new.any():
+            return same
+        return self._sorted(
+            self.nodes,
+            np.concatenate([self.source, uses.source[new]]),
+            np.concatenate([self.target, uses.target[new]]),
+            np.concatenate([self.kind, np.full(int(new.sum()), kind, np.uint8)]),
+            np.concatenate([changed, moved[new]]),
+            np.concatenate([at, np.full(int(new.sum()), now)]),
+        )
+
+    def capped_by_kind(self, degree: int, now: float, half_life: float) -> GraphEdges:
+        """Return the ``degree`` heaviest edges of each kind that leave each node; see ``capped``."""
+        if not len(self):
+            return self
+        group = self.source.astype(np.int64) * len(EdgeKind) + self.kind
+        starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+        lengths = np.diff(np.append(starts, len(self)))
+        if int(lengths.max()) <= degree:
+            return self
+        order = np.lexsort((self.target, -self.weights_at(now, half_life), group))
+        place = np.empty(len(self), np.int64)
+        place[order] = np.arange(len(self)) - np.repeat(starts, lengths)
+        keep = place < degree
+        return self.where(keep & self._mirrored(keep))
 
     def capped(self, degree: int, now: float, half_life: float) -> GraphEdges:
         """Return the ``degree`` heaviest edges of each node as of ``now``; a symmetric edge goes in both directions."""

@@ -11,6 +11,8 @@ from sona_pg.domain.catalog import UNKNOWN
 from sona_pg.domain.state import LearnedState
 from sona_pg.learning.ranking.ranker import RankerState
 
+OF_SLOTS = {"graph": ("slots",), "sessions": ("used", "last_used")}  # arrays of slots, by part
+
 
 def relocated(state: LearnedState, places: NDArray[np.int32]) -> LearnedState:
     """Return ``state`` with everything about each slot ``i`` moved to slot ``places[i]``, all distinct.
@@ -22,10 +24,15 @@ def relocated(state: LearnedState, places: NDArray[np.int32]) -> LearnedState:
     places, arrays = np.asarray(places, np.int32), dict(state.arrays)
     if "ranker" in arrays:
         arrays["ranker"] = _ranker(RankerState.from_arrays(arrays["ranker"]), places).to_arrays()
-    if "graph" in arrays:
-        slots = np.asarray(arrays["graph"]["slots"], np.int32)
-        arrays["graph"] = {**arrays["graph"], "slots": np.where(slots == UNKNOWN, UNKNOWN, places[slots])}
+    for part, names in OF_SLOTS.items():
+        if part in arrays:
+            held = arrays[part]
+            arrays[part] = {**held, **{name: _moved(np.asarray(held[name], np.int32), places) for name in names}}
     return dataclasses.replace(state, arrays=arrays)
+
+
+def _moved(slots: NDArray[np.int32], places: NDArray[np.int32]) -> NDArray[np.int32]:
+    return np.where(slots == UNKNOWN, UNKNOWN, places[slots]).astype(np.int32)
 
 
 def _ranker(ranker: RankerState, places: NDArray[np.int32]) -> RankerState:

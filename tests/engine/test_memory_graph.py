@@ -1,0 +1,81 @@
+"""The memory graph in the store: learned from sessions, kept with versions, rebuilt and restored to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
+
+DIM = 8
+QUIET = SonaConfig(
+    loops=LoopConfig(automatic=False, poll_interval=60),
+    maintenance=MaintenanceConfig(automatic=False),
+    patterns=PatternConfig(clusters=4, min_size=1),
+)
+TOPICS = np.eye(4, DIM, dtype=np.float32)
+NAMES = ["a", "b", "c", "d"]
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[SonaEngine]:
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        engine.remember(NAMES, TOPICS + 0.1)
+        yield engine
+
+
+def talk(engine: SonaEngine, sessions: int, topics: list[int], seed: int = 0) -> None:
+    """Record sessions that ask about ``topics`` in turn; each is answered by its candidate."""
+    rng = np.random.default_rng(seed)
+    for number in range(sessions):
+        for topic in topics:
+            query = TOPICS[topic] + 0.05 * rng.standard_normal(DIM).astype(np.float32)
+            t = engine.begin_trajectory(query, ranking=engine.rank(query))
+            engine.add_trajectory_context(t, f"session:{seed}-{number}")
+            engine.set_trajectory_route(t, NAMES[topic])
+            engine.end_trajectory(t, quality=1.0)
+    engine.force_learn()
+
+
+def arrays(engine: SonaEngine) -> dict[str, bytes]:
+    """Return the bytes of the served graph, by array."""
+    state = engine._session.serving.state
+    return {name: values.tobytes() for name, values in state.arrays.get("graph", {}).items()}
+
+
+def test_a_graph_is_learned_from_sessions_rebuilt_and_rolled_back_to_the_bit(engine: SonaEngine) -> None:
+    query = TOPICS[0]
+    t = engine.begin_trajectory(query, ranking=engine.rank(query))
+    engine.set_trajectory_route(t, "a")
+    engine.end_trajectory(t, quality=1.0)
+    engine.force_learn()
+    assert not arrays(engine), "a trajectory without a session"
+    talk(engine, 4, [0, 1, 2], seed=1)
+    first = arrays(engine)
+    version = engine._session.serving.version
+    assert len(first["kinds"]) == 6
+    talk(engine, 4, [3, 0], seed=2)
+    second = arrays(engine)
+    assert second != first
+    assert engine.rebuild().equal
+    engine.rollback(version)
+    assert arrays(engine) == first
+    assert engine.rebuild().equal
+
+
+def test_a_graph_is_saved_and_loaded_with_its_version(engine: SonaEngine, database_url: str, tmp_path: Path) -> None:
+    talk(engine, 3, [0, 1])
+    engine.save(tmp_path / "version")
+    with SonaEngine(DIM, database_url, space="other", config=QUIET) as other:
+        other.remember(["0", *NAMES], np.eye(5, DIM, dtype=np.float32))
+        other.end_trajectory(other.begin_trajectory(TOPICS[0]), quality=1.0)
+        other.force_learn()  # gives the candidates their slots
+        other.load(tmp_path / "version", publish=True)
+        other.refresh()
+        moved, ours = arrays(other), arrays(engine)
+        assert {name for name in ours if ours[name] != moved[name]} == {"slots"}
+        assert other.rebuild().equal
