@@ -25,6 +25,7 @@ SUITES = {
     "spaces": "a thousand spaces in one process: connections, threads, memory, idle CPU, opening, all of them learning",
     "service": "the HTTP service, one worker and its database, beside a bare FastAPI endpoint",
     "evidence": "from a thumb to the next answer, here and on ten other servers, and what it costs to ask",
+    "budget": "one budget for eight servers that are killed now and then: what they spend together",
     "search": "search in SQL beside the exact scan, and recording into a filled store",
 }
 

@@ -64,6 +64,28 @@ def space_set(
         show_facts(database.set_settings(database.find_space(name), changes), f"space {name!r}")
 
 
+@space_app.command("budget")
+def space_budget(
+    name: Name,
+    amount: Annotated[float | None, typer.Option(help="Set it, in the unit of costs, such as dollars.")] = None,
+    per: Annotated[str, typer.Option(help="Of a request on average, or of a day (UTC): request or day.")] = "request",
+    remove: Annotated[bool, typer.Option("--remove", help="Remove it.")] = False,
+    url: Url = None,
+) -> None:
+    """Print the budget of a space and what all servers have spent of it; or set or remove it."""
+    from sona_pg.engine.budget_calls import require_budget
+
+    if remove and amount is not None:
+        raise InvalidValue("--amount and --remove: choose one of them")
+    with database_at(url) as database:
+        space = database.find_space(name)
+        if remove or amount is not None:
+            wanted = None if amount is None else require_budget(amount, per)
+            database.set_budget(space, wanted, "day" if per == "day" else "request")
+        known = database.budget(space)
+        show_facts(known.as_dict() if known is not None else {"space": name, "budget": None}, f"budget of {name!r}")
+
+
 @space_app.command("rename")
 def space_rename(
     name: Name, new_name: Annotated[str, typer.Argument(help="Its new name.")], url: Url = None

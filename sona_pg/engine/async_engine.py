@@ -222,6 +222,8 @@ class AsyncSonaEngine:
     tick = _AwaitedCall(SonaEngine.tick)
     refresh = _AwaitedCall(SonaEngine.refresh)
     rebuild = _AwaitedCall(SonaEngine.rebuild)
+    set_budget = _AwaitedCall(SonaEngine.set_budget)
+    budget = _AwaitedCall(SonaEngine.budget)
     set_settings = _AwaitedCall(SonaEngine.set_settings)
     evaluate_policies = _AwaitedCall(SonaEngine.evaluate_policies)
     versions = _AwaitedCall(SonaEngine.versions)

@@ -23,6 +23,7 @@ from sona_pg.engine.figures import SILENT_FOR, Figures
 from sona_pg.engine.fleet_member import FleetMember
 from sona_pg.engine.followed_space import Heard
 from sona_pg.engine.process_runtime import ProcessRuntime
+from sona_pg.engine.spending_feed import SpendingFeed
 from sona_pg.engine.version_holder import VersionHolder
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, TrajectoryError
 from sona_pg.ingest import Writer
@@ -73,6 +74,9 @@ class CurrentSpace(ABC):
         self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set, config.loops.recent)
         self.recaller = Recaller(self.ranker, lambda: self.database.candidate_order(self.space))
         self.held = VersionHolder(hot, config, last)
+        self.spending = SpendingFeed(
+            self.chooser.space_budget, self.member.server_id, lambda: self.space, lambda: self.database
+        )
         self._feed = EvidenceFeed(lambda: self.database, self.ranker.evidence)
         self._figures = Figures(self)
 
@@ -247,8 +251,11 @@ class CurrentSpace(ABC):
             space = self.space
             self._name = heard.name
             self.member.measure_clock(heard.clock)
+            if self.spending.follow(heard.budget, heard.clock.at):
+                self.runtime.follower.pace(self)
             if heard.forgotten:  # maintenance deleted the row: this machine slept for days
                 self.member.register(space)
+                self.spending.count_anew()
             if self.held.take_up(heard.live, self._read, self._learned):
                 self._heartbeat()
             if heard.signal is not None:

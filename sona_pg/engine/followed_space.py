@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from sona_pg.domain.budget import Budget
+from sona_pg.engine.spending_feed import SpendingFeed
 from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.store.roll_call import Beat, Signal
 
@@ -38,6 +40,7 @@ class Heard(NamedTuple):
 
     live: int  # version
     name: str  # of the space
+    budget: Budget | None  # of the space
     signal: Signal | None  # None: not read
     forgotten: bool  # whether the row of this server was deleted
     clock: ClockReading
@@ -65,6 +68,10 @@ class FollowedSpace(Protocol):
     @property
     def accesses(self) -> AccessCounter:
         """The counts of patterns found here."""
+
+    @property
+    def spending(self) -> SpendingFeed:
+        """What is spent here under the space's budget."""
 
     def hear(self, heard: Heard) -> bool:
         """Apply the result of a poll; False: it is being refreshed, and must be polled again."""

@@ -10,9 +10,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from sona_pg.domain.budget import FleetSpending, ServerSpending
 from sona_pg.domain.pattern import PatternUse
 from sona_pg.engine.followed_space import ClockReading, FollowedSpace, Heard
 from sona_pg.engine.roster import BEAT_EVERY, CANDIDATES_EVERY, Group, Place, Roster
@@ -22,6 +24,7 @@ from sona_pg.store.roll_call import Look, RollCall, SpaceIds
 
 log = logging.getLogger(__name__)
 
+Share = Callable[[Sequence[ServerSpending], datetime], Mapping[UUID, FleetSpending]]
 Count = Callable[[Mapping[int, Mapping[UUID, int]]], Mapping[int, Mapping[UUID, PatternUse]]]
 
 PATIENCE = 3.0  # seconds that a stop waits for the call the thread is in
@@ -57,6 +60,7 @@ class Follower:
         revive: Callable[[], object] = lambda: None,
         meanwhile: Callable[[], object] = lambda: None,
         count: Count | None = None,
+        share: Share | None = None,
     ) -> None:
         """Prepare; ``start`` begins.
 
@@ -66,12 +70,14 @@ class Follower:
             revive: called while the database is away.
             meanwhile: called regularly otherwise; must return at once.
             count: adds how often patterns were found, by space, to what the database knows; returns their use since.
+            share: reports what servers have spent; returns what all others have.
         """
         self._listener = listener
         self._look = look
         self._revive = revive
         self._meanwhile = meanwhile
         self._count = count
+        self._share = share
         self._stop = threading.Event()
         self._roster = Roster()
         self._at: FollowedSpace | None = None  # the space the thread is busy with
@@ -99,6 +105,10 @@ class Follower:
         Any thread may call it; it takes no lock.
         """
         self._roster.attend(followed)
+
+    def pace(self, followed: FollowedSpace) -> None:
+        """Share a space's spending under its budget with every poll; any thread may call it."""
+        self._roster.pace(followed)
 
     def follows(self, followed: FollowedSpace) -> bool:
         """Whether a space is followed; False once it was found to be removed."""
@@ -218,6 +228,7 @@ class Follower:
             group.next_signal = now + (BEAT_EVERY if self._listener.hears else 0.0)
         if beating:
             self._count_found([place.followed for place in group.places])
+        spending = self._roster.spending(group)
         if self._has_moved(clock):
             self._tell_all(group.places, heard, clock)
             self._clock_offset = clock.offset
@@ -227,6 +238,7 @@ class Follower:
             )
         else:  # a thousand idle spaces hardly ever have news, and each call has its price
             self._tell_all(restless, heard, clock)
+        self._share_spending(spending, heard.at)
         group.digest = heard.digest
         group.signals_digest = heard.signals_digest if asking else group.signals_digest
 
@@ -250,6 +262,13 @@ class Follower:
             return
         for followed, _ in taken:
             followed.accesses.note_uses(uses[followed.space_id or 0])
+
+    def _share_spending(self, spaces: Sequence[FollowedSpace], at: datetime) -> None:
+        """Report what was spent under the budgets of spaces, and tell each what others have, in one query."""
+        told = {each.server_id: (space, each) for space in spaces if (each := space.spending.due()) is not None}
+        if told and self._share is not None:
+            for server_id, others in self._share([each for _, each in told.values()], at).items():
+                told[server_id][0].spending.hear(others)
 
     def _ask(self, look: Look) -> tuple[RollCall, ClockReading]:
         sent_at = time.time()
@@ -279,7 +298,11 @@ class Follower:
                 log.error("space number %s was removed: it is not followed any more", space)
                 self._roster.leave(followed)
                 return
-            told = before if heard.live is None else (heard.live[space], heard.names.get(space, ""))
+            told = (
+                before
+                if heard.live is None
+                else (heard.live[space], heard.names.get(space, ""), heard.budgets.get(space))
+            )
             if told is None:  # the last result could not be passed: it is polled by itself
                 return
             signal = place.signal if heard.signals is None else heard.signals.get(space)
@@ -363,8 +386,10 @@ class Follower:
 def _is_news(place: Place, heard: RollCall) -> bool:
     """Whether a result differs from the one that was passed to the space last."""
     space = place.followed.space_id or 0
-    if heard.live is not None and (heard.live.get(space), heard.names.get(space, "")) != place.told:
-        return True
+    if heard.live is not None:
+        told = (heard.live.get(space), heard.names.get(space, ""), heard.budgets.get(space))
+        if told != place.told:
+            return True
     if heard.signals is not None and heard.signals.get(space) != place.signal:
         return True
     return bool(heard.unknown) and place.followed.beat().server_id in heard.unknown

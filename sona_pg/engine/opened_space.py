@@ -83,6 +83,9 @@ class OpenedSpace(CurrentSpace):
                 self.held.serve_first(self._read, lambda: self.database.live_version(space))
             self._share_candidates((), arrived.signal)
             self._begin_writing(arrived)
+            if self.spending.follow(arrived.budget, arrived.at):
+                self.spending.share(arrived.at)
+                self.runtime.follower.pace(self)
         except BaseException:
             self._space = None
             raise

@@ -59,7 +59,7 @@ class ProcessRuntime:
             self.maintainer = Maintainer(self.database)
             self.follower = Follower(
                 NoticeListener(url), self.database.call_roll, self._revive, self.maintainer.look,
-                self.database.count_found,
+                self.database.count_found, self.database.share_spending,
             )  # fmt: skip
             self.follower.start()
             self._begun = True

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from sona_pg.domain.budget import Budget
 from sona_pg.engine.followed_space import FollowedSpace
 from sona_pg.store.roll_call import Beats, Signal, SpaceIds
 
@@ -21,7 +22,7 @@ class Place:
     followed: FollowedSpace
     next_look: float = math.inf  # before that of its group
     next_signal: float = 0.0  # earliest time to read announced candidates
-    told: tuple[int, str] | None = None  # live version and name last passed to the space
+    told: tuple[int, str, Budget | None] | None = None  # live version, name and budget last passed to the space
     next_judged: float = 0.0  # earliest time to read announced batches in which something is judged
     signal: Signal | None = None  # last passed to the space
     pause: float = 0.0  # pause after a refused attempt to attach
@@ -76,6 +77,7 @@ class Roster:
         self.early: set[Place] = set()  # to be looked at before their group, or not attached yet
         self.judged: dict[Place, float] = {}  # when to read announced batches; of the thread alone
         self._restless: dict[FollowedSpace, None] = {}
+        self._spending: dict[FollowedSpace, None] = {}  # those with a budget
         self._by_space: dict[int, list[Place]] = {}
         self._changed = False
 
@@ -89,7 +91,16 @@ class Roster:
         """Remove a space."""
         self.places.pop(followed, None)
         self._restless.pop(followed, None)
+        self._spending.pop(followed, None)
         self._changed = True
+
+    def pace(self, followed: FollowedSpace) -> None:
+        """Report a space's spending with every poll, and hear that of other servers."""
+        self._spending[followed] = None
+
+    def spending(self, group: Group) -> list[FollowedSpace]:
+        """Return the spaces of a group that spend under a budget."""
+        return [known for known in list(self._spending) if known in self.places and group.holds(self.places[known])]
 
     def attend(self, followed: FollowedSpace) -> None:
         """Pass the result of the next poll to a space, news or not; see ``FollowedSpace.wants_every_look``."""

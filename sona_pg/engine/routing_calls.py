@@ -42,7 +42,7 @@ class RoutingCalls(EngineLifetime):
             costs: an estimate of the cost of each, for this query; it is corrected by the real costs of earlier ones.
                 A budget needs it until real costs were learned.
             budget: the mean cost that may be spent per decision: the estimate counts until ``end_trajectory`` tells the
-                real cost.
+                real cost. By default the budget of the space holds, if it has one (``set_budget``).
             cost_weight, latency_weight: reduction of the quality per unit of cost, and per second of latency.
 
         Raises:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sona_pg.config import SonaConfig
 from sona_pg.config.space_settings import Settings
+from sona_pg.domain.budget import BudgetStatus, Per
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.engine.ending import Ending
@@ -45,6 +46,20 @@ class Session(OpenedSpace):
         settings = self.database.set_settings(self.space, changes)
         self._learn_with(settings)
         return settings
+
+    def set_budget(self, amount: float | None, per: Per) -> None:
+        """Set or remove the budget of the space; see ``SonaEngine.set_budget``."""
+        self.require_database()
+        with self._refreshing:
+            budget = self.database.set_budget(self.space, amount, per)
+            if self.spending.adopt(budget):
+                self.runtime.follower.pace(self)
+
+    def budget(self) -> BudgetStatus | None:
+        """Return the budget of the space, and what was spent of it; see ``SonaEngine.budget``."""
+        self.require_database()
+        self.spending.share()
+        return self.database.budget(self.space)
 
     def require_database(self) -> None:
         """Raise ``DatabaseUnavailable`` if the database has not answered since the engine was opened."""
@@ -151,6 +166,7 @@ class Session(OpenedSpace):
         if self._space is not None and self.silence(1.0) is None:
             try:
                 self.count_found()
+                self.spending.share()
             except DatabaseError as exc:
-                log.debug("the last accesses of patterns could not be counted: %s", exc)
+                log.debug("the last accesses of patterns, or costs, could not be counted: %s", exc)
             self.member.depart(self._space)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from sona_pg.config import Migrate, SonaConfig, migrate_policy
+from sona_pg.engine.budget_calls import BudgetCalls
 from sona_pg.engine.content_calls import ContentCalls
 from sona_pg.engine.engine_builder import SonaEngineBuilder
 from sona_pg.engine.learning_calls import LearningCalls
@@ -28,6 +29,7 @@ class SonaEngine(
     RankingCalls,
     RoutingCalls,
     ContentCalls,
+    BudgetCalls,
     TextCalls,
     StatusCalls,
 ):

@@ -16,6 +16,7 @@ from sona_pg._version import __version__
 from sona_pg.engine import Store
 from sona_pg.service import (
     ask_operations,
+    budget_operations,
     chat_operations,
     learn_operations,
     probe_operations,
@@ -38,6 +39,7 @@ SUBJECTS = (
     record_operations.operations,
     ask_operations.operations,
     learn_operations.operations,
+    budget_operations.operations,
     space_operations.operations,
     tutorial_operations.operations,
     chat_operations.operations,

@@ -23,6 +23,7 @@ from sona_pg.learning.vectors import unit
 from sona_pg.limits import MAX_FEATURES
 from sona_pg.serving.arguments import as_direction
 from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, NamedSets
+from sona_pg.serving.space_budget import SpaceBudget
 from sona_pg.serving.spending import Booking
 
 KEPT_PACERS = 64  # budgets with a pacer in a server's cache
@@ -46,6 +47,7 @@ class RouteChooser:
         self._rng = np.random.default_rng(seed or None)  # has a lock of its own
         self._pacers: OrderedDict[float, BudgetPacer] = OrderedDict()
         self._lock = threading.RLock()  # of the pacers; a signal handler may interrupt a decision to end a trajectory
+        self.space_budget = SpaceBudget(self._lock)
         self._shifts = RouteShifts()
         self._ready: _ReadyRouter | None = None  # replaced by one assignment, so threads may race
 
@@ -81,23 +83,30 @@ class RouteChooser:
         rows = ready.rows.get(names)
         if rows is None:
             rows = _rows(ready, names)
-        if prices is None and (budget is not None or cost_weight > 0) and not ready.router.state.knows_costs(rows):
+        knows_costs = prices is not None or ready.router.state.knows_costs(rows)
+        if not knows_costs and (budget is not None or cost_weight > 0):
             raise InvalidValue(
                 "a budget or a cost weight needs costs={route: cost, …} for every candidate, until a cycle has learned "
                 "real costs: end_trajectory(…, cost=)"
             )
         weights = (cost_weight, latency_weight / 1e6)
+        of_space = self.space_budget.pacer if budget is None else None
         account = None
-        if budget is None:
+        if budget is None and of_space is None:
             made = ready.block.decide(vector, told, rows, prices, 0.0, None, *weights, self._draw(names))
         else:
             with self._lock:
-                pacer = self._pacer(budget, names, prices)
-                price = pacer.price()
-                made = ready.block.decide(vector, told, rows, prices, price, pacer.stake, *weights, self._draw(names))
+                pacer = of_space or self._pacer(budget, names, prices)
+                price, stake = (pacer.price(), pacer.stake) if knows_costs else (0.0, None)
+                made = ready.block.decide(vector, told, rows, prices, price, stake, *weights, self._draw(names))
                 if made is not None:
-                    chosen, booked = names[made[0]], made[5][made[0]]
-                    pacer.record(made[4], made[5], booked)
+                    chosen, booked = names[made[0]], made[5][made[0]] if knows_costs else 0.0
+                    if knows_costs:
+                        pacer.record(made[4], made[5], booked)
+                    else:  # a space's budget waits for the first real costs, which count
+                        pacer.note()
+                    if of_space is not None:
+                        self.space_budget.repace()
                     expected = made[3][made[0]] - self._shifts.shown(chosen)
                     account = Booking(pacer, self._lock, booked, self._judge, chosen, router, expected)
         if made is None:
@@ -139,7 +148,9 @@ class RouteChooser:
             raise DimensionMismatch(router.width, len(features), "features")
         return features if router.width else None
 
-    def _pacer(self, budget: float, names: Sequence[str], prices: Sequence[float] | None) -> BudgetPacer:
+    def _pacer(self, budget: float | None, names: Sequence[str], prices: Sequence[float] | None) -> BudgetPacer:
+        """Return the pacer of a budget given by a call; of a space's, the cheapest route is taken where none fits."""
+        assert budget is not None
         pacer = self._pacers.get(budget) or BudgetPacer(budget)
         # A mean: a single call may cost more where others cost less.
         if prices is not None and min(prices) > budget and pacer.least_mean(prices) > budget:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from sona_pg.domain.budget import Budget
 from sona_pg.domain.space import Space
+from sona_pg.store.budgets import of_row
 from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.settings_log import read_settings
@@ -27,7 +29,7 @@ SELECT clock_timestamp(), s.space_id, s.name, s.dim, s.settings,
        (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = s.space_id),
        (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id AND c.slot IS NULL),
        (SELECT max(c.changed_at) FROM sona.candidates c WHERE c.space_id = s.space_id),
-       s.kinds_from IS NOT NULL
+       s.kinds_from IS NOT NULL, s.budget, s.budget_per, s.budget_set_at
 FROM sona.space_names n
 JOIN sona.spaces s ON s.space_id = n.space_id
 LEFT JOIN sona.state_versions v ON v.space_id = s.space_id AND v.version = s.live_version
@@ -46,6 +48,7 @@ class Arrival(NamedTuple):
     age: float  # seconds since that was published; of version 0, since the space was made
     made_at: datetime  # the space
     signal: CandidateSignal  # of its candidates, see ``candidates.signal``
+    budget: Budget | None
 
 
 def find(connection: Connection, name: str) -> Arrival | None:
@@ -54,7 +57,7 @@ def find(connection: Connection, name: str) -> Arrival | None:
     row = driver_connection(connection).execute(FIND, {"name": name}).fetchone()
     if row is None:
         return None
-    at, space_id, name, dim, settings, found, live, made_at, age, slot, new, changed, kinds = row
+    at, space_id, name, dim, settings, found, live, made_at, age, slot, new, changed, kinds, *budget = row
     space = Space(space_id, name, dim, read_settings(settings, found), bool(settings), kinds)
     signal = (0 if slot is None else slot + 1, new, changed)
-    return Arrival(space, at, asked_at, time.time(), live, age, made_at, signal)
+    return Arrival(space, at, asked_at, time.time(), live, age, made_at, signal, of_row(*budget))

@@ -20,15 +20,20 @@ COUNTERS = ("trajectories", "feedback", "dropped")
 FORGET = """
 WITH forgotten AS (
     DELETE FROM sona.servers WHERE space_id = %(space)s AND seen_at < %(before)s
-    RETURNING trajectories, feedback, dropped
+    RETURNING trajectories, feedback, dropped, budget_set_at, budget_spent, budget_requests
 ), summed AS (
-    SELECT count(*) AS servers, sum(trajectories) AS trajectories, sum(feedback) AS feedback, sum(dropped) AS dropped
-    FROM forgotten
+    SELECT count(*) AS servers, sum(f.trajectories) AS trajectories, sum(f.feedback) AS feedback,
+           sum(f.dropped) AS dropped,
+           coalesce(sum(f.budget_spent) FILTER (WHERE f.budget_set_at = s.budget_set_at), 0) AS spent,
+           coalesce(sum(f.budget_requests) FILTER (WHERE f.budget_set_at = s.budget_set_at), 0) AS requests
+    FROM forgotten f JOIN sona.spaces s ON s.space_id = %(space)s
 )
 UPDATE sona.spaces
 SET departed_trajectories = departed_trajectories + summed.trajectories,
     departed_feedback = departed_feedback + summed.feedback,
-    departed_dropped = departed_dropped + summed.dropped
+    departed_dropped = departed_dropped + summed.dropped,
+    budget_departed_spent = budget_departed_spent + summed.spent,
+    budget_departed_requests = budget_departed_requests + summed.requests
 FROM summed WHERE sona.spaces.space_id = %(space)s AND summed.servers > 0
 RETURNING summed.servers
 """

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    Double,
     Identity,
     Index,
     Integer,
@@ -52,6 +53,11 @@ spaces = Table(
     Column("predecessor", Integer),
     Column("kinds_from", BigInteger),
     Column("kind_weights", LargeBinary),
+    Column("budget", Double),
+    Column("budget_per", Text),
+    Column("budget_set_at", DateTime(timezone=True)),
+    Column("budget_departed_spent", Double, nullable=False, server_default="0"),
+    Column("budget_departed_requests", BigInteger, nullable=False, server_default="0"),
 )
 
 batches = Table(

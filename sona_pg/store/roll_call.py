@@ -16,17 +16,21 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Connection
 
+from sona_pg.domain.budget import Budget
+from sona_pg.store import budgets
 from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.connect import driver_connection
 
 DIGEST = """
 SELECT clock_timestamp(),
-       count(*) || ' ' || coalesce(sum(hashtextextended(s.live_version || ' ' || s.name, s.space_id)), 0)
+       count(*) || ' ' || coalesce(sum(hashtextextended(
+           CASE WHEN s.budget_set_at IS NULL THEN s.live_version || ' ' || s.name
+               ELSE s.live_version || ' ' || s.name || ' ' || s.budget_set_at END, s.space_id)), 0)
 FROM sona.spaces s WHERE s.space_id = ANY(%(spaces)s::integer[])
 """
 # A join rather than `= ANY`: one index look-up a space, and a plan independent of their number.
 LIVE_VERSIONS = """
-SELECT s.space_id, s.live_version, s.name
+SELECT s.space_id, s.live_version, s.name, s.budget, s.budget_per, s.budget_set_at
 FROM unnest(%(spaces)s::integer[]) AS wanted (id) JOIN sona.spaces s ON s.space_id = wanted.id
 """
 SIGNALS = """
@@ -137,6 +141,7 @@ class RollCall(NamedTuple):
     at: datetime  # by the database's clock, when the poll began
     live: dict[int, int] | None  # live version by space, a missing one was removed; None: no news
     names: Mapping[int, str] = MappingProxyType({})  # names of the existing spaces
+    budgets: Mapping[int, Budget] = MappingProxyType({})  # of those that have one
     signals: Mapping[int, Signal] | None = None  # by space; None: no news, or not read
     unknown: Collection[UUID] = ()  # servers whose heartbeat was sent and whose row was deleted
     digest: str | None = None
@@ -154,7 +159,9 @@ def call_roll(connection: Connection, look: Look) -> RollCall:
     if digest != look.known:
         there = raw.execute(LIVE_VERSIONS, asked).fetchall()
         heard = heard._replace(
-            live={space: version for space, version, _ in there}, names={space: name for space, _, name in there}
+            live={space: version for space, version, *_ in there},
+            names={space: name for space, _, name, *_ in there},
+            budgets={space: known for space, _, _, *told in there if (known := budgets.of_row(*told)) is not None},
         )
     if look.signals:
         asked = {"spaces": look.signals.array}

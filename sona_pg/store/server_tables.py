@@ -6,6 +6,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Column,
+    Date,
     DateTime,
     Double,
     Index,
@@ -38,6 +39,12 @@ servers = Table(
     Column("ended_at", DateTime(timezone=True)),
     Column("skew_ms", Double),
     Column("abandoned", BigInteger, nullable=False, server_default="0"),
+    Column("budget_set_at", DateTime(timezone=True)),
+    Column("budget_spent", Double, nullable=False, server_default="0"),
+    Column("budget_requests", BigInteger, nullable=False, server_default="0"),
+    Column("budget_day", Date),
+    Column("budget_day_spent", Double, nullable=False, server_default="0"),
+    Column("budget_day_requests", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("space_id", "server_id"),
 )
 

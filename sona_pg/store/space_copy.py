@@ -107,6 +107,18 @@ UPDATE sona.spaces SET departed_trajectories = departed_trajectories + %(traject
     departed_feedback = departed_feedback + %(feedback)s
 WHERE space_id = %(target)s
 """
+# The budget, too: what was spent of it by servers of the source, which keep no more account here, stays spent.
+BUDGET = """
+UPDATE sona.spaces t SET budget = s.budget, budget_per = s.budget_per, budget_set_at = s.budget_set_at,
+    budget_departed_spent = s.budget_departed_spent + coalesce(v.spent, 0),
+    budget_departed_requests = s.budget_departed_requests + coalesce(v.requests, 0)
+FROM sona.spaces s
+CROSS JOIN LATERAL (
+    SELECT sum(o.budget_spent) AS spent, sum(o.budget_requests) AS requests
+    FROM sona.servers o WHERE o.space_id = s.space_id AND o.budget_set_at = s.budget_set_at
+) v
+WHERE t.space_id = %(target)s AND s.space_id = %(source)s
+"""
 CANDIDATES = """
 INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, group_name, position, embedding)
 SELECT %(target)s, c.candidate_id, c.recorded_at, c.group_name, c.position, v.embedding::halfvec
@@ -225,6 +237,7 @@ class SpaceCopy:
             kept = _free(connection, name)
             spaces.rename_space(connection, name, kept)
             spaces.rename_space(connection, self.target.name, name)
+            raw.execute(BUDGET, self._both)
             return kept
 
     def _hold(self, connection: Connection, *, alone: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -10,10 +10,12 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from sona_pg.config import SonaConfig
+from sona_pg.domain.budget import Budget, BudgetStatus, FleetSpending, Per, ServerSpending
 from sona_pg.domain.space import Space, SpaceSummary
 from sona_pg.errors import SpaceRemoved
 from sona_pg.store import (
     arrival,
+    budgets,
     fleet,
     leases,
     settings_log,
@@ -146,6 +148,23 @@ class SpaceStore:
         """
         with transaction(self.engine, f"changing the settings of space {space.name!r}") as connection:
             return settings_log.change(connection, space.space_id, changes, leases.now(connection))
+
+    def set_budget(self, space: Space, amount: float | None, per: Per = "request") -> Budget | None:
+        """Set the budget of a space, or remove it with None; what was spent before counts no more."""
+        with transaction(self.engine, f"setting the budget of space {space.name!r}", BRIEF) as connection:
+            at = leases.now(connection)
+            budgets.set_budget(connection, space.space_id, amount, None if amount is None else per, at)
+        return None if amount is None else Budget(amount, per, at)
+
+    def budget(self, space: Space) -> BudgetStatus | None:
+        """Return the budget of a space with what its servers have reported; None if it has none."""
+        with reading(self.engine, f"reading the budget of space {space.name!r}", BRIEF) as connection:
+            return budgets.status(connection, space.space_id)
+
+    def share_spending(self, told: Sequence[ServerSpending], at: datetime) -> Mapping[UUID, FleetSpending]:
+        """Report the spending of servers ``at`` the database's time; return by server that of all others."""
+        with reading(self.engine, "sharing what was spent", BRIEF) as connection:
+            return budgets.share(connection, told, at)
 
     def register(self, space: Space, server: fleet.Server) -> None:
         """Add a server to the fleet of a space."""

@@ -101,6 +101,16 @@ class BudgetPacer:
             few = min(max(64, self.calls // 8), max(64, 8192 // self._calls.width))
             self._calls.reprice(self.calls - 1, min(self.calls, few))
 
+    def note(self) -> None:
+        """Count a call of which no cost is known yet; ``settle`` may tell it."""
+        self.calls += 1
+        self._owe(-self.budget)
+
+    def resume(self, budget: float, owed: float) -> None:
+        """Continue with another budget and debt."""
+        self.budget, self._owed = float(budget), owed
+        self._owe(0.0)
+
     def settle(self, booked: float, cost: float) -> None:
         """Replace what was ``booked`` for a call by its real ``cost``."""
         if self.calls and math.isfinite(cost):

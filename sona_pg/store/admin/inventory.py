@@ -14,7 +14,8 @@ INVENTORY = {
         trajectories_rest version_contents version_patterns version_tasks
     """,
     "view": """
-        cycle_log fleet latest_feedback learning outcomes pattern_summary quality_by_day versions waiting_feedback
+        budgets cycle_log fleet latest_feedback learning outcomes pattern_summary quality_by_day versions
+        waiting_feedback
     """,
     "function": """
         diff ensure_dimension ensure_partitions find_patterns patterns_at uuid_floor uuid_time
@@ -80,6 +81,7 @@ INVENTORY = {
         space_names.space_names_name_check space_names.space_names_pkey space_names.space_names_space_id_key
         space_settings.space_settings_from_version_check space_settings.space_settings_pkey
         space_settings.space_settings_settings_check space_settings.space_settings_space_id_fkey
+        spaces.spaces_budget_check spaces.spaces_budget_per_check
         spaces.spaces_dim_check spaces.spaces_live_version_check spaces.spaces_pkey
         staged_versions.staged_versions_pkey staged_versions.staged_versions_space_id_version_fkey
         state_arrays.state_arrays_pkey state_arrays.state_arrays_space_id_version_fkey
