@@ -87,7 +87,7 @@ static ptrdiff_t followed(const sona_walked *g, ptrdiff_t row, double share, dou
         const int32_t target = g->targets[start + e];
         if (target < 0 || target >= g->nodes)
             return -2;
-        const double age = g->now - g->reinforced[start + e];
+        const double age = g->kinds[start + e] == g->lasting ? 0.0 : g->now - g->reinforced[start + e];
         const double weight = g->weights[start + e] * (age > 0.0 ? power_of_two(-age / g->half_life) : 1.0);
         work[e] = weight * (1.0 + 1.0 / (1.0 + (double)g->accesses[target]));
         largest = work[e] > largest ? work[e] : largest;

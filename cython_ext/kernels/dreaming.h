@@ -11,10 +11,12 @@ typedef struct {
     const int32_t *targets;       /* (edges) */
     const sona_f32 *weights;      /* (edges), as last reinforced */
     const sona_f64 *reinforced;   /* (edges) days */
+    const uint8_t *kinds;         /* (edges) */
     const int64_t *accesses;      /* (nodes) */
     const sona_f64 *begin;        /* (nodes) running sums: where a walk begins */
     const sona_f64 *jump;         /* (nodes) running sums: where a creative jump ends */
     double now, half_life;        /* days: an edge halves its weight in half_life without reinforcement */
+    int lasting;                  /* the kind of edges that do not */
     double creative_jump, restart, temperature;
 } sona_walked;
 

@@ -7,10 +7,13 @@ cdef extern from "dreaming.h" nogil:
         const int32_t *targets
         const sona_f32 *weights
         const sona_f64 *reinforced
+        const uint8_t *kinds
         const int64_t *accesses
         const sona_f64 *begin
         const sona_f64 *jump
-        double now, half_life, creative_jump, restart, temperature
+        double now, half_life
+        int lasting
+        double creative_jump, restart, temperature
     int sona_walks(const sona_walked *g, uint64_t seed, int64_t first, Py_ssize_t count, Py_ssize_t path, int64_t home,
                    int32_t *rows, uint8_t *jumped, double *work) noexcept
 
@@ -20,11 +23,12 @@ def dream_walks(
     targets,        # IN (m,) int32 in [0, n)
     weights,        # IN (m,) float32 in [0, 1], as last reinforced
     reinforced,     # IN (m,) float64, days
+    kinds,          # IN (m,) uint8
     accesses,       # IN (n,) int64, none negative
     begin,          # IN (n,) float64: running sums of positive numbers, where a walk begins
     jump,           # IN (n,) float64: the same of where a creative jump ends
     tuple chances,  # creative jump, restart, temperature
-    tuple moment,   # now, half-life: days
+    tuple moment,   # now, half-life: days; the kind of edges that do not fade
     uint64_t seed,
     int64_t first,
     Py_ssize_t count,
@@ -45,15 +49,17 @@ def dream_walks(
     g.targets = <const int32_t *> data_of(targets, cnp.NPY_INT32, 1, "targets")
     g.weights = floats(weights, 1, "weights")
     g.reinforced = <const sona_f64 *> data_of(reinforced, cnp.NPY_FLOAT64, 1, "reinforced")
+    g.kinds = <const uint8_t *> data_of(kinds, cnp.NPY_UINT8, 1, "kinds")
     g.accesses = <const int64_t *> data_of(accesses, cnp.NPY_INT64, 1, "accesses")
     g.begin = <const sona_f64 *> data_of(begin, cnp.NPY_FLOAT64, 1, "begin")
     g.jump = <const sona_f64 *> data_of(jump, cnp.NPY_FLOAT64, 1, "jump")
     g.creative_jump, g.restart, g.temperature = chances
-    g.now, g.half_life = moment
+    g.now, g.half_life, g.lasting = moment
     m = axis(targets, 0)
     same(n + 1, axis(starts, 0), "starts")
     same(m, axis(weights, 0), "weights")
     same(m, axis(reinforced, 0), "reinforced")
+    same(m, axis(kinds, 0), "kinds")
     same(n, axis(begin, 0), "begin")
     same(n, axis(jump, 0), "jump")
     if n == 0 or path < 1 or count < 0:

@@ -44,16 +44,8 @@ class DreamConfig(ConfigPart):
         require_types(self, "dreams")
         require(0 <= self.count <= 100_000, "dreams.count", self.count, "0 to 100,000")
         require(2 <= self.path <= 1000, "dreams.path", self.path, "2 to 1,000")
-        for name in (
-            "creative_jump",
-            "restart",
-            "novelty",
-            "coherence",
-            "utility",
-            "least_quality",
-            "edge_weight",
-            "exploration",
-        ):
+        shares = ("creative_jump", "restart", "exploration", "edge_weight")
+        for name in (*shares, "novelty", "coherence", "utility", "least_quality"):
             require(0 <= getattr(self, name) <= 1, f"dreams.{name}", getattr(self, name), "a number in [0, 1]")
         require(0.01 <= self.temperature <= 100, "dreams.temperature", self.temperature, "a number in [0.01, 100]")
         require(self.least_integration >= 0, "dreams.least_integration", self.least_integration, "0 or more")

@@ -285,7 +285,7 @@ static void check_walks(void)
     int32_t targets[EDGES], rows[COUNT * PATH];
     sona_f32 weights[EDGES];
     double reinforced[EDGES], sums[NODES], work[8];
-    uint8_t jumped[COUNT * PATH];
+    uint8_t jumped[COUNT * PATH], kinds[EDGES] = {0};
     for (ptrdiff_t i = 0; i < NODES; i++) { /* every other node has eight edges, the others none */
         starts[i + 1] = starts[i] + (i % 2 ? 8 : 0);
         sums[i] = (double)(i + 1);
@@ -296,8 +296,8 @@ static void check_walks(void)
         reinforced[e] = (double)(e % 9) * 1e5 - 1.0;
     }
     for (double temperature = 0.01; temperature < 1000.0; temperature *= 10.0) {
-        const sona_walked graph = {NODES, starts, targets, weights, reinforced, accesses, sums, sums, 0.0, 30.0,
-                                   0.3, 0.1, temperature};
+        const sona_walked graph = {NODES, starts, targets, weights, reinforced, kinds, accesses, sums, sums,
+                                   0.0, 30.0, 1, 0.3, 0.1, temperature};
         const int status = sona_walks(&graph, 7, 0, COUNT, PATH, -1, rows, jumped, work);
         for (ptrdiff_t i = 0; i < COUNT * PATH; i++)
             if (status != 0 || rows[i] < 0 || rows[i] >= NODES || jumped[i] > 1) {
@@ -306,7 +306,8 @@ static void check_walks(void)
             }
     }
     targets[0] = NODES;
-    const sona_walked outside = {NODES, starts, targets, weights, reinforced, accesses, sums, sums, 0.0, 30.0, 0.0, 0.0, 1.0};
+    const sona_walked outside = {NODES, starts, targets, weights, reinforced, kinds, accesses, sums, sums,
+                                 0.0, 30.0, 1, 0.0, 0.0, 1.0};
     if (sona_walks(&outside, 7, 0, 1, 2, 1, rows, jumped, work) != -1) {
         printf("walks: an edge that leaves the graph was followed\n");
         failures++;

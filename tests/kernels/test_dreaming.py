@@ -41,21 +41,22 @@ def graph(nodes: int = 40, degree: int = 6, seed: int = 0) -> dict[str, Any]:
         "targets": random.integers(0, nodes, edges).astype(np.int32),
         "weights": random.random(edges, np.float32),
         "reinforced": random.random(edges) * 90.0,
+        "kinds": random.integers(0, 3, edges).astype(np.uint8),
         "accesses": random.integers(0, 50, nodes),
         "begin": np.cumsum(random.random(nodes)),
         "jump": np.cumsum(np.ones(nodes)),
         "chances": (0.3, 0.1, 1.0),
-        "moment": (60.0, 30.0),
+        "moment": (60.0, 30.0, 1),
     }
 
 
 def strengths(g: dict[str, Any], row: int) -> tuple[list[int], list[float]]:
     """Ends of a node's edges, and the probability of each before normalisation."""
     edges = range(g["starts"][row], g["starts"][row + 1])
-    now, half_life = g["moment"]
+    now, half_life, lasting = g["moment"]
     drawn = [
         float(g["weights"][e])
-        * 2.0 ** (-max(now - float(g["reinforced"][e]), 0.0) / half_life)
+        * 2.0 ** (-max(now - float(g["reinforced"][e]), 0.0) / half_life * (g["kinds"][e] != lasting))
         * (1.0 + 1.0 / (1.0 + int(g["accesses"][g["targets"][e]])))
         for e in edges
     ]
@@ -135,7 +136,12 @@ def test_starts_and_jumps_follow_their_sums() -> None:
 def test_an_old_edge_of_a_forgotten_weight_is_not_followed() -> None:
     g = graph(nodes=3, degree=0)
     g |= {"starts": np.array([0, 2, 2, 2]), "targets": np.array([1, 2], np.int32), "weights": np.ones(2, np.float32)}
-    g |= {"reinforced": np.array([0.0, 99_000.0]), "moment": (99_000.0, 30.0), "chances": (0.0, 0.0, 1.0)}
+    g |= {
+        "reinforced": np.array([0.0, 99_000.0]),
+        "moment": (99_000.0, 30.0, 1),
+        "kinds": np.zeros(2, np.uint8),
+        "chances": (0.0, 0.0, 1.0),
+    }
     rows, _ = kernels.dream_walks(**g, seed=0, first=0, count=200, path=2, home=0)
     assert set(rows[:, 1].tolist()) == {2}
 
@@ -147,7 +153,7 @@ def test_an_old_edge_of_a_forgotten_weight_is_not_followed() -> None:
         ({"starts": np.arange(41)[::-1].copy()}, InvalidValue),
         ({"targets": None}, InvalidValue),
         ({"begin": np.zeros(40)}, InvalidValue),
-        ({"moment": (0.0, 0.0)}, InvalidValue),
+        ({"moment": (0.0, 0.0, 1)}, InvalidValue),
         ({"chances": (0.3, 0.1, 0.0)}, InvalidValue),
         ({"home": 40}, InvalidValue),
         ({"path": 0}, InvalidValue),

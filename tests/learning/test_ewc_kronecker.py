@@ -206,3 +206,20 @@ def test_sketches_that_have_faded_are_dropped_and_diagonals_never():
     assert [one.task for one in kept if one.kind == "diagonal"] == list(range(0, 6 * LASTING, 2))
     assert [one.task for one in kept if one.kind == "kronecker"] == [one.task for one in mixed[1::2]][-2 * LASTING :]
     assert lasting([], 2) == []
+
+
+def test_consolidated_tasks_hold_as_they_did_and_fade_as_they_would_have():
+    config = EwcConfig(sketch=DIM, max_tasks=3)
+    apart, optimum = protecting(3, config)
+    together, _ = protecting(3, config)
+    folded = together.consolidate_all_tasks()
+    assert folded is not None
+    stored = KroneckerEwc(DIM, config)
+    stored.restore(together.to_arrays(), [folded], len(flatten(optimum)))
+    assert stored.task_count == apart.task_count == 3
+    assert stored.penalty(weights(9)) == pytest.approx(apart.penalty(weights(9)), rel=1e-6)
+    for ewc in (apart, stored):
+        ewc.update_fisher(rows(200, 7))
+        ewc.start_new_task(flatten(weights(7)))
+    assert stored.precision == pytest.approx(apart.precision, rel=1e-5, abs=1e-6)
+    assert KroneckerEwc(DIM).consolidate_all_tasks() is None

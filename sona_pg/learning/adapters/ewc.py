@@ -118,11 +118,12 @@ class EwcPlusPlus(Elastic):
             )
             self.tasks[:2] = [FisherSnapshot(second.task, self.layer, precision, np.asarray(optimum, np.float32))]
 
-    def consolidate_all_tasks(self) -> None:
-        """Fold all protected tasks into one; the penalty stays exactly as it is."""
+    def consolidate_all_tasks(self) -> FisherSnapshot | None:
+        """Fold all protected tasks into one, and return it, None without one; the penalty stays exactly as it is."""
         if len(self.tasks) > 1:
             last = self.tasks[-1].task
             self.tasks = [FisherSnapshot(last, self.layer, self.precision, self.optimum)]
+        return self.tasks[0] if self.tasks else None
 
     def apply_constraints(self, parameters: NDArray[np.float32], learning_rate: float) -> NDArray[np.float32]:
         """Return the proximal step ``(θ' + ηλF θ*) / (1 + ηλF)`` of ``parameters`` (θ', after a gradient step)."""

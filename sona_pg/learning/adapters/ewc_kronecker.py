@@ -63,6 +63,7 @@ class KroneckerEwc(Elastic):
         self._folded = np.zeros_like(self._average)  # Σ over tasks
         self._folded_trace = 0.0
         self._tasks = 0
+        self._first_is = 1  # tasks that the first snapshot stands for: more than one after a consolidation
         self._optimum: NDArray[np.float32] | None = None  # (2 · rank · dim,) A first
         self._quadratic: _Quadratic | None = None
 
@@ -133,6 +134,17 @@ class KroneckerEwc(Elastic):
         self._next_task = max(self._next_task, snapshot.task + 1)
         self._quadratic = None
 
+    def consolidate_all_tasks(self) -> FisherSnapshot | None:
+        """Return one snapshot in the place of those of all tasks, None without one; the penalty stays as it is.
+
+        Tasks that come later fade it as they would have faded its parts.
+        """
+        if self._optimum is None:
+            return None
+        self._first_is = self._tasks
+        fisher = np.append(self._folded.ravel(), np.float32(self._folded_trace))
+        return FisherSnapshot(self._next_task - 1, self.layer, fisher, self._optimum, self.kind)
+
     def constrain(self, weights: LoraWeights, rate: float) -> LoraWeights:
         """Return the proximal step of an adapter whose factors were moved with the step size ``rate``.
 
@@ -161,12 +173,15 @@ class KroneckerEwc(Elastic):
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays of the current task for a state version; earlier tasks are Fisher snapshots."""
-        return {
+        arrays: dict[str, NDArray[np.generic]] = {
             "sketch": self._average.copy(),
             "trace": np.array(self._trace, np.float64),
             "samples": np.array(self._samples, np.int64),
             "lambda": np.array(self._lambda, np.float64),
         }
+        if self._first_is > 1:
+            arrays["first_is"] = np.array(self._first_is, np.int64)
+        return arrays
 
     def restore(self, arrays: Arrays, tasks: Sequence[FisherSnapshot], parameters: int) -> None:
         """Restore from ``to_arrays`` and the stored snapshots of this layer; ignore arrays of another shape.
@@ -182,8 +197,11 @@ class KroneckerEwc(Elastic):
         self._average = np.array(arrays["sketch"], np.float32)
         self._trace, self._samples = float(arrays["trace"]), int(arrays["samples"])
         self._lambda = float(arrays["lambda"])
-        for snapshot in own:
+        self._first_is = int(arrays.get("first_is", 1))
+        for place, snapshot in enumerate(own):
             self.protect(snapshot)
+            if place == 0:
+                self._tasks = self._first_is
 
 
 def lasting(snapshots: Sequence[FisherSnapshot], max_tasks: int) -> list[FisherSnapshot]:

@@ -29,14 +29,24 @@ PARTS = {"access": 0.25, "recency": 0.2, "quality": 0.35, "degree": 0.2}
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a graph, and the decay of its edges."""
+
+    half_life: float = EDGE_HALF_LIFE
+    degree: int = MAX_DEGREE
+    nodes: int | None = None  # at most; None: any number
+    merged: frozenset[NodeKind] = frozenset(NodeKind)  # kinds whose near-duplicates are merged
+
+
+@dataclass(frozen=True, slots=True)
 class Consolidated:
     """Counts of one consolidation."""
 
-    strengthened: int
-    weakened: int
-    pruned: int
-    merged: int
-    edges_removed: int
+    strengthened: int = 0
+    weakened: int = 0
+    pruned: int = 0
+    merged: int = 0
+    edges_removed: int = 0
 
 
 def values_of(graph: MemoryGraph, now: float) -> NDArray[np.float64]:
@@ -52,22 +62,43 @@ def values_of(graph: MemoryGraph, now: float) -> NDArray[np.float64]:
     )
 
 
-def consolidate(graph: MemoryGraph, now: float) -> tuple[MemoryGraph, Consolidated]:
+def consolidate(graph: MemoryGraph, now: float, limits: Limits | None = None) -> tuple[MemoryGraph, Consolidated]:
     """Return the graph after one consolidation at ``now`` (days), and the counts of changes."""
+    limits = limits or Limits()
     before = len(graph.edges)
+    graph, valued = revalued(graph, now, limits)
+    graph, merged = merged_duplicates(graph, limits)
+    graph = trimmed(graph, now, limits)
+    removed = max(before - len(graph.edges), 0)
+    return graph, dataclasses.replace(valued, merged=merged, edges_removed=removed)
+
+
+def revalued(graph: MemoryGraph, now: float, limits: Limits) -> tuple[MemoryGraph, Consolidated]:
+    """Return the graph with nodes of high value strengthened, those of low value weakened, and others pruned."""
     values = values_of(graph, now)
     high, low = values > STRENGTHEN, values < WEAKEN
     importance = graph.importance + SHARE * (high * (1.0 - graph.importance) - low * graph.importance)
     graph = dataclasses.replace(graph, importance=importance.astype(np.float32))
     kept = (graph.importance >= PRUNE) | (graph.kinds != NodeKind.TRAJECTORY)
+    if limits.nodes is not None and int(kept.sum()) > limits.nodes:
+        rows = np.flatnonzero(kept)
+        order = np.lexsort((-values[rows], graph.kinds[rows] == NodeKind.TRAJECTORY))  # these go before the others
+        kept[rows[order[limits.nodes :]]] = False
     pruned = int((~kept).sum())
-    graph = subgraph(graph, np.flatnonzero(kept))
-    into = duplicates(graph)
-    merged = int((into != np.arange(len(graph))).sum())
-    graph = merge(graph, into)
-    edges = graph.edges.without_weak(LEAST_WEIGHT, now, EDGE_HALF_LIFE).capped(MAX_DEGREE, now, EDGE_HALF_LIFE)
-    done = Consolidated(int(high.sum()), int(low.sum()), pruned, merged, max(before - len(edges), 0))
-    return graph.with_edges(edges), done
+    done = Consolidated(strengthened=int(high.sum()), weakened=int(low.sum()), pruned=pruned)
+    return (subgraph(graph, np.flatnonzero(kept)) if pruned else graph), done
+
+
+def merged_duplicates(graph: MemoryGraph, limits: Limits) -> tuple[MemoryGraph, int]:
+    """Return the graph with near-duplicates merged, and how many nodes that took."""
+    into = duplicates(graph, limits.merged)
+    return merge(graph, into), int((into != np.arange(len(graph))).sum())
+
+
+def trimmed(graph: MemoryGraph, now: float, limits: Limits) -> MemoryGraph:
+    """Return the graph without edges that have faded, and with at most ``limits.degree`` edges from each node."""
+    edges = graph.edges.without_weak(LEAST_WEIGHT, now, limits.half_life)
+    return graph.with_edges(edges.capped(limits.degree, now, limits.half_life))
 
 
 def subgraph(graph: MemoryGraph, rows: NDArray[np.intp]) -> MemoryGraph:
@@ -77,10 +108,11 @@ def subgraph(graph: MemoryGraph, rows: NDArray[np.intp]) -> MemoryGraph:
     return _renumbered(graph, rows, place)
 
 
-def duplicates(graph: MemoryGraph) -> NDArray[np.int64]:
+def duplicates(graph: MemoryGraph, kinds: frozenset[NodeKind] = frozenset(NodeKind)) -> NDArray[np.int64]:
     """Return for each node (n,) the row of the node that it is a duplicate of, its own row for most.
 
-    A duplicate is of the same kind and group, with a cosine above ``DUPLICATE``; the lowest row of them stands for all.
+    Nodes of other ``kinds`` have none. A duplicate is of the same kind and group, its cosine above ``DUPLICATE``; the
+    lowest row of them stands for all.
     """
     into = np.arange(len(graph))
     edges = graph.edges
@@ -89,6 +121,7 @@ def duplicates(graph: MemoryGraph) -> NDArray[np.int64]:
         rows = close[start : start + COLUMNS]
         source, target = edges.source[rows], edges.target[rows]
         alike = (graph.kinds[source] == graph.kinds[target]) & (graph.groups[source] == graph.groups[target])
+        alike &= np.isin(graph.kinds[source], list(kinds))
         alike &= np.einsum("ij,ij->i", graph.embeddings[source], graph.embeddings[target]) > DUPLICATE
         for first, second in zip(source[alike].tolist(), target[alike].tolist(), strict=True):
             low, high = sorted((_root(into, first), _root(into, second)))
