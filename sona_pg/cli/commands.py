@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import time
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +20,8 @@ from sona_pg.cli.set_aside_commands import set_aside_app
 from sona_pg.cli.space_commands import space_app
 from sona_pg.cli.transfer_commands import export_records, import_records
 from sona_pg.cli.version_commands import VERSION_COMMANDS
+from sona_pg.cli.worker_commands import show_cycles, worker
 from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
-from sona_pg.domain.cycle import CycleResult
 from sona_pg.errors import InvalidValue, SchemaError
 
 app = typer.Typer(
@@ -37,6 +35,7 @@ app.add_typer(space_app, name="space")
 app.add_typer(keys_app, name="keys")
 app.add_typer(set_aside_app, name="set-aside")
 app.command()(serve)
+app.command()(worker)
 app.command("import")(import_records)
 app.command("export")(export_records)
 for version_command in VERSION_COMMANDS:
@@ -115,28 +114,16 @@ def learn(
     """Run loop B now on everything a space has recorded, and print the counts of its reads and changes."""
     from sona_pg.domain.ids import uuid7
     from sona_pg.worker.learner import Learner
+    from sona_pg.worker.store_worker import StoreWorker
 
-    config = SonaConfig(loops=LoopConfig(poll_interval=0.001))
     with database_at(url) as database:
-        learner = Learner(database)
-        if not due:
-            found = database.find_space(space)
-            result = learner.coordinator(found, uuid7(), config.replace(hidden_dim=found.dim)).force()
-            show_facts(result.as_dict(), f"cycle of space {space!r}")
+        if due:
+            show_cycles(StoreWorker(database).run_once(), "cycles that were due")
             return
-        rows: list[dict[str, Any]] = []
-        for found in database.list_spaces():
-            coordinator = learner.coordinator(found, uuid7(), config.replace(hidden_dim=found.dim))
-            learner.add(coordinator, partial(_note_cycle, rows, found.name))
-        time.sleep(0.01)
-        while learner.run_due():  # one cycle a space at a time: a backlog of one does not delay the others
-            pass
-        columns = ("cycle_id", "set_aside", "patterns_created", "patterns_merged", "patterns_pruned", "base_version")
-        show_rows(rows, "cycles that were due", columns)
-
-
-def _note_cycle(rows: list[dict[str, Any]], space: str, result: CycleResult) -> None:
-    rows.append({"space": space, **result.as_dict()})
+        found = database.find_space(space)
+        config = SonaConfig(hidden_dim=found.dim, loops=LoopConfig(automatic=False))
+        result = Learner(database).coordinator(found, uuid7(), config).force()
+        show_facts(result.as_dict(), f"cycle of space {space!r}")
 
 
 @app.command()

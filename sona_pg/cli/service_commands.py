@@ -14,6 +14,7 @@ import typer
 
 from sona_pg.cli.options import SpaceName, Url
 from sona_pg.cli.render import show_facts, show_rows
+from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.domain.access import SCOPES, Scope
 from sona_pg.engine import Store
 from sona_pg.errors import ConfigError, InvalidValue
@@ -82,6 +83,7 @@ def serve(
     space: SpaceName = "default",
     dim: Annotated[int, typer.Option(help="Dimension of the space, if it is made.", min=1)] = 256,
     require_keys: Annotated[bool, typer.Option(help="Ask for an API key from this machine as well.")] = False,
+    learn: Annotated[bool, typer.Option(help="Learn and maintain in this process; else `sona-pg worker` must.")] = True,
     rate: Annotated[float | None, typer.Option(help="Requests a second and key; else as many as come.")] = None,
     origin: Annotated[list[str] | None, typer.Option(help="Origin from which browsers may ask (CORS).")] = None,
     upstreams: Annotated[
@@ -108,10 +110,16 @@ def serve(
             )
         configured = _upstreams(upstreams) if upstreams is not None else {}
         options = ServiceOptions(
-            space=space, dim=dim, require_keys=require_keys or not own, rate=rate, origins=tuple(origin or ()),
-            **configured,
+            space=space, dim=dim, config=_config(learn), require_keys=require_keys or not own, rate=rate,
+            origins=tuple(origin or ()), **configured,
         )  # fmt: skip
         uvicorn.run(create_app(store, options), host=host, port=port, access_log=False, log_level="info")
+
+
+def _config(learn: bool) -> SonaConfig:
+    from sona_pg.service.service_options import BUFFERED
+
+    return BUFFERED.replace(loops=LoopConfig(automatic=learn), maintenance=MaintenanceConfig(automatic=learn))
 
 
 def _is_own(host: str) -> bool:

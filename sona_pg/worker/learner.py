@@ -104,7 +104,7 @@ class Learner:
         thread.join(patience)
         if thread.is_alive():
             cut(thread.ident)
-            thread.join(PATIENCE)
+            thread.join(min(patience + 0.2, PATIENCE))
         return not thread.is_alive()
 
     def run_due(self, seconds: float = math.inf) -> list[CycleResult]:

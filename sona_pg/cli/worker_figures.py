@@ -1,0 +1,68 @@
+"""Prometheus figures of a worker, served on this machine alone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from sona_pg.errors import ConfigError
+from sona_pg.worker.store_worker import StoreWorker
+
+log = logging.getLogger(__name__)
+
+FIGURES = (
+    ("sona_worker_spaces", "gauge", "Spaces that this worker takes care of.", "spaces"),
+    ("sona_worker_due_spaces", "gauge", "Spaces in which a cycle is due.", "due"),
+    ("sona_worker_cycles_total", "counter", "Cycles that this worker has run.", "cycles"),
+    ("sona_worker_failures_total", "counter", "Cycles that failed in this worker.", "failures"),
+    ("sona_worker_facts_total", "counter", "Trajectories and facts that this worker has learned.", "facts"),
+    ("sona_worker_cycle_seconds_total", "counter", "Time that its cycles took.", "seconds"),
+    ("sona_worker_last_cycle_timestamp_seconds", "gauge", "When its last cycle ended.", "last_cycle"),
+)
+
+
+def figure_lines(worker: StoreWorker) -> Iterator[str]:
+    """Give the figures of a worker in Prometheus' text format."""
+    for name, kind, told, attribute in FIGURES:
+        value = getattr(worker, attribute)
+        if value is not None:
+            yield f"# HELP {name} {told}"
+            yield f"# TYPE {name} {kind}"
+            yield f"{name} {value:.12g}"
+
+
+@contextmanager
+def figures_served(worker: StoreWorker, port: int | None) -> Iterator[int | None]:
+    """Serve /metrics and /health while the block runs; yield the port."""
+    if port is None:
+        yield None
+        return
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = "".join(f"{line}\n" for line in figure_lines(worker)) if self.path == "/metrics" else "ok\n"
+            found = self.path in ("/metrics", "/health")
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.end_headers()
+            if found:
+                self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            log.debug(format, *args)
+
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), Answers)
+    except OSError as exc:
+        raise ConfigError(f"--metrics {port}: nothing can listen there: {exc.strerror}") from exc
+    thread = threading.Thread(target=server.serve_forever, name="sona-pg figures", daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
