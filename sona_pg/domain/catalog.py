@@ -39,14 +39,14 @@ class Catalog:
         return int(self.halves.shape[1])
 
     @cached_property
-    def embeddings(self) -> NDArray[np.float32]:
-        """(m, dim) float32 unit rows for comparisons, computed on first use."""
-        return _directions(self.halves)
+    def embeddings(self) -> UnitRows:
+        """(m, dim) unit rows for comparisons."""
+        return UnitRows(self.halves)
 
     @cached_property
     def mean(self) -> NDArray[np.float32]:
         """(dim,) float32: of the unit rows."""
-        return np.asarray(self.embeddings.mean(axis=0), np.float32)
+        return self.embeddings.mean()
 
     def bare(self) -> Self:
         """Return this catalog without the unit rows, which only learners need."""
@@ -66,9 +66,7 @@ class Catalog:
         """Return the catalog as it was when it had ``count`` candidates."""
         if count >= len(self.ids):
             return self
-        earlier = type(self).of(self.ids[:count], self.halves[:count])
-        vars(earlier)["embeddings"] = self.embeddings[:count]
-        return earlier
+        return type(self).of(self.ids[:count], self.halves[:count])
 
     def take(self, slots: NDArray[np.int32]) -> Self:
         """Return the candidates of ``slots``, in their order."""
@@ -94,20 +92,67 @@ class Catalog:
         index = dict(self.index)
         index.update(zip(names[len(self.ids) :], range(len(self.ids), len(names)), strict=True))
         added = other.halves[new]
-        longer = type(self)(names, np.concatenate([self.halves, added]) if len(self.ids) else added, index)
-        if "embeddings" in vars(self):  # each row's result is independent of the other rows
-            vars(longer)["embeddings"] = np.concatenate([self.embeddings, _directions(added)])
-        return longer
+        return type(self)(names, np.concatenate([self.halves, added]) if len(self.ids) else added, index)
 
 
+class UnitRows:
+    """Rows (m, dim) of half precision as float32 rows of length one; rows of zeros stay.
+
+    Few rows are kept so; of many, those asked for are converted each time, as the others would take twice the memory
+    of the halves. Half precision neither overflows nor vanishes when it is squared in float32, and each row's result
+    is independent of the others.
+    """
+
+    def __init__(self, halves: NDArray[np.float16]) -> None:
+        """Convert nothing yet."""
+        self._halves = halves
+        self.shape = halves.shape
+
+    def __len__(self) -> int:
+        return len(self._halves)
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> NDArray[np.float32]:
+        """Return the rows of a slice or of an array of numbers, of the array's shape and one more axis."""
+        if self._halves.size <= MOST_KEPT:
+            return self._kept[rows]
+        found = self._halves[rows].astype(np.float32)
+        lengths = self._lengths[rows][..., None]
+        np.divide(found, lengths, out=found, where=lengths > 0)
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes beside that of the halves."""
+        kept = [vars(self)[name] for name in ("_kept", "_lengths") if name in vars(self)]
+        return sum(array.nbytes for array in kept)
+
+    def mean(self) -> NDArray[np.float32]:
+        """Return the mean of the rows, (dim,) float32."""
+        total = np.zeros(self.shape[1])
+        for start in range(0, len(self), _AT_ONCE):
+            total += self[start : start + _AT_ONCE].sum(axis=0)
+        return np.asarray(total / max(len(self), 1), np.float32)
+
+    @cached_property
+    def _kept(self) -> NDArray[np.float32]:
+        return _directions(self._halves)
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.float32]:
+        lengths = np.empty(len(self), np.float32)
+        for start in range(0, len(self), _AT_ONCE):
+            block = self._halves[start : start + _AT_ONCE].astype(np.float32)
+            lengths[start : start + _AT_ONCE] = np.sqrt(np.einsum("ij,ij->i", block, block))
+        return lengths
+
+
+MOST_KEPT = 1 << 23  # numbers that are kept as float32: 32 MB
+Rows = NDArray[np.float32] | UnitRows
 _AT_ONCE = 8192  # rows converted at once, to bound temporary memory
 
 
 def _directions(halves: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Return rows scaled to length one, float32; each is computed independently. Rows of zeros stay.
-
-    Half precision neither overflows nor vanishes when it is squared in float32.
-    """
+    """Return rows scaled to length one, float32."""
     out = np.empty(halves.shape, np.float32)
     for start in range(0, len(halves), _AT_ONCE):
         block = out[start : start + _AT_ONCE]

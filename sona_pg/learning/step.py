@@ -34,9 +34,6 @@ from sona_pg.learning.routing.learned_router import Judged, Router
 from sona_pg.learning.routing.route_totals import updated_routes
 from sona_pg.learning.vectors import unit
 
-# Candidates up to which the router and the adapters learn beside the ranker: of more the fit has its peak of memory,
-# to which theirs would come, 25 MB.
-MOST_BESIDE = 50_000
 WORTH_THREADS = 1000  # trajectories of a step; the thread of a smaller one costs more than it saves
 OF_LOOP_C = ("deep",)  # parts of the state that stay as loop C has made them
 MAX_SAMPLE = 4096  # most replayed trajectories for all learners but the ranker
@@ -91,13 +88,11 @@ def learn(
     left = left.after_turning(0 if stored.relearned is not None else reservoir.turned + count_changed(claimed))
     forgotten = bool(reservoir.seen) and not left.seen
     told = told_of(claimed, stored)
-    _ = stored.catalog.embeddings  # are computed once, not by two threads
+    _ = stored.catalog.embeddings[:0]  # are converted once, not by two threads
     many = len(claimed.fresh) + len(claimed.revised) + len(stored.trajectories) >= WORTH_THREADS
-    apart = many and len(stored.catalog) <= MOST_BESIDE
-    with beside(lambda: _learn_apart(before, claimed, stored, sample, told, config, version), apart) as learned_apart:
+    with beside(lambda: _learn_apart(before, claimed, stored, sample, told, config, version), many) as learned_apart:
         ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, told.replay, seed)
-        found = _learn_patterns(before, claimed, sample, config, version)
-        router, start, adapted = learned_apart()
+        router, start, adapted, found = learned_apart()
     adapters = adapted.step
     fisher = [*(start.fisher if start is not before else ()), *adapters.fisher]
     patterns = [unrated(pattern) for pattern in found.patterns] if forgotten else found.patterns
@@ -161,8 +156,8 @@ def _learn_apart(
     told: Told,
     config: SonaConfig,
     version: int,
-) -> tuple[Router, Knowledge, Adapted]:
-    """Return the router, and the adapters with the knowledge that they start from, which may be learned anew first."""
+) -> tuple[Router, Knowledge, Adapted, extraction.Extraction]:
+    """Return all but the ranker: the adapters with the knowledge they start from, which may be learned anew first."""
     seed = seed_of(config, version)
     ranker = fold_ranking(ranker_of(before.state), stored.catalog, told.folded)
     again = stored.relearned is not None
@@ -175,7 +170,7 @@ def _learn_apart(
         Judged(sample.trajectories, sample.outcomes),
         seed,
     )
-    return router, start, adapted
+    return router, start, adapted, _learn_patterns(before, claimed, sample, config, version)
 
 
 def _observations(of: Trajectories, outcomes: Sequence[Outcome], config: PatternConfig) -> Observations:

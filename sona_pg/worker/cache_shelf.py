@@ -10,6 +10,7 @@ from itertools import islice
 
 import numpy as np
 
+from sona_pg.domain.catalog import UnitRows
 from sona_pg.worker.learner_cache import LearnerCache
 
 MOST_BYTES = 512 << 20  # of all caches; the latest is kept whatever its size
@@ -51,7 +52,7 @@ class CacheShelf:
 
 def bytes_of(value: object) -> int:
     """Return the approximate memory of a value: its arrays, texts and collections."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | UnitRows):
         return value.nbytes + ITEM_BYTES
     if isinstance(value, str | bytes):
         return len(value) + ITEM_BYTES

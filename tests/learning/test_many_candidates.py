@@ -110,3 +110,43 @@ def test_it_learns_among_many_items_from_samples(items):
         state, history = fit(state, items, fresh, history, seed=turn), history.joined(fresh)
     best = score(state, queries, items, np.arange(ITEMS, dtype=np.int32)).argmax(axis=1)
     assert (best == wanted).mean() >= 0.9
+
+
+def test_rivals_of_very_many_candidates_are_looked_for_in_a_part_of_them_and_each_is_looked_at_in_time(
+    items, monkeypatch
+):
+    monkeypatch.setattr(ranker_fit, "_MOST_SEARCHED", ITEMS // 4)
+    seen = set()
+    usual = ranker_fit.add_heads
+    monkeypatch.setattr(ranker_fit, "add_heads", lambda *of: (seen.update(of[3].tolist()), usual(*of))[1])
+    state = replace(fit(RankerState.initial(DIM), items, told(items, 50, 0), RankEvents.empty(DIM)))
+    random = np.random.default_rng(0)
+    events = told(items, 50, 1)
+    for _ in range(30):
+        rows = ranker_fit._active_rows(state, items, events, len(events), 1000, random)
+        assert np.isin(events.judged, rows).all()
+        assert len(rows) <= len(np.unique(events.judged)) + ranker_fit._MOST_RIVALS
+    assert len(seen) == ITEMS
+
+
+def test_first_feedback_about_each_candidate_measures_nothing_and_costs_no_scores(items, monkeypatch):
+    calls = []
+    usual = ranker_fit.stranger_scores
+    monkeypatch.setattr(ranker_fit, "stranger_scores", lambda *of: (calls.append(len(of[1])), usual(*of))[1])
+    judged = np.arange(ITEMS, dtype=np.int32)
+    queries = unit_rows(items + np.float32(0.1))
+    blank = np.full(200, NONE, np.int32)
+
+    def first(start: int) -> RankEvents:
+        rows = slice(start, start + 200)
+        return RankEvents(
+            queries[rows], blank, np.full(200, np.nan, np.float32), judged[rows], np.ones(200, np.float32)
+        )
+
+    state = fit(RankerState.initial(DIM), items, first(0), RankEvents.empty(DIM))
+    calls.clear()
+    later = fit(state, items, first(200), first(0))
+    assert len(calls) == 1  # for rivals
+    assert later.scales[3] == state.scales[3]
+    fit(later, items, first(200), first(0))
+    assert len(calls) == 3  # known once, they calibrate as well

@@ -68,9 +68,9 @@ def test_the_rebuilt_state_equals_the_live_state_exactly(engine):
     assert (result.cycles, result.trajectories, result.version) == (3, 120, 3)
 
 
-def test_parts_that_learn_one_after_the_other_learn_what_they_learn_beside_each_other(engine, monkeypatch):
+def test_parts_that_learn_beside_each_other_learn_what_they_learn_one_after_the_other(engine, monkeypatch):
     live_some_days(engine, cycles=2)
-    monkeypatch.setattr(step, "MOST_BESIDE", -1)
+    monkeypatch.setattr(step, "WORTH_THREADS", 0)
     assert engine.rebuild().differences == ()
 
 

@@ -26,6 +26,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg.domain.catalog import Rows
 from sona_pg.learning.adapters.training import Quadratics
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents
 from sona_pg.learning.vectors import unit
@@ -45,7 +46,7 @@ class Choices:
     table: NDArray[np.int32]  # (n, k) slots of each sample's set, padded with NONE; a row of padding means the pool
     pool: NDArray[np.int32]  # (p,) slots that stand for all candidates
     proven: NDArray[np.bool_]  # (m,) whether a candidate had positive feedback
-    candidates: NDArray[np.float32]  # (m, dim) float32, unit rows
+    candidates: Rows  # (m, dim) float32, unit rows
     pooled: NDArray[np.float32] = field(init=False)  # (p, dim) the pool's rows
     place: NDArray[np.int32] = field(init=False)  # (m,) of each candidate in the pool, or NONE
 
@@ -67,9 +68,7 @@ class Choices:
         return cls(rows, slots, np.zeros(0, np.float32), np.zeros((0, 0), np.int32), slots, np.zeros(0, np.bool_), rows)
 
     @classmethod
-    def of(
-        cls, events: RankEvents, candidates: NDArray[np.float32], proven: NDArray[np.bool_], most: int, seed: int
-    ) -> Self:
+    def of(cls, events: RankEvents, candidates: Rows, proven: NDArray[np.bool_], most: int, seed: int) -> Self:
         """Return at most ``most`` of the judged events, a uniform sample in their order.
 
         Args:

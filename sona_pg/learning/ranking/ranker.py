@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sona_pg.domain.catalog import Rows
 from sona_pg.errors import DimensionMismatch, LearningError
 from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, unit_rows
 
@@ -224,10 +225,10 @@ def learned_scores(
     return logits
 
 
-def stranger_scores(state: RankerState, queries: FloatArray, embeddings: FloatArray) -> FloatArray:
+def stranger_scores(state: RankerState, queries: FloatArray, embeddings: Rows) -> FloatArray:
     """Score unit rows (b, dim), (c, dim) as if no candidate had a head: (b, c) logits, cosines before the first fit."""
     if not state.fits:
-        cosines: FloatArray = queries @ embeddings.T
+        cosines: FloatArray = queries @ embeddings[:].T
         return cosines
     wide, query = query_features(state, queries)
     mapped = query @ state.map.T

@@ -97,11 +97,11 @@ def _prototypes(directions: FloatArray, judged: IntArray, right: npt.NDArray[np.
     rows = np.flatnonzero(right)
     order = rows[np.argsort(judged[rows], kind="stable")]
     _, first, count = np.unique(judged[order], return_index=True, return_counts=True)
-    early = np.arange(len(order)) - np.repeat(first, count) < _EARLIEST
-    sums = np.zeros((len(count), directions.shape[1]), np.float32)
-    np.add.at(sums, np.repeat(np.arange(len(count)), count)[early], directions[order[early]])
     kept = np.flatnonzero(count >= _FEWEST)
-    sums = sums[np.sort(kept[np.argsort(-count[kept], kind="stable")][:most])]
+    kept = np.sort(kept[np.argsort(-count[kept], kind="stable")][:most])
+    spans = zip(first[kept], np.minimum(count[kept], _EARLIEST), strict=True)
+    earliest = [directions[order[start : start + size]].sum(axis=0) for start, size in spans]
+    sums = np.reshape(earliest, (-1, directions.shape[1]))
     length = np.linalg.norm(sums, axis=1, keepdims=True)
     return np.asarray(sums / np.maximum(length, np.float32(_SMALL)), np.float32)
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from sona_pg.domain.catalog import Rows
 from sona_pg.errors import DimensionMismatch
 from sona_pg.learning.ranking.lbfgs import minimise
 from sona_pg.learning.ranking.ranker import (
@@ -25,7 +26,14 @@ from sona_pg.learning.ranking.ranker import (
 )
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
-from sona_pg.learning.ranking.ranker_prior import allowance, measure_noise, proven_answers, pseudo_queries
+from sona_pg.learning.ranking.ranker_prior import (
+    FEWEST,
+    allowance,
+    measure_noise,
+    proven_answers,
+    pseudo_queries,
+    tellable,
+)
 from sona_pg.learning.ranking.ranker_repeats import distinct, weighed_once
 from sona_pg.learning.ranking.ranker_search import find_changes
 
@@ -39,7 +47,7 @@ _MOST_DOUBT = 0.45  # of a thumb down on a right answer
 
 def fit(
     state: RankerState,
-    embeddings: FloatArray,
+    embeddings: Rows,
     fresh: RankEvents,
     replay: RankEvents,
     config: RankerConfig | None = None,
@@ -67,7 +75,7 @@ def fit(
     trusted = np.flatnonzero(~changes.moved[:labelled])
     state = _calibrate(state, embeddings, distinct(events.take(trusted)), config)
     if mean is None and len(embeddings):
-        mean = embeddings.mean(axis=0)
+        mean = embeddings[:].mean(axis=0)
     state = _without_evidence(_fold(grown(state, len(embeddings)), mean, fresh), fresh)
     state = replace(state, overruled=state.positive * changes.lost, **asdict(changes.search))
     labelled = int(changes.holds[:labelled].sum())
@@ -102,19 +110,22 @@ def _learnable(fresh: RankEvents, replay: RankEvents, history: float) -> RankEve
     return fresh.joined(replay)
 
 
-def _calibrate(state: RankerState, embeddings: FloatArray, fresh: RankEvents, config: RankerConfig) -> RankerState:
+def _calibrate(state: RankerState, embeddings: Rows, fresh: RankEvents, config: RankerConfig) -> RankerState:
     """The state with its allowance ω and its label noise measured on feedback it has not learned from."""
     if not state.fits or not len(fresh):
         return state
     rows = np.arange(len(embeddings), dtype=np.int32)
+    evidence = state.evidence(rows)
+    fresh = fresh.take(tellable(fresh.judged, fresh.verdict, fresh.correct != NONE, evidence))
     fresh = fresh.take(_spread(len(fresh), _CALIBRATED_CELLS // len(embeddings)))
+    if len(fresh) < FEWEST:
+        return state
     strangers = stranger_scores(state, fresh.query, embeddings)
     logits = strangers.copy()
     add_heads(state, logits, fresh.query, rows)
     if fresh.candidates is not None:
         outside = ~fresh.offered(rows)
         logits[outside] = strangers[outside] = -np.inf
-    evidence = state.evidence(rows)
     proven = proven_answers(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
     omega = allowance(logits, strangers, proven, evidence, config.steal_rate)
     noise = measure_noise(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
@@ -206,7 +217,7 @@ def _recentred(weights: FloatArray, grow: np.float32, shift: FloatArray) -> Floa
 
 def _rescaled(
     state: RankerState,
-    embeddings: FloatArray,
+    embeddings: Rows,
     events: RankEvents,
     config: RankerConfig,
     random: np.random.Generator,
@@ -273,10 +284,10 @@ class _Fitted:
 
 
 def _refine(
-    state: RankerState, embeddings: FloatArray, given: _Fitted, config: RankerConfig, random: np.random.Generator
+    state: RankerState, embeddings: Rows, given: _Fitted, config: RankerConfig, random: np.random.Generator
 ) -> RankerState:
     """Move heads and map towards the minimum, and average over cycles, as each sees a sample."""
-    rows = _active_rows(state, embeddings, given.events, given.fresh, config.most_rows)
+    rows = _active_rows(state, embeddings, given.events, given.fresh, config.most_rows, random)
     given = given.take(np.flatnonzero(np.isin(given.events.judged, rows)))
     found = len(given.events)
     if len(rows) > config.usual_candidates:
@@ -286,8 +297,6 @@ def _refine(
     wide_query, query = query_features(state, events.query)
     wide_features, features = candidate_features(state, embeddings[rows])
     tau = state.scales[2]
-    base = (tau * wide_query) @ wide_features.T
-    base[~events.offered(rows)] = -np.inf
     evidence = state.evidence(rows)
     noise = float(state.scales[4]) or config.label_noise
     noise = min(max(noise, config.least_noise), MOST_NOISE)
@@ -296,6 +305,11 @@ def _refine(
     samples = max(1, min(config.prior_samples, most // len(rows)))
     pseudo = pseudo_queries(features, query[:, :-1], samples, random)
     pseudo_weight = np.float32(config.prior_strength / samples) * (1.0 + evidence) ** np.float32(-config.prior_decay)
+    base = np.empty((len(query) + len(pseudo), len(rows)), np.float32)
+    np.matmul(tau * wide_query, wide_features.T, out=base[: len(query)])
+    if events.candidates is not None:
+        base[: len(query)][~events.offered(rows)] = -np.inf
+    np.matmul(tau * pseudo, features.T, out=base[len(query) :])
     # The model is sure of an overruled answer: feedback for the new one is taken at its word, or it would not move it.
     for_new = given.moved & (events.verdict >= 0.5)
     trust = np.where(for_new, np.float32(config.moved_weight), np.float32(1.0))
@@ -303,7 +317,7 @@ def _refine(
     up_noise = np.where(given.moved | given.certain, np.float32(_LEAST), np.float32(usual_up))
     objective = PartialLabels(
         query=np.concatenate([query, np.pad(pseudo, ((0, 0), (0, 1)), constant_values=1.0)]),
-        base=np.concatenate([base, (tau * pseudo) @ features.T]),
+        base=base,
         features=np.float32(config.map_gain) * features,
         target=np.concatenate([place, np.tile(np.arange(len(rows)), samples)]),
         quality=np.concatenate([events.verdict, np.ones(len(pseudo), np.float32)]),
@@ -351,24 +365,33 @@ def _kept_heads(state: RankerState, head_rows: IntArray, most: int) -> npt.NDArr
 
 
 def _active_rows(
-    state: RankerState, embeddings: FloatArray, events: RankEvents, fresh: int, most: int
-) -> IntArray:  # fmt: skip
+    state: RankerState,
+    embeddings: Rows,
+    events: RankEvents,
+    fresh: int,
+    most: int,
+    random: np.random.Generator,
+) -> IntArray:
     """Ascending rows to fit: all when they are few, else the judged ones, by the `fresh` events first, and rivals.
 
-    Without that order, of very many candidates with one judgement each the same would be fitted in every cycle.
+    Without that order, of very many candidates with one judgement each the same would be fitted in every cycle. Rivals
+    of many candidates are looked for among an evenly spread part of them, each time another.
     """
     if len(embeddings) <= min(most, _FEW_CANDIDATES):
         return np.arange(len(embeddings), dtype=np.int32)
     judged = np.bincount(events.judged, minlength=len(embeddings)).astype(np.float64)
     judged[events.judged[:fresh]] += len(events)
-    asked = events.query[_spread(len(events), min(_MOST_ASKED, _ASKED_CELLS // len(embeddings)))]
-    all_rows = np.arange(len(embeddings), dtype=np.int32)
-    logits = stranger_scores(state, asked, embeddings)
-    add_heads(state, logits, asked, all_rows)
-    rivals = np.argpartition(logits, -_RIVALS, axis=1)[:, -_RIVALS:]
+    step = -(-len(embeddings) // _MOST_SEARCHED)
+    searched = np.arange(random.integers(step) if step > 1 else 0, len(embeddings), step, dtype=np.int32)
+    most_asked = _MOST_ASKED if step == 1 else _MOST_RIVALS // _RIVALS
+    asked = events.query[_spread(len(events), min(most_asked, _ASKED_CELLS // len(searched)))]
+    logits = stranger_scores(state, asked, embeddings[searched])
+    add_heads(state, logits, asked, searched)
+    rivals = searched[np.argpartition(logits, -_RIVALS, axis=1)[:, -_RIVALS:]]
     counts = judged + np.bincount(rivals.ravel(), minlength=len(embeddings)) / (1.0 + rivals.size)
     most = min(most, int(np.count_nonzero(judged)) + _MOST_RIVALS)
-    return np.sort(np.argsort(-counts, kind="stable")[:most]).astype(np.int32)
+    found = np.flatnonzero(counts)
+    return np.sort(found[np.argsort(-counts[found], kind="stable")][:most]).astype(np.int32)
 
 
 _MOST_ASKED = 512
@@ -376,7 +399,8 @@ _RIVALS = 8
 # Items fitted beside those with feedback: more rivals learn slower (benchmarks/eval/EVIDENCE.md).
 _MOST_RIVALS = 128
 _FEW_CANDIDATES = 256  # are all fitted
-# Bounds of queries × candidates, for work over all candidates: of 100,000, 40 queries calibrate and 10 find rivals.
+_MOST_SEARCHED = 16_384  # candidates among which rivals are looked for at once
+# Bounds of queries × candidates: of 100,000, 40 queries calibrate.
 _CALIBRATED_CELLS = 4_000_000
 _ASKED_CELLS = 1_000_000
 _FITTED_CELLS = 1_500_000  # beside the pseudo-queries

@@ -18,7 +18,7 @@ from sona_pg.learning.ranking.ranker_events import NONE
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
-_FEWEST = 16  # held-out answers, to measure by
+FEWEST = 16  # held-out answers, to measure by
 _WELL_KNOWN = 4.0  # positive feedbacks
 # Probability of being right above which an answer that was not shown counts as taken (benchmarks/eval/EVIDENCE.md).
 _LIKELY = 0.25
@@ -36,6 +36,19 @@ def pseudo_queries(features: FloatArray, real: FloatArray, samples: int, random:
     other = real[random.integers(0, len(real), len(features) * samples)]
     pseudo: FloatArray = np.tile(own, (samples, 1)) + np.sqrt(np.float32(0.5)) * other
     return pseudo
+
+
+def tellable(
+    judged: IntArray, verdict: FloatArray, corrected: npt.NDArray[np.bool_], evidence: FloatArray
+) -> npt.NDArray[np.intp]:
+    """Return the places of the events that `allowance` or `measure_noise` can use; arguments as of `measure_noise`.
+
+    Of very many candidates most feedback is the first about its candidate, and tells neither.
+    """
+    known = evidence >= _WELL_KNOWN
+    right = verdict >= 0.5
+    proves = np.where(right, evidence[judged] >= 1.0, ~corrected & known.any())
+    return np.flatnonzero(proves | known[judged])
 
 
 def allowance(
@@ -67,7 +80,7 @@ def allowance(
         margin = np.where(more > _LESS_KNOWN, lead / np.maximum(more, _LESS_KNOWN), np.inf).min(axis=1)
         margins.append(margin[won & np.isfinite(margin)])
     margin = np.concatenate(margins)
-    if len(margin) < _FEWEST:
+    if len(margin) < FEWEST:
         return None
     return max(float(np.quantile(margin, steal_rate, method="lower")), 0.0)
 
@@ -129,7 +142,7 @@ def measure_noise(
     known = evidence >= _WELL_KNOWN
     about = (corrected | (judged == best)) & known[judged] & known[best]
     lead, best, judged, verdict = (a[about] for a in (lead, best, judged, verdict))
-    if len(lead) < 2 * _FEWEST:
+    if len(lead) < 2 * FEWEST:
         return None
     sure = lead >= np.median(lead)
     against = np.where(judged == best, 1.0 - verdict, verdict)
