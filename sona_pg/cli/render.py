@@ -1,4 +1,4 @@
-"""Output: tables on a terminal, JSON in a pipe."""
+"""Output: tables on a terminal, JSON in a pipe or with ``--json``."""
 
 from __future__ import annotations
 
@@ -16,26 +16,63 @@ from rich.progress import Progress
 from rich.table import Table
 
 WIDE = 60  # characters of a cell
+NARROW = 24  # to which a long text is cut before columns are left out
 
 
-def show_rows(rows: Sequence[Mapping[str, Any]], title: str, hide: Sequence[str] = ()) -> None:
-    """Print rows as a table, or as one JSON object a line."""
-    if not sys.stdout.isatty():
+_forced = False
+
+
+def wants_json() -> bool:
+    """Whether to print JSON: with ``--json``, or if standard output is no terminal."""
+    return _forced or not sys.stdout.isatty()
+
+
+def force_json(given: bool) -> None:
+    """Note for the command that runs whether ``--json`` was given."""
+    global _forced
+    _forced = given
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], title: str, hide: Sequence[str] = (), *, wrap: bool = False) -> None:
+    """Print rows as a table, or as one JSON object a line.
+
+    Of a table that is wider than the terminal, the last columns are left out; with ``wrap`` its cells are wrapped.
+    """
+    if wants_json():
         for row in rows:
             print(json.dumps(row, default=_plain))
         return
-    table = Table(title=title, title_justify="left")
-    names = [name for name in (rows[0] if rows else {}) if name not in hide]
-    for name in names:
-        table.add_column(name, justify="right" if isinstance(rows[0][name], int | float | Decimal) else "left")
-    for row in rows:
-        table.add_row(*(_cell(row[name]) for name in names))
-    Console().print(table if rows else f"{title}: none yet")
+    console = Console()
+    if not rows:
+        console.print(f"{title}: none yet")
+        return
+    names = [name for name in rows[0] if name not in hide]
+    cells = [[str(row[name]) if wrap else _cell(row[name]) for name in names] for row in rows]
+    shown = len(names) if wrap else _fitting(names, cells, console.width)
+    told = f"not shown: {', '.join(names[shown:])} (see --json)" if shown < len(names) else None
+    table = Table(title=title, title_justify="left", caption=told, caption_justify="left")
+    for name in names[:shown]:
+        right = isinstance(rows[0][name], int | float | Decimal)
+        table.add_column(name, justify="right" if right else "left", no_wrap=not wrap, overflow="ellipsis")
+    for row_cells in cells:
+        table.add_row(*row_cells[:shown])
+    console.print(table)
+
+
+def _fitting(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
+    """Return how many of the columns fit ``width``, if long texts are cut to ``NARROW`` characters."""
+    taken = 1
+    for place, name in enumerate(names):
+        longest = max(len(row[place]) for row in cells)
+        taken += 3 + max(len(name), min(longest, NARROW))
+        if taken > width and place > 0:
+            return place
+    return len(names)
 
 
 def show_rows_as_they_come(rows: Iterable[Mapping[str, Any]], title: str) -> None:
     """Print slowly produced rows: each immediately in a pipe, with a progress line on a terminal."""
-    if not sys.stdout.isatty():
+    if wants_json():
         for row in rows:
             print(json.dumps(row, default=_plain), flush=True)
         return
@@ -49,7 +86,7 @@ def show_rows_as_they_come(rows: Iterable[Mapping[str, Any]], title: str) -> Non
 
 def show_facts(facts: Mapping[str, Any], title: str) -> None:
     """Print one set of facts as a two-column table, or as one JSON object."""
-    if not sys.stdout.isatty():
+    if wants_json():
         print(json.dumps(facts, default=_plain))
         return
     table = Table(title=title, title_justify="left", show_header=False)

@@ -54,7 +54,10 @@ def keys_create(
 
 @keys_app.command("list")
 def keys_list(space: SpaceName = "default", url: Url = None) -> None:
-    """List the API keys of a space, those that were revoked too."""
+    """List the API keys of a space, those that were revoked too.
+
+    Example: sona-pg keys list --space support
+    """
     with _store(url) as store:
         show_rows([key.as_dict() for key in store.keys(space)], f"API keys of space {space!r}")
 
@@ -65,7 +68,10 @@ def keys_revoke(
     space: SpaceName = "default",
     url: Url = None,
 ) -> None:
-    """Revoke an API key; servers refuse it within ten seconds."""
+    """Revoke an API key; servers refuse it within ten seconds.
+
+    Example: sona-pg keys revoke 01a201cc-93ea-76e6-b259-0c736d53debe
+    """
     try:
         known = UUID(key_id)
     except ValueError as exc:

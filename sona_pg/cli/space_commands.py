@@ -24,7 +24,10 @@ Name = Annotated[str, typer.Argument(help="Name of the space.")]
 
 @space_app.command("list")
 def space_list(url: Url = None) -> None:
-    """List the spaces of the database."""
+    """List the spaces of the database.
+
+    Example: sona-pg space list
+    """
     with database_at(url) as database:
         show_rows([{"space": space.name, "dim": space.dim} for space in database.list_spaces()], "spaces")
 
@@ -35,7 +38,10 @@ def space_show(
     history: Annotated[bool, typer.Option(help="Every change, with the version it holds from.")] = False,
     url: Url = None,
 ) -> None:
-    """Print the learning settings of a space, used by all its learners."""
+    """Print the learning settings of a space, used by all its learners.
+
+    Example: sona-pg space show support --history
+    """
     with database_at(url) as database:
         space = database.find_space(name)
         if not history:
@@ -56,7 +62,10 @@ def space_set(
     settings: Annotated[list[str], typer.Argument(help="Settings to change, as NAME=VALUE, such as base.rank=16.")],
     url: Url = None,
 ) -> None:
-    """Change learning settings of a space, from its next version on; print all settings."""
+    """Change learning settings of a space, from its next version on; print all settings.
+
+    Example: sona-pg space set support base.rank=16 loops.growth=0.2
+    """
     from sona_pg.config.space_settings import parsed
 
     changes = dict(parsed(told) for told in settings)
@@ -72,7 +81,10 @@ def space_budget(
     remove: Annotated[bool, typer.Option("--remove", help="Remove it.")] = False,
     url: Url = None,
 ) -> None:
-    """Print the budget of a space and what all servers have spent of it; or set or remove it."""
+    """Print the budget of a space and what all servers have spent of it; or set or remove it.
+
+    Example: sona-pg space budget support
+    """
     from sona_pg.engine.budget_calls import require_budget
 
     if remove and amount is not None:
@@ -90,7 +102,10 @@ def space_budget(
 def space_rename(
     name: Name, new_name: Annotated[str, typer.Argument(help="Its new name.")], url: Url = None
 ) -> None:  # fmt: skip
-    """Rename a space; engines that have it open continue, later ones need the new name."""
+    """Rename a space; engines that have it open continue, later ones need the new name.
+
+    Example: sona-pg space rename default support
+    """
     with database_at(url) as database:
         space = database.rename_space(name, new_name)
         show_facts({"space": space.name, "dim": space.dim}, f"space {name!r} renamed")
@@ -116,6 +131,8 @@ def space_reembed(
     """Embed a space again from its stored texts, with another model or dimension; an interrupted run can be resumed.
 
     The new space learns from the copied ledger and takes the name; the old one is kept as NAME~1 until it is removed.
+
+    Example: sona-pg space reembed support --dim 384 --model models:embed
     """
     from sona_pg.worker.reembedding import catch_up, reembed
 
@@ -181,7 +198,10 @@ def space_remove(
     yes: Annotated[bool, typer.Option("--yes", help="Delete it without another question.")] = False,
     url: Url = None,
 ) -> None:
-    """Delete a space with all its records and versions; engines that have it open stop recording."""
+    """Delete a space with all its records and versions; engines that have it open stop recording.
+
+    Example: sona-pg space remove support --yes
+    """
     if not yes:
         raise ConfigError(f"removing space {name!r} deletes all its records and versions: pass --yes to confirm")
     with database_at(url) as database:

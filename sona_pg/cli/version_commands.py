@@ -20,7 +20,10 @@ KeepFacts = Annotated[
 
 
 def versions(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
-    """List the versions of a space, newest first: parent, origin, author, and whether it is live."""
+    """List the versions of a space, newest first: parent, origin, author, and whether it is live.
+
+    Example: sona-pg versions --space support
+    """
     with database_at(url) as database:
         found = database.versions.listing(database.find_space(space), limit)
         show_rows([version.as_dict() for version in found], f"versions of space {space!r}", ("cycle_id", "server_id"))
@@ -32,20 +35,29 @@ def diff(
     space: SpaceName = "default",
     url: Url = None,
 ) -> None:
-    """List the differences of two versions: patterns, routes, norms of adapters, and distances of arrays."""
+    """List the differences of two versions: patterns, routes, norms of adapters, and distances of arrays.
+
+    Example: sona-pg diff 3 4
+    """
     with engine_on(space, url) as engine:
         found = engine.diff(a, b)
     show_rows([_row(item) for item in found], f"from version {a} to {b} of space {space!r}")
 
 
 def stage(space: SpaceName = "default", url: Url = None) -> None:
-    """Learn from unlearned facts and store the result as a candidate version; the live version stays."""
+    """Learn from unlearned facts and store the result as a candidate version; the live version stays.
+
+    Example: sona-pg stage --space support
+    """
     with engine_on(space, url) as engine:
         show_facts(engine.stage().as_dict(), f"candidate of space {space!r}")
 
 
 def promote(version: Version, space: SpaceName = "default", yes: Yes = False, url: Url = None) -> None:
-    """Make a staged version live on every server."""
+    """Make a staged version live on every server.
+
+    Example: sona-pg promote 5 --yes
+    """
     _require(yes, f"promoting version {version} of space {space!r}")
     with engine_on(space, url) as engine:
         show_facts({"live": engine.promote(version)}, f"space {space!r}")
@@ -54,7 +66,10 @@ def promote(version: Version, space: SpaceName = "default", yes: Yes = False, ur
 def rollback(
     version: Version, space: SpaceName = "default", keep_facts: KeepFacts = False, yes: Yes = False, url: Url = None
 ) -> None:
-    """Make an earlier version live again on every server, as a new, bit-identical version; 0: nothing learned."""
+    """Make an earlier version live again on every server, as a new, bit-identical version; 0: nothing learned.
+
+    Example: sona-pg rollback 3 --yes
+    """
     _require(yes, f"rolling space {space!r} back to version {version}")
     with engine_on(space, url) as engine:
         show_facts(engine.rollback(version, keep_facts=keep_facts).as_dict(), f"rollback of space {space!r}")
@@ -66,7 +81,10 @@ def save(
     space: SpaceName = "default",
     url: Url = None,
 ) -> None:
-    """Write a whole version to a file: everything that serving and further learning need."""
+    """Write a whole version to a file: everything that serving and further learning need.
+
+    Example: sona-pg save support.sona --space support
+    """
     with engine_on(space, url) as engine:
         engine.save(path, version)
         served = engine.version if version is None else version
@@ -81,7 +99,10 @@ def load(
     yes: Yes = False,
     url: Url = None,
 ) -> None:
-    """Make the version in a file the live one of a space, of this store or another, on every server."""
+    """Make the version in a file the live one of a space, of this store or another, on every server.
+
+    Example: sona-pg load support.sona --space support --create --yes
+    """
     _require(yes, f"publishing {path} in space {space!r}")
     if create:
         _make(space, path, url)

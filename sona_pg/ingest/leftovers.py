@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +18,43 @@ from sona_pg.ingest.spool_folder import SET_ASIDE, Folder
 log = logging.getLogger("sona_pg.ingest")
 
 LOOK_EVERY = 30.0  # seconds between looks
+
+
+def left_over(spool: Path) -> tuple[dict[str, int], int]:
+    """Return the bytes, by folder, that ended processes have left below ``spool``, and the number of damaged files.
+
+    Changes nothing; folders of living processes, and those that this user may not read, are left out.
+    """
+    abandoned: dict[str, int] = {}
+    for lock in spool.glob("*/*/lock"):
+        folder = lock.parent
+        if folder.name.startswith(".") or folder.name == SET_ASIDE:
+            continue
+        with suppress(OSError):
+            waiting = sum(path.stat().st_size for path in folder.iterdir() if path.is_file() and path != lock)
+            waiting -= _committed(folder, lock.read_text())
+            if waiting > 0 and not _is_locked(lock):
+                abandoned[str(folder)] = waiting
+    return abandoned, sum(path.is_file() for path in spool.glob(f"*/{SET_ASIDE}/*"))
+
+
+def _committed(folder: Path, progress: str) -> int:
+    """Return the bytes of the current segment that are committed; earlier segments are deleted."""
+    with suppress(ValueError):
+        segment, offset = progress.split()
+        return int(offset) if (folder / f"{int(segment):08d}").exists() else 0
+    return 0
+
+
+def _is_locked(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class Leftovers:

@@ -1,0 +1,253 @@
+"""Health of a store, as its database tells it: server, extension, schema, settings, clocks, pooler, fleet, learning."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from sona_pg.domain.finding import Finding
+from sona_pg.errors import DatabaseError, SonaError
+from sona_pg.store.admin import migrate
+from sona_pg.store.connect import driver_arguments, masked, parse_url, translated
+
+MOST_SKEW = 1.0  # seconds between two clocks; timestamps in logs and lags of servers are off by as much
+LISTEN_FOR = 2.0  # seconds to wait for a notice to oneself
+SHARE_OF_CONNECTIONS = 0.8  # in use, at most
+BEHIND = 60.0  # seconds for which a live server may serve an old version
+LONG_WAITING = 2.0  # intervals of learning that facts may wait
+
+# Setting, whether a value is well, and the advice; a fault where data can be lost.
+SETTINGS: Sequence[tuple[str, Callable[[str], bool], str, str]] = (
+    ("fsync", lambda on: on == "on", "fault", "a crash of the machine can destroy the whole database: set fsync = on"),
+    ("full_page_writes", lambda on: on == "on", "fault", "a crash can damage pages: set full_page_writes = on"),
+    ("default_transaction_read_only", lambda on: on == "off", "fault", "nothing can be recorded: set it off"),
+    ("autovacuum", lambda on: on == "on", "warning", "tables and indexes grow without end: set autovacuum = on"),
+    ("track_counts", lambda on: on == "on", "warning", "autovacuum needs it: set track_counts = on"),
+    (
+        "max_locks_per_transaction",
+        lambda number: int(number) >= 64,
+        "warning",
+        "searches touch many partitions and their indexes: set it to 64 or more",
+    ),
+)
+TIMES = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
+CONNECTIONS = """
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+       current_setting('max_connections')::int
+"""
+FLEET = """
+SELECT space, host, pid, versions_behind, dropped, skew_ms, extract(epoch FROM now() - started_at) FROM sona.fleet
+WHERE state IN ('live', 'silent')
+"""
+STALE = """
+SELECT f.space, f.host, f.pid, f.versions_behind FROM sona.fleet f
+JOIN sona.spaces s ON s.name = f.space
+JOIN sona.state_versions v ON v.space_id = s.space_id AND v.version = s.live_version
+WHERE f.state = 'live' AND f.versions_behind > 0 AND v.created_at < %(before)s AND f.started_at < %(before)s
+"""
+LEARNING = """
+SELECT l.space, l.waiting_facts, extract(epoch FROM now() - l.waiting_since), l.failed_cycles, l.last_error,
+       coalesce((s.settings ->> 'loops.background_interval')::float, 3600),
+       coalesce((s.settings ->> 'loops.min_trajectories')::int, 100)
+FROM sona.learning l JOIN sona.spaces s ON s.space_id = l.space_id
+"""
+ASIDE = """
+SELECT s.name, count(*) FROM sona.set_aside a JOIN sona.spaces s USING (space_id) GROUP BY s.name ORDER BY 2 DESC
+"""
+PARTITIONED = """
+SELECT to_regclass(format('sona.trajectories_w%%s', to_char(date_trunc('week', %(at)s::timestamptz), 'YYYYMMDD')))
+"""
+SIZE = "SELECT pg_database_size(current_database())"
+
+
+def examine(url: str) -> Iterator[Finding]:
+    """Examine the store at ``url``; what cannot be looked at, because of an earlier fault, is left out."""
+    try:
+        status = migrate.status(url)
+    except SonaError as exc:
+        yield Finding("database", "fault", str(exc), "see that Postgres runs, and that SONA_PG_URL or --url names it")
+        return
+    yield Finding("database", "ok", f"Postgres {status.postgres} at {masked(url)}")
+    yield _extension(status)
+    yield _schema(status)
+    try:
+        with translated("examining the store", parse_url(url)), _connected(url) as raw:
+            yield from _server(raw)
+            yield _clock(raw)
+            yield _notices(url, raw)
+            if status.current:
+                yield from _space_checks(raw)
+    except DatabaseError as exc:
+        yield Finding("database", "fault", str(exc), "give this role the grants of docs/roles.md, or use another one")
+
+
+def _connected(url: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(
+        **{"connect_timeout": 5, "application_name": "sona-pg doctor", **driver_arguments(url)},
+        autocommit=True,
+        prepare_threshold=None,
+    )
+
+
+def _extension(status: migrate.SchemaStatus) -> Finding:
+    if status.pgvector is None:
+        return Finding(
+            "extension", "fault", "pgvector is not installed in this database", "sona-pg db upgrade installs it"
+        )
+    if tuple(int(part) for part in status.pgvector.split(".")[:2]) < migrate.MIN_PGVECTOR:
+        return Finding(
+            "extension", "fault", f"pgvector {status.pgvector}, expected 0.8 or newer",
+            "install a newer one on the server, then ALTER EXTENSION vector UPDATE",
+        )  # fmt: skip
+    return Finding("extension", "ok", f"pgvector {status.pgvector}")
+
+
+def _schema(status: migrate.SchemaStatus) -> Finding:
+    try:
+        migrate.refuse_newer(status)
+        migrate.refuse_older(status)
+    except SonaError as exc:
+        return Finding("schema", "fault", str(exc), "run sona-pg db upgrade with the newest release of the fleet")
+    return Finding("schema", "ok", f"revision {status.revision}")
+
+
+def _server(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
+    if _one(raw, "SELECT pg_is_in_recovery()"):
+        yield Finding(
+            "settings", "fault", "this server is a standby: it takes no writes",
+            "name the primary, for instance with target_session_attrs=read-write in the URL",
+        )  # fmt: skip
+    fine = True
+    for name, is_well, status, advice in SETTINGS:
+        value = str(_one(raw, "SELECT current_setting(%(name)s)", name=name))
+        if not is_well(value):
+            fine = False
+            yield Finding("settings", "fault" if status == "fault" else "warning", f"{name} = {value}", advice)
+    for name in TIMES:
+        seconds = int(_one(raw, "SELECT setting::bigint FROM pg_settings WHERE name = %(name)s", name=name)) / 1000
+        if 0 < seconds < 10:
+            fine = False
+            yield Finding(
+                "settings", "warning", f"{name} = {seconds:g} s",
+                "searches and index builds of large spaces take longer: give the role 10 s or more",
+            )  # fmt: skip
+    if fine:
+        yield Finding("settings", "ok", "durable, writable, vacuumed, no short timeouts")
+    used, most = raw.execute(CONNECTIONS).fetchone() or (0, 0)
+    if used > SHARE_OF_CONNECTIONS * most:
+        yield Finding(
+            "connections", "warning", f"{used} of {most} are in use",
+            "each process takes at most 8: raise max_connections, or put PgBouncer before the server",
+        )  # fmt: skip
+    else:
+        yield Finding("connections", "ok", f"{used} of {most} in use")
+
+
+def _clock(raw: psycopg.Connection[Any]) -> Finding:
+    before, start = datetime.now(UTC), time.perf_counter()
+    there: datetime = _one(raw, "SELECT clock_timestamp()")
+    middle = before.timestamp() + (time.perf_counter() - start) / 2
+    skew = middle - there.timestamp()
+    if abs(skew) > MOST_SKEW:
+        return Finding(
+            "clocks", "warning", f"this machine's clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} "
+            "the database's", "synchronise both by NTP; ids of trajectories carry this machine's time",
+        )  # fmt: skip
+    return Finding("clocks", "ok", f"this machine and the database agree within {max(abs(skew), 0.001):.3f} s")
+
+
+def _notices(url: str, raw: psycopg.Connection[Any]) -> Finding:
+    with _connected(url) as listening:
+        listening.execute("LISTEN sona_doctor")
+        start = time.perf_counter()
+        raw.execute("NOTIFY sona_doctor")
+        for _ in listening.notifies(timeout=LISTEN_FOR, stop_after=1):
+            took = 1000 * (time.perf_counter() - start)
+            return Finding("pooler", "ok", f"notices arrive, after {took:.0f} ms")
+    return Finding(
+        "pooler", "warning", "notices do not arrive: a pooler in transaction mode stands in between",
+        "servers hear of versions by polling alone (loops.poll_interval); pool by session, or shorten the interval",
+    )  # fmt: skip
+
+
+def _space_checks(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
+    yield from _fleet(raw)
+    yield from _learning(raw)
+    aside = raw.execute(ASIDE).fetchall()
+    if aside:
+        yield Finding(
+            "set aside", "warning", f"trajectories that could not be learned from: {_listed(aside)}",
+            "sona-pg set-aside list says why, sona-pg set-aside retry gives them back",
+        )  # fmt: skip
+    if _one(raw, PARTITIONED, at=datetime.now(UTC)) is None and _one(raw, "SELECT count(*) FROM sona.spaces"):
+        yield Finding(
+            "maintenance", "warning", "this week has no partition: its rows go into the default one",
+            "run sona-pg maintain, or a worker or engine with maintenance on",
+        )  # fmt: skip
+    yield Finding("size", "ok", f"the database takes {int(_one(raw, SIZE)) / 2**20:,.0f} MB")
+
+
+def _fleet(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
+    servers = raw.execute(FLEET).fetchall()
+    before = datetime.fromtimestamp(_one(raw, "SELECT clock_timestamp()").timestamp() - BEHIND, UTC)
+    stale = raw.execute(STALE, {"before": before}).fetchall()
+    skewed = [row for row in servers if row[5] is not None and abs(row[5]) > 1000 * MOST_SKEW]
+    dropping = [row for row in servers if row[4]]
+    if stale:
+        yield Finding(
+            "lag", "fault", "servers do not follow the live version: "
+            + _listed([(f"{host}:{pid} in {space}", f"{behind} behind") for space, host, pid, behind in stale]),
+            "see their logs; a version in an unknown format needs a newer release there",
+        )  # fmt: skip
+    if dropping:
+        yield Finding(
+            "lag", "warning", "servers have dropped records: "
+            + _listed([(f"{host}:{pid} in {space}", dropped) for space, host, pid, _, dropped, *_ in dropping]),
+            "their buffers were full: see whether the database keeps up, or use durability 'spool'",
+        )  # fmt: skip
+    if skewed:
+        yield Finding(
+            "clocks", "warning", "clocks of servers are off: "
+            + _listed([(f"{host}:{pid}", f"{skew / 1000:+.1f} s") for _, host, pid, _, _, skew, _ in skewed]),
+            "synchronise them by NTP",
+        )  # fmt: skip
+    if not stale and not dropping:
+        yield Finding("lag", "ok", f"{len(servers)} live servers, none behind for more than {BEHIND:g} s")
+
+
+def _learning(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
+    rows = raw.execute(LEARNING).fetchall()
+    failing = [(space, error) for space, _, _, failed, error, _, _ in rows if failed]
+    stuck = [
+        (space, f"{facts} facts for {float(waited) / 3600:.1f} h")
+        for space, facts, waited, failed, _, interval, least in rows
+        if not failed and facts >= least and waited is not None and float(waited) > LONG_WAITING * interval
+    ]
+    if failing:
+        yield Finding(
+            "learning", "fault", f"cycles fail in {_listed(failing)}",
+            "sona-pg cycles --space NAME has every attempt; the next ones set poisoned trajectories aside",
+        )  # fmt: skip
+    if stuck:
+        yield Finding(
+            "learning", "fault", f"nobody learns: {_listed(stuck)}",
+            "run sona-pg worker, or open an engine with LoopConfig(automatic=True)",
+        )  # fmt: skip
+    if not failing and not stuck:
+        waiting = sum(int(row[1]) for row in rows)
+        yield Finding("learning", "ok", f"{len(rows)} spaces, {waiting} facts wait for their next cycle")
+
+
+def _listed(named: Sequence[Sequence[Any]]) -> str:
+    """Return the first three of named values, and the number of the others."""
+    told = "; ".join(f"{row[0]}: {row[1]}" for row in named[:3])
+    return told + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+
+
+def _one(raw: psycopg.Connection[Any], query: str, **values: object) -> Any:
+    row = raw.execute(query, values or None).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,143 @@
+"""The doctor says what is wrong with a store and this machine, and what to do; its exit code tells."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.cli import doctor_command
+from sona_pg.cli.commands import app
+from sona_pg.config import LoopConfig
+from sona_pg.errors import LearningError
+from sona_pg.ingest.leftovers import left_over
+from sona_pg.store.admin import health
+from sona_pg.store.admin.migrate import downgrade
+from sona_pg.worker import background
+
+DIM = 8
+QUIET = SonaConfig(loops=LoopConfig(automatic=False))
+
+
+def examined(url: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit code, and the worst finding of each check."""
+    done = CliRunner().invoke(app, ["doctor", "--url", url])
+    order = ("ok", "warning", "fault")
+    worst: dict[str, dict[str, Any]] = {}
+    for row in map(json.loads, done.stdout.splitlines()):
+        if row["check"] not in worst or order.index(row["status"]) > order.index(worst[row["check"]]["status"]):
+            worst[row["check"]] = row
+    assert all(row["advice"] or row["status"] == "ok" for row in worst.values())
+    return done.exit_code, worst
+
+
+@pytest.fixture
+def durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' server is not durable, and the disk is small: as if they were well."""
+    risky = ("fsync", "full_page_writes")
+    monkeypatch.setattr(health, "SETTINGS", [known for known in health.SETTINGS if known[0] not in risky])
+    monkeypatch.setattr(doctor_command, "LITTLE_DISK", (0, 0))
+
+
+@pytest.mark.usefixtures("durable")
+def test_a_store_that_is_well_has_nothing_to_be_done(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)
+        engine.force_learn()
+        code, found = examined(database_url)
+    assert {name: row for name, row in found.items() if row["status"] != "ok"} == {}
+    assert code == 0
+    assert {"database", "extension", "schema", "settings", "clocks", "pooler", "lag", "learning", "disk"} <= set(found)
+
+
+def test_an_unreachable_database_and_an_old_schema_are_faults(database_url: str) -> None:
+    code, found = examined("postgresql://nobody:hunter2@127.0.0.1:9/x")
+    assert (code, found["database"]["status"]) == (2, "fault")
+    assert "hunter2" not in str(found)
+    downgrade(database_url, "0015")
+    code, found = examined(database_url)
+    assert (code, found["schema"]["status"]) == (2, "fault")
+    assert "sona-pg db upgrade" in found["schema"]["found"]
+    assert "learning" not in found
+
+
+def test_settings_that_risk_data_are_faults(database_url: str) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        connection.execute(f"ALTER DATABASE \"{name}\" SET statement_timeout = '2s'")
+    _, found = examined(database_url)
+    assert found["settings"]["status"] == "fault"
+
+
+@pytest.mark.usefixtures("durable")
+def test_learning_that_fails_or_that_nobody_does_is_a_fault(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise LearningError("no way on")
+
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        for _ in range(100):
+            engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)
+        engine.flush()
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE sona.batches SET recorded_at = recorded_at - interval '3 h'")
+        code, found = examined(database_url)
+        assert (code, found["learning"]["status"]) == (2, "fault")
+        assert "nobody learns: default: 100 facts for 3.0 h" in found["learning"]["found"]
+        assert "sona-pg worker" in found["learning"]["advice"]
+        with monkeypatch.context() as patch:
+            patch.setattr(background, "learn", fail)
+            with pytest.raises(LearningError):
+                engine.force_learn()
+        assert "cycles fail in default: LearningError: no way on" in examined(database_url)[1]["learning"]["found"]
+
+
+@pytest.mark.usefixtures("durable")
+def test_servers_that_lag_drop_or_have_wrong_clocks_are_named(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)
+        engine.force_learn()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sona.state_versions SET created_at = now() - interval '5 min'")
+        connection.execute(
+            """
+            UPDATE sona.servers SET ended_at = NULL, seen_at = now(), started_at = now() - interval '1 h',
+                serving_version = 0, dropped = 7, skew_ms = -90000
+            """
+        )
+    code, found = examined(database_url)
+    assert code == 2
+    assert "1 behind" in found["lag"]["found"]
+    assert "-90.0 s" in found["clocks"]["found"]
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sona.servers SET serving_version = 1")
+    code, found = examined(database_url)
+    assert (code, found["lag"]["status"]) == (1, "warning")
+
+
+def test_records_of_killed_processes_are_found_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
+    folder = tmp_path / "spool" / "1" / "1-2-3"
+    folder.mkdir(parents=True)
+    (folder / "lock").write_text("000000000001 0000000000000010\n")
+    (folder / "00000001").write_bytes(b"x" * 10)
+    assert left_over(tmp_path / "spool") == ({}, 0)  # all of it is committed
+    (folder / "00000001").write_bytes(b"x" * 25)
+    assert left_over(tmp_path / "spool") == ({str(folder): 15}, 0)
+    with (folder / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert left_over(tmp_path / "spool") == ({}, 0)
+    (tmp_path / "spool" / "1" / "set-aside").mkdir()
+    (tmp_path / "spool" / "1" / "set-aside" / "file").write_bytes(b"x")
+    assert [row.status for row in doctor_command._leftovers(tmp_path)] == ["warning", "warning"]
+
+
+def test_a_full_disk_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_command, "LITTLE_DISK", (1 << 60, 2 << 60))
+    assert [row.status for row in doctor_command._disk(tmp_path / "not" / "made")] == ["fault"]

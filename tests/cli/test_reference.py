@@ -1,0 +1,42 @@
+"""docs/cli.md has every command, as its help has it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from sona_pg.cli.commands import app
+from sona_pg.cli.reference import markdown
+
+WRITTEN = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def every(command: Any = None, name: str = "") -> dict[str, Any]:
+    command = command or get_command(app)
+    children = getattr(command, "commands", None)
+    if children is None:
+        return {name: command}
+    return {path: leaf for child in children for path, leaf in every(children[child], f"{name} {child}").items()}
+
+
+def test_the_reference_is_up_to_date() -> None:
+    assert WRITTEN.read_text() == markdown(), "run: python -m sona_pg.cli.reference > docs/cli.md"
+
+
+@pytest.mark.parametrize("name", every())
+def test_every_commands_help_has_an_example_that_can_be_parsed(name: str) -> None:
+    command = every()[name]
+    example = command.help.partition("Example: ")[2].splitlines()[0].partition(" |")[0]
+    words = shlex.split(example)
+    assert words[: 1 + len(name.split())] == ["sona-pg", *name.split()]
+    command.make_context(name, words[1 + len(name.split()) :])
+
+
+def test_every_command_takes_json() -> None:
+    assert [
+        name for name, command in every().items() if not any("--json" in param.opts for param in command.params)
+    ] == []
