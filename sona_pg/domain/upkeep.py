@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class MaintenanceAction:
     """One action of a maintenance run: done, postponed (``later``) or refused (``kept``)."""
 
-    # made, moved, deleted, dropped, gave up, indexed, repaired, compacted, pruned, forgot; kept, later, skipped
+    # made, moved, deleted, dropped, gave up, indexed, repaired, compacted, pruned, forgot, summed; kept, later, skipped
     action: str
     subject: str  # a partition, an index, or a space
     detail: str = ""

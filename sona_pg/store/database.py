@@ -39,10 +39,10 @@ from sona_pg.store import (
     search,
     states,
 )
-from sona_pg.store.admin import migrate
+from sona_pg.store.admin import migrate, summaries
 from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.claims import Limit
-from sona_pg.store.connect import connect, translated
+from sona_pg.store.connect import connect, driver_connection, translated
 from sona_pg.store.content_rows import ContentStore
 from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
@@ -320,6 +320,11 @@ class Database(SpaceStore):
     def maintenance(self, policy: MaintenanceConfig) -> Maintenance:
         """Return a maintenance run of the whole database, not started yet."""
         return Maintenance(self.engine, policy)
+
+    def sum_up(self) -> list[summaries.SummedDay]:
+        """Compute the daily figures that are due in all spaces; another process at work is left to it."""
+        with reading(self.engine, "computing daily figures") as connection:
+            return list(summaries.sum_up(driver_connection(connection)))
 
     def read_view(self, view: str, space: Space, limit: int) -> list[dict[str, Any]]:
         """Return rows of one of the analytics views for a space."""

@@ -77,6 +77,7 @@ batches = Table(
     PrimaryKeyConstraint("space_id", "batch"),
     Index("batches_unlearned", "space_id", "recorded_at", "batch", postgresql_where=text("cycle_id IS NULL")),
     Index("batches_by_cycle", "space_id", "cycle_id", postgresql_where=text("cycle_id IS NOT NULL")),
+    Index("batches_by_time", "space_id", "recorded_at"),
 )
 
 trajectories = Table(

@@ -5,6 +5,7 @@ Checks, comments, views and functions live in the migrations alone: nothing here
 
 from __future__ import annotations
 
+from sona_pg.store.figure_tables import daily_decisions, daily_figures, summary_days, summary_progress
 from sona_pg.store.learned_tables import (
     adapters,
     cycles,
@@ -53,6 +54,8 @@ __all__ = [
     "candidate_sets",
     "candidates",
     "cycles",
+    "daily_decisions",
+    "daily_figures",
     "feedback",
     "fisher_snapshots",
     "idempotent_requests",
@@ -75,6 +78,8 @@ __all__ = [
     "state_arrays",
     "state_versions",
     "steps",
+    "summary_days",
+    "summary_progress",
     "trajectories",
     "version_contents",
     "version_patterns",

@@ -19,6 +19,7 @@ from sona_pg.config.space_settings import applied
 from sona_pg.domain.space import Space
 from sona_pg.errors import Conflict, SpaceRemoved
 from sona_pg.store import spaces
+from sona_pg.store.admin import summaries
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
 from sona_pg.store.schema import spaces as space_rows
@@ -195,6 +196,7 @@ class SpaceCopy:
             }
             raw.execute(COUNTED, {**told, **counts})
             raw.execute(COUNTED_IN_SPACE, {**told, **counts})
+            summaries.note_anew(raw, self.target.space_id)  # the batch keeps its time
 
     def candidates_left(self) -> list[str]:
         """Return the ids of candidates that the target lacks."""

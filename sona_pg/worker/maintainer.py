@@ -1,12 +1,15 @@
-"""Maintenance of the ledger's tables, in a separate thread, because an index build takes minutes."""
+"""Maintenance of the ledger's tables and of daily figures, in a separate thread: an index build takes minutes."""
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 from sona_pg.config import MaintenanceConfig
 from sona_pg.errors import DatabaseError
@@ -17,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _random = random.SystemRandom()  # never the application's `random`
 
+FIGURES_EVERY = 60.0  # seconds between computations of daily figures
 FIRST = 60.0  # seconds after the start, at most: short-lived processes run no maintenance
 
 
@@ -30,7 +34,8 @@ class Maintainer:
         # slow.
         self._users: dict[MaintenanceConfig, deque[None]] = {}
         self._due: dict[MaintenanceConfig, float] = {}  # monotonic seconds; used by the checking thread only
-        self._stopped = self._failing = False
+        self._figures_due = math.inf  # monotonic seconds
+        self._stopped = self._failing = self._figures_failing = False
         self._current: Maintenance | None = None
         self._lock = threading.Lock()  # orders the start of a run and a stop
         self._thread: threading.Thread | None = None
@@ -58,11 +63,19 @@ class Maintainer:
         for policy, at in self._due.items():
             if at <= now:
                 self._due[policy] = now + _pause(policy.interval)
-                self._thread = threading.Thread(
-                    target=self._run, args=[policy], name="sona-pg maintainer", daemon=True
-                )  # fmt: skip
-                self._thread.start()
+                self._start(partial(self._run, policy))
                 return
+        if not self._due:
+            self._figures_due = math.inf
+        elif self._figures_due <= now:
+            self._figures_due = now + _pause(FIGURES_EVERY)
+            self._start(self._sum_up)
+        elif self._figures_due == math.inf:
+            self._figures_due = now + _pause(FIGURES_EVERY)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=work, name="sona-pg maintainer", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """End the run and its index build; ``look`` must not be called afterwards."""
@@ -89,6 +102,18 @@ class Maintainer:
         finally:
             with self._lock:
                 self._current = None
+
+    def _sum_up(self) -> None:
+        if self._stopped:
+            return
+        try:
+            for done in self._database.sum_up():
+                log.debug("computed %d figures of %s in space %d", done.figures, done.day, done.space_id)
+            self._figures_failing = False
+        except DatabaseError as exc:
+            if not self._stopped and not self._figures_failing:
+                log.warning("daily figures are not computed, sona.figures is as of earlier: %s", exc)
+            self._figures_failing = True
 
 
 def _pause(interval: float) -> float:

@@ -7,32 +7,35 @@ from __future__ import annotations
 
 INVENTORY = {
     "table": """
-        adapters api_keys batches candidate_contents candidate_sets candidates cycles feedback feedback_rest
-        fisher_snapshots idempotent_requests leases memory_edges memory_nodes pattern_routes pattern_uses patterns
-        route_statistics schema_revision sealed_weeks servers set_aside shared_trajectories space_names
-        space_settings spaces staged_versions state_arrays state_versions steps steps_rest trajectories
-        trajectories_rest version_contents version_patterns version_tasks
+        adapters api_keys batches candidate_contents candidate_sets candidates cycles daily_decisions
+        daily_figures feedback feedback_rest fisher_snapshots idempotent_requests leases memory_edges
+        memory_nodes pattern_routes pattern_uses patterns route_statistics schema_revision sealed_weeks servers
+        set_aside shared_trajectories space_names space_settings spaces staged_versions state_arrays
+        state_versions steps steps_rest summary_days summary_progress trajectories trajectories_rest
+        version_contents version_patterns version_tasks
     """,
     "view": """
-        budgets cycle_log fleet latest_feedback learning outcomes pattern_summary quality_by_day versions
-        waiting_feedback
+        budgets cycle_log decisions feedback_sources figures fleet growth labels latest_feedback learning
+        off_policy outcomes pattern_summary quality_by_day quality_by_server quality_by_space route_leaderboard
+        store_size users versions waiting_feedback
     """,
     "function": """
-        diff ensure_dimension ensure_partitions find_patterns patterns_at uuid_floor uuid_time
+        day_of days_of decision_figures_between diff ensure_dimension ensure_partitions evaluate_policies
+        figures_between find_patterns first_id judged_between last_id mean_interval patterns_at quantile
+        require_space routes_between sizes_of touched_days uuid_floor uuid_time
     """,
     "index": """
-        adapters_pkey api_keys_pkey batches_by_cycle batches_pkey batches_unlearned candidate_contents_pkey
-        candidate_sets_pkey
-        candidates_changed candidates_in_order candidates_new candidates_pkey candidates_space_id_slot_key
-        cycles_by_start
-        cycles_pkey feedback_batch feedback_pkey feedback_rest_pkey feedback_rest_space_id_batch_idx
+        adapters_pkey api_keys_pkey batches_by_cycle batches_by_time batches_pkey batches_unlearned
+        candidate_contents_pkey candidate_sets_pkey candidates_changed candidates_in_order candidates_new
+        candidates_pkey candidates_space_id_slot_key cycles_by_start cycles_pkey daily_decisions_pkey
+        daily_figures_pkey feedback_batch feedback_pkey feedback_rest_pkey feedback_rest_space_id_batch_idx
         fisher_snapshots_pkey idempotent_requests_by_time idempotent_requests_pkey leases_pkey memory_edges_pkey
         memory_nodes_pkey pattern_routes_pkey pattern_uses_pkey patterns_pkey route_statistics_pkey
-        schema_revision_pkc
-        sealed_weeks_pkey servers_pkey set_aside_pkey shared_trajectories_by_time shared_trajectories_pkey
-        space_names_pkey space_names_space_id_key space_settings_pkey spaces_pkey staged_versions_pkey
-        state_arrays_pkey state_versions_pkey steps_pkey steps_rest_pkey trajectories_pkey
-        trajectories_rest_pkey version_contents_pkey version_patterns_pkey version_tasks_pkey
+        schema_revision_pkc sealed_weeks_pkey servers_pkey set_aside_pkey shared_trajectories_by_time
+        shared_trajectories_pkey space_names_pkey space_names_space_id_key space_settings_pkey spaces_pkey
+        staged_versions_pkey state_arrays_pkey state_versions_pkey steps_pkey steps_rest_pkey summary_days_pkey
+        summary_progress_pkey trajectories_pkey trajectories_rest_pkey version_contents_pkey
+        version_patterns_pkey version_tasks_pkey
     """,
     "constraint": """
         adapters.adapters_check adapters.adapters_dim_check adapters.adapters_kind_check
@@ -45,10 +48,13 @@ INVENTORY = {
         candidate_contents.candidate_contents_space_id_fkey candidate_sets.candidate_sets_pkey
         candidates.candidates_candidate_id_check candidates.candidates_pkey candidates.candidates_slot_check
         candidates.candidates_space_id_fkey candidates.candidates_space_id_slot_key cycles.cycles_loop_check
-        cycles.cycles_pkey cycles.cycles_space_id_fkey feedback.feedback_correction_check feedback.feedback_paid_check
-        feedback.feedback_pkey
-        feedback.feedback_quality_check feedback.feedback_source_check feedback_rest.feedback_correction_check
-        feedback_rest.feedback_paid_check feedback_rest.feedback_quality_check feedback_rest.feedback_rest_pkey
+        cycles.cycles_pkey cycles.cycles_space_id_fkey daily_decisions.daily_decisions_pkey
+        daily_decisions.daily_decisions_space_id_fkey daily_figures.daily_figures_check
+        daily_figures.daily_figures_kind_check daily_figures.daily_figures_pkey
+        daily_figures.daily_figures_space_id_fkey feedback.feedback_correction_check
+        feedback.feedback_paid_check feedback.feedback_pkey feedback.feedback_quality_check
+        feedback.feedback_source_check feedback_rest.feedback_correction_check feedback_rest.feedback_paid_check
+        feedback_rest.feedback_quality_check feedback_rest.feedback_rest_pkey
         feedback_rest.feedback_source_check fisher_snapshots.fisher_snapshots_check
         fisher_snapshots.fisher_snapshots_kind_check fisher_snapshots.fisher_snapshots_layer_check
         fisher_snapshots.fisher_snapshots_pkey fisher_snapshots.fisher_snapshots_space_id_fkey
@@ -66,46 +72,46 @@ INVENTORY = {
         pattern_routes.pattern_routes_success_count_check pattern_routes.pattern_routes_weight_check
         pattern_uses.pattern_uses_access_count_check pattern_uses.pattern_uses_pkey
         pattern_uses.pattern_uses_space_id_fkey patterns.patterns_centroid_check patterns.patterns_check
-        patterns.patterns_check1
-        patterns.patterns_failure_count_check patterns.patterns_kind_check patterns.patterns_partial_count_check
-        patterns.patterns_pkey patterns.patterns_quality_check patterns.patterns_recovered_count_check
-        patterns.patterns_size_check patterns.patterns_space_id_fkey patterns.patterns_success_count_check
-        patterns.patterns_weight_check route_statistics.route_statistics_latency_us_check
-        route_statistics.route_statistics_pkey route_statistics.route_statistics_quality_check
-        route_statistics.route_statistics_quality_variance_check route_statistics.route_statistics_size_check
-        route_statistics.route_statistics_space_id_fkey schema_revision.schema_revision_pkc
-        sealed_weeks.sealed_weeks_check sealed_weeks.sealed_weeks_check1 sealed_weeks.sealed_weeks_pkey
-        sealed_weeks.sealed_weeks_trajectories_check servers.servers_pkey servers.servers_space_id_fkey
-        set_aside.set_aside_pkey shared_trajectories.shared_trajectories_part_check
-        shared_trajectories.shared_trajectories_pkey shared_trajectories.shared_trajectories_space_id_fkey
-        space_names.space_names_name_check space_names.space_names_pkey space_names.space_names_space_id_key
+        patterns.patterns_check1 patterns.patterns_failure_count_check patterns.patterns_kind_check
+        patterns.patterns_partial_count_check patterns.patterns_pkey patterns.patterns_quality_check
+        patterns.patterns_recovered_count_check patterns.patterns_size_check patterns.patterns_space_id_fkey
+        patterns.patterns_success_count_check patterns.patterns_weight_check
+        route_statistics.route_statistics_latency_us_check route_statistics.route_statistics_pkey
+        route_statistics.route_statistics_quality_check route_statistics.route_statistics_quality_variance_check
+        route_statistics.route_statistics_size_check route_statistics.route_statistics_space_id_fkey
+        schema_revision.schema_revision_pkc sealed_weeks.sealed_weeks_check sealed_weeks.sealed_weeks_check1
+        sealed_weeks.sealed_weeks_pkey sealed_weeks.sealed_weeks_trajectories_check servers.servers_pkey
+        servers.servers_space_id_fkey set_aside.set_aside_pkey
+        shared_trajectories.shared_trajectories_part_check shared_trajectories.shared_trajectories_pkey
+        shared_trajectories.shared_trajectories_space_id_fkey space_names.space_names_name_check
+        space_names.space_names_pkey space_names.space_names_space_id_key
         space_settings.space_settings_from_version_check space_settings.space_settings_pkey
         space_settings.space_settings_settings_check space_settings.space_settings_space_id_fkey
-        spaces.spaces_budget_check spaces.spaces_budget_per_check
-        spaces.spaces_dim_check spaces.spaces_live_version_check spaces.spaces_pkey
-        staged_versions.staged_versions_pkey staged_versions.staged_versions_space_id_version_fkey
-        state_arrays.state_arrays_pkey state_arrays.state_arrays_space_id_version_fkey
-        state_versions.state_versions_check state_versions.state_versions_format_check
-        state_versions.state_versions_origin_check state_versions.state_versions_pkey
-        state_versions.state_versions_space_id_fkey state_versions.state_versions_status_check
-        state_versions.state_versions_version_check steps.steps_offset_us_check steps.steps_ordinal_check
-        steps.steps_pkey steps.steps_reward_check steps_rest.steps_offset_us_check
-        steps_rest.steps_ordinal_check steps_rest.steps_rest_pkey steps_rest.steps_reward_check
-        trajectories.trajectories_cost_check trajectories.trajectories_embedding_check
-        trajectories.trajectories_latency_us_check trajectories.trajectories_paid_check
-        trajectories.trajectories_parameters_check
+        spaces.spaces_budget_check spaces.spaces_budget_per_check spaces.spaces_dim_check
+        spaces.spaces_live_version_check spaces.spaces_pkey staged_versions.staged_versions_pkey
+        staged_versions.staged_versions_space_id_version_fkey state_arrays.state_arrays_pkey
+        state_arrays.state_arrays_space_id_version_fkey state_versions.state_versions_check
+        state_versions.state_versions_format_check state_versions.state_versions_origin_check
+        state_versions.state_versions_pkey state_versions.state_versions_space_id_fkey
+        state_versions.state_versions_status_check state_versions.state_versions_version_check
+        steps.steps_offset_us_check steps.steps_ordinal_check steps.steps_pkey steps.steps_reward_check
+        steps_rest.steps_offset_us_check steps_rest.steps_ordinal_check steps_rest.steps_rest_pkey
+        steps_rest.steps_reward_check summary_days.summary_days_pkey summary_days.summary_days_space_id_fkey
+        summary_days.summary_days_took_ms_check summary_progress.summary_progress_pkey
+        summary_progress.summary_progress_space_id_fkey trajectories.trajectories_cost_check
+        trajectories.trajectories_embedding_check trajectories.trajectories_latency_us_check
+        trajectories.trajectories_paid_check trajectories.trajectories_parameters_check
         trajectories.trajectories_pkey trajectories.trajectories_propensity_check
         trajectories.trajectories_quality_check trajectories.trajectories_route_check
         trajectories.trajectories_step_count_check trajectories_rest.trajectories_cost_check
         trajectories_rest.trajectories_embedding_check trajectories_rest.trajectories_latency_us_check
-        trajectories_rest.trajectories_paid_check
-        trajectories_rest.trajectories_parameters_check trajectories_rest.trajectories_propensity_check
-        trajectories_rest.trajectories_quality_check trajectories_rest.trajectories_rest_pkey
-        trajectories_rest.trajectories_route_check trajectories_rest.trajectories_step_count_check
-        version_contents.version_contents_patterns_check version_contents.version_contents_pkey
-        version_contents.version_contents_space_id_version_fkey version_patterns.version_patterns_pkey
-        version_patterns.version_patterns_space_id_version_fkey version_tasks.version_tasks_layer_check
-        version_tasks.version_tasks_pkey version_tasks.version_tasks_space_id_fkey
-        version_tasks.version_tasks_task_check
+        trajectories_rest.trajectories_paid_check trajectories_rest.trajectories_parameters_check
+        trajectories_rest.trajectories_propensity_check trajectories_rest.trajectories_quality_check
+        trajectories_rest.trajectories_rest_pkey trajectories_rest.trajectories_route_check
+        trajectories_rest.trajectories_step_count_check version_contents.version_contents_patterns_check
+        version_contents.version_contents_pkey version_contents.version_contents_space_id_version_fkey
+        version_patterns.version_patterns_pkey version_patterns.version_patterns_space_id_version_fkey
+        version_tasks.version_tasks_layer_check version_tasks.version_tasks_pkey
+        version_tasks.version_tasks_space_id_fkey version_tasks.version_tasks_task_check
     """,
 }
