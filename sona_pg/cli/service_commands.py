@@ -15,6 +15,7 @@ import typer
 from sona_pg.cli.options import SpaceName, Url
 from sona_pg.cli.render import show_facts, show_rows
 from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
+from sona_pg.demo.helpdesk import DIM, SPACE, prepare_chat
 from sona_pg.domain.access import SCOPES, Scope
 from sona_pg.engine import Store
 from sona_pg.errors import ConfigError, InvalidValue
@@ -95,11 +96,15 @@ def serve(
     upstreams: Annotated[
         Path | None, typer.Option(help="TOML file of the models that /v1/chat/completions chooses from.")
     ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Prepare the chat demo at /demo: its space, with sample answers.")
+    ] = False,
     url: Url = None,
 ) -> None:
-    """Serve the HTTP API (extra `server`): docs at /docs, Prometheus figures at /metrics.
+    """Serve the HTTP API (extra `server`): dashboard at /, docs at /docs, Prometheus figures at /metrics.
 
     Example: sona-pg serve --space support --dim 256
+    Example: sona-pg serve --demo
     """
     try:
         import uvicorn
@@ -119,6 +124,11 @@ def serve(
             space=space, dim=dim, config=_config(learn), require_keys=require_keys or not own, rate=rate,
             origins=tuple(origin or ()), **configured,
         )  # fmt: skip
+        if demo:
+            name = SPACE if space == "default" else space
+            options = options.replace(space=name, dim=DIM)
+            prepare_chat(store, name, options.config)
+            typer.echo(f"Chat demo: http://{host}:{port}/demo  Dashboard: http://{host}:{port}/", err=True)
         uvicorn.run(create_app(store, options), host=host, port=port, access_log=False, log_level="info")
 
 

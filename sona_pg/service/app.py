@@ -18,6 +18,7 @@ from sona_pg.service import (
     ask_operations,
     budget_operations,
     chat_operations,
+    dashboard_operations,
     learn_operations,
     probe_operations,
     problems,
@@ -33,6 +34,7 @@ from sona_pg.service.openapi_document import document
 from sona_pg.service.operations import ServiceState, routes
 from sona_pg.service.request_figures import RequestFigures
 from sona_pg.service.service_options import ServiceOptions
+from sona_pg.service.static_pages import page_routes
 from sona_pg.text.embedder import Embedder
 
 SUBJECTS = (
@@ -41,6 +43,7 @@ SUBJECTS = (
     learn_operations.operations,
     budget_operations.operations,
     space_operations.operations,
+    dashboard_operations.operations,
     tutorial_operations.operations,
     chat_operations.operations,
     probe_operations.operations,
@@ -87,6 +90,7 @@ def create_app(
     app.router.redirect_slashes = False
     problems.install(app)
     app.router.routes.extend(routes(operation for subject in SUBJECTS for operation in subject.all))
+    app.router.routes.extend(page_routes())
     described = document(SUBJECTS)
     app.openapi = lambda: described  # type: ignore[method-assign]
     return app

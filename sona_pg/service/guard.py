@@ -15,6 +15,7 @@ from sona_pg.service.callers import Callers
 from sona_pg.service.problems import ProblemError, of_error
 from sona_pg.service.request_figures import RequestFigures
 from sona_pg.service.service_options import ServiceOptions
+from sona_pg.service.static_pages import is_page
 
 log = logging.getLogger("sona_pg.service")
 
@@ -50,7 +51,7 @@ class Guard:
             try:
                 headers = dict(scope["headers"])
                 path = scope["path"].removeprefix(scope.get("root_path", ""))  # where it is mounted
-                if path not in OPEN and scope["method"] != "OPTIONS":
+                if path not in OPEN and not is_page(path) and scope["method"] != "OPTIONS":
                     client = scope.get("client")
                     caller = await self._callers.identify(headers, client[0] if client else None)
                     self._callers.spend(caller)

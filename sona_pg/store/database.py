@@ -49,6 +49,7 @@ from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisi
 from sona_pg.store.export_rows import ExportStore
 from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned
+from sona_pg.store.overview_store import OverviewStore
 from sona_pg.store.set_aside_store import SetAsideStore
 from sona_pg.store.shared_store import SharedStore
 from sona_pg.store.space_store import SpaceStore
@@ -85,6 +86,7 @@ class Database(SpaceStore):
         self.set_aside = SetAsideStore(engine)
         self.exports = ExportStore(engine)
         self.contents = ContentStore(engine)
+        self.overview = OverviewStore(engine)
         self.url = url
 
     @classmethod

@@ -43,6 +43,11 @@ class VersionStore:
         with snapshot(self._engine, f"reading version {version}") as connection:
             return versions.patterns_at(connection, space, version)
 
+    def knowledge(self, space: Space, version: int) -> StoredKnowledge:
+        """Return the knowledge of a version whose content is kept; ``UnknownVersion`` if it is missing."""
+        with snapshot(self._engine, f"reading version {version}") as connection:
+            return versions.knowledge(connection, space, version)
+
     def exported(self, space: Space, version: int | None) -> tuple[int, StoredKnowledge | None, Catalog]:
         """Return a version, its knowledge (None: nothing learned), and the candidates of the space.
 

@@ -1,0 +1,210 @@
+"""Overview of a space for people: quality over time and by version, the map of patterns, routes, earlier answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Self
+from uuid import UUID
+
+SURE = 1.96  # standard errors of a 95 % interval
+FEWEST = 5  # ratings: an interval of fewer would mislead
+
+
+class SampledOutcome(NamedTuple):
+    """Outcome of one stored trajectory of a sample."""
+
+    span: int  # which of the asked spans of time it is from
+    route: str | None
+    quality: float | None  # with all feedback; None: not rated
+    latency_us: int | None
+    estimate: float | None  # cost that its decision expected
+    paid: float | None  # real cost
+
+
+class MeanQuality(NamedTuple):
+    """Mean quality of some trajectories, with its 95 % interval."""
+
+    trajectories: int
+    rated: int
+    quality: float | None  # None: none is rated
+    low: float | None  # None: fewer than ``FEWEST`` are rated
+    high: float | None
+
+    @classmethod
+    def of(cls, qualities: Sequence[float | None]) -> Self:
+        """Return the mean over those that are rated."""
+        rated = [quality for quality in qualities if quality is not None]
+        if not rated:
+            return cls(len(qualities), 0, None, None, None)
+        mean = math.fsum(rated) / len(rated)
+        variance = math.fsum((quality - mean) ** 2 for quality in rated) / max(len(rated) - 1, 1)
+        return cls(len(qualities), len(rated), mean, *interval(mean, variance, len(rated)))
+
+
+def interval(mean: float, variance: float, size: int) -> tuple[float | None, float | None]:
+    """Return the 95 % interval of a mean quality of ``size`` ratings with this variance; None: too few."""
+    if size < FEWEST:
+        return None, None
+    apart = SURE * math.sqrt(variance / size)
+    return max(mean - apart, 0.0), min(mean + apart, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class QualitySpan:
+    """Quality within one span of time."""
+
+    start: datetime
+    end: datetime
+    mean: MeanQuality
+
+
+@dataclass(frozen=True, slots=True)
+class VersionQuality:
+    """Quality of the trajectories that were recorded while a version was live."""
+
+    version: int
+    origin: str
+    start: datetime
+    end: datetime
+    learned: int  # trajectories and feedback that its cycle read; 0: not recorded any more
+    patterns: int | None
+    mean: MeanQuality
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStanding:
+    """How a route went in the whole space."""
+
+    route: str
+    trajectories: int  # rated ones that the version has learned
+    quality: float
+    low: float | None
+    high: float | None
+    latency_us: float | None
+    cost: float | None  # mean real cost of a sample of recent trajectories
+    costs_told: int  # of that sample
+    estimate: float | None  # mean estimated cost of that sample
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedPattern:
+    """Pattern with its place on the map."""
+
+    id: UUID
+    x: float
+    y: float
+    size: int
+    quality: float | None
+    kind: str
+    verdict: str | None
+    typical_queries: Sequence[str]
+    best_route: str | None
+    routes: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class PatternMap:
+    """Patterns of a version, projected to two dimensions."""
+
+    version: int
+    basis: int  # the version whose centroids span the plane
+    explained: tuple[float, float]  # share of the centroids' variance along each axis
+    patterns: Sequence[PlacedPattern]
+    left_out: int  # smaller patterns that are not placed
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedNode:
+    """Node of the memory graph, with its place on the map."""
+
+    id: UUID
+    x: float
+    y: float
+    kind: str
+    weight: float
+    visits: int
+    pattern_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedEdge:
+    """Edge of the memory graph."""
+
+    source: UUID
+    target: UUID
+    kind: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedGraph:
+    """The heaviest nodes of the memory graph, and the edges between them."""
+
+    nodes: Sequence[PlacedNode]
+    edges: Sequence[PlacedEdge]
+    all_nodes: int
+    all_edges: int
+    dream_edges: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToldFact:
+    """A fact of feedback with the trajectory that it is about."""
+
+    trajectory: UUID
+    recorded_at: datetime
+    source: str
+    quality: float | None
+    correction: str | None
+    paid: float | None
+    query: str | None
+    route: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A candidate or a route with its score."""
+
+    id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class NearPattern:
+    """A pattern near a query."""
+
+    id: UUID
+    similarity: float
+    size: int
+    quality: float | None
+    typical_query: str | None
+    best_route: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerThen:
+    """What a version answers to a query."""
+
+    version: int
+    ranking: Sequence[Scored]  # of the stored candidates, best first; empty without any
+    routes: Sequence[Scored]  # expected quality of each route, best first; empty before any was learned
+    patterns: Sequence[NearPattern]
+    turned: float  # degrees by which the micro adapter turns the query
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedFact:
+    """A judged trajectory near a query, with the version that has learned it."""
+
+    trajectory: UUID
+    similarity: float
+    started_at: datetime
+    query: str | None
+    route: str | None
+    quality: float | None
+    correction: str | None
+    version: int | None  # of the cycle that read it first; None: unlearned
+    feedback_version: int | None  # of the cycle that read its latest feedback

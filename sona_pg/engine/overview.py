@@ -1,0 +1,303 @@
+"""Overview of a space for people: the reads behind the dashboard, each bounded whatever the space holds."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sona_pg.domain.ids import EPOCH
+from sona_pg.domain.overview_figures import (
+    AnswerThen,
+    LearnedFact,
+    MeanQuality,
+    PatternMap,
+    PlacedGraph,
+    PlacedNode,
+    PlacedPattern,
+    QualitySpan,
+    RouteStanding,
+    SampledOutcome,
+    Scored,
+    ToldFact,
+    VersionQuality,
+    interval,
+)
+from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.version import StoredVersion
+from sona_pg.engine.session import Session
+from sona_pg.engine.sona_engine import SonaEngine
+from sona_pg.learning.patterns.plane import Plane
+from sona_pg.serving.arguments import as_direction, require_count, require_version
+from sona_pg.serving.past_answers import Contenders, PastVersion, near_patterns, turned
+from sona_pg.store.outcome_samples import TimeSpan
+
+SPANS = 48  # points of a curve over time
+PARTS = 3  # of a span, each sampled from its beginning
+EACH = 40  # trajectories of a part
+JOINED = 60  # part of all ratings that a point has at least: a burst gives no more points than spans
+RATED = 15  # ratings of a point at least
+SHOWN_VERSIONS = 60
+SHOWN_ROUTES = 50
+PLACED = 500  # patterns on a map
+NODES = 150  # of the memory graph
+RANKED = 1_000  # candidates that versions are compared by: the best ones now
+KEPT_PAST = 8  # versions prepared for queries
+FACTS_ABOUT = 500  # newest trajectories among which the latest facts are looked for
+LEAST_SPAN = timedelta(milliseconds=1)
+
+
+class OldAnswers(NamedTuple):
+    """What is answered to a query now, and what versions have answered."""
+
+    now: AnswerThen  # with recent evidence
+    then: Sequence[AnswerThen]  # in the order of the versions that were asked for
+
+
+class Overview:
+    """Reads an open space for people. Every call may ask the database, and takes at most ten seconds."""
+
+    def __init__(self, engine: SonaEngine) -> None:
+        """Look at the space of ``engine``."""
+        self._engine = engine
+        self._past: OrderedDict[int, PastVersion] = OrderedDict()
+        self._plane: tuple[int, Plane] | None = None  # with its version
+        self._lock = threading.Lock()
+
+    def quality_over_time(self, days: float = 30.0) -> list[QualitySpan]:
+        """Return the quality within equal spans of time, from the oldest trajectory of the last ``days`` to the newest.
+
+        Each is estimated from a sample: the first trajectories of each third of the span.
+        """
+        session = self._session()
+        bounds = session.database.overview.bounds(session.space, datetime.now(UTC) - timedelta(days=days))
+        if bounds is None:
+            return []
+        spans = _cut(TimeSpan(bounds.start, max(bounds.end, bounds.start) + LEAST_SPAN), SPANS)
+        return list(_joined(spans, self._sampled(session, spans)))
+
+    def quality_by_version(self) -> list[VersionQuality]:
+        """Return the quality of the trajectories that were recorded while each of the latest versions was live."""
+        session = self._session()
+        listed = session.database.versions.listing(session.space, SHOWN_VERSIONS)
+        live = sorted((one for one in listed if one.status in ("live", "retired")), key=lambda one: one.version)
+        bounds = session.database.overview.bounds(session.space, EPOCH)
+        if bounds is None:
+            return []
+        told: list[tuple[int, str, datetime, int, int | None]]
+        told = [(one.version, one.origin, one.created_at, _read_by(one), one.patterns) for one in live]
+        if not live or live[0].parent == 0:
+            told.insert(0, (0, "start", bounds.start, 0, 0))
+        ends = [one[2] for one in told[1:]] + [bounds.end + LEAST_SPAN]
+        spans = [TimeSpan(one[2], max(one[2], end)) for one, end in zip(told, ends, strict=True)]
+        means = [MeanQuality.of(known) for known in self._sampled(session, spans)]
+        return [
+            VersionQuality(version, origin, span.start, span.end, learned, patterns, mean)
+            for (version, origin, _, learned, patterns), span, mean in zip(told, spans, means, strict=True)
+        ]
+
+    def routes(self, days: float = 30.0) -> list[RouteStanding]:
+        """Return the routes tried most often, best first; costs are means over a sample of the last ``days``."""
+        session = self._session()
+        told: dict[str, list[SampledOutcome]] = {}
+        bounds = session.database.overview.bounds(session.space, datetime.now(UTC) - timedelta(days=days))
+        if bounds is not None:
+            spans = _cut(TimeSpan(bounds.start, bounds.end + LEAST_SPAN), SPANS * PARTS)
+            for outcome in session.database.overview.samples(session.space, spans, EACH):
+                if outcome.route is not None:
+                    told.setdefault(outcome.route, []).append(outcome)
+        known = session.serving.state.routes
+        often = sorted(known, key=lambda name: (-known[name].size, name))[:SHOWN_ROUTES]
+        made = []
+        for name in often:
+            one, sample = known[name], told.get(name, [])
+            paid = [outcome.paid for outcome in sample if outcome.paid is not None]
+            estimated = [outcome.estimate for outcome in sample if outcome.estimate is not None]
+            low, high = interval(one.quality, one.quality_variance, one.size)
+            made.append(
+                RouteStanding(
+                    name, one.size, one.quality, low, high, one.latency_us, _mean(paid), len(paid), _mean(estimated)
+                )
+            )
+        return sorted(made, key=lambda one: (-(one.low if one.low is not None else -1.0), -one.quality, one.route))
+
+    def pattern_map(self, version: int | None = None) -> PatternMap:
+        """Return the largest patterns of a version, by default the served one, on the plane of the served ones.
+
+        Raises:
+            UnknownVersion: the version is not kept.
+        """
+        session = self._session()
+        serving = session.serving
+        if version is None or version == serving.version:
+            version, patterns = serving.version, serving.patterns
+        else:
+            version = require_version(version)
+            patterns = tuple(session.database.versions.patterns_at(session.space, version))
+        basis, plane = self._plane_of(session)
+        largest = sorted(patterns, key=lambda pattern: (-pattern.size, pattern.id))[:PLACED]
+        places = plane.place(_centroids(largest, self._engine.dim)).tolist()
+        placed = [_placed(pattern, *place) for pattern, place in zip(largest, places, strict=True)]
+        return PatternMap(version, basis, plane.explained, placed, len(patterns) - len(largest))
+
+    def memory_graph(self) -> PlacedGraph:
+        """Return the heaviest nodes of the memory graph on the plane of the patterns, and the edges between them."""
+        session = self._session()
+        found = session.database.overview.graph(session.space, NODES)
+        _, plane = self._plane_of(session)
+        if not session.serving.patterns:
+            plane = Plane.through(found.embeddings, self._engine.dim)
+        places = plane.place(found.embeddings).tolist()
+        nodes = [
+            PlacedNode(node.id, x, y, node.kind, node.weight, node.visits, node.pattern_id)
+            for node, (x, y) in zip(found.nodes, places, strict=True)
+        ]
+        return PlacedGraph(nodes, found.edges, found.all_nodes, found.all_edges, found.dream_edges)
+
+    def fleet(self, limit: int = 50) -> dict[str, Any]:
+        """Return the row of ``sona.learning`` of the space, and its servers."""
+        session = self._session()
+        servers = session.database.read_view("fleet", session.space, require_count(limit, what="limit"))
+        return {"learning": session.database.overview.learning(session.space), "servers": servers}
+
+    def cycles(self, limit: int = 30) -> list[dict[str, Any]]:
+        """Return the latest cycles, newest first."""
+        session = self._session()
+        rows = session.database.read_view("cycle_log", session.space, require_count(limit, what="limit"))
+        return [row | {"milliseconds": float(row["milliseconds"])} for row in rows]  # numeric in SQL
+
+    def latest_feedback(self, limit: int = 30) -> list[ToldFact]:
+        """Return the latest facts about the newest trajectories, latest first."""
+        session = self._session()
+        return session.database.overview.facts(session.space, FACTS_ABOUT, require_count(limit, what="limit"))
+
+    def answers(self, x: ArrayLike, versions: Sequence[int], k: int = 5) -> OldAnswers:
+        """Return what is answered to ``x`` (dim,) now, and what each of ``versions`` answers.
+
+        They rank the candidates that are the best now, at most ``RANKED``.
+
+        Raises:
+            UnknownVersion: a version is not kept.
+        """
+        session = self._session()
+        vector, most = as_direction(x, self._engine.dim), require_count(k)
+        ranked, among = _contenders(session, vector)
+        then = [
+            self._past_version(session, require_version(version)).answer(vector, among, most) for version in versions
+        ]
+        serving = session.serving
+        known = PastVersion.of(serving.version, serving.state, serving.patterns, self._engine.dim, session.config)
+        live = known.answer(vector, among, most)
+        found = near_patterns(list(serving.find_patterns(vector, 3)))
+        moved = turned(session.held.instant.micro, vector)
+        return OldAnswers(AnswerThen(serving.version, ranked[:most], live.routes, found, moved), then)
+
+    def facts_near(self, x: ArrayLike, k: int = 40) -> list[LearnedFact]:
+        """Return the judged ones among the ``k`` trajectories nearest to ``x``, with the version that learned each."""
+        session = self._session()
+        found = self._engine.search(x, k)
+        learned = session.database.overview.learned_by(session.space, [one.id for one in found])
+        judged = [(one, learned[one.id]) for one in found if one.quality is not None and one.id in learned]
+        return [
+            LearnedFact(one.id, one.similarity, one.started_at, one.query, one.route, one.quality, *fact)
+            for one, fact in judged
+        ]
+
+    def _session(self) -> Session:
+        session = self._engine._session
+        session.require_database()
+        return session
+
+    def _sampled(self, session: Session, spans: Sequence[TimeSpan]) -> list[list[float | None]]:
+        """Return the qualities of a sample of each span."""
+        parts = [part for span in spans for part in _cut(span, PARTS)]
+        qualities: list[list[float | None]] = [[] for _ in spans]
+        for outcome in session.database.overview.samples(session.space, parts, EACH):
+            qualities[outcome.span // PARTS].append(outcome.quality)
+        return qualities
+
+    def _plane_of(self, session: Session) -> tuple[int, Plane]:
+        serving, known = session.serving, self._plane
+        if known is None or known[0] != serving.version:
+            largest = sorted(serving.patterns, key=lambda pattern: (-pattern.size, pattern.id))[:PLACED]
+            plane = Plane.through(_centroids(largest, self._engine.dim), self._engine.dim)
+            known = self._plane = (serving.version, plane)
+        return known
+
+    def _past_version(self, session: Session, version: int) -> PastVersion:
+        with self._lock:
+            known = self._past.get(version)
+            if known is not None:
+                self._past.move_to_end(version)
+                return known
+        stored = None if version == 0 else session.database.versions.knowledge(session.space, version)
+        state, patterns = (None, []) if stored is None else (stored.state, stored.patterns)
+        made = PastVersion.of(version, state, patterns, self._engine.dim, session.config)
+        with self._lock:
+            self._past[version] = made
+            while len(self._past) > KEPT_PAST:
+                self._past.popitem(last=False)
+        return made
+
+
+def _contenders(session: Session, x: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[list[Scored], Contenders]:
+    """Return the best candidates now with their scores, and the same to be ranked by other versions."""
+    serving, ranker = session.held.serving, session.ranker
+    catalog = ranker.overlay.catalog(serving.catalog)
+    if not len(catalog):
+        return [], Contenders((), np.zeros((0, len(x)), np.float16), np.zeros(0, np.int32))
+    best = ranker.rank(serving, x, None, None, min(RANKED, len(catalog)), 0.0)
+    rows = catalog.slots(best.ids)
+    among = Contenders(best.ids, catalog.halves[rows], serving.catalog.slots(best.ids))
+    return [Scored(name, float(score)) for name, score in zip(best.ids, best.scores, strict=True)], among
+
+
+def _joined(spans: Sequence[TimeSpan], sampled: Sequence[Sequence[float | None]]) -> Iterator[QualitySpan]:
+    """Yield neighbouring spans joined until each has enough ratings, or is the last."""
+    start, qualities, rated = spans[0].start, list[float | None](), 0
+    enough = sum(quality is not None for known in sampled for quality in known) / JOINED
+    for place, (span, known) in enumerate(zip(spans, sampled, strict=True)):
+        qualities.extend(known)
+        rated += sum(quality is not None for quality in known)
+        if rated >= max(enough, RATED) or (place == len(spans) - 1 and qualities):
+            yield QualitySpan(start, span.end, MeanQuality.of(qualities))
+            start, qualities, rated = span.end, [], 0
+
+
+def _read_by(version: StoredVersion) -> int:
+    return (version.trajectories or 0) + (version.feedback or 0)
+
+
+def _cut(span: TimeSpan, count: int) -> list[TimeSpan]:
+    """Return a span cut into equal parts."""
+    step = (span.end - span.start) / count
+    edges = [span.start + place * step for place in range(count)] + [span.end]
+    return [TimeSpan(start, end) for start, end in pairwise(edges)]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _centroids(patterns: Sequence[LearnedPattern], dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.array([pattern.centroid for pattern in patterns], np.float32).reshape(len(patterns), dim)
+
+
+def _placed(pattern: LearnedPattern, x: float, y: float) -> PlacedPattern:
+    best = pattern.best_route
+    largest = sorted(pattern.routes, key=lambda name: (-pattern.routes[name].size, name))[:8]
+    routes = {}
+    for name in largest:
+        record = pattern.routes[name]
+        routes[name] = {"size": record.size, "quality": record.quality if record.rated else None}
+    return PlacedPattern(
+        pattern.id, x, y, pattern.size, pattern.quality if pattern.rated else None, pattern.kind, pattern.verdict,
+        pattern.typical_queries, None if best is None else best[0], routes,
+    )  # fmt: skip

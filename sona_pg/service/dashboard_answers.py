@@ -1,0 +1,223 @@
+"""Answers of the dashboard's operations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+
+class QualityFigures(BaseModel):
+    """Mean quality of a sample of trajectories, with its 95 % interval; null: too few are rated."""
+
+    trajectories: int
+    rated: int
+    quality: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class QualityPoint(QualityFigures):
+    """Quality within one span of time."""
+
+    start: datetime
+    end: datetime
+
+
+class QualityAnswer(BaseModel):
+    """Quality over time, oldest first."""
+
+    points: list[QualityPoint]
+
+
+class VersionPoint(QualityPoint):
+    """Quality while a version was live."""
+
+    version: int
+    origin: str
+    learned: int  # trajectories and feedback that its cycle read
+    patterns: int | None = None
+
+
+class LearningCurveAnswer(BaseModel):
+    """Quality by version, oldest first."""
+
+    points: list[VersionPoint]
+
+
+class RouteRow(BaseModel):
+    """How a route went."""
+
+    route: str
+    trajectories: int
+    quality: float
+    low: float | None = None
+    high: float | None = None
+    latency_us: float | None = None
+    cost: float | None = None  # mean real cost in a sample
+    costs_told: int
+    estimate: float | None = None  # mean estimated cost in the same sample
+
+
+class RoutesAnswer(BaseModel):
+    """Routes, best first: by the lower end of the interval of their quality."""
+
+    routes: list[RouteRow]
+
+
+class PatternPlace(BaseModel):
+    """A pattern with its place on the map."""
+
+    id: UUID
+    x: float
+    y: float
+    size: int
+    quality: float | None = None
+    kind: str
+    verdict: str | None = None
+    typical_queries: list[str]
+    best_route: str | None = None
+    routes: dict[str, dict[str, float | None]]
+
+
+class PatternMapAnswer(BaseModel):
+    """Patterns of a version on the plane of the served version's patterns."""
+
+    version: int
+    basis: int
+    explained: tuple[float, float]  # share of the variance along each axis
+    patterns: list[PatternPlace]
+    left_out: int
+
+
+class NodePlace(BaseModel):
+    """A node of the memory graph with its place on the map."""
+
+    id: UUID
+    x: float
+    y: float
+    kind: str
+    weight: float
+    visits: int
+    pattern_id: UUID | None = None
+
+
+class EdgePlace(BaseModel):
+    """An edge of the memory graph."""
+
+    source: UUID
+    target: UUID
+    kind: str
+    weight: float
+
+
+class MemoryAnswer(BaseModel):
+    """The heaviest nodes of the memory graph, and the edges between them."""
+
+    nodes: list[NodePlace]
+    edges: list[EdgePlace]
+    all_nodes: int
+    all_edges: int
+    dream_edges: int
+
+
+class FleetAnswer(BaseModel):
+    """Whether the space learns, and its servers."""
+
+    learning: dict[str, Any]
+    servers: list[dict[str, Any]]
+
+
+class CycleRow(BaseModel):
+    """A row of `sona.cycle_log`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    loop: str
+    version: int
+    started_at: datetime
+    trajectories: int
+    feedback: int
+    error: str | None = None
+
+
+class CyclesAnswer(BaseModel):
+    """Cycles, newest first."""
+
+    cycles: list[CycleRow]
+
+
+class FactRow(BaseModel):
+    """A fact of feedback, with the trajectory that it is about."""
+
+    trajectory: UUID
+    recorded_at: datetime
+    source: str
+    quality: float | None = None
+    correction: str | None = None
+    paid: float | None = None
+    query: str | None = None
+    route: str | None = None
+
+
+class FactsAnswer(BaseModel):
+    """Facts about the newest trajectories, latest first."""
+
+    facts: list[FactRow]
+
+
+class ScoredName(BaseModel):
+    """A candidate or a route with its score."""
+
+    id: str
+    score: float
+
+
+class NearbyPattern(BaseModel):
+    """A pattern near a query."""
+
+    id: UUID
+    similarity: float
+    size: int
+    quality: float | None = None
+    typical_query: str | None = None
+    best_route: str | None = None
+
+
+class VersionAnswerThen(BaseModel):
+    """What a version answers."""
+
+    version: int
+    ranking: list[ScoredName]  # of stored candidates
+    routes: list[ScoredName]  # by expected quality
+    patterns: list[NearbyPattern]
+    turned: float  # degrees by which the micro adapter turns the query
+
+
+class AnswersAnswer(BaseModel):
+    """What is answered now, with recent evidence, and what versions have answered."""
+
+    now: VersionAnswerThen
+    then: list[VersionAnswerThen]
+
+
+class LearnedFactRow(BaseModel):
+    """A judged trajectory near a query, with the version that has learned it."""
+
+    trajectory: UUID
+    similarity: float
+    started_at: datetime
+    query: str | None = None
+    route: str | None = None
+    quality: float | None = None
+    correction: str | None = None
+    version: int | None = None  # null: unlearned
+    feedback_version: int | None = None
+
+
+class LearnedFactsAnswer(BaseModel):
+    """Judged trajectories near a query, nearest first."""
+
+    facts: list[LearnedFactRow]

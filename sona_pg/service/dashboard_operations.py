@@ -1,0 +1,142 @@
+"""Operations of the dashboard: how a space goes, for people who look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel, Field
+
+from sona_pg.engine import SonaEngine
+from sona_pg.engine.overview import Overview
+from sona_pg.limits import MOST_INT8
+from sona_pg.service.dashboard_answers import (
+    AnswersAnswer,
+    CyclesAnswer,
+    FactsAnswer,
+    FleetAnswer,
+    LearnedFactsAnswer,
+    LearningCurveAnswer,
+    MemoryAnswer,
+    PatternMapAnswer,
+    QualityAnswer,
+    RoutesAnswer,
+)
+from sona_pg.service.operations import Call, Operations
+from sona_pg.service.wire_vectors import Asked, vector_of
+
+operations = Operations("dashboard")
+
+MOST_COMPARED = 24  # versions of one request
+_overviews: WeakKeyDictionary[SonaEngine, Overview] = WeakKeyDictionary()
+R = TypeVar("R")
+
+
+class DaysQuery(BaseModel):
+    """How far back to look."""
+
+    days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+
+
+class LimitQuery(BaseModel):
+    """How many rows."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 30
+
+
+class MapQuery(BaseModel):
+    """Which version."""
+
+    version: Annotated[int, Field(ge=0, le=MOST_INT8)] | None = None
+
+
+class AnswersBody(Asked):
+    """A question, and the versions to ask."""
+
+    versions: Annotated[list[Annotated[int, Field(ge=0, le=MOST_INT8)]], Field(max_length=MOST_COMPARED)] = Field(
+        default_factory=list
+    )
+    k: Annotated[int, Field(ge=1, le=50)] = 5
+
+
+class FactsBody(Asked):
+    """A question, and how many of the nearest trajectories to look at."""
+
+    k: Annotated[int, Field(ge=1, le=200)] = 40
+
+
+@operations.add("GET", "/v1/dashboard/quality", scope="read", query=DaysQuery, answer=QualityAnswer)
+async def quality(call: Call[Any]) -> Any:
+    """Return the quality over time, estimated from a sample of trajectories."""
+    found = await _overview(call, lambda known: known.quality_over_time(call.query["days"]))
+    return {"points": [{"start": one.start, "end": one.end, **one.mean._asdict()} for one in found]}
+
+
+@operations.add("GET", "/v1/dashboard/learning", scope="read", answer=LearningCurveAnswer)
+async def learning_curve(call: Call[Any]) -> Any:
+    """Return the quality of what was recorded while each version was live, estimated from a sample."""
+    names = ("version", "origin", "start", "end", "learned", "patterns")
+    found = await _overview(call, Overview.quality_by_version)
+    return {"points": [{**{name: getattr(one, name) for name in names}, **one.mean._asdict()} for one in found]}
+
+
+@operations.add("GET", "/v1/dashboard/routes", scope="read", query=DaysQuery, answer=RoutesAnswer)
+async def route_leaderboard(call: Call[Any]) -> Any:
+    """Return the routes tried most often, best first, with what they cost."""
+    return {"routes": await _overview(call, lambda known: known.routes(call.query["days"]))}
+
+
+@operations.add("GET", "/v1/dashboard/patterns", scope="read", query=MapQuery, answer=PatternMapAnswer)
+async def pattern_map(call: Call[Any]) -> Any:
+    """Return the largest patterns of a version, by default the served one, on a plane."""
+    return await _overview(call, lambda known: known.pattern_map(call.query["version"]))
+
+
+@operations.add("GET", "/v1/dashboard/memory", scope="read", answer=MemoryAnswer)
+async def memory_graph(call: Call[Any]) -> Any:
+    """Return the heaviest part of the memory graph."""
+    return await _overview(call, Overview.memory_graph)
+
+
+@operations.add("GET", "/v1/dashboard/fleet", scope="read", query=LimitQuery, answer=FleetAnswer)
+async def fleet(call: Call[Any]) -> Any:
+    """Return whether the space learns, and its servers."""
+    return await _overview(call, lambda known: known.fleet(call.query["limit"]))
+
+
+@operations.add("GET", "/v1/dashboard/cycles", scope="read", query=LimitQuery, answer=CyclesAnswer)
+async def cycles(call: Call[Any]) -> Any:
+    """Return the latest cycles of learning, newest first."""
+    return {"cycles": await _overview(call, lambda known: known.cycles(call.query["limit"]))}
+
+
+@operations.add("GET", "/v1/dashboard/feedback", scope="read", query=LimitQuery, answer=FactsAnswer)
+async def latest_feedback(call: Call[Any]) -> Any:
+    """Return the latest facts about the newest trajectories."""
+    return {"facts": await _overview(call, lambda known: known.latest_feedback(call.query["limit"]))}
+
+
+@operations.add("POST", "/v1/dashboard/answers", scope="read", body=AnswersBody, answer=AnswersAnswer)
+async def answers(call: Call[AnswersBody]) -> Any:
+    """Return what is answered to a question now, and what versions have answered."""
+    body = call.body
+    x = await vector_of(call, body)
+    found = await _overview(call, lambda known: known.answers(x, body.versions, body.k))
+    return found._asdict()
+
+
+@operations.add("POST", "/v1/dashboard/facts", scope="read", body=FactsBody, answer=LearnedFactsAnswer)
+async def facts_near(call: Call[FactsBody]) -> Any:
+    """Return judged trajectories like a question, with the version that has learned each."""
+    x = await vector_of(call, call.body)
+    return {"facts": await _overview(call, lambda known: known.facts_near(x, call.body.k))}
+
+
+async def _overview(call: Call[Any], read: Callable[[Overview], R]) -> R:
+    """Return what ``read`` finds in the space that is asked for; it runs in a thread of the engine."""
+    engine = await call.engine()
+    known = _overviews.get(engine.engine)
+    if known is None:
+        known = _overviews[engine.engine] = Overview(engine.engine)
+    return await engine.in_thread(read, known)

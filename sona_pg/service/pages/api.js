@@ -1,0 +1,106 @@
+// Requests to the service that sent this page: JSON in and out, with the key that was typed once for this tab.
+
+const base = new URL("./", location.href);
+const KEY = "sona-pg key";
+
+export class ServiceError extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+let space = new URLSearchParams(location.search).get("space") ?? "";
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (token) => (token ? sessionStorage.setItem(KEY, token) : sessionStorage.removeItem(KEY)),
+};
+
+export function chooseSpace(name) {
+  space = name;
+}
+
+export const chosenSpace = () => space;
+
+function headers(more = {}) {
+  const token = key.get();
+  return token ? { ...more, Authorization: `Bearer ${token}` } : more;
+}
+
+function address(path, query) {
+  const url = new URL(path, base);
+  if (space && path !== "v1/spaces") url.searchParams.set("space", space);
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== undefined && value !== null) url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+async function answered(response) {
+  if (response.ok) return response.status === 204 ? null : response.json();
+  let detail = `${response.status} ${response.statusText}`;
+  const kind = response.headers.get("content-type") ?? "";
+  if (kind.includes("json")) detail = (await response.json()).detail ?? detail;
+  if (response.status === 401) document.dispatchEvent(new CustomEvent("key-needed", { detail }));
+  throw new ServiceError(response.status, detail);
+}
+
+async function sent(url, options) {
+  let response;
+  try {
+    response = await fetch(url, options);
+  } catch (cause) {
+    if (cause.name === "AbortError") throw cause;
+    throw new ServiceError(0, "the server does not answer");
+  }
+  return answered(response);
+}
+
+export const get = (path, query, signal) => sent(address(path, query), { headers: headers(), signal });
+
+export const post = (path, body = {}, query) =>
+  sent(address(path, query), {
+    method: "POST", headers: headers({ "Content-Type": "application/json" }), body: JSON.stringify(body),
+  });
+
+export const asset = (name) => sent(new URL(`assets/${name}`, base), {});
+
+// Follow the events of the space until `signal` says stop. EventSource cannot send a key, so the stream is read by hand.
+export async function follow(onEvent, signal) {
+  let pause = 1000;
+  while (!signal.aborted) {
+    try {
+      const response = await fetch(address("v1/events"), { headers: headers(), signal });
+      if (!response.ok) {
+        if (response.status < 500) return;
+        throw new ServiceError(response.status, response.statusText);
+      }
+      await read(response.body.getReader(), (name, data) => {
+        pause = 1000;
+        onEvent(name, data);
+      });
+    } catch (cause) {
+      if (signal.aborted) return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    pause = Math.min(2 * pause, 30000);
+  }
+}
+
+async function read(reader, told) {
+  const decoder = new TextDecoder();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += decoder.decode(value, { stream: true });
+    const parts = text.split("\n\n");
+    text = parts.pop();
+    for (const part of parts) {
+      const name = /^event: (.*)$/m.exec(part);
+      const data = /^data: (.*)$/m.exec(part);
+      if (name && data) told(name[1], JSON.parse(data[1]));
+    }
+  }
+}

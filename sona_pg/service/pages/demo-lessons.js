@@ -1,0 +1,133 @@
+// Lessons of the demo: sample questions to teach by, others held out to measure with, and the curve of that.
+
+import { asset, get, post } from "./api.js";
+import { curve, QUALITY } from "./charts.js";
+import { asTable, h } from "./elements.js";
+import { count, share } from "./format.js";
+
+const AT_ONCE = 20;
+const CHECKED = 6; // questions at the same time
+
+async function each(items, ask) {
+  const found = new Array(items.length);
+  let next = 0;
+  await Promise.all(Array.from({ length: CHECKED }, async () => {
+    while (next < items.length) {
+      const place = next++;
+      found[place] = await ask(items[place]);
+    }
+  }));
+  return found;
+}
+
+const mixed = (rows) => { // the same order each time, topics apart
+  const most = Math.max(...rows.map((row) => row.length));
+  return Array.from({ length: most }, (_, place) => rows.map((row) => row[place]).filter(Boolean)).flat();
+};
+
+export function lessons({ onTaught }) {
+  const places = { curve: document.getElementById("curve"), teach: document.getElementById("teach") };
+  let state = null;
+
+  async function knownAnswers() {
+    try {
+      return (await post("v1/rank", { text: "hello, where is my order?", k: 1000 })).ids;
+    } catch (error) {
+      if (error.status === 422) return [];
+      throw error;
+    }
+  }
+
+  async function start() {
+    const told = await asset("lessons.json");
+    const ids = await knownAnswers();
+    const fits = told.answers.every((row) => ids.includes(row.answer));
+    state = {
+      told, ids, fits, points: [], judged: 0, done: 0,
+      teach: mixed(told.answers.map((row) => row.lessons.map((text) => ({ text, right: row.answer })))),
+      held: told.answers.flatMap((row) => row.held_out.map((text) => ({ text, right: row.answer }))),
+    };
+    fillList();
+    await refresh();
+    controls();
+  }
+
+  function fillList() {
+    document.getElementById("answers")?.remove();
+    document.body.append(h("datalist", { id: "answers" }, state.ids.map((id) => h("option", { value: id }))));
+  }
+
+  async function refresh() {
+    if (!state.fits) {
+      const points = (await get("v1/dashboard/learning")).points;
+      draw(points.map((point) => ({ x: point.version, y: point.quality, low: point.low, high: point.high, title: `version ${point.version}: ${share(point.quality)}` })), "version", "Mean quality of what was recorded while each version was live.");
+      return;
+    }
+    const right = await each(state.held, async ({ text, right }) => (await post("v1/rank", { text, k: 1 })).ids[0] === right);
+    const y = right.filter(Boolean).length / right.length;
+    const apart = 1.96 * Math.sqrt((y * (1 - y)) / right.length);
+    const point = {
+      x: state.judged, y, low: Math.max(0, y - apart), high: Math.min(1, y + apart),
+      title: `after ${state.judged} judgements: ${share(y)}`,
+    };
+    if (state.points.at(-1)?.x === state.judged) state.points.pop();
+    state.points.push(point);
+    draw(state.points, "judgements since this page was opened", `Share of ${state.held.length} held-out questions that are answered right; nobody teaches it these.`);
+  }
+
+  function draw(points, name, note) {
+    const known = points.filter((point) => point.y !== null);
+    const most = Math.max(points.at(-1)?.x ?? 0, 1);
+    places.curve.replaceChildren(
+      h("figure", {}, curve(name, points, { x: { domain: [points[0]?.x ?? 0, most], name, kind: "whole" }, y: QUALITY, height: 200 })),
+      h("p", { class: "note" }, known.length ? `${note} Now ${share(known.at(-1).y)}.` : note),
+      asTable("Curve", [
+        { name, heads: true, kind: "number", of: (point) => count(point.x) }, { name: "Quality", kind: "number", of: (point) => share(point.y) },
+      ], points));
+  }
+
+  function controls() {
+    const left = state.teach.length - state.done;
+    const next = Math.min(AT_ONCE, left);
+    const busy = (work) => async (event) => {
+      event.target.disabled = true;
+      try {
+        await work();
+      } catch (error) {
+        onTaught(error.message);
+      }
+      controls();
+    };
+    const fill = h("button", { type: "button", onclick: busy(async () => {
+      const answers = state.told.answers.map((row) => row.answer);
+      await post("v1/candidates", { ids: answers, texts: answers });
+      await start();
+    }) }, `Store the ${state.told.answers.length} sample answers in this space`);
+    const lesson = h("button", { type: "button", disabled: !left, onclick: busy(teachSome) },
+      left ? `Teach it ${next} sample questions (${left} left)` : "All sample questions are taught");
+    const learn = h("button", { type: "button", onclick: busy(async () => {
+      const made = await post("v1/learn");
+      onTaught(made.learned ? `Version ${made.version}: learned from ${made.trajectories} trajectories and ${made.feedback} facts` : "Nothing new to learn from");
+      await refresh();
+    }) }, "Run a cycle of learning now");
+    places.teach.replaceChildren(h("div", { class: "row" }, state.fits ? lesson : fill, learn),
+      h("p", { class: "note" }, "Feedback counts at once, as recent evidence. A cycle learns it for good and makes a version; one runs by itself once enough facts wait. ",
+        h("a", { href: "./#travel" }, "See how versions answer"), "."));
+  }
+
+  async function teachSome() {
+    const rows = state.teach.slice(state.done, state.done + AT_ONCE);
+    for (const { text, right } of rows) { // one after another, as people would: each counts for those after it
+      const ranking = await post("v1/rank", { text, k: 5 });
+      const { id } = await post("v1/trajectories", { text, ranking, route: ranking.ids[0] });
+      await post("v1/feedback", { trajectory: id, correction: right });
+    }
+    state.done += rows.length;
+    state.judged += rows.length;
+    const made = await post("v1/learn");
+    onTaught(`Corrected on ${rows.length} questions; version ${made.version} has learned them`);
+    await refresh();
+  }
+
+  return { start, refresh, judged: () => (state.judged += 1), answers: () => state.ids };
+}

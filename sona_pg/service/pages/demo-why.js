@@ -1,0 +1,31 @@
+// Why an answer was given: beside the untaught one, with the nearest pattern and what the adapter moved.
+
+import { h } from "./elements.js";
+import { count, share } from "./format.js";
+
+function scores(ranking, before) {
+  const order = new Map((before ?? []).map((one, place) => [one.id, place + 1]));
+  const low = Math.min(...ranking.map((one) => one.score));
+  const high = Math.max(...ranking.map((one) => one.score));
+  return h("ol", { class: "scores" }, ranking.map((one, place) => {
+    const was = order.get(one.id);
+    const moved = before === undefined ? "" : was === undefined ? "new in the five" : was === place + 1 ? "" : `was ${was}.`;
+    return h("li", {}, h("span", {}, `${place + 1}. ${one.id}`), h("span", { class: "quiet" }, [moved, one.score.toFixed(2)].filter(Boolean).join("  ")),
+      h("meter", { min: low - 0.1 * (high - low || 1), max: high, value: one.score, "aria-label": `score ${one.score.toFixed(2)}` }));
+  }));
+}
+
+export function why(answer, before) {
+  const { now, untaught } = answer;
+  const near = now.patterns[0];
+  const same = untaught.ranking[0]?.id === answer.route;
+  return [
+    scores(now.ranking, before?.now.ranking),
+    h("dl", { class: "pairs" },
+      h("dt", {}, "Untaught"), h("dd", {}, same ? "would answer the same" : untaught.ranking[0]?.id ?? "–"),
+      h("dt", {}, "Nearest pattern"),
+      h("dd", {}, near ? `“${near.typical_query ?? "without texts"}”, similarity ${near.similarity.toFixed(2)}, ${count(near.size)} trajectories, quality ${share(near.quality)}` : "none yet: a cycle makes them"),
+      h("dt", {}, "Adapter"), h("dd", {}, now.turned < 0.05 ? "leaves the question where it is" : `turns the question by ${now.turned.toFixed(1)}°`),
+      h("dt", {}, "Version"), h("dd", {}, `${now.version}, and all feedback since`)),
+  ];
+}

@@ -1,0 +1,105 @@
+// The chat demo: a question, the answer that the space ranks first, a thumb or the right answer, and the next answer.
+
+import { post } from "./api.js";
+import { h, problem } from "./elements.js";
+import { lessons } from "./demo-lessons.js";
+import { why } from "./demo-why.js";
+import { say, startShell } from "./shell.js";
+
+const talk = document.getElementById("talk");
+const form = document.getElementById("ask");
+const field = document.getElementById("question");
+const teacher = lessons({ onTaught: (told) => say(told) });
+
+async function answerTo(text) {
+  const ranking = await post("v1/rank", { text, k: 5 });
+  const route = ranking.ids[0];
+  const [recorded, compared] = await Promise.all([
+    post("v1/trajectories", { text, ranking, route }), post("v1/dashboard/answers", { text, versions: [0], k: 5 }),
+  ]);
+  return { text, ranking, route, trajectory: recorded.id, now: compared.now, untaught: compared.then[0] };
+}
+
+function reply(answer, before) {
+  const changed = before && before.route !== answer.route;
+  const head = before && h("p", { class: changed ? "good" : "quiet" }, changed ? "Asked again, it answers now:" : "Asked again, it answers the same:");
+  const bubble = h("div", { class: `reply${changed ? " better" : ""}` }, head, h("p", {}, answer.route), judge(answer));
+  return h("li", {}, bubble);
+}
+
+function judge(answer) {
+  const id = `right-${answer.trajectory}`;
+  const place = h("div", {});
+  const tell = async (fact, told) => {
+    for (const button of place.querySelectorAll("button")) button.disabled = true;
+    try {
+      await post("v1/feedback", { trajectory: answer.trajectory, ...fact });
+      teacher.judged();
+      place.replaceChildren(h("p", { class: "note" }, told));
+      await show(await answerTo(answer.text), answer);
+    } catch (error) {
+      place.append(problem(error));
+    }
+  };
+  const correct = h("form", {
+    class: "row hidden",
+    onsubmit: async (event) => {
+      event.preventDefault();
+      const right = event.target.elements.namedItem(id).value.trim();
+      if (!right) return;
+      try {
+        if (!teacher.answers().includes(right)) await post("v1/candidates", { ids: [right], texts: [right] });
+      } catch (error) {
+        place.append(problem(error));
+        return;
+      }
+      await tell({ correction: right }, `You said the right answer is: ${right}`);
+    },
+  },
+  h("label", { class: "sr", for: id }, "The right answer"),
+  h("input", { type: "text", id, name: id, list: "answers", maxlength: 900, placeholder: "choose or write the right answer", autocomplete: "off" }),
+  h("button", { type: "submit" }, "Tell"));
+  const open = h("button", {
+    type: "button", "aria-expanded": "false",
+    onclick: () => {
+      const hidden = correct.classList.toggle("hidden");
+      open.setAttribute("aria-expanded", String(!hidden));
+      if (!hidden) correct.querySelector("input").focus();
+    },
+  }, "Tell the right answer");
+  place.append(h("div", { class: "thumbs" },
+    h("button", { type: "button", onclick: () => tell({ quality: 1 }, "You said: right.") }, "▲ Right"),
+    h("button", { type: "button", onclick: () => tell({ quality: 0 }, "You said: wrong.") }, "▼ Wrong"), open), correct);
+  return place;
+}
+
+async function show(answer, before) {
+  const line = reply(answer, before);
+  talk.append(line);
+  document.getElementById("why").replaceChildren(...why(answer, before));
+  await teacher.refresh();
+  line.scrollIntoView({ block: "nearest" });
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const text = field.value.trim();
+  if (!text) return;
+  talk.append(h("li", {}, h("p", { class: "said" }, text)));
+  field.value = "";
+  try {
+    await show(await answerTo(text));
+  } catch (error) {
+    talk.append(h("li", {}, problem(error)));
+  }
+});
+
+await startShell(async () => {
+  talk.replaceChildren();
+  document.getElementById("why").replaceChildren(h("p", { class: "quiet" }, "Ask something first."));
+  try {
+    await teacher.start();
+  } catch (error) {
+    document.getElementById("teach").replaceChildren(problem(error));
+  }
+});

@@ -1,0 +1,41 @@
+// Elements of HTML and SVG, made without markup in strings: texts of users are never read as markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function filled(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+export const h = (name, attributes, ...children) => filled(document.createElement(name), attributes, children);
+
+export const s = (name, attributes, ...children) => filled(document.createElementNS(SVG, name), attributes, children);
+
+export function table(caption, columns, rows, rowClass) {
+  const cell = (column, row) => {
+    const content = column.of(row);
+    const attributes = { class: column.kind };
+    return column.heads
+      ? h("th", { scope: "row", ...attributes }, content)
+      : h("td", attributes, content ?? h("span", { class: "quiet" }, "–"));
+  };
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    h("table", {},
+      h("caption", {}, caption),
+      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.kind }, column.name)))),
+      h("tbody", {}, rows.map((row) => h("tr", { class: rowClass?.(row) },
+        columns.map((column) => cell(column, row)))))));
+}
+
+export const panel = (title, ...children) => h("section", { class: "panel" }, h("h2", {}, title), ...children);
+
+export const problem = (error) => h("p", { class: "problem", role: "alert" }, error.message);
+
+export function asTable(caption, columns, rows) {
+  return h("details", {}, h("summary", {}, "Show as a table"), table(caption, columns, rows));
+}

@@ -1,0 +1,40 @@
+// Numbers, times and lengths of time as people read them.
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const moment = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat("en", { timeStyle: "medium" });
+
+export const count = (value) => whole.format(value);
+export const compact = (value) => short.format(value);
+export const number = (value) => (value === null || value === undefined ? "–" : digits.format(value));
+export const share = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(0)} %`);
+export const fine = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)} %`);
+export const at = (iso) => moment.format(new Date(iso));
+export const time = (iso) => clock.format(new Date(iso));
+
+export function range(low, high) {
+  return low === null || low === undefined ? "too few for an interval" : `${share(low)} to ${share(high)}`;
+}
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  for (const [size, name] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+    if (seconds >= 1.5 * size) return `${(seconds / size).toFixed(seconds >= 10 * size ? 0 : 1)} ${name}`;
+  }
+  return seconds >= 1 ? `${seconds.toFixed(seconds < 10 ? 1 : 0)} s` : `${(1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
+}
+
+export function ago(iso, now = Date.now()) {
+  const seconds = (now - new Date(iso)) / 1000;
+  return seconds < 2 ? "just now" : `${duration(seconds)} ago`;
+}
+
+export const several = (value, one, more = `${one}s`) => `${count(value)} ${value === 1 ? one : more}`;
+
+export function told(fact) {
+  if (fact.correction !== null && fact.correction !== undefined) return "corrected";
+  if (fact.quality === null || fact.quality === undefined) return fact.paid === null || fact.paid === undefined ? "taken back" : "cost";
+  return fact.quality >= 0.999 ? "▲ good" : fact.quality <= 0.001 ? "▼ bad" : share(fact.quality);
+}

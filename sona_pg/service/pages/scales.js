@@ -1,0 +1,41 @@
+// Scales and ticks of axes.
+
+export function linear([d0, d1], [r0, r1]) {
+  const slope = d1 === d0 ? 0 : (r1 - r0) / (d1 - d0);
+  return (value) => r0 + (value - d0) * slope;
+}
+
+export function ticks(low, high, most = 6) {
+  if (!(high > low)) return [low];
+  const raw = (high - low) / Math.max(most, 1);
+  const scale = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].find((factor) => factor * scale >= raw) * scale;
+  const found = [];
+  for (let value = Math.ceil(low / step) * step; value <= high + step / 1e6; value += step) {
+    found.push(Math.abs(value) < step / 1e6 ? 0 : value);
+  }
+  return found;
+}
+
+export function wholeTicks(low, high, most) {
+  const found = ticks(low, high, most).filter(Number.isInteger);
+  return found.length ? found : [low];
+}
+
+const MS = { s: 1000, min: 60000, h: 3600000, d: 86400000 };
+const STEPS = [1, 2, 5, 10, 30].map((n) => n * MS.s)
+  .concat([1, 2, 5, 10, 30].map((n) => n * MS.min), [1, 3, 6, 12].map((n) => n * MS.h), [1, 2, 7, 14, 30, 91, 365].map((n) => n * MS.d));
+const fineClock = new Intl.DateTimeFormat("en", { timeStyle: "medium", hour12: false });
+const clock = new Intl.DateTimeFormat("en", { timeStyle: "short", hour12: false });
+const day = new Intl.DateTimeFormat("en", { month: "short", day: "numeric" });
+
+export function timeTicks(low, high, most) {
+  const step = STEPS.find((one) => (high - low) / one <= most) ?? STEPS.at(-1);
+  const shift = new Date(low).getTimezoneOffset() * MS.min;
+  const found = [];
+  for (let value = Math.ceil((low - shift) / step) * step + shift; value <= high; value += step) found.push(value);
+  const format = step >= MS.d ? day : step >= MS.min ? clock : fineClock;
+  const days = new Set(found.map((value) => day.format(value)));
+  const label = (value) => (step < MS.d && days.size > 1 ? `${day.format(value)} ${clock.format(value)}` : format.format(value));
+  return { values: found, label };
+}

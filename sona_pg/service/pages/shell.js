@@ -1,0 +1,93 @@
+// What every page has: theme, API key, choice of the space, and a line for what has just happened.
+
+import { chooseSpace, chosenSpace, get, key } from "./api.js";
+import { h } from "./elements.js";
+
+const THEME = "sona-pg theme";
+const themes = ["auto", "light", "dark"];
+
+export function say(text) {
+  const line = document.getElementById("status");
+  line.textContent = text;
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => (line.textContent = ""), 5000);
+}
+
+function showTheme(button) {
+  const theme = localStorage.getItem(THEME) ?? "auto";
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  button.textContent = `Theme: ${theme}`;
+}
+
+function keyDialog(onKey) {
+  const field = h("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false" });
+  const reason = h("p", { class: "note", role: "alert" });
+  const close = (event) => {
+    event?.preventDefault();
+    dialog.close();
+  };
+  const form = h("form", {
+    onsubmit: (event) => {
+      event.preventDefault();
+      key.set(field.value.trim());
+      dialog.close();
+      onKey();
+    },
+  },
+  h("h2", { id: "key-title" }, "API key"), reason,
+  h("label", { class: "field" }, "Key of this space", field),
+  h("p", { class: "note" }, "It stays in this tab and is forgotten when the tab is closed. ",
+    h("code", {}, "sona-pg keys create"), " makes one. Leave it empty to go without."),
+  h("div", { class: "row" }, h("button", { type: "submit", class: "main" }, "Use this key"),
+    h("button", { type: "button", onclick: close }, "Cancel")));
+  const dialog = h("dialog", { "aria-labelledby": "key-title" }, form);
+  document.body.append(dialog);
+  return (why = "") => {
+    if (dialog.open) return;
+    reason.textContent = why;
+    field.value = key.get();
+    dialog.showModal();
+    field.focus();
+  };
+}
+
+export function startShell(onChange) {
+  const theme = document.getElementById("theme");
+  showTheme(theme);
+  theme.addEventListener("click", () => {
+    const next = themes[(themes.indexOf(localStorage.getItem(THEME) ?? "auto") + 1) % themes.length];
+    localStorage.setItem(THEME, next);
+    showTheme(theme);
+  });
+  const again = async () => {
+    await fillSpaces(select);
+    onChange();
+  };
+  const ask = keyDialog(again);
+  document.getElementById("key").addEventListener("click", () => ask());
+  document.addEventListener("key-needed", (event) => ask(event.detail));
+  const select = document.getElementById("space");
+  select.addEventListener("change", () => {
+    chooseSpace(select.value);
+    const url = new URL(location.href);
+    url.searchParams.set("space", select.value);
+    history.replaceState(null, "", url);
+    onChange();
+  });
+  return again();
+}
+
+async function fillSpaces(select) {
+  let spaces = [];
+  let own = chosenSpace();
+  try {
+    spaces = (await get("v1/spaces")).spaces.map((space) => space.name);
+    if (!spaces.includes(own)) chooseSpace("");
+    own = chosenSpace() || (await get("v1/stats")).space;
+  } catch (error) {
+    if (error.status !== 401) say(error.message);
+  }
+  select.replaceChildren(...spaces.map((name) => h("option", { value: name, selected: name === own }, name)));
+  select.disabled = spaces.length < 2;
+}

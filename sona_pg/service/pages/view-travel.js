@@ -1,0 +1,150 @@
+// Time travel: how the answer to a query has changed from version to version, and which facts moved it.
+
+import { get, post } from "./api.js";
+import { chart, frame } from "./charts.js";
+import { h, panel, problem, s, table } from "./elements.js";
+import { ago, count, share, told } from "./format.js";
+import { kept, versionSlider } from "./slider.js";
+
+const AT_ONCE = 12; // versions of a request
+const SHOWN = 5; // answers in the chart
+const NEAR = 0.3; // similarity of a fact that is shown
+
+// What an answer is about: stored candidates if there are any, else the routes by expected quality.
+const rankingOf = (answer) => (answer.ranking.length ? answer.ranking : answer.routes);
+
+function places(answers) {
+  const last = answers.at(-1);
+  const score = new Map();
+  answers.forEach((answer, place) => rankingOf(answer).slice(0, SHOWN).forEach((one, rank) =>
+    score.set(one.id, (score.get(one.id) ?? 0) + (SHOWN - rank) * (answer === last ? 100 : 1 + place / answers.length))));
+  return [...score].sort((a, b) => b[1] - a[1]).slice(0, 6).map(([id]) => id);
+}
+
+function bump(answers, versions, cursor) {
+  const names = places(answers);
+  const drawing = chart("Place of each answer by version; 1 is the answer given", 250, (width, tall) => {
+    const domain = [0, Math.max(answers.length - 1, 1)];
+    const { box, sx, parts } = frame(width, tall, {
+      x: { domain, name: "version", kind: "whole", label: (place) => (versions[place] === undefined ? "now" : String(versions[place])) },
+      y: { domain: [SHOWN + 0.5, 0.5], name: "place", label: (place) => (Number.isInteger(place) ? String(place) : "") },
+    });
+    const sy = (place) => box.top + ((place - 0.5) / SHOWN) * (box.bottom - box.top);
+    const lines = names.map((id, number) => {
+      const found = answers.map((answer) => rankingOf(answer).findIndex((one) => one.id === id));
+      const path = [];
+      let drawn = false;
+      found.forEach((place, at) => {
+        if (place < 0 || place >= SHOWN) drawn = false;
+        else {
+          path.push(`${drawn ? "L" : "M"}${sx(at).toFixed(1)} ${sy(place + 1).toFixed(1)}`);
+          drawn = true;
+        }
+      });
+      const dots = found.map((place, at) => place >= 0 && place < SHOWN
+        && s("circle", { class: `f${number}`, cx: sx(at), cy: sy(place + 1), r: 4 }, s("title", {}, id)));
+      return [s("path", { class: `series s${number}`, d: path.join("") }), ...dots].filter(Boolean);
+    });
+    const now = s("line", { class: "cursor", x1: sx(cursor), x2: sx(cursor), y1: box.top, y2: box.bottom });
+    const label = [1, 2, 3, 4, 5].map((place) => s("text", { x: box.left - 7, y: sy(place) + 4, "text-anchor": "end" }, String(place)));
+    return [parts.filter((_, place) => place !== 0 && place !== 2), label, now, lines];
+  });
+  const legend = h("ul", { class: "legend" }, names.map((id, number) => h("li", {},
+    s("svg", { width: 34, height: 12, viewBox: "0 0 34 12", "aria-hidden": "true" },
+      s("path", { class: `series s${number}`, d: "M0 6L34 6" }), s("circle", { class: `f${number}`, cx: 17, cy: 6, r: 4 })), id)));
+  return [h("figure", {}, drawing), legend];
+}
+
+function answerPanel(title, answer) {
+  const ranking = rankingOf(answer);
+  const near = answer.patterns[0];
+  const byRoute = !answer.ranking.length;
+  return panel(title,
+    ranking.length ? h("p", { class: "answer" }, ranking[0].id) : h("p", { class: "quiet" }, "It knew neither candidates nor routes."),
+    ranking.length > 1 && h("details", {}, h("summary", {}, byRoute ? "Expected quality of the routes" : "Scores of the best"),
+      h("ul", { class: "scores" }, ranking.slice(0, SHOWN).map((one) => h("li", {}, h("span", {}, one.id),
+        h("span", { class: "quiet" }, byRoute ? share(one.score) : one.score.toFixed(2)))))),
+    h("dl", { class: "pairs" },
+      h("dt", {}, "Nearest pattern"),
+      h("dd", {}, near ? `${near.typical_query ?? "without texts"} (similarity ${near.similarity.toFixed(2)}, ${count(near.size)} trajectories, quality ${share(near.quality)})` : "none"),
+      h("dt", {}, "Best route there"), h("dd", {}, near?.best_route ?? "–"),
+      h("dt", {}, "Adapter"), h("dd", {}, `turns the query by ${answer.turned.toFixed(1)}°`)));
+}
+
+function factTable(facts, version) {
+  const learned = (fact) => Math.max(fact.version ?? -1, fact.feedback_version ?? -1);
+  const columns = [
+    { name: "Query", heads: true, kind: "words", of: (fact) => fact.query ?? "without text" },
+    { name: "Similarity", kind: "number", of: (fact) => fact.similarity.toFixed(2) },
+    { name: "Answered", kind: "words", of: (fact) => fact.route },
+    { name: "Judged", kind: "nowrap", of: (fact) => told(fact) },
+    { name: "Right answer", kind: "words", of: (fact) => fact.correction },
+    { name: "Learned by version", kind: "number", of: (fact) => (learned(fact) < 0 ? "waits" : count(learned(fact))) },
+    { name: "When", kind: "nowrap", of: (fact) => ago(fact.started_at) },
+  ];
+  const here = facts.filter((fact) => learned(fact) === version);
+  const others = facts.filter((fact) => learned(fact) !== version);
+  return [
+    here.length ? table(`Learned by version ${version}, nearest first`, columns, here)
+      : h("p", { class: "quiet" }, `Version ${version} has learned no judged trajectory that is near.`),
+    others.length > 0 && h("details", {}, h("summary", {}, `${others.length} others that are near, learned by other versions or waiting`),
+      table("Judged trajectories near the query, nearest first", columns, others)),
+  ].filter(Boolean);
+}
+
+export function travel() {
+  const place = h("div", { class: "stack", "aria-live": "polite" });
+  const field = h("input", { type: "text", id: "query", maxlength: 1000, required: true, placeholder: "for example: where is my parcel?" });
+  const button = h("button", { type: "submit", class: "main" }, "Ask every version");
+
+  async function ask(text) {
+    const listed = await get("v1/versions", { limit: 50 });
+    const versions = kept(listed);
+    const body = { text, k: 50 };
+    const parts = [];
+    for (let start = 0; start < versions.length; start += AT_ONCE) parts.push(versions.slice(start, start + AT_ONCE));
+    const [facts, ...found] = await Promise.all([
+      post("v1/dashboard/facts", { text }), ...parts.map((part) => post("v1/dashboard/answers", { ...body, versions: part })),
+    ]);
+    const then = found.flatMap((part) => part.then);
+    const now = found[0].now;
+    const near = facts.facts.filter((fact) => fact.similarity >= NEAR);
+    const answers = [...then, now];
+    const graph = h("div", { class: "stack" });
+    const shown = h("div", { class: "pair" });
+    const moved = h("div", {});
+    const select = (version) => {
+      const here = versions.indexOf(version);
+      graph.replaceChildren(...bump(answers, versions, here));
+      shown.replaceChildren(answerPanel(`Version ${version} answers`, then[here]), answerPanel("Now, with recent feedback", now));
+      moved.replaceChildren(...factTable(near, version));
+    };
+    place.replaceChildren(
+      panel("Places of the answers", graph, versionSlider(listed, select)),
+      shown, panel("Facts that moved it", moved));
+    select(versions.at(-1));
+  }
+
+  const form = h("form", {
+    class: "row",
+    onsubmit: async (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      try {
+        await ask(field.value.trim());
+      } catch (error) {
+        place.replaceChildren(problem(error));
+      } finally {
+        button.disabled = false;
+      }
+    },
+  }, h("label", { class: "sr", for: "query" }, "Query"), field, button);
+
+  return {
+    async content() {
+      return [h("h1", {}, "Time travel"),
+        h("p", { class: "note" }, "Ask a question of every version that is kept: the answer of each, and the feedback that changed it."), form, place];
+    },
+  };
+}
+

@@ -1,0 +1,156 @@
+"""The dashboard's figures: samples of what is stored, and what versions have answered."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.overview_figures import MeanQuality
+
+QUERIES = ["where is my parcel", "refund please", "abba", "zebra quiz", "lost password", "no milk today"]
+
+
+@pytest.fixture(scope="module")
+def learned(service):
+    """A space with two versions: taught by thumbs and costs, then by a correction."""
+    name = {"space": f"seen {uuid7()}"}
+    service.post("/v1/spaces", {"name": name["space"], "dim": 8})
+    rows = [
+        {"text": QUERIES[place % 6], "route": "big" if place % 2 else "small", "quality": place % 2, "cost": 0.5}
+        for place in range(24)
+    ]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/candidates", {"ids": ["parcels", "refunds"], "texts": ["aaab", "zzzq"]}, params=name)
+    service.post("/v1/learn", params=name)
+    ranking = service.post("/v1/rank", {"text": "aab"}, params=name).json()
+    body = {"text": "aab", "ranking": ranking, "route": ranking["ids"][0]}
+    shown = service.post("/v1/trajectories", body, params=name).json()["id"]
+    wrong = ranking["ids"][1]
+    service.post("/v1/feedback", {"trajectory": shown, "correction": wrong}, params=name)
+    service.post("/v1/learn", params=name)
+    return name | {"corrected": wrong, "first": ranking["ids"][0], "trajectory": shown}
+
+
+def view(service, learned, path, **more):
+    answer = service.get(f"/v1/dashboard/{path}", params={"space": learned["space"], **more})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def asked(service, learned, path, body):
+    answer = service.post(f"/v1/dashboard/{path}", body, params={"space": learned["space"]})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_quality_over_time_counts_each_sampled_trajectory_once(service, learned):
+    points = view(service, learned, "quality")["points"]
+    assert sum(point["trajectories"] for point in points) == 25
+    rated = sum(point["rated"] for point in points)
+    assert sum(point["rated"] * (point["quality"] or 0) for point in points) == pytest.approx(12, abs=0.01)
+    assert rated == 25
+    assert [point["start"] for point in points] == sorted(point["start"] for point in points)
+
+
+def test_the_learning_curve_has_a_point_for_each_version(service, learned):
+    points = view(service, learned, "learning")["points"]
+    assert [(point["version"], point["origin"]) for point in points] == [(0, "start"), (1, "cycle"), (2, "cycle")]
+    assert (points[0]["trajectories"], points[1]["trajectories"]) == (24, 1)
+    assert points[0]["quality"] == pytest.approx(0.5)
+    assert points[1]["quality"] == 0  # corrected
+    assert points[1]["low"] is None  # one rating has no interval
+
+
+def test_routes_come_best_first_with_their_costs(service, learned):
+    routes = view(service, learned, "routes")["routes"]
+    assert routes[0]["route"] == "big"
+    assert (routes[0]["quality"], routes[0]["costs_told"]) == (1.0, 12)
+    assert routes[0]["cost"] == pytest.approx(0.5)
+
+
+def test_patterns_have_places_on_the_plane_of_the_served_version(service, learned):
+    found = view(service, learned, "patterns")
+    assert (found["version"], found["basis"], found["left_out"]) == (2, 2, 0)
+    assert sum(pattern["size"] for pattern in found["patterns"]) == 25
+    assert 0 <= sum(found["explained"]) <= 1.0001
+    earlier = view(service, learned, "patterns", version=1)
+    assert (earlier["version"], earlier["basis"]) == (1, 2)
+    assert sum(pattern["size"] for pattern in earlier["patterns"]) == 24
+    missing = service.get("/v1/dashboard/patterns", params={"space": learned["space"], "version": 99})
+    assert missing.status_code == 404
+
+
+def test_a_query_is_answered_by_each_version_and_now(service, learned):
+    found = asked(service, learned, "answers", {"text": "aab", "versions": [0, 1, 2]})
+    assert [answer["version"] for answer in found["then"]] == [0, 1, 2]
+    first = [answer["ranking"][0]["id"] for answer in found["then"]]
+    assert first[1] == learned["first"]
+    live = service.post("/v1/rank", {"text": "aab"}, params={"space": learned["space"]}).json()
+    assert [one["id"] for one in found["now"]["ranking"]] == live["ids"]
+    assert [one["score"] for one in found["now"]["ranking"]] == pytest.approx(live["scores"], abs=1e-5)
+    assert [one["score"] for one in found["then"][2]["ranking"]] == pytest.approx(live["scores"], abs=1e-5)
+    assert found["then"][0]["patterns"] == []
+    assert found["then"][0]["routes"] == []
+    assert {route["id"] for route in found["then"][1]["routes"]} == {"big", "small"}
+    assert found["then"][1]["routes"][0]["id"] == "big"
+
+
+def test_facts_near_a_query_name_the_version_that_learned_them(service, learned):
+    facts = asked(service, learned, "facts", {"text": "aab", "k": 3})["facts"]
+    corrected = next(fact for fact in facts if fact["trajectory"] == learned["trajectory"])
+    assert (corrected["correction"], corrected["version"], corrected["quality"]) == (learned["corrected"], 2, 0)
+    assert corrected["similarity"] == max(fact["similarity"] for fact in facts)
+    assert {fact["version"] for fact in facts if fact["trajectory"] != learned["trajectory"]} <= {1}
+
+
+def test_the_latest_feedback_names_its_trajectory(service, learned):
+    facts = view(service, learned, "feedback")["facts"]
+    assert [(fact["trajectory"], fact["correction"], fact["query"]) for fact in facts] == [
+        (learned["trajectory"], learned["corrected"], "aab")
+    ]
+
+
+def test_fleet_and_cycles_are_told(service, learned):
+    found = view(service, learned, "fleet")
+    assert (found["learning"]["live_version"], found["learning"]["waiting_facts"]) == (2, 0)
+    assert [server["state"] for server in found["servers"]] == ["live"]
+    cycles = view(service, learned, "cycles")["cycles"]
+    assert [(cycle["version"], cycle["error"]) for cycle in cycles] == [(2, None), (1, None)]
+    assert cycles[0]["milliseconds"] > 0
+
+
+def test_the_memory_graph_is_empty_until_it_is_filled(service, learned, service_url):
+    assert view(service, learned, "memory")["nodes"] == []
+    one, other = uuid7(), uuid7()
+    with psycopg.connect(service_url, autocommit=True) as raw:
+        space = raw.execute("SELECT space_id FROM sona.spaces WHERE name = %s", [learned["space"]]).fetchone()[0]
+        for node, embedding in ((one, [1.0] + [0.0] * 7), (other, [0.0, 1.0] + [0.0] * 6)):
+            raw.execute(
+                "INSERT INTO sona.memory_nodes VALUES (%s, 8, %s, 'pattern', NULL, 1, 3, now(), %s::real[]::vector)",
+                [space, node, embedding],
+            )
+        raw.execute("INSERT INTO sona.memory_edges VALUES (%s, %s, %s, 'dream', 0.5, now())", [space, one, other])
+    graph = view(service, learned, "memory")
+    assert {node["id"] for node in graph["nodes"]} == {str(one), str(other)}
+    assert [(edge["source"], edge["kind"]) for edge in graph["edges"]] == [(str(one), "dream")]
+    assert (graph["all_nodes"], graph["all_edges"], graph["dream_edges"]) == (2, 1, 1)
+    places = {(node["x"], node["y"]) for node in graph["nodes"]}
+    assert len(places) == 2
+
+
+def test_an_empty_space_has_empty_views(service, space):
+    name = {"space": space()}
+    for path, field in (("quality", "points"), ("learning", "points"), ("routes", "routes"), ("patterns", "patterns"),
+                        ("memory", "nodes"), ("cycles", "cycles"), ("feedback", "facts")):  # fmt: skip
+        assert service.get(f"/v1/dashboard/{path}", params=name).json()[field] == [], path
+    answers = service.post("/v1/dashboard/answers", {"text": "aab", "versions": [0]}, params=name).json()
+    assert answers["now"]["ranking"] == answers["then"][0]["ranking"] == []
+
+
+def test_an_interval_needs_five_ratings():
+    few = MeanQuality.of([1.0, None, 0.0])
+    assert (few.trajectories, few.rated, few.quality, few.low) == (3, 2, 0.5, None)
+    many = MeanQuality.of([1.0] * 50 + [0.0] * 50)
+    assert many.high - many.low == pytest.approx(2 * 1.96 * (0.25 * 100 / 99 / 100) ** 0.5)
+    assert MeanQuality.of([None]).quality is None
