@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from sona_pg.domain.answer import Ranking
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import InvalidValue
-from sona_pg.learning.graph.activation import SEEDS, PreparedGraph
+from sona_pg.learning.graph.activation import BLOCK, SEEDS, PreparedGraph
 from sona_pg.learning.graph.mixing import Mixing
 from sona_pg.serving.arguments import as_direction, require_count
 from sona_pg.serving.candidate_ranker import CandidateRanker, RankedSet
@@ -92,7 +92,7 @@ class Recaller:
         context: Sequence[ArrayLike],
     ) -> Ranking:
         """Return the best ``k``; see ``SonaEngine.recall``."""
-        x, k = as_direction(query, len(serving.ranker.query_sum), "query"), require_count(k)
+        x, k = _unit(as_direction(query, len(serving.ranker.query_sum), "query")), require_count(k)
         if not self.is_used:
             self.read()
         before = self._context(context, len(x))
@@ -121,7 +121,7 @@ class Recaller:
     def _context(self, context: Sequence[ArrayLike], dim: int) -> NDArray[np.float32] | None:
         if isinstance(context, str) or not isinstance(context, Sequence | np.ndarray):
             raise InvalidValue(f"context is a {type(context).__name__}, expected a list of embeddings")
-        rows = [as_direction(row, dim, "context") for row in context[-MOST_CONTEXT:]]
+        rows = [_unit(as_direction(row, dim, "context")) for row in context[-MOST_CONTEXT:]]
         return np.stack(rows) if rows else None
 
     def _prepared(self, candidates: RankedSet) -> PreparedGraph:
@@ -148,4 +148,20 @@ def _graph_of(candidates: RankedSet, order: dict[str, Order]) -> PreparedGraph:
         if name in order:
             group, positions[row] = order[name]
             groups[row] = numbers.setdefault(group, len(numbers))
-    return PreparedGraph.in_order(candidates.embeddings, groups, positions)
+    return PreparedGraph.in_order(_unit_rows(candidates.embeddings), groups, positions)
+
+
+def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(x / np.linalg.norm(x), np.float32)
+
+
+def _unit_rows(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return rows (n, dim) of length one: those given, if they are so."""
+    blocks = range(0, len(embeddings), BLOCK)
+    norms = [np.linalg.norm(embeddings[at : at + BLOCK].astype(np.float32), axis=1) for at in blocks]
+    if all((np.abs(norm - 1) < 2e-3).all() for norm in norms):  # half precision rounds by up to 5e-4
+        return embeddings
+    made = np.empty_like(embeddings)
+    for at, norm in zip(blocks, norms, strict=True):
+        made[at : at + BLOCK] = embeddings[at : at + BLOCK] / np.where(norm > 0, norm, 1)[:, None]
+    return made

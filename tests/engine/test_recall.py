@@ -105,3 +105,14 @@ def test_an_order_told_later_and_elsewhere_arrives(database_url: str) -> None:
         other.flush()
         one.refresh()
         assert one.recall(ASKED, k=2).ids == other.recall(ASKED, k=2).ids == ("question", "far")
+
+
+def test_the_length_of_an_embedding_changes_nothing(database_url: str) -> None:
+    lengths = np.array([[3.0], [0.2], [40.0], [1.0], [7.0], [0.5]], np.float32)
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        told(engine)
+        before = engine.recall(ASKED, k=6, context=[ROWS[4]])
+        engine.remember([*TALK, *OTHER], ROWS * lengths)
+        after = engine.recall(9 * ASKED, k=6, context=[5 * ROWS[4]])
+    assert after.ids == before.ids
+    assert np.allclose(after.scores, before.scores, atol=0.02)
