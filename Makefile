@@ -9,20 +9,26 @@ GENERATED := $(patsubst %.pyx,%.c,$(wildcard cython_ext/*/*.pyx))
 SOURCES   := pyproject.toml setup.py .ci/install.py $(filter-out $(GENERATED),$(wildcard cython_ext/*/*.p?? cython_ext/*/*.c cython_ext/*/*.h))
 DEV  := $(VENV)/.sona-pg-dev
 BENCH := $(VENV)/.sona-pg-bench
+# The frameworks' packages bring plugins for pytest, so they get an environment of their own.
+FRAMEWORKS := $(VENV)-frameworks
 # A demo needs fewer packages than development; where those are installed, they will do.
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
 
-.PHONY: help install build demo test lint bench eval clean chaos
+.PHONY: help install build demo test test-frameworks lint bench eval clean chaos
 .DEFAULT_GOAL := help
 
 help:           ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: $(DEMO)   ## learn from real conversations and show what was learned (under 60 s)
 	$(BIN)/sona-pg demo $(ARGS)
 
 test: $(DEV)    ## all tests on real Postgres; ARGS='-k name' chooses
 	$(BIN)/python -m pytest $(ARGS)
+
+test-frameworks: $(FRAMEWORKS)/.sona-pg-frameworks-tests ## adapters with the real packages; ARGS='-k mcp' chooses
+	REQUIRE_FRAMEWORKS=1 LITELLM_LOCAL_MODEL_COST_MAP=True $(FRAMEWORKS)/bin/python -m pytest tests/frameworks \
+	  -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function $(ARGS)
 
 install: $(DEV) ## sona-pg, editable, with all that tests and checks need
 
@@ -45,13 +51,19 @@ eval: $(BENCH)  ## what learning gains on real data; DATA=<folder>, ARGS='--only
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.eval $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 clean:          ## remove what was built, and .venv
-	rm -rf build dist .venv *.egg-info sona_pg/*.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist .venv .venv-frameworks *.egg-info sona_pg/*.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -f $(VENV)/.sona-pg-demo $(VENV)/.sona-pg-dev $(BENCH) $(GENERATED)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.sona-pg-%: $(SOURCES) | $(BIN)/python
 	@echo "installing sona-pg[$*] into $(VENV) (a quarter of a minute to one, once)"
 	$(BIN)/python .ci/install.py $*
+	@touch $@
+
+$(FRAMEWORKS)/.sona-pg-frameworks-tests: $(SOURCES) | $(BIN)/python
+	@echo "installing sona-pg[frameworks-tests] into $(FRAMEWORKS) (a minute, once)"
+	[ -x $(FRAMEWORKS)/bin/pip ] || $(BIN)/python -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python .ci/install.py frameworks-tests
 	@touch $@
 
 $(BIN)/python:

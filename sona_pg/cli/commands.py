@@ -15,6 +15,7 @@ from sona_pg import kernels
 from sona_pg._version import __version__
 from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.every_command import with_common_options
+from sona_pg.cli.mcp_command import mcp
 from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at, engine_on
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
 from sona_pg.cli.service_commands import keys_app, serve
@@ -39,6 +40,7 @@ app.add_typer(set_aside_app, name="set-aside")
 app.command()(doctor)
 app.command()(serve)
 app.command()(worker)
+app.command()(mcp)
 app.command("import")(import_records)
 app.command("export")(export_records)
 for version_command in VERSION_COMMANDS:
