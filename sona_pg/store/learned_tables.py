@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import INT8MULTIRANGE, JSONB
 
@@ -279,11 +280,18 @@ memory_nodes = Table(
     Column("node_id", Uuid, nullable=False),
     Column("kind", Text, nullable=False),
     Column("pattern_id", Uuid),
-    Column("weight", Double, nullable=False),
-    count_column("visits", BigInteger),
+    Column("importance", Double, nullable=False),
+    count_column("access_count", BigInteger),
     time_column("updated_at"),
     Column("embedding", VECTOR, nullable=False),
+    Column("candidate_id", Text),
+    Column("trajectory_id", Uuid),
+    Column("last_accessed", DateTime(timezone=True)),
+    Column("degree", Integer, nullable=False, server_default="0"),
+    Column("strength", Double, nullable=False, server_default="0"),
+    Column("created_version", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("space_id", "dim", "node_id"),
+    Index("memory_nodes_of_candidates", "space_id", "candidate_id", postgresql_where=text("candidate_id IS NOT NULL")),
     postgresql_partition_by="LIST (dim)",
 )
 
@@ -295,6 +303,14 @@ memory_edges = Table(
     Column("target_id", Uuid, nullable=False),
     Column("kind", Text, nullable=False),
     Column("weight", Double, nullable=False),
-    time_column("updated_at"),
-    PrimaryKeyConstraint("space_id", "source_id", "target_id"),
+    time_column("reinforced_at"),
+    Column("created_version", BigInteger, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("space_id", "source_id", "target_id", "kind"),
+    Index(
+        "memory_edges_back",
+        "space_id",
+        "target_id",
+        postgresql_where=text("kind = ANY (ARRAY['sequence'::text, 'abstraction'::text])"),
+    ),
+    Index("memory_edges_dreamt", "space_id", "source_id", postgresql_where=text("kind = 'dream'::text")),
 )

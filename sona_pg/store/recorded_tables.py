@@ -58,6 +58,7 @@ spaces = Table(
     Column("budget_set_at", DateTime(timezone=True)),
     Column("budget_departed_spent", Double, nullable=False, server_default="0"),
     Column("budget_departed_requests", BigInteger, nullable=False, server_default="0"),
+    Column("graph_version", BigInteger),
 )
 
 batches = Table(

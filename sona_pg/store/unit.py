@@ -32,6 +32,7 @@ from sona_pg.store import (
     claims,
     cycles,
     fleet,
+    graph_rows,
     kind_weights,
     leases,
     ledger,
@@ -188,6 +189,8 @@ class LearningUnit:
                 states.write_fisher(connection, space_id, snapshot_, made.state.version, at)
             claims.put_aside(connection, space_id, result.cycle_id, made.set_aside)
             cycles.record(connection, space_id, server_id, result, self.began, at)
+            known = (self.live_version, made.graph_before)
+            graph_rows.follow(connection, space_id, made.state.version, made.state.arrays.get("graph"), at, known)
             states.publish(connection, space_id, made.state, states.Making(at, server_id))
             version_contents.keep_live(connection, space_id, made.state.version)
 
@@ -220,6 +223,7 @@ class LearningUnit:
             pattern_rows.write_patterns(connection, space_id, learned, removed, at)
             for snapshot_ in fisher:
                 states.write_fisher(connection, space_id, snapshot_, state.version, at)
+            graph_rows.follow(connection, space_id, state.version, state.arrays.get("graph"), at)
             states.publish(connection, space_id, state, states.Making(at, self._lease.server_id, "rebuild"))
             version_contents.keep_live(connection, space_id, state.version)
 

@@ -27,7 +27,7 @@ from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LearnedState
 from sona_pg.domain.version import Difference, RollbackResult, StoredVersion
 from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
-from sona_pg.store import candidates, claims, held_cycles, states, version_contents
+from sona_pg.store import candidates, claims, graph_rows, held_cycles, states, version_contents
 from sona_pg.store import cycles as cycle_rows
 from sona_pg.store.learned import StoredKnowledge, read_version
 from sona_pg.store.schema import cycles, staged_versions, state_versions
@@ -256,8 +256,10 @@ def put_in(
 
 
 def _serve(connection: Connection, order: Order, version: int) -> None:
-    version_contents.serve(connection, order.space.space_id, version, order.at)
-    states.make_live(connection, order.space.space_id, version)
+    space_id = order.space.space_id
+    version_contents.serve(connection, space_id, version, order.at)
+    graph_rows.follow(connection, space_id, version, graph_rows.read(connection, space_id, version), order.at)
+    states.make_live(connection, space_id, version)
 
 
 def _copy_version(

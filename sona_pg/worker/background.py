@@ -209,7 +209,7 @@ class BackgroundLoop:
             step = learn(before, claimed, stored, self._config, unit.next_version)
         result = _timed(_counted(result, step, unit.next_version), clock)
         result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
-        made = _publication(step, cycle_id, claimed.unreadable)
+        made = _publication(step, cycle_id, claimed.unreadable, before)
         if not publish:
             unit.stage(self.server_id, made, claimed.batches, result)
             return _timed(result, clock)
@@ -321,7 +321,7 @@ def _counted(result: CycleResult, step: Step, version: int) -> CycleResult:
     )
 
 
-def _publication(step: Step, cycle_id: UUID, set_aside: Sequence[tuple[UUID, str]]) -> Publication:
+def _publication(step: Step, cycle_id: UUID, set_aside: Sequence[tuple[UUID, str]], before: Knowledge) -> Publication:
     state = dataclasses.replace(step.knowledge.state, cycle_id=cycle_id)
     return Publication(
         state=state,
@@ -331,6 +331,7 @@ def _publication(step: Step, cycle_id: UUID, set_aside: Sequence[tuple[UUID, str
         faded=step.faded,
         set_aside=set_aside,
         all_fisher=step.knowledge.fisher,
+        graph_before=before.state.arrays.get("graph"),
     )
 
 

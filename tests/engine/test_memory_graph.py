@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 
 from sona_pg import SonaConfig, SonaEngine
@@ -47,7 +50,31 @@ def arrays(engine: SonaEngine) -> dict[str, bytes]:
     return {name: values.tobytes() for name, values in state.arrays.get("graph", {}).items()}
 
 
-def test_a_graph_is_learned_from_sessions_rebuilt_and_rolled_back_to_the_bit(engine: SonaEngine) -> None:
+def keys(graph: dict[str, bytes]) -> list[str]:
+    return [graph["keys"][start : start + 16].hex() for start in range(0, len(graph["keys"]), 16)]
+
+
+def live_nodes(url: str) -> list[uuid.UUID]:
+    with psycopg.connect(url) as connection:
+        return [row[0] for row in connection.execute("SELECT node_id FROM sona.memory_nodes ORDER BY node_id")]
+
+
+def next_query(url: str) -> list[int]:
+    """Return the topic that comes most surely after the first one."""
+    query = """
+        SELECT f.centroid::text FROM sona.next_patterns n
+        JOIN sona.patterns p ON p.pattern_id = n.pattern_id
+        JOIN sona.patterns f ON f.pattern_id = n.next_id
+        WHERE n.space = 'default' AND (p.centroid::real[])[1] > 0.9 AND n.confidence > 0.5
+        ORDER BY n.confidence DESC
+    """
+    with psycopg.connect(url) as connection:
+        return [int(np.argmax(json.loads(row[0]))) for row in connection.execute(query)]
+
+
+def test_a_graph_is_learned_from_sessions_rebuilt_and_rolled_back_to_the_bit(
+    engine: SonaEngine, database_url: str
+) -> None:
     query = TOPICS[0]
     t = engine.begin_trajectory(query, ranking=engine.rank(query))
     engine.set_trajectory_route(t, "a")
@@ -62,8 +89,12 @@ def test_a_graph_is_learned_from_sessions_rebuilt_and_rolled_back_to_the_bit(eng
     second = arrays(engine)
     assert second != first
     assert engine.rebuild().equal
+    nodes = live_nodes(database_url)
+    assert nodes == sorted(uuid.UUID(hex=key) for key in keys(second))
+    assert next_query(database_url) == [1], "what usually comes after the first topic"
     engine.rollback(version)
     assert arrays(engine) == first
+    assert live_nodes(database_url) == sorted(uuid.UUID(hex=key) for key in keys(first)) != nodes
     assert engine.rebuild().equal
 
 
