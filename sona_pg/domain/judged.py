@@ -30,3 +30,4 @@ class JudgedQuery:
     quality: float | None  # told at its end
     quality_is_new: bool  # no version has learned the trajectory
     facts: tuple[Fact, ...]
+    is_ranking: bool = True  # the query was answered from candidates, and not by a routing decision

@@ -33,6 +33,7 @@ from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.serving.candidate_ranker import CandidateRanker
 from sona_pg.serving.last_version import LastVersion
 from sona_pg.serving.recaller import Recaller
+from sona_pg.serving.recent_evidence import RecentEvidence
 from sona_pg.serving.route_chooser import RouteChooser
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.store.candidates import CandidateSignal
@@ -71,13 +72,14 @@ class CurrentSpace(ABC):
         last = LastVersion(runtime.home, place_of(runtime.url), name)
         self._pending = runtime.home.absolute() / "spool" / f"pending-{last.path.stem}-{hot.dim}"
         self.chooser = RouteChooser(config.loops.seed, self._keep_set)
-        self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set, config.loops.recent)
+        self.evidence = RecentEvidence(config.loops.recent)
+        self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set, self.evidence)
         self.recaller = Recaller(self.ranker, lambda: self.database.candidate_order(self.space))
         self.held = VersionHolder(hot, config, last)
         self.spending = SpendingFeed(
             self.chooser.space_budget, self.member.server_id, lambda: self.space, lambda: self.database
         )
-        self._feed = EvidenceFeed(lambda: self.database, self.ranker.evidence)
+        self._feed = EvidenceFeed(lambda: self.database, self.evidence)
         self._figures = Figures(self)
 
     @property
@@ -350,7 +352,7 @@ class CurrentSpace(ABC):
 
     def _learned(self, ids: NDArray[np.uint8], version: int) -> Collection[bytes]:
         """Return which of the trajectories ``ids`` (n, 16) a version has learned from."""
-        self._feed.leave_to(self.space, version, all_written=self.writer.waiting == 0)
+        self._feed.leave_to(self.space, version, lambda: self.writer.waiting == 0)
         return self.database.learned_of(self.space, ids, version)
 
     def _keep(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sona_pg.domain.space import Space
 from sona_pg.serving.recent_evidence import RecentEvidence
+from sona_pg.store.copying import as_ids
 from sona_pg.store.database import Database
 
 _UNKNOWN = -1  # number of no batch
@@ -63,12 +64,17 @@ class EvidenceFeed:
         """Read all that waits and was not read yet."""
         self.keep_up(space, version, _UNKNOWN)
 
-    def leave_to(self, space: Space, version: int, *, all_written: bool) -> None:
-        """Let go of what ``version`` has learned, and take up what it has not, once it is served."""
+    def leave_to(self, space: Space, version: int, all_written: Callable[[], bool]) -> None:
+        """Let go of what ``version`` has learned, and take up what it has not, once it is served.
+
+        ``all_written`` tells whether nothing is on its way: what is known here and the ledger lacks was refused then.
+        """
         if not self.is_wanted:
             return
         database, evidence = self._database(), self._evidence
+        known = evidence.known()
+        refused = known if all_written() else {}
         waiting = database.waiting_batches(space)
-        read = database.judged(space, version, waiting, evidence.most, evidence.ids)
-        evidence.leave_to(version, read, all_written=all_written)
+        read = database.judged(space, version, waiting, evidence.most, as_ids(list(known)))
+        evidence.leave_to(version, read, refused)
         self._read = set(waiting)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sona_pg.config import Environment, Migrate, SonaConfig
 from sona_pg.engine.current_space import CurrentSpace
 from sona_pg.engine.process_runtime import runtimes
-from sona_pg.errors import DatabaseUnavailable, SonaError
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError
 from sona_pg.ingest.outage import Outage
 from sona_pg.ingest.writer_request import WriterRequest
 from sona_pg.recorder import HotPath
@@ -61,7 +61,7 @@ class OpenedSpace(CurrentSpace):
         elif away is not None:
             self._open_without_database(away)
         self.hot.name_sets(self.ranker.shown)
-        self.hot.keep_judged(self.ranker.evidence.news if self._config.loops.recent else None)
+        self.hot.keep_judged(self.evidence.news if self._config.loops.recent else None)
         runtime.maintainer.add(self._config.maintenance)
         runtime.follower.join(self)
 
@@ -82,6 +82,8 @@ class OpenedSpace(CurrentSpace):
             else:
                 self.held.serve_first(self._read, lambda: self.database.live_version(space))
             self._share_candidates((), arrived.signal)
+            if arrived.newest is not None:
+                self._read_evidence(arrived.newest)
             self._begin_writing(arrived)
             if self.spending.follow(arrived.budget, arrived.at):
                 self.spending.share(arrived.at)
@@ -92,6 +94,13 @@ class OpenedSpace(CurrentSpace):
         if self._coordinator.automatic:
             self.runtime.learner.add(self._coordinator, lambda _: self.refresh())
             self.runtime.learner.start()
+
+    def _read_evidence(self, newest: int) -> None:
+        """Read the judged queries that no version has learned, for the first answers to weigh."""
+        try:
+            self._feed.keep_up(self.space, self.serving.version, newest)
+        except DatabaseError as exc:
+            log.warning("recent evidence is read with the first poll: %s", exc)
 
     def _begin_writing(self, arrived: Arrival) -> None:
         space = arrived.space

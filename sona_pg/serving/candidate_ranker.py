@@ -31,7 +31,9 @@ from sona_pg.serving.arguments import (
 )
 from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, Named, NamedSets, check_ids
 from sona_pg.serving.overlay import Overlay
-from sona_pg.serving.recent_evidence import EvidenceWeights, RecentEvidence
+from sona_pg.serving.ranking_evidence import EvidenceWeights, RankingEvidence
+from sona_pg.serving.recent_evidence import RecentEvidence
+from sona_pg.serving.rival_candidates import RivalCandidates
 from sona_pg.serving.served_version import ServedVersion
 
 
@@ -86,7 +88,6 @@ class _OfVersion:
 
 
 MOST_NUMBERS = 1 << 24  # float32 values of prepared sets in a server's cache
-MOST_RIVALS = 1024  # candidates that recent evidence is weighed against; of more, as many evenly spread ones
 MANY = 1000  # candidates above which only the best are sorted
 
 
@@ -106,18 +107,19 @@ class Keep(Protocol):
 class CandidateRanker:
     """Ranks by the served version; stores each set and embedding at its first use."""
 
-    def __init__(self, dim: int, keep: Keep, keep_set: KeepSet, recent: int = 0) -> None:
+    def __init__(self, dim: int, keep: Keep, keep_set: KeepSet, evidence: RecentEvidence) -> None:
         """Start without prepared sets; ``keep`` stores candidates, ``keep_set`` their sets.
 
-        ``recent`` judged queries are weighed before a version has learned them.
+        ``evidence`` is weighed before a version has learned it.
         """
         self._dim = dim
         self._keep = keep
         self._named = NamedSets("candidate id", keep_set)
         self._sets: OrderedDict[int, RankedSet] = OrderedDict()
+        self._sets_made = 0
         self._of_version: _OfVersion | None = None
         self.overlay = Overlay()
-        self.evidence = RecentEvidence(dim, recent, self._find)
+        self.evidence = RankingEvidence(evidence, dim, RivalCandidates(dim, self.overlay, self._given))
         self._last_stored: RankedSet | None = None
         self._lock = threading.Lock()
 
@@ -249,27 +251,10 @@ class CandidateRanker:
             of_version.weighed[ready.candidates] = weighed
         return weighed
 
-    def _find(
-        self, serving: ServedVersion, names: Sequence[str], *, rivals: bool
-    ) -> tuple[list[str], NDArray[np.float32]]:
-        """Return known candidates for ``RecentEvidence``."""
-        catalog = self.overlay.catalog(serving.catalog)
+    def _given(self) -> tuple[int, Sequence[RankedSet]]:
+        """Return the sets that were ranked with embeddings, after a number that grows with each new one."""
         with self._lock:
-            given = {name: (known, row) for known in self._sets.values() for row, name in enumerate(known.ids)}
-        wanted = list(names)
-        if rivals:
-            known = len(catalog.ids)
-            few = range(known) if known <= MOST_RIVALS else np.linspace(0, known - 1, MOST_RIVALS).astype(int)
-            wanted = [catalog.ids[row] for row in few]
-            if known <= MOST_RIVALS:
-                wanted += [name for name in given if name not in catalog.index][: MOST_RIVALS - known]
-        # In order of their ids, on which samples depend: servers that know the same facts shall rank alike.
-        found = sorted(name for name in wanted if name in catalog.index or name in given)
-        rows = [
-            catalog.halves[catalog.index[name]] if name in catalog.index else given[name][0].embeddings[given[name][1]]
-            for name in found
-        ]
-        return found, np.reshape(np.array(rows, np.float32), (len(found), self._dim))
+            return self._sets_made, tuple(self._sets.values())
 
     def _chosen(self, serving: ServedVersion, candidates: ArrayLike | None, ids: Sequence[str] | None) -> RankedSet:
         return self._stored(serving, ids) if candidates is None else self._prepared(candidates, ids)
@@ -296,6 +281,7 @@ class CandidateRanker:
             return dataclasses.replace(made, set_id=None)
         with self._lock:
             self._sets[named.key] = made
+            self._sets_made += 1
             while len(self._sets) > KEPT_SETS:
                 self._sets.popitem(last=False)
         return made

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,31 @@ from sona_pg.domain.judged import Fact, JudgedQuery
 from sona_pg.domain.ledger_slice import Outcome
 from sona_pg.store.outcome_rows import outcome_by
 
+KnownFacts = Mapping[bytes, frozenset[tuple[str, int]]]  # source and sequence of each fact, by trajectory
+
+
+class Judgement(NamedTuple):
+    """What counts of a query that waits to be learned: equal for equal facts, on every server."""
+
+    at: int  # microseconds since 1970 of the latest fact, or of the trajectory's id
+    trajectory: bytes
+    quality: float | None
+    correction: str | None
+    route: str | None
+
 
 class KnownQuery:
     """One query, and all that was said of the answer."""
 
-    __slots__ = ("at_end", "facts", "is_new", "query", "route", "stored")
+    __slots__ = ("at_end", "facts", "is_new", "is_ranking", "query", "route", "stored")
 
-    def __init__(self, query: NDArray[np.float16], route: str | None, at_end: float | None) -> None:
+    def __init__(
+        self, query: NDArray[np.float16], route: str | None, at_end: float | None, is_ranking: bool = True
+    ) -> None:
         self.query = query
         self.route = route
         self.at_end = at_end
+        self.is_ranking = is_ranking
         self.is_new = True  # no version has learned the trajectory
         self.stored = False  # the ledger was seen to have the trajectory
         self.facts: dict[tuple[str, int], Fact] = {}
@@ -35,24 +50,60 @@ class KnownQuery:
     @property
     def waits(self) -> bool:
         """Whether something of it was said that no version has learned."""
-        return (self.is_new and self.at_end is not None) or any(fact.new for fact in self.facts.values())
+        return (self.is_new and self.at_end is not None) or any(
+            fact.new and _judges(fact) for fact in self.facts.values()
+        )
+
+    def said_at(self, trajectory: bytes) -> int:
+        """Return when something was said of it last, in microseconds since 1970, as far as the facts tell."""
+        begun = 1000 * int.from_bytes(trajectory[:6], "big")  # of a UUIDv7
+        return max([begun, *(fact.sequence for fact in self.facts.values() if _judges(fact))])
+
+    def judgement(self, trajectory: bytes) -> Judgement | None:
+        """Return what counts of it, the query of ``trajectory``; None if nothing does, or nothing waits."""
+        if not self.waits:
+            return None
+        outcome = self.outcome
+        if outcome.correction is None and (outcome.quality is None or self.route is None):
+            return None
+        return Judgement(self.said_at(trajectory), trajectory, outcome.quality, outcome.correction, self.route)
 
 
 class JudgedQueries:
     """The latest judged queries, and the latest that may be judged still; not safe for threads at once."""
 
     def __init__(self, most: int) -> None:
-        """Keep ``most`` of each; the oldest go first."""
+        """Weigh ``most`` of the former, and keep up to twice as many; the oldest go first."""
         self._most = most
-        self._judged: OrderedDict[bytes, KnownQuery] = OrderedDict()
+        self._judged: dict[bytes, KnownQuery] = {}
+        self._judgements: dict[bytes, Judgement | None] = {}  # of each; one whose facts have changed is missing
         self._shown: OrderedDict[bytes, KnownQuery] = OrderedDict()  # nobody has said anything of them yet
         self._early: OrderedDict[bytes, list[Fact]] = OrderedDict()  # of trajectories that are not known here
 
     def __len__(self) -> int:
         return len(self._judged)
 
-    def __iter__(self) -> Iterator[tuple[bytes, KnownQuery]]:
-        return iter(self._judged.items())
+    def __getitem__(self, trajectory: bytes) -> KnownQuery:
+        """Return a judged query."""
+        return self._judged[trajectory]
+
+    def waiting(self) -> list[Judgement]:
+        """Return the judgements that wait to be learned, oldest first: of more than ``most``, the latest.
+
+        They are a function of the facts alone. Of too many the first is one whose id is marked by chance, so that not
+        every further fact pushes out another one.
+        """
+        known = self._judgements
+        for trajectory, query in self._judged.items():
+            if trajectory not in known:
+                known[trajectory] = query.judgement(trajectory)
+        found = sorted(judgement for judgement in known.values() if judgement is not None)
+        if len(found) <= self._most:
+            return found
+        found = found[-self._most :] if self._most else []
+        every = max(self._most // _MARKED, 1)
+        marked = (row for row, (_, trajectory, *_) in enumerate(found) if int.from_bytes(trajectory[-4:]) % every == 0)
+        return found[next(marked, 0) :]
 
     def note(self, recorded: tuple[Any, ...]) -> bytes | None:
         """Take up a note of the recorder (``recent.pxi``); return the id of the query whose judgement it changes."""
@@ -66,33 +117,36 @@ class JudgedQueries:
         for row in read:
             known = self._judged.get(row.trajectory) or self._shown.get(row.trajectory)
             if known is None:
-                known = KnownQuery(row.query, row.route, row.quality)
+                known = KnownQuery(row.query, row.route, row.quality, row.is_ranking)
             known.is_new, known.stored = row.quality_is_new, True
             for fact in row.facts:
                 known.facts[fact.source, fact.sequence] = fact
             self._keep(row.trajectory, known)
         return [row.trajectory for row in read]
 
-    def settle(self, read: Sequence[JudgedQuery], *, all_written: bool) -> None:
-        """Take what the ledger says of all that is known here, as a version leaves it.
+    def settle(self, read: Sequence[JudgedQuery], known: KnownFacts) -> None:
+        """Take what the ledger says of some queries, as a version leaves them.
 
         Args:
-            read: what it has of them, and of all else that no version has learned.
-            all_written: whether nothing was on its way when it was read: what the ledger lacks was refused then.
+            read: what it has of ``known``, and of all else that no version has learned.
+            known: facts that were refused if the ledger lacks them; what has come since is kept.
         """
-        if all_written:
-            stored = {row.trajectory: {(fact.source, fact.sequence) for fact in row.facts} for row in read}
-            for trajectory, known in list(self._judged.items()):
-                if trajectory not in stored:
-                    del self._judged[trajectory]
-                else:
-                    known.facts = {key: fact for key, fact in known.facts.items() if key in stored[trajectory]}
+        stored = {row.trajectory: {(fact.source, fact.sequence) for fact in row.facts} for row in read}
+        for trajectory, facts in known.items():
+            query = self._judged.get(trajectory)
+            if query is None:
+                continue
+            self._judgements.pop(trajectory, None)
+            for fact in facts - stored.get(trajectory, set()):
+                query.facts.pop(fact, None)
+            if trajectory not in stored and not query.facts:
+                del self._judged[trajectory]
         self.update(read)
 
     @property
-    def ids(self) -> NDArray[np.uint8]:
-        """(n, 16) of the judged queries."""
-        return np.frombuffer(b"".join(self._judged), np.uint8).reshape(-1, 16)
+    def known(self) -> KnownFacts:
+        """The facts about each judged query."""
+        return {trajectory: frozenset(query.facts) for trajectory, query in self._judged.items()}
 
     def _note_shown(self, trajectory: bytes, query: bytes, route: str | None, quality: float | None) -> bytes | None:
         halves = np.frombuffer(query, np.float32).astype(np.float16)
@@ -106,6 +160,8 @@ class JudgedQueries:
         return trajectory
 
     def _note_fact(self, trajectory: bytes, fact: Fact) -> bytes | None:
+        if fact.quality is not None:
+            fact = fact._replace(quality=float(np.float32(fact.quality)))  # as it is stored
         known = self._judged.get(trajectory) or self._shown.get(trajectory)
         if known is None:
             _put(self._early, trajectory, [*self._early.get(trajectory, ()), fact][-_MOST_EARLY:], self._most)
@@ -116,8 +172,17 @@ class JudgedQueries:
 
     def _keep(self, trajectory: bytes, known: KnownQuery) -> None:
         self._shown.pop(trajectory, None)
-        if trajectory not in self._judged:
-            _put(self._judged, trajectory, known, self._most)
+        self._judgements.pop(trajectory, None)
+        self._judged[trajectory] = known
+        if len(self._judged) > 2 * self._most:
+            order = sorted(self._judged, key=lambda key: (self._judged[key].said_at(key), key))
+            for key in order[: len(order) - self._most]:
+                del self._judged[key]
+                self._judgements.pop(key, None)
+
+
+def _judges(fact: Fact) -> bool:
+    return fact.paid is None or fact.quality is not None or fact.correction is not None
 
 
 def _put(into: OrderedDict[bytes, Any], key: bytes, value: object, most: int) -> None:
@@ -127,3 +192,4 @@ def _put(into: OrderedDict[bytes, Any], key: bytes, value: object, most: int) ->
 
 
 _MOST_EARLY = 16  # facts of one trajectory that is not known here
+_MARKED = 8  # marked queries among the most that are weighed, on average

@@ -29,7 +29,10 @@ SELECT clock_timestamp(), s.space_id, s.name, s.dim, s.settings,
        (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = s.space_id),
        (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id AND c.slot IS NULL),
        (SELECT max(c.changed_at) FROM sona.candidates c WHERE c.space_id = s.space_id),
-       s.kinds_from IS NOT NULL, s.budget, s.budget_per, s.budget_set_at
+       s.kinds_from IS NOT NULL, s.budget, s.budget_per, s.budget_set_at,
+       (SELECT b.batch FROM sona.batches b
+        WHERE b.space_id = s.space_id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
+        ORDER BY b.recorded_at DESC, b.batch DESC LIMIT 1)
 FROM sona.space_names n
 JOIN sona.spaces s ON s.space_id = n.space_id
 LEFT JOIN sona.state_versions v ON v.space_id = s.space_id AND v.version = s.live_version
@@ -49,6 +52,7 @@ class Arrival(NamedTuple):
     made_at: datetime  # the space
     signal: CandidateSignal  # of its candidates, see ``candidates.signal``
     budget: Budget | None
+    newest: int | None = None  # batch that no cycle has learned from
 
 
 def find(connection: Connection, name: str) -> Arrival | None:
@@ -57,7 +61,7 @@ def find(connection: Connection, name: str) -> Arrival | None:
     row = driver_connection(connection).execute(FIND, {"name": name}).fetchone()
     if row is None:
         return None
-    at, space_id, name, dim, settings, found, live, made_at, age, slot, new, changed, kinds, *budget = row
+    at, space_id, name, dim, settings, found, live, made_at, age, slot, new, changed, kinds, *budget, newest = row
     space = Space(space_id, name, dim, read_settings(settings, found), bool(settings), kinds)
     signal = (0 if slot is None else slot + 1, new, changed)
-    return Arrival(space, at, asked_at, time.time(), live, age, made_at, signal, of_row(*budget))
+    return Arrival(space, at, asked_at, time.time(), live, age, made_at, signal, of_row(*budget), newest)

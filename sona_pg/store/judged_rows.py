@@ -70,6 +70,7 @@ def read_judged(
                 quality=row["quality"],
                 quality_is_new=row["batch"] in new,
                 facts=tuple(fact._replace(new=batch in new) for fact, batch in said),
+                is_ranking=row["is_ranking"],
             )
         )
     return found

@@ -157,13 +157,54 @@ def test_another_server_weighs_it_once_it_is_committed(opened: Open) -> None:
     assert second.rank(query, ROWS, ids=IDS).ids[0] == "red"
 
 
-def test_a_server_that_is_opened_later_weighs_what_waits(opened: Open) -> None:
+def test_a_server_that_is_opened_later_weighs_what_waits_at_once(opened: Open) -> None:
     first = opened()
     judge(first, asked(0, 1), 0.0)
     first.flush()
     second = opened()
-    second.refresh()  # or the first poll, within a second
     assert second.rank(asked(0, 1), ROWS, ids=IDS).ids[0] == "green"
+
+
+def weighed(engine: SonaEngine) -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
+    """Candidates, and what evidence adds to their weights and offsets."""
+    session = engine._session
+    found = session.ranker.evidence.of(session.serving)
+    assert found is not None
+    return list(found.rows), found.weights, found.offset
+
+
+def test_servers_that_know_the_same_facts_weigh_them_alike_to_the_bit(opened: Open) -> None:
+    """Whatever order they came in, and however often, also where one was opened later."""
+    first, second = opened(), opened()
+    told = [judge(first, asked(0, 1, seed), float(seed % 2)) for seed in range(12)]
+    told += [judge(second, asked(2, 3, seed), float(seed % 3 == 0)) for seed in range(12)]
+    second.flush()
+    first.flush()
+    first.feedback(told[3], correction="grey", sequence=7, source="judge")
+    second.feedback(told[3], correction="grey", sequence=7, source="judge")
+    second.feedback(told[0], quality=0.1)
+    first.feedback(told[-1], retract=True)
+    first.feedback(told[-1], quality=0.7, source="late")
+    for engine in (second, first, second):
+        engine.flush()
+        engine.refresh()
+    third = opened()
+    expected = weighed(first)
+    for engine in (second, third):
+        names, weights, offset = weighed(engine)
+        assert names == expected[0]
+        np.testing.assert_array_equal(weights, expected[1])
+        np.testing.assert_array_equal(offset, expected[2])
+    first.force_learn()
+    judge(second, asked(0, 2), 1.0)
+    judge(first, asked(0, 3), 0.0)
+    second.flush()
+    for engine in (first, second, third):
+        engine.flush()
+        engine.refresh()
+    np.testing.assert_array_equal(weighed(first)[1], weighed(second)[1])
+    np.testing.assert_array_equal(weighed(third)[1], weighed(opened())[1])
+    np.testing.assert_array_equal(weighed(first)[1], weighed(third)[1])
 
 
 def test_evidence_leaves_with_the_version_that_has_learned_it(opened: Open) -> None:
@@ -179,6 +220,20 @@ def test_evidence_leaves_with_the_version_that_has_learned_it(opened: Open) -> N
     engine.flush()
     engine.refresh()
     assert scores(engine, asked(2, 3)) != scores(plain, asked(2, 3))
+
+
+def test_a_thumb_between_a_cycle_and_the_next_ranking_is_not_lost(opened: Open) -> None:
+    engine, plain = opened(), opened(DEAF)
+    query = asked(0, 1)
+    shown = engine.rank(query, ROWS, ids=IDS)
+    judge(engine, asked(2, 3), 1.0)
+    engine.force_learn()
+    handle = engine.begin_trajectory(query, ranking=shown)
+    engine.set_trajectory_route(handle, "red")
+    engine.end_trajectory(handle, 0.0)
+    plain.refresh()
+    assert lead(engine, query) < lead(plain, query)
+    assert engine._session.evidence.waiting_ids == [handle.id.bytes]
 
 
 def test_learning_reads_no_evidence(opened: Open) -> None:
@@ -212,5 +267,5 @@ def test_it_is_bounded_and_the_oldest_go_first(opened: Open) -> None:
     for seed in range(40):
         judge(engine, asked(0, 1, seed), float(seed % 2))
     engine.rank(asked(0, 1), ROWS, ids=IDS)
-    assert len(engine._session.ranker.evidence) == 10
+    assert len(engine._session.evidence.waiting_ids) == 10
     assert opened(DEAF).rank(asked(0, 1), ROWS, ids=IDS).ids[0] == "red"

@@ -12,6 +12,7 @@ from sona_pg import SonaEngine
 from sona_pg.domain.catalog import Catalog
 from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.serving.candidate_ranker import CandidateRanker
+from sona_pg.serving.recent_evidence import RecentEvidence
 
 DIM = 8
 IDS = ["red", "green", "blue"]
@@ -105,7 +106,7 @@ def test_bad_candidates_are_refused_by_name(engine: SonaEngine) -> None:
 
 
 def test_remembering_one_by_one_copies_nothing_that_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranker = CandidateRanker(DIM, lambda ids, rows, wait, order: True, lambda number, ids: True)
+    ranker = CandidateRanker(DIM, lambda ids, rows, wait, order: True, lambda number, ids: True, RecentEvidence(0))
     with monkeypatch.context() as patch:
         patch.setattr(Catalog, "of", lambda *_: pytest.fail("all were copied"))
         patch.setattr(Catalog, "followed_by", lambda *_: pytest.fail("all were copied"))
