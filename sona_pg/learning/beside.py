@@ -1,28 +1,44 @@
-"""Running a part of a learning step beside the others: compiled code computes without the interpreter's lock."""
+"""Running parts of a learning step beside each other: compiled code computes without the interpreter's lock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Result = TypeVar("Result")
 
 
-@contextmanager
-def beside(function: Callable[[], Result], apart: bool = True) -> Iterator[Callable[[], Result]]:
-    """Run ``function`` in a thread of its own; the block gets the function that waits for its result.
+class Start(Protocol):
+    """Starts a function; returns the function that gives its result, which is called once."""
 
-    At the end of the block it has ended in any case. Unless ``apart`` it runs here, when the result is asked for.
+    def __call__(self, function: Callable[[], Result], /) -> Callable[[], Result]: ...
+
+
+@contextmanager
+def beside(apart: bool = True) -> Iterator[Start]:
+    """Start functions in a thread beside the block, one after the other; none runs on after the block.
+
+    A function that the thread has not begun when its result is asked for runs in the caller. Unless ``apart`` all do.
     """
     if not apart:
-        yield function
+        yield _later
         return
-    with ThreadPoolExecutor(1, "sona-pg learning") as pool:
+    pool = ThreadPoolExecutor(1, "sona-pg learning")
+
+    def start(function: Callable[[], Result], /) -> Callable[[], Result]:
         try:
             running = pool.submit(function)
         except RuntimeError:  # the interpreter ends, and starts no more threads
-            yield function
-        else:
-            yield running.result
+            return function
+        return lambda: function() if running.cancel() else running.result()
+
+    try:
+        yield start
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _later(function: Callable[[], Result], /) -> Callable[[], Result]:
+    return function

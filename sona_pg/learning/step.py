@@ -90,9 +90,12 @@ def learn(
     told = told_of(claimed, stored)
     _ = stored.catalog.embeddings[:0]  # are converted once, not by two threads
     many = len(claimed.fresh) + len(claimed.revised) + len(stored.trajectories) >= WORTH_THREADS
-    with beside(lambda: _learn_apart(before, claimed, stored, sample, told, config, version), many) as learned_apart:
+    with beside(many) as start_beside:
+        learning = start_beside(lambda: _learn_apart(before, claimed, stored, sample, told, config, version))
+        extracting = start_beside(lambda: _learn_patterns(before, claimed, sample, config, version))
         ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, told.replay, seed)
-        router, start, adapted, found = learned_apart()
+        found = extracting()
+        router, start, adapted = learning()
     adapters = adapted.step
     fisher = [*(start.fisher if start is not before else ()), *adapters.fisher]
     patterns = [unrated(pattern) for pattern in found.patterns] if forgotten else found.patterns
@@ -156,8 +159,8 @@ def _learn_apart(
     told: Told,
     config: SonaConfig,
     version: int,
-) -> tuple[Router, Knowledge, Adapted, extraction.Extraction]:
-    """Return all but the ranker: the adapters with the knowledge they start from, which may be learned anew first."""
+) -> tuple[Router, Knowledge, Adapted]:
+    """Return the router, and the adapters with the knowledge that they start from, which may be learned anew first."""
     seed = seed_of(config, version)
     ranker = fold_ranking(ranker_of(before.state), stored.catalog, told.folded)
     again = stored.relearned is not None
@@ -170,7 +173,7 @@ def _learn_apart(
         Judged(sample.trajectories, sample.outcomes),
         seed,
     )
-    return router, start, adapted, _learn_patterns(before, claimed, sample, config, version)
+    return router, start, adapted
 
 
 def _observations(of: Trajectories, outcomes: Sequence[Outcome], config: PatternConfig) -> Observations:

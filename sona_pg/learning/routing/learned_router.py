@@ -36,10 +36,11 @@ class Judged:
         """
         stored = self.trajectories
         decided = (stored.candidate_sets == 0) | np.isfinite(stored.propensity)
+        each = zip(self.outcomes, stored.routes, decided.tolist(), strict=True)
         return [
             row
-            for row, outcome in enumerate(self.outcomes)
-            if outcome.quality is not None and stored.routes[row] is not None and decided[row]
+            for row, (outcome, route, is_decision) in enumerate(each)
+            if is_decision and route is not None and outcome.quality is not None
         ]
 
     def events(self, index: Mapping[str, int], width: int, rows: Sequence[int] | None = None) -> RouteEvents:

@@ -204,7 +204,8 @@ def _folded(sums: Statistics, basis: Basis, events: RouteEvents, known: Floats |
     for route in np.unique(events.route).tolist():
         rows = events.route == route
         w, q, x = weight[rows], events.quality[rows].astype(np.float64), phi[rows]
-        sums.gram[route] += (x * w[:, None].astype(np.float32)).T @ x
+        weighed = x if events.weight is None else x * w[:, None].astype(np.float32)
+        sums.gram[route] += weighed.T @ x
         sums.moment[route] += (w * q) @ x
         sums.square[route] += w @ q**2
         sums.totals[route, :2] += w.sum(), w @ q
