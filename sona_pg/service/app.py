@@ -22,6 +22,7 @@ from sona_pg.service import (
     learn_operations,
     probe_operations,
     problems,
+    recall_operations,
     record_operations,
     space_operations,
     tutorial_operations,
@@ -40,6 +41,7 @@ from sona_pg.text.embedder import Embedder
 SUBJECTS = (
     record_operations.operations,
     ask_operations.operations,
+    recall_operations.operations,
     learn_operations.operations,
     budget_operations.operations,
     space_operations.operations,
