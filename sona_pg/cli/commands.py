@@ -13,6 +13,8 @@ import typer
 
 from sona_pg import kernels
 from sona_pg._version import __version__
+from sona_pg.cli.asking_commands import ASKING_COMMANDS, costs_of
+from sona_pg.cli.bench_command import bench
 from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.every_command import with_common_options
 from sona_pg.cli.mcp_command import mcp
@@ -23,9 +25,10 @@ from sona_pg.cli.set_aside_commands import set_aside_app
 from sona_pg.cli.space_commands import space_app
 from sona_pg.cli.transfer_commands import export_records, import_records
 from sona_pg.cli.version_commands import VERSION_COMMANDS
+from sona_pg.cli.watch_command import watch
 from sona_pg.cli.worker_commands import show_cycles, worker
 from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
-from sona_pg.errors import InvalidValue, SchemaError
+from sona_pg.errors import SchemaError
 
 app = typer.Typer(
     help="A shared, persistent learning store on Postgres.",
@@ -37,14 +40,16 @@ app.add_typer(db, name="db")
 app.add_typer(space_app, name="space")
 app.add_typer(keys_app, name="keys")
 app.add_typer(set_aside_app, name="set-aside")
+app.command()(bench)
 app.command()(doctor)
 app.command()(serve)
+app.command()(watch)
 app.command()(worker)
 app.command()(mcp)
 app.command("import")(import_records)
 app.command("export")(export_records)
-for version_command in VERSION_COMMANDS:
-    app.command()(version_command)
+for known_command in (*VERSION_COMMANDS, *ASKING_COMMANDS):
+    app.command()(known_command)
 
 
 @app.command()
@@ -182,24 +187,13 @@ def evaluate(
     """
     with engine_on(space, url) as engine:
         judged = engine.evaluate_policies(
-            days=days, versions=judge_version or (), budgets=budget or (), costs=_costs(cost), limit=limit
+            days=days, versions=judge_version or (), budgets=budget or (), costs=costs_of(cost), limit=limit
         )
     title = (
         f"quality per decision in space {space!r}, {len(judged.trajectories)} decisions of "
         f"{judged.since:%Y-%m-%d %H:%M} to {judged.until:%Y-%m-%d %H:%M} (UTC)"
     )
     show_rows([estimate.as_dict() for estimate in judged], title, ("largest_weight",))
-
-
-def _costs(told: list[str] | None) -> dict[str, float] | None:
-    costs = {}
-    for entry in told or ():
-        route, _, value = entry.rpartition("=")
-        try:
-            costs[route] = float(value)
-        except ValueError as exc:
-            raise InvalidValue(f"--cost {entry!r}: expected ROUTE=NUMBER, such as large-model=0.6") from exc
-    return costs or None
 
 
 def _view(

@@ -159,7 +159,7 @@ def _model(named: str | None, dim: int | None, required: bool) -> tuple[Callable
         return embedder.embed, embedder.dim
     if dim is None and required:
         raise InvalidValue(f"--model {named}: say with --dim how many dimensions it gives")
-    return _imported(named, "--model"), dim or 0
+    return imported(named, "--model"), dim or 0
 
 
 def read_candidate_texts(named: str | None) -> Any:
@@ -168,7 +168,7 @@ def read_candidate_texts(named: str | None) -> Any:
         return None
     path = Path(named)
     if not path.exists():
-        return _imported(named, "--candidate-texts")
+        return imported(named, "--candidate-texts")
     try:
         texts = json.loads(path.read_text())
     except (OSError, ValueError) as exc:
@@ -178,8 +178,8 @@ def read_candidate_texts(named: str | None) -> Any:
     return texts
 
 
-def _imported(named: str, option: str) -> Any:
-    """Import ``module:name``; the current folder is on the path."""
+def imported(named: str, option: str) -> Any:
+    """Return the object that ``option`` names as ``module:name``; the current folder is on the path."""
     module, _, attribute = named.partition(":")
     if not module or not attribute:
         raise InvalidValue(f"{option} {named}: expected MODULE:NAME, such as models:embed")

@@ -22,6 +22,7 @@ from sona_pg.domain.cycle import LearningSchedule
 from sona_pg.domain.judged import JudgedQuery
 from sona_pg.domain.ledger_slice import Trajectories
 from sona_pg.domain.pattern import LearnedPattern, PatternUse
+from sona_pg.domain.pulse import Pulse
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
@@ -50,6 +51,7 @@ from sona_pg.store.export_rows import ExportStore
 from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.overview_store import OverviewStore
+from sona_pg.store.pulse_rows import read_pulse
 from sona_pg.store.set_aside_store import SetAsideStore
 from sona_pg.store.shared_store import SharedStore
 from sona_pg.store.space_store import SpaceStore
@@ -275,6 +277,11 @@ class Database(SpaceStore):
         """Return the cycle that made a version of a space."""
         with reading(self.engine, f"reading version {version}", BRIEF) as connection:
             return states.cycle_of(connection, space.space_id, version)
+
+    def pulse(self, space: Space) -> Pulse:
+        """Return the few figures that tell whether a space records, learns and serves."""
+        with reading(self.engine, "taking the pulse", BRIEF) as connection:
+            return read_pulse(connection, space)
 
     def waiting_feedback(self, space: Space) -> dict[str, Any]:
         """Return the number of facts without a trajectory, and when the oldest was recorded.

@@ -201,8 +201,9 @@ def test_a_process_that_may_only_check_the_schema_names_the_command_to_run(empty
 
 def test_maintain_prints_each_action_once(taught: str) -> None:
     made = [json.loads(line) for line in run("maintain", "--url", taught).stdout.splitlines()]
-    assert all(thing["action"] == "made" for thing in made)
-    assert run("maintain", "--url", taught).stdout == ""
+    assert {thing["action"] for thing in made} <= {"made", "summed"}
+    again = [json.loads(line) for line in run("maintain", "--url", taught).stdout.splitlines()]
+    assert {thing["action"] for thing in again} <= {"summed"}  # the figures of today
 
 
 def test_recall_is_measured_on_stored_vectors(taught: str) -> None:
