@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 SURE = 1.96  # standard errors of a 95 % interval
-FEWEST = 5  # ratings: an interval of fewer would mislead
 
 
 class SampledOutcome(NamedTuple):
@@ -30,7 +29,7 @@ class MeanQuality(NamedTuple):
     trajectories: int
     rated: int
     quality: float | None  # None: none is rated
-    low: float | None  # None: fewer than ``FEWEST`` are rated
+    low: float | None
     high: float | None
 
     @classmethod
@@ -40,16 +39,18 @@ class MeanQuality(NamedTuple):
         if not rated:
             return cls(len(qualities), 0, None, None, None)
         mean = math.fsum(rated) / len(rated)
-        variance = math.fsum((quality - mean) ** 2 for quality in rated) / max(len(rated) - 1, 1)
-        return cls(len(qualities), len(rated), mean, *interval(mean, variance, len(rated)))
+        return cls(len(qualities), len(rated), mean, *interval(mean, len(rated)))
 
 
-def interval(mean: float, variance: float, size: int) -> tuple[float | None, float | None]:
-    """Return the 95 % interval of a mean quality of ``size`` ratings with this variance; None: too few."""
-    if size < FEWEST:
-        return None, None
-    apart = SURE * math.sqrt(variance / size)
-    return max(mean - apart, 0.0), min(mean + apart, 1.0)
+def interval(mean: float, size: int) -> tuple[float, float]:
+    """Return the 95 % interval of a mean quality of ``size`` ratings, 1 or more (Wilson 1927).
+
+    Exact as thumbs are, and wider than needed for grades between: no quality in [0, 1] varies more than a thumb.
+    """
+    doubt = SURE**2 / size
+    centre = (mean + doubt / 2) / (1 + doubt)
+    apart = SURE / (1 + doubt) * math.sqrt(max(mean * (1 - mean), 0.0) / size + doubt / (4 * size))
+    return max(centre - apart, 0.0), min(centre + apart, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class RouteStanding:
     route: str
     trajectories: int  # rated ones that the version has learned
     quality: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
     latency_us: float | None
     cost: float | None  # mean real cost of a sample of recent trajectories
     costs_told: int  # of that sample
@@ -120,28 +121,28 @@ class PatternMap:
 class PlacedNode:
     """Node of the memory graph, with its place on the map."""
 
-    id: UUID
+    id: str  # kind and source
     x: float
     y: float
     kind: str
-    weight: float
-    visits: int
-    pattern_id: UUID | None
+    label: str | None  # typical query of a pattern, id of a candidate
+    importance: float
+    accesses: int
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedEdge:
     """Edge of the memory graph."""
 
-    source: UUID
-    target: UUID
+    source: str
+    target: str
     kind: str
     weight: float
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedGraph:
-    """The heaviest nodes of the memory graph, and the edges between them."""
+    """The best-connected nodes of a memory graph, and the edges between them."""
 
     nodes: Sequence[PlacedNode]
     edges: Sequence[PlacedEdge]

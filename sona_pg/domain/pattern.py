@@ -153,9 +153,9 @@ class LearnedPattern:
 
     @property
     def best_route(self) -> tuple[str, RouteRecord] | None:
-        """Best route of the pattern, of equal ones the most frequent; None while none is rated."""
+        """Best route of the pattern, of equal ones the most frequent, then the first by name; None: none is rated."""
         rated = (item for item in self.routes.items() if item[1].rated)
-        return max(rated, key=lambda item: (item[1].quality, item[1].size), default=None)
+        return min(rated, key=lambda item: (-item[1].quality, -item[1].size, item[0]), default=None)
 
     def found(self, similarity: float, use: PatternUse = NEVER_USED) -> Self:
         """Return this pattern as a query finds it."""

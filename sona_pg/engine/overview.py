@@ -20,7 +20,6 @@ from sona_pg.domain.overview_figures import (
     MeanQuality,
     PatternMap,
     PlacedGraph,
-    PlacedNode,
     PlacedPattern,
     QualitySpan,
     RouteStanding,
@@ -36,6 +35,7 @@ from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.learning.patterns.plane import Plane
 from sona_pg.serving.arguments import as_direction, require_count, require_version
+from sona_pg.serving.graph_places import placed_graph
 from sona_pg.serving.past_answers import Contenders, PastVersion, near_patterns, turned
 from sona_pg.store.outcome_samples import TimeSpan
 
@@ -120,13 +120,13 @@ class Overview:
             one, sample = known[name], told.get(name, [])
             paid = [outcome.paid for outcome in sample if outcome.paid is not None]
             estimated = [outcome.estimate for outcome in sample if outcome.estimate is not None]
-            low, high = interval(one.quality, one.quality_variance, one.size)
+            low, high = interval(one.quality, max(one.size, 1))
             made.append(
                 RouteStanding(
                     name, one.size, one.quality, low, high, one.latency_us, _mean(paid), len(paid), _mean(estimated)
                 )
             )
-        return sorted(made, key=lambda one: (-(one.low if one.low is not None else -1.0), -one.quality, one.route))
+        return sorted(made, key=lambda one: (-one.low, -one.quality, one.route))
 
     def pattern_map(self, version: int | None = None) -> PatternMap:
         """Return the largest patterns of a version, by default the served one, on the plane of the served ones.
@@ -148,18 +148,11 @@ class Overview:
         return PatternMap(version, basis, plane.explained, placed, len(patterns) - len(largest))
 
     def memory_graph(self) -> PlacedGraph:
-        """Return the heaviest nodes of the memory graph on the plane of the patterns, and the edges between them."""
+        """Return the best-connected part of the served memory graph, on the plane of the patterns."""
         session = self._session()
-        found = session.database.overview.graph(session.space, NODES)
+        serving = session.serving
         _, plane = self._plane_of(session)
-        if not session.serving.patterns:
-            plane = Plane.through(found.embeddings, self._engine.dim)
-        places = plane.place(found.embeddings).tolist()
-        nodes = [
-            PlacedNode(node.id, x, y, node.kind, node.weight, node.visits, node.pattern_id)
-            for node, (x, y) in zip(found.nodes, places, strict=True)
-        ]
-        return PlacedGraph(nodes, found.edges, found.all_nodes, found.all_edges, found.dream_edges)
+        return placed_graph(serving.state, serving.patterns, serving.catalog, plane, NODES)
 
     def fleet(self, limit: int = 50) -> dict[str, Any]:
         """Return the row of ``sona.learning`` of the space, and its servers."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class QualityFigures(BaseModel):
-    """Mean quality of a sample of trajectories, with its 95 % interval; null: too few are rated."""
+    """Mean quality of a sample of trajectories, with its 95 % interval; null: none is rated."""
 
     trajectories: int
     rated: int
@@ -53,8 +53,8 @@ class RouteRow(BaseModel):
     route: str
     trajectories: int
     quality: float
-    low: float | None = None
-    high: float | None = None
+    low: float
+    high: float
     latency_us: float | None = None
     cost: float | None = None  # mean real cost in a sample
     costs_told: int
@@ -95,26 +95,26 @@ class PatternMapAnswer(BaseModel):
 class NodePlace(BaseModel):
     """A node of the memory graph with its place on the map."""
 
-    id: UUID
+    id: str
     x: float
     y: float
     kind: str
-    weight: float
-    visits: int
-    pattern_id: UUID | None = None
+    label: str | None = None  # typical query of a pattern, id of a candidate
+    importance: float
+    accesses: int
 
 
 class EdgePlace(BaseModel):
     """An edge of the memory graph."""
 
-    source: UUID
-    target: UUID
+    source: str
+    target: str
     kind: str
     weight: float
 
 
 class MemoryAnswer(BaseModel):
-    """The heaviest nodes of the memory graph, and the edges between them."""
+    """The best-connected nodes of the memory graph, and the edges between them."""
 
     nodes: list[NodePlace]
     edges: list[EdgePlace]

@@ -95,7 +95,7 @@ async def pattern_map(call: Call[Any]) -> Any:
 
 @operations.add("GET", "/v1/dashboard/memory", scope="read", answer=MemoryAnswer)
 async def memory_graph(call: Call[Any]) -> Any:
-    """Return the heaviest part of the memory graph."""
+    """Return the best-connected part of the memory graph."""
     return await _overview(call, Overview.memory_graph)
 
 

@@ -1,62 +1,25 @@
-"""Bounded reads for people who look at a space: samples of outcomes, facts, and the memory graph."""
+"""Bounded reads for people who look at a space: samples of outcomes, and facts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Engine
 
-from sona_pg.domain.overview_figures import PlacedEdge, SampledOutcome, ToldFact
+from sona_pg.domain.overview_figures import SampledOutcome, ToldFact
 from sona_pg.domain.space import Space
 from sona_pg.store import leases, outcome_samples
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
-from sona_pg.store.transactions import BRIEF, reading, snapshot
+from sona_pg.store.transactions import BRIEF, reading
 
-NODES = """
-SELECT node_id, kind, weight, visits, pattern_id, embedding::real[] FROM sona.memory_nodes
-WHERE space_id = %(space)s AND dim = %(dim)s ORDER BY weight DESC, node_id LIMIT %(most)s
-"""
-EDGES = """
-SELECT e.source_id, e.target_id, e.kind, e.weight FROM sona.memory_edges e
-WHERE e.space_id = %(space)s AND e.source_id = ANY(%(ids)s) AND e.target_id = ANY(%(ids)s)
-ORDER BY e.weight DESC, e.source_id, e.target_id LIMIT %(most)s
-"""
-GRAPH_SIZE = """
-SELECT (SELECT count(*) FROM sona.memory_nodes n WHERE n.space_id = %(space)s AND n.dim = %(dim)s), count(*),
-       count(*) FILTER (WHERE e.kind = 'dream')
-FROM sona.memory_edges e WHERE e.space_id = %(space)s
-"""
 LEARNING = """
 SELECT live_version, learned_at, waiting_facts, waiting_since, failed_cycles, last_error, learner, lease_expires_at
 FROM sona.learning WHERE space_id = %(space)s
 """
-
-
-class StoredNode(NamedTuple):
-    """Node of the memory graph as it is stored."""
-
-    id: UUID
-    kind: str
-    weight: float
-    visits: int
-    pattern_id: UUID | None
-
-
-class StoredGraph(NamedTuple):
-    """The heaviest part of a memory graph."""
-
-    nodes: Sequence[StoredNode]
-    embeddings: NDArray[np.float32]  # (n, dim)
-    edges: Sequence[PlacedEdge]
-    all_nodes: int
-    all_edges: int
-    dream_edges: int
 
 
 class OverviewStore:
@@ -93,16 +56,3 @@ class OverviewStore:
             row = cursor.fetchone()
             names = [column.name for column in cursor.description or ()]
             return {**dict(zip(names, row or [None] * len(names), strict=True)), "now": leases.now(connection)}
-
-    def graph(self, space: Space, most: int) -> StoredGraph:
-        """Return the ``most`` heaviest nodes of the memory graph, and at most four times as many edges among them."""
-        asked = {"space": space.space_id, "dim": space.dim, "most": most}
-        with snapshot(self._engine, "reading the memory graph", BRIEF) as connection:
-            raw = driver_connection(connection)
-            rows = raw.execute(NODES, asked).fetchall()
-            wanted = {"space": space.space_id, "ids": [row[0] for row in rows], "most": 4 * most}
-            edges = [PlacedEdge(*row) for row in raw.execute(EDGES, wanted)]
-            size = raw.execute(GRAPH_SIZE, asked).fetchone()
-        assert size is not None
-        embeddings = np.array([row[5] for row in rows], np.float32).reshape(len(rows), space.dim)
-        return StoredGraph([StoredNode(*row[:5]) for row in rows], embeddings, edges, *map(int, size))

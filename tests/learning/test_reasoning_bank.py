@@ -133,6 +133,13 @@ def test_similar_patterns_merge_into_the_larger():
     assert kept[0].size == 12
 
 
+def test_equally_good_routes_are_told_alike_in_whichever_order_they_were_read():
+    tried = {"b": RouteRecord(2, 1.0, 1.0), "a": RouteRecord(2, 2.0, 1.0), "c": RouteRecord(1, 1.0, 1.0)}
+    for names in (["a", "b", "c"], ["c", "b", "a"]):
+        found = dataclasses.replace(pattern(1), routes={name: tried[name] for name in names}).best_route
+        assert found == ("a", tried["a"])
+
+
 def test_a_revised_quality_counts_as_if_given_first():
     before = LearnedPattern(uuid.UUID(int=1), pattern(1).centroid, 4, 4.0, 0.5, routes={"a": RouteRecord(4, 4.0, 0.5)})
     after = revise(before, Counted("a", 0.2), Counted("a", 1.0))

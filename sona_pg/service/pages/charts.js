@@ -52,7 +52,7 @@ export function curve(label, points, { x, y, height = 240, cursor, dots = true }
     });
     const line = s("path", { class: "line", d: path(known.map((point) => [sx(point.x), sy(point.y)])) });
     const marks = dots && known.map((point) => s("circle", {
-      class: point.low === null ? "dot poor" : "dot", cx: sx(point.x), cy: sy(point.y), r: 4,
+      class: "dot", cx: sx(point.x), cy: sy(point.y), r: 4,
     }, s("title", {}, point.title)));
     const turned = known.filter((point) => point.mark).map((point) =>
       s("line", { class: "mark-rollback", x1: sx(point.x), x2: sx(point.x), y1: box.top, y2: box.bottom }));
@@ -79,6 +79,6 @@ export function whisker(row) {
   const x = linear([0, 1], [6, 154]);
   return s("svg", { width: 160, height: 18, viewBox: "0 0 160 18", "aria-hidden": "true" },
     s("line", { class: "axis", x1: 6, x2: 154, y1: 9, y2: 9, "stroke-opacity": ".3" }),
-    row.low === null ? null : s("line", { class: "whisker", x1: x(row.low), x2: x(row.high), y1: 9, y2: 9 }),
-    s("circle", { class: row.low === null ? "dot poor" : "dot", cx: x(row.quality), cy: 9, r: 5 }));
+    s("line", { class: "whisker", x1: x(row.low), x2: x(row.high), y1: 9, y2: 9 }),
+    s("circle", { class: "dot", cx: x(row.quality), cy: 9, r: 5 }));
 }

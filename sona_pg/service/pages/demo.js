@@ -9,13 +9,14 @@ import { say, startShell } from "./shell.js";
 const talk = document.getElementById("talk");
 const form = document.getElementById("ask");
 const field = document.getElementById("question");
+const session = `session:${crypto.randomUUID?.() ?? Date.now()}`; // what is asked in one visit belongs together
 const teacher = lessons({ onTaught: (told) => say(told) });
 
 async function answerTo(text) {
   const ranking = await post("v1/rank", { text, k: 5 });
   const route = ranking.ids[0];
   const [recorded, compared] = await Promise.all([
-    post("v1/trajectories", { text, ranking, route }), post("v1/dashboard/answers", { text, versions: [0], k: 5 }),
+    post("v1/trajectories", { text, ranking, route, context: [session] }), post("v1/dashboard/answers", { text, versions: [0], k: 5 }),
   ]);
   return { text, ranking, route, trajectory: recorded.id, now: compared.now, untaught: compared.then[0] };
 }

@@ -15,7 +15,7 @@ export const at = (iso) => moment.format(new Date(iso));
 export const time = (iso) => clock.format(new Date(iso));
 
 export function range(low, high) {
-  return low === null || low === undefined ? "too few for an interval" : `${share(low)} to ${share(high)}`;
+  return low === null || low === undefined ? "–" : `${share(low)} to ${share(high)}`;
 }
 
 export function duration(seconds) {

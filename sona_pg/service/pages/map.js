@@ -18,7 +18,7 @@ export function bubbleMap(label, items, { names, domains, lines = [], onChoose, 
     const { sx, sy, parts } = frame(width, tall, { x, y: { domain: domains[1], name: names[1] } });
     const scale = Math.min(1, width / 640);
     const edges = lines.map((line) => s("line", {
-      class: `edge ${line.kind}`, "stroke-width": line.width,
+      class: `edge ${line.kind}`, "stroke-width": line.width, "data-from": line.from, "data-to": line.to,
       x1: sx(byId.get(line.from).x), y1: sy(byId.get(line.from).y), x2: sx(byId.get(line.to).x), y2: sy(byId.get(line.to).y),
     }));
     const bubbles = items.map((item, number) => s("circle", {
@@ -34,6 +34,9 @@ export function bubbleMap(label, items, { names, domains, lines = [], onChoose, 
     for (const one of svg.querySelectorAll(".bubble")) {
       one.classList.toggle("chosen", one === node);
       one.setAttribute("tabindex", one === node ? 0 : -1);
+    }
+    for (const line of svg.querySelectorAll(".edge")) {
+      line.classList.toggle("near", [line.dataset.from, line.dataset.to].includes(node.dataset.id));
     }
     onChoose(byId.get(node.dataset.id));
   };

@@ -2,11 +2,16 @@
 
 import { get } from "./api.js";
 import { asTable, h, panel, s } from "./elements.js";
-import { count, number } from "./format.js";
+import { count, number, several, share } from "./format.js";
 import { bubbleMap, spread } from "./map.js";
 
 const legendLine = (kind) => s("svg", { width: 34, height: 10, viewBox: "0 0 34 10", "aria-hidden": "true" },
   s("line", { class: `edge ${kind}`, x1: 0, x2: 34, y1: 5, y2: 5, "stroke-width": 2.5 }));
+
+const legendDot = (kind) => s("svg", { width: 14, height: 14, viewBox: "0 0 14 14", "aria-hidden": "true" },
+  s("circle", { class: `bubble node ${kind}`, cx: 7, cy: 7, r: 6 }));
+
+const nodeKinds = [["pattern", "pattern"], ["candidate", "candidate"], ["query", "query"], ["abstraction", "abstraction"]];
 
 export function memory() {
   return {
@@ -14,14 +19,15 @@ export function memory() {
       const found = await get("v1/dashboard/memory");
       if (!found.nodes.length) {
         return [h("h1", {}, "Memory graph"), panel("None yet",
-          h("p", { class: "quiet" }, "The memory graph connects patterns and recurrent queries that are used together; dreams propose further edges. This space has no nodes yet."))];
+          h("p", { class: "quiet" }, "The memory graph connects patterns and recurrent queries that are used together; dreams propose further edges. It is learned from trajectories with a session in their context (session:…); this space has none yet."))];
       }
       const about = h("p", { "aria-live": "polite" }, "Choose a node, with the mouse or the arrow keys.");
       let chosen = null;
-      const heaviest = Math.max(...found.nodes.map((node) => node.weight)) || 1;
+      const most = Math.max(...found.nodes.map((node) => node.accesses)) || 1;
+      const labels = new Map(found.nodes.map((node) => [node.id, node.label ?? node.id]));
       const items = found.nodes.map((node) => ({
-        ...node, r: 4 + 12 * Math.sqrt(node.weight / heaviest), kind: `node ${node.kind}`,
-        title: `${node.kind} ${node.id.slice(-12)}: weight ${number(node.weight)}, ${count(node.visits)} visits`,
+        ...node, r: 4 + 12 * Math.sqrt(node.accesses / most), kind: `node ${node.kind}`,
+        title: `${node.kind}: ${node.label ?? node.id}; used ${several(node.accesses, "time")}, importance ${share(node.importance)}`,
       }));
       const lines = found.edges.map((edge) => ({ from: edge.source, to: edge.target, kind: edge.kind, width: 0.75 + 3 * edge.weight }));
       const near = (id) => found.edges.filter((edge) => edge.source === id || edge.target === id);
@@ -31,19 +37,20 @@ export function memory() {
         onChoose: (item) => {
           chosen = item.id;
           const edges = near(item.id);
-          about.textContent = `${item.title}; ${edges.length} edges, ${edges.filter((edge) => edge.kind === "dream").length} of them dreamt.`;
+          about.textContent = `${item.title}; ${several(edges.length, "edge")} shown, ${edges.filter((edge) => edge.kind === "dream").length} of them dreamt.`;
         },
       });
       return [
         h("h1", {}, "Memory graph"),
-        panel(`${count(found.all_nodes)} nodes, ${count(found.all_edges)} edges, ${count(found.dream_edges)} of them dreamt`,
+        panel(`${several(found.all_nodes, "node")}, ${several(found.all_edges, "edge")}, ${count(found.dream_edges)} of them dreamt`,
           h("figure", {}, drawing),
-          h("ul", { class: "legend" }, h("li", {}, legendLine("co-activation"), "used together"), h("li", {}, legendLine("dream"), "proposed by a dream"),
-            h("li", {}, "area: weight")),
+          h("ul", { class: "legend" }, nodeKinds.map(([kind, name]) => h("li", {}, legendDot(kind), name)), h("li", {}, legendLine("co_activation"), "used together"), h("li", {}, legendLine("sequence"), "used one after the other"),
+            h("li", {}, legendLine("similarity"), "alike"), h("li", {}, legendLine("dream"), "proposed by a dream"), h("li", {}, "area: uses")),
           about,
           asTable("Edges", [
-            { name: "From", heads: true, of: (edge) => edge.source.slice(-12) }, { name: "To", of: (edge) => edge.target.slice(-12) },
-            { name: "Kind", of: (edge) => edge.kind }, { name: "Weight", kind: "number", of: (edge) => number(edge.weight) },
+            { name: "From", heads: true, kind: "words", of: (edge) => labels.get(edge.source) },
+            { name: "To", kind: "words", of: (edge) => labels.get(edge.target) },
+            { name: "Kind", of: (edge) => edge.kind.replace("_", "-") }, { name: "Weight", kind: "number", of: (edge) => number(edge.weight) },
           ], found.edges)),
       ];
     },

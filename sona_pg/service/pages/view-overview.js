@@ -31,7 +31,7 @@ function overTime(points) {
   const domain = [Date.parse(points[0].start), Date.parse(points.at(-1).end)];
   return [
     h("figure", {}, curve("Quality over time", drawn, { x: { domain, name: "time", kind: "time" }, y: QUALITY, dots: drawn.length <= 60 })),
-    h("p", { class: "note" }, "Mean of a sample of each span of time, with its 95 % interval; hollow: fewer than 5 ratings."),
+    h("p", { class: "note" }, "Mean of a sample of each span of time, with its 95 % interval (Wilson)."),
     asTable("Quality over time", [
       { name: "From", heads: true, kind: "when", of: (point) => at(point.start) },
       { name: "Quality", kind: "number", of: (point) => share(point.quality) },

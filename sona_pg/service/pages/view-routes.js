@@ -3,7 +3,16 @@
 import { get } from "./api.js";
 import { chart, frame, QUALITY, whisker } from "./charts.js";
 import { h, panel, s, table } from "./elements.js";
-import { count, duration, number, range, share } from "./format.js";
+import { ago, count, duration, number, range, several, share } from "./format.js";
+
+function budget(known) {
+  if (known.amount === null) return [h("p", { class: "quiet" }, "This space has no budget. ", h("code", {}, "POST /v1/budget"), " or ", h("code", {}, "set_budget"), " sets one, for all servers.")];
+  return [h("dl", { class: "pairs" },
+    h("dt", {}, "Limit"), h("dd", {}, `${number(known.amount)} a ${known.per}`),
+    h("dt", {}, "Spent today"), h("dd", {}, `${number(known.spent_today)} in ${several(known.requests_today, "request")}`),
+    h("dt", {}, "Since it was set"), h("dd", {}, `${number(known.spent)} in ${several(known.requests, "request")}, ${ago(known.set_at)}`),
+    h("dt", {}, "Pace"), h("dd", {}, known.pace === null ? "–" : `${share(known.pace)} of what it allows up to now`))];
+}
 
 const costOf = (route) => route.cost ?? route.estimate;
 
@@ -25,7 +34,7 @@ function money(rows) {
         const [x, y] = [sx(costOf(route)), sy(route.quality)];
         const end = x > 0.75 * width;
         return [
-          route.low !== null && s("line", { class: "whisker", x1: x, x2: x, y1: sy(route.low), y2: sy(route.high) }),
+          s("line", { class: "whisker", x1: x, x2: x, y1: sy(route.low), y2: sy(route.high) }),
           s("circle", { class: "dot", cx: x, cy: y, r: 5 }, s("title", {}, `${route.route}: ${share(route.quality)} for ${number(costOf(route))}`)),
           s("text", { class: "strong", x: end ? x - 9 : x + 9, y: y + (place % 2 ? 14 : -6), "text-anchor": end ? "end" : "start" }, route.route.slice(0, 28)),
         ].filter(Boolean);
@@ -38,7 +47,7 @@ function money(rows) {
 export function routes() {
   return {
     async content() {
-      const rows = (await get("v1/dashboard/routes")).routes;
+      const [{ routes: rows }, limit] = await Promise.all([get("v1/dashboard/routes"), get("v1/budget")]);
       if (!rows.length) {
         return [h("h1", {}, "Routes"), panel("None yet", h("p", { class: "quiet" }, "A route is the model, tool or answer that was taken. Record trajectories with a route and a quality, and let a cycle learn from them."))];
       }
@@ -55,7 +64,7 @@ export function routes() {
       return [
         h("h1", {}, "Routes"),
         panel("Leaderboard", table("Routes that were tried most often; best first, by the lower end of the interval", columns, rows)),
-        panel("Quality for money", ...money(rows)),
+        h("div", { class: "pair wide" }, panel("Quality for money", ...money(rows)), panel("Budget", ...budget(limit))),
       ];
     },
   };

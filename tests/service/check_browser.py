@@ -1,0 +1,243 @@
+"""The pages in a real Chromium, with real data: `make test-browser`. Screenshots are left in build/screenshots."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from sona_pg import Store
+from sona_pg.demo.helpdesk import helpdesk_json, prepare_chat
+from sona_pg.service import ServiceOptions, create_app
+from tests.service.conftest import CONFIG
+
+ROOT = Path(__file__).parents[2]
+SHOTS = ROOT / "build" / "screenshots"
+AXE = Path(os.environ["AXE"]) if "AXE" in os.environ else ROOT / "build/browser/node_modules/axe-core/axe.min.js"
+WIDTHS = {"phone": 390, "tablet": 820, "desk": 1280}
+VIEWS = ["overview", "patterns", "routes", "travel", "fleet", "memory"]
+COSTS = {"small-model": 0.1, "large-model": 1.0}
+
+
+class Site:
+    """A service on a port of this machine."""
+
+    def __init__(self, store: Store, options: ServiceOptions) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = uvicorn.Config(create_app(store, options), port=self.port, log_level="warning", ws="none")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive()
+            time.sleep(0.02)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(
+            self.url + path, json.dumps(body or {}).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def store(service_url: str) -> Iterator[Store]:
+    with Store(service_url) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def site(store: Store) -> Iterator[Site]:
+    """The demo's space untaught, and a space ``shop`` with routes, costs, sessions, corrections and three versions."""
+    prepare_chat(store, "demo", CONFIG)
+    site = Site(store, ServiceOptions(space="demo", dim=256, config=CONFIG))
+    site.post("/v1/spaces", {"name": "shop", "dim": 256})
+    rows = json.loads(helpdesk_json())["answers"]
+    answers = [row["answer"] for row in rows]
+    site.post("/v1/candidates?space=shop", {"ids": answers, "texts": answers})
+    drawn = random.Random(1)
+    for _ in range(3):
+        for visit in range(30):
+            row = drawn.choice(rows)
+            text = drawn.choice(row["lessons"])
+            decision = site.post("/v1/route?space=shop", {"text": text, "candidates": [*COSTS], "costs": COSTS})
+            good = drawn.random() < (0.9 if decision["route"] == "large-model" else 0.5)
+            body = {"text": text, "decision": decision, "route": decision["route"], "quality": float(good)}
+            site.post("/v1/trajectories?space=shop", body | {"cost": COSTS[decision["route"]], "latency": 0.4})
+            ranking = site.post("/v1/rank?space=shop", {"text": text})
+            body = {"text": text, "ranking": ranking, "route": ranking["ids"][0], "context": [f"session:{visit // 5}"]}
+            shown = site.post("/v1/trajectories?space=shop", body)["id"]
+            site.post("/v1/feedback?space=shop", {"trajectory": shown, "correction": row["answer"]})
+        site.post("/v1/learn?space=shop")
+    yield site
+    site.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page, and whatever went wrong on it."""
+
+    def __init__(self, browser: Browser, site: Site, width: int = 1280, scheme: Any = "light") -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.page: Page = self.context.new_page()
+        self.wrong: list[str] = []
+        self.page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("request", lambda asked: None if asked.url.startswith(site.url) else self.wrong.append(asked.url))
+
+    def require_readable(self, name: str) -> None:
+        """Take a screenshot; nothing is wider than the window, and axe finds nothing serious."""
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+        assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        self.page.evaluate(AXE.read_text(encoding="utf-8") + ";0")  # by the debugger, whom the policy does not concern
+        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+
+    def close(self) -> None:
+        self.context.close()
+        assert not self.wrong
+
+
+@pytest.fixture
+def watched(browser: Browser, site: Site) -> Iterator[Watched]:
+    made = Watched(browser, site)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_each_view_is_drawn_and_readable(browser: Browser, site: Site, width: str, scheme: str) -> None:
+    watched = Watched(browser, site, WIDTHS[width], scheme)
+    page = watched.page
+    page.goto(f"{site.url}/?space=shop")
+    for view in VIEWS:
+        page.click(f"nav a[href='#{view}']")
+        page.wait_for_selector(f"nav a[href='#{view}'][aria-current]")
+        page.wait_for_selector("main:not([aria-busy]) h1")
+        if view == "travel":
+            page.fill("#query", "my money has not come back")
+            page.press("#query", "Enter")
+            page.wait_for_selector("text=Facts that moved it")
+        if view != "fleet":
+            page.wait_for_selector("main svg")
+        watched.require_readable(f"{view}-{width}-{scheme}")
+    page.goto(f"{site.url}/demo?space=shop")
+    page.wait_for_selector("#curve svg text")
+    watched.require_readable(f"demo-{width}-{scheme}")
+    watched.close()
+
+
+def test_time_travel_goes_by_the_keyboard(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=shop#travel")
+    page.fill("#query", "the coupon is refused")
+    page.press("#query", "Enter")
+    slider = page.locator("input[type=range]")
+    slider.focus()
+    assert slider.get_attribute("aria-valuetext").startswith("version 3,")
+    slider.press("Home")
+    page.wait_for_selector("h2:text-is('Version 0 answers')")
+    slider.press("ArrowRight")
+    page.wait_for_selector("h2:text-is('Version 1 answers')")
+    assert slider.get_attribute("aria-valuetext").startswith("version 1,")
+
+
+def test_the_map_is_walked_by_the_arrow_keys(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=shop#patterns")
+    page.wait_for_selector(".bubble.chosen")
+    first = page.locator("[aria-live] h2").text_content()
+    page.focus(".bubble.chosen")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("first => document.querySelector('[aria-live] h2').textContent !== first", arg=first)
+    assert page.locator(".bubble.chosen").count() == 1
+
+
+def test_feedback_appears_as_it_comes(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=shop")
+    page.wait_for_selector(".facts li")
+    id_ = site.post("/v1/trajectories?space=shop", {"text": "is there a live view?", "route": "small-model"})["id"]
+    site.post("/v1/feedback?space=shop", {"trajectory": id_, "quality": 1})
+    page.wait_for_selector(".facts li:has-text('is there a live view?')", timeout=5000)
+
+
+def test_a_correction_changes_the_next_answer_in_the_chat(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/demo")
+    page.wait_for_selector("#curve svg text")
+    page.fill("#question", "it fell to pieces when I opened it")
+    page.press("#question", "Enter")
+    page.wait_for_selector(".reply")
+    right = "We are sorry. Send us a photo of the damage and we ship a new one today."
+    assert page.locator(".reply p").first.text_content() != right
+    page.click("text=Tell the right answer")
+    page.fill(".reply form input", right)
+    page.press(".reply form input", "Enter")
+    page.wait_for_selector(f".reply.better:has-text('{right}')")
+    page.click("text=Teach it 20 sample questions")
+    page.wait_for_selector("text=(60 left)")
+    page.wait_for_selector("text=has learned them")
+    watched.require_readable("chat-taught")
+
+
+def test_an_answer_that_is_new_can_be_told(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/demo")
+    page.wait_for_selector("#curve svg text")
+    page.fill("#question", "do you sell bicycles?")
+    page.press("#question", "Enter")
+    page.click("text=Tell the right answer")
+    page.fill(".reply form input", "Bicycles are in our shop at the station.")
+    page.press(".reply form input", "Enter")
+    page.wait_for_selector(".reply.better:has-text('Bicycles are in our shop')")
+
+
+def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Browser, store: Store, site: Site) -> None:
+    _, token = store.create_key("shop", "viewer", ["read"])
+    closed = Site(store, ServiceOptions(space="demo", dim=256, config=CONFIG, require_keys=True))
+    watched = Watched(browser, closed)
+    page = watched.page
+    page.goto(closed.url)
+    page.wait_for_selector("dialog[open]")
+    watched.require_readable("key")
+    page.fill("#token", token)
+    page.press("#token", "Enter")
+    page.wait_for_selector("h1:text-is('How shop goes')")
+    page.reload()
+    page.wait_for_selector("h1:text-is('How shop goes')")
+    assert page.evaluate("localStorage.length") == 0
+    watched.wrong = [said for said in watched.wrong if "401" not in said]  # before the key was typed
+    watched.close()
+    closed.close()
