@@ -148,7 +148,7 @@ def _changes(context: Context, prompts: Prompts, seed: int) -> dict[str, float]:
     before = float(after_fall[third - 100 : third].mean())
     left = _until(~after_fall[third : 2 * third], 1 - before / 2)
     return {
-        "price cut used": _until(after_cut[half:], 0.5),
+        "price cut used": _until(after_cut[half:], 0.25),
         "fall left": left,
         "recovery taken": NEVER if left == NEVER else _until(after_fall[2 * third :], before / 2),
         "newcomer used": _until(worth[half:], 0.1),

@@ -12,6 +12,7 @@
 enum { GRID = 33, CONTENDERS = 8 };
 static const double LEAST = 0.05, CLIP = 4.0, SCANT = 0.05;
 static const double STAKE = 0.005, STAKE_UNKNOWN = 0.1, HOPELESS = 0.2; /* of a budget's slack: exploration.py */
+static const double IMPLAUSIBLE = 0.05;
 
 void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
                           const sona_f32 *features, sona_f32 *work, sona_f32 *phi, sona_f32 *squares)
@@ -98,10 +99,10 @@ static double cost_of(const sona_kernels *K, const sona_router *R, const sona_f3
 
 /* Forced exploration of each candidate: by what is not known of it; with a budget within its stake. Returns the sum. */
 static double forced_shares(const sona_router *R, const double *count, const double *cost, const double *net,
-                            const sona_terms *T, ptrdiff_t k, double *out)
+                            const double *scores, const double *deviation, const sona_terms *T, ptrdiff_t k, double *out)
 {
     double sum = 0.0, total = 0.0, ignorance_least = INFINITY;
-    ptrdiff_t cheapest = 0, top = 0;
+    ptrdiff_t cheapest = 0, top = 0, best = 0;
     for (ptrdiff_t i = 0; i < k; i++) {
         const double ignorance = R->warm_up / (R->warm_up + count[i]);
         out[i] = ignorance + LEAST;
@@ -109,6 +110,7 @@ static double forced_shares(const sona_router *R, const double *count, const dou
         ignorance_least = fmin(ignorance_least, ignorance);
         cheapest = cost[i] < cost[cheapest] ? i : cheapest;
         top = net[i] > net[top] ? i : top;
+        best = scores[i] > scores[best] ? i : best;
     }
     const int paced = T->budget == T->budget;
     const double base = fmax(R->floor, paced ? ignorance_least * ignorance_least : ignorance_least);
@@ -117,6 +119,10 @@ static double forced_shares(const sona_router *R, const double *count, const dou
         const double ignorance = R->warm_up / (R->warm_up + count[i]);
         const double unknown = ignorance * ignorance;
         out[i] = fmax(base * (out[i] / sum), R->newcomer * (paced ? unknown * unknown : unknown));
+        if (paced) { /* less where it can hardly be the best */
+            const double apart = (scores[best] - scores[i]) / fmax(deviation[i], 1e-9);
+            out[i] *= fmax(exp(-0.5 * apart * apart), IMPLAUSIBLE);
+        }
         const double more = cost[i] - cost[cheapest];
         if (slack == slack && more > 0.0) {
             double stake = STAKE + STAKE_UNKNOWN * ignorance;
@@ -153,15 +159,16 @@ ptrdiff_t sona_decide(const sona_kernels *K, const sona_router *R, const sona_f3
             values[i] -= T->latency_weight * R->latency[row];
         net[i] = values[i] - T->price * expected[i];
         top = net[i] > net[top] ? i : top;
-        deviation[i] *= R->temperature;
         count[i] = R->count[row];
     }
     *propensity = 1.0;
     *reason = SONA_ONLY;
     if (k == 1)
         return 0;
+    const double share = forced_shares(R, count, expected, net, scores, deviation, T, k, forced);
+    for (ptrdiff_t i = 0; i < k; i++)
+        deviation[i] *= R->temperature;
     sona_thompson(net, deviation, k, best);
-    const double share = forced_shares(R, count, expected, net, T, k, forced);
     for (ptrdiff_t i = 0; i < k; i++) {
         best[i] = (1.0 - share) * best[i] + forced[i];
         sum += best[i];

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sona_pg.domain.answer import Decision
 from sona_pg.errors import DimensionMismatch, InvalidValue
 from sona_pg.kernels import RouterBlock, is_direction, prices_of
+from sona_pg.learning.routing.cost_shifts import CostShifts
 from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.routing.pacing import BudgetPacer
 from sona_pg.learning.routing.route_shifts import RouteShifts
@@ -49,6 +50,7 @@ class RouteChooser:
         self._lock = threading.RLock()  # of the pacers; a signal handler may interrupt a decision to end a trajectory
         self.space_budget = SpaceBudget(self._lock)
         self._shifts = RouteShifts()
+        self._cost_shifts = CostShifts()
         self._ready: _ReadyRouter | None = None  # replaced by one assignment, so threads may race
 
     def choose(
@@ -108,7 +110,10 @@ class RouteChooser:
                     if of_space is not None:
                         self.space_budget.repace()
                     expected = made[3][made[0]] - self._shifts.shown(chosen)
-                    account = Booking(pacer, self._lock, booked, self._judge, chosen, router, expected)
+                    listed = booked / self._cost_shifts.factor(chosen)
+                    account = Booking(
+                        pacer, self._lock, booked, self._judge, chosen, router, expected, self._price, listed
+                    )
         if made is None:
             raise InvalidValue("x points in no direction once it is reduced to the router's width: check the embedder")
         place, propensity, reason, scores, *_ = made
@@ -126,12 +131,17 @@ class RouteChooser:
 
     def _made_ready(self, router: Router) -> _ReadyRouter:
         with self._lock:
-            shown = self._shifts.applied(router)
+            shown = self._cost_shifts.applied(self._shifts.applied(router))
         return _ReadyRouter(router, shown, prepared_router(shown.state), {})
 
     def _judge(self, route: str, router: Router, expected: float, quality: float) -> None:
         """Compare the quality of a route with what ``router`` expected, under the lock."""
         if self._shifts.tell(route, quality - expected, route in router.index):
+            self._ready = None
+
+    def _price(self, route: str, expected: float, cost: float) -> None:
+        """Compare the real cost of a route with the expected one, under the lock."""
+        if self._cost_shifts.tell(route, expected, cost):
             self._ready = None
 
     def _draw(self, names: Sequence[str]) -> float:

@@ -9,12 +9,13 @@ from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.routing.pacing import BudgetPacer
 
 Judge = Callable[[str, Router, float, float], object]
+Price = Callable[[str, float, float], object]
 
 
 class Booking:
     """Cost booked for one decision, until its end tells the real one. A copy in another process books nothing."""
 
-    __slots__ = ("_booked", "_expected", "_judge", "_lock", "_pacer", "_route", "_router")
+    __slots__ = ("_booked", "_expected", "_judge", "_listed", "_lock", "_pacer", "_price", "_route", "_router")
 
     def __init__(
         self,
@@ -25,10 +26,13 @@ class Booking:
         route: str,
         router: Router,
         expected: float,
+        price: Price,
+        listed: float,
     ) -> None:
         """Note that ``booked`` was recorded by ``pacer``, which ``lock`` guards.
 
-        ``judge`` takes the route, the router that decided, the quality that it expected, and the quality.
+        ``judge`` takes the route, the router that decided, the quality that it ``expected``, and the quality; ``price``
+        the route, the cost that the router expected, which is ``listed``, and the real cost.
         """
         self._pacer = pacer
         self._lock = lock
@@ -37,6 +41,8 @@ class Booking:
         self._route = route
         self._router = router
         self._expected = expected
+        self._price = price
+        self._listed = listed
 
     def ended(self, quality: float | None, cost: float | None) -> None:
         """Pace by the real cost, and compare the quality with what was expected."""
@@ -44,6 +50,7 @@ class Booking:
             if cost is not None:
                 self._pacer.settle(self._booked, cost)
                 self._booked = cost
+                self._price(self._route, self._listed, cost)
             if quality is not None:
                 self._judge(self._route, self._router, self._expected, quality)
 

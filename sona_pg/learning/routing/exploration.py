@@ -21,6 +21,7 @@ CONTENDERS = 8  # more cannot matter: the work is quadratic in them
 LEAST = 0.05  # of an even share of the exploration goes to a well-known candidate
 STAKE, STAKE_UNKNOWN = 0.005, 0.1  # of a budget's slack that exploring one route may cost, known and unknown
 HOPELESS = 0.2  # of its stake is left to a route that would not pay with the best quality
+IMPLAUSIBLE = 0.05  # of its share is left at least to a route that can hardly be the best
 SCANT = 0.05  # of a budget counts as slack even where the cheapest candidate takes it all
 
 
@@ -46,20 +47,28 @@ class Exploration:
         """Return how little is known of candidates with these numbers of observations: (k,), 1 for nothing."""
         return self.warm_up / (self.warm_up + count)
 
-    def forced(self, count: Doubles, stakes: Doubles | None = None) -> Doubles:
+    def forced(self, count: Doubles, stakes: Doubles | None = None, plausible: Doubles | None = None) -> Doubles:
         """Return the share of calls that explore each candidate (k,), whatever is expected of it; at most 1 in all.
 
         Among candidates of which little is known it is all of them, then it falls to a floor; the less is known of one,
-        the more of it it gets. A newcomer among proven ones gets a share of its own. None exceeds its ``stakes``.
+        the more of it it gets. A newcomer among proven ones gets a share of its own. Under a budget each counts by how
+        ``plausible`` it is that it is the best, and none exceeds its ``stakes``.
         """
         ignorance = self.ignorance(count)
         wanted = ignorance + LEAST
         paced = 1 if stakes is None else 2  # what is explored under a budget is money: less once something is known
         share = max(self.floor, float(ignorance.min()) ** paced)
         shares = np.maximum(share * (wanted / wanted.sum()), self.newcomer * ignorance ** (2 * paced))
+        if plausible is not None:
+            shares = shares * plausible
         if stakes is not None:
             shares = np.minimum(shares, stakes)
         return np.asarray(shares / max(float(shares.sum()), 1.0))
+
+    def plausible(self, scores: Doubles, deviation: Doubles) -> Doubles:
+        """Return how plausible each candidate is as the best, by posterior mean and deviation: (k,), up to 1."""
+        apart = (scores.max() - scores) / np.maximum(deviation, 1e-9)
+        return np.asarray(np.maximum(np.exp(-0.5 * apart * apart), IMPLAUSIBLE))
 
     def stakes(self, count: Doubles, cost: Doubles, net: Doubles, price: float, budget: float) -> Doubles:
         """Return the largest share of calls (k,) that may explore each candidate under a budget.

@@ -85,7 +85,7 @@ class RouteShifts:
         """Return ``router`` as decisions are to see it now; its sums are not those of what it expects."""
         state = router.state
         names = list(router.names[: state.route_count])
-        weights, totals = state.weights.copy(), state.totals.copy()
+        weights, totals, variance = state.weights.copy(), state.totals.copy(), state.variance.copy()
         changed = False
         fresh: list[tuple[str, _Residuals]] = []
         for name, told in self._routes.items():
@@ -99,13 +99,11 @@ class RouteShifts:
             if told.shown:
                 weights[row, 0] += told.shown
                 totals[row, 0] = min(totals[row, 0], DOUBTED)
+                variance[row, 0] += told.shown * told.shown
                 changed = True
         if not fresh or not state.basis.width:
-            return (
-                dataclasses.replace(router, state=dataclasses.replace(state, weights=weights, totals=totals))
-                if changed
-                else router
-            )
+            seen = dataclasses.replace(state, weights=weights, totals=totals, variance=variance)
+            return dataclasses.replace(router, state=seen) if changed else router
         rows = [state.route_count] * len(fresh)
         more = weights[rows].copy()
         counts = np.zeros((len(fresh), totals.shape[1]))
@@ -118,7 +116,7 @@ class RouteShifts:
         grown = dataclasses.replace(
             state,
             weights=np.concatenate([weights[:-1], more, weights[-1:]]),
-            variance=np.concatenate([state.variance[:-1], state.variance[rows], state.variance[-1:]]),
+            variance=np.concatenate([variance[:-1], variance[rows], variance[-1:]]),
             totals=np.concatenate([totals, counts]),
             cost_weights=np.concatenate(
                 [state.cost_weights[:, :-1], state.cost_weights[:, rows], state.cost_weights[:, -1:]], axis=1

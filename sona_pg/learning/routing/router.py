@@ -209,7 +209,8 @@ def decide(
     best = thompson_probabilities(net, deviation * exploration.temperature)
     count = np.append(state.totals[:, 0], 0.0)[row]
     stakes = None if budget is None else exploration.stakes(count, cost, net, price, budget)
-    forced = exploration.forced(count, stakes)
+    plausible = None if budget is None else exploration.plausible(scores, deviation)
+    forced = exploration.forced(count, stakes, plausible)
     probabilities = (1 - forced.sum()) * best + forced
     probabilities /= probabilities.sum()
     drawn = min(int(np.searchsorted(np.cumsum(probabilities), rng.random(), side="right")), len(routes) - 1)

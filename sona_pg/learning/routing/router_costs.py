@@ -18,6 +18,9 @@ RIDGE = 3.0  # events
 TRUST = 2.0  # events for which an estimate counts
 LEAST_SHARE = 0.1  # of the mean: no query costs less
 FEWEST = 0.5  # events: less is rounding
+NEWEST, FEWEST_CHANGED = 256, 3  # events of a route by which a change is found
+ALARM = 4.0  # standard errors of the mean logarithm beyond which costs have changed
+LEAST_CHANGE, LEAST_VARIANCE = 0.2, 0.25  # of that logarithm
 UNKNOWN = -1.0  # least cost where none was learned
 
 
@@ -42,6 +45,33 @@ def paid_sums(events: RouteEvents, rows: Doubles | np.ndarray, weight: Doubles, 
         w, x = weight[known], phi[known]
         sums[kind, 0], sums[kind, 1] = (w * target) @ x, w @ x
     return sums
+
+
+def changed_costs(events: RouteEvents, phi: Floats, weights: Floats, least: Doubles, paid: Doubles) -> list[int]:
+    """Return the routes whose costs have changed since they were learned, beyond chance.
+
+    Args:
+        events: new ones (n,).
+        phi: (n, p) in the basis of the weights.
+        weights: (2, R + 1, p) of the costs learned before, and
+        least: (2, R + 1) the least of each; see ``cost_weights``.
+        paid: (R, 2, 2, p) the sums that they were learned from.
+    """
+    if events.paid is None:
+        return []
+    changed = []
+    for route in np.unique(events.route[events.route < len(paid)]).tolist():
+        rows = np.flatnonzero((events.route == route) & np.isfinite(events.paid))[-NEWEST:]
+        if len(rows) < FEWEST_CHANGED or least[COST, route] <= 0:
+            continue
+        expected = np.maximum(phi[rows] @ weights[COST, route], least[COST, route]).astype(np.float64)
+        ratio = np.log(np.clip(events.paid[rows] / expected, 1e-3, 1e3))
+        variance = max(float(ratio.var()), LEAST_VARIANCE)
+        level = float(ratio.mean()) + variance / 2  # expected costs are means: those of logarithms are below
+        error = (variance / len(rows) + variance / max(paid[route, COST, 1, 0], FEWEST)) ** 0.5
+        if abs(level) > max(ALARM * error, LEAST_CHANGE):
+            changed.append(route)
+    return changed
 
 
 def cost_weights(gram: Doubles, totals: Doubles, paid: Doubles) -> tuple[Floats, Doubles]:

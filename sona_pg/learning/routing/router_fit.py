@@ -18,7 +18,7 @@ from sona_pg.errors import ConfigError, LearningError
 from sona_pg.learning.routing import router_basis, router_posterior
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
-from sona_pg.learning.routing.router_costs import cost_weights, paid_sums
+from sona_pg.learning.routing.router_costs import changed_costs, cost_weights, paid_sums
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.learning.routing.router_posterior import Statistics
 
@@ -94,6 +94,8 @@ def fit(
             moment=sums.moment[:, : width + 1].copy(),
             paid=sums.paid[..., : width + 1].copy(),
         )
+    stale = _stale_costs(state, clean, phi)
+    sums.paid[stale] = 0.0
     kept = float(np.exp(-len(clean) / config.memory))
     known = phi if basis is state.basis else None
     sums = _folded(Statistics(*(kept * part for part in sums)), basis, clean, known)
@@ -226,6 +228,14 @@ def _add_costs(sums: Statistics, events: RouteEvents, weight: Doubles, phi: Floa
         w, told = weight[rows], np.isfinite(costs[rows])
         sums.totals[route, 2:4] += w[told].sum(), w[told] @ costs[rows][told]
         sums.paid[route] += paid_sums(events, rows, w, phi[rows])
+
+
+def _stale_costs(state: RouterState, fresh: RouteEvents, known: Floats | None) -> list[int]:
+    """Return the routes whose learned costs no longer hold; `known` are the events in the state's basis, if known."""
+    if fresh.paid is None or not (state.least >= 0).any():
+        return []
+    phi = state.basis(fresh.query, fresh.features) if known is None else known
+    return changed_costs(fresh, phi, state.cost_weights, state.least, state.paid)
 
 
 def _costs(sums: Statistics) -> dict[str, Any]:
