@@ -34,7 +34,7 @@ cdef class EncodedBatch:
     cdef readonly object activation_step  # (k,) int32: the step of each row of step_activations
     cdef readonly object step_activations  # (k, dim) float32: only of steps that have dim activations
     cdef readonly bint sequence_given  # some feedback may have come before
-    cdef readonly bint judged  # there is feedback, or a ranking with a quality
+    cdef readonly bint judged  # there is feedback, or a ranking or decision with a quality
     cdef object route_spans
     cdef uint8_t first[16]
     cdef uint8_t last[16]

@@ -175,8 +175,8 @@ void sona_measure(const sona_record *const *records, size_t n, size_t dim, sona_
             __builtin_prefetch(records[i + 4]);
         if (record->kind == SONA_TRAJECTORY) {
             sizes->trajectories++;
-            sizes->judged |= (record->flags & (SONA_HAS_CANDIDATES | SONA_HAS_PROPENSITY | SONA_HAS_QUALITY)) ==
-                             (SONA_HAS_CANDIDATES | SONA_HAS_QUALITY);
+            sizes->judged |= (record->flags & SONA_HAS_QUALITY) &&
+                             (record->flags & (SONA_HAS_CANDIDATES | SONA_HAS_PROPENSITY));
             sizes->steps += record->step_count;
             sizes->full_steps += record->full_steps;
             sizes->trajectory_bytes += TRAJECTORY_ROW + 2 * dim + record->texts + 4 * (size_t)record->contexts +

@@ -226,8 +226,8 @@ cdef class RecordingPath(SharedPath):
             sona_block_give(self.ring.c, block)
             return
         try:
-            if self.judged is not None and is_ranking(record):
-                shown = shown_ranking(record)
+            if self.judged is not None and is_answer(record):
+                shown = shown_answer(record)
             queued = self.store(block, self.confirm is not None)
         except BaseException:
             t.block = block

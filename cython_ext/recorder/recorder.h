@@ -136,7 +136,7 @@ typedef struct {
     size_t trajectories, steps, feedback, full_steps;                  /* rows */
     size_t trajectory_bytes, step_bytes, feedback_bytes;               /* upper bounds, with COPY's header and trailer */
     int sequence_given;                                                /* by the caller of some feedback */
-    int judged;                                                        /* some feedback, or a ranking with a quality */
+    int judged;                                                        /* some feedback, or an answer with a quality */
 } sona_sizes;
 
 typedef struct {

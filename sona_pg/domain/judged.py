@@ -31,3 +31,5 @@ class JudgedQuery:
     quality_is_new: bool  # no version has learned the trajectory
     facts: tuple[Fact, ...]
     is_ranking: bool = True  # the query was answered from candidates, and not by a routing decision
+    decided: bool = False  # it was answered by a routing decision
+    features: NDArray[np.float32] | None = None  # (f,) of that decision

@@ -32,9 +32,11 @@ from sona_pg.recorder import HotPath
 from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.serving.candidate_ranker import CandidateRanker
 from sona_pg.serving.last_version import LastVersion
+from sona_pg.serving.pattern_evidence import PatternEvidence
 from sona_pg.serving.recaller import Recaller
 from sona_pg.serving.recent_evidence import RecentEvidence
 from sona_pg.serving.route_chooser import RouteChooser
+from sona_pg.serving.routing_evidence import RoutingEvidence
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.connect import place_of
@@ -73,6 +75,8 @@ class CurrentSpace(ABC):
         self._pending = runtime.home.absolute() / "spool" / f"pending-{last.path.stem}-{hot.dim}"
         self.chooser = RouteChooser(config.loops.seed, self._keep_set)
         self.evidence = RecentEvidence(config.loops.recent)
+        self.routing = RoutingEvidence(self.evidence, hot.dim)
+        self.patterns = PatternEvidence(self.evidence, hot.dim)
         self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set, self.evidence)
         self.recaller = Recaller(self.ranker, lambda: self.database.candidate_order(self.space))
         self.held = VersionHolder(hot, config, last)

@@ -40,7 +40,9 @@ class PatternCalls(EngineLifetime):
         Raises:
             InvalidValue: a filter that no pattern can pass.
         """
-        return self._session.held.serving.find_patterns(x, k, min_quality, kind, route, verdict)
+        session = self._session
+        serving = session.patterns.of(session.held.serving)
+        return serving.find_patterns(x, k, min_quality, kind, route, verdict)
 
     def interpolate_parameters(
         self, x: ArrayLike, k: int = 5, *, min_quality: float = 0.0, route: str | None = None

@@ -49,7 +49,8 @@ class RoutingCalls(EngineLifetime):
             InvalidValue: even the cheapest routes cost more than the budget, or an argument is invalid.
             DimensionMismatch: the router has learned from another number of features.
         """
-        serving = self._session.serving
+        session = self._session
+        serving = session.serving
         told = None
         if features is not None:
             told = as_vector(features, np.size(features), "features")
@@ -59,8 +60,8 @@ class RoutingCalls(EngineLifetime):
             except TypeError as exc:
                 raise InvalidValue(f"query={query!r}: expected a text") from exc
         try:
-            return self._session.chooser.choose(
-                serving.router, serving.version, x, candidates,
+            return session.chooser.choose(
+                session.routing.router(serving), serving.version, x, candidates,
                 features=told, costs=costs, budget=budget, cost_weight=cost_weight, latency_weight=latency_weight,
             )  # fmt: skip
         except InvalidValue:

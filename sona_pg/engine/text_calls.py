@@ -60,7 +60,7 @@ class TextCalls(EngineLifetime):
             self.set_trajectory_route(handle, route)
         if end:
             self.end_trajectory(handle, quality)
-        patterns = serving.find_patterns(embedding, 3)
+        patterns = self._session.patterns.of(serving).find_patterns(embedding, 3)
         suggested, expected, confidence = _expectation(patterns, route)
         return Response(
             trajectory_id=handle.id,

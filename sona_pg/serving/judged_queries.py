@@ -24,20 +24,29 @@ class Judgement(NamedTuple):
     quality: float | None
     correction: str | None
     route: str | None
+    before: float | None  # quality that the version has learned of it
 
 
 class KnownQuery:
     """One query, and all that was said of the answer."""
 
-    __slots__ = ("at_end", "facts", "is_new", "is_ranking", "query", "route", "stored")
+    __slots__ = ("at_end", "decided", "facts", "features", "is_new", "is_ranking", "query", "route", "stored")
 
     def __init__(
-        self, query: NDArray[np.float16], route: str | None, at_end: float | None, is_ranking: bool = True
+        self,
+        query: NDArray[np.float16],
+        route: str | None,
+        at_end: float | None,
+        is_ranking: bool = True,
+        features: NDArray[np.float32] | None = None,
+        decided: bool = False,
     ) -> None:
         self.query = query
         self.route = route
         self.at_end = at_end
         self.is_ranking = is_ranking
+        self.features = features
+        self.decided = decided  # by ``route``
         self.is_new = True  # no version has learned the trajectory
         self.stored = False  # the ledger was seen to have the trajectory
         self.facts: dict[tuple[str, int], Fact] = {}
@@ -54,6 +63,14 @@ class KnownQuery:
             fact.new and _judges(fact) for fact in self.facts.values()
         )
 
+    @property
+    def learned_quality(self) -> float | None:
+        """The quality that the version has learned of it."""
+        if self.is_new:
+            return None
+        facts = [fact for fact in self.facts.values() if not fact.new]
+        return outcome_by(self.route, self.at_end, facts).quality if facts else self.at_end
+
     def said_at(self, trajectory: bytes) -> int:
         """Return when something was said of it last, in microseconds since 1970, as far as the facts tell."""
         begun = 1000 * int.from_bytes(trajectory[:6], "big")  # of a UUIDv7
@@ -66,7 +83,9 @@ class KnownQuery:
         outcome = self.outcome
         if outcome.correction is None and (outcome.quality is None or self.route is None):
             return None
-        return Judgement(self.said_at(trajectory), trajectory, outcome.quality, outcome.correction, self.route)
+        return Judgement(
+            self.said_at(trajectory), trajectory, outcome.quality, outcome.correction, self.route, self.learned_quality
+        )
 
 
 class JudgedQueries:
@@ -107,7 +126,7 @@ class JudgedQueries:
 
     def note(self, recorded: tuple[Any, ...]) -> bytes | None:
         """Take up a note of the recorder (``recent.pxi``); return the id of the query whose judgement it changes."""
-        if len(recorded) == 4:
+        if len(recorded) == 6:
             return self._note_shown(*recorded)
         trajectory, source, sequence, quality, correction = recorded
         return self._note_fact(trajectory, Fact(source, sequence, quality, correction, True))
@@ -117,7 +136,7 @@ class JudgedQueries:
         for row in read:
             known = self._judged.get(row.trajectory) or self._shown.get(row.trajectory)
             if known is None:
-                known = KnownQuery(row.query, row.route, row.quality, row.is_ranking)
+                known = KnownQuery(row.query, row.route, row.quality, row.is_ranking, row.features, row.decided)
             known.is_new, known.stored = row.quality_is_new, True
             for fact in row.facts:
                 known.facts[fact.source, fact.sequence] = fact
@@ -148,9 +167,12 @@ class JudgedQueries:
         """The facts about each judged query."""
         return {trajectory: frozenset(query.facts) for trajectory, query in self._judged.items()}
 
-    def _note_shown(self, trajectory: bytes, query: bytes, route: str | None, quality: float | None) -> bytes | None:
+    def _note_shown(
+        self, trajectory: bytes, query: bytes, route: str | None, quality: float | None, decided: bool, told: bytes
+    ) -> bytes | None:
         halves = np.frombuffer(query, np.float32).astype(np.float16)
-        known = KnownQuery(halves, route, quality)
+        features = np.frombuffer(told, np.float32) if told else None
+        known = KnownQuery(halves, route, quality, not decided, features, decided)
         for fact in self._early.pop(trajectory, ()):
             known.facts[fact.source, fact.sequence] = fact
         if quality is None and not known.facts:

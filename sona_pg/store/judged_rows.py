@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, func, select, union
+from sqlalchemy import Connection, and_, func, or_, select, union
 
 from sona_pg.domain.judged import Fact, JudgedQuery
 from sona_pg.store.claims import later_than
@@ -60,7 +60,7 @@ def read_judged(
     found = []
     for row in rows:
         said = facts.get(row["id"], [])
-        if not row["is_ranking"] and all(fact.correction is None for fact, _ in said):
+        if not (row["is_ranking"] or row["decided"]) and all(fact.correction is None for fact, _ in said):
             continue
         found.append(
             JudgedQuery(
@@ -71,6 +71,8 @@ def read_judged(
                 quality_is_new=row["batch"] in new,
                 facts=tuple(fact._replace(new=batch in new) for fact, batch in said),
                 is_ranking=row["is_ranking"],
+                decided=row["decided"],
+                features=row["features"],
             )
         )
     return found
@@ -92,7 +94,7 @@ def _judged_in(connection: Connection, space_id: int, numbers: Sequence[int], mo
             trajectories.c.space_id == space_id,
             trajectories.c.id.between(min(first for first, _ in ends), max(last for _, last in ends)),
             is_number_of(trajectories.c.batch, numbers),
-            and_(trajectories.c.candidate_set.is_not(None), trajectories.c.propensity.is_(None)),
+            or_(trajectories.c.candidate_set.is_not(None), trajectories.c.propensity.is_not(None)),
             trajectories.c.quality.is_not(None),
         )
         named = union(said, ranked).subquery()
@@ -104,13 +106,16 @@ def _trajectories(connection: Connection, space_id: int, dim: int, ids: NDArray[
     is_ranking = and_(table.candidate_set.is_not(None), table.propensity.is_(None))
     query = (
         select(
-            table.id, table.batch, table.quality, table.route, is_ranking.label("is_ranking"), table.embedding
+            table.id, table.batch, table.quality, table.route, is_ranking.label("is_ranking"),
+            table.propensity.is_not(None).label("decided"),
+            func.array_to_string(table.features, ",").label("features"), table.embedding,
         )
         .where(table.space_id == space_id, among(table.id, ids), func.vector_dims(table.embedding) == dim)
         .order_by(table.id)
     )  # fmt: skip
     spec: Spec = [
         ("id", "uuid"), ("batch", "int8"), ("quality", "float4"), ("route", "text"), ("is_ranking", "bool"),
+        ("decided", "bool"), ("features", "text"),
         ("embedding", "halfvec", dim),
     ]  # fmt: skip
     values, nulls = copy_arrays(connection, query, spec)
@@ -122,10 +127,16 @@ def _trajectories(connection: Connection, space_id: int, dim: int, ids: NDArray[
             "quality": None if nulls["quality"][row] else float(values["quality"][row]),
             "route": values["route"][row],
             "is_ranking": bool(values["is_ranking"][row]),
+            "decided": bool(values["decided"][row]),
+            "features": _features(values["features"][row]),
             "embedding": halves[row],
         }
         for row, key in enumerate(keys_of(values["id"]))
     ]
+
+
+def _features(text: str | None) -> NDArray[np.float32] | None:
+    return np.array(text.split(","), np.float32) if text else None
 
 
 def _facts(connection: Connection, space_id: int, ids: NDArray[np.uint8]) -> dict[bytes, list[tuple[Fact, int]]]:

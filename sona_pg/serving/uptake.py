@@ -1,0 +1,37 @@
+"""Share of a server's time that goes into taking up recent evidence."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+SHARE = 0.05  # of the time, in the long run
+AT_ONCE = 0.2  # seconds of work that may come at once: a person's feedback never waits
+
+
+class Uptake:
+    """Bucket of time: news counts at once, unless so much of it comes that answers would do nothing else."""
+
+    def __init__(self) -> None:
+        """Start full."""
+        self._left = AT_ONCE  # seconds
+        self._at = self._began = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether there is time to take up news now."""
+        now = time.monotonic()
+        self._left = min(self._left + SHARE * (now - self._at), AT_ONCE)
+        self._at = now
+        return self._left > 0
+
+    def __enter__(self) -> Self:
+        """Begin to take up news."""
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Book the time it took."""
+        self._left -= time.monotonic() - self._began
