@@ -99,6 +99,10 @@ def serve(
     demo: Annotated[
         bool, typer.Option("--demo", help="Prepare the chat demo at /demo: its space, with sample answers.")
     ] = False,
+    evaluation_scale: Annotated[
+        list[str] | None,
+        typer.Option(help="Scores of an OpenTelemetry evaluation that mean quality 0 and 1: NAME=LOW:HIGH."),
+    ] = None,
     url: Url = None,
 ) -> None:
     """Serve the HTTP API (extra `server`): dashboard at /, docs at /docs, Prometheus figures at /metrics.
@@ -122,7 +126,7 @@ def serve(
         configured = _upstreams(upstreams) if upstreams is not None else {}
         options = ServiceOptions(
             space=space, dim=dim, config=_config(learn), require_keys=require_keys or not own, rate=rate,
-            origins=tuple(origin or ()), **configured,
+            origins=tuple(origin or ()), evaluation_scales=dict(map(_scale, evaluation_scale or ())), **configured,
         )  # fmt: skip
         if demo:
             name = SPACE if space == "default" else space
@@ -145,6 +149,15 @@ def _is_own(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _scale(told: str) -> tuple[str, tuple[float, float]]:
+    name, _, bounds = told.rpartition("=")
+    low, _, high = bounds.partition(":")
+    try:
+        return name, (float(low), float(high))
+    except ValueError as exc:
+        raise InvalidValue(f"--evaluation-scale {told}: expected NAME=LOW:HIGH, as in Relevance=1:5") from exc
 
 
 def _upstreams(path: Path) -> dict[str, Any]:

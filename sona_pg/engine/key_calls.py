@@ -13,6 +13,7 @@ from sona_pg.domain.ids import uuid7
 from sona_pg.engine.space_calls import SpaceCalls
 from sona_pg.errors import InvalidValue, UnknownKey
 from sona_pg.store.key_store import KeyStore
+from sona_pg.store.telemetry_store import TelemetryStore
 
 PREFIX = "sona"
 
@@ -73,6 +74,11 @@ class KeyCalls(SpaceCalls):
     def key_store(self) -> KeyStore:
         """API keys, and answers to requests with an idempotency key, as they are stored."""
         return self._database().keys
+
+    @property
+    def telemetry(self) -> TelemetryStore:
+        """Ids of trajectories by the spans of OpenTelemetry, as they are stored."""
+        return self._database().telemetry
 
 
 def _hash(secret: str) -> bytes:

@@ -20,6 +20,7 @@ from sona_pg.service import (
     chat_operations,
     dashboard_operations,
     learn_operations,
+    otlp_operations,
     probe_operations,
     problems,
     recall_operations,
@@ -48,6 +49,7 @@ SUBJECTS = (
     dashboard_operations.operations,
     tutorial_operations.operations,
     chat_operations.operations,
+    otlp_operations.operations,
     probe_operations.operations,
 )
 

@@ -38,6 +38,7 @@ PROBLEM = {
         },
     },
 }
+BINARY = {"type": "string", "format": "binary"}
 REFUSALS = {
     400: "The body cannot be decompressed.",
     401: "A key is needed, or it is no good.",
@@ -105,6 +106,9 @@ def _described(operation: Operation, references: dict[tuple[Any, str], Any]) -> 
     if operation.body is not NoBody:
         body = references[operation.body, "validation"]
         described["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    elif operation.reads:
+        bodies = {kind: {"schema": {"type": "object"} if kind == JSON else BINARY} for kind in operation.reads}
+        described["requestBody"] = {"required": True, "content": bodies}
     return described
 
 
@@ -112,9 +116,9 @@ def _refusals(operation: Operation) -> list[int]:
     statuses = [503, *operation.extra]
     if operation.scope is not None:
         statuses += [401, 403, 404, 409, 429]
-    if operation.body is not NoBody:
+    if operation.body is not NoBody or operation.reads:
         statuses += [400, 413, 415]
-    if operation.body is not NoBody or operation.query is not None or operation.idempotent:
+    if operation.body is not NoBody or operation.reads or operation.query is not None or operation.idempotent:
         statuses.append(422)
     return sorted(statuses)
 

@@ -84,6 +84,7 @@ class Operation:
     of_space: bool  # whether it takes ?space=
     media_type: str
     extra: Sequence[int]  # statuses of its own
+    reads: Sequence[str]  # media types of a body that the handler reads by itself
     fields: Sequence[str]  # of the body: names that an error may begin with
 
     @property
@@ -214,6 +215,7 @@ class Operations:
         of_space: bool = True,
         media_type: str = JSON,
         extra: Sequence[int] = (),
+        reads: Sequence[str] = (),
     ) -> Callable[[Handler], Handler]:
         """Make the decorated handler an operation; its docstring is its description."""
 
@@ -233,6 +235,7 @@ class Operations:
                     of_space,
                     media_type,
                     extra,
+                    reads,
                     fields,
                 )
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -41,12 +42,17 @@ class ServiceOptions:
     origins: tuple[str, ...] = ()  # from which browsers may ask (CORS); none: no other than this one
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)  # of the proxy, by route
     budget: float | None = None  # mean cost of a request that the proxy keeps within
+    # Scores of an OpenTelemetry evaluation, by its name, that mean quality 0 and 1; of others 0 and 1 do.
+    evaluation_scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.dim <= self.most_dim <= MAX_DIM:
             raise ConfigError(f"dim={self.dim}, most_dim={self.most_dim}: expected 1 to {MAX_DIM}, dim within most_dim")
         if self.most_body < 1024 or self.most_batch < 1 or (self.rate is not None and self.rate <= 0):
             raise ConfigError("most_body, most_batch and rate must be positive, most_body at least 1024")
+        for name, (low, high) in self.evaluation_scales.items():
+            if not (math.isfinite(low) and math.isfinite(high)) or low == high:
+                raise ConfigError(f"scale of evaluation {name!r} is {low} to {high}: expected two numbers that differ")
         if self.budget is not None and any(upstream.cost is None for upstream in self.upstreams.values()):
             raise ConfigError("a budget needs the cost of every upstream: say cost= for each")
 

@@ -55,6 +55,7 @@ from sona_pg.store.pulse_rows import read_pulse
 from sona_pg.store.set_aside_store import SetAsideStore
 from sona_pg.store.shared_store import SharedStore
 from sona_pg.store.space_store import SpaceStore
+from sona_pg.store.telemetry_store import TelemetryStore
 from sona_pg.store.trajectory_rows import read_seen
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 from sona_pg.store.unit import LearningUnit, learning_unit
@@ -88,6 +89,7 @@ class Database(SpaceStore):
         self.set_aside = SetAsideStore(engine)
         self.exports = ExportStore(engine)
         self.contents = ContentStore(engine)
+        self.telemetry = TelemetryStore(engine)
         self.overview = OverviewStore(engine)
         self.url = url
 

@@ -43,6 +43,7 @@ from sona_pg.store.server_tables import (
     idempotent_requests,
     servers,
     shared_trajectories,
+    telemetry_ids,
 )
 from sona_pg.store.table_columns import metadata
 
@@ -80,6 +81,7 @@ __all__ = [
     "steps",
     "summary_days",
     "summary_progress",
+    "telemetry_ids",
     "trajectories",
     "version_contents",
     "version_patterns",

@@ -87,3 +87,14 @@ idempotent_requests = Table(
     PrimaryKeyConstraint("space_id", "key"),
     Index("idempotent_requests_by_time", "space_id", "recorded_at"),
 )
+
+telemetry_ids = Table(
+    "telemetry_ids",
+    metadata,
+    space_column(),
+    Column("key", LargeBinary, nullable=False),
+    Column("trajectory_id", Uuid, nullable=False),
+    time_column("recorded_at"),
+    PrimaryKeyConstraint("space_id", "key"),
+    Index("telemetry_ids_by_time", "space_id", "recorded_at"),
+)

@@ -11,8 +11,8 @@ INVENTORY = {
         daily_figures feedback feedback_rest fisher_snapshots idempotent_requests leases memory_edges
         memory_nodes pattern_routes pattern_uses patterns route_statistics schema_revision sealed_weeks servers
         set_aside shared_trajectories space_names space_settings spaces staged_versions state_arrays
-        state_versions steps steps_rest summary_days summary_progress trajectories trajectories_rest
-        version_contents version_patterns version_tasks
+        state_versions steps steps_rest summary_days summary_progress telemetry_ids trajectories
+        trajectories_rest version_contents version_patterns version_tasks
     """,
     "view": """
         budgets cycle_log decisions dream_edges feedback_sources figures fleet graph_hubs growth labels
@@ -35,7 +35,8 @@ INVENTORY = {
         pattern_uses_pkey patterns_pkey route_statistics_pkey schema_revision_pkc sealed_weeks_pkey servers_pkey
         set_aside_pkey shared_trajectories_by_time shared_trajectories_pkey space_names_pkey
         space_names_space_id_key space_settings_pkey spaces_pkey staged_versions_pkey state_arrays_pkey
-        state_versions_pkey steps_pkey steps_rest_pkey summary_days_pkey summary_progress_pkey trajectories_pkey
+        state_versions_pkey steps_pkey steps_rest_pkey summary_days_pkey summary_progress_pkey telemetry_ids_by_time
+        telemetry_ids_pkey trajectories_pkey
         trajectories_rest_pkey version_contents_pkey version_patterns_pkey version_tasks_pkey
     """,
     "constraint": """
@@ -99,7 +100,8 @@ INVENTORY = {
         steps_rest.steps_offset_us_check steps_rest.steps_ordinal_check steps_rest.steps_rest_pkey
         steps_rest.steps_reward_check summary_days.summary_days_pkey summary_days.summary_days_space_id_fkey
         summary_days.summary_days_took_ms_check summary_progress.summary_progress_pkey
-        summary_progress.summary_progress_space_id_fkey trajectories.trajectories_cost_check
+        summary_progress.summary_progress_space_id_fkey telemetry_ids.telemetry_ids_key_check
+        telemetry_ids.telemetry_ids_pkey telemetry_ids.telemetry_ids_space_id_fkey trajectories.trajectories_cost_check
         trajectories.trajectories_embedding_check trajectories.trajectories_latency_us_check
         trajectories.trajectories_paid_check trajectories.trajectories_parameters_check
         trajectories.trajectories_pkey trajectories.trajectories_propensity_check

@@ -315,6 +315,9 @@ class Maintenance:
                 "reasons of trajectories set aside": partial(retention.forget_reasons, work, space, before, self._at),
                 "rows of shared trajectories": partial(retention.forget_shared, work, space, self._at - SHARED_FOR),
                 "answered requests": partial(retention.forget_requests, work, space, self._at - ANSWERED_FOR),
+                "ids of spans": partial(
+                    retention.forget_telemetry, work, space, self._at - self._policy.keep_waiting_weeks * WEEK
+                ),
                 "uses of patterns": partial(retention.forget_uses, work, space),
             }.items():
                 count, busy = self._briefly(work, forget)

@@ -140,6 +140,7 @@ WHERE s.space_id = %(space)s AND s.recorded_at < %(before)s AND NOT EXISTS (
 )
 """
 FORGET_REQUESTS = "DELETE FROM sona.idempotent_requests WHERE space_id = %(space)s AND recorded_at < %(before)s"
+FORGET_TELEMETRY = "DELETE FROM sona.telemetry_ids WHERE space_id = %(space)s AND recorded_at < %(before)s"
 # A kept version may bring a pattern back.
 FORGET_USES = """
 DELETE FROM sona.pattern_uses u
@@ -253,6 +254,11 @@ def forget_shared(raw: psycopg.Connection[Any], space: int, before: datetime) ->
 def forget_requests(raw: psycopg.Connection[Any], space: int, before: datetime) -> int:
     """Delete requests with an idempotency key that came before ``before``, with their answers."""
     return raw.execute(FORGET_REQUESTS, {"space": space, "before": before}).rowcount
+
+
+def forget_telemetry(raw: psycopg.Connection[Any], space: int, before: datetime) -> int:
+    """Delete the ids of trajectories by spans that were heard of last before ``before``."""
+    return raw.execute(FORGET_TELEMETRY, {"space": space, "before": before}).rowcount
 
 
 def forget_uses(raw: psycopg.Connection[Any], space: int) -> int:

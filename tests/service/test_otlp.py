@@ -1,0 +1,225 @@
+"""OTLP as JSON: spans of models become trajectories, evaluations feedback, whichever comes first, once."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from fix_ledger import Ledger
+
+from sona_pg.config import MaintenanceConfig
+from sona_pg.domain.ids import uuid7
+from sona_pg.errors import ConfigError, SpaceRemoved
+from sona_pg.service import ServiceOptions
+from sona_pg.service.genai_telemetry import told_by
+from sona_pg.service.otlp_decoding import answered, decoded
+from sona_pg.store.admin.maintenance import Maintenance
+from tests.service.conftest import OPTIONS, serving
+
+NOW = time.time_ns()
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+ROWS = """
+SELECT o.route, o.quality, t.query, t.latency_us, t.context, t.parameters, f.source, f.quality
+FROM sona.outcomes o JOIN sona.trajectories t ON t.id = o.trajectory_id
+JOIN sona.spaces s ON s.space_id = t.space_id AND s.name = %s
+LEFT JOIN sona.feedback f ON f.space_id = t.space_id AND f.trajectory_id = t.id ORDER BY t.id
+"""
+
+
+def value(told: Any) -> dict[str, Any]:
+    if isinstance(told, bool):
+        return {"boolValue": told}
+    if isinstance(told, int):
+        return {"intValue": str(told)}
+    if isinstance(told, float):
+        return {"doubleValue": told}
+    if isinstance(told, list):
+        return {"arrayValue": {"values": [value(one) for one in told]}}
+    if isinstance(told, dict):
+        return {"kvlistValue": {"values": attributes(told)}}
+    return {"stringValue": told}
+
+
+def attributes(told: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": name, "value": value(one)} for name, one in told.items()]
+
+
+def asked(text: str) -> list[dict[str, Any]]:
+    return [
+        {"role": "user", "parts": [{"type": "text", "content": "earlier"}]},
+        {"role": "assistant", "parts": [{"type": "text", "content": "yes?"}]},
+        {"role": "user", "parts": [{"type": "text", "content": text}]},
+    ]
+
+
+def span(number: int, told: dict[str, Any], **more: Any) -> dict[str, Any]:
+    row = {"traceId": TRACE, "spanId": f"{number:016x}", "name": "chat", "startTimeUnixNano": str(NOW),
+           "endTimeUnixNano": str(NOW + 1_500_000_000), "attributes": attributes(told)}  # fmt: skip
+    return row | more
+
+
+def chat(text: str, **more: Any) -> dict[str, Any]:
+    told = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "small"}
+    return told | {"gen_ai.input.messages": json.dumps(asked(text))} | more
+
+
+def traces(*spans: dict[str, Any]) -> dict[str, Any]:
+    resource = {"attributes": attributes({"service.name": "shop"})}
+    return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": list(spans)}]}]}
+
+
+def evaluation(number: int | None, name: str, at: int = NOW, **told: Any) -> dict[str, Any]:
+    of = {} if number is None else {"traceId": TRACE, "spanId": f"{number:016x}"}
+    known = {"gen_ai.evaluation.name": name} | {f"gen_ai.{key.replace('__', '.')}": one for key, one in told.items()}
+    return of | {"eventName": "gen_ai.evaluation.result", "timeUnixNano": str(at), "attributes": attributes(known)}
+
+
+def logs(*records: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceLogs": [{"scopeLogs": [{"logRecords": list(records)}]}]}
+
+
+@pytest.fixture
+def rows(service, service_url):
+    def read(name: str) -> list[tuple]:
+        service.post("/v1/learn", params={"space": name})  # which commits first
+        with psycopg.connect(service_url) as connection:
+            return connection.execute(ROWS, [name]).fetchall()
+
+    return read
+
+
+def test_a_span_and_its_evaluation_are_a_trajectory_with_feedback(service, space, rows):
+    name = space()
+    told = chat("where is my parcel", **{"gen_ai.request.temperature": 0.5, "gen_ai.request.top_k": 3,
+                                         "gen_ai.conversation.id": "c1", "gen_ai.response.id": "r1"})  # fmt: skip
+    sent = service.post(
+        "/v1/otlp/v1/traces", traces(span(1, told), span(2, {"http.route": "/"})), params={"space": name}
+    )
+    assert (sent.status_code, sent.json(), sent.headers["content-type"]) == (200, {}, "application/json")
+    judged = evaluation(1, "Relevance", evaluation__score__value=0.8)
+    assert service.post("/v1/otlp/v1/logs", logs(judged, {"body": {}}), params={"space": name}).json() == {}
+    (route, quality, query, latency, context, parameters, source, score), *more = rows(name)
+    assert (more, route, query, latency) == ([], "small", "where is my parcel", 1_500_000)
+    assert (quality, score, source) == (pytest.approx(0.8), pytest.approx(0.8), "http:Relevance")
+    assert context == ["service:shop", "session:c1"]
+    assert parameters == {"temperature": 0.5, "top_k": 3}
+
+
+def test_an_evaluation_may_come_before_its_span_and_all_of_it_twice(service, space, rows):
+    name = {"space": space()}
+    for _ in range(2):
+        by_response = evaluation(None, "Correct", response__id="r2", evaluation__score__label="pass")
+        assert service.post("/v1/otlp/v1/logs", logs(by_response), params=name).json() == {}
+    for _ in range(2):
+        told = chat("where is it", **{"gen_ai.response.id": "r2"})
+        service.post("/v1/otlp/v1/traces", traces(span(2, told)), params=name)
+    of_span = evaluation(2, "Relevance", evaluation__score__value=0.0)
+    service.post("/v1/otlp/v1/logs", logs(of_span), params=name)
+    found = rows(name["space"])
+    assert {(row[0], row[1]) for row in found} == {("small", 0.5)}
+    assert sorted(row[6:] for row in found) == [("http:Correct", 1.0), ("http:Relevance", 0.0)]
+
+
+def test_events_of_a_span_and_details_count_and_a_failure_is_bad(service, space, rows):
+    name = {"space": space()}
+    score = {"gen_ai.evaluation.name": "Judge", "gen_ai.evaluation.score.value": 1}
+    inside = {"name": "gen_ai.evaluation.result", "timeUnixNano": str(NOW), "attributes": attributes(score)}
+    said = attributes({"content": "old style"})
+    older = {"name": "gen_ai.user.message", "timeUnixNano": str(NOW), "attributes": said}
+    bare = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "large"}
+    agent = chat("help", **{"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "helper"})
+    failed = span(5, chat("broken", **{"error.type": "timeout"}), status={"code": 2})
+    sent = traces(span(3, bare, events=[older, inside]), span(4, agent), failed)
+    assert service.post("/v1/otlp/v1/traces", sent, params=name).json() == {}
+    details = {"event.name": "gen_ai.client.inference.operation.details", "gen_ai.input.messages": asked("detail")}
+    structured = attributes({"gen_ai.operation.name": "chat", "gen_ai.request.model": "small"} | details)
+    record = {"traceId": TRACE, "spanId": f"{6:016x}", "timeUnixNano": str(NOW), "attributes": structured}
+    assert service.post("/v1/otlp/v1/logs", logs(record), params=name).json() == {}
+    found = {row[2]: (row[0], row[1]) for row in rows(name["space"])}
+    assert found == {
+        "old style": ("large", 1.0), "help": ("helper", None), "broken": ("small", 0.0), "detail": ("small", None),
+    }  # fmt: skip
+
+
+def test_what_tells_nothing_is_rejected_with_a_reason(service):
+    bare = span(7, {"gen_ai.operation.name": "chat", "gen_ai.request.model": "small"})
+    told = service.post("/v1/otlp/v1/traces", traces(bare, span(8, chat("?!")))).json()["partialSuccess"]
+    assert (told["rejectedSpans"], "capture the content" in told["errorMessage"]) == ("2", True)
+    loose = [evaluation(None, "Lost", evaluation__score__value=1.0), evaluation(7, "Stars", evaluation__score__value=4)]
+    told = service.post("/v1/otlp/v1/logs", logs(*loose)).json()["partialSuccess"]
+    assert (told["rejectedLogRecords"], "names neither" in told["errorMessage"]) == ("2", True)
+
+
+def test_scores_labels_and_scales():
+    def quality(scales: dict[str, tuple[float, float]] | None = None, **told: Any) -> float | None:
+        _, events = decoded("logs", "application/json", json.dumps(logs(evaluation(1, "E", **told))).encode())
+        facts = told_by([], events, scales or {})[1]
+        return facts[0].quality if facts else None
+
+    assert quality(evaluation__score__value=0.3) == 0.3
+    assert quality(evaluation__score__value=4.0) is None
+    assert quality({"E": (1, 5)}, evaluation__score__value=4.0) == 0.75
+    assert quality({"E": (1, 0)}, evaluation__score__value=0.25) == 0.75  # a score of flaws
+    assert quality({"E": (1, 5)}, evaluation__score__value=9) == 1.0
+    assert quality(evaluation__score__label="Not relevant") == 0.0
+    assert quality(evaluation__score__label="pass", evaluation__score__value=0.7) == 0.7
+    assert quality(evaluation__score__label="fail", evaluation__score__value=0.9) == 0.0
+    assert quality(evaluation__score__label="purple") is None
+    with pytest.raises(ConfigError, match="two numbers that differ"):
+        ServiceOptions(evaluation_scales={"E": (1, 1)})
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (json.dumps(traces({"traceId": "xyz"})).encode(), "application/json", 400),
+        (json.dumps(traces({"startTimeUnixNano": "soon"})).encode(), "application/json", 400),
+        (b"{}", "text/plain", 415),
+        (b"{}", "application/json", 200),
+        (b"null", "application/json", 400),
+    ],
+)
+def test_a_body_that_is_no_otlp_is_refused(service, body, kind, status):
+    answer = service.post("/v1/otlp/v1/traces", content=body, headers={"content-type": kind})
+    assert answer.status_code == status, answer.text
+
+
+def test_gzip_and_keys_are_those_of_the_service(service, service_store, space):
+    name = space()
+    _, token = service_store.create_key(name, "collector", ["record"])
+    _, reader = service_store.create_key(name, "reader", ["read"])
+    body = gzip.compress(json.dumps(traces(span(9, chat("zipped")))).encode())
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    for key, status in ((token, 200), (reader, 403)):
+        told = headers | {"authorization": f"Bearer {key}"}
+        assert service.post("/v1/otlp/v1/traces", content=body, headers=told).status_code == status
+
+
+def test_too_many_at_once_are_refused(service_url):
+    with serving(service_url, OPTIONS.replace(most_batch=1)) as service:
+        two = traces(span(10, chat("one")), span(11, chat("two")))
+        assert service.post("/v1/otlp/v1/traces", two).status_code == 413
+
+
+def test_a_rejection_in_protobuf_is_what_collectors_read():
+    assert answered("traces", "application/x-protobuf", 0, "") == b""
+    assert answered("traces", "application/x-protobuf", 300, "why") == b"\x0a\x08\x08\xac\x02\x12\x03why"
+
+
+def test_the_trajectory_of_a_span_is_forgotten_after_the_weeks_that_feedback_waits(ledger: Ledger):
+    key, space_id = bytes(16), ledger.space("told", 8).space_id
+    made = ledger.database.telemetry.claim(space_id, [([key], uuid7())])
+    assert ledger.database.telemetry.claim(space_id, [([key, bytes(15) + b"x"], uuid7())]) == made
+    for weeks, left in ((12, 2), (14, 0)):
+        at = datetime.now(UTC) + timedelta(weeks=weeks)
+        list(Maintenance(ledger.database.engine, MaintenanceConfig(), lambda at=at: at).run())
+        assert len(ledger.rows("SELECT FROM sona.telemetry_ids")) == left
+    with pytest.raises(SpaceRemoved):
+        ledger.database.telemetry.claim(999, [([key], uuid7())])
