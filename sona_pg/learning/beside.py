@@ -23,7 +23,7 @@ def beside(apart: bool = True) -> Iterator[Start]:
     A function that the thread has not begun when its result is asked for runs in the caller. Unless ``apart`` all do.
     """
     if not apart:
-        yield _later
+        yield later
         return
     pool = ThreadPoolExecutor(1, "sona-pg learning")
 
@@ -40,5 +40,6 @@ def beside(apart: bool = True) -> Iterator[Start]:
         pool.shutdown(cancel_futures=True)
 
 
-def _later(function: Callable[[], Result], /) -> Callable[[], Result]:
+def later(function: Callable[[], Result], /) -> Callable[[], Result]:
+    """Start nothing: ``function`` runs in the caller, when its result is asked for."""
     return function

@@ -14,7 +14,8 @@ from sona_pg.learning.ranking.lbfgs import minimise
 from sona_pg.learning.ranking.ranker import RankerConfig, RankerState, score
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_explore import explore
-from sona_pg.learning.ranking.ranker_fit import fit, folded
+from sona_pg.learning.ranking.ranker_fit import fit
+from sona_pg.learning.ranking.ranker_folding import folded
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
 from sona_pg.learning.ranking.ranker_prior import allowance, measure_noise, proven_answers, pseudo_queries
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sona_pg.domain.catalog import Rows
 from sona_pg.errors import DimensionMismatch
+from sona_pg.learning.beside import beside
 from sona_pg.learning.ranking.lbfgs import minimise
 from sona_pg.learning.ranking.ranker import (
     MOST_NOISE,
@@ -19,12 +20,12 @@ from sona_pg.learning.ranking.ranker import (
     RankerState,
     add_heads,
     candidate_features,
-    centre,
     grown,
     query_features,
     stranger_scores,
 )
-from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents, unit_rows
+from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents
+from sona_pg.learning.ranking.ranker_folding import fold, usable, without_evidence
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
 from sona_pg.learning.ranking.ranker_prior import (
     FEWEST,
@@ -40,8 +41,7 @@ from sona_pg.learning.ranking.ranker_search import find_changes
 _MEASURE_MEMORY = 0.7
 _NARROWEST = 1e-4  # least divisor
 _MOST_PSEUDO = 2048
-_HALF = 0.5  # of an event: less is rounding
-_LEAST = 1e-6  # evidence: less is rounding
+_LEAST = 1e-6  # noise of feedback that is certain
 _MOST_DOUBT = 0.45  # of a thumb down on a right answer
 
 
@@ -66,7 +66,7 @@ def fit(
     for given in (embeddings, fresh.query, replay.query):
         if given.shape[-1] != state.dim:
             raise DimensionMismatch(state.dim, given.shape[-1])
-    fresh, replay = (_usable(events, len(embeddings)) for events in (fresh, replay))
+    fresh, replay = (usable(events, len(embeddings)) for events in (fresh, replay))
     taken = float(np.minimum(fresh.weight[fresh.judged != NONE], 0.0).sum())  # retracted weight, negative
     history = max(float(state.folded[1]) + taken, 0.0)
     events, certain = weighed_once(_learnable(fresh, replay, history))
@@ -76,7 +76,7 @@ def fit(
     state = _calibrate(state, embeddings, distinct(events.take(trusted)), config)
     if mean is None and len(embeddings):
         mean = embeddings[:].mean(axis=0)
-    state = _without_evidence(_fold(grown(state, len(embeddings)), mean, fresh), fresh)
+    state = without_evidence(fold(grown(state, len(embeddings)), mean, fresh), fresh)
     state = replace(state, overruled=state.positive * changes.lost, **asdict(changes.search))
     labelled = int(changes.holds[:labelled].sum())
     events, moved, certain = events.take(changes.holds), changes.moved[changes.holds], certain[changes.holds]
@@ -87,18 +87,6 @@ def fit(
     said = float(np.abs(fresh.weight[fresh.judged != NONE]).sum())  # retracted events move the minimum, too
     new = min(said / float(events.weight.sum()), 1.0)
     return _refine(state, embeddings, _Fitted(events, moved, certain, labelled, new), config, random)
-
-
-def folded(state: RankerState, known: int, fresh: RankEvents) -> RankerState:
-    """Return `state` with the evidence of `fresh` as `fit` leaves it, without the fit."""
-    fresh = _usable(fresh, known)
-    return _without_evidence(_fold(grown(state, known), None, fresh), fresh)
-
-
-def _usable(events: RankEvents, known: int) -> RankEvents:
-    """The usable events, their queries of length 1."""
-    kept = events.take(events.usable(known))
-    return replace(kept, query=unit_rows(kept.query))
 
 
 def _learnable(fresh: RankEvents, replay: RankEvents, history: float) -> RankEvents:
@@ -142,77 +130,6 @@ def _spread(count: int, most: int) -> npt.NDArray[np.intp]:
     if count <= most:
         return np.arange(count)
     return np.linspace(0, count - 1, max(most, 1)).astype(np.intp)
-
-
-def _fold(state: RankerState, mean: FloatArray | None, fresh: RankEvents) -> RankerState:
-    """Add the fresh events to the sums, and move the coordinates to the new means."""
-    weight = fresh.weight.astype(np.float64)
-    judged, quality = fresh.judged, fresh.verdict
-    labelled = judged != NONE
-    positive, negative = state.positive.copy(), state.negative.copy()
-    np.add.at(positive, judged[labelled], (weight * quality)[labelled])
-    np.add.at(negative, judged[labelled], (weight * (1.0 - quality))[labelled])
-    corrected = (fresh.correct != NONE) & (fresh.shown != NONE) & (fresh.shown != fresh.correct)
-    np.add.at(negative, fresh.shown[corrected], weight[corrected])
-
-    item_mean = state.item_mean if mean is None else centre(mean)
-    item_scale = np.sqrt(1.0 - float(item_mean @ item_mean))
-    folded = state.folded + np.array([weight.sum(), weight[labelled].sum(), 0.0, 0.0, 0.0])
-    moved = replace(
-        state,
-        positive=positive,
-        negative=negative,
-        folded=folded,
-        query_sum=state.query_sum + weight @ fresh.query,
-        item_mean=item_mean.astype(np.float32),
-    )
-    query_scale = np.sqrt(1.0 - float(moved.query_mean @ moved.query_mean))
-    scales = np.array([query_scale, item_scale, *state.scales[2:]], np.float32)
-    if not state.fits:
-        return replace(moved, scales=scales)
-    grow = np.float32(query_scale / state.scales[0])
-    shift = (moved.query_mean - state.query_mean) / scales[0]
-    shift = shift @ state.basis if state.basis.size else shift
-    return replace(
-        moved,
-        scales=scales,
-        map=_recentred(state.map, grow, shift),
-        heads=_recentred(state.heads, grow, shift),
-    )
-
-
-def _without_evidence(state: RankerState, fresh: RankEvents) -> RankerState:
-    """The state without its learning about candidates whose evidence `fresh` retracts entirely.
-
-    Without any evidence left it is that of a space without feedback.
-    """
-    taken = fresh.judged[(fresh.weight < 0.0) & (fresh.judged != NONE)]
-    if not len(taken) or not state.fits:
-        return state
-    if float(state.folded[1]) < _HALF:
-        blank = RankerState.initial(state.dim)
-        return replace(
-            blank,
-            query_sum=state.query_sum,
-            folded=np.array([state.folded[0], 0.0, 0.0, 0.0, 0.0]),
-            positive=np.zeros_like(state.positive),
-            negative=np.zeros_like(state.negative),
-            item_mean=state.item_mean,
-            scales=np.concatenate([state.scales[:2], blank.scales[2:]]),
-        )
-    bare = np.unique(taken[state.positive[taken] + state.negative[taken] < _LEAST])
-    kept = ~np.isin(state.head_rows, bare)
-    positive, negative = state.positive.copy(), state.negative.copy()
-    positive[bare] = negative[bare] = 0.0
-    return replace(
-        state, positive=positive, negative=negative, head_rows=state.head_rows[kept], heads=state.heads[kept]
-    )
-
-
-def _recentred(weights: FloatArray, grow: np.float32, shift: FloatArray) -> FloatArray:
-    """The same function of the query, when its mean moves by `shift` and its scale by `grow`."""
-    slopes = weights[:, :-1] * grow
-    return np.concatenate([slopes, weights[:, -1:] + (slopes @ shift)[:, None]], axis=1)
 
 
 def _rescaled(
@@ -315,7 +232,7 @@ def _refine(
     trust = np.where(for_new, np.float32(config.moved_weight), np.float32(1.0))
     usual_up = max(config.up_doubt * noise, config.least_noise)
     up_noise = np.where(given.moved | given.certain, np.float32(_LEAST), np.float32(usual_up))
-    objective = PartialLabels(
+    fitted = PartialLabels(
         query=np.concatenate([query, np.pad(pseudo, ((0, 0), (0, 1)), constant_values=1.0)]),
         base=base,
         features=np.float32(config.map_gain) * features,
@@ -332,8 +249,10 @@ def _refine(
     active = np.searchsorted(head_rows, rows)
     gain = np.float32(config.map_gain)
     start = np.concatenate([heads[active], state.map / gain])
-    iterations = config.iterations(len(objective.query), len(rows), given.new, given.newly_moved)
-    end = minimise(objective.at(start), iterations=iterations, inverse=objective.curvature_inverse())
+    iterations = config.iterations(len(fitted.query), len(rows), given.new, given.newly_moved)
+    with beside(fitted.base.size >= _WORTH_A_THREAD) as start_beside:
+        objective = replace(fitted, start=start_beside)
+        end = minimise(objective.at(start), iterations=iterations, inverse=objective.curvature_inverse())
     share = np.float32(min(1.0, found / max(float(state.folded[1]), 1.0)))
     settled = start + share * (end - start)
     heads[active] = settled[: len(rows)]
@@ -405,4 +324,5 @@ _CALIBRATED_CELLS = 4_000_000
 _ASKED_CELLS = 1_000_000
 _FITTED_CELLS = 1_500_000  # beside the pseudo-queries
 _MEASURED_CELLS = 4_000_000
+_WORTH_A_THREAD = 500_000  # cells of a fit
 _MEASURED_CANDIDATES = 4096

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from sona_pg.learning.beside import Start, later
+
 FloatArray = npt.NDArray[np.float32]
+Result = TypeVar("Result")
 
 _SMALLEST = np.float32(1e-6)
 _STEEPER = 3.0  # see benchmarks/eval/EVIDENCE.md
@@ -40,6 +44,7 @@ class PartialLabels:
     up_noise: float | FloatArray  # α, of all or (n,)
     down_noise: float  # β
     ridge: float
+    start: Start = later  # starts the work on a half of the queries beside that on the other
 
     def at(self, parameters: FloatArray) -> FitPoint:
         """Return the objective at `parameters` (a + k, k + 1)."""
@@ -50,8 +55,16 @@ class PartialLabels:
     def product(self, parameters: FloatArray) -> FloatArray:
         """Return the contribution of `parameters` to the logits, (n, a), which are linear in them."""
         heads, shared = np.split(parameters, [len(self.features)])
-        logits: FloatArray = self.query @ (heads + self.features @ shared).T
+        weights = (heads + self.features @ shared).T
+        logits = np.empty((len(self.query), len(self.features)), np.float32)
+        self.by_halves(lambda half: np.matmul(self.query[half], weights, out=logits[half]))
         return logits
+
+    def by_halves(self, work: Callable[[slice], Result]) -> tuple[Result, Result]:
+        """Return the results for the first and the second half of the queries."""
+        count, middle = len(self.query), len(self.query) // 2
+        second = self.start(lambda: work(slice(middle, count)))
+        return work(slice(0, middle)), second()
 
     def heard(self, right: FloatArray) -> FloatArray:
         """Return the chance `P` (n,) of hearing "right", by the probability of the judged candidate."""
@@ -63,11 +76,11 @@ class PartialLabels:
         """1 - α - β."""
         return np.float32(1.0 - self.up_noise - self.down_noise)
 
-    def blocks(self) -> Iterator[slice]:
-        """Give the queries in parts whose cells stay in the processor's cache."""
+    def blocks(self, half: slice) -> Iterator[slice]:
+        """Give the queries of a half in parts whose cells stay in the processor's cache."""
         size = max(1, _CELLS_AT_ONCE // len(self.features))
-        for start in range(0, len(self.query), size):
-            yield slice(start, start + size)
+        for start in range(half.start, half.stop, size):
+            yield slice(start, min(start + size, half.stop))
 
     def curvature_inverse(self) -> FloatArray:
         """A guess at the inverse Hessian of each row of the parameters, (k + 1, k + 1), symmetric.
@@ -102,18 +115,22 @@ class FitPoint:
         self.at = parameters
         self._of, self._logits, self._along, self._step = objective, logits, along, np.float32(step)
         self._most, self._total, self._right = np.empty((3, len(logits)), np.float32)
-        for rows in objective.blocks():
-            chance = self._block(rows)
-            self._most[rows] = chance.max(axis=1)
-            chance -= self._most[rows, None]
-            np.exp(chance, out=chance)
-            self._total[rows] = chance.sum(axis=1)
-            self._right[rows] = chance[np.arange(len(chance)), objective.target[rows]]
+        objective.by_halves(self._measure)
         self._right /= self._total
         heard = objective.heard(self._right)
         cost = objective.quality * np.log(heard) + (1.0 - objective.quality) * np.log1p(-heard)
         ridge = 0.5 * objective.ridge * float(np.vdot(parameters, parameters))
         self.value = ridge - float(np.vdot(objective.weight, cost))  # in nats
+
+    def _measure(self, half: slice) -> None:
+        """Set the largest logit of each query, the total of the softmax, and the judged candidate's share of it."""
+        for rows in self._of.blocks(half):
+            chance = self._block(rows)
+            self._most[rows] = chance.max(axis=1)
+            chance -= self._most[rows, None]
+            np.exp(chance, out=chance)
+            self._total[rows] = chance.sum(axis=1)
+            self._right[rows] = chance[np.arange(len(chance)), self._of.target[rows]]
 
     def gradient(self) -> FloatArray:
         """Return the gradient of the value, of the shape of the parameters."""
@@ -122,17 +139,24 @@ class FitPoint:
         # d right / d logits = right (onehot - chance), so every row is a multiple of (chance - onehot)
         pull = of.quality / heard - (1.0 - of.quality) / (1.0 - heard)
         pull *= of.weight * of.slope * right
+        by_candidate, others = of.by_halves(lambda half: self._pulled(half, pull))
+        by_candidate += others
+        gradient = np.concatenate([by_candidate, of.features.T @ by_candidate])
+        gradient += np.float32(of.ridge) * self.at
+        return gradient
+
+    def _pulled(self, half: slice, pull: FloatArray) -> FloatArray:
+        """Return the gradient by the candidates' weights, (a, k + 1), of a half of the queries."""
+        of = self._of
         by_candidate = np.zeros((len(of.features), of.query.shape[1]), np.float32)
-        for rows in of.blocks():
+        for rows in of.blocks(half):
             chance = self._block(rows)
             chance -= self._most[rows, None]
             np.exp(chance, out=chance)
             chance *= (pull[rows] / self._total[rows])[:, None]
             chance[np.arange(len(chance)), of.target[rows]] -= pull[rows]
             by_candidate += chance.T @ of.query[rows]
-        gradient = np.concatenate([by_candidate, of.features.T @ by_candidate])
-        gradient += np.float32(of.ridge) * self.at
-        return gradient
+        return by_candidate
 
     def line(self, direction: FloatArray) -> Callable[[float], FitPoint]:
         """Return the function of a step that gives the point `at - step * direction`.
@@ -140,11 +164,14 @@ class FitPoint:
         Other points of the line that this one was found on are used up: their logits are moved here, in place.
         """
         if self._along is not None:
-            for rows in self._of.blocks():
-                self._logits[rows] = self._block(rows)
+            self._of.by_halves(self._move)
             self._along = None
         logits, along = self._logits, self._of.product(direction)
         return lambda step: FitPoint(self._of, self.at - np.float32(step) * direction, logits, along, step)
+
+    def _move(self, half: slice) -> None:
+        for rows in self._of.blocks(half):
+            self._logits[rows] = self._block(rows)
 
     def _block(self, rows: slice) -> FloatArray:
         """Return a copy of the logits of some queries."""

@@ -11,7 +11,8 @@ from sona_pg.domain.catalog import UNKNOWN, Catalog
 from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.ranking.ranker_events import RankEvents
-from sona_pg.learning.ranking.ranker_fit import fit, folded
+from sona_pg.learning.ranking.ranker_fit import fit
+from sona_pg.learning.ranking.ranker_folding import folded
 from sona_pg.learning.vectors import unit
 from sona_pg.limits import LARGEST_TABLE
 
