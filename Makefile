@@ -43,6 +43,9 @@ lint: $(DEV)    ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs-sql: $(DEV) ## docs/sql.md anew, from the comments in the database
+	$(BIN)/python .ci/sql_docs.py
+
 build: $(DEV)   ## wheel and sdist in dist/
 	$(BIN)/python -m build $(ARGS)
 

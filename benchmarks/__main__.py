@@ -26,6 +26,7 @@ SUITES = {
     "service": "the HTTP service, one worker and its database, beside a bare FastAPI endpoint",
     "evidence": "from a thumb to the next answer, here and on ten other servers, and what it costs to ask",
     "budget": "one budget for eight servers that are killed now and then: what they spend together",
+    "sql": "every SQL view and function at a million trajectories, each beside its target",
     "search": "search in SQL beside the exact scan, and recording into a filled store",
 }
 

@@ -13,12 +13,13 @@ down_revision = "0020"
 branch_labels = None
 depends_on = None
 
+# Without statistics (after a bulk load) the planner would join the outcomes by nested loops, quadratic in the rows.
 JUDGED = """
 CREATE OR REPLACE FUNCTION sona.judged_between(of_space int, first_id uuid, last_id uuid) RETURNS TABLE (
     id uuid, batch bigint, route text, candidate_set bigint, policy_version bigint, propensity real, latency_us int,
     step_count smallint, context text[], quality double precision, cost double precision, paid boolean
 )
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET enable_nestloop = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -260,7 +261,7 @@ COMMENTS = [
     "sona.first_id(current_date), sona.last_id(current_date)) WHERE kind = ''route'''",
     "COMMENT ON FUNCTION sona.decision_figures_between(int, uuid, uuid) IS E'The sums of sona.daily_decisions over a range "
     "of ids.\\nExample: SELECT route, offered, taken, weighted / nullif(offered, 0) AS ips FROM "
-    "sona.decision_figures_between(1, sona.first_id(current_date - 29), sona.last_id(current_date))'",
+    "sona.decision_figures_between(1, sona.first_id(current_date - 6), sona.last_id(current_date))'",
     "COMMENT ON FUNCTION sona.touched_days(int, timestamptz) IS E'The days whose figures the batches recorded since then "
     "change.\\nExample: SELECT * FROM sona.touched_days(1, now() - interval ''1 hour'')'",
     "COMMENT ON FUNCTION sona.days_of(int, bigint) IS E'The days of a space with their ranges of ids. Live ones have rows "

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import Connection, exists, func, literal_column, select, update
 
 from sona_pg.domain.space import SpaceSummary
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
-from sona_pg.store.schema import feedback, servers, spaces, trajectories
+from sona_pg.store.recorded_tables import SQL_SERVER
+from sona_pg.store.schema import batches, feedback, servers, spaces, trajectories
 
 SILENCE = timedelta(seconds=15)  # since the last heartbeat, after which a server is not live; as in the view sona.fleet
 COUNTERS = ("trajectories", "feedback", "dropped")
@@ -44,9 +45,10 @@ VALUES (%(space)s, %(server_id)s, %(host)s, %(pid)s, %(release)s, %(at)s, %(at)s
 ON CONFLICT DO NOTHING
 """
 
-SUMMARIES = """
+SUMMARIES = f"""
 SELECT s.name, s.dim, s.live_version,
-       (s.departed_trajectories + told.trajectories)::bigint, (s.departed_feedback + told.feedback)::bigint,
+       (s.departed_trajectories + told.trajectories + by_sql.trajectories)::bigint,
+       (s.departed_feedback + told.feedback + by_sql.feedback)::bigint,
        waits.facts::bigint,
        (SELECT count(*) FROM sona.patterns p WHERE p.space_id = s.space_id AND p.dim = s.dim),
        (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id),
@@ -57,6 +59,10 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE v.ended_at IS NULL AND v.seen_at >= %(live_since)s) AS servers
     FROM sona.servers v WHERE v.space_id = s.space_id
 ) AS told
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(b.trajectories), 0) AS trajectories, coalesce(sum(b.feedback), 0) AS feedback
+    FROM sona.batches b WHERE b.space_id = s.space_id AND b.server_id = '{SQL_SERVER}'
+) AS by_sql
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(b.trajectories + b.feedback), 0) AS facts
     FROM sona.batches b WHERE b.space_id = s.space_id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
@@ -133,7 +139,13 @@ def totals(connection: Connection, space_id: int) -> dict[str, int] | None:
     ).one_or_none()
     if departed is None:
         return None
-    there = {name: int(counted._mapping[name]) + int(departed._mapping[name]) for name in COUNTERS}
+    by_sql = connection.execute(  # the server's number is written out, for the partial index
+        select(*(func.coalesce(func.sum(batches.c[name]), 0).label(name) for name in COUNTERS[:2])).where(
+            batches.c.space_id == space_id, batches.c.server_id == literal_column(f"'{SQL_SERVER}'::uuid")
+        )
+    ).one()
+    told = (counted._mapping, departed._mapping, by_sql._mapping)
+    there = {name: sum(int(counts.get(name, 0)) for counts in told) for name in COUNTERS}
     return {"servers": int(counted.servers), **there}
 
 

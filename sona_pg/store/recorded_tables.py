@@ -29,6 +29,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from sona_pg.store.table_columns import count_column, metadata, space_column, time_column
 
+SQL_SERVER = "00000000-0000-7000-8000-73716c000000"  # of what is recorded through SQL functions
+
 space_names = Table(
     "space_names",
     metadata,
@@ -79,6 +81,7 @@ batches = Table(
     Index("batches_unlearned", "space_id", "recorded_at", "batch", postgresql_where=text("cycle_id IS NULL")),
     Index("batches_by_cycle", "space_id", "cycle_id", postgresql_where=text("cycle_id IS NOT NULL")),
     Index("batches_by_time", "space_id", "recorded_at"),
+    Index("batches_of_sql", "space_id", postgresql_where=text(f"server_id = '{SQL_SERVER}'")),
 )
 
 trajectories = Table(

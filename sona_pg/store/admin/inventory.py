@@ -15,29 +15,31 @@ INVENTORY = {
         trajectories_rest version_contents version_patterns version_tasks
     """,
     "view": """
-        budgets cycle_log decisions dream_edges feedback_sources figures fleet graph_hubs growth labels
-        latest_feedback learning next_patterns off_policy outcomes pattern_summary quality_by_day
-        quality_by_server quality_by_space route_leaderboard store_size users versions waiting_feedback
+        adapter_norms budgets cycle_changes cycle_log decisions dream_edges failed_cycles feedback_sources
+        figures fleet forgetting_by_task graph_hubs growth labels latest_feedback learning learning_curve
+        next_patterns off_policy outcomes pattern_summary quality_by_day quality_by_server quality_by_space
+        route_leaderboard routes_by_pattern store_size users versions waiting_feedback
     """,
     "function": """
-        communities day_of days_of decision_figures_between diff ensure_dimension ensure_partitions
-        evaluate_policies figures_between find_patterns first_id judged_between last_id mean_interval
-        neighborhood neighbors patterns_at quantile require_space routes_between sizes_of touched_days
-        uuid_floor uuid_time weight_at
+        apply_adapter apply_base_lora apply_micro_lora communities day_of days_of decision_figures_between diff
+        ensure_dimension ensure_partitions evaluate_policies figures_between find_patterns first_id
+        judged_between last_id mark_batch mean_interval neighborhood neighbors pattern_trajectories patterns_at
+        quantile reals_of record_feedback record_trajectory require_space require_vector routes_between
+        similar_trajectories sizes_of touched_days uuid_floor uuid_time weight_at
     """,
     "index": """
-        adapters_pkey api_keys_pkey batches_by_cycle batches_by_time batches_pkey batches_unlearned
-        candidate_contents_pkey candidate_sets_pkey candidates_changed candidates_in_order candidates_new
-        candidates_pkey candidates_space_id_slot_key cycles_by_start cycles_pkey daily_decisions_pkey
-        daily_figures_pkey feedback_batch feedback_pkey feedback_rest_pkey feedback_rest_space_id_batch_idx
-        fisher_snapshots_pkey idempotent_requests_by_time idempotent_requests_pkey leases_pkey memory_edges_back
-        memory_edges_dreamt memory_edges_pkey memory_nodes_of_candidates memory_nodes_pkey pattern_routes_pkey
-        pattern_uses_pkey patterns_pkey route_statistics_pkey schema_revision_pkc sealed_weeks_pkey servers_pkey
-        set_aside_pkey shared_trajectories_by_time shared_trajectories_pkey space_names_pkey
-        space_names_space_id_key space_settings_pkey spaces_pkey staged_versions_pkey state_arrays_pkey
-        state_versions_pkey steps_pkey steps_rest_pkey summary_days_pkey summary_progress_pkey telemetry_ids_by_time
-        telemetry_ids_pkey trajectories_pkey
-        trajectories_rest_pkey version_contents_pkey version_patterns_pkey version_tasks_pkey
+        adapters_pkey api_keys_pkey batches_by_cycle batches_by_time batches_of_sql batches_pkey
+        batches_unlearned candidate_contents_pkey candidate_sets_pkey candidates_changed candidates_in_order
+        candidates_new candidates_pkey candidates_space_id_slot_key cycles_by_start cycles_pkey
+        daily_decisions_pkey daily_figures_pkey feedback_batch feedback_pkey feedback_rest_pkey
+        feedback_rest_space_id_batch_idx fisher_snapshots_pkey idempotent_requests_by_time
+        idempotent_requests_pkey leases_pkey memory_edges_back memory_edges_dreamt memory_edges_pkey
+        memory_nodes_of_candidates memory_nodes_pkey pattern_routes_pkey pattern_uses_pkey patterns_pkey
+        route_statistics_pkey schema_revision_pkc sealed_weeks_pkey servers_pkey set_aside_pkey
+        shared_trajectories_by_time shared_trajectories_pkey space_names_pkey space_names_space_id_key
+        space_settings_pkey spaces_pkey staged_versions_pkey state_arrays_pkey state_versions_pkey steps_pkey
+        steps_rest_pkey summary_days_pkey summary_progress_pkey telemetry_ids_by_time telemetry_ids_pkey
+        trajectories_pkey trajectories_rest_pkey version_contents_pkey version_patterns_pkey version_tasks_pkey
     """,
     "constraint": """
         adapters.adapters_check adapters.adapters_dim_check adapters.adapters_kind_check

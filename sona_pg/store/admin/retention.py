@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from sona_pg.store.admin.weeks import LAST_ID, Week, drop, id_floor, table, weeks_of
+from sona_pg.store.recorded_tables import SQL_SERVER
 
 FAR = timedelta(weeks=53)  # an id further in the future carries no usable time
 NAMED = timedelta(days=2)  # maximal lag of ``candidate_sets.named_at``, which is updated daily
@@ -94,10 +95,23 @@ RETURNING counted.facts
 # -- rows that depend on the ledger-----------------------------------------------------------------------------
 
 # A learner treats a batch without a marker as learned; no kept row belongs to a batch this old.
-COMPACT = """
-DELETE FROM sona.batches
-WHERE space_id = %(space)s AND (cycle_id IS NOT NULL OR left_out_by IS NOT NULL) AND recorded_at < %(before)s
-  AND (last_id IS NULL OR last_id < %(first)s OR last_id >= %(far)s OR substr(last_id::text, 15, 1) <> '7')
+COMPACT = f"""
+WITH gone AS (
+    DELETE FROM sona.batches
+    WHERE space_id = %(space)s AND (cycle_id IS NOT NULL OR left_out_by IS NOT NULL) AND recorded_at < %(before)s
+      AND (last_id IS NULL OR last_id < %(first)s OR last_id >= %(far)s OR substr(last_id::text, 15, 1) <> '7')
+    RETURNING server_id = '{SQL_SERVER}' AS by_sql, trajectories, feedback
+), summed AS (
+    SELECT count(*) AS batches, coalesce(sum(trajectories) FILTER (WHERE by_sql), 0) AS trajectories,
+           coalesce(sum(feedback) FILTER (WHERE by_sql), 0) AS feedback
+    FROM gone
+), counted AS (
+    UPDATE sona.spaces
+    SET departed_trajectories = departed_trajectories + summed.trajectories,
+        departed_feedback = departed_feedback + summed.feedback
+    FROM summed WHERE sona.spaces.space_id = %(space)s AND summed.trajectories + summed.feedback > 0
+)
+SELECT batches FROM summed
 """
 # A failed cycle claimed nothing, so no batch refers to it. The cycles of a kept version stay even if they were undone
 # since, because a rollback to that version restores them. Facts of undone cycles no longer count as learned.
@@ -217,9 +231,9 @@ def give_up(
 
 
 def compact(raw: psycopg.Connection[Any], space: int, before: datetime, at: datetime) -> int:
-    """Delete the markers of learned batches without kept rows."""
+    """Delete the markers of learned batches without kept rows; those of SQL functions count as departed."""
     values = {"space": space, "before": before, "first": id_floor(before), "far": id_floor(at + FAR)}
-    return raw.execute(COMPACT, values).rowcount
+    return _count(raw, COMPACT, values)
 
 
 def forget_cycles(raw: psycopg.Connection[Any], space: int, before: datetime, failed: datetime) -> int:
