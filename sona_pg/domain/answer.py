@@ -124,6 +124,10 @@ class Decision:
         scores = {route: float(score) for route, score in self.scores.items()}
         return {**told, "scores": scores, "features": features}
 
+    def _asdict(self) -> dict[str, Any]:
+        """Return the fields that LangGraph's checkpoints keep: all but the account, which is of this process."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "account"}
+
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Self:
         """Return the decision that ``as_dict`` has given."""
