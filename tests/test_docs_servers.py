@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -15,6 +17,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 from fix_proxy import Proxy
@@ -96,3 +99,35 @@ def test_celery_opens_in_each_process_and_closes_at_its_end(
     assert len(names["ask"].apply([ONES]).get()) == 36
     worker_process_shutdown.send(None)
     assert names["engine"].is_closed
+
+
+ACROSS_PROCESSES = """
+celery.conf.update(broker_url="filesystem://", result_backend="file://{folder}/results", broker_transport_options={{
+    "data_folder_in": "{folder}/queue", "data_folder_out": "{folder}/queue", "control_folder": "{folder}/control",
+    "polling_interval": 0.02}})
+"""
+
+
+def test_celery_prefork_stores_what_its_processes_recorded(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for folder in ("queue", "control", "results"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "tasks.py").write_text(CELERY + ACROSS_PROCESSES.format(folder=tmp_path))
+    monkeypatch.setenv("SONA_PG_URL", database_url)
+    command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--pool", "prefork", "--concurrency", "2",
+               "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning"]  # fmt: skip
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as worker:
+        names = run((tmp_path / "tasks.py").read_text(), "tasks")
+        sent = [names["celery"].send_task("tasks.ask", [ONES]) for _ in range(20)]
+        try:
+            wait_for(lambda: worker.poll() is not None or len(list((tmp_path / "results").iterdir())) == len(sent))
+        finally:
+            worker.terminate()
+            _, told = worker.communicate(timeout=30)
+    names["engine"].close()
+    assert worker.returncode == 0, told
+    ids = {json.loads(file.read_text())["result"] for file in (tmp_path / "results").iterdir()}
+    with psycopg.connect(database_url) as connection:
+        stored = {str(row[0]) for row in connection.execute("SELECT id FROM sona.trajectories")}
+    assert (len(ids), stored) == (len(sent), ids)
