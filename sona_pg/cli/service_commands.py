@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from uuid import UUID
 
 import typer
 
+from sona_pg.cli.log_lines import LogForm, log_to_stderr
 from sona_pg.cli.options import SpaceName, Url
 from sona_pg.cli.render import show_facts, show_rows
 from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
@@ -103,6 +105,13 @@ def serve(
         list[str] | None,
         typer.Option(help="Scores of an OpenTelemetry evaluation that mean quality 0 and 1: NAME=LOW:HIGH."),
     ] = None,
+    logs: Annotated[
+        LogForm | None,
+        typer.Option(
+            help="Log a line for each request, with its trajectory, in this form; else none for those.",
+            show_default=False,
+        ),
+    ] = None,
     url: Url = None,
 ) -> None:
     """Serve the HTTP API (extra `server`): dashboard at /, docs at /docs, Prometheus figures at /metrics.
@@ -133,7 +142,12 @@ def serve(
             options = options.replace(space=name, dim=DIM)
             prepare_chat(store, name, options.config)
             typer.echo(f"Chat demo: http://{host}:{port}/demo  Dashboard: http://{host}:{port}/", err=True)
-        uvicorn.run(create_app(store, options), host=host, port=port, access_log=False, log_level="info")
+        told: dict[str, Any] = {"log_level": "info"}
+        if logs is not None:
+            log_to_stderr(logs)
+            logging.getLogger("uvicorn").setLevel(logging.INFO)
+            told = {"log_config": None}
+        uvicorn.run(create_app(store, options), host=host, port=port, access_log=False, **told)
 
 
 def _config(learn: bool) -> SonaConfig:

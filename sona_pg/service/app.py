@@ -35,6 +35,7 @@ from sona_pg.service.hosted_spaces import HostedSpaces
 from sona_pg.service.openapi_document import document
 from sona_pg.service.operations import ServiceState, routes
 from sona_pg.service.request_figures import RequestFigures
+from sona_pg.service.request_spans import is_probe
 from sona_pg.service.service_options import ServiceOptions
 from sona_pg.service.static_pages import page_routes
 from sona_pg.text.embedder import Embedder
@@ -90,7 +91,10 @@ def create_app(
         cors: dict[str, Any] = {"allow_origins": list(options.origins), "allow_methods": ["*"], "allow_headers": ["*"]}
         middleware.insert(0, Middleware(CORSMiddleware, **cors, expose_headers=["Retry-After"]))
     middleware.append(Middleware(Guard, options=options, callers=callers, figures=figures))
-    app = FastAPI(title="sona-pg", version=__version__, lifespan=lifespan, middleware=middleware)
+    telemetry: Any = {"exclude": is_probe, "operation_spans": False}  # what an older FastAPI ignores
+    app = FastAPI(
+        title="sona-pg", version=__version__, lifespan=lifespan, middleware=middleware, telemetry=telemetry
+    )  # fmt: skip
     app.router.redirect_slashes = False
     problems.install(app)
     app.router.routes.extend(routes(operation for subject in SUBJECTS for operation in subject.all))

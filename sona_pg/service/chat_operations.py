@@ -184,7 +184,10 @@ async def _stream(
                 first = time.perf_counter() - began
             yield piece
     except httpx.HTTPError as exc:
-        log.warning("an upstream broke off its stream for trajectory %s: %r", about["trajectory"], exc)
+        facts = {"trajectory": about["trajectory"], "route": about["route"]}
+        log.warning(
+            "an upstream broke off its stream for trajectory %s: %r", facts["trajectory"], exc, extra={"figures": facts}
+        )
         _failed(engine, handle, began)
     finally:
         await answer.aclose()

@@ -14,10 +14,12 @@ from sona_pg.errors import SonaError
 from sona_pg.service.callers import Callers
 from sona_pg.service.problems import ProblemError, of_error
 from sona_pg.service.request_figures import RequestFigures
+from sona_pg.service.request_spans import current_ids, tell_span
 from sona_pg.service.service_options import ServiceOptions
 from sona_pg.service.static_pages import is_page
 
 log = logging.getLogger("sona_pg.service")
+access = logging.getLogger("sona_pg.service.access")  # a line for each request, where somebody listens
 
 MOST_MEMBERS = 1_000  # of a gzip body
 OPEN = ("/health", "/live", "/ready", "/openapi.json", "/docs", "/redoc")  # without a key: they tell nothing of a space
@@ -45,6 +47,7 @@ class Guard:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
+                tell_span(scope)
             await send(message)
 
         try:
@@ -71,8 +74,10 @@ class Guard:
                 raise
             await ProblemError(500, "the service failed; its log says how").response()(scope, receive, watch)
         finally:
-            place = scope.get("sona.operation", "other")
-            self._figures.observe(scope["method"], place, status, time.perf_counter() - began)
+            place, seconds = scope.get("sona.operation", "other"), time.perf_counter() - began
+            self._figures.observe(scope["method"], place, status, seconds)
+            if access.isEnabledFor(logging.INFO):
+                _tell(scope, place, status, seconds)
 
     def _bounded(self, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
         """Return ``receive`` that gives no more than is allowed, decompressed."""
@@ -104,6 +109,18 @@ class Guard:
             return {**message, "body": body}
 
         return bounded
+
+
+def _tell(scope: Scope, place: str, status: int, seconds: float) -> None:
+    """Log a request that was answered, with its trajectory."""
+    caller = scope.get("sona.caller")
+    told = {
+        "method": scope["method"], "operation": place, "status": status, "milliseconds": round(1000 * seconds, 3),
+        "caller": None if caller is None else caller.name, "space": scope.get("sona.space"),
+        "trajectory": scope.get("sona.trajectory"),
+    }  # fmt: skip
+    facts = {name: value for name, value in told.items() if value is not None}
+    access.info("%s %s: %d", scope["method"], place, status, extra={"figures": facts | current_ids()})
 
 
 class _Gzip:

@@ -102,13 +102,16 @@ class Operation:
             caller.require(self.scope)
         query_text: bytes = scope["query_string"]
         asked = dict(parse_qsl(query_text.decode("latin-1"), keep_blank_values=True)) if query_text else {}
-        space = self._space(state, caller, asked)
+        space = scope["sona.space"] = self._space(state, caller, asked)
         query = self._query(asked) if self.query is not None else {}
         raw = await request.body() if self.body is not NoBody else b""
         key = request.headers.get("idempotency-key") if self.idempotent else None
         if key is None:
             call = Call(state, request, caller, space, self._body(request, raw), query)
-            return self._response(await self.handler(call))
+            answer = await self.handler(call)
+            if self.scope == "record":
+                scope["sona.trajectory"] = _trajectory_of(request, call.body, answer)
+            return self._response(answer)
         return await self._once(Call(state, request, caller, space, self._body(request, raw), query), key, raw)
 
     def _space(self, state: ServiceState, caller: Caller, asked: Mapping[str, str]) -> str:
@@ -166,7 +169,9 @@ class Operation:
                 before.answer, before.status, {"Idempotency-Replayed": "true"}, media_type=before.media_type
             )
         try:
-            response = self._response(await self.handler(call))
+            answer = await self.handler(call)
+            call.request.scope["sona.trajectory"] = _trajectory_of(call.request, call.body, answer)
+            response = self._response(answer)
         except BaseException:
             await run_in_threadpool(keys.forget_request, space_id, key)
             raise
@@ -174,6 +179,16 @@ class Operation:
             keys.answer_request, space_id, key, response.status_code, response.media_type or JSON, bytes(response.body)
         )
         return response
+
+
+def _trajectory_of(request: Request, body: BaseModel, answer: Any) -> Any:
+    """Return the id of the trajectory that a request was about, for logs and spans; None if it was none or many."""
+    found = request.path_params.get("trajectory") or getattr(body, "trajectory", None)
+    if found is None and isinstance(answer, dict):
+        found = answer.get("trajectoryId") or answer.get("id")
+    elif found is None and isinstance(answer, Response):
+        found = answer.headers.get("x-sona-trajectory")
+    return found or getattr(body, "trajectory_id", None)
 
 
 NOBODY = Caller("nobody", frozenset())
