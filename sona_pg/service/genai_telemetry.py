@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,11 @@ LABELS = (
     ("agent", "gen_ai.agent.name"),
     ("error", "error.type"),
 )
+WITHOUT_TEXT = (
+    "a span has no gen_ai.input.messages, and no event with the user's message has come for it yet: have the "
+    "instrumentation capture the content of messages"
+)
+MOST_AWAITED = 10_000  # spans without a text, and texts without a span
 GOOD = {"pass", "passed", "correct", "relevant", "good", "positive", "yes", "true", "helpful", "safe", "up"}
 BAD = {"fail", "failed", "incorrect", "not_relevant", "irrelevant", "bad", "negative", "no", "false", "unsafe", "down"}
 
@@ -55,18 +61,65 @@ class EvaluationFact:
     quality: float
 
 
+class AwaitedTexts:
+    """Joins spans with the texts of their messages, where the two are exported apart (conventions up to 1.36).
+
+    The latest of each that the other has not come for are kept, in this process.
+    """
+
+    def __init__(self) -> None:
+        self._texts: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._spans: OrderedDict[tuple[str, str, str], ReceivedSpan] = OrderedDict()
+
+    def text_of(self, space: str, span: ReceivedSpan) -> str:
+        """Return the text that has come for a span; otherwise keep the span, and return none."""
+        key = (space, span.trace, span.span)
+        text = self._texts.pop(key, "")
+        if not text:
+            self._spans[key] = span
+            _bound(self._spans)
+        return text
+
+    def span_of(self, space: str, trace: str, span: str, text: str) -> ReceivedSpan | None:
+        """Return the span that waits for a text; otherwise keep the text."""
+        key = (space, trace, span)
+        waiting = self._spans.pop(key, None)
+        if waiting is None:
+            self._texts[key] = text
+            _bound(self._texts)
+        return waiting
+
+
+def _bound(kept: OrderedDict[Any, Any]) -> None:
+    while len(kept) > MOST_AWAITED:
+        kept.popitem(last=False)
+
+
 def told_by(
-    spans: Iterable[ReceivedSpan], events: Iterable[ReceivedEvent], scales: Mapping[str, Scale]
+    spans: Iterable[ReceivedSpan],
+    events: Iterable[ReceivedEvent],
+    scales: Mapping[str, Scale],
+    space: str,
+    awaited: AwaitedTexts,
 ) -> tuple[list[ToldTrajectory], list[EvaluationFact], list[str]]:
     """Return trajectories, facts, and the reason for each span or event of an AI that tells neither."""
     trajectories: list[ToldTrajectory] = []
     facts: list[EvaluationFact] = []
     refused: list[str] = []
     loose = list(events)
+    texts = {(event.trace, event.span): _said(event) for event in loose if event.name == USER_MESSAGE and _said(event)}
+    for (trace, number), text in texts.items():
+        waiting = awaited.span_of(space, trace, number, text)
+        if waiting is not None:
+            trajectories.append(_of_span(waiting, text))
     for span in spans:
         loose += [event for event in span.events if event.name == EVALUATION]
-        if span.attributes.get("gen_ai.operation.name") in INFERENCE:
-            _add(trajectories, refused, _of_span(span))
+        if span.attributes.get("gen_ai.operation.name") in INFERENCE and span.trace and span.span:
+            text = _text_of(span) or awaited.text_of(space, span)
+            if text:
+                trajectories.append(_of_span(span, text))
+            else:
+                refused.append(WITHOUT_TEXT)
     for event in loose:
         if event.name == DETAILS:
             _add(trajectories, refused, _of_details(event))
@@ -79,16 +132,25 @@ def _add(told: list[Any], refused: list[str], one: Any) -> None:
     (refused if isinstance(one, str) else told).append(one)
 
 
-def _of_span(span: ReceivedSpan) -> ToldTrajectory | str:
-    attributes = span.attributes
-    older = (_text(event.attributes.get("content")) for event in span.events if event.name == USER_MESSAGE)
+def _text_of(span: ReceivedSpan) -> str:
+    """Return the text of the user's message that came with a span."""
     details = (_asked(event.attributes) for event in span.events if event.name == DETAILS)
-    text = _asked(attributes) or next(filter(None, [*details, *older]), "")
-    if not text.strip() or not span.trace or not span.span:
-        return "a span has no gen_ai.input.messages: have the instrumentation capture the content of messages"
+    older = (_said(event) for event in span.events if event.name == USER_MESSAGE)
+    text = _asked(span.attributes) or next(filter(None, [*details, *older]), "")
+    return text if text.strip() else ""
+
+
+def _said(event: ReceivedEvent) -> str:
+    """Return the text of an event of a user's message: in its body, or its attributes."""
+    body = event.body if isinstance(event.body, Mapping) else event.attributes
+    text = _text(body.get("content"))
+    return text if text.strip() else ""
+
+
+def _of_span(span: ReceivedSpan, text: str) -> ToldTrajectory:
     latency = (span.ended - span.began) / 1e9
     return _trajectory(
-        span, attributes, span.began, text, latency if latency >= 0 else math.nan, 0.0 if span.failed else None
+        span, span.attributes, span.began, text, latency if latency >= 0 else math.nan, 0.0 if span.failed else None
     )  # fmt: skip
 
 

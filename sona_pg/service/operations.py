@@ -18,6 +18,7 @@ from starlette.routing import Route
 from sona_pg.domain.access import Scope
 from sona_pg.engine import AsyncSonaEngine, Store
 from sona_pg.service.callers import Caller
+from sona_pg.service.genai_telemetry import AwaitedTexts
 from sona_pg.service.hosted_spaces import HostedSpaces
 from sona_pg.service.problems import ProblemError, of_validation
 from sona_pg.service.request_figures import RequestFigures
@@ -37,6 +38,7 @@ class ServiceState:
     spaces: HostedSpaces
     figures: RequestFigures
     proxy: Any = None  # the ChatProxy, where there are upstreams
+    awaited: AwaitedTexts = field(default_factory=AwaitedTexts)
 
 
 @dataclass(frozen=True, slots=True)

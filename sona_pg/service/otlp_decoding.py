@@ -28,6 +28,7 @@ class ReceivedEvent:
     at: int  # nanoseconds since 1970
     attributes: Mapping[str, Any]
     resource: Mapping[str, Any]
+    body: Any = None  # of a log record
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,9 @@ def _received(signal: Signal, message: Any) -> tuple[list[ReceivedSpan], list[Re
             attributes = _attributes(row)
             name = row.get("eventName") or attributes.get("event.name") or ""
             at = int(row.get("timeUnixNano") or row.get("observedTimeUnixNano") or 0)
-            events.append(ReceivedEvent(str(name), _hex(row, "traceId"), _hex(row, "spanId"), at, attributes, resource))
+            trace, span = _hex(row, "traceId"), _hex(row, "spanId")
+            body = _value(row.get("body") or {}, 0)
+            events.append(ReceivedEvent(str(name), trace, span, at, attributes, resource, body))
     return spans, events
 
 

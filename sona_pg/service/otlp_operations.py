@@ -40,7 +40,9 @@ async def export_logs(call: Call[Any]) -> Any:
 async def _exported(call: Call[Any], signal: Signal) -> Response:
     kind = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
     spans, events = await run_in_threadpool(decoded, signal, kind, await call.request.body())
-    trajectories, facts, refused = told_by(spans, events, call.state.options.evaluation_scales)
+    trajectories, facts, refused = told_by(
+        spans, events, call.state.options.evaluation_scales, call.space, call.state.awaited
+    )
     most = call.state.options.most_batch
     if len(trajectories) + len(facts) > most:
         raise ProblemError(

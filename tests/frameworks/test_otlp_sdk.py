@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
+import openai
 import psycopg
 import pytest
 import uvicorn
@@ -18,6 +20,7 @@ require("opentelemetry")
 from opentelemetry._logs import LogRecord
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
@@ -77,6 +80,32 @@ def test_an_instrumented_application_teaches(endpoint: Any, database_url: str, e
         ]
     for provider in (spans, logs):
         provider.shutdown()
+
+
+def test_an_instrumented_client_of_openai_teaches(
+    endpoint: Any, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, store = endpoint
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
+    spans, logs = TracerProvider(), LoggerProvider()
+    spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces")))
+    logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(f"{url}/v1/logs")))
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "in Rome"}}
+    answer = {"id": "r", "object": "chat.completion", "created": 1, "model": "small-2026", "choices": [choice]}
+    upstream = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument(tracer_provider=spans, logger_provider=logs)
+    try:
+        client = openai.OpenAI(api_key="none", http_client=httpx.Client(transport=upstream))
+        client.chat.completions.create(model="small", messages=[{"role": "user", "content": "where is my parcel"}])
+    finally:
+        instrumentor.uninstrument()
+    for provider in (spans, logs):
+        assert provider.force_flush()
+        provider.shutdown()
+    store.space("default", DIM, config=QUIET).flush()
+    with psycopg.connect(database_url) as connection:
+        assert [row[:4] for row in connection.execute(ROWS)] == [("small", None, "where is my parcel", True)]
 
 
 def test_a_rejection_is_read_by_the_collectors_own_message() -> None:

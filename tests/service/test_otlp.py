@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import time
@@ -15,8 +16,8 @@ from fix_ledger import Ledger
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.errors import ConfigError, SpaceRemoved
-from sona_pg.service import ServiceOptions
-from sona_pg.service.genai_telemetry import told_by
+from sona_pg.service import ServiceOptions, genai_telemetry
+from sona_pg.service.genai_telemetry import AwaitedTexts, told_by
 from sona_pg.service.otlp_decoding import answered, decoded
 from sona_pg.store.admin.maintenance import Maintenance
 from tests.service.conftest import OPTIONS, serving
@@ -146,6 +147,36 @@ def test_events_of_a_span_and_details_count_and_a_failure_is_bad(service, space,
     }  # fmt: skip
 
 
+def user_message(number: int, text: str) -> dict[str, Any]:
+    body = value({"content": text})
+    return {"traceId": TRACE, "spanId": f"{number:016x}", "eventName": "gen_ai.user.message", "body": body}
+
+
+@pytest.mark.parametrize("text_first", [False, True])
+def test_a_span_and_its_text_may_be_exported_apart(service, space, rows, text_first):
+    name = {"space": space()}
+    bare = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "small"}
+    said = logs(user_message(20, "earlier"), user_message(20, "and now this"), user_message(21, ""))
+    sent = [("traces", traces(span(20, bare))), ("logs", said)]
+    for signal, body in reversed(sent) if text_first else sent:
+        answer = service.post(f"/v1/otlp/v1/{signal}", body, params=name).json()
+        waits = signal == "traces" and not text_first
+        assert ("partialSuccess" in answer) == waits
+    assert [row[:3] for row in rows(name["space"])] == [("small", None, "and now this")]
+
+
+def test_texts_and_spans_that_wait_have_a_bound(monkeypatch):
+    monkeypatch.setattr(genai_telemetry, "MOST_AWAITED", 2)
+    awaited = AwaitedTexts()
+    for number in range(3):
+        assert awaited.span_of("space", TRACE, str(number), f"text {number}") is None
+    spans, _ = decoded("traces", "application/json", json.dumps(traces(span(0, {}))).encode())
+    found = [awaited.text_of("space", dataclasses.replace(spans[0], span=str(number))) for number in range(3)]
+    assert found == ["", "text 1", "text 2"]
+    assert awaited.span_of("other", TRACE, "0", "text") is None  # another space's span of the same ids
+    assert awaited.span_of("space", TRACE, "0", "text") is not None
+
+
 def test_what_tells_nothing_is_rejected_with_a_reason(service):
     bare = span(7, {"gen_ai.operation.name": "chat", "gen_ai.request.model": "small"})
     told = service.post("/v1/otlp/v1/traces", traces(bare, span(8, chat("?!")))).json()["partialSuccess"]
@@ -158,7 +189,7 @@ def test_what_tells_nothing_is_rejected_with_a_reason(service):
 def test_scores_labels_and_scales():
     def quality(scales: dict[str, tuple[float, float]] | None = None, **told: Any) -> float | None:
         _, events = decoded("logs", "application/json", json.dumps(logs(evaluation(1, "E", **told))).encode())
-        facts = told_by([], events, scales or {})[1]
+        facts = told_by([], events, scales or {}, "", AwaitedTexts())[1]
         return facts[0].quality if facts else None
 
     assert quality(evaluation__score__value=0.3) == 0.3
