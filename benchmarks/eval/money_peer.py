@@ -1,4 +1,8 @@
-"""ParetoBandit (PyPI ``paretobandit``) on the same stream: the same embeddings, rewards and real costs."""
+"""ParetoBandit (PyPI ``paretobandit``) on the same stream: the same embeddings, rewards and real costs.
+
+Set up as in its repository's ``experiments/01_stationary_budget_pacing``: its PCA of the same embeddings, the
+hyper-parameters that it was tuned to with and without priors, adaptive pacing by real costs, no fixed price of cost.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,7 @@ def choices(prompts: Prompts, budget: float, seed: int, priors: str) -> NDArray[
         priors: "warmup", those it ships for these very models, or "none".
     """
     pareto = importlib.import_module("pareto_bandit")
+    tuned = importlib.import_module("pareto_bandit.config")
     features = importlib.import_module("pareto_bandit.feature_service")
     pacing = importlib.import_module("pareto_bandit.budget_pacer")
     logging.getLogger("pareto_bandit").setLevel(logging.ERROR)
@@ -48,8 +53,10 @@ def choices(prompts: Prompts, budget: float, seed: int, priors: str) -> NDArray[
             pca_path=f"{artifacts}/artifacts/pca_25.joblib",
         )
         router: Any = pareto.BanditRouter.create(
-            priors=priors, feature_service=service, budget_pacer=pacing.BudgetPacer(budget), bandit_seed=seed
-        )
+            priors=priors, feature_service=service, budget_pacer=pacing.BudgetPacer(budget), bandit_seed=seed,
+            cost_penalty=0.0,  # by default it also has a fixed price of cost: its paper's experiments do not
+            **(tuned.BEST_K3_TABULA_RASA_HPARAMS if priors == "none" else tuned.BEST_K3_HPARAMS),
+        )  # fmt: skip
     chosen = np.zeros(len(prompts), np.int64)
     for row, text in enumerate(prompts.texts):
         name, log = router.route(str(text))
