@@ -85,14 +85,15 @@ class RouteChooser:
         rows = ready.rows.get(names)
         if rows is None:
             rows = _rows(ready, names)
-        knows_costs = prices is not None or ready.router.state.knows_costs(rows)
+        of_space = self.space_budget.pacer if budget is None else None
+        costs_count = budget is not None or of_space is not None or cost_weight > 0
+        knows_costs = prices is not None or (costs_count and ready.router.state.knows_costs(rows))
         if not knows_costs and (budget is not None or cost_weight > 0):
             raise InvalidValue(
                 "a budget or a cost weight needs costs={route: cost, …} for every candidate, until a cycle has learned "
                 "real costs: end_trajectory(…, cost=)"
             )
         weights = (cost_weight, latency_weight / 1e6)
-        of_space = self.space_budget.pacer if budget is None else None
         account = None
         if budget is None and of_space is None:
             made = ready.block.decide(vector, told, rows, prices, 0.0, None, *weights, self._draw(names))
