@@ -14,6 +14,7 @@ import typer
 from sona_pg import kernels
 from sona_pg._version import __version__
 from sona_pg.cli.asking_commands import ASKING_COMMANDS, costs_of
+from sona_pg.cli.backup_commands import dump, restore
 from sona_pg.cli.bench_command import bench
 from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.every_command import with_common_options
@@ -41,6 +42,8 @@ app.add_typer(space_app, name="space")
 app.add_typer(keys_app, name="keys")
 app.add_typer(set_aside_app, name="set-aside")
 app.command()(bench)
+app.command()(dump)
+app.command()(restore)
 app.command()(doctor)
 app.command()(serve)
 app.command()(watch)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from sona_pg.cli.render import progress_bar, show_facts
 from sona_pg.cli.space_commands import read_candidate_texts
 from sona_pg.config import IngestConfig, LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.errors import ConfigError, InvalidValue, NotFound, SonaError
+from sona_pg.transfer.row_source import Format
 
 SOME_REJECTED, NOTHING_USABLE, STOPPED = 1, 2, 3  # exit codes
 
@@ -31,6 +32,14 @@ class FileFormat(StrEnum):
 
     jsonl = "jsonl"
     csv = "csv"
+    parquet = "parquet"
+
+
+FORMATS: dict[FileFormat, Format] = {
+    FileFormat.jsonl: "jsonl",
+    FileFormat.csv: "csv",
+    FileFormat.parquet: "parquet",
+}
 
 
 class Exported(StrEnum):
@@ -39,6 +48,7 @@ class Exported(StrEnum):
     trajectories = "trajectories"
     candidates = "candidates"
     pairs = "pairs"
+    adapters = "adapters"
 
 
 @contextmanager
@@ -53,13 +63,13 @@ def _exit_codes() -> Iterator[None]:
 
 
 def import_records(
-    file: Annotated[Path, typer.Argument(help="JSONL or CSV, plain or gzipped.")],
+    file: Annotated[Path, typer.Argument(help="JSONL or CSV, plain or gzipped, or Parquet (extra `parquet`).")],
     space: SpaceName = "default",
     dim: Annotated[
         int | None, typer.Option(help="Make the space with so many dimensions, if it is missing.", min=1)
     ] = None,
     form: Annotated[
-        FileFormat | None, typer.Option("--format", help="Else the file's name tells: .csv, or JSONL.")
+        FileFormat | None, typer.Option("--format", help="Else the file tells: Parquet, .csv, or JSONL.")
     ] = None,
     at: Annotated[
         str | None, typer.Option(help="Time of rows without started_at, ISO 8601.", show_default=False)
@@ -79,10 +89,7 @@ def import_records(
     from sona_pg.transfer import ImportWanted, import_file
 
     with _exit_codes(), database_at(url) as database:
-        told: Literal["csv", "jsonl"] | None = None
-        if form is not None:
-            told = "csv" if form is FileFormat.csv else "jsonl"
-        wanted = ImportWanted(file, told, _time(at, "--at"), rejects)
+        wanted = ImportWanted(file, None if form is None else FORMATS[form], _time(at, "--at"), rejects)
         if not file.is_file():
             raise InvalidValue(f"{file} is no file")
         dims = dim or database.find_space(space).dim
@@ -108,7 +115,10 @@ def export_records(
     what: Annotated[Exported, typer.Argument(help="What to export.")] = Exported.trajectories,
     space: SpaceName = "default",
     output: Annotated[
-        Path | None, typer.Option(help="File to write, gzipped if it ends in .gz; else standard output.")
+        Path | None,
+        typer.Option(
+            help="File: Parquet if it ends in .parquet, gzipped in .gz; adapters: a folder; else standard output."
+        ),
     ] = None,
     since: FromTime = None,
     until: ToTime = None,
@@ -120,18 +130,24 @@ def export_records(
     ] = None,
     url: Url = None,
 ) -> None:
-    """Write trajectories, candidates or preference pairs as JSON lines; memory does not grow with their number.
+    """Write trajectories, candidates or preference pairs as JSON lines or Parquet; memory does not grow with them.
+
+    Adapters are written as Hugging Face PEFT reads them: OUTPUT/base and OUTPUT/micro, of the live version.
 
     Example: sona-pg export pairs --space support --since 2026-11-01T00:00Z --output pairs.jsonl
     """
     from sona_pg.transfer import ExportWanted, export_candidates, export_pairs, export_trajectories
 
+    if what is Exported.adapters:
+        with _exit_codes():
+            _export_adapters(space, output, url)
+        return
     with _exit_codes(), database_at(url) as database:
         wanted = ExportWanted(_time(since, "--since"), _time(until, "--until"), with_embeddings)
         texts = read_candidate_texts(candidate_texts)
         found = database.find_space(space)
         total = database.totals(found)["trajectories"]
-        with _writer(output) as write, progress_bar(f"exporting {what.value}") as progress:
+        with _writer(output, what) as write, progress_bar(f"exporting {what.value}") as progress:
 
             def count(rows: int) -> None:
                 progress(rows, max(total, rows))
@@ -146,14 +162,35 @@ def export_records(
         show_facts({"rows": rows, "file": str(output)}, f"exported {what.value} of space {space!r}")
 
 
+def _export_adapters(space: str, output: Path | None, url: str | None) -> None:
+    from sona_pg.transfer import write_peft
+
+    if output is None:
+        raise InvalidValue("adapters need --output, a folder")
+    with database_at(url) as database:
+        found = database.find_space(space)
+        version = database.live_version(found)
+        if not version:
+            raise InvalidValue(f"space {space!r} has learned nothing yet: its adapters leave every input as it is")
+        done = write_peft(database.load_version(found, version), output)
+    show_facts(done, f"adapters of space {space!r}")
+
+
 @contextmanager
-def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
+def _writer(output: Path | None, what: Exported) -> Iterator[Callable[[str], object]]:
     """Yield a function that writes text; a file gets its name when it is complete."""
     if output is None:
         yield sys.stdout.write
         return
     beside = output.with_name(output.name + "~")
     try:
+        if output.suffix == ".parquet":
+            from sona_pg.transfer import ParquetOutput
+
+            with ParquetOutput(beside, what.value) as rows:
+                yield rows.write
+            os.replace(beside, output)
+            return
         with gzip.open(beside, "wt") if output.suffix == ".gz" else beside.open("w") as file:
             yield file.write
         os.replace(beside, output)

@@ -37,6 +37,11 @@ class Environment:
         )
 
 
+def inherited() -> dict[str, str]:
+    """Return the environment for a child process, libpq's variables included."""
+    return dict(os.environ)
+
+
 def migrate_policy(value: str, name: str) -> Migrate:
     """Return the policy for an older schema; ConfigError, which names ``name``, for an invalid ``value``."""
     require(value in ("auto", "check"), name, value, "'auto' or 'check'")

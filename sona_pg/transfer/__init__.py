@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from sona_pg.transfer.exporting import ExportWanted, export_candidates, export_trajectories
 from sona_pg.transfer.importing import Imported, ImportWanted, import_file
+from sona_pg.transfer.parquet_output import ParquetOutput
+from sona_pg.transfer.peft_files import write_peft
 from sona_pg.transfer.preference_pairs import export_pairs
 
 __all__ = [
     "ExportWanted",
     "ImportWanted",
     "Imported",
+    "ParquetOutput",
     "export_candidates",
     "export_pairs",
     "export_trajectories",
     "import_file",
+    "write_peft",
 ]

@@ -20,6 +20,7 @@ from sona_pg.errors import InvalidValue
 from sona_pg.store.database import Database
 from sona_pg.transfer.checkpoint import Checkpoint, identity_of, load_checkpoint, save_checkpoint
 from sona_pg.transfer.log_row import FIELDS, CandidateRow, LogRow, read_candidate, read_trajectory
+from sona_pg.transfer.parquet_rows import ParquetRows, is_parquet
 from sona_pg.transfer.row_source import Format, Row, RowSource
 
 BLOCK = 256  # rows that are embedded together
@@ -83,18 +84,29 @@ def import_file(
         ConfigError: a row has a text alone, and there is no embedder of the space's dimension.
         DatabaseUnavailable: rows cannot be committed; the same call later goes on.
     """
-    source = RowSource(wanted.path, wanted.form)
+    source = _opened(wanted)
     try:
         return _Import(engine, database, space, wanted, source).run(progress)
     finally:
         source.close()
 
 
+def _opened(wanted: ImportWanted) -> RowSource | ParquetRows:
+    if wanted.form == "parquet" or (wanted.form is None and is_parquet(wanted.path)):
+        return ParquetRows(wanted.path)
+    return RowSource(wanted.path, wanted.form)
+
+
 class _Import:
     """One run of an import."""
 
     def __init__(
-        self, engine: SonaEngine, database: Database, space: Space, wanted: ImportWanted, source: RowSource
+        self,
+        engine: SonaEngine,
+        database: Database,
+        space: Space,
+        wanted: ImportWanted,
+        source: RowSource | ParquetRows,
     ) -> None:
         self._engine, self._database, self._space, self._wanted, self._source = engine, database, space, wanted, source
         path = wanted.path

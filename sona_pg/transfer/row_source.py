@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 from sona_pg.errors import InvalidValue
 from sona_pg.transfer.json_codec import read_json
 
-Format = Literal["jsonl", "csv"]
+Format = Literal["jsonl", "csv", "parquet"]
 LONGEST_LINE = 64 << 20  # bytes
 GZIP = b"\x1f\x8b"
 # Columns of CSV that may hold JSON.

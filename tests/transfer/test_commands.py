@@ -38,7 +38,7 @@ def test_the_docs_commands_work_on_the_docs_files(folder):
             done = run(*line.split()[1:])
             assert done.exit_code == 0, f"{line}: {done.output}{done.exception}"
             ran += 1
-    assert ran == 6
+    assert ran == 10
     written = gzip.decompress((folder / "trajectories.jsonl.gz").read_bytes())
     rows = [json.loads(line) for line in written.splitlines()]
     assert [row["route"] for row in rows] == ["small", "small", "track", "large", "large"]

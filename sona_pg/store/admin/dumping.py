@@ -1,0 +1,233 @@
+"""Dump of a whole store by pg_dump, and back by pg_restore: of the right version, whole, by a role that sees all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from sona_pg.config.environment import inherited
+from sona_pg.errors import ConfigError, DatabaseError, StorageError
+from sona_pg.store.admin import check
+from sona_pg.store.admin.check import Fault
+from sona_pg.store.admin.pgbinaries import FOLDERS, find_programs
+from sona_pg.store.connect import driver_arguments, parse_url, translated
+
+BEFORE = "sona_before_restore"  # name of a store that is being replaced
+DEBIAN = Path("/usr/lib/postgresql")
+MODERN = 17  # pg_restore of this version or newer sets parameters that older servers do not know
+
+Progress = Callable[[int, int], None]  # tables done, tables in all
+
+TABLES = """
+SELECT c.relname, row_security_active(c.oid), has_table_privilege(c.oid, 'SELECT') FROM pg_class c
+WHERE c.relnamespace = to_regnamespace('sona') AND c.relkind = 'r'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """``pg_dump`` and ``pg_restore`` of one version."""
+
+    folder: Path
+    major: int
+
+
+def dump(url: str, path: Path, progress: Progress = lambda done, total: None) -> dict[str, Any]:
+    """Write the schema ``sona`` with all rows to ``path``; return figures. The file appears when it is whole.
+
+    Raises:
+        DatabaseError: Postgres is away, has no store, or shows this role only a part of the rows.
+        StorageError: the file cannot be written, or ``pg_dump`` fails.
+        ConfigError: there is no ``pg_dump`` of the server's version or newer.
+    """
+    with translated("preparing the dump", parse_url(url)), closing(_connected(url)) as raw:
+        version = raw.info.server_version // 10_000
+        tables = raw.execute(TABLES).fetchall()
+    if not tables:
+        raise DatabaseError("there is no store in this database: nothing to dump")
+    hidden = [name for name, bound, readable in tables if bound or not readable]
+    if hidden:
+        raise DatabaseError(
+            f"this role sees only a part of {len(hidden)} tables, such as sona.{hidden[0]} (row-level security or "
+            "missing grants): the dump would be incomplete; dump as the owner of the schema, or a role with BYPASSRLS"
+        )
+    programs = programs_for(version)
+    beside = path.with_name(path.name + "~")
+    try:
+        arguments = [
+            "--format=custom",
+            "--schema=sona",
+            "--no-owner",
+            "--no-privileges",
+            f"--file={beside}",
+            "--verbose",
+        ]
+        _run(programs, "pg_dump", url, arguments, lambda done: progress(min(done, len(tables)), len(tables)))
+        size = _require_whole(programs, beside)
+        os.replace(beside, path)
+    except OSError as exc:
+        raise StorageError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+    finally:
+        beside.unlink(missing_ok=True)
+    return {"file": str(path), "bytes": size, "tables": len(tables), "postgres": version, "pg_dump": programs.major}
+
+
+def restore(
+    url: str, path: Path, *, replace: bool = False, progress: Progress = lambda done, total: None
+) -> list[Fault]:
+    """Restore a dump into the database at ``url``, in one transaction; return what ``check`` finds wrong afterwards.
+
+    Raises:
+        StorageError: the file is no dump, is cut short, or cannot be restored; nothing has changed.
+        DatabaseError: there is a store already, and ``replace`` does not allow to drop it.
+        ConfigError: the dump is of a newer Postgres than the server; carry the spaces as archives.
+    """
+    with translated("preparing the restore", parse_url(url)), closing(_connected(url)) as raw:
+        server = raw.info.server_version // 10_000
+        there = raw.execute("SELECT to_regnamespace('sona') IS NOT NULL").fetchone() == (True,)
+    programs = programs_for(server, at_least=_dumped_by(path))
+    listed = _listing(programs, path)
+    source = re.search(r"Dumped from database version: (\d+)", listed)
+    if source is None:
+        raise StorageError(f"{path} is no dump of a database")
+    if int(source[1]) > server or (programs.major >= MODERN > server):
+        raise ConfigError(
+            f"{path} was made on Postgres {source[1]} by pg_dump {_dumped_by(path)}, the server is {server}: an older "
+            "server cannot read it; carry the spaces with `sona-pg space archive` and `sona-pg space unarchive`"
+        )
+    _require_whole(programs, path)
+    if there and not replace:
+        raise DatabaseError("there is a store in this database already: restore into an empty one, or replace it")
+    total = listed.count(" TABLE DATA ")
+    arguments = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--verbose"]
+    with _making_room(url, there):
+        _run(programs, "pg_restore", url, [*arguments, str(path)], lambda done: progress(min(done, total), total))
+    return check.faults(url)
+
+
+@contextmanager
+def _making_room(url: str, there: bool) -> Iterator[None]:
+    """Move the store that is there out of the way; drop it once the block has succeeded, else put it back."""
+    with translated("preparing the restore", parse_url(url)), closing(_connected(url)) as raw:
+        raw.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        if there:
+            raw.execute(f"ALTER SCHEMA sona RENAME TO {BEFORE}")
+    try:
+        yield
+    except BaseException:
+        if there:
+            with translated("putting the store back", parse_url(url)), closing(_connected(url)) as raw:
+                raw.execute(f"ALTER SCHEMA {BEFORE} RENAME TO sona")
+        raise
+    if there:
+        with translated("dropping the store of before", parse_url(url)), closing(_connected(url)) as raw:
+            raw.execute(f"DROP SCHEMA {BEFORE} CASCADE")
+
+
+def programs_for(server: int, at_least: int = 0) -> Programs:
+    """Return the client programs for a server's version: the oldest that are not older than it.
+
+    Raises:
+        ConfigError: there are none on this machine.
+    """
+    found = sorted(_installed(), key=lambda programs: programs.major)
+    fitting = [programs for programs in found if programs.major >= max(server, at_least)]
+    if not fitting:
+        there = ", ".join(str(programs.major) for programs in found) or "none"
+        raise ConfigError(
+            f"the server is Postgres {server}, and this machine has pg_dump of {there}: "
+            f"install postgresql-client-{server}"
+        )
+    return fitting[0]
+
+
+def _installed() -> Iterator[Programs]:
+    for major in FOLDERS:
+        try:
+            yield Programs(find_programs(major) / "bin", major)
+        except ConfigError:  # the extra `embedded` is not installed
+            break
+    for folder in DEBIAN.glob("*/bin"):
+        if (folder / "pg_dump").exists() and folder.parent.name.isdigit():
+            yield Programs(folder, int(folder.parent.name))
+    on_path = shutil.which("pg_dump")
+    if on_path is not None:
+        told = subprocess.run([on_path, "--version"], capture_output=True, text=True, check=False).stdout
+        number = re.search(r"(\d+)", told)
+        if number is not None:
+            yield Programs(Path(on_path).parent, int(number[1]))
+
+
+def _dumped_by(path: Path) -> int:
+    """Return the major version of the ``pg_dump`` that a file needs, by the version of its format."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as exc:
+        raise StorageError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+    if head[:5] != b"PGDMP" or len(head) < 8:
+        raise StorageError(f"{path} is no dump of pg_dump's custom format")
+    return 17 if (head[5], head[6]) >= (1, 16) else 0
+
+
+def _listing(programs: Programs, path: Path) -> str:
+    done = subprocess.run([programs.folder / "pg_restore", "--list", path], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StorageError(f"{path} is damaged or cut short: {_last(done.stderr)}")
+    return done.stdout
+
+
+def _require_whole(programs: Programs, path: Path) -> int:
+    """Read all of a dump; return its size."""
+    command = [str(programs.folder / "pg_restore"), "--file=-", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as reading:
+        _, errors = reading.communicate()
+    if reading.returncode:
+        raise StorageError(f"{path} is damaged or cut short: {_last(errors)}")
+    return path.stat().st_size
+
+
+def _run(
+    programs: Programs, program: str, url: str, arguments: Sequence[str], tables_done: Callable[[int], object]
+) -> None:
+    """Run a program on the database; its password travels in the environment, not in its arguments."""
+    told = {name: value for name, value in driver_arguments(url).items() if value is not None}
+    password = told.pop("password", None)
+    environment = {**inherited(), "LC_ALL": "C"} | ({"PGPASSWORD": str(password)} if password is not None else {})
+    command = [str(programs.folder / program), f"--dbname={make_conninfo(**told)}", *arguments]
+    lines: list[str] = []
+    done = 0
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+    ) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            lines = [*lines[-5:], line]
+            if "dumping contents of table" in line or "processing data for table" in line:
+                done += 1
+                tables_done(done)
+    if run.returncode:
+        raise StorageError(f"{program} {programs.major} failed: {_last(''.join(lines))}")
+
+
+def _last(errors: str) -> str:
+    words = [line.strip() for line in errors.splitlines() if "error" in line.lower() or "could not" in line]
+    return " | ".join(words[-2:] or errors.strip().splitlines()[-1:] or ["no reason given"])
+
+
+def _connected(url: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(
+        **{"connect_timeout": 5, "application_name": "sona-pg dump", **driver_arguments(url)},
+        autocommit=True,
+        prepare_threshold=None,
+    )

@@ -1,0 +1,191 @@
+"""A space travels as one file into another version of Postgres; a store as a dump that is whole or refused."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from fix_homes import temporary_home
+from typer.testing import CliRunner
+
+from sona_pg import LoopConfig, SonaConfig, SonaEngine
+from sona_pg.cli.commands import app
+from sona_pg.errors import ConfigError, DatabaseError, SchemaError, SpaceExists, StorageError
+from sona_pg.store.admin import dumping
+from sona_pg.store.admin.embedded import start_embedded
+
+DIM = 8
+QUIET = SonaConfig(loops=LoopConfig(automatic=False))
+X = np.linspace(-1, 1, DIM).astype(np.float32)
+
+
+def told(*arguments: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def record(engine: SonaEngine, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    documents = np.eye(DIM, dtype=np.float32)
+    for row in range(n):
+        x = rng.standard_normal(DIM).astype(np.float32)
+        ranking = engine.rank(x, documents, ids=[f"d{number}" for number in range(DIM)])
+        t = engine.begin_trajectory(x, query=f"question {row % 3}", ranking=ranking)
+        engine.add_step(t, documents[row % DIM], None, 0.5)
+        engine.add_trajectory_context(t, "user:7")
+        engine.set_trajectory_route(t, ranking.ids[0])
+        engine.end_trajectory(t, float(rng.random()))
+        if row % 4 == 0:
+            engine.feedback(t, quality=float(rng.random()), source="judge")
+    engine.flush()
+
+
+def answers(engine: SonaEngine) -> list[Any]:
+    documents = engine.rank(X, k=DIM)
+    return [
+        documents.ids, documents.scores.tolist(), engine.apply_micro_lora(X).tolist(),
+        engine.apply_base_lora(0, X).tolist(), [pattern.id for pattern in engine.find_patterns(X)],
+        [row.id for row in engine.search(X)], engine.version, engine.metrics()["totals"]["trajectories"],
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def taught(database_url: str) -> str:
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        record(engine, 60, 0)
+        engine.force_learn()
+        record(engine, 30, 1)
+        engine.force_learn()
+        record(engine, 5, 2)
+        engine.stage()
+    return database_url
+
+
+@pytest.fixture
+def older_url() -> Iterator[str]:
+    with temporary_home() as home, start_embedded(home, version=16) as server:
+        yield server.url
+
+
+def test_a_space_travels_into_an_older_postgres_and_learns_on_there(
+    taught: str, older_url: str, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "default.sona")
+    written = told("space", "archive", "default", file, "--url", taught)
+    read = told("space", "unarchive", file, "--name", "moved", "--url", older_url)
+    assert (read["space"], read["dim"], read["rows"]) == ("moved", DIM, written["rows"])
+    with psycopg.connect(older_url) as connection:
+        assert connection.info.server_version // 10_000 == 16
+    with (
+        SonaEngine(DIM, taught, config=QUIET, create=False) as here,
+        SonaEngine(DIM, older_url, "moved", config=QUIET, create=False) as there,
+    ):
+        assert answers(there) == answers(here)
+        assert there.rebuild().equal
+        assert [(v.version, v.status) for v in there.versions()] == [(v.version, v.status) for v in here.versions()]
+        assert there.promote(3) == here.promote(3)
+        record(there, 5, 3)
+        assert there.force_learn().trajectories == 5
+        assert there.rebuild().equal
+
+
+def test_an_archive_that_is_damaged_or_not_one_leaves_nothing_behind(taught: str, tmp_path: Path) -> None:
+    file, other = tmp_path / "default.sona", tmp_path / "other.sona"
+    told("space", "archive", "default", str(file), "--url", taught)
+    whole = file.read_bytes()
+
+    def refused(content: bytes, error: type[Exception], name: str = "copy") -> None:
+        other.write_bytes(content)
+        done = CliRunner().invoke(app, ["space", "unarchive", str(other), "--name", name, "--url", taught])
+        assert isinstance(done.exception, error), done.output
+
+    refused(whole[: len(whole) // 2], StorageError)
+    refused(whole[:3000] + bytes(100) + whole[3100:], StorageError)
+    refused(b"", StorageError)
+    refused(whole, SpaceExists, "default")
+    with zipfile.ZipFile(file) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        parts = {name: archive.read(name) for name in archive.namelist() if name != "manifest.json"}
+    for change in ({"format": 99}, {"revision": "9999"}, {"tables": {"unheard_of": {"columns": [], "rows": 0}}}):
+        with zipfile.ZipFile(other, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content)
+            archive.writestr("manifest.json", json.dumps(manifest | change))
+        refused(other.read_bytes(), SchemaError)
+    with psycopg.connect(taught) as connection:
+        assert connection.execute("SELECT name FROM sona.space_names").fetchall() == [("default",)]
+    assert not list(tmp_path.glob("*~"))
+
+
+def test_a_store_is_dumped_and_restored(
+    taught: str, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(tmp_path / "store.dump")
+    assert told("dump", file, "--url", taught)["pg_dump"] == 18
+    assert told("restore", file, "--url", empty_database_url)["restored"] is True
+    with (
+        SonaEngine(DIM, taught, config=QUIET, create=False) as here,
+        SonaEngine(DIM, empty_database_url, config=QUIET, create=False) as there,
+    ):
+        assert answers(there) == answers(here)
+        assert there.rebuild().equal
+    again = CliRunner().invoke(app, ["restore", file, "--url", empty_database_url])
+    assert "there is a store in this database already" in str(again.exception)
+    asked = CliRunner().invoke(app, ["restore", file, "--replace", "--url", empty_database_url])
+    assert isinstance(asked.exception, ConfigError)
+    assert told("restore", file, "--replace", "--yes", "--url", empty_database_url)["restored"] is True
+    with monkeypatch.context() as patch:
+        patch.setattr(dumping, "_listing", lambda *_: "Dumped from database version: 18")
+        patch.setattr(dumping, "_require_whole", lambda *_: 0)
+        (tmp_path / "cut.dump").write_bytes(Path(file).read_bytes()[:-5000])
+        with pytest.raises(StorageError):
+            dumping.restore(empty_database_url, tmp_path / "cut.dump", replace=True)
+    with SonaEngine(DIM, empty_database_url, config=QUIET, create=False) as there:
+        assert there.version == 2  # the store of before
+
+
+def test_a_dump_that_was_cut_short_changes_nothing(taught: str, empty_database_url: str, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "store.dump", tmp_path / "cut.dump"
+    told("dump", str(whole), "--url", taught)
+    content = whole.read_bytes()
+    for length in (len(content) - 10, len(content) // 2, 4, 0):
+        cut.write_bytes(content[:length])
+        done = CliRunner().invoke(app, ["restore", str(cut), "--url", empty_database_url])
+        assert isinstance(done.exception, StorageError), length
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("SELECT to_regnamespace('sona')").fetchone() == (None,)
+
+
+def test_a_role_that_sees_a_part_of_the_rows_cannot_dump(taught: str, tmp_path: Path) -> None:
+    role = "dump_test_role"
+    with psycopg.connect(taught, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"DROP ROLE IF EXISTS {role}")
+        connection.execute(f"CREATE ROLE {role} LOGIN")
+        try:
+            connection.execute(f"GRANT USAGE ON SCHEMA sona TO {role}")
+            connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA sona TO {role}")
+            connection.execute("ALTER TABLE sona.batches ENABLE ROW LEVEL SECURITY")
+            host = connection.info.host
+            with pytest.raises(DatabaseError, match=r"only a part of 1 tables, such as sona\.batches"):
+                dumping.dump(f"postgresql://{role}@/{name}?host={host}", tmp_path / "x.dump")
+        finally:
+            connection.execute(f"DROP OWNED BY {role}")
+            connection.execute(f"DROP ROLE {role}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_there_must_be_a_pg_dump_for_the_server(empty_database_url: str, tmp_path: Path) -> None:
+    assert dumping.programs_for(16).major == 16
+    assert dumping.programs_for(18).major == 18
+    with pytest.raises(ConfigError, match="postgresql-client-99"):
+        dumping.programs_for(99)
+    with pytest.raises(DatabaseError, match="no store"):
+        dumping.dump(empty_database_url, tmp_path / "x.dump")
