@@ -31,8 +31,14 @@ from sona_pg.cli.worker_commands import show_cycles, worker
 from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.errors import SchemaError
 
+HELP = """A shared, persistent learning store on Postgres.
+
+Tables on a terminal, JSON in a pipe or with --json. Exit codes: 0 done, 1 an error, 2 wrong usage; commands with others
+say so. First steps: sona-pg demo; when something is wrong: sona-pg doctor.
+"""
+
 app = typer.Typer(
-    help="A shared, persistent learning store on Postgres.",
+    help=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sona_pg.config import Environment, LoopConfig, SonaConfig
+from sona_pg.errors import SonaError
 
 if TYPE_CHECKING:
     from sona_pg.engine import SonaEngine
@@ -18,7 +19,26 @@ Url = Annotated[
     str | None,
     typer.Option(help="Database URL; else SONA_PG_URL, else the embedded Postgres.", show_default=False),
 ]
-SpaceName = Annotated[str, typer.Option(help="Name of the space.")]
+
+
+def complete_space(incomplete: str) -> list[str]:
+    """Return the names of spaces that begin with ``incomplete``; the embedded server is not started for that."""
+    url = Environment.read().url
+    if url is None:
+        return []
+    from sona_pg.store.database import Database
+
+    try:
+        database = Database.at(url, 1)
+        try:
+            return sorted(name for name in database.names().values() if name.startswith(incomplete))
+        finally:
+            database.close()
+    except SonaError:
+        return []
+
+
+SpaceName = Annotated[str, typer.Option(help="Name of the space.", autocompletion=complete_space)]
 Limit = Annotated[int, typer.Option(help="How many rows at most.", min=1)]
 
 

@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
-from sona_pg.cli.options import Url, database_at
+from sona_pg.cli.options import Url, complete_space, database_at
 from sona_pg.cli.render import progress_bar, show_facts, show_rows
 from sona_pg.errors import ConfigError, InvalidValue
 
 space_app = typer.Typer(help="Spaces: list, show, change, rename or remove them.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Name of the space.")]
+Name = Annotated[str, typer.Argument(help="Name of the space.", autocompletion=complete_space)]
 
 
 @space_app.command("list")

@@ -103,6 +103,11 @@ class SpaceStore:
         with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
             return spaces.names_of(connection, name, space_id)
 
+    def names(self) -> dict[int, str]:
+        """Return the names of all spaces by number, without their settings."""
+        with reading(self.engine, "listing the spaces", BRIEF) as connection:
+            return spaces.all_names(connection)
+
     def list_spaces(self) -> list[Space]:
         """Return all spaces by name."""
         with reading(self.engine, "listing the spaces", BRIEF) as connection:

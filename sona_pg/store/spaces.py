@@ -101,6 +101,11 @@ def names_of(connection: Connection, name: str, space_id: int | None) -> dict[in
     return dict(driver_connection(connection).execute(NAMES, {"name": name, "space": space_id}).fetchall())
 
 
+def all_names(connection: Connection) -> dict[int, str]:
+    """Return the names of all spaces by number."""
+    return {row.space_id: row.name for row in connection.execute(select(spaces.c.space_id, spaces.c.name))}
+
+
 def unknown(connection: Connection, name: str) -> UnknownSpace:
     """Return the error for a missing space; it lists the existing ones."""
     known = ", ".join(repr(other.name) for other in list_spaces(connection)) or "none yet"

@@ -62,6 +62,7 @@ class StoreWorker:
         if maintenance is not None:
             self._maintainer.add(maintenance)
         self._spaces: dict[int, tuple[Space, LoopCoordinator]] = {}
+        self._listed: dict[int, str] = {}  # names at the last list
         self._gone_failures = 0  # of coordinators that were removed
         self._away = False
         self.cycles = self.facts = 0
@@ -89,6 +90,9 @@ class StoreWorker:
         Raises:
             DatabaseError: Postgres is away.
         """
+        names = self._database.names()
+        if names == self._listed:
+            return
         there = {space.space_id: space for space in self._database.list_spaces() if self._wants(space.name)}
         for number in [number for number in self._spaces if number not in there]:
             _, coordinator = self._spaces.pop(number)
@@ -105,6 +109,7 @@ class StoreWorker:
             coordinator = self._learner.coordinator(space, self.worker_id, config)
             self._spaces[number] = space, coordinator
             self._learner.add(coordinator, partial(self._learned, space.name))
+        self._listed = names
 
     def run_once(self) -> list[tuple[str, CycleResult]]:
         """Run every cycle that is due now; return the results with the names of their spaces.

@@ -6,10 +6,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from typer.main import get_command
 
 from sona_pg.cli.commands import app
+from sona_pg.cli.options import complete_space
 from sona_pg.cli.reference import markdown
 
 WRITTEN = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -34,6 +36,20 @@ def test_every_commands_help_has_an_example_that_can_be_parsed(name: str) -> Non
     words = shlex.split(example)
     assert words[: 1 + len(name.split())] == ["sona-pg", *name.split()]
     command.make_context(name, words[1 + len(name.split()) :])
+
+
+def test_names_of_spaces_are_completed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SONA_PG_URL", raising=False)
+    assert complete_space("") == []
+    monkeypatch.setenv("SONA_PG_URL", database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO sona.spaces (space_id, name, dim, created_at) "
+            "VALUES (1, 'support', 8, now()), (2, 'b', 8, now())"
+        )
+    assert complete_space("su") == ["support"]
+    monkeypatch.setenv("SONA_PG_URL", "postgresql://nobody@127.0.0.1:9/x")
+    assert complete_space("") == []
 
 
 def test_every_command_takes_json() -> None:

