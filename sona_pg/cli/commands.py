@@ -18,6 +18,7 @@ from sona_pg.cli.backup_commands import dump, restore
 from sona_pg.cli.bench_command import bench
 from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.every_command import with_common_options
+from sona_pg.cli.learning_progress import learning_progress
 from sona_pg.cli.mcp_command import mcp
 from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at, engine_on
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
@@ -31,11 +32,11 @@ from sona_pg.cli.worker_commands import show_cycles, worker
 from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.errors import SchemaError
 
-HELP = """A shared, persistent learning store on Postgres.
-
-Tables on a terminal, JSON in a pipe or with --json. Exit codes: 0 done, 1 an error, 2 wrong usage; commands with others
-say so. First steps: sona-pg demo; when something is wrong: sona-pg doctor.
-"""
+HELP = (
+    "A shared, persistent learning store on Postgres.\n\n"
+    "Tables on a terminal, JSON in a pipe or with --json. Exit codes: 0 done, 1 an error, 2 wrong usage; commands with "
+    "others say so. First steps: sona-pg demo; when something is wrong: sona-pg doctor."
+)
 
 app = typer.Typer(
     help=HELP,
@@ -153,7 +154,8 @@ def learn(
             return
         found = database.find_space(space)
         config = SonaConfig(hidden_dim=found.dim, loops=LoopConfig(automatic=False))
-        result = Learner(database).coordinator(found, uuid7(), config).force()
+        with learning_progress(database, found):
+            result = Learner(database).coordinator(found, uuid7(), config).force()
         show_facts(result.as_dict(), f"cycle of space {space!r}")
 
 

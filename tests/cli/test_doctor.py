@@ -68,6 +68,12 @@ def test_an_unreachable_database_and_an_old_schema_are_faults(database_url: str)
     assert "learning" not in found
 
 
+@pytest.mark.usefixtures("durable")
+def test_a_database_without_a_store_is_a_warning(empty_database_url: str) -> None:
+    code, found = examined(empty_database_url)
+    assert (code, found["schema"]["status"], found["extension"]["status"]) == (1, "warning", "warning")
+
+
 def test_settings_that_risk_data_are_faults(database_url: str) -> None:
     name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
     with psycopg.connect(database_url, autocommit=True) as connection:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from sona_pg.cli import learning_progress as learning_progress_module
 from sona_pg.cli import render
 
 ROWS = [{"name": "n" * 30, "quality": 0.5, "routes": {"a": 1}, "last": "x" * 50, "beyond": "y" * 50}]
@@ -27,6 +31,28 @@ def test_a_table_fits_the_terminal(
     told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert max(map(len, told.splitlines())) <= 64
     assert ("not shown: last, beyond (see --json)" in " ".join(told.split())) == (not wrap)
+
+
+def test_a_long_cycle_shows_how_much_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = iter([10, 7, 2] + [0] * 100)
+    told: list[tuple[int, int]] = []
+    drawn = threading.Event()
+
+    class Counted:
+        def totals(self, _: object) -> dict[str, int]:
+            return {"waiting": next(waiting)}
+
+    @contextmanager
+    def bar(title: str) -> Iterator[object]:
+        assert title == "learning 10 trajectories"
+        yield lambda done, total: (told.append((done, total)), len(told) == 2 and drawn.set())
+
+    monkeypatch.setattr(learning_progress_module, "progress_bar", bar)
+    monkeypatch.setattr(learning_progress_module, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with learning_progress_module.learning_progress(Counted(), None):  # type: ignore[arg-type]
+        assert drawn.wait(5)
+    assert told[:2] == [(3, 10), (8, 10)]
 
 
 def test_json_is_printed_on_a_terminal_if_it_is_asked_for(

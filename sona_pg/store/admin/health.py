@@ -94,6 +94,10 @@ def _connected(url: str) -> psycopg.Connection[Any]:
 
 
 def _extension(status: migrate.SchemaStatus) -> Finding:
+    if status.pgvector is None and status.revision is None:
+        return Finding(
+            "extension", "warning", "pgvector is not there yet", "sona-pg db upgrade, or an engine, makes it"
+        )
     if status.pgvector is None:
         return Finding(
             "extension", "fault", "pgvector is not installed in this database", "sona-pg db upgrade installs it"
@@ -107,6 +111,11 @@ def _extension(status: migrate.SchemaStatus) -> Finding:
 
 
 def _schema(status: migrate.SchemaStatus) -> Finding:
+    if status.revision is None:
+        return Finding(
+            "schema", "warning", "there is no store in this database yet: is it the right one?",
+            "sona-pg db upgrade makes it, and so does the first engine",
+        )  # fmt: skip
     try:
         migrate.refuse_newer(status)
         migrate.refuse_older(status)
