@@ -26,6 +26,7 @@ EXPERIMENTS = (
     "retrieval",
     "streaming",
     "small",
+    "confidence",
     "unseen",
     "robustness",
     "drift",

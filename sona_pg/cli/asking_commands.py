@@ -14,6 +14,7 @@ import typer
 from sona_pg.cli.options import SpaceName, Url, engine_on
 from sona_pg.cli.render import show_facts, show_rows
 from sona_pg.cli.space_commands import imported
+from sona_pg.domain.answer import Ranking
 from sona_pg.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -128,7 +129,13 @@ def rank(
             {"place": place, "candidate": name, "score": score}
             for place, (name, score) in enumerate(zip(ranking.ids, scores, strict=True), 1)
         ]
-        show_rows(rows, f"ranking by version {ranking.version} of space {space!r}")
+        show_rows(rows, f"ranking by version {ranking.version} of space {space!r}{_believed(ranking)}")
+
+
+def _believed(ranking: Ranking) -> str:
+    """Return how sure a ranking is, for a title."""
+    told = [("first right", ranking.confidence), ("any fits", ranking.fit)]
+    return "".join(f", {what}: {100 * value:.0f} %" for what, value in told if value is not None)
 
 
 Candidates = Annotated[list[str], typer.Option("--candidate", help="A route to choose from; may be repeated.")]

@@ -82,17 +82,22 @@ class Ranking:
     scores: NDArray[np.float32]  # (k,) float32, descending
     version: int  # the state version that ranked them
     candidate_set: int | None = None  # the stored set they were chosen from
+    # Probability that the first is right; calibrated from a space's first cycle on. None where it is not computed.
+    confidence: float | None = None
+    fit: float | None = None  # probability that any of the candidates fits; None before the first cycle
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON and msgpack take."""
         told = {"ids": list(self.ids), "scores": np.asarray(self.scores).tolist()}
-        return {**told, "version": self.version, "candidate_set": self.candidate_set}
+        known = {"version": self.version, "candidate_set": self.candidate_set}
+        return {**told, **known, "confidence": self.confidence, "fit": self.fit}
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Self:
         """Return the ranking that ``as_dict`` has given."""
         scores = np.asarray(told["scores"], np.float32)
-        return cls(tuple(told["ids"]), scores, told["version"], told.get("candidate_set"))
+        believed = told.get("confidence"), told.get("fit")
+        return cls(tuple(told["ids"]), scores, told["version"], told.get("candidate_set"), *believed)
 
 
 class BookedCost(Protocol):

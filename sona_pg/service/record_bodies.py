@@ -56,6 +56,8 @@ class RankingBody(BaseModel):
     scores: list[Finite]
     version: Annotated[int, Field(ge=0, le=MOST_INT8)]
     candidate_set: Whole | None = None
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    fit: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Begun(Asked):

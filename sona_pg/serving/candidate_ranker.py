@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from sona_pg.domain.answer import Ranking
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import InvalidValue, UnknownCandidate
+from sona_pg.learning.ranking.ranker_confidence import Confidence
 from sona_pg.learning.ranking.ranker_explore import explore
 from sona_pg.learning.ranking.ranker_prepared import Corrected, Prepared, prepare
 from sona_pg.limits import MOST_EXPLORATION
@@ -57,7 +59,22 @@ class ReadySet:
     candidates: RankedSet
     slots: NDArray[np.int32]  # (m,)
     scorer: Prepared | Corrected
+    confidence: Confidence
     evidence: EvidenceWeights | None = None  # that the scorer weighs beside the version
+
+    def believed(self, query: NDArray[np.float32], best: float) -> tuple[float, float | None]:
+        """Return how probably the best answer to ``query`` (dim,), with this score, is right, and that any fits."""
+        scorer = self.scorer
+        if scorer.block is None or scorer.weights.size <= MOST_SUMMED:
+            assert isinstance(scorer, Prepared)
+            scores = scorer.weights @ query
+            scores *= np.float32(1.0 / math.sqrt(float(query @ query)))
+            scores += scorer.offset
+        else:
+            found = scorer.block.best(query, SUMMED, self.candidates.ids)
+            assert found is not None
+            scores = found[1]
+        return self.confidence.of_best(scores, best)
 
 
 class _RecentSet(NamedTuple):
@@ -87,6 +104,8 @@ class _OfVersion:
         self.ready[ready.candidates] = ready
 
 
+MOST_SUMMED = 1 << 20  # float32 values of a set up to which all scores tell the confidence; of more, the best do
+SUMMED = 256
 MOST_NUMBERS = 1 << 24  # float32 values of prepared sets in a server's cache
 MANY = 1000  # candidates above which only the best are sorted
 
@@ -150,7 +169,8 @@ class CandidateRanker:
         if best is None:
             rows = as_direction(query, self._dim, "query")[None, :]
             return self._ranked(ready, rows, k, exploration)[0]
-        return Ranking(best[0], best[1], serving.version, ready.candidates.set_id)
+        believed = ready.believed(np.asarray(query), float(best[1][0]))
+        return Ranking(best[0], best[1], serving.version, ready.candidates.set_id, *believed)
 
     def rank_many(
         self,
@@ -175,14 +195,18 @@ class CandidateRanker:
         order = best_first(order_by, k)
         best = np.take_along_axis(scores, order, axis=1)
         ids = ready.candidates.ids
+        right, fit = ready.confidence.of(scores, best[:, 0])
+        fits: list[float | None] = [None] * len(right) if fit is None else fit.tolist()
         return [
             Ranking(
                 ids=tuple(ids[row] for row in rows),
                 scores=of_query,
                 version=ready.serving.version,
                 candidate_set=ready.candidates.set_id,
+                confidence=confidence,
+                fit=fitting,
             )
-            for rows, of_query in zip(order.tolist(), best, strict=True)
+            for rows, of_query, confidence, fitting in zip(order.tolist(), best, right.tolist(), fits, strict=True)
         ]
 
     def remember(self, ids: Sequence[str], embeddings: NDArray[np.float32], order: GroupOrder | None = None) -> None:
@@ -229,7 +253,8 @@ class CandidateRanker:
         ready = of_version.ready.get(chosen)
         if ready is None:
             slots = serving.catalog.slots(chosen.ids)
-            ready = ReadySet(serving, chosen, slots, prepare(serving.ranker, chosen.embeddings, slots))
+            scorer = prepare(serving.ranker, chosen.embeddings, slots)
+            ready = ReadySet(serving, chosen, slots, scorer, Confidence(serving.ranker, chosen.embeddings))
             of_version.add(ready)
         if chosen.stored is not None:
             of_version.recent[chosen.ids] = _RecentSet(chosen.stored[0], ready, chosen.stored[1])

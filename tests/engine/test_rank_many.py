@@ -40,6 +40,9 @@ def test_a_batch_ranks_as_its_queries_do_one_by_one(engine: SonaEngine, candidat
             assert alone.ids == ranking.ids
             assert np.allclose(alone.scores, ranking.scores, atol=1e-5)
             assert (alone.version, alone.candidate_set) == (ranking.version, ranking.candidate_set)
+            assert alone.confidence == pytest.approx(ranking.confidence, rel=1e-4)
+            assert (alone.fit is None) == (ranking.fit is None) == (alone.version == 0)
+            assert alone.fit is None or 0 <= (alone.confidence or 0.0) <= alone.fit <= 1
         for query, ranking in zip(queries, many, strict=True):  # afterwards: what is judged counts at once
             handle = engine.begin_trajectory(query, ranking=ranking)
             engine.set_trajectory_route(handle, ranking.ids[0])

@@ -90,6 +90,9 @@ class RankerState:
     reach: FloatArray  # (l,)
     homes: IntArray  # (h,)
     tally: FloatArray  # (l, h)
+    # (5,) log of the sum over candidates: mean and deviation over queries learned from, how much less the mean is of
+    # others, and the ratio of their deviation; log odds by which answers are surer. See `ranker_confidence`.
+    belief: FloatArray
 
     @classmethod
     def initial(cls, dim: int) -> RankerState:
@@ -109,6 +112,7 @@ class RankerState:
             heads=np.zeros((0, 0), np.float32),
             overruled=np.zeros(0),
             **_nothing_lost(dim),
+            belief=first_belief(),
         )
 
     @property
@@ -144,6 +148,7 @@ class RankerState:
         if "overruled" not in arrays and "positive" in arrays and "query_sum" in arrays:  # before revision of meanings
             dim, count = len(arrays["query_sum"]), len(arrays["positive"])
             arrays = {**arrays, "overruled": np.zeros(count), **_nothing_lost(dim)}
+        arrays = {"belief": blank.belief, **arrays}  # before confidence
         missing = [field.name for field in fields(cls) if field.name not in arrays]
         if missing:
             raise LearningError(f"a stored ranker lacks {', '.join(missing)}: rebuild the space's state")
@@ -163,6 +168,11 @@ class RankerState:
         known = (rows >= 0) & (rows < len(self.overruled))
         found[known] = np.maximum(found[known] - self.overruled[rows[known]], 0.0)
         return found
+
+
+def first_belief() -> FloatArray:
+    """Return what is believed of confidence before it is measured: EVIDENCE.md."""
+    return np.array([0.0, 0.0, 0.7, 1.1, 1.1], np.float32)
 
 
 def _nothing_lost(dim: int) -> dict[str, npt.NDArray[Any]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sona_pg.domain.catalog import UNKNOWN, Catalog
 from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.learning.ranking.ranker import RankerState
+from sona_pg.learning.ranking.ranker_confidence import measured
 from sona_pg.learning.ranking.ranker_events import RankEvents
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_folding import folded
@@ -52,7 +53,8 @@ def learn_ranking(
     """Return the ranker after folding ``fresh`` exactly once and re-reading ``replay``."""
     if not len(fresh) or not len(catalog.ids):
         return state
-    return fit(state, catalog.embeddings, fresh, replay, seed=seed, mean=catalog.mean)
+    fitted = fit(state, catalog.embeddings, fresh, replay, seed=seed, mean=catalog.mean)
+    return measured(state, fitted, catalog.embeddings, fresh, replay)
 
 
 def fold_ranking(state: RankerState, catalog: Catalog, fresh: RankEvents) -> RankerState:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from sona_pg.learning.ranking.ranker import RankerState, centre
+from sona_pg.learning.ranking.ranker_confidence import first_sharpness, spread_rows
 from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray
 from sona_pg.learning.ranking.ranker_prepared import prepare
-
-_LEAST_SPREAD = 1e-3
 
 
 class RecentFeatures:
@@ -29,11 +27,11 @@ class RecentFeatures:
             basis: candidates, evenly spread, of which the metric is made.
         """
         self._state = state
-        sample = _spread(len(embeddings), basis)
+        sample = spread_rows(len(embeddings), basis)
         self._candidate_mean = state.item_mean if state.fits else centre(embeddings.mean(axis=0))
         self.query_mean = state.query_mean if state.fits else self._candidate_mean
         self.query_scale = state.scales[0] if state.fits else _scale_around(self.query_mean)
-        self.temperature = 1.0 if state.fits else _first_temperature(embeddings[sample], spread)
+        self.temperature = 1.0 if state.fits else first_sharpness(embeddings[sample], spread)
         self.directions = self._directed(embeddings)  # (m, dim)
         self._metric = _Metric(self.directions[sample], ridge)
         self.slopes = self._metric.apply(self.directions)  # (m, dim + 1): directions in the metric, without the bias
@@ -97,15 +95,5 @@ class _Metric:
         return np.asarray((features - inside) * self._factor, np.float32)
 
 
-def _first_temperature(sample: FloatArray, spread: float) -> float:
-    cosines = sample @ sample.T
-    np.fill_diagonal(cosines, np.sqrt(np.float32(0.5)))  # of a pseudo-query
-    return spread / max(float(cosines.std(axis=1).mean()), _LEAST_SPREAD)
-
-
 def _scale_around(mean: FloatArray) -> np.float32:
     return np.float32(np.sqrt(max(1.0 - float(mean @ mean), 1e-6)))
-
-
-def _spread(count: int, most: int) -> npt.NDArray[np.intp]:
-    return np.linspace(0, count - 1, min(count, most)).round().astype(np.intp)

@@ -1,0 +1,161 @@
+"""Confidence in a ranking: how probably its first answer is right, and how probably any candidate fits the query.
+
+The softmax of a ranker's scores is less sure than the ranker is right, by much the same log odds from cycle to cycle:
+pseudo-queries and the allowance for little-known candidates make it so. Each cycle measures them on feedback that the
+version before has not learned. That anything fits is told by the sum over all candidates, beside that of usual queries.
+Evidence: benchmarks/eval/EVIDENCE.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sona_pg.domain.catalog import Rows
+from sona_pg.learning.ranking.ranker import RankerState, add_heads, first_belief, stranger_scores
+from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, RankEvents, unit_rows
+from sona_pg.learning.ranking.ranker_prepared import Embeddings
+
+UNUSUAL = 2.5  # standard deviations below the usual sum at which it is as likely that nothing fits
+STEEPNESS = 2.5  # log odds for each standard deviation
+FIRST_SPREAD = 1.8  # standard deviation, in logits, of cosines over the candidates before the first fit
+MOST_CANDIDATES = 8192  # of a space, above which the usual total is not measured
+_LEAST = 1e-6
+_SAMPLE, _MEASURED = 256, 512  # candidates and queries
+_FEWEST = 16  # fresh queries that can tell anything
+_PACE = 0.5  # weight of a cycle's own measurement
+_DRIFT = 0.5  # log odds that `surer` may change by from cycle to cycle
+_NEWTON, _MOST_SURER = 5, 4.0
+
+
+class Belief(NamedTuple):
+    """Probabilities about rankings."""
+
+    confidence: FloatArray  # (n,) that the first answer is right
+    fit: FloatArray | None  # (n,) that any candidate fits; None while it is not known which queries are usual
+
+
+class Confidence:
+    """Confidence of one version in rankings of one set of candidates."""
+
+    def __init__(self, state: RankerState, embeddings: Embeddings) -> None:
+        """Prepare for candidates (m, dim), one or more."""
+        mean, deviation, gap, ratio, surer = (float(value) for value in state.belief)
+        self._mean, self._deviation = mean - gap, ratio * deviation
+        self._sharpness, self._surer = 1.0, surer
+        if not state.fits:
+            sample = np.asarray(embeddings[spread_rows(len(embeddings), _SAMPLE)], np.float32)
+            self._sharpness, self._surer = first_sharpness(unit_rows(sample), FIRST_SPREAD), 0.0
+
+    def of(self, scores: FloatArray, first: FloatArray) -> Belief:
+        """Return the confidence in the answers whose scores are `first` (n,), among all `scores` (n, m)."""
+        total = log_totals(np.float32(self._sharpness) * scores)
+        share = np.minimum(np.exp(np.float32(self._sharpness) * first - total), np.float32(1.0 - _LEAST))
+        right = share / (share + (1.0 - share) * np.float32(math.exp(-self._surer)))
+        if not self._deviation:
+            return Belief(np.asarray(right, np.float32), None)
+        fit = _fit(total, self._mean, self._deviation)
+        return Belief(np.asarray(right * fit, np.float32), fit)
+
+    def of_best(self, scores: FloatArray, best: float) -> tuple[float, float | None]:
+        """Return the confidence in the best answer, and the probability that any fits, by all scores (m,): as `of`."""
+        apart = scores - np.float32(best)
+        if self._sharpness != 1.0:
+            apart *= np.float32(self._sharpness)
+        above = math.log(max(float(np.add.reduce(np.exp(apart))), 1.0))
+        share = min(math.exp(-above), 1.0 - _LEAST)
+        right = share / (share + (1.0 - share) * math.exp(-self._surer))
+        if not self._deviation:
+            return right, None
+        unusual = STEEPNESS * ((self._sharpness * best + above - self._mean) / self._deviation + UNUSUAL)
+        fit = 1.0 / (1.0 + math.exp(-min(max(unusual, -50.0), 50.0)))
+        return right * fit, fit
+
+
+def measured(
+    before: RankerState, after: RankerState, embeddings: Rows, fresh: RankEvents, replay: RankEvents
+) -> RankerState:
+    """Return the state `after` a fit with its confidence measured.
+
+    The sum over all candidates is that of queries that were learned from, less as much as it was less for `fresh`
+    queries in the state `before`, which had not learned from them; these also tell how much surer the answers are.
+    Of very many candidates all of this stays unknown: scoring them costs more than a cycle may.
+    """
+    if not after.fits or len(embeddings) > MOST_CANDIDATES:
+        return replace(after, belief=first_belief())
+    fresh, replay = (events.take(events.usable(len(embeddings)) & (events.weight > 0.0)) for events in (fresh, replay))
+    belief = before.belief.copy()
+    if before.fits and belief[1] and len(fresh) >= _FEWEST:
+        heard = fresh.take(spread_rows(len(fresh), _MEASURED))
+        logits = _scores(before, embeddings, heard)
+        total = log_totals(logits)
+        gap, ratio = belief[0] - total.mean(), total.std() / belief[1]
+        belief[2:4] += _PACE * (np.array([gap, ratio], np.float32) - belief[2:4])
+        fits = _fit(total, float(belief[0] - belief[2]), float(belief[3] * belief[1]))
+        belief[4] = _surer(float(belief[4]), logits, total, fits, heard)
+    learned = fresh.joined(replay)
+    if len(learned) > 1:
+        total = log_totals(_scores(after, embeddings, learned.take(spread_rows(len(learned), _MEASURED))))
+        belief[:2] = total.mean(), max(float(total.std()), _LEAST)
+    return replace(after, belief=belief)
+
+
+def _scores(state: RankerState, embeddings: Rows, events: RankEvents) -> FloatArray:
+    """(n, m) of the events' queries, -inf for candidates that they were not offered."""
+    rows = np.arange(len(embeddings), dtype=np.int32)
+    queries = unit_rows(events.query)
+    logits = stranger_scores(state, queries, embeddings)
+    add_heads(state, logits, queries, rows)
+    logits += state.scales[3] / (1.0 + state.evidence(rows))
+    if events.candidates is not None:
+        logits[~events.offered(rows)] = -np.inf
+    return logits
+
+
+def _surer(usual: float, logits: FloatArray, total: FloatArray, fits: FloatArray, events: RankEvents) -> float:
+    """Return the log odds that make answers right as often as their confidence says, near the usual ones.
+
+    By Newton steps, from the events that tell whether the first answer was right.
+    """
+    first = logits.argmax(axis=1)
+    told = np.flatnonzero((events.correct != NONE) | ((events.shown == first) & (events.judged != NONE)))
+    right = np.where(events.correct[told] != NONE, events.correct[told] == first[told], events.verdict[told])
+    share = np.minimum(np.exp(logits[told, first[told]] - total[told]).astype(np.float64), 1.0 - _LEAST)
+    odds, found = np.log(share / (1.0 - share)), usual
+    for _ in range(_NEWTON):
+        chance = 1.0 / (1.0 + np.exp(-(odds + found)))
+        slope = float((right - chance * fits[told]).sum()) - (found - usual) / _DRIFT**2
+        found += slope / (float((chance * (1.0 - chance) * fits[told]).sum()) + 1.0 / _DRIFT**2)
+        found = min(max(found, -_MOST_SURER), _MOST_SURER)
+    return found
+
+
+def _fit(total: FloatArray, mean: float, deviation: float) -> FloatArray:
+    """Return how probably any candidate fits, (n,), by the log totals of queries and of usual ones."""
+    unusual = np.clip(STEEPNESS * ((total - mean) / max(deviation, _LEAST) + UNUSUAL), -50.0, 50.0)
+    return np.asarray(1.0 / (1.0 + np.exp(-unusual)), np.float32)
+
+
+def log_totals(logits: FloatArray) -> FloatArray:
+    """Logarithm of the sum of exponentials of each row, (n, m) to (n,)."""
+    most = logits.max(axis=1)
+    return np.asarray(most + np.log(np.exp(logits - most[:, None]).sum(axis=1)), np.float32)
+
+
+def spread_rows(count: int, most: int) -> npt.NDArray[np.intp]:
+    """Return at most `most` of `count` positions, evenly spread."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.intp)
+
+
+def first_sharpness(sample: FloatArray, spread: float) -> float:
+    """Logits of one unit of cosine by which those between candidates (m, dim) have the standard deviation `spread`."""
+    cosines = sample @ sample.T
+    np.fill_diagonal(cosines, np.sqrt(np.float32(0.5)))  # of a pseudo-query
+    return spread / max(float(cosines.std(axis=1).mean()), _LEAST_SPREAD)
+
+
+_LEAST_SPREAD = 1e-3

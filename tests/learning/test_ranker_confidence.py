@@ -1,0 +1,86 @@
+"""Confidence in rankings: calibrated, low where nothing fits, and the same in one call as in many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sona_pg.learning.ranking.ranker import RankerState, score
+from sona_pg.learning.ranking.ranker_confidence import Confidence, first_sharpness, measured
+from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
+from sona_pg.learning.ranking.ranker_fit import fit
+
+DIM, ITEMS = 24, 12
+RNG = np.random.default_rng(0)
+ROWS = unit_rows(RNG.standard_normal((ITEMS, DIM)).astype(np.float32))
+SLOTS = np.arange(ITEMS, dtype=np.int32)
+
+
+def asked(meant: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
+    noise = np.random.default_rng(seed).standard_normal((len(meant), DIM))
+    return unit_rows((ROWS[meant] + 0.4 * noise).astype(np.float32))
+
+
+def learned(cycles: int = 3) -> RankerState:
+    state, replay = RankerState.initial(DIM), RankEvents.empty(DIM)
+    for cycle in range(cycles):
+        meant = np.random.default_rng(cycle).integers(0, ITEMS, 200)
+        queries, none = asked(meant, 10 + cycle), np.full(200, NONE, np.int32)
+        fresh = RankEvents(
+            queries, none, np.full(200, np.nan, np.float32), meant.astype(np.int32), np.ones(200, np.float32)
+        )
+        state = measured(state, fit(state, ROWS, fresh, replay), ROWS, fresh, replay)
+        replay = replay.joined(fresh)
+    return state
+
+
+def test_the_first_answer_is_right_about_as_often_as_its_confidence_says() -> None:
+    state, meant = learned(), np.random.default_rng(2).integers(0, ITEMS, 2000)
+    scores = score(state, asked(meant, 2), ROWS, SLOTS)
+    sure, fits = Confidence(state, ROWS).of(scores, scores.max(axis=1))
+    assert float(sure.mean()) == pytest.approx(float((scores.argmax(axis=1) == meant).mean()), abs=0.06)
+    assert fits is not None
+    assert float(fits.mean()) > 0.9
+
+
+def test_what_resembles_nothing_fits_nothing() -> None:
+    state = learned()
+    span = np.linalg.qr(ROWS.T)[0]
+    strange = RNG.standard_normal((200, DIM)).astype(np.float32)
+    strange = unit_rows(strange - strange @ span @ span.T)
+    usual = asked(RNG.integers(0, ITEMS, 200), 3)
+    sure = [
+        Confidence(state, ROWS).of(scores, scores.max(axis=1)).confidence
+        for scores in (score(state, queries, ROWS, SLOTS) for queries in (usual, strange))
+    ]
+    assert float(np.median(sure[1])) < float(np.quantile(sure[0], 0.25))
+
+
+@pytest.mark.parametrize("state", [RankerState.initial(DIM), learned()], ids=["new", "learned"])
+def test_one_ranking_is_believed_as_one_of_many(state: RankerState) -> None:
+    scores = score(state, asked(SLOTS.astype(np.int64), 4), ROWS, SLOTS)
+    confidence = Confidence(state, ROWS)
+    many = confidence.of(scores, scores.max(axis=1))
+    for row in range(ITEMS):
+        sure, fits = confidence.of_best(scores[row], float(scores[row].max()))
+        assert sure == pytest.approx(float(many.confidence[row]), rel=1e-4)
+        assert (fits is None) == (many.fit is None)
+        assert fits is None or many.fit is None or fits == pytest.approx(float(many.fit[row]), rel=1e-3)
+
+
+def test_a_state_of_an_earlier_release_believes_as_a_new_one() -> None:
+    arrays = learned().to_arrays()
+    del arrays["belief"]
+    state = RankerState.from_arrays(arrays)
+    assert not state.belief[:2].any()
+    scores = score(state, asked(np.arange(3), 5), ROWS, SLOTS)
+    assert Confidence(state, ROWS).of(scores, scores.max(axis=1)).fit is None
+
+
+def test_a_single_candidate_and_equal_ones_have_a_finite_sharpness() -> None:
+    for rows in (ROWS[:1], np.repeat(ROWS[:1], 3, axis=0)):
+        assert 0 < first_sharpness(rows, 1.8) < 1e5
+        sure, fits = Confidence(RankerState.initial(DIM), rows).of_best(rows @ rows[0], 1.0)
+        assert 0 < sure <= 1
+        assert fits is None
