@@ -14,7 +14,7 @@ FRAMEWORKS := $(VENV)-frameworks
 # A demo needs fewer packages than development; where those are installed, they will do.
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
 
-.PHONY: help install build demo test test-frameworks test-browser lint bench eval clean chaos
+.PHONY: help install build demo test test-frameworks test-browser test-js lint bench eval clean chaos
 .DEFAULT_GOAL := help
 
 help:           ## say what there is
@@ -36,6 +36,9 @@ test-browser: $(VENV)/.sona-pg-browser ## the pages in a real Chromium, with axe
 	@command -v chromium google-chrome >/dev/null || { echo "no Chromium: apt-get install chromium" >&2; exit 1; }
 	@test -e build/browser/node_modules/axe-core || npm install --silent --no-audit --no-fund --prefix build/browser axe-core@4
 	$(BIN)/python -m pytest tests/service/check_browser.py $(ARGS)
+
+test-js: $(DEV) ## the JavaScript client against a running service; needs Node 18 or later
+	REQUIRE_NODE=1 $(BIN)/python -m pytest tests/service/test_js_client.py $(ARGS)
 
 lint: $(DEV)    ## style, types, layers
 	$(BIN)/ruff check .

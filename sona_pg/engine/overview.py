@@ -41,7 +41,7 @@ from sona_pg.store.outcome_samples import TimeSpan
 
 SPANS = 48  # points of a curve over time
 PARTS = 3  # of a span, each sampled from its beginning
-EACH = 40  # trajectories of a part
+EACH = 24  # trajectories of a part
 JOINED = 60  # part of all ratings that a point has at least: a burst gives no more points than spans
 RATED = 15  # ratings of a point at least
 SHOWN_VERSIONS = 60

@@ -15,6 +15,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from sona_pg._version import __version__
 from sona_pg.engine import Store
 from sona_pg.service import (
+    adapter_operations,
     ask_operations,
     budget_operations,
     chat_operations,
@@ -47,6 +48,7 @@ SUBJECTS = (
     learn_operations.operations,
     budget_operations.operations,
     space_operations.operations,
+    adapter_operations.operations,
     dashboard_operations.operations,
     tutorial_operations.operations,
     chat_operations.operations,

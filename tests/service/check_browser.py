@@ -6,22 +6,18 @@ import json
 import os
 import random
 import shutil
-import socket
-import threading
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from sona_pg import Store
 from sona_pg.demo.helpdesk import helpdesk_json, prepare_chat
-from sona_pg.service import ServiceOptions, create_app
+from sona_pg.service import ServiceOptions
 from tests.service.conftest import CONFIG
+from tests.service.site import Site
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "screenshots"
@@ -29,34 +25,6 @@ AXE = Path(os.environ["AXE"]) if "AXE" in os.environ else ROOT / "build/browser/
 WIDTHS = {"phone": 390, "tablet": 820, "desk": 1280}
 VIEWS = ["overview", "patterns", "routes", "travel", "fleet", "memory"]
 COSTS = {"small-model": 0.1, "large-model": 1.0}
-
-
-class Site:
-    """A service on a port of this machine."""
-
-    def __init__(self, store: Store, options: ServiceOptions) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(create_app(store, options), port=self.port, log_level="warning", ws="none")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
-        self._thread.start()
-        while not self._server.started:
-            assert self._thread.is_alive()
-            time.sleep(0.02)
-
-    def post(self, path: str, body: Any = None) -> Any:
-        request = urllib.request.Request(
-            self.url + path, json.dumps(body or {}).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
-
-    def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(10)
 
 
 @pytest.fixture(scope="module")

@@ -61,8 +61,10 @@ export function startShell(onChange) {
     showTheme(theme);
   });
   const again = async () => {
+    const before = chosenSpace();
+    onChange(); // at once: the list of spaces is there later
     await fillSpaces(select);
-    onChange();
+    if (chosenSpace() !== before) onChange(); // there is no such space
   };
   const ask = keyDialog(again);
   document.getElementById("key").addEventListener("click", () => ask());

@@ -2,17 +2,18 @@
 
 import { get } from "./api.js";
 import { curve, QUALITY } from "./charts.js";
-import { asTable, h, panel } from "./elements.js";
-import { ago, at, compact, count, duration, range, share, told } from "./format.js";
+import { asTable, h, panel, problem } from "./elements.js";
+import { ago, at, compact, count, duration, range, several, share, told } from "./format.js";
 
 
 function tiles(stats, learning) {
   const totals = stats.totals ?? {};
-  const last = learning.points.filter((point) => point.rated).at(-1);
+  const last = learning?.points.filter((point) => point.rated).at(-1);
   const tile = (name, value, small) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, small)));
+  const quality = last ? `while version ${last.version} was live (${last.rated} ratings)` : learning ? "nothing is rated yet" : "being counted";
   return h("dl", { class: "tiles" },
-    tile("Quality", last ? share(last.quality) : "–", last ? `while version ${last.version} was live (${last.rated} ratings)` : "nothing is rated yet"),
-    tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${count(stats.patterns)} patterns`),
+    tile("Quality", last ? share(last.quality) : "–", quality),
+    tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${several(stats.patterns, "pattern")}`),
     tile("Trajectories", compact(totals.trajectories ?? 0), "recorded, all servers"),
     tile("Feedback", compact(totals.feedback ?? 0), "facts"),
     tile("Unlearned", compact(totals.waiting ?? 0), "wait for the next cycle"),
@@ -73,18 +74,30 @@ function facts(rows) {
       ].join(""))))));
 }
 
+// A panel whose content comes later; what went wrong with it is said in its place.
+function filledLater(title, asked, draw) {
+  const place = h("div", { class: "flow" }, h("p", { class: "quiet" }, "…"));
+  asked.then((answer) => place.replaceChildren(...draw(answer)), (error) => place.replaceChildren(problem(error)));
+  return panel(title, place);
+}
+
 export function overview() {
   const live = h("div", {});
   const figures = h("div", {});
   const curves = h("div", { class: "pair" });
 
-  async function fillCurves() {
-    const [stats, quality, learning] = await Promise.all([
-      get("v1/stats"), get("v1/dashboard/quality"), get("v1/dashboard/learning"),
-    ]);
-    figures.replaceChildren(tiles(stats, learning));
-    curves.replaceChildren(panel("Quality over time", ...overTime(quality.points)), panel("Quality by version", ...byVersion(learning.points)));
+  async function fillFigures(asked = get("v1/dashboard/learning")) {
+    const stats = await get("v1/stats");
+    if (!figures.firstChild) figures.replaceChildren(tiles(stats, null));
+    asked.then((learning) => figures.replaceChildren(tiles(stats, learning)), () => {});
     return stats.space;
+  }
+  function fillCurves() {
+    const learning = get("v1/dashboard/learning");
+    curves.replaceChildren(
+      filledLater("Quality over time", get("v1/dashboard/quality"), (quality) => overTime(quality.points)),
+      filledLater("Quality by version", learning, (known) => byVersion(known.points)));
+    return fillFigures(learning);
   }
   async function fillFacts() {
     live.replaceChildren(facts((await get("v1/dashboard/feedback", { limit: 12 })).facts));
@@ -95,11 +108,6 @@ export function overview() {
       return [h("h1", {}, `How ${space} goes`), figures, curves, panel("Latest feedback", live)];
     },
     onVersion: fillCurves,
-    async onRecorded() {
-      await fillFacts();
-      const [stats, learning] = await Promise.all([get("v1/stats"), get("v1/dashboard/learning")]);
-      figures.replaceChildren(tiles(stats, learning));
-    },
+    onRecorded: () => Promise.all([fillFacts(), fillFigures()]),
   };
 }
-

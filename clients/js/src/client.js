@@ -1,0 +1,163 @@
+// SonaClient: every call of /v1, one method each.
+
+import { encoded } from "./vectors.js";
+
+/** The calls by method name: HTTP method and path. */
+export const CALLS = Object.freeze({
+  recordTrajectory: ["POST", "/v1/trajectories"],
+  recordTrajectories: ["POST", "/v1/trajectories/batch"],
+  recordColumns: ["POST", "/v1/trajectories/columns"],
+  beginTrajectory: ["POST", "/v1/trajectories/begin"],
+  addStep: ["POST", "/v1/trajectories/{trajectory}/steps"],
+  endTrajectory: ["POST", "/v1/trajectories/{trajectory}/end"],
+  feedback: ["POST", "/v1/feedback"],
+  feedbacks: ["POST", "/v1/feedback/batch"],
+  adapt: ["POST", "/v1/adapt"],
+  rank: ["POST", "/v1/rank"],
+  recall: ["POST", "/v1/recall"],
+  route: ["POST", "/v1/route"],
+  patterns: ["POST", "/v1/patterns"],
+  search: ["POST", "/v1/search"],
+  storeCandidates: ["POST", "/v1/candidates"],
+  remember: ["POST", "/v1/remember"],
+  dropContents: ["POST", "/v1/contents/drop"],
+  learn: ["POST", "/v1/learn"],
+  stats: ["GET", "/v1/stats"],
+  versions: ["GET", "/v1/versions"],
+  diff: ["GET", "/v1/versions/diff"],
+  rollback: ["POST", "/v1/versions/rollback"],
+  promote: ["POST", "/v1/versions/promote"],
+  budget: ["GET", "/v1/budget"],
+  setBudget: ["POST", "/v1/budget"],
+  spaces: ["GET", "/v1/spaces"],
+  makeSpace: ["POST", "/v1/spaces"],
+  events: ["GET", "/v1/events"],
+  adapters: ["GET", "/v1/adapters"],
+  chatCompletions: ["POST", "/v1/chat/completions"],
+  models: ["GET", "/v1/models"],
+  quality: ["GET", "/v1/dashboard/quality"],
+  learningCurve: ["GET", "/v1/dashboard/learning"],
+  routes: ["GET", "/v1/dashboard/routes"],
+  patternMap: ["GET", "/v1/dashboard/patterns"],
+  memoryGraph: ["GET", "/v1/dashboard/memory"],
+  fleet: ["GET", "/v1/dashboard/fleet"],
+  cycles: ["GET", "/v1/dashboard/cycles"],
+  latestFeedback: ["GET", "/v1/dashboard/feedback"],
+  answers: ["POST", "/v1/dashboard/answers"],
+  factsNear: ["POST", "/v1/dashboard/facts"],
+});
+
+const OF_NO_SPACE = new Set(["spaces", "makeSpace"]);
+
+/** A refusal of the service (RFC 9457), or no answer at all (`status` 0). */
+export class ServiceError extends Error {
+  constructor(status, detail, { errors = [], retryAfter = null, cause } = {}) {
+    super(detail, { cause });
+    this.name = "ServiceError";
+    this.status = status;
+    this.errors = errors;
+    this.retryAfter = retryAfter; // seconds
+  }
+
+  /** Whether the same request may succeed later. */
+  get isPassing() {
+    return this.status === 0 || this.status === 429 || this.status === 503;
+  }
+}
+
+export class SonaClient {
+  constructor(url, { space, key, fetch = globalThis.fetch, timeout = 60_000 } = {}) {
+    this.url = String(url).replace(/\/+$/, "");
+    this.space = space;
+    this.timeout = timeout;
+    this._key = key;
+    this._fetch = (...request) => fetch(...request);
+  }
+
+  /** Send one call by its name in `CALLS`; the methods of this class do so. */
+  async call(name, body, { query, trajectory, idempotencyKey, signal, headers } = {}) {
+    const response = await this.send(name, body, { query, trajectory, idempotencyKey, signal, headers });
+    return response.json();
+  }
+
+  /** Send one call and return the response, which is not read yet; 304 is no error. */
+  async send(name, body, { query, trajectory, idempotencyKey, signal, headers = {}, timeout = this.timeout } = {}) {
+    const [method, path] = CALLS[name];
+    const url = new URL(this.url + path.replace("{trajectory}", encodeURIComponent(trajectory ?? "")));
+    if (this.space !== undefined && !OF_NO_SPACE.has(name)) url.searchParams.set("space", this.space);
+    for (const [field, value] of Object.entries(query ?? {})) if (value !== undefined) url.searchParams.set(field, value);
+    const sent = { ...headers };
+    if (this._key !== undefined) sent.Authorization = `Bearer ${this._key}`;
+    if (idempotencyKey !== undefined) sent["Idempotency-Key"] = idempotencyKey;
+    if (method === "POST") sent["Content-Type"] = "application/json";
+    const limit = AbortSignal.timeout && timeout ? AbortSignal.timeout(timeout) : undefined;
+    let response;
+    try {
+      response = await this._fetch(url, {
+        method, headers: sent, body: method === "POST" ? JSON.stringify(encoded(body ?? {})) : undefined, signal: signal ?? limit,
+      });
+    } catch (cause) {
+      if (signal?.aborted) throw cause;
+      throw new ServiceError(0, `the service at ${this.url} does not answer: ${cause.message}`, { cause });
+    }
+    if (response.ok || response.status === 304) return response;
+    throw await refusal(response);
+  }
+
+  /** Yield the events of the space until `signal` is aborted: `{event: "version" | "recorded", data}`. */
+  async *events({ events, signal } = {}) {
+    const response = await this.send("events", undefined, { query: { events }, signal, timeout: 0 });
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const piece of pieces(response.body)) {
+      text += decoder.decode(piece, { stream: true });
+      const parts = text.split("\n\n");
+      text = parts.pop();
+      for (const part of parts) {
+        const event = /^event: (.*)$/m.exec(part)?.[1];
+        const data = /^data: (.*)$/m.exec(part)?.[1];
+        if (event && data) yield { event, data: JSON.parse(data) };
+      }
+    }
+  }
+
+  /** Add a step to a trajectory that was begun before. */
+  addStep(trajectory, step, options) {
+    return this.call("addStep", step, { ...options, trajectory });
+  }
+
+  /** End a trajectory that was begun before. */
+  endTrajectory(trajectory, outcome, options) {
+    return this.call("endTrajectory", outcome, { ...options, trajectory });
+  }
+}
+
+// All other calls: POST takes a body, GET a query.
+for (const [name, [method]] of Object.entries(CALLS)) {
+  if (name in SonaClient.prototype) continue;
+  SonaClient.prototype[name] = method === "POST"
+    ? function post(body, options) { return this.call(name, body, options); }
+    : function get(query, options) { return this.call(name, undefined, { ...options, query }); };
+}
+
+async function refusal(response) {
+  let told = {};
+  if ((response.headers.get("content-type") ?? "").includes("json")) told = await response.json().catch(() => ({}));
+  const wait = Number(response.headers.get("retry-after"));
+  return new ServiceError(response.status, told.detail ?? `${response.status} ${response.statusText}`, {
+    errors: told.errors, retryAfter: wait > 0 ? wait : null,
+  });
+}
+
+async function* pieces(body) {
+  const reader = body.getReader();
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+}

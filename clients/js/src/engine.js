@@ -1,0 +1,182 @@
+// SonaEngine: the names of @ruvector/sona on top of the store. Recording and applying are synchronous, as there: records
+// are queued and sent in the background, adapters and patterns are applied here. What asks the service is awaited.
+
+import { SonaClient } from "./client.js";
+import { nextSequence, uuid7 } from "./ids.js";
+import { LocalModel } from "./local.js";
+import { FeedbackQueue } from "./queue.js";
+
+const SYNC_EVERY = 1000; // milliseconds between two looks for changed adapters
+
+/** A trajectory that is being recorded. */
+export class Trajectory {
+  constructor(embedding) {
+    this.id = uuid7();
+    this._started = performance.now();
+    this._body = { id: this.id, vector: Float32Array.from(embedding), steps: [], context: [] };
+  }
+
+  addStep(activations, attentionWeights, reward) {
+    const step = { reward };
+    if (activations?.length) step.activations = Float32Array.from(activations);
+    if (attentionWeights?.length) step.attention_weights = Float32Array.from(attentionWeights);
+    this._body.steps.push(step);
+    return this;
+  }
+
+  setRoute(route) {
+    this._body.route = route;
+    return this;
+  }
+
+  addContext(label) {
+    this._body.context.push(label);
+    return this;
+  }
+
+  /** Hand over a decision of `route` or a ranking of `rank`: what was chosen among. */
+  setChoice({ decision, ranking }) {
+    if (decision) Object.assign(this._body, { decision, route: this._body.route ?? decision.route });
+    if (ranking) Object.assign(this._body, { ranking, route: this._body.route ?? ranking.ids[0] });
+    return this;
+  }
+}
+
+export class SonaEngine {
+  constructor(client, queue, model) {
+    this.client = client;
+    this.queue = queue;
+    this._model = model;
+    this._tag = null;
+    this._enabled = true;
+    this._timer = null;
+  }
+
+  /** Open a space of a service: `await SonaEngine.connect("http://127.0.0.1:8700", {space: "support"})`. */
+  static async connect(url, { storage, syncEvery = SYNC_EVERY, onRefused, ...options } = {}) {
+    const client = new SonaClient(url, options);
+    const engine = new SonaEngine(client, new FeedbackQueue(client, { storage, onRefused }), null);
+    await engine.sync();
+    if (syncEvery > 0) {
+      engine._timer = setInterval(() => engine.sync().catch(() => {}), syncEvery); // while it is away the last ones serve
+      engine._timer.unref?.();
+    }
+    return engine;
+  }
+
+  /** The version that is applied here. */
+  get version() {
+    return this._model.version;
+  }
+
+  get dim() {
+    return this._model.dim;
+  }
+
+  /** Take the adapters and patterns of the service if they have changed; return whether they had. */
+  async sync() {
+    const headers = this._tag ? { "If-None-Match": this._tag } : {};
+    const response = await this.client.send("adapters", undefined, { headers });
+    if (response.status === 304) return false;
+    this._model = new LocalModel(await response.json());
+    this._tag = response.headers.get("etag");
+    return true;
+  }
+
+  /** Begin a trajectory; `addStep` and the calls below go on with it, `endTrajectory` queues it. */
+  beginTrajectory(queryEmbedding) {
+    if (queryEmbedding.length !== this.dim) throw new RangeError(`expected ${this.dim} numbers, found ${queryEmbedding.length}`);
+    return new Trajectory(queryEmbedding);
+  }
+
+  addTrajectoryStep(trajectory, activations, attentionWeights, reward) {
+    trajectory.addStep(activations, attentionWeights, reward);
+  }
+
+  setTrajectoryRoute(trajectory, route) {
+    trajectory.setRoute(route);
+  }
+
+  addTrajectoryContext(trajectory, contextId) {
+    trajectory.addContext(contextId);
+  }
+
+  /** End a trajectory and queue it; returns its id, which feedback names, now or weeks later. */
+  endTrajectory(trajectory, quality, { cost, latency } = {}) {
+    const body = trajectory._body;
+    if (!body) throw new TypeError("this trajectory has ended");
+    trajectory._body = null;
+    if (quality !== undefined && quality !== null) body.quality = quality;
+    if (cost !== undefined) body.cost = cost;
+    body.latency = latency ?? (performance.now() - trajectory._started) / 1000;
+    if (this._enabled) this.queue.add("trajectory", body, trajectory.id);
+    return trajectory.id;
+  }
+
+  /** Queue a fact: `{quality}` from 0 to 1, `{correction}` the id that would have been right, `{cost}`, or `{retract: true}`. */
+  feedback(trajectoryId, fact) {
+    const sequence = nextSequence();
+    if (this._enabled) this.queue.add("feedback", { trajectory: trajectoryId, sequence, ...fact }, `${sequence}`);
+    return sequence;
+  }
+
+  applyMicroLora(input, out) {
+    return this._model.applyMicroLora(input, out);
+  }
+
+  applyBaseLora(layerIdx, input, out) {
+    return this._model.applyBaseLora(layerIdx, input, out);
+  }
+
+  /** Return the nearest patterns, with @ruvector/sona's names of their fields beside ours. */
+  findPatterns(queryEmbedding, k = 5) {
+    return this._model.findPatterns(queryEmbedding, k).map((pattern) => ({
+      ...pattern, clusterSize: pattern.size, avgQuality: pattern.quality ?? 0, patternType: pattern.kind,
+    }));
+  }
+
+  rank(body) {
+    return this.client.rank(body);
+  }
+
+  route(body) {
+    return this.client.route(body);
+  }
+
+  /** Send everything that is queued; resolves to the number of entries that are left. */
+  flush() {
+    return this.queue.flush();
+  }
+
+  /** Send everything, run a cycle of learning, and apply its result here. Resolves to a line that says what was learned. */
+  async forceLearn() {
+    await this.flush();
+    const made = await this.client.learn();
+    await this.sync();
+    return `version ${made.version}: learned from ${made.trajectories} trajectories and ${made.feedback} facts, ${made.patterns} patterns`;
+  }
+
+  /** Take what has been learned meanwhile: the store's learners run when they are due. Resolves to a line, or null. */
+  async tick() {
+    return (await this.sync()) ? `version ${this.version} is applied` : null;
+  }
+
+  async getStats() {
+    return JSON.stringify(await this.client.stats());
+  }
+
+  setEnabled(enabled) {
+    this._enabled = Boolean(enabled);
+  }
+
+  isEnabled() {
+    return this._enabled;
+  }
+
+  /** Send what is queued and stop. */
+  async close() {
+    clearInterval(this._timer);
+    await this.flush().catch(() => {});
+    this.queue.close();
+  }
+}

@@ -1,0 +1,22 @@
+// Ids and sequence numbers made by the client, so that what is recorded offline is stored once.
+
+/** Return a UUIDv7 (RFC 9562) of now. */
+export function uuid7(at = Date.now()) {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  for (let place = 0, rest = at; place < 6; place++) {
+    bytes[5 - place] = rest % 256;
+    rest = Math.floor(rest / 256);
+  }
+  bytes[6] = 0x70 | (bytes[6] & 0x0f);
+  bytes[8] = 0x80 | (bytes[8] & 0x3f);
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}
+
+let last = 0;
+
+/** Return a number that rises with each call: microseconds since 1970, as the service makes them. */
+export function nextSequence() {
+  last = Math.max(Date.now() * 1000, last + 1);
+  return last;
+}

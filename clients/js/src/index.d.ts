@@ -1,0 +1,209 @@
+// Types of the sona-pg client.
+
+export type VectorLike = ArrayLike<number>;
+/** A vector of the space: numbers, or base64 of little-endian float32. */
+export type WireVector = VectorLike | string;
+
+/** What is asked: a vector, or a text that the space's embedder makes one of. */
+export interface Asked { vector?: WireVector; text?: string }
+
+export interface Decision {
+  route: string; propensity: number; scores: Record<string, number>; version: number; reason: string;
+  candidate_set: number | null; cost: number | null; features: number[] | null;
+}
+export interface Ranking { ids: string[]; scores: number[]; version: number; candidate_set: number | null }
+export interface Step { activations?: WireVector; attention_weights?: WireVector; reward?: number }
+export interface Begun extends Asked {
+  query?: string; decision?: Decision; ranking?: Ranking; id?: string; started_at?: string; context?: string[];
+}
+export interface TrajectoryBody extends Begun {
+  route?: string; steps?: Step[]; parameters?: Record<string, number>; quality?: number; latency?: number; cost?: number;
+}
+export interface Fact { quality?: number; correction?: string; cost?: number; retract?: boolean; sequence?: number }
+export interface Candidates { ids: string[]; vectors?: WireVector[]; texts?: string[] }
+export interface RouteRecord { size: number; quality: number | null }
+export interface Pattern {
+  id: string; similarity: number; size: number; quality: number | null; kind: string; verdict: string | null;
+  typical_queries: string[]; routes: Record<string, RouteRecord>;
+}
+export interface Found { id: string; similarity: number; route: string | null; query: string | null; quality: number | null; started_at: string }
+export interface Cycle {
+  cycle_id: string; base_version: number; version: number; trajectories: number; feedback: number; patterns: number; learned: boolean;
+}
+export interface StoredVersion { version: number; parent: number; status: string; origin: string; created_at: string; complete: boolean }
+export interface Space { name: string; dim: number; live_version: number; trajectories: number; feedback: number; waiting: number }
+export interface Budget {
+  amount: number | null; per: "request" | "day" | null; set_at: string | null; requests: number; spent: number;
+  requests_today: number; spent_today: number; pace: number | null;
+}
+export interface Lora { rank: number; scale: number; a: string; b: string }
+export interface Adapters { version: number; dim: number; micro: Lora; base: Lora[]; patterns: Pattern[]; centroids: string }
+export type ServiceEvent =
+  | { event: "version"; data: { version: number } }
+  | { event: "recorded"; data: { records: number; total: number } };
+
+export interface CallOptions {
+  /** The same request with the same key is done once, and answered alike for a day. */
+  idempotencyKey?: string;
+  signal?: AbortSignal;
+  headers?: Record<string, string>;
+}
+export interface ClientOptions {
+  space?: string;
+  /** API key; without one only the service's own machine may ask. */
+  key?: string;
+  fetch?: typeof fetch;
+  /** Milliseconds of a request; 60,000 by default. */
+  timeout?: number;
+}
+
+export const CALLS: Readonly<Record<string, readonly [method: "GET" | "POST", path: string]>>;
+
+/** A refusal of the service (RFC 9457); `status` 0: it did not answer. */
+export class ServiceError extends Error {
+  constructor(status: number, detail: string, more?: { errors?: { pointer: string; detail: string }[]; retryAfter?: number | null; cause?: unknown });
+  readonly status: number;
+  readonly errors: { pointer: string; detail: string }[];
+  readonly retryAfter: number | null;
+  readonly isPassing: boolean;
+}
+
+/** Every call of /v1, one method each. */
+export class SonaClient {
+  constructor(url: string | URL, options?: ClientOptions);
+  readonly url: string;
+  space?: string;
+  call(name: string, body?: unknown, options?: CallOptions & { query?: Record<string, unknown>; trajectory?: string }): Promise<any>;
+  send(name: string, body?: unknown, options?: CallOptions & { query?: Record<string, unknown>; trajectory?: string; timeout?: number }): Promise<Response>;
+
+  recordTrajectory(body: TrajectoryBody, options?: CallOptions): Promise<{ id: string }>;
+  recordTrajectories(body: { trajectories: TrajectoryBody[] }, options?: CallOptions): Promise<{ ids: string[] }>;
+  recordColumns(body: { vectors: WireVector[]; qualities?: (number | null)[]; routes?: (string | null)[] }, options?: CallOptions): Promise<{ ids: string[] }>;
+  beginTrajectory(body: Begun, options?: CallOptions): Promise<{ id: string }>;
+  addStep(trajectory: string, step: Step, options?: CallOptions): Promise<{ id: string }>;
+  endTrajectory(trajectory: string, outcome: { quality?: number; route?: string; latency?: number; cost?: number }, options?: CallOptions): Promise<{ id: string }>;
+  feedback(body: Fact & { trajectory: string }, options?: CallOptions): Promise<{ sequence: number }>;
+  feedbacks(body: { feedback: (Fact & { trajectory: string })[] }, options?: CallOptions): Promise<{ sequences: number[] }>;
+
+  adapt(body: Asked & { vectors?: WireVector[]; layer?: number; encoding?: "json" | "base64" }, options?: CallOptions):
+    Promise<{ vector?: number[] | string; vectors?: (number[] | string)[]; version: number }>;
+  rank(body: Asked & { candidates?: Candidates; k?: number; exploration?: number }, options?: CallOptions): Promise<Ranking>;
+  recall(body: Asked & { ids?: string[]; k?: number }, options?: CallOptions): Promise<any>;
+  route(body: Asked & {
+    candidates: string[]; query?: string; features?: number[]; costs?: Record<string, number>; budget?: number;
+    cost_weight?: number; latency_weight?: number;
+  }, options?: CallOptions): Promise<Decision>;
+  patterns(body: Asked & { k?: number; min_quality?: number; kind?: string; route?: string; verdict?: string }, options?: CallOptions):
+    Promise<{ patterns: Pattern[]; version: number }>;
+  search(body: Asked & { k?: number; route?: string; min_quality?: number; since?: string; exact?: boolean }, options?: CallOptions):
+    Promise<{ found: Found[]; complete: boolean }>;
+  storeCandidates(body: Candidates, options?: CallOptions): Promise<{ candidates: number }>;
+  remember(body: Record<string, unknown>, options?: CallOptions): Promise<any>;
+  dropContents(body: Record<string, unknown>, options?: CallOptions): Promise<any>;
+
+  learn(body?: undefined, options?: CallOptions): Promise<Cycle>;
+  stats(query?: undefined, options?: CallOptions): Promise<Record<string, any>>;
+  versions(query?: { limit?: number }, options?: CallOptions): Promise<{ versions: StoredVersion[]; serving: number }>;
+  diff(query: { a: number; b: number }, options?: CallOptions): Promise<{ a: number; b: number; differences: Record<string, any>[] }>;
+  rollback(body: { version: number; keep_facts?: boolean }, options?: CallOptions): Promise<{ version: number }>;
+  promote(body: { version: number }, options?: CallOptions): Promise<{ version: number }>;
+  budget(query?: undefined, options?: CallOptions): Promise<Budget>;
+  setBudget(body: { amount: number | null; per?: "request" | "day" }, options?: CallOptions): Promise<Budget>;
+  spaces(query?: undefined, options?: CallOptions): Promise<{ spaces: Space[] }>;
+  makeSpace(body: { name: string; dim: number }, options?: CallOptions): Promise<{ name: string; dim: number }>;
+  events(options?: { events?: number; signal?: AbortSignal }): AsyncGenerator<ServiceEvent, void, void>;
+  adapters(query?: undefined, options?: CallOptions): Promise<Adapters>;
+  chatCompletions(body: Record<string, unknown>, options?: CallOptions): Promise<any>;
+  models(query?: undefined, options?: CallOptions): Promise<any>;
+
+  quality(query?: { days?: number }, options?: CallOptions): Promise<any>;
+  learningCurve(query?: undefined, options?: CallOptions): Promise<any>;
+  routes(query?: { days?: number }, options?: CallOptions): Promise<any>;
+  patternMap(query?: { version?: number }, options?: CallOptions): Promise<any>;
+  memoryGraph(query?: undefined, options?: CallOptions): Promise<any>;
+  fleet(query?: { limit?: number }, options?: CallOptions): Promise<any>;
+  cycles(query?: { limit?: number }, options?: CallOptions): Promise<any>;
+  latestFeedback(query?: { limit?: number }, options?: CallOptions): Promise<any>;
+  answers(body: Asked & { versions?: number[]; k?: number }, options?: CallOptions): Promise<any>;
+  factsNear(body: Asked & { k?: number }, options?: CallOptions): Promise<any>;
+}
+
+export interface QueueEntry { id: string; kind: "trajectory" | "feedback"; body: Record<string, unknown> }
+export interface QueueStorage { load(): QueueEntry[]; append(entry: QueueEntry): void; save(entries: QueueEntry[]): void }
+export function memoryStorage(): QueueStorage;
+export function browserStorage(name?: string, storage?: Storage): QueueStorage;
+
+/** Queue of trajectories and facts: adding never waits; what cannot be sent now is kept and sent later, once. */
+export class FeedbackQueue {
+  constructor(client: SonaClient, options?: {
+    storage?: QueueStorage; most?: number; atOnce?: number; delay?: number;
+    onRefused?: (body: Record<string, unknown>, error: ServiceError) => void;
+  });
+  readonly length: number;
+  readonly dropped: number;
+  readonly refused: number;
+  add(kind: "trajectory" | "feedback", body: Record<string, unknown>, id: string): void;
+  flush(): Promise<number>;
+  close(): void;
+}
+
+export interface LocalPattern extends Pattern { centroid: Float32Array }
+
+/** Adapters and patterns of one version, applied without a request. */
+export class LocalModel {
+  constructor(told: Adapters);
+  readonly version: number;
+  readonly dim: number;
+  readonly layers: number;
+  readonly patterns: Pattern[];
+  applyMicroLora(x: VectorLike, out?: Float32Array): Float32Array;
+  applyBaseLora(layer: number, x: VectorLike, out?: Float32Array): Float32Array;
+  findPatterns(x: VectorLike, k?: number): LocalPattern[];
+}
+
+export class Trajectory {
+  readonly id: string;
+  addStep(activations: VectorLike | null, attentionWeights: VectorLike | null, reward: number): this;
+  setRoute(route: string): this;
+  addContext(label: string): this;
+  setChoice(choice: { decision?: Decision; ranking?: Ranking }): this;
+}
+
+export interface LearnedPattern extends LocalPattern { clusterSize: number; avgQuality: number; patternType: string }
+
+/** The names of @ruvector/sona on top of the store. */
+export class SonaEngine {
+  constructor(client: SonaClient, queue: FeedbackQueue, model: LocalModel | null);
+  static connect(url: string | URL, options?: ClientOptions & {
+    storage?: QueueStorage;
+    /** Milliseconds between two looks for changed adapters; 1,000 by default, 0: only when asked. */
+    syncEvery?: number;
+    onRefused?: (body: Record<string, unknown>, error: ServiceError) => void;
+  }): Promise<SonaEngine>;
+  readonly client: SonaClient;
+  readonly queue: FeedbackQueue;
+  readonly version: number;
+  readonly dim: number;
+  sync(): Promise<boolean>;
+  beginTrajectory(queryEmbedding: VectorLike): Trajectory;
+  addTrajectoryStep(trajectory: Trajectory, activations: VectorLike | null, attentionWeights: VectorLike | null, reward: number): void;
+  setTrajectoryRoute(trajectory: Trajectory, route: string): void;
+  addTrajectoryContext(trajectory: Trajectory, contextId: string): void;
+  endTrajectory(trajectory: Trajectory, quality?: number | null, more?: { cost?: number; latency?: number }): string;
+  feedback(trajectoryId: string, fact: Fact): number;
+  applyMicroLora(input: VectorLike, out?: Float32Array): Float32Array;
+  applyBaseLora(layerIdx: number, input: VectorLike, out?: Float32Array): Float32Array;
+  findPatterns(queryEmbedding: VectorLike, k?: number): LearnedPattern[];
+  rank(body: Parameters<SonaClient["rank"]>[0]): Promise<Ranking>;
+  route(body: Parameters<SonaClient["route"]>[0]): Promise<Decision>;
+  flush(): Promise<number>;
+  forceLearn(): Promise<string>;
+  tick(): Promise<string | null>;
+  getStats(): Promise<string>;
+  setEnabled(enabled: boolean): void;
+  isEnabled(): boolean;
+  close(): Promise<void>;
+}
+
+/** Return a UUIDv7 of now, or of `at` milliseconds since 1970. */
+export function uuid7(at?: number): string;

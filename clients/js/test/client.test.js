@@ -1,0 +1,214 @@
+// The client against a running service: SONA_URL names it. tests/service/test_js_client.py starts one.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { browserStorage, CALLS, FeedbackQueue, memoryStorage, ServiceError, SonaClient, SonaEngine, uuid7 } from "../src/index.js";
+import { fileStorage } from "../src/file-storage.js";
+import { decodeVector, encodeVector } from "../src/vectors.js";
+
+const url = process.env.SONA_URL;
+const DIM = 8;
+let made = 0;
+
+const random = (seed) => () => { // mulberry32
+  seed = (seed + 0x6d2b79f5) | 0;
+  let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+  return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+};
+
+async function space() {
+  const name = `js ${process.pid} ${Date.now()} ${made++}`;
+  await new SonaClient(url).makeSpace({ name, dim: DIM });
+  return name;
+}
+
+async function taught(client) {
+  const draw = random(1);
+  const vector = () => Array.from({ length: DIM }, () => draw() - 0.5);
+  const trajectories = Array.from({ length: 60 }, (_, place) => {
+    const x = vector();
+    x[place % 3] += 2;
+    return { vector: x, route: "abc"[place % 3], quality: place % 2, steps: [{ activations: vector(), reward: 0.5 }] };
+  });
+  await client.recordTrajectories({ trajectories });
+  await client.learn();
+  return trajectories;
+}
+
+const close = (one, other, bound) => {
+  assert.equal(one.length, other.length);
+  one.forEach((value, place) => assert.ok(Math.abs(value - other[place]) <= bound, `${value} is not ${other[place]}`));
+};
+
+test("every call of /v1 has a method, and every method a call", async () => {
+  const { paths } = await (await fetch(`${url}/openapi.json`)).json();
+  const served = Object.entries(paths).flatMap(([path, known]) => Object.keys(known).map((method) => `${method.toUpperCase()} ${path}`));
+  const ours = Object.values(CALLS).map((call) => call.join(" "));
+  const collectors = "/v1/otlp/"; // exporters of OpenTelemetry speak to those
+  assert.deepEqual([...ours].sort(), served.filter((call) => call.includes(" /v1/") && !call.includes(collectors)).sort());
+  for (const name of Object.keys(CALLS)) assert.equal(typeof SonaClient.prototype[name], "function", name);
+  const types = readFileSync(new URL("../src/index.d.ts", import.meta.url), "utf8");
+  for (const name of Object.keys(CALLS)) assert.match(types, new RegExp(`\\b${name}\\(`), name);
+});
+
+test("adapters and patterns applied here give the service's numbers", async () => {
+  const name = await space();
+  const client = new SonaClient(url, { space: name });
+  const trajectories = await taught(client);
+  const engine = await SonaEngine.connect(url, { space: name, syncEvery: 0 });
+  let moved = 0;
+  for (const { vector } of trajectories.slice(0, 20)) {
+    const micro = (await client.adapt({ vector })).vector;
+    close(engine.applyMicroLora(vector), micro, 1e-5);
+    close(engine.applyBaseLora(0, vector), (await client.adapt({ vector, layer: 0 })).vector, 1e-5);
+    moved += micro.reduce((sum, value, place) => sum + Math.abs(value - vector[place]), 0);
+    const ours = engine.findPatterns(vector, 3);
+    const theirs = (await client.patterns({ vector, k: 3 })).patterns;
+    assert.deepEqual(ours.map((one) => one.id), theirs.map((one) => one.id));
+    close(ours.map((one) => one.similarity), theirs.map((one) => one.similarity), 1e-5);
+    assert.equal(ours[0].clusterSize, theirs[0].size);
+  }
+  assert.ok(moved > 0.01, "the adapters have learned something");
+  assert.equal(await engine.sync(), false); // unchanged: 304
+  await engine.close();
+});
+
+test("the names of @ruvector/sona work on the store", async () => {
+  const name = await space();
+  const engine = await SonaEngine.connect(url, { space: name, syncEvery: 0 });
+  const x = [1, 0, 0, 0, 0, 0, 0, 0.5];
+  let id;
+  for (let place = 0; place < 6; place++) {
+    const trajectory = engine.beginTrajectory(x);
+    engine.addTrajectoryStep(trajectory, x, x, 0.8);
+    trajectory.addStep(x, null, 0.9);
+    engine.setTrajectoryRoute(trajectory, "small-model");
+    engine.addTrajectoryContext(trajectory, "user:1");
+    id = engine.endTrajectory(trajectory, 0.85);
+  }
+  engine.feedback(id, { quality: 0 });
+  assert.match(await engine.forceLearn(), /^version 1: learned from 6 trajectories and 1 facts/);
+  assert.equal(engine.version, 1);
+  assert.equal(engine.findPatterns(x, 5)[0].clusterSize, 6);
+  assert.equal(engine.findPatterns(x, 1)[0].patternType, "general");
+  assert.equal(JSON.parse(await engine.getStats()).totals.trajectories, 6);
+  assert.equal(await engine.tick(), null);
+  engine.setEnabled(false);
+  engine.endTrajectory(engine.beginTrajectory(x), 1);
+  assert.equal(engine.queue.length, 0);
+  assert.equal(engine.isEnabled(), false);
+  assert.throws(() => engine.beginTrajectory([1, 2]), /expected 8 numbers, found 2/);
+  await engine.close();
+});
+
+test("a decision goes from the route to the record and its feedback", async () => {
+  const client = new SonaClient(url, { space: await space() });
+  const decision = await client.route({ vector: new Float32Array(DIM).fill(1), candidates: ["a", "b"] });
+  const { id } = await client.recordTrajectory({ vector: new Array(DIM).fill(1), decision, route: decision.route });
+  assert.ok((await client.feedback({ trajectory: id, quality: 1 })).sequence > 0);
+  const begun = await client.beginTrajectory({ vector: new Array(DIM).fill(1) });
+  await client.addStep(begun.id, { reward: 1 });
+  assert.equal((await client.endTrajectory(begun.id, { quality: 1 })).id, begun.id);
+  assert.equal((await client.learn()).trajectories, 2);
+});
+
+test("a refusal names the fields", async () => {
+  const client = new SonaClient(url, { space: await space() });
+  await assert.rejects(client.recordTrajectory({ vector: [1, 2] }), (error) => {
+    assert.ok(error instanceof ServiceError);
+    assert.deepEqual([error.status, error.errors[0].pointer, error.isPassing], [422, "/vector", false]);
+    return true;
+  });
+  await assert.rejects(new SonaClient("http://127.0.0.1:9").stats(), (error) => error.status === 0 && error.isPassing);
+});
+
+test("events are followed", async () => {
+  const client = new SonaClient(url, { space: await space() });
+  const seen = [];
+  for await (const told of client.events({ events: 1 })) seen.push(told);
+  assert.deepEqual(seen, [{ event: "version", data: { version: 0 } }]);
+});
+
+test("what is recorded while the service is away is sent once it is back, and counted once", async () => {
+  const name = await space();
+  const path = join(mkdtempSync(join(tmpdir(), "sona-")), "queue.jsonl");
+  const away = new SonaClient("http://127.0.0.1:9", { space: name });
+  const queue = new FeedbackQueue(away, { storage: fileStorage(path), delay: 60_000 });
+  const ids = Array.from({ length: 5 }, () => uuid7());
+  for (const id of ids) queue.add("trajectory", { id, vector: new Array(DIM).fill(0.5), route: "a", quality: 1 }, id);
+  queue.add("feedback", { trajectory: ids[0], quality: 0, sequence: 1 }, "1");
+  queue.add("trajectory", { id: uuid7(), vector: [1] }, "bad"); // of another dimension
+  assert.equal(await queue.flush(), 7);
+  queue.close(); // as if the process had ended
+
+  const client = new SonaClient(url, { space: name });
+  const refused = [];
+  const later = new FeedbackQueue(client, { storage: fileStorage(path), delay: 60_000, onRefused: (body) => refused.push(body) });
+  assert.equal(later.length, 7);
+  const entries = fileStorage(path).load();
+  assert.equal(await later.flush(), 0);
+  assert.deepEqual([later.refused, refused.length], [1, 1]);
+  assert.deepEqual(fileStorage(path).load(), []);
+  later.close();
+
+  const twice = new FeedbackQueue(client, { storage: memoryStorage(), delay: 60_000 });
+  for (const { kind, body, id } of entries.slice(0, 6)) twice.add(kind, body, id);
+  assert.equal(await twice.flush(), 0);
+  twice.close();
+  const learned = await client.learn();
+  assert.deepEqual([learned.trajectories, learned.patterns > 0], [5, true]);
+  const { found } = await client.search({ vector: new Array(DIM).fill(0.5), k: 10 });
+  assert.equal(found.length, 5);
+  assert.equal(found.find((one) => one.id === ids[0]).quality, 0);
+});
+
+test("a server that answers 503 is asked again after the pause that it names", async () => {
+  let asked = 0;
+  const server = createServer((request, response) => {
+    request.resume();
+    asked += 1;
+    response.writeHead(asked === 1 ? 503 : 202, { "Content-Type": "application/json", "Retry-After": "0.05" });
+    response.end(JSON.stringify({ detail: "away", ids: [] }));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const client = new SonaClient(`http://127.0.0.1:${server.address().port}`);
+  const queue = new FeedbackQueue(client, { delay: 1 });
+  queue.add("trajectory", { id: uuid7(), text: "hello" }, "1");
+  while (queue.length) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(asked, 2);
+  queue.close();
+  server.close();
+});
+
+test("entries of a page outlive it in its storage, and the oldest go where there are too many", () => {
+  const kept = new Map();
+  const storage = new Proxy({}, {
+    ownKeys: () => [...kept.keys()], getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
+    get: (_, name) => ({
+      setItem: (key, value) => kept.set(key, value), getItem: (key) => kept.get(key) ?? null, removeItem: (key) => kept.delete(key),
+    })[name],
+  });
+  const client = new SonaClient("http://127.0.0.1:9");
+  const queue = new FeedbackQueue(client, { storage: browserStorage("q", storage), most: 3, delay: 60_000 });
+  for (let place = 0; place < 4; place++) queue.add("feedback", { trajectory: uuid7(), quality: 1, sequence: place }, `${place}`);
+  assert.deepEqual([queue.length, queue.dropped, kept.size], [3, 1, 3]);
+  queue.close();
+  const again = new FeedbackQueue(client, { storage: browserStorage("q", storage), delay: 60_000 });
+  assert.deepEqual(again._entries.map((entry) => entry.body.sequence), [1, 2, 3]);
+  again.close();
+});
+
+test("ids are of their time, and vectors keep their numbers", () => {
+  const at = 1_800_000_000_123;
+  const id = uuid7(at);
+  assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  assert.equal(parseInt(id.replaceAll("-", "").slice(0, 12), 16), at);
+  const numbers = Float32Array.from({ length: 5000 }, (_, place) => Math.sin(place));
+  assert.deepEqual(decodeVector(encodeVector(numbers)), numbers);
+});

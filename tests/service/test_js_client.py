@@ -1,0 +1,44 @@
+"""The JavaScript client against a running service, where Node is installed: `make test-js` asks for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+from sona_pg.service import ServiceOptions
+from tests.service.conftest import CONFIG, DIM, EMBEDDER
+from tests.service.site import Site
+
+ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "clients" / "js"
+NODE = shutil.which("node")
+
+if NODE is not None or "REQUIRE_NODE" in os.environ:
+
+    def test_the_javascript_client(service_store):
+        assert NODE is not None, "node is missing"
+        site = Site(service_store, ServiceOptions(dim=DIM, config=CONFIG), EMBEDDER)
+        try:
+            done = subprocess.run(
+                [NODE, "--test", "test/"], cwd=CLIENT, env=os.environ | {"SONA_URL": site.url}, capture_output=True,
+                text=True, timeout=120, check=False,
+            )  # fmt: skip
+        finally:
+            site.close()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(r"^# pass [1-9]", done.stdout, re.M), done.stdout
+
+
+def test_the_package_needs_no_other_and_has_the_release_of_sona_pg():
+    told = (CLIENT / "package.json").read_text(encoding="utf-8")
+    release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert "ependencies" not in told
+    assert f'"version": "{release}"' in told
+    for source in (CLIENT / "src").glob("*.js"):
+        named = re.findall(r'from "([^"]+)"', source.read_text(encoding="utf-8"))
+        assert all(name.startswith(("./", "node:")) for name in named), source
+        assert source.name == "file-storage.js" or not any(name.startswith("node:") for name in named), source
