@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from numpy.typing import ArrayLike
@@ -10,6 +11,7 @@ from sona_pg.domain.answer import FoundPatterns, Interpolation, SearchResult
 from sona_pg.domain.pattern import PatternKind
 from sona_pg.domain.verdict import Verdict
 from sona_pg.engine.lifetime import EngineLifetime
+from sona_pg.errors import InvalidValue
 from sona_pg.learning.patterns.parameters import interpolate
 from sona_pg.serving.arguments import as_vector, require_search
 
@@ -26,8 +28,14 @@ class PatternCalls(EngineLifetime):
         kind: PatternKind | None = None,
         route: str | None = None,
         verdict: Verdict | None = None,
+        graph: bool = False,
+        context: Sequence[ArrayLike] = (),
     ) -> FoundPatterns:
         """Return the ``k`` patterns nearest to ``x`` (dim,), nearest first; from memory, in microseconds.
+
+        With ``graph`` the patterns that ``x`` activates most, over the memory graph that sessions have taught: a
+        pattern counts by its cosine, by the activation that spreads to it, and by what usually comes after ``context``.
+        That takes milliseconds.
 
         Args:
             x: the query's embedding.
@@ -36,12 +44,19 @@ class PatternCalls(EngineLifetime):
             kind: only patterns of this kind.
             route: only patterns in which this route was tried.
             verdict: only patterns with this prevailing verdict.
+            graph: whether to spread activation over the memory graph.
+            context: with ``graph``, embeddings of what came before, the latest last.
 
         Raises:
-            InvalidValue: a filter that no pattern can pass.
+            InvalidValue: a filter that no pattern can pass, or a context without ``graph``.
         """
         session = self._session
         serving = session.patterns.of(session.held.serving)
+        if graph:
+            filters = (float(min_quality), kind, route, verdict, False)
+            return serving.find_patterns_by_graph(x, k, context, filters)
+        if len(context):
+            raise InvalidValue("context= is what came before, which the memory graph knows: give graph=True with it")
         return serving.find_patterns(x, k, min_quality, kind, route, verdict)
 
     def interpolate_parameters(

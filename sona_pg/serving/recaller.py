@@ -10,6 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,12 +21,21 @@ from sona_pg.errors import InvalidValue
 from sona_pg.learning.graph.activation import BLOCK, SEEDS, PreparedGraph
 from sona_pg.learning.graph.mixing import Mixing
 from sona_pg.serving.arguments import as_direction, require_count
-from sona_pg.serving.candidate_ranker import CandidateRanker, RankedSet
+from sona_pg.serving.candidate_ranker import CandidateRanker, RankedSet, ReadySet
+from sona_pg.serving.graph_view import GraphView
 from sona_pg.serving.served_version import ServedVersion
 
 Order = tuple[str, int]  # group and position of a candidate
 KEPT_GRAPHS = 16  # candidate sets whose graph is kept
 MOST_CONTEXT = 64  # embeddings of context that count: the latest
+
+
+class _OfSet(NamedTuple):
+    """Graph of a candidate set, with the edges of one version."""
+
+    view: GraphView | None
+    plain: PreparedGraph  # without them
+    graph: PreparedGraph
 
 
 class Recaller:
@@ -38,7 +48,7 @@ class Recaller:
         self._lock = threading.Lock()
         self._here: dict[str, Order] = {}  # remembered by this server
         self._stored: dict[str, Order] | None = None  # None: not read yet
-        self._graphs: OrderedDict[RankedSet, PreparedGraph] = OrderedDict()
+        self._graphs: OrderedDict[RankedSet, _OfSet] = OrderedDict()
         self._last = 0  # position given last
         self._mixing = Mixing.initial()
 
@@ -97,9 +107,11 @@ class Recaller:
             self.read()
         before = self._context(context, len(x))
         ready = self._ranker.ready(serving, ids)
-        prepared = self._prepared(ready.candidates)
+        prepared, primed = self._prepared(ready), None
+        if serving.graph is not None:
+            primed = serving.graph.primed(x, before, ready.slots)
         scores = ready.scorer.score(x[None, :])[0]
-        active = prepared.activate(self._matches(serving, prepared, scores, x), before, max(SEEDS, 4 * k))
+        active = prepared.activate(self._matches(serving, prepared, scores, x), before, max(SEEDS, 4 * k), primed)
         logits = self._mixing.scores(active.features)
         best = np.argsort(-logits, kind="stable")[:k]
         names = ready.candidates.ids
@@ -124,16 +136,19 @@ class Recaller:
         rows = [_unit(as_direction(row, dim, "context")) for row in context[-MOST_CONTEXT:]]
         return np.stack(rows) if rows else None
 
-    def _prepared(self, candidates: RankedSet) -> PreparedGraph:
+    def _prepared(self, ready: ReadySet) -> PreparedGraph:
+        """Return the graph of a candidate set: the order of its groups, and the edges that the version has learned."""
+        candidates, view = ready.candidates, ready.serving.graph
         with self._lock:
             found = self._graphs.get(candidates)
-            if found is not None:
+            if found is not None and found.view is view:
                 self._graphs.move_to_end(candidates)
-                return found
+                return found.graph
             order = {**(self._stored or {}), **self._here}
-        made = _graph_of(candidates, order)
+        plain = _graph_of(candidates, order) if found is None else found.plain
+        made = plain if view is None else view.joined(plain, ready.slots)
         with self._lock:
-            self._graphs[candidates] = made
+            self._graphs[candidates] = _OfSet(view, plain, made)
             while len(self._graphs) > KEPT_GRAPHS:
                 self._graphs.popitem(last=False)
         return made

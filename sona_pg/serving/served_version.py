@@ -23,6 +23,7 @@ from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.vectors import unit
 from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.serving.arguments import as_direction, require_count, require_filters
+from sona_pg.serving.graph_view import GraphView
 from sona_pg.store.database import Snapshot
 
 KEPT_FILTERS = 64  # filters of patterns whose rows a version caches
@@ -42,6 +43,7 @@ class ServedVersion:
     ranker: RankerState
     catalog: Catalog
     block: kernels.CentroidBlock | None  # of the patterns' centroids; None when there are none
+    graph: GraphView | None = None  # None: no session was learned from
     accesses: AccessCounter = field(default_factory=AccessCounter)  # of the engine that serves it
     passing: dict[Filters, NDArray[np.int64]] = field(default_factory=dict)  # rows of patterns, by recent filters
     published_at: float = field(default_factory=time.monotonic)  # by this process's monotonic clock
@@ -58,6 +60,7 @@ class ServedVersion:
             ranker=ranker_of(state),
             catalog=snapshot.catalog,
             block=_block(snapshot.patterns),
+            graph=_graph(state, snapshot, config),
             published_at=time.monotonic() - snapshot.age,
         )
 
@@ -115,6 +118,23 @@ class ServedVersion:
             found = self.block.nearest(unit(vector[None, :])[0], most, self.patterns, rows)
         return FoundPatterns(*found, self.accesses.known) if found is not None else FoundPatterns((), ())
 
+    def find_patterns_by_graph(
+        self, x: ArrayLike, k: int, context: Sequence[ArrayLike], filters: Filters
+    ) -> FoundPatterns:
+        """Return the ``k`` patterns that ``x`` activates most; see ``SonaEngine.find_patterns``."""
+        require_filters(filters[0], filters[1], filters[3])
+        dim, most = self.state.micro.dim, require_count(k, 0)
+        query = unit(as_direction(x, dim)[None, :])[0]
+        before = unit(np.stack([as_direction(row, dim, "context") for row in context])) if len(context) else None
+        if not self.patterns or not most:
+            return FoundPatterns((), ())
+        cosines = np.array([pattern.centroid @ query for pattern in self.patterns], np.float32)
+        scores = cosines if self.graph is None else cosines + self.graph.pattern_scores(query, before)
+        rows = self._passing(filters)
+        best = rows[np.argsort(-scores[rows], kind="stable")[:most]].tolist()
+        found = tuple(self.patterns[row] for row in best)
+        return FoundPatterns(found, tuple(float(cosines[row]) for row in best), self.accesses.known)
+
     def _passing(self, filters: Filters) -> NDArray[np.int64]:
         """Return the rows of the patterns that pass ``filters``, (n,) int64; cached for recent filters."""
         known = self.passing.get(filters)
@@ -136,6 +156,13 @@ class ServedVersion:
                 self.passing.clear()
             self.passing[filters] = known
         return known
+
+
+def _graph(state: LearnedState, snapshot: Snapshot, config: SonaConfig) -> GraphView | None:
+    arrays = state.arrays.get("graph")
+    if arrays is None:
+        return None
+    return GraphView(arrays, tuple(snapshot.patterns), snapshot.catalog, config.graph.half_life)
 
 
 def _block(patterns: Sequence[LearnedPattern]) -> kernels.CentroidBlock | None:

@@ -11,7 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from sona_pg import SonaConfig, SonaEngine
+from sona_pg import InvalidValue, SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
 
 DIM = 8
@@ -31,13 +31,13 @@ def engine(database_url: str) -> Iterator[SonaEngine]:
         yield engine
 
 
-def talk(engine: SonaEngine, sessions: int, topics: list[int], seed: int = 0) -> None:
-    """Record sessions that ask about ``topics`` in turn; each is answered by its candidate."""
+def talk(engine: SonaEngine, sessions: int, *about: list[int], seed: int = 0, ranked: bool = True) -> None:
+    """Record sessions that ask about topics in turn, as each of ``about`` says; the topic's candidate answers."""
     rng = np.random.default_rng(seed)
-    for number in range(sessions):
-        for topic in topics:
+    for number in range(sessions * len(about)):
+        for topic in about[number % len(about)]:
             query = TOPICS[topic] + 0.05 * rng.standard_normal(DIM).astype(np.float32)
-            t = engine.begin_trajectory(query, ranking=engine.rank(query))
+            t = engine.begin_trajectory(query, ranking=engine.rank(query) if ranked else None)
             engine.add_trajectory_context(t, f"session:{seed}-{number}")
             engine.set_trajectory_route(t, NAMES[topic])
             engine.end_trajectory(t, quality=1.0)
@@ -110,3 +110,21 @@ def test_a_graph_is_saved_and_loaded_with_its_version(engine: SonaEngine, databa
         moved, ours = arrays(other), arrays(engine)
         assert {name for name in ours if ours[name] != moved[name]} == {"slots"}
         assert other.rebuild().equal
+
+
+def test_what_usually_comes_next_decides_between_equal_answers(engine: SonaEngine) -> None:
+    talk(engine, 6, [0, 1], [2, 3], ranked=False)  # the ranker learns nothing, and scores are cosines
+    between = TOPICS[1] + TOPICS[3]  # equally near to both
+    for before, topic in ((0, 1), (2, 3)):
+        assert engine.recall(between, context=[TOPICS[before]]).ids[0] == NAMES[topic]
+        found = engine.find_patterns(between, 2, graph=True, context=[TOPICS[before]])
+        assert int(found[0].centroid.argmax()) == topic
+        assert found[0].similarity == pytest.approx(0.7, abs=0.05), "the cosine"
+    plain, spread = engine.find_patterns(TOPICS[0], 4), engine.find_patterns(TOPICS[0], 4, graph=True)
+    assert spread[0].id == plain[0].id
+    assert int(spread[1].centroid.argmax()) == 1, "joined to the first by its sessions"
+    with pytest.raises(InvalidValue, match="graph=True"):
+        engine.find_patterns(TOPICS[0], context=[TOPICS[1]])
+    with pytest.raises(InvalidValue, match="all 0"):
+        engine.find_patterns(TOPICS[0], graph=True, context=[np.zeros(DIM)])
+    assert not engine.find_patterns(TOPICS[0], graph=True, verdict="failure")

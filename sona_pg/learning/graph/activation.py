@@ -7,6 +7,7 @@ the best matches alone, so the cost grows with the neighbourhood, not with the g
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,10 @@ from sona_pg.domain.memory import EdgeKind
 from sona_pg.learning.graph.edges import GraphEdges
 from sona_pg.learning.graph.memory_graph import MemoryGraph
 
-FEATURES = ("own", "before", "after", "two_away", "group", "similar", "co_active", "dreamt", "hubness", "context")
+FEATURES = (
+    "own", "before", "after", "two_away", "group", "similar", "co_active", "dreamt", "hubness", "context", "used",
+    "expected",
+)  # fmt: skip
 SEEDS = 64  # best matches that activation spreads from
 BLOCK = 8192  # embeddings converted at once
 
@@ -30,6 +34,20 @@ class Activated:
 
     rows: Rows  # (m,) of the graph, rising
     features: Floats  # (m, len(FEATURES))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Primed:
+    """Nodes that a version's learned graph expects of a query."""
+
+    rows: Rows  # (r,) distinct
+    used: Floats  # (r,) use by the patterns that the query is like
+    expected: Floats  # (r,) after the context before the query
+
+    @classmethod
+    def nothing(cls) -> Primed:
+        """Return no node."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +73,10 @@ class PreparedGraph:
 
     @classmethod
     def in_order(
-        cls, embeddings: NDArray[np.floating], groups: NDArray[np.int32], positions: NDArray[np.int64]
+        cls,
+        embeddings: NDArray[np.floating],
+        groups: NDArray[np.int32],
+        positions: NDArray[np.int64],
     ) -> PreparedGraph:
         """Prepare candidates (n, dim) of ``groups`` (n,), -1 for none, that follow each other by ``positions`` (n,)."""
         order = np.lexsort((positions, groups))
@@ -81,17 +102,26 @@ class PreparedGraph:
         )
         return cls(embeddings, groups, edges, weights, before, after, mean, _cosines(embeddings, mean))
 
-    def activate(self, scores: Floats, context: Floats | None = None, seeds: int = SEEDS) -> Activated:
-        """Return the nodes around the ``seeds`` best matches of a query.
+    def joined(self, edges: GraphEdges, strength: Floats) -> PreparedGraph:
+        """Return the same nodes with other edges, of ``strength`` (edges,)."""
+        return dataclasses.replace(self, edges=edges, weights=strength)
+
+    def activate(
+        self, scores: Floats, context: Floats | None = None, seeds: int = SEEDS, primed: Primed | None = None
+    ) -> Activated:
+        """Return the nodes around the ``seeds`` best matches of a query, and those primed.
 
         Args:
             scores: (n,) match of the query with each node in units of cosine.
             context: (c, dim) unit embeddings of the context before the query, the latest last.
             seeds: best matches that activation spreads from.
+            primed: what a learned graph expects.
         """
         count = len(self.embeddings)
         best = np.arange(count) if count <= seeds else np.argpartition(-scores, seeds - 1)[:seeds]
         rows = self._surroundings(best)
+        if primed is not None:
+            rows = np.union1d(rows, primed.rows)
         positive = np.maximum(scores, np.float32(0.0))
         before, after = self.before[rows], self.after[rows]
         features = np.zeros((len(rows), len(FEATURES)), np.float32)
@@ -106,6 +136,9 @@ class PreparedGraph:
             fading = np.exp2(np.arange(len(context), dtype=np.float32) - len(context))
             near = np.maximum(self.embeddings[rows].astype(np.float32) @ context.T, np.float32(0.0))
             features[:, 9] = near @ (fading / fading.sum())
+        if primed is not None:
+            places = np.searchsorted(rows, primed.rows)
+            features[places, 10], features[places, 11] = primed.used, primed.expected
         return Activated(rows, features)
 
     def _surroundings(self, seeds: Rows) -> Rows:

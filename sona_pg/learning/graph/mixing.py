@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 
 from sona_pg.learning.graph.activation import FEATURES
 
-# Of a match of 1; chosen on half of LoCoMo's conversations without feedback (benchmarks/eval/EVIDENCE.md).
-DEFAULTS = {"before": 0.25, "after": 0.2, "two_away": 0.1, "group": 0.6, "similar": -0.4, "hubness": -0.5}
+# Of a match of 1; chosen on half of LoCoMo's conversations without feedback (benchmarks/eval/EVIDENCE.md). These have
+# no sequence of questions: an expectation decides between candidates that match about equally.
+DEFAULTS = {
+    "before": 0.25, "after": 0.2, "two_away": 0.1, "group": 0.6, "similar": -0.4, "co_active": 0.05, "hubness": -0.5,
+    "expected": 0.3,
+}  # fmt: skip
 SHARPNESS = 14.0  # logits that a match of 1 is worth before anything was learned
 PRIOR_VARIANCE = 25.0  # of a weight in logits, around its default
 STEPS = 25  # Newton steps at most; the loss is convex

@@ -1,0 +1,118 @@
+"""Expectation: what a version's memory graph expects of a query, and of what came before it.
+
+A query is like some patterns, whose candidates it may use. What came before is like some patterns and candidates, too,
+and sessions tell what usually comes next: a first-order Markov chain over the sequence edges, with the confidence of
+each step. ``spread`` is personalised PageRank (Jeh and Widom 2003), a few steps of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sona_pg.domain.catalog import UNKNOWN, Catalog
+from sona_pg.domain.memory import EdgeKind, NodeKind
+from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.learning.graph.edges import RATE, Floats
+from sona_pg.learning.graph.learned_graph import LearnedGraph
+
+SHARPNESS = 14.0  # logits that a cosine of 1 is worth where something is told which nodes it is like
+NEAREST = 8  # nodes that something is like
+HALF_SURE = 2.0  # uses by which an edge is half of a sure one
+STEPS = 4  # of PageRank
+RESTART = 0.5
+
+Rows = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expectation:
+    """A learned graph as of one moment, prepared for queries."""
+
+    graph: LearnedGraph
+    strength: Doubles  # (edges,) in [0, 1] of each edge
+    embeddings: Floats  # (n, dim) of length one
+
+    @classmethod
+    def of(
+        cls, graph: LearnedGraph, patterns: Sequence[LearnedPattern], catalog: Catalog, now: float, half_life: float
+    ) -> Expectation:
+        """Prepare a graph for queries at ``now`` (days)."""
+        everything = np.arange(len(graph))
+        weights = graph.edges.weights_at(now, half_life).astype(np.float64)
+        strength = np.where(graph.edges.kind == EdgeKind.CO_ACTIVATION, sureness(weights), weights)
+        strength = np.where(graph.edges.kind == EdgeKind.SEQUENCE, _confidence(graph, weights), strength)
+        return cls(graph, strength, graph.embeddings(everything, patterns, catalog))
+
+    def of_query(self, x: Floats) -> Doubles:
+        """Return how much each node (n,) is used by the patterns that ``x`` (dim,) is like."""
+        return self._used_by(self._like(x, np.flatnonzero(self.graph.kinds == NodeKind.PATTERN)))
+
+    def after(self, before: Floats) -> Doubles:
+        """Return how much each node (n,) is expected after ``before`` (dim,): patterns, candidates, and their use."""
+        edges = self.graph.edges
+        rows = np.flatnonzero(edges.kind == EdgeKind.SEQUENCE)
+        mass = self._like(before, np.unique(edges.source[rows]).astype(np.int64))
+        reached = mass[edges.source[rows]] * self.strength[rows]
+        expected = np.bincount(edges.target[rows], reached, len(self.graph))
+        patterns = np.where(self.graph.kinds == NodeKind.PATTERN, expected, 0.0)
+        return np.asarray(expected + self._used_by(patterns), np.float64)
+
+    def spread(self, x: Floats) -> Doubles:
+        """Return the activation of each node (n,) from the nodes that ``x`` (dim,) is like; they sum to 1 at most."""
+        edges, count = self.graph.edges, len(self.graph)
+        seeds = self._like(x, np.arange(count))
+        out = np.maximum(np.bincount(edges.source, self.strength, count), 1e-12)
+        share = self.strength / out[edges.source]
+        mass = seeds
+        for _ in range(STEPS):
+            moved = np.bincount(edges.target, mass[edges.source] * share, count)
+            mass = RESTART * seeds + (1.0 - RESTART) * moved
+        return np.asarray(mass, np.float64)
+
+    def slots(self, values: Doubles) -> tuple[Rows, Doubles]:
+        """Return the slots of the candidates with a value above 0, and the values."""
+        rows = np.flatnonzero((self.graph.slots != UNKNOWN) & (values > 0.0))
+        return self.graph.slots[rows].astype(np.int64), values[rows]
+
+    def _like(self, x: Floats, among: Rows) -> Doubles:
+        """Return how much ``x`` is like each node (n,), of those ``among``; they sum to the highest cosine."""
+        found = np.zeros(len(self.graph))
+        if not len(among):
+            return found
+        cosines = (self.embeddings[among] @ x).astype(np.float64)
+        best = among[np.argsort(-cosines, kind="stable")[:NEAREST]]
+        near = np.sort(cosines)[::-1][:NEAREST]
+        weight = np.exp(SHARPNESS * (near - near[0]))
+        found[best] = max(float(near[0]), 0.0) * weight / weight.sum()
+        return found
+
+    def _used_by(self, patterns: Doubles) -> Doubles:
+        """Return the use of each node (n,) by patterns of some mass (n,)."""
+        edges = self.graph.edges
+        rows = np.flatnonzero((edges.kind == EdgeKind.CO_ACTIVATION) & (patterns[edges.source] > 0.0))
+        reached = patterns[edges.source[rows]] * self.strength[rows]
+        return np.asarray(np.bincount(edges.target[rows], reached, len(self.graph)), np.float64)
+
+
+def uses_of(weights: Doubles) -> Doubles:
+    """Return the uses (m,) that alone would have brought edges to ``weights``."""
+    return np.asarray(np.log1p(-np.minimum(weights, 1.0 - 1e-7)) / np.log1p(-RATE), np.float64)
+
+
+def sureness(weights: Doubles) -> Doubles:
+    """Return how sure common use is (m,), in [0, 1): a weight is small after few uses, however regular they were."""
+    uses = uses_of(weights)
+    return np.asarray(uses / (uses + HALF_SURE), np.float64)
+
+
+def _confidence(graph: LearnedGraph, weights: Doubles) -> Doubles:
+    """Return the confidence (m,) of each sequence edge: its share of what followed a node, and one time more."""
+    edges = graph.edges
+    times = np.where(edges.kind == EdgeKind.SEQUENCE, uses_of(weights), 0.0)
+    # A pattern is followed by patterns and a candidate by candidates, so that their shares do not mix.
+    return np.asarray(times / (1.0 + np.bincount(edges.source, times, len(graph))[edges.source]), np.float64)
