@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sona_pg.config import SonaConfig
 from sona_pg.domain.catalog import Catalog
@@ -60,6 +60,8 @@ class Stored:
     sets: Mapping[int, Sequence[str]]  # the candidate sets that the slice and the trajectories name
     kinds: KindModel | None = None  # of the space, at the version that is made
     relearned: Relearned | None = None  # those that ``relearning.rows_relearned`` names
+    # Group and position of candidates, for a slice with sessions.
+    order: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def initial_state(dim: int, config: SonaConfig) -> LearnedState:

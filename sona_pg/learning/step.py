@@ -23,6 +23,7 @@ from sona_pg.learning.adapters.ewc_kronecker import lasting
 from sona_pg.learning.adapting import Adapted, Told, adapt, told_of
 from sona_pg.learning.beside import beside
 from sona_pg.learning.graph.graph_step import learn_graph
+from sona_pg.learning.graph.mixing_step import learn_mixing
 from sona_pg.learning.knowledge import Knowledge, Stored, ranker_of, reservoir_of, router_of, seed_of
 from sona_pg.learning.patterns import extraction
 from sona_pg.learning.patterns.pattern_revision import Counted, home_of, revise, unrated
@@ -102,6 +103,7 @@ def learn(
     arrays: dict[str, Arrays] = {
         **{part: state.arrays[part] for part in OF_LOOP_C if part in state.arrays},
         **learn_graph(state, claimed, found.patterns, stored.catalog, stored.sets, config.graph, version),
+        **_mixing(before, claimed, stored, config),
         **adapters.arrays,
         "router": router.to_arrays(),
         "ranker": ranker.to_arrays(),
@@ -132,6 +134,15 @@ def learn(
         merged=found.merged,
         pruned=found.pruned,
     )
+
+
+def _mixing(before: Knowledge, claimed: LedgerSlice, stored: Stored, config: SonaConfig) -> dict[str, Arrays]:
+    """Return the part ``mixing`` of the state, if there is one."""
+    if not config.graph.nodes:
+        return {}
+    half_life, sets, order = config.graph.half_life, stored.sets, stored.order
+    found = learn_mixing(before.state, before.patterns, claimed, stored.catalog, sets, order, half_life)
+    return {} if found is None else {"mixing": found}
 
 
 def _learn_patterns(

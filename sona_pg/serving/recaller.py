@@ -19,7 +19,6 @@ from sona_pg.domain.answer import Ranking
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import InvalidValue
 from sona_pg.learning.graph.activation import BLOCK, SEEDS, PreparedGraph
-from sona_pg.learning.graph.mixing import Mixing
 from sona_pg.serving.arguments import as_direction, require_count
 from sona_pg.serving.candidate_ranker import CandidateRanker, RankedSet, ReadySet
 from sona_pg.serving.graph_view import GraphView
@@ -50,7 +49,6 @@ class Recaller:
         self._stored: dict[str, Order] | None = None  # None: not read yet
         self._graphs: OrderedDict[RankedSet, _OfSet] = OrderedDict()
         self._last = 0  # position given last
-        self._mixing = Mixing.initial()
 
     @property
     def is_used(self) -> bool:
@@ -109,10 +107,10 @@ class Recaller:
         ready = self._ranker.ready(serving, ids)
         prepared, primed = self._prepared(ready), None
         if serving.graph is not None:
-            primed = serving.graph.primed(x, before, ready.slots)
+            primed = serving.graph.expectation.primed(x, before, ready.slots)
         scores = ready.scorer.score(x[None, :])[0]
         active = prepared.activate(self._matches(serving, prepared, scores, x), before, max(SEEDS, 4 * k), primed)
-        logits = self._mixing.scores(active.features)
+        logits = serving.mixing.scores(active.features)
         best = np.argsort(-logits, kind="stable")[:k]
         names = ready.candidates.ids
         return Ranking(
@@ -146,7 +144,7 @@ class Recaller:
                 return found.graph
             order = {**(self._stored or {}), **self._here}
         plain = _graph_of(candidates, order) if found is None else found.plain
-        made = plain if view is None else view.joined(plain, ready.slots)
+        made = plain if view is None else view.expectation.joined(plain, ready.slots)
         with self._lock:
             self._graphs[candidates] = _OfSet(view, plain, made)
             while len(self._graphs) > KEPT_GRAPHS:

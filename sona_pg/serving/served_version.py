@@ -17,6 +17,8 @@ from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.state import LearnedState
 from sona_pg.domain.verdict import Verdict
+from sona_pg.learning.graph.mixing import Mixing
+from sona_pg.learning.graph.mixing_step import mixing_of
 from sona_pg.learning.knowledge import initial_state, ranker_of, router_of
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.routing.learned_router import Router
@@ -44,6 +46,7 @@ class ServedVersion:
     catalog: Catalog
     block: kernels.CentroidBlock | None  # of the patterns' centroids; None when there are none
     graph: GraphView | None = None  # None: no session was learned from
+    mixing: Mixing = field(default_factory=Mixing.initial)  # of the ways of activation in recall
     accesses: AccessCounter = field(default_factory=AccessCounter)  # of the engine that serves it
     passing: dict[Filters, NDArray[np.int64]] = field(default_factory=dict)  # rows of patterns, by recent filters
     published_at: float = field(default_factory=time.monotonic)  # by this process's monotonic clock
@@ -61,6 +64,7 @@ class ServedVersion:
             catalog=snapshot.catalog,
             block=_block(snapshot.patterns),
             graph=_graph(state, snapshot, config),
+            mixing=mixing_of(state),
             published_at=time.monotonic() - snapshot.age,
         )
 
@@ -159,10 +163,9 @@ class ServedVersion:
 
 
 def _graph(state: LearnedState, snapshot: Snapshot, config: SonaConfig) -> GraphView | None:
-    arrays = state.arrays.get("graph")
-    if arrays is None:
+    if "graph" not in state.arrays:
         return None
-    return GraphView(arrays, tuple(snapshot.patterns), snapshot.catalog, config.graph.half_life)
+    return GraphView(state.arrays, tuple(snapshot.patterns), snapshot.catalog, config.graph.half_life)
 
 
 def _block(patterns: Sequence[LearnedPattern]) -> kernels.CentroidBlock | None:

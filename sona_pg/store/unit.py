@@ -125,6 +125,12 @@ class LearningUnit:
         with self._reading() as connection:
             return dict(candidates.read_sets(connection, self._space.space_id, set_ids))
 
+    def candidate_order(self) -> dict[str, tuple[str, int]]:
+        """Return group and position of every candidate in a group."""
+        with self._reading() as connection:
+            rows = candidates.read_order(connection, self._space.space_id)
+        return {name: (group, position) for name, group, position in rows}
+
     def stored(self, ids: NDArray[np.uint8]) -> tuple[Trajectories, list[Outcome]]:
         """Return the trajectories among ``ids`` (n, 16) still stored, with their outcomes up to the claim."""
         return self._stored(ids, claims.unclaimed_but(self._claimed))

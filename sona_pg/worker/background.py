@@ -33,7 +33,7 @@ from sona_pg.store.unit import LearningUnit, Publication
 from sona_pg.worker.cache_shelf import CacheShelf
 from sona_pg.worker.isolation import Rows, poisoned_rows, require_finite
 from sona_pg.worker.learner_cache import LearnerCache
-from sona_pg.worker.step_input import kinds_at, relearned_of
+from sona_pg.worker.step_input import kinds_at, order_for, relearned_of
 from sona_pg.worker.threads import one_thread
 
 log = logging.getLogger(__name__)
@@ -279,6 +279,7 @@ class BackgroundLoop:
             unit.candidate_sets(named_sets(claimed, trajectories)),
             kinds_at(unit, unit.next_version),
             None if rows is None else relearned_of(unit, trajectories, outcomes, rows),
+            order_for(unit, claimed),
         )
 
     def _known(self, learned: StoredKnowledge | None) -> Knowledge:

@@ -31,7 +31,7 @@ from sona_pg.learning.relearning import rows_relearned
 from sona_pg.learning.step import learn, named_sets, replay_ids
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit
-from sona_pg.worker.step_input import kinds_at, relearned_of
+from sona_pg.worker.step_input import kinds_at, order_for, relearned_of
 from sona_pg.worker.threads import one_thread
 
 UNRECORDED = "before 0.1.0"  # release of a cycle that has none recorded
@@ -126,7 +126,7 @@ def _again(
     rows = rows_relearned(before.state, claimed, replay, config, cycle.version)
     relearned = None if rows is None else relearned_of(unit, replay, outcomes, rows)
     sets = unit.candidate_sets(named_sets(claimed, replay))
-    stored = Stored(replay, outcomes, catalog, sets, kinds_at(unit, cycle.version), relearned)
+    stored = Stored(replay, outcomes, catalog, sets, kinds_at(unit, cycle.version), relearned, order_for(unit, claimed))
     with one_thread():
         return learn(before, claimed, stored, config, cycle.version).knowledge, len(claimed.fresh)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.domain.ledger_slice import Outcome, Trajectories
+from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Trajectories
 from sona_pg.learning.knowledge import Relearned
 from sona_pg.learning.patterns.kind_model import KindModel
 from sona_pg.store.unit import LearningUnit
@@ -25,3 +25,10 @@ def kinds_at(unit: LearningUnit, version: int) -> KindModel | None:
     """Return how ``version`` tells kinds of patterns, if the space's embedder had told by then."""
     weights = unit.kinds_at(version)
     return None if weights is None else KindModel.from_bytes(weights)
+
+
+def order_for(unit: LearningUnit, claimed: LedgerSlice) -> dict[str, tuple[str, int]]:
+    """Return the order of candidates in groups, for a slice in which a session has ranked some; else nothing."""
+    fresh = claimed.fresh
+    ranked = np.flatnonzero(fresh.candidate_sets).tolist()
+    return unit.candidate_order() if any(fresh.sessions[row] is not None for row in ranked) else {}

@@ -13,6 +13,7 @@ import pytest
 
 from sona_pg import InvalidValue, SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
+from sona_pg.learning.graph.mixing import Mixing
 
 DIM = 8
 QUIET = SonaConfig(
@@ -128,3 +129,16 @@ def test_what_usually_comes_next_decides_between_equal_answers(engine: SonaEngin
     with pytest.raises(InvalidValue, match="all 0"):
         engine.find_patterns(TOPICS[0], graph=True, context=[np.zeros(DIM)])
     assert not engine.find_patterns(TOPICS[0], graph=True, verdict="failure")
+
+
+def test_the_mixing_of_recall_is_learned_kept_and_served(engine: SonaEngine) -> None:
+    engine.remember(NAMES, TOPICS + 0.1, group="talk")
+    default = Mixing.initial().weights
+    for seed in (1, 2):
+        talk(engine, 16, [0, 1], [1, 2], seed=seed)
+    engine.refresh()
+    served = engine._session.serving
+    assert int(served.state.arrays["mixing"]["queries"]) >= 50
+    assert not np.array_equal(served.mixing.weights, default)
+    assert engine.recall(TOPICS[0], k=2).ids[0] == "a"
+    assert engine.rebuild().equal

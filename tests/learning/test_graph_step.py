@@ -259,3 +259,23 @@ def test_uses_move_a_weight_towards_their_share_and_can_be_taken_back(counted, k
     back = learned_edges.learned(uses, kind, 1.0, 30.0, reverse=True)
     assert back.weight == pytest.approx(edges.weight, abs=1e-5)
     assert np.array_equal(back.target, edges.target)
+
+
+def test_a_year_of_weeks_keeps_nodes_edges_and_sessions_within_their_bounds():
+    rng, config, state = np.random.default_rng(8), GraphConfig(nodes=10, degree=3), BLANK
+    for week in range(52):
+        patterns = [pattern_of(int(topic)) for topic in rng.permutation(DIM)[:5]]
+        turns = [
+            Turn(f"{week}-{row % 12}", int(about), int(answer), float(quality), day=7.0 * week + row / 100)
+            for row, (about, answer, quality) in enumerate(
+                zip(rng.integers(0, DIM, 40), rng.integers(0, DIM, 40), rng.random(40), strict=True)
+            )
+        ]
+        state = after(slice_of(turns), state, patterns=patterns, config=config)
+        graph = learned(slice_of([]), state, patterns=patterns, config=config)
+        assert len(graph) <= config.nodes
+        assert len(graph.edges) <= len(graph) * config.degree * len(EdgeKind)
+        assert len(sessions_from(state.arrays["sessions"])) <= 12
+        assert len(state.arrays["seasons"]["keys"]) <= len(patterns)
+        bounds = sum(values.nbytes for part in state.arrays.values() for values in part.values())
+        assert bounds < 20_000

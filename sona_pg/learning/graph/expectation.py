@@ -7,8 +7,9 @@ each step. ``spread`` is personalised PageRank (Jeh and Widom 2003), a few steps
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from sona_pg.domain.catalog import UNKNOWN, Catalog
 from sona_pg.domain.memory import EdgeKind, NodeKind
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.learning.graph.edges import RATE, Floats
+from sona_pg.learning.graph.activation import PreparedGraph, Primed
+from sona_pg.learning.graph.edges import RATE, Floats, GraphEdges, Indices
 from sona_pg.learning.graph.learned_graph import LearnedGraph
 
 SHARPNESS = 14.0  # logits that a cosine of 1 is worth where something is told which nodes it is like
@@ -24,6 +26,8 @@ NEAREST = 8  # nodes that something is like
 HALF_SURE = 2.0  # uses by which an edge is half of a sure one
 STEPS = 4  # of PageRank
 RESTART = 0.5
+
+NO_LIFTS: Mapping[bytes, float] = MappingProxyType({})
 
 Rows = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -36,21 +40,43 @@ class Expectation:
     graph: LearnedGraph
     strength: Doubles  # (edges,) in [0, 1] of each edge
     embeddings: Floats  # (n, dim) of length one
+    season: Doubles  # (n,) share of a pattern's uses now that its season explains
 
     @classmethod
     def of(
-        cls, graph: LearnedGraph, patterns: Sequence[LearnedPattern], catalog: Catalog, now: float, half_life: float
+        cls,
+        graph: LearnedGraph,
+        patterns: Sequence[LearnedPattern],
+        catalog: Catalog,
+        now: float,
+        half_life: float,
+        lifts: Mapping[bytes, float] = NO_LIFTS,
     ) -> Expectation:
-        """Prepare a graph for queries at ``now`` (days)."""
+        """Prepare a graph for queries at ``now`` (days); ``lifts``: of the patterns with a season, see ``seasons``."""
         everything = np.arange(len(graph))
         weights = graph.edges.weights_at(now, half_life).astype(np.float64)
         strength = np.where(graph.edges.kind == EdgeKind.CO_ACTIVATION, sureness(weights), weights)
         strength = np.where(graph.edges.kind == EdgeKind.SEQUENCE, _confidence(graph, weights), strength)
-        return cls(graph, strength, graph.embeddings(everything, patterns, catalog))
+        season = np.array(
+            [
+                max(1.0 - 1.0 / lifts.get(key.tobytes(), 1.0), 0.0) if kind == NodeKind.PATTERN else 0.0
+                for kind, key in zip(graph.kinds.tolist(), graph.keys, strict=True)
+            ]
+            if lifts
+            else np.zeros(len(graph))
+        )
+        return cls(graph, strength, graph.embeddings(everything, patterns, catalog), season)
 
     def of_query(self, x: Floats) -> Doubles:
         """Return how much each node (n,) is used by the patterns that ``x`` (dim,) is like."""
         return self._used_by(self._like(x, np.flatnonzero(self.graph.kinds == NodeKind.PATTERN)))
+
+    def expected(self, context: Floats | None) -> Doubles:
+        """Return how much each node (n,) is expected now, in [0, 1]: by its season, and after ``context`` (c, dim)."""
+        known = context is not None and len(context)
+        after = np.minimum(self.after(context[-1]), 1.0) if context is not None and known else np.zeros(len(self.graph))
+        in_season = np.minimum(self.season + self._used_by(self.season), 1.0)
+        return np.asarray(1.0 - (1.0 - after) * (1.0 - in_season), np.float64)
 
     def after(self, before: Floats) -> Doubles:
         """Return how much each node (n,) is expected after ``before`` (dim,): patterns, candidates, and their use."""
@@ -73,6 +99,26 @@ class Expectation:
             moved = np.bincount(edges.target, mass[edges.source] * share, count)
             mass = RESTART * seeds + (1.0 - RESTART) * moved
         return np.asarray(mass, np.float64)
+
+    def joined(self, prepared: PreparedGraph, slots: Indices) -> PreparedGraph:
+        """Return prepared candidates of ``slots`` (m,) with the edges of common use and of dreams between them."""
+        edges = self.graph.edges
+        rows = _rows_of(slots, self.graph.slots)
+        source, target = rows[edges.source], rows[edges.target]
+        keep = (source != UNKNOWN) & (target != UNKNOWN)
+        keep &= (edges.kind == EdgeKind.CO_ACTIVATION) | (edges.kind == EdgeKind.DREAM)
+        strength = self.strength[keep].astype(np.float32)
+        made = GraphEdges.joined(
+            len(slots), source[keep], target[keep], edges.kind[keep], strength, edges.reinforced[keep]
+        )
+        return prepared.joined(made, made.weight)
+
+    def primed(self, x: Floats, context: Floats | None, slots: Indices) -> Primed:
+        """Return what the graph expects of candidates of ``slots`` (m,) for the unit query ``x`` (dim,)."""
+        rows = _rows_of(slots, self.graph.slots)
+        values = np.stack([np.minimum(self.of_query(x), 1.0), self.expected(context)], axis=1).astype(np.float32)
+        nodes = np.flatnonzero((rows != UNKNOWN) & values.any(axis=1))
+        return Primed(rows[nodes].astype(np.int64), values[nodes, 0], values[nodes, 1])
 
     def slots(self, values: Doubles) -> tuple[Rows, Doubles]:
         """Return the slots of the candidates with a value above 0, and the values."""
@@ -97,6 +143,14 @@ class Expectation:
         rows = np.flatnonzero((edges.kind == EdgeKind.CO_ACTIVATION) & (patterns[edges.source] > 0.0))
         reached = patterns[edges.source[rows]] * self.strength[rows]
         return np.asarray(np.bincount(edges.target[rows], reached, len(self.graph)), np.float64)
+
+
+def _rows_of(slots: Indices, wanted: Indices) -> Indices:
+    """Return the row in ``slots`` (m,) of each of ``wanted`` (n,), UNKNOWN where there is none."""
+    row_of = np.full(int(max(slots.max(initial=0), wanted.max(initial=0))) + 2, UNKNOWN, np.int32)
+    known = np.flatnonzero(slots != UNKNOWN)
+    row_of[slots[known]] = known.astype(np.int32)
+    return np.where(wanted == UNKNOWN, UNKNOWN, row_of[wanted]).astype(np.int32)
 
 
 def uses_of(weights: Doubles) -> Doubles:

@@ -25,8 +25,10 @@ from sona_pg.learning.graph.graph_nodes import selected, with_patterns
 from sona_pg.learning.graph.learned_graph import LearnedGraph, key_of_candidate
 from sona_pg.learning.graph.memory_graph import LEAST_SIMILARITY, NEIGHBOURS
 from sona_pg.learning.graph.open_sessions import sessions_from, sessions_to
+from sona_pg.learning.graph.seasons import Seasons
 from sona_pg.learning.graph.session_events import Activation, SessionEvents, session_events
 
+PARTS = ("graph", "sessions", "seasons")
 MOST_NEW = 4096  # candidates that become nodes in one cycle: each is inserted into an index at 0.4 ms
 LEAST_WEIGHT = 1e-3  # an edge below it goes
 MOVE = 0.05  # share of the way to the quality of an outcome that one activation moves an importance
@@ -46,7 +48,7 @@ def learn_graph(
     config: GraphConfig,
     version: int,
 ) -> dict[str, Arrays]:
-    """Return the parts ``graph`` and ``sessions`` of the state of ``version``, as far as there are any.
+    """Return the parts ``PARTS`` of the state of ``version``, as far as there are any.
 
     Args:
         before: the state before the slice.
@@ -57,7 +59,7 @@ def learn_graph(
         config: of the space.
         version: that is made.
     """
-    held = {part: before.arrays[part] for part in ("graph", "sessions") if part in before.arrays}
+    held = {part: before.arrays[part] for part in PARTS if part in before.arrays}
     in_session = any(name is not None for of in (claimed.fresh, claimed.revised) for name in of.sessions)
     if not config.nodes:
         return {}
@@ -71,9 +73,12 @@ def learn_graph(
     events = session_events(claimed, patterns, catalog, ends)
     now = max([kept.now, *(activation.at for activation in events.activations)])
     learned = _Learning(kept, events, patterns, catalog, sets, config, version, now).graph()
-    if not len(learned):
-        return {"sessions": sessions_to(events.ends, now)}
-    return {"graph": learned.to_arrays(), "sessions": sessions_to(events.ends, now)}
+    seasons = Seasons.from_arrays(held.get("seasons"))
+    seasons = seasons.after(events.activations, patterns, now, config.half_life)
+    parts: dict[str, Arrays] = {"sessions": sessions_to(events.ends, now)}
+    if len(learned):
+        parts |= {"graph": learned.to_arrays(), "seasons": seasons.to_arrays()}
+    return parts
 
 
 class _Learning:

@@ -51,29 +51,44 @@ class JudgedRecall:
     used: NDArray[np.float64]  # (m,) share of the use that each node had; sums to 1
 
 
-def fit_mixing(judged: Sequence[JudgedRecall], before: Mixing | None = None) -> Mixing:
+def fit_mixing(
+    judged: Sequence[JudgedRecall], before: Mixing | None = None, precision: NDArray[np.float64] | None = None
+) -> Mixing:
     """Return the mixing that makes the used memories most likely, by Newton's method from the prior's mean.
 
-    ``before`` is the mean of the prior; the defaults without.
+    ``before`` is the mean of the prior, the defaults without; ``precision`` (f, f) its inverse covariance.
     """
     prior = (before or Mixing.initial()).weights
+    certainty = np.eye(len(prior)) / PRIOR_VARIANCE if precision is None else precision
     weights = prior.copy()
     if not judged:
         return Mixing(weights)
     for _ in range(STEPS):
-        gradient = (weights - prior) / PRIOR_VARIANCE
-        curvature = np.eye(len(weights)) / PRIOR_VARIANCE
+        gradient, curvature = certainty @ (weights - prior), certainty.copy()
         for recall in judged:
             features = recall.features.astype(np.float64)
             expected = _softmax(features @ weights)
-            mean = expected @ features
-            gradient += mean - recall.used @ features
-            curvature += (features * expected[:, None]).T @ features - np.outer(mean, mean)
+            gradient += expected @ features - recall.used @ features
+            curvature += _covariance(features, expected)
         step = np.linalg.solve(curvature, gradient)
         weights = weights - step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))  # trust region of 5 logits
         if float(np.abs(step).max()) < 1e-6:
             break
     return Mixing(weights)
+
+
+def information(judged: Sequence[JudgedRecall], mixing: Mixing) -> NDArray[np.float64]:
+    """Return the Fisher information (f, f) of some recalls about the weights."""
+    total = np.zeros((len(mixing.weights),) * 2)
+    for recall in judged:
+        features = recall.features.astype(np.float64)
+        total += _covariance(features, _softmax(features @ mixing.weights))
+    return total
+
+
+def _covariance(features: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    mean = shares @ features
+    return np.asarray((features * shares[:, None]).T @ features - np.outer(mean, mean), np.float64)
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
