@@ -135,7 +135,7 @@ def test_the_mixing_of_recall_is_learned_kept_and_served(engine: SonaEngine) -> 
     engine.remember(NAMES, TOPICS + 0.1, group="talk")
     default = Mixing.initial().weights
     for seed in (1, 2):
-        talk(engine, 16, [0, 1], [1, 2], seed=seed)
+        talk(engine, 8, [0, 1], [1, 2], seed=seed)
     engine.refresh()
     served = engine._session.serving
     assert int(served.state.arrays["mixing"]["queries"]) >= 50

@@ -44,7 +44,7 @@ def after(state: LearnedState, claimed: LedgerSlice, order: dict[str, tuple[str,
 
 def test_the_answer_s_place_beside_the_match_is_learned():
     following, preceding = BLANK, BLANK
-    for seed in range(4):
+    for seed in range(8):
         following = after(following, asked(MOST_QUERIES, 1, seed))
         preceding = after(preceding, asked(MOST_QUERIES, -1, seed))
     default = Mixing.initial().weights
@@ -57,7 +57,7 @@ def test_the_answer_s_place_beside_the_match_is_learned():
 
 
 def test_a_few_queries_are_learned_from_and_not_served_yet():
-    state = after(BLANK, asked(ENOUGH - 1, 1))
+    state = after(after(BLANK, asked(MOST_QUERIES, 1)), asked(ENOUGH - 1 - MOST_QUERIES, 1, 8))
     assert int(state.arrays["mixing"]["queries"]) == ENOUGH - 1
     assert np.array_equal(mixing_of(state).weights, Mixing.initial().weights)
     assert not np.array_equal(mixing_of(after(state, asked(5, 1, 9))).weights, Mixing.initial().weights)
@@ -85,7 +85,7 @@ def test_the_order_of_the_slice_does_not_matter_and_certainty_grows():
 
 
 def test_weights_of_a_release_with_fewer_features_are_completed():
-    state = after(BLANK, asked(60, 1))
+    state = after(after(BLANK, asked(30, 1)), asked(30, 1, 2))
     held = state.arrays["mixing"]
     older = {**held, "weights": held["weights"][:-2], "precision": held["precision"][:-2, :-2]}
     read = mixing_of(dataclasses.replace(state, arrays={"mixing": older})).weights

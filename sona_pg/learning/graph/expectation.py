@@ -41,6 +41,8 @@ class Expectation:
     strength: Doubles  # (edges,) in [0, 1] of each edge
     embeddings: Floats  # (n, dim) of length one
     season: Doubles  # (n,) share of a pattern's uses now that its season explains
+    patterns: tuple[Rows, Floats]  # rows of the patterns, and their embeddings
+    followed: tuple[Rows, Floats]  # rows of the nodes that something came after, and their embeddings
 
     @classmethod
     def of(
@@ -65,11 +67,15 @@ class Expectation:
             if lifts
             else np.zeros(len(graph))
         )
-        return cls(graph, strength, graph.embeddings(everything, patterns, catalog), season)
+        embeddings = graph.embeddings(everything, patterns, catalog)
+        of_patterns = np.flatnonzero(graph.kinds == NodeKind.PATTERN)
+        followed = np.unique(graph.edges.source[graph.edges.kind == EdgeKind.SEQUENCE]).astype(np.int64)
+        parts = ((rows, embeddings[rows]) for rows in (of_patterns, followed))
+        return cls(graph, strength, embeddings, season, *parts)
 
     def of_query(self, x: Floats) -> Doubles:
         """Return how much each node (n,) is used by the patterns that ``x`` (dim,) is like."""
-        return self._used_by(self._like(x, np.flatnonzero(self.graph.kinds == NodeKind.PATTERN)))
+        return self._used_by(self._like(x, *self.patterns))
 
     def expected(self, context: Floats | None) -> Doubles:
         """Return how much each node (n,) is expected now, in [0, 1]: by its season, and after ``context`` (c, dim)."""
@@ -82,7 +88,7 @@ class Expectation:
         """Return how much each node (n,) is expected after ``before`` (dim,): patterns, candidates, and their use."""
         edges = self.graph.edges
         rows = np.flatnonzero(edges.kind == EdgeKind.SEQUENCE)
-        mass = self._like(before, np.unique(edges.source[rows]).astype(np.int64))
+        mass = self._like(before, *self.followed)
         reached = mass[edges.source[rows]] * self.strength[rows]
         expected = np.bincount(edges.target[rows], reached, len(self.graph))
         patterns = np.where(self.graph.kinds == NodeKind.PATTERN, expected, 0.0)
@@ -91,7 +97,7 @@ class Expectation:
     def spread(self, x: Floats) -> Doubles:
         """Return the activation of each node (n,) from the nodes that ``x`` (dim,) is like; they sum to 1 at most."""
         edges, count = self.graph.edges, len(self.graph)
-        seeds = self._like(x, np.arange(count))
+        seeds = self._like(x, np.arange(count), self.embeddings)
         out = np.maximum(np.bincount(edges.source, self.strength, count), 1e-12)
         share = self.strength / out[edges.source]
         mass = seeds
@@ -125,12 +131,12 @@ class Expectation:
         rows = np.flatnonzero((self.graph.slots != UNKNOWN) & (values > 0.0))
         return self.graph.slots[rows].astype(np.int64), values[rows]
 
-    def _like(self, x: Floats, among: Rows) -> Doubles:
-        """Return how much ``x`` is like each node (n,), of those ``among``; they sum to the highest cosine."""
+    def _like(self, x: Floats, among: Rows, embeddings: Floats) -> Doubles:
+        """Return how much ``x`` is like each node (n,), of ``among`` (m,); they sum to the highest cosine."""
         found = np.zeros(len(self.graph))
         if not len(among):
             return found
-        cosines = (self.embeddings[among] @ x).astype(np.float64)
+        cosines = (embeddings @ x).astype(np.float64)
         best = among[np.argsort(-cosines, kind="stable")[:NEAREST]]
         near = np.sort(cosines)[::-1][:NEAREST]
         weight = np.exp(SHARPNESS * (near - near[0]))

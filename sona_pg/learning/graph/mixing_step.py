@@ -24,7 +24,7 @@ from sona_pg.learning.knowledge import graph_of, ranker_of
 from sona_pg.learning.ranking.ranker_prepared import Prepared, prepare
 from sona_pg.learning.vectors import unit
 
-MOST_QUERIES = 64  # of a slice: each takes a millisecond among 1,000 candidates
+MOST_QUERIES = 32  # of a slice: each takes about two milliseconds among 1,000 candidates
 MOST_CANDIDATES = 5000  # of a set; a larger one costs more than its query tells
 ENOUGH = 50  # queries before the learned weights are served
 VARIANCE = 0.5  # of a weight in logits, around its default (benchmarks/eval/EVIDENCE.md)
