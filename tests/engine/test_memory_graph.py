@@ -142,3 +142,19 @@ def test_the_mixing_of_recall_is_learned_kept_and_served(engine: SonaEngine) -> 
     assert not np.array_equal(served.mixing.weights, default)
     assert engine.recall(TOPICS[0], k=2).ids[0] == "a"
     assert engine.rebuild().equal
+
+
+def test_a_pattern_s_drift_is_told_in_sql(engine: SonaEngine, database_url: str) -> None:
+    talk(engine, 3, [0], [1])
+    then = {pattern.id: pattern.centroid for pattern in engine.find_patterns(TOPICS[0], 9)}
+    for number in range(6):
+        engine.end_trajectory(engine.begin_trajectory(TOPICS[0] + 0.1 * TOPICS[3] * number), quality=1.0)
+    engine.force_learn()
+    now = {pattern.id: pattern.centroid for pattern in engine.find_patterns(TOPICS[0], 9)}
+    moved = {id_: 1.0 - float(now[id_] @ before) for id_, before in then.items() if id_ in now}
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT pattern_id, moved, days FROM sona.pattern_drift('default')").fetchall()
+    told = {id_: value for id_, value, _ in rows if id_ in moved}
+    assert told == pytest.approx(moved, abs=1e-5)
+    assert max(told.values()) > 1e-4
+    assert [value for _, value, _ in rows] == sorted((value for _, value, _ in rows), reverse=True)

@@ -23,9 +23,9 @@ INVENTORY = {
     "function": """
         apply_adapter apply_base_lora apply_micro_lora communities day_of days_of decision_figures_between diff
         ensure_dimension ensure_partitions evaluate_policies figures_between find_patterns first_id
-        judged_between last_id mark_batch mean_interval neighborhood neighbors pattern_trajectories patterns_at
-        quantile reals_of record_feedback record_trajectory require_space require_vector routes_between
-        similar_trajectories sizes_of touched_days uuid_floor uuid_time weight_at
+        judged_between last_id mark_batch mean_interval neighborhood neighbors pattern_drift
+        pattern_trajectories patterns_at quantile reals_of record_feedback record_trajectory require_space
+        require_vector routes_between similar_trajectories sizes_of touched_days uuid_floor uuid_time weight_at
     """,
     "index": """
         adapters_pkey api_keys_pkey batches_by_cycle batches_by_time batches_of_sql batches_pkey
