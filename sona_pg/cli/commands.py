@@ -223,7 +223,7 @@ def _view(
             rows = [row for row in database.read_view(name, database.find_space(space), limit) if keep(row)]
         finally:
             database.close()
-        show_rows(rows, f"{name.replace('_', ' ')} of space {space!r}", ("space", *hide))
+        show_rows(rows, f"{name.replace('_', ' ')} of space {space!r}", ("space", "space_id", *hide))
 
 
 @app.command()
@@ -250,7 +250,7 @@ def quality(space: SpaceName = "default", limit: Limit = 50, url: Url = None) ->
 
     Example: sona-pg quality --space support
     """
-    _view("quality_by_day", space, limit, url)
+    _view("quality_by_day", space, limit, url, ("low", "high", "small_sample", "p95_latency_us", "as_of"))
 
 
 @app.command()

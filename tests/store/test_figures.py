@@ -12,9 +12,11 @@ import psycopg
 import pytest
 from fix_ledger import Ledger
 
+from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
 from sona_pg.learning.routing.off_policy import doubly_robust, ips, snips
+from sona_pg.worker import maintainer
 
 DAY = date(2026, 11, 16)  # a Monday
 ROUTES = ("small", "large", "slow")
@@ -264,3 +266,70 @@ def test_days_of_dropped_weeks_are_dropped(filled: Filled) -> None:
         summaries.expire(connection, filled.space.space_id, DAY, datetime.now(UTC))
     filled.sum_up()
     assert {day for (day,) in filled.ledger.rows("SELECT day FROM sona.daily_figures")} == {DAY}
+
+
+def test_the_maintainer_sums_up_between_its_runs(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintainer, "FIGURES_EVERY", 0.0)
+    filled.record(DAY)
+    at_work = maintainer.Maintainer(filled.ledger.database)
+    at_work.add(MaintenanceConfig())
+    at_work.look()  # plans
+    at_work.look()  # starts
+    at_work.stop()
+    assert filled.ledger.rows("SELECT day, stale_since FROM sona.summary_days WHERE summed_at IS NOT NULL") == [
+        (DAY, None)
+    ]
+
+
+PATTERN = """
+INSERT INTO sona.{table} (space_id, {columns} pattern_id, kind, size, weight, quality, created_version, updated_version,
+    merged_from, typical_queries, typical_similarities, parameters, centroid{more})
+VALUES (1, {values} %s, 'general', %s, 20, %s, 1, 1, '{{}}', '{{}}', '{{}}', '{{}}', '[1,0]'{rest})
+"""
+
+
+def test_forgetting_is_the_loss_of_a_tasks_patterns_since(filled: Filled) -> None:
+    pattern = UUID(int=7)
+    with psycopg.connect(filled.ledger.url) as connection:
+        for version in (1, 2):
+            connection.execute(
+                "INSERT INTO sona.state_versions (space_id, version, parent, cycle_id, status, created_at)"
+                " VALUES (1, %s, %s, %s, 'live', now())", [version, version - 1, UUID(int=version)],
+            )  # fmt: skip
+            connection.execute(
+                "INSERT INTO sona.version_contents (space_id, version, patterns) VALUES (1, %s, 1)", [version]
+            )
+        then = PATTERN.format(
+            table="version_patterns", columns="version,", values="1,",
+            more=", success_count, recovered_count, partial_count, failure_count, routes, route_sizes, route_weights,"
+            " route_qualities, route_verdicts", rest=", 0, 0, 0, 0, '{}', '{}', '{}', '{}', '{}'",
+        )  # fmt: skip
+        connection.execute(then.encode(), [pattern, 30, 0.9])
+        now = PATTERN.format(table="patterns", columns="dim, updated_at,", values="2, now(),", more="", rest="")
+        connection.execute(now.encode(), [pattern, 45, 0.6])
+        connection.execute(
+            "INSERT INTO sona.fisher_snapshots (space_id, task, layer, version, created_at, fisher, optimum)"
+            " VALUES (1, 0, 0, 2, now(), 'abcd', 'abcd')"
+        )
+    ((task, patterns, before, after, lost, since, small),) = filled.ledger.rows(
+        "SELECT task, patterns, quality_then, quality_now, forgetting, trajectories_since, small_sample"
+        " FROM sona.forgetting_by_task WHERE space = 'figures'"
+    )
+    assert (task, patterns, since, small) == (0, 1, 15, False)
+    assert (before, after, lost) == pytest.approx((0.9, 0.6, 0.3))
+
+
+def test_failed_cycles_tell_whether_one_has_succeeded_since(filled: Filled) -> None:
+    for minute, error in ((1, "no memory"), (2, None), (3, "no disk")):
+        filled.ledger.execute(
+            "INSERT INTO sona.cycles (space_id, cycle_id, loop, server_id, base_version, version, started_at,"
+            " finished_at, trajectories, feedback, set_aside, patterns, error)"
+            " VALUES (1, %s, 'background', %s, 0, 0, %s, %s, 0, 0, 0, 0, %s)",
+            UUID(int=minute), UUID(int=1), datetime(2026, 11, 16, 1, minute, tzinfo=UTC),
+            datetime(2026, 11, 16, 1, minute, tzinfo=UTC), error,
+        )  # fmt: skip
+    rows = filled.ledger.rows(
+        "SELECT error, is_latest FROM sona.failed_cycles WHERE space = 'figures' ORDER BY started_at"
+    )
+    assert rows == [("no memory", False), ("no disk", True)]
+    assert filled.ledger.rows("SELECT count(*) FROM sona.cycle_changes") == [(1,)]
