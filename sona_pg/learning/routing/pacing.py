@@ -17,7 +17,7 @@ from sona_pg.kernels import PriceWindow
 
 DEBT = 3.0  # calls of the dearest kind
 SOON = 4  # calls between two prices while a debt is larger
-VARIED, EARLY, LONGEST = 40.0, 2.0, 800.0  # calls over which a debt is paid back: see BudgetPacer._payback
+VARIED, EARLY, LONGEST = 40.0, 3.0, 800.0  # calls over which a debt is paid back: see BudgetPacer._payback
 REMEMBERED = 2048  # calls
 SMALLEST_STAKE = 0.1  # of the budget
 CREDIT = 20.0  # calls whose budget may be saved up
