@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from sona_pg.domain.answer import Context, Decision, Interpolation, ParameterEvidence, Ranking, Response
     from sona_pg.domain.cycle import CycleResult, RebuildResult
+    from sona_pg.domain.deep_result import DeepResult
     from sona_pg.domain.memory import Dream, EdgeKind, MemoryEdge, MemoryNode, NodeKind
     from sona_pg.domain.pattern import LearnedPattern
     from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from sona_pg.standalone.trajectory_builder import TrajectoryBuilder
     from sona_pg.worker.background import BackgroundLoop
     from sona_pg.worker.coordinator import LoopCoordinator
+    from sona_pg.worker.deep_loop import DeepLoop
 
 __all__ = [
     "AsyncSonaEngine",
@@ -74,6 +76,8 @@ __all__ = [
     "DatabaseError",
     "DatabaseUnavailable",
     "Decision",
+    "DeepLoop",
+    "DeepResult",
     "DimensionMismatch",
     "Dream",
     "DreamConfig",
@@ -200,6 +204,8 @@ _HOMES = {
     "sona_pg.worker.background": ("BackgroundLoop",),
     "sona_pg.standalone.trajectory_buffer": ("TrajectoryBuffer",),
     "sona_pg.worker.coordinator": ("LoopCoordinator",),
+    "sona_pg.domain.deep_result": ("DeepResult",),
+    "sona_pg.worker.deep_loop": ("DeepLoop",),
     "sona_pg.serving.instant": ("InstantLoop",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

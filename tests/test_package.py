@@ -31,11 +31,11 @@ def test_importing_it_loads_no_driver() -> None:
     assert done.stdout.strip() == "[]"
 
 
-# The names of DESIGN section 10, without those of the memory graph and its dreams.
+# The names of DESIGN section 10.
 NAMES = {
     "SonaEngine": """builder with_config begin_trajectory add_step add_trajectory_step set_trajectory_route
         add_trajectory_context end_trajectory apply_micro_lora apply_base_lora tick force_learn flush find_patterns
-        get_stats set_enabled is_enabled process background_learn metrics save load""",
+        get_stats set_enabled is_enabled process background_learn deep_learn metrics save load""",
     "LearningSignal": "from_trajectory with_gradient",
     "QueryTrajectory": "",
     "TrajectoryStep": "",
@@ -48,6 +48,12 @@ NAMES = {
     "InstantLoop": "on_inference flush_updates drain_trajectories micro_lora metrics",
     "BackgroundLoop": "run_cycle reasoning_bank ewc base_lora",
     "LoopCoordinator": "",
+    "DeepLoop": "run_cycle dream_engine",
+    "DeepResult": "as_dict",
+    "DreamEngine": "add_memory_node generate_dream generate_dreams integrate_dream node_count",
+    "Dream": "phi",
+    "MemoryNode": "",
+    "DreamConfig": "",
     "ReasoningBank": """add_trajectory extract_patterns trajectory_count clear get_pattern judge
         interpolate_parameters""",
     "EwcPlusPlus": """apply_constraints update_fisher detect_task_boundary start_new_task consolidate_all_tasks lambda_

@@ -11,6 +11,7 @@ import functools
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -19,9 +20,12 @@ from sona_pg.config import EwcConfig, IngestConfig, LoopConfig, MaintenanceConfi
 from sona_pg.config.space_settings import PARTS, TYPES, applied
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Steps, Trajectories
+from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.errors import ConfigError, DatabaseUnavailable
 from sona_pg.ingest.outage import Outage
 from sona_pg.learning.adapters.ewc import EwcPlusPlus
+from sona_pg.learning.graph.deep_round import Extent
+from sona_pg.learning.graph.deep_step import deepen
 from sona_pg.learning.knowledge import Knowledge, Stored
 from sona_pg.learning.step import learn, replay_ids
 from sona_pg.recorder import HotPath
@@ -66,6 +70,21 @@ LEARNED: dict[str, tuple[Any, str]] = {
     "loops.replay": (1, "replay"),
     "loops.seed": (1, "base adapters"),
 }
+# The same of dreams: each changes the graph after a deep step.
+DREAMT: dict[str, Any] = {
+    "dreams.count": 1,
+    "dreams.path": 2,
+    "dreams.creative_jump": 1.0,
+    "dreams.restart": 1.0,
+    "dreams.temperature": 100.0,
+    "dreams.novelty": 0.0,
+    "dreams.coherence": 0.0,
+    "dreams.utility": 0.0,
+    "dreams.least_quality": 0.0,
+    "dreams.least_integration": 10.0,
+    "dreams.edge_weight": 0.9,
+    "dreams.exploration": 1.0,
+}
 # Unlearned facts, learned facts, and seconds since the last cycle, at which the setting decides whether a cycle is due.
 DUE: dict[str, tuple[Any, int, int, float]] = {
     "loops.background_interval": (60.0, 150, 10_000, 100.0),
@@ -79,6 +98,8 @@ SHOWN_BY = {
     "loops.automatic": "tests/worker/test_schedule.py",
     "loops.poll_interval": "tests/engine/test_fleet.py",
     "loops.recent": "tests/engine/test_recent_evidence.py",
+    "dreams.interval": "tests/worker/test_schedule.py",
+    "dreams.budget": "tests/worker/test_deep_loop.py",
     "ingest.flush_interval": "tests/ingest/test_writer.py",
     "maintenance.interval": "tests/engine/test_ledger.py",
     "maintenance.weeks_ahead": "tests/engine/test_ledger.py",
@@ -105,9 +126,10 @@ HERE = {
 def test_no_setting_is_left_out() -> None:
     classes = {**PARTS, "ingest": IngestConfig, "maintenance": MaintenanceConfig}
     known = {f"{part}.{field.name}" for part, made in classes.items() for field in dataclasses.fields(made)}
-    shown = [*LEARNED, *DUE, *SHOWN_BY, *HERE]
+    shown = [*LEARNED, *DREAMT, *DUE, *SHOWN_BY, *HERE]
     assert sorted(shown) == sorted(known)
-    assert set(TYPES) == {*LEARNED, *DUE, "ewc.lambda_min", "ewc.lambda_max"} - {"loops.slice"}
+    of_space = {*LEARNED, *DREAMT, *DUE, "dreams.interval", "dreams.budget", "ewc.lambda_min", "ewc.lambda_max"}
+    assert set(TYPES) == of_space - {"loops.slice"}
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -116,6 +138,11 @@ def test_a_setting_of_a_space_changes_the_learned_state(name: str) -> None:
     # Pruning needs a low weight as well.
     beside = ("patterns.decay", 0.1) if name == "patterns.quality_threshold" else ()
     assert part in differences(learned(*beside, name, value), learned(*beside))
+
+
+@pytest.mark.parametrize("name", DREAMT)
+def test_a_setting_of_dreams_changes_the_graph_of_a_deep_step(name: str) -> None:
+    assert differences(dreamt(name, DREAMT[name]), dreamt()) == ["graph"]
 
 
 def test_lambda_rises_to_its_bound_and_is_set_no_lower_than_the_other() -> None:
@@ -197,6 +224,23 @@ def test_a_setting_that_takes_more_to_see_is_set_by_its_own_test(name: str) -> N
 
 
 # -- four cycles of a space, and the same with one setting changed --------------------------------------------
+
+
+@functools.cache
+def dreamt(*changes: Any) -> Knowledge:
+    """Return the state after a deep step."""
+    start = applied(
+        SMALL, {"dreams.count": 20, "dreams.path": 5, "dreams.least_quality": 0.45, "dreams.least_integration": 0.0}
+    )
+    config = applied(start, dict(zip(changes[::2], changes[1::2], strict=True)))
+    rng = np.random.default_rng(3)
+    before = Knowledge.initial(DIM, config)
+    patterns = [
+        LearnedPattern(UUID(int=row + 1), vector, 5, 1.0, rng.random())
+        for row, vector in enumerate(rng.standard_normal((30, DIM)).astype(np.float32))
+    ]
+    known = dataclasses.replace(before, patterns=patterns)
+    return deepen(known, Catalog.of([], np.zeros((0, DIM), np.float16)), config, 1, 10.0, Extent()).knowledge
 
 
 @functools.cache

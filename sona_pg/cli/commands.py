@@ -17,6 +17,7 @@ from sona_pg.cli.asking_commands import ASKING_COMMANDS, costs_of
 from sona_pg.cli.backup_commands import dump, restore
 from sona_pg.cli.bench_command import bench
 from sona_pg.cli.doctor_command import doctor
+from sona_pg.cli.dream_commands import dream
 from sona_pg.cli.every_command import with_common_options
 from sona_pg.cli.learning_progress import learning_progress
 from sona_pg.cli.mcp_command import mcp
@@ -58,6 +59,7 @@ app.command()(worker)
 app.command()(mcp)
 app.command("import")(import_records)
 app.command("export")(export_records)
+app.command()(dream)
 for known_command in (*VERSION_COMMANDS, *ASKING_COMMANDS):
     app.command()(known_command)
 

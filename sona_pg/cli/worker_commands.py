@@ -15,7 +15,7 @@ from sona_pg.cli.render import show_rows
 from sona_pg.config import Environment, MaintenanceConfig
 
 if TYPE_CHECKING:
-    from sona_pg.domain.cycle import CycleResult
+    from sona_pg.domain.deep_result import AnyCycle
 
 log = logging.getLogger("sona_pg.worker")
 
@@ -73,7 +73,7 @@ def worker(
             database.close()
 
 
-def show_cycles(done: list[tuple[str, CycleResult]], title: str) -> None:
+def show_cycles(done: list[tuple[str, AnyCycle]], title: str) -> None:
     """Print cycles with the names of their spaces."""
     rows: list[dict[str, Any]] = [{"space": space, **result.as_dict()} for space, result in done]
     show_rows(rows, title, CYCLE_COLUMNS)

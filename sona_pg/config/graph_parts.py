@@ -24,7 +24,7 @@ class GraphConfig(ConfigPart):
 
 @dataclass(frozen=True, slots=True)
 class DreamConfig(ConfigPart):
-    """Dreams: walks over the memory graph, and what makes one worth keeping."""
+    """Loop C: its dreams, what makes one worth keeping, and when it runs."""
 
     count: int = 50  # dreams of one deep cycle
     path: int = 15  # nodes on a walk
@@ -39,6 +39,8 @@ class DreamConfig(ConfigPart):
     least_integration: float = 0.1
     edge_weight: float = 0.1  # of an edge that a dream proposes
     exploration: float = 0.0  # share of starts and jumps that lean to sparse regions of the embedding space
+    interval: float = 604_800.0  # seconds between automatic deep cycles
+    budget: float = 600.0  # seconds that a deep cycle takes at most; the next one goes on where it ended
 
     def __post_init__(self) -> None:
         require_types(self, "dreams")
@@ -49,3 +51,5 @@ class DreamConfig(ConfigPart):
             require(0 <= getattr(self, name) <= 1, f"dreams.{name}", getattr(self, name), "a number in [0, 1]")
         require(0.01 <= self.temperature <= 100, "dreams.temperature", self.temperature, "a number in [0.01, 100]")
         require(self.least_integration >= 0, "dreams.least_integration", self.least_integration, "0 or more")
+        require(self.interval > 0, "dreams.interval", self.interval, "a positive number of seconds")
+        require(self.budget > 0, "dreams.budget", self.budget, "a positive number of seconds")

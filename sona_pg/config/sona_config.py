@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from sona_pg.config.config_part import ConfigPart, require
-from sona_pg.config.graph_parts import GraphConfig
+from sona_pg.config.graph_parts import DreamConfig, GraphConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
 from sona_pg.config.running_parts import IngestConfig, LoopConfig, MaintenanceConfig
 from sona_pg.limits import MAX_DIM
@@ -26,6 +26,7 @@ class SonaConfig(ConfigPart):
     ewc: EwcConfig = field(default_factory=EwcConfig)
     patterns: PatternConfig = field(default_factory=PatternConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
+    dreams: DreamConfig = field(default_factory=DreamConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     loops: LoopConfig = field(default_factory=LoopConfig)
     maintenance: MaintenanceConfig = field(default_factory=MaintenanceConfig)

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from sona_pg.config.graph_parts import GraphConfig
+from sona_pg.config.graph_parts import DreamConfig, GraphConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
 from sona_pg.config.running_parts import LoopConfig
 from sona_pg.config.sona_config import SonaConfig
@@ -26,6 +26,7 @@ PARTS: Mapping[str, type] = {
     "ewc": EwcConfig,
     "patterns": PatternConfig,
     "graph": GraphConfig,
+    "dreams": DreamConfig,
     "loops": LoopConfig,
 }
 OF_PROCESS = frozenset({"loops.automatic", "loops.poll_interval", "loops.recent", "loops.slice"})
@@ -71,6 +72,20 @@ FIRST: Settings = {
     "graph.nodes": 10_000,
     "graph.degree": 16,
     "graph.half_life": 30.0,
+    "dreams.count": 50,
+    "dreams.path": 15,
+    "dreams.creative_jump": 0.3,
+    "dreams.restart": 0.1,
+    "dreams.temperature": 1.0,
+    "dreams.novelty": 0.3,
+    "dreams.coherence": 0.4,
+    "dreams.utility": 0.3,
+    "dreams.least_quality": 0.5,
+    "dreams.least_integration": 0.1,
+    "dreams.edge_weight": 0.1,
+    "dreams.exploration": 0.0,
+    "dreams.interval": 604_800.0,
+    "dreams.budget": 600.0,
     "loops.background_interval": 3600.0,
     "loops.min_trajectories": 100,
     "loops.growth": 0.1,

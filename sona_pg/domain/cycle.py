@@ -75,6 +75,27 @@ class LearningSchedule:
 
 
 @dataclass(frozen=True, slots=True)
+class DeepSchedule:
+    """Facts that decide whether a deep cycle is due."""
+
+    live_version: int
+    learned_since: bool  # whether a version was made after the last deep cycle's
+    finished: bool  # whether the last deep cycle finished its round
+    elapsed: timedelta  # since the last one began; before the first, since the space was made
+    failures: int  # of deep cycles in a row, on any server
+    since_failure: timedelta
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DeepExtent:
+    """The moment of a deep cycle, and how far it went."""
+
+    at: float  # days since 1970
+    units: int | None  # None: to the end of its round
+
+
+@dataclass(frozen=True, slots=True)
 class PastCycle:
     """A cycle that made a version, with the inputs to repeat it."""
 
@@ -83,6 +104,7 @@ class PastCycle:
     candidates: int | None  # candidates with a slot in the learned state; None: not recorded
     loaded: bool = False  # loaded from a file: not learned from this ledger
     release: str | None = None  # release of the learner; None: not recorded
+    deep: DeepExtent | None = None  # of a cycle of loop C
 
 
 @dataclass(frozen=True, slots=True)

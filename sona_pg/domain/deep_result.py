@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+from sona_pg.domain.cycle import CycleResult
+
 
 @dataclass(frozen=True, slots=True)
 class DreamTotals:
@@ -72,3 +74,6 @@ class DeepResult:
 
     def __str__(self) -> str:
         return json.dumps(self.as_dict())
+
+
+AnyCycle = CycleResult | DeepResult

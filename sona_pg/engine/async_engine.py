@@ -219,6 +219,7 @@ class AsyncSonaEngine:
     process = _AwaitedCall(SonaEngine.process)
     force_learn = _AwaitedCall(SonaEngine.force_learn)
     background_learn = _AwaitedCall(SonaEngine.background_learn)
+    deep_learn = _AwaitedCall(SonaEngine.deep_learn)
     tick = _AwaitedCall(SonaEngine.tick)
     refresh = _AwaitedCall(SonaEngine.refresh)
     rebuild = _AwaitedCall(SonaEngine.rebuild)

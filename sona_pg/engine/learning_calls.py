@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sona_pg.domain.cycle import CycleResult, RebuildResult
+from sona_pg.domain.deep_result import DeepResult
 from sona_pg.engine.lifetime import EngineLifetime
 
 
@@ -19,6 +21,25 @@ class LearningCalls(EngineLifetime):
     def background_learn(self) -> CycleResult:
         """The same as ``force_learn``."""
         return self.force_learn()
+
+    def deep_learn(
+        self,
+        seconds: float | None = None,
+        *,
+        progress: Callable[[int, int], object] = lambda done, total: None,
+        stop: threading.Event | None = None,
+    ) -> DeepResult:
+        """Run loop C now: dream over the memory graph, consolidate it, fold EWC's tasks; serve the new version.
+
+        It learns no new facts: ``force_learn`` does. A cycle that runs out of time, or is stopped, publishes what it
+        did, and the next one goes on there.
+
+        Args:
+            seconds: at most; by default the setting ``dreams.budget``, 600.
+            progress: called after each unit of work with the number of units done, and of all that are to be done.
+            stop: ends the cycle early once it is set.
+        """
+        return self._session.deep_learn(seconds, progress=progress, stop=stop)
 
     def tick(self) -> CycleResult | None:
         """Commit all records, so that loop A has learned from them, and run loop B if there are enough unlearned facts.

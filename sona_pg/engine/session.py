@@ -10,6 +10,7 @@ from sona_pg.config import SonaConfig
 from sona_pg.config.space_settings import Settings
 from sona_pg.domain.budget import BudgetStatus, Per
 from sona_pg.domain.cycle import CycleResult, RebuildResult
+from sona_pg.domain.deep_result import DeepResult
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.engine.ending import Ending
 from sona_pg.engine.figures import Figures
@@ -79,6 +80,15 @@ class Session(OpenedSpace):
         self.keep_kinds()
         assert self._coordinator is not None
         result = self._coordinator.force()
+        self.refresh()
+        self._figures.forget()
+        return result
+
+    def deep_learn(self, seconds: float | None, **how: Any) -> DeepResult:
+        """Run loop C, and serve the result; see ``SonaEngine.deep_learn``."""
+        self.require_database()
+        assert self._coordinator is not None
+        result = self._coordinator.force_deep(seconds, **how)
         self.refresh()
         self._figures.forget()
         return result

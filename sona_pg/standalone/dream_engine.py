@@ -24,16 +24,24 @@ from sona_pg.learning.vectors import unit
 class DreamEngine:
     """Nodes, edges and dreams in memory. Moments are days since any fixed day, and ``now`` is set by the caller."""
 
-    def __init__(self, dim: int = 256, config: DreamConfig | None = None, *, seed: int = 0) -> None:
-        """Start with no node; the same calls with the same ``seed`` give the same dreams."""
+    def __init__(
+        self,
+        dim: int = 256,
+        config: DreamConfig | None = None,
+        *,
+        seed: int = 0,
+        graph: MemoryGraph | None = None,
+        now: float = 0.0,
+    ) -> None:
+        """Start with ``graph``, or with no node; the same calls with the same ``seed`` give the same dreams."""
         self.dim = dim
         self.config = config or DreamConfig()
-        self.now = 0.0
+        self.now = now
         self._seed = seed
         self._dreamt = 0  # dreams so far: each has a number of its own
-        self._graph = MemoryGraph.empty(dim)
+        self._graph = graph or MemoryGraph.empty(dim)
         self._added: list[MemoryNode] = []
-        self._rows: dict[str, int] = {}
+        self._rows = {name: row for row, name in enumerate(self._graph.ids)}
         self._prepared: PreparedGraph | None = None
 
     @property

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, insert, select
 
 from sona_pg._version import __version__
 from sona_pg.config.space_settings import completed
-from sona_pg.domain.cycle import CycleResult, LearningSchedule, PastCycle
+from sona_pg.domain.cycle import DeepExtent, DeepSchedule, LearningSchedule, PastCycle
+from sona_pg.domain.deep_result import AnyCycle
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
+from sona_pg.store.roll_call import SpaceIds
 from sona_pg.store.schema import cycles
 from sona_pg.store.states import in_force
 
@@ -24,7 +27,7 @@ def record(
     connection: Connection,
     space_id: int,
     server_id: UUID,
-    result: CycleResult,
+    result: AnyCycle,
     started: datetime,
     finished: datetime,
     error: str | None = None,
@@ -91,9 +94,48 @@ def schedules(connection: Connection, spaces: Sequence[int], loop: str) -> dict[
     }
 
 
+# The whole history of a space's cycles may be read: once in minutes.
+DEEP_SCHEDULES = """
+SELECT s.space_id, s.live_version, s.live_version > coalesce(deep.version, 0),
+       coalesce((deep.detail ->> 'finished')::boolean, true), coalesce(deep.started_at, s.created_at),
+       failed.cycles, failed.at, s.settings
+FROM unnest(%(spaces)s::integer[]) AS wanted (id)
+JOIN sona.spaces s ON s.space_id = wanted.id
+LEFT JOIN LATERAL (
+    SELECT c.version, c.detail, c.started_at FROM sona.cycles c
+    WHERE c.space_id = wanted.id AND c.loop = 'deep' AND c.error IS NULL AND c.started_at <= %(at)s
+    ORDER BY c.started_at DESC LIMIT 1
+) deep ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) AS cycles, max(c.finished_at) AS at FROM sona.cycles c
+    WHERE c.space_id = wanted.id AND c.loop = 'deep' AND c.error IS NOT NULL
+        AND c.started_at > coalesce(deep.started_at, '-infinity') AND c.started_at <= %(at)s
+) failed
+WHERE s.live_version > 0
+"""
+
+
+def deep_schedules(connection: Connection, spaces: SpaceIds) -> dict[int, DeepSchedule]:
+    """Return the schedule of loop C by space; spaces that have learned nothing are left out."""
+    at = now(connection)
+    rows = driver_connection(connection).execute(DEEP_SCHEDULES, {"spaces": spaces.array, "at": at})
+    return {
+        space: DeepSchedule(
+            int(live),
+            learned_since,
+            finished,
+            at - began,
+            int(failures),
+            at - (failed or at),
+            settings and completed(settings, {}),
+        )
+        for space, live, learned_since, finished, began, failures, failed, settings in rows
+    }
+
+
 def past(connection: Connection, space_id: int) -> list[PastCycle]:
     """Return the cycles behind the live version, by version: those that no rollback has undone."""
-    made = cycles.c.loop.in_(("background", "load"))
+    made = cycles.c.loop.in_(("background", "deep", "load"))
     rows = connection.execute(
         select(cycles.c.cycle_id, cycles.c.version, cycles.c.detail, cycles.c.loop)
         .where(cycles.c.space_id == space_id, made, cycles.c.version > cycles.c.base_version, in_force())
@@ -101,7 +143,16 @@ def past(connection: Connection, space_id: int) -> list[PastCycle]:
     )
     return [
         PastCycle(
-            row.cycle_id, row.version, row.detail.get("candidates"), row.loop == "load", row.detail.get("release")
+            row.cycle_id,
+            row.version,
+            row.detail.get("candidates"),
+            row.loop == "load",
+            row.detail.get("release"),
+            _extent(row.detail) if row.loop == "deep" else None,
         )
         for row in rows
     ]
+
+
+def _extent(detail: Mapping[str, Any]) -> DeepExtent:
+    return DeepExtent(detail["at"], None if detail["finished"] else detail["units"])

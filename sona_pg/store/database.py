@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sona_pg.config import MaintenanceConfig, Migrate
 from sona_pg.domain.answer import SearchResult
 from sona_pg.domain.catalog import Catalog
-from sona_pg.domain.cycle import LearningSchedule
+from sona_pg.domain.cycle import DeepSchedule, LearningSchedule
 from sona_pg.domain.judged import JudgedQuery
 from sona_pg.domain.ledger_slice import Trajectories
 from sona_pg.domain.pattern import LearnedPattern, PatternUse
@@ -223,6 +223,11 @@ class Database(SpaceStore):
         """Return the facts that decide whether a cycle of loop B is due, by space; missing spaces are left out."""
         with reading(self.engine, "counting unlearned facts", BRIEF) as connection:
             return cycles.schedules(connection, spaces, "background")
+
+    def deep_schedules(self, spaces: roll_call.SpaceIds) -> dict[int, DeepSchedule]:
+        """Return the facts that decide whether a cycle of loop C is due, by space that has learned anything."""
+        with reading(self.engine, "looking for due deep cycles", BRIEF) as connection:
+            return cycles.deep_schedules(connection, spaces)
 
     def totals(self, space: Space) -> dict[str, int]:
         """Return the lifetime counters of a space over all its servers, and its number of unlearned facts."""

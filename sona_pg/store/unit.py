@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult, PastCycle
+from sona_pg.domain.deep_result import AnyCycle
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Steps, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
@@ -179,7 +180,7 @@ class LearningUnit:
 
     # -- publishing: one transaction ------------------------------------------------------------------------
 
-    def publish(self, server_id: UUID, made: Publication, claimed: Sequence[int], result: CycleResult) -> None:
+    def publish(self, server_id: UUID, made: Publication, claimed: Sequence[int], result: AnyCycle) -> None:
         """Publish the result of a cycle as the live version, and mark its batches as learned.
 
         Raises:
@@ -238,7 +239,7 @@ class LearningUnit:
         with snapshot(self._engine, self._doing) as connection:
             return versions.knowledge(connection, self._space, version)
 
-    def record_failure(self, server_id: UUID, result: CycleResult, error: str) -> None:
+    def record_failure(self, server_id: UUID, result: AnyCycle, error: str) -> None:
         """Record in ``sona.cycles`` that a cycle has failed, with the error."""
         with self._transaction() as connection:
             at = leases.now(connection)

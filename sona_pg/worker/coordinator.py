@@ -1,19 +1,22 @@
-"""Coordinator of loop B in one space: runs it on demand, or when the schedule says so."""
+"""Coordinator of loops B and C in one space: runs them on demand, or when the schedule says so."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from sona_pg.config import LoopConfig, SonaConfig
 from sona_pg.config.space_settings import applied
-from sona_pg.domain.cycle import CycleResult, LearningSchedule
+from sona_pg.domain.cycle import CycleResult, DeepSchedule, LearningSchedule
+from sona_pg.domain.deep_result import DeepResult
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store.database import Database
 from sona_pg.worker.background import BackgroundLoop
-from sona_pg.worker.schedule import is_due, least, retry_after
+from sona_pg.worker.deep_loop import DeepLoop
+from sona_pg.worker.schedule import is_deep_due, is_due, least, retry_after
 
 LOOK_ANYWAY = 60.0  # seconds between checks with too few facts as well: the space's settings may have changed
 
@@ -31,7 +34,9 @@ class LoopCoordinator:
     ) -> None:
         """Prepare; ``clock`` times this process's checks, the database's clock decides when a cycle is due."""
         self.background = background
+        self.deep = DeepLoop(database, space, background.server_id, config)
         self.space = space
+        self.stopping = threading.Event()  # set to end a deep cycle of the learner early
         self.failures = 0  # in a row, of cycles that were due
         self.failures_in_all = 0
         self.due_since: float | None = None  # by ``clock``: when a cycle was found due that has not run yet
@@ -53,6 +58,11 @@ class LoopCoordinator:
         """Run loop B now."""
         with self._running:
             return self.background.run_cycle()
+
+    def force_deep(self, seconds: float | None = None, **how: Any) -> DeepResult:
+        """Run loop C now; see ``DeepLoop.run_cycle``."""
+        with self._running:
+            return self.deep.run_cycle(seconds, **how)
 
     def stage(self) -> CycleResult:
         """Run loop B on a slice now, and store the result as a candidate version."""
@@ -86,6 +96,25 @@ class LoopCoordinator:
     def _pause(self) -> float:
         """Seconds between checks, which cost a few small queries."""
         return min(self._config.shortest_interval, self._config.background_interval) / 10
+
+    def is_deep_due(self, found: DeepSchedule) -> bool:
+        """Whether loop C should run."""
+        self._whole = applied(self._whole, found.settings)
+        return self.automatic and is_deep_due(found, self._whole.dreams, self._config)
+
+    @property
+    def deep_interval(self) -> float:
+        """Seconds between cycles of loop C."""
+        return self._whole.dreams.interval
+
+    def run_deep(self, version: int, seconds: float) -> DeepResult | None:
+        """Run a part of a cycle of loop C on ``version``, unless another thread or learner is at work in the space."""
+        if not self._running.acquire(blocking=False):
+            return None
+        try:
+            return self.deep.run_cycle_after(version, seconds, self.stopping)
+        finally:
+            self._running.release()
 
     # -- a learner of many spaces checks all of them at once -----------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The learner: runs due cycles of loop B for any number of spaces, one at a time; needs a database, but no engine."""
+"""The learner: runs due cycles of loops B and C for many spaces, one at a time; needs a database, but no engine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sona_pg.config import SonaConfig
 from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.deep_result import AnyCycle, DeepResult
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store.database import Database
@@ -19,6 +20,7 @@ from sona_pg.store.roll_call import SpaceIds
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.cache_shelf import CacheShelf
 from sona_pg.worker.coordinator import LoopCoordinator
+from sona_pg.worker.deep_turns import PART, DeepTurns
 from sona_pg.worker.turns import turns
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ class Learner:
         self._database = database
         self._shelf = shelf or CacheShelf()
         self._clock = clock
-        self._spaces: dict[LoopCoordinator, Callable[[CycleResult], object]] = {}  # changed by single operations only
+        self._spaces: dict[LoopCoordinator, Callable[[AnyCycle], object]] = {}  # changed by single operations only
         self._changed = False  # whether spaces have come or gone
         self._by_space: dict[int, list[LoopCoordinator]] = {}
         self._ids = SpaceIds.of(())
@@ -52,6 +54,7 @@ class Learner:
         self._next_look = -math.inf  # by ``clock``
         self._noted: list[LoopCoordinator] = []  # found due by the last check, or behind after it
         self._more = False  # whether the last run ended early
+        self.deep_turns = DeepTurns(database, clock)
         self._at: LoopCoordinator | None = None  # the coordinator the thread is busy with
         self._stop = threading.Event()
         self._starting = threading.Lock()
@@ -62,8 +65,9 @@ class Learner:
         background = BackgroundLoop(self._database, space, server_id, config, self._shelf)
         return LoopCoordinator(background, self._database, space, config, self._clock)
 
-    def add(self, coordinator: LoopCoordinator, then: Callable[[CycleResult], object] = lambda _: None) -> None:
+    def add(self, coordinator: LoopCoordinator, then: Callable[[AnyCycle], object] = lambda _: None) -> None:
         """Schedule cycles of a space; ``then`` is called after each."""
+        coordinator.stopping.clear()
         self._spaces[coordinator] = then
         self._changed = True
 
@@ -71,6 +75,7 @@ class Learner:
         """Stop learning in a space; ``cut`` ends the database calls of its running cycle."""
         self._spaces.pop(coordinator, None)
         self._changed = True
+        coordinator.stopping.set()
         thread = self._thread
         until = time.monotonic() + PATIENCE
         while self._at is coordinator and thread is not None and thread.is_alive():
@@ -98,6 +103,8 @@ class Learner:
         A cut cycle has published nothing: its facts are left to the next one.
         """
         self._stop.set()
+        for coordinator in list(self._spaces):
+            coordinator.stopping.set()
         thread = self._thread
         if thread is None:
             return True
@@ -107,15 +114,15 @@ class Learner:
             thread.join(min(patience + 0.2, PATIENCE))
         return not thread.is_alive()
 
-    def run_due(self, seconds: float = math.inf) -> list[CycleResult]:
-        """Run a cycle in every due space, in the order of ``turns``; return their results.
+    def run_due(self, seconds: float = math.inf) -> list[AnyCycle]:
+        """Run a cycle in every due space, in the order of ``turns``, then a part of a deep one; return their results.
 
         After ``seconds`` no other cycle is begun; the due ones that are left come with the next call, in a new order.
 
         Raises:
             DatabaseUnavailable: Postgres is away; due cycles stay due.
         """
-        done: list[CycleResult] = []
+        done: list[AnyCycle] = []
         until = self._clock() + seconds
         self._more = False
         for coordinator in self._due():
@@ -125,7 +132,35 @@ class Learner:
             result = self._run_one(coordinator)
             if result is not None:
                 done.append(result)
+        if not self._more and not self._stop.is_set():
+            done += self._run_deep()
         return done
+
+    def _run_deep(self) -> list[DeepResult]:
+        """Run a part of one due deep cycle."""
+        for coordinator, version in self.deep_turns.due(self._by_space, self._ids):
+            result = self._run_part(coordinator, version)
+            if result is not None and result.learned:
+                self.deep_turns.hurry()
+                self._more = True  # the rest of it and other spaces come at once, but loop B first
+                return [result]
+        return []
+
+    def _run_part(self, coordinator: LoopCoordinator, version: int) -> DeepResult | None:
+        self._at = coordinator
+        try:
+            then = self._spaces.get(coordinator)
+            result = None if then is None else coordinator.run_deep(version, PART)
+            if then is not None and result is not None:
+                then(result)
+            return result
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # a failing space must not stop the others; sona.cycles has the error
+            log.exception("a deep cycle of space %r failed; the next one is tried later", coordinator.space.name)
+            return None
+        finally:
+            self._at = None
 
     def _due(self) -> list[LoopCoordinator]:
         """Return the coordinators of due spaces, in the order of ``turns``."""

@@ -26,6 +26,8 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LoraWeights
 from sona_pg.errors import DamagedVersion
+from sona_pg.learning.graph.deep_round import Extent
+from sona_pg.learning.graph.deep_step import deepen, position_of
 from sona_pg.learning.knowledge import Knowledge, Stored
 from sona_pg.learning.relearning import rows_relearned
 from sona_pg.learning.step import learn, named_sets, replay_ids
@@ -119,6 +121,10 @@ def _again(
     if cycle.loaded:
         loaded = unit.loaded(cycle.version)
         return Knowledge(loaded.state, loaded.patterns, loaded.fisher), 0
+    if cycle.deep is not None:
+        extent = Extent(position_of(before.state), cycle.deep.units)
+        with one_thread():
+            return deepen(before, catalog, config, cycle.version, cycle.deep.at, extent).knowledge, 0
     claimed = unit.claimed_by(cycle)
     if not len(claimed.fresh) and not len(claimed.revised):
         return before, 0  # all its trajectories are deleted: as if it had not run

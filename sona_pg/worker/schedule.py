@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sona_pg.config import LoopConfig
+from sona_pg.config import DreamConfig, LoopConfig
+from sona_pg.domain.cycle import DeepSchedule
 
 RETRY = (60.0, 3600.0)  # pauses in seconds after the first failure in a row, and at most
 FIRST = 5  # the first cycle is due at a fifth of ``min_trajectories``
@@ -44,6 +45,15 @@ def is_due(waiting: int, learned: int, elapsed: timedelta, config: LoopConfig, *
         return True
     soon = asked or (config.growth > 0 and elapsed >= timedelta(seconds=config.shortest_interval))
     return soon and waiting >= due_at(learned, config)
+
+
+def is_deep_due(found: DeepSchedule, dreams: DreamConfig, loops: LoopConfig) -> bool:
+    """Return whether loop C should run: every ``dreams.interval`` if the space has learned, or to finish a round."""
+    if found.since_failure.total_seconds() < retry_after(found.failures, loops):
+        return False
+    if not found.finished:
+        return True
+    return found.learned_since and found.elapsed >= timedelta(seconds=dreams.interval)
 
 
 def retry_after(failures: int, config: LoopConfig) -> float:

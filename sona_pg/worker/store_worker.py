@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 
 from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
-from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.deep_result import AnyCycle
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
@@ -32,7 +32,7 @@ PATIENCE = 20.0  # seconds that a stop waits for the cycle that runs
 class StoreWorker:
     """Runs due cycles of all spaces of a store, or of those whose names match; several workers share them by leases.
 
-    A cycle of loop C comes with its coordinator: the learner asks that one alone what is due.
+    Cycles of loop C come in parts, between those of loop B.
     """
 
     def __init__(
@@ -111,16 +111,17 @@ class StoreWorker:
             self._learner.add(coordinator, partial(self._learned, space.name))
         self._listed = names
 
-    def run_once(self) -> list[tuple[str, CycleResult]]:
+    def run_once(self) -> list[tuple[str, AnyCycle]]:
         """Run every cycle that is due now; return the results with the names of their spaces.
 
         Raises:
             DatabaseError: Postgres is away.
         """
-        done: list[tuple[str, CycleResult]] = []
+        done: list[tuple[str, AnyCycle]] = []
         self.list_spaces()
         for space, coordinator in self._spaces.values():
             self._learner.add(coordinator, partial(self._note, done, space.name))
+        self._learner.deep_turns.hurry()
         time.sleep(0.01)  # longer than the interval between looks
         while self._learner.run_due():  # a cycle a space at a time: a backlog of one does not delay the others
             pass
@@ -157,11 +158,11 @@ class StoreWorker:
             return False
         return not self._names or any(fnmatchcase(name, pattern) for pattern in self._names)
 
-    def _note(self, done: list[tuple[str, CycleResult]], space: str, result: CycleResult) -> None:
+    def _note(self, done: list[tuple[str, AnyCycle]], space: str, result: AnyCycle) -> None:
         self._learned(space, result)
         done.append((space, result))
 
-    def _learned(self, space: str, result: CycleResult) -> None:
+    def _learned(self, space: str, result: AnyCycle) -> None:
         self.cycles += 1
         self.facts += result.trajectories + result.feedback
         self.seconds += result.milliseconds / 1000

@@ -16,7 +16,8 @@ from sona_pg.config import LoopConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.errors import DatabaseUnavailable, LearningError
 from sona_pg.store.database import Database
-from sona_pg.worker import background
+from sona_pg.worker import background, deep_loop
+from sona_pg.worker import learner as learner_module
 from sona_pg.worker.cache_shelf import CacheShelf, bytes_of
 from sona_pg.worker.coordinator import LoopCoordinator
 from sona_pg.worker.learner import Learner
@@ -207,3 +208,51 @@ def test_caches_are_bounded_by_bytes_and_the_latest_stays(fleet: Fleet) -> None:
     small.put("a", kept["a"])
     small.put("b", kept["b"])
     assert (small.get("a"), small.get("b")) == (None, kept["b"])
+
+
+def test_it_dreams_in_a_space_that_has_learned_when_its_interval_is_over_part_by_part(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(fleet.engines["a"], 2)
+    assert fleet.run() == ["a"]
+    assert fleet.run(100.0) == [], "not before a week is over"
+    fleet.engines["a"].set_settings({"dreams.interval": 0.001, "dreams.count": 4, "patterns.min_size": 1})
+    record(fleet.engines["a"], 10)
+    assert fleet.run(1000.0) == ["a", "a"], "loop B, then loop C"
+    assert fleet.run(1000.0) == [], "nothing was learned since"
+    record(fleet.engines["a"], 100)
+    monkeypatch.setattr(learner_module, "PART", 1e-9)
+    assert fleet.run(1000.0) == ["a", "a"]
+    for _ in range(100):
+        if not fleet.run(0.1):
+            break
+    with psycopg.connect(fleet.database.url) as connection:
+        rows = connection.execute(
+            "SELECT (detail ->> 'finished')::boolean, (detail ->> 'units')::int FROM sona.cycles"
+            " WHERE loop = 'deep' ORDER BY version"
+        ).fetchall()
+    assert rows[0][0]
+    assert [finished for finished, _ in rows[1:]] == [False] * (len(rows) - 2) + [True]
+    assert sum(units for _, units in rows[1:]) == rows[0][1]
+
+
+def test_a_deep_cycle_that_fails_is_noted_retried_later_and_stops_no_other(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise LearningError("it cannot be dreamt of")
+
+    for name in ("a", "b"):
+        fleet.engines[name].set_settings({"dreams.interval": 0.001, "patterns.min_size": 1})
+        record(fleet.engines[name], 10)
+    assert sorted(fleet.run()) == ["a", "b"]
+    with monkeypatch.context() as patch:
+        patch.setattr(deep_loop, "deepen", fail)
+        assert fleet.run(1000.0) == []
+    assert "it cannot be dreamt of" in caplog.text
+    assert fleet.run(1000.0) == [], "the pause is by the database's clock"
+    with psycopg.connect(fleet.database.url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE sona.cycles SET finished_at = finished_at - interval '2 min' WHERE error IS NOT NULL"
+        )
+    assert fleet.run(1000.0) + fleet.run(0.1) == ["a", "b"]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 
 from sona_pg import SonaConfig, SonaEngine
-from sona_pg.config import LoopConfig
-from sona_pg.domain.cycle import LearningSchedule
+from sona_pg.config import DreamConfig, LoopConfig
+from sona_pg.domain.cycle import DeepSchedule, LearningSchedule
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
 from sona_pg.store.database import Database
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.coordinator import LoopCoordinator
-from sona_pg.worker.schedule import due_at, is_due
+from sona_pg.worker.schedule import due_at, is_deep_due, is_due
 
 DIM = 8
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -193,3 +195,29 @@ def test_the_next_slice_is_due_at_once_until_nothing_waits(database_url: str) ->
     finally:
         server.engine.close()
         server.database.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "due"),
+    [
+        ({}, False),
+        ({"elapsed": timedelta(hours=1)}, True),
+        ({"elapsed": timedelta(hours=1), "learned_since": False}, False),
+        ({"finished": False, "learned_since": False}, True),
+        ({"finished": False, "failures": 1}, False),
+        ({"finished": False, "failures": 1, "since_failure": timedelta(minutes=1)}, True),
+    ],
+)
+def test_a_deep_cycle_is_due_by_its_interval_if_the_space_has_learned_or_to_finish_a_round(
+    changes: dict[str, Any], due: bool
+) -> None:
+    found = DeepSchedule(
+        live_version=3,
+        learned_since=True,
+        finished=True,
+        elapsed=timedelta(minutes=59),
+        failures=0,
+        since_failure=timedelta(0),
+        settings={},
+    )
+    assert is_deep_due(dataclasses.replace(found, **changes), DreamConfig(interval=3600.0), LoopConfig()) == due

@@ -35,6 +35,7 @@ class Limits:
     half_life: float = EDGE_HALF_LIFE
     degree: int = MAX_DEGREE
     nodes: int | None = None  # at most; None: any number
+    by_kind: bool = False  # whether ``degree`` counts each kind of edges alone
     merged: frozenset[NodeKind] = frozenset(NodeKind)  # kinds whose near-duplicates are merged
 
 
@@ -98,7 +99,8 @@ def merged_duplicates(graph: MemoryGraph, limits: Limits) -> tuple[MemoryGraph, 
 def trimmed(graph: MemoryGraph, now: float, limits: Limits) -> MemoryGraph:
     """Return the graph without edges that have faded, and with at most ``limits.degree`` edges from each node."""
     edges = graph.edges.without_weak(LEAST_WEIGHT, now, limits.half_life)
-    return graph.with_edges(edges.capped(limits.degree, now, limits.half_life))
+    capped = edges.capped_by_kind if limits.by_kind else edges.capped
+    return graph.with_edges(capped(limits.degree, now, limits.half_life))
 
 
 def subgraph(graph: MemoryGraph, rows: NDArray[np.intp]) -> MemoryGraph:

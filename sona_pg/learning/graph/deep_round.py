@@ -50,7 +50,7 @@ class Extent:
 
     start: Position = Position()
     most: int | None = None  # units; None: to the end
-    stop: Callable[[int], bool] = lambda done: False  # asked after each unit, with their number
+    stop: Callable[[int, int], bool] = lambda units, total: False  # asked after each unit; total: if all are done
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +58,7 @@ class Rounded:
     """Result of a round, or of a part of it."""
 
     graph: MemoryGraph
-    next: Position  # the start if the round was finished
+    next: Position  # where the next part goes on; the start if the round was finished
     units: int
     dreams: DreamTotals
     best: tuple[Dream, ...]  # that joined the graph, the best first
@@ -66,6 +66,11 @@ class Rounded:
     linked: int  # nodes that got similarity edges
     confirmed: int  # dreamt edges that use has confirmed
     faded: int  # dreamt edges that it has not
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of the round was done."""
+        return self.next.is_start
 
 
 def run_round(
@@ -77,11 +82,11 @@ def run_round(
     the patterns there are.
     """
     work = _Round(without_abstractions(graph), config, limits, now, seed)
-    units, position = 0, extent.start
+    units, position, total = 0, extent.start, work.total(extent.start)
     for reached in work.units(extent.start):
         position = reached
         units += 1
-        if units == extent.most or extent.stop(units):
+        if units == extent.most or extent.stop(units, total):
             break
     else:
         position = Position()
@@ -103,6 +108,13 @@ class _Round:
     confirmed: int = 0
     faded: int = 0
 
+    def total(self, start: Position) -> int:
+        """Return the number of units from ``start`` to the end of the round."""
+        blocks = -(-len(self._fresh(start.done)) // ROWS) if start.stage == 0 else 0
+        dreams = self.config.count - (start.done if start.stage == 1 else 0) if len(self.graph) else 0
+        last = len(STAGES) - max(start.stage, 2) - (start.stage >= 2 and start.done > 0)
+        return blocks + (dreams if start.stage <= 1 else 0) + last
+
     def units(self, start: Position) -> Iterator[Position]:
         """Do one unit after the other; yield the place that is reached."""
         for stage in range(start.stage, len(STAGES)):
@@ -122,13 +134,16 @@ class _Round:
 
     def _link(self, first: int) -> Iterator[int]:
         """Link the nodes from row ``first`` on that have no similarity edge."""
-        fresh = unlinked(self.graph) if len(self.graph) > 1 else np.zeros(0, np.int64)
-        fresh = fresh[fresh >= first]
+        fresh = self._fresh(first)
         for start in range(0, len(fresh), ROWS):
             rows = fresh[start : start + ROWS]
             self.found.append(similar_to(self.graph, rows, self.now))
             self.linked += len(rows)
             yield int(rows[-1]) + 1
+
+    def _fresh(self, first: int) -> NDArray[np.int64]:
+        fresh = unlinked(self.graph) if len(self.graph) > 1 else np.zeros(0, np.int64)
+        return fresh[fresh >= first]
 
     def _dream(self, start: int) -> Iterator[int]:
         if not len(self.graph):
