@@ -36,6 +36,7 @@ EXPERIMENTS = (
     "ablation",
     "cost",
     "recall",
+    "dreams",
     "money",
 )
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -6,6 +6,7 @@ that publishing writes the difference alone; a symmetric edge has a row in each 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +27,7 @@ NODE_KINDS = {
 }  # as SQL names them
 EDGE_KINDS = {kind: {EdgeKind.CO_ACTIVATION: "co-activation"}.get(kind, kind.name.lower()) for kind in EdgeKind}
 
+ROWS = 20_000  # of one statement
 # Embeddings are taken from their source on the server; those of patterns are written before.
 UPSERT_NODES = """
 INSERT INTO sona.memory_nodes (space_id, dim, node_id, kind, pattern_id, candidate_id, trajectory_id, importance,
@@ -158,27 +160,22 @@ class _Change:
         self._place = np.where(same, place, -1)  # (n before,) row after, -1: gone
         self._before = before
 
-    def statements(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the statements in order, with their values; none that would change nothing."""
-        gone = np.flatnonzero(self._place < 0)
-        changed = np.flatnonzero(self._changed_nodes())
-        found = []
+    def statements(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the statements in order, with their values, a few rows each; none that would change nothing.
+
+        All values of a million edges at once would take a gigabyte, and longer to prepare than a transaction may idle.
+        """
         if self._before is not None:
-            edges = self._gone_edges()
-            if len(edges):
-                found.append((DELETE_EDGES, _ends(self._before, edges)))
-            if len(gone):
-                found.append((DELETE_NODES, {"ids": as_uuids(np.asarray(self._before["keys"], np.uint8)[gone])}))
-        if len(changed):
-            found.append((UPSERT_NODES, self._nodes(changed)))
-        edges = self._changed_edges()
-        if len(edges):
-            told = {
-                "weights": np.asarray(self._after["weights"])[edges].tolist(),
-                "reinforced": np.asarray(self._after["reinforced"])[edges].tolist(),
-            }
-            found.append((UPSERT_EDGES, {**_ends(self._after, edges), **told}))
-        return found
+            for edges in _few(self._gone_edges()):
+                yield DELETE_EDGES, _ends(self._before, edges)
+            for gone in _few(np.flatnonzero(self._place < 0)):
+                yield DELETE_NODES, {"ids": as_uuids(np.asarray(self._before["keys"], np.uint8)[gone])}
+        for changed in _few(np.flatnonzero(self._changed_nodes())):
+            yield UPSERT_NODES, self._nodes(changed)
+        weights, reinforced = np.asarray(self._after["weights"]), np.asarray(self._after["reinforced"])
+        for edges in _few(self._changed_edges()):
+            told = {"weights": weights[edges].tolist(), "reinforced": reinforced[edges].tolist()}
+            yield UPSERT_EDGES, {**_ends(self._after, edges), **told}
 
     def _changed_nodes(self) -> NDArray[np.bool_]:
         """Return which nodes of the graph after are new or changed."""
@@ -202,7 +199,7 @@ class _Change:
         chosen = rows[own[rows]]
         places = np.full(len(kinds), -1)
         places[chosen] = np.arange(len(chosen))
-        vectors = np.asarray(after["vectors"], np.float32)[(np.cumsum(own) - 1)[chosen]]
+        vectors = np.asarray(after["vectors"])[(np.cumsum(own) - 1)[chosen]].astype(np.float32)
         degrees, strengths = _degrees(after)
         return {
             "ids": as_uuids(np.asarray(after["keys"], np.uint8)[rows]),
@@ -222,7 +219,9 @@ class _Change:
         """Return the edges of the graph before that the one after lacks."""
         assert self._before is not None
         codes, lost = self._codes_before()
-        return np.flatnonzero(lost | ~np.isin(codes, _codes(self._after)))
+        after = _codes(self._after)  # rising
+        rows = np.minimum(np.searchsorted(after, codes), max(len(after) - 1, 0))
+        return np.flatnonzero(lost | (after[rows] != codes) if len(after) else np.ones(len(codes), np.bool_))
 
     def _changed_edges(self) -> NDArray[np.int64]:
         """Return the edges of the graph after that are new, or have another weight or moment."""
@@ -251,6 +250,11 @@ class _Change:
         lost = (ends[0] < 0) | (ends[1] < 0)
         kinds = np.asarray(self._before["edge_kinds"], np.int64)
         return (ends[0] * len(EdgeKind) + kinds) * len(self._names) + ends[1], lost
+
+
+def _few(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield ``rows`` in parts of a statement each."""
+    return (rows[start : start + ROWS] for start in range(0, len(rows), ROWS))
 
 
 def _names(graph: Arrays) -> NDArray[Any]:

@@ -23,7 +23,7 @@ from sona_pg.domain.memory import NodeKind
 from sona_pg.errors import DatabaseError, LearningConflict
 from sona_pg.learning.graph import deep_step
 from sona_pg.learning.graph.learned_graph import LearnedGraph
-from sona_pg.store import cycles, states, version_contents
+from sona_pg.store import cycles, graph_rows, states, version_contents
 from sona_pg.worker import deep_loop
 
 DIM = 16
@@ -93,6 +93,16 @@ def test_a_cycle_publishes_a_version_with_patterns_dreams_and_a_hierarchy_and_re
     assert row is not None
     assert row[:4] == (result.version, None, str(result.units), result.dreams.joined)
     assert "pattern/" in row[4]
+
+
+def test_the_live_tables_follow_in_statements_of_a_few_rows(engine, database_url, monkeypatch):
+    monkeypatch.setattr(graph_rows, "ROWS", 7)
+    learn(engine, 1)
+    result = engine.deep_learn()
+    edges = LearnedGraph.from_arrays(engine._session.serving.state.arrays["graph"]).edges
+    with psycopg.connect(database_url) as connection:
+        counts = "SELECT (SELECT count(*) FROM sona.memory_nodes), (SELECT count(*) FROM sona.memory_edges)"
+        assert connection.execute(counts).fetchone() == (result.nodes, len(edges))
 
 
 def test_deep_cycles_among_others_are_rebuilt_to_the_bit_and_rolled_back(engine):

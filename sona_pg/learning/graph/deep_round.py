@@ -82,6 +82,7 @@ def run_round(
     the patterns there are.
     """
     work = _Round(without_abstractions(graph), config, limits, now, seed)
+    del graph  # the round replaces it
     units, position, total = 0, extent.start, work.total(extent.start)
     for reached in work.units(extent.start):
         position = reached
@@ -186,10 +187,12 @@ class _Round:
     def result(self, position: Position, units: int) -> Rounded:
         """End the round here."""
         self._join()
-        trim = trimmed(self.graph, self.now, self.limits)
-        removed = len(self.graph.edges) - len(trim.edges)
+        edges = len(self.graph.edges)
+        self.graph = trimmed(self.graph, self.now, self.limits)
+        removed = edges - len(self.graph.edges)
+        self.graph = with_abstractions(self.graph, self.now)
         return Rounded(
-            graph=with_abstractions(trim, self.now),
+            graph=self.graph,
             next=position,
             units=units,
             dreams=self._totals(),

@@ -53,11 +53,10 @@ def deepen(
     """
     state = before.state
     learned = graph_of(state)
-    opened = learned.opened(before.patterns, catalog)
-    if config.graph.nodes:
-        opened = with_patterns(opened, before.patterns, now)
     limits = Limits(config.graph.half_life, config.graph.degree, config.graph.nodes, by_kind=True, merged=MERGED)
-    rounded = run_round(opened, config.dreams, limits, now, seed_of(config, version), extent)
+    seed = seed_of(config, version)
+    # No name holds the opened graph: a round replaces it, and its embeddings take 100 MB at 100,000 nodes.
+    rounded = run_round(_opened(before, learned, catalog, config, now), config.dreams, limits, now, seed, extent)
     kept = before.fisher
     arrays: dict[str, Arrays] = {**state.arrays, PART: _as_arrays(rounded.next)}
     if len(rounded.graph):
@@ -82,6 +81,11 @@ def deepen(
         new_fisher=[snapshot for snapshot in kept if snapshot not in before.fisher],
         faded=[snapshot for snapshot in before.fisher if snapshot not in kept],
     )
+
+
+def _opened(before: Knowledge, learned: LearnedGraph, catalog: Catalog, config: SonaConfig, now: float) -> MemoryGraph:
+    opened = learned.opened(before.patterns, catalog)
+    return with_patterns(opened, before.patterns, now) if config.graph.nodes else opened
 
 
 def with_patterns(graph: MemoryGraph, patterns: Sequence[LearnedPattern], now: float) -> MemoryGraph:
