@@ -21,7 +21,7 @@ PANELS = {
     "Begin": ("demo", "info", "doctor", "db", "space"),
     "Ask and record": ("find", "rank", "route", "record", "feedback", "import", "export"),
     "Look": ("watch", "stats", "patterns", "quality", "cycles", "fleet", "waiting-feedback", "set-aside"),
-    "Learn": ("learn", "worker", "rebuild", "evaluate"),
+    "Learn": ("learn", "dream", "worker", "rebuild", "evaluate"),
     "Versions": ("versions", "diff", "stage", "promote", "rollback", "save", "load"),
     "Serve": ("serve", "keys", "mcp"),
     "Keep": ("maintain", "dump", "restore", "recall", "bench"),
