@@ -105,7 +105,7 @@ def test_it_goes_on_where_it_was_killed(database_url: str, database: Database, m
         reembed(database, "s", Model(5), 5, candidate_texts=TEXTS)
     done = reembed(database, "s", second, NEW, candidate_texts=TEXTS)
     assert done.trajectories == 15
-    assert len(first.seen) + len(second.seen) == 4 + 15 + 4  # one chunk was embedded twice
+    assert 4 + 15 <= len(first.seen) + len(second.seen) <= 4 + 15 + 4  # one chunk at most was embedded twice
     assert not set(TEXTS.values()) & set(second.seen)
 
 
