@@ -17,7 +17,9 @@ QUIET = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceCon
 
 def require(package: str) -> None:
     """Skip a module whose package is missing; with REQUIRE_FRAMEWORKS=1 that is an error."""
-    if find_spec(package) is None and os.environ.get("REQUIRE_FRAMEWORKS") != "1":
+    parents = package.split(".")
+    found = all(find_spec(".".join(parents[:depth])) for depth in range(1, len(parents) + 1))
+    if not found and os.environ.get("REQUIRE_FRAMEWORKS") != "1":
         pytest.skip(f"{package} is not installed here: `make test-frameworks`", allow_module_level=True)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from fix_frameworks import require
 
-require("opentelemetry")
+require("opentelemetry.sdk")
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider

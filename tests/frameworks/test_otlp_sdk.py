@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from fix_frameworks import DIM, EMBEDDER, QUIET, require
 
-require("opentelemetry")
+require("opentelemetry.exporter.otlp.proto.http")
 
 from opentelemetry._logs import LogRecord
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
