@@ -27,6 +27,7 @@ EXPERIMENTS = (
     "streaming",
     "small",
     "confidence",
+    "cold",
     "unseen",
     "robustness",
     "drift",
