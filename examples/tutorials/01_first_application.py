@@ -1,0 +1,68 @@
+"""Tutorial 1: a first application, which learns from outcomes which of three models answers which kind of question.
+
+Run it: python examples/tutorials/01_first_application.py (extra embedded; or set SONA_PG_URL). Run it again: it begins
+with all that it has learned.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sona_pg import SonaEngine
+
+MODELS = ["small", "coder", "writer"]
+BEST = {"what is the capital of France": "small", "debug this function": "coder", "a poem about rain": "writer"}
+KINDS = np.random.default_rng(0).standard_normal((len(BEST), 64))  # stands for an embedder: a direction a kind
+
+
+def question(rng: np.random.Generator):
+    """Return a question of a random kind: its text, its embedding, and the model that answers it well."""
+    row = int(rng.integers(len(BEST)))
+    text, best = list(BEST.items())[row]
+    embedding = (KINDS[row] + 0.5 * rng.standard_normal(64)).astype(np.float32)
+    return text, embedding, best
+
+
+def choose(engine: SonaEngine, embedding, rng: np.random.Generator) -> str:
+    """Return the model that went best in the nearest pattern; a random one while nothing is known."""
+    for pattern in engine.find_patterns(embedding, k=1):
+        if pattern.best_route is not None:
+            return pattern.best_route[0]
+    return str(rng.choice(MODELS))
+
+
+def record(engine: SonaEngine, rng: np.random.Generator) -> None:
+    """Have a random model answer one question, and record how it went."""
+    text, embedding, best = question(rng)
+    model = str(rng.choice(MODELS))
+    quality = 0.9 if model == best else 0.3  # in your application: a thumb, a test, a judge
+    trajectory = engine.begin_trajectory(embedding, query=text)
+    engine.add_step(trajectory, activations=embedding, reward=quality)
+    engine.set_trajectory_route(trajectory, model)
+    engine.end_trajectory(trajectory, quality)  # queued: it never waits for the database
+
+
+def right(engine: SonaEngine, asked: int = 200) -> int:
+    """Return how many of ``asked`` new questions get the model that answers them well."""
+    rng = np.random.default_rng(1)
+    answers = []
+    for _ in range(asked):
+        _, embedding, best = question(rng)
+        answers.append(choose(engine, embedding, rng) == best)
+    return sum(answers)
+
+
+def main() -> None:
+    """Record 300 interactions, learn, and ask again."""
+    rng = np.random.default_rng()
+    with SonaEngine(hidden_dim=64, space="tutorial-first") as engine:
+        print(f"before: {right(engine)} of 200 new questions get the right model")
+        for _ in range(300):
+            record(engine, rng)
+        cycle = engine.force_learn()  # a server does this by itself; here it must not wait
+        print(f"learned {cycle.trajectories} trajectories into version {cycle.version}, {cycle.patterns} patterns")
+        print(f"after: {right(engine)} of 200")
+
+
+if __name__ == "__main__":
+    main()
