@@ -16,6 +16,7 @@ from tests.service.site import Site
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "clients" / "js"
 NODE = shutil.which("node")
+CLANG = shutil.which("clang") if shutil.which("wasm-ld") else None
 
 if NODE is not None or "REQUIRE_NODE" in os.environ:
 
@@ -31,6 +32,18 @@ if NODE is not None or "REQUIRE_NODE" in os.environ:
             site.close()
         assert done.returncode == 0, done.stdout + done.stderr
         assert re.search(r"^# pass [1-9]", done.stdout, re.M), done.stdout
+
+
+if CLANG is not None:
+
+    def test_the_webassembly_is_that_of_the_c_sources(tmp_path):
+        """Another version of clang makes other bytes: then that it compiles is all that is compared."""
+        made = tmp_path / "kernels-wasm.js"
+        subprocess.run([CLIENT / "wasm" / "build.sh", made], check=True, timeout=60)
+        committed = (CLIENT / "src" / "kernels-wasm.js").read_text(encoding="utf-8")
+        built = made.read_text(encoding="utf-8")
+        assert built == committed or built.partition("\n")[0] != committed.partition("\n")[0]
+        assert len(committed) < 64_000
 
 
 def test_the_package_needs_no_other_and_has_the_release_of_sona_pg():

@@ -43,19 +43,20 @@ export class Trajectory {
 }
 
 export class SonaEngine {
-  constructor(client, queue, model) {
+  constructor(client, queue, model, { wasm = true } = {}) {
     this.client = client;
     this.queue = queue;
     this._model = model;
+    this._wasm = wasm;
     this._tag = null;
     this._enabled = true;
     this._timer = null;
   }
 
   /** Open a space of a service: `await SonaEngine.connect("http://127.0.0.1:8700", {space: "support"})`. */
-  static async connect(url, { storage, syncEvery = SYNC_EVERY, onRefused, ...options } = {}) {
+  static async connect(url, { storage, syncEvery = SYNC_EVERY, onRefused, wasm, ...options } = {}) {
     const client = new SonaClient(url, options);
-    const engine = new SonaEngine(client, new FeedbackQueue(client, { storage, onRefused }), null);
+    const engine = new SonaEngine(client, new FeedbackQueue(client, { storage, onRefused }), null, { wasm });
     await engine.sync();
     if (syncEvery > 0) {
       engine._timer = setInterval(() => engine.sync().catch(() => {}), syncEvery); // while it is away the last ones serve
@@ -78,7 +79,7 @@ export class SonaEngine {
     const headers = this._tag ? { "If-None-Match": this._tag } : {};
     const response = await this.client.send("adapters", undefined, { headers });
     if (response.status === 304) return false;
-    this._model = new LocalModel(await response.json());
+    this._model = new LocalModel(await response.json(), { wasm: this._wasm });
     this._tag = response.headers.get("etag");
     return true;
   }
@@ -130,9 +131,13 @@ export class SonaEngine {
 
   /** Return the nearest patterns, with @ruvector/sona's names of their fields beside ours. */
   findPatterns(queryEmbedding, k = 5) {
-    return this._model.findPatterns(queryEmbedding, k).map((pattern) => ({
-      ...pattern, clusterSize: pattern.size, avgQuality: pattern.quality ?? 0, patternType: pattern.kind,
-    }));
+    const found = this._model.findPatterns(queryEmbedding, k);
+    for (const pattern of found) {
+      pattern.clusterSize = pattern.size;
+      pattern.avgQuality = pattern.quality ?? 0;
+      pattern.patternType = pattern.kind;
+    }
+    return found;
   }
 
   rank(body) {

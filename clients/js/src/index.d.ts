@@ -151,7 +151,9 @@ export interface LocalPattern extends Pattern { centroid: Float32Array }
 
 /** Adapters and patterns of one version, applied without a request. */
 export class LocalModel {
-  constructor(told: Adapters);
+  /** `wasm: false` computes in plain JavaScript, as happens by itself where WebAssembly SIMD cannot be used. */
+  constructor(told: Adapters, options?: { wasm?: boolean });
+  readonly computes: "wasm" | "javascript";
   readonly version: number;
   readonly dim: number;
   readonly layers: number;
@@ -173,11 +175,13 @@ export interface LearnedPattern extends LocalPattern { clusterSize: number; avgQ
 
 /** The names of @ruvector/sona on top of the store. */
 export class SonaEngine {
-  constructor(client: SonaClient, queue: FeedbackQueue, model: LocalModel | null);
+  constructor(client: SonaClient, queue: FeedbackQueue, model: LocalModel | null, options?: { wasm?: boolean });
   static connect(url: string | URL, options?: ClientOptions & {
     storage?: QueueStorage;
     /** Milliseconds between two looks for changed adapters; 1,000 by default, 0: only when asked. */
     syncEvery?: number;
+    /** Whether WebAssembly may compute; true by default. */
+    wasm?: boolean;
     onRefused?: (body: Record<string, unknown>, error: ServiceError) => void;
   }): Promise<SonaEngine>;
   readonly client: SonaClient;

@@ -12,8 +12,16 @@ export function encodeVector(values) {
   return btoa(text);
 }
 
+/** Return the bytes of a base64 text. */
+export function decodeBytes(text) {
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let place = 0; place < bytes.length; place++) bytes[place] = letters.charCodeAt(place);
+  return bytes;
+}
+
 export function decodeVector(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const bytes = decodeBytes(text);
   if (littleEndian) return new Float32Array(bytes.buffer);
   const view = new DataView(bytes.buffer);
   return Float32Array.from({ length: bytes.length / 4 }, (_, place) => view.getFloat32(4 * place, true));

@@ -62,10 +62,12 @@ test("adapters and patterns applied here give the service's numbers", async () =
   const client = new SonaClient(url, { space: name });
   const trajectories = await taught(client);
   const engine = await SonaEngine.connect(url, { space: name, syncEvery: 0 });
+  const plain = await SonaEngine.connect(url, { space: name, syncEvery: 0, wasm: false });
   let moved = 0;
   for (const { vector } of trajectories.slice(0, 20)) {
     const micro = (await client.adapt({ vector })).vector;
     close(engine.applyMicroLora(vector), micro, 1e-5);
+    close(plain.applyMicroLora(vector), micro, 1e-5);
     close(engine.applyBaseLora(0, vector), (await client.adapt({ vector, layer: 0 })).vector, 1e-5);
     moved += micro.reduce((sum, value, place) => sum + Math.abs(value - vector[place]), 0);
     const ours = engine.findPatterns(vector, 3);
@@ -77,6 +79,7 @@ test("adapters and patterns applied here give the service's numbers", async () =
   assert.ok(moved > 0.01, "the adapters have learned something");
   assert.equal(await engine.sync(), false); // unchanged: 304
   await engine.close();
+  await plain.close();
 });
 
 test("the names of @ruvector/sona work on the store", async () => {
