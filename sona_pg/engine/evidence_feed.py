@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sona_pg.domain.space import Space
-from sona_pg.serving.recent_evidence import RecentEvidence
+from sona_pg.serving.recent_evidence import RecentEvidence, Settled
 from sona_pg.store.copying import as_ids
 from sona_pg.store.database import Database
 
@@ -47,7 +47,7 @@ class EvidenceFeed:
         noted = list(self._noted)
         missed = newest is not None and newest != self._newest and newest not in self._read and newest not in noted
         if missed or len(noted) > MOST_NOTED:
-            waiting = self._database().waiting_batches(space)
+            waiting = self._database().waiting_batches(space).batches
             noted = [batch for batch in waiting if batch not in self._read]
             self._read.intersection_update(waiting)
             self._newest = newest if newest != _UNKNOWN else self._newest
@@ -72,9 +72,13 @@ class EvidenceFeed:
         if not self.is_wanted:
             return
         database, evidence = self._database(), self._evidence
-        known = evidence.known()
+        known, committed = evidence.known(), evidence.known(committed=True)
         refused = known if all_written() else {}
-        waiting = database.waiting_batches(space)
-        read = database.judged(space, version, waiting, evidence.most, as_ids(list(known)))
-        evidence.leave_to(version, read, refused)
+        live, waiting = database.waiting_batches(space)
+        # If nothing waits beside the live version, it has learned all that is committed: that is not read again.
+        learned = committed if live == version and not waiting else {}
+        asked = [trajectory for trajectory in known if trajectory not in learned]
+        read = database.judged(space, version, waiting, evidence.most, as_ids(asked))
+        refused = {trajectory: facts for trajectory, facts in refused.items() if trajectory not in learned}
+        evidence.leave_to(Settled(version, read, refused, learned))
         self._read = set(waiting)

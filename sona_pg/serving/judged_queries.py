@@ -30,7 +30,7 @@ class Judgement(NamedTuple):
 class KnownQuery:
     """One query, and all that was said of the answer."""
 
-    __slots__ = ("at_end", "decided", "facts", "features", "is_new", "is_ranking", "query", "route", "stored")
+    __slots__ = ("at_end", "decided", "facts", "features", "is_new", "is_ranking", "noted", "query", "route", "stored")
 
     def __init__(
         self,
@@ -50,6 +50,12 @@ class KnownQuery:
         self.is_new = True  # no version has learned the trajectory
         self.stored = False  # the ledger was seen to have the trajectory
         self.facts: dict[tuple[str, int], Fact] = {}
+        self.noted: set[tuple[str, int]] = set()  # facts that the ledger was not seen to have
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the ledger was seen to have all that is known of it."""
+        return self.stored and not self.noted
 
     @property
     def outcome(self) -> Outcome:
@@ -140,6 +146,7 @@ class JudgedQueries:
             known.is_new, known.stored = row.quality_is_new, True
             for fact in row.facts:
                 known.facts[fact.source, fact.sequence] = fact
+                known.noted.discard((fact.source, fact.sequence))
             self._keep(row.trajectory, known)
         return [row.trajectory for row in read]
 
@@ -158,14 +165,26 @@ class JudgedQueries:
             self._judgements.pop(trajectory, None)
             for fact in facts - stored.get(trajectory, set()):
                 query.facts.pop(fact, None)
+                query.noted.discard(fact)
             if trajectory not in stored and not query.facts:
                 del self._judged[trajectory]
         self.update(read)
 
-    @property
-    def known(self) -> KnownFacts:
-        """The facts about each judged query."""
-        return {trajectory: frozenset(query.facts) for trajectory, query in self._judged.items()}
+    def learned(self, known: KnownFacts) -> None:
+        """Take ``known`` for learned; what has come since is kept as it is."""
+        for trajectory, facts in known.items():
+            query = self._judged.get(trajectory)
+            if query is None:
+                continue
+            self._judgements.pop(trajectory, None)
+            query.is_new = False
+            for key in facts & query.facts.keys():
+                query.facts[key] = query.facts[key]._replace(new=False)
+
+    def known(self, *, committed: bool = False) -> KnownFacts:
+        """Return the facts about each judged query; only of those of which the ledger was seen to have all."""
+        queries = self._judged.items()
+        return {key: frozenset(query.facts) for key, query in queries if query.is_committed or not committed}
 
     def _note_shown(
         self, trajectory: bytes, query: bytes, route: str | None, quality: float | None, decided: bool, told: bytes
@@ -175,6 +194,7 @@ class JudgedQueries:
         known = KnownQuery(halves, route, quality, not decided, features, decided)
         for fact in self._early.pop(trajectory, ()):
             known.facts[fact.source, fact.sequence] = fact
+            known.noted.add((fact.source, fact.sequence))
         if quality is None and not known.facts:
             _put(self._shown, trajectory, known, self._most)
             return None
@@ -189,6 +209,7 @@ class JudgedQueries:
             _put(self._early, trajectory, [*self._early.get(trajectory, ()), fact][-_MOST_EARLY:], self._most)
             return None
         known.facts[fact.source, fact.sequence] = fact
+        known.noted.add((fact.source, fact.sequence))
         self._keep(trajectory, known)
         return trajectory
 

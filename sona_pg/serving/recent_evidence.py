@@ -9,11 +9,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sona_pg.domain.judged import JudgedQuery
 from sona_pg.serving.judged_queries import JudgedQueries, Judgement, KnownFacts, KnownQuery
 from sona_pg.serving.served_version import ServedVersion
+
+
+class Settled(NamedTuple):
+    """What a version leaves of the facts that were known: see ``JudgedQueries.settle`` and ``learned``."""
+
+    version: int
+    read: Sequence[JudgedQuery]
+    refused: KnownFacts  # unless ``read`` has them
+    learned: KnownFacts  # by it, without being read again
 
 
 class Weighing(Protocol):
@@ -31,7 +40,7 @@ class RecentEvidence:
         self.news: deque[tuple[Any, ...]] = deque(maxlen=max(2 * most, 1))  # what the recorder has noted
         self.lock = threading.RLock()
         self._queries = JudgedQueries(most)
-        self._settled: tuple[int, Sequence[JudgedQuery], KnownFacts] | None = None  # version, what it leaves, of what
+        self._settled: Settled | None = None
         self._told: list[Weighing] = []
 
     @property
@@ -48,9 +57,9 @@ class RecentEvidence:
     def waiting(self, serving: ServedVersion) -> list[Judgement]:
         """Return what no version has learned, oldest first; the caller holds the lock."""
         self._gather()
-        if self._settled is not None and self._settled[0] == serving.version:
-            _, read, known = self._settled
-            self._queries.settle(read, known)
+        if self._settled is not None and self._settled.version == serving.version:
+            self._queries.learned(self._settled.learned)
+            self._queries.settle(self._settled.read, self._settled.refused)
             self._settled = None
             self._changed()
         return self._queries.waiting()
@@ -76,16 +85,16 @@ class RecentEvidence:
             self._queries.update(read)
             self._changed()
 
-    def known(self) -> KnownFacts:
-        """Return the facts that are known by now, by judged query."""
+    def known(self, *, committed: bool = False) -> KnownFacts:
+        """Return the facts that are known by now, by judged query; see ``JudgedQueries.known``."""
         with self.lock:
             self._gather()
-            return self._queries.known
+            return self._queries.known(committed=committed)
 
-    def leave_to(self, version: int, read: Sequence[JudgedQuery], known: KnownFacts) -> None:
-        """Let go of what ``version`` has learned as soon as it is served; see ``JudgedQueries.settle``."""
+    def leave_to(self, settled: Settled) -> None:
+        """Let go of what a version has learned as soon as it is served."""
         with self.lock:
-            self._settled = version, read, known
+            self._settled = settled
             self._changed()
 
     def _gather(self) -> None:

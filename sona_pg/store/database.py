@@ -255,7 +255,7 @@ class Database(SpaceStore):
         with reading(self.engine, "reading a version's trajectories", BRIEF) as connection:
             return read_seen(connection, space.space_id, ids, claims.as_of(version))
 
-    def waiting_batches(self, space: Space) -> list[int]:
+    def waiting_batches(self, space: Space) -> judged_rows.Waiting:
         """Return the newest batches that no cycle has learned from; see ``judged_rows.waiting_batches``."""
         with reading(self.engine, "looking for unlearned batches", BRIEF) as connection:
             return judged_rows.waiting_batches(connection, space.space_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +13,29 @@ from sqlalchemy import Connection, and_, func, or_, select, union
 from sona_pg.domain.judged import Fact, JudgedQuery
 from sona_pg.store.claims import later_than
 from sona_pg.store.copying import Spec, among, as_ids, copy_arrays, is_number_of, keys_of
-from sona_pg.store.schema import batches, feedback, trajectories
+from sona_pg.store.schema import batches, feedback, spaces, trajectories
 
 MOST_BATCHES = 512  # that are looked at for what waits: the newest
 
 
-def waiting_batches(connection: Connection, space_id: int) -> list[int]:
-    """Return the newest batches that no cycle has learned from, up to ``MOST_BATCHES``, oldest first."""
-    query = (
+class Waiting(NamedTuple):
+    """Batches that no cycle has learned from, in one snapshot with the live version."""
+
+    live: int  # version
+    batches: list[int]  # the newest ``MOST_BATCHES``, oldest first
+
+
+def waiting_batches(connection: Connection, space_id: int) -> Waiting:
+    """Return the newest batches that no cycle has learned from."""
+    newest = (
         select(batches.c.batch)
         .where(batches.c.space_id == space_id, batches.c.cycle_id.is_(None), batches.c.left_out_by.is_(None))
         .order_by(batches.c.recorded_at.desc(), batches.c.batch.desc())
         .limit(MOST_BATCHES)
     )
-    return list(connection.scalars(query))[::-1]
+    query = select(spaces.c.live_version, func.array(newest.scalar_subquery())).where(spaces.c.space_id == space_id)
+    live, found = connection.execute(query).one()
+    return Waiting(live, found[::-1])
 
 
 def read_judged(

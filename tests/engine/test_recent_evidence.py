@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
+from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseUnavailable
+from sona_pg.store.database import Database
 
 DIM = 16
 IDS = ["red", "green", "blue", "grey"]
@@ -220,6 +223,31 @@ def test_evidence_leaves_with_the_version_that_has_learned_it(opened: Open) -> N
     engine.flush()
     engine.refresh()
     assert scores(engine, asked(2, 3)) != scores(plain, asked(2, 3))
+
+
+def test_committed_facts_are_not_read_again_once_a_version_has_learned_them(opened: Open, monkeypatch) -> None:
+    first, second, plain = opened(), opened(), opened(DEAF)
+    judged = [judge(first, asked(0, 1, seed), 0.0) for seed in range(5)]
+    first.flush()
+    second.refresh()  # has read them
+    asked_again: list[int] = []
+    judged_of = Database.judged
+
+    def spied(self: Database, space: Space, version: int, batches: list[int], most: int, ids: Any = None) -> Any:
+        asked_again.append(len(batches) + (0 if ids is None else len(ids)))
+        return judged_of(self, space, version, batches, most, ids)
+
+    first.force_learn()
+    monkeypatch.setattr(Database, "judged", spied)
+    second.refresh()
+    plain.refresh()
+    assert sum(asked_again) == 0
+    assert scores(second, asked(0, 1)) == scores(plain, asked(0, 1))
+    second.feedback(judged[0], quality=1.0)  # of a query that it knows still
+    first.feedback(judged[0], quality=1.0)
+    first.flush()
+    assert second._session.evidence.waiting_ids == [judged[0].bytes]
+    assert lead(second, asked(0, 1)) == lead(first, asked(0, 1)) > lead(plain, asked(0, 1))
 
 
 def test_a_thumb_between_a_cycle_and_the_next_ranking_is_not_lost(opened: Open) -> None:

@@ -318,11 +318,11 @@ _RIVALS = 8
 # Items fitted beside those with feedback: more rivals learn slower (benchmarks/eval/EVIDENCE.md).
 _MOST_RIVALS = 128
 _FEW_CANDIDATES = 256  # are all fitted
-_MOST_SEARCHED = 16_384  # candidates among which rivals are looked for at once
+_MOST_SEARCHED = 8192  # candidates among which rivals are looked for at once
 # Bounds of queries × candidates: of 100,000, 40 queries calibrate.
 _CALIBRATED_CELLS = 4_000_000
 _ASKED_CELLS = 1_000_000
 _FITTED_CELLS = 1_500_000  # beside the pseudo-queries
-_MEASURED_CELLS = 4_000_000
+_MEASURED_CELLS = 1_000_000
 _WORTH_A_THREAD = 500_000  # cells of a fit
 _MEASURED_CANDIDATES = 4096
