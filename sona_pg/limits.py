@@ -23,6 +23,7 @@ LONGEST_PARAMETER_NAME = 200  # characters
 MAX_PARAMETER = 1e15  # absolute value of a parameter
 MOST_FOUND = 100_000  # trajectories that one search returns: they are in memory together, in Postgres and here
 MOST_EXPLORATION = 1e6  # of a ranking, in logits: far above it float32 no longer holds the bonus
+MOST_ERASED = 10_000  # single trajectories in one erasure: each leaves a hash
 MOST_INT8 = (1 << 63) - 1  # the largest bigint: of a version's number, and of a count
 # Of a space. Every version and every server holds them all: a gigabyte at 256 dimensions. The limit stops ids made up
 # for each request; candidates are never deleted, because a slot is a row of learned arrays.
@@ -38,4 +39,5 @@ LONGEST_TYPICAL = 300  # characters of each typical query of a pattern
 MOST_PATTERN_ROUTES = 256  # kept per pattern: those with the most weight
 MOST_PATTERN_PARAMETERS = 256  # kept per pattern: those with the most weight
 MOST_LINEAGE = 256  # merged patterns named in a pattern's lineage: the latest
+MOST_RECEIPTS = 10_000  # of erasures that a space keeps
 MOST_RECENT = 10_000  # judged queries of a space that are weighed before a cycle has learned them

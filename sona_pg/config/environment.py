@@ -21,10 +21,11 @@ class Environment:
     url: str | None  # SONA_PG_URL
     home: Path  # SONA_PG_HOME, or the user's data folder
     migrate: Migrate = "auto"  # SONA_PG_MIGRATE: "check" refuses an older schema, and names the command to run
+    receipt_key: Path | None = None  # SONA_PG_RECEIPT_KEY: file of the key that signs receipts of erasures
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read ``SONA_PG_URL``, ``SONA_PG_HOME`` and ``SONA_PG_MIGRATE``; empty counts as not set.
+        """Read the variables ``SONA_PG_URL``, ``_HOME``, ``_MIGRATE`` and ``_RECEIPT_KEY``; empty counts as not set.
 
         Raises:
             ConfigError: ``SONA_PG_MIGRATE`` is neither ``auto`` nor ``check``.
@@ -32,9 +33,9 @@ class Environment:
         values = os.environ if environ is None else environ
         home = values.get("SONA_PG_HOME") or _data_folder(values)
         url = values.get("SONA_PG_URL") or None
-        return cls(
-            url, Path(home).expanduser(), migrate_policy(values.get("SONA_PG_MIGRATE") or "auto", "SONA_PG_MIGRATE")
-        )
+        migrate = migrate_policy(values.get("SONA_PG_MIGRATE") or "auto", "SONA_PG_MIGRATE")
+        key = values.get("SONA_PG_RECEIPT_KEY")
+        return cls(url, Path(home).expanduser(), migrate, Path(key).expanduser() if key else None)
 
 
 def inherited() -> dict[str, str]:

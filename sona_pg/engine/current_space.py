@@ -355,9 +355,14 @@ class CurrentSpace(ABC):
         self._shared = seen
 
     def _learned(self, ids: NDArray[np.uint8], version: int) -> Collection[bytes]:
-        """Return which of the trajectories ``ids`` (n, 16) a version has learned from."""
-        self._feed.leave_to(self.space, version, lambda: self.writer.waiting == 0)
-        return self.database.learned_of(self.space, ids, version)
+        """Return which of the trajectories ``ids`` (n, 16) a version has learned from.
+
+        After an erasure what the ledger lacks counts as learned: it is erased, or on its way and learned by a cycle.
+        """
+        erased = self.database.erasures.any_between(self.space, self.serving.version, version)
+        self._feed.leave_to(self.space, version, lambda: erased or self.writer.waiting == 0)
+        learned = self.database.learned_of(self.space, ids, version)
+        return learned | self.database.missing_of(self.space, ids) if erased else learned
 
     def _keep(
         self, ids: Sequence[str], embeddings: NDArray[Any], *, wait: bool = False, order: GroupOrder | None = None

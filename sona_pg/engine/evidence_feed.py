@@ -67,7 +67,8 @@ class EvidenceFeed:
     def leave_to(self, space: Space, version: int, all_written: Callable[[], bool]) -> None:
         """Let go of what ``version`` has learned, and take up what it has not, once it is served.
 
-        ``all_written`` tells whether nothing is on its way: what is known here and the ledger lacks was refused then.
+        ``all_written`` tells whether nothing is on its way, or whether records were erased: what is known here and the
+        ledger lacks was refused or erased then.
         """
         if not self.is_wanted:
             return

@@ -11,6 +11,7 @@ from sona_pg.config.space_settings import Settings
 from sona_pg.domain.budget import BudgetStatus, Per
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.deep_result import DeepResult
+from sona_pg.domain.erasure import Key, Receipt, Subject
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.engine.ending import Ending
 from sona_pg.engine.figures import Figures
@@ -20,6 +21,7 @@ from sona_pg.errors import DatabaseError
 from sona_pg.ingest.wakeups import held_here
 from sona_pg.recorder import HotPath
 from sona_pg.serving.served_version import ServedVersion
+from sona_pg.worker.erasing import erase, finish
 from sona_pg.worker.evaluation import evaluate
 from sona_pg.worker.rebuild import rebuild
 
@@ -133,6 +135,22 @@ class Session(OpenedSpace):
         result = rebuild(self.database, self.space, self._config, publish=publish)
         self.refresh()
         return result
+
+    def erase(self, subject: Subject, key: Key, **how: Any) -> Receipt:
+        """Erase the data of a subject, and serve the result; see ``SonaEngine.forget``."""
+        self.require_database()
+        self.flush(LEARN_TIMEOUT)
+        receipt = erase(self.database, self.space, self._config, subject, key, **how)
+        self.refresh()
+        self._figures.forget()
+        return receipt
+
+    def finish_erasures(self, key: Key, **how: Any) -> int:
+        """Finish erasures that were cut short, and serve the result."""
+        self.require_database()
+        count = finish(self.database, self.space, self._config, key, **how)
+        self.refresh()
+        return count
 
     def evaluate(self, **wanted: Any) -> PolicyEvaluation:
         """Evaluate policies on the logged decisions; see ``SonaEngine.evaluate_policies``."""

@@ -47,6 +47,7 @@ from sona_pg.store.connect import connect, driver_connection, translated
 from sona_pg.store.content_rows import ContentStore
 from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
+from sona_pg.store.erasure_store import ErasureStore
 from sona_pg.store.export_rows import ExportStore
 from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned
@@ -56,7 +57,7 @@ from sona_pg.store.set_aside_store import SetAsideStore
 from sona_pg.store.shared_store import SharedStore
 from sona_pg.store.space_store import SpaceStore
 from sona_pg.store.telemetry_store import TelemetryStore
-from sona_pg.store.trajectory_rows import read_seen
+from sona_pg.store.trajectory_rows import read_missing, read_seen
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 from sona_pg.store.unit import LearningUnit, learning_unit
 from sona_pg.store.version_store import VersionStore
@@ -87,6 +88,7 @@ class Database(SpaceStore):
         self.shared = SharedStore(engine)
         self.keys = KeyStore(engine)
         self.set_aside = SetAsideStore(engine)
+        self.erasures = ErasureStore(engine)
         self.exports = ExportStore(engine)
         self.contents = ContentStore(engine)
         self.telemetry = TelemetryStore(engine)
@@ -254,6 +256,13 @@ class Database(SpaceStore):
             return frozenset()
         with reading(self.engine, "reading a version's trajectories", BRIEF) as connection:
             return read_seen(connection, space.space_id, ids, claims.as_of(version))
+
+    def missing_of(self, space: Space, ids: NDArray[np.uint8]) -> frozenset[bytes]:
+        """Return the trajectories among ``ids`` (n, 16) that are not in the ledger."""
+        if not len(ids):
+            return frozenset()
+        with reading(self.engine, "looking for erased trajectories", BRIEF) as connection:
+            return read_missing(connection, space.space_id, ids)
 
     def waiting_batches(self, space: Space) -> judged_rows.Waiting:
         """Return the newest batches that no cycle has learned from; see ``judged_rows.waiting_batches``."""

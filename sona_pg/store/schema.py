@@ -40,6 +40,7 @@ from sona_pg.store.recorded_tables import (
 )
 from sona_pg.store.server_tables import (
     api_keys,
+    erasures,
     idempotent_requests,
     servers,
     shared_trajectories,
@@ -57,6 +58,7 @@ __all__ = [
     "cycles",
     "daily_decisions",
     "daily_figures",
+    "erasures",
     "feedback",
     "fisher_snapshots",
     "idempotent_requests",

@@ -1,4 +1,4 @@
-"""Tables of the servers: their heartbeats, and what they share."""
+"""Tables of the servers: their heartbeats, and what they share; and erasures."""
 
 from __future__ import annotations
 
@@ -97,4 +97,22 @@ telemetry_ids = Table(
     time_column("recorded_at"),
     PrimaryKeyConstraint("space_id", "key"),
     Index("telemetry_ids_by_time", "space_id", "recorded_at"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    space_column(),
+    Column("erasure_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+    Column("until_id", Uuid, nullable=False),
+    Column("first_version", BigInteger, nullable=False),
+    Column("phase", Text, nullable=False),
+    time_column("requested_at"),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("removed", JSONB, nullable=False),
+    Column("late", BigInteger, nullable=False, server_default="0"),
+    Column("receipt", JSONB),
+    PrimaryKeyConstraint("space_id", "erasure_id"),
 )

@@ -70,6 +70,13 @@ def read_seen(connection: Connection, space_id: int, ids: NDArray[np.uint8], hor
     return frozenset(row.id.bytes for row, known in zip(rows, seen.tolist(), strict=True) if known)
 
 
+def read_missing(connection: Connection, space_id: int, ids: NDArray[np.uint8]) -> frozenset[bytes]:
+    """Return the trajectories among ``ids`` (n, 16) that are not stored."""
+    condition = (trajectories.c.space_id == space_id) & among(trajectories.c.id, ids)
+    stored = {id_.bytes for id_ in connection.scalars(select(trajectories.c.id).where(condition))}
+    return frozenset(keys_of(ids)) - stored
+
+
 def count_stored(connection: Connection, space_id: int, ids: NDArray[np.uint8]) -> int:
     """Return how many of the distinct ``ids`` (n, 16) are stored."""
     if not len(ids):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +32,7 @@ from sona_pg.store import (
     candidates,
     claims,
     cycles,
+    erasure_rows,
     fleet,
     graph_rows,
     kind_weights,
@@ -93,10 +94,21 @@ class LearningUnit:
 
     def claim(self, most: int, limit: Limit | None = None) -> LedgerSlice:
         """Return the next ``most`` facts that no cycle has learned from; see ``claims.next_slice``."""
+        self._erase_late()
         with self._reading() as connection:
             claimed = ledger.claim(connection, self._space.space_id, self._space.dim, most, limit)
         self._claimed = claimed.batches
         return claimed
+
+    def _erase_late(self) -> None:
+        """Remove unlearned records of erased users that a server has kept until after their erasure."""
+        with self._reading() as connection:
+            if not erasure_rows.has_late(connection, self._space.space_id):
+                return
+        with self._transaction() as connection:
+            gone = erasure_rows.remove_late(connection, self._space.space_id, leases.now(connection))
+        if gone:
+            log.info("space %r: %d records of erased users arrived late and were erased", self._space.name, gone)
 
     def learned(self) -> StoredKnowledge | None:
         """Return the contents of the live version, or None for version 0."""
@@ -218,9 +230,13 @@ class LearningUnit:
                 claims.put_aside(connection, self._space.space_id, cycle_id, reasons)
 
     def republish(
-        self, state: LearnedState, learned: Sequence[LearnedPattern], fisher: Sequence[FisherSnapshot]
+        self,
+        state: LearnedState,
+        learned: Sequence[LearnedPattern],
+        fisher: Sequence[FisherSnapshot],
+        then: Callable[[Connection, datetime], object] = lambda connection, at: None,
     ) -> None:
-        """Publish a rebuilt state as a new live version."""
+        """Publish a rebuilt state as a new live version; ``then`` is called before the transaction commits."""
         space_id = self._space.space_id
         with self._publishing((), state.cycle_id) as (connection, at):
             version_contents.keep_live(connection, space_id, self.live_version)
@@ -233,6 +249,7 @@ class LearningUnit:
             graph_rows.follow(connection, space_id, state.version, state.arrays.get("graph"), at)
             states.publish(connection, space_id, state, states.Making(at, self._lease.server_id, "rebuild"))
             version_contents.keep_live(connection, space_id, state.version)
+            then(connection, at)
 
     def loaded(self, version: int) -> StoredKnowledge:
         """Return the knowledge of a version loaded from a file; ``UnknownVersion`` if it was pruned."""

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, func, insert, select, text
+from sqlalchemy import BigInteger, Connection, delete, exists, func, insert, select, text
 
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult
@@ -30,7 +30,7 @@ from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, Ve
 from sona_pg.store import candidates, claims, graph_rows, held_cycles, states, version_contents
 from sona_pg.store import cycles as cycle_rows
 from sona_pg.store.learned import StoredKnowledge, read_version
-from sona_pg.store.schema import cycles, staged_versions, state_versions
+from sona_pg.store.schema import cycles, erasures, staged_versions, state_versions
 from sona_pg.store.version_contents import VersionContent
 
 KEPT_SINCE = "0007"  # the schema revision that keeps the content of versions
@@ -299,7 +299,12 @@ def _pattern_count(connection: Connection, space_id: int, version: int) -> int:
 
 
 def _require_nothing_unlearned_since(connection: Connection, space: Space, target: int, live: int) -> None:
-    of_space = (state_versions.c.space_id == space.space_id) & (state_versions.c.origin == "rebuild")
+    # An erasure has dropped every version that held what it removed.
+    by_erasure = exists().where(
+        erasures.c.space_id == space.space_id,
+        erasures.c.receipt["version"].astext.cast(BigInteger) == state_versions.c.version,
+    )
+    of_space = (state_versions.c.space_id == space.space_id) & (state_versions.c.origin == "rebuild") & ~by_erasure
     since = select(func.max(state_versions.c.version)).where(
         of_space, state_versions.c.version > target, state_versions.c.version <= live
     )

@@ -18,24 +18,18 @@ import numpy as np
 
 from sona_pg._version import __version__
 from sona_pg.config import SonaConfig
-from sona_pg.config.space_settings import applied
-from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import PastCycle, RebuildResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LoraWeights
 from sona_pg.errors import DamagedVersion
-from sona_pg.learning.graph.deep_round import Extent
-from sona_pg.learning.graph.deep_step import deepen, position_of
-from sona_pg.learning.knowledge import Knowledge, Stored
-from sona_pg.learning.relearning import rows_relearned
-from sona_pg.learning.step import learn, named_sets, replay_ids
+from sona_pg.learning.knowledge import Knowledge
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit
-from sona_pg.worker.step_input import kinds_at, order_for, relearned_of
-from sona_pg.worker.threads import one_thread
+from sona_pg.worker.past_learning import PastLearning
 
+NAMED = ("micro adapter", "base adapters", "routes", "patterns", "protected tasks")  # parts beside the arrays
 UNRECORDED = "before 0.1.0"  # release of a cycle that has none recorded
 
 log = logging.getLogger(__name__)
@@ -61,21 +55,9 @@ def rebuild(
     clock = time.perf_counter()
     with database.learning_unit(space, uuid7()) as unit:
         assert unit is not None
-        past = unit.past_cycles()
-        first = applied(config, unit.settings_at(past[0].version if past else unit.next_version))
-        live = _live(unit, Knowledge.initial(space.dim, first))
-        candidates = unit.candidates()
-        catalog = candidates
-        known = Knowledge.initial(space.dim, first)
-        trajectories = 0
-        for done, cycle in enumerate(past):
-            progress(done, len(past))
-            count = len(candidates) if cycle.candidates is None else cycle.candidates
-            if count != len(catalog):
-                catalog = candidates.first(count)
-            known, read = _again(unit, cycle, known, catalog, applied(config, unit.settings_at(cycle.version)))
-            trajectories += read
-        progress(len(past), len(past))
+        relived = PastLearning(unit, space, config).run(0, progress)
+        past, known = relived.cycles, relived.knowledge
+        live = live_knowledge(unit, relived.initial)
         found = differences(known, live or known, in_all=live is None)
         published = publish and bool(found)
         version = unit.live_version
@@ -95,7 +77,7 @@ def rebuild(
             ", ".join(others),
             __version__,
         )
-    return RebuildResult(version, len(past), trajectories, tuple(found), published, milliseconds, others)
+    return RebuildResult(version, len(past), relived.trajectories, tuple(found), published, milliseconds, others)
 
 
 def _other_releases(past: Sequence[PastCycle]) -> tuple[str, ...]:
@@ -104,7 +86,7 @@ def _other_releases(past: Sequence[PastCycle]) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(learned_by) if name != __version__)
 
 
-def _live(unit: LearningUnit, nothing: Knowledge) -> Knowledge | None:
+def live_knowledge(unit: LearningUnit, nothing: Knowledge) -> Knowledge | None:
     """Return the knowledge of the live version, ``nothing`` for version 0, None for a damaged one."""
     try:
         learned = unit.learned()
@@ -114,45 +96,30 @@ def _live(unit: LearningUnit, nothing: Knowledge) -> Knowledge | None:
     return nothing if learned is None else Knowledge(learned.state, learned.patterns, learned.fisher)
 
 
-def _again(
-    unit: LearningUnit, cycle: PastCycle, before: Knowledge, catalog: Catalog, config: SonaConfig
-) -> tuple[Knowledge, int]:
-    """Return the knowledge after ``cycle``, and the number of trajectories read."""
-    if cycle.loaded:
-        loaded = unit.loaded(cycle.version)
-        return Knowledge(loaded.state, loaded.patterns, loaded.fisher), 0
-    if cycle.deep is not None:
-        extent = Extent(position_of(before.state), cycle.deep.units)
-        with one_thread():
-            return deepen(before, catalog, config, cycle.version, cycle.deep.at, extent).knowledge, 0
-    claimed = unit.claimed_by(cycle)
-    if not len(claimed.fresh) and not len(claimed.revised):
-        return before, 0  # all its trajectories are deleted: as if it had not run
-    replay, outcomes = unit.stored_then(replay_ids(before.state, config), cycle)
-    rows = rows_relearned(before.state, claimed, replay, config, cycle.version)
-    relearned = None if rows is None else relearned_of(unit, replay, outcomes, rows)
-    sets = unit.candidate_sets(named_sets(claimed, replay))
-    stored = Stored(replay, outcomes, catalog, sets, kinds_at(unit, cycle.version), relearned, order_for(unit, claimed))
-    with one_thread():
-        return learn(before, claimed, stored, config, cycle.version).knowledge, len(claimed.fresh)
-
-
 def differences(rebuilt: Knowledge, live: Knowledge, *, in_all: bool = False) -> list[str]:
     """Return the names of the parts that are not bit-identical in two states; ``in_all``: of all parts."""
     found = []
-    pairs: list[tuple[str, Any, Any]] = [
-        ("micro adapter", _lora(rebuilt.state.micro), _lora(live.state.micro)),
-        ("base adapters", [_lora(x) for x in rebuilt.state.base], [_lora(x) for x in live.state.base]),
-        ("routes", dict(rebuilt.state.routes), dict(live.state.routes)),
-        ("patterns", [_pattern(x) for x in rebuilt.patterns], [_pattern(x) for x in live.patterns]),
-        ("protected tasks", [_fisher(x) for x in rebuilt.fisher], [_fisher(x) for x in live.fisher]),
-    ]
-    parts = sorted({*rebuilt.state.arrays, *live.state.arrays})
-    pairs += [(part, rebuilt.state.arrays.get(part), live.state.arrays.get(part)) for part in parts]
-    for name, ours, theirs in pairs:
-        if in_all or not _same(ours, theirs):
+    ours_by_part, theirs_by_part = parts_of(rebuilt), parts_of(live)
+    for name in sorted({*ours_by_part, *theirs_by_part}, key=_place):
+        if in_all or not _same(ours_by_part.get(name), theirs_by_part.get(name)):
             found.append(name)
     return found
+
+
+def parts_of(known: Knowledge) -> dict[str, Any]:
+    """Return the parts of knowledge that are compared, by name: all that a version serves or learns from."""
+    return {
+        "micro adapter": _lora(known.state.micro),
+        "base adapters": [_lora(x) for x in known.state.base],
+        "routes": dict(known.state.routes),
+        "patterns": [_pattern(x) for x in known.patterns],
+        "protected tasks": [_fisher(x) for x in known.fisher],
+        **known.state.arrays,
+    }
+
+
+def _place(part: str) -> tuple[bool, int, str]:
+    return part not in NAMED, NAMED.index(part) if part in NAMED else 0, part
 
 
 def _lora(weights: LoraWeights) -> tuple[Any, ...]:

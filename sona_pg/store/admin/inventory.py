@@ -8,7 +8,7 @@ from __future__ import annotations
 INVENTORY = {
     "table": """
         adapters api_keys batches candidate_contents candidate_sets candidates cycles daily_decisions
-        daily_figures feedback feedback_rest fisher_snapshots idempotent_requests leases memory_edges
+        daily_figures erasures feedback feedback_rest fisher_snapshots idempotent_requests leases memory_edges
         memory_nodes pattern_routes pattern_uses patterns route_statistics schema_revision sealed_weeks servers
         set_aside shared_trajectories space_names space_settings spaces staged_versions state_arrays
         state_versions steps steps_rest summary_days summary_progress telemetry_ids trajectories
@@ -31,7 +31,7 @@ INVENTORY = {
         adapters_pkey api_keys_pkey batches_by_cycle batches_by_time batches_of_sql batches_pkey
         batches_unlearned candidate_contents_pkey candidate_sets_pkey candidates_changed candidates_in_order
         candidates_new candidates_pkey candidates_space_id_slot_key cycles_by_start cycles_pkey
-        daily_decisions_pkey daily_figures_pkey feedback_batch feedback_pkey feedback_rest_pkey
+        daily_decisions_pkey daily_figures_pkey erasures_pkey feedback_batch feedback_pkey feedback_rest_pkey
         feedback_rest_space_id_batch_idx fisher_snapshots_pkey idempotent_requests_by_time
         idempotent_requests_pkey leases_pkey memory_edges_back memory_edges_dreamt memory_edges_pkey
         memory_nodes_of_candidates memory_nodes_pkey pattern_routes_pkey pattern_uses_pkey patterns_pkey
@@ -55,7 +55,10 @@ INVENTORY = {
         cycles.cycles_pkey cycles.cycles_space_id_fkey daily_decisions.daily_decisions_pkey
         daily_decisions.daily_decisions_space_id_fkey daily_figures.daily_figures_check
         daily_figures.daily_figures_kind_check daily_figures.daily_figures_pkey
-        daily_figures.daily_figures_space_id_fkey feedback.feedback_correction_check
+        daily_figures.daily_figures_space_id_fkey erasures.erasures_check erasures.erasures_first_version_check
+        erasures.erasures_hashes_check erasures.erasures_kind_check erasures.erasures_late_check
+        erasures.erasures_phase_check erasures.erasures_pkey erasures.erasures_space_id_fkey
+        feedback.feedback_correction_check
         feedback.feedback_paid_check feedback.feedback_pkey feedback.feedback_quality_check
         feedback.feedback_source_check feedback_rest.feedback_correction_check feedback_rest.feedback_paid_check
         feedback_rest.feedback_quality_check feedback_rest.feedback_rest_pkey

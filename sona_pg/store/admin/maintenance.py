@@ -319,6 +319,7 @@ class Maintenance:
                     retention.forget_telemetry, work, space, self._at - self._policy.keep_waiting_weeks * WEEK
                 ),
                 "uses of patterns": partial(retention.forget_uses, work, space),
+                "receipts of erasures": partial(retention.forget_erasures, work, space),
             }.items():
                 count, busy = self._briefly(work, forget)
                 if busy:

@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from sona_pg.limits import MOST_RECEIPTS
 from sona_pg.store.admin.weeks import LAST_ID, Week, drop, id_floor, table, weeks_of
 from sona_pg.store.recorded_tables import SQL_SERVER
 
@@ -162,6 +163,12 @@ WHERE u.space_id = %(space)s
   AND NOT EXISTS (SELECT FROM sona.patterns p WHERE p.space_id = %(space)s AND p.pattern_id = u.pattern_id)
   AND NOT EXISTS (SELECT FROM sona.version_patterns v WHERE v.space_id = %(space)s AND v.pattern_id = u.pattern_id)
 """
+FORGET_ERASURES = f"""
+DELETE FROM sona.erasures e WHERE e.space_id = %(space)s AND e.phase = 'done' AND e.erasure_id NOT IN (
+    SELECT n.erasure_id FROM sona.erasures n WHERE n.space_id = %(space)s
+    ORDER BY n.requested_at DESC LIMIT {MOST_RECEIPTS}
+)
+"""
 
 # -- spaces that were removed -------------------------------------------------------------------------------
 
@@ -278,6 +285,11 @@ def forget_telemetry(raw: psycopg.Connection[Any], space: int, before: datetime)
 def forget_uses(raw: psycopg.Connection[Any], space: int) -> int:
     """Delete the use of patterns that no kept version holds."""
     return raw.execute(FORGET_USES, {"space": space}).rowcount
+
+
+def forget_erasures(raw: psycopg.Connection[Any], space: int) -> int:
+    """Delete the oldest receipts of erasures beyond the number that a space keeps."""
+    return raw.execute(FORGET_ERASURES, {"space": space}).rowcount
 
 
 def delete_orphans(raw: psycopg.Connection[Any], since: datetime) -> dict[tuple[str, int], int]:

@@ -1,0 +1,163 @@
+"""Statements of an erasure; each says the space, also of every table that it joins."""
+
+from __future__ import annotations
+
+FIND = {
+    True: """
+SELECT id, batch, step_count FROM sona.trajectories WHERE space_id = %(space)s AND context @> ARRAY[%(label)s::text]
+ORDER BY id
+""",
+    False: """
+SELECT t.id, t.batch, t.step_count FROM sona.trajectories t
+JOIN unnest(%(ids)s::uuid[]) AS wanted (id) ON t.id = wanted.id
+WHERE t.space_id = %(space)s AND t.id >= %(first)s AND t.id <= %(last)s ORDER BY t.id
+""",
+}
+# Each within the bounds of the ids, which prune the partitions.
+FEEDBACK = """
+FROM unnest(%(ids)s::uuid[]) AS gone (id)
+WHERE f.space_id = %(space)s AND f.trajectory_id = gone.id
+    AND f.trajectory_id >= %(first)s AND f.trajectory_id <= %(last)s
+"""
+REMOVE_FEEDBACK = f"""
+WITH taken AS (DELETE FROM sona.feedback f USING {FEEDBACK.strip().removeprefix("FROM")} RETURNING f.batch)
+SELECT batch, count(*) FROM taken GROUP BY batch
+"""
+COUNT_FEEDBACK = """
+SELECT count(*) FROM sona.feedback f JOIN unnest(%(ids)s::uuid[]) AS gone (id) ON f.trajectory_id = gone.id
+WHERE f.space_id = %(space)s AND f.trajectory_id >= %(first)s AND f.trajectory_id <= %(last)s
+"""
+REMOVE = {
+    "steps": """
+DELETE FROM sona.steps s USING unnest(%(ids)s::uuid[]) AS gone (id)
+WHERE s.space_id = %(space)s AND s.trajectory_id = gone.id
+    AND s.trajectory_id >= %(first)s AND s.trajectory_id <= %(last)s
+""",
+    "trajectories": """
+DELETE FROM sona.trajectories t USING unnest(%(ids)s::uuid[]) AS gone (id)
+WHERE t.space_id = %(space)s AND t.id = gone.id AND t.id >= %(first)s AND t.id <= %(last)s
+""",
+    "set_aside": """
+DELETE FROM sona.set_aside a USING unnest(%(ids)s::uuid[]) AS gone (id)
+WHERE a.space_id = %(space)s AND a.trajectory_id = gone.id
+""",
+    "telemetry_ids": """
+DELETE FROM sona.telemetry_ids o USING unnest(%(ids)s::uuid[]) AS gone (id)
+WHERE o.space_id = %(space)s AND o.trajectory_id = gone.id
+""",
+    "shared_trajectories": """
+DELETE FROM sona.shared_trajectories o WHERE o.space_id = %(space)s AND (
+    o.trajectory_id = ANY(%(ids)s::uuid[])
+    OR EXISTS (SELECT FROM sona.shared_trajectories p WHERE p.space_id = %(space)s
+        AND p.trajectory_id = o.trajectory_id AND p.call = 'add_trajectory_context'
+        AND p.content ->> 'value' = %(label)s))
+""",
+}
+COUNT_LESS = """
+UPDATE sona.batches SET trajectories = greatest(sona.batches.trajectories - gone.trajectories, 0),
+    steps = greatest(sona.batches.steps - gone.steps, 0), feedback = greatest(sona.batches.feedback - gone.facts, 0)
+FROM unnest(%(batches)s::bigint[], %(trajectories)s::integer[], %(steps)s::integer[], %(facts)s::integer[])
+    AS gone (batch, trajectories, steps, facts)
+WHERE sona.batches.space_id = %(space)s AND sona.batches.batch = gone.batch
+"""
+READ_LESS = """
+UPDATE sona.cycles SET trajectories = greatest(sona.cycles.trajectories - gone.trajectories, 0)
+FROM (SELECT b.cycle_id, sum(t.trajectories) AS trajectories
+      FROM unnest(%(batches)s::bigint[], %(trajectories)s::integer[]) AS t (batch, trajectories)
+      JOIN sona.batches b ON b.space_id = %(space)s AND b.batch = t.batch GROUP BY b.cycle_id) gone
+WHERE sona.cycles.space_id = %(space)s AND sona.cycles.cycle_id = gone.cycle_id
+"""
+FIGURES = (
+    "DELETE FROM sona.daily_figures WHERE space_id = %(space)s AND kind IN ('user', 'label') AND name = %(label)s",
+    """
+UPDATE sona.summary_days SET stale_since = %(at)s WHERE space_id = %(space)s AND stale_since IS NULL
+    AND day = ANY(SELECT DISTINCT sona.day_of(gone.id) FROM unnest(%(ids)s::uuid[]) AS gone (id))
+""",
+)
+FIRST_VERSION = """
+SELECT least(
+    (SELECT min(c.version) FROM sona.cycles c
+     WHERE c.space_id = %(space)s AND c.error IS NULL AND c.version > c.base_version
+       AND (c.batches && %(batches)s::bigint[] OR c.cycle_id IN (
+           SELECT b.cycle_id FROM sona.batches b
+           WHERE b.space_id = %(space)s AND b.batch = ANY(%(batches)s::bigint[]) AND b.cycle_id IS NOT NULL))),
+    (SELECT min(g.version) FROM sona.staged_versions g
+     WHERE g.space_id = %(space)s AND g.batches && %(batches)s::bigint[]))
+"""
+# The content of a version loaded from a file comes from there, and a rebuild starts from it.
+HOLDING = """
+FROM sona.state_versions v WHERE v.space_id = %(space)s AND v.version >= %(first)s AND v.version <> %(kept)s
+    AND NOT EXISTS (
+        SELECT FROM sona.cycles c WHERE c.space_id = %(space)s AND c.cycle_id = v.cycle_id AND c.loop = 'load'
+            AND (c.in_force IS NULL OR upper_inf(c.in_force)))
+"""
+LIST_HOLDING = f"SELECT v.version {HOLDING} ORDER BY v.version"
+DROP_HOLDING = f"DELETE {HOLDING} RETURNING v.version"
+EXPIRED = """
+SELECT s.departed_learned + coalesce((
+    SELECT sum(greatest(c.trajectories - coalesce(b.trajectories, 0), 0))
+    FROM sona.cycles c
+    LEFT JOIN (SELECT o.cycle_id, sum(o.trajectories) AS trajectories FROM sona.batches o
+               WHERE o.space_id = %(space)s AND o.cycle_id IS NOT NULL GROUP BY o.cycle_id) b ON b.cycle_id = c.cycle_id
+    WHERE c.space_id = %(space)s AND c.loop = 'background' AND c.error IS NULL AND c.version > c.base_version
+      AND (c.in_force IS NULL OR upper_inf(c.in_force))), 0)
+FROM sona.spaces s WHERE s.space_id = %(space)s
+"""
+# The trajectories that cycles have read, as the ledger has them now.
+RECOUNT = (
+    """
+UPDATE sona.cycles SET trajectories = b.trajectories
+FROM (SELECT o.cycle_id, sum(o.trajectories) AS trajectories FROM sona.batches o
+      WHERE o.space_id = %(space)s AND o.cycle_id IS NOT NULL GROUP BY o.cycle_id) b
+WHERE sona.cycles.space_id = %(space)s AND sona.cycles.cycle_id = b.cycle_id
+    AND sona.cycles.trajectories > b.trajectories
+""",
+    """
+UPDATE sona.cycles SET trajectories = 0
+WHERE space_id = %(space)s AND trajectories > 0 AND loop = 'background' AND error IS NULL AND version > base_version
+  AND NOT EXISTS (SELECT FROM sona.batches b WHERE b.space_id = %(space)s AND b.cycle_id = sona.cycles.cycle_id)
+""",
+    "UPDATE sona.spaces SET departed_learned = 0 WHERE space_id = %(space)s",
+)
+# The newest clean version that a rebuild reaches: of the cycles that the live version holds, it holds exactly the
+# earlier ones, all learned by this release.
+CLEAN = """
+SELECT max(v.version) FROM sona.state_versions v
+JOIN sona.version_contents k ON k.space_id = %(space)s AND k.version = v.version
+WHERE v.space_id = %(space)s AND v.version < %(first)s AND v.status IN ('live', 'retired') AND NOT EXISTS (
+    SELECT FROM sona.cycles c
+    WHERE c.space_id = %(space)s AND c.error IS NULL AND c.version > c.base_version
+      AND c.loop IN ('background', 'deep', 'load')
+      AND ((coalesce(c.in_force, int8multirange(int8range(c.version, NULL))) @> v.version)
+              <> ((c.in_force IS NULL OR upper_inf(c.in_force)) AND c.version <= v.version)
+           OR (c.version <= v.version AND c.loop <> 'load' AND (c.detail ->> 'release') IS DISTINCT FROM %(release)s)))
+"""
+INSERT = """
+INSERT INTO sona.erasures (space_id, erasure_id, kind, hashes, until_id, first_version, phase, requested_at, removed)
+VALUES (%(space)s, %(erasure)s, %(kind)s, %(hashes)s, %(until)s, %(first)s, 'removed', %(at)s, %(removed)s)
+"""
+COLUMNS = "erasure_id, kind, hashes, until_id, first_version, phase, requested_at, finished_at, removed, late, receipt"
+OF_SPACE = f"SELECT {COLUMNS} FROM sona.erasures WHERE space_id = %(space)s"
+LIST = f"{OF_SPACE} ORDER BY requested_at DESC, erasure_id LIMIT %(limit)s"
+UNFINISHED = f"{OF_SPACE} AND phase = 'removed' ORDER BY requested_at"
+ONE = f"{OF_SPACE} AND erasure_id = %(erasure)s"
+FINISH = """
+UPDATE sona.erasures SET phase = 'done', finished_at = %(at)s, receipt = %(receipt)s
+WHERE space_id = %(space)s AND erasure_id = %(erasure)s AND phase = 'removed'
+"""
+ANY_BETWEEN = """
+SELECT EXISTS (SELECT FROM sona.erasures WHERE space_id = %(space)s AND phase = 'done'
+    AND (receipt ->> 'version')::bigint > %(served)s AND (receipt ->> 'version')::bigint <= %(version)s)
+"""
+# Batches that were recorded after an erasure with records from before it; nearly always there are none.
+LATE_BATCHES = f"""
+SELECT {", ".join("e." + name for name in COLUMNS.split(", "))}, array_agg(b.batch) FROM sona.erasures e
+JOIN sona.batches b ON b.space_id = %(space)s AND b.cycle_id IS NULL AND b.left_out_by IS NULL
+    AND b.first_id < e.until_id AND b.recorded_at >= e.requested_at - interval '1 minute'
+WHERE e.space_id = %(space)s GROUP BY e.space_id, e.erasure_id
+"""
+LATE = """
+SELECT id, batch, step_count, context FROM sona.trajectories
+WHERE space_id = %(space)s AND batch = ANY(%(batches)s::bigint[]) AND id < %(until)s
+"""
+COUNT_LATE = "UPDATE sona.erasures SET late = late + %(count)s WHERE space_id = %(space)s AND erasure_id = %(erasure)s"

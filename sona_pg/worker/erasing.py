@@ -1,0 +1,193 @@
+"""Erasure: removes a user's rows, and publishes a state that has never learned from them.
+
+Two steps, each one transaction: the rows go, with a note of the erasure; then the space is rebuilt from the last
+version before the first of these rows was learned, and the result replaces every version since. An erasure that is
+killed in between is finished by the next one, or by ``finish``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from sona_pg._version import __version__
+from sona_pg.config import SonaConfig
+from sona_pg.domain.erasure import Erasure, Key, Receipt, Subject
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.space import Space
+from sona_pg.errors import Conflict, LearningConflict
+from sona_pg.learning.knowledge import Knowledge
+from sona_pg.store.database import Database
+from sona_pg.store.unit import LearningUnit
+from sona_pg.worker.past_learning import PastLearning, Progress
+from sona_pg.worker.rebuild import live_knowledge, parts_of
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5  # if the live version or the settings change meanwhile
+
+
+class HistoryExpired(Conflict):
+    """An exact erasure would drop what expired trajectories have taught."""
+
+
+def erase(
+    database: Database,
+    space: Space,
+    config: SonaConfig,
+    subject: Subject,
+    key: Key,
+    *,
+    drop_expired: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Receipt:
+    """Remove a subject's rows and every influence of them; return the signed receipt.
+
+    Recorders and readers do not wait; learners of the space do. An earlier erasure that was cut short is finished too.
+
+    Args:
+        database: the store.
+        space: the space.
+        config: settings of this process; learning settings are the space's at each version.
+        subject: whose rows.
+        key: signs the receipt.
+        drop_expired: whether to drop what was learned from trajectories that retention has removed since.
+        progress: called with the number of cycles done and of all.
+
+    Raises:
+        HistoryExpired: there are such trajectories, and ``drop_expired`` is False; nothing has changed.
+    """
+    expired = database.erasures.has_expired(space)
+    if expired and not drop_expired:
+        raise HistoryExpired(
+            f"space {space.name!r} has learned from {expired} trajectories that retention has removed since: nobody "
+            "can tell whose they were; an exact erasure learns from the kept ledger alone: pass drop_expired for that"
+        )
+    erasure_id = database.erasures.remove(space, subject)
+    finish(database, space, config, key, progress=progress)
+    done = database.erasures.read(space, erasure_id)
+    assert done is not None
+    assert done.receipt is not None
+    return Receipt.of(done.receipt)
+
+
+def finish(
+    database: Database,
+    space: Space,
+    config: SonaConfig,
+    key: Key,
+    *,
+    progress: Progress = lambda done, total: None,
+) -> int:
+    """Finish the erasures whose rows are removed; return their number.
+
+    Raises:
+        LearningConflict: the live version changed each time; try again later.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            with database.learning_unit(space, uuid7()) as unit:
+                assert unit is not None
+                return _finish(database, unit, space, config, key, progress)
+        except LearningConflict as exc:
+            log.info("an erasure is run again: %s", exc)
+    raise LearningConflict(
+        f"space {space.name!r}: its live version changed {ATTEMPTS} times during an erasure; run it again to finish it"
+    )
+
+
+def digest(known: Knowledge) -> str:
+    """Return the SHA-256 of all that a version serves or learns from, but its number."""
+    told = hashlib.sha256()
+    for name, part in sorted(parts_of(known).items()):
+        told.update(f"{name}\0".encode())
+        _feed(told, part)
+    return told.hexdigest()
+
+
+def _finish(
+    database: Database, unit: LearningUnit, space: Space, config: SonaConfig, key: Key, progress: Progress
+) -> int:  # fmt: skip
+    pending = database.erasures.unfinished(space)
+    if not pending:
+        return 0
+    first = min(erasure.first_version for erasure in pending)
+    expired = database.erasures.has_expired(space)
+    start = 0 if expired else database.erasures.clean_version(space, first)
+    relived = PastLearning(unit, space, config).run(start, progress)
+    live = live_knowledge(unit, relived.initial)
+    version, known = unit.next_version, relived.knowledge
+    made = dataclasses.replace(
+        known.state, version=version, parent=unit.live_version, cycle_id=uuid7(), metrics={"rebuilt": 1.0}
+    )
+    facts = {
+        "space": space.name,
+        "version": version,
+        "rebuilt_from": start,
+        "cycles": len(relived.cycles),
+        "expired": expired,
+        "loaded_versions": [cycle.version for cycle in relived.cycles if cycle.loaded],
+        "state_before": None if live is None else digest(live),
+        "state_after": digest(known),
+        "release": __version__,
+    }
+    unit.republish(
+        made,
+        known.patterns,
+        known.fisher,
+        database.erasures.finishing(space, first, version, _receipts(pending, facts, key)),
+    )
+    return len(pending)
+
+
+def _receipts(
+    pending: Sequence[Erasure], facts: Mapping[str, Any], key: Key
+) -> Callable[[Sequence[int], datetime], dict[UUID, dict[str, Any]]]:
+    def sign(gone: Sequence[int], at: datetime) -> dict[UUID, dict[str, Any]]:
+        return {
+            erasure.id: Receipt.signed(
+                {
+                    "erasure": str(erasure.id),
+                    "kind": erasure.kind,
+                    "subject_hashes": hashlib.sha256(erasure.hashes).hexdigest(),
+                    "requested_at": erasure.requested_at.isoformat(),
+                    "finished_at": at.isoformat(),
+                    "removed": dict(erasure.removed),
+                    "first_version": erasure.first_version,
+                    "versions_dropped": list(gone),
+                    **facts,
+                },
+                key,
+            ).as_dict()
+            for erasure in pending
+        }
+
+    return sign
+
+
+def _feed(told: Any, part: Any) -> None:
+    """Feed a part to a hash: values with their types, lengths and shapes, floats to the bit."""
+    if isinstance(part, np.ndarray):
+        told.update(f"{part.dtype.str}{part.shape}".encode())
+        told.update(np.ascontiguousarray(part).tobytes())
+    elif isinstance(part, Mapping):
+        told.update(f"{{{len(part)}".encode())
+        for name in sorted(part, key=str):
+            told.update(f"{name}\0".encode())
+            _feed(told, part[name])
+    elif isinstance(part, Sequence) and not isinstance(part, str | bytes):
+        told.update(f"[{len(part)}".encode())
+        for one in part:
+            _feed(told, one)
+    elif dataclasses.is_dataclass(part):
+        _feed(told, {field.name: getattr(part, field.name) for field in dataclasses.fields(part) if field.compare})
+    else:
+        value = part.item() if isinstance(part, np.generic) else part
+        told.update((value.hex() if isinstance(value, float) else repr(value)).encode() + b"\0")
