@@ -158,7 +158,7 @@ def test_learning_again_keeps_to_one_thread_as_learning_does(
         return learn(*arguments)
 
     monkeypatch.setattr("sona_pg.worker.background.learn", watched)
-    monkeypatch.setattr("sona_pg.worker.rebuild.learn", watched)
+    monkeypatch.setattr("sona_pg.worker.past_learning.learn", watched)
     live_some_days(engine, cycles=1)
     assert engine.rebuild().equal
     assert threads == [{1}, {1}]
