@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +16,16 @@ from types import ModuleType
 
 import pytest
 
+from sona_pg import Store
+from sona_pg.demo.helpdesk import helpdesk_json
+from sona_pg.service import ServiceOptions
+from tests.service.site import Site
+from tests.test_docs_servers import served
+
 ROOT = Path(__file__).parent.parent
 TUTORIALS = ROOT / "examples" / "tutorials"
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+NODE = shutil.which("node")
 Load = Callable[[str], ModuleType]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -62,6 +73,48 @@ def test_the_router_beats_every_fixed_model(load: Load, capsys: pytest.CaptureFi
     worth = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()[1:]]
     assert len(worth) == 5
     assert max(worth[:3]) < worth[4]
+
+
+def test_the_browsers_lesson_is_learned(database_url: str) -> None:
+    if NODE is None:
+        assert "REQUIRE_NODE" not in os.environ, "node is missing"
+        pytest.skip("node is not installed")
+    with Store(database_url) as store:
+        site = Site(store, ServiceOptions(space="colours", dim=8))
+        try:
+            told = run_node("04_browser/lesson.mjs", site.url)
+        finally:
+            site.close()
+    before, after = map(int, re.findall(r"(?:before|after): (\d+)", told))
+    assert (before, after > 120) == (0, True)
+
+
+def test_the_backend_answers_better_after_corrections(load: Load) -> None:
+    pytest.importorskip("wordllama", reason="the tutorial embeds text: extra text")
+    rows = json.loads(helpdesk_json())["answers"][:10]
+    with served(load("05_http_backend").app) as client:
+
+        def answered(query: str) -> dict[str, str]:
+            return client.post("/api/query", json={"query": query}).raise_for_status().json()
+
+        before = sum(answered(row["lessons"][0])["answer"] == row["answer"] for row in rows)
+        for row in rows:
+            rating = {"id": answered(row["lessons"][0])["id"], "correction": row["answer"]}
+            client.post("/api/feedback", json=rating).raise_for_status()
+        assert client.post("/api/learn").json()["version"] == 1
+        after = sum(answered(row["lessons"][0])["answer"] == row["answer"] for row in rows)
+        assert client.get("/api/stats").json()["version"] == 1
+        assert client.post("/api/query", json={"query": ""}).status_code == 422
+        if NODE is not None:
+            assert re.search(r"after: \d+ of 6", run_node("05_http_client.mjs", str(client.base_url), "3"))
+    assert after > before
+
+
+def run_node(name: str, *arguments: str) -> str:
+    assert NODE is not None
+    done = subprocess.run([NODE, TUTORIALS / name, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
