@@ -14,7 +14,7 @@ FRAMEWORKS := $(VENV)-frameworks
 # A demo needs fewer packages than development; where those are installed, they will do.
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
 
-.PHONY: help install build demo test test-frameworks test-browser test-js lint bench eval clean chaos
+.PHONY: help install build demo test test-frameworks test-browser test-js lint docs docs-sql docs-reference bench eval clean chaos
 .DEFAULT_GOAL := help
 
 help:           ## say what there is
@@ -48,6 +48,13 @@ lint: $(DEV)    ## style, types, layers
 
 docs-sql: $(DEV) ## docs/sql.md anew, from the comments in the database
 	$(BIN)/python .ci/sql_docs.py
+
+docs-reference: $(DEV) ## docs/python.md, configuration.md and errors.md anew, and docs/cli.md
+	$(BIN)/python .ci/reference_docs.py
+	$(BIN)/python -m sona_pg.cli.reference > docs/cli.md
+
+docs: $(VENV)/.sona-pg-docs ## the documentation as a site in build/site; fails on any warning
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 build: $(DEV)   ## wheel and sdist in dist/
 	$(BIN)/python -m build $(ARGS)

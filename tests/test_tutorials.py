@@ -6,19 +6,27 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
+from typing import Any
 
+import httpx
 import pytest
+import yaml
+from typer.main import get_command
+from typer.testing import CliRunner
 
-from sona_pg import Store
+from sona_pg import LoopConfig, SonaConfig, Store
+from sona_pg.cli.commands import app
 from sona_pg.demo.helpdesk import helpdesk_json
-from sona_pg.service import ServiceOptions
+from sona_pg.service import ServiceOptions, create_app
 from tests.service.site import Site
 from tests.test_docs_servers import served
 
@@ -108,6 +116,55 @@ def test_the_backend_answers_better_after_corrections(load: Load) -> None:
         if NODE is not None:
             assert re.search(r"after: \d+ of 6", run_node("05_http_client.mjs", str(client.base_url), "3"))
     assert after > before
+
+
+def test_the_production_drill_restores_what_was_learned(
+    database_url: str, load: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(*words: str) -> None:
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, (words, done.output)
+
+    @contextmanager
+    def server() -> Iterator[httpx.Client]:
+        options = ServiceOptions(space="production", dim=16, config=SonaConfig(loops=LoopConfig(automatic=False)))
+        with Store(database_url) as store, served(create_app(store, options)) as client:
+            yield client
+
+    load("06_production").drill(tmp_path, command, server)
+    told = re.findall(r"(\w+): (\d+) of 40", capsys.readouterr().out)
+    assert [moment for moment, _ in told] == ["before", "after", "restored"]
+    before, after, restored = (int(right) for _, right in told)
+    assert (before, after >= 36, restored) == (0, True, after)
+
+
+PRODUCTION = ROOT / "docker" / "production"
+
+
+def test_every_command_of_the_deployment_exists() -> None:
+    compose = yaml.safe_load((PRODUCTION / "compose.yaml").read_text())
+    told = [service["command"] for service in compose["services"].values() if service.get("image") == "sona-pg"]
+    lines = [" ".join(words) for words in told if words[0] in ("serve", "worker", "db")]
+    for text in (*(words[0] for words in told), *(unit.read_text() for unit in (PRODUCTION / "systemd").iterdir())):
+        text = text.replace("$(date +%%F)", "today").replace("$$(date +%F)", "today")
+        lines += re.findall(r"sona-pg ((?:maintain|dump|serve|worker) [^;&\n]+)", text)
+    assert len(lines) >= 9
+    for line in lines:
+        words = shlex.split(line.replace("%i", "8701"))
+        command: Any = get_command(app)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context(line, words)
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            known = compose["volumes"] if not source.startswith(".") else [source]
+            assert source in known, volume
+            assert source in (*compose["volumes"], "./metrics.key") or (PRODUCTION / source).is_file(), volume
+    assert {"server-1", "server-2"} <= compose["services"].keys()
+    assert compose["services"]["worker"]["deploy"]["replicas"] == 2
+    targets = yaml.safe_load((PRODUCTION / "prometheus.yml").read_text())["scrape_configs"][0]["static_configs"][0]
+    assert {target.partition(":")[0] for target in targets["targets"]} <= compose["services"].keys()
 
 
 def run_node(name: str, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Commands about spaces: list, show, set, rename, re-embed, remove."""
+"""Commands about spaces: list, create, show, set, rename, re-embed, remove."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import typer
 
 from sona_pg.cli.options import Url, complete_space, database_at
 from sona_pg.cli.render import progress_bar, show_facts, show_rows
-from sona_pg.errors import ConfigError, InvalidValue
+from sona_pg.errors import ConfigError, InvalidValue, SpaceExists
 
-space_app = typer.Typer(help="Spaces: list, show, change, rename or remove them.", no_args_is_help=True)
+space_app = typer.Typer(help="Spaces: list, make, show, change, rename or remove them.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the space.", autocompletion=complete_space)]
 
@@ -30,6 +30,26 @@ def space_list(url: Url = None) -> None:
     """
     with database_at(url) as database:
         show_rows([{"space": space.name, "dim": space.dim} for space in database.list_spaces()], "spaces")
+
+
+@space_app.command("create")
+def space_create(
+    name: Annotated[str, typer.Argument(help="Name of the space.")],
+    dim: Annotated[int, typer.Option(help="Dimension of its embeddings.", min=1)] = 256,
+    url: Url = None,
+) -> None:
+    """Make a space with the default settings; an engine or a server that opens a missing one does so as well.
+
+    Example: sona-pg space create support --dim 256
+    """
+    from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
+    from sona_pg.engine import Store
+
+    quiet = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceConfig(automatic=False))
+    with Store(url, require_database=True) as store:
+        if name in {known.name for known in store.spaces()}:
+            raise SpaceExists(f"there is a space {name!r} already: see `sona-pg space show {name}`")
+        show_facts({"space": name, "dim": store.space(name, dim, config=quiet).dim}, f"space {name!r}")
 
 
 @space_app.command("show")

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine, kernels
 from sona_pg.cli.commands import app
-from sona_pg.errors import ConfigError
+from sona_pg.errors import ConfigError, SpaceExists
 
 DIM = 8
 MAIN = "import sys; from sona_pg.cli.main import main; sys.exit(main())"
@@ -209,6 +209,14 @@ def test_maintain_prints_each_action_once(taught: str) -> None:
 def test_recall_is_measured_on_stored_vectors(taught: str) -> None:
     facts = json.loads(run("recall", "--url", taught, "--queries", "5").stdout)
     assert (facts["recall"], facts["queries"], facts["incomplete"]) == (1.0, 5, 0)
+
+
+def test_a_space_is_made_once(database_url: str) -> None:
+    words = ["space", "create", "new", "--dim", "3", "--url", database_url]
+    assert json.loads(CliRunner().invoke(app, words).stdout) == {"space": "new", "dim": 3}
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 1
+    assert isinstance(again.exception, SpaceExists)
 
 
 def test_a_space_is_shown_changed_and_renamed(taught: str) -> None:
