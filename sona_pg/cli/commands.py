@@ -18,6 +18,7 @@ from sona_pg.cli.backup_commands import dump, restore
 from sona_pg.cli.bench_command import bench
 from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.dream_commands import dream
+from sona_pg.cli.erasure_commands import forget
 from sona_pg.cli.every_command import with_common_options
 from sona_pg.cli.learning_progress import learning_progress
 from sona_pg.cli.mcp_command import mcp
@@ -51,6 +52,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(set_aside_app, name="set-aside")
 app.command()(bench)
 app.command()(dump)
+app.command()(forget)
 app.command()(restore)
 app.command()(doctor)
 app.command()(serve)

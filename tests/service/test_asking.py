@@ -38,6 +38,22 @@ def test_what_was_recorded_is_learned_and_asked(service, space):
     assert service.get("/v1/stats", params=name).json()["version"] == 2
 
 
+def test_a_user_is_forgotten_with_a_receipt(service, space, tmp_path, monkeypatch):
+    monkeypatch.setenv("SONA_PG_HOME", str(tmp_path))  # of the key
+    name = {"space": space()}
+    rows = [{"text": f"parcel {place}", "quality": 0.9, "context": [f"user:{place % 2}"]} for place in range(6)]
+    ids = service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name).json()["ids"]
+    service.post("/v1/learn", params=name)
+    plan = service.post("/v1/forget/plan", {"user": "1"}, params=name).json()
+    assert (plan["trajectories"], plan["first_version"]) == (3, 1)
+    receipt = service.post("/v1/forget", {"user": "1"}, params=name).json()
+    assert (receipt["removed"]["trajectories"], receipt["version"], receipt["versions_dropped"]) == (3, 2, [1])
+    assert service.post("/v1/forget/verify", {"receipt": receipt}, params=name).json() == {"genuine": True}
+    assert service.post("/v1/forget", {"trajectories": ids[:1]}, params=name).json()["removed"]["trajectories"] == 1
+    assert service.post("/v1/forget", {}, params=name).status_code == 422
+    assert service.post("/v1/forget/verify", {"receipt": {}}, params=name).status_code == 422
+
+
 def test_adapted_vectors_come_as_they_are_asked_for(service):
     one = service.post("/v1/adapt", {"vector": X}).json()
     coded = service.post("/v1/adapt", {"vectors": [X, X], "encoding": "base64"}).json()

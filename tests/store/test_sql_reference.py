@@ -25,8 +25,8 @@ MACROS = {
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceConfig(automatic=False))
 # Nothing of the kind exists in a space of a few rows without sessions, or it is a matter of time.
 MAY_BE_EMPTY = {
-    "communities", "diff", "dream_edges", "failed_cycles", "forgetting_by_task", "graph_hubs", "neighborhood",
-    "neighbors", "next_patterns", "touched_days", "waiting_feedback",
+    "communities", "diff", "dream_edges", "erasure_log", "failed_cycles", "forgetting_by_task", "graph_hubs",
+    "neighborhood", "neighbors", "next_patterns", "touched_days", "waiting_feedback",
 }  # fmt: skip
 
 

@@ -31,6 +31,11 @@ export interface Cycle {
   cycle_id: string; base_version: number; version: number; trajectories: number; feedback: number; patterns: number; learned: boolean;
 }
 export interface StoredVersion { version: number; parent: number; status: string; origin: string; created_at: string; complete: boolean }
+export interface Subject { user?: string; session?: string; trajectories?: string[] }
+export interface Receipt {
+  erasure: string; space: string; kind: string; removed: Record<string, number>; version: number; versions_dropped: number[];
+  signature: { algorithm: string; key: string; value: string }; [fact: string]: any;
+}
 export interface Space { name: string; dim: number; live_version: number; trajectories: number; feedback: number; waiting: number }
 export interface Budget {
   amount: number | null; per: "request" | "day" | null; set_at: string | null; requests: number; spent: number;
@@ -107,6 +112,11 @@ export class SonaClient {
   diff(query: { a: number; b: number }, options?: CallOptions): Promise<{ a: number; b: number; differences: Record<string, any>[] }>;
   rollback(body: { version: number; keep_facts?: boolean }, options?: CallOptions): Promise<{ version: number }>;
   promote(body: { version: number }, options?: CallOptions): Promise<{ version: number }>;
+  forget(body: Subject & { drop_expired?: boolean }, options?: CallOptions): Promise<Receipt>;
+  forgetPlan(body: Subject, options?: CallOptions): Promise<{
+    trajectories: number; steps: number; feedback: number; first_version: number | null; versions: number[]; expired: number;
+  }>;
+  verifyReceipt(body: { receipt: Receipt }, options?: CallOptions): Promise<{ genuine: boolean }>;
   budget(query?: undefined, options?: CallOptions): Promise<Budget>;
   setBudget(body: { amount: number | null; per?: "request" | "day" }, options?: CallOptions): Promise<Budget>;
   spaces(query?: undefined, options?: CallOptions): Promise<{ spaces: Space[] }>;

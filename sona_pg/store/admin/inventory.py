@@ -15,17 +15,18 @@ INVENTORY = {
         trajectories_rest version_contents version_patterns version_tasks
     """,
     "view": """
-        adapter_norms budgets cycle_changes cycle_log decisions dream_edges failed_cycles feedback_sources
+        adapter_norms budgets cycle_changes cycle_log decisions dream_edges erasure_log failed_cycles feedback_sources
         figures fleet forgetting_by_task graph_hubs growth labels latest_feedback learning learning_curve
         next_patterns off_policy outcomes pattern_summary quality_by_day quality_by_server quality_by_space
         route_leaderboard routes_by_pattern store_size users versions waiting_feedback
     """,
     "function": """
-        apply_adapter apply_base_lora apply_micro_lora communities day_of days_of decision_figures_between diff
-        ensure_dimension ensure_partitions evaluate_policies figures_between find_patterns first_id
-        judged_between last_id mark_batch mean_interval neighborhood neighbors pattern_drift
+        apply_adapter apply_base_lora apply_micro_lora communities cycle_facts day_of days_of decision_figures_between
+        diff ensure_dimension ensure_partitions evaluate_policies figures_between find_patterns first_id
+        judged_between last_id mark_batch mean_interval neighborhood neighbors pattern_cycles pattern_drift
         pattern_trajectories patterns_at quantile reals_of record_feedback record_trajectory require_space
-        require_vector routes_between similar_trajectories sizes_of touched_days uuid_floor uuid_time weight_at
+        require_vector routes_between similar_trajectories sizes_of touched_days uuid_floor uuid_time
+        version_cycles weight_at
     """,
     "index": """
         adapters_pkey api_keys_pkey batches_by_cycle batches_by_time batches_of_sql batches_pkey

@@ -1,0 +1,76 @@
+"""Command that erases the data of a user, and checks receipts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sona_pg.cli.options import SpaceName, Url, engine_on
+from sona_pg.cli.render import progress_bar, show_facts
+from sona_pg.errors import ConfigError, InvalidValue
+
+
+def forget(
+    space: SpaceName = "default",
+    user: Annotated[str | None, typer.Option(help="Whose data: trajectories labelled user:NAME.")] = None,
+    session: Annotated[str | None, typer.Option(help="Of which session: labelled session:NAME.")] = None,
+    trajectory: Annotated[list[str] | None, typer.Option(help="Id of a single one; may be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be removed; change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Erase without another question.")] = False,
+    drop_expired: Annotated[
+        bool, typer.Option("--drop-expired", help="Also drop what was learned from records that retention has removed.")
+    ] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--finish", help="Instead, finish erasures whose process was killed.")
+    ] = False,
+    verify: Annotated[
+        Path | None, typer.Option(help="Instead, check the receipt in this file, or - for standard input.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Key that signs receipts; else SONA_PG_RECEIPT_KEY, else one in the home.")
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Erase the data of a user, and everything learned from it, on every server; print the signed receipt.
+
+    Keep the receipt with your records: it names nobody. Backups and files of sona-pg save still have the data; see
+    docs/erasure.md.
+
+    Exit codes: 0 done, 1 an error, or the receipt is not genuine.
+
+    Example: sona-pg forget --space support --user 42 --yes
+    """
+    told: dict[str, Any] = {"user": user, "session": session, "trajectories": trajectory or None}
+    with engine_on(space, url) as engine:
+        if verify is not None:
+            genuine = engine.verify_receipt(_read(verify), key=key)
+            show_facts({"receipt": str(verify), "genuine": genuine}, f"receipt of space {space!r}")
+            if not genuine:
+                raise typer.Exit(1)
+            return
+        if dry_run:
+            show_facts(engine.forget_plan(**told).as_dict(), f"an erasure in space {space!r} would remove")
+            return
+        if unfinished:
+            with progress_bar("finishing erasures") as progress:
+                show_facts({"finished": engine.finish_erasures(key=key, progress=progress)}, f"space {space!r}")
+            return
+        if not yes:
+            raise ConfigError("an erasure cannot be undone: see --dry-run, and pass --yes to confirm")
+        with progress_bar(f"erasing from space {space!r}") as progress:
+            receipt = engine.forget(**told, drop_expired=drop_expired, key=key, progress=progress)
+    show_facts(receipt.as_dict(), f"receipt of an erasure in space {space!r}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
+    except (OSError, ValueError) as exc:
+        raise InvalidValue(f"--verify {path}: expected the JSON of a receipt: {exc}") from exc
+    if not isinstance(told, dict):
+        raise InvalidValue(f"--verify {path}: expected the JSON of a receipt")
+    return told

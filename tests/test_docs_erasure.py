@@ -1,0 +1,56 @@
+"""docs/erasure.md is true: its Python runs as it stands, its commands exist and do what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from sona_pg import SonaEngine
+from sona_pg.cli.commands import app
+
+TEXT = (Path(__file__).parent.parent / "docs" / "erasure.md").read_text()
+(PYTHON,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+(SHELL,) = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_on_erasure_runs(database_url, tmp_path, monkeypatch):
+    monkeypatch.setenv("SONA_PG_URL", database_url)
+    monkeypatch.setenv("SONA_PG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    known: dict = {}
+    exec(compile(PYTHON, "erasure.md", "exec"), known)
+    known["engine"].close()
+    answers = []
+    for line in SHELL.splitlines():
+        command, _, file = line.removeprefix("sona-pg ").partition(" > ")
+        done = CliRunner().invoke(app, command.split(), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        answers.append(json.loads(done.stdout))
+        if file:
+            Path(file).write_text(done.stdout)
+    plan, receipt, verified = answers
+    assert plan["trajectories"] == 0
+    assert receipt["removed"]["trajectories"] == 0
+    assert verified["genuine"]
+
+
+def test_a_receipt_that_was_changed_ends_the_command_with_1(database_url, tmp_path, monkeypatch):
+    monkeypatch.setenv("SONA_PG_HOME", str(tmp_path))
+    options = ["--space", "made", "--url", database_url]
+    with SonaEngine(2, database_url, "made") as engine:
+        trajectory = engine.begin_trajectory([1.0, 0.0])
+        engine.add_trajectory_context(trajectory, "user:7")
+        engine.end_trajectory(trajectory, 1.0)
+    refused = CliRunner().invoke(app, ["forget", "--user", "7", *options])
+    assert refused.exit_code != 0
+    done = CliRunner().invoke(app, ["forget", "--user", "7", "--yes", *options], catch_exceptions=False)
+    receipt = json.loads(done.stdout)
+    assert receipt["removed"]["trajectories"] == 1
+    changed = json.dumps({**receipt, "kind": "session"})
+    told = CliRunner().invoke(app, ["forget", "--verify", "-", *options], input=changed)
+    assert (told.exit_code, json.loads(told.stdout)["genuine"]) == (1, False)
+    finished = CliRunner().invoke(app, ["forget", "--finish", *options], catch_exceptions=False)
+    assert json.loads(finished.stdout) == {"finished": 0}
