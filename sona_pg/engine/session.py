@@ -186,8 +186,10 @@ class Session(OpenedSpace):
             runtimes.release(self.runtime)
 
     def _held_here(self) -> bool:
-        """Whether this thread, interrupted by a signal handler, holds a lock that the end needs."""
-        return self.writer.held_here or held_here(self._refreshing) or self.held.held_here or runtimes.held_here
+        """Whether this thread, interrupted by a signal handler, holds a lock that the end or the follower needs."""
+        refreshing, answering = self._refreshing, (self.evidence, self.ranker.overlay, self.recaller, self.chooser)
+        locked = held_here(refreshing) or any(held_here(part.lock) for part in answering)
+        return locked or self.writer.held_here or self.held.held_here or runtimes.held_here
 
     def _depart(self) -> None:
         """Leave the fleet, unless the database is away: closing does not wait for it."""

@@ -26,7 +26,7 @@ class Overlay:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may close the engine while a call holds it
         self._here: dict[str, NDArray[np.float16]] = {}  # remembered by this server; the store has them soon
         self._stored = NOTHING
         self._served = NOTHING  # when candidates were last read
@@ -34,7 +34,7 @@ class Overlay:
 
     def require_room(self, names: Sequence[str]) -> None:
         """Raise ``InvalidValue`` if the new ones of ``names`` exceed the space's limit."""
-        with self._lock:
+        with self.lock:
             served = self._served
             if len(served.ids) + len(self._stored) + len(self._here) + len(names) <= limits.MOST_CANDIDATES:
                 return
@@ -52,13 +52,13 @@ class Overlay:
         scaled = np.array(embeddings, np.float32, order="C")
         keep_directions(scaled)  # in half precision
         kept = scaled.astype(np.float16)
-        with self._lock:
+        with self.lock:
             self._here.update(zip(names, kept, strict=True))
             self._known = None
 
     def remembered(self) -> Collection[str]:
         """Return the ids given to this server and not yet found in the store."""
-        with self._lock:
+        with self.lock:
             return list(self._here)
 
     @property
@@ -77,7 +77,7 @@ class Overlay:
                 refused.
         """
         ahead = [name for name in new if name not in served.index]
-        with self._lock:
+        with self.lock:
             stored, here = self._stored, dict(self._here)
         missing = [name for name in ahead if name not in stored.index and name not in here]
         found = read(missing) if missing else NOTHING
@@ -88,7 +88,7 @@ class Overlay:
         known = _joined([part for part in parts if len(part)])
         slots = known.slots(ahead)
         slots = slots[slots != UNKNOWN]
-        with self._lock:
+        with self.lock:
             self._served = served
             self._stored = known if len(slots) == len(known) else known.take(slots)
             for name in arrived:
@@ -104,7 +104,7 @@ class Overlay:
         last = self._known  # without the lock, which ``remember`` holds while it copies many rows
         if last is not None and last[0] is served:
             return last[1]
-        with self._lock:
+        with self.lock:
             if not self._here and not len(self._stored):
                 self._known = (served, served)
                 return served

@@ -44,7 +44,7 @@ class Recaller:
         """Start without any order; ``read_order`` reads id, group and position of all candidates in groups."""
         self._ranker = ranker
         self._read_order = read_order
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may close the engine while a call holds it
         self._here: dict[str, Order] = {}  # remembered by this server
         self._stored: dict[str, Order] | None = None  # None: not read yet
         self._graphs: OrderedDict[RankedSet, _OfSet] = OrderedDict()
@@ -65,24 +65,24 @@ class Recaller:
         """
         if not isinstance(group, str) or not group or "\0" in group:
             raise InvalidValue(f"group={group!r} is no name: expected text without a NUL character")
-        with self._lock:
+        with self.lock:
             first = max(time.time_ns() // 1000, self._last + 1)
             self._last = first + count
         return GroupOrder(group, first)
 
     def remember(self, names: Sequence[str], order: GroupOrder) -> None:
         """Know the order of candidates given to this server before it is committed."""
-        with self._lock:
+        with self.lock:
             for place, name in enumerate(names):
                 self._here[name] = (order.group, order.first + place)
             self._graphs.clear()
 
     def read(self) -> None:
         """Read the order of all groups; later ones of this server are added."""
-        with self._lock:
+        with self.lock:
             given = dict(self._here)
         stored = {name: (group, position) for name, group, position in self._read_order()}
-        with self._lock:
+        with self.lock:
             if stored != self._stored:
                 self._stored = stored
                 self._graphs.clear()
@@ -137,7 +137,7 @@ class Recaller:
     def _prepared(self, ready: ReadySet) -> PreparedGraph:
         """Return the graph of a candidate set: the order of its groups, and the edges that the version has learned."""
         candidates, view = ready.candidates, ready.serving.graph
-        with self._lock:
+        with self.lock:
             found = self._graphs.get(candidates)
             if found is not None and found.view is view:
                 self._graphs.move_to_end(candidates)
@@ -145,7 +145,7 @@ class Recaller:
             order = {**(self._stored or {}), **self._here}
         plain = _graph_of(candidates, order) if found is None else found.plain
         made = plain if view is None else view.expectation.joined(plain, ready.slots)
-        with self._lock:
+        with self.lock:
             self._graphs[candidates] = _OfSet(view, plain, made)
             while len(self._graphs) > KEPT_GRAPHS:
                 self._graphs.popitem(last=False)

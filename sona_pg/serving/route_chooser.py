@@ -47,8 +47,8 @@ class RouteChooser:
         self._named = NamedSets("route", keep)
         self._rng = np.random.default_rng(seed or None)  # has a lock of its own
         self._pacers: OrderedDict[float, BudgetPacer] = OrderedDict()
-        self._lock = threading.RLock()  # of the pacers; a signal handler may interrupt a decision to end a trajectory
-        self.space_budget = SpaceBudget(self._lock)
+        self.lock = threading.RLock()  # of the pacers; a signal handler may interrupt a decision to end a trajectory
+        self.space_budget = SpaceBudget(self.lock)
         self._shifts = RouteShifts()
         self._cost_shifts = CostShifts()
         self._ready: _ReadyRouter | None = None  # replaced by one assignment, so threads may race
@@ -98,7 +98,7 @@ class RouteChooser:
         if budget is None and of_space is None:
             made = ready.block.decide(vector, told, rows, prices, 0.0, None, *weights, self._draw(names))
         else:
-            with self._lock:
+            with self.lock:
                 pacer = of_space or self._pacer(budget, names, prices)
                 price, stake = (pacer.price(), pacer.stake) if knows_costs else (0.0, None)
                 made = ready.block.decide(vector, told, rows, prices, price, stake, *weights, self._draw(names))
@@ -113,7 +113,7 @@ class RouteChooser:
                     expected = made[3][made[0]] - self._shifts.shown(chosen)
                     listed = booked / self._cost_shifts.factor(chosen)
                     account = Booking(
-                        pacer, self._lock, booked, self._judge, chosen, router, expected, self._price, listed
+                        pacer, self.lock, booked, self._judge, chosen, router, expected, self._price, listed
                     )
         if made is None:
             raise InvalidValue("x points in no direction once it is reduced to the router's width: check the embedder")
@@ -131,7 +131,7 @@ class RouteChooser:
         )
 
     def _made_ready(self, router: Router) -> _ReadyRouter:
-        with self._lock:
+        with self.lock:
             shown = self._cost_shifts.applied(self._shifts.applied(router))
         return _ReadyRouter(router, shown, prepared_router(shown.state), {})
 

@@ -133,6 +133,29 @@ def test_a_signal_handler_that_closes_at_any_moment_neither_hangs_nor_loses(data
     assert len(stored(database_url)) - len(acknowledged) <= 12
 
 
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("part", ["evidence", "overlay", "recaller", "chooser"])
+def test_a_close_that_interrupts_an_answer_does_not_wait_for_it(database_url: str, part: str) -> None:
+    engine = open_engine(database_url, "memory")
+    session = engine._session
+    lock = (session.ranker.overlay if part == "overlay" else getattr(session, part)).lock
+    following = threading.Event()
+
+    def follow(*_: object) -> bool:
+        following.set()
+        with lock:
+            return True
+
+    session.hear = session.read_judged = follow  # type: ignore[method-assign]
+    with lock:
+        engine.end_trajectory(engine.begin_trajectory(ONE, ranking=engine.rank(ONE, [ONE], ids=["a"])), 0.5)
+        engine.flush()
+        assert following.wait(20)  # the end waits for the follower, and the follower for the interrupted answer
+        engine.close()
+    assert session._ending._finished.wait(20)
+    assert len(stored(database_url)) == 1
+
+
 # argv: url, durability, how it ends. Threads record until the end, and say each id once it is acknowledged.
 ENDS = f"""
 import os, signal, sys, threading, time
