@@ -132,6 +132,7 @@ def without_index(url: str, work: Callable[[], int]) -> int:
         for name, _ in found:
             connection.execute(f"DROP INDEX sona.{name}")  # type: ignore[call-overload]
         done = work()
+        connection.execute("UPDATE sona.memory_nodes SET indexed = true")
         for _, definition in found:
             connection.execute(definition)
         connection.execute("VACUUM ANALYZE sona.memory_nodes")

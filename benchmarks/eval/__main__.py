@@ -38,6 +38,8 @@ EXPERIMENTS = (
     "cost",
     "recall",
     "dreams",
+    "graph",
+    "graph_sessions",
     "money",
 )
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")

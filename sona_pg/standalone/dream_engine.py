@@ -127,7 +127,7 @@ class DreamEngine:
             return []
         before = unit(np.array(context, np.float32).reshape(len(context), self.dim)) if len(context) else None
         x = unit(np.asarray(query, np.float32).reshape(self.dim))
-        active = self._prepare().activate(self.graph.embeddings @ x, before)
+        active = self._prepare().activate(np.asarray(self.graph.embeddings) @ x, before)
         best = np.argsort(-Mixing.initial().scores(active.features), kind="stable")[:k]
         return [self.graph.node(row) for row in active.rows[best].tolist()]
 

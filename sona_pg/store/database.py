@@ -40,7 +40,7 @@ from sona_pg.store import (
     search,
     states,
 )
-from sona_pg.store.admin import migrate, summaries
+from sona_pg.store.admin import migrate, node_index, summaries
 from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.claims import Limit
 from sona_pg.store.connect import connect, driver_connection, translated
@@ -350,6 +350,11 @@ class Database(SpaceStore):
         """Compute the daily figures that are due in all spaces; another process at work is left to it."""
         with reading(self.engine, "computing daily figures") as connection:
             return list(summaries.sum_up(driver_connection(connection)))
+
+    def index_nodes(self) -> list[node_index.IndexedNodes]:
+        """Add new and moved nodes of the memory graph to their index, in all spaces."""
+        with reading(self.engine, "indexing nodes of the memory graph") as connection:
+            return list(node_index.add_waiting(driver_connection(connection)))
 
     def read_view(self, view: str, space: Space, limit: int) -> list[dict[str, Any]]:
         """Return rows of one of the analytics views for a space."""

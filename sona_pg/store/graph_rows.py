@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 from sqlalchemy import Connection, select, update
 
@@ -18,23 +19,25 @@ from sona_pg.domain.memory import EdgeKind, NodeKind
 from sona_pg.domain.state import Arrays
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import as_uuids
+from sona_pg.store.edge_copy import copy_edges
 from sona_pg.store.reals import Reals
-from sona_pg.store.schema import spaces, state_arrays
-from sona_pg.store.stored_arrays import Holder
+from sona_pg.store.schema import spaces
+from sona_pg.store.stored_arrays import Holder, read_stored
 
 NODE_KINDS = {
     kind: {NodeKind.TRAJECTORY: "query"}.get(kind, kind.name.lower()) for kind in NodeKind
 }  # as SQL names them
 EDGE_KINDS = {kind: {EdgeKind.CO_ACTIVATION: "co-activation"}.get(kind, kind.name.lower()) for kind in EdgeKind}
 
-ROWS = 20_000  # of one statement
+ROWS = 10_000  # of one statement
 # Embeddings are taken from their source on the server; those of patterns are written before.
 UPSERT_NODES = """
 INSERT INTO sona.memory_nodes (space_id, dim, node_id, kind, pattern_id, candidate_id, trajectory_id, importance,
-    access_count, last_accessed, degree, strength, created_version, updated_at, embedding)
+    access_count, last_accessed, degree, strength, created_version, updated_at, embedding, indexed)
 SELECT %(space)s, %(dim)s, n.node_id, n.kind, p.pattern_id, c.candidate_id,
     CASE n.kind WHEN 'query' THEN n.node_id END, n.importance, n.access_count,
-    to_timestamp(nullif(n.accessed, 0) * 86400), n.degree, n.strength, n.created_version, %(at)s, v.embedding
+    to_timestamp(nullif(n.accessed, 0) * 86400), n.degree, n.strength, n.created_version, %(at)s, v.embedding,
+    false
 FROM unnest(%(ids)s::uuid[], %(kinds)s::text[], %(slots)s::int[], %(places)s::int[], %(importance)s::real[],
     %(accesses)s::bigint[], %(accessed)s::double precision[], %(degrees)s::int[], %(strengths)s::real[],
     %(created)s::bigint[]) AS n (node_id, kind, slot, place, importance, access_count, accessed, degree, strength,
@@ -50,6 +53,16 @@ WHERE v.embedding IS NOT NULL
 ON CONFLICT (space_id, dim, node_id) DO UPDATE SET
     importance = excluded.importance, access_count = excluded.access_count, last_accessed = excluded.last_accessed,
     degree = excluded.degree, strength = excluded.strength, updated_at = excluded.updated_at
+"""
+# Of nodes whose embedding stays as it is: to send it again would take eight bytes a number.
+UPDATE_NODES = """
+UPDATE sona.memory_nodes SET importance = n.importance, access_count = n.access_count,
+    last_accessed = to_timestamp(nullif(n.accessed, 0) * 86400), degree = n.degree, strength = n.strength,
+    updated_at = %(at)s
+FROM unnest(%(ids)s::uuid[], %(importance)s::real[], %(accesses)s::bigint[], %(accessed)s::double precision[],
+    %(degrees)s::int[], %(strengths)s::real[]) AS n (node_id, importance, access_count, accessed, degree, strength)
+WHERE sona.memory_nodes.space_id = %(space)s AND sona.memory_nodes.dim = %(dim)s
+    AND sona.memory_nodes.node_id = n.node_id
 """
 DELETE_NODES = """
 DELETE FROM sona.memory_nodes USING unnest(%(ids)s::uuid[]) AS gone (id)
@@ -70,16 +83,16 @@ USING unnest(%(sources)s::uuid[], %(targets)s::uuid[], %(kinds)s::text[]) AS gon
 WHERE sona.memory_edges.space_id = %(space)s AND sona.memory_edges.source_id = gone.source_id
     AND sona.memory_edges.target_id = gone.target_id AND sona.memory_edges.kind = gone.kind
 """
-# A centroid moves a little in every cycle; each row written again is an insertion into the index.
+# A centroid moves a little in every cycle; each row written again is an insertion into the index, by maintenance.
 MOVED = """
-UPDATE sona.memory_nodes SET embedding = p.centroid
+UPDATE sona.memory_nodes SET embedding = p.centroid, indexed = false
 FROM sona.patterns p
 WHERE sona.memory_nodes.space_id = %(space)s AND p.space_id = %(space)s AND sona.memory_nodes.dim = %(dim)s
     AND p.dim = %(dim)s AND p.pattern_id = sona.memory_nodes.node_id
     AND (sona.memory_nodes.embedding <=> p.centroid) > 1e-4
 """
 CHANGED = """
-UPDATE sona.memory_nodes SET embedding = c.embedding::vector, updated_at = %(at)s
+UPDATE sona.memory_nodes SET embedding = c.embedding::vector, updated_at = %(at)s, indexed = false
 FROM sona.candidates c
 WHERE sona.memory_nodes.space_id = %(space)s AND c.space_id = %(space)s AND sona.memory_nodes.dim = %(dim)s
     AND sona.memory_nodes.candidate_id = c.candidate_id AND c.changed_at > sona.memory_nodes.updated_at
@@ -124,6 +137,8 @@ def follow(
             change = _Change(before, after)
             for statement, told in change.statements():
                 driver.execute(statement, {**values, **told})
+            if before is None:
+                _copy_edges(driver, space_id, version, after)
         driver.execute(MOVED, values)
         driver.execute(CHANGED, values)
     connection.execute(
@@ -133,17 +148,24 @@ def follow(
 
 def read(connection: Connection, space_id: int, version: int) -> Arrays | None:
     """Return the arrays of a version's graph; None if it has none, or is not kept."""
-    of_part = (state_arrays.c.space_id == space_id, state_arrays.c.version == version, state_arrays.c.part == "graph")
-    rows = connection.execute(select(state_arrays).where(*of_part)).all()
     holder = Holder(str(space_id), version)
     found = {
-        row.name: holder.array(f"part 'graph', array {row.name!r}", row.data, row.dtype, row.shape) for row in rows
+        row.name: holder.array(f"part 'graph', array {row.name!r}", row.data, row.dtype, row.shape)
+        for row in read_stored(connection, space_id, version, "graph")
     }
     return found or None
 
 
 def _stored(connection: Connection, space_id: int, row: Any) -> Arrays | None:
     return None if row.graph_version is None else read(connection, space_id, row.graph_version)
+
+
+def _copy_edges(driver: psycopg.Connection[Any], space_id: int, version: int, graph: Arrays) -> None:
+    keys = np.asarray(graph["keys"], np.uint8)
+    ends = keys[_sources(graph)], keys[np.asarray(graph["targets"])]
+    kinds, weights = np.asarray(graph["edge_kinds"], np.uint8), np.asarray(graph["weights"], np.float32)
+    names = {int(kind): name for kind, name in EDGE_KINDS.items()}
+    copy_edges(driver, space_id, version, ends, kinds, weights, np.asarray(graph["reinforced"], np.float64), names)
 
 
 class _Change:
@@ -170,8 +192,13 @@ class _Change:
                 yield DELETE_EDGES, _ends(self._before, edges)
             for gone in _few(np.flatnonzero(self._place < 0)):
                 yield DELETE_NODES, {"ids": as_uuids(np.asarray(self._before["keys"], np.uint8)[gone])}
-        for changed in _few(np.flatnonzero(self._changed_nodes())):
-            yield UPSERT_NODES, self._nodes(changed)
+        changed, moved = self._changed_nodes(), self._scored_nodes()
+        for rows in _few(np.flatnonzero(changed & moved)):
+            yield UPDATE_NODES, self._scores(rows)
+        for rows in _few(np.flatnonzero(changed & ~moved)):
+            yield UPSERT_NODES, {**self._scores(rows), **self._sources(rows)}
+        if self._before is None:
+            return  # all edges are copied
         weights, reinforced = np.asarray(self._after["weights"]), np.asarray(self._after["reinforced"])
         for edges in _few(self._changed_edges()):
             told = {"weights": weights[edges].tolist(), "reinforced": reinforced[edges].tolist()}
@@ -192,25 +219,35 @@ class _Change:
         changed[rows[same]] = False
         return changed
 
-    def _nodes(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+    def _scored_nodes(self) -> NDArray[np.bool_]:
+        """Return which nodes of the graph after have their own embedding, and had it before."""
+        known = np.zeros(len(self._names), np.bool_)
+        known[self._place[self._place >= 0]] = True
+        return known & _has_vector(self._after)
+
+    def _scores(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         after = self._after
-        kinds = np.asarray(after["kinds"])
-        own = (kinds != NodeKind.PATTERN) & (kinds != NodeKind.CANDIDATE)
-        chosen = rows[own[rows]]
-        places = np.full(len(kinds), -1)
-        places[chosen] = np.arange(len(chosen))
-        vectors = np.asarray(after["vectors"])[(np.cumsum(own) - 1)[chosen]].astype(np.float32)
         degrees, strengths = _degrees(after)
         return {
             "ids": as_uuids(np.asarray(after["keys"], np.uint8)[rows]),
-            "kinds": [NODE_KINDS[NodeKind(kind)] for kind in kinds[rows].tolist()],
-            "slots": np.asarray(after["slots"])[rows].tolist(),
-            "places": places[rows].tolist(),
             "importance": np.asarray(after["importance"])[rows].tolist(),
             "accesses": np.asarray(after["accesses"])[rows].tolist(),
             "accessed": np.asarray(after["accessed"])[rows].tolist(),
             "degrees": degrees[rows].tolist(),
             "strengths": strengths[rows].tolist(),
+        }
+
+    def _sources(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        after = self._after
+        kinds, own = np.asarray(after["kinds"]), _has_vector(after)
+        chosen = rows[own[rows]]
+        places = np.full(len(kinds), -1)
+        places[chosen] = np.arange(len(chosen))
+        vectors = np.asarray(after["vectors"])[(np.cumsum(own) - 1)[chosen]].astype(np.float32)
+        return {
+            "kinds": [NODE_KINDS[NodeKind(kind)] for kind in kinds[rows].tolist()],
+            "slots": np.asarray(after["slots"])[rows].tolist(),
+            "places": places[rows].tolist(),
             "created": np.asarray(after["created"])[rows].tolist(),
             "vectors": Reals(vectors),
         }
@@ -225,10 +262,9 @@ class _Change:
 
     def _changed_edges(self) -> NDArray[np.int64]:
         """Return the edges of the graph after that are new, or have another weight or moment."""
+        assert self._before is not None
         codes = _codes(self._after)  # rising
         changed = np.ones(len(codes), np.bool_)
-        if self._before is None:
-            return np.flatnonzero(changed)
         old, lost = self._codes_before()
         kept = np.flatnonzero(~lost)
         rows = np.searchsorted(codes, old[kept])
@@ -264,6 +300,12 @@ def _names(graph: Arrays) -> NDArray[Any]:
     return np.array([hexadecimal[start : start + 34] for start in range(0, len(hexadecimal), 34)], "S34")
 
 
+def _has_vector(graph: Arrays) -> NDArray[np.bool_]:
+    """Return which nodes (n,) have an embedding of their own: those of patterns and candidates are beside them."""
+    kinds = np.asarray(graph["kinds"])
+    return np.asarray((kinds != NodeKind.PATTERN) & (kinds != NodeKind.CANDIDATE), np.bool_)
+
+
 def _sources(graph: Arrays) -> NDArray[np.int64]:
     starts = np.asarray(graph["starts"], np.int64)
     return np.repeat(np.arange(len(starts) - 1), np.diff(starts))
@@ -284,9 +326,9 @@ def _degrees(graph: Arrays) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 
 
 def _ends(graph: Arrays, edges: NDArray[np.int64]) -> dict[str, Any]:
-    keys = np.asarray(graph["keys"], np.uint8)
+    keys, starts = np.asarray(graph["keys"], np.uint8), np.asarray(graph["starts"])
     return {
-        "sources": as_uuids(keys[_sources(graph)[edges]]),
+        "sources": as_uuids(keys[np.searchsorted(starts, edges, side="right") - 1]),
         "targets": as_uuids(keys[np.asarray(graph["targets"])[edges]]),
         "kinds": [EDGE_KINDS[EdgeKind(kind)] for kind in np.asarray(graph["edge_kinds"])[edges].tolist()],
     }

@@ -7,6 +7,7 @@ from sqlalchemy import (
     ARRAY,
     REAL,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Double,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import INT8MULTIRANGE, JSONB
 
@@ -290,8 +292,10 @@ memory_nodes = Table(
     Column("degree", Integer, nullable=False, server_default="0"),
     Column("strength", Double, nullable=False, server_default="0"),
     Column("created_version", BigInteger, nullable=False, server_default="0"),
+    Column("indexed", Boolean, nullable=False, server_default=true()),
     PrimaryKeyConstraint("space_id", "dim", "node_id"),
     Index("memory_nodes_of_candidates", "space_id", "candidate_id", postgresql_where=text("candidate_id IS NOT NULL")),
+    Index("memory_nodes_waiting", "space_id", postgresql_where=text("NOT indexed")),
     postgresql_partition_by="LIST (dim)",
 )
 

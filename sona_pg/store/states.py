@@ -26,10 +26,9 @@ from sona_pg.store.schema import (
     fisher_snapshots,
     route_statistics,
     spaces,
-    state_arrays,
     state_versions,
 )
-from sona_pg.store.stored_arrays import Holder
+from sona_pg.store.stored_arrays import Holder, read_stored, write_stored
 
 # All adapters of a version in one statement; the bytes travel in binary (%b).
 INSERT_ADAPTERS = """
@@ -38,9 +37,6 @@ SELECT %(space)s, %(version)s, *
 FROM unnest(%(kind)s::text[], %(layer)s::smallint[], %(rank)s::smallint[], %(dim)s::int[], %(scale)s::real[],
     %(norm)s::double precision[], %(a)b::bytea[], %(b)b::bytea[])
 """
-# By COPY: the megabytes of an array are copied thrice more often as a parameter.
-COPY_ARRAYS = "COPY sona.state_arrays (space_id, version, part, name, dtype, shape, data) FROM STDIN (FORMAT BINARY)"
-ARRAY_TYPES = ("int4", "int8", "text", "text", "text", "int4[]", "bytea")
 UPSERT_ROUTE_STATISTICS = """
 INSERT INTO sona.route_statistics
     (space_id, route, size, quality, quality_variance, latency_us, updated_version)
@@ -163,9 +159,7 @@ def load(connection: Connection, space_id: int, version: int) -> LearnedState:
     if not micro or not base:
         raise holder.damaged(f"part '{'base' if micro else 'micro'} adapter'", "it is missing")
     arrays: dict[str, dict[str, NDArray[np.generic]]] = defaultdict(dict)
-    for entry in connection.execute(
-        select(state_arrays).where(state_arrays.c.space_id == space_id, state_arrays.c.version == version)
-    ):
+    for entry in read_stored(connection, space_id, version):
         what = f"part {entry.part!r}, array {entry.name!r}"
         arrays[entry.part][entry.name] = holder.array(what, entry.data, entry.dtype, entry.shape)
     routes = version_contents.read_routes(connection, space_id, version)  # None: made by an earlier release
@@ -317,13 +311,7 @@ def insert_version(connection: Connection, space_id: int, state: LearnedState, m
             "b": [lora.b.astype("<f4").tobytes() for _, _, lora in layers],
         },
     )
-    with driver.cursor() as cursor, cursor.copy(COPY_ARRAYS) as copy:
-        copy.set_types(ARRAY_TYPES)
-        for part, named in state.arrays.items():
-            for name, values in named.items():
-                little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-                kept = (part, name, little.dtype.str, list(values.shape), little.tobytes())
-                copy.write_row((space_id, state.version, *kept))
+    write_stored(connection, space_id, state.version, state.arrays)
 
 
 def _write_route_statistics(connection: Connection, space_id: int, state: LearnedState) -> None:

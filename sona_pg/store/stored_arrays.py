@@ -1,16 +1,82 @@
-"""Decoding and validation of a version's stored arrays."""
+"""Reading, decoding and validation of a version's stored arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Connection, select
 
-from sona_pg.domain.state import FisherSnapshot, LoraWeights
+from sona_pg.domain.state import Arrays, FisherSnapshot, LoraWeights
 from sona_pg.errors import DamagedVersion
+from sona_pg.store.connect import copy_query, driver_connection
+from sona_pg.store.schema import state_arrays
+
+# By COPY, in pieces: as parameters the megabytes of an array were copied four times.
+COPY_ARRAYS = "COPY sona.state_arrays (space_id, version, part, name, dtype, shape, data) FROM STDIN (FORMAT BINARY)"
+HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+INT4 = 23  # OID
+PIECE = 1 << 20  # bytes
+COLUMNS = ("part", "name", "dtype", "shape", "data")
+TYPES = ("text", "text", "text", "int4[]", "bytea")
+
+
+class StoredArray(NamedTuple):
+    """A row of ``sona.state_arrays``."""
+
+    part: str
+    name: str
+    dtype: str
+    shape: Sequence[int]
+    data: bytes
+
+
+def read_stored(connection: Connection, space_id: int, version: int, part: str | None = None) -> Iterator[StoredArray]:
+    """Yield the arrays of a version, of one part if it is named.
+
+    By COPY, a row at a time: as a result the graph of 100,000 nodes (95 MB) took 190 MB of hexadecimal digits as well.
+    """
+    query = (
+        select(*(state_arrays.c[name] for name in COLUMNS))
+        .where(state_arrays.c.space_id == space_id, state_arrays.c.version == version)
+        .order_by(state_arrays.c.part, state_arrays.c.name)
+    )
+    if part is not None:
+        query = query.where(state_arrays.c.part == part)
+    with driver_connection(connection).cursor().copy(copy_query(connection, query)) as copy:
+        copy.set_types(TYPES)
+        for row in copy.rows():
+            yield StoredArray(*row)
+
+
+def write_stored(connection: Connection, space_id: int, version: int, arrays: Mapping[str, Arrays]) -> None:
+    """Store the arrays of a version."""
+    with driver_connection(connection).cursor().copy(COPY_ARRAYS) as copy:
+        copy.write(HEADER)
+        for part, named in arrays.items():
+            for name, values in named.items():
+                little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+                data = np.ascontiguousarray(little).reshape(-1).view(np.uint8).data
+                copy.write(_head_of_row(space_id, version, part, name, little, len(data)))
+                for start in range(0, len(data), PIECE):
+                    copy.write(data[start : start + PIECE])
+        copy.write(TRAILER)
+
+
+def _head_of_row(space_id: int, version: int, part: str, name: str, values: NDArray[Any], size: int) -> bytes:
+    """Return a row up to its last value: count of fields, then length and value of each, in network order."""
+    texts = (text.encode() for text in (part, name, values.dtype.str))
+    shape = struct.pack(">iii", min(values.ndim, 1), 0, INT4)  # axes, flags, type; then length, lower bound, cells
+    if values.ndim:
+        cells = (cell for axis in values.shape for cell in (4, axis))
+        shape += struct.pack(f">{2 + 2 * values.ndim}i", values.ndim, 1, *cells)
+    fields = (struct.pack(">i", space_id), struct.pack(">q", version), *texts, shape)
+    packed = b"".join(struct.pack(">i", len(field)) + field for field in fields)
+    return struct.pack(">h", len(fields) + 1) + packed + struct.pack(">i", size)
 
 
 class Holder(NamedTuple):

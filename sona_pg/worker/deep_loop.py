@@ -16,6 +16,7 @@ from sona_pg.domain.deep_result import DeepResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.memory import EdgeKind, NodeKind, days_of
 from sona_pg.domain.space import Space
+from sona_pg.domain.state import Arrays
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, LearningConflict
 from sona_pg.learning.graph.deep_round import Extent, Position
 from sona_pg.learning.graph.deep_step import DeepStep, deepen, position_of
@@ -150,9 +151,9 @@ class DeepLoop:
             faded=step.faded,
             set_aside=(),
             all_fisher=step.knowledge.fisher,
-            graph_before=before.state.arrays.get("graph"),
+            graph_before=_without_vectors(before.state.arrays.get("graph")),
         )
-        del step  # its opened graph: 150 MB at 100,000 nodes
+        del step, before, learned  # embeddings of the graph before and after: 100 MB at 100,000 nodes
         unit.publish(self._server_id, made, (), result)
         return result
 
@@ -194,6 +195,11 @@ def result_of(step: DeepStep, cycle_id: UUID, base_version: int, now: float, sta
         abstractions=int((graph.kinds == NodeKind.ABSTRACTION).sum()),
         tasks_folded=len(step.faded),
     )
+
+
+def _without_vectors(graph: Arrays | None) -> Arrays | None:
+    """Return the arrays that the live tables are compared by."""
+    return None if graph is None else {name: values for name, values in graph.items() if name != "vectors"}
 
 
 def _nothing_done(cycle_id: UUID, version: int) -> DeepResult:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _random = random.SystemRandom()  # never the application's `random`
 
-FIGURES_EVERY = 60.0  # seconds between computations of daily figures
+FIGURES_EVERY = 60.0  # seconds between computations of daily figures, and looks for nodes to be indexed
 FIRST = 60.0  # seconds after the start, at most: short-lived processes run no maintenance
 
 
@@ -109,10 +109,15 @@ class Maintainer:
         try:
             for done in self._database.sum_up():
                 log.debug("computed %d figures of %s in space %d", done.figures, done.day, done.space_id)
+            for added in [] if self._stopped else self._database.index_nodes():
+                log.debug("indexed %d nodes of space %d", added.nodes, added.space_id)
             self._figures_failing = False
         except DatabaseError as exc:
             if not self._stopped and not self._figures_failing:
-                log.warning("daily figures are not computed, sona.figures is as of earlier: %s", exc)
+                log.warning(
+                    "daily figures are not computed, sona.figures is as of earlier, and new nodes wait for their "
+                    "index: %s", exc
+                )  # fmt: skip
             self._figures_failing = True
 
 

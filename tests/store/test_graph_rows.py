@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -15,8 +16,10 @@ from sona_pg.domain.state import Arrays
 from sona_pg.learning.graph.edges import GraphEdges
 from sona_pg.learning.graph.graph_nodes import selected
 from sona_pg.learning.graph.learned_graph import LearnedGraph, has_vector
+from sona_pg.learning.graph.seasons import PERIODS, Seasons, places_of
 from sona_pg.store import graph_rows
 from sona_pg.store.graph_rows import EDGE_KINDS
+from sona_pg.store.stored_arrays import read_stored, write_stored
 from sona_pg.store.transactions import transaction
 
 DIM = 4
@@ -291,3 +294,105 @@ def test_an_unknown_space_is_named(ledger: Ledger) -> None:
     for call in ("neighbors('nobody', %s)", "neighborhood('nobody', %s)", "communities('nobody', %s)"):
         with pytest.raises(Exception, match="there is no space 'nobody'"):
             ledger.rows(f"SELECT * FROM sona.{call}", UUID(int=0))
+
+
+def test_nodes_join_the_index_by_maintenance_and_again_after_they_have_moved(ledger: Ledger) -> None:
+    rng = np.random.default_rng(12)
+    space, graph = ledger.space("waiting", DIM), random_graph(rng, 8, 5, candidates=2)
+    for slot in range(2):
+        ledger.execute(
+            "INSERT INTO sona.candidates (space_id, candidate_id, slot, recorded_at, embedding) "
+            "VALUES (%s, %s, %s, %s, '[1,0,0,1]')",
+            space.space_id, f"d{slot}", slot, NOW,
+        )  # fmt: skip
+    follow(ledger, space, 1, graph.to_arrays())
+    waiting = "SELECT count(*) FROM sona.memory_nodes WHERE NOT indexed AND space_id = %s"
+    assert ledger.rows(waiting, space.space_id) == [(8,)]
+    assert [done[:2] for done in ledger.database.index_nodes()] == [(space.space_id, 8)]
+    assert ledger.rows(waiting, space.space_id) == [(0,)]
+    assert ledger.database.index_nodes() == []
+    scored = dataclasses.replace(graph, importance=graph.importance[::-1].copy())
+    follow(ledger, space, 2, scored.to_arrays(), (1, graph.to_arrays()))
+    assert ledger.rows(waiting, space.space_id) == [(0,)], "another importance moves nothing in the index"
+    ledger.execute(
+        "UPDATE sona.candidates SET embedding = '[0,1,0,0]', changed_at = %s WHERE candidate_id = 'd1'",
+        NOW + timedelta(days=1),
+    )
+    follow(ledger, space, 3, graph.to_arrays(), (2, scored.to_arrays()))
+    assert ledger.rows(waiting, space.space_id) == [(1,)]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_nearest_nodes_are_found_among_those_indexed_and_those_that_wait(ledger: Ledger, many: bool) -> None:
+    rng = np.random.default_rng(13)
+    space, graph = ledger.space("near", DIM), random_graph(rng, 40, 5)
+    follow(ledger, space, 1, graph.to_arrays())
+    query = rng.standard_normal(DIM)
+    vectors = graph.vectors.astype(np.float64)
+    nearest = np.argsort(-(vectors @ query) / np.linalg.norm(vectors, axis=1))[:6]
+    ids = [names(graph)[row] for row in nearest]
+    ledger.execute("UPDATE sona.memory_nodes SET indexed = true WHERE node_id = ANY(%s)", ids[::2])
+    if many:  # too many to be compared one by one; all point the other way
+        ledger.execute(
+            "INSERT INTO sona.memory_nodes (space_id, dim, node_id, kind, importance, access_count, updated_at, "
+            "embedding, indexed) SELECT %s, %s, gen_random_uuid(), 'query', 0, 0, %s, %s::vector, false "
+            "FROM generate_series(1, 20000)",
+            space.space_id, DIM, NOW, str((-query).tolist()),
+        )  # fmt: skip
+    found = ledger.rows("SELECT node_id, similarity FROM sona.nearest_nodes('near', %s, 6)", str(query.tolist()))
+    assert [line[0] for line in found] == ids
+    assert found[0][1] == pytest.approx(
+        float(vectors[nearest[0]] @ query / np.linalg.norm(vectors[nearest[0]]) / np.linalg.norm(query)), rel=1e-3
+    )
+
+
+def test_a_graph_written_whole_has_edges_of_every_kind_and_moment(ledger: Ledger) -> None:
+    """Written by COPY; the parts are encoded a kind at a time."""
+    space, rng = ledger.space("whole", DIM), np.random.default_rng(15)
+    graph = random_graph(rng, 20, 30)
+    before_2000 = dataclasses.replace(graph.edges, reinforced=graph.edges.reinforced - 12_000.0)
+    for version, edges in enumerate((graph.edges, before_2000, GraphEdges.empty(20)), 1):
+        shown = dataclasses.replace(graph, edges=edges)
+        follow(ledger, space, version, None)
+        follow(ledger, space, version, shown.to_arrays())
+        require_equal(ledger, space, shown)
+
+
+def test_the_seasons_in_sql_are_those_of_the_learner(ledger: Ledger) -> None:
+    space, rng = ledger.space("seasons", DIM), np.random.default_rng(16)
+    keys = [rng.integers(0, 256, 16).astype(np.uint8).tobytes() for _ in range(4)]
+    counts = {
+        key: {period: rng.integers(20, 30, length).astype(np.float64) / 3 for period, length in PERIODS.items()}
+        for key in keys
+    }
+    counts[keys[0]]["hours"][9] = 90.0  # two patterns with a season
+    counts[keys[1]]["weekdays"][6] = 90.0
+    seasons = Seasons(TODAY, counts)
+    ledger.execute(
+        "INSERT INTO sona.state_versions (space_id, version, parent, cycle_id, status, created_at) "
+        "VALUES (%s, 1, 0, gen_random_uuid(), 'live', %s)",
+        space.space_id, NOW,
+    )  # fmt: skip
+    ledger.execute("UPDATE sona.spaces SET live_version = 1 WHERE space_id = %s", space.space_id)
+    with transaction(ledger.database.engine, "test") as connection:
+        write_stored(connection, space.space_id, 1, {"seasons": seasons.to_arrays()})
+        read = {row.name: row for row in read_stored(connection, space.space_id, 1, "seasons")}
+    assert {name: tuple(row.shape) for name, row in read.items()} == {
+        "at": (), "keys": (4, 16), "hours": (4, 24), "weekdays": (4, 7)
+    }  # fmt: skip
+    found = ledger.rows("SELECT pattern_id, period, place, times, lift, seasonal FROM sona.pattern_seasons('seasons')")
+    assert len(found) == 4 * (24 + 7)
+    periods = {"hour": "hours", "weekday": "weekdays"}
+    for pattern, period, place, times, _, _ in found:
+        assert times == pytest.approx(counts[pattern.bytes][periods[period]][place], rel=1e-12)
+    for hour in range(24):
+        now = 20_775.0 + hour / 24 + 0.01
+        at = places_of(now)
+        lifts: dict[bytes, float] = {}
+        for pattern, period, place, _, lift, seasonal in found:
+            if seasonal and place == at[periods[period]]:
+                lifts[pattern.bytes] = lifts.get(pattern.bytes, 1.0) * lift
+        assert lifts == pytest.approx(seasons.lifts(now))
+    assert {line[0].bytes for line in found if line[5]} >= set(keys[:2])
+    with pytest.raises(Exception, match="there is no space 'nobody'"):
+        ledger.rows("SELECT * FROM sona.pattern_seasons('nobody')")

@@ -168,7 +168,7 @@ def test_there_is_one_hnsw_index_a_dimension_and_none_on_the_ledger(catalog: psy
     light = " WITH (m='8', ef_construction='32')"  # cycles write many rows of both
     assert kinds["patterns_d256"] == "(((centroid)::vector(256)) vector_cosine_ops)" + light
     assert kinds["patterns_d3072"] == "(((centroid)::halfvec(3072)) halfvec_cosine_ops)" + light
-    assert kinds["memory_nodes_d256"] == "(((embedding)::vector(256)) vector_cosine_ops)" + light
+    assert kinds["memory_nodes_d256"] == "(((embedding)::vector(256)) vector_cosine_ops)" + light + " WHERE indexed"
     assert "bit_hamming_ops" in kinds["patterns_d5000"]
 
 

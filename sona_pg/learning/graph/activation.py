@@ -69,7 +69,7 @@ class PreparedGraph:
         edges = graph.edges
         rows = np.flatnonzero(edges.kind == EdgeKind.SEQUENCE)
         pairs = edges.source[rows], edges.target[rows]
-        return cls._linked(graph.embeddings, graph.groups, edges, edges.weights_at(now, half_life), *pairs)
+        return cls._linked(np.asarray(graph.embeddings), graph.groups, edges, edges.weights_at(now, half_life), *pairs)
 
     @classmethod
     def in_order(

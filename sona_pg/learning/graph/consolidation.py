@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sona_pg.domain.memory import EdgeKind, NodeKind
 from sona_pg.learning.graph.edges import GraphEdges
 from sona_pg.learning.graph.memory_graph import COLUMNS, MemoryGraph
+from sona_pg.learning.graph.node_vectors import selected
 
 STRENGTHEN = 0.7  # nodes of more value move towards an importance of 1
 WEAKEN = 0.3  # nodes of less value lose importance
@@ -153,7 +154,7 @@ def _renumbered(graph: MemoryGraph, rows: NDArray[np.intp], place: NDArray[np.in
     keep = (source >= 0) & (target >= 0) & (source != target)
     return MemoryGraph(
         ids=tuple(graph.ids[row] for row in rows),
-        embeddings=graph.embeddings[rows],
+        embeddings=selected(graph.embeddings, rows),
         importance=graph.importance[rows],
         kinds=graph.kinds[rows],
         groups=graph.groups[rows],

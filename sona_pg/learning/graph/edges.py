@@ -102,16 +102,28 @@ class GraphEdges:
         reinforced: NDArray[np.float64],
     ) -> GraphEdges:
         order = np.lexsort((target, kind, source))
-        source = np.asarray(source[order], np.int32)
-        starts = np.searchsorted(source, np.arange(nodes + 1)).astype(np.int64)
+        return cls._in_order(nodes, source[order], target[order], kind[order], weight[order], reinforced[order])
+
+    @classmethod
+    def _in_order(
+        cls,
+        nodes: int,
+        source: Indices,
+        target: Indices,
+        kind: NDArray[np.uint8],
+        weight: Floats,
+        reinforced: NDArray[np.float64],
+    ) -> GraphEdges:
+        """Return edges that are sorted."""
+        source = np.asarray(source, np.int32)
         return cls(
             nodes,
             source,
-            np.asarray(target[order], np.int32),
-            np.asarray(kind[order], np.uint8),
-            np.asarray(weight[order], np.float32),
-            np.asarray(reinforced[order], np.float64),
-            starts,
+            np.asarray(target, np.int32),
+            np.asarray(kind, np.uint8),
+            np.asarray(weight, np.float32),
+            np.asarray(reinforced, np.float64),
+            np.searchsorted(source, np.arange(nodes + 1)).astype(np.int64),
         )
 
     def __len__(self) -> int:
@@ -124,8 +136,10 @@ class GraphEdges:
 
     def where(self, keep: NDArray[np.bool_]) -> GraphEdges:
         """Return the edges with ``keep`` (m,)."""
+        if keep.all():
+            return self
         rows = np.flatnonzero(keep)
-        return self._sorted(
+        return self._in_order(
             self.nodes,
             self.source[rows],
             self.target[rows],
@@ -136,7 +150,7 @@ class GraphEdges:
 
     def grown_to(self, nodes: int) -> GraphEdges:
         """Return the same edges with room for ``nodes`` nodes."""
-        return self._sorted(nodes, self.source, self.target, self.kind, self.weight, self.reinforced)
+        return self._in_order(nodes, self.source, self.target, self.kind, self.weight, self.reinforced)
 
     def weights_at(self, now: float, half_life: float) -> Floats:
         """Return the weights (m,) as of ``now``: halved for every ``half_life`` days without reinforcement."""
@@ -158,7 +172,7 @@ class GraphEdges:
         source, target, kind = source[order], target[order], kind[order]
         first = _first_of_each(source, kind, target)
         latest = np.maximum.reduceat(reinforced[order], np.flatnonzero(first)) if len(source) else reinforced
-        return cls._sorted(nodes, source[first], target[first], kind[first], weight[order][first], latest)
+        return cls._in_order(nodes, source[first], target[first], kind[first], weight[order[first]], latest)
 
     def united(self, other: GraphEdges) -> GraphEdges:
         """Return the edges of both; where both have one, the heavier weight and the later moment stay."""
@@ -190,7 +204,7 @@ class GraphEdges:
         moved = 1.0 - (1.0 - weight[rows]) * kept if up else weight[rows] * kept
         changed, at = grown.weight.copy(), grown.reinforced.copy()
         changed[rows], at[rows] = moved, now
-        return self._sorted(grown.nodes, grown.source, grown.target, grown.kind, changed, at)
+        return dataclasses.replace(grown, weight=changed, reinforced=at)
 
     def learned(
         self, uses: PairUses, kind: EdgeKind, now: float, half_life: float, *, reverse: bool = False

@@ -21,6 +21,7 @@ from sona_pg.domain.state import Arrays
 from sona_pg.errors import MemoryGraphError
 from sona_pg.learning.graph.edges import Floats, GraphEdges, Indices
 from sona_pg.learning.graph.memory_graph import MemoryGraph
+from sona_pg.learning.graph.node_vectors import NodeVectors, halved
 from sona_pg.learning.vectors import unit
 
 OF_CANDIDATES = uuid.UUID("5b0d2a3e-3c60-5f5b-9f1c-6d1b7a1c9e42")  # namespace of the keys of candidates' nodes
@@ -115,10 +116,12 @@ class LearnedGraph:
 
     def opened(self, patterns: Sequence[LearnedPattern], catalog: Catalog) -> MemoryGraph:
         """Return the graph with the embedding and the name of each node, in the same order."""
-        everything = np.arange(len(self))
+        own = has_vector(self.kinds)
+        elsewhere = np.flatnonzero(np.logical_not(own))
+        place = np.where(own, np.cumsum(own) - 1, -np.cumsum(np.logical_not(own))).astype(np.int32)
         return MemoryGraph(
             ids=tuple(self.names(catalog)),
-            embeddings=self.embeddings(everything, patterns, catalog),
+            embeddings=NodeVectors(self.vectors, self.embeddings(elsewhere, patterns, catalog), place),
             importance=self.importance,
             kinds=self.kinds,
             groups=np.full(len(self), -1, np.int32),
@@ -176,7 +179,7 @@ class LearnedGraph:
             accesses=graph.accesses,
             accessed=graph.accessed,
             created=np.zeros(len(kinds), np.int64),
-            vectors=graph.embeddings[has_vector(kinds)].astype(np.float16),
+            vectors=halved(graph.embeddings, np.flatnonzero(has_vector(kinds))),
             edges=graph.edges,
         )
         made.created[:] = [known.get(identity, version) for identity in made.identities()]

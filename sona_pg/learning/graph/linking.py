@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sona_pg.domain.memory import EdgeKind, NodeKind
 from sona_pg.learning.graph.edges import GraphEdges
 from sona_pg.learning.graph.memory_graph import LEAST_SIMILARITY, NEIGHBOURS, MemoryGraph
+from sona_pg.learning.graph.node_vectors import Embeddings
 
 ROWS = 256  # nodes linked at once
 COLUMNS = 16_384  # compared with them at once: 16 MB
@@ -32,12 +33,13 @@ def similar_to(graph: MemoryGraph, rows: Rows, now: float) -> GraphEdges:
     return GraphEdges.of(len(graph), source, target, EdgeKind.SIMILARITY, cosines[close], now)
 
 
-def _nearest(embeddings: NDArray[np.float32], rows: Rows, count: int) -> tuple[Rows, NDArray[np.float32]]:
+def _nearest(embeddings: Embeddings, rows: Rows, count: int) -> tuple[Rows, NDArray[np.float32]]:
     """Return the ``count`` nearest other nodes (len(rows), count) of each row, and their cosines; ties by row."""
     best = np.full((len(rows), 0), -np.inf, np.float32)
     found = np.zeros((len(rows), 0), np.int64)
+    own_rows = embeddings[rows]
     for start in range(0, len(embeddings), COLUMNS):
-        cosines = embeddings[rows] @ embeddings[start : start + COLUMNS].T
+        cosines = own_rows @ embeddings[start : start + COLUMNS].T
         own = np.flatnonzero((rows >= start) & (rows < start + cosines.shape[1]))
         cosines[own, rows[own] - start] = -np.inf
         kept = min(count, cosines.shape[1])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sona_pg.domain.memory import EdgeKind, MemoryEdge, MemoryNode, NodeKind
 from sona_pg.errors import DimensionMismatch, MemoryGraphError
 from sona_pg.learning.graph.edges import Floats, GraphEdges, Indices
+from sona_pg.learning.graph.node_vectors import Embeddings, followed_by
 from sona_pg.learning.vectors import unit
 
 NEIGHBOURS = 8  # nearest nodes that a similarity edge goes to
@@ -31,7 +32,7 @@ class MemoryGraph:
     """Nodes and edges of one space."""
 
     ids: tuple[str, ...]
-    embeddings: NDArray[np.float32]  # (n, dim) of length one
+    embeddings: Embeddings  # (n, dim) of length one
     importance: Floats  # (n,) in [0, 1]
     kinds: NDArray[np.uint8]  # (n,) NodeKind
     groups: Indices  # (n,) place in `group_names`, -1 without a group
@@ -84,7 +85,7 @@ class MemoryGraph:
         total = len(self) + len(nodes)
         return MemoryGraph(
             ids=(*self.ids, *(node.id for node in nodes)),
-            embeddings=np.concatenate([self.embeddings, embeddings]),
+            embeddings=followed_by(self.embeddings, embeddings),
             importance=_followed_by(self.importance, [min(max(node.importance, 0.0), 1.0) for node in nodes]),
             kinds=_followed_by(self.kinds, [node.kind for node in nodes]),
             groups=_followed_by(self.groups, groups),
@@ -150,8 +151,9 @@ class MemoryGraph:
     def similarity_edges(self, now: float, neighbours: int = NEIGHBOURS) -> GraphEdges:
         """Return edges to the ``neighbours`` nearest nodes of each, weighed by cosine above ``LEAST_SIMILARITY``."""
         sources, targets, weights = [], [], []
+        embeddings = np.asarray(self.embeddings)
         for start in range(0, len(self), BLOCK):
-            rows, cosines = nearest_nodes(self.embeddings, start, min(start + BLOCK, len(self)), neighbours)
+            rows, cosines = nearest_nodes(embeddings, start, min(start + BLOCK, len(self)), neighbours)
             close = cosines >= LEAST_SIMILARITY
             sources.append(np.broadcast_to(np.arange(start, start + len(rows))[:, None], rows.shape)[close])
             targets.append(rows[close])

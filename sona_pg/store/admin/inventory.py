@@ -21,12 +21,12 @@ INVENTORY = {
         route_leaderboard routes_by_pattern store_size users versions waiting_feedback
     """,
     "function": """
-        apply_adapter apply_base_lora apply_micro_lora communities cycle_facts day_of days_of decision_figures_between
-        diff ensure_dimension ensure_partitions evaluate_policies figures_between find_patterns first_id
-        judged_between last_id mark_batch mean_interval neighborhood neighbors pattern_cycles pattern_drift
-        pattern_trajectories patterns_at quantile reals_of record_feedback record_trajectory require_space
-        require_vector routes_between similar_trajectories sizes_of touched_days uuid_floor uuid_time
-        version_cycles weight_at
+        apply_adapter apply_base_lora apply_micro_lora communities cycle_facts day_of days_of
+        decision_figures_between diff doubles_of ensure_dimension ensure_partitions evaluate_policies
+        figures_between find_patterns first_id judged_between last_id mark_batch mean_interval nearest_nodes
+        neighborhood neighbors pattern_cycles pattern_drift pattern_seasons pattern_trajectories patterns_at
+        quantile reals_of record_feedback record_trajectory require_space require_vector routes_between
+        similar_trajectories sizes_of touched_days uuid_floor uuid_time version_cycles weight_at
     """,
     "index": """
         adapters_pkey api_keys_pkey batches_by_cycle batches_by_time batches_of_sql batches_pkey
@@ -35,8 +35,8 @@ INVENTORY = {
         daily_decisions_pkey daily_figures_pkey erasures_pkey feedback_batch feedback_pkey feedback_rest_pkey
         feedback_rest_space_id_batch_idx fisher_snapshots_pkey idempotent_requests_by_time
         idempotent_requests_pkey leases_pkey memory_edges_back memory_edges_dreamt memory_edges_pkey
-        memory_nodes_of_candidates memory_nodes_pkey pattern_routes_pkey pattern_uses_pkey patterns_pkey
-        route_statistics_pkey schema_revision_pkc sealed_weeks_pkey servers_pkey set_aside_pkey
+        memory_nodes_of_candidates memory_nodes_pkey memory_nodes_waiting pattern_routes_pkey pattern_uses_pkey
+        patterns_pkey route_statistics_pkey schema_revision_pkc sealed_weeks_pkey servers_pkey set_aside_pkey
         shared_trajectories_by_time shared_trajectories_pkey space_names_pkey space_names_space_id_key
         space_settings_pkey spaces_pkey staged_versions_pkey state_arrays_pkey state_versions_pkey steps_pkey
         steps_rest_pkey summary_days_pkey summary_progress_pkey telemetry_ids_by_time telemetry_ids_pkey

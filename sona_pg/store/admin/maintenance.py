@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.upkeep import MaintenanceAction
 from sona_pg.store import fleet, states
-from sona_pg.store.admin import retention, sealing, summaries, weeks
+from sona_pg.store.admin import node_index, retention, sealing, summaries, weeks
 from sona_pg.store.admin.building import Builder, CannotBuild, builder
 from sona_pg.store.admin.weeks import LEDGER, WEEK, Week
 from sona_pg.store.connect import CONNECT_TIMEOUT, driver_arguments, read_times, translated
@@ -94,7 +94,7 @@ class Maintenance:
             try:
                 self._at = self._now() if self._now else _clock(work)
                 tasks = (self._expire, self._give_up, self._move, self._make_ahead, self._drop, self._seal)
-                for task in (*tasks, self._sum_up, self._thin_out, self._sweep):
+                for task in (*tasks, self._index_nodes, self._sum_up, self._thin_out, self._sweep):
                     if self._cancelled:
                         return
                     yield from task(work)
@@ -277,6 +277,11 @@ class Maintenance:
                 yield build
             finally:
                 self._busy = work
+
+    def _index_nodes(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
+        for done in node_index.add_waiting(work):
+            detail = f"{done.nodes} nodes of the memory graph"
+            yield MaintenanceAction("indexed", f"space {done.space_id}", detail, done.seconds)
 
     # -- figures --------------------------------------------------------------------------------------------
 
