@@ -1,12 +1,13 @@
 """The documentation is true: links lead somewhere, code runs, commands exist, references are those of the code.
 
-Pages with tests of their own: README, cli, frameworks, http, import-export, memory-graph, roles, servers, sql, and the
-tutorials.
+Pages with tests of their own: README, guide, guarantees, cli, erasure, frameworks, http, import-export, memory-graph,
+roles, servers, sql, and the tutorials.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from benchmarks.eval import learning_svg
 from sona_pg.cli.commands import app
 
 ROOT = Path(__file__).parent.parent
@@ -121,3 +123,12 @@ def test_figures_name_the_command_that_prints_them() -> None:
         before = [text[: found.start()][-400:] for found in re.finditer(r"^```text\n", text, re.MULTILINE)]
         printed = [told for told in before if re.search(r"`(?:python |node )?[\w/]*0\d_[\w./ ]+", told)]
         assert printed, page.name
+
+
+def test_the_learning_curve_is_drawn_from_its_figures() -> None:
+    told = json.loads((DOCS / "figures" / "retrieval-test.json").read_text(encoding="utf-8"))
+    drawn = (DOCS / "figures" / "learning-curve.svg").read_text(encoding="utf-8")
+    assert drawn == learning_svg.picture(told), "run the command in the head of benchmarks/eval/learning_svg.py"
+    final = {cell["method"]: cell["mean"] for cell in told["cells"] if cell["heading"] == "10k"}
+    for page in ("README.md", "docs/measurements.md"):
+        assert f"{final['sona-pg, thumbs only']:.1f}" in (ROOT / page).read_text(encoding="utf-8")

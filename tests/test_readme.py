@@ -1,4 +1,4 @@
-"""The README is true: every block of code in it runs, in order, and every command in it exists."""
+"""README, guide and guarantees are true: every block of code in them runs, in order, and every command exists."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from sona_pg import SonaEngine
 from sona_pg.cli.commands import app
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", ROOT / "docs" / "guide.md", ROOT / "docs" / "guarantees.md"]
 
 
 def test_every_block_of_code_runs(
     database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SONA_PG_URL", database_url)
-    names: dict[str, object] = {}
     ran = {"python": 0, "sql": 0, "sh": 0}
-    for language, code in BLOCKS:
-        ran[language] += 1
-        if language == "python":
-            exec(compile(code, "README.md", "exec"), names)
-            continue
-        with SonaEngine(256, database_url):  # a live server for the fleet's examples
-            if language == "sql":
-                run_sql(database_url, code)
-            else:
-                run_commands(code)
+    for page in PAGES:
+        names: dict[str, object] = {}
+        for language, code in BLOCK.findall(page.read_text(encoding="utf-8")):
+            ran[language] += 1
+            if language == "python":
+                exec(compile(code, page.name, "exec"), names)
+                continue
+            with SonaEngine(256, database_url):  # a live server for the fleet's examples
+                if language == "sql":
+                    run_sql(database_url, code)
+                else:
+                    run_commands(code)
     assert ran["python"] >= 4
     assert ran["sql"] >= 1
     assert ran["sh"] >= 2
