@@ -14,7 +14,7 @@ FRAMEWORKS := $(VENV)-frameworks
 # A demo needs fewer packages than development; where those are installed, they will do.
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
 
-.PHONY: help install build demo test test-frameworks test-browser test-js lint docs docs-sql docs-reference bench eval clean chaos
+.PHONY: help install build sbom demo test test-frameworks test-browser test-js lint docs docs-sql docs-reference bench eval clean chaos
 .DEFAULT_GOAL := help
 
 help:           ## say what there is
@@ -58,6 +58,14 @@ docs: $(VENV)/.sona-pg-docs ## the documentation as a site in build/site; fails 
 
 build: $(DEV)   ## wheel and sdist in dist/
 	$(BIN)/python -m build $(ARGS)
+
+sbom: $(BIN)/python ## dist/sbom.json: what an installation with a service consists of (CycloneDX)
+	$(BIN)/python -m venv build/sbom
+	build/sbom/bin/python -m pip install --quiet '.[server,cli,text,embedded]'
+	build/sbom/bin/python -m pip uninstall --quiet --yes pip setuptools
+	$(BIN)/python -m venv build/cyclonedx && build/cyclonedx/bin/python -m pip install --quiet 'cyclonedx-bom>=7,<8'
+	mkdir -p dist
+	build/cyclonedx/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/sbom.json build/sbom/bin/python
 
 chaos: $(DEV)   ## every fault at once for minutes, then count and rebuild; ARGS='--minutes 20 --seed 1'
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -22,6 +22,7 @@ MAX_PARAMETERS = 100  # parameters of a trajectory
 LONGEST_PARAMETER_NAME = 200  # characters
 MAX_PARAMETER = 1e15  # absolute value of a parameter
 MOST_FOUND = 100_000  # trajectories that one search returns: they are in memory together, in Postgres and here
+BUDGET = 1e-12, 1e15  # the least and the most amount: Postgres divides by it, and refuses what is not a normal number
 MOST_EXPLORATION = 1e6  # of a ranking, in logits: far above it float32 no longer holds the bonus
 MOST_ERASED = 10_000  # single trajectories in one erasure: each leaves a hash
 MOST_INT8 = (1 << 63) - 1  # the largest bigint: of a version's number, and of a count

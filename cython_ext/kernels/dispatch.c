@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 static const sona_kernels *const ALL[] = {&sona_avx512, &sona_avx2, &sona_neon, &sona_scalar}; /* best first */
 enum { COUNT = sizeof ALL / sizeof ALL[0] };
@@ -19,14 +22,23 @@ const char *sona_forced_isa(void)
     return getenv("SONA_PG_ISA");
 }
 
+#if defined(__x86_64__)
+/* Clang before 18 knows no "f16c" in __builtin_cpu_supports. */
+static int has_f16c(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+#endif
+
 static int cpu_runs(const sona_kernels *table)
 {
     if (table->isa == NULL)
         return 0;
 #if defined(__x86_64__)
     if (table == &sona_avx2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")
-               && __builtin_cpu_supports("sse4.2");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("sse4.2")
+               && has_f16c();
     if (table == &sona_avx512)
         return cpu_runs(&sona_avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
                && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")

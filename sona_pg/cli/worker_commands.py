@@ -36,8 +36,11 @@ def worker(
         LogForm | None, typer.Option(help="Form of the log on standard error; else JSON unless it is a terminal.")
     ] = None,
     metrics: Annotated[
-        int | None, typer.Option(help="Serve Prometheus figures on this port of 127.0.0.1.", min=0, max=65535)
+        int | None, typer.Option(help="Serve Prometheus figures on this port.", min=0, max=65535)
     ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Address of the figures; they have no secrets, and ask for no key.")
+    ] = "127.0.0.1",
     url: Url = None,
 ) -> None:
     """Learn in all spaces of a store until SIGTERM or SIGINT; any number of workers share the spaces by leases.
@@ -64,7 +67,7 @@ def worker(
                 return
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stop.set())
-            with figures_served(made, metrics) as port:
+            with figures_served(made, metrics, metrics_host) as port:
                 log.info("worker %s is ready", made.worker_id, extra={"figures": {"port": port}})
                 made.run(stop)
                 ended = made.end(grace)

@@ -1,4 +1,4 @@
-"""Prometheus figures of a worker, served on this machine alone."""
+"""Prometheus figures of a worker, served on this machine alone unless another address is given."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def figure_lines(worker: StoreWorker) -> Iterator[str]:
 
 
 @contextmanager
-def figures_served(worker: StoreWorker, port: int | None) -> Iterator[int | None]:
+def figures_served(worker: StoreWorker, port: int | None, host: str = "127.0.0.1") -> Iterator[int | None]:
     """Serve /metrics and /health while the block runs; yield the port."""
     if port is None:
         yield None
@@ -55,9 +55,9 @@ def figures_served(worker: StoreWorker, port: int | None) -> Iterator[int | None
             log.debug(format, *args)
 
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Answers)
+        server = ThreadingHTTPServer((host, port), Answers)
     except OSError as exc:
-        raise ConfigError(f"--metrics {port}: nothing can listen there: {exc.strerror}") from exc
+        raise ConfigError(f"--metrics {port}: nothing can listen on {host}: {exc.strerror}") from exc
     thread = threading.Thread(target=server.serve_forever, name="sona-pg figures", daemon=True)
     thread.start()
     try:

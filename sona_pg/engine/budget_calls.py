@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from sona_pg.domain.budget import PERIODS, BudgetStatus, Per
 from sona_pg.engine.lifetime import EngineLifetime
 from sona_pg.errors import InvalidValue
+from sona_pg.limits import BUDGET
 
 
 class BudgetCalls(EngineLifetime):
@@ -38,6 +37,8 @@ def require_budget(amount: float, per: str) -> float:
     """Return a valid amount; ``InvalidValue`` names what is wrong."""
     if per not in PERIODS:
         raise InvalidValue(f"per={per!r}: expected one of {', '.join(PERIODS)}")
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount < math.inf:
-        raise InvalidValue(f"amount={amount!r}: expected a finite number above 0, or None for no budget")
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not BUDGET[0] <= amount <= BUDGET[1]:
+        raise InvalidValue(
+            f"amount={amount!r}: expected a number above 0, {BUDGET[0]:g} to {BUDGET[1]:g}, or None for no budget"
+        )
     return float(amount)

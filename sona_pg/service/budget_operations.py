@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from sona_pg.limits import BUDGET
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.wire_vectors import STRICT
 
@@ -18,7 +19,7 @@ class BudgetBody(BaseModel):
 
     model_config = STRICT
 
-    amount: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # in the unit of costs
+    amount: Annotated[float, Field(ge=BUDGET[0], le=BUDGET[1])] | None  # in the unit of costs
     per: Literal["request", "day"] = "request"
 
 

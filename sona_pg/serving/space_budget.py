@@ -14,11 +14,13 @@ from datetime import UTC, date, datetime, timedelta
 
 from sona_pg.domain.budget import Budget, FleetSpending, Spending
 from sona_pg.learning.routing.pacing import BudgetPacer
+from sona_pg.limits import BUDGET
 
 FADING = 0.8  # of the requests of earlier polls, when shares and the rate of requests are measured
 FIRST_OTHERS = 64  # requests of others that a new server assumes at most to have been made lately
 REPACED_EVERY = 64  # own requests after which the budget of a day is divided anew, without a poll
 IDLE = 5.0  # seconds between two looks at the others without requests of its own
+MOST_SPENT = 1e200  # of a server
 NONE_LEFT = 1e-9  # of a day's budget: what is allowed once it is spent
 DAY = timedelta(days=1)
 
@@ -91,7 +93,7 @@ class SpaceBudget:
             self._begin_day(pacer)
             self._asked_at = time.monotonic()
             self._reported = self._total(pacer)
-            return self._reported, self._day, self._of_day(pacer)
+            return _normal(self._reported), self._day, _normal(self._of_day(pacer))
 
     def hear(self, others: FleetSpending) -> None:
         """Take over the spending of all other servers."""
@@ -162,3 +164,8 @@ class SpaceBudget:
 
     def _of_day(self, pacer: BudgetPacer) -> Spending:
         return Spending(pacer.spent - self._midnight.spent, pacer.calls - self._midnight.requests)
+
+
+def _normal(told: Spending) -> Spending:
+    """Return spending that Postgres can add up and divide: a sum is in the range of double precision, a share too."""
+    return Spending(min(told.spent, MOST_SPENT) if abs(told.spent) >= BUDGET[0] else 0.0, told.requests)

@@ -176,7 +176,7 @@ def test_a_new_model_of_embeddings_leaves_the_budget(database_url: str) -> None:
         assert (status.amount, status.requests) == (0.4, 20)
 
 
-@pytest.mark.parametrize("amount", [0, -1, float("nan"), float("inf"), "1", True])
+@pytest.mark.parametrize("amount", [0, -1, float("nan"), float("inf"), 5e-324, 1e300, "1", True])
 def test_a_budget_must_be_a_positive_number(database_url: str, amount: object) -> None:
     with opened(database_url) as engine:
         with pytest.raises(InvalidValue, match="amount="):

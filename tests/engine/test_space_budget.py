@@ -145,3 +145,16 @@ def test_the_spending_of_a_day_begins_anew_at_midnight(clock: Clock) -> None:
     fleet.share(*fleet.members[0])
     ((total, of_day, day),) = fleet.rows.values()
     assert (total.requests, of_day.requests, str(day)) == (2, 1, "2026-11-23")
+
+
+@pytest.mark.parametrize(("cost", "told"), [(5e-324, 0.0), (1e300, space_budget.MOST_SPENT), (0.25, 0.25)])
+def test_spending_is_reported_in_numbers_that_postgres_can_add_up_and_divide(
+    clock: Clock, cost: float, told: float
+) -> None:
+    account = SpaceBudget(threading.RLock())
+    account.adopt(Budget(1e-12, "day", START), clock.at)
+    assert account.pacer is not None
+    account.pacer.record([0.5], [cost], cost)
+    reported = account.report()
+    assert reported is not None
+    assert reported[0] == reported[2] == Spending(told, 1)

@@ -137,3 +137,15 @@ def test_what_is_not_spent_is_not_saved_up_without_end() -> None:
 def test_a_budget_without_meaning_is_refused(budget: float) -> None:
     with pytest.raises(ConfigError):
         BudgetPacer(budget)
+
+
+@pytest.mark.parametrize("budget", [5e-324, 1e-200, 1e-12, 1e300, 1.7e308])
+def test_the_smallest_and_the_largest_budget_have_a_price(budget: float) -> None:
+    pacer = BudgetPacer(1.0)
+    for paced in (BudgetPacer(budget), pacer):
+        paced.resume(budget, 0.0)
+        for _ in range(40):
+            assert 0 <= paced.price() < math.inf
+            paced.record([0.5, 0.9], [0.0, 1.0], 1.0)
+            paced.note()
+            paced.settle(0.0, 0.5)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from sona_pg.errors import ConfigError
 from sona_pg.kernels import PriceWindow
+from sona_pg.limits import BUDGET
 
 DEBT = 3.0  # calls of the dearest kind
 SOON = 4  # calls between two prices while a debt is larger
@@ -35,7 +36,7 @@ class BudgetPacer:
         """`window` calls form the price, anew every `refresh`; a debt is paid back over at most `horizon`."""
         if not (math.isfinite(budget) and budget >= 0 and window >= 16 and horizon >= 1 and refresh >= 1):
             raise ConfigError(f"budget must be finite and >= 0, window >= 16, horizon and refresh >= 1; got {budget}")
-        self.budget, self.window, self.horizon, self.refresh = float(budget), window, float(horizon), refresh
+        self.budget, self.window, self.horizon, self.refresh = _bounded(budget), window, float(horizon), refresh
         self.calls, self.spent, self._owed = 0, 0.0, 0.0
         self._square = 0.0  # mean of squared costs
         self._dearest = math.inf  # of the last call's candidates
@@ -108,7 +109,7 @@ class BudgetPacer:
 
     def resume(self, budget: float, owed: float) -> None:
         """Continue with another budget and debt."""
-        self.budget, self._owed = float(budget), owed
+        self.budget, self._owed = _bounded(budget), owed
         self._owe(0.0)
 
     def settle(self, booked: float, cost: float) -> None:
@@ -121,3 +122,8 @@ class BudgetPacer:
     def _owe(self, more: float) -> None:
         self._owed = min(max(self._owed + more, -CREDIT * self.budget), self._limit)
         self.wanted = self.budget - self._owed / self._payback()
+
+
+def _bounded(budget: float) -> float:
+    """Return a budget whose square is not 0, unless it is 0."""
+    return max(float(budget), BUDGET[0]) if budget > 0 else 0.0
