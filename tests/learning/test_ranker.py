@@ -69,10 +69,28 @@ def test_scores_equal_a_slow_reference_candidate_by_candidate() -> None:
         z1 = np.append(z, 1.0)
         for j, item in enumerate(items):
             f = (item.astype(float) - state.item_mean) / state.scales[1]
-            want = state.scales[2] * z @ f + f @ (state.map @ z1)
+            want = state.scales[2] * (z + state.caution * query / state.scales[0]) @ f + f @ (state.map @ z1)
             want += state.heads[list(state.head_rows).index(j)] @ z1
             want += state.scales[3] / (1.0 + state.positive[j])
             assert got[b, j] == pytest.approx(want, abs=1e-4)
+
+
+def test_the_cosine_counts_the_more_the_less_each_judged_candidate_is_known() -> None:
+    items, centres = world()
+    after = [
+        fit(RankerState.initial(DIM), items, told(*ask(centres, count, 1)), RankEvents.empty(DIM))
+        for count in (5, 20, 80, 320)
+    ]
+    cautions = [state.caution for state in after]
+    assert cautions == sorted(cautions, reverse=True)
+    assert cautions[0] > 1.0
+    assert cautions[-1] < 0.1
+    few = after[0]
+    sure = replace(few, folded=few.folded + np.array([0.0, 1e6, 0.0, 0.0, 0.0]))
+    learned, without = (score(state, centres, items, rows(ITEMS)) for state in (few, sure))
+    cosine = few.cosine_slope * (centres @ items.T)
+    apart = learned - without - np.float32(few.caution) * cosine  # equal for all candidates of a query
+    np.testing.assert_allclose(apart, np.repeat(apart[:, :1], ITEMS, axis=1), atol=1e-3)
 
 
 def test_an_unknown_candidate_is_scored_from_its_embedding_alone() -> None:

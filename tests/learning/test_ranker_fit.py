@@ -272,10 +272,37 @@ def test_the_allowance_is_the_margin_that_strangers_may_take() -> None:
     logits = np.zeros((100, 3), np.float32)
     logits[:, 0] = np.arange(100) / 10.0
     strangers = np.zeros_like(logits)
+    strangers[:, 0] = -20.0
     evidence = np.array([1e9, 0.0, 1e9], np.float32)
     target = np.zeros(100, np.int32)
     assert allowance(logits, strangers, target, evidence, 0.1) == pytest.approx(0.9, abs=0.11)
     assert allowance(logits[:3], strangers[:3], target[:3], evidence, 0.1) is None
+
+
+def test_the_allowance_is_no_larger_than_strangers_need() -> None:
+    logits = np.zeros((100, 3), np.float32)
+    logits[:, 0] = 9.0
+    evidence, target = np.array([1e9, 0.0, 1e9], np.float32), np.zeros(100, np.int32)
+    for lack, need in ((0.5, 0.5), (-2.0, 0.0), (20.0, 9.0)):
+        strangers = np.zeros_like(logits)
+        strangers[:, 0] = -lack
+        assert allowance(logits, strangers, target, evidence, 0.1) == pytest.approx(need)
+
+
+def test_where_cosines_are_right_no_allowance_takes_an_answer() -> None:
+    items, _ = world(0, dim=48, items=400)
+    state, history = RankerState.initial(48), RankEvents.empty(48)
+
+    def asked(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        random = np.random.default_rng(seed)
+        meant = random.integers(0, 80, 200).astype(np.int32)
+        return unit_rows(items[meant] + 0.05 * random.standard_normal((200, 48)).astype(np.float32)), meant
+
+    for cycle in range(4):
+        fresh = told(*asked(cycle))
+        state, history = fit(state, items, fresh, history), history.joined(fresh)
+    query, meant = asked(9)
+    assert (score(state, query, items, rows(400)).argmax(axis=1) == meant).all()
 
 
 def test_an_answer_that_a_stranger_took_counts_as_proven_by_the_thumb_down() -> None:

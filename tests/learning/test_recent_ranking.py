@@ -9,7 +9,7 @@ from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_prepared import prepare
-from sona_pg.learning.ranking.recent_ranking import RecentRanking
+from sona_pg.learning.ranking.recent_ranking import RecentRanking, RecentRankingConfig
 
 DIM, ITEMS = 24, 12
 RNG = np.random.default_rng(0)
@@ -69,6 +69,22 @@ def test_nothing_said_moves_nothing_and_unjudged_events_are_left_out() -> None:
     assert not offset.any()
 
 
+def test_the_first_thumbs_move_less_than_many_of_each_candidate() -> None:
+    state = RankerState.initial(DIM)
+    bold = RecentRankingConfig(caution=0.0)
+    shares = []
+    for each in (1, 20):
+        meant = np.tile(np.arange(ITEMS), each)
+        moved = []
+        for config in (None, bold):
+            recent = RecentRanking(state, ROWS, SLOTS, config)
+            recent.learn(thumbs(asked(meant, 0.05, 1), meant, meant))
+            moved.append(recent.moves[0])
+        shares.append(np.linalg.norm(moved[0]) / np.linalg.norm(moved[1]))
+    assert shares[0] < 0.7
+    assert shares[1] > 0.95
+
+
 def test_the_same_thumb_many_times_is_bounded() -> None:
     state = RankerState.initial(DIM)
     query, shown = asked(np.array([3]), 0.0, 0), np.array([4])
@@ -100,7 +116,7 @@ def test_it_goes_on_from_a_fitted_version_and_its_moves_are_affine() -> None:
     meant = np.random.default_rng(3).integers(0, ITEMS, 200)
     state = fit(state, ROWS, thumbs(asked(meant, 0.05, 3), meant, meant), RankEvents.empty(DIM))
     recent = RecentRanking(state, ROWS, SLOTS)
-    query = asked(np.array([5]), 0.05, 7)
+    query = asked(np.array([7]), 0.05, 7)  # its answer is not beyond doubt
     shown = scores(state, recent, query).argmax(axis=1)
     before = scores(state, recent, query)[0, shown]
     recent.learn(thumbs(query, shown, shown + 1))

@@ -2,12 +2,13 @@
 
 A candidate (a document, an answer, a tool) is scored by four terms:
 
-    score = τ z·f  +  γ f·(M z)  +  v·z  +  ω / (1 + n)
+    score = τ (1 + c) z·f  +  γ f·(M z)  +  v·z  +  ω / (1 + n)
 
 `z` is the centred and scaled query, `f` the centred and scaled embedding of the candidate. The first term is the
-cosine, the score before any feedback. `M` is learned from all feedback and serves candidates never seen, too. `v` is
-the candidate's own head, zero until it is fitted. `ω` is the allowance for candidates with little positive feedback `n`
-(`ranker_prior`). A state that never learned returns the cosine.
+cosine, the score before any feedback; while there is little feedback it counts more, by the caution `c`, for which the
+query is not centred. `M` is learned from all feedback and serves candidates never seen, too. `v` is the candidate's own
+head, zero until it is fitted. `ω` is the allowance for candidates with little positive feedback `n` (`ranker_prior`). A
+state that never learned returns the cosine.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Matrix = npt.NDArray[np.float64]
 
 LEAST_VARIANCE = 0.2  # of a cloud of unit vectors around its centre: less is left of an embedding with cosines of .8
 MOST_STEPS = 60.0  # of one fit, where they cost little: a small space had stopped far from its minimum with 12
+MOST_CAUTION = 1.8  # benchmarks/eval/EVIDENCE.md, "Cold start by intent"
+CAUTIOUS = 1.5  # judgements of each judged candidate at which caution is half of that
 MOST_NOISE = 0.3  # share of wrong feedback, as far as it is believed
 _ITEMS_AT_ONCE = 2048  # scored at once, to bound temporary memory
 _GATHER_ABOVE = 4  # heads per candidate: below, one product over all is cheaper than copying some
@@ -51,7 +54,7 @@ class RankerConfig:
     prior_decay: float = 2.0  # that weight decays as (1 + n)^-decay
     prior_samples: int = 8  # pseudo-queries drawn for each candidate
     # share of proven answers that candidates with little feedback may take
-    steal_rate: float = 0.05
+    steal_rate: float = 0.08
     moved_weight: float = 3.0  # of feedback for an answer where earlier feedback is overruled
     row_evaluations: int = 40_000  # cost limit of a fit: rows of the objective times evaluations
     usual_candidates: int = 256  # candidates up to which that holds; of more, as much fewer rows
@@ -129,6 +132,19 @@ class RankerState:
     def query_mean(self) -> FloatArray:
         """(dim,) centre of the queries folded."""
         return centre((self.query_sum / max(float(self.folded[0]), 1.0)).astype(np.float32))
+
+    @property
+    def caution(self) -> float:
+        """Share of the cosine term by which it counts more than in the fit, while there is little feedback.
+
+        The little there is tells less about queries unlike those it was given for than the fit takes it to.
+        """
+        return MOST_CAUTION / (1.0 + (float(self.folded[1]) / (CAUTIOUS * max(self.judged, 1))) ** 2)
+
+    @property
+    def judged(self) -> int:
+        """Candidates with any feedback."""
+        return int(np.count_nonzero((self.positive > 0.0) | (self.negative > 0.0)))
 
     @property
     def cosine_slope(self) -> float:
@@ -242,7 +258,9 @@ def stranger_scores(state: RankerState, queries: FloatArray, embeddings: Rows) -
         return cosines
     wide, query = query_features(state, queries)
     mapped = query @ state.map.T
-    direction = state.scales[2] * wide + (mapped @ state.basis.T if state.basis.size else mapped)
+    # Caution leaves the queries' mean out, which is known the less.
+    cautious = wide + np.float32(state.caution / state.scales[0]) * queries
+    direction = state.scales[2] * cautious + (mapped @ state.basis.T if state.basis.size else mapped)
     logits = np.empty((len(queries), len(embeddings)), np.float32)
     for start in range(0, len(embeddings), _ITEMS_AT_ONCE):
         rows = slice(start, start + _ITEMS_AT_ONCE)

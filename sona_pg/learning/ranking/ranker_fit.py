@@ -41,6 +41,7 @@ from sona_pg.learning.ranking.ranker_search import find_changes
 _MEASURE_MEMORY = 0.7
 _NARROWEST = 1e-4  # least divisor
 _MOST_PSEUDO = 2048
+_FEW_EVENTS, _MORE_SAMPLES = 3, 2  # of each candidate: then so many times the pseudo-queries are drawn
 _LEAST = 1e-6  # noise of feedback that is certain
 _MOST_DOUBT = 0.45  # of a thumb down on a right answer
 
@@ -218,8 +219,9 @@ def _refine(
     noise = float(state.scales[4]) or config.label_noise
     noise = min(max(noise, config.least_noise), MOST_NOISE)
 
-    most = _MOST_PSEUDO if len(rows) <= config.usual_candidates else _MOST_PSEUDO // 2
-    samples = max(1, min(config.prior_samples, most // len(rows)))
+    more = _MORE_SAMPLES if len(events) < _FEW_EVENTS * len(rows) else 1
+    most = _MOST_PSEUDO if len(rows) <= config.usual_candidates else _MOST_PSEUDO // (2 * more)
+    samples = max(1, min(config.prior_samples * more, most * more // len(rows)))
     pseudo = pseudo_queries(features, query[:, :-1], samples, random)
     pseudo_weight = np.float32(config.prior_strength / samples) * (1.0 + evidence) ** np.float32(-config.prior_decay)
     base = np.empty((len(query) + len(pseudo), len(rows)), np.float32)

@@ -83,8 +83,10 @@ def _folded(state: RankerState, embeddings: FloatArray, rows: IntArray) -> tuple
         headed = state.head_rows[place] == rows
         learned[headed] += state.heads[place[headed]]
     slopes = learned[:, :-1] @ state.basis.T if state.basis.size else learned[:, :-1]
-    weights = (state.scales[2] * wide + slopes) / state.scales[0]
+    cosine = (state.scales[2] / state.scales[0]) * wide
+    weights = cosine + slopes / state.scales[0]
     offset = learned[:, -1] + state.scales[3] / (1.0 + state.evidence(rows)) - weights @ state.query_mean
+    weights += np.float32(state.caution) * cosine
     return weights, offset
 
 

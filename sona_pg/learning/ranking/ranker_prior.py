@@ -22,6 +22,7 @@ FEWEST = 16  # held-out answers, to measure by
 _WELL_KNOWN = 4.0  # positive feedbacks
 # Probability of being right above which an answer that was not shown counts as taken (benchmarks/eval/EVIDENCE.md).
 _LIKELY = 0.25
+_HELPED = 0.98  # share of the right strangers that an allowance is to help (benchmarks/eval/EVIDENCE.md)
 _LESS_KNOWN = 0.2  # of 1 / (1 + n): a rival that differs by less is no stranger
 
 
@@ -33,7 +34,8 @@ def pseudo_queries(features: FloatArray, real: FloatArray, samples: int, random:
     """
     length = np.linalg.norm(features, axis=1, keepdims=True)
     own = np.sqrt(np.float32(0.5)) * features / np.maximum(length, np.float32(1e-6))
-    other = real[random.integers(0, len(real), len(features) * samples)]
+    turns = -(-len(features) * samples // len(real))  # each real query as often as any other
+    other = real[np.concatenate([random.permutation(len(real)) for _ in range(turns)])[: len(features) * samples]]
     pseudo: FloatArray = np.tile(own, (samples, 1)) + np.sqrt(np.float32(0.5)) * other
     return pseudo
 
@@ -58,31 +60,36 @@ def allowance(
     evidence: FloatArray,
     steal_rate: float,
 ) -> float | None:
-    """The largest `ω` by which strangers would take at most `steal_rate` of the proven answers.
+    """The largest `ω` by which strangers would take at most `steal_rate` of the proven answers, if they need as much.
 
     `logits` (n, m) of a state for queries it has not learned from, `strangers` (n, m) the same without fitted
     candidates, `target` (n,) the proven candidates or NONE, `evidence` (m,) positive feedback per candidate. Well-known
-    rivals stand in for strangers, so that `ω` also holds for the next new candidate. None when too few events can tell.
+    rivals stand in for strangers, so that `ω` also holds for the next new candidate; and proven candidates do, which
+    shows how much strangers lack where they are right. None when too few events can tell.
     Calibrated stacking (Chao et al. 2016), with the trade-off set by held-out feedback.
     """
     known = evidence >= _WELL_KNOWN
     need = np.where(known, 1.0, 1.0 / (1.0 + evidence))
     told = np.flatnonzero((target != NONE) & (evidence[target] >= 1.0))
-    margins = [np.zeros(0)]
+    margins, lacks = [np.zeros(0)], [np.zeros(0)]
     for rows in _blocks(told, logits.shape[1]):
         meant, each = target[rows], np.arange(len(rows))
         heard, alone = logits[rows], strangers[rows]
         best = heard[each, meant][:, None]
+        rivals = known[None, :] & (np.arange(len(known)) != meant[:, None])
+        lacks.append(np.where(rivals, heard, -np.inf).max(axis=1) - alone[each, meant])
         won = (best >= heard[:, known]).all(axis=1)
         more = need[None, :] - 1.0 / (1.0 + evidence[meant])[:, None]
         more[each, meant] = 0.0
         lead = best - np.where(known, alone, heard)
         margin = np.where(more > _LESS_KNOWN, lead / np.maximum(more, _LESS_KNOWN), np.inf).min(axis=1)
         margins.append(margin[won & np.isfinite(margin)])
-    margin = np.concatenate(margins)
-    if len(margin) < FEWEST:
+    margin, lack = np.concatenate(margins), np.concatenate(lacks)
+    lack = lack[np.isfinite(lack)]
+    if len(margin) < FEWEST or not len(lack):
         return None
-    return max(float(np.quantile(margin, steal_rate, method="lower")), 0.0)
+    harmless = float(np.quantile(margin, steal_rate, method="lower"))
+    return max(min(harmless, float(np.quantile(lack, _HELPED))), 0.0)
 
 
 def proven_answers(

@@ -52,6 +52,8 @@ class RecentRankingConfig:
     # Share of its pull that a thumb up keeps however unlikely the answer has become: else thumbs up after many thumbs
     # down would all be taken for noise, and the answer would never come back.
     least_praise: float = 0.25
+    caution: float = 0.7  # share by which the served scores count more than in the steps, before any feedback
+    cautious: float = 3.0  # judgements of each judged candidate at which caution is half of that
     basis: int = 256  # candidates, evenly spread, of which the metric is made
 
     def block_of(self, candidates: int) -> int:
@@ -91,6 +93,7 @@ class RecentRanking:
             state, embeddings, slots, spread=config.spread, ridge=config.ridge, basis=config.basis
         )
         self._calibrates = not state.fits
+        self._earlier = float(state.folded[1]), state.judged
         self._block = config.block_of(len(embeddings))
         self._first = len(embeddings)
         self._facts = _Facts(state.dim)
@@ -137,9 +140,19 @@ class RecentRanking:
         """(m, dim) and (m,) float32: what is added to weights and offsets of the version's prepared scores."""
         of, moved = self._of, self._last.moved
         temperature = np.float32(of.temperature * np.exp(self._last.sharpness))
+        temperature *= 1 + np.float32(self._caution())
         weights = moved[:, :-1] / np.float32(of.query_scale * temperature)
         offset = moved[:, -1] / temperature - weights @ of.query_mean
         return weights, np.asarray(offset, np.float32)
+
+    def _caution(self) -> float:
+        """Return how much more the served scores count than in the steps, while there is little feedback.
+
+        As `RankerState.caution`.
+        """
+        (earlier, judged), count = self._earlier, self._last.facts
+        each = (earlier + count) / max(judged, len(np.unique(self._facts.target[:count])), 1)
+        return self._config.caution / (1.0 + (each / self._config.cautious) ** 2)
 
     def _after(self, point: _Point, count: int, *, whole: bool) -> _Point:
         """Return the state after the first `count` facts, from that after some of them."""
