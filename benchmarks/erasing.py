@@ -79,6 +79,8 @@ def forget_at_random(count: int, first: int) -> int:
                 equal += not found
                 if found:
                     print(f"seed {seed}: {found}", flush=True)
+                if (seed - first) % 25 == 24:
+                    print(f"{equal} of {seed - first + 1} equal", flush=True)
                 for name in ("had", "never"):
                     store.remove_space(name)
     return equal

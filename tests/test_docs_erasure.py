@@ -12,7 +12,7 @@ from sona_pg import SonaEngine
 from sona_pg.cli.commands import app
 
 TEXT = (Path(__file__).parent.parent / "docs" / "erasure.md").read_text()
-(PYTHON,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+PYTHON = "\n".join(re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 (SHELL,) = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 

@@ -41,7 +41,7 @@ class Found(StrEnum):
 
 
 @contextmanager
-def _asked(told: str, space: str, model: str | None, url: str | None) -> Iterator[tuple[SonaEngine, Any, str | None]]:
+def asked_of(told: str, space: str, model: str | None, url: str | None) -> Iterator[tuple[SonaEngine, Any, str | None]]:
     """Yield the engine of a space, the embedding of a query, and its text unless an embedding was given."""
     with engine_on(space, url) as engine:
         text: str | None = sys.stdin.read().strip() if told == "-" else told
@@ -80,7 +80,7 @@ def find(
 
     Example: sona-pg find "how do I reset my password" --k 3
     """
-    with _asked(query, space, model, url) as (engine, vector, _):
+    with asked_of(query, space, model, url) as (engine, vector, _):
         rows: list[dict[str, Any]]
         if of is Found.patterns:
             found = engine.find_patterns(vector, k, min_quality=min_quality, route=route)
@@ -122,7 +122,7 @@ def rank(
 
     Example: sona-pg rank "how do I reset my password" --k 3 --space support
     """
-    with _asked(query, space, model, url) as (engine, vector, _):
+    with asked_of(query, space, model, url) as (engine, vector, _):
         ranking = engine.rank(vector, ids=ids or None, k=k)
         scores = ranking.scores.tolist()
         rows = [
@@ -154,7 +154,7 @@ def route(
 
     Example: sona-pg route "prove that 2 is prime" --candidate small --candidate large --cost large=0.6 --cost small=0.1
     """
-    with _asked(query, space, model, url) as (engine, vector, text):
+    with asked_of(query, space, model, url) as (engine, vector, text):
         decision = engine.route(vector, candidates, query=text, costs=costs_of(cost), budget=budget)
         show_facts(_decision(decision), f"decision of version {decision.version} of space {space!r}")
 
@@ -181,7 +181,7 @@ def record(
 
     Example: sona-pg record "how do I reset my password" --route faq --quality 1 --label user:7
     """
-    with _asked(query, space, model, url) as (engine, vector, text):
+    with asked_of(query, space, model, url) as (engine, vector, text):
         handle = engine.begin_trajectory(vector, query=text)
         for told in label or ():
             engine.add_trajectory_context(handle, told)

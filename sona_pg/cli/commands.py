@@ -30,6 +30,7 @@ from sona_pg.cli.space_commands import space_app
 from sona_pg.cli.transfer_commands import export_records, import_records
 from sona_pg.cli.version_commands import VERSION_COMMANDS
 from sona_pg.cli.watch_command import watch
+from sona_pg.cli.why_command import why
 from sona_pg.cli.worker_commands import show_cycles, worker
 from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.errors import SchemaError
@@ -53,6 +54,7 @@ app.add_typer(set_aside_app, name="set-aside")
 app.command()(bench)
 app.command()(dump)
 app.command()(forget)
+app.command()(why)
 app.command()(restore)
 app.command()(doctor)
 app.command()(serve)

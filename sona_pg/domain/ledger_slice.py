@@ -109,6 +109,20 @@ class LedgerSlice:
             outcomes=[self.outcomes[row] for row in rows.tolist()],
         )
 
+    def without(self, trajectory: bytes) -> Self:
+        """Return the slice as if one trajectory, and the feedback on it, had never been recorded."""
+        fresh, revised = (
+            np.array([row for row, id_ in enumerate(of.ids) if id_.tobytes() != trajectory], np.intp)
+            for of in (self.fresh, self.revised)
+        )
+        return dataclasses.replace(
+            self.only(fresh),
+            revised=self.revised.take(revised),
+            before=[self.before[row] for row in revised.tolist()],
+            after=[self.after[row] for row in revised.tolist()],
+            revised_steps=self.revised_steps.of_rows(revised, len(self.revised)),
+        )
+
 
 def _stacked(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     if first.ndim == 2 and first.shape[1] != second.shape[1]:

@@ -227,6 +227,7 @@ class AsyncSonaEngine:
     forget_plan = _AwaitedCall(SonaEngine.forget_plan)
     finish_erasures = _AwaitedCall(SonaEngine.finish_erasures)
     erasures = _AwaitedCall(SonaEngine.erasures)
+    why = _AwaitedCall(SonaEngine.why)
     verify_receipt = _AwaitedCall(SonaEngine.verify_receipt)
     set_budget = _AwaitedCall(SonaEngine.set_budget)
     budget = _AwaitedCall(SonaEngine.budget)

@@ -6,12 +6,16 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sona_pg.config import SonaConfig
 from sona_pg.config.space_settings import Settings
 from sona_pg.domain.budget import BudgetStatus, Per
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.deep_result import DeepResult
 from sona_pg.domain.erasure import Key, Receipt, Subject
+from sona_pg.domain.influence import Explanation
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.engine.ending import Ending
 from sona_pg.engine.figures import Figures
@@ -19,10 +23,12 @@ from sona_pg.engine.opened_space import OpenedSpace, OpenRequest
 from sona_pg.engine.process_runtime import runtimes
 from sona_pg.errors import DatabaseError
 from sona_pg.ingest.wakeups import held_here
+from sona_pg.learning.answer_value import AnswerKind
 from sona_pg.recorder import HotPath
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.worker.erasing import erase, finish
 from sona_pg.worker.evaluation import evaluate
+from sona_pg.worker.explaining import explain
 from sona_pg.worker.rebuild import rebuild
 
 log = logging.getLogger(__name__)
@@ -144,6 +150,11 @@ class Session(OpenedSpace):
         self.refresh()
         self._figures.forget()
         return receipt
+
+    def explain(self, kind: AnswerKind, name: str, query: NDArray[np.float32], **how: Any) -> Explanation:
+        """Return the facts that moved an answer; see ``SonaEngine.why``."""
+        self.require_database()
+        return explain(self.database, self.space, self._config, kind, name, query, **how)
 
     def finish_erasures(self, key: Key, **how: Any) -> int:
         """Finish erasures that were cut short, and serve the result."""

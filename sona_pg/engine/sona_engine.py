@@ -9,6 +9,7 @@ from sona_pg.engine.budget_calls import BudgetCalls
 from sona_pg.engine.content_calls import ContentCalls
 from sona_pg.engine.engine_builder import SonaEngineBuilder
 from sona_pg.engine.erasure_calls import ErasureCalls
+from sona_pg.engine.explaining_calls import ExplainingCalls
 from sona_pg.engine.learning_calls import LearningCalls
 from sona_pg.engine.opened_space import OpenRequest
 from sona_pg.engine.pattern_calls import PatternCalls
@@ -32,6 +33,7 @@ class SonaEngine(
     ContentCalls,
     BudgetCalls,
     ErasureCalls,
+    ExplainingCalls,
     TextCalls,
     StatusCalls,
 ):

@@ -20,7 +20,7 @@ from sona_pg.domain.answer import SearchResult
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import DeepSchedule, LearningSchedule
 from sona_pg.domain.judged import JudgedQuery
-from sona_pg.domain.ledger_slice import Trajectories
+from sona_pg.domain.ledger_slice import Steps, Trajectories
 from sona_pg.domain.pattern import LearnedPattern, PatternUse
 from sona_pg.domain.pulse import Pulse
 from sona_pg.domain.space import Space
@@ -57,7 +57,7 @@ from sona_pg.store.set_aside_store import SetAsideStore
 from sona_pg.store.shared_store import SharedStore
 from sona_pg.store.space_store import SpaceStore
 from sona_pg.store.telemetry_store import TelemetryStore
-from sona_pg.store.trajectory_rows import read_missing, read_seen
+from sona_pg.store.trajectory_rows import read_missing, read_seen, read_steps
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 from sona_pg.store.unit import LearningUnit, learning_unit
 from sona_pg.store.version_store import VersionStore
@@ -263,6 +263,11 @@ class Database(SpaceStore):
             return frozenset()
         with reading(self.engine, "looking for erased trajectories", BRIEF) as connection:
             return read_missing(connection, space.space_id, ids)
+
+    def steps_of(self, space: Space, ids: NDArray[np.uint8]) -> Steps:
+        """Return the steps of the trajectories ``ids`` (n, 16)."""
+        with reading(self.engine, "reading steps") as connection:
+            return read_steps(connection, space.space_id, ids, space.dim)
 
     def waiting_batches(self, space: Space) -> judged_rows.Waiting:
         """Return the newest batches that no cycle has learned from; see ``judged_rows.waiting_batches``."""

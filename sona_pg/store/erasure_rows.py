@@ -118,10 +118,10 @@ def any_between(connection: Connection, space_id: int, served: int, version: int
     return bool(_one(driver_connection(connection), ANY_BETWEEN, values))
 
 
-def clean_version(connection: Connection, space_id: int, first_version: int, release: str) -> int:
-    """Return the newest version before ``first_version`` from which a rebuild can go on; 0 if there is none."""
+def clean_versions(connection: Connection, space_id: int, first_version: int, release: str) -> list[int]:
+    """Return the versions before ``first_version`` from which a rebuild can go on, ascending."""
     values = {"space": space_id, "first": first_version, "release": release}
-    return _one(driver_connection(connection), CLEAN, values)
+    return [version for (version,) in driver_connection(connection).execute(CLEAN, values)]
 
 
 def drop_versions(connection: Connection, space_id: int, first_version: int, kept: int) -> list[int]:

@@ -119,10 +119,10 @@ WHERE space_id = %(space)s AND trajectories > 0 AND loop = 'background' AND erro
 """,
     "UPDATE sona.spaces SET departed_learned = 0 WHERE space_id = %(space)s",
 )
-# The newest clean version that a rebuild reaches: of the cycles that the live version holds, it holds exactly the
-# earlier ones, all learned by this release.
+# Versions that a rebuild reaches: of the cycles that the live version holds, each holds exactly the earlier ones, all
+# learned by this release.
 CLEAN = """
-SELECT max(v.version) FROM sona.state_versions v
+SELECT v.version FROM sona.state_versions v
 JOIN sona.version_contents k ON k.space_id = %(space)s AND k.version = v.version
 WHERE v.space_id = %(space)s AND v.version < %(first)s AND v.status IN ('live', 'retired') AND NOT EXISTS (
     SELECT FROM sona.cycles c
@@ -131,6 +131,7 @@ WHERE v.space_id = %(space)s AND v.version < %(first)s AND v.status IN ('live', 
       AND ((coalesce(c.in_force, int8multirange(int8range(c.version, NULL))) @> v.version)
               <> ((c.in_force IS NULL OR upper_inf(c.in_force)) AND c.version <= v.version)
            OR (c.version <= v.version AND c.loop <> 'load' AND (c.detail ->> 'release') IS DISTINCT FROM %(release)s)))
+ORDER BY v.version
 """
 INSERT = """
 INSERT INTO sona.erasures (space_id, erasure_id, kind, hashes, until_id, first_version, phase, requested_at, removed)

@@ -59,10 +59,10 @@ class ErasureStore:
         with reading(self._engine, "looking for unfinished erasures") as connection:
             return erasure_rows.unfinished(connection, space.space_id)
 
-    def clean_version(self, space: Space, first_version: int) -> int:
-        """Return the version before ``first_version`` from which a rebuild can go on; 0: from the beginning."""
+    def clean_versions(self, space: Space, first_version: int) -> list[int]:
+        """Return the versions before ``first_version`` from which a rebuild can go on, ascending; 0 is always one."""
         with reading(self._engine, "looking for a version to begin with") as connection:
-            return erasure_rows.clean_version(connection, space.space_id, first_version, __version__)
+            return [0, *erasure_rows.clean_versions(connection, space.space_id, first_version, __version__)]
 
     @staticmethod
     def finishing(

@@ -120,7 +120,7 @@ def _finish(
         return 0
     first = min(erasure.first_version for erasure in pending)
     expired = database.erasures.has_expired(space)
-    start = 0 if expired else database.erasures.clean_version(space, first)
+    start = 0 if expired else database.erasures.clean_versions(space, first)[-1]
     relived = PastLearning(unit, space, config).run(start, progress)
     live = live_knowledge(unit, relived.initial)
     version, known = unit.next_version, relived.knowledge
