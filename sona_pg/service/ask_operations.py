@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.verdict import Verdict
 from sona_pg.limits import LONGEST_QUERY, MAX_FEATURES, MAX_LAYERS, MOST_EXPLORATION, MOST_FOUND
+from sona_pg.service.asked_context import AskedInContext, context_of
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import field_problem
 from sona_pg.service.record_bodies import Amount, DecisionBody, Id, RankingBody, Share
@@ -76,14 +77,15 @@ class RouteBody(Asked):
     latency_weight: Amount = 0.0
 
 
-class PatternsBody(Asked):
-    """A question, and which patterns are wanted."""
+class PatternsBody(AskedInContext):
+    """A question, what it was said after, and which patterns are wanted."""
 
     k: Count = 5
     min_quality: Share = 0.0
     kind: PatternKind | None = None
     route: Id | None = None
     verdict: Verdict | None = None
+    graph: bool = False  # whether to spread activation over the memory graph; a context needs it
 
 
 class RouteFigures(BaseModel):
@@ -198,7 +200,14 @@ async def patterns(call: Call[PatternsBody]) -> Any:
     engine = await call.engine()
     x = await vector_of(call, body)
     found = engine.find_patterns(
-        x, body.k, min_quality=body.min_quality, kind=body.kind, route=body.route, verdict=body.verdict
+        x,
+        body.k,
+        min_quality=body.min_quality,
+        kind=body.kind,
+        route=body.route,
+        verdict=body.verdict,
+        graph=body.graph,
+        context=await context_of(call, body, engine.dim),
     )
     return {"patterns": [pattern_as_dict(pattern) for pattern in found], "version": engine.version}
 

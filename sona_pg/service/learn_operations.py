@@ -13,6 +13,8 @@ from sona_pg.service.wire_vectors import STRICT
 
 operations = Operations("learn")
 
+MOST_SECONDS = 600.0  # of one request; longer cycles run in parts
+
 VersionNumber = Annotated[int, Field(ge=0, le=MOST_INT8)]
 
 
@@ -28,6 +30,29 @@ class Cycle(BaseModel):
     feedback: int
     patterns: int
     learned: bool
+
+
+class DeepBody(BaseModel):
+    """How long a deep cycle may take."""
+
+    model_config = STRICT
+
+    seconds: Annotated[float, Field(gt=0, le=MOST_SECONDS)] = 30.0  # the next cycle goes on where it ended
+
+
+class DeepCycle(BaseModel):
+    """The outcome of a deep cycle, or of the part that there was time for."""
+
+    model_config = ConfigDict(extra="allow")
+
+    cycle_id: UUID
+    base_version: int
+    version: int
+    learned: bool
+    finished: bool
+    nodes: int
+    edges: int
+    dreams: dict[str, Any]
 
 
 class Stats(BaseModel):
@@ -98,6 +123,12 @@ class Live(BaseModel):
 async def learn(call: Call[Any]) -> Any:
     """Learn now from everything recorded so far, and serve the result."""
     return (await (await call.engine()).force_learn()).as_dict()
+
+
+@operations.add("POST", "/v1/learn/deep", scope="learn", body=DeepBody, answer=DeepCycle)
+async def learn_deep(call: Call[DeepBody]) -> Any:
+    """Dream over the memory graph and consolidate it now, and serve the result; it learns no new facts."""
+    return (await (await call.engine()).deep_learn(call.body.seconds)).as_dict()
 
 
 @operations.add("GET", "/v1/stats", scope="read", answer=Stats)

@@ -5,21 +5,16 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from sona_pg.limits import LONGEST_QUERY
 from sona_pg.service.ask_operations import Count
+from sona_pg.service.asked_context import AskedInContext, Text, context_of
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import field_problem
 from sona_pg.service.record_bodies import Id, RankingBody
-from sona_pg.service.wire_vectors import STRICT, Asked, WireMatrix, embedded, matrix_of, vector_of
+from sona_pg.service.wire_vectors import STRICT, WireMatrix, embedded, matrix_of, vector_of
 
 operations = Operations("recall")
-
-MOST_CONTEXT = 64  # of a recall: the engine looks at no more
-Text = Annotated[str, Field(min_length=1, max_length=LONGEST_QUERY)]
 
 
 class RememberBody(BaseModel):
@@ -42,13 +37,11 @@ class RememberedIds(BaseModel):
     ids: list[str]
 
 
-class RecallBody(Asked):
-    """A question, and what it was said after."""
+class RecallBody(AskedInContext):
+    """A question, what it was said after, and how much is wanted."""
 
     k: Count = 5
     ids: Annotated[list[Id], Field(min_length=1)] | None = None  # to choose among; by default all that is stored
-    context: Annotated[list[Text], Field(max_length=MOST_CONTEXT)] = Field(default_factory=list)  # the latest last
-    context_vectors: Annotated[WireMatrix, Field(max_length=MOST_CONTEXT)] | None = None
     contents: bool = True  # whether the contents are wanted, which are read from the database
 
 
@@ -119,11 +112,7 @@ async def recall(call: Call[RecallBody]) -> Any:
     body = call.body
     engine = await call.engine()
     x = await vector_of(call, body)
-    context: list[NDArray[np.float32]] = []
-    if body.context_vectors is not None:
-        context += list(matrix_of(body.context_vectors, engine.dim, "/context_vectors"))
-    if body.context:
-        context += list(await embedded(call, body.context, "/context"))
+    context = await context_of(call, body, engine.dim)
     ranking = await engine.recall(x, ids=body.ids, k=body.k, context=context)
     stored = {one.id: one.content for one in await engine.contents(ranking.ids)} if body.contents else {}
     scores = ranking.scores.tolist()

@@ -38,6 +38,29 @@ def test_what_was_recorded_is_learned_and_asked(service, space):
     assert service.get("/v1/stats", params=name).json()["version"] == 2
 
 
+def test_patterns_are_found_by_the_graph_and_dreamt_over_for_some_seconds(service, space):
+    name = {"space": space()}
+    rows = [
+        {"text": text, "quality": 0.9, "route": "big", "context": [f"session:{number}"]}
+        for number in range(10)
+        for text in ("where is my parcel", "when will it come")
+    ]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    asked = {"text": "when will it come", "graph": True}
+    alone = service.post("/v1/patterns", asked, params=name).json()["patterns"]
+    after = service.post("/v1/patterns", asked | {"context": ["where is my parcel"]}, params=name).json()["patterns"]
+    assert alone
+    assert after
+    refused = service.post("/v1/patterns", {"text": "x", "context": ["before"]}, params=name)
+    assert refused.status_code == 422
+    assert "graph=True" in refused.text
+    deep = service.post("/v1/learn/deep", {"seconds": 5}, params=name).json()
+    assert (deep["learned"], deep["finished"], deep["version"]) == (True, True, 2)
+    assert deep["nodes"] > 0
+    assert service.post("/v1/learn/deep", {"seconds": 0}, params=name).status_code == 422
+
+
 def test_a_user_is_forgotten_with_a_receipt(service, space, tmp_path, monkeypatch):
     monkeypatch.setenv("SONA_PG_HOME", str(tmp_path))  # of the key
     name = {"space": space()}

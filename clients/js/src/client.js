@@ -22,6 +22,7 @@ export const CALLS = Object.freeze({
   remember: ["POST", "/v1/remember"],
   dropContents: ["POST", "/v1/contents/drop"],
   learn: ["POST", "/v1/learn"],
+  learnDeep: ["POST", "/v1/learn/deep"],
   stats: ["GET", "/v1/stats"],
   versions: ["GET", "/v1/versions"],
   diff: ["GET", "/v1/versions/diff"],

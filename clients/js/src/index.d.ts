@@ -30,6 +30,10 @@ export interface Found { id: string; similarity: number; route: string | null; q
 export interface Cycle {
   cycle_id: string; base_version: number; version: number; trajectories: number; feedback: number; patterns: number; learned: boolean;
 }
+export interface DeepCycle {
+  cycle_id: string; base_version: number; version: number; learned: boolean; finished: boolean; nodes: number; edges: number;
+  dreams: Record<string, number>;
+}
 export interface StoredVersion { version: number; parent: number; status: string; origin: string; created_at: string; complete: boolean }
 export interface Subject { user?: string; session?: string; trajectories?: string[] }
 export interface Receipt {
@@ -98,7 +102,8 @@ export class SonaClient {
     candidates: string[]; query?: string; features?: number[]; costs?: Record<string, number>; budget?: number;
     cost_weight?: number; latency_weight?: number;
   }, options?: CallOptions): Promise<Decision>;
-  patterns(body: Asked & { k?: number; min_quality?: number; kind?: string; route?: string; verdict?: string }, options?: CallOptions):
+  patterns(body: Asked & { k?: number; min_quality?: number; kind?: string; route?: string; verdict?: string; graph?: boolean;
+    context?: string[]; context_vectors?: WireVector[] }, options?: CallOptions):
     Promise<{ patterns: Pattern[]; version: number }>;
   search(body: Asked & { k?: number; route?: string; min_quality?: number; since?: string; exact?: boolean }, options?: CallOptions):
     Promise<{ found: Found[]; complete: boolean }>;
@@ -107,6 +112,7 @@ export class SonaClient {
   dropContents(body: Record<string, unknown>, options?: CallOptions): Promise<any>;
 
   learn(body?: undefined, options?: CallOptions): Promise<Cycle>;
+  learnDeep(body?: { seconds?: number }, options?: CallOptions): Promise<DeepCycle>;
   stats(query?: undefined, options?: CallOptions): Promise<Record<string, any>>;
   versions(query?: { limit?: number }, options?: CallOptions): Promise<{ versions: StoredVersion[]; serving: number }>;
   diff(query: { a: number; b: number }, options?: CallOptions): Promise<{ a: number; b: number; differences: Record<string, any>[] }>;
