@@ -26,7 +26,10 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "docker").rglob("*.md"), *(ROOT / "clients/js").glob("*.md")]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-RUN_HERE = ["backups", "embedding-models", "managed-services", "pgbouncer", "troubleshooting", "workers"]
+RUN_HERE = [
+    "backups", "embedding-models", "exactly-once", "managed-services", "money", "pgbouncer", "tenants",
+    "troubleshooting", "workers",
+]  # fmt: skip
 
 
 def reference_docs() -> ModuleType:
