@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         BaseConfig,
         DreamConfig,
         EwcConfig,
+        GateConfig,
         IngestConfig,
         LoopConfig,
         MaintenanceConfig,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sona_pg.domain.answer import Context, Decision, Interpolation, ParameterEvidence, Ranking, Response
     from sona_pg.domain.cycle import CycleResult, RebuildResult
     from sona_pg.domain.deep_result import DeepResult
+    from sona_pg.domain.gate import Gate
     from sona_pg.domain.memory import Dream, EdgeKind, MemoryEdge, MemoryNode, NodeKind
     from sona_pg.domain.pattern import LearnedPattern
     from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
         UnknownCandidate,
         UnknownSpace,
         UnknownVersion,
+        UnsoundVersion,
     )
     from sona_pg.learning.adapters.ewc import EwcPlusPlus
     from sona_pg.learning.adapters.signal import LearningSignal
@@ -85,6 +88,8 @@ __all__ = [
     "EdgeKind",
     "EwcConfig",
     "EwcPlusPlus",
+    "Gate",
+    "GateConfig",
     "IngestConfig",
     "InstantLoop",
     "Interpolation",
@@ -131,6 +136,7 @@ __all__ = [
     "UnknownCandidate",
     "UnknownSpace",
     "UnknownVersion",
+    "UnsoundVersion",
     "__version__",
 ]
 
@@ -140,6 +146,7 @@ _HOMES = {
         "BaseConfig",
         "DreamConfig",
         "EwcConfig",
+        "GateConfig",
         "IngestConfig",
         "LoopConfig",
         "MaintenanceConfig",
@@ -160,6 +167,7 @@ _HOMES = {
         "CycleResult",
         "RebuildResult",
     ),
+    "sona_pg.domain.gate": ("Gate",),
     "sona_pg.domain.memory": ("Dream", "EdgeKind", "MemoryEdge", "MemoryNode", "NodeKind"),
     "sona_pg.domain.policy_estimate": ("PolicyEstimate", "PolicyEvaluation"),
     "sona_pg.domain.pattern": ("LearnedPattern",),
@@ -192,6 +200,7 @@ _HOMES = {
         "UnknownCandidate",
         "UnknownSpace",
         "UnknownVersion",
+        "UnsoundVersion",
     ),
     "sona_pg.learning.adapters.ewc": ("EwcPlusPlus",),
     "sona_pg.standalone.dream_engine": ("DreamEngine",),

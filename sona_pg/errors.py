@@ -139,5 +139,9 @@ class LearningConflict(LearningError, Conflict):
     """Another learner of the space was faster; nothing has changed, and its facts are learned by the other."""
 
 
+class UnsoundVersion(LearningError, Conflict):
+    """A version cannot go live: it is not finite, too large, or of another dimension than the space."""
+
+
 class MemoryGraphError(SonaError):
     """The memory graph lacks the requested object."""

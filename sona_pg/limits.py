@@ -41,4 +41,6 @@ MOST_PATTERN_ROUTES = 256  # kept per pattern: those with the most weight
 MOST_PATTERN_PARAMETERS = 256  # kept per pattern: those with the most weight
 MOST_LINEAGE = 256  # merged patterns named in a pattern's lineage: the latest
 MOST_RECEIPTS = 10_000  # of erasures that a space keeps
+LARGEST_NORM = 1e5  # of an adapter and of a centroid's entry in a version that goes live
+LARGEST_WEIGHT = 1e15  # absolute value of a learned weight in it
 MOST_RECENT = 10_000  # judged queries of a space that are weighed before a cycle has learned them

@@ -100,6 +100,10 @@ SHOWN_BY = {
     "loops.recent": "tests/engine/test_recent_evidence.py",
     "dreams.interval": "tests/worker/test_schedule.py",
     "dreams.budget": "tests/worker/test_deep_loop.py",
+    "gate.mode": "tests/worker/test_gate.py",
+    "gate.margin": "tests/learning/test_wager.py",
+    "gate.confidence": "tests/learning/test_wager.py",
+    "gate.decisions": "tests/worker/test_gate.py",
     "ingest.flush_interval": "tests/ingest/test_writer.py",
     "maintenance.interval": "tests/engine/test_ledger.py",
     "maintenance.weeks_ahead": "tests/engine/test_ledger.py",
@@ -112,6 +116,7 @@ SHOWN_BY = {
     "maintenance.keep_servers_days": "tests/hostile/test_simulated_year.py",
     "maintenance.automatic": "tests/engine/test_fleet.py",
 }
+GATE = [name for name in SHOWN_BY if name.startswith("gate.")]
 HERE = {
     "ewc.lambda_min",
     "ewc.lambda_max",
@@ -128,7 +133,7 @@ def test_no_setting_is_left_out() -> None:
     known = {f"{part}.{field.name}" for part, made in classes.items() for field in dataclasses.fields(made)}
     shown = [*LEARNED, *DREAMT, *DUE, *SHOWN_BY, *HERE]
     assert sorted(shown) == sorted(known)
-    of_space = {*LEARNED, *DREAMT, *DUE, "dreams.interval", "dreams.budget", "ewc.lambda_min", "ewc.lambda_max"}
+    of_space = {*LEARNED, *DREAMT, *DUE, "dreams.interval", "dreams.budget", *GATE, "ewc.lambda_min", "ewc.lambda_max"}
     assert set(TYPES) == of_space - {"loops.slice"}
 
 

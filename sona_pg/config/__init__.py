@@ -5,6 +5,7 @@ The learning settings of a space (``micro``, ``base``, ``ewc``, ``patterns``, an
 """
 
 from sona_pg.config.environment import Environment, Migrate, migrate_policy
+from sona_pg.config.gate_part import GateConfig, GateMode
 from sona_pg.config.graph_parts import DreamConfig, GraphConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
 from sona_pg.config.running_parts import Durability, IngestConfig, LoopConfig, MaintenanceConfig, WhenFull
@@ -16,6 +17,8 @@ __all__ = [
     "Durability",
     "Environment",
     "EwcConfig",
+    "GateConfig",
+    "GateMode",
     "GraphConfig",
     "IngestConfig",
     "LoopConfig",

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from sona_pg.config.gate_part import GateConfig
 from sona_pg.config.graph_parts import DreamConfig, GraphConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
 from sona_pg.config.running_parts import LoopConfig
@@ -27,6 +28,7 @@ PARTS: Mapping[str, type] = {
     "patterns": PatternConfig,
     "graph": GraphConfig,
     "dreams": DreamConfig,
+    "gate": GateConfig,
     "loops": LoopConfig,
 }
 OF_PROCESS = frozenset({"loops.automatic", "loops.poll_interval", "loops.recent", "loops.slice"})
@@ -86,6 +88,10 @@ FIRST: Settings = {
     "dreams.exploration": 0.0,
     "dreams.interval": 604_800.0,
     "dreams.budget": 600.0,
+    "gate.mode": "watch",
+    "gate.margin": 0.05,
+    "gate.confidence": 0.95,
+    "gate.decisions": 1000,
     "loops.background_interval": 3600.0,
     "loops.min_trajectories": 100,
     "loops.growth": 0.1,

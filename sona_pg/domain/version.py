@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from sona_pg.domain.gate import Judgement
+
 VersionStatus = Literal["candidate", "live", "retired", "rejected"]
 VersionOrigin = Literal["cycle", "rebuild", "rollback", "load"]
 Change = Literal["added", "removed", "changed"]
@@ -30,6 +32,8 @@ class StoredVersion:
     patterns: int | None  # None: its content is not kept
     routes: int | None
     complete: bool  # whether its content is kept, so that a rollback to it is possible
+    judgement: Judgement | None = None  # by its gate; None: it has none
+    difference: float | None = None  # in mean quality from the version before, as far as the gate has judged
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""

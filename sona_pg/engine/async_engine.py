@@ -237,6 +237,8 @@ class AsyncSonaEngine:
     diff = _AwaitedCall(SonaEngine.diff)
     patterns_at = _AwaitedCall(SonaEngine.patterns_at)
     stage = _AwaitedCall(SonaEngine.stage)
+    gates = _AwaitedCall(SonaEngine.gates)
+    judge = _AwaitedCall(SonaEngine.judge)
     promote = _AwaitedCall(SonaEngine.promote)
     rollback = _AwaitedCall(SonaEngine.rollback)
     save = _AwaitedCall(SonaEngine.save)

@@ -15,6 +15,7 @@ from sona_pg.domain.budget import BudgetStatus, Per
 from sona_pg.domain.cycle import CycleResult, RebuildResult
 from sona_pg.domain.deep_result import DeepResult
 from sona_pg.domain.erasure import Key, Receipt, Subject
+from sona_pg.domain.gate import Gate
 from sona_pg.domain.influence import Explanation
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.engine.ending import Ending
@@ -120,6 +121,17 @@ class Session(OpenedSpace):
         self.keep_kinds()
         assert self._coordinator is not None
         return self._coordinator.stage()
+
+    def judge(self) -> list[Gate]:
+        """Commit all records, and judge the versions whose gates are open; see ``SonaEngine.judge``."""
+        self.require_database()
+        self.flush(LEARN_TIMEOUT)
+        assert self._coordinator is not None
+        keeper = self.runtime.learner.gatekeeper
+        open_gates = keeper.with_news([self.space.space_id])
+        judged = [keeper.judge(gate, self._background, self.space) for gate in open_gates]
+        self.refresh()
+        return judged
 
     def serve_instead(self, serving: ServedVersion, name: str) -> None:
         """Serve a version or adapters called ``name`` until a newer version is published."""

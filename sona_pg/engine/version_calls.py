@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sona_pg.domain.cycle import CycleResult
+from sona_pg.domain.gate import Gate
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.version import RollbackResult, StoredVersion, VersionDifference
 from sona_pg.engine import version_exchange
@@ -53,6 +54,19 @@ class VersionCalls(EngineLifetime):
             The cycle; its ``version`` is the candidate's number, ``base_version`` the live one.
         """
         return self._session.stage()
+
+    def gates(self, limit: int = 20) -> list[Gate]:
+        """Return how the newest versions were judged against those before them, newest first."""
+        session = self._session
+        session.require_database()
+        return session.database.gates.listing(session.space, require_count(limit, what="limit"))
+
+    def judge(self) -> list[Gate]:
+        """Judge the versions whose gates are open by all facts since the last look; return these gates.
+
+        A learner does so by itself. A version found worse is rolled back, a held one found good enough is promoted.
+        """
+        return self._session.judge()
 
     def promote(self, version: int) -> int:
         """Make a staged version the live one on every server; return the version served.

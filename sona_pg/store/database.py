@@ -49,6 +49,7 @@ from sona_pg.store.deadlines import deadlines
 from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisions
 from sona_pg.store.erasure_store import ErasureStore
 from sona_pg.store.export_rows import ExportStore
+from sona_pg.store.gate_store import GateStore
 from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.overview_store import OverviewStore
@@ -85,6 +86,7 @@ class Database(SpaceStore):
         super().__init__(engine)
         self._sealed = search.SealedWeeks()
         self.versions = VersionStore(engine)
+        self.gates = GateStore(engine)
         self.shared = SharedStore(engine)
         self.keys = KeyStore(engine)
         self.set_aside = SetAsideStore(engine)

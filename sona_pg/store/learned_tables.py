@@ -261,6 +261,33 @@ staged_versions = Table(
     _of_version(),
 )
 
+version_gates = Table(
+    "version_gates",
+    metadata,
+    space_column(references=False),
+    Column("version", BigInteger, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("reference", BigInteger, nullable=False),
+    Column("margin", Double, nullable=False),
+    Column("confidence", Double, nullable=False),
+    count_column("most_decisions"),
+    time_column("opened_at"),
+    time_column("looked_at"),
+    Column("looked_batch", BigInteger, nullable=False),
+    Column("decisions", Integer, nullable=False, server_default="0"),
+    Column("differing", Integer, nullable=False, server_default="0"),
+    Column("difference", Double),
+    Column("low", Double),
+    Column("high", Double),
+    Column("evidence", JSONB, nullable=False, server_default="{}"),
+    Column("judgement", Text, nullable=False, server_default="open"),
+    Column("reason", Text),
+    Column("closed_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("space_id", "version", "mode"),
+    Index("version_gates_open", "space_id", postgresql_where=text("closed_at IS NULL")),
+    _of_version(),
+)
+
 route_statistics = Table(
     "route_statistics",
     metadata,

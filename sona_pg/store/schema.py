@@ -21,6 +21,7 @@ from sona_pg.store.learned_tables import (
     state_arrays,
     state_versions,
     version_contents,
+    version_gates,
     version_patterns,
     version_tasks,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "telemetry_ids",
     "trajectories",
     "version_contents",
+    "version_gates",
     "version_patterns",
     "version_tasks",
 ]

@@ -27,6 +27,7 @@ from sona_pg.store.schema import (
     route_statistics,
     spaces,
     state_versions,
+    version_gates,
 )
 from sona_pg.store.stored_arrays import Holder, read_stored, write_stored
 
@@ -187,7 +188,8 @@ def require_format(space_id: int, version: int, known: int) -> None:
 def prune(connection: Connection, space_id: int, keep: int) -> int:
     """Delete versions that are neither live nor among the newest ``keep``; return how many.
 
-    A version loaded from a file is kept while the live one builds on it: ``rebuild`` starts from it.
+    Kept are also versions that an open gate compares, and a version loaded from a file while the live one builds on
+    it: ``rebuild`` starts from it.
     """
     newest = (
         select(state_versions.c.version)
@@ -206,6 +208,12 @@ def prune(connection: Connection, space_id: int, keep: int) -> int:
                 cycles.c.cycle_id == state_versions.c.cycle_id,
                 cycles.c.loop == "load",
                 in_force(),
+            ),
+            ~exists().where(
+                version_gates.c.space_id == space_id,
+                version_gates.c.closed_at.is_(None),
+                (version_gates.c.reference == state_versions.c.version)
+                | (version_gates.c.version == state_versions.c.version),
             ),
         )
         .returning(state_versions.c.version)

@@ -25,6 +25,7 @@ from sona_pg.domain.cycle import CycleResult, PastCycle
 from sona_pg.domain.deep_result import AnyCycle
 from sona_pg.domain.ledger_slice import LedgerSlice, Outcome, Steps, Trajectories
 from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.soundness import require_sound
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState
 from sona_pg.errors import DatabaseError, LearningConflict
@@ -34,6 +35,7 @@ from sona_pg.store import (
     cycles,
     erasure_rows,
     fleet,
+    gate_rows,
     graph_rows,
     kind_weights,
     leases,
@@ -86,6 +88,7 @@ class LearningUnit:
         with self._transaction() as connection:
             self.live_version = states.lock_space(connection, space.space_id)
             self.settings = settings_log.begin(connection, space)
+            self._gate = gate_rows.gate_config(self.settings)
             self._kinds = kind_weights.read(connection, space.space_id)
             self.next_version, self.live_cycle = states.newest(connection, space.space_id, self.live_version)
             self.began = leases.now(connection)
@@ -197,7 +200,9 @@ class LearningUnit:
 
         Raises:
             LearningConflict: another learner was faster, or has taken the lease; nothing has changed.
+            UnsoundVersion: the version must not be served; nothing has changed.
         """
+        require_sound(made.state, made.patterns, self._space.dim)
         space_id = self._space.space_id
         with self._publishing(claimed, result.cycle_id) as (connection, at):
             version_contents.keep_live(connection, space_id, self.live_version)  # that an earlier release has made
@@ -212,16 +217,26 @@ class LearningUnit:
             graph_rows.follow(connection, space_id, made.state.version, made.state.arrays.get("graph"), at, known)
             states.publish(connection, space_id, made.state, states.Making(at, server_id))
             version_contents.keep_live(connection, space_id, made.state.version)
+            gate_rows.open_gate(connection, space_id, made.state.version, self.live_version, at, self._gate)
 
-    def stage(self, server_id: UUID, made: Publication, claimed: Sequence[int], result: CycleResult) -> None:
+    def stage(
+        self, server_id: UUID, made: Publication, claimed: Sequence[int], result: CycleResult, *, held: bool = False
+    ) -> None:
         """Store the result of a cycle as a candidate version; its batches stay unlearned until it is promoted.
+
+        ``held``: a gate judges it, and promotes or rejects it.
 
         Raises:
             LearningConflict: another learner was faster, or has taken the lease; nothing has changed.
+            UnsoundVersion: the version must not be served; nothing has changed.
         """
+        require_sound(made.state, made.patterns, self._space.dim)
         with self._publishing((), None) as (connection, at):
             staged = versions.Staged(made.state, made.patterns, made.all_fisher, made.fisher, claimed, made.set_aside)
             versions.stage(connection, self._space.space_id, staged, result, self.began, states.Making(at, server_id))
+            if held:
+                of_gate = (made.state.version, self.live_version, at, self._gate)
+                gate_rows.open_gate(connection, self._space.space_id, *of_gate, hold=True)
 
     def pass_over(self, claimed: Sequence[int], cycle_id: UUID, reasons: Sequence[tuple[UUID, str]]) -> None:
         """Mark batches without learnable facts."""
@@ -237,6 +252,7 @@ class LearningUnit:
         then: Callable[[Connection, datetime], object] = lambda connection, at: None,
     ) -> None:
         """Publish a rebuilt state as a new live version; ``then`` is called before the transaction commits."""
+        require_sound(state, learned, self._space.dim)
         space_id = self._space.space_id
         with self._publishing((), state.cycle_id) as (connection, at):
             version_contents.keep_live(connection, space_id, self.live_version)
@@ -249,6 +265,7 @@ class LearningUnit:
             graph_rows.follow(connection, space_id, state.version, state.arrays.get("graph"), at)
             states.publish(connection, space_id, state, states.Making(at, self._lease.server_id, "rebuild"))
             version_contents.keep_live(connection, space_id, state.version)
+            gate_rows.end(connection, space_id, at, f"version {state.version} was rebuilt")
             then(connection, at)
 
     def loaded(self, version: int) -> StoredKnowledge:

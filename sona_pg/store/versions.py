@@ -17,17 +17,18 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Connection, delete, exists, func, insert, select, text
+from sqlalchemy import BigInteger, Connection, delete, exists, func, insert, select, text, update
 
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import CycleResult
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.soundness import require_sound
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import FisherSnapshot, LearnedState
 from sona_pg.domain.version import Difference, RollbackResult, StoredVersion
 from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
-from sona_pg.store import candidates, claims, graph_rows, held_cycles, states, version_contents
+from sona_pg.store import candidates, claims, gate_rows, graph_rows, held_cycles, settings_log, states, version_contents
 from sona_pg.store import cycles as cycle_rows
 from sona_pg.store.learned import StoredKnowledge, read_version
 from sona_pg.store.schema import cycles, erasures, staged_versions, state_versions
@@ -36,8 +37,13 @@ from sona_pg.store.version_contents import VersionContent
 KEPT_SINCE = "0007"  # the schema revision that keeps the content of versions
 LIST = """
 SELECT version, parent, status, origin, created_at, cycle_id, server_id, trajectories, feedback, patterns, routes,
-    complete
-FROM sona.versions WHERE space = :space ORDER BY version DESC LIMIT :limit
+    complete, g.judgement, g.difference
+FROM sona.versions v
+LEFT JOIN LATERAL (
+    SELECT judgement, difference FROM sona.gates g WHERE g.space = :space AND g.version = v.version
+    ORDER BY g.opened_at DESC LIMIT 1
+) g ON true
+WHERE space = :space ORDER BY version DESC LIMIT :limit
 """
 DIFF = "SELECT part, name, change, before, after FROM sona.diff(:space, :a, :b)"
 
@@ -147,6 +153,7 @@ def promote(connection: Connection, order: Order, version: int) -> None:
         VersionConflict: it is not a candidate.
         LearningConflict: another version has gone live since it was staged.
         DamagedVersion: it cannot be read.
+        UnsoundVersion: it must not be served.
     """
     space_id, name = order.space.space_id, order.space.name
     live = states.lock_space(connection, space_id)
@@ -163,7 +170,7 @@ def promote(connection: Connection, order: Order, version: int) -> None:
             f"version {version} of space {name!r} was staged on version {found.parent}, and version {live} is live by "
             "now: stage again"
         )
-    read_version(connection, space_id, version)  # refuses one that nobody could serve
+    _require_servable(connection, order.space, version)
     of_version = (staged_versions.c.space_id == space_id) & (staged_versions.c.version == version)
     staged = connection.execute(select(staged_versions).where(of_version)).one()
     result = CycleResult(**(staged.cycle | {"cycle_id": UUID(staged.cycle["cycle_id"])}))
@@ -176,6 +183,17 @@ def promote(connection: Connection, order: Order, version: int) -> None:
     cycle_rows.record(connection, space_id, staged.server_id, result, staged.started_at, order.at)
     connection.execute(delete(staged_versions).where(of_version))
     _serve(connection, order, version)
+    gate_rows.end(connection, space_id, order.at, f"version {version} was promoted")
+    gate = gate_rows.gate_config(settings_log.current(connection, space_id))
+    gate_rows.open_gate(connection, space_id, version, live, order.at, gate)
+
+
+def reject(connection: Connection, space_id: int, version: int) -> None:
+    """Make a candidate one that is never served; its batches are left to the next cycle."""
+    of_version = (state_versions.c.space_id == space_id) & (state_versions.c.version == version)
+    connection.execute(update(state_versions).where(of_version).values(status="rejected"))
+    of_version = (staged_versions.c.space_id == space_id) & (staged_versions.c.version == version)
+    connection.execute(delete(staged_versions).where(of_version))
 
 
 def rollback(
@@ -194,6 +212,7 @@ def rollback(
         UnknownVersion: the version or its content is missing.
         VersionConflict: it is live, or never was, or the rollback would restore facts left out since.
         DamagedVersion: it cannot be read.
+        UnsoundVersion: it must not be served.
     """
     space_id, name = order.space.space_id, order.space.name
     live = states.lock_space(connection, space_id)
@@ -205,7 +224,7 @@ def rollback(
         raise VersionConflict(f"version {target} of space {name!r} is {found.status}, it was never live: promote it")
     _require_nothing_unlearned_since(connection, order.space, target, live)
     if target:
-        read_version(connection, space_id, target)  # refuses one that nobody could serve
+        _require_servable(connection, order.space, target)
     version_contents.keep_live(connection, space_id, live)  # so that the rollback can be undone
     cycle_id = uuid7()
     made = states.Making(order.at, order.server_id, "rollback", restores=target)
@@ -218,6 +237,7 @@ def rollback(
     undone, redone, count = held_cycles.hold_those_of(connection, space_id, target, version, keep_facts)
     _record(connection, order, "rollback", cycle_id, live, version, {"restores": target, "keep_facts": keep_facts})
     _serve(connection, order, version)
+    gate_rows.end(connection, space_id, order.at, f"version {target} was rolled back to")
     return RollbackResult(version, target, undone, redone, count, keep_facts)
 
 
@@ -246,13 +266,21 @@ def put_in(
     places = candidates.put_in(connection, space_id, loaded.catalog, order.at)
     cycle_id = uuid7()
     state = dataclasses.replace(relocate(loaded.state, places), version=version, parent=live, cycle_id=cycle_id)
+    require_sound(state, loaded.patterns, order.space.dim)
     states.insert_version(connection, space_id, state, states.Making(order.at, order.server_id, "load"))
     content = VersionContent(loaded.patterns, state.routes, loaded.fisher, loaded.fisher)
     version_contents.write(connection, space_id, version, content, order.at)
     held_cycles.hold_those_of(connection, space_id, 0, version, keep_facts)
     _record(connection, order, "load", cycle_id, live, version, {"source": loaded.source, "keep_facts": keep_facts})
     _serve(connection, order, version)
+    gate_rows.end(connection, space_id, order.at, f"version {version} was loaded from {loaded.source}")
     return version
+
+
+def _require_servable(connection: Connection, space: Space, version: int) -> None:
+    """Refuse a version that nobody could serve, or should."""
+    found = read_version(connection, space.space_id, version)
+    require_sound(found.state, found.patterns, space.dim)
 
 
 def _serve(connection: Connection, order: Order, version: int) -> None:

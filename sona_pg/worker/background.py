@@ -177,6 +177,9 @@ class BackgroundLoop:
     ) -> CycleResult:
         clock = time.perf_counter()
         self._learn_with(unit.settings)
+        held = publish and self._config.gate.mode == "hold" and unit.live_version > 0
+        if held and self._database.gates.is_holding(self._space):  # its facts stay unlearned until it is judged
+            return _timed(_nothing_learned(cycle_id, unit.live_version), clock)
         claimed = unit.claim(self._config.loops.slice, limit)
         cache = self._recalled(unit)
         before = cache.knowledge if cache else self._known(unit.learned())
@@ -210,9 +213,9 @@ class BackgroundLoop:
         result = _timed(_counted(result, step, unit.next_version), clock)
         result = dataclasses.replace(result, candidates=len(stored.catalog.ids))
         made = _publication(step, cycle_id, claimed.unreadable, before)
-        if not publish:
-            unit.stage(self.server_id, made, claimed.batches, result)
-            return _timed(result, clock)
+        if held or not publish:
+            unit.stage(self.server_id, made, claimed.batches, result, held=held)
+            return _timed(dataclasses.replace(result, followed=False), clock)
         knowledge = dataclasses.replace(step.knowledge, state=made.state)
         # Stored before the version is live, for a follower that hears of it first; used only once it is live.
         self.cache = LearnerCache.after(cycle_id, knowledge, claimed, stored, self._config)

@@ -21,6 +21,7 @@ from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.cache_shelf import CacheShelf
 from sona_pg.worker.coordinator import LoopCoordinator
 from sona_pg.worker.deep_turns import PART, DeepTurns
+from sona_pg.worker.gatekeeper import Gatekeeper
 from sona_pg.worker.turns import turns
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Learner:
         self._noted: list[LoopCoordinator] = []  # found due by the last check, or behind after it
         self._more = False  # whether the last run ended early
         self.deep_turns = DeepTurns(database, clock)
+        self.gatekeeper = Gatekeeper(database)
+        self._to_judge: list[int] = []  # spaces with new facts, by the last check
         self._at: LoopCoordinator | None = None  # the coordinator the thread is busy with
         self._stop = threading.Event()
         self._starting = threading.Lock()
@@ -125,7 +128,9 @@ class Learner:
         done: list[AnyCycle] = []
         until = self._clock() + seconds
         self._more = False
-        for coordinator in self._due():
+        due = self._due()
+        self._judge()
+        for coordinator in due:
             self._more = self._clock() > until
             if self._stop.is_set() or self._more:
                 break
@@ -135,6 +140,18 @@ class Learner:
         if not self._more and not self._stop.is_set():
             done += self._run_deep()
         return done
+
+    def _judge(self) -> None:
+        """Judge the versions of the spaces that the last check found new facts in."""
+        spaces, self._to_judge = self._to_judge, []
+        for gate in self.gatekeeper.with_news(spaces) if spaces else ():
+            for coordinator in self._by_space.get(gate.space_id, ())[:1]:
+                try:
+                    self.gatekeeper.judge(gate, coordinator.background, coordinator.space)
+                except DatabaseUnavailable:
+                    raise
+                except Exception:  # a failing space must not stop the others
+                    log.exception("a version of space %r cannot be judged", coordinator.space.name)
 
     def _run_deep(self) -> list[DeepResult]:
         """Run a part of one due deep cycle."""
@@ -171,6 +188,7 @@ class Learner:
         # Most spaces have too few facts: one statement for all of them finds the others.
         waiting = self._database.waiting_facts(self._ids)
         self._next_look = now + self._every
+        self._to_judge = list(waiting)
         with_facts = (known for space in waiting for known in self._by_space.get(space, ()))
         known = list(dict.fromkeys([*self._noted, *with_facts]))
         looking = [coordinator for coordinator in known if coordinator.may_look]

@@ -12,11 +12,11 @@ INVENTORY = {
         memory_nodes pattern_routes pattern_uses patterns route_statistics schema_revision sealed_weeks servers
         set_aside shared_trajectories space_names space_settings spaces staged_versions state_arrays
         state_versions steps steps_rest summary_days summary_progress telemetry_ids trajectories
-        trajectories_rest version_contents version_patterns version_tasks
+        trajectories_rest version_contents version_gates version_patterns version_tasks
     """,
     "view": """
         adapter_norms budgets cycle_changes cycle_log decisions dream_edges erasure_log failed_cycles feedback_sources
-        figures fleet forgetting_by_task graph_hubs growth labels latest_feedback learning learning_curve
+        figures fleet forgetting_by_task gates graph_hubs growth labels latest_feedback learning learning_curve
         next_patterns off_policy outcomes pattern_summary quality_by_day quality_by_server quality_by_space
         route_leaderboard routes_by_pattern store_size users versions waiting_feedback
     """,
@@ -40,7 +40,8 @@ INVENTORY = {
         shared_trajectories_by_time shared_trajectories_pkey space_names_pkey space_names_space_id_key
         space_settings_pkey spaces_pkey staged_versions_pkey state_arrays_pkey state_versions_pkey steps_pkey
         steps_rest_pkey summary_days_pkey summary_progress_pkey telemetry_ids_by_time telemetry_ids_pkey
-        trajectories_pkey trajectories_rest_pkey version_contents_pkey version_patterns_pkey version_tasks_pkey
+        trajectories_pkey trajectories_rest_pkey version_contents_pkey version_gates_open version_gates_pkey
+        version_patterns_pkey version_tasks_pkey
     """,
     "constraint": """
         adapters.adapters_check adapters.adapters_dim_check adapters.adapters_kind_check
@@ -107,7 +108,8 @@ INVENTORY = {
         steps_rest.steps_reward_check summary_days.summary_days_pkey summary_days.summary_days_space_id_fkey
         summary_days.summary_days_took_ms_check summary_progress.summary_progress_pkey
         summary_progress.summary_progress_space_id_fkey telemetry_ids.telemetry_ids_key_check
-        telemetry_ids.telemetry_ids_pkey telemetry_ids.telemetry_ids_space_id_fkey trajectories.trajectories_cost_check
+        telemetry_ids.telemetry_ids_pkey telemetry_ids.telemetry_ids_space_id_fkey
+        trajectories.trajectories_cost_check
         trajectories.trajectories_embedding_check trajectories.trajectories_latency_us_check
         trajectories.trajectories_paid_check trajectories.trajectories_parameters_check
         trajectories.trajectories_pkey trajectories.trajectories_propensity_check
@@ -119,6 +121,11 @@ INVENTORY = {
         trajectories_rest.trajectories_rest_pkey trajectories_rest.trajectories_route_check
         trajectories_rest.trajectories_step_count_check version_contents.version_contents_patterns_check
         version_contents.version_contents_pkey version_contents.version_contents_space_id_version_fkey
+        version_gates.version_gates_confidence_check version_gates.version_gates_decisions_check
+        version_gates.version_gates_differing_check version_gates.version_gates_margin_check
+        version_gates.version_gates_mode_check version_gates.version_gates_most_decisions_check
+        version_gates.version_gates_pkey version_gates.version_gates_reference_check
+        version_gates.version_gates_space_id_version_fkey version_gates.version_gates_judgement_check
         version_patterns.version_patterns_pkey version_patterns.version_patterns_space_id_version_fkey
         version_tasks.version_tasks_layer_check version_tasks.version_tasks_pkey
         version_tasks.version_tasks_space_id_fkey version_tasks.version_tasks_task_check

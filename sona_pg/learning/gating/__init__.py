@@ -1,0 +1,1 @@
+"""Judgement of versions: off-policy differences of two versions, and anytime-valid tests of their mean."""
