@@ -52,5 +52,9 @@ def test_a_receipt_that_was_changed_ends_the_command_with_1(database_url, tmp_pa
     changed = json.dumps({**receipt, "kind": "session"})
     told = CliRunner().invoke(app, ["forget", "--verify", "-", *options], input=changed)
     assert (told.exit_code, json.loads(told.stdout)["genuine"]) == (1, False)
+    everywhere = ["forget", "--user", "7", "--all-spaces", "--dry-run", "--url", database_url]
+    with SonaEngine(3, database_url, "other"):
+        planned = CliRunner().invoke(app, everywhere, catch_exceptions=False)
+    assert [json.loads(line)["trajectories"] for line in planned.stdout.splitlines()] == [0, 0]
     finished = CliRunner().invoke(app, ["forget", "--finish", *options], catch_exceptions=False)
     assert json.loads(finished.stdout) == {"finished": 0}

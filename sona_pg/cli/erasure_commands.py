@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sona_pg.cli.options import SpaceName, Url, engine_on
+from sona_pg.cli.options import SpaceName, Url, database_at, engine_on
 from sona_pg.cli.render import progress_bar, show_facts
 from sona_pg.errors import ConfigError, InvalidValue
 
@@ -24,6 +24,7 @@ def forget(
     drop_expired: Annotated[
         bool, typer.Option("--drop-expired", help="Also drop what was learned from records that retention has removed.")
     ] = False,
+    all_spaces: Annotated[bool, typer.Option("--all-spaces", help="In every space of the database.")] = False,
     unfinished: Annotated[
         bool, typer.Option("--finish", help="Instead, finish erasures whose process was killed.")
     ] = False,
@@ -45,6 +46,15 @@ def forget(
     Example: sona-pg forget --space support --user 42 --yes
     """
     told: dict[str, Any] = {"user": user, "session": session, "trajectories": trajectory or None}
+    if not (yes or dry_run or unfinished or verify):
+        raise ConfigError("an erasure cannot be undone: see --dry-run, and pass --yes to confirm")
+    if all_spaces:
+        _require_no_receipt(verify)
+        with database_at(url) as database:
+            names = sorted(database.names().values())
+        for name in names:
+            forget(name, user, session, trajectory, dry_run, yes, drop_expired, False, unfinished, None, key, url)
+        return
     with engine_on(space, url) as engine:
         if verify is not None:
             genuine = engine.verify_receipt(_read(verify), key=key)
@@ -59,11 +69,14 @@ def forget(
             with progress_bar("finishing erasures") as progress:
                 show_facts({"finished": engine.finish_erasures(key=key, progress=progress)}, f"space {space!r}")
             return
-        if not yes:
-            raise ConfigError("an erasure cannot be undone: see --dry-run, and pass --yes to confirm")
         with progress_bar(f"erasing from space {space!r}") as progress:
             receipt = engine.forget(**told, drop_expired=drop_expired, key=key, progress=progress)
     show_facts(receipt.as_dict(), f"receipt of an erasure in space {space!r}")
+
+
+def _require_no_receipt(path: Path | None) -> None:
+    if path is not None:
+        raise InvalidValue("--verify beside --all-spaces: a receipt is of one space")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class Overview:
         """Look at the space of ``engine``."""
         self._engine = engine
         self._past: OrderedDict[int, PastVersion] = OrderedDict()
+        self._past_of = 0  # the version served when they were prepared
         self._plane: tuple[int, Plane] | None = None  # with its version
         self._lock = threading.Lock()
 
@@ -226,6 +227,9 @@ class Overview:
 
     def _past_version(self, session: Session, version: int) -> PastVersion:
         with self._lock:
+            if self._past_of != session.serving.version:  # an erasure may have dropped some
+                self._past.clear()
+                self._past_of = session.serving.version
             known = self._past.get(version)
             if known is not None:
                 self._past.move_to_end(version)

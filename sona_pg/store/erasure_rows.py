@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,6 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
+from psycopg.errors import InsufficientPrivilege
 from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 
@@ -39,6 +42,8 @@ from sona_pg.store.erasure_statements import (
     REMOVE_FEEDBACK,
     UNFINISHED,
 )
+
+log = logging.getLogger(__name__)
 
 
 class SubjectRows(NamedTuple):
@@ -108,14 +113,13 @@ def remove_late(connection: Connection, space_id: int, at: datetime) -> int:
 
 def has_late(connection: Connection, space_id: int) -> bool:
     """Return whether batches have arrived after an erasure with records from before it."""
-    query = f"SELECT EXISTS ({LATE_BATCHES})"
-    return bool(_one(driver_connection(connection), query, {"space": space_id}))
+    return _allowed(connection, f"SELECT EXISTS ({LATE_BATCHES})", {"space": space_id})
 
 
 def any_between(connection: Connection, space_id: int, served: int, version: int) -> bool:
     """Return whether an erasure has published ``version``, or one between it and the ``served`` one."""
     values = {"space": space_id, "served": served, "version": version}
-    return bool(_one(driver_connection(connection), ANY_BETWEEN, values))
+    return _allowed(connection, ANY_BETWEEN, values)
 
 
 def clean_versions(connection: Connection, space_id: int, first_version: int, release: str) -> list[int]:
@@ -189,6 +193,20 @@ def _values(space_id: int, ids: Sequence[UUID], label: str | None) -> dict[str, 
         "space": space_id, "ids": list(ids), "label": label,
         "first": min(ids, default=nothing), "last": max(ids, default=nothing),
     }  # fmt: skip
+
+
+def _allowed(connection: Connection, query: str, values: dict[str, Any]) -> bool:
+    """Return the answer of a query; False to a role whose grants were not renewed after an upgrade: logged once."""
+    try:
+        return bool(_one(driver_connection(connection), query, values))
+    except InsufficientPrivilege as exc:
+        _refused(str(exc))
+        return False
+
+
+@functools.cache  # once a process
+def _refused(reason: str) -> None:
+    log.warning("erasures are not known (run the grants of docs/roles.md again): %s", reason)
 
 
 def _one(raw: psycopg.Connection[Any], query: str, values: dict[str, Any]) -> int:

@@ -83,7 +83,7 @@ def record(engine: SonaEngine) -> None:
     engine.flush()
 
 
-def test_each_role_does_its_work_and_nothing_else(shared: Shared) -> None:
+def test_each_role_does_its_work_and_nothing_else(shared: Shared, tmp_path: Path) -> None:
     with SonaEngine(DIM, shared.as_role("sona_recorder"), "shared", config=CONFIG, migrate="check") as recorder:
         record(recorder)
         assert len(recorder.search(ROWS[0], k=3)) == 3
@@ -104,6 +104,11 @@ def test_each_role_does_its_work_and_nothing_else(shared: Shared) -> None:
         assert reader.execute("SELECT size FROM sona.patterns_at('shared', 1)").fetchall()
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute("DELETE FROM sona.feedback")
+    with SonaEngine(DIM, shared.as_role("sona_learner"), "shared", config=CONFIG, migrate="check") as learner:
+        (found,) = learner.search(ROWS[0], k=1)
+        key = tmp_path / "receipt.key"
+        key.write_text("a key of 32 bytes for a receipt.")
+        assert learner.forget(trajectories=[found.id], key=key).facts["removed"]["trajectories"] == 1
     for role in ("sona_recorder", "sona_learner"):
         with pytest.raises(DatabaseError, match="42501"):
             migrate.downgrade(shared.as_role(role))
@@ -113,3 +118,13 @@ def test_each_role_does_its_work_and_nothing_else(shared: Shared) -> None:
     finally:
         database.close()
     assert check.faults(shared.as_role("sona_reader")) == []
+
+
+def test_a_fleet_whose_grants_were_not_renewed_learns_and_serves(shared: Shared) -> None:
+    with psycopg.connect(shared.as_role("sona_owner"), autocommit=True) as owner:
+        owner.execute("REVOKE ALL ON sona.erasures FROM sona_recorder, sona_learner")
+    with SonaEngine(DIM, shared.as_role("sona_recorder"), "shared", config=CONFIG, migrate="check") as recorder:
+        record(recorder)
+        with SonaEngine(DIM, shared.as_role("sona_learner"), "shared", config=CONFIG, migrate="check") as learner:
+            assert learner.force_learn().learned
+        assert recorder.refresh() == 1

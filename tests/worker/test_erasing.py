@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -144,6 +148,26 @@ def test_an_erasure_that_is_killed_is_finished_by_the_next(engine, database_url,
     assert engine.rebuild().equal
     assert [erasure.phase for erasure in engine.erasures()] == ["done"]
     assert engine.finish_erasures(key=key) == 0
+
+
+KILLED = """
+import os, signal, sys
+from sona_pg import SonaEngine
+with SonaEngine(space="kept") as engine:
+    engine.forget(user="bob", progress=lambda done, total: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_an_erasure_goes_on_after_a_kill(engine, database_url, key):
+    History.drawn(5, cycles=2).record(engine)
+    environment = {**os.environ, "SONA_PG_URL": database_url, "SONA_PG_RECEIPT_KEY": str(key)}
+    script = KILLED.replace("SonaEngine(", f"SonaEngine({DIM}, ")
+    assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == -signal.SIGKILL
+    with psycopg.connect(database_url) as connection:  # the dead process's lease runs out
+        connection.execute("UPDATE sona.leases SET expires_at = now()")
+    assert [erasure.phase for erasure in engine.erasures()] == ["removed"]
+    assert engine.finish_erasures(key=key) == 1
+    assert engine.rebuild().equal
 
 
 def test_records_that_arrive_late_are_erased_before_they_are_learned(engine, database_url, key):

@@ -58,6 +58,10 @@ FROM sona.learning l JOIN sona.spaces s ON s.space_id = l.space_id
 ASIDE = """
 SELECT s.name, count(*) FROM sona.set_aside a JOIN sona.spaces s USING (space_id) GROUP BY s.name ORDER BY 2 DESC
 """
+UNFINISHED = """
+SELECT s.name, count(*) FROM sona.erasures e JOIN sona.spaces s USING (space_id)
+WHERE e.phase = 'removed' AND e.requested_at < now() - interval '10 minutes' GROUP BY s.name ORDER BY 2 DESC
+"""
 PARTITIONED = """
 SELECT to_regclass(format('sona.trajectories_w%%s', to_char(date_trunc('week', %(at)s::timestamptz), 'YYYYMMDD')))
 """
@@ -191,6 +195,12 @@ def _space_checks(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
         yield Finding(
             "set aside", "warning", f"trajectories that could not be learned from: {_listed(aside)}",
             "sona-pg set-aside list says why, sona-pg set-aside retry gives them back",
+        )  # fmt: skip
+    unfinished = raw.execute(UNFINISHED).fetchall()
+    if unfinished:
+        yield Finding(
+            "erasures", "fault", f"rows are removed, and what they have taught is still served: {_listed(unfinished)}",
+            "sona-pg forget --space NAME --finish",
         )  # fmt: skip
     if _one(raw, PARTITIONED, at=datetime.now(UTC)) is None and _one(raw, "SELECT count(*) FROM sona.spaces"):
         yield Finding(
