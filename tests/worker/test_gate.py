@@ -10,7 +10,11 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import BaseConfig, GateConfig, LoopConfig, MaintenanceConfig
+from sona_pg.domain.ids import uuid7
 from sona_pg.errors import SonaError
+from sona_pg.store.database import Database
+from sona_pg.worker.gatekeeper import Gatekeeper
+from sona_pg.worker.learner import Learner
 
 DIM = 16
 IDS = [f"d{number}" for number in range(6)]
@@ -85,7 +89,7 @@ def test_a_worse_version_is_rolled_back_within_200_decisions(opened: Open) -> No
     people.ask(80, moved=0)
     assert engine.force_learn().learned
     good = engine.version
-    people.ask(240, moved=3)  # somebody floods the space with wrong corrections
+    people.ask(160, moved=3)  # somebody floods the space with wrong corrections
     assert engine.force_learn().learned
     bad = engine.version
     asked = 0
@@ -184,8 +188,8 @@ def test_nothing_is_judged_where_the_gate_is_off(opened: Open) -> None:
 def test_a_gate_ends_undecided_after_its_decisions_or_with_another_change_of_the_live_version(opened: Open) -> None:
     engine = opened(decisions=10)
     people = People(engine)
-    for _ in range(2):
-        people.ask(20, moved=0)
+    for count in (80, 10):  # the second learns little that is new
+        people.ask(count, moved=0)
         engine.force_learn()
     people.ask(12, moved=0)
     assert [gate.judgement for gate in engine.judge()] == ["undecided"]
@@ -239,3 +243,27 @@ def test_a_candidate_that_is_not_finite_too_large_or_of_another_dimension_is_not
     with pytest.raises(SonaError, match="version 2"):
         engine.promote(2)
     assert engine.version == 1
+
+
+def test_a_learner_rolls_back_by_itself_and_counts_no_decision_twice(opened: Open, database_url: str) -> None:
+    engine = opened()
+    people = People(engine)
+    people.ask(80, moved=0)
+    engine.force_learn()
+    people.ask(160, moved=3)
+    engine.force_learn()
+    people.ask(10)
+    session = engine._session
+    keepers = [Gatekeeper(session.database) for _ in range(2)]
+    [gate] = keepers[0].with_news([session.space.space_id])
+    for keeper in keepers:  # both have seen the same news
+        keeper.judge(gate, session._background, session.space)
+    assert engine.gates()[0].decisions <= 10
+    people.ask(60)
+    database = Database.open(database_url)
+    learner = Learner(database)
+    learner.add(learner.coordinator(session.space, uuid7(), SonaConfig()))
+    learner.run_due()
+    assert engine.gates()[0].judgement == "rolled back"
+    assert engine.refresh() == 3  # an automatic cycle runs only later: what the bad version had learned is left out
+    database.close()
