@@ -14,6 +14,7 @@ from benchmarks.eval.sessions import CYCLE, RetrievalSession, Teaching, open_spa
 from benchmarks.eval.stats import Figures, Table, Target, gather
 
 COUNTS = (1000, 5000, 10_000)
+LACK = "logistic regression told less sona-pg from thumbs"
 TARGETS = {
     ("sona-pg, thumbs only", "1k"): Target(82),
     ("sona-pg, thumbs only", "5k"): Target(90),
@@ -22,6 +23,7 @@ TARGETS = {
     ("sona-pg, right answer told", "5k"): Target(94),
     ("sona-pg, right answer told", "10k"): Target(95),
     ("sona-pg, thumbs only", "5-shot 10k"): Target(93),
+    (LACK, "10k"): Target(1.5, at_most=True),
 }
 SAID: dict[Teaching, str] = {"thumbs": "thumbs only", "told": "right answer told"}
 
@@ -52,6 +54,9 @@ def run_seed(context: Context, seed: int) -> Figures:
             if teaching == "thumbs":
                 last = _theirs(few_method, rest, clinc.held_out, teaching)
                 figures[name]["5-shot 10k"] = last[max(last)]
+    if (told := figures.get("logistic regression, right answer told")) is not None:
+        ours = figures["sona-pg, thumbs only"]
+        figures[LACK] = {count: told[count] - ours[count] for count in told if count in ours}
     return figures
 
 

@@ -61,7 +61,7 @@ def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
     cells = {cell.heading: cell for cell in gather([{OURS: figures[OURS]} for figures in seeds])}
     lost = [
         Cell("points lost", heading, tuple(np.subtract(cells[_wrong(0.0, count)].values, cells[heading].values)),
-             Target(1.5, at_most=True) if noise == 0.1 else None)
+             Target(2.0, at_most=True) if noise == 0.1 else None)
         for noise in NOISE[1:] for count in (HALFWAY, FEEDBACKS) for heading in [_wrong(noise, count)]
     ]  # fmt: skip
     scope = gather([

@@ -7,7 +7,7 @@ without recent evidence, and the simple methods as a user would run them online.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -17,10 +17,11 @@ from benchmarks.eval.sessions import CYCLE, open_space
 from benchmarks.eval.stats import Figures, Table, Target, gather
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
+from sona_pg.worker.schedule import due_at
 
 COUNTS = (100, 300, 1000)  # thumbs, over which the accuracy of the answers shown is averaged
 CHECK = 50  # thumbs between two looks at the held-out queries
-OURS, WITHOUT = "sona-pg, recent evidence, a cycle every 500", "sona-pg, a cycle every 500 alone"
+OURS, WITHOUT = "sona-pg, recent evidence, cycles when due", "sona-pg, a cycle every 500 alone"
 GAIN, WORST = "gain over a cycle every 500", "least lead over frozen, held out"
 TARGETS = {(OURS, GAIN): Target(3.0), (OURS, WORST): Target(-1.0)}
 
@@ -92,10 +93,13 @@ class OnlineSoftmax(FrozenAnswers):
 class EngineAnswers:
     """Ours, asked and taught through the engine, one query after the other."""
 
-    def __init__(self, engine: SonaEngine, titles: Floats, names: Sequence[str], cycle: int | None = CYCLE) -> None:
+    def __init__(
+        self, engine: SonaEngine, titles: Floats, names: Sequence[str], cycle: int | Literal["due"] | None = CYCLE
+    ) -> None:
+        """Learn every ``cycle`` thumbs, when the product's own schedule is due, or never."""
         self._engine, self._titles, self._names = engine, titles, names
         self._place = {name: row for row, name in enumerate(names)}
-        self._cycle, self._judged = cycle, 0
+        self._cycle, self._judged, self._learned = cycle, 0, 0
 
     def scores(self, queries: Floats) -> Floats:
         """Return (n, m): 1 for the answer, 0 for all others."""
@@ -111,8 +115,10 @@ class EngineAnswers:
         self._engine.set_trajectory_route(handle, self._names[shown])
         self._engine.end_trajectory(handle, quality=float(right))
         self._judged += 1
-        if self._cycle and self._judged % self._cycle == 0:
+        due = due_at(self._learned, self._engine.config.loops) if self._cycle == "due" else self._cycle
+        if due and self._judged - self._learned >= due:
             self._engine.force_learn()
+            self._learned = self._judged
 
 
 def run_seed(context: Context, seed: int) -> Figures:
@@ -137,7 +143,8 @@ def run_seed(context: Context, seed: int) -> Figures:
     for name, recent, cycle in (
         (WITHOUT, 0, CYCLE),
         ("sona-pg, recent evidence alone", 1000, None),
-        (OURS, 1000, CYCLE),
+        ("sona-pg, recent evidence, a cycle every 500", 1000, CYCLE),
+        (OURS, 1000, "due"),
     ):
         config = SonaConfig(loops=LoopConfig(recent=recent))
         with open_space(context.url, f"stream-{recent}-{cycle}-{seed}", clinc.titles.shape[1], config) as engine:
