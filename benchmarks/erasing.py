@@ -3,6 +3,8 @@
 The first records decisions of a thousand users, learns them in slices, forgets one who came last and one who came
 first, and prints the times. The second draws small histories, forgets a random user of each, and compares the state to
 the bit with that of a space that never had the user: all through Postgres, as ``tests/worker/test_erasing.py`` does.
+``--in-memory 1000`` leaves single trajectories out without a database: from the cycle that learned each, and from the
+first one on.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import numpy as np
 
 from sona_pg import SonaConfig, SonaEngine, Store
 from sona_pg.config import LoopConfig
+from sona_pg.domain.ids import uuid7
 from sona_pg.store.admin.embedded import start_embedded
+from sona_pg.worker.left_out import PastInMemory
 from sona_pg.worker.rebuild import differences
 from tests.fix_erasure import CONFIG, DIM, PEOPLE, History, knowledge_of
 
@@ -86,6 +90,28 @@ def forget_at_random(count: int, first: int) -> int:
     return equal
 
 
+def leave_out_at_random(count: int) -> int:
+    """Leave random trajectories out in memory; return how many states equal those of whole runs without them."""
+    rng, equal = np.random.default_rng(0), 0
+    with tempfile.TemporaryDirectory(prefix="sona-pg-erasing-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        with start_embedded(home) as server, SonaEngine(DIM, server.url, "left out", config=CONFIG) as engine:
+            History.drawn(0, cycles=4, events=12).record(engine)
+            session = engine._session
+            with session.database.learning_unit(session.space, uuid7()) as unit:
+                assert unit is not None
+                past = PastInMemory(session.database, unit, session.space, CONFIG)
+            past.learn(range(len(past.inputs)))
+            for _ in range(count):
+                place = int(rng.integers(len(past.inputs)))
+                claimed = past.inputs[place].claimed
+                assert claimed is not None
+                gone = claimed.fresh.ids[int(rng.integers(len(claimed.fresh)))].tobytes()
+                equal += not differences(past.without(gone, place), past.without(gone, 0))
+    return equal
+
+
 def _key(home: Path) -> Path:
     path = home / "receipt.key"
     path.write_text("benchmark" * 4)
@@ -100,7 +126,13 @@ def main() -> None:
     parser.add_argument("--slice", type=int, default=20_000)
     parser.add_argument("--random", type=int, default=0, help="how many random erasures instead")
     parser.add_argument("--seed", type=int, default=0, help="of the first of them")
+    parser.add_argument("--in-memory", type=int, default=0, help="how many single trajectories to leave out instead")
     asked = parser.parse_args()
+    if asked.in_memory:
+        began = time.perf_counter()
+        equal = leave_out_at_random(asked.in_memory)
+        print(f"{equal} of {asked.in_memory} left out in memory equal, in {time.perf_counter() - began:.0f} s")
+        return
     if asked.random:
         began = time.perf_counter()
         equal = forget_at_random(asked.random, asked.seed)
