@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from sona_pg.errors import InvalidValue
-from sona_pg.limits import LONGEST_ID
+from sona_pg.limits import LARGEST_TABLE, LONGEST_ID
 
 KEPT_SETS = 64  # sets in a server's cache
 TELL_AGAIN = 86_400.0  # seconds: the store records the last use of a set to the day, for retention
@@ -57,7 +57,9 @@ class NamedSets:
             return Named(names, known[0], stored=True, until=known[1] + TELL_AGAIN)
         check_ids(self._what, names)
         key = _hashed(names)
-        if not self._keep(key, names):
+        # A larger set is learned as if it were all candidates. Its ids would only take room: 4 MB each time that a
+        # candidate was added to a hundred thousand which are ranked.
+        if not self._keep(key, names if len(names) <= LARGEST_TABLE else ()):
             return Named(names, key, stored=known is not None)
         if len(self._told) >= KEPT_SETS:
             self._told.clear()

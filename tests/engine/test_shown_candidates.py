@@ -11,7 +11,9 @@ from sqlalchemy import create_engine, text
 from sona_pg import SonaEngine
 from sona_pg.domain.catalog import Catalog
 from sona_pg.errors import DimensionMismatch, InvalidValue
+from sona_pg.limits import LARGEST_TABLE
 from sona_pg.serving.candidate_ranker import CandidateRanker
+from sona_pg.serving.candidate_sets import NamedSets
 from sona_pg.serving.recent_evidence import RecentEvidence
 
 DIM = 8
@@ -116,3 +118,26 @@ def test_remembering_one_by_one_copies_nothing_that_was_there(monkeypatch: pytes
     known = ranker.overlay.catalog(Catalog.of(["served", IDS[2]], ROWS[:2]))
     assert list(known.ids) == ["served", "blue", "red", "green"]  # candidates of a version keep its embeddings
     np.testing.assert_array_equal(known.embeddings, ROWS[[0, 1, 1, 1]])
+
+
+def test_the_ids_of_a_set_too_large_to_learn_from_are_not_stored() -> None:
+    kept: dict[int, tuple[str, ...]] = {}
+    sets = NamedSets("candidate id", lambda number, ids: kept.setdefault(number, ids) == ids)
+    largest = [str(number) for number in range(LARGEST_TABLE)]
+    for names in (largest, [*largest, "one more"], [*largest, "another"]):
+        assert sets.number(names).number in kept
+    assert [len(ids) for ids in kept.values()] == [LARGEST_TABLE, 0, 0]
+
+
+def test_a_decision_among_more_candidates_than_can_be_learned_from_is_one_among_all(engine: SonaEngine) -> None:
+    names = [f"answer {number:04}" for number in range(LARGEST_TABLE + 1)]
+    rows = np.random.default_rng(0).standard_normal((len(names), DIM)).astype(np.float32)
+    engine.remember(names, rows)
+    for _ in range(5):
+        ranking = engine.rank(rows[0])
+        t = engine.begin_trajectory(rows[0], ranking=ranking)
+        engine.set_trajectory_route(t, names[7])
+        engine.end_trajectory(t, 1.0)
+    assert stored_sets(engine) == [[]] * 5
+    engine.force_learn()
+    assert engine.rank(rows[0]).ids[0] == names[7]

@@ -229,6 +229,21 @@ def test_no_estimate_is_given_below_the_effective_sample_size(filled: Filled) ->
         assert "below the floor of 50" in refused
 
 
+def test_a_set_without_ids_offered_every_route_that_was_taken(filled: Filled) -> None:
+    ids = filled.record(DAY)
+    values = [filled.space.space_id, ids[0], ids[-1]]
+    offered = "SELECT route, offered, taken FROM sona.decision_figures_between(%s, %s, %s) ORDER BY route"
+    before = filled.ledger.rows(offered, *values)
+    filled.ledger.execute(
+        "INSERT INTO sona.candidate_sets (space_id, set_id, candidate_ids) VALUES (%s, 8, '{}')", values[0]
+    )
+    filled.ledger.execute(
+        "UPDATE sona.trajectories SET candidate_set = 8 WHERE space_id = %s AND candidate_set IS NULL", values[0]
+    )
+    assert filled.ledger.rows(offered, *values) == before
+    assert before[0][1] > 0
+
+
 def test_users_labels_and_sources_are_counted(filled: Filled) -> None:
     ids = filled.record(DAY)
     filled.judge(ids[:30], datetime(2026, 11, 16, 3, tzinfo=UTC))
