@@ -86,6 +86,12 @@ $(VENV)/.sona-pg-%: $(SOURCES) | $(BIN)/python
 	$(BIN)/python .ci/install.py $*
 	@touch $@
 
+# The site needs its builder alone: nothing is compiled.
+$(VENV)/.sona-pg-docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])' \
+	  | xargs $(BIN)/python -m pip install --quiet --no-input
+	@touch $@
+
 $(FRAMEWORKS)/.sona-pg-frameworks-tests: $(SOURCES) | $(BIN)/python
 	@echo "installing sona-pg[frameworks-tests] into $(FRAMEWORKS) (a minute, once)"
 	[ -x $(FRAMEWORKS)/bin/pip ] || $(BIN)/python -m venv $(FRAMEWORKS)

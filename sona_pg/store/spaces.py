@@ -108,7 +108,7 @@ def all_names(connection: Connection) -> dict[int, str]:
 
 def unknown(connection: Connection, name: str) -> UnknownSpace:
     """Return the error for a missing space; it lists the existing ones."""
-    known = ", ".join(repr(other.name) for other in list_spaces(connection)) or "none yet"
+    known = ", ".join(repr(other.name) for other in list_spaces(connection)) or "none yet (sona-pg space create NAME makes one)"
     return UnknownSpace(f"there is no space {name!r}; there are: {known}")
 
 

@@ -212,6 +212,8 @@ def test_recall_is_measured_on_stored_vectors(taught: str) -> None:
 
 
 def test_a_space_is_made_once(database_url: str) -> None:
+    missing = CliRunner().invoke(app, ["keys", "create", "web", "--url", database_url])
+    assert "sona-pg space create NAME" in str(missing.exception)
     words = ["space", "create", "new", "--dim", "3", "--url", database_url]
     assert json.loads(CliRunner().invoke(app, words).stdout) == {"space": "new", "dim": 3}
     again = CliRunner().invoke(app, words)
