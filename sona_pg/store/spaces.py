@@ -108,8 +108,9 @@ def all_names(connection: Connection) -> dict[int, str]:
 
 def unknown(connection: Connection, name: str) -> UnknownSpace:
     """Return the error for a missing space; it lists the existing ones."""
-    known = ", ".join(repr(other.name) for other in list_spaces(connection)) or "none yet (sona-pg space create NAME makes one)"
-    return UnknownSpace(f"there is no space {name!r}; there are: {known}")
+    known = ", ".join(repr(other.name) for other in list_spaces(connection))
+    told = known or "none yet (sona-pg space create NAME makes one)"
+    return UnknownSpace(f"there is no space {name!r}; there are: {told}")
 
 
 def remove_space(connection: Connection, space_id: int) -> dict[str, int]:
