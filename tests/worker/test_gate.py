@@ -266,4 +266,5 @@ def test_a_learner_rolls_back_by_itself_and_counts_no_decision_twice(opened: Ope
     learner.run_due()
     assert engine.gates()[0].judgement == "rolled back"
     assert engine.refresh() == 3  # an automatic cycle runs only later: what the bad version had learned is left out
+    assert engine.rebuild().equal
     database.close()

@@ -34,7 +34,7 @@ export interface DeepCycle {
   cycle_id: string; base_version: number; version: number; learned: boolean; finished: boolean; nodes: number; edges: number;
   dreams: Record<string, number>;
 }
-export interface StoredVersion { version: number; parent: number; status: string; origin: string; created_at: string; complete: boolean }
+export interface StoredVersion { version: number; parent: number; status: string; origin: string; created_at: string; complete: boolean; judgement?: string | null; difference?: number | null }
 export interface Subject { user?: string; session?: string; trajectories?: string[] }
 export interface Receipt {
   erasure: string; space: string; kind: string; removed: Record<string, number>; version: number; versions_dropped: number[];
