@@ -35,7 +35,7 @@ class DreamConfig(ConfigPart):
     coherence: float = 0.4
     utility: float = 0.3
     least_quality: float = 0.5  # a dream below joins nothing
-    # Φ below which a dream joins nothing: the best third of the dreams over real graphs (benchmarks/eval/EVIDENCE.md).
+    # Φ below which a dream joins nothing: a quarter of the dreams over LoCoMo's graphs pass (docs/memory-graph.md).
     least_integration: float = 0.1
     edge_weight: float = 0.1  # of an edge that a dream proposes
     exploration: float = 0.0  # share of starts and jumps that lean to sparse regions of the embedding space

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis.strategies import randoms
 
 from sona_pg.domain.memory import EdgeKind, MemoryNode, NodeKind
-from sona_pg.learning.graph.consolidation import MAX_DEGREE, consolidate, values_of
+from sona_pg.learning.graph.consolidation import (
+    MAX_DEGREE,
+    Limits,
+    consolidate,
+    duplicates,
+    merged_duplicates,
+    values_of,
+)
 from sona_pg.learning.graph.edges import GraphEdges
 from sona_pg.learning.graph.memory_graph import MemoryGraph
 
@@ -56,6 +65,32 @@ def test_near_duplicates_of_one_group_become_one_that_has_the_uses_and_edges_of_
     assert graph.ids == ("n0", "n2", "n3"), "the node of another group stays"
     assert graph.accesses.tolist() == [3, 3, 4]
     assert {(e.source, e.target) for e in graph.listed(0.0, 30.0) if e.kind is EdgeKind.CO_ACTIVATION} == {("n0", "n2")}
+
+
+@given(randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None)
+def test_neither_the_order_of_nodes_nor_that_of_merges_changes_what_becomes_one(random):
+    """Chains of near-duplicates, so that one is merged by way of others."""
+    seed = np.random.default_rng(3)
+    centres = seed.standard_normal((4, 6))
+    nodes = [
+        node(f"n{row}", centres[row % 4] + 0.2 * seed.standard_normal(6), access_count=row + 1) for row in range(24)
+    ]
+    limits = Limits()
+
+    def merged(listed):
+        graph = MemoryGraph.of(listed, 6)
+        graph = graph.with_edges(graph.similarity_edges(0.0))
+        into = duplicates(graph)
+        groups = {frozenset(np.array(graph.ids)[into == root].tolist()) for root in set(into.tolist())}
+        after, count = merged_duplicates(graph, limits)
+        return groups, sorted(after.accesses.tolist()), count
+
+    groups, accesses, count = merged(nodes)
+    assert 0 < count < 20
+    shuffled = nodes.copy()
+    random.shuffle(shuffled)
+    assert merged(shuffled) == (groups, accesses, count)
 
 
 def test_a_year_of_weeks_keeps_nodes_and_edges_within_their_bounds():

@@ -21,7 +21,7 @@ from sona_pg.config import DreamConfig, EwcConfig, LoopConfig, MaintenanceConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.memory import NodeKind
 from sona_pg.errors import DatabaseError, LearningConflict
-from sona_pg.learning.graph import deep_step
+from sona_pg.learning.graph import deep_round, deep_step
 from sona_pg.learning.graph.learned_graph import LearnedGraph
 from sona_pg.store import cycles, graph_rows, states, version_contents
 from sona_pg.worker import deep_loop
@@ -157,10 +157,16 @@ def test_a_space_that_has_learned_nothing_has_nothing_to_dream_of(engine, databa
     [
         (deep_loop, "position_of"),
         (deep_step, "run_round"),
+        (deep_round, "settled"),
+        (deep_round, "revalued"),
+        (deep_round, "merged_duplicates"),
+        (deep_round, "with_abstractions"),
         (deep_loop, "result_of"),
         (version_contents, "keep_live"),
         (states, "delete_fisher"),
         (cycles, "record"),
+        (graph_rows, "follow"),
+        (states, "write_stored"),
         (states, "publish"),
         (states, "make_live"),
     ],
