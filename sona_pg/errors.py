@@ -143,5 +143,9 @@ class UnsoundVersion(LearningError, Conflict):
     """A version cannot go live: it is not finite, too large, or of another dimension than the space."""
 
 
+class HistoryExpired(LearningError, Conflict):
+    """An exact erasure would drop what trajectories have taught that retention has removed since."""
+
+
 class MemoryGraphError(SonaError):
     """The memory graph lacks the requested object."""

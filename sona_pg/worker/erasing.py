@@ -22,7 +22,7 @@ from sona_pg.config import SonaConfig
 from sona_pg.domain.erasure import Erasure, Key, Receipt, Subject
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
-from sona_pg.errors import Conflict, LearningConflict
+from sona_pg.errors import HistoryExpired, LearningConflict
 from sona_pg.learning.knowledge import Knowledge
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit
@@ -32,10 +32,6 @@ from sona_pg.worker.rebuild import live_knowledge, parts_of
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5  # if the live version or the settings change meanwhile
-
-
-class HistoryExpired(Conflict):
-    """An exact erasure would drop what expired trajectories have taught."""
 
 
 def erase(
