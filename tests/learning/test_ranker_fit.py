@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import DimensionMismatch
-from sona_pg.learning.ranking import ranker_objective
+from sona_pg.learning.ranking import ranker_fit, ranker_objective
 from sona_pg.learning.ranking.lbfgs import minimise
 from sona_pg.learning.ranking.ranker import RankerConfig, RankerState, score
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
@@ -326,6 +326,22 @@ def test_where_feedback_is_wrong_little_known_candidates_are_shown_more() -> Non
     scores, known = np.zeros((1, len(items)), np.float32), rows(len(items))
     ratio = explore(noisy, scores, known) / explore(clean, scores, known)
     np.testing.assert_allclose(ratio, 1 / 0.8**2, rtol=1e-5)
+
+
+def test_the_ridge_grows_with_the_noise_at_half_the_pace_where_it_is_large(monkeypatch) -> None:
+    state, items, centres = trained()
+    ridges = []
+    usual = ranker_fit.PartialLabels
+
+    def noted(**given: object) -> PartialLabels:
+        ridges.append(given["ridge"])
+        return usual(**given)
+
+    monkeypatch.setattr(ranker_fit, "PartialLabels", noted)
+    for noise in (0.02, 0.05, 0.1, 0.2):
+        noisy = replace(state, scales=np.array([*state.scales[:4], noise], np.float32))
+        fit(noisy, items, told(*ask(centres, 5, 3)), NOTHING)
+    np.testing.assert_allclose(ridges, [0.02, 0.05, 0.05, 0.1], rtol=1e-5)
 
 
 def test_noise_is_not_measured_without_rivals_or_events() -> None:

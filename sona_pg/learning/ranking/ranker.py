@@ -42,7 +42,9 @@ class RankerConfig:
 
     prior_spread: float = 0.7  # standard deviation, in logits, of the cosine term over the candidates
     map_gain: float = 0.6  # γ: how freely the shared map moves, beside the heads
-    ridge: float = 1.0  # Gaussian prior on heads and map, in nats, times the noise measured
+    ridge: float = (
+        1.0  # Gaussian prior on heads and map, in nats, times the noise measured, half of it where it is large
+    )
     label_noise: float = 0.02  # chance that feedback says the opposite, until it is measured
     least_noise: float = 0.01
     # Factors of the estimated label noise, for thumbs up on wrong answers and thumbs down on right ones. Most wrong

@@ -42,6 +42,7 @@ _MEASURE_MEMORY = 0.7
 _NARROWEST = 1e-4  # least divisor
 _MOST_PSEUDO = 2048
 _FEW_EVENTS, _MORE_SAMPLES = 3, 2  # of each candidate: then so many times the pseudo-queries are drawn
+_NOISY = 0.05  # label noise up to which the ridge grows as fast
 _LEAST = 1e-6  # noise of feedback that is certain
 _MOST_DOUBT = 0.45  # of a thumb down on a right answer
 
@@ -243,7 +244,7 @@ def _refine(
         weight=np.concatenate([events.weight * trust, np.tile(pseudo_weight, samples)]),
         up_noise=np.concatenate([up_noise, np.full(len(pseudo), usual_up, np.float32)]),
         down_noise=min(config.down_doubt * noise, _MOST_DOUBT),
-        ridge=config.ridge * noise,
+        ridge=config.ridge * min(noise, max(_NOISY, 0.5 * noise)),
     )
     head_rows = np.union1d(state.head_rows, rows).astype(np.int32)
     heads = np.zeros((len(head_rows), query.shape[1]), np.float32)
