@@ -32,14 +32,14 @@ class Ending:
         self._finished = Happening()
         self._failure: SonaError | None = None  # close() raises it, once
 
-    def close(self, refuse: Callable[[], object]) -> None:
-        """Refuse new records, and return after the end; at once if the end must wait for the interrupted code.
+    def close(self, refuse: Callable[[], object]) -> bool:
+        """Refuse new records, and return after the end; at once, with False, if it must wait for interrupted code.
 
         Raises:
             DatabaseUnavailable: accepted records could not be written, or the end takes longer than CLOSE_TIMEOUT.
         """
         if os.getpid() != self._pid or held_here(self._starting):
-            return  # a forked child, whose parent closes; or a handler that interrupted this very close()
+            return False  # a forked child, whose parent closes; or a handler that interrupted this very close()
         with self._starting:
             if not self._started:
                 refuse()
@@ -47,7 +47,7 @@ class Ending:
                 self._started = True
         if self._held_here():
             log.info("closing: accepted records are written when the interrupted call continues")
-            return
+            return False
         if not self._finished.wait(CLOSE_TIMEOUT):
             raise DatabaseUnavailable(
                 f"closing has not finished within {CLOSE_TIMEOUT} s, and goes on: another call of this process, or a "
@@ -56,6 +56,7 @@ class Ending:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+        return True
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="sona-pg closer", daemon=True)  # atexit waits for it

@@ -153,11 +153,13 @@ class EngineLifetime(HotPath):
         """
         self._ended = True
         if self._opened is not None:
-            self._opened.close()
+            has_ended = self._opened.close()
         else:
             self.refuse_records()
             self._let_go_of_parents()
-        atexit.unregister(self.close)
+            has_ended = True
+        if has_ended:
+            atexit.unregister(self.close)
 
     def _close_at_exit(self) -> None:
         """Close when the process ends; children of multiprocessing end without ``atexit``."""

@@ -187,9 +187,9 @@ class Session(OpenedSpace):
 
     # -- the end --------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Refuse records, write the accepted ones, stop the threads, and release the database; see ``Ending``."""
-        self._ending.close(self.hot.refuse_records)
+        return self._ending.close(self.hot.refuse_records)
 
     def let_go(self) -> None:
         """Release the inherited hold on the embedded server, in a forked child."""

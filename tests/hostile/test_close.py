@@ -156,6 +156,47 @@ def test_a_close_that_interrupts_an_answer_does_not_wait_for_it(database_url: st
     assert len(stored(database_url)) == 1
 
 
+# argv: url, durability, how the handler ends. A signal comes while an answer weighs recent evidence.
+INTERRUPTED_ANSWER = f"""
+import signal, sys
+import numpy as np
+from sona_pg import IngestConfig, SonaConfig, SonaEngine
+from sona_pg.errors import SonaError
+url, level, how = sys.argv[1:]
+one = np.ones({DIM}, np.float32)
+ingest = IngestConfig(durability=level, when_full="wait", flush_interval=5.0)
+engine = SonaEngine({DIM}, url, config=SonaConfig(hidden_dim={DIM}, ingest=ingest))
+
+def handler(number, frame):
+    engine.close()
+    if how == "exits":
+        sys.exit(0)
+
+signal.signal(signal.SIGTERM, handler)
+shown = engine.rank(one, [one], ids=["a"])
+for n in range(500):
+    engine.end_trajectory(engine.begin_trajectory(one, ranking=shown), 0.5)
+waiting = engine._session.evidence.waiting
+
+def interrupted(serving):
+    engine._session.evidence.waiting = waiting
+    signal.raise_signal(signal.SIGTERM)
+    return waiting(serving)
+
+engine._session.evidence.waiting = interrupted
+engine.rank(one, [one], ids=["a"])
+"""
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("how", ["returns", "exits"])
+def test_the_exit_waits_for_a_close_that_interrupted_an_answer(database_url: str, how: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED_ANSWER, database_url, "memory", how]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert len(stored(database_url)) == 500
+
+
 # argv: url, durability, how it ends. Threads record until the end, and say each id once it is acknowledged.
 ENDS = f"""
 import os, signal, sys, threading, time
