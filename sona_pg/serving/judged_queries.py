@@ -208,8 +208,11 @@ class JudgedQueries:
         if known is None:
             _put(self._early, trajectory, [*self._early.get(trajectory, ()), fact][-_MOST_EARLY:], self._most)
             return None
-        known.facts[fact.source, fact.sequence] = fact
-        known.noted.add((fact.source, fact.sequence))
+        key = fact.source, fact.sequence
+        if key in known.facts and key not in known.noted:
+            return None  # the ledger has it: it refuses another one of the same sequence
+        known.facts[key] = fact
+        known.noted.add(key)
         self._keep(trajectory, known)
         return trajectory
 

@@ -145,6 +145,19 @@ def test_the_newest_fact_of_each_source_counts_and_a_retraction_takes_it_away(op
     assert scores(engine, query) == before
 
 
+def test_a_fact_told_again_with_its_sequence_has_no_effect_as_the_store_refuses_it(opened: Open) -> None:
+    first, second = opened(), opened()
+    told = judge(first, asked(0, 1))
+    first.feedback(told, 1.0, sequence=7)
+    first.flush()
+    for engine in (first, second):
+        engine.refresh()
+        engine.feedback(told, 0.0, sequence=7)
+        engine.flush()
+    known = [scores(engine, asked(0, 1)) for engine in (first, second, opened())]
+    assert known[0] == known[1] == known[2]
+
+
 def test_another_server_weighs_it_once_it_is_committed(opened: Open) -> None:
     first, second = opened(), opened()
     query = asked(0, 1)
