@@ -360,7 +360,7 @@ class CurrentSpace(ABC):
         After an erasure what the ledger lacks counts as learned: it is erased, or on its way and learned by a cycle.
         """
         erased = self.database.erasures.any_between(self.space, self.serving.version, version)
-        self._feed.leave_to(self.space, version, lambda: erased or self.writer.waiting == 0)
+        self._feed.leave_to(self.space, version, lambda: erased or self.writer.waiting == 0, erased)
         learned = self.database.learned_of(self.space, ids, version)
         return learned | self.database.missing_of(self.space, ids) if erased else learned
 

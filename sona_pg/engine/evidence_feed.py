@@ -64,15 +64,18 @@ class EvidenceFeed:
         """Read all that waits and was not read yet."""
         self.keep_up(space, version, _UNKNOWN)
 
-    def leave_to(self, space: Space, version: int, all_written: Callable[[], bool]) -> None:
+    def leave_to(self, space: Space, version: int, all_written: Callable[[], bool], erased: bool) -> None:
         """Let go of what ``version`` has learned, and take up what it has not, once it is served.
 
-        ``all_written`` tells whether nothing is on its way, or whether records were erased: what is known here and the
-        ledger lacks was refused or erased then.
+        ``all_written`` tells whether nothing is on its way: what is known here and the ledger lacks was refused then.
+        ``erased`` tells whether records were erased: what the ledger lacks then goes at once, shown answers too. Of
+        these, one that was merely on its way comes back with the batch that it or its feedback is in.
         """
         if not self.is_wanted:
             return
         database, evidence = self._database(), self._evidence
+        if erased:
+            evidence.drop(database.missing_of(space, as_ids(evidence.ids())))
         known, committed = evidence.known(), evidence.known(committed=True)
         refused = known if all_written() else {}
         live, waiting = database.waiting_batches(space)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,6 +180,17 @@ class JudgedQueries:
             query.is_new = False
             for key in facts & query.facts.keys():
                 query.facts[key] = query.facts[key]._replace(new=False)
+
+    def ids(self) -> list[bytes]:
+        """Return the ids of all that is known: judged, to be judged still, or judged before it was known."""
+        return [*self._judged, *self._shown, *self._early]
+
+    def drop(self, trajectories: Collection[bytes]) -> None:
+        """Let go of queries that were erased; what is said of them later finds nothing here."""
+        held: tuple[MutableMapping[bytes, Any], ...] = (self._judged, self._judgements, self._shown, self._early)
+        for trajectory in trajectories:
+            for kept in held:
+                kept.pop(trajectory, None)
 
     def known(self, *, committed: bool = False) -> KnownFacts:
         """Return the facts about each judged query; only of those of which the ledger was seen to have all."""

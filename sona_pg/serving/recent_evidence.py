@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sona_pg.domain.judged import JudgedQuery
@@ -90,6 +90,19 @@ class RecentEvidence:
         with self.lock:
             self._gather()
             return self._queries.known(committed=committed)
+
+    def ids(self) -> list[bytes]:
+        """Return the ids of all queries that are held, whether or not anything was said of them."""
+        with self.lock:
+            self._gather()
+            return self._queries.ids()
+
+    def drop(self, trajectories: Collection[bytes]) -> None:
+        """Let go of queries that were erased, with all that was said of them."""
+        with self.lock:
+            self._gather()
+            self._queries.drop(trajectories)
+            self._changed()
 
     def leave_to(self, settled: Settled) -> None:
         """Let go of what a version has learned as soon as it is served."""

@@ -207,6 +207,27 @@ def test_every_server_drops_what_it_holds_in_memory(engine, database_url, key):
         assert np.array_equal(other.apply_micro_lora(query), engine.apply_micro_lora(query))
 
 
+def test_feedback_on_an_erased_answer_that_comes_later_is_weighed_by_no_server(engine, key):
+    query = np.arange(DIM, dtype=np.float32) - 3
+    engine.remember(NAMES, History.drawn(0).documents)
+    engine.flush()
+    shown = engine.begin_trajectory(query, candidates=NAMES)
+    engine.add_trajectory_context(shown, "user:bob")
+    engine.end_trajectory(shown)
+    known, unknown = engine.begin_trajectory(query, candidates=NAMES), UUID(int=shown.id.int + 1)
+    engine.end_trajectory(known)
+    engine.feedback(unknown, correction="d2")  # waits in memory for its trajectory
+    engine.forget(user="bob", key=key)
+    before = list(engine.rank(query, ids=NAMES).scores)
+    engine.feedback(shown.id, correction="d1")
+    assert engine._session.evidence.waiting_ids == []
+    assert list(engine.rank(query, ids=NAMES).scores) == before
+    assert engine._session.evidence.ids() == [known.id.bytes, shown.id.bytes]  # a number without a query
+    engine.feedback(known.id, correction="d1")
+    assert engine._session.evidence.waiting_ids == [known.id.bytes]
+    assert list(engine.rank(query, ids=NAMES).scores) != before
+
+
 def test_an_erasure_is_refused_where_learned_facts_have_expired_unless_they_may_be_dropped(engine, database_url, key):
     history = History.drawn(8)
     history.record(engine)
