@@ -117,14 +117,14 @@ cdef bytes told_id(object id, object started_at):
     return high.to_bytes(8, "big") + low.to_bytes(8, "big")
 
 
-cdef sona_block *take(Ring ring, size_t more, int64_t now) except NULL:
-    """A block with an empty record that has an id."""
+cdef sona_block *take(Ring ring, size_t more, int64_t now, int64_t since_1970) except NULL:
+    """A block with an empty record that has an id, of the time ``now`` from ``since_1970``; see ``sona_uuid7``."""
     cdef sona_block *block = sona_block_take(ring.c, sizeof(sona_frame) + sizeof(sona_record) + more)
     if block is NULL:
         raise MemoryError()
     memset(&block.record, 0, sizeof(sona_record))
     block.record.size = sizeof(sona_record)
-    if sona_uuid7(now, block.record.id) != 0:
+    if sona_uuid7(now, since_1970, block.record.id) != 0:
         sona_block_give(ring.c, block)
         raise StorageError("the system gives no random bytes (getentropy failed): ids cannot be made")
     return block

@@ -75,7 +75,7 @@ static uint64_t next_random(void)
 /* RFC 9562, 6.2, method 3: 48 bits of milliseconds, 12 bits of their fraction; a tick that is not later than the
  * last one becomes the last one plus 1, so ids of one process grow, unless its clock is set back by SET_BACK.
  * Uniqueness rests on their 62 random bits alone, not on the clock, and survives forks and seeded applications. */
-int sona_uuid7(int64_t now, uint8_t *id)
+int sona_uuid7(int64_t now, int64_t since_1970, uint8_t *id)
 {
     while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
         sched_yield();
@@ -88,11 +88,16 @@ int sona_uuid7(int64_t now, uint8_t *id)
         random_state[0] |= 1; /* the all-zero state is the one that never moves */
         seeded = 1;
     }
-    if (now - synced > RESYNC_NS) {
-        offset = read_clock(CLOCK_REALTIME) - now;
-        synced = now;
+    if (since_1970 != SONA_UNMEASURED) {
+        now += since_1970 * 1000;
+    } else {
+        if (now - synced > RESYNC_NS) {
+            offset = read_clock(CLOCK_REALTIME) - now;
+            synced = now;
+        }
+        now += offset;
     }
-    const uint64_t wall = (uint64_t)(now + offset), ms = wall / 1000000;
+    const uint64_t wall = (uint64_t)now, ms = wall / 1000000;
     uint64_t tick = ms << 12 | ((wall - ms * 1000000) << 12) / 1000000;
     if (tick <= last_tick && last_tick - tick < SET_BACK)
         tick = last_tick + 1;

@@ -42,7 +42,7 @@ cdef class RecordingPath(SharedPath):
         cdef Trajectory t = Trajectory.__new__(Trajectory)
         t.ring = ring
         t.began = sona_monotonic_ns()
-        t.block = take(ring, sona_padded(embedding_bytes), t.began)
+        t.block = take(ring, sona_padded(embedding_bytes), t.began, self.id_time())
         if told is not None:
             memcpy(t.block.record.id, PyBytes_AS_STRING(told), 16)
             t.logged = started_at is not None
@@ -283,7 +283,7 @@ cdef class RecordingPath(SharedPath):
         if self.ring is None or self.closed is not None or self.generation != sona_fork_generation():
             self.open_here()
         cdef Ring ring = self.ring
-        cdef sona_block *block = take(ring, 0, sona_monotonic_ns())
+        cdef sona_block *block = take(ring, 0, sona_monotonic_ns(), self.id_time())
         try:
             memcpy(block.record.id, PyBytes_AS_STRING(name), 16)
             block.record.kind = SONA_FEEDBACK

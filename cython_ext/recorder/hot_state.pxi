@@ -21,6 +21,7 @@ cdef class HotState:
     cdef object renew  # called in a forked child with whether it must record; None: it must not
     cdef SpoolFile spool
     cdef int64_t since_1970  # microseconds to add to the monotonic clock: the database's time, as last measured
+    cdef bint measured  # whether the database has told its time
     cdef readonly Py_ssize_t overridden_count  # decisions whose route was not taken
     cdef int64_t last_sequence  # of feedback whose sequence was not given
     cdef uint64_t settled  # records settled by the writer
@@ -43,13 +44,14 @@ cdef class HotState:
         if ring.c is NULL:
             raise MemoryError()
         self.generation = ring.generation = sona_fork_generation()
-        self.since_1970 = sona_wall_us() - sona_monotonic_ns() // 1000
+        if not self.measured:  # a forked child keeps what its parent has measured
+            self.since_1970 = sona_wall_us() - sona_monotonic_ns() // 1000
         self.enabled = True
         self.base = ()
         self.ring = ring
 
     def set_clock_ahead(self, microseconds, *, uncertainty=1000):
-        """Set the skew of this machine's clock to the database's, which orders the feedback of all servers.
+        """Set the skew of this machine's clock to the database's, whose time ids and feedback of all servers carry.
 
         From then on the monotonic clock is used, so changes of this machine's clock have no effect until the next
         measurement. A correction within the measurement's ``uncertainty`` (microseconds, 1000 at least) is left: servers
@@ -61,6 +63,10 @@ cdef class HotState:
         with cython.critical_section(self):
             if not -noise <= told - self.since_1970 <= noise:
                 self.since_1970 = told
+            self.measured = True
+
+    cdef int64_t id_time(self) noexcept:
+        return self.since_1970 if self.measured else SONA_UNMEASURED
 
     cdef int64_t database_us(self) noexcept:
         return sona_monotonic_ns() // 1000 + self.since_1970

@@ -126,7 +126,10 @@ void sona_ring_count_abandoned(sona_ring *ring);
 
 int64_t sona_monotonic_ns(void);
 int64_t sona_wall_us(void);          /* since 1970, by this machine's clock as it is set */
-int sona_uuid7(int64_t now, uint8_t *id); /* `now` from sona_monotonic_ns; -1: the system gives no random bytes */
+#define SONA_UNMEASURED INT64_MIN /* instead of the database's time from the monotonic clock */
+/* `now` from sona_monotonic_ns; `since_1970`: microseconds from there to the database's time, or SONA_UNMEASURED for
+ * this machine's clock. -1: the system gives no random bytes. */
+int sona_uuid7(int64_t now, int64_t since_1970, uint8_t *id);
 void sona_watch_forks(void);         /* before the first fork; more often is as good */
 unsigned sona_fork_generation(void); /* changes in a forked child */
 

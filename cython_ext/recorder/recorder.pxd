@@ -94,7 +94,8 @@ cdef extern from "recorder.h" nogil:
 
     int64_t sona_monotonic_ns()
     int64_t sona_wall_us()
-    int sona_uuid7(int64_t now, uint8_t *id)
+    int64_t SONA_UNMEASURED
+    int sona_uuid7(int64_t now, int64_t since_1970, uint8_t *id)
     void sona_watch_forks()
     unsigned sona_fork_generation()
 
