@@ -33,7 +33,7 @@ static sona_block *make(sona_ring *ring, int who, int number, int steps)
     *record = (sona_record){.size = (uint32_t)(sizeof *record + embedding), .kind = SONA_TRAJECTORY, .dim = DIM,
                             .flags = SONA_HAS_QUALITY, .quality = (float)who, .latency_us = number};
     memset(record + 1, 0, embedding);
-    EXPECT(sona_uuid7(sona_monotonic_ns(), record->id) == 0);
+    EXPECT(sona_uuid7(sona_monotonic_ns(), SONA_UNMEASURED, record->id) == 0);
     for (int i = 0; i < steps; i++) {
         const size_t size = sizeof(sona_item) + sona_padded(step);
         EXPECT(sona_block_reserve(&block, size) == 0);
