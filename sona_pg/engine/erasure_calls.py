@@ -33,8 +33,9 @@ class ErasureCalls(EngineLifetime):
         The labels ``user:…`` and ``session:…`` of a trajectory's context say whose it is. Afterwards every server
         serves a state that equals, to the bit, a rebuild from a ledger that never had them; the versions that had
         learned from them are gone. Records of the subject from before now that another server commits later are erased
-        before they are learned. Learners of the space wait meanwhile, recorders and readers do not. If the process is
-        killed, the next call, or ``finish_erasures``, goes on.
+        before they are learned. Spaces that it was re-embedded from, or is being re-embedded into, are erased too: the
+        receipt's ``copies`` names their erasures. Learners of the space wait meanwhile, recorders and readers do
+        not. If the process is killed, the next call, or ``finish_erasures``, goes on.
 
         Args:
             user: whose data, as in the label ``user:…``; or

@@ -300,6 +300,19 @@ def again(engine: Engine, name: str) -> SpaceCopy:
     return SpaceCopy(engine, source, target)
 
 
+def relatives(engine: Engine, space: Space) -> list[Space]:
+    """Return the other spaces with copies of the records of ``space``: those it was copied from, and copied to."""
+    with reading(engine, f"looking for copies of space {space.name!r}") as connection:
+        known = {one.space_id: one for one in spaces.list_spaces(connection)}
+        copies = connection.execute(select(space_rows.c.space_id, space_rows.c.predecessor)).all()
+    found: set[int] = set()
+    more = {space.space_id}
+    while more:
+        found |= more
+        more = {number for pair in copies if found.intersection(pair) for number in pair if number in known} - found
+    return [known[number] for number in sorted(found - {space.space_id})]
+
+
 def _predecessor(connection: Connection, space: Space) -> int | None:
     return connection.scalar(select(space_rows.c.predecessor).where(space_rows.c.space_id == space.space_id))
 

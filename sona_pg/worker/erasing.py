@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -24,12 +25,16 @@ from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
 from sona_pg.errors import HistoryExpired, LearningConflict
 from sona_pg.learning.knowledge import Knowledge
+from sona_pg.store import space_copy
 from sona_pg.store.database import Database
 from sona_pg.store.unit import LearningUnit
 from sona_pg.worker.past_learning import PastLearning, Progress
 from sona_pg.worker.rebuild import live_knowledge, parts_of
 
 log = logging.getLogger(__name__)
+
+# By erasure: the erasures of the same subject in copies of the space, by the name of each.
+Copies = Mapping[UUID, Mapping[str, str]]
 
 ATTEMPTS = 5  # if the live version or the settings change meanwhile
 
@@ -47,6 +52,7 @@ def erase(
     """Remove a subject's rows and every influence of them; return the signed receipt.
 
     Recorders and readers do not wait; learners of the space do. An earlier erasure that was cut short is finished too.
+    Spaces that this one was re-embedded from, or is being re-embedded into, hold copies: they are erased there first.
 
     Args:
         database: the store.
@@ -60,14 +66,21 @@ def erase(
     Raises:
         HistoryExpired: there are such trajectories, and ``drop_expired`` is False; nothing has changed.
     """
-    expired = database.erasures.has_expired(space)
-    if expired and not drop_expired:
-        raise HistoryExpired(
-            f"space {space.name!r} has learned from {expired} trajectories that retention has removed since: nobody "
-            "can tell whose they were; an exact erasure learns from the kept ledger alone: pass drop_expired for that"
-        )
+    others = space_copy.relatives(database.engine, space)
+    for one in (space, *others):
+        expired = database.erasures.has_expired(one)
+        if expired and not drop_expired:
+            raise HistoryExpired(
+                f"space {one.name!r} has learned from {expired} trajectories that retention has removed since: nobody "
+                "can tell whose they were; an exact erasure learns from the kept ledger alone: pass drop_expired for "
+                "that"
+            )
+    erased = {}
+    for one in others:
+        erased[one.name] = str(database.erasures.remove(one, subject))
+        finish(database, one, config.replace(hidden_dim=one.dim), key)
     erasure_id = database.erasures.remove(space, subject)
-    finish(database, space, config, key, progress=progress)
+    finish(database, space, config, key, progress=progress, copies={erasure_id: erased})
     done = database.erasures.read(space, erasure_id)
     assert done is not None
     assert done.receipt is not None
@@ -81,8 +94,9 @@ def finish(
     key: Key,
     *,
     progress: Progress = lambda done, total: None,
+    copies: Copies = MappingProxyType({}),
 ) -> int:
-    """Finish the erasures whose rows are removed; return their number.
+    """Finish the erasures whose rows are removed; return their number. Their receipts name what ``copies`` tells.
 
     Raises:
         LearningConflict: the live version changed each time; try again later.
@@ -91,7 +105,7 @@ def finish(
         try:
             with database.learning_unit(space, uuid7()) as unit:
                 assert unit is not None
-                return _finish(database, unit, space, config, key, progress)
+                return _finish(database, unit, space, config, key, progress, copies)
         except LearningConflict as exc:
             log.info("an erasure is run again: %s", exc)
     raise LearningConflict(
@@ -109,8 +123,14 @@ def digest(known: Knowledge) -> str:
 
 
 def _finish(
-    database: Database, unit: LearningUnit, space: Space, config: SonaConfig, key: Key, progress: Progress
-) -> int:  # fmt: skip
+    database: Database,
+    unit: LearningUnit,
+    space: Space,
+    config: SonaConfig,
+    key: Key,
+    progress: Progress,
+    copies: Copies,
+) -> int:
     pending = database.erasures.unfinished(space)
     if not pending:
         return 0
@@ -138,13 +158,13 @@ def _finish(
         made,
         known.patterns,
         known.fisher,
-        database.erasures.finishing(space, first, version, _receipts(pending, facts, key)),
+        database.erasures.finishing(space, first, version, _receipts(pending, facts, key, copies)),
     )
     return len(pending)
 
 
 def _receipts(
-    pending: Sequence[Erasure], facts: Mapping[str, Any], key: Key
+    pending: Sequence[Erasure], facts: Mapping[str, Any], key: Key, copies: Copies
 ) -> Callable[[Sequence[int], datetime], dict[UUID, dict[str, Any]]]:
     def sign(gone: Sequence[int], at: datetime) -> dict[UUID, dict[str, Any]]:
         return {
@@ -158,6 +178,7 @@ def _receipts(
                     "removed": dict(erasure.removed),
                     "first_version": erasure.first_version,
                     "versions_dropped": list(gone),
+                    "copies": dict(copies.get(erasure.id, {})),
                     **facts,
                 },
                 key,

@@ -138,3 +138,49 @@ def test_rows_that_cannot_be_embedded_are_refused_by_name(database_url: str, dat
         reembed(database, "s", Model(NEW), NEW, candidate_texts=lambda ids: ["one"])
     done = reembed(database, "s", Model(NEW), NEW, candidate_texts={}, learn=False)
     assert (done.candidates, done.candidates_without_text, done.version) == (0, 4, 0)
+
+
+def test_an_erasure_reaches_a_copy_that_is_not_finished(database_url: str, database: Database, tmp_path) -> None:
+    key = tmp_path / "receipt.key"
+    key.write_text("0123456789abcdef0123456789abcdef")
+    with SonaEngine(OLD, database_url, "s", config=QUIET) as engine:
+        for person in ("ann", "bob", "bob"):
+            handle = engine.begin_trajectory(Model(OLD)([person])[0], query=f"question of {person}")
+            engine.add_trajectory_context(handle, f"user:{person}")
+            engine.end_trajectory(handle, 1.0)
+            engine.flush()
+        with pytest.raises(KeyboardInterrupt):
+            reembed(database, "s", Model(NEW, fails_at=2), NEW)
+        assert len(engine.forget(user="bob", key=key).facts["copies"]) == 1
+    reembed(database, "s", Model(NEW), NEW)
+    with SonaEngine(NEW, database_url, "s", config=QUIET, create=False) as engine:
+        assert engine.rebuild().equal
+        assert engine.forget_plan(user="bob").trajectories == 0
+        assert engine.forget_plan(user="ann").trajectories == 1
+
+
+def test_an_erasure_reaches_the_spaces_that_reembedding_has_kept(
+    database_url: str, database: Database, tmp_path
+) -> None:
+    key = tmp_path / "receipt.key"
+    key.write_text("0123456789abcdef0123456789abcdef")
+    with SonaEngine(OLD, database_url, "s", config=QUIET) as engine:
+        for person in ("ann", "bob", "bob"):
+            handle = engine.begin_trajectory(Model(OLD)([person])[0], query=f"question of {person}")
+            engine.add_trajectory_context(handle, f"user:{person}")
+            engine.end_trajectory(handle, 1.0)
+        engine.force_learn()
+    reembed(database, "s", Model(NEW), NEW)
+    reembed(database, "s", Model(OLD), OLD)
+    with SonaEngine(OLD, database_url, "s", config=QUIET) as engine:
+        receipt = engine.forget(user="bob", key=key)
+        assert receipt.facts["removed"]["trajectories"] == 2
+        assert engine.verify_receipt(receipt.as_dict(), key=key)
+    assert sorted(receipt.facts["copies"]) == ["s~1", "s~2"]
+    for name, dim in (("s~1", OLD), ("s~2", NEW)):
+        with SonaEngine(dim, database_url, name, config=QUIET, create=False) as kept:
+            assert kept.rebuild().equal
+            assert kept.forget_plan(user="ann").trajectories == 1
+            assert [str(erasure.id) for erasure in kept.erasures()] == [receipt.facts["copies"][name]]
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM sona.trajectories").fetchone() == (3,)
