@@ -98,6 +98,7 @@ class RankerState:
     # (5,) log of the sum over candidates: mean and deviation over queries learned from, how much less the mean is of
     # others, and the ratio of their deviation; log odds by which answers are surer. See `ranker_confidence`.
     belief: FloatArray
+    bound: FloatArray  # (1,) most caution that leaves what was told first
 
     @classmethod
     def initial(cls, dim: int) -> RankerState:
@@ -118,6 +119,7 @@ class RankerState:
             overruled=np.zeros(0),
             **_nothing_lost(dim),
             belief=first_belief(),
+            bound=np.full(1, MOST_CAUTION, np.float32),
         )
 
     @property
@@ -139,9 +141,11 @@ class RankerState:
     def caution(self) -> float:
         """Share of the cosine term by which it counts more than in the fit, while there is little feedback.
 
-        The little there is tells less about queries unlike those it was given for than the fit takes it to.
+        The little there is tells less about queries unlike those it was given for than the fit takes it to. Answers
+        that were told for a query stay first: `bound`.
         """
-        return MOST_CAUTION / (1.0 + (float(self.folded[1]) / (CAUTIOUS * max(self.judged, 1))) ** 2)
+        little = MOST_CAUTION / (1.0 + (float(self.folded[1]) / (CAUTIOUS * max(self.judged, 1))) ** 2)
+        return min(little, float(self.bound[0]))
 
     @property
     def judged(self) -> int:
@@ -166,7 +170,7 @@ class RankerState:
         if "overruled" not in arrays and "positive" in arrays and "query_sum" in arrays:  # before revision of meanings
             dim, count = len(arrays["query_sum"]), len(arrays["positive"])
             arrays = {**arrays, "overruled": np.zeros(count), **_nothing_lost(dim)}
-        arrays = {"belief": blank.belief, **arrays}  # before confidence
+        arrays = {"belief": blank.belief, "bound": blank.bound, **arrays}  # before confidence, and before caution
         missing = [field.name for field in fields(cls) if field.name not in arrays]
         if missing:
             raise LearningError(f"a stored ranker lacks {', '.join(missing)}: rebuild the space's state")

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from sona_pg.domain.catalog import Rows
 from sona_pg.errors import DimensionMismatch
-from sona_pg.learning.beside import beside
+from sona_pg.learning.beside import beside, later
 from sona_pg.learning.ranking.lbfgs import minimise
 from sona_pg.learning.ranking.ranker import (
+    MOST_CAUTION,
     MOST_NOISE,
     RankerConfig,
     RankerState,
@@ -259,11 +260,35 @@ def _refine(
     share = np.float32(min(1.0, found / max(float(state.folded[1]), 1.0)))
     settled = start + share * (end - start)
     heads[active] = settled[: len(rows)]
+    bound = _bound_of_caution(state, replace(fitted, start=later), settled, events, wide_features)
     folded = state.folded + np.array([0.0, 0.0, 0.0, 1.0, 0.0])
     kept = _kept_heads(state, head_rows, config.most_heads)
     return replace(
-        state, folded=folded, head_rows=head_rows[kept], heads=heads[kept], map=gain * settled[len(rows) :]
+        state, folded=folded, head_rows=head_rows[kept], heads=heads[kept], map=gain * settled[len(rows) :], bound=bound
     )  # fmt: skip
+
+
+def _bound_of_caution(
+    state: RankerState, fitted: PartialLabels, settled: FloatArray, events: RankEvents, wide_features: FloatArray
+) -> FloatArray:
+    """Return (1,) the most caution with which answers that were told stay first, and disliked ones do not come back.
+
+    It is measured on a sample of the events; one that the fit itself contradicts bounds nothing.
+    """
+    sample = _spread(len(events), _CAUTIOUS_CELLS // fitted.base.shape[1])
+    told, target = events.verdict[sample] >= 0.5, fitted.target[sample]
+    logits = replace(fitted, query=fitted.query[sample]).product(settled) + fitted.base[sample]
+    extra = (state.scales[2] / state.scales[0]) * (events.query[sample] @ wide_features.T)
+    each = np.arange(len(sample))
+    first = np.where(told, target, logits.argmax(axis=1))
+    rival = np.where(told, NONE, target)
+    lead = logits[each, first][:, None] - logits
+    faster = extra - extra[each, first][:, None]
+    counts = (faster > _NARROWEST) & (told[:, None] | (np.arange(logits.shape[1]) == rival[:, None]))
+    most = np.where(counts, lead / np.where(counts, faster, 1.0), np.inf).min(axis=1)
+    most = most[(most > 0.0) & (first != rival)]
+    found = float(np.quantile(most, _TOLD_TO_OVERRULE, method="lower")) if len(most) else MOST_CAUTION
+    return np.full(1, min(_KEPT * found, MOST_CAUTION), np.float32)
 
 
 def _affordable(given: _Fitted, most: int) -> _Fitted:
@@ -329,3 +354,6 @@ _FITTED_CELLS = 1_500_000  # beside the pseudo-queries
 _MEASURED_CELLS = 1_000_000
 _WORTH_A_THREAD = 500_000  # cells of a fit
 _MEASURED_CANDIDATES = 4096
+_CAUTIOUS_CELLS = 250_000
+_TOLD_TO_OVERRULE = 0.05  # share of what was told that caution may overrule
+_KEPT = 0.9  # share of the bound, so that answers stay first by some lead
