@@ -43,7 +43,7 @@ def asked_space(url: str, patterns: int) -> Iterator[SonaEngine]:
     rng = np.random.default_rng(0)
     name = f"asked {patterns}"
     pool = list(unit_rows(rng, 512))
-    embedder = CallableEmbedder(lambda texts: pool[len(texts[0]) % 512][None, :], DIM)
+    embedder = CallableEmbedder(lambda texts: np.stack([pool[len(text) % 512] for text in texts]), DIM)
     with SonaEngine(DIM, url, name, config=CONFIG, embedder=embedder) as engine:
         _teach(engine, rng)
         _publish_patterns(engine, url, name, patterns, rng)

@@ -75,24 +75,6 @@ def test_scores_equal_a_slow_reference_candidate_by_candidate() -> None:
             assert got[b, j] == pytest.approx(want, abs=1e-4)
 
 
-def test_the_cosine_counts_the_more_the_less_each_judged_candidate_is_known() -> None:
-    items, centres = world()
-    after = [
-        fit(RankerState.initial(DIM), items, told(*ask(centres, count, 1)), RankEvents.empty(DIM))
-        for count in (5, 20, 80, 320)
-    ]
-    cautions = [state.caution for state in after]
-    assert cautions == sorted(cautions, reverse=True)
-    assert cautions[0] > 1.0
-    assert cautions[-1] < 0.1
-    few = after[0]
-    sure = replace(few, folded=few.folded + np.array([0.0, 1e6, 0.0, 0.0, 0.0]))
-    learned, without = (score(state, centres, items, rows(ITEMS)) for state in (few, sure))
-    cosine = few.cosine_slope * (centres @ items.T)
-    apart = learned - without - np.float32(few.caution) * cosine  # equal for all candidates of a query
-    np.testing.assert_allclose(apart, np.repeat(apart[:, :1], ITEMS, axis=1), atol=1e-3)
-
-
 def test_an_unknown_candidate_is_scored_from_its_embedding_alone() -> None:
     state, items, centres = trained()
     stranger = unit_rows(np.random.default_rng(5).standard_normal((1, DIM)).astype(np.float32))
