@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 pytest_plugins = [
+    "fix_chance",
     "fix_servers",
     "fix_databases",
     "fix_proxy",

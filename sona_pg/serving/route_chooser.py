@@ -45,7 +45,7 @@ class RouteChooser:
     def __init__(self, seed: int, keep: KeepSet) -> None:
         """Start with nothing spent; ``keep`` is called with every new set of routes."""
         self._named = NamedSets("route", keep)
-        self._rng = np.random.default_rng(seed or None)  # has a lock of its own
+        self._rng = draws(seed)  # has a lock of its own
         self._pacers: OrderedDict[float, BudgetPacer] = OrderedDict()
         self.lock = threading.RLock()  # of the pacers; a signal handler may interrupt a decision to end a trajectory
         self.space_budget = SpaceBudget(self.lock)
@@ -175,6 +175,11 @@ class RouteChooser:
         while len(self._pacers) > KEPT_PACERS:
             self._pacers.popitem(last=False)
         return pacer
+
+
+def draws(seed: int) -> np.random.Generator:
+    """Return the random numbers of decisions; seed 0 is another stream in each process and engine."""
+    return np.random.default_rng(seed or None)
 
 
 def _prices(names: tuple[str, ...], costs: Mapping[str, float]) -> tuple[float, ...]:

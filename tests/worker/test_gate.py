@@ -119,7 +119,7 @@ def test_a_worse_router_is_rolled_back(opened: Open) -> None:
         asked += 25
         engine.judge()
     assert engine.gates()[0].judgement == "rolled back"
-    assert people.decide(40, (0.9, 0.2)) > 0.6
+    assert people.decide(200, (0.9, 0.2)) > 0.6
 
 
 def test_a_better_version_is_accepted_and_becomes_what_later_ones_are_compared_with(opened: Open) -> None:
