@@ -20,10 +20,17 @@ void sona_block_fill(sona_block *block);
 /* The k largest q . C[i], k <= m, descending, ties by lower index. Returns 0, or 1 if a score is not finite. */
 int sona_topk(const sona_kernels *K, const sona_f32 *q, const sona_f32 *C, ptrdiff_t m, ptrdiff_t d, ptrdiff_t k,
               int64_t *indices, sona_f32 *scores);
+/* The sum of e^(sharpness (score - best)) over all scores of a scan; begins with best -infinity and sum 0. */
+typedef struct {
+    float sharpness, best;
+    double sum;
+} sona_softmax;
+
 /* The k largest of scale q . C[i] + offset[i]. `which` (m): the rows of C instead of the first m; the indices are places
- * in it. Without `offset` the scale is not applied. */
+ * in it. Without `offset` the scale is not applied. `among`: NULL, or it is filled. */
 int sona_topk_affine(const sona_kernels *K, const sona_f32 *q, float scale, const sona_f32 *C, const sona_f32 *offset,
-                     const int64_t *which, ptrdiff_t m, ptrdiff_t d, ptrdiff_t k, int64_t *indices, sona_f32 *scores);
+                     const int64_t *which, ptrdiff_t m, ptrdiff_t d, ptrdiff_t k, int64_t *indices, sona_f32 *scores,
+                     sona_softmax *among);
 /* The same result from a block and a finite q. `scratch` has room for 5 m + 4 + padded bytes. */
 int sona_block_topk(const sona_kernels *K, const sona_block *block, const sona_f32 *q, ptrdiff_t k,
                     void *scratch, int64_t *indices, sona_f32 *scores);

@@ -38,15 +38,19 @@ cdef class CandidateBlock:
         x,          # IN (d,) float32, of any length but 0
         Py_ssize_t k,
         tuple ids,  # (m,) objects
+        float sharpness=1.0,
     ):
-        """The k highest scores: (their objects, the scores (k,) float32), best first, ties by lower place.
+        """The k highest scores: (their objects, the scores (k,) float32, sum), best first, ties by lower place.
 
-        Returns None if x must be converted or refused, as `CentroidBlock.nearest` does.
+        The sum is that of e^(sharpness (score - highest)) over all m scores: its inverse is the softmax of the best. Returns
+        None if x must be converted or refused, as `CentroidBlock.nearest` does.
         """
         cdef float inverse_norm
         cdef const sona_f32 *px = direct(x, self.d, &inverse_norm)
         cdef int status
         cdef Best best
+        cdef sona_softmax among
+        among.sharpness, among.best, among.sum = sharpness, -INFINITY, 0.0
         if px == NULL or self.rows == NULL:
             return None
         same(self.m, len(ids), "ids")
@@ -55,15 +59,15 @@ cdef class CandidateBlock:
         try:
             if self.m * self.d <= SMALL:
                 status = sona_topk_affine(sona_active, px, inverse_norm, self.rows, self.offset, NULL, self.m,
-                                          self.d, k, best.indices, best.scores)
+                                          self.d, k, best.indices, best.scores, &among)
             else:
                 with nogil:
                     status = sona_topk_affine(sona_active, px, inverse_norm, self.rows, self.offset, NULL, self.m,
-                                              self.d, k, best.indices, best.scores)
+                                              self.d, k, best.indices, best.scores, &among)
             if status != 0:
                 return None
             scores = empty(1, k, 0, cnp.NPY_FLOAT32)
             memcpy(cnp.PyArray_DATA(<cnp.ndarray> scores), best.scores, k * sizeof(sona_f32))
-            return picked(ids, NULL, &best, k), scores
+            return picked(ids, NULL, &best, k), scores, among.sum
         finally:
             leave(&best)

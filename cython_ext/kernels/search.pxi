@@ -7,12 +7,15 @@ cdef extern from "algorithms.h" nogil:
         sona_f32 *scales
         Py_ssize_t m, d, padded
         double error, norm
+    ctypedef struct sona_softmax:
+        float sharpness, best
+        double sum
     void sona_block_fill(sona_block *block) noexcept
     int sona_topk(const sona_kernels *K, const sona_f32 *q, const sona_f32 *C, Py_ssize_t m, Py_ssize_t d,
                   Py_ssize_t k, int64_t *indices, sona_f32 *scores) noexcept
     int sona_topk_affine(const sona_kernels *K, const sona_f32 *q, float scale, const sona_f32 *C,
                          const sona_f32 *offset, const int64_t *which, Py_ssize_t m, Py_ssize_t d, Py_ssize_t k,
-                         int64_t *indices, sona_f32 *scores) noexcept
+                         int64_t *indices, sona_f32 *scores, sona_softmax *among) noexcept
     int sona_block_topk(const sona_kernels *K, const sona_block *block, const sona_f32 *q, Py_ssize_t k,
                         void *scratch, int64_t *indices, sona_f32 *scores) noexcept
 
@@ -251,7 +254,7 @@ cdef class CentroidBlock:
         try:
             if which != NULL or m * self.block.d <= SMALL:
                 status = sona_topk_affine(sona_active, px, 1.0, self.block.rows, NULL, which, m, self.block.d, k,
-                                          best.indices, best.scores)
+                                          best.indices, best.scores, NULL)
             else:
                 scratch = PyMem_Malloc(5 * m + 4 + self.block.padded)
                 if scratch == NULL:

@@ -70,14 +70,53 @@ static void sort_descending(sona_f32 *s, int64_t *at, ptrdiff_t size)
     }
 }
 
+/* Written so that any compiler makes SIMD of it. */
+static float largest(const sona_f32 *x, ptrdiff_t n)
+{
+    float top[8], all = -INFINITY;
+    for (int lane = 0; lane < 8; lane++)
+        top[lane] = -INFINITY;
+    ptrdiff_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int lane = 0; lane < 8; lane++)
+            top[lane] = x[i + lane] > top[lane] ? x[i + lane] : top[lane];
+    for (; i < n; i++)
+        top[0] = x[i] > top[0] ? x[i] : top[0];
+    for (int lane = 0; lane < 8; lane++)
+        all = top[lane] > all ? top[lane] : all;
+    return all;
+}
+
+/* Overwrites the scores of a chunk. */
+static void add_exponentials(const sona_kernels *K, sona_softmax *among, float *chunk, ptrdiff_t n)
+{
+    const float most = largest(chunk, n);
+    float sum = 0.0f;
+    if (most > among->best) {
+        sona_f32 less = among->sharpness * (among->best - most);
+        if (among->sum > 0.0) { /* else there was no score so far, and `less` is infinite */
+            K->exp_negative(&less, 1);
+            among->sum *= (double)less;
+        }
+        among->best = most;
+    }
+    for (ptrdiff_t i = 0; i < n; i++)
+        chunk[i] = among->sharpness * (chunk[i] - among->best);
+    K->exp_negative(chunk, n);
+    for (ptrdiff_t i = 0; i < n; i++)
+        sum += chunk[i];
+    among->sum += (double)sum;
+}
+
 int sona_topk(const sona_kernels *K, const sona_f32 *q, const sona_f32 *C, ptrdiff_t m, ptrdiff_t d, ptrdiff_t k,
               int64_t *indices, sona_f32 *scores)
 {
-    return sona_topk_affine(K, q, 1.0f, C, NULL, NULL, m, d, k, indices, scores);
+    return sona_topk_affine(K, q, 1.0f, C, NULL, NULL, m, d, k, indices, scores, NULL);
 }
 
 int sona_topk_affine(const sona_kernels *K, const sona_f32 *q, float scale, const sona_f32 *C, const sona_f32 *offset,
-                     const int64_t *which, ptrdiff_t m, ptrdiff_t d, ptrdiff_t k, int64_t *indices, sona_f32 *scores)
+                     const int64_t *which, ptrdiff_t m, ptrdiff_t d, ptrdiff_t k, int64_t *indices, sona_f32 *scores,
+                     sona_softmax *among)
 {
     float chunk[CHUNK], poison = 0.0f;
     ptrdiff_t size = 0;
@@ -98,6 +137,8 @@ int sona_topk_affine(const sona_kernels *K, const sona_f32 *q, float scale, cons
             if (size < k || chunk[i] > scores[0]) /* a later row of equal score has the higher index */
                 offer(scores, indices, &size, k, chunk[i], first + i);
         }
+        if (among)
+            add_exponentials(K, among, chunk, rows);
     }
     sort_descending(scores, indices, size);
     return poison != 0.0f;
@@ -147,23 +188,7 @@ void sona_block_fill(sona_block *block)
     }
 }
 
-/* Like `quantise`, these two are written so that any compiler makes SIMD of them. */
-static float largest(const sona_f32 *x, ptrdiff_t n)
-{
-    float top[8], all = -INFINITY;
-    for (int lane = 0; lane < 8; lane++)
-        top[lane] = -INFINITY;
-    ptrdiff_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int lane = 0; lane < 8; lane++)
-            top[lane] = x[i + lane] > top[lane] ? x[i + lane] : top[lane];
-    for (; i < n; i++)
-        top[0] = x[i] > top[0] ? x[i] : top[0];
-    for (int lane = 0; lane < 8; lane++)
-        all = top[lane] > all ? top[lane] : all;
-    return all;
-}
-
+/* Like `largest`, written so that any compiler makes SIMD of it. */
 static void estimate(const sona_i32 *restrict sums, int32_t offset, float step, const sona_f32 *restrict scales,
                      ptrdiff_t n, sona_f32 *restrict out)
 {

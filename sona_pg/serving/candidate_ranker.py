@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import threading
 import time
 from collections import OrderedDict
@@ -62,20 +61,6 @@ class ReadySet:
     confidence: Confidence
     evidence: EvidenceWeights | None = None  # that the scorer weighs beside the version
 
-    def believed(self, query: NDArray[np.float32], best: float) -> tuple[float, float | None]:
-        """Return how probably the best answer to ``query`` (dim,), with this score, is right, and that any fits."""
-        scorer = self.scorer
-        if scorer.block is None or scorer.weights.size <= MOST_SUMMED:
-            assert isinstance(scorer, Prepared)
-            scores = scorer.weights @ query
-            scores *= np.float32(1.0 / math.sqrt(float(query @ query)))
-            scores += scorer.offset
-        else:
-            found = scorer.block.best(query, SUMMED, self.candidates.ids)
-            assert found is not None
-            scores = found[1]
-        return self.confidence.of_best(scores, best)
-
 
 class _RecentSet(NamedTuple):
     """A recently ranked set of ids, with the objects its result depends on."""
@@ -104,8 +89,6 @@ class _OfVersion:
         self.ready[ready.candidates] = ready
 
 
-MOST_SUMMED = 1 << 20  # float32 values of a set up to which all scores tell the confidence; of more, the best do
-SUMMED = 256
 MOST_NUMBERS = 1 << 24  # float32 values of prepared sets in a server's cache
 MANY = 1000  # candidates above which only the best are sorted
 
@@ -162,15 +145,16 @@ class CandidateRanker:
             ready = self._weighed(ready)
         try:
             block = ready.scorer.block if exploration == 0 else None
-            best = None if block is None else block.best(query, k, ready.candidates.ids)
+            best = None if block is None else block.best(query, k, ready.candidates.ids, ready.confidence.sharpness)
         except OverflowError:  # of k
             require_count(k)
             raise
         if best is None:
             rows = as_direction(query, self._dim, "query")[None, :]
             return self._ranked(ready, rows, k, exploration)[0]
-        believed = ready.believed(np.asarray(query), float(best[1][0]))
-        return Ranking(best[0], best[1], serving.version, ready.candidates.set_id, *believed)
+        first, scores, among = best
+        believed = ready.confidence.of_best(float(scores[0]), among)
+        return Ranking(first, scores, serving.version, ready.candidates.set_id, *believed)
 
     def rank_many(
         self,

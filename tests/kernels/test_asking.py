@@ -92,9 +92,10 @@ def test_queries_that_need_conversion_are_returned_to_the_caller(isa: str, x: ob
 def test_candidates_are_ranked_by_scores_affine_in_the_query(isa: str, floats: Maker, m: int, d: int) -> None:
     weights, offset, x = floats(m, d), floats(m), 5 * floats(d)
     exact = weights.astype(np.float64) @ x / np.linalg.norm(x.astype(np.float64)) + offset
-    best = kernels.CandidateBlock(weights, offset).best(x, 100, tuple(range(m)))
+    best = kernels.CandidateBlock(weights, offset).best(x, 100, tuple(range(m)), 2.5)
     assert best is not None
-    order, scores = best
+    order, scores, among = best
+    assert among == pytest.approx(np.exp(2.5 * (exact - exact.max())).sum(), rel=1e-4)
     assert scores.dtype == np.float32
     assert len(order) == min(m, 100)
     assert len(set(order)) == len(order)

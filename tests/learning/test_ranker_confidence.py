@@ -63,7 +63,9 @@ def test_one_ranking_is_believed_as_one_of_many(state: RankerState) -> None:
     confidence = Confidence(state, ROWS)
     many = confidence.of(scores, scores.max(axis=1))
     for row in range(ITEMS):
-        sure, fits = confidence.of_best(scores[row], float(scores[row].max()))
+        best = float(scores[row].max())
+        among = float(np.exp(confidence.sharpness * (scores[row].astype(np.float64) - best)).sum())
+        sure, fits = confidence.of_best(best, among)
         assert sure == pytest.approx(float(many.confidence[row]), rel=1e-4)
         assert (fits is None) == (many.fit is None)
         assert fits is None or many.fit is None or fits == pytest.approx(float(many.fit[row]), rel=1e-3)
@@ -81,6 +83,7 @@ def test_a_state_of_an_earlier_release_believes_as_a_new_one() -> None:
 def test_a_single_candidate_and_equal_ones_have_a_finite_sharpness() -> None:
     for rows in (ROWS[:1], np.repeat(ROWS[:1], 3, axis=0)):
         assert 0 < first_sharpness(rows, 1.8) < 1e5
-        sure, fits = Confidence(RankerState.initial(DIM), rows).of_best(rows @ rows[0], 1.0)
+        confidence = Confidence(RankerState.initial(DIM), rows)
+        sure, fits = confidence.of_best(1.0, float(np.exp(confidence.sharpness * (rows @ rows[0] - 1.0)).sum()))
         assert 0 < sure <= 1
         assert fits is None

@@ -46,32 +46,35 @@ class Confidence:
         """Prepare for candidates (m, dim), one or more."""
         mean, deviation, gap, ratio, surer = (float(value) for value in state.belief)
         self._mean, self._deviation = mean - gap, ratio * deviation
-        self._sharpness, self._surer = 1.0, surer
+        self.sharpness, self._odds = 1.0, math.exp(-surer)  # logits of one unit of score; against an answer being right
         if not state.fits:
             sample = np.asarray(embeddings[spread_rows(len(embeddings), _SAMPLE)], np.float32)
-            self._sharpness, self._surer = first_sharpness(unit_rows(sample), FIRST_SPREAD), 0.0
+            self.sharpness, self._odds = first_sharpness(unit_rows(sample), FIRST_SPREAD), 1.0
 
     def of(self, scores: FloatArray, first: FloatArray) -> Belief:
         """Return the confidence in the answers whose scores are `first` (n,), among all `scores` (n, m)."""
-        total = log_totals(np.float32(self._sharpness) * scores)
-        share = np.minimum(np.exp(np.float32(self._sharpness) * first - total), np.float32(1.0 - _LEAST))
-        right = share / (share + (1.0 - share) * np.float32(math.exp(-self._surer)))
+        total = log_totals(np.float32(self.sharpness) * scores)
+        share = np.minimum(np.exp(np.float32(self.sharpness) * first - total), np.float32(1.0 - _LEAST))
+        right = share / (share + (1.0 - share) * np.float32(self._odds))
         if not self._deviation:
             return Belief(np.asarray(right, np.float32), None)
         fit = _fit(total, self._mean, self._deviation)
         return Belief(np.asarray(right * fit, np.float32), fit)
 
-    def of_best(self, scores: FloatArray, best: float) -> tuple[float, float | None]:
-        """Return the confidence in the best answer, and the probability that any fits, by all scores (m,): as `of`."""
-        apart = scores - np.float32(best)
-        if self._sharpness != 1.0:
-            apart *= np.float32(self._sharpness)
-        above = math.log(max(float(np.add.reduce(np.exp(apart))), 1.0))
-        share = min(math.exp(-above), 1.0 - _LEAST)
-        right = share / (share + (1.0 - share) * math.exp(-self._surer))
+    def of_best(self, best: float, among: float) -> tuple[float, float | None]:
+        """Return the confidence in the best answer, and the probability that any fits: as `of`.
+
+        Args:
+            best: its score.
+            among: the sum of e^(`sharpness` (score - best)) over all candidates.
+        """
+        among = max(among, 1.0)
+        share = min(1.0 / among, 1.0 - _LEAST)
+        right = share / (share + (1.0 - share) * self._odds)
         if not self._deviation:
             return right, None
-        unusual = STEEPNESS * ((self._sharpness * best + above - self._mean) / self._deviation + UNUSUAL)
+        total = self.sharpness * best + math.log(among)
+        unusual = STEEPNESS * ((total - self._mean) / self._deviation + UNUSUAL)
         fit = 1.0 / (1.0 + math.exp(-min(max(unusual, -50.0), 50.0)))
         return right * fit, fit
 
