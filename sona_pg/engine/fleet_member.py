@@ -31,6 +31,12 @@ class FleetMember:
         self.server_id = uuid7()
         self._server = Server(self.server_id, socket.gethostname(), os.getpid(), __version__)
         self.skew_ms: float | None = None  # skew of this machine's clock; None until measured
+        self._since_1970: float | None = None  # seconds, when this machine's monotonic clock was 0; None until measured
+
+    @property
+    def now(self) -> float:
+        """Seconds since 1970 by the database's clock, as last measured; by this machine's until then."""
+        return time.time() if self._since_1970 is None else self._since_1970 + time.monotonic()
 
     def join(self, name: str, config: SonaConfig, *, create: bool) -> Arrival:
         """Open the space called ``name`` and add this server to its fleet; see ``Database.open_space``."""
@@ -61,4 +67,5 @@ class FleetMember:
     def measure_clock(self, clock: ClockReading) -> None:
         """Tell the recorder how far this machine's clock is ahead of the database's."""
         self.skew_ms = clock.ahead * 1000
+        self._since_1970 = clock.offset
         self._hot.set_clock_ahead(round(clock.ahead * 1e6), uncertainty=round(clock.uncertainty * 1e6))

@@ -8,6 +8,7 @@ from datetime import datetime
 from numpy.typing import ArrayLike
 
 from sona_pg.domain.answer import FoundPatterns, Interpolation, SearchResult
+from sona_pg.domain.memory import SECONDS
 from sona_pg.domain.pattern import PatternKind
 from sona_pg.domain.verdict import Verdict
 from sona_pg.engine.lifetime import EngineLifetime
@@ -54,7 +55,7 @@ class PatternCalls(EngineLifetime):
         serving = session.patterns.of(session.held.serving)
         if graph:
             filters = (float(min_quality), kind, route, verdict, False)
-            return serving.find_patterns_by_graph(x, k, context, filters)
+            return serving.find_patterns_by_graph(x, k, context, filters, session.member.now / SECONDS)
         if len(context):
             raise InvalidValue("context= is what came before, which the memory graph knows: give graph=True with it")
         return serving.find_patterns(x, k, min_quality, kind, route, verdict)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 
 from sona_pg.domain.answer import Ranking
+from sona_pg.domain.memory import SECONDS
 from sona_pg.engine.lifetime import EngineLifetime
 from sona_pg.serving.arguments import as_directions, require_count
 
@@ -79,7 +80,7 @@ class RankingCalls(EngineLifetime):
             DatabaseUnavailable: the first call of an engine while the database is away.
         """
         session = self._session
-        return session.recaller.recall(session.held.serving, query, ids, k, context)
+        return session.recaller.recall(session.held.serving, query, ids, k, context, session.member.now / SECONDS)
 
     def remember(self, ids: Sequence[str], embeddings: ArrayLike, *, group: str | None = None) -> None:
         """Store candidates ahead of their first ranking, so that ``rank`` needs only their ids.

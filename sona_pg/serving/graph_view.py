@@ -1,22 +1,23 @@
-"""View of a version's memory graph for answers: prepared at its first use, and again as its edges fade."""
+"""View of a version's memory graph for answers, prepared at its first use.
+
+Edges have faded as of the latest moment in the graph, not as of now: an answer depends on version and question alone,
+on every server and after a rebuild. Only a pattern's season depends on the hour of the question.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.catalog import Catalog
-from sona_pg.domain.memory import SECONDS
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import Arrays
 from sona_pg.learning.graph.expectation import Expectation
 from sona_pg.learning.graph.learned_graph import LearnedGraph
-from sona_pg.learning.graph.seasons import Seasons
+from sona_pg.learning.graph.seasons import Seasons, places_of
 
-FRESH = 3600.0  # seconds that prepared weights are used: an edge fades by 0.1 % in them
 SPREAD, EXPECTED = 0.3, 0.3  # cosines that an activation of 1, and a sure expectation, are worth among patterns
 
 Floats = NDArray[np.float32]
@@ -33,24 +34,28 @@ class GraphView:
         self._patterns = patterns
         self._catalog = catalog
         self._half_life = half_life
-        self._prepared: tuple[float, Expectation] | None = None
+        self._prepared: Expectation | None = None
+        self._of_hour: tuple[dict[str, int], Expectation] | None = None
 
     @property
     def expectation(self) -> Expectation:
-        """The graph prepared for queries."""
-        kept, now = self._prepared, time.monotonic()
-        if kept is not None and now - kept[0] < FRESH:
-            return kept[1]
-        graph = LearnedGraph.from_arrays(self._parts["graph"]) if kept is None else kept[1].graph
-        today = time.time() / SECONDS
-        lifts = Seasons.from_arrays(self._parts.get("seasons")).lifts(today)
-        made = Expectation.of(graph, self._patterns, self._catalog, today, self._half_life, lifts)
-        self._prepared = (now, made)
-        return made
+        """The graph prepared for queries, without seasons."""
+        if self._prepared is None:
+            graph = LearnedGraph.from_arrays(self._parts["graph"])
+            self._prepared = Expectation.of(graph, self._patterns, self._catalog, graph.now, self._half_life)
+        return self._prepared
 
-    def pattern_scores(self, x: Floats, context: Floats | None) -> Floats:
-        """Return what the graph adds to the cosine of each pattern (p,) with the unit query ``x`` (dim,)."""
-        expectation = self.expectation
+    def expectation_at(self, at: float) -> Expectation:
+        """Return the graph prepared for queries of the hour of ``at`` (days)."""
+        kept, hour = self._of_hour, places_of(at)
+        if kept is None or kept[0] != hour:
+            lifts = Seasons.from_arrays(self._parts.get("seasons")).lifts(at)
+            kept = self._of_hour = (hour, self.expectation.in_season(lifts))
+        return kept[1]
+
+    def pattern_scores(self, x: Floats, context: Floats | None, at: float) -> Floats:
+        """Return what the graph adds to the cosine of each pattern (p,) with the unit query ``x`` (dim,) at ``at``."""
+        expectation = self.expectation_at(at)
         spread = expectation.spread(x)
         of_node = SPREAD * spread + EXPECTED * expectation.expected(context)
         keys = expectation.graph.keys

@@ -98,8 +98,9 @@ class Recaller:
         ids: Sequence[str] | None,
         k: int,
         context: Sequence[ArrayLike],
+        at: float,
     ) -> Ranking:
-        """Return the best ``k``; see ``SonaEngine.recall``."""
+        """Return the best ``k`` at ``at`` (days); see ``SonaEngine.recall``."""
         x, k = _unit(as_direction(query, len(serving.ranker.query_sum), "query")), require_count(k)
         if not self.is_used:
             self.read()
@@ -107,7 +108,7 @@ class Recaller:
         ready = self._ranker.ready(serving, ids)
         prepared, primed = self._prepared(ready), None
         if serving.graph is not None:
-            primed = serving.graph.expectation.primed(x, before, ready.slots)
+            primed = serving.graph.expectation_at(at).primed(x, before, ready.slots)
         scores = ready.scorer.score(x[None, :])[0]
         active = prepared.activate(self._matches(serving, prepared, scores, x), before, max(SEEDS, 4 * k), primed)
         logits = serving.mixing.scores(active.features)

@@ -123,9 +123,9 @@ class ServedVersion:
         return FoundPatterns(*found, self.accesses.known) if found is not None else FoundPatterns((), ())
 
     def find_patterns_by_graph(
-        self, x: ArrayLike, k: int, context: Sequence[ArrayLike], filters: Filters
+        self, x: ArrayLike, k: int, context: Sequence[ArrayLike], filters: Filters, at: float
     ) -> FoundPatterns:
-        """Return the ``k`` patterns that ``x`` activates most; see ``SonaEngine.find_patterns``."""
+        """Return the ``k`` patterns that ``x`` activates most at ``at`` (days); see ``SonaEngine.find_patterns``."""
         require_filters(filters[0], filters[1], filters[3])
         dim, most = self.state.micro.dim, require_count(k, 0)
         query = unit(as_direction(x, dim)[None, :])[0]
@@ -133,7 +133,7 @@ class ServedVersion:
         if not self.patterns or not most:
             return FoundPatterns((), ())
         cosines = np.array([pattern.centroid @ query for pattern in self.patterns], np.float32)
-        scores = cosines if self.graph is None else cosines + self.graph.pattern_scores(query, before)
+        scores = cosines if self.graph is None else cosines + self.graph.pattern_scores(query, before, at)
         rows = self._passing(filters)
         best = rows[np.argsort(-scores[rows], kind="stable")[:most]].tolist()
         found = tuple(self.patterns[row] for row in best)

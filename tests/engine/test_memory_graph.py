@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +130,30 @@ def test_what_usually_comes_next_decides_between_equal_answers(engine: SonaEngin
     with pytest.raises(InvalidValue, match="all 0"):
         engine.find_patterns(TOPICS[0], graph=True, context=[np.zeros(DIM)])
     assert not engine.find_patterns(TOPICS[0], graph=True, verdict="failure")
+
+
+def test_an_answer_depends_on_version_and_question_and_not_on_the_time_or_the_clock_of_a_server(
+    engine: SonaEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk(engine, 6, [0, 1], [2, 3])
+    engine.deep_learn()
+    between, context = TOPICS[1] + TOPICS[3], [TOPICS[0]]
+
+    def answers(of: SonaEngine) -> tuple[list[str], list[float], list[float]]:
+        recalled = of.recall(between, context=context)
+        found = of._session.serving.graph.pattern_scores(between / 2**0.5, TOPICS[:1], of._session.member.now / 86_400)
+        return list(recalled.ids), recalled.scores.tolist(), found.tolist()
+
+    told, real = answers(engine), time.time
+    for off in (400.0 * 86_400, -400.0 * 86_400):
+        monkeypatch.setattr(time, "time", lambda off=off: real() + off)
+        with SonaEngine(DIM, database_url, config=QUIET) as other:
+            other.recall(between)
+            assert other._session.member.now == pytest.approx(real(), abs=3600)
+            assert answers(other) == told
+    monkeypatch.setattr(time, "time", real)
+    monkeypatch.setattr(type(engine._session.member), "now", real() + 90 * 86_400)
+    assert answers(engine) == told
 
 
 def test_the_mixing_of_recall_is_learned_kept_and_served(engine: SonaEngine) -> None:

@@ -58,6 +58,10 @@ def test_a_space_that_forgot_a_user_equals_one_that_never_had_them(database_url,
         assert differences(knowledge_of(had), knowledge_of(never)) == []
         assert had.version == receipt.facts["version"] == 4
         assert receipt.facts["state_after"] == digest(knowledge_of(never)) != receipt.facts["state_before"]
+        for query in history.documents:
+            recalled = [of.recall(query, context=[history.documents[0]]) for of in (had, never)]
+            assert recalled[0].ids == recalled[1].ids
+            assert np.array_equal(recalled[0].scores, recalled[1].scores)
         assert had.rebuild().equal
 
 

@@ -7,6 +7,7 @@ each step. ``spread`` is personalised PageRank (Jeh and Widom 2003), a few steps
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -54,24 +55,25 @@ class Expectation:
         half_life: float,
         lifts: Mapping[bytes, float] = NO_LIFTS,
     ) -> Expectation:
-        """Prepare a graph for queries at ``now`` (days); ``lifts``: of the patterns with a season, see ``seasons``."""
+        """Prepare a graph for queries, its edges faded as of ``now`` (days); ``lifts``: see ``in_season``."""
         everything = np.arange(len(graph))
         weights = graph.edges.weights_at(now, half_life).astype(np.float64)
         strength = np.where(graph.edges.kind == EdgeKind.CO_ACTIVATION, sureness(weights), weights)
         strength = np.where(graph.edges.kind == EdgeKind.SEQUENCE, _confidence(graph, weights), strength)
-        season = np.array(
-            [
-                max(1.0 - 1.0 / lifts.get(key.tobytes(), 1.0), 0.0) if kind == NodeKind.PATTERN else 0.0
-                for kind, key in zip(graph.kinds.tolist(), graph.keys, strict=True)
-            ]
-            if lifts
-            else np.zeros(len(graph))
-        )
         embeddings = graph.embeddings(everything, patterns, catalog)
         of_patterns = np.flatnonzero(graph.kinds == NodeKind.PATTERN)
         followed = np.unique(graph.edges.source[graph.edges.kind == EdgeKind.SEQUENCE]).astype(np.int64)
         parts = ((rows, embeddings[rows]) for rows in (of_patterns, followed))
-        return cls(graph, strength, embeddings, season, *parts)
+        return cls(graph, strength, embeddings, np.zeros(len(graph)), *parts).in_season(lifts)
+
+    def in_season(self, lifts: Mapping[bytes, float]) -> Expectation:
+        """Return the graph prepared for an hour; ``lifts``: of the patterns with a season, see ``seasons``."""
+        season = np.zeros(len(self.graph))
+        if lifts:
+            of_patterns = self.patterns[0]
+            shares = [1.0 - 1.0 / lifts.get(self.graph.keys[row].tobytes(), 1.0) for row in of_patterns.tolist()]
+            season[of_patterns] = np.maximum(shares, 0.0)
+        return dataclasses.replace(self, season=season)
 
     def of_query(self, x: Floats) -> Doubles:
         """Return how much each node (n,) is used by the patterns that ``x`` (dim,) is like."""

@@ -106,9 +106,9 @@ class _Recalling:
         if not rows:
             return []
         graph = graph_of(self._before)
-        now = float(days_of_ids(fresh.ids[rows[-1:]])[0])
-        lifts = Seasons.from_arrays(self._before.arrays.get("seasons")).lifts(now)
-        expectation = Expectation.of(graph, self._patterns, self._catalog, now, self._half_life, lifts)
+        asked = float(days_of_ids(fresh.ids[rows[-1:]])[0])
+        lifts = Seasons.from_arrays(self._before.arrays.get("seasons")).lifts(asked)
+        expectation = Expectation.of(graph, self._patterns, self._catalog, graph.now, self._half_life, lifts)
         directions = unit(fresh.embeddings)
         last: dict[str, int] = {}
         chosen = set(rows[:: -(-len(rows) // MOST_QUERIES)])
