@@ -88,7 +88,7 @@ def catalog(url: str, space_id: int, candidates: int, cycles: int) -> dict[str, 
 
 
 def compare(url: str, spaces: list[dict[str, Any]], cycles: int) -> list[dict[str, Any]]:
-    """Run usual cycles in some spaces by turns."""
+    """Run usual cycles in some spaces by turns, once their history is vacuumed: autovacuum does it within minutes."""
     opened = []
     for place, wanted in enumerate(spaces):
         names = [f"c{number:08d}" for number in range(wanted["candidates"])]
@@ -97,6 +97,8 @@ def compare(url: str, spaces: list[dict[str, Any]], cycles: int) -> list[dict[st
     for space in opened:
         space.engine.force_learn()
         space.cycle()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM (ANALYZE)")
     for _ in range(cycles):
         for space in opened:
             space.cycle()

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sona_pg import InvalidValue, LearningError, SonaEngine
+from sona_pg import InvalidValue, LearningError, SonaConfig, SonaEngine
 from sona_pg.cli.commands import app
+from sona_pg.config import LoopConfig
 from sona_pg.domain.answer import Decision
 from sona_pg.domain.policy_estimate import PolicyEstimate
 
@@ -20,7 +21,7 @@ COSTS = {"weak": 0.1, "strong": 0.9}
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[SonaEngine]:
-    with SonaEngine(DIM, database_url) as opened:
+    with SonaEngine(DIM, database_url, config=SonaConfig(loops=LoopConfig(automatic=False))) as opened:
         yield opened
 
 
