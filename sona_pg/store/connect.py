@@ -38,6 +38,8 @@ _REFUSALS = (
 _NOT_THERE = re.compile(r'(database|role) ".*" does not exist')
 POOL_GAVE_UP = "This connection is closed"  # SQLAlchemy's message after two failed checkouts
 
+# A list of hosts, as libpq writes it; SQLAlchemy has it in the query.
+SEVERAL_HOSTS = re.compile(r"(\w+://)([^@/?#]*@)?([\w.-]+(?::\d*)?(?:,[\w.-]+(?::\d*)?)+)([/?].*)?", re.ASCII)
 EXPECTED_URL = "postgresql://user:password@host:5432/database"
 # Query parameters whose values may be shown; all others, misspelt ones included, are masked.
 SHOWN = ("host", "port", "dbname", "user", "sslmode", "application_name", "connect_timeout", "target_session_attrs")
@@ -92,8 +94,17 @@ def place_of(url: str) -> str:
 
 def _parsed(url: str) -> URL | None:
     """Parse a URL, or return None. Raises nothing: the error, even as a context, would quote the password."""
+    several = SEVERAL_HOSTS.fullmatch(url)
     try:
-        return make_url(url)
+        if several is None:
+            return make_url(url)
+        scheme, user, places, rest = several.groups()
+        hosts = [place.partition(":") for place in places.split(",")]
+        named = {
+            "host": ",".join(host for host, _, _ in hosts),
+            "port": ",".join(port or "5432" for _, _, port in hosts),
+        }
+        return make_url(f"{scheme}{user or ''}{rest or '/'}").update_query_dict(named)
     except (sqlalchemy.exc.ArgumentError, ValueError):
         return None
 

@@ -31,6 +31,7 @@ class Places:
     folder: Path  # of the journals and logs
     url: str
     pooled: str | None  # the same database through the pooler
+    proxied: str | None  # the same database through the proxy
     library: Path | None  # that sets clocks
     seed: int
     seconds: float
@@ -58,6 +59,31 @@ class Member:
             return
         self.end()
         self._again()
+
+    def pause(self) -> None:
+        """Stop it in the middle of whatever it does, with its workers."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGCONT)
+
+    def show_threads(self) -> None:
+        """Have it write to its log where its threads are."""
+        with suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGUSR1)
+
+    @property
+    def pids(self) -> list[int]:
+        """Its process, and its workers."""
+        if self._process.poll() is not None:
+            return []
+        try:
+            return [self._process.pid, *children_of(self._process.pid)]
+        except OSError:  # it has just ended
+            return []
 
     def look(self) -> bool:
         """Whether it has ended by itself: that is noted, and another one is started."""
@@ -138,6 +164,11 @@ def full_crew(places: Places) -> list[Member]:
     """Return all kinds of processes that this machine can run."""
     crew = small_crew(places)
     crew.append(_member(places, "learner", "learn", "memory"))
+    crew += workers(places)
+    if places.proxied:
+        proxied = dataclasses.replace(places, url=places.proxied)
+        crew.append(_member(proxied, "proxied-spool", "record", "spool", learns=True))
+        crew.append(_member(proxied, "proxied-memory", "record", "memory"))
     for level in ("memory", "spool"):
         crew.append(_member(places, f"preload-{level}", "preload", level))
     if places.pooled:
@@ -150,6 +181,16 @@ def full_crew(places: Places) -> list[Member]:
         crew.append(_member(places, "behind", "record", "memory", skew=BEHIND))
         crew.append(_member(places, "stepping", "record", "spool", learns=True, skew=0))
     return crew
+
+
+def failover_crew(places: Places) -> list[Member]:
+    """Return four servers of a fleet, one of which learns."""
+    return [*small_crew(places), _member(places, "sync-2", "record", "sync")]
+
+
+def workers(places: Places) -> list[Member]:
+    """Return two workers, which share the space."""
+    return [_member(places, f"worker-{number}", "work", "memory") for number in (1, 2)]
 
 
 def _member(

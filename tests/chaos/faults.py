@@ -10,6 +10,7 @@ import psycopg
 from .crew import Member
 from .pooler import Pooler
 from .server import DATABASE, CrashingServer
+from .standby import Pair
 
 HOUR, DAY = 3600, 86_400  # seconds
 TIMEOUTS = {
@@ -31,6 +32,18 @@ class Fault(Protocol):
         """Repair it; called again if it raises."""
 
 
+class Network(Protocol):
+    """A proxy that misbehaves on demand: `tests/fix_proxy.py`."""
+
+    def cut(self) -> None: ...
+    def refuse(self) -> None: ...
+    def accept(self) -> None: ...
+    def stall(self) -> None: ...
+    def resume(self) -> None: ...
+    def deaf(self) -> None: ...
+    def hear(self) -> None: ...
+
+
 class Kill:
     """A process is killed, and another started in its place."""
 
@@ -44,6 +57,57 @@ class Kill:
 
     def end(self) -> None:
         pass
+
+
+class Stop:
+    """A process is stopped in the middle of whatever it does, for longer than a lease lasts, and goes on."""
+
+    longest = 15.0
+
+    def __init__(self, crew: list[Member]) -> None:
+        self._crew = crew
+        self._stopped: Member | None = None
+
+    def begin(self, chance: Random) -> None:
+        self._stopped = chance.choice(self._crew)
+        self._stopped.pause()
+
+    def end(self) -> None:
+        if self._stopped is not None:
+            self._stopped.resume()
+
+
+class Cuts:
+    """The network between some processes and Postgres resets connections, refuses them, stalls, or takes no answer."""
+
+    longest = 6.0
+
+    def __init__(self, proxy: Network) -> None:
+        self._proxy = proxy
+
+    def begin(self, chance: Random) -> None:
+        chance.choice([self._proxy.cut, self._proxy.refuse, self._proxy.stall, self._proxy.deaf])()
+
+    def end(self) -> None:
+        self._proxy.accept()
+        self._proxy.resume()
+        self._proxy.hear()
+        self._proxy.cut()  # those that were taken and never answered
+
+
+class Failover:
+    """The primary is killed; its standby is promoted, and another one made."""
+
+    longest = 3.0
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+
+    def begin(self, chance: Random) -> None:
+        self._pair.crash()
+
+    def end(self) -> None:
+        self._pair.fail_over()
 
 
 class Crash:
@@ -156,10 +220,18 @@ class StepClock:
         pass
 
 
-def all_faults(crew: list[Member], server: CrashingServer, pooler: Pooler | None) -> dict[str, Fault]:
+def failover_faults(crew: list[Member], pair: Pair) -> dict[str, Fault]:
+    """Return the faults of a run with a standby."""
+    return {"failover": Failover(pair), "kill": Kill(crew), "stop": Stop(crew)}
+
+
+def all_faults(
+    crew: list[Member], server: CrashingServer, pooler: Pooler | None, proxy: Network | None
+) -> dict[str, Fault]:
     """Return every fault that this run can make, by the name that `--only` knows."""
     faults: dict[str, Fault] = {
         "kill": Kill(crew),
+        "stop": Stop(crew),
         "crash": Crash(server),
         "restart": Restart(server),
         "readonly": ReadOnly(server),
@@ -168,6 +240,8 @@ def all_faults(crew: list[Member], server: CrashingServer, pooler: Pooler | None
     }
     if pooler is not None:
         faults["pooler"] = KillPooler(pooler)
+    if proxy is not None:
+        faults["network"] = Cuts(proxy)
     if any(member.clock for member in crew):
         faults["clock"] = StepClock(crew)
     return faults

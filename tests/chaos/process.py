@@ -6,11 +6,13 @@ Acknowledged records go into the journal; an unexpected error is raised, and the
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import random
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +23,8 @@ import numpy as np
 from sona_pg import SonaEngine
 from sona_pg.config import Durability
 from sona_pg.errors import DatabaseError, DatabaseUnavailable
+from sona_pg.store.database import Database
+from sona_pg.worker.store_worker import StoreWorker
 
 from .journal import Journal
 from .settings import DIM, SPACE, config
@@ -28,6 +32,7 @@ from .traffic import Traffic
 
 STOP = {signal.SIGTERM}
 LAST_FLUSH = 120.0  # seconds
+HUSH = "hush"  # a file in the folder of the journals: nobody records any more
 
 log = logging.getLogger("chaos")
 
@@ -37,7 +42,7 @@ class Spec:
     """Arguments of a process, as JSON."""
 
     name: str
-    role: Literal["record", "preload", "learn"]
+    role: Literal["record", "preload", "learn", "work"]
     level: Durability
     url: str
     folder: str  # of the journals
@@ -57,7 +62,9 @@ class Spec:
 
 def stopped(within: float = 0.0) -> bool:
     """Wait for SIGTERM for so many seconds; return whether it came."""
-    return signal.sigtimedwait(STOP, within) is not None
+    came = signal.sigtimedwait(STOP, within)
+    # If the process is stopped meanwhile until the time is over, CPython returns the fields of no signal.
+    return came is not None and came.si_signo == signal.SIGTERM
 
 
 def seed_all() -> None:
@@ -87,7 +94,8 @@ def record(engine: SonaEngine, traffic: Traffic, spec: Spec, between: Callable[[
     """Record in bursts until SIGTERM; then flush. ``between`` is called after every burst."""
     chance = random.Random(f"{spec.seed} {spec.name} {spec.run} pace")
     while True:
-        traffic.burst(400 if chance.random() < 0.01 else chance.randrange(1, 25))
+        if not Path(spec.folder, HUSH).exists():
+            traffic.burst(400 if chance.random() < 0.01 else chance.randrange(1, 25))
         if spec.level != "memory" or flushed(engine, 1.0):
             traffic.acknowledged()
         if stopped(within=chance.uniform(0.2, 2.0)):
@@ -119,12 +127,32 @@ def learn(engine: SonaEngine, spec: Spec) -> None:
             log.info("version %d of %d trajectories", result.version, result.trajectories)
 
 
+def work(spec: Spec) -> None:
+    """Learn and maintain as `sona-pg worker` does, until SIGTERM."""
+    database = Database.at(spec.url)
+    settings = config(spec.level, learns=True, seconds=spec.seconds)
+    worker = StoreWorker(database, maintenance=settings.maintenance)
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=[stop])
+    thread.start()
+    while not stopped(within=1.0):
+        pass
+    stop.set()
+    thread.join()
+    worker.end()
+    database.close()
+
+
 def main() -> None:
     """Run the process that the first argument describes."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     log.setLevel(logging.INFO)
+    faulthandler.register(signal.SIGUSR1)  # to see where a process hangs
     spec = Spec.parse(sys.argv[1])
     seed_all()
+    if spec.role == "work":
+        work(spec)
+        return
     with opened(spec) as engine:
         if spec.role == "learn":
             learn(engine, spec)

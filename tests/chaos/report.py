@@ -8,6 +8,9 @@ from .verdict import Verdict
 
 FAULTS = {
     "kill": "kills of a recorder, a learner or a worker",
+    "stop": "processes stopped (SIGSTOP) for up to 15 s",
+    "failover": "kills of the primary, and promotions of its standby",
+    "network": "cuts and stalls of the network",
     "crash": "crashes of Postgres",
     "restart": "restarts of Postgres",
     "readonly": "read-only spells",

@@ -56,7 +56,7 @@ def wait_until_answers(url: str, going_on: Any = lambda: None) -> None:
 class CrashingServer:
     """A server in ``folder``, on a port of the loopback interface, with a database that an ordinary role owns."""
 
-    def __init__(self, folder: Path, version: int = 18) -> None:
+    def __init__(self, folder: Path, version: int = 18, port: int | None = None) -> None:
         """Make its files; `start` begins."""
         self._data = folder / "data"
         account = Account.choose(self._data)
@@ -65,9 +65,19 @@ class CrashingServer:
         account.own(self._data)
         options = ["-U", ADMINISTRATOR, "--auth=trust", "--encoding=UTF8", "--no-locale"]
         self._installation.run("initdb", "-D", str(self._data), *options, cwd=folder)
-        self._port = free_port()
+        self._port = port or free_port()
         self.url = f"postgresql://{APPLICATION}@127.0.0.1:{self._port}/{DATABASE}"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        """Its data folder."""
+        return self._data
+
+    @property
+    def port(self) -> int:
+        """Its port on the loopback interface."""
+        return self._port
 
     def start(self) -> None:
         """Start it, and return when it answers."""

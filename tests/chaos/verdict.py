@@ -20,7 +20,6 @@ from .check import Comparison, Failure, compare
 from .crew import Member, Places
 from .journal import Promises
 from .monkey import Monkey
-from .server import CrashingServer
 from .settings import DIM, SPACE, config
 
 REPLAY = 180.0  # seconds for the spools of killed processes
@@ -48,14 +47,14 @@ class Verdict:
         return not self.failures
 
 
-def judge(places: Places, server: CrashingServer, crew: list[Member], monkey: Monkey) -> Verdict:
-    """Judge a run whose processes have ended and whose faults are repaired."""
+def judge(places: Places, crew: list[Member], monkey: Monkey, apart: list[str]) -> Verdict:
+    """Judge a run whose processes have ended and whose faults are repaired; ``apart`` served another version."""
     settings = config("spool", learns=False, seconds=places.seconds)
     seconds: dict[str, float] = {}
     cut_short: list[str] = []
     rebuilt = None
     try:
-        with SonaEngine(DIM, server.url, SPACE, config=settings) as engine:
+        with SonaEngine(DIM, places.url, SPACE, config=settings) as engine:
             with _timed(seconds, "replay"):
                 engine.flush(REPLAY)
             with _timed(seconds, "learn"):
@@ -65,7 +64,7 @@ def judge(places: Places, server: CrashingServer, crew: list[Member], monkey: Mo
     except SonaError as exc:
         cut_short.append(f"{type(exc).__name__}: {exc}")
     promises = Promises.read(places.folder)
-    with psycopg.connect(server.url) as connection:
+    with psycopg.connect(places.url) as connection:
         comparison = compare(connection, promises)
         cycles = connection.execute("SELECT count(*) FROM sona.cycles").fetchall()[0][0]
     levels, unexpected = logs.summary(places.folder)
@@ -74,6 +73,7 @@ def judge(places: Places, server: CrashingServer, crew: list[Member], monkey: Mo
         *comparison.failures,
         Failure.of("errors of the engine that ends the run", cut_short),
         Failure.of("parts in which a rebuild differs from the live state", rebuilt.differences if rebuilt else []),
+        Failure.of("servers that do not serve the live version", apart),
         Failure.of("processes that ended by themselves", [words for member in crew for words in member.ended]),
         Failure.of("tracebacks that nobody may expect", [f"{n} times {last}" for last, n in unexpected.items()]),
         Failure.of("files of records that Postgres refused", _files(home / "rejected")),

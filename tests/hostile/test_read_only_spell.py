@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
-from chaos.server import ADMINISTRATOR, CrashingServer, free_port
+from chaos.server import CrashingServer
+from chaos.standby import Standby
 from fix_homes import temporary_home
 from fix_ingest import Space
 from fix_proxy import Proxy
@@ -84,31 +83,6 @@ def test_so_does_everything_else_of_an_engine(database_url: str) -> None:
         assert database.heartbeat(space, server, 0, None)[:2] == (0, True)
     finally:
         database.close()
-
-
-class Standby(CrashingServer):
-    """A copy of a running server that follows it."""
-
-    def __init__(self, folder: Path, primary: CrashingServer) -> None:
-        folder.mkdir(mode=0o755)
-        self._data = folder / "data"
-        self._installation = primary._installation
-        url = make_url(primary.url)
-        self._installation.account.own(folder)
-        self._installation.run(
-            "pg_basebackup", "-D", str(self._data), "-h", str(url.host), "-p", str(url.port), "-U", ADMINISTRATOR,
-            "--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", cwd=folder,
-        )  # fmt: skip
-        self._port = free_port()
-        self.url = url.set(port=self._port).render_as_string()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def prepare(self) -> None:
-        """Do nothing: it has what its primary has."""
-
-    def promote(self) -> None:
-        with self.administrator() as connection:
-            assert connection.execute("SELECT pg_promote(wait => true)").fetchone() == (True,)
 
 
 @pytest.fixture

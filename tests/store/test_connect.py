@@ -55,6 +55,19 @@ def told(error: BaseException) -> str:
     return said
 
 
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("postgresql://someone:a%40b@one:1,two.example:2/x?target_session_attrs=read-write", "one,two.example", "1,2"),
+        ("postgres://one,two:5433/x", "one,two", "5432,5433"),
+        ("postgresql://someone@/x?host=one,two&port=1,2", "one,two", "1,2"),
+    ],
+)
+def test_several_hosts_are_read_as_libpq_writes_them(url: str, host: str, port: str) -> None:
+    read = driver_arguments(url)
+    assert (read["host"], read["port"], read["dbname"]) == (host, port, "x")
+
+
 @pytest.mark.parametrize("url", MISSPELT)
 def test_a_misspelt_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigError, match="postgresql://") as caught:
