@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+# Two processes of tests, or anything beside them, make NumPy's threads wait for each other: ten times as long. NumPy
+# reads this when it is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 pytest_plugins = [
     "fix_chance",
     "fix_servers",
