@@ -31,6 +31,7 @@ Model = Annotated[
     ),
 ]
 Vector = list[float]
+FEW_RATINGS = 10  # fewer are a small sample, as in SQL
 
 
 class Found(StrEnum):
@@ -78,6 +79,8 @@ def find(
 ) -> None:
     """Find the patterns, or the recorded trajectories, that are nearest to a query.
 
+    A best route is named once it has 10 ratings.
+
     Example: sona-pg find "how do I reset my password" --k 3
     """
     with asked_of(query, space, model, url) as (engine, vector, _):
@@ -100,6 +103,8 @@ def find(
 
 def _pattern(pattern: Any) -> dict[str, Any]:
     best = pattern.best_route
+    if best is not None and best[1].weight < FEW_RATINGS:
+        best = None
     return {
         "similarity": pattern.similarity, "quality": pattern.quality, "size": pattern.size, "kind": str(pattern.kind),
         "best_route": None if best is None else best[0],
@@ -126,14 +131,15 @@ def rank(
         ranking = engine.rank(vector, ids=ids or None, k=k)
         scores = ranking.scores.tolist()
         rows = [
-            {"place": place, "candidate": name, "score": score}
+            {"place": place, "candidate": name, "score": score, "confidence": ranking.confidence, "fit": ranking.fit}
             for place, (name, score) in enumerate(zip(ranking.ids, scores, strict=True), 1)
         ]
-        show_rows(rows, f"ranking by version {ranking.version} of space {space!r}{_believed(ranking)}")
+        title = f"ranking by version {ranking.version} of space {space!r}{_believed(ranking)}"
+        show_rows(rows, title, hide=("confidence", "fit"))
 
 
 def _believed(ranking: Ranking) -> str:
-    """Return how sure a ranking is, for a title."""
+    """Return how sure a ranking is, for a title; in JSON each row has ``confidence`` and ``fit``."""
     told = [("first right", ranking.confidence), ("any fits", ranking.fit)]
     return "".join(f", {what}: {100 * value:.0f} %" for what, value in told if value is not None)
 

@@ -51,9 +51,12 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str, hide: Sequence[str]
     shown = len(names) if wrap else _fitting(names, cells, console.width)
     told = f"not shown: {', '.join(names[shown:])} (see --json)" if shown < len(names) else None
     table = Table(title=title, title_justify="left", caption=told, caption_justify="left")
+    most = None if wrap else _longest_shown(names[:shown], cells, console.width)
     for name in names[:shown]:
         right = isinstance(rows[0][name], int | float | Decimal)
-        table.add_column(name, justify="right" if right else "left", no_wrap=not wrap, overflow="ellipsis")
+        table.add_column(
+            name, justify="right" if right else "left", no_wrap=not wrap, overflow="ellipsis", max_width=most
+        )
     for row_cells in cells:
         table.add_row(*row_cells[:shown])
     console.print(table)
@@ -68,6 +71,16 @@ def _fitting(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -
         if taken > width and place > 0:
             return place
     return len(names)
+
+
+def _longest_shown(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
+    """Return to how many characters cells are cut so that the table fits ``width``: only long texts are cut."""
+    wanted = [max(len(name), *(len(row[place]) for row in cells)) for place, name in enumerate(names)]
+    room = width - 1 - 3 * len(names)
+    most = max(wanted)
+    while most > NARROW and sum(min(length, most) for length in wanted) > room:
+        most -= 1
+    return most
 
 
 def show_rows_as_they_come(rows: Iterable[Mapping[str, Any]], title: str) -> None:

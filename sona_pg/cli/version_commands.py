@@ -26,7 +26,8 @@ def versions(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -
     """
     with database_at(url) as database:
         found = database.versions.listing(database.find_space(space), limit)
-        show_rows([version.as_dict() for version in found], f"versions of space {space!r}", ("cycle_id", "server_id"))
+        rows = [version.as_dict() | {"created_at": version.created_at} for version in found]  # formatted as others are
+        show_rows(rows, f"versions of space {space!r}", ("cycle_id", "server_id"))
 
 
 def diff(

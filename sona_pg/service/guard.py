@@ -63,16 +63,17 @@ class Guard:
             except ProblemError as exc:
                 if started:
                     raise
-                await exc.response()(scope, receive, watch)
+                await exc.response(scope["path"])(scope, receive, watch)
             except SonaError as exc:
                 if started:
                     raise
-                await of_error(exc).response()(scope, receive, watch)
+                await of_error(exc).response(scope["path"])(scope, receive, watch)
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             if started:
                 raise
-            await ProblemError(500, "the service failed; its log says how").response()(scope, receive, watch)
+            failed = ProblemError(500, "the service failed; its log says how")
+            await failed.response(scope["path"])(scope, receive, watch)
         finally:
             place, seconds = scope.get("sona.operation", "other"), time.perf_counter() - began
             self._figures.observe(scope["method"], place, status, seconds)

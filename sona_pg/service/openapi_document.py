@@ -36,6 +36,12 @@ PROBLEM = {
                 },
             },
         },
+        "error": {
+            "type": "object",
+            "description": "The same for OpenAI's clients, of the paths that they ask.",
+            "required": ["message"],
+            "properties": {"message": {"type": "string"}},
+        },
     },
 }
 BINARY = {"type": "string", "format": "binary"}

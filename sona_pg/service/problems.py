@@ -31,6 +31,8 @@ log = logging.getLogger("sona_pg.service")
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "1"  # seconds
 AWAY = "the database does not answer now: send the request again later"
+# Asked by OpenAI's clients as well, whose exceptions show the member ``error.message`` alone.
+OPENAI_PATHS = ("/v1/chat/completions", "/v1/models", "/v1/feedback")
 # The first that fits, in this order: an unknown candidate is a value of the body, and not found as well.
 STATUS: Sequence[tuple[type[SonaError], int]] = (
     (InvalidValue, 422),
@@ -64,12 +66,14 @@ class ProblemError(Exception):
         self.errors = errors  # each with the JSON pointer of a field, and what is wrong with it
         self.headers = dict(headers or {})
 
-    def response(self) -> Response:
-        """Return the answer."""
+    def response(self, path: str = "") -> Response:
+        """Return the answer to a request of ``path``."""
         title = HTTPStatus(self.status).phrase
         told: dict[str, Any] = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
         if self.errors:
             told["errors"] = list(self.errors)
+        if path.endswith(OPENAI_PATHS):
+            told["error"] = {"message": self.detail, "type": title, "param": None, "code": None}
         if self.status == 503:
             self.headers.setdefault("Retry-After", RETRY_AFTER)
         return Response(orjson.dumps(told), self.status, self.headers, media_type=MEDIA_TYPE)
@@ -109,15 +113,15 @@ def install(app: FastAPI) -> None:
 
     async def problem(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, ProblemError)
-        return exc.response()
+        return exc.response(request.url.path)
 
     async def sona_error(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, SonaError)
-        return of_error(exc, request.scope.get("sona.fields", ())).response()
+        return of_error(exc, request.scope.get("sona.fields", ())).response(request.url.path)
 
     async def http_error(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)
-        return ProblemError(exc.status_code, str(exc.detail), headers=exc.headers).response()
+        return ProblemError(exc.status_code, str(exc.detail), headers=exc.headers).response(request.url.path)
 
     app.add_exception_handler(ProblemError, problem)
     app.add_exception_handler(SonaError, sona_error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -88,28 +89,43 @@ async def make_space(call: Call[SpaceBody]) -> Any:
 
 @operations.add("GET", "/v1/events", scope="read", query=EventsQuery, answer=None, media_type=EVENT_STREAM)
 async def events(call: Call[Any]) -> Any:
-    """Follow the space: a `version` event now and at each new version, a `recorded` event as records come."""
+    """Follow the space: a `version` event now and at each new version, a `recorded` event as this server records.
+
+    Who reconnects with `Last-Event-ID`, as browsers do, is told what came meanwhile, and nothing twice.
+    """
     engine = await call.engine()
-    told = _events(engine, call.query["events"])
+    told = _events(engine, call.query["events"], call.request.headers.get("last-event-id", ""))
     return StreamingResponse(told, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
 
 
-async def _events(engine: AsyncSonaEngine, most: int | None) -> AsyncIterator[bytes]:
-    version, recorded, sent, said = -1, engine.recorded_count, 0, time.monotonic()
+async def _events(engine: AsyncSonaEngine, most: int | None, last: str) -> AsyncIterator[bytes]:
+    version, recorded = _known(engine, last)
+    sent, said = 0, time.monotonic()
     while not engine.is_closed:
-        found: list[tuple[str, dict[str, Any]]] = []
+        found: list[tuple[str, int, dict[str, Any]]] = []
         if engine.version != version:
             version = engine.version
-            found.append(("version", {"version": version}))
-        if engine.recorded_count != recorded:
-            found.append(("recorded", {"records": engine.recorded_count - recorded, "total": engine.recorded_count}))
-            recorded = engine.recorded_count
-        for name, data in found:
+            found.append(("version", recorded, {"version": version}))
+        total = engine.recorded_count
+        if total != recorded:
+            found.append(("recorded", total, {"records": total - recorded, "total": total}))
+            recorded = total
+        for name, told, data in found:
             sent, said = sent + 1, time.monotonic()
-            yield b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
+            head = f"id: {engine.server_id}:{version}:{told}\nevent: {name}\n"
+            yield b"%sdata: %s\n\n" % (head.encode(), orjson.dumps(data))
             if sent == most:
                 return
         if time.monotonic() - said > SILENT_FOR:
             said = time.monotonic()
             yield b": still here\n\n"
         await asyncio.sleep(LOOK_EVERY)
+
+
+def _known(engine: AsyncSonaEngine, last: str) -> tuple[int, int]:
+    """Return version and number of records as of the event of id ``last``; of another server's, its version."""
+    found = re.fullmatch(r"([0-9a-f-]{36}):(\d{1,18}):(\d{1,18})", last)
+    if found is None:
+        return -1, engine.recorded_count
+    of_this = found[1] == str(engine.server_id) and int(found[3]) <= engine.recorded_count
+    return int(found[2]), int(found[3]) if of_this else engine.recorded_count

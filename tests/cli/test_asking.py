@@ -41,7 +41,7 @@ def told(url: str, *arguments: str, text: str | None = None) -> list[dict[str, A
 
 def test_neighbours_of_an_embedding_are_found(taught: str) -> None:
     patterns = told(taught, "find", "[1, 0, 0, 0]", "--k", "1")
-    assert patterns[0]["typical_query"] == "question 0"
+    assert (patterns[0]["typical_query"], patterns[0]["best_route"]) == ("question 0", "a")
     near = told(
         taught, "find", "-", "--of", "trajectories", "--route", "a", "--min-quality", "0.5", text="[0, 1, 0, 0]\n"
     )
@@ -49,7 +49,9 @@ def test_neighbours_of_an_embedding_are_found(taught: str) -> None:
 
 
 def test_candidates_are_ranked_and_a_route_is_chosen(taught: str) -> None:
-    assert [row["candidate"] for row in told(taught, "rank", "[1, 0, 0, 0]")] == ["red", "green"]
+    ranked = told(taught, "rank", "[1, 0, 0, 0]")
+    assert [row["candidate"] for row in ranked] == ["red", "green"]
+    assert 0 <= ranked[0]["confidence"] <= 1
     assert told(taught, "rank", "[1, 0, 0, 0]", "--id", "green")[0]["candidate"] == "green"
     costs = ["--cost", "a=0.5", "--cost", "b=0.1"]
     (decision,) = told(taught, "route", "[1, 0, 0, 0]", "--candidate", "a", "--candidate", "b", *costs)

@@ -33,6 +33,18 @@ def test_a_table_fits_the_terminal(
     assert ("not shown: last, beyond (see --json)" in " ".join(told.split())) == (not wrap)
 
 
+def test_a_long_text_takes_no_room_from_short_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_terminal(monkeypatch)
+    rows = [{"kind": "general", "size": 12, "quality": 0.5, "verdicts": "v" * 59, "note": "short"}]
+    render.show_rows(rows, "rows")
+    told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, told.splitlines())) <= 64
+    assert {"general", "12", "0.500"} <= set(told.split())
+    assert "v" * 23 + "…" in told
+
+
 def test_a_long_cycle_shows_how_much_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = iter([10, 7, 2] + [0] * 100)
     told: list[tuple[int, int]] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -117,7 +119,19 @@ def test_events_tell_of_versions_and_records(service, space):
     name = space()
     body = service.get("/v1/events", params={"space": name, "events": 1})
     assert body.headers["content-type"].startswith("text/event-stream")
-    assert body.text == 'event: version\ndata: {"version":0}\n\n'
+    assert re.fullmatch(r'id: [0-9a-f-]{36}:0:0\nevent: version\ndata: {"version":0}\n\n', body.text)
+
+
+def test_who_reconnects_to_the_events_is_told_what_came_meanwhile(service, space):
+    name = space()
+    known = {"space": name, "events": 1}
+    last = service.get("/v1/events", params=known).text.split()[1]
+    for _ in range(2):
+        service.post("/v1/trajectories", {"vector": X, "route": "a"}, params={"space": name})
+    body = service.get("/v1/events", params=known, headers={"Last-Event-ID": last}).text
+    assert body.endswith('event: recorded\ndata: {"records":2,"total":2}\n\n')
+    elsewhere = {"Last-Event-ID": f"{UUID(int=0)}:7:9"}
+    assert '{"version":0}' in service.get("/v1/events", params=known, headers=elsewhere).text
 
 
 def test_figures_for_prometheus(service):
