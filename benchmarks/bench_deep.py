@@ -94,6 +94,8 @@ def bench_cycle(options: Options, url: str) -> None:
     beside = f"without a cycle {seconds(told['idle'])}"
     ratio = told["busy"] / told["idle"]
     options.emit(Line(what + "p99 of find_patterns beside it", seconds(told["busy"]), beside, ratio))
+    for name, (took, rows) in told["sql"].items():
+        options.emit(Line(f"SQL, {told['rows']:,} nodes: {name}", seconds(took), f"{rows:,} rows"))
 
 
 def suite(options: Options) -> None:

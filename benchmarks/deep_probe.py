@@ -16,6 +16,7 @@ import numpy as np
 import psycopg
 
 from benchmarks.cycles_probe import megabytes
+from benchmarks.deep_sql import timings
 from benchmarks.server import DIM
 from sona_pg import SonaEngine
 from sona_pg.config import GraphConfig, LoopConfig, MaintenanceConfig, SonaConfig
@@ -63,6 +64,7 @@ def graph_of(nodes: int, now: float) -> LearnedGraph:
         accesses=random.integers(0, 50, nodes),
         accessed=now - 30.0 * random.random(nodes),
         created=np.ones(nodes, np.int64),
+        communities=np.zeros(nodes, np.int32),
         vectors=vectors.astype(np.float16),
         edges=union(parts),
     )
@@ -165,6 +167,9 @@ def main() -> None:
         assert engine.refresh() == 2
     with psycopg.connect(given["url"]) as connection:
         (rows,) = connection.execute("SELECT count(*) FROM sona.memory_nodes").fetchone() or (0,)
+        connection.commit()
+        connection.autocommit = True
+        connection.execute("VACUUM ANALYZE sona.memory_nodes, sona.memory_edges, sona.memory_standing")
     told = {
         "edges": edges,
         "filled": filled,
@@ -172,6 +177,7 @@ def main() -> None:
         "idle": float(np.percentile(idle, 99)),
         "busy": float(np.percentile(busy, 99)),
         "rows": rows,
+        "sql": timings(given["url"]),
     }
     print(json.dumps(told))
 

@@ -56,6 +56,7 @@ class DeepResult:
     merged: int = 0
     edges_removed: int = 0  # stored rows that faded or were beyond a node's degree
     abstractions: int = 0  # nodes of the hierarchy over patterns
+    communities: int = 0  # that have nodes; found when a round is finished
     tasks_folded: int = 0  # protected tasks of EWC that became one
     candidates: int = 0  # candidates with a slot in the learned state
     loop: Literal["deep"] = "deep"

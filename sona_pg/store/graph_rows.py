@@ -1,4 +1,4 @@
-"""The live tables of the memory graph: ``memory_nodes`` and ``memory_edges`` follow the live version's arrays.
+"""The live tables of the memory graph: ``memory_nodes``, ``memory_edges``, ``memory_standing`` follow the live version.
 
 A version holds its graph as arrays (part ``graph`` of its state). The tables hold that of ``spaces.graph_version``, so
 that publishing writes the difference alone; a symmetric edge has a row in each direction.
@@ -17,11 +17,13 @@ from sqlalchemy import Connection, select, update
 
 from sona_pg.domain.memory import EdgeKind, NodeKind
 from sona_pg.domain.state import Arrays
+from sona_pg.store import standing_rows
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import as_uuids
 from sona_pg.store.edge_copy import copy_edges
 from sona_pg.store.reals import Reals
 from sona_pg.store.schema import spaces
+from sona_pg.store.standing_rows import degrees
 from sona_pg.store.stored_arrays import Holder, read_stored
 
 NODE_KINDS = {
@@ -100,6 +102,7 @@ WHERE sona.memory_nodes.space_id = %(space)s AND c.space_id = %(space)s AND sona
 CLEAR = (
     "DELETE FROM sona.memory_edges WHERE space_id = %(space)s",
     "DELETE FROM sona.memory_nodes WHERE space_id = %(space)s",
+    "DELETE FROM sona.memory_standing WHERE space_id = %(space)s",
 )
 
 
@@ -191,12 +194,16 @@ class _Change:
             for edges in _few(self._gone_edges()):
                 yield DELETE_EDGES, _ends(self._before, edges)
             for gone in _few(np.flatnonzero(self._place < 0)):
-                yield DELETE_NODES, {"ids": as_uuids(np.asarray(self._before["keys"], np.uint8)[gone])}
+                ids = {"ids": as_uuids(np.asarray(self._before["keys"], np.uint8)[gone])}
+                yield DELETE_NODES, ids
+                yield standing_rows.DELETE, ids
         changed, moved = self._changed_nodes(), self._scored_nodes()
         for rows in _few(np.flatnonzero(changed & moved)):
             yield UPDATE_NODES, self._scores(rows)
         for rows in _few(np.flatnonzero(changed & ~moved)):
             yield UPSERT_NODES, {**self._scores(rows), **self._sources(rows)}
+        for rows in _few(standing_rows.changed(self._before, self._after, self._place)):
+            yield standing_rows.UPSERT, standing_rows.values_of(self._after, rows)
         if self._before is None:
             return  # all edges are copied
         weights, reinforced = np.asarray(self._after["weights"]), np.asarray(self._after["reinforced"])
@@ -214,7 +221,7 @@ class _Change:
         same = np.ones(len(kept), np.bool_)
         for name in ("importance", "accesses", "accessed"):
             same &= np.asarray(self._before[name])[kept] == np.asarray(self._after[name])[rows]
-        (old, was), (new, is_) = _degrees(self._before), _degrees(self._after)
+        (old, was), (new, is_) = degrees(self._before), degrees(self._after)
         same &= (old[kept] == new[rows]) & (was[kept] == is_[rows])
         changed[rows[same]] = False
         return changed
@@ -227,14 +234,14 @@ class _Change:
 
     def _scores(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         after = self._after
-        degrees, strengths = _degrees(after)
+        degree, strength = degrees(after)
         return {
             "ids": as_uuids(np.asarray(after["keys"], np.uint8)[rows]),
             "importance": np.asarray(after["importance"])[rows].tolist(),
             "accesses": np.asarray(after["accesses"])[rows].tolist(),
             "accessed": np.asarray(after["accessed"])[rows].tolist(),
-            "degrees": degrees[rows].tolist(),
-            "strengths": strengths[rows].tolist(),
+            "degrees": degree[rows].tolist(),
+            "strengths": strength[rows].tolist(),
         }
 
     def _sources(self, rows: NDArray[np.int64]) -> dict[str, Any]:
@@ -316,13 +323,6 @@ def _codes(graph: Arrays) -> NDArray[np.int64]:
     source, target = _sources(graph), np.asarray(graph["targets"], np.int64)
     kinds = np.asarray(graph["edge_kinds"], np.int64)
     return np.asarray((source * len(EdgeKind) + kinds) * (len(np.asarray(graph["starts"])) - 1) + target, np.int64)
-
-
-def _degrees(graph: Arrays) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the number of edges that leave each node, and the sum of their weights."""
-    starts = np.asarray(graph["starts"], np.int64)
-    strength = np.bincount(_sources(graph), np.asarray(graph["weights"], np.float64), len(starts) - 1)
-    return np.diff(starts), strength.astype(np.float32)
 
 
 def _ends(graph: Arrays, edges: NDArray[np.int64]) -> dict[str, Any]:

@@ -323,7 +323,20 @@ memory_nodes = Table(
     PrimaryKeyConstraint("space_id", "dim", "node_id"),
     Index("memory_nodes_of_candidates", "space_id", "candidate_id", postgresql_where=text("candidate_id IS NOT NULL")),
     Index("memory_nodes_waiting", "space_id", postgresql_where=text("NOT indexed")),
+    Index("memory_nodes_of_kind", "space_id", "kind"),
     postgresql_partition_by="LIST (dim)",
+)
+
+memory_standing = Table(
+    "memory_standing",
+    metadata,
+    space_column(),
+    Column("node_id", Uuid, nullable=False),
+    Column("strength", Double, nullable=False),
+    Column("community", Integer),
+    PrimaryKeyConstraint("space_id", "node_id"),
+    Index("memory_standing_by_strength", "space_id", text("strength DESC"), "node_id"),
+    Index("memory_standing_by_community", "space_id", "community", "node_id"),
 )
 
 memory_edges = Table(
@@ -344,4 +357,5 @@ memory_edges = Table(
         postgresql_where=text("kind = ANY (ARRAY['sequence'::text, 'abstraction'::text])"),
     ),
     Index("memory_edges_dreamt", "space_id", "source_id", postgresql_where=text("kind = 'dream'::text")),
+    Index("memory_edges_abstract", "space_id", "target_id", postgresql_where=text("kind = 'abstraction'::text")),
 )

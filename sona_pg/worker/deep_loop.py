@@ -193,6 +193,7 @@ def result_of(step: DeepStep, cycle_id: UUID, base_version: int, now: float, sta
         merged=done.merged,
         edges_removed=done.edges_removed,
         abstractions=int((graph.kinds == NodeKind.ABSTRACTION).sum()),
+        communities=step.communities,
         tasks_folded=len(step.faded),
     )
 

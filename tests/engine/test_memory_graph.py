@@ -14,6 +14,10 @@ import pytest
 
 from sona_pg import InvalidValue, SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.memory import EdgeKind, NodeKind
+from sona_pg.learning.graph.edges import RATE
+from sona_pg.learning.graph.learned_graph import LearnedGraph
 from sona_pg.learning.graph.mixing import Mixing
 
 DIM = 8
@@ -98,6 +102,43 @@ def test_a_graph_is_learned_from_sessions_rebuilt_and_rolled_back_to_the_bit(
     assert arrays(engine) == first
     assert live_nodes(database_url) == sorted(uuid.UUID(hex=key) for key in keys(first)) != nodes
     assert engine.rebuild().equal
+
+
+def test_edges_do_not_depend_on_which_server_recorded_and_in_which_order(engine: SonaEngine, database_url: str) -> None:
+    """Used together: up; retrieved and not used: down, whichever server tells it first."""
+    at = 1_790_000_000_000
+    turns = [(number, turn, (number + turn) % 4, turn != 2) for number in range(6) for turn in range(4)]
+    told = [(*turn, uuid7(at + 60_000 * place)) for place, turn in enumerate(turns)]
+
+    def record(server: SonaEngine, number: int, topic: int, good: bool, id_: uuid.UUID) -> None:
+        t = server.begin_trajectory(TOPICS[topic], candidates=NAMES, id=id_)
+        server.add_trajectory_context(t, f"session:{number}")
+        server.set_trajectory_route(t, NAMES[topic])
+        server.end_trajectory(t, quality=float(good))
+        server.flush()
+
+    for number, _, topic, good, id_ in told:
+        record(engine, number, topic, good, id_)
+    engine.force_learn()
+    with (
+        SonaEngine(DIM, database_url, "fleet", config=QUIET) as one,
+        SonaEngine(DIM, database_url, "fleet", config=QUIET) as other,
+    ):
+        one.remember(NAMES, TOPICS + 0.1)
+        one.flush()
+        other.refresh()
+        for number, turn, topic, good, id_ in reversed(told):
+            record(one if turn % 2 else other, number, topic, good, id_)
+        one.force_learn()
+        ours, theirs = arrays(engine), arrays(one)
+    assert ours == theirs
+    graph = LearnedGraph.from_arrays(engine._session.serving.state.arrays["graph"])
+    edges, row = graph.edges, graph.slots.tolist().index(0)
+    of_pattern = (edges.target == row) & (edges.kind == EdgeKind.CO_ACTIVATION)
+    of_pattern &= (graph.kinds[edges.source] == NodeKind.PATTERN) & (edges.weight > 0)
+    ups, downs = (sum(topic == 0 and good == used for _, _, topic, good, _ in told) for used in (True, False))
+    expected = ups / (ups + downs) * (1 - (1 - RATE) ** (ups + downs))
+    assert edges.weight[of_pattern].tolist() == pytest.approx([expected], rel=1e-5)
 
 
 def test_a_graph_is_saved_and_loaded_with_its_version(engine: SonaEngine, database_url: str, tmp_path: Path) -> None:

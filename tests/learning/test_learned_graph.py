@@ -51,6 +51,7 @@ def same(one, other) -> None:
 
 def test_a_graph_is_stored_opened_and_closed_to_the_bit():
     graph = LearnedGraph.closed(opened(), CATALOG, 7, LearnedGraph.empty(DIM))
+    graph = dataclasses.replace(graph, communities=np.array([2, 0, 1, 2], np.int32))
     stored = graph.to_arrays()
     back = LearnedGraph.from_arrays(stored)
     same(stored, back.to_arrays())
@@ -61,6 +62,8 @@ def test_a_graph_is_stored_opened_and_closed_to_the_bit():
     closed = LearnedGraph.closed(again, CATALOG, 8, back)
     same(stored, closed.to_arrays())
     assert set(closed.created.tolist()) == {7}, "a node keeps the version that created it"
+    without = {name: values for name, values in stored.items() if name != "communities"}
+    assert not LearnedGraph.from_arrays(without).communities.any(), "a version from before there were any"
     assert back.now == pytest.approx(days_of(made_at(QUERY)))
 
 

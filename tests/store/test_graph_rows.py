@@ -43,6 +43,7 @@ def random_graph(rng: np.random.Generator, count: int, pairs: int, candidates: i
         accesses=rng.integers(0, 9, count),
         accessed=TODAY - rng.random(count),
         created=np.ones(count, np.int64),
+        communities=rng.integers(0, 4, count).astype(np.int32),
         vectors=rng.standard_normal((int(has_vector(kinds).sum()), DIM)).astype(np.float16),
         edges=edges,
     )
@@ -79,6 +80,11 @@ def require_equal(ledger: Ledger, space: Space, graph: LearnedGraph) -> None:
             assert np.fromstring(embedding.strip("[]"), np.float32, sep=",") == pytest.approx(
                 graph.vectors[own[row]].astype(np.float32), rel=1e-6
             )
+    standing = ledger.rows(
+        "SELECT node_id, strength, community FROM sona.memory_standing WHERE space_id = %s", space.space_id
+    )
+    assert {row[0]: row[1] for row in standing} == {row[0]: row[6] for row in nodes}
+    assert {row[0]: row[2] or 0 for row in standing} == dict(zip(ids, graph.communities.tolist(), strict=True))
     edges = graph.edges
     expected = {
         (ids[source], ids[target], EDGE_KINDS[EdgeKind(kind)]): (weight, at)
@@ -127,6 +133,7 @@ def changed(rng: np.random.Generator, graph: LearnedGraph) -> LearnedGraph:
         accesses=accesses,
         accessed=np.concatenate([left.accessed, more.accessed]),
         created=np.concatenate([left.created, more.created + 1]),
+        communities=np.concatenate([left.communities[::-1], more.communities]),
         vectors=np.concatenate([left.vectors, more.vectors]),
         edges=moved,
     )
@@ -231,57 +238,48 @@ def test_a_neighborhood_is_walked_hop_by_hop(asked: Ledger, graph: LearnedGraph)
     assert asked.rows("SELECT * FROM sona.neighborhood('asked', %s)", UUID(int=1)) == []
 
 
-def propagated(graph: LearnedGraph, rounds: int = 10) -> list[int]:
-    """Return the label of each node by label propagation, nodes in the order of their ids."""
-    order = np.argsort(names(graph))
-    dense = np.zeros((len(graph), len(graph)))
-    now = graph.edges.weights_at(TODAY, HALF_LIFE).astype(np.float64)
-    np.add.at(dense, (graph.edges.source, graph.edges.target), now)
-    back = np.isin(graph.edges.kind, [kind for kind in EdgeKind if kind.directed])
-    np.add.at(dense, (graph.edges.target[back], graph.edges.source[back]), now[back])
-    dense = dense[np.ix_(order, order)]
-    labels = list(range(len(graph)))
-    for _ in range(rounds):
-        following = []
-        for node, label in enumerate(labels):
-            votes: dict[int, float] = {}
-            for other in np.flatnonzero(dense[node]).tolist():
-                votes[labels[other]] = votes.get(labels[other], 0.0) + dense[node, other]
-            if votes:
-                votes[label] = votes.get(label, 0.0) + float(dense[node].max())
-            following.append(min(votes, key=lambda of: (-votes[of], of)) if votes else label)
-        if following == labels:
-            break
-        labels = following
-    return labels
+def test_communities_are_those_of_the_version_and_one_is_asked_by_its_node(asked: Ledger, graph: LearnedGraph) -> None:
+    ids, own = names(graph), graph.communities.tolist()
+    found = asked.rows("SELECT community, node_id, size FROM sona.communities('asked')")
+    assert {node: community for community, node, _ in found} == {
+        id_: community for id_, community in zip(ids, own, strict=True) if community
+    }
+    assert all(size == own.count(community) for community, _, size in found)
+    assert [size for *_, size in found] == sorted((size for *_, size in found), reverse=True)
+    inside = int(np.flatnonzero(graph.communities)[0])
+    around = asked.rows("SELECT community, node_id, size FROM sona.communities('asked', %s)", ids[inside])
+    assert around == sorted(line for line in found if line[0] == own[inside])
+    outside = int(np.flatnonzero(graph.communities == 0)[0])
+    assert asked.rows("SELECT * FROM sona.communities('asked', %s)", ids[outside]) == []
 
 
-def test_communities_are_those_of_label_propagation(asked: Ledger, graph: LearnedGraph, ledger: Ledger) -> None:
-    rng = np.random.default_rng(11)
-    sparse = random_graph(rng, 40, 4)
-    follow(ledger, ledger.space("sparse", DIM), 1, sparse.to_arrays())
-    for name, of in (("asked", graph), ("sparse", sparse)):
-        labels = propagated(of)
-        found = asked.rows("SELECT node_id, community, size FROM sona.communities(%s, at => %s)", name, NOW)
-        of_node = {node: (community, size) for node, community, size in found}
-        in_order = sorted(names(of))
-        groups: dict[int, set[UUID]] = {}
-        for node, label in zip(in_order, labels, strict=True):
-            groups.setdefault(label, set()).add(node)
-        together: dict[int, set[UUID]] = {}
-        for node, (community, size) in of_node.items():
-            together.setdefault(community, set()).add(node)
-            assert size == len(groups[labels[in_order.index(node)]])
-        assert sorted(map(sorted, together.values())) == sorted(map(sorted, groups.values()))
-    around = asked.rows("SELECT node_id FROM sona.communities('sparse', %s)", names(sparse)[0])
-    near = asked.rows("SELECT node_id FROM sona.neighborhood('sparse', %s)", names(sparse)[0])
-    assert sorted(around) == sorted(near)
+def test_the_hierarchy_is_walked_from_its_top_and_from_a_node(ledger: Ledger) -> None:
+    parents = {0: 4, 1: 4, 2: 5, 3: 6, 4: 6, 5: 6}  # 7 is in no group
+    graph = random_graph(np.random.default_rng(6), 8, 0)
+    ends = np.array(list(parents.items()), np.int32).T
+    edges = GraphEdges.of(8, *ends, EdgeKind.ABSTRACTION, np.full(6, 0.5, np.float32), TODAY)
+    others = GraphEdges.of(8, *ends[::-1], EdgeKind.SEQUENCE, np.full(6, 0.5, np.float32), TODAY)
+    tree = dataclasses.replace(graph, edges=edges.united(others))
+    follow(ledger, ledger.space("tree", DIM), 1, tree.to_arrays())
+    ids = names(tree)
+    found = ledger.rows("SELECT depth, node_id, parent_id, path FROM sona.hierarchy('tree')")
+    depths = {6: 0, 3: 1, 4: 1, 5: 1, 0: 2, 1: 2, 2: 2}
+    assert {line[1]: line[0] for line in found} == {ids[node]: depth for node, depth in depths.items()}
+    assert {line[1]: line[2] for line in found if line[0]} == {ids[child]: ids[of] for child, of in parents.items()}
+    assert next(line[3] for line in found if line[1] == ids[0]) == [ids[6], ids[4], ids[0]]
+    below = ledger.rows("SELECT node_id, depth FROM sona.hierarchy('tree', %s)", ids[4])
+    assert sorted(below) == sorted([(ids[4], 0), (ids[0], 1), (ids[1], 1)])
 
 
 def test_hubs_and_dreams_are_listed(asked: Ledger, graph: LearnedGraph) -> None:
     strength = np.bincount(graph.edges.source, graph.edges.weight, len(graph))
     (best,) = asked.rows("SELECT node_id FROM sona.graph_hubs WHERE space = 'asked' ORDER BY strength DESC LIMIT 1")
     assert best == (names(graph)[int(strength.argmax())],)
+    hubs = asked.rows("SELECT node_id, strength, community FROM sona.hubs('asked', 7)")
+    order = np.argsort(-strength)[:7].tolist()
+    assert [line[0] for line in hubs] == [names(graph)[row] for row in order]
+    assert [line[1] for line in hubs] == pytest.approx(strength[order].tolist(), rel=1e-5)
+    assert [line[2] or 0 for line in hubs] == graph.communities[order].tolist()
     dreams = asked.rows("SELECT source_id, target_id, weight FROM sona.dream_edges WHERE space = 'asked'")
     edges = graph.edges
     rows = np.flatnonzero((edges.kind == EdgeKind.DREAM) & (edges.source < edges.target))
@@ -291,9 +289,12 @@ def test_hubs_and_dreams_are_listed(asked: Ledger, graph: LearnedGraph) -> None:
 
 
 def test_an_unknown_space_is_named(ledger: Ledger) -> None:
-    for call in ("neighbors('nobody', %s)", "neighborhood('nobody', %s)", "communities('nobody', %s)"):
+    calls = ("neighbors('nobody', %s)", "neighborhood('nobody', %s)", "communities('nobody', %s)")
+    for call in (*calls, "hierarchy('nobody', %s)"):
         with pytest.raises(Exception, match="there is no space 'nobody'"):
             ledger.rows(f"SELECT * FROM sona.{call}", UUID(int=0))
+    with pytest.raises(Exception, match="there is no space 'nobody'"):
+        ledger.rows("SELECT * FROM sona.hubs('nobody')")
 
 
 def test_nodes_join_the_index_by_maintenance_and_again_after_they_have_moved(ledger: Ledger) -> None:
@@ -341,6 +342,11 @@ def test_nearest_nodes_are_found_among_those_indexed_and_those_that_wait(ledger:
         )  # fmt: skip
     found = ledger.rows("SELECT node_id, similarity FROM sona.nearest_nodes('near', %s, 6)", str(query.tolist()))
     assert [line[0] for line in found] == ids
+    few = "UPDATE sona.memory_nodes SET kind = 'abstraction' WHERE node_id = ANY(%s)"
+    ledger.execute(few, ids[1::2])
+    for kind, of_kind in (("abstraction", ids[1::2]), ("query", ids[::2])):
+        of = ledger.rows("SELECT node_id FROM sona.nearest_nodes('near', %s, 3, %s)", str(query.tolist()), kind)
+        assert [line[0] for line in of] == of_kind
     assert found[0][1] == pytest.approx(
         float(vectors[nearest[0]] @ query / np.linalg.norm(vectors[nearest[0]]) / np.linalg.norm(query)), rel=1e-3
     )

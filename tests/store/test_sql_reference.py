@@ -26,8 +26,8 @@ CONFIG = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceCo
 # Nothing of the kind exists in a space of a few rows without sessions, or it is a matter of time.
 MAY_BE_EMPTY = {
     "communities", "diff", "dream_edges", "erasure_log", "failed_cycles", "forgetting_by_task", "graph_hubs",
-    "nearest_nodes", "neighborhood", "neighbors", "next_patterns", "pattern_seasons", "touched_days",
-    "waiting_feedback",
+    "hierarchy", "hubs", "nearest_nodes", "neighborhood", "neighbors", "next_patterns", "pattern_seasons",
+    "touched_days", "waiting_feedback",
 }  # fmt: skip
 
 

@@ -65,6 +65,7 @@ def served(engine: SonaEngine) -> dict[str, bytes]:
 def stored(url: str) -> list[Any]:
     """Return every row that a deep cycle writes."""
     learned = ["patterns", "fisher_snapshots", "version_contents", "version_tasks", "memory_nodes", "memory_edges"]
+    learned.append("memory_standing")
     tables = ["cycles", "state_versions", "state_arrays", *learned]
     with psycopg.connect(url) as connection:
         return [
@@ -85,6 +86,8 @@ def test_a_cycle_publishes_a_version_with_patterns_dreams_and_a_hierarchy_and_re
     assert result.nodes > len(engine.find_patterns(TOPICS[0], 100))
     graph = LearnedGraph.from_arrays(engine._session.serving.state.arrays["graph"])
     assert {NodeKind.PATTERN, NodeKind.ABSTRACTION} <= set(graph.kinds.tolist())
+    assert graph.communities.min() == 1
+    assert result.communities == graph.communities.max()
     with psycopg.connect(database_url) as connection:
         row = connection.execute(
             "SELECT version, error, detail ->> 'units', (detail -> 'dreams' ->> 'joined')::int,"
@@ -161,6 +164,7 @@ def test_a_space_that_has_learned_nothing_has_nothing_to_dream_of(engine, databa
         (deep_round, "revalued"),
         (deep_round, "merged_duplicates"),
         (deep_round, "with_abstractions"),
+        (deep_step, "grouped"),
         (deep_loop, "result_of"),
         (version_contents, "keep_live"),
         (states, "delete_fisher"),

@@ -17,9 +17,10 @@ from sona_pg.domain.memory import MemoryNode, NodeKind
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState
 from sona_pg.learning.adapters.adapter_step import protection
+from sona_pg.learning.graph.communities import grouped
 from sona_pg.learning.graph.consolidation import Limits
 from sona_pg.learning.graph.deep_round import Extent, Position, Rounded, run_round
-from sona_pg.learning.graph.learned_graph import LearnedGraph
+from sona_pg.learning.graph.learned_graph import NO_COMMUNITY, LearnedGraph
 from sona_pg.learning.graph.memory_graph import MemoryGraph
 from sona_pg.learning.knowledge import Knowledge, graph_of, seed_of
 
@@ -34,6 +35,7 @@ class DeepStep:
 
     knowledge: Knowledge
     rounded: Rounded
+    communities: int  # that have nodes
     new_fisher: Sequence[FisherSnapshot]
     faded: Sequence[FisherSnapshot]  # protected tasks that became one
 
@@ -57,10 +59,13 @@ def deepen(
     seed = seed_of(config, version)
     # No name holds the opened graph: a round replaces it, and its embeddings take 100 MB at 100,000 nodes.
     rounded = run_round(_opened(before, learned, catalog, config, now), config.dreams, limits, now, seed, extent)
-    kept = before.fisher
+    kept, communities = before.fisher, 0
     arrays: dict[str, Arrays] = {**state.arrays, PART: _as_arrays(rounded.next)}
     if len(rounded.graph):
-        arrays["graph"] = LearnedGraph.closed(rounded.graph, catalog, version, learned).to_arrays()
+        graph = LearnedGraph.closed(rounded.graph, catalog, version, learned)
+        graph = grouped(graph, now, limits.half_life) if rounded.finished else graph
+        communities = len(np.unique(graph.communities[graph.communities != NO_COMMUNITY]))
+        arrays["graph"] = graph.to_arrays()
     if rounded.finished:
         kept, ewc = folded_tasks(before, config)
         arrays = {**arrays, "ewc": ewc} if ewc else arrays
@@ -78,6 +83,7 @@ def deepen(
     return DeepStep(
         knowledge=Knowledge(made, before.patterns, kept),
         rounded=rounded,
+        communities=communities,
         new_fisher=[snapshot for snapshot in kept if snapshot not in before.fisher],
         faded=[snapshot for snapshot in before.fisher if snapshot not in kept],
     )

@@ -63,6 +63,7 @@ def selected(graph: LearnedGraph, place: Rows) -> LearnedGraph:
         accesses=accesses,
         accessed=accessed,
         created=graph.created[stay],
+        communities=graph.communities[stay],
         vectors=graph.vectors[np.isin(np.flatnonzero(has_vector(graph.kinds)), stay)],
         edges=GraphEdges.joined(
             len(stay), source[keep], target[keep], edges.kind[keep], edges.weight[keep], edges.reinforced[keep]

@@ -20,9 +20,10 @@ from sona_pg.domain.ledger_slice import LedgerSlice
 from sona_pg.domain.memory import EdgeKind, NodeKind
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import Arrays, LearnedState
+from sona_pg.learning.graph.communities import adopted
 from sona_pg.learning.graph.edges import GraphEdges, PairUses
 from sona_pg.learning.graph.graph_nodes import selected, with_patterns
-from sona_pg.learning.graph.learned_graph import LearnedGraph, key_of_candidate
+from sona_pg.learning.graph.learned_graph import NO_COMMUNITY, LearnedGraph, key_of_candidate
 from sona_pg.learning.graph.memory_graph import LEAST_SIMILARITY, NEIGHBOURS
 from sona_pg.learning.graph.open_sessions import sessions_from, sessions_to
 from sona_pg.learning.graph.seasons import Seasons
@@ -129,7 +130,8 @@ class _Learning:
         edges = edges.united(self._similarities())
         edges = edges.without_weak(LEAST_WEIGHT, self._now, half_life)
         edges = edges.capped_by_kind(self._config.degree, self._now, half_life)
-        return self._bounded(self._accessed(dataclasses.replace(self._graph, edges=edges)))
+        learned = self._accessed(dataclasses.replace(self._graph, edges=edges))
+        return self._bounded(adopted(learned, self._now, half_life))
 
     # -- nodes --------------------------------------------------------------------------------------------
 
@@ -158,6 +160,7 @@ class _Learning:
             accesses=_followed_by(graph.accesses, np.zeros(more, np.int64)),
             accessed=_followed_by(graph.accessed, np.zeros(more)),
             created=_followed_by(graph.created, np.full(more, version, np.int64)),
+            communities=_followed_by(graph.communities, np.full(more, NO_COMMUNITY, np.int32)),
             vectors=graph.vectors,
             edges=graph.edges.grown_to(len(graph) + more),
         )

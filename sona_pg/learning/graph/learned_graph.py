@@ -24,6 +24,7 @@ from sona_pg.learning.graph.memory_graph import MemoryGraph
 from sona_pg.learning.graph.node_vectors import NodeVectors, halved
 from sona_pg.learning.vectors import unit
 
+NO_COMMUNITY = 0  # of a node that no deep cycle has put into one
 OF_CANDIDATES = uuid.UUID("5b0d2a3e-3c60-5f5b-9f1c-6d1b7a1c9e42")  # namespace of the keys of candidates' nodes
 
 Keys = NDArray[np.uint8]  # (n, 16)
@@ -40,6 +41,7 @@ class LearnedGraph:
     accesses: NDArray[np.int64]  # (n,)
     accessed: NDArray[np.float64]  # (n,) days
     created: NDArray[np.int64]  # (n,) version
+    communities: Indices  # (n,) numbers from 1, or NO_COMMUNITY
     vectors: NDArray[np.float16]  # (v, dim) of the nodes with a vector of their own, in the order of the nodes
     edges: GraphEdges
 
@@ -54,6 +56,7 @@ class LearnedGraph:
             accesses=np.zeros(0, np.int64),
             accessed=np.zeros(0, np.float64),
             created=np.zeros(0, np.int64),
+            communities=np.zeros(0, np.int32),
             vectors=np.zeros((0, dim), np.float16),
             edges=GraphEdges.empty(0),
         )
@@ -78,6 +81,7 @@ class LearnedGraph:
             "accesses": self.accesses,
             "accessed": self.accessed,
             "created": self.created,
+            "communities": self.communities,
             "vectors": self.vectors,
             "starts": edges.starts,
             "targets": edges.target,
@@ -108,6 +112,7 @@ class LearnedGraph:
             accesses=np.asarray(arrays["accesses"], np.int64),
             accessed=np.asarray(arrays["accessed"], np.float64),
             created=np.asarray(arrays["created"], np.int64),
+            communities=np.asarray(arrays.get("communities", np.full(nodes, NO_COMMUNITY)), np.int32),
             vectors=np.asarray(arrays["vectors"], np.float16),
             edges=edges,
         )
@@ -164,13 +169,19 @@ class LearnedGraph:
     def closed(cls, graph: MemoryGraph, catalog: Catalog, version: int, before: LearnedGraph) -> LearnedGraph:
         """Return an opened graph as it is stored; nodes that ``before`` lacks are created by ``version``.
 
+        Nodes keep the communities that they have in ``before``.
+
         Raises:
             MemoryGraphError: a name has another form than ``names`` gives, or is of an unknown candidate.
         """
         sources = [_source(name, catalog) for name in graph.ids]
         keys = np.frombuffer(b"".join(key for _, key, _ in sources), np.uint8).reshape(-1, 16)
         kinds = np.array([kind for kind, _, _ in sources], np.uint8)
-        known = dict(zip(before.identities(), before.created.tolist(), strict=True))
+        known = dict(
+            zip(
+                before.identities(), zip(before.created.tolist(), before.communities.tolist(), strict=True), strict=True
+            )
+        )
         made = cls(
             kinds=kinds,
             keys=keys,
@@ -179,10 +190,13 @@ class LearnedGraph:
             accesses=graph.accesses,
             accessed=graph.accessed,
             created=np.zeros(len(kinds), np.int64),
+            communities=np.full(len(kinds), NO_COMMUNITY, np.int32),
             vectors=halved(graph.embeddings, np.flatnonzero(has_vector(kinds))),
             edges=graph.edges,
         )
-        made.created[:] = [known.get(identity, version) for identity in made.identities()]
+        told = [known.get(identity, (version, NO_COMMUNITY)) for identity in made.identities()]
+        made.created[:] = [created for created, _ in told]
+        made.communities[:] = [community for _, community in told]
         return made
 
     def identities(self) -> list[bytes]:

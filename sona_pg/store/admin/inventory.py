@@ -8,11 +8,12 @@ from __future__ import annotations
 INVENTORY = {
     "table": """
         adapters api_keys batches candidate_contents candidate_sets candidates cycles daily_decisions
-        daily_figures erasures feedback feedback_rest fisher_snapshots idempotent_requests leases memory_edges
-        memory_nodes pattern_routes pattern_uses patterns route_statistics schema_revision sealed_weeks servers
-        set_aside shared_trajectories space_names space_settings spaces staged_versions state_arrays
-        state_versions steps steps_rest summary_days summary_progress telemetry_ids trajectories
-        trajectories_rest version_contents version_gates version_patterns version_tasks
+        daily_figures erasures feedback feedback_rest fisher_snapshots idempotent_requests leases
+        memory_edges memory_nodes memory_standing pattern_routes pattern_uses patterns
+        route_statistics schema_revision sealed_weeks servers set_aside shared_trajectories
+        space_names space_settings spaces staged_versions state_arrays state_versions steps steps_rest
+        summary_days summary_progress telemetry_ids trajectories trajectories_rest version_contents
+        version_gates version_patterns version_tasks
     """,
     "view": """
         adapter_norms budgets cycle_changes cycle_log decisions dream_edges erasure_log failed_cycles feedback_sources
@@ -23,25 +24,29 @@ INVENTORY = {
     "function": """
         apply_adapter apply_base_lora apply_micro_lora communities cycle_facts day_of days_of
         decision_figures_between diff doubles_of ensure_dimension ensure_partitions evaluate_policies
-        figures_between find_patterns first_id judged_between last_id mark_batch mean_interval nearest_nodes
-        neighborhood neighbors pattern_cycles pattern_drift pattern_seasons pattern_trajectories patterns_at
-        quantile reals_of record_feedback record_trajectory require_space require_vector routes_between
-        similar_trajectories sizes_of touched_days uuid_floor uuid_time version_cycles weight_at
+        figures_between find_patterns first_id hierarchy hubs judged_between last_id mark_batch
+        mean_interval nearest_nodes neighborhood neighbors pattern_cycles pattern_drift
+        pattern_seasons pattern_trajectories patterns_at quantile reals_of record_feedback
+        record_trajectory require_space require_vector routes_between similar_trajectories sizes_of
+        touched_days uuid_floor uuid_time version_cycles weight_at
     """,
     "index": """
         adapters_pkey api_keys_pkey batches_by_cycle batches_by_time batches_of_sql batches_pkey
-        batches_unlearned candidate_contents_pkey candidate_sets_pkey candidates_changed candidates_in_order
-        candidates_new candidates_pkey candidates_space_id_slot_key cycles_by_start cycles_pkey
-        daily_decisions_pkey daily_figures_pkey erasures_pkey feedback_batch feedback_pkey feedback_rest_pkey
-        feedback_rest_space_id_batch_idx fisher_snapshots_pkey idempotent_requests_by_time
-        idempotent_requests_pkey leases_pkey memory_edges_back memory_edges_dreamt memory_edges_pkey
-        memory_nodes_of_candidates memory_nodes_pkey memory_nodes_waiting pattern_routes_pkey pattern_uses_pkey
-        patterns_pkey route_statistics_pkey schema_revision_pkc sealed_weeks_pkey servers_pkey set_aside_pkey
-        shared_trajectories_by_time shared_trajectories_pkey space_names_pkey space_names_space_id_key
-        space_settings_pkey spaces_pkey staged_versions_pkey state_arrays_pkey state_versions_pkey steps_pkey
-        steps_rest_pkey summary_days_pkey summary_progress_pkey telemetry_ids_by_time telemetry_ids_pkey
-        trajectories_pkey trajectories_rest_pkey version_contents_pkey version_gates_open version_gates_pkey
-        version_patterns_pkey version_tasks_pkey
+        batches_unlearned candidate_contents_pkey candidate_sets_pkey candidates_changed
+        candidates_in_order candidates_new candidates_pkey candidates_space_id_slot_key
+        cycles_by_start cycles_pkey daily_decisions_pkey daily_figures_pkey erasures_pkey
+        feedback_batch feedback_pkey feedback_rest_pkey feedback_rest_space_id_batch_idx
+        fisher_snapshots_pkey idempotent_requests_by_time idempotent_requests_pkey leases_pkey
+        memory_edges_abstract memory_edges_back memory_edges_dreamt memory_edges_pkey
+        memory_nodes_of_candidates memory_nodes_of_kind memory_nodes_pkey memory_nodes_waiting
+        memory_standing_by_community memory_standing_by_strength memory_standing_pkey
+        pattern_routes_pkey pattern_uses_pkey patterns_pkey route_statistics_pkey schema_revision_pkc
+        sealed_weeks_pkey servers_pkey set_aside_pkey shared_trajectories_by_time
+        shared_trajectories_pkey space_names_pkey space_names_space_id_key space_settings_pkey
+        spaces_pkey staged_versions_pkey state_arrays_pkey state_versions_pkey steps_pkey
+        steps_rest_pkey summary_days_pkey summary_progress_pkey telemetry_ids_by_time
+        telemetry_ids_pkey trajectories_pkey trajectories_rest_pkey version_contents_pkey
+        version_gates_open version_gates_pkey version_patterns_pkey version_tasks_pkey
     """,
     "constraint": """
         adapters.adapters_check adapters.adapters_dim_check adapters.adapters_kind_check
@@ -74,7 +79,9 @@ INVENTORY = {
         memory_edges.memory_edges_space_id_fkey memory_edges.memory_edges_weight_check
         memory_nodes.memory_nodes_check memory_nodes.memory_nodes_kind_check memory_nodes.memory_nodes_pkey
         memory_nodes.memory_nodes_space_id_fkey memory_nodes.memory_nodes_access_count_check
-        memory_nodes.memory_nodes_importance_check pattern_routes.pattern_routes_failure_count_check
+        memory_nodes.memory_nodes_importance_check memory_standing.memory_standing_community_check
+        memory_standing.memory_standing_pkey memory_standing.memory_standing_space_id_fkey
+        memory_standing.memory_standing_strength_check pattern_routes.pattern_routes_failure_count_check
         pattern_routes.pattern_routes_partial_count_check pattern_routes.pattern_routes_pkey
         pattern_routes.pattern_routes_quality_check pattern_routes.pattern_routes_recovered_count_check
         pattern_routes.pattern_routes_size_check pattern_routes.pattern_routes_space_id_fkey
