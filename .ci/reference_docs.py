@@ -43,6 +43,8 @@ learners. The others are each process's own.
 | `SONA_PG_HOME` | Folder of the embedded Postgres, of spooled records and of the last served versions. Default: the user's data folder |
 | `SONA_PG_MIGRATE` | `auto` (default) or `check`: engines change nothing of the schema, and name the command to run |
 | `SONA_PG_RECEIPT_KEY` | file of the key that signs receipts of erasures; by default `receipt.key` in `SONA_PG_HOME`, made when it is needed |
+| `SONA_PG_READ_URL` | A standby for search and analytics, used while it is well ([Standby and failover](standby.md)) |
+| `SONA_PG_READ_LAG` | Seconds that it may lag; 10 by default |
 | `SONA_PG_ISA` | Instruction set of the kernels: `scalar`, `avx2`, `avx512`, `neon`. Default: the best one of this CPU |
 """
 ERRORS = f"""# Errors

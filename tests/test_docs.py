@@ -28,7 +28,7 @@ PAGES = [*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "docker").rglob("*.md
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_HERE = [
     "backups", "embedding-models", "exactly-once", "managed-services", "money", "pgbouncer", "tenants",
-    "troubleshooting", "workers",
+    "standby", "troubleshooting", "workers",
 ]  # fmt: skip
 
 

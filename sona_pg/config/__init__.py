@@ -4,7 +4,7 @@ The learning settings of a space (``micro``, ``base``, ``ewc``, ``patterns``, an
 ``poll_interval``) are kept with the space; the rest is a process's own. ``space_settings`` has the rules for conflicts.
 """
 
-from sona_pg.config.environment import Environment, Migrate, migrate_policy
+from sona_pg.config.environment import Environment, Migrate, lag_seconds, migrate_policy
 from sona_pg.config.gate_part import GateConfig, GateMode
 from sona_pg.config.graph_parts import DreamConfig, GraphConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
@@ -28,5 +28,6 @@ __all__ = [
     "PatternConfig",
     "SonaConfig",
     "WhenFull",
+    "lag_seconds",
     "migrate_policy",
 ]

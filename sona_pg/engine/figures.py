@@ -128,6 +128,7 @@ class Figures:
                 "instant_updates": held.instant.metrics().updates,
                 "failed_cycles": session.failures,
                 "clock_skew_ms": None if skew is None else round(skew, 3),
+                "standby": session.database.reads.state,
                 "writer": {known.name: _as_json(getattr(written, known.name)) for known in fields(written)},
             },
         }

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sona_pg.config import Environment, Migrate, SonaConfig
 from sona_pg.engine.current_space import CurrentSpace
-from sona_pg.engine.process_runtime import runtimes
+from sona_pg.engine.process_runtime import replica_of, runtimes
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError
 from sona_pg.ingest.outage import Outage
 from sona_pg.ingest.writer_request import WriterRequest
@@ -26,6 +26,7 @@ class OpenRequest(NamedTuple):
     create: bool  # whether to create a missing space
     migrate: Migrate | None  # None: as SONA_PG_MIGRATE says
     require_database: bool  # to answer now; otherwise the engine is opened without it
+    read_url: str | None = None  # a standby for search and analytics; None: SONA_PG_READ_URL
 
 
 class OpenedSpace(CurrentSpace):
@@ -37,7 +38,8 @@ class OpenedSpace(CurrentSpace):
         self._wishes = config
         self._wanted = wanted
         self._migrate = wanted.migrate or environment.migrate
-        runtime = runtimes.take(wanted.url or environment.url, environment.home)
+        replica = replica_of(environment, wanted.read_url)
+        runtime = runtimes.take(wanted.url or environment.url, environment.home, replica=replica)
         try:
             super().__init__(hot, config, wanted.space, runtime)
             self._open()

@@ -9,14 +9,16 @@ import os
 import threading
 from pathlib import Path
 
-from sona_pg.config import Migrate
+from sona_pg.config import Environment, Migrate, lag_seconds
 from sona_pg.engine.embedded_hold import EmbeddedHold
 from sona_pg.engine.follower import Follower
 from sona_pg.engine.outage_log import OutageLog
 from sona_pg.ingest.wakeups import held_here
 from sona_pg.ingest.writer_pool import THREADS, WriterPool
+from sona_pg.store.connect import parse_url
 from sona_pg.store.database import Database
 from sona_pg.store.notify import NoticeListener
+from sona_pg.store.read_side import ReadReplica
 from sona_pg.worker.learner import Learner
 from sona_pg.worker.maintainer import Maintainer
 
@@ -26,8 +28,11 @@ CONNECTIONS = 6  # writers included; the listener has its own, and maintenance d
 class ProcessRuntime:
     """Connections, writers, follower, learner and maintainer of one database, for all its spaces in this process."""
 
-    def __init__(self, url: str | None, home: Path, connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self, url: str | None, home: Path, connections: int = CONNECTIONS, replica: ReadReplica | None = None
+    ) -> None:
         """Prepare; ``begin`` starts it. Without ``url`` the database is the embedded one of ``home``."""
+        self._replica = replica
         self._given_url = url
         self._connections = connections
         self.home = home
@@ -53,7 +58,7 @@ class ProcessRuntime:
                 self.embedded = EmbeddedHold(self.home)
                 url = self.embedded.url
             self.url = url
-            self.database = Database.at(url, self._connections - THREADS)
+            self.database = Database.at(url, self._connections - THREADS, self._replica)
             self.writers = WriterPool.at(url, beside=self.database.engine)
             self.learner = Learner(self.database)
             self.maintainer = Maintainer(self.database)
@@ -94,6 +99,15 @@ class ProcessRuntime:
             self.embedded.revive()
 
 
+def replica_of(environment: Environment, read_url: str | None = None, lag: float | None = None) -> ReadReplica | None:
+    """Return the standby that a caller, or else the environment, names; ConfigError if it cannot be read."""
+    url = read_url or environment.read_url
+    if url is None:
+        return None
+    parse_url(url)
+    return ReadReplica(url, environment.read_lag if lag is None else lag_seconds(lag, "read_lag"))
+
+
 class Runtimes:
     """The runtimes of this process, by database and home folder."""
 
@@ -107,12 +121,17 @@ class Runtimes:
         """Whether this thread, interrupted by a signal handler, is taking or releasing a runtime."""
         return held_here(self._lock)
 
-    def take(self, url: str | None, home: Path, connections: int = CONNECTIONS) -> ProcessRuntime:
-        """Return the runtime of a database and count one more user; a new one gets ``connections``. ``release`` it."""
+    def take(
+        self, url: str | None, home: Path, connections: int = CONNECTIONS, replica: ReadReplica | None = None
+    ) -> ProcessRuntime:
+        """Return the runtime of a database and count one more user; ``release`` it.
+
+        A new one gets ``connections``, and reads from ``replica`` while that is well.
+        """
         with self._lock:
             runtime = self._running.get((url, home))
             if runtime is None:
-                runtime = self._running[url, home] = ProcessRuntime(url, home, connections)
+                runtime = self._running[url, home] = ProcessRuntime(url, home, connections, replica)
             runtime.users += 1
         try:
             runtime.begin()

@@ -61,6 +61,7 @@ class SonaEngine(
         create: bool = True,
         migrate: Migrate | None = None,
         require_database: bool = False,
+        read_url: str | None = None,
     ) -> None:
         """Open ``space``, creating it and the schema if they are missing.
 
@@ -77,6 +78,7 @@ class SonaEngine(
             require_database: raise ``DatabaseUnavailable`` if the database does not answer now. Otherwise the engine
                 opens without it and says so in the log: it records (durability ``sync`` refuses), serves the last
                 version known on this machine, and catches up once the database answers.
+            read_url: a standby for search and analytics, as of ``Store``; else ``SONA_PG_READ_URL``.
 
         Raises:
             ConfigError: a setting is invalid; ``SettingsConflict``: the space has another dimension, or other learning
@@ -101,7 +103,7 @@ class SonaEngine(
         self._embedder = embedder
         if migrate is not None:
             migrate = migrate_policy(migrate, "migrate")
-        wanted = OpenRequest(url, space, create, migrate, require_database)
+        wanted = OpenRequest(url, space, create, migrate, require_database, read_url)
         super().__init__(config.replace(hidden_dim=hidden_dim), wanted)
         if embedder is not None:
             self._tell_kinds(embedder)

@@ -12,7 +12,7 @@ from typing import Self
 from sona_pg.config import Environment, Migrate, SonaConfig, migrate_policy
 from sona_pg.engine.held_engines import HeldEngines
 from sona_pg.engine.key_calls import KeyCalls
-from sona_pg.engine.process_runtime import CONNECTIONS, ProcessRuntime, runtimes
+from sona_pg.engine.process_runtime import CONNECTIONS, ProcessRuntime, replica_of, runtimes
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.errors import ConfigError, DatabaseUnavailable, SonaError
 from sona_pg.store.database import Database
@@ -34,6 +34,8 @@ class Store(KeyCalls):
         migrate: Migrate | None = None,
         require_database: bool = False,
         connections: int = CONNECTIONS,
+        read_url: str | None = None,
+        read_lag: float | None = None,
     ) -> None:
         """Open the database, migrating its schema.
 
@@ -44,6 +46,9 @@ class Store(KeyCalls):
                 opened. Otherwise spaces are opened without it, and catch up once it answers.
             connections: the largest number for writing (2) and calls together, at least 3; the first engine or store of
                 a database sets it.
+            read_url: a standby for search and analytics; else ``SONA_PG_READ_URL``. It is left while it does not
+                answer, or lags too much. The first engine or store of a database sets it.
+            read_lag: seconds that the standby may lag; else ``SONA_PG_READ_LAG``, else 10.
 
         Raises:
             ConfigError: a setting is invalid.
@@ -59,6 +64,7 @@ class Store(KeyCalls):
         self._migrate = environment.migrate if migrate is None else migrate_policy(migrate, "migrate")
         self._require_database = require_database
         self._connections = connections
+        self._replica = replica_of(environment, read_url, read_lag)
         self._engines = HeldEngines()
         self._ended = False
         # By process. Changed by atomic operations only: the thread that removes a runtime releases it.
@@ -67,7 +73,7 @@ class Store(KeyCalls):
         atexit.register(self.close)
 
     def _begin(self) -> ProcessRuntime:
-        runtime = runtimes.take(self._url, self._home, self._connections)
+        runtime = runtimes.take(self._url, self._home, self._connections, self._replica)
         try:
             runtime.prepare(self._migrate)
         except DatabaseUnavailable:

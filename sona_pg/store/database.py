@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from sona_pg.config import MaintenanceConfig, Migrate
@@ -25,7 +25,7 @@ from sona_pg.domain.pattern import LearnedPattern, PatternUse
 from sona_pg.domain.pulse import Pulse
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
-from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved
+from sona_pg.errors import DatabaseUnavailable, SpaceRemoved
 from sona_pg.store import (
     candidates,
     claims,
@@ -54,6 +54,8 @@ from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.overview_store import OverviewStore
 from sona_pg.store.pulse_rows import read_pulse
+from sona_pg.store.read_side import ReadReplica, ReadSide
+from sona_pg.store.search import SearchRequest
 from sona_pg.store.set_aside_store import SetAsideStore
 from sona_pg.store.shared_store import SharedStore
 from sona_pg.store.space_store import SpaceStore
@@ -81,9 +83,10 @@ SEARCH_LIMIT = 60.0  # seconds: allows for an exact scan of millions of rows
 class Database(SpaceStore):
     """A Postgres with schema ``sona``."""
 
-    def __init__(self, engine: Engine, url: str) -> None:
-        """Wrap an engine; ``open`` is the usual way."""
+    def __init__(self, engine: Engine, url: str, replica: ReadReplica | None = None) -> None:
+        """Wrap an engine; ``open`` is the usual way. Search and analytics read from ``replica`` while it is well."""
         super().__init__(engine)
+        self.reads = ReadSide(engine, replica)
         self._sealed = search.SealedWeeks()
         self.versions = VersionStore(engine)
         self.gates = GateStore(engine)
@@ -94,7 +97,7 @@ class Database(SpaceStore):
         self.exports = ExportStore(engine)
         self.contents = ContentStore(engine)
         self.telemetry = TelemetryStore(engine)
-        self.overview = OverviewStore(engine)
+        self.overview = OverviewStore(self.reads)
         self.url = url
 
     @classmethod
@@ -105,10 +108,10 @@ class Database(SpaceStore):
         return database
 
     @classmethod
-    def at(cls, url: str, connections: int | None = None) -> Self:
+    def at(cls, url: str, connections: int | None = None, replica: ReadReplica | None = None) -> Self:
         """Return the database at ``url`` without connecting to it; it opens at most ``connections``."""
         engine = connect(url) if connections is None else connect(url, pool_size=connections, overflow=0)
-        return cls(engine, url)
+        return cls(engine, url, replica)
 
     def prepare(self, migrate_schema: Migrate = "auto") -> None:
         """Migrate an empty or older schema to this release, or with ``"check"`` refuse it.
@@ -131,6 +134,7 @@ class Database(SpaceStore):
 
     def close(self) -> None:
         """Close all connections."""
+        self.reads.close()
         self.engine.dispose()
 
     def now(self) -> datetime:
@@ -244,8 +248,12 @@ class Database(SpaceStore):
 
     def decisions(self, space: Space, limit: int) -> LoggedDecisions:
         """Return the newest ``limit`` logged decisions of a space, from one snapshot."""
-        with snapshot(self.engine, "reading the decisions") as connection:
-            return read_decisions(connection, space.space_id, space.dim, limit)
+
+        def read(engine: Engine) -> LoggedDecisions:
+            with snapshot(engine, "reading the decisions") as connection:
+                return read_decisions(connection, space.space_id, space.dim, limit)
+
+        return self.reads.run(read)
 
     def not_learned_by(self, space: Space, version: int, stored: Trajectories) -> NDArray[np.bool_]:
         """Return (n,) flags of the decisions ``stored`` that a version had not learned from."""
@@ -311,8 +319,12 @@ class Database(SpaceStore):
 
         Reads all feedback of the space: about a second for a million facts.
         """
-        with reading(self.engine, "reading feedback that waits") as connection:
-            return fleet.waiting_feedback(connection, space.space_id)
+
+        def read(engine: Engine) -> dict[str, Any]:
+            with reading(engine, "reading feedback that waits") as connection:
+                return fleet.waiting_feedback(connection, space.space_id)
+
+        return self.reads.run(read)
 
     def search(
         self,
@@ -331,11 +343,16 @@ class Database(SpaceStore):
             DatabaseUnavailable: Postgres is away, or partitions were dropped repeatedly; the same call may succeed
                 later.
         """
-        wanted = search.SearchRequest(k, route, min_quality, since)
-        with translated("searching trajectories", self.engine.url):
+        wanted = SearchRequest(k, route, min_quality, since)
+        return self.reads.run(lambda engine: self._search(engine, space, query, wanted, exact=exact))
+
+    def _search(
+        self, engine: Engine, space: Space, query: NDArray[np.float32], wanted: SearchRequest, *, exact: bool
+    ) -> SearchResult:
+        with translated("searching trajectories", engine.url):
             for _ in range(search.ATTEMPTS):
                 try:
-                    with self.engine.connect() as connection, deadlines.over(connection, SEARCH_LIMIT):
+                    with engine.connect() as connection, deadlines.over(connection, SEARCH_LIMIT):
                         return search.search(connection, self._sealed, space, query, wanted, exact=exact)
                 except (DBAPIError, psycopg.Error) as exc:
                     original = exc.orig if isinstance(exc, DBAPIError) else exc
@@ -346,8 +363,12 @@ class Database(SpaceStore):
 
     def sample(self, space: Space, n: int, seed: int) -> list[NDArray[np.float32]]:
         """Return the embeddings of about ``n`` stored trajectories of a space."""
-        with reading(self.engine, "sampling trajectories") as connection:
-            return search.sample(connection, space, n, seed)
+
+        def read(engine: Engine) -> list[NDArray[np.float32]]:
+            with reading(engine, "sampling trajectories") as connection:
+                return search.sample(connection, space, n, seed)
+
+        return self.reads.run(read)
 
     def maintenance(self, policy: MaintenanceConfig) -> Maintenance:
         """Return a maintenance run of the whole database, not started yet."""
@@ -365,17 +386,4 @@ class Database(SpaceStore):
 
     def read_view(self, view: str, space: Space, limit: int) -> list[dict[str, Any]]:
         """Return rows of one of the analytics views for a space."""
-        if view not in VIEWS:
-            raise DatabaseError(f"there is no view {view!r}; there are: {', '.join(VIEWS)}")
-        with reading(self.engine, f"reading sona.{view}") as connection:
-            rows = connection.execute(text(VIEWS[view]), {"space": space.name, "limit": limit})
-            return [dict(row._mapping) for row in rows]
-
-
-VIEWS = {
-    "pattern_summary": "SELECT * FROM sona.pattern_summary WHERE space = :space ORDER BY size DESC LIMIT :limit",
-    "quality_by_day": "SELECT * FROM sona.quality_by_day WHERE space = :space ORDER BY day DESC, route LIMIT :limit",
-    "cycle_log": "SELECT * FROM sona.cycle_log WHERE space = :space ORDER BY started_at DESC LIMIT :limit",
-    "fleet": "SELECT * FROM sona.fleet WHERE space = :space ORDER BY state = 'live' DESC, seen_at DESC LIMIT :limit",
-    "waiting_feedback": "SELECT * FROM sona.waiting_feedback WHERE space = :space ORDER BY recorded_at LIMIT :limit",
-}
+        return self.overview.view(view, space, limit)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.overview_figures import SampledOutcome, ToldFact
 from sona_pg.domain.space import Space
+from sona_pg.errors import DatabaseError
 from sona_pg.store import leases, outcome_samples
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
+from sona_pg.store.read_side import ReadSide
 from sona_pg.store.transactions import BRIEF, reading
+
+Result = TypeVar("Result")
 
 LEARNING = """
 SELECT live_version, learned_at, waiting_facts, waiting_since, failed_cycles, last_error, learner, lease_expires_at
@@ -22,37 +27,65 @@ FROM sona.learning WHERE space_id = %(space)s
 """
 
 
+VIEWS = {
+    "pattern_summary": "SELECT * FROM sona.pattern_summary WHERE space = :space ORDER BY size DESC LIMIT :limit",
+    "quality_by_day": "SELECT * FROM sona.quality_by_day WHERE space = :space ORDER BY day DESC, route LIMIT :limit",
+    "cycle_log": "SELECT * FROM sona.cycle_log WHERE space = :space ORDER BY started_at DESC LIMIT :limit",
+    "fleet": "SELECT * FROM sona.fleet WHERE space = :space ORDER BY state = 'live' DESC, seen_at DESC LIMIT :limit",
+    "waiting_feedback": "SELECT * FROM sona.waiting_feedback WHERE space = :space ORDER BY recorded_at LIMIT :limit",
+}
+
+
 class OverviewStore:
     """Reads what people look at; each call is bounded, whatever the space holds."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Read from the database of ``engine``."""
-        self._engine = engine
+    def __init__(self, reads: ReadSide) -> None:
+        """Read from the standby while it is well."""
+        self._reads = reads
 
     def bounds(self, space: Space, since: datetime) -> TimeSpan | None:
         """Return the times of the oldest trajectory since ``since`` and of the newest; None without any."""
-        with reading(self._engine, "looking for trajectories", BRIEF) as connection:
-            return outcome_samples.read_bounds(connection, space.space_id, since)
+        return self._read("looking for trajectories", lambda c: outcome_samples.read_bounds(c, space.space_id, since))
 
     def samples(self, space: Space, spans: Sequence[TimeSpan], each: int) -> list[SampledOutcome]:
         """Return the outcomes of the first ``each`` trajectories of each span of time."""
-        with reading(self._engine, "sampling outcomes", BRIEF) as connection:
-            return outcome_samples.read_samples(connection, space.space_id, spans, each)
+        return self._read("sampling outcomes", lambda c: outcome_samples.read_samples(c, space.space_id, spans, each))
 
     def facts(self, space: Space, trajectories: int, most: int) -> list[ToldFact]:
         """Return the latest facts about the newest trajectories, latest first."""
-        with reading(self._engine, "reading feedback", BRIEF) as connection:
-            return outcome_samples.read_facts(connection, space.space_id, trajectories, most)
+        return self._read(
+            "reading feedback", lambda c: outcome_samples.read_facts(c, space.space_id, trajectories, most)
+        )
 
     def learned_by(self, space: Space, ids: Sequence[UUID]) -> Mapping[UUID, FoundFact]:
         """Return which versions have learned each trajectory and its feedback."""
-        with reading(self._engine, "reading what was learned", BRIEF) as connection:
-            return outcome_samples.read_learned_by(connection, space.space_id, ids)
+        return self._read("reading what was learned", lambda c: outcome_samples.read_learned_by(c, space.space_id, ids))
 
     def learning(self, space: Space) -> dict[str, Any]:
         """Return the row of ``sona.learning`` of a space, and the database's time."""
-        with reading(self._engine, "reading sona.learning", BRIEF) as connection:
+
+        def read(connection: Connection) -> dict[str, Any]:
             cursor = driver_connection(connection).execute(LEARNING, {"space": space.space_id})
             row = cursor.fetchone()
             names = [column.name for column in cursor.description or ()]
             return {**dict(zip(names, row or [None] * len(names), strict=True)), "now": leases.now(connection)}
+
+        return self._read("reading sona.learning", read)
+
+    def view(self, view: str, space: Space, limit: int) -> list[dict[str, Any]]:
+        """Return rows of one of the analytics views for a space."""
+        if view not in VIEWS:
+            raise DatabaseError(f"there is no view {view!r}; there are: {', '.join(VIEWS)}")
+
+        def read(connection: Connection) -> list[dict[str, Any]]:
+            rows = connection.execute(text(VIEWS[view]), {"space": space.name, "limit": limit})
+            return [dict(row._mapping) for row in rows]
+
+        return self._read(f"reading sona.{view}", read, math.inf)
+
+    def _read(self, doing: str, read: Callable[[Connection], Result], limit: float = BRIEF) -> Result:
+        def run(engine: Engine) -> Result:
+            with reading(engine, doing, limit) as connection:
+                return read(connection)
+
+        return self._reads.run(run)

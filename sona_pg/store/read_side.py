@@ -1,0 +1,142 @@
+"""Reads that may be a little old: on a standby while it follows closely, else on the primary."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from sqlalchemy import Engine, text
+
+from sona_pg.errors import DatabaseError
+from sona_pg.store.connect import connect
+from sona_pg.store.transactions import BRIEF, reading
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+CONNECTIONS = 2  # to the standby
+RETRY = 5.0  # seconds until a standby that was left is looked at again
+LOOKS = 4  # in the time that the standby may lag
+ASK_EVERY = 0.02  # seconds between two questions how far it is
+UNUSED = "was not needed yet"
+
+POSITION = text("SELECT pg_current_wal_lsn()::text")
+REPLAYED = text("SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn() >= CAST(:position AS pg_lsn)")
+
+
+class ReadReplica(NamedTuple):
+    """Address of a standby, and how far it may lag behind the primary."""
+
+    url: str
+    most_lag: float  # seconds
+
+
+class ReadSide:
+    """Runs reads on the standby while it is known to lag less than allowed, else on the primary.
+
+    A look takes the primary's position in the log, and waits for the standby to have replayed it. For ``most_lag``
+    seconds from then on the standby has all that was committed before the look. No read waits for a look: it runs in a
+    thread of its own, when a read needs it.
+    """
+
+    def __init__(self, primary: Engine, replica: ReadReplica | None) -> None:
+        """Read from ``primary`` until a look has found the standby well; connects to nothing."""
+        self._primary = primary
+        self._most_lag = 0.0 if replica is None else replica.most_lag
+        self._standby = None if replica is None else connect(replica.url, pool_size=CONNECTIONS, overflow=0)
+        self._looking = threading.Lock()
+        self._well_until = 0.0  # monotonic seconds
+        self._next_look = 0.0
+        self._problem = UNUSED
+        self._said = ""  # problem in the log; empty: none
+        self._closed = threading.Event()
+
+    @property
+    def state(self) -> str | None:
+        """``"used"``, or why the standby is not; None if there is none."""
+        if self._standby is None:
+            return None
+        return "used" if time.monotonic() < self._well_until else self._problem
+
+    def run(self, work: Callable[[Engine], Result]) -> Result:
+        """Return the result of ``work``, a read; if the standby fails, it runs again on the primary."""
+        standby = self._standby
+        if standby is None:
+            return work(self._primary)
+        now = time.monotonic()
+        if now >= self._next_look and self._looking.acquire(blocking=False):
+            self._next_look = now + RETRY
+            threading.Thread(target=self._look_once, name="sona-pg standby", daemon=True).start()
+        if now < self._well_until:
+            try:
+                return work(standby)
+            except DatabaseError as exc:
+                self._leave(str(exc))
+        return work(self._primary)
+
+    def look(self) -> bool:
+        """Look at the standby now; return whether it is used."""
+        with self._looking:
+            self._look()
+        return self.state == "used"
+
+    def close(self) -> None:
+        """Close all connections to the standby."""
+        self._closed.set()
+        if self._standby is not None:
+            self._standby.dispose()
+
+    def _look_once(self) -> None:
+        """Look, in a thread that holds the lock."""
+        try:
+            self._look()
+        finally:
+            self._looking.release()
+
+    def _look(self) -> None:
+        standby, began = self._standby, time.monotonic()
+        if standby is None:
+            return
+        try:
+            with reading(self._primary, "reading the primary's position", BRIEF) as connection:
+                position = connection.scalar(POSITION)
+        except DatabaseError as exc:  # during a failover: the standby is what can be read, for as long as it may lag
+            log.debug("the standby's lag is not known: %s", exc)
+            self._next_look = began + self._most_lag / LOOKS
+            return
+        try:
+            problem = self._wait_for(standby, str(position), began)
+        except DatabaseError as exc:
+            problem = str(exc)
+        if problem:
+            self._leave(problem)
+            return
+        self._well_until, self._next_look = began + self._most_lag, began + self._most_lag / LOOKS
+        if self._said:
+            log.warning("reads go to the standby again")
+            self._said = ""
+
+    def _wait_for(self, standby: Engine, position: str, began: float) -> str:
+        """Wait until the standby has replayed ``position``; return the problem, if any."""
+        with reading(standby, "asking the standby", self._most_lag + BRIEF) as connection:
+            while True:
+                recovering, replayed = connection.execute(REPLAYED, {"position": position}).one()
+                if not recovering:
+                    return "the read URL names no standby: it takes writes itself"
+                if replayed:
+                    return ""
+                if time.monotonic() > began + self._most_lag:
+                    return f"the standby lags more than {self._most_lag:g} s"
+                if self._closed.wait(ASK_EVERY):
+                    return "closed"
+
+    def _leave(self, problem: str) -> None:
+        """Read on the primary until a later look."""
+        self._well_until, self._next_look, self._problem = 0.0, time.monotonic() + RETRY, problem
+        if problem != self._said and not self._closed.is_set():
+            log.warning("reads go to the primary: %s", problem)
+            self._said = problem
