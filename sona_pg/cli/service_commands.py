@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,6 +112,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    grace: Annotated[float, typer.Option(help="Seconds that open requests have at the end.", min=0)] = 20.0,
     url: Url = None,
 ) -> None:
     """Serve the HTTP API (extra `server`): dashboard at /, docs at /docs, Prometheus figures at /metrics.
@@ -120,9 +121,8 @@ def serve(
     Example: sona-pg serve --demo
     """
     try:
-        import uvicorn
-
         from sona_pg.service import ServiceOptions, create_app
+        from sona_pg.service.web_server import WebServer
     except ModuleNotFoundError as exc:
         raise ConfigError(f"the service needs an extra: pip install 'sona-pg[server]' ({exc.name} is missing)") from exc
     own = _is_own(host)
@@ -147,7 +147,11 @@ def serve(
             log_to_stderr(logs)
             logging.getLogger("uvicorn").setLevel(logging.INFO)
             told = {"log_config": None}
-        uvicorn.run(create_app(store, options), host=host, port=port, access_log=False, **told)
+        server = WebServer(create_app(store, options), grace, host=host, port=port, **told)
+        with suppress(KeyboardInterrupt):
+            server.run()
+        if not server.started:
+            raise typer.Exit(1)
 
 
 def _config(learn: bool) -> SonaConfig:

@@ -99,6 +99,7 @@ def create_app(
     app = FastAPI(
         title="sona-pg", version=__version__, lifespan=lifespan, middleware=middleware, telemetry=telemetry
     )  # fmt: skip
+    app.state.is_stopping = False  # set when the server of this application is told to end
     app.router.redirect_slashes = False
     problems.install(app)
     app.router.routes.extend(routes(operation for subject in SUBJECTS for operation in subject.all))

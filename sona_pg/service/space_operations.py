@@ -94,14 +94,15 @@ async def events(call: Call[Any]) -> Any:
     Who reconnects with `Last-Event-ID`, as browsers do, is told what came meanwhile, and nothing twice.
     """
     engine = await call.engine()
-    told = _events(engine, call.query["events"], call.request.headers.get("last-event-id", ""))
+    told = _events(engine, call)
     return StreamingResponse(told, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
 
 
-async def _events(engine: AsyncSonaEngine, most: int | None, last: str) -> AsyncIterator[bytes]:
-    version, recorded = _known(engine, last)
+async def _events(engine: AsyncSonaEngine, call: Call[Any]) -> AsyncIterator[bytes]:
+    version, recorded = _known(engine, call.request.headers.get("last-event-id", ""))
+    most, service = call.query["events"], call.request.app.state
     sent, said = 0, time.monotonic()
-    while not engine.is_closed:
+    while not (engine.is_closed or service.is_stopping):
         found: list[tuple[str, int, dict[str, Any]]] = []
         if engine.version != version:
             version = engine.version
