@@ -104,6 +104,7 @@ SHOWN_BY = {
     "gate.margin": "tests/learning/test_wager.py",
     "gate.confidence": "tests/learning/test_wager.py",
     "gate.decisions": "tests/worker/test_gate.py",
+    "gate.share": "tests/worker/test_gate.py",
     "ingest.flush_interval": "tests/ingest/test_writer.py",
     "maintenance.interval": "tests/engine/test_ledger.py",
     "maintenance.weeks_ahead": "tests/engine/test_ledger.py",

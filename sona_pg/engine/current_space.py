@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sona_pg.config import SonaConfig
 from sona_pg.config.space_settings import Settings, applied
+from sona_pg.domain.gate import version_for
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.domain.space import Space
 from sona_pg.engine.evidence_feed import EvidenceFeed
@@ -262,7 +263,7 @@ class CurrentSpace(ABC):
             if heard.forgotten:  # maintenance deleted the row: this machine slept for days
                 self.member.register(space)
                 self.spending.count_anew()
-            if self.held.take_up(heard.live, self._read, self._learned):
+            if self.held.take_up(self._for_this_server(heard), self._read, self._learned):
                 self._heartbeat()
             if heard.signal is not None:
                 self._share_candidates(self._settled(), heard.signal.of_candidates)
@@ -273,6 +274,10 @@ class CurrentSpace(ABC):
             return True
         finally:
             self._refreshing.release()
+
+    def _for_this_server(self, heard: Heard) -> int:
+        """Return the version that this server should serve."""
+        return version_for(self.server_id, heard.live, heard.canary)
 
     def note_judged(self, batch: int) -> None:
         """Note that a batch was committed in which something is judged."""
@@ -324,7 +329,7 @@ class CurrentSpace(ABC):
             # Another server has made this version: this learner made none, or did not commit it.
             if live is not None:  # else the space and its settings were read just now
                 self._learn_with(self.database.settings(self.space))
-            read = self.database.snapshot(self.space, self._background.catalog)
+            read = self.database.snapshot(self.space, self._background.catalog, live)
             self._background.catalog = read.catalog  # one copy, shared by server and learner
             return ServedVersion.of(read, self.hot.dim, self._config)
         if self._background.config != self._config:  # settings that were changed elsewhere

@@ -9,6 +9,7 @@ import time
 
 from sona_pg._version import __version__
 from sona_pg.config import SonaConfig
+from sona_pg.domain.gate import version_for
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
 from sona_pg.engine.followed_space import ClockReading
@@ -49,13 +50,13 @@ class FleetMember:
         self._database.register(space, self._server)
 
     def heartbeat(self, space: Space, serving: int) -> int:
-        """Send a heartbeat with the served version; return the live version."""
+        """Send a heartbeat with the served version; return the version to serve."""
         before = time.time()
         heard = self._database.heartbeat(space, self.server_id, serving, self.skew_ms)
         self.measure_clock(ClockReading(before, heard.at, time.time(), time.monotonic()))
         if not heard.registered:  # maintenance deleted the row: this machine slept for days
             self.register(space)
-        return heard.live_version
+        return version_for(self.server_id, heard.live_version, heard.canary)
 
     def depart(self, space: Space) -> None:
         """Leave the fleet."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from sona_pg.domain.budget import Budget
+from sona_pg.domain.gate import Canary
 from sona_pg.engine.spending_feed import SpendingFeed
 from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.store.roll_call import Beat, Signal
@@ -41,6 +42,7 @@ class Heard(NamedTuple):
     live: int  # version
     name: str  # of the space
     budget: Budget | None  # of the space
+    canary: Canary | None  # a candidate that some servers serve
     signal: Signal | None  # None: not read
     forgotten: bool  # whether the row of this server was deleted
     clock: ClockReading

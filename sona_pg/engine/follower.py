@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from sona_pg.domain.budget import FleetSpending, ServerSpending
+from sona_pg.domain.budget import Budget, FleetSpending, ServerSpending
+from sona_pg.domain.gate import Canary
 from sona_pg.domain.pattern import PatternUse
 from sona_pg.engine.followed_space import ClockReading, FollowedSpace, Heard
 from sona_pg.engine.roster import BEAT_EVERY, CANDIDATES_EVERY, Group, Place, Roster
@@ -298,11 +299,7 @@ class Follower:
                 log.error("space number %s was removed: it is not followed any more", space)
                 self._roster.leave(followed)
                 return
-            told = (
-                before
-                if heard.live is None
-                else (heard.live[space], heard.names.get(space, ""), heard.budgets.get(space))
-            )
+            told = before if heard.live is None else (heard.live[space], *_said_of(space, heard))
             if told is None:  # the last result could not be passed: it is polled by itself
                 return
             signal = place.signal if heard.signals is None else heard.signals.get(space)
@@ -383,11 +380,15 @@ class Follower:
             followed.say_away()
 
 
+def _said_of(space: int, heard: RollCall) -> tuple[str, Budget | None, Canary | None]:
+    return heard.names.get(space, ""), heard.budgets.get(space), heard.canaries.get(space)
+
+
 def _is_news(place: Place, heard: RollCall) -> bool:
     """Whether a result differs from the one that was passed to the space last."""
     space = place.followed.space_id or 0
     if heard.live is not None:
-        told = (heard.live.get(space), heard.names.get(space, ""), heard.budgets.get(space))
+        told = (heard.live.get(space), *_said_of(space, heard))
         if told != place.told:
             return True
     if heard.signals is not None and heard.signals.get(space) != place.signal:

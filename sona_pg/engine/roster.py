@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sona_pg.domain.budget import Budget
+from sona_pg.domain.gate import Canary
 from sona_pg.engine.followed_space import FollowedSpace
 from sona_pg.store.roll_call import Beats, Signal, SpaceIds
 
@@ -22,7 +23,8 @@ class Place:
     followed: FollowedSpace
     next_look: float = math.inf  # before that of its group
     next_signal: float = 0.0  # earliest time to read announced candidates
-    told: tuple[int, str, Budget | None] | None = None  # live version, name and budget last passed to the space
+    # Live version, name, budget and canary last passed to the space.
+    told: tuple[int, str, Budget | None, Canary | None] | None = None
     next_judged: float = 0.0  # earliest time to read announced batches in which something is judged
     signal: Signal | None = None  # last passed to the space
     pause: float = 0.0  # pause after a refused attempt to attach

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, ColumnElement, Connection, cast, exists, func, insert, not_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, any_, cast, exists, func, insert, not_, select
 
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import is_number_of
-from sona_pg.store.schema import batches, cycles, set_aside
+from sona_pg.store.schema import batches, cycles, set_aside, staged_versions
 
 MOST_VECTOR_BYTES = 128 << 20  # most float32 values of embeddings and steps in a slice
 
@@ -100,12 +100,18 @@ def as_of(version: int) -> Horizon:
 def later_than(version: int) -> ColumnElement[bool]:
     """Return the condition on ``batches``: not yet claimed when ``version`` was made.
 
-    Batches without learnable facts belong to no version, and are not hidden.
+    Batches without learnable facts belong to no version, and are not hidden. A candidate has learned from batches that
+    it has not claimed yet.
     """
     by_later_cycle = exists().where(
         cycles.c.space_id == batches.c.space_id, cycles.c.cycle_id == batches.c.cycle_id, cycles.c.version > version
     )
-    return batches.c.cycle_id.is_(None) | by_later_cycle
+    by_candidate = exists().where(
+        staged_versions.c.space_id == batches.c.space_id,
+        staged_versions.c.version == version,
+        batches.c.batch == any_(staged_versions.c.batches),
+    )
+    return (batches.c.cycle_id.is_(None) | by_later_cycle) & ~by_candidate
 
 
 def not_held_by(version: int) -> ColumnElement[bool]:

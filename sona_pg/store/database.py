@@ -51,7 +51,7 @@ from sona_pg.store.erasure_store import ErasureStore
 from sona_pg.store.export_rows import ExportStore
 from sona_pg.store.gate_store import GateStore
 from sona_pg.store.key_store import KeyStore
-from sona_pg.store.learned import StoredKnowledge, read_learned
+from sona_pg.store.learned import StoredKnowledge, read_learned, read_version
 from sona_pg.store.overview_store import OverviewStore
 from sona_pg.store.pulse_rows import read_pulse
 from sona_pg.store.read_side import ReadReplica, ReadSide
@@ -167,10 +167,17 @@ class Database(SpaceStore):
         with reading(self.engine, "reading the use of patterns", BRIEF) as connection:
             return pattern_uses.read(connection, space.space_id)
 
-    def snapshot(self, space: Space, known: Catalog | None = None) -> Snapshot:
-        """Read the whole live version of a space in one snapshot; candidates in ``known`` are not read again."""
+    def snapshot(self, space: Space, known: Catalog | None = None, wanted: int | None = None) -> Snapshot:
+        """Read a whole version of a space in one snapshot; candidates in ``known`` are not read again.
+
+        That is the live version, unless ``wanted`` is a candidate that some servers serve.
+        """
         with snapshot(self.engine, "reading the live version") as connection:
             version, age = states.live(connection, space.space_id)
+            if wanted is not None and wanted == fleet.canary_version(connection, space.space_id):
+                held = read_version(connection, space.space_id, wanted)
+                catalog = candidates.read_catalog(connection, space.space_id, space.dim, known)
+                return Snapshot(wanted, held.state, list(held.patterns), catalog)
             if version == 0:  # also lists candidates that have a slot already
                 nothing = Catalog.of([], np.zeros((0, space.dim), np.float16))
                 return Snapshot(version, None, [], nothing, age)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, exists, func, literal_column, select, update
 
+from sona_pg.domain.gate import Canary
 from sona_pg.domain.space import SpaceSummary
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
@@ -74,7 +75,8 @@ ORDER BY s.name
 class Heartbeat(NamedTuple):
     """Reply to a server's heartbeat."""
 
-    live_version: int  # the version to serve
+    live_version: int
+    canary: Canary | None  # a candidate that some servers serve
     registered: bool  # false after its row was deleted
     at: datetime  # by the database's clock
 
@@ -106,9 +108,14 @@ def heartbeat(
         .cte("seen")
     )
     registered = select(func.count()).select_from(seen).scalar_subquery()
-    of_space = select(spaces.c.live_version, registered).where(spaces.c.space_id == space_id)
-    row = connection.execute(of_space).one_or_none()
-    return None if row is None else Heartbeat(int(row[0]), bool(row[1]), at)
+    of_space = select(spaces.c.live_version, registered, spaces.c.canary_version, spaces.c.canary_share)
+    row = connection.execute(of_space.where(spaces.c.space_id == space_id)).one_or_none()
+    return None if row is None else Heartbeat(int(row[0]), canary_of(row[2], row[3]), bool(row[1]), at)
+
+
+def canary_of(version: int | None, share: float | None) -> Canary | None:
+    """Return the canary of a space's row."""
+    return None if version is None or share is None else Canary(int(version), share)
 
 
 def depart(connection: Connection, space_id: int, server_id: UUID) -> None:
@@ -123,6 +130,11 @@ def live_version(connection: Connection, space_id: int) -> int:
     """Return the version that servers should serve."""
     version = connection.scalar(select(spaces.c.live_version).where(spaces.c.space_id == space_id))
     return int(version or 0)
+
+
+def canary_version(connection: Connection, space_id: int) -> int | None:
+    """Return the candidate that some servers serve, if there is one."""
+    return connection.scalar(select(spaces.c.canary_version).where(spaces.c.space_id == space_id))
 
 
 def totals(connection: Connection, space_id: int) -> dict[str, int] | None:

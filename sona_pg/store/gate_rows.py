@@ -19,6 +19,7 @@ from sona_pg.domain.ids import EPOCH
 from sona_pg.limits import MOST_INT8
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.copying import as_ids
+from sona_pg.store.states import CHANNEL
 
 MOST_BATCHES, MOST_FACTS = 256, 2000  # that one look reads; later ones come with the next
 
@@ -43,9 +44,9 @@ SELECT FROM sona.version_gates WHERE space_id = %(space)s AND closed_at IS NULL 
 """
 INSERT = """
 INSERT INTO sona.version_gates
-    (space_id, version, mode, reference, margin, confidence, most_decisions, opened_at, looked_at, looked_batch)
+    (space_id, version, mode, reference, margin, confidence, most_decisions, opened_at, looked_at, looked_batch, share)
 VALUES (%(space)s, %(version)s, %(mode)s, %(reference)s, %(margin)s, %(confidence)s, %(most)s, %(at)s, %(at)s,
-    %(batch)s)
+    %(batch)s, %(share)s)
 """
 # An accepted version stays accepted.
 END = """
@@ -53,6 +54,15 @@ UPDATE sona.version_gates SET closed_at = %(at)s,
     judgement = CASE judgement WHEN 'open' THEN 'ended' ELSE judgement END,
     reason = CASE judgement WHEN 'open' THEN %(reason)s ELSE reason END
 WHERE space_id = %(space)s AND closed_at IS NULL
+"""
+CANARY = """
+UPDATE sona.spaces SET canary_version = %(version)s, canary_share = %(share)s
+WHERE space_id = %(space)s AND canary_version IS DISTINCT FROM %(version)s
+"""
+BY_CANDIDATE = """
+SELECT t.id FROM sona.trajectories t
+JOIN unnest(%(ids)s::uuid[]) AS judged (id) ON judged.id = t.id
+WHERE t.space_id = %(space)s AND t.policy_version = %(version)s
 """
 NEW_BATCHES = """
 SELECT batch, recorded_at, first_id, last_id, trajectories + feedback FROM sona.batches
@@ -136,14 +146,17 @@ def open_gate(
         {
             "space": space_id, "version": version, "mode": "hold" if hold else "watch", "reference": reference,
             "margin": config.margin, "confidence": config.confidence, "most": config.decisions, "at": at,
-            "batch": MOST_INT8,
+            "batch": MOST_INT8, "share": (config.share or None) if hold else None,
         },
     )  # fmt: skip
+    if hold and config.share:
+        _tell_servers(connection, space_id, version, config.share)
 
 
 def end(connection: Connection, space_id: int, at: datetime, reason: str) -> None:
     """Close the open gates of a space: its live version has changed otherwise."""
     driver_connection(connection).execute(END, {"space": space_id, "at": at, "reason": reason})
+    _tell_servers(connection, space_id, None, None)
 
 
 def is_open(connection: Connection, gate: OpenGate) -> bool:
@@ -194,6 +207,16 @@ def judged_ids(connection: Connection, gate: OpenGate, new: NewBatches) -> NDArr
     return as_ids(sorted(found.bytes for (found,) in rows))
 
 
+def of_candidate(connection: Connection, gate: OpenGate, ids: NDArray[np.uint8]) -> frozenset[bytes]:
+    """Return which of the decisions ``ids`` (n, 16) were made by the candidate itself, on a canary."""
+    if gate.figures.share is None or not len(ids):
+        return frozenset()
+    values = {
+        "space": gate.space_id, "version": gate.figures.version, "ids": [UUID(bytes=row.tobytes()) for row in ids],
+    }  # fmt: skip
+    return frozenset(found.bytes for (found,) in driver_connection(connection).execute(BY_CANDIDATE, values))
+
+
 def record(
     connection: Connection, gate: OpenGate, figures: Gate, looked: tuple[datetime, int], evidence: Mapping[str, Any]
 ) -> bool:
@@ -215,3 +238,11 @@ def close(connection: Connection, gate: OpenGate, judgement: Judgement, reason: 
         "at": at,
     }  # fmt: skip
     driver_connection(connection).execute(CLOSE, values)
+    _tell_servers(connection, gate.space_id, None, None)
+
+
+def _tell_servers(connection: Connection, space_id: int, version: int | None, share: float | None) -> None:
+    """Name the candidate that a share of the servers serves, or none; tell them when the transaction commits."""
+    raw = driver_connection(connection)
+    if raw.execute(CANARY, {"space": space_id, "version": version, "share": share}).rowcount:
+        raw.execute("SELECT pg_notify(%s, %s)", [CHANNEL, f"{space_id} {version or 0}"])

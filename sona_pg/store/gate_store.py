@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine
 
 from sona_pg.domain.catalog import Catalog
@@ -31,6 +33,12 @@ class JudgedDecisions(NamedTuple):
     catalog: Catalog
     live_version: int
     looked: tuple[datetime, int]  # recording time and number of the last batch that was read
+    of_candidate: frozenset[bytes] = frozenset()  # trajectories of canaries
+
+    def of_rows(self, rows: NDArray[np.intp]) -> JudgedDecisions:
+        """Return the decisions at ``rows`` alone."""
+        outcomes = [self.outcomes[row] for row in rows.tolist()]
+        return self._replace(trajectories=self.trajectories.take(rows), outcomes=outcomes)
 
 
 class GateStore:
@@ -74,6 +82,7 @@ class GateStore:
                 candidates.read_catalog(connection, space.space_id, space.dim, known),
                 fleet.live_version(connection, space.space_id),
                 new.last,
+                gate_rows.of_candidate(connection, gate, ids),
             )
 
     def record(self, gate: OpenGate, figures: Gate, looked: tuple[datetime, int], evidence: Mapping[str, Any]) -> bool:

@@ -283,6 +283,7 @@ version_gates = Table(
     Column("judgement", Text, nullable=False, server_default="open"),
     Column("reason", Text),
     Column("closed_at", DateTime(timezone=True)),
+    Column("share", Double),
     PrimaryKeyConstraint("space_id", "version", "mode"),
     Index("version_gates_open", "space_id", postgresql_where=text("closed_at IS NULL")),
     _of_version(),

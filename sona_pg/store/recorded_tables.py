@@ -61,6 +61,8 @@ spaces = Table(
     Column("budget_departed_spent", Double, nullable=False, server_default="0"),
     Column("budget_departed_requests", BigInteger, nullable=False, server_default="0"),
     Column("graph_version", BigInteger),
+    Column("canary_version", BigInteger),
+    Column("canary_share", Double),
 )
 
 batches = Table(

@@ -17,20 +17,22 @@ import psycopg
 from sqlalchemy import Connection
 
 from sona_pg.domain.budget import Budget
+from sona_pg.domain.gate import Canary
 from sona_pg.store import budgets
 from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.connect import driver_connection
+from sona_pg.store.fleet import canary_of
 
 DIGEST = """
 SELECT clock_timestamp(),
        count(*) || ' ' || coalesce(sum(hashtextextended(
-           CASE WHEN s.budget_set_at IS NULL THEN s.live_version || ' ' || s.name
-               ELSE s.live_version || ' ' || s.name || ' ' || s.budget_set_at END, s.space_id)), 0)
+           CASE WHEN s.budget_set_at IS NULL AND s.canary_version IS NULL THEN s.live_version || ' ' || s.name
+               ELSE concat_ws(' ', s.live_version, s.name, s.budget_set_at, s.canary_version) END, s.space_id)), 0)
 FROM sona.spaces s WHERE s.space_id = ANY(%(spaces)s::integer[])
 """
 # A join rather than `= ANY`: one index look-up a space, and a plan independent of their number.
 LIVE_VERSIONS = """
-SELECT s.space_id, s.live_version, s.name, s.budget, s.budget_per, s.budget_set_at
+SELECT s.space_id, s.live_version, s.name, s.canary_version, s.canary_share, s.budget, s.budget_per, s.budget_set_at
 FROM unnest(%(spaces)s::integer[]) AS wanted (id) JOIN sona.spaces s ON s.space_id = wanted.id
 """
 SIGNALS = """
@@ -142,6 +144,7 @@ class RollCall(NamedTuple):
     live: dict[int, int] | None  # live version by space, a missing one was removed; None: no news
     names: Mapping[int, str] = MappingProxyType({})  # names of the existing spaces
     budgets: Mapping[int, Budget] = MappingProxyType({})  # of those that have one
+    canaries: Mapping[int, Canary] = MappingProxyType({})  # of those that have one
     signals: Mapping[int, Signal] | None = None  # by space; None: no news, or not read
     unknown: Collection[UUID] = ()  # servers whose heartbeat was sent and whose row was deleted
     digest: str | None = None
@@ -161,7 +164,12 @@ def call_roll(connection: Connection, look: Look) -> RollCall:
         heard = heard._replace(
             live={space: version for space, version, *_ in there},
             names={space: name for space, _, name, *_ in there},
-            budgets={space: known for space, _, _, *told in there if (known := budgets.of_row(*told)) is not None},
+            budgets={space: known for space, *_, a, b, c in there if (known := budgets.of_row(a, b, c)) is not None},
+            canaries={
+                space: canary
+                for space, _, _, version, share, *_ in there
+                if (canary := canary_of(version, share)) is not None
+            },
         )
     if look.signals:
         asked = {"spaces": look.signals.array}

@@ -123,7 +123,9 @@ class DeepLoop:
         self._config = applied(self._config, unit.settings)
         budget = self._config.dreams.budget if seconds is None else min(seconds, self._config.dreams.budget)
         learned = unit.learned()
-        if learned is None:
+        # A candidate that is being judged was made from the live version, and could not go live after another.
+        held = self._config.gate.mode == "hold" and self._database.gates.is_holding(self._space)
+        if learned is None or held:
             return _nothing_done(cycle_id, unit.live_version)
         before = Knowledge(learned.state, learned.patterns, learned.fisher)
         self._catalog = catalog = unit.candidates(self._catalog)

@@ -81,7 +81,7 @@ class Gatekeeper:
             self._database.gates.reject(gate, "ended", f"version {found.live_version} has gone live meanwhile")
             return None
         with one_thread():
-            told = self._differences(space, served, other, known.reference, loop.config, found)
+            told = self._told(space, (served, other), known.reference, loop.config, found)
         wager, differing, settled = _counted(gate, told)
         figures = _figures(known, wager, differing)
         if not self._database.gates.record(gate, figures, found.looked, wager.as_dict()):
@@ -90,6 +90,20 @@ class Gatekeeper:
             return dataclasses.replace(gate, figures=self._act(gate, figures, wager, loop, space))
         return OpenGate(
             gate.space_id, dataclasses.replace(figures, looked_at=found.looked[0]), found.looked[1], wager.as_dict()
+        )
+
+    def _told(
+        self, space: Space, versions: tuple[int, int], incumbent: int, config: SonaConfig, found: JudgedDecisions
+    ) -> Differences:
+        """Return the differences of all decisions, also of those that canaries made with the version in question."""
+        served, other = versions
+        if not found.of_candidate:
+            return self._differences(space, served, other, incumbent, config, found)
+        canaries = np.array([id_.tobytes() in found.of_candidate for id_ in found.trajectories.ids], np.bool_)
+        usual = self._differences(space, served, other, incumbent, config, found.of_rows(np.flatnonzero(~canaries)))
+        turned = self._differences(space, other, served, incumbent, config, found.of_rows(np.flatnonzero(canaries)))
+        return Differences(
+            np.concatenate([usual.values, -turned.values]), np.concatenate([usual.bounds, turned.bounds])
         )
 
     def _differences(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import BaseConfig, GateConfig, LoopConfig, MaintenanceConfig
+from sona_pg.domain.gate import Canary
 from sona_pg.domain.ids import uuid7
 from sona_pg.errors import SonaError
 from sona_pg.store.database import Database
@@ -268,3 +271,86 @@ def test_a_learner_rolls_back_by_itself_and_counts_no_decision_twice(opened: Ope
     assert engine.refresh() == 3  # an automatic cycle runs only later: what the bad version had learned is left out
     assert engine.rebuild().equal
     database.close()
+
+
+@pytest.fixture
+def canary(opened: Open, monkeypatch: pytest.MonkeyPatch) -> SonaEngine:
+    """A server that serves the candidates of ``opened(mode="hold", share=0.5)``; no other one does."""
+    engine = opened(mode="hold", share=0.5)
+    monkeypatch.setattr(Canary, "is_served_by", lambda _, server_id: server_id == engine.server_id)
+    return engine
+
+
+def test_a_canary_serves_the_candidate_and_its_decisions_are_judged(opened: Open, canary: SonaEngine) -> None:
+    engine = opened(mode="hold", share=0.5)
+    people = People(engine)
+    people.ask(10, moved=0)
+    engine.force_learn()
+    people.ask(100, moved=0)
+    assert engine.force_learn().version == 2
+    assert (engine.refresh(), canary.refresh()) == (1, 2)
+    with psycopg.connect(engine.url) as connection:
+        serving = dict(connection.execute("SELECT server_id, serving_version FROM sona.servers").fetchall())
+    assert (serving[engine.server_id], serving[canary.server_id]) == (1, 2)
+    here, asked = People(canary), 0
+    while engine.refresh() == 1 and asked < 400:
+        assert here.ask(40, moved=0) > 0.6
+        asked += 40
+        canary.judge()
+    assert (engine.version, canary.refresh()) == (2, 2)
+    watched, held = engine.gates()
+    assert (held.judgement, held.share, held.decisions > 0) == ("promoted", 0.5, True)
+    assert watched.share is None
+
+
+def test_a_worse_candidate_leaves_its_canaries(opened: Open, canary: SonaEngine) -> None:
+    engine = opened(mode="hold", share=0.5)
+    people, here = People(engine), People(canary)
+    people.ask(60, moved=0)
+    engine.force_learn()
+    people.ask(180, moved=3)
+    engine.force_learn()
+    assert canary.refresh() == 2
+    asked = 0
+    while engine.gates()[0].closed_at is None and asked < 400:
+        assert here.ask(40, moved=0) < 0.6
+        asked += 40
+        canary.judge()
+    assert engine.gates()[0].judgement == "rejected"
+    assert (engine.refresh(), canary.refresh()) == (1, 1)
+    assert here.ask(40, moved=0) > 0.6
+
+
+def test_a_canary_is_found_by_polling(database_url: str, opened: Open, canary: SonaEngine) -> None:
+    engine = opened(mode="hold", share=0.5)
+    people = People(engine)
+    for _ in range(2):
+        people.ask(20, moved=0)
+        engine.force_learn()
+    deadline = time.monotonic() + 20
+    while canary.version != 2:
+        assert time.monotonic() < deadline, "no poll has found the candidate"
+        time.sleep(0.01)
+    engine.rollback(0)
+    while canary.version != 3:
+        assert time.monotonic() < deadline, "no poll has found its end"
+        time.sleep(0.01)
+
+
+def test_the_stated_share_of_servers_are_canaries() -> None:
+    rng = np.random.default_rng(0)
+    servers = [uuid.UUID(bytes=rng.bytes(16)) for _ in range(10_000)]
+    first, second = Canary(7, 0.1), Canary(8, 0.1)
+    chosen = [first.is_served_by(server) for server in servers]
+    assert 850 < sum(chosen) < 1150  # five standard deviations
+    assert 40 < sum(a and second.is_served_by(server) for a, server in zip(chosen, servers, strict=True)) < 160
+
+
+def test_a_deep_cycle_waits_for_a_held_candidate(opened: Open) -> None:
+    engine = opened(mode="hold")
+    people = People(engine)
+    for _ in range(2):
+        people.ask(20, moved=0)
+        engine.force_learn()
+    assert not engine.deep_learn().learned
+    assert (engine.version, engine.gates()[0].judgement) == (1, "open")
