@@ -22,6 +22,25 @@ OPEN_CONNECTIONS = """
     WHERE datname = %s AND backend_type = 'client backend'
 """
 
+TRANSACTIONS = """
+    SELECT pid, xact_start FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND backend_type = 'client backend' AND xact_start IS NOT NULL
+"""
+
+
+def lasting_transactions(url: str, seconds: float = 10.0) -> set[tuple[object, ...]]:
+    """Return the transactions that stay open while the caller holds up whoever may have left them open.
+
+    Those of other threads, a heartbeat for one, end meanwhile.
+    """
+    until = time.monotonic() + seconds
+    with psycopg.connect(url, autocommit=True) as connection:
+        still = set(connection.execute(TRANSACTIONS))
+        while still and time.monotonic() < until:
+            time.sleep(0.02)
+            still &= set(connection.execute(TRANSACTIONS))
+    return still
+
 
 @pytest.fixture(scope="session")
 def administrator(postgres_server: Server) -> Iterator[psycopg.Connection]:

@@ -10,6 +10,7 @@ from datetime import timedelta
 import numpy as np
 import psycopg
 import pytest
+from fix_databases import lasting_transactions
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
@@ -20,10 +21,6 @@ from sona_pg.worker.background import BackgroundLoop
 
 DIM = 8
 QUIET = SonaConfig(loops=LoopConfig(automatic=False))
-TRANSACTIONS = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name LIKE 'sona-pg%' AND state LIKE 'idle in transaction%'
-"""
 
 
 def record(engine: SonaEngine, n: int) -> None:
@@ -51,16 +48,11 @@ def while_computing(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object
 
 def test_no_transaction_is_open_while_it_computes(database_url, monkeypatch):
     seen = []
-
-    def look() -> None:
-        with psycopg.connect(database_url) as connection:
-            seen.extend(connection.execute(TRANSACTIONS).fetchone())
-
     with SonaEngine(DIM, database_url, config=QUIET) as engine:
         record(engine, 20)
-        with while_computing(monkeypatch, look):
+        with while_computing(monkeypatch, lambda: seen.append(lasting_transactions(database_url))):
             assert engine.force_learn().learned
-    assert seen == [0]
+    assert seen == [set()]
 
 
 def test_a_cycle_outlasts_the_timeout_of_idle_transactions(database_url, monkeypatch):

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from fix_databases import lasting_transactions
 
 from sona_pg import AsyncSonaEngine, DeepLoop, SonaConfig, SonaEngine
 from sona_pg.config import DreamConfig, EwcConfig, LoopConfig, MaintenanceConfig, PatternConfig
@@ -250,25 +250,7 @@ def test_a_learner_that_lost_its_lease_while_it_dreamt_publishes_nothing(engine,
 def test_no_transaction_is_open_while_a_deep_cycle_computes(engine, database_url):
     learn(engine, 1)
     stayed = []
-
-    def open_now() -> set[tuple[object, ...]]:
-        with psycopg.connect(database_url) as connection:
-            rows = connection.execute(
-                "SELECT pid, xact_start FROM pg_stat_activity WHERE datname = current_database()"
-                " AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL"
-            )
-            return set(rows)
-
-    def look(done: int, total: int) -> None:
-        still = open_now()
-        for _ in range(500):  # those of other threads end while the cycle waits here
-            if not still:
-                break
-            time.sleep(0.02)
-            still &= open_now()
-        stayed.append(still)
-
-    engine.deep_learn(progress=look)
+    engine.deep_learn(progress=lambda done, total: stayed.append(lasting_transactions(database_url)))
     assert stayed
     assert not any(stayed)
 
