@@ -66,13 +66,105 @@ INLINE unsigned v_equal_bits(vec a, vec b) { return wasm_i32x4_bitmask(wasm_f32x
 
 #include "simd_kernels.h"
 
-static const sona_kernels sona_wasm = {.isa = "wasm_simd128", .dot = dot, .dot_rows = dot_rows};
+/* dots and add_rows of simd_kernels.h in another shape, with the same sums in the same order. V8 computes the address
+ * of each load in an instruction of its own, unless it is a pointer plus a constant: so the pointers advance, and a
+ * turn takes UNROLL registers at constant offsets (a quarter faster; build.sh keeps clang from undoing it). */
+enum { UNROLL = 4 };
+
+INLINE void advancing_dots(const int R, const sona_f32 *q, const sona_f32 *C, ptrdiff_t d, sona_f32 *out)
+{
+    const sona_f32 *row[2];
+    vec sum[2][2];
+    for (int r = 0; r < R; r++) {
+        row[r] = C + r * d;
+        sum[r][0] = sum[r][1] = v_zero();
+    }
+    ptrdiff_t left = d;
+    for (; left >= UNROLL * W; left -= UNROLL * W) {
+        for (int u = 0; u < UNROLL; u++) {
+            const vec x = v_load(q + u * W);
+            for (int r = 0; r < R; r++)
+                sum[r][u % 2] = v_fma(x, v_load(row[r] + u * W), sum[r][u % 2]);
+        }
+        q += UNROLL * W;
+        for (int r = 0; r < R; r++)
+            row[r] += UNROLL * W;
+    }
+    for (int strand = 0; left >= W; strand ^= 1, left -= W) {
+        for (int r = 0; r < R; r++) {
+            const vec product = v_mul(v_load(q), v_load(row[r]));
+            if (strand)
+                sum[r][1] = v_add(product, sum[r][1]);
+            else
+                sum[r][0] = v_add(product, sum[r][0]);
+            row[r] += W;
+        }
+        q += W;
+    }
+    if (left > 0)
+        for (int r = 0; r < R; r++)
+            sum[r][1] = v_fma(v_load_part(q, left), v_load_part(row[r], left), sum[r][1]);
+    for (int r = 0; r < R; r++)
+        sum[r][0] = v_add(sum[r][0], sum[r][1]);
+    for (int r = 0; r < R; r++)
+        out[r] = v_sum(sum[r][0]);
+}
+
+/* y = x + sum of R scaled rows; y may be x. */
+INLINE void advancing_add(const int R, const sona_f32 *scale, const sona_f32 *rows, const sona_f32 *x, ptrdiff_t d,
+                          sona_f32 *y)
+{
+    const sona_f32 *row[2];
+    vec s[2];
+    for (int r = 0; r < R; r++) {
+        row[r] = rows + r * d;
+        s[r] = v_set(scale[r]);
+    }
+    ptrdiff_t left = d;
+    for (; left >= UNROLL * W; left -= UNROLL * W) {
+        for (int u = 0; u < UNROLL; u++) {
+            vec sum = v_load(x + u * W);
+            for (int r = 0; r < R; r++)
+                sum = v_fma(s[r], v_load(row[r] + u * W), sum);
+            v_store(y + u * W, sum);
+        }
+        x += UNROLL * W;
+        y += UNROLL * W;
+        for (int r = 0; r < R; r++)
+            row[r] += UNROLL * W;
+    }
+    for (ptrdiff_t j = 0; j < left; j++) {
+        float sum = x[j];
+        for (int r = 0; r < R; r++)
+            sum += scale[r] * row[r][j];
+        y[j] = sum;
+    }
+}
+
+static void advancing_dot_rows(const sona_f32 *q, const sona_f32 *C, ptrdiff_t m, ptrdiff_t d, sona_f32 *out)
+{
+    ptrdiff_t i = 0;
+    for (; i + 2 <= m; i += 2)
+        advancing_dots(2, q, C + i * d, d, out + i);
+    if (i < m)
+        advancing_dots(1, q, C + i * d, d, out + i);
+}
+
+static const sona_kernels sona_wasm = {.isa = "wasm_simd128", .dot = dot, .dot_rows = advancing_dot_rows};
 
 /* y = x + scale * sum_r (A[r] . x) B[r]; A and B are (rank, d), rank is at most SONA_MAX_RANK; y may be x. */
 EXPORT(apply) void sona_wasm_apply(const sona_f32 *x, const sona_f32 *A, const sona_f32 *B, float scale, ptrdiff_t rank,
                                    ptrdiff_t d, sona_f32 *y)
 {
-    lora_forward(x, A, B, scale, rank, 1, d, y);
+    sona_f32 hidden[SONA_MAX_RANK];
+    advancing_dot_rows(x, A, rank, d, hidden);
+    for (ptrdiff_t r = 0; r < rank; r++)
+        hidden[r] *= scale;
+    ptrdiff_t r = 0;
+    for (; r + 2 <= rank; r += 2, x = y)
+        advancing_add(2, hidden + r, B + r * d, x, d, y);
+    if (r < rank)
+        advancing_add(1, hidden + r, B + r * d, x, d, y);
 }
 
 /* The k largest cosines of q with the rows of C (m, d), which have length 1: descending, ties by lower index, k <= m.

@@ -8,7 +8,8 @@ kernels=../../../cython_ext/kernels
 built=$(mktemp)
 trap 'rm -f "$built"' EXIT
 # local-exec: without threads a thread-local variable is a global one.
-"${CLANG:-clang}" --target=wasm32 -O3 -std=c11 -msimd128 -mbulk-memory -ftls-model=local-exec -ffreestanding -nostdlib \
+# disable-lsr: it would undo the pointers that wasm_simd128.c lets advance.
+"${CLANG:-clang}" --target=wasm32 -O3 -mllvm -disable-lsr -std=c11 -msimd128 -mbulk-memory -ftls-model=local-exec -ffreestanding -nostdlib \
     -fno-math-errno -fvisibility=hidden -Wall -Wextra -Werror -Wno-unused-function -Iinclude -I"$kernels" \
     -Wl,--no-entry -Wl,--import-memory -Wl,--stack-first -Wl,-z,stack-size=8192 -Wl,--export=__heap_base \
     -Wl,--strip-all "$kernels/wasm_simd128.c" "$kernels/topk.c" -o "$built"
