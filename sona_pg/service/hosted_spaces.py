@@ -149,7 +149,9 @@ class HostedSpaces:
                     return engine
                 if engine.space_id is None:
                     raise DatabaseUnavailable("the database has not told yet which space this is")
-        raise UnknownSpace(f"there is no space {name!r}" if name else "the space of this key was removed")
+        if not name:
+            raise UnknownSpace("the space of this key was removed")
+        raise UnknownSpace(f"there is no space {name!r}: sona-pg space create, or POST /v1/spaces, makes it")
 
     async def _open(self, name: str, dim: int, create: bool) -> AsyncSonaEngine:
         embedder = self._embedder if self._embedder is not None and self._embedder.dim == dim else None

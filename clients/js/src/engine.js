@@ -7,6 +7,10 @@ import { LocalModel } from "./local.js";
 import { FeedbackQueue } from "./queue.js";
 
 const SYNC_EVERY = 1000; // milliseconds between two looks for changed adapters
+const PATTERN_TYPES = { // @ruvector/sona's names of our kinds
+  general: "General", reasoning: "Reasoning", factual: "Factual", creative: "Creative", code: "CodeGen", conversational: "Conversational",
+};
+const NOT_HERE = "the store is on a service: await SonaEngine.connect(\"http://127.0.0.1:8700\", { space })";
 
 /** A trajectory that is being recorded. */
 export class Trajectory {
@@ -44,6 +48,7 @@ export class Trajectory {
 
 export class SonaEngine {
   constructor(client, queue, model, { wasm = true } = {}) {
+    if (!(client instanceof SonaClient)) throw new TypeError(NOT_HERE); // new SonaEngine(256) of @ruvector/sona
     this.client = client;
     this.queue = queue;
     this._model = model;
@@ -63,6 +68,11 @@ export class SonaEngine {
       engine._timer.unref?.();
     }
     return engine;
+  }
+
+  /** @ruvector/sona's way to make an engine: here it throws and names `connect`. Settings are the space's: `sona-pg space set`. */
+  static withConfig() {
+    throw new TypeError(`${NOT_HERE}; settings are the space's: sona-pg space set`);
   }
 
   /** The version that is applied here. */
@@ -135,7 +145,8 @@ export class SonaEngine {
     for (const pattern of found) {
       pattern.clusterSize = pattern.size;
       pattern.avgQuality = pattern.quality ?? 0;
-      pattern.patternType = pattern.kind;
+      pattern.totalWeight = pattern.size * pattern.avgQuality;
+      pattern.patternType = PATTERN_TYPES[pattern.kind] ?? pattern.kind;
     }
     return found;
   }
@@ -166,8 +177,15 @@ export class SonaEngine {
     return (await this.sync()) ? `version ${this.version} is applied` : null;
   }
 
+  /** Resolves to the service's figures of the space as JSON, with @ruvector/sona's names of some beside ours. */
   async getStats() {
-    return JSON.stringify(await this.client.stats());
+    const told = await this.client.stats();
+    const buffered = this.queue.length + told.totals.waiting; // not learned from yet
+    return JSON.stringify({
+      ...told, trajectories_recorded: told.totals.trajectories, trajectories_buffered: buffered,
+      trajectories_dropped: this.queue.dropped + told.totals.dropped, patterns_stored: told.patterns, patterns_learned: told.patterns,
+      micro_updates: told.server.instant_updates,
+    });
   }
 
   setEnabled(enabled) {

@@ -187,7 +187,7 @@ export class Trajectory {
   setChoice(choice: { decision?: Decision; ranking?: Ranking }): this;
 }
 
-export interface LearnedPattern extends LocalPattern { clusterSize: number; avgQuality: number; patternType: string }
+export interface LearnedPattern extends LocalPattern { clusterSize: number; totalWeight: number; avgQuality: number; patternType: string }
 
 /** The names of @ruvector/sona on top of the store. */
 export class SonaEngine {

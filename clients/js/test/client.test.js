@@ -1,11 +1,14 @@
 // The client against a running service: SONA_URL names it. tests/service/test_js_client.py starts one.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 import { browserStorage, CALLS, FeedbackQueue, memoryStorage, ServiceError, SonaClient, SonaEngine, uuid7 } from "../src/index.js";
 import { fileStorage } from "../src/file-storage.js";
@@ -99,8 +102,10 @@ test("the names of @ruvector/sona work on the store", async () => {
   assert.match(await engine.forceLearn(), /^version 1: learned from 6 trajectories and 1 facts/);
   assert.equal(engine.version, 1);
   assert.equal(engine.findPatterns(x, 5)[0].clusterSize, 6);
-  assert.equal(engine.findPatterns(x, 1)[0].patternType, "general");
-  assert.equal(JSON.parse(await engine.getStats()).totals.trajectories, 6);
+  const [{ patternType, totalWeight }] = engine.findPatterns(x, 1);
+  assert.deepEqual([patternType, totalWeight > 0], ["General", true]);
+  const stats = JSON.parse(await engine.getStats());
+  assert.deepEqual([stats.totals.trajectories, stats.trajectories_recorded, stats.trajectories_buffered, stats.patterns_learned], [6, 6, 0, 1]);
   assert.equal(await engine.tick(), null);
   engine.setEnabled(false);
   engine.endTrajectory(engine.beginTrajectory(x), 1);
@@ -108,6 +113,29 @@ test("the names of @ruvector/sona work on the store", async () => {
   assert.equal(engine.isEnabled(), false);
   assert.throws(() => engine.beginTrajectory([1, 2]), /expected 8 numbers, found 2/);
   await engine.close();
+});
+
+test("who makes an engine as with @ruvector/sona is told how it is made here", () => {
+  for (const made of [() => new SonaEngine(256), () => SonaEngine.withConfig({ hiddenDim: 256 })]) assert.throws(made, /await SonaEngine.connect/);
+});
+
+test("the README's code runs", async () => {
+  const folder = new URL("..", import.meta.url);
+  const told = readFileSync(new URL("README.md", folder), "utf8");
+  const blocks = [...told.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code]) => code);
+  assert.equal(blocks.length, 3);
+  const name = await space();
+  const prelude = `
+    const [queryEmbedding, activations, attentionWeights, input] = [1, 2, 3, 4].map((value) => Array.from({ length: ${DIM} }, () => value));
+    const [url, space, key] = ["${url}", "${name}", undefined];
+    globalThis.localStorage = { setItem() {} };
+  `;
+  for (const code of blocks) {
+    const here = code.replaceAll("http://127.0.0.1:8700", url).replaceAll('"support"', `"${name}"`)
+      .replace("sona-queue.jsonl", join(mkdtempSync(join(tmpdir(), "sona-")), "queue.jsonl"))
+      .replace("client.events()", "client.events({ events: 1 })");
+    await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", prelude + here], { cwd: fileURLToPath(folder), timeout: 60_000 });
+  }
 });
 
 test("a decision goes from the route to the record and its feedback", async () => {
