@@ -27,6 +27,7 @@ SUITES = {
     "evidence": "from a thumb to the next answer, here and on ten other servers, and what it costs to ask",
     "budget": "one budget for eight servers that are killed now and then: what they spend together",
     "sql": "every SQL view and function at a million trajectories, each beside its target",
+    "pages": "dashboard and chat in Chromium over a million trajectories: first view, blocking, bytes, axe",
     "deep": "a deep cycle over 100,000 nodes and a million edges, and find_patterns beside it",
     "gate": "false judgements of 10,000 equal versions, and decisions until a loss is told",
     "search": "search in SQL beside the exact scan, and recording into a filled store",
