@@ -2,14 +2,25 @@
 
 import { get } from "./api.js";
 import { h, panel, table } from "./elements.js";
-import { ago, at, count, duration, several } from "./format.js";
+import { ago, at, count, duration, fine, several } from "./format.js";
+
+const judgements = {
+  open: ["", "is being judged"], accepted: ["good", "accepted: not worse"], promoted: ["good", "promoted: not worse"], rejected: ["bad", "rejected"],
+  "rolled back": ["bad", "worse: rolled back"], undecided: ["", "not decided"], ended: ["", "not finished"],
+};
+
+function judged(one) {
+  const [state, words] = judgements[one.judgement] ?? ["", one.judgement];
+  const apart = one.difference === null ? "" : ` (${one.difference < 0 ? "−" : "+"}${fine(Math.abs(one.difference))})`;
+  return one.judgement === null ? null : h("span", { class: state && `state ${state}` }, words + apart);
+}
 
 function learning(known, now) {
   const waiting = known.waiting_facts ?? 0;
   return h("dl", { class: "pairs" },
     h("dt", {}, "Live version"), h("dd", {}, `${count(known.live_version ?? 0)}${known.learned_at ? `, learned ${ago(known.learned_at, now)}` : ""}`),
-    h("dt", {}, "Waiting"), h("dd", {}, waiting ? `${several(waiting, "fact")}, the oldest since ${at(known.waiting_since)}` : "nothing"),
-    h("dt", {}, "Failed cycles since"), h("dd", {}, known.failed_cycles
+    h("dt", {}, "Waiting to be learned"), h("dd", {}, waiting ? `${several(waiting, "fact")}, the oldest since ${at(known.waiting_since)}` : "nothing"),
+    h("dt", {}, "Cycles failed since"), h("dd", {}, known.failed_cycles
       ? h("span", { class: "state bad" }, `${count(known.failed_cycles)}: ${known.last_error}`) : h("span", { class: "state good" }, "none")),
     h("dt", {}, "Learner now"), h("dd", {}, known.learner ? `server ${known.learner.slice(-12)}` : "none at this moment"));
 }
@@ -17,7 +28,9 @@ function learning(known, now) {
 export function fleet() {
   const place = h("div", {});
   async function fill() {
-    const [found, listed] = await Promise.all([get("v1/dashboard/fleet"), get("v1/dashboard/cycles", { limit: 30 })]);
+    const [found, listed, made] = await Promise.all([
+      get("v1/dashboard/fleet"), get("v1/dashboard/cycles", { limit: 30 }), get("v1/versions", { limit: 12 }),
+    ]);
     const now = Date.parse(found.learning.now);
     const servers = found.servers.length ? table("Servers that have the space open, or had", [
       { name: "Server", heads: true, kind: "nowrap", of: (one) => `${one.host} · ${one.pid}` },
@@ -43,13 +56,26 @@ export function fleet() {
         : `${one.detail.patterns_created} / ${one.detail.patterns_merged} / ${one.detail.patterns_pruned}`) },
       { name: "Result", kind: "words", of: (one) => h("span", { class: `state ${one.error ? "bad" : "good"}` }, one.error ?? "published") },
     ], listed.cycles) : h("p", { class: "quiet" }, "No cycle has run yet.");
-    place.replaceChildren(panel("Learning", learning(found.learning, now)), panel("Servers", servers), panel("Cycles", cycles));
+    const versions = made.versions.length ? table("Latest versions, newest first", [
+      { name: "Version", heads: true, kind: "number", of: (one) => count(one.version) },
+      { name: "Status", of: (one) => h("span", { class: one.status === "live" && "state good" }, one.status) },
+      { name: "Made by a", of: (one) => one.origin },
+      { name: "When", kind: "when", of: (one) => at(one.created_at) },
+      { name: "Its gate says", kind: "words", of: judged },
+    ], made.versions) : h("p", { class: "quiet" }, "No version yet: the first cycle makes it.");
+    place.replaceChildren(
+      panel("Learning", learning(found.learning, now)), panel("Servers", servers),
+      panel("Versions and their gate", versions, h("p", { class: "note" },
+        "The gate compares a version with the one before it by the decisions that come, and rolls it back if it is worse. In brackets: difference in quality.")),
+      panel("Cycles", cycles));
   }
   place.className = "stack";
   return {
     async content() {
       await fill();
-      return [h("h1", {}, "Fleet and cycles"), place];
+      return [h("h1", {}, "Fleet and cycles"),
+        h("p", { class: "note" }, "Servers answer and record; a learner runs the cycles that make versions, and every server takes the newest within about a second."),
+        place];
     },
     onVersion: fill,
   };

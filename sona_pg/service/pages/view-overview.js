@@ -5,6 +5,8 @@ import { curve, QUALITY } from "./charts.js";
 import { asTable, h, panel, problem } from "./elements.js";
 import { ago, at, compact, count, duration, range, several, share, told } from "./format.js";
 
+const ABOUT = "A trajectory is one question with what answered it. Ratings, corrections and costs that come back are its feedback. "
+  + "A cycle of learning makes the next version of both, by which every server then answers.";
 
 function tiles(stats, learning) {
   const totals = stats.totals ?? {};
@@ -105,7 +107,7 @@ export function overview() {
   return {
     async content() {
       const [space] = await Promise.all([fillCurves(), fillFacts()]);
-      return [h("h1", {}, `How ${space} goes`), figures, curves, panel("Latest feedback", live)];
+      return [h("h1", {}, `How ${space} goes`), h("p", { class: "note" }, ABOUT), figures, curves, panel("Latest feedback", live)];
     },
     onVersion: fillCurves,
     onRecorded: () => Promise.all([fillFacts(), fillFigures()]),

@@ -63,6 +63,7 @@ export function routes() {
       ];
       return [
         h("h1", {}, "Routes"),
+        h("p", { class: "note" }, "A route is what answered: a model, a tool, or one of the stored answers. Quality is the mean of the ratings, from 0 to 100 %."),
         panel("Leaderboard", table("Routes that were tried most often; best first, by the lower end of the interval", columns, rows)),
         h("div", { class: "pair wide" }, panel("Quality for money", ...money(rows)), panel("Budget", ...budget(limit))),
       ];
