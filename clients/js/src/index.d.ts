@@ -11,7 +11,13 @@ export interface Decision {
   route: string; propensity: number; scores: Record<string, number>; version: number; reason: string;
   candidate_set: number | null; cost: number | null; features: number[] | null;
 }
-export interface Ranking { ids: string[]; scores: number[]; version: number; candidate_set: number | null }
+export interface Ranking {
+  ids: string[]; scores: number[]; version: number; candidate_set: number | null;
+  /** Calibrated probability that the first answer is right; null while the space knows too little. */
+  confidence: number | null;
+  /** Probability that any candidate fits. */
+  fit: number | null;
+}
 export interface Step { activations?: WireVector; attention_weights?: WireVector; reward?: number }
 export interface Begun extends Asked {
   query?: string; decision?: Decision; ranking?: Ranking; id?: string; started_at?: string; context?: string[];

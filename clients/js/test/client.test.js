@@ -60,6 +60,23 @@ test("every call of /v1 has a method, and every method a call", async () => {
   for (const name of Object.keys(CALLS)) assert.match(types, new RegExp(`\\b${name}\\(`), name);
 });
 
+test("the types have the fields that the service documents", async () => {
+  const { components: { schemas } } = await (await fetch(`${url}/openapi.json`)).json();
+  const types = readFileSync(new URL("../src/index.d.ts", import.meta.url), "utf8").replace(/\/\*\*.*?\*\//gs, "");
+  const named = {
+    Asked: "RankBody", Decision: "DecisionBody", Ranking: "RankingBody", Step: "StepBody", Candidates: "CandidatesBody", Pattern: "PatternAnswer",
+    RouteRecord: "RouteFigures", Found: "FoundAnswer", Cycle: "Cycle", Space: "SpaceAnswer", Budget: "BudgetAnswer", Lora: "LoraAnswer",
+    Adapters: "AdaptersAnswer",
+  };
+  for (const [type, schema] of Object.entries(named)) {
+    const [, told] = new RegExp(`interface ${type}[^{]*\\{(.*?)\\}`, "s").exec(types);
+    const fields = [...told.matchAll(/(\w+)\??:/g)].map(([, field]) => field);
+    const known = Object.keys(schemas[schema].properties);
+    if (type === "Asked") assert.ok(fields.every((field) => known.includes(field)));
+    else assert.deepEqual(fields.sort(), known.sort(), type);
+  }
+});
+
 test("adapters and patterns applied here give the service's numbers", async () => {
   const name = await space();
   const client = new SonaClient(url, { space: name });

@@ -19,9 +19,12 @@ export function why(answer, before) {
   const { now, untaught } = answer;
   const near = now.patterns[0];
   const same = untaught.ranking[0]?.id === answer.route;
+  const { confidence } = answer.ranking;
   return [
+    h("p", { class: "note" }, "The best answers and their scores, which compare within one question only."),
     scores(now.ranking, before?.now.ranking),
     h("dl", { class: "pairs" },
+      h("dt", {}, "Confidence"), h("dd", {}, confidence === null ? "not known yet" : `${share(confidence)} that the first is right`),
       h("dt", {}, "Untaught"), h("dd", {}, same ? "would answer the same" : untaught.ranking[0]?.id ?? "–"),
       h("dt", {}, "Nearest pattern"),
       h("dd", {}, near ? `“${near.typical_query ?? "without texts"}”, similarity ${near.similarity.toFixed(2)}, ${count(near.size)} trajectories, quality ${share(near.quality)}` : "none yet: a cycle makes them"),
