@@ -9,10 +9,12 @@ const judgements = {
   "rolled back": ["bad", "worse: rolled back"], undecided: ["", "not decided"], ended: ["", "not finished"],
 };
 
-function judged(one) {
+// `open`: the oldest version whose gate is still judging; it judges those after it as well.
+function judged(one, open) {
+  if (one.judgement === null) return open < one.version ? `judged together with version ${count(open)}` : null;
   const [state, words] = judgements[one.judgement] ?? ["", one.judgement];
   const apart = one.difference === null ? "" : ` (${one.difference < 0 ? "−" : "+"}${fine(Math.abs(one.difference))})`;
-  return one.judgement === null ? null : h("span", { class: state && `state ${state}` }, words + apart);
+  return h("span", { class: state && `state ${state}` }, words + apart);
 }
 
 function learning(known, now) {
@@ -56,12 +58,13 @@ export function fleet() {
         : `${one.detail.patterns_created} / ${one.detail.patterns_merged} / ${one.detail.patterns_pruned}`) },
       { name: "Result", kind: "words", of: (one) => h("span", { class: `state ${one.error ? "bad" : "good"}` }, one.error ?? "published") },
     ], listed.cycles) : h("p", { class: "quiet" }, "No cycle has run yet.");
+    const open = Math.min(...made.versions.filter((one) => one.judgement === "open").map((one) => one.version));
     const versions = made.versions.length ? table("Latest versions, newest first", [
       { name: "Version", heads: true, kind: "number", of: (one) => count(one.version) },
       { name: "Status", of: (one) => h("span", { class: one.status === "live" && "state good" }, one.status) },
+      { name: "Its gate says", kind: "words", of: (one) => judged(one, open) },
       { name: "Made by a", of: (one) => one.origin },
       { name: "When", kind: "when", of: (one) => at(one.created_at) },
-      { name: "Its gate says", kind: "words", of: judged },
     ], made.versions) : h("p", { class: "quiet" }, "No version yet: the first cycle makes it.");
     place.replaceChildren(
       panel("Learning", learning(found.learning, now)), panel("Servers", servers),

@@ -42,7 +42,7 @@ export function memory() {
       });
       return [
         h("h1", {}, "Memory graph"),
-        h("p", { class: "note" }, "What is used in the same session is connected. Dreams propose further connections, which count for little until use confirms them."),
+        h("p", { class: "note" }, "What is used in the same session is connected, and what is alike is near on the map. Dreams propose further connections, which count for little until use confirms them."),
         panel(`${several(found.all_nodes, "node")}, ${several(found.all_edges, "edge")}, ${count(found.dream_edges)} of them dreamt`,
           h("figure", {}, drawing),
           h("ul", { class: "legend" }, nodeKinds.map(([kind, name]) => h("li", {}, legendDot(kind), name)), h("li", {}, legendLine("co_activation"), "used together"), h("li", {}, legendLine("sequence"), "used one after the other"),
