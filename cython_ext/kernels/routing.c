@@ -11,7 +11,7 @@
 
 enum { GRID = 33, CONTENDERS = 8 };
 static const double LEAST = 0.05, CLIP = 4.0, SCANT = 0.05;
-static const double STAKE = 0.005, STAKE_UNKNOWN = 0.1, HOPELESS = 0.2; /* of a budget's slack: exploration.py */
+static const double STAKE = 0.005, STAKE_UNKNOWN = 0.1, HOPELESS = 0.2; /* of the slack: exploration.py */
 static const double IMPLAUSIBLE = 0.05;
 
 void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
@@ -97,7 +97,7 @@ static double cost_of(const sona_kernels *K, const sona_router *R, const sona_f3
     return ratio ? learned * *estimate : learned;
 }
 
-/* Forced exploration of each candidate: by what is not known of it; with a budget within its stake. Returns the sum. */
+/* Forced exploration of each candidate: by what is not known of it; where cost counts within its stake. Returns the sum. */
 static double forced_shares(const sona_router *R, const double *count, const double *cost, const double *net,
                             const double *scores, const double *deviation, const sona_terms *T, ptrdiff_t k, double *out)
 {
@@ -114,7 +114,9 @@ static double forced_shares(const sona_router *R, const double *count, const dou
     }
     const int paced = T->budget == T->budget;
     const double base = fmax(R->floor, paced ? ignorance_least * ignorance_least : ignorance_least);
-    const double slack = fmax(T->budget - cost[cheapest], SCANT * T->budget); /* NaN without a budget */
+    double slack = T->cost_weight > 0.0 ? 1.0 / T->cost_weight : INFINITY;
+    if (paced)
+        slack = fmin(slack, fmax(T->budget - cost[cheapest], SCANT * T->budget));
     for (ptrdiff_t i = 0; i < k; i++) {
         const double ignorance = R->warm_up / (R->warm_up + count[i]);
         const double unknown = ignorance * ignorance;
@@ -124,9 +126,9 @@ static double forced_shares(const sona_router *R, const double *count, const dou
             out[i] *= fmax(exp(-0.5 * apart * apart), IMPLAUSIBLE);
         }
         const double more = cost[i] - cost[cheapest];
-        if (slack == slack && more > 0.0) {
+        if (slack < INFINITY && more > 0.0) {
             double stake = STAKE + STAKE_UNKNOWN * ignorance;
-            if (1.0 - T->price * cost[i] < net[top]) /* even the best quality would not pay */
+            if (1.0 - (T->price + T->cost_weight) * cost[i] < net[top]) /* even the best quality would not pay */
                 stake *= HOPELESS;
             out[i] = fmin(out[i], stake * slack / more);
         }

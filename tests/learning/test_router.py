@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
-from sona_pg.learning.routing.exploration import Exploration, thompson_probabilities
+from sona_pg.learning.routing.exploration import Exploration, slack_of, thompson_probabilities
 from sona_pg.learning.routing.router import RouterState, Utility, decide
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.learning.routing.router_fit import fit
@@ -75,9 +75,33 @@ def test_every_propensity_is_positive_even_on_a_tiny_budget(state: RouterState) 
 def test_forced_exploration_stakes_a_small_share_of_what_the_budget_leaves(dearest: float) -> None:
     costs, exploration = np.array([0.1, dearest]), Exploration()
     for count in (np.zeros(2), np.array([1000.0, 0.0]), np.full(2, 1e6)):
-        stakes = exploration.stakes(count, costs, np.zeros(2), price=0.0, budget=0.2)
-        shares = exploration.forced(count, stakes)
+        slack = slack_of(costs, 0.0, 0.2)
+        stakes = exploration.stakes(count, costs, np.zeros(2), price=0.0, slack=slack)
+        shares = exploration.forced(count, stakes, plausible=np.ones(2))
         assert 0 < shares[1] * (dearest - 0.1) <= 0.11 * (0.2 - 0.1)
+
+
+@pytest.mark.parametrize("weight", [1.0, 20.0])
+def test_forced_exploration_with_a_weight_of_cost_stakes_a_small_share_of_the_best_quality(
+    state: RouterState, weight: float
+) -> None:
+    rng = np.random.default_rng(5)
+    costs = np.array([0.1, 1.1, 5.1])
+    for known in (state, RouterState.initial(DIM)):
+        for q in unit(rng, 20):
+            choice = decide(known, q, [0, 1, 7], rng, costs=costs, utility=Utility(cost=weight))
+            staked = weight * choice.probabilities * (costs - 0.1)
+            likely = choice.probabilities > 0.5
+            assert (staked[~likely] <= 0.106).all()
+            assert (choice.probabilities > 0).all()
+
+
+def test_a_weight_of_cost_that_hardly_counts_leaves_exploration_as_it_is(state: RouterState) -> None:
+    rng = np.random.default_rng(9)
+    for q in unit(rng, 20):
+        without = decide(state, q, [0, 1, 9], rng, costs=[0.1, 1.1, 0.2]).probabilities
+        hardly = decide(state, q, [0, 1, 9], rng, costs=[0.1, 1.1, 0.2], utility=Utility(cost=1e-6)).probabilities
+        assert hardly == pytest.approx(without, abs=1e-3)
 
 
 def test_a_newcomer_gets_a_bounded_share_from_proven_routes(state: RouterState) -> None:

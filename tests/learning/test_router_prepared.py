@@ -70,7 +70,7 @@ def test_one_call_decides_as_the_readable_version(isa: str, state: RouterState, 
         features = rng.standard_normal(width).astype(np.float32) * 3 if width and turn % 3 else None
         costs = tuple(rng.random(k).tolist()) if turn % 2 else None
         price, budget = (float(rng.random()), float(rng.random())) if costs else (0.0, None)
-        utility = Utility(0.3, 1e-5) if turn % 5 == 0 else Utility()
+        utility = Utility(float(rng.choice([0.3, 3.0])), 1e-5) if turn % 5 == 0 else Utility()
         query, draw = rows_of(rng, 1)[0], float(rng.random())
         made = block.decide(
             2 * query, features, state.rows_of(routes).astype(np.int64), costs, price, budget, utility.cost,

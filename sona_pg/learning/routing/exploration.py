@@ -19,7 +19,7 @@ GRID = np.linspace(-4.0, 4.0, 33)  # where Thompson's integral is evaluated, in 
 DENSITY = np.exp(-0.5 * GRID * GRID)
 CONTENDERS = 8  # more cannot matter: the work is quadratic in them
 LEAST = 0.05  # of an even share of the exploration goes to a well-known candidate
-STAKE, STAKE_UNKNOWN = 0.005, 0.1  # of a budget's slack that exploring one route may cost, known and unknown
+STAKE, STAKE_UNKNOWN = 0.005, 0.1  # of the slack that exploring one route may cost, known and unknown
 HOPELESS = 0.2  # of its stake is left to a route that would not pay with the best quality
 IMPLAUSIBLE = 0.05  # of its share is left at least to a route that can hardly be the best
 SCANT = 0.05  # of a budget counts as slack even where the cheapest candidate takes it all
@@ -52,11 +52,11 @@ class Exploration:
 
         Among candidates of which little is known it is all of them, then it falls to a floor; the less is known of one,
         the more of it it gets. A newcomer among proven ones gets a share of its own. Under a budget each counts by how
-        ``plausible`` it is that it is the best, and none exceeds its ``stakes``.
+        ``plausible`` it is that it is the best; where cost counts none exceeds its ``stakes``.
         """
         ignorance = self.ignorance(count)
         wanted = ignorance + LEAST
-        paced = 1 if stakes is None else 2  # what is explored under a budget is money: less once something is known
+        paced = 1 if plausible is None else 2  # what is explored under a budget is money: less once something is known
         share = max(self.floor, float(ignorance.min()) ** paced)
         shares = np.maximum(share * (wanted / wanted.sum()), self.newcomer * ignorance ** (2 * paced))
         if plausible is not None:
@@ -70,21 +70,32 @@ class Exploration:
         apart = (scores.max() - scores) / np.maximum(deviation, 1e-9)
         return np.asarray(np.maximum(np.exp(-0.5 * apart * apart), IMPLAUSIBLE))
 
-    def stakes(self, count: Doubles, cost: Doubles, net: Doubles, price: float, budget: float) -> Doubles:
-        """Return the largest share of calls (k,) that may explore each candidate under a budget.
+    def stakes(self, count: Doubles, cost: Doubles, net: Doubles, price: float, slack: float) -> Doubles:
+        """Return the largest share of calls (k,) that may explore each candidate where cost counts.
 
         Args:
             count: (k,) observations.
             cost: (k,) expected.
             net: (k,) values less the price of the cost.
             price: of a unit of cost.
-            budget: mean cost.
+            slack: cost of which exploring a candidate may take a stake.
         """
         stake = STAKE + STAKE_UNKNOWN * self.ignorance(count)
         stake = np.where(1.0 - price * cost < net.max(), HOPELESS * stake, stake)
         more = cost - cost.min()
-        slack = max(budget - float(cost.min()), SCANT * budget)
         return np.asarray(np.where(more > 0, stake * slack / np.where(more > 0, more, 1.0), np.inf))
+
+
+def slack_of(cost: Doubles, cost_weight: float, budget: float | None) -> float:
+    """Return the cost of which exploring may take stakes; infinite where cost does not count.
+
+    With a weight of cost it is the cost worth as much as the best quality, 1; with a budget, what the cheapest
+    candidate leaves of it.
+    """
+    slack = 1.0 / cost_weight if cost_weight > 0 else np.inf
+    if budget is not None:
+        slack = min(slack, max(budget - float(cost.min()), SCANT * budget))
+    return slack
 
 
 def thompson_probabilities(mean: Doubles, deviation: Doubles) -> Doubles:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
-from sona_pg.learning.routing.exploration import Exploration, thompson_probabilities
+from sona_pg.learning.routing.exploration import Exploration, slack_of, thompson_probabilities
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
 from sona_pg.learning.routing.router_costs import UNKNOWN
 from sona_pg.limits import MAX_DIM
@@ -185,9 +185,9 @@ def decide(
     `query` (dim,), `candidates` (k,) route numbers, also ones never seen, `features` (f,), `costs` (k,) estimates in
     the caller's unit, corrected by what is known of their errors (when None, what is known of the routes' costs),
     `price` the current weight of a unit of cost, from `pacing.BudgetPacer.price`; `budget` the mean cost of which
-    forced exploration may stake a share. With a budget values are pessimistic: money is for proven gains. Raises
-    LearningError without candidates or with values that are not finite, DimensionMismatch for another
-    dimension.
+    forced exploration may stake a share. With a budget values are pessimistic: money is for proven gains. A weight of
+    cost in `utility` limits forced exploration by price, too. Raises LearningError without candidates or with values
+    that are not finite, DimensionMismatch for another dimension.
     """
     routes = np.asarray(candidates, np.int64)
     if routes.ndim != 1 or not len(routes):
@@ -208,7 +208,8 @@ def decide(
     net = values - price * cost
     best = thompson_probabilities(net, deviation * exploration.temperature)
     count = np.append(state.totals[:, 0], 0.0)[row]
-    stakes = None if budget is None else exploration.stakes(count, cost, net, price, budget)
+    slack = slack_of(cost, utility.cost, budget)
+    stakes = exploration.stakes(count, cost, net, price + utility.cost, slack) if slack < np.inf else None
     plausible = None if budget is None else exploration.plausible(scores, deviation)
     forced = exploration.forced(count, stakes, plausible)
     probabilities = (1 - forced.sum()) * best + forced
