@@ -25,6 +25,7 @@ from sona_pg.learning.ranking.ranker import (
     query_features,
     stranger_scores,
 )
+from sona_pg.learning.ranking.ranker_doubt import NOISY, doubtful
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents
 from sona_pg.learning.ranking.ranker_folding import fold, usable, without_evidence
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
@@ -43,7 +44,6 @@ _MEASURE_MEMORY = 0.7
 _NARROWEST = 1e-4  # least divisor
 _MOST_PSEUDO = 2048
 _FEW_EVENTS, _MORE_SAMPLES = 3, 2  # of each candidate: then so many times the pseudo-queries are drawn
-_NOISY = 0.05  # label noise up to which the ridge grows as fast
 _LEAST = 1e-6  # noise of feedback that is certain
 _MOST_DOUBT = 0.45  # of a thumb down on a right answer
 
@@ -245,7 +245,7 @@ def _refine(
         weight=np.concatenate([events.weight * trust, np.tile(pseudo_weight, samples)]),
         up_noise=np.concatenate([up_noise, np.full(len(pseudo), usual_up, np.float32)]),
         down_noise=min(config.down_doubt * noise, _MOST_DOUBT),
-        ridge=config.ridge * min(noise, max(_NOISY, 0.5 * noise)),
+        ridge=config.ridge * min(noise, max(NOISY, 0.5 * noise)),
     )
     head_rows = np.union1d(state.head_rows, rows).astype(np.int32)
     heads = np.zeros((len(head_rows), query.shape[1]), np.float32)
@@ -256,7 +256,12 @@ def _refine(
     iterations = config.iterations(len(fitted.query), len(rows), given.new, given.newly_moved)
     with beside(fitted.base.size >= _WORTH_A_THREAD) as start_beside:
         objective = replace(fitted, start=start_beside)
-        end = minimise(objective.at(start), iterations=iterations, inverse=objective.curvature_inverse())
+        end, inverse = start, objective.curvature_inverse()
+        if noise > NOISY:
+            first = minimise(objective.at(start), iterations=iterations, inverse=inverse)
+            left_out = doubtful(events, objective.at(first).right[: len(events)], noise, given.moved | given.certain)
+            objective, end = objective.without(np.flatnonzero(left_out)), first
+        end = minimise(objective.at(end), iterations=iterations, inverse=inverse)
     share = np.float32(min(1.0, found / max(float(state.folded[1]), 1.0)))
     settled = start + share * (end - start)
     heads[active] = settled[: len(rows)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -82,6 +82,12 @@ class PartialLabels:
         for start in range(half.start, half.stop, size):
             yield slice(start, min(start + size, half.stop))
 
+    def without(self, rows: npt.NDArray[np.intp]) -> PartialLabels:
+        """Return the objective in which the queries `rows` do not count."""
+        weight = self.weight.copy()
+        weight[rows] = 0.0
+        return replace(self, weight=weight)
+
     def curvature_inverse(self) -> FloatArray:
         """A guess at the inverse Hessian of each row of the parameters, (k + 1, k + 1), symmetric.
 
@@ -131,6 +137,11 @@ class FitPoint:
             np.exp(chance, out=chance)
             self._total[rows] = chance.sum(axis=1)
             self._right[rows] = chance[np.arange(len(chance)), self._of.target[rows]]
+
+    @property
+    def right(self) -> FloatArray:
+        """(n,) probability of the judged candidate of each query."""
+        return self._right
 
     def gradient(self) -> FloatArray:
         """Return the gradient of the value, of the shape of the parameters."""
