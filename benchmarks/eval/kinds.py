@@ -1,4 +1,4 @@
-"""Accuracy of the kinds of patterns: `python -m benchmarks.eval.kinds [--data DATA]`.
+"""Accuracy of the kinds of patterns, by words alone and by words and place.
 
 Prompts that nothing was fitted to: ``kinds.jsonl`` (20 a kind in English, 6 a kind in German, French and Spanish),
 intents of CLINC150's validation split and topics of chatterbot-corpus where the kind is obvious.
@@ -6,7 +6,6 @@ intents of CLINC150's validation split and topics of chatterbot-corpus where the
 
 from __future__ import annotations
 
-import argparse
 import json
 import uuid
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.eval.context import Context
+from benchmarks.eval.stats import Figures, Table, gather
 from sona_pg.demo.corpus import load_corpus
 from sona_pg.domain.pattern import KINDS, LearnedPattern, PatternKind
 from sona_pg.engine.kind_teaching import fitted_weights
@@ -41,19 +42,20 @@ TOPICS: dict[PatternKind, str] = {
 }
 
 
-def sets(data: Path | None) -> Iterator[tuple[str, Prompts]]:
+def sets(data: Path) -> Iterator[tuple[str, Prompts]]:
     """Yield the sets of prompts with their kinds."""
     own = [json.loads(line) for line in Path(__file__).with_name("kinds.jsonl").read_text().splitlines()]
     yield "own prompts", [(row["text"], row["kind"]) for row in own if row["language"] == "en"]
     yield "own prompts, German, French, Spanish", [(row["text"], row["kind"]) for row in own if row["language"] != "en"]
     topics = {name: kind for kind, names in TOPICS.items() for name in names.split()}
     yield "chatterbot-corpus", [(row.question, topics[row.topic]) for row in load_corpus(None) if row.topic in topics]
-    if data is not None:
-        intents = {name: kind for kind, names in INTENTS.items() for name in names.split()}
-        with (data / "clinc150.jsonl").open() as lines:
-            rows = [json.loads(line) for line in lines]
-        chosen = [row for row in rows if row["split"] == "val" and row["intent"] in intents]
-        yield "CLINC150", [(row["text"], intents[row["intent"]]) for row in chosen]
+    if not (data / "clinc150.jsonl").is_file():
+        return
+    intents = {name: kind for kind, names in INTENTS.items() for name in names.split()}
+    with (data / "clinc150.jsonl").open() as lines:
+        rows = [json.loads(line) for line in lines]
+    chosen = [row for row in rows if row["split"] == "val" and row["intent"] in intents]
+    yield "CLINC150 validation", [(row["text"], intents[row["intent"]]) for row in chosen]
 
 
 def accuracy(prompts: Prompts, embedder: Embedder, model: KindModel | None, size: int) -> float:
@@ -77,18 +79,21 @@ def accuracy(prompts: Prompts, embedder: Embedder, model: KindModel | None, size
     return 100 * float(np.mean([np.mean(told[wanted == kind] == kind) for kind in np.unique(wanted)]))
 
 
-def main() -> None:
-    """Print balanced accuracies of single prompts and of patterns of five, before and after."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder with clinc150.jsonl")
+def run_seed(context: Context, seed: int) -> Figures:
+    """Return balanced accuracies (%) of single prompts and of patterns of five, without and with the embedder."""
     embedder = default_embedder()
     weights = fitted_weights(embedder)
     model = None if weights is None else KindModel.from_bytes(weights)
-    print(f"{'balanced accuracy, %':40}{'prompts':>8}{'one: words':>12}{'+ place':>9}{'five: words':>13}{'+ place':>9}")
-    for name, prompts in sets(parser.parse_args().data):
-        figures = [accuracy(prompts, embedder, known, size) for size in (1, PER_PATTERN) for known in (None, model)]
-        print(f"{name:40}{len(prompts):8}{figures[0]:12.1f}{figures[1]:9.1f}{figures[2]:13.1f}{figures[3]:9.1f}")
+    return {
+        name: {
+            f"{size} prompts, {how}" if size > 1 else f"one prompt, {how}": accuracy(prompts, embedder, known, size)
+            for size in (1, PER_PATTERN)
+            for how, known in (("words", None), ("words and place", model))
+        }
+        for name, prompts in sets(context.folder)
+    }
 
 
-if __name__ == "__main__":
-    main()
+def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
+    """Return the table."""
+    return [Table("kinds", "Kinds of patterns: balanced accuracy (%)", gather(seeds))]
