@@ -68,6 +68,21 @@ for known_command in (*VERSION_COMMANDS, *ASKING_COMMANDS):
     app.command()(known_command)
 
 
+def _print_release(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sona-pg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def of_every_command(
+    release: Annotated[
+        bool, typer.Option("--version", callback=_print_release, is_eager=True, help="Print the release, and end.")
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
+
+
 @app.command()
 def info() -> None:
     """Print the release, instruction set and libraries of this installation, and the folder of its data.

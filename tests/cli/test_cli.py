@@ -16,6 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine, kernels
+from sona_pg._version import __version__
 from sona_pg.cli.commands import app
 from sona_pg.errors import ConfigError, SpaceExists
 
@@ -58,6 +59,11 @@ def test_every_command_has_help() -> None:
         assert command.help, command.name
         for option in command.params:
             assert getattr(option, "help", None) or option.name == "help", f"{command.name} {option.name}"
+
+
+def test_the_release_is_told_as_other_programs_tell_it() -> None:
+    told = CliRunner().invoke(app, ["--version"])
+    assert (told.exit_code, told.output) == (0, f"sona-pg {__version__}\n")
 
 
 def test_info_names_the_instruction_set_in_use() -> None:
