@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.eval.stats import Figures
-from sona_pg import SonaEngine
+from sona_pg import SonaConfig, SonaEngine
 from sona_pg.domain.deep_result import DeepResult
 from sona_pg.domain.memory import EdgeKind
 from sona_pg.learning.graph.activation import FEATURES
+from sona_pg.learning.graph.learned_graph import LearnedGraph
 from sona_pg.learning.graph.mixing import DEFAULTS, SHARPNESS, Mixing
 from sona_pg.learning.knowledge import graph_of
 
@@ -46,7 +47,7 @@ def dream_only(engine: SonaEngine) -> DeepResult:
 
 
 def space_used(engine: SonaEngine) -> Figures:
-    """Return size of the learned graph: nodes, edges, dreamt edges, and bytes of a version."""
+    """Return size of the learned graph (nodes, edges, dreamt edges, bytes of a version), and its communities."""
     state = engine._session.held.serving.state
     graph, arrays = graph_of(state), state.arrays.get("graph", {})
     once = graph.edges.source < graph.edges.target
@@ -55,5 +56,17 @@ def space_used(engine: SonaEngine) -> Figures:
         "edges": float(len(graph.edges)),
         "dreamt": float((once & (graph.edges.kind == EdgeKind.DREAM)).sum()),
         "kB of a version": sum(np.asarray(values).nbytes for values in arrays.values()) / 1000,
+        "communities": float(len(np.unique(graph.communities))),
+        "modularity, %": 100.0 * modularity(graph),
     }
     return {"space used": sizes}
+
+
+def modularity(graph: LearnedGraph) -> float:
+    """Return how much more of the weight is within communities than chance would put there (Newman 2006)."""
+    edges, of = graph.edges, graph.communities
+    weights = edges.weights_at(graph.now, SonaConfig().graph.half_life).astype(np.float64)
+    source, target = of[edges.source], of[edges.target]
+    count, total = int(of.max(initial=0)) + 1, max(float(weights.sum()), 1e-12)
+    by_chance = np.bincount(source, weights, count) @ np.bincount(target, weights, count) / total**2
+    return float(weights[source == target].sum() / total - by_chance)
