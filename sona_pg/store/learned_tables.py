@@ -324,7 +324,7 @@ memory_nodes = Table(
     PrimaryKeyConstraint("space_id", "dim", "node_id"),
     Index("memory_nodes_of_candidates", "space_id", "candidate_id", postgresql_where=text("candidate_id IS NOT NULL")),
     Index("memory_nodes_waiting", "space_id", postgresql_where=text("NOT indexed")),
-    Index("memory_nodes_of_kind", "space_id", "kind"),
+    Index("memory_nodes_of_kind", "space_id", "dim", "kind"),
     postgresql_partition_by="LIST (dim)",
 )
 
