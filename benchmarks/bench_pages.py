@@ -30,7 +30,7 @@ VIEWS = ("overview", "patterns", "routes", "travel", "fleet", "memory", "demo")
 ROUNDS = 5
 FIRST_VIEW, BLOCKED, SENT = 1.0, 0.2, 150_000  # targets: seconds, seconds, bytes
 AXE = Path(os.environ.get("AXE", "build/browser/node_modules/axe-core/axe.min.js"))
-DRAWN = """
+DRAWN = """() =>
 document.querySelector("main h1") && !document.querySelector("[aria-busy]") && !/^…$/m.test(document.body.innerText)
 """
 WATCH = """

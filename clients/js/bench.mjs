@@ -53,7 +53,7 @@ function microseconds(call, times) {
 const rows = [
   ["micro adapter, rank 2, a new array each call", (model) => model.applyMicroLora(x), () => theirs.applyMicroLora(list), () => theirWasm.forward_array(x)],
   ["micro adapter, rank 2, into one array", (model) => model.applyMicroLora(x, out), null, theirForward],
-  ["base adapter, rank 8", (model) => model.applyBaseLora(0, x, out), () => theirs.applyBaseLora(0, list), null],
+  ["base adapter, rank 8, into one array", (model) => model.applyBaseLora(0, x, out), () => theirs.applyBaseLora(0, list), null],
   ["5 nearest patterns", (model) => model.findPatterns(x, 5), () => theirs.findPatterns(list, 5), null],
 ];
 const found = theirs.findPatterns(list, 1000).length;

@@ -163,6 +163,17 @@ def test_feedback_appears_as_it_comes(watched: Watched, site: Site) -> None:
     page.wait_for_selector(".facts li:has-text('is there a live view?')", timeout=5000)
 
 
+def test_an_empty_space_says_where_to_begin(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "new", "dim": 256})
+    page.goto(f"{site.url}/?space=shop")
+    page.wait_for_selector(".tiles")
+    assert page.locator("text=Nothing is recorded").is_hidden()
+    page.goto(f"{site.url}/?space=new")
+    page.click("text=Begin in the chat")
+    page.wait_for_selector("h1:text-is('A chat that learns from you')")
+
+
 def test_a_correction_changes_the_next_answer_in_the_chat(watched: Watched, site: Site) -> None:
     page = watched.page
     page.goto(f"{site.url}/demo")

@@ -87,11 +87,14 @@ export function overview() {
   const live = h("div", {});
   const figures = h("div", {});
   const curves = h("div", { class: "pair" });
+  const empty = h("p", { class: "hidden" }, "Nothing is recorded in this space yet. ", h("a", { href: "demo" }, "Begin in the chat"),
+    ", choose another space above, or have a server record.");
 
   async function fillFigures(asked = get("v1/dashboard/learning")) {
     const stats = await get("v1/stats");
     if (!figures.firstChild) figures.replaceChildren(tiles(stats, null));
     asked.then((learning) => figures.replaceChildren(tiles(stats, learning)), () => {});
+    empty.classList.toggle("hidden", (stats.totals?.trajectories ?? 0) > 0);
     return stats.space;
   }
   function fillCurves() {
@@ -107,7 +110,7 @@ export function overview() {
   return {
     async content() {
       const [space] = await Promise.all([fillCurves(), fillFacts()]);
-      return [h("h1", {}, `How ${space} goes`), h("p", { class: "note" }, ABOUT), figures, curves, panel("Latest feedback", live)];
+      return [h("h1", {}, `How ${space} goes`), h("p", { class: "note" }, ABOUT), empty, figures, curves, panel("Latest feedback", live)];
     },
     onVersion: fillCurves,
     onRecorded: () => Promise.all([fillFacts(), fillFigures()]),
