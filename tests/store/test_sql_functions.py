@@ -108,6 +108,16 @@ def test_sealed_weeks_are_searched_by_their_index(ledger: Ledger) -> None:
     assert settings == [("on",), ("40",)]  # as they were
 
 
+def test_of_equally_near_trajectories_the_first_are_found_and_other_dimensions_none(ledger: Ledger) -> None:
+    space = ledger.space("equal", 8)
+    ledger.ensure(weeks_ago(0))
+    ledger.fill(space, np.ones((300, 8), np.float32), weeks_ago(0))
+    ledger.fill(space, np.ones((3, 5), np.float32), weeks_ago(0))
+    found = ledger.rows("SELECT trajectory_id FROM sona.similar_trajectories('equal', %s, 7)", text(np.ones(8)))
+    of_space = "SELECT id FROM sona.trajectories WHERE space_id = %s AND vector_dims(embedding) = 8 ORDER BY id LIMIT 7"
+    assert found == ledger.rows(of_space, space.space_id)
+
+
 def test_trajectories_of_a_pattern_are_nearest_to_it(engine: SonaEngine) -> None:
     pattern = engine.find_patterns(np.eye(DIM)[0], 1)[0]
     found = ask(engine, "SELECT trajectory_id, similarity FROM sona.pattern_trajectories('support', %s, 5)", pattern.id)
