@@ -30,6 +30,8 @@ SUITES = {
     "pages": "dashboard and chat in Chromium over a million trajectories: first view, blocking, bytes, axe",
     "deep": "a deep cycle over 100,000 nodes and a million edges, and find_patterns beside it",
     "gate": "false judgements of 10,000 equal versions, and decisions until a loss is told",
+    "fleet": "a publication and a rollback to twenty servers, races for a lease, two workers of a thousand spaces",
+    "scale": "ten thousand servers and a million spaces: unit costs, arithmetic, and a simulation of leases",
     "search": "search in SQL beside the exact scan, and recording into a filled store",
 }
 

@@ -27,7 +27,7 @@ PAGES = [*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "docker").rglob("*.md
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_HERE = [
     "backups", "embedding-models", "exactly-once", "managed-services", "money", "pgbouncer", "tenants",
-    "standby", "troubleshooting", "versions", "workers",
+    "scaling", "standby", "troubleshooting", "versions", "workers",
 ]  # fmt: skip
 EMPTY_HERE = ("sona.gates",)  # nothing was judged
 RUN_ELSEWHERE = {  # pages whose code another test reads and runs
