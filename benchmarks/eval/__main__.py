@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -75,14 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with database() as url:
         context = Context(asked.data, asked.split, url, asked.output, asked.quick)
         tables: list[Table] = []
+        took: dict[str, float] = {}  # minutes
         for name in asked.only or EXPERIMENTS:
             context.say(f"{name}: begun")
+            began = time.monotonic()
             seeds = asked.seeds or SEEDS.get(name, USUAL_SEEDS)
             for table in run(name, context, seeds, asked.jobs):
                 print(f"\n{table.text()}\n", flush=True)
                 keep(table, context, seeds)
                 tables.append(table)
+            took[name] = (time.monotonic() - began) / 60
     print(verdict(tables))
+    print(f"{sum(took.values()):.0f} minutes: " + ", ".join(f"{name} {spent:.1f}" for name, spent in took.items()))
     return 0
 
 
