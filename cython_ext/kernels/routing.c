@@ -11,7 +11,7 @@
 
 enum { GRID = 33, CONTENDERS = 8 };
 static const double LEAST = 0.05, CLIP = 4.0, SCANT = 0.05;
-static const double STAKE = 0.005, STAKE_UNKNOWN = 0.1, HOPELESS = 0.2; /* of the slack: exploration.py */
+static const double STAKE = 0.005, STAKE_UNKNOWN = 0.1, HOPELESS = 0.2, NEVER = 0.02; /* of the slack: exploration.py */
 static const double IMPLAUSIBLE = 0.05;
 
 void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
@@ -129,7 +129,7 @@ static double forced_shares(const sona_router *R, const double *count, const dou
         if (slack < INFINITY && more > 0.0) {
             double stake = STAKE + STAKE_UNKNOWN * ignorance;
             if (1.0 - (T->price + T->cost_weight) * cost[i] < net[top]) /* even the best quality would not pay */
-                stake *= HOPELESS;
+                stake *= paced ? HOPELESS : NEVER;
             out[i] = fmin(out[i], stake * slack / more);
         }
         total += out[i];

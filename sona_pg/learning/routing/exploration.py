@@ -21,6 +21,7 @@ CONTENDERS = 8  # more cannot matter: the work is quadratic in them
 LEAST = 0.05  # of an even share of the exploration goes to a well-known candidate
 STAKE, STAKE_UNKNOWN = 0.005, 0.1  # of the slack that exploring one route may cost, known and unknown
 HOPELESS = 0.2  # of its stake is left to a route that would not pay with the best quality
+NEVER = 0.02  # the same without a budget: a weight of cost does not change, as the price of a budget does
 IMPLAUSIBLE = 0.05  # of its share is left at least to a route that can hardly be the best
 SCANT = 0.05  # of a budget counts as slack even where the cheapest candidate takes it all
 
@@ -70,7 +71,7 @@ class Exploration:
         apart = (scores.max() - scores) / np.maximum(deviation, 1e-9)
         return np.asarray(np.maximum(np.exp(-0.5 * apart * apart), IMPLAUSIBLE))
 
-    def stakes(self, count: Doubles, cost: Doubles, net: Doubles, price: float, slack: float) -> Doubles:
+    def stakes(self, count: Doubles, cost: Doubles, net: Doubles, price: float, slack: float, paced: bool) -> Doubles:
         """Return the largest share of calls (k,) that may explore each candidate where cost counts.
 
         Args:
@@ -79,9 +80,10 @@ class Exploration:
             net: (k,) values less the price of the cost.
             price: of a unit of cost.
             slack: cost of which exploring a candidate may take a stake.
+            paced: whether there is a budget.
         """
         stake = STAKE + STAKE_UNKNOWN * self.ignorance(count)
-        stake = np.where(1.0 - price * cost < net.max(), HOPELESS * stake, stake)
+        stake = np.where(1.0 - price * cost < net.max(), (HOPELESS if paced else NEVER) * stake, stake)
         more = cost - cost.min()
         return np.asarray(np.where(more > 0, stake * slack / np.where(more > 0, more, 1.0), np.inf))
 

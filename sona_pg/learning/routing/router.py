@@ -209,7 +209,8 @@ def decide(
     best = thompson_probabilities(net, deviation * exploration.temperature)
     count = np.append(state.totals[:, 0], 0.0)[row]
     slack = slack_of(cost, utility.cost, budget)
-    stakes = exploration.stakes(count, cost, net, price + utility.cost, slack) if slack < np.inf else None
+    price += utility.cost
+    stakes = None if slack == np.inf else exploration.stakes(count, cost, net, price, slack, paced=budget is not None)
     plausible = None if budget is None else exploration.plausible(scores, deviation)
     forced = exploration.forced(count, stakes, plausible)
     probabilities = (1 - forced.sum()) * best + forced
