@@ -41,6 +41,7 @@ EXPERIMENTS = (
     "dreams",
     "graph",
     "graph_sessions",
+    "graph_uses",
     "money",
     "kinds",
 )
