@@ -108,7 +108,7 @@ def bench_batch(options: Options, port: int, url: str) -> None:
     assert count(url) >= before + n * BATCH, "trajectories are missing"
     options.emit(
         Line(
-            "trajectories a second by batches of 2,000 x 256, base64",
+            f"POST /v1/trajectories/columns, batches of {BATCH:,} x 256-d base64: rows a second",
             f"{rate * BATCH:,.0f}",
             f"bare echo: {echo * BATCH:,.0f}",
             ratio,
@@ -116,7 +116,16 @@ def bench_batch(options: Options, port: int, url: str) -> None:
             rate * BATCH >= 50_000 and ratio >= 0.7,
         )
     )
-    options.emit(Line("the same to committed rows", f"{committed:,.0f}", "", None, ">= 50,000", committed >= 50_000))
+    options.emit(
+        Line(
+            "POST /v1/trajectories/columns: committed rows a second",
+            f"{committed:,.0f}",
+            "",
+            None,
+            ">= 50,000",
+            committed >= 50_000,
+        )
+    )
 
 
 def count(url: str) -> int:
