@@ -8,10 +8,13 @@ import { ago, at, compact, count, duration, range, several, share, told } from "
 const ABOUT = "A trajectory is one question with what answered it. Ratings, corrections and costs that come back are its feedback. "
   + "A cycle of learning makes the next version of both, by which every server then answers.";
 
+const tile = (name, value, small) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, small)));
+const uncounted = () => h("dl", { class: "tiles" },
+  ["Quality", "Version", "Trajectories", "Feedback", "Unlearned", "Servers"].map((name) => tile(name, "…", "being counted")));
+
 function tiles(stats, learning) {
   const totals = stats.totals ?? {};
   const last = learning?.points.filter((point) => point.rated).at(-1);
-  const tile = (name, value, small) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, small)));
   const quality = last ? `while version ${last.version} was live (${last.rated} ratings)` : learning ? "nothing is rated yet" : "being counted";
   return h("dl", { class: "tiles" },
     tile("Quality", last ? share(last.quality) : "–", quality),
@@ -85,17 +88,18 @@ function filledLater(title, asked, draw) {
 
 export function overview() {
   const live = h("div", {});
-  const figures = h("div", {});
+  const title = h("h1", {}, "Overview");
+  const figures = h("div", {}, uncounted());
   const curves = h("div", { class: "pair" });
   const empty = h("p", { class: "hidden" }, "Nothing is recorded in this space yet. ", h("a", { href: "demo" }, "Begin in the chat"),
     ", choose another space above, or have a server record.");
 
   async function fillFigures(asked = get("v1/dashboard/learning")) {
     const stats = await get("v1/stats");
-    if (!figures.firstChild) figures.replaceChildren(tiles(stats, null));
+    if (title.textContent === "Overview") figures.replaceChildren(tiles(stats, null));
+    title.textContent = `How ${stats.space} goes`;
     asked.then((learning) => figures.replaceChildren(tiles(stats, learning)), () => {});
     empty.classList.toggle("hidden", (stats.totals?.trajectories ?? 0) > 0);
-    return stats.space;
   }
   function fillCurves() {
     const learning = get("v1/dashboard/learning");
@@ -109,8 +113,9 @@ export function overview() {
   }
   return {
     async content() {
-      const [space] = await Promise.all([fillCurves(), fillFacts()]);
-      return [h("h1", {}, `How ${space} goes`), h("p", { class: "note" }, ABOUT), empty, figures, curves, panel("Latest feedback", live)];
+      fillCurves().catch((error) => figures.replaceChildren(problem(error))); // a large store is counted for a second: not waited for
+      await fillFacts();
+      return [title, h("p", { class: "note" }, ABOUT), empty, figures, curves, panel("Latest feedback", live)];
     },
     onVersion: fillCurves,
     onRecorded: () => Promise.all([fillFacts(), fillFigures()]),
