@@ -32,6 +32,7 @@ SUITES = {
     "gate": "false judgements of 10,000 equal versions, and decisions until a loss is told",
     "fleet": "a publication and a rollback to twenty servers, races for a lease, two workers of a thousand spaces",
     "scale": "ten thousand servers and a million spaces: unit costs, arithmetic, and a simulation of leases",
+    "tenants": "a login that Postgres holds to one space beside the schema's owner",
     "search": "search in SQL beside the exact scan, and recording into a filled store",
 }
 

@@ -20,6 +20,7 @@ pytest_plugins = [
     "fix_ledger",
     "fix_pgbouncer",
     "fix_clock",
+    "fix_tenants",
 ]
 
 

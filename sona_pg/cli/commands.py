@@ -24,6 +24,7 @@ from sona_pg.cli.learning_progress import learning_progress
 from sona_pg.cli.mcp_command import mcp
 from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at, engine_on
 from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
+from sona_pg.cli.role_commands import audit, roles_app
 from sona_pg.cli.service_commands import keys_app, serve
 from sona_pg.cli.set_aside_commands import set_aside_app
 from sona_pg.cli.space_commands import space_app
@@ -50,7 +51,9 @@ db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(space_app, name="space")
 app.add_typer(keys_app, name="keys")
+app.add_typer(roles_app, name="roles")
 app.add_typer(set_aside_app, name="set-aside")
+app.command()(audit)
 app.command()(bench)
 app.command()(dump)
 app.command()(forget)

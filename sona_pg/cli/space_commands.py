@@ -118,6 +118,28 @@ def space_budget(
         show_facts(known.as_dict() if known is not None else {"space": name, "budget": None}, f"budget of {name!r}")
 
 
+@space_app.command("retention")
+def space_retention(
+    name: Name,
+    weeks: Annotated[int | None, typer.Option(help="Keep its learned facts for so many weeks.", min=1)] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Keep them as long as the store keeps facts.")] = False,
+    url: Url = None,
+) -> None:
+    """Print for how many weeks a space keeps the facts that it has learned from; or set or remove that.
+
+    Maintenance deletes what is older. The retention of the whole store (keep_weeks) holds besides.
+
+    Example: sona-pg space retention support --weeks 26
+    """
+    if remove and weeks is not None:
+        raise InvalidValue("--weeks and --remove: choose one of them")
+    with database_at(url) as database:
+        space = database.find_space(name)
+        if remove or weeks is not None:
+            database.set_retention(space, weeks)
+        show_facts({"space": name, "keep_weeks": database.retention(space)}, f"retention of {name!r}")
+
+
 @space_app.command("rename")
 def space_rename(
     name: Name, new_name: Annotated[str, typer.Argument(help="Its new name.")], url: Url = None

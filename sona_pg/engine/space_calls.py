@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from sona_pg.domain.act import Act
 from sona_pg.domain.space import SpaceSummary
 from sona_pg.engine.held_engines import HeldEngines
 from sona_pg.engine.sona_engine import SonaEngine
+from sona_pg.serving.arguments import require_count
 from sona_pg.store.database import Database
 from sona_pg.worker.reembedding import CandidateTexts, Embed, Progress, ReembedResult, catch_up, reembed
 
@@ -45,6 +47,14 @@ class SpaceCalls(ABC):
             return engine.set_settings(changes)
         database = self._database()
         return database.set_settings(database.find_space(name), changes)
+
+    def acts(self, space: str | None = None, limit: int = 50) -> list[Act]:
+        """Return the latest administrative acts, newest first: of a space, or of the whole store.
+
+        Each was recorded in the transaction that did it: who made, changed, removed or erased what.
+        """
+        database = self._database()
+        return database.acts(None if space is None else database.find_space(space), require_count(limit, what="limit"))
 
     def rename_space(self, name: str, new_name: str) -> None:
         """Rename a space; engines that have it open, here and elsewhere, continue.

@@ -88,11 +88,13 @@ def write(
     losses: Losses,
     now: datetime,
     meanwhile: Callable[[], None],
+    *,
+    guarded: bool = False,
 ) -> Written:
     """Write a part whose rows are new: the marker, then plain COPY. An earlier attempt's commit is recognised.
 
     Feedback with a sequence given by the caller may be stored already: only new facts are added. ``meanwhile`` is
-    called while the server works on the rows.
+    called while the server works on the rows. ``guarded``: row-level security applies to this role.
 
     Raises:
         SpaceRemoved: the space is gone.
@@ -100,6 +102,9 @@ def write(
     written = Written(part.trajectory_count, part.step_count, part.feedback_count, counted=True)
     marker, counters = _marker(origin, part, now), _counters(origin, written, losses, now)
     repeats = part.encoded.sequence_given and written.feedback > 0
+    rows = {"trajectories": written.trajectories, "steps": written.steps, "feedback": written.feedback}
+    tables = [table for table, count in rows.items() if count and not (repeats and table == "feedback")]
+    busiest = "steps" if written.steps else "trajectories"
     with raw.pipeline():  # one round trip
         raw.execute(statements.take_name(part.number))
         raw.execute(statements.WAIT_BRIEFLY)
@@ -109,20 +114,19 @@ def write(
             raw.execute(statements.COUNT, counters)
         if part.encoded.judged:
             _announce(raw, origin, part)
+        for table in tables if guarded else ():
+            raw.execute(statements.STAGE[table])
     _require(held, origin)
     if marked.fetchone() is None:
         return _marked_before(raw, origin, part)
-    if written.trajectories:
-        copy_stream(
-            raw, statements.COPY["trajectories"], part.stream("trajectories"), None if written.steps else meanwhile
-        )
-    if written.steps:
-        copy_stream(raw, statements.COPY["steps"], part.stream("steps"), meanwhile)
+    copy = statements.COPY_STAGED if guarded else statements.COPY
+    for table in tables:
+        copy_stream(raw, copy[table], part.stream(table), meanwhile if table == busiest else None)
+    for table in tables if guarded else ():
+        raw.execute(statements.PASS_ON[table], {"space": origin.space_id})
     if repeats:
         written.feedback = _add_feedback(raw, origin, part)
         return _settled(raw, origin, part, written, losses, now, announced=True)
-    if written.feedback:
-        copy_stream(raw, statements.COPY["feedback"], part.stream("feedback"))
     return written
 
 

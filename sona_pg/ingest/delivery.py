@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
-from psycopg.errors import UniqueViolation
+from psycopg.errors import FeatureNotSupported, UniqueViolation
 
 from sona_pg.ingest import commit
 from sona_pg.ingest.commit import Losses, Origin, Rejected, Written, is_too_long
@@ -35,6 +35,7 @@ class Delivery:
         self._rejects = rejected
         self._fits: int | None = None  # records a statement, after the server cancelled a larger one; None: no limit
         self._fitted = 0  # parts of that size since it was found
+        self._guarded = False  # whether row-level security was found to apply to this role
 
     def deliver(
         self, encoded: Batch, losses: Losses, *, careful: bool, meanwhile: Callable[[], None]
@@ -87,7 +88,7 @@ class Delivery:
                 return (
                     yield from self._link.deliver(
                         part.number,
-                        lambda raw: commit.write(raw, self._origin, part, losses, now, meanwhile),
+                        lambda raw: self._write(raw, part, losses, now, meanwhile),
                         splits=splits,
                     )
                 )
@@ -110,6 +111,23 @@ class Delivery:
 
         written = yield from self._link.deliver(part.number, carefully, splits=splits)
         return replace(written, rejected=rejected)
+
+    def _write(
+        self,
+        raw: psycopg.Connection[object],
+        part: Part,
+        losses: Losses,
+        now: datetime,
+        meanwhile: Callable[[], None],
+    ) -> Written:
+        if not self._guarded:
+            try:
+                return commit.write(raw, self._origin, part, losses, now, meanwhile)
+            except FeatureNotSupported as exc:
+                log.info("space %s is written through temporary tables: %s", self._origin.space, exc)
+                self._guarded = True
+                raw.rollback()
+        return commit.write(raw, self._origin, part, losses, now, meanwhile, guarded=True)
 
     def _shrink(self, part: Part, exc: psycopg.Error) -> None:
         if self._fits is None:

@@ -24,9 +24,11 @@ END_IF_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
 # Tells spaces of the same number in different databases apart.
 SPACE_MADE = "SELECT created_at FROM sona.spaces WHERE space_id = :space"
 
-# Ends the backends of earlier attempts with lost connections: a replay would wait for their locks.
+# Ends the backends of earlier attempts with lost connections: a replay would wait for their locks. Another role that
+# took the name, which all can see, must not make this fail.
 END_EARLIER = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %(name)s AND pid <> pg_backend_pid()
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = %(name)s AND pid <> pg_backend_pid() AND usename = session_user
 """
 
 # Locked until the transaction ends, so that the space cannot be removed meanwhile; no row: it is removed. No other
@@ -80,9 +82,18 @@ COPY = {
 # Rows that may be stored already go through a temporary table, and only new ones are inserted. Emptied by DELETE:
 # TRUNCATE would write the catalog, and so WAL, each time.
 STAGED = ("trajectories", "steps")
-STAGE = {table: f"CREATE TEMP TABLE staged_{table} (LIKE sona.{table}) ON COMMIT DROP" for table in STAGED}
+STAGE = {table: f"CREATE TEMP TABLE staged_{table} (LIKE sona.{table}) ON COMMIT DROP" for table in COLUMNS}
 COPY_STAGED = {
-    table: f"COPY pg_temp.staged_{table} ({', '.join(COLUMNS[table])}) FROM STDIN (FORMAT BINARY)" for table in STAGED
+    table: f"COPY pg_temp.staged_{table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
+    for table, columns in COLUMNS.items()
+}
+# COPY refuses a table with row-level security: a role that it applies to writes new rows by the same way.
+PASS_ON = {
+    table: f"""
+INSERT INTO sona.{table} ({", ".join(columns)})
+SELECT {", ".join(columns)} FROM pg_temp.staged_{table} WHERE space_id = %(space)s
+"""
+    for table, columns in COLUMNS.items()
 }
 UNSTAGE = {
     table: f"""

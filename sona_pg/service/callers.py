@@ -32,6 +32,11 @@ class Caller:
     space_id: int | None = None  # its number, which no other space ever has
     key_id: str = ""
 
+    @property
+    def actor(self) -> str:
+        """Return who is told as the one who acted."""
+        return f"key {self.name} ({self.key_id})" if self.key_id else self.name
+
     def require(self, scope: Scope) -> None:
         """Refuse a call that this caller's key does not allow."""
         if scope not in self.scopes:

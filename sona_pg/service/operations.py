@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sona_pg.domain.access import Scope
+from sona_pg.domain.act import acting_as
 from sona_pg.engine import AsyncSonaEngine, Store
 from sona_pg.service.callers import Caller
 from sona_pg.service.genai_telemetry import AwaitedTexts
@@ -110,11 +111,15 @@ class Operation:
         key = request.headers.get("idempotency-key") if self.idempotent else None
         if key is None:
             call = Call(state, request, caller, space, self._body(request, raw), query)
-            answer = await self.handler(call)
+            answer = await self._handled(call)
             if self.scope == "record":
                 scope["sona.trajectory"] = _trajectory_of(request, call.body, answer)
             return self._response(answer)
         return await self._once(Call(state, request, caller, space, self._body(request, raw), query), key, raw)
+
+    async def _handled(self, call: Call[Any]) -> Any:
+        with acting_as(call.caller.actor):
+            return await self.handler(call)
 
     def _space(self, state: ServiceState, caller: Caller, asked: Mapping[str, str]) -> str:
         wanted = asked.get("space") if self.of_space else None
@@ -171,7 +176,7 @@ class Operation:
                 before.answer, before.status, {"Idempotency-Replayed": "true"}, media_type=before.media_type
             )
         try:
-            answer = await self.handler(call)
+            answer = await self._handled(call)
             call.request.scope["sona.trajectory"] = _trajectory_of(call.request, call.body, answer)
             response = self._response(answer)
         except BaseException:

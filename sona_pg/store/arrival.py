@@ -33,10 +33,9 @@ SELECT clock_timestamp(), s.space_id, s.name, s.dim, s.settings,
        (SELECT b.batch FROM sona.batches b
         WHERE b.space_id = s.space_id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
         ORDER BY b.recorded_at DESC, b.batch DESC LIMIT 1)
-FROM sona.space_names n
-JOIN sona.spaces s ON s.space_id = n.space_id
+FROM sona.spaces s
 LEFT JOIN sona.state_versions v ON v.space_id = s.space_id AND v.version = s.live_version
-WHERE n.name = %(name)s
+WHERE s.name || '' = %(name)s
 """
 
 

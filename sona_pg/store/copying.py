@@ -1,13 +1,16 @@
-"""Reading query results by binary COPY into NumPy arrays, without a Python object per row."""
+"""Binary COPY: query results into NumPy arrays, without a Python object per row; and rows into tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
+from psycopg import sql
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Executable, Uuid, cast, false, func, literal
 
 from sona_pg import kernels
@@ -29,6 +32,29 @@ def copy_arrays(
         if len(column) == 3:  # a vector of one number is decoded as the number
             values[column[0]] = values[column[0]].reshape(-1, column[2])
     return values, decoder.null_masks
+
+
+@contextmanager
+def copying_in(
+    raw: psycopg.Connection[Any], table: str, columns: Sequence[str], *, binary: bool = True
+) -> Iterator[psycopg.Copy]:
+    """Yield a COPY into a table of schema ``sona``, in the transaction that is open.
+
+    COPY refuses a table whose row-level security applies to this role: the rows then go through a temporary table.
+    """
+    listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+    how = sql.SQL("(FORMAT BINARY)" if binary else "")
+    target = sql.Identifier("sona", table)
+    held = raw.execute("SELECT row_security_active(%s)", [f"sona.{table}"]).fetchone() == (True,)
+    into = sql.Identifier("pg_temp", f"copied_{table}") if held else target
+    if held:
+        beside = sql.Identifier(f"copied_{table}")
+        raw.execute(sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DROP").format(beside, target))
+    with raw.cursor() as cursor, cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN {}").format(into, listed, how)) as copy:
+        yield copy
+    if held:
+        raw.execute(sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2}").format(target, listed, into))
+        raw.execute(sql.SQL("DELETE FROM {}").format(into))
 
 
 def among(column: ColumnElement[Any], ids: NDArray[np.uint8]) -> ColumnElement[bool]:

@@ -9,10 +9,9 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-COPY = """
-COPY sona.memory_edges (space_id, source_id, target_id, kind, weight, reinforced_at, created_version)
-FROM STDIN (FORMAT BINARY)
-"""
+from sona_pg.store.copying import copying_in
+
+COLUMNS = ("space_id", "source_id", "target_id", "kind", "weight", "reinforced_at", "created_version")
 HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 EPOCH = 10_957.0  # days from 1970 to 2000, where Postgres begins to count microseconds
 MICROSECONDS = 86_400e6  # of a day
@@ -41,7 +40,7 @@ def copy_edges(
         reinforced: (m,) days since 1970.
         names: of the kinds in SQL.
     """
-    with driver.cursor().copy(COPY) as copy:
+    with copying_in(driver, "memory_edges", COLUMNS) as copy:
         copy.write(HEADER)
         for kind in np.unique(kinds).tolist():
             rows = np.flatnonzero(kinds == kind)

@@ -13,7 +13,8 @@ from sona_pg._version import __version__
 from sona_pg.domain.erasure import Erasure, ErasurePlan, Subject
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
-from sona_pg.store import erasure_rows, leases, version_contents
+from sona_pg.store import acts, erasure_rows, leases, version_contents
+from sona_pg.store.connect import driver_connection
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 
 # Returns the receipts by erasure, given the versions that were dropped and the time.
@@ -42,6 +43,8 @@ class ErasureStore:
             erasure_id = uuid7()
             until = uuid7(int(at.timestamp() * 1000) + 1)  # of this millisecond too
             erasure_rows.remove(connection, space.space_id, subject, erasure_id, until, at)
+            told = {"erasure": str(erasure_id), "kind": subject.kind}  # names nobody
+            acts.note(driver_connection(connection), space.space_id, "user erased", told)
         return erasure_id
 
     def any_between(self, space: Space, served: int, version: int) -> bool:

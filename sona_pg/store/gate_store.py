@@ -17,8 +17,9 @@ from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.errors import LearningConflict
-from sona_pg.store import candidates, fleet, gate_rows, leases, states, versions
+from sona_pg.store import acts, candidates, fleet, gate_rows, leases, states, versions
 from sona_pg.store.claims import EVERYTHING
+from sona_pg.store.connect import driver_connection
 from sona_pg.store.outcome_rows import read_outcomes
 from sona_pg.store.trajectory_rows import no_trajectories, read_by_id
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
@@ -100,6 +101,8 @@ class GateStore:
             order = versions.Order(space, server_id, at)
             done = versions.rollback(connection, order, gate.figures.reference, nothing, keep_facts=False)
             gate_rows.close(connection, gate, "rolled back", reason, at)
+            told = {"to": gate.figures.reference, "version": done.version, "by": "gate", "reason": reason}
+            acts.note(driver_connection(connection), space.space_id, "version rolled back", told)
             return done.version
 
     def promote(self, space: Space, server_id: UUID, gate: OpenGate, reason: str) -> None:
@@ -108,6 +111,8 @@ class GateStore:
             at = self._lock(connection, gate)
             versions.promote(connection, versions.Order(space, server_id, at), gate.figures.version)
             gate_rows.close(connection, gate, "promoted", reason, at)
+            told = {"version": gate.figures.version, "by": "gate", "reason": reason}
+            acts.note(driver_connection(connection), space.space_id, "version promoted", told)
 
     def reject(self, gate: OpenGate, judgement: Judgement, reason: str) -> None:
         """Close a gate; a candidate is rejected with it, and its facts are left to the next cycle."""

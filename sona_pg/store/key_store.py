@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import insert as insert_once
 
 from sona_pg.domain.access import AnsweredRequest, ApiKey, Scope
 from sona_pg.domain.space import Space
-from sona_pg.store import leases
+from sona_pg.store import acts, leases
+from sona_pg.store.connect import driver_connection
 from sona_pg.store.schema import api_keys, idempotent_requests, spaces
 from sona_pg.store.transactions import BRIEF, reading, transaction
 
@@ -34,6 +35,8 @@ class KeyStore:
         with transaction(self._engine, "making an API key", BRIEF) as connection:
             row = {"space_id": space.space_id, "key_id": key_id, "name": name, "hash": hash, "scopes": list(scopes)}
             connection.execute(insert(api_keys).values(**row, created_at=leases.now(connection)))
+            told = {"key": str(key_id), "name": name, "scopes": list(scopes)}
+            acts.note(driver_connection(connection), space.space_id, "key created", told)
             return _keys(connection, space.space_id, key_id)[0]
 
     def find(self, space_id: int, key_id: UUID) -> ApiKey | None:
@@ -57,7 +60,10 @@ class KeyStore:
         of_key = (api_keys.c.space_id == space.space_id, api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None))
         with transaction(self._engine, "revoking an API key", BRIEF) as connection:
             at = leases.now(connection)
-            return connection.execute(update(api_keys).where(*of_key).values(revoked_at=at)).rowcount == 1
+            revoked = connection.execute(update(api_keys).where(*of_key).values(revoked_at=at)).rowcount == 1
+            if revoked:
+                acts.note(driver_connection(connection), space.space_id, "key revoked", {"key": str(key_id)})
+            return revoked
 
     def claim_request(self, space_id: int, key: str, fingerprint: bytes) -> AnsweredRequest | None:
         """Return the request that has this key already; None: it is new, and the caller's to answer."""

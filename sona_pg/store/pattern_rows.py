@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, select
 from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord
 from sona_pg.domain.verdict import VERDICTS, VerdictCounts
 from sona_pg.store.connect import driver_connection
-from sona_pg.store.copying import copy_arrays
+from sona_pg.store.copying import copy_arrays, copying_in
 from sona_pg.store.reals import Reals
 from sona_pg.store.schema import pattern_routes, patterns
 
@@ -45,11 +45,10 @@ ON CONFLICT (space_id, dim, pattern_id) DO UPDATE SET
     centroid = excluded.centroid
 """
 # Every cycle rewrites tens of thousands of rows, because their weights decay: COPY takes a fifth of INSERT's time.
-COPY_ROUTES = """
-COPY sona.pattern_routes
-    (space_id, pattern_id, route, size, weight, quality, success_count, recovered_count, partial_count, failure_count)
-FROM STDIN
-"""
+ROUTE_COLUMNS = (
+    "space_id", "pattern_id", "route", "size", "weight", "quality", "success_count", "recovered_count", "partial_count",
+    "failure_count",
+)  # fmt: skip
 ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 DELETE_ROUTES = """
 DELETE FROM sona.pattern_routes USING unnest(%(ids)s::uuid[]) AS gone (id)
@@ -121,7 +120,7 @@ def write_patterns(
         centroids = Reals(np.stack([pattern.centroid for pattern in changed]))
         values = {"space": space_id, "at": at, "rows": rows}
         driver.execute(UPSERT_PATTERNS, {**values, "centroids": centroids})
-        with driver.cursor() as cursor, cursor.copy(COPY_ROUTES) as copy:
+        with copying_in(driver, "pattern_routes", ROUTE_COLUMNS, binary=False) as copy:
             copy.write("".join(_route_lines(space_id, changed)))
 
 

@@ -63,6 +63,8 @@ spaces = Table(
     Column("graph_version", BigInteger),
     Column("canary_version", BigInteger),
     Column("canary_share", Double),
+    Column("keep_weeks", Integer),
+    Index("spaces_by_name", text("(name || '')")),
 )
 
 batches = Table(

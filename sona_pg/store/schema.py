@@ -41,16 +41,19 @@ from sona_pg.store.recorded_tables import (
     trajectories,
 )
 from sona_pg.store.server_tables import (
+    acts,
     api_keys,
     erasures,
     idempotent_requests,
     servers,
     shared_trajectories,
+    space_roles,
     telemetry_ids,
 )
 from sona_pg.store.table_columns import metadata
 
 __all__ = [
+    "acts",
     "adapters",
     "api_keys",
     "batches",
@@ -78,6 +81,7 @@ __all__ = [
     "set_aside",
     "shared_trajectories",
     "space_names",
+    "space_roles",
     "space_settings",
     "spaces",
     "staged_versions",

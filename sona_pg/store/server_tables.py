@@ -1,4 +1,4 @@
-"""Tables of the servers: their heartbeats, and what they share; and erasures."""
+"""Tables of the servers: their heartbeats, and what they share; erasures; logins and acts."""
 
 from __future__ import annotations
 
@@ -115,4 +115,28 @@ erasures = Table(
     Column("late", BigInteger, nullable=False, server_default="0"),
     Column("receipt", JSONB),
     PrimaryKeyConstraint("space_id", "erasure_id"),
+)
+
+space_roles = Table(
+    "space_roles",
+    metadata,
+    space_column(references=False),
+    Column("role_name", Text(collation="C"), nullable=False),
+    time_column("granted_at"),
+    PrimaryKeyConstraint("space_id", "role_name"),
+    Index("space_roles_by_role", "role_name", "space_id"),
+)
+
+acts = Table(
+    "acts",
+    metadata,
+    space_column(references=False),
+    Column("act_id", Uuid, nullable=False),
+    time_column("at"),
+    Column("act", Text, nullable=False),
+    Column("login", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("details", JSONB, nullable=False, server_default="{}"),
+    PrimaryKeyConstraint("space_id", "act_id"),
+    Index("acts_by_time", "space_id", "at"),
 )

@@ -10,10 +10,13 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from sona_pg.config import SonaConfig
+from sona_pg.domain.act import WHOLE_STORE, Act
 from sona_pg.domain.budget import Budget, BudgetStatus, FleetSpending, Per, ServerSpending
 from sona_pg.domain.space import Space, SpaceSummary
-from sona_pg.errors import SpaceRemoved
+from sona_pg.errors import InvalidValue, SpaceRemoved
+from sona_pg.limits import MOST_WEEKS
 from sona_pg.store import (
+    acts,
     arrival,
     budgets,
     fleet,
@@ -22,7 +25,7 @@ from sona_pg.store import (
     spaces,
 )
 from sona_pg.store.arrival import Arrival
-from sona_pg.store.connect import translated
+from sona_pg.store.connect import driver_connection, translated
 from sona_pg.store.transactions import BRIEF, reading, transaction
 
 
@@ -128,7 +131,10 @@ class SpaceStore:
             space = spaces.find_space(connection, name)
             if space is None:
                 raise spaces.unknown(connection, name)
-            return spaces.remove_space(connection, space.space_id)
+            removed = spaces.remove_space(connection, space.space_id)
+            told = {"name": name, "space_id": space.space_id, "rows": sum(removed.values())}
+            acts.note(driver_connection(connection), WHOLE_STORE, "space removed", told)
+            return removed
 
     def rename_space(self, name: str, new_name: str) -> Space:
         """Rename a space, see ``spaces.rename_space``; engines that have it open continue."""
@@ -152,14 +158,40 @@ class SpaceStore:
             ConfigError: a setting is unknown, has an invalid value, or would cut learned state.
         """
         with transaction(self.engine, f"changing the settings of space {space.name!r}") as connection:
-            return settings_log.change(connection, space.space_id, changes, leases.now(connection))
+            after = settings_log.change(connection, space.space_id, changes, leases.now(connection))
+            acts.note(driver_connection(connection), space.space_id, "settings changed", changes)
+            return after
 
     def set_budget(self, space: Space, amount: float | None, per: Per = "request") -> Budget | None:
         """Set the budget of a space, or remove it with None; what was spent before counts no more."""
         with transaction(self.engine, f"setting the budget of space {space.name!r}", BRIEF) as connection:
             at = leases.now(connection)
             budgets.set_budget(connection, space.space_id, amount, None if amount is None else per, at)
+            acts.note(driver_connection(connection), space.space_id, "budget set", {"amount": amount, "per": per})
         return None if amount is None else Budget(amount, per, at)
+
+    def set_retention(self, space: Space, weeks: int | None) -> int | None:
+        """Keep learned facts of a space for so many weeks, or with None as long as the store keeps them.
+
+        Raises:
+            InvalidValue: ``weeks`` is less than 1.
+        """
+        if weeks is not None and not 1 <= weeks <= MOST_WEEKS:
+            raise InvalidValue(f"weeks={weeks}: expected 1 or more, at most {MOST_WEEKS}")
+        with transaction(self.engine, f"setting the retention of space {space.name!r}", BRIEF) as connection:
+            spaces.set_retention(connection, space.space_id, weeks)
+            acts.note(driver_connection(connection), space.space_id, "retention set", {"weeks": weeks})
+        return weeks
+
+    def retention(self, space: Space) -> int | None:
+        """Return the weeks for which learned facts of a space are kept; None: as long as the store keeps them."""
+        with reading(self.engine, "reading the retention of a space", BRIEF) as connection:
+            return spaces.retention(connection, space.space_id)
+
+    def acts(self, space: Space | None, limit: int) -> list[Act]:
+        """Return the latest administrative acts of a space, or of the whole store, newest first."""
+        with reading(self.engine, "reading administrative acts", BRIEF) as connection:
+            return acts.listing(driver_connection(connection), None if space is None else space.space_id, limit)
 
     def budget(self, space: Space) -> BudgetStatus | None:
         """Return the budget of a space with what its servers have reported; None if it has none."""

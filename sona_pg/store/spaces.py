@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, literal_column, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from sona_pg.config import SonaConfig
@@ -15,16 +15,19 @@ from sona_pg.config.space_settings import GROWING, require_agreement, settings_o
 from sona_pg.domain.space import Space
 from sona_pg.errors import InvalidValue, SettingsConflict, SpaceExists, SpaceRemoved, UnknownSpace
 from sona_pg.limits import LONGEST_SPACE_NAME
+from sona_pg.store import acts
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.schema import metadata, space_names, spaces
 from sona_pg.store.settings_log import FOUND, read_settings
 
 COLUMNS = (spaces.c.space_id, spaces.c.name, spaces.c.dim, spaces.c.settings, spaces.c.kinds_from, FOUND)  # of a Space
 WEEKS_AHEAD = 4
+# By the index spaces_by_name: a role that sees one space may not read sona.space_names.
 NAMES = """
-SELECT space_id, name FROM sona.space_names WHERE name = %(name)s
-UNION SELECT space_id, name FROM sona.space_names WHERE space_id = %(space)s
+SELECT space_id, name FROM sona.spaces WHERE name || '' = %(name)s
+UNION SELECT space_id, name FROM sona.spaces WHERE space_id = %(space)s
 """
+MAY_MAKE = "SELECT has_table_privilege('sona.space_names', 'INSERT')"
 LOCK = 0x736F6E62  # the advisory lock under which spaces and partitions are made
 
 
@@ -46,6 +49,11 @@ def open_space(
     if space is None and not create:
         raise unknown(connection, name)
     if space is None:
+        if not connection.scalar(text(MAY_MAKE)):
+            raise UnknownSpace(
+                f"this login sees no space {name!r}, and may not make one: the schema's owner does (sona-pg space "
+                "create), and grants a login its space (sona-pg roles grant)"
+            )
         connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         space = find_space(connection, name) or _make_space(connection, name, dim, at, config or SonaConfig())
     return agreed(space, dim, config)
@@ -80,11 +88,7 @@ def require_name(name: object) -> None:
 
 def find_space(connection: Connection, name: str) -> Space | None:
     """Return the space called ``name``, or None."""
-    row = connection.execute(
-        select(*COLUMNS)
-        .join(space_names, space_names.c.space_id == spaces.c.space_id)
-        .where(space_names.c.name == name)
-    ).one_or_none()
+    row = connection.execute(select(*COLUMNS).where(_is_named(name))).one_or_none()
     return None if row is None else _space(row)
 
 
@@ -153,7 +157,19 @@ def rename_space(connection: Connection, name: str, new_name: str) -> Space:
     of_space = space_names.c.space_id == space.space_id
     connection.execute(update(space_names).where(of_space).values(name=new_name))
     connection.execute(update(spaces).where(spaces.c.space_id == space.space_id).values(name=new_name))
+    acts.note(driver_connection(connection), space.space_id, "space renamed", {"from": name, "to": new_name})
     return dataclasses.replace(space, name=new_name)
+
+
+def retention(connection: Connection, space_id: int) -> int | None:
+    """Return the weeks for which learned facts of a space are kept; None: as long as the store keeps them."""
+    weeks: int | None = connection.scalar(select(spaces.c.keep_weeks).where(spaces.c.space_id == space_id))
+    return weeks
+
+
+def set_retention(connection: Connection, space_id: int, weeks: int | None) -> None:
+    """Set the weeks for which learned facts of a space are kept."""
+    connection.execute(update(spaces).where(spaces.c.space_id == space_id).values(keep_weeks=weeks))
 
 
 def ensure_partitions(engine: Engine, at: datetime, weeks: int = WEEKS_AHEAD) -> list[str]:
@@ -187,6 +203,11 @@ def has_partition(connection: Connection, at: datetime) -> bool:
     return bool(connection.scalar(wanted, {"at": at}))
 
 
+def _is_named(name: str) -> ColumnElement[bool]:
+    """Return the condition of the name, by the expression of the index spaces_by_name."""
+    return spaces.c.name.concat(literal_column("''")) == name
+
+
 def _space(row: Any) -> Space:
     settings = read_settings(row.settings, row.found)
     return Space(row.space_id, row.name, row.dim, settings, bool(row.settings), row.kinds_from is not None)
@@ -198,4 +219,5 @@ def _make_space(connection: Connection, name: str, dim: int, at: datetime, confi
     assert space_id is not None
     connection.execute(insert(spaces).values(space_id=space_id, name=name, dim=dim, created_at=at, settings=settings))
     connection.execute(text("SELECT sona.ensure_dimension(:dim)"), {"dim": dim})
+    acts.note(driver_connection(connection), space_id, "space created", {"name": name, "dim": dim})
     return Space(space_id, name, dim, settings)

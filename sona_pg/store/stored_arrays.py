@@ -14,10 +14,11 @@ from sqlalchemy import Connection, select
 from sona_pg.domain.state import Arrays, FisherSnapshot, LoraWeights
 from sona_pg.errors import DamagedVersion
 from sona_pg.store.connect import copy_query, driver_connection
+from sona_pg.store.copying import copying_in
 from sona_pg.store.schema import state_arrays
 
 # By COPY, in pieces: as parameters the megabytes of an array were copied four times.
-COPY_ARRAYS = "COPY sona.state_arrays (space_id, version, part, name, dtype, shape, data) FROM STDIN (FORMAT BINARY)"
+WRITTEN = ("space_id", "version", "part", "name", "dtype", "shape", "data")
 HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 INT4 = 23  # OID
 PIECE = 1 << 20  # bytes
@@ -55,7 +56,7 @@ def read_stored(connection: Connection, space_id: int, version: int, part: str |
 
 def write_stored(connection: Connection, space_id: int, version: int, arrays: Mapping[str, Arrays]) -> None:
     """Store the arrays of a version."""
-    with driver_connection(connection).cursor().copy(COPY_ARRAYS) as copy:
+    with copying_in(driver_connection(connection), "state_arrays", WRITTEN) as copy:
         copy.write(HEADER)
         for part, named in arrays.items():
             for name, values in named.items():

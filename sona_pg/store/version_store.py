@@ -14,7 +14,8 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
 from sona_pg.domain.version import Difference, RollbackResult, StoredVersion
-from sona_pg.store import candidates, fleet, leases, versions
+from sona_pg.store import acts, candidates, fleet, leases, versions
+from sona_pg.store.connect import driver_connection
 from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 
@@ -67,6 +68,7 @@ class VersionStore:
         """Make a staged version live; see ``versions.promote``."""
         with transaction(self._engine, f"promoting version {version} of space {space.name!r}") as connection:
             versions.promote(connection, versions.Order(space, server_id, leases.now(connection)), version)
+            acts.note(driver_connection(connection), space.space_id, "version promoted", {"version": version})
 
     def rollback(
         self, space: Space, server_id: UUID, version: int, nothing: LearnedState, *, keep_facts: bool
@@ -74,7 +76,10 @@ class VersionStore:
         """Make the content of an earlier version live again; see ``versions.rollback``."""
         with transaction(self._engine, f"rolling space {space.name!r} back to version {version}") as connection:
             order = versions.Order(space, server_id, leases.now(connection))
-            return versions.rollback(connection, order, version, nothing, keep_facts=keep_facts)
+            done = versions.rollback(connection, order, version, nothing, keep_facts=keep_facts)
+            told = {"to": version, "version": done.version, "keep_facts": keep_facts}
+            acts.note(driver_connection(connection), space.space_id, "version rolled back", told)
+            return done
 
     def put_in(
         self,
@@ -88,4 +93,7 @@ class VersionStore:
         """Make a version loaded from a file the live one; return its number; see ``versions.put_in``."""
         with transaction(self._engine, f"publishing {loaded.source} in space {space.name!r}") as connection:
             order = versions.Order(space, server_id, leases.now(connection))
-            return versions.put_in(connection, order, loaded, relocate, keep_facts=keep_facts)
+            version = versions.put_in(connection, order, loaded, relocate, keep_facts=keep_facts)
+            told = {"version": version, "source": loaded.source}
+            acts.note(driver_connection(connection), space.space_id, "version loaded", told)
+            return version

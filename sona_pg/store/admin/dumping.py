@@ -16,7 +16,9 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from sona_pg.config.environment import inherited
+from sona_pg.domain.act import WHOLE_STORE
 from sona_pg.errors import ConfigError, DatabaseError, StorageError
+from sona_pg.store import acts
 from sona_pg.store.admin import check
 from sona_pg.store.admin.check import Fault
 from sona_pg.store.admin.pgbinaries import FOLDERS, find_programs
@@ -112,6 +114,9 @@ def restore(
     arguments = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--verbose"]
     with _making_room(url, there):
         _run(programs, "pg_restore", url, [*arguments, str(path)], lambda done: progress(min(done, total), total))
+    with translated("recording the restore", parse_url(url)), closing(_connected(url)) as raw:
+        if raw.execute("SELECT to_regclass('sona.acts') IS NOT NULL").fetchone() == (True,):  # else of an older release
+            acts.note(raw, WHOLE_STORE, "store restored", {"file": path.name, "replaced": there})
     return check.faults(url)
 
 

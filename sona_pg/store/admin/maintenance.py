@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.upkeep import MaintenanceAction
 from sona_pg.store import fleet, states
-from sona_pg.store.admin import node_index, retention, sealing, summaries, weeks
+from sona_pg.store.admin import node_index, retention, sealing, space_retention, summaries, weeks
 from sona_pg.store.admin.building import Builder, CannotBuild, builder
 from sona_pg.store.admin.weeks import LEDGER, WEEK, Week
 from sona_pg.store.connect import CONNECT_TIMEOUT, driver_arguments, read_times, translated
@@ -315,6 +315,7 @@ class Maintenance:
                     "pruned", f"space {space}", f"{pruned} state versions, {self._policy.keep_versions} kept"
                 )
             for kind, forget in {
+                "trajectories past its retention": partial(space_retention.expire, work, space, self._at),
                 "cycles": partial(retention.forget_cycles, work, space, before, failed),
                 "sets of candidates": partial(retention.forget_sets, work, space, sets_before.monday, self._at),
                 "reasons of trajectories set aside": partial(retention.forget_reasons, work, space, before, self._at),
@@ -325,6 +326,7 @@ class Maintenance:
                 ),
                 "uses of patterns": partial(retention.forget_uses, work, space),
                 "receipts of erasures": partial(retention.forget_erasures, work, space),
+                "administrative acts": partial(retention.forget_acts, work, space),
             }.items():
                 count, busy = self._briefly(work, forget)
                 if busy:

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SchemaError
+from sona_pg.store.admin import roles
 from sona_pg.store.connect import connect, driver_connection, masked, translated
 
 log = logging.getLogger(__name__)
@@ -65,11 +66,16 @@ class SchemaStatus:
 def upgrade(url: str, revision: str = "head") -> SchemaStatus:
     """Bring the schema of ``url`` to ``revision``; concurrent callers wait for one another.
 
+    Where row-level security is installed, new tables get it, and group roles their privileges on them.
+
     Raises:
         DatabaseError: Postgres or pgvector is missing, too old, or refuses.
         SchemaError: the schema is newer than this release.
     """
-    return _run(url, "upgrade", revision)
+    reached = _run(url, "upgrade", revision)
+    if reached.current:
+        roles.renew(url)
+    return reached
 
 
 def downgrade(url: str, revision: str = "base") -> SchemaStatus:

@@ -14,7 +14,9 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from sona_pg.limits import MOST_RECEIPTS
+from sona_pg.domain.act import WHOLE_STORE
+from sona_pg.limits import MOST_ACTS, MOST_RECEIPTS
+from sona_pg.store import acts
 from sona_pg.store.admin.weeks import LAST_ID, Week, drop, id_floor, table, weeks_of
 from sona_pg.store.recorded_tables import SQL_SERVER
 
@@ -210,6 +212,7 @@ def drop_week(raw: psycopg.Connection[Any], week: Week, parents: list[str], *, e
     waiting = 0 if even_unlearned else unlearned(raw, week, parents)
     if not waiting:
         drop(raw, week, parents)
+        acts.note(raw, WHOLE_STORE, "weeks dropped", {"week": f"{week.monday:%Y-%m-%d}", "tables": parents})
     return waiting
 
 
@@ -290,6 +293,11 @@ def forget_uses(raw: psycopg.Connection[Any], space: int) -> int:
 def forget_erasures(raw: psycopg.Connection[Any], space: int) -> int:
     """Delete the oldest receipts of erasures beyond the number that a space keeps."""
     return raw.execute(FORGET_ERASURES, {"space": space}).rowcount
+
+
+def forget_acts(raw: psycopg.Connection[Any], space: int) -> int:
+    """Delete the oldest administrative acts beyond the number that a space keeps, and that the store keeps."""
+    return acts.forget(raw, space, MOST_ACTS) + acts.forget(raw, WHOLE_STORE, MOST_ACTS)
 
 
 def delete_orphans(raw: psycopg.Connection[Any], since: datetime) -> dict[tuple[str, int], int]:

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, Table
 from sona_pg._version import __version__
 from sona_pg.domain.space import Space
 from sona_pg.errors import SchemaError, SpaceExists, StorageError
-from sona_pg.store import fleet, spaces
+from sona_pg.store import acts, fleet, spaces
 from sona_pg.store.admin import migrate
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
@@ -36,6 +36,7 @@ CHUNK = 1 << 20  # bytes
 # Not of the space alone: names and numbers are given anew, the others belong to servers, keys to whoever holds them.
 LEFT_OUT = {
     "space_names", "servers", "leases", "shared_trajectories", "api_keys", "idempotent_requests", "sealed_weeks",
+    "space_roles", "acts",
 }  # fmt: skip
 NOT_COPIED = {"spaces": {"name", "predecessor"}}  # columns
 COUNTERS = ("trajectories", "feedback", "dropped")
@@ -104,6 +105,7 @@ def read_archive(
                 with archive.open(table_name) as rows:
                     _read_table(raw, table_name, space.space_id, part, rows, path)
             raw.execute(DEPARTED, {**manifest["counters"], "space": space.space_id})
+            acts.note(raw, space.space_id, "space unarchived", {"file": path.name})
             progress(len(told), len(told))
     return space, sum(part["rows"] for part in told.values())
 
