@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -206,7 +207,9 @@ def test_a_process_that_is_killed_while_it_dreams_leaves_the_graph_as_before(eng
         f"SonaEngine(DIM, {database_url!r}, config=CONFIG).deep_learn(\n"
         "    progress=lambda done, total: done == 5 and os.kill(os.getpid(), signal.SIGKILL))"
     )
-    killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=False)
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root / "tests")}  # where the fixtures are, for what it imports
+    killed = subprocess.run([sys.executable, "-c", script], cwd=root, env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert stored(database_url) == before
     with psycopg.connect(database_url, autocommit=True) as connection:
