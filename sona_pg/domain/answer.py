@@ -87,9 +87,9 @@ class Ranking:
     fit: float | None = None  # probability that any of the candidates fits; None before the first cycle
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as values that JSON and msgpack take."""
+        """Return the fields as values that JSON and msgpack take; the number of the set as text."""
         told = {"ids": list(self.ids), "scores": np.asarray(self.scores).tolist()}
-        known = {"version": self.version, "candidate_set": self.candidate_set}
+        known = {"version": self.version, "candidate_set": _as_text(self.candidate_set)}
         return {**told, **known, "confidence": self.confidence, "fit": self.fit}
 
     @classmethod
@@ -97,7 +97,17 @@ class Ranking:
         """Return the ranking that ``as_dict`` has given."""
         scores = np.asarray(told["scores"], np.float32)
         believed = told.get("confidence"), told.get("fit")
-        return cls(tuple(told["ids"]), scores, told["version"], told.get("candidate_set"), *believed)
+        return cls(tuple(told["ids"]), scores, told["version"], _as_number(told.get("candidate_set")), *believed)
+
+
+def _as_text(candidate_set: int | None) -> str | None:
+    """Return the number of a set as text: JavaScript and jq round whole numbers beyond 2^53."""
+    return None if candidate_set is None else str(candidate_set)
+
+
+def _as_number(candidate_set: str | int | None) -> int | None:
+    """Return the number of a set, given as text or as a number."""
+    return None if candidate_set is None else int(candidate_set)
 
 
 class BookedCost(Protocol):
@@ -122,12 +132,12 @@ class Decision:
     account: BookedCost | None = None  # where its cost is booked under a budget, in this process
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as values that JSON and msgpack take."""
+        """Return the fields as values that JSON and msgpack take; the number of the set as text."""
         fields = [field.name for field in dataclasses.fields(self) if field.name != "account"]
         told = {name: getattr(self, name) for name in fields}
         features = None if self.features is None else np.asarray(self.features).tolist()
         scores = {route: float(score) for route, score in self.scores.items()}
-        return {**told, "scores": scores, "features": features}
+        return {**told, "scores": scores, "features": features, "candidate_set": _as_text(self.candidate_set)}
 
     def _asdict(self) -> dict[str, Any]:
         """Return the fields that LangGraph's checkpoints keep: all but the account, which is of this process."""
@@ -139,6 +149,7 @@ class Decision:
         known = {field.name: told[field.name] for field in dataclasses.fields(cls) if field.name in told}
         if known.get("features") is not None:
             known["features"] = np.asarray(known["features"], np.float32)
+        known["candidate_set"] = _as_number(known.get("candidate_set"))
         return cls(**known)
 
 

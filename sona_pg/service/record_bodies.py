@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from decimal import Decimal
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from sona_pg.limits import LONGEST_ID, LONGEST_LABEL, LONGEST_QUERY, MAX_FEATURES, MAX_PARAMETER, MAX_STEPS, MOST_INT8
 from sona_pg.service.wire_vectors import STRICT, Asked, Vector, WireMatrix
@@ -18,6 +19,43 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Cost = Annotated[float, Field(ge=0, le=1e30)]
 Whole = Annotated[int, Field(ge=-MOST_INT8 - 1, le=MOST_INT8)]
+
+SAFE = 1 << 53  # JavaScript rounds whole numbers beyond it
+
+
+def _set_number(given: Any) -> Any:
+    """Read the number of a candidate set: text as answered, or a JSON number that no client has rounded."""
+    if isinstance(given, str):
+        if len(given) > 20 or not given.removeprefix("-").isdecimal() or not given.isascii():
+            raise ValueError("expected the text that the answer has")
+        return int(given)
+    if type(given) is int and SAFE < abs(given) <= MOST_INT8 + 1 and _is_rounded(given):
+        raise ValueError("this number was rounded on its way: send candidate_set as text, as the answer has it")
+    return given
+
+
+def _is_rounded(number: int) -> bool:
+    """Whether a number is what is left of another in a float64: its exact value, or its digits as programs print it.
+
+    Of all 64-bit numbers three in a thousand are such ones and were not rounded.
+    """
+    near = float(number)
+    return number in (int(near), int(Decimal(repr(near))), int(Decimal(f"{near:.17g}")))
+
+
+SetNumber = Annotated[
+    Whole,
+    BeforeValidator(_set_number),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": "^-?[0-9]{1,19}$"},
+                {"type": "integer", "maximum": SAFE, "minimum": -SAFE},
+            ],
+            "description": "answered as text: it has 64 bits, and JavaScript rounds numbers beyond 2^53",
+        }
+    ),
+]
 
 
 class StepBody(BaseModel):
@@ -40,7 +78,7 @@ class DecisionBody(BaseModel):
     scores: dict[str, Finite] = Field(default_factory=dict)
     version: Annotated[int, Field(ge=0, le=MOST_INT8)]
     reason: str = ""
-    candidate_set: Whole | None = None
+    candidate_set: SetNumber | None = None
     cost: Annotated[float, Field(ge=0, le=1e30)] | None = None
     features: Annotated[list[Annotated[float, Field(ge=-65504, le=65504)]], Field(max_length=MAX_FEATURES)] | None = (
         None
@@ -55,7 +93,7 @@ class RankingBody(BaseModel):
     ids: list[Id]
     scores: list[Finite]
     version: Annotated[int, Field(ge=0, le=MOST_INT8)]
-    candidate_set: Whole | None = None
+    candidate_set: SetNumber | None = None
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     fit: Annotated[float, Field(ge=0, le=1)] | None = None
 

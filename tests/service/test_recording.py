@@ -117,8 +117,40 @@ def test_a_decision_and_a_ranking_come_back_with_the_trajectory(service, service
     with psycopg.connect(service_url) as connection:
         told = "SELECT route, propensity, cost, candidate_set FROM sona.trajectories WHERE id = %s"
         first, second = (connection.execute(told, [id_]).fetchone() for id_ in ids)
-    assert first == (decision["route"], decision["propensity"], decision["cost"], decision["candidate_set"])
-    assert (second[0], second[3]) == (ranking["ids"][0], ranking["candidate_set"])
+    assert first == (decision["route"], decision["propensity"], decision["cost"], int(decision["candidate_set"]))
+    assert (second[0], second[3]) == (ranking["ids"][0], int(ranking["candidate_set"]))
+
+
+def test_the_number_of_a_set_survives_a_client_whose_numbers_are_float64(service, service_url):
+    decision = service.post("/v1/route", {"vector": X, "candidates": ["a", "b"]}).json()
+    told = decision["candidate_set"]
+    assert isinstance(told, str)
+    through_floats = json.loads(json.dumps(decision), parse_int=float)  # as JavaScript reads JSON
+    ids = [
+        service.post("/v1/trajectories", {"vector": X, "decision": {**decision, "candidate_set": value}}).json()["id"]
+        for value in (through_floats["candidate_set"], int(told))  # an exact number is taken as well
+    ]
+    service.engine.flush()
+    with psycopg.connect(service_url) as connection:
+        stored = "SELECT candidates FROM sona.decisions WHERE trajectory_id = ANY (%s)"
+        rows = connection.execute(stored, [[UUID(id_) for id_ in ids]]).fetchall()
+    assert rows == [(["a", "b"],)] * 2
+
+
+@pytest.mark.parametrize("value", ["6322404876480617000", "6322404876480617472", "-6322404876480617000"])
+def test_a_number_of_a_set_that_was_rounded_is_refused_by_name(service, value):
+    decision = service.post("/v1/route", {"vector": X, "candidates": ["a", "b"]}).json()
+    body = {"vector": X, "decision": {**decision, "candidate_set": int(value)}}
+    refused = service.post("/v1/trajectories", body)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/decision/candidate_set")
+    assert "was rounded" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("value", ["", "-", "1.5", "x", "²", "9" * 20, "1_0", str(1 << 63), True])
+def test_a_text_that_is_no_number_of_a_set_is_refused(service, value):
+    decision = service.post("/v1/route", {"vector": X, "candidates": ["a", "b"]}).json()
+    refused = service.post("/v1/trajectories", {"vector": X, "decision": {**decision, "candidate_set": value}})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/decision/candidate_set")
 
 
 def test_feedback_single_and_many(service, service_url):

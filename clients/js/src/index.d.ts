@@ -9,10 +9,11 @@ export interface Asked { vector?: WireVector; text?: string }
 
 export interface Decision {
   route: string; propensity: number; scores: Record<string, number>; version: number; reason: string;
-  candidate_set: number | null; cost: number | null; features: number[] | null;
+  /** Text, for it has 64 bits: send it back as it is. */
+  candidate_set: string | null; cost: number | null; features: number[] | null;
 }
 export interface Ranking {
-  ids: string[]; scores: number[]; version: number; candidate_set: number | null;
+  ids: string[]; scores: number[]; version: number; candidate_set: string | null;
   /** Calibrated probability that the first answer is right; null while the space knows too little. */
   confidence: number | null;
   /** Probability that any candidate fits. */

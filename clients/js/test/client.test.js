@@ -158,7 +158,14 @@ test("the README's code runs", async () => {
 test("a decision goes from the route to the record and its feedback", async () => {
   const client = new SonaClient(url, { space: await space() });
   const decision = await client.route({ vector: new Float32Array(DIM).fill(1), candidates: ["a", "b"] });
-  const { id } = await client.recordTrajectory({ vector: new Array(DIM).fill(1), decision, route: decision.route });
+  assert.match(decision.candidate_set, /^-?[0-9]{17,19}$/); // a number of 64 bits, whole
+  const stored = JSON.parse(JSON.stringify(decision));
+  const { id } = await client.recordTrajectory({ vector: new Array(DIM).fill(1), decision: stored, route: decision.route });
+  const rounded = { ...decision, candidate_set: Number(decision.candidate_set) };
+  await assert.rejects(client.recordTrajectory({ vector: new Array(DIM).fill(1), decision: rounded }), (error) => {
+    assert.deepEqual([error.status, error.errors[0].pointer], [422, "/decision/candidate_set"]);
+    return true;
+  });
   assert.ok((await client.feedback({ trajectory: id, quality: 1 })).sequence > 0);
   const begun = await client.beginTrajectory({ vector: new Array(DIM).fill(1) });
   await client.addStep(begun.id, { reward: 1 });
