@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -117,7 +117,7 @@ def export_records(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="File: Parquet if it ends in .parquet, gzipped in .gz; adapters: a folder; else standard output."
+            help="File: .parquet, .csv or else JSON lines, gzipped in .gz; adapters: a folder; else standard output."
         ),
     ] = None,
     since: FromTime = None,
@@ -130,7 +130,7 @@ def export_records(
     ] = None,
     url: Url = None,
 ) -> None:
-    """Write trajectories, candidates or preference pairs as JSON lines or Parquet; memory does not grow with them.
+    """Write trajectories, candidates or preference pairs as JSON lines, CSV or Parquet; memory does not grow with them.
 
     Adapters are written as Hugging Face PEFT reads them: OUTPUT/base and OUTPUT/micro, of the live version.
 
@@ -184,20 +184,34 @@ def _writer(output: Path | None, what: Exported) -> Iterator[Callable[[str], obj
         return
     beside = output.with_name(output.name + "~")
     try:
-        if output.suffix == ".parquet":
+        if output.suffix.lower() == ".parquet":
             from sona_pg.transfer import ParquetOutput
 
             with ParquetOutput(beside, what.value) as rows:
                 yield rows.write
             os.replace(beside, output)
             return
-        with gzip.open(beside, "wt") if output.suffix == ".gz" else beside.open("w") as file:
-            yield file.write
+        zipped = output.suffix.lower() == ".gz"
+        with (
+            gzip.open(beside, "wt", encoding="utf-8", newline="")
+            if zipped
+            else beside.open("w", encoding="utf-8", newline="")
+        ) as file:
+            yield _text_writer(output, what, file)
         os.replace(beside, output)
     except OSError as exc:
         raise InvalidValue(f"{output} cannot be written: {exc.strerror}") from exc
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _text_writer(output: Path, what: Exported, file: TextIO) -> Callable[[str], object]:
+    """Return a function that writes lines of JSON: as CSV where an import would read the file as CSV."""
+    if ".csv" not in [suffix.lower() for suffix in output.suffixes]:
+        return file.write
+    from sona_pg.transfer import CsvOutput
+
+    return CsvOutput(file, what.value).write
 
 
 def _time(told: str | None, option: str) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sona_pg.transfer.csv_output import CsvOutput
 from sona_pg.transfer.exporting import ExportWanted, export_candidates, export_trajectories
 from sona_pg.transfer.importing import Imported, ImportWanted, import_file
 from sona_pg.transfer.parquet_output import ParquetOutput
@@ -9,6 +10,7 @@ from sona_pg.transfer.peft_files import write_peft
 from sona_pg.transfer.preference_pairs import export_pairs
 
 __all__ = [
+    "CsvOutput",
     "ExportWanted",
     "ImportWanted",
     "Imported",

@@ -70,3 +70,25 @@ def test_an_export_without_a_file_goes_to_standard_output(folder):
     assert run("export", "pairs").stdout == ""
     assert run("export", "--space", "none").exit_code == 2
     assert run("export", "--output", "no/folder.jsonl").exit_code == 2
+
+
+def test_an_export_named_csv_is_csv_that_an_import_reads(folder):
+    rows = [
+        '{"id": "a", "started_at": "2026-10-05T12:00Z", "embedding": [1, 2], "query": "one, \\"two\\"\\nthree", '
+        '"route": "r", "quality": 0.25, "context": ["user:1"], "parameters": {"k": 2}, "steps": [{"reward": 1, '
+        '"activations": [1, 2]}], "decision": {"propensity": 0.5}, "candidates": "all", '
+        '"feedback": [{"source": "judge", "quality": 0.5}]}',
+        '{"id": "b", "started_at": "2026-10-05T12:01Z", "embedding": [2, 1]}',
+    ]
+    (folder / "logs.jsonl").write_text('{"candidate": "r", "embedding": [1, 0]}\n' + "\n".join(rows))
+    assert run("import", "logs.jsonl", "--dim", "2").exit_code == 0
+    wanted = run("export", "--with-embeddings").stdout
+    for name in ("told.csv", "told.csv.gz"):
+        assert run("export", "candidates", "--output", f"candidates-{name}").exit_code == 0
+        assert run("export", "--with-embeddings", "--output", name).exit_code == 0
+        space = f"from {name}"
+        for path in (f"candidates-{name}", name):
+            done = run("import", path, "--space", space, "--dim", "2")
+            assert done.exit_code == 0, done.output
+        assert run("export", "--with-embeddings", "--space", space).stdout == wanted
+    assert (folder / "told.csv").read_text().startswith("id,started_at,query,")
