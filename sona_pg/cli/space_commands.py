@@ -162,7 +162,11 @@ def space_reembed(
         typer.Option(help="Embedder, as MODULE:FUNCTION from n texts to (n, dim); else wordllama, 256."),
     ] = None,
     candidate_texts: Annotated[
-        str | None, typer.Option(help="Texts of the candidates: a JSON file of {id: text}, or MODULE:FUNCTION.")
+        str | None,
+        typer.Option(
+            help="Texts of candidates that have none in the store: a JSON file of {id: text}, null leaves one out, "
+            "{} all; or MODULE:FUNCTION."
+        ),
     ] = None,
     take_over: Annotated[
         bool, typer.Option("--catch-up", help="Only copy records that the old space has received since.")
@@ -173,13 +177,14 @@ def space_reembed(
     """Embed a space again from its stored texts, with another model or dimension; an interrupted run can be resumed.
 
     The new space learns from the copied ledger and takes the name; the old one is kept as NAME~1 until it is removed.
+    After a run that has ended, the same command embeds the new space once more, and keeps that one as NAME~2.
 
     Example: sona-pg space reembed support --dim 384 --model models:embed
     """
     from sona_pg.worker.reembedding import catch_up, reembed
 
     embed, dims = _model(model, dim, required=not take_over)
-    texts = read_candidate_texts(candidate_texts)
+    texts = read_candidate_texts(candidate_texts, may_leave_out=True)
     with database_at(url) as database, progress_bar(f"embedding space {name!r}") as progress:
         if take_over:
             done = catch_up(database, name, embed, candidate_texts=texts, learn=learn, progress=progress)
@@ -204,18 +209,24 @@ def _model(named: str | None, dim: int | None, required: bool) -> tuple[Callable
     return imported(named, "--model"), dim or 0
 
 
-def read_candidate_texts(named: str | None) -> Any:
-    """Return the texts of candidates by id, from a JSON file or a function; None without either."""
+def read_candidate_texts(named: str | None, *, may_leave_out: bool = False) -> Any:
+    """Return the texts of candidates by id, from a JSON file or a function; None without either.
+
+    With ``may_leave_out``, null in place of a text is taken.
+    """
     if named is None:
         return None
     path = Path(named)
     if not path.exists():
+        if ":" not in named:
+            raise InvalidValue(f"--candidate-texts {named}: there is no such file; a function is named MODULE:NAME")
         return imported(named, "--candidate-texts")
     try:
         texts = json.loads(path.read_text())
     except (OSError, ValueError) as exc:
         raise InvalidValue(f"--candidate-texts {named}: expected a JSON file of {{id: text}}: {exc}") from exc
-    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+    kinds = (str, type(None)) if may_leave_out else str
+    if not isinstance(texts, dict) or not all(isinstance(text, kinds) for text in texts.values()):
         raise InvalidValue(f"--candidate-texts {named}: expected an object of texts by candidate id")
     return texts
 

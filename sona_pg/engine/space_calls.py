@@ -12,7 +12,8 @@ from sona_pg.engine.held_engines import HeldEngines
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.serving.arguments import require_count
 from sona_pg.store.database import Database
-from sona_pg.worker.reembedding import CandidateTexts, Embed, Progress, ReembedResult, catch_up, reembed
+from sona_pg.worker.candidate_texts import CandidateTexts
+from sona_pg.worker.reembedding import Embed, Progress, ReembedResult, catch_up, reembed
 
 
 class SpaceCalls(ABC):

@@ -6,6 +6,7 @@ interrupted copy continues, and batches recorded meanwhile are found. Each batch
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -274,10 +275,25 @@ def begin(engine: Engine, name: str, dim: int) -> SpaceCopy:
             connection.execute(update(space_rows).where(of_target).values(predecessor=source.space_id))
         elif (known.dim, _predecessor(connection, known)) != (dim, source.space_id):
             raise Conflict(
-                f"space {known.name!r} with {known.dim} dimensions exists already: finish that copy with "
-                f"dim={known.dim}, or remove the space first"
+                f"space {known.name!r} with {known.dim} dimensions exists already: finish that copy with {known.dim} "
+                f"dimensions, or remove it first: sona-pg space remove {shlex.quote(known.name)} --yes"
             )
     return SpaceCopy(engine, source, target)
+
+
+def candidates_to_embed(engine: Engine, name: str) -> tuple[Space, list[str]]:
+    """Return a space, and the ids of its candidates that ``begin`` would find to copy; nothing is made.
+
+    Raises:
+        UnknownSpace: there is no space of that name.
+    """
+    with reading(engine, f"copying space {name!r}") as connection:
+        source = spaces.find_space(connection, name)
+        if source is None:
+            raise spaces.unknown(connection, name)
+        target = spaces.find_space(connection, name + IN_WORK)
+        both = {"source": source.space_id, "target": None if target is None else target.space_id}
+        return source, [row[0] for row in driver_connection(connection).execute(CANDIDATES_LEFT, both)]
 
 
 def again(engine: Engine, name: str) -> SpaceCopy:

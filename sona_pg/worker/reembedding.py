@@ -7,7 +7,7 @@ an interruption the same call continues.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,12 @@ from sona_pg.store import space_copy
 from sona_pg.store.database import Database
 from sona_pg.store.space_copy import SpaceCopy
 from sona_pg.worker.background import BackgroundLoop
+from sona_pg.worker.candidate_texts import CandidateTexts, TextLookup
 
 AT_ONCE = 512  # texts that the model is given in one call
 SWITCHES = 20  # attempts to switch at a moment without uncopied batches
 
 Embed = Callable[[list[str]], Any]  # n texts -> (n, dim), such as SentenceTransformer(...).encode
-CandidateTexts = Mapping[str, str] | Callable[[list[str]], Sequence[str | None]]  # by id; None: it has none
 Progress = Callable[[int, int], object]  # trajectories done, trajectories in all
 
 
@@ -67,18 +67,22 @@ def reembed(
         name: of the space.
         embed: n texts -> (n, dim).
         dim: of the new embeddings.
-        candidate_texts: the text of each candidate: by id, or a callable from ids to texts.
+        candidate_texts: the text of each candidate by id, or a callable from ids to texts; None in place of a text
+            leaves a candidate out, an empty mapping all. For ids that a mapping does not name, the ``text`` of the
+            stored content is taken (``keep_contents``).
         learn: learn from the copied ledger before the switch; otherwise the new space begins with version 0.
         progress: called with the numbers of processed and of all trajectories.
 
     Raises:
         UnknownSpace: there is no space of that name.
         Conflict: a re-embedding to another dimension was begun; or servers record faster than ``embed`` follows.
-        InvalidValue: the space has candidates and ``candidate_texts`` is not given, or ``embed`` returned an invalid
-            embedding.
+        InvalidValue: a candidate has no text (nothing is begun then), or ``embed`` returned an invalid embedding.
     """
+    source, ids = space_copy.candidates_to_embed(database.engine, name)
+    texts = TextLookup(candidate_texts, database.contents, source)
+    texts.require(ids)  # before a copy is begun
     copy = space_copy.begin(database.engine, name, dim)
-    maker = _Maker(copy, embed, candidate_texts)
+    maker = _Maker(copy, embed, texts)
     maker.copy(progress)
     if learn:
         _learn(database, copy)
@@ -110,7 +114,7 @@ def catch_up(
         InvalidValue: see ``reembed``.
     """
     copy = space_copy.again(database.engine, name)
-    _Maker(copy, embed, candidate_texts).copy(progress)
+    _Maker(copy, embed, TextLookup(candidate_texts, database.contents, copy.source)).copy(progress)
     if learn:
         _learn(database, copy)
     return _result(database, copy, name, copy.source.name)
@@ -119,10 +123,10 @@ def catch_up(
 class _Maker:
     """Embeds the rows that a copy lacks."""
 
-    def __init__(self, copy: SpaceCopy, embed: Embed, candidate_texts: CandidateTexts | None) -> None:
+    def __init__(self, copy: SpaceCopy, embed: Embed, texts: TextLookup) -> None:
         self._copy = copy
         self._embed = embed
-        self._texts = candidate_texts
+        self._texts = texts
 
     def copy(self, progress: Progress) -> None:
         """Copy the remaining candidates, sets, and batches in the order of recording."""
@@ -140,29 +144,11 @@ class _Maker:
             progress(done, total)
 
     def _copy_candidates(self) -> None:
-        left = self._copy.candidates_left()
-        if left and self._texts is None:
-            raise InvalidValue(
-                f"space {self._copy.source.name!r} has {len(left)} candidates to embed, {left[0]!r} first: pass "
-                "candidate_texts=, their texts by id or a callable that gives them; {} leaves them out"
-            )
-        for ids in _chunks(left):
-            texts = self._texts_of(ids)
+        for ids, texts in self._texts.of(self._copy.candidates_left()):
             known = [(id_, told) for id_, told in zip(ids, texts, strict=True) if told and told.strip()]
             vectors = self._embeddings([told for _, told in known])
             rows = np.flatnonzero(vectors.any(axis=1))
             self._copy.copy_candidates([known[row][0] for row in rows], vectors[rows])
-
-    def _texts_of(self, ids: list[str]) -> Sequence[str | None]:
-        assert self._texts is not None
-        if isinstance(self._texts, Mapping):
-            return [self._texts.get(id_) for id_ in ids]
-        texts = self._texts(ids)
-        if len(texts) != len(ids):
-            raise InvalidValue(
-                f"candidate_texts gave {len(texts)} texts for {len(ids)} ids: expected one each, or None"
-            )
-        return texts
 
     def _embeddings(self, texts: list[str]) -> NDArray[np.float32]:
         """Return the embeddings of ``texts``, (n, dim) float32, checked."""

@@ -264,6 +264,7 @@ def test_a_space_is_reembedded(taught: str, tmp_path: Path) -> None:
         (["--model", "models:embed"], "say with --dim"),
         (["--model", "nothing:embed", "--dim", "4"], "nothing"),
         (["--model", "models", "--dim", "4"], "MODULE:NAME"),
+        (["--candidate-texts", "nofile.json"], "nofile.json: there is no such file"),
     ]:
         refused = CliRunner().invoke(app, ["space", "reembed", "default", *arguments, "--url", taught])
         assert problem in str(refused.exception)

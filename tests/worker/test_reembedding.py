@@ -101,7 +101,7 @@ def test_it_goes_on_where_it_was_killed(database_url: str, database: Database, m
     with pytest.raises(KeyboardInterrupt):
         reembed(database, "s", first, NEW, candidate_texts=TEXTS)
     assert [space.name for space in database.list_spaces()] == ["s", "s~next"]
-    with pytest.raises(Conflict, match=r"'s~next' with 12 dimensions exists already: finish that copy with dim=12"):
+    with pytest.raises(Conflict, match=r"'s~next' with 12 dimensions exists already: finish that copy with 12 dim"):
         reembed(database, "s", Model(5), 5, candidate_texts=TEXTS)
     done = reembed(database, "s", second, NEW, candidate_texts=TEXTS)
     assert done.trajectories == 15
@@ -128,8 +128,11 @@ def test_rows_that_cannot_be_embedded_are_refused_by_name(database_url: str, dat
         reembed(database, "s", Model(NEW), NEW)
     with SonaEngine(OLD, database_url, "s", config=QUIET) as engine:
         record(engine, 1)
-    with pytest.raises(InvalidValue, match=r"4 candidates to embed, 'd0' first: pass candidate_texts="):
+    with pytest.raises(InvalidValue, match=r"4 candidates have no text, 'd0' first: give texts by id"):
         reembed(database, "s", Model(NEW), NEW)
+    with pytest.raises(InvalidValue, match="'s': 3 candidates have no text, 'd1' first"):
+        reembed(database, "s", Model(NEW), NEW, candidate_texts={"d0": "document 0"})
+    assert [space.name for space in database.list_spaces()] == ["s"]  # no copy stands in the way of the next attempt
     with pytest.raises(DimensionMismatch):
         reembed(database, "s", Model(NEW - 1), NEW, candidate_texts=TEXTS)
     with pytest.raises(InvalidValue, match=r"embed gave an array of shape \(12,\)"):
@@ -138,6 +141,16 @@ def test_rows_that_cannot_be_embedded_are_refused_by_name(database_url: str, dat
         reembed(database, "s", Model(NEW), NEW, candidate_texts=lambda ids: ["one"])
     done = reembed(database, "s", Model(NEW), NEW, candidate_texts={}, learn=False)
     assert (done.candidates, done.candidates_without_text, done.version) == (0, 4, 0)
+
+
+def test_texts_of_candidates_are_read_from_the_store(database_url: str, database: Database) -> None:
+    with SonaEngine(OLD, database_url, "s", config=QUIET) as engine:
+        record(engine, 1)
+        engine.keep_contents({"d1": {"text": "the stored text"}, "d2": {"text": "given another"}, "d3": {"text": "no"}})
+    model = Model(NEW)
+    done = reembed(database, "s", model, NEW, candidate_texts={"d0": "given", "d2": "given too", "d3": None})
+    assert (done.candidates, done.candidates_without_text) == (3, 1)
+    assert model.seen[:3] == ["given", "the stored text", "given too"]
 
 
 def test_an_erasure_reaches_a_copy_that_is_not_finished(database_url: str, database: Database, tmp_path) -> None:
