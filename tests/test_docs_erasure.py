@@ -55,6 +55,25 @@ def test_a_receipt_that_was_changed_ends_the_command_with_1(database_url, tmp_pa
     everywhere = ["forget", "--user", "7", "--all-spaces", "--dry-run", "--url", database_url]
     with SonaEngine(3, database_url, "other"):
         planned = CliRunner().invoke(app, everywhere, catch_exceptions=False)
-    assert [json.loads(line)["trajectories"] for line in planned.stdout.splitlines()] == [0, 0]
+    plans = [json.loads(line) for line in planned.stdout.splitlines()]
+    assert [(plan["space"], plan["trajectories"]) for plan in plans] == [("made", 0), ("other", 0)]
     finished = CliRunner().invoke(app, ["forget", "--finish", *options], catch_exceptions=False)
-    assert json.loads(finished.stdout) == {"finished": 0}
+    assert json.loads(finished.stdout) == {"space": "made", "finished": 0}
+
+
+def test_a_subject_that_is_misspelt_is_told(database_url, tmp_path, monkeypatch):
+    monkeypatch.setenv("SONA_PG_HOME", str(tmp_path))
+    with SonaEngine(2, database_url, "made") as engine:
+        trajectory = engine.begin_trajectory([1.0, 0.0])
+        engine.add_trajectory_context(trajectory, "user:7")
+        engine.end_trajectory(trajectory, 1.0)
+
+    def forget(*words):
+        return CliRunner().invoke(app, ["forget", *words, "--space", "made", "--url", database_url])
+
+    assert "name one of --user" in str(forget().exception)
+    assert "expected the name without user: before it, --user 7" in str(forget("--user", "user:7", "--yes").exception)
+    nobody = forget("--user", "nobody", "--yes")
+    assert nobody.stderr == "sona-pg: space 'made' has nothing of user 'nobody'\n"
+    assert json.loads(nobody.stdout)["version"] == 0
+    assert forget("--user", "7", "--yes").stderr == ""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sona_pg.cli.options import SpaceName, Url, database_at, engine_on
 from sona_pg.cli.render import progress_bar, show_facts
 from sona_pg.errors import ConfigError, InvalidValue
+
+if TYPE_CHECKING:
+    from sona_pg.engine import SonaEngine
 
 
 def forget(
@@ -46,6 +49,8 @@ def forget(
     Example: sona-pg forget --space support --user 42 --yes
     """
     told: dict[str, Any] = {"user": user, "session": session, "trajectories": trajectory or None}
+    if not (unfinished or verify) and sum(given is not None for given in told.values()) != 1:
+        raise InvalidValue("name one of --user, --session and --trajectory: whose data is to be erased")
     if not (yes or dry_run or unfinished or verify):
         raise ConfigError("an erasure cannot be undone: see --dry-run, and pass --yes to confirm")
     if all_spaces:
@@ -63,15 +68,36 @@ def forget(
                 raise typer.Exit(1)
             return
         if dry_run:
-            show_facts(engine.forget_plan(**told).as_dict(), f"an erasure in space {space!r} would remove")
+            plan = engine.forget_plan(**told)
+            _warn_of_nothing(space, told, plan.trajectories)
+            show_facts({"space": space, **plan.as_dict()}, f"an erasure in space {space!r} would remove")
             return
         if unfinished:
             with progress_bar("finishing erasures") as progress:
-                show_facts({"finished": engine.finish_erasures(key=key, progress=progress)}, f"space {space!r}")
+                finished = engine.finish_erasures(key=key, progress=progress)
+            show_facts({"space": space, "finished": finished}, f"space {space!r}")
             return
+        _require_a_name(engine, told)
         with progress_bar(f"erasing from space {space!r}") as progress:
             receipt = engine.forget(**told, drop_expired=drop_expired, key=key, progress=progress)
+    _warn_of_nothing(space, told, sum(receipt.facts["removed"].values()))
     show_facts(receipt.as_dict(), f"receipt of an erasure in space {space!r}")
+
+
+def _require_a_name(engine: SonaEngine, told: dict[str, Any]) -> None:
+    """Refuse a label in place of a name, such as --user user:4, unless there are records of a user of that name."""
+    for kind in ("user", "session"):
+        name = told[kind] or ""
+        if name.startswith(f"{kind}:") and not engine.forget_plan(**told).trajectories:
+            bare = name.removeprefix(f"{kind}:")
+            raise InvalidValue(f"--{kind} {name}: expected the name without {kind}: before it, --{kind} {bare}")
+
+
+def _warn_of_nothing(space: str, told: dict[str, Any], found: int) -> None:
+    if not found:
+        ((kind, name),) = ((kind, name) for kind, name in told.items() if name is not None)
+        whose = f"{kind} {name!r}" if isinstance(name, str) else "these trajectories"
+        print(f"sona-pg: space {space!r} has nothing of {whose}", file=sys.stderr)
 
 
 def _require_no_receipt(path: Path | None) -> None:

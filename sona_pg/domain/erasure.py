@@ -75,6 +75,11 @@ class Erasure:
     late: int
     receipt: Mapping[str, Any] | None
 
+    @property
+    def found_nothing(self) -> bool:
+        """Return whether no row of the subject was in the ledger."""
+        return not any(self.removed.values())
+
     def covers(self, id: UUID, labels: list[str] | None) -> bool:
         """Whether a record that arrives late is of the subject: by its labels, or by its id."""
         if id >= self.until_id:

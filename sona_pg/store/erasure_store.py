@@ -84,6 +84,16 @@ class ErasureStore:
 
         return finish
 
+    @staticmethod
+    def noting(space: Space, receipts: Receipts) -> Callable[[Connection, datetime], None]:
+        """Return the end of erasures that found no row: they keep their receipts, and no version changes."""
+
+        def note(connection: Connection, at: datetime) -> None:
+            for erasure_id, receipt in receipts((), at).items():
+                erasure_rows.finish(connection, space.space_id, erasure_id, receipt, at)
+
+        return note
+
     def listing(self, space: Space, limit: int) -> list[Erasure]:
         """Return the latest erasures, newest first."""
         with reading(self._engine, "listing erasures") as connection:

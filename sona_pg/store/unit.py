@@ -268,6 +268,15 @@ class LearningUnit:
             gate_rows.end(connection, space_id, at, f"version {state.version} was rebuilt")
             then(connection, at)
 
+    def unchanged(self, then: Callable[[Connection, datetime], object]) -> None:
+        """Call ``then`` in a transaction that has made sure that the live version is still this unit's.
+
+        Raises:
+            LearningConflict: it is not, or another learner has taken the lease; nothing has changed.
+        """
+        with self._publishing((), None) as (connection, at):
+            then(connection, at)
+
     def loaded(self, version: int) -> StoredKnowledge:
         """Return the knowledge of a version loaded from a file; ``UnknownVersion`` if it was pruned."""
         with snapshot(self._engine, self._doing) as connection:

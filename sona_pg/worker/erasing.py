@@ -27,6 +27,7 @@ from sona_pg.errors import HistoryExpired, LearningConflict
 from sona_pg.learning.knowledge import Knowledge
 from sona_pg.store import space_copy
 from sona_pg.store.database import Database
+from sona_pg.store.erasure_store import Receipts
 from sona_pg.store.unit import LearningUnit
 from sona_pg.worker.past_learning import PastLearning, Progress
 from sona_pg.worker.rebuild import live_knowledge, parts_of
@@ -136,6 +137,12 @@ def _finish(
         return 0
     first = min(erasure.first_version for erasure in pending)
     expired = database.erasures.has_expired(space)
+    if not expired and all(erasure.found_nothing for erasure in pending):
+        initial = PastLearning(unit, space, config).initial()
+        served = live_knowledge(unit, initial)
+        if served is not None:  # else it is damaged, and learned anew
+            _note(database, unit, space, served, lambda facts: _receipts(pending, facts, key, copies))
+            return len(pending)
     start = 0 if expired else database.erasures.clean_versions(space, first)[-1]
     relived = PastLearning(unit, space, config).run(start, progress)
     live = live_knowledge(unit, relived.initial)
@@ -161,6 +168,32 @@ def _finish(
         database.erasures.finishing(space, first, version, _receipts(pending, facts, key, copies)),
     )
     return len(pending)
+
+
+def _note(
+    database: Database,
+    unit: LearningUnit,
+    space: Space,
+    served: Knowledge,
+    sign: Callable[[Mapping[str, Any]], Receipts],
+) -> None:
+    """Keep the receipts of erasures that found no row: the live version stays as it is.
+
+    The erasures themselves stay too, by which a learner recognises records of their subjects that arrive late.
+    """
+    state = digest(served)
+    facts = {
+        "space": space.name,
+        "version": unit.live_version,
+        "rebuilt_from": unit.live_version,
+        "cycles": 0,
+        "expired": 0,
+        "loaded_versions": [],
+        "state_before": state,
+        "state_after": state,
+        "release": __version__,
+    }
+    unit.unchanged(database.erasures.noting(space, sign(facts)))
 
 
 def _receipts(

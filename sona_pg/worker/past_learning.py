@@ -46,12 +46,18 @@ class PastLearning:
         self._config = config
         self._cache: LearnerCache | None = None  # of the cycle before, if it was one of loop B
 
+    def initial(self) -> Knowledge:
+        """Return the knowledge of version 0."""
+        unit = self._unit
+        past = unit.past_cycles()
+        first = applied(self._config, unit.settings_at(past[0].version if past else unit.next_version))
+        return Knowledge.initial(self._space.dim, first)
+
     def run(self, start: int = 0, progress: Progress = lambda done, total: None) -> Relived:
         """Return the knowledge that the cycles after version ``start`` make, from the one of ``start``."""
         unit = self._unit
         past = unit.past_cycles()
-        first = applied(self._config, unit.settings_at(past[0].version if past else unit.next_version))
-        initial = known = Knowledge.initial(self._space.dim, first)
+        initial = known = self.initial()
         if start:
             begun = unit.loaded(start)
             known = Knowledge(begun.state, begun.patterns, begun.fisher)

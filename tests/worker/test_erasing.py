@@ -280,6 +280,10 @@ def test_a_user_nobody_knows_is_forgotten_with_a_receipt_of_nothing(engine, key)
     before = digest(knowledge_of(engine))
     receipt = engine.forget(user="nobody", key=key)
     assert receipt.facts["state_before"] == receipt.facts["state_after"] == before
+    assert receipt.facts["version"] == 1  # none was published: every kept version is as it was
+    assert [version.version for version in engine.versions()] == [1]
+    assert engine.verify_receipt(receipt.as_dict(), key=key)
+    assert engine.rebuild().equal
 
 
 def test_the_hashes_of_an_erasure_name_a_subject_only_to_those_who_know_it():
