@@ -1,4 +1,4 @@
-"""Exported rows as CSV that an import reads again: a cell is empty where a value is missing, JSON for lists, objects."""
+"""Exported rows as CSV that an import reads again: lists and objects are JSON, a missing value is an empty cell."""
 
 from __future__ import annotations
 
