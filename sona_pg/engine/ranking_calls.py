@@ -31,7 +31,8 @@ class RankingCalls(EngineLifetime):
 
         Args:
             query: the query's embedding.
-            candidates: (m, dim) embeddings, stored by id; by default those in the store.
+            candidates: (m, dim) embeddings, stored by id; by default those in the store. From then on this server knows
+                them by their ids; others about a second after the commit.
             ids: (m,) one text each; an id means the same candidate for ever.
             k: the largest number of results.
             exploration: above 0, candidates with little evidence are ranked higher (1 is a good value while learning);

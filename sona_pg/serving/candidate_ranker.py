@@ -121,7 +121,8 @@ class CandidateRanker:
         self._sets_made = 0
         self._of_version: _OfVersion | None = None
         self.overlay = Overlay()
-        self.evidence = RankingEvidence(evidence, dim, RivalCandidates(dim, self.overlay, self._given))
+        self._rivals = RivalCandidates(dim, self.overlay, self._given)
+        self.evidence = RankingEvidence(evidence, dim, self._rivals)
         self._last_stored: RankedSet | None = None
         self._lock = threading.Lock()
 
@@ -295,6 +296,17 @@ class CandidateRanker:
                 self._sets.popitem(last=False)
         return made
 
+    def _take_up(self, catalog: Catalog) -> bool:
+        """Add the candidates that were ranked here with their embeddings to the overlay; return whether any was new.
+
+        Only once one of them is asked for by its id: the catalog is joined anew after each addition.
+        """
+        ranked = {name for given in self._given()[1] for name in given.ids if name not in catalog.index}
+        found = self._rivals.ranked_here(ranked)
+        if found:
+            self.overlay.remember(list(found), np.stack(list(found.values())).astype(np.float32))
+        return bool(found)
+
     def _stored(self, serving: ServedVersion, ids: Sequence[str] | None) -> RankedSet:
         """Return candidates given by id alone; all of them if no ids are given."""
         catalog = self.overlay.catalog(serving.catalog)
@@ -307,11 +319,13 @@ class CandidateRanker:
             return last
         slots = catalog.slots(names)
         missing = [name for name, slot in zip(names, slots, strict=True) if slot < 0]
+        if (missing or not names) and self._take_up(catalog):
+            return self._stored(serving, ids)
         if missing or not names:
             what = ", ".join(map(repr, missing[:5])) or "any candidate"
             raise UnknownCandidate(
-                f"version {serving.version} does not know {what}: pass candidates=, or remember(ids, embeddings); "
-                "candidates of another server are known here about a second after their commit"
+                f"version {serving.version} does not know {what}: give their embeddings or texts as well, or remember "
+                "them first; candidates of another server are known here about a second after their commit"
             )
         known = RankedSet(named.number, names, catalog.halves if ids is None else catalog.halves[slots], 0, source)
         self._last_stored = known

@@ -54,12 +54,12 @@ class RivalCandidates:
         """See ``KnownCandidates``."""
         catalog = self._overlay.catalog(serving.catalog)
         missing = {name for name in names if name not in catalog.index}
-        given = self._ranked_here(missing) if missing else {}
+        given = self.ranked_here(missing) if missing else {}
         found = [name for name in names if name in catalog.index or name in given]
         rows = [given[name] if name in given else catalog.halves[catalog.index[name]] for name in found]
         return FoundCandidates(found, np.reshape(np.array(rows, np.float32), (len(found), self._dim)))
 
-    def _ranked_here(self, names: set[str]) -> Mapping[str, NDArray[np.float16]]:
+    def ranked_here(self, names: set[str]) -> Mapping[str, NDArray[np.float16]]:
         """Return those of ``names`` that were ranked with their embeddings, in half precision as they are stored."""
         rows = {name: (given, row) for given in self._given()[1] for row, name in enumerate(given.ids) if name in names}
         if not rows:

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 
 from sona_pg import SonaEngine
 from sona_pg.domain.catalog import Catalog
-from sona_pg.errors import DimensionMismatch, InvalidValue
+from sona_pg.errors import DimensionMismatch, InvalidValue, UnknownCandidate
 from sona_pg.limits import LARGEST_TABLE
 from sona_pg.serving.candidate_ranker import CandidateRanker
 from sona_pg.serving.candidate_sets import NamedSets
@@ -86,6 +86,28 @@ def test_remembered_candidates_are_known_at_once_and_elsewhere_after_a_cycle(
         engine.force_learn()
         other.refresh()
         assert other.rank(ROWS[1], ids=IDS).ids[0] == "green"
+
+
+def test_candidates_ranked_with_their_embeddings_are_known_here_by_id_at_once(
+    engine: SonaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine._session, "hear", lambda heard: True)  # nothing is heard of the store
+    engine.rank(ROWS[1], ROWS, ids=IDS)
+    assert engine.rank(ROWS[1], ids=IDS[:2]).ids[0] == "green"
+    assert sorted(engine.rank(ROWS[1]).ids) == sorted(IDS)
+    with pytest.raises(UnknownCandidate, match=r"'lost'.* embeddings or texts .* a second after their commit"):
+        engine.rank(ROWS[1], ids=[*IDS, "lost"])
+    monkeypatch.undo()
+    engine.flush()
+    engine.refresh()
+    assert not engine._session.ranker.overlay.remembered()  # the store has them
+    assert engine.rank(ROWS[1], ids=IDS).ids[0] == "green"
+
+
+def test_all_candidates_are_those_ranked_with_their_embeddings_where_there_are_no_others(engine: SonaEngine) -> None:
+    engine.rank(ROWS[1], ROWS, ids=IDS)
+    assert sorted(engine.rank(ROWS[1]).ids) == sorted(IDS)
+    assert engine.recall(ROWS[1], ids=IDS, k=1).ids == ("green",)
 
 
 def test_bad_candidates_are_refused_by_name(engine: SonaEngine) -> None:
