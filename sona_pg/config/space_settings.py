@@ -92,6 +92,7 @@ FIRST: Settings = {
     "gate.margin": 0.05,
     "gate.confidence": 0.95,
     "gate.decisions": 1000,
+    "gate.share": 0.0,
     "loops.background_interval": 3600.0,
     "loops.min_trajectories": 100,
     "loops.growth": 0.1,
