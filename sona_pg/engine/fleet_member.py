@@ -18,6 +18,7 @@ from sona_pg.recorder import HotPath
 from sona_pg.store.arrival import Arrival
 from sona_pg.store.database import Database
 from sona_pg.store.fleet import Server
+from sona_pg.store.read_side import OwnServer
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,13 @@ class FleetMember:
         """Open the space called ``name`` and add this server to its fleet; see ``Database.open_space``."""
         arrived = self._database.join_space(name, self._hot.dim, self._server, create=create, config=config)
         self.measure_clock(ClockReading(arrived.asked_at, arrived.at, arrived.answered_at, time.monotonic()))
+        self._database.reads.join(OwnServer(arrived.space.space_id, self.server_id))
         return arrived
 
     def register(self, space: Space) -> None:
         """Add the server to the fleet again; idempotent."""
         self._database.register(space, self._server)
+        self._database.reads.join(OwnServer(space.space_id, self.server_id))
 
     def heartbeat(self, space: Space, serving: int) -> int:
         """Send a heartbeat with the served version; return the version to serve."""
@@ -60,6 +63,7 @@ class FleetMember:
 
     def depart(self, space: Space) -> None:
         """Leave the fleet."""
+        self._database.reads.depart(OwnServer(space.space_id, self.server_id))
         try:
             self._database.depart(space, self.server_id)
         except DatabaseError as exc:

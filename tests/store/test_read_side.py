@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
-import psycopg
 import pytest
 from chaos.server import CrashingServer
-from chaos.standby import Standby
+from chaos.standby import Standby, wait_for
 from fix_homes import temporary_home
 from sqlalchemy import Engine, text
 
@@ -19,7 +20,8 @@ from sona_pg.config import Environment, LoopConfig, MaintenanceConfig
 from sona_pg.errors import ConfigError
 from sona_pg.store.admin.migrate import upgrade
 from sona_pg.store.database import Database
-from sona_pg.store.read_side import ReadReplica
+from sona_pg.store.fleet import Server
+from sona_pg.store.read_side import OwnServer, ReadReplica, ReadSide
 from sona_pg.store.transactions import reading
 
 DIM = 8
@@ -47,41 +49,81 @@ def ask(server: CrashingServer, query: str) -> Any:
         return connection.execute(query).fetchone()  # type: ignore[call-overload]
 
 
+@contextmanager
+def reads_of(primary: CrashingServer, standby: Standby, lag: float) -> Iterator[ReadSide]:
+    """Read with a server of a space, which sends no heartbeats but those of looks."""
+    database = Database.at(primary.url, replica=ReadReplica(standby.url, lag))
+    server = Server(uuid4(), "here", 1, "0")
+    space = database.join_space("one", DIM, server, config=QUIET).space
+    database.reads.join(OwnServer(space.space_id, server.server_id))
+    yield database.reads
+    database.close()
+
+
 def test_a_standby_is_used_while_it_is_well(
     pair: tuple[CrashingServer, Standby], caplog: pytest.LogCaptureFixture
 ) -> None:
     primary, standby = pair
     caplog.set_level(logging.WARNING, "sona_pg")
-    database = Database.at(primary.url, replica=ReadReplica(standby.url, ROOMY))
-    tight = Database.at(primary.url, replica=ReadReplica(standby.url, TIGHT))
-    reads = database.reads
-    assert reads.look()
-    assert (reads.run(port), reads.state) == (standby.port, "used")
+    with reads_of(primary, standby, ROOMY) as reads, reads_of(primary, standby, TIGHT) as tight:
+        assert reads.look()
+        assert (reads.run(port), reads.state) == (standby.port, "used")
 
-    ask(standby, "SELECT pg_wal_replay_pause()")
-    with psycopg.connect(primary.url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE later ()")
-    assert not tight.reads.look()
-    assert tight.reads.run(port) == primary.port
-    assert "lags more than 0.2 s" in str(tight.reads.state)
-    ask(standby, "SELECT pg_wal_replay_resume()")
-    assert reads.look()
+        ask(standby, "SELECT pg_wal_replay_pause()")
+        assert not tight.look()
+        assert tight.run(port) == primary.port
+        assert "lags more than 0.2 s" in str(tight.state)
+        ask(standby, "SELECT pg_wal_replay_resume()")
+        assert reads.look()
 
-    standby.crash()
-    assert reads.run(port) == primary.port  # the same call, after it has failed on the standby
-    assert "does not answer" in str(reads.state)
-    assert not reads.look()
-    standby.start()
-    assert reads.look()
-    assert reads.run(port) == standby.port
+        standby.crash()
+        assert reads.run(port) == primary.port  # the same call, after it has failed on the standby
+        assert "does not answer" in str(reads.state)
+        assert not reads.look()
+        standby.start()
+        assert reads.look()
+        assert reads.run(port) == standby.port
 
-    standby.promote()
-    assert not reads.look()
-    assert "no standby" in str(reads.state)
-    assert reads.run(port) == primary.port
-    assert [record.message for record in caplog.records].count("reads go to the standby again") == 1
-    tight.close()
-    database.close()
+        standby.promote()
+        assert not reads.look()
+        assert "no standby" in str(reads.state)
+        assert reads.run(port) == primary.port
+        assert [record.message for record in caplog.records].count("reads go to the standby again") == 1
+
+
+def test_a_standby_that_has_not_followed_a_failover_is_left(pair: tuple[CrashingServer, Standby]) -> None:
+    first, promoted = pair
+    with Standby(promoted.data.parent.parent / "third", first) as diverged:
+        with reads_of(first, diverged, ROOMY) as reads:
+            assert reads.look()
+        promoted.promote()
+        ask(first, "SELECT pg_switch_wal()")  # what is received more than by the new primary
+        ahead = "SELECT pg_last_wal_replay_lsn() > %s"
+        with promoted.administrator() as one, diverged.administrator() as other:
+            position = one.execute("SELECT pg_current_wal_lsn()").fetchone()
+            wait_for(lambda: other.execute(ahead, position).fetchone() == (True,), "the standby is not ahead")
+        with reads_of(promoted, diverged, TIGHT) as reads:
+            assert not reads.look()
+            assert "does not follow this primary" in str(reads.state)
+            assert reads.run(port) == promoted.port
+
+
+def test_a_periodic_heartbeat_does_not_make_a_standby_lag(pair: tuple[CrashingServer, Standby]) -> None:
+    primary, standby = pair
+    with reads_of(primary, standby, ROOMY) as reads:
+        beat, sent = reads._beat, []
+
+        def overtaken() -> Any:
+            sent.append(beat())
+            if len(sent) == 1:
+                beat()
+            return sent[-1]
+
+        reads._beat = overtaken  # type: ignore[method-assign]
+        assert reads.look()
+        reads.depart(sent[0].server)
+        assert not reads.look()
+        assert "no space is open" in str(reads.state)
 
 
 def test_search_and_analytics_of_an_engine_are_read_there(pair: tuple[CrashingServer, Standby]) -> None:
