@@ -9,17 +9,18 @@ from pydantic import BaseModel, Field
 
 from sona_pg.limits import BUDGET
 from sona_pg.service.operations import Call, Operations
+from sona_pg.service.problems import field_problem
 from sona_pg.service.wire_vectors import STRICT
 
 operations = Operations("budget")
 
 
 class BudgetBody(BaseModel):
-    """The limit of spending; without an amount there is none."""
+    """The limit of spending; null: none."""
 
-    model_config = STRICT
+    model_config = STRICT | {"json_schema_extra": {"required": ["amount"]}}
 
-    amount: Annotated[float, Field(ge=BUDGET[0], le=BUDGET[1])] | None  # in the unit of costs
+    amount: Annotated[float, Field(ge=BUDGET[0], le=BUDGET[1])] | None = None  # in the unit of costs
     per: Literal["request", "day"] = "request"
 
 
@@ -45,7 +46,12 @@ async def budget(call: Call[Any]) -> Any:
 
 @operations.add("POST", "/v1/budget", scope="admin", body=BudgetBody, answer=BudgetAnswer)
 async def set_budget(call: Call[BudgetBody]) -> Any:
-    """Set or remove the budget of the space, for all its servers."""
+    """Set the budget of the space for all its servers; `{"amount": null}` removes it.
+
+    Where even the cheapest route of a request costs more, it is chosen; a budget in the request itself is refused then.
+    """
+    if "amount" not in call.body.model_fields_set:
+        raise field_problem("/amount", "expected a number above 0, or null to remove the budget")
     engine = await call.engine()
     await engine.set_budget(call.body.amount, call.body.per)
     known = await engine.budget()

@@ -49,6 +49,30 @@ def test_a_name_with_nul_is_refused(service):
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/name")
 
 
+def test_a_budget_is_removed_by_null_and_not_by_saying_nothing(service, space):
+    asked = {"params": {"space": space()}}
+    assert service.post("/v1/budget", {"amount": 2.0}, **asked).json()["amount"] == 2.0
+    refused = service.post("/v1/budget", {}, **asked)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/amount")
+    assert "null to remove the budget" in refused.json()["detail"]
+    assert service.get("/v1/budget", **asked).json()["amount"] == 2.0
+    assert service.post("/v1/budget", {"amount": None}, **asked).json()["amount"] is None
+
+
+def test_a_budget_below_the_cheapest_route_is_refused_to_a_request_and_takes_the_cheapest_for_a_space(service, space):
+    asked = {"params": {"space": space()}}
+    body = {"vector": X, "candidates": ["small", "large"], "costs": {"small": 0.1, "large": 1}}
+    refused = service.post("/v1/route", body | {"budget": 0.002}, **asked)
+    assert (refused.status_code, "the cheapest route 'small' costs 0.1" in refused.json()["detail"]) == (422, True)
+    assert refused.json()["errors"][0]["pointer"] == "/budget"
+    service.post("/v1/budget", {"amount": 0.002}, **asked)
+    taken = service.post("/v1/route", body, **asked).json()
+    cheapest = taken["propensity"] if taken["route"] == "small" else 1 - taken["propensity"]
+    assert cheapest > 0.99
+    description = service.get("/openapi.json").json()["paths"]["/v1/budget"]["post"]["description"]
+    assert "cheapest" in description
+
+
 def test_no_problem_shows_where_the_database_is(service, monkeypatch):
     def away():
         raise DatabaseUnavailable("learning at 'host=db.internal port=5432' failed")
