@@ -20,7 +20,7 @@ from benchmarks.server import DIM, SPACE, prepare, server
 from benchmarks.sql_fill import ROUTES, AnalyticsFiller, vector
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.config import MaintenanceConfig
-from sona_pg.store.admin.sql_reference import SqlObject, read_objects
+from sona_pg.store.admin.sql_reference import read_objects
 from sona_pg.store.admin.summaries import SummedDay
 from sona_pg.store.database import Database
 
@@ -29,6 +29,13 @@ TARGET, ROUNDS = 1.0, 3  # seconds; calls of each
 LEARNER = SonaConfig(hidden_dim=DIM, loops=LoopConfig(automatic=False), maintenance=MaintenanceConfig(automatic=False))
 # They change the schema.
 UNTIMED = {"ensure_dimension", "ensure_partitions"}
+FILTERED = {  # of similar_trajectories: enough of the nearest pass, some, and so few that everything is judged
+    "of good quality": "10, min_quality => 0.9",
+    "of good quality and a route": "10, of_route => 'model-7', min_quality => 0.9",
+    "1,000 of good quality": "1000, min_quality => 0.9",
+    "100 of perfect quality": "100, min_quality => 1",
+}
+SIMILAR = "SELECT * FROM sona.similar_trajectories('support', '[1,0,0]', {})"
 
 
 def fill(url: str, stored: int) -> None:
@@ -66,9 +73,9 @@ def summarise(url: str) -> list[SummedDay]:
         database.close()
 
 
-def timed(connection: psycopg.Connection[object], known: SqlObject, x: str) -> float:
-    """Return the median seconds of an object's example; what it changes is undone."""
-    query = known.example.replace("'[1,0,0]'", f"'{x}'").encode()
+def timed(connection: psycopg.Connection[object], example: str, x: str) -> float:
+    """Return the median seconds of an example; what it changes is undone."""
+    query = example.replace("'[1,0,0]'", f"'{x}'").encode()
     spent = []
     for _ in range(ROUNDS + 1):
         began = time.perf_counter()
@@ -90,11 +97,16 @@ def suite(options: Options) -> None:
                           reached=took <= 180))  # fmt: skip
         options.emit(Line(f"summing up {len(summed)} days", seconds(sum(done.seconds for done in summed))))
         with psycopg.connect(url) as connection:
-            for known in read_objects(connection):
-                if known.example and known.name not in UNTIMED:
-                    spent = timed(connection, known, vector())
-                    options.emit(Line(f"{known.kind} sona.{known.name}", seconds(spent), target=f"<= {TARGET:g} s",
-                                      reached=spent <= TARGET))  # fmt: skip
+            examples = {
+                f"{known.kind} sona.{known.name}": known.example
+                for known in read_objects(connection)
+                if known.example and known.name not in UNTIMED
+            }
+            for name, wanted in FILTERED.items():
+                examples[f"function sona.similar_trajectories, {name}"] = SIMILAR.format(wanted)
+            for name, example in examples.items():
+                spent = timed(connection, example, vector())
+                options.emit(Line(name, seconds(spent), target=f"<= {TARGET:g} s", reached=spent <= TARGET))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,40 @@ def test_trajectories_are_found_as_by_the_engine(engine: SonaEngine) -> None:
         assert [row[2] for row in found] == pytest.approx([one.quality for one in expected])
 
 
+def test_the_good_ones_are_found_however_few_they_are(engine: SonaEngine) -> None:
+    """The nearest 1,000 hold two, a wider search three; from k = 1,251 on everything is judged first."""
+    t = engine.begin_trajectory(np.eye(DIM)[5].astype(np.float32), query="pattern")
+    engine.end_trajectory(t, 0.25)
+    engine.flush()
+    said = """
+        INSERT INTO sona.trajectories (space_id, id, batch, policy_version, step_count, embedding, quality, route)
+        SELECT t.space_id, sona.uuid_floor(now() - n * interval '1 second'), t.batch, t.policy_version, 0,
+               ARRAY[0, 0, 0, 0, 1, n / 1500.0]::vector::halfvec, %s, 'small'
+        FROM sona.trajectories t, generate_series(1::int, 1500) n WHERE t.id = %s
+    """
+    with psycopg.connect(engine.url) as connection:
+        connection.execute(said, [0.2, t.id])
+        judged = """
+            INSERT INTO sona.feedback
+                (space_id, trajectory_id, source, sequence, batch, recorded_at, quality, correction)
+            SELECT t.space_id, t.id, s, 1, t.batch, now(), CASE WHEN s = 'user' THEN 1 END,
+                   CASE WHEN s = 'audit' THEN 'small' END
+            FROM sona.trajectories t, unnest(%s::text[]) s WHERE t.step_count = 0
+              AND t.id = sona.uuid_floor(now() - %s * interval '1 second')
+        """
+        for n, sources in ((1499, ["user", "audit"]), (20, ["user"]), (21, ["audit"])):
+            assert connection.execute(judged, [sources, n]).rowcount == len(sources)
+        x, by = (
+            "[0,0,0,0,1,0]",
+            "SELECT quality FROM sona.similar_trajectories('support', %s, %s, min_quality => %s) WHERE",
+        )
+        by += " query_text IS NULL"
+        for k, expected in ((1, 1), (2, 2), (3, 3), (50, 3), (2000, 3)):
+            assert connection.execute(by, [x, k, 0.95]).fetchall() == [(1.0,)] * expected, k
+        assert len(connection.execute(by, [x, 2000, 0.2]).fetchall()) == 1500
+        connection.rollback()
+
+
 def test_sealed_weeks_are_searched_by_their_index(ledger: Ledger) -> None:
     space = ledger.space("sealed", 8)
     rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ so does every panel of the dashboard."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.config import MaintenanceConfig
-from sona_pg.store.admin.sql_reference import SqlObject, read_objects, render
+from sona_pg.store.admin.sql_reference import HEAD, SqlObject, read_objects, render
 from sona_pg.store.database import Database
 
 PAGE = Path(__file__).parents[2] / "docs" / "sql.md"
@@ -79,6 +80,13 @@ def test_every_example_runs(support: psycopg.Connection) -> None:
     told = [known for known in read_objects(support) if known.kind != "table"]
     empty = {known.name for known in told if not answer(support, known)}
     assert empty <= MAY_BE_EMPTY
+
+
+def test_a_stored_embedding_is_searched_as_the_head_of_the_page_shows(support: psycopg.Connection) -> None:
+    (query,) = re.findall(r"^```sql\n(.*?)^```$", HEAD, re.MULTILINE | re.DOTALL)
+    found = support.execute(query.encode()).fetchall()
+    assert len(found) == 3
+    assert found[0] == (pytest.approx(1.0, abs=1e-3), "question 119")
 
 
 def test_every_panel_of_the_dashboard_answers(support: psycopg.Connection) -> None:

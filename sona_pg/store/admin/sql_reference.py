@@ -40,6 +40,14 @@ trajectories are UUIDv7, and their tables are partitioned by week, so on tables 
 `id >= sona.first_id('2026-11-20') AND id <= sona.last_id('2026-11-20')`. Figures of fewer than 10 ratings are marked
 `small_sample`; `low` and `high` are the 95 % interval of a quality. Days are UTC.
 
+Where a number of a space is asked for, `sona.require_space('support')` is it. Query vectors are texts or `vector`; a
+stored embedding is a `halfvec`, so it is cast:
+
+```sql
+SELECT similarity, query_text FROM sona.similar_trajectories('support', (SELECT embedding::vector
+    FROM sona.trajectories WHERE space_id = sona.require_space('support') ORDER BY id DESC LIMIT 1), 3);
+```
+
 """
 USERS = """Functions for users come first in meaning, not in order: `find_patterns`, `similar_trajectories`,
 `pattern_trajectories`, `record_trajectory`, `record_feedback`, `apply_micro_lora`, `apply_base_lora`, `routes_between`,
