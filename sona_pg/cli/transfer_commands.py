@@ -60,6 +60,9 @@ def _exit_codes() -> Iterator[None]:
         print(f"sona-pg: {exc}", file=sys.stderr)
         usage = isinstance(exc, InvalidValue | ConfigError | NotFound)
         raise typer.Exit(NOTHING_USABLE if usage else STOPPED) from exc
+    except KeyboardInterrupt:
+        print("sona-pg: stopped: run the same command again, and it goes on", file=sys.stderr)
+        raise typer.Exit(STOPPED) from None
 
 
 def import_records(

@@ -24,8 +24,9 @@ from sona_pg.transfer.parquet_rows import ParquetRows, is_parquet
 from sona_pg.transfer.row_source import Format, Row, RowSource
 
 BLOCK = 256  # rows that are embedded together
-CHECKPOINT_EVERY = 10.0  # seconds
+CHECKPOINT_EVERY = 1.0  # seconds
 COMMIT_TIMEOUT = 300.0  # seconds to wait for the writer
+STOP_TIMEOUT = 10.0  # the same, once the user has stopped the import
 MOST_FIELDS = 100  # names of unknown fields that are counted
 SHOWN = 2000  # bytes of a refused row that are kept
 
@@ -118,6 +119,7 @@ class _Import:
         self._done = Imported()
         self._trajectories = 0  # of this run
         self._everything: tuple[str, ...] | None = None
+        self._recorded: Checkpoint | None = None  # place up to which all is recorded, if not yet committed
 
     def run(self, progress: Progress) -> Imported:
         began, done, source = time.monotonic(), self._done, self._source
@@ -135,11 +137,15 @@ class _Import:
             rows = source.rows(line, offset)
             while block := list(islice(rows, BLOCK)):
                 self._record(block)
+                self._recorded = self._place()
                 progress(source.passed, source.size)
                 if time.monotonic() > saved + CHECKPOINT_EVERY:
-                    self._save()
+                    self._save(COMMIT_TIMEOUT)
                     saved = time.monotonic()
             self._engine.flush(COMMIT_TIMEOUT)
+        except KeyboardInterrupt:
+            self._save(STOP_TIMEOUT)
+            raise
         finally:
             if self._rejects is not None:
                 self._rejects.close()
@@ -252,12 +258,16 @@ class _Import:
         else:
             self._rejects_path.unlink(missing_ok=True)
 
-    def _save(self) -> None:
-        self._engine.flush(COMMIT_TIMEOUT)
-        size = 0
+    def _place(self) -> Checkpoint:
+        """Return the place behind the rows that were recorded or refused so far."""
+        size = 0 if self._rejects is None else self._rejects.tell()
+        return Checkpoint(self._target, self._file, *self._source.place, self._done.rows, self._done.rejected, size)
+
+    def _save(self, timeout: float) -> None:
+        """Commit what is recorded, and note the place behind it."""
+        self._engine.flush(timeout)
         if self._rejects is not None:
             self._rejects.flush()
             os.fsync(self._rejects.fileno())
-            size = self._rejects.tell()
-        known = Checkpoint(self._target, self._file, *self._source.place, self._done.rows, self._done.rejected, size)
-        save_checkpoint(self._checkpoint, known)
+        if self._recorded is not None:
+            save_checkpoint(self._checkpoint, self._recorded)

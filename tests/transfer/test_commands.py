@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sona_pg.cli.commands import app
+from sona_pg.transfer.importing import _Import
 
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "import-export.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -92,3 +93,13 @@ def test_an_export_named_csv_is_csv_that_an_import_reads(folder):
             assert done.exit_code == 0, done.output
         assert run("export", "--with-embeddings", "--space", space).stdout == wanted
     assert (folder / "told.csv").read_text().startswith("id,started_at,query,")
+
+
+def test_a_stopped_import_says_how_to_go_on(folder, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    (folder / "good").write_text(GOOD)
+    monkeypatch.setattr(_Import, "_record", stopped)
+    done = run("import", "good", "--dim", "2")
+    assert (done.exit_code, done.stderr) == (3, "sona-pg: stopped: run the same command again, and it goes on\n")

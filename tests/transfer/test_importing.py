@@ -164,6 +164,10 @@ def test_texts_are_embedded_together(database_url, database, tmp_path):
     assert fetch(database_url, "SELECT query FROM sona.trajectories ORDER BY id LIMIT 1") == [("question 0",)]
 
 
+class Killed(BaseException):
+    """End of a process."""
+
+
 def test_a_killed_import_goes_on_where_all_was_committed(load, database_url, tmp_path, monkeypatch):
     path = write(tmp_path / "logs.jsonl", [logged(n) if n % 10 else "{\n" for n in range(1000)])
     monkeypatch.setattr(importing, "CHECKPOINT_EVERY", 0.0)
@@ -172,9 +176,9 @@ def test_a_killed_import_goes_on_where_all_was_committed(load, database_url, tmp
     def killed(done: int, total: int) -> None:
         blocks.append(done)
         if len(blocks) == 3:
-            raise KeyboardInterrupt
+            raise Killed
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         load(path, killed)
     done = load(path)
     assert done.resumed_at == 512
@@ -195,10 +199,25 @@ def test_a_killed_import_of_csv_goes_on_at_the_right_line(load, tmp_path, monkey
     def killed(done: int, total: int) -> None:
         seen.append(done)
         if len(seen) == 2:
-            raise KeyboardInterrupt
+            raise Killed
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         load(path, killed)
     done = load(path)
     assert (done.rows, done.resumed_at, done.rejected) == (301, 513, 1)
     assert json.loads((tmp_path / "logs.csv.rejects.jsonl").read_text())["line"] == 602
+
+
+def test_an_import_that_is_stopped_goes_on_behind_the_last_whole_block(load, tmp_path):
+    path = write(tmp_path / "logs.jsonl", [logged(n) if n % 10 else "{\n" for n in range(1000)])
+    blocks = []
+
+    def stopped(done: int, total: int) -> None:
+        blocks.append(done)
+        if len(blocks) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(path, stopped)
+    done = load(path)
+    assert (done.resumed_at, done.rows, done.rejected, done.known) == (768, 1000, 100, 0)
