@@ -383,14 +383,17 @@ def db_upgrade(url: Url = None) -> None:
 
 @db.command("info")
 def db_info(url: Url = None) -> None:
-    """Print the database's versions of Postgres, pgvector and schema.
+    """Print the database's URL, without its password, and its versions of Postgres, pgvector and schema.
+
+    The embedded server answers at its URL while an engine, `sona-pg serve` or a command is using it.
 
     Example: sona-pg db info
     """
     from sona_pg.store.admin import migrate
+    from sona_pg.store.connect import masked
 
     with address_of(url) as address:
-        show_facts(dataclasses.asdict(migrate.status(address)), "schema")
+        show_facts({"url": masked(address), **dataclasses.asdict(migrate.status(address))}, "schema")
 
 
 @db.command("check")

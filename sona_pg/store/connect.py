@@ -65,11 +65,12 @@ def parse_url(url: str) -> URL:
 
 
 def masked(url: str | URL) -> str:
-    """Return the URL for messages and logs, with secrets masked."""
+    """Return the URL for messages and logs, as psql takes it, with secrets masked."""
     try:
         parsed = parse_url(url) if isinstance(url, str) else url
     except ConfigError:
         return "a URL that cannot be read"
+    parsed = parsed.set(drivername="postgresql")
     hidden = {name: HIDDEN for name in parsed.query if name not in SHOWN}
     return parsed.update_query_dict(hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", HIDDEN)
 

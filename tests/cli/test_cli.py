@@ -138,7 +138,10 @@ def test_the_schema_is_checked_and_upgraded(empty_database_url: str) -> None:
     done = json.loads(run("db", "upgrade", "--url", empty_database_url).stdout)
     assert done["revision"] == done["head"] >= "0003"
     assert run("db", "check", "--url", empty_database_url).returncode == 0
-    assert json.loads(run("db", "info", "--url", empty_database_url).stdout)["pgvector"].startswith("0.8")
+    told = json.loads(run("db", "info", "--url", empty_database_url).stdout)
+    assert told["pgvector"].startswith("0.8")
+    with psycopg.connect(told["url"]):  # as psql reads it
+        pass
 
 
 @pytest.mark.parametrize(

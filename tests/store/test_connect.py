@@ -93,7 +93,7 @@ def test_the_driver_gets_the_real_password() -> None:
     assert arguments == {
         "host": "other", "port": 5433, "dbname": "x", "user": "someone", "password": SECRET, "sslmode": "require"
     }  # fmt: skip
-    assert masked(f"postgresql://a:{SECRET}@h/x?sslmode=require") == "postgresql+psycopg://a:***@h/x?sslmode=require"
+    assert masked(f"postgresql://a:{SECRET}@h/x?sslmode=require") == "postgresql://a:***@h/x?sslmode=require"
 
 
 @pytest.mark.parametrize("url", ["postgres://h/x", "postgresql://h/x", "postgresql+psycopg://h/x"])
