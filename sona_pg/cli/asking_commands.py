@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -15,7 +16,7 @@ from sona_pg.cli.options import SpaceName, Url, engine_on
 from sona_pg.cli.render import show_facts, show_rows
 from sona_pg.cli.space_commands import imported
 from sona_pg.domain.answer import Ranking
-from sona_pg.errors import InvalidValue
+from sona_pg.errors import InvalidValue, UnknownCandidate
 
 if TYPE_CHECKING:
     from sona_pg.domain.answer import Decision
@@ -128,7 +129,13 @@ def rank(
     Example: sona-pg rank "how do I reset my password" --k 3 --space support
     """
     with asked_of(query, space, model, url) as (engine, vector, _):
-        ranking = engine.rank(vector, ids=ids or None, k=k)
+        try:
+            ranking = engine.rank(vector, ids=ids or None, k=k)
+        except UnknownCandidate as exc:
+            what = f"does not have all of {', '.join(map(repr, ids[:5]))}" if ids else "has no candidates"
+            raise UnknownCandidate(
+                f"space {space!r} {what}: store candidates first, by `sona-pg import` for instance"
+            ) from exc
         scores = ranking.scores.tolist()
         rows = [
             {"place": place, "candidate": name, "score": score, "confidence": ranking.confidence, "fit": ranking.fit}
@@ -203,16 +210,25 @@ def feedback(
     space: SpaceName = "default",
     quality: Annotated[float | None, typer.Option(help="How good it was, from 0 to 1.", min=0, max=1)] = None,
     correction: Annotated[str | None, typer.Option(help="The candidate that would have been right.")] = None,
+    cost: Annotated[float | None, typer.Option(help="What it really cost, known later.", min=0)] = None,
     retract: Annotated[bool, typer.Option("--retract", help="Take back what this source has said.")] = False,
     source: Annotated[str, typer.Option(help="Name of the source.")] = "user",
     url: Url = None,
 ) -> None:
-    """Record a fact about a trajectory: its quality, a correction, or a retraction.
+    """Record facts about a trajectory: its quality, a correction, its cost; or a retraction of these.
 
     Example: sona-pg feedback 01a201cc-93ea-76e6-b259-0c736d53debe --quality 0
     """
+    if retract is any(value is not None for value in (quality, correction, cost)):
+        raise InvalidValue("give one or more of --quality, --correction and --cost, or --retract alone")
+    try:
+        id_ = UUID(trajectory)
+    except ValueError as exc:
+        raise InvalidValue(
+            f"{trajectory!r} is no id of a trajectory: expected the UUID that `sona-pg record` printed"
+        ) from exc
     with engine_on(space, url) as engine:
-        sequence = engine.feedback(trajectory, quality, correction=correction, retract=retract, source=source)
+        sequence = engine.feedback(id_, quality, correction=correction, cost=cost, retract=retract, source=source)
         engine.flush()
         show_facts({"trajectory": trajectory, "source": source, "sequence": sequence}, "recorded")
 
@@ -225,7 +241,7 @@ def costs_of(told: Sequence[str] | None) -> dict[str, float] | None:
         try:
             costs[name] = float(value)
         except ValueError as exc:
-            raise InvalidValue(f"--cost {entry!r}: expected ROUTE=NUMBER, such as large-model=0.6") from exc
+            raise InvalidValue(f"--cost {entry}: expected ROUTE=NUMBER, such as large-model=0.6") from exc
     return costs or None
 
 

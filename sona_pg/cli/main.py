@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from sona_pg.errors import SonaError
+from sona_pg.errors import ConfigError, Conflict, InvalidValue, NotFound, SonaError
+
+FAILED, WRONG_USAGE = 1, 2
 
 
 def main() -> int:
@@ -15,10 +17,16 @@ def main() -> int:
         if exc.name not in ("typer", "rich"):
             raise
         print("sona-pg: the command line needs an extra: pip install 'sona-pg[cli]'", file=sys.stderr)
-        return 2
+        return WRONG_USAGE
     try:
         app()
     except SonaError as exc:
         print(f"sona-pg: {exc}", file=sys.stderr)
-        return 1
+        return exit_status(exc)
     return 0
+
+
+def exit_status(exc: SonaError) -> int:
+    """Return the exit status of an error: wrong arguments and settings differ from failures."""
+    usage = isinstance(exc, InvalidValue | ConfigError) and not isinstance(exc, NotFound | Conflict)
+    return WRONG_USAGE if usage else FAILED

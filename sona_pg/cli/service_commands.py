@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -117,6 +118,8 @@ def serve(
 ) -> None:
     """Serve the HTTP API (extra `server`): dashboard at /, docs at /docs, Prometheus figures at /metrics.
 
+    Exit codes: 0 ended as asked, 1 an error, 2 wrong usage, such as a port that another program listens on.
+
     Example: sona-pg serve --space support --dim 256
     Example: sona-pg serve --demo
     """
@@ -126,6 +129,7 @@ def serve(
     except ModuleNotFoundError as exc:
         raise ConfigError(f"the service needs an extra: pip install 'sona-pg[server]' ({exc.name} is missing)") from exc
     own = _is_own(host)
+    _require_free(host, port)
     with _store(url) as store:
         if not own and not store.key_store.any_live():
             raise ConfigError(
@@ -148,7 +152,7 @@ def serve(
             logging.getLogger("uvicorn").setLevel(logging.INFO)
             told = {"log_config": None}
         server = WebServer(create_app(store, options), grace, host=host, port=port, **told)
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt, SystemExit):  # uvicorn exits by itself if it cannot start
             server.run()
         if not server.started:
             raise typer.Exit(1)
@@ -158,6 +162,18 @@ def _config(learn: bool) -> SonaConfig:
     from sona_pg.service.service_options import BUFFERED
 
     return BUFFERED.replace(loops=LoopConfig(automatic=learn), maintenance=MaintenanceConfig(automatic=learn))
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise ConfigError unless the port can be listened on, before a store is opened."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(address)
+            return
+    except OSError as exc:
+        raise ConfigError(f"--host {host} --port {port}: nothing can listen there: {exc.strerror or exc}") from exc
 
 
 def _is_own(host: str) -> bool:

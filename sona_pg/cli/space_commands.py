@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,13 @@ from sona_pg.errors import ConfigError, InvalidValue, SpaceExists
 space_app = typer.Typer(help="Spaces: list, make, show, change, rename or remove them.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the space.", autocompletion=complete_space)]
+
+
+class Period(StrEnum):
+    """Periods of a budget."""
+
+    request = "request"
+    day = "day"
 
 
 @space_app.command("list")
@@ -97,7 +105,7 @@ def space_set(
 def space_budget(
     name: Name,
     amount: Annotated[float | None, typer.Option(help="Set it, in the unit of costs, such as dollars.")] = None,
-    per: Annotated[str, typer.Option(help="Of a request on average, or of a day (UTC): request or day.")] = "request",
+    per: Annotated[Period, typer.Option(help="Of a request on average, or of a day (UTC).")] = Period.request,
     remove: Annotated[bool, typer.Option("--remove", help="Remove it.")] = False,
     url: Url = None,
 ) -> None:
@@ -112,8 +120,8 @@ def space_budget(
     with database_at(url) as database:
         space = database.find_space(name)
         if remove or amount is not None:
-            wanted = None if amount is None else require_budget(amount, per)
-            database.set_budget(space, wanted, "day" if per == "day" else "request")
+            wanted = None if amount is None else require_budget(amount, per.value)
+            database.set_budget(space, wanted, "day" if per is Period.day else "request")
         known = database.budget(space)
         show_facts(known.as_dict() if known is not None else {"space": name, "budget": None}, f"budget of {name!r}")
 

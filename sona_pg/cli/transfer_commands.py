@@ -142,10 +142,9 @@ def export_records(
     from sona_pg.transfer import ExportWanted, export_candidates, export_pairs, export_trajectories
 
     if what is Exported.adapters:
-        with _exit_codes():
-            _export_adapters(space, output, url)
+        _export_adapters(space, output, url)
         return
-    with _exit_codes(), database_at(url) as database:
+    with database_at(url) as database:
         wanted = ExportWanted(_time(since, "--since"), _time(until, "--until"), with_embeddings)
         texts = read_candidate_texts(candidate_texts)
         found = database.find_space(space)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import uuid
@@ -18,7 +19,8 @@ from typer.testing import CliRunner
 from sona_pg import LoopConfig, SonaConfig, SonaEngine, kernels
 from sona_pg._version import __version__
 from sona_pg.cli.commands import app
-from sona_pg.errors import ConfigError, SpaceExists
+from sona_pg.cli.main import exit_status
+from sona_pg.errors import ConfigError, SonaError, SpaceExists
 
 DIM = 8
 MAIN = "import sys; from sona_pg.cli.main import main; sys.exit(main())"
@@ -158,6 +160,44 @@ def test_an_unknown_space_is_an_error_of_one_line(taught: str, arguments: list[s
     assert len(done.stderr.splitlines()) == 1
 
 
+WRONG = [
+    ("space budget default --amount 1 --per week", 2, "'week'"),
+    ("route [1,0,0,0,0,0,0,0] --candidate a --cost a", 2, "--cost a: expected ROUTE=NUMBER"),
+    ("keys create web --scope all", 2, "--scope all: expected one of"),
+    (f"feedback {uuid.uuid4()}", 2, "give one or more of --quality, --correction and --cost, or --retract alone"),
+    (f"feedback {uuid.uuid4()} --cost 1 --retract", 2, "--retract alone"),
+    ("feedback nope --quality 1", 2, "'nope' is no id of a trajectory: expected the UUID that `sona-pg record`"),
+    ("space remove default", 2, "pass --yes"),
+    ("rank [1,0,0,0,0,0,0,0] --id red", 1, "space 'default' does not have all of 'red': store candidates first"),
+]
+
+
+def test_wrong_usage_differs_from_failure_and_is_told_in_the_words_of_the_command_line(database_url: str) -> None:
+    SonaEngine(DIM, database_url).close()
+    for arguments, status, told in WRONG:
+        done = CliRunner().invoke(app, [*arguments.split(), "--url", database_url])
+        if isinstance(done.exception, SonaError):
+            assert (exit_status(done.exception), told in str(done.exception)) == (status, True), done.exception
+        else:
+            assert (done.exit_code, told in done.output) == (status, True), done.output
+
+
+def test_a_real_cost_is_told_later(database_url: str) -> None:
+    SonaEngine(DIM, database_url).close()
+    made = json.loads(CliRunner().invoke(app, ["record", "[1,0,0,0,0,0,0,0]", "--url", database_url]).stdout)
+    told = CliRunner().invoke(app, ["feedback", made["id"], "--cost", "0.25", "--url", database_url])
+    assert told.exit_code == 0, told.exception
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT paid FROM sona.feedback WHERE paid IS NOT NULL").fetchall() == [(0.25,)]
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        done = CliRunner().invoke(app, ["serve", "--port", str(listening.getsockname()[1]), "--url", database_url])
+    assert isinstance(done.exception, ConfigError)
+    assert "nothing can listen there: Address already in use" in str(done.exception)
+
+
 def test_versions_are_listed_staged_promoted_and_rolled_back(taught: str, tmp_path: Path) -> None:
     def told(*arguments: str) -> list[dict]:
         done = CliRunner().invoke(app, [*arguments, "--url", taught], catch_exceptions=False)
@@ -194,10 +234,11 @@ def test_gaps_of_a_restore_are_listed(taught: str) -> None:
 
 
 def test_no_command_prints_the_password_of_its_url() -> None:
-    for url in ("postgres//someone:hunter2@db/x", "postgresql://someone@127.0.0.1:9/x?password=hunter2"):
+    urls = {"postgres//someone:hunter2@db/x": 2, "postgresql://someone@127.0.0.1:9/x?password=hunter2": 1}
+    for url, status in urls.items():
         for command in (["stats"], ["db", "info"], ["db", "check"], ["maintain"]):
             done = run(*command, "--url", url)
-            assert done.returncode == 1
+            assert done.returncode == status
             assert "hunter2" not in done.stdout + done.stderr
             assert len(done.stderr.splitlines()) == 1
 
@@ -248,7 +289,7 @@ def test_a_space_is_shown_changed_and_renamed(taught: str) -> None:
 
 def test_a_setting_that_a_space_does_not_have_is_refused(taught: str) -> None:
     done = run("space", "set", "default", "base.speed=2", SONA_PG_URL=taught)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "base.learning_rate" in done.stderr
 
 
