@@ -16,7 +16,7 @@ from sona_pg.config import SonaConfig
 from sona_pg.domain.ids import made_at
 from sona_pg.engine.lifetime import EngineLifetime
 from sona_pg.engine.opened_space import OpenRequest
-from sona_pg.errors import InvalidValue, TrajectoryError, UnknownTrajectory
+from sona_pg.errors import DatabaseUnavailable, InvalidValue, TrajectoryError, UnknownTrajectory
 from sona_pg.limits import (
     LONGEST_ID,
     LONGEST_LABEL,
@@ -31,6 +31,7 @@ from sona_pg.serving.arguments import require_amount
 from sona_pg.store.shared_rows import SharedPart
 
 MOST_REWARD = 1e6
+END_TIMEOUT = 8.0  # seconds that the end of a shared trajectory waits for the commit of its record
 
 
 class SharedCalls(EngineLifetime):
@@ -47,7 +48,8 @@ class SharedCalls(EngineLifetime):
 
         It waits for the database, for a millisecond or two; so does every later call that names the id, in whichever
         process: ``add_step``, ``set_trajectory_route``, ``add_trajectory_context``, ``set_trajectory_parameters`` and
-        ``end_trajectory``. One that nobody ends is dropped a week after the last call about it.
+        ``end_trajectory``, which returns once the record is committed; if it raises, the trajectory stays shared: end
+        it again. One that nobody ends is dropped a week after the last call about it.
 
         Raises:
             TrajectoryError: it has ended, or is shared already; the same one, begun again by the caller's id, is the
@@ -97,7 +99,13 @@ class SharedCalls(EngineLifetime):
             trajectory = self.open_frame(base64.b64decode(parts[0].content["frame"]))
             for part in parts[1:]:
                 self._repeat(trajectory, part)
+            refused = self.dropped_count
             self.end_trajectory(trajectory, quality, latency=latency, cost=cost)
+            if self.dropped_count != refused:
+                raise DatabaseUnavailable(f"the buffer is full, so trajectory {id} is not ended: end it again")
+            # The stored rows go after the record's commit. A process that dies in between leaves both, and the end that
+            # is sent again makes the same record, whose id the ledger knows.
+            session.writer.flush(END_TIMEOUT, backlog=False)
 
     def _repeat(self, trajectory: Trajectory, part: SharedPart) -> None:
         told = part.content

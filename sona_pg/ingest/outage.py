@@ -66,8 +66,8 @@ class Outage:
         self._extras = []
         self._succeeded.set()
 
-    def flush(self, timeout: float | None = None) -> None:
-        """Return when everything recorded before this call is committed, by the future writer.
+    def flush(self, timeout: float | None = None, *, backlog: bool = True) -> None:
+        """Return when everything recorded before this call is committed, by the future writer; see its ``flush``.
 
         Raises:
             DatabaseUnavailable: that took longer than ``timeout`` seconds; nothing is lost by it.
@@ -76,7 +76,8 @@ class Outage:
         if not self._succeeded.wait(threading.TIMEOUT_MAX if timeout is None else timeout):
             self._fail(f"flush: {self.waiting} records are not committed after {timeout} s, and wait")
         assert self._successor is not None
-        self._successor.flush(None if timeout is None else max(timeout - (time.monotonic() - began), 0.0))
+        left = None if timeout is None else max(timeout - (time.monotonic() - began), 0.0)
+        self._successor.flush(left, backlog=backlog)
 
     @property
     def waiting(self) -> int:

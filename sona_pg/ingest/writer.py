@@ -109,14 +109,14 @@ class Writer:
 
     # -- for the application --------------------------------------------------------------------------------
 
-    def flush(self, timeout: float | None = None) -> None:
-        """Return when everything recorded before this call is committed.
+    def flush(self, timeout: float | None = None, *, backlog: bool = True) -> None:
+        """Return when everything recorded before this call is committed; with ``backlog`` what others left as well.
 
         Raises:
             DatabaseUnavailable: it took longer than ``timeout`` seconds; nothing is lost.
             SpaceRemoved: the space is gone.
         """
-        if not self._wait_for(self._source.recorded, self._extras.put, timeout, backlog=True):
+        if not self._wait_for(self._source.recorded, self._extras.put, timeout, backlog=backlog):
             raise DatabaseUnavailable(
                 f"flush: {self.waiting} records are not committed after {timeout} s "
                 f"({self._link.last_error or 'still writing'}); they wait and are tried again"

@@ -29,6 +29,8 @@ FROM sona.shared_trajectories s WHERE s.space_id = :space AND s.trajectory_id = 
 READ = text("""
 SELECT part, call, content FROM sona.shared_trajectories WHERE space_id = :space AND trajectory_id = :id ORDER BY part
 """)
+# An end waits for the writer with the beginning locked: the transaction of a stopped process must end.
+END_IF_IDLE = text("SET LOCAL idle_in_transaction_session_timeout = '15s'")
 REMOVE = text("DELETE FROM sona.shared_trajectories WHERE space_id = :space AND trajectory_id = :id")
 
 

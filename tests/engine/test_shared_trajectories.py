@@ -15,14 +15,16 @@ import pytest
 from fix_ledger import Ledger
 
 from sona_pg import AsyncSonaEngine, Decision, Ranking, SonaConfig, SonaEngine
-from sona_pg.config import LoopConfig, MaintenanceConfig
+from sona_pg.config import IngestConfig, LoopConfig, MaintenanceConfig
 from sona_pg.domain.ids import made_at
-from sona_pg.errors import InvalidValue, TrajectoryError
+from sona_pg.errors import DatabaseUnavailable, InvalidValue, TrajectoryError
+from sona_pg.ingest.writer import Writer
 from sona_pg.store.admin.maintenance import Maintenance
 
 DIM = 8
 X = np.ones(DIM, np.float32)
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False))
+NARROW = IngestConfig(buffer_bytes=1 << 16)
 
 
 @pytest.fixture
@@ -104,6 +106,40 @@ def test_a_shared_trajectory_stays_open_while_its_end_is_refused(engine, other):
     with pytest.raises(TrajectoryError, match="closed"):
         other.end_trajectory(id_, 0.5)
     engine.end_trajectory(id_, 0.5)
+
+
+def test_an_end_that_the_full_buffer_refuses_leaves_the_trajectory_shared(engine, database_url):
+    id_ = engine.share_trajectory(engine.begin_trajectory(X, query="?" * 50_000))
+    for _ in range(2):
+        engine.add_trajectory_context(id_, "user:1")
+        engine.add_step(id_, np.ones(4096, np.float32), reward=0.5)
+    with SonaEngine(DIM, database_url, config=CONFIG.replace(ingest=NARROW)) as other:  # it never has that much room
+        for _ in range(2):
+            with pytest.raises(DatabaseUnavailable, match="buffer is full"):
+                other.end_trajectory(id_, 1.0)
+        assert other.dropped_count == 2
+    assert len(rows(database_url, "SELECT FROM sona.shared_trajectories")) == 5
+    engine.end_trajectory(id_, 1.0)  # it is committed when this returns
+    assert rows(database_url, "SELECT id, quality, step_count FROM sona.trajectories") == [(id_, 1.0, 2)]
+    assert rows(database_url, "SELECT FROM sona.shared_trajectories") == []
+
+
+def test_an_end_whose_commit_is_not_known_is_sent_again_and_recorded_once(engine, other, database_url, monkeypatch):
+    id_ = engine.share_trajectory(engine.begin_trajectory(X))
+    engine.add_step(id_, X, reward=0.5)
+
+    def late(*how, **more):
+        Writer.flush(engine._session.writer)
+        raise DatabaseUnavailable("the process died after the commit of the record")
+
+    monkeypatch.setattr(engine._session.writer, "flush", late)
+    with pytest.raises(DatabaseUnavailable, match="died"):
+        engine.end_trajectory(id_, 0.75)
+    other.end_trajectory(id_, 0.75)
+    assert rows(database_url, "SELECT quality, step_count FROM sona.trajectories") == [(0.75, 1)]
+    assert rows(database_url, "SELECT count(*) FROM sona.steps") == [(1,)]
+    assert rows(database_url, "SELECT FROM sona.shared_trajectories") == []
+    monkeypatch.undo()
 
 
 def test_a_handle_that_was_pickled_is_the_open_one_here_and_the_shared_one_elsewhere(engine, other):
