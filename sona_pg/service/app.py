@@ -82,7 +82,7 @@ def create_app(
         proxy = ChatProxy(options)
         try:
             await spaces.open_default()
-            app.state.service = ServiceState(opened, options, spaces, figures, proxy)
+            app.state.service = ServiceState(opened, options, spaces, figures, callers, proxy)
             yield
         finally:
             await proxy.close()

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from sona_pg.domain.access import Scope
 from sona_pg.domain.act import acting_as
 from sona_pg.engine import AsyncSonaEngine, Store
-from sona_pg.service.callers import Caller
+from sona_pg.service.callers import Caller, Callers
 from sona_pg.service.genai_telemetry import AwaitedTexts
 from sona_pg.service.hosted_spaces import HostedSpaces
 from sona_pg.service.problems import ProblemError, of_validation
@@ -38,6 +38,7 @@ class ServiceState:
     options: ServiceOptions
     spaces: HostedSpaces
     figures: RequestFigures
+    callers: Callers
     proxy: Any = None  # the ChatProxy, where there are upstreams
     awaited: AwaitedTexts = field(default_factory=AwaitedTexts)
 

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from sona_pg.engine import AsyncSonaEngine
+from sona_pg.errors import DatabaseUnavailable
 from sona_pg.limits import LONGEST_SPACE_NAME, MAX_DIM
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import ProblemError, field_problem
@@ -121,6 +122,21 @@ async def _events(engine: AsyncSonaEngine, call: Call[Any]) -> AsyncIterator[byt
             said = time.monotonic()
             yield b": still here\n\n"
         await asyncio.sleep(LOOK_EVERY)
+        if not await _is_allowed(call):
+            return
+
+
+async def _is_allowed(call: Call[Any]) -> bool:
+    """Whether the caller may still read the space: its key may have been revoked since. Keys are known from memory."""
+    scope = call.request.scope
+    client = scope.get("client")
+    try:
+        caller = await call.state.callers.identify(dict(scope["headers"]), client[0] if client else None)
+    except ProblemError:
+        return False
+    except DatabaseUnavailable:  # a key that was good goes on while the database is away
+        return True
+    return caller.space_id == call.caller.space_id and "read" in caller.scopes
 
 
 def _known(engine: AsyncSonaEngine, last: str) -> tuple[int, int]:

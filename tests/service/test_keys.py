@@ -65,6 +65,24 @@ def test_a_revoked_key_is_refused_once_it_is_looked_up_again(service, service_st
         service_store.revoke_key(name, key.key_id)
 
 
+def test_a_stream_of_events_ends_once_its_key_is_revoked(service, service_store, space, monkeypatch):
+    name = space()
+    key, token = service_store.create_key(name, "gone", ["read"])
+    find_key, found = service_store.find_key, []
+
+    def then_revoked(asked):
+        found.append(find_key(asked))
+        if len(found) == 2:  # still good at the first look during the stream
+            service_store.revoke_key(name, key.key_id)
+        return found[-1]
+
+    monkeypatch.setattr(service_store, "find_key", then_revoked)
+    monkeypatch.setattr(callers, "KNOWN_FOR", 0.0)
+    told = service.get("/v1/events", headers=bearer(token))  # returns when the stream has ended
+    assert (told.status_code, told.text.count("event: version")) == (200, 1)
+    assert [one is not None for one in found] == [True, True, False]
+
+
 def test_without_a_key_only_this_machine_asks(service):
     for client, headers, base, status in (
         (AWAY, {}, "http://127.0.0.1", 401),
