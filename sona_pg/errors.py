@@ -72,6 +72,14 @@ class DatabaseUnavailable(DatabaseError, Unavailable):
     """Postgres does not answer now; the same call may succeed later."""
 
 
+class DatabaseRefused(DatabaseError):
+    """Postgres refused a login or a statement, and will refuse it again until an administrator mends what it names."""
+
+    def __init__(self, told: str, lacks: str = "") -> None:
+        super().__init__(told)
+        self.lacks = lacks  # words of Postgres about the missing privilege, without the address; else empty
+
+
 class UnknownSpace(DatabaseError, NotFound):
     """There is no space of that name."""
 

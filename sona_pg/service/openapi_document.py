@@ -48,13 +48,14 @@ BINARY = {"type": "string", "format": "binary"}
 REFUSALS = {
     400: "The body cannot be decompressed.",
     401: "A key is needed, or it is no good.",
-    403: "The key does not allow it.",
+    403: "The key does not allow it, or the service's login of the database lacks a privilege.",
     404: "It is not there.",
     409: "It conflicts with the current state.",
     413: "The request is too large.",
     415: "The body is of another type.",
     422: "The caller's data is invalid; `errors` names the fields.",
     429: "The key has sent too many requests; `Retry-After` says when to go on.",
+    500: "The database refuses it, now and later; the service's log says why.",
     502: "The upstream cannot be reached, or its answer cannot be read.",
     503: "The database does not answer now; `Retry-After` says when to try again.",
 }
@@ -119,7 +120,7 @@ def _described(operation: Operation, references: dict[tuple[Any, str], Any]) -> 
 
 
 def _refusals(operation: Operation) -> list[int]:
-    statuses = [503, *operation.extra]
+    statuses = [500, 503, *operation.extra]
     if operation.scope is not None:
         statuses += [401, 403, 404, 409, 429]
     if operation.body is not NoBody or operation.reads:

@@ -16,14 +16,18 @@ from starlette.responses import Response
 
 from sona_pg.errors import (
     Conflict,
+    DamagedVersion,
     DatabaseError,
+    DatabaseRefused,
     InvalidValue,
     LearningError,
     NotFound,
+    SchemaError,
     SonaError,
     StorageError,
     TrajectoryError,
     Unavailable,
+    UnknownFormat,
 )
 
 log = logging.getLogger("sona_pg.service")
@@ -31,6 +35,8 @@ log = logging.getLogger("sona_pg.service")
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "1"  # seconds
 AWAY = "the database does not answer now: send the request again later"
+LACKING = "the service's login of the database lacks a privilege ({}): an administrator can grant it, see docs/roles.md"
+REFUSED = "the database refuses this, now and later, until an administrator mends it: the service's log says why"
 # Asked by OpenAI's clients as well, whose exceptions show the member ``error.message`` alone.
 OPENAI_PATHS = ("/v1/chat/completions", "/v1/models", "/v1/feedback")
 # The first that fits, in this order: an unknown candidate is a value of the body, and not found as well.
@@ -41,6 +47,10 @@ STATUS: Sequence[tuple[type[SonaError], int]] = (
     (Conflict, 409),
     (TrajectoryError, 409),
     (LearningError, 409),
+    (DatabaseRefused, 500),
+    (SchemaError, 500),
+    (UnknownFormat, 500),
+    (DamagedVersion, 500),
     (DatabaseError, 503),
     (StorageError, 503),
 )
@@ -90,6 +100,12 @@ def of_error(exc: SonaError, fields: Sequence[str] = ()) -> ProblemError:
     if status == 503:  # its message names the database's address, or files
         log.warning("answered by 503: %s", exc)
         return ProblemError(503, AWAY)
+    if isinstance(exc, DatabaseRefused) and exc.lacks:
+        log.error("answered by 403: %s", exc)
+        return ProblemError(403, LACKING.format(exc.lacks))
+    if isinstance(exc, DatabaseError) and status == 500:  # its message may name the address, too
+        log.error("answered by 500: %s", exc)
+        return ProblemError(500, REFUSED)
     said = str(exc)
     named = re.match(r"[a-z_]+", said)
     if isinstance(exc, InvalidValue) and named is not None and named.group() in fields:

@@ -13,7 +13,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, Executable, create_engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 
-from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable
+from sona_pg.errors import ConfigError, DatabaseError, DatabaseRefused, DatabaseUnavailable
 
 CONNECT_TIMEOUT = 5  # seconds
 
@@ -24,6 +24,11 @@ READ_ONLY = "25006"
 
 # SQLSTATE classes after which the same statement may succeed: connection, resources, rollback, shutdown
 _TRANSIENT = ("08", "53", "40", "57P")
+
+# SQLSTATE classes after which it will not: unsupported, invalid data, broken constraints, login, missing database or
+# schema, and privileges or objects. After the others (locks, time limits) it may, if something else changes.
+_LASTING = ("0A", "22", "23", "28", "3D", "3F", "42")
+NO_PRIVILEGE = "42501"
 
 # Messages of a permanent refusal, as opposed to an outage. (psycopg gives failed connects no SQLSTATE.)
 _REFUSALS = (
@@ -204,6 +209,7 @@ def translated(doing: str, url: URL | None = None) -> Iterator[None]:
 
     Raises:
         DatabaseUnavailable: the server is away, or asks to try again.
+        DatabaseRefused: the server refused the login or the statement, and will do so again.
         DatabaseError: the server refused the statement.
     """
     try:
@@ -227,7 +233,7 @@ def _translate(exc: Exception, doing: str, url: URL | None) -> DatabaseError:
     where = f" at {masked(url)}" if url is not None else ""
     reason = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
     if lost and (any(words in str(original) for words in _REFUSALS) or _NOT_THERE.search(str(original))):
-        return DatabaseError(
+        return DatabaseRefused(
             f"{doing}: Postgres{where} refused the connection ({reason}); check user, password and name"
         )
     if state == READ_ONLY:
@@ -239,4 +245,7 @@ def _translate(exc: Exception, doing: str, url: URL | None) -> DatabaseError:
         return DatabaseUnavailable(
             f"{doing}: Postgres{where} does not answer ({reason}); check that it runs and that the URL is right"
         )
-    return DatabaseError(f"{doing}: Postgres{where} refused ({state or 'no SQLSTATE'}: {reason})")
+    told = f"{doing}: Postgres{where} refused ({state or 'no SQLSTATE'}: {reason})"
+    if state.startswith(_LASTING):
+        return DatabaseRefused(told, reason if state == NO_PRIVILEGE else "")
+    return DatabaseError(told)

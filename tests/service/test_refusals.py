@@ -8,8 +8,11 @@ import json
 import sys
 
 import pytest
+from sqlalchemy import text
 
 from sona_pg.errors import DatabaseUnavailable
+from sona_pg.store.connect import connect
+from sona_pg.store.transactions import transaction
 from tests.service.conftest import DIM
 
 X = [1.0] + [0.0] * (DIM - 1)
@@ -82,6 +85,33 @@ def test_no_problem_shows_where_the_database_is(service, monkeypatch):
     told = service.get("/v1/spaces")
     assert (told.status_code, told.json()["detail"][:33]) == (503, "the database does not answer now:")
     assert "db.internal" not in told.text
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "told"),
+    [
+        ("SELECT * FROM pg_authid", 403, "lacks a privilege (permission denied for table pg_authid)"),
+        ("SELECT nothing", 500, "the database refuses this, now and later"),
+        ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57014'; END $$", 503, "the database does not answer now"),
+    ],
+)
+def test_a_lasting_refusal_of_postgres_is_not_called_temporary(
+    service, service_url, monkeypatch, statement, status, told
+):
+    def refused():
+        engine = connect(service_url, pool_size=1, overflow=0)
+        try:
+            with transaction(engine, "reading") as connection:
+                connection.execute(text("SET LOCAL ROLE pg_monitor"))
+                connection.execute(text(statement))
+        finally:
+            engine.dispose()
+
+    monkeypatch.setattr(service.app.state.service.store, "spaces", refused)
+    answer = service.get("/v1/spaces")
+    assert (answer.status_code, told in answer.json()["detail"]) == (status, True)
+    assert ("retry-after" in answer.headers) is (status == 503)
+    assert "host" not in answer.text
 
 
 def test_a_trajectory_begun_again_is_the_same_or_refused(service, space):
