@@ -40,7 +40,7 @@ class DimensionMismatch(InvalidValue):
         if what == FEATURES:
             told = (
                 f"{actual} features, expected {expected}, with which the router was taught: "
-                "pass the same ones in every call of the space (query= makes 3)"
+                "pass the same ones in every call of the space (a query makes 3)"
             )
         else:
             told = (

@@ -90,12 +90,12 @@ cdef bytes told_id(object id, object started_at):
             name = UUID(id)
         except ValueError:
             if started_at is None:
-                raise InvalidValue(f"id is {id[:60]!r}: say started_at=, from which an id is made, or give a UUIDv7") from None
+                raise InvalidValue(f"id is {id[:60]!r}: give started_at as well, from which an id is made, or a UUIDv7") from None
     elif id is not None and not isinstance(id, UUID):
         raise InvalidValue(f"id is {id!r}, expected a UUID or a text")
     if started_at is None:
         if name.version != 7:
-            raise InvalidValue(f"id {name} is no UUIDv7, which tells its time: say started_at= beside it")
+            raise InvalidValue(f"id {name} is no UUIDv7, which tells its time: give started_at as well")
         if name.int >> 80 > (sona_wall_us() + A_DAY) // 1000:
             raise InvalidValue(f"id {name} is of a time more than a day ahead of this machine's clock")
         return name.bytes

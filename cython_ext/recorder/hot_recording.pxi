@@ -274,9 +274,9 @@ cdef class RecordingPath(SharedPath):
         else:
             raise InvalidValue(f"trajectory_id is {trajectory_id!r}, expected a uuid.UUID")
         if retract and not (quality is None and correction is None and cost is None):
-            raise InvalidValue("retract=True takes back earlier feedback: give nothing else with it")
+            raise InvalidValue("retract takes back earlier feedback: give nothing else with it")
         if not retract and quality is None and correction is None and cost is None:
-            raise InvalidValue("feedback says nothing: give quality, correction, cost or retract=True")
+            raise InvalidValue("feedback says nothing: give a quality, a correction or a cost, or retract earlier feedback")
         if quality is not None:
             value = fraction(quality, "quality")
         order = self.next_sequence() if sequence is None else whole(sequence, "sequence")

@@ -57,7 +57,7 @@ class PatternCalls(EngineLifetime):
             filters = (float(min_quality), kind, route, verdict, False)
             return serving.find_patterns_by_graph(x, k, context, filters, session.member.now / SECONDS)
         if len(context):
-            raise InvalidValue("context= is what came before, which the memory graph knows: give graph=True with it")
+            raise InvalidValue("context is what came before, which the memory graph knows: ask with graph as well")
         return serving.find_patterns(x, k, min_quality, kind, route, verdict)
 
     def interpolate_parameters(

@@ -176,8 +176,8 @@ def _vector(text: str | None) -> np.ndarray[Any, np.dtype[np.float32]] | None:
 
 def _not_open(id: UUID) -> UnknownTrajectory:
     return UnknownTrajectory(
-        f"trajectory {id} is not open in this process, nor shared: it has ended, or was begun elsewhere without "
-        "share_trajectory"
+        f"trajectory {id} is not open in this process, nor shared: it has ended, or another process began it and "
+        "has not shared it"
     )
 
 

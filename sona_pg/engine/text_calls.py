@@ -88,7 +88,7 @@ class TextCalls(EngineLifetime):
             if chosen.dim != self.dim:
                 raise ConfigError(
                     f"the default embedder gives {chosen.dim} dimensions, the space has {self.dim}: "
-                    f"pass embedder=, or open a space of dimension {chosen.dim}"
+                    f"give another embedder, or open a space of dimension {chosen.dim}"
                 )
             self._embedder = chosen
         self._tell_kinds(self._embedder)

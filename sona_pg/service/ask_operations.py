@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from sona_pg.domain.pattern import LearnedPattern, PatternKind
 from sona_pg.domain.verdict import Verdict
+from sona_pg.errors import UnknownCandidate
 from sona_pg.limits import LONGEST_QUERY, MAX_FEATURES, MAX_LAYERS, MOST_EXPLORATION, MOST_FOUND
 from sona_pg.service.asked_context import AskedInContext, context_of
 from sona_pg.service.operations import Call, Operations
@@ -172,7 +173,10 @@ async def rank(call: Call[RankBody]) -> Any:
     given = body.candidates
     rows = None if given is None else await _candidates(call, given)
     ids = None if given is None else given.ids
-    return engine.rank(query, rows, ids=ids, k=body.k, exploration=body.exploration).as_dict()
+    try:
+        return engine.rank(query, rows, ids=ids, k=body.k, exploration=body.exploration).as_dict()
+    except UnknownCandidate as exc:
+        raise field_problem("/candidates/ids", str(exc)) from exc
 
 
 @operations.add("POST", "/v1/route", scope="read", body=RouteBody, answer=DecisionBody)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from sona_pg.errors import UnknownCandidate
 from sona_pg.service.ask_operations import Count
 from sona_pg.service.asked_context import AskedInContext, Text, context_of
 from sona_pg.service.operations import Call, Operations
@@ -113,7 +114,10 @@ async def recall(call: Call[RecallBody]) -> Any:
     engine = await call.engine()
     x = await vector_of(call, body)
     context = await context_of(call, body, engine.dim)
-    ranking = await engine.recall(x, ids=body.ids, k=body.k, context=context)
+    try:
+        ranking = await engine.recall(x, ids=body.ids, k=body.k, context=context)
+    except UnknownCandidate as exc:
+        raise field_problem("/ids", str(exc)) from exc
     stored = {one.id: one.content for one in await engine.contents(ranking.ids)} if body.contents else {}
     scores = ranking.scores.tolist()
     recalled = [

@@ -161,7 +161,7 @@ async def give_feedback(call: Call[FeedbackBody]) -> Any:
 
     It may come before its trajectory, weeks later, from any server, and again: of each source the latest counts.
     """
-    return {"sequence": _feedback(await call.engine(), call, call.body)}
+    return {"sequence": _feedback(await call.engine(), call, call.body, "")}
 
 
 @operations.add(
@@ -176,10 +176,7 @@ async def give_feedbacks(call: Call[FeedbackBatch]) -> Any:
     for place, fact in enumerate(facts):
         if place % AT_ONCE == 0:
             await _make_room(engine)
-        try:
-            sequences.append(_feedback(engine, call, fact))
-        except InvalidValue as exc:
-            raise field_problem(f"/feedback/{place}", str(exc)) from exc
+        sequences.append(_feedback(engine, call, fact, f"/feedback/{place}"))
     return {"sequences": sequences}
 
 
@@ -242,12 +239,15 @@ def _record_row(
     return handle.id
 
 
-def _feedback(engine: AsyncSonaEngine, call: Call[Any], fact: FeedbackBody) -> int:
+def _feedback(engine: AsyncSonaEngine, call: Call[Any], fact: FeedbackBody, pointer: str) -> int:
     of_cost = fact.quality is None and fact.correction is None and not fact.retract
-    return engine.feedback(
-        fact.trajectory, fact.quality, source=None if of_cost else call.caller.name, correction=fact.correction,
-        retract=fact.retract, sequence=fact.sequence, cost=fact.cost,
-    )  # fmt: skip
+    try:
+        return engine.feedback(
+            fact.trajectory, fact.quality, source=None if of_cost else call.caller.name, correction=fact.correction,
+            retract=fact.retract, sequence=fact.sequence, cost=fact.cost,
+        )  # fmt: skip
+    except InvalidValue as exc:
+        raise _in(pointer, exc, FeedbackBody) from exc
 
 
 def _in(pointer: str, exc: InvalidValue, body: type[BaseModel]) -> ProblemError:

@@ -122,7 +122,9 @@ def as_uuid(trajectory: UUID | str | Trajectory | Any) -> UUID:
     try:
         return UUID(trajectory)
     except (ValueError, AttributeError, TypeError) as exc:
-        raise InvalidValue(f"trajectory id {trajectory!r} is no UUID: pass t.id, or the handle itself") from exc
+        raise InvalidValue(
+            f"trajectory id {trajectory!r} is no UUID: expected the id that its recording returned"
+        ) from exc
 
 
 def require_search(
@@ -139,7 +141,7 @@ def require_search(
     if since is not None and not isinstance(since, datetime):
         raise InvalidValue(f"since={since!r}: expected a datetime")
     if since is not None and since.tzinfo is None:
-        raise InvalidValue(f"since={since!r} has no time zone: write datetime.now(UTC) - timedelta(...)")
+        raise InvalidValue(f"since {since} has no time zone: expected one, such as 2026-11-22T12:00:00+00:00")
 
 
 def require_filters(min_quality: float, kind: str | None, verdict: str | None) -> None:

@@ -90,8 +90,8 @@ class RouteChooser:
         knows_costs = prices is not None or (costs_count and ready.router.state.knows_costs(rows))
         if not knows_costs and (budget is not None or cost_weight > 0):
             raise InvalidValue(
-                "a budget or a cost weight needs costs={route: cost, …} for every candidate, until a cycle has learned "
-                "real costs: end_trajectory(…, cost=)"
+                "costs of all candidates are needed for a budget or a cost weight, until a cycle has learned the real "
+                "costs that trajectories ended with"
             )
         weights = (cost_weight, latency_weight / 1e6)
         account = None
@@ -167,7 +167,7 @@ class RouteChooser:
         if prices is not None and min(prices) > budget and pacer.least_mean(prices) > budget:
             cheapest = prices.index(min(prices))
             raise InvalidValue(
-                f"budget={budget!r} cannot be kept: the cheapest route {names[cheapest]!r} costs "
+                f"budget {budget!r} cannot be kept: the cheapest route {names[cheapest]!r} costs "
                 f"{prices[cheapest]:g}; raise the budget, or offer a cheaper route"
             )
         self._pacers[budget] = pacer

@@ -68,7 +68,7 @@ def agreed(space: Space, dim: int, config: SonaConfig | None) -> Space:
     wished = wishes_of(config) if config is not None else {}
     if space.dim != dim:
         raise SettingsConflict(
-            f"space {space.name!r} has {space.dim} dimensions, not {dim}: open it with hidden_dim={space.dim}, "
+            f"space {space.name!r} has {space.dim} dimensions, not {dim}: open it with {space.dim} dimensions, "
             "or choose another space name"
         )
     if space.has_own_settings:

@@ -41,7 +41,7 @@ class WordLlamaEmbedder:
         try:
             from wordllama import WordLlama
         except ImportError as exc:
-            raise ConfigError("text needs an embedder: pip install 'sona-pg[text]', or pass embedder=") from exc
+            raise ConfigError("text needs an embedder: pip install 'sona-pg[text]', or give an embedder") from exc
         finally:  # importing it configures the application's root logger: restore that
             root.handlers[:], level = before
             root.setLevel(level)

@@ -65,8 +65,8 @@ def evaluate(
     inside = int(np.searchsorted(begun, since.timestamp()))
     if inside == n:
         raise LearningError(
-            f"space {space.name!r} has no judged decision since {since:%Y-%m-%d %H:%M}: pass the result of "
-            "engine.route() to begin_trajectory(decision=…), and give its quality to end_trajectory or feedback"
+            f"space {space.name!r} has no judged decision since {since:%Y-%m-%d %H:%M}: begin "
+            "trajectories with the decision that routing them gave, and judge them at their end or by feedback"
         )
     start = first_judged(log, inside)
     with one_thread():

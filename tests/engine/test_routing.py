@@ -139,7 +139,7 @@ def test_routes_that_cannot_be_ids_are_refused(engine: SonaEngine, candidates: l
 def test_a_budget_below_the_cheapest_route_is_refused_by_name(engine: SonaEngine) -> None:
     x = np.eye(DIM, dtype=np.float32)[0]
     costs = {"small": 0.2, "large": 1.0}
-    with pytest.raises(InvalidValue, match=r"budget=0.1 cannot be kept: the cheapest route 'small' costs 0.2"):
+    with pytest.raises(InvalidValue, match=r"budget 0.1 cannot be kept: the cheapest route 'small' costs 0.2"):
         engine.route(x, list(costs), costs=costs, budget=0.1)
     assert engine.route(x, list(costs), costs=costs, budget=0.2).route in costs
 

@@ -222,7 +222,7 @@ def test_a_callers_own_uuid_is_used_or_refused_with_what_to_do(engine):
     for wrong, said in (
         ({"id": random}, "no UUIDv7"),
         ({"id": UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")}, "ahead of this machine's clock"),
-        ({"id": "line 7"}, "say started_at="),
+        ({"id": "line 7"}, "give started_at as well"),
         ({"id": 7}, "expected a UUID or a text"),
         ({"started_at": datetime(2026, 10, 1)}, "time zone"),
         ({"started_at": datetime(1960, 1, 1, tzinfo=UTC)}, "from 1970"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import json
+import re
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from sona_pg.store.connect import connect
 from sona_pg.store.transactions import transaction
 from tests.service.conftest import DIM
 
+ID = "01987654-3210-7000-8000-000000000000"
 X = [1.0] + [0.0] * (DIM - 1)
 
 
@@ -74,6 +76,36 @@ def test_a_budget_below_the_cheapest_route_is_refused_to_a_request_and_takes_the
     assert cheapest > 0.99
     description = service.get("/openapi.json").json()["paths"]["/v1/budget"]["post"]["description"]
     assert "cheapest" in description
+
+
+CALL = re.compile(r"\b[a-z_]+=|\w\(|=True|`engine\.|\bt\.id\b")  # a call or an argument of Python
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("feedback", {"trajectory": ID}, ""),
+        ("feedback", {"trajectory": ID, "quality": 1, "retract": True}, "/retract"),
+        ("feedback/batch", {"feedback": [{"trajectory": ID, "cost": 1}, {"trajectory": ID}]}, "/feedback/1"),
+        ("trajectories", {"vector": X, "id": "line 7"}, "/id"),
+        ("trajectories", {"vector": X, "id": "3f0e5a86-3f2c-4c57-9d0b-0d8f1e6b1a11"}, "/id"),
+        ("route", {"vector": X, "candidates": ["a"], "budget": 0.5}, "/costs"),
+        ("route", {"vector": X, "candidates": ["a"], "costs": {"a": 2}, "budget": 0.5}, "/budget"),
+        ("patterns", {"vector": X, "context_vectors": [X]}, None),
+        ("search", {"vector": X, "since": "2026-10-01T12:00:00"}, "/since"),
+        ("rank", {"vector": X, "candidates": {"ids": ["nobody"]}}, "/candidates/ids"),
+        ("recall", {"vector": X, "ids": ["nobody"]}, "/ids"),
+        ("spaces", {"name": "default", "dim": DIM + 1}, None),
+        ("trajectories/00000000-0000-7000-8000-000000000000/end", {"quality": 1}, None),
+    ],
+)
+def test_a_refusal_speaks_of_fields_and_not_of_python(service, path, body, pointer):
+    refused = service.post(f"/v1/{path}", body)
+    told = refused.json()
+    assert refused.status_code in (404, 409, 422), told
+    assert not CALL.search(told["detail"]), told["detail"]
+    if pointer is not None:
+        assert told["errors"] == [{"pointer": pointer, "detail": told["detail"]}]
 
 
 def test_no_problem_shows_where_the_database_is(service, monkeypatch):

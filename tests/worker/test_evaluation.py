@@ -133,7 +133,7 @@ def test_candidates_that_were_not_offered_are_not_taken(engine: SonaEngine) -> N
 def test_without_decisions_the_error_names_what_is_missing(engine: SonaEngine, database_url: str) -> None:
     engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 1.0)
     engine.flush()
-    with pytest.raises(LearningError, match=r"no judged decision since .* begin_trajectory\(decision="):
+    with pytest.raises(LearningError, match=r"no judged decision since .* begin trajectories with the decision"):
         engine.evaluate_policies()
     done = CliRunner().invoke(app, ["evaluate", "--url", database_url])
     assert done.exit_code == 1
