@@ -83,7 +83,7 @@ def test_trajectories_are_found_as_by_the_engine(engine: SonaEngine) -> None:
 
 
 def test_the_good_ones_are_found_however_few_they_are(engine: SonaEngine) -> None:
-    """The nearest 1,000 hold two, a wider search three; from k = 1,251 on everything is judged first."""
+    """The newest and the nearest 1,000 hold two, a wider search three; for k = 50 everything is judged first."""
     t = engine.begin_trajectory(np.eye(DIM)[5].astype(np.float32), query="pattern")
     engine.end_trajectory(t, 0.25)
     engine.flush()
