@@ -90,7 +90,8 @@ def test_the_site_has_every_page() -> None:
 
 
 @pytest.mark.parametrize("name", RUN_HERE)
-def test_the_blocks_of_a_page_run(name: str, database_url: str) -> None:
+def test_the_blocks_of_a_page_run(name: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONA_PG_URL", database_url)
     names: dict[str, Any] = {"url": database_url}
     for language, code in BLOCK.findall((DOCS / f"{name}.md").read_text(encoding="utf-8")):
         if language == "python":

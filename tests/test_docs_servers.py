@@ -27,6 +27,12 @@ FASTAPI, GUNICORN, POST_FORK, CELERY = re.findall(r"^```python\n(.*?)^```$", TEX
 ONES = [1.0] * 8
 
 
+def test_the_recipes_have_spaces_of_their_own() -> None:
+    """Their vectors have 8 dimensions; a space that the reader has made already may have others."""
+    spaces = re.findall(r'SonaEngine\(8, space="(\w+)"\)', TEXT)
+    assert len(set(spaces)) == len(spaces) == TEXT.count("SonaEngine(8")
+
+
 def run(code: str, name: str) -> dict[str, Any]:
     module = ModuleType(name)
     exec(compile(code, f"{name}.py", "exec"), vars(module))
@@ -63,6 +69,8 @@ def test_fastapi_goes_on_while_the_database_is_silent(proxy: Proxy, monkeypatch:
         asked = client.post("/ask", json=ONES).json()
         assert asked["route"] in ("small", "large")
         wait_for(lambda: client.post("/like", json=ONES).json())
+        for refused in (client.post("/ask", json=[1.0]), client.post("/thumbs/none", params={"quality": 1})):
+            assert (refused.status_code, list(refused.json())) == (422, ["detail"])
         proxy.stall()
         silent = beside.submit(client.post, "/like", json=ONES)
         for _ in range(10):

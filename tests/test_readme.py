@@ -37,7 +37,9 @@ def test_every_block_of_code_runs(
     assert ran["python"] >= 4
     assert ran["sql"] >= 1
     assert ran["sh"] >= 2
-    assert '"version": 1' in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert '"version": 1' in told
+    assert "\n['where is my parcel?', 'on its way']\n" in told  # as the guide's comment has it
 
 
 def run_sql(url: str, code: str) -> None:

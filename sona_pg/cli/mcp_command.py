@@ -12,7 +12,7 @@ from sona_pg.errors import ConfigError
 
 def mcp(
     space: SpaceName = "default",
-    dim: Annotated[int, typer.Option(help="Dimension of the space, if it is made.", min=1)] = 256,
+    dim: Annotated[int | None, typer.Option(help="Dimension of the space, if it is made: 256.", min=1)] = None,
     url: Url = None,
 ) -> None:
     """Serve recall, remember and feedback to an agent over stdin and stdout (extras `mcp` and `text`).
@@ -27,5 +27,5 @@ def mcp(
 
     with Store(url, require_database=True) as store:
         dims = {known.name: known.dim for known in store.spaces()}
-        engine: SonaEngine = store.space(space, dims.get(space, dim))
+        engine: SonaEngine = store.space(space, dim or dims.get(space, 256))  # refused, if it has another one
         memory_server(engine).run("stdio")
