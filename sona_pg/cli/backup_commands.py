@@ -11,11 +11,12 @@ import typer
 from sona_pg.cli.options import Url, address_of, database_at
 from sona_pg.cli.render import progress_bar, show_facts, show_rows
 from sona_pg.cli.space_commands import Name, space_app
-from sona_pg.errors import ConfigError, SchemaError
+from sona_pg.errors import ConfigError, InvalidValue, SchemaError
 
 
 def dump(
-    file: Annotated[Path, typer.Argument(help="File to write; it appears when the dump is whole.")], url: Url = None
+    file: Annotated[Path, typer.Argument(help="File to write; it appears, or is replaced, when the dump is whole.")],
+    url: Url = None,
 ) -> None:
     """Dump the whole store to a file, by a pg_dump of the server's version; the embedded server is held up meanwhile.
 
@@ -25,6 +26,7 @@ def dump(
     """
     from sona_pg.store.admin.dumping import dump as write_dump
 
+    _require_folder(file)
     with address_of(url) as address, progress_bar(f"dumping to {file.name}") as progress:
         done = write_dump(address, file, progress)
     show_facts(done, "dump")
@@ -57,10 +59,16 @@ def restore(
     show_facts({"file": str(file), "restored": True}, "restore")
 
 
+def _require_folder(file: Path) -> None:
+    if file.is_dir() or not file.parent.is_dir():
+        why = "it is a folder" if file.is_dir() else f"there is no folder {file.parent}"
+        raise InvalidValue(f"{file} cannot be written: {why}")
+
+
 @space_app.command("archive")
 def space_archive(
     name: Name,
-    file: Annotated[Path, typer.Argument(help="File to write; it appears when it is whole.")],
+    file: Annotated[Path, typer.Argument(help="File to write; it appears, or is replaced, when it is whole.")],
     url: Url = None,
 ) -> None:
     """Write a whole space to one file, as it is at one moment: records, versions, candidates, settings, history.
@@ -71,6 +79,7 @@ def space_archive(
     """
     from sona_pg.store.admin.space_archive import write_archive
 
+    _require_folder(file)
     with database_at(url) as database, progress_bar(f"archiving {name}") as progress:
         rows = write_archive(database.engine, database.find_space(name), file, progress)
     show_facts({"space": name, "file": str(file), "rows": rows, "bytes": file.stat().st_size}, f"space {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,11 +20,11 @@ from sona_pg.cli.bench_command import bench
 from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.dream_commands import dream
 from sona_pg.cli.erasure_commands import forget
-from sona_pg.cli.every_command import with_common_options
+from sona_pg.cli.every_command import Json, with_common_options
 from sona_pg.cli.learning_progress import learning_progress
 from sona_pg.cli.mcp_command import mcp
 from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at, engine_on
-from sona_pg.cli.render import show_facts, show_rows, show_rows_as_they_come
+from sona_pg.cli.render import force_json, show_facts, show_rows, show_rows_as_they_come
 from sona_pg.cli.role_commands import audit, roles_app
 from sona_pg.cli.service_commands import keys_app, serve
 from sona_pg.cli.set_aside_commands import set_aside_app
@@ -39,7 +40,7 @@ from sona_pg.errors import SchemaError
 HELP = (
     "A shared, persistent learning store on Postgres.\n\n"
     "Tables on a terminal, JSON in a pipe or with --json. Exit codes: 0 done, 1 an error, 2 wrong usage; commands with "
-    "others say so. First steps: sona-pg demo; when something is wrong: sona-pg doctor."
+    "others say so. First steps: sona-pg demo (pip install 'sona-pg[demo]'); when something is wrong: sona-pg doctor."
 )
 
 app = typer.Typer(
@@ -82,8 +83,10 @@ def of_every_command(
     release: Annotated[
         bool, typer.Option("--version", callback=_print_release, is_eager=True, help="Print the release, and end.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Take what stands before a command."""
+    force_json(as_json)
 
 
 @app.command()
@@ -150,8 +153,8 @@ def stats(space: SpaceName = "default", url: Url = None) -> None:
             waiting = database.waiting_feedback(found)
             known = {
                 **database.totals(found),
-                "feedback without its trajectory": waiting["facts"],
-                "the oldest of it": waiting["since"],
+                "feedback_without_trajectory": waiting["facts"],
+                "feedback_without_trajectory_since": waiting["since"],
             }
             show_facts({"space": found.name, "dim": found.dim, **known}, f"space {space!r}")
         finally:
@@ -340,9 +343,18 @@ def maintain(
     with address_of(url) as address:
         database = Database.open(address, Environment.read().migrate)
         try:
-            show_rows_as_they_come(map(dataclasses.asdict, database.maintenance(policy).run()), "maintenance")
+            names = database.names()
+            made = (_with_name(dataclasses.asdict(action), names) for action in database.maintenance(policy).run())
+            show_rows_as_they_come(made, "maintenance")
         finally:
             database.close()
+
+
+def _with_name(action: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
+    """Return an action of maintenance with the name of a space in place of its number."""
+    told = re.fullmatch(r"space (\d+)", action["subject"])
+    name = None if told is None else names.get(int(told[1]))
+    return action if name is None else {**action, "subject": f"space {name!r}"}
 
 
 @app.command()
@@ -412,7 +424,7 @@ def db_check(url: Url = None) -> None:
         if faults:
             show_rows([dataclasses.asdict(fault) for fault in faults], "faults")
             raise SchemaError(f"{len(faults)} things are missing or wrong: see the list; restore the dump again, whole")
-        show_facts(dataclasses.asdict(found), "schema")
+        show_facts({**dataclasses.asdict(found), "faults": 0}, "schema")
 
 
 with_common_options(app)

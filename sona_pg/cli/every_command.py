@@ -57,7 +57,8 @@ def with_common_options(app: typer.Typer, *, panels: bool = True) -> None:
 def _with_json(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def call(*arguments: Any, as_json: bool = False, **options: Any) -> Any:
-        force_json(as_json)
+        if as_json:  # else it may stand before the command
+            force_json(True)
         return command(*arguments, **options)
 
     told = inspect.signature(command, eval_str=True)

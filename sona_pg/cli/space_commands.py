@@ -32,12 +32,13 @@ class Period(StrEnum):
 
 @space_app.command("list")
 def space_list(url: Url = None) -> None:
-    """List the spaces of the database.
+    """List the spaces of the database with their live versions and counts.
 
     Example: sona-pg space list
     """
     with database_at(url) as database:
-        show_rows([{"space": space.name, "dim": space.dim} for space in database.list_spaces()], "spaces")
+        rows = [dataclasses.asdict(space) for space in database.summarise_spaces()]
+        show_rows([{"space": row.pop("name"), **row} for row in rows], "spaces")
 
 
 @space_app.command("create")
@@ -267,4 +268,5 @@ def space_remove(
         raise ConfigError(f"removing space {name!r} deletes all its records and versions: pass --yes to confirm")
     with database_at(url) as database:
         removed = database.remove_space(name)
-        show_facts({table: rows for table, rows in removed.items() if rows}, f"removed space {name!r}")
+        rows = {table: count for table, count in removed.items() if count}
+        show_facts({"space": name, "removed": True, "rows": rows}, f"removed space {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,6 +78,9 @@ def worker(
 
 
 def show_cycles(done: list[tuple[str, AnyCycle]], title: str) -> None:
-    """Print cycles with the names of their spaces."""
+    """Print cycles with the names of their spaces; without any, say so on standard error."""
+    if not done:
+        print(f"{title}: none", file=sys.stderr)
+        return
     rows: list[dict[str, Any]] = [{"space": space, **result.as_dict()} for space, result in done]
     show_rows(rows, title, CYCLE_COLUMNS)

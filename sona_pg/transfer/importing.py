@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +29,7 @@ CHECKPOINT_EVERY = 1.0  # seconds
 COMMIT_TIMEOUT = 300.0  # seconds to wait for the writer
 STOP_TIMEOUT = 10.0  # the same, once the user has stopped the import
 MOST_FIELDS = 100  # names of unknown fields that are counted
-SHOWN = 2000  # bytes of a refused row that are kept
+SHOWN = 1 << 20  # bytes of a refused row that are kept
 
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
 
@@ -116,6 +117,7 @@ class _Import:
         self._checkpoint = path.with_name(path.name + ".import")
         self._rejects_path = wanted.rejects or path.with_name(path.name + ".rejects.jsonl")
         self._rejects: BinaryIO | None = None
+        self._refused: list[dict[str, Any]] = []  # of this block
         self._done = Imported()
         self._trajectories = 0  # of this run
         self._everything: tuple[str, ...] | None = None
@@ -137,6 +139,7 @@ class _Import:
             rows = source.rows(line, offset)
             while block := list(islice(rows, BLOCK)):
                 self._record(block)
+                self._write_refused()
                 self._recorded = self._place()
                 progress(source.passed, source.size)
                 if time.monotonic() > saved + CHECKPOINT_EVERY:
@@ -245,10 +248,17 @@ class _Import:
 
     def _refuse(self, row: Row, reason: str) -> None:
         self._done.rejected += 1
-        if self._rejects is None:
+        text = row.raw if row.text is None else row.text
+        self._refused.append({"line": row.line, "reason": reason, "row": text[:SHOWN].decode("utf-8", "replace")})
+
+    def _write_refused(self) -> None:
+        """Write the refused rows of a block by line: those that are refused when recorded come after all others."""
+        if self._refused and self._rejects is None:
             self._rejects = self._rejects_path.open("ab")
-        told = {"line": row.line, "reason": reason, "row": row.raw[:SHOWN].decode("utf-8", "replace")}
-        self._rejects.write(json.dumps(told).encode() + b"\n")
+        for told in sorted(self._refused, key=itemgetter("line")):
+            assert self._rejects is not None
+            self._rejects.write(json.dumps(told).encode() + b"\n")
+        self._refused.clear()
 
     def _go_on_with_rejects(self, size: int) -> None:
         """Keep the rejects of the committed part alone: those behind it are found again."""

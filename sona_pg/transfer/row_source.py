@@ -26,6 +26,7 @@ class Row(NamedTuple):
     content: dict[str, Any] | None  # None: it cannot be read
     raw: bytes
     reason: str = ""  # why it cannot be read
+    text: bytes | None = None  # as it stands in the file, where ``raw`` differs
 
 
 class RowSource:
@@ -48,6 +49,7 @@ class RowSource:
         self.form: Format = form or ("csv" if ".csv" in [suffix.lower() for suffix in path.suffixes] else "jsonl")
         self._path = path
         self._line = self._end = 0
+        self._text: list[bytes] = []  # lines of the CSV row that is read
 
     def close(self) -> None:
         """Close the file."""
@@ -115,15 +117,19 @@ class RowSource:
         reader = csv.reader(self._lines(), strict=True)
         while True:
             first = self._line + 1
+            self._text.clear()
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as exc:
-                yield Row(first, None, b"", f"no CSV: {exc}")
+                yield Row(first, None, b"", f"no CSV: {exc}", self._read_text())
                 continue
             if cells:
-                yield self._of_cells(first, names, cells)
+                yield self._of_cells(first, names, cells)._replace(text=self._read_text())
+
+    def _read_text(self) -> bytes:
+        return b"".join(self._text).rstrip(b"\r\n")
 
     def _of_cells(self, first: int, names: list[str], cells: list[str]) -> Row:
         raw = "\x1f".join(cells).encode("utf-8", "surrogateescape")
@@ -143,4 +149,5 @@ class RowSource:
         while raw := self._file.readline(LONGEST_LINE):
             self._line += 1
             self._end += len(raw)
+            self._text.append(raw)
             yield raw.decode("utf-8-sig" if self._line == 1 else "utf-8", "surrogateescape")

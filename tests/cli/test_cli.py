@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
+from click.testing import Result
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine, kernels
 from sona_pg._version import __version__
-from sona_pg.cli.commands import app
+from sona_pg.cli.commands import _with_name, app
 from sona_pg.cli.main import exit_status
 from sona_pg.errors import ConfigError, SonaError, SpaceExists
 
@@ -104,7 +105,7 @@ def test_the_fleet_hides_servers_that_have_ended(taught: str) -> None:
 def test_stats_and_learn_speak_of_the_space(taught: str) -> None:
     stats = json.loads(run("stats", "--url", taught).stdout)
     assert (stats["trajectories"], stats["waiting"], stats["servers"]) == (12, 0, 0)
-    assert stats["feedback without its trajectory"] == 1
+    assert stats["feedback_without_trajectory"] == 1
     assert json.loads(run("learn", "--url", taught).stdout)["learned"] is False
 
 
@@ -139,7 +140,8 @@ def test_the_schema_is_checked_and_upgraded(empty_database_url: str) -> None:
     assert "run sona-pg db upgrade" in before.stderr
     done = json.loads(run("db", "upgrade", "--url", empty_database_url).stdout)
     assert done["revision"] == done["head"] >= "0003"
-    assert run("db", "check", "--url", empty_database_url).returncode == 0
+    checked = run("db", "check", "--url", empty_database_url)
+    assert (checked.returncode, json.loads(checked.stdout)["faults"]) == (0, 0)
     told = json.loads(run("db", "info", "--url", empty_database_url).stdout)
     assert told["pgvector"].startswith("0.8")
     with psycopg.connect(told["url"]):  # as psql reads it
@@ -259,6 +261,30 @@ def test_maintain_prints_each_action_once(taught: str) -> None:
 def test_recall_is_measured_on_stored_vectors(taught: str) -> None:
     facts = json.loads(run("recall", "--url", taught, "--queries", "5").stdout)
     assert (facts["recall"], facts["queries"], facts["incomplete"]) == (1.0, 5, 0)
+
+
+def test_every_command_says_what_it_did(database_url: str, tmp_path: Path) -> None:
+    SonaEngine(DIM, database_url).close()
+
+    def told(*words: str) -> Result:
+        return CliRunner().invoke(app, [*words, "--url", database_url])
+
+    for words in (["worker", "--once"], ["learn", "--due"]):
+        assert (told(*words).stdout, told(*words).stderr) == ("", "cycles that were due: none\n")
+    listed = json.loads(told("space", "list").stdout)
+    assert (listed["space"], listed["dim"], listed["live_version"], listed["trajectories"]) == ("default", DIM, 0, 0)
+    assert CliRunner().invoke(app, ["--json", "stats", "--url", database_url]).exit_code == 0
+    for words in (["dump"], ["space", "archive", "default"]):
+        refused = told(*words, str(tmp_path / "none" / "x")).exception
+        assert str(refused) == f"{tmp_path / 'none' / 'x'} cannot be written: there is no folder {tmp_path / 'none'}"
+    removed = json.loads(told("space", "remove", "default", "--yes").stdout)
+    assert (removed["space"], removed["removed"]) == ("default", True)
+
+
+def test_maintenance_names_spaces() -> None:
+    action = {"action": "summed", "subject": "space 2", "detail": ""}
+    assert _with_name(action, {2: "support"})["subject"] == "space 'support'"
+    assert _with_name(action, {})["subject"] == "space 2"
 
 
 def test_a_space_is_made_once(database_url: str) -> None:

@@ -122,7 +122,7 @@ def test_rows_that_cannot_be_used_are_listed_with_line_and_reason(load, tmp_path
     done = load(write(tmp_path / "logs.jsonl", [logged(0), *(row for row, _ in UNUSABLE), logged(2)]))
     assert (done.rows, done.recorded, done.rejected) == (len(UNUSABLE) + 2, 2, len(UNUSABLE))
     told = [json.loads(line) for line in (tmp_path / "logs.jsonl.rejects.jsonl").read_text().splitlines()]
-    assert sorted(row["line"] for row in told) == list(range(2, len(UNUSABLE) + 2))
+    assert [row["line"] for row in told] == list(range(2, len(UNUSABLE) + 2))
     for row in told:
         assert re.search(UNUSABLE[row["line"] - 2][1], row["reason"]), row
 
@@ -221,3 +221,17 @@ def test_an_import_that_is_stopped_goes_on_behind_the_last_whole_block(load, tmp
         load(path, stopped)
     done = load(path)
     assert (done.resumed_at, done.rows, done.rejected, done.known) == (768, 1000, 100, 0)
+
+
+def test_rejected_rows_of_csv_are_kept_as_they_stand_to_be_mended_and_imported(load, tmp_path):
+    vector = json.dumps([0.123456789] * DIM)
+    header = "id,started_at,embedding,query,quality"
+    rows = [f'{n},{1.7e9 + n},"{vector}","two\n""lines"" {"long " * 500}",{n}' for n in range(4)]
+    (tmp_path / "logs.csv").write_text("\r\n".join([header, *rows, '9,"broken"cell,', ""]), newline="")
+    assert load(tmp_path / "logs.csv").rejected == 3
+    told = [json.loads(line) for line in (tmp_path / "logs.csv.rejects.jsonl").read_text().splitlines()]
+    assert [row["row"] for row in told] == [*rows[2:], '9,"broken"cell,']
+    mended = [row["row"][:-1] + "1" for row in told[:2]]
+    (tmp_path / "mended.csv").write_text("\n".join([header, *mended]))
+    done = load(tmp_path / "mended.csv")
+    assert (done.recorded, done.rejected) == (2, 0)
