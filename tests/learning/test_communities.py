@@ -124,5 +124,8 @@ def test_a_new_node_joins_the_community_of_its_heaviest_neighbours() -> None:
     grown = graph_with(known.edges.grown_to(12).united(fresh))
     grown = dataclasses.replace(grown, communities=np.append(known.communities, [0, 0, 0]).astype(np.int32))
     assert adopted(grown, NOW, HALF_LIFE).communities.tolist() == [2] * 4 + [1] * 5 + [1, 0, 0]
+    later = GraphEdges.of(12, *np.array([(4, 9), (10, 9), (10, 11)], np.int32).T, EdgeKind.SEQUENCE, weights[:3], NOW)
+    led_to = dataclasses.replace(grown, edges=known.edges.grown_to(12).united(later))
+    assert adopted(led_to, NOW, HALF_LIFE).communities.tolist() == [2] * 4 + [1] * 5 + [1, 1, 1], "against the edges"
     nobody = graph_with(random_edges(rng, 9, 5))
     assert adopted(nobody, NOW, HALF_LIFE) is nobody, "before the first deep cycle"

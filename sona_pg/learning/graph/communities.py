@@ -35,20 +35,28 @@ def grouped(graph: LearnedGraph, now: float, half_life: float) -> LearnedGraph:
 
 
 def adopted(graph: LearnedGraph, now: float, half_life: float) -> LearnedGraph:
-    """Return the graph with each node that has no community in that of its heaviest neighbours; some may have none.
+    """Return the graph with each node that has no community in that of its heaviest neighbours, in either direction.
 
-    So a node that loop B has made belongs somewhere before the next deep cycle.
+    So a node that loop B has made belongs somewhere before the next deep cycle. A node whose neighbours are new as well
+    is adopted after them; one that no path joins to a community has none.
     """
-    known = graph.communities != NO_COMMUNITY
-    edges = graph.edges
-    rows = np.flatnonzero(~known[edges.source] & known[edges.target])
-    if not len(rows):
+    communities, edges = graph.communities.copy(), graph.edges
+    new = communities == NO_COMMUNITY
+    if new.all() or not new.any():
         return graph
-    weights = edges.weights_at(now, half_life).astype(np.float64)[rows]
-    communities = graph.communities.copy()
-    nodes, best = _heaviest(edges.source[rows].astype(np.int64), communities[edges.target[rows]], weights)
-    communities[nodes] = best
-    return dataclasses.replace(graph, communities=communities)
+    forth = np.flatnonzero(new[edges.source])
+    back = np.flatnonzero(new[edges.target] & np.isin(edges.kind, DIRECTED))
+    node = np.concatenate([edges.source[forth], edges.target[back]]).astype(np.int64)
+    other = np.concatenate([edges.target[forth], edges.source[back]])
+    weights = edges.weights_at(now, half_life).astype(np.float64)[np.concatenate([forth, back])]
+    while True:
+        ready = communities[other] != NO_COMMUNITY
+        if not ready.any():
+            return dataclasses.replace(graph, communities=communities)
+        nodes, best = _heaviest(node[ready], communities[other[ready]], weights[ready])
+        communities[nodes] = best
+        left = communities[node] == NO_COMMUNITY
+        node, other, weights = node[left], other[left], weights[left]
 
 
 def propagated(edges: GraphEdges, weights: NDArray[np.float32], rounds: int = ROUNDS) -> Labels:
