@@ -46,7 +46,7 @@ PROBLEM = {
 }
 BINARY = {"type": "string", "format": "binary"}
 REFUSALS = {
-    400: "The body cannot be decompressed.",
+    400: "The body cannot be read: broken JSON or gzip.",
     401: "A key is needed, or it is no good.",
     403: "The key does not allow it, or the service's login of the database lacks a privilege.",
     404: "It is not there.",

@@ -115,8 +115,11 @@ def of_error(exc: SonaError, fields: Sequence[str] = ()) -> ProblemError:
 
 def of_validation(exc: ValidationError) -> ProblemError:
     """Return what is wrong with a body, field by field."""
+    found = exc.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return ProblemError(400, f"the body cannot be read: {found[0]['msg']}")
     errors = []
-    for error in exc.errors(include_url=False, include_context=False, include_input=False)[:20]:
+    for error in found[:20]:
         place = [str(part) for part in error["loc"] if not str(part).startswith(SCHEMAS)]
         pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in place)
         errors.append({"pointer": pointer, "detail": error["msg"]})

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from sona_pg.cli.commands import app as command_line
 from sona_pg.cli.worker_figures import FIGURES
-from tests.service.conftest import serving
+from tests.service.conftest import DIM, serving
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "http.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -35,6 +35,18 @@ def test_each_request_of_the_docs_is_answered(service_url):
         assert asked <= paths.keys()
     for path in paths:  # and every path is named
         assert path.replace("{trajectory}", "{id}").rpartition("/")[2] in (ROOT / "docs" / "http.md").read_text(), path
+
+
+def test_the_body_by_columns_and_that_of_a_receipt_are_taken(service_url):
+    (told,) = [json.loads(block.replace(", …]", "]")) for language, block in BLOCKS if language == "json"]
+    with serving(service_url) as service:
+        rest = [0.0] * (DIM - 2)
+        body = told | {"vectors": [row + rest for row in told["vectors"]]}
+        assert len(service.post("/v1/trajectories/columns", body).json()["ids"]) == 2
+        service.post("/v1/trajectories", {"vector": [1.0] * DIM, "context": ["user:of the docs"]})
+        service.engine.flush()
+        receipt = service.post("/v1/forget", {"user": "of the docs"}).json()
+        assert service.post("/v1/forget/verify", {"receipt": receipt}).json() == {"genuine": True}
 
 
 def test_each_command_of_the_docs_exists(service_url):

@@ -108,6 +108,12 @@ def test_a_refusal_speaks_of_fields_and_not_of_python(service, path, body, point
         assert told["errors"] == [{"pointer": pointer, "detail": told["detail"]}]
 
 
+@pytest.mark.parametrize("body", [b'{"vector": [1', b"", b"\xff", b"{'vector': 1}"])
+def test_a_body_that_is_no_json_is_a_bad_request(service, body):
+    answer = service.post("/v1/adapt", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"].partition(":")[0]) == (400, "the body cannot be read")
+
+
 def test_no_problem_shows_where_the_database_is(service, monkeypatch):
     def away():
         raise DatabaseUnavailable("learning at 'host=db.internal port=5432' failed")
