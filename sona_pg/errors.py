@@ -89,14 +89,16 @@ class SpaceExists(DatabaseError, Conflict):
 
 
 class SpaceRemoved(DatabaseError, NotFound):
-    """The space was removed while an engine had it open."""
+    """The space was removed while an engine had it open, or its store was replaced by one without it."""
 
-    def __init__(self, name: str, given_up: str = "") -> None:
+    def __init__(self, name: str, given_up: str = "", *, replaced: bool = False) -> None:
+        was = "is not in this store any more: a restore gave its number to another one" if replaced else "was removed"
         super().__init__(
-            f"space {name!r} was removed while this engine had it open: nothing more is recorded into it{given_up}; "
+            f"space {name!r} {was} while this engine had it open: nothing more is recorded into it{given_up}; "
             "close the engine, and open a space that is there"
         )
         self.name = name
+        self.replaced = replaced  # another space has its number now
 
 
 class UnknownVersion(DatabaseError, NotFound):

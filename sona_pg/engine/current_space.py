@@ -8,6 +8,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from sona_pg.engine.followed_space import Heard
 from sona_pg.engine.process_runtime import ProcessRuntime
 from sona_pg.engine.spending_feed import SpendingFeed
 from sona_pg.engine.version_holder import VersionHolder
-from sona_pg.errors import DatabaseError, DatabaseUnavailable, TrajectoryError
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved, TrajectoryError
 from sona_pg.ingest import Writer
 from sona_pg.ingest.outage import Outage
 from sona_pg.recorder import HotPath
@@ -62,6 +63,8 @@ class CurrentSpace(ABC):
         self._name = name
         self._config = config  # with the settings of the space, once the database has answered
         self._space: Space | None = None  # until the database has answered
+        self.made_at: datetime | None = None  # the space; None until the database has answered
+        self._is_lost = False  # another space has its number
         self.writer: Writer | Outage
         self._away: DatabaseUnavailable | None = None  # error of the database at the opening
         self._closed = False
@@ -89,7 +92,9 @@ class CurrentSpace(ABC):
 
     @property
     def space(self) -> Space:
-        """The space; DatabaseUnavailable if the database has not answered since the engine was opened."""
+        """The space; DatabaseUnavailable until the database has answered, SpaceRemoved if a restore took its number."""
+        if self._is_lost:
+            raise SpaceRemoved(self._name, replaced=True)
         if self._space is None:
             raise DatabaseUnavailable(
                 f"the database has not answered since the engine was opened; what is recorded waits: {self._away}"
@@ -278,6 +283,15 @@ class CurrentSpace(ABC):
     def _for_this_server(self, heard: Heard) -> int:
         """Return the version that this server should serve."""
         return version_for(self.server_id, heard.live, heard.canary)
+
+    def lose(self) -> None:
+        """Stop serving, recording and learning: the store was replaced, and the space's number is another one's."""
+        self._is_lost = True
+        problem = str(SpaceRemoved(self._name, replaced=True))
+        log.error("%s", problem)
+        self.hot.refuse_records(problem)
+        if self._coordinator is not None:
+            self.runtime.learner.remove(self._coordinator, self.database.cut)
 
     def note_judged(self, batch: int) -> None:
         """Note that a batch was committed in which something is judged."""

@@ -9,7 +9,7 @@ from sona_pg.domain.budget import Budget
 from sona_pg.domain.gate import Canary
 from sona_pg.engine.spending_feed import SpendingFeed
 from sona_pg.serving.access_counter import AccessCounter
-from sona_pg.store.roll_call import Beat, Signal
+from sona_pg.store.roll_call import Beat, RollCall, Signal
 
 
 class ClockReading(NamedTuple):
@@ -59,6 +59,10 @@ class FollowedSpace(Protocol):
         """The space's number; None until the database has answered."""
 
     @property
+    def made_at(self) -> datetime | None:
+        """When the space was made: another one may have its number after a restore."""
+
+    @property
     def wants_every_look(self) -> bool:
         """Whether polls without news are wanted as well; the space says so with ``Follower.attend``."""
 
@@ -78,6 +82,9 @@ class FollowedSpace(Protocol):
     def hear(self, heard: Heard) -> bool:
         """Apply the result of a poll; False: it is being refreshed, and must be polled again."""
 
+    def lose(self) -> None:
+        """Stop: the store was replaced, and the space's number is another one's."""
+
     def note_judged(self, batch: int) -> None:
         """Note that a batch was committed in which something is judged."""
 
@@ -88,3 +95,9 @@ class FollowedSpace(Protocol):
         """Warn of lost records while the database is away."""
 
     def count_failure(self) -> None: ...
+
+
+def is_another(followed: FollowedSpace, heard: RollCall) -> bool:
+    """Whether a space's number is that of another space, after a restore."""
+    known = followed.made_at
+    return known is not None and heard.made.get(followed.space_id or 0, known) != known

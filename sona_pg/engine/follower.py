@@ -17,7 +17,7 @@ from uuid import UUID
 from sona_pg.domain.budget import Budget, FleetSpending, ServerSpending
 from sona_pg.domain.gate import Canary
 from sona_pg.domain.pattern import PatternUse
-from sona_pg.engine.followed_space import ClockReading, FollowedSpace, Heard
+from sona_pg.engine.followed_space import ClockReading, FollowedSpace, Heard, is_another
 from sona_pg.engine.roster import BEAT_EVERY, CANDIDATES_EVERY, Group, Place, Roster
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError
 from sona_pg.store.notify import Notice
@@ -299,6 +299,10 @@ class Follower:
                 log.error("space number %s was removed: it is not followed any more", space)
                 self._roster.leave(followed)
                 return
+            if is_another(followed, heard):
+                self._roster.leave(followed)
+                followed.lose()
+                return
             told = before if heard.live is None else (heard.live[space], *_said_of(space, heard))
             if told is None:  # the last result could not be passed: it is polled by itself
                 return
@@ -389,7 +393,7 @@ def _is_news(place: Place, heard: RollCall) -> bool:
     space = place.followed.space_id or 0
     if heard.live is not None:
         told = (heard.live.get(space), *_said_of(space, heard))
-        if told != place.told:
+        if told != place.told or is_another(place.followed, heard):
             return True
     if heard.signals is not None and heard.signals.get(space) != place.signal:
         return True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 from sona_pg.engine.process_runtime import ProcessRuntime
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.errors import DatabaseUnavailable
+from sona_pg.store.spaces import NamedSpace
 
 FEW = 16  # open engines
 
@@ -57,11 +59,14 @@ class HeldEngines:
             if names is None:
                 return known
             if known is not None:
-                if known.space_id is None or names.get(known.space_id) == name:
+                called = _name_of(known, names)
+                if known.space_id is None or called == name:
                     return known
-                self._call(known, names.get(known.space_id))
-            number = next((number for number, called in names.items() if called == name), None)
+                self._call(known, called)
+            number = next((number for number, space in names.items() if space.name == name), None)
             found = None if number is None else self._of_space(number)
+            if found is not None and _name_of(found, names) is None:
+                return None
             if found is not None:
                 self._call(found, name)
             return found
@@ -76,7 +81,7 @@ class HeldEngines:
         with self.lock:
             self._named = {name: known for name, known in self._named.items() if known is not engine}
 
-    def _ask(self, name: str, known: SonaEngine | None, runtime: ProcessRuntime) -> dict[int, str] | None:
+    def _ask(self, name: str, known: SonaEngine | None, runtime: ProcessRuntime) -> dict[int, NamedSpace] | None:
         """Return the names, by number, of the space called ``name`` and that of ``known``; None if unknown."""
         if known is not None and known.is_cut_off:
             return None
@@ -114,3 +119,9 @@ class HeldEngines:
         if name is not None:
             engine.call_space(name)
             self._named[name] = engine
+
+
+def _name_of(engine: SonaEngine, names: Mapping[int, NamedSpace]) -> str | None:
+    """Return the present name of an engine's space; None if it is gone, or another space has its number."""
+    found = names.get(engine.space_id or 0)
+    return None if found is None or engine.made_at not in (None, found.made_at) else found.name

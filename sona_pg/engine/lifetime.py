@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -61,6 +62,12 @@ class EngineLifetime(HotPath):
         """The space's number; None until the database has answered."""
         known = self._opened or (self._inherited[-1] if self._inherited else None)
         return None if known is None else known.space_id
+
+    @property
+    def made_at(self) -> datetime | None:
+        """When the space was made; None until the database has answered."""
+        known = self._opened or (self._inherited[-1] if self._inherited else None)
+        return None if known is None else known.made_at
 
     @property
     def is_cut_off(self) -> bool:

@@ -77,7 +77,7 @@ class OpenedSpace(CurrentSpace):
         space = arrived.space
         self._learn_with(space.settings)
         self._coordinator = self.runtime.learner.coordinator(space, self.server_id, self._config)
-        self._space = space
+        self._space, self.made_at = space, arrived.made_at
         try:
             if arrived.live_version == 0:
                 self.held.serve_nothing(arrived.age)
@@ -91,7 +91,7 @@ class OpenedSpace(CurrentSpace):
                 self.spending.share(arrived.at)
                 self.runtime.follower.pace(self)
         except BaseException:
-            self._space = None
+            self._space = self.made_at = None
             raise
         if self._coordinator.automatic:
             self.runtime.learner.add(self._coordinator, lambda _: self.refresh())

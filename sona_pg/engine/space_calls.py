@@ -35,7 +35,7 @@ class SpaceCalls(ABC):
 
     def space_names(self, name: str, space_id: int | None = None) -> dict[int, str]:
         """Return the present names, by number, of the space called ``name`` and of the one with this number."""
-        return self._database().space_names(name, space_id)
+        return {number: found.name for number, found in self._database().space_names(name, space_id).items()}
 
     def settings(self, name: str) -> Mapping[str, Any]:
         """Return a space's learning settings, by dotted name as in ``base.rank``; ``UnknownSpace`` if it is missing."""

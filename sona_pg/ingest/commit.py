@@ -28,6 +28,7 @@ class Origin:
     space_id: int
     server_id: UUID
     space_name: str = ""
+    made_at: datetime | None = None  # when the space was made; None: whichever has this number
 
     @property
     def space(self) -> str:
@@ -185,8 +186,10 @@ def copy_stream(
 
 
 def _require(held: psycopg.Cursor[Any], origin: Origin) -> None:
-    if held.rowcount == 0:
-        raise SpaceRemoved(origin.space)
+    """Raise ``SpaceRemoved`` unless the row found by ``HOLD_SPACE`` is of this space, and no other of its number."""
+    found = held.fetchone()
+    if found is None or origin.made_at not in (None, found[0]):
+        raise SpaceRemoved(origin.space, replaced=found is not None)
 
 
 def _marked_before(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> Written:

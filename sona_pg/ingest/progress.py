@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 
+from sona_pg.errors import SpaceRemoved
 from sona_pg.ingest.commit import Losses, Written
 
 
@@ -51,5 +52,5 @@ class Progress:
         self.refused: dict[bytes, str] = {}  # durability 'sync': why an awaited record was refused
         self.last_commit: datetime | None = None
         self.closing = False
-        self.removed = False  # the space is removed: nothing can be written any more
+        self.removed: SpaceRemoved | None = None  # nothing can be written any more
         self.ended = False  # nothing is written any more, for whatever reason

@@ -151,7 +151,7 @@ class Service:
         except SpaceRemoved as exc:
             log.error("the writer of space %s ends: %s", self.space, exc)
             parts.hot.refuse_records(str(exc))
-            parts.progress.removed = True
+            parts.progress.removed = exc
         except Exception:  # other spaces are served by this thread
             log.exception("the writer of space %s ends by a mistake of its own; nothing more is written", self.space)
             parts.hot.refuse_records()

@@ -33,7 +33,7 @@ WHERE application_name = %(name)s AND pid <> pg_backend_pid() AND usename = sess
 
 # Locked until the transaction ends, so that the space cannot be removed meanwhile; no row: it is removed. No other
 # writer or learner waits for this lock. While a removal holds the row, the transaction is retried later.
-HOLD_SPACE = "SELECT FROM sona.spaces WHERE space_id = %(space)s FOR KEY SHARE NOWAIT"
+HOLD_SPACE = "SELECT created_at FROM sona.spaces WHERE space_id = %(space)s FOR KEY SHARE NOWAIT"
 # A transaction that meets any other lock is retried later: the thread has other spaces to serve.
 WAIT_BRIEFLY = "SET LOCAL lock_timeout = '1s'"
 

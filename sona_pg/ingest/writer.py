@@ -65,12 +65,13 @@ class Writer:
     ) -> None:
         self._hot = hot
         self._config = config = request.config
-        self._origin = Origin(request.space_id, request.server_id, request.space_name)
+        made_at = request.made_at or _made_at(engine, request.space_id)
+        self._origin = Origin(request.space_id, request.server_id, request.space_name, made_at)
         self._pid = os.getpid()
         self._stall_timeout = stall_timeout
         self.closed = False
         self._rejects = Rejects(request.home / "rejected" / str(request.space_id))
-        self._root, self._source = self._open_source(engine, request)
+        self._root, self._source = self._open_source(request, made_at)
         self._progress = Progress(self._source.done)
         self._services = services or ServicePool(engine, stall_timeout, 1)
         self._shares_threads = services is not None
@@ -93,11 +94,10 @@ class Writer:
         )
         self._services.add(self._service)
 
-    def _open_source(self, engine: Engine, request: WriterRequest) -> tuple[Path, Source]:
+    def _open_source(self, request: WriterRequest, made_at: datetime) -> tuple[Path, Source]:
         """Return the folder of this space's unwritten records, and the source of the writer."""
-        made = request.made_at or _made_at(engine, request.space_id)
         # A home may serve several databases: records for one must not be written into another.
-        name = f"{request.space_id}-{made.astimezone(UTC):%Y%m%dT%H%M%S%f}"
+        name = f"{request.space_id}-{made_at.astimezone(UTC):%Y%m%dT%H%M%S%f}"
         root = request.home.absolute() / "spool" / name
         roots = [root] if request.pending is None else [root, request.pending]
         left = Leftovers(roots, self._hot.dim, request.space_id)
@@ -190,7 +190,7 @@ class Writer:
         Raises:
             DatabaseUnavailable: some records could not be written within ``timeout`` seconds. They are kept in files
                 for the next process on this machine, unless the message says otherwise.
-            SpaceRemoved: the space is gone, and unwritten records with it.
+            SpaceRemoved: the space is gone, and unwritten records with it; after a restore they are kept in files.
         """
         if self.closed or os.getpid() != self._pid:
             return
@@ -207,11 +207,13 @@ class Writer:
             self._services.close()
         left, extras, backlog = self.waiting, self._extras.rest(), bool(self._source.left)
         removed = self._progress.removed
-        fate = "" if removed or not (left or extras or backlog) else self._keep_what_is_left(extras)
+        lost = removed is not None and not removed.replaced  # the rows of the space are deleted, and so are these
+        fate = "" if lost or not (left or extras or backlog) else self._keep_what_is_left(extras)
         self._source.close()
         self._rejects.close()
         if removed and left:
-            raise SpaceRemoved(self._origin.space, f", and {left} records that waited are not stored")
+            told = "are not stored" if lost else f"are kept: {fate}"
+            raise self._gone(removed, f", and {left} records that waited {told}")
         if removed:
             return
         if left or extras or backlog:
@@ -233,6 +235,9 @@ class Writer:
             return f"they are lost: {exc}"
         return where
 
+    def _gone(self, found: SpaceRemoved, given_up: str = "") -> SpaceRemoved:
+        return SpaceRemoved(self._origin.space, given_up, replaced=found.replaced)
+
     # -- waiting --------------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
@@ -246,12 +251,12 @@ class Writer:
         progress = self._progress
         with progress.changed:
             if progress.removed:
-                raise SpaceRemoved(self._origin.space)
+                raise self._gone(progress.removed)
             progress.waiters += 1
             try:
                 while progress.done < records or self._extras.done < extras or (backlog and self._source.left):
                     if progress.removed:
-                        raise SpaceRemoved(self._origin.space)
+                        raise self._gone(progress.removed)
                     if progress.ended or not self._services.is_alive:
                         raise DatabaseUnavailable(f"the writer has ended: {self._link.last_error or 'it was closed'}")
                     left = CHECK_INTERVAL if deadline is None else min(CHECK_INTERVAL, deadline - time.monotonic())
@@ -290,7 +295,7 @@ class Writer:
         while True:
             with self._progress.changed:
                 if self._progress.removed:
-                    raise SpaceRemoved(self._origin.space)
+                    raise self._gone(self._progress.removed)
                 if self._progress.closing:
                     raise DatabaseUnavailable("the engine is closed: open another one")
                 done = self._extras.done

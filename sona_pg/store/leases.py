@@ -44,7 +44,7 @@ def take(connection: Connection, space_id: int, server_id: UUID, duration: timed
             return Lease(space_id, server_id, 1)
         held = _locked(connection, space_id)
         assert held is not None
-    epoch, expires_at, at = held
+    epoch, _, expires_at, at = held
     if at < expires_at <= at + 2 * duration:  # a later time: the clock was set back since
         return None
     _update(connection, space_id, server_id=server_id, epoch=epoch + 1, expires_at=at + duration)
@@ -54,16 +54,16 @@ def take(connection: Connection, space_id: int, server_id: UUID, duration: timed
 def renew(connection: Connection, lease: Lease, duration: timedelta) -> bool:
     """Renew a lease; return False if another learner has taken it."""
     held = _locked(connection, lease.space_id)
-    if held is None or held[0] != lease.epoch:
+    if held is None or held[:2] != (lease.epoch, lease.server_id):
         return False
-    _update(connection, lease.space_id, expires_at=held[2] + duration)
+    _update(connection, lease.space_id, expires_at=held[3] + duration)
     return True
 
 
 def is_held(connection: Connection, lease: Lease) -> bool:
     """Whether the lease is still held; it cannot be taken until the transaction ends."""
     held = _locked(connection, lease.space_id)
-    return held is not None and held[0] == lease.epoch
+    return held is not None and held[:2] == (lease.epoch, lease.server_id)
 
 
 def give_back(connection: Connection, lease: Lease) -> None:
@@ -86,17 +86,17 @@ def missing(space_id: int) -> SpaceRemoved:
 
 def _locked(
     connection: Connection, space_id: int, *, skip_locked: bool = False
-) -> tuple[int, datetime, datetime] | None:
-    """Return epoch and expiry, and the time by the same clock; lock the row until the transaction ends.
+) -> tuple[int, UUID, datetime, datetime] | None:
+    """Return epoch, holder and expiry, and the time by the same clock; lock the row until the transaction ends.
 
     None: there is no row, or with ``skip_locked`` another session has locked it.
     """
     row = connection.execute(
-        select(leases.c.epoch, leases.c.expires_at)
+        select(leases.c.epoch, leases.c.server_id, leases.c.expires_at)
         .where(leases.c.space_id == space_id, leases.c.role == LEARNER)
         .with_for_update(skip_locked=skip_locked)
     ).one_or_none()
-    return None if row is None else (row.epoch, row.expires_at, now(connection))
+    return None if row is None else (row.epoch, row.server_id, row.expires_at, now(connection))
 
 
 def _update(connection: Connection, space_id: int, **values: object) -> None:

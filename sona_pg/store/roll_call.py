@@ -27,12 +27,14 @@ DIGEST = """
 SELECT clock_timestamp(),
        count(*) || ' ' || coalesce(sum(hashtextextended(
            CASE WHEN s.budget_set_at IS NULL AND s.canary_version IS NULL THEN s.live_version || ' ' || s.name
-               ELSE concat_ws(' ', s.live_version, s.name, s.budget_set_at, s.canary_version) END, s.space_id)), 0)
+               ELSE concat_ws(' ', s.live_version, s.name, s.budget_set_at, s.canary_version) END,
+           s.space_id + (extract(epoch FROM s.created_at) * 1000000)::bigint)), 0)
 FROM sona.spaces s WHERE s.space_id = ANY(%(spaces)s::integer[])
 """
 # A join rather than `= ANY`: one index look-up a space, and a plan independent of their number.
 LIVE_VERSIONS = """
-SELECT s.space_id, s.live_version, s.name, s.canary_version, s.canary_share, s.budget, s.budget_per, s.budget_set_at
+SELECT s.space_id, s.live_version, s.name, s.created_at, s.canary_version, s.canary_share,
+       s.budget, s.budget_per, s.budget_set_at
 FROM unnest(%(spaces)s::integer[]) AS wanted (id) JOIN sona.spaces s ON s.space_id = wanted.id
 """
 SIGNALS = """
@@ -143,6 +145,7 @@ class RollCall(NamedTuple):
     at: datetime  # by the database's clock, when the poll began
     live: dict[int, int] | None  # live version by space, a missing one was removed; None: no news
     names: Mapping[int, str] = MappingProxyType({})  # names of the existing spaces
+    made: Mapping[int, datetime] = MappingProxyType({})  # when the existing spaces were made
     budgets: Mapping[int, Budget] = MappingProxyType({})  # of those that have one
     canaries: Mapping[int, Canary] = MappingProxyType({})  # of those that have one
     signals: Mapping[int, Signal] | None = None  # by space; None: no news, or not read
@@ -164,10 +167,11 @@ def call_roll(connection: Connection, look: Look) -> RollCall:
         heard = heard._replace(
             live={space: version for space, version, *_ in there},
             names={space: name for space, _, name, *_ in there},
+            made={space: made_at for space, _, _, made_at, *_ in there},
             budgets={space: known for space, *_, a, b, c in there if (known := budgets.of_row(a, b, c)) is not None},
             canaries={
                 space: canary
-                for space, _, _, version, share, *_ in there
+                for space, _, _, _, version, share, *_ in there
                 if (canary := canary_of(version, share)) is not None
             },
         )

@@ -101,8 +101,8 @@ class SpaceStore:
         with reading(self.engine, f"finding space {space.name!r}", BRIEF) as connection:
             return spaces.made_at(connection, space)
 
-    def space_names(self, name: str, space_id: int | None) -> dict[int, str]:
-        """Return the names, by number, of the spaces with this ``name`` or this ``space_id``."""
+    def space_names(self, name: str, space_id: int | None) -> dict[int, spaces.NamedSpace]:
+        """Return the names and ages, by number, of the spaces with this ``name`` or this ``space_id``."""
         with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
             return spaces.names_of(connection, name, space_id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, literal_column, select, text, update
@@ -24,11 +24,18 @@ COLUMNS = (spaces.c.space_id, spaces.c.name, spaces.c.dim, spaces.c.settings, sp
 WEEKS_AHEAD = 4
 # By the index spaces_by_name: a role that sees one space may not read sona.space_names.
 NAMES = """
-SELECT space_id, name FROM sona.spaces WHERE name || '' = %(name)s
-UNION SELECT space_id, name FROM sona.spaces WHERE space_id = %(space)s
+SELECT space_id, name, created_at FROM sona.spaces WHERE name || '' = %(name)s
+UNION SELECT space_id, name, created_at FROM sona.spaces WHERE space_id = %(space)s
 """
 MAY_MAKE = "SELECT has_table_privilege('sona.space_names', 'INSERT')"
 LOCK = 0x736F6E62  # the advisory lock under which spaces and partitions are made
+
+
+class NamedSpace(NamedTuple):
+    """Name of a space, and what tells it from another one of its number in another store."""
+
+    name: str
+    made_at: datetime
 
 
 def open_space(
@@ -100,9 +107,10 @@ def made_at(connection: Connection, space: Space) -> datetime:
     return at
 
 
-def names_of(connection: Connection, name: str, space_id: int | None) -> dict[int, str]:
-    """Return the names, by number, of the spaces with this ``name`` or this ``space_id``."""
-    return dict(driver_connection(connection).execute(NAMES, {"name": name, "space": space_id}).fetchall())
+def names_of(connection: Connection, name: str, space_id: int | None) -> dict[int, NamedSpace]:
+    """Return the names and ages, by number, of the spaces with this ``name`` or this ``space_id``."""
+    found = driver_connection(connection).execute(NAMES, {"name": name, "space": space_id})
+    return {number: NamedSpace(called, at) for number, called, at in found}
 
 
 def all_names(connection: Connection) -> dict[int, str]:

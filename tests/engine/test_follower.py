@@ -51,6 +51,8 @@ class Space:
 
     def __init__(self, space_id: int | None, poll: float = 0.01, fails: Callable[[int], None] = lambda _: None) -> None:
         self.space_id = space_id
+        self.made_at: datetime | None = None
+        self.lost = False
         self.poll_interval = poll
         self.wants_every_look = False
         self.fails = fails
@@ -78,6 +80,9 @@ class Space:
 
     def say_away(self) -> None: ...
 
+    def lose(self) -> None:
+        self.lost = True
+
     def count_failure(self) -> None:
         self.failures += 1
 
@@ -89,6 +94,7 @@ class Looks:
         self.away = away
         self.calls: list[Look] = []
         self.gone: set[int] = set()
+        self.made: dict[int, datetime] = {}
         self.news = True  # each poll returns another version
 
     def __call__(self, look: Look) -> RollCall:
@@ -97,7 +103,9 @@ class Looks:
             raise DatabaseUnavailable("no connection is left")
         version = len(self.calls) if self.news else 1
         live = {space: version for space in look.spaces.ids if space not in self.gone}
-        answer = RollCall(datetime.now(UTC), live, dict.fromkeys(live, "name"), digest=f"{version} {len(live)}")
+        answer = RollCall(
+            datetime.now(UTC), live, dict.fromkeys(live, "name"), self.made, digest=f"{version} {len(live)}"
+        )
         if look.signals is not None:
             answer = answer._replace(signals=dict.fromkeys(look.signals.ids, (0, 0)), signals_digest="none")
         if look.known == answer.digest:
@@ -200,6 +208,21 @@ def test_a_space_that_was_removed_is_followed_no_more(caplog: pytest.LogCaptureF
     follower.stop()
     assert removed.heard == []
     assert len([entry for entry in caplog.records if "was removed" in entry.message]) == 1
+
+
+def test_a_space_whose_number_another_one_has_since_a_restore_stops() -> None:
+    looks, replaced, other = Looks(), Space(1), Space(2)
+    looks.news = False
+    replaced.made_at, looks.made = datetime(2026, 1, 1, tzinfo=UTC), {1: datetime(2026, 1, 2, tzinfo=UTC)}
+    follower = Follower(Listener(), looks)
+    for space in (replaced, other):
+        follower.join(space)
+    follower.start()
+    while not (other.heard and replaced.lost):
+        threading.Event().wait(0.001)
+    follower.stop()
+    assert replaced.heard == []
+    assert not follower.follows(replaced)
 
 
 def test_a_notice_is_followed_at_once() -> None:
