@@ -92,9 +92,13 @@ class SpaceRemoved(DatabaseError, NotFound):
     """The space was removed while an engine had it open, or its store was replaced by one without it."""
 
     def __init__(self, name: str, given_up: str = "", *, replaced: bool = False) -> None:
-        was = "is not in this store any more: a restore gave its number to another one" if replaced else "was removed"
+        why = "was removed while this engine had it open"
+        if replaced:
+            why = (
+                "is not in this store any more: a restore gave its number to another one while this engine had it open"
+            )
         super().__init__(
-            f"space {name!r} {was} while this engine had it open: nothing more is recorded into it{given_up}; "
+            f"space {name!r} {why}: nothing more is recorded into it{given_up}; "
             "close the engine, and open a space that is there"
         )
         self.name = name

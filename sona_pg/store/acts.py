@@ -34,8 +34,17 @@ def note(raw: psycopg.Connection[Any], space_id: int, act: ActKind, details: Map
     if raw.execute(MAY_NOTE).fetchone() != (True,):
         log.warning("%s: not recorded, for this login may not (run the grants of docs/roles.md again)", act)
         return
+    raw.execute(NOTE, _values(space_id, act, details))
+
+
+def statement(raw: psycopg.Connection[Any], space_id: int, act: ActKind, details: Mapping[str, Any]) -> str:
+    """Return the statement that records an act, for another program to run in its transaction."""
+    return psycopg.ClientCursor(raw).mogrify(NOTE, _values(space_id, act, details))
+
+
+def _values(space_id: int, act: ActKind, details: Mapping[str, Any] | None) -> dict[str, object]:
     told = json.dumps(dict(details or {}), default=str)
-    raw.execute(NOTE, {"space": space_id, "act": act, "actor": current_actor()[:200], "details": told})
+    return {"space": space_id, "act": act, "actor": current_actor()[:200], "details": told}
 
 
 def listing(raw: psycopg.Connection[Any], space_id: int | None, limit: int) -> list[Act]:

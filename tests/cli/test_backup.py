@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,13 @@ from sona_pg.cli.commands import app
 from sona_pg.errors import ConfigError, DatabaseError, SchemaError, SpaceExists, StorageError
 from sona_pg.store.admin import dumping
 from sona_pg.store.admin.embedded import start_embedded
+from sona_pg.store.admin.health import examine
 
 DIM = 8
 QUIET = SonaConfig(loops=LoopConfig(automatic=False))
+HELD = """
+SELECT count(*) FROM pg_locks WHERE relation = 'sona.spaces'::regclass AND mode = 'ExclusiveLock' AND granted
+"""
 X = np.linspace(-1, 1, DIM).astype(np.float32)
 
 
@@ -124,6 +129,30 @@ def test_an_archive_that_is_damaged_or_not_one_leaves_nothing_behind(taught: str
     assert not list(tmp_path.glob("*~"))
 
 
+def test_an_archive_carries_what_was_spent_of_the_budget(
+    database_url: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "budget.sona")
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        engine.set_budget(10.0, per="day")
+        for _ in range(3):
+            decision = engine.route(X, ["a", "b"], costs={"a": 1.0, "b": 1.0})
+            engine.end_trajectory(engine.begin_trajectory(X, decision=decision), quality=1.0, cost=1.0)
+        engine.flush()
+        before = engine.budget()
+    assert before is not None
+    assert before.spent > 0
+    told("space", "archive", "default", file, "--url", database_url)
+    told("space", "unarchive", file, "--name", "back", "--url", empty_database_url)
+    with SonaEngine(DIM, empty_database_url, "back", config=QUIET, create=False) as engine:
+        after = engine.budget()
+    assert after is not None
+    assert (after.spent, after.requests, after.set_at) == (before.spent, before.requests, before.set_at)
+    with psycopg.connect(empty_database_url) as connection:
+        day = "SELECT budget_day, budget_day_spent, budget_day_requests FROM sona.servers WHERE budget_day IS NOT NULL"
+        assert (before.spent, before.requests) in {row[1:] for row in connection.execute(day)}
+
+
 def test_a_store_is_dumped_and_restored(
     taught: str, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +178,50 @@ def test_a_store_is_dumped_and_restored(
             dumping.restore(empty_database_url, tmp_path / "cut.dump", replace=True)
     with SonaEngine(DIM, empty_database_url, config=QUIET, create=False) as there:
         assert there.version == 2  # the store of before
+
+
+def schemas(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        named = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'sona%'"
+        return {name for (name,) in connection.execute(named)}
+
+
+def test_a_restore_that_is_ended_midway_leaves_the_store_where_it_is(taught: str, tmp_path: Path) -> None:
+    file = tmp_path / "store.dump"
+    told("dump", str(file), "--url", taught)
+
+    class EndedError(Exception):
+        pass
+
+    def end(done: int, total: int) -> None:
+        """Stop feeding psql, as the end of this process does; until then others see the store of before."""
+        if done > total // 2:
+            with psycopg.connect(taught, autocommit=True) as other:
+                while other.execute(HELD).fetchone() == (0,):  # psql has not come so far
+                    threading.Event().wait(0.01)
+                assert other.execute("SELECT count(*) > 0 FROM sona.trajectories").fetchone() == (True,)
+                other.execute("SET lock_timeout = '10ms'")
+                with pytest.raises(psycopg.errors.LockNotAvailable):  # records wait
+                    other.execute("SELECT FROM sona.spaces FOR KEY SHARE")
+            raise EndedError
+
+    with pytest.raises(EndedError):
+        dumping.restore(taught, file, replace=True, progress=end)
+    assert schemas(taught) == {"sona"}
+    with SonaEngine(DIM, taught, config=QUIET, create=False) as engine:
+        assert engine.version == 2
+    assert dumping.restore(taught, file, replace=True) == []
+    assert schemas(taught) == {"sona"}
+
+
+def test_no_store_is_made_beside_one_that_an_earlier_release_has_moved_away(taught: str, tmp_path: Path) -> None:
+    with psycopg.connect(taught) as connection:
+        connection.execute("ALTER SCHEMA sona RENAME TO sona_before_restore")
+    for open_store in (lambda: SonaEngine(DIM, taught, config=QUIET), lambda: told("space", "list", "--url", taught)):
+        with pytest.raises(DatabaseError, match="ALTER SCHEMA sona_before_restore RENAME TO sona puts it back"):
+            open_store()
+    assert schemas(taught) == {"sona_before_restore"}
+    assert [found.status for found in examine(taught) if found.check == "restore"] == ["fault"]
 
 
 def test_a_dump_that_was_cut_short_changes_nothing(taught: str, empty_database_url: str, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from fix_pgbouncer import POOL, Pooler, run_pooler
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.upkeep import MaintenanceAction
+from sona_pg.store.admin.health import examine
 from sona_pg.store.admin.maintenance import Maintenance
+from sona_pg.store.admin.migrate import upgrade
 from sona_pg.store.connect import connect
 
 DIM = 8
@@ -145,3 +147,10 @@ def test_a_week_that_is_over_is_sealed_by_the_engine_behind_it(pooler: Pooler, l
         assert list(engine._session.database.maintenance(POLICY).run())
         assert engine.search(ROWS[0], k=5).complete
     assert list(ledger.indexes().values()) == [True]
+
+
+def test_the_doctor_leaves_nothing_on_the_pool(pooler: Pooler) -> None:
+    upgrade(pooler.url)
+    found = {finding.check: finding.status for finding in examine(pooler.url)}
+    assert found["pooler"] == "warning"
+    assert pooler.backends() == UNTOUCHED

@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import psycopg
@@ -24,7 +26,7 @@ from sona_pg.store.admin.check import Fault
 from sona_pg.store.admin.pgbinaries import FOLDERS, find_programs
 from sona_pg.store.connect import driver_arguments, parse_url, translated
 
-BEFORE = "sona_before_restore"  # name of a store that is being replaced
+REPLACED = "sona_replaced"  # name of a store that was replaced, until it is dropped
 DEBIAN = Path("/usr/lib/postgresql")
 MODERN = 17  # pg_restore of this version or newer sets parameters that older servers do not know
 
@@ -35,10 +37,18 @@ SELECT c.relname, row_security_active(c.oid), has_table_privilege(c.oid, 'SELECT
 WHERE c.relnamespace = to_regnamespace('sona') AND c.relkind = 'r'
 """
 
+# The restore is one transaction: others see the store of before until it commits. Meanwhile servers keep their records.
+BEGIN = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;\n"
+HOLD = "SET LOCAL lock_timeout = '60s'; LOCK TABLE sona.spaces IN EXCLUSIVE MODE;\n"
+MOVE = f"ALTER SCHEMA sona RENAME TO {REPLACED};\n"
+COMMIT = "\nCOMMIT;\n"
+DROP = f"DROP SCHEMA IF EXISTS {REPLACED} CASCADE"
+BLOCK = 1 << 18  # bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """``pg_dump`` and ``pg_restore`` of one version."""
+    """``pg_dump``, ``pg_restore`` and ``psql`` of one version."""
 
     folder: Path
     major: int
@@ -111,32 +121,58 @@ def restore(
     if there and not replace:
         raise DatabaseError("there is a store in this database already: restore into an empty one, or replace it")
     total = listed.count(" TABLE DATA ")
-    arguments = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--verbose"]
-    with _making_room(url, there):
-        _run(programs, "pg_restore", url, [*arguments, str(path)], lambda done: progress(min(done, total), total))
-    with translated("recording the restore", parse_url(url)), closing(_connected(url)) as raw:
-        if raw.execute("SELECT to_regclass('sona.acts') IS NOT NULL").fetchone() == (True,):  # else of an older release
-            acts.note(raw, WHOLE_STORE, "store restored", {"file": path.name, "replaced": there})
+    with translated("preparing the restore", parse_url(url)), closing(_connected(url)) as raw:
+        raw.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        raw.execute(DROP)
+        begin, end = BEGIN, COMMIT
+        if there:
+            begin += HOLD * (raw.execute("SELECT to_regclass('sona.spaces')").fetchone() != (None,)) + MOVE
+        if " TABLE sona acts " in listed:  # else of an older release
+            end = f"{acts.statement(raw, WHOLE_STORE, 'store restored', {'file': path.name, 'replaced': there})};" + end
+    _put(programs, url, path, begin, f"RESET ALL;{end}", lambda done: progress(min(done, total), total))
+    with translated("dropping the store of before", parse_url(url)), closing(_connected(url)) as raw:
+        raw.execute(DROP)
     return check.faults(url)
 
 
-@contextmanager
-def _making_room(url: str, there: bool) -> Iterator[None]:
-    """Move the store that is there out of the way; drop it once the block has succeeded, else put it back."""
-    with translated("preparing the restore", parse_url(url)), closing(_connected(url)) as raw:
-        raw.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        if there:
-            raw.execute(f"ALTER SCHEMA sona RENAME TO {BEFORE}")
-    try:
-        yield
-    except BaseException:
-        if there:
-            with translated("putting the store back", parse_url(url)), closing(_connected(url)) as raw:
-                raw.execute(f"ALTER SCHEMA {BEFORE} RENAME TO sona")
-        raise
-    if there:
-        with translated("dropping the store of before", parse_url(url)), closing(_connected(url)) as raw:
-            raw.execute(f"DROP SCHEMA {BEFORE} CASCADE")
+def _put(programs: Programs, url: str, path: Path, begin: str, end: str, tables_done: Callable[[int], object]) -> None:
+    """Have psql run ``begin``, the dump as SQL, and ``end``, which commits: if anything stops, nothing has changed."""
+    name, environment = _client(url)
+    psql = [
+        str(programs.folder / "psql"),
+        "--no-psqlrc",
+        "--quiet",
+        "--set=ON_ERROR_STOP=1",
+        f"--dbname={name}",
+        "--file=-",
+    ]
+    script = [str(programs.folder / "pg_restore"), "--no-owner", "--no-privileges", "--file=-", str(path)]
+    done = 0
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as told:
+        with (
+            subprocess.Popen(psql, stdin=PIPE, stdout=DEVNULL, stderr=told, env=environment) as run,
+            subprocess.Popen(script, stdout=PIPE, stderr=said) as reading,
+        ):
+            assert run.stdin is not None
+            assert reading.stdout is not None
+            try:
+                run.stdin.write(begin.encode())
+                while block := reading.stdout.read(BLOCK):
+                    run.stdin.write(block)
+                    done += block.count(b"\nCOPY sona.")
+                    tables_done(done)
+                if reading.wait() == 0:
+                    run.stdin.write(end.encode())
+                run.stdin.close()
+            except BrokenPipeError:  # psql has ended at an error
+                with suppress(BrokenPipeError):
+                    run.stdin.close()
+        for program, told_by, code in (("psql", told, run.returncode), ("pg_restore", said, reading.returncode)):
+            if code:
+                told_by.seek(0)
+                raise StorageError(
+                    f"{program} {programs.major} failed: {_last(told_by.read().decode(errors='replace'))}"
+                )
 
 
 def programs_for(server: int, at_least: int = 0) -> Programs:
@@ -205,11 +241,9 @@ def _require_whole(programs: Programs, path: Path) -> int:
 def _run(
     programs: Programs, program: str, url: str, arguments: Sequence[str], tables_done: Callable[[int], object]
 ) -> None:
-    """Run a program on the database; its password travels in the environment, not in its arguments."""
-    told = {name: value for name, value in driver_arguments(url).items() if value is not None}
-    password = told.pop("password", None)
-    environment = {**inherited(), "LC_ALL": "C"} | ({"PGPASSWORD": str(password)} if password is not None else {})
-    command = [str(programs.folder / program), f"--dbname={make_conninfo(**told)}", *arguments]
+    """Run a program on the database."""
+    name, environment = _client(url)
+    command = [str(programs.folder / program), f"--dbname={name}", *arguments]
     lines: list[str] = []
     done = 0
     with subprocess.Popen(
@@ -218,11 +252,19 @@ def _run(
         assert run.stderr is not None
         for line in run.stderr:
             lines = [*lines[-5:], line]
-            if "dumping contents of table" in line or "processing data for table" in line:
+            if "dumping contents of table" in line:
                 done += 1
                 tables_done(done)
     if run.returncode:
         raise StorageError(f"{program} {programs.major} failed: {_last(''.join(lines))}")
+
+
+def _client(url: str) -> tuple[str, dict[str, str]]:
+    """Return the database for a program's arguments, and its environment, in which the password travels."""
+    told = {name: value for name, value in driver_arguments(url).items() if value is not None}
+    password = told.pop("password", None)
+    environment = {**inherited(), "LC_ALL": "C"} | ({"PGPASSWORD": str(password)} if password is not None else {})
+    return make_conninfo(**told), environment
 
 
 def _last(errors: str) -> str:

@@ -12,7 +12,9 @@ import psycopg
 from sona_pg.domain.finding import Finding
 from sona_pg.errors import DatabaseError, SonaError
 from sona_pg.store.admin import migrate
+from sona_pg.store.admin.dumping import REPLACED
 from sona_pg.store.connect import driver_arguments, masked, parse_url, translated
+from sona_pg.store.sessions import open_session
 
 MOST_SKEW = 1.0  # seconds between two clocks; timestamps in logs and lags of servers are off by as much
 LISTEN_FOR = 2.0  # seconds to wait for a notice to oneself
@@ -65,6 +67,7 @@ WHERE e.phase = 'removed' AND e.requested_at < now() - interval '10 minutes' GRO
 PARTITIONED = """
 SELECT to_regclass(format('sona.trajectories_w%%s', to_char(date_trunc('week', %(at)s::timestamptz), 'YYYYMMDD')))
 """
+LEFT = "SELECT to_regnamespace(%(name)s) IS NOT NULL"
 SIZE = "SELECT pg_database_size(current_database())"
 
 
@@ -80,6 +83,7 @@ def examine(url: str) -> Iterator[Finding]:
     yield _schema(status)
     try:
         with translated("examining the store", parse_url(url)), _connected(url) as raw:
+            yield from _leftovers(raw)
             yield from _server(raw)
             yield _clock(raw)
             yield _notices(url, raw)
@@ -128,6 +132,21 @@ def _schema(status: migrate.SchemaStatus) -> Finding:
     return Finding("schema", "ok", f"revision {status.revision}")
 
 
+def _leftovers(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Report stores that a restore has left under another name."""
+    if _one(raw, LEFT, name=migrate.ASIDE):
+        yield Finding(
+            "restore", "fault", f"a restore was ended midway: the store of before is in the schema {migrate.ASIDE}",
+            f"ALTER SCHEMA {migrate.ASIDE} RENAME TO sona puts it back; if there is a schema sona, rename or drop that "
+            "one first",
+        )  # fmt: skip
+    if _one(raw, LEFT, name=REPLACED):
+        yield Finding(
+            "restore", "warning", f"the store that a restore has replaced is still there, as schema {REPLACED}",
+            f"DROP SCHEMA {REPLACED} CASCADE, as its owner",
+        )  # fmt: skip
+
+
 def _server(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
     if _one(raw, "SELECT pg_is_in_recovery()"):
         yield Finding(
@@ -174,13 +193,15 @@ def _clock(raw: psycopg.Connection[Any]) -> Finding:
 
 
 def _notices(url: str, raw: psycopg.Connection[Any]) -> Finding:
-    with _connected(url) as listening:
-        listening.execute("LISTEN sona_doctor")
-        start = time.perf_counter()
-        raw.execute("NOTIFY sona_doctor")
-        for _ in listening.notifies(timeout=LISTEN_FOR, stop_after=1):
-            took = 1000 * (time.perf_counter() - start)
-            return Finding("pooler", "ok", f"notices arrive, after {took:.0f} ms")
+    listening, own = open_session(driver_arguments(url), "sona-pg doctor")
+    with listening:
+        if own:  # else a LISTEN would stay on a session that a pooler lends to others
+            listening.execute("LISTEN sona_doctor")
+            start = time.perf_counter()
+            raw.execute("NOTIFY sona_doctor")
+            for _ in listening.notifies(timeout=LISTEN_FOR, stop_after=1):
+                took = 1000 * (time.perf_counter() - start)
+                return Finding("pooler", "ok", f"notices arrive, after {took:.0f} ms")
     return Finding(
         "pooler", "warning", "notices do not arrive: a pooler in transaction mode stands in between",
         "servers hear of versions by polling alone (loops.poll_interval); pool by session, or shorten the interval",

@@ -35,6 +35,8 @@ LOCK = 0x736F6E61  # 'sona', the advisory lock of schema upgrades
 BRIEF = "SET LOCAL lock_timeout = '900ms'; SET LOCAL statement_timeout = 0"
 PAUSES = (*[0.05] * 4, *[0.2] * 5, *[1.0] * 10, *[2.0] * 20)  # seconds between attempts: about a minute
 
+ASIDE = "sona_before_restore"  # name of a store while an earlier release restored another one
+STORE_ASIDE = text(f"SELECT to_regnamespace('sona') IS NULL AND to_regnamespace('{ASIDE}') IS NOT NULL")
 EXTENSION_VERSION = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 # No row if the role's search_path includes pgvector's schema; otherwise that schema and the statements that add it.
 EXTENSION_HIDDEN = text("""
@@ -142,6 +144,11 @@ def _begin(connection: Connection, url: str) -> SchemaStatus:
     """Take the upgrade lock for this transaction, and return the schema's status under it."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     _require_fit_server(connection, url)
+    if connection.scalar(STORE_ASIDE):
+        raise DatabaseError(
+            f"the store of {masked(url)} is in the schema {ASIDE}: a restore was ended before it put another one in "
+            f"its place; ALTER SCHEMA {ASIDE} RENAME TO sona puts it back"
+        )
     connection.execute(text("CREATE SCHEMA IF NOT EXISTS sona"))
     found = read_status(connection)
     refuse_newer(found)

@@ -54,6 +54,29 @@ DEPARTED = sql.SQL(
     " departed_dropped = %(dropped)s WHERE space_id = %(space)s"
 )
 
+# Of the present budget, by all servers: their rows are left out. Departed ones' spending is in the space's row.
+SPENT = """
+SELECT s.budget_set_at::text, sum(v.budget_spent), sum(v.budget_requests)::bigint, days.last::text,
+       coalesce(sum(v.budget_day_spent) FILTER (WHERE v.budget_day = days.last), 0),
+       coalesce(sum(v.budget_day_requests) FILTER (WHERE v.budget_day = days.last), 0)::bigint
+FROM sona.spaces s
+JOIN sona.servers v ON v.space_id = s.space_id AND v.budget_set_at = s.budget_set_at
+CROSS JOIN LATERAL (
+    SELECT max(o.budget_day) AS last FROM sona.servers o
+    WHERE o.space_id = s.space_id AND o.budget_set_at = s.budget_set_at
+) AS days
+WHERE s.space_id = %(space)s
+GROUP BY s.budget_set_at, days.last
+"""
+SPENDING = ("set_at", "spent", "requests", "day", "day_spent", "day_requests")
+# As one server that has ended, which carries the day's spending.
+SPEND = """
+INSERT INTO sona.servers (space_id, server_id, host, pid, release, started_at, seen_at, ended_at, serving_version,
+    budget_set_at, budget_spent, budget_requests, budget_day, budget_day_spent, budget_day_requests)
+VALUES (%(space)s, gen_random_uuid(), 'archive', 0, %(release)s, %(at)s, %(at)s, %(at)s, 0,
+    %(set_at)s, %(spent)s, %(requests)s, %(day)s, %(day_spent)s, %(day_requests)s)
+"""
+
 
 def write_archive(engine: Engine, space: Space, path: Path, progress: Progress = lambda done, total: None) -> int:
     """Write a space to ``path``, as it is at one moment; return the number of rows. The file appears when it is whole.
@@ -105,6 +128,9 @@ def read_archive(
                 with archive.open(table_name) as rows:
                     _read_table(raw, table_name, space.space_id, part, rows, path)
             raw.execute(DEPARTED, {**manifest["counters"], "space": space.space_id})
+            if manifest.get("spending"):
+                at = {"space": space.space_id, "release": manifest["release"], "at": now(connection)}
+                raw.execute(SPEND, {**manifest["spending"], **at})
             acts.note(raw, space.space_id, "space unarchived", {"file": path.name})
             progress(len(told), len(told))
     return space, sum(part["rows"] for part in told.values())
@@ -139,6 +165,7 @@ def _write_tables(engine: Engine, space: Space, archive: zipfile.ZipFile, progre
             "space": space.name,
             "dim": space.dim,
             "counters": _counters(connection, space),
+            "spending": _spending(raw, space),
             "tables": parts,
         }
 
@@ -147,6 +174,12 @@ def _counters(connection: Connection, space: Space) -> dict[str, int]:
     """Return the counters of all servers ever: the heartbeats that they come from are left out."""
     totals = fleet.totals(connection, space.space_id) or {}
     return {name: totals.get(name, 0) for name in COUNTERS}
+
+
+def _spending(raw: psycopg.Connection[Any], space: Space) -> dict[str, Any] | None:
+    """Return what the servers have spent of the present budget; None if there is none, or nothing was spent."""
+    row = raw.execute(SPENT, {"space": space.space_id}).fetchone()
+    return None if row is None else dict(zip(SPENDING, row, strict=True))
 
 
 def _copy_out(
