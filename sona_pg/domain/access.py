@@ -45,3 +45,10 @@ class AnsweredRequest:
     status: int | None  # None: it is being answered
     media_type: str | None
     answer: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRequest:
+    """A request with an idempotency key that is the caller's to answer."""
+
+    first: datetime  # the database's time at which it came first: its repetitions make records of the same ids

@@ -206,6 +206,7 @@ class AsyncSonaEngine:
 
     # -- awaited --------------------------------------------------------------------------------------------
     flush = _AwaitedCall(SonaEngine.flush)
+    add_shared_step = _AwaitedCall(SonaEngine.add_shared_step)
     share_trajectory = _AwaitedCall(SonaEngine.share_trajectory)
     recall = _AwaitedCall(SonaEngine.recall)  # the first one reads the order of groups
     remember = _AwaitedCall(SonaEngine.remember)

@@ -79,7 +79,24 @@ class SharedCalls(EngineLifetime):
         if call == "end_trajectory":
             self._end_shared(id, a, b, c)
             return
-        content = _checked(call, a, b, c)
+        self._tell(id, call, _checked(call, a, b, c))
+
+    def add_shared_step(
+        self,
+        id: UUID,
+        activations: ArrayLike | None = None,
+        attention_weights: ArrayLike | None = None,
+        reward: float = 0.0,
+        *,
+        once: str | None = None,
+    ) -> None:
+        """Add a step to a shared trajectory, as ``add_step`` does; of calls with the same ``once`` the first counts."""
+        self._session.require_database()
+        content = _checked("add_step", activations, attention_weights, reward)
+        self._tell(id, "add_step", content if once is None else {**content, "once": once})
+
+    def _tell(self, id: UUID, call: str, content: dict[str, Any]) -> None:
+        session = self._session
         since = max(1, int(1e6 * (time.time() - made_at(id).timestamp())))
         if not session.database.shared.add(session.space, id, SharedPart(since, call, content)):
             raise _not_open(id)

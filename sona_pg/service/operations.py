@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
@@ -15,9 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sona_pg.domain.access import Scope
+from sona_pg.domain.access import AnsweredRequest, Scope
 from sona_pg.domain.act import acting_as
+from sona_pg.domain.ids import EPOCH
 from sona_pg.engine import AsyncSonaEngine, Store
+from sona_pg.errors import DatabaseError
 from sona_pg.service.callers import Caller, Callers
 from sona_pg.service.genai_telemetry import AwaitedTexts
 from sona_pg.service.hosted_spaces import HostedSpaces
@@ -28,6 +32,9 @@ from sona_pg.service.service_options import ServiceOptions
 Body = TypeVar("Body", bound=BaseModel)
 JSON = "application/json"
 MOST_KEY = 200  # characters of an idempotency key
+COMMIT_TIMEOUT = 10.0  # seconds that the answer to a request with a key waits for the commit of its records
+
+log = logging.getLogger("sona_pg.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,23 @@ class ServiceState:
 
 
 @dataclass(frozen=True, slots=True)
+class Once:
+    """Names of the records that a request with an idempotency key makes, and makes again if it is repeated."""
+
+    name: str  # hash of space, caller, key and request
+    first: datetime  # when it came first
+
+    def id(self, place: int = 0) -> str:
+        """Return the name of one record, from which its id is made."""
+        return f"{self.name} {place}"
+
+    @property
+    def sequence(self) -> int:
+        """Return the sequence number of its feedback: the time in microseconds, as the recorder has it."""
+        return (self.first - EPOCH) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
 class Call(Generic[Body]):
     """A request, read and checked."""
 
@@ -53,6 +77,7 @@ class Call(Generic[Body]):
     space: str
     body: Body  # without a body: an empty model
     query: Mapping[str, Any] = field(default_factory=dict)
+    once: Once | None = None  # of a request with an idempotency key
 
     async def engine(self) -> AsyncSonaEngine:
         """Return the engine of the space that is asked for."""
@@ -168,7 +193,7 @@ class Operation:
         asked = f"{self.method} {call.request.url.path}?{call.request.url.query}\n".encode()
         fingerprint = hashlib.sha256(asked + raw).digest()
         before = await run_in_threadpool(keys.claim_request, space_id, key, fingerprint)
-        if before is not None:
+        if isinstance(before, AnsweredRequest):
             if before.fingerprint != fingerprint:
                 raise ProblemError(422, "this Idempotency-Key came with another request before: choose a new one")
             if before.status is None:
@@ -176,17 +201,27 @@ class Operation:
             return Response(
                 before.answer, before.status, {"Idempotency-Replayed": "true"}, media_type=before.media_type
             )
+        name = hashlib.sha256(f"{space_id} {key} {fingerprint.hex()}".encode()).hexdigest()
         try:
-            answer = await self._handled(call)
+            answer = await self._handled(replace(call, once=Once(name, before.first)))
             call.request.scope["sona.trajectory"] = _trajectory_of(call.request, call.body, answer)
             response = self._response(answer)
+            # An answer that is repeated for a day must not be about records that a killed process has taken along.
+            await run_in_threadpool(engine.engine.flush, COMMIT_TIMEOUT)
         except BaseException:
-            await run_in_threadpool(keys.forget_request, space_id, key)
+            await _noted(keys.release_request, space_id, key)
             raise
-        await run_in_threadpool(
-            keys.answer_request, space_id, key, response.status_code, response.media_type or JSON, bytes(response.body)
-        )
+        told = (response.status_code, response.media_type or JSON, bytes(response.body))
+        await _noted(keys.answer_request, space_id, key, *told)
         return response
+
+
+async def _noted(note: Callable[..., None], *what: Any) -> None:
+    """Note how a request ended. A failure is only logged: sent again later, the request makes the same records."""
+    try:
+        await run_in_threadpool(note, *what)
+    except DatabaseError as exc:
+        log.warning("the end of a request with an idempotency key is not noted: %s", exc)
 
 
 def _trajectory_of(request: Request, body: BaseModel, answer: Any) -> Any:

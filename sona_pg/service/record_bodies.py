@@ -16,7 +16,7 @@ Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
 Label = Annotated[str, Field(max_length=LONGEST_LABEL)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, lt=1e12)]
 Cost = Annotated[float, Field(ge=0, le=1e30)]
 Whole = Annotated[int, Field(ge=-MOST_INT8 - 1, le=MOST_INT8)]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +15,9 @@ from pydantic import BaseModel
 
 from sona_pg.domain.answer import Decision, Ranking
 from sona_pg.engine import AsyncSonaEngine
-from sona_pg.errors import InvalidValue
+from sona_pg.errors import DatabaseUnavailable, InvalidValue
 from sona_pg.recorder import Trajectory
-from sona_pg.service.operations import Call, Operations
+from sona_pg.service.operations import Call, Once, Operations
 from sona_pg.service.problems import ProblemError, field_problem, of_error
 from sona_pg.service.record_bodies import (
     BatchBody,
@@ -38,7 +41,10 @@ from sona_pg.service.wire_vectors import (
     vector_of,
 )
 
+log = logging.getLogger("sona_pg.service")
+
 operations = Operations("record")
+FloatRow = np.ndarray[Any, np.dtype[np.float32]]  # (dim,)
 
 AT_ONCE = 250  # trajectories of a batch between two looks at other requests
 UNKNOWN = math.nan  # latency: the trajectory did not run in this process
@@ -52,14 +58,19 @@ async def record_trajectory(call: Call[TrajectoryBody]) -> Any:
     body = call.body
     engine = await call.engine()
     vector = await vector_of(call, body)
-    return {"id": _record(engine, body, vector, "")}
+    handle = _filled(engine, body, vector, "", call.once)
+    refused = engine.dropped_count
+    _end(engine, handle, body)
+    if engine.dropped_count != refused:
+        raise ProblemError(503, "the buffer is full, so the trajectory is not recorded: send it again")
+    return {"id": handle.id}
 
 
 @operations.add(
     "POST", "/v1/trajectories/batch", scope="record", body=BatchBody, answer=RecordedBatch, status=202, idempotent=True
 )
 async def record_trajectories(call: Call[BatchBody]) -> Any:
-    """Record many whole trajectories. Where one is refused, those before it are recorded, and the problem names it."""
+    """Record many whole trajectories: none of them if one is refused, which the problem names."""
     rows = call.body.trajectories
     _require_few(call, len(rows), "/trajectories")
     engine = await call.engine()
@@ -68,17 +79,17 @@ async def record_trajectories(call: Call[BatchBody]) -> Any:
     if texts:
         vectors = await embedded(call, [rows[place].text for place in texts], "/trajectories")
         made = dict(zip(texts, vectors, strict=True))
-    ids = []
-    for place, row in enumerate(rows):
-        if place % AT_ONCE == 0:
-            await _make_room(engine)
+
+    def begin(place: int, id: UUID | None) -> Trajectory:
         pointer = f"/trajectories/{place}"
         vector = made.get(place)
         if vector is None:
-            assert row.vector is not None
-            vector = require_dim(row.vector, engine.dim, f"{pointer}/vector")
-        ids.append(_record(engine, row, vector, pointer))
-    return {"ids": ids}
+            given = rows[place].vector
+            assert given is not None
+            vector = require_dim(given, engine.dim, f"{pointer}/vector")
+        return _filled(engine, rows[place], vector, pointer, call.once, place, id)
+
+    return {"ids": await _record_all(engine, len(rows), begin, lambda place, handle: _end(engine, handle, rows[place]))}
 
 
 @operations.add(
@@ -91,7 +102,7 @@ async def record_trajectories(call: Call[BatchBody]) -> Any:
     idempotent=True,
 )
 async def record_columns(call: Call[ColumnsBody]) -> Any:
-    """Record many trajectories given by columns; none of them if a vector has another dimension than the space."""
+    """Record many trajectories given by columns: none of them if one is refused, which the problem names."""
     body = call.body
     n = len(body.vectors)
     _require_few(call, n, "/vectors")
@@ -100,26 +111,27 @@ async def record_columns(call: Call[ColumnsBody]) -> Any:
         if column is not None and len(column) != n:
             raise field_problem(f"/{name}", f"{len(column)} {name} for {n} vectors: expected one each")
     require_dims(body.vectors, engine.dim, "/vectors")
-    none = [None] * n
-    ids = []
-    for start in range(0, n, AT_ONCE):
-        await _make_room(engine)
-        chunk = slice(start, start + AT_ONCE)
-        rows = zip(body.vectors[chunk], (body.routes or none)[chunk], (body.qualities or none)[chunk], strict=True)
-        for place, (vector, route, quality) in enumerate(rows, start):
-            refused = engine.dropped_count
-            try:
-                id_ = _record_row(engine, row_of(vector), route, quality)
-                if engine.dropped_count != refused:  # the buffer is full: once there is room, under the same id
-                    await engine.flush(10.0)
-                    refused = engine.dropped_count
-                    _record_row(engine, row_of(vector), route, quality, id_)
-            except InvalidValue as exc:
-                raise field_problem(f"/vectors/{place}", str(exc)) from exc
-            if engine.dropped_count != refused:
-                raise ProblemError(503, f"the buffer is full: rows from {place} on are not recorded, send them again")
-            ids.append(id_)
-    return {"ids": ids}
+    routes, qualities, once = body.routes, body.qualities, call.once
+
+    def begin(place: int, id: UUID | None) -> Trajectory:
+        named = (id, None) if once is None or id is not None else (once.id(place), once.first)
+        try:
+            vector = row_of(body.vectors[place])
+            if named == (None, None):
+                handle = engine.begin_trajectory(vector)
+            else:
+                handle = engine.begin_trajectory(vector, id=named[0], started_at=named[1])
+            route = None if routes is None else routes[place]
+            if route is not None:
+                engine.set_trajectory_route(handle, route)
+        except InvalidValue as exc:
+            raise field_problem(f"/vectors/{place}", str(exc)) from exc
+        return handle
+
+    def end(place: int, handle: Trajectory) -> None:
+        engine.end_trajectory(handle, None if qualities is None else qualities[place], latency=UNKNOWN)
+
+    return {"ids": await _record_all(engine, n, begin, end)}
 
 
 @operations.add(
@@ -129,22 +141,38 @@ async def begin_trajectory(call: Call[Begun]) -> Any:
     """Begin a trajectory that any server of the space goes on with and ends. It is stored when this returns."""
     engine = await call.engine()
     vector = await vector_of(call, call.body)
-    handle = _begun(engine, call.body, vector, "")
+    handle = _begun(engine, call.body, vector, "", call.once)
     return {"id": await engine.share_trajectory(handle)}
 
 
 @operations.add(
-    "POST", "/v1/trajectories/{trajectory}/steps", scope="record", body=StepBody, answer=Recorded, status=201
+    "POST",
+    "/v1/trajectories/{trajectory}/steps",
+    scope="record",
+    body=StepBody,
+    answer=Recorded,
+    status=201,
+    idempotent=True,
 )
 async def add_step(call: Call[StepBody]) -> Any:
     """Add a step to a trajectory that was begun on whichever server."""
     engine, step = await call.engine(), call.body
     id_ = _id(call)
-    await engine.in_thread(engine.add_step, id_, step.activations, step.attention_weights, step.reward)
+    once = None if call.once is None else call.once.name
+    what = (step.activations, step.attention_weights, step.reward)
+    await engine.add_shared_step(id_, *what, once=once)
     return {"id": id_}
 
 
-@operations.add("POST", "/v1/trajectories/{trajectory}/end", scope="record", body=EndBody, answer=Recorded, status=202)
+@operations.add(
+    "POST",
+    "/v1/trajectories/{trajectory}/end",
+    scope="record",
+    body=EndBody,
+    answer=Recorded,
+    status=202,
+    idempotent=True,
+)
 async def end_trajectory(call: Call[EndBody]) -> Any:
     """End a trajectory that was begun on whichever server; it is recorded from then on."""
     engine, body = await call.engine(), call.body
@@ -168,24 +196,38 @@ async def give_feedback(call: Call[FeedbackBody]) -> Any:
     "POST", "/v1/feedback/batch", scope="record", body=FeedbackBatch, answer=NotedBatch, status=202, idempotent=True
 )
 async def give_feedbacks(call: Call[FeedbackBatch]) -> Any:
-    """Give many facts of feedback."""
+    """Give many facts of feedback. Where one is refused, those before it are recorded, and the problem names it."""
     facts = call.body.feedback
     _require_few(call, len(facts), "/feedback")
     engine = await call.engine()
-    sequences = []
+    sequences: list[int] = []
+    earlier: Counter[UUID] = Counter()  # facts of a batch about the same trajectory
     for place, fact in enumerate(facts):
         if place % AT_ONCE == 0:
             await _make_room(engine)
-        sequences.append(_feedback(engine, call, fact, f"/feedback/{place}"))
+        sequences.append(_feedback(engine, call, fact, f"/feedback/{place}", earlier[fact.trajectory]))
+        earlier[fact.trajectory] += 1
     return {"sequences": sequences}
 
 
 def _begun(
-    engine: AsyncSonaEngine, body: Begun, vector: np.ndarray[Any, np.dtype[np.float32]], pointer: str
+    engine: AsyncSonaEngine,
+    body: Begun,
+    vector: FloatRow,
+    pointer: str,
+    once: Once | None,
+    place: int = 0,
+    id: UUID | None = None,
 ) -> Trajectory:
-    """Begin what ``body`` says."""
+    """Begin what ``body`` says, under ``id`` if it is begun once more."""
+    name: UUID | str | None = body.id
+    started_at = body.started_at
+    if id is not None:
+        name, started_at = id, None
+    elif once is not None and name is None:
+        name, started_at = once.id(place), started_at or once.first
     try:
-        if body.id is None and body.started_at is None and body.decision is None and body.ranking is None:
+        if name is None and started_at is None and body.decision is None and body.ranking is None:
             handle = engine.begin_trajectory(vector, query=body.query or body.text)
         else:
             handle = engine.begin_trajectory(
@@ -193,8 +235,8 @@ def _begun(
                 query=body.query or body.text,
                 decision=None if body.decision is None else Decision.from_dict(body.decision.model_dump()),
                 ranking=None if body.ranking is None else Ranking.from_dict(body.ranking.model_dump()),
-                id=body.id,
-                started_at=body.started_at,
+                id=name,
+                started_at=started_at,
             )
         for label in body.context:
             engine.add_trajectory_context(handle, label)
@@ -203,11 +245,17 @@ def _begun(
     return handle
 
 
-def _record(
-    engine: AsyncSonaEngine, body: TrajectoryBody, vector: np.ndarray[Any, np.dtype[np.float32]], pointer: str
-) -> UUID:
-    handle = _begun(engine, body, vector, pointer)
-    refused = engine.dropped_count
+def _filled(
+    engine: AsyncSonaEngine,
+    body: TrajectoryBody,
+    vector: FloatRow,
+    pointer: str,
+    once: Once | None,
+    place: int = 0,
+    id: UUID | None = None,
+) -> Trajectory:
+    """Begin a whole trajectory and add everything but its end, which the checked body cannot make fail."""
+    handle = _begun(engine, body, vector, pointer, once, place, id)
     try:
         if body.route is not None:
             engine.set_trajectory_route(handle, body.route)
@@ -215,36 +263,61 @@ def _record(
             engine.add_step(handle, step.activations, step.attention_weights, step.reward)
         if body.parameters:
             engine.set_trajectory_parameters(handle, body.parameters)
-        engine.end_trajectory(
-            handle, body.quality, latency=UNKNOWN if body.latency is None else body.latency, cost=body.cost
-        )
     except InvalidValue as exc:
         raise _in(pointer, exc, type(body)) from exc
-    if engine.dropped_count != refused:
-        raise ProblemError(503, "the buffer is full, so the trajectory is not recorded: send it again")
-    return handle.id
+    return handle
 
 
-def _record_row(
+def _end(engine: AsyncSonaEngine, handle: Trajectory, body: TrajectoryBody) -> None:
+    latency = UNKNOWN if body.latency is None else body.latency
+    engine.end_trajectory(handle, body.quality, latency=latency, cost=body.cost)
+
+
+async def _record_all(
     engine: AsyncSonaEngine,
-    vector: np.ndarray[Any, np.dtype[np.float32]],
-    route: str | None,
-    quality: float | None,
-    id_: UUID | None = None,
-) -> UUID:
-    handle = engine.begin_trajectory(vector, id=id_)
-    if route is not None:
-        engine.set_trajectory_route(handle, route)
-    engine.end_trajectory(handle, quality, latency=UNKNOWN)
-    return handle.id
+    n: int,
+    begin: Callable[[int, UUID | None], Trajectory],
+    end: Callable[[int, Trajectory], None],
+) -> list[UUID]:
+    """Record ``n`` trajectories, which are checked by ``begin`` before the first is recorded; return their ids."""
+    handles: list[Trajectory] = []
+    try:
+        for place in range(n):
+            if place % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            handles.append(begin(place, None))
+        for place, handle in enumerate(handles):
+            try:
+                if place % AT_ONCE == 0:
+                    await _make_room(engine)
+                refused = engine.dropped_count
+                end(place, handle)
+                if engine.dropped_count != refused:  # the buffer is full: once there is room, under the same id
+                    await engine.flush(10.0)
+                    refused = engine.dropped_count
+                    end(place, begin(place, handle.id))
+                if engine.dropped_count != refused:
+                    raise DatabaseUnavailable("the buffer is full")
+            except DatabaseUnavailable as exc:
+                log.warning("%d of %d trajectories of a batch are recorded: %s", place, n, exc)
+                told = f"the buffer is full: rows from {place} on are not recorded, send them again"
+                raise ProblemError(503, told) from exc
+    finally:
+        for handle in handles:
+            if not handle.ended:
+                engine.engine.let_go(handle)
+    return [handle.id for handle in handles]
 
 
-def _feedback(engine: AsyncSonaEngine, call: Call[Any], fact: FeedbackBody, pointer: str) -> int:
+def _feedback(engine: AsyncSonaEngine, call: Call[Any], fact: FeedbackBody, pointer: str, earlier: int = 0) -> int:
     of_cost = fact.quality is None and fact.correction is None and not fact.retract
+    sequence = fact.sequence
+    if sequence is None and call.once is not None:
+        sequence = call.once.sequence + earlier
     try:
         return engine.feedback(
             fact.trajectory, fact.quality, source=None if of_cost else call.caller.name, correction=fact.correction,
-            retract=fact.retract, sequence=fact.sequence, cost=fact.cost,
+            retract=fact.retract, sequence=sequence, cost=fact.cost,
         )  # fmt: skip
     except InvalidValue as exc:
         raise _in(pointer, exc, FeedbackBody) from exc

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_once
 
-from sona_pg.domain.access import AnsweredRequest, ApiKey, Scope
+from sona_pg.domain.access import AnsweredRequest, ApiKey, ClaimedRequest, Scope
 from sona_pg.domain.space import Space
 from sona_pg.store import acts, leases
 from sona_pg.store.connect import driver_connection
@@ -17,6 +17,7 @@ from sona_pg.store.schema import api_keys, idempotent_requests, spaces
 from sona_pg.store.transactions import BRIEF, reading, transaction
 
 GIVEN_UP = timedelta(minutes=2)  # after which a request that was never answered may be sent again
+RELEASED = "released"  # in the place of the media type: the request failed, and may be sent again at once
 KEY = (
     api_keys.c.space_id, api_keys.c.key_id, api_keys.c.name, api_keys.c.hash, api_keys.c.scopes, api_keys.c.created_at,
     api_keys.c.revoked_at, spaces.c.name.label("space"), spaces.c.dim,
@@ -65,18 +66,23 @@ class KeyStore:
                 acts.note(driver_connection(connection), space.space_id, "key revoked", {"key": str(key_id)})
             return revoked
 
-    def claim_request(self, space_id: int, key: str, fingerprint: bytes) -> AnsweredRequest | None:
-        """Return the request that has this key already; None: it is new, and the caller's to answer."""
+    def claim_request(self, space_id: int, key: str, fingerprint: bytes) -> AnsweredRequest | ClaimedRequest:
+        """Return the request that has this key already, or claim it: it is new, or no one is answering it now."""
         of_key = (idempotent_requests.c.space_id == space_id, idempotent_requests.c.key == key)
         with transaction(self._engine, "looking for an earlier request", BRIEF) as connection:
             at = leases.now(connection)
-            stale = (idempotent_requests.c.status.is_(None), idempotent_requests.c.recorded_at < at - GIVEN_UP)
-            connection.execute(delete(idempotent_requests).where(*of_key, *stale))
-            row = {"space_id": space_id, "key": key, "fingerprint": fingerprint, "recorded_at": at}
+            # Until there is an answer, its column holds the time of the claim.
+            claim = {"fingerprint": fingerprint, "media_type": None, "answer": at.isoformat().encode()}
+            row = {"space_id": space_id, "key": key, "recorded_at": at, **claim}
             made = insert_once(idempotent_requests).values(**row).on_conflict_do_nothing()
             if connection.execute(made.returning(idempotent_requests.c.key)).first() is not None:
-                return None
-            found = connection.execute(select(idempotent_requests).where(*of_key)).one()
+                return ClaimedRequest(at)
+            found = connection.execute(select(idempotent_requests).where(*of_key).with_for_update()).one()
+            if found.status is None:
+                claimed_at = datetime.fromisoformat(found.answer.decode()) if found.answer else found.recorded_at
+                if found.media_type == RELEASED or claimed_at < at - GIVEN_UP:
+                    connection.execute(update(idempotent_requests).where(*of_key).values(**claim))
+                    return ClaimedRequest(found.recorded_at)
             return AnsweredRequest(bytes(found.fingerprint), found.status, found.media_type, found.answer)
 
     def answer_request(self, space_id: int, key: str, status: int, media_type: str, answer: bytes) -> None:
@@ -86,11 +92,12 @@ class KeyStore:
         with transaction(self._engine, "remembering an answer", BRIEF) as connection:
             connection.execute(update(idempotent_requests).where(*of_key).values(**values))
 
-    def forget_request(self, space_id: int, key: str) -> None:
-        """Forget a request that failed: it may be sent again."""
+    def release_request(self, space_id: int, key: str) -> None:
+        """Let a request that failed be sent again; the time at which it came first stays."""
         of_key = (idempotent_requests.c.space_id == space_id, idempotent_requests.c.key == key)
-        with transaction(self._engine, "forgetting a request", BRIEF) as connection:
-            connection.execute(delete(idempotent_requests).where(*of_key))
+        unanswered = idempotent_requests.c.status.is_(None)
+        with transaction(self._engine, "releasing a request", BRIEF) as connection:
+            connection.execute(update(idempotent_requests).where(*of_key, unanswered).values(media_type=RELEASED))
 
 
 def _keys(connection: Connection, space_id: int, key_id: UUID | None) -> list[ApiKey]:

@@ -26,6 +26,10 @@ INSERT INTO sona.shared_trajectories (space_id, trajectory_id, part, call, conte
 SELECT :space, :id, greatest(:part, max(s.part) + 1), :call, CAST(:content AS jsonb), :at
 FROM sona.shared_trajectories s WHERE s.space_id = :space AND s.trajectory_id = :id
 """)
+TOLD = text("""
+SELECT FROM sona.shared_trajectories
+WHERE space_id = :space AND trajectory_id = :id AND content ->> 'once' = :once
+""")
 READ = text("""
 SELECT part, call, content FROM sona.shared_trajectories WHERE space_id = :space AND trajectory_id = :id ORDER BY part
 """)
@@ -50,10 +54,13 @@ def begin(connection: Connection, space_id: int, id: UUID, content: dict[str, An
 
 
 def add(connection: Connection, space_id: int, id: UUID, part: SharedPart, at: datetime) -> bool:
-    """Store a call about a trajectory; return False if it is not open."""
+    """Store a call about a trajectory, once if its content says ``once``; return False if it is not open."""
     known = {"space": space_id, "id": id}
     if connection.execute(HOLD, known).first() is None:
         return False
+    once = part.content.get("once")
+    if once is not None and connection.execute(TOLD, {**known, "once": once}).first() is not None:
+        return True
     values = {"part": part.part, "call": part.call, "content": json.dumps(part.content), "at": at}
     connection.execute(ADD, {**known, **values})
     return True
