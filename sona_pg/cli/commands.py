@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import re
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,25 +15,26 @@ from sona_pg._version import __version__
 from sona_pg.cli.asking_commands import ASKING_COMMANDS, costs_of
 from sona_pg.cli.backup_commands import dump, restore
 from sona_pg.cli.bench_command import bench
+from sona_pg.cli.database_commands import db_app, maintain
 from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.dream_commands import dream
 from sona_pg.cli.erasure_commands import forget
 from sona_pg.cli.every_command import Json, with_common_options
 from sona_pg.cli.learning_progress import learning_progress
 from sona_pg.cli.mcp_command import mcp
-from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at, engine_on
-from sona_pg.cli.render import force_json, show_facts, show_rows, show_rows_as_they_come
+from sona_pg.cli.options import SpaceName, Url, address_of, database_at, engine_on
+from sona_pg.cli.render import force_json, show_facts, show_rows
 from sona_pg.cli.role_commands import audit, roles_app
 from sona_pg.cli.service_commands import keys_app, serve
 from sona_pg.cli.set_aside_commands import set_aside_app
 from sona_pg.cli.space_commands import space_app
 from sona_pg.cli.transfer_commands import export_records, import_records
 from sona_pg.cli.version_commands import VERSION_COMMANDS
+from sona_pg.cli.view_commands import VIEW_COMMANDS
 from sona_pg.cli.watch_command import watch
 from sona_pg.cli.why_command import why
 from sona_pg.cli.worker_commands import show_cycles, worker
-from sona_pg.config import Environment, LoopConfig, MaintenanceConfig, SonaConfig
-from sona_pg.errors import SchemaError
+from sona_pg.config import Environment, LoopConfig, SonaConfig
 
 HELP = (
     "A shared, persistent learning store on Postgres.\n\n"
@@ -48,8 +47,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-db = typer.Typer(help="The database's schema.", no_args_is_help=True)
-app.add_typer(db, name="db")
+app.add_typer(db_app, name="db")
 app.add_typer(space_app, name="space")
 app.add_typer(keys_app, name="keys")
 app.add_typer(roles_app, name="roles")
@@ -65,10 +63,11 @@ app.command()(serve)
 app.command()(watch)
 app.command()(worker)
 app.command()(mcp)
+app.command()(maintain)
 app.command("import")(import_records)
 app.command("export")(export_records)
 app.command()(dream)
-for known_command in (*VERSION_COMMANDS, *ASKING_COMMANDS):
+for known_command in (*VERSION_COMMANDS, *ASKING_COMMANDS, *VIEW_COMMANDS):
     app.command()(known_command)
 
 
@@ -234,129 +233,6 @@ def evaluate(
     show_rows([estimate.as_dict() for estimate in judged], title, ("largest_weight",))
 
 
-def _view(
-    name: str,
-    space: str,
-    limit: int,
-    url: str | None,
-    hide: tuple[str, ...] = (),
-    keep: Callable[[dict[str, Any]], bool] = lambda row: True,
-) -> None:
-    from sona_pg.store.database import Database
-
-    with address_of(url) as address:
-        database = Database.open(address, Environment.read().migrate)
-        try:
-            rows = [row for row in database.read_view(name, database.find_space(space), limit) if keep(row)]
-        finally:
-            database.close()
-        show_rows(rows, f"{name.replace('_', ' ')} of space {space!r}", ("space", "space_id", *hide))
-
-
-@app.command()
-def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
-    """List the learned patterns, largest first: their most typical queries, and how trajectories and routes went.
-
-    Example: sona-pg patterns --space support --limit 5
-    """
-    hidden = (
-        "pattern_id",
-        "weight",
-        "updated_at",
-        "typical_query",
-        "created_version",
-        "updated_version",
-        "merged",
-    )
-    _view("pattern_summary", space, limit, url, hidden)
-
-
-@app.command()
-def quality(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
-    """List quality and latency by day and route.
-
-    Example: sona-pg quality --space support
-    """
-    _view("quality_by_day", space, limit, url, ("low", "high", "small_sample", "p95_latency_us", "as_of"))
-
-
-@app.command()
-def cycles(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
-    """List the learning cycles, latest first.
-
-    Example: sona-pg cycles --limit 5
-    """
-    _view("cycle_log", space, limit, url, ("detail", "server_id"))
-
-
-@app.command()
-def fleet(
-    space: SpaceName = "default",
-    every: Annotated[bool, typer.Option("--all", help="Also those that have ended or are gone.")] = False,
-    limit: Limit = 50,
-    url: Url = None,
-) -> None:
-    """List the live servers of a space, with the version of each and its lag.
-
-    Example: sona-pg fleet --all
-    """
-    _view("fleet", space, limit, url, keep=lambda row: every or row["state"] == "live")
-
-
-@app.command("waiting-feedback")
-def waiting_feedback(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
-    """List feedback without a trajectory, oldest first: it is late, was never recorded, or its id is wrong.
-
-    Example: sona-pg waiting-feedback --space support
-    """
-    _view("waiting_feedback", space, limit, url)
-
-
-@app.command()
-def maintain(
-    keep_weeks: Annotated[int, typer.Option(help="Whole weeks to keep before this one; 0: for ever.", min=0)] = 0,
-    keep_steps_weeks: Annotated[int, typer.Option(help="The same of steps alone, such as 8.", min=0)] = 0,
-    drop_unlearned: Annotated[bool, typer.Option(help="Drop weeks even if no cycle has learned from them.")] = False,
-    keep_waiting_weeks: Annotated[
-        int, typer.Option(help="Weeks that feedback waits for a trajectory that never comes.", min=1)
-    ] = 13,
-    keep_versions: Annotated[int, typer.Option(help="State versions to keep of each space.", min=1)] = 50,
-    memory_mb: Annotated[int, typer.Option(help="The most that building an index may take.", min=16)] = 1024,
-    url: Url = None,
-) -> None:
-    """Create future partitions, index ended weeks, drop rows past retention; print each action.
-
-    Engines do the same by themselves every hour. Idempotent.
-
-    Example: sona-pg maintain --keep-weeks 26 --keep-steps-weeks 8
-    """
-    from sona_pg.store.database import Database
-
-    policy = MaintenanceConfig(
-        keep_weeks=keep_weeks,
-        keep_steps_weeks=keep_steps_weeks,
-        drop_unlearned=drop_unlearned,
-        keep_waiting_weeks=keep_waiting_weeks,
-        keep_versions=keep_versions,
-        memory_mb=memory_mb,
-    )
-    with address_of(url) as address:
-        database = Database.open(address, Environment.read().migrate)
-        try:
-            names = database.names()
-            made = (_with_name(dataclasses.asdict(action), names) for action in database.maintenance(policy).run())
-            show_rows_as_they_come(made, "maintenance")
-        finally:
-            database.close()
-
-
-def _with_name(action: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
-    """Return an action of maintenance with the name of a space in place of its number."""
-    told = re.fullmatch(r"space (\d+)", action["subject"])
-    name = None if told is None else names.get(int(told[1]))
-    return action if name is None else {**action, "subject": f"space {name!r}"}
-
-
 @app.command()
 def recall(
     space: SpaceName = "default",
@@ -379,52 +255,6 @@ def recall(
             show_facts(dataclasses.asdict(found), f"recall@{k} in space {space!r}")
         finally:
             database.close()
-
-
-@db.command("upgrade")
-def db_upgrade(url: Url = None) -> None:
-    """Migrate the schema to this release; idempotent.
-
-    Example: sona-pg db upgrade --url postgresql://owner@db/app
-    """
-    from sona_pg.store.admin import migrate
-
-    with address_of(url) as address:
-        show_facts(dataclasses.asdict(migrate.upgrade(address)), "schema")
-
-
-@db.command("info")
-def db_info(url: Url = None) -> None:
-    """Print the database's URL, without its password, and its versions of Postgres, pgvector and schema.
-
-    The embedded server answers at its URL while an engine, `sona-pg serve` or a command is using it.
-
-    Example: sona-pg db info
-    """
-    from sona_pg.store.admin import migrate
-    from sona_pg.store.connect import masked
-
-    with address_of(url) as address:
-        show_facts({"url": masked(address), **dataclasses.asdict(migrate.status(address))}, "schema")
-
-
-@db.command("check")
-def db_check(url: Url = None) -> None:
-    """Check schema and data, such as after an interrupted restore; list every fault, and exit with status 1 on any.
-
-    Example: sona-pg db check
-    """
-    from sona_pg.store.admin import check, migrate
-
-    with address_of(url) as address:
-        found = migrate.status(address)
-        migrate.refuse_newer(found)
-        migrate.refuse_older(found)
-        faults = check.faults(address)
-        if faults:
-            show_rows([dataclasses.asdict(fault) for fault in faults], "faults")
-            raise SchemaError(f"{len(faults)} things are missing or wrong: see the list; restore the dump again, whole")
-        show_facts({**dataclasses.asdict(found), "faults": 0}, "schema")
 
 
 with_common_options(app)

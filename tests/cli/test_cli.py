@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine, kernels
 from sona_pg._version import __version__
-from sona_pg.cli.commands import _with_name, app
+from sona_pg.cli.commands import app
+from sona_pg.cli.database_commands import _with_name
 from sona_pg.cli.main import exit_status
 from sona_pg.errors import ConfigError, SonaError, SpaceExists
 

@@ -1,0 +1,88 @@
+"""Commands that print a view of SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from sona_pg.cli.options import Limit, SpaceName, Url, address_of
+from sona_pg.cli.render import show_rows
+from sona_pg.config import Environment
+
+
+def _view(
+    name: str,
+    space: str,
+    limit: int,
+    url: str | None,
+    hide: tuple[str, ...] = (),
+    keep: Callable[[dict[str, Any]], bool] = lambda row: True,
+) -> None:
+    from sona_pg.store.database import Database
+
+    with address_of(url) as address:
+        database = Database.open(address, Environment.read().migrate)
+        try:
+            rows = [row for row in database.read_view(name, database.find_space(space), limit) if keep(row)]
+        finally:
+            database.close()
+        show_rows(rows, f"{name.replace('_', ' ')} of space {space!r}", ("space", "space_id", *hide))
+
+
+def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
+    """List the learned patterns, largest first: their most typical queries, and how trajectories and routes went.
+
+    Example: sona-pg patterns --space support --limit 5
+    """
+    hidden = (
+        "pattern_id",
+        "weight",
+        "updated_at",
+        "typical_query",
+        "created_version",
+        "updated_version",
+        "merged",
+    )
+    _view("pattern_summary", space, limit, url, hidden)
+
+
+def quality(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
+    """List quality and latency by day and route.
+
+    Example: sona-pg quality --space support
+    """
+    _view("quality_by_day", space, limit, url, ("low", "high", "small_sample", "p95_latency_us", "as_of"))
+
+
+def cycles(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
+    """List the learning cycles, latest first.
+
+    Example: sona-pg cycles --limit 5
+    """
+    _view("cycle_log", space, limit, url, ("detail", "server_id"))
+
+
+def fleet(
+    space: SpaceName = "default",
+    every: Annotated[bool, typer.Option("--all", help="Also those that have ended or are gone.")] = False,
+    limit: Limit = 50,
+    url: Url = None,
+) -> None:
+    """List the live servers of a space, with the version of each and its lag.
+
+    Example: sona-pg fleet --all
+    """
+    _view("fleet", space, limit, url, keep=lambda row: every or row["state"] == "live")
+
+
+def waiting_feedback(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:
+    """List feedback without a trajectory, oldest first: it is late, was never recorded, or its id is wrong.
+
+    Example: sona-pg waiting-feedback --space support
+    """
+    _view("waiting_feedback", space, limit, url)
+
+
+VIEW_COMMANDS = (patterns, quality, cycles, fleet, waiting_feedback)
