@@ -108,8 +108,12 @@ class SpaceStore:
 
     def names(self) -> dict[int, str]:
         """Return the names of all spaces by number, without their settings."""
+        return {number: found.name for number, found in self.named_spaces().items()}
+
+    def named_spaces(self) -> dict[int, spaces.NamedSpace]:
+        """Return the names and ages of all spaces by number, without their settings."""
         with reading(self.engine, "listing the spaces", BRIEF) as connection:
-            return spaces.all_names(connection)
+            return spaces.all_named(connection)
 
     def list_spaces(self) -> list[Space]:
         """Return all spaces by name."""

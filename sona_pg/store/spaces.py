@@ -113,9 +113,10 @@ def names_of(connection: Connection, name: str, space_id: int | None) -> dict[in
     return {number: NamedSpace(called, at) for number, called, at in found}
 
 
-def all_names(connection: Connection) -> dict[int, str]:
-    """Return the names of all spaces by number."""
-    return {row.space_id: row.name for row in connection.execute(select(spaces.c.space_id, spaces.c.name))}
+def all_named(connection: Connection) -> dict[int, NamedSpace]:
+    """Return the names and ages of all spaces by number."""
+    found = connection.execute(select(spaces.c.space_id, spaces.c.name, spaces.c.created_at))
+    return {row.space_id: NamedSpace(row.name, row.created_at) for row in found}
 
 
 def unknown(connection: Connection, name: str) -> UnknownSpace:

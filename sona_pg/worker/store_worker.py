@@ -17,6 +17,7 @@ from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
 from sona_pg.store.database import Database
 from sona_pg.store.space_copy import IN_WORK
+from sona_pg.store.spaces import NamedSpace
 from sona_pg.worker.coordinator import LoopCoordinator
 from sona_pg.worker.learner import Learner
 from sona_pg.worker.maintainer import Maintainer
@@ -62,7 +63,7 @@ class StoreWorker:
         if maintenance is not None:
             self._maintainer.add(maintenance)
         self._spaces: dict[int, tuple[Space, LoopCoordinator]] = {}
-        self._listed: dict[int, str] = {}  # names at the last list
+        self._listed: dict[int, NamedSpace] = {}  # at the last list
         self._gone_failures = 0  # of coordinators that were removed
         self._away = False
         self.cycles = self.facts = 0
@@ -90,8 +91,8 @@ class StoreWorker:
         Raises:
             DatabaseError: Postgres is away.
         """
-        names = self._database.names()
-        if names == self._listed:
+        named = self._database.named_spaces()
+        if named == self._listed:
             return
         there = {space.space_id: space for space in self._database.list_spaces() if self._wants(space.name)}
         for number in [number for number in self._spaces if number not in there]:
@@ -100,16 +101,16 @@ class StoreWorker:
             self._gone_failures += coordinator.failures_in_all
         for number, space in there.items():
             known = self._spaces.get(number)
-            if known is not None and known[0].name == space.name:
+            if known is not None and self._listed.get(number) == named.get(number):
                 continue
-            if known is not None:  # it was renamed
+            if known is not None:  # it was renamed, or is another one since a restore
                 self._learner.remove(known[1], self._database.cut)
                 self._gone_failures += known[1].failures_in_all
             config = self._config.replace(hidden_dim=space.dim)
             coordinator = self._learner.coordinator(space, self.worker_id, config)
             self._spaces[number] = space, coordinator
             self._learner.add(coordinator, partial(self._learned, space.name))
-        self._listed = names
+        self._listed = named
 
     def run_once(self) -> list[tuple[str, AnyCycle]]:
         """Run every cycle that is due now; return the results with the names of their spaces.

@@ -13,6 +13,8 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine, Store
 from sona_pg.config import IngestConfig, LoopConfig, MaintenanceConfig
 from sona_pg.errors import SpaceRemoved, TrajectoryError
+from sona_pg.store.database import Database
+from sona_pg.worker.store_worker import StoreWorker
 
 DIM = 8
 X = np.ones(DIM, np.float32)
@@ -111,3 +113,23 @@ def test_a_store_gives_the_space_of_a_name_and_not_of_its_old_number(database_ur
         record(new)
         new.flush()
     assert rows(database_url) == {"acme": 3, "globex": 0}
+
+
+def test_a_worker_begins_anew_with_a_space_that_is_another_one(database_url: str) -> None:
+    with Store(database_url) as store:
+        for name in ("kept", "replaced"):
+            store.space(name, DIM, config=quiet(60)).close()
+    database = Database.open(database_url)
+    worker = StoreWorker(database)
+    try:
+        worker.list_spaces()
+        before = {space.name: coordinator for space, coordinator in worker._spaces.values()}
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE sona.spaces SET created_at = '2020-01-01' WHERE name = 'replaced'")
+        worker.list_spaces()
+        after = {space.name: coordinator for space, coordinator in worker._spaces.values()}
+        assert after["kept"] is before["kept"]
+        assert after["replaced"] is not before["replaced"]
+    finally:
+        worker.end()
+        database.close()
