@@ -196,6 +196,7 @@ class AsyncSonaEngine:
     version = _EngineProperty(lambda engine: engine.version)
     server_id = _EngineProperty(lambda engine: engine.server_id)
     space_id = _EngineProperty(lambda engine: engine.space_id)
+    made_at = _EngineProperty(lambda engine: engine.made_at)
     is_closed = _EngineProperty(lambda engine: engine.is_closed)
     is_cut_off = _EngineProperty(lambda engine: engine.is_cut_off)
     recorded_count = _EngineProperty(lambda engine: engine.recorded_count)

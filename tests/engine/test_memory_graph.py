@@ -166,7 +166,7 @@ def test_what_usually_comes_next_decides_between_equal_answers(engine: SonaEngin
     plain, spread = engine.find_patterns(TOPICS[0], 4), engine.find_patterns(TOPICS[0], 4, graph=True)
     assert spread[0].id == plain[0].id
     assert int(spread[1].centroid.argmax()) == 1, "joined to the first by its sessions"
-    with pytest.raises(InvalidValue, match="graph=True"):
+    with pytest.raises(InvalidValue, match="ask with graph as well"):
         engine.find_patterns(TOPICS[0], context=[TOPICS[1]])
     with pytest.raises(InvalidValue, match="all 0"):
         engine.find_patterns(TOPICS[0], graph=True, context=[np.zeros(DIM)])

@@ -89,5 +89,5 @@ def test_costs_that_are_told_are_learned_and_a_rebuild_learns_them_again(engine:
 
 
 def test_a_budget_needs_estimates_until_a_real_cost_was_learned(engine: SonaEngine) -> None:
-    with engine, pytest.raises(InvalidValue, match="costs="):
+    with engine, pytest.raises(InvalidValue, match="costs of all candidates"):
         engine.route(np.ones(DIM), ROUTES, budget=1.0)

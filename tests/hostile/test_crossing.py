@@ -229,6 +229,7 @@ def value_for(rng: random.Random, argument: str, kind: str, space: str, number: 
         "timestamp with time zone": ["'2026-01-01'", "'2026-11-22'"], "date": ["'2026-11-01'", "'2026-12-31'"],
         "double precision": ["0.5", "NULL"], "boolean": ["true", "false"], "text[]": ["'{a,b}'"],
         "bytea": [r"'\x0000803f'"], "jsonb": ["NULL"], "smallint[]": ["'{1}'"], "bigint[]": ["'{1}'"],
+        "uuid[]": [f"'{{{ids}}}'"],
     }  # fmt: skip
     return f"{rng.choice(values[kind])}::{kind}"
 

@@ -56,7 +56,7 @@ def test_patterns_are_found_by_the_graph_and_dreamt_over_for_some_seconds(servic
     assert after
     refused = service.post("/v1/patterns", {"text": "x", "context": ["before"]}, params=name)
     assert refused.status_code == 422
-    assert "graph=True" in refused.text
+    assert "ask with graph as well" in refused.text
     deep = service.post("/v1/learn/deep", {"seconds": 5}, params=name).json()
     assert (deep["learned"], deep["finished"], deep["version"]) == (True, True, 2)
     assert deep["nodes"] > 0

@@ -81,7 +81,7 @@ def test_the_adapters_of_the_live_version_are_exported(database_url: str, tmp_pa
     words = ["export", "adapters", "--output", str(tmp_path / "out"), "--url", database_url]
     rng = np.random.default_rng(0)
     with SonaEngine(DIM, database_url, config=SonaConfig(loops=LoopConfig(automatic=False))) as engine:
-        assert "has learned nothing yet" in CliRunner().invoke(app, words).stderr
+        assert "has learned nothing yet" in str(CliRunner().invoke(app, words).exception)
         for row in range(40):
             t = engine.begin_trajectory(rng.standard_normal(DIM).astype(np.float32))
             engine.add_step(t, np.eye(DIM, dtype=np.float32)[row % DIM], None, 0.5)

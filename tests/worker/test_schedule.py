@@ -75,8 +75,7 @@ class Clock:
     def pass_(self, seconds: float) -> None:
         self.seconds += seconds
         with psycopg.connect(self.url) as connection:
-            for column in ("spaces SET created_at = created_at", "cycles SET started_at = started_at"):
-                connection.execute(f"UPDATE sona.{column} - %s", [timedelta(seconds=seconds)])
+            connection.execute("UPDATE sona.cycles SET started_at = started_at - %s", [timedelta(seconds=seconds)])
 
 
 class Server:
@@ -84,6 +83,9 @@ class Server:
 
     def __init__(self, url: str, **loops: float) -> None:
         quiet = SonaConfig(loops=LoopConfig(automatic=False, **loops))  # type: ignore[arg-type]
+        SonaEngine(DIM, url, config=quiet).close()
+        with psycopg.connect(url) as connection:  # before it is opened: a space of another time is another space
+            connection.execute("UPDATE sona.spaces SET created_at = created_at - interval '31 seconds'")
         self.engine = SonaEngine(DIM, url, config=quiet)
         self.database = Database.open(url)
         self.space = self.database.find_space("default")
