@@ -82,8 +82,9 @@ def bench_growth(options: Options, spaces: Spaces) -> None:
         ("one", small, few), ("old", 10 * small, few), ("wide", small, 10 * few),
     ):  # fmt: skip
         space_id, filler = spaces.make(name)
-        names = filler.candidates(0, Queries(1).draw(count))
-        filler.trajectories(queries, history, 1000, ["model-a", "model-b", "model-c"], names)
+        answers = Queries(1).draw(count)
+        names = filler.candidates(0, answers)
+        filler.trajectories(queries, history, 1000, ["model-a", "model-b", "model-c"], names, answers)
         wanted.append({"name": name, "space": space_id, "candidates": count})
     one, old, wide = probe("compare", url=spaces.url, spaces=wanted, cycles=CYCLES)
     for what, many, most in (("history", old, 1.2), ("candidates", wide, 1.5)):

@@ -68,6 +68,12 @@ def halfvecs(vectors: Floats) -> NDArray[np.uint8]:
     return np.hstack([head, halves])
 
 
+def nearest(vectors: Floats, answers: Floats) -> NDArray[np.intp]:
+    """Return the place of the nearest of ``answers`` (m, DIM) to each of ``vectors`` (n, DIM)."""
+    blocks = range(0, len(vectors), 1000)
+    return np.concatenate([np.argmax(vectors[at : at + 1000] @ answers.T, axis=1) for at in blocks])
+
+
 class Filler:
     """Stores rows of one space."""
 
@@ -101,11 +107,15 @@ class Filler:
         batch: int,
         routes: Sequence[str],
         corrections: Sequence[str] = (),
+        answers: Floats | None = None,
     ) -> None:
-        """Store ``n`` unlearned trajectories in batches of ``batch``; with ``corrections``, feedback on each."""
+        """Store ``n`` unlearned trajectories in batches of ``batch``; with ``corrections``, feedback on each.
+
+        A correction names the nearest of ``answers`` (a row for each of ``corrections``); without them, any.
+        """
         with psycopg.connect(self._url) as connection:
             for start in range(0, n, PART):
-                self._part(connection, queries.draw(min(PART, n - start)), batch, routes, corrections)
+                self._part(connection, queries.draw(min(PART, n - start)), batch, routes, corrections, answers)
                 connection.commit()
 
     def _part(
@@ -115,6 +125,7 @@ class Filler:
         batch: int,
         routes: Sequence[str],
         corrections: Sequence[str],
+        answers: Floats | None,
     ) -> None:
         n, now = len(vectors), datetime.now(UTC)
         ids = ids_from(self._millisecond, n, self._rng)
@@ -150,7 +161,7 @@ class Filler:
                     told = len(inside) if corrections else 0
                     copy.write_row((self._space, int(numbers[first]), self._server, *ends, len(inside), 0, told, now))
             if corrections:
-                chosen = self._rng.integers(len(corrections), size=n)
+                chosen = self._rng.integers(len(corrections), size=n) if answers is None else nearest(vectors, answers)
                 with cursor.copy(COPY_FEEDBACK) as copy:
                     for row in range(n):
                         id_ = uuid.UUID(bytes=ids[row].tobytes())

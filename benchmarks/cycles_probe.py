@@ -93,7 +93,8 @@ def compare(url: str, spaces: list[dict[str, Any]], cycles: int) -> list[dict[st
     for place, wanted in enumerate(spaces):
         names = [f"c{number:08d}" for number in range(wanted["candidates"])]
         routes = ["model-a", "model-b", "model-c"]
-        opened.append(Space(url, wanted["name"], wanted["space"], place + 7, routes=routes, corrections=names))
+        told = {"corrections": names, "answers": Queries(1).draw(wanted["candidates"])}
+        opened.append(Space(url, wanted["name"], wanted["space"], place + 7, routes=routes, **told))
     for space in opened:
         space.engine.force_learn()
         space.cycle()
