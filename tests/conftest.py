@@ -21,6 +21,7 @@ pytest_plugins = [
     "fix_pgbouncer",
     "fix_clock",
     "fix_tenants",
+    "fix_attempts",
 ]
 
 
