@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -130,7 +130,8 @@ def cpu_of(pid: int, *, children: bool = False) -> float:
     if children:
         used += int(stat[13]) + int(stat[14])
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            used += round(cpu_of(int(child)) * TICK)
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                used += round(cpu_of(int(child)) * TICK)
     return used / TICK
 
 

@@ -176,8 +176,8 @@ cdef class RecordingPath(SharedPath):
         Its latency is the time since it began, unless ``latency`` tells it, in seconds (NaN: unknown). ``cost`` is its
         real cost, in the unit of the costs and budgets of ``route``: the budget of its decision is paced by it.
 
-        With durability ``memory`` this never waits: a full buffer refuses the trajectory and counts it in
-        ``dropped_count``, unless ``IngestConfig.when_full`` is ``wait``. With ``spool`` it returns once the record is
+        With durability ``memory`` this never waits: a full buffer refuses the trajectory, which is then ``refused``, and
+        counts it in ``dropped_count``, unless ``IngestConfig.when_full`` is ``wait``. With ``spool`` it returns once the record is
         in a file, with ``sync`` once it is committed. While the engine is being closed, by another thread or by a
         signal handler, it is accepted, and written before ``close`` is done, or it raises.
 
@@ -234,6 +234,7 @@ cdef class RecordingPath(SharedPath):
             if t.told:
                 named[t.name[:16]] = t
             raise
+        t.refused = queued == 0
         if queued and shown is not None:
             self.judged.append(shown)
         if t.account is not None and (cost is not None or quality is not None):

@@ -116,9 +116,8 @@ class SharedCalls(EngineLifetime):
             trajectory = self.open_frame(base64.b64decode(parts[0].content["frame"]))
             for part in parts[1:]:
                 self._repeat(trajectory, part)
-            refused = self.dropped_count
             self.end_trajectory(trajectory, quality, latency=latency, cost=cost)
-            if self.dropped_count != refused:
+            if trajectory.refused:
                 raise DatabaseUnavailable(f"the buffer is full, so trajectory {id} is not ended: end it again")
             # The stored rows go after the record's commit. A process that dies in between leaves both, and the end that
             # is sent again makes the same record, whose id the ledger knows.

@@ -86,7 +86,6 @@ async def _record(engine: AsyncSonaEngine, told: Sequence[ToldTrajectory], ids: 
         if not vector.any():
             refused.append("a message has no word that the space's embedder knows")
             continue
-        dropped = engine.dropped_count
         try:
             handle = engine.begin_trajectory(vector, query=one.text, id=id_)
             if one.route is not None:
@@ -98,6 +97,7 @@ async def _record(engine: AsyncSonaEngine, told: Sequence[ToldTrajectory], ids: 
             engine.end_trajectory(handle, one.quality, latency=one.latency)
         except InvalidValue as exc:
             refused.append(str(exc))
-        if engine.dropped_count != dropped:
+            continue
+        if handle.refused:
             raise ProblemError(503, "the buffer is full: send the request again")
     return refused

@@ -59,9 +59,8 @@ async def record_trajectory(call: Call[TrajectoryBody]) -> Any:
     engine = await call.engine()
     vector = await vector_of(call, body)
     handle = _filled(engine, body, vector, "", call.once)
-    refused = engine.dropped_count
     _end(engine, handle, body)
-    if engine.dropped_count != refused:
+    if handle.refused:
         raise ProblemError(503, "the buffer is full, so the trajectory is not recorded: send it again")
     return {"id": handle.id}
 
@@ -111,25 +110,26 @@ async def record_columns(call: Call[ColumnsBody]) -> Any:
         if column is not None and len(column) != n:
             raise field_problem(f"/{name}", f"{len(column)} {name} for {n} vectors: expected one each")
     require_dims(body.vectors, engine.dim, "/vectors")
-    routes, qualities, once = body.routes, body.qualities, call.once
+    vectors, routes, qualities, once = body.vectors, body.routes, body.qualities, call.once
+    recorder = engine.engine
 
     def begin(place: int, id: UUID | None) -> Trajectory:
-        named = (id, None) if once is None or id is not None else (once.id(place), once.first)
         try:
-            vector = row_of(body.vectors[place])
-            if named == (None, None):
-                handle = engine.begin_trajectory(vector)
+            vector = row_of(vectors[place])
+            if id is not None:
+                handle = recorder.begin_trajectory(vector, id=id)
+            elif once is not None:
+                handle = recorder.begin_trajectory(vector, id=once.id(place), started_at=once.first)
             else:
-                handle = engine.begin_trajectory(vector, id=named[0], started_at=named[1])
-            route = None if routes is None else routes[place]
-            if route is not None:
-                engine.set_trajectory_route(handle, route)
+                handle = recorder.begin_trajectory(vector)
+            if routes is not None and (route := routes[place]) is not None:
+                recorder.set_trajectory_route(handle, route)
         except InvalidValue as exc:
             raise field_problem(f"/vectors/{place}", str(exc)) from exc
         return handle
 
     def end(place: int, handle: Trajectory) -> None:
-        engine.end_trajectory(handle, None if qualities is None else qualities[place], latency=UNKNOWN)
+        recorder.end_trajectory(handle, None if qualities is None else qualities[place], latency=UNKNOWN)
 
     return {"ids": await _record_all(engine, n, begin, end)}
 
@@ -290,13 +290,12 @@ async def _record_all(
             try:
                 if place % AT_ONCE == 0:
                     await _make_room(engine)
-                refused = engine.dropped_count
                 end(place, handle)
-                if engine.dropped_count != refused:  # the buffer is full: once there is room, under the same id
+                if handle.refused:  # the buffer is full: once there is room, under the same id
                     await engine.flush(10.0)
-                    refused = engine.dropped_count
-                    end(place, begin(place, handle.id))
-                if engine.dropped_count != refused:
+                    handle = begin(place, handle.id)
+                    end(place, handle)
+                if handle.refused:
                     raise DatabaseUnavailable("the buffer is full")
             except DatabaseUnavailable as exc:
                 log.warning("%d of %d trajectories of a batch are recorded: %s", place, n, exc)

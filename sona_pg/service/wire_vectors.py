@@ -76,9 +76,12 @@ def require_dims(rows: Sequence[bytes | list[float]], dim: int, pointer: str) ->
             raise field_problem(f"{pointer}/{place}", str(DimensionMismatch(dim, length, pointer[1:])))
 
 
+FLOAT32 = np.dtype("<f4")
+
+
 def row_of(row: bytes | list[float]) -> NDArray[np.float32]:
     """Return a row whose dimension was checked."""
-    return np.frombuffer(row, "<f4") if type(row) is bytes else np.array(row, np.float32)
+    return np.frombuffer(row, FLOAT32) if type(row) is bytes else np.array(row, np.float32)
 
 
 def matrix_of(rows: Sequence[bytes | list[float]], dim: int, pointer: str) -> NDArray[np.float32]:

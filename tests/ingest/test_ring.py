@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 import uuid
 from collections.abc import Callable
@@ -82,6 +83,25 @@ def test_ids_are_version_7_of_now_and_only_ever_grow(hot: HotPath) -> None:
     assert ids == sorted(ids)
     assert len(set(ids)) == 5000
     assert {(name.version, name.variant) for name in ids} == {(7, uuid.RFC_4122)}
+
+
+def test_an_id_is_a_uuid_like_any_other(hot: HotPath) -> None:
+    found = hot.begin_trajectory(ONE).id
+    same = uuid.UUID(bytes=found.bytes)
+    assert (found, hash(found), str(found), found.is_safe) == (same, hash(same), str(same), same.is_safe)
+    assert pickle.loads(pickle.dumps(found)) == same
+    with pytest.raises(TypeError):
+        found.int = 1  # type: ignore[misc]
+
+
+def test_a_full_buffer_refuses_the_trajectory_that_says_so() -> None:
+    hot = HotPath(DIM, 3, 1 << 20)
+    handles = [hot.begin_trajectory(ONE) for _ in range(5)]
+    assert not any(handle.refused for handle in handles)
+    for handle in handles:
+        hot.end_trajectory(handle)
+    assert [handle.refused for handle in handles] == [False, False, False, True, True]
+    assert hot.dropped_count == 2
 
 
 def test_switched_off_it_records_nothing(hot: HotPath, record: Record) -> None:

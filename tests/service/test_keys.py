@@ -133,6 +133,6 @@ def test_keys_on_the_command_line(service_store, service_url, space):
 
 
 def test_another_address_without_keys_is_refused(database_url):
-    done = CliRunner().invoke(command_line, ["serve", "--host", "0.0.0.0", "--url", database_url])
+    done = CliRunner().invoke(command_line, ["serve", "--host", "0.0.0.0", "--port", "0", "--url", database_url])
     assert isinstance(done.exception, ConfigError)
     assert "sona-pg keys create" in str(done.exception)
