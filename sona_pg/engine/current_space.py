@@ -20,6 +20,7 @@ from sona_pg.config.space_settings import Settings, applied
 from sona_pg.domain.gate import version_for
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.domain.space import Space
+from sona_pg.engine.access_feed import AccessFeed
 from sona_pg.engine.evidence_feed import EvidenceFeed
 from sona_pg.engine.figures import SILENT_FOR, Figures
 from sona_pg.engine.fleet_member import FleetMember
@@ -42,8 +43,9 @@ from sona_pg.serving.routing_evidence import RoutingEvidence
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.connect import place_of
-from sona_pg.store.database import Database, Snapshot
+from sona_pg.store.database import Database
 from sona_pg.store.roll_call import Beat
+from sona_pg.store.snapshots import Snapshot
 from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.coordinator import LoopCoordinator
 from sona_pg.worker.learner_cache import LearnerCache
@@ -84,6 +86,7 @@ class CurrentSpace(ABC):
         self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set, self.evidence)
         self.recaller = Recaller(self.ranker, lambda: self.database.candidate_order(self.space))
         self.held = VersionHolder(hot, config, last)
+        self.uses = AccessFeed(lambda: self.database, self.held.accesses)
         self.spending = SpendingFeed(
             self.chooser.space_budget, self.member.server_id, lambda: self.space, lambda: self.database
         )
@@ -181,7 +184,8 @@ class CurrentSpace(ABC):
             if self.held.take_up(self._heartbeat(), self._read, self._learned):
                 self._heartbeat()
                 self.attend()
-            self.count_found()
+            self.uses.read(self.space, self.serving)
+            self.uses.send(self.space)
             self.keep_kinds()
             self._share_candidates(self._settled())
             self._feed.look(self.space, self.serving.version)
@@ -209,6 +213,7 @@ class CurrentSpace(ABC):
             or self.held.refused is not None
             or self.ranker.overlay.remembers_any
             or self._kinds is not None
+            or self.uses.lacks(self.serving)
             or (self.runtime.embedded is None and self.held.is_to_be_kept)
         )
 
@@ -216,16 +221,6 @@ class CurrentSpace(ABC):
     def accesses(self) -> AccessCounter:
         """The counts of patterns found here."""
         return self.held.accesses
-
-    def count_found(self) -> None:
-        """Add this server's counts of found patterns to the store's."""
-        found = self.accesses.take()
-        if found:
-            try:
-                self.accesses.note_uses(self.database.count_found({self.space.space_id: found})[self.space.space_id])
-            except DatabaseError:
-                self.accesses.give_back(found)
-                raise
 
     @property
     def lacks_kinds(self) -> bool:
@@ -273,6 +268,7 @@ class CurrentSpace(ABC):
             if heard.signal is not None:
                 self._share_candidates(self._settled(), heard.signal.of_candidates)
                 self._feed.keep_up(space, self.serving.version, heard.signal.newest)
+            self.uses.read(space, self.serving)
             self._keep_version()
             self.keep_kinds()
             self._figures.keep_up()
@@ -331,19 +327,12 @@ class CurrentSpace(ABC):
         return self.member.heartbeat(self.space, self.serving.version)
 
     def _read(self, live: int | None) -> ServedVersion:
-        """Return the live version, and know the use of its patterns."""
-        serving = self._read_version(live)
-        self.accesses.know(self.database.pattern_uses(self.space) if serving.patterns else {})
-        return serving
-
-    def _read_version(self, live: int | None) -> ServedVersion:
         """Return the live version: from the learner cache if it was made here, else from the store."""
         cache = self._background.cache
         if cache is None or cache.version != live or cache.cycle_id != self.database.cycle_of(self.space, live):
             # Another server has made this version: this learner made none, or did not commit it.
-            if live is not None:  # else the space and its settings were read just now
-                self._learn_with(self.database.settings(self.space))
             read = self.database.snapshot(self.space, self._background.catalog, live)
+            self._learn_with(read.settings)
             self._background.catalog = read.catalog  # one copy, shared by server and learner
             return ServedVersion.of(read, self.hot.dim, self._config)
         if self._background.config != self._config:  # settings that were changed elsewhere

@@ -14,11 +14,10 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from sona_pg.domain.budget import Budget, FleetSpending, ServerSpending
-from sona_pg.domain.gate import Canary
+from sona_pg.domain.budget import FleetSpending, ServerSpending
 from sona_pg.domain.pattern import PatternUse
 from sona_pg.engine.followed_space import ClockReading, FollowedSpace, Heard, is_another
-from sona_pg.engine.roster import BEAT_EVERY, CANDIDATES_EVERY, Group, Place, Roster
+from sona_pg.engine.roster import BEAT_EVERY, CANDIDATES_EVERY, Group, Place, Roster, is_news, said_of
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError
 from sona_pg.store.notify import Notice
 from sona_pg.store.roll_call import Look, RollCall, SpaceIds
@@ -205,7 +204,7 @@ class Follower:
     def _look_early(self, places: Sequence[Place], now: float) -> None:
         """Poll single spaces, and their candidates."""
         spaces = SpaceIds.of(place.followed.space_id or 0 for place in places)
-        heard, clock = self._ask(Look(spaces, signals=spaces))
+        heard, clock = self._ask(Look(spaces, is_news=True))
         self._roster.looked(places)
         for place in places:
             place.next_signal = now + CANDIDATES_EVERY
@@ -235,7 +234,7 @@ class Follower:
             self._clock_offset = clock.offset
         elif heard.live is not None or heard.signals is not None or heard.unknown:
             self._tell_all(
-                [place for place in group.places if place in restless or _is_news(place, heard)], heard, clock
+                [place for place in group.places if place in restless or is_news(place, heard)], heard, clock
             )
         else:  # a thousand idle spaces hardly ever have news, and each call has its price
             self._tell_all(restless, heard, clock)
@@ -303,12 +302,13 @@ class Follower:
                 self._roster.leave(followed)
                 followed.lose()
                 return
-            told = before if heard.live is None else (heard.live[space], *_said_of(space, heard))
+            told = before if heard.live is None else (heard.live[space], *said_of(space, heard))
             if told is None:  # the last result could not be passed: it is polled by itself
                 return
-            signal = place.signal if heard.signals is None else heard.signals.get(space)
-            if heard.signals_digest is None:  # not asked
-                signal = None
+            if heard.signals is not None:
+                signal = heard.signals.get(space)
+            else:  # not asked, or no news
+                signal = None if heard.signals_digest is None else place.signal
             place.told = None
             forgotten = bool(heard.unknown) and followed.beat().server_id in heard.unknown
             self._roster.calm(place)
@@ -382,19 +382,3 @@ class Follower:
             log.warning("the store is away, serving the last version: %s", exc)
         for followed in list(self._roster.places):
             followed.say_away()
-
-
-def _said_of(space: int, heard: RollCall) -> tuple[str, Budget | None, Canary | None]:
-    return heard.names.get(space, ""), heard.budgets.get(space), heard.canaries.get(space)
-
-
-def _is_news(place: Place, heard: RollCall) -> bool:
-    """Whether a result differs from the one that was passed to the space last."""
-    space = place.followed.space_id or 0
-    if heard.live is not None:
-        told = (heard.live.get(space), *_said_of(space, heard))
-        if told != place.told or is_another(place.followed, heard):
-            return True
-    if heard.signals is not None and heard.signals.get(space) != place.signal:
-        return True
-    return bool(heard.unknown) and place.followed.beat().server_id in heard.unknown

@@ -83,6 +83,7 @@ class OpenedSpace(CurrentSpace):
                 self.held.serve_nothing(arrived.age)
             else:
                 self.held.serve_first(self._read, lambda: self.database.live_version(space))
+                self.uses.read(space, self.serving)
             self._share_candidates((), arrived.signal)
             if arrived.newest is not None:
                 self._read_evidence(arrived.newest)

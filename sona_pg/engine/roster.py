@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from sona_pg.domain.budget import Budget
 from sona_pg.domain.gate import Canary
-from sona_pg.engine.followed_space import FollowedSpace
-from sona_pg.store.roll_call import Beats, Signal, SpaceIds
+from sona_pg.engine.followed_space import FollowedSpace, is_another
+from sona_pg.store.roll_call import Beats, RollCall, Signal, SpaceIds
 
 BEAT_EVERY = 5.0  # seconds between heartbeats; a server counts as gone after three times as long
 JUDGED_EVERY = 0.2  # seconds between reads of announced batches in which something is judged
@@ -206,3 +206,20 @@ class Roster:
 def _pace(poll_interval: float) -> float:
     """Return the seconds between polls: a power of two, so that many intervals make few groups."""
     return float(2.0 ** math.floor(math.log2(poll_interval)))
+
+
+def said_of(space: int, heard: RollCall) -> tuple[str, Budget | None, Canary | None]:
+    """Return name, budget and canary of a space."""
+    return heard.names.get(space, ""), heard.budgets.get(space), heard.canaries.get(space)
+
+
+def is_news(place: Place, heard: RollCall) -> bool:
+    """Whether a result differs from the one that was passed to the space last."""
+    space = place.followed.space_id or 0
+    if heard.live is not None:
+        told = (heard.live.get(space), *said_of(space, heard))
+        if told != place.told or is_another(place.followed, heard):
+            return True
+    if heard.signals is not None and heard.signals.get(space) != place.signal:
+        return True
+    return bool(heard.unknown) and place.followed.beat().server_id in heard.unknown

@@ -218,7 +218,7 @@ class Session(OpenedSpace):
         """Leave the fleet, unless the database is away: closing does not wait for it."""
         if self._space is not None and self.silence(1.0) is None:
             try:
-                self.count_found()
+                self.uses.send(self.space)
                 self.spending.share()
             except DatabaseError as exc:
                 log.debug("the last accesses of patterns, or costs, could not be counted: %s", exc)

@@ -20,7 +20,8 @@ from sona_pg.learning.knowledge import initial_state
 from sona_pg.learning.ranking.relocation import relocated
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.serving.version_file import MAGIC, VersionFile, pack, unpack
-from sona_pg.store.database import Database, Snapshot
+from sona_pg.store.database import Database
+from sona_pg.store.snapshots import Snapshot
 from sona_pg.store.versions import Loaded
 
 

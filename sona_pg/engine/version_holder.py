@@ -26,7 +26,7 @@ from sona_pg.serving.instant import InstantLoop
 from sona_pg.serving.last_version import LastVersion
 from sona_pg.serving.last_version import load as load_version
 from sona_pg.serving.served_version import ServedVersion
-from sona_pg.store.database import Snapshot
+from sona_pg.store.snapshots import Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from sona_pg.domain.space import Space
 from sona_pg.errors import StorageError
 from sona_pg.serving.version_file import pack, unpack
-from sona_pg.store.database import Snapshot
+from sona_pg.store.snapshots import Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from sona_pg.learning.vectors import unit
 from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.serving.arguments import as_direction, require_count, require_filters
 from sona_pg.serving.graph_view import GraphView
-from sona_pg.store.database import Snapshot
+from sona_pg.store.snapshots import Snapshot
 
 KEPT_FILTERS = 64  # filters of patterns whose rows a version caches
 

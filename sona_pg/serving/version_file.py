@@ -23,7 +23,7 @@ from sona_pg.domain.state import FisherSnapshot, LearnedState, LoraWeights, Rout
 from sona_pg.domain.verdict import VerdictCounts
 from sona_pg.errors import StorageError
 from sona_pg.kernels import crc32c
-from sona_pg.store.database import Snapshot
+from sona_pg.store.snapshots import Snapshot
 from sona_pg.store.states import FORMAT
 
 MAGIC = b"sona-pg version 1\n"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg import sql
 from sqlalchemy import ColumnElement, Connection, cast, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from sona_pg.domain.catalog import Catalog
 from sona_pg.limits import LARGEST_TABLE
 from sona_pg.store.connect import driver_connection
-from sona_pg.store.copying import copy_arrays
+from sona_pg.store.copying import Spec, copy_arrays
 from sona_pg.store.leases import now
 from sona_pg.store.reals import Reals
 from sona_pg.store.schema import candidates
@@ -49,6 +50,18 @@ SELECT s.set_id, CASE WHEN cardinality(s.candidate_ids) <= %(most)s THEN s.candi
 FROM unnest(%(ids)s::bigint[]) AS wanted (id)
 JOIN sona.candidate_sets s ON s.space_id = %(space)s AND s.set_id = wanted.id
 """
+NEW = sql.SQL("""
+SELECT slot, candidate_id, embedding FROM sona.candidates WHERE space_id = {space} AND slot >= {slot} AND slot < {end}
+ORDER BY slot
+""")
+CHANGED_AND_NEW = sql.SQL("""
+SELECT slot, candidate_id, embedding FROM (
+    SELECT * FROM sona.candidates WHERE space_id = {space} AND slot < {slot} AND changed_at >= {since}
+    UNION ALL
+    SELECT * FROM sona.candidates WHERE space_id = {space} AND slot >= {slot} AND slot < {end}
+) AS told ORDER BY slot
+""")
+NEVER = datetime.max.replace(tzinfo=UTC)
 CandidateSignal = tuple[int, int, datetime | None]  # slots given, candidates without one, latest change
 BYTES_AT_ONCE = 16 << 20  # of embeddings decoded at once
 # Changes of embeddings up to this long before a catalog was read are read again: they may have been uncommitted then.
@@ -78,32 +91,49 @@ def has_new(connection: Connection, space_id: int) -> bool:
     return bool(connection.scalar(select(new)))
 
 
-def read_catalog(connection: Connection, space_id: int, dim: int, known: Catalog | None = None) -> Catalog:
-    """Return all candidates with a slot; for those in ``known``, only changed embeddings are read."""
-    at = now(connection)
-    of_space = candidates.c.space_id == space_id
+def read_catalog(
+    connection: Connection, space_id: int, dim: int, known: Catalog | None = None, at: datetime | None = None
+) -> Catalog:
+    """Return all candidates with a slot; for those in ``known``, only changed embeddings are read.
+
+    ``at`` is the time by the database's clock, if it was read just now.
+    """
+    at = at or now(connection)
     if known is None or known.read_at is None or known.dim != dim:
-        catalog = Catalog.of([], np.zeros((0, dim), np.float16))
+        known, since = Catalog.of([], np.zeros((0, dim), np.float16)), NEVER
     else:
-        changed = candidates.c.changed_at >= known.read_at - OVERLAP
-        catalog = known.changed(_read(connection, dim, of_space & changed & (candidates.c.slot < len(known))))
-    more = list(_blocks(connection, of_space, dim, len(catalog)))
+        since = known.read_at - OVERLAP
+    catalog, more = known, []
+    for slots, ids, halves in _blocks(connection, space_id, dim, len(known), since):
+        old = int(np.count_nonzero(slots < len(known)))  # they come first
+        if old:
+            catalog = catalog.changed(Catalog.of(ids[:old], halves[:old]))
+        if old < len(ids):
+            more.append(Catalog.of(ids[old:], halves[old:]))
     if more:
         added = _stacked(more)
         catalog = catalog.followed_by(added) if len(catalog) else added
     return catalog.as_of(at)
 
 
-def _blocks(connection: Connection, of_space: ColumnElement[bool], dim: int, slot: int) -> Iterator[Catalog]:
-    """Yield the candidates from ``slot`` on in parts, because decoding doubles their memory."""
+def _blocks(
+    connection: Connection, space_id: int, dim: int, slot: int, since: datetime
+) -> Iterator[tuple[NDArray[np.int32], list[str], NDArray[np.float16]]]:
+    """Yield slots, ids and embeddings of candidates from ``slot`` on in parts, because decoding doubles their memory.
+
+    The first part has also those of the slots before it that were changed ``since``.
+    """
     size = max(256, BYTES_AT_ONCE // (4 * dim))
+    spec: Spec = [("slot", "int4"), ("candidate_id", "text"), ("embedding", "halfvec", dim)]
+    query = CHANGED_AND_NEW
     while True:
-        block = _read(connection, dim, of_space & (candidates.c.slot >= slot) & (candidates.c.slot < slot + size))
-        if len(block):
-            yield block
-        if len(block) < size:
+        told = query.format(space=space_id, since=since, slot=slot, end=slot + size)
+        values, _ = copy_arrays(connection, told, spec)
+        if len(values["slot"]):
+            yield values["slot"], values["candidate_id"].tolist(), values["embedding"]
+        if np.count_nonzero(values["slot"] >= slot) < size:
             return
-        slot += size
+        slot, query = slot + size, NEW
 
 
 def _stacked(blocks: Sequence[Catalog]) -> Catalog:

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy
+from psycopg import sql
 from sqlalchemy import Connection, Engine, Executable, create_engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 
@@ -179,10 +180,16 @@ def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
     return raw
 
 
-def copy_query(connection: Connection, query: Executable) -> str:
-    """Return ``COPY (query) TO STDOUT`` in the binary format; COPY takes no parameters, so they are rendered."""
-    compiled = query.compile(connection, compile_kwargs={"literal_binds": True})  # type: ignore[attr-defined]
-    return f"COPY ({compiled}) TO STDOUT (FORMAT BINARY)"
+def copy_query(connection: Connection, query: Executable | sql.Composed) -> str:
+    """Return ``COPY (query) TO STDOUT`` in the binary format; COPY takes no parameters, so they are rendered.
+
+    Rendering takes half a millisecond, but next to nothing of a ``Composed`` one, which is for queries of each server.
+    """
+    if isinstance(query, sql.Composed):
+        text = query.as_string(driver_connection(connection))
+    else:
+        text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))  # type: ignore[attr-defined]
+    return f"COPY ({text}) TO STDOUT (FORMAT BINARY)"
 
 
 @contextmanager

@@ -20,7 +20,7 @@ Spec = Sequence[tuple[str, str] | tuple[str, str, int]]
 
 
 def copy_arrays(
-    connection: Connection, query: Executable, spec: Spec
+    connection: Connection, query: Executable | sql.Composed, spec: Spec
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]]]:
     """Return the columns of ``query`` by name, and their null masks; ``spec`` gives the columns' types."""
     decoder = kernels.CopyDecoder(spec)

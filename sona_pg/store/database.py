@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -21,7 +20,7 @@ from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.cycle import DeepSchedule, LearningSchedule
 from sona_pg.domain.judged import JudgedQuery
 from sona_pg.domain.ledger_slice import Steps, Trajectories
-from sona_pg.domain.pattern import LearnedPattern, PatternUse
+from sona_pg.domain.pattern import PatternUse
 from sona_pg.domain.pulse import Pulse
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import LearnedState
@@ -34,7 +33,6 @@ from sona_pg.store import (
     judged_rows,
     kind_weights,
     leases,
-    pattern_rows,
     pattern_uses,
     roll_call,
     search,
@@ -51,31 +49,20 @@ from sona_pg.store.erasure_store import ErasureStore
 from sona_pg.store.export_rows import ExportStore
 from sona_pg.store.gate_store import GateStore
 from sona_pg.store.key_store import KeyStore
-from sona_pg.store.learned import StoredKnowledge, read_learned, read_version
+from sona_pg.store.learned import StoredKnowledge, read_learned
 from sona_pg.store.overview_store import OverviewStore
 from sona_pg.store.pulse_rows import read_pulse
 from sona_pg.store.read_side import ReadReplica, ReadSide
 from sona_pg.store.search import SearchRequest
 from sona_pg.store.set_aside_store import SetAsideStore
 from sona_pg.store.shared_store import SharedStore
+from sona_pg.store.snapshots import Snapshot, read_snapshot
 from sona_pg.store.space_store import SpaceStore
 from sona_pg.store.telemetry_store import TelemetryStore
 from sona_pg.store.trajectory_rows import read_missing, read_seen, read_steps
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 from sona_pg.store.unit import LearningUnit, learning_unit
 from sona_pg.store.version_store import VersionStore
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
-    """Everything a server needs to serve one version of a space, read in one transaction."""
-
-    version: int
-    state: LearnedState | None  # None before anything was learned
-    patterns: list[LearnedPattern]
-    catalog: Catalog
-    age: float = 0.0  # seconds since it was published, by the database's clock; for version 0, since the space was made
-
 
 SEARCH_LIMIT = 60.0  # seconds: allows for an exact scan of millions of rows
 
@@ -173,21 +160,7 @@ class Database(SpaceStore):
         That is the live version, unless ``wanted`` is a candidate that some servers serve.
         """
         with snapshot(self.engine, "reading the live version") as connection:
-            version, age = states.live(connection, space.space_id)
-            if wanted is not None and wanted == fleet.canary_version(connection, space.space_id):
-                held = read_version(connection, space.space_id, wanted)
-                catalog = candidates.read_catalog(connection, space.space_id, space.dim, known)
-                return Snapshot(wanted, held.state, list(held.patterns), catalog)
-            if version == 0:  # also lists candidates that have a slot already
-                nothing = Catalog.of([], np.zeros((0, space.dim), np.float16))
-                return Snapshot(version, None, [], nothing, age)
-            return Snapshot(
-                version=version,
-                state=states.load(connection, space.space_id, version),
-                patterns=pattern_rows.read_patterns(connection, space.space_id),
-                catalog=candidates.read_catalog(connection, space.space_id, space.dim, known),
-                age=age,
-            )
+            return read_snapshot(connection, space.space_id, space.dim, known, wanted)
 
     def candidate_signal(self, space: Space) -> candidates.CandidateSignal:
         """Return a value that changes when candidates of the space are committed, or get slots."""

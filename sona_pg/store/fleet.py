@@ -99,7 +99,7 @@ def heartbeat(
     connection: Connection, space_id: int, server_id: UUID, version: int, skew_ms: float | None
 ) -> Heartbeat | None:
     """Record the server's served version and clock skew; return None if the space no longer exists."""
-    at = now(connection)
+    at = func.clock_timestamp()
     seen = (
         update(servers)
         .where(servers.c.space_id == space_id, servers.c.server_id == server_id)
@@ -108,9 +108,9 @@ def heartbeat(
         .cte("seen")
     )
     registered = select(func.count()).select_from(seen).scalar_subquery()
-    of_space = select(spaces.c.live_version, registered, spaces.c.canary_version, spaces.c.canary_share)
+    of_space = select(spaces.c.live_version, registered, spaces.c.canary_version, spaces.c.canary_share, at)
     row = connection.execute(of_space.where(spaces.c.space_id == space_id)).one_or_none()
-    return None if row is None else Heartbeat(int(row[0]), canary_of(row[2], row[3]), bool(row[1]), at)
+    return None if row is None else Heartbeat(int(row[0]), canary_of(row[2], row[3]), bool(row[1]), row[4])
 
 
 def canary_of(version: int | None, share: float | None) -> Canary | None:
@@ -130,11 +130,6 @@ def live_version(connection: Connection, space_id: int) -> int:
     """Return the version that servers should serve."""
     version = connection.scalar(select(spaces.c.live_version).where(spaces.c.space_id == space_id))
     return int(version or 0)
-
-
-def canary_version(connection: Connection, space_id: int) -> int | None:
-    """Return the candidate that some servers serve, if there is one."""
-    return connection.scalar(select(spaces.c.canary_version).where(spaces.c.space_id == space_id))
 
 
 def totals(connection: Connection, space_id: int) -> dict[str, int] | None:

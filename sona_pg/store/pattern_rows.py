@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from psycopg import sql
 from sqlalchemy import Connection, Row, select
 
 from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord
@@ -54,6 +55,7 @@ DELETE_ROUTES = """
 DELETE FROM sona.pattern_routes USING unnest(%(ids)s::uuid[]) AS gone (id)
 WHERE sona.pattern_routes.space_id = %(space)s AND sona.pattern_routes.pattern_id = gone.id
 """
+CENTROIDS = sql.SQL("SELECT centroid FROM sona.patterns WHERE space_id = {space} ORDER BY created_version, pattern_id")
 DELETE_PATTERNS = """
 DELETE FROM sona.patterns USING unnest(%(ids)s::uuid[]) AS gone (id)
 WHERE sona.patterns.space_id = %(space)s AND sona.patterns.pattern_id = gone.id
@@ -77,7 +79,7 @@ def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]
     if not rows:
         return []
     dim = rows[0].dim
-    centroids = select(patterns.c.centroid).where(of_space).order_by(*order)
+    centroids = CENTROIDS.format(space=space_id)
     block = copy_arrays(connection, centroids, [("centroid", "vector", dim)])[0]["centroid"]
     routes: dict[UUID, dict[str, RouteRecord]] = defaultdict(dict)
     for row in connection.execute(select(pattern_routes).where(pattern_routes.c.space_id == space_id)):

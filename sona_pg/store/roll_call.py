@@ -37,16 +37,15 @@ SELECT s.space_id, s.live_version, s.name, s.created_at, s.canary_version, s.can
        s.budget, s.budget_per, s.budget_set_at
 FROM unnest(%(spaces)s::integer[]) AS wanted (id) JOIN sona.spaces s ON s.space_id = wanted.id
 """
-SIGNALS = """
-SELECT wanted.id,
+SIGNAL = """
        (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = wanted.id),
        (SELECT count(*) FROM sona.candidates c WHERE c.space_id = wanted.id AND c.slot IS NULL),
        (SELECT max(c.changed_at) FROM sona.candidates c WHERE c.space_id = wanted.id),
        (SELECT b.batch FROM sona.batches b
         WHERE b.space_id = wanted.id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
         ORDER BY b.recorded_at DESC, b.batch DESC LIMIT 1)
-FROM unnest(%(spaces)s::integer[]) AS wanted (id)
 """
+SIGNALS = f"SELECT wanted.id, {SIGNAL} FROM unnest(%(spaces)s::integer[]) AS wanted (id)"
 SIGNALS_DIGEST = f"""
 SELECT count(*) || ' ' || coalesce(sum(hashtextextended(
     coalesce(told.slot, -1) || ' ' || told.new || ' ' || coalesce(extract(epoch FROM told.changed), 0)
@@ -57,6 +56,12 @@ HEARTBEATS = """
 UPDATE sona.servers s SET seen_at = %(at)s, serving_version = told.version, skew_ms = %(skew)s
 FROM unnest(%(spaces)s::integer[], %(servers)s::uuid[], %(versions)s::bigint[]) AS told (space_id, server_id, version)
 WHERE s.space_id = told.space_id AND s.server_id = told.server_id
+"""
+# The two of them for spaces of which something was announced; a removed one has a row of nothing.
+NEWS = f"""
+SELECT clock_timestamp(), s.space_id, s.live_version, s.name, s.created_at, s.canary_version, s.canary_share,
+       s.budget, s.budget_per, s.budget_set_at, {SIGNAL}
+FROM unnest(%(spaces)s::integer[]) AS wanted (id) LEFT JOIN sona.spaces s ON s.space_id = wanted.id
 """
 REGISTERED = """
 SELECT s.server_id
@@ -137,6 +142,7 @@ class Look(NamedTuple):
     skew_ms: float | None = None  # milliseconds by which this machine's clock is ahead, for the heartbeats
     known: str | None = None  # digest of an earlier poll of the same spaces: rows are read if it has changed
     known_signals: str | None = None
+    is_news: bool = False  # of at least one: all is read in one statement, without digests and heartbeats
 
 
 class RollCall(NamedTuple):
@@ -158,36 +164,43 @@ def call_roll(connection: Connection, look: Look) -> RollCall:
     """Poll many spaces, and send heartbeats; one statement each, and a second one for news."""
     raw = driver_connection(connection)
     asked = {"spaces": look.spaces.array}
+    if look.is_news:
+        rows = raw.execute(NEWS, asked).fetchall()
+        known = [row[1:] for row in rows if row[1] is not None]
+        heard = _with_spaces(RollCall(rows[0][0], None), [row[:9] for row in known])
+        return heard._replace(signals={row[0]: _signal(*row[9:]) for row in known})
     at, digest = _row(raw, DIGEST, asked)
     heard = RollCall(at, None, digest=digest)
     if look.beats:
         heard = heard._replace(unknown=_send(raw, look.beats, at, look.skew_ms))
     if digest != look.known:
-        there = raw.execute(LIVE_VERSIONS, asked).fetchall()
-        heard = heard._replace(
-            live={space: version for space, version, *_ in there},
-            names={space: name for space, _, name, *_ in there},
-            made={space: made_at for space, _, _, made_at, *_ in there},
-            budgets={space: known for space, *_, a, b, c in there if (known := budgets.of_row(a, b, c)) is not None},
-            canaries={
-                space: canary
-                for space, _, _, _, version, share, *_ in there
-                if (canary := canary_of(version, share)) is not None
-            },
-        )
+        heard = _with_spaces(heard, raw.execute(LIVE_VERSIONS, asked).fetchall())
     if look.signals:
         asked = {"spaces": look.signals.array}
         (signals_digest,) = _row(raw, SIGNALS_DIGEST, asked)
         heard = heard._replace(signals_digest=signals_digest)
         if signals_digest != look.known_signals:
-            rows = raw.execute(SIGNALS, asked)
-            heard = heard._replace(
-                signals={
-                    space: Signal(0 if slot is None else slot + 1, new, changed, newest)
-                    for space, slot, new, changed, newest in rows
-                }
-            )
+            heard = heard._replace(signals={space: _signal(*told) for space, *told in raw.execute(SIGNALS, asked)})
     return heard
+
+
+def _with_spaces(heard: RollCall, there: Sequence[tuple[Any, ...]]) -> RollCall:
+    """Return a result with the rows of the existing spaces."""
+    return heard._replace(
+        live={space: version for space, version, *_ in there},
+        names={space: name for space, _, name, *_ in there},
+        made={space: made_at for space, _, _, made_at, *_ in there},
+        budgets={space: known for space, *_, a, b, c in there if (known := budgets.of_row(a, b, c)) is not None},
+        canaries={
+            space: canary
+            for space, _, _, _, version, share, *_ in there
+            if (canary := canary_of(version, share)) is not None
+        },
+    )
+
+
+def _signal(slot: int | None, new: int, changed: datetime | None, newest: int | None) -> Signal:
+    return Signal(0 if slot is None else slot + 1, new, changed, newest)
 
 
 def waiting_facts(connection: Connection, spaces: SpaceIds) -> dict[int, int]:

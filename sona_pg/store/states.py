@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -48,6 +48,11 @@ ON CONFLICT (space_id, route) DO UPDATE SET
     size = excluded.size, quality = excluded.quality, quality_variance = excluded.quality_variance,
     latency_us = excluded.latency_us, updated_version = excluded.updated_version
 """
+# Columns of a version beside its arrays, joined with its space.
+HEAD = (
+    state_versions.c.version, state_versions.c.parent, state_versions.c.cycle_id, state_versions.c.metrics,
+    state_versions.c.format, spaces.c.name,
+)  # fmt: skip
 FORGET_ROUTES = "DELETE FROM sona.route_statistics WHERE space_id = %(space)s AND route = ANY(%(routes)s)"
 
 
@@ -100,18 +105,6 @@ def cycle_of(connection: Connection, space_id: int, version: int) -> UUID | None
     return connection.scalar(select(state_versions.c.cycle_id).where(of_version))
 
 
-def live(connection: Connection, space_id: int) -> tuple[int, float]:
-    """Return the live version and its age in seconds; for version 0, the age of the space."""
-    of_live = (state_versions.c.space_id == spaces.c.space_id) & (state_versions.c.version == spaces.c.live_version)
-    made = func.coalesce(state_versions.c.created_at, spaces.c.created_at)
-    row = connection.execute(
-        select(spaces.c.live_version, func.extract("epoch", func.clock_timestamp() - made).label("age"))
-        .select_from(spaces.outerjoin(state_versions, of_live))
-        .where(spaces.c.space_id == space_id)
-    ).one_or_none()
-    return (0, 0.0) if row is None else (int(row.live_version), max(float(row.age), 0.0))
-
-
 def publish(connection: Connection, space_id: int, state: LearnedState, made: Making) -> None:
     """Store ``state`` as the live version of its space and tell the servers, all when the transaction commits."""
     insert_version(connection, space_id, state, made)
@@ -145,11 +138,16 @@ def load(connection: Connection, space_id: int, version: int) -> LearnedState:
         DamagedVersion: one of its arrays cannot be read.
     """
     row = connection.execute(
-        select(state_versions, spaces.c.name)
+        select(*HEAD)
         .join(spaces, spaces.c.space_id == state_versions.c.space_id)
         .where(state_versions.c.space_id == space_id, state_versions.c.version == version)
     ).one_or_none()
-    if row is None:
+    return state_of(connection, space_id, version, row)
+
+
+def state_of(connection: Connection, space_id: int, version: int, row: Any) -> LearnedState:
+    """Return a version as ``load`` does; ``row`` has at least the columns ``HEAD`` of it, or is None."""
+    if row is None or row.version is None:
         raise UnknownVersion(f"space {space_id} has no version {version}: it was pruned, or never published")
     require_format(space_id, version, row.format)
     holder = Holder(row.name, version)

@@ -9,20 +9,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
+from psycopg import sql
+from sqlalchemy import Connection
 
 from sona_pg.domain.state import Arrays, FisherSnapshot, LoraWeights
 from sona_pg.errors import DamagedVersion
 from sona_pg.store.connect import copy_query, driver_connection
 from sona_pg.store.copying import copying_in
-from sona_pg.store.schema import state_arrays
 
 # By COPY, in pieces: as parameters the megabytes of an array were copied four times.
 WRITTEN = ("space_id", "version", "part", "name", "dtype", "shape", "data")
 HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 INT4 = 23  # OID
 PIECE = 1 << 20  # bytes
-COLUMNS = ("part", "name", "dtype", "shape", "data")
+READ = sql.SQL("""
+SELECT part, name, dtype, shape, data FROM sona.state_arrays
+WHERE space_id = {space} AND version = {version} {of_part} ORDER BY part, name
+""")
 TYPES = ("text", "text", "text", "int4[]", "bytea")
 
 
@@ -41,13 +44,8 @@ def read_stored(connection: Connection, space_id: int, version: int, part: str |
 
     By COPY, a row at a time: as a result the graph of 100,000 nodes (95 MB) took 190 MB of hexadecimal digits as well.
     """
-    query = (
-        select(*(state_arrays.c[name] for name in COLUMNS))
-        .where(state_arrays.c.space_id == space_id, state_arrays.c.version == version)
-        .order_by(state_arrays.c.part, state_arrays.c.name)
-    )
-    if part is not None:
-        query = query.where(state_arrays.c.part == part)
+    of_part = sql.SQL("") if part is None else sql.SQL("AND part = {}").format(part)
+    query = READ.format(space=space_id, version=version, of_part=of_part)
     with driver_connection(connection).cursor().copy(copy_query(connection, query)) as copy:
         copy.set_types(TYPES)
         for row in copy.rows():

@@ -26,6 +26,7 @@ from sona_pg.store.reals import Reals
 from sona_pg.store.schema import spaces, version_contents, version_patterns, version_tasks
 from sona_pg.store.stored_arrays import Holder
 
+ROUTE_FIGURES = ("routes", "route_sizes", "route_qualities", "route_variances", "route_latencies", "route_versions")
 SCALARS = """pattern_id, size, weight, quality, success_count, recovered_count, partial_count, failure_count,
     created_version, updated_version, kind, merged_from, typical_queries, typical_similarities, parameters"""
 OF_PATTERN = ", ".join(f"p.{column.strip()}" for column in SCALARS.split(","))
@@ -306,11 +307,11 @@ def read_patterns(connection: Connection, space_id: int, version: int) -> list[L
 def read_routes(connection: Connection, space_id: int, version: int) -> dict[str, RouteStatistics] | None:
     """Return the route statistics of a version; None if its content is not kept."""
     of_version = (version_contents.c.space_id == space_id) & (version_contents.c.version == version)
-    row = connection.execute(select(version_contents).where(of_version)).one_or_none()
+    told = (version_contents.c[name] for name in ROUTE_FIGURES)
+    row = connection.execute(select(*told).where(of_version)).one_or_none()
     if row is None:
         return None
-    columns = (row.route_sizes, row.route_qualities, row.route_variances, row.route_latencies, row.route_versions)
-    return {name: RouteStatistics(*known) for name, *known in zip(row.routes, *columns, strict=True)}
+    return {name: RouteStatistics(*known) for name, *known in zip(*row, strict=True)}
 
 
 def read_tasks(connection: Connection, space_id: int, version: int) -> list[FisherSnapshot]:

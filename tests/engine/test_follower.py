@@ -106,6 +106,8 @@ class Looks:
         answer = RollCall(
             datetime.now(UTC), live, dict.fromkeys(live, "name"), self.made, digest=f"{version} {len(live)}"
         )
+        if look.is_news:
+            return answer._replace(signals=dict.fromkeys(look.spaces.ids, (0, 0)), digest=None)
         if look.signals is not None:
             answer = answer._replace(signals=dict.fromkeys(look.signals.ids, (0, 0)), signals_digest="none")
         if look.known == answer.digest:
@@ -235,7 +237,8 @@ def test_a_notice_is_followed_at_once() -> None:
         listener.wait(0.001)
     follower.stop()
     assert other.heard == []
-    assert [looks.calls[0].spaces.ids, looks.calls[0].signals.ids] == [(1,), (1,)]
+    assert (looks.calls[0].spaces.ids, looks.calls[0].is_news) == ((1,), True)
+    assert announced.heard[0].signal == (0, 0)
 
 
 def test_spaces_opened_without_the_store_ask_for_it_one_at_a_time() -> None:

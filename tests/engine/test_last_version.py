@@ -14,7 +14,7 @@ from sona_pg.domain.catalog import Catalog
 from sona_pg.errors import StorageError
 from sona_pg.learning.knowledge import Knowledge
 from sona_pg.serving import last_version
-from sona_pg.store.database import Snapshot
+from sona_pg.store.snapshots import Snapshot
 from sona_pg.worker.rebuild import differences
 
 DIM = 16

@@ -83,8 +83,8 @@ def test_accesses_that_could_not_be_sent_are_sent_later(engine, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(type(session.database), "count_found", _away)
         with pytest.raises(DatabaseUnavailable):
-            session.count_found()
-    session.count_found()
+            session.uses.send(session.space)
+    session.uses.send(session.space)
     assert engine.find_patterns(ONE, 1)[0].access_count == 1
 
 

@@ -106,3 +106,22 @@ def test_no_space_is_no_question_that_fails(spaces: Spaces) -> None:
     nothing = SpaceIds.of(())
     assert spaces.database.call_roll(Look(nothing, nothing, Beats.of(()))).live == {}
     assert spaces.database.waiting_facts(nothing) == {}
+
+
+def test_announced_spaces_are_read_in_one_statement_with_the_same_answer(spaces: Spaces) -> None:
+    spaces.run(
+        "UPDATE sona.spaces SET budget = 2, budget_per = 'day', budget_set_at = now(), canary_version = 4,"
+        " canary_share = .5 WHERE space_id = %s",
+        spaces.made[0].space_id,
+    )
+    spaces.run("DELETE FROM sona.servers")
+    spaces.run("DELETE FROM sona.spaces WHERE space_id = %s", spaces.made[2].space_id)
+    usual, at_once = spaces.look(), spaces.database.call_roll(Look(spaces.ids, is_news=True))
+    assert usual.budgets
+    assert usual.canaries
+    assert usual.signals is not None
+    there = {space: signal for space, signal in usual.signals.items() if space in (usual.live or {})}
+    assert at_once._replace(at=usual.at) == usual._replace(signals=there, digest=None, signals_digest=None)
+    gone = spaces.database.call_roll(Look(SpaceIds.of([spaces.made[2].space_id]), is_news=True))
+    assert (gone.live, gone.signals) == ({}, {})
+    assert gone.at >= at_once.at
