@@ -97,7 +97,8 @@ def create_app(
     middleware.append(Middleware(Guard, options=options, callers=callers, figures=figures))
     telemetry: Any = {"exclude": is_probe, "operation_spans": False}  # what an older FastAPI ignores
     app = FastAPI(
-        title="sona-pg", version=__version__, lifespan=lifespan, middleware=middleware, telemetry=telemetry
+        title="sona-pg", version=__version__, lifespan=lifespan, middleware=middleware, telemetry=telemetry,
+        docs_url=None, redoc_url=None,  # FastAPI's pages load scripts from another host; static_pages has our own
     )  # fmt: skip
     app.state.is_stopping = False  # set when the server of this application is told to end
     app.router.redirect_slashes = False

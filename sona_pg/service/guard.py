@@ -22,7 +22,7 @@ log = logging.getLogger("sona_pg.service")
 access = logging.getLogger("sona_pg.service.access")  # a line for each request, where somebody listens
 
 MOST_MEMBERS = 1_000  # of a gzip body
-OPEN = ("/health", "/live", "/ready", "/openapi.json", "/docs", "/redoc")  # without a key: they tell nothing of a space
+OPEN = ("/health", "/live", "/ready", "/openapi.json")  # without a key: they tell nothing of a space
 
 
 class Guard:

@@ -1,7 +1,7 @@
-"""Pages for browsers: the dashboard at /, the chat demo at /demo, and their assets, open to everybody.
+"""Pages for browsers: the dashboard at /, the chat demo at /demo, the operations at /docs, and their assets.
 
-They hold no data of a space: scripts ask the operations for that, with the key that was typed. The policy allows
-scripts and styles from this service's own files alone, and no request to another host.
+They are open to everybody and hold no data of a space: scripts ask the operations for that, with the key that was
+typed. The policy allows scripts and styles from this service's own files alone, and no request to another host.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from sona_pg.demo.helpdesk import helpdesk_json
 
-PAGES = {"/": "index.html", "/demo": "demo.html"}
+PAGES = {"/": "index.html", "/demo": "demo.html", "/docs": "operations.html"}
 ASSETS = "/assets/"
 KINDS = {
     "html": "text/html",

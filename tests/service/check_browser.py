@@ -222,3 +222,14 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Browser, store: Store,
     watched.wrong = [said for said in watched.wrong if "401" not in said]  # before the key was typed
     watched.close()
     closed.close()
+
+
+def test_the_operations_are_listed_and_found(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=shop")
+    page.click("text=HTTP API")
+    page.wait_for_selector("h1:text-is('HTTP API')")
+    page.fill("#find", "feedback")
+    page.click("summary:has-text('POST /v1/feedback')")
+    page.wait_for_selector("#give_feedback[open] pre:has-text('\"trajectory\":')")
+    watched.require_readable("operations")

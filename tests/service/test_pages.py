@@ -49,6 +49,17 @@ def test_a_page_has_a_strict_policy_and_nothing_inline(service, path):
         assert service.get(f"/{name}").status_code == 200
 
 
+def test_no_page_that_is_served_names_another_host(service):
+    paths = [route.path for route in service.app.routes if "GET" in (getattr(route, "methods", None) or ())]
+    open_paths = [path for path in paths if "{" not in path and not path.startswith("/v1/events")]
+    pages = [page for page in map(service.get, open_paths) if "text/html" in page.headers["content-type"]]
+    assert sorted(page.url.path for page in pages) == sorted(PAGES)
+    for page in pages:
+        assert not HOST.findall(page.text), page.url
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert service.get("/redoc").status_code == 404
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_an_asset_asks_no_other_host_and_imports_what_is_there(name):
     text = (ROOT / "sona_pg/service/pages" / name).read_text(encoding="utf-8")

@@ -64,6 +64,8 @@ export const post = (path, body = {}, query) =>
     method: "POST", headers: headers({ "Content-Type": "application/json" }), body: JSON.stringify(body),
   });
 
+export const apiDocument = () => sent(new URL("openapi.json", base), {});
+
 export const asset = (name) => sent(new URL(`assets/${name}`, base), {});
 
 // Follow the events of the space until `signal` says stop. EventSource cannot send a key, so the stream is read by hand.

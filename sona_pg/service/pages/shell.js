@@ -52,7 +52,7 @@ function keyDialog(onKey) {
   };
 }
 
-export function startShell(onChange) {
+export function startTheme() {
   const theme = document.getElementById("theme");
   showTheme(theme);
   theme.addEventListener("click", () => {
@@ -60,6 +60,22 @@ export function startShell(onChange) {
     localStorage.setItem(THEME, next);
     showTheme(theme);
   });
+}
+
+// Links to another page keep the space that is chosen; a link to a part of this page keeps it by itself.
+export function keepSpace() {
+  for (const link of document.querySelectorAll(".top a, .foot a")) {
+    if (link.getAttribute("href").startsWith("#")) continue;
+    const url = new URL(link.href);
+    if (chosenSpace()) url.searchParams.set("space", chosenSpace());
+    else url.searchParams.delete("space");
+    link.href = url;
+  }
+}
+
+export function startShell(onChange) {
+  startTheme();
+  keepSpace();
   const again = async () => {
     const before = chosenSpace();
     onChange(); // at once: the list of spaces is there later
@@ -75,6 +91,7 @@ export function startShell(onChange) {
     const url = new URL(location.href);
     url.searchParams.set("space", select.value);
     history.replaceState(null, "", url);
+    keepSpace();
     onChange();
   });
   return again();
@@ -85,7 +102,10 @@ async function fillSpaces(select) {
   let own = chosenSpace();
   try {
     spaces = (await get("v1/spaces")).spaces.map((space) => space.name);
-    if (!spaces.includes(own)) chooseSpace("");
+    if (!spaces.includes(own)) {
+      chooseSpace("");
+      keepSpace();
+    }
     own = chosenSpace() || (await get("v1/stats")).space;
   } catch (error) {
     if (error.status !== 401) say(error.message);
