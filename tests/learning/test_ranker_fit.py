@@ -240,6 +240,29 @@ def test_candidates_outside_the_set_are_not_pushed_down() -> None:
     assert outside[0] > outside[1]
 
 
+def test_an_event_without_a_set_of_its_own_chose_among_all_beside_one_that_has_one() -> None:
+    events = told(*ask(world()[1], 4, 1))
+    table = np.array([[0, 1, NONE], [NONE] * 3, [NONE] * 3, [5, NONE, NONE]], np.int32)
+    offered = replace(events, candidates=table).offered(rows(ITEMS))
+    assert offered[1:3].all()
+    assert set(np.flatnonzero(offered[0])) == {0, 1, int(events.judged[0])}
+    assert set(np.flatnonzero(offered[3])) == {5, int(events.judged[3])}
+
+
+def test_feedback_teaches_the_same_after_a_candidate_was_added() -> None:
+    """Then earlier events chose among fewer, and have a set, and the others have none."""
+    items, centres = world()
+    events = told(*ask(centres, 200, 1))
+    table = np.full((200, ITEMS - 1), NONE, np.int32)
+    table[0] = rows(ITEMS)[:-1]
+    learned = [
+        accuracy(fit(RankerState.initial(DIM), items, of, NOTHING), items, centres)
+        for of in (events, replace(events, candidates=table))
+    ]
+    assert learned[0] > accuracy(RankerState.initial(DIM), items, centres) + 0.05
+    assert abs(learned[1] - learned[0]) < 0.02
+
+
 def test_wide_embeddings_are_learned_from_in_a_subspace() -> None:
     items, centres = world(dim=200)
     events = told(*ask(centres, 300, 1))

@@ -86,7 +86,11 @@ class People:
         return first / count
 
 
-def test_a_worse_version_is_rolled_back_within_200_decisions(opened: Open) -> None:
+@pytest.mark.parametrize("largest", [1024, len(IDS) - 1])  # a larger set stands for all, its members are not read
+def test_a_worse_version_is_rolled_back_within_200_decisions(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, largest: int
+) -> None:
+    monkeypatch.setattr("sona_pg.store.candidates.LARGEST_TABLE", largest)
     engine = opened()
     people = People(engine)
     people.ask(80, moved=0)

@@ -91,6 +91,7 @@ class RankEvents:
         offered = np.zeros((len(self), len(rows)), np.bool_)
         event, column = np.nonzero(here)
         offered[event, place[event, column]] = True
+        offered[(self.candidates == NONE).all(axis=1)] = True
         known = np.flatnonzero(np.isin(self.judged, rows))
         offered[known, np.searchsorted(rows, self.judged)[known]] = True
         offered[~offered.any(axis=1)] = True
