@@ -6,7 +6,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -30,7 +30,9 @@ from sona_pg.domain.overview_figures import (
     interval,
 )
 from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.version import StoredVersion
+from sona_pg.engine.period_overview import end_of_period, events, period_figures
 from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.learning.patterns.plane import Plane
@@ -72,13 +74,23 @@ class Overview:
         self._plane: tuple[int, Plane] | None = None  # with its version
         self._lock = threading.Lock()
 
+    def figures(self, days: float = 30.0) -> PeriodFigures:
+        """Return quality and spending of the last ``days``, and what they were in as many days before."""
+        return period_figures(self._session(), days)
+
+    def events(self) -> list[SpaceEvent]:
+        """Return the latest rollbacks, loads, rebuilds and erasures, oldest first."""
+        return events(self._session())
+
     def quality_over_time(self, days: float = 30.0) -> list[QualitySpan]:
         """Return the quality within equal spans of time, from the oldest trajectory of the last ``days`` to the newest.
+
+        Where all trajectories are older, these days end with the newest.
 
         Each is estimated from a sample: the first trajectories of each third of the span.
         """
         session = self._session()
-        bounds = session.database.overview.bounds(session.space, datetime.now(UTC) - timedelta(days=days))
+        bounds = session.database.overview.bounds(session.space, _since(session, days))
         if bounds is None:
             return []
         spans = _cut(TimeSpan(bounds.start, max(bounds.end, bounds.start) + LEAST_SPAN), SPANS)
@@ -108,7 +120,7 @@ class Overview:
         """Return the routes tried most often, best first; costs are means over a sample of the last ``days``."""
         session = self._session()
         told: dict[str, list[SampledOutcome]] = {}
-        bounds = session.database.overview.bounds(session.space, datetime.now(UTC) - timedelta(days=days))
+        bounds = session.database.overview.bounds(session.space, _since(session, days))
         if bounds is not None:
             spans = _cut(TimeSpan(bounds.start, bounds.end + LEAST_SPAN), SPANS * PARTS)
             for outcome in session.database.overview.samples(session.space, spans, EACH):
@@ -266,6 +278,10 @@ def _joined(spans: Sequence[TimeSpan], sampled: Sequence[Sequence[float | None]]
         if rated >= max(enough, RATED) or (place == len(spans) - 1 and qualities):
             yield QualitySpan(start, span.end, MeanQuality.of(qualities))
             start, qualities, rated = span.end, [], 0
+
+
+def _since(session: Session, days: float) -> datetime:
+    return end_of_period(session, days) - timedelta(days=days)
 
 
 def _read_by(version: StoredVersion) -> int:

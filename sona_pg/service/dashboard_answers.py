@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -41,10 +41,74 @@ class VersionPoint(QualityPoint):
     patterns: int | None = None
 
 
+class EventRow(BaseModel):
+    """A rollback, a load, a rebuild or an erasure."""
+
+    at: datetime
+    kind: str
+    version: int | None = None
+    trajectories: int | None = None  # that an erasure removed
+
+
 class LearningCurveAnswer(BaseModel):
-    """Quality by version, oldest first."""
+    """Quality by version, and what happened to the space besides cycles; oldest first."""
 
     points: list[VersionPoint]
+    events: list[EventRow]
+
+
+class PeriodAnswer(BaseModel):
+    """Sums over a period; quality with its 95 % interval, null: none is rated."""
+
+    trajectories: int
+    rated: int
+    quality: float | None = None
+    low: float | None = None
+    high: float | None = None
+    costed: int
+    cost: float
+
+
+class ChangeAnswer(BaseModel):
+    """Change of the quality against the period before, with its 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+class SpendingRow(BaseModel):
+    """Spending of one route; null: of trajectories without a route."""
+
+    route: str | None = None
+    trajectories: int
+    costed: int
+    cost: float
+    share: float | None = None
+    per_thousand: float | None = None
+
+
+class SpendingDay(BaseModel):
+    """Spending of a day, in all and by route."""
+
+    day: date
+    costed: int
+    cost: float
+    routes: dict[str, float]
+
+
+class FiguresAnswer(BaseModel):
+    """Quality and spending of a period of whole days (UTC), exact but for days that are not summed yet."""
+
+    first_day: date
+    last_day: date
+    now: PeriodAnswer
+    before: PeriodAnswer | None = None  # as many days before
+    change: ChangeAnswer | None = None
+    routes: list[SpendingRow]  # the 12 that cost most
+    days: list[SpendingDay]  # with spending, oldest first
+    as_of: datetime | None = None  # null: now
+    missing_days: int  # not summed yet, left out
 
 
 class RouteRow(BaseModel):

@@ -15,6 +15,7 @@ from sona_pg.service.dashboard_answers import (
     AnswersAnswer,
     CyclesAnswer,
     FactsAnswer,
+    FiguresAnswer,
     FleetAnswer,
     LearnedFactsAnswer,
     LearningCurveAnswer,
@@ -78,7 +79,21 @@ async def learning_curve(call: Call[Any]) -> Any:
     """Return the quality of what was recorded while each version was live, estimated from a sample."""
     names = ("version", "origin", "start", "end", "learned", "patterns")
     found = await _overview(call, Overview.quality_by_version)
-    return {"points": [{**{name: getattr(one, name) for name in names}, **one.mean._asdict()} for one in found]}
+    points = [{**{name: getattr(one, name) for name in names}, **one.mean._asdict()} for one in found]
+    return {"points": points, "events": await _overview(call, Overview.events)}
+
+
+@operations.add("GET", "/v1/dashboard/figures", scope="read", query=DaysQuery, answer=FiguresAnswer)
+async def period_figures(call: Call[Any]) -> Any:
+    """Return quality and spending of the last days, from the daily figures, and the change against those before.
+
+    Where all trajectories are older, as after an import, the period ends with the newest.
+    """
+    found = await _overview(call, lambda known: known.figures(call.query["days"]))
+    names = ("first_day", "last_day", "routes", "days", "as_of", "missing_days")
+    sums = {name: None if one is None else one._asdict() for name, one in (
+        ("now", found.now), ("before", found.before), ("change", found.change))}  # fmt: skip
+    return {name: getattr(found, name) for name in names} | sums
 
 
 @operations.add("GET", "/v1/dashboard/routes", scope="read", query=DaysQuery, answer=RoutesAnswer)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.overview_figures import SampledOutcome, ToldFact
+from sona_pg.domain.period_figures import SummedDays
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
-from sona_pg.store import leases, outcome_samples
+from sona_pg.store import day_figures, leases, outcome_samples
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
 from sona_pg.store.read_side import ReadSide
@@ -50,6 +51,12 @@ class OverviewStore:
     def samples(self, space: Space, spans: Sequence[TimeSpan], each: int) -> list[SampledOutcome]:
         """Return the outcomes of the first ``each`` trajectories of each span of time."""
         return self._read("sampling outcomes", lambda c: outcome_samples.read_samples(c, space.space_id, spans, each))
+
+    def sums(self, space: Space, first: date, last: date, routes: int) -> SummedDays:
+        """Return the sums of the days from ``first`` to ``last``, and of the ``routes`` that cost most in them."""
+        return self._read(
+            "reading daily figures", lambda c: day_figures.read_sums(c, space.space_id, first, last, routes)
+        )
 
     def facts(self, space: Space, trajectories: int, most: int) -> list[ToldFact]:
         """Return the latest facts about the newest trajectories, latest first."""

@@ -215,9 +215,9 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Browser, store: Store,
     watched.require_readable("key")
     page.fill("#token", token)
     page.press("#token", "Enter")
-    page.wait_for_selector("h1:text-is('How shop goes')")
+    page.wait_for_selector("h1:text-is('How shop is doing')")
     page.reload()
-    page.wait_for_selector("h1:text-is('How shop goes')")
+    page.wait_for_selector("h1:text-is('How shop is doing')")
     assert page.evaluate("localStorage.length") == 0
     watched.wrong = [said for said in watched.wrong if "401" not in said]  # before the key was typed
     watched.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from sona_pg.domain.ids import uuid7
@@ -59,6 +61,50 @@ def test_the_learning_curve_has_a_point_for_each_version(service, learned):
     assert points[0]["quality"] == pytest.approx(0.5)
     assert points[1]["quality"] == 0  # corrected
     assert points[1]["high"] > 0.7  # one rating says little
+
+
+def test_the_period_has_the_mean_of_all_its_ratings_and_what_each_route_cost(service, learned):
+    found = view(service, learned, "figures")
+    assert (found["now"]["trajectories"], found["now"]["rated"]) == (25, 25)
+    assert found["now"]["quality"] == pytest.approx(12 / 25)
+    assert found["now"]["low"] < 12 / 25 < found["now"]["high"]
+    assert (found["before"], found["change"], found["missing_days"]) == (None, None, 0)
+    assert found["now"]["cost"] == pytest.approx(12)
+    spent = {row["route"]: (row["costed"], row["share"], row["per_thousand"]) for row in found["routes"]}
+    assert spent["big"] == spent["small"] == (12, pytest.approx(0.5), pytest.approx(500))
+    assert sum(day["cost"] for day in found["days"]) == pytest.approx(12)
+    assert found["days"][-1]["routes"]["big"] == pytest.approx(6)
+
+
+def test_a_period_is_compared_with_the_one_before_it(service, space):
+    name = {"space": space()}
+    now = datetime.now(UTC)
+    for ago, good in ((2, 40), (35, 20)):
+        at = (now - timedelta(days=ago)).isoformat()
+        rows = [
+            {"id": f"{ago} {place}", "started_at": at, "text": "aab", "quality": float(place < good)}
+            for place in range(50)
+        ]
+        service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    found = view(service, name, "figures")
+    assert (found["now"]["rated"], found["before"]["rated"]) == (50, 50)
+    assert found["change"]["difference"] == pytest.approx(0.4)
+    assert 0.2 < found["change"]["low"] < 0.4 < found["change"]["high"] < 0.6
+    assert found["days"] == []
+    assert view(service, name, "figures", days=3650)["now"]["rated"] == 100
+
+
+def test_an_erasure_leaves_the_quality_of_the_period_and_is_marked(service, space):
+    name = {"space": space()}
+    rows = [{"text": "aab", "quality": float(place > 3), "context": [f"user:{place % 10}"]} for place in range(20)]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    assert service.post("/v1/forget", {"user": "0"}, params=name).status_code == 200
+    found = view(service, name, "figures")
+    assert (found["now"]["rated"], found["now"]["quality"]) == (18, pytest.approx(15 / 18))
+    events = view(service, name, "learning")["events"]
+    assert [event["trajectories"] for event in events if event["kind"] == "erasure"] == [2]
 
 
 def test_routes_come_best_first_with_their_costs(service, learned):

@@ -39,6 +39,7 @@ export const CALLS = Object.freeze({
   adapters: ["GET", "/v1/adapters"],
   chatCompletions: ["POST", "/v1/chat/completions"],
   models: ["GET", "/v1/models"],
+  figures: ["GET", "/v1/dashboard/figures"],
   quality: ["GET", "/v1/dashboard/quality"],
   learningCurve: ["GET", "/v1/dashboard/learning"],
   routes: ["GET", "/v1/dashboard/routes"],

@@ -139,6 +139,7 @@ export class SonaClient {
   chatCompletions(body: Record<string, unknown>, options?: CallOptions): Promise<any>;
   models(query?: undefined, options?: CallOptions): Promise<any>;
 
+  figures(query?: { days?: number }, options?: CallOptions): Promise<any>;
   quality(query?: { days?: number }, options?: CallOptions): Promise<any>;
   learningCurve(query?: undefined, options?: CallOptions): Promise<any>;
   routes(query?: { days?: number }, options?: CallOptions): Promise<any>;

@@ -41,7 +41,8 @@ export function frame(width, height, { x, y, left = 46, bottom = 40, top = 28, r
 const path = (points) => points.map(([x, y], place) => `${place ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
 // A line with its interval. Points: {x, y, low, high, title}; a point without y interrupts the line.
-export function curve(label, points, { x, y, height = 240, cursor, dots = true }) {
+// Marks: {x, name, title}, lines that name what happened there.
+export function curve(label, points, { x, y, height = 240, cursor, marks = [], dots = true }) {
   return chart(label, height, (width, tall) => {
     const { box, sx, sy, parts } = frame(width, tall, { x, y });
     const known = points.filter((point) => point.y !== null);
@@ -51,13 +52,17 @@ export function curve(label, points, { x, y, height = 240, cursor, dots = true }
       d: `${path(sure.map((point) => [sx(point.x), sy(point.high)]))}${path(sure.toReversed().map((point) => [sx(point.x), sy(point.low)])).replace("M", "L")}Z`,
     });
     const line = s("path", { class: "line", d: path(known.map((point) => [sx(point.x), sy(point.y)])) });
-    const marks = dots && known.map((point) => s("circle", {
+    const spots = dots && known.map((point) => s("circle", {
       class: "dot", cx: sx(point.x), cy: sy(point.y), r: 4,
     }, s("title", {}, point.title)));
-    const turned = known.filter((point) => point.mark).map((point) =>
-      s("line", { class: "mark-rollback", x1: sx(point.x), x2: sx(point.x), y1: box.top, y2: box.bottom }));
+    const happened = marks.map((mark, place) => {
+      const end = sx(mark.x) > (box.left + box.right) / 2;
+      return s("g", {}, s("title", {}, mark.title),
+        s("line", { class: "mark-rollback", x1: sx(mark.x), x2: sx(mark.x), y1: box.top, y2: box.bottom }),
+        s("text", { x: sx(mark.x) + (end ? -4 : 4), y: box.bottom - 5 - 13 * (place % 3), "text-anchor": end ? "end" : "start" }, mark.name));
+    });
     const now = cursor !== undefined && s("line", { class: "cursor", x1: sx(cursor), x2: sx(cursor), y1: box.top, y2: box.bottom });
-    return [parts, turned, band, line, marks, now];
+    return [parts, band, line, spots, happened, now];
   });
 }
 

@@ -1,0 +1,128 @@
+"""Figures of a period of days: quality with its change against the period before, and spending by route and day."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import NamedTuple
+
+from sona_pg.domain.overview_figures import interval
+
+
+class DaySums(NamedTuple):
+    """Sums over the trajectories of a day (UTC), of the whole space or of one route."""
+
+    day: date
+    route: str | None  # None: the whole space; "": trajectories without a route
+    trajectories: int
+    rated: int
+    quality: float  # sum over the rated ones
+    costed: int
+    cost: float  # sum over the costed ones: real costs where they were told, else estimates
+
+
+class SummedDays(NamedTuple):
+    """Sums of some days, oldest first."""
+
+    sums: Sequence[DaySums]
+    as_of: datetime | None  # when the oldest of them were computed; None: all as of now
+    missing: int  # days whose sums are not computed yet
+
+
+class PeriodSums(NamedTuple):
+    """Sums over a period, with the mean quality and its 95 % interval."""
+
+    trajectories: int
+    rated: int
+    quality: float | None  # None: none is rated
+    low: float | None
+    high: float | None
+    costed: int
+    cost: float
+
+    @classmethod
+    def of(cls, days: Iterable[DaySums]) -> PeriodSums:
+        """Add the sums of some days up."""
+        known = list(days)
+        rated = sum(one.rated for one in known)
+        mean = min(max(math.fsum(one.quality for one in known) / rated, 0.0), 1.0) if rated else None
+        low, high = (None, None) if mean is None else interval(mean, rated)
+        return cls(
+            sum(one.trajectories for one in known), rated, mean, low, high,
+            sum(one.costed for one in known), math.fsum(one.cost for one in known),
+        )  # fmt: skip
+
+
+class QualityChange(NamedTuple):
+    """Difference of two means of quality, with its 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+
+    @classmethod
+    def between(cls, before: PeriodSums, after: PeriodSums) -> QualityChange | None:
+        """Return the change; None where a period has no ratings."""
+        if before.quality is None or after.quality is None:
+            return None
+        span = difference_interval((after.quality, after.rated), (before.quality, before.rated))
+        return cls(after.quality - before.quality, *span)
+
+
+def difference_interval(one: tuple[float, int], other: tuple[float, int]) -> tuple[float, float]:
+    """Return the 95 % interval of the difference of two means, each with its size (Newcombe 1998, method 10)."""
+    (mean, size), (other_mean, other_size) = one, other
+    (low, high), (other_low, other_high) = interval(mean, size), interval(other_mean, other_size)
+    apart = mean - other_mean
+    return apart - math.hypot(mean - low, other_high - other_mean), apart + math.hypot(
+        high - mean, other_mean - other_low
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSpending:
+    """Spending of one route in a period."""
+
+    route: str | None  # None: trajectories without a route
+    trajectories: int
+    costed: int
+    cost: float
+    share: float | None  # of all spending
+    per_thousand: float | None  # cost of 1,000 requests, by those with a cost
+
+
+@dataclass(frozen=True, slots=True)
+class DaySpending:
+    """Spending of one day, in all and by the routes that cost most."""
+
+    day: date
+    costed: int
+    cost: float
+    routes: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodFigures:
+    """Figures of a period, and what they were in the one before it."""
+
+    first_day: date
+    last_day: date
+    now: PeriodSums
+    before: PeriodSums | None  # None: nothing was recorded then, or the period has no beginning
+    change: QualityChange | None
+    routes: Sequence[RouteSpending]  # most costly first; those that cost least may be missing
+    days: Sequence[DaySpending]  # with spending, oldest first
+    as_of: datetime | None
+    missing_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceEvent:
+    """What happened to a space besides cycles: a rollback, a load, a rebuild or an erasure."""
+
+    at: datetime
+    kind: str
+    version: int | None  # that it made; None: of an erasure
+    trajectories: int | None = None  # that an erasure removed

@@ -1,0 +1,91 @@
+"""Figures of the last days of a space, from the daily figures, and the events that charts over time mark."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+from sona_pg.domain.ids import EPOCH
+from sona_pg.domain.period_figures import (
+    DaySpending,
+    DaySums,
+    PeriodFigures,
+    PeriodSums,
+    QualityChange,
+    RouteSpending,
+    SpaceEvent,
+)
+from sona_pg.engine.session import Session
+
+LISTED_ROUTES = 12  # by what they cost; the others are in the sums of the space
+EVENTS = 40  # of each sort
+WHOLE = 3650.0  # days from which a period has no beginning
+
+
+def end_of_period(session: Session, days: float, now: datetime | None = None) -> datetime:
+    """Return when the last ``days`` end: now, or with the newest trajectory if all are older (an import)."""
+    at = now or datetime.now(UTC)
+    bounds = session.database.overview.bounds(session.space, EPOCH)
+    return at if bounds is None or bounds.end >= at - timedelta(days=days) else bounds.end
+
+
+def period_figures(session: Session, days: float = 30.0, now: datetime | None = None) -> PeriodFigures:
+    """Return quality and spending of the last ``days`` (UTC), and the change of quality against as many before."""
+    end = end_of_period(session, days, now)
+    whole = days >= WHOLE
+    last = end.date()
+    first = EPOCH.date() if whole else last - timedelta(days=max(round(days), 1) - 1)
+    earliest = first if whole else first - (last - first) - timedelta(days=1)
+    found = session.database.overview.sums(session.space, earliest, last, LISTED_ROUTES)
+    recent = [one for one in found.sums if one.day >= first]
+    of_space = [one for one in recent if one.route is None]
+    now_sums = PeriodSums.of(of_space)
+    before = PeriodSums.of(one for one in found.sums if one.day < first and one.route is None)
+    known = before if before.trajectories else None
+    if whole and of_space:
+        first = of_space[0].day
+    routes = _routes(recent, now_sums)
+    return PeriodFigures(
+        first, last, now_sums, known, None if known is None else QualityChange.between(known, now_sums), routes,
+        _days(recent), found.as_of, found.missing,
+    )  # fmt: skip
+
+
+def events(session: Session) -> list[SpaceEvent]:
+    """Return the latest rollbacks, loads, rebuilds and erasures, oldest first."""
+    listed = session.database.versions.listing(session.space, EVENTS)
+    made = [SpaceEvent(one.created_at, one.origin, one.version) for one in listed if one.origin != "cycle"]
+    for one in session.database.erasures.listing(session.space, EVENTS):
+        if not one.found_nothing:
+            made.append(SpaceEvent(one.requested_at, "erasure", None, one.removed.get("trajectories", 0)))
+    return sorted(made, key=lambda event: event.at)
+
+
+def _routes(sums: Sequence[DaySums], whole: PeriodSums) -> list[RouteSpending]:
+    by_route: dict[str, list[DaySums]] = {}
+    for one in sums:
+        if one.route is not None:
+            by_route.setdefault(one.route, []).append(one)
+    listed = []
+    for name, days in by_route.items():
+        total = PeriodSums.of(days)
+        share = total.cost / whole.cost if whole.cost > 0 else None
+        thousand = 1000 * total.cost / total.costed if total.costed else None
+        listed.append(RouteSpending(name or None, total.trajectories, total.costed, total.cost, share, thousand))
+    return sorted(listed, key=lambda one: (-one.cost, -one.trajectories, one.route or ""))
+
+
+def _days(sums: Sequence[DaySums]) -> list[DaySpending]:
+    made = []
+    for day, of_day in itertools.groupby(sums, key=_day):
+        known = list(of_day)
+        routes = {one.route: one.cost for one in known if one.route is not None and one.costed}
+        for one in known:
+            if one.route is None and one.costed:
+                made.append(DaySpending(day, one.costed, one.cost, routes))
+    return made
+
+
+def _day(one: DaySums) -> date:
+    return one.day

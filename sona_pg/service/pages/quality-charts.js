@@ -1,0 +1,98 @@
+// Charts of quality: over time and by version, with what happened to the space.
+
+import { curve, QUALITY } from "./charts.js";
+import { asTable, h } from "./elements.js";
+import { at, count, fine, range, several, share } from "./format.js";
+
+const quiet = (text) => [h("p", { class: "quiet" }, text)];
+const MADE = { cycle: "learning", start: "the start", rollback: "a rollback", load: "loading a file", rebuild: "learning anew", erasure: "an erasure" };
+
+const told = (event) => (event.kind === "erasure" ? `erasure of ${several(event.trajectories ?? 0, "trajectory", "trajectories")}`
+  : `version ${event.version}: made by ${MADE[event.kind] ?? event.kind}`);
+
+export function change(figures, days) {
+  const before = days > 3000 ? "" : `the ${days} days before`;
+  if (!figures.change) return before && `nothing to compare with in ${before}`;
+  const { difference, low, high } = figures.change;
+  const points = `${difference < 0 ? "−" : "+"}${(100 * Math.abs(difference)).toFixed(1)} points`;
+  const words = low > 0 ? `▲ better than ${before}` : high < 0 ? `▼ worse than ${before}` : `no clear change against ${before}`;
+  return `${words}: ${points} (then ${fine(figures.before.quality)} of ${several(figures.before.rated, "rating")})`;
+}
+
+export function overTime(points, happened) {
+  const drawn = points.map((point) => {
+    const middle = (Date.parse(point.start) + Date.parse(point.end)) / 2;
+    return {
+      x: middle, y: point.quality, low: point.low, high: point.high,
+      title: `${at(middle)}: ${share(point.quality)} of ${several(point.rated, "rating")}, ${range(point.low, point.high)}`,
+    };
+  });
+  if (!drawn.some((point) => point.y !== null)) return quiet("Nothing that was recorded in this period is rated.");
+  const domain = [Date.parse(points[0].start), Date.parse(points.at(-1).end)];
+  const marks = happened.map((event) => ({ x: Date.parse(event.at), name: event.kind, title: `${at(event.at)}: ${told(event)}` }))
+    .filter((mark) => mark.x >= domain[0] && mark.x <= domain[1]);
+  const rated = points.reduce((sum, point) => sum + point.rated, 0);
+  return [
+    h("figure", {}, curve("Quality over time", drawn, { x: { domain, name: "time", kind: "time" }, y: QUALITY, marks, dots: drawn.length <= 60 })),
+    h("p", { class: "note" }, `${at(domain[0])} to ${at(domain[1])}: mean of a sample of each stretch of time (${several(rated, "rating")} in all). The true mean lies in the shaded band 19 times out of 20.`),
+    marks.length > 0 && h("ul", { class: "note" }, marks.map((mark) => h("li", {}, mark.title))),
+    asTable("Quality over time", [
+      { name: "From", heads: true, kind: "when", of: (point) => at(point.start) },
+      { name: "Quality", kind: "number", of: (point) => share(point.quality) },
+      { name: "Likely between", kind: "nowrap", of: (point) => range(point.low, point.high) },
+      { name: "Ratings", kind: "number", of: (point) => count(point.rated) },
+    ], points.filter((point) => point.trajectories)),
+  ].filter(Boolean);
+}
+
+// "3, 5 to 7 and 9" of ascending numbers.
+export function listed(numbers) {
+  const runs = [];
+  for (const one of numbers) {
+    if (runs.length && runs.at(-1)[1] === one - 1) runs.at(-1)[1] = one;
+    else runs.push([one, one]);
+  }
+  const parts = runs.flatMap(([first, last]) => (last > first + 1 ? [`${first} to ${last}`] : last > first ? [`${first}`, `${last}`] : [`${first}`]));
+  return parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}`;
+}
+
+function without(points, happened) {
+  const said = [];
+  const unrated = points.filter((point) => !point.rated).map((point) => point.version);
+  if (unrated.length) {
+    said.push(`No figure for ${unrated.length === 1 ? "version" : "versions"} ${listed(unrated)}: nothing that was recorded while ${unrated.length === 1 ? "it was" : "they were"} live is rated.`);
+  }
+  const erased = happened.some((event) => event.kind === "erasure");
+  if (points.length && points[0].version > 0) {
+    said.push(`Versions before ${points[0].version} are not shown: ${erased ? "an erasure dropped them, or they are" : "they are"} no longer kept.`);
+  }
+  return said;
+}
+
+export function byVersion(points, happened) {
+  const missing = without(points, happened).map((text) => h("p", { class: "note" }, text));
+  const drawn = points.map((point) => ({
+    x: point.version, y: point.quality, low: point.low, high: point.high,
+    title: `version ${point.version}: ${share(point.quality)} of ${several(point.rated, "rating")}, ${range(point.low, point.high)}`,
+  }));
+  if (!drawn.some((point) => point.y !== null)) {
+    return [...quiet(points.length ? "No version that is kept has ratings of its own yet: they come with what is recorded while it is live." : "Nothing is recorded yet."), ...missing];
+  }
+  const marks = points.filter((point) => point.origin !== "cycle" && point.origin !== "start")
+    .map((point) => ({ x: point.version, name: point.origin, title: `version ${point.version}: made by ${MADE[point.origin] ?? point.origin}` }));
+  const domain = [drawn[0].x, Math.max(drawn.at(-1).x, drawn[0].x + 1)];
+  return [
+    h("figure", {}, curve("Quality by version", drawn, { x: { domain, name: "version", kind: "whole" }, y: QUALITY, marks })),
+    h("p", { class: "note" }, "Mean quality of what was recorded while each version was live: a sample, often a small one. The true mean lies in the shaded band 19 times out of 20."),
+    ...missing,
+    asTable("Quality by version", [
+      { name: "Version", heads: true, kind: "number", of: (point) => count(point.version) },
+      { name: "Made by", of: (point) => MADE[point.origin] ?? point.origin },
+      { name: "Live from", kind: "when", of: (point) => at(point.start) },
+      { name: "Quality", kind: "number", of: (point) => share(point.quality) },
+      { name: "Likely between", kind: "nowrap", of: (point) => range(point.low, point.high) },
+      { name: "Ratings", kind: "number", of: (point) => count(point.rated) },
+      { name: "Learned from", kind: "number", of: (point) => (point.learned ? count(point.learned) : null) },
+    ], points),
+  ];
+}

@@ -1,0 +1,27 @@
+// The period that figures and charts are about: chosen once for all views, and kept in the address.
+
+import { h } from "./elements.js";
+
+const CHOICES = [[7, "last 7 days"], [30, "last 30 days"], [90, "last 90 days"], [3650, "all time"]];
+const days = () => Number(new URLSearchParams(location.search).get("days"));
+
+export const chosenDays = () => (CHOICES.some(([known]) => known === days()) ? days() : 30);
+
+export const nameOf = (chosen) => new Map(CHOICES).get(chosen);
+
+export function rangeChoice(onChange) {
+  const select = h("select", {
+    onchange: () => {
+      const url = new URL(location.href);
+      url.searchParams.set("days", select.value);
+      history.replaceState(null, "", url);
+      onChange();
+    },
+  }, CHOICES.map(([value, name]) => h("option", { value, selected: value === chosenDays() }, name)));
+  return h("label", { class: "inline" }, "Period", select);
+}
+
+const date = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeZone: "UTC" });
+
+// The days (UTC) of figures, as "Oct 3, 2026 to Nov 1, 2026".
+export const daysOf = (figures) => date.formatRange(new Date(figures.first_day), new Date(figures.last_day));

@@ -1,0 +1,53 @@
+"""Sums by day and route from the daily figures; days that are not summed yet are summed as they are read."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from sqlalchemy import Connection
+
+from sona_pg.domain.period_figures import DaySums, SummedDays
+from sona_pg.store.connect import driver_connection
+
+# As the view sona.figures, but only for these days: the view would sum up live days that are not asked for.
+SUMS = """
+WITH days AS MATERIALIZED (
+    SELECT d.day, d.first_id, d.last_id, d.is_live, d.summed_at FROM sona.days_of(%(space)s) d
+    WHERE isfinite(d.day) AND d.day BETWEEN %(first)s AND %(last)s
+), found AS MATERIALIZED (
+    SELECT d.day, f.kind, f.name, f.trajectories, f.rated, f.quality, f.costed, f.cost
+    FROM days d
+    CROSS JOIN LATERAL (
+        SELECT k.kind, k.name, k.trajectories, k.rated, k.quality, k.costed, k.cost
+        FROM sona.daily_figures k
+        WHERE NOT d.is_live AND k.space_id = %(space)s AND k.day = d.day AND k.kind IN ('space', 'route')
+        UNION ALL
+        SELECT l.kind, l.name, l.trajectories, l.rated, l.quality, l.costed, l.cost
+        FROM sona.figures_between(%(space)s, d.first_id, d.last_id) l
+        WHERE d.is_live AND l.kind IN ('space', 'route')
+    ) f
+), listed AS (
+    SELECT f.name FROM found f WHERE f.kind = 'route'
+    GROUP BY f.name ORDER BY sum(f.cost) DESC, sum(f.trajectories) DESC, f.name LIMIT %(routes)s
+)
+SELECT f.day, CASE WHEN f.kind = 'route' THEN f.name END, f.trajectories, f.rated, f.quality, f.costed, f.cost
+FROM found f
+WHERE f.kind = 'space' OR f.name IN (SELECT l.name FROM listed l)
+ORDER BY f.day, f.kind DESC, f.name
+"""
+FRESHNESS = """
+SELECT min(d.summed_at) FILTER (WHERE NOT d.is_live AND s.stale_since IS NOT NULL),
+       count(*) FILTER (WHERE NOT d.is_live AND d.summed_at IS NULL)
+FROM sona.days_of(%(space)s) d
+LEFT JOIN sona.summary_days s ON s.space_id = %(space)s AND s.day = d.day
+WHERE isfinite(d.day) AND d.day BETWEEN %(first)s AND %(last)s
+"""
+
+
+def read_sums(connection: Connection, space_id: int, first: date, last: date, routes: int) -> SummedDays:
+    """Return the sums of the days from ``first`` to ``last``, and of the ``routes`` that cost most in them."""
+    raw = driver_connection(connection)
+    asked = {"space": space_id, "first": first, "last": last, "routes": routes}
+    sums = [DaySums(*row) for row in raw.execute(SUMS, asked)]
+    as_of, missing = raw.execute(FRESHNESS, asked).fetchone() or (None, 0)
+    return SummedDays(sums, as_of, missing)

@@ -1,0 +1,83 @@
+"""The dashboard's figures in a real Chromium, of an imported log with costs: `make test-browser`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page
+
+from sona_pg import Store
+from sona_pg.service import ServiceOptions
+from tests.service import check_browser
+from tests.service.check_browser import Watched
+from tests.service.conftest import CONFIG
+from tests.service.site import Site
+
+store, browser, watched = check_browser.store, check_browser.browser, check_browser.watched
+QUESTIONS = ["where is my parcel?", "my money has not come back", "the coupon is refused", "I forgot my password"]
+MODELS = {"small": (0.75, 0.0004), "medium": (0.8, 0.003), "large": (0.8, 0.024)}
+
+
+def import_log(site: Site, space: str, ago: int) -> None:
+    """Record 60 days of rated questions, the last of them so many days ago; the second 30 days are better."""
+    site.post("/v1/spaces", {"name": space, "dim": 256})
+    drawn = random.Random(2)
+    rows = []
+    for day in range(60):
+        at = datetime.now(UTC) - timedelta(days=ago + 59 - day)
+        for place in range(8):
+            route = drawn.choice([*MODELS])
+            quality, cost = MODELS[route]
+            good = drawn.random() < (quality if day >= 30 else quality - 0.35)
+            rows.append({
+                "id": f"{space} {day} {place}", "started_at": at.isoformat(), "text": QUESTIONS[place % 4],
+                "route": route, "quality": float(good), "cost": cost, "context": [f"user:{place}"],
+            })  # fmt: skip
+    site.post(f"/v1/trajectories/batch?space={space}", {"trajectories": rows})
+    site.post(f"/v1/learn?space={space}")
+
+
+@pytest.fixture(scope="module")
+def site(store: Store) -> Iterator[Site]:
+    site = Site(store, ServiceOptions(space="recent", dim=256, config=CONFIG))
+    import_log(site, "recent", 0)
+    import_log(site, "older", 200)
+    yield site
+    site.close()
+
+
+def first_tile(page: Page) -> str:
+    page.wait_for_selector(".tiles dd:has-text('%')")
+    return page.locator(".tiles > div").first.inner_text()
+
+
+def test_the_headline_is_the_mean_of_a_period_against_the_one_before(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=recent")
+    told = first_tile(page)
+    assert "Quality, last 30 days" in told
+    assert "mean of 240 ratings" in told
+    assert "▲ better than the 30 days before" in told
+    page.select_option("main select", "3650")
+    page.wait_for_selector("dt:text-is('Quality, all time')")
+    page.wait_for_selector("dd:has-text('mean of 480 ratings')")
+    assert "days=3650" in page.url
+
+
+def test_an_import_of_older_records_is_shown_at_once(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=older")
+    assert "mean of 240 ratings" in first_tile(page)
+    page.wait_for_selector("figure svg .line")
+
+
+def test_an_erasure_keeps_the_headline_and_is_marked(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/forget?space=older", {"user": "7"})
+    page.goto(f"{site.url}/?space=older")
+    assert "mean of 210 ratings" in first_tile(page)
+    page.wait_for_selector("text=No version that is kept has ratings of its own yet")
+    watched.require_readable("overview-erased")
