@@ -14,7 +14,7 @@ FRAMEWORKS := $(VENV)-frameworks
 # A demo needs fewer packages than development; where those are installed, they will do.
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
 
-.PHONY: help install build sbom demo test test-frameworks test-browser test-js lint docs docs-sql docs-reference bench eval clean chaos
+.PHONY: help install build sbom demo test test-citus test-frameworks test-browser test-js lint docs docs-sql docs-reference bench eval clean chaos
 .DEFAULT_GOAL := help
 
 help:           ## say what there is
@@ -25,6 +25,10 @@ demo: $(DEMO)   ## learn from real conversations and show what was learned (unde
 
 test: $(DEV)    ## all tests on real Postgres; ARGS='-k name' chooses
 	$(BIN)/python -m pytest $(ARGS)
+
+test-citus: $(DEV) ## recording, learning, search and figures on Citus; docker/citus-cluster.sh start gives SONA_PG_CITUS_URL
+	@test -n "$$SONA_PG_CITUS_URL" || { echo "SONA_PG_CITUS_URL names no coordinator: docker/citus-cluster.sh start" >&2; exit 1; }
+	$(BIN)/python -m pytest -m citus $(ARGS)
 
 test-frameworks: $(FRAMEWORKS)/.sona-pg-frameworks-tests ## adapters with the real packages; ARGS='-k mcp' chooses
 	REQUIRE_FRAMEWORKS=1 LITELLM_LOCAL_MODEL_COST_MAP=True $(FRAMEWORKS)/bin/python -m pytest tests/frameworks \

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import psycopg
 import pytest
+from fix_citus import Cluster, administrators, database_on, distributed_template
 from fix_servers import REPORT, Server
 from psycopg import sql
 from sqlalchemy import make_url
@@ -19,8 +21,9 @@ from sona_pg.store.admin.migrate import upgrade
 NUMBERS = itertools.count(1)
 OPEN_CONNECTIONS = """
     SELECT application_name, state, query FROM pg_stat_activity
-    WHERE datname = %s AND backend_type = 'client backend'
+    WHERE datname = %s AND backend_type = 'client backend' AND application_name NOT LIKE 'citus_internal%%'
 """
+Databases = Callable[[str | None], AbstractContextManager[str]]  # by the name of their template
 
 TRANSACTIONS = """
     SELECT pid, xact_start FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -50,10 +53,26 @@ def administrator(postgres_server: Server) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture(scope="session")
-def template(postgres_server: Server, administrator: psycopg.Connection) -> Iterator[str]:
-    """The name of a database that holds the migrated schema and nothing else."""
-    with _database(administrator, None) as name:
-        upgrade(with_database(postgres_server.url, name))
+def databases(postgres_server: Server, administrator: psycopg.Connection) -> Iterator[Databases]:
+    """Makes databases on the server, on Citus one on each node, as copies of another one."""
+    if postgres_server.name != "citus":
+        yield partial(_database, administrator)
+        return
+    cluster = Cluster.of(postgres_server.url)
+    with administrators(cluster) as nodes:
+        yield partial(database_on, cluster, nodes)
+
+
+@pytest.fixture(scope="session")
+def template(postgres_server: Server, databases: Databases) -> Iterator[str]:
+    """The name of a database that holds the migrated schema, on Citus distributed, and nothing else."""
+    with databases(None) as name:
+        if postgres_server.name == "citus":
+            cluster = Cluster.of(postgres_server.url)
+            with administrators(cluster) as nodes:
+                distributed_template(cluster, name, nodes)
+        else:
+            upgrade(with_database(postgres_server.url, name))
         yield name
 
 
@@ -62,22 +81,26 @@ def database_url(
     request: pytest.FixtureRequest,
     postgres_server: Server,
     administrator: psycopg.Connection,
+    databases: Databases,
     template: str,
 ) -> Iterator[str]:
     """The URL of a migrated database that no other test sees."""
     _count(request, postgres_server)
-    with _database(administrator, template) as name:
+    with databases(template) as name:
         yield with_database(postgres_server.url, name)
         _require_no_connection(administrator, name)
 
 
 @pytest.fixture
 def empty_database_url(
-    request: pytest.FixtureRequest, postgres_server: Server, administrator: psycopg.Connection
+    request: pytest.FixtureRequest,
+    postgres_server: Server,
+    administrator: psycopg.Connection,
+    databases: Databases,
 ) -> Iterator[str]:
     """The URL of a database without the schema."""
     _count(request, postgres_server)
-    with _database(administrator, None) as name:
+    with databases(None) as name:
         yield with_database(postgres_server.url, name)
         _require_no_connection(administrator, name)
 

@@ -1,7 +1,8 @@
 """The Postgres servers of a test run: choice, start, and the report of those used.
 
 `postgres_server` gives a test the default server: the embedded Postgres 18, or `SONA_PG_TEST_URL`. A test
-marked `every_server` runs on Postgres 18, 17 in Docker, and 16; one marked `docker` runs in Docker only.
+marked `every_server` runs on Postgres 18, 17 in Docker, and 16; one marked `docker` runs in Docker only. Where
+`SONA_PG_CITUS_URL` names a coordinator, tests marked `citus` run, and the files of `fix_citus.ALSO_ON_CITUS` there too.
 Without a Docker engine the docker tests are deselected with a loud line; `REQUIRE_DOCKER=1` makes it fail.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from fix_citus import ALSO_ON_CITUS, CITUS_URL
 from fix_homes import temporary_home
 
 from sona_pg.store.admin.embedded import start_embedded
@@ -27,6 +29,7 @@ IMAGE = os.environ.get("SONA_PG_TEST_IMAGE", "pgvector/pgvector:pg17")
 REQUIRE_DOCKER = os.environ.get("REQUIRE_DOCKER", "0") not in ("", "0")
 DEFAULT = "given" if GIVEN_URL else "embedded-18"
 EVERY = [DEFAULT, "docker", "embedded-16"]
+MARKS = {"docker": pytest.mark.docker, "citus": pytest.mark.citus}
 VERSIONS = """
     SELECT current_setting('server_version'),
            (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')
@@ -67,14 +70,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "postgres_server" in metafunc.fixturenames:
         if metafunc.definition.get_closest_marker("docker"):
             names = ["docker"]
+        elif metafunc.definition.get_closest_marker("citus"):
+            names = ["citus"]
         else:
             names = EVERY if metafunc.definition.get_closest_marker("every_server") else [DEFAULT]
-        parameters = [pytest.param(name, marks=[pytest.mark.docker] * (name == "docker")) for name in names]
+            if CITUS_URL and metafunc.definition.nodeid.partition("::")[0] in ALSO_ON_CITUS:
+                names = [*names, "citus"]
+        parameters = [pytest.param(name, marks=MARKS.get(name, ())) for name in names]
         metafunc.parametrize("postgres_server", parameters, indirect=True, scope="session")
 
 
 @pytest.hookimpl(trylast=True)  # after -m and -k, so that Docker is looked for only if a test is left for it
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for_citus = [] if CITUS_URL else [item for item in items if item.get_closest_marker("citus")]
+    if for_citus:
+        config.hook.pytest_deselected(items=for_citus)
+        items[:] = [item for item in items if item not in set(for_citus)]
     for_docker = [item for item in items if item.get_closest_marker("docker")]
     if for_docker and (problem := _docker_problem(config)):
         if REQUIRE_DOCKER:
@@ -133,6 +144,9 @@ def _open(name: str) -> Iterator[str]:
     if name == "given":
         assert GIVEN_URL
         yield GIVEN_URL
+    elif name == "citus":
+        assert CITUS_URL
+        yield CITUS_URL
     elif name == "docker":
         with _docker_server() as url:
             yield url

@@ -15,7 +15,7 @@ from sona_pg._version import __version__
 from sona_pg.cli.asking_commands import ASKING_COMMANDS, costs_of
 from sona_pg.cli.backup_commands import dump, restore
 from sona_pg.cli.bench_command import bench
-from sona_pg.cli.database_commands import db_app, maintain
+from sona_pg.cli.database_commands import db_app, distribute, maintain
 from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.dream_commands import dream
 from sona_pg.cli.erasure_commands import forget
@@ -64,6 +64,7 @@ app.command()(watch)
 app.command()(worker)
 app.command()(mcp)
 app.command()(maintain)
+app.command()(distribute)
 app.command("import")(import_records)
 app.command("export")(export_records)
 app.command()(dream)

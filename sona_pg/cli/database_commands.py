@@ -60,6 +60,23 @@ def _with_name(action: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
     return action if name is None else {**action, "subject": f"space {name!r}"}
 
 
+def distribute(
+    shards: Annotated[int, typer.Option(help="Parts of each table: some for each worker.", min=1)] = 32,
+    url: Url = None,
+) -> None:
+    """Spread a store over the workers of Citus by space; print each step. Repeat it if it was killed.
+
+    The address is the coordinator's, which knows the workers already (citus_add_node).
+
+    Example: sona-pg distribute --url postgresql://owner@coordinator/app
+    """
+    from sona_pg.store.admin import distribution
+
+    with address_of(url) as address:
+        made = (dataclasses.asdict(step) for step in distribution.distribute(address, shards))
+        show_rows_as_they_come(made, "distribution")
+
+
 @db_app.command("upgrade")
 def db_upgrade(url: Url = None) -> None:
     """Migrate the schema to this release; idempotent.
@@ -74,17 +91,20 @@ def db_upgrade(url: Url = None) -> None:
 
 @db_app.command("info")
 def db_info(url: Url = None) -> None:
-    """Print the database's URL, without its password, and its versions of Postgres, pgvector and schema.
+    """Print the database's URL, without its password, its versions of Postgres, pgvector and schema, and its nodes.
 
     The embedded server answers at its URL while an engine, `sona-pg serve` or a command is using it.
 
     Example: sona-pg db info
     """
     from sona_pg.store.admin import migrate
+    from sona_pg.store.admin.distribution import topology_at
     from sona_pg.store.connect import masked
+    from sona_pg.store.topology import describe
 
     with address_of(url) as address:
-        show_facts({"url": masked(address), **dataclasses.asdict(migrate.status(address))}, "schema")
+        told = {"url": masked(address), **dataclasses.asdict(migrate.status(address))}
+        show_facts({**told, "distributed": describe(topology_at(address))}, "schema")
 
 
 @db_app.command("check")

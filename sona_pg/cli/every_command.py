@@ -24,7 +24,7 @@ PANELS = {
     "Learn": ("learn", "dream", "worker", "rebuild", "evaluate"),
     "Versions": ("versions", "diff", "stage", "promote", "rollback", "save", "load"),
     "Serve": ("serve", "keys", "mcp"),
-    "Keep": ("maintain", "roles", "audit", "forget", "dump", "restore", "recall", "bench"),
+    "Keep": ("maintain", "distribute", "roles", "audit", "forget", "dump", "restore", "recall", "bench"),
 }
 
 

@@ -16,7 +16,7 @@ ActKind = Literal[
     "space created", "space renamed", "space removed", "space unarchived", "settings changed", "budget set",
     "retention set", "key created", "key revoked", "version promoted", "version rolled back", "version loaded",
     "user erased", "weeks dropped", "facts expired", "roles installed", "login granted", "login revoked",
-    "store restored",
+    "store restored", "store distributed",
 ]  # fmt: skip
 WHOLE_STORE = 0  # as a space's number: an act about no single space, or about one that is removed
 

@@ -150,12 +150,15 @@ def write(
         room = room_for(raw, origin)
         if room < AT_ONCE and (left_out := raw.execute(statements.TRIM_CANDIDATES, {**values, "room": room}).rowcount):
             log.error(TOO_MANY, left_out, origin.space, limits.MOST_CANDIDATES)
-        changed = raw.execute(statements.UNSTAGE_CANDIDATES, {**values, "changed": clock_of(raw)}).rowcount
+        # Values within the text: Citus does not tell its workers the types of parameters of DO UPDATE.
+        with psycopg.ClientCursor(raw) as cursor:
+            told = {**values, "changed": clock_of(raw)}
+            changed = cursor.execute(statements.UNSTAGE_CANDIDATES, told).rowcount
         changed += order_groups(raw, origin, rows, now)
         announced = announce and changed > 0
         if announced:
-            told = {"channel": CHANNEL, "payload": f"{origin.space_id} candidates"}
-            raw.execute(statements.ANNOUNCE_CANDIDATES, told)
+            notice = {"channel": CHANNEL, "payload": f"{origin.space_id} candidates"}
+            raw.execute(statements.ANNOUNCE_CANDIDATES, notice)
     sets = sorted((row for row in rows if isinstance(row, CandidateSet)), key=lambda row: row.set_id)
     if sets:
         with raw.cursor() as cursor:  # one round trip for all

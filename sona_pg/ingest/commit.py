@@ -17,6 +17,17 @@ from sona_pg.store.states import JUDGED
 
 # SQLSTATE classes of errors in the rows themselves: data, integrity constraints, limits of an index row
 CONTENT = ("22", "23", "54")
+# A worker of Citus that refuses a row of COPY: the coordinator passes its message on, without the code.
+UNTOLD = "XX000"
+UNTOLD_REASONS = (
+    ("violates check constraint", "23514"),
+    ("violates not-null constraint", "23502"),
+    ("violates unique constraint", "23505"),
+    ("index row", "54000"),
+    ("out of range", "22003"),
+    ("invalid ", "22P03"),
+    ("dimensions", "22000"),
+)
 # statement_timeout (or a cancel), and transaction_timeout
 TOO_LONG = ("57014", "25P04")
 
@@ -72,9 +83,17 @@ class Written:
         self.feedback += other.feedback
 
 
+def state_of(exc: psycopg.Error) -> str:
+    """Return the SQLSTATE of an error, also of one that Citus passes on without it."""
+    if exc.sqlstate != UNTOLD:
+        return exc.sqlstate or ""
+    told = exc.diag.message_primary or ""
+    return next((state for words, state in UNTOLD_REASONS if words in told), UNTOLD)
+
+
 def is_content_error(exc: BaseException) -> bool:
     """Whether Postgres refused the rows themselves, so that a retry would fail again."""
-    return isinstance(exc, psycopg.Error) and (exc.sqlstate or "").startswith(CONTENT)
+    return isinstance(exc, psycopg.Error) and state_of(exc).startswith(CONTENT)
 
 
 def is_too_long(exc: BaseException) -> bool:
@@ -244,7 +263,7 @@ def _rejected(part: Part, unit: int, exc: psycopg.Error) -> Rejected:
     ids, index, kind = (
         (batch.trajectory_ids, unit, "trajectory") if unit < n else (batch.feedback_ids, unit - n, "feedback")
     )
-    reason = f"{exc.sqlstate}: {exc.diag.message_primary or exc}"
+    reason = f"{state_of(exc)}: {exc.diag.message_primary or exc}"
     return Rejected(kind, UUID(bytes=ids[index].tobytes()), reason, dict(part.streams(unit, unit + 1)))
 
 

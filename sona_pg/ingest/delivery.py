@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
-from psycopg.errors import FeatureNotSupported, UniqueViolation
+from psycopg.errors import FeatureNotSupported
 
 from sona_pg.ingest import commit
-from sona_pg.ingest.commit import Losses, Origin, Rejected, Written, is_too_long
+from sona_pg.ingest.commit import Losses, Origin, Rejected, Written, is_too_long, state_of
 from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.link import Link, Turns
 from sona_pg.ingest.numbers import BatchNumbers
@@ -20,6 +20,7 @@ from sona_pg.ingest.rejects import Rejects
 
 log = logging.getLogger("sona_pg.ingest")
 
+UNIQUE_VIOLATION = "23505"
 MOST = 8192  # records of an encoded batch
 GROW_AFTER = 8  # parts of the size that fits, until twice as much is tried
 
@@ -95,7 +96,7 @@ class Delivery:
             except psycopg.Error as exc:
                 if is_too_long(exc):
                     raise
-                if isinstance(exc, UniqueViolation):  # recorded again under the caller's own ids
+                if state_of(exc) == UNIQUE_VIOLATION:  # recorded again under the caller's own ids
                     log.info("batch %d has rows that are stored already: only the others are added", part.number)
                 else:
                     log.warning("batch %d was refused (%s); looking for the rows that are wrong", part.number, exc)

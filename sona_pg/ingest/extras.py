@@ -14,7 +14,7 @@ import psycopg
 
 from sona_pg.ingest import candidate_log, candidate_rows
 from sona_pg.ingest.candidate_rows import Candidates, CandidateSet, Extra
-from sona_pg.ingest.commit import Origin, Rejected
+from sona_pg.ingest.commit import Origin, Rejected, state_of
 from sona_pg.ingest.link import Link, Turns
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.rejects import Rejects
@@ -162,7 +162,7 @@ class Extras:
 
     def _set_aside(self, number: int, row: Extra, exc: psycopg.Error) -> None:
         kind = "candidate_set" if isinstance(row, CandidateSet) else "candidate"
-        reason = f"{exc.sqlstate}: {exc.diag.message_primary or exc}"
+        reason = f"{state_of(exc)}: {exc.diag.message_primary or exc}"
         name = str(row.set_id) if isinstance(row, CandidateSet) else row.ids[0]
         refused = Rejected(kind, name, reason, {f"{kind}s": candidate_log.framed(row)})
         self._rejects.keep(number, [refused], datetime.now(UTC))

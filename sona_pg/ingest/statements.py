@@ -79,6 +79,7 @@ COPY = {
     table: f"COPY sona.{table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)" for table, columns in COLUMNS.items()
 }
 
+# RETURNING wherever added rows are counted: Citus tells how many were selected.
 # Rows that may be stored already go through a temporary table, and only new ones are inserted. Emptied by DELETE:
 # TRUNCATE would write the catalog, and so WAL, each time.
 STAGED = ("trajectories", "steps")
@@ -100,6 +101,7 @@ UNSTAGE = {
 INSERT INTO sona.{table} ({", ".join(COLUMNS[table])})
 SELECT {", ".join(COLUMNS[table])} FROM pg_temp.staged_{table} WHERE space_id = %(space)s
 ON CONFLICT DO NOTHING
+RETURNING 1
 """
     for table in STAGED
 }
@@ -117,6 +119,7 @@ FROM unnest(
 ) AS f (trajectory_id, sequence, recorded_us, quality, source, correction, paid)
 ORDER BY f.trajectory_id, f.source, f.sequence
 ON CONFLICT DO NOTHING
+RETURNING 1
 """
 
 # Feedback whose key a different fact has: two servers recorded it in the same microsecond.
@@ -161,7 +164,8 @@ SELECT DISTINCT ON (candidate_id) %(space)s, candidate_id, %(now)s, embedding
 FROM pg_temp.staged_candidates ORDER BY candidate_id, position DESC
 ON CONFLICT (space_id, candidate_id) DO UPDATE
 SET embedding = excluded.embedding, recorded_at = excluded.recorded_at, changed_at = %(changed)s
-WHERE candidates.space_id = %(space)s AND candidates.embedding <> excluded.embedding
+WHERE candidates.space_id = excluded.space_id AND candidates.embedding <> excluded.embedding
+RETURNING 1
 """
 # Locked in the order of the key, as above. Servers read the order anew for new candidates and for changed ones.
 ORDER_CANDIDATES = """
@@ -183,6 +187,6 @@ ADD_CANDIDATE_SET = """
 INSERT INTO sona.candidate_sets AS known (space_id, set_id, candidate_ids, named_at)
 VALUES (%(space)s, %(set_id)s, %(ids)s, now())
 ON CONFLICT (space_id, set_id) DO UPDATE SET named_at = excluded.named_at
-WHERE known.space_id = %(space)s AND known.named_at < excluded.named_at - interval '12 hours'
+WHERE known.space_id = excluded.space_id AND excluded.named_at - known.named_at > interval '12 hours'
 """
 ANNOUNCE_CANDIDATES = "SELECT pg_notify(%(channel)s, %(payload)s)"

@@ -92,29 +92,30 @@ def unclaimed_but(claimed: Sequence[int]) -> Horizon:
     return Horizon(batches.c.cycle_id.is_(None), frozenset(claimed))
 
 
-def as_of(version: int) -> Horizon:
+def as_of(space_id: int, version: int) -> Horizon:
     """Return the horizon of the cycle that made ``version``."""
-    return Horizon(later_than(version))
+    return Horizon(later_than(space_id, version))
 
 
-def later_than(version: int) -> ColumnElement[bool]:
+def later_than(space_id: int, version: int) -> ColumnElement[bool]:
     """Return the condition on ``batches``: not yet claimed when ``version`` was made.
 
     Batches without learnable facts belong to no version, and are not hidden. A candidate has learned from batches that
     it has not claimed yet.
     """
+    # The space as a constant: Citus cannot tell from the outer query's column that it stays on one node.
     by_later_cycle = exists().where(
-        cycles.c.space_id == batches.c.space_id, cycles.c.cycle_id == batches.c.cycle_id, cycles.c.version > version
+        cycles.c.space_id == space_id, cycles.c.cycle_id == batches.c.cycle_id, cycles.c.version > version
     )
     by_candidate = exists().where(
-        staged_versions.c.space_id == batches.c.space_id,
+        staged_versions.c.space_id == space_id,
         staged_versions.c.version == version,
         batches.c.batch == any_(staged_versions.c.batches),
     )
     return (batches.c.cycle_id.is_(None) | by_later_cycle) & ~by_candidate
 
 
-def not_held_by(version: int) -> ColumnElement[bool]:
+def not_held_by(space_id: int, version: int) -> ColumnElement[bool]:
     """Return the condition on ``batches``: ``version``, live at some time, had not learned from it.
 
     Unlike ``later_than`` it holds for versions rolled back since, whose batches may be unlearned again or belong to
@@ -122,7 +123,7 @@ def not_held_by(version: int) -> ColumnElement[bool]:
     """
     since_its_own = func.int8multirange(func.int8range(cycles.c.version, cast(None, BigInteger)))
     held = func.coalesce(cycles.c.in_force, since_its_own).op("@>")(cast(version, BigInteger))
-    of_space = cycles.c.space_id == batches.c.space_id
+    of_space = cycles.c.space_id == space_id
     by_other = exists().where(of_space, cycles.c.cycle_id == batches.c.cycle_id, not_(held))
     by_undone = exists().where(
         of_space, cycles.c.batches.is_not(None), held, batches.c.batch == cycles.c.batches.any_()

@@ -53,24 +53,24 @@ SELECT s.space_id, s.live_version, coalesce(begun.at, s.created_at), s.departed_
        s.settings, failed.cycles, failed.at, l.server_id
 FROM unnest(%(spaces)s::integer[]) AS wanted (id)
 JOIN sona.spaces s ON s.space_id = wanted.id
-LEFT JOIN sona.leases l ON l.space_id = wanted.id AND l.role = 'learner'
+LEFT JOIN sona.leases l ON l.space_id = s.space_id AND l.role = 'learner'
 CROSS JOIN LATERAL (
     -- A server of an earlier release wrote its own clock here, which may be ahead: such a cycle counts as never begun.
     SELECT max(started_at) AS at FROM sona.cycles
-    WHERE space_id = wanted.id AND loop = %(loop)s AND error IS NULL AND started_at <= %(at)s
+    WHERE space_id = s.space_id AND loop = %(loop)s AND error IS NULL AND started_at <= %(at)s
 ) AS begun
 CROSS JOIN LATERAL (
     SELECT count(*) AS cycles, max(finished_at) AS at FROM sona.cycles
-    WHERE space_id = wanted.id AND loop = %(loop)s AND error IS NOT NULL
+    WHERE space_id = s.space_id AND loop = %(loop)s AND error IS NOT NULL
         AND started_at > coalesce(begun.at, '-infinity') AND started_at <= %(at)s
 ) AS failed
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(trajectories + feedback), 0) AS facts FROM sona.cycles
-    WHERE space_id = wanted.id AND (in_force IS NULL OR upper_inf(in_force))
+    WHERE space_id = s.space_id AND (in_force IS NULL OR upper_inf(in_force))
 ) AS read
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(trajectories + feedback), 0) AS facts FROM sona.batches
-    WHERE space_id = wanted.id AND cycle_id IS NULL AND left_out_by IS NULL
+    WHERE space_id = s.space_id AND cycle_id IS NULL AND left_out_by IS NULL
 ) AS waits
 """
 
@@ -103,12 +103,12 @@ FROM unnest(%(spaces)s::integer[]) AS wanted (id)
 JOIN sona.spaces s ON s.space_id = wanted.id
 LEFT JOIN LATERAL (
     SELECT c.version, c.detail, c.started_at FROM sona.cycles c
-    WHERE c.space_id = wanted.id AND c.loop = 'deep' AND c.error IS NULL AND c.started_at <= %(at)s
+    WHERE c.space_id = s.space_id AND c.loop = 'deep' AND c.error IS NULL AND c.started_at <= %(at)s
     ORDER BY c.started_at DESC LIMIT 1
 ) deep ON true
 CROSS JOIN LATERAL (
     SELECT count(*) AS cycles, max(c.finished_at) AS at FROM sona.cycles c
-    WHERE c.space_id = wanted.id AND c.loop = 'deep' AND c.error IS NOT NULL
+    WHERE c.space_id = s.space_id AND c.loop = 'deep' AND c.error IS NOT NULL
         AND c.started_at > coalesce(deep.started_at, '-infinity') AND c.started_at <= %(at)s
 ) failed
 WHERE s.live_version > 0

@@ -245,7 +245,7 @@ class Database(SpaceStore):
         if not len(ids):
             return frozenset()
         with reading(self.engine, "reading a version's trajectories", BRIEF) as connection:
-            return read_seen(connection, space.space_id, ids, claims.as_of(version))
+            return read_seen(connection, space.space_id, ids, claims.as_of(space.space_id, version))
 
     def missing_of(self, space: Space, ids: NDArray[np.uint8]) -> frozenset[bytes]:
         """Return the trajectories among ``ids`` (n, 16) that are not in the ledger."""

@@ -53,7 +53,7 @@ def not_learned_by(connection: Connection, space_id: int, version: int, stored: 
         return np.zeros(0, bool)
     ids = stored.uuids()
     new_to_it = exists().where(
-        batches.c.space_id == space_id, batches.c.batch == trajectories.c.batch, not_held_by(version)
+        batches.c.space_id == space_id, batches.c.batch == trajectories.c.batch, not_held_by(space_id, version)
     )
     query = select(trajectories.c.id).where(
         trajectories.c.space_id == space_id,

@@ -51,8 +51,8 @@ VALUES (%(space)s, %(version)s, %(mode)s, %(reference)s, %(margin)s, %(confidenc
 # An accepted version stays accepted.
 END = """
 UPDATE sona.version_gates SET closed_at = %(at)s,
-    judgement = CASE judgement WHEN 'open' THEN 'ended' ELSE judgement END,
-    reason = CASE judgement WHEN 'open' THEN %(reason)s ELSE reason END
+    judgement = CASE WHEN judgement = 'open' THEN 'ended' ELSE judgement END,
+    reason = CASE WHEN judgement = 'open' THEN %(reason)s ELSE reason END
 WHERE space_id = %(space)s AND closed_at IS NULL
 """
 CANARY = """

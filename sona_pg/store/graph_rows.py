@@ -37,7 +37,7 @@ UPSERT_NODES = """
 INSERT INTO sona.memory_nodes (space_id, dim, node_id, kind, pattern_id, candidate_id, trajectory_id, importance,
     access_count, last_accessed, degree, strength, created_version, updated_at, embedding, indexed)
 SELECT %(space)s, %(dim)s, n.node_id, n.kind, p.pattern_id, c.candidate_id,
-    CASE n.kind WHEN 'query' THEN n.node_id END, n.importance, n.access_count,
+    CASE WHEN n.kind = 'query' THEN n.node_id END, n.importance, n.access_count,
     to_timestamp(nullif(n.accessed, 0) * 86400), n.degree, n.strength, n.created_version, %(at)s, v.embedding,
     false
 FROM unnest(%(ids)s::uuid[], %(kinds)s::text[], %(slots)s::int[], %(places)s::int[], %(importance)s::real[],

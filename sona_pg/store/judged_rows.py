@@ -166,6 +166,6 @@ def _new(connection: Connection, space_id: int, version: int, numbers: Sequence[
         batches.c.space_id == space_id,
         is_number_of(batches.c.batch, numbers),
         batches.c.left_out_by.is_(None),
-        later_than(version),
+        later_than(space_id, version),
     )
     return frozenset(connection.scalars(query))

@@ -25,7 +25,9 @@ def claim(connection: Connection, space_id: int, dim: int, most: int, limit: Lim
 
 def claimed_by(connection: Connection, space_id: int, dim: int, cycle_id: UUID, version: int) -> LedgerSlice:
     """Read again the slice of cycle ``cycle_id``, which made ``version``, as the ledger was at that time."""
-    return _slice(connection, space_id, dim, claims.of_cycle(connection, space_id, cycle_id), claims.as_of(version))
+    return _slice(
+        connection, space_id, dim, claims.of_cycle(connection, space_id, cycle_id), claims.as_of(space_id, version)
+    )
 
 
 def _slice(connection: Connection, space_id: int, dim: int, claim: Claim, horizon: Horizon) -> LedgerSlice:

@@ -22,6 +22,7 @@ from sona_pg.store import budgets
 from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.fleet import canary_of
+from sona_pg.store.leases import now
 
 DIGEST = """
 SELECT clock_timestamp(),
@@ -38,14 +39,14 @@ SELECT s.space_id, s.live_version, s.name, s.created_at, s.canary_version, s.can
 FROM unnest(%(spaces)s::integer[]) AS wanted (id) JOIN sona.spaces s ON s.space_id = wanted.id
 """
 SIGNAL = """
-       (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = wanted.id),
-       (SELECT count(*) FROM sona.candidates c WHERE c.space_id = wanted.id AND c.slot IS NULL),
-       (SELECT max(c.changed_at) FROM sona.candidates c WHERE c.space_id = wanted.id),
+       (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = s.space_id),
+       (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id AND c.slot IS NULL),
+       (SELECT max(c.changed_at) FROM sona.candidates c WHERE c.space_id = s.space_id),
        (SELECT b.batch FROM sona.batches b
-        WHERE b.space_id = wanted.id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
+        WHERE b.space_id = s.space_id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
         ORDER BY b.recorded_at DESC, b.batch DESC LIMIT 1)
 """
-SIGNALS = f"SELECT wanted.id, {SIGNAL} FROM unnest(%(spaces)s::integer[]) AS wanted (id)"
+SIGNALS = f"SELECT s.space_id, {SIGNAL} FROM sona.spaces s WHERE s.space_id = ANY(%(spaces)s::integer[])"
 SIGNALS_DIGEST = f"""
 SELECT count(*) || ' ' || coalesce(sum(hashtextextended(
     coalesce(told.slot, -1) || ' ' || told.new || ' ' || coalesce(extract(epoch FROM told.changed), 0)
@@ -57,11 +58,11 @@ UPDATE sona.servers s SET seen_at = %(at)s, serving_version = told.version, skew
 FROM unnest(%(spaces)s::integer[], %(servers)s::uuid[], %(versions)s::bigint[]) AS told (space_id, server_id, version)
 WHERE s.space_id = told.space_id AND s.server_id = told.server_id
 """
-# The two of them for spaces of which something was announced; a removed one has a row of nothing.
+# The two of them for spaces of which something was announced.
 NEWS = f"""
 SELECT clock_timestamp(), s.space_id, s.live_version, s.name, s.created_at, s.canary_version, s.canary_share,
        s.budget, s.budget_per, s.budget_set_at, {SIGNAL}
-FROM unnest(%(spaces)s::integer[]) AS wanted (id) LEFT JOIN sona.spaces s ON s.space_id = wanted.id
+FROM sona.spaces s WHERE s.space_id = ANY(%(spaces)s::integer[])
 """
 REGISTERED = """
 SELECT s.server_id
@@ -166,8 +167,9 @@ def call_roll(connection: Connection, look: Look) -> RollCall:
     asked = {"spaces": look.spaces.array}
     if look.is_news:
         rows = raw.execute(NEWS, asked).fetchall()
-        known = [row[1:] for row in rows if row[1] is not None]
-        heard = _with_spaces(RollCall(rows[0][0], None), [row[:9] for row in known])
+        known = [row[1:] for row in rows]
+        at = rows[0][0] if rows else now(connection)
+        heard = _with_spaces(RollCall(at, None), [row[:9] for row in known])
         return heard._replace(signals={row[0]: _signal(*row[9:]) for row in known})
     at, digest = _row(raw, DIGEST, asked)
     heard = RollCall(at, None, digest=digest)

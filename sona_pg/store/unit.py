@@ -185,7 +185,7 @@ class LearningUnit:
 
     def stored_then(self, ids: NDArray[np.uint8], past: PastCycle) -> tuple[Trajectories, list[Outcome]]:
         """Return the trajectories among ``ids`` (n, 16) still stored, with their outcomes at a past cycle."""
-        return self._stored(ids, claims.as_of(past.version))
+        return self._stored(ids, claims.as_of(self._space.space_id, past.version))
 
     def _stored(self, ids: NDArray[np.uint8], horizon: Horizon) -> tuple[Trajectories, list[Outcome]]:
         space = self._space

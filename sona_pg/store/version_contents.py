@@ -42,11 +42,12 @@ ROUTES = """
 
 # -- from the live tables -------------------------------------------------------------------------------------
 
+# WITH belongs to the SELECT: in an INSERT's own, Citus does not name the shards.
 KEEP_PATTERNS = f"""
+INSERT INTO sona.version_patterns (space_id, version, {COLUMNS})
 WITH of_pattern AS (
     SELECT r.pattern_id, {ROUTES} FROM sona.pattern_routes r WHERE r.space_id = %(space)s GROUP BY r.pattern_id
 )
-INSERT INTO sona.version_patterns (space_id, version, {COLUMNS})
 SELECT p.space_id, %(version)s, {OF_PATTERN},
     coalesce(o.routes, '{{}}'), coalesce(o.sizes, '{{}}'), coalesce(o.weights, '{{}}'), coalesce(o.qualities, '{{}}'),
     coalesce(o.verdicts, '{{}}'), p.centroid

@@ -32,7 +32,9 @@ def assert_exactly(space: Space, recorded: set[uuid.UUID], steps: int = 0, feedb
     [marked] = space.rows("SELECT sum(trajectories), sum(steps), sum(feedback) FROM sona.batches")
     assert marked == (len(recorded), steps, feedback)
     assert space.rows("SELECT trajectories, feedback FROM sona.servers") == [(len(recorded), feedback)]
-    unmarked = "SELECT count(*) FROM sona.trajectories LEFT JOIN sona.batches USING (batch) WHERE server_id IS NULL"
+    unmarked = (
+        "SELECT count(*) FROM sona.trajectories LEFT JOIN sona.batches USING (space_id, batch) WHERE server_id IS NULL"
+    )
     assert space.rows(unmarked) == [(0,)]
 
 

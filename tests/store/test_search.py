@@ -139,7 +139,8 @@ def test_a_search_that_stopped_at_the_scan_limit_is_marked_incomplete(
     ledger: Ledger, three_weeks: tuple[Space, NDArray[np.float32], list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space, rows, _ = three_weeks
-    monkeypatch.setattr(search, "SETTINGS", search.SETTINGS.replace("20000", "1").replace("128;", "1;"))
+    few = tuple(told.replace("20000", "1").replace("128", "1") for told in search.SETTINGS)
+    monkeypatch.setattr(search, "SETTINGS", few)
     again = ledger.database.search(space, rows[0], 400)
     assert (len(again), again.complete) == (400, True)  # scanned exactly instead
     monkeypatch.setattr(search, "AGAIN_EXACT", 10)

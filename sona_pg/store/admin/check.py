@@ -57,9 +57,9 @@ SEALED = "SELECT DISTINCT w.first_id, s.dim FROM sona.sealed_weeks w JOIN sona.s
 # -- rows ---------------------------------------------------------------------------------------------------
 
 NAMELESS = """
-SELECT space_id FROM sona.space_names n WHERE NOT EXISTS (SELECT FROM sona.spaces s WHERE s.space_id = n.space_id)
+(SELECT space_id FROM sona.space_names EXCEPT SELECT space_id FROM sona.spaces)
 UNION ALL
-SELECT space_id FROM sona.spaces s WHERE NOT EXISTS (SELECT FROM sona.space_names n WHERE n.space_id = s.space_id)
+(SELECT space_id FROM sona.spaces EXCEPT SELECT space_id FROM sona.space_names)
 """
 NO_LIVE_VERSION = """
 SELECT s.space_id, s.live_version FROM sona.spaces s WHERE s.live_version > 0 AND NOT EXISTS (

@@ -13,8 +13,10 @@ from sona_pg.domain.finding import Finding
 from sona_pg.errors import DatabaseError, SonaError
 from sona_pg.store.admin import migrate
 from sona_pg.store.admin.dumping import REPLACED
+from sona_pg.store.admin.spreading import HASHED_TABLES, REFERENCE_TABLES
 from sona_pg.store.connect import driver_arguments, masked, parse_url, translated
 from sona_pg.store.sessions import open_session
+from sona_pg.store.topology import describe, read_topology
 
 MOST_SKEW = 1.0  # seconds between two clocks; timestamps in logs and lags of servers are off by as much
 LISTEN_FOR = 2.0  # seconds to wait for a notice to oneself
@@ -67,6 +69,7 @@ WHERE e.phase = 'removed' AND e.requested_at < now() - interval '10 minutes' GRO
 PARTITIONED = """
 SELECT to_regclass(format('sona.trajectories_w%%s', to_char(date_trunc('week', %(at)s::timestamptz), 'YYYYMMDD')))
 """
+SILENT_NODES = "SELECT from_nodename || ':' || from_nodeport FROM citus_check_cluster_node_health() WHERE NOT result"
 LEFT = "SELECT to_regnamespace(%(name)s) IS NOT NULL"
 SIZE = "SELECT pg_database_size(current_database())"
 
@@ -87,6 +90,7 @@ def examine(url: str) -> Iterator[Finding]:
             yield from _server(raw)
             yield _clock(raw)
             yield _notices(url, raw)
+            yield from _distribution(raw)
             if status.current:
                 yield from _space_checks(raw)
     except DatabaseError as exc:
@@ -177,6 +181,27 @@ def _server(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield Finding("connections", "ok", f"{used} of {most} in use")
+
+
+def _distribution(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Report on the nodes of a distributed store; nothing of one that is not."""
+    topology = read_topology(raw)
+    if topology is None or not topology.distributed:
+        return
+    left = set(HASHED_TABLES + REFERENCE_TABLES) - topology.tables - topology.copied
+    silent = raw.execute(SILENT_NODES).fetchall()
+    if left:
+        yield Finding(
+            "distribution", "fault", f"{len(left)} tables are not distributed, such as {min(left)}",
+            "run sona-pg distribute again: it goes on where it was ended",
+        )  # fmt: skip
+    for (node,) in silent:
+        yield Finding(
+            "distribution", "fault", f"node {node} does not answer: its spaces are neither read nor written",
+            "start it again; records wait in the servers until then",
+        )  # fmt: skip
+    if not left and not silent:
+        yield Finding("distribution", "ok", describe(topology) or "")
 
 
 def _clock(raw: psycopg.Connection[Any]) -> Finding:

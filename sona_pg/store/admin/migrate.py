@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SchemaError
-from sona_pg.store.admin import roles
+from sona_pg.store.admin import roles, spreading
 from sona_pg.store.connect import connect, driver_connection, masked, translated
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class SchemaStatus:
 def upgrade(url: str, revision: str = "head") -> SchemaStatus:
     """Bring the schema of ``url`` to ``revision``; concurrent callers wait for one another.
 
-    Where row-level security is installed, new tables get it, and group roles their privileges on them.
+    Where row-level security is installed, new tables get it, and group roles their privileges on them. New tables of
+    a distributed store are distributed.
 
     Raises:
         DatabaseError: Postgres or pgvector is missing, too old, or refuses.
@@ -76,6 +77,7 @@ def upgrade(url: str, revision: str = "head") -> SchemaStatus:
     """
     reached = _run(url, "upgrade", revision)
     if reached.current:
+        spreading.renew(url, LOCK)
         roles.renew(url)
     return reached
 

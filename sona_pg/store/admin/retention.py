@@ -175,20 +175,18 @@ DELETE FROM sona.erasures e WHERE e.space_id = %(space)s AND e.phase = 'done' AN
 # -- spaces that were removed -------------------------------------------------------------------------------
 
 WITHOUT_SPACE = ("batches", "trajectories", "steps", "feedback", "sealed_weeks", "set_aside", "candidate_sets")
-# Skip scan over the primary key, one row a space. Ids above the sequence are ignored: during a restore, spaces may be
-# missing while the sequence is still at its start.
+# Numbers above the sequence are ignored: during a restore, spaces may be missing while the sequence is at its start.
+REMOVED = """
+SELECT array_agg(gone.id) FROM (
+    SELECT generate_series(1, pg_sequence_last_value(pg_get_serial_sequence('sona.space_names', 'space_id')))::int AS id
+    EXCEPT SELECT space_id FROM sona.spaces
+    EXCEPT SELECT space_id FROM sona.space_names
+) AS gone
+"""
 ORPHANS = sql.SQL("""
-WITH RECURSIVE found AS (
-    SELECT min(space_id) AS space_id FROM {table}
-    UNION ALL
-    SELECT (SELECT min(space_id) FROM {table} WHERE space_id > found.space_id) FROM found
-    WHERE found.space_id IS NOT NULL
-)
-SELECT space_id FROM found
-WHERE space_id <= pg_sequence_last_value(pg_get_serial_sequence('sona.space_names', 'space_id'))
-  AND NOT EXISTS (SELECT FROM sona.spaces s WHERE s.space_id = found.space_id)
-  AND NOT EXISTS (SELECT FROM sona.space_names n WHERE n.space_id = found.space_id)
-  AND NOT EXISTS (SELECT FROM sona.batches b WHERE b.space_id = found.space_id AND b.recorded_at >= %(since)s)
+SELECT DISTINCT t.space_id FROM {table} t
+WHERE t.space_id = ANY(%(removed)s) AND NOT EXISTS (
+    SELECT FROM sona.batches b WHERE b.space_id = t.space_id AND b.recorded_at >= %(since)s)
 """)
 DELETE_ORPHANS = sql.SQL("DELETE FROM {table} WHERE space_id = %(space)s")
 
@@ -302,9 +300,13 @@ def forget_acts(raw: psycopg.Connection[Any], space: int) -> int:
 
 def delete_orphans(raw: psycopg.Connection[Any], since: datetime) -> dict[tuple[str, int], int]:
     """Delete the rows of removed spaces without records ``since``; return their number by table and space."""
-    gone = {}
+    gone: dict[tuple[str, int], int] = {}
+    row = raw.execute(REMOVED).fetchone()
+    if row is None or row[0] is None:
+        return gone
+    values = {"removed": row[0], "since": since}
     for name in reversed(WITHOUT_SPACE):  # batches last: they show whether a server still records
-        for (space,) in raw.execute(ORPHANS.format(table=table(name)), {"since": since}).fetchall():
+        for (space,) in raw.execute(ORPHANS.format(table=table(name)), values).fetchall():
             gone[name, space] = raw.execute(DELETE_ORPHANS.format(table=table(name)), {"space": space}).rowcount
     return gone
 

@@ -29,26 +29,27 @@ WHERE EXISTS (
 ) OR EXISTS (SELECT FROM sona.summary_days d WHERE d.space_id = s.space_id AND d.stale_since IS NOT NULL)
 ORDER BY s.space_id
 """
+# Read before they are noted: on Citus a function may not ask other tables within a statement that is sent to a worker.
+TOUCHED = """
+SELECT n.day::text, max(n.touched_at) FROM sona.touched_days(%(space)s, coalesce(
+    (SELECT p.noted_until - interval '1 minute' FROM sona.summary_progress p WHERE p.space_id = %(space)s),
+    '-infinity')) n
+GROUP BY n.day
+"""
 NOTE = """
 INSERT INTO sona.summary_days AS known (space_id, day, stale_since)
-SELECT %(space)s, t.day, %(at)s
-FROM (
-    SELECT n.day, max(n.touched_at) AS touched_at
-    FROM sona.touched_days(%(space)s, coalesce(
-        (SELECT p.noted_until - interval '1 minute' FROM sona.summary_progress p WHERE p.space_id = %(space)s),
-        '-infinity')) n
-    GROUP BY n.day
-) t
+SELECT %(space)s::int, t.day, %(at)s::timestamptz
+FROM unnest(%(days)s::date[], %(touched)s::timestamptz[]) AS t (day, touched_at)
 LEFT JOIN sona.summary_days d ON d.space_id = %(space)s AND d.day = t.day
 WHERE d.summed_at IS NULL OR t.touched_at > d.summed_at - interval '1 minute'
 ORDER BY t.day
 ON CONFLICT (space_id, day) DO UPDATE SET stale_since = excluded.stale_since
-WHERE known.space_id = %(space)s AND known.stale_since IS NULL
+WHERE known.space_id = excluded.space_id AND known.stale_since IS NULL
 """
 PROGRESS = """
 INSERT INTO sona.summary_progress AS known (space_id, noted_until) VALUES (%(space)s, %(at)s)
 ON CONFLICT (space_id) DO UPDATE SET noted_until = excluded.noted_until
-WHERE known.space_id = %(space)s AND known.noted_until < excluded.noted_until
+WHERE known.space_id = excluded.space_id AND known.noted_until < excluded.noted_until
 """
 STALE = """
 SELECT d.day::text FROM sona.summary_days d
@@ -124,7 +125,8 @@ def sum_up(raw: psycopg.Connection[Any], at: datetime | None = None) -> Iterator
             if not _is_first(raw):
                 return
             values: dict[str, Any] = {"space": space, "at": at or _clock(raw), "pauses": PAUSES, "short": SHORT_MS}
-            raw.execute(NOTE, values)
+            touched = raw.execute(TOUCHED, values).fetchall()
+            raw.execute(NOTE, {**values, "days": [day for day, _ in touched], "touched": [at for _, at in touched]})
             raw.execute(PROGRESS, values)
         for (day,) in raw.execute(STALE, values).fetchall():
             with raw.transaction():
