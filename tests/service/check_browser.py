@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,6 +204,79 @@ def test_an_answer_that_is_new_can_be_told(watched: Watched, site: Site) -> None
     page.fill(".reply form input", "Bicycles are in our shop at the station.")
     page.press(".reply form input", "Enter")
     page.wait_for_selector(".reply.better:has-text('Bicycles are in our shop')")
+
+
+def test_the_newest_answer_is_not_hidden_by_the_question_field(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/demo?space=shop")
+    page.wait_for_selector("#curve svg text")
+    for number, text in enumerate(["where is it?", "my coupon fails", "it is broken", "do you ship?", "bye"], 1):
+        page.fill("#question", text)
+        page.press("#question", "Enter")
+        page.wait_for_function("number => document.querySelectorAll('.thumbs').length === number", arg=number)
+        page.wait_for_function(
+            "[...document.querySelectorAll('.thumbs')].at(-1).getBoundingClientRect().bottom"
+            " <= document.getElementById('ask').getBoundingClientRect().top"
+        )
+
+
+def test_samples_go_into_a_real_space_only_when_confirmed(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "real", "dim": 256})
+    site.post("/v1/trajectories?space=real", {"text": "what does it cost?", "route": "small", "quality": 1})
+    site.post("/v1/learn?space=real")
+    page.goto(f"{site.url}/demo?space=real")
+    page.click("text=Store the 20 sample answers")
+    page.wait_for_selector("dialog:has-text('“real” has 1 trajectory')")
+    watched.require_readable("samples-confirm")
+    page.click("dialog[open] >> text=Cancel")
+    page.wait_for_selector("button:enabled:has-text('Store the 20 sample answers')")
+    page.click("text=Store the 20 sample answers")
+    page.click("text=Yes, into “real”")
+    page.click("text=Teach it 20 sample questions")
+    page.wait_for_selector("text=has learned them")
+
+
+def test_the_pages_keep_the_chosen_space(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=shop")
+    for link in ("Chat", "HTTP API", "Chat", "Patterns"):
+        page.click(f"a:text-is('{link}')")
+        page.wait_for_url("**/*?space=shop*")
+    page.wait_for_selector(".bubble")
+    page.select_option("#space", "demo")
+    page.click("a:text-is('Chat')")
+    page.wait_for_url("**/demo?space=demo")
+
+
+def test_a_wrong_says_how_far_the_score_of_the_answer_fell(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/demo?space=shop")
+    page.wait_for_selector("#curve svg text")
+    page.fill("#question", "where is my parcel?")
+    page.press("#question", "Enter")
+    page.click("button:has-text('Wrong')")
+    page.wait_for_selector(".reply:has-text('Asked again, it')")
+    told = page.locator(".reply").last.text_content() or ""
+    assert "it answers now" in told or re.search(r"Its score fell from [-\d.]+ to [-\d.]+; the next answer is at", told)
+
+
+def test_a_page_says_that_the_server_is_away_and_goes_on(browser: Browser, store: Store) -> None:
+    first = Site(store, ServiceOptions(space="demo", dim=256, config=CONFIG))
+    watched = Watched(browser, first)
+    page = watched.page
+    page.goto(first.url)
+    page.wait_for_selector(".tiles")
+    assert page.locator(".lost").is_hidden()
+    first.close()
+    page.wait_for_selector(".lost:has-text('The server has not answered since')")
+    watched.require_readable("server-away")
+    again = Site(store, ServiceOptions(space="demo", dim=256, config=CONFIG), port=first.port)
+    page.wait_for_selector(".lost", state="hidden")
+    page.wait_for_selector(".tiles")
+    watched.wrong = [said for said in watched.wrong if "net::ERR_" not in said]  # while it was away
+    watched.close()
+    again.close()
 
 
 def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Browser, store: Store, site: Site) -> None:

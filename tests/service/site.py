@@ -19,14 +19,14 @@ from sona_pg.text import Embedder
 class Site:
     """A service on a port of this machine."""
 
-    def __init__(self, store: Store, options: ServiceOptions, embedder: Embedder | None = None) -> None:
+    def __init__(self, store: Store, options: ServiceOptions, embedder: Embedder | None = None, port: int = 0) -> None:
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(
-            create_app(store, options, embedder=embedder), port=self.port, log_level="warning", ws="none"
-        )
+        self._app = create_app(store, options, embedder=embedder)
+        config = uvicorn.Config(self._app, port=self.port, log_level="warning", ws="none")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
@@ -42,5 +42,7 @@ class Site:
             return json.load(answer)
 
     def close(self) -> None:
+        self._app.state.is_stopping = True  # followers of events are told to go
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
+        assert not self._thread.is_alive()

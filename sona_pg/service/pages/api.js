@@ -10,6 +10,9 @@ export class ServiceError extends Error {
   }
 }
 
+// Tells the shell that the server ("server") or its database ("database") does not answer; nothing else is assumed.
+const told = (which) => document.dispatchEvent(new CustomEvent("unanswered", { detail: which }));
+
 let space = new URLSearchParams(location.search).get("space") ?? "";
 
 export const key = {
@@ -42,6 +45,7 @@ async function answered(response) {
   let detail = `${response.status} ${response.statusText}`;
   const kind = response.headers.get("content-type") ?? "";
   if (kind.includes("json")) detail = (await response.json()).detail ?? detail;
+  if (response.status === 503) told("database");
   if (response.status === 401) document.dispatchEvent(new CustomEvent("key-needed", { detail }));
   throw new ServiceError(response.status, detail);
 }
@@ -52,6 +56,7 @@ async function sent(url, options) {
     response = await fetch(url, options);
   } catch (cause) {
     if (cause.name === "AbortError") throw cause;
+    told("server");
     throw new ServiceError(0, "the server does not answer");
   }
   return answered(response);
@@ -67,6 +72,18 @@ export const post = (path, body = {}, query) =>
 export const apiDocument = () => sent(new URL("openapi.json", base), {});
 
 export const asset = (name) => sent(new URL(`assets/${name}`, base), {});
+
+// Whether the service ("server") or its database ("database") is away; "" if both answer.
+export async function unanswered() {
+  try {
+    const response = await fetch(new URL("ready", base), { cache: "no-store" });
+    return response.status === 503 ? "database" : "";
+  } catch {
+    return "server";
+  }
+}
+
+const SILENT = 40_000; // milliseconds without a byte, of a stream that sends a comment every 15 s
 
 // Follow the events of the space until `signal` says stop. EventSource cannot send a key, so the stream is read by hand.
 export async function follow(onEvent, signal) {
@@ -84,17 +101,19 @@ export async function follow(onEvent, signal) {
       });
     } catch (cause) {
       if (signal.aborted) return;
+      told("server");
     }
     await new Promise((resolve) => setTimeout(resolve, pause));
     pause = Math.min(2 * pause, 30000);
   }
 }
 
-async function read(reader, told) {
+async function read(reader, onEvent) {
   const decoder = new TextDecoder();
   let text = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const silence = setTimeout(() => reader.cancel(), SILENT);
+    const { value, done } = await reader.read().finally(() => clearTimeout(silence));
     if (done) return;
     text += decoder.decode(value, { stream: true });
     const parts = text.split("\n\n");
@@ -102,7 +121,7 @@ async function read(reader, told) {
     for (const part of parts) {
       const name = /^event: (.*)$/m.exec(part);
       const data = /^data: (.*)$/m.exec(part);
-      if (name && data) told(name[1], JSON.parse(data[1]));
+      if (name && data) onEvent(name[1], JSON.parse(data[1]));
     }
   }
 }

@@ -1,9 +1,11 @@
 // Lessons of the demo: sample questions to teach by, others held out to measure with, and the curve of that.
+// A space that is not the demo's own gets nothing of them unless its user confirms it.
 
-import { asset, get, post } from "./api.js";
+import { asset, chosenSpace, get, post } from "./api.js";
 import { curve, QUALITY } from "./charts.js";
 import { asTable, h } from "./elements.js";
-import { count, share } from "./format.js";
+import { count, several, share } from "./format.js";
+import { confirmed } from "./shell.js";
 
 const AT_ONCE = 20;
 const CHECKED = 6; // questions at the same time
@@ -30,26 +32,38 @@ export function lessons({ onTaught }) {
   let state = null;
 
   async function knownAnswers() {
-    try {
-      return (await post("v1/rank", { text: "hello, where is my order?", k: 1000 })).ids;
-    } catch (error) {
-      if (error.status === 422) return [];
-      throw error;
-    }
+    const text = "hello, where is my order?";
+    const { now } = await post("v1/dashboard/answers", { text, k: 1 });
+    return now.ranking.length ? (await post("v1/rank", { text, k: 1000 })).ids : []; // which refuses to rank nothing
   }
 
   async function start() {
-    const told = await asset("lessons.json");
-    const ids = await knownAnswers();
+    const [told, ids, space] = await Promise.all([asset("lessons.json"), knownAnswers(), thisSpace()]);
     const fits = told.answers.every((row) => ids.includes(row.answer));
+    const own = fits ? 2 * told.answers.length >= ids.length : !ids.length && !space.trajectories;
     state = {
-      told, ids, fits, points: [], judged: 0, done: 0,
+      told, ids, fits, space, mayTeach: own || state?.space.name === space.name && state.mayTeach, points: [], judged: 0, done: 0,
       teach: mixed(told.answers.map((row) => row.lessons.map((text) => ({ text, right: row.answer })))),
       held: told.answers.flatMap((row) => row.held_out.map((text) => ({ text, right: row.answer }))),
     };
     fillList();
     await refresh();
     controls();
+  }
+
+  async function thisSpace() {
+    const { spaces } = await get("v1/spaces");
+    const name = chosenSpace() || (await get("v1/stats")).space;
+    return spaces.find((space) => space.name === name) ?? { name, trajectories: 0 };
+  }
+
+  // Whether samples may go into the space: it is the demo's own, or its user has confirmed it.
+  async function mayTeach(what) {
+    const { name, trajectories } = state.space;
+    state.mayTeach ||= await confirmed(`Samples into “${name}”?`,
+      `The space “${name}” has ${several(trajectories, "trajectory", "trajectories")} and ${several(state.ids.length, "answer")} of its own. ${what} There is no undo here.`,
+      `Yes, into “${name}”`);
+    return state.mayTeach;
   }
 
   function fillList() {
@@ -99,6 +113,7 @@ export function lessons({ onTaught }) {
       controls();
     };
     const fill = h("button", { type: "button", onclick: busy(async () => {
+      if (!await mayTeach(`The ${state.told.answers.length} sample answers of a shop’s help desk would compete with them.`)) return;
       const answers = state.told.answers.map((row) => row.answer);
       await post("v1/candidates", { ids: answers, texts: answers });
       await start();
@@ -116,6 +131,7 @@ export function lessons({ onTaught }) {
   }
 
   async function teachSome() {
+    if (!await mayTeach("Sample questions of a shop’s help desk would be recorded and learned in it.")) return;
     const rows = state.teach.slice(state.done, state.done + AT_ONCE);
     for (const { text, right } of rows) { // one after another, as people would: each counts for those after it
       const ranking = await post("v1/rank", { text, k: 5 });

@@ -23,9 +23,19 @@ async function answerTo(text) {
 
 function reply(answer, before) {
   const changed = before && before.route !== answer.route;
-  const head = before && h("p", { class: changed ? "good" : "quiet" }, changed ? "Asked again, it answers now:" : "Asked again, it answers the same:");
+  const head = before && h("p", { class: changed ? "good" : "quiet" }, changed ? "Asked again, it answers now:" : unchanged(answer, before));
   const bubble = h("div", { class: `reply${changed ? " better" : ""}` }, head, h("p", {}, answer.route), judge(answer));
   return h("li", {}, bubble);
+}
+
+// One thumb need not change the answer: say by how much its score has moved, and how far the next one is behind.
+function unchanged(answer, before) {
+  const [first, second] = answer.now.ranking;
+  const was = before.now.ranking.find((one) => one.id === first?.id);
+  if (!was) return "Asked again, it answers the same:";
+  const moved = first.score < was.score ? "fell" : "rose";
+  const lead = second ? `; the next answer is at ${second.score.toFixed(2)}` : "";
+  return `Asked again, it still answers this. Its score ${moved} from ${was.score.toFixed(2)} to ${first.score.toFixed(2)}${lead}.`;
 }
 
 function judge(answer) {
@@ -78,7 +88,14 @@ async function show(answer, before) {
   const line = reply(answer, before);
   talk.append(line);
   document.getElementById("why").replaceChildren(...why(answer, before));
+  scrollTo(line);
   await teacher.refresh();
+  scrollTo(line);
+}
+
+// Scroll until a line stands fully above the question field, which sticks to the window's lower edge.
+function scrollTo(line) {
+  line.style.scrollMarginBottom = `${form.offsetHeight + 8}px`;
   line.scrollIntoView({ block: "nearest" });
 }
 
@@ -98,9 +115,13 @@ form.addEventListener("submit", async (event) => {
 await startShell(async () => {
   talk.replaceChildren();
   document.getElementById("why").replaceChildren(h("p", { class: "quiet" }, "Ask something first."));
+  await startLessons();
+}, startLessons);
+
+async function startLessons() {
   try {
     await teacher.start();
   } catch (error) {
     document.getElementById("teach").replaceChildren(problem(error));
   }
-});
+}

@@ -1,6 +1,7 @@
 // What every page has: theme, API key, choice of the space, and a line for what has just happened.
 
 import { chooseSpace, chosenSpace, get, key } from "./api.js";
+import { watchConnection } from "./connection.js";
 import { h } from "./elements.js";
 
 const THEME = "sona-pg theme";
@@ -73,9 +74,30 @@ export function keepSpace() {
   }
 }
 
-export function startShell(onChange) {
+// Ask for a decision in words; "" on the button means no.
+export function confirmed(title, text, yes) {
+  return new Promise((resolve) => {
+    const form = h("form", { onsubmit: (event) => {
+      event.preventDefault();
+      dialog.close("yes");
+    } },
+    h("h2", { id: "confirm-title" }, title), h("p", {}, text),
+    h("div", { class: "row" }, h("button", { type: "submit", class: "main" }, yes),
+      h("button", { type: "button", autofocus: true, onclick: () => dialog.close("no") }, "Cancel")));
+    const dialog = h("dialog", { "aria-labelledby": "confirm-title" }, form);
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+export function startShell(onChange, onBack = onChange) {
   startTheme();
   keepSpace();
+  watchConnection(onBack);
   const again = async () => {
     const before = chosenSpace();
     onChange(); // at once: the list of spaces is there later
