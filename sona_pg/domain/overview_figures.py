@@ -102,8 +102,13 @@ class PlacedPattern:
     kind: str
     verdict: str | None
     typical_queries: Sequence[str]
-    best_route: str | None
+    best_route: str | None  # with enough ratings; of those that are not shown to be worse, the cheapest
     routes: Mapping[str, Mapping[str, Any]]
+    rated: int  # ratings, of which older ones count less
+    low: float | None
+    high: float | None
+    alike: Sequence[str]  # routes that are not shown to be worse than the best
+    per_thousand: float | None  # cost of 1,000 of its trajectories, by the mean costs of their routes
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -31,8 +32,9 @@ from sona_pg.domain.overview_figures import (
 )
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
+from sona_pg.domain.route_choice import choose, rated_routes
 from sona_pg.domain.version import StoredVersion
-from sona_pg.engine.period_overview import end_of_period, events, period_figures
+from sona_pg.engine.period_overview import end_of_period, events, mean_costs, period_figures
 from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.learning.patterns.plane import Plane
@@ -49,6 +51,9 @@ RATED = 15  # ratings of a point at least
 SHOWN_VERSIONS = 60
 SHOWN_ROUTES = 50
 PLACED = 500  # patterns on a map
+PLACED_ROUTES = 8  # of a pattern
+COSTS_OF = 200  # routes whose mean costs are known here
+COSTS_FOR = 60.0  # seconds that they are kept
 NODES = 150  # of the memory graph
 RANKED = 1_000  # candidates that versions are compared by: the best ones now
 KEPT_PAST = 8  # versions prepared for queries
@@ -72,6 +77,7 @@ class Overview:
         self._past: OrderedDict[int, PastVersion] = OrderedDict()
         self._past_of = 0  # the version served when they were prepared
         self._plane: tuple[int, Plane] | None = None  # with its version
+        self._costs: tuple[float, Mapping[str, float]] | None = None  # with the time at which they were read
         self._lock = threading.Lock()
 
     def figures(self, days: float = 30.0) -> PeriodFigures:
@@ -157,7 +163,8 @@ class Overview:
         basis, plane = self._plane_of(session)
         largest = sorted(patterns, key=lambda pattern: (-pattern.size, pattern.id))[:PLACED]
         places = plane.place(_centroids(largest, self._engine.dim)).tolist()
-        placed = [_placed(pattern, *place) for pattern, place in zip(largest, places, strict=True)]
+        costs = self._costs_of(session)
+        placed = [_placed(pattern, place, costs) for pattern, place in zip(largest, places, strict=True)]
         return PatternMap(version, basis, plane.explained, placed, len(patterns) - len(largest))
 
     def memory_graph(self) -> PlacedGraph:
@@ -195,13 +202,15 @@ class Overview:
         session = self._session()
         vector, most = as_direction(x, self._engine.dim), require_count(k)
         ranked, among = _contenders(session, vector)
+        costs = self._costs_of(session)
         then = [
-            self._past_version(session, require_version(version)).answer(vector, among, most) for version in versions
+            self._past_version(session, require_version(version)).answer(vector, among, most, costs)
+            for version in versions
         ]
         serving = session.serving
         known = PastVersion.of(serving.version, serving.state, serving.patterns, self._engine.dim, session.config)
-        live = known.answer(vector, among, most)
-        found = near_patterns(list(serving.find_patterns(vector, 3)))
+        live = known.answer(vector, among, most, costs)
+        found = near_patterns(list(serving.find_patterns(vector, 3)), costs)
         moved = turned(session.held.instant.micro, vector)
         return OldAnswers(AnswerThen(serving.version, ranked[:most], live.routes, found, moved), then)
 
@@ -236,6 +245,13 @@ class Overview:
             plane = Plane.through(_centroids(largest, self._engine.dim), self._engine.dim)
             known = self._plane = (serving.version, plane)
         return known
+
+    def _costs_of(self, session: Session) -> Mapping[str, float]:
+        """Return the mean cost of a trajectory of each route."""
+        known, now = self._costs, time.monotonic()
+        if known is None or now - known[0] > COSTS_FOR:
+            known = self._costs = (now, mean_costs(session, COSTS_OF))
+        return known[1]
 
     def _past_version(self, session: Session, version: int) -> PastVersion:
         with self._lock:
@@ -303,14 +319,17 @@ def _centroids(patterns: Sequence[LearnedPattern], dim: int) -> np.ndarray[Any, 
     return np.array([pattern.centroid for pattern in patterns], np.float32).reshape(len(patterns), dim)
 
 
-def _placed(pattern: LearnedPattern, x: float, y: float) -> PlacedPattern:
-    best = pattern.best_route
-    largest = sorted(pattern.routes, key=lambda name: (-pattern.routes[name].size, name))[:8]
-    routes = {}
-    for name in largest:
-        record = pattern.routes[name]
-        routes[name] = {"size": record.size, "quality": record.quality if record.rated else None}
+def _placed(pattern: LearnedPattern, place: Sequence[float], costs: Mapping[str, float]) -> PlacedPattern:
+    routes = rated_routes(pattern.routes, costs)
+    chosen = choose(routes)
+    rated = round(pattern.weight)
+    mean = pattern.quality if pattern.rated else None
+    low, high = (None, None) if mean is None else interval(min(max(mean, 0.0), 1.0), max(rated, 1))
+    priced = [one for one in routes if one.cost is not None]
+    asked = sum(one.size for one in priced)
+    cost = math.fsum(one.size * (one.cost or 0.0) for one in priced) / asked if asked else None
     return PlacedPattern(
-        pattern.id, x, y, pattern.size, pattern.quality if pattern.rated else None, pattern.kind, pattern.verdict,
-        pattern.typical_queries, None if best is None else best[0], routes,
+        pattern.id, place[0], place[1], pattern.size, mean, pattern.kind, pattern.verdict, pattern.typical_queries,
+        None if chosen is None else chosen.best.route, {one.route: one._asdict() for one in routes[:PLACED_ROUTES]},
+        rated, low, high, () if chosen is None else chosen.alike, None if cost is None else 1000 * cost,
     )  # fmt: skip

@@ -52,6 +52,17 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
     )  # fmt: skip
 
 
+def mean_costs(session: Session, most: int) -> dict[str, float]:
+    """Return the mean cost of a trajectory of each route that has costs, of the ``most`` that cost most in all."""
+    found = session.database.overview.sums(session.space, EPOCH.date(), datetime.now(UTC).date(), most)
+    total: dict[str, tuple[float, int]] = {}
+    for one in found.sums:
+        if one.route:
+            cost, costed = total.get(one.route, (0.0, 0))
+            total[one.route] = (cost + one.cost, costed + one.costed)
+    return {route: cost / costed for route, (cost, costed) in total.items() if costed}
+
+
 def events(session: Session) -> list[SpaceEvent]:
     """Return the latest rollbacks, loads, rebuilds and erasures, oldest first."""
     listed = session.database.versions.listing(session.space, EVENTS)

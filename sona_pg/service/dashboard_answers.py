@@ -131,6 +131,17 @@ class RoutesAnswer(BaseModel):
     routes: list[RouteRow]
 
 
+class PatternRoute(BaseModel):
+    """A route within a pattern, with the 95 % interval of its quality."""
+
+    size: int
+    rated: int
+    quality: float | None = None
+    low: float | None = None
+    high: float | None = None
+    cost: float | None = None  # mean cost of a trajectory of the route in the whole space
+
+
 class PatternPlace(BaseModel):
     """A pattern with its place on the map."""
 
@@ -142,8 +153,13 @@ class PatternPlace(BaseModel):
     kind: str
     verdict: str | None = None
     typical_queries: list[str]
-    best_route: str | None = None
-    routes: dict[str, dict[str, float | None]]
+    best_route: str | None = None  # at least 10 ratings; of those that are not shown to be worse, the cheapest
+    routes: dict[str, PatternRoute]
+    rated: int  # ratings; older ones count less
+    low: float | None = None
+    high: float | None = None
+    alike: list[str]  # routes that are not shown to be worse than the best
+    per_thousand: float | None = None  # cost of 1,000 of its trajectories, by the mean costs of their routes
 
 
 class PatternMapAnswer(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from sona_pg import kernels
 from sona_pg.config import SonaConfig
 from sona_pg.domain.overview_figures import AnswerThen, NearPattern, Scored
 from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.route_choice import choose, rated_routes
 from sona_pg.domain.state import LearnedState, LoraWeights
 from sona_pg.learning.knowledge import initial_state, ranker_of, router_of
 from sona_pg.learning.ranking.ranker import RankerState
@@ -53,13 +54,16 @@ class PastVersion:
             block = kernels.CentroidBlock(np.ascontiguousarray(np.stack([pattern.centroid for pattern in patterns])))
         return cls(version, state.micro, ranker_of(state), router_of(state, config), tuple(patterns), block)
 
-    def answer(self, x: NDArray[np.float32], among: Contenders, k: int) -> AnswerThen:
-        """Return the best ``k`` of the candidates and of the routes, and the nearest patterns, for ``x`` (dim,)."""
+    def answer(self, x: NDArray[np.float32], among: Contenders, k: int, costs: Mapping[str, float]) -> AnswerThen:
+        """Return the best ``k`` of the candidates and of the routes, and the nearest patterns, for ``x`` (dim,).
+
+        ``costs`` are mean costs of routes: of routes that are about as good, the cheapest is a pattern's best.
+        """
         return AnswerThen(
             self.version,
             self._ranking(x, among, k),
             self._routes(x, k),
-            near_patterns(self._near(x)),
+            near_patterns(self._near(x), costs),
             turned(self.micro, x),
         )
 
@@ -93,8 +97,9 @@ def turned(micro: LoraWeights, x: NDArray[np.float32]) -> float:
     return math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
 
 
-def near_patterns(found: Sequence[LearnedPattern]) -> list[NearPattern]:
-    """Return patterns that were found for a query, as an answer names them."""
+def near_patterns(found: Sequence[LearnedPattern], costs: Mapping[str, float]) -> list[NearPattern]:
+    """Return patterns that were found for a query, as an answer names them; ``costs``: means of routes."""
+    chosen = [choose(rated_routes(pattern.routes, costs)) for pattern in found]
     return [
         NearPattern(
             pattern.id,
@@ -102,7 +107,7 @@ def near_patterns(found: Sequence[LearnedPattern]) -> list[NearPattern]:
             pattern.size,
             pattern.quality if pattern.rated else None,
             next(iter(pattern.typical_queries), None),
-            None if pattern.best_route is None else pattern.best_route[0],
+            None if choice is None else choice.best.route,
         )
-        for pattern in found
+        for pattern, choice in zip(found, chosen, strict=True)
     ]

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from sona_pg import Store
+from sona_pg.domain.pattern import KINDS
 from sona_pg.service import ServiceOptions
 from tests.service import check_browser
 from tests.service.check_browser import Watched
@@ -81,3 +82,60 @@ def test_an_erasure_keeps_the_headline_and_is_marked(watched: Watched, site: Sit
     assert "mean of 210 ratings" in first_tile(page)
     page.wait_for_selector("text=No version that is kept has ratings of its own yet")
     watched.require_readable("overview-erased")
+
+
+def test_spending_is_told_by_route_and_day_and_a_budget_is_set(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=recent#routes")
+    page.wait_for_selector("dt:text-is('Spent in all')")
+    shares = page.locator("table:has(caption:has-text('Spending by route')) td[data-name=Share]").all_inner_texts()
+    assert len(shares) == 3
+    assert shares[0] > "80"
+    page.wait_for_selector("figure svg rect.f0")
+    page.click("summary:text('Set a budget')")
+    page.fill("#amount", "none")
+    page.press("#amount", "Enter")
+    page.wait_for_selector("text=The limit must be a number above 0")
+    page.fill("#amount", "2.5")
+    page.press("#amount", "Enter")
+    page.wait_for_selector("dd:text-is('2.5 a day')")
+    watched.require_readable("routes-budget")
+    page.click("summary:text('Change the budget')")
+    page.click("text=Remove it")
+    page.wait_for_selector("text=No budget is set")
+
+
+@pytest.mark.parametrize("width", [390, 820])
+def test_a_narrow_table_is_cards_and_labels_do_not_cover_one_another(browser: Browser, site: Site, width: int) -> None:
+    watched = Watched(browser, site, width)
+    page = watched.page
+    page.goto(f"{site.url}/?space=recent#routes")
+    page.wait_for_selector("svg text.label")
+    assert page.evaluate("[...document.querySelectorAll('.scroll')].every(one => one.scrollWidth <= one.clientWidth)")
+    boxes = page.evaluate("""() => [...document.querySelectorAll('svg text.label, svg .dot')].filter(one =>
+        one.ownerSVGElement.getAttribute('aria-label')?.startsWith('Quality of each')).map(one => {
+            const {left, right, top, bottom} = one.getBoundingClientRect();
+            return [one.textContent, left, right, top, bottom];
+        })""")
+    assert len(boxes) == 6
+    for place, (_, left, right, top, bottom) in enumerate(boxes):
+        for other in boxes[place + 1 :]:
+            assert right <= other[1] or other[2] <= left or bottom <= other[3] or other[4] <= top, boxes
+    watched.require_readable(f"routes-{width}")
+    watched.close()
+
+
+def test_patterns_begin_with_those_that_go_wrong_most(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=recent#patterns")
+    page.wait_for_selector("svg text.label")
+    wrong = page.locator("td[data-name='Probably wrong']").all_inner_texts()
+    counts = [int(text.split(" of ")[0]) for text in wrong]
+    assert counts == sorted(counts, reverse=True)
+    assert len(counts) > 1
+    second = page.locator("tbody button.link").nth(1)
+    second.click()
+    assert second.get_attribute("aria-pressed") == "true"
+    assert page.locator("[aria-live] h2").text_content() == second.text_content()
+    assert page.locator("[aria-live] dt:text-is('Kind') + dd").text_content() in KINDS
+    watched.require_readable("patterns-leading")

@@ -126,6 +126,25 @@ def test_patterns_have_places_on_the_plane_of_the_served_version(service, learne
     assert missing.status_code == 404
 
 
+def test_the_best_route_has_ten_ratings_and_is_the_cheapest_of_those_about_as_good(service, space):
+    name = {"space": space()}
+    counts = {"lucky": (3, 3, 0.1), "small": (90, 111, 1.0), "large": (39, 46, 57.0), "poor": (20, 60, 0.5)}
+    rows = [
+        {"text": "aab", "route": route, "quality": float(place < good), "cost": cost}
+        for route, (good, rated, cost) in counts.items() for place in range(rated)
+    ]  # fmt: skip
+    rows += [{"text": "aab", "route": "lucky"}] * 20  # unrated
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    (pattern,) = view(service, name, "patterns")["patterns"]
+    assert (pattern["best_route"], pattern["alike"]) == ("small", ["large"])
+    assert (pattern["routes"]["lucky"]["size"], pattern["routes"]["lucky"]["rated"]) == (23, 3)
+    assert pattern["routes"]["small"]["low"] < 90 / 111 < pattern["routes"]["small"]["high"]
+    assert pattern["routes"]["large"]["cost"] == pytest.approx(57)
+    near = asked(service, name, "answers", {"text": "aab", "versions": [1]})
+    assert near["then"][0]["patterns"][0]["best_route"] == near["now"]["patterns"][0]["best_route"] == "small"
+
+
 def test_a_query_is_answered_by_each_version_and_now(service, learned):
     found = asked(service, learned, "answers", {"text": "aab", "versions": [0, 1, 2]})
     assert [answer["version"] for answer in found["then"]] == [0, 1, 2]

@@ -16,19 +16,21 @@ export const h = (name, attributes, ...children) => filled(document.createElemen
 
 export const s = (name, attributes, ...children) => filled(document.createElementNS(SVG, name), attributes, children);
 
+// A table; on a narrow window each row is a card, in which every cell says its column. The roles keep it a table then.
 export function table(caption, columns, rows, rowClass) {
   const cell = (column, row) => {
     const content = column.of(row);
-    const attributes = { class: column.kind };
+    const attributes = { class: column.kind, "data-name": column.name };
     return column.heads
-      ? h("th", { scope: "row", ...attributes }, content)
-      : h("td", attributes, content ?? h("span", { class: "quiet" }, "–"));
+      ? h("th", { scope: "row", role: "rowheader", ...attributes }, content)
+      : h("td", { role: "cell", ...attributes }, content ?? h("span", { class: "quiet" }, "–"));
   };
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", {},
-      h("caption", {}, caption),
-      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: column.kind }, column.name)))),
-      h("tbody", {}, rows.map((row) => h("tr", { class: rowClass?.(row) },
+    h("table", { role: "table", class: "cards" },
+      h("caption", { role: "caption" }, caption),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
+        columns.map((column) => h("th", { scope: "col", role: "columnheader", class: column.kind }, column.title ?? column.name)))),
+      h("tbody", { role: "rowgroup" }, rows.map((row) => h("tr", { role: "row", class: rowClass?.(row) },
         columns.map((column) => cell(column, row)))))));
 }
 

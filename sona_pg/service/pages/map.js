@@ -1,7 +1,9 @@
 // A map of things with a place on a plane: bubbles that the keyboard walks by the arrow keys.
 
-import { chart, frame } from "./charts.js";
+import { chart } from "./charts.js";
 import { s } from "./elements.js";
+import { placeLabels, shortened } from "./labels.js";
+import { linear } from "./scales.js";
 
 export function spread(values) {
   const low = Math.min(...values);
@@ -10,12 +12,13 @@ export function spread(values) {
   return [low - pad, high + pad];
 }
 
-// Items: {id, x, y, r, kind, title}. Lines: {from, to, kind, width} between ids. The chosen one is told to onChoose.
-export function bubbleMap(label, items, { names, domains, lines = [], onChoose, chosen, height }) {
+// Items: {id, x, y, r, kind, title, label}. Lines: {from, to, kind, width} between ids. The chosen one is told to onChoose.
+// The axes of a projection mean nothing by themselves, so none are drawn. `mark(id)` of what is returned chooses from outside.
+export function bubbleMap(label, items, { domains, lines = [], onChoose, chosen, height }) {
   const byId = new Map(items.map((item) => [item.id, item]));
   const place = chart(label, height, (width, tall) => {
-    const x = { domain: domains[0], name: names[0] };
-    const { sx, sy, parts } = frame(width, tall, { x, y: { domain: domains[1], name: names[1] } });
+    const sx = linear(domains[0], [14, width - 14]);
+    const sy = linear(domains[1], [tall - 14, 14]);
     const scale = Math.min(1, width / 640);
     const edges = lines.map((line) => s("line", {
       class: `edge ${line.kind}`, "stroke-width": line.width, "data-from": line.from, "data-to": line.to,
@@ -26,11 +29,15 @@ export function bubbleMap(label, items, { names, domains, lines = [], onChoose, 
       cx: sx(item.x), cy: sy(item.y), r: Math.max(4, item.r * scale), role: "button", "aria-label": item.title,
       tabindex: item.id === chosen() || (chosen() === null && number === 0) ? 0 : -1, "data-id": item.id,
     }, s("title", {}, item.title)));
-    return [parts, edges, bubbles];
+    const most = width < 500 ? 18 : 28;
+    const named = items.toSorted((one, other) => other.r - one.r).map((item) => ({
+      x: sx(item.x), y: sy(item.y), r: Math.max(4, item.r * scale), core: Math.max(2, item.r * scale / 2), text: item.label && shortened(item.label, most),
+    }));
+    return [edges, bubbles, placeLabels(named, { left: 0, right: width, top: 0, bottom: tall })];
   });
   const svg = place.firstChild;
   svg.setAttribute("role", "group");
-  const choose = (node) => {
+  const mark = (node) => {
     for (const one of svg.querySelectorAll(".bubble")) {
       one.classList.toggle("chosen", one === node);
       one.setAttribute("tabindex", one === node ? 0 : -1);
@@ -38,7 +45,14 @@ export function bubbleMap(label, items, { names, domains, lines = [], onChoose, 
     for (const line of svg.querySelectorAll(".edge")) {
       line.classList.toggle("near", [line.dataset.from, line.dataset.to].includes(node.dataset.id));
     }
+  };
+  const choose = (node) => {
+    mark(node);
     onChoose(byId.get(node.dataset.id));
+  };
+  place.mark = (id) => {
+    const node = svg.querySelector(`[data-id="${CSS.escape(id)}"]`);
+    if (node) mark(node);
   };
   svg.addEventListener("click", (event) => {
     const node = event.target.closest(".bubble");

@@ -33,7 +33,7 @@ export function memory() {
       const near = (id) => found.edges.filter((edge) => edge.source === id || edge.target === id);
       const drawing = bubbleMap(`Memory graph: ${items.length} nodes, ${lines.length} edges`, items, {
         domains: [spread(items.map((item) => item.x)), spread(items.map((item) => item.y))], height: 460, lines,
-        names: ["first principal component", "second principal component"], chosen: () => chosen,
+        chosen: () => chosen,
         onChoose: (item) => {
           chosen = item.id;
           const edges = near(item.id);

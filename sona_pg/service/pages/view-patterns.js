@@ -1,34 +1,70 @@
-// Patterns: a map of their centroids as of any version, and what is known of the chosen one.
+// Patterns: which matter most, what is known of the chosen one, and a map of them as of any version.
 
 import { get } from "./api.js";
 import { tone, toneLegend } from "./charts.js";
-import { asTable, h, panel, table } from "./elements.js";
+import { h, panel, table } from "./elements.js";
 import { bubbleMap, spread } from "./map.js";
 import { versionSlider } from "./slider.js";
-import { count, share } from "./format.js";
+import { count, number, range, several, share } from "./format.js";
 
+const LEADING = 12; // rows that are shown at once
+const LABELLED = 8; // bubbles with a label
+
+const nameOf = (pattern) => pattern.typical_queries[0] ?? "without texts";
 const titleOf = (pattern) =>
-  `${pattern.typical_queries[0] ?? "a pattern without texts"}: ${count(pattern.size)} trajectories, quality ${share(pattern.quality)}`;
+  `${nameOf(pattern)}: ${several(pattern.size, "trajectory", "trajectories")}, ${pattern.rated ? `quality ${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : "not rated"}`;
+
+// How many of its trajectories have probably gone wrong: those that are not rated as often as those that are.
+const wrong = (pattern) => (pattern.quality === null ? null : pattern.size * (1 - pattern.quality));
+const rating = (one) => (one.rated ? `${share(one.quality)} (${range(one.low, one.high)})` : null);
+
+function bestOf(pattern) {
+  if (!pattern.best_route) return "none has 10 ratings yet";
+  const best = pattern.routes[pattern.best_route];
+  const known = best ? `${pattern.best_route}: ${rating(best)}, ${several(best.rated, "rating")}` : pattern.best_route;
+  if (!pattern.alike.length) return known;
+  return `${known}. ${pattern.alike.join(", ")} ${pattern.alike.length === 1 ? "is" : "are"} about as good`
+    + (best && best.cost !== null ? "; this one costs least." : ", by what is known so far.");
+}
 
 function detail(pattern) {
-  if (!pattern) return [h("p", { class: "quiet" }, "Choose a pattern on the map, with the mouse or the arrow keys.")];
+  if (!pattern) return [h("p", { class: "quiet" }, "Choose a pattern in the table or on the map.")];
   const routes = Object.entries(pattern.routes).map(([route, known]) => ({ route, ...known }));
   return [
     h("dl", { class: "pairs" },
-      h("dt", {}, "Quality"), h("dd", {}, share(pattern.quality)),
-      h("dt", {}, "Trajectories"), h("dd", {}, count(pattern.size)),
+      h("dt", {}, "Quality"), h("dd", {}, pattern.rated ? `${rating(pattern)}, ${several(pattern.rated, "rating")}` : "not rated"),
+      h("dt", {}, "Asked"), h("dd", {}, several(pattern.size, "time")),
       h("dt", {}, "Kind"), h("dd", {}, pattern.kind),
       h("dt", {}, "Mostly"), h("dd", {}, pattern.verdict ?? "not judged"),
-      h("dt", {}, "Best route"), h("dd", {}, pattern.best_route ?? "none is rated")),
-    h("h3", {}, "Typical queries"),
+      h("dt", {}, "Cost of 1,000"), h("dd", {}, number(pattern.per_thousand)),
+      h("dt", {}, "Best route"), h("dd", {}, bestOf(pattern))),
+    h("h3", {}, "Typical questions"),
     pattern.typical_queries.length
       ? h("ul", { class: "typical" }, pattern.typical_queries.map((query) => h("li", {}, query)))
-      : h("p", { class: "quiet" }, "Their trajectories came without texts."),
+      : h("p", { class: "quiet" }, "They were recorded without texts."),
     routes.length > 0 && table("Routes tried in it", [
-      { name: "Route", heads: true, kind: "words", of: (route) => route.route },
-      { name: "Quality", kind: "number", of: (route) => share(route.quality) },
-      { name: "Tried", kind: "number", of: (route) => count(route.size) },
+      { name: "Route", heads: true, kind: "short", of: (route) => route.route },
+      { name: "Quality", kind: "number", of: rating },
+      { name: "Ratings", kind: "number", of: (route) => count(route.rated) },
+      { name: "Mean cost", kind: "number", of: (route) => (route.cost === null ? null : number(route.cost)) },
     ], routes),
+    routes.length > 0 && h("p", { class: "note" }, "In brackets: the true quality lies there 19 times out of 20. Older ratings count less. Costs are means of the whole space."),
+  ].filter(Boolean);
+}
+
+function leading(items, onChoose) {
+  const rows = items.toSorted((a, b) => (wrong(b) ?? -1) - (wrong(a) ?? -1) || b.size - a.size);
+  const columns = [
+    { name: "Typical question", heads: true, kind: "words", of: (pattern) => h("button", { type: "button", class: "link", "data-id": pattern.id, "aria-pressed": "false", onclick: () => onChoose(pattern) }, nameOf(pattern)) },
+    { name: "Probably wrong", kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.size)}`) },
+    { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : null) },
+    { name: "Best route", kind: "short", of: (pattern) => pattern.best_route },
+    { name: "Cost of 1,000", kind: "number", of: (pattern) => (pattern.per_thousand === null ? null : number(pattern.per_thousand)) },
+  ];
+  const more = rows.slice(LEADING);
+  return [
+    table("Most wrong answers first", columns, rows.slice(0, LEADING)),
+    more.length > 0 && h("details", {}, h("summary", {}, `${several(more.length, "pattern")} more`), table("The other patterns", columns, more)),
   ].filter(Boolean);
 }
 
@@ -36,42 +72,44 @@ export function patterns() {
   const drawing = h("figure", {});
   const about = h("div", { "aria-live": "polite", class: "panel" });
   const note = h("p", { class: "note" });
-  const list = h("div", {});
+  const list = h("div", { class: "flow" });
   let chosen = null;
   let domains = null;
+
+  const choose = (item) => {
+    chosen = item?.id ?? null;
+    about.replaceChildren(h("h2", {}, item ? nameOf(item) : "Pattern"), ...detail(item));
+    for (const one of list.querySelectorAll("[data-id]")) one.setAttribute("aria-pressed", String(one.dataset.id === chosen));
+  };
 
   function draw(found) {
     const items = found.patterns;
     if (!items.length) {
-      drawing.replaceChildren(h("p", { class: "quiet" }, `Version ${found.version} has no patterns: a cycle makes them from what was recorded.`));
+      drawing.replaceChildren(h("p", { class: "quiet" }, `Version ${found.version} has no patterns: learning makes them from what was recorded.`));
+      list.replaceChildren();
       about.replaceChildren(h("h2", {}, "No pattern"), ...detail(null));
       return;
     }
     const largest = Math.max(...items.map((item) => item.size));
+    const labelled = new Set(items.toSorted((a, b) => b.size - a.size).slice(0, LABELLED).map((item) => item.id));
     // The axes stay as they are while the slider moves, unless a pattern lies outside.
     const [dx, dy] = [spread(items.map((item) => item.x)), spread(items.map((item) => item.y))];
     domains = domains ? [join(domains[0], dx), join(domains[1], dy)] : [dx, dy];
-    const [first, second] = found.explained;
-    const choose = (item) => {
-      chosen = item?.id ?? null;
-      about.replaceChildren(h("h2", {}, item ? item.typical_queries[0] ?? "Pattern" : "Pattern"), ...detail(item));
-    };
-    drawing.replaceChildren(bubbleMap(`Map of ${items.length} patterns`, items.map((item) => ({
-      ...item, r: 5 + 20 * Math.sqrt(item.size / largest), kind: tone(item.quality), title: titleOf(item),
+    const byId = new Map(items.map((item) => [item.id, item]));
+    const map = bubbleMap(`Map of ${several(items.length, "pattern")}`, items.map((item) => ({
+      id: item.id, x: item.x, y: item.y, r: 5 + 20 * Math.sqrt(item.size / largest), kind: tone(item.quality), title: titleOf(item),
+      label: labelled.has(item.id) ? nameOf(item) : null,
     })), {
-      domains, height: 420, onChoose: choose, chosen: () => chosen,
-      names: [`first principal component (${share(first)} of the variance)`, `second principal component (${share(second)})`],
+      domains, height: 420, onChoose: (item) => choose(byId.get(item.id)), chosen: () => chosen,
+    });
+    drawing.replaceChildren(map);
+    list.replaceChildren(...leading(items, (item) => {
+      choose(item);
+      map.mark(item.id);
     }));
-    choose(items.find((item) => item.id === chosen) ?? items[0]);
-    note.textContent = `${items.length} patterns of version ${found.version}, on the plane of version ${found.basis}.`
-      + (found.left_out ? ` ${found.left_out} smaller ones are left out.` : "");
-    list.replaceChildren(asTable("Patterns", [
-      { name: "Typical query", heads: true, kind: "words", of: (item) => item.typical_queries[0] ?? "–" },
-      { name: "Quality", kind: "number", of: (item) => share(item.quality) },
-      { name: "Trajectories", kind: "number", of: (item) => count(item.size) },
-      { name: "Kind", of: (item) => item.kind },
-      { name: "Best route", of: (item) => item.best_route },
-    ], items));
+    choose(byId.get(chosen) ?? items.reduce((worst, item) => ((wrong(item) ?? -1) > (wrong(worst) ?? -1) ? item : worst)));
+    note.textContent = `${several(items.length, "pattern")} of version ${found.version}. Near is alike, as far as a plane can show: it shows ${share(found.explained[0] + found.explained[1])} of the differences.`
+      + (found.left_out ? ` ${several(found.left_out, "smaller one")} left out.` : "");
   }
   const show = async (version) => draw(await get("v1/dashboard/patterns", { version }));
 
@@ -81,9 +119,9 @@ export function patterns() {
       draw(found);
       return [
         h("h1", {}, "Patterns"),
-        h("p", { class: "note" }, "A pattern is a cluster of trajectories: what was asked alike. Near on the map is alike in the embedding, as far as two dimensions can show."),
+        h("p", { class: "note" }, "A pattern is a group of questions that are alike. Those that go wrong most often come first: their quality, times how often they are asked."),
         h("div", { class: "pair wide" },
-          panel("Map", drawing, toneLegend(), versionSlider(listed, show), note, list), about),
+          h("div", { class: "stack" }, panel("Where it goes wrong", list), panel("Map", drawing, toneLegend(), versionSlider(listed, show), note)), about),
       ];
     },
     onVersion: () => show(),

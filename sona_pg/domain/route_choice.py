@@ -1,0 +1,63 @@
+"""Best route of a pattern, as people are told it: enough ratings, and of routes that are about as good the cheapest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sona_pg.domain.overview_figures import interval
+from sona_pg.domain.pattern import RouteRecord
+from sona_pg.domain.period_figures import difference_interval
+
+RATINGS = 10  # that a route needs to be called the best, as in sona.pattern_summary
+
+
+class RatedRoute(NamedTuple):
+    """A route within a pattern, with the 95 % interval of its quality."""
+
+    route: str
+    size: int  # trajectories, rated or not
+    rated: int  # ratings, of which older ones count less
+    quality: float | None  # None: none is rated
+    low: float | None
+    high: float | None
+    cost: float | None  # mean cost of a trajectory of the route in the whole space
+
+
+class RouteChoice(NamedTuple):
+    """The best route, and those that are not shown to be worse: it is the cheapest of them, where costs are known."""
+
+    best: RatedRoute
+    alike: Sequence[str]
+
+
+def rated_routes(routes: Mapping[str, RouteRecord], costs: Mapping[str, float]) -> list[RatedRoute]:
+    """Return the routes of a pattern, those with most ratings first."""
+    made = []
+    for name, record in routes.items():
+        rated = round(record.weight)
+        mean = record.quality if record.rated else None
+        low, high = (None, None) if mean is None else interval(min(max(mean, 0.0), 1.0), max(rated, 1))
+        made.append(RatedRoute(name, record.size, rated, mean, low, high, costs.get(name)))
+    return sorted(made, key=lambda one: (-one.rated, -one.size, one.route))
+
+
+def choose(routes: Sequence[RatedRoute]) -> RouteChoice | None:
+    """Return the best of some routes; None while no route has enough ratings.
+
+    It is the one whose interval has the highest lower end, unless a cheaper one is not shown to be worse (the 95 %
+    interval of their difference holds 0).
+    """
+    enough = [one for one in routes if one.rated >= RATINGS and one.low is not None]
+    if not enough:
+        return None
+    first = min(enough, key=lambda one: (-(one.low or 0.0), one.route))
+    alike = [one for one in enough if one is first or not _worse(one, first)]
+    priced = [one for one in alike if one.cost is not None]
+    best = first if first.cost is None else min(priced, key=lambda one: (one.cost or 0.0, -(one.low or 0.0), one.route))
+    return RouteChoice(best, [one.route for one in alike if one is not best])
+
+
+def _worse(one: RatedRoute, other: RatedRoute) -> bool:
+    _, high = difference_interval((one.quality or 0.0, one.rated), (other.quality or 0.0, other.rated))
+    return high < 0

@@ -1,0 +1,159 @@
+// Money: what was spent on which route and when, quality for money, and the budget.
+
+import { get, post } from "./api.js";
+import { chart, frame, QUALITY } from "./charts.js";
+import { asTable, h, problem, s, table } from "./elements.js";
+import { ago, count, number, several, share } from "./format.js";
+import { placeLabels, shortened } from "./labels.js";
+import { daysOf } from "./range.js";
+
+const SERIES = 5; // routes with a colour of their own
+const DAY = 86400000;
+const UNIT = "Costs are in the unit in which they are recorded, such as dollars.";
+
+const nameOf = (route) => route ?? "without a route";
+
+export function totals(figures) {
+  const { now, before } = figures;
+  if (!now.costed) {
+    return [h("p", { class: "quiet" }, `Nothing recorded from ${daysOf(figures)} has a cost. Costs come with a route's decision (`, h("code", {}, "costs"), ") or with the outcome (", h("code", {}, "cost"), ").")];
+  }
+  const change = before?.costed ? `${number(before.cost)} in as many days before` : "nothing to compare with before";
+  const tile = (name, value, small) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, small)));
+  const rows = figures.routes.filter((row) => row.trajectories);
+  return [
+    h("dl", { class: "tiles" },
+      tile("Spent in all", number(now.cost), [daysOf(figures), h("br"), change]),
+      tile("Cost of 1,000 requests", number((1000 * now.cost) / now.costed), before?.costed ? `${number((1000 * before.cost) / before.costed)} before` : "on average"),
+      tile("Requests with a cost", count(now.costed), `of ${count(now.trajectories)} recorded`)),
+    table(`Spending by route, ${daysOf(figures)}`, [
+      { name: "Route", heads: true, kind: "short", of: (row) => nameOf(row.route) },
+      { name: "Spent", kind: "number", of: (row) => (row.costed ? number(row.cost) : null) },
+      { name: "Share", kind: "number", of: (row) => (row.costed ? share(row.share) : null) },
+      { name: "Cost of 1,000", kind: "number", of: (row) => (row.costed ? number(row.per_thousand) : null) },
+      { name: "Requests", kind: "number", of: (row) => count(row.trajectories) },
+      { name: "With a cost", kind: "number", of: (row) => count(row.costed) },
+    ], rows),
+    h("p", { class: "note" }, `${UNIT} Real ones where they were told, else estimates. Days are those of UTC.`
+      + (figures.missing_days ? ` ${several(figures.missing_days, "day is", "days are")} not counted yet.` : "")),
+  ];
+}
+
+// Spending by day, or by week or month where a period has many days.
+export function byDay(figures) {
+  if (!figures.days.length) return [h("p", { class: "quiet" }, "No spending in this period.")];
+  const [first, last] = [Date.parse(figures.first_day), Date.parse(figures.last_day) + DAY];
+  const span = (last - first) / DAY;
+  const each = span > 400 ? 30 : span > 92 ? 7 : 1;
+  const step = each * DAY;
+  const routes = figures.routes.filter((row) => row.costed).slice(0, SERIES).map((row) => row.route ?? "");
+  const bars = new Map();
+  for (const day of figures.days) {
+    const from = first + Math.floor((Date.parse(day.day) - first) / step) * step;
+    const bar = bars.get(from) ?? { from, cost: 0, costed: 0, routes: {} };
+    bar.cost += day.cost;
+    bar.costed += day.costed;
+    for (const [route, cost] of Object.entries(day.routes)) bar.routes[route] = (bar.routes[route] ?? 0) + cost;
+    bars.set(from, bar);
+  }
+  const known = [...bars.values()].sort((a, b) => a.from - b.from);
+  const most = Math.max(...known.map((bar) => bar.cost)) * 1.05 || 1;
+  const unit = { 1: "day", 7: "week", 30: "30 days" }[each];
+  const on = (bar) => new Intl.DateTimeFormat("en", { dateStyle: "medium", timeZone: "UTC" }).format(bar.from);
+  const parts = (bar) => {
+    const named = routes.map((route, place) => ({ route, cost: bar.routes[route] ?? 0, style: `f${place}` }));
+    const rest = bar.cost - named.reduce((sum, part) => sum + part.cost, 0);
+    return [...named, { route: "others", cost: rest, style: "f5" }].filter((part) => part.cost > 1e-9 * bar.cost);
+  };
+  const figure = chart(`Spending by ${unit}`, 230, (width, tall) => {
+    const frame_ = frame(width, tall, { x: { domain: [first, last], name: "time", kind: "time" }, y: { domain: [0, most], name: `spent in a ${unit}` }, left: 56 });
+    const { sx, sy } = frame_;
+    const wide = Math.max(1, sx(first + step) - sx(first) - 2);
+    return [frame_.parts, known.map((bar) => {
+      let at = 0;
+      return parts(bar).map((part) => {
+        const below = at;
+        at += part.cost;
+        return s("rect", { class: part.style, x: sx(bar.from) + 1, width: Math.min(wide, sx(last) - sx(bar.from)), y: sy(at), height: Math.max(sy(below) - sy(at), 0.5) },
+          s("title", {}, `${on(bar)}, ${nameOf(part.route || null)}: ${number(part.cost)} of ${number(bar.cost)}`));
+      });
+    })];
+  });
+  const others = known.some((bar) => parts(bar).some((part) => part.route === "others"));
+  const legend = [...routes.map((route, place) => [nameOf(route || null), `f${place}`]), ...(others ? [["others", "f5"]] : [])];
+  return [
+    h("figure", {}, figure),
+    h("ul", { class: "legend" }, legend.map(([name, style]) => h("li", {},
+      s("svg", { width: 14, height: 12, viewBox: "0 0 14 12", "aria-hidden": "true" }, s("rect", { class: style, width: 14, height: 12 })), name))),
+    asTable(`Spending by ${unit}`, [
+      { name: `${each === 1 ? "Day" : "From"} (UTC)`, heads: true, kind: "when", of: on },
+      { name: "Spent", kind: "number", of: (bar) => number(bar.cost) },
+      { name: "Requests with a cost", kind: "number", of: (bar) => count(bar.costed) },
+      ...routes.map((route) => ({ name: nameOf(route || null), kind: "number", of: (bar) => (bar.routes[route] === undefined ? null : number(bar.routes[route])) })),
+    ], known),
+  ];
+}
+
+const costOf = (route) => route.cost ?? route.estimate;
+
+export function qualityForMoney(rows) {
+  const priced = rows.filter((route) => costOf(route) !== null);
+  if (priced.length < 2) return [h("p", { class: "quiet" }, "Fewer than two routes have both ratings and costs.")];
+  const most = Math.max(...priced.map(costOf)) * 1.15 || 1;
+  return [
+    h("figure", {}, chart("Quality of each route against its mean cost", 280, (width, tall) => {
+      const { box, sx, sy, parts } = frame(width, tall, { x: { domain: [0, most], name: "mean cost of a request", label: number }, y: QUALITY });
+      const points = priced.map((route) => ({ x: sx(costOf(route)), y: sy(route.quality), r: 6, text: shortened(route.route) }));
+      return [parts, priced.map((route, place) => [
+        s("line", { class: "whisker", x1: points[place].x, x2: points[place].x, y1: sy(route.low), y2: sy(route.high) }),
+        s("circle", { class: "dot", cx: points[place].x, cy: points[place].y, r: 5 }, s("title", {}, `${route.route}: ${share(route.quality)} of ${several(route.trajectories, "rating")}, for ${number(costOf(route))}`)),
+      ]), placeLabels(points, { left: box.left, right: box.right, top: 14, bottom: box.bottom })];
+    })),
+    h("p", { class: "note" }, "Up and to the left is better: more quality for less money. The line through a dot says how sure its quality is."),
+  ];
+}
+
+function spent(known) {
+  if (known.amount === null) return [h("p", {}, "No budget is set: routes are chosen by quality and price alone.")];
+  return [h("dl", { class: "pairs" },
+    h("dt", {}, "Limit"), h("dd", {}, `${number(known.amount)} a ${known.per}`),
+    h("dt", {}, "Spent today"), h("dd", {}, `${number(known.spent_today)} in ${several(known.requests_today, "request")}`),
+    h("dt", {}, "Since it was set"), h("dd", {}, `${number(known.spent)} in ${several(known.requests, "request")}, ${ago(known.set_at)}`),
+    h("dt", {}, "Pace"), h("dd", {}, known.pace === null ? "–" : `${share(known.pace)} of what it allows up to now`)),
+  h("p", { class: "note" }, "Counted: requests whose route the router chose since the budget was set. Imported records are not.")];
+}
+
+export function budget(known) {
+  const place = h("div", { class: "flow" });
+  const fill = (found) => {
+    const amount = h("input", { type: "text", inputmode: "decimal", id: "amount", autocomplete: "off", value: found.amount ?? "" });
+    const per = h("select", { id: "per" }, ["day", "request"].map((one) => h("option", { value: one, selected: one === found.per }, `a ${one}`)));
+    const said = h("p", { class: "note", role: "status" });
+    const send = async (body, words) => {
+      try {
+        fill(await post("v1/budget", body));
+        place.querySelector("[role=status]").textContent = words;
+        place.querySelector("summary").focus();
+      } catch (error) {
+        said.replaceChildren(problem(error.status === 403 ? new Error("This key may not set the budget: that takes the scope admin.") : error));
+      }
+    };
+    const form = h("form", {
+      class: "flow",
+      onsubmit: (event) => {
+        event.preventDefault();
+        const value = Number(amount.value.trim().replace(",", "."));
+        if (amount.value.trim() && value > 0) send({ amount: value, per: per.value }, "The budget is set, on all servers.");
+        else said.replaceChildren(problem(new Error("The limit must be a number above 0.")));
+      },
+    },
+    h("div", { class: "row" }, h("label", { class: "field" }, "Limit of spending", amount), h("label", { class: "field" }, "for", per)),
+    h("div", { class: "row" }, h("button", { type: "submit", class: "main" }, "Set the budget"),
+      found.amount !== null && h("button", { type: "button", onclick: () => send({ amount: null }, "The budget is removed.") }, "Remove it")));
+    place.replaceChildren(...spent(found), h("details", {}, h("summary", {}, found.amount === null ? "Set a budget" : "Change the budget"), form), said);
+  };
+  fill(known);
+  return place;
+}
+
+export const readBudget = () => get("v1/budget");
