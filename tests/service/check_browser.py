@@ -183,7 +183,7 @@ def test_a_correction_changes_the_next_answer_in_the_chat(watched: Watched, site
     page.press("#question", "Enter")
     page.wait_for_selector(".reply")
     right = "We are sorry. Send us a photo of the damage and we ship a new one today."
-    assert page.locator(".reply p").first.text_content() != right
+    assert page.locator(".reply .said-back").first.text_content() != right
     page.click("text=Tell the right answer")
     page.fill(".reply form input", right)
     page.press(".reply form input", "Enter")
@@ -277,6 +277,71 @@ def test_a_page_says_that_the_server_is_away_and_goes_on(browser: Browser, store
     watched.wrong = [said for said in watched.wrong if "net::ERR_" not in said]  # while it was away
     watched.close()
     again.close()
+
+
+def test_a_space_of_another_dimension_says_that_words_cannot_be_asked(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "narrow", "dim": 16})
+    page.goto(f"{site.url}/?space=narrow#travel")
+    page.wait_for_selector("text=Questions in words cannot be asked here")
+    page.goto(f"{site.url}/demo?space=narrow")
+    page.wait_for_selector("text=Questions in words cannot be asked here")
+    assert page.locator("#question").is_disabled()
+    watched.require_readable("wordless")
+    watched.wrong = [said for said in watched.wrong if "422" not in said]  # the answer to whether it can be asked
+
+
+def test_what_was_taught_in_an_earlier_visit_is_not_taught_again(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "visited", "dim": 256})
+    page.goto(f"{site.url}/demo?space=visited")
+    page.click("text=Store the 20 sample answers")
+    page.click("text=Teach it 20 sample questions (80 left)")
+    page.wait_for_selector("#teach [role=status]:has-text('has learned them')")
+    page.wait_for_selector("text=Right answers on a test of 40 questions")
+    page.reload()
+    page.wait_for_selector("text=(60 left)")
+
+
+def test_a_stranger_is_told_that_the_chat_is_not_sure(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/demo")
+    page.wait_for_selector("#curve svg text")
+    page.fill("#question", "wie spät ist es")
+    page.press("#question", "Enter")
+    page.wait_for_selector(".reply:has-text('I am not sure: this is right with')")
+
+
+def test_the_focus_goes_to_the_next_answer_after_a_thumb(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/demo?space=shop")
+    page.wait_for_selector("#curve svg text")
+    page.fill("#question", "the voucher is refused")
+    page.press("#question", "Enter")
+    page.wait_for_selector(".thumbs")
+    page.focus("button:has-text('Right')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".reply:has-text('Asked again')")
+    assert page.evaluate("document.activeElement === document.getElementById('talk').lastElementChild")
+
+
+def test_every_tab_is_in_sight_on_a_phone(browser: Browser, site: Site) -> None:
+    watched = Watched(browser, site, WIDTHS["phone"])
+    watched.page.goto(f"{site.url}/?space=shop#memory")
+    watched.page.wait_for_selector("main:not([aria-busy]) h1")
+    edges = "[...document.querySelectorAll('#views a')].map((link) => link.getBoundingClientRect().right)"
+    assert max(watched.page.evaluate(edges)) <= WIDTHS["phone"]
+    watched.close()
+
+
+def test_the_question_of_time_travel_is_in_the_address(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=shop#travel")
+    page.fill("#query", "my money has not come back")
+    page.press("#query", "Enter")
+    page.wait_for_url("**question=my+money+has+not+come+back*")
+    page.reload()
+    page.wait_for_selector("text=Facts that moved it")
 
 
 def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Browser, store: Store, site: Site) -> None:

@@ -4,9 +4,10 @@ const base = new URL("./", location.href);
 const KEY = "sona-pg key";
 
 export class ServiceError extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, fields = []) {
     super(detail);
     this.status = status;
+    this.fields = fields; // of the body that was refused, as JSON pointers
   }
 }
 
@@ -42,12 +43,12 @@ function address(path, query) {
 
 async function answered(response) {
   if (response.ok) return response.status === 204 ? null : response.json();
-  let detail = `${response.status} ${response.statusText}`;
   const kind = response.headers.get("content-type") ?? "";
-  if (kind.includes("json")) detail = (await response.json()).detail ?? detail;
+  const problem = kind.includes("json") ? await response.json() : {};
+  const detail = problem.detail ?? `${response.status} ${response.statusText}`;
   if (response.status === 503) told("database");
   if (response.status === 401) document.dispatchEvent(new CustomEvent("key-needed", { detail }));
-  throw new ServiceError(response.status, detail);
+  throw new ServiceError(response.status, detail, (problem.errors ?? []).map((one) => one.pointer));
 }
 
 async function sent(url, options) {
@@ -68,6 +69,17 @@ export const post = (path, body = {}, query) =>
   sent(address(path, query), {
     method: "POST", headers: headers({ "Content-Type": "application/json" }), body: JSON.stringify(body),
   });
+
+// Why no question can be asked in words in this space; "" if it can.
+export async function wordless() {
+  try {
+    await post("v1/dashboard/answers", { text: "Can this be asked?", k: 1 });
+    return "";
+  } catch (error) {
+    if (error.status !== 422 || !error.fields.includes("/text")) throw error;
+    return `Questions in words cannot be asked here: this server has no text embedder for the space’s vectors (${error.message}). Ask by vectors, over HTTP or from a program.`;
+  }
+}
 
 export const apiDocument = () => sent(new URL("openapi.json", base), {});
 

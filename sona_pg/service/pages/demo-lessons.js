@@ -8,6 +8,7 @@ import { count, several, share } from "./format.js";
 import { confirmed } from "./shell.js";
 
 const AT_ONCE = 20;
+const NEWEST = 200; // facts among which those of an earlier visit are looked for
 const CHECKED = 6; // questions at the same time
 
 async function each(items, ask) {
@@ -27,9 +28,17 @@ const mixed = (rows) => { // the same order each time, topics apart
   return Array.from({ length: most }, (_, place) => rows.map((row) => row[place]).filter(Boolean)).flat();
 };
 
-export function lessons({ onTaught }) {
+export function lessons() {
   const places = { curve: document.getElementById("curve"), teach: document.getElementById("teach") };
+  const said = h("p", { class: "good", role: "status" });
   let state = null;
+  const onTaught = (told) => (said.textContent = told);
+
+  // Sample questions that the newest facts of the space correct: taught in an earlier visit.
+  async function taughtBefore() {
+    const { facts } = await get("v1/dashboard/feedback", { limit: NEWEST });
+    return new Set(facts.filter((fact) => fact.correction !== null).map((fact) => fact.query));
+  }
 
   async function knownAnswers() {
     const text = "hello, where is my order?";
@@ -38,12 +47,12 @@ export function lessons({ onTaught }) {
   }
 
   async function start() {
-    const [told, ids, space] = await Promise.all([asset("lessons.json"), knownAnswers(), thisSpace()]);
+    const [told, ids, space, before] = await Promise.all([asset("lessons.json"), knownAnswers(), thisSpace(), taughtBefore()]);
     const fits = told.answers.every((row) => ids.includes(row.answer));
     const own = fits ? 2 * told.answers.length >= ids.length : !ids.length && !space.trajectories;
     state = {
       told, ids, fits, space, mayTeach: own || state?.space.name === space.name && state.mayTeach, points: [], judged: 0, done: 0,
-      teach: mixed(told.answers.map((row) => row.lessons.map((text) => ({ text, right: row.answer })))),
+      teach: mixed(told.answers.map((row) => row.lessons.map((text) => ({ text, right: row.answer })))).filter(({ text }) => !before.has(text)),
       held: told.answers.flatMap((row) => row.held_out.map((text) => ({ text, right: row.answer }))),
     };
     fillList();
@@ -74,7 +83,7 @@ export function lessons({ onTaught }) {
   async function refresh() {
     if (!state.fits) {
       const points = (await get("v1/dashboard/learning")).points;
-      draw(points.map((point) => ({ x: point.version, y: point.quality, low: point.low, high: point.high, title: `version ${point.version}: ${share(point.quality)}` })), "version", "Mean quality of what was recorded while each version was live.");
+      draw(points.map((point) => ({ x: point.version, y: point.quality, low: point.low, high: point.high, title: `version ${point.version}: ${share(point.quality)}` })), "version", "Mean rating of what was recorded while each version was live.", "quality");
       return;
     }
     const right = await each(state.held, async ({ text, right }) => (await post("v1/rank", { text, k: 1 })).ids[0] === right);
@@ -86,17 +95,17 @@ export function lessons({ onTaught }) {
     };
     if (state.points.at(-1)?.x === state.judged) state.points.pop();
     state.points.push(point);
-    draw(state.points, "judgements since this page was opened", `Share of ${state.held.length} held-out questions that are answered right; nobody teaches it these.`);
+    draw(state.points, "judgements since this page was opened", `Right answers on a test of ${state.held.length} questions, which nobody teaches it.`, "right answers");
   }
 
-  function draw(points, name, note) {
+  function draw(points, name, note, figure) {
     const known = points.filter((point) => point.y !== null);
     const most = Math.max(points.at(-1)?.x ?? 0, 1);
     places.curve.replaceChildren(
-      h("figure", {}, curve(name, points, { x: { domain: [points[0]?.x ?? 0, most], name, kind: "whole" }, y: QUALITY, height: 200 })),
+      h("figure", {}, curve(name, points, { x: { domain: [points[0]?.x ?? 0, most], name, kind: "whole" }, y: { ...QUALITY, name: figure }, height: 200 })),
       h("p", { class: "note" }, known.length ? `${note} Now ${share(known.at(-1).y)}.` : note),
       asTable("Curve", [
-        { name, heads: true, kind: "number", of: (point) => count(point.x) }, { name: "Quality", kind: "number", of: (point) => share(point.y) },
+        { name, heads: true, kind: "number", of: (point) => count(point.x) }, { name: figure[0].toUpperCase() + figure.slice(1), kind: "number", of: (point) => share(point.y) },
       ], points));
   }
 
@@ -122,10 +131,10 @@ export function lessons({ onTaught }) {
       left ? `Teach it ${next} sample questions (${left} left)` : "All sample questions are taught");
     const learn = h("button", { type: "button", onclick: busy(async () => {
       const made = await post("v1/learn");
-      onTaught(made.learned ? `Version ${made.version}: learned from ${made.trajectories} trajectories and ${made.feedback} facts` : "Nothing new to learn from");
+      onTaught(made.learned ? `Version ${made.version}: learned from ${several(made.trajectories, "question")} and ${several(made.feedback, "rating")}` : "Nothing new to learn from");
       await refresh();
     }) }, "Run a cycle of learning now");
-    places.teach.replaceChildren(h("div", { class: "row" }, state.fits ? lesson : fill, learn),
+    places.teach.replaceChildren(h("div", { class: "row" }, state.fits ? lesson : fill, learn), said,
       h("p", { class: "note" }, "Feedback counts at once, as recent evidence. A cycle learns it for good and makes a version; one runs by itself once enough facts wait. ",
         h("a", { href: "./#travel" }, "See how versions answer"), "."));
   }

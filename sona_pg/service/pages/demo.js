@@ -1,16 +1,18 @@
 // The chat demo: a question, the answer that the space ranks first, a thumb or the right answer, and the next answer.
 
-import { post } from "./api.js";
+import { post, wordless } from "./api.js";
 import { h, problem } from "./elements.js";
+import { share } from "./format.js";
 import { lessons } from "./demo-lessons.js";
 import { why } from "./demo-why.js";
-import { say, startShell } from "./shell.js";
+import { startShell } from "./shell.js";
 
 const talk = document.getElementById("talk");
 const form = document.getElementById("ask");
 const field = document.getElementById("question");
 const session = `session:${crypto.randomUUID?.() ?? Date.now()}`; // what is asked in one visit belongs together
-const teacher = lessons({ onTaught: (told) => say(told) });
+const teacher = lessons();
+const SURE = 0.5; // confidence below which an answer is more probably wrong than right
 
 async function answerTo(text) {
   const ranking = await post("v1/rank", { text, k: 5 });
@@ -24,8 +26,10 @@ async function answerTo(text) {
 function reply(answer, before) {
   const changed = before && before.route !== answer.route;
   const head = before && h("p", { class: changed ? "good" : "quiet" }, changed ? "Asked again, it answers now:" : unchanged(answer, before));
-  const bubble = h("div", { class: `reply${changed ? " better" : ""}` }, head, h("p", {}, answer.route), judge(answer));
-  return h("li", {}, bubble);
+  const { confidence } = answer.ranking;
+  const unsure = confidence !== null && confidence < SURE && h("p", { class: "quiet" }, `I am not sure: this is right with ${share(confidence)} probability. My best guess:`);
+  const bubble = h("div", { class: `reply${changed ? " better" : ""}` }, head, unsure, h("p", { class: "said-back" }, answer.route), judge(answer));
+  return h("li", { tabindex: "-1" }, bubble);
 }
 
 // One thumb need not change the answer: say by how much its score has moved, and how far the next one is behind.
@@ -88,6 +92,7 @@ async function show(answer, before) {
   const line = reply(answer, before);
   talk.append(line);
   document.getElementById("why").replaceChildren(...why(answer, before));
+  if (before) line.focus({ preventScroll: true }); // the button that was pressed is gone
   scrollTo(line);
   await teacher.refresh();
   scrollTo(line);
@@ -120,6 +125,13 @@ await startShell(async () => {
 
 async function startLessons() {
   try {
+    const reason = await wordless();
+    for (const control of form.elements) control.disabled = reason !== "";
+    if (reason) {
+      talk.replaceChildren(h("li", {}, h("p", { class: "panel" }, reason)));
+      for (const id of ["curve", "teach"]) document.getElementById(id).replaceChildren(h("p", { class: "quiet" }, "Not in this space."));
+      return;
+    }
     await teacher.start();
   } catch (error) {
     document.getElementById("teach").replaceChildren(problem(error));

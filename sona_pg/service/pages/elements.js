@@ -16,8 +16,12 @@ export const h = (name, attributes, ...children) => filled(document.createElemen
 
 export const s = (name, attributes, ...children) => filled(document.createElementNS(SVG, name), attributes, children);
 
+const isMissing = (content) => content === null || content === undefined || content === "–";
+
 // A table; on a narrow window each row is a card, in which every cell says its column. The roles keep it a table then.
-export function table(caption, columns, rows, rowClass) {
+// A column without a value in any row is left out.
+export function table(caption, allColumns, rows, rowClass) {
+  const columns = allColumns.filter((column) => column.heads || !rows.length || rows.some((row) => !isMissing(column.of(row))));
   const cell = (column, row) => {
     const content = column.of(row);
     const attributes = { class: column.kind, "data-name": column.name };

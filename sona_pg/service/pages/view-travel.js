@@ -1,6 +1,6 @@
 // Time travel: how the answer to a query has changed from version to version, and which facts moved it.
 
-import { get, post } from "./api.js";
+import { get, post, wordless } from "./api.js";
 import { chart, frame } from "./charts.js";
 import { h, panel, problem, s, table } from "./elements.js";
 import { ago, count, share, told } from "./format.js";
@@ -125,23 +125,39 @@ export function travel() {
     select(versions.at(-1));
   }
 
+  async function submit() {
+    button.disabled = true;
+    try {
+      await ask(field.value.trim());
+      keep(field.value.trim());
+    } catch (error) {
+      place.replaceChildren(problem(error));
+    } finally {
+      button.disabled = false;
+    }
+  }
+
   const form = h("form", {
     class: "row",
-    onsubmit: async (event) => {
+    onsubmit: (event) => {
       event.preventDefault();
-      button.disabled = true;
-      try {
-        await ask(field.value.trim());
-      } catch (error) {
-        place.replaceChildren(problem(error));
-      } finally {
-        button.disabled = false;
-      }
+      submit();
     },
   }, h("label", { class: "sr", for: "query" }, "Query"), field, button);
 
+  // The question stands in the address, so that it can be sent to somebody.
+  function keep(text) {
+    const url = new URL(location.href);
+    url.searchParams.set("question", text);
+    history.replaceState(null, "", url);
+  }
+
   return {
     async content() {
+      const reason = await wordless();
+      if (reason) return [h("h1", {}, "Time travel"), h("p", { class: "panel" }, reason)];
+      field.value = new URLSearchParams(location.search).get("question") ?? "";
+      if (field.value) submit();
       return [h("h1", {}, "Time travel"),
         h("p", { class: "note" }, "Ask a question of every version that is kept: the answer of each, and the feedback that changed it."), form, place];
     },
