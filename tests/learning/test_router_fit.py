@@ -12,7 +12,7 @@ from sona_pg.learning.routing import router_posterior
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_basis import kernel, reduce_width
 from sona_pg.learning.routing.router_events import RouteEvents
-from sona_pg.learning.routing.router_fit import RouterConfig, fit
+from sona_pg.learning.routing.router_fit import RouterConfig, fit, withdraw
 from sona_pg.learning.routing.router_posterior import BIAS_MAIN, BIAS_ROUTE, Statistics
 
 SMALL = RouterConfig(landmarks=64, width=32)
@@ -272,3 +272,44 @@ def test_columns_of_unequal_length_and_other_dimensions_are_refused() -> None:
         fit(RouterState.initial(5), events(3))
     with pytest.raises(ConfigError):
         RouterConfig(landmarks=10, width=20)
+
+
+def repeated(n: int, distinct: int = 1, dim: int = 16) -> RouteEvents:
+    """``n`` records of a few queries at quality 1, of one route."""
+    x = np.random.default_rng(0).standard_normal((distinct, dim)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    rows = np.tile(x, (-(-n // distinct), 1))[:n]
+    return RouteEvents(rows, np.zeros(n, np.int32), np.ones(n, np.float32))
+
+
+@pytest.mark.parametrize("sizes", [(2, 16_003, 20_000), (85_000,), (2, *(40_000,) * 6)])
+@pytest.mark.parametrize("distinct", [1, 3])
+def test_a_query_that_is_repeated_very_often_is_learned(sizes: tuple[int, ...], distinct: int) -> None:
+    """Its Gram matrix is nearly singular: rounding must not make it indefinite."""
+    state = RouterState.initial(16)
+    for n in sizes:
+        state = fit(state, repeated(n, distinct))
+        assert np.isfinite(state.weights).all()
+        assert (state.variance > 0).all()
+    query = repeated(1).query
+    assert float(state.basis(query, None)[0].astype(np.float64) @ state.weights[0]) > 0.95
+
+
+def test_rounding_makes_no_gram_matrix_indefinite() -> None:
+    """One query with any of many counts: of 764 such matrices in single precision three were."""
+    for n in range(10_000, 200_000, 997):
+        for phi in (0.7, 1.7, float(np.e), 3.3):
+            gram = (n * np.outer([1.0, phi], [1.0, phi])).astype(np.float32).astype(np.float64)
+            totals = np.array([[n, n, 0.0, 0.0, 0.0, 0.0]])
+            sums = Statistics(gram[None], np.array([[n, n * phi]]), np.array([n]), totals, np.zeros((1, 2, 2, 2)))
+            main, route = router_posterior.tune(sums, 0.05, 0.0175, 0.01, 2.0)
+            assert (router_posterior.solve(sums, main, route, 0.01).variance > 0).all()
+
+
+def test_nearly_all_of_a_repeated_query_can_be_withdrawn() -> None:
+    state = fit(fit(RouterState.initial(16), repeated(64, 8)), repeated(36_000))
+    left = withdraw(state, repeated(35_990))
+    assert np.isfinite(left.weights).all()
+    assert (left.variance > 0).all()
+    assert np.linalg.eigvalsh(left.gram[0].astype(np.float64)).min() > -1e-3
+    assert np.isfinite(fit(left, repeated(64, 8)).weights).all()

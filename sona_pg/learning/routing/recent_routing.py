@@ -16,7 +16,7 @@ from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_basis import LENGTH, Basis, Doubles, Floats, kernel, reduce_width
 from sona_pg.learning.routing.router_events import RouteEvents
-from sona_pg.learning.routing.router_posterior import BIAS_ROUTE
+from sona_pg.learning.routing.router_posterior import BIAS_ROUTE, steadied
 
 USUAL_DISTANCE = 1.6  # squared, between the embeddings of two queries
 MOST_LANDMARKS = 64  # of a version without a basis: the latest queries
@@ -90,7 +90,8 @@ class RecentRouting:
         if known is None or len(known) != p:
             inner = np.concatenate([[1 / BIAS_ROUTE], np.full(p - 1, 1 / state.prior_route)])
             if row < len(state.gram):
-                known = np.linalg.inv(state.gram[row] / state.noise + np.diag(inner))
+                precision = steadied(state.gram[row].astype(np.float64)) / state.noise + np.diag(inner)
+                known = np.asarray(np.linalg.inv(precision), np.float64)
             else:
                 known = np.diag(1 / inner)
             self._covariance[row] = known

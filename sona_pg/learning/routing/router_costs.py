@@ -12,6 +12,7 @@ import numpy as np
 
 from sona_pg.learning.routing.router_basis import Doubles, Floats
 from sona_pg.learning.routing.router_events import RouteEvents
+from sona_pg.learning.routing.router_posterior import steadied
 
 COST, RATIO = 0, 1  # kinds of target
 RIDGE = 3.0  # events
@@ -84,7 +85,7 @@ def cost_weights(gram: Doubles, totals: Doubles, paid: Doubles) -> tuple[Floats,
         mean = moment[0] / seen[0]
         if mean > 0:
             share = min(seen[0] / totals[route, 0], 1.0)
-            apart = np.linalg.solve(share * gram[route] + penalty, moment / mean - seen)
+            apart = np.linalg.solve(share * steadied(gram[route]) + penalty, moment / mean - seen)
             level = (moment[0] + TRUST) / (seen[0] + TRUST) if kind == RATIO else mean
             apart[0] += 1.0
             weights[kind, route] = level * apart

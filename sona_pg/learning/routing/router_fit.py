@@ -22,6 +22,7 @@ from sona_pg.learning.routing.router_costs import changed_costs, cost_weights, p
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.learning.routing.router_posterior import Statistics
 
+_ADDED_AT_ONCE = 2048  # events
 FIRST_BASIS = 64  # events; below it only the routes' means are learned
 ESTRANGED = 1.25, 0.05  # factor and offset by which new queries may be worse explained than the basis' own
 
@@ -157,6 +158,8 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
         return replace(RouterState.initial(state.dim, state.seed), set_aside=state.set_aside)
     for part in sums:
         part[empty] = 0.0
+    for route in np.unique(events.route).tolist():
+        sums.gram[route] = router_posterior.without_negative(sums.gram[route])
     posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
     return replace(
         state, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square, totals=sums.totals,
@@ -207,7 +210,9 @@ def _folded(sums: Statistics, basis: Basis, events: RouteEvents, known: Floats |
         rows = events.route == route
         w, q, x = weight[rows], events.quality[rows].astype(np.float64), phi[rows]
         weighed = x if events.weight is None else x * w[:, None].astype(np.float32)
-        sums.gram[route] += weighed.T @ x
+        for start in range(0, len(x), _ADDED_AT_ONCE):  # each product is in single precision, their sum is not
+            part = slice(start, start + _ADDED_AT_ONCE)
+            sums.gram[route] += weighed[part].T @ x[part]
         sums.moment[route] += (w * q) @ x
         sums.square[route] += w @ q**2
         sums.totals[route, :2] += w.sum(), w @ q

@@ -22,6 +22,9 @@ from sona_pg.learning.routing.router_basis import Doubles
 BIAS_MAIN, BIAS_ROUTE = 1.0, 0.25  # prior variances of b₀ and b_r
 BOUNDS = 1e-3, 1.0  # of the prior variances
 SMALLEST_RATIO = 0.35  # route to main: the evidence, blind to errors that routes share, shrinks differences too far
+# Of the trace of a Gram matrix, added to its diagonal: far above what rounding to float32 takes from it in each cycle.
+# Many records of one query leave it nearly singular, and divided by the noise its errors outweighed the prior.
+ROUNDING, HARMLESS = 4e-6, 1000.0  # of a smaller trace rounding takes nothing that matters
 TUNED_ROUTES = 8  # prior variances are chosen on so many of the busiest routes
 NOISE = 0.01, 0.25  # bounds; quality lies in [0, 1], so its variance cannot be larger
 
@@ -67,8 +70,8 @@ def given_shared(sums: Statistics, route: float, noise: float, with_evidence: bo
     variance = np.tile(1 / inner, (routes + 1, 1))
     evidence = 0.0 if with_evidence else float("nan")
     for r in np.flatnonzero(sums.totals[:, 0] > 0).tolist():
-        precision = sums.gram[r] / noise + np.diag(inner)
-        inverse[r] = np.linalg.inv(precision)
+        precision = steadied(sums.gram[r]) / noise + np.diag(inner)
+        inverse[r] = np.asarray(np.linalg.inv(precision), np.float64)
         variance[r] = np.diag(inverse[r])
         schur += np.diag(inner) - inner[:, None] * inverse[r] * inner
         right += inner * (inverse[r] @ target[r])
@@ -87,7 +90,7 @@ def solve(sums: Statistics, main: float, route: float, noise: float, given: Give
     shared = np.linalg.solve(schur, given.right)
     weights = np.tile(shared, (len(given.variance), 1))
     for r, covariance in given.inverse.items():
-        weights[r] += covariance @ (given.target[r] - sums.gram[r] @ shared / noise)
+        weights[r] += covariance @ (given.target[r] - steadied(sums.gram[r]) @ shared / noise)
     weights[:, 0] += 0.5
     evidence = given.evidence
     if evidence == evidence:  # not NaN
@@ -122,6 +125,18 @@ def residual(sums: Statistics, weights: Doubles, noise: float) -> float:
     explained = 2 * np.einsum("rp,rp->r", w, sums.moment) - np.einsum("rp,rpq,rq->r", w, sums.gram, w)
     squared = max(float((sums.square - explained).sum()), 0.0) / seen
     return float(np.clip(0.5 * (noise + squared), *NOISE))
+
+
+def steadied(gram: Doubles) -> Doubles:
+    """Return a Gram matrix (p, p) that rounding has not made indefinite."""
+    trace = float(np.trace(gram))
+    return gram if trace < HARMLESS else np.asarray(gram + ROUNDING * trace * np.eye(len(gram)), np.float64)
+
+
+def without_negative(gram: Doubles) -> Doubles:
+    """Return the nearest Gram matrix (p, p): the rounding of a sum is large beside what is left of it."""
+    value, vector = np.linalg.eigh(0.5 * (gram + gram.T))
+    return np.asarray((vector * np.maximum(value, 0.0)) @ vector.T, np.float64)
 
 
 def _log_determinant(matrix: Doubles) -> float:
