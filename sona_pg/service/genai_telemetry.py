@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from sona_pg.domain.telemetry_keys import TelemetryKeys
 from sona_pg.limits import LONGEST_ID, LONGEST_LABEL, LONGEST_QUERY, MAX_PARAMETER
 from sona_pg.service.otlp_decoding import ReceivedEvent, ReceivedSpan
 
@@ -41,7 +41,7 @@ Scale = tuple[float, float]  # scores of an evaluation that mean quality 0 and 1
 class ToldTrajectory:
     """A trajectory as a span or an event tells it."""
 
-    keys: tuple[bytes, ...]  # of its span and its response
+    keys: TelemetryKeys
     began: int  # nanoseconds since 1970
     text: str
     route: str | None
@@ -55,7 +55,7 @@ class ToldTrajectory:
 class EvaluationFact:
     """Feedback as an evaluation tells it."""
 
-    keys: tuple[bytes, ...]  # of the response that was evaluated, and of the span it is parented to
+    keys: TelemetryKeys  # of the response that was evaluated, and of the span it is parented to
     at: int  # nanoseconds since 1970
     source: str  # name of the evaluation
     quality: float
@@ -177,7 +177,7 @@ def _trajectory(
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_PARAMETER:
             parameters[name] = float(value)
     return ToldTrajectory(
-        tuple(_keys(of.trace, of.span, attributes, span_first=True)),
+        _keys(of, attributes, inference=True),
         began, _clean(text)[: LONGEST_QUERY // 4], _clean(str(route))[: LONGEST_ID // 4] if route else None, quality,
         latency, parameters, tuple(map(_clean, labels)),
     )  # fmt: skip
@@ -186,8 +186,8 @@ def _trajectory(
 def _of_evaluation(event: ReceivedEvent, scales: Mapping[str, Scale]) -> EvaluationFact | str:
     attributes = event.attributes
     name = str(attributes.get("gen_ai.evaluation.name") or "evaluation")
-    keys = tuple(_keys(event.trace, event.span, attributes, span_first=False))
-    if not keys:
+    keys = _keys(event, attributes, inference=False)
+    if not keys.named:
         return f"evaluation {name!r:.60} names neither a span nor a gen_ai.response.id"
     quality = _quality(
         attributes.get("gen_ai.evaluation.score.value"),
@@ -212,12 +212,9 @@ def _quality(value: Any, label: Any, scale: Scale | None) -> float | None:
     return score if said is None or (score >= 0.5) == (said == 1.0) else said
 
 
-def _keys(trace: str, span: str, attributes: Mapping[str, Any], *, span_first: bool) -> Iterator[bytes]:
+def _keys(of: ReceivedSpan | ReceivedEvent, attributes: Mapping[str, Any], *, inference: bool) -> TelemetryKeys:
     response = attributes.get("gen_ai.response.id")
-    of_span = [f"span {trace} {span}"] if trace and span else []
-    of_response = [f"response {response}"] if response else []
-    for name in of_span + of_response if span_first else of_response + of_span:
-        yield hashlib.blake2b(name.encode(errors="replace"), digest_size=16).digest()
+    return TelemetryKeys.of(of.trace, of.span, str(response) if response else "", inference=inference)
 
 
 def _asked(attributes: Mapping[str, Any]) -> str:

@@ -42,8 +42,10 @@ DELETE FROM sona.set_aside a USING unnest(%(ids)s::uuid[]) AS gone (id)
 WHERE a.space_id = %(space)s AND a.trajectory_id = gone.id
 """,
     "telemetry_ids": """
-DELETE FROM sona.telemetry_ids o USING unnest(%(ids)s::uuid[]) AS gone (id)
-WHERE o.space_id = %(space)s AND o.trajectory_id = gone.id
+DELETE FROM sona.telemetry_ids o WHERE o.space_id = %(space)s AND (
+    o.trajectory_id = ANY(%(ids)s::uuid[])
+    OR o.key IN (SELECT set_byte(p.key, 0, 255 - get_byte(p.key, 0)) FROM sona.telemetry_ids p
+        WHERE p.space_id = %(space)s AND p.trajectory_id = ANY(%(ids)s::uuid[])))
 """,
     "shared_trajectories": """
 DELETE FROM sona.shared_trajectories o WHERE o.space_id = %(space)s AND (

@@ -15,11 +15,13 @@ from fix_ledger import Ledger
 
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.ids import uuid7
+from sona_pg.domain.telemetry_keys import TelemetryKeys
 from sona_pg.errors import ConfigError, SpaceRemoved
 from sona_pg.service import ServiceOptions, genai_telemetry
 from sona_pg.service.genai_telemetry import AwaitedTexts, told_by
 from sona_pg.service.otlp_decoding import answered, decoded
 from sona_pg.store.admin.maintenance import Maintenance
+from sona_pg.store.erasure_statements import REMOVE
 from tests.service.conftest import OPTIONS, serving
 
 NOW = time.time_ns()
@@ -124,6 +126,33 @@ def test_an_evaluation_may_come_before_its_span_and_all_of_it_twice(service, spa
     found = rows(name["space"])
     assert {(row[0], row[1]) for row in found} == {("small", 0.5)}
     assert sorted(row[6:] for row in found) == [("http:Correct", 1.0), ("http:Relevance", 0.0)]
+
+
+def test_spans_of_several_traces_with_one_response_id_are_trajectories_of_their_own(service, space, rows):
+    name = {"space": space()}
+    first, second, nested = chat("first"), chat("second"), chat("first", **{"gen_ai.request.model": "inner"})
+    for told in (first, second, nested):
+        told["gen_ai.response.id"] = "cached"
+    elsewhere = span(1, second, traceId=TRACE[::-1])
+    score = evaluation(None, "Early", response__id="cached", evaluation__score__value=1.0)
+    service.post("/v1/otlp/v1/logs", logs(score), params=name)
+    for sent in (traces(span(1, first), elsewhere), traces(elsewhere), traces(span(2, nested))):
+        assert service.post("/v1/otlp/v1/traces", sent, params=name).json() == {}
+    judged = evaluation(9, "Late", response__id="cached", evaluation__score__value=0.0)
+    service.post("/v1/otlp/v1/logs", logs(judged | {"traceId": TRACE[::-1]}), params=name)
+    found = {(row[2], row[6], row[7]) for row in rows(name["space"])}
+    assert found == {("first", "http:Early", 1.0), ("second", "http:Late", 0.0)}
+
+
+def test_what_tells_which_trace_had_a_response_goes_with_its_trajectory(ledger: Ledger):
+    space = ledger.space("erased", 8)
+    keys = TelemetryKeys.of(TRACE, "1", "r1", inference=True)
+    (made,) = ledger.database.telemetry.claim(space.space_id, [(keys, uuid7())])
+    with ledger.database.engine.begin() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        raw.execute(REMOVE["telemetry_ids"], {"space": space.space_id, "ids": [made]})
+    assert not ledger.rows("SELECT FROM sona.telemetry_ids")
 
 
 def test_events_of_a_span_and_details_count_and_a_failure_is_bad(service, space, rows):
@@ -245,12 +274,13 @@ def test_a_rejection_in_protobuf_is_what_collectors_read():
 
 
 def test_the_trajectory_of_a_span_is_forgotten_after_the_weeks_that_feedback_waits(ledger: Ledger):
-    key, space_id = bytes(16), ledger.space("told", 8).space_id
-    made = ledger.database.telemetry.claim(space_id, [([key], uuid7())])
-    assert ledger.database.telemetry.claim(space_id, [([key, bytes(15) + b"x"], uuid7())]) == made
-    for weeks, left in ((12, 2), (14, 0)):
+    space_id = ledger.space("told", 8).space_id
+    alone, answered_one = (TelemetryKeys.of(TRACE, "1", response, inference=True) for response in ("", "r1"))
+    made = ledger.database.telemetry.claim(space_id, [(alone, uuid7())])
+    assert ledger.database.telemetry.claim(space_id, [(answered_one, uuid7())]) == made
+    for weeks, left in ((12, 3), (14, 0)):
         at = datetime.now(UTC) + timedelta(weeks=weeks)
         list(Maintenance(ledger.database.engine, MaintenanceConfig(), lambda at=at: at).run())
         assert len(ledger.rows("SELECT FROM sona.telemetry_ids")) == left
     with pytest.raises(SpaceRemoved):
-        ledger.database.telemetry.claim(999, [([key], uuid7())])
+        ledger.database.telemetry.claim(999, [(alone, uuid7())])

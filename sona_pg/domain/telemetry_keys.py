@@ -1,0 +1,41 @@
+"""Keys by which a span of OpenTelemetry, or an evaluation of it, finds its trajectory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryKeys:
+    """Hashes of what a span or an evaluation names, of 16 bytes each; None: not named."""
+
+    span: bytes | None
+    response: bytes | None
+    response_in_trace: bytes | None  # told apart, as applications give one response id to several traces
+    trace: UUID | None  # of an inference; None: of an evaluation, which may come in a trace of its own
+
+    @classmethod
+    def of(cls, trace: str, span: str, response: str, *, inference: bool) -> TelemetryKeys:
+        """Return the keys of hexadecimal ids and a response id, each empty where there is none."""
+        return cls(
+            _hash(f"span {trace} {span}") if trace and span else None,
+            _hash(f"response {response}") if response else None,
+            _hash(f"trace {trace} response {response}") if trace and response else None,
+            UUID(bytes=_hash(f"trace {trace}")) if trace and inference else None,
+        )
+
+    @property
+    def named(self) -> tuple[bytes, ...]:
+        """The keys that it has, of the one that an evaluation is most surely about first."""
+        return tuple(key for key in (self.response_in_trace, self.response, self.span) if key is not None)
+
+
+def owner_key(response: bytes) -> bytes:
+    """Return the key under which the trace of a response's first span is kept; ``erasure_statements`` has it too."""
+    return bytes([255 - response[0]]) + response[1:]
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(errors="replace"), digest_size=16).digest()
