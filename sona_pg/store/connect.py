@@ -35,6 +35,8 @@ NO_PRIVILEGE = "42501"
 _REFUSALS = (
     "password authentication failed",
     "authentication failed for user",
+    "no password supplied",
+    "SSL was required",  # by sslmode; the server has none
     "no pg_hba.conf entry",
     "is not permitted to log in",
     "permission denied for database",

@@ -52,7 +52,7 @@ class TelemetryStore:
             deciding = []
             for keys, offered in wanted:
                 names = _claims(keys, known, new)
-                found = next((known.get(key) or new.get(key) for key in names if key in known or key in new), offered)
+                found = next((ids[key] for key in names for ids in (known, new) if key in ids), offered)
                 for key in names:
                     new.setdefault(key, found)
                 deciding.append(next((key for key in names if key in known), names[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 from pathlib import Path
@@ -18,7 +19,7 @@ from sona_pg.cli.commands import app
 from sona_pg.config import LoopConfig
 from sona_pg.errors import LearningError
 from sona_pg.ingest.leftovers import left_over
-from sona_pg.store.admin import health
+from sona_pg.store.admin import health, migrate
 from sona_pg.store.admin.migrate import downgrade
 from sona_pg.worker import background
 
@@ -72,6 +73,24 @@ def test_an_unreachable_database_and_an_old_schema_are_faults(database_url: str)
 def test_a_database_without_a_store_is_a_warning(empty_database_url: str) -> None:
     code, found = examined(empty_database_url)
     assert (code, found["schema"]["status"], found["extension"]["status"]) == (1, "warning", "warning")
+
+
+@pytest.mark.parametrize(
+    ("unfit", "check", "told"),
+    [
+        ({"server_number": 150_007}, "database", "runs Postgres 15, expected 16 or newer"),
+        ({"pgvector": None, "pgvector_offered": None}, "extension", "has no pgvector: install"),
+        ({"pgvector": None, "pgvector_offered": "0.7.4"}, "extension", "has pgvector 0.7.4, expected 0.8"),
+    ],
+)
+def test_a_server_that_an_upgrade_would_refuse_is_a_fault(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, unfit: dict[str, Any], check: str, told: str
+) -> None:
+    found = dataclasses.replace(migrate.status(empty_database_url), **unfit)
+    monkeypatch.setattr(migrate, "status", lambda _: found)
+    code, worst = examined(empty_database_url)
+    assert (code, worst[check]["status"]) == (2, "fault")
+    assert told in worst[check]["found"]
 
 
 def test_settings_that_risk_data_are_faults(database_url: str) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import InvalidRequestError
 
 from sona_pg import SonaEngine
-from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable, SonaError
+from sona_pg.errors import ConfigError, DatabaseError, DatabaseRefused, DatabaseUnavailable, SonaError
 from sona_pg.store.admin import migrate
 from sona_pg.store.connect import (
     POOL_GAVE_UP,
@@ -146,3 +146,11 @@ def test_a_server_that_knows_neither_database_nor_role_is_no_outage(database_url
     with pytest.raises(DatabaseError, match="refused the connection") as caught:
         SonaEngine(8, wrong)
     assert not isinstance(caught.value, DatabaseUnavailable)
+
+
+@pytest.mark.parametrize(
+    "told", ["fe_sendauth: no password supplied", "server does not support SSL, but SSL was required"]
+)
+def test_a_login_that_misses_something_is_no_outage(told: str) -> None:
+    with pytest.raises(DatabaseRefused, match="check user, password and name"), translated("testing"):
+        raise psycopg.OperationalError(f"connection failed: {told}")

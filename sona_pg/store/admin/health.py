@@ -81,8 +81,12 @@ def examine(url: str) -> Iterator[Finding]:
     except SonaError as exc:
         yield Finding("database", "fault", str(exc), "see that Postgres runs, and that SONA_PG_URL or --url names it")
         return
-    yield Finding("database", "ok", f"Postgres {status.postgres} at {masked(url)}")
-    yield _extension(status)
+    try:
+        migrate.refuse_server(status, masked(url))
+        yield Finding("database", "ok", f"Postgres {status.postgres} at {masked(url)}")
+    except DatabaseError as exc:
+        yield Finding("database", "fault", str(exc), "a newer server, and pg_upgrade for what this one has")
+    yield _extension(status, masked(url))
     yield _schema(status)
     try:
         with translated("examining the store", parse_url(url)), _connected(url) as raw:
@@ -105,20 +109,18 @@ def _connected(url: str) -> psycopg.Connection[Any]:
     )
 
 
-def _extension(status: migrate.SchemaStatus) -> Finding:
+def _extension(status: migrate.SchemaStatus, where: str) -> Finding:
+    try:
+        migrate.refuse_extension(status, where)
+    except DatabaseError as exc:
+        return Finding("extension", "fault", str(exc), "docs/managed-services.md says which services offer it")
     if status.pgvector is None and status.revision is None:
-        return Finding(
-            "extension", "warning", "pgvector is not there yet", "sona-pg db upgrade, or an engine, makes it"
-        )
+        told = f"pgvector is not in this database yet; the server offers {status.pgvector_offered}"
+        return Finding("extension", "warning", told, "sona-pg db upgrade, or an engine, makes it")
     if status.pgvector is None:
         return Finding(
             "extension", "fault", "pgvector is not installed in this database", "sona-pg db upgrade installs it"
         )
-    if tuple(int(part) for part in status.pgvector.split(".")[:2]) < migrate.MIN_PGVECTOR:
-        return Finding(
-            "extension", "fault", f"pgvector {status.pgvector}, expected 0.8 or newer",
-            "install a newer one on the server, then ALTER EXTENSION vector UPDATE",
-        )  # fmt: skip
     return Finding("extension", "ok", f"pgvector {status.pgvector}")
 
 

@@ -55,7 +55,9 @@ class SchemaStatus:
     """Versions found in a database, and the revision this release expects."""
 
     postgres: str
+    server_number: int  # 160004 of Postgres 16.4
     pgvector: str | None
+    pgvector_offered: str | None  # what CREATE EXTENSION would install
     revision: str | None
     head: str
 
@@ -110,7 +112,9 @@ def read_status(connection: Connection) -> SchemaStatus:
     revision = connection.scalar(text("SELECT version_num FROM sona.schema_revision")) if has_table else None
     return SchemaStatus(
         postgres=str(server),
+        server_number=int(str(connection.scalar(text("SHOW server_version_num")))),
         pgvector=connection.scalar(EXTENSION_VERSION),
+        pgvector_offered=connection.scalar(EXTENSION_OFFERED),
         revision=revision,
         head=_head(),
     )
@@ -242,24 +246,34 @@ def refuse_older(found: SchemaStatus) -> None:
         )
 
 
-def _require_fit_server(connection: Connection, url: str) -> None:
-    where = masked(url)
-    number = int(str(connection.scalar(text("SHOW server_version_num"))))
-    if number < MIN_POSTGRES:
-        raise DatabaseError(f"{where} runs Postgres {number // 10_000}, expected 16 or newer: upgrade the server")
-    installed = connection.scalar(EXTENSION_VERSION)
-    offered = installed or connection.scalar(EXTENSION_OFFERED)
-    if offered is None:
+def refuse_server(found: SchemaStatus, where: str) -> None:
+    """Raise ``DatabaseError`` if the Postgres at ``where`` is too old."""
+    if found.server_number < MIN_POSTGRES:
+        raise DatabaseError(
+            f"{where} runs Postgres {found.server_number // 10_000}, expected 16 or newer: upgrade the server"
+        )
+
+
+def refuse_extension(found: SchemaStatus, where: str) -> None:
+    """Raise ``DatabaseError`` if pgvector is neither in the database nor on its server, or is too old."""
+    version = found.pgvector or found.pgvector_offered
+    if version is None:
         raise DatabaseError(
             f"{where} has no pgvector: install the extension 'vector' 0.8 or newer on the server "
             "(Debian: postgresql-<major>-pgvector), or use an image that has it (pgvector/pgvector:pg17)"
         )
-    if tuple(int(part) for part in offered.split(".")[:2]) < MIN_PGVECTOR:
+    if tuple(int(part) for part in version.split(".")[:2]) < MIN_PGVECTOR:
         raise DatabaseError(
-            f"{where} has pgvector {offered}, expected 0.8 or newer: install a newer one on the server, "
+            f"{where} has pgvector {version}, expected 0.8 or newer: install a newer one on the server, "
             "then ALTER EXTENSION vector UPDATE"
         )
-    if installed is None:
+
+
+def _require_fit_server(connection: Connection, url: str) -> None:
+    found = read_status(connection)
+    refuse_server(found, masked(url))
+    refuse_extension(found, masked(url))
+    if found.pgvector is None:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
     _require_path(connection, url)
 

@@ -246,7 +246,7 @@ def _manifest_of(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
             raise SchemaError(f"{path} is of format {manifest['format']}, this release knows {FORMAT}: upgrade sona-pg")
     except (KeyError, ValueError, zipfile.BadZipFile) as exc:
         raise StorageError(f"{path} is no archive of a space: {exc}") from exc
-    migrate.refuse_newer(migrate.SchemaStatus("", None, manifest["revision"], manifest["revision"]))
+    migrate.refuse_newer(migrate.SchemaStatus("", 0, None, None, manifest["revision"], manifest["revision"]))
     return manifest
 
 
