@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from sona_pg.demo.helpdesk import helpdesk_json
 
-PAGES = {"/": "index.html", "/demo": "demo.html", "/docs": "operations.html"}
+PAGES = {"/": "index.html", "/demo": "demo.html", "/docs": "operations.html", "/glossary": "glossary.html"}
 ASSETS = "/assets/"
 KINDS = {
     "html": "text/html",

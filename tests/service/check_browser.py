@@ -117,9 +117,9 @@ def test_each_view_is_drawn_and_readable(browser: Browser, site: Site, width: st
         if view == "travel":
             page.fill("#query", "my money has not come back")
             page.press("#query", "Enter")
-            page.wait_for_selector("text=Facts that moved it")
+            page.wait_for_selector("text=Feedback that moved it")
         if view == "fleet":
-            page.wait_for_selector("th:text-is('Its gate says')")
+            page.wait_for_selector("th:has-text('Its check says')")
         else:
             page.wait_for_selector("main svg")
         watched.require_readable(f"{view}-{width}-{scheme}")
@@ -136,6 +136,8 @@ def test_time_travel_goes_by_the_keyboard(watched: Watched, site: Site) -> None:
     page.press("#query", "Enter")
     slider = page.locator("input[type=range]")
     slider.focus()
+    slider.press("End")
+    page.wait_for_selector("h2:text-is('Version 3 answers')")
     assert slider.get_attribute("aria-valuetext").startswith("version 3,")
     slider.press("Home")
     page.wait_for_selector("h2:text-is('Version 0 answers')")

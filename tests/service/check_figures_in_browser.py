@@ -63,7 +63,7 @@ def test_the_headline_is_the_mean_of_a_period_against_the_one_before(watched: Wa
     assert "mean of 240 ratings" in told
     assert "▲ better than the 30 days before" in told
     page.select_option("main select", "3650")
-    page.wait_for_selector("dt:text-is('Quality, all time')")
+    page.wait_for_selector("dt:has-text('Quality, all time')")
     page.wait_for_selector("dd:has-text('mean of 480 ratings')")
     assert "days=3650" in page.url
 
@@ -137,5 +137,45 @@ def test_patterns_begin_with_those_that_go_wrong_most(watched: Watched, site: Si
     second.click()
     assert second.get_attribute("aria-pressed") == "true"
     assert page.locator("[aria-live] h2").text_content() == second.text_content()
-    assert page.locator("[aria-live] dt:text-is('Kind') + dd").text_content() in KINDS
+    assert page.locator("[aria-live] dt:has-text('Kind') + dd").text_content() in KINDS
     watched.require_readable("patterns-leading")
+
+
+def test_time_travel_opens_where_the_first_place_last_changed(watched: Watched, site: Site) -> None:
+    space = "?space=turned"
+    site.post("/v1/spaces", {"name": "turned", "dim": 256})
+    site.post(f"/v1/candidates{space}", {"ids": ["by post", "by train"], "texts": ["by post", "by train"]})
+    for text, right in (("how does it come?", "by train"), ("what is the weather?", "sunny"), ("who are you?", "me")):
+        id_ = site.post(f"/v1/trajectories{space}", {"text": text, "route": "by post"})["id"]
+        site.post(f"/v1/feedback{space}", {"trajectory": id_, "correction": right})
+        site.post(f"/v1/learn{space}")
+    page = watched.page
+    page.goto(f"{site.url}/{space}#travel")
+    page.fill("#query", "how does it come?")
+    page.press("#query", "Enter")
+    page.wait_for_selector("h2:text-is('Version 1 answers')")
+    page.wait_for_selector("svg .moment")
+    page.wait_for_selector("caption:text-is('Learned by version 1, nearest first')")
+    assert page.locator(".chips button").all_inner_texts() == ["1"]
+
+
+def test_servers_that_ended_are_behind_a_toggle(watched: Watched, site: Site, service_url: str) -> None:
+    with Store(service_url) as other:
+        other.space("older", config=CONFIG).close()
+    page = watched.page
+    page.goto(f"{site.url}/?space=older#fleet")
+    page.wait_for_selector("caption:text-is('Servers that have the space open')")
+    assert page.locator(".state.ended").first.is_hidden()
+    page.click("summary:has-text('that ended')")
+    page.wait_for_selector(".state.ended")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_question_mark_leads_to_the_word_in_the_glossary(browser: Browser, site: Site, scheme: str) -> None:
+    watched = Watched(browser, site, 390, scheme)
+    page = watched.page
+    page.goto(f"{site.url}/?space=recent")
+    page.click("dt:has-text('Trajectories') a.help")
+    page.wait_for_selector("dt#trajectory:focus")
+    watched.require_readable(f"glossary-{scheme}")
+    watched.close()

@@ -93,3 +93,14 @@ def test_the_wheel_has_every_page_and_the_lessons():
             )
             inside = path.relative_to(ROOT / package.replace(".", "/")).as_posix()
             assert any(fnmatch(inside, pattern) for pattern in listed[package]), path
+
+
+def test_every_word_that_is_explained_is_in_the_glossary():
+    pages = ROOT / "sona_pg/service/pages"
+    known = set(re.findall(r"^  (\w+): \[", (pages / "terms.js").read_text(), re.MULTILINE))
+    asked = set()
+    for path in pages.glob("*.js"):
+        text = path.read_text()
+        asked |= set(re.findall(r'help\("(\w+)"\)', text)) | set(re.findall(r'term\((?:"[^"]*"|\w+), "(\w+)"\)', text))
+    assert asked
+    assert asked <= known

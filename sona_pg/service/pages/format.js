@@ -38,3 +38,7 @@ export function told(fact) {
   if (fact.quality === null || fact.quality === undefined) return fact.paid === null || fact.paid === undefined ? "taken back" : "cost";
   return fact.quality >= 0.999 ? "▲ good" : fact.quality <= 0.001 ? "▼ bad" : share(fact.quality);
 }
+
+const makers = { cycle: "learning", start: "the start", rollback: "a rollback", load: "loading a file", rebuild: "learning anew", erasure: "an erasure" };
+
+export const madeBy = (origin) => makers[origin] ?? origin;

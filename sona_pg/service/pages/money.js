@@ -6,6 +6,7 @@ import { asTable, h, problem, s, table } from "./elements.js";
 import { ago, count, number, several, share } from "./format.js";
 import { placeLabels, shortened } from "./labels.js";
 import { daysOf } from "./range.js";
+import { term } from "./terms.js";
 
 const SERIES = 5; // routes with a colour of their own
 const DAY = 86400000;
@@ -116,10 +117,10 @@ export function qualityForMoney(rows) {
 function spent(known) {
   if (known.amount === null) return [h("p", {}, "No budget is set: routes are chosen by quality and price alone.")];
   return [h("dl", { class: "pairs" },
-    h("dt", {}, "Limit"), h("dd", {}, `${number(known.amount)} a ${known.per}`),
+    h("dt", {}, term("Limit", "budget")), h("dd", {}, `${number(known.amount)} a ${known.per}`),
     h("dt", {}, "Spent today"), h("dd", {}, `${number(known.spent_today)} in ${several(known.requests_today, "request")}`),
     h("dt", {}, "Since it was set"), h("dd", {}, `${number(known.spent)} in ${several(known.requests, "request")}, ${ago(known.set_at)}`),
-    h("dt", {}, "Pace"), h("dd", {}, known.pace === null ? "–" : `${share(known.pace)} of what it allows up to now`)),
+    h("dt", {}, term("Pace", "pace")), h("dd", {}, known.pace === null ? "–" : `${share(known.pace)} of what it allows up to now`)),
   h("p", { class: "note" }, "Counted: requests whose route the router chose since the budget was set. Imported records are not.")];
 }
 

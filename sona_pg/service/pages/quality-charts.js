@@ -2,13 +2,13 @@
 
 import { curve, QUALITY } from "./charts.js";
 import { asTable, h } from "./elements.js";
-import { at, count, fine, range, several, share } from "./format.js";
+import { at, count, fine, madeBy, range, several, share } from "./format.js";
+import { help } from "./terms.js";
 
 const quiet = (text) => [h("p", { class: "quiet" }, text)];
-const MADE = { cycle: "learning", start: "the start", rollback: "a rollback", load: "loading a file", rebuild: "learning anew", erasure: "an erasure" };
 
 const told = (event) => (event.kind === "erasure" ? `erasure of ${several(event.trajectories ?? 0, "trajectory", "trajectories")}`
-  : `version ${event.version}: made by ${MADE[event.kind] ?? event.kind}`);
+  : `version ${event.version}: made by ${madeBy(event.kind)}`);
 
 export function change(figures, days) {
   const before = days > 3000 ? "" : `the ${days} days before`;
@@ -34,7 +34,7 @@ export function overTime(points, happened) {
   const rated = points.reduce((sum, point) => sum + point.rated, 0);
   return [
     h("figure", {}, curve("Quality over time", drawn, { x: { domain, name: "time", kind: "time" }, y: QUALITY, marks, dots: drawn.length <= 60 })),
-    h("p", { class: "note" }, `${at(domain[0])} to ${at(domain[1])}: mean of a sample of each stretch of time (${several(rated, "rating")} in all). The true mean lies in the shaded band 19 times out of 20.`),
+    h("p", { class: "note" }, `${at(domain[0])} to ${at(domain[1])}: mean of a sample of each stretch of time (${several(rated, "rating")} in all). The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
     marks.length > 0 && h("ul", { class: "note" }, marks.map((mark) => h("li", {}, mark.title))),
     asTable("Quality over time", [
       { name: "From", heads: true, kind: "when", of: (point) => at(point.start) },
@@ -79,15 +79,15 @@ export function byVersion(points, happened) {
     return [...quiet(points.length ? "No version that is kept has ratings of its own yet: they come with what is recorded while it is live." : "Nothing is recorded yet."), ...missing];
   }
   const marks = points.filter((point) => point.origin !== "cycle" && point.origin !== "start")
-    .map((point) => ({ x: point.version, name: point.origin, title: `version ${point.version}: made by ${MADE[point.origin] ?? point.origin}` }));
+    .map((point) => ({ x: point.version, name: point.origin, title: `version ${point.version}: made by ${madeBy(point.origin)}` }));
   const domain = [drawn[0].x, Math.max(drawn.at(-1).x, drawn[0].x + 1)];
   return [
     h("figure", {}, curve("Quality by version", drawn, { x: { domain, name: "version", kind: "whole" }, y: QUALITY, marks })),
-    h("p", { class: "note" }, "Mean quality of what was recorded while each version was live: a sample, often a small one. The true mean lies in the shaded band 19 times out of 20."),
+    h("p", { class: "note" }, "Mean quality of what was recorded while each version was live: a sample, often a small one. The true mean lies in the shaded band 19 times out of 20 ", help("interval")),
     ...missing,
     asTable("Quality by version", [
       { name: "Version", heads: true, kind: "number", of: (point) => count(point.version) },
-      { name: "Made by", of: (point) => MADE[point.origin] ?? point.origin },
+      { name: "Made by", of: (point) => madeBy(point.origin) },
       { name: "Live from", kind: "when", of: (point) => at(point.start) },
       { name: "Quality", kind: "number", of: (point) => share(point.quality) },
       { name: "Likely between", kind: "nowrap", of: (point) => range(point.low, point.high) },

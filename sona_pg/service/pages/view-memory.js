@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { asTable, h, panel, s } from "./elements.js";
 import { count, number, several, share } from "./format.js";
 import { bubbleMap, spread } from "./map.js";
+import { help } from "./terms.js";
 
 const legendLine = (kind) => s("svg", { width: 34, height: 10, viewBox: "0 0 34 10", "aria-hidden": "true" },
   s("line", { class: `edge ${kind}`, x1: 0, x2: 34, y1: 5, y2: 5, "stroke-width": 2.5 }));
@@ -11,7 +12,7 @@ const legendLine = (kind) => s("svg", { width: 34, height: 10, viewBox: "0 0 34 
 const legendDot = (kind) => s("svg", { width: 14, height: 14, viewBox: "0 0 14 14", "aria-hidden": "true" },
   s("circle", { class: `bubble node ${kind}`, cx: 7, cy: 7, r: 6 }));
 
-const nodeKinds = [["pattern", "pattern"], ["candidate", "candidate"], ["query", "query"], ["abstraction", "abstraction"]];
+const nodeKinds = [["pattern", "pattern"], ["candidate", "stored answer"], ["query", "question"], ["abstraction", "group of patterns"]];
 
 export function memory() {
   return {
@@ -37,18 +38,18 @@ export function memory() {
         onChoose: (item) => {
           chosen = item.id;
           const edges = near(item.id);
-          about.textContent = `${item.title}; ${several(edges.length, "edge")} shown, ${edges.filter((edge) => edge.kind === "dream").length} of them dreamt.`;
+          about.textContent = `${item.title}; ${several(edges.length, "connection")} shown, ${edges.filter((edge) => edge.kind === "dream").length} of them proposed by dreams.`;
         },
       });
       return [
         h("h1", {}, "Memory graph"),
-        h("p", { class: "note" }, "What is used in the same session is connected, and what is alike is near on the map. Dreams propose further connections, which count for little until use confirms them."),
-        panel(`${several(found.all_nodes, "node")}, ${several(found.all_edges, "edge")}, ${count(found.dream_edges)} of them dreamt`,
+        h("p", { class: "note" }, "What is used in the same session is connected, and what is alike is near on the map. Dreams ", help("dream"), " propose further connections, which count for little until use confirms them."),
+        panel(`${several(found.all_nodes, "node")}, ${several(found.all_edges, "connection")}, ${count(found.dream_edges)} proposed by dreams`,
           h("figure", {}, drawing),
           h("ul", { class: "legend" }, nodeKinds.map(([kind, name]) => h("li", {}, legendDot(kind), name)), h("li", {}, legendLine("co_activation"), "used together"), h("li", {}, legendLine("sequence"), "used one after the other"),
             h("li", {}, legendLine("similarity"), "alike"), h("li", {}, legendLine("dream"), "proposed by a dream"), h("li", {}, "area: uses")),
           about,
-          asTable("Edges", [
+          asTable("Connections", [
             { name: "From", heads: true, kind: "words", of: (edge) => labels.get(edge.source) },
             { name: "To", kind: "words", of: (edge) => labels.get(edge.target) },
             { name: "Kind", of: (edge) => edge.kind.replace("_", "-") }, { name: "Weight", kind: "number", of: (edge) => number(edge.weight) },

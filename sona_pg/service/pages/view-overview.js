@@ -5,33 +5,34 @@ import { h, panel, problem } from "./elements.js";
 import { ago, compact, count, duration, fine, several, told } from "./format.js";
 import { byVersion, change, overTime } from "./quality-charts.js";
 import { chosenDays, daysOf, nameOf, rangeChoice } from "./range.js";
+import { term } from "./terms.js";
 
 const ABOUT = "A trajectory is one question with what answered it. The ratings, corrections and costs that come back are its feedback. "
   + "Learning turns both into the next version, by which every server then answers.";
 const PAUSE = 10000; // ms between two readings of the period's figures while records come in
 
-const tile = (name, value, small) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, small)));
+const tile = (name, value, small, word) => h("div", {}, h("dt", {}, word ? term(name, word) : name), h("dd", {}, value, h("small", {}, small)));
 const uncounted = () => h("dl", { class: "tiles" },
   ["Quality", "Version", "Trajectories", "Feedback", "Not learned yet", "Servers"].map((name) => tile(name, "…", "being counted")));
 
 function qualityTile(figures, days) {
-  if (!figures) return tile("Quality", "…", "being counted");
+  if (!figures) return tile("Quality", "…", "being counted", "quality");
   const name = `Quality, ${nameOf(days)}`;
   const missing = figures.missing_days ? ` ${several(figures.missing_days, "day is", "days are")} not counted yet.` : "";
   const { quality, rated } = figures.now;
-  if (quality === null) return tile(name, "–", `nothing is rated, ${daysOf(figures)}.${missing}`);
-  return tile(name, fine(quality), [`mean of ${several(rated, "rating")}, ${daysOf(figures)}.${missing}`, h("br"), change(figures, days)]);
+  if (quality === null) return tile(name, "–", `nothing is rated, ${daysOf(figures)}.${missing}`, "quality");
+  return tile(name, fine(quality), [`mean of ${several(rated, "rating")}, ${daysOf(figures)}.${missing}`, h("br"), change(figures, days)], "quality");
 }
 
 function tiles(stats, figures, days) {
   const totals = stats.totals ?? {};
   return h("dl", { class: "tiles" },
     qualityTile(figures, days),
-    tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${several(stats.patterns, "pattern")}`),
-    tile("Trajectories", compact(totals.trajectories ?? 0), "recorded, all servers"),
-    tile("Feedback", compact(totals.feedback ?? 0), "told after the answer"),
-    tile("Not learned yet", compact(totals.waiting ?? 0), "records that wait for learning"),
-    tile("Servers", count(totals.servers ?? 0), stats.database === "answers" ? "the database answers" : "the database is away"));
+    tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${several(stats.patterns, "pattern")}`, "version"),
+    tile("Trajectories", compact(totals.trajectories ?? 0), "recorded, all servers", "trajectory"),
+    tile("Feedback", compact(totals.feedback ?? 0), "told after the answer", "feedback"),
+    tile("Not learned yet", compact(totals.waiting ?? 0), "records that wait for learning", "waiting"),
+    tile("Servers", count(totals.servers ?? 0), stats.database === "answers" ? "the database answers" : "the database is away", "server"));
 }
 
 function facts(rows) {

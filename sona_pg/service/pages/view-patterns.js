@@ -6,6 +6,7 @@ import { h, panel, table } from "./elements.js";
 import { bubbleMap, spread } from "./map.js";
 import { versionSlider } from "./slider.js";
 import { count, number, range, several, share } from "./format.js";
+import { help, term } from "./terms.js";
 
 const LEADING = 12; // rows that are shown at once
 const LABELLED = 8; // bubbles with a label
@@ -32,12 +33,12 @@ function detail(pattern) {
   const routes = Object.entries(pattern.routes).map(([route, known]) => ({ route, ...known }));
   return [
     h("dl", { class: "pairs" },
-      h("dt", {}, "Quality"), h("dd", {}, pattern.rated ? `${rating(pattern)}, ${several(pattern.rated, "rating")}` : "not rated"),
+      h("dt", {}, term("Quality", "interval")), h("dd", {}, pattern.rated ? `${rating(pattern)}, ${several(pattern.rated, "rating")}` : "not rated"),
       h("dt", {}, "Asked"), h("dd", {}, several(pattern.size, "time")),
-      h("dt", {}, "Kind"), h("dd", {}, pattern.kind),
+      h("dt", {}, term("Kind", "kind")), h("dd", {}, pattern.kind),
       h("dt", {}, "Mostly"), h("dd", {}, pattern.verdict ?? "not judged"),
       h("dt", {}, "Cost of 1,000"), h("dd", {}, number(pattern.per_thousand)),
-      h("dt", {}, "Best route"), h("dd", {}, bestOf(pattern))),
+      h("dt", {}, term("Best route", "best")), h("dd", {}, bestOf(pattern))),
     h("h3", {}, "Typical questions"),
     pattern.typical_queries.length
       ? h("ul", { class: "typical" }, pattern.typical_queries.map((query) => h("li", {}, query)))
@@ -56,9 +57,9 @@ function leading(items, onChoose) {
   const rows = items.toSorted((a, b) => (wrong(b) ?? -1) - (wrong(a) ?? -1) || b.size - a.size);
   const columns = [
     { name: "Typical question", heads: true, kind: "words", of: (pattern) => h("button", { type: "button", class: "link", "data-id": pattern.id, "aria-pressed": "false", onclick: () => onChoose(pattern) }, nameOf(pattern)) },
-    { name: "Probably wrong", kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.size)}`) },
+    { name: "Probably wrong", title: () => term("Probably wrong", "wrong"), kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.size)}`) },
     { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : null) },
-    { name: "Best route", kind: "short", of: (pattern) => pattern.best_route },
+    { name: "Best route", title: () => term("Best route", "best"), kind: "short", of: (pattern) => pattern.best_route },
     { name: "Cost of 1,000", kind: "number", of: (pattern) => (pattern.per_thousand === null ? null : number(pattern.per_thousand)) },
   ];
   const more = rows.slice(LEADING);
@@ -106,6 +107,7 @@ export function patterns() {
     list.replaceChildren(...leading(items, (item) => {
       choose(item);
       map.mark(item.id);
+      if (about.getBoundingClientRect().top > 0.8 * innerHeight) about.scrollIntoView(); // on a phone it comes last
     }));
     choose(byId.get(chosen) ?? items.reduce((worst, item) => ((wrong(item) ?? -1) > (wrong(worst) ?? -1) ? item : worst)));
     note.textContent = `${several(items.length, "pattern")} of version ${found.version}. Near is alike, as far as a plane can show: it shows ${share(found.explained[0] + found.explained[1])} of the differences.`
@@ -119,7 +121,7 @@ export function patterns() {
       draw(found);
       return [
         h("h1", {}, "Patterns"),
-        h("p", { class: "note" }, "A pattern is a group of questions that are alike. Those that go wrong most often come first: their quality, times how often they are asked."),
+        h("p", { class: "note" }, "A pattern is a group of questions that are alike ", help("pattern"), ". Those that go wrong most often come first: how often they are asked, times their share of bad ratings."),
         h("div", { class: "pair wide" },
           h("div", { class: "stack" }, panel("Where it goes wrong", list), panel("Map", drawing, toneLegend(), versionSlider(listed, show), note)), about),
       ];

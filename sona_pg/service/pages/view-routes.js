@@ -6,6 +6,7 @@ import { h, panel, problem, table } from "./elements.js";
 import { count, duration, number, range, several, share } from "./format.js";
 import { budget, byDay, qualityForMoney, readBudget, totals } from "./money.js";
 import { chosenDays, rangeChoice } from "./range.js";
+import { term } from "./terms.js";
 
 const costOf = (route) => route.cost ?? route.estimate;
 
@@ -19,9 +20,9 @@ function leaderboard(rows) {
   const timed = rows.some((route) => route.latency_us !== null);
   return table("Routes that were tried most often; best first, by the lower end of where their quality likely is", [
     { name: "Route", heads: true, kind: "words", of: (route) => route.route },
-    { name: "Quality", kind: "number", of: (route) => share(route.quality) },
+    { name: "Quality", title: () => term("Quality", "quality"), kind: "number", of: (route) => share(route.quality) },
     { name: "0 to 100 %", kind: "nowrap", of: whisker },
-    { name: "Likely between", kind: "nowrap", of: (route) => range(route.low, route.high) },
+    { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (route) => range(route.low, route.high) },
     { name: "Ratings", kind: "number", of: (route) => count(route.trajectories) },
     timed && { name: "Latency", kind: "number", of: (route) => (route.latency_us === null ? null : duration(route.latency_us / 1e6)) },
     priced && { name: "Mean cost", kind: "number", of: cost },

@@ -3,8 +3,9 @@
 import { get, post, wordless } from "./api.js";
 import { chart, frame } from "./charts.js";
 import { h, panel, problem, s, table } from "./elements.js";
-import { ago, count, share, told } from "./format.js";
+import { ago, count, several, share, told } from "./format.js";
 import { kept, versionSlider } from "./slider.js";
+import { term } from "./terms.js";
 
 const AT_ONCE = 12; // versions of a request
 const SHOWN = 5; // answers in the chart
@@ -20,6 +21,9 @@ function places(answers) {
     score.set(one.id, (score.get(one.id) ?? 0) + (SHOWN - rank) * (answer === last ? 100 : 1 + place / answers.length))));
   return [...score].sort((a, b) => b[1] - a[1]).slice(0, 6).map(([id]) => id);
 }
+
+// The versions from which on another answer came first.
+const turns = (answers, versions) => versions.filter((_, at) => at > 0 && rankingOf(answers[at])[0]?.id !== rankingOf(answers[at - 1])[0]?.id);
 
 function bump(answers, versions, cursor) {
   const names = places(answers);
@@ -46,8 +50,11 @@ function bump(answers, versions, cursor) {
       return [s("path", { class: `series s${number}`, d: path.join("") }), ...dots].filter(Boolean);
     });
     const now = s("line", { class: "cursor", x1: sx(cursor), x2: sx(cursor), y1: box.top, y2: box.bottom });
+    const changed = turns(answers, versions).map((version) => s("rect", {
+      class: "moment", x: sx(versions.indexOf(version)) - 5, y: box.top - 17, width: 10, height: 10, transform: `rotate(45 ${sx(versions.indexOf(version))} ${box.top - 12})`,
+    }, s("title", {}, `version ${version}: another answer came first`)));
     const label = [1, 2, 3, 4, 5].map((place) => s("text", { x: box.left - 7, y: sy(place) + 4, "text-anchor": "end" }, String(place)));
-    return [parts.filter((_, place) => place !== 0 && place !== 2), label, now, lines];
+    return [parts.filter((_, place) => place !== 0 && place !== 2), label, now, lines, changed];
   });
   const legend = h("ul", { class: "legend" }, names.map((id, number) => h("li", {},
     s("svg", { width: 34, height: 12, viewBox: "0 0 34 12", "aria-hidden": "true" },
@@ -65,17 +72,17 @@ function answerPanel(title, answer) {
       h("ul", { class: "scores" }, ranking.slice(0, SHOWN).map((one) => h("li", {}, h("span", {}, one.id),
         h("span", { class: "quiet" }, byRoute ? share(one.score) : one.score.toFixed(2)))))),
     h("dl", { class: "pairs" },
-      h("dt", {}, "Nearest pattern"),
-      h("dd", {}, near ? `${near.typical_query ?? "without texts"} (similarity ${near.similarity.toFixed(2)}, ${count(near.size)} trajectories, quality ${share(near.quality)})` : "none"),
-      h("dt", {}, "Best route there"), h("dd", {}, near?.best_route ?? "–"),
-      h("dt", {}, "Adapter"), h("dd", {}, `turns the query by ${answer.turned.toFixed(1)}°`)));
+      h("dt", {}, term("Nearest pattern", "pattern")),
+      h("dd", {}, near ? `${near.typical_query ?? "without texts"} (similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)})` : "none"),
+      h("dt", {}, term("Best route there", "best")), h("dd", {}, near?.best_route ?? (near ? "none has 10 ratings yet" : "–")),
+      h("dt", {}, term("Adapter", "adapter")), h("dd", {}, answer.turned < 0.05 ? "leaves the question as it is" : `turns the question by ${answer.turned.toFixed(1)}°`)));
 }
 
 function factTable(facts, version) {
   const learned = (fact) => Math.max(fact.version ?? -1, fact.feedback_version ?? -1);
   const columns = [
-    { name: "Query", heads: true, kind: "words", of: (fact) => fact.query ?? "without text" },
-    { name: "Similarity", kind: "number", of: (fact) => fact.similarity.toFixed(2) },
+    { name: "Question", heads: true, kind: "words", of: (fact) => fact.query ?? "without text" },
+    { name: "Similarity", title: () => term("Similarity", "similarity"), kind: "number", of: (fact) => fact.similarity.toFixed(2) },
     { name: "Answered", kind: "words", of: (fact) => fact.route },
     { name: "Judged", kind: "nowrap", of: (fact) => told(fact) },
     { name: "Right answer", kind: "words", of: (fact) => fact.correction },
@@ -86,9 +93,9 @@ function factTable(facts, version) {
   const others = facts.filter((fact) => learned(fact) !== version);
   return [
     here.length ? table(`Learned by version ${version}, nearest first`, columns, here)
-      : h("p", { class: "quiet" }, `Version ${version} has learned no judged trajectory that is near.`),
-    others.length > 0 && h("details", {}, h("summary", {}, `${others.length} others that are near, learned by other versions or waiting`),
-      table("Judged trajectories near the query, nearest first", columns, others)),
+      : h("p", { class: "quiet" }, `Version ${version} has learned no feedback about questions like this one.`),
+    others.length > 0 && h("details", {}, h("summary", {}, `${several(others.length, "more piece")} of feedback about questions like this one, learned by other versions or not yet`),
+      table("Feedback about questions like this one, nearest first", columns, others)),
   ].filter(Boolean);
 }
 
@@ -119,10 +126,19 @@ export function travel() {
       shown.replaceChildren(answerPanel(`Version ${version} answers`, then[here]), answerPanel("Now, with recent feedback", now));
       moved.replaceChildren(...factTable(near, version));
     };
-    place.replaceChildren(
-      panel("Places of the answers", graph, versionSlider(listed, select)),
-      shown, panel("Facts that moved it", moved));
-    select(versions.at(-1));
+    const changed = turns(then, versions);
+    const slider = versionSlider(listed, select);
+    const go = (version) => {
+      slider.show(version);
+      select(version);
+    };
+    const chips = changed.length
+      ? h("p", { class: "chips" }, "◆ Another answer came first from version", changed.map((version) => h("button", { type: "button", onclick: () => go(version) }, count(version))))
+      : h("p", { class: "note" }, "The same answer came first in every version that is kept.");
+    place.replaceChildren(panel("Places of the answers", graph, chips, slider), shown, panel("Feedback that moved it", moved));
+    const learned = near.map((fact) => Math.max(fact.version ?? -1, fact.feedback_version ?? -1)).filter((version) => versions.includes(version));
+    const first = changed.at(-1) ?? (learned.length ? Math.max(...learned) : versions.at(-1));
+    go(first);
   }
 
   async function submit() {
@@ -143,7 +159,7 @@ export function travel() {
       event.preventDefault();
       submit();
     },
-  }, h("label", { class: "sr", for: "query" }, "Query"), field, button);
+  }, h("label", { class: "sr", for: "query" }, "Question"), field, button);
 
   // The question stands in the address, so that it can be sent to somebody.
   function keep(text) {

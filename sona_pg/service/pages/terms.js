@@ -1,0 +1,41 @@
+// Words of these pages with a short explanation, and the "?" that leads to it.
+
+import { h } from "./elements.js";
+
+export const TERMS = new Map(Object.entries({
+  trajectory: ["Trajectory", "One question with what answered it: the model, tool or answer that was taken, how long it took and what it cost."],
+  feedback: ["Feedback", "What was told about an answer after it was given: a rating (thumbs, or a grade from 0 to 100 %), the right answer (a correction), a real cost, or that an earlier word is taken back."],
+  quality: ["Quality", "How good an answer was, from 0 to 100 %: a thumb up is 100 %, a thumb down 0 %. A correction counts as 0 % unless it names the answer that was given. A mean says how many ratings it is of."],
+  interval: ["Likely between", "The 95 % interval of a mean: if ratings were collected again and again in the same way, the true mean would lie within such a range 19 times out of 20 (Wilson's interval). Few ratings make a wide range."],
+  pattern: ["Pattern", "A group of questions that are alike, found by learning. What is known about it (quality, best route) is used for the next question that is like them."],
+  kind: ["Kind", "What a pattern is about: factual, reasoning, creative, code, conversational, or general."],
+  route: ["Route", "What answered: a model, a tool, or one of the stored answers."],
+  best: ["Best route", "The route that does best in a pattern. It needs at least 10 ratings, of which older ones count less. Of routes that are not shown to be worse, the one that costs least is called the best."],
+  wrong: ["Probably wrong", "How often a question of this pattern has been asked, times the share of its ratings that is bad: an estimate, for not every answer is rated."],
+  version: ["Version", "All that the space has learned up to a moment, numbered. All servers answer by the live one. Earlier ones are kept for a while: one can look at them, and go back to them."],
+  learning: ["Learning", "Every so often the new trajectories and the new feedback are learned from (a cycle), which makes the next version. Until then new feedback counts as recent evidence."],
+  waiting: ["Not learned yet", "Trajectories and pieces of feedback that were recorded since the last cycle. They wait for the next one."],
+  adapter: ["Adapter", "A small correction that learning adds to the embedding of a question, so that it lies nearer to questions with the same right answer. The angle tells how far it turns this one: 0° leaves it as it is."],
+  similarity: ["Similarity", "How alike two questions are by their embeddings: 1 is the same, 0 has nothing to do with it."],
+  gate: ["Gate", "The check of each new version: whether the decisions since it went live turned out worse than those of the version before. A worse one is rolled back by itself. A difference is given in brackets."],
+  judged: ["Checked together with another version", "Versions follow one another faster than they can be checked. While an older one is still being checked, what comes of the newer ones counts for the same check."],
+  cycle: ["Cycle", "One run of learning. Background: learns from what is new, and makes a version. Deep: tidies what is known, and lets the memory graph dream."],
+  groups: ["Groups of questions", "What a cycle did to patterns: found new ones, joined those that had become alike, and dropped those that were hardly used any more."],
+  memory: ["Memory graph", "A network of patterns and answers that were used in the same session. It helps to find what is needed next."],
+  dream: ["Dream", "A connection that no use has shown yet, but that the memory graph proposes because of what lies between. It counts for little until use confirms it."],
+  importance: ["Importance", "How much of the network hangs on a node, from 0 to 100 %."],
+  budget: ["Budget", "A limit of spending, for a request or for a day, shared by all servers. The router keeps within it by taking cheaper routes where they do."],
+  pace: ["Pace", "What was spent, compared with what the budget allows up to now."],
+  server: ["Server", "A process that has this space open: it answers and records. A call of the command line is one as well, and ends at once."],
+  skew: ["Clock", "How far the clock of a server is from that of the database. Times come from the database, so it changes nothing here."],
+  erasure: ["Erasure", "Removal of the data of a person, and of everything that was learned from it. Versions that had learned from it are dropped."],
+  rollback: ["Rollback", "Going back to an earlier version. It is a new version with the content of the old one."],
+}));
+
+export function help(word) {
+  const [name, text] = TERMS.get(word);
+  return h("a", { class: "help", href: `glossary#${word}`, title: text, "aria-label": `What is ${name}? ${text}` }, "?");
+}
+
+// A word with its "?", as a heading of a column, a tile or an entry. The parts keep together.
+export const term = (words, word) => h("span", { class: "term" }, words, " ", help(word));
