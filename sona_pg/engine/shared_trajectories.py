@@ -31,7 +31,7 @@ from sona_pg.serving.arguments import require_amount
 from sona_pg.store.shared_rows import SharedPart
 
 MOST_REWARD = 1e6
-END_TIMEOUT = 8.0  # seconds that the end of a shared trajectory waits for the commit of its record
+END_TIMEOUT = 8.0  # seconds that a shared trajectory waits for the commit of what is recorded before it, or of its end
 
 
 class SharedCalls(EngineLifetime):
@@ -59,7 +59,7 @@ class SharedCalls(EngineLifetime):
         session = self._session
         session.require_database()
         if not session.writer.candidates_settled:
-            session.flush(None)  # the candidates that it names are committed before it
+            session.writer.flush(END_TIMEOUT, backlog=False)  # the candidates that it names are committed before it
         frame = base64.b64encode(self.frame_of(trajectory)).decode()
         stored = session.database.shared.begin(session.space, trajectory.id, {"frame": frame})
         self.let_go(trajectory)

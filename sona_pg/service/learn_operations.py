@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from sona_pg.limits import MOST_INT8
-from sona_pg.service.operations import Call, Operations
+from sona_pg.service.operations import Call, Operations, require_answering
 from sona_pg.service.wire_vectors import STRICT
 
 operations = Operations("learn")
@@ -122,7 +122,7 @@ class Live(BaseModel):
 @operations.add("POST", "/v1/learn", scope="learn", answer=Cycle)
 async def learn(call: Call[Any]) -> Any:
     """Learn now from everything recorded so far, and serve the result."""
-    return (await (await call.engine()).force_learn()).as_dict()
+    return (await require_answering(await call.engine()).force_learn()).as_dict()
 
 
 @operations.add("POST", "/v1/learn/deep", scope="learn", body=DeepBody, answer=DeepCycle)

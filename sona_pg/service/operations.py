@@ -216,6 +216,13 @@ class Operation:
         return response
 
 
+def require_answering(engine: AsyncSonaEngine) -> AsyncSonaEngine:
+    """Return ``engine``; a problem at once if the database has not answered lately, and would be waited for in vain."""
+    if engine.is_cut_off:
+        raise ProblemError(503, "the database has not answered lately", headers={"Retry-After": "1"})
+    return engine
+
+
 async def _noted(note: Callable[..., None], *what: Any) -> None:
     """Note how a request ended. A failure is only logged: sent again later, the request makes the same records."""
     try:

@@ -17,6 +17,7 @@ from fix_ledger import Ledger
 from sona_pg import AsyncSonaEngine, Decision, Ranking, SonaConfig, SonaEngine
 from sona_pg.config import IngestConfig, LoopConfig, MaintenanceConfig
 from sona_pg.domain.ids import made_at
+from sona_pg.engine import shared_trajectories
 from sona_pg.errors import DatabaseUnavailable, InvalidValue, TrajectoryError
 from sona_pg.ingest.writer import Writer
 from sona_pg.store.admin.maintenance import Maintenance
@@ -122,6 +123,19 @@ def test_an_end_that_the_full_buffer_refuses_leaves_the_trajectory_shared(engine
     engine.end_trajectory(id_, 1.0)  # it is committed when this returns
     assert rows(database_url, "SELECT id, quality, step_count FROM sona.trajectories") == [(id_, 1.0, 2)]
     assert rows(database_url, "SELECT FROM sona.shared_trajectories") == []
+
+
+def test_sharing_does_not_wait_for_ever_for_the_candidates_before_it(proxy, monkeypatch):
+    monkeypatch.setattr(shared_trajectories, "END_TIMEOUT", 0.05)
+    with SonaEngine(DIM, proxy.url, config=CONFIG) as engine:
+        proxy.stall()
+        engine.remember(["new"], X[None, :])
+        t = engine.begin_trajectory(X)
+        with pytest.raises(DatabaseUnavailable, match="not committed"):
+            engine.share_trajectory(t)
+        proxy.resume()
+        engine.flush()
+        assert engine.share_trajectory(t) == t.id
 
 
 def test_an_end_whose_commit_is_not_known_is_sent_again_and_recorded_once(engine, other, database_url, monkeypatch):

@@ -178,6 +178,10 @@ def test_with_the_database_silent_it_is_alive_and_not_ready_and_goes_on(proxy: P
         assert (away.status_code, away.headers["retry-after"]) == (503, "1")
         assert service.post("/v1/adapt", {"vector": X}).status_code == 200
         assert service.post("/v1/trajectories", {"vector": X, "route": "meanwhile"}).status_code == 202
+        assert service.post("/v1/candidates", {"ids": ["new"], "vectors": [X]}).status_code == 202
+        for path, body in (("/v1/trajectories/begin", {"vector": X}), ("/v1/learn", {})):
+            refused = service.post(path, body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1"), path
         proxy.resume()
     with psycopg.connect(proxy.url) as connection:
         assert connection.execute("SELECT route FROM sona.trajectories").fetchall() == [("meanwhile",)]
