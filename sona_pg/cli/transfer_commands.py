@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TextIO
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
@@ -18,7 +19,7 @@ from sona_pg.cli.options import SpaceName, Url, database_at
 from sona_pg.cli.render import progress_bar, show_facts
 from sona_pg.cli.space_commands import read_candidate_texts
 from sona_pg.config import IngestConfig, LoopConfig, MaintenanceConfig, SonaConfig
-from sona_pg.errors import ConfigError, InvalidValue, NotFound, SonaError
+from sona_pg.errors import ConfigError, InvalidValue, NotFound, SonaError, UnknownSpace
 from sona_pg.transfer.row_source import Format
 
 SOME_REJECTED, NOTHING_USABLE, STOPPED = 1, 2, 3  # exit codes
@@ -77,6 +78,20 @@ def import_records(
     at: Annotated[
         str | None, typer.Option(help="Time of rows without started_at, ISO 8601.", show_default=False)
     ] = None,
+    named: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="A heading of the file and the field that it means: HEADING=FIELD; repeatable."),
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="Ratings that mean quality 0 and 1: LOW:HIGH, as 1:5.", show_default=False)
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(help="Between the cells of a CSV, or `tab`; else its header tells: comma, semicolon or tab."),
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Zone of times that tell none, as Europe/Berlin.", show_default=False)
+    ] = None,
     rejects: Annotated[
         Path | None, typer.Option(help="File of rejected rows; else FILE.rejects.jsonl.", show_default=False)
     ] = None,
@@ -87,15 +102,24 @@ def import_records(
     Exit codes: 0 all rows are recorded, 1 some were rejected, 2 nothing could be used, 3 stopped: run it again.
 
     Example: sona-pg import october.jsonl.gz --space support
+    Example: sona-pg import survey.csv --dim 256 --map Question=text --map Stars=quality --scale 1:5 --timezone UTC
     """
     from sona_pg.engine import SonaEngine
-    from sona_pg.transfer import ImportWanted, import_file
+    from sona_pg.transfer import ImportWanted, RowMapping, import_file
 
     with _exit_codes(), database_at(url) as database:
-        wanted = ImportWanted(file, None if form is None else FORMATS[form], _time(at, "--at"), rejects)
+        mapping = RowMapping(dict(map(_named, named or ())), _scale(scale), _zone(timezone))
+        wanted = ImportWanted(
+            file, None if form is None else FORMATS[form], _time(at, "--at"), rejects, mapping, _delimiter(delimiter)
+        )
         if not file.is_file():
             raise InvalidValue(f"{file} is no file")
-        dims = dim or database.find_space(space).dim
+        try:
+            dims = dim or database.find_space(space).dim
+        except UnknownSpace as exc:
+            raise InvalidValue(
+                f"{exc}; to make {space!r}, add --dim 256 (rows with text), or --dim and the length of your embeddings"
+            ) from exc
         config = SonaConfig(
             ingest=IngestConfig(when_full="wait"),
             loops=LoopConfig(automatic=False, recent=0),
@@ -214,6 +238,40 @@ def _text_writer(output: Path, what: Exported, file: TextIO) -> Callable[[str], 
     from sona_pg.transfer import CsvOutput
 
     return CsvOutput(file, what.value).write
+
+
+def _named(told: str) -> tuple[str, str]:
+    heading, mark, name = told.rpartition("=")
+    if not mark or not heading:
+        raise InvalidValue(f"--map {told}: expected HEADING=FIELD, as in Question=text")
+    return heading, name
+
+
+def _scale(told: str | None) -> tuple[float, float] | None:
+    if told is None:
+        return None
+    low, _, high = told.partition(":")
+    try:
+        return float(low), float(high)
+    except ValueError as exc:
+        raise InvalidValue(f"--scale {told}: expected LOW:HIGH, as in 1:5") from exc
+
+
+def _zone(told: str | None) -> ZoneInfo | None:
+    if told is None:
+        return None
+    try:
+        return ZoneInfo(told)
+    except (ZoneInfoNotFoundError, ValueError) as exc:
+        raise InvalidValue(f"--timezone {told}: expected a zone such as UTC or Europe/Berlin") from exc
+
+
+def _delimiter(told: str | None) -> str | None:
+    if told is None or told == "tab":
+        return None if told is None else "\t"
+    if len(told) != 1 or told in '"\r\n':
+        raise InvalidValue(f"--delimiter {told}: expected one character, or tab")
+    return told
 
 
 def _time(told: str | None, option: str) -> datetime | None:

@@ -8,6 +8,7 @@ from sona_pg.transfer.importing import Imported, ImportWanted, import_file
 from sona_pg.transfer.parquet_output import ParquetOutput
 from sona_pg.transfer.peft_files import write_peft
 from sona_pg.transfer.preference_pairs import export_pairs
+from sona_pg.transfer.row_mapping import RowMapping
 
 __all__ = [
     "CsvOutput",
@@ -15,6 +16,7 @@ __all__ = [
     "ImportWanted",
     "Imported",
     "ParquetOutput",
+    "RowMapping",
     "export_candidates",
     "export_pairs",
     "export_trajectories",

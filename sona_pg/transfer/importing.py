@@ -22,6 +22,7 @@ from sona_pg.store.database import Database
 from sona_pg.transfer.checkpoint import Checkpoint, identity_of, load_checkpoint, save_checkpoint
 from sona_pg.transfer.log_row import FIELDS, CandidateRow, LogRow, read_candidate, read_trajectory
 from sona_pg.transfer.parquet_rows import ParquetRows, is_parquet
+from sona_pg.transfer.row_mapping import RowMapping
 from sona_pg.transfer.row_source import Format, Row, RowSource
 
 BLOCK = 256  # rows that are embedded together
@@ -42,6 +43,8 @@ class ImportWanted:
     form: Format | None = None  # by default as the file's name tells
     at: datetime | None = None  # time of rows that tell none
     rejects: Path | None = None  # by default FILE.rejects.jsonl
+    mapping: RowMapping | None = None  # of a file with headings, ratings or times of its own
+    delimiter: str | None = None  # of CSV; by default its header tells it
 
 
 @dataclass(slots=True)
@@ -96,7 +99,7 @@ def import_file(
 def _opened(wanted: ImportWanted) -> RowSource | ParquetRows:
     if wanted.form == "parquet" or (wanted.form is None and is_parquet(wanted.path)):
         return ParquetRows(wanted.path)
-    return RowSource(wanted.path, wanted.form)
+    return RowSource(wanted.path, wanted.form, wanted.delimiter)
 
 
 class _Import:
@@ -175,18 +178,20 @@ class _Import:
 
     def _record(self, block: Sequence[Row]) -> None:
         parts: list[tuple[Row, LogRow | CandidateRow]] = []
+        mapping = self._wanted.mapping
         for row in block:
             self._done.rows += 1
             if row.content is None:
                 self._refuse(row, row.reason)
                 continue
-            if not row.content.keys() <= FIELDS:
-                self._count_unknown(row.content)
             try:
-                if "candidate" in row.content:
-                    parts.append((row, read_candidate(row.content)))
+                content = row.content if mapping is None else mapping.apply(row.content)
+                if not content.keys() <= FIELDS:
+                    self._count_unknown(content)
+                if "candidate" in content:
+                    parts.append((row, read_candidate(content)))
                 else:
-                    parts.append((row, read_trajectory(row.content, row.raw, self._wanted.at)))
+                    parts.append((row, read_trajectory(content, row.raw, self._wanted.at)))
             except InvalidValue as exc:
                 self._refuse(row, str(exc))
         texts = [part.text or "" for _, part in parts if part.embedding is None]

@@ -22,6 +22,7 @@ FIELDS = frozenset({
     "steps", "candidates", "decision", "correction", "feedback", "version", "candidate", "group",
 })  # fmt: skip
 MOST_REWARD = 1e6
+TIMES = "ISO 8601 such as 2026-11-22T10:00Z"
 SAME = 1.0  # seconds by which started_at may differ from the time of a UUIDv7 that is kept
 MILLISECONDS = 1e11  # a time as a number from here on is in milliseconds since 1970, below in seconds
 
@@ -160,10 +161,10 @@ def _time(value: Any) -> datetime:
             try:
                 number = float(value)
             except ValueError as exc:
-                raise InvalidValue(f"started_at is {value!r:.60}, expected ISO 8601 such as 2026-11-22T10:00Z") from exc
+                raise InvalidValue(f"started_at is {value!r:.60}, expected {TIMES}") from exc
         else:
             if at.tzinfo is None:
-                raise InvalidValue(f"started_at is {value!r}, expected a time zone with it, such as Z")
+                raise InvalidValue(f"started_at is {value!r}, expected a time zone, such as Z (or --timezone)")
             return at
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < 253402300800e3:
         raise InvalidValue(f"started_at is {value!r:.60}, expected ISO 8601, or seconds since 1970")

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -32,8 +33,10 @@ class Row(NamedTuple):
 class RowSource:
     """Reads the rows of a file from an offset on."""
 
-    def __init__(self, path: Path, form: Format | None) -> None:
+    def __init__(self, path: Path, form: Format | None, delimiter: str | None = None) -> None:
         """Open the file; without ``form`` its name tells it, .csv or .csv.gz, else JSONL.
+
+        Without ``delimiter`` the header of a CSV tells it: semicolon or tab where it has no comma.
 
         Raises:
             InvalidValue: it cannot be read.
@@ -48,6 +51,7 @@ class RowSource:
         self._file: Any = gzip.GzipFile(fileobj=self._raw) if zipped else self._raw
         self.form: Format = form or ("csv" if ".csv" in [suffix.lower() for suffix in path.suffixes] else "jsonl")
         self._path = path
+        self._delimiter = delimiter
         self._line = self._end = 0
         self._text: list[bytes] = []  # lines of the CSV row that is read
 
@@ -108,13 +112,16 @@ class RowSource:
     def _csv(self, line: int, offset: int) -> Iterator[Row]:
         csv.field_size_limit(LONGEST_LINE)
         self._line = self._end = 0
-        names = [name.strip() for name in next(csv.reader(self._lines()), [])]
+        lines = self._lines()
+        header = next(lines, "")
+        delimiter = self._delimiter or next((mark for mark in ",;\t" if mark in header), ",")
+        names = [name.strip() for name in next(csv.reader(chain([header], lines), delimiter=delimiter), [])]
         if not names:
             raise InvalidValue(f"{self._path} is empty: expected a header with the names of the columns")
         if offset > self._end:
             self._file.seek(offset)
             self._line, self._end = line, offset
-        reader = csv.reader(self._lines(), strict=True)
+        reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
         while True:
             first = self._line + 1
             self._text.clear()

@@ -40,7 +40,7 @@ def test_the_docs_commands_work_on_the_docs_files(folder):
             done = run(*line.split()[1:])
             assert done.exit_code == 0, f"{line}: {done.output}{done.exception}"
             ran += 1
-    assert ran == 10
+    assert ran == 11
     written = gzip.decompress((folder / "trajectories.jsonl.gz").read_bytes())
     rows = [json.loads(line) for line in written.splitlines()]
     assert [row["route"] for row in rows] == ["small", "small", "track", "large", "large"]
@@ -62,6 +62,49 @@ def test_exit_codes_tell_how_an_import_went(folder):
     told = json.loads(run("import", "mixed").stdout)
     assert (told["rows"], told["known"], told["recorded"], told["rejected"]) == (2, 1, 0, 1)
     assert told["rejects"] == "mixed.rejects.jsonl"
+
+
+SURVEY = """Question;Model;Stars;Asked
+Where is it?;small;4;14.10.2026 09:30
+Cancel!;large;2;2026-10-14T09:31
+Bad;large;9;2026-10-14
+"""
+MAPPED = ["--map", "Question=text", "--map", "Model=route", "--map", "Stars=quality", "--map", "Asked=started_at"]
+
+
+def test_a_survey_is_imported_by_its_own_headings_scale_and_times(folder):
+    (folder / "survey.csv").write_text(SURVEY)
+    told = ["import", "survey.csv", "--space", "survey", *MAPPED, "--scale", "1:5", "--timezone", "Europe/Berlin"]
+    unknown = run(*told)
+    assert unknown.exit_code == 2
+    assert "add --dim 256" in unknown.output
+    done = run(*told, "--dim", "256")
+    assert (done.exit_code, json.loads(done.stdout)["recorded"]) == (1, 2)
+    (refused,) = [json.loads(line) for line in (folder / "survey.csv.rejects.jsonl").read_text().splitlines()]
+    assert refused["reason"] == "quality is '9', expected a number from 1 to 5"
+    rows = [json.loads(line) for line in run("export", "--space", "survey").stdout.splitlines()]
+    assert [(row["query"], row["route"], row["quality"]) for row in rows] == [
+        ("Where is it?", "small", 0.75), ("Cancel!", "large", 0.25)
+    ]  # fmt: skip
+    assert [row["started_at"][:19] for row in rows] == ["2026-10-14T07:30:00", "2026-10-14T07:31:00"]
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        (["--map", "Question"], "HEADING=FIELD"),
+        (["--map", "Question=words"], "no field of an import"),
+        (["--scale", "5"], "LOW:HIGH"),
+        (["--scale", "5:1"], "is empty"),
+        (["--timezone", "Mars"], "Europe/Berlin"),
+        (["--delimiter", "ab"], "one character"),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_refused(folder, option, reason):
+    (folder / "good.csv").write_text(SURVEY)
+    done = run("import", "good.csv", "--dim", "2", *option)
+    assert done.exit_code == 2
+    assert reason in done.output
 
 
 def test_an_export_without_a_file_goes_to_standard_output(folder):
