@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sona_pg.cli.options import SpaceName, Url, database_at, engine_on
-from sona_pg.cli.render import progress_bar, show_facts
+from sona_pg.cli.render import progress_bar, show_facts, show_whole
 from sona_pg.errors import ConfigError, InvalidValue
 
 if TYPE_CHECKING:
     from sona_pg.engine import SonaEngine
+
+NOTHING_FOUND = 3  # exit code
 
 
 def forget(
@@ -44,7 +46,7 @@ def forget(
     Keep the receipt with your records: it names nobody. Backups and files of sona-pg save still have the data; see
     docs/erasure.md.
 
-    Exit codes: 0 done, 1 an error, or the receipt is not genuine.
+    Exit codes: 0 done, 1 an error, or the receipt is not genuine, 3 nothing was found to be erased.
 
     Example: sona-pg forget --space support --user 42 --yes
     """
@@ -57,8 +59,16 @@ def forget(
         _require_no_receipt(verify)
         with database_at(url) as database:
             names = sorted(database.names().values())
+        found = False
         for name in names:
-            forget(name, user, session, trajectory, dry_run, yes, drop_expired, False, unfinished, None, key, url)
+            try:
+                forget(name, user, session, trajectory, dry_run, yes, drop_expired, False, unfinished, None, key, url)
+                found = True
+            except typer.Exit as exc:
+                if exc.exit_code != NOTHING_FOUND:
+                    raise
+        if not found:
+            raise typer.Exit(NOTHING_FOUND)
         return
     with engine_on(space, url) as engine:
         if verify is not None:
@@ -69,8 +79,8 @@ def forget(
             return
         if dry_run:
             plan = engine.forget_plan(**told)
-            _warn_of_nothing(space, told, plan.trajectories)
             show_facts({"space": space, **plan.as_dict()}, f"an erasure in space {space!r} would remove")
+            _require_found(space, told, plan.trajectories)
             return
         if unfinished:
             with progress_bar("finishing erasures") as progress:
@@ -80,8 +90,12 @@ def forget(
         _require_a_name(engine, told)
         with progress_bar(f"erasing from space {space!r}") as progress:
             receipt = engine.forget(**told, drop_expired=drop_expired, key=key, progress=progress)
-    _warn_of_nothing(space, told, sum(receipt.facts["removed"].values()))
-    show_facts(receipt.as_dict(), f"receipt of an erasure in space {space!r}")
+    removed = receipt.facts["removed"]
+    if any(removed.values()):
+        rows = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in removed.items() if count)
+        print(f"sona-pg: removed from space {space!r} of {_subject(told)}: {rows}", file=sys.stderr)
+    show_whole(receipt.as_dict())
+    _require_found(space, told, sum(removed.values()))
 
 
 def _require_a_name(engine: SonaEngine, told: dict[str, Any]) -> None:
@@ -93,11 +107,16 @@ def _require_a_name(engine: SonaEngine, told: dict[str, Any]) -> None:
             raise InvalidValue(f"--{kind} {name}: expected the name without {kind}: before it, --{kind} {bare}")
 
 
-def _warn_of_nothing(space: str, told: dict[str, Any], found: int) -> None:
+def _subject(told: dict[str, Any]) -> str:
+    ((kind, name),) = ((kind, name) for kind, name in told.items() if name is not None)
+    return f"{kind} {name!r}" if isinstance(name, str) else "these trajectories"
+
+
+def _require_found(space: str, told: dict[str, Any], found: int) -> None:
+    """Exit with a code of its own where nothing was found: the name may be misspelt."""
     if not found:
-        ((kind, name),) = ((kind, name) for kind, name in told.items() if name is not None)
-        whose = f"{kind} {name!r}" if isinstance(name, str) else "these trajectories"
-        print(f"sona-pg: space {space!r} has nothing of {whose}", file=sys.stderr)
+        print(f"sona-pg: space {space!r} has nothing of {_subject(told)}", file=sys.stderr)
+        raise typer.Exit(NOTHING_FOUND)
 
 
 def _require_no_receipt(path: Path | None) -> None:

@@ -108,6 +108,11 @@ def show_facts(facts: Mapping[str, Any], title: str) -> None:
     Console().print(table)
 
 
+def show_whole(facts: Mapping[str, Any]) -> None:
+    """Print facts as JSON, also on a terminal: nothing of a receipt may be cut."""
+    print(json.dumps(facts, default=_plain, indent=None if wants_json() else 2))
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a callback (done, total) that draws a progress bar on a terminal, and nothing in a pipe."""

@@ -346,6 +346,17 @@ def test_the_question_of_time_travel_is_in_the_address(watched: Watched, site: S
     page.wait_for_selector("text=Facts that moved it")
 
 
+def test_erasures_are_shown(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "erased", "dim": 256})
+    body = {"text": "forget me", "route": "small-model", "quality": 1, "context": ["user:7"]}
+    site.post("/v1/trajectories?space=erased", body)
+    site.post("/v1/learn?space=erased")
+    site.post("/v1/forget?space=erased", {"user": "7"})
+    page.goto(f"{site.url}/?space=erased#fleet")
+    page.wait_for_selector("table:has(caption:text-is('Erasures, newest first')) td:text-is('1')")
+
+
 def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Browser, store: Store, site: Site) -> None:
     _, token = store.create_key("shop", "viewer", ["read"])
     closed = Site(store, ServiceOptions(space="demo", dim=256, config=CONFIG, require_keys=True))

@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { h, panel, table } from "./elements.js";
+import { erasures } from "./erasures.js";
 import { ago, at, count, duration, fine, madeBy, several } from "./format.js";
 import { term } from "./terms.js";
 
@@ -87,7 +88,7 @@ export function fleet() {
       await fill();
       return [h("h1", {}, "Fleet"),
         h("p", { class: "note" }, "Servers answer and record; one of them learns and makes versions, and every server takes the newest within about a second."),
-        place];
+        place, erasures()];
     },
     onVersion: fill,
   };
