@@ -87,3 +87,22 @@ def test_a_single_candidate_and_equal_ones_have_a_finite_sharpness() -> None:
         sure, fits = confidence.of_best(1.0, float(np.exp(confidence.sharpness * (rows @ rows[0] - 1.0)).sum()))
         assert 0 < sure <= 1
         assert fits is None
+
+
+def test_questions_that_are_asked_again_do_not_make_others_look_strange() -> None:
+    """A version knows the answers of what it was taught: that says nothing about questions it has not seen."""
+    meant = np.tile(np.arange(ITEMS), 3)
+    queries, none = asked(meant, 7), np.full(len(meant), NONE, np.int32)
+    said = RankEvents(
+        queries, none, np.full(len(meant), np.nan, np.float32), meant.astype(np.int32), np.ones(len(meant), np.float32)
+    )
+    unseen = np.random.default_rng(5).integers(0, ITEMS, 500)
+    state, replay, sure = RankerState.initial(DIM), RankEvents.empty(DIM), []
+    for _ in range(5):
+        state = measured(state, fit(state, ROWS, said, replay), ROWS, said, replay)
+        replay = replay.joined(said)
+        scores = score(state, asked(unseen, 6), ROWS, SLOTS)
+        sure.append(float(Confidence(state, ROWS).of(scores, scores.max(axis=1)).confidence.mean()))
+    right = float((scores.argmax(axis=1) == unseen).mean())
+    assert min(sure) > sure[0] - 0.1
+    assert sure[-1] == pytest.approx(right, abs=0.15)

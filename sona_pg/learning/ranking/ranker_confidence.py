@@ -86,14 +86,18 @@ def measured(
 
     The sum over all candidates is that of queries that were learned from, less as much as it was less for `fresh`
     queries in the state `before`, which had not learned from them; these also tell how much surer the answers are.
+    Queries that were asked before tell neither: of them it knows the answers.
     Of very many candidates all of this stays unknown: scoring them costs more than a cycle may.
     """
     if not after.fits or len(embeddings) > MOST_CANDIDATES:
         return replace(after, belief=first_belief())
     fresh, replay = (events.take(events.usable(len(embeddings)) & (events.weight > 0.0)) for events in (fresh, replay))
     belief = before.belief.copy()
-    if before.fits and belief[1] and len(fresh) >= _FEWEST:
-        heard = fresh.take(spread_rows(len(fresh), _MEASURED))
+    heard = fresh.take(spread_rows(len(fresh) if before.fits and belief[1] else 0, _MEASURED))
+    new = _asked_first(heard, replay)
+    repeated = 1.0 - len(new) / len(heard) if len(heard) else 0.0
+    if len(new) >= _FEWEST:
+        heard = heard.take(new)
         logits = _scores(before, embeddings, heard)
         total = log_totals(logits)
         gap, ratio = belief[0] - total.mean(), total.std() / belief[1]
@@ -103,8 +107,18 @@ def measured(
     learned = fresh.joined(replay)
     if len(learned) > 1:
         total = log_totals(_scores(after, embeddings, learned.take(spread_rows(len(learned), _MEASURED))))
-        belief[:2] = total.mean(), max(float(total.std()), _LEAST)
+        mean, deviation = float(total.mean()), max(float(total.std()), _LEAST)
+        if repeated:  # those are learned ever better, and questions that nobody has asked are not
+            belief[2] += repeated * (mean - belief[0])
+            belief[3] *= (belief[1] / deviation) ** repeated
+        belief[:2] = mean, deviation
     return replace(after, belief=belief)
+
+
+def _asked_first(heard: RankEvents, replay: RankEvents) -> npt.NDArray[np.intp]:
+    """Return the places of the events whose queries are not among the replayed ones."""
+    known = {query.tobytes() for query in replay.query.astype(np.float16)}
+    return np.flatnonzero([query.tobytes() not in known for query in heard.query.astype(np.float16)])
 
 
 def _scores(state: RankerState, embeddings: Rows, events: RankEvents) -> FloatArray:
