@@ -67,3 +67,5 @@ def test_prometheus_asks_every_server_and_worker_where_it_answers():
     (rules,) = told["rule_files"]
     text = (FOLDER / mounted[f"/etc/prometheus/{rules}"]).read_text()
     assert {"SonaLearningStopped", "SonaWorkerStalls"} <= set(re.findall(r"alert: (\w+)", text))
+    (watched,) = re.findall(r'expr: up\{job=~"(.*)"\} == 0', text)
+    assert all(re.fullmatch(watched, job["job_name"]) for job in (servers, workers))

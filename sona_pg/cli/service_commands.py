@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
+import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -130,7 +132,7 @@ def serve(
         raise ConfigError(f"the service needs an extra: pip install 'sona-pg[server]' ({exc.name} is missing)") from exc
     own = _is_own(host)
     _require_free(host, port)
-    with _store(url) as store:
+    with _ended_by_sigterm(), _store(url) as store:
         if not own and not store.key_store.any_live():
             raise ConfigError(
                 f"--host {host}: whoever reaches it could do everything, for there is no API key; make one first: "
@@ -156,6 +158,16 @@ def serve(
             server.run()
         if not server.started:
             raise typer.Exit(1)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as asked: uvicorn raises it again after its own end, which would kill this process."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _config(learn: bool) -> SonaConfig:

@@ -20,18 +20,16 @@ FIGURES = (
     ("sona_worker_failures_total", "counter", "Cycles that failed in this worker.", "failures"),
     ("sona_worker_facts_total", "counter", "Trajectories and facts that this worker has learned.", "facts"),
     ("sona_worker_cycle_seconds_total", "counter", "Time that its cycles took.", "seconds"),
-    ("sona_worker_last_cycle_timestamp_seconds", "gauge", "When its last cycle ended.", "last_cycle"),
+    ("sona_worker_last_cycle_timestamp_seconds", "gauge", "When its last cycle ended, or it began.", "last_cycle"),
 )
 
 
 def figure_lines(worker: StoreWorker) -> Iterator[str]:
     """Give the figures of a worker in Prometheus' text format."""
     for name, kind, told, attribute in FIGURES:
-        value = getattr(worker, attribute)
-        if value is not None:
-            yield f"# HELP {name} {told}"
-            yield f"# TYPE {name} {kind}"
-            yield f"{name} {value:.12g}"
+        yield f"# HELP {name} {told}"
+        yield f"# TYPE {name} {kind}"
+        yield f"{name} {getattr(worker, attribute):.12g}"
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class StoreWorker:
         self._away = False
         self.cycles = self.facts = 0
         self.seconds = 0.0  # that cycles took
-        self.last_cycle: float | None = None  # time.time() of the last one's end
+        self.last_cycle = time.time()  # at the end of the last one; before it, at the beginning
 
     @property
     def spaces(self) -> int:

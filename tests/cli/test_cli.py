@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +23,11 @@ from sona_pg._version import __version__
 from sona_pg.cli.commands import app
 from sona_pg.cli.database_commands import _with_name
 from sona_pg.cli.main import exit_status
+from sona_pg.cli.worker_figures import FIGURES, figure_lines
 from sona_pg.errors import ConfigError, SonaError, SpaceExists
+from sona_pg.service.web_server import WebServer
+from sona_pg.store.database import Database
+from sona_pg.worker.store_worker import StoreWorker
 
 DIM = 8
 MAIN = "import sys; from sona_pg.cli.main import main; sys.exit(main())"
@@ -199,6 +204,30 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(database_url: str) 
         done = CliRunner().invoke(app, ["serve", "--port", str(listening.getsockname()[1]), "--url", database_url])
     assert isinstance(done.exception, ConfigError)
     assert "nothing can listen there: Address already in use" in str(done.exception)
+
+
+def test_a_service_that_is_told_to_end_ends_with_0(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = WebServer.startup
+
+    async def startup(server: WebServer, sockets: list[socket.socket] | None = None) -> None:
+        await start(server, sockets)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(WebServer, "startup", startup)
+    before = signal.getsignal(signal.SIGTERM)
+    done = CliRunner().invoke(app, ["serve", "--port", "0", "--dim", "8", "--url", database_url])
+    assert (done.exit_code, done.exception) == (0, None)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_worker_without_a_cycle_yet_tells_every_figure(database_url: str) -> None:
+    """An alert on the last cycle would never fire for a worker that stalls from its beginning."""
+    database = Database.open(database_url)
+    try:
+        lines = list(figure_lines(StoreWorker(database)))
+    finally:
+        database.close()
+    assert {line.split()[0] for line in lines if not line.startswith("#")} == {name for name, *_ in FIGURES}
 
 
 def test_versions_are_listed_staged_promoted_and_rolled_back(taught: str, tmp_path: Path) -> None:
