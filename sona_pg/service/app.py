@@ -31,7 +31,7 @@ from sona_pg.service import (
     tutorial_operations,
 )
 from sona_pg.service.callers import Callers
-from sona_pg.service.chat_operations import ChatProxy
+from sona_pg.service.chat_proxy import ChatProxy
 from sona_pg.service.guard import Guard
 from sona_pg.service.hosted_spaces import HostedSpaces
 from sona_pg.service.openapi_document import document

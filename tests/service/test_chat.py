@@ -7,8 +7,10 @@ import re
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from starlette.routing import Route
 from sona_pg.cli.service_commands import _upstreams
 from sona_pg.errors import ConfigError
 from sona_pg.service import ServiceOptions, Upstream, create_app
+from sona_pg.service.chat_proxy import ChatProxy
 from tests.service.conftest import CONFIG, DIM, EMBEDDER
 
 
@@ -162,6 +165,46 @@ def test_an_upstream_that_fails_is_recorded_as_bad(service_store, service_url, p
                     client.chat.completions.create(model="gone", messages=ASKED)
                 assert "cannot be reached" in gone.value.response.json()["detail"]
     assert stored(service_store, service_url, failed.value.response.headers["x-sona-trajectory"])[4] == 0.0
+
+
+@contextmanager
+def asking(service_store: Any, upstreams: dict[str, Upstream]) -> Iterator[Any]:
+    """Yield a call that asks `auto` of these upstreams, in a space of its own."""
+    service_store.space("falling back", DIM, config=CONFIG, embedder=EMBEDDER)
+    _, token = service_store.create_key("falling back", str(uuid.uuid4()), ["record"])
+    options = ServiceOptions(space="falling back", dim=DIM, config=CONFIG, upstreams=upstreams)
+    with (
+        running(create_app(service_store, options, embedder=EMBEDDER)) as service,
+        openai.OpenAI(base_url=service, api_key=token, max_retries=0) as client,
+    ):
+        yield partial(client.chat.completions.with_raw_response.create, model="auto", messages=ASKED)
+
+
+def test_another_upstream_answers_where_the_chosen_one_fails(service_store, service_url, monkeypatch):
+    """The router is made to choose in the order of the file, so that the broken ones are chosen first."""
+    choose = ChatProxy.choose
+    monkeypatch.setattr(ChatProxy, "choose", lambda *told: choose(*told[:-1], told[-1][:1]))
+    with running(Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])) as url:
+        well = Upstream(url, "small", key="secret")
+        broken = {"overloaded": Upstream(url, "broken", key="secret"), "gone": Upstream("http://127.0.0.1:1/v1", "x")}
+        with asking(service_store, {**broken, "well": well}) as ask:
+            raw, streamed = ask(), ask(stream=True)
+            assert [made.headers["x-sona-route"] for made in (raw, streamed)] == ["well", "well"]
+            assert raw.parse().sona["failed"] == ["overloaded", "gone"]
+            assert "".join(piece.choices[0].delta.content for piece in streamed.parse()) == "small says hello "
+        keyless = Upstream(url, "small")
+        with (
+            asking(service_store, {**broken, "keyless": keyless, "well": well}) as ask,
+            pytest.raises(openai.AuthenticationError),  # what the third attempt was told
+        ):
+            ask()
+    service_store.space("falling back", DIM, config=CONFIG).flush()
+    with psycopg.connect(service_url) as connection:
+        rows = connection.execute(
+            "SELECT t.route, t.quality, count(*) FROM sona.trajectories t JOIN sona.spaces s USING (space_id) "
+            "WHERE s.name = 'falling back' GROUP BY t.route, t.quality"
+        ).fetchall()
+    assert set(rows) == {("overloaded", 0.0, 3), ("gone", 0.0, 3), ("keyless", 0.0, 1), ("well", None, 2)}
 
 
 def test_the_example_of_the_docs(proxied, service_store, tmp_path, capsys):
