@@ -186,6 +186,7 @@ class NearPattern:
     similarity: float
     size: int
     quality: float | None
+    rated: int  # ratings, of which older ones count less
     typical_query: str | None
     best_route: str | None
 

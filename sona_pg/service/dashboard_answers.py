@@ -262,6 +262,7 @@ class NearbyPattern(BaseModel):
     similarity: float
     size: int
     quality: float | None = None
+    rated: int
     typical_query: str | None = None
     best_route: str | None = None
 

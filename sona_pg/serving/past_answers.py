@@ -106,6 +106,7 @@ def near_patterns(found: Sequence[LearnedPattern], costs: Mapping[str, float]) -
             float(pattern.similarity or 0.0),
             pattern.size,
             pattern.quality if pattern.rated else None,
+            round(pattern.weight),
             next(iter(pattern.typical_queries), None),
             None if choice is None else choice.best.route,
         )

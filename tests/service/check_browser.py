@@ -119,7 +119,7 @@ def test_each_view_is_drawn_and_readable(browser: Browser, site: Site, width: st
             page.press("#query", "Enter")
             page.wait_for_selector("text=Feedback that moved it")
         if view == "fleet":
-            page.wait_for_selector("th:has-text('Its check says')")
+            page.wait_for_selector("th:has-text('Its gate says')")
         else:
             page.wait_for_selector("main svg")
         watched.require_readable(f"{view}-{width}-{scheme}")

@@ -81,6 +81,7 @@ def test_an_erasure_keeps_the_headline_and_is_marked(watched: Watched, site: Sit
     page.goto(f"{site.url}/?space=older")
     assert "mean of 210 ratings" in first_tile(page)
     page.wait_for_selector("text=No version that is kept has ratings of its own yet")
+    page.wait_for_selector("li:has-text('erasure of 60 trajectories, after the newest record')")
     watched.require_readable("overview-erased")
 
 
@@ -179,3 +180,20 @@ def test_a_question_mark_leads_to_the_word_in_the_glossary(browser: Browser, sit
     page.wait_for_selector("dt#trajectory:focus")
     watched.require_readable(f"glossary-{scheme}")
     watched.close()
+
+
+def test_a_rollback_is_marked_in_the_charts_and_an_unrated_version_explained(watched: Watched, site: Site) -> None:
+    space = "?space=back"
+    site.post("/v1/spaces", {"name": "back", "dim": 256})
+    for _ in range(2):
+        for place in range(20):
+            site.post(f"/v1/trajectories{space}", {"text": QUESTIONS[place % 4], "route": "small", "quality": 1})
+        site.post(f"/v1/learn{space}")
+    site.post(f"/v1/versions/rollback{space}", {"version": 1})
+    site.post(f"/v1/trajectories{space}", {"text": QUESTIONS[0], "route": "small", "quality": 0})
+    site.post(f"/v1/learn{space}")
+    page = watched.page
+    page.goto(f"{site.url}/{space}")
+    page.wait_for_selector("svg[aria-label='Quality over time'] text:text-is('rollback')")
+    page.wait_for_selector("svg[aria-label='Quality by version'] text:text-is('rollback')")
+    page.wait_for_selector("text=No figure for version")

@@ -1,7 +1,8 @@
 // Why an answer was given: beside the untaught one, with the nearest pattern and what the adapter moved.
 
 import { h } from "./elements.js";
-import { count, share } from "./format.js";
+import { several, share } from "./format.js";
+import { term } from "./terms.js";
 
 function scores(ranking, before) {
   const order = new Map((before ?? []).map((one, place) => [one.id, place + 1]));
@@ -27,8 +28,8 @@ export function why(answer, before) {
       h("dt", {}, "Confidence"), h("dd", {}, confidence === null ? "not known yet" : `${share(confidence)} that the first is right`),
       h("dt", {}, "Untaught"), h("dd", {}, same ? "would answer the same" : untaught.ranking[0]?.id ?? "–"),
       h("dt", {}, "Nearest pattern"),
-      h("dd", {}, near ? `“${near.typical_query ?? "without texts"}”, similarity ${near.similarity.toFixed(2)}, ${count(near.size)} trajectories, quality ${share(near.quality)}` : "none yet: a cycle makes them"),
-      h("dt", {}, "Adapter"), h("dd", {}, now.turned < 0.05 ? "leaves the question where it is" : `turns the question by ${now.turned.toFixed(1)}°`),
+      h("dd", {}, near ? `“${near.typical_query ?? "without texts"}”, similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")}` : "none yet: learning makes them"),
+      h("dt", {}, term("Adapter", "adapter")), h("dd", {}, now.turned < 0.05 ? "leaves the question where it is" : `turns the question by ${now.turned.toFixed(1)}°`),
       h("dt", {}, "Version"), h("dd", {}, `${now.version}, and all feedback since`)),
   ];
 }

@@ -30,12 +30,12 @@ export function overTime(points, happened) {
   if (!drawn.some((point) => point.y !== null)) return quiet("Nothing that was recorded in this period is rated.");
   const domain = [Date.parse(points[0].start), Date.parse(points.at(-1).end)];
   const marks = happened.map((event) => ({ x: Date.parse(event.at), name: event.kind, title: `${at(event.at)}: ${told(event)}` }))
-    .filter((mark) => mark.x >= domain[0] && mark.x <= domain[1]);
+    .filter((mark) => mark.x >= domain[0]);
   const rated = points.reduce((sum, point) => sum + point.rated, 0);
   return [
-    h("figure", {}, curve("Quality over time", drawn, { x: { domain, name: "time", kind: "time" }, y: QUALITY, marks, dots: drawn.length <= 60 })),
+    h("figure", {}, curve("Quality over time", drawn, { x: { domain, name: "time", kind: "time" }, y: QUALITY, marks: marks.filter((mark) => mark.x <= domain[1]), dots: drawn.length <= 60 })),
     h("p", { class: "note" }, `${at(domain[0])} to ${at(domain[1])}: mean of a sample of each stretch of time (${several(rated, "rating")} in all). The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
-    marks.length > 0 && h("ul", { class: "note" }, marks.map((mark) => h("li", {}, mark.title))),
+    marks.length > 0 && h("ul", { class: "note" }, marks.map((mark) => h("li", {}, mark.title + (mark.x > domain[1] ? ", after the newest record" : "")))),
     asTable("Quality over time", [
       { name: "From", heads: true, kind: "when", of: (point) => at(point.start) },
       { name: "Quality", kind: "number", of: (point) => share(point.quality) },
@@ -83,7 +83,7 @@ export function byVersion(points, happened) {
   const domain = [drawn[0].x, Math.max(drawn.at(-1).x, drawn[0].x + 1)];
   return [
     h("figure", {}, curve("Quality by version", drawn, { x: { domain, name: "version", kind: "whole" }, y: QUALITY, marks })),
-    h("p", { class: "note" }, "Mean quality of what was recorded while each version was live: a sample, often a small one. The true mean lies in the shaded band 19 times out of 20 ", help("interval")),
+    h("p", { class: "note" }, "The latest versions, whatever the period: mean quality of what was recorded while each was live, a sample that is often small. The true mean lies in the shaded band 19 times out of 20 ", help("interval")),
     ...missing,
     asTable("Quality by version", [
       { name: "Version", heads: true, kind: "number", of: (point) => count(point.version) },

@@ -7,7 +7,11 @@ const days = () => Number(new URLSearchParams(location.search).get("days"));
 
 export const chosenDays = () => (CHOICES.some(([known]) => known === days()) ? days() : 30);
 
-export const nameOf = (chosen) => new Map(CHOICES).get(chosen);
+// Where all records are older, the period ends with the newest of them.
+export function nameOf(chosen, figures) {
+  const name = new Map(CHOICES).get(chosen);
+  return chosen === 3650 || Date.now() - Date.parse(figures.last_day) < 2 * 86400000 ? name : `${name} on record`;
+}
 
 export function rangeChoice(onChange) {
   const select = h("select", {

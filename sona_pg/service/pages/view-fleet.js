@@ -7,13 +7,13 @@ import { ago, at, count, duration, fine, madeBy, several } from "./format.js";
 import { term } from "./terms.js";
 
 const judgements = {
-  open: ["", "is being checked"], accepted: ["good", "accepted: not worse"], promoted: ["good", "promoted: not worse"], rejected: ["bad", "rejected"],
+  open: ["", "is being judged"], accepted: ["good", "accepted: not worse"], promoted: ["good", "promoted: not worse"], rejected: ["bad", "rejected"],
   "rolled back": ["bad", "worse: rolled back"], undecided: ["", "not decided"], ended: ["", "not finished"],
 };
 
 // `open`: the oldest version whose gate is still judging; it judges those after it as well.
 function judged(one, open) {
-  if (one.judgement === null) return open < one.version ? `checked together with version ${count(open)}` : null;
+  if (one.judgement === null) return open < one.version ? term(`judged together with version ${count(open)}`, "judged") : null;
   const [state, words] = judgements[one.judgement] ?? ["", one.judgement];
   const apart = one.difference === null ? "" : ` (${one.difference < 0 ? "−" : "+"}${fine(Math.abs(one.difference))})`;
   return h("span", { class: state && `state ${state}` }, words + apart);
@@ -72,14 +72,14 @@ export function fleet() {
     const versions = made.versions.length ? table("Latest versions, newest first", [
       { name: "Version", heads: true, kind: "number", of: (one) => count(one.version) },
       { name: "Status", of: (one) => h("span", { class: one.status === "live" && "state good" }, one.status) },
-      { name: "Its check says", title: () => term("Its check says", "gate"), kind: "words", of: (one) => judged(one, open) },
+      { name: "Its gate says", title: () => term("Its gate says", "gate"), kind: "words", of: (one) => judged(one, open) },
       { name: "Made by", of: (one) => madeBy(one.origin) },
       { name: "When", kind: "when", of: (one) => at(one.created_at) },
     ], made.versions) : h("p", { class: "quiet" }, "No version yet: the first run of learning makes it.");
     place.replaceChildren(
       panel("Learning", learning(found.learning, now)), panel("Servers", ...servers),
-      panel("Versions and their check", versions, h("p", { class: "note" },
-        "Each new version is checked by the decisions that come: is it worse than the one before, it is rolled back. In brackets: difference in quality.")),
+      panel("Versions and their gate", versions, h("p", { class: "note" },
+        "The gate judges each new version by the decisions that come: one that is worse than the one before is rolled back. In brackets: difference in quality.")),
       panel("Learning so far", cycles));
   }
   place.className = "stack";

@@ -17,7 +17,7 @@ const uncounted = () => h("dl", { class: "tiles" },
 
 function qualityTile(figures, days) {
   if (!figures) return tile("Quality", "…", "being counted", "quality");
-  const name = `Quality, ${nameOf(days)}`;
+  const name = `Quality, ${nameOf(days, figures)}`;
   const missing = figures.missing_days ? ` ${several(figures.missing_days, "day is", "days are")} not counted yet.` : "";
   const { quality, rated } = figures.now;
   if (quality === null) return tile(name, "–", `nothing is rated, ${daysOf(figures)}.${missing}`, "quality");
@@ -29,7 +29,7 @@ function tiles(stats, figures, days) {
   return h("dl", { class: "tiles" },
     qualityTile(figures, days),
     tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${several(stats.patterns, "pattern")}`, "version"),
-    tile("Trajectories", compact(totals.trajectories ?? 0), "recorded, all servers", "trajectory"),
+    tile("Trajectories", compact(totals.trajectories ?? 0), "recorded so far, all servers", "trajectory"),
     tile("Feedback", compact(totals.feedback ?? 0), "told after the answer", "feedback"),
     tile("Not learned yet", compact(totals.waiting ?? 0), "records that wait for learning", "waiting"),
     tile("Servers", count(totals.servers ?? 0), stats.database === "answers" ? "the database answers" : "the database is away", "server"));

@@ -28,6 +28,11 @@ function bestOf(pattern) {
     + (best && best.cost !== null ? "; this one costs least." : ", by what is known so far.");
 }
 
+function summary(route) {
+  const cost = route.cost === null ? "" : `, mean cost ${number(route.cost)}`;
+  return `${route.rated ? `${rating(route)}, ${several(route.rated, "rating")}` : `not rated, tried ${several(route.size, "time")}`}${cost}`;
+}
+
 function detail(pattern) {
   if (!pattern) return [h("p", { class: "quiet" }, "Choose a pattern in the table or on the map.")];
   const routes = Object.entries(pattern.routes).map(([route, known]) => ({ route, ...known }));
@@ -43,12 +48,8 @@ function detail(pattern) {
     pattern.typical_queries.length
       ? h("ul", { class: "typical" }, pattern.typical_queries.map((query) => h("li", {}, query)))
       : h("p", { class: "quiet" }, "They were recorded without texts."),
-    routes.length > 0 && table("Routes tried in it", [
-      { name: "Route", heads: true, kind: "short", of: (route) => route.route },
-      { name: "Quality", kind: "number", of: rating },
-      { name: "Ratings", kind: "number", of: (route) => count(route.rated) },
-      { name: "Mean cost", kind: "number", of: (route) => (route.cost === null ? null : number(route.cost)) },
-    ], routes),
+    routes.length > 0 && h("h3", {}, "Routes tried in it"),
+    routes.length > 0 && h("ul", { class: "typed" }, routes.map((route) => h("li", {}, h("strong", {}, route.route), h("span", { class: "quiet" }, summary(route))))),
     routes.length > 0 && h("p", { class: "note" }, "In brackets: the true quality lies there 19 times out of 20. Older ratings count less. Costs are means of the whole space."),
   ].filter(Boolean);
 }
