@@ -14,7 +14,7 @@ FRAMEWORKS := $(VENV)-frameworks
 # A demo needs fewer packages than development; where those are installed, they will do.
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.sona-pg-demo)
 
-.PHONY: help install build sbom demo test test-citus test-frameworks test-browser test-js lint docs docs-sql docs-reference bench eval clean chaos
+.PHONY: help install build sbom demo dashboard test test-citus test-frameworks test-browser test-js lint docs docs-sql docs-reference bench eval clean chaos
 .DEFAULT_GOAL := help
 
 help:           ## say what there is
@@ -22,6 +22,9 @@ help:           ## say what there is
 
 demo: $(DEMO)   ## learn from real conversations and show what was learned (under 60 s)
 	$(BIN)/sona-pg demo $(ARGS)
+
+dashboard: $(DEMO) ## dashboard and chat in the browser, at http://127.0.0.1:8700; ARGS='--port 8800'
+	$(BIN)/sona-pg serve --demo $(ARGS)
 
 test: $(DEV)    ## all tests on real Postgres; ARGS='-k name' chooses
 	$(BIN)/python -m pytest $(ARGS)

@@ -47,13 +47,36 @@ def run_demo(url: str, data: Path | None, seeds: int, output: Path) -> None:
                     f"{len(interactions)} real questions and answers, {len(corpus.topics)} topics; "
                     f"{len(corpus.stream)} to learn from, {len(corpus.held_out)} distinct questions held out"
                 )
-            last = seed == seeds - 1
-            curve, mishap = _learn(url, f"demo-{run}-{seed}", corpus, seed, progress, then_nonsense=last)
+            last, space = seed == seeds - 1, _space_of(run, seed)
+            try:
+                curve, mishap = _learn(url, space, corpus, seed, progress, then_nonsense=last)
+            finally:
+                if seed > 0:  # a space a run is enough to look at
+                    _remove(url, space)
             curves.append(curve)
-    _report(console, url, f"demo-{run}-0", curves)
+    shown = _space_of(run, 0)
+    _report(console, url, shown, curves)
     console.print(mishap)
     plot_curves([[(p.feedbacks, p.accuracy) for p in curve] for curve in curves], output)
     console.print(f"learning curve: {output.resolve()}")
+    console.print(
+        f"see it in a browser: [bold]make dashboard[/bold] in a clone, else [bold]sona-pg serve --demo[/bold]; then "
+        f"http://127.0.0.1:8700/?space={shown}; not needed any more: sona-pg space remove {shown} --yes",
+        soft_wrap=True,
+    )
+
+
+def _space_of(run: str, seed: int) -> str:
+    return f"demo-{run}-{seed}" if seed else f"demo-{run}"
+
+
+def _remove(url: str, space: str) -> None:
+    database = Database.open(url)
+    try:
+        if space in database.names().values():
+            database.remove_space(space)
+    finally:
+        database.close()
 
 
 def _learn(

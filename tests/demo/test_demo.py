@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from sona_pg.demo import corpus
+from sona_pg import SonaEngine, Store
+from sona_pg.demo import corpus, run
 from sona_pg.demo.plot import check_output, plot_curves
 from sona_pg.demo.run import run_demo
+from sona_pg.demo.serving_process import Point
 from sona_pg.errors import ConfigError
 
 
@@ -53,6 +56,22 @@ def test_a_users_own_file_teaches_the_process_that_only_serves(
     told = " ".join(printed.split())
     assert "every answer and score as before, to the bit; the ledger gives that state again" in told
     assert str(picture.name) in printed.replace("\n", "")
+
+
+def test_one_space_is_left_to_look_at_and_the_last_line_says_where(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def learn(url: str, space: str, *_: Any, **__: Any) -> tuple[list[Point], str]:
+        with SonaEngine(2, url, space):
+            return [Point(count, 1, 0.5, 0.5, 1.0, 0.1, "server", "digest") for count in (0, 50)], ""
+
+    monkeypatch.setattr(run, "_learn", learn)
+    monkeypatch.setattr(run, "_report", lambda *_: None)
+    run_demo(database_url, None, 3, tmp_path / "curve.svg")
+    with Store(database_url) as store:
+        (space,) = [space.name for space in store.spaces() if space.name.startswith("demo-")]
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"make dashboard in a clone, else sona-pg serve --demo; then http://127.0.0.1:8700/?space={space};" in told
 
 
 @pytest.mark.parametrize(
