@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -26,7 +26,7 @@ DOCS = ROOT / "docs"
 PAGES = [*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "docker").rglob("*.md"), *(ROOT / "clients/js").glob("*.md")]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_HERE = [
-    "backups", "embedding-models", "exactly-once", "managed-services", "money", "pgbouncer", "tenants",
+    "backups", "dashboard", "embedding-models", "exactly-once", "managed-services", "money", "pgbouncer", "tenants",
     "scaling", "standby", "troubleshooting", "versions", "workers",
 ]  # fmt: skip
 EMPTY_HERE = ("sona.gates",)  # nothing was judged
@@ -80,7 +80,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_site_has_every_page() -> None:
     text = re.sub(r"!!\S+", "", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     named = re.findall(r"([\w/.-]+\.md)$", text, re.MULTILINE)
-    assert sorted(named) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+    made = ["architecture.md"]  # by the hook, from ARCHITECTURE.md
+    assert sorted(named) == sorted([*made, *(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))])
     settings = yaml.safe_load(text)
     assert settings["strict"]
     assert all((ROOT / hook).is_file() for hook in settings["hooks"])
@@ -148,6 +149,20 @@ def test_figures_name_the_command_that_prints_them() -> None:
         before = [text[: found.start()][-400:] for found in re.finditer(r"^```text\n", text, re.MULTILINE)]
         printed = [told for told in before if re.search(r"`(?:python |node )?[\w/]*0\d_[\w./ ]+", told)]
         assert printed, page.name
+
+
+def test_the_site_has_the_architecture_as_a_page() -> None:
+    spec = importlib.util.spec_from_file_location("site_links", ROOT / ".ci" / "site_links.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    for source, wanted in (("index.md", "architecture.md"), ("tutorials/1.md", "../architecture.md")):
+        page = SimpleNamespace(file=SimpleNamespace(src_uri=source))
+        up = "../" * (source.count("/") + 1)
+        assert hook.on_page_markdown(f"[A]({up}ARCHITECTURE.md)", page) == f"[A]({wanted})"
+    assert "](glossary.md)" in hook.architecture()
+    assert "](../CONTRIBUTING.md)" in hook.architecture()
 
 
 def test_the_learning_curve_is_drawn_from_its_figures() -> None:
