@@ -87,6 +87,7 @@ export class SonaClient {
 
   /** Send one call and return the response, which is not read yet; 304 is no error. */
   async send(name, body, { query, trajectory, idempotencyKey, signal, headers = {}, timeout = this.timeout } = {}) {
+    if (!Object.hasOwn(CALLS, name)) throw new TypeError(`there is no call ${name}: expected one of ${Object.keys(CALLS).join(", ")}`);
     const [method, path] = CALLS[name];
     const url = new URL(this.url + path.replace("{trajectory}", encodeURIComponent(trajectory ?? "")));
     if (this.space !== undefined && !OF_NO_SPACE.has(name)) url.searchParams.set("space", this.space);

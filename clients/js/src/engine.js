@@ -1,50 +1,18 @@
 // SonaEngine: the names of @ruvector/sona on top of the store. Recording and applying are synchronous, as there: records
 // are queued and sent in the background, adapters and patterns are applied here. What asks the service is awaited.
 
+import * as checks from "./checks.js";
 import { SonaClient } from "./client.js";
-import { nextSequence, uuid7 } from "./ids.js";
+import { nextSequence } from "./ids.js";
 import { LocalModel } from "./local.js";
 import { FeedbackQueue } from "./queue.js";
+import { Trajectory } from "./trajectory.js";
 
 const SYNC_EVERY = 1000; // milliseconds between two looks for changed adapters
 const PATTERN_TYPES = { // @ruvector/sona's names of our kinds
   general: "General", reasoning: "Reasoning", factual: "Factual", creative: "Creative", code: "CodeGen", conversational: "Conversational",
 };
 const NOT_HERE = "the store is on a service: await SonaEngine.connect(\"http://127.0.0.1:8700\", { space })";
-
-/** A trajectory that is being recorded. */
-export class Trajectory {
-  constructor(embedding) {
-    this.id = uuid7();
-    this._started = performance.now();
-    this._body = { id: this.id, vector: Float32Array.from(embedding), steps: [], context: [] };
-  }
-
-  addStep(activations, attentionWeights, reward) {
-    const step = { reward };
-    if (activations?.length) step.activations = Float32Array.from(activations);
-    if (attentionWeights?.length) step.attention_weights = Float32Array.from(attentionWeights);
-    this._body.steps.push(step);
-    return this;
-  }
-
-  setRoute(route) {
-    this._body.route = route;
-    return this;
-  }
-
-  addContext(label) {
-    this._body.context.push(label);
-    return this;
-  }
-
-  /** Hand over a decision of `route` or a ranking of `rank`: what was chosen among. */
-  setChoice({ decision, ranking }) {
-    if (decision) Object.assign(this._body, { decision, route: this._body.route ?? decision.route });
-    if (ranking) Object.assign(this._body, { ranking, route: this._body.route ?? ranking.ids[0] });
-    return this;
-  }
-}
 
 export class SonaEngine {
   constructor(client, queue, model, { wasm = true } = {}) {
@@ -96,8 +64,7 @@ export class SonaEngine {
 
   /** Begin a trajectory; `addStep` and the calls below go on with it, `endTrajectory` queues it. */
   beginTrajectory(queryEmbedding) {
-    if (queryEmbedding.length !== this.dim) throw new RangeError(`expected ${this.dim} numbers, found ${queryEmbedding.length}`);
-    return new Trajectory(queryEmbedding);
+    return new Trajectory(queryEmbedding, this.dim);
   }
 
   addTrajectoryStep(trajectory, activations, attentionWeights, reward) {
@@ -112,23 +79,20 @@ export class SonaEngine {
     trajectory.addContext(contextId);
   }
 
-  /** End a trajectory and queue it; returns its id, which feedback names, now or weeks later. */
-  endTrajectory(trajectory, quality, { cost, latency } = {}) {
-    const body = trajectory._body;
-    if (!body) throw new TypeError("this trajectory has ended");
-    trajectory._body = null;
-    if (quality !== undefined && quality !== null) body.quality = quality;
-    if (cost !== undefined) body.cost = cost;
-    body.latency = latency ?? (performance.now() - trajectory._started) / 1000;
+  /** End a trajectory and queue it; returns its id, which feedback names, now or weeks later.
+   *  Values that the service would refuse throw here. While recording is switched off they are checked and forgotten. */
+  endTrajectory(trajectory, quality, more) {
+    const body = trajectory._end(quality, more);
     if (this._enabled) this.queue.add("trajectory", body, trajectory.id);
     return trajectory.id;
   }
 
   /** Queue a fact: `{quality}` from 0 to 1, `{correction}` the id that would have been right, `{cost}`, or `{retract: true}`. */
   feedback(trajectoryId, fact) {
-    const sequence = nextSequence();
-    if (this._enabled) this.queue.add("feedback", { trajectory: trajectoryId, sequence, ...fact }, `${sequence}`);
-    return sequence;
+    const body = { trajectory: checks.trajectoryId(trajectoryId), ...checks.fact(fact) };
+    body.sequence ??= nextSequence();
+    if (this._enabled) this.queue.add("feedback", body, `${body.sequence}`);
+    return body.sequence;
   }
 
   applyMicroLora(input, out) {
@@ -153,6 +117,10 @@ export class SonaEngine {
 
   rank(body) {
     return this.client.rank(body);
+  }
+
+  recall(body) {
+    return this.client.recall(body);
   }
 
   route(body) {
@@ -184,7 +152,7 @@ export class SonaEngine {
     return JSON.stringify({
       ...told, trajectories_recorded: told.totals.trajectories, trajectories_buffered: buffered,
       trajectories_dropped: this.queue.dropped + told.totals.dropped, patterns_stored: told.patterns, patterns_learned: told.patterns,
-      micro_updates: told.server.instant_updates,
+      micro_updates: told.server.instant_updates, background_cycles: told.version,
     });
   }
 
@@ -196,10 +164,15 @@ export class SonaEngine {
     return this._enabled;
   }
 
-  /** Send what is queued and stop. */
+  /** Send what is queued and stop; resolves to the number of entries that are left. */
   async close() {
     clearInterval(this._timer);
-    await this.flush().catch(() => {});
-    this.queue.close();
+    try {
+      return await this.flush();
+    } catch {
+      return this.queue.length; // the key is refused
+    } finally {
+      this.queue.close();
+    }
   }
 }

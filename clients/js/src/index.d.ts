@@ -33,6 +33,8 @@ export interface Pattern {
   id: string; similarity: number; size: number; quality: number | null; kind: string; verdict: string | null;
   typical_queries: string[]; routes: Record<string, RouteRecord>;
 }
+/** Something remembered; `content` is null if it was not asked for or there is none. */
+export interface Recalled { id: string; score: number; content: Record<string, any> | null }
 export interface Found { id: string; similarity: number; route: string | null; query: string | null; quality: number | null; started_at: string }
 export interface Cycle {
   cycle_id: string; base_version: number; version: number; trajectories: number; feedback: number; patterns: number; learned: boolean;
@@ -104,7 +106,8 @@ export class SonaClient {
   adapt(body: Asked & { vectors?: WireVector[]; layer?: number; encoding?: "json" | "base64" }, options?: CallOptions):
     Promise<{ vector?: number[] | string; vectors?: (number[] | string)[]; version: number }>;
   rank(body: Asked & { candidates?: Candidates; k?: number; exploration?: number }, options?: CallOptions): Promise<Ranking>;
-  recall(body: Asked & { ids?: string[]; k?: number }, options?: CallOptions): Promise<any>;
+  recall(body: Asked & { ids?: string[]; k?: number; contents?: boolean; context?: string[]; context_vectors?: WireVector[] }, options?: CallOptions):
+    Promise<{ recalled: Recalled[]; ranking: Ranking }>;
   route(body: Asked & {
     candidates: string[]; query?: string; features?: number[]; costs?: Record<string, number>; budget?: number;
     cost_weight?: number; latency_weight?: number;
@@ -115,8 +118,10 @@ export class SonaClient {
   search(body: Asked & { k?: number; route?: string; min_quality?: number; since?: string; exact?: boolean }, options?: CallOptions):
     Promise<{ found: Found[]; complete: boolean }>;
   storeCandidates(body: Candidates, options?: CallOptions): Promise<{ candidates: number }>;
-  remember(body: Record<string, unknown>, options?: CallOptions): Promise<any>;
-  dropContents(body: Record<string, unknown>, options?: CallOptions): Promise<any>;
+  /** Texts, or `ids` with `vectors`; ids of texts are made of them unless given. */
+  remember(body: { texts?: string[]; ids?: string[]; vectors?: WireVector[]; contents?: Record<string, unknown>[]; group?: string }, options?: CallOptions):
+    Promise<{ ids: string[] }>;
+  dropContents(body: { ids: string[] }, options?: CallOptions): Promise<{ dropped: number }>;
 
   learn(body?: undefined, options?: CallOptions): Promise<Cycle>;
   learnDeep(body?: { seconds?: number }, options?: CallOptions): Promise<DeepCycle>;
@@ -155,7 +160,9 @@ export class SonaClient {
 export interface QueueEntry { id: string; kind: "trajectory" | "feedback"; body: Record<string, unknown> }
 export interface QueueStorage { load(): QueueEntry[]; append(entry: QueueEntry): void; save(entries: QueueEntry[]): void }
 export function memoryStorage(): QueueStorage;
-export function browserStorage(name?: string, storage?: Storage): QueueStorage;
+/** The part of a browser's `Storage` that is used. */
+export interface KeyedStorage { getItem(key: string): string | null; setItem(key: string, value: string): void; removeItem(key: string): void }
+export function browserStorage(name?: string, storage?: KeyedStorage): QueueStorage;
 
 /** Queue of trajectories and facts: adding never waits; what cannot be sent now is kept and sent later, once. */
 export class FeedbackQueue {
@@ -206,6 +213,7 @@ export class SonaEngine {
     syncEvery?: number;
     /** Whether WebAssembly may compute; true by default. */
     wasm?: boolean;
+    /** Called for each entry that the service refused, which is lost; without it the first one is told by console.warn. */
     onRefused?: (body: Record<string, unknown>, error: ServiceError) => void;
   }): Promise<SonaEngine>;
   readonly client: SonaClient;
@@ -217,12 +225,15 @@ export class SonaEngine {
   addTrajectoryStep(trajectory: Trajectory, activations: VectorLike | null, attentionWeights: VectorLike | null, reward: number): void;
   setTrajectoryRoute(trajectory: Trajectory, route: string): void;
   addTrajectoryContext(trajectory: Trajectory, contextId: string): void;
+  /** Queue the trajectory; return its id. Throws if the service would refuse a value; while switched off it is checked and forgotten. */
   endTrajectory(trajectory: Trajectory, quality?: number | null, more?: { cost?: number; latency?: number }): string;
+  /** Queue a fact; return its sequence number. Throws if the service would refuse it. */
   feedback(trajectoryId: string, fact: Fact): number;
   applyMicroLora(input: VectorLike, out?: Float32Array): Float32Array;
   applyBaseLora(layerIdx: number, input: VectorLike, out?: Float32Array): Float32Array;
   findPatterns(queryEmbedding: VectorLike, k?: number): LearnedPattern[];
   rank(body: Parameters<SonaClient["rank"]>[0]): Promise<Ranking>;
+  recall(body: Parameters<SonaClient["recall"]>[0]): ReturnType<SonaClient["recall"]>;
   route(body: Parameters<SonaClient["route"]>[0]): Promise<Decision>;
   flush(): Promise<number>;
   forceLearn(): Promise<string>;
@@ -230,7 +241,8 @@ export class SonaEngine {
   getStats(): Promise<string>;
   setEnabled(enabled: boolean): void;
   isEnabled(): boolean;
-  close(): Promise<void>;
+  /** Send what is queued and stop; resolves to the number of entries that are left. */
+  close(): Promise<number>;
 }
 
 /** Return a UUIDv7 of now, or of `at` milliseconds since 1970. */

@@ -1,7 +1,8 @@
 // Client of sona-pg's HTTP service, for browsers and Node 18 or later; no dependencies.
 
 export { SonaClient, ServiceError, CALLS } from "./client.js";
-export { SonaEngine, Trajectory } from "./engine.js";
+export { SonaEngine } from "./engine.js";
+export { Trajectory } from "./trajectory.js";
 export { FeedbackQueue, memoryStorage, browserStorage } from "./queue.js";
 export { LocalModel } from "./local.js";
 export { uuid7 } from "./ids.js";

@@ -38,6 +38,7 @@ export class FeedbackQueue {
     this._delay = delay; // milliseconds that entries are gathered for one request
     this._onRefused = onRefused;
     this._entries = [...storage.load()];
+    this._warned = new Set();
     this._pause = PAUSE[0];
     this._timer = null;
     this._sending = null;
@@ -78,6 +79,8 @@ export class FeedbackQueue {
     clearTimeout(this._timer);
     this._timer = null;
     this._closed = true;
+    const { length } = this;
+    if (length) this._warn("left", `entries that are not sent: ${length}; they can be sent later if the storage outlives this process`);
     globalThis.removeEventListener?.("online", this._online);
   }
 
@@ -85,7 +88,7 @@ export class FeedbackQueue {
     if (this._timer !== null || this._closed) return;
     this._timer = setTimeout(() => {
       this._timer = null;
-      this.flush().catch(() => {});
+      this.flush().catch((error) => this._warn("stopped", `sending has stopped, entries wait: ${error.message}`));
     }, delay);
     this._timer.unref?.(); // a Node process may end meanwhile: flush() first, or keep entries in a file
   }
@@ -113,6 +116,12 @@ export class FeedbackQueue {
     }
   }
 
+  /** Write a warning; one of a kind is enough. */
+  _warn(kind, told) {
+    if (!this._warned.has(kind)) console.warn(`sona-pg: ${told}`);
+    this._warned.add(kind);
+  }
+
   async _deliver(kind, batch) {
     const [call, field] = BATCHES[kind];
     try {
@@ -121,10 +130,13 @@ export class FeedbackQueue {
       if (error.isPassing || error.status === 401 || error.status === 403 || error.status >= 500 || error.status === undefined) throw error;
       if (batch.length === 1) {
         this.refused += 1;
-        this._onRefused?.(batch[0].body, error);
+        if (this._onRefused) this._onRefused(batch[0].body, error);
+        else this._warn("refused", `the service refused an entry, which is lost: ${reason(error)}. onRefused hears of each; queue.refused counts them`);
         return;
       }
       for (const entry of batch) await this._deliver(kind, [entry]); // one of them is refused: the others are not lost
     }
   }
 }
+
+const reason = ({ message, errors }) => [message, ...errors.map(({ pointer, detail }) => `${pointer}: ${detail}`)].join("; ");

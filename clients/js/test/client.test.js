@@ -10,7 +10,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import { browserStorage, CALLS, FeedbackQueue, memoryStorage, ServiceError, SonaClient, SonaEngine, uuid7 } from "../src/index.js";
+import { browserStorage, CALLS, FeedbackQueue, LocalModel, memoryStorage, ServiceError, SonaClient, SonaEngine, uuid7 } from "../src/index.js";
 import { fileStorage } from "../src/file-storage.js";
 import { decodeVector, encodeVector } from "../src/vectors.js";
 
@@ -66,7 +66,7 @@ test("the types have the fields that the service documents", async () => {
   const named = {
     Asked: "RankBody", Decision: "DecisionBody", Ranking: "RankingBody", Step: "StepBody", Candidates: "CandidatesBody", Pattern: "PatternAnswer",
     RouteRecord: "RouteFigures", Found: "FoundAnswer", Cycle: "Cycle", Space: "SpaceAnswer", Budget: "BudgetAnswer", Lora: "LoraAnswer",
-    Adapters: "AdaptersAnswer",
+    Adapters: "AdaptersAnswer", Recalled: "RecalledItem",
   };
   for (const [type, schema] of Object.entries(named)) {
     const [, told] = new RegExp(`interface ${type}[^{]*\\{(.*?)\\}`, "s").exec(types);
@@ -75,6 +75,23 @@ test("the types have the fields that the service documents", async () => {
     if (type === "Asked") assert.ok(fields.every((field) => known.includes(field)));
     else assert.deepEqual(fields.sort(), known.sort(), type);
   }
+});
+
+test("the types of a call's body have the fields that the service takes", async () => {
+  const { components: { schemas } } = await (await fetch(`${url}/openapi.json`)).json();
+  const types = readFileSync(new URL("../src/index.d.ts", import.meta.url), "utf8").replace(/\/\*\*.*?\*\//gs, "");
+  for (const [call, schema] of Object.entries({ recall: "RecallBody", remember: "RememberBody", dropContents: "DropBody", patterns: "PatternsBody" })) {
+    const [, told] = new RegExp(`^  ${call}\\(body: (?:Asked & )?\\{(.*?)\\},? options`, "sm").exec(types);
+    const asked = types.includes(`  ${call}(body: Asked &`) ? ["vector", "text"] : [];
+    assert.deepEqual([...asked, ...[...told.matchAll(/(\w+)\??:/g)].map(([, field]) => field)].sort(), Object.keys(schemas[schema].properties).sort(), call);
+  }
+});
+
+test("a compiler needs no types of the browser, and finds the file storage by either way of resolving", () => {
+  const types = readFileSync(new URL("../src/index.d.ts", import.meta.url), "utf8");
+  assert.doesNotMatch(types, /: (?:Storage|Window|HTML\w+|Document)\b/);
+  const told = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  assert.equal(told.typesVersions["*"]["file-storage"][0], told.exports["./file-storage"].types);
 });
 
 test("adapters and patterns applied here give the service's numbers", async () => {
@@ -123,6 +140,9 @@ test("the names of @ruvector/sona work on the store", async () => {
   assert.deepEqual([patternType, totalWeight > 0], ["General", true]);
   const stats = JSON.parse(await engine.getStats());
   assert.deepEqual([stats.totals.trajectories, stats.trajectories_recorded, stats.trajectories_buffered, stats.patterns_learned], [6, 6, 0, 1]);
+  assert.equal(stats.background_cycles, 1);
+  await engine.client.remember({ ids: ["a"], vectors: [x], contents: [{ text: "known" }] });
+  assert.deepEqual((await engine.recall({ vector: x })).recalled.map(({ id, content }) => [id, content.text]), [["a", "known"]]);
   assert.equal(await engine.tick(), null);
   engine.setEnabled(false);
   engine.endTrajectory(engine.beginTrajectory(x), 1);
@@ -266,4 +286,64 @@ test("ids are of their time, and vectors keep their numbers", () => {
   assert.equal(parseInt(id.replaceAll("-", "").slice(0, 12), 16), at);
   const numbers = Float32Array.from({ length: 5000 }, (_, place) => Math.sin(place));
   assert.deepEqual(decodeVector(encodeVector(numbers)), numbers);
+});
+
+const nowhere = (adapters = { version: 0, dim: 2, micro: { rank: 1, scale: 1, a: encodeVector([0, 0]), b: encodeVector([0, 0]) }, base: [], patterns: [], centroids: "" }) => {
+  const client = new SonaClient("http://127.0.0.1:9");
+  return new SonaEngine(client, new FeedbackQueue(client, { delay: 60_000 }), new LocalModel(adapters));
+};
+
+test("a record that the service would refuse throws where it is made, and its trajectory stays open", () => {
+  const engine = nowhere();
+  for (const embedding of [[NaN, 1], [Infinity, 1], [1e6, 0], ["a", 1], new Array(2)]) {
+    assert.throws(() => engine.beginTrajectory(embedding), /the embedding\[0\] is .*: expected a finite number within ±65504/);
+  }
+  assert.throws(() => engine.beginTrajectory("ab"), /the embedding is "ab": expected an array of numbers/);
+  const trajectory = engine.beginTrajectory([1, 2]);
+  assert.throws(() => trajectory.addStep([NaN], null, 1), /activations\[0\] is NaN/);
+  assert.throws(() => trajectory.addStep(null, null, NaN), /reward is NaN/);
+  assert.throws(() => trajectory.addStep(null, null), /reward is undefined: expected a number/);
+  assert.throws(() => trajectory.setRoute(""), /route has 0 characters: expected 1 to 1000/);
+  assert.throws(() => trajectory.addContext(7), /context is 7: expected a text/);
+  assert.throws(() => engine.endTrajectory(trajectory, 5), /quality is 5: expected a number from 0 to 1/);
+  assert.throws(() => engine.endTrajectory(trajectory, 1, { cost: -1 }), /cost is -1/);
+  assert.throws(() => engine.feedback("x", { quality: 1 }), /trajectory is "x": expected the id that endTrajectory returned/);
+  for (const empty of [{}, undefined, { retract: false }, { quality: null }]) assert.throws(() => engine.feedback(trajectory.id, empty), TypeError);
+  assert.throws(() => engine.feedback(trajectory.id, { qualty: 1 }), /a fact has no qualty: expected some of quality/);
+  assert.throws(() => engine.feedback(trajectory.id, { correction: "" }), /correction has 0 characters/);
+  assert.equal(engine.queue.length, 0);
+  assert.equal(engine.endTrajectory(trajectory, 1), trajectory.id);
+  assert.throws(() => engine.endTrajectory(trajectory, 1), /this trajectory has ended/);
+  assert.throws(() => trajectory.setRoute("a"), /this trajectory has ended/);
+  assert.ok(engine.feedback(trajectory.id, { correction: "b" }) > 0);
+  assert.equal(engine.feedback(trajectory.id, { retract: true, sequence: 7 }), 7);
+  assert.equal(engine.queue.length, 3);
+});
+
+test("what is lost is told once on the console, unless onRefused hears it", async (t) => {
+  const warned = t.mock.method(console, "warn", () => {});
+  const client = new SonaClient(url, { space: await space() });
+  const bad = () => ({ id: uuid7(), vector: [1] });
+  const queue = new FeedbackQueue(client, { delay: 60_000 });
+  for (const id of ["1", "2"]) queue.add("trajectory", bad(), id);
+  assert.equal(await queue.flush(), 0);
+  queue.close();
+  assert.equal(queue.refused, 2);
+  const told = warned.mock.calls.map(({ arguments: [text] }) => text);
+  assert.equal(told.length, 1);
+  assert.match(told[0], /the service refused an entry, which is lost: .*\/trajectories\/0\/vector: .*onRefused hears of each/);
+  const heard = [];
+  const listened = new FeedbackQueue(client, { delay: 60_000, onRefused: (body) => heard.push(body) });
+  listened.add("trajectory", bad(), "1");
+  await listened.flush();
+  listened.close();
+  const left = nowhere();
+  left.endTrajectory(left.beginTrajectory([1, 2]));
+  assert.equal(await left.close(), 1);
+  assert.deepEqual([heard.length, warned.mock.callCount()], [1, 2]);
+  assert.match(warned.mock.calls[1].arguments[0], /entries that are not sent: 1/);
+});
+
+test("a call that there is none of is answered with the names of those there are", async () => {
+  await assert.rejects(new SonaClient(url).call("nope"), /there is no call nope: expected one of recordTrajectory, .*latestFeedback/);
 });

@@ -1,0 +1,53 @@
+// A trajectory that is being recorded. Each call checks what it is given, because a queued record is refused too late.
+
+import * as checks from "./checks.js";
+import { uuid7 } from "./ids.js";
+
+export class Trajectory {
+  constructor(embedding, dim) {
+    this.id = uuid7();
+    this._started = performance.now();
+    this._body = { id: this.id, vector: checks.vector(embedding, "the embedding", dim), steps: [], context: [] };
+  }
+
+  addStep(activations, attentionWeights, reward) {
+    const step = { reward: checks.reward(reward) };
+    if (activations?.length) step.activations = checks.vector(activations, "activations");
+    if (attentionWeights?.length) step.attention_weights = checks.vector(attentionWeights, "attentionWeights");
+    this._open().steps.push(step);
+    return this;
+  }
+
+  setRoute(route) {
+    this._open().route = checks.id(route, "route");
+    return this;
+  }
+
+  addContext(label) {
+    this._open().context.push(checks.label(label));
+    return this;
+  }
+
+  /** Hand over a decision of `route` or a ranking of `rank`: what was chosen among. */
+  setChoice({ decision, ranking }) {
+    const body = this._open();
+    if (decision) Object.assign(body, { decision, route: body.route ?? decision.route });
+    if (ranking) Object.assign(body, { ranking, route: body.route ?? ranking.ids[0] });
+    return this;
+  }
+
+  /** Return the record and close this trajectory; one that is refused stays open. */
+  _end(quality, { cost, latency } = {}) {
+    const body = this._open();
+    if (quality !== undefined && quality !== null) body.quality = checks.quality(quality);
+    if (cost !== undefined) body.cost = checks.cost(cost);
+    body.latency = checks.latency(latency ?? (performance.now() - this._started) / 1000);
+    this._body = null;
+    return body;
+  }
+
+  _open() {
+    if (!this._body) throw new TypeError("this trajectory has ended");
+    return this._body;
+  }
+}
