@@ -97,6 +97,32 @@ def test_the_browsers_lesson_is_learned(database_url: str) -> None:
     assert (before, after > 120) == (0, True)
 
 
+PAGE = """
+const told = {};
+globalThis.document = {
+  getElementById: (id) => (told[id] ??= { style: {}, append() {}, addEventListener() {} }),
+  createElement: () => ({ addEventListener() {} }),
+};
+globalThis.location = { search: "?service=http://127.0.0.1:9" };
+globalThis.localStorage = { getItem: () => null };
+import(process.argv[1]);
+const looked = setInterval(() => {
+  if (!told.figure?.textContent) return;
+  console.log(told.figure.textContent);
+  process.exit(0);
+}, 5);
+"""
+
+
+def test_the_browsers_page_says_that_the_service_is_away() -> None:
+    if NODE is None:
+        assert "REQUIRE_NODE" not in os.environ, "node is missing"
+        pytest.skip("node is not installed")
+    page = TUTORIALS / "04_browser" / "page.mjs"
+    done = subprocess.run([NODE, "--eval", PAGE, page], capture_output=True, text=True, timeout=60, check=False)
+    assert "the service at http://127.0.0.1:9 does not answer" in done.stdout, done.stderr
+
+
 def test_the_backend_answers_better_after_corrections(load: Load) -> None:
     pytest.importorskip("wordllama", reason="the tutorial embeds text: extra text")
     rows = json.loads(helpdesk_json())["answers"][:10]

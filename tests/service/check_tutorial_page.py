@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.service.conftest import CONFIG
 from tests.service.site import Site
 
 ROOT = Path(__file__).parents[2]
+GUESS = re.compile("I know no colours yet|Is it")
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -64,3 +66,27 @@ def test_the_page_guesses_what_it_was_told(service_store: Store, pages: str) -> 
             assert not wrong
     finally:
         site.close()
+
+
+def test_the_page_says_that_the_service_is_away_and_goes_on_once_it_answers(service_store: Store, pages: str) -> None:
+    options = ServiceOptions(space="colours", dim=8, config=CONFIG, origins=(pages,))
+    site = Site(service_store, options)
+    address = f"{pages}/examples/tutorials/04_browser/index.html?service={site.url}"
+    site.close()
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=path, args=["--no-sandbox"]) as browser,
+    ):
+        page = browser.new_page()
+        page.goto(address)
+        page.get_by_text("does not answer").wait_for()
+        site = Site(service_store, options, port=site.port)
+        try:
+            page.get_by_text(GUESS).wait_for()
+        finally:
+            site.close()
+        page.reload()  # by the adapters of before
+        page.get_by_text(GUESS).wait_for()
+        page.get_by_role("button", name="Learn now").click()
+        page.get_by_text("nothing was learned").wait_for()

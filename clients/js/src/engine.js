@@ -15,22 +15,29 @@ const PATTERN_TYPES = { // @ruvector/sona's names of our kinds
 const NOT_HERE = "the store is on a service: await SonaEngine.connect(\"http://127.0.0.1:8700\", { space })";
 
 export class SonaEngine {
-  constructor(client, queue, model, { wasm = true } = {}) {
+  constructor(client, queue, model, { wasm = true, storage } = {}) {
     if (!(client instanceof SonaClient)) throw new TypeError(NOT_HERE); // new SonaEngine(256) of @ruvector/sona
     this.client = client;
     this.queue = queue;
     this._model = model;
     this._wasm = wasm;
+    this._storage = storage; // of the adapters
     this._tag = null;
     this._enabled = true;
     this._timer = null;
   }
 
-  /** Open a space of a service: `await SonaEngine.connect("http://127.0.0.1:8700", {space: "support"})`. */
+  /** Open a space of a service: `await SonaEngine.connect("http://127.0.0.1:8700", {space: "support"})`.
+   *  With the service away, a storage that has the adapters of an earlier connection serves them. */
   static async connect(url, { storage, syncEvery = SYNC_EVERY, onRefused, wasm, ...options } = {}) {
     const client = new SonaClient(url, options);
-    const engine = new SonaEngine(client, new FeedbackQueue(client, { storage, onRefused }), null, { wasm });
-    await engine.sync();
+    const engine = new SonaEngine(client, null, null, { wasm, storage });
+    try {
+      await engine.sync();
+    } catch (error) {
+      if (!error.isPassing || !engine._restore()) throw error;
+    }
+    engine.queue = new FeedbackQueue(client, { storage, onRefused });
     if (syncEvery > 0) {
       engine._timer = setInterval(() => engine.sync().catch(() => {}), syncEvery); // while it is away the last ones serve
       engine._timer.unref?.();
@@ -57,9 +64,27 @@ export class SonaEngine {
     const headers = this._tag ? { "If-None-Match": this._tag } : {};
     const response = await this.client.send("adapters", undefined, { headers });
     if (response.status === 304) return false;
-    this._model = new LocalModel(await response.json(), { wasm: this._wasm });
-    this._tag = response.headers.get("etag");
+    const told = await response.json();
+    this._serve(told, response.headers.get("etag"));
+    this._storage?.saveAdapters?.(JSON.stringify({ of: this._origin, tag: this._tag, told }));
     return true;
+  }
+
+  /** Serve the stored adapters of this space; return whether there are any. */
+  _restore() {
+    const { of, tag, told } = JSON.parse(this._storage?.loadAdapters?.() ?? "{}");
+    if (of !== this._origin) return false;
+    this._serve(told, tag);
+    return true;
+  }
+
+  _serve(told, tag) {
+    this._model = new LocalModel(told, { wasm: this._wasm });
+    this._tag = tag;
+  }
+
+  get _origin() {
+    return `${this.client.url} ${this.client.space ?? ""}`;
   }
 
   /** Begin a trajectory; `addStep` and the calls below go on with it, `endTrajectory` queues it. */

@@ -3,6 +3,10 @@
 import { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 
 export function fileStorage(path) {
+  const replace = (name, text) => {
+    writeFileSync(`${name}.new`, text);
+    renameSync(`${name}.new`, name);
+  };
   return {
     load() {
       if (!existsSync(path)) return [];
@@ -18,9 +22,8 @@ export function fileStorage(path) {
       return entries;
     },
     append: (entry) => appendFileSync(path, `${JSON.stringify(entry)}\n`),
-    save(entries) {
-      writeFileSync(`${path}.new`, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(""));
-      renameSync(`${path}.new`, path);
-    },
+    save: (entries) => replace(path, entries.map((entry) => `${JSON.stringify(entry)}\n`).join("")),
+    loadAdapters: () => (existsSync(`${path}.adapters`) ? readFileSync(`${path}.adapters`, "utf8") : null),
+    saveAdapters: (text) => replace(`${path}.adapters`, text),
   };
 }

@@ -158,7 +158,14 @@ export class SonaClient {
 }
 
 export interface QueueEntry { id: string; kind: "trajectory" | "feedback"; body: Record<string, unknown> }
-export interface QueueStorage { load(): QueueEntry[]; append(entry: QueueEntry): void; save(entries: QueueEntry[]): void }
+export interface QueueStorage {
+  load(): QueueEntry[];
+  append(entry: QueueEntry): void;
+  save(entries: QueueEntry[]): void;
+  /** Return the adapters that were saved last: `connect` serves them while the service is away. */
+  loadAdapters?(): string | null;
+  saveAdapters?(text: string): void;
+}
 export function memoryStorage(): QueueStorage;
 /** The part of a browser's `Storage` that is used. */
 export interface KeyedStorage { getItem(key: string): string | null; setItem(key: string, value: string): void; removeItem(key: string): void }
@@ -206,7 +213,8 @@ export interface LearnedPattern extends LocalPattern { clusterSize: number; tota
 
 /** The names of @ruvector/sona on top of the store. */
 export class SonaEngine {
-  constructor(client: SonaClient, queue: FeedbackQueue, model: LocalModel | null, options?: { wasm?: boolean });
+  constructor(client: SonaClient, queue: FeedbackQueue, model: LocalModel | null, options?: { wasm?: boolean; storage?: QueueStorage });
+  /** Rejects with a ServiceError if the service does not answer and `storage` has no adapters of this space from before. */
   static connect(url: string | URL, options?: ClientOptions & {
     storage?: QueueStorage;
     /** Milliseconds between two looks for changed adapters; 1,000 by default, 0: only when asked. */

@@ -13,6 +13,7 @@ export function memoryStorage() {
 /** Storage in a browser's localStorage, under keys that begin with `name`; each tab has entries of its own. */
 export function browserStorage(name = "sona-pg queue", storage = globalThis.localStorage) {
   const keys = () => Object.keys(storage).filter((key) => key.startsWith(`${name}/`)).sort();
+  const adapters = `${name} adapters`; // no key of an entry
   const write = (entry) => storage.setItem(`${name}/${entry.id}`, JSON.stringify(entry));
   return {
     load: () => keys().map((key) => JSON.parse(storage.getItem(key))),
@@ -20,6 +21,15 @@ export function browserStorage(name = "sona-pg queue", storage = globalThis.loca
     save(entries) {
       const left = new Set(entries.map((entry) => `${name}/${entry.id}`));
       for (const key of keys()) if (!left.has(key)) storage.removeItem(key);
+    },
+    loadAdapters: () => storage.getItem(adapters),
+    saveAdapters(text) {
+      try {
+        storage.setItem(adapters, text);
+      } catch (error) {
+        if (error.name !== "QuotaExceededError") throw error;
+        storage.removeItem(adapters); // the room is for entries
+      }
     },
   };
 }

@@ -344,6 +344,41 @@ test("what is lost is told once on the console, unless onRefused hears it", asyn
   assert.match(warned.mock.calls[1].arguments[0], /entries that are not sent: 1/);
 });
 
+test("an engine opens with the adapters of its last connection while the service is away", async () => {
+  const name = await space();
+  const storage = () => fileStorage(path);
+  const path = join(mkdtempSync(join(tmpdir(), "sona-")), "queue.jsonl");
+  let away = false;
+  const options = { space: name, syncEvery: 0, fetch: (...request) => (away ? Promise.reject(new TypeError("fetch failed")) : fetch(...request)) };
+  const first = await SonaEngine.connect(url, { ...options, storage: storage() });
+  await taught(first.client);
+  await first.sync();
+  await first.close();
+  away = true;
+  await assert.rejects(SonaEngine.connect(url, options), (error) => error.status === 0 && error.isPassing);
+  await assert.rejects(SonaEngine.connect(url, { ...options, space: "another", storage: storage() }), ServiceError);
+  const engine = await SonaEngine.connect(url, { ...options, storage: storage() });
+  const x = [2, 0, 0, 0, 0, 0, 0, 0];
+  assert.equal(engine.version, 1);
+  assert.deepEqual(engine.findPatterns(x, 3), first.findPatterns(x, 3));
+  engine.endTrajectory(engine.beginTrajectory(x), 1);
+  assert.equal(await engine.flush(), 1);
+  away = false;
+  assert.equal(await engine.sync(), false); // the same version
+  assert.equal(await engine.close(), 0);
+});
+
+test("a page whose storage is full keeps no adapters", () => {
+  const kept = new Map([["q adapters", "old"]]);
+  const storage = {
+    getItem: (key) => kept.get(key) ?? null, removeItem: (key) => kept.delete(key),
+    setItem() { throw Object.assign(new Error("full"), { name: "QuotaExceededError" }); },
+  };
+  const pages = browserStorage("q", storage);
+  pages.saveAdapters("new");
+  assert.equal(pages.loadAdapters(), null);
+});
+
 test("a call that there is none of is answered with the names of those there are", async () => {
   await assert.rejects(new SonaClient(url).call("nope"), /there is no call nope: expected one of recordTrajectory, .*latestFeedback/);
 });

@@ -4,10 +4,23 @@ import { browserStorage, SonaEngine } from "../../../clients/js/src/index.js";
 import { colour, guess, NAMES, tell } from "./colours.mjs";
 
 const byId = (id) => document.getElementById(id);
-const service = new URLSearchParams(location.search).get("service") ?? "http://127.0.0.1:8700";
-const engine = await SonaEngine.connect(service, { space: "colours", storage: browserStorage() });
+const service = new URLSearchParams(location.search).get("service") ?? "http://127.0.0.1:8700"; // this page's ?service=
+const engine = await opened();
 const results = [];
 let seen = colour();
+
+/** Open the engine: with the service away by the adapters of the last visit, and at the first visit once it answers. */
+async function opened() {
+  for (;;) {
+    try {
+      return await SonaEngine.connect(service, { space: "colours", storage: browserStorage() });
+    } catch (error) {
+      byId("figure").textContent = error.message;
+      if (!error.isPassing) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+    }
+  }
+}
 
 function show() {
   seen = colour();
@@ -32,7 +45,12 @@ for (const name of NAMES) {
   byId("names").append(button);
 }
 byId("learn").addEventListener("click", async () => {
-  byId("figure").textContent = await engine.forceLearn(); // the service learns by itself too, from 20 colours on
+  try {
+    byId("figure").textContent = await engine.forceLearn(); // the service learns by itself too, from 20 colours on
+  } catch (error) {
+    byId("figure").textContent = `nothing was learned: ${error.message}; what you said is kept, and sent later`;
+  }
   show();
 });
+byId("figure").textContent = "";
 show();
