@@ -20,16 +20,35 @@ if TYPE_CHECKING:
         PatternConfig,
         SonaConfig,
     )
-    from sona_pg.domain.answer import Context, Decision, Interpolation, ParameterEvidence, Ranking, Response
+    from sona_pg.domain.access import ApiKey
+    from sona_pg.domain.act import Act
+    from sona_pg.domain.answer import (
+        Context,
+        Decision,
+        FoundPatterns,
+        FoundTrajectory,
+        Interpolation,
+        ParameterEvidence,
+        Ranking,
+        Response,
+        SearchResult,
+    )
+    from sona_pg.domain.budget import BudgetStatus
+    from sona_pg.domain.content import StoredContent
     from sona_pg.domain.cycle import CycleResult, RebuildResult
     from sona_pg.domain.deep_result import DeepResult
+    from sona_pg.domain.erasure import Erasure, ErasurePlan, Receipt
     from sona_pg.domain.gate import Gate
+    from sona_pg.domain.influence import Explanation, Influence
     from sona_pg.domain.memory import Dream, EdgeKind, MemoryEdge, MemoryNode, NodeKind
-    from sona_pg.domain.pattern import LearnedPattern
+    from sona_pg.domain.pattern import LearnedPattern, RouteRecord
     from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
     from sona_pg.domain.space import SpaceSummary
     from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
+    from sona_pg.domain.verdict import VerdictCounts
+    from sona_pg.domain.version import RollbackResult, StoredVersion, VersionDifference
     from sona_pg.engine import AsyncSonaEngine, SonaEngine, Store
+    from sona_pg.engine.engine_builder import SonaEngineBuilder
     from sona_pg.errors import (
         ConfigError,
         Conflict,
@@ -57,6 +76,7 @@ if TYPE_CHECKING:
     )
     from sona_pg.learning.adapters.ewc import EwcPlusPlus
     from sona_pg.learning.adapters.signal import LearningSignal
+    from sona_pg.recorder import Trajectory
     from sona_pg.serving.instant import InstantLoop
     from sona_pg.standalone.dream_engine import DreamEngine
     from sona_pg.standalone.lora import BaseLoRA, MicroLoRA
@@ -66,12 +86,16 @@ if TYPE_CHECKING:
     from sona_pg.worker.background import BackgroundLoop
     from sona_pg.worker.coordinator import LoopCoordinator
     from sona_pg.worker.deep_loop import DeepLoop
+    from sona_pg.worker.reembedding import ReembedResult
 
 __all__ = [
+    "Act",
+    "ApiKey",
     "AsyncSonaEngine",
     "BackgroundLoop",
     "BaseConfig",
     "BaseLoRA",
+    "BudgetStatus",
     "ConfigError",
     "Conflict",
     "Context",
@@ -86,10 +110,16 @@ __all__ = [
     "DreamConfig",
     "DreamEngine",
     "EdgeKind",
+    "Erasure",
+    "ErasurePlan",
     "EwcConfig",
     "EwcPlusPlus",
+    "Explanation",
+    "FoundPatterns",
+    "FoundTrajectory",
     "Gate",
     "GateConfig",
+    "Influence",
     "IngestConfig",
     "InstantLoop",
     "Interpolation",
@@ -117,17 +147,26 @@ __all__ = [
     "Ranking",
     "ReasoningBank",
     "RebuildResult",
+    "Receipt",
+    "ReembedResult",
     "Response",
+    "RollbackResult",
+    "RouteRecord",
     "SchemaError",
+    "SearchResult",
     "SettingsConflict",
     "SonaConfig",
     "SonaEngine",
+    "SonaEngineBuilder",
     "SonaError",
     "SpaceExists",
     "SpaceRemoved",
     "SpaceSummary",
     "StorageError",
     "Store",
+    "StoredContent",
+    "StoredVersion",
+    "Trajectory",
     "TrajectoryBuffer",
     "TrajectoryBuilder",
     "TrajectoryError",
@@ -137,6 +176,8 @@ __all__ = [
     "UnknownSpace",
     "UnknownVersion",
     "UnsoundVersion",
+    "VerdictCounts",
+    "VersionDifference",
     "__version__",
 ]
 
@@ -157,11 +198,33 @@ _HOMES = {
     "sona_pg.domain.answer": (
         "Context",
         "Decision",
+        "FoundPatterns",
+        "FoundTrajectory",
         "Interpolation",
         "ParameterEvidence",
         "Ranking",
         "Response",
+        "SearchResult",
     ),
+    "sona_pg.domain.budget": ("BudgetStatus",),
+    "sona_pg.domain.content": ("StoredContent",),
+    "sona_pg.domain.influence": ("Explanation", "Influence"),
+    "sona_pg.domain.verdict": ("VerdictCounts",),
+    "sona_pg.domain.access": ("ApiKey",),
+    "sona_pg.domain.act": ("Act",),
+    "sona_pg.domain.erasure": (
+        "Erasure",
+        "ErasurePlan",
+        "Receipt",
+    ),
+    "sona_pg.domain.version": (
+        "RollbackResult",
+        "StoredVersion",
+        "VersionDifference",
+    ),
+    "sona_pg.engine.engine_builder": ("SonaEngineBuilder",),
+    "sona_pg.worker.reembedding": ("ReembedResult",),
+    "sona_pg.recorder": ("Trajectory",),
     "sona_pg.standalone.trajectory_builder": ("TrajectoryBuilder",),
     "sona_pg.domain.cycle": (
         "CycleResult",
@@ -170,7 +233,7 @@ _HOMES = {
     "sona_pg.domain.gate": ("Gate",),
     "sona_pg.domain.memory": ("Dream", "EdgeKind", "MemoryEdge", "MemoryNode", "NodeKind"),
     "sona_pg.domain.policy_estimate": ("PolicyEstimate", "PolicyEvaluation"),
-    "sona_pg.domain.pattern": ("LearnedPattern",),
+    "sona_pg.domain.pattern": ("LearnedPattern", "RouteRecord"),
     "sona_pg.domain.trajectory": (
         "QueryTrajectory",
         "TrajectoryStep",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -23,7 +24,7 @@ import uvicorn
 from fix_proxy import Proxy
 
 TEXT = (Path(__file__).parent.parent / "docs" / "servers.md").read_text()
-FASTAPI, GUNICORN, POST_FORK, CELERY = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+FASTAPI, GUNICORN, POST_FORK, POOL, CELERY = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 ONES = [1.0] * 8
 
 
@@ -94,6 +95,17 @@ def test_gunicorn_answers_and_its_hook_opens_the_engine(
         told: list[Any] = []
         assert len(names["application"]({}, lambda *args: told.append(args))[0]) == 36
         assert told[0][0] == "200 OK"
+
+
+def test_a_pool_that_is_joined_stores_what_its_children_recorded(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text(POOL + "\nif __name__ == '__main__':\n    print(*run())\n    engine.close()\n")
+    environment = os.environ | {"SONA_PG_URL": database_url, "SONA_PG_HOME": str(tmp_path)}
+    command = [sys.executable, "jobs.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    with psycopg.connect(database_url) as connection:
+        stored = {str(row[0]) for row in connection.execute("SELECT id FROM sona.trajectories")}
+    assert (len(stored), stored) == (300, set(done.stdout.split()))
 
 
 def test_celery_opens_in_each_process_and_closes_at_its_end(

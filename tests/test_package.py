@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from uuid import UUID
 
+import numpy as np
 import pytest
 
 import sona_pg
@@ -18,6 +22,25 @@ def test_every_public_name_is_there() -> None:
     for name in sona_pg.__all__:
         assert getattr(sona_pg, name).__class__
     assert dir(sona_pg) == sona_pg.__all__
+
+
+@pytest.mark.parametrize("made", [sona_pg.SonaEngine, sona_pg.Store])
+def test_every_type_that_a_call_returns_can_be_named(made: type) -> None:
+    members = [inspect.getattr_static(made, name) for name in dir(made) if not name.startswith("_")]
+    calls = [getattr(getattr(member, "fget", member), "__func__", member) for member in members]
+    returned = {str(getattr(call, "__annotations__", {}).get("return")) for call in calls}
+    ours = {name for told in returned for name in re.findall(r"\b[A-Z]\w+", told)}
+    foreign = {"Any", "Mapping", "NDArray", "None", "Self", "UUID", "KeyStore", "TelemetryStore"}
+    assert ours - foreign - set(sona_pg.__all__) == set()
+
+
+def test_answers_print_in_a_few_words() -> None:
+    long = np.ones(512, np.float32)
+    response = sona_pg.Response(UUID(int=1), "why?", long, long)
+    decision = sona_pg.Decision("a", 1.0, {"a": 0.5}, 1, account=object())  # type: ignore[arg-type]
+    assert "array" not in repr(response)
+    assert "object at" not in repr(decision)
+    assert max(map(len, map(repr, (response, decision)))) < 300
 
 
 def test_another_name_is_an_attribute_error() -> None:

@@ -39,7 +39,7 @@ from sona_pg.config import Environment, LoopConfig, SonaConfig
 HELP = (
     "A shared, persistent learning store on Postgres.\n\n"
     "Tables on a terminal, JSON in a pipe or with --json. Exit codes: 0 done, 1 an error, 2 wrong usage; commands with "
-    "others say so. First steps: sona-pg demo (pip install 'sona-pg[demo]'); when something is wrong: sona-pg doctor."
+    "others say so. First steps: sona-pg demo (pip install 'sona-pg\\[demo]'); when something is wrong: sona-pg doctor."
 )
 
 app = typer.Typer(

@@ -39,7 +39,7 @@ def keys_create(
     name: Annotated[str, typer.Argument(help="Name of the holder: the source of feedback given with the key.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(help=f"What it may do: {', '.join(SCOPES)}; more than once. [default: record, read]"),
+        typer.Option(help=f"What it may do: {', '.join(SCOPES)}; more than once. Default: record and read."),
     ] = None,
     space: SpaceName = "default",
     url: Url = None,

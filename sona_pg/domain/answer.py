@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Protocol, Self, overload
@@ -129,24 +129,25 @@ class Decision:
     candidate_set: int | None = None
     cost: float | None = None  # estimate of the chosen route, if costs were given
     features: NDArray[np.float32] | None = None  # (f,) float32: the caller's features of the query
-    account: BookedCost | None = None  # where its cost is booked under a budget, in this process
+    account: BookedCost | None = field(
+        default=None, repr=False
+    )  # where its cost is booked under a budget, in this process
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON and msgpack take; the number of the set as text."""
-        fields = [field.name for field in dataclasses.fields(self) if field.name != "account"]
-        told = {name: getattr(self, name) for name in fields}
+        told = self._asdict()
         features = None if self.features is None else np.asarray(self.features).tolist()
         scores = {route: float(score) for route, score in self.scores.items()}
         return {**told, "scores": scores, "features": features, "candidate_set": _as_text(self.candidate_set)}
 
     def _asdict(self) -> dict[str, Any]:
         """Return the fields that LangGraph's checkpoints keep: all but the account, which is of this process."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "account"}
+        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "account"}
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Self:
         """Return the decision that ``as_dict`` has given."""
-        known = {field.name: told[field.name] for field in dataclasses.fields(cls) if field.name in told}
+        known = {one.name: told[one.name] for one in dataclasses.fields(cls) if one.name in told}
         if known.get("features") is not None:
             known["features"] = np.asarray(known["features"], np.float32)
         known["candidate_set"] = _as_number(known.get("candidate_set"))
@@ -195,8 +196,8 @@ class Response:
 
     trajectory_id: UUID
     query: str
-    embedding: NDArray[np.float32]  # (dim,) float32, as the embedder gave it
-    adapted: NDArray[np.float32]  # (dim,) float32, after the micro adapter
+    embedding: NDArray[np.float32] = field(repr=False)  # (dim,) float32, as the embedder gave it
+    adapted: NDArray[np.float32] = field(repr=False)  # (dim,) float32, after the micro adapter
     patterns: Sequence[LearnedPattern] = ()
     route: str | None = None  # the caller's route, else a suggestion: the best-proven one of the nearest pattern
     quality: float | None = None  # expected quality of the route; None without ratings in similar cases

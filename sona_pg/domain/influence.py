@@ -12,7 +12,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Influence:
-    """What one trajectory, with all feedback on it, has moved in an answer."""
+    """Effect of one trajectory, with all its feedback, on an answer."""
 
     trajectory: UUID
     started_at: datetime

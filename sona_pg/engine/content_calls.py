@@ -27,7 +27,7 @@ class ContentCalls(EngineLifetime):
             DatabaseUnavailable: Postgres does not answer.
         """
         if not isinstance(contents, Mapping):
-            raise InvalidValue(f"contents is a {type(contents).__name__}, expected {{id: {{…}}, …}}")
+            raise InvalidValue(f"contents is of type {type(contents).__name__}, expected {{id: {{…}}, …}}")
         for id_, content in contents.items():
             _require_id(id_)
             _require_content(id_, content)
@@ -107,7 +107,7 @@ def _require_prefix(prefix: object) -> None:
 
 def _require_content(id_: str, content: object) -> None:
     if not isinstance(content, Mapping):
-        raise InvalidValue(f"content of {id_!r:.60} is a {type(content).__name__}, expected a dictionary")
+        raise InvalidValue(f"content of {id_!r:.60} is of type {type(content).__name__}, expected a dictionary")
     try:
         told = json.dumps(content, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as exc:

@@ -57,7 +57,7 @@ class ExplainingCalls(EngineLifetime):
         elif isinstance(answer, Decision):
             route = answer.route
         elif answer is not None:
-            raise InvalidValue(f"answer is a {type(answer).__name__}, expected a Ranking or a Decision")
+            raise InvalidValue(f"answer is of type {type(answer).__name__}, expected a Ranking or a Decision")
         require_amount(seconds, "seconds")
         row = as_direction(query, self.dim, "query")
         wanted = {"most": require_count(k), "near": require_count(near, most=MOST_NEAR, what="near")}

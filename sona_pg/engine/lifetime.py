@@ -150,10 +150,11 @@ class EngineLifetime(HotPath):
     def close(self) -> None:
         """Write the accepted records, stop the threads, and release the database; idempotent.
 
-        From now on recording raises ``TrajectoryError``. A call in progress in another thread either records, and is
-        written, or raises. A signal handler may call this at any moment; if it interrupts another call of this engine,
-        it may return before the end, for which the interpreter's exit waits. In a forked child it closes the child's
-        session, never its parent's.
+        From now on recording raises ``TrajectoryError``, and so do calls that ask the database; those answered from
+        memory (``rank``, ``route``, ``find_patterns``) go on, by the version that was served last. A call in progress
+        in another thread either records, and is written, or raises. A signal handler may call this at any moment; if it
+        interrupts another call of this engine, it may return before the end, for which the interpreter's exit waits. In
+        a forked child it closes the child's session, never its parent's.
 
         Raises:
             DatabaseUnavailable: accepted records could not be written; the message says where they are.

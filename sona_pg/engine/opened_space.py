@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from sona_pg.config import Environment, Migrate, SonaConfig
 from sona_pg.engine.current_space import CurrentSpace
-from sona_pg.engine.process_runtime import replica_of, runtimes
-from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError
+from sona_pg.engine.process_runtime import ProcessRuntime, replica_of, runtimes
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError, UnknownSpace
 from sona_pg.ingest.outage import Outage
 from sona_pg.ingest.writer_request import WriterRequest
 from sona_pg.recorder import HotPath
 from sona_pg.store.arrival import Arrival
+from sona_pg.store.spaces import require_name
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,42 @@ class OpenRequest(NamedTuple):
     read_url: str | None = None  # a standby for search and analytics; None: SONA_PG_READ_URL
 
 
+def _taken(wanted: OpenRequest, environment: Environment) -> ProcessRuntime:
+    replica = replica_of(environment, wanted.read_url)
+    return runtimes.take(wanted.url or environment.url, environment.home, replica=replica)
+
+
+@contextmanager
+def dimension_of(wanted: OpenRequest, default: int) -> Iterator[int]:
+    """Yield the dimension of the space ``wanted``; ``default`` where there is none, or the database does not answer.
+
+    The runtime is kept until the block ends, so that opening the space in it connects only once.
+
+    Raises:
+        InvalidValue: the name cannot be used.
+        DatabaseError: the database refuses, or does not answer although it must.
+    """
+    environment = Environment.read()
+    runtime = _taken(wanted, environment)
+    try:
+        found = default
+        must = wanted.require_database or runtime.embedded is not None
+        if must or runtime.outage.problem is None:
+            try:
+                runtime.prepare(wanted.migrate or environment.migrate)
+                require_name(wanted.space)
+                found = runtime.database.find_space(wanted.space).dim
+            except UnknownSpace:
+                found = default
+            except DatabaseUnavailable as exc:
+                if must:
+                    raise
+                runtime.outage.note(exc)
+        yield found
+    finally:
+        runtimes.release(runtime)
+
+
 class OpenedSpace(CurrentSpace):
     """A space opened for a recorder: registered, served, written to and learned from."""
 
@@ -38,8 +77,7 @@ class OpenedSpace(CurrentSpace):
         self._wishes = config
         self._wanted = wanted
         self._migrate = wanted.migrate or environment.migrate
-        replica = replica_of(environment, wanted.read_url)
-        runtime = runtimes.take(wanted.url or environment.url, environment.home, replica=replica)
+        runtime = _taken(wanted, environment)
         try:
             super().__init__(hot, config, wanted.space, runtime)
             self._open()

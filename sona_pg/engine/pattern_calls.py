@@ -49,7 +49,7 @@ class PatternCalls(EngineLifetime):
             context: with ``graph``, embeddings of what came before, the latest last.
 
         Raises:
-            InvalidValue: a filter that no pattern can pass, or a context without ``graph``.
+            InvalidValue: a filter that no pattern can pass, ``k`` below 1, or a context without ``graph``.
         """
         session = self._session
         serving = session.patterns.of(session.held.serving)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Self
 
 from sona_pg.config import Migrate, SonaConfig, migrate_policy
@@ -11,7 +12,7 @@ from sona_pg.engine.engine_builder import SonaEngineBuilder
 from sona_pg.engine.erasure_calls import ErasureCalls
 from sona_pg.engine.explaining_calls import ExplainingCalls
 from sona_pg.engine.learning_calls import LearningCalls
-from sona_pg.engine.opened_space import OpenRequest
+from sona_pg.engine.opened_space import OpenRequest, dimension_of
 from sona_pg.engine.pattern_calls import PatternCalls
 from sona_pg.engine.ranking_calls import RankingCalls
 from sona_pg.engine.recording_calls import RecordingCalls
@@ -66,7 +67,7 @@ class SonaEngine(
         """Open ``space``, creating it and the schema if they are missing.
 
         Args:
-            hidden_dim: the embedding dimension of the space; else that of ``config``, else 256.
+            hidden_dim: the embedding dimension of the space; else that of ``config``, else the one it has, else 256.
             url: the database; else ``SONA_PG_URL``, else the embedded Postgres in ``SONA_PG_HOME``.
             space: the learning domain.
             config: all other settings. A new space gets them; those of an existing space must agree with the ones that
@@ -91,20 +92,20 @@ class SonaEngine(
         if config is not None and not isinstance(config, SonaConfig):
             raise ConfigError(f"config={config!r} cannot work: expected a SonaConfig")
         config = config or SonaConfig()
-        if hidden_dim is None:
-            hidden_dim = config.hidden_dim
-        elif "hidden_dim" in config.given and config.hidden_dim != hidden_dim:
-            raise ConfigError(f"hidden_dim={hidden_dim!r} beside a config of hidden_dim={config.hidden_dim}: say one")
-        if embedder is not None and embedder.dim != hidden_dim:
-            raise ConfigError(
-                f"the embedder gives {embedder.dim} dimensions, the space has {hidden_dim}: "
-                f"open it with hidden_dim={embedder.dim}"
-            )
-        self._embedder = embedder
+        said = hidden_dim if hidden_dim is not None or "hidden_dim" not in config.given else config.hidden_dim
+        if "hidden_dim" in config.given and config.hidden_dim != said:
+            raise ConfigError(f"hidden_dim={said!r} beside a config of hidden_dim={config.hidden_dim}: say one")
         if migrate is not None:
             migrate = migrate_policy(migrate, "migrate")
         wanted = OpenRequest(url, space, create, migrate, require_database, read_url)
-        super().__init__(config.replace(hidden_dim=hidden_dim), wanted)
+        with dimension_of(wanted, config.hidden_dim) if said is None else nullcontext(said) as dim:
+            if embedder is not None and embedder.dim != dim:
+                raise ConfigError(
+                    f"the embedder gives {embedder.dim} dimensions, the space has {dim}: "
+                    f"open it with hidden_dim={embedder.dim}"
+                )
+            self._embedder = embedder
+            super().__init__(config.replace(hidden_dim=dim), wanted)
         if embedder is not None:
             self._tell_kinds(embedder)
 
@@ -126,4 +127,4 @@ class SonaEngine(
         """Open an engine with all settings from ``config``."""
         if not isinstance(config, SonaConfig):
             raise ConfigError(f"config={config!r} cannot work: expected a SonaConfig")
-        return cls(config.hidden_dim, url, space, config=config, embedder=embedder, create=create)
+        return cls(None, url, space, config=config, embedder=embedder, create=create)

@@ -146,7 +146,7 @@ class Store(KeyCalls):
 
         Args:
             name: of the space.
-            hidden_dim: its embedding dimension; by default that of ``config``, else 256.
+            hidden_dim: its embedding dimension; by default that of ``config``, else the one it has, else 256.
             config: all other settings.
             embedder: for ``process``.
             create: whether to create a missing space.
@@ -156,12 +156,12 @@ class Store(KeyCalls):
         """
         runtime = self._running()
         wanted = config or SonaConfig()
-        dim = wanted.hidden_dim if hidden_dim is None else hidden_dim
+        said = hidden_dim if hidden_dim is not None or "hidden_dim" not in wanted.given else wanted.hidden_dim
         with self._engines.lock:
             engine = self._engines.find(name, runtime)
             if engine is None:
                 engine = SonaEngine(
-                    dim,
+                    said,
                     self._url,
                     name,
                     config=config,
@@ -171,7 +171,9 @@ class Store(KeyCalls):
                     require_database=self._require_database,
                 )
                 self._engines.put(name, engine)
-            elif engine.dim != dim or (config is not None and engine.asked_config != wanted.replace(hidden_dim=dim)):
+            elif (said is not None and engine.dim != said) or (
+                config is not None and engine.asked_config != wanted.replace(hidden_dim=engine.dim)
+            ):
                 raise ConfigError(
                     f"space {name!r} is open in this store with hidden_dim={engine.dim} and a configuration of its "
                     "own: close that engine first, or ask with the same arguments"

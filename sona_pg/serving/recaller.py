@@ -131,7 +131,7 @@ class Recaller:
 
     def _context(self, context: Sequence[ArrayLike], dim: int) -> NDArray[np.float32] | None:
         if isinstance(context, str) or not isinstance(context, Sequence | np.ndarray):
-            raise InvalidValue(f"context is a {type(context).__name__}, expected a list of embeddings")
+            raise InvalidValue(f"context is of type {type(context).__name__}, expected a list of embeddings")
         rows = [_unit(as_direction(row, dim, "context")) for row in context[-MOST_CONTEXT:]]
         return np.stack(rows) if rows else None
 

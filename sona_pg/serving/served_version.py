@@ -111,11 +111,11 @@ class ServedVersion:
             if found is not None:
                 return FoundPatterns(*found, self.accesses.known)
         require_filters(min_quality, kind, verdict)
-        vector, most = as_direction(x, self.state.micro.dim), require_count(k, 0)
+        vector, most = as_direction(x, self.state.micro.dim), require_count(k)
         rows = None
         if min_quality > 0.0 or not plain:
             rows = self._passing((float(min_quality), kind, route, verdict, with_parameters))
-        if self.block is None or not most:
+        if self.block is None:
             return FoundPatterns((), ())
         found = self.block.nearest(vector, most, self.patterns, rows)
         if found is None:  # for a length whose square overflows float32
@@ -127,10 +127,10 @@ class ServedVersion:
     ) -> FoundPatterns:
         """Return the ``k`` patterns that ``x`` activates most at ``at`` (days); see ``SonaEngine.find_patterns``."""
         require_filters(filters[0], filters[1], filters[3])
-        dim, most = self.state.micro.dim, require_count(k, 0)
+        dim, most = self.state.micro.dim, require_count(k)
         query = unit(as_direction(x, dim)[None, :])[0]
         before = unit(np.stack([as_direction(row, dim, "context") for row in context])) if len(context) else None
-        if not self.patterns or not most:
+        if not self.patterns:
             return FoundPatterns((), ())
         cosines = np.array([pattern.centroid @ query for pattern in self.patterns], np.float32)
         scores = cosines if self.graph is None else cosines + self.graph.pattern_scores(query, before, at)

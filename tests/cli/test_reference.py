@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 from typer.main import get_command
 
-from sona_pg.cli.commands import app
+from sona_pg.cli.commands import HELP, app
 from sona_pg.cli.options import complete_space
 from sona_pg.cli.reference import markdown
 
@@ -56,3 +57,14 @@ def test_every_command_takes_json() -> None:
     assert [
         name for name, command in every().items() if not any("--json" in param.opts for param in command.params)
     ] == []
+
+
+def test_no_help_has_brackets_that_the_terminal_takes_for_markup() -> None:
+    """Rich drops `[demo]` as an unknown style, unless a backslash stands before it."""
+    eaten = re.compile(r"(?<!\\)\[[a-z#/@][^\[]*?\]")
+    texts = [HELP, *(text for made in every().values() for text in (made.help, *(one.help for one in described(made))))]
+    assert [found for text in texts for found in eaten.findall(text)] == []
+
+
+def described(command: Any) -> list[Any]:
+    return [param for param in command.params if getattr(param, "help", None)]

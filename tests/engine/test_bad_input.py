@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psycopg
@@ -17,10 +18,12 @@ from sona_pg import (
     DatabaseUnavailable,
     DimensionMismatch,
     InvalidValue,
+    LoopConfig,
     SonaConfig,
     SonaEngine,
     SonaError,
     StorageError,
+    Store,
     TrajectoryError,
 )
 
@@ -217,7 +220,7 @@ def test_feedback_that_means_nothing_is_refused(engine: SonaEngine, arguments: d
         (lambda e: e.interpolate_parameters(GOOD, k=-1), "k=-1"),
         (lambda e: e.search(GOOD, k="a"), "k='a'"),
         (lambda e: e.search(GOOD, k=10**12), "k=1000000000000: .*1 to 100000"),
-        (lambda e: e.find_patterns(GOOD, k=2**70), r"k=1180591620717411303424: .*0 to 2\*\*63 - 1"),
+        (lambda e: e.find_patterns(GOOD, k=2**70), r"k=1180591620717411303424: .*1 to 2\*\*63 - 1"),
         (lambda e: e.search(GOOD, since="2026-01-01"), "datetime"),
         (lambda e: e.search(GOOD, route="a\0"), "NUL"),
         (lambda e: e.search(GOOD, min_quality=np.nan), "min_quality"),
@@ -281,6 +284,21 @@ def test_a_dimension_that_cannot_be_stored_is_refused(database_url: str, dim: ob
 def test_a_space_keeps_its_dimension(database_url: str, engine: SonaEngine) -> None:
     with pytest.raises(ConfigError, match="'default' has 8 dimensions, not 9"):
         SonaEngine(DIM + 1, database_url)
+
+
+def test_a_space_is_opened_with_its_own_dimension_where_none_is_said(database_url: str, engine: SonaEngine) -> None:
+    with (
+        SonaEngine(url=database_url) as again,
+        Store(database_url) as store,
+        SonaEngine(url=database_url, space="n") as n,
+    ):
+        assert (again.dim, store.space("default").dim, store.space("default").dim, n.dim) == (DIM, DIM, DIM, 256)
+        with pytest.raises(ConfigError, match="the embedder gives 9 dimensions, the space has 8"):
+            SonaEngine(url=database_url, embedder=SimpleNamespace(dim=9))  # type: ignore[arg-type]
+    with SonaEngine.with_config(SonaConfig(loops=LoopConfig(automatic=False)), url=database_url) as configured:
+        assert configured.dim == DIM
+    with pytest.raises(ConfigError, match="'default' has 8 dimensions, not 9"):
+        SonaEngine(url=database_url, config=SonaConfig(hidden_dim=DIM + 1))
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "a\0b", 5, None])

@@ -188,7 +188,9 @@ def test_patterns_can_be_filtered(engine: SonaEngine) -> None:
     assert engine.find_patterns(near_bad, 1, route="good")[0].routes.keys() == {"good"}
     assert engine.find_patterns(near_bad, 5, route="neither") == []
     assert {p.kind for p in engine.find_patterns(near_bad, 9, kind="reasoning")} == {"reasoning"}
-    assert engine.find_patterns(near_bad, 0) == []
+    for graph in (False, True):
+        with pytest.raises(InvalidValue, match="k=0: expected a whole number from 1"):
+            engine.find_patterns(near_bad, 0, graph=graph)
 
 
 def test_ranking_learns_from_thumbs(engine: SonaEngine) -> None:

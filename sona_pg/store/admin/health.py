@@ -194,7 +194,7 @@ def _distribution(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
     silent = raw.execute(SILENT_NODES).fetchall()
     if left:
         yield Finding(
-            "distribution", "fault", f"{len(left)} tables are not distributed, such as {min(left)}",
+            "distribution", "fault", f"tables that are not distributed: {len(left)}, such as {min(left)}",
             "run sona-pg distribute again: it goes on where it was ended",
         )  # fmt: skip
     for (node,) in silent:
@@ -283,7 +283,7 @@ def _fleet(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
             "synchronise them by NTP",
         )  # fmt: skip
     if not stale and not dropping:
-        yield Finding("lag", "ok", f"{len(servers)} live servers, none behind for more than {BEHIND:g} s")
+        yield Finding("lag", "ok", f"live servers: {len(servers)}, none behind for more than {BEHIND:g} s")
 
 
 def _learning(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
@@ -306,7 +306,7 @@ def _learning(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
         )  # fmt: skip
     if not failing and not stuck:
         waiting = sum(int(row[1]) for row in rows)
-        yield Finding("learning", "ok", f"{len(rows)} spaces, {waiting} facts wait for their next cycle")
+        yield Finding("learning", "ok", f"spaces: {len(rows)}, facts that wait for their next cycle: {waiting}")
 
 
 def _listed(named: Sequence[Sequence[Any]]) -> str:
