@@ -34,7 +34,7 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.route_choice import choose, rated_routes
 from sona_pg.domain.version import StoredVersion
-from sona_pg.engine.period_overview import end_of_period, events, mean_costs, period_figures
+from sona_pg.engine.period_overview import end_of_period, events, mean_costs, period_figures, start_of_period
 from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.learning.patterns.plane import Plane
@@ -297,7 +297,7 @@ def _joined(spans: Sequence[TimeSpan], sampled: Sequence[Sequence[float | None]]
 
 
 def _since(session: Session, days: float) -> datetime:
-    return end_of_period(session, days) - timedelta(days=days)
+    return start_of_period(end_of_period(session, days), days)
 
 
 def _read_by(version: StoredVersion) -> int:

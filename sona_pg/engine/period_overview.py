@@ -27,7 +27,15 @@ def end_of_period(session: Session, days: float, now: datetime | None = None) ->
     """Return when the last ``days`` end: now, or with the newest trajectory if all are older (an import)."""
     at = now or datetime.now(UTC)
     bounds = session.database.overview.bounds(session.space, EPOCH)
-    return at if bounds is None or bounds.end >= at - timedelta(days=days) else bounds.end
+    return at if bounds is None or bounds.end >= start_of_period(at, days) else bounds.end
+
+
+def start_of_period(end: datetime, days: float) -> datetime:
+    """Return when the ``days`` up to ``end`` begin: whole ones (UTC) with the beginning of a day."""
+    if days < 1:
+        return end - timedelta(days=days)
+    midnight = datetime(end.year, end.month, end.day, tzinfo=UTC)
+    return max(midnight - timedelta(days=round(days) - 1), EPOCH)
 
 
 def period_figures(session: Session, days: float = 30.0, now: datetime | None = None) -> PeriodFigures:
@@ -35,7 +43,7 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
     end = end_of_period(session, days, now)
     whole = days >= WHOLE
     last = end.date()
-    first = EPOCH.date() if whole else last - timedelta(days=max(round(days), 1) - 1)
+    first = EPOCH.date() if whole else start_of_period(end, max(days, 1.0)).date()
     earliest = first if whole else first - (last - first) - timedelta(days=1)
     found = session.database.overview.sums(session.space, earliest, last, LISTED_ROUTES)
     recent = [one for one in found.sums if one.day >= first]

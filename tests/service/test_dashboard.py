@@ -8,6 +8,7 @@ import pytest
 
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.overview_figures import MeanQuality
+from sona_pg.engine.period_overview import start_of_period
 
 QUERIES = ["where is my parcel", "refund please", "abba", "zebra quiz", "lost password", "no milk today"]
 
@@ -93,6 +94,13 @@ def test_a_period_is_compared_with_the_one_before_it(service, space):
     assert 0.2 < found["change"]["low"] < 0.4 < found["change"]["high"] < 0.6
     assert found["days"] == []
     assert view(service, name, "figures", days=3650)["now"]["rated"] == 100
+
+
+def test_a_period_is_of_whole_days_and_less_than_a_day_is_exact():
+    end = datetime(2026, 11, 22, 15, 30, tzinfo=UTC)
+    assert start_of_period(end, 30) == datetime(2026, 10, 24, tzinfo=UTC)
+    assert start_of_period(end, 1) == datetime(2026, 11, 22, tzinfo=UTC)
+    assert start_of_period(end, 0.25) == datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 
 
 def test_an_erasure_leaves_the_quality_of_the_period_and_is_marked(service, space):

@@ -34,7 +34,7 @@ export function overTime(points, happened) {
   const rated = points.reduce((sum, point) => sum + point.rated, 0);
   return [
     h("figure", {}, curve("Quality over time", drawn, { x: { domain, name: "time", kind: "time" }, y: QUALITY, marks: marks.filter((mark) => mark.x <= domain[1]), dots: drawn.length <= 60 })),
-    h("p", { class: "note" }, `${at(domain[0])} to ${at(domain[1])}: mean of a sample of each stretch of time (${several(rated, "rating")} in all). The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
+    h("p", { class: "note" }, `${at(domain[0])} to ${at(domain[1])}: mean of a sample of each stretch of time (${several(rated, "rating")} of them). The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
     marks.length > 0 && h("ul", { class: "note" }, marks.map((mark) => h("li", {}, mark.title + (mark.x > domain[1] ? ", after the newest record" : "")))),
     asTable("Quality over time", [
       { name: "From", heads: true, kind: "when", of: (point) => at(point.start) },

@@ -20,6 +20,7 @@ function qualityTile(figures, days) {
   const name = `Quality, ${nameOf(days, figures)}`;
   const missing = figures.missing_days ? ` ${several(figures.missing_days, "day is", "days are")} not counted yet.` : "";
   const { quality, rated } = figures.now;
+  if (quality === null && missing) return tile(name, "…", `${missing.trim()} The maintainer of the store counts them within minutes.`, "quality");
   if (quality === null) return tile(name, "–", `nothing is rated, ${daysOf(figures)}.${missing}`, "quality");
   return tile(name, fine(quality), [`mean of ${several(rated, "rating")}, ${daysOf(figures)}.${missing}`, h("br"), change(figures, days)], "quality");
 }

@@ -57,7 +57,7 @@ function detail(pattern) {
 function leading(items, onChoose) {
   const rows = items.toSorted((a, b) => (wrong(b) ?? -1) - (wrong(a) ?? -1) || b.size - a.size);
   const columns = [
-    { name: "Typical question", heads: true, kind: "words", of: (pattern) => h("button", { type: "button", class: "link", "data-id": pattern.id, "aria-pressed": "false", onclick: () => onChoose(pattern) }, nameOf(pattern)) },
+    { name: "Typical question", heads: true, kind: "short", of: (pattern) => h("button", { type: "button", class: "link", "data-id": pattern.id, "aria-pressed": "false", onclick: () => onChoose(pattern) }, nameOf(pattern)) },
     { name: "Probably wrong", title: () => term("Probably wrong", "wrong"), kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.size)}`) },
     { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : null) },
     { name: "Best route", title: () => term("Best route", "best"), kind: "short", of: (pattern) => pattern.best_route },
