@@ -33,6 +33,7 @@ SUITES = {
     "fleet": "a publication and a rollback to twenty servers, races for a lease, two workers of a thousand spaces",
     "scale": "ten thousand servers and a million spaces: unit costs, arithmetic, and a simulation of leases",
     "tenants": "a login that Postgres holds to one space beside the schema's owner",
+    "citus": "a store on Citus beside one on a plain Postgres, where SONA_PG_CITUS_URL and SONA_PG_PLAIN_URL name them",
     "search": "search in SQL beside the exact scan, and recording into a filled store",
 }
 

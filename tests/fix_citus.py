@@ -10,7 +10,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,48 +72,50 @@ def with_name(url: str, name: str) -> str:
 
 
 @contextmanager
-def administrators(cluster: Cluster) -> Iterator[list[psycopg.Connection[Any]]]:
-    """Connections to every node that create and drop databases."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(psycopg.connect(url, autocommit=True)) for url in cluster.urls]
+def node_at(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that creates and drops databases of one node; a new one each time: a test may kill the node."""
+    with psycopg.connect(url, autocommit=True) as node:
+        node.execute("SET citus.enable_create_database_propagation = off")
+        yield node
 
 
 @contextmanager
-def database_on(cluster: Cluster, nodes: list[psycopg.Connection[Any]], template: str | None) -> Iterator[str]:
+def database_on(cluster: Cluster, template: str | None) -> Iterator[str]:
     """A database on every node, a copy of ``template`` or joined to an empty cluster; dropped at the end."""
     name = f"test_{os.getpid()}_c{next(NUMBERS)}"
-    for node in nodes:
-        node.execute("SET citus.enable_create_database_propagation = off")
-        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        node.execute(create.format(sql.Identifier(name), sql.Identifier(template or "template0")))
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    for url in cluster.urls:
+        with node_at(url) as node:
+            node.execute(create.format(sql.Identifier(name), sql.Identifier(template or "template0")))
     try:
         if template is None:
             _join(cluster, name)
         yield name
     finally:
-        for node in nodes:
-            _drop(node, name)
+        for url in cluster.urls:
+            with node_at(url) as node:
+                _drop(node, name)
 
 
-def distributed_template(cluster: Cluster, name: str, nodes: list[psycopg.Connection[Any]]) -> None:
+def distribute_template(cluster: Cluster, name: str) -> None:
     """Migrate and distribute the store in database ``name``, and close it, so that it can be copied."""
     url = with_name(cluster.url, name)
     upgrade(url)
     for _ in distribute(url, shards=SHARDS):
         pass
-    close(nodes, name)
+    for each in cluster.urls:
+        with node_at(each) as node:
+            _close(node, name)
 
 
-def close(nodes: list[psycopg.Connection[Any]], name: str) -> None:
-    """End every session of database ``name``, also those of Citus, and let none begin."""
-    for node in nodes:
-        node.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
-        deadline = time.monotonic() + 60
-        while node.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
-        ).fetchall():
-            assert time.monotonic() < deadline, f"sessions of {name} do not end"
-            time.sleep(0.02)
+def _close(node: psycopg.Connection[Any], name: str) -> None:
+    """End every session of database ``name`` on a node, also those of Citus, and let none begin."""
+    node.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+    deadline = time.monotonic() + 60
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+    while node.execute(end, [name]).fetchall():
+        assert time.monotonic() < deadline, f"sessions of {name} do not end"
+        time.sleep(0.02)
 
 
 def _join(cluster: Cluster, name: str) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 
 import psycopg
 import pytest
-from fix_citus import Cluster, administrators, database_on, distributed_template
+from fix_citus import Cluster, database_on, distribute_template
 from fix_servers import REPORT, Server
 from psycopg import sql
 from sqlalchemy import make_url
@@ -58,9 +58,7 @@ def databases(postgres_server: Server, administrator: psycopg.Connection) -> Ite
     if postgres_server.name != "citus":
         yield partial(_database, administrator)
         return
-    cluster = Cluster.of(postgres_server.url)
-    with administrators(cluster) as nodes:
-        yield partial(database_on, cluster, nodes)
+    yield partial(database_on, Cluster.of(postgres_server.url))
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +66,7 @@ def template(postgres_server: Server, databases: Databases) -> Iterator[str]:
     """The name of a database that holds the migrated schema, on Citus distributed, and nothing else."""
     with databases(None) as name:
         if postgres_server.name == "citus":
-            cluster = Cluster.of(postgres_server.url)
-            with administrators(cluster) as nodes:
-                distributed_template(cluster, name, nodes)
+            distribute_template(Cluster.of(postgres_server.url), name)
         else:
             upgrade(with_database(postgres_server.url, name))
         yield name

@@ -12,6 +12,7 @@ import psycopg
 
 from sona_pg.errors import SpaceRemoved
 from sona_pg.ingest import statements
+from sona_pg.ingest.own_worker import Way
 from sona_pg.ingest.parts import HEADER, TRAILER, Part, chosen, sequences_given
 from sona_pg.store.states import JUDGED
 
@@ -101,6 +102,10 @@ def is_too_long(exc: BaseException) -> bool:
     return isinstance(exc, psycopg.Error) and exc.sqlstate in TOO_LONG
 
 
+def _as_it_stands(statement: str) -> str:
+    return statement
+
+
 def write(
     raw: psycopg.Connection[Any],
     origin: Origin,
@@ -110,15 +115,19 @@ def write(
     meanwhile: Callable[[], None],
     *,
     guarded: bool = False,
+    way: Way | None = None,
 ) -> Written:
     """Write a part whose rows are new: the marker, then plain COPY. An earlier attempt's commit is recognised.
 
     Feedback with a sequence given by the caller may be stored already: only new facts are added. ``meanwhile`` is
-    called while the server works on the rows. ``guarded``: row-level security applies to this role.
+    called while the server works on the rows. ``guarded``: row-level security applies to this role. ``way``: ``raw``
+    leads to the space's own worker of Citus; the caller announces what is judged, for nobody listens there.
 
     Raises:
         SpaceRemoved: the space is gone.
+        Moved: it is not on that worker any more.
     """
+    here = _as_it_stands if way is None else way.here
     written = Written(part.trajectory_count, part.step_count, part.feedback_count, counted=True)
     marker, counters = _marker(origin, part, now), _counters(origin, written, losses, now)
     repeats = part.encoded.sequence_given and written.feedback > 0
@@ -128,20 +137,24 @@ def write(
     with raw.pipeline():  # one round trip
         raw.execute(statements.take_name(part.number))
         raw.execute(statements.WAIT_BRIEFLY)
-        held = raw.execute(statements.HOLD_SPACE, {"space": origin.space_id})
-        marked = raw.execute(statements.MARK, marker)
-        if not repeats:
-            raw.execute(statements.COUNT, counters)
-        if part.encoded.judged:
-            _announce(raw, origin, part)
+        kept = None if way is None else way.lock(raw)
+        held = raw.execute(here(statements.HOLD_SPACE), {"space": origin.space_id})
+        marked = raw.execute(here(statements.MARK), marker)
+        counted = None if repeats else raw.execute(here(statements.COUNT), counters)
+        if part.encoded.judged and way is None:
+            announce(raw, origin, part)
         for table in tables if guarded else ():
             raw.execute(statements.STAGE[table])
+    if way is not None and kept is not None:
+        way.require(kept)
     _require(held, origin)
     if marked.fetchone() is None:
-        return _marked_before(raw, origin, part)
+        return _marked_before(raw, origin, part, here)
+    if counted is not None:
+        _count_departed(raw, counted, counters, here)
     copy = statements.COPY_STAGED if guarded else statements.COPY
     for table in tables:
-        copy_stream(raw, copy[table], part.stream(table), meanwhile if table == busiest else None)
+        copy_stream(raw, here(copy[table]), part.stream(table), meanwhile if table == busiest else None)
     for table in tables if guarded else ():
         raw.execute(statements.PASS_ON[table], {"space": origin.space_id})
     if repeats:
@@ -211,9 +224,11 @@ def _require(held: psycopg.Cursor[Any], origin: Origin) -> None:
         raise SpaceRemoved(origin.space, replaced=found is not None)
 
 
-def _marked_before(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> Written:
+def _marked_before(
+    raw: psycopg.Connection[Any], origin: Origin, part: Part, here: Callable[[str], str] = _as_it_stands
+) -> Written:
     """Return whose marker is there: it proves a commit only to the server that wrote it."""
-    row = raw.execute(statements.MARKED_BY, {"space": origin.space_id, "batch": part.number}).fetchone()
+    row = raw.execute(here(statements.MARKED_BY), {"space": origin.space_id, "batch": part.number}).fetchone()
     raw.rollback()
     if row is not None and row[0] == origin.server_id:
         return Written(part.trajectory_count, part.step_count, part.feedback_count, already=True, counted=True)
@@ -297,7 +312,18 @@ def _counters(origin: Origin, written: Written, losses: Losses, now: datetime) -
     }
 
 
-def _announce(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> None:
+def _count_departed(
+    raw: psycopg.Connection[Any],
+    counted: psycopg.Cursor[Any],
+    counters: dict[str, object],
+    here: Callable[[str], str] = _as_it_stands,
+) -> None:
+    """Count for the space what ``COUNT`` has counted for no server: maintenance has deleted it."""
+    if counted.fetchone() is None:
+        raw.execute(here(statements.COUNT_DEPARTED), counters)
+
+
+def announce(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> None:
     """Tell other servers of a batch in which something is judged, once it is committed."""
     raw.execute(statements.ANNOUNCE, {"channel": JUDGED, "payload": f"{origin.space_id} {part.number}"})
 
@@ -324,8 +350,9 @@ def _settled(
         "feedback": written.feedback,
     }
     if part.encoded.judged and not announced:
-        _announce(raw, origin, part)
+        announce(raw, origin, part)
     raw.execute(statements.CORRECT_MARK, values)
-    raw.execute(statements.COUNT, _counters(origin, written, losses, now))
+    counters = _counters(origin, written, losses, now)
+    _count_departed(raw, raw.execute(statements.COUNT, counters), counters)
     written.counted = True
     return written

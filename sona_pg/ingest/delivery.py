@@ -8,13 +8,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
-from psycopg.errors import FeatureNotSupported
+from psycopg.errors import FeatureNotSupported, LockNotAvailable, UndefinedTable
+from sqlalchemy.exc import SQLAlchemyError
 
 from sona_pg.ingest import commit
 from sona_pg.ingest.commit import Losses, Origin, Rejected, Written, is_too_long, state_of
 from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.link import Link, Turns
 from sona_pg.ingest.numbers import BatchNumbers
+from sona_pg.ingest.own_worker import Moved, OwnWorkers
 from sona_pg.ingest.parts import Part
 from sona_pg.ingest.rejects import Rejects
 
@@ -28,8 +30,11 @@ GROW_AFTER = 8  # parts of the size that fits, until twice as much is tried
 class Delivery:
     """Commits encoded batches of one space; one thread at a time calls it."""
 
-    def __init__(self, link: Link, origin: Origin, numbers: BatchNumbers, rejected: Rejects) -> None:
-        """Write over ``link``; ``rejected`` keeps refused rows."""
+    def __init__(
+        self, link: Link, origin: Origin, numbers: BatchNumbers, rejected: Rejects, own_workers: OwnWorkers
+    ) -> None:
+        """Write over ``link``, or where there is one to the space's own worker; ``rejected`` keeps refused rows."""
+        self._own_workers = own_workers
         self._link = link
         self._origin = origin
         self._numbers = numbers
@@ -86,6 +91,9 @@ class Delivery:
         splits = len(part) > 1
         if not careful:
             try:
+                written = self._directly(part, losses, now, meanwhile)
+                if written is not None:
+                    return written
                 return (
                     yield from self._link.deliver(
                         part.number,
@@ -112,6 +120,40 @@ class Delivery:
 
         written = yield from self._link.deliver(part.number, carefully, splits=splits)
         return replace(written, rejected=rejected)
+
+    def _directly(self, part: Part, losses: Losses, now: datetime, meanwhile: Callable[[], None]) -> Written | None:
+        """Write a part to the space's own worker of Citus; None if it is to go through the coordinator."""
+        if self._guarded or (part.encoded.sequence_given and part.feedback_count):
+            return None
+        space, way = self._origin.space_id, None
+        try:
+            way = self._own_workers.way(self._link.attempts, space)
+            if way is None or way.attempts.away_for:
+                return None
+            over = way
+            written = self._link.once(
+                way.attempts,
+                lambda raw: commit.write(raw, self._origin, part, losses, now, meanwhile, way=over),
+            )
+        except (Moved, UndefinedTable):
+            self._own_workers.forget(space)
+            return None
+        except (psycopg.Error, SQLAlchemyError, OSError) as exc:
+            if commit.is_content_error(exc) or is_too_long(exc):
+                raise
+            if way is not None and not isinstance(exc, LockNotAvailable):
+                self._own_workers.avoid(way, exc)
+            return None
+        if part.encoded.judged and not written.already and not written.taken:
+            self._announce(part)
+        return written
+
+    def _announce(self, part: Part) -> None:
+        """Tell other servers of what was judged in a committed part; one that is not told polls."""
+        try:
+            self._link.once(self._link.attempts, lambda raw: commit.announce(raw, self._origin, part))
+        except (psycopg.Error, SQLAlchemyError, OSError) as exc:
+            log.info("batch %d was not announced, other servers learn of it by polling: %s", part.number, exc)
 
     def _write(
         self,

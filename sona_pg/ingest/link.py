@@ -33,7 +33,7 @@ class Link:
         """Run transactions on connections of ``attempts``."""
         self.retries = 0
         self.last_error: str | None = None
-        self._attempts = attempts
+        self.attempts = self._attempts = attempts
         self._abandoned = threading.Event()
         self._watched: Watched | None = None  # the transaction that runs
         self._lost = False  # whether the last attempt lost its connection, so that its transaction may still be open
@@ -77,6 +77,26 @@ class Link:
             yield drawn(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             self.retries += 1
+
+    def once(self, attempts: Attempts, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Run ``work`` in a transaction on a connection of other ``attempts`` and commit it, without another try.
+
+        Raises:
+            Exception: whatever went wrong; the outcome is unknown if the link was lost.
+            DatabaseUnavailable: ``abandon`` was called.
+        """
+        with attempts.connection() as (raw, self._watched):
+            try:
+                self._require_wanted()
+                result = work(raw)
+                raw.commit()
+                return result
+            except BaseException:
+                if not raw.closed:
+                    raw.rollback()
+                raise
+            finally:
+                self._watched = None
 
     def abandon(self) -> None:
         """Make ``deliver`` give up, now and from now on."""

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from sona_pg.errors import DatabaseUnavailable
 from sona_pg.ingest.attempts import Attempts
+from sona_pg.ingest.own_worker import OwnWorkers
 from sona_pg.ingest.rotation import Rotation
 from sona_pg.ingest.space_writing import Service
 from sona_pg.ingest.wakeups import Wake
@@ -30,6 +31,7 @@ class ServicePool:
     def __init__(self, engine: Engine, stall_timeout: float, threads: int, beside: Engine | None = None) -> None:
         """Start ``threads`` threads, and one that ends transactions of more than ``stall_timeout`` seconds."""
         self.attempts = Attempts(engine, stall_timeout, beside)
+        self.own_workers = OwnWorkers(engine, stall_timeout)
         self._lock = threading.Lock()  # guards the rotation
         self._rotation = Rotation(with_records)
         self._asked: deque[Service] = deque()
@@ -78,6 +80,7 @@ class ServicePool:
         self._wake.set()
         for thread in self._threads:
             thread.join()
+        self.own_workers.close()
         self.attempts.close()
 
     def _run(self) -> None:

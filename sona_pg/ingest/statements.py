@@ -62,17 +62,17 @@ WHERE space_id = %(space)s AND batch = %(batch)s
 # A server deleted by maintenance, while its machine slept, is counted as departed until its next heartbeat registers it
 # again.
 COUNT = """
-WITH counted AS (
-    UPDATE sona.servers
-    SET trajectories = trajectories + %(trajectories)s, feedback = feedback + %(feedback)s,
-        dropped = dropped + %(dropped)s, abandoned = abandoned + %(abandoned)s
-    WHERE space_id = %(space)s AND server_id = %(server)s
-    RETURNING space_id
-)
+UPDATE sona.servers
+SET trajectories = trajectories + %(trajectories)s, feedback = feedback + %(feedback)s,
+    dropped = dropped + %(dropped)s, abandoned = abandoned + %(abandoned)s
+WHERE space_id = %(space)s AND server_id = %(server)s
+RETURNING space_id
+"""
+COUNT_DEPARTED = """
 UPDATE sona.spaces
 SET departed_trajectories = departed_trajectories + %(trajectories)s,
     departed_feedback = departed_feedback + %(feedback)s, departed_dropped = departed_dropped + %(dropped)s
-WHERE space_id = %(space)s AND NOT EXISTS (SELECT FROM counted WHERE counted.space_id = %(space)s)
+WHERE space_id = %(space)s
 """
 
 COPY = {

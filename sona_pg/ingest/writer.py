@@ -77,7 +77,7 @@ class Writer:
         self._shares_threads = services is not None
         numbers = BatchNumbers()
         self._link = Link(self._services.attempts)
-        self._delivery = Delivery(self._link, self._origin, numbers, self._rejects)
+        self._delivery = Delivery(self._link, self._origin, numbers, self._rejects, self._services.own_workers)
         self._extras = Extras(
             self._progress.changed, config.buffer_bytes, self._source, self._link, self._origin, numbers, self._rejects
         )

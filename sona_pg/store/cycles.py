@@ -19,6 +19,7 @@ from sona_pg.store.leases import now
 from sona_pg.store.roll_call import SpaceIds
 from sona_pg.store.schema import cycles
 from sona_pg.store.states import in_force
+from sona_pg.store.topology import FEW, narrowed
 
 COLUMNS = ("loop", "cycle_id", "base_version", "version", "trajectories", "feedback", "set_aside", "patterns")
 
@@ -48,11 +49,11 @@ def record(
     )
 
 
+# `= ANY` rather than a join: Citus asks only the nodes of these spaces, so a dead one holds up no other's.
 SCHEDULES = """
 SELECT s.space_id, s.live_version, coalesce(begun.at, s.created_at), s.departed_learned + read.facts, waits.facts,
        s.settings, failed.cycles, failed.at, l.server_id
-FROM unnest(%(spaces)s::integer[]) AS wanted (id)
-JOIN sona.spaces s ON s.space_id = wanted.id
+FROM sona.spaces s
 LEFT JOIN sona.leases l ON l.space_id = s.space_id AND l.role = 'learner'
 CROSS JOIN LATERAL (
     -- A server of an earlier release wrote its own clock here, which may be ahead: such a cycle counts as never begun.
@@ -72,13 +73,18 @@ CROSS JOIN LATERAL (
     SELECT coalesce(sum(trajectories + feedback), 0) AS facts FROM sona.batches
     WHERE space_id = s.space_id AND cycle_id IS NULL AND left_out_by IS NULL
 ) AS waits
+WHERE s.space_id = ANY(%(spaces)s::integer[])
 """
+
+
+SCHEDULES_OF_FEW = narrowed(SCHEDULES)
 
 
 def schedules(connection: Connection, spaces: Sequence[int], loop: str) -> dict[int, LearningSchedule]:
     """Return the schedule of ``loop`` by space; all times by the database's clock. Missing spaces are left out."""
     at = now(connection)
-    rows = driver_connection(connection).execute(SCHEDULES, {"spaces": list(spaces), "loop": loop, "at": at})
+    query = SCHEDULES_OF_FEW if len(spaces) <= FEW else SCHEDULES
+    rows = driver_connection(connection).execute(query, {"spaces": list(spaces), "loop": loop, "at": at})
     return {
         space: LearningSchedule(
             int(live),
@@ -99,8 +105,7 @@ DEEP_SCHEDULES = """
 SELECT s.space_id, s.live_version, s.live_version > coalesce(deep.version, 0),
        coalesce((deep.detail ->> 'finished')::boolean, true), coalesce(deep.started_at, s.created_at),
        failed.cycles, failed.at, s.settings
-FROM unnest(%(spaces)s::integer[]) AS wanted (id)
-JOIN sona.spaces s ON s.space_id = wanted.id
+FROM sona.spaces s
 LEFT JOIN LATERAL (
     SELECT c.version, c.detail, c.started_at FROM sona.cycles c
     WHERE c.space_id = s.space_id AND c.loop = 'deep' AND c.error IS NULL AND c.started_at <= %(at)s
@@ -111,14 +116,18 @@ CROSS JOIN LATERAL (
     WHERE c.space_id = s.space_id AND c.loop = 'deep' AND c.error IS NOT NULL
         AND c.started_at > coalesce(deep.started_at, '-infinity') AND c.started_at <= %(at)s
 ) failed
-WHERE s.live_version > 0
+WHERE s.space_id = ANY(%(spaces)s::integer[]) AND s.live_version > 0
 """
+
+
+DEEP_SCHEDULES_OF_FEW = narrowed(DEEP_SCHEDULES)
 
 
 def deep_schedules(connection: Connection, spaces: SpaceIds) -> dict[int, DeepSchedule]:
     """Return the schedule of loop C by space; spaces that have learned nothing are left out."""
     at = now(connection)
-    rows = driver_connection(connection).execute(DEEP_SCHEDULES, {"spaces": spaces.array, "at": at})
+    query = DEEP_SCHEDULES_OF_FEW if len(spaces) <= FEW else DEEP_SCHEDULES
+    rows = driver_connection(connection).execute(query, {"spaces": spaces.array, "at": at})
     return {
         space: DeepSchedule(
             int(live),

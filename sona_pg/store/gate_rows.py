@@ -30,9 +30,8 @@ ORDER BY g.version DESC, g.opened_at DESC LIMIT %(most)s
 """
 OPEN = f"""
 SELECT g.space_id, g.looked_batch, g.evidence, {COLUMNS}
-FROM unnest(%(spaces)s::integer[]) AS wanted (id)
-JOIN sona.version_gates g ON g.space_id = wanted.id AND g.closed_at IS NULL
-WHERE EXISTS (
+FROM sona.version_gates g
+WHERE g.space_id = ANY(%(spaces)s::integer[]) AND g.closed_at IS NULL AND EXISTS (
     SELECT FROM sona.batches b
     WHERE b.space_id = g.space_id AND (b.recorded_at, b.batch) > (g.looked_at, g.looked_batch))
 """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Label, Select, case, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert_into
 
@@ -16,21 +16,29 @@ from sona_pg.store.leases import missing
 from sona_pg.store.schema import adapters, cycles, space_settings, spaces
 from sona_pg.store.states import lock_space, newest
 
-# For a space without settings, from its live version: rank and number of layers.
-FOUND = case(
-    (
-        spaces.c.settings == literal({}, JSONB),
-        select(
-            func.jsonb_build_object(
-                "micro.rank", func.max(adapters.c.rank).filter(adapters.c.kind == "micro"),
-                "base.rank", func.max(adapters.c.rank).filter(adapters.c.kind == "base"),
-                "base.layers", func.nullif(func.count().filter(adapters.c.kind == "base"), 0),
+
+def found_in(space_id: ColumnElement[int] | int) -> Label[Any]:
+    """Return the column of the settings of a space without its own, from its live version: rank and number of layers.
+
+    A number rather than a column lets Citus ask the node of the space alone.
+    """
+    return case(
+        (
+            spaces.c.settings == literal({}, JSONB),
+            select(
+                func.jsonb_build_object(
+                    "micro.rank", func.max(adapters.c.rank).filter(adapters.c.kind == "micro"),
+                    "base.rank", func.max(adapters.c.rank).filter(adapters.c.kind == "base"),
+                    "base.layers", func.nullif(func.count().filter(adapters.c.kind == "base"), 0),
+                )
             )
+            .where(adapters.c.space_id == space_id, adapters.c.version == spaces.c.live_version)
+            .scalar_subquery(),
         )
-        .where(adapters.c.space_id == spaces.c.space_id, adapters.c.version == spaces.c.live_version)
-        .scalar_subquery(),
-    )
-).label("found")  # fmt: skip
+    ).label("found")  # fmt: skip
+
+
+FOUND = found_in(spaces.c.space_id)
 
 
 def read_settings(stored: Mapping[str, Any], found: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -41,7 +49,7 @@ def read_settings(stored: Mapping[str, Any], found: Mapping[str, Any] | None) ->
 def current(connection: Connection, space_id: int) -> dict[str, Any]:
     """Return the current settings of a space; ``SpaceRemoved`` if it does not exist."""
     row = connection.execute(
-        select(spaces.c.settings, FOUND).where(spaces.c.space_id == space_id)
+        select(spaces.c.settings, found_in(space_id)).where(spaces.c.space_id == space_id)
     ).one_or_none()  # fmt: skip
     if row is None:
         raise missing(space_id)

@@ -69,12 +69,12 @@ def _head(connection: Connection, space_id: int, wanted: int | None) -> Row[Any]
     chosen: ColumnElement[Any] = spaces.c.live_version
     if wanted is not None:
         chosen = case((spaces.c.canary_version == wanted, wanted), else_=chosen)
-    of_version = (state_versions.c.space_id == spaces.c.space_id) & (state_versions.c.version == chosen)
+    of_version = (state_versions.c.space_id == space_id) & (state_versions.c.version == chosen)
     at = func.clock_timestamp()
     made = func.coalesce(state_versions.c.created_at, spaces.c.created_at)
     row = connection.execute(
         select(
-            spaces.c.live_version, spaces.c.settings, settings_log.FOUND, at.label("at"),
+            spaces.c.live_version, spaces.c.settings, settings_log.found_in(space_id), at.label("at"),
             func.extract("epoch", at - made).label("age"), *states.HEAD,
         )
         .select_from(spaces.outerjoin(state_versions, of_version))

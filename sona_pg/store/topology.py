@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,15 @@ WHERE c.relnamespace = 'sona'::regnamespace AND NOT c.relispartition
 SHARDS = "SELECT count(*) FROM pg_dist_shard WHERE logicalrelid = 'sona.spaces'::regclass"
 
 REFERENCE, HASHED = "n", "h"  # pg_dist_partition.partmethod
+
+
+FEW = 8  # spaces, of which a statement may name each table's without a cost
+SAME_SPACE = re.compile(r"((?:\w+\.)?\bspace_id) = s\.space_id\b")
+
+
+def narrowed(statement: str) -> str:
+    """Return a statement on ``FEW`` spaces at most that names them for every table: Citus asks their nodes alone."""
+    return SAME_SPACE.sub(r"\1 = s.space_id AND \1 = ANY(%(spaces)s::integer[])", statement)
 
 
 @dataclass(frozen=True, slots=True)
