@@ -55,8 +55,8 @@ def test_found_patterns_are_a_sequence_that_compares_and_prints_as_a_list(engine
     assert list(reversed(found)) == made[::-1]
     similarities = [pattern.similarity for pattern in found]
     assert similarities == sorted(similarities, reverse=True)
-    assert engine.find_patterns(rows(1, 1)[0], k=0) == []
-    assert not engine.find_patterns(rows(1, 1)[0], k=0)
+    assert engine.find_patterns(rows(1, 1)[0], min_quality=1.0, kind="code") == []
+    assert not engine.find_patterns(rows(1, 1)[0], min_quality=1.0, kind="code")
 
 
 def test_answers_survive_a_pickle_before_and_after_access(engine: SonaEngine) -> None:

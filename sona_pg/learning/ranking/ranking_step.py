@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from sona_pg.domain.catalog import UNKNOWN, Catalog
 from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.learning.ranking.ranker import RankerState
-from sona_pg.learning.ranking.ranker_confidence import measured
+from sona_pg.learning.ranking.ranker_confidence import MOST_CANDIDATES, measured
 from sona_pg.learning.ranking.ranker_events import RankEvents
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_folding import folded
 from sona_pg.learning.vectors import unit
 from sona_pg.limits import LARGEST_TABLE
 
+HALVED = 32  # events of a first cycle that are enough to be halved
 Sets = Mapping[int, Sequence[str]]
 
 
@@ -53,8 +54,14 @@ def learn_ranking(
     """Return the ranker after folding ``fresh`` exactly once and re-reading ``replay``."""
     if not len(fresh) or not len(catalog.ids):
         return state
-    fitted = fit(state, catalog.embeddings, fresh, replay, seed=seed, mean=catalog.mean)
-    return measured(state, fitted, catalog.embeddings, fresh, replay)
+    embeddings, mean = catalog.embeddings, catalog.mean
+    fitted = fit(state, embeddings, fresh, replay, seed=seed, mean=mean)
+    if state.fits or not HALVED <= len(fresh) or len(embeddings) > MOST_CANDIDATES:
+        return measured(state, fitted, embeddings, fresh, replay)
+    # No version before the first can be measured: a fit of one half is, by the other half.
+    one, other = (fresh.take(np.arange(start, len(fresh), 2)) for start in (0, 1))
+    half = measured(state, fit(state, embeddings, one, replay, seed=seed, mean=mean), embeddings, one, replay)
+    return measured(half, fitted, embeddings, other, one.joined(replay))
 
 
 def fold_ranking(state: RankerState, catalog: Catalog, fresh: RankEvents) -> RankerState:
