@@ -56,7 +56,7 @@ def learn_ranking(
         return state
     embeddings, mean = catalog.embeddings, catalog.mean
     fitted = fit(state, embeddings, fresh, replay, seed=seed, mean=mean)
-    if state.fits or not HALVED <= len(fresh) or len(embeddings) > MOST_CANDIDATES:
+    if state.fits or len(fresh) < HALVED or len(embeddings) > MOST_CANDIDATES:
         return measured(state, fitted, embeddings, fresh, replay)
     # No version before the first can be measured: a fit of one half is, by the other half.
     one, other = (fresh.take(np.arange(start, len(fresh), 2)) for start in (0, 1))
