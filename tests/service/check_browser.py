@@ -343,7 +343,7 @@ def test_the_question_of_time_travel_is_in_the_address(watched: Watched, site: S
     page.press("#query", "Enter")
     page.wait_for_url("**question=my+money+has+not+come+back*")
     page.reload()
-    page.wait_for_selector("text=Facts that moved it")
+    page.wait_for_selector("text=Feedback that moved it")
 
 
 def test_erasures_are_shown(watched: Watched, site: Site) -> None:

@@ -104,3 +104,12 @@ def test_every_word_that_is_explained_is_in_the_glossary():
         asked |= set(re.findall(r'help\("(\w+)"\)', text)) | set(re.findall(r'term\((?:"[^"]*"|\w+), "(\w+)"\)', text))
     assert asked
     assert asked <= known
+
+
+@pytest.mark.parametrize(
+    "riddle", ["dreamt", "Wilson", "principal component", "Unlearned", "turns the query", "pruned"]
+)
+def test_the_pages_keep_words_of_the_trade_to_the_glossary(riddle):
+    for path in (ROOT / "sona_pg/service/pages").glob("*.js"):
+        if path.name != "terms.js":
+            assert riddle not in re.sub(r"//.*|patterns_pruned", "", path.read_text()), path.name

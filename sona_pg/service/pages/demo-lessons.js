@@ -133,9 +133,9 @@ export function lessons() {
       const made = await post("v1/learn");
       onTaught(made.learned ? `Version ${made.version}: learned from ${several(made.trajectories, "question")} and ${several(made.feedback, "rating")}` : "Nothing new to learn from");
       await refresh();
-    }) }, "Run a cycle of learning now");
+    }) }, "Learn now");
     places.teach.replaceChildren(h("div", { class: "row" }, state.fits ? lesson : fill, learn), said,
-      h("p", { class: "note" }, "Feedback counts at once, as recent evidence. A cycle learns it for good and makes a version; one runs by itself once enough facts wait. ",
+      h("p", { class: "note" }, "Feedback counts at once. Learning makes it last, in a new version; it runs by itself once enough feedback waits. ",
         h("a", { href: "./#travel" }, "See how versions answer"), "."));
   }
 

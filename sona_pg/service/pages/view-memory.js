@@ -20,7 +20,7 @@ export function memory() {
       const found = await get("v1/dashboard/memory");
       if (!found.nodes.length) {
         return [h("h1", {}, "Memory graph"), panel("None yet",
-          h("p", { class: "quiet" }, "The memory graph connects patterns and candidates that are used together; dreams propose further edges. It is learned from trajectories with a session in their context (session:…); this space has none yet."))];
+          h("p", { class: "quiet" }, "The memory graph connects patterns and stored answers that are used together; dreams propose further connections. It is learned from trajectories with a session in their context (session:…); this space has none yet."))];
       }
       const about = h("p", { "aria-live": "polite" }, "Choose a node, with the mouse or the arrow keys.");
       let chosen = null;
