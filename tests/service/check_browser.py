@@ -208,7 +208,9 @@ def test_an_answer_that_is_new_can_be_told(watched: Watched, site: Site) -> None
     page.wait_for_selector(".reply.better:has-text('Bicycles are in our shop')")
 
 
-def test_the_newest_answer_is_not_hidden_by_the_question_field(watched: Watched, site: Site) -> None:
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_newest_answer_is_not_hidden_by_the_question_field(browser: Browser, site: Site, width: str) -> None:
+    watched = Watched(browser, site, WIDTHS[width], "dark")
     page = watched.page
     page.goto(f"{site.url}/demo?space=shop")
     page.wait_for_selector("#curve svg text")
@@ -220,6 +222,9 @@ def test_the_newest_answer_is_not_hidden_by_the_question_field(watched: Watched,
             "[...document.querySelectorAll('.thumbs')].at(-1).getBoundingClientRect().bottom"
             " <= document.getElementById('ask').getBoundingClientRect().top"
         )
+    watched.require_readable(f"chat-asked-{width}")
+    page.screenshot(path=SHOTS / f"chat-seen-{width}.png")
+    watched.close()
 
 
 def test_samples_go_into_a_real_space_only_when_confirmed(watched: Watched, site: Site) -> None:
@@ -355,6 +360,18 @@ def test_erasures_are_shown(watched: Watched, site: Site) -> None:
     site.post("/v1/forget?space=erased", {"user": "7"})
     page.goto(f"{site.url}/?space=erased#fleet")
     page.wait_for_selector("table:has(caption:text-is('Erasures, newest first')) td:text-is('1')")
+
+
+def test_a_latency_that_nobody_measured_is_not_shown(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "instant", "dim": 256})
+    for latency in (0.0, 0.000002):
+        body = {"text": "is it there?", "route": "small-model", "quality": 1, "latency": latency}
+        site.post("/v1/trajectories?space=instant", body)
+    site.post("/v1/learn?space=instant")
+    page.goto(f"{site.url}/?space=instant#routes")
+    page.wait_for_selector("th:text-is('small-model')")
+    assert "ms" not in (page.locator("table").first.text_content() or "")
 
 
 def test_a_key_is_asked_for_and_kept_for_the_tab(browser: Browser, store: Store, site: Site) -> None:

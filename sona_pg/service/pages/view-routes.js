@@ -15,16 +15,19 @@ function cost(route) {
   return route.estimate === null ? null : `${number(route.estimate)} (estimated)`;
 }
 
+const SHORTEST = 100; // microseconds: a program that begins and ends a trajectory at once has measured nothing
+const latencyOf = (route) => (route.latency_us === null || route.latency_us < SHORTEST ? null : duration(route.latency_us / 1e6));
+
 function leaderboard(rows) {
   const priced = rows.some((route) => costOf(route) !== null);
-  const timed = rows.some((route) => route.latency_us !== null);
+  const timed = rows.some((route) => latencyOf(route) !== null);
   return table("Routes that were tried most often; best first, by the lower end of where their quality likely is", [
     { name: "Route", heads: true, kind: "words", of: (route) => route.route },
     { name: "Quality", title: () => term("Quality", "quality"), kind: "number", of: (route) => share(route.quality) },
     { name: "0 to 100 %", kind: "nowrap", of: whisker },
     { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (route) => range(route.low, route.high) },
     { name: "Ratings", kind: "number", of: (route) => count(route.trajectories) },
-    timed && { name: "Latency", kind: "number", of: (route) => (route.latency_us === null ? null : duration(route.latency_us / 1e6)) },
+    timed && { name: "Latency", kind: "number", of: latencyOf },
     priced && { name: "Mean cost", kind: "number", of: cost },
     priced && { name: "Cost of a good answer", kind: "number", of: (route) => (costOf(route) === null || route.quality <= 0 ? null : number(costOf(route) / route.quality)) },
   ].filter(Boolean), rows);
