@@ -254,6 +254,12 @@ def test_the_pages_keep_the_chosen_space(watched: Watched, site: Site) -> None:
     page.select_option("#space", "demo")
     page.click("a:text-is('Chat')")
     page.wait_for_url("**/demo?space=demo")
+    page.goto(f"{site.url}/?space=shop#routes")
+    page.locator("a.help").first.click()
+    page.wait_for_url("**/glossary?space=shop#*")
+    page.goto(f"{site.url}/demo?space=shop")
+    page.click("text=See how versions answer")
+    page.wait_for_url("**/?space=shop#travel")
 
 
 def test_a_wrong_says_how_far_the_score_of_the_answer_fell(watched: Watched, site: Site) -> None:

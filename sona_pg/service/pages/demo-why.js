@@ -25,11 +25,11 @@ export function why(answer, before) {
     h("p", { class: "note" }, "The best answers and their scores, which compare within one question only."),
     scores(now.ranking, before?.now.ranking),
     h("dl", { class: "pairs" },
-      h("dt", {}, "Confidence"), h("dd", {}, confidence === null ? "not known yet" : `${share(confidence)} that the first is right`),
-      h("dt", {}, "Untaught"), h("dd", {}, same ? "would answer the same" : untaught.ranking[0]?.id ?? "–"),
-      h("dt", {}, "Nearest pattern"),
+      h("dt", {}, term("Confidence", "confidence")), h("dd", {}, confidence === null ? "not known yet" : `${share(confidence)} that the first is right`),
+      h("dt", {}, "Before learning"), h("dd", {}, same ? "would answer the same" : untaught.ranking[0]?.id ?? "–"),
+      h("dt", {}, term("Nearest pattern", "pattern")),
       h("dd", {}, near ? `“${near.typical_query ?? "without texts"}”, similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")}` : "none yet: learning makes them"),
       h("dt", {}, term("Adapter", "adapter")), h("dd", {}, now.turned < 0.05 ? "leaves the question where it is" : `turns the question by ${now.turned.toFixed(1)}°`),
-      h("dt", {}, "Version"), h("dd", {}, `${now.version}, and all feedback since`)),
+      h("dt", {}, term("Version", "version")), h("dd", {}, `${now.version}, and all feedback since`)),
   ];
 }

@@ -64,14 +64,23 @@ export function startTheme() {
 }
 
 // Links to another page keep the space that is chosen; a link to a part of this page keeps it by itself.
+function keepSpaceIn(link) {
+  if (link.origin !== location.origin || link.getAttribute("href").startsWith("#")) return;
+  const url = new URL(link.href);
+  if (chosenSpace()) url.searchParams.set("space", chosenSpace());
+  else url.searchParams.delete("space");
+  link.href = url;
+}
+
 export function keepSpace() {
-  for (const link of document.querySelectorAll(".top a, .foot a")) {
-    if (link.getAttribute("href").startsWith("#")) continue;
-    const url = new URL(link.href);
-    if (chosenSpace()) url.searchParams.set("space", chosenSpace());
-    else url.searchParams.delete("space");
-    link.href = url;
-  }
+  for (const link of document.querySelectorAll(".top a, .foot a")) keepSpaceIn(link);
+}
+
+for (const kind of ["click", "auxclick"]) { // links that a view has made since
+  document.addEventListener(kind, (event) => {
+    const link = event.target.closest?.("main a[href]");
+    if (link) keepSpaceIn(link);
+  }, { capture: true });
 }
 
 // Ask for a decision in words; "" on the button means no.

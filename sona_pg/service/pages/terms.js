@@ -16,6 +16,7 @@ export const TERMS = new Map(Object.entries({
   learning: ["Learning", "Every so often the new trajectories and the new feedback are learned from (a cycle), which makes the next version. Until then new feedback counts as recent evidence."],
   waiting: ["Not learned yet", "Trajectories and pieces of feedback that were recorded since the last cycle. They wait for the next one."],
   adapter: ["Adapter", "A small correction that learning adds to the embedding of a question, so that it lies nearer to questions with the same right answer. The angle tells how far it turns this one: 0° leaves it as it is."],
+  confidence: ["Confidence", "How probable it is that the first answer is right, learned from how often answers like it were. The chat says that it is not sure below 50 %."],
   similarity: ["Similarity", "How alike two questions are by their embeddings: 1 is the same, 0 has nothing to do with it."],
   gate: ["Gate", "Judges each new version: whether the decisions since it went live turned out worse than those of the version before. A worse one is rolled back by itself. A difference is given in brackets."],
   judged: ["Judged together", "Versions follow one another faster than the gate can judge them. While an older one is still being judged, the decisions of the newer ones count for the same judgement."],
