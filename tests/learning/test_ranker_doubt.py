@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sona_pg.learning.ranking.lbfgs import minimise
 from sona_pg.learning.ranking.ranker import RankerState, score
+from sona_pg.learning.ranking.ranker_curvature import InverseCurvature
 from sona_pg.learning.ranking.ranker_doubt import NOISY, doubtful
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_fit import fit
+from sona_pg.learning.ranking.ranker_objective import FitPoint, PartialLabels
 
 from .test_ranker import DIM, rows, world
 
@@ -97,3 +100,46 @@ def test_where_little_feedback_is_wrong_all_of_it_counts(monkeypatch: pytest.Mon
     assert found[1] < NOISY
     monkeypatch.setattr("sona_pg.learning.ranking.ranker_fit.NOISY", 1.0)
     assert accuracy(wrong=0.0) == found
+
+
+def test_leaving_out_takes_no_more_steps_than_a_fit_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def counted(start: FitPoint, *, iterations: int, inverse: InverseCurvature) -> FitPoint:
+        taken.append(iterations)
+        return minimise(start, iterations=iterations, inverse=inverse)
+
+    monkeypatch.setattr("sona_pg.learning.ranking.ranker_fit.minimise", counted)
+    candidates, centres = world(0, 24, 6)
+    rng = np.random.default_rng(0)
+    meant = rng.integers(0, 6, 300).astype(np.int32)
+    asked = unit_rows((centres[meant] + 0.2 * rng.standard_normal((300, 24))).astype(np.float32))
+    blank, weight = np.full(300, NONE, np.int32), np.ones(300, np.float32)
+    events = RankEvents(asked, meant, np.ones(300, np.float32), blank, weight)
+    state = fit(RankerState.initial(24), candidates, events, RankEvents.empty(24))
+    for noise in (0.01, 0.2):
+        fit(replace(state, scales=np.append(state.scales[:4], np.float32(noise))), candidates, events, events)
+    clean, *noisy = taken[1:]  # after the first fit
+    assert len(noisy) == 2
+    assert sum(noisy) == clean
+
+
+def test_a_point_without_some_queries_is_one_of_the_objective_without_them() -> None:
+    rng = np.random.default_rng(1)
+    objective = PartialLabels(
+        query=rng.standard_normal((30, 5)).astype(np.float32),
+        base=rng.standard_normal((30, 4)).astype(np.float32),
+        features=rng.standard_normal((4, 4)).astype(np.float32),
+        target=rng.integers(0, 4, 30),
+        quality=rng.integers(0, 2, 30).astype(np.float32),
+        weight=np.ones(30, np.float32),
+        up_noise=0.02,
+        down_noise=0.05,
+        ridge=0.5,
+    )
+    at = rng.standard_normal((8, 5)).astype(np.float32)
+    left_out = np.array([3, 7, 20])
+    expected = objective.without(left_out).at(at)
+    found = objective.at(at).without(left_out)
+    assert found.value == pytest.approx(expected.value, rel=1e-6)
+    np.testing.assert_allclose(found.gradient(), expected.gradient(), rtol=1e-5, atol=1e-6)

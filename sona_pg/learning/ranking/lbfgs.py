@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,11 @@ class SearchPoint(Protocol):
     def gradient(self) -> FloatArray:
         """Return the gradient there, in the shape of the point."""
 
-    def line(self, direction: FloatArray) -> Callable[[float], SearchPoint]:
+    def line(self, direction: FloatArray) -> Callable[[float], Self]:
         """Return the function of a step that gives the point `at - step * direction`."""
+
+
+Point = TypeVar("Point", bound=SearchPoint)
 
 
 class _Pair(NamedTuple):
@@ -43,27 +46,27 @@ class _Pair(NamedTuple):
 
 
 def minimise(
-    start: SearchPoint,
+    start: Point,
     *,
     iterations: int,
     memory: int = 6,
     tolerance: float = 1e-3,
-    inverse: FloatArray | None = None,
-) -> FloatArray:
+    inverse: Callable[[FloatArray], FloatArray] | None = None,
+) -> Point:
     """Return a point no worse than `start`, after at most `iterations` accepted steps.
 
     Stops early when the norm of the gradient has fallen to `tolerance` times its first value, or when no step along
     the direction lowers the value (the limit of float32).
 
-    `inverse` (k, k), for points (m, k), is an approximate inverse Hessian of each row, symmetric and positive definite,
-    used as a preconditioner: a good one saves most iterations.
+    `inverse` multiplies by an approximate inverse Hessian, symmetric and positive definite, used as a preconditioner: a
+    good one saves most iterations.
 
     Two-loop recursion of Nocedal and Wright, "Numerical Optimization", algorithm 7.4, with Armijo
     backtracking by interpolation (section 3.5); pairs without positive curvature are not stored, so a
     non-convex objective is safe.
     """
     point, gradient = start, start.gradient()
-    scaled = gradient if inverse is None else gradient @ inverse
+    scaled = gradient if inverse is None else inverse(gradient)
     enough = tolerance * float(np.linalg.norm(gradient))
     pairs: deque[_Pair] = deque(maxlen=memory)
     for left in reversed(range(iterations)):
@@ -79,18 +82,18 @@ def minimise(
         if found is None:
             break
         if not left:  # the last gradient is not needed
-            return found.at
+            return found
         moved, turned = found.at - point.at, -gradient
         point, gradient = found, found.gradient()
         turned += gradient
-        scaled_before, scaled = scaled, gradient if inverse is None else gradient @ inverse
+        scaled_before, scaled = scaled, gradient if inverse is None else inverse(gradient)
         curvature = float(np.vdot(moved, turned))
         if curvature > _LEAST_CURVATURE * float(np.vdot(turned, turned)):
             pairs.append(_Pair(moved, turned, turned if inverse is None else scaled - scaled_before, 1.0 / curvature))
-    return point.at
+    return point
 
 
-def _lower(point: SearchPoint, direction: FloatArray, slope: float) -> SearchPoint | None:
+def _lower(point: Point, direction: FloatArray, slope: float) -> Point | None:
     """Return a point on a line that is lower by Armijo's condition; None if no step along it is."""
     line, step = point.line(direction), 1.0
     for _ in range(_MAX_BACKTRACKS):

@@ -1,9 +1,9 @@
 """Wrong feedback: which events to leave out of a fit, as those that it explains worst.
 
 A softmax that knows a share of its labels to be wrong still bends towards every single one. So where much is wrong,
-a first fit to all events orders them, and a second one leaves out those of least likelihood, as many as are expected to
-be wrong (maximum trimmed likelihood, Hadi and Luceño 1997; the small-loss criterion of co-teaching, Han et al. 2018).
-Evidence: benchmarks/eval/EVIDENCE.md.
+the first half of a fit's steps, on all events, orders them, and the second half leaves out those of least likelihood,
+as many as are expected to be wrong (maximum trimmed likelihood, Hadi and Luceño 1997; the small-loss criterion of
+co-teaching, Han et al. 2018). Evidence: benchmarks/eval/EVIDENCE.md.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from sona_pg.learning.ranking.ranker import (
     query_features,
     stranger_scores,
 )
+from sona_pg.learning.ranking.ranker_curvature import inverse_curvature
 from sona_pg.learning.ranking.ranker_doubt import NOISY, doubtful
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents
 from sona_pg.learning.ranking.ranker_folding import fold, usable, without_evidence
@@ -256,12 +257,14 @@ def _refine(
     iterations = config.iterations(len(fitted.query), len(rows), given.new, given.newly_moved)
     with beside(fitted.base.size >= _WORTH_A_THREAD) as start_beside:
         objective = replace(fitted, start=start_beside)
-        end, inverse = start, objective.curvature_inverse()
-        if noise > NOISY:
-            first = minimise(objective.at(start), iterations=iterations, inverse=inverse)
-            left_out = doubtful(events, objective.at(first).right[: len(events)], noise, given.moved | given.certain)
-            objective, end = objective.without(np.flatnonzero(left_out)), first
-        end = minimise(objective.at(end), iterations=iterations, inverse=inverse)
+        point = objective.at(start)
+        inverse = inverse_curvature(point, fitted=state.fits > 0)
+        if noise > NOISY:  # half of the steps tell what is probably wrong, the others fit the rest
+            iterations, first = iterations - iterations // 2, iterations // 2
+            point = minimise(point, iterations=first, inverse=inverse)
+            left_out = doubtful(events, point.right[: len(events)], noise, given.moved | given.certain)
+            point = point.without(np.flatnonzero(left_out))
+        end = minimise(point, iterations=iterations, inverse=inverse).at
     share = np.float32(min(1.0, found / max(float(state.folded[1]), 1.0)))
     settled = start + share * (end - start)
     heads[active] = settled[: len(rows)]

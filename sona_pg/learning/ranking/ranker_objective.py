@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,9 +16,7 @@ FloatArray = npt.NDArray[np.float32]
 Result = TypeVar("Result")
 
 _SMALLEST = np.float32(1e-6)
-_STEEPER = 3.0  # see benchmarks/eval/EVIDENCE.md
 _CELLS_AT_ONCE = 1 << 18
-_MOST_ROWS = 1024  # of the queries, about: their second moment needs no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +87,6 @@ class PartialLabels:
         weight[rows] = 0.0
         return replace(self, weight=weight)
 
-    def curvature_inverse(self) -> FloatArray:
-        """A guess at the inverse Hessian of each row of the parameters, (k + 1, k + 1), symmetric.
-
-        That of a softmax is Σ w (diag(p) - ppᵀ) ⊗ zzᵀ (Böhning 1992): here `p` is taken as 1 / a throughout, and
-        `_STEEPER` accounts for heads and map moving the same logits, and for negative feedback.
-        """
-        rows = slice(None, None, max(1, len(self.query) // _MOST_ROWS))
-        query, weight = self.query[rows], self.weight[rows]
-        scale = _STEEPER / len(self.features) * float(self.weight.sum()) / max(float(weight.sum()), float(_SMALLEST))
-        hessian = scale * ((query * weight[:, None]).T @ query).astype(np.float64)
-        hessian[np.diag_indices_from(hessian)] += max(self.ridge, 1e-3)
-        return np.linalg.inv(hessian).astype(np.float32)
-
 
 class FitPoint:
     """The objective at one point: its value, and on demand its gradient and the points on a line from it.
@@ -119,33 +105,51 @@ class FitPoint:
     ) -> None:
         """Evaluate at `parameters`, whose logits are `logits` (n, a), less `step` times `along` if that is given."""
         self.at = parameters
-        self._of, self._logits, self._along, self._step = objective, logits, along, np.float32(step)
+        self.objective, self._logits, self._along, self._step = objective, logits, along, np.float32(step)
         self._most, self._total, self._right = np.empty((3, len(logits)), np.float32)
         objective.by_halves(self._measure)
         self._right /= self._total
-        heard = objective.heard(self._right)
-        cost = objective.quality * np.log(heard) + (1.0 - objective.quality) * np.log1p(-heard)
-        ridge = 0.5 * objective.ridge * float(np.vdot(parameters, parameters))
-        self.value = ridge - float(np.vdot(objective.weight, cost))  # in nats
+        self.value = self._value()
+
+    def _value(self) -> float:
+        """Return the objective's value, in nats."""
+        of, heard = self.objective, self.objective.heard(self._right)
+        cost = of.quality * np.log(heard) + (1.0 - of.quality) * np.log1p(-heard)
+        return 0.5 * of.ridge * float(np.vdot(self.at, self.at)) - float(np.vdot(of.weight, cost))
 
     def _measure(self, half: slice) -> None:
         """Set the largest logit of each query, the total of the softmax, and the judged candidate's share of it."""
-        for rows in self._of.blocks(half):
+        for rows in self.objective.blocks(half):
             chance = self._block(rows)
             self._most[rows] = chance.max(axis=1)
             chance -= self._most[rows, None]
             np.exp(chance, out=chance)
             self._total[rows] = chance.sum(axis=1)
-            self._right[rows] = chance[np.arange(len(chance)), self._of.target[rows]]
+            self._right[rows] = chance[np.arange(len(chance)), self.objective.target[rows]]
 
     @property
     def right(self) -> FloatArray:
         """(n,) probability of the judged candidate of each query."""
         return self._right
 
+    def without(self, rows: npt.NDArray[np.intp]) -> FitPoint:
+        """Return this point of the objective in which the queries `rows` do not count; this one is used up."""
+        point = copy(self)
+        point.objective = self.objective.without(rows)
+        point.value = point._value()
+        return point
+
+    def chances(self, rows: slice) -> FloatArray:
+        """Return the probabilities of all candidates for some queries."""
+        chance = self._block(rows)
+        chance -= self._most[rows, None]
+        np.exp(chance, out=chance)
+        chance /= self._total[rows, None]
+        return chance
+
     def gradient(self) -> FloatArray:
         """Return the gradient of the value, of the shape of the parameters."""
-        of, right = self._of, self._right
+        of, right = self.objective, self._right
         heard = of.heard(right)
         # d right / d logits = right (onehot - chance), so every row is a multiple of (chance - onehot)
         pull = of.quality / heard - (1.0 - of.quality) / (1.0 - heard)
@@ -158,7 +162,7 @@ class FitPoint:
 
     def _pulled(self, half: slice, pull: FloatArray) -> FloatArray:
         """Return the gradient by the candidates' weights, (a, k + 1), of a half of the queries."""
-        of = self._of
+        of = self.objective
         by_candidate = np.zeros((len(of.features), of.query.shape[1]), np.float32)
         for rows in of.blocks(half):
             chance = self._block(rows)
@@ -175,13 +179,13 @@ class FitPoint:
         Other points of the line that this one was found on are used up: their logits are moved here, in place.
         """
         if self._along is not None:
-            self._of.by_halves(self._move)
+            self.objective.by_halves(self._move)
             self._along = None
-        logits, along = self._logits, self._of.product(direction)
-        return lambda step: FitPoint(self._of, self.at - np.float32(step) * direction, logits, along, step)
+        logits, along = self._logits, self.objective.product(direction)
+        return lambda step: FitPoint(self.objective, self.at - np.float32(step) * direction, logits, along, step)
 
     def _move(self, half: slice) -> None:
-        for rows in self._of.blocks(half):
+        for rows in self.objective.blocks(half):
             self._logits[rows] = self._block(rows)
 
     def _block(self, rows: slice) -> FloatArray:
