@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sona_pg.learning.ranking.ranker import RankerState, score
-from sona_pg.learning.ranking.ranker_confidence import Confidence, first_sharpness, measured
+from sona_pg.learning.ranking.ranker_confidence import DOUBT, UNUSUAL, Confidence, first_sharpness, measured
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_fit import fit
 
@@ -17,16 +17,16 @@ ROWS = unit_rows(RNG.standard_normal((ITEMS, DIM)).astype(np.float32))
 SLOTS = np.arange(ITEMS, dtype=np.int32)
 
 
-def asked(meant: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
-    noise = np.random.default_rng(seed).standard_normal((len(meant), DIM))
-    return unit_rows((ROWS[meant] + 0.4 * noise).astype(np.float32))
+def asked(meant: NDArray[np.int64], seed: int, noise: float = 0.4) -> NDArray[np.float32]:
+    strange = np.random.default_rng(seed).standard_normal((len(meant), DIM))
+    return unit_rows((ROWS[meant] + noise * strange).astype(np.float32))
 
 
-def learned(cycles: int = 3) -> RankerState:
+def learned(cycles: int = 3, noise: float = 0.4) -> RankerState:
     state, replay = RankerState.initial(DIM), RankEvents.empty(DIM)
     for cycle in range(cycles):
         meant = np.random.default_rng(cycle).integers(0, ITEMS, 200)
-        queries, none = asked(meant, 10 + cycle), np.full(200, NONE, np.int32)
+        queries, none = asked(meant, 10 + cycle, noise), np.full(200, NONE, np.int32)
         fresh = RankEvents(
             queries, none, np.full(200, np.nan, np.float32), meant.astype(np.int32), np.ones(200, np.float32)
         )
@@ -41,7 +41,7 @@ def test_the_first_answer_is_right_about_as_often_as_its_confidence_says() -> No
     sure, fits = Confidence(state, ROWS).of(scores, scores.max(axis=1))
     assert float(sure.mean()) == pytest.approx(float((scores.argmax(axis=1) == meant).mean()), abs=0.06)
     assert fits is not None
-    assert float(fits.mean()) > 0.9
+    assert float(fits.mean()) > 0.85
 
 
 def test_what_resembles_nothing_fits_nothing() -> None:
@@ -73,7 +73,7 @@ def test_one_ranking_is_believed_as_one_of_many(state: RankerState) -> None:
 
 def test_a_state_of_an_earlier_release_believes_as_a_new_one() -> None:
     arrays = learned().to_arrays()
-    del arrays["belief"]
+    del arrays["belief"], arrays["unusual"]
     state = RankerState.from_arrays(arrays)
     assert not state.belief[:2].any()
     scores = score(state, asked(np.arange(3), 5), ROWS, SLOTS)
@@ -87,6 +87,28 @@ def test_a_single_candidate_and_equal_ones_have_a_finite_sharpness() -> None:
         sure, fits = confidence.of_best(1.0, float(np.exp(confidence.sharpness * (rows @ rows[0] - 1.0)).sum()))
         assert 0 < sure <= 1
         assert fits is None
+
+
+def test_where_more_answers_are_wrong_more_queries_count_as_ones_that_nothing_fits() -> None:
+    few, many = learned(noise=0.2), learned(noise=0.6)
+    meant = np.random.default_rng(2).integers(0, ITEMS, 1000)
+    doubted, wrong = [], []
+    for state, noise in ((few, 0.2), (many, 0.6)):
+        scores = score(state, asked(meant, 2, noise), ROWS, SLOTS)
+        fits = Confidence(state, ROWS).of(scores, scores.max(axis=1)).fit
+        assert fits is not None
+        doubted.append(1.0 - float(fits.mean()))
+        wrong.append(float((scores.argmax(axis=1) != meant).mean()))
+    assert many.unusual[0] < few.unusual[0] <= UNUSUAL[1]
+    assert doubted[1] > doubted[0]
+    assert doubted[1] < DOUBT * wrong[1] + 0.02
+
+
+def test_too_little_feedback_leaves_what_is_unusual_as_it_was() -> None:
+    state = learned(1)
+    fresh = RankEvents(ROWS[:8], SLOTS[:8], np.ones(8, np.float32), np.full(8, NONE, np.int32), np.ones(8, np.float32))
+    after = measured(state, fit(state, ROWS, fresh, RankEvents.empty(DIM)), ROWS, fresh, RankEvents.empty(DIM))
+    assert after.unusual[0] == state.unusual[0]
 
 
 def test_questions_that_are_asked_again_do_not_make_others_look_strange() -> None:

@@ -31,6 +31,7 @@ LEAST_VARIANCE = 0.2  # of a cloud of unit vectors around its centre: less is le
 MOST_STEPS = 60.0  # of one fit, where they cost little: a small space had stopped far from its minimum with 12
 MOST_CAUTION = 1.8  # benchmarks/eval/EVIDENCE.md, "Cold start by intent"
 CAUTIOUS = 1.5  # judgements of each judged candidate at which caution is half of that
+FIRST_UNUSUAL = 2.5  # `RankerState.unusual` until it is measured
 MOST_NOISE = 0.3  # share of wrong feedback, as far as it is believed
 _ITEMS_AT_ONCE = 2048  # scored at once, to bound temporary memory
 _GATHER_ABOVE = 4  # heads per candidate: below, one product over all is cheaper than copying some
@@ -99,6 +100,7 @@ class RankerState:
     # others, and the ratio of their deviation; log odds by which answers are surer. See `ranker_confidence`.
     belief: FloatArray
     bound: FloatArray  # (1,) most caution that leaves what was told first
+    unusual: FloatArray  # (1,) deviations below the usual sum at which it is as likely that nothing fits
 
     @classmethod
     def initial(cls, dim: int) -> RankerState:
@@ -120,6 +122,7 @@ class RankerState:
             **_nothing_lost(dim),
             belief=first_belief(),
             bound=np.full(1, MOST_CAUTION, np.float32),
+            unusual=np.full(1, FIRST_UNUSUAL, np.float32),
         )
 
     @property
@@ -170,7 +173,8 @@ class RankerState:
         if "overruled" not in arrays and "positive" in arrays and "query_sum" in arrays:  # before revision of meanings
             dim, count = len(arrays["query_sum"]), len(arrays["positive"])
             arrays = {**arrays, "overruled": np.zeros(count), **_nothing_lost(dim)}
-        arrays = {"belief": blank.belief, "bound": blank.bound, **arrays}  # before confidence, and before caution
+        later = {name: getattr(blank, name) for name in ("belief", "bound", "unusual")}  # than the first release
+        arrays = {**later, **arrays}
         missing = [field.name for field in fields(cls) if field.name not in arrays]
         if missing:
             raise LearningError(f"a stored ranker lacks {', '.join(missing)}: rebuild the space's state")

@@ -20,8 +20,9 @@ from sona_pg.learning.ranking.ranker import RankerState, add_heads, first_belief
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_prepared import Embeddings
 
-UNUSUAL = 2.5  # standard deviations below the usual sum at which it is as likely that nothing fits
-STEEPNESS = 2.5  # log odds for each standard deviation
+STEEPNESS = 2.0  # log odds of a fit for each standard deviation of the sum
+DOUBT = 0.6  # share of the errors on usual queries that is put down to queries that nothing fits
+UNUSUAL = 1.5, 2.5  # bounds of the standard deviations below the usual sum at which it is as likely that nothing fits
 FIRST_SPREAD = 1.8  # standard deviation, in logits, of cosines over the candidates before the first fit
 MOST_CANDIDATES = 8192  # of a space, above which the usual total is not measured
 _LEAST = 1e-6
@@ -30,6 +31,7 @@ _FEWEST = 16  # fresh queries that can tell anything
 _PACE = 0.5  # weight of a cycle's own measurement
 _DRIFT = 0.5  # log odds that `surer` may change by from cycle to cycle
 _NEWTON, _MOST_SURER = 5, 4.0
+_HALVINGS = 12
 
 
 class Belief(NamedTuple):
@@ -45,7 +47,7 @@ class Confidence:
     def __init__(self, state: RankerState, embeddings: Embeddings) -> None:
         """Prepare for candidates (m, dim), one or more."""
         mean, deviation, gap, ratio, surer = (float(value) for value in state.belief)
-        self._mean, self._deviation = mean - gap, ratio * deviation
+        self._mean, self._deviation, self._unusual = mean - gap, ratio * deviation, float(state.unusual[0])
         self.sharpness, self._odds = 1.0, math.exp(-surer)  # logits of one unit of score; against an answer being right
         if not state.fits:
             sample = np.asarray(embeddings[spread_rows(len(embeddings), _SAMPLE)], np.float32)
@@ -58,7 +60,7 @@ class Confidence:
         right = share / (share + (1.0 - share) * np.float32(self._odds))
         if not self._deviation:
             return Belief(np.asarray(right, np.float32), None)
-        fit = _fit(total, self._mean, self._deviation)
+        fit = _fit((total - self._mean) / self._deviation, self._unusual)
         return Belief(np.asarray(right * fit, np.float32), fit)
 
     def of_best(self, best: float, among: float) -> tuple[float, float | None]:
@@ -74,7 +76,7 @@ class Confidence:
         if not self._deviation:
             return right, None
         total = self.sharpness * best + math.log(among)
-        unusual = STEEPNESS * ((total - self._mean) / self._deviation + UNUSUAL)
+        unusual = STEEPNESS * ((total - self._mean) / self._deviation + self._unusual)
         fit = 1.0 / (1.0 + math.exp(-min(max(unusual, -50.0), 50.0)))
         return right * fit, fit
 
@@ -90,9 +92,9 @@ def measured(
     Of very many candidates all of this stays unknown: scoring them costs more than a cycle may.
     """
     if not after.fits or len(embeddings) > MOST_CANDIDATES:
-        return replace(after, belief=first_belief())
+        return replace(after, belief=first_belief(), unusual=before.unusual)
     fresh, replay = (events.take(events.usable(len(embeddings)) & (events.weight > 0.0)) for events in (fresh, replay))
-    belief = before.belief.copy()
+    belief, unusual = before.belief.copy(), float(before.unusual[0])
     heard = fresh.take(spread_rows(len(fresh) if before.fits and belief[1] else 0, _MEASURED))
     new = _asked_first(heard, replay)
     repeated = 1.0 - len(new) / len(heard) if len(heard) else 0.0
@@ -102,8 +104,12 @@ def measured(
         total = log_totals(logits)
         gap, ratio = belief[0] - total.mean(), total.std() / belief[1]
         belief[2:4] += _PACE * (np.array([gap, ratio], np.float32) - belief[2:4])
-        fits = _fit(total, float(belief[0] - belief[2]), float(belief[3] * belief[1]))
-        belief[4] = _surer(float(belief[4]), logits, total, fits, heard)
+        apart = (total - (belief[0] - belief[2])) / max(float(belief[3] * belief[1]), _LEAST)
+        first = _First.of(logits, total, heard)
+        if len(first.told) >= _FEWEST:
+            found = _unusual(apart, 1.0 - DOUBT * (1.0 - float(first.right.mean())))
+            unusual += (_PACE if before.fits > 1 else 1.0) * (found - unusual)
+        belief[4] = _surer(float(belief[4]), first, _fit(apart, unusual))
     learned = fresh.joined(replay)
     if len(learned) > 1:
         total = log_totals(_scores(after, embeddings, learned.take(spread_rows(len(learned), _MEASURED))))
@@ -112,7 +118,7 @@ def measured(
             belief[2] += repeated * (mean - belief[0])
             belief[3] *= (belief[1] / deviation) ** repeated
         belief[:2] = mean, deviation
-    return replace(after, belief=belief)
+    return replace(after, belief=belief, unusual=np.full(1, unusual, np.float32))
 
 
 def _asked_first(heard: RankEvents, replay: RankEvents) -> npt.NDArray[np.intp]:
@@ -133,28 +139,52 @@ def _scores(state: RankerState, embeddings: Rows, events: RankEvents) -> FloatAr
     return logits
 
 
-def _surer(usual: float, logits: FloatArray, total: FloatArray, fits: FloatArray, events: RankEvents) -> float:
+class _First(NamedTuple):
+    """First answers of a version to queries it has not learned from, as far as it was told whether they were right."""
+
+    told: npt.NDArray[np.intp]  # (t,) rows of the queries
+    right: npt.NDArray[np.float64]  # (t,)
+    odds: npt.NDArray[np.float64]  # (t,) logarithm of the odds of their share of the softmax
+
+    @classmethod
+    def of(cls, logits: FloatArray, total: FloatArray, events: RankEvents) -> _First:
+        """Return those of `events`, whose logits are (n, m) with the log totals (n,)."""
+        first = logits.argmax(axis=1)
+        told = np.flatnonzero((events.correct != NONE) | ((events.shown == first) & (events.judged != NONE)))
+        right = np.where(events.correct[told] != NONE, events.correct[told] == first[told], events.verdict[told])
+        share = np.minimum(np.exp(logits[told, first[told]] - total[told]).astype(np.float64), 1.0 - _LEAST)
+        return cls(told, right.astype(np.float64), np.log(share / (1.0 - share)))
+
+
+def _surer(usual: float, first: _First, fits: FloatArray) -> float:
     """Return the log odds that make answers right as often as their confidence says, near the usual ones.
 
-    By Newton steps, from the events that tell whether the first answer was right.
+    By Newton steps; `fits` (n,) is the probability that anything fits each query.
     """
-    first = logits.argmax(axis=1)
-    told = np.flatnonzero((events.correct != NONE) | ((events.shown == first) & (events.judged != NONE)))
-    right = np.where(events.correct[told] != NONE, events.correct[told] == first[told], events.verdict[told])
-    share = np.minimum(np.exp(logits[told, first[told]] - total[told]).astype(np.float64), 1.0 - _LEAST)
-    odds, found = np.log(share / (1.0 - share)), usual
+    found, fits = usual, fits[first.told]
     for _ in range(_NEWTON):
-        chance = 1.0 / (1.0 + np.exp(-(odds + found)))
-        slope = float((right - chance * fits[told]).sum()) - (found - usual) / _DRIFT**2
-        found += slope / (float((chance * (1.0 - chance) * fits[told]).sum()) + 1.0 / _DRIFT**2)
+        chance = 1.0 / (1.0 + np.exp(-(first.odds + found)))
+        slope = float((first.right - chance * fits).sum()) - (found - usual) / _DRIFT**2
+        found += slope / (float((chance * (1.0 - chance) * fits).sum()) + 1.0 / _DRIFT**2)
         found = min(max(found, -_MOST_SURER), _MOST_SURER)
     return found
 
 
-def _fit(total: FloatArray, mean: float, deviation: float) -> FloatArray:
-    """Return how probably any candidate fits, (n,), by the log totals of queries and of usual ones."""
-    unusual = np.clip(STEEPNESS * ((total - mean) / max(deviation, _LEAST) + UNUSUAL), -50.0, 50.0)
-    return np.asarray(1.0 / (1.0 + np.exp(-unusual)), np.float32)
+def _unusual(apart: FloatArray, share: float) -> float:
+    """Return the deviations, within `UNUSUAL`, by which the usual queries fit with the mean probability `share`.
+
+    `apart` (n,) are the standard deviations of their sums above the usual one.
+    """
+    least, most = UNUSUAL
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (least + most)
+        least, most = (middle, most) if float(_fit(apart, middle).mean()) < share else (least, middle)
+    return 0.5 * (least + most)
+
+
+def _fit(apart: FloatArray, unusual: float) -> FloatArray:
+    """Return how probably any candidate fits, (n,), by the standard deviations of the sums above the usual one."""
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(STEEPNESS * (apart + unusual), -50.0, 50.0))), np.float32)
 
 
 def log_totals(logits: FloatArray) -> FloatArray:
