@@ -128,3 +128,13 @@ def test_questions_that_are_asked_again_do_not_make_others_look_strange() -> Non
     right = float((scores.argmax(axis=1) == unseen).mean())
     assert min(sure) > sure[0] - 0.1
     assert sure[-1] == pytest.approx(right, abs=0.15)
+
+
+def test_a_fit_of_one_half_does_not_tell_what_is_unusual() -> None:
+    state, meant = learned(1), np.random.default_rng(9).integers(0, ITEMS, 100)
+    none, weight = np.full(100, NONE, np.int32), np.ones(100, np.float32)
+    fresh = RankEvents(asked(meant, 9), none, np.full(100, np.nan, np.float32), meant.astype(np.int32), weight)
+    after = fit(state, ROWS, fresh, RankEvents.empty(DIM))
+    found = [measured(state, after, ROWS, fresh, RankEvents.empty(DIM), half=half).unusual[0] for half in (True, False)]
+    assert found[0] == state.unusual[0]
+    assert found[1] < found[0]

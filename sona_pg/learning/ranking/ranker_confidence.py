@@ -82,13 +82,20 @@ class Confidence:
 
 
 def measured(
-    before: RankerState, after: RankerState, embeddings: Rows, fresh: RankEvents, replay: RankEvents
+    before: RankerState,
+    after: RankerState,
+    embeddings: Rows,
+    fresh: RankEvents,
+    replay: RankEvents,
+    *,
+    half: bool = False,
 ) -> RankerState:
     """Return the state `after` a fit with its confidence measured.
 
     The sum over all candidates is that of queries that were learned from, less as much as it was less for `fresh`
     queries in the state `before`, which had not learned from them; these also tell how much surer the answers are.
     Queries that were asked before tell neither: of them it knows the answers.
+    If `before` has learned from a `half` alone, which errs more, its errors do not tell what is unusual.
     Of very many candidates all of this stays unknown: scoring them costs more than a cycle may.
     """
     if not after.fits or len(embeddings) > MOST_CANDIDATES:
@@ -106,7 +113,7 @@ def measured(
         belief[2:4] += _PACE * (np.array([gap, ratio], np.float32) - belief[2:4])
         apart = (total - (belief[0] - belief[2])) / max(float(belief[3] * belief[1]), _LEAST)
         first = _First.of(logits, total, heard)
-        if len(first.told) >= _FEWEST:
+        if len(first.told) >= _FEWEST and not half:
             found = _unusual(apart, 1.0 - DOUBT * (1.0 - float(first.right.mean())))
             unusual += (_PACE if before.fits > 1 else 1.0) * (found - unusual)
         belief[4] = _surer(float(belief[4]), first, _fit(apart, unusual))

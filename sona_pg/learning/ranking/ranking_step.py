@@ -61,7 +61,7 @@ def learn_ranking(
     # No version before the first can be measured: a fit of one half is, by the other half.
     one, other = (fresh.take(np.arange(start, len(fresh), 2)) for start in (0, 1))
     half = measured(state, fit(state, embeddings, one, replay, seed=seed, mean=mean), embeddings, one, replay)
-    return measured(half, fitted, embeddings, other, one.joined(replay))
+    return measured(half, fitted, embeddings, other, one.joined(replay), half=True)
 
 
 def fold_ranking(state: RankerState, catalog: Catalog, fresh: RankEvents) -> RankerState:
