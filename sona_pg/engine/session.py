@@ -199,13 +199,15 @@ class Session(OpenedSpace):
         try:
             self.writer.close()
         finally:
+            away = self.silence(1.0)  # before the follower leaves, after which nothing is heard of the database
             self.runtime.follower.leave(self, self.database.cut)
             if self._coordinator is not None:
                 self.runtime.learner.remove(self._coordinator, self.database.cut)
             self._closed = True
             self.runtime.maintainer.remove(self._config.maintenance)
             self._keep_version(now=True)
-            self._depart()
+            if away is None:
+                self._depart()
             runtimes.release(self.runtime)
 
     def _held_here(self) -> bool:
@@ -215,11 +217,10 @@ class Session(OpenedSpace):
         return locked or self.writer.held_here or self.held.held_here or runtimes.held_here
 
     def _depart(self) -> None:
-        """Leave the fleet, unless the database is away: closing does not wait for it."""
-        if self._space is not None and self.silence(1.0) is None:
-            try:
-                self.uses.send(self.space)
-                self.spending.share()
-            except DatabaseError as exc:
-                log.debug("the last accesses of patterns, or costs, could not be counted: %s", exc)
-            self.member.depart(self._space)
+        """Leave the fleet; not called while the database is away, for closing does not wait for it."""
+        try:
+            self.uses.send(self.space)
+            self.spending.share()
+        except DatabaseError as exc:
+            log.debug("the last accesses of patterns, or costs, could not be counted: %s", exc)
+        self.member.depart(self.space)

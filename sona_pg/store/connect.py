@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,12 @@ import sqlalchemy
 from psycopg import sql
 from sqlalchemy import Connection, Engine, Executable, create_engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.pool import QueuePool
 
 from sona_pg.errors import ConfigError, DatabaseError, DatabaseRefused, DatabaseUnavailable
 
 CONNECT_TIMEOUT = 5  # seconds
+POOL_NAME = "sona_pg"  # in the names of loggers, so that the pools of the application keep their level
 
 # SQLSTATEs after which the pool is discarded, because its connections may stay unusable: connection failure, shutdown
 # and failover, read-only server, and termination of an idle or too long transaction.
@@ -138,6 +141,7 @@ def connect(url: str, *, pool_size: int = 4, overflow: int = 4) -> Engine:
         parse_url(url),
         pool_size=pool_size,
         max_overflow=overflow,
+        pool_logging_name=POOL_NAME,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT,
             "application_name": "sona-pg",
@@ -148,9 +152,17 @@ def connect(url: str, *, pool_size: int = 4, overflow: int = 4) -> Engine:
             "prepare_threshold": None,
         },
     )
+    _quieten_pool()
     event.listen(engine, "handle_error", _judge)
     event.listen(engine, "connect", lambda raw, _: read_times(raw))
     return engine
+
+
+def _quieten_pool() -> None:
+    """Drop the tracebacks that our pool logs when a lost connection is returned: the error itself is raised."""
+    pool_log = logging.getLogger(f"{QueuePool.__module__}.{QueuePool.__name__}.{POOL_NAME}")
+    if pool_log.level == logging.NOTSET:
+        pool_log.setLevel(logging.CRITICAL)
 
 
 def read_times(raw: psycopg.Connection[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig
 from sona_pg.store.database import Database
+from sona_pg.worker.learner import Learner
 
 DIM = 8
 X = np.ones(DIM, np.float32)
@@ -46,6 +48,23 @@ def test_a_server_is_live_then_ended_and_one_that_was_killed_is_gone(database_ur
         connection.execute("UPDATE sona.servers SET ended_at = NULL")  # as if it had been killed
     silence(database_url, first.server_id, timedelta(minutes=3))
     assert states(database_url)[first.server_id] == "gone"
+
+
+def test_a_server_signs_off_though_its_last_cycle_took_long(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Nothing is heard of the database between the follower's end and the learner's: that is no outage."""
+    remove = Learner.remove
+
+    def slowly(learner: Learner, *told: Any) -> None:
+        engine._session.runtime.follower.last_contact -= 3600
+        remove(learner, *told)
+
+    monkeypatch.setattr(Learner, "remove", slowly)
+    patient = LoopConfig(automatic=False, poll_interval=60.0)
+    with SonaEngine(DIM, database_url, config=QUIET.replace(loops=patient)) as engine:
+        pass
+    assert states(database_url) == {engine.server_id: "ended"}
 
 
 def test_maintenance_deletes_old_servers_and_keeps_their_counters(database_url: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from fix_proxy import Proxy
 from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import InvalidRequestError
 
@@ -154,3 +155,14 @@ def test_a_server_that_knows_neither_database_nor_role_is_no_outage(database_url
 def test_a_login_that_misses_something_is_no_outage(told: str) -> None:
     with pytest.raises(DatabaseRefused, match="check user, password and name"), translated("testing"):
         raise psycopg.OperationalError(f"connection failed: {told}")
+
+
+def test_a_lost_connection_is_told_by_its_error_alone(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    engine = connect(proxy.url)
+    proxy.cut_before(b"SELECT 4711")
+    try:
+        with pytest.raises(DatabaseUnavailable), reading(engine, "asking") as asked:
+            driver_connection(asked).execute("SELECT 4711")
+    finally:
+        engine.dispose()
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
