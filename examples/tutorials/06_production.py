@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 
 SPACE = "production"
-COMMAND = [sys.executable, "-c", "import sys; from sona_pg.cli.main import main; sys.exit(main())"]  # sona-pg
+COMMAND = [sys.executable, "-P", "-m", "sona_pg"]  # sona-pg, also where the current folder has one of that name
 CENTERS = np.random.default_rng(0).standard_normal((4, 16))
 
 
