@@ -139,6 +139,10 @@ def test_the_backend_answers_better_after_corrections(load: Load) -> None:
         after = sum(answered(row["lessons"][0])["answer"] == row["answer"] for row in rows)
         assert client.get("/api/stats").json()["version"] == 1
         assert client.post("/api/query", json={"query": ""}).status_code == 422
+        given = answered(rows[0]["lessons"][0])["id"]
+        for wrong in ({}, {"correction": ""}, {"correction": "of another help desk"}):
+            refused = client.post("/api/feedback", json={"id": given} | wrong)
+            assert (refused.status_code, list(refused.json())) == (422, ["detail"]), wrong
         if NODE is not None:
             assert re.search(r"after: \d+ of 6", run_node("05_http_client.mjs", str(client.base_url), "3"))
     assert after > before
@@ -164,7 +168,39 @@ def test_the_production_drill_restores_what_was_learned(
     assert (before, after >= 18, restored) == (0, True, after)
 
 
+def test_the_drill_runs_the_installed_command_in_a_folder_with_other_sources(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In a clone's root with the package installed elsewhere, the clone's sources have no compiled modules."""
+    sources = tmp_path / "sona_pg"
+    sources.mkdir()
+    (sources / "__init__.py").write_text("raise ImportError('not these')")
+    command = load_module(monkeypatch, "06_production").COMMAND
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "doctor" in done.stdout
+
+
 PRODUCTION = ROOT / "docker" / "production"
+
+
+def test_workers_compute_on_one_thread_each() -> None:
+    """Threads of several workers would wait for one another by turning in circles."""
+    compose = yaml.safe_load((PRODUCTION / "compose.yaml").read_text())
+    worker = compose["services"]["worker"]["environment"]
+    assert (worker["OPENBLAS_NUM_THREADS"], worker["SONA_PG_MIGRATE"]) == ("1", "check")
+    unit = (PRODUCTION / "systemd" / "sona-pg-worker@.service").read_text()
+    assert "OPENBLAS_NUM_THREADS=1" in unit
+
+
+def test_the_page_of_production_names_users_and_files_of_the_units() -> None:
+    told = (ROOT / "docs" / "tutorials" / "6-production.md").read_text(encoding="utf-8")
+    for unit in (PRODUCTION / "systemd").iterdir():
+        for name in re.findall(r"^(?:User|EnvironmentFile)=(\S+)$", unit.read_text(), re.MULTILINE):
+            assert f"`{name}`" in told, (unit.name, name)
 
 
 def test_every_command_of_the_deployment_exists() -> None:

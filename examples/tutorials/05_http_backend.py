@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Body, FastAPI
+from fastapi import Body, FastAPI, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from sona_pg import AsyncSonaEngine
+from sona_pg import AsyncSonaEngine, InvalidValue
 from sona_pg.demo.helpdesk import helpdesk_answers
 
 ANSWERS = helpdesk_answers()  # in your backend: articles, tools, prompts
@@ -30,6 +31,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="Help desk", lifespan=lifespan)
+
+
+@app.exception_handler(InvalidValue)
+async def invalid(request: Request, error: InvalidValue) -> JSONResponse:
+    """Tell the client what is wrong with what it sent."""
+    return JSONResponse({"detail": str(error)}, 422)
 
 
 class Answer(BaseModel):
@@ -63,6 +70,8 @@ async def query(query: Annotated[str, Body(embed=True, min_length=1)]) -> Answer
 @app.post("/api/feedback")
 async def feedback(rating: Rating) -> dict[str, int]:
     """Take a thumb or a correction; the next answer of this server considers it."""
+    if rating.correction is not None and rating.correction not in ANSWERS:
+        raise InvalidValue("correction is none of the answers of this help desk")
     return {"sequence": app.state.engine.feedback(rating.id, quality=rating.quality, correction=rating.correction)}
 
 
