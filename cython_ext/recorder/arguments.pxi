@@ -1,6 +1,7 @@
 # Arguments from Python: a fast path for values of the right type, conversion and clear errors for others.
 
 
+cdef dict KINDS = {"U": "texts", "S": "bytes", "O": "other things", "c": "complex numbers", "M": "dates", "m": "durations"}
 cdef int64_t A_DAY = 86400000000  # microseconds: the clock of whoever logged may be ahead
 
 
@@ -22,12 +23,13 @@ cdef cnp.ndarray converted(object x, int dimensions, str what):
         with np.errstate(over="ignore"):  # out of range becomes infinite, which is refused by name later
             values = np.ascontiguousarray(x)
             if values.dtype.kind not in "fiub":
-                raise InvalidValue(f"{what} is an array of {values.dtype}, expected numbers")
+                raise InvalidValue(f"{what} holds {KINDS.get(values.dtype.kind, 'records')}, expected real numbers alone")
             values = np.asarray(values, dtype=np.float32, order="C")
     except (TypeError, ValueError) as exc:
         if isinstance(exc, InvalidValue):
             raise
-        raise InvalidValue(f"{what} of type {type(x).__name__} is not an array of numbers: {exc}") from exc
+        reason = "its rows have different lengths" if "inhomogeneous" in str(exc) else exc
+        raise InvalidValue(f"{what} is no array of numbers: {reason}") from exc
     # ascontiguousarray makes a scalar an array of one
     if values.ndim > dimensions or np.ndim(x) == 0:
         expected = "(n,)" if dimensions == 1 else "(n,) or (m, n)"
@@ -100,13 +102,13 @@ cdef bytes told_id(object id, object started_at):
             raise InvalidValue(f"id {name} is of a time more than a day ahead of this machine's clock")
         return name.bytes
     if not isinstance(started_at, datetime) or started_at.tzinfo is None:
-        raise InvalidValue(f"started_at is {started_at!r}, expected a datetime with a time zone")
+        raise InvalidValue(f"started_at is {started_at}, expected a datetime with a time zone")
     cdef double seconds = started_at.timestamp()
     if not 0 <= seconds < 253402300800.0:
-        raise InvalidValue(f"started_at is {started_at!r}, expected a time from 1970 on")
+        raise InvalidValue(f"started_at is {started_at}, expected a time from 1970 on")
     cdef int64_t wall = <int64_t> (seconds * 1e6 + 0.5)
     if wall > sona_wall_us() + A_DAY:
-        raise InvalidValue(f"started_at is {started_at!r}, more than a day ahead of this machine's clock")
+        raise InvalidValue(f"started_at is {started_at}, more than a day ahead of this machine's clock")
     cdef object ticks = wall // 1000  # a Python int: 48 bits of milliseconds are shifted by 16
     if name is None:
         chance = os.urandom(8)

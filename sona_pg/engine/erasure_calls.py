@@ -92,7 +92,7 @@ class ErasureCalls(EngineLifetime):
             told = Receipt.of(receipt)
             erasure_id = UUID(told.facts["erasure"])
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise InvalidValue(f"this is no receipt of an erasure: {exc!r:.80}") from exc
+            raise InvalidValue("this is no receipt of an erasure: expected what forget returned, whole") from exc
         session = self._session
         session.require_database()
         stored = session.database.erasures.read(session.space, erasure_id)
@@ -113,7 +113,7 @@ def subject_of(user: str | None, session: str | None, trajectories: Sequence[UUI
     try:
         ids = {id_ if isinstance(id_, UUID) else UUID(id_) for id_ in trajectories}
     except (ValueError, AttributeError, TypeError) as exc:
-        raise InvalidValue(f"trajectories: {exc}, expected UUIDs") from exc
+        raise InvalidValue(f"trajectories are {trajectories!r:.100}: expected UUIDs") from exc
     return Subject("trajectories", ids=tuple(sorted(ids)))
 
 

@@ -180,7 +180,7 @@ def _text(values: ArrayLike | None, what: str) -> str | None:
     try:
         array = np.ascontiguousarray(values, np.float32)
     except (TypeError, ValueError) as exc:
-        raise InvalidValue(f"{what} is no array of numbers: {exc}") from exc
+        raise InvalidValue(f"{what} is no array of numbers") from exc
     if array.ndim != 1 or len(array) > MAX_DIM or not (np.abs(array) <= MAX_HALF).all():
         raise InvalidValue(f"{what} of shape {array.shape}: expected at most {MAX_DIM} numbers within ±{MAX_HALF}")
     return base64.b64encode(array.tobytes()).decode()

@@ -106,12 +106,20 @@ async def models(call: Call[Any]) -> Any:
 
 
 def _asked(body: ChatBody) -> str:
-    """Return the text of the last message of a user."""
+    """Return the text of the last message of a user that has one."""
     for message in reversed(body.messages):
         if message.role == "user":
-            if isinstance(message.content, str):
-                return message.content[:LONGEST_QUERY]
-            if isinstance(message.content, list):
-                parts = (part.get("text") for part in message.content if isinstance(part, Mapping))
-                return "\n".join(part for part in parts if isinstance(part, str))[:LONGEST_QUERY]
-    raise field_problem("/messages", "no message of a user has a text, by which a model could be chosen")
+            text = _text_of(message.content)[:LONGEST_QUERY]
+            if text.strip():
+                return text
+    raise field_problem(
+        "/messages", "no message of a user has a text, which the router reads: add one beside the image or the file"
+    )
+
+
+def _text_of(content: Any) -> str:
+    """Return the text of a message, which may have parts of other kinds as well."""
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, Mapping))
+        return "\n".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""

@@ -63,7 +63,8 @@ def decoded(signal: Signal, kind: str, raw: bytes) -> tuple[list[ReceivedSpan], 
     try:
         return _received(signal, message)
     except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as exc:
-        raise ProblemError(400, f"the body is no OTLP request for {signal}: {exc!r:.200}") from exc
+        told = f"the body is no OTLP request for {signal}: a field is missing, or has another type"
+        raise ProblemError(400, told) from exc
 
 
 def answered(signal: Signal, kind: str, rejected: int, reason: str) -> bytes:

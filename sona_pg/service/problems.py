@@ -37,6 +37,7 @@ RETRY_AFTER = "1"  # seconds
 AWAY = "the database does not answer now: send the request again later"
 LACKING = "the service's login of the database lacks a privilege ({}): an administrator can grant it, see docs/roles.md"
 REFUSED = "the database refuses this, now and later, until an administrator mends it: the service's log says why"
+NO_PATH = "there is nothing at {!r:.200}: /docs lists the operations; of OpenAI's, /v1/chat/completions and /v1/models"
 # Asked by OpenAI's clients as well, whose exceptions show the member ``error.message`` alone.
 OPENAI_PATHS = ("/v1/chat/completions", "/v1/models", "/v1/feedback")
 # The first that fits, in this order: an unknown candidate is a value of the body, and not found as well.
@@ -69,8 +70,10 @@ class ProblemError(Exception):
         *,
         errors: Sequence[Mapping[str, str]] = (),
         headers: Mapping[str, str] | None = None,
+        for_openai: bool = False,
     ) -> None:
         super().__init__(detail)
+        self.for_openai = for_openai
         self.status = status
         self.detail = detail
         self.errors = errors  # each with the JSON pointer of a field, and what is wrong with it
@@ -82,7 +85,7 @@ class ProblemError(Exception):
         told: dict[str, Any] = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
         if self.errors:
             told["errors"] = list(self.errors)
-        if path.endswith(OPENAI_PATHS):
+        if self.for_openai or path.endswith(OPENAI_PATHS):
             told["error"] = {"message": self.detail, "type": title, "param": None, "code": None}
         if self.status == 503:
             self.headers.setdefault("Retry-After", RETRY_AFTER)
@@ -122,7 +125,7 @@ def of_validation(exc: ValidationError) -> ProblemError:
     for error in found[:20]:
         place = [str(part) for part in error["loc"] if not str(part).startswith(SCHEMAS)]
         pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in place)
-        errors.append({"pointer": pointer, "detail": error["msg"]})
+        errors.append({"pointer": pointer, "detail": error["msg"].removeprefix("Value error, ")})
     first = errors[0]
     return ProblemError(422, f"{first['pointer'] or 'the body'}: {first['detail']}", errors=errors)
 
@@ -140,6 +143,8 @@ def install(app: FastAPI) -> None:
 
     async def http_error(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)
+        if exc.status_code == 404:  # raised by the router alone: our own are problems already
+            return ProblemError(404, NO_PATH.format(request.url.path), for_openai=True).response()
         return ProblemError(exc.status_code, str(exc.detail), headers=exc.headers).response(request.url.path)
 
     app.add_exception_handler(ProblemError, problem)

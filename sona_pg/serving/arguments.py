@@ -158,10 +158,11 @@ def _as_floats(values: ArrayLike, what: str) -> NDArray[np.float32]:
     try:
         given = np.asarray(values)
         if given.dtype.kind == "c":  # NumPy would drop the imaginary part
-            raise TypeError(f"{given.dtype} has imaginary parts, which nothing here can use")
+            raise TypeError("it holds complex numbers, whose imaginary parts nothing here can use")
         array = np.ascontiguousarray(given, np.float32)
     except (TypeError, ValueError) as exc:
-        raise InvalidValue(f"{what} is no array of real numbers: {exc}") from exc
+        reason = "its rows have different lengths" if "inhomogeneous" in str(exc) else exc
+        raise InvalidValue(f"{what} is no array of real numbers: {reason}") from exc
     if not np.isfinite(array).all():
         raise InvalidValue(f"{what} has values that are not finite numbers in float32: check what made it")
     return array

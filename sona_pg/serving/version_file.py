@@ -75,7 +75,7 @@ def unpack(whole: bytes, path: Path) -> VersionFile:
         if known <= FORMAT:
             return _unpacked(header, whole, START + 8 + size)
     except (KeyError, TypeError, ValueError) as exc:
-        raise StorageError(f"{path} has a right checksum, and is no version ({exc!r}): save again") from exc
+        raise StorageError(f"{path} has a right checksum, and is no version: save again") from exc
     raise StorageError(f"{path} has format {known}, this release knows up to {FORMAT}: upgrade sona-pg on this server")
 
 

@@ -245,7 +245,7 @@ def _vector(value: Any, what: str) -> NDArray[np.float32] | None:
         with np.errstate(over="ignore"):  # becomes infinite, which the recorder refuses by its place
             return np.array(value, np.float32)
     except (ValueError, TypeError, OverflowError) as exc:
-        raise InvalidValue(f"{what} is neither a list of numbers nor base64 of float32: {exc}") from exc
+        raise InvalidValue(f"{what} is neither a list of numbers nor base64 of float32") from exc
 
 
 def _number(content: dict[str, Any], name: str) -> float | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,6 +69,21 @@ def test_numbers_that_cannot_be_stored_are_refused(engine: SonaEngine, number: f
         engine.add_step(t, poisoned)
     with pytest.raises(InvalidValue, match="attention_weights"):
         engine.add_step(t, GOOD, poisoned)
+
+
+def test_a_refusal_has_no_words_of_numpy_or_python(engine: SonaEngine) -> None:
+    late = datetime.now(UTC) + timedelta(days=400)
+    ragged = [[1.0] * DIM, [1.0]]
+    for call, told in (
+        (lambda: engine.begin_trajectory(["a"] * DIM), "embedding holds texts, expected real numbers alone"),
+        (lambda: engine.begin_trajectory([None] * DIM), "embedding holds other things, expected real numbers alone"),
+        (lambda: engine.begin_trajectory(ragged), "embedding is no array of numbers: its rows have different lengths"),
+        (lambda: engine.rank(GOOD, ragged, ids=["a", "b"]), "no array of real numbers: its rows have different"),
+        (lambda: engine.begin_trajectory(GOOD, started_at=late), f"started_at is {late}, more than a day ahead"),
+        (lambda: engine.verify_receipt({"a": 1}), "this is no receipt of an erasure: expected what forget returned"),
+    ):
+        with pytest.raises(InvalidValue, match=re.escape(told)):
+            call()
 
 
 def test_a_zero_vector_is_refused_where_a_direction_is_needed(engine: SonaEngine) -> None:

@@ -149,6 +149,21 @@ def test_a_named_upstream_is_taken_and_an_unknown_one_refused(client, service_st
         client.chat.completions.create(model="auto", messages=ASKED[:1])
 
 
+def test_an_image_is_answered_by_the_text_before_it_and_alone_refused(client):
+    image = {"type": "image_url", "image_url": {"url": "data:,"}}
+    asked = [{"role": "user", "content": "what is this?"}, {"role": "user", "content": [image]}]
+    assert client.chat.completions.create(model="auto", messages=asked).choices
+    with pytest.raises(
+        openai.UnprocessableEntityError, match="no message of a user has a text, which the router reads"
+    ):
+        client.chat.completions.create(model="auto", messages=asked[1:])
+
+
+def test_a_call_of_openai_that_is_not_here_says_so(client):
+    with pytest.raises(openai.NotFoundError, match="there is nothing at '/v1/embeddings': /docs lists the operations"):
+        client.embeddings.create(model="auto", input="hello")
+
+
 def test_an_upstream_that_fails_is_recorded_as_bad(service_store, service_url, proxied):
     with running(Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])) as url:
         upstreams = {

@@ -49,6 +49,17 @@ def test_bodies_of_several_gzip_members_are_read(service, space):
         assert (answer.status_code, told in answer.text) == (status, True)
 
 
+def test_a_refusal_speaks_of_json_and_not_of_the_program_that_reads_it(service):
+    for body in (
+        {"vector": [1e9] * DIM},
+        {"vector": X, "decision": {"route": "a", "propensity": 1, "version": 0, "candidate_set": "x"}},
+    ):
+        refused = service.post("/v1/trajectories", body)
+        assert refused.status_code == 422
+        assert "Value error" not in refused.text
+        assert "expected" in refused.json()["detail"]
+
+
 def test_a_name_with_nul_is_refused(service):
     refused = service.post("/v1/spaces", {"name": "a\0b", "dim": DIM})
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/name")
