@@ -39,6 +39,7 @@ RUN_ELSEWHERE = {  # pages whose code another test reads and runs
     "docs/memory-graph.md": "tests/test_docs_memory_graph.py",
     "docs/roles.md": "tests/store/test_roles.py", "docs/servers.md": "tests/test_docs_servers.py",
     "docs/sql.md": "tests/store/test_sql_reference.py",
+    "docs/uninstalling.md": "tests/test_docs_uninstalling.py",
     **{page.relative_to(ROOT).as_posix(): "tests/test_tutorials.py" for page in (DOCS / "tutorials").glob("*.md")},
 }  # fmt: skip
 

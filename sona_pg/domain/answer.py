@@ -119,7 +119,11 @@ class BookedCost(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """A route chosen among candidates, with the data for off-policy evaluation later."""
+    """A route chosen among candidates, with the data for off-policy evaluation later.
+
+    ``reason`` is ``only candidate``, ``warm-up`` (a route that is hardly known gets its first calls), ``exploit`` (the
+    best by what is known) or ``explore`` (another one, on purpose).
+    """
 
     route: str
     propensity: float  # probability with which this policy chose this route

@@ -36,6 +36,24 @@ class StatusCalls(EngineLifetime):
 
         Args:
             fresh: ask the database in any case, which takes milliseconds.
+
+        Returns:
+            space, dim: name and dimension of the space.
+            version, version_age_seconds: the version that is served here, and its age.
+            patterns, routes: number of its patterns; its routes, with the number of trajectories that took each.
+            micro_norm, base_norm: norms of its adapters, 0 before they have learned.
+            refused_version: why a newer version could not be taken up; null if none was refused.
+            adapters: the version or the file that the adapters are of.
+            server: this engine since it was opened: its ``id`` in ``sona.servers``; trajectories ``recorded``,
+                ``dropped`` (the buffer was full) and ``abandoned`` (never ended); records ``waiting`` for their commit;
+                ``instant_updates`` of loop A; ``failed_cycles``; ``clock_skew_ms`` to the database; ``standby``, which
+                answers reads; ``writer``, with what was committed (``trajectories``, ``steps``, ``feedback``,
+                ``batches``), records ``rejected`` by Postgres, of these ``rejected_unsaved`` (in memory) and
+                ``rejected_lost``, ``retries``, ``learner_errors`` of loop A, ``last_error`` and ``last_commit``.
+            totals: of the space over all servers: live ``servers``, ``trajectories``, ``feedback``, ``dropped``, and
+                ``waiting`` facts, which no cycle has learned from yet.
+            waiting_feedback: ``facts`` whose trajectory has not arrived, and ``since`` when.
+            database: ``answers``, or what is wrong.
         """
         return self._session.figures.text(fresh=fresh)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,18 @@ DIM = 8
 def without_times(figures: dict[str, Any]) -> dict[str, Any]:
     """Leave out the figures that differ from one reading to the next: ages, and the clock as last measured."""
     return {**figures, "version_age_seconds": 0.0, "server": {**figures["server"], "clock_skew_ms": 0.0}}
+
+
+def test_the_reference_names_every_figure(database_url: str) -> None:
+    def names(told: dict[str, Any]) -> Iterator[str]:
+        for name, value in told.items():
+            yield name
+            if isinstance(value, dict):
+                yield from names(value)
+
+    known = set(re.findall(r"\w+", SonaEngine.get_stats.__doc__ or ""))
+    with SonaEngine(DIM, database_url) as engine:
+        assert set(names(engine.metrics())) <= known
 
 
 def test_stats_are_the_metrics_as_indented_json(database_url: str) -> None:
