@@ -29,7 +29,7 @@ dashboard: $(DEMO) ## dashboard and chat in the browser, at http://127.0.0.1:870
 test: $(DEV)    ## all tests on real Postgres; ARGS='-k name' chooses
 	$(BIN)/python -m pytest $(ARGS)
 
-test-citus: $(DEV) ## recording, learning, search and figures on Citus; docker/citus-cluster.sh start gives SONA_PG_CITUS_URL
+test-citus: $(DEV) ## distribution, recording, moves and a dead worker on Citus; docker/citus-cluster.sh start gives SONA_PG_CITUS_URL
 	@test -n "$$SONA_PG_CITUS_URL" || { echo "SONA_PG_CITUS_URL names no coordinator: docker/citus-cluster.sh start" >&2; exit 1; }
 	$(BIN)/python -m pytest -m citus $(ARGS)
 
