@@ -23,6 +23,11 @@ def asked(meant: NDArray[np.int64], seed: int, noise: float = 0.4) -> NDArray[np
 
 
 def learned(cycles: int = 3, noise: float = 0.4) -> RankerState:
+    return taught(cycles, noise)[0]
+
+
+def taught(cycles: int, noise: float = 0.4) -> tuple[RankerState, RankEvents]:
+    """A state, and what it has learned from."""
     state, replay = RankerState.initial(DIM), RankEvents.empty(DIM)
     for cycle in range(cycles):
         meant = np.random.default_rng(cycle).integers(0, ITEMS, 200)
@@ -32,7 +37,7 @@ def learned(cycles: int = 3, noise: float = 0.4) -> RankerState:
         )
         state = measured(state, fit(state, ROWS, fresh, replay), ROWS, fresh, replay)
         replay = replay.joined(fresh)
-    return state
+    return state, replay
 
 
 def test_the_first_answer_is_right_about_as_often_as_its_confidence_says() -> None:
@@ -138,3 +143,20 @@ def test_a_fit_of_one_half_does_not_tell_what_is_unusual() -> None:
     found = [measured(state, after, ROWS, fresh, RankEvents.empty(DIM), half=half).unusual[0] for half in (True, False)]
     assert found[0] == state.unusual[0]
     assert found[1] < found[0]
+
+
+def test_one_question_that_is_asked_three_hundred_times_leaves_the_confidence_in_others() -> None:
+    """It was counted as three hundred new questions, all alike: others looked strange beside them."""
+    state, replay = taught(4)
+    unseen = np.random.default_rng(5).integers(0, ITEMS, 500)
+    sure = []
+    for cycle in range(5):
+        meant = np.full(300, cycle)
+        one = np.tile(asked(meant[:1], 40 + cycle), (300, 1))
+        none = np.full(300, NONE, np.int32)
+        said = RankEvents(one, none, np.full(300, np.nan, np.float32), meant.astype(np.int32), np.ones(300, np.float32))
+        state = measured(state, fit(state, ROWS, said, replay), ROWS, said, replay)
+        replay = replay.joined(said)
+        scores = score(state, asked(unseen, 6), ROWS, SLOTS)
+        sure.append(float(Confidence(state, ROWS).of(scores, scores.max(axis=1)).confidence.mean()))
+    assert min(sure) > sure[0] - 0.1

@@ -129,9 +129,10 @@ def measured(
 
 
 def _asked_first(heard: RankEvents, replay: RankEvents) -> npt.NDArray[np.intp]:
-    """Return the places of the events whose queries are not among the replayed ones."""
+    """Return the places of the first events about each query that is not among the replayed ones."""
     known = {query.tobytes() for query in replay.query.astype(np.float16)}
-    return np.flatnonzero([query.tobytes() not in known for query in heard.query.astype(np.float16)])
+    first = {query.tobytes(): place for place, query in reversed(list(enumerate(heard.query.astype(np.float16))))}
+    return np.array([place for query, place in first.items() if query not in known], np.intp)
 
 
 def _scores(state: RankerState, embeddings: Rows, events: RankEvents) -> FloatArray:
