@@ -216,7 +216,7 @@ async def patterns(call: Call[PatternsBody]) -> Any:
     return {"patterns": [pattern_as_dict(pattern) for pattern in found], "version": engine.version}
 
 
-@operations.add("POST", "/v1/search", scope="read", body=SearchBody, answer=SearchAnswer)
+@operations.add("POST", "/v1/search", scope="read", body=SearchBody, answer=SearchAnswer, waits=True)
 async def search(call: Call[SearchBody]) -> Any:
     """Find stored trajectories like what is asked, nearest first."""
     body = call.body

@@ -37,14 +37,14 @@ class BudgetAnswer(BaseModel):
     pace: float | None = None
 
 
-@operations.add("GET", "/v1/budget", scope="read", answer=BudgetAnswer)
+@operations.add("GET", "/v1/budget", scope="read", answer=BudgetAnswer, waits=True)
 async def budget(call: Call[Any]) -> Any:
     """Return the budget of the space and what all its servers have spent of it."""
     known = await (await call.engine()).budget()
     return {"amount": None} if known is None else known.as_dict()
 
 
-@operations.add("POST", "/v1/budget", scope="admin", body=BudgetBody, answer=BudgetAnswer)
+@operations.add("POST", "/v1/budget", scope="admin", body=BudgetBody, answer=BudgetAnswer, waits=True)
 async def set_budget(call: Call[BudgetBody]) -> Any:
     """Set the budget of the space for all its servers; `{"amount": null}` removes it.
 

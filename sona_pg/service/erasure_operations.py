@@ -84,14 +84,14 @@ class VerifyAnswer(BaseModel):
     genuine: bool
 
 
-@operations.add("POST", "/v1/forget", scope="admin", body=ForgetBody, answer=ReceiptAnswer)
+@operations.add("POST", "/v1/forget", scope="admin", body=ForgetBody, answer=ReceiptAnswer, waits=True)
 async def forget(call: Call[ForgetBody]) -> Any:
     """Erase the data of a user, a session or single trajectories, and everything learned from it, on every server."""
     receipt = await (await call.engine()).forget(**call.body.subject(), drop_expired=call.body.drop_expired)
     return receipt.as_dict()
 
 
-@operations.add("POST", "/v1/forget/plan", scope="admin", body=SubjectBody, answer=PlanAnswer)
+@operations.add("POST", "/v1/forget/plan", scope="admin", body=SubjectBody, answer=PlanAnswer, waits=True)
 async def forget_plan(call: Call[SubjectBody]) -> Any:
     """Say what an erasure would remove; nothing changes."""
     return (await (await call.engine()).forget_plan(**call.body.subject())).as_dict()

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from sona_pg.limits import MOST_INT8
-from sona_pg.service.operations import Call, Operations, require_answering
+from sona_pg.service.operations import Call, Operations
 from sona_pg.service.wire_vectors import STRICT
 
 operations = Operations("learn")
@@ -119,13 +119,13 @@ class Live(BaseModel):
     version: int
 
 
-@operations.add("POST", "/v1/learn", scope="learn", answer=Cycle)
+@operations.add("POST", "/v1/learn", scope="learn", answer=Cycle, waits=True)
 async def learn(call: Call[Any]) -> Any:
     """Learn now from everything recorded so far, and serve the result."""
-    return (await require_answering(await call.engine()).force_learn()).as_dict()
+    return (await (await call.engine()).force_learn()).as_dict()
 
 
-@operations.add("POST", "/v1/learn/deep", scope="learn", body=DeepBody, answer=DeepCycle)
+@operations.add("POST", "/v1/learn/deep", scope="learn", body=DeepBody, answer=DeepCycle, waits=True)
 async def learn_deep(call: Call[DeepBody]) -> Any:
     """Dream over the memory graph and consolidate it now, and serve the result; it learns no new facts."""
     return (await (await call.engine()).deep_learn(call.body.seconds)).as_dict()
@@ -137,7 +137,7 @@ async def stats(call: Call[Any]) -> Any:
     return await (await call.engine()).metrics(fresh=False)
 
 
-@operations.add("GET", "/v1/versions", scope="read", query=VersionsQuery, answer=VersionsAnswer)
+@operations.add("GET", "/v1/versions", scope="read", query=VersionsQuery, answer=VersionsAnswer, waits=True)
 async def versions(call: Call[Any]) -> Any:
     """List the versions of the space, newest first."""
     engine = await call.engine()
@@ -145,7 +145,7 @@ async def versions(call: Call[Any]) -> Any:
     return {"versions": [version.as_dict() for version in found], "serving": engine.version}
 
 
-@operations.add("GET", "/v1/versions/diff", scope="read", query=DiffQuery, answer=DiffAnswer)
+@operations.add("GET", "/v1/versions/diff", scope="read", query=DiffQuery, answer=DiffAnswer, waits=True)
 async def diff(call: Call[Any]) -> Any:
     """Say what differs between two versions."""
     a, b = call.query["a"], call.query["b"]
@@ -153,14 +153,14 @@ async def diff(call: Call[Any]) -> Any:
     return {"a": a, "b": b, "differences": [difference.as_dict() for difference in found]}
 
 
-@operations.add("POST", "/v1/versions/rollback", scope="admin", body=VersionBody, answer=Live)
+@operations.add("POST", "/v1/versions/rollback", scope="admin", body=VersionBody, answer=Live, waits=True)
 async def rollback(call: Call[VersionBody]) -> Any:
     """Make an earlier version live again on every server."""
     done = await (await call.engine()).rollback(call.body.version, keep_facts=call.body.keep_facts)
     return {"version": done.version}
 
 
-@operations.add("POST", "/v1/versions/promote", scope="admin", body=VersionBody, answer=Live)
+@operations.add("POST", "/v1/versions/promote", scope="admin", body=VersionBody, answer=Live, waits=True)
 async def promote(call: Call[VersionBody]) -> Any:
     """Make a staged version live on every server."""
     return {"version": await (await call.engine()).promote(call.body.version)}

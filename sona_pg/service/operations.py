@@ -115,6 +115,7 @@ class Operation:
     extra: Sequence[int]  # statuses of its own
     reads: Sequence[str]  # media types of a body that the handler reads by itself
     fields: Sequence[str]  # of the body: names that an error may begin with
+    waits: bool  # for the database: it is refused at once while that does not answer
 
     @property
     def name(self) -> str:
@@ -144,6 +145,8 @@ class Operation:
         return await self._once(Call(state, request, caller, space, self._body(request, raw), query), key, raw)
 
     async def _handled(self, call: Call[Any]) -> Any:
+        if self.waits:
+            require_answering(await call.engine())
         with acting_as(call.caller.actor):
             return await self.handler(call)
 
@@ -184,7 +187,7 @@ class Operation:
         """Answer a request that may come twice: what was answered before is answered again."""
         if not 1 <= len(key) <= MOST_KEY or not all(" " <= letter <= "~" for letter in key):
             raise ProblemError(422, f"Idempotency-Key: expected 1 to {MOST_KEY} printable ASCII characters")
-        engine = await call.engine()
+        engine = require_answering(await call.engine())
         keys, space_id = call.state.store.key_store, engine.space_id
         if space_id is None:
             raise ProblemError(503, "the database has not answered yet, which remembers idempotency keys")
@@ -217,7 +220,10 @@ class Operation:
 
 
 def require_answering(engine: AsyncSonaEngine) -> AsyncSonaEngine:
-    """Return ``engine``; a problem at once if the database has not answered lately, and would be waited for in vain."""
+    """Return ``engine``; a problem at once if the database has not answered lately.
+
+    Each request would occupy one of a few threads until it had waited in vain, and others would wait for that.
+    """
     if engine.is_cut_off:
         raise ProblemError(503, "the database has not answered lately", headers={"Retry-After": "1"})
     return engine
@@ -281,6 +287,7 @@ class Operations:
         media_type: str = JSON,
         extra: Sequence[int] = (),
         reads: Sequence[str] = (),
+        waits: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Make the decorated handler an operation; its docstring is its description."""
 
@@ -302,6 +309,7 @@ class Operations:
                     extra,
                     reads,
                     fields,
+                    waits,
                 )
             )
             return handler

@@ -17,7 +17,7 @@ from sona_pg.domain.answer import Decision, Ranking
 from sona_pg.engine import AsyncSonaEngine
 from sona_pg.errors import DatabaseUnavailable, InvalidValue
 from sona_pg.recorder import Trajectory
-from sona_pg.service.operations import Call, Once, Operations, require_answering
+from sona_pg.service.operations import Call, Once, Operations
 from sona_pg.service.problems import ProblemError, field_problem, of_error
 from sona_pg.service.record_bodies import (
     BatchBody,
@@ -135,13 +135,19 @@ async def record_columns(call: Call[ColumnsBody]) -> Any:
 
 
 @operations.add(
-    "POST", "/v1/trajectories/begin", scope="record", body=Begun, answer=Recorded, status=201, idempotent=True
+    "POST",
+    "/v1/trajectories/begin",
+    scope="record",
+    body=Begun,
+    answer=Recorded,
+    status=201,
+    idempotent=True,
+    waits=True,
 )
 async def begin_trajectory(call: Call[Begun]) -> Any:
     """Begin a trajectory that any server of the space goes on with and ends. It is stored when this returns."""
     engine = await call.engine()
     vector = await vector_of(call, call.body)
-    require_answering(engine)  # else each would occupy a thread that searches need, until it has waited in vain
     handle = _begun(engine, call.body, vector, "", call.once)
     return {"id": await engine.share_trajectory(handle)}
 
@@ -154,6 +160,7 @@ async def begin_trajectory(call: Call[Begun]) -> Any:
     answer=Recorded,
     status=201,
     idempotent=True,
+    waits=True,
 )
 async def add_step(call: Call[StepBody]) -> Any:
     """Add a step to a trajectory that was begun on whichever server."""
@@ -173,6 +180,7 @@ async def add_step(call: Call[StepBody]) -> Any:
     answer=Recorded,
     status=202,
     idempotent=True,
+    waits=True,
 )
 async def end_trajectory(call: Call[EndBody]) -> Any:
     """End a trajectory that was begun on whichever server; it is recorded from then on."""

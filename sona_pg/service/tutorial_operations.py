@@ -91,7 +91,7 @@ async def thumb(call: Call[ThumbBody]) -> Any:
     return {"success": True, "sequence": sequence}
 
 
-@operations.add("POST", "/api/learn", scope="learn", answer=Cycle)
+@operations.add("POST", "/api/learn", scope="learn", answer=Cycle, waits=True)
 async def learn_now(call: Call[Any]) -> Any:
     """Learn now from everything recorded so far."""
     return (await (await call.engine()).force_learn()).as_dict()

@@ -11,6 +11,7 @@ import numpy as np
 import psycopg
 from fix_proxy import Proxy
 
+from sona_pg.domain.ids import uuid7
 from sona_pg.service import ServiceOptions
 from sona_pg.service.operations import Operations
 from tests.service.conftest import CONFIG, DIM, serving
@@ -179,9 +180,16 @@ def test_with_the_database_silent_it_is_alive_and_not_ready_and_goes_on(proxy: P
         assert service.post("/v1/adapt", {"vector": X}).status_code == 200
         assert service.post("/v1/trajectories", {"vector": X, "route": "meanwhile"}).status_code == 202
         assert service.post("/v1/candidates", {"ids": ["new"], "vectors": [X]}).status_code == 202
-        for path, body in (("/v1/trajectories/begin", {"vector": X}), ("/v1/learn", {})):
+        of = f"/v1/trajectories/{uuid7()}"
+        for path, body in {
+            "/v1/trajectories/begin": {"vector": X}, f"{of}/steps": {}, f"{of}/end": {}, "/v1/search": {"vector": X},
+            "/v1/learn": {}, "/v1/learn/deep": {}, "/api/learn": {}, "/v1/forget/plan": {"user": "7"},
+        }.items():  # fmt: skip
             refused = service.post(path, body)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1"), path
+        assert service.get("/v1/versions").status_code == 503
+        once = {"Idempotency-Key": "one"}
+        assert service.post("/v1/trajectories", {"vector": X}, headers=once).status_code == 503
         proxy.resume()
     with psycopg.connect(proxy.url) as connection:
         assert connection.execute("SELECT route FROM sona.trajectories").fetchall() == [("meanwhile",)]
