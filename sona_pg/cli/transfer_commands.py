@@ -105,7 +105,7 @@ def import_records(
     Example: sona-pg import survey.csv --dim 256 --map Question=text --map Stars=quality --scale 1:5 --timezone UTC
     """
     from sona_pg.engine import SonaEngine
-    from sona_pg.transfer import ImportWanted, RowMapping, import_file
+    from sona_pg.transfer import ImportWanted, RowMapping, import_file, require_dimension
 
     with _exit_codes(), database_at(url) as database:
         mapping = RowMapping(dict(map(_named, named or ())), _scale(scale), _zone(timezone))
@@ -115,22 +115,28 @@ def import_records(
         if not file.is_file():
             raise InvalidValue(f"{file} is no file")
         try:
-            dims = dim or database.find_space(space).dim
+            known = database.find_space(space).dim
         except UnknownSpace as exc:
-            raise InvalidValue(
-                f"{exc}; to make {space!r}, add --dim 256 (rows with text), or --dim and the length of your embeddings"
-            ) from exc
+            if dim is None:
+                raise InvalidValue(
+                    f"{exc}; to make {space!r}, add --dim 256 (rows with text), "
+                    "or --dim and the length of your embeddings"
+                ) from exc
+            require_dimension(wanted, dim)  # a space of a wrong dimension would be in the way of the right one
+            known = dim
         config = SonaConfig(
             ingest=IngestConfig(when_full="wait"),
             loops=LoopConfig(automatic=False, recent=0),
             maintenance=MaintenanceConfig(automatic=False),
         )
         with (
-            SonaEngine(dims, database.url, space, config=config, create=dim is not None) as engine,
+            SonaEngine(dim or known, database.url, space, config=config, create=dim is not None) as engine,
             progress_bar(f"importing {file.name}") as progress,
         ):
             done = import_file(engine, database, database.find_space(space), wanted, progress)
     show_facts(done.as_dict(), f"imported {file.name} into space {space!r}")
+    if done.unseen_headings:
+        print(f"sona-pg: no row has {', '.join(done.unseen_headings)}: see --map", file=sys.stderr)
     if done.rejected:
         raise typer.Exit(SOME_REJECTED if done.rejected < done.rows else NOTHING_USABLE)
     if not done.rows:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sona_pg.transfer.csv_output import CsvOutput
 from sona_pg.transfer.exporting import ExportWanted, export_candidates, export_trajectories
-from sona_pg.transfer.importing import Imported, ImportWanted, import_file
+from sona_pg.transfer.import_source import ImportWanted, require_dimension
+from sona_pg.transfer.importing import Imported, import_file
 from sona_pg.transfer.parquet_output import ParquetOutput
 from sona_pg.transfer.peft_files import write_peft
 from sona_pg.transfer.preference_pairs import export_pairs
@@ -21,5 +22,6 @@ __all__ = [
     "export_pairs",
     "export_trajectories",
     "import_file",
+    "require_dimension",
     "write_peft",
 ]

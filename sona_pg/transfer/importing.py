@@ -7,10 +7,8 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from itertools import islice
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,10 +18,10 @@ from sona_pg.engine import SonaEngine
 from sona_pg.errors import InvalidValue
 from sona_pg.store.database import Database
 from sona_pg.transfer.checkpoint import Checkpoint, identity_of, load_checkpoint, save_checkpoint
-from sona_pg.transfer.log_row import FIELDS, CandidateRow, LogRow, read_candidate, read_trajectory
-from sona_pg.transfer.parquet_rows import ParquetRows, is_parquet
-from sona_pg.transfer.row_mapping import RowMapping
-from sona_pg.transfer.row_source import Format, Row, RowSource
+from sona_pg.transfer.import_source import ImportWanted, open_source, read_part
+from sona_pg.transfer.log_row import FIELDS, CandidateRow, LogRow
+from sona_pg.transfer.parquet_rows import ParquetRows
+from sona_pg.transfer.row_source import Row, RowSource
 
 BLOCK = 256  # rows that are embedded together
 CHECKPOINT_EVERY = 1.0  # seconds
@@ -33,18 +31,6 @@ MOST_FIELDS = 100  # names of unknown fields that are counted
 SHOWN = 1 << 20  # bytes of a refused row that are kept
 
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
-
-
-@dataclass(frozen=True, slots=True)
-class ImportWanted:
-    """A file to import, and how to read it."""
-
-    path: Path
-    form: Format | None = None  # by default as the file's name tells
-    at: datetime | None = None  # time of rows that tell none
-    rejects: Path | None = None  # by default FILE.rejects.jsonl
-    mapping: RowMapping | None = None  # of a file with headings, ratings or times of its own
-    delimiter: str | None = None  # of CSV; by default its header tells it
 
 
 @dataclass(slots=True)
@@ -60,6 +46,7 @@ class Imported:
     resumed_at: int = 0  # line of an interrupted import
     rejects: str | None = None  # file of the rejected rows
     ignored_fields: dict[str, int] = field(default_factory=dict)
+    unseen_headings: list[str] = field(default_factory=list)  # mapped, and in none of this run's rows
     seconds: float = 0.0
     rows_per_second: int = 0
 
@@ -85,21 +72,12 @@ def import_file(
         progress: called now and then.
 
     Raises:
-        InvalidValue: the file cannot be read.
+        InvalidValue: the file cannot be read, the file of rejects is another file, or a mapped heading is missing.
         ConfigError: a row has a text alone, and there is no embedder of the space's dimension.
         DatabaseUnavailable: rows cannot be committed; the same call later goes on.
     """
-    source = _opened(wanted)
-    try:
+    with open_source(wanted) as source:
         return _Import(engine, database, space, wanted, source).run(progress)
-    finally:
-        source.close()
-
-
-def _opened(wanted: ImportWanted) -> RowSource | ParquetRows:
-    if wanted.form == "parquet" or (wanted.form is None and is_parquet(wanted.path)):
-        return ParquetRows(wanted.path)
-    return RowSource(wanted.path, wanted.form, wanted.delimiter)
 
 
 class _Import:
@@ -116,11 +94,13 @@ class _Import:
         self._engine, self._database, self._space, self._wanted, self._source = engine, database, space, wanted, source
         path = wanted.path
         self._target = f"{space.space_id} {database.made_at(space).isoformat()}"
-        self._file = identity_of(path)
+        self._file = f"{identity_of(path)} {wanted.reading}"
         self._checkpoint = path.with_name(path.name + ".import")
-        self._rejects_path = wanted.rejects or path.with_name(path.name + ".rejects.jsonl")
+        self._rejects_path = wanted.rejects_path
         self._rejects: BinaryIO | None = None
         self._refused: list[dict[str, Any]] = []  # of this block
+        names = wanted.mapping.names if wanted.mapping is not None and source.headings() is None else ()
+        self._unseen = set(names)
         self._done = Imported()
         self._trajectories = 0  # of this run
         self._everything: tuple[str, ...] | None = None
@@ -159,6 +139,7 @@ class _Import:
         self._count(before)
         done.seconds = round(time.monotonic() - began, 3)
         done.rows_per_second = round((done.rows - rows_before) / max(done.seconds, 1e-3))
+        done.unseen_headings = sorted(self._unseen)
         done.rejects = str(self._rejects_path) if done.rejected else None
         progress(source.size, source.size)
         return done
@@ -184,14 +165,12 @@ class _Import:
             if row.content is None:
                 self._refuse(row, row.reason)
                 continue
+            self._unseen -= row.content.keys()
             try:
                 content = row.content if mapping is None else mapping.apply(row.content)
                 if not content.keys() <= FIELDS:
                     self._count_unknown(content)
-                if "candidate" in content:
-                    parts.append((row, read_candidate(content)))
-                else:
-                    parts.append((row, read_trajectory(content, row.raw, self._wanted.at)))
+                parts.append((row, read_part(self._wanted, row, content)))
             except InvalidValue as exc:
                 self._refuse(row, str(exc))
         texts = [part.text or "" for _, part in parts if part.embedding is None]

@@ -24,6 +24,7 @@ FIELDS = frozenset({
 MOST_REWARD = 1e6
 TIMES = "ISO 8601 such as 2026-11-22T10:00Z"
 SAME = 1.0  # seconds by which started_at may differ from the time of a UUIDv7 that is kept
+DIGITS_OF_DATE = 8  # 20261122
 MILLISECONDS = 1e11  # a time as a number from here on is in milliseconds since 1970, below in seconds
 
 
@@ -154,21 +155,30 @@ def _identity(told: Any, started: Any, raw: bytes, at: datetime | None) -> tuple
 def _time(value: Any) -> datetime:
     """Return ISO 8601 with a time zone, or seconds or milliseconds since 1970."""
     number = value
-    if isinstance(value, str):
+    if isinstance(value, str) and (number := time_as_number(value)) is None:
         try:
             at = datetime.fromisoformat(value)
-        except ValueError:
-            try:
-                number = float(value)
-            except ValueError as exc:
-                raise InvalidValue(f"started_at is {value!r:.60}, expected {TIMES}") from exc
-        else:
-            if at.tzinfo is None:
-                raise InvalidValue(f"started_at is {value!r}, expected a time zone, such as Z (or --timezone)")
-            return at
+        except ValueError as exc:
+            raise InvalidValue(f"started_at is {value!r:.60}, expected {TIMES}") from exc
+        if at.tzinfo is None:
+            raise InvalidValue(f"started_at is {value!r}, expected a time zone, such as Z (or --timezone)")
+        return at
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < 253402300800e3:
         raise InvalidValue(f"started_at is {value!r:.60}, expected ISO 8601, or seconds since 1970")
     return datetime.fromtimestamp(number / 1000 if number >= MILLISECONDS else number, UTC)
+
+
+def time_as_number(value: str) -> float | None:
+    """Return seconds or milliseconds told as text; None for other texts, and for eight digits, which are a date.
+
+    Numbers come first: ISO 8601 without hyphens, and any character before the hour, would read most of them.
+    """
+    if len(value) == DIGITS_OF_DATE and value.isdecimal():
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
 
 
 def _facts(content: dict[str, Any], began: datetime) -> list[LoggedFact]:

@@ -43,6 +43,10 @@ class ParquetRows:
         """Close the file."""
         self._file.close()
 
+    def headings(self) -> list[str]:
+        """Return the names of the columns."""
+        return list(self._file.schema_arrow.names)
+
     @property
     def passed(self) -> int:
         """Bytes of the file up to the row yielded last, about."""

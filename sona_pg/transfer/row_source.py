@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from sona_pg.errors import InvalidValue
-from sona_pg.transfer.json_codec import read_json
+from sona_pg.transfer.json_codec import read_cell, read_json
 
 Format = Literal["jsonl", "csv", "parquet"]
 LONGEST_LINE = 64 << 20  # bytes
 GZIP = b"\x1f\x8b"
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
+QUOTED = re.compile(r'"[^"]*("|$)')
+NOT_UTF8 = "convert the file first, such as iconv -f WINDOWS-1252 -t UTF-8"
 # Columns of CSV that may hold JSON.
 JSON_CELLS = ("embedding", "feedback", "steps", "parameters", "decision", "context", "candidates")
 
@@ -36,7 +39,7 @@ class RowSource:
     def __init__(self, path: Path, form: Format | None, delimiter: str | None = None) -> None:
         """Open the file; without ``form`` its name tells it, .csv or .csv.gz, else JSONL.
 
-        Without ``delimiter`` the header of a CSV tells it: semicolon or tab where it has no comma.
+        Without ``delimiter`` the header of a CSV tells it: comma, semicolon or tab, the most frequent outside quotes.
 
         Raises:
             InvalidValue: it cannot be read.
@@ -98,7 +101,7 @@ class RowSource:
         try:
             content = read_json(text)
         except (ValueError, RecursionError) as exc:
-            return Row(self._line, None, text, f"no JSON: {exc}")
+            return Row(self._line, None, text, _not_utf8(text) or f"no JSON: {exc}")
         if not isinstance(content, dict):
             return Row(self._line, None, text, f"a JSON {type(content).__name__}: expected an object")
         return Row(self._line, content, text)
@@ -109,15 +112,42 @@ class RowSource:
             if more.endswith(b"\n"):
                 return
 
-    def _csv(self, line: int, offset: int) -> Iterator[Row]:
+    def headings(self) -> list[str] | None:
+        """Return the headings of a CSV; None for JSON, where each row has its own.
+
+        Raises:
+            InvalidValue: the file is damaged, or a CSV has no header.
+        """
+        if self.form != "csv":
+            return None
+        try:
+            self._file.seek(0)
+            return self._header()[0]
+        except (EOFError, gzip.BadGzipFile, OSError) as exc:
+            raise InvalidValue(f"{self._path} cannot be read: {exc}") from exc
+
+    def _header(self) -> tuple[list[str], str]:
+        """Return the headings and the delimiter, of a file that stands at its beginning."""
         csv.field_size_limit(LONGEST_LINE)
         self._line = self._end = 0
         lines = self._lines()
         header = next(lines, "")
-        delimiter = self._delimiter or next((mark for mark in ",;\t" if mark in header), ",")
-        names = [name.strip() for name in next(csv.reader(chain([header], lines), delimiter=delimiter), [])]
+        if self._text[-1:] and self._text[-1].startswith(UTF16):
+            raise InvalidValue(f"{self._path} is UTF-16: convert the file first, such as iconv -f UTF-16 -t UTF-8")
+        bare = QUOTED.sub("", header)
+        delimiter = self._delimiter or max(",;\t", key=bare.count)
+        try:
+            names = [name.strip() for name in next(csv.reader(chain([header], lines), delimiter=delimiter), [])]
+        except csv.Error as exc:
+            raise InvalidValue(f"{self._path} has no header that can be read: {exc}") from exc
         if not names:
             raise InvalidValue(f"{self._path} is empty: expected a header with the names of the columns")
+        if reason := _not_utf8("".join(names).encode("utf-8", "surrogateescape")):
+            raise InvalidValue(f"{self._path} has a header that is {reason}")
+        return names, delimiter
+
+    def _csv(self, line: int, offset: int) -> Iterator[Row]:
+        names, delimiter = self._header()
         if offset > self._end:
             self._file.seek(offset)
             self._line, self._end = line, offset
@@ -140,6 +170,8 @@ class RowSource:
 
     def _of_cells(self, first: int, names: list[str], cells: list[str]) -> Row:
         raw = "\x1f".join(cells).encode("utf-8", "surrogateescape")
+        if reason := _not_utf8(raw):
+            return Row(first, None, raw, reason)
         if len(cells) != len(names):
             return Row(first, None, raw, f"{len(cells)} cells: the header has {len(names)}")
         content: dict[str, Any] = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
@@ -147,7 +179,7 @@ class RowSource:
             cell = content.get(name)
             if cell is not None and cell.lstrip()[:1] in ("[", "{"):
                 try:
-                    content[name] = json.loads(cell)
+                    content[name] = read_cell(cell)
                 except (ValueError, RecursionError) as exc:
                     return Row(first, None, raw, f"{name} is no JSON: {exc}")
         return Row(first, content, raw)
@@ -158,3 +190,12 @@ class RowSource:
             self._end += len(raw)
             self._text.append(raw)
             yield raw.decode("utf-8-sig" if self._line == 1 else "utf-8", "surrogateescape")
+
+
+def _not_utf8(raw: bytes) -> str:
+    """Return the reason to reject bytes that are not UTF-8; empty for those that are."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as exc:
+        return f"not UTF-8 (byte 0x{raw[exc.start]:02x}): {NOT_UTF8}"
+    return ""

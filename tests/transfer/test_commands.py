@@ -147,3 +147,79 @@ def test_a_stopped_import_says_how_to_go_on(folder, monkeypatch):
     monkeypatch.setattr(_Import, "_record", stopped)
     done = run("import", "good", "--dim", "2")
     assert (done.exit_code, done.stderr) == (3, "sona-pg: stopped: run the same command again, and it goes on\n")
+
+
+@pytest.mark.parametrize("rejects", ["logs.jsonl", "link", "notes.txt", "/dev/null"])
+def test_rejects_never_overwrite_a_file_that_is_not_theirs(folder, rejects):
+    (folder / "logs.jsonl").write_text(GOOD + "{}\n")
+    (folder / "notes.txt").write_text("mine\n")
+    (folder / "link").symlink_to("logs.jsonl")
+    done = run("import", "logs.jsonl", "--dim", "2", "--rejects", rejects)
+    assert done.exit_code == 2
+    assert "for the rejected rows" in done.output or "expected a new file" in done.output
+    assert (folder / "logs.jsonl").read_text() == GOOD + "{}\n"
+    assert (folder / "notes.txt").read_text() == "mine\n"
+
+
+def test_a_row_in_windows_1252_is_rejected_alone(folder):
+    row = "Wo ist die Tür?;small;4;14.10.2026 09:30\n".encode("cp1252")
+    (folder / "survey.csv").write_bytes(SURVEY.encode() + row)
+    done = run("import", "survey.csv", "--dim", "256", *MAPPED, "--scale", "1:5", "--timezone", "UTC")
+    assert (done.exit_code, json.loads(done.stdout)["recorded"]) == (1, 2)
+    reasons = [json.loads(line) for line in (folder / "survey.csv.rejects.jsonl").read_text().splitlines()]
+    assert [told["line"] for told in reasons] == [4, 5]
+    assert reasons[1]["reason"].startswith("not UTF-8 (byte 0xfc): convert the file first, such as iconv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_a_header_that_is_not_utf8_is_refused_with_a_way_to_convert_it(folder, encoding):
+    (folder / "survey.csv").write_bytes("Tür;Stars\nWhere?;4\n".encode(encoding))
+    done = run("import", "survey.csv", "--dim", "256")
+    assert done.exit_code == 2
+    assert "iconv -f" in done.output
+
+
+def test_a_mapped_column_counts_in_place_of_one_with_the_fields_name(folder):
+    (folder / "two.csv").write_text('Stars,embedding,quality,started_at\n1,"[1, 2]",0.75,1764123102\n')
+    assert run("import", "two.csv", "--dim", "2", "--map", "Stars=quality").exit_code == 0
+    assert json.loads(run("export").stdout)["quality"] == 1.0
+
+
+def test_a_mapped_heading_that_is_not_there_is_told(folder):
+    (folder / "survey.csv").write_text(SURVEY)
+    done = run("import", "survey.csv", "--dim", "256", "--map", "Strs=quality")
+    assert done.exit_code == 2
+    assert "no heading 'Strs': expected one of Question, Model, Stars, Asked" in done.output
+    both = run("import", "survey.csv", "--dim", "256", "--map", "Stars=quality", "--map", "Model=quality")
+    assert (both.exit_code, "two headings" in both.output) == (2, True)
+    (folder / "good").write_text(GOOD)
+    unseen = run("import", "good", "--dim", "2", "--map", "Strs=quality")
+    assert (unseen.exit_code, json.loads(unseen.stdout)["unseen_headings"]) == (0, ["Strs"])
+    assert "no row has Strs" in unseen.stderr
+
+
+def test_a_wrong_dimension_makes_no_space_that_is_in_the_way(folder):
+    (folder / "survey.csv").write_text(SURVEY)
+    (folder / "good").write_text(GOOD)
+    words = ["import", "survey.csv", *MAPPED, "--scale", "1:5", "--timezone", "UTC"]
+    wrong = run(*words, "--dim", "8")
+    assert (wrong.exit_code, "expected --dim 256, not 8" in wrong.output) == (2, True)
+    wrong = run("import", "good", "--dim", "8")
+    assert (wrong.exit_code, "expected --dim 2, not 8" in wrong.output) == (2, True)
+    assert json.loads(run(*words, "--dim", "256").stdout)["recorded"] == 2
+
+
+def test_a_delimiter_within_quotes_of_the_header_counts_for_nothing(folder):
+    (folder / "a.csv").write_text('embedding;"Stars (1,5), asked";started_at\n[1,2];4;1764123102\n')
+    done = run("import", "a.csv", "--dim", "2", "--map", "Stars (1,5), asked=quality", "--scale", "1:5")
+    assert (done.exit_code, json.loads(done.stdout)["recorded"]) == (0, 1), done.output
+
+
+def test_times_in_milliseconds_are_numbers_in_csv(folder):
+    (folder / "a.csv").write_text(
+        'embedding,started_at\n"[1,2]",1764123102359\n"[1,2]",1764000000000\n"[1,2]",1764123102\n"[1,2]",20251127\n'
+    )
+    done = run("import", "a.csv", "--dim", "2", "--timezone", "UTC")
+    assert done.exit_code == 0, done.output
+    times = [json.loads(line)["started_at"][:19] for line in run("export").stdout.splitlines()]
+    assert times == ["2025-11-24T16:00:00", "2025-11-26T02:11:42", "2025-11-26T02:11:42", "2025-11-27T00:00:00"]

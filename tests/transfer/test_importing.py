@@ -18,7 +18,8 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import IngestConfig, LoopConfig
 from sona_pg.store.database import Database
-from sona_pg.transfer import Imported, ImportWanted, import_file, importing
+from sona_pg.text.embedder import CallableEmbedder
+from sona_pg.transfer import Imported, ImportWanted, import_file, importing, json_codec, row_source
 
 DIM = 8
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False), ingest=IngestConfig(when_full="wait"))
@@ -235,3 +236,15 @@ def test_rejected_rows_of_csv_are_kept_as_they_stand_to_be_mended_and_imported(l
     (tmp_path / "mended.csv").write_text("\n".join([header, *mended]))
     done = load(tmp_path / "mended.csv")
     assert (done.recorded, done.rejected) == (2, 0)
+
+
+@pytest.mark.parametrize("reader", ["orjson", "stdlib"])
+def test_half_of_a_surrogate_pair_rejects_its_row_alone(database_url, database, tmp_path, monkeypatch, reader):
+    if reader == "stdlib":
+        monkeypatch.setattr(row_source, "read_json", json_codec.read_cell)
+    embedder = CallableEmbedder(lambda texts: [[float(len(text.encode()))] * DIM for text in texts], DIM)
+    rows = [logged(n, embedding=None, text=text) for n, text in enumerate(("\ud800", "\U0001f600 \\ud800"))]
+    path = write(tmp_path / "logs.jsonl", rows)
+    with SonaEngine(DIM, database_url, config=CONFIG, embedder=embedder) as engine:
+        done = import_file(engine, database, database.find_space("default"), ImportWanted(path))
+    assert (done.recorded, done.rejected) == (1, 1)
