@@ -12,6 +12,7 @@ class TelemetryKeys:
     """Hashes of what a span or an evaluation names, of 16 bytes each; None: not named."""
 
     span: bytes | None
+    evaluated_span: bytes | None  # of an evaluation with a response: a judge evaluates several within its own span
     response: bytes | None
     response_in_trace: bytes | None  # told apart, as applications give one response id to several traces
     trace: UUID | None  # of an inference; None: of an evaluation, which may come in a trace of its own
@@ -21,6 +22,7 @@ class TelemetryKeys:
         """Return the keys of hexadecimal ids and a response id, each empty where there is none."""
         return cls(
             _hash(f"span {trace} {span}") if trace and span else None,
+            _hash(f"evaluated {trace} {span}") if trace and span else None,
             _hash(f"response {response}") if response else None,
             _hash(f"trace {trace} response {response}") if trace and response else None,
             UUID(bytes=_hash(f"trace {trace}")) if trace and inference else None,
@@ -28,8 +30,9 @@ class TelemetryKeys:
 
     @property
     def named(self) -> tuple[bytes, ...]:
-        """The keys that it has, of the one that an evaluation is most surely about first."""
-        return tuple(key for key in (self.response_in_trace, self.response, self.span) if key is not None)
+        """The keys that it has."""
+        keys = (self.span, self.evaluated_span, self.response_in_trace, self.response)
+        return tuple(key for key in keys if key is not None)
 
 
 def owner_key(response: bytes) -> bytes:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from sona_pg.domain.telemetry_keys import TelemetryKeys, owner_key
 from sona_pg.store import leases
 from sona_pg.store.transactions import BRIEF, transaction
 
+LOCK = 0x736F6E65  # 'sone', with the space's number: one claim at a time, or none sees the rows of another
 HOLD = text("SELECT space_id FROM sona.spaces WHERE space_id = :space FOR KEY SHARE")  # against its removal
+TAKE_TURNS = text("SELECT pg_advisory_xact_lock(:lock, :space)")
 KNOWN = text("""
 SELECT key, trajectory_id FROM sona.telemetry_ids WHERE space_id = :space AND key = ANY (CAST(:keys AS bytea[]))
 """)
-# In one order, so that two servers cannot wait for each other; the update has the row of a faster one returned.
 CLAIM = text("""
 INSERT INTO sona.telemetry_ids (space_id, key, trajectory_id, recorded_at)
 SELECT :space, told.key, told.id, :at
 FROM unnest(CAST(:keys AS bytea[]), CAST(:ids AS uuid[])) AS told (key, id) ORDER BY told.key
-ON CONFLICT (space_id, key) DO UPDATE SET recorded_at = excluded.recorded_at
-RETURNING key, trajectory_id
+ON CONFLICT (space_id, key) DO UPDATE SET trajectory_id = excluded.trajectory_id, recorded_at = excluded.recorded_at
 """)
 
 
@@ -42,51 +42,54 @@ class TelemetryStore:
         with transaction(self._engine, "finding trajectories of telemetry", BRIEF) as connection:
             if connection.execute(HOLD, {"space": space_id}).first() is None:
                 raise leases.missing(space_id)
+            connection.execute(TAKE_TURNS, {"lock": LOCK, "space": space_id})
             owners = {owner_key(keys.response) for keys, _ in wanted if keys.response is not None}
             named = sorted(owners.union(*(keys.named for keys, _ in wanted)))
             rows = connection.execute(KNOWN, {"space": space_id, "keys": named})
             known = {bytes(row.key): row.trajectory_id for row in rows}
-            # Owners first, in a statement of their own: two servers that take one response agree on its trace.
-            known |= _claimed(connection, space_id, _owners(wanted, known))
-            new: dict[bytes, UUID] = {}
-            deciding = []
-            for keys, offered in wanted:
-                names = _claims(keys, known, new)
-                found = next((ids[key] for key in names for ids in (known, new) if key in ids), offered)
-                for key in names:
-                    new.setdefault(key, found)
-                deciding.append(next((key for key in names if key in known), names[0]))
-            known |= _claimed(connection, space_id, {key: id_ for key, id_ in new.items() if key not in known})
-        return [known[key] for key in deciding]
+            ids = dict(known)
+            found = [_of_evaluation(*one, ids) if one[0].trace is None else _of_span(*one, ids) for one in wanted]
+            new = {key: id_ for key, id_ in ids.items() if known.get(key) != id_}
+            if new:
+                told = {"space": space_id, "at": leases.now(connection), "keys": list(new), "ids": [*new.values()]}
+                connection.execute(CLAIM, told)
+        return found
 
 
-def _owners(wanted: Sequence[tuple[TelemetryKeys, UUID]], known: Mapping[bytes, UUID]) -> dict[bytes, UUID]:
-    """Return the traces of responses that no span has had yet."""
-    new: dict[bytes, UUID] = {}
-    for keys, _ in wanted:
-        if keys.trace is not None and keys.response is not None and owner_key(keys.response) not in known:
-            new.setdefault(owner_key(keys.response), keys.trace)
-    return new
+def _of_span(keys: TelemetryKeys, offered: UUID, ids: dict[bytes, UUID]) -> UUID:
+    """Return the trajectory of a span, and add its keys to ``ids``."""
+    if keys.response is None or keys.trace is None:
+        return _stored(ids, _first(ids, keys.span, keys.evaluated_span) or offered, keys.span)
+    first = owner_key(keys.response) not in ids
+    if ids.setdefault(owner_key(keys.response), keys.trace) == keys.trace:
+        found = _first(ids, keys.span, keys.response, keys.evaluated_span) or offered
+        if first:
+            ids[keys.response] = found
+        return _stored(ids, found, keys.span)
+    # Not the owner's trajectory, which this span's key may stand for since an evaluation that came before both spans.
+    owners = ids.get(keys.response)
+    candidates = (ids.get(key) for key in (keys.span, keys.response_in_trace) if key is not None)
+    found = next((id_ for id_ in candidates if id_ is not None and id_ != owners), offered)
+    return _stored(ids, found, keys.span, keys.response_in_trace)
 
 
-def _claims(keys: TelemetryKeys, known: Mapping[bytes, UUID], new: Mapping[bytes, UUID]) -> tuple[bytes, ...]:
-    """Return the keys to look an item up by, which it claims too; the first that is known decides."""
-    if keys.trace is not None:  # a span
-        taken = keys.response is not None and known.get(owner_key(keys.response), keys.trace) != keys.trace
-        response = keys.response_in_trace if taken else keys.response
-        return tuple(key for key in (keys.span, response) if key is not None)
+def _of_evaluation(keys: TelemetryKeys, offered: UUID, ids: dict[bytes, UUID]) -> UUID:
+    """Return the trajectory that an evaluation is about, and add to ``ids`` the keys that its span will look for."""
     if keys.response is None:
-        return keys.named
-    if keys.response_in_trace in known or keys.response_in_trace in new:
-        return keys.named[:1]
-    if owner_key(keys.response) in known:
-        return (keys.response,)
-    return tuple(key for key in (keys.response, keys.span) if key is not None)  # it came before the span
+        return _stored(ids, _first(ids, keys.span, keys.evaluated_span) or offered, keys.span)
+    found = _first(ids, keys.span, keys.response_in_trace, keys.response) or offered
+    if owner_key(keys.response) not in ids:
+        ids.setdefault(keys.response, found)
+        if keys.evaluated_span is not None:
+            ids.setdefault(keys.evaluated_span, found)
+    return found
 
 
-def _claimed(connection: Connection, space_id: int, new: Mapping[bytes, UUID]) -> dict[bytes, UUID]:
-    """Store keys; return what each stands for, where another server was faster."""
-    if not new:
-        return {}
-    told = {"space": space_id, "at": leases.now(connection), "keys": list(new), "ids": [*new.values()]}
-    return {bytes(row.key): row.trajectory_id for row in connection.execute(CLAIM, told)}
+def _first(ids: Mapping[bytes, UUID], *keys: bytes | None) -> UUID | None:
+    """Return what the first key that is known stands for."""
+    return next((ids[key] for key in keys if key is not None and key in ids), None)
+
+
+def _stored(ids: dict[bytes, UUID], found: UUID, *keys: bytes | None) -> UUID:
+    ids.update((key, found) for key in keys if key is not None)
+    return found

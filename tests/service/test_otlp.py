@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import itertools
 import json
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -142,6 +145,101 @@ def test_spans_of_several_traces_with_one_response_id_are_trajectories_of_their_
     service.post("/v1/otlp/v1/logs", logs(judged | {"traceId": TRACE[::-1]}), params=name)
     found = {(row[2], row[6], row[7]) for row in rows(name["space"])}
     assert found == {("first", "http:Early", 1.0), ("second", "http:Late", 0.0)}
+
+
+def test_spans_of_one_response_are_kept_when_an_evaluation_came_before_them(service, space, rows):
+    name = {"space": space()}
+    first, second = (chat(text, **{"gen_ai.response.id": "cached"}) for text in ("first", "second"))
+    score = evaluation(2, "Early", response__id="cached", evaluation__score__value=1.0) | {"traceId": TRACE[::-1]}
+    for signal, sent in (
+        ("logs", logs(score)),
+        ("traces", traces(span(1, first))),
+        ("traces", traces(span(2, second, traceId=TRACE[::-1]))),
+    ):
+        assert service.post(f"/v1/otlp/v1/{signal}", sent, params=name).json() == {}
+    assert sorted((row[2], row[6]) for row in rows(name["space"])) == [("first", "http:Early"), ("second", None)]
+
+
+OF_FIRST = TelemetryKeys.of(TRACE, "1", "r", inference=True)
+NESTED = TelemetryKeys.of(TRACE, "2", "r", inference=True)
+OF_SECOND = TelemetryKeys.of(TRACE[::-1], "3", "r", inference=True)
+JUDGED = TelemetryKeys.of(TRACE[::-1], "3", "r", inference=False)
+BY_RESPONSE = TelemetryKeys.of("", "", "r", inference=False)
+IN_JUDGE = TelemetryKeys.of("c" * 32, "9", "r", inference=False)  # parented to a judge's own span
+
+
+def claimed(ledger: Ledger, space_id: int, *keys: TelemetryKeys) -> list[UUID]:
+    """Return the ids of keys that are told one after the other."""
+    return [ledger.database.telemetry.claim(space_id, [(one, uuid7())])[0] for one in keys]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_spans_and_evaluations_find_their_trajectories_in_every_order(ledger: Ledger, together: bool):
+    for number, order in enumerate(itertools.permutations((OF_FIRST, NESTED, OF_SECOND, JUDGED))):
+        space_id = ledger.space(f"orders {number}", 8).space_id
+        if together:
+            found = ledger.database.telemetry.claim(space_id, [(one, uuid7()) for one in order])
+        else:
+            found = claimed(ledger, space_id, *order)
+        told = dict(zip(order, found, strict=True))
+        assert told[OF_FIRST] == told[NESTED] != told[OF_SECOND], order
+        foremost = next(one for one in order if one is not JUDGED)
+        known = order.index(OF_SECOND) < order.index(JUDGED)
+        assert told[JUDGED] == told[OF_SECOND if known else foremost], order
+        again = claimed(ledger, space_id, *order)
+        assert dict(zip(order, again, strict=True)) == told | {JUDGED: told[OF_SECOND]}, order
+
+
+@pytest.mark.parametrize("judged", [BY_RESPONSE, IN_JUDGE])
+def test_an_evaluation_by_response_finds_its_span_in_either_order(ledger: Ledger, judged: TelemetryKeys):
+    for number, order in enumerate(itertools.permutations((OF_FIRST, judged))):
+        assert len({*claimed(ledger, ledger.space(f"either {number}", 8).space_id, *order)}) == 1
+
+
+def test_a_judge_evaluates_several_responses_within_one_span_before_theirs_have_come(ledger: Ledger):
+    space_id = ledger.space("judge", 8).space_id
+    judged = [TelemetryKeys.of("c" * 32, "9", response, inference=False) for response in ("r1", "r2")]
+    spans = [TelemetryKeys.of(TRACE, response, response, inference=True) for response in ("r1", "r2")]
+    first, second = claimed(ledger, space_id, *judged)
+    assert first != second
+    assert claimed(ledger, space_id, *spans) == [first, second]
+
+
+def test_a_span_without_a_response_has_the_evaluation_that_named_one(ledger: Ledger):
+    bare = [TelemetryKeys.of(TRACE, "1", "", inference=inference) for inference in (True, False)]
+    evaluated = TelemetryKeys.of(TRACE, "1", "r", inference=False)
+    for number, order in enumerate(itertools.permutations((*bare, evaluated))):
+        assert len({*claimed(ledger, ledger.space(f"bare {number}", 8).space_id, *order)}) == 1, order
+
+
+def test_spans_and_evaluations_that_arrive_at_once_agree_on_their_trajectories(ledger: Ledger):
+    space_id = ledger.space("at once", 8).space_id
+    for number in range(10):
+        told = [
+            TelemetryKeys.of(TRACE, f"{number}a", f"r{number}", inference=True),
+            TelemetryKeys.of(TRACE, f"{number}b", f"r{number}", inference=True),
+            TelemetryKeys.of("", "", f"r{number}", inference=False),
+            TelemetryKeys.of(TRACE[::-1], f"{number}c", f"r{number}", inference=True),
+        ]
+        told = told if number % 2 else told[:3]
+        found: dict[int, UUID] = {}
+        barrier = threading.Barrier(len(told))
+
+        def claim(one: int, told=told, found=found, barrier=barrier) -> None:
+            barrier.wait(60)
+            found[one] = ledger.database.telemetry.claim(space_id, [(told[one], uuid7())])[0]
+
+        threads = [threading.Thread(target=claim, args=(one,)) for one in range(len(told))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert found[0] == found[1]
+        if len(told) == 3:
+            assert found[2] == found[0]
+        else:
+            assert found[3] != found[0]
+            assert found[2] in (found[0], found[3])  # of the first
 
 
 def test_what_tells_which_trace_had_a_response_goes_with_its_trajectory(ledger: Ledger):
