@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, func, or_, select, union
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, union
 
 from sona_pg.domain.judged import Fact, JudgedQuery
 from sona_pg.store.claims import later_than
@@ -25,16 +25,22 @@ class Waiting(NamedTuple):
     batches: list[int]  # the newest ``MOST_BATCHES``, oldest first
 
 
-def waiting_batches(connection: Connection, space_id: int) -> Waiting:
-    """Return the newest batches that no cycle has learned from."""
-    newest = (
+# Built once: each server of a fleet reads it for each version.
+WAITING = select(
+    spaces.c.live_version,
+    func.array(
         select(batches.c.batch)
-        .where(batches.c.space_id == space_id, batches.c.cycle_id.is_(None), batches.c.left_out_by.is_(None))
+        .where(batches.c.space_id == bindparam("space"), batches.c.cycle_id.is_(None), batches.c.left_out_by.is_(None))
         .order_by(batches.c.recorded_at.desc(), batches.c.batch.desc())
         .limit(MOST_BATCHES)
-    )
-    query = select(spaces.c.live_version, func.array(newest.scalar_subquery())).where(spaces.c.space_id == space_id)
-    live, found = connection.execute(query).one()
+        .scalar_subquery()
+    ),
+).where(spaces.c.space_id == bindparam("space"))
+
+
+def waiting_batches(connection: Connection, space_id: int) -> Waiting:
+    """Return the newest batches that no cycle has learned from."""
+    live, found = connection.execute(WAITING, {"space": space_id}).one()
     return Waiting(live, found[::-1])
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import numpy as np
 from psycopg import sql
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord
 from sona_pg.domain.verdict import VERDICTS, VerdictCounts
@@ -55,6 +55,13 @@ DELETE_ROUTES = """
 DELETE FROM sona.pattern_routes USING unnest(%(ids)s::uuid[]) AS gone (id)
 WHERE sona.pattern_routes.space_id = %(space)s AND sona.pattern_routes.pattern_id = gone.id
 """
+# Built once: each server of a fleet reads them for each version.
+READ = (
+    select(*(column for column in patterns.c if column is not patterns.c.centroid))
+    .where(patterns.c.space_id == bindparam("space"))
+    .order_by(patterns.c.created_version, patterns.c.pattern_id)
+)
+READ_ROUTES = select(pattern_routes).where(pattern_routes.c.space_id == bindparam("space"))
 CENTROIDS = sql.SQL("SELECT centroid FROM sona.patterns WHERE space_id = {space} ORDER BY created_version, pattern_id")
 DELETE_PATTERNS = """
 DELETE FROM sona.patterns USING unnest(%(ids)s::uuid[]) AS gone (id)
@@ -72,17 +79,14 @@ def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]
 
     Two statements read them: call it under ``lock_space``, or in a REPEATABLE READ transaction.
     """
-    of_space = patterns.c.space_id == space_id
-    order = (patterns.c.created_version, patterns.c.pattern_id)
-    told = [column for column in patterns.c if column is not patterns.c.centroid]
-    rows = connection.execute(select(*told).where(of_space).order_by(*order)).all()
+    rows = connection.execute(READ, {"space": space_id}).all()
     if not rows:
         return []
     dim = rows[0].dim
     centroids = CENTROIDS.format(space=space_id)
     block = copy_arrays(connection, centroids, [("centroid", "vector", dim)])[0]["centroid"]
     routes: dict[UUID, dict[str, RouteRecord]] = defaultdict(dict)
-    for row in connection.execute(select(pattern_routes).where(pattern_routes.c.space_id == space_id)):
+    for row in connection.execute(READ_ROUTES, {"space": space_id}):
         routes[row.pattern_id][row.route] = RouteRecord(row.size, row.weight, row.quality, _verdicts(row))
     return [
         LearnedPattern(

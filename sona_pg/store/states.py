@@ -11,7 +11,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert_into
 
 from sona_pg.domain.state import FisherSnapshot, LearnedState, RouteStatistics
@@ -53,6 +53,12 @@ HEAD = (
     state_versions.c.version, state_versions.c.parent, state_versions.c.cycle_id, state_versions.c.metrics,
     state_versions.c.format, spaces.c.name,
 )  # fmt: skip
+# Built once: each server of a fleet reads them for each version.
+ADAPTERS = (
+    select(adapters)
+    .where(adapters.c.space_id == bindparam("space"), adapters.c.version == bindparam("version"))
+    .order_by(adapters.c.layer)
+)
 FORGET_ROUTES = "DELETE FROM sona.route_statistics WHERE space_id = %(space)s AND route = ANY(%(routes)s)"
 
 
@@ -151,8 +157,7 @@ def state_of(connection: Connection, space_id: int, version: int, row: Any) -> L
         raise UnknownVersion(f"space {space_id} has no version {version}: it was pruned, or never published")
     require_format(space_id, version, row.format)
     holder = Holder(row.name, version)
-    of_version = (adapters.c.space_id == space_id) & (adapters.c.version == version)
-    lora = connection.execute(select(adapters).where(of_version).order_by(adapters.c.layer)).all()
+    lora = connection.execute(ADAPTERS, {"space": space_id, "version": version}).all()
     micro = [holder.adapter(entry) for entry in lora if entry.kind == "micro"]
     base = tuple(holder.adapter(entry) for entry in lora if entry.kind == "base")
     if not micro or not base:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
 from sona_pg.domain.state import FisherSnapshot, RouteStatistics
@@ -27,6 +27,9 @@ from sona_pg.store.schema import spaces, version_contents, version_patterns, ver
 from sona_pg.store.stored_arrays import Holder
 
 ROUTE_FIGURES = ("routes", "route_sizes", "route_qualities", "route_variances", "route_latencies", "route_versions")
+READ_ROUTES = select(*(version_contents.c[name] for name in ROUTE_FIGURES)).where(
+    version_contents.c.space_id == bindparam("space"), version_contents.c.version == bindparam("version")
+)
 SCALARS = """pattern_id, size, weight, quality, success_count, recovered_count, partial_count, failure_count,
     created_version, updated_version, kind, merged_from, typical_queries, typical_similarities, parameters"""
 OF_PATTERN = ", ".join(f"p.{column.strip()}" for column in SCALARS.split(","))
@@ -307,9 +310,7 @@ def read_patterns(connection: Connection, space_id: int, version: int) -> list[L
 
 def read_routes(connection: Connection, space_id: int, version: int) -> dict[str, RouteStatistics] | None:
     """Return the route statistics of a version; None if its content is not kept."""
-    of_version = (version_contents.c.space_id == space_id) & (version_contents.c.version == version)
-    told = (version_contents.c[name] for name in ROUTE_FIGURES)
-    row = connection.execute(select(*told).where(of_version)).one_or_none()
+    row = connection.execute(READ_ROUTES, {"space": space_id, "version": version}).one_or_none()
     if row is None:
         return None
     return {name: RouteStatistics(*known) for name, *known in zip(*row, strict=True)}
