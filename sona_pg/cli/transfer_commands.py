@@ -99,7 +99,8 @@ def import_records(
 ) -> None:
     """Record a file of logs, each row once, under its own time; an interrupted import goes on where it stopped.
 
-    Exit codes: 0 all rows are recorded, 1 some were rejected, 2 nothing could be used, 3 stopped: run it again.
+    Exit codes: 0 all rows are recorded, 1 some were rejected or are known with other contents, 2 nothing could be used,
+    3 stopped: run it again.
 
     Example: sona-pg import october.jsonl.gz --space support
     Example: sona-pg import survey.csv --dim 256 --map Question=text --map Stars=quality --scale 1:5 --timezone UTC
@@ -137,8 +138,16 @@ def import_records(
     show_facts(done.as_dict(), f"imported {file.name} into space {space!r}")
     if done.unseen_headings:
         print(f"sona-pg: no row has {', '.join(done.unseen_headings)}: see --map", file=sys.stderr)
+    if done.changed:
+        print(
+            f"sona-pg: {done.changed} rows are known with another quality, route or query, and stay as they were "
+            "recorded: see docs/import-export.md, Corrected files",
+            file=sys.stderr,
+        )
     if done.rejected:
         raise typer.Exit(SOME_REJECTED if done.rejected < done.rows else NOTHING_USABLE)
+    if done.changed:
+        raise typer.Exit(SOME_REJECTED)
     if not done.rows:
         print(f"sona-pg: {file} has no rows", file=sys.stderr)
         raise typer.Exit(NOTHING_USABLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from sona_pg.domain.space import Space
 from sona_pg.domain.stored_trajectory import StoredStep, StoredTrajectory
 from sona_pg.store.candidates import read_sets
 from sona_pg.store.claims import EVERYTHING
-from sona_pg.store.copying import Spec, copy_arrays, keys_of
+from sona_pg.store.copying import Spec, among, as_ids, copy_arrays, keys_of
 from sona_pg.store.outcome_rows import outcome_by, read_said
 from sona_pg.store.schema import steps, trajectories
 from sona_pg.store.transactions import reading
@@ -26,6 +27,17 @@ COLUMNS: Spec = [
     ("latency_us", "int4"), ("propensity", "float4"), ("cost", "float4"), ("paid", "float4"), ("route", "text"),
     ("features", "text"), ("context", "text"), ("query", "text"), ("parameters", "text"),
 ]  # fmt: skip
+
+
+SAID: Spec = [("id", "uuid"), ("quality", "float4"), ("route", "text"), ("query", "text")]
+
+
+class RecordedContents(NamedTuple):
+    """The parts of a trajectory that a file of logs tells, as they were recorded."""
+
+    quality: float | None  # by its shortest digits
+    route: str | None
+    query: str | None
 
 
 class Selection(NamedTuple):
@@ -49,6 +61,17 @@ class ExportStore:
         """Return the first ``rows`` trajectories from ``wanted.first`` on, fewer only at the end."""
         with reading(self._engine, "exporting trajectories") as connection:
             return _page(connection, space, wanted, rows)
+
+    def recorded(self, space: Space, ids: Sequence[UUID]) -> dict[UUID, RecordedContents]:
+        """Return what is recorded of each of ``ids`` that is there."""
+        query = select(trajectories.c.id, trajectories.c.quality, trajectories.c.route, trajectories.c.query).where(
+            trajectories.c.space_id == space.space_id, among(trajectories.c.id, as_ids([id_.bytes for id_ in ids]))
+        )
+        with reading(self._engine, "comparing imported rows") as connection:
+            values, nulls = copy_arrays(connection, query, SAID)
+        told = zip(*(_listed(values[name], nulls[name]) for name, *_ in SAID[1:]), strict=True)
+        keys = keys_of(values["id"])
+        return {UUID(bytes=key): RecordedContents(*row) for key, row in zip(keys, told, strict=True)}
 
 
 def _page(connection: Connection, space: Space, wanted: Selection, rows: int) -> list[StoredTrajectory]:

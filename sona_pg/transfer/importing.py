@@ -18,6 +18,7 @@ from sona_pg.engine import SonaEngine
 from sona_pg.errors import InvalidValue
 from sona_pg.store.database import Database
 from sona_pg.transfer.checkpoint import Checkpoint, identity_of, load_checkpoint, save_checkpoint
+from sona_pg.transfer.import_comparison import ImportComparison
 from sona_pg.transfer.import_source import ImportWanted, open_source, read_part
 from sona_pg.transfer.log_row import FIELDS, CandidateRow, LogRow
 from sona_pg.transfer.parquet_rows import ParquetRows
@@ -42,6 +43,7 @@ class Imported:
     feedback: int = 0  # facts that were new
     candidates: int = 0
     known: int = 0  # rows of this run that were recorded before
+    changed: int = 0  # of them, those whose quality, route or query differs from the record, which stays
     rejected: int = 0
     resumed_at: int = 0  # line of an interrupted import
     rejects: str | None = None  # file of the rejected rows
@@ -102,6 +104,8 @@ class _Import:
         names = wanted.mapping.names if wanted.mapping is not None and source.headings() is None else ()
         self._unseen = set(names)
         self._done = Imported()
+        self._comparison = ImportComparison(database, space)
+        self._compared = self._written()["trajectories"]  # new ones up to the last comparison
         self._trajectories = 0  # of this run
         self._everything: tuple[str, ...] | None = None
         self._recorded: Checkpoint | None = None  # place up to which all is recorded, if not yet committed
@@ -127,8 +131,10 @@ class _Import:
                 progress(source.passed, source.size)
                 if time.monotonic() > saved + CHECKPOINT_EVERY:
                     self._save(COMMIT_TIMEOUT)
+                    self._compare()
                     saved = time.monotonic()
             self._engine.flush(COMMIT_TIMEOUT)
+            self._compare()
         except KeyboardInterrupt:
             self._save(STOP_TIMEOUT)
             raise
@@ -154,6 +160,13 @@ class _Import:
         refused = after["rejected"] - before["rejected"]  # by Postgres: kept in the folder of the home
         done.rejected += refused
         done.known = max(0, self._trajectories - done.recorded - refused)
+
+    def _compare(self) -> None:
+        """Compare the committed rows with the records, if some of them were known."""
+        written = self._written()["trajectories"]
+        self._comparison.compare(written - self._compared)
+        self._compared = written
+        self._done.changed = self._comparison.changed
 
     # -- rows -----------------------------------------------------------------------------------------------
 
@@ -207,6 +220,7 @@ class _Import:
             engine.let_go(t)
             raise
         self._trajectories += 1
+        self._comparison.add(t.id, row)
         for fact in row.facts:
             engine.record_feedback(
                 t, quality=fact.quality, correction=fact.correction, source=fact.source, sequence=fact.sequence,

@@ -223,3 +223,28 @@ def test_times_in_milliseconds_are_numbers_in_csv(folder):
     assert done.exit_code == 0, done.output
     times = [json.loads(line)["started_at"][:19] for line in run("export").stdout.splitlines()]
     assert times == ["2025-11-24T16:00:00", "2025-11-26T02:11:42", "2025-11-26T02:11:42", "2025-11-27T00:00:00"]
+
+
+def test_known_rows_with_other_contents_are_told(folder):
+    (folder / "survey.csv").write_text(SURVEY[: SURVEY.index("Bad")])
+    words = ["import", "survey.csv", *MAPPED, "--timezone", "UTC"]
+    assert run(*words, "--scale", "1:10", "--dim", "256").exit_code == 0
+    same = run(*words, "--scale", "1:10")
+    assert (same.exit_code, json.loads(same.stdout)["known"], json.loads(same.stdout)["changed"]) == (0, 2, 0)
+    done = run(*words, "--scale", "1:5")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["known"], told["changed"]) == (1, 2, 2)
+    assert "2 rows are known with another quality, route or query" in done.stderr
+    without_route = [word for word in words if word != "Model=route"]
+    del without_route[without_route.index("--map", 4)]
+    done = run(*without_route, "--scale", "1:10")
+    assert json.loads(done.stdout)["changed"] == 2
+
+
+def test_feedback_of_a_later_import_counts_in_place_of_a_wrong_quality(folder):
+    row = {"id": "a", "started_at": "2026-10-05T12:00Z", "embedding": [1, 2], "quality": 0.25}
+    (folder / "a").write_text(json.dumps(row))
+    (folder / "b").write_text(json.dumps({**row, "feedback": [{"quality": 0.75}]}))
+    codes = [run("import", name, "--dim", "2").exit_code for name in ("a", "b")]
+    assert codes == [0, 0]
+    assert json.loads(run("export").stdout)["feedback"][0]["quality"] == 0.75

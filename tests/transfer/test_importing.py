@@ -19,7 +19,7 @@ from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import IngestConfig, LoopConfig
 from sona_pg.store.database import Database
 from sona_pg.text.embedder import CallableEmbedder
-from sona_pg.transfer import Imported, ImportWanted, import_file, importing, json_codec, row_source
+from sona_pg.transfer import Imported, ImportWanted, RowMapping, import_file, importing, json_codec, row_source
 
 DIM = 8
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False), ingest=IngestConfig(when_full="wait"))
@@ -248,3 +248,19 @@ def test_half_of_a_surrogate_pair_rejects_its_row_alone(database_url, database, 
     with SonaEngine(DIM, database_url, config=CONFIG, embedder=embedder) as engine:
         done = import_file(engine, database, database.find_space("default"), ImportWanted(path))
     assert (done.recorded, done.rejected) == (1, 1)
+
+
+def test_an_interrupted_import_that_is_read_in_another_way_begins_again(engine, database, tmp_path):
+    path = write(tmp_path / "logs.jsonl", [logged(n, quality=0.5) for n in range(300)])
+
+    def loaded(scale: tuple[float, float], progress: Any = lambda done, total: None) -> Imported:
+        wanted = ImportWanted(path, mapping=RowMapping(scale=scale))
+        return import_file(engine, database, database.find_space("default"), wanted, progress)
+
+    def stopped(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loaded((0, 2), stopped)
+    done = loaded((0, 1))
+    assert (done.resumed_at, done.recorded, done.known, done.changed) == (0, 44, 256, 256)
