@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 
@@ -149,16 +150,18 @@ def test_a_stopped_import_says_how_to_go_on(folder, monkeypatch):
     assert (done.exit_code, done.stderr) == (3, "sona-pg: stopped: run the same command again, and it goes on\n")
 
 
-@pytest.mark.parametrize("rejects", ["logs.jsonl", "link", "notes.txt", "/dev/null"])
+@pytest.mark.parametrize("rejects", ["logs.jsonl", "link", "notes.txt", "pipe"])
 def test_rejects_never_overwrite_a_file_that_is_not_theirs(folder, rejects):
     (folder / "logs.jsonl").write_text(GOOD + "{}\n")
     (folder / "notes.txt").write_text("mine\n")
     (folder / "link").symlink_to("logs.jsonl")
+    os.mkfifo(folder / "pipe")  # as /dev/null is no regular file
     done = run("import", "logs.jsonl", "--dim", "2", "--rejects", rejects)
     assert done.exit_code == 2
     assert "for the rejected rows" in done.output or "expected a new file" in done.output
     assert (folder / "logs.jsonl").read_text() == GOOD + "{}\n"
     assert (folder / "notes.txt").read_text() == "mine\n"
+    assert (folder / "pipe").is_fifo()
 
 
 def test_a_row_in_windows_1252_is_rejected_alone(folder):
