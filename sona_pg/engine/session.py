@@ -223,4 +223,5 @@ class Session(OpenedSpace):
             self.spending.share()
         except DatabaseError as exc:
             log.debug("the last accesses of patterns, or costs, could not be counted: %s", exc)
-        self.member.depart(self.space)
+        assert self._space is not None
+        self.member.depart(self._space)  # also of a space that a restore has replaced

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sona_pg.domain.catalog import Rows
-from sona_pg.learning.ranking.ranker import RankerState, add_heads, first_belief, stranger_scores
+from sona_pg.learning.ranking.ranker import FIRST_UNUSUAL, RankerState, add_heads, first_belief, stranger_scores
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_prepared import Embeddings
 
@@ -99,7 +99,7 @@ def measured(
     Of very many candidates all of this stays unknown: scoring them costs more than a cycle may.
     """
     if not after.fits or len(embeddings) > MOST_CANDIDATES:
-        return replace(after, belief=first_belief(), unusual=before.unusual)
+        return replace(after, belief=first_belief(), unusual=np.full(1, FIRST_UNUSUAL, np.float32))
     fresh, replay = (events.take(events.usable(len(embeddings)) & (events.weight > 0.0)) for events in (fresh, replay))
     belief, unusual = before.belief.copy(), float(before.unusual[0])
     heard = fresh.take(spread_rows(len(fresh) if before.fits and belief[1] else 0, _MEASURED))
