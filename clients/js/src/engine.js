@@ -120,6 +120,16 @@ export class SonaEngine {
     return body.sequence;
   }
 
+  /** Where the kernels of the served version read: a query that is written here and handed over is not copied. */
+  get input() {
+    return this._model.input;
+  }
+
+  /** Where its adapters write: handed over as `out`, nothing is copied. The next call overwrites it. */
+  get output() {
+    return this._model.output;
+  }
+
   applyMicroLora(input, out) {
     return this._model.applyMicroLora(input, out);
   }

@@ -196,6 +196,10 @@ export class LocalModel {
   readonly dim: number;
   readonly layers: number;
   readonly patterns: Pattern[];
+  /** Where the kernels read: a query that is written here and handed over is not copied. Any call may overwrite it. */
+  readonly input: Float32Array;
+  /** Where the adapters write: handed over as `out`, nothing is copied. The next call overwrites it. */
+  readonly output: Float32Array;
   applyMicroLora(x: VectorLike, out?: Float32Array): Float32Array;
   applyBaseLora(layer: number, x: VectorLike, out?: Float32Array): Float32Array;
   findPatterns(x: VectorLike, k?: number): LocalPattern[];
@@ -228,6 +232,10 @@ export class SonaEngine {
   readonly queue: FeedbackQueue;
   readonly version: number;
   readonly dim: number;
+  /** Where the kernels of the served version read: a query that is written here and handed over is not copied. */
+  readonly input: Float32Array;
+  /** Where its adapters write: handed over as `out`, nothing is copied. The next call overwrites it. */
+  readonly output: Float32Array;
   sync(): Promise<boolean>;
   beginTrajectory(queryEmbedding: VectorLike): Trajectory;
   addTrajectoryStep(trajectory: Trajectory, activations: VectorLike | null, attentionWeights: VectorLike | null, reward: number): void;

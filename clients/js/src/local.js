@@ -23,6 +23,16 @@ export class LocalModel {
     return this._kernels instanceof WasmKernels ? "wasm" : "javascript";
   }
 
+  /** Where the kernels read: a query that is written here and handed over is not copied. Any call may overwrite it. */
+  get input() {
+    return this._kernels.input;
+  }
+
+  /** Where the adapters write: handed over as `out`, nothing is copied. The next call overwrites it. */
+  get output() {
+    return this._kernels.output;
+  }
+
   /** Return `x` moved by the micro adapter; into `out`, if it is given. */
   applyMicroLora(x, out = new Float32Array(this.dim)) {
     this._kernels.apply(0, this._checked(x), this._checked(out));

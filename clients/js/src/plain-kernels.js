@@ -38,6 +38,8 @@ function dots(rows, count, x, dim, out) {
 export class PlainKernels {
   constructor(dim, adapters, centroids) {
     this._dim = dim;
+    this.input = new Float32Array(dim);
+    this.output = new Float32Array(dim);
     this._adapters = adapters.map((adapter) => ({ ...adapter, hidden: new Float64Array(adapter.rank) }));
     this._centroids = centroids;
     this._cosines = new Float64Array(centroids.length / dim);

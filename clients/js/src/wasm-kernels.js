@@ -49,8 +49,8 @@ export class WasmKernels {
     this._nearest = nearest;
     this._dim = dim;
     this._rows = rows;
-    this._x = room(dim);
-    this._y = room(dim);
+    this.input = room(dim);
+    this.output = room(dim);
     this._cosines = room(rows);
     this._found = new Int32Array(memory.buffer, take(8 * rows), 2 * rows); // 64-bit indices, the lower half first
     this._adapters = adapters.map(({ rank, scale, a, b }) => ({ rank, scale, a: kept(a), b: kept(b) }));
@@ -60,17 +60,19 @@ export class WasmKernels {
   /** Write x + scale · bᵀ(a x) of an adapter into `out`, which may be x. */
   apply(place, x, out) {
     const { rank, scale, a, b } = this._adapters[place];
-    this._x.set(x);
-    this._apply(this._x.byteOffset, a, b, scale, rank, this._dim, this._y.byteOffset);
-    out.set(this._y);
+    const { input, output } = this;
+    if (x !== input) input.set(x);
+    this._apply(input.byteOffset, a, b, scale, rank, this._dim, output.byteOffset);
+    if (out !== output) out.set(output);
   }
 
   /** Call `found(row, cosine)` for the k nearest centroids, nearest first; return false if x has no direction. */
   nearest(x, k, found) {
-    this._x.set(x);
+    const { input } = this;
+    if (x !== input) input.set(x);
     const count = Math.min(k, this._rows);
     const refused = this._nearest(
-      this._x.byteOffset, this._centroids, this._rows, this._dim, count, this._found.byteOffset, this._cosines.byteOffset,
+      input.byteOffset, this._centroids, this._rows, this._dim, count, this._found.byteOffset, this._cosines.byteOffset,
     );
     if (refused) return false;
     for (let place = 0; place < count; place++) found(this._found[2 * place], this._cosines[place]);

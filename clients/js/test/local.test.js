@@ -61,6 +61,20 @@ test("adapters agree with double precision at awkward lengths and every rank", (
   }
 });
 
+test("in the kernels' own memory the numbers are the same, also after the model it belongs to", () => {
+  for (const options of KERNELS) {
+    const [model, next] = [new LocalModel(told(97, 2, 3).answer, options), new LocalModel(told(97, 4, 3).answer, options)];
+    const x = vector(random(97), 97);
+    const [moved, nearest, later] = [model.applyMicroLora(x), model.findPatterns(x, 3), next.applyMicroLora(x)];
+    model.input.set(x);
+    assert.equal(model.applyMicroLora(model.input, model.output), model.output);
+    assert.deepEqual(model.output, moved);
+    assert.deepEqual(model.findPatterns(model.input, 3), nearest);
+    assert.deepEqual(next.applyMicroLora(model.input, model.output), later); // memory of a version before: copied
+    assert.deepEqual(model.applyMicroLora(model.input, model.input), moved);
+  }
+});
+
 test("the nearest patterns are those of double precision, in order, also with equal ones", () => {
   for (const options of KERNELS) for (const [dim, rows] of [[3, 1], [8, 5], [97, 70], [256, 200]]) {
     const { centroids, answer } = told(dim, 2, rows);
