@@ -63,6 +63,15 @@ def lead(engine: SonaEngine, query: NDArray[np.float32], first: str = "red", sec
     return found[first] - found[second]
 
 
+def test_the_same_thumb_up_never_lowers_the_confidence_that_is_shown(opened: Open) -> None:
+    engine = opened()
+    query, told = asked(0, 1), []
+    for _ in range(20):
+        told.append(engine.rank(query, ROWS, ids=IDS).confidence)
+        judge(engine, query, 1.0)
+    assert min(np.diff(told)) > -1e-6  # rounding
+
+
 def test_a_thumb_down_counts_with_the_next_ranking_of_the_query_and_of_those_like_it(opened: Open) -> None:
     engine = opened()
     query, alike, other = asked(0, 1), asked(0, 1, seed=1), asked(2, 3)

@@ -9,7 +9,8 @@ from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_prepared import prepare
-from sona_pg.learning.ranking.recent_ranking import RecentRanking, RecentRankingConfig
+from sona_pg.learning.ranking.recent_ranking import RecentRanking
+from sona_pg.learning.ranking.recent_steps import RecentRankingConfig
 
 DIM, ITEMS = 24, 12
 RNG = np.random.default_rng(0)
