@@ -12,12 +12,10 @@ from playwright.sync_api import Browser, Page
 from sona_pg import Store
 from sona_pg.domain.pattern import KINDS
 from sona_pg.service import ServiceOptions
-from tests.service import check_browser
-from tests.service.check_browser import Watched
+from tests.service.browser.watched import Watched
 from tests.service.conftest import CONFIG
 from tests.service.site import Site
 
-store, browser, watched = check_browser.store, check_browser.browser, check_browser.watched
 QUESTIONS = ["where is my parcel?", "my money has not come back", "the coupon is refused", "I forgot my password"]
 MODELS = {"small": (0.75, 0.0004), "medium": (0.8, 0.003), "large": (0.8, 0.024)}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import struct
 import threading
 from collections.abc import Iterator
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from sona_pg.service.static_pages import POLICY
 
-SOURCES = Path(__file__).parents[2] / "clients" / "js" / "src"
+SOURCES = Path(__file__).parents[3] / "clients" / "js" / "src"
 WITH_WASM = POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 PROGRAM = """async (told) => {
   const { LocalModel } = await import("/index.js");
@@ -65,12 +64,10 @@ class Sources(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser.new_page()
-        browser.close()
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 @pytest.mark.parametrize(("policy", "computes"), [(WITH_WASM, "wasm"), (POLICY, "javascript")])

@@ -1,0 +1,117 @@
+"""The chat at /demo in a real Chromium: `make test-browser`."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.service.browser.watched import SHOTS, WIDTHS, Watched
+from tests.service.site import Site
+
+
+def open_chat(watched: Watched, site: Site, space: str = "demo") -> Page:
+    watched.page.goto(f"{site.url}/demo?space={space}")
+    watched.page.wait_for_selector("#curve svg text")
+    return watched.page
+
+
+def ask(page: Page, text: str) -> None:
+    page.fill("#question", text)
+    page.press("#question", "Enter")
+
+
+def test_a_correction_changes_the_next_answer_in_the_chat(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site)
+    ask(page, "it fell to pieces when I opened it")
+    page.wait_for_selector(".reply")
+    right = "We are sorry. Send us a photo of the damage and we ship a new one today."
+    assert page.locator(".reply .said-back").first.text_content() != right
+    page.click("text=Tell the right answer")
+    page.fill(".reply form input", right)
+    page.press(".reply form input", "Enter")
+    page.wait_for_selector(f".reply.better:has-text('{right}')")
+    page.click("text=Teach it 20 sample questions")
+    page.wait_for_selector("text=(60 left)")
+    page.wait_for_selector("text=has learned them")
+    watched.require_readable("chat-taught")
+
+
+def test_an_answer_that_is_new_can_be_told(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site)
+    ask(page, "do you sell bicycles?")
+    page.click("text=Tell the right answer")
+    page.fill(".reply form input", "Bicycles are in our shop at the station.")
+    page.press(".reply form input", "Enter")
+    page.wait_for_selector(".reply.better:has-text('Bicycles are in our shop')")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_newest_answer_is_not_hidden_by_the_question_field(browser: Browser, site: Site, width: str) -> None:
+    watched = Watched(browser, site, WIDTHS[width], "dark")
+    page = open_chat(watched, site, "shop")
+    for number, text in enumerate(["where is it?", "my coupon fails", "it is broken", "do you ship?", "bye"], 1):
+        ask(page, text)
+        page.wait_for_function("number => document.querySelectorAll('.thumbs').length === number", arg=number)
+        page.wait_for_function(
+            "[...document.querySelectorAll('.thumbs')].at(-1).getBoundingClientRect().bottom"
+            " <= document.getElementById('ask').getBoundingClientRect().top"
+        )
+    watched.require_readable(f"chat-asked-{width}")
+    page.screenshot(path=SHOTS / f"chat-seen-{width}.png")
+    watched.close()
+
+
+def test_samples_go_into_a_real_space_only_when_confirmed(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "real", "dim": 256})
+    site.post("/v1/trajectories?space=real", {"text": "what does it cost?", "route": "small", "quality": 1})
+    site.post("/v1/learn?space=real")
+    page.goto(f"{site.url}/demo?space=real")
+    page.click("text=Store the 20 sample answers")
+    page.wait_for_selector("dialog:has-text('“real” has 1 trajectory')")
+    watched.require_readable("samples-confirm")
+    page.click("dialog[open] >> text=Cancel")
+    page.wait_for_selector("button:enabled:has-text('Store the 20 sample answers')")
+    page.click("text=Store the 20 sample answers")
+    page.click("text=Yes, into “real”")
+    page.click("text=Teach it 20 sample questions")
+    page.wait_for_selector("text=has learned them")
+
+
+def test_a_wrong_says_how_far_the_score_of_the_answer_fell(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site, "shop")
+    ask(page, "where is my parcel?")
+    page.click("button:has-text('Wrong')")
+    page.wait_for_selector(".reply:has-text('Asked again, it')")
+    told = page.locator(".reply").last.text_content() or ""
+    assert "it answers now" in told or re.search(r"Its score fell from [-\d.]+ to [-\d.]+; the next answer is at", told)
+
+
+def test_what_was_taught_in_an_earlier_visit_is_not_taught_again(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "visited", "dim": 256})
+    page.goto(f"{site.url}/demo?space=visited")
+    page.click("text=Store the 20 sample answers")
+    page.click("text=Teach it 20 sample questions (80 left)")
+    page.wait_for_selector("#teach [role=status]:has-text('has learned them')")
+    page.wait_for_selector("text=Right answers on a test of 40 questions")
+    page.reload()
+    page.wait_for_selector("text=(60 left)")
+
+
+def test_a_stranger_is_told_that_the_chat_is_not_sure(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site)
+    ask(page, "wie spät ist es")
+    page.wait_for_selector(".reply:has-text('I am not sure: this is right with')")
+
+
+def test_the_focus_goes_to_the_next_answer_after_a_thumb(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site, "shop")
+    ask(page, "the voucher is refused")
+    page.wait_for_selector(".thumbs")
+    page.focus("button:has-text('Right')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".reply:has-text('Asked again')")
+    assert page.evaluate("document.activeElement === document.getElementById('talk').lastElementChild")
