@@ -23,13 +23,13 @@ if TYPE_CHECKING:  # `make test` reads this file without Playwright
 COSTS = {"small-model": 0.1, "large-model": 1.0}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def store(service_url: str) -> Iterator[Store]:
     with Store(service_url) as store:
         yield store
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(store: Store) -> Iterator[Site]:
     """The demo's space untaught, and a space ``shop`` with routes, costs, sessions, corrections and three versions."""
     prepare_chat(store, "demo", CONFIG)
@@ -56,7 +56,7 @@ def site(store: Store) -> Iterator[Site]:
     site.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
