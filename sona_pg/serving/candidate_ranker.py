@@ -204,8 +204,8 @@ class CandidateRanker:
         self.overlay.remember(names, embeddings)
 
     def ready(self, serving: ServedVersion, ids: Sequence[str] | None) -> ReadySet:
-        """Return stored candidates prepared for ``serving``; all of them if no ids are given."""
-        return self._recent(serving, ids) or self._ready(serving, self._stored(serving, ids))
+        """Return stored candidates as ``serving`` and recent evidence score them; all of them if no ids are given."""
+        return self._weighed(self._recent(serving, ids) or self._ready(serving, self._stored(serving, ids)))
 
     def shown(self, candidates: Sequence[str] | Mapping[str, ArrayLike]) -> int | None:
         """Return the number of a candidate set ranked by the application; see ``begin_trajectory``.

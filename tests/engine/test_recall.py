@@ -73,6 +73,26 @@ def test_feedback_on_what_was_recalled_teaches_the_ranker(database_url: str) -> 
         assert engine.rebuild().equal
 
 
+def test_a_thumb_and_a_correction_count_with_the_next_recall_on_every_server(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as one, SonaEngine(DIM, database_url, config=QUIET) as other:
+        told(one)
+        one.flush()
+        other.refresh()
+        asked = ROWS[4] + 0.9 * ROWS[5]
+        assert other.recall(asked, k=1).ids == ("unrelated",)
+        t = one.begin_trajectory(asked, ranking=one.recall(asked, k=6))
+        one.set_trajectory_route(t, "unrelated")
+        one.end_trajectory(t, quality=0.0)
+        assert one.recall(asked, k=1).ids == ("far",)
+        one.feedback(t, correction="far")
+        one.flush()
+        other.refresh()
+        assert other.recall(asked, k=1).ids == ("far",)
+        assert other.version == 0
+        one.feedback(t, correction="unrelated")
+        assert one.recall(asked, k=1).ids == ("unrelated",)
+
+
 def test_what_came_before_the_query_is_accepted_and_bad_context_is_named(database_url: str) -> None:
     with SonaEngine(DIM, database_url, config=QUIET) as engine:
         with pytest.raises(UnknownCandidate, match="any candidate"):
