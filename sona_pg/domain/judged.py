@@ -33,3 +33,6 @@ class JudgedQuery:
     is_ranking: bool = True  # the query was answered from candidates, and not by a routing decision
     decided: bool = False  # it was answered by a routing decision
     features: NDArray[np.float32] | None = None  # (f,) of that decision
+    session: str | None = None  # label of its session
+    candidate_set: int = 0  # number of the set that it was answered from
+    among: tuple[str, ...] | None = None  # ids of that set, none of them for all candidates; None: not read

@@ -34,6 +34,7 @@ from sona_pg.ingest.outage import Outage
 from sona_pg.recorder import HotPath
 from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.serving.candidate_ranker import CandidateRanker
+from sona_pg.serving.graph_evidence import GraphEvidence
 from sona_pg.serving.last_version import LastVersion
 from sona_pg.serving.pattern_evidence import PatternEvidence
 from sona_pg.serving.recaller import Recaller
@@ -84,7 +85,8 @@ class CurrentSpace(ABC):
         self.routing = RoutingEvidence(self.evidence, hot.dim)
         self.patterns = PatternEvidence(self.evidence, hot.dim)
         self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set, self.evidence)
-        self.recaller = Recaller(self.ranker, lambda: self.database.candidate_order(self.space))
+        self.graph = GraphEvidence(self.evidence, hot.dim, self.ranker, lambda: self._config.graph)
+        self.recaller = Recaller(self.ranker, self.graph, lambda: self.database.candidate_order(self.space))
         self.held = VersionHolder(hot, config, last)
         self.uses = AccessFeed(lambda: self.database, self.held.accesses)
         self.spending = SpendingFeed(

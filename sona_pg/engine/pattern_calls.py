@@ -36,7 +36,7 @@ class PatternCalls(EngineLifetime):
 
         With ``graph`` the patterns that ``x`` activates most, over the memory graph that sessions have taught: a
         pattern counts by its cosine, by the activation that spreads to it, and by what usually comes after ``context``.
-        That takes milliseconds.
+        That takes milliseconds. What judged answers of sessions say was used together counts at once.
 
         Args:
             x: the query's embedding.
@@ -55,7 +55,8 @@ class PatternCalls(EngineLifetime):
         serving = session.patterns.of(session.held.serving)
         if graph:
             filters = (float(min_quality), kind, route, verdict, False)
-            return serving.find_patterns_by_graph(x, k, context, filters, session.member.now / SECONDS)
+            view = session.graph.of(session.held.serving)
+            return serving.find_patterns_by_graph(x, k, context, filters, session.member.now / SECONDS, view)
         if len(context):
             raise InvalidValue("context is what came before, which the memory graph knows: ask with graph as well")
         return serving.find_patterns(x, k, min_quality, kind, route, verdict)

@@ -207,6 +207,14 @@ class CandidateRanker:
         """Return stored candidates as ``serving`` and recent evidence score them; all of them if no ids are given."""
         return self._weighed(self._recent(serving, ids) or self._ready(serving, self._stored(serving, ids)))
 
+    def catalog(self, serving: ServedVersion) -> Catalog:
+        """Return the candidates of a version, followed by further ones that this server knows by their ids."""
+        return self.overlay.catalog(serving.catalog)
+
+    def ids_of(self, number: int) -> tuple[str, ...] | None:
+        """Return the ids of a candidate set that this server named lately; none of them for all candidates."""
+        return self._named.ids_of(number)
+
     def shown(self, candidates: Sequence[str] | Mapping[str, ArrayLike]) -> int | None:
         """Return the number of a candidate set ranked by the application; see ``begin_trajectory``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from sona_pg.errors import InvalidValue
 from sona_pg.limits import LARGEST_TABLE, LONGEST_ID
 
 KEPT_SETS = 64  # sets in a server's cache
+NAMED_SETS = 256  # whose ids a server can tell
 TELL_AGAIN = 86_400.0  # seconds: the store records the last use of a set to the day, for retention
 
 KeepSet = Callable[[int, tuple[str, ...]], bool]  # returns False if there is no room; call it again
@@ -38,6 +40,7 @@ class NamedSets:
         self._what = what
         self._keep = keep
         self._told: dict[tuple[str, ...], tuple[int, float]] = {}  # key, monotonic seconds
+        self._named: OrderedDict[int, tuple[str, ...]] = OrderedDict()  # as they are stored, by number
 
     def number(self, ids: Iterable[str]) -> Named:
         """Return the set of these ids.
@@ -59,12 +62,21 @@ class NamedSets:
         key = _hashed(names)
         # A larger set is learned as if it were all candidates. Its ids would only take room: 4 MB each time that a
         # candidate was added to a hundred thousand which are ranked.
-        if not self._keep(key, names if len(names) <= LARGEST_TABLE else ()):
+        stored = names if len(names) <= LARGEST_TABLE else ()
+        if not self._keep(key, stored):
             return Named(names, key, stored=known is not None)
+        self._named[key] = stored
+        self._named.move_to_end(key)
+        while len(self._named) > NAMED_SETS:
+            self._named.popitem(last=False)
         if len(self._told) >= KEPT_SETS:
             self._told.clear()
         self._told[names] = (key, now)
         return Named(names, key, stored=True, until=now + TELL_AGAIN)
+
+    def ids_of(self, number: int) -> tuple[str, ...] | None:
+        """Return the ids of a set that was named lately, none of them for a large set; None if it was not."""
+        return self._named.get(number)
 
 
 def check_ids(what: str, given: Sequence[str]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""View of a version's memory graph for answers, prepared at its first use.
+"""View of a version's memory graph for answers, alone or with recent evidence; prepared at its first use.
 
-Edges have faded as of the latest moment in the graph, not as of now: an answer depends on version and question alone,
-on every server and after a rebuild. Only a pattern's season depends on the hour of the question.
+Edges have faded as of the latest moment in the graph, not as of now: an answer depends on version, evidence and
+question alone, on every server and after a rebuild. Only a pattern's season depends on the hour of the question.
 """
 
 from __future__ import annotations
@@ -27,14 +27,19 @@ class GraphView:
     """Memory graph of one version; safe from many threads, which may prepare it twice."""
 
     def __init__(
-        self, parts: Mapping[str, Arrays], patterns: Sequence[LearnedPattern], catalog: Catalog, half_life: float
+        self,
+        parts: Mapping[str, Arrays],
+        patterns: Sequence[LearnedPattern],
+        catalog: Catalog,
+        half_life: float,
+        prepared: Expectation | None = None,
     ) -> None:
-        """Prepare nothing yet; ``parts`` are those of a state."""
+        """Prepare nothing yet; ``parts`` are those of a state. ``prepared``: its graph with recent evidence."""
         self._parts = parts
         self._patterns = patterns
-        self._catalog = catalog
+        self.catalog = catalog  # that the slots of the graph's candidates are of
         self._half_life = half_life
-        self._prepared: Expectation | None = None
+        self._prepared = prepared
         self._of_hour: tuple[dict[str, int], Expectation] | None = None
 
     @property
@@ -42,7 +47,7 @@ class GraphView:
         """The graph prepared for queries, without seasons."""
         if self._prepared is None:
             graph = LearnedGraph.from_arrays(self._parts["graph"])
-            self._prepared = Expectation.of(graph, self._patterns, self._catalog, graph.now, self._half_life)
+            self._prepared = Expectation.of(graph, self._patterns, self.catalog, graph.now, self._half_life)
         return self._prepared
 
     def expectation_at(self, at: float) -> Expectation:

@@ -30,7 +30,10 @@ class Judgement(NamedTuple):
 class KnownQuery:
     """One query, and all that was said of the answer."""
 
-    __slots__ = ("at_end", "decided", "facts", "features", "is_new", "is_ranking", "noted", "query", "route", "stored")
+    __slots__ = (
+        "among", "at_end", "candidate_set", "decided", "facts", "features", "is_new", "is_ranking", "noted", "query",
+        "route", "session", "stored",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -40,6 +43,8 @@ class KnownQuery:
         is_ranking: bool = True,
         features: NDArray[np.float32] | None = None,
         decided: bool = False,
+        session: str | None = None,
+        candidate_set: int = 0,
     ) -> None:
         self.query = query
         self.route = route
@@ -47,6 +52,9 @@ class KnownQuery:
         self.is_ranking = is_ranking
         self.features = features
         self.decided = decided  # by ``route``
+        self.session = session  # label
+        self.candidate_set = candidate_set  # number, 0 for none
+        self.among: tuple[str, ...] | None = None  # ids of the set; None: not known from the ledger
         self.is_new = True  # no version has learned the trajectory
         self.stored = False  # the ledger was seen to have the trajectory
         self.facts: dict[tuple[str, int], Fact] = {}
@@ -68,6 +76,11 @@ class KnownQuery:
         return (self.is_new and self.at_end is not None) or any(
             fact.new and _judges(fact) for fact in self.facts.values()
         )
+
+    @property
+    def learned_outcome(self) -> Outcome:
+        """What the version has learned of it; it has learned the trajectory."""
+        return outcome_by(self.route, self.at_end, [fact for fact in self.facts.values() if not fact.new])
 
     @property
     def learned_quality(self) -> float | None:
@@ -132,7 +145,7 @@ class JudgedQueries:
 
     def note(self, recorded: tuple[Any, ...]) -> bytes | None:
         """Take up a note of the recorder (``recent.pxi``); return the id of the query whose judgement it changes."""
-        if len(recorded) == 6:
+        if len(recorded) == 8:
             return self._note_shown(*recorded)
         trajectory, source, sequence, quality, correction = recorded
         return self._note_fact(trajectory, Fact(source, sequence, quality, correction, True))
@@ -142,8 +155,12 @@ class JudgedQueries:
         for row in read:
             known = self._judged.get(row.trajectory) or self._shown.get(row.trajectory)
             if known is None:
-                known = KnownQuery(row.query, row.route, row.quality, row.is_ranking, row.features, row.decided)
+                known = KnownQuery(
+                    row.query, row.route, row.quality, row.is_ranking, row.features, row.decided, row.session,
+                    row.candidate_set,
+                )  # fmt: skip
             known.is_new, known.stored = row.quality_is_new, True
+            known.among = known.among if row.among is None else row.among
             for fact in row.facts:
                 known.facts[fact.source, fact.sequence] = fact
                 known.noted.discard((fact.source, fact.sequence))
@@ -198,11 +215,19 @@ class JudgedQueries:
         return {key: frozenset(query.facts) for key, query in queries if query.is_committed or not committed}
 
     def _note_shown(
-        self, trajectory: bytes, query: bytes, route: str | None, quality: float | None, decided: bool, told: bytes
+        self,
+        trajectory: bytes,
+        query: bytes,
+        route: str | None,
+        quality: float | None,
+        decided: bool,
+        told: bytes,
+        session: str | None,
+        candidate_set: int,
     ) -> bytes | None:
         halves = np.frombuffer(query, np.float32).astype(np.float16)
         features = np.frombuffer(told, np.float32) if told else None
-        known = KnownQuery(halves, route, quality, not decided, features, decided)
+        known = KnownQuery(halves, route, quality, not decided, features, decided, session, candidate_set)
         for fact in self._early.pop(trajectory, ()):
             known.facts[fact.source, fact.sequence] = fact
             known.noted.add((fact.source, fact.sequence))

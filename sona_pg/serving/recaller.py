@@ -21,6 +21,7 @@ from sona_pg.errors import InvalidValue
 from sona_pg.learning.graph.activation import BLOCK, SEEDS, PreparedGraph
 from sona_pg.serving.arguments import as_direction, require_count
 from sona_pg.serving.candidate_ranker import CandidateRanker, RankedSet, ReadySet
+from sona_pg.serving.graph_evidence import GraphEvidence
 from sona_pg.serving.graph_view import GraphView
 from sona_pg.serving.served_version import ServedVersion
 
@@ -30,9 +31,10 @@ MOST_CONTEXT = 64  # embeddings of context that count: the latest
 
 
 class _OfSet(NamedTuple):
-    """Graph of a candidate set, with the edges of one version."""
+    """Graph of a candidate set, with the edges of one version and of recent evidence."""
 
     view: GraphView | None
+    slots: NDArray[np.int32]  # (m,) in the catalog of the view
     plain: PreparedGraph  # without them
     graph: PreparedGraph
 
@@ -40,9 +42,15 @@ class _OfSet(NamedTuple):
 class Recaller:
     """Ranks by the served version, then spreads activation along the order of groups. Safe from many threads."""
 
-    def __init__(self, ranker: CandidateRanker, read_order: Callable[[], Sequence[tuple[str, str, int]]]) -> None:
+    def __init__(
+        self,
+        ranker: CandidateRanker,
+        evidence: GraphEvidence,
+        read_order: Callable[[], Sequence[tuple[str, str, int]]],
+    ) -> None:
         """Start without any order; ``read_order`` reads id, group and position of all candidates in groups."""
         self._ranker = ranker
+        self._evidence = evidence
         self._read_order = read_order
         self.lock = threading.RLock()  # a signal handler may close the engine while a call holds it
         self._here: dict[str, Order] = {}  # remembered by this server
@@ -106,9 +114,10 @@ class Recaller:
             self.read()
         before = self._context(context, len(x))
         ready = self._ranker.ready(serving, ids)
-        prepared, primed = self._prepared(ready), None
-        if serving.graph is not None:
-            primed = serving.graph.expectation_at(at).primed(x, before, ready.slots)
+        of_set, primed = self._prepared(ready, self._evidence.of(serving)), None
+        prepared = of_set.graph
+        if of_set.view is not None:
+            primed = of_set.view.expectation_at(at).primed(x, before, of_set.slots)
         scores = ready.scorer.score(x[None, :])[0]
         active = prepared.activate(self._matches(serving, prepared, scores, x), before, max(SEEDS, 4 * k), primed)
         logits = serving.mixing.scores(active.features)
@@ -135,19 +144,23 @@ class Recaller:
         rows = [_unit(as_direction(row, dim, "context")) for row in context[-MOST_CONTEXT:]]
         return np.stack(rows) if rows else None
 
-    def _prepared(self, ready: ReadySet) -> PreparedGraph:
-        """Return the graph of a candidate set: the order of its groups, and the edges that the version has learned."""
-        candidates, view = ready.candidates, ready.serving.graph
+    def _prepared(self, ready: ReadySet, view: GraphView | None) -> _OfSet:
+        """Return the graph of a candidate set: the order of its groups, and the edges that were learned."""
+        candidates = ready.candidates
         with self.lock:
             found = self._graphs.get(candidates)
             if found is not None and found.view is view:
                 self._graphs.move_to_end(candidates)
-                return found.graph
+                return found
             order = {**(self._stored or {}), **self._here}
         plain = _graph_of(candidates, order) if found is None else found.plain
-        made = plain if view is None else view.expectation.joined(plain, ready.slots)
+        slots = ready.slots
+        if view is not None and view.catalog is not ready.serving.catalog:
+            slots = view.catalog.slots(candidates.ids)
+        graph = plain if view is None else view.expectation.joined(plain, slots)
+        made = _OfSet(view, slots, plain, graph)
         with self.lock:
-            self._graphs[candidates] = _OfSet(view, plain, made)
+            self._graphs[candidates] = made
             while len(self._graphs) > KEPT_GRAPHS:
                 self._graphs.popitem(last=False)
         return made

@@ -123,9 +123,18 @@ class ServedVersion:
         return FoundPatterns(*found, self.accesses.known) if found is not None else FoundPatterns((), ())
 
     def find_patterns_by_graph(
-        self, x: ArrayLike, k: int, context: Sequence[ArrayLike], filters: Filters, at: float
+        self,
+        x: ArrayLike,
+        k: int,
+        context: Sequence[ArrayLike],
+        filters: Filters,
+        at: float,
+        graph: GraphView | None,
     ) -> FoundPatterns:
-        """Return the ``k`` patterns that ``x`` activates most at ``at`` (days); see ``SonaEngine.find_patterns``."""
+        """Return the ``k`` patterns that ``x`` activates most over ``graph`` at ``at`` (days).
+
+        See ``SonaEngine.find_patterns``.
+        """
         require_filters(filters[0], filters[1], filters[3])
         dim, most = self.state.micro.dim, require_count(k)
         query = unit(as_direction(x, dim)[None, :])[0]
@@ -133,7 +142,7 @@ class ServedVersion:
         if not self.patterns:
             return FoundPatterns((), ())
         cosines = np.array([pattern.centroid @ query for pattern in self.patterns], np.float32)
-        scores = cosines if self.graph is None else cosines + self.graph.pattern_scores(query, before, at)
+        scores = cosines if graph is None else cosines + graph.pattern_scores(query, before, at)
         rows = self._passing(filters)
         best = rows[np.argsort(-scores[rows], kind="stable")[:most]].tolist()
         found = tuple(self.patterns[row] for row in best)

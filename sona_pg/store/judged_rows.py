@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, and_, bindparam, func, or_, select, union
 
 from sona_pg.domain.judged import Fact, JudgedQuery
+from sona_pg.store.candidates import read_sets
 from sona_pg.store.claims import later_than
 from sona_pg.store.copying import Spec, among, as_ids, copy_arrays, is_number_of, keys_of
 from sona_pg.store.schema import batches, feedback, spaces, trajectories
+from sona_pg.store.trajectory_rows import SESSION
 
 MOST_BATCHES = 512  # that are looked at for what waits: the newest
 
@@ -72,6 +74,7 @@ def read_judged(
     facts = _facts(connection, space_id, wanted)
     told = {row["batch"] for row in rows} | {batch for said in facts.values() for _, batch in said}
     new = _new(connection, space_id, version, sorted(told))
+    sets = _sets(connection, space_id, rows)
     found = []
     for row in rows:
         said = facts.get(row["id"], [])
@@ -88,6 +91,9 @@ def read_judged(
                 is_ranking=row["is_ranking"],
                 decided=row["decided"],
                 features=row["features"],
+                session=row["session"],
+                candidate_set=row["candidate_set"],
+                among=sets.get(row["candidate_set"]),
             )
         )
     return found
@@ -123,14 +129,14 @@ def _trajectories(connection: Connection, space_id: int, dim: int, ids: NDArray[
         select(
             table.id, table.batch, table.quality, table.route, is_ranking.label("is_ranking"),
             table.propensity.is_not(None).label("decided"),
-            func.array_to_string(table.features, ",").label("features"), table.embedding,
+            func.array_to_string(table.features, ",").label("features"), SESSION, table.candidate_set, table.embedding,
         )
         .where(table.space_id == space_id, among(table.id, ids), func.vector_dims(table.embedding) == dim)
         .order_by(table.id)
     )  # fmt: skip
     spec: Spec = [
         ("id", "uuid"), ("batch", "int8"), ("quality", "float4"), ("route", "text"), ("is_ranking", "bool"),
-        ("decided", "bool"), ("features", "text"),
+        ("decided", "bool"), ("features", "text"), ("session", "text"), ("candidate_set", "int8"),
         ("embedding", "halfvec", dim),
     ]  # fmt: skip
     values, nulls = copy_arrays(connection, query, spec)
@@ -144,10 +150,19 @@ def _trajectories(connection: Connection, space_id: int, dim: int, ids: NDArray[
             "is_ranking": bool(values["is_ranking"][row]),
             "decided": bool(values["decided"][row]),
             "features": _features(values["features"][row]),
+            "session": values["session"][row],
+            "candidate_set": int(values["candidate_set"][row]),
             "embedding": halves[row],
         }
         for row, key in enumerate(keys_of(values["id"]))
     ]
+
+
+def _sets(connection: Connection, space_id: int, rows: Sequence[dict[str, Any]]) -> dict[int, tuple[str, ...]]:
+    """Return the candidate sets that answered in sessions, which the memory graph counts."""
+    named = sorted({row["candidate_set"] for row in rows if row["session"] is not None and row["candidate_set"]})
+    found = read_sets(connection, space_id, named) if named else {}
+    return {number: tuple(found.get(number, ())) for number in named}
 
 
 def _features(text: str | None) -> NDArray[np.float32] | None:

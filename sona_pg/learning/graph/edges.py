@@ -16,37 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.memory import EdgeKind
+from sona_pg.learning.graph.pair_uses import PairUses
 
 DIRECTED = [kind for kind in EdgeKind if kind.directed]
 RATE = 0.01  # SONA's edge update: share of the way that one use moves a weight
 
 Indices = NDArray[np.int32]
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairUses:
-    """Uses and vain retrievals of pairs of nodes; a pair may be listed more than once."""
-
-    source: Indices  # (p,)
-    target: Indices  # (p,)
-    ups: NDArray[np.int64]  # (p,) times that both were used
-    downs: NDArray[np.int64]  # (p,) times that both were retrieved, and one was not used
-
-    def summed(self, nodes: int, *, symmetric: bool) -> PairUses:
-        """Return each pair once, in both directions if ``symmetric``; loops and pairs without any use go."""
-        first, second = self.source.astype(np.int64), self.target.astype(np.int64)
-        if symmetric:
-            first, second = np.minimum(first, second), np.maximum(first, second)
-        keep = (first != second) & (self.ups + self.downs > 0)
-        code, place = np.unique(first[keep] * nodes + second[keep], return_inverse=True)
-        ups = np.bincount(place, self.ups[keep], len(code)).astype(np.int64)
-        downs = np.bincount(place, self.downs[keep], len(code)).astype(np.int64)
-        source, target = (code // nodes).astype(np.int32), (code % nodes).astype(np.int32)
-        if symmetric:
-            source, target = np.concatenate([source, target]), np.concatenate([target, source])
-            ups, downs = np.tile(ups, 2), np.tile(downs, 2)
-        return PairUses(source, target, ups, downs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,13 +209,27 @@ class GraphEdges:
         new = ~known & (uses.ups > 0)
         if reverse or not new.any():
             return same
-        return self._sorted(
+        first = GraphEdges._in_order(
             self.nodes,
-            np.concatenate([self.source, uses.source[new]]),
-            np.concatenate([self.target, uses.target[new]]),
-            np.concatenate([self.kind, np.full(int(new.sum()), kind, np.uint8)]),
-            np.concatenate([changed, moved[new]]),
-            np.concatenate([at, np.full(int(new.sum()), now)]),
+            uses.source[new],
+            uses.target[new],
+            np.full(int(new.sum()), kind, np.uint8),
+            moved[new],
+            np.full(int(new.sum()), now),
+        )
+        return same.with_new(first)
+
+    def with_new(self, other: GraphEdges) -> GraphEdges:
+        """Return the edges of both; of the ``other`` ones, between nodes of this graph, none is here."""
+        have = _codes(self.nodes, self.source, self.kind, self.target)
+        places = np.searchsorted(have, _codes(self.nodes, other.source, other.kind, other.target))
+        return self._in_order(
+            self.nodes,
+            np.insert(self.source, places, other.source),
+            np.insert(self.target, places, other.target),
+            np.insert(self.kind, places, other.kind),
+            np.insert(self.weight, places, other.weight),
+            np.insert(self.reinforced, places, other.reinforced),
         )
 
     def capped_by_kind(self, degree: int, now: float, half_life: float) -> GraphEdges:

@@ -56,15 +56,27 @@ class Expectation:
         lifts: Mapping[bytes, float] = NO_LIFTS,
     ) -> Expectation:
         """Prepare a graph for queries, its edges faded as of ``now`` (days); ``lifts``: see ``in_season``."""
-        everything = np.arange(len(graph))
-        weights = graph.edges.weights_at(now, half_life).astype(np.float64)
-        strength = np.where(graph.edges.kind == EdgeKind.CO_ACTIVATION, sureness(weights), weights)
-        strength = np.where(graph.edges.kind == EdgeKind.SEQUENCE, _confidence(graph, weights), strength)
-        embeddings = graph.embeddings(everything, patterns, catalog)
+        embeddings = graph.embeddings(np.arange(len(graph)), patterns, catalog)
         of_patterns = np.flatnonzero(graph.kinds == NodeKind.PATTERN)
         followed = np.unique(graph.edges.source[graph.edges.kind == EdgeKind.SEQUENCE]).astype(np.int64)
         parts = ((rows, embeddings[rows]) for rows in (of_patterns, followed))
+        strength = _strength(graph, now, half_life)
         return cls(graph, strength, embeddings, np.zeros(len(graph)), *parts).in_season(lifts)
+
+    def changed(self, graph: LearnedGraph, embeddings: Floats, now: float, half_life: float) -> Expectation:
+        """Return a later ``graph``, without seasons: more nodes may follow, sequence edges are the same.
+
+        ``embeddings`` (n, dim) are those of its nodes.
+        """
+        of_patterns = np.flatnonzero(graph.kinds == NodeKind.PATTERN)
+        return Expectation(
+            graph=graph,
+            strength=_strength(graph, now, half_life),
+            embeddings=embeddings,
+            season=np.zeros(len(graph)),
+            patterns=(of_patterns, embeddings[of_patterns]),
+            followed=self.followed,
+        )
 
     def in_season(self, lifts: Mapping[bytes, float]) -> Expectation:
         """Return the graph prepared for an hour; ``lifts``: of the patterns with a season, see ``seasons``."""
@@ -170,6 +182,13 @@ def sureness(weights: Doubles) -> Doubles:
     """Return how sure common use is (m,), in [0, 1): a weight is small after few uses, however regular they were."""
     uses = uses_of(weights)
     return np.asarray(uses / (uses + HALF_SURE), np.float64)
+
+
+def _strength(graph: LearnedGraph, now: float, half_life: float) -> Doubles:
+    """Return the strength (m,) of each edge as of ``now`` (days)."""
+    weights = graph.edges.weights_at(now, half_life).astype(np.float64)
+    strength = np.where(graph.edges.kind == EdgeKind.CO_ACTIVATION, sureness(weights), weights)
+    return np.where(graph.edges.kind == EdgeKind.SEQUENCE, _confidence(graph, weights), strength)
 
 
 def _confidence(graph: LearnedGraph, weights: Doubles) -> Doubles:
