@@ -75,6 +75,7 @@ class RouterBlock:
         cost_weights: Floats,
         figures: Doubles,
         prior_route: float,
+        curve: tuple[float, float, float],
         exploration: tuple[float, float, float, float, float],
         dim: int,
     ) -> None: ...

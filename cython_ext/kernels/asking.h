@@ -24,6 +24,7 @@ typedef struct {
     const sona_f64 *count, *cost, *latency;       /* (R + 1) */
     float inverse_length;
     double prior_route, temperature, floor, newcomer, warm_up, pessimism;
+    double intercept, slope, per_steepness;       /* size of differences by difficulty; 0: as the linear model has them */
 } sona_router;
 
 /* Inputs of a decision, beside the query. */

@@ -140,6 +140,22 @@ static double forced_shares(const sona_router *R, const double *count, const dou
     return fmin(total, 1.0);
 }
 
+/* Sizes the differences between scores by how hard the question is: router_curve.curved. */
+static void curve_scores(const sona_router *R, const double *deviation, ptrdiff_t k, double *scores)
+{
+    double mean = 0.0, squared = 0.0;
+    for (ptrdiff_t i = 0; i < k; i++) {
+        mean += scores[i];
+        squared += deviation[i] * deviation[i];
+    }
+    mean /= (double)k;
+    const double left = fmin(squared / ((double)k * R->prior_route), 1.0);
+    const double yes = 1.0 / (1.0 + exp(-fmax(-30.0, fmin(30.0, R->intercept + R->slope * mean))));
+    const double size = 1.0 + left * (yes * (1.0 - yes) * R->per_steepness - 1.0);
+    for (ptrdiff_t i = 0; i < k; i++)
+        scores[i] = mean + (scores[i] - mean) * size;
+}
+
 ptrdiff_t sona_decide(const sona_kernels *K, const sona_router *R, const sona_f32 *phi, const sona_f32 *squares,
                       const int64_t *rows, ptrdiff_t k, const double *costs, const sona_terms *T, double *scores,
                       double *values, double *expected, double *work, double *propensity, int *reason)
@@ -156,12 +172,16 @@ ptrdiff_t sona_decide(const sona_kernels *K, const sona_router *R, const sona_f3
         expected[i] = cost_of(K, R, phi, row, costs ? costs + i : NULL);
         scores[i] = K->dot(phi, R->weights + row * m, m);
         deviation[i] = sqrt(K->dot(squares, R->variance + row * m, m) + beyond);
+        count[i] = R->count[row];
+    }
+    if (R->per_steepness != 0.0 && k > 1)
+        curve_scores(R, deviation, k, scores);
+    for (ptrdiff_t i = 0; i < k; i++) {
         values[i] = scores[i] - T->cost_weight * expected[i] - pessimism * deviation[i];
         if (T->latency_weight != 0.0)
-            values[i] -= T->latency_weight * R->latency[row];
+            values[i] -= T->latency_weight * R->latency[rows[i]];
         net[i] = values[i] - T->price * expected[i];
         top = net[i] > net[top] ? i : top;
-        count[i] = R->count[row];
     }
     *propensity = 1.0;
     *reason = SONA_ONLY;

@@ -20,6 +20,7 @@ cdef extern from "asking.h" nogil:
         const sona_f64 *latency
         float inverse_length
         double prior_route, temperature, floor, newcomer, warm_up, pessimism
+        double intercept, slope, per_steepness
     ctypedef struct sona_terms:
         double price, budget, cost_weight, latency_weight, draw
     void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
@@ -56,6 +57,7 @@ cdef class RouterBlock:
         cost_weights,       # IN (2 R + 2, 1 + width): of the cost, and of its ratio to an estimate
         figures,            # IN (5, R + 1) float64: observations, mean cost, mean latency; least of both cost_weights
         double prior_route,
+        tuple curve,        # intercept, slope and reciprocal of the mean steepness; zeros: there is none
         tuple exploration,  # temperature, floor, newcomer, warm_up, pessimism
         Py_ssize_t dim,     # of a query
     ):
@@ -96,6 +98,7 @@ cdef class RouterBlock:
         router.rows = routes
         router.inverse_length = 1.0 / length
         router.prior_route = prior_route
+        router.intercept, router.slope, router.per_steepness = curve
         router.temperature, router.floor, router.newcomer, router.warm_up, router.pessimism = exploration
         landmarks, transform = aligned(landmarks), aligned(transform)
         weights, variance, cost_weights = aligned(weights), aligned(variance), aligned(cost_weights)

@@ -27,18 +27,22 @@ def rows_of(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
 
 
-@pytest.fixture(scope="module", params=[0, 3], ids=["no features", "3 features"])
+@pytest.fixture(scope="module", params=[(0, True), (3, True), (3, False)], ids=["no features", "3 features", "marks"])
 def state(request: pytest.FixtureRequest) -> RouterState:
+    width, is_yes_or_no = request.param
     rng = np.random.default_rng(0)
     n = 600
     x, route = rows_of(rng, n), rng.integers(0, ROUTES, n).astype(np.int32)
-    features = rng.standard_normal((n, request.param)).astype(np.float32) if request.param else None
+    features = rng.standard_normal((n, width)).astype(np.float32) if width else None
     quality = (rng.random(n) < 0.5 + 0.4 * x[:, 0] * (route - 2.5)).astype(np.float32)
+    quality = quality if is_yes_or_no else 0.2 + 0.6 * quality
     cost, latency = (0.1 + route).astype(np.float32), (1000 * (1 + route)).astype(np.float32)
     paid = (cost * (1 + 0.5 * x[:, 0]) * rng.choice([1, 1, np.nan], n)).astype(np.float32)
     paid[route == 4] = np.nan  # nobody has told what this one really costs
     events = RouteEvents(x, route, quality, features=features, cost=cost, latency=latency, paid=paid)
-    return fit(RouterState.initial(DIM), events, config=RouterConfig(landmarks=150, width=70))
+    made = fit(RouterState.initial(DIM), events, config=RouterConfig(landmarks=150, width=70))
+    assert bool(made.curve.any()) == is_yes_or_no
+    return made
 
 
 @pytest.fixture(params=kernels.available_isas())

@@ -5,7 +5,8 @@ deviation per route, both smooth in the query's embedding and the caller's cheap
 
     E[quality | x, r] = b₀ + w₀·φ(x) + b_r + w_r·φ(x)
 
-`router_basis` makes φ, `router_posterior` the weights, `router_fit` a new state; this module only reads one.
+`router_basis` makes φ, `router_posterior` the weights, `router_curve` the size of differences between routes,
+`router_fit` a new state; this module only reads one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
 from sona_pg.learning.routing.exploration import Exploration, slack_of, thompson_probabilities
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
 from sona_pg.learning.routing.router_costs import UNKNOWN
+from sona_pg.learning.routing.router_curve import STRAIGHT, curved
 from sona_pg.limits import MAX_DIM
 
 
@@ -82,6 +84,7 @@ class RouterState:
     prior_main: float  # variance of w₀
     prior_route: float  # variance of w_r
     noise: float  # variance of quality around its mean
+    curve: Doubles  # (3,) size of differences by difficulty; see router_curve
     folded: float  # events folded so far
     based_at: float  # `folded` when the basis was built
     tuned_at: float  # `folded` when the prior variances were last chosen
@@ -108,6 +111,7 @@ class RouterState:
             prior_main=0.05,
             prior_route=0.0175,
             noise=0.2,
+            curve=STRAIGHT,
             folded=0.0,
             based_at=0.0,
             tuned_at=0.0,
@@ -137,6 +141,7 @@ class RouterState:
                 **arrays, "paid": np.zeros((routes - 1, 2, 2, p)), "least": least,
                 "cost_weights": np.zeros((2, routes, p), np.float32),
             }  # fmt: skip
+        arrays = {"curve": STRAIGHT, **arrays}  # absent before routers had one
         try:
             basis = Basis(**{f.name: value(f"basis.{f.name}") for f in fields(Basis)})
             return cls(basis=basis, **{f.name: value(f.name) for f in fields(cls) if f.name != "basis"})
@@ -164,8 +169,15 @@ class RouterState:
 
     def predict(self, query: Floats, features: Floats | None, routes: NDArray[np.integer[Any]]) -> Doubles:
         """Expected quality, not clipped: (n, dim), (n, f) or None, (k,) to (n, k)."""
-        phi = self.basis(_checked(query, self.dim), features)
-        return np.asarray(phi @ self.weights[self.rows_of(routes)].T, np.float64)
+        phi, row = self.basis(_checked(query, self.dim), features), self.rows_of(routes)
+        return self.expected(phi, row)[0]
+
+    def expected(self, phi: Floats, row: NDArray[np.integer[Any]]) -> tuple[Doubles, Doubles]:
+        """Return the expected quality of routes, and the variances of their deviations: (n, p), (k,) to (n, k) each."""
+        squares = phi * phi
+        beyond = self.prior_route * np.maximum(0.0, 1.0 - squares[:, 1:].sum(axis=1, dtype=np.float64))
+        squared = np.asarray(squares @ self.variance[row].T, np.float64) + beyond[:, None]
+        return curved(self.curve, self.prior_route, np.asarray(phi @ self.weights[row].T, np.float64), squared), squared
 
 
 def decide(
@@ -194,10 +206,9 @@ def decide(
         raise LearningError(f"route needs a list of at least one candidate, got shape {routes.shape}")
     row = state.rows_of(routes)
     phi = state.basis(_checked(np.atleast_2d(np.asarray(query, np.float32)), state.dim), _row(features))[0]
-    scores = (state.weights[row] @ phi).astype(np.float64)
+    scores, squared = (part[0] for part in state.expected(phi[None, :], row))
     cost = expected_costs(state, row, phi, _estimates(routes, costs))
-    beyond = state.prior_route * max(0.0, 1.0 - float(phi[1:] @ phi[1:]))
-    deviation = np.sqrt(np.asarray(state.variance[row] @ (phi * phi), np.float64) + beyond)
+    deviation = np.sqrt(squared)
     values = scores - utility.cost * cost
     if budget is not None:
         values -= exploration.pessimism * deviation

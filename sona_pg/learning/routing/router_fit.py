@@ -19,6 +19,7 @@ from sona_pg.learning.routing import router_basis, router_posterior
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
 from sona_pg.learning.routing.router_costs import changed_costs, cost_weights, paid_sums
+from sona_pg.learning.routing.router_curve import curve_of
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.learning.routing.router_posterior import Statistics
 
@@ -109,6 +110,7 @@ def fit(
         totals=sums.totals, **_costs(sums), weights=posterior.weights.astype(np.float32),
         variance=posterior.variance.astype(np.float32), prior_main=main, prior_route=route,
         noise=router_posterior.residual(sums, posterior.weights, state.noise),
+        curve=curve_of(sums, posterior.weights),
         folded=folded, based_at=based_at, tuned_at=tuned_at,
     )  # fmt: skip
 
@@ -136,7 +138,7 @@ def revise(state: RouterState, events: RouteEvents, before: Floats, paid: Floats
     posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
     return replace(
         state, moment=sums.moment, square=sums.square, totals=sums.totals, **_costs(sums),
-        weights=posterior.weights.astype(np.float32),
+        weights=posterior.weights.astype(np.float32), curve=curve_of(sums, posterior.weights),
     )  # fmt: skip
 
 
@@ -164,7 +166,7 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     return replace(
         state, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square, totals=sums.totals,
         **_costs(sums), weights=posterior.weights.astype(np.float32), variance=posterior.variance.astype(np.float32),
-        folded=max(state.folded - len(events), 0),
+        curve=curve_of(sums, posterior.weights), folded=max(state.folded - len(events), 0),
     )  # fmt: skip
 
 

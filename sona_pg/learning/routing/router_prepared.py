@@ -30,6 +30,7 @@ def prepared_router(state: RouterState, exploration: Exploration = USUAL) -> Rou
         np.ascontiguousarray(state.cost_weights.reshape(2 * len(rows), -1), np.float32),
         np.stack([*usual, *state.least]),
         float(state.prior_route),
+        tuple(state.curve.tolist()),
         (
             exploration.temperature,
             exploration.floor,
