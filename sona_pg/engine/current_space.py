@@ -265,15 +265,17 @@ class CurrentSpace(ABC):
             if heard.forgotten:  # maintenance deleted the row: this machine slept for days
                 self.member.register(space)
                 self.spending.count_anew()
-            if self.held.take_up(self._for_this_server(heard), self._read, self._learned):
-                self._heartbeat()
+            new = self.held.take_up(self._for_this_server(heard), self._read, self._learned)
             if heard.signal is not None:
                 self._share_candidates(self._settled(), heard.signal.of_candidates)
                 self._feed.keep_up(space, self.serving.version, heard.signal.newest)
-            self.uses.read(space, self.serving)
-            self._keep_version()
-            self.keep_kinds()
-            self._figures.keep_up()
+            if new:  # the rest with the next poll, which comes soon: other servers wait for the version
+                self.attend()
+            else:
+                self.uses.read(space, self.serving)
+                self._keep_version()
+                self.keep_kinds()
+                self._figures.keep_up()
             return True
         finally:
             self._refreshing.release()
@@ -358,7 +360,9 @@ class CurrentSpace(ABC):
         seen = (self.serving.version, signal)
         if (seen == self._shared or (signal == NO_CANDIDATES and self._shared is None)) and not settled:
             return
-        new = self.database.new_candidates(self.space, len(catalog.ids))
+        slots, unplaced, _ = signal
+        is_known = not unplaced and slots <= len(catalog)
+        new = [] if is_known else self.database.new_candidates(self.space, len(catalog))
         overlay.share(catalog, new, lambda ids: self.database.named_candidates(self.space, ids), settled)
         if self.recaller.is_used:
             self.recaller.read()

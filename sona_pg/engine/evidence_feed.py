@@ -78,6 +78,7 @@ class EvidenceFeed:
             evidence.drop(database.missing_of(space, as_ids(evidence.ids())))
         known, committed = evidence.known(), evidence.known(committed=True)
         refused = known if all_written() else {}
+        noted = list(self._noted)
         live, waiting = database.waiting_batches(space)
         # If nothing waits beside the live version, it has learned all that is committed: that is not read again.
         learned = committed if live == version and not waiting else {}
@@ -85,4 +86,7 @@ class EvidenceFeed:
         read = database.judged(space, version, waiting, evidence.most, as_ids(asked))
         refused = {trajectory: facts for trajectory, facts in refused.items() if trajectory not in learned}
         evidence.leave_to(Settled(version, read, refused, learned))
+        for batch in noted:  # those that do not wait were committed, too: the live version has learned them
+            if live == version or batch in waiting:
+                self._noted.pop(batch, None)
         self._read = set(waiting)

@@ -316,6 +316,8 @@ class Follower:
                 place.told, place.signal = told, signal or place.signal
                 if told != before:
                     self._roster.renew_heartbeats(place)
+                if before is not None and told[0] != before[0]:
+                    self._roster.settle(place, time.monotonic())
             else:
                 self._roster.look_early(place, time.monotonic() + BUSY)
             place.failing = ""

@@ -13,6 +13,7 @@ from sona_pg.store.roll_call import Beats, RollCall, Signal, SpaceIds
 
 BEAT_EVERY = 5.0  # seconds between heartbeats; a server counts as gone after three times as long
 JUDGED_EVERY = 0.2  # seconds between reads of announced batches in which something is judged
+SETTLE_IN = 0.25  # seconds from a new version to the poll with its heartbeat: all servers take the version up at once
 CANDIDATES_EVERY = 1.0  # seconds between reads of announced candidates: every server with new ones announces them
 
 
@@ -166,6 +167,12 @@ class Roster:
         group = self.groups.get(_pace(place.followed.poll_interval))
         if group is not None:
             group.beats = None
+
+    def settle(self, place: Place, now: float) -> None:
+        """Poll a space's group soon, with heartbeats: it serves another version."""
+        group = self.groups.get(_pace(place.followed.poll_interval))
+        if group is not None:
+            group.next_beat, group.next_look = 0.0, min(group.next_look, now + SETTLE_IN)
 
     def look_early(self, place: Place, at: float) -> None:
         """Poll a space before its group is due."""

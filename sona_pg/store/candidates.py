@@ -99,12 +99,9 @@ def read_catalog(
     ``at`` is the time by the database's clock, if it was read just now.
     """
     at = at or now(connection)
-    if known is None or known.read_at is None or known.dim != dim:
-        known, since = Catalog.of([], np.zeros((0, dim), np.float16)), NEVER
-    else:
-        since = known.read_at - OVERLAP
+    known = usable(known, dim)
     catalog, more = known, []
-    for slots, ids, halves in _blocks(connection, space_id, dim, len(known), since):
+    for slots, ids, halves in _blocks(connection, space_id, dim, len(known), since(known)):
         old = int(np.count_nonzero(slots < len(known)))  # they come first
         if old:
             catalog = catalog.changed(Catalog.of(ids[:old], halves[:old]))
@@ -114,6 +111,18 @@ def read_catalog(
         added = _stacked(more)
         catalog = catalog.followed_by(added) if len(catalog) else added
     return catalog.as_of(at)
+
+
+def usable(known: Catalog | None, dim: int) -> Catalog:
+    """Return a catalog that was read from the store; an empty one in place of any other."""
+    if known is None or known.read_at is None or known.dim != dim:
+        return Catalog.of([], np.zeros((0, dim), np.float16))
+    return known
+
+
+def since(known: Catalog) -> datetime:
+    """Return the time from which on embeddings may have changed that a catalog does not have."""
+    return NEVER if known.read_at is None else known.read_at - OVERLAP
 
 
 def _blocks(

@@ -49,7 +49,7 @@ from sona_pg.store.erasure_store import ErasureStore
 from sona_pg.store.export_rows import ExportStore
 from sona_pg.store.gate_store import GateStore
 from sona_pg.store.key_store import KeyStore
-from sona_pg.store.learned import StoredKnowledge, read_learned
+from sona_pg.store.learned import StoredKnowledge, read_learned, read_state
 from sona_pg.store.overview_store import OverviewStore
 from sona_pg.store.pulse_rows import read_pulse
 from sona_pg.store.read_side import ReadReplica, ReadSide
@@ -192,7 +192,7 @@ class Database(SpaceStore):
         """Return the knowledge of the live version with its Fisher information; None before anything was learned."""
         with snapshot(self.engine, "reading the live version") as connection:
             version = fleet.live_version(connection, space.space_id)
-            return read_learned(connection, space.space_id, version) if version else None
+            return read_learned(connection, space.space_id) if version else None
 
     def newest_waiting(self, space: Space) -> Limit | None:
         """Return the newest batch that no cycle has learned from, if any waits."""
@@ -277,7 +277,7 @@ class Database(SpaceStore):
     def load_version(self, space: Space, version: int) -> LearnedState:
         """Return a version of a space as it was published; DatabaseError if there is none."""
         with reading(self.engine, f"reading version {version}") as connection:
-            return states.load(connection, space.space_id, version)
+            return read_state(connection, space.space_id, version)
 
     def live_version(self, space: Space) -> int:
         """Return the version that servers should serve."""

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-from psycopg import sql
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, select
 
-from sona_pg.domain.pattern import LearnedPattern, ParameterRecord, RouteRecord
+from sona_pg.domain.pattern import LearnedPattern, ParameterRecord
 from sona_pg.domain.verdict import VERDICTS, VerdictCounts
 from sona_pg.store.connect import driver_connection
-from sona_pg.store.copying import copy_arrays, copying_in
+from sona_pg.store.copying import copying_in
 from sona_pg.store.reals import Reals
-from sona_pg.store.schema import pattern_routes, patterns
+from sona_pg.store.schema import patterns
 
 # All patterns of a cycle in one statement, to save a round trip for each. The centroids are one binary array, sliced by
 # pattern: as text they cost ten times as much.
@@ -55,14 +53,6 @@ DELETE_ROUTES = """
 DELETE FROM sona.pattern_routes USING unnest(%(ids)s::uuid[]) AS gone (id)
 WHERE sona.pattern_routes.space_id = %(space)s AND sona.pattern_routes.pattern_id = gone.id
 """
-# Built once: each server of a fleet reads them for each version.
-READ = (
-    select(*(column for column in patterns.c if column is not patterns.c.centroid))
-    .where(patterns.c.space_id == bindparam("space"))
-    .order_by(patterns.c.created_version, patterns.c.pattern_id)
-)
-READ_ROUTES = select(pattern_routes).where(pattern_routes.c.space_id == bindparam("space"))
-CENTROIDS = sql.SQL("SELECT centroid FROM sona.patterns WHERE space_id = {space} ORDER BY created_version, pattern_id")
 DELETE_PATTERNS = """
 DELETE FROM sona.patterns USING unnest(%(ids)s::uuid[]) AS gone (id)
 WHERE sona.patterns.space_id = %(space)s AND sona.patterns.pattern_id = gone.id
@@ -72,41 +62,6 @@ WHERE sona.patterns.space_id = %(space)s AND sona.patterns.pattern_id = gone.id
 def read_ids(connection: Connection, space_id: int) -> list[UUID]:
     """Return the ids of the patterns of a space."""
     return list(connection.scalars(select(patterns.c.pattern_id).where(patterns.c.space_id == space_id)))
-
-
-def read_patterns(connection: Connection, space_id: int) -> list[LearnedPattern]:
-    """Return the patterns of a space, oldest first.
-
-    Two statements read them: call it under ``lock_space``, or in a REPEATABLE READ transaction.
-    """
-    rows = connection.execute(READ, {"space": space_id}).all()
-    if not rows:
-        return []
-    dim = rows[0].dim
-    centroids = CENTROIDS.format(space=space_id)
-    block = copy_arrays(connection, centroids, [("centroid", "vector", dim)])[0]["centroid"]
-    routes: dict[UUID, dict[str, RouteRecord]] = defaultdict(dict)
-    for row in connection.execute(READ_ROUTES, {"space": space_id}):
-        routes[row.pattern_id][row.route] = RouteRecord(row.size, row.weight, row.quality, _verdicts(row))
-    return [
-        LearnedPattern(
-            id=row.pattern_id,
-            centroid=centroid,
-            size=row.size,
-            weight=row.weight,
-            quality=row.quality,
-            kind=row.kind,
-            routes=routes.get(row.pattern_id, {}),
-            typical_queries=tuple(row.typical_queries),
-            typical_similarities=tuple(np.array(row.typical_similarities, np.float32).tolist()),  # as written
-            created_version=row.created_version,
-            updated_version=row.updated_version,
-            merged_from=tuple(row.merged_from),
-            verdicts=_verdicts(row),
-            parameters=parameter_records(row.parameters),
-        )
-        for row, centroid in zip(rows, block, strict=True)
-    ]
 
 
 def write_patterns(
@@ -138,10 +93,6 @@ def _route_lines(space_id: int, of: Sequence[LearnedPattern]) -> Iterator[str]:
             counts = "\t".join(map(str, record.verdicts.counts))
             weight, quality = float(record.weight), float(min(max(record.quality, 0.0), 1.0))
             yield f"{start}{route.translate(ESCAPES)}\t{record.size}\t{weight!r}\t{quality!r}\t{counts}\n"
-
-
-def _verdicts(row: Row[Any]) -> VerdictCounts:
-    return VerdictCounts(row.success_count, row.recovered_count, row.partial_count, row.failure_count)
 
 
 def _verdict_columns(counts: VerdictCounts) -> dict[str, int]:

@@ -1,24 +1,34 @@
 """Snapshot of a version: everything that a server needs to serve it, read in few statements.
 
-Each server of a fleet reads one as soon as a version is published, so their number is what a publication costs.
+Each server of a fleet reads one as soon as a version is published, so these are what a publication costs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select
+from sqlalchemy import Connection
 
 from sona_pg.config.space_settings import Settings
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import LearnedState
-from sona_pg.store import candidates, pattern_rows, settings_log, states
-from sona_pg.store.learned import read_version
+from sona_pg.store import candidates, settings_log
+from sona_pg.store.learned import CHOSEN, KEPT_PATTERNS, STATE, patterns_of, read_live_patterns, state_of
 from sona_pg.store.leases import missing
-from sona_pg.store.schema import spaces, state_versions
+from sona_pg.store.record_copy import RecordCopy, RecordQuery
+
+# Whether there is anything to read of the candidates: mostly there is nothing.
+NEWS = (
+    RecordQuery("new candidate", ("slot",), "FROM sona.candidates WHERE space_id = {space} AND slot >= {slot} LIMIT 1"),
+    RecordQuery(
+        "changed candidate",
+        ("slot",),
+        "FROM sona.candidates WHERE space_id = {space} AND slot < {slot} AND changed_at >= {since} LIMIT 1",
+    ),
+)
+READ = RecordCopy((*STATE, KEPT_PATTERNS, *NEWS), CHOSEN)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,41 +55,22 @@ def read_snapshot(
         UnknownFormat: the version was written by a later release.
         DamagedVersion: one of its arrays cannot be read.
     """
-    head = _head(connection, space_id, wanted)
-    settings = settings_log.read_settings(head.settings, head.found)
-    if head.live_version == 0 and head.version is None:  # the catalog also lists candidates that have a slot already
-        nothing = Catalog.of([], np.zeros((0, dim), np.float16))
-        return Snapshot(0, None, [], nothing, max(float(head.age), 0.0), settings)
-    catalog = candidates.read_catalog(connection, space_id, dim, known, head.at)
-    if head.version is not None and head.version != head.live_version:
-        held = read_version(connection, space_id, head.version)
-        return Snapshot(head.version, held.state, list(held.patterns), catalog, settings=settings)
-    return Snapshot(
-        head.live_version,
-        states.state_of(connection, space_id, head.live_version, head),
-        pattern_rows.read_patterns(connection, space_id),
-        catalog,
-        max(float(head.age), 0.0),
-        settings,
-    )
-
-
-def _head(connection: Connection, space_id: int, wanted: int | None) -> Row[Any]:
-    """Return the row of the version to serve with that of its space; without a version its columns are None."""
-    chosen: ColumnElement[Any] = spaces.c.live_version
-    if wanted is not None:
-        chosen = case((spaces.c.canary_version == wanted, wanted), else_=chosen)
-    of_version = (state_versions.c.space_id == space_id) & (state_versions.c.version == chosen)
-    at = func.clock_timestamp()
-    made = func.coalesce(state_versions.c.created_at, spaces.c.created_at)
-    row = connection.execute(
-        select(
-            spaces.c.live_version, spaces.c.settings, settings_log.found_in(space_id), at.label("at"),
-            func.extract("epoch", at - made).label("age"), *states.HEAD,
-        )
-        .select_from(spaces.outerjoin(state_versions, of_version))
-        .where(spaces.c.space_id == space_id)
-    ).one_or_none()  # fmt: skip
-    if row is None:
+    known = candidates.usable(known, dim)
+    asked = {"slot": len(known), "since": candidates.since(known)}
+    rows = READ.read(connection, {"space": space_id, "version": wanted, "is_named": False, **asked})
+    if not rows["head"]:
         raise missing(space_id)
-    return row
+    head = rows["head"][0]
+    settings = settings_log.read_settings(head.settings, head.found)
+    age = max(head.age, 0.0)
+    if head.live_version == 0 and head.version is None:  # the catalog also lists candidates that have a slot already
+        return Snapshot(0, None, [], Catalog.of([], np.zeros((0, dim), np.float16)), age, settings)
+    if rows["new candidate"] or rows["changed candidate"]:
+        catalog = candidates.read_catalog(connection, space_id, dim, known, head.at)
+    else:
+        catalog = known.as_of(head.at)
+    version = head.live_version if head.version is None else head.version
+    state = state_of(connection, space_id, version, rows)
+    # An earlier release has kept no contents of versions, but patterns in the live tables.
+    patterns = patterns_of(rows) if rows["routes"] else read_live_patterns(connection, space_id)
+    return Snapshot(version, state, patterns, catalog, age if version == head.live_version else 0.0, settings)

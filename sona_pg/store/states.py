@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert_into
 
 from sona_pg.domain.state import FisherSnapshot, LearnedState, RouteStatistics
 from sona_pg.domain.version import VersionOrigin, VersionStatus
-from sona_pg.errors import UnknownFormat, UnknownVersion
+from sona_pg.errors import UnknownFormat
 from sona_pg.store import version_contents
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import missing
 from sona_pg.store.schema import (
-    adapters,
     cycles,
     fisher_snapshots,
     route_statistics,
@@ -29,7 +25,7 @@ from sona_pg.store.schema import (
     state_versions,
     version_gates,
 )
-from sona_pg.store.stored_arrays import Holder, read_stored, write_stored
+from sona_pg.store.stored_arrays import write_stored
 
 # All adapters of a version in one statement; the bytes travel in binary (%b).
 INSERT_ADAPTERS = """
@@ -48,17 +44,6 @@ ON CONFLICT (space_id, route) DO UPDATE SET
     size = excluded.size, quality = excluded.quality, quality_variance = excluded.quality_variance,
     latency_us = excluded.latency_us, updated_version = excluded.updated_version
 """
-# Columns of a version beside its arrays, joined with its space.
-HEAD = (
-    state_versions.c.version, state_versions.c.parent, state_versions.c.cycle_id, state_versions.c.metrics,
-    state_versions.c.format, spaces.c.name,
-)  # fmt: skip
-# Built once: each server of a fleet reads them for each version.
-ADAPTERS = (
-    select(adapters)
-    .where(adapters.c.space_id == bindparam("space"), adapters.c.version == bindparam("version"))
-    .order_by(adapters.c.layer)
-)
 FORGET_ROUTES = "DELETE FROM sona.route_statistics WHERE space_id = %(space)s AND route = ANY(%(routes)s)"
 
 
@@ -131,52 +116,6 @@ def make_live(connection: Connection, space_id: int, version: int) -> None:
     )
     connection.execute(update(spaces).where(spaces.c.space_id == space_id).values(live_version=version))
     connection.execute(select(func.pg_notify(CHANNEL, f"{space_id} {version}")))
-
-
-def load(connection: Connection, space_id: int, version: int) -> LearnedState:
-    """Return version ``version`` of a space as it was published.
-
-    If its content is not kept, the route statistics are the current ones.
-
-    Raises:
-        UnknownVersion: there is no such version.
-        UnknownFormat: it was written by a later release.
-        DamagedVersion: one of its arrays cannot be read.
-    """
-    row = connection.execute(
-        select(*HEAD)
-        .join(spaces, spaces.c.space_id == state_versions.c.space_id)
-        .where(state_versions.c.space_id == space_id, state_versions.c.version == version)
-    ).one_or_none()
-    return state_of(connection, space_id, version, row)
-
-
-def state_of(connection: Connection, space_id: int, version: int, row: Any) -> LearnedState:
-    """Return a version as ``load`` does; ``row`` has at least the columns ``HEAD`` of it, or is None."""
-    if row is None or row.version is None:
-        raise UnknownVersion(f"space {space_id} has no version {version}: it was pruned, or never published")
-    require_format(space_id, version, row.format)
-    holder = Holder(row.name, version)
-    lora = connection.execute(ADAPTERS, {"space": space_id, "version": version}).all()
-    micro = [holder.adapter(entry) for entry in lora if entry.kind == "micro"]
-    base = tuple(holder.adapter(entry) for entry in lora if entry.kind == "base")
-    if not micro or not base:
-        raise holder.damaged(f"part '{'base' if micro else 'micro'} adapter'", "it is missing")
-    arrays: dict[str, dict[str, NDArray[np.generic]]] = defaultdict(dict)
-    for entry in read_stored(connection, space_id, version):
-        what = f"part {entry.part!r}, array {entry.name!r}"
-        arrays[entry.part][entry.name] = holder.array(what, entry.data, entry.dtype, entry.shape)
-    routes = version_contents.read_routes(connection, space_id, version)  # None: made by an earlier release
-    return LearnedState(
-        version=version,
-        parent=row.parent,
-        micro=micro[0],
-        base=base,
-        routes=read_route_statistics(connection, space_id) if routes is None else routes,
-        arrays=arrays,
-        cycle_id=row.cycle_id,
-        metrics=row.metrics,
-    )
 
 
 def require_format(space_id: int, version: int, known: int) -> None:
@@ -275,17 +214,6 @@ def delete_fisher(connection: Connection, space_id: int, snapshots: Sequence[Fis
                 fisher_snapshots.c.layer == snapshot.layer,
             )
         )
-
-
-def read_fisher(connection: Connection, space_id: int) -> list[FisherSnapshot]:
-    """Return the Fisher information of a space by task and layer; ``DamagedVersion`` if one cannot be read."""
-    rows = connection.execute(
-        select(fisher_snapshots, spaces.c.name)
-        .join(spaces, spaces.c.space_id == fisher_snapshots.c.space_id)
-        .where(fisher_snapshots.c.space_id == space_id)
-        .order_by(fisher_snapshots.c.task, fisher_snapshots.c.layer)
-    )
-    return [Holder(row.name, row.version).fisher(row) for row in rows]
 
 
 def insert_version(connection: Connection, space_id: int, state: LearnedState, made: Making) -> None:

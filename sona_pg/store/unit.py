@@ -121,7 +121,7 @@ class LearningUnit:
         with snapshot(self._engine, "reading the live version") as connection:
             if fleet.live_version(connection, space_id) != self.live_version:
                 raise LearningConflict(f"space {self._space.name!r}: another learner has published meanwhile")
-            return read_learned(connection, space_id, self.live_version)
+            return read_learned(connection, space_id)
 
     def candidates(self, known: Catalog | None = None) -> Catalog:
         """Return all candidates by slot; new ones get their slots now, those in ``known`` are not read again."""

@@ -11,25 +11,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, select
 
-from sona_pg.domain.pattern import LearnedPattern, RouteRecord
+from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import FisherSnapshot, RouteStatistics
-from sona_pg.domain.verdict import VerdictCounts
 from sona_pg.store.connect import driver_connection
-from sona_pg.store.copying import copy_arrays
-from sona_pg.store.pattern_rows import as_row, parameter_records
+from sona_pg.store.pattern_rows import as_row
 from sona_pg.store.reals import Reals
-from sona_pg.store.schema import spaces, version_contents, version_patterns, version_tasks
-from sona_pg.store.stored_arrays import Holder
+from sona_pg.store.schema import version_contents
 
-ROUTE_FIGURES = ("routes", "route_sizes", "route_qualities", "route_variances", "route_latencies", "route_versions")
-READ_ROUTES = select(*(version_contents.c[name] for name in ROUTE_FIGURES)).where(
-    version_contents.c.space_id == bindparam("space"), version_contents.c.version == bindparam("version")
-)
 SCALARS = """pattern_id, size, weight, quality, success_count, recovered_count, partial_count, failure_count,
     created_version, updated_version, kind, merged_from, typical_queries, typical_similarities, parameters"""
 OF_PATTERN = ", ".join(f"p.{column.strip()}" for column in SCALARS.split(","))
@@ -272,70 +264,3 @@ def copy(connection: Connection, space_id: int, source: int, version: int) -> No
 def forget_tasks(connection: Connection, space_id: int) -> None:
     """Delete Fisher information without a version."""
     driver_connection(connection).execute(FORGET_TASKS, {"space": space_id})
-
-
-def read_patterns(connection: Connection, space_id: int, version: int) -> list[LearnedPattern]:
-    """Return the patterns of a version, oldest first."""
-    table = version_patterns
-    of_version = (table.c.space_id == space_id) & (table.c.version == version)
-    order = (table.c.created_version, table.c.pattern_id)
-    told = [column for column in table.c if column is not table.c.centroid]
-    rows = connection.execute(select(*told).where(of_version).order_by(*order)).all()
-    if not rows:
-        return []
-    dim = connection.scalar(select(func.vector_dims(table.c.centroid)).where(of_version).limit(1))
-    block = copy_arrays(
-        connection, select(table.c.centroid).where(of_version).order_by(*order), [("centroid", "vector", int(dim or 0))]
-    )[0]["centroid"]
-    return [
-        LearnedPattern(
-            id=row.pattern_id,
-            centroid=centroid,
-            size=row.size,
-            weight=row.weight,
-            quality=row.quality,
-            kind=row.kind,
-            routes=_routes(row),
-            typical_queries=tuple(row.typical_queries),
-            typical_similarities=tuple(np.array(row.typical_similarities, np.float32).tolist()),
-            created_version=row.created_version,
-            updated_version=row.updated_version,
-            merged_from=tuple(row.merged_from),
-            verdicts=VerdictCounts(row.success_count, row.recovered_count, row.partial_count, row.failure_count),
-            parameters=parameter_records(row.parameters),
-        )
-        for row, centroid in zip(rows, block, strict=True)
-    ]
-
-
-def read_routes(connection: Connection, space_id: int, version: int) -> dict[str, RouteStatistics] | None:
-    """Return the route statistics of a version; None if its content is not kept."""
-    row = connection.execute(READ_ROUTES, {"space": space_id, "version": version}).one_or_none()
-    if row is None:
-        return None
-    return {name: RouteStatistics(*known) for name, *known in zip(*row, strict=True)}
-
-
-def read_tasks(connection: Connection, space_id: int, version: int) -> list[FisherSnapshot]:
-    """Return the Fisher information of a version by task and layer; ``DamagedVersion`` if it cannot be read."""
-    of_version = (version_contents.c.space_id == space_id) & (version_contents.c.version == version)
-    held = connection.execute(select(version_contents).where(of_version)).one_or_none()
-    if held is None:
-        return []
-    named = set(zip(held.tasks, held.task_layers, held.task_versions, strict=True))
-    order = (version_tasks.c.task, version_tasks.c.layer)
-    rows = connection.execute(
-        select(version_tasks, spaces.c.name)
-        .join(spaces, spaces.c.space_id == version_tasks.c.space_id)
-        .where(version_tasks.c.space_id == space_id)
-        .order_by(*order)
-    )
-    return [Holder(row.name, version).fisher(row) for row in rows if (row.task, row.layer, row.version) in named]
-
-
-def _routes(row: Any) -> dict[str, RouteRecord]:
-    columns = (row.routes, row.route_sizes, row.route_weights, row.route_qualities, row.route_verdicts)
-    return {
-        name: RouteRecord(size, weight, quality, VerdictCounts(*verdicts))
-        for name, size, weight, quality, verdicts in zip(*columns, strict=True)
-    }

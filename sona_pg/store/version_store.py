@@ -61,7 +61,7 @@ class VersionStore:
             if wanted == 0:
                 return 0, None, catalog
             if wanted == live:
-                return wanted, read_learned(connection, space.space_id, live), catalog
+                return wanted, read_learned(connection, space.space_id), catalog
             return wanted, versions.knowledge(connection, space, wanted), catalog
 
     def promote(self, space: Space, server_id: UUID, version: int) -> None:

@@ -30,7 +30,7 @@ from sona_pg.domain.version import Difference, RollbackResult, StoredVersion
 from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
 from sona_pg.store import candidates, claims, gate_rows, graph_rows, held_cycles, settings_log, states, version_contents
 from sona_pg.store import cycles as cycle_rows
-from sona_pg.store.learned import StoredKnowledge, read_version
+from sona_pg.store.learned import StoredKnowledge, read_patterns, read_version
 from sona_pg.store.schema import cycles, erasures, staged_versions, state_versions
 from sona_pg.store.version_contents import VersionContent
 
@@ -114,7 +114,7 @@ def knowledge(connection: Connection, space: Space, version: int) -> StoredKnowl
 def patterns_at(connection: Connection, space: Space, version: int) -> list[LearnedPattern]:
     """Return the patterns of a version; ``UnknownVersion`` if they are missing."""
     _require_kept(connection, space, version)
-    return version_contents.read_patterns(connection, space.space_id, version)
+    return read_patterns(connection, space.space_id, version)
 
 
 def stage(

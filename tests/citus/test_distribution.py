@@ -77,6 +77,7 @@ def test_every_row_stays_and_the_same_code_goes_on(empty_database_url: str) -> N
         ).fetchone()
         assert left == (0,)
     with engine_at(url, "s1") as engine:
+        assert engine.version == 1
         record(engine, 40, 7)
         assert engine.force_learn().version == 2
         assert len(engine.search(np.random.default_rng(7).standard_normal(DIM), k=5)) == 5

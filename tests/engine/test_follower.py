@@ -158,10 +158,20 @@ def test_repeated_outages_of_a_store_are_logged_once(caplog: pytest.LogCaptureFi
 
 
 def test_fifty_spaces_are_polled_by_one_statement() -> None:
-    looks = Looks()
-    follow(Listener(), looks, *(Space(number, poll=0.05) for number in range(50)))
+    looks, spaces = Looks(), [Space(number, poll=0.05) for number in range(50)]
+    looks.news = False
+    for space in spaces:
+        space.wants_every_look = True
+    follow(Listener(), looks, *spaces)
     assert len(looks.calls) <= 10
     assert sum(len(look.beats) for look in looks.calls if look.beats) == 50  # once each, not with every poll
+
+
+def test_a_new_version_is_reported_by_the_next_poll_without_a_statement_of_its_own() -> None:
+    looks = Looks()
+    follow(Listener(), looks, Space(1, poll=0.001))
+    beats = [look.beats is not None for look in looks.calls]
+    assert beats[:3] == [True, False, True]  # the second poll found another version than the first
 
 
 def test_accesses_of_patterns_are_sent_together_with_a_heartbeat_and_again_if_that_failed(monkeypatch) -> None:

@@ -10,7 +10,7 @@ from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
-from sona_pg.store import candidates, pattern_rows
+from sona_pg.store import candidates, learned, pattern_rows
 from sona_pg.store.database import Database
 
 DIM = 4
@@ -83,7 +83,7 @@ def test_a_pattern_that_has_merged_an_older_one_is_stored_as_old_as_that(databas
         pattern_rows.write_patterns(connection, space.space_id, [older, younger], [], database.now())
         merged = younger.merge(older)
         pattern_rows.write_patterns(connection, space.space_id, [merged], [older.id], database.now())
-        [stored] = pattern_rows.read_patterns(connection, space.space_id)
+        [stored] = learned.read_live_patterns(connection, space.space_id)
     assert stored.created_version == merged.created_version == 3
     database.close()
 
@@ -97,9 +97,9 @@ def test_routes_of_any_name_come_back_as_they_were(database_url):
     pattern = LearnedPattern(uuid7(), np.eye(DIM, dtype=np.float32)[0], 9, 1.0, 0.5, created_version=1, routes=routes)
     with database.engine.begin() as connection:
         pattern_rows.write_patterns(connection, space.space_id, [pattern], [], database.now())
-        [stored] = pattern_rows.read_patterns(connection, space.space_id)
+        [stored] = learned.read_live_patterns(connection, space.space_id)
         assert stored.routes == routes
         pattern_rows.write_patterns(connection, space.space_id, [pattern.decay(0.5)], [], database.now())
-        [stored] = pattern_rows.read_patterns(connection, space.space_id)
+        [stored] = learned.read_live_patterns(connection, space.space_id)
         assert stored.routes == pattern.decay(0.5).routes
     database.close()
