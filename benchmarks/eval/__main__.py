@@ -10,16 +10,16 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.eval.context import Context
+from benchmarks.eval.context import BEGAN, Context
 from benchmarks.eval.data import ORIGINALS, missing_files
-from benchmarks.eval.stats import Figures, Table
+from benchmarks.eval.results import KeptResults
+from benchmarks.eval.running import run_all
+from benchmarks.eval.stats import Table
 from sona_pg import __version__, kernels
 from sona_pg.config import Environment
 
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, default=Path("build/eval"), help="where results go")
     parser.add_argument("--jobs", type=int, default=1, help="seeds that run at once")
+    parser.add_argument("--again", action="store_true", help="run also what the output has results of already")
     parser.add_argument("--quick", action="store_true", help="leave out the slow baselines")
     asked = parser.parse_args(arguments)
     missing = None if asked.data is None else missing_files(asked.data)
@@ -78,17 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         context = Context(asked.data, asked.split, url, asked.output, asked.quick)
         tables: list[Table] = []
         took: dict[str, float] = {}  # minutes
-        for name in asked.only or EXPERIMENTS:
-            context.say(f"{name}: begun")
-            began = time.monotonic()
-            seeds = asked.seeds or SEEDS.get(name, USUAL_SEEDS)
-            for table in run(name, context, seeds, asked.jobs):
+        seeds = {name: asked.seeds or SEEDS.get(name, USUAL_SEEDS) for name in asked.only or EXPERIMENTS}
+        for name, results in run_all(context, KeptResults.of(context), seeds, asked.jobs, again=asked.again):
+            for table in import_module(f"benchmarks.eval.{name}").report(context, [one.figures for one in results]):
                 print(f"\n{table.text()}\n", flush=True)
-                keep(table, context, seeds)
+                keep(table, context, seeds[name])
                 tables.append(table)
-            took[name] = (time.monotonic() - began) / 60
+            took[name] = sum(one.minutes for one in results)
     print(verdict(tables))
-    print(f"{sum(took.values()):.0f} minutes: " + ", ".join(f"{name} {spent:.1f}" for name, spent in took.items()))
+    each = ", ".join(f"{name} {spent:.1f}" for name, spent in took.items())
+    print(f"{(time.monotonic() - BEGAN) / 60:.0f} minutes, {sum(took.values()):.0f} one after the other: {each}")
     return 0
 
 
@@ -101,20 +101,6 @@ def verdict(tables: Sequence[Table]) -> str:
         if not cell.reached
     ]
     return "\n".join([f"{len(judged) - len(missed)} of {len(judged)} targets reached", *missed])
-
-
-def run(name: str, context: Context, seeds: int, jobs: int) -> list[Table]:
-    """Run one experiment with every seed, and return its tables."""
-    module = import_module(f"benchmarks.eval.{name}")
-    one_seed = partial(module.run_seed, context)
-    figures: list[Figures]
-    if jobs == 1:
-        figures = [one_seed(seed) for seed in range(seeds)]
-    else:
-        with ProcessPoolExecutor(jobs) as pool:
-            figures = list(pool.map(one_seed, range(seeds)))
-    tables: list[Table] = module.report(context, figures)
-    return tables
 
 
 def keep(table: Table, context: Context, seeds: int) -> None:

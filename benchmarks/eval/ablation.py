@@ -13,8 +13,9 @@ import numpy as np
 from benchmarks.eval import continual
 from benchmarks.eval.context import Context
 from benchmarks.eval.data import Clinc, Floats, Labels, Queries, unit
-from benchmarks.eval.sessions import CYCLE, EXPLORATION, RetrievalSession, open_space
+from benchmarks.eval.sessions import CYCLE, RetrievalSession, open_space
 from benchmarks.eval.stats import Figures, Table, gather
+from benchmarks.eval.titles_run import titles_run
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.learning.adapters.baseline import Baseline
 
@@ -70,15 +71,11 @@ def _sequence(context: Context, clinc: Clinc, seed: int) -> Parts:
 
 def _exploration(context: Context, clinc: Clinc, seed: int) -> Parts:
     """Thumbs on the shown candidate only: exploration, because candidates never shown are never learned."""
-    reached = []
-    for exploration in (EXPLORATION, 0.0):
-        with _space(context, clinc, "exploration", seed) as engine:
-            session = RetrievalSession(
-                engine, clinc.titles, clinc.names, "thumbs", seed=seed, cycle=CYCLE, exploration=exploration
-            )
-            session.learn(clinc.stream(seed, STREAM))
-            reached.append(session.accuracy(clinc.held_out))
-    return {f"exploration: ranking, {STREAM} thumbs": (reached[0], reached[1])}
+    with_it = titles_run(context, "thumbs", seed, STREAM).accuracy(context, STREAM)
+    with _space(context, clinc, "exploration", seed) as engine:
+        session = RetrievalSession(engine, clinc.titles, clinc.names, "thumbs", seed=seed, cycle=CYCLE, exploration=0.0)
+        session.learn(clinc.stream(seed, STREAM))
+        return {f"exploration: ranking, {STREAM} thumbs": (with_it, session.accuracy(clinc.held_out))}
 
 
 def _base(context: Context, clinc: Clinc, seed: int) -> Parts:

@@ -15,8 +15,8 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.eval.context import Context
 from benchmarks.eval.data import Floats
 from benchmarks.eval.retrieval import SAID
-from benchmarks.eval.sessions import RetrievalSession, open_space
 from benchmarks.eval.stats import Figures, Table, Target, gather
+from benchmarks.eval.titles_run import FirstAnswers, titles_run
 
 COUNTS = (1000, 3000, 5000)
 BINS = 15
@@ -26,19 +26,13 @@ ERROR, OF_CONFIDENCE, OF_FIT = "calibration error", "AUROC of confidence", "AURO
 def run_seed(context: Context, seed: int) -> Figures:
     """Return calibration errors and areas, all in per cent."""
     clinc = context.clinc()
-    stream = clinc.stream(seed, max(COUNTS))
     frozen = [(part @ clinc.titles.T).max(axis=1) for part in (clinc.held_out.embeddings, clinc.out_of_scope)]
     base = _area(*frozen)
     figures: Figures = {"frozen embedding, largest cosine": {OF_CONFIDENCE: base, OF_FIT: base}}
     for teaching, said in SAID.items():
-        with open_space(context.url, f"confidence-{teaching}-{seed}", clinc.titles.shape[1]) as engine:
-            session = RetrievalSession(engine, clinc.titles, clinc.names, teaching, seed=seed)
-
-            def measure(count: int, session: RetrievalSession = session, said: str = said) -> None:
-                if count in COUNTS:
-                    figures[f"sona-pg, {said}, {count}"] = _measured(context, session)
-
-            session.learn(stream, measure)
+        run = titles_run(context, teaching, seed, max(COUNTS))
+        for count in COUNTS:
+            figures[f"sona-pg, {said}, {count}"] = _measured(context, run.answers[count])
         context.say(f"confidence {teaching} seed {seed}: {figures[f'sona-pg, {said}, {max(COUNTS)}']}")
     for name, row in figures.items():
         if name.startswith("sona-pg"):
@@ -59,17 +53,13 @@ def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
     return [Table("confidence", title, gather(seeds, targets))]
 
 
-def _measured(context: Context, session: RetrievalSession) -> dict[str, float]:
-    clinc, engine = context.clinc(), session.engine
-    inside, outside = (
-        engine.rank_many(queries, session.candidates, ids=session.names, k=1)
-        for queries in (clinc.held_out.embeddings, clinc.out_of_scope)
-    )
-    pairs = zip(inside, clinc.held_out.labels, strict=True)
-    right = np.array([one.ids[0] == session.names[label] for one, label in pairs])
-    sure, unsure = (np.array([one.confidence for one in found], np.float32) for found in (inside, outside))
-    fits, strange = (np.array([one.fit for one in found], np.float32) for found in (inside, outside))
-    return {ERROR: _error(sure, right), OF_CONFIDENCE: _area(sure, unsure), OF_FIT: _area(fits, strange)}
+def _measured(context: Context, found: FirstAnswers) -> dict[str, float]:
+    right = found.shown == context.clinc().held_out.labels
+    return {
+        ERROR: _error(found.confidence, right),
+        OF_CONFIDENCE: _area(found.confidence, found.confidence_outside),
+        OF_FIT: _area(found.fit, found.fit_outside),
+    }
 
 
 def _error(told: Floats, right: NDArray[np.bool_]) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +40,7 @@ class Context:
     output: Path
     quick: bool = False  # leave out the slow baselines
     began: float = field(default=BEGAN)
+    made: dict[str, object] = field(default_factory=dict, compare=False)  # shared by the experiments of one task
 
     def clinc(self) -> Clinc:
         """Return CLINC150, read once a process."""
@@ -50,6 +53,14 @@ class Context:
     def conversations(self) -> Conversations:
         """Return LoCoMo, read once a process."""
         return _conversations(self.folder, self.split)
+
+    @contextlib.contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Forget in the end what was made to be shared."""
+        try:
+            yield
+        finally:
+            self.made.clear()
 
     def say(self, text: str) -> None:
         """Print a line of progress."""

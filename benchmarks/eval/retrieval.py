@@ -12,6 +12,7 @@ from benchmarks.eval.data import Floats, Queries
 from benchmarks.eval.plots import plot_curves
 from benchmarks.eval.sessions import CYCLE, RetrievalSession, Teaching, open_space
 from benchmarks.eval.stats import Figures, Table, Target, gather
+from benchmarks.eval.titles_run import titles_run
 
 COUNTS = (1000, 5000, 10_000)
 LACK = "logistic regression told less sona-pg from thumbs"
@@ -36,11 +37,12 @@ def run_seed(context: Context, seed: int) -> Figures:
     shots, rest = clinc.shots(seed)
     rest = rest.take(slice(0, max(COUNTS)))
     for teaching in SAID:
-        curve = _ours(context, f"titles-{teaching}", clinc.titles, stream, teaching, seed)
+        run = titles_run(context, teaching, seed, max(COUNTS))
+        curve = {count: run.accuracy(context, count) for count in run.answers if _is_point(count)}
         row = {_short(count): curve[count] for count in COUNTS if count in curve}
         figures[f"curve {teaching}"] = {str(count): value for count, value in curve.items()}
         if teaching == "thumbs":
-            few = _ours(context, "shots-thumbs", shots, rest, teaching, seed)
+            few = _few_shots(context, shots, rest, seed)
             figures["curve 5-shot"] = {str(count): value for count, value in few.items()}
             row["5-shot 10k"] = few[max(few)]
         figures[f"sona-pg, {SAID[teaching]}"] = row
@@ -72,22 +74,24 @@ def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
     return [Table("retrieval", title, gather(ordered, TARGETS))]
 
 
-def _ours(
-    context: Context, name: str, candidates: Floats, stream: Queries, teaching: Teaching, seed: int
-) -> dict[int, float]:
+def _few_shots(context: Context, shots: Floats, stream: Queries, seed: int) -> dict[int, float]:
+    """Return our accuracy by the number of thumbs, where means of five queries are the candidates."""
     clinc = context.clinc()
-    points = {0: 0.0}
-    with open_space(context.url, f"{name}-{seed}", candidates.shape[1]) as engine:
-        session = RetrievalSession(engine, candidates, clinc.names, teaching, seed=seed)
-        points[0] = session.accuracy(clinc.held_out)
+    with open_space(context.url, f"shots-thumbs-{seed}", shots.shape[1]) as engine:
+        session = RetrievalSession(engine, shots, clinc.names, "thumbs", seed=seed)
+        points = {0: session.accuracy(clinc.held_out)}
 
         def measure(count: int) -> None:
-            if count in COUNTS or count % (4 * CYCLE) == 0 or count == CYCLE:
+            if _is_point(count):
                 points[count] = session.accuracy(clinc.held_out)
 
         session.learn(stream, measure)
-        context.say(f"{name} seed {seed}: " + ", ".join(f"{k}: {v:.1f}" for k, v in points.items()))
+        context.say(f"shots-thumbs seed {seed}: " + ", ".join(f"{k}: {v:.1f}" for k, v in points.items()))
     return points
+
+
+def _is_point(count: int) -> bool:
+    return count in COUNTS or count % (4 * CYCLE) == 0 or count == CYCLE
 
 
 def _theirs(method: baselines.Method, stream: Queries, held_out: Queries, teaching: Teaching) -> dict[int, float]:

@@ -12,6 +12,7 @@ from benchmarks.eval.context import Context
 from benchmarks.eval.data import Floats
 from benchmarks.eval.sessions import RetrievalSession, open_space
 from benchmarks.eval.stats import Cell, Figures, Table, Target, gather
+from benchmarks.eval.titles_run import titles_run
 
 FEEDBACKS = 10_000
 HALFWAY = FEEDBACKS // 2
@@ -32,7 +33,12 @@ def run_seed(context: Context, seed: int) -> Figures:
 
     accuracy: dict[str, float] = {}
     scope: Figures = {}
-    for noise in NOISE:
+    run = titles_run(context, "thumbs", seed, FEEDBACKS)
+    accuracy |= {_wrong(0.0, count): run.accuracy(context, count) for count in (HALFWAY, FEEDBACKS)}
+    scope[f"{SCOPE}: {OURS}, highest score"] = {"AUROC": auroc(run.scores[:, 0])}
+    chance = 1 / np.exp(run.scores - run.scores[:, :1]).sum(axis=1)
+    scope[f"{SCOPE}: {OURS}, chance of the first"] = {"AUROC": auroc(chance)}
+    for noise in NOISE[1:]:
         with open_space(context.url, f"noise-{noise}-{seed}", clinc.titles.shape[1]) as engine:
             session = RetrievalSession(engine, clinc.titles, clinc.names, "thumbs", noise=noise, seed=seed)
 
@@ -41,11 +47,6 @@ def run_seed(context: Context, seed: int) -> Figures:
                     accuracy[_wrong(noise, count)] = session.accuracy(clinc.held_out)
 
             session.learn(stream, measure)
-            if noise == 0.0:
-                scores = session.scores(asked)
-                scope[f"{SCOPE}: {OURS}, highest score"] = {"AUROC": auroc(scores[:, 0])}
-                chance = 1 / np.exp(scores - scores[:, :1]).sum(axis=1)
-                scope[f"{SCOPE}: {OURS}, chance of the first"] = {"AUROC": auroc(chance)}
         context.say(f"noise {noise} seed {seed}: {accuracy[_wrong(noise, FEEDBACKS)]:.1f}")
     for method in baselines.methods(clinc.titles):
         if context.quick and isinstance(method, baselines.Logistic):
