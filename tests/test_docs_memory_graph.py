@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -14,7 +15,7 @@ from tests.worker.test_deep_loop import CONFIG, DIM, learn
 
 TEXT = (Path(__file__).parent.parent / "docs" / "memory-graph.md").read_text()
 QUERIES = re.findall(r"^```sql\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-(CODE,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -25,8 +26,9 @@ def engine(database_url: str) -> Iterator[SonaEngine]:
 
 
 def test_every_block_runs_and_answers(engine: SonaEngine, database_url: str) -> None:
-    names = {"engine": engine}
-    exec(CODE, names)
+    names = {"engine": engine, "embeddings": np.random.default_rng(2).standard_normal((2, DIM)).astype(np.float32)}
+    for block in BLOCKS:
+        exec(block, names)
     assert engine.metrics()["version"] == 2
     with psycopg.connect(database_url) as connection:
         for query in QUERIES:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from sona_pg.learning.graph.edges import RATE
+from sona_pg.domain.memory import EdgeKind
+from sona_pg.learning.graph.edges import RATE, GraphEdges
 from sona_pg.learning.graph.expectation import Expectation, sureness, uses_of
 from sona_pg.learning.graph.learned_graph import LearnedGraph
 from tests.learning.graph_slices import BLANK, CATALOG, DIM, PATTERNS, Turn, after, learned, slice_of
@@ -74,6 +77,17 @@ def test_activation_spreads_over_edges_and_keeps_its_mass():
     found = of_patterns(expected, spread)
     assert found[0] > found[1] > 0.0
     assert (expectation([Turn("s", 0)]).spread(TOPICS[3]) >= 0.0).all()
+
+
+def test_activation_passes_no_dreamt_edge_until_use_confirms_it():
+    graph = learned(slice_of([Turn("s", 0), Turn("t", 3)]))
+    first, last = (graph.keys.tolist().index(list(PATTERNS[topic].id.bytes)) for topic in (0, 3))
+    ends = np.array([first], np.int32), np.array([last], np.int32)
+    for kind, reached in ((EdgeKind.DREAM, False), (EdgeKind.CO_ACTIVATION, True)):
+        edges = graph.edges.united(GraphEdges.of(len(graph), *ends, kind, np.ones(1, np.float32), DAY))
+        joined = dataclasses.replace(graph, edges=edges)
+        expected = Expectation.of(joined, PATTERNS, CATALOG, DAY, 30.0)
+        assert bool(of_patterns(expected, expected.spread(TOPICS[0])).get(3, 0.0) > 0.01) is reached
 
 
 def test_an_empty_graph_expects_nothing():

@@ -109,11 +109,15 @@ class Expectation:
         return np.asarray(expected + self._used_by(patterns), np.float64)
 
     def spread(self, x: Floats) -> Doubles:
-        """Return the activation of each node (n,) from the nodes that ``x`` (dim,) is like; they sum to 1 at most."""
+        """Return the activation of each node (n,) from the nodes that ``x`` (dim,) is like; they sum to 1 at most.
+
+        It passes no dreamt edge that use has not confirmed: measured, these are worth no more than random ones.
+        """
         edges, count = self.graph.edges, len(self.graph)
         seeds = self._like(x, np.arange(count), self.embeddings)
-        out = np.maximum(np.bincount(edges.source, self.strength, count), 1e-12)
-        share = self.strength / out[edges.source]
+        strength = np.where(edges.kind == EdgeKind.DREAM, 0.0, self.strength)
+        out = np.maximum(np.bincount(edges.source, strength, count), 1e-12)
+        share = strength / out[edges.source]
         mass = seeds
         for _ in range(STEPS):
             moved = np.bincount(edges.target, mass[edges.source] * share, count)
