@@ -91,9 +91,8 @@ class GraphEvidence:
     def _sets(self, queries: Sequence[KnownQuery]) -> dict[int, tuple[str, ...]]:
         """Return the ids of the candidate sets that are known here; none for a set of all candidates."""
         found: dict[int, tuple[str, ...]] = {0: ()}
-        for query in queries:
-            number = query.candidate_set
-            ids = found.get(number, query.among)
+        for number in {query.candidate_set for query in queries} - {0}:
+            ids = self._evidence.ids_of(number)
             ids = self._ranker.ids_of(number) if ids is None else ids
             if ids is not None:
                 found[number] = ids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from sona_pg.domain.judged import Fact, JudgedQuery
 from sona_pg.domain.ledger_slice import Outcome
 from sona_pg.store.outcome_rows import outcome_by
 
+_Key = TypeVar("_Key", bytes, int)
 KnownFacts = Mapping[bytes, frozenset[tuple[str, int]]]  # source and sequence of each fact, by trajectory
 
 
@@ -31,7 +32,7 @@ class KnownQuery:
     """One query, and all that was said of the answer."""
 
     __slots__ = (
-        "among", "at_end", "candidate_set", "decided", "facts", "features", "is_new", "is_ranking", "noted", "query",
+        "at_end", "candidate_set", "decided", "facts", "features", "is_new", "is_ranking", "noted", "query",
         "route", "session", "stored",
     )  # fmt: skip
 
@@ -54,7 +55,6 @@ class KnownQuery:
         self.decided = decided  # by ``route``
         self.session = session  # label
         self.candidate_set = candidate_set  # number, 0 for none
-        self.among: tuple[str, ...] | None = None  # ids of the set; None: not known from the ledger
         self.is_new = True  # no version has learned the trajectory
         self.stored = False  # the ledger was seen to have the trajectory
         self.facts: dict[tuple[str, int], Fact] = {}
@@ -116,6 +116,7 @@ class JudgedQueries:
         self._judged: dict[bytes, KnownQuery] = {}
         self._judgements: dict[bytes, Judgement | None] = {}  # of each; one whose facts have changed is missing
         self._shown: OrderedDict[bytes, KnownQuery] = OrderedDict()  # nobody has said anything of them yet
+        self._sets: OrderedDict[int, tuple[str, ...]] = OrderedDict()  # candidate sets of sessions, by number
         self._early: OrderedDict[bytes, list[Fact]] = OrderedDict()  # of trajectories that are not known here
 
     def __len__(self) -> int:
@@ -124,6 +125,10 @@ class JudgedQueries:
     def __getitem__(self, trajectory: bytes) -> KnownQuery:
         """Return a judged query."""
         return self._judged[trajectory]
+
+    def ids_of(self, number: int) -> tuple[str, ...] | None:
+        """Return the ids of a candidate set, none for all candidates; None if the ledger has not told it here."""
+        return self._sets.get(number)
 
     def waiting(self) -> list[Judgement]:
         """Return the judgements that wait to be learned, oldest first: of more than ``most``, the latest.
@@ -160,7 +165,8 @@ class JudgedQueries:
                     row.candidate_set,
                 )  # fmt: skip
             known.is_new, known.stored = row.quality_is_new, True
-            known.among = known.among if row.among is None else row.among
+            if row.among is not None:
+                _put(self._sets, row.candidate_set, row.among, MOST_SETS)
             for fact in row.facts:
                 known.facts[fact.source, fact.sequence] = fact
                 known.noted.discard((fact.source, fact.sequence))
@@ -267,11 +273,12 @@ def _judges(fact: Fact) -> bool:
     return fact.paid is None or fact.quality is not None or fact.correction is not None
 
 
-def _put(into: OrderedDict[bytes, Any], key: bytes, value: object, most: int) -> None:
+def _put(into: OrderedDict[_Key, Any], key: _Key, value: object, most: int) -> None:
     into[key] = value
     while len(into) > most:
         into.popitem(last=False)
 
 
+MOST_SETS = 256  # candidate sets whose ids are kept: 100 kB each at most
 _MOST_EARLY = 16  # facts of one trajectory that is not known here
 _MARKED = 8  # marked queries among the most that are weighed, on average

@@ -68,6 +68,10 @@ class RecentEvidence:
         """Return a query that waits; the caller holds the lock."""
         return self._queries[trajectory]
 
+    def ids_of(self, number: int) -> tuple[str, ...] | None:
+        """Return the ids of a candidate set as ``JudgedQueries.ids_of`` does; the caller holds the lock."""
+        return self._queries.ids_of(number)
+
     def gather(self) -> None:
         """Take up what the recorder has noted; for servers that record and never ask."""
         if self.news and self.lock.acquire(blocking=False):

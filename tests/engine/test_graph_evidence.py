@@ -129,6 +129,31 @@ def test_a_thumb_down_weakens_and_a_retraction_leaves_the_version_s_weights(engi
     assert used(engine) == weights
 
 
+def test_what_a_version_has_learned_is_taken_back_when_it_is_judged_anew(engine: SonaEngine) -> None:
+    pattern = pattern_of(engine, 0)
+    told = turn(engine, "s", 0, "d")
+    turn(engine, "s", 1, "b")
+    engine.force_learn()
+    assert used(engine)[pattern, "candidate/d"] == pytest.approx(RATE, rel=1e-4)
+    engine.feedback(told, quality=0.0)
+    weights = used(engine)
+    assert (pattern, "candidate/d") not in weights
+    assert engine.version == 2
+    engine.force_learn()
+    assert used(engine) == pytest.approx(weights, abs=1e-5)
+
+
+def test_an_erased_session_counts_no_longer(engine: SonaEngine) -> None:
+    before = used(engine)
+    turn(engine, "erased", 0, "a")
+    turn(engine, "erased", 2, "c")
+    assert used(engine) != before
+    engine.flush()
+    engine.forget(session="erased")
+    assert ("candidate/a", "candidate/c") not in used(engine)
+    assert used(engine) == pytest.approx(before, abs=1e-5)
+
+
 def test_a_neighbour_is_weakened_only_by_questions_that_it_could_have_answered(engine: SonaEngine) -> None:
     pattern = pattern_of(engine, 0)
     before = used(engine)[pattern, "candidate/a"]
