@@ -8,6 +8,7 @@ sets that no trajectory names, reasons of deleted trajectories that were set asi
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -176,17 +177,14 @@ DELETE FROM sona.erasures e WHERE e.space_id = %(space)s AND e.phase = 'done' AN
 
 WITHOUT_SPACE = ("batches", "trajectories", "steps", "feedback", "sealed_weeks", "set_aside", "candidate_sets")
 # Numbers above the sequence are ignored: during a restore, spaces may be missing while the sequence is at its start.
-REMOVED = """
-SELECT array_agg(gone.id) FROM (
-    SELECT generate_series(1, pg_sequence_last_value(pg_get_serial_sequence('sona.space_names', 'space_id')))::int AS id
-    EXCEPT SELECT space_id FROM sona.spaces
-    EXCEPT SELECT space_id FROM sona.space_names
-) AS gone
-"""
+LAST_NUMBER = "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('sona.space_names', 'space_id')), 0)"
+NUMBERS = ("SELECT space_id FROM sona.spaces", "SELECT space_id FROM sona.space_names")
+# By stretches of removed numbers: there are no more of them than spaces, however many were removed.
 ORPHANS = sql.SQL("""
-SELECT DISTINCT t.space_id FROM {table} t
-WHERE t.space_id = ANY(%(removed)s) AND NOT EXISTS (
-    SELECT FROM sona.batches b WHERE b.space_id = t.space_id AND b.recorded_at >= %(since)s)
+SELECT DISTINCT t.space_id
+FROM unnest(%(first)s::int[], %(last)s::int[]) AS gone (first, last)
+JOIN {table} t ON t.space_id >= gone.first AND t.space_id <= gone.last
+WHERE NOT EXISTS (SELECT FROM sona.batches b WHERE b.space_id = t.space_id AND b.recorded_at >= %(since)s)
 """)
 DELETE_ORPHANS = sql.SQL("DELETE FROM {table} WHERE space_id = %(space)s")
 
@@ -301,14 +299,22 @@ def forget_acts(raw: psycopg.Connection[Any], space: int) -> int:
 def delete_orphans(raw: psycopg.Connection[Any], since: datetime) -> dict[tuple[str, int], int]:
     """Delete the rows of removed spaces without records ``since``; return their number by table and space."""
     gone: dict[tuple[str, int], int] = {}
-    row = raw.execute(REMOVED).fetchone()
-    if row is None or row[0] is None:
+    stretches = _removed(raw)
+    if not stretches:
         return gone
-    values = {"removed": row[0], "since": since}
+    firsts, lasts = zip(*stretches, strict=True)
+    values = {"first": list(firsts), "last": list(lasts), "since": since}
     for name in reversed(WITHOUT_SPACE):  # batches last: they show whether a server still records
         for (space,) in raw.execute(ORPHANS.format(table=table(name)), values).fetchall():
             gone[name, space] = raw.execute(DELETE_ORPHANS.format(table=table(name)), {"space": space}).rowcount
     return gone
+
+
+def _removed(raw: psycopg.Connection[Any]) -> list[tuple[int, int]]:
+    """Return the stretches of numbers that spaces have had and no space has, each by its first and its last."""
+    end = _count(raw, LAST_NUMBER, {}) + 1
+    known = {number for query in NUMBERS for (number,) in raw.execute(query.encode()).fetchall() if number < end}
+    return [(before + 1, at - 1) for before, at in pairwise([0, *sorted(known), end]) if at - before > 1]
 
 
 def oldest_kept(raw: psycopg.Connection[Any]) -> datetime | None:
