@@ -21,16 +21,17 @@ from sqlalchemy import Engine
 
 from sona_pg.ingest.attempts import Attempts, described
 from sona_pg.store.connect import connect
+from sona_pg.store.topology import has_citus
 
 log = logging.getLogger("sona_pg.ingest")
 
 CONNECTIONS = 2  # to each worker: one for each thread that writes
 AVOIDED_FOR = 60.0  # seconds for which a worker that cannot be used directly is left to the coordinator
+SPREAD_MEANWHILE = 300.0  # seconds after which a store is looked at again that was not distributed
 LOOK_AGAIN = 30.0  # seconds after the topology could not be read: the coordinator has enough attempts then
 TABLES = ("spaces", "batches", "servers", "trajectories", "steps", "feedback")
 NAMED = re.compile(rf"\bsona\.({'|'.join(TABLES)})\b")
 
-IS_DISTRIBUTED = "SELECT to_regclass('pg_catalog.pg_dist_placement') IS NOT NULL"
 PLACEMENT = """
 SELECT n.nodename, n.nodeport, t.name, t.shard
 FROM (
@@ -47,6 +48,9 @@ IS_HERE = """
 SELECT EXISTS (
     SELECT FROM pg_dist_placement p JOIN pg_dist_local_group g ON g.groupid = p.groupid WHERE p.shardid = %(shard)s)
 """
+
+
+NO_SPACE = 0  # no space has this number
 
 
 class Moved(Exception):
@@ -86,9 +90,9 @@ class OwnWorkers:
         self._engine = engine
         self._stall_timeout = stall_timeout
         self._lock = threading.Lock()
-        self._distributed: bool | None = None  # not known yet
         self._look_at = 0.0  # monotonic seconds, for the topology
-        self._ways: dict[int, Way | None] = {}
+        self._ways: dict[int, Way] = {}
+        self._without: dict[int, float] = {}  # spaces that have none, until when; NO_SPACE: the whole store
         self._attempts: dict[str, Attempts] = {}
         self._engines: list[Engine] = []
         self._avoided: dict[str, float] = {}  # nodes, until when
@@ -99,16 +103,9 @@ class OwnWorkers:
         Raises:
             psycopg.Error, SQLAlchemyError, OSError: the topology cannot be read.
         """
-        if self._distributed is False:
-            return None
-        if space_id not in self._ways:
-            if time.monotonic() < self._look_at or coordinator.away_for:
-                return None
-            self._look_at = time.monotonic() + LOOK_AGAIN  # unless it succeeds
-            with coordinator.connection() as (raw, _):
-                self._ways[space_id] = self._read(raw, space_id)
-            self._look_at = 0.0
-        found = self._ways[space_id]
+        found = self._ways.get(space_id)
+        if found is None:
+            found = self._look(coordinator, space_id)
         if found is None or self._avoided.get(found.node, 0.0) > time.monotonic():
             return None
         return found
@@ -116,6 +113,7 @@ class OwnWorkers:
     def forget(self, space_id: int) -> None:
         """Read the way again before the next batch of a space."""
         self._ways.pop(space_id, None)
+        self._without.pop(space_id, None)
 
     def avoid(self, way: Way, exc: BaseException) -> None:
         """Leave a worker's spaces to the coordinator for a while."""
@@ -134,11 +132,23 @@ class OwnWorkers:
         for engine in self._engines:
             engine.dispose()
 
-    def _read(self, raw: psycopg.Connection[Any], space_id: int) -> Way | None:
-        if self._distributed is None:
-            self._distributed = raw.execute(IS_DISTRIBUTED).fetchone() == (True,)
-        if not self._distributed:
+    def _look(self, coordinator: Attempts, space_id: int) -> Way | None:
+        now = time.monotonic()
+        until = max(self._look_at, self._without.get(NO_SPACE, 0.0), self._without.get(space_id, 0.0))
+        if now < until or coordinator.away_for:
             return None
+        self._look_at = now + LOOK_AGAIN  # unless it succeeds
+        with coordinator.connection() as (raw, _):
+            spread = has_citus(raw)
+            found = self._read(raw, space_id) if spread else None
+        self._look_at = 0.0
+        if found is None:
+            self._without[space_id if spread else NO_SPACE] = now + SPREAD_MEANWHILE
+        else:
+            self._ways[space_id] = found
+        return found
+
+    def _read(self, raw: psycopg.Connection[Any], space_id: int) -> Way | None:
         rows = raw.execute(PLACEMENT, {"space": space_id, "tables": list(TABLES)}).fetchall()
         nodes = {(host, port) for host, port, _, _ in rows}
         if len(nodes) != 1 or len(rows) != len(TABLES):  # not distributed, or a placement in several places

@@ -203,6 +203,7 @@ class Writer:
         self._service.end()
         self.closed = True
         self._ask()  # removes it from the rotation
+        self._services.own_workers.forget(self._origin.space_id)
         if not self._shares_threads:
             self._services.close()
         left, extras, backlog = self.waiting, self._extras.rest(), bool(self._source.left)

@@ -24,6 +24,8 @@ WHERE c.relnamespace = 'sona'::regnamespace AND NOT c.relispartition
 """
 SHARDS = "SELECT count(*) FROM pg_dist_shard WHERE logicalrelid = 'sona.spaces'::regclass"
 
+IN_SEQUENCE = "SET LOCAL citus.multi_shard_modify_mode = 'sequential'"
+
 REFERENCE, HASHED = "n", "h"  # pg_dist_partition.partmethod
 
 
@@ -45,6 +47,11 @@ class Topology:
     tables: frozenset[str]  # hashed by space_id; partitions are not listed
     copied: frozenset[str]  # whole on every node
     shards: int  # of each table
+
+    @property
+    def spread(self) -> frozenset[str]:
+        """Tables that Citus has spread or copied over the nodes; partitions are not listed."""
+        return self.tables | self.copied
 
     @property
     def distributed(self) -> bool:
@@ -70,6 +77,17 @@ def read_topology(raw: psycopg.Connection[Any]) -> Topology | None:
         copied=frozenset(name for name, method in spread.items() if method == REFERENCE),
         shards=0 if counted is None else counted[0],
     )
+
+
+def has_citus(raw: psycopg.Connection[Any]) -> bool:
+    """Return whether the database has the extension."""
+    return raw.execute(HAS_CITUS).fetchone() is not None
+
+
+def in_sequence(raw: psycopg.Connection[Any]) -> None:
+    """Use one connection to each node of Citus: this transaction changes roles or tables after it has read rows."""
+    if has_citus(raw):
+        raw.execute(IN_SEQUENCE)
 
 
 def describe(topology: Topology | None) -> str | None:
