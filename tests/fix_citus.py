@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg import sql
 from psycopg.errors import ObjectInUse
 from sqlalchemy import make_url
@@ -26,9 +27,34 @@ CITUS_URL = os.environ.get("SONA_PG_CITUS_URL")
 SHARDS = 4  # of a test's tables: each is a table of Postgres for every partition
 NUMBERS = itertools.count(1)
 
-# Files whose tests run on Citus as well, where it is named. Others have tests of which some write SQL of their own that
-# Citus refuses.
-ALSO_ON_CITUS = frozenset({"tests/ingest/test_rows.py", "tests/ingest/test_feedback.py"})
+# Files whose tests run on Citus as well, where it is named.
+ALSO_ON_CITUS = frozenset(
+    {
+        "tests/hostile/test_crossing.py",
+        "tests/ingest/test_feedback.py",
+        "tests/ingest/test_rows.py",
+        "tests/store/test_check.py",
+        "tests/store/test_figures.py",
+        "tests/store/test_graph_rows.py",
+        "tests/store/test_maintenance.py",
+        "tests/store/test_retention.py",
+        "tests/store/test_seasons_in_sql.py",
+        "tests/store/test_space_retention.py",
+        "tests/store/test_space_roles.py",
+        "tests/store/test_spaces.py",
+        "tests/worker/test_deep_loop.py",
+        "tests/worker/test_explaining.py",
+        "tests/worker/test_isolation.py",
+        "tests/worker/test_learner.py",
+        "tests/worker/test_lease_races.py",
+    }
+)
+
+
+def runs_on_citus(definition: pytest.Item) -> bool:
+    """Whether a test that runs elsewhere runs on Citus as well."""
+    chosen = definition.nodeid.partition("::")[0] in ALSO_ON_CITUS
+    return chosen and definition.get_closest_marker("not_on_citus") is None
 
 
 @dataclass(frozen=True)
@@ -90,6 +116,8 @@ def distribute_template(cluster: Cluster, name: str) -> None:
     upgrade(url)
     for _ in distribute(url, shards=SHARDS):
         pass
+    with psycopg.connect(url) as connection:
+        connection.execute("DELETE FROM sona.acts")  # as elsewhere, where none is recorded of the template
     for each in cluster.urls:
         with node_at(each) as node:
             _close(node, name)

@@ -2,7 +2,8 @@
 
 `postgres_server` gives a test the default server: the embedded Postgres 18, or `SONA_PG_TEST_URL`. A test
 marked `every_server` runs on Postgres 18, 17 in Docker, and 16; one marked `docker` runs in Docker only. Where
-`SONA_PG_CITUS_URL` names a coordinator, tests marked `citus` run, and the files of `fix_citus.ALSO_ON_CITUS` there too.
+`SONA_PG_CITUS_URL` names a coordinator, tests marked `citus` run, and the files of `fix_citus.ALSO_ON_CITUS` there too,
+but for tests marked `not_on_citus`.
 Without a Docker engine the docker tests are deselected with a loud line; `REQUIRE_DOCKER=1` makes it fail.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from fix_citus import ALSO_ON_CITUS, CITUS_URL
+from fix_citus import CITUS_URL, runs_on_citus
 from fix_homes import temporary_home
 
 from sona_pg.store.admin.embedded import start_embedded
@@ -74,7 +75,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             names = ["citus"]
         else:
             names = EVERY if metafunc.definition.get_closest_marker("every_server") else [DEFAULT]
-            if CITUS_URL and metafunc.definition.nodeid.partition("::")[0] in ALSO_ON_CITUS:
+            if CITUS_URL and runs_on_citus(metafunc.definition):
                 names = [*names, "citus"]
         parameters = [pytest.param(name, marks=MARKS.get(name, ())) for name in names]
         metafunc.parametrize("postgres_server", parameters, indirect=True, scope="session")

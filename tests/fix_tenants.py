@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import psycopg
 import pytest
-from fix_databases import _database, with_database
+from fix_databases import Databases, with_database
 from fix_servers import Server
 from psycopg import sql
 from sqlalchemy import make_url
@@ -140,10 +140,10 @@ def drop_roles(url: str, prefix: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def tenants(postgres_server: Server, administrator: psycopg.Connection, template: str) -> Iterator[Tenants]:
+def tenants(postgres_server: Server, databases: Databases, template: str) -> Iterator[Tenants]:
     """A guarded store that the tests of a module share; none of them changes it."""
     with (
-        _database(administrator, template) as name,
+        databases(template) as name,
         guarded_store(with_database(postgres_server.url, name), f"t{os.getpid()}_{name[-6:]}") as store,
     ):
         yield store

@@ -18,6 +18,7 @@ from sona_pg.store.states import JUDGED
 
 # SQLSTATE classes of errors in the rows themselves: data, integrity constraints, limits of an index row
 CONTENT = ("22", "23", "54")
+NOT_SUPPORTED = "0A000"  # COPY into a table with row-level security
 # A worker of Citus that refuses a row of COPY: the coordinator passes its message on, without the code.
 UNTOLD = "XX000"
 UNTOLD_REASONS = (
@@ -28,6 +29,7 @@ UNTOLD_REASONS = (
     ("out of range", "22003"),
     ("invalid ", "22P03"),
     ("dimensions", "22000"),
+    ("row-level security", NOT_SUPPORTED),
 )
 # statement_timeout (or a cancel), and transaction_timeout
 TOO_LONG = ("57014", "25P04")

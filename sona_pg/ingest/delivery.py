@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
-from psycopg.errors import FeatureNotSupported, LockNotAvailable, UndefinedTable
+from psycopg.errors import LockNotAvailable, UndefinedTable
 from sqlalchemy.exc import SQLAlchemyError
 
 from sona_pg.ingest import commit
-from sona_pg.ingest.commit import Losses, Origin, Rejected, Written, is_too_long, state_of
+from sona_pg.ingest.commit import NOT_SUPPORTED, Losses, Origin, Rejected, Written, is_too_long, state_of
 from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.link import Link, Turns
 from sona_pg.ingest.numbers import BatchNumbers
@@ -166,7 +166,9 @@ class Delivery:
         if not self._guarded:
             try:
                 return commit.write(raw, self._origin, part, losses, now, meanwhile)
-            except FeatureNotSupported as exc:
+            except psycopg.Error as exc:
+                if state_of(exc) != NOT_SUPPORTED:
+                    raise
                 log.info("space %s is written through temporary tables: %s", self._origin.space, exc)
                 self._guarded = True
                 raw.rollback()

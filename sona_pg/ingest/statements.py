@@ -88,11 +88,13 @@ COPY_STAGED = {
     table: f"COPY pg_temp.staged_{table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
     for table, columns in COLUMNS.items()
 }
-# COPY refuses a table with row-level security: a role that it applies to writes new rows by the same way.
+# COPY refuses a table with row-level security: a role that it applies to writes new rows by the same way. Without
+# RETURNING, Citus would pass the rows on to the shards by COPY.
 PASS_ON = {
     table: f"""
 INSERT INTO sona.{table} ({", ".join(columns)})
 SELECT {", ".join(columns)} FROM pg_temp.staged_{table} WHERE space_id = %(space)s
+RETURNING 1
 """
     for table, columns in COLUMNS.items()
 }

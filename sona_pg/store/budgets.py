@@ -38,18 +38,16 @@ WHERE s.space_id = told.space_id AND s.server_id = told.server_id
 # The sums leave out the asking server, which knows its own spending better.
 SUMS = """
 SELECT told.server_id, s.budget_set_at, clock_timestamp(),
-       s.budget_departed_spent + coalesce(v.spent, 0), (s.budget_departed_requests + coalesce(v.requests, 0))::bigint,
-       coalesce(v.day_spent, 0), coalesce(v.day_requests, 0)::bigint
+       s.budget_departed_spent + coalesce(sum(o.budget_spent), 0),
+       (s.budget_departed_requests + coalesce(sum(o.budget_requests), 0))::bigint,
+       coalesce(sum(o.budget_day_spent) FILTER (WHERE o.budget_day = %(today)s), 0),
+       coalesce(sum(o.budget_day_requests) FILTER (WHERE o.budget_day = %(today)s), 0)::bigint
 FROM unnest(%(spaces)s::integer[], %(servers)s::uuid[]) AS told (space_id, server_id)
 JOIN sona.spaces s ON s.space_id = told.space_id
-CROSS JOIN LATERAL (
-    SELECT sum(o.budget_spent) AS spent, sum(o.budget_requests) AS requests,
-           sum(o.budget_day_spent) FILTER (WHERE o.budget_day = %(today)s) AS day_spent,
-           sum(o.budget_day_requests) FILTER (WHERE o.budget_day = %(today)s) AS day_requests
-    FROM sona.servers o
-    WHERE o.space_id = told.space_id AND o.server_id <> told.server_id AND o.budget_set_at = s.budget_set_at
-) AS v
+LEFT JOIN sona.servers o
+    ON o.space_id = s.space_id AND o.server_id <> told.server_id AND o.budget_set_at = s.budget_set_at
 WHERE s.budget_set_at IS NOT NULL
+GROUP BY s.space_id, told.server_id
 """
 STATUSES = """
 SELECT space, amount, per, set_at, requests, spent, spent_today, requests_today, pace

@@ -40,7 +40,8 @@ def copying_in(
 ) -> Iterator[psycopg.Copy]:
     """Yield a COPY into a table of schema ``sona``, in the transaction that is open.
 
-    COPY refuses a table whose row-level security applies to this role: the rows then go through a temporary table.
+    COPY refuses a table whose row-level security applies to this role: the rows then go through a temporary table. They
+    are returned because Citus would otherwise pass them on by COPY.
     """
     listed = sql.SQL(", ").join(map(sql.Identifier, columns))
     how = sql.SQL("(FORMAT BINARY)" if binary else "")
@@ -53,7 +54,7 @@ def copying_in(
     with raw.cursor() as cursor, cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN {}").format(into, listed, how)) as copy:
         yield copy
     if held:
-        raw.execute(sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2}").format(target, listed, into))
+        raw.execute(sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM {2} RETURNING 1").format(target, listed, into))
         raw.execute(sql.SQL("DELETE FROM {}").format(into))
 
 

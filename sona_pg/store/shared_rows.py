@@ -25,6 +25,7 @@ ADD = text("""
 INSERT INTO sona.shared_trajectories (space_id, trajectory_id, part, call, content, recorded_at)
 SELECT :space, :id, greatest(:part, max(s.part) + 1), :call, CAST(:content AS jsonb), :at
 FROM sona.shared_trajectories s WHERE s.space_id = :space AND s.trajectory_id = :id
+RETURNING 1
 """)
 TOLD = text("""
 SELECT FROM sona.shared_trajectories

@@ -27,12 +27,14 @@ from sona_pg.store.schema import (
 )
 from sona_pg.store.stored_arrays import write_stored
 
-# All adapters of a version in one statement; the bytes travel in binary (%b).
+# All adapters of a version in one statement; the bytes travel in binary (%b). Without RETURNING, Citus would pass the
+# rows on by COPY, which row-level security refuses.
 INSERT_ADAPTERS = """
 INSERT INTO sona.adapters (space_id, version, kind, layer, rank, dim, scale, norm, a, b)
 SELECT %(space)s, %(version)s, *
 FROM unnest(%(kind)s::text[], %(layer)s::smallint[], %(rank)s::smallint[], %(dim)s::int[], %(scale)s::real[],
     %(norm)s::double precision[], %(a)b::bytea[], %(b)b::bytea[])
+RETURNING 1
 """
 UPSERT_ROUTE_STATISTICS = """
 INSERT INTO sona.route_statistics

@@ -37,7 +37,8 @@ ROUTES = """
 
 # -- from the live tables -------------------------------------------------------------------------------------
 
-# WITH belongs to the SELECT: in an INSERT's own, Citus does not name the shards.
+# WITH belongs to the SELECT: in an INSERT's own, Citus does not name the shards. RETURNING keeps Citus from passing
+# rows on by COPY, which row-level security refuses.
 KEEP_PATTERNS = f"""
 INSERT INTO sona.version_patterns (space_id, version, {COLUMNS})
 WITH of_pattern AS (
@@ -76,6 +77,7 @@ FROM (
         coalesce(array_agg(k.version ORDER BY k.task, k.layer), '{}')
     FROM sona.fisher_snapshots k WHERE k.space_id = %(space)s
 ) f
+RETURNING 1
 """
 
 # -- from a learner or a file -----------------------------------------------------------------------------------
@@ -94,6 +96,7 @@ CROSS JOIN LATERAL (
         (route text, size bigint, weight double precision, quality double precision,
          success_count bigint, recovered_count bigint, partial_count bigint, failure_count bigint)
 ) o
+RETURNING 1
 """
 WRITE_CONTENT = """
 INSERT INTO sona.version_contents (space_id, version, patterns, routes, route_sizes, route_qualities, route_variances,

@@ -40,10 +40,10 @@ SELECT version, parent, status, origin, created_at, cycle_id, server_id, traject
     complete, g.judgement, g.difference
 FROM sona.versions v
 LEFT JOIN LATERAL (
-    SELECT judgement, difference FROM sona.gates g WHERE g.space = :space AND g.version = v.version
+    SELECT judgement, difference FROM sona.gates g WHERE g.space_id = :space AND g.version = v.version
     ORDER BY g.opened_at DESC LIMIT 1
 ) g ON true
-WHERE space = :space ORDER BY version DESC LIMIT :limit
+WHERE space_id = :space ORDER BY version DESC LIMIT :limit
 """
 DIFF = "SELECT part, name, change, before, after FROM sona.diff(:space, :a, :b)"
 
@@ -89,7 +89,7 @@ class Order:
 
 def listing(connection: Connection, space: Space, limit: int) -> list[StoredVersion]:
     """Return the newest versions of a space, newest first."""
-    rows = connection.execute(text(LIST), {"space": space.name, "limit": limit})
+    rows = connection.execute(text(LIST), {"space": space.space_id, "limit": limit})
     return [StoredVersion(**row._mapping) for row in rows]
 
 

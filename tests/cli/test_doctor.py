@@ -112,7 +112,7 @@ def test_learning_that_fails_or_that_nobody_does_is_a_fault(database_url: str, m
             engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)
         engine.flush()
         with psycopg.connect(database_url) as connection:
-            connection.execute("UPDATE sona.batches SET recorded_at = recorded_at - interval '3 h'")
+            connection.execute("UPDATE sona.batches SET recorded_at = now() - interval '3 h'")
         code, found = examined(database_url)
         assert (code, found["learning"]["status"]) == (2, "fault")
         assert "nobody learns: default: 100 facts for 3.0 h" in found["learning"]["found"]

@@ -131,14 +131,14 @@ def test_the_spending_of_servers_that_are_deleted_stays_in_the_sum(database_url:
         engine.set_budget(0.4)
         paid = ask(engine, 30)
     with psycopg.connect(database_url) as connection:
-        connection.execute("UPDATE sona.servers SET seen_at = seen_at - interval '8 days'")
+        connection.execute("UPDATE sona.servers SET seen_at = now() - interval '8 days'")
     with opened(database_url) as engine:
         paid += ask(engine, 30)
         done = engine._session.database.maintenance(MaintenanceConfig()).run()
         assert any(each.action == "forgot" for each in done)
         assert (known(engine).requests, known(engine).spent) == (60, pytest.approx(paid))
         with psycopg.connect(database_url) as connection:  # this server too, as if its machine had slept
-            connection.execute("UPDATE sona.servers SET seen_at = seen_at - interval '8 days'")
+            connection.execute("UPDATE sona.servers SET seen_at = now() - interval '8 days'")
         engine._session.database.maintenance(MaintenanceConfig()).run()
         eventually(lambda: _rows(database_url) == 1, "not registered again")
         paid += ask(engine, 30)

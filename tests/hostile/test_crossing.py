@@ -15,14 +15,16 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from fix_attempts import KINDS, OTHER_ID, OWN_ID, TRY, Attempt, Catalog, nothing_is_found
+from fix_servers import Server
 from fix_tenants import DIM, GROUPS, OTHER, QUIET, SECRET, Tenants
 from psycopg import sql
 
 from sona_pg import SonaEngine
 from sona_pg.store import states
-from sona_pg.store.admin import roles
+from sona_pg.store.admin import row_security
 
 ATTEMPTS = 10_000
+ATTEMPTS_ON_CITUS = 1_600  # each asks every node
 
 
 @pytest.fixture(scope="module", params=GROUPS)
@@ -36,11 +38,14 @@ def login(request: pytest.FixtureRequest, tenants: Tenants) -> Iterator[tuple[st
         yield request.param, connection, notices
 
 
-def test_ten_thousand_attempts_find_nothing(login: tuple[str, psycopg.Connection, list[str]], catalog: Catalog) -> None:
+def test_ten_thousand_attempts_find_nothing(
+    login: tuple[str, psycopg.Connection, list[str]], catalog: Catalog, postgres_server: Server
+) -> None:
     capability, connection, notices = login
+    wanted = ATTEMPTS_ON_CITUS if postgres_server.name == "citus" else ATTEMPTS
     rng = random.Random(capability)
     makers, weights = list(KINDS), list(KINDS.values())
-    attempts = [rng.choices(makers, weights)[0](rng, catalog) for _ in range(ATTEMPTS // len(GROUPS))]
+    attempts = [rng.choices(makers, weights)[0](rng, catalog) for _ in range(wanted // len(GROUPS))]
     statements = [text for attempt in attempts for text in (attempt.statement, attempt.twin) if text is not None]
     rows = iter(connection.execute("SELECT * FROM pg_temp.try(%s)", [statements]).fetchall())
     crossed = []
@@ -53,8 +58,9 @@ def test_ten_thousand_attempts_find_nothing(login: tuple[str, psycopg.Connection
             crossed.append((attempt, answer, twin))
     assert crossed[:1] == []
     assert [words for words in notices if SECRET in words] == []
-    assert states["ZZ000"] > 800  # that many were not even refused
-    assert any("acme-own" in words for words in notices)  # the function that peeks does see the own rows
+    assert states["ZZ000"] > 0.3 * len(attempts)  # that many were not even refused
+    # The function that peeks does see the own rows; a worker of Citus has none in pg_temp, and refuses.
+    assert postgres_server.name == "citus" or any("acme-own" in words for words in notices)
 
 
 def test_an_attempt_would_find_a_table_without_its_policy(
@@ -137,7 +143,7 @@ def test_copies_and_catalogs_hold_nothing_of_the_other_space(
     assert len(told) > 100
     assert [words for words in told if SECRET in words] == []
     # The planner's statistics of texts would show in estimates, which are of all rows.
-    secret = [f"{table}.{column}" for table, columns in roles.SECRETS.items() for column in columns]
+    secret = [f"{table}.{column}" for table, columns in row_security.SECRETS.items() for column in columns]
     with psycopg.connect(tenants.url) as owner:
         kept = owner.execute(
             "SELECT tablename FROM pg_stats WHERE schemaname = 'sona' "

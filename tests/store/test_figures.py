@@ -170,6 +170,7 @@ def test_an_import_that_spans_months_touches_the_days_it_has_rows_of(filled: Fil
     assert filled.sum_up() == {str(DAY - timedelta(days=20)), str(DAY)}
 
 
+@pytest.mark.not_on_citus("workers count the scans of their shards")
 def test_a_condition_on_the_day_reads_its_week_only(filled: Filled) -> None:
     for ago in (0, 7, 14, 21):
         filled.record(DAY - timedelta(days=ago))

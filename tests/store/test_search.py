@@ -74,6 +74,7 @@ def test_a_search_across_sealed_and_hot_weeks_equals_brute_force(
     assert [found.id for found in ledger.database.search(space, query, 2000)] == brute_force(query, rows, ids, 2000)
 
 
+@pytest.mark.not_on_citus("workers count the scans of their shards' indexes")
 def test_a_sealed_week_is_searched_by_its_index(
     ledger: Ledger, three_weeks: tuple[Space, NDArray[np.float32], list[UUID]]
 ) -> None:

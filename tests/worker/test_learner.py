@@ -148,7 +148,8 @@ def test_the_pause_after_a_failure_holds_for_every_learner(fleet: Fleet, monkeyp
     assert other.run_due() == []
     with psycopg.connect(fleet.database.url) as connection:
         connection.execute(
-            "UPDATE sona.cycles SET started_at = started_at - interval '1 h', finished_at = now() - interval '1 h'"
+            "UPDATE sona.cycles SET started_at = (started_at AT TIME ZONE 'UTC' - interval '1 h') AT TIME ZONE 'UTC', "
+            "finished_at = now() - interval '1 h'"
         )
     fleet.seconds += 100.0
     assert [result.trajectories for result in other.run_due()] == [2]
@@ -253,6 +254,7 @@ def test_a_deep_cycle_that_fails_is_noted_retried_later_and_stops_no_other(
     assert fleet.run(1000.0) == [], "the pause is by the database's clock"
     with psycopg.connect(fleet.database.url, autocommit=True) as connection:
         connection.execute(
-            "UPDATE sona.cycles SET finished_at = finished_at - interval '2 min' WHERE error IS NOT NULL"
+            "UPDATE sona.cycles SET finished_at = "
+            "(finished_at AT TIME ZONE 'UTC' - interval '2 min') AT TIME ZONE 'UTC' WHERE error IS NOT NULL"
         )
     assert fleet.run(1000.0) + fleet.run(0.1) == ["a", "b"]

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from sona_pg.errors import ConfigError
-from sona_pg.store.admin import migrate
+from sona_pg.store.admin import migrate, roles
 from sona_pg.store.admin.spreading import SHARDS, Spreading, alone, connected, spread
 from sona_pg.store.connect import masked, parse_url, translated
 from sona_pg.store.topology import OFFERED, Topology, read_topology
@@ -21,10 +21,10 @@ def distribute(url: str, shards: int = SHARDS) -> Iterator[Spreading]:
     """Distribute the store at ``url``, a coordinator of Citus, by space; yield each step once it is committed.
 
     What is done already is left out. Transactions of servers wait for the table that is being distributed, and are
-    tried again.
+    tried again. Under row-level security a table is closed to all but the owner until the last step is done.
 
     Raises:
-        ConfigError: Citus is missing or has no workers, the login is not the owner, or row-level security is on.
+        ConfigError: Citus is missing or has no workers, or the login is not the owner.
         SchemaError: the schema is not this release's.
         DatabaseError: Postgres is away, or refuses.
     """
@@ -33,6 +33,7 @@ def distribute(url: str, shards: int = SHARDS) -> Iterator[Spreading]:
     migrate.refuse_older(found)
     with translated("distributing the store", parse_url(url)), alone(url, migrate.LOCK) as raw:
         yield from spread(raw, require_fit(raw, url), shards)
+    roles.renew(url)
 
 
 def topology_at(url: str) -> Topology | None:
@@ -69,10 +70,4 @@ def require_fit(raw: psycopg.Connection[Any], url: str) -> Topology:
     row = raw.execute("SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'sona'").fetchone()
     if row is None or not row[0]:
         raise ConfigError("a store is distributed by its schema's owner, or a superuser")
-    guarded = raw.execute("SELECT relrowsecurity FROM pg_class WHERE oid = 'sona.spaces'::regclass").fetchone()
-    if guarded == (True,):
-        raise ConfigError(
-            "row-level security is on (sona-pg roles install), whose policies Citus cannot spread: logins of single "
-            "spaces need a store of one machine, or the keys of sona-pg serve"
-        )
     return topology

@@ -23,17 +23,22 @@ from sona_pg.store.admin.roles import (
     owning,
 )
 from sona_pg.store.connect import parse_url, translated
+from sona_pg.store.topology import in_sequence
 
 OF_ROLE = """
 SELECT r.space_id, s.name FROM sona.space_roles r LEFT JOIN sona.spaces s ON s.space_id = r.space_id
 WHERE r.role_name = %s
 """
 LISTING = """
-SELECT m.role_name, s.name, m.space_id, (
-    SELECT g.rolname::text FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid
-    JOIN pg_roles r ON r.oid = a.member
-    WHERE r.rolname = m.role_name AND g.rolname = ANY (%s) LIMIT 1)
-FROM sona.space_roles m LEFT JOIN sona.spaces s ON s.space_id = m.space_id ORDER BY s.name NULLS FIRST, m.role_name
+SELECT m.role_name, s.name, m.space_id
+FROM sona.space_roles m LEFT JOIN sona.spaces s ON s.space_id = m.space_id
+ORDER BY s.name NULLS FIRST, m.role_name
+"""
+# Citus joins no catalog with tables that it has spread.
+IN_GROUPS = """
+SELECT r.rolname::text, min(g.rolname::text) FROM pg_auth_members a
+JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles r ON r.oid = a.member
+WHERE g.rolname = ANY (%s) GROUP BY r.rolname
 """
 
 
@@ -47,6 +52,7 @@ def grant(url: str, login: str, capability: Capability, space: str | None) -> Lo
     if not 1 <= len(login.encode()) <= LONGEST_ROLE_NAME or "\0" in login:
         raise InvalidValue(f"login {login!r}: expected 1 to {LONGEST_ROLE_NAME} bytes")
     with translated(f"granting rights to {login!r}", parse_url(url)), owning(url) as raw, raw.transaction():
+        in_sequence(raw)
         prefix = _required_prefix(raw)
         number = EVERY_SPACE if space is None else _space_id(raw, space)
         _require_restricted(raw, login, prefix)
@@ -68,6 +74,7 @@ def grant(url: str, login: str, capability: Capability, space: str | None) -> Lo
 def revoke(url: str, login: str) -> bool:
     """Take a login's rights; it sees nothing from its next statement on. Return whether it had any."""
     with translated(f"revoking the rights of {login!r}", parse_url(url)), owning(url) as raw, raw.transaction():
+        in_sequence(raw)
         prefix = _required_prefix(raw)
         seen = raw.execute("DELETE FROM sona.space_roles WHERE role_name = %s RETURNING space_id", [login]).fetchall()
         for (number,) in seen:
@@ -80,10 +87,10 @@ def listing(url: str) -> list[Login]:
     with translated("listing logins", parse_url(url)), connected(url) as raw:
         prefix = installed_prefix(raw)
         groups = {group_of(prefix, capability): capability for capability in CAPABILITIES} if prefix else {}
-        found = raw.execute(LISTING, [list(groups)]).fetchall()
+        group_of_login = dict(raw.execute(IN_GROUPS, [list(groups)]).fetchall())
         return [
-            Login(name, groups.get(group), None if number == EVERY_SPACE else space)
-            for name, space, number, group in found
+            Login(name, groups.get(group_of_login.get(name, "")), None if number == EVERY_SPACE else space)
+            for name, space, number in raw.execute(LISTING).fetchall()
         ]
 
 

@@ -19,7 +19,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from sona_pg.errors import DatabaseError, DatabaseUnavailable, SchemaError
+from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable, SchemaError
 from sona_pg.store.admin import roles, spreading
 from sona_pg.store.connect import connect, driver_connection, masked, translated
 
@@ -85,7 +85,16 @@ def upgrade(url: str, revision: str = "head") -> SchemaStatus:
 
 
 def downgrade(url: str, revision: str = "base") -> SchemaStatus:
-    """Downgrade the schema to ``revision``; ``base`` drops every table, and all learned state with them."""
+    """Downgrade the schema to ``revision``; ``base`` drops every table, and all learned state with them.
+
+    Raises:
+        ConfigError: the store is distributed; earlier revisions change tables in ways that Citus refuses.
+    """
+    if spreading.is_distributed(url):
+        raise ConfigError(
+            f"the store of {masked(url)} is distributed over Citus, where the schema goes forward only: restore a dump "
+            "that the earlier release took into an empty database, or keep this release"
+        )
     return _run(url, "downgrade", revision)
 
 

@@ -1,8 +1,7 @@
 """Group roles and row-level security by space: ``sona-pg roles install``.
 
 Row-level security never applies to the schema's owner. Any other role sees the space that ``sona.space_roles`` names
-for it, and none if that names none. The policies compare ``space_id`` with two bounds, as conditions that every index
-takes: rows of other spaces are not read, so neither time nor EXPLAIN tells how many there are.
+for it, and none if that names none (``row_security.py``).
 """
 
 from __future__ import annotations
@@ -23,28 +22,27 @@ from sona_pg.domain.login import CAPABILITIES, Guarded
 from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable
 from sona_pg.store import acts
 from sona_pg.store.admin.privileges import OF_ADMINS, OF_SERVERS, UNREADABLE, WRITES
+from sona_pg.store.admin.row_security import (
+    PARTITION,
+    end_statistics_of_shards,
+    make_bounds,
+    policy,
+    secrets_of,
+    without_statistics,
+)
 from sona_pg.store.connect import CONNECT_TIMEOUT, driver_arguments, parse_url, read_times, translated
+from sona_pg.store.topology import read_topology
 
 EVERY_SPACE = 0  # in sona.space_roles
 PAUSES = (*[0.05] * 4, *[0.2] * 5, *[1.0] * 10)  # seconds between attempts to lock a table
 BRIEF = "SET LOCAL lock_timeout = '900ms'"  # recorders queue behind a request for an exclusive lock
 _random = random.SystemRandom()  # never the application's `random`
 
-SEES = """
-space_id >= (SELECT max(r.space_id) FROM sona.space_roles r WHERE r.role_name = current_user::text)
-AND space_id <= (
-    SELECT min(CASE r.space_id WHEN 0 THEN 2147483647 ELSE r.space_id END) FROM sona.space_roles r
-    WHERE r.role_name = current_user::text)
-"""
-POLICIES = {
-    "space_roles": "CREATE POLICY own_rows ON {table} FOR SELECT USING (role_name = current_user::text)",
-    # Nobody records an act as another login's.
-    "acts": f"CREATE POLICY by_space ON {{table}} USING ({SEES}) WITH CHECK ({SEES} AND login = session_user::text)",
-}
-POLICY = f"CREATE POLICY by_space ON {{table}} USING ({SEES})"
 TABLES = """
 SELECT c.relname::text, c.relispartition, c.relrowsecurity,
-       EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid)
+       EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid),
+       ARRAY(SELECT a.attname::text FROM pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attstattarget = 0)
 FROM pg_class c
 WHERE c.relnamespace = 'sona'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> 'schema_revision'
 ORDER BY c.relispartition, c.relname
@@ -57,12 +55,6 @@ SELECT r.rolname::text FROM pg_class c, aclexplode(c.relacl) AS a JOIN pg_roles 
 WHERE c.oid = to_regclass('sona.space_roles') AND a.privilege_type = 'SELECT' AND NOT r.rolcanlogin
   AND r.rolname LIKE '%\\_reader' AND NOT has_table_privilege(r.oid, 'sona.space_names', 'SELECT')
 """
-# Statistics of a column tell whoever runs EXPLAIN which values are frequent in all spaces together.
-SECRETS = {
-    "spaces": ("name",), "space_names": ("name",), "trajectories": ("query",), "feedback": ("correction",),
-    "set_aside": ("reason",), "api_keys": ("name",), "idempotent_requests": ("key",), "cycles": ("error",),
-    "servers": ("host",),
-}  # fmt: skip
 OWNER = """
 SELECT pg_get_userbyid(nspowner)::text, pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'sona'
 """
@@ -183,20 +175,25 @@ def _guard(raw: psycopg.Connection[Any]) -> int:
     Partitions get no policy: only their owner reads them by their own names.
     """
     guarded = 0
-    for name, is_partition, is_guarded, has_policy in raw.execute(TABLES).fetchall():
-        table = sql.Identifier("sona", name)
+    topology = read_topology(raw)
+    spread = topology.spread if topology is not None else frozenset()
+    if spread:
+        make_bounds(raw)
+    for name, is_partition, is_guarded, has_policy, silent in raw.execute(TABLES).fetchall():
+        over_nodes = PARTITION.sub("", name) in spread
         wanted = []
         if not is_partition and not has_policy:
-            wanted.append(sql.SQL(POLICIES.get(name, POLICY)).format(table=table))
+            wanted.append(policy(name, over_nodes))
         if not is_guarded:
-            wanted.append(sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(table))
-            wanted += [
-                sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS 0").format(table, sql.Identifier(column))
-                for column in SECRETS.get(name.split("_w")[0].removesuffix("_rest") if is_partition else name, ())
-            ]
+            wanted.append(sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(sql.Identifier("sona", name)))
             guarded += 1
+        told = [column for column in secrets_of(name) if column not in silent]
+        if not over_nodes:
+            wanted += [without_statistics(name, column) for column in told]
         if wanted:
             _patiently(raw, name, wanted)
+        if over_nodes and told:
+            end_statistics_of_shards(raw, name)
     with raw.transaction():
         raw.execute("ALTER INDEX sona.spaces_by_name ALTER COLUMN 1 SET STATISTICS 0")
     return guarded

@@ -18,6 +18,7 @@ from psycopg import sql
 
 from sona_pg.domain.act import WHOLE_STORE
 from sona_pg.store import acts
+from sona_pg.store.admin.row_security import drop_policies
 from sona_pg.store.connect import CONNECT_TIMEOUT, driver_arguments, parse_url, read_times, translated
 from sona_pg.store.schema import metadata, space_names, space_roles, spaces
 from sona_pg.store.topology import Topology, read_topology
@@ -59,6 +60,15 @@ WHERE p.pronamespace = 'sona'::regnamespace AND NOT EXISTS (
 ORDER BY 1
 """
 SHARE_FUNCTION = "SELECT create_distributed_function(%(function)s)"
+# A node that is sent a statement about a space calls functions that ask for rows of the same space: they are there.
+# Functions of policies ask for no spread table.
+NESTING = """
+SELECT p.oid::regprocedure::text FROM pg_proc p
+WHERE p.pronamespace = 'sona'::regnamespace AND p.provolatile <> 'i' AND p.prosrc LIKE '%sona.%'
+  AND p.prosrc NOT LIKE '%sona.space\\_roles\\_%' AND coalesce(p.proconfig::text, '') NOT LIKE '%allow\\_nested%'
+ORDER BY 1
+"""
+ALLOW_NESTING = sql.SQL("ALTER FUNCTION {function} SET citus.allow_nested_distributed_execution = on")
 WAIT_FOR_EVER = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 UNLIMITED = "SET LOCAL statement_timeout = 0"
 
@@ -77,12 +87,18 @@ class Spreading:
 
 def renew(url: str, lock: int) -> tuple[Spreading, ...]:
     """Distribute the tables of an upgrade, where the store is distributed; ``lock`` is that of schema upgrades."""
-    with translated("distributing new tables", parse_url(url)), closing(connected(url)) as raw:
-        topology = read_topology(raw)
-        if topology is None or not topology.distributed:
-            return ()
+    if not is_distributed(url):
+        return ()
     with translated("distributing new tables", parse_url(url)), alone(url, lock) as raw:
-        return tuple(spread(raw, topology, SHARDS))
+        topology = read_topology(raw)
+        return () if topology is None else tuple(spread(raw, topology, SHARDS))
+
+
+def is_distributed(url: str) -> bool:
+    """Return whether the store at ``url`` is distributed."""
+    with translated("reading the topology", parse_url(url)), closing(connected(url)) as raw:
+        topology = read_topology(raw)
+        return topology is not None and topology.distributed
 
 
 def spread(raw: psycopg.Connection[Any], topology: Topology, shards: int) -> Iterator[Spreading]:
@@ -90,14 +106,16 @@ def spread(raw: psycopg.Connection[Any], topology: Topology, shards: int) -> Ite
     there = {name for (name,) in raw.execute(TABLES)}  # an earlier release's schema lacks some
     copied = [name for name in REFERENCE_TABLES if name in there and name not in topology.copied]
     hashed = [name for name in HASHED_TABLES if name in there and name not in topology.tables]
-    done, steps = 0, len(copied) + len(hashed) + 2
-    for name in copied:
-        done += 1
-        yield _table(raw, name, "copied", COPY_TABLE, {}, done, steps)
-    for name in hashed:
-        done += 1
-        query = FIRST_TABLE if name == spaces.name else NEXT_TABLE
-        yield _table(raw, name, "distributed", query, {"shards": shards} if query == FIRST_TABLE else {}, done, steps)
+    steps = len(copied) + len(hashed) + 2
+    # The logins come last: tables that are not distributed yet have policies that read them.
+    ordered = sorted([*copied, *hashed], key=lambda name: (name == space_roles.name, name in hashed))
+    for done, name in enumerate(ordered, 1):
+        if name in copied:
+            yield _table(raw, name, "copied", COPY_TABLE, {}, done, steps)
+        elif name == spaces.name:
+            yield _table(raw, name, "distributed", FIRST_TABLE, {"shards": shards}, done, steps)
+        else:
+            yield _table(raw, name, "distributed", NEXT_TABLE, {}, done, steps)
     yield _share_functions(raw, steps - 1, steps)
     yield _clear(raw, steps, steps)
     if (copied or hashed) and "acts" in there:
@@ -111,18 +129,21 @@ def _table(
     began = time.perf_counter()
     with raw.transaction():
         raw.execute(UNLIMITED)
+        drop_policies(raw, name)
         counted = raw.execute(ROWS.format(table=sql.Identifier("sona", name))).fetchone()
         raw.execute(query, {"table": f"sona.{name}", **values})
     return Spreading(step, steps, action, name, 0 if counted is None else counted[0], _since(began))
 
 
 def _share_functions(raw: psycopg.Connection[Any], step: int, steps: int) -> Spreading:
-    """Make the functions known to every node: statements that are sent there call them."""
+    """Make the functions known to every node, and let them ask for rows there: statements that are sent call them."""
     began = time.perf_counter()
     found = [name for (name,) in raw.execute(FUNCTIONS).fetchall()]
     for name in found:
         with raw.transaction():
             raw.execute(SHARE_FUNCTION, {"function": name})
+    for (name,) in raw.execute(NESTING).fetchall():
+        raw.execute(ALLOW_NESTING.format(function=sql.SQL(name)))
     return Spreading(step, steps, "shared", "functions", len(found), _since(began))
 
 
