@@ -1,7 +1,9 @@
-"""One deep cycle over a large memory graph, beside find_patterns: `python -m benchmarks.bench_deep`.
+"""Loop C over a large memory graph: one deep cycle beside find_patterns, and recent evidence beside the graph.
 
-The graph has queries in clusters, ten edges a node. The cycle runs in a separate process, a worker, while a server of
-the space asks for patterns; its memory is the worker's peak. Dreams alone are timed without a database.
+    python -m benchmarks.bench_deep
+
+The cycle's graph has queries in clusters, ten edges a node. The cycle runs in a separate process, a worker, while a
+server of the space asks for patterns; its memory is the worker's peak. Dreams alone are timed without a database.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.deep_probe import graph_of
+from benchmarks.recent_answer import RecentAnswer
 from benchmarks.report import Line, Options, run, seconds
 from benchmarks.server import DIM, server
 from sona_pg.config import DreamConfig
@@ -73,6 +76,18 @@ def bench_dreams(options: Options) -> None:
     options.emit(Line(what + "walks and scores", seconds(scored), "", None, "100 ms", scored <= 0.1))
 
 
+def bench_recent(options: Options) -> None:
+    """Time how a server takes up one more judged answer of a session: the graph and its strengths anew."""
+    for nodes in (1_000, 10_000, options.rows(NODES)):
+        told = RecentAnswer.over(nodes, NOW, HALF_LIFE)
+        before, after = told.learned.graph.edges, told.counted().graph.edges
+        assert len(after) > len(before)
+        took = fastest(told.counted)
+        what = f"one more judged answer, {nodes:,} nodes, {len(before) // 2:,} edges"
+        beside = f"preparing the graph {seconds(told.preparing)}"
+        options.emit(Line(what, seconds(took), beside, took / told.preparing))
+
+
 def bench_cycle(options: Options, url: str) -> None:
     """Time a deep cycle in the store, and the questions asked beside it."""
     nodes = options.rows(NODES)
@@ -99,8 +114,9 @@ def bench_cycle(options: Options, url: str) -> None:
 
 
 def suite(options: Options) -> None:
-    """Run both."""
+    """Run all."""
     bench_dreams(options)
+    bench_recent(options)
     with server(options.home) as url:
         bench_cycle(options, url)
 
