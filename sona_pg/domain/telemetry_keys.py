@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 
@@ -35,9 +36,21 @@ class TelemetryKeys:
         return tuple(key for key in keys if key is not None)
 
 
+class TelemetryClaim(NamedTuple):
+    """Trajectory that a span or an evaluation is about."""
+
+    id: UUID | None  # None: it may be about several
+    doubt: str = ""  # for whoever sent it
+
+
 def owner_key(response: bytes) -> bytes:
     """Return the key under which the trace of a response's first span is kept; ``erasure_statements`` has it too."""
     return bytes([255 - response[0]]) + response[1:]
+
+
+def sharing_key(response: bytes) -> bytes:
+    """Return the key under which the last trace is kept that had a response of another trace's; see ``owner_key``."""
+    return response[:1] + bytes([255 - response[1]]) + response[2:]
 
 
 def _hash(name: str) -> bytes:

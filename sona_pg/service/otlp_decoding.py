@@ -68,14 +68,15 @@ def decoded(signal: Signal, kind: str, raw: bytes) -> tuple[list[ReceivedSpan], 
 
 
 def answered(signal: Signal, kind: str, rejected: int, reason: str) -> bytes:
-    """Return the body of an answer: how many spans or log records were rejected, and why."""
+    """Return the body of an answer: how many spans or log records were rejected, and why; a warning if none was."""
     name = "rejectedSpans" if signal == "traces" else "rejectedLogRecords"
     if kind == JSON:
-        return orjson.dumps({"partialSuccess": {name: str(rejected), "errorMessage": reason}} if rejected else {})
-    if not rejected:
+        return orjson.dumps({"partialSuccess": {name: str(rejected), "errorMessage": reason}} if reason else {})
+    if not reason:
         return b""
     told = reason.encode()
-    success = b"\x08" + _varint(rejected) + b"\x12" + _varint(len(told)) + told  # its fields 1 and 2
+    count = b"\x08" + _varint(rejected) if rejected else b""
+    success = count + b"\x12" + _varint(len(told)) + told  # its fields 1 and 2
     return b"\x0a" + _varint(len(success)) + success
 
 

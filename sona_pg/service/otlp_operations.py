@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from sona_pg.domain.ids import uuid7
+from sona_pg.domain.telemetry_keys import TelemetryClaim
 from sona_pg.engine import AsyncSonaEngine
 from sona_pg.errors import ConfigError, InvalidValue
 from sona_pg.service.genai_telemetry import EvaluationFact, ToldTrajectory, told_by
@@ -48,21 +48,28 @@ async def _exported(call: Call[Any], signal: Signal) -> Response:
         raise ProblemError(
             413, f"{len(trajectories) + len(facts)} spans and evaluations at once: expected at most {most}"
         )
+    doubts: list[str] = []
     if trajectories or facts:
         engine = await call.engine()
-        ids = await _ids(call, engine, [*trajectories, *facts])
-        refused += await _record(engine, trajectories, ids)
-        for fact, id_ in zip(facts, ids[len(trajectories) :], strict=True):
+        claims = await _claims(call, engine, [*trajectories, *facts])
+        refused += await _record(engine, trajectories, claims)
+        doubts += [claim.doubt for claim in claims[: len(trajectories)] if claim.doubt]
+        for fact, claim in zip(facts, claims[len(trajectories) :], strict=True):
+            if claim.id is None:
+                refused.append(claim.doubt)
+                continue
             try:
                 source = f"{call.caller.name}:{fact.source}"
-                engine.feedback(id_, fact.quality, source=source, sequence=fact.at // 1000 or None)
+                engine.feedback(claim.id, fact.quality, source=source, sequence=fact.at // 1000 or None)
             except InvalidValue as exc:
                 refused.append(str(exc))
-    return Response(answered(signal, kind, len(refused), refused[0] if refused else ""), media_type=kind)
+    return Response(answered(signal, kind, len(refused), next(iter([*refused, *doubts]), "")), media_type=kind)
 
 
-async def _ids(call: Call[Any], engine: AsyncSonaEngine, told: Sequence[ToldTrajectory | EvaluationFact]) -> list[UUID]:
-    """Return the ids of trajectories; a new one has the time of what told of it first."""
+async def _claims(
+    call: Call[Any], engine: AsyncSonaEngine, told: Sequence[ToldTrajectory | EvaluationFact]
+) -> list[TelemetryClaim]:
+    """Return the trajectories that are told of; a new one has the time of what told of it first."""
     wanted = []
     for one in told:
         began = one.began if isinstance(one, ToldTrajectory) else one.at
@@ -73,7 +80,9 @@ async def _ids(call: Call[Any], engine: AsyncSonaEngine, told: Sequence[ToldTraj
     return await run_in_threadpool(call.state.store.telemetry.claim, space_id, wanted)
 
 
-async def _record(engine: AsyncSonaEngine, told: Sequence[ToldTrajectory], ids: Sequence[UUID]) -> list[str]:
+async def _record(
+    engine: AsyncSonaEngine, told: Sequence[ToldTrajectory], claims: Sequence[TelemetryClaim]
+) -> list[str]:
     """Record trajectories; return the reasons of those that are refused."""
     if not told:
         return []
@@ -82,12 +91,12 @@ async def _record(engine: AsyncSonaEngine, told: Sequence[ToldTrajectory], ids: 
     except ConfigError as exc:
         raise ProblemError(422, str(exc)) from exc
     refused = []
-    for one, id_, vector in zip(told, ids, vectors, strict=False):
+    for one, claim, vector in zip(told, claims, vectors, strict=False):
         if not vector.any():
             refused.append("a message has no word that the space's embedder knows")
             continue
         try:
-            handle = engine.begin_trajectory(vector, query=one.text, id=id_)
+            handle = engine.begin_trajectory(vector, query=one.text, id=claim.id)
             if one.route is not None:
                 engine.set_trajectory_route(handle, one.route)
             for label in one.labels:

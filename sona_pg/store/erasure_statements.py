@@ -44,7 +44,8 @@ WHERE a.space_id = %(space)s AND a.trajectory_id = gone.id
     "telemetry_ids": """
 DELETE FROM sona.telemetry_ids o WHERE o.space_id = %(space)s AND (
     o.trajectory_id = ANY(%(ids)s::uuid[])
-    OR o.key IN (SELECT set_byte(p.key, 0, 255 - get_byte(p.key, 0)) FROM sona.telemetry_ids p
+    OR o.key IN (SELECT set_byte(p.key, place, 255 - get_byte(p.key, place))
+        FROM sona.telemetry_ids p CROSS JOIN generate_series(0, 1) AS place
         WHERE p.space_id = %(space)s AND p.trajectory_id = ANY(%(ids)s::uuid[])))
 """,
     "shared_trajectories": """

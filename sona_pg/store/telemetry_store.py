@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from sona_pg.domain.telemetry_keys import TelemetryKeys, owner_key
+from sona_pg.domain.telemetry_keys import TelemetryClaim, TelemetryKeys, owner_key, sharing_key
 from sona_pg.store import leases
 from sona_pg.store.transactions import BRIEF, transaction
 
@@ -25,26 +25,37 @@ ON CONFLICT (space_id, key) DO UPDATE SET trajectory_id = excluded.trajectory_id
 """)
 
 
+AMBIGUOUS = (
+    "an evaluation names a gen_ai.response.id that spans of several traces have, and the span of none of them: "
+    "parent it to the span that it evaluates"
+)
+MISTAKEN = (
+    "an evaluation in this span's trace came before the span, and counts for another trace's span of the same "
+    "gen_ai.response.id: send spans first, or let a response have an id of its own"
+)
+
+
 class TelemetryStore:
     """Gives a span and its evaluations one trajectory, on whichever server they are first heard of.
 
     Spans of one trace that share a response are one trajectory (two instrumentations tell of one call); those of
-    different traces are several. ``owner_key`` holds the trace whose span has the response: a row of the same table,
-    with a UUID of that trace in place of a trajectory.
+    different traces are several. ``owner_key`` holds the trace whose span has the response, ``sharing_key`` another
+    trace that has it too: rows of the same table, with a UUID of that trace in place of a trajectory.
     """
 
     def __init__(self, engine: Engine) -> None:
         """Ask the database of ``engine``."""
         self._engine = engine
 
-    def claim(self, space_id: int, wanted: Sequence[tuple[TelemetryKeys, UUID]]) -> list[UUID]:
+    def claim(self, space_id: int, wanted: Sequence[tuple[TelemetryKeys, UUID]]) -> list[TelemetryClaim]:
         """Return a trajectory's id for each item: the one that its keys are known by, else the one offered."""
         with transaction(self._engine, "finding trajectories of telemetry", BRIEF) as connection:
             if connection.execute(HOLD, {"space": space_id}).first() is None:
                 raise leases.missing(space_id)
             connection.execute(TAKE_TURNS, {"lock": LOCK, "space": space_id})
-            owners = {owner_key(keys.response) for keys, _ in wanted if keys.response is not None}
-            named = sorted(owners.union(*(keys.named for keys, _ in wanted)))
+            responses = [keys.response for keys, _ in wanted if keys.response is not None]
+            traces = {key for response in responses for key in (owner_key(response), sharing_key(response))}
+            named = sorted(traces.union(*(keys.named for keys, _ in wanted)))
             rows = connection.execute(KNOWN, {"space": space_id, "keys": named})
             known = {bytes(row.key): row.trajectory_id for row in rows}
             ids = dict(known)
@@ -56,33 +67,40 @@ class TelemetryStore:
         return found
 
 
-def _of_span(keys: TelemetryKeys, offered: UUID, ids: dict[bytes, UUID]) -> UUID:
+def _of_span(keys: TelemetryKeys, offered: UUID, ids: dict[bytes, UUID]) -> TelemetryClaim:
     """Return the trajectory of a span, and add its keys to ``ids``."""
     if keys.response is None or keys.trace is None:
-        return _stored(ids, _first(ids, keys.span, keys.evaluated_span) or offered, keys.span)
+        return _claim(ids, _first(ids, keys.span, keys.evaluated_span) or offered, keys.span)
     first = owner_key(keys.response) not in ids
     if ids.setdefault(owner_key(keys.response), keys.trace) == keys.trace:
         found = _first(ids, keys.span, keys.response, keys.evaluated_span) or offered
         if first:
             ids[keys.response] = found
-        return _stored(ids, found, keys.span)
+        return _claim(ids, found, keys.span)
+    ids[sharing_key(keys.response)] = keys.trace
     # Not the owner's trajectory, which this span's key may stand for since an evaluation that came before both spans.
     owners = ids.get(keys.response)
     candidates = (ids.get(key) for key in (keys.span, keys.response_in_trace) if key is not None)
     found = next((id_ for id_ in candidates if id_ is not None and id_ != owners), offered)
-    return _stored(ids, found, keys.span, keys.response_in_trace)
+    is_mistaken = keys.response_in_trace is not None and ids.get(keys.response_in_trace) == owners
+    return _claim(ids, found, keys.span, keys.response_in_trace)._replace(doubt=MISTAKEN if is_mistaken else "")
 
 
-def _of_evaluation(keys: TelemetryKeys, offered: UUID, ids: dict[bytes, UUID]) -> UUID:
+def _of_evaluation(keys: TelemetryKeys, offered: UUID, ids: dict[bytes, UUID]) -> TelemetryClaim:
     """Return the trajectory that an evaluation is about, and add to ``ids`` the keys that its span will look for."""
     if keys.response is None:
-        return _stored(ids, _first(ids, keys.span, keys.evaluated_span) or offered, keys.span)
-    found = _first(ids, keys.span, keys.response_in_trace, keys.response) or offered
+        return _claim(ids, _first(ids, keys.span, keys.evaluated_span) or offered, keys.span)
+    certain = _first(ids, keys.span, keys.response_in_trace)
+    if certain is None and sharing_key(keys.response) in ids:
+        return TelemetryClaim(None, AMBIGUOUS)
+    found = certain or ids.get(keys.response, offered)
+    if keys.response_in_trace is not None:
+        ids.setdefault(keys.response_in_trace, found)
     if owner_key(keys.response) not in ids:
         ids.setdefault(keys.response, found)
         if keys.evaluated_span is not None:
             ids.setdefault(keys.evaluated_span, found)
-    return found
+    return TelemetryClaim(found)
 
 
 def _first(ids: Mapping[bytes, UUID], *keys: bytes | None) -> UUID | None:
@@ -90,6 +108,7 @@ def _first(ids: Mapping[bytes, UUID], *keys: bytes | None) -> UUID | None:
     return next((ids[key] for key in keys if key is not None and key in ids), None)
 
 
-def _stored(ids: dict[bytes, UUID], found: UUID, *keys: bytes | None) -> UUID:
+def _claim(ids: dict[bytes, UUID], found: UUID, *keys: bytes | None) -> TelemetryClaim:
+    """Have some keys stand for the trajectory that was found."""
     ids.update((key, found) for key in keys if key is not None)
-    return found
+    return TelemetryClaim(found)

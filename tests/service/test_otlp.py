@@ -151,13 +151,31 @@ def test_spans_of_one_response_are_kept_when_an_evaluation_came_before_them(serv
     name = {"space": space()}
     first, second = (chat(text, **{"gen_ai.response.id": "cached"}) for text in ("first", "second"))
     score = evaluation(2, "Early", response__id="cached", evaluation__score__value=1.0) | {"traceId": TRACE[::-1]}
-    for signal, sent in (
-        ("logs", logs(score)),
-        ("traces", traces(span(1, first))),
-        ("traces", traces(span(2, second, traceId=TRACE[::-1]))),
+    for signal, sent, doubt in (
+        ("logs", logs(score), ""),
+        ("traces", traces(span(1, first)), ""),
+        ("traces", traces(span(2, second, traceId=TRACE[::-1])), "came before the span, and counts for another"),
     ):
-        assert service.post(f"/v1/otlp/v1/{signal}", sent, params=name).json() == {}
+        told = service.post(f"/v1/otlp/v1/{signal}", sent, params=name).json().get("partialSuccess", {})
+        assert doubt in told.get("errorMessage", "")
+        assert bool(told) == bool(doubt)
+        assert told.get("rejectedSpans", "0") == "0"
     assert sorted((row[2], row[6]) for row in rows(name["space"])) == [("first", "http:Early"), ("second", None)]
+
+
+def test_an_evaluation_that_several_traces_may_mean_is_rejected(service, space, rows):
+    name = {"space": space()}
+    for number, trace in ((1, TRACE), (2, TRACE[::-1])):
+        told = chat(f"asked {number}", **{"gen_ai.response.id": "cached"})
+        assert service.post("/v1/otlp/v1/traces", traces(span(number, told, traceId=trace)), params=name).json() == {}
+    by_response = evaluation(9, "Open", response__id="cached", evaluation__score__value=1.0)
+    for judged in (evaluation(None, "Open", response__id="cached"), by_response):
+        judged = judged | {"traceId": "c" * 32, "attributes": by_response["attributes"]}
+        told = service.post("/v1/otlp/v1/logs", logs(judged), params=name).json()["partialSuccess"]
+        assert (told["rejectedLogRecords"], "several traces" in told["errorMessage"]) == ("1", True)
+    certain = evaluation(9, "Near", response__id="cached", evaluation__score__value=0.0) | {"traceId": TRACE[::-1]}
+    assert service.post("/v1/otlp/v1/logs", logs(certain), params=name).json() == {}
+    assert sorted((row[2], row[6]) for row in rows(name["space"])) == [("asked 1", None), ("asked 2", "http:Near")]
 
 
 OF_FIRST = TelemetryKeys.of(TRACE, "1", "r", inference=True)
@@ -170,7 +188,7 @@ IN_JUDGE = TelemetryKeys.of("c" * 32, "9", "r", inference=False)  # parented to 
 
 def claimed(ledger: Ledger, space_id: int, *keys: TelemetryKeys) -> list[UUID]:
     """Return the ids of keys that are told one after the other."""
-    return [ledger.database.telemetry.claim(space_id, [(one, uuid7())])[0] for one in keys]
+    return [ledger.database.telemetry.claim(space_id, [(one, uuid7())])[0].id for one in keys]
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -178,7 +196,7 @@ def test_spans_and_evaluations_find_their_trajectories_in_every_order(ledger: Le
     for number, order in enumerate(itertools.permutations((OF_FIRST, NESTED, OF_SECOND, JUDGED))):
         space_id = ledger.space(f"orders {number}", 8).space_id
         if together:
-            found = ledger.database.telemetry.claim(space_id, [(one, uuid7()) for one in order])
+            found = [claim.id for claim in ledger.database.telemetry.claim(space_id, [(one, uuid7()) for one in order])]
         else:
             found = claimed(ledger, space_id, *order)
         told = dict(zip(order, found, strict=True))
@@ -227,7 +245,7 @@ def test_spans_and_evaluations_that_arrive_at_once_agree_on_their_trajectories(l
 
         def claim(one: int, told=told, found=found, barrier=barrier) -> None:
             barrier.wait(60)
-            found[one] = ledger.database.telemetry.claim(space_id, [(told[one], uuid7())])[0]
+            (found[one],) = claimed(ledger, space_id, told[one])
 
         threads = [threading.Thread(target=claim, args=(one,)) for one in range(len(told))]
         for thread in threads:
@@ -239,18 +257,18 @@ def test_spans_and_evaluations_that_arrive_at_once_agree_on_their_trajectories(l
             assert found[2] == found[0]
         else:
             assert found[3] != found[0]
-            assert found[2] in (found[0], found[3])  # of the first
+            assert found[2] in (found[0], found[3], None)  # of the first, unless both were known
 
 
 def test_what_tells_which_trace_had_a_response_goes_with_its_trajectory(ledger: Ledger):
     space = ledger.space("erased", 8)
     keys = TelemetryKeys.of(TRACE, "1", "r1", inference=True)
-    (made,) = ledger.database.telemetry.claim(space.space_id, [(keys, uuid7())])
+    made, _ = claimed(ledger, space.space_id, keys, TelemetryKeys.of(TRACE[::-1], "2", "r1", inference=True))
     with ledger.database.engine.begin() as connection:
         raw = connection.connection.driver_connection
         assert raw is not None
         raw.execute(REMOVE["telemetry_ids"], {"space": space.space_id, "ids": [made]})
-    assert not ledger.rows("SELECT FROM sona.telemetry_ids")
+    assert len(ledger.rows("SELECT FROM sona.telemetry_ids")) == 2  # of the other trace's span
 
 
 def test_events_of_a_span_and_details_count_and_a_failure_is_bad(service, space, rows):
@@ -375,7 +393,7 @@ def test_the_trajectory_of_a_span_is_forgotten_after_the_weeks_that_feedback_wai
     space_id = ledger.space("told", 8).space_id
     alone, answered_one = (TelemetryKeys.of(TRACE, "1", response, inference=True) for response in ("", "r1"))
     made = ledger.database.telemetry.claim(space_id, [(alone, uuid7())])
-    assert ledger.database.telemetry.claim(space_id, [(answered_one, uuid7())]) == made
+    assert ledger.database.telemetry.claim(space_id, [(answered_one, uuid7())])[0].id == made[0].id
     for weeks, left in ((12, 3), (14, 0)):
         at = datetime.now(UTC) + timedelta(weeks=weeks)
         list(Maintenance(ledger.database.engine, MaintenanceConfig(), lambda at=at: at).run())
