@@ -64,34 +64,27 @@ class RouteStatistics:
     size: int = 0
     quality: float = 0.0
     quality_variance: float = 0.0  # of one outcome, population
-    latency_us: float | None = None
+    latency_us: float | None = None  # mean of those that are known
     updated_version: int = field(default=0, compare=False)  # that changed them last; nothing is learned from it
 
-    def fold(self, told: Iterable[tuple[float, float | None]]) -> Self:
-        """Return these statistics with more outcomes: the quality of each, and its latency where it is known."""
-        size, mean, variance, latency = self.size, self.quality, self.quality_variance, self.latency_us
-        for quality, latency_us in told:
+    def fold(self, qualities: Iterable[float]) -> Self:
+        """Return these statistics with more outcomes."""
+        size, mean, variance = self.size, self.quality, self.quality_variance
+        for quality in qualities:
             size += 1
             apart = quality - mean
             mean += apart / size
             variance = max((variance * (size - 1) + apart * (quality - mean)) / size, 0.0)
-            if latency_us is not None:
-                latency = latency_us if latency is None else latency + (latency_us - latency) / size
-        return dataclasses.replace(self, size=size, quality=mean, quality_variance=variance, latency_us=latency)
+        return dataclasses.replace(self, size=size, quality=mean, quality_variance=variance)
 
-    def unfold(self, quality: float, latency_us: float | None) -> Self | None:
+    def unfold(self, quality: float) -> Self | None:
         """Return these statistics with one outcome taken out again; None if nothing is left."""
         size = self.size - 1
         if size <= 0:
             return None
         mean = min(max(self.quality + (self.quality - quality) / size, 0.0), 1.0)
         squares = self.quality_variance * self.size - (quality - self.quality) * (quality - mean)
-        latency = self.latency_us
-        if latency is not None and latency_us is not None:
-            latency = max(latency + (latency - latency_us) / size, 0.0)
-        return dataclasses.replace(
-            self, size=size, quality=mean, quality_variance=max(squares / size, 0.0), latency_us=latency
-        )
+        return dataclasses.replace(self, size=size, quality=mean, quality_variance=max(squares / size, 0.0))
 
     def revise(self, old: float, new: float) -> Self:
         """Return these statistics with one outcome's quality changed from ``old`` to ``new``."""

@@ -100,6 +100,7 @@ def learn(
     adapters = adapted.step
     fisher = [*(start.fisher if start is not before else ()), *adapters.fisher]
     patterns = [unrated(pattern) for pattern in found.patterns] if forgotten else found.patterns
+    routes, latencies = updated_routes(state, claimed, version)
     arrays: dict[str, Arrays] = {
         **{part: state.arrays[part] for part in OF_LOOP_C if part in state.arrays},
         **learn_graph(state, claimed, found.patterns, stored.catalog, stored.sets, config.graph, version),
@@ -109,13 +110,14 @@ def learn(
         "ranker": ranker.to_arrays(),
         "replay": left.to_arrays(),
         "baseline": adapted.baseline.to_arrays(),
+        **latencies,
     }
     next_state = LearnedState(
         version=version,
         parent=state.version,
         micro=adapters.micro,
         base=adapters.base,
-        routes=updated_routes(state.routes, claimed, version),
+        routes=routes,
         arrays=_as_stored(arrays),
         metrics={
             "samples": float(adapters.samples),

@@ -84,18 +84,18 @@ def test_choices_return_to_the_odds_that_they_had(seed, rank, verdict):
 
 
 @quick
-@given(some.lists(some.tuples(some.floats(0, 1), some.floats(1, 1e6)), min_size=1, max_size=30), some.integers(0, 29))
+@given(some.lists(some.floats(0, 1), min_size=1, max_size=30), some.integers(0, 29))
 def test_route_statistics_equal_those_without_the_retracted_fact(outcomes, which):
     which %= len(outcomes)
     rest = outcomes[:which] + outcomes[which + 1 :]
-    left = RouteStatistics().fold(outcomes).unfold(*outcomes[which])
+    left = RouteStatistics().fold(outcomes).unfold(outcomes[which])
     if not rest:
         assert left is None
         return
     never = RouteStatistics().fold(rest)
     assert left is not None
     assert left.size == never.size
-    for name in ("quality", "quality_variance", "latency_us"):
+    for name in ("quality", "quality_variance"):
         assert getattr(left, name) == pytest.approx(getattr(never, name), rel=1e-6, abs=1e-9)
 
 
