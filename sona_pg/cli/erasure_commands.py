@@ -29,6 +29,9 @@ def forget(
     drop_expired: Annotated[
         bool, typer.Option("--drop-expired", help="Also drop what was learned from records that retention has removed.")
     ] = False,
+    drop_contents: Annotated[
+        bool, typer.Option("--drop-contents", help="Also drop the texts of answers that the user has probably written.")
+    ] = False,
     all_spaces: Annotated[bool, typer.Option("--all-spaces", help="In every space of the database.")] = False,
     unfinished: Annotated[
         bool, typer.Option("--finish", help="Instead, finish erasures whose process was killed.")
@@ -62,7 +65,21 @@ def forget(
         found = False
         for name in names:
             try:
-                forget(name, user, session, trajectory, dry_run, yes, drop_expired, False, unfinished, None, key, url)
+                forget(
+                    name,
+                    user,
+                    session,
+                    trajectory,
+                    dry_run,
+                    yes,
+                    drop_expired,
+                    drop_contents,
+                    False,
+                    unfinished,
+                    None,
+                    key,
+                    url,
+                )
                 found = True
             except typer.Exit as exc:
                 if exc.exit_code != NOTHING_FOUND:
@@ -88,12 +105,21 @@ def forget(
             show_facts({"space": space, "finished": finished}, f"space {space!r}")
             return
         _require_a_name(engine, told)
+        written = engine.forget_plan(**told).candidates
         with progress_bar(f"erasing from space {space!r}") as progress:
-            receipt = engine.forget(**told, drop_expired=drop_expired, key=key, progress=progress)
+            receipt = engine.forget(
+                **told, drop_expired=drop_expired, drop_contents=drop_contents, key=key, progress=progress
+            )
     removed = receipt.facts["removed"]
     if any(removed.values()):
         rows = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in removed.items() if count)
         print(f"sona-pg: removed from space {space!r} of {_subject(told)}: {rows}", file=sys.stderr)
+    if written:
+        kept = "ids and embeddings" if drop_contents else "ids, embeddings and contents (see --drop-contents)"
+        print(
+            f"sona-pg: answers that {_subject(told)} has probably written; their {kept} stay: {', '.join(written)}",
+            file=sys.stderr,
+        )
     show_whole(receipt.as_dict())
     _require_found(space, told, sum(removed.values()))
 

@@ -14,6 +14,12 @@ from uuid import UUID
 
 SubjectKind = Literal["user", "session", "trajectories"]
 ALGORITHM = "HMAC-SHA256"
+# Stated in each receipt.
+NOT_REACHED = (
+    "ids and embeddings of candidates, and their contents unless they were dropped",
+    "counts: lifetime counters, spending, how often a pattern was found",
+    "backups, dumps, archives, exported files, and files of save",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +59,12 @@ class ErasurePlan:
     first_version: int | None  # the first that has learned from them; None: none has
     versions: tuple[int, ...]  # kept ones that may hold their influence, dropped by the erasure
     expired: int  # learned trajectories that retention has removed from the ledger
+    # Candidates that the subject has probably written: told by it as the right answer, not shown, and stored since.
+    candidates: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""
-        return dataclasses.asdict(self) | {"versions": list(self.versions)}
+        return dataclasses.asdict(self) | {"versions": list(self.versions), "candidates": list(self.candidates)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class ErasureCalls(EngineLifetime):
         session: str | None = None,
         trajectories: Sequence[UUID | str] | None = None,
         drop_expired: bool = False,
+        drop_contents: bool = False,
         key: str | Path | None = None,
         progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Receipt:
@@ -43,6 +44,8 @@ class ErasureCalls(EngineLifetime):
             trajectories: the ids of single ones.
             drop_expired: what was learned from trajectories that retention has removed cannot be told apart; an exact
                 erasure drops it, and is refused without this.
+            drop_contents: also drop the contents of the candidates that ``forget_plan`` names: answers that the subject
+                has probably written. Ids and embeddings of candidates stay.
             key: file of the key that signs the receipt; else ``SONA_PG_RECEIPT_KEY``, else one in the home folder.
             progress: called with the number of cycles run again and of all.
 
@@ -52,7 +55,9 @@ class ErasureCalls(EngineLifetime):
             LearningConflict: the rows are removed, but the live version changed again and again: call it once more.
         """
         subject = subject_of(user, session, trajectories)
-        return self._session.erase(subject, receipt_key(key), drop_expired=drop_expired, progress=progress)
+        return self._session.erase(
+            subject, receipt_key(key), drop_expired=drop_expired, drop_contents=drop_contents, progress=progress
+        )
 
     def forget_plan(
         self,
@@ -61,7 +66,11 @@ class ErasureCalls(EngineLifetime):
         session: str | None = None,
         trajectories: Sequence[UUID | str] | None = None,
     ) -> ErasurePlan:
-        """Return what ``forget`` would remove and which versions it would drop; nothing changes."""
+        """Return what ``forget`` would remove, which versions it would drop, and the candidates that stay.
+
+        ``candidates`` are those that the subject has probably written: told as the right answer, not shown with the
+        query, and stored since. Look before the erasure: nothing names them afterwards.
+        """
         subject = subject_of(user, session, trajectories)
         session_ = self._session
         session_.require_database()

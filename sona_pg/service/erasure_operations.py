@@ -35,6 +35,7 @@ class ForgetBody(SubjectBody):
     """Whose data, and whether what expired records have taught may go too."""
 
     drop_expired: bool = False
+    drop_contents: bool = False  # of the candidates that the plan names
 
 
 class PlanAnswer(BaseModel):
@@ -46,6 +47,7 @@ class PlanAnswer(BaseModel):
     first_version: int | None
     versions: list[int]
     expired: int
+    candidates: list[str]  # that the subject has probably written: they stay
 
 
 class SignatureAnswer(BaseModel):
@@ -87,7 +89,10 @@ class VerifyAnswer(BaseModel):
 @operations.add("POST", "/v1/forget", scope="admin", body=ForgetBody, answer=ReceiptAnswer, waits=True)
 async def forget(call: Call[ForgetBody]) -> Any:
     """Erase the data of a user, a session or single trajectories, and everything learned from it, on every server."""
-    receipt = await (await call.engine()).forget(**call.body.subject(), drop_expired=call.body.drop_expired)
+    body = call.body
+    receipt = await (await call.engine()).forget(
+        **body.subject(), drop_expired=body.drop_expired, drop_contents=body.drop_contents
+    )
     return receipt.as_dict()
 
 

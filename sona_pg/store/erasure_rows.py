@@ -24,6 +24,7 @@ from sona_pg.store.erasure_statements import (
     COUNT_FEEDBACK,
     COUNT_LATE,
     COUNT_LESS,
+    DROP_CONTENTS,
     DROP_HOLDING,
     EXPIRED,
     FIGURES,
@@ -41,6 +42,7 @@ from sona_pg.store.erasure_statements import (
     REMOVE,
     REMOVE_FEEDBACK,
     UNFINISHED,
+    WRITTEN,
 )
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,8 @@ def plan(connection: Connection, space_id: int, subject: Subject) -> ErasurePlan
     facts = _one(raw, COUNT_FEEDBACK, values)
     held = raw.execute(LIST_HOLDING, {"space": space_id, "first": first, "kept": 0}).fetchall() if first else []
     versions = tuple(version for (version,) in held)
-    return ErasurePlan(len(found.ids), sum(found.steps), facts, first, versions, expired(connection, space_id))
+    gone = expired(connection, space_id)
+    return ErasurePlan(len(found.ids), sum(found.steps), facts, first, versions, gone, tuple(_written(raw, values)))
 
 
 def expired(connection: Connection, space_id: int) -> int:
@@ -79,13 +82,27 @@ def expired(connection: Connection, space_id: int) -> int:
 
 
 def remove(
-    connection: Connection, space_id: int, subject: Subject, erasure_id: UUID, until: UUID, at: datetime
+    connection: Connection,
+    space_id: int,
+    subject: Subject,
+    erasure_id: UUID,
+    until: UUID,
+    at: datetime,
+    *,
+    drop_contents: bool,
 ) -> None:
-    """Remove all rows of a subject, and note the erasure; in one transaction, under ``lock_space``."""
+    """Remove all rows of a subject, and note the erasure; in one transaction, under ``lock_space``.
+
+    ``drop_contents``: also the contents of the candidates that the subject has probably written.
+    """
     raw = driver_connection(connection)
     live = states.lock_space(connection, space_id)
     found = find(connection, space_id, subject)
+    written = _written(raw, _values(space_id, found.ids, subject.label)) if drop_contents else []
     removed = _remove(raw, space_id, found, subject.label, at)
+    if drop_contents:
+        dropped = raw.execute(DROP_CONTENTS, {"space": space_id, "written": written}).rowcount
+        removed["candidate_contents"] = dropped
     learned = _first_version(raw, space_id, found.batches)
     newest = states.newest(connection, space_id, live)[0]  # a running cycle may make it, from what it has read before
     raw.execute(INSERT, {
@@ -181,6 +198,11 @@ def _remove(
     for statement in FIGURES:
         raw.execute(statement, values)
     return {**removed, "feedback": facts.total()}
+
+
+def _written(raw: psycopg.Connection[Any], values: dict[str, Any]) -> list[str]:
+    """Return the candidates that a subject has probably written."""
+    return [name for (name,) in raw.execute(WRITTEN, values)]
 
 
 def _first_version(raw: psycopg.Connection[Any], space_id: int, batches: Sequence[int]) -> int | None:

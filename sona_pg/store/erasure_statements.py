@@ -27,6 +27,22 @@ COUNT_FEEDBACK = """
 SELECT count(*) FROM sona.feedback f JOIN unnest(%(ids)s::uuid[]) AS gone (id) ON f.trajectory_id = gone.id
 WHERE f.space_id = %(space)s AND f.trajectory_id >= %(first)s AND f.trajectory_id <= %(last)s
 """
+# Candidates that the subject has probably written: told as the right answer, not shown with the query (the set of a
+# very large catalog is empty), and stored since.
+WRITTEN = """
+SELECT DISTINCT f.correction FROM sona.feedback f
+JOIN unnest(%(ids)s::uuid[]) AS gone (id) ON f.trajectory_id = gone.id
+JOIN sona.trajectories t ON t.space_id = %(space)s AND t.id = f.trajectory_id AND t.id >= %(first)s AND t.id <= %(last)s
+JOIN sona.candidates c ON c.space_id = %(space)s AND c.candidate_id = f.correction
+LEFT JOIN sona.candidate_sets s ON s.space_id = %(space)s AND s.set_id = t.candidate_set
+WHERE f.space_id = %(space)s AND f.trajectory_id >= %(first)s AND f.trajectory_id <= %(last)s
+    AND f.correction IS NOT NULL AND c.recorded_at >= sona.uuid_time(t.id)
+    AND (s.candidate_ids IS NULL OR NOT f.correction = ANY(s.candidate_ids))
+ORDER BY f.correction
+"""
+DROP_CONTENTS = """
+DELETE FROM sona.candidate_contents d WHERE d.space_id = %(space)s AND d.candidate_id = ANY(%(written)s::text[])
+"""
 REMOVE = {
     "steps": """
 DELETE FROM sona.steps s USING unnest(%(ids)s::uuid[]) AS gone (id)

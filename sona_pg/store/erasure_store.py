@@ -33,8 +33,8 @@ class ErasureStore:
         with snapshot(self._engine, "counting the rows of an erasure") as connection:
             return erasure_rows.plan(connection, space.space_id, subject)
 
-    def remove(self, space: Space, subject: Subject) -> UUID:
-        """Remove all rows of a subject in one transaction; return the erasure's id.
+    def remove(self, space: Space, subject: Subject, *, drop_contents: bool = False) -> UUID:
+        """Remove all rows of a subject in one transaction; return the erasure's id. See ``erasure_rows.remove``.
 
         The learned state holds their influence until the erasure is finished; one that was cut short is gone on with.
         """
@@ -42,7 +42,7 @@ class ErasureStore:
             at = leases.now(connection)
             erasure_id = uuid7()
             until = uuid7(int(at.timestamp() * 1000) + 1)  # of this millisecond too
-            erasure_rows.remove(connection, space.space_id, subject, erasure_id, until, at)
+            erasure_rows.remove(connection, space.space_id, subject, erasure_id, until, at, drop_contents=drop_contents)
             told = {"erasure": str(erasure_id), "kind": subject.kind}  # names nobody
             acts.note(driver_connection(connection), space.space_id, "user erased", told)
         return erasure_id

@@ -20,7 +20,7 @@ import numpy as np
 
 from sona_pg._version import __version__
 from sona_pg.config import SonaConfig
-from sona_pg.domain.erasure import Erasure, Key, Receipt, Subject
+from sona_pg.domain.erasure import NOT_REACHED, Erasure, Key, Receipt, Subject
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
 from sona_pg.errors import HistoryExpired, LearningConflict
@@ -48,6 +48,7 @@ def erase(
     key: Key,
     *,
     drop_expired: bool = False,
+    drop_contents: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Receipt:
     """Remove a subject's rows and every influence of them; return the signed receipt.
@@ -62,6 +63,7 @@ def erase(
         subject: whose rows.
         key: signs the receipt.
         drop_expired: whether to drop what was learned from trajectories that retention has removed since.
+        drop_contents: whether to drop the contents of candidates that the subject has probably written.
         progress: called with the number of cycles done and of all.
 
     Raises:
@@ -78,9 +80,9 @@ def erase(
             )
     erased = {}
     for one in others:
-        erased[one.name] = str(database.erasures.remove(one, subject))
+        erased[one.name] = str(database.erasures.remove(one, subject, drop_contents=drop_contents))
         finish(database, one, config.replace(hidden_dim=one.dim), key)
-    erasure_id = database.erasures.remove(space, subject)
+    erasure_id = database.erasures.remove(space, subject, drop_contents=drop_contents)
     finish(database, space, config, key, progress=progress, copies={erasure_id: erased})
     done = database.erasures.read(space, erasure_id)
     assert done is not None
@@ -211,6 +213,7 @@ def _receipts(
                     "removed": dict(erasure.removed),
                     "first_version": erasure.first_version,
                     "versions_dropped": list(gone),
+                    "not_reached": list(NOT_REACHED),
                     "copies": dict(copies.get(erasure.id, {})),
                     **facts,
                 },

@@ -301,3 +301,32 @@ def test_without_a_key_one_is_made_in_the_home_folder(engine, tmp_path, monkeypa
     assert file.stat().st_mode & 0o777 == 0o600
     assert engine.verify_receipt(receipt.as_dict())
     assert finish(engine._session.database, engine._session.space, CONFIG, Key(b"x" * 32)) == 0
+
+
+def test_answers_that_the_user_wrote_are_named_and_their_texts_dropped_if_asked(engine, database_url, key):
+    documents = np.eye(DIM, dtype=np.float32)
+    known, written, shared = ["shipping", "returns"], "ann's answer", "bob's answer"
+    engine.remember(known, documents[:2])
+    engine.flush()
+    asked = []
+    for person in ("ann", "ann", "bob"):
+        ranking = engine.rank(documents[0], documents[:2], ids=known)
+        handle = engine.begin_trajectory(documents[0], ranking=ranking)
+        engine.add_trajectory_context(handle, f"user:{person}")
+        engine.end_trajectory(handle)
+        asked.append(handle)
+    engine.flush()
+    engine.remember([written, shared], documents[2:4])
+    engine.keep_contents({name: {"text": name} for name in (*known, written, shared)})
+    for handle, told in zip(asked, (written, "returns", shared), strict=True):
+        engine.feedback(handle, correction=told)
+    engine.flush()
+    assert engine.forget_plan(user="ann").candidates == (written,)
+    receipt = engine.forget(user="ann", drop_contents=True, key=key)
+    assert receipt.facts["removed"]["candidate_contents"] == 1
+    assert any("embeddings of candidates" in what for what in receipt.facts["not_reached"])
+    assert written not in json.dumps(receipt.as_dict())
+    assert {one.id for one in engine.contents([*known, written, shared])} == {*known, shared}
+    receipt = engine.forget(user="bob", key=key)
+    assert "candidate_contents" not in receipt.facts["removed"]
+    assert [one.id for one in engine.contents([shared])] == [shared]
