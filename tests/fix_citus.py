@@ -10,6 +10,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,10 @@ ALSO_ON_CITUS = frozenset(
         "tests/store/test_space_retention.py",
         "tests/store/test_space_roles.py",
         "tests/store/test_spaces.py",
+        "tests/store/test_sql_functions.py",
+        "tests/store/test_versions.py",
         "tests/worker/test_deep_loop.py",
+        "tests/worker/test_erasing.py",
         "tests/worker/test_explaining.py",
         "tests/worker/test_isolation.py",
         "tests/worker/test_learner.py",
@@ -97,17 +101,23 @@ def database_on(cluster: Cluster, template: str | None) -> Iterator[str]:
     """A database on every node, a copy of ``template`` or joined to an empty cluster; dropped at the end."""
     name = f"test_{os.getpid()}_c{next(NUMBERS)}"
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    for url in cluster.urls:
+
+    def make(url: str) -> None:
         with node_at(url) as node:
             node.execute(create.format(sql.Identifier(name), sql.Identifier(template or "template0")))
-    try:
-        if template is None:
-            _join(cluster, name)
-        yield name
-    finally:
-        for url in cluster.urls:
-            with node_at(url) as node:
-                _drop(node, name)
+
+    def drop(url: str) -> None:
+        with node_at(url) as node:
+            _drop(node, name)
+
+    with ThreadPoolExecutor(len(cluster.urls)) as nodes:
+        list(nodes.map(make, cluster.urls))
+        try:
+            if template is None:
+                _join(cluster, name)
+            yield name
+        finally:
+            list(nodes.map(drop, cluster.urls))
 
 
 def distribute_template(cluster: Cluster, name: str) -> None:

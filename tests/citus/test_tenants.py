@@ -15,7 +15,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from sona_pg import SonaEngine
-from sona_pg.store.admin import roles
+from sona_pg.store.admin import health, roles
 from sona_pg.store.admin.distribution import distribute
 
 pytestmark = pytest.mark.citus
@@ -79,6 +79,7 @@ def test_a_guarded_store_stays_guarded_on_every_node_and_shard(empty_database_ur
 
     list(islice(distribute(url, shards=SHARDS), 20))  # ended half-way: what has no policy yet is closed
     assert seen_at(url, login, password) <= {(1,)}
+    assert [found.status for found in health.examine(url) if found.check == "logins"] == ["fault"]
     for _ in distribute(url, shards=SHARDS):
         pass
     with psycopg.connect(url) as owner:

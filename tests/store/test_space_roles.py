@@ -14,7 +14,7 @@ from psycopg import sql
 from sona_pg import SonaEngine
 from sona_pg.domain.login import CAPABILITIES
 from sona_pg.errors import ConfigError, DatabaseError, InvalidValue, UnknownSpace
-from sona_pg.store.admin import logins, migrate, roles
+from sona_pg.store.admin import health, logins, migrate, roles
 from sona_pg.store.admin.privileges import OF_SERVERS, UNREADABLE, WRITES
 from sona_pg.store.database import Database
 from sona_pg.store.schema import metadata
@@ -213,6 +213,13 @@ def test_rights_are_granted_by_the_owner_to_logins_alone(tenants: Tenants) -> No
         logins.grant(tenants.url, f"{tenants.prefix}_new", "reader", "nonesuch")
     with pytest.raises(InvalidValue, match="1 to 63 bytes"):
         logins.grant(tenants.url, "x" * 64, "reader", OWN)
+
+
+def test_the_doctor_names_a_table_that_has_no_policy_yet(database_url: str) -> None:
+    with psycopg.connect(database_url) as owner:
+        owner.execute("ALTER TABLE sona.acts ENABLE ROW LEVEL SECURITY")
+    found = [found for found in health.examine(database_url) if found.check == "logins"]
+    assert [(each.status, "1, such as acts" in each.found) for each in found] == [("fault", True)]
 
 
 def test_a_store_without_row_level_security_says_what_to_run(database_url: str) -> None:

@@ -116,6 +116,7 @@ def test_the_good_ones_are_found_however_few_they_are(engine: SonaEngine) -> Non
         connection.rollback()
 
 
+@pytest.mark.not_on_citus("workers count the scans of their shards' indexes")
 def test_sealed_weeks_are_searched_by_their_index(ledger: Ledger) -> None:
     space = ledger.space("sealed", 8)
     rng = np.random.default_rng(0)

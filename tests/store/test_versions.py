@@ -313,7 +313,7 @@ def test_pruning_leaves_nothing_of_a_version_that_is_gone(lived: Lived) -> None:
     orphans = """
         SELECT count(*) FROM sona.version_tasks k WHERE NOT EXISTS (
             SELECT FROM sona.version_contents c, unnest(c.tasks, c.task_versions) AS held (task, version)
-            WHERE held.task = k.task AND held.version = k.version)
+            WHERE c.space_id = k.space_id AND held.task = k.task AND held.version = k.version)
     """
     assert lived.rows(orphans) == [(0,)]
     assert lived.rollback(5) == 7
@@ -339,6 +339,7 @@ def test_sql_lists_the_patterns_of_a_version_and_differences(lived: Lived) -> No
             lived.rows(missing)
 
 
+@pytest.mark.not_on_citus("the schema of a distributed store goes forward only")
 def test_an_earlier_release_works_on_this_schema_and_its_versions_are_named(lived: Lived) -> None:
     learn_days(lived.engine, 2)
     lived.rollback(1, keep_facts=False)

@@ -237,11 +237,12 @@ def test_an_erasure_is_refused_where_learned_facts_have_expired_unless_they_may_
     history.record(engine)
     with psycopg.connect(database_url) as connection:  # as retention does
         connection.execute(
-            "DELETE FROM sona.trajectories WHERE batch IN (SELECT batch FROM sona.batches b JOIN sona.cycles "
-            "c USING (cycle_id) WHERE c.version = 1)"
+            "DELETE FROM sona.trajectories t USING sona.batches b JOIN sona.cycles c USING (space_id, cycle_id) "
+            "WHERE t.space_id = b.space_id AND t.batch = b.batch AND c.version = 1"
         )
         connection.execute(
-            "DELETE FROM sona.batches WHERE cycle_id = (SELECT cycle_id FROM sona.cycles WHERE version = 1)"
+            "DELETE FROM sona.batches b USING sona.cycles c "
+            "WHERE c.space_id = b.space_id AND c.cycle_id = b.cycle_id AND c.version = 1"
         )
     assert engine.forget_plan(user="bob").expired == 12
     with pytest.raises(Conflict, match="retention has removed"):

@@ -69,6 +69,12 @@ WHERE e.phase = 'removed' AND e.requested_at < now() - interval '10 minutes' GRO
 PARTITIONED = """
 SELECT to_regclass(format('sona.trajectories_w%%s', to_char(date_trunc('week', %(at)s::timestamptz), 'YYYYMMDD')))
 """
+CLOSED = """
+SELECT c.relname::text FROM pg_class c
+WHERE c.relnamespace = to_regnamespace('sona') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND c.relrowsecurity AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid)
+ORDER BY 1
+"""
 SILENT_NODES = "SELECT from_nodename || ':' || from_nodeport FROM citus_check_cluster_node_health() WHERE NOT result"
 LEFT = "SELECT to_regnamespace(%(name)s) IS NOT NULL"
 SIZE = "SELECT pg_database_size(current_database())"
@@ -95,6 +101,7 @@ def examine(url: str) -> Iterator[Finding]:
             yield _clock(raw)
             yield _notices(url, raw)
             yield from _distribution(raw)
+            yield from _closed_tables(raw)
             if status.current:
                 yield from _space_checks(raw)
     except DatabaseError as exc:
@@ -204,6 +211,16 @@ def _distribution(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
         )  # fmt: skip
     if not left and not silent:
         yield Finding("distribution", "ok", describe(topology) or "")
+
+
+def _closed_tables(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Report on tables that row-level security closes to every login but the owner's: an installation was ended."""
+    closed = [name for (name,) in raw.execute(CLOSED).fetchall()]
+    if closed:
+        yield Finding(
+            "logins", "fault", f"tables that no login of a space can read: {len(closed)}, such as {closed[0]}",
+            "run sona-pg roles install again: it goes on where it was ended",
+        )  # fmt: skip
 
 
 def _clock(raw: psycopg.Connection[Any]) -> Finding:

@@ -63,12 +63,14 @@ SHARE_FUNCTION = "SELECT create_distributed_function(%(function)s)"
 # A node that is sent a statement about a space calls functions that ask for rows of the same space: they are there.
 # Functions of policies ask for no spread table.
 NESTING = """
-SELECT p.oid::regprocedure::text FROM pg_proc p
+SELECT p.oid::regprocedure::text, p.prosrc LIKE '%SET LOCAL%' FROM pg_proc p
 WHERE p.pronamespace = 'sona'::regnamespace AND p.provolatile <> 'i' AND p.prosrc LIKE '%sona.%'
   AND p.prosrc NOT LIKE '%sona.space\\_roles\\_%' AND coalesce(p.proconfig::text, '') NOT LIKE '%allow\\_nested%'
 ORDER BY 1
 """
 ALLOW_NESTING = sql.SQL("ALTER FUNCTION {function} SET citus.allow_nested_distributed_execution = on")
+# Settings of a search, for the worker that searches; only within a transaction of several statements.
+PASS_SETTINGS = sql.SQL("ALTER FUNCTION {function} SET citus.propagate_set_commands = 'local'")
 WAIT_FOR_EVER = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 UNLIMITED = "SET LOCAL statement_timeout = 0"
 
@@ -142,8 +144,11 @@ def _share_functions(raw: psycopg.Connection[Any], step: int, steps: int) -> Spr
     for name in found:
         with raw.transaction():
             raw.execute(SHARE_FUNCTION, {"function": name})
-    for (name,) in raw.execute(NESTING).fetchall():
-        raw.execute(ALLOW_NESTING.format(function=sql.SQL(name)))
+    for name, sets in raw.execute(NESTING).fetchall():
+        with raw.transaction():
+            raw.execute(ALLOW_NESTING.format(function=sql.SQL(name)))
+            if sets:
+                raw.execute(PASS_SETTINGS.format(function=sql.SQL(name)))
     return Spreading(step, steps, "shared", "functions", len(found), _since(began))
 
 
