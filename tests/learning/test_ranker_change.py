@@ -53,6 +53,16 @@ def accuracy(state: RankerState, now: np.ndarray, of: np.ndarray) -> float:
     return float((score(state, query[rows], TITLES, ROWS).argmax(axis=1) == now[meant[rows]]).mean())
 
 
+def at_centres(*phases: list[tuple[int, int, int]]) -> RankEvents:
+    """(centre, answer told, times), in random order within each phase."""
+    random = np.random.default_rng(7)
+    said = [random.permutation([part[:2] for part in phase for _ in range(part[2])]) for phase in phases]
+    centre, right = np.concatenate(said).T
+    query = CENTRES[centre] + np.float32(0.08) * random.standard_normal((len(centre), DIM)).astype(np.float32)
+    blank, none = np.full(len(centre), NONE, np.int32), np.full(len(centre), np.nan, np.float32)
+    return RankEvents(unit_rows(query), blank, none, right.astype(np.int32), np.ones(len(centre), np.float32))
+
+
 def before() -> tuple[RankerState, RankEvents]:
     history = told(480, 1)
     return fit(RankerState.initial(DIM), TITLES, history, EMPTY), history
@@ -139,3 +149,21 @@ def test_a_state_stored_before_changes_were_looked_for_is_read() -> None:
     np.testing.assert_array_equal(RankerState.from_arrays(old).overruled, np.zeros(ITEMS))
     with pytest.raises(LearningError, match="lacks query_sum"):
         RankerState.from_arrays({name: array for name, array in old.items() if name != "query_sum"})
+
+
+def test_feedback_among_the_queries_of_another_is_overruled_with_the_rest_of_its_candidate() -> None:
+    """Its neighbours contradict it before and after the change, so by itself it shows none."""
+    events = at_centres([(5, 5, 20), (5, 0, 6), (0, 0, 20)], [(5, 5, 10), (5, 1, 3), (0, 1, 10)])
+    found = standing(events, unit_rows(events.query))
+    early = np.arange(len(events)) < 46
+    assert not found.holds[early & (events.judged == 0)].any()
+    assert found.holds[(events.judged == 5) | (events.judged == 1)].all()
+
+
+@pytest.mark.parametrize("confirmed", [0, 3])
+def test_a_candidate_that_lost_most_of_its_queries_keeps_those_that_nobody_contradicts(confirmed: int) -> None:
+    events = at_centres([(3, 0, 8)], [(0, 0, 20)], [(0, 1, 10), (3, 0, confirmed)])
+    found = standing(events, unit_rows(events.query))
+    assert not found.holds[8:28].any()
+    assert found.holds[:8].all()
+    assert found.holds[28:].all()

@@ -4,7 +4,8 @@ A wrong thumb contradicts its neighbours of all times. Where a meaning has chang
 itself and contradicts all that came before. So each event is compared with those in its region of the query space, in
 time order: the change point is the place after which they contradict it most (Page 1954), and the event is overruled
 when the rate of contradiction differs before and after that point, by a Bayes factor of two beta-binomial rates
-against one (Kass and Raftery 1995). Evidence for the constants: benchmarks/eval/EVIDENCE.md.
+against one (Kass and Raftery 1995). A candidate most of whose feedback is overruled has lost its meaning: the rest is
+overruled where contradiction merely prevails since then. Evidence for the constants: benchmarks/eval/EVIDENCE.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ import numpy.typing as npt
 from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, RankEvents
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.intp]
 
+LEAST_LOST = 2  # overruled events of a region, or for a candidate
 LEAST_FACTOR = 3.0  # log Bayes factor from which on an event is overruled
 _FACTOR_OF_NOISE = 10.0  # added to it for each part of wrong feedback
 _EARLIEST = 16  # events for a candidate that make its prototype: those before any change
@@ -64,17 +68,51 @@ def standing(events: RankEvents, directions: FloatArray, noise: float = 0.0) -> 
     since = np.zeros(len(events), np.int32)
     order = np.argsort(region, kind="stable")
     bounds = np.searchsorted(region[order], np.arange(len(prototypes) + 1))
-    for start, stop in pairwise(bounds.tolist()):
-        rows = order[max(start, stop - _MOST_COMPARED) : stop]
+    regions = [order[max(start, stop - _MOST_COMPARED) : stop] for start, stop in pairwise(bounds.tolist())]
+    for rows in regions:
         signs = contradictions(judged[rows], right[rows])
         if (signs > 0.0).sum(axis=1).max(initial=0) < _FEWEST_AGAINST:
             continue
-        near = _nearness(directions[rows])
-        factor, point = _factors(signs * near)
+        factor, point = _factors(signs * _nearness(directions[rows]))
         holds[rows], since[rows] = factor < LEAST_FACTOR + _FACTOR_OF_NOISE * noise, rows[point]
+    if holds.all():
+        return Standing(holds, since, changed, region, prototypes)
+    lost, _, _, change = evidence_since(judged, right, holds, since)
+    before = np.arange(len(events)) < change[judged]
+    left = right & holds & before & lost[judged]
+    for rows in regions:
+        if holds[rows].all() and not left[rows].any():
+            continue
+        near = _nearness(directions[rows])
+        # Feedback for a candidate that lost its meaning needs no proof of its own: contradiction prevails since then.
+        against = contradictions(judged[rows], right[rows]) * near * (rows >= change[judged[rows]][:, None])
+        also = rows[left[rows] & (against.sum(axis=1) > 0.0)]
+        holds[also], since[also] = False, change[judged[also]]
         earlier = np.tril(near, -1)
         changed[rows] = (earlier @ ~holds[rows]) / np.maximum(earlier.sum(axis=1), _SMALL)
     return Standing(holds, since, changed, region, prototypes)
+
+
+def evidence_since(
+    judged: IntArray, right: Mask, holds: Mask, since: IntArray, known: int | None = None
+) -> tuple[Mask, Counts, Counts, Array]:
+    """Return which of the `known` candidates lost their meaning; evidence gone and since then; the row of the change.
+
+    Args:
+        judged: (n,) candidates of events in time order.
+        right: (n,) whether each was right.
+        holds: (n,) whether the event still holds.
+        since: (n,) row from which on it is contradicted, where it does not.
+        known: number of candidates; by default those judged.
+    """
+    known = int(judged.max(initial=-1)) + 1 if known is None else known
+    gone = right & ~holds
+    lost = np.bincount(judged[gone], minlength=known)
+    change = np.bincount(judged[gone], since[gone], known) / np.maximum(lost, 1)
+    later = np.arange(len(judged)) >= change[judged]
+    kept = np.bincount(judged[right & holds & ~later], minlength=known)
+    again = np.bincount(judged[right & holds & later], minlength=known)
+    return (lost >= LEAST_LOST) & (lost > kept), lost, again, change
 
 
 def contradictions(judged: IntArray, right: npt.NDArray[np.bool_]) -> FloatArray:

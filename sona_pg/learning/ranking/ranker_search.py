@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sona_pg.learning.ranking.ranker import centre
-from sona_pg.learning.ranking.ranker_change import Standing, standing
+from sona_pg.learning.ranking.ranker_change import LEAST_LOST, Standing, evidence_since, standing
 from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, RankEvents, unit_rows
 
 Mask = npt.NDArray[np.bool_]
 
 _MOST_LOST = 64  # regions
 _MOST_HOMES = 256  # candidates
-_LEAST_LOST = 2  # overruled events of a region, or for a candidate
 _FOUND = 3  # net thumbs up for one candidate since the change: the answer is found
 _PRECISION = 0.6  # least share of the queries within the reach of a region that belong to it
 _NOWHERE = 2.0  # a reach no cosine has
@@ -86,10 +85,10 @@ def search_for(events: RankEvents, directions: FloatArray, found: Standing, know
     """Return what is lost after `events`, in time order, of which `found` says what holds; of `known` candidates."""
     right = events.verdict >= 0.5
     gone = right & ~found.holds
-    homes, again = _homes(events.judged, right, gone, found, known)
+    homes, again = _homes(events.judged, right, found, known)
     count = np.bincount(found.region[gone], minlength=len(found.prototypes))
     places = np.argsort(-count, kind="stable")[:_MOST_LOST]
-    places = places[count[places] >= _LEAST_LOST]
+    places = places[count[places] >= LEAST_LOST]
     if not len(homes) or not len(places):
         return Search.over(directions.shape[1])
     similar = directions @ found.prototypes[places].T
@@ -113,16 +112,10 @@ def search_for(events: RankEvents, directions: FloatArray, found: Standing, know
     return Search(found.prototypes[kept], np.array(reach, np.float32), homes, np.array(tallies, np.float32))
 
 
-def _homes(
-    judged: IntArray, right: Mask, gone: Mask, found: Standing, known: int
-) -> tuple[IntArray, npt.NDArray[np.intp]]:
+def _homes(judged: IntArray, right: Mask, found: Standing, known: int) -> tuple[IntArray, npt.NDArray[np.intp]]:
     """Return the candidates most of whose evidence is gone and not replaced; (known,) later evidence for each."""
-    lost = np.bincount(judged[gone], minlength=known)
-    change = np.bincount(judged[gone], found.since[gone], known) / np.maximum(lost, 1)
-    later = np.arange(len(judged)) >= change[judged]
-    kept = np.bincount(judged[right & found.holds & ~later], minlength=known)
-    again = np.bincount(judged[right & found.holds & later], minlength=known)
-    homes = np.flatnonzero((lost >= _LEAST_LOST) & (lost > kept) & (again < _FOUND))
+    moved, lost, again, _ = evidence_since(judged, right, found.holds, found.since, known)
+    homes = np.flatnonzero(moved & (again < _FOUND))
     first = np.argsort(-lost[homes], kind="stable")[:_MOST_HOMES]
     return np.sort(homes[first]).astype(np.int32), again
 
