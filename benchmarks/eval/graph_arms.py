@@ -18,6 +18,10 @@ from sona_pg.learning.graph.activation import FEATURES
 from sona_pg.learning.graph.learned_graph import LearnedGraph
 from sona_pg.learning.graph.mixing import DEFAULTS, SHARPNESS, Mixing
 from sona_pg.learning.knowledge import graph_of
+from sona_pg.serving.candidate_ranker import CandidateRanker, ReadySet
+from sona_pg.serving.graph_evidence import GraphEvidence
+from sona_pg.serving.graph_view import GraphView
+from sona_pg.serving.served_version import ServedVersion
 
 RANKING = ("own",)
 GRAPH = (*RANKING, "similar", "co_active", "hubness", "used")
@@ -37,6 +41,20 @@ def counting(names: Sequence[str]) -> Iterator[None]:
         return features.astype(np.float64) @ np.where(kept, mixing.weights + dreamt, 0.0)
 
     with patch.object(Mixing, "scores", scores):
+        yield
+
+
+@contextlib.contextmanager
+def without_evidence() -> Iterator[None]:
+    """Have recall answer as the version does, without what was judged since."""
+
+    def as_learned(ranker: CandidateRanker, ready: ReadySet) -> ReadySet:
+        return ready
+
+    def of_version(evidence: GraphEvidence, serving: ServedVersion) -> GraphView | None:
+        return serving.graph
+
+    with patch.object(CandidateRanker, "_weighed", as_learned), patch.object(GraphEvidence, "of", of_version):
         yield
 
 

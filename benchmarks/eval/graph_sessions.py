@@ -14,7 +14,16 @@ import numpy as np
 
 from benchmarks.eval.context import Context
 from benchmarks.eval.data import Floats, Queries, unit
-from benchmarks.eval.graph_arms import DREAMS, GRAPH, RANKING, SEQUENCE, counting, dream_only, space_used
+from benchmarks.eval.graph_arms import (
+    DREAMS,
+    GRAPH,
+    RANKING,
+    SEQUENCE,
+    counting,
+    dream_only,
+    space_used,
+    without_evidence,
+)
 from benchmarks.eval.sessions import open_space
 from benchmarks.eval.stats import Figures, Table, gather
 from sona_pg import Ranking, SonaConfig, SonaEngine
@@ -29,6 +38,7 @@ from sona_pg.text import default_embedder
 LENGTH, TAUGHT, ASKED = 6, 250, 150  # queries of a session; sessions to learn from, and to measure
 FOLLOWERS, USUAL = 3, 0.6
 CYCLE = 50  # sessions between two cycles
+WAITING = "second fifty sessions, "
 WEEKS = 4  # deep cycles
 WALKS = 200  # dreams whose Φ is measured
 NOTES = (
@@ -96,7 +106,13 @@ def _of_data(context: Context, data: Labelled, name: str, seed: int) -> Figures:
         for start in range(0, TAUGHT, CYCLE):
             for number, rows in enumerate(taught[start : start + CYCLE], start):
                 _teach(engine, data, rows, number, rng)
+            if start == CYCLE:  # fifty sessions are learned, fifty wait
+                with without_evidence():
+                    measure(WAITING + "unheard", SEQUENCE)
+                measure(WAITING + "as recent evidence", SEQUENCE)
             engine.force_learn()
+            if start == CYCLE:
+                measure(WAITING + "learned by a version", SEQUENCE)
         for arm, features in (("+ learned ranking", RANKING), ("+ graph", GRAPH), ("+ sequence", SEQUENCE)):
             measure(arm, features)
         for week in range(WEEKS):
