@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sona_pg.engine.roster import BEAT_EVERY
-from sona_pg.store.unit import LEASE
+from sona_pg.store.lease_hold import LEASE
 from sona_pg.worker.learner import LOOK_EVERY
 from sona_pg.worker.store_worker import LIST_EVERY
 from sona_pg.worker.turns import OVERDUE

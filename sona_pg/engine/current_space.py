@@ -21,6 +21,7 @@ from sona_pg.domain.gate import version_for
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.domain.space import Space
 from sona_pg.engine.access_feed import AccessFeed
+from sona_pg.engine.candidate_feed import CandidateFeed
 from sona_pg.engine.evidence_feed import EvidenceFeed
 from sona_pg.engine.figures import SILENT_FOR, Figures
 from sona_pg.engine.fleet_member import FleetMember
@@ -42,7 +43,6 @@ from sona_pg.serving.recent_evidence import RecentEvidence
 from sona_pg.serving.route_chooser import RouteChooser
 from sona_pg.serving.routing_evidence import RoutingEvidence
 from sona_pg.serving.served_version import ServedVersion
-from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.connect import place_of
 from sona_pg.store.database import Database
 from sona_pg.store.roll_call import Beat
@@ -52,8 +52,6 @@ from sona_pg.worker.coordinator import LoopCoordinator
 from sona_pg.worker.learner_cache import LearnerCache
 
 log = logging.getLogger(__name__)
-
-NO_CANDIDATES: CandidateSignal = (0, 0, None)  # the signal of a space without candidates
 
 
 class CurrentSpace(ABC):
@@ -74,7 +72,6 @@ class CurrentSpace(ABC):
         self._coordinator: LoopCoordinator | None = None  # until the database has answered
         self._failures = 0  # of following
         self._refreshing = threading.RLock()
-        self._shared: tuple[int, CandidateSignal] | None = None  # version and signal when candidates were last read
         self._kinds: bytes | None = None  # weights for kinds of patterns, to be stored
         self._dropped_said = 0  # refused records at the last warning
         self.member = FleetMember(hot, runtime.database)
@@ -92,6 +89,7 @@ class CurrentSpace(ABC):
         self.spending = SpendingFeed(
             self.chooser.space_budget, self.member.server_id, lambda: self.space, lambda: self.database
         )
+        self._candidates = CandidateFeed(lambda: self.database, self.ranker, self.recaller)
         self._feed = EvidenceFeed(lambda: self.database, self.evidence)
         self._figures = Figures(self)
 
@@ -189,7 +187,7 @@ class CurrentSpace(ABC):
             self.uses.read(self.space, self.serving)
             self.uses.send(self.space)
             self.keep_kinds()
-            self._share_candidates(self._settled())
+            self._candidates.share(self.space, self.serving, self._settled())
             self._feed.look(self.space, self.serving.version)
             self._keep_version()
             return self.serving.version
@@ -267,7 +265,7 @@ class CurrentSpace(ABC):
                 self.spending.count_anew()
             new = self.held.take_up(self._for_this_server(heard), self._read, self._learned)
             if heard.signal is not None:
-                self._share_candidates(self._settled(), heard.signal.of_candidates)
+                self._candidates.share(space, self.serving, self._settled(), heard.signal.of_candidates)
                 self._feed.keep_up(space, self.serving.version, heard.signal.newest)
             if new:  # the rest with the next poll, which comes soon: other servers wait for the version
                 self.attend()
@@ -352,21 +350,6 @@ class CurrentSpace(ABC):
         """Return the candidates given to this server that are no longer being written."""
         remembered = self.ranker.overlay.remembered()
         return remembered if self.writer.candidates_settled else ()
-
-    def _share_candidates(self, settled: Collection[str], signal: CandidateSignal | None = None) -> None:
-        """Add candidates committed by any server to the overlay; drop those of ``settled`` that are not stored."""
-        overlay, catalog = self.ranker.overlay, self.serving.catalog
-        signal = signal or self.database.candidate_signal(self.space)
-        seen = (self.serving.version, signal)
-        if (seen == self._shared or (signal == NO_CANDIDATES and self._shared is None)) and not settled:
-            return
-        slots, unplaced, _ = signal
-        is_known = not unplaced and slots <= len(catalog)
-        new = [] if is_known else self.database.new_candidates(self.space, len(catalog))
-        overlay.share(catalog, new, lambda ids: self.database.named_candidates(self.space, ids), settled)
-        if self.recaller.is_used:
-            self.recaller.read()
-        self._shared = seen
 
     def _learned(self, ids: NDArray[np.uint8], version: int) -> Collection[bytes]:
         """Return which of the trajectories ``ids`` (n, 16) a version has learned from.

@@ -6,19 +6,15 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sona_pg.domain.ids import EPOCH
 from sona_pg.domain.overview_figures import (
     AnswerThen,
     LearnedFact,
-    MeanQuality,
     PatternMap,
     PlacedGraph,
     PlacedPattern,
@@ -33,8 +29,9 @@ from sona_pg.domain.overview_figures import (
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.route_choice import choose, rated_routes
-from sona_pg.domain.version import StoredVersion
-from sona_pg.engine.period_overview import end_of_period, events, mean_costs, period_figures, start_of_period
+from sona_pg.engine import quality_curves
+from sona_pg.engine.period_overview import events, mean_costs, period_figures
+from sona_pg.engine.quality_curves import EACH, LEAST_SPAN, PARTS, SPANS, cut, since
 from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.learning.patterns.plane import Plane
@@ -43,12 +40,6 @@ from sona_pg.serving.graph_places import placed_graph
 from sona_pg.serving.past_answers import Contenders, PastVersion, near_patterns, turned
 from sona_pg.store.outcome_samples import TimeSpan
 
-SPANS = 48  # points of a curve over time
-PARTS = 3  # of a span, each sampled from its beginning
-EACH = 24  # trajectories of a part
-JOINED = 60  # part of all ratings that a point has at least: a burst gives no more points than spans
-RATED = 15  # ratings of a point at least
-SHOWN_VERSIONS = 60
 SHOWN_ROUTES = 50
 PLACED = 500  # patterns on a map
 PLACED_ROUTES = 8  # of a pattern
@@ -58,7 +49,6 @@ NODES = 150  # of the memory graph
 RANKED = 1_000  # candidates that versions are compared by: the best ones now
 KEPT_PAST = 8  # versions prepared for queries
 FACTS_ABOUT = 500  # newest trajectories among which the latest facts are looked for
-LEAST_SPAN = timedelta(milliseconds=1)
 
 
 class OldAnswers(NamedTuple):
@@ -89,46 +79,20 @@ class Overview:
         return events(self._session())
 
     def quality_over_time(self, days: float = 30.0) -> list[QualitySpan]:
-        """Return the quality within equal spans of time, from the oldest trajectory of the last ``days`` to the newest.
-
-        Where all trajectories are older, these days end with the newest.
-
-        Each is estimated from a sample: the first trajectories of each third of the span.
-        """
-        session = self._session()
-        bounds = session.database.overview.bounds(session.space, _since(session, days))
-        if bounds is None:
-            return []
-        spans = _cut(TimeSpan(bounds.start, max(bounds.end, bounds.start) + LEAST_SPAN), SPANS)
-        return list(_joined(spans, self._sampled(session, spans)))
+        """Return the quality within equal spans of time; see ``quality_curves.over_time``."""
+        return quality_curves.over_time(self._session(), days)
 
     def quality_by_version(self) -> list[VersionQuality]:
         """Return the quality of the trajectories that were recorded while each of the latest versions was live."""
-        session = self._session()
-        listed = session.database.versions.listing(session.space, SHOWN_VERSIONS)
-        live = sorted((one for one in listed if one.status in ("live", "retired")), key=lambda one: one.version)
-        bounds = session.database.overview.bounds(session.space, EPOCH)
-        if bounds is None:
-            return []
-        told: list[tuple[int, str, datetime, int, int | None]]
-        told = [(one.version, one.origin, one.created_at, _read_by(one), one.patterns) for one in live]
-        if not live or live[0].parent == 0:
-            told.insert(0, (0, "start", bounds.start, 0, 0))
-        ends = [one[2] for one in told[1:]] + [bounds.end + LEAST_SPAN]
-        spans = [TimeSpan(one[2], max(one[2], end)) for one, end in zip(told, ends, strict=True)]
-        means = [MeanQuality.of(known) for known in self._sampled(session, spans)]
-        return [
-            VersionQuality(version, origin, span.start, span.end, learned, patterns, mean)
-            for (version, origin, _, learned, patterns), span, mean in zip(told, spans, means, strict=True)
-        ]
+        return quality_curves.by_version(self._session())
 
     def routes(self, days: float = 30.0) -> list[RouteStanding]:
         """Return the routes tried most often, best first; costs are means over a sample of the last ``days``."""
         session = self._session()
         told: dict[str, list[SampledOutcome]] = {}
-        bounds = session.database.overview.bounds(session.space, _since(session, days))
+        bounds = session.database.overview.bounds(session.space, since(session, days))
         if bounds is not None:
-            spans = _cut(TimeSpan(bounds.start, bounds.end + LEAST_SPAN), SPANS * PARTS)
+            spans = cut(TimeSpan(bounds.start, bounds.end + LEAST_SPAN), SPANS * PARTS)
             for outcome in session.database.overview.samples(session.space, spans, EACH):
                 if outcome.route is not None:
                     told.setdefault(outcome.route, []).append(outcome)
@@ -230,14 +194,6 @@ class Overview:
         session.require_database()
         return session
 
-    def _sampled(self, session: Session, spans: Sequence[TimeSpan]) -> list[list[float | None]]:
-        """Return the qualities of a sample of each span."""
-        parts = [part for span in spans for part in _cut(span, PARTS)]
-        qualities: list[list[float | None]] = [[] for _ in spans]
-        for outcome in session.database.overview.samples(session.space, parts, EACH):
-            qualities[outcome.span // PARTS].append(outcome.quality)
-        return qualities
-
     def _plane_of(self, session: Session) -> tuple[int, Plane]:
         serving, known = session.serving, self._plane
         if known is None or known[0] != serving.version:
@@ -282,33 +238,6 @@ def _contenders(session: Session, x: np.ndarray[Any, np.dtype[np.float32]]) -> t
     rows = catalog.slots(best.ids)
     among = Contenders(best.ids, catalog.halves[rows], serving.catalog.slots(best.ids))
     return [Scored(name, float(score)) for name, score in zip(best.ids, best.scores, strict=True)], among
-
-
-def _joined(spans: Sequence[TimeSpan], sampled: Sequence[Sequence[float | None]]) -> Iterator[QualitySpan]:
-    """Yield neighbouring spans joined until each has enough ratings, or is the last."""
-    start, qualities, rated = spans[0].start, list[float | None](), 0
-    enough = sum(quality is not None for known in sampled for quality in known) / JOINED
-    for place, (span, known) in enumerate(zip(spans, sampled, strict=True)):
-        qualities.extend(known)
-        rated += sum(quality is not None for quality in known)
-        if rated >= max(enough, RATED) or (place == len(spans) - 1 and qualities):
-            yield QualitySpan(start, span.end, MeanQuality.of(qualities))
-            start, qualities, rated = span.end, [], 0
-
-
-def _since(session: Session, days: float) -> datetime:
-    return start_of_period(end_of_period(session, days), days)
-
-
-def _read_by(version: StoredVersion) -> int:
-    return (version.trajectories or 0) + (version.feedback or 0)
-
-
-def _cut(span: TimeSpan, count: int) -> list[TimeSpan]:
-    """Return a span cut into equal parts."""
-    step = (span.end - span.start) / count
-    edges = [span.start + place * step for place in range(count)] + [span.end]
-    return [TimeSpan(start, end) for start, end in pairwise(edges)]
 
 
 def _mean(values: Sequence[float]) -> float | None:

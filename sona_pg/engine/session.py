@@ -137,7 +137,7 @@ class Session(OpenedSpace):
         """Serve a version or adapters called ``name`` until a newer version is published."""
         with self._refreshing:
             self.held.serve(serving, name)
-            self._shared = None  # it has other candidates
+            self._candidates.forget()
             self.attend()
         log.info("serving %s until a version after %d is published", name, self.serving.version)
 

@@ -19,11 +19,10 @@ from sona_pg.service.dashboard_answers import (
     FleetAnswer,
     LearnedFactsAnswer,
     LearningCurveAnswer,
-    MemoryAnswer,
-    PatternMapAnswer,
     QualityAnswer,
     RoutesAnswer,
 )
+from sona_pg.service.map_answers import MemoryAnswer, PatternMapAnswer
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.wire_vectors import Asked, vector_of
 

@@ -7,12 +7,10 @@ and that the claimed batches are still unlearned.
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -50,16 +48,13 @@ from sona_pg.store import (
     versions,
 )
 from sona_pg.store.claims import Horizon, Limit
-from sona_pg.store.deadlines import deadlines
 from sona_pg.store.learned import StoredKnowledge, read_learned
+from sona_pg.store.lease_hold import LEASE, renewed, take
 from sona_pg.store.transactions import reading, snapshot, transaction
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=10)  # a dead learner blocks its space for this long
-RENEW_EVERY = 3.0  # seconds
 END_IF_IDLE = text("SET LOCAL idle_in_transaction_session_timeout = '10s'")
-POLL_EVERY = 0.05  # seconds between checks for the end of another learner
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -335,25 +330,16 @@ def learning_unit(engine: Engine, space: Space, server_id: UUID, *, wait: bool =
         server_id: the learner.
         wait: whether to wait for another learner; otherwise yield None while there is one.
     """
-    lease = _take(engine, space, server_id, wait)
+    lease = take(engine, space, server_id, wait)
     if lease is None:
         yield None
         return
     unit = LearningUnit(engine, space, lease)
     try:
-        with _renewed(engine, lease):
+        with renewed(engine, lease):
             yield unit
     finally:
         _release(unit)  # after the last renewal
-
-
-def _take(engine: Engine, space: Space, server_id: UUID, wait: bool) -> leases.Lease | None:
-    while True:
-        with transaction(engine, f"learning in space {space.name!r}") as connection:
-            lease = leases.take(connection, space.space_id, server_id, LEASE)
-        if lease is not None or not wait:
-            return lease
-        time.sleep(POLL_EVERY)
 
 
 def _release(unit: LearningUnit) -> None:
@@ -361,27 +347,3 @@ def _release(unit: LearningUnit) -> None:
         unit.release()
     except DatabaseError as exc:
         log.info("the learner's lease runs out by itself: %s", exc)
-
-
-@contextmanager
-def _renewed(engine: Engine, lease: leases.Lease) -> Iterator[None]:
-    """Renew a lease while the block runs; most cycles are over before it is due, and need no thread."""
-    done = threading.Event()
-
-    def run() -> None:
-        while not done.is_set():
-            try:
-                with transaction(engine, "renewing the learner's lease") as connection:
-                    leases.renew(connection, lease, LEASE)
-            except DatabaseError as exc:  # publishing raises if it was lost
-                log.info("%s", exc)
-            done.wait(RENEW_EVERY)
-
-    thread = threading.Thread(target=run, name="sona-pg lease", daemon=True)
-    try:
-        with deadlines.after(RENEW_EVERY, thread.start):
-            yield
-    finally:
-        done.set()
-        if thread.ident is not None:
-            thread.join()

@@ -10,7 +10,7 @@ import pytest
 
 from sona_pg.domain.ids import uuid7
 from sona_pg.store import deadlines as module
-from sona_pg.store import unit
+from sona_pg.store import lease_hold
 from sona_pg.store.database import Database
 from sona_pg.store.deadlines import Deadlines
 
@@ -46,7 +46,7 @@ def test_a_short_cycle_has_no_thread_that_renews_its_lease(database_url: str) ->
 
 def test_the_lease_of_a_long_cycle_is_renewed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_EVERY", 0.005)
-    monkeypatch.setattr(unit, "RENEW_EVERY", 0.01)
+    monkeypatch.setattr(lease_hold, "RENEW_EVERY", 0.01)
     database = Database.open(database_url)
     space = database.open_space("a", 8, database.now())
     expires = "SELECT expires_at FROM sona.leases"

@@ -1,0 +1,79 @@
+"""Answers of the dashboard's maps: patterns and memory graph on a plane."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from pydantic import BaseModel
+
+
+class PatternRoute(BaseModel):
+    """A route within a pattern, with the 95 % interval of its quality."""
+
+    size: int
+    rated: int
+    quality: float | None = None
+    low: float | None = None
+    high: float | None = None
+    cost: float | None = None  # mean cost of a trajectory of the route in the whole space
+
+
+class PatternPlace(BaseModel):
+    """A pattern with its place on the map."""
+
+    id: UUID
+    x: float
+    y: float
+    size: int
+    quality: float | None = None
+    kind: str
+    verdict: str | None = None
+    typical_queries: list[str]
+    best_route: str | None = None  # at least 10 ratings; of those that are not shown to be worse, the cheapest
+    routes: dict[str, PatternRoute]
+    rated: int  # ratings; older ones count less
+    low: float | None = None
+    high: float | None = None
+    alike: list[str]  # routes that are not shown to be worse than the best
+    per_thousand: float | None = None  # cost of 1,000 of its trajectories, by the mean costs of their routes
+
+
+class PatternMapAnswer(BaseModel):
+    """Patterns of a version on the plane of the served version's patterns."""
+
+    version: int
+    basis: int
+    explained: tuple[float, float]  # share of the variance along each axis
+    patterns: list[PatternPlace]
+    left_out: int
+
+
+class NodePlace(BaseModel):
+    """A node of the memory graph with its place on the map."""
+
+    id: str
+    x: float
+    y: float
+    kind: str
+    label: str | None = None  # typical query of a pattern, id of a candidate
+    importance: float
+    accesses: int
+
+
+class EdgePlace(BaseModel):
+    """An edge of the memory graph."""
+
+    source: str
+    target: str
+    kind: str
+    weight: float
+
+
+class MemoryAnswer(BaseModel):
+    """The best-connected nodes of the memory graph, and the edges between them."""
+
+    nodes: list[NodePlace]
+    edges: list[EdgePlace]
+    all_nodes: int
+    all_edges: int
+    dream_edges: int
