@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.eval.continual import summary  # noqa: E402
 from benchmarks.eval.data import LOCOMO_FILES, Mmlu, missing_files  # noqa: E402
 from benchmarks.eval.money import NEVER, _until, best_mix  # noqa: E402
-from benchmarks.eval.routing import _lift, apgr  # noqa: E402
+from benchmarks.eval.routing import _lift, apgr, neighbours_online  # noqa: E402
 from benchmarks.eval.stats import Cell, Table, Target, gather  # noqa: E402
 
 
@@ -74,6 +74,25 @@ def test_lift_is_the_gain_over_a_random_choice_of_the_same_cost() -> None:
     figures = _lift(np.array([True, False] * 4), prompts([0, 1] * 4, [1, 1] * 4))
     assert figures["lift, whole"] == pytest.approx(25.0)  # 100 % right, where chance at half the cost has 75 %
     assert figures["drift, second half"] == 0.0
+
+
+def test_the_online_opponent_knows_of_no_prompt_before_its_turn() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((800, 8)).astype(np.float32)
+    weak, strong = (rng.random(800) < 0.5).astype(float), (x[:, 0] > 0).astype(float)
+
+    def stream(x: np.ndarray, weak: np.ndarray, strong: np.ndarray) -> Mmlu:
+        none = np.zeros((800, 0), np.float32)
+        return Mmlu(x, weak, strong, np.zeros(800, bool), none, np.full(800, "", object))
+
+    usual = neighbours_online(stream(x, weak, strong), 1)
+    for known in (150, 550):  # within its first round of learning, and later
+        later = np.arange(800) >= known
+        other = stream(
+            np.where(later[:, None], -x, x), np.where(later, 1 - weak, weak), np.where(later, 1 - strong, strong)
+        )
+        assert (neighbours_online(other, 1)[:known] == usual[:known]).all()
+    assert usual[x[:, 0] > 0.5][-100:].mean() > usual[x[:, 0] < -0.5][-100:].mean() + 0.3  # and it has learned
 
 
 def test_forgetting_is_best_minus_final_accuracy_of_a_task() -> None:
