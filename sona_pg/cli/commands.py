@@ -20,6 +20,7 @@ from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.dream_commands import dream
 from sona_pg.cli.erasure_commands import forget
 from sona_pg.cli.every_command import Json, with_common_options
+from sona_pg.cli.import_command import import_records
 from sona_pg.cli.learning_progress import learning_progress
 from sona_pg.cli.mcp_command import mcp
 from sona_pg.cli.options import SpaceName, Url, address_of, database_at, engine_on
@@ -28,7 +29,7 @@ from sona_pg.cli.role_commands import audit, roles_app
 from sona_pg.cli.service_commands import keys_app, serve
 from sona_pg.cli.set_aside_commands import set_aside_app
 from sona_pg.cli.space_commands import space_app
-from sona_pg.cli.transfer_commands import export_records, import_records
+from sona_pg.cli.transfer_commands import export_records
 from sona_pg.cli.version_commands import VERSION_COMMANDS
 from sona_pg.cli.view_commands import VIEW_COMMANDS
 from sona_pg.cli.watch_command import watch

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sona_pg.config import Environment, LoopConfig, SonaConfig
-from sona_pg.errors import SonaError
+from sona_pg.errors import InvalidValue, SonaError
 
 if TYPE_CHECKING:
     from sona_pg.engine import SonaEngine
@@ -87,3 +88,14 @@ def engine_on(space: str, url: str | None) -> Iterator[SonaEngine]:
         config = SonaConfig(loops=LoopConfig(automatic=False))
         with SonaEngine(found.dim, address, space, config=config, create=False) as engine:
             yield engine
+
+
+def read_time(told: str | None, option: str) -> datetime | None:
+    """Return the time that an option tells in ISO 8601, UTC unless it has a zone; InvalidValue for other texts."""
+    if told is None:
+        return None
+    try:
+        at = datetime.fromisoformat(told)
+    except ValueError as exc:
+        raise InvalidValue(f"{option} {told}: expected ISO 8601, such as 2026-11-01 or 2026-11-01T12:00Z") from exc
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -19,7 +19,7 @@ from sona_pg.store.candidates import read_sets
 from sona_pg.store.claims import EVERYTHING
 from sona_pg.store.copying import Spec, among, as_ids, copy_arrays, keys_of
 from sona_pg.store.outcome_rows import outcome_by, read_said
-from sona_pg.store.schema import steps, trajectories
+from sona_pg.store.schema import feedback, steps, trajectories
 from sona_pg.store.transactions import reading
 
 COLUMNS: Spec = [
@@ -38,6 +38,7 @@ class RecordedContents(NamedTuple):
     quality: float | None  # by its shortest digits
     route: str | None
     query: str | None
+    facts: Sequence[Fact] = ()
 
 
 class Selection(NamedTuple):
@@ -63,15 +64,21 @@ class ExportStore:
             return _page(connection, space, wanted, rows)
 
     def recorded(self, space: Space, ids: Sequence[UUID]) -> dict[UUID, RecordedContents]:
-        """Return what is recorded of each of ``ids`` that is there."""
+        """Return what is recorded of each of ``ids`` that is there, feedback included."""
+        wanted = as_ids([id_.bytes for id_ in ids])
         query = select(trajectories.c.id, trajectories.c.quality, trajectories.c.route, trajectories.c.query).where(
-            trajectories.c.space_id == space.space_id, among(trajectories.c.id, as_ids([id_.bytes for id_ in ids]))
+            trajectories.c.space_id == space.space_id, among(trajectories.c.id, wanted)
         )
+        about = (feedback.c.space_id == space.space_id) & among(feedback.c.trajectory_id, wanted)
         with reading(self._engine, "comparing imported rows") as connection:
             values, nulls = copy_arrays(connection, query, SAID)
-        told = zip(*(_listed(values[name], nulls[name]) for name, *_ in SAID[1:]), strict=True)
-        keys = keys_of(values["id"])
-        return {UUID(bytes=key): RecordedContents(*row) for key, row in zip(keys, told, strict=True)}
+            facts = read_said(connection, space.space_id, about, (), EVERYTHING)
+        columns = (_listed(values[name], nulls[name]) for name, *_ in SAID[1:])
+        rows = zip(keys_of(values["id"]), *columns, strict=True)
+        return {
+            UUID(bytes=key): RecordedContents(quality, route, text, facts.get(key, ()))
+            for key, quality, route, text in rows
+        }
 
 
 def _page(connection: Connection, space: Space, wanted: Selection, rows: int) -> list[StoredTrajectory]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sona_pg.transfer.csv_output import CsvOutput
 from sona_pg.transfer.exporting import ExportWanted, export_candidates, export_trajectories
 from sona_pg.transfer.import_source import ImportWanted, require_dimension
-from sona_pg.transfer.importing import Imported, import_file
+from sona_pg.transfer.imported import Imported
+from sona_pg.transfer.importing import import_file
 from sona_pg.transfer.parquet_output import ParquetOutput
 from sona_pg.transfer.peft_files import write_peft
 from sona_pg.transfer.preference_pairs import export_pairs

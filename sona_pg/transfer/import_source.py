@@ -17,7 +17,7 @@ from sona_pg.transfer.parquet_rows import ParquetRows, is_parquet
 from sona_pg.transfer.row_mapping import RowMapping
 from sona_pg.transfer.row_source import Format, Row, RowSource
 
-REJECT_BEGINS = b'{"line": '  # a line of a file of rejects
+LISTED_BEGINS = b'{"line": '  # a line of a file of rejected or changed rows
 LOOKED_AT = 256  # rows whose dimension is compared before a space is made
 
 
@@ -31,6 +31,8 @@ class ImportWanted:
     rejects: Path | None = None  # by default FILE.rejects.jsonl
     mapping: RowMapping | None = None  # of a file with headings, ratings or times of its own
     delimiter: str | None = None  # of CSV; by default its header tells it
+    corrections: bool = False  # record changed ratings of known rows as feedback
+    changed: Path | None = None  # file that lists changed and corrected rows; by default none
 
     @property
     def rejects_path(self) -> Path:
@@ -41,7 +43,8 @@ class ImportWanted:
     def reading(self) -> str:
         """How the file is read, as text: an interrupted import that is read in another way begins again."""
         told = self.mapping or RowMapping()
-        return f"{self.form} {self.at} {dict(told.names)} {told.scale} {told.zone} {self.delimiter}"
+        shape = f"{told.scale} {told.zone} {told.decimal} {told.date_format} {self.delimiter} {self.corrections}"
+        return f"{self.form} {self.at} {dict(told.names)} {shape}"
 
 
 @contextmanager
@@ -49,9 +52,14 @@ def open_source(wanted: ImportWanted) -> Iterator[RowSource | ParquetRows]:
     """Yield the rows of the wanted file, which is closed at the end.
 
     Raises:
-        InvalidValue: it cannot be read, the file of rejects is another file, or a mapped heading is missing.
+        InvalidValue: it cannot be read, the file for rejected or changed rows is another file, or a mapped heading is
+            missing.
     """
-    _require_rejects(wanted)
+    _require_own(wanted.rejects_path, wanted.path, "the rejected rows")
+    if wanted.changed is not None:
+        if wanted.changed == wanted.rejects_path:
+            raise InvalidValue(f"{wanted.changed} is the file of rejected rows: expected another for the changed rows")
+        _require_own(wanted.changed, wanted.path, "the changed rows")
     source = _opened(wanted)
     try:
         headings = source.headings()
@@ -99,22 +107,23 @@ def _part(wanted: ImportWanted, row: Row) -> LogRow | CandidateRow | None:
         return None  # the import rejects it
 
 
-def _require_rejects(wanted: ImportWanted) -> None:
-    """Refuse a file of rejects that an import would overwrite, and that no import has written."""
-    rejects = wanted.rejects_path
+def _require_own(listed: Path, imported: Path, rows: str) -> None:
+    """Refuse a file for ``rows`` that an import would overwrite, and that no import has written."""
     try:
-        if not rejects.exists():
+        if not listed.parent.is_dir():
+            raise InvalidValue(f"{listed} cannot be written: there is no folder {listed.parent}")
+        if not listed.exists():
             return
-        if wanted.path.exists() and rejects.samefile(wanted.path):
-            raise InvalidValue(f"{rejects} is the imported file: expected another file for the rejected rows")
-        if not rejects.is_file():
-            raise InvalidValue(f"{rejects} is no file: expected a file for the rejected rows")
-        with rejects.open("rb") as file:
-            begins = file.read(len(REJECT_BEGINS))
+        if imported.exists() and listed.samefile(imported):
+            raise InvalidValue(f"{listed} is the imported file: expected another file for {rows}")
+        if not listed.is_file():
+            raise InvalidValue(f"{listed} is no file: expected a file for {rows}")
+        with listed.open("rb") as file:
+            begins = file.read(len(LISTED_BEGINS))
     except OSError as exc:
-        raise InvalidValue(f"{rejects} cannot be read: {exc.strerror}") from exc
-    if begins not in (b"", REJECT_BEGINS):
-        raise InvalidValue(f"{rejects} holds other than rejected rows: expected a new file, or one of an import")
+        raise InvalidValue(f"{listed} cannot be read: {exc.strerror}") from exc
+    if begins not in (b"", LISTED_BEGINS):
+        raise InvalidValue(f"{listed} holds other than {rows}: expected a new file, or one of an import")
 
 
 def _opened(wanted: ImportWanted) -> RowSource | ParquetRows:

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from itertools import islice
 from operator import itemgetter
 from typing import Any, BinaryIO
@@ -20,6 +19,7 @@ from sona_pg.store.database import Database
 from sona_pg.transfer.checkpoint import Checkpoint, identity_of, load_checkpoint, save_checkpoint
 from sona_pg.transfer.import_comparison import ImportComparison
 from sona_pg.transfer.import_source import ImportWanted, open_source, read_part
+from sona_pg.transfer.imported import Imported
 from sona_pg.transfer.log_row import FIELDS, CandidateRow, LogRow
 from sona_pg.transfer.parquet_rows import ParquetRows
 from sona_pg.transfer.row_source import Row, RowSource
@@ -32,29 +32,6 @@ MOST_FIELDS = 100  # names of unknown fields that are counted
 SHOWN = 1 << 20  # bytes of a refused row that are kept
 
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
-
-
-@dataclass(slots=True)
-class Imported:
-    """Figures of an import."""
-
-    rows: int = 0  # of the file, those of an interrupted import too
-    recorded: int = 0  # trajectories that were new
-    feedback: int = 0  # facts that were new
-    candidates: int = 0
-    known: int = 0  # rows of this run that were recorded before
-    changed: int = 0  # of them, those whose quality, route or query differs from the record, which stays
-    rejected: int = 0
-    resumed_at: int = 0  # line of an interrupted import
-    rejects: str | None = None  # file of the rejected rows
-    ignored_fields: dict[str, int] = field(default_factory=dict)
-    unseen_headings: list[str] = field(default_factory=list)  # mapped, and in none of this run's rows
-    seconds: float = 0.0
-    rows_per_second: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the figures as values for JSON."""
-        return asdict(self)
 
 
 def import_file(
@@ -104,7 +81,9 @@ class _Import:
         names = wanted.mapping.names if wanted.mapping is not None and source.headings() is None else ()
         self._unseen = set(names)
         self._done = Imported()
-        self._comparison = ImportComparison(database, space)
+        self._comparison = ImportComparison(
+            engine, database, space, correct=wanted.corrections, listed_in=wanted.changed
+        )
         self._compared = self._written()["trajectories"]  # new ones up to the last comparison
         self._trajectories = 0  # of this run
         self._everything: tuple[str, ...] | None = None
@@ -120,6 +99,8 @@ class _Import:
             self._go_on_with_rejects(known.rejects_size)
         else:
             self._rejects_path.unlink(missing_ok=True)
+            if self._wanted.changed is not None:
+                self._wanted.changed.unlink(missing_ok=True)
         rows_before = done.rows
         saved = time.monotonic()
         try:
@@ -131,10 +112,8 @@ class _Import:
                 progress(source.passed, source.size)
                 if time.monotonic() > saved + CHECKPOINT_EVERY:
                     self._save(COMMIT_TIMEOUT)
-                    self._compare()
                     saved = time.monotonic()
-            self._engine.flush(COMMIT_TIMEOUT)
-            self._compare()
+            self._commit(COMMIT_TIMEOUT)
         except KeyboardInterrupt:
             self._save(STOP_TIMEOUT)
             raise
@@ -161,12 +140,15 @@ class _Import:
         done.rejected += refused
         done.known = max(0, self._trajectories - done.recorded - refused)
 
-    def _compare(self) -> None:
-        """Compare the committed rows with the records, if some of them were known."""
-        written = self._written()["trajectories"]
-        self._comparison.compare(written - self._compared)
+    def _commit(self, timeout: float) -> None:
+        """Commit what is recorded, compare it with the records if some rows were known, and commit corrections."""
+        self._engine.flush(timeout)
+        written, compared = self._written()["trajectories"], self._comparison
+        if compared.compare(written - self._compared):
+            self._engine.flush(timeout)
         self._compared = written
-        self._done.changed = self._comparison.changed
+        self._done.changed, self._done.corrected = compared.changed, compared.corrected
+        self._done.first_changed = compared.first
 
     # -- rows -----------------------------------------------------------------------------------------------
 
@@ -195,11 +177,11 @@ class _Import:
                     self._engine.remember([part.id], np.reshape(embedding, (1, -1)), group=part.group)
                     self._done.candidates += 1
                 else:
-                    self._record_trajectory(part, embedding)
+                    self._record_trajectory(part, embedding, row.line)
             except InvalidValue as exc:
                 self._refuse(row, str(exc))
 
-    def _record_trajectory(self, row: LogRow, embedding: Any) -> None:
+    def _record_trajectory(self, row: LogRow, embedding: Any, line: int) -> None:
         engine = self._engine
         candidates = self._all_candidates() if row.candidates == "all" else row.candidates
         t = engine.begin_trajectory(
@@ -220,7 +202,7 @@ class _Import:
             engine.let_go(t)
             raise
         self._trajectories += 1
-        self._comparison.add(t.id, row)
+        self._comparison.add(t.id, line, row)
         for fact in row.facts:
             engine.record_feedback(
                 t, quality=fact.quality, correction=fact.correction, source=fact.source, sequence=fact.sequence,
@@ -246,6 +228,7 @@ class _Import:
 
     def _refuse(self, row: Row, reason: str) -> None:
         self._done.rejected += 1
+        self._done.first_reason = self._done.first_reason or reason
         text = row.raw if row.text is None else row.text
         self._refused.append({"line": row.line, "reason": reason, "row": text[:SHOWN].decode("utf-8", "replace")})
 
@@ -273,7 +256,7 @@ class _Import:
 
     def _save(self, timeout: float) -> None:
         """Commit what is recorded, and note the place behind it."""
-        self._engine.flush(timeout)
+        self._commit(timeout)
         if self._rejects is not None:
             self._rejects.flush()
             os.fsync(self._rejects.fileno())

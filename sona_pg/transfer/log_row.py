@@ -159,7 +159,7 @@ def _time(value: Any) -> datetime:
         try:
             at = datetime.fromisoformat(value)
         except ValueError as exc:
-            raise InvalidValue(f"started_at is {value!r:.60}, expected {TIMES}") from exc
+            raise InvalidValue(f"started_at is {value!r:.60}, expected {TIMES} (or --date-format)") from exc
         if at.tzinfo is None:
             raise InvalidValue(f"started_at is {value!r}, expected a time zone, such as Z (or --timezone)")
         return at
@@ -267,7 +267,8 @@ def _number(content: dict[str, Any], name: str) -> float | None:
             raise TypeError("a truth value")
         return float(value)
     except (TypeError, ValueError, OverflowError) as exc:
-        raise InvalidValue(f"{name} is {value!r:.60}, expected a number") from exc
+        hint = " (a decimal comma: --decimal ,)" if isinstance(value, str) and "," in value else ""
+        raise InvalidValue(f"{name} is {value!r:.60}, expected a number{hint}") from exc
 
 
 def _share(content: dict[str, Any], name: str) -> float | None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from sona_pg.errors import InvalidValue
-from sona_pg.transfer.json_codec import read_cell
-from sona_pg.transfer.log_row import FIELDS, time_as_number
-from sona_pg.transfer.row_source import JSON_CELLS
+from sona_pg.transfer.log_row import time_as_number
+from sona_pg.transfer.mapped_field import MappedField, labels, read_field
 
 DAY_FIRST = ("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S")  # as 14.10.2026; with slashes the order is not clear
+NUMBERS = ("quality", "latency", "cost")  # columns of numbers
+MARKS = (".", ",")  # decimal marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,60 +21,71 @@ class RowMapping:
     """How rows of a file are read as rows of an import.
 
     Raises:
-        InvalidValue: a field is none of an import or has two headings, or the scale is empty.
+        InvalidValue: a field is none of an import or has two headings, the scale is empty, or the date format tells no
+            date.
     """
 
-    names: Mapping[str, str] = field(default_factory=dict)  # field of an import by the file's own heading
+    names: Mapping[str, str] = field(default_factory=dict)  # as MappedField tells it, by the file's own heading
     scale: tuple[float, float] | None = None  # ratings that mean quality 0 and 1
     zone: tzinfo | None = None  # of times that tell none
+    decimal: str = "."  # mark in the numbers of ``NUMBERS``
+    date_format: str | None = None  # of strptime, for every started_at that is a text
+    fields: Mapping[str, MappedField] = field(init=False)
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.names.values()) - FIELDS)
-        if unknown:
-            raise InvalidValue(f"{unknown[0]!r} is no field of an import: expected one of {', '.join(sorted(FIELDS))}")
-        fields = list(self.names.values())
-        for name in fields:
-            if fields.count(name) > 1:
+        object.__setattr__(self, "fields", {heading: read_field(told) for heading, told in self.names.items()})
+        targets = [target.name for target in self.fields.values()]
+        for name in targets:
+            if targets.count(name) > 1 and name != "context":
                 raise InvalidValue(f"two headings are mapped to {name}: expected one")
         if self.scale is not None and not self.scale[0] < self.scale[1]:
             low, high = self.scale
             raise InvalidValue(f"a scale from {low:g} to {high:g} is empty: expected LOW:HIGH, as 1:5")
+        if self.decimal not in MARKS:
+            raise InvalidValue(f"the decimal mark is {self.decimal!r}: expected . or ,")
+        if self.date_format is not None:
+            _require_date(self.date_format)
 
     def apply(self, content: dict[str, Any]) -> dict[str, Any]:
         """Return a row in the terms of an import; what cannot be read stays, for the import to refuse.
 
-        A mapped column counts in place of one that has the field's name, where its cell is empty too.
+        A mapped column counts in place of one that has the field's name, where its cell is empty too. Only columns are
+        rescaled: qualities within ``feedback`` are 0 to 1 as they stand.
 
         Raises:
-            InvalidValue: a rating is not on the scale.
+            InvalidValue: a rating is not on the scale, or a time or a number is written in another way.
         """
-        fields = self.names.values()
-        found = {name: value for name, value in content.items() if name not in self.names and name not in fields}
-        found.update((self.names[name], value) for name, value in content.items() if name in self.names)
-        for name in fields:
-            value = found.get(name)
-            if name in JSON_CELLS and isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-                try:
-                    found[name] = read_cell(value)
-                except (ValueError, RecursionError) as exc:
-                    raise InvalidValue(f"{name} is no JSON: {exc}") from exc
+        targets = {target.name for target in self.fields.values()}
+        found = {name: value for name, value in content.items() if name not in self.fields and name not in targets}
+        for heading, target in self.fields.items():
+            if heading in content:
+                value = target.read(content[heading])
+                found[target.name] = [*labels(found[target.name]), *labels(value)] if target.name in found else value
         if "started_at" in found:
             found["started_at"] = self._time(found["started_at"])
+        self._read_numbers(found)
         if self.scale is not None:
             self._rescale(found)
-            facts = found.get("feedback")
-            if isinstance(facts, list):
-                found["feedback"] = [dict(fact) if isinstance(fact, dict) else fact for fact in facts]
-                for fact in found["feedback"]:
-                    if isinstance(fact, dict):
-                        self._rescale(fact)
         return found
+
+    def _read_numbers(self, found: dict[str, Any]) -> None:
+        if self.decimal != ".":
+            for name in NUMBERS:
+                value = found.get(name)
+                if not isinstance(value, str):
+                    continue
+                if "." in value:
+                    raise InvalidValue(f"{name} is {value!r:.60}, expected a number such as 1234{self.decimal}5")
+                found[name] = value.replace(self.decimal, ".")
+        for target in self.fields.values():
+            if target.factor != 1.0 and (number := as_number(found.get(target.name))) is not None:
+                found[target.name] = number * target.factor
 
     def _time(self, value: Any) -> Any:
         """Return a time as ISO 8601 with its zone; as it is where that is not told."""
         if not isinstance(value, str):
             return value
-        at = _parsed(value.strip())
+        at = _parsed(value.strip()) if self.date_format is None else _by_format(value.strip(), self.date_format)
         if at is None:
             return value
         zone = at.tzinfo or self.zone
@@ -83,11 +95,8 @@ class RowMapping:
         assert self.scale is not None
         low, high = self.scale
         told = content.get("quality")
-        if told is None or isinstance(told, bool):
-            return
-        try:
-            rating = float(told)
-        except (TypeError, ValueError):
+        rating = as_number(told)
+        if rating is None:
             return
         if not low <= rating <= high:
             raise InvalidValue(f"quality is {told!r:.60}, expected a number from {low:g} to {high:g}")
@@ -107,3 +116,31 @@ def _parsed(value: str) -> datetime | None:
         except ValueError:
             continue
     return None
+
+
+def _by_format(value: str, form: str) -> datetime:
+    try:
+        return datetime.strptime(value, form)
+    except ValueError as exc:
+        raise InvalidValue(f"started_at is {value!r:.60}, expected a time written as --date-format {form!r}") from exc
+
+
+def _require_date(form: str) -> None:
+    """Refuse a format that strptime cannot read, or that does not tell year, month and day."""
+    probe = datetime(2026, 11, 22, 14, 30, 15, tzinfo=UTC)
+    try:
+        told = datetime.strptime(probe.strftime(form), form).date() == probe.date()
+    except ValueError:
+        told = False
+    if not told:
+        raise InvalidValue(f"--date-format {form}: expected a format with year, month and day, as '%m/%d/%Y %I:%M %p'")
+
+
+def as_number(value: Any) -> float | None:
+    """Return a number, or a text that is one; None for other values."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -237,7 +237,7 @@ def test_known_rows_with_other_contents_are_told(folder):
     done = run(*words, "--scale", "1:5")
     told = json.loads(done.stdout)
     assert (done.exit_code, told["known"], told["changed"]) == (1, 2, 2)
-    assert "2 rows are known with another quality, route or query" in done.stderr
+    assert "2 rows are known with another quality, feedback, route or query" in done.stderr
     without_route = [word for word in words if word != "Model=route"]
     del without_route[without_route.index("--map", 4)]
     done = run(*without_route, "--scale", "1:10")

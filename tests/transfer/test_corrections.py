@@ -1,0 +1,148 @@
+"""A corrected file is imported with --corrections: changed ratings become feedback, once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from sona_pg.cli.commands import app
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.judged import Fact
+from sona_pg.store.export_rows import RecordedContents
+from sona_pg.transfer.log_row import LoggedFact
+from sona_pg.transfer.row_changes import ToldRow, changes_of
+
+
+@pytest.fixture
+def folder(database_url, tmp_path, monkeypatch):
+    monkeypatch.setenv("SONA_PG_URL", database_url)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words):
+    return CliRunner().invoke(app, words)
+
+
+def row(name, **more):
+    return {"id": name, "started_at": f"2026-10-05T12:0{ord(name) % 8}Z", "embedding": [1, 2], **more}
+
+
+def load(folder, name, rows, *options):
+    (folder / name).write_text("".join(json.dumps(each) + "\n" for each in rows))
+    done = run("import", name, "--dim", "2", *options)
+    return done, json.loads(done.stdout)
+
+
+def outcomes():
+    rows = [json.loads(line) for line in run("export").stdout.splitlines()]
+    return [(each.get("quality"), [fact["quality"] for fact in each.get("feedback", ())]) for each in rows]
+
+
+def test_a_scale_leaves_the_qualities_of_feedback_as_they_are(folder):
+    (folder / "survey.csv").write_text(
+        'Stars,embedding,feedback,started_at\n5,"[1, 2]","[{""quality"": 1.0}]",2026-10-05T12:00Z\n'
+    )
+    done = run("import", "survey.csv", "--dim", "2", "--map", "Stars=quality", "--scale", "1:5")
+    assert done.exit_code == 0, done.output
+    assert outcomes() == [(1.0, [1.0])]
+
+
+def test_feedback_that_is_known_with_another_value_is_told(folder):
+    rows = [row("a", feedback=[{"quality": 0.0}]), row("b", route="x", correction="y"), row("c", quality=1.0)]
+    load(folder, "wrong", rows)
+    rows[0]["feedback"], rows[1]["correction"] = [{"quality": 1.0}], "z"
+    done, told = load(folder, "right", rows, "--changed", "changed.jsonl")
+    assert (done.exit_code, told["known"], told["changed"], told["corrected"], told["feedback"]) == (1, 3, 2, 0, 0)
+    assert 'line 1, id \'a\': feedback of user {"quality": 0.0} -> {"quality": 1.0}' in done.stderr
+    assert "--corrections records changed ratings" in done.stderr
+    listed = [json.loads(line) for line in (folder / "changed.jsonl").read_text().splitlines()]
+    assert listed == told["first_changed"]
+    assert [(each["line"], each["id"], each["corrected"]) for each in listed] == [(1, "a", []), (2, "b", [])]
+    assert listed[1]["changes"] == {"feedback of user": {"recorded": {"correction": "y"}, "file": {"correction": "z"}}}
+
+
+def test_corrections_are_recorded_once_and_the_last_file_counts(folder):
+    wrong = [row("a", quality=0.25), row("b", feedback=[{"quality": 0.0}]), row("c", quality=0.5)]
+    right = [row("a", quality=0.75), row("b", feedback=[{"quality": 1.0}]), row("c", quality=0.5)]
+    load(folder, "wrong", wrong)
+    done, told = load(folder, "right", right, "--corrections")
+    assert (done.exit_code, told["corrected"], told["changed"], told["feedback"]) == (0, 2, 0, 2)
+    assert "line 1, id 'a': quality 0.25 -> 0.75 (corrected)" in done.stderr
+    corrected = [(0.25, [0.75]), (None, [0.0, 1.0]), (0.5, [])]
+    assert outcomes() == corrected
+    for options in (["--corrections"], []):
+        done, told = load(folder, "right", right, *options)
+        assert (done.exit_code, told["corrected"], told["changed"], told["feedback"]) == (0, 0, 0, 0)
+    done, told = load(folder, "wrong", wrong)
+    assert (done.exit_code, told["changed"]) == (1, 2)
+    assert outcomes() == corrected
+    assert load(folder, "wrong", wrong, "--corrections")[1]["corrected"] == 2
+    assert outcomes() == [(0.25, [0.75, 0.25]), (None, [0.0, 1.0, 0.0]), (0.5, [])]
+
+
+def test_an_export_after_corrections_differs_in_nothing(folder):
+    load(folder, "wrong", [row("a", quality=0.25)])
+    load(folder, "right", [row("a", quality=0.75)], "--corrections")
+    run("export", "--with-embeddings", "--output", "told.jsonl")
+    done = run("import", "told.jsonl", "--corrections")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["changed"], told["feedback"]) == (0, 0, 0)
+
+
+def test_of_several_rows_of_one_id_the_last_one_corrects(folder):
+    twice = [row("a", quality=0.25), row("a", quality=0.75)]
+    for corrected in (1, 0):
+        done, told = load(folder, "twice", twice, "--corrections")
+        assert (done.exit_code, told["corrected"]) == (0, corrected)
+    assert outcomes() == [(0.25, [0.75])]
+
+
+def test_texts_routes_and_ratings_that_feedback_replaced_stay(folder):
+    load(folder, "first", [row("a", quality=0.25, route="x", query="q", feedback=[{"quality": 1.0}])])
+    done, told = load(folder, "second", [row("a", quality=0.5, route="y", query="r")], "--corrections")
+    assert (done.exit_code, told["changed"], told["corrected"], told["feedback"]) == (1, 1, 0, 0)
+    assert told["first_changed"][0]["changes"].keys() == {"quality", "route", "query"}
+    assert "only ratings can be corrected" in done.stderr
+
+
+@pytest.mark.parametrize("changed", ["right", "right.rejects.jsonl", "notes", "no/folder"])
+def test_the_list_of_changed_rows_overwrites_no_other_file(folder, changed):
+    (folder / "notes").write_text("mine\n")
+    (folder / "right").write_text(json.dumps(row("a")))
+    done = run("import", "right", "--dim", "2", "--changed", changed)
+    assert done.exit_code == 2, done.output
+    assert changed in done.stderr
+    assert (folder / "notes").read_text() == "mine\n"
+
+
+def said(sequence, quality, source="user"):
+    return Fact(source, sequence, quality, None, False)
+
+
+def told(*facts, quality=None):
+    return ToldRow(
+        uuid7(), 1, "a", quality, None, None, [LoggedFact("user", *fact, None, False, None) for fact in facts]
+    )
+
+
+def test_feedback_given_after_the_log_counts_for_more_than_its_correction():
+    known = RecordedContents(None, None, None, [said(10, 0.0), said(9000, 1.0)])
+    (change,) = changes_of(told((10, 0.5)), known)
+    assert (change.fact.sequence, change.fact.quality) == (11, 0.5)
+    again = RecordedContents(None, None, None, [*known.facts, said(11, 0.5)])
+    assert changes_of(told((10, 0.5)), again) == []
+
+
+def test_a_fact_that_the_corrected_file_lacks_is_corrected_by_the_one_before():
+    known = RecordedContents(None, None, None, [said(10, 0.0), said(11, 1.0)])
+    (change,) = changes_of(told((10, 0.0)), known)
+    assert (change.fact.sequence, change.fact.quality) == (12, 0.0)
+
+
+def test_a_rating_that_was_retracted_gives_way_to_a_corrected_quality():
+    known = RecordedContents(0.25, None, None, [said(10, 1.0), said(11, None)])
+    (change,) = changes_of(told(quality=0.5), known)
+    assert (change.fact.source, change.fact.quality) == ("import", 0.5)
