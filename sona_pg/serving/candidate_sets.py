@@ -65,8 +65,8 @@ class NamedSets:
         stored = names if len(names) <= LARGEST_TABLE else ()
         if not self._keep(key, stored):
             return Named(names, key, stored=known is not None)
+        self._named.pop(key, None)  # the latest are last; another thread may drop the oldest at any moment
         self._named[key] = stored
-        self._named.move_to_end(key)
         while len(self._named) > NAMED_SETS:
             self._named.popitem(last=False)
         if len(self._told) >= KEPT_SETS:
