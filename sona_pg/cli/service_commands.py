@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import signal
 import socket
@@ -23,7 +24,7 @@ from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.demo.helpdesk import DIM, SPACE, prepare_chat
 from sona_pg.domain.access import SCOPES, Scope
 from sona_pg.engine import Store
-from sona_pg.errors import ConfigError, InvalidValue
+from sona_pg.errors import ConfigError, DatabaseUnavailable, InvalidValue
 
 keys_app = typer.Typer(help="API keys of the HTTP service: make, list or revoke them.", no_args_is_help=True)
 
@@ -96,6 +97,10 @@ def serve(
     dim: Annotated[int, typer.Option(help="Dimension of the space, if it is made.", min=1)] = 256,
     require_keys: Annotated[bool, typer.Option(help="Ask for an API key from this machine as well.")] = False,
     learn: Annotated[bool, typer.Option(help="Learn and maintain in this process; else `sona-pg worker` must.")] = True,
+    durability: Annotated[
+        str,
+        typer.Option(help="What an answer 202 says: memory, spool (also written to a file here) or sync (committed)."),
+    ] = "memory",
     rate: Annotated[float | None, typer.Option(help="Requests a second and key; else as many as come.")] = None,
     origin: Annotated[list[str] | None, typer.Option(help="Origin from which browsers may ask (CORS).")] = None,
     upstreams: Annotated[
@@ -120,6 +125,8 @@ def serve(
 ) -> None:
     """Serve the HTTP API (extra `server`): dashboard at /, docs at /docs, Prometheus figures at /metrics.
 
+    While the database is away it starts all the same, and serves the last version that was served on this machine.
+
     Exit codes: 0 ended as asked, 1 an error, 2 wrong usage, such as a port that another program listens on.
 
     Example: sona-pg serve --space support --dim 256
@@ -132,15 +139,13 @@ def serve(
         raise ConfigError(f"the service needs an extra: pip install 'sona-pg[server]' ({exc.name} is missing)") from exc
     own = _is_own(host)
     _require_free(host, port)
-    with _ended_by_sigterm(), _store(url) as store:
-        if not own and not store.key_store.any_live():
-            raise ConfigError(
-                f"--host {host}: whoever reaches it could do everything, for there is no API key; make one first: "
-                "sona-pg keys create NAME"
-            )
+    config = _config(learn, durability)
+    with _ended_by_sigterm(), Store(url, require_database=demo) as store:
+        if not own:
+            _require_keys(store, host)
         configured = _upstreams(upstreams) if upstreams is not None else {}
         options = ServiceOptions(
-            space=space, dim=dim, config=_config(learn), require_keys=require_keys or not own, rate=rate,
+            space=space, dim=dim, config=config, require_keys=require_keys or not own, rate=rate,
             origins=tuple(origin or ()), evaluation_scales=dict(map(_scale, evaluation_scale or ())), **configured,
         )  # fmt: skip
         if demo:
@@ -170,10 +175,26 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _config(learn: bool) -> SonaConfig:
+def _config(learn: bool, durability: str) -> SonaConfig:
     from sona_pg.service.service_options import BUFFERED
 
-    return BUFFERED.replace(loops=LoopConfig(automatic=learn), maintenance=MaintenanceConfig(automatic=learn))
+    return BUFFERED.replace(
+        ingest=dataclasses.replace(BUFFERED.ingest, durability=durability),  # type: ignore[arg-type]
+        loops=LoopConfig(automatic=learn),
+        maintenance=MaintenanceConfig(automatic=learn),
+    )
+
+
+def _require_keys(store: Store, host: str) -> None:
+    """Raise ConfigError if the store has no key, for the service asks for one; not while it cannot be asked."""
+    try:
+        there = store.key_store.any_live()
+    except DatabaseUnavailable:
+        return
+    if not there:
+        raise ConfigError(
+            f"--host {host}: nobody could use it, for there is no API key; make one first: sona-pg keys create NAME"
+        )
 
 
 def _require_free(host: str, port: int) -> None:

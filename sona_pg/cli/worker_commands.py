@@ -47,7 +47,7 @@ def worker(
     """Learn in all spaces of a store until SIGTERM or SIGINT; any number of workers share the spaces by leases.
 
     A worker that dies or hangs loses its lease within ten seconds, and another one learns the same facts. Servers that
-    leave learning to workers set LoopConfig(automatic=False).
+    leave learning to workers set LoopConfig(automatic=False). While the database is away a worker waits for it.
 
     Exit codes: 0 ended as asked (the running cycle was finished, or abandoned without a trace), 1 an error.
 
@@ -60,17 +60,20 @@ def worker(
     stop = threading.Event()
     log_to_stderr(logs)
     with address_of(url) as address:
-        database = Database.open(address, Environment.read().migrate)
+        database = Database.at(address)
         try:
             made = StoreWorker(database, names=spaces or (), maintenance=MaintenanceConfig() if maintain else None)
+            policy = Environment.read().migrate
             if once:
+                database.prepare(policy)
                 show_cycles(made.run_once(), "cycles that were due")
                 return
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stop.set())
             with figures_served(made, metrics, metrics_host) as port:
-                log.info("worker %s is ready", made.worker_id, extra={"figures": {"port": port}})
-                made.run(stop)
+                if made.wait_for(lambda: database.prepare(policy), stop):
+                    log.info("worker %s is ready", made.worker_id, extra={"figures": {"port": port}})
+                    made.run(stop)
                 ended = made.end(grace)
             log.info("worker %s has ended%s", made.worker_id, "" if ended else ": its cycle was abandoned")
         finally:

@@ -14,7 +14,7 @@ from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.domain.deep_result import AnyCycle
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
-from sona_pg.errors import DatabaseError
+from sona_pg.errors import DatabaseError, DatabaseUnavailable
 from sona_pg.store.database import Database
 from sona_pg.store.space_copy import IN_WORK
 from sona_pg.store.spaces import NamedSpace
@@ -128,6 +128,22 @@ class StoreWorker:
             pass
         return done
 
+    def wait_for(self, prepare: Callable[[], None], stop: threading.Event) -> bool:
+        """Call ``prepare`` until the database answers; return False if ``stop`` was set before.
+
+        Raises:
+            DatabaseError: Postgres or the schema cannot be used.
+        """
+        while not stop.is_set():
+            try:
+                prepare()
+                self._away = False
+                return True
+            except DatabaseUnavailable as exc:
+                self._note_away(exc)
+            stop.wait(_random.uniform(0.5, 1.5))
+        return False
+
     def run(self, stop: threading.Event) -> None:
         """Learn and maintain until ``stop`` is set; ``end`` must follow."""
         stop.wait(_random.uniform(0.0, 0.5))  # workers started together do not all look at once
@@ -137,13 +153,16 @@ class StoreWorker:
                 self.list_spaces()
                 self._away = False
             except DatabaseError as exc:
-                if not self._away:
-                    log.warning("the store is away, the worker waits for it: %s", exc)
-                self._away = True
+                self._note_away(exc)
             if self._maintained and not self._away:
                 self._maintainer.look()
             if stop.wait(LIST_EVERY * _random.uniform(0.8, 1.2)):
                 return
+
+    def _note_away(self, reason: DatabaseError) -> None:
+        if not self._away:
+            log.warning("the store is away, the worker waits for it: %s", reason)
+        self._away = True
 
     def end(self, patience: float = PATIENCE) -> bool:
         """Begin no more cycles, and wait for the running one; return False if it had to be abandoned.
