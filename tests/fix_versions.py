@@ -21,6 +21,7 @@ from sona_pg.worker.rebuild import rebuild
 
 DIM = 16
 DAY = 40  # trajectories
+FACTS = DAY + 18  # with the feedback about them
 CONFIG = SonaConfig(
     hidden_dim=DIM,
     base=BaseConfig(rank=4, layers=2),

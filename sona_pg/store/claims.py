@@ -167,8 +167,8 @@ def mark(connection: Connection, space_id: int, claimed: Sequence[int], cycle_id
 
 
 def waiting_count(connection: Connection, space_id: int) -> int:
-    """Return the number of unlearned trajectories of the space."""
-    waiting = select(func.coalesce(func.sum(batches.c.trajectories), 0)).where(
+    """Return the number of unlearned trajectories and feedback of the space, as ``sona.learning.waiting_facts``."""
+    waiting = select(func.coalesce(func.sum(batches.c.trajectories + batches.c.feedback), 0)).where(
         batches.c.space_id == space_id, batches.c.cycle_id.is_(None), batches.c.left_out_by.is_(None)
     )
     return int(connection.scalar(waiting) or 0)

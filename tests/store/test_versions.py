@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import psycopg
 import pytest
-from fix_versions import CONFIG, DAY, DIM, NOTHING, Lived, answers, learn_days, record_day, stored_knowledge
+from fix_versions import CONFIG, DAY, DIM, FACTS, NOTHING, Lived, answers, learn_days, record_day, stored_knowledge
 
 from sona_pg import SonaEngine
 from sona_pg.config import MaintenanceConfig
@@ -59,7 +59,7 @@ def test_every_kept_version_is_served_again_as_it_was_when_it_was_live(lived: Li
 def test_facts_learned_since_become_unlearned_and_reproduce_the_state(lived: Lived) -> None:
     learn_days(lived.engine, 3)
     assert lived.rollback(1) == 4
-    assert lived.waiting() == 2 * DAY
+    assert lived.waiting() == 2 * FACTS
     assert lived.engine.force_learn().trajectories == 2 * DAY
     # As if both days had been learned in one cycle of that number: the ledger gives the same.
     assert lived.engine.version == 5
@@ -149,7 +149,7 @@ def test_a_candidate_changes_nothing_until_it_is_promoted(lived: Lived) -> None:
     lived.engine.flush()
     learner = BackgroundLoop(lived.database, lived.space, lived.engine.server_id, CONFIG)
     staged = learner.stage()
-    assert (staged.version, lived.engine.refresh(), lived.waiting()) == (2, 1, DAY)
+    assert (staged.version, lived.engine.refresh(), lived.waiting()) == (2, 1, FACTS)
     assert patterns_and_rankings(lived.engine) == before
     assert lived.rebuild().equal
     candidate = lived.known(2)
