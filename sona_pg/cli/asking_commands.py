@@ -16,6 +16,7 @@ from sona_pg.cli.options import SpaceName, Url, engine_on
 from sona_pg.cli.render import show_facts, show_rows
 from sona_pg.cli.space_commands import imported
 from sona_pg.domain.answer import Ranking
+from sona_pg.domain.route_choice import choose, rated_routes
 from sona_pg.errors import InvalidValue, UnknownCandidate
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ Model = Annotated[
     ),
 ]
 Vector = list[float]
-FEW_RATINGS = 10  # fewer are a small sample, as in SQL
 
 
 class Found(StrEnum):
@@ -103,12 +103,10 @@ def find(
 
 
 def _pattern(pattern: Any) -> dict[str, Any]:
-    best = pattern.best_route
-    if best is not None and best[1].weight < FEW_RATINGS:
-        best = None
+    chosen = choose(rated_routes(pattern.routes, {}))
     return {
         "similarity": pattern.similarity, "quality": pattern.quality, "size": pattern.size, "kind": str(pattern.kind),
-        "best_route": None if best is None else best[0],
+        "best_route": None if chosen is None else chosen.best.route,
         "typical_query": pattern.typical_queries[0] if pattern.typical_queries else None,
         "id": pattern.id,
     }  # fmt: skip

@@ -102,13 +102,16 @@ class PlacedPattern:
     kind: str
     verdict: str | None
     typical_queries: Sequence[str]
-    best_route: str | None  # with enough ratings; of those that are not shown to be worse, the cheapest
+    best_route: str | None  # of the best quality, with enough ratings
     routes: Mapping[str, Mapping[str, Any]]
     rated: int  # ratings, of which older ones count less
     low: float | None
     high: float | None
     alike: Sequence[str]  # routes that are not shown to be worse than the best
+    cheapest: str | None  # of the best and of these; None: costs are not known
     per_thousand: float | None  # cost of 1,000 of its trajectories, by the mean costs of their routes
+    judged: int  # trajectories with a verdict
+    bad: int  # of these, failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,7 @@ class Scored:
 
     id: str
     score: float
+    added: int | None = None  # of a candidate: the first kept version that was made with it; None: none was yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Best route of a pattern, as people are told it: enough ratings, and of routes that are about as good the cheapest."""
+"""Best route of a pattern, as people are told it: enough ratings, and the highest lower end of its interval."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sona_pg.domain.overview_figures import interval
 from sona_pg.domain.pattern import RouteRecord
 from sona_pg.domain.period_figures import difference_interval
 
-RATINGS = 10  # that a route needs to be called the best, as in sona.pattern_summary
+RATINGS = 10.0  # that a route needs to be called the best, as in sona.pattern_summary
 
 
 class RatedRoute(NamedTuple):
@@ -22,13 +22,15 @@ class RatedRoute(NamedTuple):
     low: float | None
     high: float | None
     cost: float | None  # mean cost of a trajectory of the route in the whole space
+    weight: float = 0.0  # `rated` before it is rounded
 
 
 class RouteChoice(NamedTuple):
-    """The best route, and those that are not shown to be worse: it is the cheapest of them, where costs are known."""
+    """The route of the best quality, and those that are not shown to be worse."""
 
     best: RatedRoute
     alike: Sequence[str]
+    cheapest: RatedRoute | None  # of all of these; None: costs are not known
 
 
 def rated_routes(routes: Mapping[str, RouteRecord], costs: Mapping[str, float]) -> list[RatedRoute]:
@@ -38,24 +40,26 @@ def rated_routes(routes: Mapping[str, RouteRecord], costs: Mapping[str, float]) 
         rated = round(record.weight)
         mean = record.quality if record.rated else None
         low, high = (None, None) if mean is None else interval(min(max(mean, 0.0), 1.0), max(rated, 1))
-        made.append(RatedRoute(name, record.size, rated, mean, low, high, costs.get(name)))
+        made.append(RatedRoute(name, record.size, rated, mean, low, high, costs.get(name), record.weight))
     return sorted(made, key=lambda one: (-one.rated, -one.size, one.route))
 
 
 def choose(routes: Sequence[RatedRoute]) -> RouteChoice | None:
     """Return the best of some routes; None while no route has enough ratings.
 
-    It is the one whose interval has the highest lower end, unless a cheaper one is not shown to be worse (the 95 %
-    interval of their difference holds 0).
+    It is the one whose interval has the highest lower end, as ``sona.pattern_summary.best_route``. Another is shown to
+    be worse where the 95 % interval of their difference is below 0.
     """
-    enough = [one for one in routes if one.rated >= RATINGS and one.low is not None]
+    enough = [one for one in routes if one.weight >= RATINGS and one.low is not None]
     if not enough:
         return None
     first = min(enough, key=lambda one: (-(one.low or 0.0), one.route))
     alike = [one for one in enough if one is first or not _worse(one, first)]
     priced = [one for one in alike if one.cost is not None]
-    best = first if first.cost is None else min(priced, key=lambda one: (one.cost or 0.0, -(one.low or 0.0), one.route))
-    return RouteChoice(best, [one.route for one in alike if one is not best])
+    cheapest = min(priced, key=lambda one: (one.cost or 0.0, -(one.low or 0.0), one.route), default=None)
+    return RouteChoice(
+        first, [one.route for one in alike if one is not first], None if first.cost is None else cheapest
+    )
 
 
 def _worse(one: RatedRoute, other: RatedRoute) -> bool:

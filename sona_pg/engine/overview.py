@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +29,9 @@ from sona_pg.domain.overview_figures import (
 )
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
-from sona_pg.domain.route_choice import choose, rated_routes
+from sona_pg.domain.route_choice import RatedRoute, RouteChoice, choose, rated_routes
 from sona_pg.engine import quality_curves
+from sona_pg.engine.candidate_history import CandidateHistory
 from sona_pg.engine.period_overview import events, mean_costs, period_figures
 from sona_pg.engine.quality_curves import EACH, LEAST_SPAN, PARTS, SPANS, cut, since
 from sona_pg.engine.session import Session
@@ -43,6 +45,7 @@ from sona_pg.store.outcome_samples import TimeSpan
 SHOWN_ROUTES = 50
 PLACED = 500  # patterns on a map
 PLACED_ROUTES = 8  # of a pattern
+SHOWN_OF_ROUTE = ("size", "rated", "quality", "low", "high", "cost")
 COSTS_OF = 200  # routes whose mean costs are known here
 COSTS_FOR = 60.0  # seconds that they are kept
 NODES = 150  # of the memory graph
@@ -156,9 +159,9 @@ class Overview:
         return session.database.overview.facts(session.space, FACTS_ABOUT, require_count(limit, what="limit"))
 
     def answers(self, x: ArrayLike, versions: Sequence[int], k: int = 5) -> OldAnswers:
-        """Return what is answered to ``x`` (dim,) now, and what each of ``versions`` answers.
+        """Return what is answered to ``x`` (dim,) now, and what each of ``versions`` has answered when it was made.
 
-        They rank the candidates that are the best now, at most ``RANKED``.
+        They rank the candidates that are the best now, at most ``RANKED``, of those that were stored then.
 
         Raises:
             UnknownVersion: a version is not kept.
@@ -167,16 +170,19 @@ class Overview:
         vector, most = as_direction(x, self._engine.dim), require_count(k)
         ranked, among = _contenders(session, vector)
         costs = self._costs_of(session)
-        then = [
-            self._past_version(session, require_version(version)).answer(vector, among, most, costs)
-            for version in versions
-        ]
+        history = CandidateHistory.read(session, among.ids)
+        then = []
+        for version in versions:
+            past = self._past_version(session, require_version(version))
+            answer = past.answer(vector, history.when_made(version, among), most, costs)
+            then.append(replace(answer, ranking=_dated(answer.ranking, history)))
         serving = session.serving
         known = PastVersion.of(serving.version, serving.state, serving.patterns, self._engine.dim, session.config)
         live = known.answer(vector, among, most, costs)
         found = near_patterns(list(serving.find_patterns(vector, 3)), costs)
         moved = turned(session.held.instant.micro, vector)
-        return OldAnswers(AnswerThen(serving.version, ranked[:most], live.routes, found, moved), then)
+        now = _dated(ranked[:most], history)
+        return OldAnswers(AnswerThen(serving.version, now, live.routes, found, moved), then)
 
     def facts_near(self, x: ArrayLike, k: int = 40) -> list[LearnedFact]:
         """Return the judged ones among the ``k`` trajectories nearest to ``x``, with the version that learned each."""
@@ -228,6 +234,11 @@ class Overview:
         return made
 
 
+def _dated(ranking: Sequence[Scored], history: CandidateHistory) -> list[Scored]:
+    """Return a ranking with the version that each candidate was there from."""
+    return [replace(one, added=history.added(one.id)) for one in ranking]
+
+
 def _contenders(session: Session, x: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[list[Scored], Contenders]:
     """Return the best candidates now with their scores, and the same to be ranked by other versions."""
     serving, ranker = session.held.serving, session.ranker
@@ -259,6 +270,15 @@ def _placed(pattern: LearnedPattern, place: Sequence[float], costs: Mapping[str,
     cost = math.fsum(one.size * (one.cost or 0.0) for one in priced) / asked if asked else None
     return PlacedPattern(
         pattern.id, place[0], place[1], pattern.size, mean, pattern.kind, pattern.verdict, pattern.typical_queries,
-        None if chosen is None else chosen.best.route, {one.route: one._asdict() for one in routes[:PLACED_ROUTES]},
-        rated, low, high, () if chosen is None else chosen.alike, None if cost is None else 1000 * cost,
+        None if chosen is None else chosen.best.route, _shown(routes, chosen),
+        rated, low, high, () if chosen is None else chosen.alike,
+        None if chosen is None or chosen.cheapest is None else chosen.cheapest.route,
+        None if cost is None else 1000 * cost, pattern.verdicts.judged, pattern.verdicts.failure,
     )  # fmt: skip
+
+
+def _shown(routes: Sequence[RatedRoute], chosen: RouteChoice | None) -> dict[str, dict[str, Any]]:
+    """Return the routes that have most ratings, and the chosen ones."""
+    named = () if chosen is None else (chosen.best, chosen.cheapest)
+    shown = [one for place, one in enumerate(routes) if place < PLACED_ROUTES or one in named]
+    return {one.route: {name: getattr(one, name) for name in SHOWN_OF_ROUTE} for one in shown}

@@ -16,6 +16,7 @@ from sona_pg.store.outcome_samples import TimeSpan
 SPANS = 48  # points of a curve over time
 PARTS = 3  # of a span, each sampled from its beginning
 EACH = 24  # trajectories of a part
+SMALL = 2_000  # trajectories of a space that is read whole
 JOINED = 60  # part of all ratings that a point has at least: a burst gives no more points than spans
 RATED = 15  # ratings of a point at least
 SHOWN_VERSIONS = 60
@@ -27,7 +28,7 @@ def over_time(session: Session, days: float) -> list[QualitySpan]:
 
     Where all trajectories are older, these days end with the newest.
 
-    Each is estimated from a sample: the first trajectories of each third of the span.
+    In a large space each is estimated from a sample: the first trajectories of each third of the span.
     """
     bounds = session.database.overview.bounds(session.space, since(session, days))
     if bounds is None:
@@ -69,9 +70,13 @@ def cut(span: TimeSpan, count: int) -> list[TimeSpan]:
 
 
 def _sampled(session: Session, spans: Sequence[TimeSpan]) -> list[list[float | None]]:
-    """Return the qualities of a sample of each span."""
-    parts = [part for span in spans for part in cut(span, PARTS)]
+    """Return the qualities of each span: of all its trajectories in a small space, else of a sample."""
     qualities: list[list[float | None]] = [[] for _ in spans]
+    if session.database.totals(session.space)["trajectories"] <= SMALL:
+        for outcome in session.database.overview.samples(session.space, spans, SMALL):
+            qualities[outcome.span].append(outcome.quality)
+        return qualities
+    parts = [part for span in spans for part in cut(span, PARTS)]
     for outcome in session.database.overview.samples(session.space, parts, EACH):
         qualities[outcome.span // PARTS].append(outcome.quality)
     return qualities

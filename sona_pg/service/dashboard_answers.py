@@ -181,6 +181,7 @@ class ScoredName(BaseModel):
 
     id: str
     score: float
+    added: int | None = None  # of a candidate: the first kept version that was made with it; null: none was yet
 
 
 class NearbyPattern(BaseModel):
@@ -206,7 +207,7 @@ class VersionAnswerThen(BaseModel):
 
 
 class AnswersAnswer(BaseModel):
-    """What is answered now, with recent evidence, and what versions have answered."""
+    """What is answered now, with recent evidence, and what versions answer with the candidates of their time."""
 
     now: VersionAnswerThen
     then: list[VersionAnswerThen]

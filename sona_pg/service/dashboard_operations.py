@@ -133,7 +133,7 @@ async def latest_feedback(call: Call[Any]) -> Any:
 
 @operations.add("POST", "/v1/dashboard/answers", scope="read", body=AnswersBody, answer=AnswersAnswer)
 async def answers(call: Call[AnswersBody]) -> Any:
-    """Return what is answered to a question now, and what versions have answered."""
+    """Return what is answered to a question now, and what versions answer with the candidates of their time."""
     body = call.body
     x = await vector_of(call, body)
     found = await _overview(call, lambda known: known.answers(x, body.versions, body.k))

@@ -29,13 +29,16 @@ class PatternPlace(BaseModel):
     kind: str
     verdict: str | None = None
     typical_queries: list[str]
-    best_route: str | None = None  # at least 10 ratings; of those that are not shown to be worse, the cheapest
+    best_route: str | None = None  # of the best quality, of those with at least 10 ratings
     routes: dict[str, PatternRoute]
     rated: int  # ratings; older ones count less
     low: float | None = None
     high: float | None = None
     alike: list[str]  # routes that are not shown to be worse than the best
+    cheapest: str | None = None  # of the best and of these; null: costs are not known
     per_thousand: float | None = None  # cost of 1,000 of its trajectories, by the mean costs of their routes
+    judged: int  # trajectories with a verdict
+    bad: int  # of these, failures
 
 
 class PatternMapAnswer(BaseModel):

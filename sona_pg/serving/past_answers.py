@@ -57,7 +57,7 @@ class PastVersion:
     def answer(self, x: NDArray[np.float32], among: Contenders, k: int, costs: Mapping[str, float]) -> AnswerThen:
         """Return the best ``k`` of the candidates and of the routes, and the nearest patterns, for ``x`` (dim,).
 
-        ``costs`` are mean costs of routes: of routes that are about as good, the cheapest is a pattern's best.
+        ``costs`` are mean costs of routes.
         """
         return AnswerThen(
             self.version,

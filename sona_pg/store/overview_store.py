@@ -14,7 +14,7 @@ from sona_pg.domain.overview_figures import SampledOutcome, ToldFact
 from sona_pg.domain.period_figures import SummedDays
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
-from sona_pg.store import day_figures, leases, outcome_samples
+from sona_pg.store import candidate_times, day_figures, leases, outcome_samples
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
 from sona_pg.store.read_side import ReadSide
@@ -67,6 +67,13 @@ class OverviewStore:
     def learned_by(self, space: Space, ids: Sequence[UUID]) -> Mapping[UUID, FoundFact]:
         """Return which versions have learned each trajectory and its feedback."""
         return self._read("reading what was learned", lambda c: outcome_samples.read_learned_by(c, space.space_id, ids))
+
+    def candidate_times(self, space: Space, ids: Sequence[str]) -> candidate_times.CandidateTimes:
+        """Return when each of the candidates ``ids`` was stored, and when the first records were."""
+        return self._read(
+            "reading when candidates were stored",
+            lambda c: candidate_times.read_candidate_times(c, space.space_id, ids),
+        )
 
     def learning(self, space: Space) -> dict[str, Any]:
         """Return the row of ``sona.learning`` of a space, and the database's time."""

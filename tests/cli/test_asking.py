@@ -58,6 +58,18 @@ def test_candidates_are_ranked_and_a_route_is_chosen(taught: str) -> None:
     assert decision["scores"]["a"] > decision["scores"]["b"]
 
 
+def test_the_best_route_is_that_of_sql(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=SonaConfig(loops=LoopConfig(automatic=False))) as engine:
+        for route, quality, times in (("lucky", 1.0, 3), ("often", 0.9, 15)):
+            for _ in range(times):
+                t = engine.begin_trajectory(np.eye(DIM, dtype=np.float32)[0])
+                engine.set_trajectory_route(t, route)
+                engine.end_trajectory(t, quality)
+        engine.force_learn()
+    (pattern,) = told(database_url, "find", "[1, 0, 0, 0]", "--k", "1")
+    assert pattern["best_route"] == "often"
+
+
 def test_a_trajectory_is_recorded_and_judged(taught: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models.py").write_text("def embed(texts):\n    return [[len(text), 1, 0, 0] for text in texts]\n")
     monkeypatch.chdir(tmp_path)

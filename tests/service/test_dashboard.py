@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from sona_pg.domain.ids import uuid7
@@ -77,6 +78,17 @@ def test_the_period_has_the_mean_of_all_its_ratings_and_what_each_route_cost(ser
     assert found["days"][-1]["routes"]["big"] == pytest.approx(6)
 
 
+def test_the_curves_of_a_small_space_count_every_rating(service, space):
+    name = {"space": space()}
+    at = datetime.now(UTC).isoformat()  # at once: a sample of each stretch of time would leave most of them out
+    rows = [{"id": f"{place}", "started_at": at, "text": "aab", "quality": float(place < 50)} for place in range(86)]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    assert sum(point["rated"] for point in view(service, name, "quality")["points"]) == 86
+    assert [point["rated"] for point in view(service, name, "learning")["points"]] == [86, 0]
+    assert view(service, name, "figures")["now"]["rated"] == 86
+
+
 def test_a_period_is_compared_with_the_one_before_it(service, space):
     name = {"space": space()}
     now = datetime.now(UTC)
@@ -134,9 +146,10 @@ def test_patterns_have_places_on_the_plane_of_the_served_version(service, learne
     assert missing.status_code == 404
 
 
-def test_the_best_route_has_ten_ratings_and_is_the_cheapest_of_those_about_as_good(service, space):
+def test_the_best_route_is_of_the_best_quality_everywhere_and_the_cheapest_is_named_apart(service, space, service_url):
     name = {"space": space()}
-    counts = {"lucky": (3, 3, 0.1), "small": (90, 111, 1.0), "large": (39, 46, 57.0), "poor": (20, 60, 0.5)}
+    counts = {"lucky": (3, 3, 0.1), "small": (90, 111, 1.0), "large": (44, 46, 57.0), "poor": (20, 60, 0.5),
+              "near": (40, 46, 9.0)}  # fmt: skip
     rows = [
         {"text": "aab", "route": route, "quality": float(place < good), "cost": cost}
         for route, (good, rated, cost) in counts.items() for place in range(rated)
@@ -145,19 +158,44 @@ def test_the_best_route_has_ten_ratings_and_is_the_cheapest_of_those_about_as_go
     service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
     service.post("/v1/learn", params=name)
     (pattern,) = view(service, name, "patterns")["patterns"]
-    assert (pattern["best_route"], pattern["alike"]) == ("small", ["large"])
+    assert (pattern["best_route"], pattern["alike"], pattern["cheapest"]) == ("large", ["near"], "near")
     assert (pattern["routes"]["lucky"]["size"], pattern["routes"]["lucky"]["rated"]) == (23, 3)
     assert pattern["routes"]["small"]["low"] < 90 / 111 < pattern["routes"]["small"]["high"]
     assert pattern["routes"]["large"]["cost"] == pytest.approx(57)
     near = asked(service, name, "answers", {"text": "aab", "versions": [1]})
-    assert near["then"][0]["patterns"][0]["best_route"] == near["now"]["patterns"][0]["best_route"] == "small"
+    assert near["then"][0]["patterns"][0]["best_route"] == near["now"]["patterns"][0]["best_route"] == "large"
+    with psycopg.connect(service_url) as connection:
+        in_sql = "SELECT best_route FROM sona.pattern_summary WHERE space = %s"
+        assert connection.execute(in_sql, [name["space"]]).fetchall() == [("large",)]
+
+
+def test_a_pattern_counts_its_bad_ratings(service, space):
+    name = {"space": space()}
+    rows = [{"text": "aab", "quality": quality} for quality in [0.9, 0.6, 0.6, 0.4, 0.3, 0.0, None]]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    (pattern,) = view(service, name, "patterns")["patterns"]
+    assert (pattern["bad"], pattern["judged"], pattern["size"]) == (2, 6, 7)
+
+
+def test_the_number_not_learned_yet_is_one_everywhere(service, space, service_url):
+    name = {"space": space()}
+    made = service.post(
+        "/v1/trajectories/batch", {"trajectories": [{"text": "aab"}] * 3}, params=name, headers={"Idempotency-Key": "1"}
+    ).json()
+    service.post("/v1/learn", params=name)
+    for id_ in made["ids"]:
+        body = {"trajectory": id_, "quality": 0}
+        service.post("/v1/feedback", body, params=name, headers={"Idempotency-Key": id_})
+    stats = service.get("/v1/stats", params=name).json()
+    learning = view(service, name, "fleet")["learning"]
+    assert stats["totals"]["waiting"] == learning["waiting_facts"] == 3
 
 
 def test_a_query_is_answered_by_each_version_and_now(service, learned):
     found = asked(service, learned, "answers", {"text": "aab", "versions": [0, 1, 2]})
     assert [answer["version"] for answer in found["then"]] == [0, 1, 2]
-    first = [answer["ranking"][0]["id"] for answer in found["then"]]
-    assert first[1] == learned["first"]
+    assert found["then"][1]["ranking"][0]["id"] == learned["first"]
     live = service.post("/v1/rank", {"text": "aab"}, params={"space": learned["space"]}).json()
     assert [one["id"] for one in found["now"]["ranking"]] == live["ids"]
     assert [one["score"] for one in found["now"]["ranking"]] == pytest.approx(live["scores"], abs=1e-5)
@@ -166,6 +204,25 @@ def test_a_query_is_answered_by_each_version_and_now(service, learned):
     assert found["then"][0]["routes"] == []
     assert {route["id"] for route in found["then"][1]["routes"]} == {"big", "small"}
     assert found["then"][1]["routes"][0]["id"] == "big"
+
+
+def test_a_version_answers_with_the_candidates_that_were_there_when_it_was_made(service, space):
+    name = {"space": space()}
+    service.post("/v1/candidates", {"ids": ["parcels", "refunds"], "texts": ["aaab", "zzzq"]}, params=name)
+    ranking = service.post("/v1/rank", {"text": "kkk"}, params=name).json()
+    body = {"text": "kkk", "ranking": ranking, "route": ranking["ids"][0]}
+    shown = service.post("/v1/trajectories", body, params=name, headers={"Idempotency-Key": "asked"}).json()["id"]
+    service.post("/v1/candidates", {"ids": ["gift cards"], "texts": ["kkk"]}, params=name)
+    service.post("/v1/feedback", {"trajectory": shown, "correction": "gift cards"}, params=name)
+    service.post("/v1/learn", params=name)
+    service.post("/v1/candidates", {"ids": ["vouchers"], "texts": ["kkkl"]}, params=name)
+    service.post("/v1/feedback", {"trajectory": shown, "correction": "vouchers"}, params=name)
+    found = asked(service, name, "answers", {"text": "kkk", "versions": [0, 1]})
+    then = [{one["id"]: one["added"] for one in answer["ranking"]} for answer in found["then"]]
+    assert then[0] == {"parcels": 0, "refunds": 0}
+    assert then[1] == {"parcels": 0, "refunds": 0, "gift cards": 1}
+    now = {one["id"]: one["added"] for one in found["now"]["ranking"]}
+    assert now == {"parcels": 0, "refunds": 0, "gift cards": 1, "vouchers": None}
 
 
 def test_facts_near_a_query_name_the_version_that_learned_them(service, learned):

@@ -36,7 +36,8 @@ def test_scopes_and_the_space_of_a_key(service, service_store, space, service_ur
     assert service.post("/v1/feedback", fact, headers=bearer(records), **ask).status_code == 202
     other = service.get("/v1/stats", params={"space": "default"}, headers=bearer(reads), **ask)
     assert (other.status_code, "bound to the space" in other.json()["detail"]) == (403, True)
-    assert [one["name"] for one in service.get("/v1/spaces", headers=bearer(reads), **ask).json()["spaces"]] == [name]
+    listed = service.get("/v1/spaces", headers=bearer(reads), **ask).json()
+    assert ([one["name"] for one in listed["spaces"]], listed["scopes"]) == ([name], ["read"])
     service.app.state.service.spaces.opened[name].engine.flush()
     with psycopg.connect(service_url) as connection:
         rows = connection.execute("SELECT source FROM sona.feedback WHERE source = 'app'").fetchall()

@@ -137,7 +137,7 @@ export class SonaClient {
   verifyReceipt(body: { receipt: Receipt }, options?: CallOptions): Promise<{ genuine: boolean }>;
   budget(query?: undefined, options?: CallOptions): Promise<Budget>;
   setBudget(body: { amount: number | null; per?: "request" | "day" }, options?: CallOptions): Promise<Budget>;
-  spaces(query?: undefined, options?: CallOptions): Promise<{ spaces: Space[] }>;
+  spaces(query?: undefined, options?: CallOptions): Promise<{ spaces: Space[]; scopes: string[] }>;
   makeSpace(body: { name: string; dim: number }, options?: CallOptions): Promise<{ name: string; dim: number }>;
   events(options?: { events?: number; signal?: AbortSignal }): AsyncGenerator<ServiceEvent, void, void>;
   adapters(query?: undefined, options?: CallOptions): Promise<Adapters>;

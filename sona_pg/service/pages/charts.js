@@ -40,21 +40,35 @@ export function frame(width, height, { x, y, left = 46, bottom = 40, top = 28, r
 
 const path = (points) => points.map(([x, y], place) => `${place ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
-// A line with its interval. Points: {x, y, low, high, title}; a point without y interrupts the line.
+export const FEW = 10; // ratings below which a point is hollow, with their number, and no line leads to it
+
+// Neighbours with enough ratings, in runs.
+function runs(points) {
+  const found = [[]];
+  for (const point of points) {
+    if (point.y === null || point.few !== undefined) found.push([]);
+    else found.at(-1).push(point);
+  }
+  return found.filter((run) => run.length);
+}
+
+// A line with its interval. Points: {x, y, low, high, title, few}; a point without y interrupts the line, and so does one
+// of few ratings: `few` is their number.
 // Marks: {x, name, title}, lines that name what happened there.
 export function curve(label, points, { x, y, height = 240, cursor, marks = [], dots = true }) {
   return chart(label, height, (width, tall) => {
     const { box, sx, sy, parts } = frame(width, tall, { x, y });
     const known = points.filter((point) => point.y !== null);
-    const sure = known.filter((point) => point.low !== null);
-    const band = sure.length > 1 && s("path", {
+    const solid = runs(points);
+    const band = solid.filter((run) => run.length > 1).map((run) => s("path", {
       class: "band",
-      d: `${path(sure.map((point) => [sx(point.x), sy(point.high)]))}${path(sure.toReversed().map((point) => [sx(point.x), sy(point.low)])).replace("M", "L")}Z`,
-    });
-    const line = s("path", { class: "line", d: path(known.map((point) => [sx(point.x), sy(point.y)])) });
-    const spots = dots && known.map((point) => s("circle", {
-      class: "dot", cx: sx(point.x), cy: sy(point.y), r: 4,
-    }, s("title", {}, point.title)));
+      d: `${path(run.map((point) => [sx(point.x), sy(point.high)]))}${path(run.toReversed().map((point) => [sx(point.x), sy(point.low)])).replace("M", "L")}Z`,
+    }));
+    const line = s("path", { class: "line", d: solid.map((run) => path(run.map((point) => [sx(point.x), sy(point.y)]))).join("") });
+    const spots = known.filter((point) => dots || point.few !== undefined || solid.some((run) => run.length === 1 && run[0] === point)).map((point) => [
+      s("circle", { class: point.few === undefined ? "dot" : "dot few", cx: sx(point.x), cy: sy(point.y), r: 4 }, s("title", {}, point.title)),
+      point.few !== undefined && s("text", { class: "label", x: sx(point.x), y: sy(point.y) + (point.y > 0.5 ? 17 : -8), "text-anchor": "middle" }, String(point.few)),
+    ]);
     const happened = marks.map((mark, place) => {
       const end = sx(mark.x) > (box.left + box.right) / 2;
       return s("g", {}, s("title", {}, mark.title),
@@ -62,7 +76,7 @@ export function curve(label, points, { x, y, height = 240, cursor, marks = [], d
         s("text", { x: sx(mark.x) + (end ? -4 : 4), y: box.bottom - 5 - 13 * (place % 3), "text-anchor": end ? "end" : "start" }, mark.name));
     });
     const now = cursor !== undefined && s("line", { class: "cursor", x1: sx(cursor), x2: sx(cursor), y1: box.top, y2: box.bottom });
-    return [parts, band, line, spots, happened, now];
+    return [parts, band, line, spots.flat(), happened, now];
   });
 }
 

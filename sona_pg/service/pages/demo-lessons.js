@@ -61,9 +61,9 @@ export function lessons() {
   }
 
   async function thisSpace() {
-    const { spaces } = await get("v1/spaces");
+    const { spaces, scopes } = await get("v1/spaces");
     const name = chosenSpace() || (await get("v1/stats")).space;
-    return spaces.find((space) => space.name === name) ?? { name, trajectories: 0 };
+    return { name, trajectories: 0, ...spaces.find((space) => space.name === name), scopes };
   }
 
   // Whether samples may go into the space: it is the demo's own, or its user has confirmed it.
@@ -134,7 +134,8 @@ export function lessons() {
       onTaught(made.learned ? `Version ${made.version}: learned from ${several(made.trajectories, "question")} and ${several(made.feedback, "rating")}` : "Nothing new to learn from");
       await refresh();
     }) }, "Learn now");
-    places.teach.replaceChildren(h("div", { class: "row" }, state.fits ? lesson : fill, learn), said,
+    const buttons = [may("record") && (!state.fits || may("learn")) && (state.fits ? lesson : fill), may("learn") && learn];
+    places.teach.replaceChildren(h("div", { class: "row" }, buttons), said,
       h("p", { class: "note" }, "Feedback counts at once. Learning makes it last, in a new version; it runs by itself once enough feedback waits. ",
         h("a", { href: "./#travel" }, "See how versions answer"), "."));
   }
@@ -154,5 +155,7 @@ export function lessons() {
     await refresh();
   }
 
-  return { start, refresh, judged: () => (state.judged += 1), answers: () => state.ids };
+  const may = (scope) => state.space.scopes.includes(scope);
+
+  return { start, refresh, may, judged: () => (state.judged += 1), answers: () => state?.ids ?? [] };
 }

@@ -16,6 +16,9 @@ function scores(ranking, before) {
   }));
 }
 
+// Before the first cycle, and of very many candidates, the probability is a guess that nothing has measured.
+export const isMeasured = (ranking) => ranking.confidence !== null && ranking.fit !== null;
+
 export function why(answer, before) {
   const { now, untaught } = answer;
   const near = now.patterns[0];
@@ -25,8 +28,8 @@ export function why(answer, before) {
     h("p", { class: "note" }, "The best answers and their scores, which compare within one question only."),
     scores(now.ranking, before?.now.ranking),
     h("dl", { class: "pairs" },
-      h("dt", {}, term("Confidence", "confidence")), h("dd", {}, confidence === null ? "not known yet" : `${share(confidence)} that the first is right`),
-      h("dt", {}, "Before learning"), h("dd", {}, same ? "would answer the same" : untaught.ranking[0]?.id ?? "–"),
+      h("dt", {}, term("Confidence", "confidence")), h("dd", {}, !isMeasured(answer.ranking) ? "not known yet: learning measures it" : `${share(confidence)} that the first is right`),
+      h("dt", {}, "Before learning"), h("dd", {}, same ? "would answer the same" : untaught.ranking[0]?.id ?? "no answer was stored yet"),
       h("dt", {}, term("Nearest pattern", "pattern")),
       h("dd", {}, near ? `“${near.typical_query ?? "without texts"}”, similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")}` : "none yet: learning makes them"),
       h("dt", {}, term("Adapter", "adapter")), h("dd", {}, now.turned < 0.05 ? "leaves the question where it is" : `turns the question by ${now.turned.toFixed(1)}°`),

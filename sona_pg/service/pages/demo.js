@@ -4,7 +4,7 @@ import { post, wordless } from "./api.js";
 import { h, problem } from "./elements.js";
 import { share } from "./format.js";
 import { lessons } from "./demo-lessons.js";
-import { why } from "./demo-why.js";
+import { isMeasured, why } from "./demo-why.js";
 import { startShell } from "./shell.js";
 
 const talk = document.getElementById("talk");
@@ -12,6 +12,7 @@ const form = document.getElementById("ask");
 const field = document.getElementById("question");
 const session = `session:${crypto.randomUUID?.() ?? Date.now()}`; // what is asked in one visit belongs together
 const teacher = lessons();
+const UNSTORED = "This space has no stored answers to choose from.";
 const SURE = 0.5; // confidence below which an answer is more probably wrong than right
 
 async function answerTo(text) {
@@ -27,7 +28,7 @@ function reply(answer, before) {
   const changed = before && before.route !== answer.route;
   const head = before && h("p", { class: changed ? "good" : "quiet" }, changed ? "Asked again, it answers now:" : unchanged(answer, before));
   const { confidence } = answer.ranking;
-  const unsure = confidence !== null && confidence < SURE && h("p", { class: "quiet" }, `I am not sure: this is right with ${share(confidence)} probability. My best guess:`);
+  const unsure = isMeasured(answer.ranking) && confidence < SURE && h("p", { class: "quiet" }, `I am not sure: this is right with ${share(confidence)} probability. My best guess:`);
   const bubble = h("div", { class: `reply${changed ? " better" : ""}` }, head, unsure, h("p", { class: "said-back" }, answer.route), judge(answer));
   return h("li", { tabindex: "-1" }, bubble);
 }
@@ -113,7 +114,7 @@ form.addEventListener("submit", async (event) => {
   try {
     await show(await answerTo(text));
   } catch (error) {
-    talk.append(h("li", {}, problem(error)));
+    talk.append(h("li", {}, problem(teacher.answers().length ? error : new Error(UNSTORED))));
   }
 });
 
@@ -133,6 +134,10 @@ async function startLessons() {
       return;
     }
     await teacher.start();
+    const silent = !teacher.may("record");
+    for (const control of form.elements) control.disabled = silent;
+    if (silent) talk.replaceChildren(h("li", {}, h("p", { class: "panel" }, "This key may only look: the chat records what is asked, which takes a key with the scope record.")));
+    else if (!teacher.answers().length) talk.replaceChildren(h("li", {}, h("p", { class: "panel" }, UNSTORED)));
   } catch (error) {
     document.getElementById("teach").replaceChildren(problem(error));
   }

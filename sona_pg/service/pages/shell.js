@@ -107,17 +107,19 @@ export function startShell(onChange, onBack = onChange) {
   startTheme();
   keepSpace();
   watchConnection(onBack);
+  const missing = missingSpace();
   const again = async () => {
     const before = chosenSpace();
     onChange(); // at once: the list of spaces is there later
-    await fillSpaces(select);
-    if (chosenSpace() !== before) onChange(); // there is no such space
+    await fillSpaces(select, missing);
+    if (chosenSpace() !== before) onChange();
   };
   const ask = keyDialog(again);
   document.getElementById("key").addEventListener("click", () => ask());
   document.addEventListener("key-needed", (event) => ask(event.detail));
   const select = document.getElementById("space");
   select.addEventListener("change", () => {
+    missing("");
     chooseSpace(select.value);
     const url = new URL(location.href);
     url.searchParams.set("space", select.value);
@@ -128,16 +130,38 @@ export function startShell(onChange, onBack = onChange) {
   return again();
 }
 
-async function fillSpaces(select) {
+// A line instead of the page, for an address that names a space which is not there; "" takes it away.
+function missingSpace() {
+  const main = document.querySelector("main");
+  const line = h("div", { class: "problem hidden", role: "alert" });
+  main.before(line);
+  return (name, spaces = []) => {
+    main.classList.toggle("hidden", name !== "");
+    line.classList.toggle("hidden", name === "");
+    line.replaceChildren(h("p", {}, `There is no space “${name}”, or this key may not see it.`), spaces.length > 0 && h("p", {}, "It may see: ",
+      spaces.flatMap((one, place) => [place ? ", " : "", h("a", { href: addressOf(one) }, one)])) || "");
+  };
+}
+
+function addressOf(space) {
+  const url = new URL(location.href);
+  url.searchParams.set("space", space);
+  return url.href;
+}
+
+async function fillSpaces(select, missing) {
   let spaces = [];
   let own = chosenSpace();
   try {
     spaces = (await get("v1/spaces")).spaces.map((space) => space.name);
-    if (!spaces.includes(own)) {
-      chooseSpace("");
-      keepSpace();
+    const unknown = own !== "" && !spaces.includes(own);
+    missing(unknown ? own : "", spaces);
+    if (unknown) {
+      select.replaceChildren(...["", ...spaces].map((name) => h("option", { value: name, disabled: name === "" }, name || "choose one")));
+      select.disabled = false;
+      return;
     }
-    own = chosenSpace() || (await get("v1/stats")).space;
+    own ||= (await get("v1/stats")).space;
   } catch (error) {
     if (error.status !== 401) say(error.message);
   }

@@ -15,18 +15,18 @@ const nameOf = (pattern) => pattern.typical_queries[0] ?? "without texts";
 const titleOf = (pattern) =>
   `${nameOf(pattern)}: ${several(pattern.size, "trajectory", "trajectories")}, ${pattern.rated ? `quality ${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : "not rated"}`;
 
-// How many of its trajectories have probably gone wrong: those that are not rated as often as those that are.
-const wrong = (pattern) => (pattern.quality === null ? null : pattern.size * (1 - pattern.quality));
+// How many of its rated trajectories are failures.
+const wrong = (pattern) => (pattern.judged ? pattern.bad : null);
 const rating = (one) => (one.rated ? `${share(one.quality)} (${range(one.low, one.high)})` : null);
 
 function bestOf(pattern) {
   if (!pattern.best_route) return "none has 10 ratings yet";
-  const best = pattern.routes[pattern.best_route];
-  const known = best ? `${pattern.best_route}: ${rating(best)}, ${several(best.rated, "rating")}` : pattern.best_route;
-  if (!pattern.alike.length) return known;
-  return `${known}. ${pattern.alike.join(", ")} ${pattern.alike.length === 1 ? "is" : "are"} about as good`
-    + (best && best.cost !== null ? "; this one costs least." : ", by what is known so far.");
+  const { alike, cheapest, best_route: best } = pattern;
+  const others = alike.length ? `. ${alike.join(", ")} ${alike.length === 1 ? "is" : "are"} not shown to be worse yet.` : "";
+  return `${known(pattern, best)}${others}${cheapest === best ? " It also costs least." : ""}`;
 }
+
+const known = (pattern, route) => `${route}: ${rating(pattern.routes[route])}, ${several(pattern.routes[route].rated, "rating")}`;
 
 function summary(route) {
   const cost = route.cost === null ? "" : `, mean cost ${number(route.cost)}`;
@@ -43,7 +43,9 @@ function detail(pattern) {
       h("dt", {}, term("Kind", "kind")), h("dd", {}, pattern.kind),
       h("dt", {}, "Mostly"), h("dd", {}, pattern.verdict ?? "not judged"),
       h("dt", {}, "Cost of 1,000"), h("dd", {}, number(pattern.per_thousand)),
-      h("dt", {}, term("Best route", "best")), h("dd", {}, bestOf(pattern))),
+      h("dt", {}, term("Best quality", "best")), h("dd", {}, bestOf(pattern)),
+      pattern.cheapest && pattern.cheapest !== pattern.best_route && [h("dt", {}, term("Cheapest not shown to be worse", "cheapest")),
+        h("dd", {}, `${known(pattern, pattern.cheapest)}, mean cost ${number(pattern.routes[pattern.cheapest].cost)}`)]),
     h("h3", {}, "Typical questions"),
     pattern.typical_queries.length
       ? h("ul", { class: "typical" }, pattern.typical_queries.map((query) => h("li", {}, query)))
@@ -58,14 +60,14 @@ function leading(items, onChoose) {
   const rows = items.toSorted((a, b) => (wrong(b) ?? -1) - (wrong(a) ?? -1) || b.size - a.size);
   const columns = [
     { name: "Typical question", heads: true, kind: "short", of: (pattern) => h("button", { type: "button", class: "link", "data-id": pattern.id, "aria-pressed": "false", onclick: () => onChoose(pattern) }, nameOf(pattern)) },
-    { name: "Probably wrong", title: () => term("Probably wrong", "wrong"), kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.size)}`) },
+    { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.judged)}`) },
     { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : null) },
-    { name: "Best route", title: () => term("Best route", "best"), kind: "short", of: (pattern) => pattern.best_route },
+    { name: "Best quality", title: () => term("Best quality", "best"), kind: "short", of: (pattern) => pattern.best_route },
     { name: "Cost of 1,000", kind: "number", of: (pattern) => (pattern.per_thousand === null ? null : number(pattern.per_thousand)) },
   ];
   const more = rows.slice(LEADING);
   return [
-    table("Most wrong answers first", columns, rows.slice(0, LEADING)),
+    table("Most bad ratings first", columns, rows.slice(0, LEADING)),
     more.length > 0 && h("details", {}, h("summary", {}, `${several(more.length, "pattern")} more`), table("The other patterns", columns, more)),
   ].filter(Boolean);
 }
@@ -122,7 +124,7 @@ export function patterns() {
       draw(found);
       return [
         h("h1", {}, "Patterns"),
-        h("p", { class: "note" }, "A pattern is a group of questions that are alike ", help("pattern"), ". Those that go wrong most often come first: how often they are asked, times their share of bad ratings."),
+        h("p", { class: "note" }, "A pattern is a group of questions that are alike ", help("pattern"), ". Those with most bad ratings come first."),
         h("div", { class: "pair wide" },
           h("div", { class: "stack" }, panel("Where it goes wrong", list), panel("Map", drawing, toneLegend(), versionSlider(listed, show), note)), about),
       ];

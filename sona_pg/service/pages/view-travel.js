@@ -56,9 +56,15 @@ function bump(answers, versions, cursor) {
     const label = [1, 2, 3, 4, 5].map((place) => s("text", { x: box.left - 7, y: sy(place) + 4, "text-anchor": "end" }, String(place)));
     return [parts.filter((_, place) => place !== 0 && place !== 2), label, now, lines, changed];
   });
+  const first = new Map(answers.flatMap(rankingOf).map((one) => [one.id, one.added]));
+  const from = (id) => {
+    const version = first.get(id);
+    if (version === undefined || version === versions[0] || !answers.at(-1).ranking.length) return "";
+    return version === null ? " (added since the newest version)" : ` (answer added at version ${count(version)})`;
+  };
   const legend = h("ul", { class: "legend" }, names.map((id, number) => h("li", {},
     s("svg", { width: 34, height: 12, viewBox: "0 0 34 12", "aria-hidden": "true" },
-      s("path", { class: `series s${number}`, d: "M0 6L34 6" }), s("circle", { class: `f${number}`, cx: 17, cy: 6, r: 4 })), id)));
+      s("path", { class: `series s${number}`, d: "M0 6L34 6" }), s("circle", { class: `f${number}`, cx: 17, cy: 6, r: 4 })), h("span", {}, id, h("strong", {}, from(id))))));
   return [h("figure", {}, drawing), legend];
 }
 
@@ -67,14 +73,14 @@ function answerPanel(title, answer) {
   const near = answer.patterns[0];
   const byRoute = !answer.ranking.length;
   return panel(title,
-    ranking.length ? h("p", { class: "answer" }, ranking[0].id) : h("p", { class: "quiet" }, "It knew neither candidates nor routes."),
+    ranking.length ? h("p", { class: "answer" }, ranking[0].id) : h("p", { class: "quiet" }, "No answer was stored yet, and no route was known."),
     ranking.length > 1 && h("details", {}, h("summary", {}, byRoute ? "Expected quality of the routes" : "Scores of the best"),
       h("ul", { class: "scores" }, ranking.slice(0, SHOWN).map((one) => h("li", {}, h("span", {}, one.id),
         h("span", { class: "quiet" }, byRoute ? share(one.score) : one.score.toFixed(2)))))),
     h("dl", { class: "pairs" },
       h("dt", {}, term("Nearest pattern", "pattern")),
       h("dd", {}, near ? `${near.typical_query ?? "without texts"} (similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")})` : "none"),
-      h("dt", {}, term("Best route there", "best")), h("dd", {}, near?.best_route ?? (near ? "none has 10 ratings yet" : "–")),
+      h("dt", {}, term("Best quality there", "best")), h("dd", {}, near?.best_route ?? (near ? "none has 10 ratings yet" : "–")),
       h("dt", {}, term("Adapter", "adapter")), h("dd", {}, answer.turned < 0.05 ? "leaves the question as it is" : `turns the question by ${answer.turned.toFixed(1)}°`)));
 }
 
@@ -115,6 +121,7 @@ export function travel() {
     ]);
     const then = found.flatMap((part) => part.then);
     const now = found[0].now;
+    if (now.ranking.length) for (const one of then) one.routes = []; // a version without stored answers gave none
     const near = facts.facts.filter((fact) => fact.similarity >= NEAR);
     const answers = [...then, now];
     const graph = h("div", { class: "stack" });
@@ -175,7 +182,7 @@ export function travel() {
       field.value = new URLSearchParams(location.search).get("question") ?? "";
       if (field.value) submit();
       return [h("h1", {}, "Time travel"),
-        h("p", { class: "note" }, "Ask a question of every version that is kept: the answer of each, and the feedback that changed it."), form, place];
+        h("p", { class: "note" }, "Ask a question of every version that is kept: the answer of each, out of those that were stored when it was made, and the feedback that changed it."), form, place];
     },
   };
 }

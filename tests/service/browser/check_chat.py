@@ -102,7 +102,7 @@ def test_what_was_taught_in_an_earlier_visit_is_not_taught_again(watched: Watche
 
 
 def test_a_stranger_is_told_that_the_chat_is_not_sure(watched: Watched, site: Site) -> None:
-    page = open_chat(watched, site)
+    page = open_chat(watched, site, "shop")
     ask(page, "wie spät ist es")
     page.wait_for_selector(".reply:has-text('I am not sure: this is right with')")
 
