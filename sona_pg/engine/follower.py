@@ -8,14 +8,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
-from uuid import UUID
 
-from sona_pg.domain.budget import FleetSpending, ServerSpending
-from sona_pg.domain.pattern import PatternUse
+from sona_pg.engine.fleet_reports import Count, FleetReports, Share
 from sona_pg.engine.followed_space import ClockReading, FollowedSpace, Heard, is_another
 from sona_pg.engine.roster import BEAT_EVERY, CANDIDATES_EVERY, Group, Place, Roster, is_news, said_of
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SonaError
@@ -23,9 +19,6 @@ from sona_pg.store.notify import Notice
 from sona_pg.store.roll_call import Look, RollCall, SpaceIds
 
 log = logging.getLogger(__name__)
-
-Share = Callable[[Sequence[ServerSpending], datetime], Mapping[UUID, FleetSpending]]
-Count = Callable[[Mapping[int, Mapping[UUID, int]]], Mapping[int, Mapping[UUID, PatternUse]]]
 
 PATIENCE = 3.0  # seconds that a stop waits for the call the thread is in
 LOG_EVERY = 30.0  # seconds between two log lines about a store with repeated outages
@@ -76,8 +69,7 @@ class Follower:
         self._look = look
         self._revive = revive
         self._meanwhile = meanwhile
-        self._count = count
-        self._share = share
+        self._reports = FleetReports(count, share)
         self._stop = threading.Event()
         self._roster = Roster()
         self._at: FollowedSpace | None = None  # the space the thread is busy with
@@ -227,7 +219,7 @@ class Follower:
         if asking:  # with notices, fewer polls are needed
             group.next_signal = now + (BEAT_EVERY if self._listener.hears else 0.0)
         if beating:
-            self._count_found([place.followed for place in group.places])
+            self._reports.count_found([place.followed for place in group.places])
         spending = self._roster.spending(group)
         if self._has_moved(clock):
             self._tell_all(group.places, heard, clock)
@@ -238,37 +230,9 @@ class Follower:
             )
         else:  # a thousand idle spaces hardly ever have news, and each call has its price
             self._tell_all(restless, heard, clock)
-        self._share_spending(spending, heard.at)
+        self._reports.share_spending(spending, heard.at)
         group.digest = heard.digest
         group.signals_digest = heard.signals_digest if asking else group.signals_digest
-
-    def _count_found(self, spaces: Sequence[FollowedSpace]) -> None:
-        """Send how often patterns were found, of all spaces in one statement."""
-        count = self._count
-        if count is None:
-            return
-        taken = [(followed, found) for followed in spaces if (found := followed.accesses.take())]
-        if not taken:
-            return
-        summed: dict[int, Counter[UUID]] = {}
-        for followed, found in taken:  # several engines may have one space
-            summed.setdefault(followed.space_id or 0, Counter()).update(found)
-        try:
-            uses = count(summed)
-        except DatabaseError as exc:
-            log.debug("accesses of patterns are sent with a later heartbeat: %s", exc)
-            for followed, found in taken:
-                followed.accesses.give_back(found)
-            return
-        for followed, _ in taken:
-            followed.accesses.note_uses(uses[followed.space_id or 0])
-
-    def _share_spending(self, spaces: Sequence[FollowedSpace], at: datetime) -> None:
-        """Report what was spent under the budgets of spaces, and tell each what others have, in one query."""
-        told = {each.server_id: (space, each) for space in spaces if (each := space.spending.due()) is not None}
-        if told and self._share is not None:
-            for server_id, others in self._share([each for _, each in told.values()], at).items():
-                told[server_id][0].spending.hear(others)
 
     def _ask(self, look: Look) -> tuple[RollCall, ClockReading]:
         sent_at = time.time()

@@ -82,6 +82,9 @@ def test_every_row_stays_and_the_same_code_goes_on(empty_database_url: str) -> N
         assert engine.force_learn().version == 2
         assert len(engine.search(np.random.default_rng(7).standard_normal(DIM), k=5)) == 5
         assert engine.rebuild().equal
+        assert engine.rollback(1).version == 3
+        receipt = engine.forget(user="nobody", drop_contents=True)
+        assert receipt.facts["removed"]["candidate_contents"] == 0
     with engine_at(url, "new") as engine:
         record(engine, 20, 8)
         assert engine.force_learn().version == 1
