@@ -10,7 +10,7 @@ CITUS_IMAGE=${CITUS_IMAGE:-local/postgres-citus:17}
 SUBNET=${SONA_PG_CITUS_SUBNET:-172.29.117}   # its first three numbers; addresses stay when a container is restarted
 NAME=sona-pg-citus
 NODES=("coordinator 2" "worker-1 3" "worker-2 4" "plain 5")
-SETTINGS=(-c "listen_addresses=*" -c max_connections=300 -c shared_buffers=128MB -c max_wal_size=2GB)
+SETTINGS=(-c "listen_addresses=*" -c max_connections=300 -c shared_buffers=128MB -c max_wal_size=2GB -c max_worker_processes=64)
 
 url() { echo "postgresql://postgres@$SUBNET.$1:5432/postgres"; }
 ask() { docker exec "$NAME-$1" psql -qAtX -U postgres -v ON_ERROR_STOP=1 -c "$2"; }

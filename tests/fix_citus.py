@@ -34,11 +34,13 @@ ALSO_ON_CITUS = frozenset(
         "tests/hostile/test_crossing.py",
         "tests/ingest/test_feedback.py",
         "tests/ingest/test_rows.py",
+        "tests/store/test_acts.py",
         "tests/store/test_check.py",
         "tests/store/test_figures.py",
         "tests/store/test_graph_rows.py",
         "tests/store/test_maintenance.py",
         "tests/store/test_retention.py",
+        "tests/store/test_search.py",
         "tests/store/test_seasons_in_sql.py",
         "tests/store/test_space_retention.py",
         "tests/store/test_space_roles.py",
@@ -48,9 +50,11 @@ ALSO_ON_CITUS = frozenset(
         "tests/worker/test_deep_loop.py",
         "tests/worker/test_erasing.py",
         "tests/worker/test_explaining.py",
+        "tests/worker/test_gate.py",
         "tests/worker/test_isolation.py",
         "tests/worker/test_learner.py",
         "tests/worker/test_lease_races.py",
+        "tests/worker/test_reembedding.py",
     }
 )
 

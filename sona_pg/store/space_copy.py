@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -29,23 +29,22 @@ from sona_pg.store.transactions import reading, transaction
 IN_WORK = "~next"  # suffix of a space's name while its copy is being made
 LIMIT = text("SET LOCAL lock_timeout = '10s'")
 
+# The other space is read by itself, in a CTE: on Citus it may be on another node.
 LEFT = """
+WITH taken AS MATERIALIZED (SELECT t.batch FROM sona.batches t WHERE t.space_id = %(target)s)
 SELECT b.batch, b.trajectories FROM sona.batches b
-WHERE b.space_id = %(source)s
-    AND NOT EXISTS (SELECT FROM sona.batches t WHERE t.space_id = %(target)s AND t.batch = b.batch)
+WHERE b.space_id = %(source)s AND NOT EXISTS (SELECT FROM taken t WHERE t.batch = b.batch)
 ORDER BY b.recorded_at, b.batch
 """
 ANY_LEFT = """
-SELECT EXISTS (
-    SELECT FROM sona.batches b
-    WHERE b.space_id = %(source)s
-        AND NOT EXISTS (SELECT FROM sona.batches t WHERE t.space_id = %(target)s AND t.batch = b.batch)
-)
+WITH taken AS MATERIALIZED (SELECT t.batch FROM sona.batches t WHERE t.space_id = %(target)s)
+SELECT b.batch FROM sona.batches b
+WHERE b.space_id = %(source)s AND NOT EXISTS (SELECT FROM taken t WHERE t.batch = b.batch) LIMIT 1
 """
 CANDIDATES_LEFT = """
+WITH taken AS MATERIALIZED (SELECT t.candidate_id FROM sona.candidates t WHERE t.space_id = %(target)s)
 SELECT c.candidate_id FROM sona.candidates c
-WHERE c.space_id = %(source)s
-    AND NOT EXISTS (SELECT FROM sona.candidates t WHERE t.space_id = %(target)s AND t.candidate_id = c.candidate_id)
+WHERE c.space_id = %(source)s AND NOT EXISTS (SELECT FROM taken t WHERE t.candidate_id = c.candidate_id)
 ORDER BY c.slot, c.candidate_id
 """
 TEXTS = r"""
@@ -64,40 +63,34 @@ ON CONFLICT DO NOTHING
 RETURNING batch
 """
 TRAJECTORIES = """
-WITH copied AS (
-    INSERT INTO sona.trajectories (space_id, quality, id, batch, candidate_set, latency_us, propensity, cost, paid,
-        lowest_reward, step_count, route, features, context, query, parameters, embedding)
-    SELECT %(target)s, t.quality, t.id, t.batch, t.candidate_set, t.latency_us, t.propensity, t.cost, t.paid,
-        t.lowest_reward, t.step_count, t.route, t.features, t.context, t.query, t.parameters, v.embedding::halfvec
-    FROM unnest(%(ids)s::uuid[], %(vectors)s::text[]) AS v (id, embedding)
-    JOIN sona.trajectories t ON t.space_id = %(source)s AND t.id = v.id AND t.id BETWEEN %(first)s AND %(last)s
-    RETURNING 1
-) SELECT count(*) FROM copied
+INSERT INTO sona.trajectories (space_id, quality, id, batch, candidate_set, latency_us, propensity, cost, paid,
+    lowest_reward, step_count, route, features, context, query, parameters, embedding)
+SELECT %(target)s, t.quality, t.id, t.batch, t.candidate_set, t.latency_us, t.propensity, t.cost, t.paid,
+    t.lowest_reward, t.step_count, t.route, t.features, t.context, t.query, t.parameters, v.embedding::halfvec
+FROM unnest(%(ids)s::uuid[], %(vectors)s::text[]) AS v (id, embedding)
+JOIN sona.trajectories t ON t.space_id = %(source)s AND t.id = v.id AND t.id BETWEEN %(first)s AND %(last)s
+RETURNING 1
 """
 # Activations are vectors of the old model, and have no text.
 STEPS = """
-WITH copied AS (
-    INSERT INTO sona.steps (space_id, reward, trajectory_id, offset_us, ordinal, attention)
-    SELECT %(target)s, s.reward, s.trajectory_id, s.offset_us, s.ordinal, s.attention
-    FROM unnest(%(ids)s::uuid[]) AS v (id)
-    JOIN sona.steps s ON s.space_id = %(source)s AND s.trajectory_id = v.id
-        AND s.trajectory_id BETWEEN %(first)s AND %(last)s
-    RETURNING 1
-) SELECT count(*) FROM copied
+INSERT INTO sona.steps (space_id, reward, trajectory_id, offset_us, ordinal, attention)
+SELECT %(target)s, s.reward, s.trajectory_id, s.offset_us, s.ordinal, s.attention
+FROM unnest(%(ids)s::uuid[]) AS v (id)
+JOIN sona.steps s ON s.space_id = %(source)s AND s.trajectory_id = v.id
+    AND s.trajectory_id BETWEEN %(first)s AND %(last)s
+RETURNING 1
 """
 FEEDBACK = r"""
-WITH copied AS (
-    INSERT INTO sona.feedback (space_id, quality, trajectory_id, sequence, batch, recorded_at, source, correction,
-        paid)
-    SELECT %(target)s, f.quality, f.trajectory_id, f.sequence, f.batch, f.recorded_at, f.source, f.correction,
-        f.paid
-    FROM sona.feedback f
-    WHERE f.space_id = %(source)s AND f.batch = %(batch)s AND NOT EXISTS (
-        SELECT FROM sona.trajectories t
-        WHERE t.space_id = %(source)s AND t.id = f.trajectory_id AND (t.query ~ '\S') IS NOT TRUE
-    )
-    RETURNING 1
-) SELECT count(*) FROM copied
+INSERT INTO sona.feedback (space_id, quality, trajectory_id, sequence, batch, recorded_at, source, correction,
+    paid)
+SELECT %(target)s, f.quality, f.trajectory_id, f.sequence, f.batch, f.recorded_at, f.source, f.correction,
+    f.paid
+FROM sona.feedback f
+WHERE f.space_id = %(source)s AND f.batch = %(batch)s AND NOT EXISTS (
+    SELECT FROM sona.trajectories t
+    WHERE t.space_id = %(source)s AND t.id = f.trajectory_id AND (t.query ~ '\S') IS NOT TRUE
+)
+RETURNING 1
 """
 COUNTED = """
 UPDATE sona.batches SET trajectories = %(trajectories)s, steps = %(steps)s, feedback = %(feedback)s
@@ -111,15 +104,20 @@ WHERE space_id = %(target)s
 """
 # The budget, too: what was spent of it by servers of the source, which keep no more account here, stays spent.
 BUDGET = """
+WITH known AS MATERIALIZED (
+    SELECT s.budget, s.budget_per, s.budget_set_at, s.budget_departed_spent + coalesce(v.spent, 0) AS spent,
+        s.budget_departed_requests + coalesce(v.requests, 0) AS requests
+    FROM sona.spaces s
+    CROSS JOIN LATERAL (
+        SELECT sum(o.budget_spent) AS spent, sum(o.budget_requests) AS requests
+        FROM sona.servers o WHERE o.space_id = s.space_id AND o.budget_set_at = s.budget_set_at
+    ) v
+    WHERE s.space_id = %(source)s
+)
 UPDATE sona.spaces t SET budget = s.budget, budget_per = s.budget_per, budget_set_at = s.budget_set_at,
-    budget_departed_spent = s.budget_departed_spent + coalesce(v.spent, 0),
-    budget_departed_requests = s.budget_departed_requests + coalesce(v.requests, 0)
-FROM sona.spaces s
-CROSS JOIN LATERAL (
-    SELECT sum(o.budget_spent) AS spent, sum(o.budget_requests) AS requests
-    FROM sona.servers o WHERE o.space_id = s.space_id AND o.budget_set_at = s.budget_set_at
-) v
-WHERE t.space_id = %(target)s AND s.space_id = %(source)s
+    budget_departed_spent = s.spent, budget_departed_requests = s.requests
+FROM known s
+WHERE t.space_id = %(target)s
 """
 CANDIDATES = """
 INSERT INTO sona.candidates (space_id, candidate_id, recorded_at, group_name, position, embedding)
@@ -191,9 +189,9 @@ class SpaceCopy:
             if not raw.execute(MARKER, told).fetchall():
                 return
             counts = {
-                "trajectories": _count(raw.execute(TRAJECTORIES, told)) if ids else 0,
-                "steps": _count(raw.execute(STEPS, told)) if ids else 0,
-                "feedback": _count(raw.execute(FEEDBACK, told)),
+                "trajectories": raw.execute(TRAJECTORIES, told).rowcount if ids else 0,
+                "steps": raw.execute(STEPS, told).rowcount if ids else 0,
+                "feedback": raw.execute(FEEDBACK, told).rowcount,
             }
             raw.execute(COUNTED, {**told, **counts})
             raw.execute(COUNTED_IN_SPACE, {**told, **counts})
@@ -234,7 +232,7 @@ class SpaceCopy:
             connection.execute(LIMIT)
             self._hold(connection, alone=True)
             raw = driver_connection(connection)
-            if raw.execute(ANY_LEFT, self._both).fetchone() == (True,):
+            if raw.execute(ANY_LEFT, self._both).fetchone() is not None:
                 return None
             name = self.source.name
             kept = _free(connection, name)
@@ -244,15 +242,13 @@ class SpaceCopy:
             return kept
 
     def _hold(self, connection: Connection, *, alone: bool = False) -> None:
-        """Lock both spaces against removal in this transaction; ``alone`` waits for writers, and blocks new ones."""
-        held = (
-            select(space_rows.c.space_id)
-            .where(space_rows.c.space_id.in_(self._both.values()))
-            .order_by(space_rows.c.space_id)
-        )
-        kept = connection.scalars(held.with_for_update(read=not alone, key_share=not alone)).all()
-        for space in (self.source, self.target):
-            if space.space_id not in kept:
+        """Lock both spaces against removal in this transaction; ``alone`` waits for writers, and blocks new ones.
+
+        One by one, in the order of their numbers: they may be on two nodes.
+        """
+        for space in sorted((self.source, self.target), key=lambda space: space.space_id):
+            row = select(space_rows.c.space_id).where(space_rows.c.space_id == space.space_id)
+            if connection.scalar(row.with_for_update(read=not alone, key_share=not alone)) is None:
                 raise SpaceRemoved(space.name)
 
 
@@ -344,7 +340,3 @@ def _free(connection: Connection, name: str) -> str:
 
 def _as_text(vectors: NDArray[np.float32]) -> list[str]:
     return [str(row) for row in np.asarray(vectors, np.float64).tolist()]
-
-
-def _count(cursor: Any) -> int:
-    return int(cursor.fetchone()[0])

