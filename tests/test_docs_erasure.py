@@ -63,6 +63,25 @@ def test_a_receipt_that_was_changed_ends_the_command_with_1(database_url, tmp_pa
     assert json.loads(finished.stdout) == {"space": "made", "finished": 0}
 
 
+def test_a_dry_run_says_in_words_what_is_lost_and_where_else_the_user_is_known(database_url, tmp_path, monkeypatch):
+    monkeypatch.setenv("SONA_PG_HOME", str(tmp_path))
+    for space in ("made", "other", "strange"):
+        with SonaEngine(2, database_url, space) as engine:
+            trajectory = engine.begin_trajectory([1.0, 0.0])
+            engine.add_trajectory_context(trajectory, "user:7" if space != "strange" else "user:8")
+            engine.end_trajectory(trajectory, 1.0)
+            engine.flush()
+            if space == "made":
+                engine.force_learn()
+    words = ["forget", "--user", "7", "--space", "made", "--dry-run", "--url", database_url]
+    planned = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert (planned.exit_code, json.loads(planned.stdout)["versions"]) == (0, [1])
+    first, second = planned.stderr.splitlines()
+    assert first.startswith("sona-pg: version 1 of space 'made' may hold what these records have taught")
+    assert "nobody can return to them" in first
+    assert second == "sona-pg: other spaces have records of user '7': 'other' (1 trajectories); see --all-spaces"
+
+
 def test_a_subject_that_is_misspelt_is_told(database_url, tmp_path, monkeypatch):
     monkeypatch.setenv("SONA_PG_HOME", str(tmp_path))
     with SonaEngine(2, database_url, "made") as engine:

@@ -35,7 +35,7 @@ def dump(
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that sona-pg dump wrote.")],
     replace: Annotated[bool, typer.Option("--replace", help="Drop the store that is there; needs --yes.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Drop it without another question.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Drop it at once: without it nothing is dropped.")] = False,
     url: Url = None,
 ) -> None:
     """Restore a dump into a database without a store, in one transaction, and check it.

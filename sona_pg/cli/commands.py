@@ -19,12 +19,13 @@ from sona_pg.cli.database_commands import db_app, distribute, maintain
 from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.dream_commands import dream
 from sona_pg.cli.erasure_commands import forget
+from sona_pg.cli.estimate_notes import estimate_notes
 from sona_pg.cli.every_command import Json, with_common_options
 from sona_pg.cli.import_command import import_records
 from sona_pg.cli.learning_progress import learning_progress
 from sona_pg.cli.mcp_command import mcp
 from sona_pg.cli.options import SpaceName, Url, address_of, database_at, engine_on
-from sona_pg.cli.render import force_json, show_facts, show_rows
+from sona_pg.cli.render import force_json, show_facts, show_rows, wants_json
 from sona_pg.cli.role_commands import audit, roles_app
 from sona_pg.cli.service_commands import keys_app, serve
 from sona_pg.cli.set_aside_commands import set_aside_app
@@ -222,6 +223,8 @@ def evaluate(
 ) -> None:
     """Estimate the mean quality of other routing policies from the logged decisions, with 95 % intervals.
 
+    Only judged decisions with a propensity count, and the first of them serve to fit the models alone.
+
     Example: sona-pg evaluate --days 7 --budget 0.5 --cost large=0.6 --cost small=0.05
     """
     with engine_on(space, url) as engine:
@@ -232,7 +235,10 @@ def evaluate(
         f"quality per decision in space {space!r}, {len(judged.trajectories)} decisions of "
         f"{judged.since:%Y-%m-%d %H:%M} to {judged.until:%Y-%m-%d %H:%M} (UTC)"
     )
-    show_rows([estimate.as_dict() for estimate in judged], title, ("largest_weight",))
+    show_rows([estimate.as_dict() for estimate in judged], title, ("largest_weight", "refused"))
+    if not wants_json():
+        for note in estimate_notes(judged):
+            print(note)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sona_pg.cli.erasure_plans import show_plans
 from sona_pg.cli.options import SpaceName, Url, database_at, engine_on
 from sona_pg.cli.render import progress_bar, show_facts, show_whole
 from sona_pg.errors import ConfigError, InvalidValue
@@ -25,7 +26,7 @@ def forget(
     session: Annotated[str | None, typer.Option(help="Of which session: labelled session:NAME.")] = None,
     trajectory: Annotated[list[str] | None, typer.Option(help="Id of a single one; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be removed; change nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Erase without another question.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Erase at once: without it nothing is erased.")] = False,
     drop_expired: Annotated[
         bool, typer.Option("--drop-expired", help="Also drop what was learned from records that retention has removed.")
     ] = False,
@@ -53,11 +54,20 @@ def forget(
 
     Example: sona-pg forget --space support --user 42 --yes
     """
+    from sona_pg.engine.erasure_calls import subject_of
+
     told: dict[str, Any] = {"user": user, "session": session, "trajectories": trajectory or None}
     if not (unfinished or verify) and sum(given is not None for given in told.values()) != 1:
         raise InvalidValue("name one of --user, --session and --trajectory: whose data is to be erased")
     if not (yes or dry_run or unfinished or verify):
         raise ConfigError("an erasure cannot be undone: see --dry-run, and pass --yes to confirm")
+    if dry_run and verify is None:
+        subject = subject_of(**told)
+        with database_at(url) as database:
+            names = sorted(database.names().values()) if all_spaces else [space]
+            if not show_plans(database, names, subject, _subject(told)):
+                raise typer.Exit(NOTHING_FOUND)
+        return
     if all_spaces:
         _require_no_receipt(verify)
         with database_at(url) as database:
@@ -93,11 +103,6 @@ def forget(
             show_facts({"receipt": str(verify), "genuine": genuine}, f"receipt of space {space!r}")
             if not genuine:
                 raise typer.Exit(1)
-            return
-        if dry_run:
-            plan = engine.forget_plan(**told)
-            show_facts({"space": space, **plan.as_dict()}, f"an erasure in space {space!r} would remove")
-            _require_found(space, told, plan.trajectories)
             return
         if unfinished:
             with progress_bar("finishing erasures") as progress:

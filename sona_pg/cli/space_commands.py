@@ -257,7 +257,7 @@ def imported(named: str, option: str) -> Any:
 @space_app.command("remove")
 def space_remove(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete it without another question.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it at once: without it nothing is deleted.")] = False,
     url: Url = None,
 ) -> None:
     """Delete a space with all its records and versions; engines that have it open stop recording.

@@ -1,0 +1,36 @@
+"""Notes under the table of `sona-pg evaluate`: its columns, its empty rows, and the decisions that count."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from sona_pg.domain.policy_estimate import PolicyEvaluation
+
+COLUMNS = (
+    "quality, low, high: mean quality a decision if the policy had decided, and its 95 % interval (doubly robust: by a "
+    "model of the ratings, corrected by the log)",
+    "ips, snips: the same from the log alone, each decision weighed by how much likelier the policy takes the logged "
+    "route (snips: weights that sum to one), for comparison: far from quality, they say that the model is much of it",
+    "effective_size: how many decisions of the policy's own the weighed log is worth",
+)
+
+
+def estimate_notes(judged: PolicyEvaluation) -> Iterator[str]:
+    """Yield the notes, a line each."""
+    yield from COLUMNS
+    earlier = f"{judged.learned_from} earlier ones serve to fit the models alone" if judged.learned_from else ""
+    left_out = f"{judged.left_out} have no rating yet, or no propensity that can be used" if judged.left_out else ""
+    told = "; ".join(part for part in (earlier, left_out) if part)
+    count = len(judged.trajectories)
+    yield f"{count} of {count + judged.learned_from + judged.left_out} logged decisions are evaluated" + (
+        f": {told}" if told else ""
+    )
+    if any(estimate.decisions < count for estimate in judged):
+        yield "a version is evaluated on decisions that it has not learned from: see decisions"
+    reasons = defaultdict(list)
+    for estimate in judged:
+        if estimate.refused:
+            reasons[estimate.refused].append(estimate.policy)
+    for reason, policies in reasons.items():
+        yield f"no estimate of {', '.join(policies)}: {reason}"
