@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { h, panel, table } from "./elements.js";
 import { erasures } from "./erasures.js";
 import { ago, at, count, duration, fine, madeBy, several } from "./format.js";
+import { listed } from "./quality-charts.js";
 import { term } from "./terms.js";
 
 const judgements = {
@@ -14,15 +15,34 @@ const judgements = {
 // `open`: the oldest version whose gate is still judging; it judges those after it as well.
 function judged(one, open) {
   if (one.judgement === null) return open < one.version ? term(`judged together with version ${count(open)}`, "judged") : null;
+  if (one.judgement === "open" && one.status !== "live" && one.status !== "candidate") return "not decided while it was live: decisions of later versions count as well";
   const [state, words] = judgements[one.judgement] ?? ["", one.judgement];
   const apart = one.difference === null ? "" : ` (${one.difference < 0 ? "−" : "+"}${fine(Math.abs(one.difference))})`;
   return h("span", { class: state && `state ${state}` }, words + apart);
 }
 
-function learning(known, now) {
+const WORSE = ["rejected", "rolled back"];
+
+// What the gate's judgements come to, in a sentence.
+function verdict(versions) {
+  const worse = versions.filter((one) => WORSE.includes(one.judgement)).map((one) => one.version).toReversed();
+  if (worse.length) return `${worse.length === 1 ? "Version" : "Versions"} ${listed(worse)} ${worse.length === 1 ? "was" : "were"} worse and ${worse.length === 1 ? "is" : "are"} not served any more.`;
+  return versions.some((one) => one.judgement !== null && one.judgement !== "open") ? "No version was worse; nothing to do." : "No version is judged yet; nothing to do.";
+}
+
+// When and how the live version came to be.
+function origin(live, known, now) {
+  if (!known.learned_at) return "";
+  if (live?.origin !== "rollback") return `, ${madeIn(live)} ${ago(known.learned_at, now)}`;
+  return ` is version ${count(live.parent)} again, as of ${ago(known.learned_at, now)}: what was learned in between is set aside`;
+}
+
+const madeIn = (live) => (!live || live.origin === "cycle" ? "learned" : `made by ${madeBy(live.origin)}`);
+
+function learning(known, now, live) {
   const waiting = known.waiting_facts ?? 0;
   return h("dl", { class: "pairs" },
-    h("dt", {}, term("Live version", "version")), h("dd", {}, `${count(known.live_version ?? 0)}${known.learned_at ? `, learned ${ago(known.learned_at, now)}` : ""}`),
+    h("dt", {}, term("Live version", "version")), h("dd", {}, `${count(known.live_version ?? 0)}${origin(live, known, now)}`),
     h("dt", {}, term("Not learned yet", "waiting")), h("dd", {}, waiting ? `${several(waiting, "record")}, the oldest since ${at(known.waiting_since)}` : "nothing"),
     h("dt", {}, term("Failures of learning since", "cycle")), h("dd", {}, known.failed_cycles
       ? h("span", { class: "state bad" }, `${count(known.failed_cycles)}: ${known.last_error}`) : h("span", { class: "state good" }, "none")),
@@ -33,7 +53,7 @@ export function fleet() {
   const place = h("div", {});
   let showsEnded = false;
   async function fill() {
-    const [found, listed, made] = await Promise.all([
+    const [found, cycleLog, made] = await Promise.all([
       get("v1/dashboard/fleet"), get("v1/dashboard/cycles", { limit: 30 }), get("v1/versions", { limit: 12 }),
     ]);
     const now = Date.parse(found.learning.now);
@@ -56,7 +76,7 @@ export function fleet() {
       ended.length > 0 && h("details", { open: showsEnded, ontoggle: (event) => (showsEnded = event.target.open) },
         h("summary", {}, `${several(ended.length, "server")} that ended, calls of the command line among them`), table("Servers that ended", columns, ended)),
     ].filter(Boolean);
-    const cycles = listed.cycles.length ? table("Latest runs of learning, newest first", [
+    const cycles = cycleLog.cycles.length ? table("Latest runs of learning, newest first", [
       { name: "Version", heads: true, kind: "number", of: (one) => count(one.version) },
       { name: "Kind", title: () => term("Kind", "cycle"), of: (one) => one.loop },
       { name: "Began", kind: "when", of: (one) => at(one.started_at) },
@@ -67,7 +87,7 @@ export function fleet() {
       { name: "Groups of questions", title: () => term("Groups of questions", "groups"), kind: "words", of: (one) => (one.detail?.patterns_created === undefined ? null
         : `${count(one.detail.patterns_created)} new, ${count(one.detail.patterns_merged)} joined, ${count(one.detail.patterns_pruned)} dropped`) },
       { name: "Result", kind: "words", of: (one) => h("span", { class: `state ${one.error ? "bad" : "good"}` }, one.error ?? "published") },
-    ], listed.cycles) : h("p", { class: "quiet" }, "Nothing was learned yet.");
+    ], cycleLog.cycles) : h("p", { class: "quiet" }, "Nothing was learned yet.");
     const open = Math.min(...made.versions.filter((one) => one.judgement === "open").map((one) => one.version));
     const versions = made.versions.length ? table("Latest versions, newest first", [
       { name: "Version", heads: true, kind: "number", of: (one) => count(one.version) },
@@ -77,8 +97,8 @@ export function fleet() {
       { name: "When", kind: "when", of: (one) => at(one.created_at) },
     ], made.versions) : h("p", { class: "quiet" }, "No version yet: the first run of learning makes it.");
     place.replaceChildren(
-      panel("Learning", learning(found.learning, now)), panel("Servers", ...servers),
-      panel("Versions and their gate", versions, h("p", { class: "note" },
+      panel("Learning", learning(found.learning, now, made.versions.find((one) => one.version === found.learning.live_version))), panel("Servers", ...servers),
+      panel("Versions and their gate", made.versions.length > 0 && h("p", {}, verdict(made.versions)), versions, h("p", { class: "note" },
         "The gate judges each new version by the decisions that come: one that is worse than the one before is rolled back. In brackets: difference in quality.")),
       panel("Learning so far", cycles));
   }

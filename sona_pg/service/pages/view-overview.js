@@ -31,18 +31,24 @@ function tiles(stats, figures, days) {
     qualityTile(figures, days),
     tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${several(stats.patterns, "pattern")}`, "version"),
     tile("Trajectories", compact(totals.trajectories ?? 0), "recorded so far, all servers", "trajectory"),
-    tile("Feedback", compact(totals.feedback ?? 0), "told after the answer", "feedback"),
+    tile("Feedback", compact(totals.feedback ?? 0), "told after the answer; other ratings came with it", "feedback"),
     tile("Not learned yet", compact(totals.waiting ?? 0), "records that wait for learning", "waiting"),
     tile("Servers", count(totals.servers ?? 0), stats.database === "answers" ? "the database answers" : "the database is away", "server"));
 }
 
+function gave(fact) {
+  const given = fact.route ? `gave “${fact.route}”` : "";
+  const right = fact.correction ? (fact.correction === fact.route ? "which is right" : `right is “${fact.correction}”`) : "";
+  return [given, right].filter(Boolean).join(", ");
+}
+
 function facts(rows) {
-  if (!rows.length) return h("p", { class: "quiet" }, "No feedback yet. It appears here as it comes.");
+  if (!rows.length) return h("p", { class: "quiet" }, "Nothing was told after an answer lately. It appears here as it comes; ratings that come with the answer itself count in the figures above.");
   return h("ul", { class: "facts" }, rows.map((fact) => h("li", {},
     h("span", { class: "told" }, told(fact)),
     h("span", {}, fact.query ?? h("span", { class: "quiet" }, "a query without text"), " ",
       h("span", { class: "quiet" }, [
-        fact.correction ? `→ ${fact.correction}` : fact.route ? `→ ${fact.route}` : "", ` · ${fact.source} · ${ago(fact.recorded_at)}`,
+        gave(fact), ` · ${fact.source} · ${ago(fact.recorded_at)}`,
       ].join(""))))));
 }
 

@@ -128,7 +128,7 @@ def test_patterns_begin_with_those_that_go_wrong_most(watched: Watched, site: Si
     page = watched.page
     page.goto(f"{site.url}/?space=recent#patterns")
     page.wait_for_selector("svg text.label")
-    wrong = page.locator("td[data-name='Probably wrong']").all_inner_texts()
+    wrong = page.locator("td[data-name='Rated bad']").all_inner_texts()
     counts = [int(text.split(" of ")[0]) for text in wrong]
     assert counts == sorted(counts, reverse=True)
     assert len(counts) > 1

@@ -135,3 +135,54 @@ def test_a_later_answer_is_said_to_be_later(watched: Watched, site: Site) -> Non
     page.wait_for_selector("text=Another answer came first from version")
     page.locator("main input[type=range]").press("Home")
     page.wait_for_selector(".panel:has(h2:text-is('Version 0 answers')) .answer:text-is('We take cards.')")
+
+
+def test_fleet_says_what_a_rollback_did_and_that_nothing_is_to_do(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "back", "dim": 256})
+    for text in ("one", "two"):
+        site.post("/v1/trajectories?space=back", {"text": text, "route": "small", "quality": 1})
+        site.post("/v1/learn?space=back")
+    page.goto(f"{site.url}/?space=back#fleet")
+    page.wait_for_selector("text=nothing to do.")
+    assert page.locator("tr:has(th:text-is('1')):has-text('retired')").count() == 1
+    assert "is being judged" not in (page.locator("tr:has(th:text-is('1')):has-text('retired')").text_content() or "")
+    site.post("/v1/versions/rollback?space=back", {"version": 1})
+    page.reload()
+    page.wait_for_selector("dd:has-text('3 is version 1 again'):has-text('what was learned in between is set aside')")
+
+
+def test_feedback_says_what_was_given_and_what_is_right(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "told", "dim": 256})
+    site.post("/v1/candidates?space=told", {"ids": ["A", "B"], "texts": ["a", "b"]})
+    page.goto(f"{site.url}/?space=told")
+    page.wait_for_selector("text=Nothing was told after an answer lately.")
+    made = site.post("/v1/trajectories?space=told", {"text": "a or b?", "route": "A"})["id"]
+    site.post("/v1/feedback?space=told", {"trajectory": made, "correction": "B"})
+    page.wait_for_selector(".facts li:has-text('gave “A”, right is “B”')")
+
+
+def test_nothing_of_fleet_is_cut_on_a_phone(browser: Browser, site: Site) -> None:
+    watched = Watched(browser, site, WIDTHS["phone"])
+    page = watched.page
+    page.goto(f"{site.url}/?space=shop#fleet")
+    page.wait_for_selector("th:has-text('Version')", state="attached")
+    cells = "[...document.querySelectorAll('.cards :is(tbody td, tbody th)')]"
+    cut = f"{cells}.filter((one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1).length"
+    assert page.evaluate(cut) == 0
+    wide = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+    assert page.evaluate(wide) == 0
+    watched.close()
+
+
+def test_a_printed_page_is_light_with_tables_and_without_navigation(browser: Browser, site: Site) -> None:
+    watched = Watched(browser, site, WIDTHS["tablet"], "dark")
+    page = watched.page
+    page.goto(f"{site.url}/?space=shop#routes")
+    page.wait_for_selector("main table")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.locator("nav").is_hidden()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.querySelector('main tr')).display") == "table-row"
+    watched.close()
