@@ -133,9 +133,7 @@ class Decision:
     candidate_set: int | None = None
     cost: float | None = None  # estimate of the chosen route, if costs were given
     features: NDArray[np.float32] | None = None  # (f,) float32: the caller's features of the query
-    account: BookedCost | None = field(
-        default=None, repr=False
-    )  # where its cost is booked under a budget, in this process
+    account: BookedCost | None = field(default=None, repr=False)  # takes its outcome, in this process
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON and msgpack take; the number of the set as text."""

@@ -94,7 +94,7 @@ class RouteChooser:
                 "costs that trajectories ended with"
             )
         weights = (cost_weight, latency_weight / 1e6)
-        account = None
+        pacer = None
         if budget is None and of_space is None:
             made = ready.block.decide(vector, told, rows, prices, 0.0, None, *weights, self._draw(names))
         else:
@@ -103,23 +103,19 @@ class RouteChooser:
                 price, stake = (pacer.price(), pacer.stake) if knows_costs else (0.0, None)
                 made = ready.block.decide(vector, told, rows, prices, price, stake, *weights, self._draw(names))
                 if made is not None:
-                    chosen, booked = names[made[0]], made[5][made[0]] if knows_costs else 0.0
                     if knows_costs:
-                        pacer.record(made[4], made[5], booked)
+                        pacer.record(made[4], made[5], made[5][made[0]])
                     else:  # a space's budget waits for the first real costs, which count
                         pacer.note()
                     if of_space is not None:
                         self.space_budget.repace()
-                    expected = made[3][made[0]] - self._shifts.shown(chosen)
-                    listed = booked / self._cost_shifts.factor(chosen)
-                    account = Booking(
-                        pacer, self.lock, booked, self._judge, chosen, router, expected, self._price, listed
-                    )
         if made is None:
             raise InvalidValue("x points in no direction once it is reduced to the router's width: check the embedder")
-        place, propensity, reason, scores, *_ = made
+        place, propensity, reason, scores, _, booked, *_ = made
+        chosen, cost = names[place], booked[place] if knows_costs else 0.0
+        expected, listed = scores[place] - self._shifts.shown(chosen), cost / self._cost_shifts.factor(chosen)
         return Decision(
-            names[place],
+            chosen,
             propensity,
             dict(zip(names, scores, strict=True)),
             version,
@@ -127,11 +123,12 @@ class RouteChooser:
             named.number,
             None if prices is None else prices[place],
             features,
-            account,
+            Booking(pacer, self.lock, cost, self._judge, chosen, router, expected, self._price, listed),
         )
 
     def _made_ready(self, router: Router) -> _ReadyRouter:
         with self.lock:
+            self._shifts.follow(router)
             shown = self._cost_shifts.applied(self._shifts.applied(router))
         return _ReadyRouter(router, shown, prepared_router(shown.state), {})
 

@@ -1,4 +1,4 @@
-"""One server's spending under a budget: the booked cost and the expected quality of a decision, and what came of it."""
+"""One decision of a server: its booked cost and its expected quality, and the real ones that its end tells."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Price = Callable[[str, float, float], object]
 
 
 class Booking:
-    """Cost booked for one decision, until its end tells the real one. A copy in another process books nothing."""
+    """Expectations of one decision, until its end tells the real figures. A copy in another process books nothing."""
 
     __slots__ = ("_booked", "_expected", "_judge", "_listed", "_lock", "_pacer", "_price", "_route", "_router")
 
     def __init__(
         self,
-        pacer: BudgetPacer,
+        pacer: BudgetPacer | None,
         lock: AbstractContextManager[object],
         booked: float,
         judge: Judge,
@@ -29,7 +29,7 @@ class Booking:
         price: Price,
         listed: float,
     ) -> None:
-        """Note that ``booked`` was recorded by ``pacer``, which ``lock`` guards.
+        """Note that ``booked`` was recorded by ``pacer``, which ``lock`` guards; None without a budget.
 
         ``judge`` takes the route, the router that decided, the quality that it ``expected``, and the quality; ``price``
         the route, the cost that the router expected, which is ``listed``, and the real cost.
@@ -48,8 +48,9 @@ class Booking:
         """Pace by the real cost, and compare the quality with what was expected."""
         with self._lock:
             if cost is not None:
-                self._pacer.settle(self._booked, cost)
-                self._booked = cost
+                if self._pacer is not None:
+                    self._pacer.settle(self._booked, cost)
+                    self._booked = cost
                 self._price(self._route, self._listed, cost)
             if quality is not None:
                 self._judge(self._route, self._router, self._expected, quality)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -33,13 +35,16 @@ def unit(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
 
 
-def taken(chooser: RouteChooser, router: Router, n: int, means: dict[str, float], seed: int) -> dict[str, float]:
+def taken(
+    chooser: RouteChooser, router: Router, n: int, means: dict[str, float], seed: int, budget: float | None = 1.0
+) -> dict[str, float]:
     """Ask n times, end each with its route's mean quality and noise, and return the share of each route."""
+    costs = COSTS if budget is not None else None
     rng = np.random.default_rng(seed)
     chosen = []
     for x in unit(rng, n):
         decision = chooser.choose(
-            router, 1, x, tuple(means), features=None, costs=COSTS, budget=1.0, cost_weight=0.0, latency_weight=0.0
+            router, 1, x, tuple(means), features=None, costs=costs, budget=budget, cost_weight=0.0, latency_weight=0.0
         )
         assert decision.account is not None
         quality = np.clip(means[decision.route] + 0.1 * rng.standard_normal(), 0, 1)
@@ -56,6 +61,29 @@ def test_a_silent_fall_is_left_and_a_recovery_is_taken_back_without_a_cycle(rout
     assert taken(chooser, router, 100, fallen, 3)["good"] < 0.3
     taken(chooser, router, 250, usual, 4)
     assert taken(chooser, router, 100, usual, 5)["good"] > 0.7
+
+
+def test_a_silent_fall_is_left_without_a_budget_as_well(router: Router) -> None:
+    chooser = RouteChooser(1, lambda key, names: True)
+    usual, fallen = {"cheap": 0.75, "good": 0.92}, {"cheap": 0.75, "good": 0.0}
+    assert taken(chooser, router, 150, usual, 1, None)["good"] > 0.8
+    taken(chooser, router, 50, fallen, 2, None)
+    assert taken(chooser, router, 200, fallen, 3, None)["good"] < 0.3
+    taken(chooser, router, 250, usual, 4, None)
+    assert taken(chooser, router, 100, usual, 5, None)["good"] > 0.7
+
+
+def test_a_shift_that_a_version_has_learned_is_not_applied_twice(router: Router) -> None:
+    shifts = RouteShifts()
+    shifts.follow(router)
+    for _ in range(40):
+        shifts.tell("good", -0.4, known=True)
+    weights = router.state.weights.copy()
+    weights[1, 0] -= 0.4  # as a version that has learned the fall
+    learned = dataclasses.replace(router, state=dataclasses.replace(router.state, weights=weights))
+    shifts.follow(learned)
+    shifts.tell("good", 0.0, known=True)
+    assert shifts.applied(learned) is learned
 
 
 def test_a_newcomer_is_judged_before_a_cycle_knows_it(router: Router) -> None:
@@ -89,6 +117,7 @@ def test_a_shifted_route_counts_as_little_known(router: Router) -> None:
     shifts = RouteShifts()
     assert [shifts.tell("good", -0.4, known=True) for _ in range(12)][-1]
     shown = shifts.applied(router)
+    assert not shown.state.curve.any()  # one broken route must not move the others
     assert shown.state.totals[1, 0] == DOUBTED
     assert shown.state.weights[1, 0] == pytest.approx(router.state.weights[1, 0] - 0.4)
     assert np.array_equal(shown.state.weights[0], router.state.weights[0])

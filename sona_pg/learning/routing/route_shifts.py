@@ -2,8 +2,9 @@
 
 For each route a short exponential mean of its residuals: quality less what was expected. Once the mean is too far from
 0 to be chance, it is added to what is expected of the route, and the route counts as little known again: it is explored
-more, by which its recovery is noticed. A route that no version knows yet is judged in the same way. What later cycles
-learn leaves the residuals, and so the shift, by itself. Evidence: benchmarks/eval/EVIDENCE.md.
+more, by which its recovery is noticed. A route that no version knows yet is judged in the same way. Residuals are those
+of the router that decides, so what a later version or recent evidence has learned leaves them at once. Evidence:
+benchmarks/eval/EVIDENCE.md.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from collections import OrderedDict
 import numpy as np
 
 from sona_pg.learning.routing.learned_router import Router
+from sona_pg.learning.routing.router_basis import Doubles
+from sona_pg.learning.routing.router_curve import STRAIGHT
 
 MEMORY, SHORT_MEMORY = 40.0, 15.0  # observations of the mean, usually and while a route is shifted
 FEWEST = 6  # observations that can be no chance
 ALARM, OVER = 4.0, 1.0  # standard errors at which a shift begins, and below which it ends
-SPREAD = 0.04, 100.0  # variance of a residual at first, and observations over which it is measured
+SPREAD = 0.04, 100.0  # least variance of a residual at first, and observations over which it is measured
 STEP = 0.02  # of quality: less does not change decisions
 DOUBTED = 10.0  # observations that a shifted route counts as
 POOR, KNOWN_POOR = 3.0, 500.0  # standard errors below the expectation; observations that such a newcomer counts as
@@ -35,6 +38,9 @@ class _Residuals:
     shifted: bool = False
     shown: float = 0.0  # shift that decisions have
     shown_count: float = 0.0
+    level: float | None = (
+        None  # what the router that decides expects of a usual query; None: it does not know the route
+    )
 
     @property
     def errors(self) -> float:
@@ -53,11 +59,32 @@ class RouteShifts:
     def __init__(self) -> None:
         """Start without any."""
         self._routes: OrderedDict[str, _Residuals] = OrderedDict()
+        self._router: Router | None = None  # which decides
+        self._usual: Doubles | None = None  # (p,) mean query in its basis
+        self._noise = SPREAD[0]  # variance of the first residuals
 
     def shown(self, route: str) -> float:
         """Return the shift that decisions have of a route."""
         known = self._routes.get(route)
         return known.shown if known is not None else 0.0
+
+    def follow(self, router: Router) -> None:
+        """Turn the residuals into those of ``router``, which decides from now on."""
+        state = router.state
+        seen = float(state.gram[:, 0, 0].sum())
+        self._router, self._noise = router, max(state.noise, SPREAD[0])
+        self._usual = state.gram[:, 0].sum(axis=0, dtype=np.float64) / seen if seen > 0 else None
+        for name, told in self._routes.items():
+            before, told.level = told.level, self._level(name)
+            if before is not None and told.level is not None:
+                told.mean += before - told.level
+
+    def _level(self, route: str) -> float | None:
+        """Return what is expected of a route on a usual query, without a shift; None if nothing is known of it."""
+        if self._router is None or self._usual is None:
+            return None
+        row = self._router.index.get(route, len(self._router.state.gram))
+        return float(self._router.state.weights[row] @ self._usual) if row < len(self._router.state.gram) else None
 
     def tell(self, route: str, residual: float, known: bool) -> bool:
         """Take a residual of a route; return whether decisions must be made anew by ``applied``.
@@ -67,7 +94,9 @@ class RouteShifts:
             residual: quality less expectation, without a shift.
             known: whether the version that decides knows the route.
         """
-        told = self._routes.setdefault(route, _Residuals())
+        told = self._routes.get(route)
+        if told is None:
+            told = self._routes[route] = _Residuals(level=self._level(route), variance=self._noise)
         self._routes.move_to_end(route)
         while len(self._routes) > MOST:
             self._routes.popitem(last=False)
@@ -102,7 +131,8 @@ class RouteShifts:
                 variance[row, 0] += told.shown * told.shown
                 changed = True
         if not fresh or not state.basis.width:
-            seen = dataclasses.replace(state, weights=weights, totals=totals, variance=variance)
+            # The curve sizes differences by how hard a question is for all: one broken route must not move the others.
+            seen = dataclasses.replace(state, weights=weights, totals=totals, variance=variance, curve=STRAIGHT)
             return dataclasses.replace(router, state=seen) if changed else router
         rows = [state.route_count] * len(fresh)
         more = weights[rows].copy()
@@ -115,6 +145,7 @@ class RouteShifts:
             names.append(name)
         grown = dataclasses.replace(
             state,
+            curve=STRAIGHT if changed else state.curve,
             weights=np.concatenate([weights[:-1], more, weights[-1:]]),
             variance=np.concatenate([variance[:-1], variance[rows], variance[-1:]]),
             totals=np.concatenate([totals, counts]),
