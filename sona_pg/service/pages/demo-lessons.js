@@ -2,7 +2,7 @@
 // A space that is not the demo's own gets nothing of them unless its user confirms it.
 
 import { asset, chosenSpace, get, post } from "./api.js";
-import { curve, QUALITY } from "./charts.js";
+import { curve, FEW, QUALITY } from "./charts.js";
 import { asTable, h } from "./elements.js";
 import { count, several, share } from "./format.js";
 import { confirmed } from "./shell.js";
@@ -83,7 +83,8 @@ export function lessons() {
   async function refresh() {
     if (!state.fits) {
       const points = (await get("v1/dashboard/learning")).points;
-      draw(points.map((point) => ({ x: point.version, y: point.quality, low: point.low, high: point.high, title: `version ${point.version}: ${share(point.quality)}` })), "version", "Mean rating of what was recorded while each version was live.", "quality");
+      draw(points.map((point) => ({ x: point.version, y: point.quality, low: point.low, high: point.high, few: point.rated < FEW ? point.rated : undefined, title: `version ${point.version}: ${share(point.quality)} of ${several(point.rated, "rating")}` })),
+        "version", "Mean rating of what was recorded while each version was live. A hollow dot has fewer than 10 ratings, with their number beside it.", "quality");
       return;
     }
     const right = await each(state.held, async ({ text, right }) => (await post("v1/rank", { text, k: 1 })).ids[0] === right);

@@ -116,6 +116,24 @@ def test_a_version_with_few_ratings_is_a_hollow_dot_apart_from_the_line(watched:
     assert (figure.locator("path.line").get_attribute("d") or "").count("L") == 1
 
 
+def test_the_best_quality_stands_apart_from_the_cheapest(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "cancel", "dim": 256})
+    rows = [
+        {"text": "cancel my subscription", "route": route, "quality": float(place < good), "cost": cost}
+        for route, good, rated, cost in (("human", 20, 24, 5.0), ("large", 30, 48, 1.0))
+        for place in range(rated)
+    ]
+    site.post("/v1/trajectories/batch?space=cancel", {"trajectories": rows})
+    site.post("/v1/learn?space=cancel")
+    page.goto(f"{site.url}/?space=cancel#patterns")
+    page.wait_for_selector("dt:has-text('Best quality') + dd:has-text('human: 83 %')")
+    page.wait_for_selector("dd:has-text('large is not shown to be worse yet.')")
+    page.wait_for_selector("dt:has-text('Cheapest not shown to be worse') + dd:has-text('large: 63 %')")
+    page.goto(f"{site.url}/?space=cancel&question=cancel+my+subscription#travel")
+    page.wait_for_selector("dt:has-text('Best quality there') + dd:text-is('human')")
+
+
 def test_a_later_answer_is_said_to_be_later(watched: Watched, site: Site) -> None:
     page = watched.page
     site.post("/v1/spaces", {"name": "later", "dim": 256})
