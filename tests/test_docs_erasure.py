@@ -53,6 +53,12 @@ def test_a_receipt_that_was_changed_ends_the_command_with_1(database_url, tmp_pa
     changed = json.dumps({**receipt, "kind": "session"})
     told = CliRunner().invoke(app, ["forget", "--verify", "-", *options], input=changed)
     assert (told.exit_code, json.loads(told.stdout)["genuine"]) == (1, False)
+    elsewhere = ["forget", "--verify", "-", "--key", str(tmp_path / "another.key"), *options]
+    (tmp_path / "another.key").write_text("0" * 64)
+    told = CliRunner().invoke(app, elsewhere, input=json.dumps(receipt))
+    facts = json.loads(told.stdout)
+    assert (told.exit_code, facts["genuine"], facts["signed_with"]) == (4, False, receipt["signature"]["key"])
+    assert facts["checked_with"] != facts["signed_with"]
     everywhere = ["forget", "--user", "7", "--all-spaces", "--dry-run", "--url", database_url]
     with SonaEngine(3, database_url, "other"):
         planned = CliRunner().invoke(app, everywhere, catch_exceptions=False)

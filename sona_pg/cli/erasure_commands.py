@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sona_pg.engine import SonaEngine
 
 NOTHING_FOUND = 3  # exit code
+OTHER_KEY = 4  # exit code
 
 
 def forget(
@@ -50,7 +51,8 @@ def forget(
     Keep the receipt with your records: it names nobody. Backups and files of sona-pg save still have the data; see
     docs/erasure.md.
 
-    Exit codes: 0 done, 1 an error, or the receipt is not genuine, 3 nothing was found to be erased.
+    Exit codes: 0 done, 1 an error, or the receipt is not genuine, 3 nothing was found to be erased, 4 the receipt names
+    another key than the one it was checked with.
 
     Example: sona-pg forget --space support --user 42 --yes
     """
@@ -99,10 +101,7 @@ def forget(
         return
     with engine_on(space, url) as engine:
         if verify is not None:
-            genuine = engine.verify_receipt(_read(verify), key=key)
-            show_facts({"receipt": str(verify), "genuine": genuine}, f"receipt of space {space!r}")
-            if not genuine:
-                raise typer.Exit(1)
+            _verify(engine, space, verify, key)
             return
         if unfinished:
             with progress_bar("finishing erasures") as progress:
@@ -153,6 +152,22 @@ def _require_found(space: str, told: dict[str, Any], found: int) -> None:
 def _require_no_receipt(path: Path | None) -> None:
     if path is not None:
         raise InvalidValue("--verify beside --all-spaces: a receipt is of one space")
+
+
+def _verify(engine: SonaEngine, space: str, path: Path, key: Path | None) -> None:
+    """Print whether a receipt is genuine; exit unless it is."""
+    from sona_pg.engine.receipt_key import receipt_key
+
+    receipt = _read(path)
+    genuine = engine.verify_receipt(receipt, key=key)
+    signed_with, here = receipt["signature"].get("key"), receipt_key(key).name
+    facts = {"receipt": str(path), "genuine": genuine, "signed_with": signed_with, "checked_with": here}
+    show_facts(facts, f"receipt of space {space!r}")
+    if not genuine and signed_with != here:
+        print("The receipt names another key than the one it was checked with: give that one by --key.", file=sys.stderr)
+        raise typer.Exit(OTHER_KEY)
+    if not genuine:
+        raise typer.Exit(1)
 
 
 def _read(path: Path) -> dict[str, Any]:
