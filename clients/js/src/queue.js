@@ -35,6 +35,9 @@ export function browserStorage(name = "sona-pg queue", storage = globalThis.loca
 }
 
 const BATCHES = { trajectory: ["recordTrajectories", "trajectories"], feedback: ["feedbacks", "feedback"] };
+const waiting = new Set(); // queues with entries: a Node process that ends by itself sends these first
+globalThis.process?.on?.("beforeExit", () => waiting.forEach((queue) => queue._end()));
+
 const PAUSE = [500, 60_000]; // milliseconds between two attempts: the least, and the most
 
 export class FeedbackQueue {
@@ -54,7 +57,10 @@ export class FeedbackQueue {
     this._sending = null;
     this._online = () => { this._pause = PAUSE[0]; this._later(0); };
     globalThis.addEventListener?.("online", this._online);
-    if (this._entries.length) this._later(this._delay);
+    if (this._entries.length) {
+      waiting.add(this);
+      this._later(this._delay);
+    }
   }
 
   /** The number of entries that are not sent yet. */
@@ -72,6 +78,7 @@ export class FeedbackQueue {
       this.dropped += 1;
       this._storage.save(this._entries);
     }
+    if (!this._closed) waiting.add(this);
     this._later(this._delay);
   }
 
@@ -81,6 +88,7 @@ export class FeedbackQueue {
     this._timer = null;
     this._sending ??= this._send().finally(() => { this._sending = null; });
     await this._sending;
+    if (!this._entries.length) waiting.delete(this);
     return this._entries.length;
   }
 
@@ -89,9 +97,20 @@ export class FeedbackQueue {
     clearTimeout(this._timer);
     this._timer = null;
     this._closed = true;
+    waiting.delete(this);
+    this._warnOfLeft();
+    globalThis.removeEventListener?.("online", this._online);
+  }
+
+  /** The process ends: try once more. Entries that are left stay in the storage. */
+  _end() {
+    waiting.delete(this);
+    this.flush().then(() => this._warnOfLeft(), (error) => this._warn("stopped", `sending has stopped, entries wait: ${error.message}`));
+  }
+
+  _warnOfLeft() {
     const { length } = this;
     if (length) this._warn("left", `entries that are not sent: ${length}; they can be sent later if the storage outlives this process`);
-    globalThis.removeEventListener?.("online", this._online);
   }
 
   _later(delay) {
@@ -100,7 +119,7 @@ export class FeedbackQueue {
       this._timer = null;
       this.flush().catch((error) => this._warn("stopped", `sending has stopped, entries wait: ${error.message}`));
     }, delay);
-    this._timer.unref?.(); // a Node process may end meanwhile: flush() first, or keep entries in a file
+    this._timer.unref?.(); // a Node process may end meanwhile: it sends first
   }
 
   async _send() {

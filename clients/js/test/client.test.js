@@ -49,6 +49,23 @@ const close = (one, other, bound) => {
   one.forEach((value, place) => assert.ok(Math.abs(value - other[place]) <= bound, `${value} is not ${other[place]}`));
 };
 
+test("a process that ends by itself sends first what it has recorded, and says what it could not send", async () => {
+  const name = await space();
+  const source = fileURLToPath(new URL("../src/index.js", import.meta.url));
+  const program = (to) => `import { FeedbackQueue, SonaClient, uuid7 } from ${JSON.stringify(source)};
+    const queue = new FeedbackQueue(new SonaClient(${JSON.stringify(to)}, { space: ${JSON.stringify(name)} }));
+    const id = uuid7();
+    queue.add("trajectory", { id, vector: new Array(${DIM}).fill(1), quality: 1 }, id);
+    console.log(id);`;
+  const run = (to) => promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program(to)]);
+  const sent = await run(url);
+  assert.equal(sent.stderr, "");
+  const client = new SonaClient(url, { space: name });
+  assert.equal((await client.learn()).trajectories, 1);
+  const lost = await run("http://127.0.0.1:9"); // where nothing listens
+  assert.match(lost.stderr, /entries that are not sent: 1/);
+});
+
 test("every call of /v1 has a method, and every method a call", async () => {
   const { paths } = await (await fetch(`${url}/openapi.json`)).json();
   const served = Object.entries(paths).flatMap(([path, known]) => Object.keys(known).map((method) => `${method.toUpperCase()} ${path}`));
