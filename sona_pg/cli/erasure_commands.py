@@ -164,7 +164,7 @@ def _verify(engine: SonaEngine, space: str, path: Path, key: Path | None) -> Non
     facts = {"receipt": str(path), "genuine": genuine, "signed_with": signed_with, "checked_with": here}
     show_facts(facts, f"receipt of space {space!r}")
     if not genuine and signed_with != here:
-        print("The receipt names another key than the one it was checked with: give that one by --key.", file=sys.stderr)
+        print("The receipt names another key than it was checked with: give that one by --key.", file=sys.stderr)
         raise typer.Exit(OTHER_KEY)
     if not genuine:
         raise typer.Exit(1)
