@@ -37,8 +37,8 @@ HEAD = """# SQL reference
 Made from the comments in the database by `make docs-sql`; do not edit. Any client may read the views, as the roles of
 [roles.md](roles.md); `audit_log` and `store_size` are for administrators. Every view has `space` and `space_id`.
 Conditions on `day` read only these days; ids of trajectories are UUIDv7, and their tables are partitioned by week, so
-on tables write `id >= sona.first_id('2026-11-20') AND id <= sona.last_id('2026-11-20')`. Figures of fewer than 10 ratings
-are marked `small_sample`; `low` and `high` are the 95 % interval of a quality. Days are UTC.
+on tables write `id >= sona.first_id('2026-11-20') AND id <= sona.last_id('2026-11-20')`. Figures of fewer than 10
+ratings are marked `small_sample`; `low` and `high` are the 95 % interval of a quality. Days are UTC.
 
 Where a number of a space is asked for, `sona.require_space('support')` is it. Query vectors are texts or `vector`; a
 stored embedding is a `halfvec`, so it is cast:
