@@ -70,6 +70,7 @@ REGISTERED = """
 SELECT s.server_id
 FROM unnest(%(spaces)s::integer[], %(servers)s::uuid[]) AS told (space_id, server_id)
 JOIN sona.servers s ON s.space_id = told.space_id AND s.server_id = told.server_id
+WHERE s.space_id = ANY(%(spaces)s::integer[])
 """
 WAITING = """
 SELECT b.space_id, sum(b.trajectories + b.feedback)
