@@ -174,10 +174,10 @@ def notes_of(done: Imported, *, corrections: bool) -> Iterator[str]:
         yield f"no row has {', '.join(done.unseen_headings)}: see --map"
     if done.rejected == done.rows > 0:
         yield f"no row can be used: {done.first_reason}"
-        if unknown := sorted(done.ignored_fields):
+        if unknown := list(done.ignored_fields):
             yield (
                 f"the columns {', '.join(map(repr, unknown))} are no fields of an import: tell which field each means, "
-                f"as in --map {shlex.quote(f'{unknown[0]}=text')} (fields: {', '.join(sorted(FIELDS))})"
+                f"as in --map {shlex.quote(f'{unknown[0]}=FIELD')} (fields: {', '.join(sorted(FIELDS))})"
             )
     for row in done.first_changed:
         told = ", ".join(

@@ -94,7 +94,11 @@ def require_dimension(wanted: ImportWanted, dim: int) -> None:
 
 def read_part(wanted: ImportWanted, row: Row, content: dict[str, Any]) -> LogRow | CandidateRow:
     """Return the trajectory or candidate of a row with mapped ``content``; InvalidValue: it cannot be used."""
-    return read_candidate(content) if "candidate" in content else read_trajectory(content, row.raw, wanted.at)
+    if "candidate" in content:
+        return read_candidate(content)
+    if wanted.corrections and content.get("id") is None:
+        raise InvalidValue("it has no id, by which --corrections finds the row to correct: name its column by --map")
+    return read_trajectory(content, row.raw, wanted.at)
 
 
 def _part(wanted: ImportWanted, row: Row) -> LogRow | CandidateRow | None:

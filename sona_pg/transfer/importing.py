@@ -220,8 +220,8 @@ class _Import:
 
     def _count_unknown(self, content: dict[str, Any]) -> None:
         ignored = self._done.ignored_fields
-        for name in content.keys() - FIELDS:
-            if name in ignored or len(ignored) < MOST_FIELDS:
+        for name in content:  # in the order of the file
+            if name not in FIELDS and (name in ignored or len(ignored) < MOST_FIELDS):
                 ignored[name] = ignored.get(name, 0) + 1
 
     # -- rejects and checkpoints ----------------------------------------------------------------------------

@@ -108,6 +108,15 @@ def test_texts_routes_and_ratings_that_feedback_replaced_stay(folder):
     assert "only ratings can be corrected" in done.stderr
 
 
+def test_a_row_without_an_id_corrects_nothing_and_is_not_recorded_anew(folder):
+    known = row("a", quality=0.25)
+    del known["id"]
+    load(folder, "wrong", [known])
+    done, told = load(folder, "right", [{**known, "quality": 0.75}], "--corrections")
+    assert (done.exit_code, told["recorded"], told["rejected"]) == (2, 0, 1)
+    assert "it has no id, by which --corrections finds the row to correct" in done.stderr
+
+
 @pytest.mark.parametrize("changed", ["right", "right.rejects.jsonl", "notes", "no/folder"])
 def test_the_list_of_changed_rows_overwrites_no_other_file(folder, changed):
     (folder / "notes").write_text("mine\n")

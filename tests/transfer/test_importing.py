@@ -190,6 +190,33 @@ def test_a_killed_import_goes_on_where_all_was_committed(load, database_url, tmp
     assert sorted(known.name for known in tmp_path.iterdir()) == ["logs.jsonl", "logs.jsonl.rejects.jsonl"]
 
 
+def test_a_killed_import_of_corrections_records_each_of_them_once(
+    engine, database, load, database_url, tmp_path, monkeypatch
+):
+    load(write(tmp_path / "wrong.jsonl", [logged(n, quality=0.25) for n in range(12)]))
+    path = write(tmp_path / "right.jsonl", [logged(n, quality=0.75) for n in range(12)])
+    monkeypatch.setattr(importing, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(importing, "BLOCK", 4)
+    kept = importing.save_checkpoint
+    saved = []
+
+    def killed(*place: Any) -> None:
+        saved.append(place)
+        if len(saved) == 2:  # its corrections are committed, its place is not
+            raise Killed
+        kept(*place)
+
+    monkeypatch.setattr(importing, "save_checkpoint", killed)
+    space, wanted = database.find_space("default"), ImportWanted(path, corrections=True)
+    with pytest.raises(Killed):
+        import_file(engine, database, space, wanted)
+    assert fetch(database_url, "SELECT count(*) FROM sona.feedback") == [(8,)]
+    done = import_file(engine, database, space, wanted)
+    assert (done.resumed_at, done.corrected, done.changed) == (4, 4, 0)
+    told = "SELECT count(*), count(DISTINCT trajectory_id), min(quality), max(source) FROM sona.feedback"
+    assert fetch(database_url, told) == [(12, 12, 0.75, "import")]
+
+
 def test_a_killed_import_of_csv_goes_on_at_the_right_line(load, tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "CHECKPOINT_EVERY", 0.0)
     path = tmp_path / "logs.csv"

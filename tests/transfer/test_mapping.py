@@ -88,7 +88,7 @@ def test_an_import_without_mapping_names_the_columns_and_makes_no_space(folder):
     assert done.exit_code == 2
     assert "no row can be used: it has neither embedding nor text" in done.stderr
     assert "the columns 'My question', 'Stars' are no fields" in done.stderr
-    assert "--map 'My question=text'" in done.stderr
+    assert "--map 'My question=FIELD'" in done.stderr
     assert "was not made" in done.stderr
     assert "survey" not in run("space", "list").stdout
 
