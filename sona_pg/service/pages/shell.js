@@ -133,12 +133,12 @@ export function startShell(onChange, onBack = onChange) {
 // A line instead of the page, for an address that names a space which is not there; "" takes it away.
 function missingSpace() {
   const main = document.querySelector("main");
-  const line = h("div", { class: "problem hidden", role: "alert" });
+  const line = h("div", { class: "problem missing hidden", role: "alert" });
   main.before(line);
   return (name, spaces = []) => {
     main.classList.toggle("hidden", name !== "");
     line.classList.toggle("hidden", name === "");
-    line.replaceChildren(h("p", {}, `There is no space “${name}”, or this key may not see it.`), spaces.length > 0 && h("p", {}, "It may see: ",
+    line.replaceChildren(h("p", {}, `There is no space “${name}”, or this key may not see it.`), spaces.length > 0 && h("p", {}, "There is: ",
       spaces.flatMap((one, place) => [place ? ", " : "", h("a", { href: addressOf(one) }, one)])) || "");
   };
 }
@@ -157,7 +157,7 @@ async function fillSpaces(select, missing) {
     const unknown = own !== "" && !spaces.includes(own);
     missing(unknown ? own : "", spaces);
     if (unknown) {
-      select.replaceChildren(...["", ...spaces].map((name) => h("option", { value: name, disabled: name === "" }, name || "choose one")));
+      select.replaceChildren(...["", ...spaces].map((name) => h("option", { value: name, disabled: name === "", selected: name === "" }, name || "choose one")));
       select.disabled = false;
       return;
     }
