@@ -54,7 +54,9 @@ ALSO_ON_CITUS = frozenset(
         "tests/worker/test_isolation.py",
         "tests/worker/test_learner.py",
         "tests/worker/test_lease_races.py",
+        "tests/worker/test_rebuild.py",
         "tests/worker/test_reembedding.py",
+        "tests/worker/test_taken_back.py",
     }
 )
 
