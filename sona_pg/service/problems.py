@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -57,7 +59,31 @@ STATUS: Sequence[tuple[type[SonaError], int]] = (
 )
 
 
+TOLD_EVERY = 30.0  # seconds between two lines of the log that tell of the same trouble
+
 SCHEMAS = ("list[", "str", "bytes", "function-", "json-", "constrained-")  # parts of a place that are no field
+
+
+class Trouble:
+    """Log of requests that are answered by 503: the first of a kind at once, then how many there have been."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._told: dict[type[SonaError], float] = {}
+        self._more: Counter[type[SonaError]] = Counter()
+
+    def note(self, exc: SonaError) -> None:
+        """Log the error, unless one of its kind was logged lately."""
+        kind, now = type(exc), self._clock()
+        if now - self._told.get(kind, -TOLD_EVERY) < TOLD_EVERY:
+            self._more[kind] += 1
+            return
+        self._told[kind] = now
+        more = self._more.pop(kind, 0)
+        log.warning("answered by 503%s: %s", f" ({more} more since the last line)" if more else "", exc)
+
+
+trouble = Trouble()
 
 
 class ProblemError(Exception):
@@ -101,7 +127,7 @@ def of_error(exc: SonaError, fields: Sequence[str] = ()) -> ProblemError:
     """Return an error of the engine as a problem; its message begins with the argument that is wrong."""
     status = next((status for kind, status in STATUS if isinstance(exc, kind)), 500)
     if status == 503:  # its message names the database's address, or files
-        log.warning("answered by 503: %s", exc)
+        trouble.note(exc)
         return ProblemError(503, AWAY)
     if isinstance(exc, DatabaseRefused) and exc.lacks:
         log.error("answered by 403: %s", exc)

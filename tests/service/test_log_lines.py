@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 
 from sona_pg.cli.log_lines import JsonLines
+from sona_pg.errors import DatabaseUnavailable, StorageError
+from sona_pg.service.problems import Trouble
 from tests.service.conftest import DIM
 
 X = [1.0] * DIM
@@ -41,3 +43,15 @@ def test_a_refused_request_has_a_line_without_one(service, caplog):
     with caplog.at_level(logging.INFO, "sona_pg.service.access"):
         service.get("/v1/nowhere")
     assert (lines(caplog)[0]["status"], lines(caplog)[0]["operation"]) == (404, "other")
+
+
+def test_an_outage_is_told_once_and_then_counted(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    trouble = Trouble(lambda: now[0])
+    for second in (0.0, 1.0, 29.0, 31.0, 32.0):
+        now[0] = second
+        trouble.note(DatabaseUnavailable("gone"))
+    trouble.note(StorageError("full"))
+    assert [line.getMessage() for line in caplog.records] == [
+        "answered by 503: gone", "answered by 503 (2 more since the last line): gone", "answered by 503: full",
+    ]  # fmt: skip
