@@ -40,6 +40,7 @@ class Utility:
 
 QUALITY_ALONE = Utility()
 USUAL = Exploration()
+NOTHING = np.zeros((0, 1, 13), np.float32)  # forgotten
 
 
 class RouteEvidence(NamedTuple):
@@ -89,6 +90,7 @@ class RouterState:
     based_at: float  # `folded` when the basis was built
     tuned_at: float  # `folded` when the prior variances were last chosen
     set_aside: float  # events that were not finite or out of range
+    forgotten: Floats  # (R, p, p + 12) what the sums had and newer events have overruled, packed; R = 0: nothing
 
     @classmethod
     def initial(cls, dim: int, seed: int = 0) -> RouterState:
@@ -116,6 +118,7 @@ class RouterState:
             based_at=0.0,
             tuned_at=0.0,
             set_aside=0.0,
+            forgotten=NOTHING,
         )
 
     @property
@@ -141,7 +144,7 @@ class RouterState:
                 **arrays, "paid": np.zeros((routes - 1, 2, 2, p)), "least": least,
                 "cost_weights": np.zeros((2, routes, p), np.float32),
             }  # fmt: skip
-        arrays = {"curve": STRAIGHT, **arrays}  # absent before routers had one
+        arrays = {"curve": STRAIGHT, "forgotten": NOTHING, **arrays}  # absent before routers had them
         try:
             basis = Basis(**{f.name: value(f"basis.{f.name}") for f in fields(Basis)})
             return cls(basis=basis, **{f.name: value(f.name) for f in fields(cls) if f.name != "basis"})

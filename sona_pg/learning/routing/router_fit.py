@@ -16,7 +16,8 @@ import numpy as np
 
 from sona_pg.errors import ConfigError, LearningError
 from sona_pg.learning.routing import router_basis, router_posterior
-from sona_pg.learning.routing.router import RouterState
+from sona_pg.learning.routing.overruling import overruled, packed, unpacked
+from sona_pg.learning.routing.router import NOTHING, RouterState
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
 from sona_pg.learning.routing.router_costs import changed_costs, cost_weights, paid_sums
 from sona_pg.learning.routing.router_curve import curve_of
@@ -30,7 +31,10 @@ ESTRANGED = 1.25, 0.05  # factor and offset by which new queries may be worse ex
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
-    """Bounds of a fit. A state takes 4·landmarks·(dim + width) + 4·routes·width² bytes."""
+    """Bounds of a fit. A state takes 4·landmarks·(dim + width) + 4·routes·width² bytes.
+
+    Once a route has changed the last term counts twice.
+    """
 
     landmarks: int = 768
     width: int = 384
@@ -77,6 +81,7 @@ def fit(
     basis, based_at, tuned_at = state.basis, state.based_at, state.tuned_at
     main, route = state.prior_main, state.prior_route
     folded = state.folded + len(clean)
+    lost = unpacked(state.forgotten, routes) if len(state.forgotten) else None
     due, phi = _basis_is_due(state, clean, len(earlier) + len(clean), config)
     if due:
         pool = earlier.followed_by(clean)
@@ -85,17 +90,20 @@ def fit(
             (state.seed if seed is None else seed) + int(state.folded),
         )  # fmt: skip
         based_at = folded
-        if len(earlier) == state.folded and np.isinf(config.memory):
+        if lost is not None:
+            lost = _carried(lost, state.basis, basis, pool)
+        if len(earlier) == state.folded and lost is None and np.isinf(config.memory):
             sums = _folded(Statistics.empty(routes, basis.width + 1), basis, earlier)
         else:
             sums = _carried(sums, state.basis, basis, pool)
     elif basis.width > width:
         basis = replace(basis, transform=basis.transform[:, :width])
-        sums = sums._replace(
-            gram=sums.gram[:, : width + 1, : width + 1].copy(),
-            moment=sums.moment[:, : width + 1].copy(),
-            paid=sums.paid[..., : width + 1].copy(),
-        )
+        sums, lost = _narrowed(sums, width + 1), None if lost is None else _narrowed(lost, width + 1)
+    if len(basis.landmarks) and basis is state.basis:
+        phi = basis(clean.query, clean.features) if phi is None else phi
+        gone = overruled(sums, state.weights, state.noise, clean, phi)
+        if gone is not None:
+            lost = gone if lost is None else _added(lost, gone)
     stale = _stale_costs(state, clean, phi)
     sums.paid[stale] = 0.0
     kept = float(np.exp(-len(clean) / config.memory))
@@ -111,7 +119,7 @@ def fit(
         variance=posterior.variance.astype(np.float32), prior_main=main, prior_route=route,
         noise=router_posterior.residual(sums, posterior.weights, state.noise),
         curve=curve_of(sums, posterior.weights),
-        folded=folded, based_at=based_at, tuned_at=tuned_at,
+        folded=folded, based_at=based_at, tuned_at=tuned_at, forgotten=NOTHING if lost is None else packed(lost),
     )  # fmt: skip
 
 
@@ -146,13 +154,16 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     """The state after events that were folded earlier, with these qualities, are taken out again.
 
     A route that nothing is left of keeps its number and is as if it had never been tried; a state that nothing is left
-    of is empty. The sums are exact to the rounding of single precision.
+    of is empty. The sums are exact to the rounding of single precision; what was forgotten counts again, until newer
+    events contradict it without these.
     """
     events = events.sound(state.dim)
     events = events[np.flatnonzero(events.route < state.route_count)]
     if not len(events):
         return state
     sums = _widened(state, state.route_count)
+    if len(state.forgotten):
+        sums = _added(sums, unpacked(state.forgotten, state.route_count))
     gone = _folded(Statistics.empty(state.route_count, state.gram.shape[1]), state.basis, events)
     sums = Statistics(*(have - less for have, less in zip(sums, gone, strict=True)))
     empty = sums.totals[:, 0] < _HALF
@@ -166,7 +177,7 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     return replace(
         state, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square, totals=sums.totals,
         **_costs(sums), weights=posterior.weights.astype(np.float32), variance=posterior.variance.astype(np.float32),
-        curve=curve_of(sums, posterior.weights), folded=max(state.folded - len(events), 0),
+        curve=curve_of(sums, posterior.weights), folded=max(state.folded - len(events), 0), forgotten=NOTHING,
     )  # fmt: skip
 
 
@@ -202,6 +213,16 @@ def _widened(state: RouterState, routes: int) -> Statistics:
     sums.gram[:old], sums.moment[:old] = state.gram, state.moment
     sums.square[:old], sums.totals[:old], sums.paid[:old] = state.square, state.totals, state.paid
     return sums
+
+
+def _added(sums: Statistics, more: Statistics) -> Statistics:
+    return Statistics(*(one + other for one, other in zip(sums, more, strict=True)))
+
+
+def _narrowed(sums: Statistics, p: int) -> Statistics:
+    return sums._replace(
+        gram=sums.gram[:, :p, :p].copy(), moment=sums.moment[:, :p].copy(), paid=sums.paid[..., :p].copy()
+    )
 
 
 def _folded(sums: Statistics, basis: Basis, events: RouteEvents, known: Floats | None = None) -> Statistics:
