@@ -24,7 +24,7 @@ import uvicorn
 from fix_proxy import Proxy
 
 TEXT = (Path(__file__).parent.parent / "docs" / "servers.md").read_text()
-FASTAPI, GUNICORN, POST_FORK, POOL, CELERY = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+FASTAPI, GUNICORN, INIT, POOL, CELERY = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 ONES = [1.0] * 8
 
 
@@ -91,7 +91,7 @@ def test_gunicorn_answers_and_its_hook_opens_the_engine(
     names = run(GUNICORN, "application")
     monkeypatch.setitem(sys.modules, "application", SimpleNamespace(engine=names["engine"]))
     with names["engine"]:
-        run(POST_FORK, "gunicorn_conf")["post_fork"](None, None)
+        run(INIT, "gunicorn_conf")["post_worker_init"](None)
         told: list[Any] = []
         assert len(names["application"]({}, lambda *args: told.append(args))[0]) == 36
         assert told[0][0] == "200 OK"

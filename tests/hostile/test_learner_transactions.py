@@ -15,7 +15,7 @@ from fix_databases import lasting_transactions
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.errors import LearningConflict, LearningError, SpaceRemoved
-from sona_pg.store import leases, unit
+from sona_pg.store import lease_hold, leases, unit
 from sona_pg.worker import background
 from sona_pg.worker.background import BackgroundLoop
 
@@ -70,7 +70,7 @@ def test_a_suspended_learner_cannot_publish_facts_learned_by_another(database_ur
     """A process that was stopped for a while wakes up with its cycle half done."""
     with SonaEngine(DIM, database_url, config=QUIET) as engine, SonaEngine(DIM, database_url, config=QUIET) as other:
         record(engine, 20)
-        monkeypatch.setattr(unit, "RENEW_EVERY", 60.0)
+        monkeypatch.setattr(lease_hold, "RENEW_EVERY", 60.0)
 
         def take_over() -> None:
             with psycopg.connect(database_url) as connection:
