@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,8 @@ from sona_pg.demo.helpdesk import DIM, SPACE, prepare_chat
 from sona_pg.domain.access import SCOPES, Scope
 from sona_pg.engine import Store
 from sona_pg.errors import ConfigError, DatabaseUnavailable, InvalidValue
+
+log = logging.getLogger("sona_pg.service")
 
 keys_app = typer.Typer(help="API keys of the HTTP service: make, list or revoke them.", no_args_is_help=True)
 
@@ -94,12 +97,13 @@ def serve(
     ),
     port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses a free one.", min=0, max=65535)] = 8700,
     space: SpaceName = "default",
-    dim: Annotated[int, typer.Option(help="Dimension of the space, if it is made.", min=1)] = 256,
+    dim: Annotated[
+        int | None, typer.Option(help="Dimension of the space, if it is made; else 256.", min=1, show_default=False)
+    ] = None,
     require_keys: Annotated[bool, typer.Option(help="Ask for an API key from this machine as well.")] = False,
     learn: Annotated[bool, typer.Option(help="Learn and maintain in this process; else `sona-pg worker` must.")] = True,
     durability: Annotated[
-        str,
-        typer.Option(help="What an answer 202 says: memory, spool (also written to a file here) or sync (committed)."),
+        str, typer.Option(help="Where a record is once it is answered by 202: in memory, or spool: in a file here too.")
     ] = "memory",
     rate: Annotated[float | None, typer.Option(help="Requests a second and key; else as many as come.")] = None,
     origin: Annotated[list[str] | None, typer.Option(help="Origin from which browsers may ask (CORS).")] = None,
@@ -125,7 +129,8 @@ def serve(
 ) -> None:
     """Serve the HTTP API (extra `server`): dashboard at /, docs at /docs, Prometheus figures at /metrics.
 
-    While the database is away it starts all the same, and serves the last version that was served on this machine.
+    While the database is away it starts all the same, and serves the last version that was served on this machine; if
+    there is none, --dim must name the dimension, or it waits.
 
     Exit codes: 0 ended as asked, 1 an error, 2 wrong usage, such as a port that another program listens on.
 
@@ -137,15 +142,22 @@ def serve(
         from sona_pg.service.web_server import WebServer
     except ModuleNotFoundError as exc:
         raise ConfigError(f"the service needs an extra: pip install 'sona-pg[server]' ({exc.name} is missing)") from exc
+    if durability not in ("memory", "spool"):
+        raise InvalidValue(
+            f"--durability {durability}: expected memory or spool; a request with an Idempotency-Key is answered after "
+            "its commit"
+        )
     own = _is_own(host)
     _require_free(host, port)
     config = _config(learn, durability)
     with _ended_by_sigterm(), Store(url, require_database=demo) as store:
         if not own:
             _require_keys(store, host)
+        if not demo:
+            dim = _dimension(store, space, dim)
         configured = _upstreams(upstreams) if upstreams is not None else {}
         options = ServiceOptions(
-            space=space, dim=dim, config=config, require_keys=require_keys or not own, rate=rate,
+            space=space, dim=dim or DIM, config=config, require_keys=require_keys or not own, rate=rate,
             origins=tuple(origin or ()), evaluation_scales=dict(map(_scale, evaluation_scale or ())), **configured,
         )  # fmt: skip
         if demo:
@@ -183,6 +195,26 @@ def _config(learn: bool, durability: str) -> SonaConfig:
         loops=LoopConfig(automatic=learn),
         maintenance=MaintenanceConfig(automatic=learn),
     )
+
+
+def _dimension(store: Store, space: str, asked: int | None) -> int:
+    """Return the dimension of a space, or the one in which it is to be made; wait for the store if nobody knows it.
+
+    Served in a wrong one, the space would refuse every vector until a restart.
+    """
+    told = False
+    while True:
+        try:
+            known = {one.name: one.dim for one in store.spaces()}
+            return known.get(space, asked or DIM)
+        except DatabaseUnavailable as exc:
+            dim = store.kept_dim(space) or asked
+            if dim is not None:
+                return dim
+            if not told:
+                log.warning("the service waits for the store, which knows the dimension of %r: %s", space, exc)
+                told = True
+            time.sleep(1.0)
 
 
 def _require_keys(store: Store, host: str) -> None:

@@ -15,6 +15,8 @@ from sona_pg.engine.key_calls import KeyCalls
 from sona_pg.engine.process_runtime import CONNECTIONS, ProcessRuntime, replica_of, runtimes
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.errors import ConfigError, DatabaseUnavailable, SonaError
+from sona_pg.serving.last_version import load, path_for
+from sona_pg.store.connect import place_of
 from sona_pg.store.database import Database
 from sona_pg.text.embedder import Embedder
 
@@ -129,6 +131,12 @@ class Store(KeyCalls):
     def url(self) -> str:
         """The database's URL, for psycopg or psql; the embedded server answers while a store or engine is open."""
         return self._running().url
+
+    def kept_dim(self, name: str) -> int | None:
+        """Return the dimension of the version of a space that is kept on this machine; None if there is none."""
+        runtime = self._running()
+        kept = load(path_for(runtime.home, place_of(runtime.url), name))
+        return None if kept is None else kept[0].dim
 
     def space(
         self,

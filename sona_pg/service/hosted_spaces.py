@@ -44,8 +44,9 @@ class HostedSpaces:
         try:
             dims = await run_in_threadpool(lambda: {space.name: space.dim for space in self._store.spaces()})
             dim = dims.get(options.space, dim)
-        except DatabaseUnavailable:
-            pass  # the engine opens without it, and says so
+        except DatabaseUnavailable:  # the engine opens without it, and says so
+            kept: int | None = await run_in_threadpool(lambda: self._store.kept_dim(options.space))
+            dim = kept or dim
         await self._open(options.space, dim, options.create)
 
     async def find(self, name: str, space_id: int | None = None) -> AsyncSonaEngine:

@@ -77,8 +77,8 @@ def save(path: Path, space: Space, snapshot: Snapshot) -> bool:
     return True
 
 
-def load(path: Path, dim: int) -> tuple[Space, Snapshot] | None:
-    """Return the saved space and version, or None if there is no intact one for ``dim``."""
+def load(path: Path, dim: int | None = None) -> tuple[Space, Snapshot] | None:
+    """Return the saved space and version, or None if there is no intact one for ``dim``, or for any if it is None."""
     try:
         whole = path.read_bytes()
     except FileNotFoundError:
@@ -91,4 +91,4 @@ def load(path: Path, dim: int) -> tuple[Space, Snapshot] | None:
     except StorageError as exc:
         log.warning("%s; it is passed over", exc)
         return None
-    return (found.space, found.snapshot) if found.space.dim == dim else None
+    return (found.space, found.snapshot) if dim in (None, found.space.dim) else None

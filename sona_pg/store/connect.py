@@ -19,6 +19,7 @@ from sqlalchemy.pool import QueuePool
 from sona_pg.errors import ConfigError, DatabaseError, DatabaseRefused, DatabaseUnavailable
 
 CONNECT_TIMEOUT = 5  # seconds
+TEXTS = {"client_encoding": "utf8"}  # COPY sends these bytes, whatever PGCLIENTENCODING or the role says
 POOL_NAME = "sona_pg"  # in the names of loggers, so that the pools of the application keep their level
 
 # SQLSTATEs after which the pool is discarded, because its connections may stay unusable: connection failure, shutdown
@@ -132,7 +133,7 @@ def driver_arguments(url: str | URL) -> dict[str, Any]:
     """Return the arguments of ``psycopg.connect`` for ``url``: never a URL, which its errors would quote."""
     parsed = parse_url(url) if isinstance(url, str) else url
     _, arguments = parsed.get_dialect()().create_connect_args(parsed)
-    return dict(arguments)
+    return {**arguments, **TEXTS}
 
 
 def connect(url: str, *, pool_size: int = 4, overflow: int = 4) -> Engine:
@@ -145,6 +146,7 @@ def connect(url: str, *, pool_size: int = 4, overflow: int = 4) -> Engine:
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT,
             "application_name": "sona-pg",
+            **TEXTS,
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,

@@ -69,3 +69,12 @@ def test_all_goes_on_whatever_the_date_style(database_url: str, style: str) -> N
         assert not [done for done in database.maintenance(MaintenanceConfig()).run() if done.action == "later"]
     finally:
         database.close()
+
+
+def test_texts_are_utf8_whatever_the_environment_says(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with SonaEngine(2, database_url) as engine:
+        engine.end_trajectory(engine.begin_trajectory([1.0, 0.0], query="\u2603 snow"), 1.0)
+        engine.flush()
+    with psycopg.connect(database_url, client_encoding="utf8") as connection:
+        assert connection.execute("SELECT query FROM sona.trajectories").fetchone() == ("\u2603 snow",)

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from fix_proxy import Proxy
 
-from sona_pg import SonaEngine
+from sona_pg import SonaEngine, Store
 
 MAIN = "import sys; from sona_pg.cli.main import main; sys.exit(main())"
 
@@ -84,6 +84,33 @@ def test_a_worker_that_waits_ends_on_a_signal(
     hear(worker, "the worker waits for it")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(60) == 0
+
+
+def test_a_service_that_knows_no_dimension_waits_for_the_database(
+    proxy: Proxy, database_url: str, tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    SonaEngine(8, database_url, "narrow").close()
+    proxy.refuse()
+    port = free_port()
+    service = start("serve", "--url", proxy.url, "--port", str(port), "--space", "narrow", home=tmp_path)
+    started.append(service)
+    hear(service, "the service waits for the store")
+    proxy.accept()
+    answers(f"http://127.0.0.1:{port}/ready", 200)
+    said = httpx.post(f"http://127.0.0.1:{port}/v1/trajectories", json={"vector": [1.0] * 8}, timeout=60)
+    assert said.status_code == 202, said.text
+
+
+def test_a_kept_version_tells_the_dimension(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONA_PG_HOME", str(tmp_path))
+    with SonaEngine(8, proxy.url, "narrow") as engine:
+        for _ in range(20):
+            engine.end_trajectory(engine.begin_trajectory([1.0] * 8), 1.0)
+        engine.force_learn()
+    with Store(proxy.url) as store:
+        proxy.refuse()
+        assert store.kept_dim("narrow") == 8
+        assert store.kept_dim("another") is None
 
 
 def test_a_service_begins_without_the_database_and_keeps_what_it_has_accepted(
