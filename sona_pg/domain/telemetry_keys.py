@@ -53,5 +53,15 @@ def sharing_key(response: bytes) -> bytes:
     return response[:1] + bytes([255 - response[1]]) + response[2:]
 
 
+def taken_by_span_key(trajectory: UUID) -> bytes:
+    """Return the key that is kept once an evaluation's trajectory is that of the span which the evaluation was in."""
+    return _hash(f"taken by span {trajectory}")
+
+
+def taken_by_response_key(trajectory: UUID) -> bytes:
+    """Return the key that is kept once an evaluation's trajectory is that of a span with the response it named."""
+    return _hash(f"taken by response {trajectory}")
+
+
 def _hash(name: str) -> bytes:
     return hashlib.blake2b(name.encode(errors="replace"), digest_size=16).digest()

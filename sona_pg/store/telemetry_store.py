@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
-from sona_pg.domain.telemetry_keys import TelemetryClaim, TelemetryKeys, owner_key, sharing_key
+from sona_pg.domain.telemetry_keys import (
+    TelemetryClaim,
+    TelemetryKeys,
+    owner_key,
+    sharing_key,
+    taken_by_response_key,
+    taken_by_span_key,
+)
 from sona_pg.store import leases
 from sona_pg.store.transactions import BRIEF, transaction
 
@@ -41,6 +48,10 @@ class TelemetryStore:
     Spans of one trace that share a response are one trajectory (two instrumentations tell of one call); those of
     different traces are several. ``owner_key`` holds the trace whose span has the response, ``sharing_key`` another
     trace that has it too: rows of the same table, with a UUID of that trace in place of a trajectory.
+
+    An evaluation that comes before its span keeps one trajectory for the span that it is in and for the response that
+    it names. The first of the two that comes takes it, under ``taken_by_span_key`` or ``taken_by_response_key``; the
+    other, an agent's span above that of the response, say, has a trajectory of its own.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -56,8 +67,9 @@ class TelemetryStore:
             responses = [keys.response for keys, _ in wanted if keys.response is not None]
             traces = {key for response in responses for key in (owner_key(response), sharing_key(response))}
             named = sorted(traces.union(*(keys.named for keys, _ in wanted)))
-            rows = connection.execute(KNOWN, {"space": space_id, "keys": named})
-            known = {bytes(row.key): row.trajectory_id for row in rows}
+            known = _known(connection, space_id, named)
+            taken = {key(id_) for id_ in known.values() for key in (taken_by_span_key, taken_by_response_key)}
+            known |= _known(connection, space_id, sorted(taken)) if taken else {}
             ids = dict(known)
             found = [_of_evaluation(*one, ids) if one[0].trace is None else _of_span(*one, ids) for one in wanted]
             new = {key: id_ for key, id_ in ids.items() if known.get(key) != id_}
@@ -67,21 +79,36 @@ class TelemetryStore:
         return found
 
 
+def _known(connection: Connection, space_id: int, keys: Sequence[bytes]) -> dict[bytes, UUID]:
+    """Return what those of some keys stand for that are kept."""
+    rows = connection.execute(KNOWN, {"space": space_id, "keys": keys})
+    return {bytes(row.key): row.trajectory_id for row in rows}
+
+
 def _of_span(keys: TelemetryKeys, offered: UUID, ids: dict[bytes, UUID]) -> TelemetryClaim:
     """Return the trajectory of a span, and add its keys to ``ids``."""
     if keys.response is None or keys.trace is None:
-        return _claim(ids, _first(ids, keys.span, keys.evaluated_span) or offered, keys.span)
+        return _claim(ids, _first(ids, keys.span) or _of_its_evaluation(keys, ids) or offered, keys.span)
     first = owner_key(keys.response) not in ids
     if ids.setdefault(owner_key(keys.response), keys.trace) == keys.trace:
-        found = _first(ids, keys.span, keys.response, keys.evaluated_span) or offered
+        found = _first(ids, keys.span)
+        if found is None and (not first or not _is_of_other_span(ids, keys.response)):
+            found = _first(ids, keys.response)
+            if first and found is not None:
+                ids[taken_by_response_key(found)] = found
+        found = found or _of_its_evaluation(keys, ids) or offered
         if first:
             ids[keys.response] = found
+            if keys.response_in_trace in ids:
+                ids[keys.response_in_trace] = found
         return _claim(ids, found, keys.span)
     ids[sharing_key(keys.response)] = keys.trace
     # Not the owner's trajectory, which this span's key may stand for since an evaluation that came before both spans.
     owners = ids.get(keys.response)
-    candidates = (ids.get(key) for key in (keys.span, keys.response_in_trace) if key is not None)
-    found = next((id_ for id_ in candidates if id_ is not None and id_ != owners), offered)
+    named = None if _is_of_other_span(ids, keys.response_in_trace) else _first(ids, keys.response_in_trace)
+    found = next((id_ for id_ in (_first(ids, keys.span), named) if id_ is not None and id_ != owners), offered)
+    if found == named:
+        ids[taken_by_response_key(found)] = found
     is_mistaken = keys.response_in_trace is not None and ids.get(keys.response_in_trace) == owners
     return _claim(ids, found, keys.span, keys.response_in_trace)._replace(doubt=MISTAKEN if is_mistaken else "")
 
@@ -89,8 +116,10 @@ def _of_span(keys: TelemetryKeys, offered: UUID, ids: dict[bytes, UUID]) -> Tele
 def _of_evaluation(keys: TelemetryKeys, offered: UUID, ids: dict[bytes, UUID]) -> TelemetryClaim:
     """Return the trajectory that an evaluation is about, and add to ``ids`` the keys that its span will look for."""
     if keys.response is None:
-        return _claim(ids, _first(ids, keys.span, keys.evaluated_span) or offered, keys.span)
+        return _claim(ids, _first(ids, keys.span) or _of_its_evaluation(keys, ids) or offered, keys.span)
     certain = _first(ids, keys.span, keys.response_in_trace)
+    if keys.span in ids and ids.get(keys.response) != certain:
+        return TelemetryClaim(certain)  # which no span of the response may have as well
     if certain is None and sharing_key(keys.response) in ids:
         return TelemetryClaim(None, AMBIGUOUS)
     found = certain or ids.get(keys.response, offered)
@@ -101,6 +130,21 @@ def _of_evaluation(keys: TelemetryKeys, offered: UUID, ids: dict[bytes, UUID]) -
         if keys.evaluated_span is not None:
             ids.setdefault(keys.evaluated_span, found)
     return TelemetryClaim(found)
+
+
+def _of_its_evaluation(keys: TelemetryKeys, ids: dict[bytes, UUID]) -> UUID | None:
+    """Return, and take, the trajectory of an evaluation in this span that named a response, unless it is taken."""
+    found = _first(ids, keys.evaluated_span)
+    if found is None or taken_by_span_key(found) in ids or taken_by_response_key(found) in ids:
+        return None
+    ids[taken_by_span_key(found)] = found
+    return found
+
+
+def _is_of_other_span(ids: Mapping[bytes, UUID], response: bytes | None) -> bool:
+    """Return whether the trajectory that an evaluation kept for a response was taken by the evaluation's span."""
+    found = _first(ids, response)
+    return found is not None and taken_by_span_key(found) in ids
 
 
 def _first(ids: Mapping[bytes, UUID], *keys: bytes | None) -> UUID | None:

@@ -230,6 +230,45 @@ def test_a_span_without_a_response_has_the_evaluation_that_named_one(ledger: Led
         assert len({*claimed(ledger, ledger.space(f"bare {number}", 8).space_id, *order)}) == 1, order
 
 
+@pytest.mark.parametrize("response", ["", "agent's"])
+@pytest.mark.parametrize("together", [False, True])
+def test_an_evaluation_in_an_agents_span_leaves_each_span_its_trajectory(ledger: Ledger, response: str, together: bool):
+    space_id = ledger.space("agents", 8).space_id
+    told: list[tuple[TelemetryKeys, ...]] = []
+    for number, order in enumerate(itertools.permutations(range(5))):
+        keys = (
+            TelemetryKeys.of(f"a{number}", "1", response and f"{response} {number}", inference=True),
+            TelemetryKeys.of(f"a{number}", "2", f"r{number}", inference=True),  # the chat beneath
+            TelemetryKeys.of(f"b{number}", "3", f"r{number}", inference=True),  # which shares its response
+            TelemetryKeys.of(f"a{number}", "1", f"r{number}", inference=False),  # in the agent's span, of the chat
+            TelemetryKeys.of(f"a{number}", "1", "", inference=False),
+        )
+        told.append(tuple(keys[one] for one in order))
+    found: dict[TelemetryKeys, UUID | None] = {}
+    everything = [one for keys in told for one in keys]
+    for step in [everything] if together else list(zip(*told, strict=True)):
+        claims = ledger.database.telemetry.claim(space_id, [(one, uuid7()) for one in step])
+        found |= dict(zip(step, (claim.id for claim in claims), strict=True))
+    spans = [one for one in everything if one.trace is not None]
+    assert len({found[one] for one in spans}) == len(spans) == 360
+    assert {found[one] for one in everything} - {found[one] for one in spans} <= {None}  # no evaluation by itself
+    again = ledger.database.telemetry.claim(space_id, [(one, uuid7()) for one in spans])
+    assert [claim.id for claim in again] == [found[one] for one in spans]
+
+
+def test_agents_and_answers_are_both_kept_when_an_evaluation_came_before_them(service, space, rows):
+    for answer_first in (True, False):
+        name = {"space": space()}
+        judged = evaluation(1, "Early", response__id="r", evaluation__score__value=0.0)
+        assert service.post("/v1/otlp/v1/logs", logs(judged), params=name).json() == {}
+        spans = [span(1, chat("plan")), span(2, chat("flights", **{"gen_ai.response.id": "r"}))]
+        for one in reversed(spans) if answer_first else spans:
+            assert service.post("/v1/otlp/v1/traces", traces(one), params=name).json() == {}
+        early = "flights" if answer_first else "plan"
+        told = {(row[2], row[6]) for row in rows(name["space"])}
+        assert told == {(query, "http:Early" if query == early else None) for query in ("plan", "flights")}
+
+
 def test_spans_and_evaluations_that_arrive_at_once_agree_on_their_trajectories(ledger: Ledger):
     space_id = ledger.space("at once", 8).space_id
     for number in range(10):
