@@ -16,6 +16,7 @@ from sona_pg._recorder import (
     Trajectory,
     encode_frames,
     keep_directions,
+    told_id,
     with_records,
 )
 
@@ -30,5 +31,6 @@ __all__ = [
     "Trajectory",
     "encode_frames",
     "keep_directions",
+    "told_id",
     "with_records",
 ]

@@ -84,7 +84,7 @@ cdef int32_t latency_of(object seconds) except -2:
     return microseconds(<int64_t> (min(value, 1e6) * 1e9))
 
 
-cdef bytes told_id(object id, object started_at):
+cpdef bytes told_id(object id, object started_at):
     """The 16 bytes of a caller's own id, of the time at which its trajectory began."""
     name = id
     if isinstance(id, str):

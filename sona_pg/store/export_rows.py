@@ -63,6 +63,17 @@ class ExportStore:
         with reading(self._engine, "exporting trajectories") as connection:
             return _page(connection, space, wanted, rows)
 
+    def stored(self, space: Space, ids: Sequence[bytes]) -> frozenset[bytes]:
+        """Return those among ``ids`` that are in the ledger."""
+        if not ids:
+            return frozenset()
+        query = select(trajectories.c.id).where(
+            trajectories.c.space_id == space.space_id, among(trajectories.c.id, as_ids(ids))
+        )
+        with reading(self._engine, "looking for known rows") as connection:
+            values, _ = copy_arrays(connection, query, [("id", "uuid")])
+        return frozenset(keys_of(values["id"]))
+
     def recorded(self, space: Space, ids: Sequence[UUID]) -> dict[UUID, RecordedContents]:
         """Return what is recorded of each of ``ids`` that is there, feedback included."""
         wanted = as_ids([id_.bytes for id_ in ids])

@@ -34,13 +34,13 @@ class ImportComparison:
         """Note a row that was given to the recorder as trajectory ``id``."""
         self._told.append(ToldRow(id, line, str(row.id), row.quality, row.route, row.query, row.facts))
 
-    def compare(self, new: int) -> bool:
-        """Compare the rows noted; all are committed, and ``new`` of them were new. Return whether facts were recorded.
+    def compare(self, repeated: int) -> bool:
+        """Compare the rows noted, if ``repeated`` is above 0; all are committed. Return whether facts were recorded.
 
         Of several rows of one id the last one corrects.
         """
         told, self._told = self._told, []
-        if new >= len(told):
+        if not repeated:
             return False
         if self._correct:
             told = list({row.id: row for row in told}.values())

@@ -22,6 +22,7 @@ from sona_pg.transfer.import_source import ImportWanted, open_source, read_part
 from sona_pg.transfer.imported import Imported
 from sona_pg.transfer.log_row import FIELDS, CandidateRow, LogRow
 from sona_pg.transfer.parquet_rows import ParquetRows
+from sona_pg.transfer.row_ids import RowIds
 from sona_pg.transfer.row_source import Row, RowSource
 
 BLOCK = 256  # rows that are embedded together
@@ -84,14 +85,16 @@ class _Import:
         self._comparison = ImportComparison(
             engine, database, space, correct=wanted.corrections, listed_in=wanted.changed
         )
-        self._compared = self._written()["trajectories"]  # new ones up to the last comparison
-        self._trajectories = 0  # of this run
+        self._ids = RowIds(database, space)
+        self._refused_before = 0  # by Postgres, up to the last commit
         self._everything: tuple[str, ...] | None = None
         self._recorded: Checkpoint | None = None  # place up to which all is recorded, if not yet committed
 
     def run(self, progress: Progress) -> Imported:
         began, done, source = time.monotonic(), self._done, self._source
+        self._engine.flush(COMMIT_TIMEOUT)  # records that other processes left are none of this import
         before = self._written()
+        self._refused_before = before["rejected"]
         known = load_checkpoint(self._checkpoint, self._target, self._file)
         line, offset = (known.line, known.offset) if known else (0, 0)
         if known is not None:
@@ -134,19 +137,17 @@ class _Import:
 
     def _count(self, before: dict[str, Any]) -> None:
         after, done = self._written(), self._done
-        done.recorded = after["trajectories"] - before["trajectories"]
+        done.recorded, done.known = self._ids.recorded, self._ids.known
         done.feedback = after["feedback"] - before["feedback"]
-        refused = after["rejected"] - before["rejected"]  # by Postgres: kept in the folder of the home
-        done.rejected += refused
-        done.known = max(0, self._trajectories - done.recorded - refused)
+        done.rejected += after["rejected"] - before["rejected"]  # by Postgres: kept in the folder of the home
 
     def _commit(self, timeout: float) -> None:
         """Commit what is recorded, compare it with the records if some rows were known, and commit corrections."""
         self._engine.flush(timeout)
-        written, compared = self._written()["trajectories"], self._comparison
-        if compared.compare(written - self._compared):
+        refused, compared = self._written()["rejected"], self._comparison
+        if compared.compare(self._ids.commit(refused - self._refused_before)):
             self._engine.flush(timeout)
-        self._compared = written
+        self._refused_before = refused
         self._done.changed, self._done.corrected = compared.changed, compared.corrected
         self._done.first_changed = compared.first
 
@@ -170,6 +171,7 @@ class _Import:
                 self._refuse(row, str(exc))
         texts = [part.text or "" for _, part in parts if part.embedding is None]
         made = iter(self._engine.embed(texts) if texts else ())
+        self._ids.look_up([part for _, part in parts if isinstance(part, LogRow)])
         for row, part in parts:
             embedding = next(made) if part.embedding is None else part.embedding
             try:
@@ -201,7 +203,7 @@ class _Import:
         except InvalidValue:
             engine.let_go(t)
             raise
-        self._trajectories += 1
+        self._ids.give(t.id.bytes)
         self._comparison.add(t.id, line, row)
         for fact in row.facts:
             engine.record_feedback(

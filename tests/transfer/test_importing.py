@@ -94,6 +94,21 @@ def test_a_repeated_import_records_nothing_twice(load, database_url, tmp_path, c
     assert fetch(database_url, counts) == [(20, 20)]
 
 
+def test_records_of_others_that_are_written_meanwhile_hide_no_known_row(engine, database, load, tmp_path):
+    """The writer of an import writes what a process that died has left, too: none of it is of the file."""
+    load(write(tmp_path / "wrong.jsonl", [logged(n, quality=1.0) for n in range(20)]))
+    path = write(tmp_path / "right.jsonl", [logged(n, quality=0.25) for n in range(21)])
+
+    def meanwhile(done: int, total: int) -> None:
+        for _ in range(50):
+            engine.end_trajectory(engine.begin_trajectory([1.0] * DIM), 0.5)
+
+    done = import_file(
+        engine, database, database.find_space("default"), ImportWanted(path, corrections=True), meanwhile
+    )
+    assert (done.rows, done.recorded, done.known, done.corrected, done.changed) == (21, 1, 20, 20, 0)
+
+
 UNUSABLE = [
     ("{no json}\n", "no JSON"),
     ("[1]\n", "expected an object"),
