@@ -35,10 +35,7 @@ class ImportComparison:
         self._told.append(ToldRow(id, line, str(row.id), row.quality, row.route, row.query, row.facts))
 
     def compare(self, repeated: int) -> bool:
-        """Compare the rows noted, if ``repeated`` is above 0; all are committed. Return whether facts were recorded.
-
-        Of several rows of one id the last one corrects.
-        """
+        """Compare the rows noted, if ``repeated`` is above 0; all are committed. Return whether facts were recorded."""
         told, self._told = self._told, []
         if not repeated:
             return False

@@ -82,7 +82,7 @@ def require_dimension(wanted: ImportWanted, dim: int) -> None:
         ConfigError: a row has a text alone, and there is no embedder.
     """
     with open_source(wanted) as source:
-        parts = [part for row in islice(source.rows(), LOOKED_AT) if (part := _part(wanted, row)) is not None]
+        parts = [part for row in islice(source.rows(), LOOKED_AT) if (part := part_of(wanted, row)) is not None]
     found = {part.embedding.size for part in parts if part.embedding is not None}
     if any(part.embedding is None for part in parts):
         own = default_embedder().dim
@@ -101,14 +101,15 @@ def read_part(wanted: ImportWanted, row: Row, content: dict[str, Any]) -> LogRow
     return read_trajectory(content, row.raw, wanted.at)
 
 
-def _part(wanted: ImportWanted, row: Row) -> LogRow | CandidateRow | None:
+def part_of(wanted: ImportWanted, row: Row) -> LogRow | CandidateRow | None:
+    """Return the trajectory or candidate of a row; None: the import rejects it."""
     if row.content is None:
         return None
     try:
         content = row.content if wanted.mapping is None else wanted.mapping.apply(row.content)
         return read_part(wanted, row, content)
     except InvalidValue:
-        return None  # the import rejects it
+        return None
 
 
 def _require_own(listed: Path, imported: Path, rows: str) -> None:

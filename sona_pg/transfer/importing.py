@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 from typing import Any, BinaryIO
@@ -18,11 +19,11 @@ from sona_pg.errors import InvalidValue
 from sona_pg.store.database import Database
 from sona_pg.transfer.checkpoint import Checkpoint, identity_of, load_checkpoint, save_checkpoint
 from sona_pg.transfer.import_comparison import ImportComparison
-from sona_pg.transfer.import_source import ImportWanted, open_source, read_part
+from sona_pg.transfer.import_source import ImportWanted, open_source, part_of, read_part
 from sona_pg.transfer.imported import Imported
 from sona_pg.transfer.log_row import FIELDS, CandidateRow, LogRow
 from sona_pg.transfer.parquet_rows import ParquetRows
-from sona_pg.transfer.row_ids import RowIds
+from sona_pg.transfer.row_ids import FirstValues, RowIds
 from sona_pg.transfer.row_source import Row, RowSource
 
 BLOCK = 256  # rows that are embedded together
@@ -86,6 +87,7 @@ class _Import:
             engine, database, space, correct=wanted.corrections, listed_in=wanted.changed
         )
         self._ids = RowIds(database, space)
+        self._first = FirstValues() if wanted.corrections else None
         self._refused_before = 0  # by Postgres, up to the last commit
         self._everything: tuple[str, ...] | None = None
         self._recorded: Checkpoint | None = None  # place up to which all is recorded, if not yet committed
@@ -100,6 +102,7 @@ class _Import:
         if known is not None:
             done.rows, done.rejected, done.resumed_at = known.rows, known.rejected, known.line
             self._go_on_with_rejects(known.rejects_size)
+            self._note_first_values(known)
         else:
             self._rejects_path.unlink(missing_ok=True)
             if self._wanted.changed is not None:
@@ -166,7 +169,10 @@ class _Import:
                 content = row.content if mapping is None else mapping.apply(row.content)
                 if not content.keys() <= FIELDS:
                     self._count_unknown(content)
-                parts.append((row, read_part(self._wanted, row, content)))
+                part = read_part(self._wanted, row, content)
+                if self._first is not None and isinstance(part, LogRow):
+                    self._first.require_same(part)
+                parts.append((row, part))
             except InvalidValue as exc:
                 self._refuse(row, str(exc))
         texts = [part.text or "" for _, part in parts if part.embedding is None]
@@ -182,6 +188,18 @@ class _Import:
                     self._record_trajectory(part, embedding, row.line)
             except InvalidValue as exc:
                 self._refuse(row, str(exc))
+
+    def _note_first_values(self, known: Checkpoint) -> None:
+        """Note the values of the rows before ``known``, which an earlier run has settled."""
+        if self._first is None:
+            return
+        for row in self._source.rows():
+            with suppress(InvalidValue):  # that run has refused it
+                part = part_of(self._wanted, row)
+                if isinstance(part, LogRow):
+                    self._first.require_same(part)
+            if self._source.place[1] >= known.offset:
+                return
 
     def _record_trajectory(self, row: LogRow, embedding: Any, line: int) -> None:
         engine = self._engine

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ MOST_REWARD = 1e6
 TIMES = "ISO 8601 such as 2026-11-22T10:00Z"
 SAME = 1.0  # seconds by which started_at may differ from the time of a UUIDv7 that is kept
 DIGITS_OF_DATE = 8  # 20261122
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)  # not 1_0 or nan, which Python reads
 MILLISECONDS = 1e11  # a time as a number from here on is in milliseconds since 1970, below in seconds
 
 
@@ -176,9 +179,16 @@ def time_as_number(value: str) -> float | None:
     if len(value) == DIGITS_OF_DATE and value.isdecimal():
         return None
     try:
-        return float(value)
+        return number_in(value)
     except ValueError:
         return None
+
+
+def number_in(value: str) -> float:
+    """Return the number that a text is; ValueError: it is none."""
+    if NUMBER.fullmatch(value) is None:
+        raise ValueError("no number")
+    return float(value)
 
 
 def _facts(content: dict[str, Any], began: datetime) -> list[LoggedFact]:
@@ -265,7 +275,10 @@ def _number(content: dict[str, Any], name: str) -> float | None:
     try:
         if isinstance(value, bool):
             raise TypeError("a truth value")
-        return float(value)
+        number = number_in(value) if isinstance(value, str) else float(value)
+        if math.isnan(number):
+            raise ValueError("no number")
+        return number
     except (TypeError, ValueError, OverflowError) as exc:
         hint = " (a decimal comma: --decimal ,)" if isinstance(value, str) and "," in value else ""
         raise InvalidValue(f"{name} is {value!r:.60}, expected a number{hint}") from exc

@@ -1,4 +1,4 @@
-"""Ids of an import's rows: which of them were in the ledger before, whatever else its process writes meanwhile."""
+"""Ids of an import's rows: which were in the ledger before, and which stand twice with different values."""
 
 from __future__ import annotations
 
@@ -49,3 +49,25 @@ class RowIds:
         self.recorded += len(self._exports.stored(self._space, list(given)) if refused else given)
         self.known += known
         return known
+
+
+class FirstValues:
+    """Values of the first row of each id of a file, of which another row must say the same."""
+
+    def __init__(self) -> None:
+        """Begin a file."""
+        self._values: dict[bytes, int] = {}  # a hash by id
+
+    def require_same(self, row: LogRow) -> None:
+        """Note the values of a row.
+
+        Raises:
+            InvalidValue: an earlier row of its id has other values.
+        """
+        try:
+            id_ = told_id(row.id, row.started_at)
+        except InvalidValue:  # the recorder refuses it
+            return
+        told = hash((row.quality, row.route, row.query, tuple(row.facts)))
+        if self._values.setdefault(id_, told) != told:
+            raise InvalidValue(f"id {str(row.id)!r:.60} stands twice with different values: the first row counts")

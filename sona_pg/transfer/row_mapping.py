@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from sona_pg.errors import InvalidValue
-from sona_pg.transfer.log_row import time_as_number
+from sona_pg.transfer.log_row import number_in, time_as_number
 from sona_pg.transfer.mapped_field import MappedField, labels, read_field
 
 DAY_FIRST = ("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S")  # as 14.10.2026; with slashes the order is not clear
 NUMBERS = ("quality", "latency", "cost")  # columns of numbers
 MARKS = (".", ",")  # decimal marks
+DIRECTIVE = re.compile("%(.)")  # of strptime
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,12 @@ def _by_format(value: str, form: str) -> datetime:
 
 
 def _require_date(form: str) -> None:
-    """Refuse a format that strptime cannot read, or that does not tell year, month and day."""
+    """Refuse a format that strptime cannot read, that does not tell year, month and day, or that names zones."""
+    if "Z" in DIRECTIVE.findall(form):  # strptime reads the name, and returns a time without its zone
+        raise InvalidValue(
+            f"--date-format {form}: %Z, the name of a zone, cannot be read: use %z, an offset such as +0200, "
+            "or --timezone"
+        )
     probe = datetime(2026, 11, 22, 14, 30, 15, tzinfo=UTC)
     try:
         told = datetime.strptime(probe.strftime(form), form).date() == probe.date()
@@ -141,6 +148,6 @@ def as_number(value: Any) -> float | None:
     if value is None or isinstance(value, bool):
         return None
     try:
-        return float(value)
+        return number_in(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None

@@ -92,12 +92,13 @@ def test_an_export_after_corrections_differs_in_nothing(folder):
     assert (done.exit_code, told["changed"], told["feedback"]) == (0, 0, 0)
 
 
-def test_of_several_rows_of_one_id_the_last_one_corrects(folder):
-    twice = [row("a", quality=0.25), row("a", quality=0.75)]
+def test_of_several_rows_of_one_id_the_first_one_corrects_and_others_are_rejected(folder):
+    load(folder, "wrong", [row("a", quality=0.5)])
+    twice = [row("a", quality=0.25), row("a", quality=0.75), row("a", quality=0.25)]
     for corrected in (1, 0):
         done, told = load(folder, "twice", twice, "--corrections")
-        assert (done.exit_code, told["corrected"]) == (0, corrected)
-    assert outcomes() == [(0.25, [0.75])]
+        assert (done.exit_code, told["corrected"], told["rejected"]) == (1, corrected, 1)
+    assert outcomes() == [(0.5, [0.25])]
 
 
 def test_texts_routes_and_ratings_that_feedback_replaced_stay(folder):

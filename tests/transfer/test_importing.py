@@ -120,6 +120,9 @@ UNUSABLE = [
     (logged(1, quality=1.5), "quality is 1.5"),
     (logged(1, latency=-1), "latency"),
     (logged(1, cost="much"), "cost is 'much'"),
+    *((logged(1, latency=told), "latency is .*, expected a number") for told in ("1_0", "nan", "\u0661", "inf")),
+    (logged(1, quality="0_1"), "quality is '0_1', expected a number"),
+    (logged(1, started_at="1_0"), "started_at is '1_0'"),
     (logged(1, route=""), "route"),
     (logged(1, started_at="2026-10-05T12:00"), "time zone"),
     (logged(1, started_at=None), "started_at"),
@@ -230,6 +233,35 @@ def test_a_killed_import_of_corrections_records_each_of_them_once(
     assert (done.resumed_at, done.corrected, done.changed) == (4, 4, 0)
     told = "SELECT count(*), count(DISTINCT trajectory_id), min(quality), max(source) FROM sona.feedback"
     assert fetch(database_url, told) == [(12, 12, 0.75, "import")]
+
+
+def test_corrections_of_one_id_far_apart_are_rejected_in_every_run_alike(
+    engine, database, database_url, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(importing, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(importing, "BLOCK", 4)
+    rows = [logged(0, quality=1.0), *(logged(n, quality=0.5) for n in range(1, 12)), logged(0, quality=0.0)]
+    path = write(tmp_path / "twice.jsonl", [*rows, logged(0, quality=1.0)])
+    space, wanted = database.find_space("default"), ImportWanted(path, corrections=True)
+
+    def stopped(done: int, total: int) -> None:
+        if (tmp_path / "twice.jsonl.import").exists():
+            raise KeyboardInterrupt
+
+    def loaded() -> Imported:
+        return import_file(engine, database, space, wanted)
+
+    with pytest.raises(KeyboardInterrupt):
+        import_file(engine, database, space, wanted, stopped)
+    done = loaded()
+    assert (done.resumed_at, done.rejected, done.corrected) == (8, 1, 0)
+    for done in (loaded(), loaded()):
+        assert (done.known, done.rejected, done.corrected, done.feedback) == (13, 1, 0, 0)
+        told = json.loads((tmp_path / "twice.jsonl.rejects.jsonl").read_text())
+        assert (told["line"], told["reason"]) == (
+            13, "id 'request 0' stands twice with different values: the first row counts"
+        )  # fmt: skip
+    assert fetch(database_url, "SELECT count(*) FROM sona.feedback") == [(0,)]
 
 
 def test_a_killed_import_of_csv_goes_on_at_the_right_line(load, tmp_path, monkeypatch):

@@ -61,6 +61,7 @@ def test_a_cell_that_is_written_in_another_way_is_refused(mapping, row, reason):
     [
         ({"decimal": ";"}, "expected . or ,"),
         ({"date_format": "%H:%M"}, "year, month and day"),
+        ({"date_format": "%Y-%m-%d %H:%M %Z"}, "use %z, an offset"),
         ({"date_format": "%Q"}, "year, month and day"),
         ({"names": {"a": "route:user"}}, "only labels have a prefix"),
         ({"names": {"a": "context:"}}, "only labels have a prefix"),
@@ -73,6 +74,16 @@ def test_a_cell_that_is_written_in_another_way_is_refused(mapping, row, reason):
 def test_a_mapping_without_meaning_is_refused(mapping, reason):
     with pytest.raises(InvalidValue, match=reason):
         RowMapping(**mapping)
+
+
+def test_a_percent_sign_before_a_letter_is_no_zone():
+    told = RowMapping(date_format="%Y-%m-%d %%Z %z").apply({"started_at": "2026-10-14 %Z +0200"})
+    assert told["started_at"] == "2026-10-14T00:00:00+02:00"
+
+
+@pytest.mark.parametrize("written", ["1_0", "nan", "1\u0662", "0x1"])
+def test_a_text_that_only_python_reads_as_a_number_is_not_multiplied(written):
+    assert RowMapping({"Minutes": "latency*60"}).apply({"Minutes": written}) == {"latency": written}
 
 
 def test_a_prefix_is_put_before_each_label_of_a_list():
