@@ -59,7 +59,8 @@ class ErasurePlan:
     first_version: int | None  # the first that has learned from them; None: none has
     versions: tuple[int, ...]  # kept ones that may hold their influence, dropped by the erasure
     expired: int  # learned trajectories that retention has removed from the ledger
-    # Candidates that the subject has probably written: told by it as the right answer, not shown, and stored since.
+    # Candidates that the subject has probably written, by a cautious guess: told by it as the right answer, stored
+    # since, and known to nobody else.
     candidates: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

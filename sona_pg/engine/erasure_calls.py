@@ -68,8 +68,8 @@ class ErasureCalls(EngineLifetime):
     ) -> ErasurePlan:
         """Return what ``forget`` would remove, which versions it would drop, and the candidates that stay.
 
-        ``candidates`` are those that the subject has probably written: told as the right answer, not shown with the
-        query, and stored since. Look before the erasure: nothing names them afterwards.
+        ``candidates`` are those that the subject has probably written, by a cautious guess: told as the right answer,
+        stored since, and known to nobody else. Look before the erasure: nothing names them afterwards.
         """
         subject = subject_of(user, session, trajectories)
         session_ = self._session

@@ -31,6 +31,7 @@ from sona_pg.store.erasure_statements import (
     FIND,
     FINISH,
     FIRST_VERSION,
+    HASHED,
     INSERT,
     LATE,
     LATE_BATCHES,
@@ -202,7 +203,10 @@ def _remove(
 
 def _written(raw: psycopg.Connection[Any], values: dict[str, Any]) -> list[str]:
     """Return the candidates that a subject has probably written."""
-    return [name for (name,) in raw.execute(WRITTEN, values)]
+    raw.execute(HASHED[0])
+    names = [name for (name,) in raw.execute(WRITTEN, values)]
+    raw.execute(HASHED[1])
+    return names
 
 
 def _first_version(raw: psycopg.Connection[Any], space_id: int, batches: Sequence[int]) -> int | None:

@@ -27,18 +27,58 @@ COUNT_FEEDBACK = """
 SELECT count(*) FROM sona.feedback f JOIN unnest(%(ids)s::uuid[]) AS gone (id) ON f.trajectory_id = gone.id
 WHERE f.space_id = %(space)s AND f.trajectory_id >= %(first)s AND f.trajectory_id <= %(last)s
 """
-# Candidates that the subject has probably written: told as the right answer, not shown with the query (the set of a
-# very large catalog is empty), and stored since.
+# Candidates that the subject has probably written: told as the right answer, stored since, known to nobody else. Doubt
+# speaks against: a set that is unknown or empty (of a very large catalog), an imported decision, an embedding stored
+# anew (which hides when the candidate was first stored; a copy of a space hides it as well), a decision before that had
+# it, or that has no time in its id, and other people's rows that name it. Ids carry the database's time to some
+# milliseconds: a decision within a second of the storing counts as one before.
+# Nested loops are off around it: without statistics of parts of a statement the planner takes them for few rows.
+HASHED = ("SET LOCAL enable_nestloop = off", "SET LOCAL enable_nestloop TO DEFAULT")
 WRITTEN = """
-SELECT DISTINCT f.correction FROM sona.feedback f
-JOIN unnest(%(ids)s::uuid[]) AS gone (id) ON f.trajectory_id = gone.id
-JOIN sona.trajectories t ON t.space_id = %(space)s AND t.id = f.trajectory_id AND t.id >= %(first)s AND t.id <= %(last)s
-JOIN sona.candidates c ON c.space_id = %(space)s AND c.candidate_id = f.correction
-LEFT JOIN sona.candidate_sets s ON s.space_id = %(space)s AND s.set_id = t.candidate_set
-WHERE f.space_id = %(space)s AND f.trajectory_id >= %(first)s AND f.trajectory_id <= %(last)s
-    AND f.correction IS NOT NULL AND c.recorded_at >= sona.uuid_time(t.id)
-    AND (s.candidate_ids IS NULL OR NOT f.correction = ANY(s.candidate_ids))
-ORDER BY f.correction
+WITH gone AS (SELECT id FROM unnest(%(ids)s::uuid[]) AS given (id)), told AS (
+    SELECT DISTINCT ON (f.correction) f.correction, c.recorded_at AS stored,
+        sona.uuid_floor(c.recorded_at + interval '1 second') AS until,
+        b.recorded_at AS asked,
+        bool_and(coalesce(cardinality(s.candidate_ids) > 0
+            AND b.recorded_at - sona.uuid_time(t.id) BETWEEN interval '-1 minute' AND interval '1 hour', false)
+        ) OVER (PARTITION BY f.correction) AS sure
+    FROM sona.feedback f
+    JOIN gone ON gone.id = f.trajectory_id
+    JOIN sona.trajectories t ON t.space_id = %(space)s AND t.id = f.trajectory_id
+        AND t.id >= %(first)s AND t.id <= %(last)s
+    JOIN sona.candidates c ON c.space_id = %(space)s AND c.candidate_id = f.correction AND c.changed_at IS NULL
+    LEFT JOIN sona.batches b ON b.space_id = %(space)s AND b.batch = t.batch
+    LEFT JOIN sona.candidate_sets s ON s.space_id = %(space)s AND s.set_id = t.candidate_set
+    WHERE f.space_id = %(space)s AND f.trajectory_id >= %(first)s AND f.trajectory_id <= %(last)s
+    ORDER BY f.correction, t.id
+), used AS (
+    SELECT o.candidate_set AS set_id, min(o.id::text COLLATE "C") AS since,
+        bool_or(substr(o.id::text, 15, 1) <> '7') AS undated
+    FROM sona.trajectories o
+    WHERE o.space_id = %(space)s AND o.candidate_set IS NOT NULL AND EXISTS (SELECT FROM told) GROUP BY o.candidate_set
+)
+SELECT told.correction FROM told
+WHERE told.sure AND told.stored > told.asked
+    AND NOT EXISTS (
+        SELECT FROM sona.candidate_contents n
+        WHERE n.space_id = %(space)s AND n.candidate_id = told.correction AND n.created_at <= told.asked)
+    AND NOT EXISTS (
+        SELECT FROM sona.spaces p
+        WHERE p.space_id = %(space)s AND p.predecessor IS NOT NULL AND p.created_at >= told.stored)
+    AND NOT EXISTS (
+        SELECT FROM (
+            SELECT s.set_id, unnest(s.candidate_ids) AS id FROM sona.candidate_sets s WHERE s.space_id = %(space)s
+        ) shown
+        LEFT JOIN used ON used.set_id = shown.set_id
+        WHERE shown.id = told.correction AND (used.set_id IS NULL OR used.undated OR used.since <= told.until::text))
+    AND NOT EXISTS (
+        SELECT FROM sona.trajectories o LEFT JOIN gone ON gone.id = o.id
+        WHERE o.space_id = %(space)s AND o.route = told.correction
+            AND (gone.id IS NULL OR o.id <= told.until OR substr(o.id::text, 15, 1) <> '7'))
+    AND NOT EXISTS (
+        SELECT FROM sona.feedback o LEFT JOIN gone ON gone.id = o.trajectory_id
+        WHERE o.space_id = %(space)s AND o.correction = told.correction AND gone.id IS NULL)
+ORDER BY told.correction
 """
 DROP_CONTENTS = """
 DELETE FROM sona.candidate_contents d WHERE d.space_id = %(space)s AND d.candidate_id = ANY(%(written)s::text[])
