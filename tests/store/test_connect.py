@@ -92,7 +92,8 @@ def test_a_server_that_is_away_is_named_without_its_password(url: str) -> None:
 def test_the_driver_gets_the_real_password() -> None:
     arguments = driver_arguments(f"postgresql://someone:{SECRET}@db.example:5433/x?sslmode=require&host=other")
     assert arguments == {
-        "host": "other", "port": 5433, "dbname": "x", "user": "someone", "password": SECRET, "sslmode": "require"
+        "host": "other", "port": 5433, "dbname": "x", "user": "someone", "password": SECRET, "sslmode": "require",
+        "client_encoding": "utf8",
     }  # fmt: skip
     assert masked(f"postgresql://a:{SECRET}@h/x?sslmode=require") == "postgresql://a:***@h/x?sslmode=require"
 
