@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from itertools import count
 
 import numpy as np
 import pytest
 
 from sona_pg.serving import route_chooser, uptake
+
+if find_spec("hypothesis") is not None:  # the environment of tests/frameworks has none
+    from hypothesis import settings
+
+    settings.register_profile("same draws in every run", derandomize=True, database=None)
+    settings.load_profile("same draws in every run")
 
 
 @pytest.fixture(autouse=True)

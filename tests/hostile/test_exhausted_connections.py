@@ -49,6 +49,10 @@ def exhausted(url: str) -> Iterator[None]:
             connection.close()
 
 
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [entry.name for entry in caplog.records if entry.levelno >= logging.WARNING]
+
+
 def test_an_engine_without_connections_logs_it_once(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     def record() -> None:
         for _ in range(5):
@@ -58,11 +62,11 @@ def test_an_engine_without_connections_logs_it_once(database_url: str, caplog: p
         with caplog.at_level(logging.INFO, "sona_pg"), exhausted(database_url):
             deadline = time.monotonic() + 60
             rounds = itertools.count()
-            while next(rounds) < 30 or "sona_pg.ingest" not in [entry.name for entry in caplog.records]:
+            while next(rounds) < 30 or "sona_pg.ingest" not in warned(caplog):
                 assert time.monotonic() < deadline
                 record()
                 time.sleep(0.1)
-            said = [entry.name for entry in caplog.records if entry.levelno >= logging.WARNING]
+            said = warned(caplog)
         engine.flush(30)
         assert engine.force_learn().version > 0
     ours = [name for name in said if name.startswith("sona_pg")]

@@ -72,7 +72,7 @@ def test_other_traffic_does_not_move_it_past_its_target(seed, rank, others, qual
         moved = turned(after_one_update(rank, seed, [told[place] for place in order]), query, target)
         assert abs(moved) <= largest + abs(alone)
         toward = moved * np.sign(quality - 0.5)
-        assert toward > previous - 0.05  # the rest comes in another order each time
+        assert toward > previous - 0.1  # the rest comes in another order each time
         previous = toward
     assert previous > 0.02
 
