@@ -49,6 +49,7 @@ ALSO_ON_CITUS = frozenset(
         "tests/store/test_versions.py",
         "tests/worker/test_deep_loop.py",
         "tests/worker/test_erasing.py",
+        "tests/worker/test_erasing_answers.py",
         "tests/worker/test_explaining.py",
         "tests/worker/test_gate.py",
         "tests/worker/test_isolation.py",

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 import numpy as np
+import psycopg
 import pytest
 from fastapi import FastAPI
 from fix_databases import NUMBERS, _database, with_database
@@ -23,6 +24,12 @@ DIM = 8
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceConfig(automatic=False))
 OPTIONS = ServiceOptions(dim=DIM, config=CONFIG)
 HERE = "http://127.0.0.1"
+OUTCOMES = """
+SELECT o.route, o.quality, t.query, t.latency_us, t.context, t.parameters, f.source, f.quality
+FROM sona.outcomes o JOIN sona.trajectories t ON t.id = o.trajectory_id
+JOIN sona.spaces s ON s.space_id = t.space_id AND s.name = %s
+LEFT JOIN sona.feedback f ON f.space_id = t.space_id AND f.trajectory_id = t.id ORDER BY t.id
+"""
 
 
 def letters(texts: list[str]) -> Any:
@@ -120,3 +127,15 @@ def space(service: Service) -> Callable[[], str]:
         return name
 
     return make
+
+
+@pytest.fixture
+def rows(service: Service, service_url: str) -> Callable[[str], list[tuple[Any, ...]]]:
+    """Read the outcomes of a space with their feedback."""
+
+    def read(name: str) -> list[tuple[Any, ...]]:
+        service.post("/v1/learn", params={"space": name})  # which commits first
+        with psycopg.connect(service_url) as connection:
+            return connection.execute(OUTCOMES, [name]).fetchall()
+
+    return read
