@@ -205,12 +205,10 @@ def _dimension(store: Store, space: str, asked: int | None) -> int:
     told = False
     while True:
         try:
-            known = {one.name: one.dim for one in store.spaces()}
-            return known.get(space, asked or DIM)
+            return store.dim_of(space) or asked or DIM
         except DatabaseUnavailable as exc:
-            dim = store.kept_dim(space) or asked
-            if dim is not None:
-                return dim
+            if asked is not None:
+                return asked
             if not told:
                 log.warning("the service waits for the store, which knows the dimension of %r: %s", space, exc)
                 told = True

@@ -61,11 +61,11 @@ class FleetMember:
             self.register(space)
         return version_for(self.server_id, heard.live_version, heard.canary)
 
-    def depart(self, space: Space) -> None:
-        """Leave the fleet."""
+    def depart(self, space: Space, serving: int) -> None:
+        """Leave the fleet, with the version served last."""
         self._database.reads.depart(OwnServer(space.space_id, self.server_id))
         try:
-            self._database.depart(space, self.server_id)
+            self._database.depart(space, self.server_id, serving)
         except DatabaseError as exc:
             log.debug("the server could not sign off, and will count as gone: %s", exc)
 

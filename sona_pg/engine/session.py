@@ -224,4 +224,4 @@ class Session(OpenedSpace):
         except DatabaseError as exc:
             log.debug("the last accesses of patterns, or costs, could not be counted: %s", exc)
         assert self._space is not None
-        self.member.depart(self._space)  # also of a space that a restore has replaced
+        self.member.depart(self._space, self.serving.version)  # also of a space that a restore has replaced

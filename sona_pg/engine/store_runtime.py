@@ -132,11 +132,23 @@ class Store(KeyCalls):
         """The database's URL, for psycopg or psql; the embedded server answers while a store or engine is open."""
         return self._running().url
 
-    def kept_dim(self, name: str) -> int | None:
-        """Return the dimension of the version of a space that is kept on this machine; None if there is none."""
+    def dim_of(self, name: str) -> int | None:
+        """Return the dimension of a space, while the database is away that of its version kept on this machine.
+
+        Returns:
+            None if there is no such space.
+
+        Raises:
+            DatabaseUnavailable: nobody knows it now.
+        """
         runtime = self._running()
-        kept = load(path_for(runtime.home, place_of(runtime.url), name))
-        return None if kept is None else kept[0].dim
+        try:
+            return self._database().dim_of(name)
+        except DatabaseUnavailable:
+            kept = load(path_for(runtime.home, place_of(runtime.url), name))
+            if kept is None:
+                raise
+            return kept[0].dim
 
     def space(
         self,

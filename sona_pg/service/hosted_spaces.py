@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 
 from starlette.concurrency import run_in_threadpool
 
@@ -41,12 +42,9 @@ class HostedSpaces:
         """Open the space of requests that name none; without the database it is opened all the same."""
         options = self._options
         dim = options.dim
-        try:
-            dims = await run_in_threadpool(lambda: {space.name: space.dim for space in self._store.spaces()})
-            dim = dims.get(options.space, dim)
-        except DatabaseUnavailable:  # the engine opens without it, and says so
-            kept: int | None = await run_in_threadpool(lambda: self._store.kept_dim(options.space))
-            dim = kept or dim
+        with suppress(DatabaseUnavailable):  # the engine opens without it, and says so
+            known: int | None = await run_in_threadpool(self._store.dim_of, options.space)
+            dim = known or dim
         await self._open(options.space, dim, options.create)
 
     async def find(self, name: str, space_id: int | None = None) -> AsyncSonaEngine:

@@ -118,12 +118,10 @@ def canary_of(version: int | None, share: float | None) -> Canary | None:
     return None if version is None or share is None else Canary(int(version), share)
 
 
-def depart(connection: Connection, space_id: int, server_id: UUID) -> None:
-    """Mark the server as ended."""
-    at = now(connection)
-    connection.execute(
-        update(servers).where(servers.c.space_id == space_id, servers.c.server_id == server_id).values(ended_at=at)
-    )
+def depart(connection: Connection, space_id: int, server_id: UUID, version: int) -> None:
+    """Mark the server as ended, with the version that it served last: no heartbeat may have told it."""
+    it = (servers.c.space_id == space_id) & (servers.c.server_id == server_id)
+    connection.execute(update(servers).where(it).values(ended_at=now(connection), serving_version=version))
 
 
 def live_version(connection: Connection, space_id: int) -> int:

@@ -96,6 +96,12 @@ class SpaceStore:
                 raise spaces.unknown(connection, name)
             return space
 
+    def dim_of(self, name: str) -> int | None:
+        """Return the dimension of the space called ``name``; None if there is none."""
+        with reading(self.engine, f"finding space {name!r}", BRIEF) as connection:
+            space = spaces.find_space(connection, name)
+            return None if space is None else space.dim
+
     def made_at(self, space: Space) -> datetime:
         """Return when a space was made: it tells spaces of one number in different databases apart."""
         with reading(self.engine, f"finding space {space.name!r}", BRIEF) as connection:
@@ -220,7 +226,7 @@ class SpaceStore:
             raise SpaceRemoved(space.name)
         return heard
 
-    def depart(self, space: Space, server_id: UUID) -> None:
-        """Mark the server as ended."""
+    def depart(self, space: Space, server_id: UUID, version: int) -> None:
+        """Mark the server as ended; it served ``version`` last."""
         with transaction(self.engine, "leaving the fleet", BRIEF) as connection:
-            fleet.depart(connection, space.space_id, server_id)
+            fleet.depart(connection, space.space_id, server_id, version)

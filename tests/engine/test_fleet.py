@@ -50,6 +50,21 @@ def test_a_server_is_live_then_ended_and_one_that_was_killed_is_gone(database_ur
     assert states(database_url)[first.server_id] == "gone"
 
 
+def test_a_server_that_ends_before_its_next_heartbeat_has_told_the_version_that_it_served(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        session = engine._session
+        for _ in range(20):
+            engine.end_trajectory(engine.begin_trajectory(X), 1.0)
+        engine.force_learn()
+        assert session.serving.version == 1
+        with psycopg.connect(database_url) as connection:  # as if it had served the version since the last heartbeat
+            session.runtime.follower.leave(session)
+            connection.execute("UPDATE sona.servers SET serving_version = 0")
+    with psycopg.connect(database_url) as connection:
+        told = connection.execute("SELECT state, serving_version, versions_behind FROM sona.fleet").fetchall()
+    assert told == [("ended", 1, 0)]
+
+
 def test_a_server_signs_off_though_its_last_cycle_took_long(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip

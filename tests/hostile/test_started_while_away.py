@@ -19,6 +19,7 @@ import pytest
 from fix_proxy import Proxy
 
 from sona_pg import SonaEngine, Store
+from sona_pg.errors import DatabaseUnavailable
 
 MAIN = "import sys; from sona_pg.cli.main import main; sys.exit(main())"
 
@@ -108,9 +109,11 @@ def test_a_kept_version_tells_the_dimension(proxy: Proxy, tmp_path: Path, monkey
             engine.end_trajectory(engine.begin_trajectory([1.0] * 8), 1.0)
         engine.force_learn()
     with Store(proxy.url) as store:
+        assert (store.dim_of("narrow"), store.dim_of("another")) == (8, None)
         proxy.refuse()
-        assert store.kept_dim("narrow") == 8
-        assert store.kept_dim("another") is None
+        assert store.dim_of("narrow") == 8
+        with pytest.raises(DatabaseUnavailable):
+            store.dim_of("another")
 
 
 def test_a_service_begins_without_the_database_and_keeps_what_it_has_accepted(
