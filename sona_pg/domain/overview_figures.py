@@ -102,6 +102,8 @@ class PlacedPattern:
     kind: str
     verdict: str | None
     typical_queries: Sequence[str]
+    title: str | None  # its most typical query, with numbers, dates and names masked; None: recorded without texts
+    wordings: Sequence[str]  # its typical queries, masked, without near-copies
     best_route: str | None  # of the best quality, with enough ratings
     routes: Mapping[str, Mapping[str, Any]]
     rated: int  # ratings, of which older ones count less
@@ -192,6 +194,7 @@ class NearPattern:
     quality: float | None
     rated: int  # ratings, of which older ones count less
     typical_query: str | None
+    title: str | None  # that query, with numbers, dates and names masked
     best_route: str | None
 
 

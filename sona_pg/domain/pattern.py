@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.verdict import NO_VERDICTS, Verdict, VerdictCounts
+from sona_pg.domain.wording import distinct
 from sona_pg.limits import LONGEST_TYPICAL, MOST_LINEAGE, MOST_PATTERN_PARAMETERS
 
 PatternKind = Literal["general", "reasoning", "factual", "creative", "code", "conversational"]
 KINDS: tuple[PatternKind, ...] = get_args(PatternKind)
 
 TYPICAL = 5  # typical queries kept per pattern
+LOOKED_AT = 50  # texts nearest to a centroid among which different ones are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +220,26 @@ _stored_fields: Any = attrgetter(
 
 
 def most_typical(queries: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Return the ``TYPICAL`` texts most similar to a centroid (text, similarity), each once, best first."""
+    """Return the ``TYPICAL`` texts most similar to a centroid (text, similarity), each once, best first.
+
+    Near-copies ("where is order 17", "where is order 18") are taken only as far as there are too few different texts
+    among the nearest ``LOOKED_AT``.
+    """
     best: dict[str, float] = {}
     for query, similarity in queries:
         text = query[:LONGEST_TYPICAL]
         best[text] = max(similarity, best.get(text, -1.0))
-    return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))[:TYPICAL]
+    nearest = heapq.nsmallest(LOOKED_AT, best.items(), key=_by_similarity)
+    if len(nearest) <= TYPICAL:
+        return nearest
+    chosen = frozenset(distinct((text for text, _ in nearest), TYPICAL))
+    kept = [pair for pair in nearest if pair[0] in chosen]
+    copies = [pair for pair in nearest if pair[0] not in chosen]
+    return sorted(kept + copies[: TYPICAL - len(kept)], key=_by_similarity)
+
+
+def _by_similarity(pair: tuple[str, float]) -> tuple[float, str]:
+    return -pair[1], pair[0]
 
 
 def merged_parameters(

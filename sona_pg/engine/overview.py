@@ -30,6 +30,7 @@ from sona_pg.domain.overview_figures import (
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.route_choice import RatedRoute, RouteChoice, choose, rated_routes
+from sona_pg.domain.wording import title, wordings
 from sona_pg.engine import quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
 from sona_pg.engine.period_overview import events, mean_costs, period_figures
@@ -268,8 +269,10 @@ def _placed(pattern: LearnedPattern, place: Sequence[float], costs: Mapping[str,
     priced = [one for one in routes if one.cost is not None]
     asked = sum(one.size for one in priced)
     cost = math.fsum(one.size * (one.cost or 0.0) for one in priced) / asked if asked else None
+    shown = wordings(pattern.typical_queries)
     return PlacedPattern(
         pattern.id, place[0], place[1], pattern.size, mean, pattern.kind, pattern.verdict, pattern.typical_queries,
+        title(shown), shown,
         None if chosen is None else chosen.best.route, _shown(routes, chosen),
         rated, low, high, () if chosen is None else chosen.alike,
         None if chosen is None or chosen.cheapest is None else chosen.cheapest.route,

@@ -29,6 +29,8 @@ class PatternPlace(BaseModel):
     kind: str
     verdict: str | None = None
     typical_queries: list[str]
+    title: str | None = None  # the most typical query, with numbers, dates and names masked
+    wordings: list[str]  # the typical queries, masked, without near-copies
     best_route: str | None = None  # of the best quality, of those with at least 10 ratings
     routes: dict[str, PatternRoute]
     rated: int  # ratings; older ones count less

@@ -12,6 +12,7 @@ from sona_pg.domain.memory import EdgeKind
 from sona_pg.domain.overview_figures import PlacedEdge, PlacedGraph, PlacedNode
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import LearnedState
+from sona_pg.domain.wording import title, wordings
 from sona_pg.learning.graph.edges import DIRECTED
 from sona_pg.learning.graph.learned_graph import LearnedGraph
 from sona_pg.learning.knowledge import graph_of
@@ -61,10 +62,10 @@ def _nodes(
     names: Sequence[str],
     patterns: Sequence[LearnedPattern],
 ) -> list[PlacedNode]:
-    typical = {f"pattern/{pattern.id}": next(iter(pattern.typical_queries), None) for pattern in patterns}
+    typical = {f"pattern/{pattern.id}": pattern.typical_queries[:1] for pattern in patterns}
     made = []
     for row, (x, y) in zip(rows.tolist(), places.tolist(), strict=True):
         kind, _, source = names[row].partition("/")
-        label = source if kind == "candidate" else typical.get(names[row])
+        label = source if kind == "candidate" else title(wordings(typical.get(names[row], ())))
         made.append(PlacedNode(names[row], x, y, kind, label, float(graph.importance[row]), int(graph.accesses[row])))
     return made

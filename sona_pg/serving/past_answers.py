@@ -15,6 +15,7 @@ from sona_pg.domain.overview_figures import AnswerThen, NearPattern, Scored
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.route_choice import choose, rated_routes
 from sona_pg.domain.state import LearnedState, LoraWeights
+from sona_pg.domain.wording import title, wordings
 from sona_pg.learning.knowledge import initial_state, ranker_of, router_of
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.ranking.ranker_prepared import prepare
@@ -108,6 +109,7 @@ def near_patterns(found: Sequence[LearnedPattern], costs: Mapping[str, float]) -
             pattern.quality if pattern.rated else None,
             round(pattern.weight),
             next(iter(pattern.typical_queries), None),
+            title(wordings(pattern.typical_queries[:1])),
             None if choice is None else choice.best.route,
         )
         for pattern, choice in zip(found, chosen, strict=True)

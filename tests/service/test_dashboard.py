@@ -146,6 +146,18 @@ def test_patterns_have_places_on_the_plane_of_the_served_version(service, learne
     assert missing.status_code == 404
 
 
+def test_topics_are_shown_without_numbers_and_each_wording_once(service, space):
+    name = {"space": space()}
+    rows = [{"text": f"where is order {place}", "quality": 1.0} for place in range(9)]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    (found,) = view(service, name, "patterns")["patterns"]
+    assert (found["title"], found["wordings"]) == ("where is order [number]", ["where is order [number]"])
+    assert len(found["typical_queries"]) == 5
+    near = asked(service, name, "answers", {"text": "where is order 7"})["now"]["patterns"][0]
+    assert near["title"] == "where is order [number]"
+
+
 def test_the_best_route_is_of_the_best_quality_everywhere_and_the_cheapest_is_named_apart(service, space, service_url):
     name = {"space": space()}
     counts = {"lucky": (3, 3, 0.1), "small": (90, 111, 1.0), "large": (44, 46, 57.0), "poor": (20, 60, 0.5),

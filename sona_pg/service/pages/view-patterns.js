@@ -11,7 +11,7 @@ import { help, term } from "./terms.js";
 const LEADING = 12; // rows that are shown at once
 const LABELLED = 8; // bubbles with a label
 
-const nameOf = (pattern) => pattern.typical_queries[0] ?? "without texts";
+const nameOf = (pattern) => pattern.title ?? "without texts";
 const titleOf = (pattern) =>
   `${nameOf(pattern)}: ${several(pattern.size, "trajectory", "trajectories")}, ${pattern.rated ? `quality ${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : "not rated"}`;
 
@@ -47,8 +47,8 @@ function detail(pattern) {
       pattern.cheapest && pattern.cheapest !== pattern.best_route && [h("dt", {}, term("Cheapest not shown to be worse", "cheapest")),
         h("dd", {}, `${known(pattern, pattern.cheapest)}, mean cost ${number(pattern.routes[pattern.cheapest].cost)}`)]),
     h("h3", {}, "Typical questions"),
-    pattern.typical_queries.length
-      ? h("ul", { class: "typical" }, pattern.typical_queries.map((query) => h("li", {}, query)))
+    pattern.wordings.length
+      ? h("ul", { class: "typical" }, pattern.wordings.map((query) => h("li", {}, query)))
       : h("p", { class: "quiet" }, "They were recorded without texts."),
     routes.length > 0 && h("h3", {}, "Routes tried in it"),
     routes.length > 0 && h("ul", { class: "typed" }, routes.map((route) => h("li", {}, h("strong", {}, route.route), h("span", { class: "quiet" }, summary(route))))),
