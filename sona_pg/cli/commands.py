@@ -212,6 +212,10 @@ def evaluate(
     budget: Annotated[
         list[float] | None, typer.Option(help="Mean cost a decision to judge the routers within; may be repeated.")
     ] = None,
+    budget_share: Annotated[
+        list[float] | None,
+        typer.Option(help="The same as a share of what the decisions cost, 0.5 for half; may be repeated."),
+    ] = None,
     judge_version: Annotated[
         list[int] | None, typer.Option("--version", help="A stored version to judge as well; may be repeated.")
     ] = None,
@@ -229,13 +233,18 @@ def evaluate(
     """
     with engine_on(space, url) as engine:
         judged = engine.evaluate_policies(
-            days=days, versions=judge_version or (), budgets=budget or (), costs=costs_of(cost), limit=limit
+            days=days,
+            versions=judge_version or (),
+            budgets=budget or (),
+            budget_shares=budget_share or (),
+            costs=costs_of(cost),
+            limit=limit,
         )
     title = (
         f"quality per decision in space {space!r}, {len(judged.trajectories)} decisions of "
         f"{judged.since:%Y-%m-%d %H:%M} to {judged.until:%Y-%m-%d %H:%M} (UTC)"
     )
-    show_rows([estimate.as_dict() for estimate in judged], title, ("largest_weight", "refused"))
+    show_rows([estimate.as_dict() for estimate in judged], title, ("largest_weight", "refused", "budget"))
     if not wants_json():
         for note in estimate_notes(judged):
             print(note)

@@ -30,6 +30,7 @@ class PolicyEstimate:
     refused: str  # reason for a missing figure, else ""
     rows: NDArray[np.intp]  # (m,) their rows among the evaluation's decisions
     probabilities: NDArray[np.float64]  # (m, k) probabilities of the evaluation's routes under the policy
+    budget: float | None = None  # mean cost per decision that the policy keeps within; None: without a budget
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-ready values; None where there is none."""
@@ -58,6 +59,13 @@ class PolicyEvaluation(Sequence[PolicyEstimate]):
     def __getitem__(self, index: int | slice) -> PolicyEstimate | tuple[PolicyEstimate, ...]:
         """Return one policy's estimate."""
         return self.estimates[index]
+
+    def route_shares(self, estimate: PolicyEstimate) -> dict[str, float]:
+        """Return the share of decisions that a policy gives to each route that it takes, the largest first."""
+        if not len(estimate.rows):
+            return {}
+        shares = zip(self.routes, estimate.probabilities.mean(axis=0).tolist(), strict=True)
+        return {route: share for route, share in sorted(shares, key=lambda one: (-one[1], one[0])) if share > 0}
 
     def __len__(self) -> int:
         """Return the number of policies."""

@@ -77,6 +77,7 @@ class RoutingCalls(EngineLifetime):
         days: float = 30.0,
         versions: Sequence[int] = (),
         budgets: Sequence[float] = (),
+        budget_shares: Sequence[float] = (),
         costs: Mapping[str, float] | None = None,
         limit: int = 20_000,
     ) -> PolicyEvaluation:
@@ -92,6 +93,8 @@ class RoutingCalls(EngineLifetime):
             days: length of the evaluated period, up to now.
             versions: stored versions to evaluate beside the live one.
             budgets: mean costs per decision, for which to evaluate the router and the versions as well.
+            budget_shares: the same as shares of what the logged decisions cost: .5 is half of it. One that even the
+                cheapest routes exceed has no estimate, but a reason.
             costs: of every route; by default its mean logged cost.
             limit: decisions read at most, the newest.
 
@@ -104,7 +107,9 @@ class RoutingCalls(EngineLifetime):
             raise InvalidValue(f"days={days!r}, limit={limit!r}: expected positive numbers, days below 36500")
         since = datetime.now(UTC) - timedelta(days=days)
         wanted = [require_version(version, "versions") for version in versions]
-        return self._session.evaluate(since=since, versions=wanted, budgets=budgets, costs=costs, limit=limit)
+        return self._session.evaluate(
+            since=since, versions=wanted, budgets=budgets, budget_shares=budget_shares, costs=costs, limit=limit
+        )
 
 
 def _require_numbers(costs: Mapping[str, float] | None, budget: float | None, **weights: float) -> None:

@@ -18,7 +18,16 @@ from sona_pg.errors import InvalidValue, LearningError
 from sona_pg.learning.knowledge import router_of
 from sona_pg.learning.routing.learned_router import CONFIG, Judged
 from sona_pg.learning.routing.off_policy import doubly_robust, ips, snips
-from sona_pg.learning.routing.policies import DecisionLog, Doubles, always, budgeted, cross_fitted, first_judged, greedy
+from sona_pg.learning.routing.policies import (
+    DecisionLog,
+    Doubles,
+    always,
+    budgeted,
+    cheapest,
+    cross_fitted,
+    first_judged,
+    greedy,
+)
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.store.database import Database
 from sona_pg.store.decisions import LoggedDecisions
@@ -45,17 +54,22 @@ def evaluate(
     live_version: int,
     versions: Sequence[int] = (),
     budgets: Sequence[float] = (),
+    budget_shares: Sequence[float] = (),
     costs: Mapping[str, float] | None = None,
     limit: int = 20_000,
 ) -> PolicyEvaluation:
     """Estimate policies on the decisions since ``since``; see ``SonaEngine.evaluate_policies``."""
     for budget in budgets:
         _require_amount("budget", budget)
+    for share in budget_shares:
+        _require_amount("budget_shares", share)
     for name, cost in (costs or {}).items():
         _require_amount(f"costs[{name!r}]", cost)
     read = _usable(database.decisions(space, limit), costs)
     log, n = read.log, len(read.log)
     unknown = [name for name, cost in zip(read.names, log.costs, strict=True) if not np.isfinite(cost)]
+    if budget_shares and unknown:
+        raise LearningError(f"no decision of space {space.name!r} has told what {', '.join(map(repr, unknown))} costs")
     if budgets and unknown:
         raise InvalidValue(
             f"a budget needs the cost of every route, and none was logged for {', '.join(map(repr, unknown))}: "
@@ -69,25 +83,31 @@ def evaluate(
             "trajectories with the decision that routing them gave, and judge them at their end or by feedback"
         )
     start = first_judged(log, inside)
+    judged = np.arange(start, n)
+    logged = _logged(log, judged, start)
+    shares = [share * logged.cost for share in budget_shares]
+    least = cheapest(_part(log, judged)) if shares else 0.0
     with one_thread():
         model = cross_fitted(log, start, CONFIG, config.loops.seed)
-        judged = np.arange(start, n)
-        policies = {f"always {name}": (always(log, place), judged) for place, name in enumerate(read.names)}
-        policies["router, learning as it goes"] = (_within(log, judged, model, None), judged)
-        for budget in budgets:
-            policies[f"router, budget {budget:g}"] = (_within(log, judged, model, budget), judged)
+        policies: dict[str, tuple[Doubles, NDArray[np.intp], float | None]] = {
+            f"always {name}": (always(log, place), judged, None) for place, name in enumerate(read.names)
+        }
+        policies["router, learning as it goes"] = (_within(log, judged, model, None), judged, None)
+        for budget in (*budgets, *(one for one in shares if one >= least)):
+            policies[f"router, budget {budget:g}"] = (_within(log, judged, model, budget), judged, budget)
         for version in dict.fromkeys([live_version, *versions] if live_version else versions):
             expected = _expected(database, space, config, version, read)
             new = judged[database.not_learned_by(space, version, read.stored)[read.rows][judged]]
             label = f"version {version}" + (" (live)" if version == live_version else "")
-            policies[label] = (_within(log, new, expected, None), new)
+            policies[label] = (_within(log, new, expected, None), new, None)
             for budget in budgets:
-                policies[f"{label}, budget {budget:g}"] = (_within(log, new, expected, budget), new)
+                policies[f"{label}, budget {budget:g}"] = (_within(log, new, expected, budget), new, budget)
     ids = read.stored.uuids()
     return PolicyEvaluation(
         estimates=(
-            _logged(log, judged, start),
-            *(_estimate(name, log, policy, model, rows, start) for name, (policy, rows) in policies.items()),
+            logged,
+            *(_estimate(name, log, policy, model, rows, start, of) for name, (policy, rows, of) in policies.items()),
+            *(_impossible(one, least, log) for one in shares if one < least),
         ),
         routes=read.names,
         trajectories=tuple(ids[read.rows[row]] for row in judged),
@@ -176,7 +196,13 @@ def _logged(log: DecisionLog, rows: NDArray[np.intp], start: int) -> PolicyEstim
 
 
 def _estimate(
-    name: str, log: DecisionLog, policy: Doubles, model: Doubles, rows: NDArray[np.intp], start: int
+    name: str,
+    log: DecisionLog,
+    policy: Doubles,
+    model: Doubles,
+    rows: NDArray[np.intp],
+    start: int,
+    budget: float | None,
 ) -> PolicyEstimate:
     """Return the estimates for a policy (n, k) on those of ``rows`` where it takes an offered route."""
     rows = rows[policy[rows].sum(axis=1) > 0]
@@ -200,7 +226,18 @@ def _estimate(
         refused=robust.refused and _too_little(len(rows), robust.effective_size),
         rows=rows - start,
         probabilities=target,
+        budget=budget,
     )
+
+
+def _impossible(budget: float, least: float, log: DecisionLog) -> PolicyEstimate:
+    """Return the refusal of a budget that no choice of routes keeps."""
+    nan = float("nan")
+    return PolicyEstimate(
+        f"router, budget {budget:g}", nan, nan, nan, nan, nan, nan, 0.0, 0.0, 0,
+        f"not possible: the cheapest routes cost {least:.3g} a decision", np.zeros(0, np.intp),
+        np.zeros((0, log.offered.shape[1])), budget,
+    )  # fmt: skip
 
 
 def _too_little(decisions: int, effective_size: float) -> str:

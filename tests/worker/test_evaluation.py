@@ -183,6 +183,7 @@ def test_commands_do_not_learn_unasked(engine: SonaEngine, database_url: str, mo
         ({"budgets": [float("nan")]}, "budget is nan"),
         ({"budgets": ["cheap"]}, "budget is 'cheap'"),
         ({"budgets": [-1.0]}, "budget is -1.0"),
+        ({"budget_shares": [-0.5]}, "budget_shares is -0.5"),
         ({"costs": {"weak": 0.1, "strong": float("nan")}}, r"costs\['strong'\] is nan"),
     ],
 )

@@ -33,6 +33,7 @@ export const CALLS = Object.freeze({
   verifyReceipt: ["POST", "/v1/forget/verify"],
   budget: ["GET", "/v1/budget"],
   setBudget: ["POST", "/v1/budget"],
+  evaluate: ["POST", "/v1/evaluate"],
   spaces: ["GET", "/v1/spaces"],
   makeSpace: ["POST", "/v1/spaces"],
   events: ["GET", "/v1/events"],

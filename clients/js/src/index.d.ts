@@ -60,6 +60,17 @@ export type ServiceEvent =
   | { event: "version"; data: { version: number } }
   | { event: "recorded"; data: { records: number; total: number } };
 
+/** Estimate of one policy, per decision; null where there is none, and `refused` says why. */
+export interface PolicyEstimate {
+  policy: string; budget: number | null; quality: number | null; low: number | null; high: number | null; cost: number | null;
+  ips: number | null; snips: number | null; effective_size: number; largest_weight: number; decisions: number;
+  routes: Record<string, number>; refused: string;
+}
+export interface PolicyEvaluation {
+  estimates: PolicyEstimate[]; refused: string; decisions: number; learned_from: number; left_out: number;
+  since: string | null; until: string | null;
+}
+
 export interface CallOptions {
   /** The same request with the same key is done once, and answered alike for a day. */
   idempotencyKey?: string;
@@ -137,6 +148,8 @@ export class SonaClient {
   verifyReceipt(body: { receipt: Receipt }, options?: CallOptions): Promise<{ genuine: boolean }>;
   budget(query?: undefined, options?: CallOptions): Promise<Budget>;
   setBudget(body: { amount: number | null; per?: "request" | "day" }, options?: CallOptions): Promise<Budget>;
+  evaluate(body?: { days?: number; budgets?: number[]; budget_shares?: number[]; versions?: number[]; costs?: Record<string, number>; limit?: number },
+    options?: CallOptions): Promise<PolicyEvaluation>;
   spaces(query?: undefined, options?: CallOptions): Promise<{ spaces: Space[]; scopes: string[] }>;
   makeSpace(body: { name: string; dim: number }, options?: CallOptions): Promise<{ name: string; dim: number }>;
   events(options?: { events?: number; signal?: AbortSignal }): AsyncGenerator<ServiceEvent, void, void>;

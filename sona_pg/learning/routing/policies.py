@@ -81,6 +81,11 @@ def greedy(log: DecisionLog, expected: Doubles, price: float = 0.0) -> Doubles:
     return chosen
 
 
+def cheapest(log: DecisionLog) -> float:
+    """Return the mean cost of the cheapest offered routes: no budget below it can be kept."""
+    return float(np.where(log.offered, log.costs, np.inf).min(axis=1).mean())
+
+
 def budgeted(log: DecisionLog, expected: Doubles, budget: float) -> Doubles:
     """Return the greedy policy (n, k) at the price of cost for which the mean cost equals `budget`.
 
@@ -100,7 +105,7 @@ def budgeted(log: DecisionLog, expected: Doubles, budget: float) -> Doubles:
     dear = greedy(log, expected)
     if cost(dear) <= budget:
         return dear
-    least = float(np.where(log.offered, log.costs, np.inf).min(axis=1).mean())
+    least = cheapest(log)
     if least > budget:
         raise InvalidValue(f"budget={budget:g} is below {least:g}, the mean cost of the cheapest routes")
     while cost(greedy(log, expected, cheap_price)) > max(budget, least + 1e-12):

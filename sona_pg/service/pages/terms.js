@@ -27,6 +27,7 @@ export const TERMS = new Map(Object.entries({
   dream: ["Dream", "A connection that no use has shown yet, but that the memory graph proposes because of what lies between. It counts for little until use confirms it."],
   importance: ["Importance", "How much of the network hangs on a node, from 0 to 100 %."],
   budget: ["Budget", "A limit of spending, for a request or for a day, shared by all servers. The router keeps within it by taking cheaper routes where they do."],
+  estimated: ["Estimate of other choices", "What ratings say of choices that were not made. The router notes how probable each of its choices was; a rated choice that another policy makes more often counts for more, and a model fills in what is missing (doubly robust, off-policy evaluation). It needs choices like those of the policy: without them there is no estimate."],
   pace: ["Pace", "What was spent, compared with what the budget allows up to now."],
   server: ["Server", "A process that has this space open: it answers and records. A call of the command line is one as well, and ends at once."],
   skew: ["Clock", "How far the clock of a server is from that of the database. Times come from the database, so it changes nothing here."],

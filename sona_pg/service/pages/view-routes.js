@@ -1,6 +1,7 @@
 // Routes: which does best, how sure that is, and what it costs.
 
 import { get } from "./api.js";
+import { otherBudgets } from "./budgets.js";
 import { whisker } from "./charts.js";
 import { h, panel, problem, table } from "./elements.js";
 import { count, duration, number, range, several, share } from "./format.js";
@@ -38,7 +39,14 @@ export function routes() {
   const trend = h("div", { class: "flow" });
   const ranked = h("div", { class: "flow" });
   const money = h("div", { class: "flow" });
+  const others = h("div", { class: "flow" });
 
+  async function estimate() {
+    const days = chosenDays();
+    others.replaceChildren(h("p", { class: "quiet", role: "status" }, "Estimating from the log …"));
+    const found = await otherBudgets(days);
+    if (days === chosenDays()) others.replaceChildren(...found);
+  }
   async function fill() {
     const days = chosenDays();
     const [figures, { routes: rows }] = await Promise.all([get("v1/dashboard/figures", { days }), get("v1/dashboard/routes", { days })]);
@@ -52,14 +60,19 @@ export function routes() {
   return {
     async content() {
       const [limit] = await Promise.all([readBudget(), fill()]);
+      estimate(); // takes longer than the rest, which is shown meanwhile
       return [
         h("h1", {}, "Routes"),
         h("p", { class: "note" }, "A route is what answered: a model, a tool, or one of the stored answers. Quality is the mean of the ratings, from 0 to 100 %: of all that was learned; costs are those of the period."),
-        rangeChoice(() => fill().catch((error) => ranked.replaceChildren(problem(error)))),
+        rangeChoice(() => {
+          fill().catch((error) => ranked.replaceChildren(problem(error)));
+          estimate();
+        }),
         panel("Leaderboard", ranked),
         panel("Spending", spending),
         h("div", { class: "pair" }, panel("Spending over time", trend), panel("Quality for money", money)),
         panel("Budget", budget(limit)),
+        panel("What another budget would give", others),
       ];
     },
     onVersion: fill,

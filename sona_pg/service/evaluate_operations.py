@@ -1,0 +1,95 @@
+"""Operation that estimates other routing policies and other budgets from the log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from sona_pg.domain.policy_estimate import PolicyEvaluation
+from sona_pg.errors import LearningError
+from sona_pg.limits import MOST_INT8
+from sona_pg.service.operations import Call, Operations
+from sona_pg.service.wire_vectors import STRICT
+
+operations = Operations("evaluate")
+
+MOST_DECISIONS = 20_000  # of one request
+MOST_POLICIES = 20  # budgets, shares or versions of one request
+MOST_COST = 1e12
+
+Cost = Annotated[float, Field(ge=0, le=MOST_COST)]
+Version = Annotated[int, Field(ge=0, le=MOST_INT8)]
+
+
+class EvaluateBody(BaseModel):
+    """The time to look at, and the policies to estimate besides those that are always there."""
+
+    model_config = STRICT
+
+    days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+    budgets: Annotated[list[Cost], Field(max_length=MOST_POLICIES)] = Field(default_factory=list)  # mean of a decision
+    # Of what the logged decisions cost: 0.5 is half of it.
+    budget_shares: Annotated[list[Annotated[float, Field(ge=0, le=1000)]], Field(max_length=MOST_POLICIES)] = Field(
+        default_factory=list
+    )
+    versions: Annotated[list[Version], Field(max_length=MOST_POLICIES)] = Field(default_factory=list)
+    costs: dict[str, Cost] | None = None  # of every route; null: its mean logged cost
+    limit: Annotated[int, Field(ge=1, le=MOST_DECISIONS)] = MOST_DECISIONS  # decisions, the newest
+
+
+class PolicyAnswer(BaseModel):
+    """Estimate of one policy, per decision; null: there is none, and `refused` says why."""
+
+    policy: str
+    budget: float | None = None
+    quality: float | None = None  # doubly robust
+    low: float | None = None  # 95 % interval
+    high: float | None = None
+    cost: float | None = None
+    ips: float | None = None
+    snips: float | None = None
+    effective_size: float
+    largest_weight: float
+    decisions: int
+    routes: dict[str, float]  # share of the decisions, the largest first
+    refused: str
+
+
+class EvaluateAnswer(BaseModel):
+    """Estimates, the first of the logged policy; none where the log has no evidence, and `refused` says why."""
+
+    estimates: list[PolicyAnswer]
+    refused: str
+    decisions: int = 0  # that policies are estimated on
+    learned_from: int = 0  # earlier ones, used only to fit the models
+    left_out: int = 0  # without a rating yet, or a propensity
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@operations.add("POST", "/v1/evaluate", scope="read", body=EvaluateBody, answer=EvaluateAnswer, waits=True)
+async def evaluate(call: Call[EvaluateBody]) -> Any:
+    """Estimate the quality of other policies on the logged decisions: one route always, the router, a budget.
+
+    The same estimates as `sona-pg evaluate`: doubly robust, with a 95 % interval, and the routes that would be chosen.
+    """
+    engine = await call.engine()
+    try:
+        judged = await engine.evaluate_policies(**call.body.model_dump())
+    except LearningError as exc:
+        return {"estimates": [], "refused": str(exc)}
+    return _told(judged)
+
+
+def _told(judged: PolicyEvaluation) -> dict[str, Any]:
+    return {
+        "estimates": [one.as_dict() | {"routes": judged.route_shares(one)} for one in judged],
+        "refused": "",
+        "decisions": len(judged.trajectories),
+        "learned_from": judged.learned_from,
+        "left_out": judged.left_out,
+        "since": judged.since,
+        "until": judged.until,
+    }

@@ -1,0 +1,65 @@
+"""Money in a real Chromium: other budgets, estimated from what a router chose: `make test-browser`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from sona_pg import Store
+from sona_pg.service import ServiceOptions
+from tests.service.browser.conftest import COSTS
+from tests.service.browser.watched import WIDTHS, Watched
+from tests.service.conftest import CONFIG
+from tests.service.site import Site
+
+QUESTIONS = ["where is my parcel?", "my money has not come back", "the coupon is refused", "I forgot my password"]
+
+
+@pytest.fixture(scope="module")
+def site(store: Store) -> Iterator[Site]:
+    site = Site(store, ServiceOptions(space="routed", dim=256, config=CONFIG))
+    drawn = random.Random(4)
+    for turn in range(320):
+        text = f"{drawn.choice(QUESTIONS)} {turn % 40}"
+        decision = site.post("/v1/route", {"text": text, "candidates": [*COSTS], "costs": COSTS})
+        hard = text.startswith(("my money", "the coupon"))
+        good = drawn.random() < (0.9 if decision["route"] == "large-model" else 0.4 if hard else 0.85)
+        body = {"text": text, "decision": decision, "route": decision["route"], "quality": float(good)}
+        site.post("/v1/trajectories", body | {"cost": COSTS[decision["route"]]})
+        if turn % 80 == 79:
+            site.post("/v1/learn")
+    site.post("/v1/spaces", {"name": "imported", "dim": 256})
+    rows = [{"text": text, "route": "small-model", "quality": 1, "cost": 0.1} for text in QUESTIONS]
+    site.post("/v1/trajectories/batch?space=imported", {"trajectories": rows})
+    site.post("/v1/learn?space=imported")
+    yield site
+    site.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [("phone", "dark"), ("desk", "light")])
+def test_a_slider_tells_what_another_budget_would_give(browser: Browser, site: Site, width: str, scheme: str) -> None:
+    watched = Watched(browser, site, WIDTHS[width], scheme)
+    page = watched.page
+    page.goto(f"{site.url}/?space=routed#routes")
+    caption = "Budgets, with what they would give; costs are means of a request"
+    page.wait_for_selector(f"caption:text-is('{caption}')")
+    assert "half of it" in page.locator("table").last.inner_text()
+    slider = page.locator("input[type=range]")
+    slider.focus()
+    slider.press("End")
+    assert "twice as much" in slider.get_attribute("aria-valuetext")
+    told = page.locator("[aria-live]:has-text('twice as much')").inner_text()
+    assert "likely between" in told
+    assert "large-model" in told
+    slider.press("Home")
+    watched.require_readable(f"budgets-{width}-{scheme}")
+    watched.close()
+
+
+def test_too_little_evidence_for_an_estimate_is_said(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=imported#routes")
+    page.wait_for_selector("text=There is not enough evidence for an estimate")
