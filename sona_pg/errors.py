@@ -137,6 +137,10 @@ class UnknownTrajectory(TrajectoryError, NotFound):
     """The trajectory is open neither in this process nor, shared, in the store."""
 
 
+class UnknownPattern(NotFound):
+    """The live version of a space has no pattern of this id: it was merged, dropped, or never there."""
+
+
 class UnknownKey(NotFound):
     """The space has no such API key."""
 

@@ -48,6 +48,8 @@ INSERT INTO sona.fisher_snapshots (space_id, task, layer, version, created_at, f
 INSERT INTO sona.version_tasks (space_id, task, layer, version, created_at, kind, fisher, optimum)
     SELECT space_id, task, layer, version, created_at, kind, fisher, optimum FROM sona.fisher_snapshots
     WHERE space_id = %(space)s;
+INSERT INTO sona.pattern_names (space_id, pattern_id, name, named_by, named_at)
+    VALUES (%(space)s, gen_random_uuid(), '{SECRET}', 'tests', now());
 INSERT INTO sona.staged_versions (space_id, version, server_id, batches, cycle, started_at)
     VALUES (%(space)s, 1, gen_random_uuid(), '{{}}', '{{"note": "{SECRET}"}}', now());
 """

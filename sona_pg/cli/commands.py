@@ -30,6 +30,7 @@ from sona_pg.cli.role_commands import audit, roles_app
 from sona_pg.cli.service_commands import keys_app, serve
 from sona_pg.cli.set_aside_commands import set_aside_app
 from sona_pg.cli.space_commands import space_app
+from sona_pg.cli.topic_commands import topics_app
 from sona_pg.cli.transfer_commands import export_records
 from sona_pg.cli.version_commands import VERSION_COMMANDS
 from sona_pg.cli.view_commands import VIEW_COMMANDS
@@ -54,6 +55,7 @@ app.add_typer(space_app, name="space")
 app.add_typer(keys_app, name="keys")
 app.add_typer(roles_app, name="roles")
 app.add_typer(set_aside_app, name="set-aside")
+app.add_typer(topics_app, name="topics")
 app.command()(audit)
 app.command()(bench)
 app.command()(dump)

@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, also on a termin
 PANELS = {
     "Begin": ("demo", "info", "doctor", "db", "space"),
     "Ask and record": ("find", "rank", "route", "why", "record", "feedback", "import", "export"),
-    "Look": ("watch", "stats", "patterns", "quality", "cycles", "fleet", "waiting-feedback", "set-aside"),
+    "Look": ("watch", "stats", "patterns", "topics", "quality", "cycles", "fleet", "waiting-feedback", "set-aside"),
     "Learn": ("learn", "dream", "worker", "rebuild", "evaluate"),
     "Versions": ("versions", "diff", "stage", "promote", "rollback", "save", "load"),
     "Serve": ("serve", "keys", "mcp"),

@@ -102,6 +102,7 @@ class PlacedPattern:
     kind: str
     verdict: str | None
     typical_queries: Sequence[str]
+    name: str | None  # that people gave it
     title: str | None  # its most typical query, with numbers, dates and names masked; None: recorded without texts
     wordings: Sequence[str]  # its typical queries, masked, without near-copies
     best_route: str | None  # of the best quality, with enough ratings
@@ -196,6 +197,7 @@ class NearPattern:
     typical_query: str | None
     title: str | None  # that query, with numbers, dates and names masked
     best_route: str | None
+    name: str | None = None  # that people gave it
 
 
 @dataclass(frozen=True, slots=True)

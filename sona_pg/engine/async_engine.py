@@ -233,6 +233,8 @@ class AsyncSonaEngine:
     verify_receipt = _AwaitedCall(SonaEngine.verify_receipt)
     set_budget = _AwaitedCall(SonaEngine.set_budget)
     budget = _AwaitedCall(SonaEngine.budget)
+    name_topic = _AwaitedCall(SonaEngine.name_topic)
+    topics = _AwaitedCall(SonaEngine.topics)
     set_settings = _AwaitedCall(SonaEngine.set_settings)
     evaluate_policies = _AwaitedCall(SonaEngine.evaluate_policies)
     versions = _AwaitedCall(SonaEngine.versions)

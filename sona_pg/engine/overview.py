@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,8 +17,10 @@ from numpy.typing import ArrayLike
 from sona_pg.domain.overview_figures import (
     AnswerThen,
     LearnedFact,
+    NearPattern,
     PatternMap,
     PlacedGraph,
+    PlacedNode,
     PlacedPattern,
     QualitySpan,
     RouteStanding,
@@ -30,6 +33,7 @@ from sona_pg.domain.overview_figures import (
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.route_choice import RatedRoute, RouteChoice, choose, rated_routes
+from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.wording import title, wordings
 from sona_pg.engine import quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
@@ -132,7 +136,10 @@ class Overview:
         largest = sorted(patterns, key=lambda pattern: (-pattern.size, pattern.id))[:PLACED]
         places = plane.place(_centroids(largest, self._engine.dim)).tolist()
         costs = self._costs_of(session)
-        placed = [_placed(pattern, place, costs) for pattern, place in zip(largest, places, strict=True)]
+        names = self._topic_names(session)
+        placed = [
+            _placed(pattern, place, costs, names.of(pattern.id)) for pattern, place in zip(largest, places, strict=True)
+        ]
         return PatternMap(version, basis, plane.explained, placed, len(patterns) - len(largest))
 
     def memory_graph(self) -> PlacedGraph:
@@ -140,7 +147,9 @@ class Overview:
         session = self._session()
         serving = session.serving
         _, plane = self._plane_of(session)
-        return placed_graph(serving.state, serving.patterns, serving.catalog, plane, NODES)
+        names = self._topic_names(session)
+        graph = placed_graph(serving.state, serving.patterns, serving.catalog, plane, NODES)
+        return replace(graph, nodes=[_with_name(node, names) for node in graph.nodes])
 
     def fleet(self, limit: int = 50) -> dict[str, Any]:
         """Return the row of ``sona.learning`` of the space, and its servers."""
@@ -172,15 +181,17 @@ class Overview:
         ranked, among = _contenders(session, vector)
         costs = self._costs_of(session)
         history = CandidateHistory.read(session, among.ids)
+        names = self._topic_names(session)
         then = []
         for version in versions:
             past = self._past_version(session, require_version(version))
             answer = past.answer(vector, history.when_made(version, among), most, costs)
-            then.append(replace(answer, ranking=_dated(answer.ranking, history)))
+            ranking, near = _dated(answer.ranking, history), _named(answer.patterns, names)
+            then.append(replace(answer, ranking=ranking, patterns=near))
         serving = session.serving
         known = PastVersion.of(serving.version, serving.state, serving.patterns, self._engine.dim, session.config)
         live = known.answer(vector, among, most, costs)
-        found = near_patterns(list(serving.find_patterns(vector, 3)), costs)
+        found = _named(near_patterns(list(serving.find_patterns(vector, 3)), costs), names)
         moved = turned(session.held.instant.micro, vector)
         now = _dated(ranked[:most], history)
         return OldAnswers(AnswerThen(serving.version, now, live.routes, found, moved), then)
@@ -195,6 +206,10 @@ class Overview:
             LearnedFact(one.id, one.similarity, one.started_at, one.query, one.route, one.quality, *fact)
             for one, fact in judged
         ]
+
+    @staticmethod
+    def _topic_names(session: Session) -> TopicNames:
+        return TopicNames(session.database.topics.listing(session.space))
 
     def _session(self) -> Session:
         session = self._engine._session
@@ -240,6 +255,16 @@ def _dated(ranking: Sequence[Scored], history: CandidateHistory) -> list[Scored]
     return [replace(one, added=history.added(one.id)) for one in ranking]
 
 
+def _named(patterns: Sequence[NearPattern], names: TopicNames) -> list[NearPattern]:
+    return [replace(one, name=names.of(one.id)) for one in patterns]
+
+
+def _with_name(node: PlacedNode, names: TopicNames) -> PlacedNode:
+    kind, _, source = node.id.partition("/")
+    name = names.of(UUID(source)) if kind == "pattern" else None
+    return node if name is None else replace(node, label=name)
+
+
 def _contenders(session: Session, x: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[list[Scored], Contenders]:
     """Return the best candidates now with their scores, and the same to be ranked by other versions."""
     serving, ranker = session.held.serving, session.ranker
@@ -260,7 +285,9 @@ def _centroids(patterns: Sequence[LearnedPattern], dim: int) -> np.ndarray[Any, 
     return np.array([pattern.centroid for pattern in patterns], np.float32).reshape(len(patterns), dim)
 
 
-def _placed(pattern: LearnedPattern, place: Sequence[float], costs: Mapping[str, float]) -> PlacedPattern:
+def _placed(
+    pattern: LearnedPattern, place: Sequence[float], costs: Mapping[str, float], name: str | None
+) -> PlacedPattern:
     routes = rated_routes(pattern.routes, costs)
     chosen = choose(routes)
     rated = round(pattern.weight)
@@ -272,7 +299,7 @@ def _placed(pattern: LearnedPattern, place: Sequence[float], costs: Mapping[str,
     shown = wordings(pattern.typical_queries)
     return PlacedPattern(
         pattern.id, place[0], place[1], pattern.size, mean, pattern.kind, pattern.verdict, pattern.typical_queries,
-        title(shown), shown,
+        name, title(shown), shown,
         None if chosen is None else chosen.best.route, _shown(routes, chosen),
         rated, low, high, () if chosen is None else chosen.alike,
         None if chosen is None or chosen.cheapest is None else chosen.cheapest.route,

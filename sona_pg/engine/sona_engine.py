@@ -19,6 +19,7 @@ from sona_pg.engine.recording_calls import RecordingCalls
 from sona_pg.engine.routing_calls import RoutingCalls
 from sona_pg.engine.status_calls import StatusCalls
 from sona_pg.engine.text_calls import TextCalls
+from sona_pg.engine.topic_calls import TopicCalls
 from sona_pg.engine.version_calls import VersionCalls
 from sona_pg.errors import ConfigError
 from sona_pg.text.embedder import Embedder
@@ -33,6 +34,7 @@ class SonaEngine(
     RoutingCalls,
     ContentCalls,
     BudgetCalls,
+    TopicCalls,
     ErasureCalls,
     ExplainingCalls,
     TextCalls,

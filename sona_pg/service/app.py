@@ -29,6 +29,7 @@ from sona_pg.service import (
     recall_operations,
     record_operations,
     space_operations,
+    topic_operations,
     tutorial_operations,
 )
 from sona_pg.service.callers import Callers
@@ -50,6 +51,7 @@ SUBJECTS = (
     learn_operations.operations,
     budget_operations.operations,
     evaluate_operations.operations,
+    topic_operations.operations,
     space_operations.operations,
     adapter_operations.operations,
     dashboard_operations.operations,

@@ -193,6 +193,7 @@ class NearbyPattern(BaseModel):
     quality: float | None = None
     rated: int
     typical_query: str | None = None
+    name: str | None = None  # that people gave it
     title: str | None = None  # that query, with numbers, dates and names masked
     best_route: str | None = None
 

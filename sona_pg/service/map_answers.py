@@ -29,6 +29,7 @@ class PatternPlace(BaseModel):
     kind: str
     verdict: str | None = None
     typical_queries: list[str]
+    name: str | None = None  # that people gave it
     title: str | None = None  # the most typical query, with numbers, dates and names masked
     wordings: list[str]  # the typical queries, masked, without near-copies
     best_route: str | None = None  # of the best quality, of those with at least 10 ratings

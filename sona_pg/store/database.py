@@ -59,6 +59,7 @@ from sona_pg.store.shared_store import SharedStore
 from sona_pg.store.snapshots import Snapshot, read_snapshot
 from sona_pg.store.space_store import SpaceStore
 from sona_pg.store.telemetry_store import TelemetryStore
+from sona_pg.store.topic_names import TopicStore
 from sona_pg.store.trajectory_rows import read_missing, read_seen, read_steps
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 from sona_pg.store.unit import LearningUnit, learning_unit
@@ -85,6 +86,7 @@ class Database(SpaceStore):
         self.contents = ContentStore(engine)
         self.telemetry = TelemetryStore(engine)
         self.overview = OverviewStore(self.reads)
+        self.topics = TopicStore(engine, self.reads)
         self.url = url
 
     @classmethod

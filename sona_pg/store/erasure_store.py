@@ -13,7 +13,7 @@ from sona_pg._version import __version__
 from sona_pg.domain.erasure import Erasure, ErasurePlan, Subject
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
-from sona_pg.store import acts, erasure_rows, leases, version_contents
+from sona_pg.store import acts, erasure_rows, leases, topic_names, version_contents
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.transactions import BRIEF, reading, snapshot, transaction
 
@@ -79,6 +79,7 @@ class ErasureStore:
         def finish(connection: Connection, at: datetime) -> None:
             gone = erasure_rows.drop_versions(connection, space.space_id, first_version, version)
             version_contents.forget_tasks(connection, space.space_id)
+            topic_names.follow_erasure(connection, space.space_id)
             for erasure_id, receipt in receipts(gone, at).items():
                 erasure_rows.finish(connection, space.space_id, erasure_id, receipt, at)
 

@@ -116,6 +116,18 @@ pattern_uses = Table(
     PrimaryKeyConstraint("space_id", "pattern_id"),
 )
 
+pattern_names = Table(
+    "pattern_names",
+    metadata,
+    space_column(),
+    Column("pattern_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("named_by", Text, nullable=False),
+    Column("named_at", DateTime(timezone=True), nullable=False),
+    Column("centroid", VECTOR),
+    PrimaryKeyConstraint("space_id", "pattern_id"),
+)
+
 state_versions = Table(
     "state_versions",
     metadata,

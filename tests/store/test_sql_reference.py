@@ -50,6 +50,7 @@ def support(database_url: str) -> Iterator[psycopg.Connection]:
             if row in (59, 119):
                 engine.force_learn()
                 engine.refresh()
+        engine.name_topic(engine.find_patterns(np.eye(3)[0], 1)[0].id, "First questions")
     database = Database.open(database_url)
     database.sum_up()
     database.close()

@@ -34,6 +34,8 @@ export const CALLS = Object.freeze({
   budget: ["GET", "/v1/budget"],
   setBudget: ["POST", "/v1/budget"],
   evaluate: ["POST", "/v1/evaluate"],
+  topics: ["GET", "/v1/topics"],
+  nameTopic: ["POST", "/v1/topics"],
   spaces: ["GET", "/v1/spaces"],
   makeSpace: ["POST", "/v1/spaces"],
   events: ["GET", "/v1/events"],

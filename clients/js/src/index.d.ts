@@ -54,6 +54,10 @@ export interface Budget {
   amount: number | null; per: "request" | "day" | null; set_at: string | null; requests: number; spent: number;
   requests_today: number; spent_today: number; pace: number | null;
 }
+export interface Topic {
+  name: string; pattern: string | null; size: number | null; rated: number | null; quality: number | null; typical_query: string | null;
+  named_pattern: string; named_by: string; named_at: string;
+}
 export interface Lora { rank: number; scale: number; a: string; b: string }
 export interface Adapters { version: number; dim: number; micro: Lora; base: Lora[]; patterns: Pattern[]; centroids: string }
 export type ServiceEvent =
@@ -150,6 +154,8 @@ export class SonaClient {
   setBudget(body: { amount: number | null; per?: "request" | "day" }, options?: CallOptions): Promise<Budget>;
   evaluate(body?: { days?: number; budgets?: number[]; budget_shares?: number[]; versions?: number[]; costs?: Record<string, number>; limit?: number },
     options?: CallOptions): Promise<PolicyEvaluation>;
+  topics(query?: undefined, options?: CallOptions): Promise<{ topics: Topic[] }>;
+  nameTopic(body: { pattern: string; name: string | null }, options?: CallOptions): Promise<{ topics: Topic[] }>;
   spaces(query?: undefined, options?: CallOptions): Promise<{ spaces: Space[]; scopes: string[] }>;
   makeSpace(body: { name: string; dim: number }, options?: CallOptions): Promise<{ name: string; dim: number }>;
   events(options?: { events?: number; signal?: AbortSignal }): AsyncGenerator<ServiceEvent, void, void>;

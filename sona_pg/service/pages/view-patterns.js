@@ -1,17 +1,18 @@
 // Patterns: which matter most, what is known of the chosen one, and a map of them as of any version.
 
-import { get } from "./api.js";
+import { get, post } from "./api.js";
 import { tone, toneLegend } from "./charts.js";
-import { h, panel, table } from "./elements.js";
+import { h, panel, problem, table } from "./elements.js";
 import { bubbleMap, spread } from "./map.js";
 import { versionSlider } from "./slider.js";
 import { count, number, range, several, share } from "./format.js";
+import { say } from "./shell.js";
 import { help, term } from "./terms.js";
 
 const LEADING = 12; // rows that are shown at once
 const LABELLED = 8; // bubbles with a label
 
-const nameOf = (pattern) => pattern.title ?? "without texts";
+const nameOf = (pattern) => pattern.name ?? pattern.title ?? "without texts";
 const titleOf = (pattern) =>
   `${nameOf(pattern)}: ${several(pattern.size, "trajectory", "trajectories")}, ${pattern.rated ? `quality ${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : "not rated"}`;
 
@@ -33,7 +34,7 @@ function summary(route) {
   return `${route.rated ? `${rating(route)}, ${several(route.rated, "rating")}` : `not rated, tried ${several(route.size, "time")}`}${cost}`;
 }
 
-function detail(pattern) {
+function detail(pattern, form) {
   if (!pattern) return [h("p", { class: "quiet" }, "Choose a pattern in the table or on the map.")];
   const routes = Object.entries(pattern.routes).map(([route, known]) => ({ route, ...known }));
   return [
@@ -50,16 +51,45 @@ function detail(pattern) {
     pattern.wordings.length
       ? h("ul", { class: "typical" }, pattern.wordings.map((query) => h("li", {}, query)))
       : h("p", { class: "quiet" }, "They were recorded without texts."),
+    form,
     routes.length > 0 && h("h3", {}, "Routes tried in it"),
     routes.length > 0 && h("ul", { class: "typed" }, routes.map((route) => h("li", {}, h("strong", {}, route.route), h("span", { class: "quiet" }, summary(route))))),
     routes.length > 0 && h("p", { class: "note" }, "In brackets: the true quality lies there 19 times out of 20. Older ratings count less. Costs are means of the whole space."),
   ].filter(Boolean);
 }
 
+// A form that names the pattern for everybody who looks at this space.
+function naming(pattern, onNamed) {
+  const field = h("input", { type: "text", maxlength: 100, autocomplete: "off", value: pattern.name ?? "", placeholder: "as “Late delivery”" });
+  const place = h("div", {});
+  const send = async (name) => {
+    place.replaceChildren();
+    try {
+      await post("v1/topics", { pattern: pattern.id, name });
+    } catch (error) {
+      place.replaceChildren(problem(error));
+      return;
+    }
+    say(name === null ? "The topic has no name any more." : `The topic is called “${name}” now.`);
+    await onNamed();
+  };
+  return h("form", {
+    class: "naming",
+    onsubmit: (event) => {
+      event.preventDefault();
+      const name = field.value.trim();
+      if (name) send(name);
+    },
+  },
+  h("label", { class: "field" }, pattern.name === null ? "Name this topic" : "Name of this topic", field),
+  h("div", { class: "row" }, h("button", { type: "submit" }, "Save the name"),
+    pattern.name !== null && h("button", { type: "button", onclick: () => send(null) }, "Take it away")), place);
+}
+
 function leading(items, onChoose) {
   const rows = items.toSorted((a, b) => (wrong(b) ?? -1) - (wrong(a) ?? -1) || b.size - a.size);
   const columns = [
-    { name: "Typical question", heads: true, kind: "short", of: (pattern) => h("button", { type: "button", class: "link", "data-id": pattern.id, "aria-pressed": "false", onclick: () => onChoose(pattern) }, nameOf(pattern)) },
+    { name: "Topic", heads: true, kind: "short", of: (pattern) => h("button", { type: "button", class: "link", "data-id": pattern.id, "aria-pressed": "false", onclick: () => onChoose(pattern) }, nameOf(pattern)) },
     { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.judged)}`) },
     { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : null) },
     { name: "Best quality", title: () => term("Best quality", "best"), kind: "short", of: (pattern) => pattern.best_route },
@@ -79,15 +109,18 @@ export function patterns() {
   const list = h("div", { class: "flow" });
   let chosen = null;
   let domains = null;
+  let shown; // the version on the slider; undefined: the live one
+  let [mayName, isLive] = [false, true];
 
   const choose = (item) => {
     chosen = item?.id ?? null;
-    about.replaceChildren(h("h2", {}, item ? nameOf(item) : "Pattern"), ...detail(item));
+    about.replaceChildren(h("h2", { tabindex: "-1" }, item ? nameOf(item) : "Pattern"), ...detail(item, item && mayName && isLive && naming(item, named)));
     for (const one of list.querySelectorAll("[data-id]")) one.setAttribute("aria-pressed", String(one.dataset.id === chosen));
   };
 
   function draw(found) {
     const items = found.patterns;
+    isLive = found.version === found.basis;
     if (!items.length) {
       drawing.replaceChildren(h("p", { class: "quiet" }, `Version ${found.version} has no patterns: learning makes them from what was recorded.`));
       list.replaceChildren();
@@ -116,11 +149,19 @@ export function patterns() {
     note.textContent = `${several(items.length, "pattern")} of version ${found.version}. Near is alike, as far as a plane can show: it shows ${share(found.explained[0] + found.explained[1])} of the differences.`
       + (found.left_out ? ` ${several(found.left_out, "smaller one")} left out.` : "");
   }
-  const show = async (version) => draw(await get("v1/dashboard/patterns", { version }));
+  const show = async (version) => {
+    shown = version;
+    draw(await get("v1/dashboard/patterns", { version }));
+  };
+  const named = async () => {
+    await show(shown);
+    about.querySelector("h2").focus(); // the form that had the focus is gone
+  };
 
   return {
     async content() {
-      const [found, listed] = await Promise.all([get("v1/dashboard/patterns"), get("v1/versions", { limit: 50 })]);
+      const [found, listed, { scopes }] = await Promise.all([get("v1/dashboard/patterns"), get("v1/versions", { limit: 50 }), get("v1/spaces")]);
+      mayName = scopes.includes("learn");
       draw(found);
       return [
         h("h1", {}, "Patterns"),

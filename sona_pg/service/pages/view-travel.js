@@ -79,7 +79,7 @@ function answerPanel(title, answer) {
         h("span", { class: "quiet" }, byRoute ? share(one.score) : one.score.toFixed(2)))))),
     h("dl", { class: "pairs" },
       h("dt", {}, term("Nearest pattern", "pattern")),
-      h("dd", {}, near ? `${near.title ?? "without texts"} (similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")})` : "none"),
+      h("dd", {}, near ? `${near.name ?? near.title ?? "without texts"} (similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")})` : "none"),
       h("dt", {}, term("Best quality there", "best")), h("dd", {}, near?.best_route ?? (near ? "none has 10 ratings yet" : "–")),
       h("dt", {}, term("Adapter", "adapter")), h("dd", {}, answer.turned < 0.05 ? "leaves the question as it is" : `turns the question by ${answer.turned.toFixed(1)}°`)));
 }

@@ -9,7 +9,7 @@ INVENTORY = {
     "table": """
         acts adapters api_keys batches candidate_contents candidate_sets candidates cycles
         daily_decisions daily_figures erasures feedback feedback_rest fisher_snapshots
-        idempotent_requests leases memory_edges memory_nodes memory_standing pattern_routes
+        idempotent_requests leases memory_edges memory_nodes memory_standing pattern_names pattern_routes
         pattern_uses patterns route_statistics schema_revision sealed_weeks servers set_aside
         shared_trajectories space_names space_roles space_settings spaces staged_versions
         state_arrays state_versions steps steps_rest summary_days summary_progress telemetry_ids
@@ -20,13 +20,13 @@ INVENTORY = {
         failed_cycles feedback_sources figures fleet forgetting_by_task gates graph_hubs growth
         labels latest_feedback learning learning_curve next_patterns off_policy outcomes
         pattern_summary quality_by_day quality_by_server quality_by_space route_leaderboard
-        routes_by_pattern store_size users versions waiting_feedback
+        routes_by_pattern store_size topics users versions waiting_feedback
     """,
     "function": """
         apply_adapter apply_base_lora apply_micro_lora communities cycle_facts day_of days_of
         decision_figures_between diff doubles_of ensure_dimension ensure_partitions
         evaluate_policies figures_between find_patterns first_id guard_partition hierarchy hubs
-        judged_between judged_of last_id mark_batch mean_interval nearest_nodes neighborhood neighbors
+        judged_between judged_of last_id mark_batch mean_interval name_topic nearest_nodes neighborhood neighbors
         pattern_cycles pattern_drift pattern_seasons pattern_trajectories patterns_at quantile
         reals_of record_feedback record_trajectory require_space require_vector routes_between
         similar_trajectories sizes_of touched_days uuid_floor uuid_time version_cycles weight_at
@@ -41,7 +41,7 @@ INVENTORY = {
         idempotent_requests_pkey leases_pkey memory_edges_abstract memory_edges_back
         memory_edges_dreamt memory_edges_pkey memory_nodes_of_candidates memory_nodes_of_kind
         memory_nodes_pkey memory_nodes_waiting memory_standing_by_community
-        memory_standing_by_strength memory_standing_pkey pattern_routes_pkey pattern_uses_pkey
+        memory_standing_by_strength memory_standing_pkey pattern_names_pkey pattern_routes_pkey pattern_uses_pkey
         patterns_pkey route_statistics_pkey schema_revision_pkc sealed_weeks_pkey servers_pkey
         set_aside_pkey shared_trajectories_by_time shared_trajectories_pkey space_names_pkey
         space_names_space_id_key space_roles_by_role space_roles_pkey space_settings_pkey
@@ -90,6 +90,8 @@ INVENTORY = {
         memory_nodes.memory_nodes_space_id_fkey memory_standing.memory_standing_community_check
         memory_standing.memory_standing_pkey memory_standing.memory_standing_space_id_fkey
         memory_standing.memory_standing_strength_check
+        pattern_names.pattern_names_name_check pattern_names.pattern_names_pkey
+        pattern_names.pattern_names_space_id_fkey
         pattern_routes.pattern_routes_failure_count_check
         pattern_routes.pattern_routes_partial_count_check pattern_routes.pattern_routes_pkey
         pattern_routes.pattern_routes_quality_check

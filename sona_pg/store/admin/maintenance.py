@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.upkeep import MaintenanceAction
-from sona_pg.store import fleet, states
+from sona_pg.store import fleet, states, topic_names
 from sona_pg.store.admin import node_index, retention, sealing, space_retention, summaries, weeks
 from sona_pg.store.admin.building import Builder, CannotBuild, builder
 from sona_pg.store.admin.weeks import LEDGER, WEEK, Week
@@ -334,6 +334,7 @@ class Maintenance:
                 elif count:
                     yield MaintenanceAction("forgot", f"space {space}", f"{count} {kind}")
             yield from self._forget_servers(work, space)
+            self._briefly(work, partial(topic_names.follow, work, space))
 
     def _sweep(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
         """Delete the rows of spaces that were removed."""

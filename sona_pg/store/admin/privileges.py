@@ -18,8 +18,8 @@ OF_ADMINS = frozenset({"acts"})
 
 LEDGER = ("trajectories", "steps", "feedback")
 LEARNED = (
-    "cycles", "leases", "set_aside", "patterns", "pattern_routes", "state_versions", "adapters", "state_arrays",
-    "fisher_snapshots", "route_statistics", "memory_nodes", "memory_edges", "memory_standing",
+    "cycles", "leases", "set_aside", "patterns", "pattern_names", "pattern_routes", "state_versions", "adapters",
+    "state_arrays", "fisher_snapshots", "route_statistics", "memory_nodes", "memory_edges", "memory_standing",
     "version_contents", "version_patterns", "version_tasks", "version_gates", "staged_versions", "space_settings",
 )  # fmt: skip
 FIGURES = ("summary_days", "summary_progress", "daily_figures", "daily_decisions")

@@ -96,3 +96,22 @@ def test_a_latency_that_nobody_measured_is_not_shown(watched: Watched, site: Sit
     page.goto(f"{site.url}/?space=instant#routes")
     page.wait_for_selector("th:text-is('small-model')")
     assert "ms" not in (page.locator("table").first.text_content() or "")
+
+
+def test_a_topic_is_named_by_the_keyboard_and_keeps_its_name_in_the_next_version(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=shop#patterns")
+    field = page.get_by_label("Name this topic")
+    field.fill("Late delivery")
+    field.press("Enter")
+    page.wait_for_selector("[aria-live] h2:text-is('Late delivery'):focus")
+    page.wait_for_selector("th button:text-is('Late delivery')")
+    watched.require_readable("topic-named")
+    site.post("/v1/trajectories?space=shop", {"text": "is there a newer one?", "route": "small-model", "quality": 1})
+    site.post("/v1/learn?space=shop")
+    page.reload()
+    page.wait_for_selector("th button:text-is('Late delivery')")
+    page.click("th button:text-is('Late delivery')")
+    page.click("text=Take it away")
+    page.get_by_label("Name this topic").wait_for()
+    assert page.locator("text=Late delivery").count() == 0
