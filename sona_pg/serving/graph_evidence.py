@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sona_pg.config.graph_parts import GraphConfig
 from sona_pg.domain.catalog import Catalog
-from sona_pg.domain.ledger_slice import LedgerSlice
+from sona_pg.domain.ledger_slice import LedgerSlice, Outcome
 from sona_pg.learning.graph.expectation import Expectation
 from sona_pg.learning.graph.learned_graph import LearnedGraph
 from sona_pg.learning.graph.open_sessions import sessions_from
@@ -21,7 +21,8 @@ from sona_pg.serving.recent_slice import recent_slice
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.serving.uptake import Uptake
 
-Counted = Sequence[tuple[Judgement, bool]]  # whether its candidate set is known, of each
+# Of each: what counts, whether its candidate set is known, and what the version has learned of it; None for nothing.
+Counted = Sequence[tuple[Judgement, bool, Outcome | None]]
 
 
 class _Weighed(NamedTuple):
@@ -73,7 +74,10 @@ class GraphEvidence:
             waiting = [(one, self._evidence.query(one.trajectory)) for one in self._evidence.waiting(serving)]
             waiting = [(one, query) for one, query in waiting if query.session is not None and config.nodes]
             sets = self._sets([query for _, query in waiting])
-            counted = [(one, query.candidate_set in sets) for one, query in waiting]
+            counted = [
+                (one, query.candidate_set in sets, None if query.is_new else query.learned_outcome)
+                for one, query in waiting
+            ]
             recent = recent_slice([(one.trajectory, query) for one, query in waiting], self._dim)
             shown = {query.candidate_set: (query.route,) for _, query in waiting if query.route is not None}
             self.weighed_for = serving

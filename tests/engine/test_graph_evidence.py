@@ -143,6 +143,28 @@ def test_what_a_version_has_learned_is_taken_back_when_it_is_judged_anew(engine:
     assert used(engine) == pytest.approx(weights, abs=1e-5)
 
 
+def test_what_the_version_is_found_to_have_learned_counts_as_revised_from_then_on(engine: SonaEngine) -> None:
+    told = turn(engine, "s", 0, "d", None)
+    turn(engine, "s", 1, "b")
+    engine.feedback(told, quality=1.0)
+    assert used(engine)
+    session = engine._session
+    last = session.graph._weighed
+    assert last is not None
+    session.evidence.query(told.bytes).is_new = False  # as a row of the ledger may say, which changes no quality
+    assert session.graph._weigh(last.serving, last.catalog, last) is not last
+
+
+def test_sessions_of_several_answers_are_learned_cycle_after_cycle(engine: SonaEngine) -> None:
+    for cycle in range(3):
+        for topic in (0, 1, 2):
+            turn(engine, f"of-{cycle}", topic, NAMES[topic])
+        engine.force_learn()
+    assert together(engine, "b", "c") == pytest.approx(1 - (1 - RATE) ** 3, rel=1e-3)
+    assert together(engine, "c", "b") == together(engine, "b", "c")
+    assert engine.rebuild().equal
+
+
 def test_an_erased_session_counts_no_longer(engine: SonaEngine) -> None:
     before = used(engine)
     turn(engine, "erased", 0, "a")

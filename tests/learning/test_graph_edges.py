@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sona_pg.domain.memory import EdgeKind
 from sona_pg.learning.graph.edges import RATE, GraphEdges
+from sona_pg.learning.graph.pair_uses import PairUses
 
 SYMMETRIC = [kind for kind in EdgeKind if not kind.directed]
 PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=40)
@@ -101,3 +102,29 @@ def test_uniting_does_not_depend_on_the_order(first, second):
 def test_weak_edges_go():
     edges = edges_of([(0, 1)], weight=0.9).united(edges_of([(2, 3)], weight=0.1))
     assert {key[:2] for key in as_dict(edges.without_weak(0.2, 0.0, 30.0))} == {(0, 1), (1, 0)}
+
+
+@given(st.lists(PAIRS, min_size=1, max_size=4))
+def test_edges_stay_in_order_and_single_whatever_is_learned(slices):
+    edges, used = GraphEdges.empty(8), set()
+    for now, pairs in enumerate(slices):
+        source, target = np.array(pairs, np.int32).reshape(-1, 2).T
+        ones = np.ones(len(pairs), np.int64)
+        uses = PairUses(source, target, ones, 0 * ones)
+        edges = edges.learned(uses, EdgeKind.CO_ACTIVATION, float(now), 30.0)
+        used |= {pair for first, second in pairs if first != second for pair in ((first, second), (second, first))}
+    stored = list(zip(edges.source.tolist(), edges.target.tolist(), strict=True))
+    assert stored == sorted(used)
+    assert edges.starts.tolist() == np.searchsorted(edges.source, np.arange(9)).tolist()
+
+
+def test_of_edges_stored_out_of_order_those_whose_opposite_agrees_count():
+    right = edges_of([(0, 1), (0, 2), (1, 2)], weight=0.5)
+    as_stored = right.starts, right.target, right.kind, right.weight, right.reinforced
+    assert as_dict(GraphEdges.stored(*as_stored)) == as_dict(right)
+    doubled = np.repeat(right.target, [2, 1, 1, 1, 1, 1])  # 0 to 1 twice, and the last of each node is the next one's
+    columns = (np.repeat(column, [2, 1, 1, 1, 1, 1]) for column in (right.kind, right.weight, right.reinforced))
+    wrong = GraphEdges.stored(np.array([0, 2, 4, 7, 7, 7, 7, 7, 7]), doubled, *columns)
+    kind = int(EdgeKind.CO_ACTIVATION)
+    assert as_dict(wrong) == {(0, 1, kind): 0.5, (1, 0, kind): 0.5, (1, 2, kind): 0.5, (2, 1, kind): 0.5}
+    assert (np.diff(wrong.source) >= 0).all()

@@ -102,6 +102,29 @@ class GraphEdges:
             np.searchsorted(source, np.arange(nodes + 1)).astype(np.int64),
         )
 
+    @classmethod
+    def stored(
+        cls,
+        starts: NDArray[np.int64],
+        target: Indices,
+        kind: NDArray[np.uint8],
+        weight: Floats,
+        reinforced: NDArray[np.float64],
+    ) -> GraphEdges:
+        """Return edges as they were stored.
+
+        An earlier build left some out of order, and so with the sources of others: of such a graph a symmetric edge
+        counts where its opposite has the same weight.
+        """
+        nodes = len(starts) - 1
+        source = np.repeat(np.arange(nodes, dtype=np.int32), np.diff(starts))
+        if (np.diff(_codes(nodes, source, kind, target)) > 0).all():
+            return cls(nodes, source, target, kind, weight, reinforced, starts)
+        edges = cls.joined(nodes, source, target, kind, weight, reinforced)
+        opposite = _find(edges, dataclasses.replace(edges, source=edges.target, target=edges.source))
+        agreed = (opposite >= 0) & (edges.weight[opposite] == edges.weight)
+        return edges.where((edges.source != edges.target) & (agreed | np.isin(edges.kind, DIRECTED)))
+
     def __len__(self) -> int:
         """Return the number of stored edges: symmetric ones count twice."""
         return len(self.source)

@@ -93,17 +93,14 @@ class LearnedGraph:
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> LearnedGraph:
         """Restore from ``to_arrays``."""
-        starts = np.asarray(arrays["starts"], np.int64)
-        nodes = len(starts) - 1
-        edges = GraphEdges(
-            nodes=nodes,
-            source=np.repeat(np.arange(nodes, dtype=np.int32), np.diff(starts)),
+        edges = GraphEdges.stored(
+            starts=np.asarray(arrays["starts"], np.int64),
             target=np.asarray(arrays["targets"], np.int32),
             kind=np.asarray(arrays["edge_kinds"], np.uint8),
             weight=np.asarray(arrays["weights"], np.float32),
             reinforced=np.asarray(arrays["reinforced"], np.float64),
-            starts=starts,
         )
+        nodes = edges.nodes
         return cls(
             kinds=np.asarray(arrays["kinds"], np.uint8),
             keys=np.asarray(arrays["keys"], np.uint8).reshape(-1, 16),

@@ -18,7 +18,7 @@ class PairUses:
     downs: NDArray[np.int64]  # (p,) times that both were retrieved, and one was not used
 
     def summed(self, nodes: int, *, symmetric: bool) -> PairUses:
-        """Return each pair once, in both directions if ``symmetric``; loops and pairs without any use go."""
+        """Return each pair once, in both directions if ``symmetric``, in order; loops and pairs without any use go."""
         first, second = self.source.astype(np.int64), self.target.astype(np.int64)
         if symmetric:
             first, second = np.minimum(first, second), np.maximum(first, second)
@@ -30,4 +30,6 @@ class PairUses:
         if symmetric:
             source, target = np.concatenate([source, target]), np.concatenate([target, source])
             ups, downs = np.tile(ups, 2), np.tile(downs, 2)
+            order = np.lexsort((target, source))
+            source, target, ups, downs = source[order], target[order], ups[order], downs[order]
         return PairUses(source, target, ups, downs)
