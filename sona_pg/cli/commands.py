@@ -15,6 +15,7 @@ from sona_pg._version import __version__
 from sona_pg.cli.asking_commands import ASKING_COMMANDS, costs_of
 from sona_pg.cli.backup_commands import dump, restore
 from sona_pg.cli.bench_command import bench
+from sona_pg.cli.candidate_commands import candidates_app
 from sona_pg.cli.database_commands import db_app, distribute, maintain
 from sona_pg.cli.doctor_command import doctor
 from sona_pg.cli.dream_commands import dream
@@ -56,6 +57,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(roles_app, name="roles")
 app.add_typer(set_aside_app, name="set-aside")
 app.add_typer(topics_app, name="topics")
+app.add_typer(candidates_app, name="candidates")
 app.command()(audit)
 app.command()(bench)
 app.command()(dump)

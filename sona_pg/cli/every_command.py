@@ -19,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, also on a termin
 # Panels of the help, with their commands and groups; others stand below.
 PANELS = {
     "Begin": ("demo", "info", "doctor", "db", "space"),
-    "Ask and record": ("find", "rank", "route", "why", "record", "feedback", "import", "export"),
+    "Ask and record": ("find", "rank", "route", "why", "record", "feedback", "candidates", "import", "export"),
     "Look": ("watch", "stats", "patterns", "topics", "quality", "cycles", "fleet", "waiting-feedback", "set-aside"),
     "Learn": ("learn", "dream", "worker", "rebuild", "evaluate"),
     "Versions": ("versions", "diff", "stage", "promote", "rollback", "save", "load"),

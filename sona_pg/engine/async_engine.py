@@ -211,6 +211,9 @@ class AsyncSonaEngine:
     share_trajectory = _AwaitedCall(SonaEngine.share_trajectory)
     recall = _AwaitedCall(SonaEngine.recall)  # the first one reads the order of groups
     remember = _AwaitedCall(SonaEngine.remember)
+    retire_candidates = _AwaitedCall(SonaEngine.retire_candidates)
+    restore_candidates = _AwaitedCall(SonaEngine.restore_candidates)
+    retired_candidates = _AwaitedCall(SonaEngine.retired_candidates)
     keep_contents = _AwaitedCall(SonaEngine.keep_contents)
     contents = _AwaitedCall(SonaEngine.contents)
     find_contents = _AwaitedCall(SonaEngine.find_contents)

@@ -214,7 +214,7 @@ class CurrentSpace(ABC):
             or self.ranker.overlay.remembers_any
             or self._kinds is not None
             or self.uses.lacks(self.serving)
-            or (self.runtime.embedded is None and self.held.is_to_be_kept)
+            or (self.runtime.embedded is None and self.held.is_to_be_kept(self.ranker.retired.ids))
         )
 
     @property
@@ -344,7 +344,7 @@ class CurrentSpace(ABC):
 
     def _keep_version(self, *, now: bool = False) -> None:
         if self.runtime.embedded is None and self._space is not None:
-            self.held.keep(self._space, now=now)
+            self.held.keep(self._space, self.ranker.retired.ids, now=now)
 
     def _settled(self) -> Collection[str]:
         """Return the candidates given to this server that are no longer being written."""

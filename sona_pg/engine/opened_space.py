@@ -170,11 +170,13 @@ class OpenedSpace(CurrentSpace):
         """Record, and serve the last version known on this machine, until the database answers."""
         self._away = exc
         kept = self.held.serve_kept()
+        if kept is not None:
+            self.ranker.retired.ids = kept.retired
         self.writer = Outage(self.hot, self._config.ingest, self._pending, str(exc))
         self.runtime.outage.warn(
             "opened without the database, serving %s; what is recorded waits (durability %r) and is written once it "
             "answers: %s",
-            f"version {self.serving.version} as this machine knew it" if kept else "nothing learned",
+            f"version {self.serving.version} as this machine knew it" if kept is not None else "nothing learned",
             self._config.ingest.durability,
             exc,
         )

@@ -1,8 +1,9 @@
-"""Calls that rank candidates, and that store them."""
+"""Calls that rank candidates, that store them, and that retire them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from numpy.typing import ArrayLike
 
@@ -10,6 +11,7 @@ from sona_pg.domain.answer import Ranking
 from sona_pg.domain.memory import SECONDS
 from sona_pg.engine.lifetime import EngineLifetime
 from sona_pg.serving.arguments import as_directions, require_count
+from sona_pg.serving.candidate_sets import check_ids
 
 
 class RankingCalls(EngineLifetime):
@@ -33,7 +35,7 @@ class RankingCalls(EngineLifetime):
             query: the query's embedding.
             candidates: (m, dim) embeddings, stored by id; by default those in the store. From then on this server knows
                 them by their ids; others about a second after the commit.
-            ids: (m,) one text each; an id means the same candidate for ever.
+            ids: (m,) one text each; an id means the same candidate for ever. Retired ones are left out.
             k: the largest number of results.
             exploration: above 0, candidates with little evidence are ranked higher (1 is a good value while learning);
                 the returned scores are the ranker's own.
@@ -105,3 +107,42 @@ class RankingCalls(EngineLifetime):
         if order is not None:
             session.recaller.remember(ids, order)
         session.attend()
+
+    def retire_candidates(self, ids: Sequence[str]) -> int:
+        """Answer with these candidates no more, until they are restored; return how many were not retired before.
+
+        A retired candidate is neither ranked nor recalled, also where a caller names it: on this server at once, on
+        others about a second after the commit. What was recorded and learned stays, and goes on to count; to remove a
+        person's data see ``forget``. Committed when this returns.
+
+        Args:
+            ids: one or more; to repeat the call changes nothing.
+
+        Raises:
+            InvalidValue: an id cannot be used.
+            UnknownCandidate: one is not stored; none is retired then.
+            DatabaseUnavailable: Postgres does not answer.
+        """
+        return self._session.retire_candidates(check_ids("candidate id", ids))
+
+    def restore_candidates(self, ids: Sequence[str]) -> int:
+        """Answer with retired candidates again, as if they had never been retired; return how many were.
+
+        Args:
+            ids: one or more; those that are not retired stay as they are.
+
+        Raises:
+            InvalidValue: an id cannot be used.
+            UnknownCandidate: one is not stored; none is restored then.
+            DatabaseUnavailable: Postgres does not answer.
+        """
+        return self._session.restore_candidates(check_ids("candidate id", ids))
+
+    def retired_candidates(self) -> dict[str, datetime]:
+        """Return the retired candidates, the first retired first, each with the time since which it is.
+
+        Raises:
+            DatabaseUnavailable: Postgres does not answer.
+        """
+        self._session.require_database()
+        return self._session.database.retirements.retired(self._session.space)

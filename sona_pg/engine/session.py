@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from sona_pg.engine.ending import Ending
 from sona_pg.engine.figures import Figures
 from sona_pg.engine.opened_space import OpenedSpace, OpenRequest
 from sona_pg.engine.process_runtime import runtimes
-from sona_pg.errors import DatabaseError
+from sona_pg.errors import DatabaseError, UnknownCandidate
 from sona_pg.ingest.wakeups import held_here
 from sona_pg.learning.answer_value import AnswerKind
 from sona_pg.recorder import HotPath
@@ -81,6 +81,27 @@ class Session(OpenedSpace):
         self.require_open()
         self.writer.flush(timeout)
         self._figures.forget()
+
+    def retire_candidates(self, ids: Sequence[str]) -> int:
+        """Answer with candidates no more; see ``SonaEngine.retire_candidates``."""
+        return self._change_candidates(lambda: self.database.retirements.retire(self.space, ids))
+
+    def restore_candidates(self, ids: Sequence[str]) -> int:
+        """Answer with retired candidates again; see ``SonaEngine.restore_candidates``."""
+        return self._change_candidates(lambda: self.database.retirements.restore(self.space, ids))
+
+    def _change_candidates(self, change: Callable[[], int]) -> int:
+        self.require_database()
+        settled = self.writer.candidates_settled
+        try:
+            changed = change()
+        except UnknownCandidate:
+            if settled:
+                raise
+            self.flush(LEARN_TIMEOUT)  # they may have been given to this server a moment ago
+            changed = change()
+        self.refresh()
+        return changed
 
     def learn(self) -> CycleResult:
         """Commit all records, run loop B on them, and serve the result."""

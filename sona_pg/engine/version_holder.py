@@ -105,13 +105,13 @@ class VersionHolder:
         """Serve version 0 of a space that was made ``age`` seconds ago."""
         self.serve(dataclasses.replace(self._nothing_learned(), published_at=time.monotonic() - age))
 
-    def serve_kept(self) -> bool:
-        """Serve the version served last on this machine; return False if there is none."""
+    def serve_kept(self) -> Snapshot | None:
+        """Serve the version served last on this machine, and return it; None if there is none."""
         kept = load_version(self._last.path, self._hot.dim)
         if kept is None:
-            return False
+            return None
         self.serve(ServedVersion.of(kept[1], self._hot.dim, self._config))
-        return True
+        return kept[1]
 
     def take_up(self, live: int, read: ReadLive, learned: Learned) -> bool:
         """Serve the live version, and return True; if it cannot be served, log once and keep the previous one."""
@@ -130,14 +130,13 @@ class VersionHolder:
         self.serve(serving, learned=known)
         return True
 
-    def keep(self, space: Space, *, now: bool = False) -> None:
+    def keep(self, space: Space, retired: frozenset[str], *, now: bool = False) -> None:
         """Save the served version in the home folder, for an engine opened while the database is away."""
-        self._last.keep(space, self.serving.version, self.serving.as_snapshot, now=now)
+        self._last.keep(space, self.serving.version, self.serving.as_snapshot, retired, now=now)
 
-    @property
-    def is_to_be_kept(self) -> bool:
+    def is_to_be_kept(self, retired: frozenset[str]) -> bool:
         """Whether ``keep`` has something to write, now or in a while."""
-        return self._last.lacks(self.serving.version)
+        return self._last.lacks(self.serving.version, retired)
 
     def load_adapters(self, path: str | Path) -> None:
         """Serve the adapters of a file until a newer version is published."""

@@ -83,7 +83,7 @@ async def remember(call: Call[RememberBody]) -> Any:
     body = call.body
     engine = await call.engine()
     count = len(body.texts or body.ids or ())
-    _require_few(call, count, "/texts" if body.texts else "/ids")
+    require_few(call, count, "/texts" if body.texts else "/ids")
     for name, column in (("ids", body.ids), ("vectors", body.vectors), ("contents", body.contents)):
         if column is not None and len(column) != count:
             raise field_problem(f"/{name}", f"{len(column)} {name} for {count} texts or ids: expected one each")
@@ -129,11 +129,12 @@ async def recall(call: Call[RecallBody]) -> Any:
 @operations.add("POST", "/v1/contents/drop", scope="record", body=DropBody, answer=Dropped)
 async def drop_contents(call: Call[DropBody]) -> Any:
     """Delete what was remembered under ids. The candidates stay, and what was learned about them."""
-    _require_few(call, len(call.body.ids), "/ids")
+    require_few(call, len(call.body.ids), "/ids")
     return {"dropped": await (await call.engine()).drop_contents(call.body.ids)}
 
 
-def _require_few(call: Call[Any], count: int, pointer: str) -> None:
+def require_few(call: Call[Any], count: int, pointer: str) -> None:
+    """Raise a problem of the field at ``pointer`` if a request names more than it may."""
     most = call.state.options.most_batch
     if count > most:
         raise field_problem(pointer, f"{count} at once: expected at most {most}", 413)

@@ -34,6 +34,7 @@ from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, Named, NamedSets,
 from sona_pg.serving.overlay import Overlay
 from sona_pg.serving.ranking_evidence import EvidenceWeights, RankingEvidence
 from sona_pg.serving.recent_evidence import RecentEvidence
+from sona_pg.serving.retired_candidates import RetiredCandidates
 from sona_pg.serving.rival_candidates import RivalCandidates
 from sona_pg.serving.served_version import ServedVersion
 
@@ -46,8 +47,8 @@ class RankedSet:
     ids: tuple[str, ...]
     embeddings: NDArray[np.float32] | NDArray[np.float16]  # (m, dim)
     checksum: int  # digest of the given embeddings
-    # For ids without embeddings: the catalog with them, and when to report the set to the store again.
-    stored: tuple[Catalog, float] | None = None
+    # For ids without embeddings: the catalog with them, when to report the set to the store again, the retired ones.
+    stored: tuple[Catalog, float, frozenset[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,9 +66,10 @@ class ReadySet:
 class _RecentSet(NamedTuple):
     """A recently ranked set of ids, with the objects its result depends on."""
 
-    catalog: Catalog  # catalog with the ids
     ready: ReadySet
+    catalog: Catalog  # catalog with the ids
     until: float  # monotonic seconds after which the set is reported to the store again
+    retired: frozenset[str]
 
 
 class _OfVersion:
@@ -121,6 +123,7 @@ class CandidateRanker:
         self._sets_made = 0
         self._of_version: _OfVersion | None = None
         self.overlay = Overlay()
+        self.retired = RetiredCandidates()
         self._rivals = RivalCandidates(dim, self.overlay, self._given)
         self.evidence = RankingEvidence(evidence, dim, self._rivals)
         self._last_stored: RankedSet | None = None
@@ -234,7 +237,7 @@ class CandidateRanker:
             recent = of_version.recent.get(ids if type(ids) is tuple else tuple(ids))
         except TypeError:  # an id that cannot be hashed is none, and the check says so
             return None
-        if recent is None or time.monotonic() > recent.until:
+        if recent is None or time.monotonic() > recent.until or recent.retired is not self.retired.ids:
             return None
         return recent.ready if self.overlay.catalog(serving.catalog) is recent.catalog else None
 
@@ -250,7 +253,7 @@ class CandidateRanker:
             ready = ReadySet(serving, chosen, slots, scorer, Confidence(serving.ranker, chosen.embeddings))
             of_version.add(ready)
         if chosen.stored is not None:
-            of_version.recent[chosen.ids] = _RecentSet(chosen.stored[0], ready, chosen.stored[1])
+            of_version.recent[chosen.ids] = _RecentSet(ready, *chosen.stored)
         return ready
 
     def _weighed(self, ready: ReadySet) -> ReadySet:
@@ -275,7 +278,14 @@ class CandidateRanker:
             return self._sets_made, tuple(self._sets.values())
 
     def _chosen(self, serving: ServedVersion, candidates: ArrayLike | None, ids: Sequence[str] | None) -> RankedSet:
-        return self._stored(serving, ids) if candidates is None else self._prepared(candidates, ids)
+        if candidates is None:
+            return self._stored(serving, ids)
+        if ids is not None and self.retired.any_of(ids):
+            rows = as_matrix(candidates, self._dim, "candidates")
+            _require_one_each(rows, ids)
+            kept = self.retired.rows_left(ids)
+            candidates, ids = rows[kept], [ids[row] for row in kept]
+        return self._prepared(candidates, ids)
 
     def _prepared(self, candidates: ArrayLike, ids: Sequence[str] | None) -> RankedSet:
         if ids is None:
@@ -283,8 +293,7 @@ class CandidateRanker:
         named = self._named.number(ids)
         names = named.ids
         embeddings = as_matrix(candidates, self._dim, "candidates")
-        if len(embeddings) != len(names):
-            raise InvalidValue(f"{len(embeddings)} candidates with {len(names)} ids: expected one id each")
+        _require_one_each(embeddings, names)
         checksum = kernels.crc32c(embeddings.data)
         with self._lock:
             known = self._sets.get(named.key)
@@ -317,12 +326,15 @@ class CandidateRanker:
 
     def _stored(self, serving: ServedVersion, ids: Sequence[str] | None) -> RankedSet:
         """Return candidates given by id alone; all of them if no ids are given."""
-        catalog = self.overlay.catalog(serving.catalog)
-        wanted = catalog.ids if ids is None else ids
+        catalog, retired = self.overlay.catalog(serving.catalog), self.retired.ids
+        if ids is None:
+            wanted = self.retired.left_of(catalog)
+        else:
+            wanted = [ids[row] for row in self.retired.rows_left(ids)] if self.retired.any_of(ids) else ids
         named = self._named.number(wanted) if ids or catalog.ids else Named((), 0, stored=False)
         names = named.ids
         last = self._last_stored
-        source = (catalog, named.until)
+        source = (catalog, named.until, retired)
         if last is not None and last.stored == source and last.ids == names and last.set_id == named.number:
             return last
         slots = catalog.slots(names)
@@ -335,9 +347,15 @@ class CandidateRanker:
                 f"version {serving.version} does not know {what}: give their embeddings or texts as well, or remember "
                 "them first; candidates of another server are known here about a second after their commit"
             )
-        known = RankedSet(named.number, names, catalog.halves if ids is None else catalog.halves[slots], 0, source)
+        halves = catalog.halves if len(names) == len(catalog) and ids is None else catalog.halves[slots]
+        known = RankedSet(named.number, names, halves, 0, source)
         self._last_stored = known
         return known
+
+
+def _require_one_each(embeddings: NDArray[np.float32], names: Sequence[str]) -> None:
+    if len(embeddings) != len(names):
+        raise InvalidValue(f"{len(embeddings)} candidates with {len(names)} ids: expected one id each")
 
 
 def best_first(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:

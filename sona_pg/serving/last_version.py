@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -28,21 +29,29 @@ class LastVersion:
     def __init__(self, home: Path, place: str, space: str) -> None:
         """Keep it in a file of ``home`` that belongs to a space of the database at ``place``."""
         self.path = path_for(home, place, space)
-        self._kept = 0  # the version in the file
+        self._kept: tuple[int, frozenset[str]] = (0, frozenset())  # version and retired candidates in the file
         self._kept_at = -KEEP_EVERY  # monotonic seconds
 
-    def lacks(self, version: int) -> bool:
-        """Whether a version still has to be saved."""
-        return version not in (0, self._kept)
+    def lacks(self, version: int, retired: frozenset[str]) -> bool:
+        """Whether a version, or which candidates are retired, still has to be saved."""
+        return version != 0 and (version, retired) != self._kept
 
-    def keep(self, space: Space, version: int, snapshot: Callable[[], Snapshot], *, now: bool = False) -> None:
+    def keep(
+        self,
+        space: Space,
+        version: int,
+        snapshot: Callable[[], Snapshot],
+        retired: frozenset[str] = frozenset(),
+        *,
+        now: bool = False,
+    ) -> None:
         """Save the served version, unless it is saved, is version 0, or another was saved a moment ago."""
         at = time.monotonic()
-        if not self.lacks(version) or (at - self._kept_at < KEEP_EVERY and not now):
+        if not self.lacks(version, retired) or (at - self._kept_at < KEEP_EVERY and not now):
             return
-        self._kept, self._kept_at = version, at
+        self._kept, self._kept_at = (version, retired), at
         try:
-            save(self.path, space, snapshot())
+            save(self.path, space, dataclasses.replace(snapshot(), retired=retired))
         except StorageError as exc:
             log.info("%s", exc)
 

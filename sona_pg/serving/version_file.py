@@ -94,6 +94,7 @@ def _packed(
         "settings": dict(space.settings),
         "version": snapshot.version,
         "candidates": list(snapshot.catalog.ids),
+        "retired": sorted(snapshot.retired),
         "patterns": [_pattern_row(pattern) for pattern in snapshot.patterns],
         "fisher": [[held.task, held.layer, held.kind] for held in fisher],
         "state": None,
@@ -147,7 +148,8 @@ def _unpacked(header: dict[str, Any], whole: bytes, start: int) -> VersionFile:
         )
     patterns = [_pattern(row, centroid) for row, centroid in zip(header["patterns"], arrays["centroids"], strict=True)]
     catalog = Catalog.of(header["candidates"], arrays["candidates"])
-    return VersionFile(space, Snapshot(header["version"], state, patterns, catalog), fisher)
+    retired = frozenset(header.get("retired", ()))  # files of earlier releases have none
+    return VersionFile(space, Snapshot(header["version"], state, patterns, catalog, retired=retired), fisher)
 
 
 def _bytes_of(values: NDArray[Any]) -> memoryview:

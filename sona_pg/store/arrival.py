@@ -29,6 +29,8 @@ SELECT clock_timestamp(), s.space_id, s.name, s.dim, s.settings,
        (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = s.space_id),
        (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id AND c.slot IS NULL),
        (SELECT max(c.changed_at) FROM sona.candidates c WHERE c.space_id = s.space_id),
+       (SELECT max(coalesce(c.restored_at, c.retired_at)) FROM sona.candidates c
+        WHERE c.space_id = s.space_id AND c.retired_at IS NOT NULL),
        s.kinds_from IS NOT NULL, s.budget, s.budget_per, s.budget_set_at,
        (SELECT b.batch FROM sona.batches b
         WHERE b.space_id = s.space_id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
@@ -60,7 +62,8 @@ def find(connection: Connection, name: str) -> Arrival | None:
     row = driver_connection(connection).execute(FIND, {"name": name}).fetchone()
     if row is None:
         return None
-    at, space_id, name, dim, settings, found, live, made_at, age, slot, new, changed, kinds, *budget, newest = row
+    at, space_id, name, dim, settings, found, live, made_at, age, *rest = row
+    slot, new, changed, retired, kinds, *budget, newest = rest
     space = Space(space_id, name, dim, read_settings(settings, found), bool(settings), kinds)
-    signal = (0 if slot is None else slot + 1, new, changed)
+    signal = CandidateSignal(0 if slot is None else slot + 1, new, changed, retired)
     return Arrival(space, at, asked_at, time.time(), live, age, made_at, signal, of_row(*budget), newest)

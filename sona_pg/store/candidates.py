@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,17 @@ SELECT slot, candidate_id, embedding FROM (
 ) AS told ORDER BY slot
 """)
 NEVER = datetime.max.replace(tzinfo=UTC)
-CandidateSignal = tuple[int, int, datetime | None]  # slots given, candidates without one, latest change
+
+
+class CandidateSignal(NamedTuple):
+    """Values that change with the candidates of a space."""
+
+    slots: int = 0  # given
+    unplaced: int = 0  # candidates without a slot
+    changed: datetime | None = None  # when an embedding or a group was changed last
+    retired: datetime | None = None  # when a candidate was retired or restored last
+
+
 BYTES_AT_ONCE = 16 << 20  # of embeddings decoded at once
 # Changes of embeddings up to this long before a catalog was read are read again: they may have been uncommitted then.
 OVERLAP = timedelta(minutes=2)
@@ -180,13 +191,15 @@ def put_in(connection: Connection, space_id: int, loaded: Catalog, at: datetime)
 
 
 def signal(connection: Connection, space_id: int) -> CandidateSignal:
-    """Return values, from indexes, that change with new candidates, new slots, embeddings and groups."""
+    """Return values, from indexes, that change with new candidates, slots, embeddings, groups and retired ones."""
     of_space = candidates.c.space_id == space_id
     newest = select(func.max(candidates.c.slot)).where(of_space).scalar_subquery()
     waiting = select(func.count()).select_from(candidates).where(of_space, candidates.c.slot.is_(None))
     changed = select(func.max(candidates.c.changed_at)).where(of_space).scalar_subquery()
-    row = connection.execute(select(newest, waiting.scalar_subquery(), changed)).one()
-    return 0 if row[0] is None else int(row[0]) + 1, int(row[1]), row[2]
+    latest = func.coalesce(candidates.c.restored_at, candidates.c.retired_at)
+    retired = select(func.max(latest)).where(of_space, candidates.c.retired_at.is_not(None)).scalar_subquery()
+    row = connection.execute(select(newest, waiting.scalar_subquery(), changed, retired)).one()
+    return CandidateSignal(0 if row[0] is None else int(row[0]) + 1, int(row[1]), row[2], row[3])
 
 
 def read_new(connection: Connection, space_id: int, slots: int) -> list[str]:

@@ -53,6 +53,7 @@ from sona_pg.store.learned import StoredKnowledge, read_learned, read_state
 from sona_pg.store.overview_store import OverviewStore
 from sona_pg.store.pulse_rows import read_pulse
 from sona_pg.store.read_side import ReadReplica, ReadSide
+from sona_pg.store.retirement_store import RetirementStore
 from sona_pg.store.search import SearchRequest
 from sona_pg.store.set_aside_store import SetAsideStore
 from sona_pg.store.shared_store import SharedStore
@@ -84,6 +85,7 @@ class Database(SpaceStore):
         self.erasures = ErasureStore(engine)
         self.exports = ExportStore(engine)
         self.contents = ContentStore(engine)
+        self.retirements = RetirementStore(engine)
         self.telemetry = TelemetryStore(engine)
         self.overview = OverviewStore(self.reads)
         self.topics = TopicStore(engine, self.reads)

@@ -177,11 +177,19 @@ candidates = Table(
     Column("changed_at", DateTime(timezone=True)),
     Column("group_name", Text),
     Column("position", BigInteger),
+    Column("retired_at", DateTime(timezone=True)),
+    Column("restored_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("space_id", "candidate_id"),
     UniqueConstraint("space_id", "slot"),
     Index("candidates_new", "space_id", postgresql_where=text("slot IS NULL")),
     Index("candidates_changed", "space_id", "changed_at", postgresql_where=text("changed_at IS NOT NULL")),
     Index("candidates_in_order", "space_id", "group_name", "position", postgresql_where=text("group_name IS NOT NULL")),
+    Index(
+        "candidates_retired",
+        "space_id",
+        text("COALESCE(restored_at, retired_at)"),
+        postgresql_where=text("retired_at IS NOT NULL"),
+    ),
 )
 
 candidate_contents = Table(

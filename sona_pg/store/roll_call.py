@@ -43,6 +43,8 @@ SIGNAL = """
        (SELECT max(c.slot) FROM sona.candidates c WHERE c.space_id = s.space_id),
        (SELECT count(*) FROM sona.candidates c WHERE c.space_id = s.space_id AND c.slot IS NULL),
        (SELECT max(c.changed_at) FROM sona.candidates c WHERE c.space_id = s.space_id),
+       (SELECT max(coalesce(c.restored_at, c.retired_at)) FROM sona.candidates c
+        WHERE c.space_id = s.space_id AND c.retired_at IS NOT NULL),
        (SELECT b.batch FROM sona.batches b
         WHERE b.space_id = s.space_id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
         ORDER BY b.recorded_at DESC, b.batch DESC LIMIT 1)
@@ -51,8 +53,8 @@ SIGNALS = f"SELECT s.space_id, {SIGNAL} FROM sona.spaces s WHERE s.space_id = AN
 SIGNALS_DIGEST = f"""
 SELECT count(*) || ' ' || coalesce(sum(hashtextextended(
     coalesce(told.slot, -1) || ' ' || told.new || ' ' || coalesce(extract(epoch FROM told.changed), 0)
-        || ' ' || coalesce(told.newest, -1), told.id)), 0)
-FROM ({SIGNALS}) AS told (id, slot, new, changed, newest)
+        || ' ' || coalesce(extract(epoch FROM told.retired), 0) || ' ' || coalesce(told.newest, -1), told.id)), 0)
+FROM ({SIGNALS}) AS told (id, slot, new, changed, retired, newest)
 """
 HEARTBEATS = """
 UPDATE sona.servers s SET seen_at = %(at)s, serving_version = told.version, skew_ms = %(skew)s
@@ -83,15 +85,8 @@ GROUP BY b.space_id
 class Signal(NamedTuple):
     """What a server may have to read of a space."""
 
-    slots: int  # of candidates, and those without a slot; see ``candidates.signal``
-    new: int
-    changed: datetime | None  # when an embedding or a group was changed last
+    of_candidates: CandidateSignal
     newest: int | None  # batch that no cycle has learned from
-
-    @property
-    def of_candidates(self) -> CandidateSignal:
-        """The part about candidates."""
-        return self.slots, self.new, self.changed
 
 
 class Beat(NamedTuple):
@@ -209,8 +204,10 @@ def _with_spaces(heard: RollCall, there: Sequence[tuple[Any, ...]]) -> RollCall:
     )
 
 
-def _signal(slot: int | None, new: int, changed: datetime | None, newest: int | None) -> Signal:
-    return Signal(0 if slot is None else slot + 1, new, changed, newest)
+def _signal(
+    slot: int | None, new: int, changed: datetime | None, retired: datetime | None, newest: int | None
+) -> Signal:
+    return Signal(CandidateSignal(0 if slot is None else slot + 1, new, changed, retired), newest)
 
 
 def waiting_facts(connection: Connection, spaces: SpaceIds) -> dict[int, int]:

@@ -41,6 +41,7 @@ class Snapshot:
     catalog: Catalog
     age: float = 0.0  # seconds since it was published, by the database's clock; for version 0, since the space was made
     settings: Settings = field(default_factory=dict)  # for learning in the space; none of a file
+    retired: frozenset[str] = frozenset()  # candidates, in a file; otherwise the feed of candidates has them
 
 
 def read_snapshot(

@@ -23,6 +23,7 @@ from sona_pg.store import spaces
 from sona_pg.store.admin import summaries
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import now
+from sona_pg.store.retirement_store import copy_retired
 from sona_pg.store.schema import spaces as space_rows
 from sona_pg.store.transactions import reading, transaction
 
@@ -210,9 +211,10 @@ class SpaceCopy:
             driver_connection(connection).execute(CANDIDATES, told)
 
     def copy_sets(self) -> None:
-        """Copy the candidate sets that the target lacks, and contents that it lacks or has older."""
+        """Copy candidate sets and contents that the target lacks, and what is newer: contents, retired candidates."""
         with transaction(self._engine, self._doing) as connection:
             self._hold(connection)
+            copy_retired(connection, self.source, self.target)
             driver_connection(connection).execute(SETS, self._both)
             driver_connection(connection).execute(CONTENTS, self._both)
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.cli.commands import app
 from sona_pg.cli.watch_command import curve, panel, rates_between
-from sona_pg.errors import InvalidValue
+from sona_pg.errors import InvalidValue, UnknownCandidate
 from sona_pg.store.database import Database
 
 DIM = 4
@@ -112,3 +112,14 @@ def test_a_short_measurement_leaves_nothing_behind(taught: str) -> None:
     assert len(rows) == 8
     assert all(row["value"] > 0 for row in rows)
     assert [row["space"] for row in told(taught, "space", "list")] == ["default"]
+
+
+def test_a_candidate_is_retired_listed_and_restored(taught: str) -> None:
+    assert told(taught, "candidates", "retire", "red", "red") == [{"retired": 1}]
+    assert [row["candidate"] for row in told(taught, "candidates", "retired")] == ["red"]
+    assert [row["candidate"] for row in told(taught, "rank", "[1, 0, 0, 0]")] == ["green"]
+    with pytest.raises(UnknownCandidate, match="'blue'"):
+        told(taught, "candidates", "restore", "red", "blue")
+    assert told(taught, "candidates", "restore", "red", "green") == [{"restored": 1}]
+    assert told(taught, "candidates", "retired") == []
+    assert [row["candidate"] for row in told(taught, "rank", "[1, 0, 0, 0]")] == ["red", "green"]

@@ -79,3 +79,32 @@ def test_a_key_needs_the_scope(service, service_store, space):
         assert service.post("/v1/recall", {"text": "abc"}, headers=headers).status_code == recalls
         dropped = service.post("/v1/contents/drop", {"ids": ["t0"]}, headers=headers)
         assert dropped.status_code == (403 if scope == "read" else 200)
+
+
+def test_a_retired_candidate_is_not_answered_with_until_it_is_restored(service, space):
+    name = {"space": space()}
+    service.post("/v1/remember", TURNS, params=name)
+    asked = {"vector": EYE[0].tolist()}
+    assert service.post("/v1/candidates/retire", {"ids": ["t0"]}, params=name).json() == {"retired": 1}
+    assert service.post("/v1/candidates/retire", {"ids": ["t0"]}, params=name).json() == {"retired": 0}
+    assert set(service.post("/v1/rank", asked, params=name).json()["ids"]) == {"t1", "t2"}
+    recalled = service.post("/v1/recall", asked, params=name).json()["recalled"]
+    assert {one["id"] for one in recalled} == {"t1", "t2"}
+    [retired] = service.get("/v1/candidates/retired", params=name).json()["retired"]
+    assert retired["id"] == "t0"
+    for way in ("retire", "restore"):
+        refused = service.post(f"/v1/candidates/{way}", {"ids": ["t0", "nobody"]}, params=name)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/ids")
+    assert service.post("/v1/candidates/restore", {"ids": ["t0"]}, params=name).json() == {"restored": 1}
+    assert set(service.post("/v1/rank", asked, params=name).json()["ids"]) == set(TURNS["ids"])
+
+
+def test_who_may_store_candidates_may_retire_them(service, service_store, space):
+    name = space()
+    service.post("/v1/remember", TURNS, params={"space": name})
+    for scope, changes, lists in (("read", 403, 200), ("record", 200, 403)):
+        _, token = service_store.create_key(name, scope, [scope])
+        headers = {"Authorization": f"Bearer {token}"}
+        for way in ("retire", "restore"):
+            assert service.post(f"/v1/candidates/{way}", {"ids": ["t0"]}, headers=headers).status_code == changes
+        assert service.get("/v1/candidates/retired", headers=headers).status_code == lists

@@ -81,6 +81,7 @@ def record(engine: SonaEngine) -> None:
         engine.end_trajectory(trajectory, 0.9)
         engine.feedback(trajectory.id, 1.0)
     engine.flush()
+    assert (engine.retire_candidates(["b"]), engine.restore_candidates(["b"])) == (1, 1)
 
 
 def test_each_role_does_its_work_and_nothing_else(shared: Shared, tmp_path: Path) -> None:

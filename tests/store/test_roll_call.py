@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from sona_pg.domain.ids import uuid7
+from sona_pg.store.candidates import CandidateSignal
 from sona_pg.store.database import Database
 from sona_pg.store.fleet import Server
 from sona_pg.store.roll_call import Beat, Beats, Look, RollCall, Signal, SpaceIds
@@ -50,7 +51,7 @@ def test_rows_are_returned_by_the_first_poll_and_not_by_the_second(spaces: Space
     first = spaces.look()
     assert first.live == dict.fromkeys(spaces.ids.ids, 0)
     assert sorted(first.names.values()) == sorted(NAMES)
-    assert first.signals == dict.fromkeys(spaces.ids.ids, Signal(0, 0, None, None))
+    assert first.signals == dict.fromkeys(spaces.ids.ids, Signal(CandidateSignal(), None))
     second = spaces.look(first)
     assert (second.live, second.signals) == (None, None)
     assert second.at > first.at
@@ -91,7 +92,7 @@ def test_a_new_candidate_is_news_of_its_space(spaces: Spaces) -> None:
     )
     after = spaces.look(before)
     assert after.live is None
-    assert after.signals == {**(before.signals or {}), spaces.ids.ids[2]: Signal(0, 1, None, None)}
+    assert after.signals == {**(before.signals or {}), spaces.ids.ids[2]: Signal(CandidateSignal(0, 1), None)}
 
 
 def test_heartbeats_arrive_and_a_server_that_was_forgotten_is_named(spaces: Spaces) -> None:

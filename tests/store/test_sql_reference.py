@@ -38,6 +38,7 @@ def support(database_url: str) -> Iterator[psycopg.Connection]:
     rng = np.random.default_rng(0)
     with SonaEngine(3, database_url, "support", config=CONFIG) as engine:
         engine.set_budget(1.0, "day")
+        engine.remember(["small", "large"], np.eye(3)[:2])
         for row in range(120):
             x = np.eye(3)[row % 3] + 0.05 * rng.standard_normal(3)
             decision = engine.route(x, ["small", "large"])

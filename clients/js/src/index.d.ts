@@ -133,6 +133,10 @@ export class SonaClient {
   search(body: Asked & { k?: number; route?: string; min_quality?: number; since?: string; exact?: boolean }, options?: CallOptions):
     Promise<{ found: Found[]; complete: boolean }>;
   storeCandidates(body: Candidates, options?: CallOptions): Promise<{ candidates: number }>;
+  /** Answers with them no more, on any server, until they are restored. */
+  retireCandidates(body: { ids: string[] }, options?: CallOptions): Promise<{ retired: number }>;
+  restoreCandidates(body: { ids: string[] }, options?: CallOptions): Promise<{ restored: number }>;
+  retiredCandidates(query?: undefined, options?: CallOptions): Promise<{ retired: { id: string; since: string }[] }>;
   /** Texts, or `ids` with `vectors`; ids of texts are made of them unless given. */
   remember(body: { texts?: string[]; ids?: string[]; vectors?: WireVector[]; contents?: Record<string, unknown>[]; group?: string }, options?: CallOptions):
     Promise<{ ids: string[] }>;

@@ -16,7 +16,7 @@ INVENTORY = {
         trajectories trajectories_rest version_contents version_gates version_patterns version_tasks
     """,
     "view": """
-        adapter_norms audit_log budgets cycle_changes cycle_log decisions dream_edges erasure_log
+        adapter_norms audit_log budgets catalog cycle_changes cycle_log decisions dream_edges erasure_log
         failed_cycles feedback_sources figures fleet forgetting_by_task gates graph_hubs growth
         labels latest_feedback learning learning_curve next_patterns off_policy outcomes
         pattern_summary quality_by_day quality_by_server quality_by_space route_leaderboard
@@ -34,7 +34,7 @@ INVENTORY = {
     "index": """
         acts_by_time acts_pkey adapters_pkey api_keys_pkey batches_by_cycle batches_by_time
         batches_of_sql batches_pkey batches_unlearned candidate_contents_pkey candidate_sets_pkey
-        candidates_changed candidates_in_order candidates_new candidates_pkey
+        candidates_changed candidates_in_order candidates_new candidates_pkey candidates_retired
         candidates_space_id_slot_key cycles_by_start cycles_pkey daily_decisions_pkey
         daily_figures_pkey erasures_pkey feedback_batch feedback_pkey feedback_rest_pkey
         feedback_rest_space_id_batch_idx fisher_snapshots_pkey idempotent_requests_by_time
