@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sona_pg._version import __version__
     from sona_pg.config import (
         BaseConfig,
+        CostConfig,
         DreamConfig,
         EwcConfig,
         GateConfig,
@@ -99,6 +100,7 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "Context",
+    "CostConfig",
     "CycleResult",
     "DatabaseError",
     "DatabaseUnavailable",
@@ -185,6 +187,7 @@ _HOMES = {
     "sona_pg._version": ("__version__",),
     "sona_pg.config": (
         "BaseConfig",
+        "CostConfig",
         "DreamConfig",
         "EwcConfig",
         "GateConfig",

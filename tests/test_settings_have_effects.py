@@ -100,6 +100,7 @@ SHOWN_BY = {
     "loops.recent": "tests/engine/test_recent_evidence.py",
     "dreams.interval": "tests/worker/test_schedule.py",
     "dreams.budget": "tests/worker/test_deep_loop.py",
+    "costs.unit": "tests/service/test_cost_unit.py",
     "gate.mode": "tests/worker/test_gate.py",
     "gate.margin": "tests/learning/test_wager.py",
     "gate.confidence": "tests/learning/test_wager.py",
@@ -135,7 +136,7 @@ def test_no_setting_is_left_out() -> None:
     shown = [*LEARNED, *DREAMT, *DUE, *SHOWN_BY, *HERE]
     assert sorted(shown) == sorted(known)
     of_space = {*LEARNED, *DREAMT, *DUE, "dreams.interval", "dreams.budget", *GATE, "ewc.lambda_min", "ewc.lambda_max"}
-    assert set(TYPES) == of_space - {"loops.slice"}
+    assert set(TYPES) == of_space - {"loops.slice"} | {"costs.unit"}
 
 
 @pytest.mark.parametrize("name", LEARNED)

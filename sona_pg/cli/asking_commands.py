@@ -167,7 +167,8 @@ def route(
     """
     with asked_of(query, space, model, url) as (engine, vector, text):
         decision = engine.route(vector, candidates, query=text, costs=costs_of(cost), budget=budget)
-        show_facts(_decision(decision), f"decision of version {decision.version} of space {space!r}")
+        unit = {"cost_unit": engine.config.costs.unit} if engine.config.costs.unit else {}
+        show_facts(_decision(decision) | unit, f"decision of version {decision.version} of space {space!r}")
 
 
 def _decision(decision: Decision) -> dict[str, Any]:

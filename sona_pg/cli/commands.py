@@ -244,8 +244,10 @@ def evaluate(
             costs=costs_of(cost),
             limit=limit,
         )
+        unit = engine.config.costs.unit
     title = (
-        f"quality per decision in space {space!r}, {len(judged.trajectories)} decisions of "
+        f"quality per decision{f' and cost in {unit}' if unit else ''} in space {space!r}, "
+        f"{len(judged.trajectories)} decisions of "
         f"{judged.since:%Y-%m-%d %H:%M} to {judged.until:%Y-%m-%d %H:%M} (UTC)"
     )
     show_rows([estimate.as_dict() for estimate in judged], title, ("largest_weight", "refused", "budget"))

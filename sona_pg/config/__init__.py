@@ -4,6 +4,7 @@ The learning settings of a space (``micro``, ``base``, ``ewc``, ``patterns``, an
 ``poll_interval``) are kept with the space; the rest is a process's own. ``space_settings`` has the rules for conflicts.
 """
 
+from sona_pg.config.cost_part import CostConfig
 from sona_pg.config.environment import Environment, Migrate, lag_seconds, migrate_policy
 from sona_pg.config.gate_part import GateConfig, GateMode
 from sona_pg.config.graph_parts import DreamConfig, GraphConfig
@@ -13,6 +14,7 @@ from sona_pg.config.sona_config import SonaConfig
 
 __all__ = [
     "BaseConfig",
+    "CostConfig",
     "DreamConfig",
     "Durability",
     "Environment",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from sona_pg.config.config_part import ConfigPart, require
+from sona_pg.config.cost_part import CostConfig
 from sona_pg.config.gate_part import GateConfig
 from sona_pg.config.graph_parts import DreamConfig, GraphConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
@@ -29,6 +30,7 @@ class SonaConfig(ConfigPart):
     graph: GraphConfig = field(default_factory=GraphConfig)
     dreams: DreamConfig = field(default_factory=DreamConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+    costs: CostConfig = field(default_factory=CostConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     loops: LoopConfig = field(default_factory=LoopConfig)
     maintenance: MaintenanceConfig = field(default_factory=MaintenanceConfig)

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from sona_pg.config.cost_part import CostConfig
 from sona_pg.config.gate_part import GateConfig
 from sona_pg.config.graph_parts import DreamConfig, GraphConfig
 from sona_pg.config.learning_parts import BaseConfig, EwcConfig, MicroConfig, PatternConfig
@@ -30,6 +31,7 @@ PARTS: Mapping[str, type] = {
     "dreams": DreamConfig,
     "gate": GateConfig,
     "loops": LoopConfig,
+    "costs": CostConfig,
 }
 OF_PROCESS = frozenset({"loops.automatic", "loops.poll_interval", "loops.recent", "loops.slice"})
 TYPES: Mapping[str, str] = {
@@ -182,7 +184,7 @@ def parsed(told: str) -> tuple[str, Any]:
         ConfigError: the text has another form, or the setting is unknown.
     """
     name, _, text = told.partition("=")
-    if name not in TYPES or not text:
+    if name not in TYPES or not (text or name == "costs.unit"):
         raise ConfigError(f"{told!r} is no setting: expected name=value with one of {', '.join(TYPES)}")
     kind = TYPES[name]
     try:

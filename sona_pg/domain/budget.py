@@ -61,6 +61,7 @@ class BudgetStatus:
     spent_today: float  # since midnight, UTC
     requests_today: int
     pace: float | None  # spending over what the budget allows up to now; None before the first request
+    cost_unit: str | None = None  # of all amounts: the space's setting ``costs.unit``
 
     def as_dict(self) -> Mapping[str, Any]:
         """Return the fields by name."""

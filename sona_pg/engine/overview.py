@@ -82,6 +82,11 @@ class Overview:
         """Return quality and spending of the last ``days``, and what they were in as many days before."""
         return period_figures(self._session(), days)
 
+    def cost_unit(self) -> str | None:
+        """Return the unit of the space's costs as it is set now; None if the space tells none."""
+        session = self._session()
+        return session.database.settings(session.space)["costs.unit"] or None
+
     def events(self) -> list[SpaceEvent]:
         """Return the latest rollbacks, loads, rebuilds and erasures, oldest first."""
         return events(self._session())

@@ -35,6 +35,7 @@ class BudgetAnswer(BaseModel):
     requests_today: int = 0
     spent_today: float = 0.0
     pace: float | None = None
+    cost_unit: str | None = None  # of all amounts
 
 
 @operations.add("GET", "/v1/budget", scope="read", answer=BudgetAnswer, waits=True)

@@ -109,6 +109,7 @@ class FiguresAnswer(BaseModel):
     days: list[SpendingDay]  # with spending, oldest first
     as_of: datetime | None = None  # null: now
     missing_days: int  # not summed yet, left out
+    cost_unit: str | None = None
 
 
 class RouteRow(BaseModel):
@@ -129,6 +130,7 @@ class RoutesAnswer(BaseModel):
     """Routes, best first: by the lower end of the interval of their quality."""
 
     routes: list[RouteRow]
+    cost_unit: str | None = None
 
 
 class FleetAnswer(BaseModel):

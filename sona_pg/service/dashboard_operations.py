@@ -92,19 +92,20 @@ async def period_figures(call: Call[Any]) -> Any:
     names = ("first_day", "last_day", "routes", "days", "as_of", "missing_days")
     sums = {name: None if one is None else one._asdict() for name, one in (
         ("now", found.now), ("before", found.before), ("change", found.change))}  # fmt: skip
-    return {name: getattr(found, name) for name in names} | sums
+    return {name: getattr(found, name) for name in names} | sums | await _cost_unit(call)
 
 
 @operations.add("GET", "/v1/dashboard/routes", scope="read", query=DaysQuery, answer=RoutesAnswer)
 async def route_leaderboard(call: Call[Any]) -> Any:
     """Return the routes tried most often, best first, with what they cost."""
-    return {"routes": await _overview(call, lambda known: known.routes(call.query["days"]))}
+    return {"routes": await _overview(call, lambda known: known.routes(call.query["days"]))} | await _cost_unit(call)
 
 
 @operations.add("GET", "/v1/dashboard/patterns", scope="read", query=MapQuery, answer=PatternMapAnswer)
 async def pattern_map(call: Call[Any]) -> Any:
     """Return the largest patterns of a version, by default the served one, on a plane."""
-    return await _overview(call, lambda known: known.pattern_map(call.query["version"]))
+    found = await _overview(call, lambda known: known.pattern_map(call.query["version"]))
+    return {name: getattr(found, name) for name in found.__slots__} | await _cost_unit(call)
 
 
 @operations.add("GET", "/v1/dashboard/memory", scope="read", answer=MemoryAnswer)
@@ -145,6 +146,10 @@ async def facts_near(call: Call[FactsBody]) -> Any:
     """Return judged trajectories like a question, with the version that has learned each."""
     x = await vector_of(call, call.body)
     return {"facts": await _overview(call, lambda known: known.facts_near(x, call.body.k))}
+
+
+async def _cost_unit(call: Call[Any]) -> dict[str, Any]:
+    return {"cost_unit": await _overview(call, Overview.cost_unit)}
 
 
 async def _overview(call: Call[Any], read: Callable[[Overview], R]) -> R:

@@ -52,6 +52,7 @@ class PatternMapAnswer(BaseModel):
     explained: tuple[float, float]  # share of the variance along each axis
     patterns: list[PatternPlace]
     left_out: int
+    cost_unit: str | None = None
 
 
 class NodePlace(BaseModel):

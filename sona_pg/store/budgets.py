@@ -50,7 +50,7 @@ WHERE s.budget_set_at IS NOT NULL
 GROUP BY s.space_id, told.server_id
 """
 STATUSES = """
-SELECT space, amount, per, set_at, requests, spent, spent_today, requests_today, pace
+SELECT space, amount, per, set_at, requests, spent, spent_today, requests_today, pace, cost_unit
 FROM sona.budgets
 WHERE space_id = %(space)s
 """

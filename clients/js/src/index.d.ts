@@ -52,7 +52,7 @@ export interface Receipt {
 export interface Space { name: string; dim: number; live_version: number; trajectories: number; feedback: number; waiting: number }
 export interface Budget {
   amount: number | null; per: "request" | "day" | null; set_at: string | null; requests: number; spent: number;
-  requests_today: number; spent_today: number; pace: number | null;
+  requests_today: number; spent_today: number; pace: number | null; cost_unit: string | null;
 }
 export interface Topic {
   name: string; pattern: string | null; size: number | null; rated: number | null; quality: number | null; typical_query: string | null;

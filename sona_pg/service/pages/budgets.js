@@ -3,7 +3,7 @@
 import { post } from "./api.js";
 import { curve, QUALITY } from "./charts.js";
 import { h, problem, table } from "./elements.js";
-import { at, count, number, range, several, share } from "./format.js";
+import { at, cost, count, inUnit, number, range, several, share } from "./format.js";
 import { help, term } from "./terms.js";
 
 const SHARES = [0.25, 0.5, 0.75, 1, 1.5, 2]; // of what the rated choices of the period cost
@@ -31,17 +31,17 @@ function read(found) {
 }
 
 function told(one, logged) {
-  if (one.quality === null) return `${number(one.budget)} a request, ${one.name}: ${reason(one)}.`;
+  if (one.quality === null) return `${cost(one.budget)} a request, ${one.name}: ${reason(one)}.`;
   const change = 100 * (one.quality - logged.quality);
   const against = Math.abs(change) < 0.5 ? "about as good as it was" : `${Math.abs(change).toFixed(0)} points ${change > 0 ? "better" : "worse"} than it was${one.low <= logged.high && logged.low <= one.high ? " (the ranges overlap: it may be chance)" : ""}`;
-  return `${number(one.budget)} a request, ${one.name}: quality ${share(one.quality)} (likely between ${range(one.low, one.high)}), ${against}, for ${number(1000 * one.cost)} per 1,000 requests. Routes: ${routesOf(one)}.`;
+  return `${cost(one.budget)} a request, ${one.name}: quality ${share(one.quality)} (likely between ${range(one.low, one.high)}), ${against}, for ${cost(1000 * one.cost)} per 1,000 requests. Routes: ${routesOf(one)}.`;
 }
 
 function drawn(rows, chosen, most) {
   const points = rows.filter((one) => one.quality !== null).sort((one, other) => one.cost - other.cost)
-    .map((one) => ({ x: one.cost, y: one.quality, low: Math.max(one.low, 0), high: Math.min(one.high, 1), title: `${number(one.budget)} a request: ${share(one.quality)}` }));
+    .map((one) => ({ x: one.cost, y: one.quality, low: Math.max(one.low, 0), high: Math.min(one.high, 1), title: `${cost(one.budget)} a request: ${share(one.quality)}` }));
   return curve("Estimated quality of each budget against what it would cost", points, {
-    x: { domain: [0, most], name: "mean cost of a request", label: number }, y: QUALITY, height: 220, cursor: chosen.cost ?? chosen.budget,
+    x: { domain: [0, most], name: inUnit("mean cost of a request"), label: number }, y: QUALITY, height: 220, cursor: chosen.cost ?? chosen.budget,
   });
 }
 
@@ -51,14 +51,14 @@ function chooser({ logged, budgets }, figure) {
   const output = h("p", { "aria-live": "polite" });
   const tell = () => {
     const one = budgets[Number(input.value)];
-    input.setAttribute("aria-valuetext", `${number(one.budget)} a request, ${one.name}`);
+    input.setAttribute("aria-valuetext", `${cost(one.budget)} a request, ${one.name}`);
     output.textContent = told(one, logged);
     figure.replaceChildren(drawn(budgets, one, most));
   };
   const input = h("input", { type: "range", min: 0, max: budgets.length - 1, step: 1, oninput: tell });
   input.value = Math.max(first, 0);
   tell();
-  return [h("label", { class: "slider" }, h("span", {}, `Budget, from ${number(budgets[0].budget)} to ${number(budgets.at(-1).budget)} a request (it was ${number(logged.cost)})`), input), output];
+  return [h("label", { class: "slider" }, h("span", {}, `Budget, from ${cost(budgets[0].budget)} to ${cost(budgets.at(-1).budget)} a request (it was ${cost(logged.cost)})`), input), output];
 }
 
 function evidence(found) {
@@ -80,10 +80,10 @@ function shown(found) {
     ...chooser(known, figure),
     figure,
     table("Budgets, with what they would give; costs are means of a request", [
-      { name: "Budget", heads: true, kind: "words", of: (one) => (one.budget === null || one.budget === undefined ? one.name : `${number(one.budget)}, ${one.name}`) },
+      { name: "Budget", heads: true, kind: "words", of: (one) => (one.budget === null || one.budget === undefined ? one.name : `${cost(one.budget)}, ${one.name}`) },
       { name: "Quality", title: () => term("Quality", "quality"), kind: "number", of: (one) => share(one.quality) },
       { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (one) => range(one.low, one.high) },
-      { name: "Cost", kind: "number", of: (one) => number(one.cost) },
+      { name: "Cost", kind: "number", of: (one) => cost(one.cost) },
       { name: "Routes", kind: "words", of: routesOf },
       { name: "No estimate", kind: "words", of: reason },
     ], [known.logged, ...known.budgets, known.free]),

@@ -9,6 +9,14 @@ const clock = new Intl.DateTimeFormat("en", { timeStyle: "medium" });
 export const count = (value) => whole.format(value);
 export const compact = (value) => short.format(value);
 export const number = (value) => (value === null || value === undefined ? "–" : digits.format(value));
+// Costs carry the unit of the space (its setting costs.unit), which every answer with costs tells.
+let unit = "";
+
+export const costsIn = (name) => {
+  unit = name ?? "";
+};
+export const cost = (value) => (value === null || value === undefined || !unit ? number(value) : `${number(value)}\u00a0${unit}`);
+export const inUnit = (words) => (unit ? `${words} (${unit})` : words);
 export const share = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(0)} %`);
 export const fine = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)} %`);
 export const at = (iso) => moment.format(new Date(iso));

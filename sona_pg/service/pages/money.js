@@ -3,14 +3,14 @@
 import { get, post } from "./api.js";
 import { chart, frame, QUALITY } from "./charts.js";
 import { asTable, h, problem, s, table } from "./elements.js";
-import { ago, count, number, several, share } from "./format.js";
+import { ago, cost, count, inUnit, number, several, share } from "./format.js";
 import { placeLabels, shortened } from "./labels.js";
 import { daysOf } from "./range.js";
 import { term } from "./terms.js";
 
 const SERIES = 5; // routes with a colour of their own
 const DAY = 86400000;
-const UNIT = "Costs are in the unit in which they are recorded, such as dollars.";
+const UNIT = "Costs are in the unit in which they are recorded; sona-pg space set … costs.unit=USD names it.";
 
 const nameOf = (route) => route ?? "without a route";
 
@@ -19,23 +19,23 @@ export function totals(figures) {
   if (!now.costed) {
     return [h("p", { class: "quiet" }, `Nothing recorded from ${daysOf(figures)} has a cost. Costs come with a route's decision (`, h("code", {}, "costs"), ") or with the outcome (", h("code", {}, "cost"), ").")];
   }
-  const change = before?.costed ? `${number(before.cost)} in as many days before` : "nothing to compare with before";
+  const change = before?.costed ? `${cost(before.cost)} in as many days before` : "nothing to compare with before";
   const tile = (name, value, small) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, small)));
   const rows = figures.routes.filter((row) => row.trajectories);
   return [
     h("dl", { class: "tiles" },
-      tile("Spent in all", number(now.cost), [daysOf(figures), h("br"), change]),
-      tile("Cost of 1,000 requests", number((1000 * now.cost) / now.costed), before?.costed ? `${number((1000 * before.cost) / before.costed)} before` : "on average"),
+      tile("Spent in all", cost(now.cost), [daysOf(figures), h("br"), change]),
+      tile("Cost of 1,000 requests", cost((1000 * now.cost) / now.costed), before?.costed ? `${cost((1000 * before.cost) / before.costed)} before` : "on average"),
       tile("Requests with a cost", count(now.costed), `of ${count(now.trajectories)} recorded`)),
     table(`Spending by route, ${daysOf(figures)}`, [
       { name: "Route", heads: true, kind: "short", of: (row) => nameOf(row.route) },
-      { name: "Spent", kind: "number", of: (row) => (row.costed ? number(row.cost) : null) },
+      { name: "Spent", kind: "number", of: (row) => (row.costed ? cost(row.cost) : null) },
       { name: "Share", kind: "number", of: (row) => (row.costed ? share(row.share) : null) },
-      { name: "Cost of 1,000", kind: "number", of: (row) => (row.costed ? number(row.per_thousand) : null) },
+      { name: "Cost of 1,000", kind: "number", of: (row) => (row.costed ? cost(row.per_thousand) : null) },
       { name: "Requests", kind: "number", of: (row) => count(row.trajectories) },
       { name: "With a cost", kind: "number", of: (row) => count(row.costed) },
     ], rows),
-    h("p", { class: "note" }, `${UNIT} Real ones where they were told, else estimates. Days are those of UTC.`
+    h("p", { class: "note" }, `${figures.cost_unit ? "" : `${UNIT} `}Costs are real ones where they were told, else estimates. Days are those of UTC.`
       + (figures.missing_days ? ` ${several(figures.missing_days, "day is", "days are")} not counted yet.` : "")),
   ];
 }
@@ -67,7 +67,7 @@ export function byDay(figures) {
     return [...named, { route: "others", cost: rest, style: "f5" }].filter((part) => part.cost > 1e-9 * bar.cost);
   };
   const figure = chart(`Spending by ${unit}`, 230, (width, tall) => {
-    const frame_ = frame(width, tall, { x: { domain: [first, last], name: "time", kind: "time" }, y: { domain: [0, most], name: `spent in a ${unit}` }, left: 56 });
+    const frame_ = frame(width, tall, { x: { domain: [first, last], name: "time", kind: "time" }, y: { domain: [0, most], name: inUnit(`spent in a ${unit}`) }, left: 56 });
     const { sx, sy } = frame_;
     const wide = Math.max(1, sx(first + step) - sx(first) - 2);
     return [frame_.parts, known.map((bar) => {
@@ -76,7 +76,7 @@ export function byDay(figures) {
         const below = at;
         at += part.cost;
         return s("rect", { class: part.style, x: sx(bar.from) + 1, width: Math.min(wide, sx(last) - sx(bar.from)), y: sy(at), height: Math.max(sy(below) - sy(at), 0.5) },
-          s("title", {}, `${on(bar)}, ${nameOf(part.route || null)}: ${number(part.cost)} of ${number(bar.cost)}`));
+          s("title", {}, `${on(bar)}, ${nameOf(part.route || null)}: ${cost(part.cost)} of ${cost(bar.cost)}`));
       });
     })];
   });
@@ -88,9 +88,9 @@ export function byDay(figures) {
       s("svg", { width: 14, height: 12, viewBox: "0 0 14 12", "aria-hidden": "true" }, s("rect", { class: style, width: 14, height: 12 })), name))),
     asTable(`Spending by ${unit}`, [
       { name: `${each === 1 ? "Day" : "From"} (UTC)`, heads: true, kind: "when", of: on },
-      { name: "Spent", kind: "number", of: (bar) => number(bar.cost) },
+      { name: "Spent", kind: "number", of: (bar) => cost(bar.cost) },
       { name: "Requests with a cost", kind: "number", of: (bar) => count(bar.costed) },
-      ...routes.map((route) => ({ name: nameOf(route || null), kind: "number", of: (bar) => (bar.routes[route] === undefined ? null : number(bar.routes[route])) })),
+      ...routes.map((route) => ({ name: nameOf(route || null), kind: "number", of: (bar) => (bar.routes[route] === undefined ? null : cost(bar.routes[route])) })),
     ], known),
   ];
 }
@@ -103,11 +103,11 @@ export function qualityForMoney(rows) {
   const most = Math.max(...priced.map(costOf)) * 1.15 || 1;
   return [
     h("figure", {}, chart("Quality of each route against its mean cost", 280, (width, tall) => {
-      const { box, sx, sy, parts } = frame(width, tall, { x: { domain: [0, most], name: "mean cost of a request", label: number }, y: QUALITY });
+      const { box, sx, sy, parts } = frame(width, tall, { x: { domain: [0, most], name: inUnit("mean cost of a request"), label: number }, y: QUALITY });
       const points = priced.map((route) => ({ x: sx(costOf(route)), y: sy(route.quality), r: 6, text: shortened(route.route) }));
       return [parts, priced.map((route, place) => [
         s("line", { class: "whisker", x1: points[place].x, x2: points[place].x, y1: sy(route.low), y2: sy(route.high) }),
-        s("circle", { class: "dot", cx: points[place].x, cy: points[place].y, r: 5 }, s("title", {}, `${route.route}: ${share(route.quality)} of ${several(route.trajectories, "rating")}, for ${number(costOf(route))}`)),
+        s("circle", { class: "dot", cx: points[place].x, cy: points[place].y, r: 5 }, s("title", {}, `${route.route}: ${share(route.quality)} of ${several(route.trajectories, "rating")}, for ${cost(costOf(route))}`)),
       ]), placeLabels(points, { left: box.left, right: box.right, top: 14, bottom: box.bottom })];
     })),
     h("p", { class: "note" }, "Up and to the left is better: more quality for less money. The line through a dot says how sure its quality is."),
@@ -117,9 +117,9 @@ export function qualityForMoney(rows) {
 function spent(known) {
   if (known.amount === null) return [h("p", {}, "No budget is set: routes are chosen by quality and price alone.")];
   return [h("dl", { class: "pairs" },
-    h("dt", {}, term("Limit", "budget")), h("dd", {}, `${number(known.amount)} a ${known.per}`),
-    h("dt", {}, "Spent today"), h("dd", {}, `${number(known.spent_today)} in ${several(known.requests_today, "request")}`),
-    h("dt", {}, "Since it was set"), h("dd", {}, `${number(known.spent)} in ${several(known.requests, "request")}, ${ago(known.set_at)}`),
+    h("dt", {}, term("Limit", "budget")), h("dd", {}, `${cost(known.amount)} a ${known.per}`),
+    h("dt", {}, "Spent today"), h("dd", {}, `${cost(known.spent_today)} in ${several(known.requests_today, "request")}`),
+    h("dt", {}, "Since it was set"), h("dd", {}, `${cost(known.spent)} in ${several(known.requests, "request")}, ${ago(known.set_at)}`),
     h("dt", {}, term("Pace", "pace")), h("dd", {}, known.pace === null ? "–" : `${share(known.pace)} of what it allows up to now`)),
   h("p", { class: "note" }, "Counted: requests whose route the router chose since the budget was set. Imported records are not.")];
 }
@@ -148,7 +148,7 @@ export function budget(known) {
         else said.replaceChildren(problem(new Error("The limit must be a number above 0.")));
       },
     },
-    h("div", { class: "row" }, h("label", { class: "field" }, "Limit of spending", amount), h("label", { class: "field" }, "for", per)),
+    h("div", { class: "row" }, h("label", { class: "field" }, inUnit("Limit of spending"), amount), h("label", { class: "field" }, "for", per)),
     h("div", { class: "row" }, h("button", { type: "submit", class: "main" }, "Set the budget"),
       found.amount !== null && h("button", { type: "button", onclick: () => send({ amount: null }, "The budget is removed.") }, "Remove it")));
     place.replaceChildren(...spent(found), h("details", {}, h("summary", {}, found.amount === null ? "Set a budget" : "Change the budget"), form), said);

@@ -5,7 +5,7 @@ import { tone, toneLegend } from "./charts.js";
 import { h, panel, problem, table } from "./elements.js";
 import { bubbleMap, spread } from "./map.js";
 import { versionSlider } from "./slider.js";
-import { count, number, range, several, share } from "./format.js";
+import { cost, costsIn, count, range, several, share } from "./format.js";
 import { say } from "./shell.js";
 import { help, term } from "./terms.js";
 
@@ -30,8 +30,8 @@ function bestOf(pattern) {
 const known = (pattern, route) => `${route}: ${rating(pattern.routes[route])}, ${several(pattern.routes[route].rated, "rating")}`;
 
 function summary(route) {
-  const cost = route.cost === null ? "" : `, mean cost ${number(route.cost)}`;
-  return `${route.rated ? `${rating(route)}, ${several(route.rated, "rating")}` : `not rated, tried ${several(route.size, "time")}`}${cost}`;
+  const price = route.cost === null ? "" : `, mean cost ${cost(route.cost)}`;
+  return `${route.rated ? `${rating(route)}, ${several(route.rated, "rating")}` : `not rated, tried ${several(route.size, "time")}`}${price}`;
 }
 
 function detail(pattern, form) {
@@ -43,10 +43,10 @@ function detail(pattern, form) {
       h("dt", {}, "Asked"), h("dd", {}, several(pattern.size, "time")),
       h("dt", {}, term("Kind", "kind")), h("dd", {}, pattern.kind),
       h("dt", {}, "Mostly"), h("dd", {}, pattern.verdict ?? "not judged"),
-      h("dt", {}, "Cost of 1,000"), h("dd", {}, number(pattern.per_thousand)),
+      h("dt", {}, "Cost of 1,000"), h("dd", {}, cost(pattern.per_thousand)),
       h("dt", {}, term("Best quality", "best")), h("dd", {}, bestOf(pattern)),
       pattern.cheapest && pattern.cheapest !== pattern.best_route && [h("dt", {}, term("Cheapest not shown to be worse", "cheapest")),
-        h("dd", {}, `${known(pattern, pattern.cheapest)}, mean cost ${number(pattern.routes[pattern.cheapest].cost)}`)]),
+        h("dd", {}, `${known(pattern, pattern.cheapest)}, mean cost ${cost(pattern.routes[pattern.cheapest].cost)}`)]),
     h("h3", {}, "Typical questions"),
     pattern.wordings.length
       ? h("ul", { class: "typical" }, pattern.wordings.map((query) => h("li", {}, query)))
@@ -93,7 +93,7 @@ function leading(items, onChoose) {
     { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.judged)}`) },
     { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : null) },
     { name: "Best quality", title: () => term("Best quality", "best"), kind: "short", of: (pattern) => pattern.best_route },
-    { name: "Cost of 1,000", kind: "number", of: (pattern) => (pattern.per_thousand === null ? null : number(pattern.per_thousand)) },
+    { name: "Cost of 1,000", kind: "number", of: (pattern) => (pattern.per_thousand === null ? null : cost(pattern.per_thousand)) },
   ];
   const more = rows.slice(LEADING);
   return [
@@ -121,6 +121,7 @@ export function patterns() {
   function draw(found) {
     const items = found.patterns;
     isLive = found.version === found.basis;
+    costsIn(found.cost_unit);
     if (!items.length) {
       drawing.replaceChildren(h("p", { class: "quiet" }, `Version ${found.version} has no patterns: learning makes them from what was recorded.`));
       list.replaceChildren();

@@ -4,16 +4,16 @@ import { get } from "./api.js";
 import { otherBudgets } from "./budgets.js";
 import { whisker } from "./charts.js";
 import { h, panel, problem, table } from "./elements.js";
-import { count, duration, number, range, several, share } from "./format.js";
+import { cost, costsIn, count, duration, range, several, share } from "./format.js";
 import { budget, byDay, qualityForMoney, readBudget, totals } from "./money.js";
 import { chosenDays, rangeChoice } from "./range.js";
 import { term } from "./terms.js";
 
 const costOf = (route) => route.cost ?? route.estimate;
 
-function cost(route) {
-  if (route.cost !== null) return `${number(route.cost)} (${several(route.costs_told, "real one")})`;
-  return route.estimate === null ? null : `${number(route.estimate)} (estimated)`;
+function meanCost(route) {
+  if (route.cost !== null) return `${cost(route.cost)} (${several(route.costs_told, "real one")})`;
+  return route.estimate === null ? null : `${cost(route.estimate)} (estimated)`;
 }
 
 const SHORTEST = 100; // microseconds: a program that begins and ends a trajectory at once has measured nothing
@@ -29,8 +29,8 @@ function leaderboard(rows) {
     { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (route) => range(route.low, route.high) },
     { name: "Ratings", kind: "number", of: (route) => count(route.trajectories) },
     timed && { name: "Latency", kind: "number", of: latencyOf },
-    priced && { name: "Mean cost", kind: "number", of: cost },
-    priced && { name: "Cost of a good answer", kind: "number", of: (route) => (costOf(route) === null || route.quality <= 0 ? null : number(costOf(route) / route.quality)) },
+    priced && { name: "Mean cost", kind: "number", of: meanCost },
+    priced && { name: "Cost of a good answer", kind: "number", of: (route) => (costOf(route) === null || route.quality <= 0 ? null : cost(costOf(route) / route.quality)) },
   ].filter(Boolean), rows);
 }
 
@@ -51,6 +51,7 @@ export function routes() {
     const days = chosenDays();
     const [figures, { routes: rows }] = await Promise.all([get("v1/dashboard/figures", { days }), get("v1/dashboard/routes", { days })]);
     if (days !== chosenDays()) return;
+    costsIn(figures.cost_unit);
     spending.replaceChildren(...totals(figures));
     trend.replaceChildren(...byDay(figures));
     ranked.replaceChildren(rows.length ? leaderboard(rows)

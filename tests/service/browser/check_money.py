@@ -31,6 +31,7 @@ def site(store: Store) -> Iterator[Site]:
         site.post("/v1/trajectories", body | {"cost": COSTS[decision["route"]]})
         if turn % 80 == 79:
             site.post("/v1/learn")
+    store.set_settings("routed", {"costs.unit": "USD"})
     site.post("/v1/spaces", {"name": "imported", "dim": 256})
     rows = [{"text": text, "route": "small-model", "quality": 1, "cost": 0.1} for text in QUESTIONS]
     site.post("/v1/trajectories/batch?space=imported", {"trajectories": rows})
@@ -47,6 +48,8 @@ def test_a_slider_tells_what_another_budget_would_give(browser: Browser, site: S
     caption = "Budgets, with what they would give; costs are means of a request"
     page.wait_for_selector(f"caption:text-is('{caption}')")
     assert "half of it" in page.locator("table").last.inner_text()
+    page.wait_for_selector(".tiles dd:has-text('USD')")
+    page.wait_for_selector("svg text:text-is('mean cost of a request (USD)')")
     slider = page.locator("input[type=range]")
     slider.focus()
     slider.press("End")
