@@ -1,4 +1,4 @@
-"""Candidates that each version could answer with: those that were stored when it was made."""
+"""Candidates that each version could answer with: those that were stored when it was made, and not retired."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 
 from sona_pg.engine.session import Session
 from sona_pg.serving.past_answers import Contenders
+from sona_pg.store.candidate_times import Lifetime
 
 LISTED = 200  # newest versions whose times are read
 ALWAYS = datetime.min.replace(tzinfo=UTC)
@@ -18,6 +19,7 @@ class CandidateHistory(NamedTuple):
 
     made: Sequence[tuple[int, datetime]]  # ascending versions; version 0 with the first records
     stored: Mapping[str, datetime]
+    lifetimes: Mapping[str, Lifetime]
 
     @classmethod
     def read(cls, session: Session, ids: Sequence[str]) -> Self:
@@ -28,19 +30,20 @@ class CandidateHistory(NamedTuple):
         starts = [at for at in (times.first_batch, made[0][1] if made else None) if at is not None]
         if starts:  # else nothing is recorded yet: version 0 has all there are
             made.insert(0, (0, min(starts)))
-        return cls(made, {name: at or ALWAYS for name, at in times.stored.items()})
+        stored = {name: one.stored or ALWAYS for name, one in times.lifetimes.items()}
+        return cls(made, stored, times.lifetimes)
 
     def when_made(self, version: int, among: Contenders) -> Contenders:
-        """Return the candidates of ``among`` that were stored when a version was made."""
-        if not self.made:
-            return among
+        """Return the candidates of ``among`` that were stored, and not retired, when a version was made."""
         until = next((at for known, at in self.made if known >= version), None)
-        there = [
-            place
-            for place, name in enumerate(among.ids)
-            if name in self.stored and (until is None or self.stored[name] <= until)
-        ]
+        there = [place for place, name in enumerate(among.ids) if self._was_there(name, until)]
         return Contenders([among.ids[place] for place in there], among.embeddings[there], among.slots[there])
+
+    def _was_there(self, name: str, until: datetime | None) -> bool:
+        lifetime = self.lifetimes.get(name)
+        if lifetime is None:  # it is being committed
+            return not self.made
+        return (until is None or self.stored[name] <= until) and not lifetime.is_retired(until)
 
     def added(self, name: str) -> int | None:
         """Return the first version that was made with a candidate; None: none was yet."""

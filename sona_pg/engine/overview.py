@@ -14,6 +14,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.overview_figures import (
     AnswerThen,
     LearnedFact,
@@ -271,15 +272,26 @@ def _with_name(node: PlacedNode, names: TopicNames) -> PlacedNode:
 
 
 def _contenders(session: Session, x: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[list[Scored], Contenders]:
-    """Return the best candidates now with their scores, and the same to be ranked by other versions."""
+    """Return the best candidates now with their scores, and those that other versions rank: also retired ones."""
     serving, ranker = session.held.serving, session.ranker
     catalog = ranker.overlay.catalog(serving.catalog)
     if not len(catalog):
         return [], Contenders((), np.zeros((0, len(x)), np.float16), np.zeros(0, np.int32))
-    best = ranker.rank(serving, x, None, None, min(RANKED, len(catalog)), 0.0)
-    rows = catalog.slots(best.ids)
-    among = Contenders(best.ids, catalog.halves[rows], serving.catalog.slots(best.ids))
-    return [Scored(name, float(score)) for name, score in zip(best.ids, best.scores, strict=True)], among
+    retired = [name for name in catalog.ids if name in ranker.retired.ids]
+    ranked: list[Scored] = []
+    if len(retired) < len(catalog):
+        best = ranker.rank(serving, x, None, None, min(RANKED, len(catalog)), 0.0)
+        ranked = [Scored(name, float(score)) for name, score in zip(best.ids, best.scores, strict=True)]
+    names = [*(one.id for one in ranked), *_nearest(catalog, retired, x)]
+    return ranked, Contenders(names, catalog.halves[catalog.slots(names)], serving.catalog.slots(names))
+
+
+def _nearest(catalog: Catalog, names: list[str], x: np.ndarray[Any, np.dtype[np.float32]]) -> list[str]:
+    """Return the ``RANKED`` candidates of ``names`` that are nearest to ``x``."""
+    if len(names) <= RANKED:
+        return names
+    closeness = catalog.embeddings[catalog.slots(names)] @ x
+    return [names[row] for row in np.argpartition(-closeness, RANKED)[:RANKED].tolist()]
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -12,7 +12,8 @@ from sona_pg.store.connect import driver_connection
 
 # A changed embedding has the time of its change; the content of a candidate keeps when it was made.
 STORED = """
-SELECT c.candidate_id, coalesce(n.created_at, CASE WHEN c.changed_at IS NULL THEN c.recorded_at END)
+SELECT c.candidate_id, coalesce(n.created_at, CASE WHEN c.changed_at IS NULL THEN c.recorded_at END),
+       c.retired_at, c.restored_at
 FROM sona.candidates c
 LEFT JOIN sona.candidate_contents n ON n.space_id = %(space)s AND n.candidate_id = c.candidate_id
 WHERE c.space_id = %(space)s AND c.candidate_id = ANY(%(ids)s::text[])
@@ -20,16 +21,31 @@ WHERE c.space_id = %(space)s AND c.candidate_id = ANY(%(ids)s::text[])
 FIRST_BATCH = "SELECT min(recorded_at) FROM sona.batches WHERE space_id = %(space)s"
 
 
-class CandidateTimes(NamedTuple):
-    """When candidates were stored, and when the first records were."""
+class Lifetime(NamedTuple):
+    """When a candidate could be answered with."""
 
-    stored: Mapping[str, datetime | None]  # None: at an unknown time; a candidate that is not stored is missing
+    stored: datetime | None  # None: at an unknown time
+    retired: datetime | None  # the last time; None: never
+    restored: datetime | None  # None: it is still retired, or never was
+
+    def is_retired(self, at: datetime | None) -> bool:
+        """Whether it was retired at a time; None: now. Of several times only the last is known."""
+        if self.retired is None or (at is not None and at < self.retired):
+            return False
+        return self.restored is None or (at is not None and at < self.restored)
+
+
+class CandidateTimes(NamedTuple):
+    """When candidates were stored and retired, and when the first records were stored."""
+
+    lifetimes: Mapping[str, Lifetime]  # a candidate that is not stored is missing
     first_batch: datetime | None
 
 
 def read_candidate_times(connection: Connection, space_id: int, ids: Sequence[str]) -> CandidateTimes:
-    """Return when each candidate of ``ids`` was stored."""
+    """Return when each candidate of ``ids`` was stored, and retired."""
     raw = driver_connection(connection)
     first = raw.execute(FIRST_BATCH, {"space": space_id}).fetchone()
     rows = raw.execute(STORED, {"space": space_id, "ids": list(ids)}).fetchall()
-    return CandidateTimes(dict(rows), None if first is None else first[0])
+    lifetimes = {name: Lifetime(*times) for name, *times in rows}
+    return CandidateTimes(lifetimes, None if first is None else first[0])

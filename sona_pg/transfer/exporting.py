@@ -48,7 +48,7 @@ def export_trajectories(
 
 def export_candidates(database: Database, space: Space, write: Write, count: Count = lambda rows: None) -> int:
     """Write the candidates of a space with their embeddings, groups in their order; return their number."""
-    order = database.candidate_order(space)
+    order, retired = database.candidate_order(space), database.retirements.retired(space)
     groups = {name: group for name, group, _ in order}
     names = [name for name, _, _ in order]
     names += [name for name in database.new_candidates(space, 0) if name not in groups]
@@ -58,7 +58,8 @@ def export_candidates(database: Database, space: Space, write: Write, count: Cou
         halves = dict(zip(catalog.ids, catalog.halves, strict=True))
         for name in part:
             if name in halves:
-                write(write_row({"candidate": name, "group": groups.get(name)}, halves[name]))
+                row = {"candidate": name, "group": groups.get(name), "retired": True if name in retired else None}
+                write(write_row(row, halves[name]))
         count(start + len(part))
     return len(names)
 

@@ -90,6 +90,7 @@ class _Import:
         self._first = FirstValues() if wanted.corrections else None
         self._refused_before = 0  # by Postgres, up to the last commit
         self._everything: tuple[str, ...] | None = None
+        self._retired: list[str] = []  # candidates since the last commit
         self._recorded: Checkpoint | None = None  # place up to which all is recorded, if not yet committed
 
     def run(self, progress: Progress) -> Imported:
@@ -147,6 +148,9 @@ class _Import:
     def _commit(self, timeout: float) -> None:
         """Commit what is recorded, compare it with the records if some rows were known, and commit corrections."""
         self._engine.flush(timeout)
+        if self._retired:
+            self._engine.retire_candidates(list(dict.fromkeys(self._retired)))
+            self._retired.clear()
         refused, compared = self._written()["rejected"], self._comparison
         if compared.compare(self._ids.commit(refused - self._refused_before)):
             self._engine.flush(timeout)
@@ -183,6 +187,8 @@ class _Import:
             try:
                 if isinstance(part, CandidateRow):
                     self._engine.remember([part.id], np.reshape(embedding, (1, -1)), group=part.group)
+                    if part.is_retired:
+                        self._retired.append(part.id)
                     self._done.candidates += 1
                 else:
                     self._record_trajectory(part, embedding, row.line)

@@ -21,7 +21,7 @@ from sona_pg.limits import LONGEST_ID
 
 FIELDS = frozenset({
     "id", "started_at", "embedding", "text", "query", "route", "quality", "latency", "cost", "context", "parameters",
-    "steps", "candidates", "decision", "correction", "feedback", "version", "candidate", "group",
+    "steps", "candidates", "decision", "correction", "feedback", "version", "candidate", "group", "retired",
 })  # fmt: skip
 MOST_REWARD = 1e6
 TIMES = "ISO 8601 such as 2026-11-22T10:00Z"
@@ -90,6 +90,7 @@ class CandidateRow(NamedTuple):
     embedding: NDArray[np.float32] | None
     text: str | None
     group: str | None
+    is_retired: bool
 
 
 def read_candidate(content: dict[str, Any]) -> CandidateRow:
@@ -100,7 +101,14 @@ def read_candidate(content: dict[str, Any]) -> CandidateRow:
     embedding = _vector(content.get("embedding"), "embedding")
     if embedding is None and not (text or "").strip():
         raise InvalidValue("it has neither embedding nor text")
-    return CandidateRow(name, embedding, text, _text(content, "group"))
+    return CandidateRow(name, embedding, text, _text(content, "group"), _is_retired(content.get("retired")))
+
+
+def _is_retired(told: Any) -> bool:
+    flag = {"true": True, "false": False}.get(told.lower(), told) if isinstance(told, str) else told  # of CSV
+    if flag is not None and not isinstance(flag, bool):
+        raise InvalidValue(f"retired is {told!r:.60}, expected true or false")
+    return bool(flag)
 
 
 def read_trajectory(content: dict[str, Any], raw: bytes, at: datetime | None) -> LogRow:

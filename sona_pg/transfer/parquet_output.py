@@ -18,7 +18,7 @@ COLUMNS = {
         "latency": "float64", "cost": "float64", "context": "texts", "parameters": "json", "candidates": "json",
         "decision": "json", "version": "int64", "steps": "json", "feedback": "json", "embedding": "vector",
     },
-    "candidates": {"candidate": "string", "group": "string", "embedding": "vector"},
+    "candidates": {"candidate": "string", "group": "string", "retired": "bool", "embedding": "vector"},
     "pairs": {
         "query": "string", "chosen": "string", "rejected": "string", "reason": "string", "trajectory": "string",
         "started_at": "time",
@@ -41,7 +41,7 @@ class ParquetOutput:
         types = {
             "string": arrow.string(), "json": arrow.string(), "time": arrow.timestamp("us", "UTC"),
             "float32": arrow.float32(), "float64": arrow.float64(), "int64": arrow.int64(),
-            "texts": arrow.list_(arrow.string()), "vector": arrow.list_(arrow.float32()),
+            "texts": arrow.list_(arrow.string()), "bool": arrow.bool_(), "vector": arrow.list_(arrow.float32()),
         }  # fmt: skip
         self._schema = arrow.schema([(name, types[told]) for name, told in self._columns.items()])
         self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")

@@ -10,6 +10,7 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine, UnknownCandidate
 from sona_pg.config import LoopConfig, MaintenanceConfig
+from sona_pg.engine.overview import Overview
 from sona_pg.worker.reembedding import catch_up, reembed
 
 DIM = 8
@@ -182,3 +183,22 @@ def test_the_view_of_all_candidates_says_which_are_retired(engine, database_url)
         query = "SELECT candidate_id, retired_at FROM sona.catalog WHERE space = 'default'"
         found = dict(connection.execute(query).fetchall())
     assert found == {IDS[0]: engine.retired_candidates()["red"], IDS[1]: None, IDS[2]: None}
+
+
+def test_a_version_made_before_shows_it_and_later_ones_do_not(engine, database_url):
+    asked(engine, 0, 1.0)
+    engine.force_learn()
+    engine.retire_candidates(["red"])
+    asked(engine, 1, 1.0)
+    engine.force_learn()
+    overview = Overview(engine)
+
+    def told() -> list[set[str]]:
+        now, then = overview.answers(ROWS[0], [1, 2])
+        return [{one.id for one in answer.ranking} for answer in (now, *then)]
+
+    assert told() == [set(IDS[1:]), set(IDS), set(IDS[1:])]
+    engine.restore_candidates(["red"])
+    assert told() == [set(IDS), set(IDS), set(IDS[1:])]
+    engine.retire_candidates(IDS)
+    assert told()[0] == set()

@@ -251,3 +251,20 @@ def test_feedback_of_a_later_import_counts_in_place_of_a_wrong_quality(folder):
     codes = [run("import", name, "--dim", "2").exit_code for name in ("a", "b")]
     assert codes == [0, 0]
     assert json.loads(run("export").stdout)["feedback"][0]["quality"] == 0.75
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_a_retired_candidate_is_retired_where_it_is_imported(folder, suffix):
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    (folder / "two.jsonl").write_text(
+        '{"candidate": "right", "embedding": [1, 0]}\n{"candidate": "wrong", "embedding": [0, 1], "retired": true}\n'
+        '{"candidate": "odd", "embedding": [0, 1], "retired": "perhaps"}\n'
+    )
+    done = run("--json", "import", "two.jsonl", "--dim", "2")
+    assert json.loads(done.stdout)["rejected"] == 1
+    assert run("export", "candidates", "--output", f"told.{suffix}").exit_code == 0
+    assert run("import", f"told.{suffix}", "--space", "there", "--dim", "2").exit_code == 0
+    for space in ("default", "there"):
+        listed = run("--json", "candidates", "retired", "--space", space).stdout
+        assert json.loads(listed)["candidate"] == "wrong"
