@@ -77,17 +77,17 @@ class VersionQuality:
 
 @dataclass(frozen=True, slots=True)
 class RouteStanding:
-    """How a route went in the whole space."""
+    """How a route went in a period."""
 
     route: str
-    trajectories: int  # rated ones that the version has learned
-    quality: float
-    low: float
-    high: float
-    latency_us: float | None
-    cost: float | None  # mean real cost of a sample of recent trajectories
-    costs_told: int  # of that sample
-    estimate: float | None  # mean estimated cost of that sample
+    trajectories: int
+    rated: int
+    quality: float | None  # None: none is rated
+    low: float | None
+    high: float | None
+    latency_us: float | None  # median of those that have one
+    costed: int
+    cost: float | None  # mean of those: real ones where they were told, else estimates
 
 
 @dataclass(frozen=True, slots=True)

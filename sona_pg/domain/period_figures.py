@@ -23,6 +23,18 @@ class DaySums(NamedTuple):
     cost: float  # sum over the costed ones: real costs where they were told, else estimates
 
 
+class RouteSums(NamedTuple):
+    """Sums over the trajectories of one route in a period."""
+
+    route: str
+    trajectories: int
+    rated: int
+    quality: float  # sum over the rated ones
+    costed: int
+    cost: float  # sum over the costed ones: real costs where they were told, else estimates
+    latency_us: float | None  # median of those that have one
+
+
 class SummedDays(NamedTuple):
     """Sums of some days, oldest first."""
 

@@ -25,7 +25,6 @@ from sona_pg.domain.overview_figures import (
     PlacedPattern,
     QualitySpan,
     RouteStanding,
-    SampledOutcome,
     Scored,
     ToldFact,
     VersionQuality,
@@ -38,17 +37,14 @@ from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.wording import title, wordings
 from sona_pg.engine import quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
-from sona_pg.engine.period_overview import events, mean_costs, period_figures
-from sona_pg.engine.quality_curves import EACH, LEAST_SPAN, PARTS, SPANS, cut, since
+from sona_pg.engine.period_overview import events, mean_costs, period_figures, route_standings
 from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.learning.patterns.plane import Plane
 from sona_pg.serving.arguments import as_direction, require_count, require_version
 from sona_pg.serving.graph_places import placed_graph
 from sona_pg.serving.past_answers import Contenders, PastVersion, near_patterns, turned
-from sona_pg.store.outcome_samples import TimeSpan
 
-SHOWN_ROUTES = 50
 PLACED = 500  # patterns on a map
 PLACED_ROUTES = 8  # of a pattern
 SHOWN_OF_ROUTE = ("size", "rated", "quality", "low", "high", "cost")
@@ -101,29 +97,8 @@ class Overview:
         return quality_curves.by_version(self._session())
 
     def routes(self, days: float = 30.0) -> list[RouteStanding]:
-        """Return the routes tried most often, best first; costs are means over a sample of the last ``days``."""
-        session = self._session()
-        told: dict[str, list[SampledOutcome]] = {}
-        bounds = session.database.overview.bounds(session.space, since(session, days))
-        if bounds is not None:
-            spans = cut(TimeSpan(bounds.start, bounds.end + LEAST_SPAN), SPANS * PARTS)
-            for outcome in session.database.overview.samples(session.space, spans, EACH):
-                if outcome.route is not None:
-                    told.setdefault(outcome.route, []).append(outcome)
-        known = session.serving.state.routes
-        often = sorted(known, key=lambda name: (-known[name].size, name))[:SHOWN_ROUTES]
-        made = []
-        for name in often:
-            one, sample = known[name], told.get(name, [])
-            paid = [outcome.paid for outcome in sample if outcome.paid is not None]
-            estimated = [outcome.estimate for outcome in sample if outcome.estimate is not None]
-            low, high = interval(one.quality, max(one.size, 1))
-            made.append(
-                RouteStanding(
-                    name, one.size, one.quality, low, high, one.latency_us, _mean(paid), len(paid), _mean(estimated)
-                )
-            )
-        return sorted(made, key=lambda one: (-one.low, -one.quality, one.route))
+        """Return the routes taken most often in the last ``days``, best first."""
+        return route_standings(self._session(), days)
 
     def pattern_map(self, version: int | None = None) -> PatternMap:
         """Return the largest patterns of a version, by default the served one, on the plane of the served ones.
@@ -292,10 +267,6 @@ def _nearest(catalog: Catalog, names: list[str], x: np.ndarray[Any, np.dtype[np.
         return names
     closeness = catalog.embeddings[catalog.slots(names)] @ x
     return [names[row] for row in np.argpartition(-closeness, RANKED)[:RANKED].tolist()]
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
 
 
 def _centroids(patterns: Sequence[LearnedPattern], dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from sona_pg.domain.ids import EPOCH
+from sona_pg.domain.overview_figures import RouteStanding, interval
 from sona_pg.domain.period_figures import (
     DaySpending,
     DaySums,
@@ -14,10 +15,12 @@ from sona_pg.domain.period_figures import (
     PeriodSums,
     QualityChange,
     RouteSpending,
+    RouteSums,
     SpaceEvent,
 )
 from sona_pg.engine.session import Session
 
+SHOWN_ROUTES = 50  # of a leaderboard
 LISTED_ROUTES = 12  # by what they cost; the others are in the sums of the space
 EVENTS = 40  # of each sort
 WHOLE = 3650.0  # days from which a period has no beginning
@@ -58,6 +61,30 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
         first, last, now_sums, known, None if known is None else QualityChange.between(known, now_sums), routes,
         _days(recent), found.as_of, found.missing,
     )  # fmt: skip
+
+
+def route_standings(session: Session, days: float = 30.0, now: datetime | None = None) -> list[RouteStanding]:
+    """Return the routes taken most often in the last ``days`` (UTC), best first: exact, as ``sona.routes_between``."""
+    end = end_of_period(session, days, now)
+    first = EPOCH.date() if days >= WHOLE else start_of_period(end, max(days, 1.0)).date()
+    found = session.database.overview.routes(session.space, first, end.date(), SHOWN_ROUTES)
+    return sorted(map(_standing, found), key=_place)
+
+
+def _standing(sums: RouteSums) -> RouteStanding:
+    quality = min(max(sums.quality / sums.rated, 0.0), 1.0) if sums.rated else None
+    low, high = (None, None) if quality is None else interval(quality, sums.rated)
+    cost = sums.cost / sums.costed if sums.costed else None
+    return RouteStanding(
+        sums.route, sums.trajectories, sums.rated, quality, low, high, sums.latency_us, sums.costed, cost
+    )
+
+
+def _place(one: RouteStanding) -> tuple[float, float, str]:
+    """Return the order of a leaderboard: by the lower end of the interval; those that nobody has rated come last."""
+    if one.low is None or one.quality is None:
+        return (1.0, 0.0, one.route)
+    return (-one.low, -one.quality, one.route)
 
 
 def mean_costs(session: Session, most: int) -> dict[str, float]:

@@ -113,21 +113,21 @@ class FiguresAnswer(BaseModel):
 
 
 class RouteRow(BaseModel):
-    """How a route went."""
+    """How a route went in the period."""
 
     route: str
     trajectories: int
-    quality: float
-    low: float
-    high: float
-    latency_us: float | None = None
-    cost: float | None = None  # mean real cost in a sample
-    costs_told: int
-    estimate: float | None = None  # mean estimated cost in the same sample
+    rated: int
+    quality: float | None = None  # null: none is rated
+    low: float | None = None
+    high: float | None = None
+    latency_us: float | None = None  # median of those that have one
+    costed: int
+    cost: float | None = None  # mean of those: real ones where they were told, else estimates
 
 
 class RoutesAnswer(BaseModel):
-    """Routes, best first: by the lower end of the interval of their quality."""
+    """Routes taken most often in the period, best first: by the lower end of the interval of their quality."""
 
     routes: list[RouteRow]
     cost_unit: str | None = None

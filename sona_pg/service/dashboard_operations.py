@@ -97,7 +97,10 @@ async def period_figures(call: Call[Any]) -> Any:
 
 @operations.add("GET", "/v1/dashboard/routes", scope="read", query=DaysQuery, answer=RoutesAnswer)
 async def route_leaderboard(call: Call[Any]) -> Any:
-    """Return the routes tried most often, best first, with what they cost."""
+    """Return the routes taken most often in the last days, best first, with quality, median latency and mean cost.
+
+    They are those of the daily figures, as in SQL ``sona.routes_between``.
+    """
     return {"routes": await _overview(call, lambda known: known.routes(call.query["days"]))} | await _cost_unit(call)
 
 

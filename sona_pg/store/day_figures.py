@@ -6,27 +6,29 @@ from datetime import date
 
 from sqlalchemy import Connection
 
-from sona_pg.domain.period_figures import DaySums, SummedDays
+from sona_pg.domain.period_figures import DaySums, RouteSums, SummedDays
 from sona_pg.store.connect import driver_connection
 
 # As the view sona.figures, but only for these days: the view would sum up live days that are not asked for.
-SUMS = """
+DAYS = """
 WITH days AS MATERIALIZED (
     SELECT d.day, d.first_id, d.last_id, d.is_live, d.summed_at FROM sona.days_of(%(space)s) d
     WHERE isfinite(d.day) AND d.day BETWEEN %(first)s AND %(last)s
 ), found AS MATERIALIZED (
-    SELECT d.day, f.kind, f.name, f.trajectories, f.rated, f.quality, f.costed, f.cost
+    SELECT d.day, f.kind, f.name, f.trajectories, f.rated, f.quality, f.costed, f.cost, f.delays, f.delay_counts
     FROM days d
     CROSS JOIN LATERAL (
-        SELECT k.kind, k.name, k.trajectories, k.rated, k.quality, k.costed, k.cost
+        SELECT k.kind, k.name, k.trajectories, k.rated, k.quality, k.costed, k.cost, k.delays, k.delay_counts
         FROM sona.daily_figures k
         WHERE NOT d.is_live AND k.space_id = %(space)s AND k.day = d.day AND k.kind IN ('space', 'route')
         UNION ALL
-        SELECT l.kind, l.name, l.trajectories, l.rated, l.quality, l.costed, l.cost
+        SELECT l.kind, l.name, l.trajectories, l.rated, l.quality, l.costed, l.cost, l.delays, l.delay_counts
         FROM sona.figures_between(%(space)s, d.first_id, d.last_id) l
         WHERE d.is_live AND l.kind IN ('space', 'route')
     ) f
-), listed AS (
+)
+"""
+SUMS = f"""{DAYS}, listed AS (
     SELECT f.name FROM found f WHERE f.kind = 'route'
     GROUP BY f.name ORDER BY sum(f.cost) DESC, sum(f.trajectories) DESC, f.name LIMIT %(routes)s
 )
@@ -34,6 +36,23 @@ SELECT f.day, CASE WHEN f.kind = 'route' THEN f.name END, f.trajectories, f.rate
 FROM found f
 WHERE f.kind = 'space' OR f.name IN (SELECT l.name FROM listed l)
 ORDER BY f.day, f.kind DESC, f.name
+"""
+# A route's histograms of latency are added up before its median is taken, as sona.routes_between does.
+ROUTES = f"""{DAYS}, listed AS (
+    SELECT f.name, sum(f.trajectories)::bigint AS trajectories, sum(f.rated)::bigint AS rated,
+           sum(f.quality) AS quality, sum(f.costed)::bigint AS costed, sum(f.cost) AS cost
+    FROM found f WHERE f.kind = 'route' AND f.name <> ''
+    GROUP BY f.name ORDER BY sum(f.trajectories) DESC, f.name LIMIT %(routes)s
+), delayed AS (
+    SELECT h.name, array_agg(h.delay ORDER BY h.delay) AS delays, array_agg(h.n ORDER BY h.delay) AS counts
+    FROM (
+        SELECT f.name, u.delay, sum(u.n)::bigint AS n
+        FROM found f CROSS JOIN LATERAL unnest(f.delays, f.delay_counts) AS u (delay, n)
+        WHERE f.kind = 'route' GROUP BY f.name, u.delay
+    ) h GROUP BY h.name
+)
+SELECT l.name, l.trajectories, l.rated, l.quality, l.costed, l.cost, sona.quantile(d.delays, d.counts, 0.5)
+FROM listed l LEFT JOIN delayed d ON d.name = l.name
 """
 FRESHNESS = """
 SELECT min(d.summed_at) FILTER (WHERE NOT d.is_live AND s.stale_since IS NOT NULL),
@@ -51,3 +70,9 @@ def read_sums(connection: Connection, space_id: int, first: date, last: date, ro
     sums = [DaySums(*row) for row in raw.execute(SUMS, asked)]
     as_of, missing = raw.execute(FRESHNESS, asked).fetchone() or (None, 0)
     return SummedDays(sums, as_of, missing)
+
+
+def read_routes(connection: Connection, space_id: int, first: date, last: date, routes: int) -> list[RouteSums]:
+    """Return the sums of the ``routes`` taken most often from ``first`` to ``last``."""
+    asked = {"space": space_id, "first": first, "last": last, "routes": routes}
+    return [RouteSums(*row) for row in driver_connection(connection).execute(ROUTES, asked)]

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.overview_figures import SampledOutcome, ToldFact
-from sona_pg.domain.period_figures import SummedDays
+from sona_pg.domain.period_figures import RouteSums, SummedDays
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
 from sona_pg.store import candidate_times, day_figures, leases, outcome_samples
@@ -56,6 +56,12 @@ class OverviewStore:
         """Return the sums of the days from ``first`` to ``last``, and of the ``routes`` that cost most in them."""
         return self._read(
             "reading daily figures", lambda c: day_figures.read_sums(c, space.space_id, first, last, routes)
+        )
+
+    def routes(self, space: Space, first: date, last: date, most: int) -> list[RouteSums]:
+        """Return the sums of the ``most`` routes taken most often from ``first`` to ``last``."""
+        return self._read(
+            "reading routes by day", lambda c: day_figures.read_routes(c, space.space_id, first, last, most)
         )
 
     def facts(self, space: Space, trajectories: int, most: int) -> list[ToldFact]:

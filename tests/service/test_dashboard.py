@@ -130,8 +130,36 @@ def test_an_erasure_leaves_the_quality_of_the_period_and_is_marked(service, spac
 def test_routes_come_best_first_with_their_costs(service, learned):
     routes = view(service, learned, "routes")["routes"]
     assert routes[0]["route"] == "big"
-    assert (routes[0]["quality"], routes[0]["costs_told"]) == (1.0, 12)
+    assert (routes[0]["quality"], routes[0]["costed"]) == (1.0, 12)
     assert routes[0]["cost"] == pytest.approx(0.5)
+
+
+def test_the_leaderboard_is_of_the_period_alone_and_equals_the_function_of_sql(service, space, service_url):
+    name = {"space": space()}
+    now = datetime.now(UTC)
+    for ago, good, cost in ((2, 10, 0.25), (80, 45, 4.0)):
+        at = (now - timedelta(days=ago)).isoformat()
+        rows = [
+            {"id": f"{ago} {place}", "started_at": at, "text": "aab", "route": "big", "cost": cost,
+             "quality": float(place < good) if place < 50 else None, "latency": 300 if place < 40 else 3000}
+            for place in range(60)
+        ]  # fmt: skip
+        rows.append(rows[0] | {"id": f"{ago} other", "route": "unrated", "quality": None})
+        service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    big, unrated = view(service, name, "routes", days=30)["routes"]
+    assert (big["trajectories"], big["rated"], big["costed"]) == (60, 50, 60)
+    assert (big["quality"], big["cost"]) == (pytest.approx(0.2), pytest.approx(0.25))
+    assert big["low"] < 0.2 < big["high"] < 0.4
+    assert big["latency_us"] == pytest.approx(300e6, rel=0.025)  # the median, of unrated ones too
+    assert (unrated["quality"], unrated["low"]) == (None, None)
+    assert view(service, name, "routes", days=3650)["routes"][0]["quality"] == pytest.approx(0.55)
+    with psycopg.connect(service_url) as connection:
+        figures = "rated, quality, low, high, cost, median_latency_us"
+        in_sql = f"SELECT {figures} FROM sona.routes_between(%s, %s) WHERE place = 1"
+        told = connection.execute(in_sql, [name["space"], (now - timedelta(days=29)).date()]).fetchone()
+    shown = [big[column] for column in ("rated", "quality", "low", "high", "cost", "latency_us")]
+    assert shown == pytest.approx(told, rel=1e-4)
 
 
 def test_patterns_have_places_on_the_plane_of_the_served_version(service, learned):

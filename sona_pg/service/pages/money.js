@@ -95,19 +95,17 @@ export function byDay(figures) {
   ];
 }
 
-const costOf = (route) => route.cost ?? route.estimate;
-
 export function qualityForMoney(rows) {
-  const priced = rows.filter((route) => costOf(route) !== null);
+  const priced = rows.filter((route) => route.cost !== null && route.quality !== null);
   if (priced.length < 2) return [h("p", { class: "quiet" }, "Fewer than two routes have both ratings and costs.")];
-  const most = Math.max(...priced.map(costOf)) * 1.15 || 1;
+  const most = Math.max(...priced.map((route) => route.cost)) * 1.15 || 1;
   return [
     h("figure", {}, chart("Quality of each route against its mean cost", 280, (width, tall) => {
       const { box, sx, sy, parts } = frame(width, tall, { x: { domain: [0, most], name: inUnit("mean cost of a request"), label: number }, y: QUALITY });
-      const points = priced.map((route) => ({ x: sx(costOf(route)), y: sy(route.quality), r: 6, text: shortened(route.route) }));
+      const points = priced.map((route) => ({ x: sx(route.cost), y: sy(route.quality), r: 6, text: shortened(route.route) }));
       return [parts, priced.map((route, place) => [
         s("line", { class: "whisker", x1: points[place].x, x2: points[place].x, y1: sy(route.low), y2: sy(route.high) }),
-        s("circle", { class: "dot", cx: points[place].x, cy: points[place].y, r: 5 }, s("title", {}, `${route.route}: ${share(route.quality)} of ${several(route.trajectories, "rating")}, for ${cost(costOf(route))}`)),
+        s("circle", { class: "dot", cx: points[place].x, cy: points[place].y, r: 5 }, s("title", {}, `${route.route}: ${share(route.quality)} of ${several(route.rated, "rating")}, for ${cost(route.cost)}`)),
       ]), placeLabels(points, { left: box.left, right: box.right, top: 14, bottom: box.bottom })];
     })),
     h("p", { class: "note" }, "Up and to the left is better: more quality for less money. The line through a dot says how sure its quality is."),

@@ -6,31 +6,26 @@ import { whisker } from "./charts.js";
 import { h, panel, problem, table } from "./elements.js";
 import { cost, costsIn, count, duration, range, several, share } from "./format.js";
 import { budget, byDay, qualityForMoney, readBudget, totals } from "./money.js";
-import { chosenDays, rangeChoice } from "./range.js";
+import { chosenDays, daysOf, rangeChoice } from "./range.js";
 import { term } from "./terms.js";
 
-const costOf = (route) => route.cost ?? route.estimate;
-
-function meanCost(route) {
-  if (route.cost !== null) return `${cost(route.cost)} (${several(route.costs_told, "real one")})`;
-  return route.estimate === null ? null : `${cost(route.estimate)} (estimated)`;
-}
+const meanCost = (route) => (route.cost === null ? null : `${cost(route.cost)} (of ${several(route.costed, "request")})`);
 
 const SHORTEST = 100; // microseconds: a program that begins and ends a trajectory at once has measured nothing
 const latencyOf = (route) => (route.latency_us === null || route.latency_us < SHORTEST ? null : duration(route.latency_us / 1e6));
 
-function leaderboard(rows) {
-  const priced = rows.some((route) => costOf(route) !== null);
+function leaderboard(rows, when) {
+  const priced = rows.some((route) => route.cost !== null);
   const timed = rows.some((route) => latencyOf(route) !== null);
-  return table("Routes that were tried most often; best first, by the lower end of where their quality likely is", [
+  return table(`Routes taken most often, ${when}; best first, by the lower end of where their quality likely is`, [
     { name: "Route", heads: true, kind: "words", of: (route) => route.route },
     { name: "Quality", title: () => term("Quality", "quality"), kind: "number", of: (route) => share(route.quality) },
-    { name: "0 to 100 %", kind: "nowrap", of: whisker },
+    { name: "0 to 100 %", kind: "nowrap", of: (route) => (route.quality === null ? null : whisker(route)) },
     { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (route) => range(route.low, route.high) },
-    { name: "Ratings", kind: "number", of: (route) => count(route.trajectories) },
-    timed && { name: "Latency", kind: "number", of: latencyOf },
+    { name: "Ratings", kind: "number", of: (route) => count(route.rated) },
+    timed && { name: "Median latency", kind: "number", of: latencyOf },
     priced && { name: "Mean cost", kind: "number", of: meanCost },
-    priced && { name: "Cost of a good answer", kind: "number", of: (route) => (costOf(route) === null || route.quality <= 0 ? null : cost(costOf(route) / route.quality)) },
+    priced && { name: "Cost of a good answer", kind: "number", of: (route) => (route.cost === null || !route.quality ? null : cost(route.cost / route.quality)) },
   ].filter(Boolean), rows);
 }
 
@@ -54,8 +49,8 @@ export function routes() {
     costsIn(figures.cost_unit);
     spending.replaceChildren(...totals(figures));
     trend.replaceChildren(...byDay(figures));
-    ranked.replaceChildren(rows.length ? leaderboard(rows)
-      : h("p", { class: "quiet" }, "No route is rated yet. Record trajectories with a route and a quality: learning does the rest."));
+    ranked.replaceChildren(rows.length ? leaderboard(rows, daysOf(figures))
+      : h("p", { class: "quiet" }, `Nothing recorded from ${daysOf(figures)} has a route.`));
     money.replaceChildren(...qualityForMoney(rows));
   }
   return {
@@ -64,7 +59,7 @@ export function routes() {
       estimate(); // takes longer than the rest, which is shown meanwhile
       return [
         h("h1", {}, "Routes"),
-        h("p", { class: "note" }, "A route is what answered: a model, a tool, or one of the stored answers. Quality is the mean of the ratings, from 0 to 100 %: of all that was learned; costs are those of the period."),
+        h("p", { class: "note" }, "A route is what answered: a model, a tool, or one of the stored answers. Quality is the mean of the ratings, from 0 to 100 %. All figures are of the period; ratings count with all feedback that has come since."),
         rangeChoice(() => {
           fill().catch((error) => ranked.replaceChildren(problem(error)));
           estimate();

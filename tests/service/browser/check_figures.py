@@ -104,6 +104,18 @@ def test_spending_is_told_by_route_and_day_and_a_budget_is_set(watched: Watched,
     page.wait_for_selector("text=No budget is set")
 
 
+def test_the_leaderboard_counts_the_period_alone(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=recent#routes")
+    ratings = page.locator("table:has(caption:has-text('Routes taken most often')) td[data-name=Ratings]")
+    ratings.first.wait_for()
+    assert sum(map(int, ratings.all_inner_texts())) == 240
+    page.select_option("main select", "3650")
+    begin = (datetime.now(UTC) - timedelta(days=59)).strftime("%b %-d")
+    page.wait_for_selector(f"caption:has-text('Routes taken most often, {begin}')")
+    assert sum(map(int, ratings.all_inner_texts())) == 480
+
+
 @pytest.mark.parametrize("width", [390, 820])
 def test_a_narrow_table_is_cards_and_labels_do_not_cover_one_another(browser: Browser, site: Site, width: int) -> None:
     watched = Watched(browser, site, width)
