@@ -136,9 +136,10 @@ class PlacedNode:
     x: float
     y: float
     kind: str
-    label: str | None  # typical query of a pattern, id of a candidate
+    label: str | None  # typical query of a pattern, text or id of a candidate
     importance: float
     accesses: int
+    strength: float  # sum of the weights of its edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ class PlacedGraph:
     all_nodes: int
     all_edges: int
     dream_edges: int
+    matches: Sequence[str]  # nodes that a search has found, the strongest first
 
 
 @dataclass(frozen=True, slots=True)

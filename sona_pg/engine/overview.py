@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +20,6 @@ from sona_pg.domain.overview_figures import (
     NearPattern,
     PatternMap,
     PlacedGraph,
-    PlacedNode,
     PlacedPattern,
     QualitySpan,
     RouteStanding,
@@ -123,14 +121,23 @@ class Overview:
         ]
         return PatternMap(version, basis, plane.explained, placed, len(patterns) - len(largest))
 
-    def memory_graph(self) -> PlacedGraph:
-        """Return the best-connected part of the served memory graph, on the plane of the patterns."""
+    def memory_graph(self, find: str = "") -> PlacedGraph:
+        """Return the best-connected part of the served memory graph, on the plane of the patterns.
+
+        With ``find`` the nodes whose label has this text, and what surrounds them.
+        """
         session = self._session()
         serving = session.serving
         _, plane = self._plane_of(session)
-        names = self._topic_names(session)
-        graph = placed_graph(serving.state, serving.patterns, serving.catalog, plane, NODES)
-        return replace(graph, nodes=[_with_name(node, names) for node in graph.nodes])
+        names, state = self._topic_names(session), serving.state
+        return placed_graph(
+            state, serving.patterns, serving.catalog, plane, NODES, find=find.strip(), named=names.of, texts=self._texts
+        )
+
+    def _texts(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the texts of candidates, of those whose content has one."""
+        known = ((one.id, one.content.get("text")) for one in self._engine.contents(ids))
+        return {id_: text for id_, text in known if isinstance(text, str) and text.strip()}
 
     def fleet(self, limit: int = 50) -> dict[str, Any]:
         """Return the row of ``sona.learning`` of the space, and its servers."""
@@ -238,12 +245,6 @@ def _dated(ranking: Sequence[Scored], history: CandidateHistory) -> list[Scored]
 
 def _named(patterns: Sequence[NearPattern], names: TopicNames) -> list[NearPattern]:
     return [replace(one, name=names.of(one.id)) for one in patterns]
-
-
-def _with_name(node: PlacedNode, names: TopicNames) -> PlacedNode:
-    kind, _, source = node.id.partition("/")
-    name = names.of(UUID(source)) if kind == "pattern" else None
-    return node if name is None else replace(node, label=name)
 
 
 def _contenders(session: Session, x: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[list[Scored], Contenders]:

@@ -28,6 +28,7 @@ from sona_pg.service.wire_vectors import Asked, vector_of
 
 operations = Operations("dashboard")
 
+LONGEST_FIND = 200  # characters of a search in the memory graph
 MOST_COMPARED = 24  # versions of one request
 _overviews: WeakKeyDictionary[SonaEngine, Overview] = WeakKeyDictionary()
 R = TypeVar("R")
@@ -49,6 +50,12 @@ class MapQuery(BaseModel):
     """Which version."""
 
     version: Annotated[int, Field(ge=0, le=MOST_INT8)] | None = None
+
+
+class MemoryQuery(BaseModel):
+    """A text of the nodes to show with what they are connected to; by default the best-connected part."""
+
+    find: Annotated[str, Field(max_length=LONGEST_FIND)] = ""
 
 
 class AnswersBody(Asked):
@@ -111,10 +118,10 @@ async def pattern_map(call: Call[Any]) -> Any:
     return {name: getattr(found, name) for name in found.__slots__} | await _cost_unit(call)
 
 
-@operations.add("GET", "/v1/dashboard/memory", scope="read", answer=MemoryAnswer)
+@operations.add("GET", "/v1/dashboard/memory", scope="read", query=MemoryQuery, answer=MemoryAnswer)
 async def memory_graph(call: Call[Any]) -> Any:
-    """Return the best-connected part of the memory graph."""
-    return await _overview(call, Overview.memory_graph)
+    """Return the best-connected part of the memory graph, or what surrounds the nodes with a text."""
+    return await _overview(call, lambda known: known.memory_graph(call.query["find"]))
 
 
 @operations.add("GET", "/v1/dashboard/fleet", scope="read", query=LimitQuery, answer=FleetAnswer)

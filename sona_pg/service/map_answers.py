@@ -62,9 +62,10 @@ class NodePlace(BaseModel):
     x: float
     y: float
     kind: str
-    label: str | None = None  # typical query of a pattern, id of a candidate
+    label: str | None = None  # typical query of a pattern, text or id of a candidate
     importance: float
     accesses: int
+    strength: float  # sum of the weights of its edges
 
 
 class EdgePlace(BaseModel):
@@ -84,3 +85,4 @@ class MemoryAnswer(BaseModel):
     all_nodes: int
     all_edges: int
     dream_edges: int
+    matches: list[str]  # nodes that a search has found

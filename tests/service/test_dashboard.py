@@ -291,7 +291,7 @@ def test_fleet_and_cycles_are_told(service, learned):
 
 def test_the_memory_graph_shows_what_sessions_used_together(service, learned):
     assert view(service, learned, "memory") == {
-        "nodes": [], "edges": [], "all_nodes": 0, "all_edges": 0, "dream_edges": 0
+        "nodes": [], "edges": [], "all_nodes": 0, "all_edges": 0, "dream_edges": 0, "matches": []
     }  # fmt: skip
     name = {"space": f"sessions {uuid7()}"}
     service.post("/v1/spaces", {"name": name["space"], "dim": 8})
@@ -310,6 +310,14 @@ def test_the_memory_graph_shows_what_sessions_used_together(service, learned):
     assert len({(edge["source"], edge["target"], edge["kind"]) for edge in graph["edges"]}) == len(graph["edges"])
     assert graph["all_edges"] == len(graph["edges"])
     assert all(0 <= edge["weight"] <= 1 for edge in graph["edges"])
+    weights = [edge["weight"] for edge in graph["edges"]]
+    assert weights == sorted(weights, reverse=True)
+    found = view(service, name, "memory", find="REFUND")
+    assert found["matches"] == ["candidate/refunds"]
+    assert "candidate/parcels" in {node["id"] for node in found["nodes"]}  # connected to it
+    assert view(service, name, "memory", find="nothing like this")["nodes"] == []
+    service.post("/v1/remember", {"ids": ["parcels"], "texts": ["aaab, where parcels go"]}, params=name)
+    assert "aaab, where parcels go" in {node["label"] for node in view(service, name, "memory")["nodes"]}
 
 
 def test_an_empty_space_has_empty_views(service, space):
