@@ -85,6 +85,18 @@ class Reservoir:
             gone_others=others,
         )
 
+    def learned_in(self, ids: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Return the versions (n,) that learned ``ids`` (n, 16) first; of those not held, that of the one held before it.
+
+        Ids begin with the time, so that it was learned at about the same time, and rather later.
+        """
+        if not len(self.ids):
+            return np.zeros(len(ids), np.int32)
+        held = _sortable(self.ids)
+        order = np.argsort(held, kind="stable")
+        places = np.searchsorted(held[order], _sortable(ids), side="right") - 1
+        return self.versions[order[np.maximum(places, 0)]]
+
     def after_turning(self, turned: int) -> Self:
         """Return the sample with a count of ratings changed since adapters were learned anew; 0 if it is empty."""
         return dataclasses.replace(self, turned=turned if self.seen else 0)

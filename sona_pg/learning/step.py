@@ -181,10 +181,11 @@ def _learn_apart(
     adapted = adapt(start, claimed, sample, told, ranker, config, seed, turn_back=not again)
     router = router_of(before.state, config).learn(
         Judged(claimed.fresh, claimed.outcomes),
-        Judged(claimed.revised, claimed.after),
+        Judged(claimed.revised, claimed.after, reservoir_of(before.state, config).learned_in(claimed.revised.ids)),
         claimed.before,
         Judged(sample.trajectories, sample.outcomes),
         seed,
+        version,
     )
     return router, start, adapted
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_events import RouteEvents
-from sona_pg.learning.routing.router_fit import RouterConfig, fit, withdraw
+from sona_pg.learning.routing.router_fit import RouterConfig, fit, revise, withdraw
 
 DIM, KINDS = 16, np.eye(16, dtype=np.float32)[:2]
 CONFIG = RouterConfig(landmarks=40, width=20)
 BEFORE = np.array([[0.9, 0.5], [0.5, 0.9]])  # (kinds, routes) chance of a yes
+BROKEN = np.array([[0.0, 0.5], [0.5, 0.9]])
 
 
 def events(rng: np.random.Generator, n: int, chance: np.ndarray) -> RouteEvents:
@@ -30,13 +34,31 @@ def learned(seed: int) -> tuple[RouterState, np.random.Generator]:
     return state, rng
 
 
+def by(version: int, told: RouteEvents) -> RouteEvents:
+    return replace(told, learned=np.full(len(told), version, np.int32))
+
+
+def of(told: RouteEvents, kind: int, route: int) -> NDArray[np.intp]:
+    """Return the rows of a kind of query and a route."""
+    return np.flatnonzero((told.query[:, kind] > 0.5) & (told.route == route))
+
+
+def broken(seed: int) -> tuple[RouterState, RouteEvents, RouteEvents]:
+    """Return a router whose route 0 broke for kind 0, and what it learned before and since."""
+    rng = np.random.default_rng(seed)
+    earlier, later = by(1, events(rng, 1200, BEFORE)), by(2, events(rng, 150, BROKEN))
+    state = fit(RouterState.initial(DIM), earlier, config=CONFIG, version=1)
+    state = fit(state, later, config=CONFIG, version=2)
+    assert len(state.forgotten)
+    return state, earlier, later
+
+
 def test_a_route_that_broke_for_a_kind_of_query_is_learned_anew_and_the_others_stay() -> None:
     state, rng = learned(1)
     known = state.predict(KINDS, None, np.arange(2))
     assert known[0, 0] > 0.75
-    broken = np.array([[0.0, 0.5], [0.5, 0.9]])
     for _ in range(2):
-        state = fit(state, events(rng, 120, broken), config=CONFIG)
+        state = fit(state, events(rng, 120, BROKEN), config=CONFIG)
     now = state.predict(KINDS, None, np.arange(2))
     assert now[0, 0] < 0.3  # 300 events said .9, 60 say 0
     assert now[1, 1] > 0.75
@@ -46,10 +68,10 @@ def test_a_route_that_broke_for_a_kind_of_query_is_learned_anew_and_the_others_s
 
 def test_the_router_explores_more_where_it_has_forgotten() -> None:
     state, rng = learned(2)
-    broken = fit(state, events(rng, 150, np.array([[0.0, 0.5], [0.5, 0.9]])), config=CONFIG)
-    assert broken.totals[0, 0] < state.totals[0, 0] - 50
-    assert np.allclose(broken.totals[:, 0], broken.gram[:, 0, 0], rtol=1e-3)
-    assert (broken.totals[:, 1] <= broken.totals[:, 0] + 1e-6).all()
+    after = fit(state, events(rng, 150, BROKEN), config=CONFIG)
+    assert after.totals[0, 0] < state.totals[0, 0] - 50
+    assert np.allclose(after.totals[:, 0], after.gram[:, 0, 0], rtol=1e-3)
+    assert (after.totals[:, 1] <= after.totals[:, 0] + 1e-6).all()
 
 
 def test_nothing_is_forgotten_where_nothing_changes() -> None:
@@ -61,7 +83,7 @@ def test_nothing_is_forgotten_where_nothing_changes() -> None:
 
 def test_a_basis_that_is_built_anew_does_not_bring_back_what_was_forgotten() -> None:
     state, rng = learned(4)
-    state = fit(state, events(rng, 150, np.array([[0.0, 0.5], [0.5, 0.9]])), config=CONFIG)
+    state = fit(state, events(rng, 150, BROKEN), config=CONFIG)
     forgotten = state.folded - state.totals[:, 0].sum()
     assert forgotten > 50
     everything = events(rng, int(state.folded), BEFORE)
@@ -73,8 +95,8 @@ def test_a_basis_that_is_built_anew_does_not_bring_back_what_was_forgotten() -> 
 
 def test_what_was_forgotten_counts_again_once_the_events_that_contradict_it_are_taken_back() -> None:
     state, rng = learned(5)
-    wrong = events(rng, 150, np.array([[0.0, 0.5], [0.5, 0.9]]))
-    told = fit(state, wrong, config=CONFIG)
+    wrong = by(2, events(rng, 150, BROKEN))
+    told = fit(state, wrong, config=CONFIG, version=2)
     assert len(told.forgotten)
     told = RouterState.from_arrays(told.to_arrays())
     back = withdraw(told, wrong)
@@ -82,3 +104,86 @@ def test_what_was_forgotten_counts_again_once_the_events_that_contradict_it_are_
     assert np.abs(back.totals - state.totals).max() < 0.05
     assert np.abs(back.gram - state.gram).max() < 0.05
     assert np.abs(back.predict(KINDS, None, np.arange(2)) - state.predict(KINDS, None, np.arange(2))).max() < 0.05
+
+
+def test_it_counts_again_as_well_once_they_are_revised() -> None:
+    state, rng = learned(5)
+    wrong = by(2, events(rng, 150, BROKEN))
+    told = fit(state, wrong, config=CONFIG, version=2)
+    good = replace(wrong, quality=events(rng, 150, np.ones((2, 2))).quality)
+    right = revise(told, good, wrong.quality)
+    assert not len(right.forgotten)
+    assert abs(right.totals[:, 0].sum() - right.folded) < 0.1
+    assert right.predict(KINDS, None, np.arange(2))[0, 0] > 0.85
+
+
+def test_taking_one_event_back_brings_nothing_else_back() -> None:
+    state, earlier, later = broken(6)
+    known = state.predict(KINDS, None, np.arange(2))
+    for told in (earlier, later):
+        for kind, route in np.ndindex(2, 2):
+            left = withdraw(state, told[of(told, kind, route)[:1]])
+            assert len(left.forgotten) == len(state.forgotten)
+            gone = state.totals[:, 0] - left.totals[:, 0]
+            assert (gone > -0.1).all()
+            assert (gone < 1.1).all()
+            assert np.abs(left.predict(KINDS, None, np.arange(2)) - known).max() < 0.03
+
+
+def test_taking_back_everything_earlier_leaves_the_later_events_alone() -> None:
+    state, earlier, later = broken(7)
+    left = withdraw(state, earlier)
+    for route in range(2):
+        phi = state.basis(later.query, None)[later.route == route].astype(np.float64)
+        assert np.abs(left.gram[route] - phi.T @ phi).max() < 0.05
+        assert np.abs(left.moment[route] - later.quality[later.route == route] @ phi).max() < 0.05
+
+
+def test_revising_forgotten_events_counts_with_what_is_left_of_them() -> None:
+    state, earlier, _ = broken(8)
+    known = state.predict(KINDS, None, np.arange(2))
+    for value in (0.0, 1.0):
+        rows = of(earlier, 0, 0)
+        rows = rows[earlier.quality[rows] != value]
+        wrong = earlier[rows]
+        now = revise(state, replace(wrong, quality=np.full(len(rows), value, np.float32)), wrong.quality)
+        assert np.abs(now.predict(KINDS, None, np.arange(2)) - known).max() < 0.25
+        assert (now.totals[:, 1] >= 0).all()
+        assert (now.totals[:, 1] <= now.totals[:, 0]).all()
+        assert all(0 <= each.quality <= 1 and each.uncertainty < 0.1 for each in now.statistics())
+
+
+def test_events_learned_after_the_forgetting_are_revised_in_full() -> None:
+    state, _, later = broken(9)
+    rows = of(later, 0, 0)
+    wrong = later[rows]
+    now = revise(state, replace(wrong, quality=np.ones(len(rows), np.float32)), wrong.quality)
+    assert now.predict(KINDS, None, np.arange(2))[0, 0] > 0.75
+
+
+def test_a_repeated_query_is_not_many_events() -> None:
+    state, rng = learned(10)
+    for _ in range(20):
+        state = fit(state, events(rng, 100, BEFORE), config=CONFIG)
+    bad = RouteEvents(np.repeat(KINDS[:1], 12, axis=0), np.zeros(12, np.int32), np.zeros(12, np.float32))
+    after = fit(state, events(rng, 88, BEFORE).followed_by(bad), config=CONFIG)
+    assert not len(after.forgotten)
+
+
+def test_a_basis_that_is_built_anew_keeps_the_share_that_is_left_of_earlier_events() -> None:
+    state, earlier, later = broken(11)
+    wider = RouterConfig(landmarks=80, width=40)
+    rng = np.random.default_rng(11)
+    again = fit(state, events(rng, 1500, BROKEN), earlier.followed_by(later), wider, version=4)
+    assert again.based_at > state.based_at
+    known = again.predict(KINDS, None, np.arange(2))
+    wrong = earlier[of(earlier, 0, 0)]
+    now = revise(again, replace(wrong, quality=1 - wrong.quality), wrong.quality)
+    assert np.abs(now.predict(KINDS, None, np.arange(2)) - known).max() < 0.15
+
+
+def test_a_state_of_the_release_before_is_read() -> None:
+    state, _ = learned(12)
+    arrays = {name: value for name, value in state.to_arrays().items() if not name.startswith("forgotten.")}
+    arrays["forgotten"] = np.zeros((2, 21, 33), np.float32)
+    assert not len(RouterState.from_arrays(arrays).forgotten)

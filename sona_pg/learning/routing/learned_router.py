@@ -28,6 +28,7 @@ class Judged:
 
     trajectories: Trajectories
     outcomes: Sequence[Outcome]
+    learned: NDArray[np.int32] | None = None  # (n,) versions that learned them, where they are revised or retracted
 
     def routed(self) -> list[int]:
         """Return the rated rows with a route, as opposed to a candidate of a ranking.
@@ -57,6 +58,7 @@ class Judged:
             latency=stored.latency_us[chosen].astype(np.float32),
             propensity=stored.propensity[chosen].astype(np.float32),
             paid=np.array([_or_nan(self.outcomes[row].paid) for row in chosen], np.float32),
+            learned=None if self.learned is None else self.learned[chosen],
         )
 
 
@@ -93,7 +95,9 @@ class Router:
         fresh = iter(range(len(self.names), len(self.names) + len(candidates)))
         return np.array([self.index[name] if name in self.index else next(fresh) for name in candidates])
 
-    def learn(self, fresh: Judged, revised: Judged, before: Sequence[Outcome], replay: Judged, seed: int) -> Self:
+    def learn(
+        self, fresh: Judged, revised: Judged, before: Sequence[Outcome], replay: Judged, seed: int, version: int
+    ) -> Self:
         """Return the router after folding every rated trajectory that has a route and no candidate set.
 
         Args:
@@ -101,9 +105,10 @@ class Router:
             revised: earlier ones whose outcome has changed from ``before``.
             replay: a sample of all earlier ones.
             seed: of the basis.
+            version: the number of the version being made.
         """
         late = [row for row, outcome in enumerate(before) if outcome.quality is None]
-        kept = self._without(Judged(revised.trajectories, before), revised.outcomes)
+        kept = self._without(Judged(revised.trajectories, before, revised.learned), revised.outcomes)
         names = list(kept.names)
         index = dict(kept.index)
         for judged in (fresh, revised):
@@ -120,7 +125,7 @@ class Router:
         state = revise(kept.state, revised.events(index, width, changed), told, paid) if changed else kept.state
         events = fresh.events(index, width).followed_by(revised.events(index, width, late))
         if len(events):
-            state = fit(state, events, replay.events(index, width), CONFIG, seed)
+            state = fit(state, events, replay.events(index, width), CONFIG, seed, version)
         return type(self)(state, tuple(names), index)
 
     def _without(self, told: Judged, outcomes: Sequence[Outcome]) -> Self:

@@ -6,8 +6,8 @@ of the sums in that direction is reduced to that of a few events (directional fo
 
     G ← G - (1 - k)·G·u·uᵀ·G / uᵀGu,    m ← m - (1 - k)·G·u·uᵀm / uᵀGu
 
-In other directions it stays, as do the events' means there. What is forgotten is kept beside the sums, so that a
-retraction can be exact. Other routes are doubted there too, less: what was best is
+In other directions it stays, as do the events' means there. What was forgotten, and why, is kept beside the sums
+(`forgotten`), so that a retraction can be exact. Other routes are doubted there too, less: what was best is
 not, so they are tried again. The number of observations falls with the sums, and by it exploration rises. Evidence:
 benchmarks/eval/EVIDENCE.md.
 """
@@ -17,6 +17,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sona_pg.learning.routing.forgotten import (
+    ALARMED,
+    EARLIER,
+    LEFT_THERE,
+    LOST,
+    ROUTE,
+    SMALL,
+    USUAL,
+    WEIGHT,
+    Forgotten,
+    in_direction,
+    reduce,
+)
 from sona_pg.learning.routing.router_basis import Doubles, Floats
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.learning.routing.router_posterior import Statistics, without_negative
@@ -27,13 +40,14 @@ FEWEST, FEWEST_EARLIER = 4.0, 12.0  # new and earlier events of a kind of query
 LEFT, LEFT_OTHERS = 3.0, 30.0  # events whose information is left in a direction, of the route and of the others
 NEWEST = 512  # events of a route that are looked at
 MOST = 96  # directions of one slice: those of more changed events are nearly the same
-SMALL = 1e-6
 
 Flags = NDArray[np.bool_]
 
 
-def overruled(sums: Statistics, weights: Floats, noise: float, events: RouteEvents, phi: Floats) -> Statistics | None:
-    """Forget in ``sums``, in place, what new events contradict; return that, None if there is none.
+def overruled(
+    sums: Statistics, weights: Floats, noise: float, events: RouteEvents, phi: Floats, version: int
+) -> Forgotten:
+    """Forget in ``sums``, in place, what new events contradict; return that.
 
     Args:
         sums: of all earlier events.
@@ -41,92 +55,113 @@ def overruled(sums: Statistics, weights: Floats, noise: float, events: RouteEven
         noise: variance of quality around its mean.
         events: new ones (n,).
         phi: (n, p) in the basis of the sums.
+        version: of the state that learns the events.
     """
     changes = []
     for route in np.unique(events.route[events.route < len(weights) - 1]).tolist():
         rows = np.flatnonzero(events.route == route)[-NEWEST:]
         if sums.totals[route, 0] >= FEWEST_EARLIER and len(rows) >= FEWEST:
-            quality = events.quality[rows].astype(np.float64)
-            found = _changed(sums, route, weights[route].astype(np.float64), noise, quality, phi[rows])
+            found = _changed(sums, route, weights[route].astype(np.float64), noise, events[rows], phi[rows])
             changes += [(route, row) for row in rows[found].tolist()]
     if not changes:
-        return None
-    earlier, touched = Statistics(*(part.copy() for part in sums)), set()
+        return Forgotten.empty()
+    earlier, made = sums._replace(gram=sums.gram.copy(), moment=sums.moment.copy()), []
     for route, row in changes[:: -(-len(changes) // MOST) or 1]:
         u = phi[row].astype(np.float64)
         u[0] = 0.0
-        for each in range(len(sums.totals)):
-            if sums.totals[each, 0] > 0 and _forget(sums, each, u, LEFT if each == route else LEFT_OTHERS):
-                touched.add(each)
-    for each in sorted(touched):
+        taken = _forget(sums, route, u)
+        if taken is not None:
+            made.append((route, u, *taken))
+    touched = np.unique([route for *_, lost in made for route in np.flatnonzero(lost[:, WEIGHT]).tolist()])
+    for each in touched.astype(np.intp).tolist():
         sums.gram[each] = without_negative(sums.gram[each])
         sums.totals[each, 0] = sums.gram[each, 0, 0]
-    if not touched:
-        return None
-    return Statistics(*(had - has for had, has in zip(earlier, sums, strict=True)))
+    if not made:
+        return Forgotten.empty()
+    causes = [
+        _cause(version, route, u, in_direction(earlier, route, u), in_direction(sums, route, u), events, phi)
+        for route, u, *_ in made
+    ]
+    return Forgotten(
+        np.array([u for _, u, *_ in made], np.float32), np.array([toward for *_, toward, _ in made], np.float32),
+        np.array([lost for *_, lost in made]), np.array(causes),
+    )  # fmt: skip
 
 
-def _changed(sums: Statistics, route: int, weights: Doubles, noise: float, quality: Doubles, phi: Floats) -> Flags:
+def _forget(sums: Statistics, route: int, u: Doubles) -> tuple[Doubles, Doubles] | None:
+    """Reduce the information of all routes in direction ``u`` (p,), in place; return (R, p) and (R, 15) of it."""
+    toward, lost = np.zeros(sums.moment.shape), np.zeros((len(sums.totals), LOST))
+    for each in np.flatnonzero(sums.totals[:, 0] > 0).tolist():
+        taken = reduce(sums, each, u, LEFT if each == route else LEFT_OTHERS)
+        if taken is not None:
+            toward[each], lost[each] = taken
+    return (toward, lost) if lost.any() else None
+
+
+def _cause(
+    version: int, route: int, u: Doubles, had: Doubles, has: Doubles, events: RouteEvents, phi: Floats
+) -> Doubles:
+    """Return (11,) why the information in direction ``u`` was reduced from what a route ``had`` to what it ``has``."""
+    rows = np.flatnonzero(events.route == route)[-NEWEST:]
+    a = np.maximum(phi[rows].astype(np.float64) @ u, 0.0)
+    mass = max(had[0], SMALL)
+    alarmed = a.sum(), a @ events.quality[rows], a @ a
+    taken = 1 - has[2] / max(had[2], SMALL)
+    return np.array([version, route, had[1] / mass, mass**2 / max(had[2], SMALL), *alarmed, *has, taken])
+
+
+def justified(forgotten: Forgotten, rows: NDArray[np.intp], sums: Statistics, noise: float) -> NDArray[np.intp]:
+    """Return those of some reductions which the events that raised the alarm, or all later ones, still justify."""
+    kept = []
+    for k in rows.tolist():
+        cause = forgotten.cause[k]
+        u = forgotten.direction[k].astype(np.float64)
+        later = in_direction(sums, int(cause[ROUTE]), u) - cause[LEFT_THERE]
+        if any(_contradict(told, cause[USUAL], cause[EARLIER], noise) for told in (cause[ALARMED], later)):
+            kept.append(k)
+    return np.array(kept, np.intp)
+
+
+def _contradict(told: Doubles, usual: float, earlier: float, noise: float) -> bool:
+    """Return whether events with these sums (3,) in a direction differ from the ``earlier`` of ``usual`` quality."""
+    mass = max(told[0], SMALL)
+    count, now = mass**2 / max(told[2], SMALL), min(max(told[1] / mass, 0.0), 1.0)
+    apart = np.array([now - usual])
+    return bool(_beyond_chance(apart, np.array([usual]), np.array([now]), np.array([count]), earlier, noise)[0])
+
+
+def repeats(events: RouteEvents) -> Doubles:
+    """Return (n,) the weight of each event: n of one query and outcome weigh 1 + ln n together."""
+    same = np.column_stack([events.query, events.quality >= 0.5])
+    _, group, count = np.unique(same, axis=0, return_inverse=True, return_counts=True)
+    return np.asarray(((1 + np.log(count)) / count)[group.ravel()], np.float64)
+
+
+def _changed(sums: Statistics, route: int, weights: Doubles, noise: float, events: RouteEvents, phi: Floats) -> Flags:
     """Return (n,) which new events of a route are of a kind of query whose quality has changed."""
-    x = phi.astype(np.float64)
+    x, quality, weight = phi.astype(np.float64), events.quality.astype(np.float64), repeats(events)
     directions = x.copy()
     directions[:, 0] = 0.0
     near = np.maximum(directions @ x.T, 0.0)  # (n, n)
     expected = x @ weights
-    mass = near.sum(axis=1)
-    new = near @ (quality - expected) / np.maximum(mass, SMALL)
-    count = mass**2 / np.maximum((near * near).sum(axis=1), SMALL)
+    mass = near @ weight
+    new = near @ (weight * (quality - expected)) / np.maximum(mass, SMALL)
+    count = mass**2 / np.maximum((near * near) @ weight, SMALL)
     earlier_mass = directions @ sums.gram[route][:, 0]
     information = ((directions @ sums.gram[route]) * directions).sum(axis=1)
     left = directions @ (sums.moment[route] - sums.gram[route] @ weights)
     old = left / np.maximum(earlier_mass, SMALL)
     earlier = np.maximum(earlier_mass, 0.0) ** 2 / np.maximum(information, SMALL)
-    usual = np.clip(near @ expected / np.maximum(mass, SMALL), 0.0, 1.0)
+    usual = np.clip(near @ (weight * expected) / np.maximum(mass, SMALL), 0.0, 1.0)
     now = np.clip(usual + new, 0.0, 1.0)
+    return _beyond_chance(new - old, usual, now, count, earlier, noise)
+
+
+def _beyond_chance(
+    apart: Doubles, usual: Doubles, now: Doubles, count: Doubles, earlier: Doubles | float, noise: float
+) -> Flags:
+    """Return (n,) which means ``usual`` and ``now`` of so many ``earlier`` and new events differ, being ``apart``."""
     variance = np.maximum(noise, np.maximum(usual * (1 - usual), now * (1 - now)))
-    apart = np.abs(new - old)
     error = np.sqrt(variance * (1 / np.maximum(count, SMALL) + 1 / np.maximum(earlier, SMALL)))
-    enough = (count >= FEWEST) & (earlier >= FEWEST_EARLIER) & (apart > LEAST_CHANGE)
-    return np.asarray(enough & (apart > ALARM * error))
-
-
-def _forget(sums: Statistics, route: int, u: Doubles, left: float) -> bool:
-    """Reduce a route's information in direction ``u`` (p,) to that of ``left`` events; return whether it was more."""
-    toward = sums.gram[route] @ u
-    information, length = float(u @ toward), float(u @ u)
-    keep = left * length * length
-    if information <= keep or length < SMALL:
-        return False
-    gone = (1 - keep / information) / information
-    good = sums.moment[route, 0]
-    sums.moment[route] -= gone * float(u @ sums.moment[route]) * toward
-    sums.paid[route] -= gone * (sums.paid[route] @ u)[..., None] * toward
-    sums.gram[route] -= gone * np.outer(toward, toward)
-    seen = max(sums.gram[route, 0, 0], SMALL)
-    sums.moment[route, 0] = min(max(sums.moment[route, 0], 0.0), seen)
-    share = sums.moment[route, 0] / good if good > 0 else seen / sums.totals[route, 0]
-    sums.square[route] *= share
-    sums.totals[route, 2:] *= seen / sums.totals[route, 0]
-    sums.totals[route, :2] = seen, sums.moment[route, 0]
-    return True
-
-
-def packed(sums: Statistics) -> Floats:
-    """Return sums as one array (R, p, p + 12), to be stored: Gram matrices, vectors, and scalars in their first row."""
-    routes, p = sums.moment.shape
-    out = np.zeros((routes, p, p + 12), np.float32)
-    out[:, :, :p], out[:, :, p] = sums.gram, sums.moment
-    out[:, :, p + 1 : p + 5] = sums.paid.reshape(routes, 4, p).transpose(0, 2, 1)
-    out[:, 0, p + 5] = sums.square
-    out[:, 0, p + 6 :] = sums.totals
-    return out
-
-
-def unpacked(stored: Floats, routes: int) -> Statistics:
-    """Return the sums that ``packed`` has given, with room for ``routes``."""
-    known, p = stored.shape[:2]
-    sums, wide = Statistics.empty(routes, p), stored.astype(np.float64)
-    sums.gram[:known], sums.moment[:known] = wide[:, :, :p], wide[:, :, p]
-    sums.paid[:known] = wide[:, :, p + 1 : p + 5].transpose(0, 2, 1).reshape(known, 2, 2, p)
-    sums.square[:known], sums.totals[:known] = wide[:, 0, p + 5], wide[:, 0, p + 6 :]
-    return sums
+    enough = (count >= FEWEST) & (earlier >= FEWEST_EARLIER) & (np.abs(apart) > LEAST_CHANGE)
+    return np.asarray(enough & (np.abs(apart) > ALARM * error))

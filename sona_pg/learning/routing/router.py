@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
 from sona_pg.learning.routing.exploration import Exploration, slack_of, thompson_probabilities
+from sona_pg.learning.routing.forgotten import Forgotten
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
 from sona_pg.learning.routing.router_costs import UNKNOWN
 from sona_pg.learning.routing.router_curve import STRAIGHT, curved
@@ -40,7 +41,7 @@ class Utility:
 
 QUALITY_ALONE = Utility()
 USUAL = Exploration()
-NOTHING = np.zeros((0, 1, 13), np.float32)  # forgotten
+PARTS: dict[str, type[Any]] = {"basis": Basis, "forgotten": Forgotten}  # of a state, stored as arrays of their own
 
 
 class RouteEvidence(NamedTuple):
@@ -90,7 +91,7 @@ class RouterState:
     based_at: float  # `folded` when the basis was built
     tuned_at: float  # `folded` when the prior variances were last chosen
     set_aside: float  # events that were not finite or out of range
-    forgotten: Floats  # (R, p, p + 12) what the sums had and newer events have overruled, packed; R = 0: nothing
+    forgotten: Forgotten  # reductions of the sums by newer events
 
     @classmethod
     def initial(cls, dim: int, seed: int = 0) -> RouterState:
@@ -118,7 +119,7 @@ class RouterState:
             based_at=0.0,
             tuned_at=0.0,
             set_aside=0.0,
-            forgotten=NOTHING,
+            forgotten=Forgotten.empty(),
         )
 
     @property
@@ -127,8 +128,12 @@ class RouterState:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The state as named arrays, to be stored; `from_arrays` makes an equal state of them."""
-        own = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self) if f.name != "basis"}
-        return own | {f"basis.{f.name}": np.asarray(getattr(self.basis, f.name)) for f in fields(Basis)}
+        own = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self) if f.name not in PARTS}
+        return own | {
+            f"{part}.{f.name}": np.asarray(getattr(getattr(self, part), f.name))
+            for part, of in PARTS.items()
+            for f in fields(of)
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> RouterState:
@@ -144,10 +149,11 @@ class RouterState:
                 **arrays, "paid": np.zeros((routes - 1, 2, 2, p)), "least": least,
                 "cost_weights": np.zeros((2, routes, p), np.float32),
             }  # fmt: skip
-        arrays = {"curve": STRAIGHT, "forgotten": NOTHING, **arrays}  # absent before routers had them
+        nothing = {f"forgotten.{f.name}": getattr(Forgotten.empty(), f.name) for f in fields(Forgotten)}
+        arrays = {"curve": STRAIGHT, **nothing, **arrays}  # absent before routers had them
         try:
-            basis = Basis(**{f.name: value(f"basis.{f.name}") for f in fields(Basis)})
-            return cls(basis=basis, **{f.name: value(f.name) for f in fields(cls) if f.name != "basis"})
+            parts = {part: of(**{f.name: value(f"{part}.{f.name}") for f in fields(of)}) for part, of in PARTS.items()}
+            return cls(**parts, **{f.name: value(f.name) for f in fields(cls) if f.name not in PARTS})
         except KeyError as exc:
             raise LearningError(f"a stored router state lacks {exc}; it has {sorted(arrays)}") from exc
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ class RouteEvents:
     propensity: Floats | None = None  # (n,) NaN where unknown; only off-policy evaluation reads it
     weight: Floats | None = None  # (n,) how many events one counts for; 1 when None
     paid: Floats | None = None  # (n,) the real cost; NaN where unknown
+    learned: NDArray[np.integer[Any]] | None = None  # (n,) version that learned it; only of revised or retracted events
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -35,12 +37,13 @@ class RouteEvents:
         return len(self.route)
 
     def __getitem__(self, rows: slice | NDArray[np.intp]) -> RouteEvents:
-        def part(column: Floats | None) -> Floats | None:
+        def part(column: NDArray[Any] | None) -> NDArray[Any] | None:
             return None if column is None else column[rows]
 
         return RouteEvents(
             self.query[rows], self.route[rows], self.quality[rows], part(self.features),
             part(self.cost), part(self.latency), part(self.propensity), part(self.weight), part(self.paid),
+            part(self.learned),
         )  # fmt: skip
 
     def sound(self, dim: int) -> RouteEvents:

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sona_pg.errors import ConfigError, LearningError
 from sona_pg.learning.routing import router_basis, router_posterior
-from sona_pg.learning.routing.overruling import overruled, packed, unpacked
-from sona_pg.learning.routing.router import NOTHING, RouterState
+from sona_pg.learning.routing.forgotten import Forgotten, Standing
+from sona_pg.learning.routing.overruling import justified, overruled
+from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
 from sona_pg.learning.routing.router_costs import changed_costs, cost_weights, paid_sums
 from sona_pg.learning.routing.router_curve import curve_of
@@ -33,7 +35,7 @@ ESTRANGED = 1.25, 0.05  # factor and offset by which new queries may be worse ex
 class RouterConfig:
     """Bounds of a fit. A state takes 4·landmarks·(dim + width) + 4·routes·width² bytes.
 
-    Once a route has changed the last term counts twice.
+    Once routes have changed, 4·(routes + 1)·width bytes are added for each of up to 256 changed directions.
     """
 
     landmarks: int = 768
@@ -62,13 +64,15 @@ def fit(
     replay: RouteEvents | None = None,
     config: RouterConfig = DEFAULT,
     seed: int | None = None,
+    version: int = 0,
 ) -> RouterState:
     """The state after `fresh`, each event of which must be given once in the life of a state.
 
     `replay` is a sample of the events folded before, a few thousand at best, all of them while there are
-    fewer. Deterministic for its arguments; `seed` defaults to the state's. Events that are not finite or
-    whose quality leaves [0, 1] are counted in `set_aside` and otherwise ignored. Raises DimensionMismatch
-    for another dimension.
+    fewer. Deterministic for its arguments; `seed` defaults to the state's. `version` is the one that learns
+    them, by which `revise` and `withdraw` tell events from those that were forgotten. Events that are not
+    finite or whose quality leaves [0, 1] are counted in `set_aside` and otherwise ignored. Raises
+    DimensionMismatch for another dimension.
     """
     clean = fresh.sound(state.dim)
     state = replace(state, set_aside=state.set_aside + len(fresh) - len(clean))
@@ -81,7 +85,7 @@ def fit(
     basis, based_at, tuned_at = state.basis, state.based_at, state.tuned_at
     main, route = state.prior_main, state.prior_route
     folded = state.folded + len(clean)
-    lost = unpacked(state.forgotten, routes) if len(state.forgotten) else None
+    lost = state.forgotten.widened(routes)
     due, phi = _basis_is_due(state, clean, len(earlier) + len(clean), config)
     if due:
         pool = earlier.followed_by(clean)
@@ -90,20 +94,18 @@ def fit(
             (state.seed if seed is None else seed) + int(state.folded),
         )  # fmt: skip
         based_at = folded
-        if lost is not None:
-            lost = _carried(lost, state.basis, basis, pool)
-        if len(earlier) == state.folded and lost is None and np.isinf(config.memory):
+        if len(earlier) == state.folded and not len(lost) and np.isinf(config.memory):
             sums = _folded(Statistics.empty(routes, basis.width + 1), basis, earlier)
         else:
-            sums = _carried(sums, state.basis, basis, pool)
+            m = _between(state.basis, basis, pool)
+            sums, lost = _carried(sums, m), lost.carried(m)
     elif basis.width > width:
         basis = replace(basis, transform=basis.transform[:, :width])
-        sums, lost = _narrowed(sums, width + 1), None if lost is None else _narrowed(lost, width + 1)
+        sums, lost = _narrowed(sums, width + 1), lost.narrowed(width + 1)
     if len(basis.landmarks) and basis is state.basis:
         phi = basis(clean.query, clean.features) if phi is None else phi
-        gone = overruled(sums, state.weights, state.noise, clean, phi)
-        if gone is not None:
-            lost = gone if lost is None else _added(lost, gone)
+        gone = overruled(sums, state.weights, state.noise, clean, phi, version)
+        lost = lost.followed_by(gone) if len(gone) else lost
     stale = _stale_costs(state, clean, phi)
     sums.paid[stale] = 0.0
     kept = float(np.exp(-len(clean) / config.memory))
@@ -119,7 +121,7 @@ def fit(
         variance=posterior.variance.astype(np.float32), prior_main=main, prior_route=route,
         noise=router_posterior.residual(sums, posterior.weights, state.noise),
         curve=curve_of(sums, posterior.weights),
-        folded=folded, based_at=based_at, tuned_at=tuned_at, forgotten=NOTHING if lost is None else packed(lost),
+        folded=folded, based_at=based_at, tuned_at=tuned_at, forgotten=lost,
     )  # fmt: skip
 
 
@@ -135,18 +137,26 @@ def revise(state: RouterState, events: RouteEvents, before: Floats, paid: Floats
         return state
     sums = _widened(state, state.route_count)
     phi = state.basis(events.query, events.features)
-    now = events.quality.astype(np.float64)
-    np.add.at(sums.moment, events.route, (now - before)[:, None] * phi)
-    np.add.at(sums.square, events.route, now**2 - before**2)
-    np.add.at(sums.totals[:, 1], events.route, now - before)
+    told = state.forgotten.standing(phi, events) if len(state.forgotten) else None
+    standing = phi if told is None else told.phi
+    change = events.quality.astype(np.float64) - before
+    squared = events.quality.astype(np.float64) ** 2 - before**2
+    np.add.at(sums.moment, events.route, change[:, None] * standing)
+    np.add.at(sums.square, events.route, squared if told is None else told.square * squared)
+    np.add.at(sums.totals[:, 1], events.route, change * standing[:, 0])
     if paid is not None:
         earlier = replace(events, paid=paid[known])
-        for sign, told in ((1.0, events), (-1.0, earlier)):
-            _add_costs(sums, told, sign * np.ones(len(told)), phi)
+        for sign, costs in ((1.0, events), (-1.0, earlier)):
+            _add_costs(sums, costs, sign * np.ones(len(costs)), phi, told)
+    forgotten = state.forgotten
+    if told is not None:
+        forgotten = _brought_back(sums, *forgotten.changed_by(phi, events, 0.0, -change), state.noise)
     posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
     return replace(
-        state, moment=sums.moment, square=sums.square, totals=sums.totals, **_costs(sums),
-        weights=posterior.weights.astype(np.float32), curve=curve_of(sums, posterior.weights),
+        state, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square, totals=sums.totals,
+        **_costs(sums), weights=posterior.weights.astype(np.float32),
+        variance=state.variance if told is None else posterior.variance.astype(np.float32),
+        curve=curve_of(sums, posterior.weights), forgotten=forgotten,
     )  # fmt: skip
 
 
@@ -154,18 +164,22 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     """The state after events that were folded earlier, with these qualities, are taken out again.
 
     A route that nothing is left of keeps its number and is as if it had never been tried; a state that nothing is left
-    of is empty. The sums are exact to the rounding of single precision; what was forgotten counts again, until newer
-    events contradict it without these.
+    of is empty. The sums are exact to the rounding of single precision. Of an event that was forgotten in part the rest
+    is taken out; what was forgotten counts again once no newer events contradict it without these.
     """
     events = events.sound(state.dim)
     events = events[np.flatnonzero(events.route < state.route_count)]
     if not len(events):
         return state
-    sums = _widened(state, state.route_count)
-    if len(state.forgotten):
-        sums = _added(sums, unpacked(state.forgotten, state.route_count))
-    gone = _folded(Statistics.empty(state.route_count, state.gram.shape[1]), state.basis, events)
+    sums, forgotten = _widened(state, state.route_count), state.forgotten
+    phi = state.basis(events.query, events.features)
+    told = forgotten.standing(phi, events) if len(forgotten) else None
+    gone = _folded(Statistics.empty(state.route_count, state.gram.shape[1]), state.basis, events, phi, told)
     sums = Statistics(*(have - less for have, less in zip(sums, gone, strict=True)))
+    if told is not None:
+        forgotten = _brought_back(
+            sums, *forgotten.changed_by(phi, events, 1.0, events.quality.astype(np.float64)), state.noise
+        )
     empty = sums.totals[:, 0] < _HALF
     if empty.all():
         return replace(RouterState.initial(state.dim, state.seed), set_aside=state.set_aside)
@@ -177,8 +191,23 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     return replace(
         state, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square, totals=sums.totals,
         **_costs(sums), weights=posterior.weights.astype(np.float32), variance=posterior.variance.astype(np.float32),
-        curve=curve_of(sums, posterior.weights), folded=max(state.folded - len(events), 0), forgotten=NOTHING,
+        curve=curve_of(sums, posterior.weights), folded=max(state.folded - len(events), 0),
+        forgotten=forgotten.without_routes(empty) if len(forgotten) else forgotten,
     )  # fmt: skip
+
+
+def _brought_back(sums: Statistics, forgotten: Forgotten, changed: NDArray[np.intp], noise: float) -> Forgotten:
+    """Add to ``sums``, in place, what ``changed`` reductions no longer have a reason to leave out; return the others.
+
+    Rounding, and shares that are none of a number, leave totals out of range, which are put right.
+    """
+    over = np.setdiff1d(changed, justified(forgotten, changed, sums, noise))
+    forgotten = forgotten.added_again(sums, over) if len(over) else forgotten
+    sums.totals[:, 0] = np.maximum(sums.gram[:, 0, 0], 0.0)
+    sums.totals[:, 1] = np.clip(sums.moment[:, 0], 0.0, sums.totals[:, 0])
+    sums.square[:] = np.clip(sums.square, 0.0, sums.totals[:, 1])
+    sums.totals[:, 2:] = np.maximum(sums.totals[:, 2:], 0.0)
+    return forgotten
 
 
 _HALF = 0.5  # of an event: less is rounding
@@ -215,47 +244,66 @@ def _widened(state: RouterState, routes: int) -> Statistics:
     return sums
 
 
-def _added(sums: Statistics, more: Statistics) -> Statistics:
-    return Statistics(*(one + other for one, other in zip(sums, more, strict=True)))
-
-
 def _narrowed(sums: Statistics, p: int) -> Statistics:
     return sums._replace(
         gram=sums.gram[:, :p, :p].copy(), moment=sums.moment[:, :p].copy(), paid=sums.paid[..., :p].copy()
     )
 
 
-def _folded(sums: Statistics, basis: Basis, events: RouteEvents, known: Floats | None = None) -> Statistics:
-    """`sums`, changed in place, with every event added; `known` are the events in the basis, if that is known."""
+def _folded(
+    sums: Statistics, basis: Basis, events: RouteEvents, known: Floats | None = None, told: Standing | None = None
+) -> Statistics:
+    """`sums`, changed in place, with every event added, or what of it is still `told`.
+
+    `known` are the events in the basis, if that is known.
+    """
     phi = basis(events.query, events.features) if known is None else known
     weight = np.ones(len(events)) if events.weight is None else events.weight.astype(np.float64)
     for route in np.unique(events.route).tolist():
         rows = events.route == route
         w, q, x = weight[rows], events.quality[rows].astype(np.float64), phi[rows]
         weighed = x if events.weight is None else x * w[:, None].astype(np.float32)
-        for start in range(0, len(x), _ADDED_AT_ONCE):  # each product is in single precision, their sum is not
-            part = slice(start, start + _ADDED_AT_ONCE)
-            sums.gram[route] += weighed[part].T @ x[part]
-        sums.moment[route] += (w * q) @ x
-        sums.square[route] += w @ q**2
-        sums.totals[route, :2] += w.sum(), w @ q
+        if told is None:
+            for start in range(0, len(x), _ADDED_AT_ONCE):  # each product is in single precision, their sum is not
+                part = slice(start, start + _ADDED_AT_ONCE)
+                sums.gram[route] += weighed[part].T @ x[part]
+            sums.moment[route] += (w * q) @ x
+            sums.square[route] += w @ q**2
+            sums.totals[route, :2] += w.sum(), w @ q
+        else:
+            _add_standing(sums, route, x, q, w, Standing(*(column[rows] for column in told)))
         if events.latency is not None:
-            told = np.isfinite(events.latency[rows])
-            sums.totals[route, 4:6] += w[told].sum(), w[told] @ events.latency[rows][told]
-    _add_costs(sums, events, weight, phi)
+            left = w if told is None else w * told.totals[rows]
+            known_latency = np.isfinite(events.latency[rows])
+            latency = events.latency[rows][known_latency]
+            sums.totals[route, 4:6] += left[known_latency].sum(), left[known_latency] @ latency
+    _add_costs(sums, events, weight, phi, told)
     return sums
 
 
-def _add_costs(sums: Statistics, events: RouteEvents, weight: Doubles, phi: Floats) -> None:
-    """Add what the events (n,) with these weights (n,) cost, in place; `phi` (n, p) are they in the basis."""
+def _add_standing(sums: Statistics, route: int, x: Floats, q: Doubles, w: Doubles, told: Standing) -> None:
+    """Add what still stands of a route's events, in place: (n, p) in the basis, qualities (n,), weights (n,)."""
+    product = (told.phi * w[:, None]).T @ x
+    sums.gram[route] += 0.5 * (product + product.T)
+    sums.moment[route] += (w * q) @ told.phi
+    sums.square[route] += (w * told.square) @ q**2
+    sums.totals[route, :2] += w @ told.phi[:, 0], (w * q) @ told.phi[:, 0]
+
+
+def _add_costs(sums: Statistics, events: RouteEvents, weight: Doubles, phi: Floats, told: Standing | None) -> None:
+    """Add what the events (n,) with these weights (n,) cost, in place.
+
+    ``phi`` (n, p) are they in the basis, ``told`` as they stand where something was forgotten.
+    """
     costs = events.known_cost()
     if costs is None:
         return
     for route in np.unique(events.route).tolist():
         rows = events.route == route
-        w, told = weight[rows], np.isfinite(costs[rows])
-        sums.totals[route, 2:4] += w[told].sum(), w[told] @ costs[rows][told]
-        sums.paid[route] += paid_sums(events, rows, w, phi[rows])
+        w, known = weight[rows], np.isfinite(costs[rows])
+        left = w if told is None else w * told.totals[rows]
+        sums.totals[route, 2:4] += left[known].sum(), left[known] @ costs[rows][known]
+        sums.paid[route] += paid_sums(events, rows, w, phi[rows] if told is None else told.phi[rows])
 
 
 def _stale_costs(state: RouterState, fresh: RouteEvents, known: Floats | None) -> list[int]:
@@ -272,11 +320,15 @@ def _costs(sums: Statistics) -> dict[str, Any]:
     return {"paid": sums.paid, "cost_weights": weights, "least": least}
 
 
-def _carried(sums: Statistics, old: Basis, new: Basis, pool: RouteEvents) -> Statistics:
-    """The sums of a history that is not read again, in a new basis: φ_new ≈ φ_old·M, by ridge on the pool."""
+def _between(old: Basis, new: Basis, pool: RouteEvents) -> Doubles:
+    """The map M of one basis to another, φ_new ≈ φ_old·M, by ridge on the pool."""
     known = pool.features if len(old.feature_mean) == len(new.feature_mean) else None
     before = old(pool.query, known).astype(np.float64)
     after = new(pool.query, pool.features).astype(np.float64)
     ridge = 1e-3 * np.eye(before.shape[1])
-    m = np.linalg.solve(before.T @ before + ridge, before.T @ after)
+    return np.asarray(np.linalg.solve(before.T @ before + ridge, before.T @ after), np.float64)
+
+
+def _carried(sums: Statistics, m: Doubles) -> Statistics:
+    """The sums of a history that is not read again, in a new basis."""
     return sums._replace(gram=m.T @ sums.gram @ m, moment=sums.moment @ m, paid=sums.paid @ m)
