@@ -86,9 +86,10 @@ class Reservoir:
         )
 
     def learned_in(self, ids: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Return the versions (n,) that learned ``ids`` (n, 16) first; of those not held, that of the one held before it.
+        """Return the versions (n,) that learned ``ids`` (n, 16) first; of those not held, that of the id before.
 
-        Ids begin with the time, so that it was learned at about the same time, and rather later.
+        Ids begin with the time, so that it was learned at about the same time, and rather later: as an earlier event it
+        counts for no more than it is.
         """
         if not len(self.ids):
             return np.zeros(len(ids), np.int32)

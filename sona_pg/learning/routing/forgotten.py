@@ -35,8 +35,8 @@ SQUARE_LEFT, TOTALS_LEFT, LOST = 13, 14, 15
 AT, ROUTE, USUAL, EARLIER, ALARMED, LEFT_THERE, TAKEN, CAUSE = 0, 1, 2, 3, slice(4, 7), slice(7, 10), 10, 11
 
 
-class Standing(NamedTuple):
-    """Events as they stand in the sums."""
+class Remainder(NamedTuple):
+    """Events as the sums still have them."""
 
     phi: Doubles  # (n, p)
     square: Doubles  # (n,) share of the squared quality
@@ -94,7 +94,7 @@ class Forgotten:
         direction = np.linalg.lstsq(m, self.direction.T.astype(np.float64), rcond=SMALL)[0].T
         return replace(self, direction=direction.astype(np.float32), toward=(self.toward @ m).astype(np.float32))
 
-    def standing(self, phi: Floats, events: RouteEvents) -> Standing:
+    def standing(self, phi: Floats, events: RouteEvents) -> Remainder:
         """Return the events (n,), ``phi`` (n, p) in the basis, as the sums have them since."""
         left, square, totals = phi.astype(np.float64), np.ones(len(phi)), np.ones(len(phi))
         learned = _learned(events)
@@ -105,7 +105,7 @@ class Forgotten:
             reduced = self.lost[k, where, WEIGHT] > 0
             square[rows] *= np.where(reduced, self.lost[k, where, SQUARE_LEFT], 1.0)
             totals[rows] *= np.where(reduced, self.lost[k, where, TOTALS_LEFT], 1.0)
-        return Standing(left, square, totals)
+        return Remainder(left, square, totals)
 
     def changed_by(
         self, phi: Floats, events: RouteEvents, mass: float, change: Doubles

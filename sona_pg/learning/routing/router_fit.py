@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sona_pg.errors import ConfigError, LearningError
 from sona_pg.learning.routing import router_basis, router_posterior
-from sona_pg.learning.routing.forgotten import Forgotten, Standing
+from sona_pg.learning.routing.forgotten import Forgotten, Remainder
 from sona_pg.learning.routing.overruling import justified, overruled
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
@@ -251,7 +251,7 @@ def _narrowed(sums: Statistics, p: int) -> Statistics:
 
 
 def _folded(
-    sums: Statistics, basis: Basis, events: RouteEvents, known: Floats | None = None, told: Standing | None = None
+    sums: Statistics, basis: Basis, events: RouteEvents, known: Floats | None = None, told: Remainder | None = None
 ) -> Statistics:
     """`sums`, changed in place, with every event added, or what of it is still `told`.
 
@@ -271,7 +271,7 @@ def _folded(
             sums.square[route] += w @ q**2
             sums.totals[route, :2] += w.sum(), w @ q
         else:
-            _add_standing(sums, route, x, q, w, Standing(*(column[rows] for column in told)))
+            _add_standing(sums, route, x, q, w, Remainder(*(column[rows] for column in told)))
         if events.latency is not None:
             left = w if told is None else w * told.totals[rows]
             known_latency = np.isfinite(events.latency[rows])
@@ -281,7 +281,7 @@ def _folded(
     return sums
 
 
-def _add_standing(sums: Statistics, route: int, x: Floats, q: Doubles, w: Doubles, told: Standing) -> None:
+def _add_standing(sums: Statistics, route: int, x: Floats, q: Doubles, w: Doubles, told: Remainder) -> None:
     """Add what still stands of a route's events, in place: (n, p) in the basis, qualities (n,), weights (n,)."""
     product = (told.phi * w[:, None]).T @ x
     sums.gram[route] += 0.5 * (product + product.T)
@@ -290,7 +290,7 @@ def _add_standing(sums: Statistics, route: int, x: Floats, q: Doubles, w: Double
     sums.totals[route, :2] += w @ told.phi[:, 0], (w * q) @ told.phi[:, 0]
 
 
-def _add_costs(sums: Statistics, events: RouteEvents, weight: Doubles, phi: Floats, told: Standing | None) -> None:
+def _add_costs(sums: Statistics, events: RouteEvents, weight: Doubles, phi: Floats, told: Remainder | None) -> None:
     """Add what the events (n,) with these weights (n,) cost, in place.
 
     ``phi`` (n, p) are they in the basis, ``told`` as they stand where something was forgotten.
