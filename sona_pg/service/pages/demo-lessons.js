@@ -47,8 +47,11 @@ export function lessons() {
   }
 
   async function start() {
-    const [told, ids, space, before] = await Promise.all([asset("lessons.json"), knownAnswers(), thisSpace(), taughtBefore()]);
-    const fits = told.answers.every((row) => ids.includes(row.answer));
+    const [told, ids, space, before, { retired }] = await Promise.all([
+      asset("lessons.json"), knownAnswers(), thisSpace(), taughtBefore(), get("v1/candidates/retired"),
+    ]);
+    const stored = new Set([...ids, ...retired.map(({ id }) => id)]);
+    const fits = told.answers.every((row) => stored.has(row.answer));
     const own = fits ? 2 * told.answers.length >= ids.length : !ids.length && !space.trajectories;
     state = {
       told, ids, fits, space, mayTeach: own || state?.space.name === space.name && state.mayTeach, points: [], judged: 0, done: 0,
@@ -94,7 +97,7 @@ export function lessons() {
       x: state.judged, y, low: Math.max(0, y - apart), high: Math.min(1, y + apart),
       title: `after ${state.judged} judgements: ${share(y)}`,
     };
-    if (state.points.at(-1)?.x === state.judged) state.points.pop();
+    state.points = state.points.filter((known) => known.x < state.judged); // a judgement may have been taken back
     state.points.push(point);
     draw(state.points, "judgements since this page was opened", `Right answers on a test of ${state.held.length} questions, which nobody teaches it.`, "right answers");
   }
@@ -158,5 +161,11 @@ export function lessons() {
 
   const may = (scope) => state.space.scopes.includes(scope);
 
-  return { start, refresh, may, judged: () => (state.judged += 1), answers: () => state?.ids ?? [] };
+  // Offer an answer as the right one, or no more.
+  function offer(id, isGiven) {
+    state.ids = [...state.ids.filter((known) => known !== id), ...(isGiven ? [id] : [])];
+    fillList();
+  }
+
+  return { start, refresh, may, offer, judged: (more) => (state.judged += more), answers: () => state?.ids ?? [] };
 }

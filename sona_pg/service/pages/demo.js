@@ -3,6 +3,7 @@
 import { post, wordless } from "./api.js";
 import { h, problem } from "./elements.js";
 import { share } from "./format.js";
+import { retiredAnswers } from "./demo-answers.js";
 import { lessons } from "./demo-lessons.js";
 import { isMeasured, why } from "./demo-why.js";
 import { startShell } from "./shell.js";
@@ -12,6 +13,7 @@ const form = document.getElementById("ask");
 const field = document.getElementById("question");
 const session = `session:${crypto.randomUUID?.() ?? Date.now()}`; // what is asked in one visit belongs together
 const teacher = lessons();
+const retired = retiredAnswers((id, isGiven) => teacher.offer(id, isGiven));
 const UNSTORED = "This space has no stored answers to choose from.";
 const SURE = 0.5; // confidence below which an answer is more probably wrong than right
 
@@ -44,32 +46,43 @@ function unchanged(answer, before) {
 }
 
 function judge(answer) {
-  const id = `right-${answer.trajectory}`;
   const place = h("div", {});
-  const tell = async (fact, told) => {
-    for (const button of place.querySelectorAll("button")) button.disabled = true;
-    try {
-      await post("v1/feedback", { trajectory: answer.trajectory, ...fact });
-      teacher.judged();
-      place.replaceChildren(h("p", { class: "note" }, told));
-      await show(await answerTo(answer.text), answer);
-    } catch (error) {
-      place.append(problem(error));
-    }
+  place.append(...offers(answer, place));
+  return place;
+}
+
+// The ways to say something about an answer.
+function offers(answer, place) {
+  const id = `right-${answer.trajectory}`;
+  const retract = () => post("v1/feedback", { trajectory: answer.trajectory, retract: true });
+  const say = async (fact) => {
+    await post("v1/feedback", { trajectory: answer.trajectory, ...fact });
+    teacher.judged(1);
   };
+  const unsay = async () => {
+    await retract();
+    teacher.judged(-1);
+  };
+  const thumb = (text, quality, told) => h("button", {
+    type: "button", onclick: () => settle(answer, place, () => say({ quality }), told, unsay),
+  }, text);
   const correct = h("form", {
     class: "row hidden",
-    onsubmit: async (event) => {
+    onsubmit: (event) => {
       event.preventDefault();
       const right = event.target.elements.namedItem(id).value.trim();
       if (!right) return;
-      try {
-        if (!teacher.answers().includes(right)) await post("v1/candidates", { ids: [right], texts: [right] });
-      } catch (error) {
-        place.append(problem(error));
-        return;
-      }
-      await tell({ correction: right }, `You said the right answer is: ${right}`);
+      const isNew = !teacher.answers().includes(right);
+      settle(answer, place, async () => {
+        if (isNew) {
+          await post("v1/candidates", { ids: [right], texts: [right] });
+          await retired.restore(right); // somebody may have retired it
+        }
+        await say({ correction: right });
+      }, `You said the right answer is: ${right}`, async () => {
+        await unsay();
+        if (isNew) await retired.retire(right);
+      });
     },
   },
   h("label", { class: "sr", for: id }, "The right answer"),
@@ -83,10 +96,29 @@ function judge(answer) {
       if (!hidden) correct.querySelector("input").focus();
     },
   }, "Tell the right answer");
-  place.append(h("div", { class: "thumbs" },
-    h("button", { type: "button", onclick: () => tell({ quality: 1 }, "You said: right.") }, "▲ Right"),
-    h("button", { type: "button", onclick: () => tell({ quality: 0 }, "You said: wrong.") }, "▼ Wrong"), open), correct);
-  return place;
+  const stop = h("button", {
+    type: "button", onclick: () => settle(answer, place, () => retired.retire(answer.route),
+      "Nobody is given this answer any more.", () => retired.restore(answer.route)),
+  }, "Stop giving this answer");
+  return [h("div", { class: "thumbs" },
+    thumb("▲ Right", 1, "You said: right."), thumb("▼ Wrong", 0, "You said: wrong."), open, stop), correct];
+}
+
+// Do what a button says, tell so beside a way back, and ask the question again.
+async function settle(answer, place, work, told, undo) {
+  const buttons = [...place.querySelectorAll("button")];
+  for (const button of buttons) button.disabled = true;
+  try {
+    await work();
+    const back = undo && h("button", {
+      type: "button", "aria-label": `Undo: ${told}`, onclick: () => settle(answer, place, undo, "Taken back."),
+    }, "Undo");
+    place.replaceChildren(h("p", { class: "note" }, told), ...(back ? [h("div", { class: "thumbs" }, back)] : offers(answer, place)));
+    await show(await answerTo(answer.text), answer);
+  } catch (error) {
+    for (const button of buttons) button.disabled = false;
+    place.append(problem(error));
+  }
 }
 
 async function show(answer, before) {
@@ -135,6 +167,7 @@ async function startLessons() {
     }
     await teacher.start();
     const silent = !teacher.may("record");
+    await retired.refresh(!silent);
     for (const control of form.elements) control.disabled = silent;
     if (silent) talk.replaceChildren(h("li", {}, h("p", { class: "panel" }, "This key may only look: the chat records what is asked, which takes a key with the scope record.")));
     else if (!teacher.answers().length) talk.replaceChildren(h("li", {}, h("p", { class: "panel" }, UNSTORED)));

@@ -115,3 +115,52 @@ def test_the_focus_goes_to_the_next_answer_after_a_thumb(watched: Watched, site:
     page.keyboard.press("Enter")
     page.wait_for_selector(".reply:has-text('Asked again')")
     assert page.evaluate("document.activeElement === document.getElementById('talk').lastElementChild")
+
+
+def test_a_thumb_given_by_mistake_is_undone_with_the_keyboard(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site, "shop")
+    ask(page, "can I pay by invoice?")
+    page.wait_for_selector(".thumbs")
+    before = site.post("/v1/dashboard/answers?space=shop", {"text": "can I pay by invoice?", "k": 5})["now"]["ranking"]
+    page.focus("button:has-text('Wrong')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".reply:has-text('Asked again')")
+    undo = page.get_by_role("button", name="Undo: You said: wrong.")
+    undo.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".reply:has-text('Taken back.')")
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 3")
+    after = site.post("/v1/dashboard/answers?space=shop", {"text": "can I pay by invoice?", "k": 5})["now"]["ranking"]
+    assert [one["id"] for one in after] == [one["id"] for one in before]
+    page.locator(".reply").first.locator("button:has-text('▲ Right')").click()  # and changed
+    page.wait_for_selector(".reply:has-text('You said: right.')")
+    watched.require_readable("chat-undone")
+
+
+def test_a_told_answer_is_stopped_and_given_again(watched: Watched, site: Site) -> None:
+    told = "Gift wrapping costs two euros."
+    page = open_chat(watched, site)
+    ask(page, "do you wrap presents?")
+    page.click("text=Tell the right answer")
+    page.fill(".reply form input", told)
+    page.press(".reply form input", "Enter")
+    page.wait_for_selector(f".reply.better:has-text('{told}')")
+    page.locator(".reply").last.get_by_role("button", name="Stop giving this answer").click()
+    page.wait_for_selector("#retired:not(.hidden) li")
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 3")
+    assert page.locator(".reply").last.locator(".said-back").text_content() != told
+    assert (page.locator("#retired").text_content() or "").endswith(f"{told}Give again")
+    watched.require_readable("chat-stopped")
+    page.get_by_role("button", name="Undo: Nobody is given this answer").click()
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 4")
+    assert page.locator(".reply").last.locator(".said-back").text_content() == told
+    page.locator(".reply").last.get_by_role("button", name="Stop giving this answer").click()
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 5")
+    page.reload()
+    page.wait_for_selector("#curve svg text")
+    page.get_by_role("button", name=f"Give again: {told}").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#retired.hidden", state="attached")
+    assert page.evaluate("document.activeElement.id") == "question"
+    ask(page, "do you wrap presents?")
+    page.wait_for_selector(f".reply .said-back:has-text('{told}')")
