@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -104,9 +106,10 @@ def test_a_state_without_a_curve_is_read_and_gets_one_with_its_next_events(state
 
 
 def test_revised_and_withdrawn_outcomes_change_the_curve_as_if_they_had_been_so(state: RouterState) -> None:
-    events, more = answers(1200), graded(answers(1200, seed=7))
+    events = answers(1200)
+    more = replace(graded(answers(1200, seed=7)), learned=np.full(1200, 2, np.int32))
     assert not revise(state, graded(events), events.quality).curve.any()
-    mixed = fit(state, more, answers(1200), SMALL)
+    mixed = fit(state, more, answers(1200), SMALL, version=2)
     assert not mixed.curve.any()
     assert withdraw(mixed, more).curve[2] == pytest.approx(state.curve[2], rel=0.1)
     assert not withdraw(state, events).curve.any()
