@@ -119,12 +119,12 @@ static double forced_shares(const sona_router *R, const double *count, const dou
         slack = fmin(slack, fmax(T->budget - cost[cheapest], SCANT * T->budget));
     for (ptrdiff_t i = 0; i < k; i++) {
         const double ignorance = R->warm_up / (R->warm_up + count[i]);
-        const double unknown = ignorance * ignorance;
-        out[i] = fmax(base * (out[i] / sum), R->newcomer * (paced ? unknown * unknown : unknown));
-        if (paced) { /* less where it can hardly be the best */
-            const double apart = (scores[best] - scores[i]) / fmax(deviation[i], 1e-9);
-            out[i] *= fmax(exp(-0.5 * apart * apart), IMPLAUSIBLE);
-        }
+        const double unknown = ignorance * ignorance, wanted = out[i] / sum;
+        const double apart = (scores[best] - scores[i]) / fmax(deviation[i], 1e-9);
+        const double plausible = fmax(exp(-0.5 * apart * apart), IMPLAUSIBLE); /* less where it can hardly be the best */
+        out[i] = fmax(base * wanted, R->newcomer * (paced ? unknown * unknown : unknown)) * plausible;
+        if (!paced)
+            out[i] = fmax(out[i], R->floor * wanted);
         const double more = cost[i] - cost[cheapest];
         if (slack < INFINITY && more > 0.0) {
             double stake = STAKE + STAKE_UNKNOWN * ignorance;

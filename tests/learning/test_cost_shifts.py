@@ -129,6 +129,6 @@ def test_money_is_not_spent_on_exploring_what_can_hardly_be_the_best() -> None:
     plausible = explored.plausible(np.array([0.9, 0.6, 0.6, 0.88]), np.array([0.05, 0.05, 0.5, 0.05]))
     assert plausible == pytest.approx([1.0, IMPLAUSIBLE, math.exp(-0.18), math.exp(-0.08)])
     count = np.array([1000.0, 60.0, 60.0, 60.0])
-    free, paced = explored.forced(count), explored.forced(count, np.full(4, np.inf), plausible)
+    free, paced = explored.forced(count, np.ones(4)), explored.forced(count, plausible, np.full(4, np.inf), paced=True)
     assert (paced > 0).all()
     assert paced[1] < 0.1 * free[1]

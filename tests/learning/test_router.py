@@ -77,7 +77,7 @@ def test_forced_exploration_stakes_a_small_share_of_what_the_budget_leaves(deare
     for count in (np.zeros(2), np.array([1000.0, 0.0]), np.full(2, 1e6)):
         slack = slack_of(costs, 0.0, 0.2)
         stakes = exploration.stakes(count, costs, np.zeros(2), price=0.0, slack=slack, paced=True)
-        shares = exploration.forced(count, stakes, plausible=np.ones(2))
+        shares = exploration.forced(count, np.ones(2), stakes, paced=True)
         assert 0 < shares[1] * (dearest - 0.1) <= 0.11 * (0.2 - 0.1)
 
 
@@ -103,6 +103,26 @@ def test_a_weight_of_cost_that_hardly_counts_leaves_exploration_as_it_is(state: 
         without = decide(state, q, [0, 1, 9], rng, costs=[0.1, 1.1, 0.2]).probabilities
         hardly = decide(state, q, [0, 1, 9], rng, costs=[0.1, 1.1, 0.2], utility=Utility(cost=1e-6)).probabilities
         assert hardly == pytest.approx(without, abs=1e-3)
+
+
+def test_a_route_that_can_hardly_be_the_best_for_a_query_is_left_while_the_other_kinds_are_explored() -> None:
+    early, rng = taught(n=200), np.random.default_rng(11)
+    clear = np.zeros((2, DIM), np.float32)
+    clear[:, 0] = 1.0, -1.0
+    wrong = [decide(early, q, [0, 1], rng).probabilities[1 - at] for at, q in enumerate(clear)]
+    assert max(wrong) < 0.08  # .17 where the number of observations alone counts
+    unclear = unit(rng, 1)
+    unclear[0, 0] = 0.0
+    assert decide(early, unclear[0], [0, 1], rng).probabilities.min() > 0.12
+
+
+def test_what_can_hardly_be_the_best_keeps_its_share_of_the_floor_without_a_budget() -> None:
+    exploration, count = Exploration(), np.full(4, 2000.0)
+    plausible = np.array([1.0, 0.05, 0.05, 0.05])
+    free = exploration.forced(count, plausible)
+    paced = exploration.forced(count, plausible, paced=True)
+    assert (free[1:] >= 0.02 / 4 - 1e-12).all()
+    assert (paced[1:] < free[1:]).all()
 
 
 def test_a_newcomer_gets_a_bounded_share_from_proven_routes(state: RouterState) -> None:

@@ -2,8 +2,8 @@
 
 Two parts. Thompson sampling (Thompson 1933; Agrawal and Goyal 2013) with a tempered posterior: at
 temperature 0 the best candidate. And forced exploration, all of a fresh router's calls, then a share that
-falls with the evidence about the candidates to a floor that keeps every propensity positive, without which
-a log cannot be evaluated.
+falls with the evidence about the candidates, and where one can hardly be the best for the query, to a floor that
+keeps every propensity positive, without which a log cannot be evaluated.
 """
 
 from __future__ import annotations
@@ -48,20 +48,24 @@ class Exploration:
         """Return how little is known of candidates with these numbers of observations: (k,), 1 for nothing."""
         return self.warm_up / (self.warm_up + count)
 
-    def forced(self, count: Doubles, stakes: Doubles | None = None, plausible: Doubles | None = None) -> Doubles:
+    def forced(
+        self, count: Doubles, plausible: Doubles, stakes: Doubles | None = None, *, paced: bool = False
+    ) -> Doubles:
         """Return the share of calls that explore each candidate (k,), whatever is expected of it; at most 1 in all.
 
         Among candidates of which little is known it is all of them, then it falls to a floor; the less is known of one,
-        the more of it it gets. A newcomer among proven ones gets a share of its own. Under a budget each counts by how
-        ``plausible`` it is that it is the best; where cost counts none exceeds its ``stakes``.
+        and the more ``plausible`` it is that it is the best for this query, the more of it it gets. A newcomer among
+        proven ones gets a share of its own. Where cost counts none exceeds its ``stakes``; under a budget (``paced``)
+        exploring is money, so it falls faster, and the floor is for the plausible as well.
         """
         ignorance = self.ignorance(count)
         wanted = ignorance + LEAST
-        paced = 1 if plausible is None else 2  # what is explored under a budget is money: less once something is known
-        share = max(self.floor, float(ignorance.min()) ** paced)
-        shares = np.maximum(share * (wanted / wanted.sum()), self.newcomer * ignorance ** (2 * paced))
-        if plausible is not None:
-            shares = shares * plausible
+        wanted /= wanted.sum()
+        power = 2 if paced else 1
+        share = max(self.floor, float(ignorance.min()) ** power)
+        shares = np.maximum(share * wanted, self.newcomer * ignorance ** (2 * power)) * plausible
+        if not paced:
+            shares = np.maximum(shares, self.floor * wanted)
         if stakes is not None:
             shares = np.minimum(shares, stakes)
         return np.asarray(shares / max(float(shares.sum()), 1.0))

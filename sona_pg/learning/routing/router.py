@@ -231,8 +231,8 @@ def decide(
     slack = slack_of(cost, utility.cost, budget)
     price += utility.cost
     stakes = None if slack == np.inf else exploration.stakes(count, cost, net, price, slack, paced=budget is not None)
-    plausible = None if budget is None else exploration.plausible(scores, deviation)
-    forced = exploration.forced(count, stakes, plausible)
+    plausible = exploration.plausible(scores, deviation)
+    forced = exploration.forced(count, plausible, stakes, paced=budget is not None)
     probabilities = (1 - forced.sum()) * best + forced
     probabilities /= probabilities.sum()
     drawn = min(int(np.searchsorted(np.cumsum(probabilities), rng.random(), side="right")), len(routes) - 1)
