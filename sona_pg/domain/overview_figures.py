@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 from uuid import UUID
 
+Point = TypeVar("Point")
 SURE = 1.96  # standard errors of a 95 % interval
 
 
-class SampledOutcome(NamedTuple):
-    """Outcome of one stored trajectory of a sample."""
+class SpanSums(NamedTuple):
+    """Sums over the trajectories of one span of time."""
 
-    span: int  # which of the asked spans of time it is from
-    route: str | None
-    quality: float | None  # with all feedback; None: not rated
-    latency_us: int | None
-    estimate: float | None  # cost that its decision expected
-    paid: float | None  # real cost
+    trajectories: int
+    rated: int
+    quality: float  # sum over the rated ones
 
 
 class MeanQuality(NamedTuple):
@@ -33,13 +31,14 @@ class MeanQuality(NamedTuple):
     high: float | None
 
     @classmethod
-    def of(cls, qualities: Sequence[float | None]) -> Self:
-        """Return the mean over those that are rated."""
-        rated = [quality for quality in qualities if quality is not None]
+    def of(cls, spans: Iterable[SpanSums]) -> Self:
+        """Return the mean over those that are rated in some spans."""
+        known = list(spans)
+        trajectories, rated = sum(one.trajectories for one in known), sum(one.rated for one in known)
         if not rated:
-            return cls(len(qualities), 0, None, None, None)
-        mean = math.fsum(rated) / len(rated)
-        return cls(len(qualities), len(rated), mean, *interval(mean, len(rated)))
+            return cls(trajectories, 0, None, None, None)
+        mean = min(max(math.fsum(one.quality for one in known) / rated, 0.0), 1.0)
+        return cls(trajectories, rated, mean, *interval(mean, rated))
 
 
 def interval(mean: float, size: int) -> tuple[float, float]:
@@ -73,6 +72,14 @@ class VersionQuality:
     learned: int  # trajectories and feedback that its cycle read; 0: not recorded any more
     patterns: int | None
     mean: MeanQuality
+
+
+@dataclass(frozen=True, slots=True)
+class QualityCurve(Generic[Point]):
+    """Points of a curve of quality, oldest first."""
+
+    points: Sequence[Point]
+    sampled: bool  # they hold too many trajectories to read them all
 
 
 @dataclass(frozen=True, slots=True)

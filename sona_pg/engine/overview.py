@@ -21,6 +21,7 @@ from sona_pg.domain.overview_figures import (
     PatternMap,
     PlacedGraph,
     PlacedPattern,
+    QualityCurve,
     QualitySpan,
     RouteStanding,
     Scored,
@@ -86,11 +87,11 @@ class Overview:
         """Return the latest rollbacks, loads, rebuilds and erasures, oldest first."""
         return events(self._session())
 
-    def quality_over_time(self, days: float = 30.0) -> list[QualitySpan]:
+    def quality_over_time(self, days: float = 30.0) -> QualityCurve[QualitySpan]:
         """Return the quality within equal spans of time; see ``quality_curves.over_time``."""
         return quality_curves.over_time(self._session(), days)
 
-    def quality_by_version(self) -> list[VersionQuality]:
+    def quality_by_version(self) -> QualityCurve[VersionQuality]:
         """Return the quality of the trajectories that were recorded while each of the latest versions was live."""
         return quality_curves.by_version(self._session())
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class QualityFigures(BaseModel):
-    """Mean quality of a sample of trajectories, with its 95 % interval; null: none is rated."""
+    """Mean quality of some trajectories, with its 95 % interval; null: none is rated."""
 
     trajectories: int
     rated: int
@@ -30,6 +30,7 @@ class QualityAnswer(BaseModel):
     """Quality over time, oldest first."""
 
     points: list[QualityPoint]
+    sampled: bool  # estimated from the first trajectories of each stretch: there are too many to read them all
 
 
 class VersionPoint(QualityPoint):
@@ -54,6 +55,7 @@ class LearningCurveAnswer(BaseModel):
     """Quality by version, and what happened to the space besides cycles; oldest first."""
 
     points: list[VersionPoint]
+    sampled: bool  # estimated from the first trajectories of each part: there are too many to read them all
     events: list[EventRow]
 
 

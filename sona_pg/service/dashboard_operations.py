@@ -75,18 +75,22 @@ class FactsBody(Asked):
 
 @operations.add("GET", "/v1/dashboard/quality", scope="read", query=DaysQuery, answer=QualityAnswer)
 async def quality(call: Call[Any]) -> Any:
-    """Return the quality over time, estimated from a sample of trajectories."""
+    """Return the quality over time; of more than 100,000 trajectories it is estimated from a sample."""
     found = await _overview(call, lambda known: known.quality_over_time(call.query["days"]))
-    return {"points": [{"start": one.start, "end": one.end, **one.mean._asdict()} for one in found]}
+    points = [{"start": one.start, "end": one.end, **one.mean._asdict()} for one in found.points]
+    return {"points": points, "sampled": found.sampled}
 
 
 @operations.add("GET", "/v1/dashboard/learning", scope="read", answer=LearningCurveAnswer)
 async def learning_curve(call: Call[Any]) -> Any:
-    """Return the quality of what was recorded while each version was live, estimated from a sample."""
+    """Return the quality of what was recorded while each version was live.
+
+    Of more than 100,000 trajectories it is estimated from a sample.
+    """
     names = ("version", "origin", "start", "end", "learned", "patterns")
     found = await _overview(call, Overview.quality_by_version)
-    points = [{**{name: getattr(one, name) for name in names}, **one.mean._asdict()} for one in found]
-    return {"points": points, "events": await _overview(call, Overview.events)}
+    points = [{**{name: getattr(one, name) for name in names}, **one.mean._asdict()} for one in found.points]
+    return {"points": points, "sampled": found.sampled, "events": await _overview(call, Overview.events)}
 
 
 @operations.add("GET", "/v1/dashboard/figures", scope="read", query=DaysQuery, answer=FiguresAnswer)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
-from sona_pg.domain.overview_figures import SampledOutcome, ToldFact
+from sona_pg.domain.overview_figures import SpanSums, ToldFact
 from sona_pg.domain.period_figures import RouteSums, SummedDays
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
@@ -48,8 +48,12 @@ class OverviewStore:
         """Return the times of the oldest trajectory since ``since`` and of the newest; None without any."""
         return self._read("looking for trajectories", lambda c: outcome_samples.read_bounds(c, space.space_id, since))
 
-    def samples(self, space: Space, spans: Sequence[TimeSpan], each: int) -> list[SampledOutcome]:
-        """Return the outcomes of the first ``each`` trajectories of each span of time."""
+    def span_sums(self, space: Space, spans: Sequence[TimeSpan]) -> list[SpanSums] | None:
+        """Return the sums of neighbouring spans of time; None if they hold too many trajectories to read them all."""
+        return self._read("summing up outcomes", lambda c: outcome_samples.read_sums(c, space.space_id, spans))
+
+    def samples(self, space: Space, spans: Sequence[TimeSpan], each: int) -> list[SpanSums]:
+        """Return the sums of the first ``each`` trajectories of each span of time."""
         return self._read("sampling outcomes", lambda c: outcome_samples.read_samples(c, space.space_id, spans, each))
 
     def sums(self, space: Space, first: date, last: date, routes: int) -> SummedDays:

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 
 from sona_pg.domain.ids import uuid7
-from sona_pg.domain.overview_figures import MeanQuality
+from sona_pg.domain.overview_figures import MeanQuality, SpanSums
 from sona_pg.engine.period_overview import start_of_period
+from sona_pg.store import outcome_samples
 
 QUERIES = ["where is my parcel", "refund please", "abba", "zebra quiz", "lost password", "no milk today"]
 
@@ -87,6 +88,27 @@ def test_the_curves_of_a_small_space_count_every_rating(service, space):
     assert sum(point["rated"] for point in view(service, name, "quality")["points"]) == 86
     assert [point["rated"] for point in view(service, name, "learning")["points"]] == [86, 0]
     assert view(service, name, "figures")["now"]["rated"] == 86
+
+
+def test_curves_count_every_rating_up_to_a_hundred_thousand_and_say_so_where_they_do_not(service, space, monkeypatch):
+    name = {"space": space()}
+    at = datetime.now(UTC).isoformat()
+    for part in range(3):
+        rows = [
+            {"id": f"{part} {place}", "started_at": at, "text": "aab", "quality": float(place < 350)}
+            for place in range(701)
+        ]
+        service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    over_time, by_version = view(service, name, "quality"), view(service, name, "learning")
+    assert (over_time["sampled"], by_version["sampled"]) == (False, False)
+    assert sum(point["rated"] for point in over_time["points"]) == 2103
+    assert by_version["points"][0]["rated"] == view(service, name, "figures")["now"]["rated"] == 2103
+    assert by_version["points"][0]["quality"] == pytest.approx(1050 / 2103)
+    monkeypatch.setattr(outcome_samples, "MOST_READ", 2102)
+    over_time, by_version = view(service, name, "quality"), view(service, name, "learning")
+    assert (over_time["sampled"], by_version["sampled"]) == (True, True)
+    assert 0 < sum(point["rated"] for point in over_time["points"]) < 2103
 
 
 def test_a_period_is_compared_with_the_one_before_it(service, space):
@@ -329,9 +351,13 @@ def test_an_empty_space_has_empty_views(service, space):
     assert answers["now"]["ranking"] == answers["then"][0]["ranking"] == []
 
 
+def mean_of(*qualities: float | None) -> MeanQuality:
+    return MeanQuality.of(SpanSums(1, 0, 0.0) if quality is None else SpanSums(1, 1, quality) for quality in qualities)
+
+
 def test_an_interval_is_wilsons():
-    few = MeanQuality.of([1.0, None, 0.0])
+    few = mean_of(1.0, None, 0.0)
     assert (few.trajectories, few.rated, few.quality) == (3, 2, 0.5)
-    assert MeanQuality.of([1.0] * 10)[3:] == pytest.approx((0.722, 1.0), abs=0.001)
-    assert MeanQuality.of([1.0] * 50 + [0.0] * 50)[3:] == pytest.approx((0.404, 0.596), abs=0.001)
-    assert MeanQuality.of([None])[2:] == (None, None, None)
+    assert mean_of(*[1.0] * 10)[3:] == pytest.approx((0.722, 1.0), abs=0.001)
+    assert mean_of(*[1.0] * 50 + [0.0] * 50)[3:] == pytest.approx((0.404, 0.596), abs=0.001)
+    assert mean_of(None)[2:] == (None, None, None)

@@ -5,7 +5,11 @@ import { asTable, h } from "./elements.js";
 import { at, count, fine, madeBy, range, several, share } from "./format.js";
 import { help } from "./terms.js";
 
-const SAMPLED = "in large spaces of a sample. A hollow dot has fewer than 10 ratings, with their number beside it.";
+const HOLLOW = "A hollow dot has fewer than 10 ratings, with their number beside it.";
+const counted = (points, sampled) => {
+  const ratings = several(points.reduce((sum, point) => sum + point.rated, 0), "rating");
+  return sampled ? `a sample of ${ratings}, the first ones of each part: there are too many to read them all` : `all ${ratings}`;
+};
 const quiet = (text) => [h("p", { class: "quiet" }, text)];
 
 const told = (event) => (event.kind === "erasure" ? `erasure of ${several(event.trajectories ?? 0, "trajectory", "trajectories")}`
@@ -20,7 +24,7 @@ export function change(figures, days) {
   return `${words}: ${points} (then ${fine(figures.before.quality)} of ${several(figures.before.rated, "rating")})`;
 }
 
-export function overTime(points, happened) {
+export function overTime({ points, sampled }, happened) {
   const drawn = points.map((point) => {
     const middle = (Date.parse(point.start) + Date.parse(point.end)) / 2;
     return {
@@ -32,10 +36,9 @@ export function overTime(points, happened) {
   const domain = [Date.parse(points[0].start), Date.parse(points.at(-1).end)];
   const marks = happened.map((event) => ({ x: Date.parse(event.at), name: event.kind, title: `${at(event.at)}: ${told(event)}` }))
     .filter((mark) => mark.x >= domain[0]);
-  const rated = points.reduce((sum, point) => sum + point.rated, 0);
   return [
     h("figure", {}, curve("Quality over time", drawn, { x: { domain, name: "time", kind: "time" }, y: QUALITY, marks: marks.filter((mark) => mark.x <= domain[1]), dots: drawn.length <= 60 })),
-    h("p", { class: "note" }, `${at(domain[0])} to ${at(domain[1])}: mean of each stretch of time (${several(rated, "rating")}), ${SAMPLED} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
+    h("p", { class: "note" }, `${at(domain[0])} to ${at(domain[1])}: mean of each stretch of time (${counted(points, sampled)}). ${HOLLOW} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
     marks.length > 0 && h("ul", { class: "note" }, marks.map((mark) => h("li", {}, mark.title + (mark.x > domain[1] ? ", after the newest record" : "")))),
     asTable("Quality over time", [
       { name: "From", heads: true, kind: "when", of: (point) => at(point.start) },
@@ -70,7 +73,7 @@ function without(points, happened) {
   return said;
 }
 
-export function byVersion(points, happened) {
+export function byVersion({ points, sampled, events: happened }) {
   const missing = without(points, happened).map((text) => h("p", { class: "note" }, text));
   const drawn = points.map((point) => ({
     x: point.version, y: point.quality, low: point.low, high: point.high, few: point.rated < FEW ? point.rated : undefined,
@@ -84,7 +87,7 @@ export function byVersion(points, happened) {
   const domain = [drawn[0].x, Math.max(drawn.at(-1).x, drawn[0].x + 1)];
   return [
     h("figure", {}, curve("Quality by version", drawn, { x: { domain, name: "version", kind: "whole" }, y: QUALITY, marks })),
-    h("p", { class: "note" }, `The latest versions, whatever the period: mean quality of what was recorded while each was live, ${SAMPLED} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
+    h("p", { class: "note" }, `The latest versions, whatever the period: mean quality of what was recorded while each was live (${counted(points, sampled)}). ${HOLLOW} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
     ...missing,
     asTable("Quality by version", [
       { name: "Version", heads: true, kind: "number", of: (point) => count(point.version) },

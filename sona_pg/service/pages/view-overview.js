@@ -91,8 +91,8 @@ export function overview() {
     const learning = get("v1/dashboard/learning");
     curves.replaceChildren(
       filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", { days: chosenDays() }), learning]),
-        ([quality, known]) => overTime(quality.points, known.events)),
-      filledLater("Quality by version", learning, (known) => byVersion(known.points, known.events)));
+        ([quality, known]) => overTime(quality, known.events)),
+      filledLater("Quality by version", learning, byVersion));
     [period, readAt] = [null, 0];
     return fillFigures();
   }
