@@ -190,7 +190,8 @@ def notes_of(done: Imported, *, corrections: bool) -> Iterator[str]:
         yield f"{done.corrected} known rows were corrected by feedback"
     if done.changed:
         advice = (
-            "only ratings can be corrected, of rows that feedback has not judged otherwise"
+            "only ratings can be corrected, of rows that feedback has not judged otherwise, and no feedback that an "
+            "application counts (give it a higher sequence in the file)"
             if corrections
             else "--corrections records changed ratings"
         )

@@ -12,6 +12,7 @@ from sona_pg.transfer.json_codec import shortest
 from sona_pg.transfer.log_row import LoggedFact
 
 CORRECTING = "import"  # source of the facts that correct the quality of a row
+TIMED = 10**14  # sequences from here on are times in microseconds, with room behind each; those below are counters
 
 
 class ToldRow(NamedTuple):
@@ -73,19 +74,24 @@ def _is_cost(fact: Fact) -> bool:
 
 
 def _changed_feedback(row: ToldRow, known: RecordedContents) -> Iterator[RowChange]:
-    """Yield the difference of each source's last fact; the facts right behind it are corrections of earlier imports."""
+    """Yield the difference of each source's last fact.
+
+    The facts right behind a time are corrections of earlier imports: nobody gives two within microseconds. The number
+    behind a counter is the next one of the application that counts, for newer feedback: no correction may take it.
+    """
     for source in sorted({fact.source for fact in row.facts}):
         fact = max((fact for fact in row.facts if fact.source == source), key=_sequence)
         recorded = {each.sequence: each for each in known.facts if each.source == source}
         last = recorded.get(fact.sequence)
         if last is None:
             continue
-        while last.sequence + 1 in recorded:
+        timed = fact.sequence >= TIMED
+        while timed and last.sequence + 1 in recorded:
             last = recorded[last.sequence + 1]
         before = (shortest(last.quality), last.correction, shortest(last.paid))
         told = (shortest(fact.quality), fact.correction, shortest(fact.cost))
         if before != told:
-            corrected = fact._replace(sequence=last.sequence + 1)
+            corrected = fact._replace(sequence=last.sequence + 1) if timed else None
             yield RowChange(f"feedback of {source}", _said(*before), _said(*told), corrected)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from sona_pg.cli.commands import app
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.judged import Fact
+from sona_pg.engine import SonaEngine
 from sona_pg.store.export_rows import RecordedContents
 from sona_pg.transfer.log_row import LoggedFact
 from sona_pg.transfer.row_changes import ToldRow, changes_of
@@ -38,7 +40,7 @@ def load(folder, name, rows, *options):
 
 def outcomes():
     rows = [json.loads(line) for line in run("export").stdout.splitlines()]
-    return [(each.get("quality"), [fact["quality"] for fact in each.get("feedback", ())]) for each in rows]
+    return [(each.get("quality"), [fact.get("quality") for fact in each.get("feedback", ())]) for each in rows]
 
 
 def test_a_scale_leaves_the_qualities_of_feedback_as_they_are(folder):
@@ -128,6 +130,9 @@ def test_the_list_of_changed_rows_overwrites_no_other_file(folder, changed):
     assert (folder / "notes").read_text() == "mine\n"
 
 
+AT = 1_790_000_000_000_000  # a time as a sequence, in microseconds
+
+
 def said(sequence, quality, source="user"):
     return Fact(source, sequence, quality, None, False)
 
@@ -139,20 +144,41 @@ def told(*facts, quality=None):
 
 
 def test_feedback_given_after_the_log_counts_for_more_than_its_correction():
-    known = RecordedContents(None, None, None, [said(10, 0.0), said(9000, 1.0)])
-    (change,) = changes_of(told((10, 0.5)), known)
-    assert (change.fact.sequence, change.fact.quality) == (11, 0.5)
-    again = RecordedContents(None, None, None, [*known.facts, said(11, 0.5)])
-    assert changes_of(told((10, 0.5)), again) == []
+    known = RecordedContents(None, None, None, [said(AT, 0.0), said(AT + 9000, 1.0)])
+    (change,) = changes_of(told((AT, 0.5)), known)
+    assert (change.fact.sequence, change.fact.quality) == (AT + 1, 0.5)
+    again = RecordedContents(None, None, None, [*known.facts, said(AT + 1, 0.5)])
+    assert changes_of(told((AT, 0.5)), again) == []
 
 
 def test_a_fact_that_the_corrected_file_lacks_is_corrected_by_the_one_before():
-    known = RecordedContents(None, None, None, [said(10, 0.0), said(11, 1.0)])
-    (change,) = changes_of(told((10, 0.0)), known)
-    assert (change.fact.sequence, change.fact.quality) == (12, 0.0)
+    known = RecordedContents(None, None, None, [said(AT, 0.0), said(AT + 1, 1.0)])
+    (change,) = changes_of(told((AT, 0.0)), known)
+    assert (change.fact.sequence, change.fact.quality) == (AT + 2, 0.0)
 
 
 def test_a_rating_that_was_retracted_gives_way_to_a_corrected_quality():
-    known = RecordedContents(0.25, None, None, [said(10, 1.0), said(11, None)])
+    known = RecordedContents(0.25, None, None, [said(AT, 1.0), said(AT + 1, None)])
     (change,) = changes_of(told(quality=0.5), known)
     assert (change.fact.source, change.fact.quality) == ("import", 0.5)
+
+
+def test_newer_feedback_of_an_application_that_counts_is_no_correction_of_an_import(folder):
+    rows = [row(name, feedback=[{"quality": 0.25, "sequence": 1}]) for name in "abc"]
+    load(folder, "log", rows)
+    ids = [json.loads(line)["id"] for line in run("export").stdout.splitlines()]
+    with SonaEngine(2, space="default") as engine:
+        engine.record_feedback(UUID(ids[0]), quality=0.75, source="user", sequence=2)
+        engine.record_feedback(UUID(ids[1]), retract=True, source="user", sequence=2)
+        engine.flush()
+    before = outcomes()
+    done, told = load(folder, "log", rows, "--corrections")
+    assert (done.exit_code, told["changed"], told["corrected"], told["feedback"]) == (0, 0, 0, 0)
+    assert outcomes() == before
+    rows[2]["feedback"][0]["quality"] = 1.0
+    done, told = load(folder, "right", rows, "--corrections")
+    assert (done.exit_code, told["changed"], told["corrected"]) == (1, 1, 0)
+    assert "give it a higher sequence in the file" in done.stderr
+    rows[2]["feedback"][0]["sequence"] = 2
+    done, told = load(folder, "right", rows, "--corrections")
+    assert (done.exit_code, told["feedback"]) == (0, 1)
