@@ -29,7 +29,8 @@ def save(database: Database, space: Space, path: Path, version: int | None) -> N
     """Write a version to ``path``, atomically; ``StorageError`` if the file cannot be written."""
     number, held, catalog = database.versions.exported(space, version)
     state, patterns, fisher = (None, [], []) if held is None else (held.state, held.patterns, held.fisher)
-    parts = pack(space, Snapshot(number, state, patterns, catalog), fisher)
+    retired = frozenset(database.retirements.retired(space)).intersection(catalog.ids)
+    parts = pack(space, Snapshot(number, state, patterns, catalog, retired=retired), fisher)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -83,6 +84,7 @@ def publish(session: Session, path: Path, keep_facts: bool) -> int:
         found.snapshot.patterns,
         found.fisher,
         found.snapshot.catalog,
+        found.snapshot.retired,
     )
     return session.database.versions.put_in(space, session.server_id, loaded, relocated, keep_facts=keep_facts)
 

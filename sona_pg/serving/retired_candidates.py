@@ -22,7 +22,7 @@ class RetiredCandidates:
     def any_of(self, ids: Sequence[str]) -> bool:
         """Whether one of ``ids`` is retired."""
         try:
-            return not self.ids.isdisjoint(ids)
+            return bool(self.ids) and not self.ids.isdisjoint(ids)
         except TypeError:  # an id that cannot be hashed is none, and the check of the ids says so
             return False
 

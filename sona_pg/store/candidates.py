@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -39,8 +39,9 @@ WHERE sona.candidates.space_id = %(space)s AND sona.candidates.candidate_id = pl
 # Sets above the size limit of learning stand for all candidates: their ids are not read. In the order of the key, as
 # above.
 PUT_IN = """
-INSERT INTO sona.candidates (space_id, candidate_id, slot, recorded_at, embedding)
+INSERT INTO sona.candidates (space_id, candidate_id, slot, recorded_at, retired_at, embedding)
 SELECT %(space)s, given.id, given.slot, %(at)s,
+    CASE WHEN given.id = ANY(%(retired)s::text[]) THEN %(retired_at)s::timestamptz END,
     ((%(embeddings)b)[(given.place - 1) * %(dim)s + 1 : given.place * %(dim)s])::halfvec
 FROM unnest(%(ids)s::text[], %(slots)s::int[]) WITH ORDINALITY AS given (id, slot, place)
 ORDER BY given.place
@@ -167,10 +168,12 @@ def _read(connection: Connection, dim: int, condition: ColumnElement[bool]) -> C
     return Catalog.of(values["candidate_id"].tolist(), values["embedding"])
 
 
-def put_in(connection: Connection, space_id: int, loaded: Catalog, at: datetime) -> NDArray[np.int32]:
-    """Store the missing candidates of a loaded version; return (m,) the slot of each.
+def put_in(
+    connection: Connection, space_id: int, loaded: Catalog, retired: Collection[str], at: datetime, retired_at: datetime
+) -> NDArray[np.int32]:
+    """Store the missing candidates of a loaded version, those of ``retired`` as retired; return (m,) the slot of each.
 
-    Existing ones keep embedding and slot. Call it under ``lock_space``.
+    Existing ones keep embedding and slot, and whether they are retired. Call it under ``lock_space``.
     """
     query = select(candidates.c.candidate_id, candidates.c.slot).where(
         candidates.c.space_id == space_id, candidates.c.slot.is_not(None)
@@ -185,6 +188,7 @@ def put_in(connection: Connection, space_id: int, loaded: Catalog, at: datetime)
         embeddings = loaded.halves[loaded.slots(names)].astype(np.float32)
         driver_connection(connection).execute(PUT_IN, {
             "space": space_id, "ids": names, "slots": [slots[name] for name in names], "at": at,
+            "retired": [name for name in names if name in retired], "retired_at": retired_at,
             "dim": loaded.dim, "embeddings": Reals(embeddings),
         })  # fmt: skip
     return np.array([slots[name] for name in loaded.ids], np.int32)

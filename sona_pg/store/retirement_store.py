@@ -6,7 +6,7 @@ that it knows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -121,7 +121,7 @@ class RetirementStore:
                     f"space {space.name!r} does not know {', '.join(map(repr, missing[:NAMED]))}{more}: nothing is "
                     "changed; name candidates that are stored"
                 )
-            changed = raw.execute(statement, {**told, "at": _next_time(raw, told)}).rowcount
+            changed = raw.execute(statement, {**told, "at": next_time(raw, space.space_id)}).rowcount
             if changed:
                 _announce(raw, space)
             return changed
@@ -131,7 +131,7 @@ def copy_retired(connection: Connection, source: Space, target: Space) -> None:
     """Retire and restore the candidates of ``target`` as in ``source``, unless that was changed later in ``target``."""
     lock_space(connection, target.space_id)
     raw, told = driver_connection(connection), {"source": source.space_id, "space": target.space_id}
-    if raw.execute(COPY, {**told, "at": _next_time(raw, told)}).rowcount:
+    if raw.execute(COPY, {**told, "at": next_time(raw, target.space_id)}).rowcount:
         _announce(raw, target)
 
 
@@ -139,9 +139,12 @@ def _announce(raw: psycopg.Connection[Any], space: Space) -> None:
     raw.execute(ANNOUNCE, {"channel": CHANNEL, "payload": f"{space.space_id} candidates"})
 
 
-def _next_time(raw: psycopg.Connection[Any], told: Mapping[str, object]) -> datetime:
-    """Return the time by the database's clock, or one after the latest change, should that clock not have moved."""
-    row: tuple[datetime, datetime | None] | None = raw.execute(LATEST, told).fetchone()
+def next_time(raw: psycopg.Connection[Any], space_id: int) -> datetime:
+    """Return the time by the database's clock, or one after the latest change, should that clock not have moved.
+
+    Call it under ``lock_space``.
+    """
+    row: tuple[datetime, datetime | None] | None = raw.execute(LATEST, {"space": space_id}).fetchone()
     assert row is not None  # an aggregate has a row
     at, latest = row
     return at if latest is None else max(at, latest + timedelta(microseconds=1))

@@ -30,7 +30,9 @@ from sona_pg.domain.version import Difference, RollbackResult, StoredVersion
 from sona_pg.errors import LearningConflict, UnknownVersion, VersionConflict, VersionNotKept
 from sona_pg.store import candidates, claims, gate_rows, graph_rows, held_cycles, settings_log, states, version_contents
 from sona_pg.store import cycles as cycle_rows
+from sona_pg.store.connect import driver_connection
 from sona_pg.store.learned import StoredKnowledge, read_patterns, read_version
+from sona_pg.store.retirement_store import next_time
 from sona_pg.store.schema import cycles, erasures, staged_versions, state_versions
 from sona_pg.store.version_contents import VersionContent
 
@@ -69,6 +71,7 @@ class Loaded:
     patterns: Sequence[LearnedPattern]
     fisher: Sequence[FisherSnapshot]
     catalog: Catalog  # its candidates, by slot in its original store
+    retired: frozenset[str] = frozenset()  # of its candidates, when it was saved
 
     @property
     def newest(self) -> int:
@@ -263,7 +266,8 @@ def put_in(
     # Above every version named in a pattern: ids of new patterns are made from their version's number.
     version = max(states.newest(connection, space_id, live)[0], loaded.newest + 1)
     version_contents.keep_live(connection, space_id, live)
-    places = candidates.put_in(connection, space_id, loaded.catalog, order.at)
+    retired_at = next_time(driver_connection(connection), space_id)
+    places = candidates.put_in(connection, space_id, loaded.catalog, loaded.retired, order.at, retired_at)
     cycle_id = uuid7()
     state = dataclasses.replace(relocate(loaded.state, places), version=version, parent=live, cycle_id=cycle_id)
     require_sound(state, loaded.patterns, order.space.dim)

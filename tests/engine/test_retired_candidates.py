@@ -202,3 +202,17 @@ def test_a_version_made_before_shows_it_and_later_ones_do_not(engine, database_u
     assert told() == [set(IDS), set(IDS), set(IDS[1:])]
     engine.retire_candidates(IDS)
     assert told()[0] == set()
+
+
+def test_a_version_published_in_another_space_brings_no_retired_answer_back(engine, database_url, tmp_path):
+    asked(engine, 0, 1.0)
+    engine.force_learn()
+    engine.retire_candidates(["red", IDS[1]])
+    engine.save(tmp_path / "version")
+    with SonaEngine(DIM, database_url, "other", config=QUIET) as other:
+        other.remember([IDS[1]], ROWS[1:2])
+        other.flush()
+        other.load(tmp_path / "version", publish=True)
+        other.refresh()
+        assert set(other.rank(ROWS[0]).ids) == set(IDS[1:])  # what the space had, it decides itself
+        assert set(other.retired_candidates()) == {"red"}
