@@ -85,6 +85,10 @@ def import_records(
         str | None,
         typer.Option(help="Between the cells of a CSV, or `tab`; else its header tells: comma, semicolon or tab."),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Of a CSV that is not UTF-8, as windows-1252 of Excel's 'CSV'.", show_default=False),
+    ] = None,
     decimal: Annotated[str, typer.Option(help="Decimal mark of quality, latency and cost: . or ,")] = ".",
     date_format: Annotated[
         str | None,
@@ -115,16 +119,23 @@ def import_records(
     Example: sona-pg import survey.csv --dim 256 --map Question=text --map Stars=quality --scale 1:5 --timezone UTC
     """
     from sona_pg.engine import SonaEngine
-    from sona_pg.transfer import ImportWanted, RowMapping, import_file, require_dimension
+    from sona_pg.transfer import (
+        ImportWanted,
+        RowMapping,
+        import_file,
+        require_dimension,
+        require_scale_and_encoding,
+    )
 
     with _exit_codes(), database_at(url) as database:
         mapping = RowMapping(dict(map(_named, named or ())), _scale(scale), _zone(timezone), decimal, date_format)
         wanted = ImportWanted(
             file, None if form is None else FORMATS[form], read_time(at, "--at"), rejects, mapping,
-            _delimiter(delimiter), corrections, changed,
+            _delimiter(delimiter), encoding, corrections, changed,
         )  # fmt: skip
         if not file.is_file():
-            raise InvalidValue(f"{file} is no file")
+            raise InvalidValue(f"{file} is no file: expected one, for it is read twice, the first time to check it")
+        require_scale_and_encoding(wanted)
         made = False
         try:
             known = database.find_space(space).dim

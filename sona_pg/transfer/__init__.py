@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sona_pg.transfer.csv_output import CsvOutput
 from sona_pg.transfer.exporting import ExportWanted, export_candidates, export_trajectories
+from sona_pg.transfer.first_look import require_scale_and_encoding
 from sona_pg.transfer.import_source import ImportWanted, require_dimension
 from sona_pg.transfer.imported import Imported
 from sona_pg.transfer.importing import import_file
@@ -24,5 +25,6 @@ __all__ = [
     "export_trajectories",
     "import_file",
     "require_dimension",
+    "require_scale_and_encoding",
     "write_peft",
 ]

@@ -31,6 +31,7 @@ class ImportWanted:
     rejects: Path | None = None  # by default FILE.rejects.jsonl
     mapping: RowMapping | None = None  # of a file with headings, ratings or times of its own
     delimiter: str | None = None  # of CSV; by default its header tells it
+    encoding: str | None = None  # of CSV; by default UTF-8, and a file in another one is refused
     corrections: bool = False  # record changed ratings of known rows as feedback
     changed: Path | None = None  # file that lists changed and corrected rows; by default none
 
@@ -44,7 +45,7 @@ class ImportWanted:
         """How the file is read, as text: an interrupted import that is read in another way begins again."""
         told = self.mapping or RowMapping()
         shape = f"{told.scale} {told.zone} {told.decimal} {told.date_format} {self.delimiter} {self.corrections}"
-        return f"{self.form} {self.at} {dict(told.names)} {shape}"
+        return f"{self.form} {self.encoding} {self.at} {dict(told.names)} {shape}"
 
 
 @contextmanager
@@ -134,4 +135,4 @@ def _require_own(listed: Path, imported: Path, rows: str) -> None:
 def _opened(wanted: ImportWanted) -> RowSource | ParquetRows:
     if wanted.form == "parquet" or (wanted.form is None and is_parquet(wanted.path)):
         return ParquetRows(wanted.path)
-    return RowSource(wanted.path, wanted.form, wanted.delimiter)
+    return RowSource(wanted.path, wanted.form, wanted.delimiter, wanted.encoding)

@@ -70,6 +70,12 @@ class RowMapping:
             self._rescale(found)
         return found
 
+    def rating_of(self, content: dict[str, Any]) -> float | None:
+        """Return the rating of a row as it stands, before the scale; None: it tells no number."""
+        heading = next((heading for heading, target in self.fields.items() if target.name == "quality"), "quality")
+        value = content.get(heading)
+        return as_number(value.replace(self.decimal, ".") if isinstance(value, str) else value)
+
     def _read_numbers(self, found: dict[str, Any]) -> None:
         if self.decimal != ".":
             for name in NUMBERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import re
@@ -17,8 +18,12 @@ Format = Literal["jsonl", "csv", "parquet"]
 LONGEST_LINE = 64 << 20  # bytes
 GZIP = b"\x1f\x8b"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # as files of Excel begin: .xlsx, .xls
+SEPARATOR = re.compile('"?sep=(.)"?', re.IGNORECASE)  # a first line that tells Excel the delimiter
 QUOTED = re.compile(r'"[^"]*("|$)')
-NOT_UTF8 = "convert the file first, such as iconv -f WINDOWS-1252 -t UTF-8"
+CONVERT = "convert the file first, such as iconv -f WINDOWS-1252 -t UTF-8"
+NAME_IT = f"name its encoding, as in --encoding windows-1252 for a CSV that Excel wrote, or {CONVERT}"
+ASCII = bytes(range(128))
 # Columns of CSV that may hold JSON.
 JSON_CELLS = ("embedding", "feedback", "steps", "parameters", "decision", "context", "candidates")
 
@@ -31,28 +36,40 @@ class Row(NamedTuple):
     raw: bytes
     reason: str = ""  # why it cannot be read
     text: bytes | None = None  # as it stands in the file, where ``raw`` differs
+    is_misread: bool = False  # its bytes are not in the encoding of the file
 
 
 class RowSource:
     """Reads the rows of a file from an offset on."""
 
-    def __init__(self, path: Path, form: Format | None, delimiter: str | None = None) -> None:
+    def __init__(
+        self, path: Path, form: Format | None, delimiter: str | None = None, encoding: str | None = None
+    ) -> None:
         """Open the file; without ``form`` its name tells it, .csv or .csv.gz, else JSONL.
 
-        Without ``delimiter`` the header of a CSV tells it: comma, semicolon or tab, the most frequent outside quotes.
+        Without ``delimiter`` a CSV tells it: its first line, if that is ``sep=;`` or the like, else its header: comma,
+        semicolon or tab, the most frequent outside quotes. Without ``encoding`` the file is UTF-8.
 
         Raises:
             InvalidValue: it cannot be read.
         """
+        self.form: Format = form or ("csv" if ".csv" in [suffix.lower() for suffix in path.suffixes] else "jsonl")
+        self._encoding = "utf-8" if encoding is None else _codec(encoding)
+        if self.form != "csv" and self._encoding != "utf-8":
+            raise InvalidValue(f"--encoding {encoding} is for CSV: JSON is UTF-8")
         try:
             self._raw: BinaryIO = path.open("rb")
             self.size = path.stat().st_size
-            zipped = self._raw.read(2) == GZIP
+            begins = self._raw.read(4)
             self._raw.seek(0)
         except OSError as exc:
             raise InvalidValue(f"{path} cannot be read: {exc.strerror}") from exc
-        self._file: Any = gzip.GzipFile(fileobj=self._raw) if zipped else self._raw
-        self.form: Format = form or ("csv" if ".csv" in [suffix.lower() for suffix in path.suffixes] else "jsonl")
+        if begins in WORKBOOKS:
+            self._raw.close()
+            raise InvalidValue(
+                f"{path} is a workbook of Excel (or a zip file): save it there as 'CSV UTF-8', import that"
+            )
+        self._file: Any = gzip.GzipFile(fileobj=self._raw) if begins.startswith(GZIP) else self._raw
         self._path = path
         self._delimiter = delimiter
         self._line = self._end = 0
@@ -101,7 +118,8 @@ class RowSource:
         try:
             content = read_json(text)
         except (ValueError, RecursionError) as exc:
-            return Row(self._line, None, text, _not_utf8(text) or f"no JSON: {exc}")
+            reason = _not_utf8(text, CONVERT)
+            return Row(self._line, None, text, reason or f"no JSON: {exc}", is_misread=bool(reason))
         if not isinstance(content, dict):
             return Row(self._line, None, text, f"a JSON {type(content).__name__}: expected an object")
         return Row(self._line, content, text)
@@ -134,15 +152,18 @@ class RowSource:
         header = next(lines, "")
         if self._text[-1:] and self._text[-1].startswith(UTF16):
             raise InvalidValue(f"{self._path} is UTF-16: convert the file first, such as iconv -f UTF-16 -t UTF-8")
+        told = SEPARATOR.fullmatch(header.rstrip("\r\n"))
+        if told is not None:
+            header = next(lines, "")
         bare = QUOTED.sub("", header)
-        delimiter = self._delimiter or max(",;\t", key=bare.count)
+        delimiter = self._delimiter or (told[1] if told else max(",;\t", key=bare.count))
         try:
             names = [name.strip() for name in next(csv.reader(chain([header], lines), delimiter=delimiter), [])]
         except csv.Error as exc:
             raise InvalidValue(f"{self._path} has no header that can be read: {exc}") from exc
         if not names:
             raise InvalidValue(f"{self._path} is empty: expected a header with the names of the columns")
-        if reason := _not_utf8("".join(names).encode("utf-8", "surrogateescape")):
+        if reason := _not_utf8("".join(names).encode("utf-8", "surrogateescape"), NAME_IT):
             raise InvalidValue(f"{self._path} has a header that is {reason}")
         return names, delimiter
 
@@ -170,8 +191,8 @@ class RowSource:
 
     def _of_cells(self, first: int, names: list[str], cells: list[str]) -> Row:
         raw = "\x1f".join(cells).encode("utf-8", "surrogateescape")
-        if reason := _not_utf8(raw):
-            return Row(first, None, raw, reason)
+        if reason := _not_utf8(raw, NAME_IT):
+            return Row(first, None, raw, reason, is_misread=True)
         if len(cells) != len(names):
             return Row(first, None, raw, f"{len(cells)} cells: the header has {len(names)}")
         content: dict[str, Any] = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
@@ -188,14 +209,27 @@ class RowSource:
         while raw := self._file.readline(LONGEST_LINE):
             self._line += 1
             self._end += len(raw)
-            self._text.append(raw)
-            yield raw.decode("utf-8-sig" if self._line == 1 else "utf-8", "surrogateescape")
+            codec = "utf-8-sig" if self._line == 1 and self._encoding == "utf-8" else self._encoding
+            line = raw.decode(codec, "surrogateescape")
+            self._text.append(raw if self._encoding == "utf-8" else line.encode("utf-8", "surrogateescape"))
+            yield line
 
 
-def _not_utf8(raw: bytes) -> str:
-    """Return the reason to reject bytes that are not UTF-8; empty for those that are."""
+def _codec(encoding: str) -> str:
+    """Return the name of a codec whose lines end as those of ASCII; InvalidValue: there is none of this name."""
+    try:
+        name = codecs.lookup(encoding).name
+        if ASCII.decode(name) == ASCII.decode("ascii"):
+            return name
+    except (LookupError, UnicodeError):
+        pass
+    raise InvalidValue(f"--encoding {encoding}: expected one such as utf-8, windows-1252 or iso-8859-15")
+
+
+def _not_utf8(raw: bytes, advice: str) -> str:
+    """Return the reason to reject bytes that are not UTF-8, with ``advice``; empty for those that are."""
     try:
         raw.decode()
     except UnicodeDecodeError as exc:
-        return f"not UTF-8 (byte 0x{raw[exc.start]:02x}): {NOT_UTF8}"
+        return f"not UTF-8 (byte 0x{raw[exc.start]:02x}): {advice}"
     return ""

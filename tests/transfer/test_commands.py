@@ -164,14 +164,48 @@ def test_rejects_never_overwrite_a_file_that_is_not_theirs(folder, rejects):
     assert (folder / "pipe").is_fifo()
 
 
-def test_a_row_in_windows_1252_is_rejected_alone(folder):
+def test_a_file_in_windows_1252_is_read_by_its_encoding_and_refused_without(folder):
+    row = "Wo ist die Tür?;small;4;14.10.2026 09:30\n".encode("cp1252")
+    (folder / "survey.csv").write_bytes(b"sep=;\n" + SURVEY.encode() + row)
+    told = ["import", "survey.csv", "--dim", "256", *MAPPED, "--scale", "1:5", "--timezone", "UTC"]
+    refused = run(*told)
+    assert refused.exit_code == 2
+    assert "line 6 of survey.csv is not UTF-8 (byte 0xfc): name its encoding, as in --encoding" in refused.stderr
+    assert "default" not in run("space", "list").stdout
+    done = run(*told, "--encoding", "windows-1252")
+    assert (done.exit_code, json.loads(done.stdout)["recorded"]) == (1, 3)
+    assert "Wo ist die Tür?" in [json.loads(line)["query"] for line in run("export").stdout.splitlines()]
+    assert run(*told, "--encoding", "utf-16").exit_code == 2
+
+
+def test_ratings_of_another_scale_are_refused_before_anything_is_recorded(folder):
+    (folder / "survey.csv").write_text("Frage;Sterne\nWhere is it?;1\nCancel!;5\nWhen?;0,5\n")
+    told = ["import", "survey.csv", "--dim", "256", "--map", "Frage=text", "--map", "Sterne=quality", "--decimal", ",",
+            "--at", "2026-10-14T09:30Z"]  # fmt: skip
+    refused = run(*told)
+    assert refused.exit_code == 2
+    assert "qualities from 0.5 to 5, outside of 0 to 1 for the first time in line 3" in refused.stderr
+    assert "as in --scale 0:5" in refused.stderr
+    assert "default" not in run("space", "list").stdout
+    assert json.loads(run(*told, "--scale", "0:5").stdout)["recorded"] == 3
+
+
+@pytest.mark.parametrize("begins", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
+def test_a_workbook_is_to_be_saved_as_csv(folder, begins):
+    (folder / "tickets.xlsx").write_bytes(begins + bytes(100))
+    done = run("import", "tickets.xlsx", "--dim", "256")
+    assert (done.exit_code, "save it there as 'CSV UTF-8'" in done.stderr) == (2, True)
+
+
+def test_a_row_in_windows_1252_is_rejected_alone_if_the_file_is_said_to_be_utf8(folder):
     row = "Wo ist die Tür?;small;4;14.10.2026 09:30\n".encode("cp1252")
     (folder / "survey.csv").write_bytes(SURVEY.encode() + row)
-    done = run("import", "survey.csv", "--dim", "256", *MAPPED, "--scale", "1:5", "--timezone", "UTC")
+    told = ["--scale", "1:5", "--timezone", "UTC", "--encoding", "utf-8"]
+    done = run("import", "survey.csv", "--dim", "256", *MAPPED, *told)
     assert (done.exit_code, json.loads(done.stdout)["recorded"]) == (1, 2)
     reasons = [json.loads(line) for line in (folder / "survey.csv.rejects.jsonl").read_text().splitlines()]
     assert [told["line"] for told in reasons] == [4, 5]
-    assert reasons[1]["reason"].startswith("not UTF-8 (byte 0xfc): convert the file first, such as iconv")
+    assert reasons[1]["reason"].startswith("not UTF-8 (byte 0xfc): name its encoding, as in --encoding windows-1252")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
