@@ -19,7 +19,7 @@ WARNINGS, FAULTS = 1, 2  # exit codes
 
 
 def doctor(url: Url = None) -> None:
-    """Check database, extension, schema, settings, clocks, pooler, lag, learning, disk, and records left uncommitted.
+    """Check database, extension, schema, settings, clocks, pooler, lag, workers, learning, disk, uncommitted records.
 
     Exit codes: 0 all is well, 1 there are warnings, 2 something does not work. Objects and rows of the schema, such as
     after a restore, are checked by `sona-pg db check`.

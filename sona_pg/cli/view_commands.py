@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sona_pg.cli.options import Limit, SpaceName, Url, address_of
+from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at
 from sona_pg.cli.render import show_rows
 from sona_pg.config import Environment
 
@@ -67,13 +67,20 @@ def cycles(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> 
 def fleet(
     space: SpaceName = "default",
     every: Annotated[bool, typer.Option("--all", help="Also those that have ended or are gone.")] = False,
+    workers: Annotated[
+        bool, typer.Option("--workers", help="The workers that are connected to the store instead, of all spaces.")
+    ] = False,
     limit: Limit = 50,
     url: Url = None,
 ) -> None:
-    """List the live servers of a space, with the version of each and its lag.
+    """List the live servers of a space, with the version of each and its lag; or the workers (sona-pg worker).
 
     Example: sona-pg fleet --all
     """
+    if workers:
+        with database_at(url) as database:
+            show_rows([one._asdict() for one in database.connected_workers()], "workers")
+        return
     _view("fleet", space, limit, url, keep=lambda row: every or row["state"] == "live")
 
 

@@ -55,12 +55,13 @@ def worker(
     """
     from sona_pg.cli.worker_figures import figures_served
     from sona_pg.store.database import Database
+    from sona_pg.store.worker_sessions import own_name
     from sona_pg.worker.store_worker import StoreWorker
 
     stop = threading.Event()
     log_to_stderr(logs)
     with address_of(url) as address:
-        database = Database.at(address)
+        database = Database.at(address, name=own_name())
         try:
             made = StoreWorker(database, names=spaces or (), maintenance=MaintenanceConfig() if maintain else None)
             policy = Environment.read().migrate

@@ -23,6 +23,7 @@ from sona_pg.service.wire_vectors import STRICT
 operations = Operations("spaces")
 
 LOOK_EVERY = 0.25  # seconds between two looks at the engine, in memory
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"  # no control characters
 SILENT_FOR = 15.0  # seconds after which a comment keeps the connection open
 EVENT_STREAM = "text/event-stream"
 
@@ -50,7 +51,7 @@ class SpaceBody(BaseModel):
 
     model_config = STRICT
 
-    name: Annotated[str, Field(min_length=1, max_length=LONGEST_SPACE_NAME, pattern=r"^[^\x00]*$")]
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_SPACE_NAME, pattern=NAME_PATTERN)]
     dim: Annotated[int, Field(ge=1, le=MAX_DIM)]
 
 

@@ -136,8 +136,11 @@ def driver_arguments(url: str | URL) -> dict[str, Any]:
     return {**arguments, **TEXTS}
 
 
-def connect(url: str, *, pool_size: int = 4, overflow: int = 4) -> Engine:
-    """Return an engine for ``url``; it connects when first used, and keeps ``pool_size`` connections open."""
+def connect(url: str, *, pool_size: int = 4, overflow: int = 4, name: str = "sona-pg") -> Engine:
+    """Return an engine for ``url``; it connects when first used, and keeps ``pool_size`` connections open.
+
+    ``name`` is that of its sessions in ``pg_stat_activity``.
+    """
     engine = create_engine(
         parse_url(url),
         pool_size=pool_size,
@@ -145,7 +148,7 @@ def connect(url: str, *, pool_size: int = 4, overflow: int = 4) -> Engine:
         pool_logging_name=POOL_NAME,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT,
-            "application_name": "sona-pg",
+            "application_name": name,
             **TEXTS,
             "keepalives_idle": 10,
             "keepalives_interval": 5,

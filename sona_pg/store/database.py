@@ -99,9 +99,12 @@ class Database(SpaceStore):
         return database
 
     @classmethod
-    def at(cls, url: str, connections: int | None = None, replica: ReadReplica | None = None) -> Self:
-        """Return the database at ``url`` without connecting to it; it opens at most ``connections``."""
-        engine = connect(url) if connections is None else connect(url, pool_size=connections, overflow=0)
+    def at(
+        cls, url: str, connections: int | None = None, replica: ReadReplica | None = None, *, name: str = "sona-pg"
+    ) -> Self:
+        """Return the database at ``url`` without connecting to it; it opens ``connections`` at most, named ``name``."""
+        bounded = {} if connections is None else {"pool_size": connections, "overflow": 0}
+        engine = connect(url, name=name, **bounded)
         return cls(engine, url, replica)
 
     def prepare(self, migrate_schema: Migrate = "auto") -> None:

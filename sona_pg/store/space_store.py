@@ -27,6 +27,7 @@ from sona_pg.store import (
 from sona_pg.store.arrival import Arrival
 from sona_pg.store.connect import driver_connection, translated
 from sona_pg.store.transactions import BRIEF, reading, transaction
+from sona_pg.store.worker_sessions import WorkerSession, connected_workers
 
 
 class SpaceStore:
@@ -120,6 +121,11 @@ class SpaceStore:
         """Return the names and ages of all spaces by number, without their settings."""
         with reading(self.engine, "listing the spaces", BRIEF) as connection:
             return spaces.all_named(connection)
+
+    def connected_workers(self) -> list[WorkerSession]:
+        """Return the workers (``sona-pg worker``) that are connected to this store."""
+        with reading(self.engine, "listing the workers", BRIEF) as connection:
+            return connected_workers(driver_connection(connection))
 
     def list_spaces(self) -> list[Space]:
         """Return all spaces by name."""

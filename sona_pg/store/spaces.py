@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -61,6 +62,7 @@ def open_space(
                 f"this login sees no space {name!r}, and may not make one: the schema's owner does (sona-pg space "
                 "create), and grants a login its space (sona-pg roles grant)"
             )
+        require_new_name(name)
         connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         space = find_space(connection, name) or _make_space(connection, name, dim, at, config or SonaConfig())
     return agreed(space, dim, config)
@@ -90,6 +92,15 @@ def require_name(name: object) -> None:
     if not isinstance(name, str) or not name or len(name) > LONGEST_SPACE_NAME or "\0" in name:
         raise InvalidValue(
             f"space name {name!r} cannot be used: expected 1 to {LONGEST_SPACE_NAME} characters without NUL"
+        )
+
+
+def require_new_name(name: str) -> None:
+    """Raise ``InvalidValue`` for a name that no new space may have: it would garble terminals, logs and addresses."""
+    require_name(name)
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        raise InvalidValue(
+            f"space name {name!r} cannot be used: it has a control character or a line break, expected printable text"
         )
 
 
@@ -154,7 +165,7 @@ def rename_space(connection: Connection, name: str, new_name: str) -> Space:
         UnknownSpace: there is no space of the old name.
         SpaceExists: the new name is taken.
     """
-    require_name(new_name)
+    require_new_name(new_name)
     connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
     space = find_space(connection, name)
     if space is None:

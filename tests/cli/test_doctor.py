@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from sona_pg.errors import LearningError
 from sona_pg.ingest.leftovers import left_over
 from sona_pg.store.admin import health, migrate
 from sona_pg.store.admin.migrate import downgrade
+from sona_pg.store.database import Database
+from sona_pg.store.worker_sessions import own_name
 from sona_pg.worker import background
 
 DIM = 8
@@ -145,6 +148,21 @@ def test_servers_that_lag_drop_or_have_wrong_clocks_are_named(database_url: str)
         connection.execute("UPDATE sona.servers SET serving_version = 1")
     code, found = examined(database_url)
     assert (code, found["lag"]["status"]) == (1, "warning")
+
+
+def test_workers_are_listed_while_they_are_connected(database_url: str) -> None:
+    _, found = examined(database_url)
+    assert found["workers"]["found"].startswith("none is connected")
+    worker = Database.at(database_url, name=own_name())
+    worker.prepare()
+    worker.named_spaces()
+    try:
+        _, found = examined(database_url)
+        assert f":{os.getpid()}: since 20" in found["workers"]["found"]
+        listed = CliRunner().invoke(app, ["fleet", "--workers", "--url", database_url], catch_exceptions=False)
+        assert json.loads(listed.output)["worker"].endswith(f":{os.getpid()}")
+    finally:
+        worker.close()
 
 
 def test_records_of_killed_processes_are_found_and_those_of_living_ones_are_not(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import psycopg
 import pytest
 
-from sona_pg import LoopConfig, MaintenanceConfig, SonaConfig, SonaEngine
+from sona_pg import LoopConfig, MaintenanceConfig, SonaConfig, SonaEngine, Store
 from sona_pg.errors import InvalidValue, SpaceExists, UnknownSpace
 from sona_pg.store.database import Database
 
@@ -41,3 +42,19 @@ def test_taken_invalid_and_missing_names_are_refused(database_url: str) -> None:
     assert database.rename_space("one", "one").name == "one"
     assert [space.name for space in database.list_spaces()] == ["one", "two"]
     database.close()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "red\x1b[31m", "\x7f", "two\u2028lines", "c1\x85"])
+def test_control_characters_are_refused_in_new_names_and_an_old_space_with_one_opens(
+    database_url: str, name: str
+) -> None:
+    with Store(database_url) as store:
+        store.space("plain", DIM, config=QUIET)
+        for make in (lambda: store.space(name, DIM, config=QUIET), lambda: store.rename_space("plain", name)):
+            with pytest.raises(InvalidValue, match="control character or a line break"):
+                make()
+    with psycopg.connect(database_url) as connection:  # as an earlier release made it
+        connection.execute("UPDATE sona.space_names SET name = %s", (name,))
+        connection.execute("UPDATE sona.spaces SET name = %s", (name,))
+    with SonaEngine(DIM, database_url, name, config=QUIET, create=False) as engine:
+        assert engine.version == 0

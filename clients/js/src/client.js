@@ -76,6 +76,13 @@ export class ServiceError extends Error {
   }
 }
 
+// A browser does not tell a page why a request to another origin fails; most often that origin was not let in.
+function hintOf(url) {
+  const page = globalThis.location?.origin;
+  if (!page || page === "null" || new URL(url, page).origin === page) return "";
+  return ` (if it runs, it may refuse pages of ${page}: start it with sona-pg serve --origin ${page})`;
+}
+
 export class SonaClient {
   constructor(url, { space, key, fetch = globalThis.fetch, timeout = 60_000 } = {}) {
     this.url = String(url).replace(/\/+$/, "");
@@ -110,7 +117,7 @@ export class SonaClient {
       });
     } catch (cause) {
       if (signal?.aborted) throw cause;
-      throw new ServiceError(0, `the service at ${this.url} does not answer: ${cause.message}`, { cause });
+      throw new ServiceError(0, `the service at ${this.url} does not answer: ${cause.message}${hintOf(this.url)}`, { cause });
     }
     if (response.ok || response.status === 304) return response;
     throw await refusal(response);

@@ -32,6 +32,17 @@ test("a process that ends by itself sends first what it has recorded, and says w
   assert.match(lost.stderr, /entries that are not sent: 1/);
 });
 
+test("a page of another origin is told how the service lets it in", async () => {
+  const away = new SonaClient("http://127.0.0.1:9");
+  await assert.rejects(away.stats(), (error) => error.status === 0 && !error.message.includes("--origin"));
+  globalThis.location = { origin: "https://app.example" };
+  try {
+    await assert.rejects(away.stats(), /does not answer: .*sona-pg serve --origin https:\/\/app\.example/);
+  } finally {
+    delete globalThis.location;
+  }
+});
+
 test("what is recorded while the service is away is sent once it is back, and counted once", async () => {
   const name = await space();
   const path = join(mkdtempSync(join(tmpdir(), "sona-")), "queue.jsonl");

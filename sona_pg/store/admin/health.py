@@ -17,6 +17,7 @@ from sona_pg.store.admin.spreading import HASHED_TABLES, REFERENCE_TABLES
 from sona_pg.store.connect import driver_arguments, masked, parse_url, translated
 from sona_pg.store.sessions import open_session
 from sona_pg.store.topology import describe, read_topology
+from sona_pg.store.worker_sessions import connected_workers
 
 MOST_SKEW = 1.0  # seconds between two clocks; timestamps in logs and lags of servers are off by as much
 LISTEN_FOR = 2.0  # seconds to wait for a notice to oneself
@@ -254,6 +255,7 @@ def _notices(url: str, raw: psycopg.Connection[Any]) -> Finding:
 
 def _space_checks(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
     yield from _fleet(raw)
+    yield _workers(raw)
     yield from _learning(raw)
     aside = raw.execute(ASIDE).fetchall()
     if aside:
@@ -301,6 +303,13 @@ def _fleet(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
         )  # fmt: skip
     if not stale and not dropping:
         yield Finding("lag", "ok", f"live servers: {len(servers)}, none behind for more than {BEHIND:g} s")
+
+
+def _workers(raw: psycopg.Connection[Any]) -> Finding:
+    workers = connected_workers(raw)
+    told = _listed([(one.worker, f"since {one.connected_since:%Y-%m-%d %H:%M}") for one in workers])
+    without = "none is connected: servers learn in the spaces that they have open"
+    return Finding("workers", "ok", f"{len(workers)} connected: {told}" if workers else without)
 
 
 def _learning(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
