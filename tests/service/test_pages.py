@@ -113,3 +113,19 @@ def test_the_pages_keep_words_of_the_trade_to_the_glossary(riddle):
     for path in (ROOT / "sona_pg/service/pages").glob("*.js"):
         if path.name != "terms.js":
             assert riddle not in re.sub(r"//.*|patterns_pruned", "", path.read_text()), path.name
+
+
+INNER = re.compile(
+    r"\b(trajector(?:y|ies)|cycles?|gates?|propensit(?:y|ies)|patterns?|candidates?|verdicts?|embeddings?)\b", re.I
+)
+
+
+def test_the_pages_speak_of_requests_and_topics_as_their_glossary_does():
+    """Names of the API are in code and in the glossary alone: texts that are shown have spaces or a capital."""
+    for path in (ROOT / "sona_pg/service/pages").glob("*.js"):
+        if path.name == "terms.js":
+            continue
+        source = re.sub(r"\$\{[^{}]*\}", "", re.sub(r"^\s*//.*$", "", path.read_text(), flags=re.MULTILINE))
+        for text in re.findall(r'"([^"\n]*)"', source):
+            shown = " " in text or text[:1].isupper()
+            assert not (shown and INNER.search(text)), (path.name, text)

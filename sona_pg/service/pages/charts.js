@@ -90,7 +90,7 @@ export function toneLegend() {
     h("li", {}, "quality 0 %", s("svg", { width: 84, height: 12, viewBox: "0 0 84 12", "aria-hidden": "true" }, steps), "100 %"),
     h("li", {}, s("svg", { width: 16, height: 16, viewBox: "0 0 16 16", "aria-hidden": "true" },
       s("circle", { class: "bubble unrated", cx: 8, cy: 8, r: 6 })), "not rated"),
-    h("li", {}, "area: number of trajectories"));
+    h("li", {}, "area: number of requests"));
 }
 
 // Whisker of a route: its mean and 95 % interval on a scale from 0 to 1.

@@ -7,12 +7,12 @@ import { share } from "./format.js";
 export const WHY = new Map(Object.entries({
   sequence: ["one after the other", "in the same sessions the second came after the first"],
   co_activation: ["used together", "both were used in the same session or for the same question"],
-  abstraction: ["part of a group", "the second stands for a group of alike questions that the first belongs to"],
-  similarity: ["alike", "their meanings are close, by their embeddings"],
+  abstraction: ["part of a group", "the second stands for a group of alike topics that the first belongs to"],
+  similarity: ["alike", "they mean nearly the same"],
   dream: ["proposed by a dream", "no use has shown it yet: it counts for little, and goes unless use confirms it"],
 }));
 
-export const KINDS = new Map(Object.entries({ pattern: "group of questions", candidate: "stored answer", query: "question", abstraction: "larger group" }));
+export const KINDS = new Map(Object.entries({ pattern: "topic", candidate: "stored answer", query: "question", abstraction: "group of topics" }));
 
 export const nameOf = (node) => node.label ?? `${KINDS.get(node.kind) ?? node.kind} without texts`;
 

@@ -73,7 +73,7 @@ export function lessons() {
   async function mayTeach(what) {
     const { name, trajectories } = state.space;
     state.mayTeach ||= await confirmed(`Samples into “${name}”?`,
-      `The space “${name}” has ${several(trajectories, "trajectory", "trajectories")} and ${several(state.ids.length, "answer")} of its own. ${what} There is no undo here.`,
+      `The space “${name}” has ${several(trajectories, "request")} and ${several(state.ids.length, "answer")} of its own. ${what} There is no undo here.`,
       `Yes, into “${name}”`);
     return state.mayTeach;
   }

@@ -30,7 +30,7 @@ export function why(answer, before) {
     h("dl", { class: "pairs" },
       h("dt", {}, term("Confidence", "confidence")), h("dd", {}, !isMeasured(answer.ranking) ? "not known yet: learning measures it" : `${share(confidence)} that the first is right`),
       h("dt", {}, "Before learning"), h("dd", {}, same ? "would answer the same" : untaught.ranking[0]?.id ?? "no answer was stored yet"),
-      h("dt", {}, term("Nearest pattern", "pattern")),
+      h("dt", {}, term("Nearest topic", "pattern")),
       h("dd", {}, near ? `“${near.name ?? near.title ?? "without texts"}”, similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")}` : "none yet: learning makes them"),
       h("dt", {}, term("Adapter", "adapter")), h("dd", {}, now.turned < 0.05 ? "leaves the question where it is" : `turns the question by ${now.turned.toFixed(1)}°`),
       h("dt", {}, term("Version", "version")), h("dd", {}, `${now.version}, and all feedback since`)),

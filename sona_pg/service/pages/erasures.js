@@ -10,7 +10,7 @@ export function erasures() {
     const made = events.filter((one) => one.kind === "erasure").toReversed();
     place.replaceChildren(made.length ? table("Erasures, newest first", [
       { name: "Requested", heads: true, kind: "when", of: (one) => at(one.at) },
-      { name: "Trajectories removed", kind: "number", of: (one) => count(one.trajectories) },
+      { name: "Requests removed", kind: "number", of: (one) => count(one.trajectories) },
     ], made) : h("p", { class: "quiet" }, "Nobody’s data was erased from this space."));
   }, (error) => place.replaceChildren(problem(error)));
   return panel("Erasures", place, h("p", { class: "note" },

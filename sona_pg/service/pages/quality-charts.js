@@ -12,7 +12,7 @@ const counted = (points, sampled) => {
 };
 const quiet = (text) => [h("p", { class: "quiet" }, text)];
 
-const told = (event) => (event.kind === "erasure" ? `erasure of ${several(event.trajectories ?? 0, "trajectory", "trajectories")}`
+const told = (event) => (event.kind === "erasure" ? `erasure of ${several(event.trajectories ?? 0, "request")}`
   : `version ${event.version}: made by ${madeBy(event.kind)}`);
 
 export function change(figures, days) {

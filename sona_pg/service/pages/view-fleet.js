@@ -8,19 +8,20 @@ import { listed } from "./quality-charts.js";
 import { term } from "./terms.js";
 
 const judgements = {
-  open: ["", "is being judged"], accepted: ["good", "accepted: not worse"], promoted: ["good", "promoted: not worse"], rejected: ["bad", "rejected"],
-  "rolled back": ["bad", "worse: rolled back"], undecided: ["", "not decided"], ended: ["", "not finished"],
+  open: ["", "is being judged"], accepted: ["good", "accepted: not worse"], promoted: ["good", "made live: not worse"], rejected: ["bad", "rejected"],
+  "rolled back": ["bad", "worse: taken back"], undecided: ["", "not decided"], ended: ["", "not finished"],
 };
 
 // `open`: the oldest version whose gate is still judging; it judges those after it as well.
 function judged(one, open) {
   if (one.judgement === null) return open < one.version ? term(`judged together with version ${count(open)}`, "judged") : null;
-  if (one.judgement === "open" && one.status !== "live" && one.status !== "candidate") return "not decided while it was live: decisions of later versions count as well";
+  if (one.judgement === "open" && one.status !== "live" && one.status !== "candidate") return "not decided while it was live: choices of later versions count as well";
   const [state, words] = judgements[one.judgement] ?? ["", one.judgement];
   const apart = one.difference === null ? "" : ` (${one.difference < 0 ? "−" : "+"}${fine(Math.abs(one.difference))})`;
   return h("span", { class: state && `state ${state}` }, words + apart);
 }
 
+const statuses = { candidate: "waits for its check", retired: "earlier" };
 const WORSE = ["rejected", "rolled back"];
 
 // What the gate's judgements come to, in a sentence.
@@ -81,25 +82,25 @@ export function fleet() {
       { name: "Kind", title: () => term("Kind", "cycle"), of: (one) => one.loop },
       { name: "Began", kind: "when", of: (one) => at(one.started_at) },
       { name: "Took", kind: "number", of: (one) => duration(one.milliseconds / 1000) },
-      { name: "Trajectories", kind: "number", of: (one) => count(one.trajectories) },
+      { name: "Requests", kind: "number", of: (one) => count(one.trajectories) },
       { name: "Feedback", kind: "number", of: (one) => count(one.feedback) },
-      { name: "Patterns", kind: "number", of: (one) => count(one.patterns) },
-      { name: "Groups of questions", title: () => term("Groups of questions", "groups"), kind: "words", of: (one) => (one.detail?.patterns_created === undefined ? null
+      { name: "Topics", kind: "number", of: (one) => count(one.patterns) },
+      { name: "Changes of topics", title: () => term("Changes of topics", "groups"), kind: "words", of: (one) => (one.detail?.patterns_created === undefined ? null
         : `${count(one.detail.patterns_created)} new, ${count(one.detail.patterns_merged)} joined, ${count(one.detail.patterns_pruned)} dropped`) },
       { name: "Result", kind: "words", of: (one) => h("span", { class: `state ${one.error ? "bad" : "good"}` }, one.error ?? "published") },
     ], cycleLog.cycles) : h("p", { class: "quiet" }, "Nothing was learned yet.");
     const open = Math.min(...made.versions.filter((one) => one.judgement === "open").map((one) => one.version));
     const versions = made.versions.length ? table("Latest versions, newest first", [
       { name: "Version", heads: true, kind: "number", of: (one) => count(one.version) },
-      { name: "Status", of: (one) => h("span", { class: one.status === "live" && "state good" }, one.status) },
-      { name: "Its gate says", title: () => term("Its gate says", "gate"), kind: "words", of: (one) => judged(one, open) },
+      { name: "Status", of: (one) => h("span", { class: one.status === "live" && "state good" }, statuses[one.status] ?? one.status) },
+      { name: "Check says", title: () => term("Check says", "gate"), kind: "words", of: (one) => judged(one, open) },
       { name: "Made by", of: (one) => madeBy(one.origin) },
       { name: "When", kind: "when", of: (one) => at(one.created_at) },
     ], made.versions) : h("p", { class: "quiet" }, "No version yet: the first run of learning makes it.");
     place.replaceChildren(
       panel("Learning", learning(found.learning, now, made.versions.find((one) => one.version === found.learning.live_version))), panel("Servers", ...servers),
-      panel("Versions and their gate", made.versions.length > 0 && h("p", {}, verdict(made.versions)), versions, h("p", { class: "note" },
-        "The gate judges each new version by the decisions that come: one that is worse than the one before is rolled back. In brackets: difference in quality.")),
+      panel("Versions and their check", made.versions.length > 0 && h("p", {}, verdict(made.versions)), versions, h("p", { class: "note" },
+        "Each new version is judged by the choices that come: one that is worse than the one before is taken back by itself. In brackets: difference in quality.")),
       panel("Learning so far", cycles));
   }
   place.className = "stack";

@@ -146,7 +146,7 @@ export function memory() {
       const heading = [h("h1", {}, "Memory graph")];
       if (!found.nodes.length) {
         return [...heading, panel("None yet",
-          h("p", { class: "quiet" }, "The memory graph connects groups of questions and stored answers that are used together; dreams propose further connections. It is learned from records that name their session in their context (session:…); this space has none yet."))];
+          h("p", { class: "quiet" }, "The memory graph connects topics and stored answers that are used together; dreams propose further connections. It is learned from records that name their session in their context (session:…); this space has none yet."))];
       }
       place.replaceChildren(...drawnGraph(found));
       return [

@@ -7,13 +7,13 @@ import { byVersion, change, overTime } from "./quality-charts.js";
 import { chosenDays, daysOf, nameOf, rangeChoice } from "./range.js";
 import { term } from "./terms.js";
 
-const ABOUT = "A trajectory is one question with what answered it. The ratings, corrections and costs that come back are its feedback. "
+const ABOUT = "A request is one question with what answered it. The ratings, corrections and costs that come back are its feedback. "
   + "Learning turns both into the next version, by which every server then answers.";
 const PAUSE = 10000; // ms between two readings of the period's figures while records come in
 
 const tile = (name, value, small, word) => h("div", {}, h("dt", {}, word ? term(name, word) : name), h("dd", {}, value, h("small", {}, small)));
 const uncounted = () => h("dl", { class: "tiles" },
-  ["Quality", "Version", "Trajectories", "Feedback", "Not learned yet", "Servers"].map((name) => tile(name, "…", "being counted")));
+  ["Quality", "Version", "Requests", "Feedback", "Not learned yet", "Servers"].map((name) => tile(name, "…", "being counted")));
 
 function qualityTile(figures, days) {
   if (!figures) return tile("Quality", "…", "being counted", "quality");
@@ -29,8 +29,8 @@ function tiles(stats, figures, days) {
   const totals = stats.totals ?? {};
   return h("dl", { class: "tiles" },
     qualityTile(figures, days),
-    tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${several(stats.patterns, "pattern")}`, "version"),
-    tile("Trajectories", compact(totals.trajectories ?? 0), "recorded so far, all servers", "trajectory"),
+    tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${several(stats.patterns, "topic")}`, "version"),
+    tile("Requests", compact(totals.trajectories ?? 0), "recorded so far, all servers", "trajectory"),
     tile("Feedback", compact(totals.feedback ?? 0), "told after the answer; other ratings came with it", "feedback"),
     tile("Not learned yet", compact(totals.waiting ?? 0), "records that wait for learning", "waiting"),
     tile("Servers", count(totals.servers ?? 0), stats.database === "answers" ? "the database answers" : "the database is away", "server"));
@@ -46,7 +46,7 @@ function facts(rows) {
   if (!rows.length) return h("p", { class: "quiet" }, "Nothing was told after an answer lately. It appears here as it comes; ratings that come with the answer itself count in the figures above.");
   return h("ul", { class: "facts" }, rows.map((fact) => h("li", {},
     h("span", { class: "told" }, told(fact)),
-    h("span", {}, fact.query ?? h("span", { class: "quiet" }, "a query without text"), " ",
+    h("span", {}, fact.query ?? h("span", { class: "quiet" }, "a question without text"), " ",
       h("span", { class: "quiet" }, [
         gave(fact), ` · ${fact.source} · ${ago(fact.recorded_at)}`,
       ].join(""))))));

@@ -14,7 +14,7 @@ const LABELLED = 8; // bubbles with a label
 
 const nameOf = (pattern) => pattern.name ?? pattern.title ?? "without texts";
 const titleOf = (pattern) =>
-  `${nameOf(pattern)}: ${several(pattern.size, "trajectory", "trajectories")}, ${pattern.rated ? `quality ${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : "not rated"}`;
+  `${nameOf(pattern)}: ${several(pattern.size, "request")}, ${pattern.rated ? `quality ${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : "not rated"}`;
 
 // How many of its rated trajectories are failures.
 const wrong = (pattern) => (pattern.judged ? pattern.bad : null);
@@ -35,7 +35,7 @@ function summary(route) {
 }
 
 function detail(pattern, form) {
-  if (!pattern) return [h("p", { class: "quiet" }, "Choose a pattern in the table or on the map.")];
+  if (!pattern) return [h("p", { class: "quiet" }, "Choose a topic in the table or on the map.")];
   const routes = Object.entries(pattern.routes).map(([route, known]) => ({ route, ...known }));
   return [
     h("dl", { class: "pairs" },
@@ -98,7 +98,7 @@ function leading(items, onChoose) {
   const more = rows.slice(LEADING);
   return [
     table("Most bad ratings first", columns, rows.slice(0, LEADING)),
-    more.length > 0 && h("details", {}, h("summary", {}, `${several(more.length, "pattern")} more`), table("The other patterns", columns, more)),
+    more.length > 0 && h("details", {}, h("summary", {}, `${several(more.length, "topic")} more`), table("The other topics", columns, more)),
   ].filter(Boolean);
 }
 
@@ -114,7 +114,7 @@ export function patterns() {
 
   const choose = (item) => {
     chosen = item?.id ?? null;
-    about.replaceChildren(h("h2", { tabindex: "-1" }, item ? nameOf(item) : "Pattern"), ...detail(item, item && mayName && isLive && naming(item, named)));
+    about.replaceChildren(h("h2", { tabindex: "-1" }, item ? nameOf(item) : "Topic"), ...detail(item, item && mayName && isLive && naming(item, named)));
     for (const one of list.querySelectorAll("[data-id]")) one.setAttribute("aria-pressed", String(one.dataset.id === chosen));
   };
 
@@ -123,9 +123,9 @@ export function patterns() {
     isLive = found.version === found.basis;
     costsIn(found.cost_unit);
     if (!items.length) {
-      drawing.replaceChildren(h("p", { class: "quiet" }, `Version ${found.version} has no patterns: learning makes them from what was recorded.`));
+      drawing.replaceChildren(h("p", { class: "quiet" }, `Version ${found.version} has no topics: learning makes them from what was recorded.`));
       list.replaceChildren();
-      about.replaceChildren(h("h2", {}, "No pattern"), ...detail(null));
+      about.replaceChildren(h("h2", {}, "No topic"), ...detail(null));
       return;
     }
     const largest = Math.max(...items.map((item) => item.size));
@@ -134,7 +134,7 @@ export function patterns() {
     const [dx, dy] = [spread(items.map((item) => item.x)), spread(items.map((item) => item.y))];
     domains = domains ? [join(domains[0], dx), join(domains[1], dy)] : [dx, dy];
     const byId = new Map(items.map((item) => [item.id, item]));
-    const map = bubbleMap(`Map of ${several(items.length, "pattern")}`, items.map((item) => ({
+    const map = bubbleMap(`Map of ${several(items.length, "topic")}`, items.map((item) => ({
       id: item.id, x: item.x, y: item.y, r: 5 + 20 * Math.sqrt(item.size / largest), kind: tone(item.quality), title: titleOf(item),
       label: labelled.has(item.id) ? nameOf(item) : null,
     })), {
@@ -147,7 +147,7 @@ export function patterns() {
       if (about.getBoundingClientRect().top > 0.8 * innerHeight) about.scrollIntoView(); // on a phone it comes last
     }));
     choose(byId.get(chosen) ?? items.reduce((worst, item) => ((wrong(item) ?? -1) > (wrong(worst) ?? -1) ? item : worst)));
-    note.textContent = `${several(items.length, "pattern")} of version ${found.version}. Near is alike, as far as a plane can show: it shows ${share(found.explained[0] + found.explained[1])} of the differences.`
+    note.textContent = `${several(items.length, "topic")} of version ${found.version}. Near is alike, as far as a plane can show: it shows ${share(found.explained[0] + found.explained[1])} of the differences.`
       + (found.left_out ? ` ${several(found.left_out, "smaller one")} left out.` : "");
   }
   const show = async (version) => {
@@ -165,8 +165,8 @@ export function patterns() {
       mayName = scopes.includes("learn");
       draw(found);
       return [
-        h("h1", {}, "Patterns"),
-        h("p", { class: "note" }, "A pattern is a group of questions that are alike ", help("pattern"), ". Those with most bad ratings come first."),
+        h("h1", {}, "Topics"),
+        h("p", { class: "note" }, "A topic is a group of questions that are alike ", help("pattern"), ". Those with most bad ratings come first."),
         h("div", { class: "pair wide" },
           h("div", { class: "stack" }, panel("Where it goes wrong", list), panel("Map", drawing, toneLegend(), versionSlider(listed, show), note)), about),
       ];

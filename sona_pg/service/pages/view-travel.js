@@ -78,7 +78,7 @@ function answerPanel(title, answer) {
       h("ul", { class: "scores" }, ranking.slice(0, SHOWN).map((one) => h("li", {}, h("span", {}, one.id),
         h("span", { class: "quiet" }, byRoute ? share(one.score) : one.score.toFixed(2)))))),
     h("dl", { class: "pairs" },
-      h("dt", {}, term("Nearest pattern", "pattern")),
+      h("dt", {}, term("Nearest topic", "pattern")),
       h("dd", {}, near ? `${near.name ?? near.title ?? "without texts"} (similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")})` : "none"),
       h("dt", {}, term("Best quality there", "best")), h("dd", {}, near?.best_route ?? (near ? "none has 10 ratings yet" : "–")),
       h("dt", {}, term("Adapter", "adapter")), h("dd", {}, answer.turned < 0.05 ? "leaves the question as it is" : `turns the question by ${answer.turned.toFixed(1)}°`)));

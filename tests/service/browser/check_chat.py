@@ -70,7 +70,7 @@ def test_samples_go_into_a_real_space_only_when_confirmed(watched: Watched, site
     site.post("/v1/learn?space=real")
     page.goto(f"{site.url}/demo?space=real")
     page.click("text=Store the 20 sample answers")
-    page.wait_for_selector("dialog:has-text('“real” has 1 trajectory')")
+    page.wait_for_selector("dialog:has-text('“real” has 1 request')")
     watched.require_readable("samples-confirm")
     page.click("dialog[open] >> text=Cancel")
     page.wait_for_selector("button:enabled:has-text('Store the 20 sample answers')")

@@ -79,7 +79,7 @@ def test_an_erasure_keeps_the_headline_and_is_marked(watched: Watched, site: Sit
     page.goto(f"{site.url}/?space=older")
     assert "mean of 210 ratings" in first_tile(page)
     page.wait_for_selector("text=No version that is kept has ratings of its own yet")
-    page.wait_for_selector("li:has-text('erasure of 60 trajectories, after the newest record')")
+    page.wait_for_selector("li:has-text('erasure of 60 requests, after the newest record')")
     watched.require_readable("overview-erased")
 
 
@@ -186,7 +186,7 @@ def test_a_question_mark_leads_to_the_word_in_the_glossary(browser: Browser, sit
     watched = Watched(browser, site, 390, scheme)
     page = watched.page
     page.goto(f"{site.url}/?space=recent")
-    page.click("dt:has-text('Trajectories') a.help")
+    page.click("dt:has-text('Requests') a.help")
     page.wait_for_selector("dt#trajectory:focus")
     watched.require_readable(f"glossary-{scheme}")
     watched.close()

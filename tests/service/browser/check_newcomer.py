@@ -164,8 +164,8 @@ def test_fleet_says_what_a_rollback_did_and_that_nothing_is_to_do(watched: Watch
         site.post("/v1/learn?space=back")
     page.goto(f"{site.url}/?space=back#fleet")
     page.wait_for_selector("text=nothing to do.")
-    assert page.locator("tr:has(th:text-is('1')):has-text('retired')").count() == 1
-    assert "is being judged" not in (page.locator("tr:has(th:text-is('1')):has-text('retired')").text_content() or "")
+    assert page.locator("tr:has(th:text-is('1')):has-text('earlier')").count() == 1
+    assert "is being judged" not in (page.locator("tr:has(th:text-is('1')):has-text('earlier')").text_content() or "")
     site.post("/v1/versions/rollback?space=back", {"version": 1})
     page.reload()
     page.wait_for_selector("dd:has-text('3 is version 1 again'):has-text('what was learned in between is set aside')")

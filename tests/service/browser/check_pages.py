@@ -29,7 +29,7 @@ def test_each_view_is_drawn_and_readable(browser: Browser, site: Site, width: st
             page.press("#query", "Enter")
             page.wait_for_selector("text=Feedback that moved it")
         if view == "fleet":
-            page.wait_for_selector("th:has-text('Its gate says')")
+            page.wait_for_selector("th:has-text('Check says')")
         else:
             page.wait_for_selector("main svg")
         watched.require_readable(f"{view}-{width}-{scheme}")
@@ -42,7 +42,7 @@ def test_each_view_is_drawn_and_readable(browser: Browser, site: Site, width: st
 def test_the_pages_keep_the_chosen_space(watched: Watched, site: Site) -> None:
     page = watched.page
     page.goto(f"{site.url}/?space=shop")
-    for link in ("Chat", "HTTP API", "Chat", "Patterns"):
+    for link in ("Chat", "HTTP API", "Chat", "Topics"):
         page.click(f"a:text-is('{link}')")
         page.wait_for_url("**/*?space=shop*")
     page.wait_for_selector(".bubble")
