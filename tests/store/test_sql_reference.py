@@ -28,7 +28,7 @@ CONFIG = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceCo
 MAY_BE_EMPTY = {
     "communities", "diff", "dream_edges", "erasure_log", "failed_cycles", "forgetting_by_task", "graph_hubs",
     "hierarchy", "hubs", "nearest_nodes", "neighborhood", "neighbors", "next_patterns", "pattern_seasons",
-    "touched_days", "waiting_feedback",
+    "quality_by_parameter", "touched_days", "waiting_feedback",
 }  # fmt: skip
 
 
