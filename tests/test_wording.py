@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sona_pg.domain.pattern import most_typical
-from sona_pg.domain.wording import distinct, masked, title, wordings
+from sona_pg.domain.wording import distinct, masked, title, titles, wordings
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,10 @@ def test_a_title_is_masked_and_ends_with_a_word() -> None:
     assert title(wordings(["Where is order 17?"])) == "Where is order [number]?"
     long = title(wordings(["I have waited for order 20391 " + "and waited " * 20]))
     assert long == "I have waited for order [number] and waited and waited and waited and waited…"
+
+
+def test_patterns_of_one_wording_have_titles_of_their_own() -> None:
+    assert titles([["a", "b"], ["a", "c"], ["a"], [], ["a", "c"]]) == ["a", "c", "a (2)", None, "a (3)"]
 
 
 def test_different_typical_queries_are_chosen_before_near_copies() -> None:

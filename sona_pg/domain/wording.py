@@ -78,6 +78,21 @@ def title(shown: Sequence[str]) -> str | None:
     return first if len(first) <= LONGEST_TITLE else f"{first[: LONGEST_TITLE - 1].rsplit(' ', 1)[0]}…"
 
 
+def titles(of: Sequence[Sequence[str]]) -> list[str | None]:
+    """Return a title for each pattern by its wordings: one that no earlier pattern has, as far as there is one."""
+    taken: dict[str, int] = {}
+    made: list[str | None] = []
+    for shown in of:
+        known = [told for wording in shown if (told := title([wording])) is not None]
+        if not known:
+            made.append(None)
+            continue
+        chosen = next((told for told in known if told not in taken), known[0])
+        count = taken[chosen] = taken.get(chosen, 0) + 1
+        made.append(chosen if count == 1 else f"{chosen} ({count})")
+    return made
+
+
 def _distinct(texts: Iterable[str], most: int | None) -> list[tuple[str, str]]:
     kept: list[tuple[str, str]] = []
     known: list[frozenset[str]] = []

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,9 +34,10 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.route_choice import RatedRoute, RouteChoice, choose, rated_routes
 from sona_pg.domain.topic import TopicNames
-from sona_pg.domain.wording import title, wordings
-from sona_pg.engine import quality_curves
+from sona_pg.domain.wording import titles, wordings
+from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
+from sona_pg.engine.level_changes import ExplainedChange, ToldChange
 from sona_pg.engine.period_overview import events, mean_costs, period_figures, route_standings
 from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
@@ -87,6 +89,14 @@ class Overview:
         """Return the latest rollbacks, loads, rebuilds and erasures, oldest first."""
         return events(self._session())
 
+    def changes(self, days: float = 30.0) -> list[ToldChange]:
+        """Return the days of the last ``days`` on which quality changed beyond chance, oldest first."""
+        return level_changes.changes(self._session(), days)
+
+    def explained_change(self, day: date, days: float = 30.0) -> ExplainedChange:
+        """Return the change of a day with what it came with; see ``level_changes.explained``."""
+        return level_changes.explained(self._session(), day, days)
+
     def quality_over_time(self, days: float = 30.0) -> QualityCurve[QualitySpan]:
         """Return the quality within equal spans of time; see ``quality_curves.over_time``."""
         return quality_curves.over_time(self._session(), days)
@@ -117,8 +127,10 @@ class Overview:
         places = plane.place(_centroids(largest, self._engine.dim)).tolist()
         costs = self._costs_of(session)
         names = self._topic_names(session)
+        shown = [wordings(pattern.typical_queries) for pattern in largest]
         placed = [
-            _placed(pattern, place, costs, names.of(pattern.id)) for pattern, place in zip(largest, places, strict=True)
+            _placed(pattern, place, costs, _Shown(names.of(pattern.id), called, texts))
+            for pattern, place, called, texts in zip(largest, places, titles(shown), shown, strict=True)
         ]
         return PatternMap(version, basis, plane.explained, placed, len(patterns) - len(largest))
 
@@ -275,8 +287,16 @@ def _centroids(patterns: Sequence[LearnedPattern], dim: int) -> np.ndarray[Any, 
     return np.array([pattern.centroid for pattern in patterns], np.float32).reshape(len(patterns), dim)
 
 
+class _Shown(NamedTuple):
+    """What people see of a pattern's texts."""
+
+    name: str | None
+    title: str | None
+    wordings: Sequence[str]
+
+
 def _placed(
-    pattern: LearnedPattern, place: Sequence[float], costs: Mapping[str, float], name: str | None
+    pattern: LearnedPattern, place: Sequence[float], costs: Mapping[str, float], shown: _Shown
 ) -> PlacedPattern:
     routes = rated_routes(pattern.routes, costs)
     chosen = choose(routes)
@@ -286,10 +306,9 @@ def _placed(
     priced = [one for one in routes if one.cost is not None]
     asked = sum(one.size for one in priced)
     cost = math.fsum(one.size * (one.cost or 0.0) for one in priced) / asked if asked else None
-    shown = wordings(pattern.typical_queries)
     return PlacedPattern(
         pattern.id, place[0], place[1], pattern.size, mean, pattern.kind, pattern.verdict, pattern.typical_queries,
-        name, title(shown), shown,
+        shown.name, shown.title, shown.wordings,
         None if chosen is None else chosen.best.route, _shown(routes, chosen),
         rated, low, high, () if chosen is None else chosen.alike,
         None if chosen is None or chosen.cheapest is None else chosen.cheapest.route,

@@ -59,6 +59,57 @@ class LearningCurveAnswer(BaseModel):
     events: list[EventRow]
 
 
+class ChangeRow(BaseModel):
+    """A day from which on the mean quality was another, beyond chance; means before and after, the 95 % interval."""
+
+    day: date
+    difference: float
+    low: float
+    high: float
+    before_from: date
+    before_rated: int
+    before_quality: float
+    after_until: date
+    after_rated: int
+    after_quality: float
+    chance: float  # of finding so large a difference on any day if nothing had changed
+    sentence: str
+
+
+class ChangesAnswer(BaseModel):
+    """Changes of the mean quality, oldest first."""
+
+    changes: list[ChangeRow]
+
+
+class PartRow(BaseModel):
+    """What a route, topic, label, user or version contributed to a change; null: it was not there on that side."""
+
+    kind: str
+    name: str  # of a topic: the id of its pattern
+    title: str | None = None
+    before_rated: int
+    before_quality: float | None = None
+    after_rated: int
+    after_quality: float | None = None
+    before_share: float
+    after_share: float
+    share_effect: float
+    quality_effect: float
+    effect: float
+    is_clear: bool
+    sampled: bool
+
+
+class ChangeReasonsAnswer(ChangeRow):
+    """A change with what it came with."""
+
+    reasons: str
+    named: list[PartRow]  # in the reasons
+    parts: list[PartRow]  # the largest effect first
+    events: list[EventRow]  # of the day and those beside it
+
+
 class PeriodAnswer(BaseModel):
     """Sums over a period; quality with its 95 % interval, null: none is rated."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Annotated, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,8 @@ from sona_pg.engine.overview import Overview
 from sona_pg.limits import MOST_INT8
 from sona_pg.service.dashboard_answers import (
     AnswersAnswer,
+    ChangeReasonsAnswer,
+    ChangesAnswer,
     CyclesAnswer,
     FactsAnswer,
     FiguresAnswer,
@@ -38,6 +41,12 @@ class DaysQuery(BaseModel):
     """How far back to look."""
 
     days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+
+
+class ChangeQuery(DaysQuery):
+    """Which change, of how far back."""
+
+    day: date
 
 
 class LimitQuery(BaseModel):
@@ -79,6 +88,22 @@ async def quality(call: Call[Any]) -> Any:
     found = await _overview(call, lambda known: known.quality_over_time(call.query["days"]))
     points = [{"start": one.start, "end": one.end, **one.mean._asdict()} for one in found.points]
     return {"points": points, "sampled": found.sampled}
+
+
+@operations.add("GET", "/v1/dashboard/changes", scope="read", query=DaysQuery, answer=ChangesAnswer)
+async def quality_changes(call: Call[Any]) -> Any:
+    """Return the days of the last ones on which quality changed beyond chance, from the daily figures."""
+    found = await _overview(call, lambda known: known.changes(call.query["days"]))
+    return {"changes": [{**one.change._asdict(), "sentence": one.sentence} for one in found]}
+
+
+@operations.add("GET", "/v1/dashboard/change", scope="read", query=ChangeQuery, answer=ChangeReasonsAnswer)
+async def change_reasons(call: Call[Any]) -> Any:
+    """Return one of these changes with what it came with: routes, topics, labels, users, versions and events."""
+    day, days = call.query["day"], call.query["days"]
+    found = await _overview(call, lambda known: known.explained_change(day, days))
+    names = ("sentence", "reasons", "named", "parts", "events")
+    return found.change._asdict() | {name: getattr(found, name) for name in names}
 
 
 @operations.add("GET", "/v1/dashboard/learning", scope="read", answer=LearningCurveAnswer)

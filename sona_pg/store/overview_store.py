@@ -10,11 +10,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
+from sona_pg.domain.level_change import ChangePart, LevelChange
 from sona_pg.domain.overview_figures import SpanSums, ToldFact
 from sona_pg.domain.period_figures import RouteSums, SummedDays
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
-from sona_pg.store import candidate_times, day_figures, leases, outcome_samples
+from sona_pg.store import candidate_times, day_figures, leases, level_change_rows, outcome_samples
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
 from sona_pg.store.read_side import ReadSide
@@ -66,6 +67,19 @@ class OverviewStore:
         """Return the sums of the ``most`` routes taken most often from ``first`` to ``last``."""
         return self._read(
             "reading routes by day", lambda c: day_figures.read_routes(c, space.space_id, first, last, most)
+        )
+
+    def changes(self, space: Space, days: int) -> list[LevelChange]:
+        """Return the days of the last ``days`` on which quality changed beyond chance, oldest first."""
+        return self._read(
+            "looking for changes of quality", lambda c: level_change_rows.read_changes(c, space.space_id, days)
+        )
+
+    def change_parts(self, space: Space, day: date, before_from: date, after_until: date) -> list[ChangePart]:
+        """Return what a change came with, the largest effect first."""
+        return self._read(
+            "explaining a change of quality",
+            lambda c: level_change_rows.read_parts(c, space.space_id, day, before_from, after_until),
         )
 
     def facts(self, space: Space, trajectories: int, most: int) -> list[ToldFact]:

@@ -46,6 +46,8 @@ export const CALLS = Object.freeze({
   chatCompletions: ["POST", "/v1/chat/completions"],
   models: ["GET", "/v1/models"],
   figures: ["GET", "/v1/dashboard/figures"],
+  changes: ["GET", "/v1/dashboard/changes"],
+  changeReasons: ["GET", "/v1/dashboard/change"],
   quality: ["GET", "/v1/dashboard/quality"],
   learningCurve: ["GET", "/v1/dashboard/learning"],
   routes: ["GET", "/v1/dashboard/routes"],

@@ -168,6 +168,8 @@ export class SonaClient {
   models(query?: undefined, options?: CallOptions): Promise<any>;
 
   figures(query?: { days?: number }, options?: CallOptions): Promise<any>;
+  changes(query?: { days?: number }, options?: CallOptions): Promise<any>;
+  changeReasons(query: { day: string; days?: number }, options?: CallOptions): Promise<any>;
   quality(query?: { days?: number }, options?: CallOptions): Promise<any>;
   learningCurve(query?: undefined, options?: CallOptions): Promise<any>;
   routes(query?: { days?: number }, options?: CallOptions): Promise<any>;

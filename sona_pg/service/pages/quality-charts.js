@@ -3,6 +3,7 @@
 import { curve, FEW, QUALITY } from "./charts.js";
 import { asTable, h } from "./elements.js";
 import { at, count, fine, madeBy, range, several, share } from "./format.js";
+import { changeMarks } from "./quality-changes.js";
 import { help } from "./terms.js";
 
 const HOLLOW = "A hollow dot has fewer than 10 ratings, with their number beside it.";
@@ -24,7 +25,7 @@ export function change(figures, days) {
   return `${words}: ${points} (then ${fine(figures.before.quality)} of ${several(figures.before.rated, "rating")})`;
 }
 
-export function overTime({ points, sampled }, happened) {
+export function overTime({ points, sampled }, happened, changes) {
   const drawn = points.map((point) => {
     const middle = (Date.parse(point.start) + Date.parse(point.end)) / 2;
     return {
@@ -37,7 +38,7 @@ export function overTime({ points, sampled }, happened) {
   const marks = happened.map((event) => ({ x: Date.parse(event.at), name: event.kind, title: `${at(event.at)}: ${told(event)}` }))
     .filter((mark) => mark.x >= domain[0]);
   return [
-    h("figure", {}, curve("Quality over time", drawn, { x: { domain, name: "time", kind: "time" }, y: QUALITY, marks: marks.filter((mark) => mark.x <= domain[1]), dots: drawn.length <= 60 })),
+    h("figure", {}, curve("Quality over time", drawn, { x: { domain, name: "time", kind: "time" }, y: QUALITY, marks: [...marks, ...changeMarks(changes).filter((mark) => mark.x >= domain[0])].filter((mark) => mark.x <= domain[1]), dots: drawn.length <= 60 })),
     h("p", { class: "note" }, `${at(domain[0])} to ${at(domain[1])}: mean of each stretch of time (${counted(points, sampled)}). ${HOLLOW} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
     marks.length > 0 && h("ul", { class: "note" }, marks.map((mark) => h("li", {}, mark.title + (mark.x > domain[1] ? ", after the newest record" : "")))),
     asTable("Quality over time", [

@@ -7,6 +7,7 @@ export const TERMS = new Map(Object.entries({
   feedback: ["Feedback", "What was told about an answer after it was given: a rating (thumbs, or a grade from 0 to 100 %), the right answer (a correction), a real cost, or that an earlier word is taken back."],
   quality: ["Quality", "How good an answer was, from 0 to 100 %: a thumb up is 100 %, a thumb down 0 %. A correction counts as 0 % unless it names the answer that was given. A mean says how many ratings it is of."],
   interval: ["Likely between", "The 95 % interval of a mean: if ratings were collected again and again in the same way, the true mean would lie within such a range 19 times out of 20 (Wilson's interval). Few ratings make a wide range."],
+  change: ["Change of quality", "A day from which on the mean rating is higher or lower by at least two points, and by more than ratings and days differ by chance: of 100 spaces in which nothing changed, about one shows such a day. What it came with: an answer, topic, label or user whose own ratings changed, or that came more or less often, and by how many points of the whole."],
   pattern: ["Topic", "A group of questions that are alike, found by learning. What is known about it (quality, best route) is used for the next question that is like them. People may name it. In the API and in SQL: pattern."],
   kind: ["Kind", "What a topic is about: factual, reasoning, creative, code, conversational, or general."],
   route: ["Route", "What answered: a model, a tool, or one of the stored answers."],

@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { h, panel, problem } from "./elements.js";
 import { ago, compact, count, duration, fine, several, told } from "./format.js";
+import { changeList } from "./quality-changes.js";
 import { byVersion, change, overTime } from "./quality-charts.js";
 import { chosenDays, daysOf, nameOf, rangeChoice } from "./range.js";
 import { term } from "./terms.js";
@@ -64,6 +65,7 @@ export function overview() {
   const title = h("h1", {}, "Overview");
   const figures = h("div", {}, uncounted());
   const curves = h("div", { class: "pair" });
+  const reasons = h("div", {});
   const empty = h("p", { class: "hidden" }, "Nothing is recorded in this space yet. ", h("a", { href: "demo" }, "Begin in the chat"),
     ", choose another space above, or have a server record.");
   let period = null; // its figures, as read last
@@ -89,9 +91,11 @@ export function overview() {
   }
   function fillCurves() {
     const learning = get("v1/dashboard/learning");
+    const changes = get("v1/dashboard/changes", { days: chosenDays() });
+    reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found.changes)));
     curves.replaceChildren(
-      filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", { days: chosenDays() }), learning]),
-        ([quality, known]) => overTime(quality, known.events)),
+      filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", { days: chosenDays() }), learning, changes]),
+        ([quality, known, found]) => overTime(quality, known.events, found.changes)),
       filledLater("Quality by version", learning, byVersion));
     [period, readAt] = [null, 0];
     return fillFigures();
@@ -104,7 +108,7 @@ export function overview() {
     async content() {
       fill(); // a large store is counted for a second: not waited for
       await fillFacts();
-      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, panel("Latest feedback", live)];
+      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, reasons, panel("Latest feedback", live)];
     },
     onVersion: fill,
     onRecorded: () => Promise.all([fillFacts(), fillFigures()]),

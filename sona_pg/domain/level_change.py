@@ -1,0 +1,165 @@
+"""Changes of the mean quality of a space: since which day, by how much, with what, and in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Literal, NamedTuple
+
+LEAST_PART = 0.15  # of a difference: less is not worth telling
+STANDS_OUT = 0.1  # by which a part of the difference exceeds the part of the ratings
+TOLD = 3  # parts in a sentence
+PartKind = Literal["route", "topic", "label", "user", "version"]
+WORDS: dict[PartKind, str] = {
+    "route": "answers of", "topic": "the topic", "label": "the label", "user": "the user", "version": "version",
+}  # fmt: skip
+
+NAMELESS: dict[PartKind, str] = {
+    "route": "answers of no route", "topic": "a topic without texts", "label": "an empty label", "user": "a user",
+    "version": "decisions of no version",
+}  # fmt: skip
+
+
+class LevelChange(NamedTuple):
+    """A row of ``sona.quality_changes``: the mean quality before a day, and from it on."""
+
+    day: date
+    difference: float
+    low: float
+    high: float
+    before_from: date
+    before_rated: int
+    before_quality: float
+    after_until: date  # the last day with ratings before the next change
+    after_rated: int
+    after_quality: float
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePart:
+    """A row of ``sona.change_parts``: what one name contributed to a change."""
+
+    kind: PartKind
+    name: str
+    title: str | None
+    before_rated: int
+    before_quality: float | None  # None: it was not there
+    after_rated: int
+    after_quality: float | None
+    before_share: float  # of the ratings
+    after_share: float
+    share_effect: float
+    quality_effect: float
+    effect: float
+    is_clear: bool
+    sampled: bool
+
+    def stands_out(self, difference: float) -> bool:
+        """Whether it contributed more to a difference than its part of the ratings."""
+        part = self.effect / difference if difference else 0.0
+        usual = (self.before_share + self.after_share) / 2
+        return self.is_clear and part >= LEAST_PART and part - usual >= STANDS_OUT
+
+    def plus(self, other: ChangePart) -> ChangePart:
+        """Return both as one, under this one's name."""
+        return replace(
+            self,
+            before_rated=self.before_rated + other.before_rated,
+            before_quality=_pooled(self.before_quality, self.before_rated, other.before_quality, other.before_rated),
+            after_rated=self.after_rated + other.after_rated,
+            after_quality=_pooled(self.after_quality, self.after_rated, other.after_quality, other.after_rated),
+            before_share=self.before_share + other.before_share,
+            after_share=self.after_share + other.after_share,
+            share_effect=self.share_effect + other.share_effect,
+            quality_effect=self.quality_effect + other.quality_effect,
+            effect=self.effect + other.effect,
+            is_clear=self.is_clear or other.is_clear,
+        )
+
+    def told(self) -> str:
+        """Return what happened to it, in words."""
+        shown = f"{WORDS[self.kind]} “{self.title}”" if self.title else NAMELESS[self.kind]
+        count = f"{self.after_rated:,} {'sampled ' if self.sampled else ''}rating{'' if self.after_rated == 1 else 's'}"
+        points = f"{_points(self.effect)} points of it"
+        shares = f"{_share(self.before_share)} to {_share(self.after_share)} of the ratings"
+        if self.before_quality is None and self.after_quality is not None:
+            return f"{shown} came in new, at {_share(self.after_quality)} of {count} since ({points})"
+        if self.after_quality is None:
+            return f"{shown} went away, with {_share(self.before_share)} of the ratings before ({points})"
+        assert self.before_quality is not None
+        if abs(self.quality_effect) >= abs(self.share_effect):
+            went = "got worse" if self.quality_effect < 0 else "got better"
+            went += f", {_share(self.before_quality)} to {_share(self.after_quality)}"
+            return f"{shown} {went} of {count} since ({points})"
+        went = "came more often" if self.after_share > self.before_share else "came less often"
+        return f"{shown} {went}, {shares}, at {_share(self.after_quality)} of {count} since ({points})"
+
+
+def joined(parts: Iterable[ChangePart]) -> list[ChangePart]:
+    """Return the parts, those of topics with the same title as one, the largest effect first."""
+    made: dict[tuple[str, str | None], ChangePart] = {}
+    for part in parts:
+        key = (part.kind, part.title if part.kind == "topic" else part.name)
+        made[key] = made[key].plus(part) if key in made else part
+    return sorted(made.values(), key=lambda part: -abs(part.effect))
+
+
+def _pooled(one: float | None, size: int, other: float | None, more: int) -> float | None:
+    """Return the mean of two means by their sizes."""
+    known = [(mean, count) for mean, count in ((one, size), (other, more)) if mean is not None and count]
+    return sum(mean * count for mean, count in known) / sum(count for _, count in known) if known else None
+
+
+def sentence(change: LevelChange, lasts: bool) -> str:
+    """Return a change in words; ``lasts``: no later one has ended it."""
+    way = "lower" if change.difference < 0 else "higher"
+    since = f"Since {_day(change.day)} quality is" if lasts else (
+        f"From {_day(change.day)} to {_day(change.after_until)} quality was"
+    )  # fmt: skip
+    return (
+        f"{since} {_points(change.difference)} points {way}: {_share(change.after_quality, 1)} of "
+        f"{_ratings(change.after_rated)}, after {_share(change.before_quality, 1)} of {_ratings(change.before_rated)} "
+        f"from {_day(change.before_from)} on."
+    )
+
+
+def reasons(difference: float, parts: Sequence[ChangePart]) -> tuple[str, list[ChangePart]]:
+    """Return in words what a change came with, and the parts that are named there, the largest first."""
+    told: list[ChangePart] = []
+    for part in parts:
+        if part.stands_out(difference) and not any(_is_same(part, other) for other in told):
+            told.append(part)
+    if not parts:
+        return "Nothing is known about what it came with: too little was rated on one side.", []
+    if not told:
+        return (
+            "It went through everything: no answer, topic, label or user stands out beyond its part of the ratings.",
+            [],
+        )
+    told = told[:TOLD]
+    return f"What it came with: {'; '.join(part.told() for part in told)}.", told
+
+
+def _is_same(one: ChangePart, other: ChangePart) -> bool:
+    """Whether two parts of one kind or of two tell of the same ratings, by their numbers."""
+    return not one.sampled and not other.sampled and (one.before_rated, one.after_rated, one.effect) == (
+        other.before_rated, other.after_rated, other.effect
+    )  # fmt: skip
+
+
+def _ratings(count: int) -> str:
+    return f"{count:,} rating{'' if count == 1 else 's'}"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * abs(difference):.1f}"
+
+
+def _share(value: float, digits: int = 0) -> str:
+    return f"{100 * value:.{digits}f} %"
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B %Y}"

@@ -1,0 +1,73 @@
+"""Changes of the mean quality of a space, with what they came with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+from sona_pg.domain.level_change import ChangePart, LevelChange, joined, reasons, sentence
+from sona_pg.domain.period_figures import SpaceEvent
+from sona_pg.domain.topic import TopicNames
+from sona_pg.domain.wording import title, wordings
+from sona_pg.engine.period_overview import events
+from sona_pg.engine.session import Session
+from sona_pg.errors import InvalidValue
+
+LONGEST = 28  # days on each side whose parts are compared
+AROUND = timedelta(days=1)  # in which an event may have to do with a change
+
+
+@dataclass(frozen=True, slots=True)
+class ToldChange:
+    """A change, in figures and in a sentence."""
+
+    change: LevelChange
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedChange:
+    """A change with what it came with."""
+
+    change: LevelChange
+    sentence: str
+    reasons: str
+    named: Sequence[ChangePart]  # in the reasons
+    parts: Sequence[ChangePart]  # the largest effect first
+    events: Sequence[SpaceEvent]  # of that day and the days beside it
+
+
+def changes(session: Session, days: float) -> list[ToldChange]:
+    """Return the days of the last ``days`` on which quality changed beyond chance, oldest first."""
+    found = session.database.overview.changes(session.space, max(round(days), 1))
+    return [ToldChange(one, sentence(one, one is found[-1])) for one in found]
+
+
+def explained(session: Session, day: date, days: float) -> ExplainedChange:
+    """Return the change of ``day``, which is one of ``changes``, with its parts.
+
+    Raises:
+        InvalidValue: quality did not change beyond chance on that day.
+    """
+    found = next((one for one in changes(session, days) if one.change.day == day), None)
+    if found is None:
+        raise InvalidValue(f"day={day}: no day of the last {round(days)} on which quality changed beyond chance")
+    change = found.change
+    first = max(change.before_from, change.day - timedelta(days=LONGEST))
+    last = min(change.after_until, change.day + timedelta(days=LONGEST - 1))
+    parts = session.database.overview.change_parts(session.space, change.day, first, last)
+    names = TopicNames(session.database.topics.listing(session.space))
+    named_topics = {str(one.id) for one in session.serving.patterns if names.of(one.id) is not None}
+    shown = joined(_readable(part, named_topics) for part in parts)
+    difference = change.difference
+    words, named = reasons(difference, shown)
+    beside = [one for one in events(session) if change.day - AROUND <= one.at.date() <= change.day + AROUND]
+    return ExplainedChange(change, found.sentence, words, named, shown, beside)
+
+
+def _readable(part: ChangePart, named_topics: set[str]) -> ChangePart:
+    """Return a part as it is shown: topics without a name by their wording."""
+    if part.kind != "topic" or part.name in named_topics or part.title is None:
+        return part
+    return replace(part, title=title(wordings([part.title])))

@@ -1,0 +1,43 @@
+"""Changes of the mean quality, and their parts, as the functions of SQL find them."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from sqlalchemy import Connection
+
+from sona_pg.domain.level_change import ChangePart, LevelChange
+from sona_pg.store.connect import driver_connection
+
+SPACE = "SELECT name FROM sona.spaces WHERE space_id = %(space)s"  # it may have been renamed
+CHANGES = """
+SELECT changed_on, difference, low, high, before_from, before_rated, before_quality, after_until, after_rated,
+    after_quality, chance
+FROM sona.quality_changes(%(name)s, %(days)s) ORDER BY changed_on
+"""
+PARTS = """
+SELECT kind, name, title, before_rated, before_quality, after_rated, after_quality, before_share, after_share,
+    share_effect, quality_effect, effect, is_clear, sampled
+FROM sona.change_parts(%(name)s, %(day)s, %(before_from)s, %(after_until)s)
+"""
+
+
+def read_changes(connection: Connection, space_id: int, days: int) -> list[LevelChange]:
+    """Return the changes of the last ``days``, oldest first."""
+    asked = {"name": _name(connection, space_id), "days": days}
+    return [LevelChange(*row) for row in driver_connection(connection).execute(CHANGES, asked)]
+
+
+def read_parts(
+    connection: Connection, space_id: int, day: date, before_from: date, after_until: date
+) -> list[ChangePart]:
+    """Return what a change came with, the largest effect first."""
+    asked = {
+        "name": _name(connection, space_id), "day": day, "before_from": before_from, "after_until": after_until,
+    }  # fmt: skip
+    return [ChangePart(*row) for row in driver_connection(connection).execute(PARTS, asked)]
+
+
+def _name(connection: Connection, space_id: int) -> str:
+    row = driver_connection(connection).execute(SPACE, {"space": space_id}).fetchone()
+    return "" if row is None else str(row[0])

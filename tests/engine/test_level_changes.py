@@ -1,0 +1,199 @@
+"""The days on which quality changed beyond chance are found, and what it changed with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import psycopg
+import pytest
+
+from sona_pg import SonaConfig, SonaEngine
+from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
+from sona_pg.domain.ids import uuid7
+from sona_pg.domain.level_change import ChangePart, LevelChange, joined, reasons, sentence
+from sona_pg.engine.overview import Overview
+from sona_pg.errors import InvalidValue
+
+DIM = 8
+CONFIG = SonaConfig(
+    hidden_dim=DIM, loops=LoopConfig(automatic=False), maintenance=MaintenanceConfig(automatic=False),
+    patterns=PatternConfig(clusters=2, min_size=2),
+)  # fmt: skip
+DAYS = 30
+DELIVERY, REFUND = np.eye(DIM, dtype=np.float32)[:2]
+Call = tuple[np.ndarray, str, str, str, float]  # query, text, route, label, probability of a good rating
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[SonaEngine]:
+    with SonaEngine(DIM, database_url, config=CONFIG) as opened:
+        yield opened
+
+
+def first_day() -> date:
+    return datetime.now(UTC).date() - timedelta(days=DAYS - 1)
+
+
+def record(engine: SonaEngine, calls: Callable[[int, random.Random], Call], each: int = 40, seed: int = 1) -> None:
+    """Record ``each`` rated calls on each day, and learn them."""
+    drawn = random.Random(seed)
+    start = datetime.combine(first_day(), datetime.min.time(), UTC)
+    for day in range(DAYS):
+        for place in range(each):
+            query, text, route, label, good = calls(day, drawn)
+            at = start + timedelta(days=day, seconds=60 + place)
+            id_ = uuid7(int(at.timestamp() * 1000))
+            trajectory = engine.begin_trajectory(query, query=text, id=id_)
+            engine.set_trajectory_route(trajectory, route)
+            engine.add_trajectory_context(trajectory, label)
+            engine.end_trajectory(trajectory, float(drawn.random() < good))
+    engine.force_learn()
+    engine.refresh()
+
+
+def steady(good: float) -> Callable[[int, random.Random], Call]:
+    return lambda day, drawn: (DELIVERY, "where is it?", "model", "plan:free", good)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_marked_where_only_chance_moves_the_days(engine: SonaEngine, seed: int) -> None:
+    record(engine, steady(0.7), seed=seed)
+    assert Overview(engine).changes(30) == []
+
+
+def test_a_fall_and_a_rise_are_found_on_their_days(engine: SonaEngine) -> None:
+    levels = [0.9] * 12 + [0.5] * 9 + [0.8] * 9
+    record(engine, lambda day, drawn: (DELIVERY, "where is it?", "model", "plan:free", levels[day]))
+    fall, rise = Overview(engine).changes(30)
+    assert abs((fall.change.day - first_day()).days - 12) <= 1
+    assert abs((rise.change.day - first_day()).days - 21) <= 1
+    assert fall.change.low < fall.change.difference < fall.change.high < -0.2
+    assert fall.change.before_rated + fall.change.after_rated + rise.change.after_rated == DAYS * 40
+    assert fall.change.after_rated == rise.change.before_rated
+    assert fall.change.after_quality == rise.change.before_quality
+    assert rise.change.difference > 0.2
+    assert fall.sentence.startswith("From ")
+    assert rise.sentence.startswith(f"Since {rise.change.day.day} {rise.change.day:%B %Y} quality is")
+
+
+def test_days_that_differ_by_more_than_chance_of_each_rating_are_no_change(engine: SonaEngine) -> None:
+    drawn = random.Random(5)
+    levels = [drawn.choice((0.55, 0.85)) for _ in range(DAYS)]  # a day is good or bad as a whole
+    record(engine, lambda day, _: (DELIVERY, "where is it?", "model", "plan:free", levels[day]))
+    assert Overview(engine).changes(30) == []
+
+
+def test_the_route_and_the_topic_that_fell_are_named_with_their_numbers(engine: SonaEngine) -> None:
+    def calls(day: int, drawn: random.Random) -> Call:
+        late = drawn.random() < 0.5
+        route = drawn.choice(("small", "large"))
+        good = 0.3 if day >= 15 and late and route == "small" else 0.9
+        return (DELIVERY, "where is order 17?", route, "plan:free", good) if late else (
+            REFUND, "money back, please", route, "plan:free", good)  # fmt: skip
+
+    record(engine, calls)
+    engine.name_topic(engine.find_patterns(REFUND, 1)[0].id, "Refunds")
+    (change,) = Overview(engine).changes(30)
+    found = Overview(engine).explained_change(change.change.day, 30)
+    assert [part.title for part in found.named] == ["small", "where is order [number]?"] or [
+        part.title for part in found.named
+    ] == ["where is order [number]?", "small"]
+    by_kind: dict[str, float] = {}
+    for part in found.parts:
+        by_kind[part.kind] = by_kind.get(part.kind, 0.0) + part.effect
+    assert by_kind["route"] == pytest.approx(found.change.difference, abs=1e-9)
+    assert by_kind["topic"] == pytest.approx(found.change.difference, abs=1e-9)  # all of a small space
+    assert {part.title for part in found.parts if part.kind == "topic"} == {"Refunds", "where is order [number]?"}
+    assert "answers of “small” got worse" in found.reasons
+
+
+def test_a_share_that_grew_is_told_apart_from_a_quality_that_fell(engine: SonaEngine) -> None:
+    def calls(day: int, drawn: random.Random) -> Call:
+        cheap = drawn.random() < (0.7 if day >= 15 else 0.1)
+        return (DELIVERY, "where is it?", "cheap", "plan:free", 0.4) if cheap else (
+            DELIVERY, "where is it?", "dear", "plan:free", 0.9)  # fmt: skip
+
+    record(engine, calls, seed=2)
+    (change,) = Overview(engine).changes(30)
+    found = Overview(engine).explained_change(change.change.day, 30)
+    routes = {part.name: part for part in found.parts if part.kind == "route"}
+    assert routes["cheap"].share_effect < -0.08 < -abs(routes["cheap"].quality_effect)
+    assert routes["cheap"].effect + routes["dear"].effect == pytest.approx(found.change.difference, abs=1e-9)
+    assert "answers of “cheap” came more often" in found.reasons
+
+
+def test_a_fall_of_everything_names_nothing(engine: SonaEngine) -> None:
+    def calls(day: int, drawn: random.Random) -> Call:
+        return (DELIVERY, "where is it?", drawn.choice(("a", "b", "c")), "plan:free", 0.9 if day < 15 else 0.5)
+
+    record(engine, calls)
+    (change,) = Overview(engine).changes(30)
+    found = Overview(engine).explained_change(change.change.day, 30)
+    assert (found.named, found.reasons) == (
+        [], "It went through everything: no answer, topic, label or user stands out beyond its part of the ratings.",
+    )  # fmt: skip
+
+
+def test_days_without_a_change_and_wrong_spans_are_refused(engine: SonaEngine, database_url: str) -> None:
+    assert Overview(engine).changes(30) == []  # nothing is recorded
+    record(engine, steady(0.7), each=2)
+    with pytest.raises(InvalidValue, match="no day of the last 30"):
+        Overview(engine).explained_change(first_day(), 30)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for wrong in (
+            "SELECT * FROM sona.quality_changes('default', 0)",
+            "SELECT * FROM sona.change_parts('default', '2026-01-05', '2026-01-05')",
+            "SELECT * FROM sona.change_parts('default', '2026-01-05', '2026-01-01', '2026-01-04')",
+        ):
+            with pytest.raises(psycopg.errors.InvalidParameterValue):
+                connection.execute(wrong.encode())
+
+
+def part(**more: object) -> ChangePart:
+    told = {
+        "kind": "route", "name": "x", "title": "x", "before_rated": 100, "before_quality": 0.8, "after_rated": 100,
+        "after_quality": 0.4, "before_share": 0.2, "after_share": 0.2, "share_effect": 0.0, "quality_effect": -0.08,
+        "effect": -0.08, "is_clear": True, "sampled": False,
+    }  # fmt: skip
+    return ChangePart(**{**told, **more})  # type: ignore[arg-type]
+
+
+def test_topics_of_one_wording_are_told_as_one() -> None:
+    one = part(kind="topic", name="1", sampled=True, quality_effect=-0.05, effect=-0.05, share_effect=0.0)
+    other = part(
+        kind="topic", name="2", sampled=True, before_rated=0, before_quality=None, before_share=0.0, after_rated=300,
+        after_quality=0.8, after_share=0.6, quality_effect=0.0, share_effect=0.06, effect=0.06, is_clear=False,
+    )  # fmt: skip
+    (both,) = joined([other, one])
+    assert (both.name, both.before_rated, both.after_rated, both.before_quality) == ("2", 100, 400, 0.8)
+    assert both.after_quality == pytest.approx(0.7)
+    assert (both.effect, both.after_share, both.is_clear) == (pytest.approx(0.01), pytest.approx(0.8), True)
+    assert joined([part(name="1"), part(name="2", effect=0.2)])[0].name == "2"
+
+
+def test_the_sentences_say_what_happened() -> None:
+    change = LevelChange(
+        date(2026, 3, 12), -0.081, -0.1, -0.06, date(2026, 2, 20), 4210, 0.711, date(2026, 3, 30), 3900, 0.63, 1e-9
+    )
+    assert sentence(change, True) == (
+        "Since 12 March 2026 quality is 8.1 points lower: 63.0 % of 3,900 ratings, after 71.1 % of 4,210 ratings from "
+        "20 February 2026 on."
+    )
+    assert sentence(change, False).startswith("From 12 March 2026 to 30 March 2026 quality was 8.1 points lower: ")
+    new = part(before_rated=0, before_quality=None, before_share=0.0, share_effect=-0.08, quality_effect=0.0)
+    gone = part(after_rated=0, after_quality=None, after_share=0.0, share_effect=-0.08, quality_effect=0.0)
+    topic = part(kind="topic", title="Late", sampled=True, after_rated=1)
+    unclear = part(is_clear=False)
+    usual = part(before_share=0.95, after_share=0.95)
+    for known, words in (
+        (part(), "answers of “x” got worse, 80 % to 40 % of 100 ratings since (8.0 points of it)"),
+        (new, "answers of “x” came in new, at 40 % of 100 ratings since (8.0 points of it)"),
+        (gone, "answers of “x” went away, with 20 % of the ratings before (8.0 points of it)"),
+        (topic, "the topic “Late” got worse, 80 % to 40 % of 1 sampled rating since (8.0 points of it)"),
+    ):
+        assert reasons(-0.081, [known])[0] == f"What it came with: {words}."
+    assert reasons(-0.081, [unclear, usual])[1] == []
+    assert reasons(-0.081, [])[0].startswith("Nothing is known")

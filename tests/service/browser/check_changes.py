@@ -1,0 +1,65 @@
+"""Since when and why quality changed, on the overview in a real Chromium: `make test-browser`."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.service.browser.watched import WIDTHS, Watched
+from tests.service.site import Site
+
+DAYS, EACH = 28, 40
+
+
+@pytest.fixture(scope="module")
+def fell(site: Site) -> str:
+    """A space in which the small model fell on the 12th day of four weeks for one topic, and recovered a week later."""
+    site.post("/v1/spaces", {"name": "fell", "dim": 256})
+    drawn = random.Random(3)
+    first = datetime.now(UTC).replace(hour=0, minute=1, second=0) - timedelta(days=DAYS - 1)
+    for day in range(DAYS):
+        rows = []
+        for place in range(EACH):
+            route, late = drawn.choice(["small-model", "large-model"]), drawn.random() < 0.6
+            bad = 12 <= day < 20 and late and route == "small-model"
+            rows.append({
+                "id": f"{day} {place}", "started_at": (first + timedelta(days=day, seconds=place)).isoformat(),
+                "text": f"Where is my parcel {1000 + place}?" if late else "I want my money back", "route": route,
+                "quality": float(drawn.random() < (0.1 if bad else 0.9)),
+                "context": [drawn.choice(["plan:free", "plan:paid"])],
+            })  # fmt: skip
+        site.post("/v1/trajectories/batch?space=fell", {"trajectories": rows})
+    site.post("/v1/learn?space=fell")
+    return "fell"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_changes_are_marked_and_explained(browser: Browser, site: Site, fell: str, width: str, scheme: str) -> None:
+    watched = Watched(browser, site, WIDTHS[width], scheme)
+    page = watched.page
+    page.goto(f"{site.url}/?space={fell}")
+    page.set_default_timeout(10_000)
+    page.wait_for_timeout(5000)
+    print("XX", site.get if hasattr(site, "get") else "", page.locator("main").inner_text()[-700:], watched.wrong)
+    page.wait_for_selector("text=What it came with:")
+    marked = page.locator("svg[aria-label='Quality over time'] g > title").all_text_contents()
+    assert any(text.startswith("Since ") for text in marked)
+    assert page.locator(".changes > li").count() == 2
+    button = page.get_by_role("button", name="What quality changed with on")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".changes > li:nth-child(2) >> text=answers of “small-model” got worse")
+    watched.require_readable(f"changes-{width}-{scheme}")
+    page.locator(".changes summary").first.click()
+    page.wait_for_selector(".changes th:has-text('answer: small-model')")
+    watched.require_readable(f"changes-table-{width}-{scheme}")
+    watched.close()
+
+
+def test_a_space_without_a_change_says_so(watched: Watched, site: Site) -> None:
+    watched.page.goto(f"{site.url}/?space=shop")
+    watched.page.wait_for_selector("text=No day of this period on which quality changed beyond chance.")

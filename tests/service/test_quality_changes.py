@@ -1,0 +1,50 @@
+"""The changes of quality over HTTP, with what they came with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+DAYS, EACH = 24, 30
+
+
+@pytest.fixture
+def fell(service, space):
+    """A space in which one of two routes fell twelve days ago, of one topic."""
+    name = {"space": space()}
+    first = datetime.now(UTC).replace(hour=0, minute=1, second=0) - timedelta(days=DAYS - 1)
+    for day in range(DAYS):
+        rows = []
+        for place in range(EACH):
+            late = place % 2 == 0
+            bad = late and day >= 12
+            rows.append({
+                "id": f"{day} {place}", "started_at": (first + timedelta(days=day, seconds=place)).isoformat(),
+                "text": f"aab {1000 + place}" if late else "zzq", "route": "small" if late else "large",
+                "quality": 0.0 if bad or place % 10 == 3 else 1.0,
+            })  # fmt: skip
+        service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    return name | {"day": (first + timedelta(days=12)).date().isoformat()}
+
+
+def test_a_fall_is_told_with_what_it_came_with(service, fell):
+    name = {"space": fell["space"]}
+    (change,) = service.get("/v1/dashboard/changes", params=name).json()["changes"]
+    assert (change["day"], change["before_rated"], change["after_rated"]) == (fell["day"], 12 * EACH, 12 * EACH)
+    assert change["difference"] == pytest.approx(-0.5)
+    assert change["before_quality"] == pytest.approx(0.9)
+    found = service.get("/v1/dashboard/change", params=name | {"day": fell["day"]}).json()
+    assert found["sentence"] == change["sentence"]
+    assert {part["title"] for part in found["named"]} == {"small", "aab [number]"}
+    assert all(part["effect"] == pytest.approx(-0.5) for part in found["named"])
+    assert found["reasons"].startswith("What it came with: ")
+    assert {part["kind"] for part in found["parts"]} == {"route", "topic"}
+
+
+def test_only_a_day_of_a_change_is_explained(service, fell):
+    name = {"space": fell["space"]}
+    for query in ({"day": "2026-01-05"}, {"day": "soon"}, {}):
+        assert service.get("/v1/dashboard/change", params=name | query).status_code == 422
+    assert service.get("/v1/dashboard/changes", params=name | {"days": 7}).json() == {"changes": []}
