@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from sona_pg.cli.options import SpaceName, Url, engine_on
+from sona_pg.cli.options import SpaceName, Url, database_at, engine_on
 from sona_pg.cli.render import show_facts, show_rows
 from sona_pg.cli.space_commands import imported
 from sona_pg.domain.answer import Ranking
@@ -226,10 +226,25 @@ def feedback(
         raise InvalidValue(
             f"{trajectory!r} is no id of a trajectory: expected the UUID that `sona-pg record` printed"
         ) from exc
+    if retract:
+        _require_said(space, id_, source, url)
     with engine_on(space, url) as engine:
         sequence = engine.feedback(id_, quality, correction=correction, cost=cost, retract=retract, source=source)
         engine.flush()
         show_facts({"trajectory": trajectory, "source": source, "sequence": sequence}, "recorded")
+
+
+def _require_said(space: str, trajectory: UUID, source: str, url: str | None) -> None:
+    """Refuse a retraction of a source that has said nothing of a trajectory, or has taken it back."""
+    with database_at(url) as database:
+        known = database.exports.recorded(database.find_space(space), [trajectory]).get(trajectory)
+    if known is None:
+        raise InvalidValue(f"space {space!r} has no trajectory {trajectory}")
+    latest = {fact.source: fact for fact in sorted(known.facts, key=lambda fact: fact.sequence)}
+    said = sorted(name for name, fact in latest.items() if fact[2:4] != (None, None) or fact.paid is not None)
+    if source not in said:
+        there = f"expected --source {' or '.join(said)}" if said else "nobody else has either"
+        raise InvalidValue(f"{source!r} has said nothing of {trajectory} that could be taken back: {there}")
 
 
 def costs_of(told: Sequence[str] | None) -> dict[str, float] | None:

@@ -18,8 +18,9 @@ from uuid import UUID
 
 import typer
 
+from sona_pg.cli.demo_space import require_demo_space
 from sona_pg.cli.log_lines import LogForm, log_to_stderr
-from sona_pg.cli.options import SpaceName, Url
+from sona_pg.cli.options import SpaceName, Url, database_at
 from sona_pg.cli.render import show_facts, show_rows
 from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.demo.helpdesk import DIM, SPACE, prepare_chat
@@ -113,6 +114,10 @@ def serve(
     demo: Annotated[
         bool, typer.Option("--demo", help="Prepare the chat demo at /demo: its space, with sample answers.")
     ] = False,
+    demo_samples: Annotated[
+        bool,
+        typer.Option("--demo-samples", help="With --demo: also in a space that has records of its own."),
+    ] = False,
     evaluation_scale: Annotated[
         list[str] | None,
         typer.Option(help="Scores of an OpenTelemetry evaluation that mean quality 0 and 1: NAME=LOW:HIGH."),
@@ -163,6 +168,9 @@ def serve(
         if demo:
             name = SPACE if space == "default" else space
             options = options.replace(space=name, dim=DIM)
+            if not demo_samples:
+                with database_at(url) as database:
+                    require_demo_space(database, name)
             prepare_chat(store, name, options.config)
             typer.echo(f"Chat demo: http://{host}:{port}/demo  Dashboard: http://{host}:{port}/", err=True)
         told: dict[str, Any] = {"log_level": "info"}

@@ -22,6 +22,9 @@ FromTime = Annotated[str | None, typer.Option(help="From this time on, ISO 8601.
 ToTime = Annotated[str | None, typer.Option(help="Before this time, ISO 8601.", show_default=False)]
 
 
+ENDINGS = ("", ".jsonl", ".ndjson", ".json", ".csv")  # of text, plain or with .gz behind
+
+
 class Exported(StrEnum):
     """Kinds of rows to export."""
 
@@ -45,6 +48,13 @@ def export_records(
     with_embeddings: Annotated[
         bool, typer.Option("--with-embeddings", help="Write embeddings and the activations of steps as well.")
     ] = False,
+    excel: Annotated[
+        bool,
+        typer.Option(
+            "--excel",
+            help="Write CSV for Excel where the decimal mark is a comma: UTF-8 with its mark, semicolons.",
+        ),
+    ] = False,
     candidate_texts: Annotated[
         str | None, typer.Option(help="Of pairs: texts in place of ids, a JSON file of {id: text}, or MODULE:FUNCTION.")
     ] = None,
@@ -61,12 +71,16 @@ def export_records(
     if what is Exported.adapters:
         _export_adapters(space, output, url)
         return
+    if output is not None:
+        _require_ending(output)
+    if excel and (output is None or not _is_csv(output)):
+        raise InvalidValue("--excel is for CSV: add --output and a name that ends in .csv")
     with database_at(url) as database:
         wanted = ExportWanted(read_time(since, "--since"), read_time(until, "--until"), with_embeddings)
         texts = read_candidate_texts(candidate_texts)
         found = database.find_space(space)
         total = database.totals(found)["trajectories"]
-        with _writer(output, what) as write, progress_bar(f"exporting {what.value}") as progress:
+        with _writer(output, what, excel) as write, progress_bar(f"exporting {what.value}") as progress:
 
             def count(rows: int) -> None:
                 progress(rows, max(total, rows))
@@ -95,8 +109,19 @@ def _export_adapters(space: str, output: Path | None, url: str | None) -> None:
     show_facts(done, f"adapters of space {space!r}")
 
 
+def _require_ending(output: Path) -> None:
+    """Refuse a name of which another program would expect a format that is not written."""
+    name = output.name.lower()
+    if name.endswith(".parquet") or Path(name.removesuffix(".gz")).suffix in ENDINGS:
+        return
+    raise InvalidValue(
+        f"--output {output}: {output.suffix} is not written: expected a name that ends in .csv, which Excel "
+        "reads, in .jsonl or either with .gz, or in .parquet"
+    )
+
+
 @contextmanager
-def _writer(output: Path | None, what: Exported) -> Iterator[Callable[[str], object]]:
+def _writer(output: Path | None, what: Exported, excel: bool) -> Iterator[Callable[[str], object]]:
     """Yield a function that writes text; a file gets its name when it is complete."""
     if output is None:
         yield sys.stdout.write
@@ -110,13 +135,14 @@ def _writer(output: Path | None, what: Exported) -> Iterator[Callable[[str], obj
                 yield rows.write
             os.replace(beside, output)
             return
+        encoding = "utf-8-sig" if excel else "utf-8"
         zipped = output.suffix.lower() == ".gz"
         with (
-            gzip.open(beside, "wt", encoding="utf-8", newline="")
+            gzip.open(beside, "wt", encoding=encoding, newline="")
             if zipped
-            else beside.open("w", encoding="utf-8", newline="")
+            else beside.open("w", encoding=encoding, newline="")
         ) as file:
-            yield _text_writer(output, what, file)
+            yield _text_writer(output, what, file, excel)
         os.replace(beside, output)
     except OSError as exc:
         raise InvalidValue(f"{output} cannot be written: {exc.strerror}") from exc
@@ -124,10 +150,14 @@ def _writer(output: Path | None, what: Exported) -> Iterator[Callable[[str], obj
         beside.unlink(missing_ok=True)
 
 
-def _text_writer(output: Path, what: Exported, file: TextIO) -> Callable[[str], object]:
+def _text_writer(output: Path, what: Exported, file: TextIO, excel: bool) -> Callable[[str], object]:
     """Return a function that writes lines of JSON: as CSV where an import would read the file as CSV."""
-    if ".csv" not in [suffix.lower() for suffix in output.suffixes]:
+    if not _is_csv(output):
         return file.write
     from sona_pg.transfer import CsvOutput
 
-    return CsvOutput(file, what.value).write
+    return (CsvOutput(file, what.value, ";", ",") if excel else CsvOutput(file, what.value)).write
+
+
+def _is_csv(output: Path) -> bool:
+    return ".csv" in [suffix.lower() for suffix in output.suffixes]

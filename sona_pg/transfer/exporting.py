@@ -91,6 +91,7 @@ def _row(stored: StoredTrajectory, vectors: bool) -> dict[str, Any]:
         "query": stored.query,
         "route": stored.route,
         "quality": stored.quality,
+        "outcome": shortest(stored.outcome.quality),
         "latency": None if stored.latency_us is None else stored.latency_us / 1e6,
         "cost": stored.paid,
         "context": stored.context,

@@ -21,7 +21,7 @@ from sona_pg.limits import LONGEST_ID
 
 FIELDS = frozenset({
     "id", "started_at", "embedding", "text", "query", "route", "quality", "latency", "cost", "context", "parameters",
-    "steps", "candidates", "decision", "correction", "feedback", "version", "candidate", "group", "retired",
+    "steps", "candidates", "decision", "correction", "feedback", "version", "outcome", "candidate", "group", "retired",
 })  # fmt: skip
 MOST_REWARD = 1e6
 TIMES = "ISO 8601 such as 2026-11-22T10:00Z"

@@ -15,8 +15,9 @@ GROUP = 5_000  # rows of a row group: 5 MB of embeddings
 COLUMNS = {
     "trajectories": {
         "id": "string", "started_at": "time", "query": "string", "route": "string", "quality": "float32",
-        "latency": "float64", "cost": "float64", "context": "texts", "parameters": "json", "candidates": "json",
-        "decision": "json", "version": "int64", "steps": "json", "feedback": "json", "embedding": "vector",
+        "outcome": "float32", "latency": "float64", "cost": "float64", "context": "texts", "parameters": "json",
+        "candidates": "json", "decision": "json", "version": "int64", "steps": "json", "feedback": "json",
+        "embedding": "vector",
     },
     "candidates": {"candidate": "string", "group": "string", "retired": "bool", "embedding": "vector"},
     "pairs": {

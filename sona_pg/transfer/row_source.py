@@ -23,6 +23,7 @@ SEPARATOR = re.compile('"?sep=(.)"?', re.IGNORECASE)  # a first line that tells 
 QUOTED = re.compile(r'"[^"]*("|$)')
 CONVERT = "convert the file first, such as iconv -f WINDOWS-1252 -t UTF-8"
 NAME_IT = f"name its encoding, as in --encoding windows-1252 for a CSV that Excel wrote, or {CONVERT}"
+FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # a cell that a spreadsheet would run, also if quoted
 ASCII = bytes(range(128))
 # Columns of CSV that may hold JSON.
 JSON_CELLS = ("embedding", "feedback", "steps", "parameters", "decision", "context", "candidates")
@@ -195,7 +196,11 @@ class RowSource:
             return Row(first, None, raw, reason, is_misread=True)
         if len(cells) != len(names):
             return Row(first, None, raw, f"{len(cells)} cells: the header has {len(names)}")
-        content: dict[str, Any] = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
+        content: dict[str, Any] = {
+            name: cell[1:] if cell[0] == "'" and FORMULA.match(cell) else cell
+            for name, cell in zip(names, cells, strict=True)
+            if cell
+        }
         for name in JSON_CELLS:
             cell = content.get(name)
             if cell is not None and cell.lstrip()[:1] in ("[", "{"):

@@ -82,6 +82,19 @@ def test_a_trajectory_is_recorded_and_judged(taught: str, tmp_path: Path, monkey
     assert (near["id"], near["query"], near["quality"]) == (made["id"], "where?", 0.0)
 
 
+def test_a_retraction_names_the_sources_that_there_are(taught: str) -> None:
+    (made,) = told(taught, "record", "[6, 1, 0, 0]", "--quality", "1")
+    told(taught, "feedback", made["id"], "--quality", "0", "--source", "http")
+    done = CliRunner().invoke(app, ["feedback", made["id"], "--retract", "--url", taught])
+    assert isinstance(done.exception, InvalidValue)
+    assert "expected --source http" in str(done.exception)
+    (retracted,) = told(taught, "feedback", made["id"], "--retract", "--source", "http")
+    assert retracted["source"] == "http"
+    again = CliRunner().invoke(app, ["feedback", made["id"], "--retract", "--source", "http", "--url", taught])
+    assert isinstance(again.exception, InvalidValue)
+    assert "nobody else has either" in str(again.exception)
+
+
 @pytest.mark.parametrize("query", ["", "[1, 2", '[1, "x", 2, 3]'])
 def test_a_query_that_is_none_is_refused(taught: str, query: str) -> None:
     done = CliRunner().invoke(app, ["find", query, "--url", taught])

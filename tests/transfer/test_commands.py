@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import os
 import re
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 from sona_pg.cli.commands import app
 from sona_pg.cli.main import exit_status
+from sona_pg.errors import InvalidValue
 from sona_pg.transfer.importing import _Import
 
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "import-export.md").read_text()
@@ -138,6 +141,42 @@ def test_an_export_named_csv_is_csv_that_an_import_reads(folder):
             assert done.exit_code == 0, done.output
         assert run("export", "--with-embeddings", "--space", space).stdout == wanted
     assert (folder / "told.csv").read_text().startswith("id,started_at,query,")
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "'=1", "''@a", "+1", "-2", "\t=1", "'quoted'", "''", "＝1", "a=b"])
+@pytest.mark.parametrize("excel", [[], ["--excel"]])
+def test_a_text_that_a_spreadsheet_would_run_is_quoted_and_read_back(folder, text, excel):
+    row = {"id": "a", "started_at": "2026-10-05T12:00Z", "embedding": [1, 2], "query": text, "quality": 0.25}
+    (folder / "logs.jsonl").write_text(json.dumps(row))
+    assert run("import", "logs.jsonl", "--dim", "2").exit_code == 0
+    assert run("export", "--with-embeddings", "--output", "told.csv", *excel).exit_code == 0
+    told = (folder / "told.csv").read_bytes()
+    (cells,) = csv.DictReader(io.StringIO(told.decode("utf-8-sig")), delimiter=";" if excel else ",")
+    assert told.startswith(b"\xef\xbb\xbf") is bool(excel)
+    assert cells["quality"] == ("0,25" if excel else "0.25")
+    assert cells["query"][0] not in "=+-@\t＝"
+    done = run("import", "told.csv", "--space", "again", "--dim", "2", *(["--decimal", ","] if excel else []))
+    assert done.exit_code == 0, done.output
+    assert [json.loads(run("export", "--space", name).stdout)["query"] for name in ("default", "again")] == [text] * 2
+
+
+@pytest.mark.parametrize("name", ["exp.xlsx", "exp.csv.zip", "exp.parquet.gz", "exp.txt.gz"])
+def test_an_ending_that_is_not_written_is_refused(folder, name):
+    (folder / "logs.jsonl").write_text(GOOD)
+    run("import", "logs.jsonl", "--dim", "2")
+    done = run("export", "--output", name)
+    assert isinstance(done.exception, InvalidValue)
+    assert "expected a name that ends in .csv" in str(done.exception)
+    assert not (folder / name).exists()
+    assert isinstance(run("export", "--excel", "--output", "exp.jsonl").exception, InvalidValue)
+
+
+def test_an_export_tells_what_counts_now(folder):
+    row = {"id": "a", "started_at": "2026-10-05T12:00Z", "embedding": [1, 2], "quality": 1.0}
+    (folder / "logs.jsonl").write_text(json.dumps({**row, "feedback": [{"quality": 0.25}]}))
+    run("import", "logs.jsonl", "--dim", "2")
+    told = json.loads(run("export").stdout)
+    assert (told["quality"], told["outcome"]) == (1.0, 0.25)
 
 
 def test_a_stopped_import_says_how_to_go_on(folder, monkeypatch):
