@@ -80,7 +80,7 @@ def test_what_was_exported_is_imported_again(folder: Path, database_url: str) ->
 
 def test_rows_that_cannot_be_used_are_told_by_their_number(folder: Path) -> None:
     written(folder / "logs.parquet", 25, feedback=["{no json"] + [None] * 24, quality=[0.5] * 24 + [7.0])
-    done = run("import", "logs.parquet", "--dim", str(DIM))
+    done = run("import", "logs.parquet", "--dim", str(DIM), "--scale", "0:1")
     assert (done["exit"], done["rows"], done["recorded"], done["rejected"]) == (1, 25, 23, 2)
     rejects = [json.loads(line) for line in (folder / "logs.parquet.rejects.jsonl").read_text().splitlines()]
     assert [row["line"] for row in rejects] == [1, 25]
