@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sona_pg.domain.pattern import LearnedPattern, RouteRecord
     from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
     from sona_pg.domain.space import SpaceSummary
+    from sona_pg.domain.topic import Topic
     from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
     from sona_pg.domain.verdict import VerdictCounts
     from sona_pg.domain.version import RollbackResult, StoredVersion, VersionDifference
@@ -168,6 +169,7 @@ __all__ = [
     "Store",
     "StoredContent",
     "StoredVersion",
+    "Topic",
     "Trajectory",
     "TrajectoryBuffer",
     "TrajectoryBuilder",
@@ -242,6 +244,7 @@ _HOMES = {
         "TrajectoryStep",
     ),
     "sona_pg.domain.space": ("SpaceSummary",),
+    "sona_pg.domain.topic": ("Topic",),
     "sona_pg.engine": ("AsyncSonaEngine", "SonaEngine", "Store"),
     "sona_pg.errors": (
         "ConfigError",
