@@ -60,6 +60,17 @@ class SettingsConflict(ConfigError, Conflict):
     """A space was opened with other settings than those it learns with."""
 
 
+class EmbedderChanged(SettingsConflict):
+    """An embedder is another model than the one with which the space learns, though of its dimension."""
+
+    def __init__(self, name: str, cosine: float) -> None:
+        super().__init__(
+            f"space {name!r} learns with another embedding model: of a fixed text this embedder gives another "
+            f"vector than its own did (cosine {cosine:.2f}). Open it with that model, or give it the vectors of the "
+            "new one: sona-pg space reembed"
+        )
+
+
 class StorageError(SonaError):
     """A file or folder (data folder, spool, saved version) cannot be used."""
 

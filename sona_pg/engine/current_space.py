@@ -26,6 +26,7 @@ from sona_pg.engine.evidence_feed import EvidenceFeed
 from sona_pg.engine.figures import SILENT_FOR, Figures
 from sona_pg.engine.fleet_member import FleetMember
 from sona_pg.engine.followed_space import Heard
+from sona_pg.engine.own_embedder import OwnEmbedder
 from sona_pg.engine.process_runtime import ProcessRuntime
 from sona_pg.engine.spending_feed import SpendingFeed
 from sona_pg.engine.version_holder import VersionHolder
@@ -73,6 +74,7 @@ class CurrentSpace(ABC):
         self._failures = 0  # of following
         self._refreshing = threading.RLock()
         self._kinds: bytes | None = None  # weights for kinds of patterns, to be stored
+        self.own_embedder = OwnEmbedder(name)
         self._dropped_said = 0  # refused records at the last warning
         self.member = FleetMember(hot, runtime.database)
         last = LastVersion(runtime.home, place_of(runtime.url), name)
@@ -213,6 +215,7 @@ class CurrentSpace(ABC):
             or self.held.refused is not None
             or self.ranker.overlay.remembers_any
             or self._kinds is not None
+            or self.own_embedder.is_offered
             or self.uses.lacks(self.serving)
             or (self.runtime.embedded is None and self.held.is_to_be_kept(self.ranker.retired.ids))
         )
@@ -233,7 +236,8 @@ class CurrentSpace(ABC):
         self.attend()
 
     def keep_kinds(self) -> None:
-        """Store the weights on offer, unless another server was faster."""
+        """Store the weights on offer, unless another server was faster; the probe of the embedder as well."""
+        self.own_embedder.keep_in_operation(self.database, self.space)
         weights = self._kinds
         if weights is None:
             return

@@ -114,6 +114,7 @@ class OpenedSpace(CurrentSpace):
         """Serve the live version of the space, and start to write into it."""
         space = arrived.space
         self._learn_with(space.settings)
+        self.own_embedder.adopt(arrived.embedder_probe)
         self._coordinator = self.runtime.learner.coordinator(space, self.server_id, self._config)
         self._space, self.made_at = space, arrived.made_at
         try:

@@ -22,7 +22,7 @@ from sona_pg.engine.ending import Ending
 from sona_pg.engine.figures import Figures
 from sona_pg.engine.opened_space import OpenedSpace, OpenRequest
 from sona_pg.engine.process_runtime import runtimes
-from sona_pg.errors import DatabaseError, UnknownCandidate
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, UnknownCandidate
 from sona_pg.ingest.wakeups import held_here
 from sona_pg.learning.answer_value import AnswerKind
 from sona_pg.recorder import HotPath
@@ -49,6 +49,21 @@ class Session(OpenedSpace):
         """Store the new name of a renamed space."""
         self._wanted = self._wanted._replace(space=name)
         self._name = name
+
+    def take_embedder(self, probe: NDArray[np.float32]) -> None:
+        """Have the space know the embedder given at the opening; without the database this is left to a later poll.
+
+        Raises:
+            EmbedderChanged: the space's own embedder is another one.
+        """
+        self.own_embedder.compare(probe)
+        self.own_embedder.offer(probe)
+        if not self.is_attached:
+            return
+        try:
+            self.own_embedder.keep(self.database, self.space)
+        except DatabaseUnavailable as exc:
+            log.warning("the embedder's probe is stored later: %s", exc)
 
     def set_settings(self, changes: Mapping[str, Any]) -> Settings:
         """Change learning settings of the space; see ``SonaEngine.set_settings``."""

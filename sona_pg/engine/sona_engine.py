@@ -74,7 +74,8 @@ class SonaEngine(
             space: the learning domain.
             config: all other settings. A new space gets them; those of an existing space must agree with the ones that
                 ``config`` names, and replace all others (``ConfigPart.given``).
-            embedder: for ``process``; by default that of extra ``text``, loaded when first needed.
+            embedder: for ``process``; by default that of extra ``text``, loaded when first needed. Asked once for the
+                vector of a fixed text, which tells another model of the same dimension.
             create: whether to create a missing space.
             migrate: ``"auto"`` upgrades an older schema, ``"check"`` refuses it and names the command to run; else
                 ``SONA_PG_MIGRATE``, else ``"auto"``. The embedded server's is always upgraded.
@@ -85,7 +86,7 @@ class SonaEngine(
 
         Raises:
             ConfigError: a setting is invalid; ``SettingsConflict``: the space has another dimension, or other learning
-                settings than ``config`` names.
+                settings than ``config`` names; ``EmbedderChanged``: it learns with another embedding model.
             SchemaError: the schema is newer than this release, or older and ``migrate`` says ``"check"``.
             DatabaseError: Postgres does not answer or does not meet the requirements; or with ``create=False``, there
                 is no such space.
@@ -109,6 +110,7 @@ class SonaEngine(
             self._embedder = embedder
             super().__init__(config.replace(hidden_dim=dim), wanted)
         if embedder is not None:
+            self._take_embedder(embedder)
             self._tell_kinds(embedder)
 
     @classmethod

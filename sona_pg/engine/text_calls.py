@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.answer import Context, Response
+from sona_pg.domain.embedder_probe import probe_of
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.engine.kind_teaching import fitted_weights
 from sona_pg.engine.lifetime import EngineLifetime
@@ -78,7 +79,8 @@ class TextCalls(EngineLifetime):
         """Return the embeddings of ``texts``, (n, dim) float32, by the engine's embedder.
 
         Raises:
-            ConfigError: there is no embedder of the space's dimension.
+            ConfigError: there is no embedder of the space's dimension; ``EmbedderChanged``: the space learns with
+                another model than the default one.
             InvalidValue: ``texts`` is one text rather than a list.
         """
         if isinstance(texts, str):
@@ -90,9 +92,31 @@ class TextCalls(EngineLifetime):
                     f"the default embedder gives {chosen.dim} dimensions, the space has {self.dim}: "
                     f"give another embedder, or open a space of dimension {chosen.dim}"
                 )
+            self._know_default(chosen)
             self._embedder = chosen
         self._tell_kinds(self._embedder)
         return self._embedder.embed(texts)
+
+    def _take_embedder(self, embedder: Embedder) -> None:
+        """Have the space know the embedder given at the opening; close the engine if the space has another one."""
+        probe = probe_of(embedder.embed, embedder.dim)
+        if probe is None:
+            return
+        try:
+            self._session.take_embedder(probe)
+        except BaseException:
+            self.close()
+            raise
+
+    def _know_default(self, embedder: Embedder) -> None:
+        """Refuse the default embedder where the space has another; have a space that has learned nothing know it."""
+        session, probe = self._session, probe_of(embedder.embed, embedder.dim)
+        if probe is None:
+            return
+        session.own_embedder.compare(probe)
+        if session.is_attached and session.serving.version == 0:  # later, vectors may be the application's
+            session.own_embedder.offer(probe)
+            session.attend()
 
     def _tell_kinds(self, embedder: Embedder) -> None:
         """Have the space tell kinds of patterns by the embedder, once."""

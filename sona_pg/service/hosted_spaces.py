@@ -10,7 +10,7 @@ from contextlib import suppress
 from starlette.concurrency import run_in_threadpool
 
 from sona_pg.engine import AsyncSonaEngine, Store
-from sona_pg.errors import DatabaseUnavailable, SonaError, SpaceExists, UnknownSpace
+from sona_pg.errors import DatabaseUnavailable, EmbedderChanged, SonaError, SpaceExists, UnknownSpace
 from sona_pg.service.service_options import ServiceOptions
 from sona_pg.text.embedder import Embedder
 
@@ -156,7 +156,11 @@ class HostedSpaces:
         embedder = self._embedder if self._embedder is not None and self._embedder.dim == dim else None
 
         def opened() -> AsyncSonaEngine:
-            engine = self._store.space(name, dim, config=self._options.config, embedder=embedder, create=create)
+            try:
+                engine = self._store.space(name, dim, config=self._options.config, embedder=embedder, create=create)
+            except EmbedderChanged as exc:  # questions without a text are answered all the same
+                log.warning("%s", exc)
+                engine = self._store.space(name, dim, config=self._options.config, create=create)
             known = next((one for one in self._seen if one.engine is engine), None)  # under another name before
             return known or AsyncSonaEngine.of(engine)
 

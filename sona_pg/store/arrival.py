@@ -31,7 +31,7 @@ SELECT clock_timestamp(), s.space_id, s.name, s.dim, s.settings,
        (SELECT max(c.changed_at) FROM sona.candidates c WHERE c.space_id = s.space_id),
        (SELECT max(coalesce(c.restored_at, c.retired_at)) FROM sona.candidates c
         WHERE c.space_id = s.space_id AND c.retired_at IS NOT NULL),
-       s.kinds_from IS NOT NULL, s.budget, s.budget_per, s.budget_set_at,
+       s.kinds_from IS NOT NULL, s.embedder_probe, s.budget, s.budget_per, s.budget_set_at,
        (SELECT b.batch FROM sona.batches b
         WHERE b.space_id = s.space_id AND b.cycle_id IS NULL AND b.left_out_by IS NULL
         ORDER BY b.recorded_at DESC, b.batch DESC LIMIT 1)
@@ -54,6 +54,7 @@ class Arrival(NamedTuple):
     signal: CandidateSignal  # of its candidates, see ``candidates.signal``
     budget: Budget | None
     newest: int | None = None  # batch that no cycle has learned from
+    embedder_probe: bytes | None = None  # see ``sona_pg.domain.embedder_probe``
 
 
 def find(connection: Connection, name: str) -> Arrival | None:
@@ -63,7 +64,7 @@ def find(connection: Connection, name: str) -> Arrival | None:
     if row is None:
         return None
     at, space_id, name, dim, settings, found, live, made_at, age, *rest = row
-    slot, new, changed, retired, kinds, *budget, newest = rest
+    slot, new, changed, retired, kinds, probe, *budget, newest = rest
     space = Space(space_id, name, dim, read_settings(settings, found), bool(settings), kinds)
     signal = CandidateSignal(0 if slot is None else slot + 1, new, changed, retired)
-    return Arrival(space, at, asked_at, time.time(), live, age, made_at, signal, of_row(*budget), newest)
+    return Arrival(space, at, asked_at, time.time(), live, age, made_at, signal, of_row(*budget), newest, probe)

@@ -29,6 +29,7 @@ from sona_pg.store import (
     candidates,
     claims,
     cycles,
+    embedder_probes,
     fleet,
     judged_rows,
     kind_weights,
@@ -155,6 +156,11 @@ class Database(SpaceStore):
         """Keep the weights by which a space tells kinds of patterns, unless it has some."""
         with transaction(self.engine, "keeping the kinds of patterns", BRIEF) as connection:
             kind_weights.keep(connection, space.space_id, weights)
+
+    def keep_embedder_probe(self, space: Space, probe: bytes) -> bytes:
+        """Keep the probe of a space's embedder, unless it has one; return the one that it has now."""
+        with transaction(self.engine, "keeping the embedder's probe", BRIEF) as connection:
+            return embedder_probes.keep(connection, space, probe)
 
     def pattern_uses(self, space: Space) -> Mapping[UUID, PatternUse]:
         """Return when each pattern of a space was made, and how often and when it was found."""

@@ -64,6 +64,7 @@ spaces = Table(
     Column("canary_version", BigInteger),
     Column("canary_share", Double),
     Column("keep_weeks", Integer),
+    Column("embedder_probe", LargeBinary),
     Index("spaces_by_name", text("(name || '')")),
 )
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.config import SonaConfig
+from sona_pg.domain.embedder_probe import LEAST_COSINE, cosine, probe_of, to_bytes
 from sona_pg.domain.ids import uuid7
-from sona_pg.errors import Conflict, DimensionMismatch, InvalidValue
+from sona_pg.errors import Conflict, DimensionMismatch, EmbedderChanged, InvalidValue
 from sona_pg.limits import MAX_HALF
 from sona_pg.store import space_copy
 from sona_pg.store.database import Database
@@ -76,12 +77,14 @@ def reembed(
     Raises:
         UnknownSpace: there is no space of that name.
         Conflict: a re-embedding to another dimension was begun; or servers record faster than ``embed`` follows.
+        EmbedderChanged: a re-embedding was begun with another model: remove its copy, or end it with that model.
         InvalidValue: a candidate has no text (nothing is begun then), or ``embed`` returned an invalid embedding.
     """
     source, ids = space_copy.candidates_to_embed(database.engine, name)
     texts = TextLookup(candidate_texts, database.contents, source)
     texts.require(ids)  # before a copy is begun
     copy = space_copy.begin(database.engine, name, dim)
+    _know_embedder(database, copy, embed)
     maker = _Maker(copy, embed, texts)
     maker.copy(progress)
     if learn:
@@ -166,6 +169,15 @@ class _Maker:
                 raise InvalidValue(f"embed gave values that are not finite or beyond ±{MAX_HALF:g}: check the model")
             parts.append(vectors)
         return np.concatenate(parts)
+
+
+def _know_embedder(database: Database, copy: SpaceCopy, embed: Embed) -> None:
+    """Have the new space know its embedder; raise ``EmbedderChanged`` if the copy was begun with another one."""
+    probe = probe_of(embed, copy.target.dim)
+    if probe is not None:
+        alike = cosine(database.keep_embedder_probe(copy.target, to_bytes(probe)), probe)
+        if alike < LEAST_COSINE:
+            raise EmbedderChanged(copy.target.name, alike)
 
 
 def _learn(database: Database, copy: SpaceCopy) -> None:

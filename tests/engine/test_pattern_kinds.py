@@ -69,7 +69,7 @@ def test_an_embedder_is_asked_for_kinds_once_a_space(database_url):
         with SonaEngine(DIM, database_url, config=CONFIG, embedder=CallableEmbedder(counting, DIM)) as engine:
             engine.process("-code- 1")
             engine.force_learn()
-    assert asked == [120, 1, 1]
+    assert asked == [1, 120, 1, 1, 1]  # at each opening the text by which another model is noticed
 
 
 def test_an_embedder_that_cannot_embed_the_examples_still_embeds_queries(database_url, caplog):

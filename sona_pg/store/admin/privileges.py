@@ -24,7 +24,7 @@ LEARNED = (
 )  # fmt: skip
 FIGURES = ("summary_days", "summary_progress", "daily_figures", "daily_decisions")
 # To hold the space's row while a batch is written, and to count for a server that is not on the list any more.
-COUNTERS = "departed_trajectories, departed_feedback, departed_dropped, kinds_from, kind_weights"
+COUNTERS = "departed_trajectories, departed_feedback, departed_dropped, kinds_from, kind_weights, embedder_probe"
 
 WRITES: Mapping[Capability, Mapping[str, tuple[str, ...]]] = {
     "reader": {"SELECT (space_id)": tuple(sorted(OF_SERVERS))},  # to count their rows
