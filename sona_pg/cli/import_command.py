@@ -81,6 +81,10 @@ def import_records(
         str | None,
         typer.Option(help="Ratings of the column quality that mean 0 and 1: LOW:HIGH, as 1:5.", show_default=False),
     ] = None,
+    rating: Annotated[
+        list[str] | None,
+        typer.Option(help="A text in the column quality and its number: TEXT=NUMBER, as up=1; repeatable."),
+    ] = None,
     delimiter: Annotated[
         str | None,
         typer.Option(help="Between the cells of a CSV, or `tab`; else its header tells: comma, semicolon or tab."),
@@ -128,7 +132,10 @@ def import_records(
     )
 
     with _exit_codes(), database_at(url) as database:
-        mapping = RowMapping(dict(map(_named, named or ())), _scale(scale), _zone(timezone), decimal, date_format)
+        mapping = RowMapping(
+            dict(map(_named, named or ())), _scale(scale), _zone(timezone), decimal, date_format,
+            dict(map(_rating, rating or ())),
+        )  # fmt: skip
         wanted = ImportWanted(
             file, None if form is None else FORMATS[form], read_time(at, "--at"), rejects, mapping,
             _delimiter(delimiter), encoding, corrections, changed,
@@ -227,6 +234,14 @@ def _named(told: str) -> tuple[str, str]:
     if not mark or not heading:
         raise InvalidValue(f"--map {told}: expected HEADING=FIELD, as in Question=text")
     return heading, name
+
+
+def _rating(told: str) -> tuple[str, float]:
+    text, _, number = told.rpartition("=")
+    try:
+        return text.strip(), float(number)
+    except ValueError as exc:
+        raise InvalidValue(f"--rating {told}: expected TEXT=NUMBER, as in up=1") from exc
 
 
 def _scale(told: str | None) -> tuple[float, float] | None:

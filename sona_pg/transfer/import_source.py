@@ -45,7 +45,7 @@ class ImportWanted:
         """How the file is read, as text: an interrupted import that is read in another way begins again."""
         told = self.mapping or RowMapping()
         shape = f"{told.scale} {told.zone} {told.decimal} {told.date_format} {self.delimiter} {self.corrections}"
-        return f"{self.form} {self.encoding} {self.at} {dict(told.names)} {shape}"
+        return f"{self.form} {self.encoding} {self.at} {dict(told.names)} {dict(told.ratings)} {shape}"
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class RowMapping:
     zone: tzinfo | None = None  # of times that tell none
     decimal: str = "."  # mark in the numbers of ``NUMBERS``
     date_format: str | None = None  # of strptime, for every started_at that is a text
+    ratings: Mapping[str, float] = field(default_factory=dict)  # numbers that texts in the place of a quality mean
     fields: Mapping[str, MappedField] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +66,8 @@ class RowMapping:
                 found[target.name] = [*labels(found[target.name]), *labels(value)] if target.name in found else value
         if "started_at" in found:
             found["started_at"] = self._time(found["started_at"])
+        if "quality" in found:
+            found["quality"] = self._rated(found["quality"])
         self._read_numbers(found)
         if self.scale is not None:
             self._rescale(found)
@@ -73,8 +76,11 @@ class RowMapping:
     def rating_of(self, content: dict[str, Any]) -> float | None:
         """Return the rating of a row as it stands, before the scale; None: it tells no number."""
         heading = next((heading for heading, target in self.fields.items() if target.name == "quality"), "quality")
-        value = content.get(heading)
+        value = self._rated(content.get(heading))
         return as_number(value.replace(self.decimal, ".") if isinstance(value, str) else value)
+
+    def _rated(self, value: Any) -> Any:
+        return self.ratings.get(value.strip(), value) if isinstance(value, str) else value
 
     def _read_numbers(self, found: dict[str, Any]) -> None:
         if self.decimal != ".":

@@ -229,6 +229,20 @@ def test_ratings_of_another_scale_are_refused_before_anything_is_recorded(folder
     assert json.loads(run(*told, "--scale", "0:5").stdout)["recorded"] == 3
 
 
+def test_texts_that_are_told_are_ratings(folder):
+    (folder / "thumbs.csv").write_text(
+        "id,text,quality\n1,Where is it?,👍\n2,Cancel!,nein\n3,When?, ja \n4,Who?,0.5\n5,Why?,no\n"
+    )
+    told = ["--rating", "👍=1", "--rating", "ja=1", "--rating", "nein=0"]
+    done = run("import", "thumbs.csv", "--dim", "256", "--at", "2026-10-14T09:30Z", *told)
+    assert (done.exit_code, json.loads(done.stdout)["rejected"]) == (1, 1)
+    found = [json.loads(line) for line in run("export").stdout.splitlines()]
+    assert {row["query"]: row["quality"] for row in found} == {
+        "Where is it?": 1.0, "Cancel!": 0.0, "When?": 1.0, "Who?": 0.5
+    }  # fmt: skip
+    assert run("import", "thumbs.csv", "--rating", "up").exit_code == 2
+
+
 @pytest.mark.parametrize("begins", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
 def test_a_workbook_is_to_be_saved_as_csv(folder, begins):
     (folder / "tickets.xlsx").write_bytes(begins + bytes(100))
