@@ -45,7 +45,8 @@ class LearningCalls(EngineLifetime):
         """Commit all records, so that loop A has learned from them, and run loop B if there are enough unlearned facts.
 
         Enough is ``min_trajectories`` facts, and a tenth of the history (``LoopConfig``). With ``automatic`` cycles the
-        engine does the same by itself, at ``shortest_interval`` at the earliest.
+        engine does the same by itself, at ``shortest_interval`` at the earliest. Gates of versions are judged by
+        automatic learners, by ``sona-pg worker`` and by ``judge``, not here.
 
         Raises:
             DatabaseUnavailable: the records are not committed after a minute; they are kept and tried again.
