@@ -31,6 +31,7 @@ NUMBERS = itertools.count(1)
 # Files whose tests run on Citus as well, where it is named.
 ALSO_ON_CITUS = frozenset(
     {
+        "tests/engine/test_retired_candidates.py",
         "tests/hostile/test_crossing.py",
         "tests/ingest/test_feedback.py",
         "tests/ingest/test_rows.py",
