@@ -85,10 +85,18 @@ export const apiDocument = () => sent(new URL("openapi.json", base), {});
 
 export const asset = (name) => sent(new URL(`assets/${name}`, base), {});
 
+const PATIENCE = 5000; // milliseconds for an answer that comes from the server's memory
+
+// What is asked for, or null while the server or its database is away, which the banner says.
+export const unlessAway = (asked) => asked.catch((error) => {
+  if (error.status !== 503 && error.status !== 0) throw error;
+  return null;
+});
+
 // Whether the service ("server") or its database ("database") is away; "" if both answer.
 export async function unanswered() {
   try {
-    const response = await fetch(new URL("ready", base), { cache: "no-store" });
+    const response = await fetch(new URL("ready", base), { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     return response.status === 503 ? "database" : "";
   } catch {
     return "server";

@@ -5,6 +5,7 @@ import { h } from "./elements.js";
 import { time } from "./format.js";
 
 const AGAIN = 2000; // milliseconds between two tries
+const LOOK = 5000; // between two looks of a page that is seen: one that asks for nothing would not notice
 const away = {
   server: "The server has not answered since",
   database: "The database behind the server has not answered since",
@@ -34,9 +35,13 @@ export function watchConnection(onBack) {
     if (shown) onBack();
   }
 
-  document.addEventListener("unanswered", () => {
+  function begin() {
     if (since !== null) return;
     since = new Date();
     tryAgain(); // one request may fail by itself: the banner comes if /ready fails too
-  });
+  }
+  document.addEventListener("unanswered", begin);
+  setInterval(async () => {
+    if (since === null && document.visibilityState === "visible" && await unanswered()) begin();
+  }, LOOK);
 }

@@ -4,7 +4,7 @@
 import { asset, chosenSpace, get, post } from "./api.js";
 import { curve, FEW, QUALITY } from "./charts.js";
 import { asTable, h } from "./elements.js";
-import { count, several, share } from "./format.js";
+import { count, fine, several, share } from "./format.js";
 import { confirmed } from "./shell.js";
 
 const AT_ONCE = 20;
@@ -85,9 +85,10 @@ export function lessons() {
 
   async function refresh() {
     if (!state.fits) {
-      const points = (await get("v1/dashboard/learning")).points;
+      const [{ points }, { now }] = await Promise.all([get("v1/dashboard/learning"), get("v1/dashboard/figures", { days: 3650 })]);
+      const all = now.rated ? ` The whole space: ${fine(now.quality)} of ${several(now.rated, "rating")}.` : "";
       draw(points.map((point) => ({ x: point.version, y: point.quality, low: point.low, high: point.high, few: point.rated < FEW ? point.rated : undefined, title: `version ${point.version}: ${share(point.quality)} of ${several(point.rated, "rating")}` })),
-        "version", "Mean rating of what was recorded while each version was live. A hollow dot has fewer than 10 ratings, with their number beside it.", "quality");
+        "version", `Mean rating of what was recorded while each version was live. A hollow dot has fewer than 10 ratings, with their number beside it.${all}`, "quality");
       return;
     }
     const right = await each(state.held, async ({ text, right }) => (await post("v1/rank", { text, k: 1 })).ids[0] === right);
@@ -99,15 +100,14 @@ export function lessons() {
     };
     state.points = state.points.filter((known) => known.x < state.judged); // a judgement may have been taken back
     state.points.push(point);
-    draw(state.points, "judgements since this page was opened", `Right answers on a test of ${state.held.length} questions, which nobody teaches it.`, "right answers");
+    draw(state.points, "judgements since this page was opened", `Right answers on a test of ${state.held.length} questions, which nobody teaches it. Now ${share(y)} of them.`, "right answers");
   }
 
   function draw(points, name, note, figure) {
-    const known = points.filter((point) => point.y !== null);
     const most = Math.max(points.at(-1)?.x ?? 0, 1);
     places.curve.replaceChildren(
       h("figure", {}, curve(name, points, { x: { domain: [points[0]?.x ?? 0, most], name, kind: "whole" }, y: { ...QUALITY, name: figure }, height: 200 })),
-      h("p", { class: "note" }, known.length ? `${note} Now ${share(known.at(-1).y)}.` : note),
+      h("p", { class: "note" }, note),
       asTable("Curve", [
         { name, heads: true, kind: "number", of: (point) => count(point.x) }, { name: figure[0].toUpperCase() + figure.slice(1), kind: "number", of: (point) => share(point.y) },
       ], points));
@@ -149,7 +149,7 @@ export function lessons() {
     const rows = state.teach.slice(state.done, state.done + AT_ONCE);
     for (const { text, right } of rows) { // one after another, as people would: each counts for those after it
       const ranking = await post("v1/rank", { text, k: 5 });
-      const { id } = await post("v1/trajectories", { text, ranking, route: ranking.ids[0] });
+      const { id } = await post("v1/trajectories", { text, ranking, route: ranking.ids[0], context: ["chat"] });
       await post("v1/feedback", { trajectory: id, correction: right });
     }
     state.done += rows.length;

@@ -21,12 +21,13 @@ export const isMeasured = (ranking) => ranking.confidence !== null && ranking.fi
 
 export function why(answer, before) {
   const { now, untaught } = answer;
+  if (!now) return [h("p", { class: "quiet" }, "The question is recorded. Why it is answered so can be told once the database answers again.")];
   const near = now.patterns[0];
   const same = untaught.ranking[0]?.id === answer.route;
   const { confidence } = answer.ranking;
   return [
     h("p", { class: "note" }, "The best answers and their scores, which compare within one question only."),
-    scores(now.ranking, before?.now.ranking),
+    scores(now.ranking, before?.now?.ranking),
     h("dl", { class: "pairs" },
       h("dt", {}, term("Confidence", "confidence")), h("dd", {}, !isMeasured(answer.ranking) ? "not known yet: learning measures it" : `${share(confidence)} that the first is right`),
       h("dt", {}, "Before learning"), h("dd", {}, same ? "would answer the same" : untaught.ranking[0]?.id ?? "no answer was stored yet"),

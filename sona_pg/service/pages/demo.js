@@ -1,6 +1,6 @@
 // The chat demo: a question, the answer that the space ranks first, a thumb or the right answer, and the next answer.
 
-import { post, wordless } from "./api.js";
+import { post, unlessAway, wordless } from "./api.js";
 import { h, problem } from "./elements.js";
 import { share } from "./format.js";
 import { retiredAnswers } from "./demo-answers.js";
@@ -20,10 +20,11 @@ const SURE = 0.5; // confidence below which an answer is more probably wrong tha
 async function answerTo(text) {
   const ranking = await post("v1/rank", { text, k: 5 });
   const route = ranking.ids[0];
-  const [recorded, compared] = await Promise.all([
-    post("v1/trajectories", { text, ranking, route, context: [session] }), post("v1/dashboard/answers", { text, versions: [0], k: 5 }),
+  const [recorded, compared] = await Promise.all([ // the first needs no database: an answer that is recorded is shown
+    post("v1/trajectories", { text, ranking, route, context: [session, "chat"] }),
+    unlessAway(post("v1/dashboard/answers", { text, versions: [0], k: 5 })),
   ]);
-  return { text, ranking, route, trajectory: recorded.id, now: compared.now, untaught: compared.then[0] };
+  return { text, ranking, route, trajectory: recorded.id, now: compared?.now, untaught: compared?.then[0] };
 }
 
 function reply(answer, before) {
@@ -37,6 +38,7 @@ function reply(answer, before) {
 
 // One thumb need not change the answer: say by how much its score has moved, and how far the next one is behind.
 function unchanged(answer, before) {
+  if (!answer.now || !before.now) return "Asked again, it answers the same:";
   const [first, second] = answer.now.ranking;
   const was = before.now.ranking.find((one) => one.id === first?.id);
   if (!was) return "Asked again, it answers the same:";
@@ -127,7 +129,7 @@ async function show(answer, before) {
   document.getElementById("why").replaceChildren(...why(answer, before));
   if (before) line.focus({ preventScroll: true }); // the button that was pressed is gone
   scrollTo(line);
-  await teacher.refresh();
+  await unlessAway(teacher.refresh());
   scrollTo(line);
 }
 

@@ -16,6 +16,10 @@ export const h = (name, attributes, ...children) => filled(document.createElemen
 
 export const s = (name, attributes, ...children) => filled(document.createElementNS(SVG, name), attributes, children);
 
+// A rounded figure, and the exact one for pointers and for screen readers.
+export const rounded = (shown, exact) => (shown === exact ? shown
+  : h("span", { title: exact }, h("span", { "aria-hidden": "true" }, shown), h("span", { class: "sr" }, exact)));
+
 const isMissing = (content) => content === null || content === undefined || content === "–";
 
 // A table; on a narrow window each row is a card, in which every cell says its column. The roles keep it a table then.

@@ -3,12 +3,19 @@
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 6 });
+const date = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
 const moment = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium" });
 const clock = new Intl.DateTimeFormat("en", { timeStyle: "medium" });
 
 export const count = (value) => whole.format(value);
 export const compact = (value) => short.format(value);
-export const number = (value) => (value === null || value === undefined ? "–" : digits.format(value));
+// Three digits, of large numbers all before the point.
+export const number = (value) => (value === null || value === undefined ? "–" : (Math.abs(value) < 1000 ? digits : whole).format(value));
+export const precise = (value) => exact.format(value);
+// When a record was made, in milliseconds: its id (UUIDv7) begins with that.
+export const madeAt = (id) => Number.parseInt(id.replaceAll("-", "").slice(0, 12), 16);
+export const day = (when) => date.format(when);
 // Costs carry the unit of the space (its setting costs.unit), which every answer with costs tells.
 let unit = "";
 

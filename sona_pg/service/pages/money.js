@@ -2,8 +2,8 @@
 
 import { get, post } from "./api.js";
 import { chart, frame, QUALITY } from "./charts.js";
-import { asTable, h, problem, s, table } from "./elements.js";
-import { ago, cost, count, inUnit, number, several, share } from "./format.js";
+import { asTable, h, problem, rounded, s, table } from "./elements.js";
+import { ago, cost, count, inUnit, number, precise, several, share } from "./format.js";
 import { placeLabels, shortened } from "./labels.js";
 import { daysOf } from "./range.js";
 import { term } from "./terms.js";
@@ -24,7 +24,7 @@ export function totals(figures) {
   const rows = figures.routes.filter((row) => row.trajectories);
   return [
     h("dl", { class: "tiles" },
-      tile("Spent in all", cost(now.cost), [daysOf(figures), h("br"), change]),
+      tile("Spent in all", rounded(cost(now.cost), precise(now.cost)), [daysOf(figures), h("br"), change]),
       tile("Cost of 1,000 requests", cost((1000 * now.cost) / now.costed), before?.costed ? `${cost((1000 * before.cost) / before.costed)} before` : "on average"),
       tile("Requests with a cost", count(now.costed), `of ${count(now.trajectories)} recorded`)),
     table(`Spending by route, ${daysOf(figures)}`, [
@@ -122,7 +122,7 @@ function spent(known) {
   h("p", { class: "note" }, "Counted: requests whose route the router chose since the budget was set. Imported records are not.")];
 }
 
-export function budget(known) {
+export function budget(known, mayChange) {
   const place = h("div", { class: "flow" });
   const fill = (found) => {
     const amount = h("input", { type: "text", inputmode: "decimal", id: "amount", autocomplete: "off", value: found.amount ?? "" });
@@ -149,7 +149,7 @@ export function budget(known) {
     h("div", { class: "row" }, h("label", { class: "field" }, inUnit("Limit of spending"), amount), h("label", { class: "field" }, "for", per)),
     h("div", { class: "row" }, h("button", { type: "submit", class: "main" }, "Set the budget"),
       found.amount !== null && h("button", { type: "button", onclick: () => send({ amount: null }, "The budget is removed.") }, "Remove it")));
-    place.replaceChildren(...spent(found), h("details", {}, h("summary", {}, found.amount === null ? "Set a budget" : "Change the budget"), form), said);
+    place.replaceChildren(...[...spent(found), mayChange && h("details", {}, h("summary", {}, found.amount === null ? "Set a budget" : "Change the budget"), form), said].filter(Boolean));
   };
   fill(known);
   return place;

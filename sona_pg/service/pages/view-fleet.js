@@ -40,13 +40,24 @@ function origin(live, known, now) {
 
 const madeIn = (live) => (!live || live.origin === "cycle" ? "learned" : `made by ${madeBy(live.origin)}`);
 
-function learning(known, now, live) {
+// Who ran the latest cycle: a server of the space by its name; a worker has none.
+function lastRun(cycle, servers, now) {
+  if (!cycle) return "none yet";
+  const server = servers.find((one) => one.server_id === cycle.server_id);
+  const by = server ? `server ${server.host} · ${server.pid}, which is ${states[server.state] ?? server.state}` : `a worker, or a server forgotten since (${cycle.server_id.slice(-12)})`;
+  return `${ago(cycle.started_at, now)}, by ${by}`;
+}
+
+const states = { gone: "gone: killed or cut off", silent: "silent for 15 s", ended: "closed in order" };
+
+function learning(known, now, live, cycle, servers) {
   const waiting = known.waiting_facts ?? 0;
   return h("dl", { class: "pairs" },
     h("dt", {}, term("Live version", "version")), h("dd", {}, `${count(known.live_version ?? 0)}${origin(live, known, now)}`),
     h("dt", {}, term("Not learned yet", "waiting")), h("dd", {}, waiting ? `${several(waiting, "record")}, the oldest since ${at(known.waiting_since)}` : "nothing"),
     h("dt", {}, term("Failures of learning since", "cycle")), h("dd", {}, known.failed_cycles
       ? h("span", { class: "state bad" }, `${count(known.failed_cycles)}: ${known.last_error}`) : h("span", { class: "state good" }, "none")),
+    h("dt", {}, "Last run of learning"), h("dd", {}, lastRun(cycle, servers, now)),
     h("dt", {}, "Learning now"), h("dd", {}, known.learner ? `on server ${known.learner.slice(-12)}` : "no server at this moment"));
 }
 
@@ -60,7 +71,7 @@ export function fleet() {
     const now = Date.parse(found.learning.now);
     const columns = [
       { name: "Server", heads: true, kind: "nowrap", of: (one) => `${one.host} · ${one.pid}` },
-      { name: "State", of: (one) => h("span", { class: `state ${one.state}` }, one.state) },
+      { name: "State", of: (one) => h("span", { class: `state ${one.state}` }, one.state === "ended" ? "ended" : states[one.state] ?? one.state) },
       { name: "Serves version", kind: "number", of: (one) => count(one.serving_version) },
       { name: "Behind", kind: "number", of: (one) => (one.versions_behind > 0 ? count(one.versions_behind) : "0") },
       { name: "Last heard", kind: "nowrap", of: (one) => ago(one.seen_at, now) },
@@ -98,7 +109,7 @@ export function fleet() {
       { name: "When", kind: "when", of: (one) => at(one.created_at) },
     ], made.versions) : h("p", { class: "quiet" }, "No version yet: the first run of learning makes it.");
     place.replaceChildren(
-      panel("Learning", learning(found.learning, now, made.versions.find((one) => one.version === found.learning.live_version))), panel("Servers", ...servers),
+      panel("Learning", learning(found.learning, now, made.versions.find((one) => one.version === found.learning.live_version), cycleLog.cycles[0], found.servers)), panel("Servers", ...servers),
       panel("Versions and their check", made.versions.length > 0 && h("p", {}, verdict(made.versions)), versions, h("p", { class: "note" },
         "Each new version is judged by the choices that come: one that is worse than the one before is taken back by itself. In brackets: difference in quality.")),
       panel("Learning so far", cycles));

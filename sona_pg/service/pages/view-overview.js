@@ -1,8 +1,8 @@
 // Overview: figures of the space, quality over time and by version, and feedback as it comes.
 
 import { get } from "./api.js";
-import { h, panel, problem } from "./elements.js";
-import { ago, compact, count, duration, fine, several, told } from "./format.js";
+import { h, panel, problem, rounded } from "./elements.js";
+import { ago, compact, count, day, duration, fine, madeAt, several, told } from "./format.js";
 import { changeList } from "./quality-changes.js";
 import { byVersion, change, overTime } from "./quality-charts.js";
 import { chosenDays, daysOf, nameOf, rangeChoice } from "./range.js";
@@ -13,6 +13,7 @@ const ABOUT = "A request is one question with what answered it. The ratings, cor
 const PAUSE = 10000; // ms between two readings of the period's figures while records come in
 
 const tile = (name, value, small, word) => h("div", {}, h("dt", {}, word ? term(name, word) : name), h("dd", {}, value, h("small", {}, small)));
+const shortly = (value = 0) => rounded(compact(value), count(value));
 const uncounted = () => h("dl", { class: "tiles" },
   ["Quality", "Version", "Requests", "Feedback", "Not learned yet", "Servers"].map((name) => tile(name, "…", "being counted")));
 
@@ -31,9 +32,9 @@ function tiles(stats, figures, days) {
   return h("dl", { class: "tiles" },
     qualityTile(figures, days),
     tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${several(stats.patterns, "topic")}`, "version"),
-    tile("Requests", compact(totals.trajectories ?? 0), "recorded so far, all servers", "trajectory"),
-    tile("Feedback", compact(totals.feedback ?? 0), "told after the answer; other ratings came with it", "feedback"),
-    tile("Not learned yet", compact(totals.waiting ?? 0), "records that wait for learning", "waiting"),
+    tile("Requests", shortly(totals.trajectories), "recorded so far, all servers", "trajectory"),
+    tile("Feedback", shortly(totals.feedback), "told after the answer; other ratings came with it", "feedback"),
+    tile("Not learned yet", shortly(totals.waiting), "records that wait for learning", "waiting"),
     tile("Servers", count(totals.servers ?? 0), stats.database === "answers" ? "the database answers" : "the database is away", "server"));
 }
 
@@ -43,13 +44,21 @@ function gave(fact) {
   return [given, right].filter(Boolean).join(", ");
 }
 
+const LATER = 86400000; // milliseconds after which the day of the answer is told as well
+
+function toldWhen(fact) {
+  const answered = madeAt(fact.trajectory);
+  const isLater = Date.parse(fact.recorded_at) - answered > LATER;
+  return isLater ? `recorded ${ago(fact.recorded_at)}, of an answer of ${day(answered)}` : ago(fact.recorded_at);
+}
+
 function facts(rows) {
   if (!rows.length) return h("p", { class: "quiet" }, "Nothing was told after an answer lately. It appears here as it comes; ratings that come with the answer itself count in the figures above.");
   return h("ul", { class: "facts" }, rows.map((fact) => h("li", {},
     h("span", { class: "told" }, told(fact)),
     h("span", {}, fact.query ?? h("span", { class: "quiet" }, "a question without text"), " ",
       h("span", { class: "quiet" }, [
-        gave(fact), ` · ${fact.source} · ${ago(fact.recorded_at)}`,
+        gave(fact), ` · ${fact.source} · ${toldWhen(fact)}`,
       ].join(""))))));
 }
 

@@ -43,7 +43,7 @@ function detail(pattern, form) {
       h("dt", {}, "Asked"), h("dd", {}, several(pattern.size, "time")),
       h("dt", {}, term("Kind", "kind")), h("dd", {}, pattern.kind),
       h("dt", {}, "Mostly"), h("dd", {}, pattern.verdict ?? "not judged"),
-      h("dt", {}, "Cost of 1,000"), h("dd", {}, cost(pattern.per_thousand)),
+      h("dt", {}, term("Routes’ cost of 1,000", "routescost")), h("dd", {}, cost(pattern.per_thousand)),
       h("dt", {}, term("Best quality", "best")), h("dd", {}, bestOf(pattern)),
       pattern.cheapest && pattern.cheapest !== pattern.best_route && [h("dt", {}, term("Cheapest not shown to be worse", "cheapest")),
         h("dd", {}, `${known(pattern, pattern.cheapest)}, mean cost ${cost(pattern.routes[pattern.cheapest].cost)}`)]),
@@ -86,18 +86,39 @@ function naming(pattern, onNamed) {
     pattern.name !== null && h("button", { type: "button", onclick: () => send(null) }, "Take it away")), place);
 }
 
+// Orders of the table; a topic without the figure comes last.
+const ORDERS = [
+  ["Most bad ratings first", (pattern) => wrong(pattern) ?? -1],
+  ["Asked most often first", (pattern) => pattern.size],
+  ["Lowest quality first", (pattern) => (pattern.rated ? -pattern.quality : -2)],
+  ["Costliest routes first", (pattern) => pattern.per_thousand ?? -1],
+];
+let order = 0; // kept while the page is open
+
+function orderChoice(onChange) {
+  const select = h("select", {
+    onchange: () => {
+      order = Number(select.value);
+      onChange();
+    },
+  }, ORDERS.map(([name], place) => h("option", { value: place, selected: place === order }, name)));
+  return h("label", { class: "inline" }, "Order", select);
+}
+
 function leading(items, onChoose) {
-  const rows = items.toSorted((a, b) => (wrong(b) ?? -1) - (wrong(a) ?? -1) || b.size - a.size);
+  const [name, key] = ORDERS[order];
+  const rows = items.toSorted((a, b) => key(b) - key(a) || b.size - a.size);
   const columns = [
     { name: "Topic", heads: true, kind: "short", of: (pattern) => h("button", { type: "button", class: "link", "data-id": pattern.id, "aria-pressed": "false", onclick: () => onChoose(pattern) }, nameOf(pattern)) },
+    { name: "Asked", kind: "number", of: (pattern) => count(pattern.size) },
     { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.judged)}`) },
-    { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${several(pattern.rated, "rating")}` : null) },
+    { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${count(pattern.rated)}` : null) },
     { name: "Best quality", title: () => term("Best quality", "best"), kind: "short", of: (pattern) => pattern.best_route },
-    { name: "Cost of 1,000", kind: "number", of: (pattern) => (pattern.per_thousand === null ? null : cost(pattern.per_thousand)) },
+    { name: "Routes’ cost of 1,000", title: () => term("Routes’ cost of 1,000", "routescost"), kind: "number", of: (pattern) => (pattern.per_thousand === null ? null : cost(pattern.per_thousand)) },
   ];
   const more = rows.slice(LEADING);
   return [
-    table("Most bad ratings first", columns, rows.slice(0, LEADING)),
+    table(name, columns, rows.slice(0, LEADING)),
     more.length > 0 && h("details", {}, h("summary", {}, `${several(more.length, "topic")} more`), table("The other topics", columns, more)),
   ].filter(Boolean);
 }
@@ -115,6 +136,9 @@ export function patterns() {
   const choose = (item) => {
     chosen = item?.id ?? null;
     about.replaceChildren(h("h2", { tabindex: "-1" }, item ? nameOf(item) : "Topic"), ...detail(item, item && mayName && isLive && naming(item, named)));
+    press();
+  };
+  const press = () => {
     for (const one of list.querySelectorAll("[data-id]")) one.setAttribute("aria-pressed", String(one.dataset.id === chosen));
   };
 
@@ -141,11 +165,17 @@ export function patterns() {
       domains, height: 420, onChoose: (item) => choose(byId.get(item.id)), chosen: () => chosen,
     });
     drawing.replaceChildren(map);
-    list.replaceChildren(...leading(items, (item) => {
-      choose(item);
-      map.mark(item.id);
-      if (about.getBoundingClientRect().top > 0.8 * innerHeight) about.scrollIntoView(); // on a phone it comes last
-    }));
+    const rows = h("div", { class: "flow" });
+    const fillRows = () => {
+      rows.replaceChildren(...leading(items, (item) => {
+        choose(item);
+        map.mark(item.id);
+        if (about.getBoundingClientRect().top > 0.8 * innerHeight) about.scrollIntoView(); // on a phone it comes last
+      }));
+      press();
+    };
+    list.replaceChildren(orderChoice(fillRows), rows);
+    fillRows();
     choose(byId.get(chosen) ?? items.reduce((worst, item) => ((wrong(item) ?? -1) > (wrong(worst) ?? -1) ? item : worst)));
     note.textContent = `${several(items.length, "topic")} of version ${found.version}. Near is alike, as far as a plane can show: it shows ${share(found.explained[0] + found.explained[1])} of the differences.`
       + (found.left_out ? ` ${several(found.left_out, "smaller one")} left out.` : "");
@@ -166,7 +196,7 @@ export function patterns() {
       draw(found);
       return [
         h("h1", {}, "Topics"),
-        h("p", { class: "note" }, "A topic is a group of questions that are alike ", help("pattern"), ". Those with most bad ratings come first."),
+        h("p", { class: "note" }, "A topic is a group of questions that are alike ", help("pattern"), ". Those with most bad ratings come first, unless you choose another order."),
         h("div", { class: "pair wide" },
           h("div", { class: "stack" }, panel("Where it goes wrong", list), panel("Map", drawing, toneLegend(), versionSlider(listed, show), note)), about),
       ];

@@ -55,7 +55,7 @@ export function routes() {
   }
   return {
     async content() {
-      const [limit] = await Promise.all([readBudget(), fill()]);
+      const [limit, { scopes }] = await Promise.all([readBudget(), get("v1/spaces"), fill()]);
       estimate(); // takes longer than the rest, which is shown meanwhile
       return [
         h("h1", {}, "Routes"),
@@ -67,7 +67,7 @@ export function routes() {
         panel("Leaderboard", ranked),
         panel("Spending", spending),
         h("div", { class: "pair" }, panel("Spending over time", trend), panel("Quality for money", money)),
-        panel("Budget", budget(limit)),
+        panel("Budget", budget(limit, scopes.includes("admin"))),
         panel("What another budget would give", others),
       ];
     },

@@ -1,0 +1,135 @@
+"""What a head of support looks for on the pages, in a real Chromium: `make test-browser`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Browser
+
+from sona_pg import Store
+from sona_pg.demo.helpdesk import prepare_chat
+from sona_pg.service import ServiceOptions
+from tests.fix_proxy import Proxy
+from tests.service.browser.watched import Watched
+from tests.service.conftest import CONFIG
+from tests.service.site import Site
+
+AUGUST = datetime(2026, 8, 3, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def site(store: Store) -> Iterator[Site]:
+    """A space of an imported log: two topics, of which one is asked often; a correction came with the import."""
+    site = Site(store, ServiceOptions(space="support", dim=256, config=CONFIG))
+    rows = []
+    for place in range(1200):
+        text, good = ("where is my parcel", 0.9) if place % 4 else ("my money has not come back", 0.3)
+        rows.append({
+            "id": f"{place}", "started_at": (AUGUST + timedelta(minutes=place)).isoformat(), "text": text,
+            "route": "small" if place % 4 else "large", "quality": float(place % 10 < 10 * good),
+            "cost": 7.0 + place % 2,
+        })  # fmt: skip
+    for start in (0, 600):
+        made = site.post("/v1/trajectories/batch?space=support", {"trajectories": rows[start : start + 600]})
+    site.post("/v1/feedback?space=support", {"trajectory": made["ids"][-1], "correction": "large"})
+    site.post("/v1/learn?space=support")
+    answers = ["by post", "by train"]
+    site.post("/v1/candidates?space=support", {"ids": answers, "texts": answers})
+    yield site
+    site.close()
+
+
+def test_an_imported_correction_tells_the_day_of_its_answer(watched: Watched, site: Site) -> None:
+    watched.page.goto(f"{site.url}/?space=support&days=3650")
+    watched.page.wait_for_selector("ul.facts li:has-text('of an answer of Aug 4, 2026')")
+
+
+def test_a_rounded_figure_has_the_exact_one_for_pointers_and_screen_readers(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support&days=3650")
+    page.wait_for_selector("dd span[title='1,200'] [aria-hidden]:text-is('1.2K')")
+    assert page.locator("dd span[title='1,200'] .sr").text_content() == "1,200"
+    page.goto(f"{site.url}/?space=support&days=3650#routes")
+    page.wait_for_selector("dd:has-text('9,000')")  # not 9,000 for 8,996 or the like: large numbers are whole
+
+
+def test_topics_are_ordered_by_how_often_they_were_asked(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support#patterns")
+    page.select_option("label:has-text('Order') select", label="Asked most often first")
+    page.wait_for_selector("caption:text-is('Asked most often first')")
+    asked = [int(text.replace(",", "")) for text in page.locator("td[data-name=Asked]").all_inner_texts()]
+    assert asked == sorted(asked, reverse=True)
+    assert sum(asked) == 1200
+    assert page.locator("th:has-text('Routes’ cost of 1,000')").count() == 1
+    assert page.locator("button.link[aria-pressed=true]").count() == 1
+    watched.require_readable("patterns-ordered")
+
+
+def test_a_key_that_may_only_look_is_offered_no_budget(browser: Browser, store: Store, site: Site) -> None:
+    _, token = store.create_key("support", "viewer", ["read"])
+    closed = Site(store, ServiceOptions(space="support", dim=256, config=CONFIG, require_keys=True))
+    watched = Watched(browser, closed, 390)
+    page = watched.page
+    page.goto(f"{closed.url}/#routes")
+    page.fill("#token", token)
+    page.press("#token", "Enter")
+    page.wait_for_selector("text=No budget is set")
+    assert page.locator("text=Set a budget").count() == 0
+    period = page.locator("main select").first
+    assert period.evaluate("one => one.scrollWidth <= one.clientWidth")
+    watched.wrong = [said for said in watched.wrong if "401" not in said]  # before the key was typed
+    watched.close()
+    closed.close()
+
+
+def test_the_chat_tells_the_quality_of_the_whole_space(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/demo?space=support")
+    page.wait_for_selector("#curve .note:has-text('The whole space:')")
+    assert "of 1,200 ratings" in page.locator("#curve .note").inner_text()
+    page.wait_for_selector("text=It counts as your users’ ratings do")
+
+
+def test_the_fleet_tells_who_learned_last(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support#fleet")
+    page.wait_for_selector("dt:text-is('Last run of learning') + dd:has-text('by server')")
+
+
+@pytest.fixture
+def silenced(proxy: Proxy) -> Iterator[Site]:
+    """A demo space behind a proxy, by which its database can be silenced."""
+    with Store(proxy.url) as store:
+        prepare_chat(store, "demo", CONFIG)
+        site = Site(store, ServiceOptions(space="demo", dim=256, config=CONFIG))
+        yield site
+        proxy.resume()
+        site.close()
+
+
+def test_an_idle_page_says_that_the_database_is_silent_and_the_chat_goes_on(
+    browser: Browser, proxy: Proxy, silenced: Site
+) -> None:
+    idle, chat = Watched(browser, silenced), Watched(browser, silenced)
+    idle.page.goto(silenced.url)
+    idle.page.wait_for_selector("text=the database answers")
+    chat.page.goto(f"{silenced.url}/demo")
+    chat.page.wait_for_selector("#curve svg")
+    proxy.stall()
+    said = ".lost:has-text('The database behind the server has not answered since')"
+    idle.page.wait_for_selector(said)
+    chat.page.wait_for_selector(said)
+    chat.page.fill("#question", "where is my parcel?")
+    chat.page.press("#question", "Enter")
+    chat.page.wait_for_selector("#why:has-text('The question is recorded')")
+    assert chat.page.locator(".said-back").count() == 1
+    proxy.resume()
+    idle.page.wait_for_selector(".lost", state="hidden")
+    for one in (idle, chat):
+        unexpected = [told for told in one.wrong if "503 (" not in told and "not answer" not in told]
+        assert unexpected == []
+        one.wrong.clear()  # while the database was silent
+        one.close()
