@@ -193,8 +193,8 @@ def test_a_question_mark_leads_to_the_word_in_the_glossary(browser: Browser, sit
 
 
 def test_a_rollback_is_marked_in_the_charts_and_an_unrated_version_explained(watched: Watched, site: Site) -> None:
-    space = "?space=back"
-    site.post("/v1/spaces", {"name": "back", "dim": 256})
+    space = "?space=marked"
+    site.post("/v1/spaces", {"name": "marked", "dim": 256})
     for _ in range(2):
         for place in range(20):
             site.post(f"/v1/trajectories{space}", {"text": QUESTIONS[place % 4], "route": "small", "quality": 1})
