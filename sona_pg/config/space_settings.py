@@ -55,6 +55,7 @@ FIRST: Settings = {
     "base.layers": 12,
     "base.passes": 5,
     "base.max_norm": 64.0,
+    "costs.unit": "",
     "ewc.fisher": "kronecker",
     "ewc.sketch": 128,
     "ewc.lambda_": 1000.0,
