@@ -14,7 +14,7 @@ from sona_pg.serving import route_chooser, uptake
 if find_spec("hypothesis") is not None:  # the environment of tests/frameworks has none
     from hypothesis import settings
 
-    settings.register_profile("same draws in every run", derandomize=True, database=None)
+    settings.register_profile("same draws in every run", derandomize=True, database=None, deadline=None)
     settings.load_profile("same draws in every run")
 
 
