@@ -49,7 +49,8 @@ class StatusCalls(EngineLifetime):
                 ``instant_updates`` of loop A; ``failed_cycles``; ``clock_skew_ms`` to the database; ``standby``, which
                 answers reads; ``writer``, with what was committed (``trajectories``, ``steps``, ``feedback``,
                 ``batches``), records ``rejected`` by Postgres, of these ``rejected_unsaved`` (in memory) and
-                ``rejected_lost``, ``retries``, ``learner_errors`` of loop A, ``last_error`` and ``last_commit``.
+                ``rejected_lost``, trajectories ``conflicting`` with other contents under their id,
+                ``retries``, ``learner_errors`` of loop A, ``last_error`` and ``last_commit``.
             totals: of the space over all servers: live ``servers``, ``trajectories``, ``feedback``, ``dropped``, and
                 ``waiting`` facts, which no cycle has learned from yet.
             waiting_feedback: ``facts`` whose trajectory has not arrived, and ``since`` when.

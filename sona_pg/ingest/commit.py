@@ -76,6 +76,7 @@ class Written:
     steps: int = 0
     feedback: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+    conflicting: list[UUID] = field(default_factory=list)  # stored already with other contents, which stay
     already: bool = False  # an earlier attempt had committed
     taken: bool = False  # another server has used the number: nothing was written
     counted: bool = False  # rows and losses were added to the fleet's counters
@@ -190,6 +191,7 @@ def write_carefully(
             with raw.transaction():  # a savepoint
                 added = _add_new(raw, origin, Part(part.number, part.encoded, first, last))
             written.add(added)
+            written.conflicting += added.conflicting
         except psycopg.Error as exc:
             if not is_content_error(exc):
                 raise
@@ -238,19 +240,32 @@ def _marked_before(
 
 
 def _add_new(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> Written:
-    added = Written()
+    added, of_space = Written(), {"space": origin.space_id}
+    new: list[Any] = []
+    stored = False
     for table, rows in part.streams(part.first, part.last):
         if table == "feedback":
             added.feedback = _add_feedback(raw, origin, part)
             continue
         copy_stream(raw, statements.COPY_STAGED[table], HEADER + rows + TRAILER)
-        new = raw.execute(statements.UNSTAGE[table], {"space": origin.space_id}).rowcount
-        raw.execute(statements.CLEAR_STAGE[table])
         if table == "trajectories":
-            added.trajectories = new
+            new = raw.execute(statements.UNSTAGE[table], of_space).fetchall()
+            added.trajectories, stored = len(new), len(new) < part.trajectory_count
+            if stored:
+                added.conflicting = _conflicting(raw, of_space)
         else:
-            added.steps = new
+            if stored:  # more steps than were stored must not join them
+                raw.execute(statements.DROP_STEPS, {"ids": [row[0] for row in new], "counts": [row[1] for row in new]})
+            added.steps = raw.execute(statements.UNSTAGE[table], of_space).rowcount
+        raw.execute(statements.CLEAR_STAGE[table])
     return added
+
+
+def _conflicting(raw: psycopg.Connection[Any], of_space: dict[str, int]) -> list[UUID]:
+    """Return the ids of staged trajectories whose stored contents are others."""
+    staged = raw.execute(statements.STAGED_CONTENTS).fetchall()
+    told = {"ids": [row[0] for row in staged], "contents": [row[1] for row in staged]}
+    return [row[0] for row in raw.execute(statements.CONFLICTING, {**of_space, **told})]
 
 
 def _add_feedback(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> int:
@@ -308,6 +323,7 @@ def _counters(origin: Origin, written: Written, losses: Losses, now: datetime) -
         "server": origin.server_id,
         "trajectories": written.trajectories,
         "feedback": written.feedback,
+        "conflicting": len(written.conflicting),
         "dropped": losses.dropped,
         "abandoned": losses.abandoned,
         "now": now,
@@ -343,6 +359,8 @@ def _settled(
     """Update marker and counters to the rows added; delete both if no rows were added."""
     if not (written.trajectories or written.steps or written.feedback):
         raw.rollback()
+        if written.conflicting:
+            raw.execute(statements.COUNT, _counters(origin, written, Losses(), now))
         return written
     values = {
         "space": origin.space_id,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 import psycopg
 from psycopg.errors import LockNotAvailable, UndefinedTable
@@ -80,6 +81,7 @@ class Delivery:
             self._grow(part)
             total.add(written)
             total.rejected += written.rejected
+            total.conflicting += written.conflicting
             if written.counted:
                 losses, total.counted = Losses(), True
             if pending:
@@ -109,17 +111,20 @@ class Delivery:
                 else:
                     log.warning("batch %d was refused (%s); looking for the rows that are wrong", part.number, exc)
 
-        rejected: list[Rejected] = []  # survives an attempt whose commit only the next one discovers
+        conflicting: list[UUID] = []
+        rejected: list[Rejected] = []  # survive an attempt whose commit only the next one discovers
 
         def carefully(raw: psycopg.Connection[object]) -> Written:
             written = commit.write_carefully(raw, self._origin, part, losses, now)
+            if not written.already:
+                conflicting[:] = written.conflicting
             if written.rejected:
                 rejected[:] = written.rejected
                 self._rejects.keep(part.number, rejected, now)
             return written
 
         written = yield from self._link.deliver(part.number, carefully, splits=splits)
-        return replace(written, rejected=rejected)
+        return replace(written, rejected=rejected, conflicting=conflicting)
 
     def _directly(self, part: Part, losses: Losses, now: datetime, meanwhile: Callable[[], None]) -> Written | None:
         """Write a part to the space's own worker of Citus; None if it is to go through the coordinator."""

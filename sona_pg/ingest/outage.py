@@ -129,6 +129,7 @@ class Outage:
             rejected=0,
             rejected_unsaved=0,
             rejected_lost=0,
+            conflicting=0,
             retries=0,
             learner_errors=0,
             last_error=self.reason,

@@ -23,6 +23,7 @@ class IngestStats:
     rejected: int  # refused by Postgres for their content, and kept in a file
     rejected_unsaved: int  # of ``rejected``: in memory, because the folder cannot be written
     rejected_lost: int  # of ``rejected``: dropped, because memory for them was full as well
+    conflicting: int  # trajectories stored before under their id with other contents, which stay
     retries: int
     learner_errors: int  # exceptions of on_batch
     last_error: str | None  # None while writing works
@@ -36,8 +37,8 @@ class Progress:
     """
 
     __slots__ = (
-        "batches", "changed", "closing", "counted", "done", "ended", "guard", "last_commit", "learner_errors",
-        "refused", "rejected", "removed", "total", "waiters",
+        "batches", "changed", "closing", "conflicting", "counted", "done", "ended", "guard", "last_commit",
+        "learner_errors", "refused", "rejected", "removed", "total", "waiters",
     )  # fmt: skip
 
     def __init__(self, done: int) -> None:
@@ -47,7 +48,7 @@ class Progress:
         self.waiters = 0  # threads that wait for records or candidates to be committed
         self.done = done
         self.total = Written()
-        self.batches = self.rejected = self.learner_errors = 0
+        self.batches = self.rejected = self.conflicting = self.learner_errors = 0
         self.counted = Losses()  # losses already added to the fleet's counters
         self.refused: dict[bytes, str] = {}  # durability 'sync': why an awaited record was refused
         self.last_commit: datetime | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -60,8 +60,8 @@ class Service:
     """
 
     __slots__ = (
-        "_config", "_look_at", "_on_batch", "_parts", "_recorded", "_serving", "_steps", "_warn_again", "finished",
-        "in_turn", "interval", "recorder", "space", "taken_ahead", "writing",
+        "_config", "_look_at", "_on_batch", "_parts", "_recorded", "_serving", "_steps", "_warn_again",
+        "_warn_of_conflicts", "finished", "in_turn", "interval", "recorder", "space", "taken_ahead", "writing",
     )  # fmt: skip
 
     def __init__(
@@ -81,7 +81,7 @@ class Service:
         self._serving = threading.Lock()  # held during a turn, and for ever once the service has ended
         self._steps: Turns[None] | None = None  # continued in the next turn
         self._look_at = time.monotonic() + LOOK_EVERY  # the source looked for leftovers when it was made
-        self._warn_again = 0.0
+        self._warn_again = self._warn_of_conflicts = 0.0
         self._recorded = 0  # at the last look
         parts.hot.settle(parts.progress.done)
 
@@ -207,6 +207,8 @@ class Service:
         written = yield from parts.delivery.deliver(
             batch, losses, careful=parts.source.may_repeat, meanwhile=self._take_ahead
         )
+        if written.conflicting:
+            self._say_conflicting(written.conflicting)
         with progress.changed:
             if written.counted:
                 before = progress.counted
@@ -214,6 +216,7 @@ class Service:
             progress.total.add(written)
             progress.batches += 1
             progress.rejected += len(written.rejected)
+            progress.conflicting += len(written.conflicting)
             if self._config.durability == "sync":
                 progress.refused.update(
                     {row.name.bytes: row.reason for row in written.rejected if isinstance(row.name, UUID)}
@@ -280,4 +283,14 @@ class Service:
             log.warning(
                 "the buffer of %d records was full: %d were refused; record more slowly, raise IngestConfig.capacity, "
                 "use when_full='wait', or durability 'sync' or 'spool'", self._parts.hot.capacity, dropped
+            )  # fmt: skip
+
+    def _say_conflicting(self, ids: Sequence[UUID]) -> None:
+        """Warn, rate-limited, of trajectories whose ids are stored with other contents; the counter has them all."""
+        now = time.monotonic()
+        if now >= self._warn_of_conflicts:
+            self._warn_of_conflicts = now + WARN_EVERY
+            log.warning(
+                "trajectories recorded again with other contents, which are not stored: %d, such as %s; give each "
+                "interaction an id of its own, and record what is learned of it later as feedback", len(ids), ids[0]
             )  # fmt: skip

@@ -64,7 +64,7 @@ WHERE space_id = %(space)s AND batch = %(batch)s
 COUNT = """
 UPDATE sona.servers
 SET trajectories = trajectories + %(trajectories)s, feedback = feedback + %(feedback)s,
-    dropped = dropped + %(dropped)s, abandoned = abandoned + %(abandoned)s
+    dropped = dropped + %(dropped)s, abandoned = abandoned + %(abandoned)s, conflicting = conflicting + %(conflicting)s
 WHERE space_id = %(space)s AND server_id = %(server)s
 RETURNING space_id
 """
@@ -103,10 +103,33 @@ UNSTAGE = {
 INSERT INTO sona.{table} ({", ".join(COLUMNS[table])})
 SELECT {", ".join(COLUMNS[table])} FROM pg_temp.staged_{table} WHERE space_id = %(space)s
 ON CONFLICT DO NOTHING
-RETURNING 1
+RETURNING {"id, step_count" if table == "trajectories" else "1"}
 """
     for table in STAGED
 }
+# Leaves the steps of trajectories that were just added: of one that stands twice in a part, those of the first.
+DROP_STEPS = """
+DELETE FROM pg_temp.staged_steps s WHERE NOT EXISTS (
+    SELECT FROM unnest(%(ids)s::uuid[], %(counts)s::int[]) AS new (id, step_count)
+    WHERE new.id = s.trajectory_id AND s.ordinal < new.step_count
+)
+"""
+# What an application says of a trajectory; a retry may be measured, sampled and served by another version anew. A new
+# embedder changes the vector of a text, not the text.
+CONTENTS = """sha256(convert_to(ROW(
+    quality, cost, paid, lowest_reward, step_count, route, context, query, parameters,
+    CASE WHEN query IS NULL THEN embedding END
+)::text, 'UTF8'))"""
+STAGED_CONTENTS = f"SELECT id, {CONTENTS} FROM pg_temp.staged_trajectories"
+# No rows but ids and hashes go to the workers of Citus.
+CONFLICTING = f"""
+SELECT DISTINCT stored.id FROM (
+    SELECT t.id, {CONTENTS} AS contents FROM unnest(%(ids)s::uuid[]) AS named (id)
+    JOIN sona.trajectories t ON t.space_id = %(space)s AND t.id = named.id
+) AS stored
+JOIN unnest(%(ids)s::uuid[], %(contents)s::bytea[]) AS told (id, contents)
+    ON told.id = stored.id AND told.contents <> stored.contents
+"""
 CLEAR_STAGE = {table: f"DELETE FROM pg_temp.staged_{table}" for table in STAGED}
 
 # Feedback that may be stored already. In the order of the key: two servers with the same feedback must not deadlock.

@@ -170,6 +170,7 @@ class Writer:
                 rejected=done.rejected + self._extras.refused,
                 rejected_unsaved=self._rejects.unsaved,
                 rejected_lost=self._rejects.lost,
+                conflicting=done.conflicting,
                 retries=self._link.retries,
                 learner_errors=done.learner_errors,
                 last_error=self._link.last_error,

@@ -52,6 +52,12 @@ SPACE_FIGURES = (
     ("sona_patterns", "gauge", "Patterns of the version that is served.", ("patterns",)),
     ("sona_recorded_total", "counter", "Records accepted by this process.", ("recorded",)),
     ("sona_dropped_total", "counter", "Records refused because the buffer was full.", ("dropped",)),
+    (
+        "sona_conflicting_total",
+        "counter",
+        "Trajectories recorded again under a stored id with other contents, which are not stored.",
+        ("server", "writer", "conflicting"),
+    ),
     ("sona_abandoned_total", "counter", "Trajectories that were never ended.", ("abandoned",)),
     ("sona_queue_records", "gauge", "Records in memory that are not committed yet.", ("waiting",)),
     ("sona_trajectories_total", "counter", "Trajectories of the space, of all servers.", ("totals", "trajectories")),

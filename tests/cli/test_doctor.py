@@ -137,13 +137,14 @@ def test_servers_that_lag_drop_or_have_wrong_clocks_are_named(database_url: str)
         connection.execute(
             """
             UPDATE sona.servers SET ended_at = NULL, seen_at = now(), started_at = now() - interval '1 h',
-                serving_version = 0, dropped = 7, skew_ms = -90000
+                serving_version = 0, dropped = 7, conflicting = 5, skew_ms = -90000
             """
         )
     code, found = examined(database_url)
     assert code == 2
     assert "1 behind" in found["lag"]["found"]
     assert "-90.0 s" in found["clocks"]["found"]
+    assert found["ids"]["found"].endswith("not stored: default: 5")
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE sona.servers SET serving_version = 1")
     code, found = examined(database_url)

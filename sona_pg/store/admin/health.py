@@ -54,6 +54,10 @@ JOIN sona.spaces s ON s.name = f.space
 JOIN sona.state_versions v ON v.space_id = s.space_id AND v.version = s.live_version
 WHERE f.state = 'live' AND f.versions_behind > 0 AND v.created_at < %(before)s AND f.started_at < %(before)s
 """
+CONFLICTING = """
+SELECT s.name, sum(v.conflicting)::bigint FROM sona.servers v JOIN sona.spaces s USING (space_id)
+WHERE v.conflicting > 0 AND v.ended_at IS NULL GROUP BY s.name ORDER BY 2 DESC
+"""
 LEARNING = """
 SELECT l.space, l.waiting_facts, extract(epoch FROM now() - l.waiting_since), l.failed_cycles, l.last_error,
        coalesce((s.settings ->> 'loops.background_interval')::float, 3600),
@@ -262,6 +266,12 @@ def _space_checks(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
         yield Finding(
             "set aside", "warning", f"trajectories that could not be learned from: {_listed(aside)}",
             "sona-pg set-aside list says why, sona-pg set-aside retry gives them back",
+        )  # fmt: skip
+    conflicting = raw.execute(CONFLICTING).fetchall()
+    if conflicting:
+        yield Finding(
+            "ids", "warning", "trajectories recorded again under a stored id with other contents, not stored: "
+            + _listed(conflicting), "give each interaction an id of its own; the servers' logs name ids",
         )  # fmt: skip
     unfinished = raw.execute(UNFINISHED).fetchall()
     if unfinished:
