@@ -13,10 +13,11 @@ class TelemetryKeys:
     """Hashes of what a span or an evaluation names, of 16 bytes each; None: not named."""
 
     span: bytes | None
-    evaluated_span: bytes | None  # of an evaluation with a response: a judge evaluates several within its own span
+    evaluated_span: bytes | None  # of an evaluation that names a response, which may be another span's
     response: bytes | None
     response_in_trace: bytes | None  # told apart, as applications give one response id to several traces
-    trace: UUID | None  # of an inference; None: of an evaluation, which may come in a trace of its own
+    trace: UUID | None  # an evaluation may come in a trace of its own
+    inference: bool  # else an evaluation
 
     @classmethod
     def of(cls, trace: str, span: str, response: str, *, inference: bool) -> TelemetryKeys:
@@ -26,13 +27,15 @@ class TelemetryKeys:
             _hash(f"evaluated {trace} {span}") if trace and span else None,
             _hash(f"response {response}") if response else None,
             _hash(f"trace {trace} response {response}") if trace and response else None,
-            UUID(bytes=_hash(f"trace {trace}")) if trace and inference else None,
+            UUID(bytes=_hash(f"trace {trace}")) if trace else None,
+            inference,
         )
 
     @property
     def named(self) -> tuple[bytes, ...]:
         """The keys that it has."""
-        keys = (self.span, self.evaluated_span, self.response_in_trace, self.response)
+        again = again_key(self.span) if self.inference and self.span is not None else None
+        keys = (self.span, self.evaluated_span, self.response_in_trace, self.response, again)
         return tuple(key for key in keys if key is not None)
 
 
@@ -41,6 +44,7 @@ class TelemetryClaim(NamedTuple):
 
     id: UUID | None  # None: it may be about several
     doubt: str = ""  # for whoever sent it
+    again: bool = False  # another span has told of this trajectory
 
 
 def owner_key(response: bytes) -> bytes:
@@ -53,14 +57,19 @@ def sharing_key(response: bytes) -> bytes:
     return response[:1] + bytes([255 - response[1]]) + response[2:]
 
 
-def taken_by_span_key(trajectory: UUID) -> bytes:
-    """Return the key that is kept once an evaluation's trajectory is that of the span which the evaluation was in."""
-    return _hash(f"taken by span {trajectory}")
+def early_key(trajectory: UUID) -> bytes:
+    """Return the key that is kept of a trajectory that an evaluation has before its span has come."""
+    return _hash(f"early {trajectory}")
 
 
-def taken_by_response_key(trajectory: UUID) -> bytes:
-    """Return the key that is kept once an evaluation's trajectory is that of a span with the response it named."""
-    return _hash(f"taken by response {trajectory}")
+def arrived_key(trajectory: UUID) -> bytes:
+    """Return the key that is kept once the span of ``early_key`` has come."""
+    return _hash(f"arrived {trajectory}")
+
+
+def again_key(span: bytes) -> bytes:
+    """Return the key that is kept of a span of whose trajectory another span has told before."""
+    return _hash(f"again {span.hex()}")
 
 
 def _hash(name: str) -> bytes:

@@ -92,6 +92,8 @@ async def _record(
         raise ProblemError(422, str(exc)) from exc
     refused = []
     for one, claim, vector in zip(told, claims, vectors, strict=False):
+        if claim.again:  # two instrumentations tell of one call: the first is recorded
+            continue
         if not vector.any():
             refused.append("a message has no word that the space's embedder knows")
             continue

@@ -10,7 +10,7 @@ import pytest
 from fix_ledger import Ledger
 
 from sona_pg.domain.ids import uuid7
-from sona_pg.domain.telemetry_keys import TelemetryKeys
+from sona_pg.domain.telemetry_keys import TelemetryClaim, TelemetryKeys
 from sona_pg.store.erasure_statements import REMOVE
 from tests.service.otlp_bodies import TRACE, chat, evaluation, logs, span, traces
 
@@ -92,6 +92,17 @@ def test_spans_and_evaluations_find_their_trajectories_in_every_order(ledger: Le
         assert dict(zip(order, again, strict=True)) == told | {JUDGED: told[OF_SECOND]}, order
 
 
+@pytest.mark.parametrize("early", [(), (JUDGED, BY_RESPONSE)])
+def test_the_first_of_two_spans_that_tell_of_one_call_is_recorded(ledger: Ledger, early: tuple[TelemetryKeys, ...]):
+    space_id = ledger.space("again", 8).space_id
+    nested = TelemetryKeys.of(TRACE[::-1], "4", "r", inference=True)  # within the span of another trace
+    for _ in range(2):  # the exporter sends them again
+        claims = ledger.database.telemetry.claim(
+            space_id, [(one, uuid7()) for one in (*early, OF_FIRST, NESTED, OF_SECOND, nested)]
+        )
+        assert [claim.again for claim in claims[len(early) :]] == [False, True, False, True]
+
+
 @pytest.mark.parametrize("judged", [BY_RESPONSE, IN_JUDGE])
 def test_an_evaluation_by_response_finds_its_span_in_either_order(ledger: Ledger, judged: TelemetryKeys):
     for number, order in enumerate(itertools.permutations((OF_FIRST, judged))):
@@ -107,11 +118,43 @@ def test_a_judge_evaluates_several_responses_within_one_span_before_theirs_have_
     assert claimed(ledger, space_id, *spans) == [first, second]
 
 
-def test_a_span_without_a_response_has_the_evaluation_that_named_one(ledger: Ledger):
-    bare = [TelemetryKeys.of(TRACE, "1", "", inference=inference) for inference in (True, False)]
-    evaluated = TelemetryKeys.of(TRACE, "1", "r", inference=False)
-    for number, order in enumerate(itertools.permutations((*bare, evaluated))):
-        assert len({*claimed(ledger, ledger.space(f"bare {number}", 8).space_id, *order)}) == 1, order
+@pytest.mark.parametrize("response", ["", "agent's"])
+def test_an_evaluation_that_names_a_response_is_never_about_another_span(ledger: Ledger, response: str):
+    parent = TelemetryKeys.of(TRACE, "1", response, inference=True)
+    answer = TelemetryKeys.of(TRACE, "2", "r", inference=True)
+    judged = TelemetryKeys.of(TRACE, "1", "r", inference=False)  # in the parent's span
+    for number, order in enumerate(itertools.permutations((parent, answer, judged))):
+        space_id = ledger.space(f"named {number}", 8).space_id
+        told = dict(zip(order, claimed(ledger, space_id, *order), strict=True))
+        assert told[judged] == told[answer] != told[parent], order
+
+
+def test_an_evaluation_names_its_span_in_one_way_until_the_span_has_come(ledger: Ledger):
+    span = TelemetryKeys.of(TRACE, "1", "r", inference=True)
+    named, bare = (TelemetryKeys.of(TRACE, "1", response, inference=False) for response in ("r", ""))
+    for number, (early, late) in enumerate(((named, bare), (bare, named))):
+        space_id = ledger.space(f"mixed {number}", 8).space_id
+
+        def claim(one: TelemetryKeys, space_id: int = space_id) -> TelemetryClaim:
+            return ledger.database.telemetry.claim(space_id, [(one, uuid7())])[0]
+
+        first, refused = claim(early), claim(late)
+        assert (refused.id, "before the span" in refused.doubt) == (None, True)
+        assert claim(span) == TelemetryClaim(first.id)
+        assert claim(late) == claim(early) == TelemetryClaim(first.id)
+
+
+def test_evaluations_that_a_later_span_cannot_have_are_told_of(ledger: Ledger):
+    space_id = ledger.space("told", 8).space_id
+    by_span, by_judge = (
+        TelemetryKeys.of(TRACE, "1", "", inference=False), TelemetryKeys.of("c" * 32, "9", "r", inference=False)
+    )  # fmt: skip
+    claimed(ledger, space_id, by_span, by_judge)
+    answered = TelemetryKeys.of(TRACE, "1", "r", inference=True)
+    assert "by the response" in ledger.database.telemetry.claim(space_id, [(answered, uuid7())])[0].doubt
+    claimed(ledger, space_id, TelemetryKeys.of(TRACE, "2", "other", inference=False))
+    bare = TelemetryKeys.of(TRACE, "2", "", inference=True)
+    assert "no span has yet" in ledger.database.telemetry.claim(space_id, [(bare, uuid7())])[0].doubt
 
 
 @pytest.mark.parametrize("response", ["", "agent's"])
@@ -133,9 +176,17 @@ def test_an_evaluation_in_an_agents_span_leaves_each_span_its_trajectory(ledger:
     for step in [everything] if together else list(zip(*told, strict=True)):
         claims = ledger.database.telemetry.claim(space_id, [(one, uuid7()) for one in step])
         found |= dict(zip(step, (claim.id for claim in claims), strict=True))
-    spans = [one for one in everything if one.trace is not None]
+    spans = [one for one in everything if one.inference]
     assert len({found[one] for one in spans}) == len(spans) == 360
     assert {found[one] for one in everything} - {found[one] for one in spans} <= {None}  # no evaluation by itself
+    for number in range(120):
+        agent = TelemetryKeys.of(f"a{number}", "1", response and f"{response} {number}", inference=True)
+        answers = [TelemetryKeys.of(trace, span, f"r{number}", inference=True)
+                   for trace, span in ((f"a{number}", "2"), (f"b{number}", "3"))]  # fmt: skip
+        by_response = TelemetryKeys.of(f"a{number}", "1", f"r{number}", inference=False)
+        by_span = TelemetryKeys.of(f"a{number}", "1", "", inference=False)
+        assert found[by_response] in (None, *(found[one] for one in answers)), number
+        assert found[by_span] in (None, found[agent]), number
     again = ledger.database.telemetry.claim(space_id, [(one, uuid7()) for one in spans])
     assert [claim.id for claim in again] == [found[one] for one in spans]
 
@@ -147,10 +198,11 @@ def test_agents_and_answers_are_both_kept_when_an_evaluation_came_before_them(se
         assert service.post("/v1/otlp/v1/logs", logs(judged), params=name).json() == {}
         spans = [span(1, chat("plan")), span(2, chat("flights", **{"gen_ai.response.id": "r"}))]
         for one in reversed(spans) if answer_first else spans:
-            assert service.post("/v1/otlp/v1/traces", traces(one), params=name).json() == {}
-        early = "flights" if answer_first else "plan"
+            answer = service.post("/v1/otlp/v1/traces", traces(one), params=name).json()
+            doubt = answer.get("partialSuccess", {}).get("errorMessage", "")
+            assert ("no span has yet" in doubt) == (one is spans[0] and not answer_first)
         told = {(row[2], row[6]) for row in rows(name["space"])}
-        assert told == {(query, "http:Early" if query == early else None) for query in ("plan", "flights")}
+        assert told == {("plan", None), ("flights", "http:Early")}
 
 
 def test_spans_and_evaluations_that_arrive_at_once_agree_on_their_trajectories(ledger: Ledger):
