@@ -26,6 +26,10 @@ class InvalidValue(SonaError, ValueError):
     """The caller's data is invalid: not finite, out of range, or of the wrong type."""
 
 
+class WrongType(InvalidValue, TypeError):
+    """A number was expected, and text or a truth value was given."""
+
+
 class UnknownCandidate(InvalidValue, NotFound):
     """A candidate was named by its id alone, and no version or server knows it."""
 

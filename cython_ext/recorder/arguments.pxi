@@ -48,6 +48,8 @@ cdef object out_of_range(cnp.ndarray values, str what):
 cdef inline double number(object value, str what) except? -1.5:
     if type(value) is float:
         return <double> value
+    if isinstance(value, (bool, np.bool_, str, bytes, bytearray)):  # float() would take them
+        raise WrongType(f"{what} is {value!r}, expected a number, not text or a truth value")
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError) as exc:

@@ -38,6 +38,7 @@ from sona_pg.errors import (
     InvalidValue,
     StorageError,
     TrajectoryError,
+    WrongType,
 )
 
 cnp.import_array()

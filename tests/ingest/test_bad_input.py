@@ -89,6 +89,29 @@ def test_a_quality_outside_its_range(hot: HotPath, quality: Any) -> None:
     assert hot.recorded_count == 1
 
 
+@pytest.mark.parametrize("value", ["0.9", b"1", True, False, np.True_], ids=repr)
+def test_text_and_truth_values_are_no_numbers(hot: HotPath, value: Any) -> None:
+    trajectory = hot.begin_trajectory(ONE)
+    for name, give in (
+        ("quality", lambda: hot.end_trajectory(trajectory, value)),
+        ("latency", lambda: hot.end_trajectory(trajectory, 0.5, latency=value)),
+        ("cost", lambda: hot.end_trajectory(trajectory, 0.5, cost=value)),
+        ("reward", lambda: hot.add_step(trajectory, ONE, None, value)),
+        ("quality", lambda: hot.record_feedback(trajectory, quality=value)),
+    ):
+        with pytest.raises(TypeError, match=f"{name} is .*, expected a number") as caught:
+            give()
+        assert isinstance(caught.value, InvalidValue)  # whoever handles that, handles this
+
+
+@pytest.mark.parametrize("value", [1, np.float32(0.5), np.float64(0.5), np.int64(1), np.float16(0), np.array(0.5)])
+def test_numbers_of_numpy_are_numbers(hot: HotPath, value: Any) -> None:
+    trajectory = hot.begin_trajectory(ONE)
+    hot.add_step(trajectory, ONE, None, value)
+    hot.end_trajectory(trajectory, value, latency=value, cost=value)
+    assert hot.recorded_count == 1
+
+
 @pytest.mark.parametrize("reward", [NAN, INF, 1_000_001, -1e7, "good", None])
 def test_a_reward_outside_its_range(hot: HotPath, reward: Any) -> None:
     with pytest.raises(InvalidValue, match="reward"):

@@ -188,3 +188,18 @@ def test_without_its_extra_the_service_says_which_one(monkeypatch):
     monkeypatch.setitem(sys.modules, "orjson", None)
     with pytest.raises(ImportError, match=r"pip install 'sona-pg\[server\]'"):
         importlib.import_module("sona_pg.service")
+
+
+@pytest.mark.parametrize("value", ["0.9", True])
+def test_text_and_truth_values_are_no_numbers(service, space, value):
+    name, trajectory = {"space": space()}, {"vector": X}
+    for path, body, pointer in (
+        ("/v1/trajectories", trajectory | {"quality": value}, "/quality"),
+        ("/v1/trajectories", trajectory | {"cost": value}, "/cost"),
+        ("/v1/trajectories", trajectory | {"latency": value}, "/latency"),
+        ("/v1/trajectories", trajectory | {"steps": [{"reward": value}]}, "/steps/0/reward"),
+        ("/v1/feedback", {"trajectory": ID, "quality": value}, "/quality"),
+        ("/v1/feedback", {"trajectory": ID, "cost": value}, "/cost"),
+    ):
+        refused = service.post(path, body, params=name)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer), (path, body)
