@@ -38,6 +38,7 @@ INSERT INTO sona.idempotent_requests (space_id, key, fingerprint, recorded_at)
     VALUES (%(space)s, '{SECRET}', decode(repeat('00', 32), 'hex'), now());
 INSERT INTO sona.telemetry_ids (space_id, key, trajectory_id, recorded_at)
     VALUES (%(space)s, decode(repeat('00', 16), 'hex'), gen_random_uuid(), now());
+INSERT INTO sona.imported_ids (space_id, trajectory_id, imported_id) VALUES (%(space)s, gen_random_uuid(), '{SECRET}');
 INSERT INTO sona.erasures (space_id, erasure_id, kind, hashes, until_id, first_version, phase, requested_at, removed)
     VALUES (%(space)s, gen_random_uuid(), 'user', decode(repeat('00', 32), 'hex'), gen_random_uuid(), 1, 'removed',
             now(), '{{"note": "{SECRET}"}}');

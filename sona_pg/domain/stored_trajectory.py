@@ -44,4 +44,5 @@ class StoredTrajectory:
     steps: Sequence[StoredStep]
     facts: Sequence[Fact]  # by source and sequence
     outcome: Outcome
+    imported_id: str | None  # of the row of a file that it was imported from
     embedding: NDArray[np.float16] | None  # (dim,) if asked for, and of the space's dimension

@@ -33,10 +33,12 @@ from sona_pg.domain.overview_figures import (
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.route_choice import RatedRoute, RouteChoice, choose, rated_routes
+from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
+from sona_pg.engine.found_requests import found_requests
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange
 from sona_pg.engine.period_overview import events, mean_costs, period_figures, route_standings
 from sona_pg.engine.session import Session
@@ -168,6 +170,10 @@ class Overview:
         """Return the latest facts about the newest trajectories, latest first."""
         session = self._session()
         return session.database.overview.facts(session.space, FACTS_ABOUT, require_count(limit, what="limit"))
+
+    def requests(self, find: str) -> Sequence[StoredTrajectory]:
+        """Return the trajectories with an id: their own, or that of the row they were imported from."""
+        return found_requests(self._session(), find.strip())
 
     def answers(self, x: ArrayLike, versions: Sequence[int], k: int = 5) -> OldAnswers:
         """Return what is answered to ``x`` (dim,) now, and what each of ``versions`` has answered when it was made.

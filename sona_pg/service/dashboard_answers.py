@@ -231,6 +231,36 @@ class FactsAnswer(BaseModel):
     facts: list[FactRow]
 
 
+class SaidFact(BaseModel):
+    """A fact of feedback about a request; one without quality, correction and cost takes back the earlier ones."""
+
+    source: str
+    quality: float | None = None
+    correction: str | None = None
+    paid: float | None = None
+
+
+class FoundRequest(BaseModel):
+    """A request that was looked for by an id."""
+
+    trajectory: UUID
+    imported_id: str | None = None
+    query: str | None = None
+    route: str | None = None
+    quality: float | None = None  # as it counts now
+    latency: float | None = None  # seconds
+    cost: float | None = None
+    context: list[str]
+    feedback: list[SaidFact]
+
+
+class RequestsAnswer(BaseModel):
+    """Requests with an id, the latest first."""
+
+    requests: list[FoundRequest]
+    cost_unit: str | None = None
+
+
 class ScoredName(BaseModel):
     """A candidate or a route with its score."""
 

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, Field
 
+from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.engine import SonaEngine
 from sona_pg.engine.overview import Overview
 from sona_pg.limits import MOST_INT8
@@ -23,7 +24,9 @@ from sona_pg.service.dashboard_answers import (
     LearnedFactsAnswer,
     LearningCurveAnswer,
     QualityAnswer,
+    RequestsAnswer,
     RoutesAnswer,
+    SaidFact,
 )
 from sona_pg.service.map_answers import MemoryAnswer, PatternMapAnswer
 from sona_pg.service.operations import Call, Operations
@@ -65,6 +68,12 @@ class MemoryQuery(BaseModel):
     """A text of the nodes to show with what they are connected to; by default the best-connected part."""
 
     find: Annotated[str, Field(max_length=LONGEST_FIND)] = ""
+
+
+class FindQuery(BaseModel):
+    """The id of an imported row, or of a trajectory."""
+
+    find: Annotated[str, Field(min_length=1, max_length=LONGEST_FIND)]
 
 
 class AnswersBody(Asked):
@@ -171,6 +180,13 @@ async def latest_feedback(call: Call[Any]) -> Any:
     return {"facts": await _overview(call, lambda known: known.latest_feedback(call.query["limit"]))}
 
 
+@operations.add("GET", "/v1/dashboard/requests", scope="read", query=FindQuery, answer=RequestsAnswer)
+async def found_requests(call: Call[Any]) -> Any:
+    """Return the requests that have an id, or were imported of a row that had it in its file."""
+    found = await _overview(call, lambda known: known.requests(call.query["find"]))
+    return {"requests": [_request(one) for one in found]} | await _cost_unit(call)
+
+
 @operations.add("POST", "/v1/dashboard/answers", scope="read", body=AnswersBody, answer=AnswersAnswer)
 async def answers(call: Call[AnswersBody]) -> Any:
     """Return what is answered to a question now, and what versions answer with the candidates of their time."""
@@ -185,6 +201,15 @@ async def facts_near(call: Call[FactsBody]) -> Any:
     """Return judged trajectories like a question, with the version that has learned each."""
     x = await vector_of(call, call.body)
     return {"facts": await _overview(call, lambda known: known.facts_near(x, call.body.k))}
+
+
+def _request(stored: StoredTrajectory) -> dict[str, Any]:
+    return {
+        "trajectory": stored.id, "imported_id": stored.imported_id, "query": stored.query, "route": stored.route,
+        "quality": stored.outcome.quality, "cost": stored.outcome.paid, "context": stored.context,
+        "latency": None if stored.latency_us is None else stored.latency_us / 1e6,
+        "feedback": [{name: getattr(fact, name) for name in SaidFact.model_fields} for fact in stored.facts],
+    }  # fmt: skip
 
 
 async def _cost_unit(call: Call[Any]) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from sona_pg.store.decisions import LoggedDecisions, not_learned_by, read_decisi
 from sona_pg.store.erasure_store import ErasureStore
 from sona_pg.store.export_rows import ExportStore
 from sona_pg.store.gate_store import GateStore
+from sona_pg.store.imported_ids import ImportedIdStore
 from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned, read_state
 from sona_pg.store.overview_store import OverviewStore
@@ -85,6 +86,7 @@ class Database(SpaceStore):
         self.set_aside = SetAsideStore(engine)
         self.erasures = ErasureStore(engine)
         self.exports = ExportStore(engine)
+        self.imported_ids = ImportedIdStore(engine)
         self.contents = ContentStore(engine)
         self.retirements = RetirementStore(engine)
         self.telemetry = TelemetryStore(engine)

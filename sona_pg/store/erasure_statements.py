@@ -97,6 +97,10 @@ WHERE t.space_id = %(space)s AND t.id = gone.id AND t.id >= %(first)s AND t.id <
 DELETE FROM sona.set_aside a USING unnest(%(ids)s::uuid[]) AS gone (id)
 WHERE a.space_id = %(space)s AND a.trajectory_id = gone.id
 """,
+    "imported_ids": """
+DELETE FROM sona.imported_ids i USING unnest(%(ids)s::uuid[]) AS gone (id)
+WHERE i.space_id = %(space)s AND i.trajectory_id = gone.id
+""",
     "telemetry_ids": """
 DELETE FROM sona.telemetry_ids o WHERE o.space_id = %(space)s AND (
     o.trajectory_id = ANY(%(ids)s::uuid[])

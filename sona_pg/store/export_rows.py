@@ -18,6 +18,7 @@ from sona_pg.domain.stored_trajectory import StoredStep, StoredTrajectory
 from sona_pg.store.candidates import read_sets
 from sona_pg.store.claims import EVERYTHING
 from sona_pg.store.copying import Spec, among, as_ids, copy_arrays, keys_of
+from sona_pg.store.imported_ids import read_between
 from sona_pg.store.outcome_rows import outcome_by, read_said
 from sona_pg.store.schema import feedback, steps, trajectories
 from sona_pg.store.transactions import reading
@@ -104,6 +105,7 @@ def _page(connection: Connection, space: Space, wanted: Selection, rows: int) ->
         connection, space.space_id, [int(number) for number in np.unique(values["candidate_set"]) if number]
     )
     columns = {name: _listed(values[name], nulls[name]) for name, *_ in COLUMNS[1:]}
+    imported = read_between(connection, space, ids[0], ids[-1])
     found = []
     for place, (key, id_) in enumerate(zip(keys, ids, strict=True)):
         row = {name: column[place] for name, column in columns.items()}
@@ -126,6 +128,7 @@ def _page(connection: Connection, space: Space, wanted: Selection, rows: int) ->
                 steps=told.get(key, ()),
                 facts=said,
                 outcome=_outcome(row, said),
+                imported_id=imported.get(id_),
                 embedding=_embedding(values, nulls, place) if wanted.embeddings else None,
             )
         )

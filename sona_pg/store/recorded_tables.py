@@ -157,6 +157,16 @@ sealed_weeks = Table(
     PrimaryKeyConstraint("space_id", "first_id"),
 )
 
+imported_ids = Table(
+    "imported_ids",
+    metadata,
+    space_column(),
+    Column("trajectory_id", Uuid, nullable=False),
+    Column("imported_id", Text, nullable=False),
+    PrimaryKeyConstraint("space_id", "trajectory_id"),
+    Index("imported_ids_by_id", "space_id", "imported_id"),
+)
+
 set_aside = Table(
     "set_aside",
     metadata,

@@ -81,6 +81,14 @@ JOIN sona.steps s ON s.space_id = %(source)s AND s.trajectory_id = v.id
     AND s.trajectory_id BETWEEN %(first)s AND %(last)s
 RETURNING 1
 """
+IMPORTED_IDS = """
+INSERT INTO sona.imported_ids (space_id, trajectory_id, imported_id)
+SELECT %(target)s, i.trajectory_id, i.imported_id
+FROM unnest(%(ids)s::uuid[]) AS v (id)
+JOIN sona.imported_ids i ON i.space_id = %(source)s AND i.trajectory_id = v.id
+ON CONFLICT DO NOTHING
+RETURNING 1
+"""
 FEEDBACK = r"""
 INSERT INTO sona.feedback (space_id, quality, trajectory_id, sequence, batch, recorded_at, source, correction,
     paid)
@@ -194,6 +202,7 @@ class SpaceCopy:
                 "steps": raw.execute(STEPS, told).rowcount if ids else 0,
                 "feedback": raw.execute(FEEDBACK, told).rowcount,
             }
+            raw.execute(IMPORTED_IDS, told)
             raw.execute(COUNTED, {**told, **counts})
             raw.execute(COUNTED_IN_SPACE, {**told, **counts})
             summaries.note_anew(raw, self.target.space_id)  # the batch keeps its time

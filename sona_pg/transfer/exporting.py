@@ -87,6 +87,7 @@ def _row(stored: StoredTrajectory, vectors: bool) -> dict[str, Any]:
         decision = {"propensity": stored.propensity, "cost": stored.cost, "features": features}
     return {
         "id": str(stored.id),
+        "imported_id": stored.imported_id,
         "started_at": made_at(stored.id).isoformat(),
         "query": stored.query,
         "route": stored.route,

@@ -32,7 +32,9 @@ class ImportComparison:
 
     def add(self, id: Any, line: int, row: LogRow) -> None:
         """Note a row that was given to the recorder as trajectory ``id``."""
-        self._told.append(ToldRow(id, line, str(row.id), row.quality, row.route, row.query, row.facts))
+        self._told.append(
+            ToldRow(id, line, row.imported_id or str(row.id), row.quality, row.route, row.query, row.facts)
+        )
 
     def compare(self, repeated: int) -> bool:
         """Compare the rows noted, if ``repeated`` is above 0; all are committed. Return whether facts were recorded."""

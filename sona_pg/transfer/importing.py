@@ -191,7 +191,7 @@ class _Import:
                         self._retired.append(part.id)
                     self._done.candidates += 1
                 else:
-                    self._record_trajectory(part, embedding, row.line)
+                    self._record_trajectory(self._ids.recognized(part), embedding, row.line)
             except InvalidValue as exc:
                 self._refuse(row, str(exc))
 
@@ -227,7 +227,7 @@ class _Import:
         except InvalidValue:
             engine.let_go(t)
             raise
-        self._ids.give(t.id.bytes)
+        self._ids.give(t.id, row)
         self._comparison.add(t.id, line, row)
         for fact in row.facts:
             engine.record_feedback(

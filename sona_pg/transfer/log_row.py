@@ -22,6 +22,7 @@ from sona_pg.limits import LONGEST_ID
 FIELDS = frozenset({
     "id", "started_at", "embedding", "text", "query", "route", "quality", "latency", "cost", "context", "parameters",
     "steps", "candidates", "decision", "correction", "feedback", "version", "outcome", "candidate", "group", "retired",
+    "imported_id",
 })  # fmt: skip
 MOST_REWARD = 1e6
 TIMES = "ISO 8601 such as 2026-11-22T10:00Z"
@@ -81,6 +82,8 @@ class LogRow:
     candidates: Sequence[str] | str | None
     decision: LoggedDecision | None
     facts: Sequence[LoggedFact]
+    imported_id: str | None  # the row's own id, where the trajectory has another
+    is_timed: bool  # the row itself tells its time
 
 
 class CandidateRow(NamedTuple):
@@ -136,8 +139,14 @@ def read_trajectory(content: dict[str, Any], raw: bytes, at: datetime | None) ->
         id_, started_at, embedding, text or query, query if query is not None else text, route,
         _share(content, "quality"), float("nan") if latency is None else latency, _number(content, "cost"),
         context or (), parameters, _steps(get("steps")), candidates, _decision(get("decision"), route),
-        _facts(content, began),
+        _facts(content, began), _imported_id(content, id_), isinstance(id_, UUID) or get("started_at") is not None,
     )  # fmt: skip
+
+
+def _imported_id(content: dict[str, Any], id_: UUID | str) -> str | None:
+    """Return the id by which people know a row: its own, or of an export the one that the exported row had."""
+    before = _text(content, "imported_id")
+    return before or (None if isinstance(id_, UUID) or content.get("id") is None else id_)
 
 
 def _identity(told: Any, started: Any, raw: bytes, at: datetime | None) -> tuple[UUID | str, datetime | None, datetime]:

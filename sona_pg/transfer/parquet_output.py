@@ -14,10 +14,10 @@ GROUP = 5_000  # rows of a row group: 5 MB of embeddings
 # Columns by kind of rows, and the type of each; what has no fixed shape is JSON.
 COLUMNS = {
     "trajectories": {
-        "id": "string", "started_at": "time", "query": "string", "route": "string", "quality": "float32",
-        "outcome": "float32", "latency": "float64", "cost": "float64", "context": "texts", "parameters": "json",
-        "candidates": "json", "decision": "json", "version": "int64", "steps": "json", "feedback": "json",
-        "embedding": "vector",
+        "id": "string", "started_at": "time", "query": "string", "route": "string",
+        "quality": "float32", "outcome": "float32", "latency": "float64", "cost": "float64", "context": "texts",
+        "parameters": "json", "candidates": "json", "decision": "json", "version": "int64", "steps": "json",
+        "feedback": "json", "imported_id": "string", "embedding": "vector",
     },
     "candidates": {"candidate": "string", "group": "string", "retired": "bool", "embedding": "vector"},
     "pairs": {

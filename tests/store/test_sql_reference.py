@@ -27,8 +27,8 @@ CONFIG = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceCo
 # Nothing of the kind exists in a space of a few rows without sessions, or it is a matter of time.
 MAY_BE_EMPTY = {
     "change_parts", "communities", "diff", "dream_edges", "erasure_log", "failed_cycles", "forgetting_by_task",
-    "graph_hubs", "hierarchy", "hubs", "nearest_nodes", "neighborhood", "neighbors", "next_patterns", "pattern_seasons",
-    "quality_by_parameter", "quality_changes", "touched_days", "waiting_feedback",
+    "graph_hubs", "hierarchy", "hubs", "imported", "nearest_nodes", "neighborhood", "neighbors", "next_patterns",
+    "pattern_seasons", "quality_by_parameter", "quality_changes", "touched_days", "waiting_feedback",
 }  # fmt: skip
 
 

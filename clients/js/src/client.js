@@ -55,6 +55,7 @@ export const CALLS = Object.freeze({
   memoryGraph: ["GET", "/v1/dashboard/memory"],
   fleet: ["GET", "/v1/dashboard/fleet"],
   cycles: ["GET", "/v1/dashboard/cycles"],
+  requests: ["GET", "/v1/dashboard/requests"],
   latestFeedback: ["GET", "/v1/dashboard/feedback"],
   answers: ["POST", "/v1/dashboard/answers"],
   factsNear: ["POST", "/v1/dashboard/facts"],

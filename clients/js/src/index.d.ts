@@ -177,6 +177,7 @@ export class SonaClient {
   memoryGraph(query?: { find?: string }, options?: CallOptions): Promise<any>;
   fleet(query?: { limit?: number }, options?: CallOptions): Promise<any>;
   cycles(query?: { limit?: number }, options?: CallOptions): Promise<any>;
+  requests(query: { find: string }, options?: CallOptions): Promise<any>;
   latestFeedback(query?: { limit?: number }, options?: CallOptions): Promise<any>;
   answers(body: Asked & { versions?: number[]; k?: number }, options?: CallOptions): Promise<any>;
   factsNear(body: Asked & { k?: number }, options?: CallOptions): Promise<any>;

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { h, panel, problem, rounded } from "./elements.js";
-import { ago, compact, count, day, duration, fine, madeAt, several, told } from "./format.js";
+import { ago, at, compact, cost, costsIn, count, day, duration, fine, madeAt, several, share, told } from "./format.js";
 import { changeList } from "./quality-changes.js";
 import { byVersion, change, overTime } from "./quality-charts.js";
 import { chosenDays, daysOf, nameOf, rangeChoice } from "./range.js";
@@ -62,6 +62,37 @@ function facts(rows) {
       ].join(""))))));
 }
 
+const details = (one) => [
+  one.quality === null ? "not rated" : `quality ${share(one.quality)}`,
+  one.latency === null ? "" : duration(one.latency), one.cost === null ? "" : cost(one.cost), one.context.join(", "),
+].filter(Boolean).join(" · ");
+
+const found = (one) => h("li", {},
+  h("span", { class: "told" }, one.imported_id ?? "a request"),
+  h("span", {}, one.query ?? "a question without text", one.route ? ` – answered with “${one.route}”` : "", " ",
+    h("span", { class: "quiet" }, `${at(madeAt(one.trajectory))} · ${details(one)}`),
+    one.feedback.map((fact) => h("span", { class: "quiet" }, ` · ${fact.source}: ${[told(fact), gave(fact)].filter(Boolean).join(", ")}`))));
+
+// Requests by the id that they had in an imported file, or by their own.
+function finder() {
+  const input = h("input", { id: "find-request", type: "search", maxlength: "200", required: true, placeholder: "T-1042" });
+  const place = h("div", { role: "status" });
+  async function find(event) {
+    event.preventDefault();
+    const id = input.value.trim();
+    if (!id) return;
+    try {
+      const { requests, cost_unit } = await get("v1/dashboard/requests", { find: id });
+      costsIn(cost_unit);
+      place.replaceChildren(requests.length ? h("ul", { class: "facts" }, requests.map(found)) : h("p", { class: "quiet" }, `No request of this space has the id “${id}”.`));
+    } catch (error) {
+      place.replaceChildren(problem(error));
+    }
+  }
+  return panel("Find a request", h("form", { class: "row", onsubmit: find },
+    h("label", { for: "find-request" }, "Its id in the file that was imported, or its own"), " ", input, " ", h("button", {}, "Find")), place);
+}
+
 // A panel whose content comes later; what went wrong with it is said in its place.
 function filledLater(title, asked, draw) {
   const place = h("div", { class: "flow" }, h("p", { class: "quiet" }, "…"));
@@ -117,7 +148,7 @@ export function overview() {
     async content() {
       fill(); // a large store is counted for a second: not waited for
       await fillFacts();
-      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, reasons, panel("Latest feedback", live)];
+      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, reasons, panel("Latest feedback", live), finder()];
     },
     onVersion: fill,
     onRecorded: () => Promise.all([fillFacts(), fillFigures()]),

@@ -9,7 +9,7 @@ INVENTORY = {
     "table": """
         acts adapters api_keys batches candidate_contents candidate_sets candidates cycles
         daily_decisions daily_figures erasures feedback feedback_rest fisher_snapshots
-        idempotent_requests leases memory_edges memory_nodes memory_standing pattern_names pattern_routes
+        idempotent_requests imported_ids leases memory_edges memory_nodes memory_standing pattern_names pattern_routes
         pattern_uses patterns route_statistics schema_revision sealed_weeks servers set_aside
         shared_trajectories space_names space_roles space_settings spaces staged_versions
         state_arrays state_versions steps steps_rest summary_days summary_progress telemetry_ids
@@ -17,7 +17,7 @@ INVENTORY = {
     """,
     "view": """
         adapter_norms audit_log budgets catalog cycle_changes cycle_log decisions dream_edges erasure_log
-        failed_cycles feedback_sources figures fleet forgetting_by_task gates graph_hubs growth
+        failed_cycles feedback_sources figures fleet forgetting_by_task gates graph_hubs growth imported
         labels latest_feedback learning learning_curve next_patterns off_policy outcomes
         pattern_summary quality_by_day quality_by_server quality_by_space route_leaderboard
         routes_by_pattern store_size topics users versions waiting_feedback
@@ -40,7 +40,8 @@ INVENTORY = {
         candidates_space_id_slot_key cycles_by_start cycles_pkey daily_decisions_pkey
         daily_figures_pkey erasures_pkey feedback_batch feedback_pkey feedback_rest_pkey
         feedback_rest_space_id_batch_idx fisher_snapshots_pkey idempotent_requests_by_time
-        idempotent_requests_pkey leases_pkey memory_edges_abstract memory_edges_back
+        idempotent_requests_pkey imported_ids_by_id imported_ids_pkey
+        leases_pkey memory_edges_abstract memory_edges_back
         memory_edges_dreamt memory_edges_pkey memory_nodes_of_candidates memory_nodes_of_kind
         memory_nodes_pkey memory_nodes_waiting memory_standing_by_community
         memory_standing_by_strength memory_standing_pkey pattern_names_pkey pattern_routes_pkey pattern_uses_pkey
@@ -82,7 +83,9 @@ INVENTORY = {
         fisher_snapshots.fisher_snapshots_space_id_fkey fisher_snapshots.fisher_snapshots_task_check
         idempotent_requests.idempotent_requests_key_check
         idempotent_requests.idempotent_requests_pkey
-        idempotent_requests.idempotent_requests_space_id_fkey leases.leases_epoch_check
+        idempotent_requests.idempotent_requests_space_id_fkey
+        imported_ids.imported_ids_imported_id_check imported_ids.imported_ids_pkey
+        imported_ids.imported_ids_space_id_fkey leases.leases_epoch_check
         leases.leases_pkey leases.leases_role_check leases.leases_space_id_fkey
         memory_edges.memory_edges_check memory_edges.memory_edges_kind_check
         memory_edges.memory_edges_pkey memory_edges.memory_edges_space_id_fkey

@@ -319,6 +319,7 @@ class Maintenance:
                 "cycles": partial(retention.forget_cycles, work, space, before, failed),
                 "sets of candidates": partial(retention.forget_sets, work, space, sets_before.monday, self._at),
                 "reasons of trajectories set aside": partial(retention.forget_reasons, work, space, before, self._at),
+                "ids of imported rows": partial(retention.forget_imported, work, space, before, self._at),
                 "rows of shared trajectories": partial(retention.forget_shared, work, space, self._at - SHARED_FOR),
                 "answered requests": partial(retention.forget_requests, work, space, self._at - ANSWERED_FOR),
                 "ids of spans": partial(

@@ -16,7 +16,7 @@ UNREADABLE = frozenset({"space_names"})
 OF_SERVERS = frozenset({"api_keys", "idempotent_requests", "shared_trajectories"})
 OF_ADMINS = frozenset({"acts"})
 
-LEDGER = ("trajectories", "steps", "feedback")
+LEDGER = ("trajectories", "steps", "feedback", "imported_ids")
 LEARNED = (
     "cycles", "leases", "set_aside", "patterns", "pattern_names", "pattern_routes", "state_versions", "adapters",
     "state_arrays", "fisher_snapshots", "route_statistics", "memory_nodes", "memory_edges", "memory_standing",

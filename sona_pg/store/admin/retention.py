@@ -142,6 +142,11 @@ WHERE s.space_id = %(space)s AND s.named_at < %(before)s
 """
 # The remaining sets are named by kept trajectories: checked again once those may have expired.
 STILL_NAMED = "UPDATE sona.candidate_sets SET named_at = %(at)s WHERE space_id = %(space)s AND named_at < %(before)s"
+FORGET_IMPORTED = """
+DELETE FROM sona.imported_ids i
+WHERE i.space_id = %(space)s AND (i.trajectory_id < %(first)s OR i.trajectory_id >= %(far)s)
+  AND NOT EXISTS (SELECT FROM sona.trajectories t WHERE t.space_id = %(space)s AND t.id = i.trajectory_id)
+"""
 FORGET_REASONS = """
 DELETE FROM sona.set_aside s
 WHERE s.space_id = %(space)s
@@ -264,6 +269,11 @@ def forget_reasons(raw: psycopg.Connection[Any], space: int, before: datetime, a
     """Delete the reasons of deleted trajectories that were set aside."""
     values = {"space": space, "first": id_floor(before), "far": id_floor(at + FAR)}
     return raw.execute(FORGET_REASONS, values).rowcount
+
+
+def forget_imported(raw: psycopg.Connection[Any], space: int, before: datetime, at: datetime) -> int:
+    """Delete the files' own ids of imported trajectories that were deleted."""
+    return raw.execute(FORGET_IMPORTED, {"space": space, "first": id_floor(before), "far": id_floor(at + FAR)}).rowcount
 
 
 def forget_shared(raw: psycopg.Connection[Any], space: int, before: datetime) -> int:

@@ -47,7 +47,7 @@ OF_ACTS = "CREATE POLICY by_space ON {table} USING ({sees}) WITH CHECK ({sees} A
 SECRETS = {
     "spaces": ("name",), "space_names": ("name",), "trajectories": ("query",), "feedback": ("correction",),
     "set_aside": ("reason",), "api_keys": ("name",), "idempotent_requests": ("key",), "cycles": ("error",),
-    "servers": ("host",),
+    "servers": ("host",), "imported_ids": ("imported_id",),
 }  # fmt: skip
 PARTITION = re.compile(r"_(w\d{8}|rest)$")
 NO_STATISTICS = "ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0"

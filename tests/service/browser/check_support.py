@@ -133,3 +133,15 @@ def test_an_idle_page_says_that_the_database_is_silent_and_the_chat_goes_on(
         assert unexpected == []
         one.wrong.clear()  # while the database was silent
         one.close()
+
+
+def test_a_row_of_a_file_is_found_by_its_id(watched: Watched, site: Site) -> None:
+    page = watched.page
+    (fact,) = page.request.get(f"{site.url}/v1/dashboard/feedback?space=support&limit=1").json()["facts"]
+    page.goto(f"{site.url}/?space=support")
+    page.get_by_label("Its id in the file").fill(fact["trajectory"])
+    page.keyboard.press("Enter")
+    page.wait_for_selector("section:has-text('Find a request') li:has-text('http: corrected')")
+    page.get_by_label("Its id in the file").fill("T-1042")
+    page.get_by_role("button", name="Find", exact=True).click()
+    page.wait_for_selector("text=No request of this space has the id “T-1042”.")

@@ -1,0 +1,80 @@
+"""Ids that rows of imported files have of their own, by the trajectories that were made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+
+from sona_pg.domain.space import Space
+from sona_pg.store.connect import driver_connection
+from sona_pg.store.transactions import BRIEF, reading, transaction
+
+LONGEST = 256  # bytes: a longer id is not kept
+# Ids within their bounds, which prune the partitions; one kept already is told again by every repeated import.
+KEEP = """
+INSERT INTO sona.imported_ids (space_id, trajectory_id, imported_id)
+SELECT %(space)s, t.id, told.imported_id
+FROM unnest(%(ids)s::uuid[], %(told)s::text[]) AS told (id, imported_id)
+JOIN sona.trajectories t ON t.space_id = %(space)s AND t.id = told.id AND t.id BETWEEN %(first)s AND %(last)s
+ON CONFLICT DO NOTHING
+RETURNING 1
+"""
+OF_IDS = """
+SELECT i.imported_id, i.trajectory_id FROM unnest(%(told)s::text[]) AS told (imported_id)
+JOIN sona.imported_ids i ON i.space_id = %(space)s AND i.imported_id = told.imported_id
+ORDER BY i.trajectory_id DESC
+"""
+ALL_OF = """
+SELECT trajectory_id FROM sona.imported_ids WHERE space_id = %(space)s AND imported_id = %(told)s
+ORDER BY trajectory_id DESC LIMIT %(most)s
+"""
+BETWEEN = """
+SELECT trajectory_id, imported_id FROM sona.imported_ids
+WHERE space_id = %(space)s AND trajectory_id BETWEEN %(first)s AND %(last)s
+"""
+
+
+class ImportedIdStore:
+    """Keeps the ids of imported rows, and finds trajectories by them."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Write to the database of ``engine``."""
+        self._engine = engine
+
+    def keep(self, space: Space, told: Mapping[UUID, str]) -> None:
+        """Keep the ids of imported rows by their trajectories; of trajectories that are not stored none is kept."""
+        kept = {id_: name for id_, name in told.items() if can_be_kept(name)}
+        if not kept:
+            return
+        values = {"space": space.space_id, "ids": list(kept), "told": list(kept.values())}
+        with transaction(self._engine, "keeping the ids of imported rows") as connection:
+            driver_connection(connection).execute(KEEP, values | {"first": min(kept), "last": max(kept)})
+
+    def trajectories(self, space: Space, told: Sequence[str]) -> dict[str, UUID]:
+        """Return the first trajectory of each id of an imported row that is kept."""
+        values = {"space": space.space_id, "told": [name for name in told if can_be_kept(name)]}
+        if not values["told"]:
+            return {}
+        with reading(self._engine, "looking for imported rows") as connection:
+            return dict(driver_connection(connection).execute(OF_IDS, values).fetchall())
+
+    def all_of(self, space: Space, told: str, most: int) -> list[UUID]:
+        """Return the latest ``most`` trajectories that were made of rows with an id."""
+        if not can_be_kept(told):
+            return []
+        values = {"space": space.space_id, "told": told, "most": most}
+        with reading(self._engine, "looking for imported rows", BRIEF) as connection:
+            return [id_ for (id_,) in driver_connection(connection).execute(ALL_OF, values)]
+
+
+def read_between(connection: Connection, space: Space, first: UUID, last: UUID) -> dict[UUID, str]:
+    """Return the ids of the imported rows among the trajectories from ``first`` to ``last``."""
+    values = {"space": space.space_id, "first": first, "last": last}
+    return dict(driver_connection(connection).execute(BETWEEN, values).fetchall())
+
+
+def can_be_kept(name: str) -> bool:
+    """Whether the id of a row fits into the table."""
+    return name.isprintable() and 1 <= len(name.encode()) <= LONGEST  # surrogates and NUL are not printable
