@@ -107,6 +107,9 @@ def import_records(
     corrections: Annotated[
         bool, typer.Option("--corrections", help="Record changed ratings of known rows as feedback, which counts.")
     ] = False,
+    erased_too: Annotated[
+        bool, typer.Option("--erased-too", help="Also record rows without started_at of users who were erased.")
+    ] = False,
     changed: Annotated[
         Path | None,
         typer.Option(help="File to list the known rows whose contents differ, or were corrected.", show_default=False),
@@ -115,8 +118,8 @@ def import_records(
 ) -> None:
     """Record a file of logs, each row once, under its own time; an interrupted import goes on where it stopped.
 
-    Exit codes: 0 all rows are recorded, 1 some were rejected or are known with other contents, 2 nothing could be used,
-    3 stopped: run it again.
+    Exit codes: 0 all rows are recorded, 1 some were rejected, are about erased users, or are known with other contents,
+    2 nothing could be used, 3 stopped: run it again.
 
     Example: sona-pg import october.jsonl.gz --space support
     Example: sona-pg import october.csv --space support --corrections --changed changed.jsonl
@@ -138,7 +141,7 @@ def import_records(
         )  # fmt: skip
         wanted = ImportWanted(
             file, None if form is None else FORMATS[form], read_time(at, "--at"), rejects, mapping,
-            _delimiter(delimiter), encoding, corrections, changed,
+            _delimiter(delimiter), encoding, corrections, erased_too, changed,
         )  # fmt: skip
         if not file.is_file():
             raise InvalidValue(f"{file} is no file: expected one, for it is read twice, the first time to check it")
@@ -168,7 +171,8 @@ def import_records(
         waiting = 0 if empty else database.totals(database.find_space(space))["waiting"]
     facts = done.as_dict()
     if not wants_json():
-        facts.pop("first_changed")  # told below
+        for told_below in ("first_changed", "first_erased"):
+            facts.pop(told_below)
     show_facts(facts, f"imported {file.name} into space {space!r}")
     notes = [*notes_of(done, corrections=corrections), *([f"space {space!r} would be empty, and was not made"] * empty)]
     if waiting:
@@ -182,7 +186,7 @@ def import_records(
         print(f"sona-pg: {file} has no rows", file=sys.stderr)
     if not done.rows or done.rejected == done.rows:
         raise typer.Exit(NOTHING_USABLE)
-    if done.rejected or done.changed:
+    if done.rejected or done.changed or done.erased:
         raise typer.Exit(SOME_REJECTED)
 
 
@@ -204,6 +208,12 @@ def notes_of(done: Imported, *, corrections: bool) -> Iterator[str]:
             for name, change in row["changes"].items()
         )
         yield f"line {row['line']}, id {row['id']!r}: {told}"
+    if done.erased:
+        yield (
+            f"{done.erased} rows (the first: line {done.first_erased}) were not recorded: whoever they are about was "
+            "erased from this space. Rows with a started_at after the erasure are recorded; --erased-too records "
+            "those without a started_at. See docs/import-export.md, Erased users"
+        )
     if done.corrected:
         yield f"{done.corrected} known rows were corrected by feedback"
     if done.changed:

@@ -46,7 +46,7 @@ class Subject:
 
 def hash_of(erasure_id: UUID, name: str) -> bytes:
     """Return SHA-256 of the erasure's id, which is the salt, and a label or an id."""
-    return hashlib.sha256(erasure_id.bytes + name.encode()).digest()
+    return hashlib.sha256(erasure_id.bytes + name.encode(errors="surrogatepass")).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,13 @@ class Erasure:
         """Whether a record that arrives late is of the subject: by its labels, or by its id."""
         if id >= self.until_id:
             return False
-        names = [str(id)] if self.kind == "trajectories" else labels or []
-        known = {self.hashes[start : start + 32] for start in range(0, len(self.hashes), 32)}
+        names, known = [str(id)] if self.kind == "trajectories" else labels or [], self.known
         return any(hash_of(self.id, name) in known for name in names)
+
+    @property
+    def known(self) -> frozenset[bytes]:
+        """Return the hashes, each by itself."""
+        return frozenset(self.hashes[start : start + 32] for start in range(0, len(self.hashes), 32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class ImportWanted:
     delimiter: str | None = None  # of CSV; by default its header tells it
     encoding: str | None = None  # of CSV; by default UTF-8, and a file in another one is refused
     corrections: bool = False  # record changed ratings of known rows as feedback
+    erased_too: bool = False  # record rows of erased users that tell no time
     changed: Path | None = None  # file that lists changed and corrected rows; by default none
 
     @property
@@ -45,6 +46,7 @@ class ImportWanted:
         """How the file is read, as text: an interrupted import that is read in another way begins again."""
         told = self.mapping or RowMapping()
         shape = f"{told.scale} {told.zone} {told.decimal} {told.date_format} {self.delimiter} {self.corrections}"
+        shape += f" {self.erased_too}"
         return f"{self.form} {self.encoding} {self.at} {dict(told.names)} {dict(told.ratings)} {shape}"
 
 

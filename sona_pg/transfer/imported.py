@@ -18,6 +18,8 @@ class Imported:
     changed: int = 0  # of them, those that differ from the record, which stays
     corrected: int = 0  # of them, those whose rating was corrected by a new fact
     rejected: int = 0
+    erased: int = 0  # rows of this run that are left out: their user, session or record was erased from the space
+    first_erased: int = 0  # line of the first of them
     resumed_at: int = 0  # line of an interrupted import
     rejects: str | None = None  # file of the rejected rows
     first_changed: list[dict[str, Any]] = field(default_factory=list)  # changed or corrected rows, as --changed lists

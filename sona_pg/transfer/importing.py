@@ -18,6 +18,7 @@ from sona_pg.engine import SonaEngine
 from sona_pg.errors import InvalidValue
 from sona_pg.store.database import Database
 from sona_pg.transfer.checkpoint import Checkpoint, identity_of, load_checkpoint, save_checkpoint
+from sona_pg.transfer.erased_rows import ErasedRows
 from sona_pg.transfer.import_comparison import ImportComparison
 from sona_pg.transfer.import_source import ImportWanted, open_source, part_of, read_part
 from sona_pg.transfer.imported import Imported
@@ -87,6 +88,7 @@ class _Import:
             engine, database, space, correct=wanted.corrections, listed_in=wanted.changed
         )
         self._ids = RowIds(database, space)
+        self._erased = ErasedRows(database, space, undated=not wanted.erased_too)
         self._first = FirstValues() if wanted.corrections else None
         self._refused_before = 0  # by Postgres, up to the last commit
         self._everything: tuple[str, ...] | None = None
@@ -176,6 +178,10 @@ class _Import:
                 part = read_part(self._wanted, row, content)
                 if self._first is not None and isinstance(part, LogRow):
                     self._first.require_same(part)
+                if isinstance(part, LogRow) and self._erased.covers(part):
+                    self._done.erased += 1
+                    self._done.first_erased = self._done.first_erased or row.line
+                    continue
                 parts.append((row, part))
             except InvalidValue as exc:
                 self._refuse(row, str(exc))
