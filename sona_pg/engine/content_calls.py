@@ -30,7 +30,7 @@ class ContentCalls(EngineLifetime):
             raise InvalidValue(f"contents is of type {type(contents).__name__}, expected {{id: {{…}}, …}}")
         for id_, content in contents.items():
             _require_id(id_)
-            _require_content(id_, content)
+            require_content(id_, content)
         if contents:
             self._session.require_database()
             self._session.database.contents.keep(self._session.space, contents)
@@ -67,7 +67,7 @@ class ContentCalls(EngineLifetime):
         """
         _require_prefix(prefix)
         containing = {} if containing is None else containing
-        _require_content("containing", containing)
+        require_content("containing", containing)
         limit, offset = require_count(limit, most=MOST_FOUND, what="limit"), require_count(offset, 0, what="offset")
         self._session.require_database()
         return self._session.database.contents.find(self._session.space, prefix, containing, limit, offset)
@@ -105,7 +105,12 @@ def _require_prefix(prefix: object) -> None:
         _require_id(prefix)
 
 
-def _require_content(id_: str, content: object) -> None:
+def require_content(id_: str, content: object) -> None:
+    """Refuse a content that cannot be stored.
+
+    Raises:
+        InvalidValue: it is no dictionary, not JSON, too long, or has characters that Postgres cannot store.
+    """
     if not isinstance(content, Mapping):
         raise InvalidValue(f"content of {id_!r:.60} is of type {type(content).__name__}, expected a dictionary")
     try:

@@ -64,6 +64,7 @@ class OldAnswers(NamedTuple):
 
     now: AnswerThen  # with recent evidence
     then: Sequence[AnswerThen]  # in the order of the versions that were asked for
+    texts: Mapping[str, str]  # of the candidates among them, where they are stored
 
 
 class Overview:
@@ -201,7 +202,8 @@ class Overview:
         found = _named(near_patterns(list(serving.find_patterns(vector, 3)), costs), names)
         moved = turned(session.held.instant.micro, vector)
         now = _dated(ranked[:most], history)
-        return OldAnswers(AnswerThen(serving.version, now, live.routes, found, moved), then)
+        shown = {one.id for ranking in (now, *(answer.ranking for answer in then)) for one in ranking}
+        return OldAnswers(AnswerThen(serving.version, now, live.routes, found, moved), then, self._texts(sorted(shown)))
 
     def facts_near(self, x: ArrayLike, k: int = 40) -> list[LearnedFact]:
         """Return the judged ones among the ``k`` trajectories nearest to ``x``, with the version that learned each."""

@@ -298,6 +298,7 @@ class AnswersAnswer(BaseModel):
 
     now: VersionAnswerThen
     then: list[VersionAnswerThen]
+    texts: dict[str, str]  # of the candidates among them, where they are stored
 
 
 class LearnedFactRow(BaseModel):

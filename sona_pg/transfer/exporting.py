@@ -55,10 +55,15 @@ def export_candidates(database: Database, space: Space, write: Write, count: Cou
     for start in range(0, len(names), CANDIDATES):
         part = names[start : start + CANDIDATES]
         catalog = database.named_candidates(space, part)
+        contents = ((one.id, one.content.get("text")) for one in database.contents.read(space, part))
+        texts = {name: text for name, text in contents if isinstance(text, str)}
         halves = dict(zip(catalog.ids, catalog.halves, strict=True))
         for name in part:
             if name in halves:
-                row = {"candidate": name, "group": groups.get(name), "retired": True if name in retired else None}
+                row = {
+                    "candidate": name, "text": texts.get(name), "group": groups.get(name),
+                    "retired": True if name in retired else None,
+                }  # fmt: skip
                 write(write_row(row, halves[name]))
         count(start + len(part))
     return len(names)

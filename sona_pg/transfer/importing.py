@@ -15,6 +15,7 @@ import numpy as np
 
 from sona_pg.domain.space import Space
 from sona_pg.engine import SonaEngine
+from sona_pg.engine.content_calls import require_content
 from sona_pg.errors import InvalidValue
 from sona_pg.store.database import Database
 from sona_pg.transfer.checkpoint import Checkpoint, identity_of, load_checkpoint, save_checkpoint
@@ -93,6 +94,7 @@ class _Import:
         self._refused_before = 0  # by Postgres, up to the last commit
         self._everything: tuple[str, ...] | None = None
         self._retired: list[str] = []  # candidates since the last commit
+        self._texts: dict[str, str] = {}  # of candidates, since the last commit
         self._recorded: Checkpoint | None = None  # place up to which all is recorded, if not yet committed
 
     def run(self, progress: Progress) -> Imported:
@@ -153,12 +155,20 @@ class _Import:
         if self._retired:
             self._engine.retire_candidates(list(dict.fromkeys(self._retired)))
             self._retired.clear()
+        self._keep_texts()
         refused, compared = self._written()["rejected"], self._comparison
         if compared.compare(self._ids.commit(refused - self._refused_before)):
             self._engine.flush(timeout)
         self._refused_before = refused
         self._done.changed, self._done.corrected = compared.changed, compared.corrected
         self._done.first_changed = compared.first
+
+    def _keep_texts(self) -> None:
+        """Store the texts of candidates as their contents, beside what is known of them."""
+        known = {one.id: one.content for one in self._engine.contents(list(self._texts))} if self._texts else {}
+        told = {id_: {**known.get(id_, {}), "text": text} for id_, text in self._texts.items()}
+        self._engine.keep_contents({id_: content for id_, content in told.items() if content != known.get(id_)})
+        self._texts.clear()
 
     # -- rows -----------------------------------------------------------------------------------------------
 
@@ -192,7 +202,11 @@ class _Import:
             embedding = next(made) if part.embedding is None else part.embedding
             try:
                 if isinstance(part, CandidateRow):
+                    if part.text:
+                        require_content(part.id, {"text": part.text})
                     self._engine.remember([part.id], np.reshape(embedding, (1, -1)), group=part.group)
+                    if part.text:
+                        self._texts[part.id] = part.text
                     if part.is_retired:
                         self._retired.append(part.id)
                     self._done.candidates += 1

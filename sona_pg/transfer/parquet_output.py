@@ -19,7 +19,9 @@ COLUMNS = {
         "parameters": "json", "candidates": "json", "decision": "json", "version": "int64", "steps": "json",
         "feedback": "json", "imported_id": "string", "embedding": "vector",
     },
-    "candidates": {"candidate": "string", "group": "string", "retired": "bool", "embedding": "vector"},
+    "candidates": {
+        "candidate": "string", "text": "string", "group": "string", "retired": "bool", "embedding": "vector",
+    },
     "pairs": {
         "query": "string", "chosen": "string", "rejected": "string", "reason": "string", "trajectory": "string",
         "started_at": "time",

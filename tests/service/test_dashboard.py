@@ -351,6 +351,14 @@ def test_an_empty_space_has_empty_views(service, space):
     assert answers["now"]["ranking"] == answers["then"][0]["ranking"] == []
 
 
+def test_answers_come_with_their_texts_where_these_are_stored(service, space):
+    name = {"space": space()}
+    service.post("/v1/candidates", {"ids": ["parcels"], "texts": ["aaab"]}, params=name)
+    service.post("/v1/remember", {"ids": ["refunds"], "texts": ["zzzq, where refunds go"]}, params=name)
+    answers = service.post("/v1/dashboard/answers", {"text": "aab", "versions": [0]}, params=name).json()
+    assert answers["texts"] == {"refunds": "zzzq, where refunds go"}
+
+
 def mean_of(*qualities: float | None) -> MeanQuality:
     return MeanQuality.of(SpanSums(1, 0, 0.0) if quality is None else SpanSums(1, 1, quality) for quality in qualities)
 

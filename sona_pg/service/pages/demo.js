@@ -24,7 +24,7 @@ async function answerTo(text) {
     post("v1/trajectories", { text, ranking, route, context: [session, "chat"] }),
     unlessAway(post("v1/dashboard/answers", { text, versions: [0], k: 5 })),
   ]);
-  return { text, ranking, route, trajectory: recorded.id, now: compared?.now, untaught: compared?.then[0] };
+  return { text, ranking, route, trajectory: recorded.id, now: compared?.now, untaught: compared?.then[0], told: compared?.texts[route] };
 }
 
 function reply(answer, before) {
@@ -32,7 +32,8 @@ function reply(answer, before) {
   const head = before && h("p", { class: changed ? "good" : "quiet" }, changed ? "Asked again, it answers now:" : unchanged(answer, before));
   const { confidence } = answer.ranking;
   const unsure = isMeasured(answer.ranking) && confidence < SURE && h("p", { class: "quiet" }, `I am not sure: this is right with ${share(confidence)} probability. My best guess:`);
-  const bubble = h("div", { class: `reply${changed ? " better" : ""}` }, head, unsure, h("p", { class: "said-back" }, answer.route), judge(answer));
+  const bubble = h("div", { class: `reply${changed ? " better" : ""}` }, head, unsure, h("p", { class: "said-back" }, answer.route),
+    answer.told && answer.told !== answer.route && h("p", {}, answer.told), judge(answer));
   return h("li", { tabindex: "-1" }, bubble);
 }
 
