@@ -16,6 +16,7 @@ from sona_pg.cli.options import SpaceName, Url, database_at, engine_on
 from sona_pg.cli.render import show_facts, show_rows
 from sona_pg.cli.space_commands import imported
 from sona_pg.domain.answer import Ranking
+from sona_pg.domain.judged import standing
 from sona_pg.domain.route_choice import choose, rated_routes
 from sona_pg.errors import InvalidValue, UnknownCandidate
 
@@ -240,8 +241,7 @@ def _require_said(space: str, trajectory: UUID, source: str, url: str | None) ->
         known = database.exports.recorded(database.find_space(space), [trajectory]).get(trajectory)
     if known is None:
         raise InvalidValue(f"space {space!r} has no trajectory {trajectory}")
-    latest = {fact.source: fact for fact in sorted(known.facts, key=lambda fact: fact.sequence)}
-    said = sorted(name for name, fact in latest.items() if fact[2:4] != (None, None) or fact.paid is not None)
+    said = list(standing(known.facts))
     if source not in said:
         there = f"expected --source {' or '.join(said)}" if said else "nobody else has either"
         raise InvalidValue(f"{source!r} has said nothing of {trajectory} that could be taken back: {there}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,15 @@ class Fact(NamedTuple):
     correction: str | None
     new: bool  # no version has learned it: of a slice, whether the cycle claims it
     paid: float | None = None  # real cost
+
+
+def standing(facts: Iterable[Fact]) -> dict[str, Fact]:
+    """Return the latest fact of each source, without those of sources that have taken back what they said."""
+    latest = {fact.source: fact for fact in sorted(facts, key=lambda fact: fact.sequence)}
+    return {
+        source: fact for source, fact in sorted(latest.items())
+        if (fact.quality, fact.correction, fact.paid) != (None, None, None)
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sona_pg.domain.catalog import Catalog
+from sona_pg.domain.judged import Fact, standing
 from sona_pg.domain.overview_figures import (
     AnswerThen,
     LearnedFact,
@@ -54,6 +56,7 @@ SHOWN_OF_ROUTE = ("size", "rated", "quality", "low", "high", "cost")
 COSTS_OF = 200  # routes whose mean costs are known here
 COSTS_FOR = 60.0  # seconds that they are kept
 NODES = 150  # of the memory graph
+SAID_WITHIN = 5.0  # seconds to wait for the writer
 RANKED = 1_000  # candidates that versions are compared by: the best ones now
 KEPT_PAST = 8  # versions prepared for queries
 FACTS_ABOUT = 500  # newest trajectories among which the latest facts are looked for
@@ -175,6 +178,12 @@ class Overview:
     def requests(self, find: str) -> Sequence[StoredTrajectory]:
         """Return the trajectories with an id: their own, or that of the row they were imported from."""
         return found_requests(self._session(), find.strip())
+
+    def said(self, trajectory: UUID) -> Mapping[str, Fact]:
+        """Return what each source says of a trajectory now, facts that this process has just recorded included."""
+        session = self._session()
+        self._engine.flush(SAID_WITHIN)
+        return standing(session.database.exports.said(session.space, trajectory))
 
     def answers(self, x: ArrayLike, versions: Sequence[int], k: int = 5) -> OldAnswers:
         """Return what is answered to ``x`` (dim,) now, and what each of ``versions`` has answered when it was made.

@@ -197,10 +197,22 @@ class RecordedBatch(BaseModel):
     ids: list[UUID]
 
 
+class Retracted(BaseModel):
+    """What a retraction has taken back, of what was committed or recorded by this server before it."""
+
+    source: str  # the key's name: a key takes back what it has said itself
+    found: bool  # false: this source had said nothing of the trajectory, or had taken it back already
+    quality: float | None = None
+    correction: str | None = None
+    cost: float | None = None
+    others: list[str]  # sources whose word still counts
+
+
 class Noted(BaseModel):
-    """The sequence number of a fact."""
+    """The sequence number of a fact; of a retraction also what it has done."""
 
     sequence: int
+    retracted: Retracted | None = None  # of a retraction; null: the database does not answer, so it is not known
 
 
 class NotedBatch(BaseModel):

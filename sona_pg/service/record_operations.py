@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from sona_pg.domain.answer import Decision, Ranking
 from sona_pg.engine import AsyncSonaEngine
+from sona_pg.engine.overview import Overview
 from sona_pg.errors import DatabaseUnavailable, InvalidValue
 from sona_pg.recorder import Trajectory
 from sona_pg.service.operations import Call, Once, Operations
@@ -197,8 +198,13 @@ async def give_feedback(call: Call[FeedbackBody]) -> Any:
     """Say how good a trajectory was, or what would have been right; its source is the key's name.
 
     It may come before its trajectory, weeks later, from any server, and again: of each source the latest counts.
+    The answer to a retraction says what it takes back.
     """
-    return {"sequence": _feedback(await call.engine(), call, call.body, "")}
+    engine = await call.engine()
+    retracted = await _retracted(engine, call) if call.body.retract else None
+    return {"sequence": _feedback(engine, call, call.body, "")} | (
+        {"retracted": retracted} if call.body.retract else {}
+    )
 
 
 @operations.add(
@@ -329,6 +335,20 @@ def _feedback(engine: AsyncSonaEngine, call: Call[Any], fact: FeedbackBody, poin
         )  # fmt: skip
     except InvalidValue as exc:
         raise _in(pointer, exc, FeedbackBody) from exc
+
+
+async def _retracted(engine: AsyncSonaEngine, call: Call[FeedbackBody]) -> dict[str, Any] | None:
+    """Return what a retraction is about to take back; None: the database does not answer."""
+    if engine.is_cut_off:
+        return None
+    try:
+        said = dict(await engine.in_thread(Overview(engine.engine).said, call.body.trajectory))
+    except DatabaseUnavailable:
+        return None
+    source = call.caller.name
+    own = said.pop(source, None)
+    told = {} if own is None else {"quality": own.quality, "correction": own.correction, "cost": own.paid}
+    return {"source": source, "found": own is not None, "others": list(said)} | told
 
 
 def _in(pointer: str, exc: InvalidValue, body: type[BaseModel]) -> ProblemError:

@@ -21,7 +21,7 @@ from sona_pg.store.copying import Spec, among, as_ids, copy_arrays, keys_of
 from sona_pg.store.imported_ids import read_between
 from sona_pg.store.outcome_rows import outcome_by, read_said
 from sona_pg.store.schema import feedback, steps, trajectories
-from sona_pg.store.transactions import reading
+from sona_pg.store.transactions import BRIEF, reading
 
 COLUMNS: Spec = [
     ("id", "uuid"), ("quality", "float4"), ("policy_version", "int8"), ("candidate_set", "int8"),
@@ -91,6 +91,12 @@ class ExportStore:
             UUID(bytes=key): RecordedContents(quality, route, text, facts.get(key, ()))
             for key, quality, route, text in rows
         }
+
+    def said(self, space: Space, trajectory: UUID) -> Sequence[Fact]:
+        """Return all facts about a trajectory, which may not have arrived yet."""
+        about = (feedback.c.space_id == space.space_id) & (feedback.c.trajectory_id == trajectory)
+        with reading(self._engine, "reading feedback about a trajectory", BRIEF) as connection:
+            return read_said(connection, space.space_id, about, (), EVERYTHING).get(trajectory.bytes, ())
 
 
 def _page(connection: Connection, space: Space, wanted: Selection, rows: int) -> list[StoredTrajectory]:

@@ -218,13 +218,16 @@ def _facts(content: dict[str, Any], began: datetime) -> list[LoggedFact]:
         return facts
     if not _is_list(told) or not all(isinstance(fact, dict) for fact in told):
         raise InvalidValue(f"feedback is {told!r:.60}, expected a list of objects")
-    for place, fact in enumerate(told, len(facts)):
+    first += len(facts)
+    for place, fact in enumerate(told):
         sequence, retract = fact.get("sequence", first + place), fact.get("retract", False)
         if isinstance(sequence, bool) or not isinstance(sequence, int) or not -(1 << 63) <= sequence < 1 << 63:
             raise InvalidValue(f"feedback[{place}].sequence is {sequence!r:.60}, expected a whole number of 64 bits")
         if not isinstance(retract, bool):
             raise InvalidValue(f"feedback[{place}].retract is {retract!r:.60}, expected true or false")
-        quality, correction, cost = _share(fact, "quality"), _correction(fact), _number(fact, "cost")
+        within = f"feedback[{place}]."
+        quality, cost = _share(fact, "quality", within), _number(fact, "cost", within)
+        correction = _correction(fact, within)
         nothing = quality is None and correction is None and cost is None
         if nothing is not retract:
             raise InvalidValue(f"feedback[{place}] needs quality, correction or cost, or retract alone")
@@ -235,12 +238,12 @@ def _facts(content: dict[str, Any], began: datetime) -> list[LoggedFact]:
     return facts
 
 
-def _correction(fact: dict[str, Any]) -> str | None:
+def _correction(fact: dict[str, Any], within: str = "") -> str | None:
     told = fact.get("correction")
     if told is not None and (
         not isinstance(told, str) or not 1 <= len(told.encode("utf-8", "replace")) <= LONGEST_ID or "\0" in told
     ):
-        raise InvalidValue(f"correction is {told!r:.60}, expected the id of a candidate")
+        raise InvalidValue(f"{within}correction is {told!r:.60}, expected the id of a candidate")
     return told
 
 
@@ -285,7 +288,7 @@ def _vector(value: Any, what: str) -> NDArray[np.float32] | None:
         raise InvalidValue(f"{what} is neither a list of numbers nor base64 of float32") from exc
 
 
-def _number(content: dict[str, Any], name: str) -> float | None:
+def _number(content: dict[str, Any], name: str, within: str = "") -> float | None:
     value = content.get(name)
     if value is None:
         return None
@@ -298,13 +301,13 @@ def _number(content: dict[str, Any], name: str) -> float | None:
         return number
     except (TypeError, ValueError, OverflowError) as exc:
         hint = " (a decimal comma: --decimal ,)" if isinstance(value, str) and "," in value else ""
-        raise InvalidValue(f"{name} is {value!r:.60}, expected a number{hint}") from exc
+        raise InvalidValue(f"{within}{name} is {value!r:.60}, expected a number{hint}") from exc
 
 
-def _share(content: dict[str, Any], name: str) -> float | None:
-    value = _number(content, name)
+def _share(content: dict[str, Any], name: str, within: str = "") -> float | None:
+    value = _number(content, name, within)
     if value is not None and not 0 <= value <= 1:
-        raise InvalidValue(f"{name} is {value!r}, expected a number from 0 to 1")
+        raise InvalidValue(f"{within}{name} is {value!r}, expected a number from 0 to 1")
     return value
 
 

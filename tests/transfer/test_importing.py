@@ -17,9 +17,11 @@ import pytest
 
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import IngestConfig, LoopConfig
+from sona_pg.errors import InvalidValue
 from sona_pg.store.database import Database
 from sona_pg.text.embedder import CallableEmbedder
 from sona_pg.transfer import Imported, ImportWanted, RowMapping, import_file, importing, json_codec, row_source
+from sona_pg.transfer.log_row import read_trajectory
 
 DIM = 8
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False), ingest=IngestConfig(when_full="wait"))
@@ -338,3 +340,19 @@ def test_an_interrupted_import_that_is_read_in_another_way_begins_again(engine, 
         loaded((0, 2), stopped)
     done = loaded((0, 1))
     assert (done.resumed_at, done.recorded, done.known, done.changed) == (0, 44, 256, 256)
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        ({"quality": 5}, "feedback[1].quality is 5.0, expected a number from 0 to 1"),
+        ({"quality": "good"}, "feedback[1].quality is 'good', expected a number"),
+        ({"correction": ""}, "feedback[1].correction is '', expected the id of a candidate"),
+        ({"cost": "much"}, "feedback[1].cost is 'much', expected a number"),
+        ({"retract": 1}, "feedback[1].retract is 1, expected true or false"),
+    ],
+)
+def test_a_refused_fact_is_named_by_its_place_in_the_list(second, reason):
+    row = logged(1, correction="right", feedback=[{"quality": 1}, second])
+    with pytest.raises(InvalidValue, match=f"^{re.escape(reason)}$"):
+        read_trajectory(row, b"", None)

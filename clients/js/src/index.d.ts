@@ -115,7 +115,8 @@ export class SonaClient {
   beginTrajectory(body: Begun, options?: CallOptions): Promise<{ id: string }>;
   addStep(trajectory: string, step: Step, options?: CallOptions): Promise<{ id: string }>;
   endTrajectory(trajectory: string, outcome: { quality?: number; route?: string; latency?: number; cost?: number }, options?: CallOptions): Promise<{ id: string }>;
-  feedback(body: Fact & { trajectory: string }, options?: CallOptions): Promise<{ sequence: number }>;
+  feedback(body: Fact & { trajectory: string }, options?: CallOptions):
+    Promise<{ sequence: number; retracted?: { source: string; found: boolean; quality?: number | null; correction?: string | null; cost?: number | null; others: string[] } | null }>;
   feedbacks(body: { feedback: (Fact & { trajectory: string })[] }, options?: CallOptions): Promise<{ sequences: number[] }>;
 
   adapt(body: Asked & { vectors?: WireVector[]; layer?: number; encoding?: "json" | "base64" }, options?: CallOptions):

@@ -1,0 +1,56 @@
+"""The answer to a retraction says what it takes back."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from sona_pg.engine.overview import Overview
+from sona_pg.errors import DatabaseUnavailable
+
+
+@pytest.fixture
+def say(service, space):
+    """Say something of one trajectory of a space, and return the answer."""
+    name, trajectory = {"space": space()}, str(uuid4())
+
+    def send(**fact):
+        answer = service.post("/v1/feedback", {"trajectory": trajectory, **fact}, params=name)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    return send
+
+
+def test_a_retraction_tells_what_was_said(say):
+    assert "retracted" not in say(quality=0.25)
+    assert say(retract=True)["retracted"] == {
+        "source": "http", "found": True, "quality": 0.25, "correction": None, "cost": None, "others": [],
+    }  # fmt: skip
+
+
+def test_a_retraction_of_nothing_says_so(say):
+    assert say(retract=True)["retracted"] == {"source": "http", "found": False, "others": []}
+    say(correction="parcels")
+    assert say(retract=True)["retracted"]["correction"] == "parcels"
+    assert say(retract=True)["retracted"]["found"] is False
+
+
+def test_a_cost_has_a_source_of_its_own_and_goes_on_counting(say):
+    say(quality=1, cost=0.5)
+    say(cost=0.75)
+    told = say(retract=True)["retracted"]
+    assert (told["quality"], told["cost"], told["others"]) == (1.0, 0.5, ["cost"])
+
+
+def test_a_retraction_is_recorded_while_the_database_is_away(say, monkeypatch):
+    def refuse(*_):
+        raise DatabaseUnavailable("away")
+
+    say(quality=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(Overview, "said", refuse)
+        answer = say(retract=True)
+    assert (answer["retracted"], answer["sequence"] > 0) == (None, True)
+    assert say(retract=True)["retracted"]["found"] is False
