@@ -183,6 +183,7 @@ class ToldFact:
     paid: float | None
     query: str | None
     route: str | None
+    in_chat: bool  # whoever asked tried the space out on the page of the chat
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class SummedDays(NamedTuple):
     sums: Sequence[DaySums]
     as_of: datetime | None  # when the oldest of them were computed; None: all as of now
     missing: int  # days whose sums are not computed yet
+    chat: Sequence[DaySums] = ()  # of the whole space, but only of what was asked in the chat
 
 
 class PeriodSums(NamedTuple):
@@ -65,6 +66,19 @@ class PeriodSums(NamedTuple):
             sum(one.trajectories for one in known), rated, mean, low, high,
             sum(one.costed for one in known), math.fsum(one.cost for one in known),
         )  # fmt: skip
+
+
+def without(days: Iterable[DaySums], part: Iterable[DaySums]) -> list[DaySums]:
+    """Return the sums of some days without a part of their trajectories."""
+    less = {one.day: one for one in part}
+    return [one if (gone := less.get(one.day)) is None else _less(one, gone) for one in days]
+
+
+def _less(one: DaySums, gone: DaySums) -> DaySums:
+    return DaySums(
+        one.day, one.route, one.trajectories - gone.trajectories, one.rated - gone.rated,
+        max(one.quality - gone.quality, 0.0), one.costed - gone.costed, max(one.cost - gone.cost, 0.0),
+    )  # fmt: skip
 
 
 class QualityChange(NamedTuple):
@@ -128,6 +142,7 @@ class PeriodFigures:
     days: Sequence[DaySpending]  # with spending, oldest first
     as_of: datetime | None
     missing_days: int
+    without_chat: PeriodSums | None  # of the period, without what was asked in the chat; None: nothing was
 
 
 @dataclass(frozen=True, slots=True)

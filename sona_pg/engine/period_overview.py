@@ -17,6 +17,7 @@ from sona_pg.domain.period_figures import (
     RouteSpending,
     RouteSums,
     SpaceEvent,
+    without,
 )
 from sona_pg.engine.session import Session
 
@@ -51,6 +52,7 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
     found = session.database.overview.sums(session.space, earliest, last, LISTED_ROUTES)
     recent = [one for one in found.sums if one.day >= first]
     of_space = [one for one in recent if one.route is None]
+    chat = [one for one in found.chat if one.day >= first]
     now_sums = PeriodSums.of(of_space)
     before = PeriodSums.of(one for one in found.sums if one.day < first and one.route is None)
     known = before if before.trajectories else None
@@ -59,7 +61,7 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
     routes = _routes(recent, now_sums)
     return PeriodFigures(
         first, last, now_sums, known, None if known is None else QualityChange.between(known, now_sums), routes,
-        _days(recent), found.as_of, found.missing,
+        _days(recent), found.as_of, found.missing, PeriodSums.of(without(of_space, chat)) if chat else None,
     )  # fmt: skip
 
 

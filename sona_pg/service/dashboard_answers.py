@@ -162,6 +162,7 @@ class FiguresAnswer(BaseModel):
     days: list[SpendingDay]  # with spending, oldest first
     as_of: datetime | None = None  # null: now
     missing_days: int  # not summed yet, left out
+    without_chat: PeriodAnswer | None = None  # the period without what was asked in the chat; null: nothing was
     cost_unit: str | None = None
 
 
@@ -223,6 +224,7 @@ class FactRow(BaseModel):
     paid: float | None = None
     query: str | None = None
     route: str | None = None
+    in_chat: bool
 
 
 class FactsAnswer(BaseModel):

@@ -135,8 +135,10 @@ async def period_figures(call: Call[Any]) -> Any:
     """
     found = await _overview(call, lambda known: known.figures(call.query["days"]))
     names = ("first_day", "last_day", "routes", "days", "as_of", "missing_days")
-    sums = {name: None if one is None else one._asdict() for name, one in (
-        ("now", found.now), ("before", found.before), ("change", found.change))}  # fmt: skip
+    sums = {
+        name: None if (one := getattr(found, name)) is None else one._asdict()
+        for name in ("now", "before", "change", "without_chat")
+    }
     return {name: getattr(found, name) for name in names} | sums | await _cost_unit(call)
 
 

@@ -9,8 +9,9 @@ from sqlalchemy import Connection
 from sona_pg.domain.period_figures import DaySums, RouteSums, SummedDays
 from sona_pg.store.connect import driver_connection
 
+CHAT = "chat"  # label of what the chat records: ratings of whoever tries the space out
 # As the view sona.figures, but only for these days: the view would sum up live days that are not asked for.
-DAYS = """
+DAYS = f"""
 WITH days AS MATERIALIZED (
     SELECT d.day, d.first_id, d.last_id, d.is_live, d.summed_at FROM sona.days_of(%(space)s) d
     WHERE isfinite(d.day) AND d.day BETWEEN %(first)s AND %(last)s
@@ -20,11 +21,12 @@ WITH days AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT k.kind, k.name, k.trajectories, k.rated, k.quality, k.costed, k.cost, k.delays, k.delay_counts
         FROM sona.daily_figures k
-        WHERE NOT d.is_live AND k.space_id = %(space)s AND k.day = d.day AND k.kind IN ('space', 'route')
+        WHERE NOT d.is_live AND k.space_id = %(space)s AND k.day = d.day
+            AND (k.kind IN ('space', 'route') OR (k.kind = 'label' AND k.name = '{CHAT}'))
         UNION ALL
         SELECT l.kind, l.name, l.trajectories, l.rated, l.quality, l.costed, l.cost, l.delays, l.delay_counts
         FROM sona.figures_between(%(space)s, d.first_id, d.last_id) l
-        WHERE d.is_live AND l.kind IN ('space', 'route')
+        WHERE d.is_live AND (l.kind IN ('space', 'route') OR (l.kind = 'label' AND l.name = '{CHAT}'))
     ) f
 )
 """
@@ -32,9 +34,9 @@ SUMS = f"""{DAYS}, listed AS (
     SELECT f.name FROM found f WHERE f.kind = 'route'
     GROUP BY f.name ORDER BY sum(f.cost) DESC, sum(f.trajectories) DESC, f.name LIMIT %(routes)s
 )
-SELECT f.day, CASE WHEN f.kind = 'route' THEN f.name END, f.trajectories, f.rated, f.quality, f.costed, f.cost
+SELECT f.kind, f.day, CASE WHEN f.kind = 'route' THEN f.name END, f.trajectories, f.rated, f.quality, f.costed, f.cost
 FROM found f
-WHERE f.kind = 'space' OR f.name IN (SELECT l.name FROM listed l)
+WHERE f.kind IN ('space', 'label') OR f.name IN (SELECT l.name FROM listed l)
 ORDER BY f.day, f.kind DESC, f.name
 """
 # A route's histograms of latency are added up before its median is taken, as sona.routes_between does.
@@ -67,9 +69,10 @@ def read_sums(connection: Connection, space_id: int, first: date, last: date, ro
     """Return the sums of the days from ``first`` to ``last``, and of the ``routes`` that cost most in them."""
     raw = driver_connection(connection)
     asked = {"space": space_id, "first": first, "last": last, "routes": routes}
-    sums = [DaySums(*row) for row in raw.execute(SUMS, asked)]
+    rows = raw.execute(SUMS, asked).fetchall()
+    sums = [DaySums(*row) for kind, *row in rows if kind != "label"]
     as_of, missing = raw.execute(FRESHNESS, asked).fetchone() or (None, 0)
-    return SummedDays(sums, as_of, missing)
+    return SummedDays(sums, as_of, missing, [DaySums(*row) for kind, *row in rows if kind == "label"])
 
 
 def read_routes(connection: Connection, space_id: int, first: date, last: date, routes: int) -> list[RouteSums]:

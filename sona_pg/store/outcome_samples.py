@@ -49,9 +49,9 @@ OLDEST = "SELECT id FROM sona.trajectories WHERE space_id = %(space)s AND id >= 
 NEWEST = "SELECT id FROM sona.trajectories WHERE space_id = %(space)s ORDER BY id DESC LIMIT 1"
 # Facts are found by their trajectories: their own time has no index.
 FACTS = """
-SELECT t.id, f.recorded_at, f.source, f.quality, f.correction, f.paid, t.query, t.route
+SELECT t.id, f.recorded_at, f.source, f.quality, f.correction, f.paid, t.query, t.route, t.in_chat
 FROM (
-    SELECT t.id, t.query, t.route FROM sona.trajectories t
+    SELECT t.id, t.query, t.route, coalesce(t.context @> ARRAY['chat'], false) AS in_chat FROM sona.trajectories t
     WHERE t.space_id = %(space)s ORDER BY t.id DESC LIMIT %(trajectories)s
 ) t
 JOIN LATERAL (

@@ -369,3 +369,20 @@ def test_an_interval_is_wilsons():
     assert mean_of(*[1.0] * 10)[3:] == pytest.approx((0.722, 1.0), abs=0.001)
     assert mean_of(*[1.0] * 50 + [0.0] * 50)[3:] == pytest.approx((0.404, 0.596), abs=0.001)
     assert mean_of(None)[2:] == (None, None, None)
+
+
+def test_the_mean_stands_beside_that_without_the_chats_ratings(service, space):
+    name = {"space": space()}
+    rows = [{"text": "aab", "quality": float(place < 6)} for place in range(8)]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    assert view(service, name, "figures")["without_chat"] is None
+    rows = [{"text": "aab", "quality": 0, "context": ["session:1", "chat"], "cost": 2} for _ in range(4)]
+    asked_in_chat = service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name).json()["ids"]
+    service.post("/v1/feedback", {"trajectory": asked_in_chat[0], "correction": "parcels"}, params=name)
+    service.post("/v1/learn", params=name)
+    found = view(service, name, "figures")
+    assert (found["now"]["rated"], found["now"]["quality"]) == (12, 0.5)
+    others = found["without_chat"]
+    assert (others["trajectories"], others["rated"], others["quality"], others["cost"]) == (8, 8, 0.75, 0)
+    assert [fact["in_chat"] for fact in view(service, name, "feedback")["facts"]] == [True]

@@ -17,6 +17,13 @@ const shortly = (value = 0) => rounded(compact(value), count(value));
 const uncounted = () => h("dl", { class: "tiles" },
   ["Quality", "Version", "Requests", "Feedback", "Not learned yet", "Servers"].map((name) => tile(name, "…", "being counted")));
 
+// Whoever tries a space out in the chat rates in it like a user: the figure without these ratings stands beside it.
+function ofChat({ now, without_chat: others }) {
+  const chat = others ? now.rated - others.rated : 0;
+  if (!chat) return null;
+  return others.quality === null ? "All of it was rated in the chat." : `${several(chat, "rating")} of it in the chat; ${fine(others.quality)} without.`;
+}
+
 function qualityTile(figures, days) {
   if (!figures) return tile("Quality", "…", "being counted", "quality");
   const name = `Quality, ${nameOf(days, figures)}`;
@@ -24,7 +31,8 @@ function qualityTile(figures, days) {
   const { quality, rated } = figures.now;
   if (quality === null && missing) return tile(name, "…", `${missing.trim()} The maintainer of the store counts them within minutes.`, "quality");
   if (quality === null) return tile(name, "–", `nothing is rated, ${daysOf(figures)}.${missing}`, "quality");
-  return tile(name, fine(quality), [`mean of ${several(rated, "rating")}, ${daysOf(figures)}.${missing}`, h("br"), change(figures, days)], "quality");
+  const told = ofChat(figures);
+  return tile(name, fine(quality), [`mean of ${several(rated, "rating")}, ${daysOf(figures)}.${missing}`, h("br"), change(figures, days), told && h("br"), told], "quality");
 }
 
 function tiles(stats, figures, days) {
@@ -58,7 +66,7 @@ function facts(rows) {
     h("span", { class: "told" }, told(fact)),
     h("span", {}, fact.query ?? h("span", { class: "quiet" }, "a question without text"), " ",
       h("span", { class: "quiet" }, [
-        gave(fact), ` · ${fact.source} · ${toldWhen(fact)}`,
+        gave(fact), ` · ${fact.source}${fact.in_chat ? " in the chat" : ""} · ${toldWhen(fact)}`,
       ].join(""))))));
 }
 
