@@ -95,6 +95,10 @@ class RouteStanding:
     latency_us: float | None  # median of those that have one
     costed: int
     cost: float | None  # mean of those: real ones where they were told, else estimates
+    compared: int = 0  # ratings of topics that another route answered as well
+    like_quality: float | None = None  # on like questions, within topics; None: too few of these ratings
+    like_low: float | None = None
+    like_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,17 @@ class RouteSums(NamedTuple):
     latency_us: float | None  # median of those that have one
 
 
+class LikeQuality(NamedTuple):
+    """Quality of one route on like questions: within topics that other routes answered as well."""
+
+    route: str
+    compared: int  # ratings of such topics
+    quality: float | None  # None: too few of them
+    low: float | None
+    high: float | None
+    sampled: bool
+
+
 class SummedDays(NamedTuple):
     """Sums of some days, oldest first."""
 

@@ -11,6 +11,7 @@ from sona_pg.domain.overview_figures import RouteStanding, interval
 from sona_pg.domain.period_figures import (
     DaySpending,
     DaySums,
+    LikeQuality,
     PeriodFigures,
     PeriodSums,
     QualityChange,
@@ -66,27 +67,37 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
 
 
 def route_standings(session: Session, days: float = 30.0, now: datetime | None = None) -> list[RouteStanding]:
-    """Return the routes taken most often in the last ``days`` (UTC), best first: exact, as ``sona.routes_between``."""
+    """Return the routes taken most often in the last ``days`` (UTC), best first.
+
+    Their figures are exact, as ``sona.routes_between``; the order is that of ``sona.routes_on_like_questions``.
+    """
     end = end_of_period(session, days, now)
     first = EPOCH.date() if days >= WHOLE else start_of_period(end, max(days, 1.0)).date()
     found = session.database.overview.routes(session.space, first, end.date(), SHOWN_ROUTES)
-    return sorted(map(_standing, found), key=_place)
+    like = {one.route: one for one in session.database.overview.like_questions(session.space, first, end.date())}
+    return sorted((_standing(one, like.get(one.route)) for one in found), key=_place)
 
 
-def _standing(sums: RouteSums) -> RouteStanding:
+def _standing(sums: RouteSums, like: LikeQuality | None) -> RouteStanding:
     quality = min(max(sums.quality / sums.rated, 0.0), 1.0) if sums.rated else None
     low, high = (None, None) if quality is None else interval(quality, sums.rated)
     cost = sums.cost / sums.costed if sums.costed else None
+    compared = (0, None, None, None) if like is None else (like.compared, like.quality, like.low, like.high)
     return RouteStanding(
-        sums.route, sums.trajectories, sums.rated, quality, low, high, sums.latency_us, sums.costed, cost
+        sums.route, sums.trajectories, sums.rated, quality, low, high, sums.latency_us, sums.costed, cost, *compared
     )
 
 
-def _place(one: RouteStanding) -> tuple[float, float, str]:
-    """Return the order of a leaderboard: by the lower end of the interval; those that nobody has rated come last."""
-    if one.low is None or one.quality is None:
-        return (1.0, 0.0, one.route)
-    return (-one.low, -one.quality, one.route)
+def _place(one: RouteStanding) -> tuple[int, float, float, str]:
+    """Return the order of a leaderboard: by the lower end of the interval on like questions.
+
+    Routes without such a figure come next, by their plain means; those that nobody has rated come last.
+    """
+    if one.like_low is not None and one.like_quality is not None:
+        return (0, -one.like_low, -one.like_quality, one.route)
+    if one.low is not None and one.quality is not None:
+        return (1, -one.low, -one.quality, one.route)
+    return (2, 0.0, 0.0, one.route)
 
 
 def mean_costs(session: Session, most: int) -> dict[str, float]:

@@ -178,10 +178,14 @@ class RouteRow(BaseModel):
     latency_us: float | None = None  # median of those that have one
     costed: int
     cost: float | None = None  # mean of those: real ones where they were told, else estimates
+    compared: int  # ratings of topics that another route answered as well
+    like_quality: float | None = None  # on like questions, within topics; null: too few of these ratings
+    like_low: float | None = None
+    like_high: float | None = None
 
 
 class RoutesAnswer(BaseModel):
-    """Routes taken most often in the period, best first: by the lower end of the interval of their quality."""
+    """Routes taken most often in the period, best first: by the lower end of their interval on like questions."""
 
     routes: list[RouteRow]
     cost_unit: str | None = None

@@ -146,7 +146,8 @@ async def period_figures(call: Call[Any]) -> Any:
 async def route_leaderboard(call: Call[Any]) -> Any:
     """Return the routes taken most often in the last days, best first, with quality, median latency and mean cost.
 
-    They are those of the daily figures, as in SQL ``sona.routes_between``.
+    They are those of the daily figures, as in SQL ``sona.routes_between``; the quality on like questions, which orders
+    them, is that of ``sona.routes_on_like_questions``.
     """
     return {"routes": await _overview(call, lambda known: known.routes(call.query["days"]))} | await _cost_unit(call)
 

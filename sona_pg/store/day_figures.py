@@ -6,7 +6,7 @@ from datetime import date
 
 from sqlalchemy import Connection
 
-from sona_pg.domain.period_figures import DaySums, RouteSums, SummedDays
+from sona_pg.domain.period_figures import DaySums, LikeQuality, RouteSums, SummedDays
 from sona_pg.store.connect import driver_connection
 
 CHAT = "chat"  # label of what the chat records: ratings of whoever tries the space out
@@ -56,6 +56,11 @@ ROUTES = f"""{DAYS}, listed AS (
 SELECT l.name, l.trajectories, l.rated, l.quality, l.costed, l.cost, sona.quantile(d.delays, d.counts, 0.5)
 FROM listed l LEFT JOIN delayed d ON d.name = l.name
 """
+LIKE = """
+SELECT l.route, l.compared, l.like_quality, l.low, l.high, l.sampled
+FROM sona.spaces s CROSS JOIN LATERAL sona.routes_on_like_questions(s.name, %(first)s, %(last)s) l
+WHERE s.space_id = %(space)s
+"""
 FRESHNESS = """
 SELECT min(d.summed_at) FILTER (WHERE NOT d.is_live AND s.stale_since IS NOT NULL),
        count(*) FILTER (WHERE NOT d.is_live AND d.summed_at IS NULL)
@@ -79,3 +84,9 @@ def read_routes(connection: Connection, space_id: int, first: date, last: date, 
     """Return the sums of the ``routes`` taken most often from ``first`` to ``last``."""
     asked = {"space": space_id, "first": first, "last": last, "routes": routes}
     return [RouteSums(*row) for row in driver_connection(connection).execute(ROUTES, asked)]
+
+
+def read_like_questions(connection: Connection, space_id: int, first: date, last: date) -> list[LikeQuality]:
+    """Return the quality of the routes on like questions from ``first`` to ``last``."""
+    asked = {"space": space_id, "first": first, "last": last}
+    return [LikeQuality(*row) for row in driver_connection(connection).execute(LIKE, asked)]

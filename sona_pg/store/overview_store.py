@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.level_change import ChangePart, LevelChange
 from sona_pg.domain.overview_figures import SpanSums, ToldFact
-from sona_pg.domain.period_figures import RouteSums, SummedDays
+from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
 from sona_pg.store import candidate_times, day_figures, leases, level_change_rows, outcome_samples
@@ -67,6 +67,13 @@ class OverviewStore:
         """Return the sums of the ``most`` routes taken most often from ``first`` to ``last``."""
         return self._read(
             "reading routes by day", lambda c: day_figures.read_routes(c, space.space_id, first, last, most)
+        )
+
+    def like_questions(self, space: Space, first: date, last: date) -> list[LikeQuality]:
+        """Return the quality of the routes on like questions from ``first`` to ``last``; of very many, of a sample."""
+        return self._read(
+            "comparing routes on like questions",
+            lambda c: day_figures.read_like_questions(c, space.space_id, first, last),
         )
 
     def changes(self, space: Space, days: int) -> list[LevelChange]:

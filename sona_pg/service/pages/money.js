@@ -95,8 +95,16 @@ export function byDay(figures) {
   ];
 }
 
+// Quality of a route as it was sent questions, and on like questions; null where it is not known.
+export const plainQuality = ({ quality, low, high }) => (quality === null ? null : { quality, low, high });
+export const likeQuality = (route) => (route.like_quality === null ? null : { quality: route.like_quality, low: route.like_low, high: route.like_high });
+export const fairQuality = (route) => likeQuality(route) ?? plainQuality(route);
+
 export function qualityForMoney(rows) {
-  const priced = rows.filter((route) => route.cost !== null && route.quality !== null);
+  const compared = rows.filter((route) => route.cost !== null && route.like_quality !== null);
+  const isLike = compared.length >= 2; // else of the questions that each was sent
+  const priced = isLike ? compared.map((route) => ({ ...route, ...likeQuality(route) }))
+    : rows.filter((route) => route.cost !== null && route.quality !== null);
   if (priced.length < 2) return [h("p", { class: "quiet" }, "Fewer than two routes have both ratings and costs.")];
   const most = Math.max(...priced.map((route) => route.cost)) * 1.15 || 1;
   return [
@@ -105,10 +113,10 @@ export function qualityForMoney(rows) {
       const points = priced.map((route) => ({ x: sx(route.cost), y: sy(route.quality), r: 6, text: shortened(route.route) }));
       return [parts, priced.map((route, place) => [
         s("line", { class: "whisker", x1: points[place].x, x2: points[place].x, y1: sy(route.low), y2: sy(route.high) }),
-        s("circle", { class: "dot", cx: points[place].x, cy: points[place].y, r: 5 }, s("title", {}, `${route.route}: ${share(route.quality)} of ${several(route.rated, "rating")}, for ${cost(route.cost)}`)),
+        s("circle", { class: "dot", cx: points[place].x, cy: points[place].y, r: 5 }, s("title", {}, `${route.route}: ${share(route.quality)}${isLike ? " on like questions" : ""}, ${several(route.rated, "rating")}, for ${cost(route.cost)}`)),
       ]), placeLabels(points, { left: box.left, right: box.right, top: 14, bottom: box.bottom })];
     })),
-    h("p", { class: "note" }, "Up and to the left is better: more quality for less money. The line through a dot says how sure its quality is."),
+    h("p", { class: "note" }, `Up and to the left is better: more quality for less money. The line through a dot says how sure its quality is.${isLike ? " Quality is on like questions." : " Quality is of the questions that each route was sent, easier or harder ones."}`),
   ];
 }
 

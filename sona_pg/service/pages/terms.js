@@ -11,6 +11,8 @@ export const TERMS = new Map(Object.entries({
   pattern: ["Topic", "A group of questions that are alike, found by learning. What is known about it (quality, best route) is used for the next question that is like them. People may name it. In the API and in SQL: pattern."],
   kind: ["Kind", "What a topic is about: factual, reasoning, creative, code, conversational, or general."],
   route: ["Route", "What answered: a model, a tool, or one of the stored answers."],
+  like: ["On like questions", "What the mean rating of a route would be, had all routes answered the same questions: routes are compared within topics and four weeks (analysis of variance), for a router sends hard questions to the better routes. Ratings of topics that one route alone answered say nothing here; at least 10 others are needed. Within a topic questions count as alike. In SQL: routes_on_like_questions."],
+  assent: ["As sent", "The plain mean rating of the questions that were sent to a route. Routes that get the hard questions look worse by it than they are."],
   best: ["Best quality", "The route that does best in a topic: the one with the highest lower end of where its quality likely lies. It needs at least 10 ratings, of which older ones count less."],
   cheapest: ["Cheapest not shown to be worse", "Of the route of the best quality and those whose difference from it may still be chance, the one that costs least. With few ratings the difference may be large: more of them will tell."],
   wrong: ["Rated bad", "How many answers to questions of this topic were rated bad, of those that were rated: 30 % or less, unless the space is set otherwise. A correction of the answer counts as 0 %."],

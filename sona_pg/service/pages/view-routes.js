@@ -5,28 +5,44 @@ import { otherBudgets } from "./budgets.js";
 import { whisker } from "./charts.js";
 import { h, panel, problem, table } from "./elements.js";
 import { cost, costsIn, count, duration, range, several, share } from "./format.js";
-import { budget, byDay, qualityForMoney, readBudget, totals } from "./money.js";
+import { budget, byDay, fairQuality, likeQuality, plainQuality, qualityForMoney, readBudget, totals } from "./money.js";
 import { chosenDays, daysOf, rangeChoice } from "./range.js";
 import { term } from "./terms.js";
 
-const meanCost = (route) => (route.cost === null ? null : `${cost(route.cost)} (of ${several(route.costed, "request")})`);
+const meanCost = (route) => (route.cost === null ? null : h("span", { title: `of ${several(route.costed, "request")}` }, cost(route.cost)));
+const goodCost = (route) => {
+  const quality = fairQuality(route)?.quality;
+  return route.cost === null || !quality ? null : cost(route.cost / quality);
+};
 
 const SHORTEST = 100; // microseconds: a program that begins and ends a trajectory at once has measured nothing
 const latencyOf = (route) => (route.latency_us === null || route.latency_us < SHORTEST ? null : duration(route.latency_us / 1e6));
 
+// Where no two routes answered questions of the same topics, the order is of unlike questions: that is said.
+const ORDERS = {
+  like: "best first, by the lower end of where their quality on like questions likely is",
+  plain: "by the lower end of where their quality likely is. They may have been sent easier or harder questions: nothing compares them on like ones yet",
+};
+
 function leaderboard(rows, when) {
   const priced = rows.some((route) => route.cost !== null);
   const timed = rows.some((route) => latencyOf(route) !== null);
-  return table(`Routes taken most often, ${when}; best first, by the lower end of where their quality likely is`, [
-    { name: "Route", heads: true, kind: "words", of: (route) => route.route },
-    { name: "Quality", title: () => term("Quality", "quality"), kind: "number", of: (route) => share(route.quality) },
-    { name: "0 to 100 %", kind: "nowrap", of: (route) => (route.quality === null ? null : whisker(route)) },
-    { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (route) => range(route.low, route.high) },
-    { name: "Ratings", kind: "number", of: (route) => count(route.rated) },
-    timed && { name: "Median latency", kind: "number", of: latencyOf },
-    priced && { name: "Mean cost", kind: "number", of: meanCost },
-    priced && { name: "Cost of a good answer", kind: "number", of: (route) => (route.cost === null || !route.quality ? null : cost(route.cost / route.quality)) },
-  ].filter(Boolean), rows);
+  const compared = rows.some((route) => route.like_quality !== null);
+  const shown = compared ? (route) => likeQuality(route) : (route) => plainQuality(route);
+  return [
+    table(`Routes taken most often, ${when}; ${compared ? ORDERS.like : ORDERS.plain}`, [
+      { name: "Route", heads: true, kind: "words", of: (route) => route.route },
+      { name: "On like questions", title: () => term("On like questions", "like"), kind: "number", of: (route) => share(route.like_quality) },
+      { name: "0 to 100 %", kind: "nowrap", of: (route) => shown(route) && whisker(shown(route)) },
+      { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (route) => shown(route) && range(shown(route).low, shown(route).high) },
+      { name: compared ? "As sent" : "Quality", title: () => (compared ? term("As sent", "assent") : term("Quality", "quality")), kind: "number", of: (route) => share(route.quality) },
+      { name: "Ratings", kind: "number", of: (route) => count(route.rated) },
+      timed && { name: "Median latency", kind: "number", of: latencyOf },
+      priced && { name: "Mean cost", kind: "number", of: meanCost },
+      priced && { name: "Cost of a good answer", kind: "number", of: goodCost },
+    ].filter(Boolean), rows),
+    compared && h("p", { class: "note" }, "A route that is sent the hard questions gets worse ratings than it deserves: “as sent” is the plain mean. “On like questions” compares the routes within topics, as if all had answered the same questions. Where their ranges overlap, the difference may be chance."),
+  ].filter(Boolean);
 }
 
 export function routes() {
@@ -49,8 +65,8 @@ export function routes() {
     costsIn(figures.cost_unit);
     spending.replaceChildren(...totals(figures));
     trend.replaceChildren(...byDay(figures));
-    ranked.replaceChildren(rows.length ? leaderboard(rows, daysOf(figures))
-      : h("p", { class: "quiet" }, `Nothing recorded from ${daysOf(figures)} has a route.`));
+    ranked.replaceChildren(...(rows.length ? leaderboard(rows, daysOf(figures))
+      : [h("p", { class: "quiet" }, `Nothing recorded from ${daysOf(figures)} has a route.`)]));
     money.replaceChildren(...qualityForMoney(rows));
   }
   return {
