@@ -95,6 +95,11 @@ export class SonaClient {
     this._fetch = (...request) => fetch(...request);
   }
 
+  /** Service and space, as one text: stored entries belong to it. */
+  get connection() {
+    return `${this.url} ${this.space ?? ""}`;
+  }
+
   /** Send one call by its name in `CALLS`; the methods of this class do so. */
   async call(name, body, { query, trajectory, idempotencyKey, signal, headers } = {}) {
     const response = await this.send(name, body, { query, trajectory, idempotencyKey, signal, headers });

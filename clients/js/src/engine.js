@@ -29,7 +29,7 @@ export class SonaEngine {
 
   /** Open a space of a service: `await SonaEngine.connect("http://127.0.0.1:8700", {space: "support"})`.
    *  With the service away, a storage that has the adapters of an earlier connection serves them. */
-  static async connect(url, { storage, syncEvery = SYNC_EVERY, onRefused, wasm, ...options } = {}) {
+  static async connect(url, { storage, syncEvery = SYNC_EVERY, onRefused, most, wasm, ...options } = {}) {
     const client = new SonaClient(url, options);
     const engine = new SonaEngine(client, null, null, { wasm, storage });
     try {
@@ -37,7 +37,7 @@ export class SonaEngine {
     } catch (error) {
       if (!error.isPassing || !engine._restore()) throw error;
     }
-    engine.queue = new FeedbackQueue(client, { storage, onRefused });
+    engine.queue = new FeedbackQueue(client, { storage, onRefused, most });
     if (syncEvery > 0) {
       engine._timer = setInterval(() => engine.sync().catch(() => {}), syncEvery); // while it is away the last ones serve
       engine._timer.unref?.();
@@ -66,14 +66,14 @@ export class SonaEngine {
     if (response.status === 304) return false;
     const told = await response.json();
     this._serve(told, response.headers.get("etag"));
-    this._storage?.saveAdapters?.(JSON.stringify({ of: this._origin, tag: this._tag, told }));
+    this._storage?.saveAdapters?.(JSON.stringify({ of: this.client.connection, tag: this._tag, told }));
     return true;
   }
 
   /** Serve the stored adapters of this space; return whether there are any. */
   _restore() {
     const { of, tag, told } = JSON.parse(this._storage?.loadAdapters?.() ?? "{}");
-    if (of !== this._origin) return false;
+    if (of !== this.client.connection) return false;
     this._serve(told, tag);
     return true;
   }
@@ -81,10 +81,6 @@ export class SonaEngine {
   _serve(told, tag) {
     this._model = new LocalModel(told, { wasm: this._wasm });
     this._tag = tag;
-  }
-
-  get _origin() {
-    return `${this.client.url} ${this.client.space ?? ""}`;
   }
 
   /** Begin a trajectory; `addStep` and the calls below go on with it, `endTrajectory` queues it. */

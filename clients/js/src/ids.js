@@ -1,8 +1,14 @@
 // Ids and sequence numbers made by the client, so that what is recorded offline is stored once.
 
+// Node 18 has no global `crypto`: ids must be unique, they need not be secret.
+function random16() {
+  const bytes = new Uint8Array(16);
+  return globalThis.crypto?.getRandomValues(bytes) ?? bytes.map(() => 256 * Math.random());
+}
+
 /** Return a UUIDv7 (RFC 9562) of now. */
 export function uuid7(at = Date.now()) {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const bytes = random16();
   for (let place = 0, rest = at; place < 6; place++) {
     bytes[5 - place] = rest % 256;
     rest = Math.floor(rest / 256);

@@ -106,6 +106,8 @@ export class SonaClient {
   constructor(url: string | URL, options?: ClientOptions);
   readonly url: string;
   space?: string;
+  /** `url` and `space` as one text. */
+  readonly connection: string;
   call(name: string, body?: unknown, options?: CallOptions & { query?: Record<string, unknown>; trajectory?: string }): Promise<any>;
   send(name: string, body?: unknown, options?: CallOptions & { query?: Record<string, unknown>; trajectory?: string; timeout?: number }): Promise<Response>;
 
@@ -184,11 +186,22 @@ export class SonaClient {
   factsNear(body: Asked & { k?: number }, options?: CallOptions): Promise<any>;
 }
 
-export interface QueueEntry { id: string; kind: "trajectory" | "feedback"; body: Record<string, unknown> }
-export interface QueueStorage {
-  load(): QueueEntry[];
+/** An entry that waits; `of` is the `connection` of the client that it was recorded for, and only such a queue sends it. */
+export interface QueueEntry { of: string; id: string; kind: "trajectory" | "feedback"; body: Record<string, unknown> }
+/** A storage as one queue has it open. No other queue sees what it appends, unless it is closed, or its page or process ends. */
+export interface OpenStorage {
+  /** Return the entries of queues that have ended, which are this one's from now on, and the number of those that cannot be read. */
+  adopt(): { entries: QueueEntry[]; torn: number };
   append(entry: QueueEntry): void;
-  save(entries: QueueEntry[]): void;
+  /** Forget entries, by identity, that are sent or dropped. */
+  remove(entries: QueueEntry[]): void;
+  /** Called every minute: whoever does not renew for three minutes has ended. */
+  renew(): void;
+  close(): void;
+}
+export interface QueueStorage {
+  /** Open it for a `connection`; `heard` is called where another queue has ended. */
+  open(of: string, heard: () => void): OpenStorage;
   /** Return the adapters that were saved last: `connect` serves them while the service is away. */
   loadAdapters?(): string | null;
   saveAdapters?(text: string): void;
@@ -196,6 +209,8 @@ export interface QueueStorage {
 export function memoryStorage(): QueueStorage;
 /** The part of a browser's `Storage` that is used. */
 export interface KeyedStorage { getItem(key: string): string | null; setItem(key: string, value: string): void; removeItem(key: string): void }
+/** Storage in localStorage, which all tabs of an origin share; its keys begin with `name`, "sona-pg queue" by default. Entries are kept
+ *  apart by service and space; adapters are those of the last connection of a name: give spaces that one origin uses in turn names of their own. */
 export function browserStorage(name?: string, storage?: KeyedStorage): QueueStorage;
 
 /** Queue of trajectories and facts: adding never waits; what cannot be sent now is kept and sent later, once. */
@@ -205,8 +220,14 @@ export class FeedbackQueue {
     onRefused?: (body: Record<string, unknown>, error: ServiceError) => void;
   });
   readonly length: number;
+  /** Entries beyond `most` (10,000), the oldest, which are lost. */
   readonly dropped: number;
+  /** Entries that the service refused, which are lost. */
   readonly refused: number;
+  /** Entries that the storage had no room for: they are sent unless this page or process ends before. */
+  readonly unstored: number;
+  /** Stored entries that could not be read. */
+  readonly torn: number;
   add(kind: "trajectory" | "feedback", body: Record<string, unknown>, id: string): void;
   flush(): Promise<number>;
   close(): void;
@@ -252,6 +273,8 @@ export class SonaEngine {
     syncEvery?: number;
     /** Whether WebAssembly may compute; true by default. */
     wasm?: boolean;
+    /** Entries that may wait; 10,000 by default. Beyond it the oldest are dropped, and `queue.dropped` counts them. */
+    most?: number;
     /** Called for each entry that the service refused, which is lost; without it the first one is told by console.warn. */
     onRefused?: (body: Record<string, unknown>, error: ServiceError) => void;
   }): Promise<SonaEngine>;

@@ -3,6 +3,7 @@
 export { SonaClient, ServiceError, CALLS } from "./client.js";
 export { SonaEngine } from "./engine.js";
 export { Trajectory } from "./trajectory.js";
-export { FeedbackQueue, memoryStorage, browserStorage } from "./queue.js";
+export { FeedbackQueue } from "./queue.js";
+export { memoryStorage, browserStorage } from "./storage.js";
 export { LocalModel } from "./local.js";
 export { uuid7 } from "./ids.js";

@@ -2,65 +2,39 @@
 // page or process where the storage lasts. Every entry carries its own id or sequence number, so that one that is sent
 // twice counts once.
 
+import { memoryStorage } from "./storage.js";
 import { encoded } from "./vectors.js";
-
-/** Storage in memory: entries are lost with the process. */
-export function memoryStorage() {
-  let kept = [];
-  return { load: () => kept, append: () => {}, save: (entries) => { kept = entries; } };
-}
-
-/** Storage in a browser's localStorage, under keys that begin with `name`; each tab has entries of its own. */
-export function browserStorage(name = "sona-pg queue", storage = globalThis.localStorage) {
-  const keys = () => Object.keys(storage).filter((key) => key.startsWith(`${name}/`)).sort();
-  const adapters = `${name} adapters`; // no key of an entry
-  const write = (entry) => storage.setItem(`${name}/${entry.id}`, JSON.stringify(entry));
-  return {
-    load: () => keys().map((key) => JSON.parse(storage.getItem(key))),
-    append: write,
-    save(entries) {
-      const left = new Set(entries.map((entry) => `${name}/${entry.id}`));
-      for (const key of keys()) if (!left.has(key)) storage.removeItem(key);
-    },
-    loadAdapters: () => storage.getItem(adapters),
-    saveAdapters(text) {
-      try {
-        storage.setItem(adapters, text);
-      } catch (error) {
-        if (error.name !== "QuotaExceededError") throw error;
-        storage.removeItem(adapters); // the room is for entries
-      }
-    },
-  };
-}
 
 const BATCHES = { trajectory: ["recordTrajectories", "trajectories"], feedback: ["feedbacks", "feedback"] };
 const waiting = new Set(); // queues with entries: a Node process that ends by itself sends these first
 globalThis.process?.on?.("beforeExit", () => waiting.forEach((queue) => queue._end()));
 
 const PAUSE = [500, 60_000]; // milliseconds between two attempts: the least, and the most
+const LOOK = 60_000; // milliseconds between two looks for entries of tabs and processes that ended
 
 export class FeedbackQueue {
   constructor(client, { storage = memoryStorage(), most = 10_000, atOnce = 250, delay = 50, onRefused } = {}) {
     this.client = client;
-    this.most = most; // entries; the oldest go first beyond it, and are counted in `dropped`
-    this.dropped = 0;
+    this.most = most; // entries; the oldest go first beyond it
+    this.dropped = 0; // entries that went so
     this.refused = 0; // entries that the service will never take
-    this._storage = storage;
+    this.unstored = 0; // entries that the storage had no room for: they are sent, if this page or process lives until then
+    this.torn = 0; // stored entries that could not be read
     this._atOnce = atOnce;
     this._delay = delay; // milliseconds that entries are gathered for one request
     this._onRefused = onRefused;
-    this._entries = [...storage.load()];
+    this._entries = [];
+    this._inFlight = 0; // of the first entries
     this._warned = new Set();
     this._pause = PAUSE[0];
     this._timer = null;
     this._sending = null;
     this._online = () => { this._pause = PAUSE[0]; this._later(0); };
     globalThis.addEventListener?.("online", this._online);
-    if (this._entries.length) {
-      waiting.add(this);
-      this._later(this._delay);
-    }
+    this._store = storage.open(client.connection, () => this._adopt());
+    this._look = setInterval(() => { this._store.renew(); this._adopt(); }, LOOK);
+    this._look.unref?.();
+    this._adopt();
   }
 
   /** The number of entries that are not sent yet. */
@@ -70,13 +44,32 @@ export class FeedbackQueue {
 
   /** Add a trajectory (`kind` "trajectory") or a fact ("feedback"). Never waits. */
   add(kind, body, id) {
-    const entry = { id, kind, body: encoded(body) };
+    const entry = { of: this.client.connection, id, kind, body: encoded(body) };
     this._entries.push(entry);
-    this._storage.append(entry);
-    if (this._entries.length > this.most) {
-      this._entries.splice(0, this._entries.length - this.most);
-      this.dropped += 1;
-      this._storage.save(this._entries);
+    try {
+      this._store.append(entry);
+    } catch (error) { // whatever the storage is: the entry is here, and the caller's own work goes on
+      this.unstored += 1;
+      this._warn("unstored", `entries wait in memory only, and are lost with this page or process unless they are sent before: ${error.message}. queue.unstored counts them`);
+    }
+    this._added();
+  }
+
+  _adopt() {
+    const { entries, torn } = this._store.adopt();
+    this.torn += torn;
+    if (torn) this._warn("torn", `stored entries that cannot be read are left out: ${torn}. queue.torn counts them`);
+    if (!entries.length) return;
+    this._entries.push(...entries);
+    this._added();
+  }
+
+  _added() {
+    const over = this._entries.length - this.most;
+    if (over > 0) {
+      this.dropped += over;
+      this._store.remove(this._entries.splice(this._inFlight, over));
+      this._warn("dropped", `more than ${this.most} entries wait: the oldest are dropped. queue.dropped counts them`);
     }
     if (!this._closed) waiting.add(this);
     this._later(this._delay);
@@ -96,9 +89,11 @@ export class FeedbackQueue {
   close() {
     clearTimeout(this._timer);
     this._timer = null;
+    clearInterval(this._look);
     this._closed = true;
     waiting.delete(this);
     this._warnOfLeft();
+    this._store.close();
     globalThis.removeEventListener?.("online", this._online);
   }
 
@@ -125,11 +120,9 @@ export class FeedbackQueue {
   async _send() {
     while (this._entries.length) {
       const { kind } = this._entries[0];
-      const batch = [];
-      for (const entry of this._entries) {
-        if (entry.kind !== kind || batch.length === this._atOnce) break;
-        batch.push(entry);
-      }
+      const end = this._entries.findIndex((entry) => entry.kind !== kind);
+      const batch = this._entries.slice(0, Math.min(this._atOnce, end < 0 ? Infinity : end));
+      this._inFlight = batch.length;
       try {
         await this._deliver(kind, batch);
       } catch (error) {
@@ -137,11 +130,12 @@ export class FeedbackQueue {
         this._pause = Math.min(2 * this._pause, PAUSE[1]);
         this._later(error.retryAfter ? 1000 * error.retryAfter : this._pause);
         return;
+      } finally {
+        this._inFlight = 0;
       }
       this._pause = PAUSE[0];
-      const done = new Set(batch);
-      this._entries = this._entries.filter((entry) => !done.has(entry));
-      this._storage.save(this._entries);
+      this._entries.splice(0, batch.length);
+      this._store.remove(batch);
     }
   }
 

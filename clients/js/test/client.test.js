@@ -129,7 +129,7 @@ test("the README's code runs", async () => {
   const prelude = `
     const [queryEmbedding, activations, attentionWeights, input] = [1, 2, 3, 4].map((value) => Array.from({ length: ${DIM} }, () => value));
     const [url, space, key] = ["${url}", "${name}", undefined];
-    globalThis.localStorage = { setItem() {} };
+    globalThis.localStorage = { setItem() {}, getItem: () => null };
   `;
   for (const code of blocks) {
     const here = code.replaceAll("http://127.0.0.1:8700", url).replaceAll('"support"', `"${name}"`)

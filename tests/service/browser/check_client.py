@@ -6,6 +6,7 @@ import base64
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,22 @@ PROGRAM = """async (told) => {
 def floats(*values: float) -> str:
     return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
 
+
+# A page with a queue; `tell` adds an entry, and `sent` has the sequence numbers that its service was given.
+QUEUE = """async (answers) => {
+  const { browserStorage, FeedbackQueue, SonaClient, uuid7 } = await import("/index.js");
+  window.sent = [];
+  const fetch = async (_, { body }) => {
+    if (!answers) throw new TypeError("fetch failed");
+    window.sent.push(...JSON.parse(body).feedback.map((one) => one.sequence));
+    return new Response("{}", { headers: { "Content-Type": "application/json" } });
+  };
+  const client = new SonaClient("http://service.example", { space: "support", fetch });
+  window.queue = new FeedbackQueue(client, { storage: browserStorage(), delay: 1 });
+  const fact = (sequence) => ({ trajectory: uuid7(), quality: 1, sequence });
+  window.tell = (sequence) => window.queue.add("feedback", fact(sequence), `${sequence}`);
+}"""
+ENTRIES = "Object.keys(localStorage).filter((key) => key.startsWith('sona-pg queue/')).length"
 
 TOLD = {
     "version": 1,
@@ -70,16 +87,57 @@ def page(browser: Browser) -> Iterator[Page]:
     page.close()
 
 
-@pytest.mark.parametrize(("policy", "computes"), [(WITH_WASM, "wasm"), (POLICY, "javascript")])
-def test_the_client_computes_under_a_strict_policy(page: Page, policy: str, computes: str) -> None:
+@contextmanager
+def sources(policy: str) -> Iterator[str]:
+    """The client's modules on a port of this machine."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Sources)
     server.policy = policy  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
-        assert page.evaluate(PROGRAM, TOLD) == [computes, [4, 8], "north"]
+        yield f"http://127.0.0.1:{server.server_port}/"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@pytest.mark.parametrize(("policy", "computes"), [(WITH_WASM, "wasm"), (POLICY, "javascript")])
+def test_the_client_computes_under_a_strict_policy(page: Page, policy: str, computes: str) -> None:
+    with sources(policy) as url:
+        page.goto(url)
+        assert page.evaluate(PROGRAM, TOLD) == [computes, [4, 8], "north"]
+
+
+def test_a_tab_that_goes_leaves_its_entries_to_one_that_stays(browser: Browser) -> None:
+    with sources(POLICY) as url, browser.new_context() as context:
+
+        def opened(answers: bool) -> Page:
+            tab = context.new_page()
+            tab.goto(url)
+            tab.evaluate(QUEUE, answers)
+            return tab
+
+        stays = opened(True)
+        for told in range(5):
+            goes = opened(False)
+            goes.evaluate("(told) => tell(told)", 10 + told)
+            stays.evaluate("(told) => tell(told)", 20 + told)
+            stays.wait_for_function("(told) => sent.includes(20 + told)", arg=told)
+            assert goes.evaluate(ENTRIES) == 1  # it lives: nobody takes or deletes its entry
+            goes.goto("about:blank")
+            stays.wait_for_function("(told) => sent.includes(10 + told)", arg=told)
+        stays.wait_for_function(f"{ENTRIES} === 0")
+        assert sorted(stays.evaluate("sent")) == [*range(10, 15), *range(20, 25)]
+
+
+def test_the_next_visit_sends_what_the_last_one_left(browser: Browser) -> None:
+    with sources(POLICY) as url, browser.new_context() as context:
+        tab = context.new_page()
+        tab.goto(url)
+        tab.evaluate(QUEUE, False)
+        tab.evaluate("tell(1), addEventListener('pagehide', () => tell(2))")
+        tab.reload()
+        tab.evaluate(QUEUE, True)
+        tab.wait_for_function("sent.length === 2")
+        tab.wait_for_function(f"{ENTRIES} === 0")

@@ -1,0 +1,186 @@
+// Storages of a FeedbackQueue. Each queue opens one for its connection (`of`: URL and space of the service), and owns the
+// entries that it appends. Entries of an owner that has ended are adopted by another queue of the same connection; an owner
+// that is only slow may lose its entries to another: both send them then, and the service stores them once, by their ids.
+
+import { uuid7 } from "./ids.js";
+
+export const LEASE = 180_000; // milliseconds for which an owner that is not heard of is taken for alive
+
+/** Return the entries among stored texts, and how many texts are torn: a process was killed while it wrote. */
+export function readable(texts) {
+  const entries = [];
+  let torn = 0;
+  for (const text of texts) {
+    try {
+      entries.push(JSON.parse(text));
+    } catch {
+      torn += 1;
+    }
+  }
+  return { entries, torn };
+}
+
+/** Return the connection whose adapters a storage has, or null. */
+export const connectionOf = (adapters) => (adapters ? JSON.parse(adapters).of : null);
+
+/** Storage in memory: entries are lost with the process. */
+export function memoryStorage() {
+  const left = []; // entries of closed queues
+  return {
+    open(of) {
+      const own = new Set();
+      return {
+        adopt() {
+          const entries = left.filter((entry) => entry.of === of);
+          for (const entry of entries) {
+            left.splice(left.indexOf(entry), 1);
+            own.add(entry);
+          }
+          return { entries, torn: 0 };
+        },
+        append: (entry) => own.add(entry),
+        remove: (entries) => entries.forEach((entry) => own.delete(entry)),
+        renew() {},
+        close() {
+          left.push(...own);
+          own.clear();
+        },
+      };
+    },
+  };
+}
+
+/** Storage in a browser's localStorage, under keys that begin with `name`: all tabs of an origin share it. */
+export function browserStorage(name = "sona-pg queue", storage = globalThis.localStorage) {
+  const adapters = `${name} adapters`; // no key of an entry
+  const before = connectionOf(storage.getItem(adapters)); // it wrote the entries of 0.1.0's first builds, which name none
+  const kept = {
+    loadAdapters: () => storage.getItem(adapters),
+    saveAdapters(text) {
+      if (!fits(() => storage.setItem(adapters, text))) storage.removeItem(adapters); // the room is for entries
+    },
+  };
+  const write = (key, text) => {
+    if (fits(() => storage.setItem(key, text))) return;
+    storage.removeItem(adapters);
+    storage.setItem(key, text);
+  };
+  return { ...kept, open: (of, heard) => new TabStore({ name, storage, of, heard, write, old: before === null || before === of }) };
+}
+
+function fits(call) {
+  try {
+    call();
+    return true;
+  } catch (error) {
+    if (error.name !== "QuotaExceededError") throw error;
+    return false;
+  }
+}
+
+// Keys: NAME/CONNECTION/OWNER/ID of an entry; NAME lease/CONNECTION/OWNER of the time until which its owner is alive.
+class TabStore {
+  constructor({ name, storage, of, heard, write, old }) {
+    this._storage = storage;
+    this._write = write;
+    this._entry = `${name}/${encodeURIComponent(of)}/`;
+    this._lease = `${name} lease/${encodeURIComponent(of)}/`;
+    this._old = old ? `${name}/` : null; // keys of entries that name no connection and no owner
+    this._owner = uuid7();
+    this._leased = false;
+    this._gone = false; // the page: what it still records is another's at once
+    this._keys = new Map(); // key of each entry
+    const own = this._lease + this._owner;
+    this._listeners = {
+      pagehide: () => { this._gone = true; this._release(); },
+      pageshow: ({ persisted }) => { this._gone = false; if (persisted) this.renew(); }, // back from the browser's cache of pages
+      storage: ({ key, newValue }) => newValue === null && key?.startsWith(this._lease) && key !== own && heard(), // a tab was closed
+    };
+    for (const [event, listener] of Object.entries(this._listeners)) globalThis.addEventListener?.(event, listener);
+  }
+
+  /** Take the entries whose owner has ended. */
+  adopt() {
+    const held = new Set(this._keys.values());
+    const keys = [...this._left(), ...this._older()].filter((key) => !held.has(key));
+    if (keys.length) this._extend();
+    const told = keys.map((key) => this._take(key)).filter((one) => one !== null);
+    const entries = told.flatMap((one) => one.entries).sort((one, other) => (one.id < other.id ? -1 : 1));
+    return { entries, torn: told.reduce((sum, one) => sum + one.torn, 0) };
+  }
+
+  append(entry) {
+    if (!this._leased && !this._gone) this._extend();
+    const key = this._keyOf(entry);
+    this._write(key, JSON.stringify(entry));
+    this._keys.set(entry, key);
+  }
+
+  remove(entries) {
+    for (const entry of entries) {
+      if (this._keys.has(entry)) this._storage.removeItem(this._keys.get(entry));
+      this._keys.delete(entry);
+    }
+  }
+
+  /** Say that this owner is alive; called every minute, as a browser lets a hidden page's timers run. */
+  renew() {
+    for (const key of this._found(this._lease)) if (!this._lives(key)) this._storage.removeItem(key);
+    if (this._keys.size) this._extend();
+    else this._release();
+  }
+
+  close() {
+    this._release();
+    for (const [event, listener] of Object.entries(this._listeners)) globalThis.removeEventListener?.(event, listener);
+  }
+
+  _found(start) {
+    return Object.keys(this._storage).filter((key) => key.startsWith(start));
+  }
+
+  _lives(lease) {
+    return Number(this._storage.getItem(lease)) > Date.now();
+  }
+
+  _keyOf(entry) {
+    return `${this._entry}${this._owner}/${entry.id}`;
+  }
+
+  _left() {
+    const lives = new Map([[this._owner, true]]);
+    return this._found(this._entry).filter((key) => {
+      const [owner] = key.slice(this._entry.length).split("/", 1);
+      if (!lives.has(owner)) lives.set(owner, this._lives(this._lease + owner));
+      return !lives.get(owner);
+    });
+  }
+
+  _older() {
+    return this._old ? this._found(this._old).filter((key) => !key.includes("/", this._old.length)) : [];
+  }
+
+  // Under a key of ours if there is room, so that no other tab takes it too; a moment under both keys, so that none is lost.
+  _take(key) {
+    const text = this._storage.getItem(key);
+    if (text === null) return null; // another tab was faster
+    const told = readable([text]);
+    const [entry] = told.entries;
+    if (entry && fits(() => this._storage.setItem(this._keyOf(entry), text))) {
+      this._keys.set(entry, this._keyOf(entry));
+      this._storage.removeItem(key);
+    } else if (entry) this._keys.set(entry, key);
+    else this._storage.removeItem(key);
+    return told;
+  }
+
+  _extend() {
+    this._write(this._lease + this._owner, `${Date.now() + LEASE}`);
+    this._leased = true;
+  }
+
+  _release() {
+    this._leased = false;
+    this._storage.removeItem(this._lease + this._owner);
+  }
+}
