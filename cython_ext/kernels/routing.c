@@ -12,7 +12,7 @@
 enum { GRID = 33, CONTENDERS = 8 };
 static const double LEAST = 0.05, CLIP = 4.0, SCANT = 0.05;
 static const double STAKE = 0.005, STAKE_UNKNOWN = 0.1, HOPELESS = 0.2, NEVER = 0.02; /* of the slack: exploration.py */
-static const double IMPLAUSIBLE = 0.05;
+static const double IMPLAUSIBLE = 0.05, TINY = 1e-12;
 
 void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
                           const sona_f32 *features, sona_f32 *work, sona_f32 *phi, sona_f32 *squares)
@@ -143,15 +143,19 @@ static double forced_shares(const sona_router *R, const double *count, const dou
 /* Sizes the differences between scores by how hard the question is: router_curve.curved. */
 static void curve_scores(const sona_router *R, const double *deviation, ptrdiff_t k, double *scores)
 {
-    double mean = 0.0, squared = 0.0;
+    double mean = 0.0, squared = 0.0, most = scores[0], least = scores[0];
     for (ptrdiff_t i = 0; i < k; i++) {
         mean += scores[i];
         squared += deviation[i] * deviation[i];
+        most = fmax(most, scores[i]);
+        least = fmin(least, scores[i]);
     }
     mean /= (double)k;
     const double left = fmin(squared / ((double)k * R->prior_route), 1.0);
     const double yes = 1.0 / (1.0 + exp(-fmax(-30.0, fmin(30.0, R->intercept + R->slope * mean))));
-    const double size = 1.0 + left * (yes * (1.0 - yes) * R->per_steepness - 1.0);
+    const double above = fmax(most - mean, TINY), below = fmax(mean - least, TINY);
+    const double room = fmax(fmin((1.0 - mean) / above, mean / below), 1.0); /* within 0 to 1 */
+    const double size = fmin(1.0 + left * (yes * (1.0 - yes) * R->per_steepness - 1.0), room);
     for (ptrdiff_t i = 0; i < k; i++)
         scores[i] = mean + (scores[i] - mean) * size;
 }

@@ -122,3 +122,17 @@ def test_routes_that_always_or_never_succeed_keep_finite_scores() -> None:
         one = fit(RouterState.initial(DIM), same, config=SMALL)
         assert np.isfinite(one.curve).all()
         assert one.predict(events.query, None, BOTH) == pytest.approx(quality, abs=0.1)
+
+
+@pytest.mark.parametrize("good", [1.0, 0.99, 0.97, 0.9, 0.1, 0.01, 0.0])
+def test_an_untried_route_beside_one_that_nearly_always_does_the_same_is_expected_within_bounds(good: float) -> None:
+    rng = np.random.default_rng(9)
+    x = queries(rng, 300)
+    events = RouteEvents(x, np.zeros(300, np.int32), (rng.random(300) < good).astype(np.float32))
+    state = fit(RouterState.initial(DIM), events, config=SMALL)
+    new = queries(rng, 200)
+    scores, straight = state.predict(new, None, BOTH), linear(state, new)
+    assert scores.max() <= max(1.0, straight.max()) + 1e-6
+    assert scores.min() >= min(0.0, straight.min()) - 1e-6
+    choice = decide(state, new[0], BOTH, np.random.default_rng(0), exploration=GREEDY)
+    assert choice.scores == pytest.approx(scores[0], abs=1e-6)

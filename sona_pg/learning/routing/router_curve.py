@@ -7,8 +7,10 @@ differences of a call's candidates from their mean u are multiplied by
     1 + t·(g(u) - 1),    g(u) = σ'(a + s·u) over its mean of all queries
 
 with t the share of the prior's variance that data have left at this query: what data have said stays as it is. The
-factor is common to all candidates of a call and positive, so it never changes which of them is best, only which calls
-are worth money. Evidence: benchmarks/eval/EVIDENCE.md.
+factor enlarges no difference beyond what fits between 0 and 1: where nearly every outcome is good, σ' is next to
+nothing on average, and g(u) of a call with an untried route a hundred times that. The factor is common to all
+candidates of a call and positive, so it never changes which of them is best, only which calls are worth money.
+Evidence: benchmarks/eval/EVIDENCE.md.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from sona_pg.learning.routing.router_posterior import Statistics
 STEEPNESS = 2.0  # s, in slopes at which the logistic curve is as steep as the linear model at the mean
 GRADED = 0.1  # of the variance of yes-or-no outcomes may be missing: some sources give marks in between
 EXTREME = 0.02  # a mean closer to 0 or 1 counts as this
+TINY = 1e-12  # a difference below it is none
 STRAIGHT = np.zeros(3)  # differences stay as the linear model has them
 
 
@@ -65,4 +68,7 @@ def curved(curve: Doubles, prior: float, scores: Doubles, squared: Doubles) -> D
     usual = scores.mean(axis=1, keepdims=True)
     left = np.minimum(squared.mean(axis=1, keepdims=True) / prior, 1.0)
     size = 1 + left * (steepness(curve[0] + curve[1] * usual) * curve[2] - 1)
-    return np.asarray(usual + (scores - usual) * size)
+    above = np.maximum(scores.max(axis=1, keepdims=True) - usual, TINY)
+    below = np.maximum(usual - scores.min(axis=1, keepdims=True), TINY)
+    room = np.maximum(np.minimum((1 - usual) / above, usual / below), 1.0)
+    return np.asarray(usual + (scores - usual) * np.minimum(size, room))
