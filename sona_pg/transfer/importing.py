@@ -60,7 +60,11 @@ def import_file(
         DatabaseUnavailable: rows cannot be committed; the same call later goes on.
     """
     with open_source(wanted) as source:
-        return _Import(engine, database, space, wanted, source).run(progress)
+        run = _Import(engine, database, space, wanted, source)
+        try:
+            return run.run(progress)
+        finally:
+            run.close()
 
 
 class _Import:
@@ -128,9 +132,6 @@ class _Import:
         except KeyboardInterrupt:
             self._save(STOP_TIMEOUT)
             raise
-        finally:
-            if self._rejects is not None:
-                self._rejects.close()
         self._checkpoint.unlink(missing_ok=True)
         self._count(before)
         done.seconds = round(time.monotonic() - began, 3)
@@ -139,6 +140,13 @@ class _Import:
         done.rejects = str(self._rejects_path) if done.rejected else None
         progress(source.size, source.size)
         return done
+
+    def close(self) -> None:
+        """Close the files of this run but its source."""
+        if self._rejects is not None:
+            self._rejects.close()
+        if self._first is not None:
+            self._first.close()
 
     def _written(self) -> dict[str, Any]:
         return dict(self._engine.metrics()["server"]["writer"])

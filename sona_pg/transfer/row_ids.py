@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID
 
 from sona_pg.domain.space import Space
-from sona_pg.errors import InvalidValue
+from sona_pg.errors import InvalidValue, StorageError
 from sona_pg.recorder import told_id
 from sona_pg.store.database import Database
 from sona_pg.transfer.log_row import LogRow
+
+MOST_CACHED = 64 << 20  # bytes of first values that are in memory; the others are in a temporary file
 
 
 class RowIds:
@@ -71,22 +74,46 @@ class RowIds:
 
 
 class FirstValues:
-    """Values of the first row of each id of a file, of which another row must say the same."""
+    """Values of the first row of each id of a file, of which another row must say the same.
+
+    They are in a temporary file, which SQLite deletes when it is closed: files have more rows than memory has room for.
+    """
 
     def __init__(self) -> None:
-        """Begin a file."""
-        self._values: dict[bytes, int] = {}  # a hash by id
+        """Begin a file of rows."""
+        self._kept = sqlite3.connect("", isolation_level=None)  # the name of a temporary database
+        self._kept.execute(f"PRAGMA cache_size = -{MOST_CACHED >> 10}")
+        self._kept.execute("PRAGMA journal_mode = OFF")  # nobody reads it after a crash
+        self._kept.execute("CREATE TABLE first (id BLOB PRIMARY KEY, told INTEGER) WITHOUT ROWID")
+        self._kept.execute("BEGIN")  # else each row were a transaction
 
     def require_same(self, row: LogRow) -> None:
         """Note the values of a row.
 
         Raises:
             InvalidValue: an earlier row of its id has other values.
+            StorageError: no temporary file can be written.
         """
         try:
             id_ = told_id(row.id, row.started_at)
         except InvalidValue:  # the recorder refuses it
             return
         told = hash((row.quality, row.route, row.query, tuple(row.facts)))
-        if self._values.setdefault(id_, told) != told:
+        if self._first(id_, told) != told:
             raise InvalidValue(f"id {str(row.id)!r:.60} stands twice with different values: the first row counts")
+
+    def _first(self, id_: bytes, told: int) -> int:
+        """Return what is noted of an id; note ``told`` of a new one."""
+        try:
+            if self._kept.execute("INSERT OR IGNORE INTO first VALUES (?, ?)", (id_, told)).rowcount:
+                return told
+            (first,) = self._kept.execute("SELECT told FROM first WHERE id = ?", (id_,)).fetchone()
+        except sqlite3.Error as exc:
+            raise StorageError(
+                f"ids of the file cannot be kept in a temporary file: {exc}; make room there, or set TMPDIR elsewhere"
+            ) from exc
+        return int(first)
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._kept.close()

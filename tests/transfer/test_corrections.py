@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from dataclasses import fields
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -12,9 +15,11 @@ from sona_pg.cli.commands import app
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.judged import Fact
 from sona_pg.engine import SonaEngine
+from sona_pg.errors import InvalidValue
 from sona_pg.store.export_rows import RecordedContents
-from sona_pg.transfer.log_row import LoggedFact
+from sona_pg.transfer.log_row import LoggedFact, LogRow
 from sona_pg.transfer.row_changes import ToldRow, changes_of
+from sona_pg.transfer.row_ids import FirstValues
 
 
 @pytest.fixture
@@ -182,3 +187,27 @@ def test_newer_feedback_of_an_application_that_counts_is_no_correction_of_an_imp
     rows[2]["feedback"][0]["sequence"] = 2
     done, told = load(folder, "right", rows, "--corrections")
     assert (done.exit_code, told["feedback"]) == (0, 1)
+
+
+def test_ids_of_a_long_file_are_not_kept_in_memory():
+    first = FirstValues()
+    tracemalloc.start()
+    try:
+        kept = []
+        for number in range(20_001):
+            first.require_same(logged(number))
+            if number % 10_000 == 0:
+                kept.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert kept[2] - kept[1] < 100_000  # 10 bytes a row, and an id has 16
+    first.require_same(logged(7))
+    with pytest.raises(InvalidValue, match="stands twice"):
+        first.require_same(logged(7, route="other"))
+    first.close()
+
+
+def logged(number: int, route: str = "small") -> LogRow:
+    told = {"id": f"request {number}", "started_at": datetime.fromtimestamp(1.7e9 + number, UTC), "route": route}
+    rest = dict.fromkeys((field.name for field in fields(LogRow) if field.name not in told), None)
+    return LogRow(**told, **(rest | {"facts": ()}))
