@@ -155,7 +155,8 @@ def _costs(names: Sequence[str], events: RouteEvents, given: Mapping[str, float]
     if costs is not None:
         for place in range(len(names)):
             told = costs[(events.route == place) & np.isfinite(costs)]
-            means[place] = told.mean(dtype=np.float64) if len(told) else np.nan
+            if len(told):  # stored in single precision, which has seven digits
+                means[place] = float(f"{told.mean(dtype=np.float64):.7g}")
     return means
 
 

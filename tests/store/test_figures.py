@@ -349,3 +349,29 @@ def test_failed_cycles_tell_whether_one_has_succeeded_since(filled: Filled) -> N
     )
     assert rows == [("no memory", False), ("no disk", True)]
     assert filled.ledger.rows("SELECT count(*) FROM sona.cycle_changes") == [(1,)]
+
+
+def test_costs_are_shown_by_the_digits_that_were_told(ledger: Ledger) -> None:
+    told = [(0.0001, None, None), (0.0001, 0.0003, None), (0.0001, 0.2, 0.0007)]  # estimate, at the end, as feedback
+    space = ledger.space("costs", 8)
+    with psycopg.connect(ledger.url) as connection:
+        for estimate, paid, fact in told:
+            id_ = uuid7()
+            connection.execute(
+                "INSERT INTO sona.trajectories (space_id, id, batch, step_count, route, quality, propensity, cost,"
+                " paid, embedding) VALUES (%s, %s, 1, 0, 'small', 0.5, 0.5, %s, %s, %s::halfvec)",
+                [space.space_id, id_, estimate, paid, str([1] * 8)],
+            )
+            if fact is not None:
+                connection.execute(
+                    "INSERT INTO sona.feedback (space_id, batch, trajectory_id, sequence, recorded_at, source, paid)"
+                    " VALUES (%s, 1, %s, 1, now(), 'bill', %s)", [space.space_id, id_, fact],
+                )  # fmt: skip
+        connection.execute(
+            "INSERT INTO sona.batches (space_id, batch, server_id, trajectories, steps, feedback, recorded_at)"
+            " VALUES (%s, 1, gen_random_uuid(), 3, 0, 1, now())", [space.space_id],
+        )  # fmt: skip
+    assert ledger.rows("SELECT cost FROM sona.decisions ORDER BY cost") == [(0.0001,), (0.0003,), (0.0007,)]
+    total = 0.0001 + 0.0003 + 0.0007
+    assert ledger.rows("SELECT cost_sum FROM sona.figures WHERE kind = 'route'") == [(pytest.approx(total, rel=1e-15),)]
+    assert ledger.rows("SELECT cost FROM sona.route_leaderboard") == [(pytest.approx(total / 3, rel=1e-15),)]

@@ -71,7 +71,7 @@ def test_estimates_agree_with_the_truth(engine: SonaEngine) -> None:
         half = (estimate.high - estimate.low) / 2
         assert abs(estimate.quality - truth) < 1.6 * half, estimate.policy  # about three standard errors
         assert estimate.low < estimate.quality < estimate.high
-    assert judged.of("always strong").cost == pytest.approx(0.9)
+    assert judged.of("always strong").cost == pytest.approx(0.9, rel=1e-12)
     assert judged.of("router, budget 0.5").cost == pytest.approx(0.5, abs=1e-6)
     assert judged.of("version 1 (live)").decisions == 800
     assert calls.value(judged, judged.of("router, budget 0.5")) > calls.value(judged, judged.of("logged")) + 0.05
