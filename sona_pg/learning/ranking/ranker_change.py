@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, RankEvents
+from sona_pg.learning.ranking.ranker_repeats import Gathered, gathered, repeated
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -29,7 +30,7 @@ _EARLIEST = 16  # events for a candidate that make its prototype: those before a
 _FEWEST = 3  # events for a candidate that has one
 _MOST_REGIONS = 512
 _MOST_CELLS = 3_000_000  # events times regions
-_MOST_COMPARED = 512  # latest events of one region
+_MOST_COMPARED = 512  # latest events of one region, where repeated ones are gathered
 _FEWEST_AGAINST = 2  # contradictions of one event
 _SMALL = 1e-6
 
@@ -66,31 +67,42 @@ def standing(events: RankEvents, directions: FloatArray, noise: float = 0.0) -> 
     region = (directions @ prototypes.T).argmax(axis=1).astype(np.int32)
     holds, changed = np.ones(len(events), np.bool_), np.zeros(len(events), np.float32)
     since = np.zeros(len(events), np.int32)
-    order = np.argsort(region, kind="stable")
-    bounds = np.searchsorted(region[order], np.arange(len(prototypes) + 1))
-    regions = [order[max(start, stop - _MOST_COMPARED) : stop] for start, stop in pairwise(bounds.tolist())]
-    for rows in regions:
+    regions = _regions(events, region, len(prototypes))
+    for part in regions:
+        rows = part.rows
         signs = contradictions(judged[rows], right[rows])
-        if (signs > 0.0).sum(axis=1).max(initial=0) < _FEWEST_AGAINST:
+        if ((signs > 0.0) @ part.count).max(initial=0.0) < _FEWEST_AGAINST:
             continue
-        factor, point = _factors(signs * _nearness(directions[rows]))
-        holds[rows], since[rows] = factor < LEAST_FACTOR + _FACTOR_OF_NOISE * noise, rows[point]
+        signs *= _nearness(directions[rows])
+        factor, point = _factors(part.counted(signs))
+        overruled = factor >= LEAST_FACTOR + _FACTOR_OF_NOISE * noise
+        holds[part.members], since[part.members] = ~overruled[part.of], rows[point][part.of]
     if holds.all():
         return Standing(holds, since, changed, region, prototypes)
     lost, _, _, change = evidence_since(judged, right, holds, since)
     before = np.arange(len(events)) < change[judged]
     left = right & holds & before & lost[judged]
-    for rows in regions:
-        if holds[rows].all() and not left[rows].any():
+    for part in regions:
+        rows, members = part.rows, part.members
+        if holds[members].all() and not left[members].any():
             continue
         near = _nearness(directions[rows])
         # Feedback for a candidate that lost its meaning needs no proof of its own: contradiction prevails since then.
         against = contradictions(judged[rows], right[rows]) * near * (rows >= change[judged[rows]][:, None])
-        also = rows[left[rows] & (against.sum(axis=1) > 0.0)]
+        also = members[left[members] & ((against * part.count).sum(axis=1) > 0.0)[part.of]]
         holds[also], since[also] = False, change[judged[also]]
-        earlier = np.tril(near, -1)
-        changed[rows] = (earlier @ ~holds[rows]) / np.maximum(earlier.sum(axis=1), _SMALL)
+        earlier = np.tril(near, -1) * part.count
+        share = (earlier @ ~holds[rows]) / np.maximum(earlier.sum(axis=1), _SMALL)
+        changed[members] = share[part.of]
     return Standing(holds, since, changed, region, prototypes)
+
+
+def _regions(events: RankEvents, region: IntArray, count: int) -> list[Gathered]:
+    """Return what is compared in each of `count` regions, by that of each event: the latest, repeated ones gathered."""
+    order = np.argsort(region, kind="stable")
+    bounds = np.searchsorted(region[order], np.arange(count + 1))
+    same = repeated(events) if np.diff(bounds).max() > _MOST_COMPARED else order
+    return [gathered(order[start:stop], same, _MOST_COMPARED) for start, stop in pairwise(bounds.tolist())]
 
 
 def evidence_since(

@@ -73,7 +73,7 @@ def fit(
     fresh, replay = (usable(events, len(embeddings)) for events in (fresh, replay))
     taken = float(np.minimum(fresh.weight[fresh.judged != NONE], 0.0).sum())  # retracted weight, negative
     history = max(float(state.folded[1]) + taken, 0.0)
-    events, certain = weighed_once(_learnable(fresh, replay, history))
+    events = _learnable(fresh, replay, history)
     labelled = int(((fresh.weight > 0.0) & (fresh.judged != NONE)).sum())
     changes = find_changes(events, labelled, len(embeddings), min(float(state.scales[4]), MOST_NOISE))
     trusted = np.flatnonzero(~changes.moved[:labelled])
@@ -83,7 +83,8 @@ def fit(
     state = without_evidence(fold(grown(state, len(embeddings)), mean, fresh), fresh)
     state = replace(state, overruled=state.positive * changes.lost, **asdict(changes.search))
     labelled = int(changes.holds[:labelled].sum())
-    events, moved, certain = events.take(changes.holds), changes.moved[changes.holds], certain[changes.holds]
+    moved = changes.moved[changes.holds]
+    events, certain = weighed_once(events.take(changes.holds))
     if not len(events):
         return state
     random = np.random.default_rng(seed)
