@@ -45,7 +45,7 @@ cdef class RecordingPath(SharedPath):
         t.block = take(ring, sona_padded(embedding_bytes), t.began, self.id_time())
         if told is not None:
             memcpy(t.block.record.id, PyBytes_AS_STRING(told), 16)
-            t.logged = started_at is not None
+            t.logged, t.dated = started_at is not None, True
         cdef sona_record *record = &t.block.record
         cdef uint8_t *to = <uint8_t *> (record + 1)
         record.kind = SONA_TRAJECTORY
@@ -174,7 +174,8 @@ cdef class RecordingPath(SharedPath):
         """Finish recording: the trajectory, a handle or its id, goes to the writer.
 
         Its latency is the time since it began, unless ``latency`` tells it, in seconds (NaN: unknown). ``cost`` is its
-        real cost, in the unit of the costs and budgets of ``route``: the budget of its decision is paced by it.
+        real cost, in the unit of the costs and budgets of ``route``: the budget of its decision is paced by it, that of a
+        space if the trajectory began, by its own time, since it was set.
 
         With durability ``memory`` this never waits: a full buffer refuses the trajectory, which is then ``refused``, and
         counts it in ``dropped_count``, unless ``IngestConfig.when_full`` is ``wait``. With ``spool`` it returns once the record is
@@ -237,8 +238,8 @@ cdef class RecordingPath(SharedPath):
         t.refused = queued == 0
         if queued and shown is not None:
             self.judged.append(shown)
-        if t.account is not None and (cost is not None or quality is not None):
-            t.account.ended(value if judged else None, None if cost is None else paid)
+        if t.account is not None and (cost is not None or quality is not None or t.dated):
+            t.account.ended(value if judged else None, None if cost is None else paid, began_at(t) if t.dated else None)
         self.announce(queued, t.name[:16] if self.confirm is not None else None)
 
     def record_feedback(

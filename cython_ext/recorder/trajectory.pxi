@@ -27,6 +27,7 @@ cdef class Trajectory:
     cdef bint begun  # begin_trajectory has returned it
     cdef object account  # where the decision's cost is booked, or None
     cdef bint logged  # it began before it was recorded: nothing here knows how long it took
+    cdef bint dated  # its caller told the time at which it began
     cdef readonly bint refused
     cdef bint elsewhere  # it was shared, or unpickled in another process: it is open in the store, if it is open
 
@@ -97,6 +98,11 @@ cdef object uuid_from(bytes name):
 
 cdef object id_of(Trajectory t):
     return uuid_from(t.name[:16])
+
+
+cdef double began_at(Trajectory t):
+    """Seconds since 1970 at which a trajectory began, by its id."""
+    return int.from_bytes(t.name[:6], "big") / 1000.0
 
 
 cdef object uuid_of(object trajectory):

@@ -113,8 +113,11 @@ def _as_number(candidate_set: str | int | None) -> int | None:
 class BookedCost(Protocol):
     """What was booked and expected of a decision."""
 
-    def ended(self, quality: float | None, cost: float | None) -> None:
-        """Take the quality of its route and the real cost, as far as they are known at the end."""
+    def ended(self, quality: float | None, cost: float | None, began: float | None = None) -> None:
+        """Take the quality of its route and the real cost, as far as they are known at the end.
+
+        ``began`` is the time of its trajectory, in seconds since 1970, if its caller told it.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)

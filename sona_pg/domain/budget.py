@@ -34,6 +34,7 @@ class ServerSpending(NamedTuple):
     space_id: int
     server_id: UUID
     set_at: datetime  # of the budget
+    report: int  # of this server: a later one has a larger number
     total: Spending
     day: date  # UTC
     of_day: Spending

@@ -94,7 +94,7 @@ class RouteChooser:
                 "costs that trajectories ended with"
             )
         weights = (cost_weight, latency_weight / 1e6)
-        pacer = None
+        pacer = move = None
         if budget is None and of_space is None:
             made = ready.block.decide(vector, told, rows, prices, 0.0, None, *weights, self._draw(names))
         else:
@@ -109,6 +109,7 @@ class RouteChooser:
                         pacer.note()
                     if of_space is not None:
                         self.space_budget.repace()
+                        move = self.space_budget.mover()
         if made is None:
             raise InvalidValue("x points in no direction once it is reduced to the router's width: check the embedder")
         place, propensity, reason, scores, _, booked, *_ = made
@@ -123,7 +124,7 @@ class RouteChooser:
             named.number,
             None if prices is None else prices[place],
             features,
-            Booking(pacer, self.lock, cost, self._judge, chosen, router, expected, self._price, listed),
+            Booking(pacer, self.lock, cost, self._judge, chosen, router, expected, self._price, listed, move),
         )
 
     def _made_ready(self, router: Router) -> _ReadyRouter:

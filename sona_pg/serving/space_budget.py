@@ -9,8 +9,10 @@ While the database is away every server keeps its own requests on the budget.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 from sona_pg.domain.budget import Budget, FleetSpending, Spending
 from sona_pg.learning.routing.pacing import BudgetPacer
@@ -38,6 +40,7 @@ class SpaceBudget:
         self._day = datetime.now(UTC).date()
         self._others: FleetSpending | None = None
         self._reported = Spending(requests=-1)
+        self._reports = 0
         self._asked_at = -IDLE  # monotonic seconds
         self._recent = 1.0, 0.0, 0.0  # faded: own requests, those of others, and seconds
         self._counted = 0  # own requests counted in it
@@ -84,8 +87,8 @@ class SpaceBudget:
             return False
         return self._total(pacer) != self._reported or time.monotonic() - self._asked_at > IDLE
 
-    def report(self) -> tuple[Spending, date, Spending] | None:
-        """Return the totals under the budget, the day (UTC), and its part of them; None without a budget."""
+    def report(self) -> tuple[int, Spending, date, Spending] | None:
+        """Return a growing number, the totals under the budget, the day (UTC), and its part; None without a budget."""
         with self._lock:
             pacer = self.pacer
             if pacer is None:
@@ -93,7 +96,8 @@ class SpaceBudget:
             self._begin_day(pacer)
             self._asked_at = time.monotonic()
             self._reported = self._total(pacer)
-            return _normal(self._reported), self._day, _normal(self._of_day(pacer))
+            self._reports += 1
+            return self._reports, _normal(self._reported), self._day, _normal(self._of_day(pacer))
 
     def hear(self, others: FleetSpending) -> None:
         """Take over the spending of all other servers."""
@@ -118,6 +122,34 @@ class SpaceBudget:
         """Divide the budget of a day anew now and then, though nothing is heard; called with every request."""
         pacer, limit = self.pacer, self.limit
         if limit is not None and pacer is not None and limit.per == "day" and pacer.calls % REPACED_EVERY == 0:
+            self._pace()
+
+    def mover(self) -> Callable[[float, float, float], None]:
+        """Return a function that books the latest request again, once its trajectory tells that it is an earlier one.
+
+        It takes the time at which it began, in seconds since 1970, what was booked, and the cost that counts.
+        """
+        return partial(self._move, self.limit, self._day)
+
+    def _move(self, limit: Budget | None, day: date, began: float, booked: float, cost: float) -> None:
+        """Take a request out of the periods that it began before; the lock is held.
+
+        It was booked under ``limit``, as one of ``day``: what earlier periods have is not taken out of them.
+        """
+        pacer = self.pacer
+        if pacer is None or limit is None or limit is not self.limit:
+            return
+        midnight = datetime.combine(self._day, datetime.min.time(), UTC).timestamp()
+        if began >= max(midnight, limit.set_at.timestamp()):
+            return
+        if began < limit.set_at.timestamp():
+            pacer.settle(cost, pacer.budget)  # neither debt nor credit
+            cost = pacer.budget
+            self._start = Spending(self._start.spent + cost, self._start.requests + 1)
+        own = Spending(cost, 1) if day == self._day else Spending(cost - booked)
+        self._midnight = Spending(self._midnight.spent + own.spent, self._midnight.requests + own.requests)
+        self._counted = min(self._counted + 1, pacer.calls)  # it says nothing of the rate of requests
+        if limit.per == "day":
             self._pace()
 
     def _pace(self) -> None:

@@ -23,17 +23,20 @@ UPDATE sona.spaces SET budget = %(amount)s, budget_per = %(per)s, budget_set_at 
 WHERE space_id = %(space)s
 RETURNING space_id
 """
-# A later report has at least as many requests: one that arrives late cannot replace it.
+# A report that arrives late does not replace a later one: totals may shrink, when records prove to be of the past. The
+# previous release does not number its reports.
 REPORT = """
 UPDATE sona.servers s SET budget_set_at = told.set_at, budget_spent = told.spent, budget_requests = told.requests,
-    budget_day = told.day, budget_day_spent = told.day_spent, budget_day_requests = told.day_requests
+    budget_day = told.day, budget_day_spent = told.day_spent, budget_day_requests = told.day_requests,
+    budget_report = told.report
 FROM unnest(
     %(spaces)s::integer[], %(servers)s::uuid[], %(set_ats)s::timestamptz[], %(spents)s::float8[],
-    %(requests)s::bigint[], %(days)s::date[], %(day_spents)s::float8[], %(day_requests)s::bigint[]
-) AS told (space_id, server_id, set_at, spent, requests, day, day_spent, day_requests)
+    %(requests)s::bigint[], %(days)s::date[], %(day_spents)s::float8[], %(day_requests)s::bigint[],
+    %(reports)s::bigint[]
+) AS told (space_id, server_id, set_at, spent, requests, day, day_spent, day_requests, report)
 WHERE s.space_id = told.space_id AND s.server_id = told.server_id
     AND (s.budget_set_at IS NULL OR s.budget_set_at < told.set_at
-         OR (s.budget_set_at = told.set_at AND s.budget_requests <= told.requests))
+         OR (s.budget_set_at = told.set_at AND coalesce(s.budget_report, 0) <= told.report))
 """
 # The sums leave out the asking server, which knows its own spending better.
 SUMS = """
@@ -79,6 +82,7 @@ def share(connection: Connection, told: Sequence[ServerSpending], at: datetime) 
         "days": [each.day for each in told],
         "day_spents": [each.of_day.spent for each in told],
         "day_requests": [each.of_day.requests for each in told],
+        "reports": [each.report for each in told],
         "today": at.astimezone(UTC).date(),
     }
     raw.execute(REPORT, asked)

@@ -45,6 +45,7 @@ servers = Table(
     Column("budget_day", Date),
     Column("budget_day_spent", Double, nullable=False, server_default="0"),
     Column("budget_day_requests", BigInteger, nullable=False, server_default="0"),
+    Column("budget_report", BigInteger),
     Column("conflicting", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("space_id", "server_id"),
 )

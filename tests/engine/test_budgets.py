@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import psycopg
@@ -12,7 +13,7 @@ from fix_proxy import Proxy
 
 from sona_pg import InvalidValue, SonaConfig, SonaEngine, Store
 from sona_pg.config import LoopConfig, MaintenanceConfig
-from sona_pg.domain.budget import BudgetStatus
+from sona_pg.domain.budget import BudgetStatus, Per
 
 DIM = 4
 COSTS = {"cheap": 0.1, "dear": 1.0}
@@ -183,3 +184,31 @@ def test_a_budget_must_be_a_positive_number(database_url: str, amount: object) -
             engine.set_budget(amount)  # type: ignore[arg-type]
         with pytest.raises(InvalidValue, match="expected one of request, day"):
             engine.set_budget(1.0, per="week")  # type: ignore[arg-type]
+
+
+def _ended(engine: SonaEngine, started_at: datetime | None, told: dict[str, float]) -> str:
+    """Decide, and record the decision under a time; return the route."""
+    x = np.ones(DIM, np.float32)
+    decision = engine.route(x, list(COSTS), costs=COSTS)
+    t = engine.begin_trajectory(x, decision=decision, started_at=started_at)
+    engine.end_trajectory(t, 0.5, cost=told.get(decision.route))
+    return decision.route
+
+
+@pytest.mark.parametrize("per", ["request", "day"])
+@pytest.mark.parametrize("told", [{}, {"cheap": 0.3, "dear": 3.0}])
+def test_records_of_the_past_are_not_spent_today(database_url: str, per: Per, told: dict[str, float]) -> None:
+    with opened(database_url) as engine:
+        engine.set_budget(0.4, per=per)
+        for _ in range(50):  # a poll between the decision and its end reports the request, and then takes it back
+            _ended(engine, datetime.now(UTC) - timedelta(weeks=3), told)
+        status = known(engine)
+        assert (status.requests, status.requests_today) == (0, 0)
+        assert (status.spent, status.spent_today) == (pytest.approx(0), pytest.approx(0))
+        now = engine._session.database.now()
+        paid = 0.0
+        for at in (now, None):
+            route = _ended(engine, at, told)
+            paid += told.get(route, COSTS[route])
+        status = known(engine)
+        assert (status.requests, status.spent) == (2, pytest.approx(paid))

@@ -57,7 +57,7 @@ class Fleet:
     def share(self, server: UUID, account: SpaceBudget) -> None:
         told = account.report()
         assert told is not None
-        total, day, of_day = told
+        _, total, day, of_day = told
         self.rows[server] = total, of_day, day
         others = [row for known, row in self.rows.items() if known != server]
         today = [row[1] for row in others if row[2] == self.clock.at.date()]
@@ -147,6 +147,41 @@ def test_the_spending_of_a_day_begins_anew_at_midnight(clock: Clock) -> None:
     assert (total.requests, of_day.requests, str(day)) == (2, 1, "2026-11-23")
 
 
+@pytest.mark.parametrize("per", ["request", "day"])
+def test_a_request_counts_in_the_periods_since_it_began(clock: Clock, per: Per) -> None:
+    account = SpaceBudget(threading.RLock())
+    account.adopt(Budget(2.0, per, START), clock.at)
+    assert account.pacer is not None
+
+    def ask(began: float, real: float, ended: float) -> None:
+        """Decide now; the trajectory of ``began`` ends at ``ended``. Both are seconds since the first midnight."""
+        assert account.pacer is not None
+        account.pacer.record([0.5], [0.1], 0.1)
+        move = account.mover()
+        clock.now = ended
+        account.pacer.settle(0.1, real)
+        move(START.timestamp() + began, 0.1, real)
+
+    def reported() -> list[object]:
+        told = account.report()
+        assert told is not None
+        return [*told[1], told[2].day, *told[3]]
+
+    clock.now = 86_400.0 * 3
+    reported()
+    ask(-86_400.0, 1.0, clock.now)  # before the budget was set
+    ask(7.0, 0.5, clock.now)  # under it, two days ago
+    ask(clock.now, 0.25, clock.now)
+    assert reported() == [pytest.approx(0.75), 2, 25, pytest.approx(0.25), 1]
+    ask(clock.now, 0.75, clock.now + 86_400)
+    assert reported() == [pytest.approx(1.5), 3, 26, pytest.approx(0), 0]  # it belongs to the day of the decision
+    clock.now += 5
+    ask(clock.now, 0.25, clock.now)
+    assert reported() == [pytest.approx(1.75), 4, 26, pytest.approx(0.25), 1]
+    ask(clock.now, 0.75, clock.now + 86_400)
+    assert reported() == [pytest.approx(2.5), 5, 27, pytest.approx(0), 0]
+
+
 @pytest.mark.parametrize(("cost", "told"), [(5e-324, 0.0), (1e300, space_budget.MOST_SPENT), (0.25, 0.25)])
 def test_spending_is_reported_in_numbers_that_postgres_can_add_up_and_divide(
     clock: Clock, cost: float, told: float
@@ -157,4 +192,4 @@ def test_spending_is_reported_in_numbers_that_postgres_can_add_up_and_divide(
     account.pacer.record([0.5], [cost], cost)
     reported = account.report()
     assert reported is not None
-    assert reported[0] == reported[2] == Spending(told, 1)
+    assert reported[1] == reported[3] == Spending(told, 1)
