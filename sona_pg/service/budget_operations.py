@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -27,22 +28,22 @@ class BudgetBody(BaseModel):
 class BudgetAnswer(BaseModel):
     """The budget of the space and what all its servers have spent of it; null: it has none."""
 
+    space: str
     amount: float | None
-    per: str | None = None
-    set_at: datetime | None = None
-    requests: int = 0
-    spent: float = 0.0
-    requests_today: int = 0
-    spent_today: float = 0.0
-    pace: float | None = None
-    cost_unit: str | None = None  # of all amounts
+    per: Literal["request", "day"] | None
+    set_at: datetime | None
+    requests: int  # since it was set
+    spent: float
+    requests_today: int
+    spent_today: float
+    pace: float | None
+    cost_unit: str | None  # of all amounts
 
 
 @operations.add("GET", "/v1/budget", scope="read", answer=BudgetAnswer, waits=True)
 async def budget(call: Call[Any]) -> Any:
     """Return the budget of the space and what all its servers have spent of it."""
-    known = await (await call.engine()).budget()
-    return {"amount": None} if known is None else known.as_dict()
+    return await _told(call)
 
 
 @operations.add("POST", "/v1/budget", scope="admin", body=BudgetBody, answer=BudgetAnswer, waits=True)
@@ -55,5 +56,13 @@ async def set_budget(call: Call[BudgetBody]) -> Any:
         raise field_problem("/amount", "expected a number above 0, or null to remove the budget")
     engine = await call.engine()
     await engine.set_budget(call.body.amount, call.body.per)
-    known = await engine.budget()
-    return {"amount": None} if known is None else known.as_dict()
+    return await _told(call)
+
+
+async def _told(call: Call[Any]) -> Mapping[str, Any]:
+    known = await (await call.engine()).budget()
+    if known is not None:
+        return known.as_dict()
+    nothing = dict.fromkeys(("amount", "per", "set_at", "pace", "cost_unit"))
+    spent = dict.fromkeys(("requests", "spent", "requests_today", "spent_today"), 0)
+    return {"space": call.space} | nothing | spent

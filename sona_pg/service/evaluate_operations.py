@@ -43,13 +43,13 @@ class PolicyAnswer(BaseModel):
     """Estimate of one policy, per decision; null: there is none, and `refused` says why."""
 
     policy: str
-    budget: float | None = None
-    quality: float | None = None  # doubly robust
-    low: float | None = None  # 95 % interval
-    high: float | None = None
-    cost: float | None = None
-    ips: float | None = None
-    snips: float | None = None
+    budget: float | None
+    quality: float | None  # doubly robust
+    low: float | None  # 95 % interval
+    high: float | None
+    cost: float | None
+    ips: float | None
+    snips: float | None
     effective_size: float
     largest_weight: float
     decisions: int
@@ -62,11 +62,11 @@ class EvaluateAnswer(BaseModel):
 
     estimates: list[PolicyAnswer]
     refused: str
-    decisions: int = 0  # that policies are estimated on
-    learned_from: int = 0  # earlier ones, used only to fit the models
-    left_out: int = 0  # without a rating yet, or a propensity
-    since: datetime | None = None
-    until: datetime | None = None
+    decisions: int  # that policies are estimated on
+    learned_from: int  # earlier ones, used only to fit the models
+    left_out: int  # without a rating yet, or a propensity
+    since: datetime | None
+    until: datetime | None
 
 
 @operations.add("POST", "/v1/evaluate", scope="read", body=EvaluateBody, answer=EvaluateAnswer, waits=True)
@@ -79,7 +79,8 @@ async def evaluate(call: Call[EvaluateBody]) -> Any:
     try:
         judged = await engine.evaluate_policies(**call.body.model_dump())
     except LearningError as exc:
-        return {"estimates": [], "refused": str(exc)}
+        nothing = {"decisions": 0, "learned_from": 0, "left_out": 0, "since": None, "until": None}
+        return nothing | {"estimates": [], "refused": str(exc)}
     return _told(judged)
 
 

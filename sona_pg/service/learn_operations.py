@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sona_pg.domain.gate import Judgement
+from sona_pg.domain.version import VersionOrigin, VersionStatus
 from sona_pg.limits import MOST_INT8
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.wire_vectors import STRICT
@@ -21,14 +24,23 @@ VersionNumber = Annotated[int, Field(ge=0, le=MOST_INT8)]
 class Cycle(BaseModel):
     """The outcome of learning."""
 
-    model_config = ConfigDict(extra="allow")
-
+    loop: str
     cycle_id: UUID
     base_version: int
     version: int
-    trajectories: int
+    trajectories: int  # new ones read
     feedback: int
-    patterns: int
+    revised: int  # earlier trajectories whose quality changed
+    set_aside: int  # rows that could not be learned from
+    patterns: int  # afterwards
+    patterns_created: int
+    patterns_merged: int
+    patterns_pruned: int
+    milliseconds: float
+    candidates: int  # with a slot in the learned state
+    without_route: int  # trajectories with candidates but no route
+    cycles: int  # that are summed up here
+    followed: bool  # whether unlearned facts remained
     learned: bool
 
 
@@ -41,13 +53,16 @@ class DeepBody(BaseModel):
 
 
 class DeepCycle(BaseModel):
-    """The outcome of a deep cycle, or of the part that there was time for."""
+    """The outcome of a deep cycle, or of the part that there was time for; further figures are of its stages."""
 
     model_config = ConfigDict(extra="allow")
 
+    loop: str
     cycle_id: UUID
     base_version: int
     version: int
+    patterns: int
+    milliseconds: float
     learned: bool
     finished: bool
     nodes: int
@@ -68,12 +83,20 @@ class Stats(BaseModel):
 class VersionAnswer(BaseModel):
     """One version of the space."""
 
-    model_config = ConfigDict(extra="allow")
-
     version: int
-    parent: int
-    status: str
-    origin: str
+    parent: int  # of a rollback: the version whose content it has
+    status: VersionStatus
+    origin: VersionOrigin
+    created_at: datetime
+    cycle_id: UUID
+    server_id: UUID | None  # that made it; null: an earlier release did
+    trajectories: int | None  # that its cycle read; null: no longer recorded
+    feedback: int | None
+    patterns: int | None  # null: its content is not kept
+    routes: int | None
+    complete: bool  # whether a rollback to it is possible
+    judgement: Judgement | None  # by its gate
+    difference: float | None  # in mean quality from the version before, as far as the gate has judged
 
 
 class VersionsAnswer(BaseModel):

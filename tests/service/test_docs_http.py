@@ -16,11 +16,38 @@ from tests.service.conftest import DIM, serving
 ROOT = Path(__file__).parent.parent.parent
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "http.md").read_text(), re.MULTILINE | re.DOTALL)
 
+OPTIONAL = {"/retracted: missing", "/vector: missing", "/vectors: missing"}
 
-def test_each_request_of_the_docs_is_answered(service_url):
+
+def departures(value, schema, schemas, at=""):
+    """Tell where an answer has fields that its schema does not declare, or lacks some: clients' types have them all."""
+    schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if isinstance(value, list) and "items" in schema:
+        return [one for row in value for one in departures(row, schema["items"], schemas, f"{at}/*")]
+    if not isinstance(value, dict):
+        return []
+    if "anyOf" in schema:
+        return min((departures(value, one, schemas, at) for one in schema["anyOf"]), key=len)
+    if "properties" not in schema:
+        values = schema.get("additionalProperties")
+        rows = value.values() if isinstance(values, dict) else []
+        return [one for row in rows for one in departures(row, values, schemas, f"{at}/*")]
+    known = schema["properties"]
+    free = schema.get("additionalProperties") is True
+    found = [f"{at}/{name}: not declared" for name in value if name not in known and not free]
+    found += [f"{at}/{name}: missing" for name in known if name not in value]
+    return found + [
+        one for name in known if name in value for one in departures(value[name], known[name], schemas, f"{at}/{name}")
+    ]
+
+
+def test_each_request_of_the_docs_is_answered_with_the_fields_of_its_schema(service_url):
     known: dict[str, str] = {}
     asked = set()
+    wrong: dict[str, list[str]] = {}
     with serving(service_url) as service:
+        described = service.get("/openapi.json").json()
+        schemas = described["components"]["schemas"]
         for _, block in [block for block in BLOCKS if block[0] == "http"]:
             first, _, body = block.strip().partition("\n")
             for name, value in known.items():
@@ -30,8 +57,14 @@ def test_each_request_of_the_docs_is_answered(service_url):
             answer = service.ask(method, path, **({"json": json.loads(body)} if body else {}))
             assert answer.status_code in (200, 201, 202), (first, answer.text)
             known.update({name: value for name, value in answer.json().items() if name in ("id", "trajectoryId")})
-            asked.add(path.partition("?")[0].replace(known.get("id", "-"), "{trajectory}"))
-        paths = service.get("/openapi.json").json()["paths"]
+            template = path.partition("?")[0].replace(known.get("id", "-"), "{trajectory}")
+            asked.add(template)
+            told = described["paths"][template][method.lower()]["responses"][str(answer.status_code)]["content"]
+            if found := departures(answer.json(), told["application/json"]["schema"], schemas):
+                wrong[f"{method} {path}"] = sorted(set(found) - OPTIONAL)
+        wrong = {call: found for call, found in wrong.items() if found}
+        assert not wrong, json.dumps(wrong, indent=1)
+        paths = described["paths"]
         assert asked <= paths.keys()
     for path in paths:  # and every path is named
         assert path.replace("{trajectory}", "{id}").rpartition("/")[2] in (ROOT / "docs" / "http.md").read_text(), path

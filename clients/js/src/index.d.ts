@@ -27,6 +27,10 @@ export interface TrajectoryBody extends Begun {
   route?: string; steps?: Step[]; parameters?: Record<string, number>; quality?: number; latency?: number; cost?: number;
 }
 export interface Fact { quality?: number; correction?: string; cost?: number; retract?: boolean; sequence?: number }
+/** What a retraction took back: the word of the key that asked; `others` still count. */
+export interface Retracted {
+  source: string; found: boolean; quality: number | null; correction: string | null; cost: number | null; others: string[];
+}
 export interface Candidates { ids: string[]; vectors?: WireVector[]; texts?: string[] }
 export interface RouteRecord { size: number; quality: number | null }
 export interface Pattern {
@@ -37,21 +41,29 @@ export interface Pattern {
 export interface Recalled { id: string; score: number; content: Record<string, any> | null }
 export interface Found { id: string; similarity: number; route: string | null; query: string | null; quality: number | null; started_at: string }
 export interface Cycle {
-  cycle_id: string; base_version: number; version: number; trajectories: number; feedback: number; patterns: number; learned: boolean;
+  loop: string; cycle_id: string; base_version: number; version: number; trajectories: number; feedback: number; revised: number;
+  set_aside: number; patterns: number; patterns_created: number; patterns_merged: number; patterns_pruned: number; milliseconds: number;
+  candidates: number; without_route: number; cycles: number; followed: boolean; learned: boolean;
 }
 export interface DeepCycle {
-  cycle_id: string; base_version: number; version: number; learned: boolean; finished: boolean; nodes: number; edges: number;
-  dreams: Record<string, number>;
+  loop: string; cycle_id: string; base_version: number; version: number; patterns: number; milliseconds: number; learned: boolean;
+  finished: boolean; nodes: number; edges: number; dreams: Record<string, any>; [figure: string]: any;
 }
-export interface StoredVersion { version: number; parent: number; status: string; origin: string; created_at: string; complete: boolean; judgement?: string | null; difference?: number | null }
+export interface StoredVersion {
+  version: number; parent: number; status: "candidate" | "live" | "retired" | "rejected"; origin: "cycle" | "rebuild" | "rollback" | "load";
+  created_at: string; cycle_id: string; server_id: string | null; trajectories: number | null; feedback: number | null;
+  patterns: number | null; routes: number | null; complete: boolean;
+  judgement: "open" | "accepted" | "promoted" | "rejected" | "rolled back" | "undecided" | "ended" | null; difference: number | null;
+}
 export interface Subject { user?: string; session?: string; trajectories?: string[] }
 export interface Receipt {
   erasure: string; space: string; kind: string; removed: Record<string, number>; version: number; versions_dropped: number[];
   signature: { algorithm: string; key: string; value: string }; [fact: string]: any;
 }
 export interface Space { name: string; dim: number; live_version: number; trajectories: number; feedback: number; waiting: number }
+/** The budget of the space and its spending; a space without one has null, and 0. */
 export interface Budget {
-  amount: number | null; per: "request" | "day" | null; set_at: string | null; requests: number; spent: number;
+  space: string; amount: number | null; per: "request" | "day" | null; set_at: string | null; requests: number; spent: number;
   requests_today: number; spent_today: number; pace: number | null; cost_unit: string | null;
 }
 export interface Topic {
@@ -155,6 +167,7 @@ export class SonaClient {
   forget(body: Subject & { drop_expired?: boolean }, options?: CallOptions): Promise<Receipt>;
   forgetPlan(body: Subject, options?: CallOptions): Promise<{
     trajectories: number; steps: number; feedback: number; first_version: number | null; versions: number[]; expired: number;
+    candidates: string[];
   }>;
   verifyReceipt(body: { receipt: Receipt }, options?: CallOptions): Promise<{ genuine: boolean }>;
   budget(query?: undefined, options?: CallOptions): Promise<Budget>;

@@ -24,21 +24,37 @@ test("every call of /v1 has a method, and every method a call", async () => {
   for (const name of Object.keys(CALLS)) assert.match(types, new RegExp(`\\b${name}\\(`), name);
 });
 
+// Fields of a type's text: [name, whether it may be null]; tests/service/test_docs_http.py sees that none is missing in an answer.
+const fieldsOf = (text) => [...text.matchAll(/(\w+)\??: ([^;]*)/g)].map(([, name, type]) => [name, /\| null\b/.test(type)]);
+const declared = ({ properties }) => Object.fromEntries(
+  Object.entries(properties).map(([name, { anyOf = [] }]) => [name, anyOf.some(({ type }) => type === "null")]),
+);
+
 test("the types have the fields that the service documents", async () => {
-  const { components: { schemas } } = await (await fetch(`${url}/openapi.json`)).json();
-  const types = readFileSync(new URL("../src/index.d.ts", import.meta.url), "utf8").replace(/\/\*\*.*?\*\//gs, "");
-  const named = {
-    Asked: "RankBody", Decision: "DecisionBody", Ranking: "RankingBody", Step: "StepBody", Candidates: "CandidatesBody", Pattern: "PatternAnswer",
-    RouteRecord: "RouteFigures", Found: "FoundAnswer", Cycle: "Cycle", Space: "SpaceAnswer", Budget: "BudgetAnswer", Lora: "LoraAnswer",
-    Adapters: "AdaptersAnswer", Recalled: "RecalledItem",
+  const { components: { schemas }, paths } = await (await fetch(`${url}/openapi.json`)).json();
+  const types = readFileSync(new URL("../src/index.d.ts", import.meta.url), "utf8").replace(/\/\*\*.*?\*\//gs, "").replaceAll(/\[\w+: string\]: any;?/g, "");
+  const bodies = { Step: "StepBody", Candidates: "CandidatesBody", Decision: "DecisionBody", Ranking: "RankingBody" };
+  const answers = {
+    Pattern: "PatternAnswer", RouteRecord: "RouteFigures", Found: "FoundAnswer", Cycle: "Cycle", DeepCycle: "DeepCycle", Space: "SpaceAnswer",
+    Budget: "BudgetAnswer", Lora: "LoraAnswer", Adapters: "AdaptersAnswer", Recalled: "RecalledItem", StoredVersion: "VersionAnswer",
+    PolicyEstimate: "PolicyAnswer", PolicyEvaluation: "EvaluateAnswer", Topic: "TopicRow", Retracted: "Retracted",
   };
-  for (const [type, schema] of Object.entries(named)) {
-    const [, told] = new RegExp(`interface ${type}[^{]*\\{(.*?)\\}`, "s").exec(types);
-    const fields = [...told.matchAll(/(\w+)\??:/g)].map(([, field]) => field);
-    const known = Object.keys(schemas[schema].properties);
-    if (type === "Asked") assert.ok(fields.every((field) => known.includes(field)));
-    else assert.deepEqual(fields.sort(), known.sort(), type);
+  const textOf = (type) => new RegExp(`interface ${type}[^{]*\\{(.*?)\\n?\\}\n`, "s").exec(types)[1];
+  assert.ok(fieldsOf(textOf("Asked")).every(([field]) => field in schemas.RankBody.properties));
+  for (const [type, schema] of Object.entries(bodies)) {
+    assert.deepEqual(fieldsOf(textOf(type)).map(([field]) => field).sort(), Object.keys(schemas[schema].properties).sort(), type);
   }
+  for (const [type, schema] of Object.entries(answers)) assert.deepEqual(Object.fromEntries(fieldsOf(textOf(type))), declared(schemas[schema]), type);
+  let inline = 0;
+  for (const [, call, told] of types.matchAll(/^  (\w+)\([^;]*?Promise<\{([^{}]*)\}>;/gm)) {
+    const [method, path] = CALLS[call];
+    const { responses } = paths[path][method.toLowerCase()];
+    const [{ content }] = Object.entries(responses).filter(([status]) => status < 300).map(([, response]) => response);
+    const { $ref } = content["application/json"].schema;
+    assert.deepEqual(Object.fromEntries(fieldsOf(told)), declared(schemas[$ref.split("/").pop()]), call);
+    inline += 1;
+  }
+  assert.ok(inline >= 15, inline);
 });
 
 test("the types of a call's body have the fields that the service takes", async () => {
