@@ -159,10 +159,15 @@ class Overview:
         return {id_: text for id_, text in known if isinstance(text, str) and text.strip()}
 
     def fleet(self, limit: int = 50) -> dict[str, Any]:
-        """Return the row of ``sona.learning`` of the space, and its servers."""
+        """Return the row of ``sona.learning`` of the space, its servers, workers, and how long facts waited by day."""
         session = self._session()
         servers = session.database.read_view("fleet", session.space, require_count(limit, what="limit"))
-        return {"learning": session.database.overview.learning(session.space), "servers": servers}
+        return {
+            "learning": session.database.overview.learning(session.space),
+            "servers": servers,
+            "workers": [one._asdict() for one in session.database.connected_workers()],
+            "waits": session.database.overview.waits(session.space),
+        }
 
     def cycles(self, limit: int = 30) -> list[dict[str, Any]]:
         """Return the latest cycles, newest first."""

@@ -191,11 +191,31 @@ class RoutesAnswer(BaseModel):
     cost_unit: str | None = None
 
 
+class WorkerRow(BaseModel):
+    """A worker that is connected to the store."""
+
+    worker: str
+    connected_since: datetime
+
+
+class WaitRow(BaseModel):
+    """The longest time of a day (UTC, on which it ended) that facts waited for a run of learning."""
+
+    day: date
+    waited_from: datetime
+    waited_until: datetime | None = None  # null: they wait still
+    seconds: float
+    failed_cycles: int  # meanwhile
+    cycles: int  # of the day that learned
+
+
 class FleetAnswer(BaseModel):
-    """Whether the space learns, and its servers."""
+    """Whether the space learns, its servers, the workers of the store, and how long facts waited."""
 
     learning: dict[str, Any]
     servers: list[dict[str, Any]]
+    workers: list[WorkerRow]
+    waits: list[WaitRow]  # of the last seven days, the latest first; days without a wait are left out
 
 
 class CycleRow(BaseModel):

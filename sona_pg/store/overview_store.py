@@ -29,6 +29,18 @@ FROM sona.learning WHERE space_id = %(space)s
 """
 
 
+# The longest wait of each day (UTC) of the last week, by when it ended; the one that goes on is of today.
+WAITS = """
+SELECT DISTINCT ON (g.day) g.day, g.waited_from, g.waited_until, extract(epoch FROM g.waited)::float8 AS seconds,
+       g.failed_cycles, count(g.waited_until) OVER (PARTITION BY g.day) AS cycles
+FROM (
+    SELECT w.waited_from, w.waited_until, w.waited, w.failed_cycles,
+           (coalesce(w.waited_until, now()) AT TIME ZONE 'UTC')::date AS day
+    FROM sona.learning_gaps w
+    WHERE w.space_id = %(space)s AND (w.waited_until > now() - interval '7 days' OR w.waited_until IS NULL)
+) g
+ORDER BY g.day DESC, g.waited DESC
+"""
 VIEWS = {
     "pattern_summary": "SELECT * FROM sona.pattern_summary WHERE space = :space ORDER BY size DESC LIMIT :limit",
     "quality_by_day": "SELECT * FROM sona.quality_by_day WHERE space = :space ORDER BY day DESC, route LIMIT :limit",
@@ -116,6 +128,16 @@ class OverviewStore:
             return {**dict(zip(names, row or [None] * len(names), strict=True)), "now": leases.now(connection)}
 
         return self._read("reading sona.learning", read)
+
+    def waits(self, space: Space) -> list[dict[str, Any]]:
+        """Return the longest time that facts waited for a cycle, for each day of the last week with a wait."""
+
+        def read(connection: Connection) -> list[dict[str, Any]]:
+            cursor = driver_connection(connection).execute(WAITS, {"space": space.space_id})
+            names = [column.name for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+
+        return self._read("reading sona.learning_gaps", read)
 
     def view(self, view: str, space: Space, limit: int) -> list[dict[str, Any]]:
         """Return rows of one of the analytics views for a space."""

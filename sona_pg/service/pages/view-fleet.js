@@ -50,7 +50,21 @@ function lastRun(cycle, servers, now) {
 
 const states = { gone: "gone: killed or cut off", silent: "silent for 15 s", ended: "closed in order" };
 
-function learning(known, now, live, cycle, servers) {
+const RUNS = "Longest time of a day (UTC) that records waited while none were learned, by when it ended. As long as the interval of learning is usual; longer ones "
+  + "tell that no server and no worker learned, or that too little had come to learn from.";
+
+// What happened last night: outages of learning that are over leave no other trace than these times.
+const waits = (rows) => (rows.length ? [
+  table("Longest waits for learning, last seven days", [
+    { name: "Day", heads: true, kind: "nowrap", of: (one) => one.day },
+    { name: "Longest wait", kind: "number", of: (one) => duration(one.seconds) },
+    { name: "From", kind: "when", of: (one) => at(one.waited_from) },
+    { name: "Until", kind: "when", of: (one) => (one.waited_until === null ? "it goes on" : at(one.waited_until)) },
+    { name: "Failed runs meanwhile", kind: "number", of: (one) => count(one.failed_cycles) },
+    { name: "Runs that day", kind: "number", of: (one) => count(one.cycles) },
+  ], rows), h("p", { class: "note" }, RUNS)] : [h("p", { class: "quiet" }, "Nothing waited for learning in the last seven days.")]);
+
+function learning(known, now, live, cycle, servers, workers) {
   const waiting = known.waiting_facts ?? 0;
   return h("dl", { class: "pairs" },
     h("dt", {}, term("Live version", "version")), h("dd", {}, `${count(known.live_version ?? 0)}${origin(live, known, now)}`),
@@ -58,6 +72,7 @@ function learning(known, now, live, cycle, servers) {
     h("dt", {}, term("Failures of learning since", "cycle")), h("dd", {}, known.failed_cycles
       ? h("span", { class: "state bad" }, `${count(known.failed_cycles)}: ${known.last_error}`) : h("span", { class: "state good" }, "none")),
     h("dt", {}, "Last run of learning"), h("dd", {}, lastRun(cycle, servers, now)),
+    h("dt", {}, "Workers connected"), h("dd", {}, workers.length ? workers.map((one) => `${one.worker}, since ${at(one.connected_since)}`).join("; ") : "none: servers learn in the spaces that they have open"),
     h("dt", {}, "Learning now"), h("dd", {}, known.learner ? `on server ${known.learner.slice(-12)}` : "no server at this moment"));
 }
 
@@ -74,6 +89,7 @@ export function fleet() {
       { name: "State", of: (one) => h("span", { class: `state ${one.state}` }, one.state === "ended" ? "ended" : states[one.state] ?? one.state) },
       { name: "Serves version", kind: "number", of: (one) => count(one.serving_version) },
       { name: "Behind", kind: "number", of: (one) => (one.versions_behind > 0 ? count(one.versions_behind) : "0") },
+      { name: "Up since", kind: "when", of: (one) => at(one.started_at) },
       { name: "Last heard", kind: "nowrap", of: (one) => ago(one.seen_at, now) },
       { name: "Recorded", kind: "number", of: (one) => count(one.trajectories) },
       { name: "Feedback", kind: "number", of: (one) => count(one.feedback) },
@@ -109,10 +125,10 @@ export function fleet() {
       { name: "When", kind: "when", of: (one) => at(one.created_at) },
     ], made.versions) : h("p", { class: "quiet" }, "No version yet: the first run of learning makes it.");
     place.replaceChildren(
-      panel("Learning", learning(found.learning, now, made.versions.find((one) => one.version === found.learning.live_version), cycleLog.cycles[0], found.servers)), panel("Servers", ...servers),
+      panel("Learning", learning(found.learning, now, made.versions.find((one) => one.version === found.learning.live_version), cycleLog.cycles[0], found.servers, found.workers)), panel("Servers", ...servers),
       panel("Versions and their check", made.versions.length > 0 && h("p", {}, verdict(made.versions)), versions, h("p", { class: "note" },
         "Each new version is judged by the choices that come: one that is worse than the one before is taken back by itself. In brackets: difference in quality.")),
-      panel("Learning so far", cycles));
+      panel("Learning so far", cycles), panel("How long records waited", ...waits(found.waits)));
   }
   place.className = "stack";
   return {

@@ -64,6 +64,10 @@ SELECT l.space, l.waiting_facts, extract(epoch FROM now() - l.waiting_since), l.
        coalesce((s.settings ->> 'loops.min_trajectories')::int, 100)
 FROM sona.learning l JOIN sona.spaces s ON s.space_id = l.space_id
 """
+WAITED = """
+SELECT space, waited_from, waited_until, extract(epoch FROM waited)::float8, failed_cycles FROM sona.learning_gaps
+WHERE waited_until > now() - interval '7 days' ORDER BY waited DESC LIMIT 1
+"""
 ASIDE = """
 SELECT s.name, count(*) FROM sona.set_aside a JOIN sona.spaces s USING (space_id) GROUP BY s.name ORDER BY 2 DESC
 """
@@ -343,6 +347,14 @@ def _learning(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
     if not failing and not stuck:
         waiting = sum(int(row[1]) for row in rows)
         yield Finding("learning", "ok", f"spaces: {len(rows)}, facts that wait for their next cycle: {waiting}")
+    waited = raw.execute(WAITED).fetchone()
+    if waited is not None:
+        space, start, end, seconds, failed = waited
+        told = f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
+        yield Finding(
+            "waits", "ok", f"the longest wait of facts that ended in the last 7 days: {told} in {space}, from "
+            f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M %Z}, with {failed} failed cycles (all: sona.learning_gaps)",
+        )  # fmt: skip
 
 
 def _listed(named: Sequence[Sequence[Any]]) -> str:

@@ -18,7 +18,8 @@ INVENTORY = {
     "view": """
         adapter_norms audit_log budgets catalog cycle_changes cycle_log decisions dream_edges erasure_log
         failed_cycles feedback_sources figures fleet forgetting_by_task gates graph_hubs growth imported
-        labels latest_feedback learning learning_curve next_patterns off_policy outcomes
+        labels latest_feedback learning
+        learning_curve learning_gaps next_patterns off_policy outcomes
         pattern_summary quality_by_day quality_by_server quality_by_space route_leaderboard
         routes_by_pattern store_size topics users versions waiting_feedback
     """,
