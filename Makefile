@@ -42,7 +42,7 @@ install: $(DEV) ## sona-pg, editable, with all that tests and checks need
 test-browser: $(VENV)/.sona-pg-browser ## the pages in a real Chromium, with axe; screenshots in build/screenshots
 	@command -v chromium google-chrome >/dev/null || { echo "no Chromium: apt-get install chromium" >&2; exit 1; }
 	@test -e build/browser/node_modules/axe-core || npm install --silent --no-audit --no-fund --prefix build/browser axe-core@4
-	$(BIN)/python -m pytest tests/service/browser/check_*.py $(ARGS)
+	$(BIN)/python -m pytest tests/service/browser/check_*.py tests/service/check_*.py $(ARGS)
 
 test-js: $(DEV) ## the JavaScript client against a running service; needs Node 18 or later
 	REQUIRE_NODE=1 $(BIN)/python -m pytest tests/service/test_js_client.py $(ARGS)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import httpx
@@ -19,6 +20,9 @@ from fix_databases import NUMBERS, _database, with_database
 from sona_pg import LoopConfig, MaintenanceConfig, SonaConfig, Store
 from sona_pg.service import ServiceOptions, create_app
 from sona_pg.text import CallableEmbedder
+
+if TYPE_CHECKING:  # `make test` reads this file without Playwright
+    from playwright.sync_api import Browser
 
 DIM = 8
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceConfig(automatic=False))
@@ -139,3 +143,17 @@ def rows(service: Service, service_url: str) -> Callable[[str], list[tuple[Any, 
             return connection.execute(OUTCOMES, [name]).fetchall()
 
     return read
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, of all checks in a process: Playwright's loop runs until its end, beside which it starts no other."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
