@@ -14,7 +14,7 @@ from fix_ledger import MONDAY, NOW, POLICY, Ledger, maintain, of, weeks_ago
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.upkeep import MaintenanceAction
-from sona_pg.store.admin import maintenance
+from sona_pg.store.admin import upkeep_turns
 from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.admin.weeks import Week, id_floor
 
@@ -147,7 +147,7 @@ def test_nothing_is_dropped_unless_retention_is_asked_for(ledger: Ledger) -> Non
 
 
 def test_a_long_reader_puts_a_drop_off_and_stalls_no_recorder(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "ATTEMPTS", 2)
+    monkeypatch.setattr(upkeep_turns, "ATTEMPTS", 2)
     space = ledger.space("read", DIM)
     ledger.ensure(weeks_ago(9))
     maintain(ledger)

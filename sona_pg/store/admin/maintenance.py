@@ -13,27 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from sqlalchemy import Engine
 
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.upkeep import MaintenanceAction
-from sona_pg.store import fleet, states, topic_names
-from sona_pg.store.admin import node_index, retention, sealing, space_retention, summaries, weeks
+from sona_pg.store.admin import node_index, retention, sealing, summaries, thinning, weeks
 from sona_pg.store.admin.building import Builder, CannotBuild, builder
+from sona_pg.store.admin.upkeep_turns import briefly, patiently
 from sona_pg.store.admin.weeks import LEDGER, WEEK, Week
 from sona_pg.store.connect import CONNECT_TIMEOUT, driver_arguments, read_times, translated
 from sona_pg.store.spaces import LOCK as PARTITION_LOCK
 
 LOCK = 0x736F6E63  # 'sonc', the advisory lock of maintenance
-ATTEMPTS = 4
-PROOF = timedelta(weeks=4)  # a spool replayed later than this is recognised by its rows, no longer by its batch marker
-BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 NO_ROOM = (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory)
-SHARED_FOR = timedelta(weeks=1)  # that a shared trajectory waits for its end after the last call about it
-ANSWERED_FOR = timedelta(days=1)  # that the answer to a request with an idempotency key is kept
 SILENT = timedelta(days=1)  # without new records: no engine has the removed space open any more
 
 # Each partition costs every search and plan, so a past week gets one only if it is recent or has this many rows.
@@ -51,14 +46,10 @@ DO $$ BEGIN
     END IF;
 END $$
 """
-PATIENT = "SET LOCAL statement_timeout = 0"
-BRIEF = "SET LOCAL lock_timeout = '500ms'"
 # Without parameters, so in the simple protocol: an open portal would keep a snapshot, and index builds wait for those.
 TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({LOCK})"
 WAIT_LOCK = "SELECT pg_advisory_xact_lock(%(lock)s)"
 CLOCK = "SELECT clock_timestamp()"
-
-T = TypeVar("T")
 
 
 class Maintenance:
@@ -114,14 +105,14 @@ class Maintenance:
         """Delete rows past retention from the default partitions."""
         regardless = self._policy.drop_unlearned
         if oldest := self._oldest("trajectories"):
-            with _patiently(work):
+            with patiently(work):
                 gone = retention.expire(work, oldest, self._at, even_unlearned=regardless)
             if gone:
                 yield MaintenanceAction(
                     "deleted", "trajectories_rest", f"{gone} rows older than {oldest.monday:%Y-%m-%d}"
                 )
         if oldest := self._oldest("steps"):
-            with _patiently(work):
+            with patiently(work):
                 gone = retention.expire_steps(work, oldest, even_unlearned=regardless)
             if gone:
                 yield MaintenanceAction("deleted", "steps_rest", f"{gone} rows older than {oldest.monday:%Y-%m-%d}")
@@ -135,7 +126,7 @@ class Maintenance:
         for week in [None, *([old[turn % len(old)]] if old else [])]:
             for space in weeks.spaces(work):
                 regardless = self._policy.drop_unlearned
-                facts, busy = self._briefly(
+                facts, busy = briefly(
                     work, partial(retention.give_up, work, space, week, before, even_unlearned=regardless)
                 )
                 if busy:
@@ -151,7 +142,7 @@ class Maintenance:
         """Move rows from the default partitions into weekly ones, for weeks that are recent or large enough."""
         ahead = Week(Week.of(self._at).monday + (self._policy.weeks_ahead + 1) * WEEK)
         there = set(weeks.weeks_of(work, "trajectories"))
-        with _patiently(work):
+        with patiently(work):
             found = weeks.resting_weeks(work, ahead)
         for week, resting in found.items():
             recent = week.monday >= self._at - RECENT
@@ -176,7 +167,7 @@ class Maintenance:
             return weeks.make(work, week, parent)
 
         started = time.perf_counter()
-        names, busy = self._briefly(work, make)
+        names, busy = briefly(work, make)
         if busy:
             yield MaintenanceAction("later", week.partition(parent), f"not made: {busy}")
         for name in names or ():
@@ -196,13 +187,11 @@ class Maintenance:
     def _drop_week(self, work: psycopg.Connection[Any], week: Week, parents: list[str]) -> Iterator[MaintenanceAction]:
         started = time.perf_counter()
         regardless = self._policy.drop_unlearned
-        with _patiently(work):  # counted first without a lock: recorders must not wait for the scan
+        with patiently(work):  # counted first without a lock: recorders must not wait for the scan
             kept = 0 if regardless else retention.unlearned(work, week, parents)
         busy = ""
         if not kept:
-            found, busy = self._briefly(
-                work, partial(retention.drop_week, work, week, parents, even_unlearned=regardless)
-            )
+            found, busy = briefly(work, partial(retention.drop_week, work, week, parents, even_unlearned=regardless))
             kept = found or 0
         for parent in parents:
             subject = week.partition(parent)
@@ -227,7 +216,7 @@ class Maintenance:
         for week in weeks.weeks_of(work, "trajectories"):
             if week.end > over:
                 continue
-            with _patiently(work):
+            with patiently(work):
                 dims = sealing.dimensions(work, week)
             missing = [dim for dim in dims if not sealing.is_valid(work, week, dim)]
             if missing and sealing.is_being_built(work, week):
@@ -238,14 +227,14 @@ class Maintenance:
                 if self._cancelled:
                     return
             if dims and (missing or sealing.needs_note(work, week, dims)):
-                with _patiently(work):
+                with patiently(work):
                     sealing.note(work, week, dims, self._at)
 
     def _build(self, work: psycopg.Connection[Any], week: Week, dim: int) -> Iterator[MaintenanceAction]:
         name = sealing.index_name(week, dim)
         started = time.perf_counter()
         broken = sealing.is_valid(work, week, dim) is False  # left by a build that crashed or was cancelled
-        with _patiently(work):
+        with patiently(work):
             rows = sealing.count(work, week, dim)
         memory = sealing.megabytes(rows, dim, self._policy.memory_mb)
         try:
@@ -295,81 +284,19 @@ class Maintenance:
                 "summed", f"space {done.space_id}", f"{done.day}: {done.figures} figures", done.seconds
             )
 
-    # -- learned state --------------------------------------------------------------------------------------
+    # -- rows without a use -----------------------------------------------------------------------------------
 
     def _thin_out(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
-        """Delete rows that no kept row refers to."""
-        before = min(self._at - PROOF, retention.oldest_kept(work) or self._at)
         # Moves by whole weeks, so that the ledger is scanned once a week.
-        sets_before = self._oldest("trajectories") or Week.of(self._at - PROOF)
-        failed = self._at - PROOF
-        for space in weeks.spaces(work):
-            with _patiently(work):
-                gone = retention.compact(work, space, before, self._at)
-            if gone:
-                yield MaintenanceAction("compacted", f"space {space}", f"{gone} batches of before {before:%Y-%m-%d}")
-            with self._engine.begin() as connection:
-                pruned = states.prune(connection, space, self._policy.keep_versions)
-            if pruned:
-                yield MaintenanceAction(
-                    "pruned", f"space {space}", f"{pruned} state versions, {self._policy.keep_versions} kept"
-                )
-            for kind, forget in {
-                "trajectories past its retention": partial(space_retention.expire, work, space, self._at),
-                "cycles": partial(retention.forget_cycles, work, space, before, failed),
-                "sets of candidates": partial(retention.forget_sets, work, space, sets_before.monday, self._at),
-                "reasons of trajectories set aside": partial(retention.forget_reasons, work, space, before, self._at),
-                "ids of imported rows": partial(retention.forget_imported, work, space, before, self._at),
-                "rows of shared trajectories": partial(retention.forget_shared, work, space, self._at - SHARED_FOR),
-                "answered requests": partial(retention.forget_requests, work, space, self._at - ANSWERED_FOR),
-                "ids of spans": partial(
-                    retention.forget_telemetry, work, space, self._at - self._policy.keep_waiting_weeks * WEEK
-                ),
-                "uses of patterns": partial(retention.forget_uses, work, space),
-                "receipts of erasures": partial(retention.forget_erasures, work, space),
-                "administrative acts": partial(retention.forget_acts, work, space),
-            }.items():
-                count, busy = self._briefly(work, forget)
-                if busy:
-                    yield MaintenanceAction("later", f"space {space}", f"{kind} not forgotten: {busy}")
-                elif count:
-                    yield MaintenanceAction("forgot", f"space {space}", f"{count} {kind}")
-            yield from self._forget_servers(work, space)
-            self._briefly(work, partial(topic_names.follow, work, space))
+        sets_before = (self._oldest("trajectories") or Week.of(self._at - thinning.PROOF)).monday
+        yield from thinning.thin_out(self._engine, work, self._policy, self._at, sets_before)
 
     def _sweep(self, work: psycopg.Connection[Any]) -> Iterator[MaintenanceAction]:
         """Delete the rows of spaces that were removed."""
-        with _patiently(work):
+        with patiently(work):
             gone = retention.delete_orphans(work, self._at - SILENT)
         for (name, space), rows in gone.items():
             yield MaintenanceAction("deleted", name, f"{rows} rows of space {space}, which was removed")
-
-    def _forget_servers(self, work: psycopg.Connection[Any], space: int) -> Iterator[MaintenanceAction]:
-        """Delete servers that ended, or were killed, long ago."""
-        before = self._at - timedelta(days=self._policy.keep_servers_days)
-        row, busy = self._briefly(
-            work, lambda: work.execute(fleet.FORGET, {"space": space, "before": before}).fetchone()
-        )
-        if busy:
-            yield MaintenanceAction("later", f"space {space}", f"servers not forgotten: {busy}")
-        elif row is not None:
-            yield MaintenanceAction(
-                "forgot", f"space {space}", f"{row[0]} servers of which nothing was heard since {before:%Y-%m-%d}"
-            )
-
-    def _briefly(self, work: psycopg.Connection[Any], change: Callable[[], T]) -> tuple[T | None, str]:
-        """Make a change that needs exclusive locks; return its result, or the reason why it failed for now."""
-        reason = ""
-        for attempt in range(ATTEMPTS):
-            try:
-                with work.transaction():
-                    work.execute(BRIEF)
-                    work.execute(PATIENT)
-                    return change(), ""
-            except BUSY as exc:
-                reason = f"{exc.diag.message_primary}; the next run tries again"
-                time.sleep(0.1 * attempt)  # back off: other sessions queue behind our lock request
-        return None, reason
 
 
 def _connect(arguments: dict[str, Any], name: str) -> psycopg.Connection[Any]:
@@ -388,14 +315,6 @@ def _clock(raw: psycopg.Connection[Any]) -> datetime:
     assert row is not None
     at: datetime = row[0]
     return at.astimezone(UTC)
-
-
-@contextmanager
-def _patiently(raw: psycopg.Connection[Any]) -> Iterator[None]:
-    """Open a transaction without ``statement_timeout``."""
-    with raw.transaction():
-        raw.execute(PATIENT)
-        yield
 
 
 def _since(started: float) -> float:
