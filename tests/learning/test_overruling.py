@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from sona_pg.learning.routing.router import RouterState
@@ -187,3 +188,106 @@ def test_a_state_of_the_release_before_is_read() -> None:
     arrays = {name: value for name, value in state.to_arrays().items() if not name.startswith("forgotten.")}
     arrays["forgotten"] = np.zeros((2, 21, 33), np.float32)
     assert not len(RouterState.from_arrays(arrays).forgotten)
+
+
+def joined(*parts: RouteEvents) -> RouteEvents:
+    told = (np.concatenate([getattr(part, name) for part in parts]) for name in ("query", "route", "quality"))
+    return RouteEvents(*told, learned=np.concatenate([part.learned for part in parts]))
+
+
+def changed_often(seed: int) -> tuple[RouterState, RouteEvents, np.random.Generator]:
+    """Return a router whose routes changed four times, and all that it was told."""
+    rng = np.random.default_rng(seed)
+    worlds = [BEFORE, BROKEN, np.array([[0.0, 0.5], [0.5, 0.9]])[::-1], BEFORE, np.array([[0.9, 0.1], [0.1, 0.5]])]
+    parts = [by(n + 1, events(rng, 150 if n else 1200, world)) for n, world in enumerate(worlds)]
+    state = RouterState.initial(DIM)
+    for n, part in enumerate(parts):
+        state = RouterState.from_arrays(fit(state, part, config=CONFIG, version=n + 1).to_arrays())
+    assert len(state.forgotten)
+    return state, joined(*parts), rng
+
+
+ORDERS = {
+    "any": lambda told, rng: rng.permutation(len(told)),
+    "oldest first": lambda told, rng: np.arange(len(told)),
+    "newest first": lambda told, rng: np.arange(len(told))[::-1],
+    "best first": lambda told, rng: np.argsort(-told.quality, kind="stable"),
+    "by kind": lambda told, rng: np.argsort(told.query[:, 0], kind="stable"),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("seed", range(4))
+def test_after_everything_is_taken_back_in_pieces_it_is_as_if_nothing_had_been_said(order: str, seed: int) -> None:
+    state, told, rng = changed_often(seed)
+    rows, first = ORDERS[order](told, rng), RouterState.initial(DIM)
+    standing = np.ones(len(told), bool)
+    for part in np.array_split(rows, 12):
+        state = withdraw(state, told[part])
+        standing[part] = False
+        if standing.any():
+            count = np.bincount(told.route[standing], minlength=2)
+            assert (state.totals[:, 0] <= count + 0.1).all()
+            expected = state.predict(told.query[standing], None, np.arange(2))
+            assert expected.min() > -1
+            assert expected.max() < 1.5
+            assert np.abs(expected - np.clip(expected, 0, 1)).mean() < 0.12
+    assert not len(state.forgotten)
+    assert state.route_count == 0
+    assert (state.predict(KINDS, None, np.arange(2)) == first.predict(KINDS, None, np.arange(2))).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_left_after_all_reasons_to_forget_are_taken_back_counts_once(seed: int) -> None:
+    state, earlier, later = broken(seed)
+    some = np.random.default_rng(seed).permutation(len(earlier))
+    left = withdraw(withdraw(state, earlier[some[:-400]]), later)
+    assert not len(left.forgotten)
+    for route in range(2):
+        stand = earlier[some[-400:]]
+        stand = stand[np.flatnonzero(stand.route == route)]
+        phi = state.basis(stand.query, None).astype(np.float64)
+        assert np.abs(left.gram[route] - phi.T @ phi).max() < 0.05
+        assert np.abs(left.moment[route] - stand.quality @ phi).max() < 0.05
+        assert np.abs(left.totals[route, :2] - [len(stand), stand.quality.sum()]).max() < 0.05
+
+
+def test_a_revision_that_is_revised_back_changes_nothing() -> None:
+    state, told, rng = changed_often(7)
+    rows = rng.permutation(len(told))[:300]
+    was = told[np.sort(rows)]
+    wrong = replace(was, quality=np.clip(was.quality, 0.4, 0.6))
+    again = revise(revise(state, wrong, was.quality), was, wrong.quality)
+    if len(again.forgotten) == len(state.forgotten):
+        assert np.abs(again.moment - state.moment).max() < 0.01
+        assert np.abs(again.square - state.square).max() < 0.01
+
+
+def test_costs_and_latencies_of_what_is_taken_back_leave_nothing() -> None:
+    rng = np.random.default_rng(3)
+    parts = [by(1, events(rng, 1200, BEFORE)), by(2, events(rng, 150, BROKEN))]
+    parts = [
+        replace(part, cost=np.full(len(part), 2.0), paid=np.full(len(part), 3.0), latency=np.full(len(part), 5.0))
+        for part in parts
+    ]
+    state = RouterState.initial(DIM)
+    for version, part in enumerate(parts):
+        state = fit(state, part, config=CONFIG, version=version + 1)
+    assert len(state.forgotten)
+    only = parts[0].route == 0
+    left = withdraw(withdraw(state, parts[0][np.flatnonzero(only)]), parts[1][np.flatnonzero(parts[1].route == 0)])
+    assert not left.totals[0].any()
+    assert not left.paid[0].any()
+    assert not left.forgotten.told[:, 0].any()
+    kept = [row for row in left.statistics() if row.route == 1]
+    assert abs(kept[0].cost - 3.0) < 0.05
+    assert abs(kept[0].latency - 5.0) < 0.05
+
+
+def test_a_state_stored_without_what_reductions_were_told_is_read() -> None:
+    state, earlier, later = broken(13)
+    arrays = state.to_arrays()
+    told = arrays.pop("forgotten.told")
+    again = RouterState.from_arrays(arrays)
+    assert np.allclose(again.forgotten.told, told, atol=1e-3)
+    assert withdraw(again, joined(earlier, later)).route_count == 0

@@ -69,3 +69,28 @@ def test_a_retraction_or_revision_brings_back_nothing_that_was_forgotten(databas
                 engine.feedback(call.id, source="judge", retract=True)
         engine.force_learn()
         assert engine.rebuild().equal
+
+
+@pytest.mark.parametrize(
+    ("order", "replay"), [("at once", 8192), ("oldest first", 8192), ("mixed", 8192), ("mixed", 64)]
+)
+def test_after_everything_is_retracted_the_router_is_as_if_nothing_had_been_said(database_url, order, replay):
+    loops = LoopConfig(automatic=False, replay=replay)
+    config = SonaConfig(hidden_dim=DIM, loops=loops, maintenance=MaintenanceConfig(automatic=False))
+    rng = np.random.default_rng(0)
+    with SonaEngine(DIM, database_url, config=config) as engine:
+        before = engine.route(KINDS[0], ["a", "b"]).scores
+        calls = used(engine, rng, 800, BEFORE)
+        calls += used(engine, rng, 200, BROKEN)
+        assert score(engine) < 0.2
+        if order == "mixed":
+            calls = [calls[place] for place in rng.permutation(len(calls))]
+        pieces = {"at once": [1000], "oldest first": [800, 200], "mixed": [200] * 5}[order]
+        for count in pieces:
+            for call in calls[:count]:
+                engine.feedback(call.id, source="judge", retract=True)
+            calls = calls[count:]
+            engine.force_learn()
+            assert all(-0.5 < value < 1.5 for value in engine.route(KINDS[0], ["a", "b"]).scores.values())
+        assert engine.route(KINDS[0], ["a", "b"]).scores == before
+        assert engine.rebuild().equal

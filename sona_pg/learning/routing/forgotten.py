@@ -2,18 +2,22 @@
 
 A reduction in the direction u maps a route's sums linearly: with c = (1 - k) / uᵀGu,
 
-    G ← S·G,    m ← S·m,    S = I - c·G·u·uᵀ
+    E ← (S·E + E·Sᵀ) / 2,    m ← S·m,    S = I - c·G·u·uᵀ
 
-An event x that was learned before therefore stands in the sums as S·x, no longer as x; one that was learned later
-stands in full. Taken out as they stand, all earlier events leave exactly nothing. Kept are u and c·Gu, which also tell
-what was lost: c·Guuᵀ·G of the Gram matrix and (uᵀm)·c·Gu of the moment. It is added again once neither the events that
-raised the alarm nor all later ones contradict it any more, because those were retracted or revised.
+which is S·G for the G at the alarm. Sums of any events pass through the reductions that came after they were learned;
+so they stand in the router's sums, and so they are taken out. Beside its map a reduction keeps what it took, as E·u and
+uᵀm of the events that came to it; of events that are taken out this goes as well. Thus sums and losses are at any time
+those of the events that still stand, as if there had never been others. A loss is given back, through the later
+reductions, once neither the events that raised the alarm nor all later ones contradict it any more, because those were
+retracted or revised. Sums and losses together count every event that stands exactly once: of a route without any
+nothing is left.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,23 +28,17 @@ from sona_pg.learning.routing.router_posterior import Statistics
 
 MOST = 256  # reductions; of more the weakest are dropped
 SMALL = 1e-6
+CHANGED = 1e-4  # of a vector: less is rounding
+IMPOSSIBLE = 1e-3  # of the trace: eigenvalues that are less negative are rounding
 UNKNOWN = -1  # learned before whatever was forgotten
 
-# Columns of ``lost``: 1/c, uᵀm, uᵀ of the four vectors of costs, the sum of squares, totals, and the factors by which
-# the sum of squares and the totals of costs and latencies were reduced, since these have no direction.
+# Columns of ``lost``: 1/c, uᵀm, uᵀ of the four vectors of costs, what was taken of the sum of squares and of totals,
+# factors by which the sum of squares and the totals of costs and latencies were reduced, since these have no direction.
 WEIGHT, MOMENT, PAID, SQUARE, TOTALS = 0, 1, slice(2, 6), 6, slice(7, 13)
 SQUARE_LEFT, TOTALS_LEFT, LOST = 13, 14, 15
 # Columns of ``cause``: version and route of the alarm; mean quality and number of the earlier events in the direction;
 # Σ a, Σ a·quality and Σ a² (a = uᵀx) of the events that raised it, and of what the reduction left; share that it took.
 AT, ROUTE, USUAL, EARLIER, ALARMED, LEFT_THERE, TAKEN, CAUSE = 0, 1, 2, 3, slice(4, 7), slice(7, 10), 10, 11
-
-
-class Remainder(NamedTuple):
-    """Events as the sums still have them."""
-
-    phi: Doubles  # (n, p)
-    square: Doubles  # (n,) share of the squared quality
-    totals: Doubles  # (n,) share of cost and latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +47,15 @@ class Forgotten:
 
     direction: Floats  # (K, p) u
     toward: Floats  # (K, R, p) c·G·u
+    told: Floats  # (K, R, p) E·u of the events that came to it and still stand
     lost: Doubles  # (K, R, 15)
     cause: Doubles  # (K, 11)
 
     @classmethod
     def empty(cls) -> Self:
         """Return no reductions."""
-        vectors = np.zeros((0, 1), np.float32), np.zeros((0, 0, 1), np.float32)
-        return cls(*vectors, np.zeros((0, 0, LOST)), np.zeros((0, CAUSE)))
+        vectors = np.zeros((0, 0, 1), np.float32)
+        return cls(np.zeros((0, 1), np.float32), vectors, vectors, np.zeros((0, 0, LOST)), np.zeros((0, CAUSE)))
 
     def __len__(self) -> int:
         return len(self.direction)
@@ -79,33 +78,78 @@ class Forgotten:
         if not len(self):
             return self
         more = ((0, 0), (0, routes - self.toward.shape[1]), (0, 0))
-        return replace(self, toward=np.pad(self.toward, more), lost=np.pad(self.lost, more, constant_values=0.0))
+        return replace(self, **{name: np.pad(getattr(self, name), more) for name in ("toward", "told", "lost")})
 
     def narrowed(self, p: int) -> Self:
         """Return the same in the first ``p`` numbers of the basis."""
         if not len(self):
             return self
-        return replace(self, direction=self.direction[:, :p].copy(), toward=self.toward[..., :p].copy())
+        return replace(
+            self, direction=self.direction[:, :p].copy(), toward=self.toward[..., :p].copy(),
+            told=self.told[..., :p].copy(),
+        )  # fmt: skip
 
     def carried(self, m: Doubles) -> Self:
         """Return the same in another basis, φ_new ≈ φ_old·m: S·x is carried as x is, uᵀx stays."""
         if not len(self):
             return self
         direction = np.linalg.lstsq(m, self.direction.T.astype(np.float64), rcond=SMALL)[0].T
-        return replace(self, direction=direction.astype(np.float32), toward=(self.toward @ m).astype(np.float32))
+        return replace(
+            self, direction=direction.astype(np.float32), toward=(self.toward @ m).astype(np.float32),
+            told=(self.told @ m).astype(np.float32),
+        )  # fmt: skip
 
-    def standing(self, phi: Floats, events: RouteEvents) -> Remainder:
-        """Return the events (n,), ``phi`` (n, p) in the basis, as the sums have them since."""
-        left, square, totals = phi.astype(np.float64), np.ones(len(phi)), np.ones(len(phi))
-        learned = _learned(events)
-        for k, at in enumerate(self.cause[:, AT].tolist()):
-            rows = np.flatnonzero(learned < at)
-            where = events.route[rows]
-            left[rows] -= (left[rows] @ self.direction[k])[:, None] * self.toward[k, where]
-            reduced = self.lost[k, where, WEIGHT] > 0
-            square[rows] *= np.where(reduced, self.lost[k, where, SQUARE_LEFT], 1.0)
-            totals[rows] *= np.where(reduced, self.lost[k, where, TOTALS_LEFT], 1.0)
-        return Remainder(left, square, totals)
+    def first_after(self, events: RouteEvents) -> NDArray[np.intp]:
+        """Return (n,) the first reduction that came after each event was learned; their number where none did."""
+        return np.searchsorted(self.cause[:, AT], _learned(events), side="right")
+
+    def added(self, sums: Statistics, entering: Iterable[tuple[int, Statistics]]) -> Self:
+        """Add to ``sums``, in place, what the reductions leave of others; return these with what they take of those.
+
+        Args:
+            sums: of the router.
+            entering: what is added, negative where events are taken out, each after the number of the reduction that it
+                comes to first; in order.
+        """
+        changed = replace(self, told=self.told.astype(np.float64), lost=self.lost.copy(), cause=self.cause.copy())
+        going, place = Statistics.empty(*sums.moment.shape), None
+        for first, more in entering:
+            changed._pass(going, range(first if place is None else place, first))
+            _add(going, more)
+            place = first
+        changed._pass(going, range(len(self) if place is None else place, len(self)))
+        _add(sums, going)
+        return replace(changed, told=changed.told.astype(np.float32))
+
+    def _pass(self, going: Statistics, through: range) -> None:
+        """Take from sums, in place, what some reductions take, and add that to their own."""
+        ends = np.searchsorted(self.cause[:, AT], self.cause[:, AT], side="right")
+        for k in through:
+            for route in np.flatnonzero(self.lost[k, :, WEIGHT] > 0).tolist():
+                self._take(k, route, going)
+            if k + 1 == ends[k]:  # what is left there was noted after all reductions of a version
+                for each in np.flatnonzero(ends == ends[k]).tolist():
+                    route, u = int(self.cause[each, ROUTE]), self.direction[each].astype(np.float64)
+                    self.cause[each, LEFT_THERE] += in_direction(going, route, u)
+
+    def _take(self, k: int, route: int, going: Statistics) -> None:
+        lost = self.lost[k, route]
+        u, toward = self.direction[k].astype(np.float64), self.toward[k, route].astype(np.float64)
+        if going.gram[route].any():
+            gu = going.gram[route] @ u
+            self.told[k, route] += gu
+            going.gram[route] -= _symmetric(toward, gu)
+        moment, paid = float(u @ going.moment[route]), going.paid[route] @ u
+        square = (1 - lost[SQUARE_LEFT]) * going.square[route]
+        totals = (1 - lost[TOTALS_LEFT]) * going.totals[route]
+        lost[MOMENT] += moment
+        lost[PAID] += paid.ravel()
+        lost[SQUARE] += square
+        lost[TOTALS] += totals
+        going.moment[route] -= moment * toward
+        going.paid[route] -= paid[..., None] * toward
+        going.square[route] -= square
+        going.totals[route] -= totals
 
     def changed_by(
         self, phi: Floats, events: RouteEvents, mass: float, change: Doubles
@@ -128,35 +172,90 @@ class Forgotten:
                 touched.append(k)
         return replace(self, cause=cause), np.array(touched, np.intp)
 
-    def added_again(self, sums: Statistics, rows: NDArray[np.intp]) -> Self:
+    def given_back(self, sums: Statistics, rows: NDArray[np.intp]) -> Self:
         """Add what some reductions took to ``sums``, in place, as later ones leave it; return the others."""
         others = np.setdiff1d(np.arange(len(self)), rows)
-        for k in rows.tolist():
-            for route in np.flatnonzero(self.lost[k, :, WEIGHT]).tolist():
-                lost, toward = self.lost[k, route].copy(), self.toward[k, route].astype(np.float64)
-                for later in others[others > k].tolist():
-                    toward -= float(toward @ self.direction[later]) * self.toward[later, route]
-                    if self.lost[later, route, WEIGHT]:
-                        lost[SQUARE] *= self.lost[later, route, SQUARE_LEFT]
-                        lost[TOTALS] *= self.lost[later, route, TOTALS_LEFT]
-                sums.gram[route] += lost[WEIGHT] * np.outer(toward, toward)
-                sums.moment[route] += lost[MOMENT] * toward
-                sums.paid[route] += lost[PAID].reshape(2, 2, 1) * toward
-                sums.square[route] += lost[SQUARE]
-                sums.totals[route, 2:] += lost[TOTALS][2:]
-        return self.only(others)
+        losses = ((int(np.searchsorted(others, k)), self._loss(k)) for k in rows.tolist())
+        left = self.only(others).added(sums, losses)
+        sums.totals[:, 0], sums.totals[:, 1] = sums.gram[:, 0, 0], sums.moment[:, 0]
+        return left
+
+    def _loss(self, k: int) -> Statistics:
+        """Return what a reduction took of all routes."""
+        toward, lost = self.toward[k].astype(np.float64), self.lost[k]
+        gram = [_symmetric(*vectors) for vectors in zip(toward, self.told[k].astype(np.float64), strict=True)]
+        paid = lost[:, PAID].reshape(-1, 2, 2, 1) * toward[:, None, None]
+        return Statistics(np.array(gram), lost[:, [MOMENT]] * toward, lost[:, SQUARE], lost[:, TOTALS], paid)
+
+    def events_of(self, sums: Statistics) -> Doubles:
+        """Return (R,) how many events of each route stand, whole or in part."""
+        taken = self.toward[..., 0].astype(np.float64) * self.told[..., 0] * (self.lost[..., WEIGHT] > 0)
+        return np.asarray(sums.gram[:, 0, 0] + taken.sum(axis=0), np.float64)
+
+    def seen(self, sums: Statistics) -> Statistics:
+        """Return sums as they are solved: those of some events in full and of others in part need be none of any.
+
+        Where nothing was forgotten they are returned as they are.
+        """
+        if not len(self):
+            return sums
+        totals, gram, moment = sums.totals.copy(), sums.gram.copy(), sums.moment.copy()
+        totals[:, 0] = np.clip(gram[:, 0, 0], 0.0, np.maximum(self.events_of(sums), 0.0))
+        for route in self._in_part().tolist():
+            gram[route], moment[route] = _possible(gram[route], moment[route], float(totals[route, 0]))
+        totals[:, 1] = np.clip(moment[:, 0], 0.0, totals[:, 0])
+        totals[:, 2:] = np.maximum(totals[:, 2:], 0.0)
+        square = np.clip(sums.square, 0.0, totals[:, 1])
+        return sums._replace(gram=gram, moment=moment, square=square, totals=totals)
+
+    def _in_part(self) -> NDArray[np.intp]:
+        """Return the routes of which events were taken out, or came back, that reductions were told of."""
+        whole = self.toward * self.lost[..., [WEIGHT]]
+        apart = np.abs(self.told - whole).max(axis=2) > CHANGED * np.abs(whole).max(axis=2)
+        return np.flatnonzero(apart.any(axis=0))
 
     def without_routes(self, gone: NDArray[np.bool_]) -> Self:
         """Return the same for routes of which those ``gone`` (R,) are as if they had never been tried."""
-        toward, lost = self.toward.copy(), self.lost.copy()
-        toward[:, gone], lost[:, gone] = 0.0, 0.0
-        return replace(self, toward=toward, lost=lost).only(np.flatnonzero((lost[:, :, WEIGHT] > 0).any(axis=1)))
+        toward, told, lost = self.toward.copy(), self.told.copy(), self.lost.copy()
+        toward[:, gone], told[:, gone], lost[:, gone] = 0.0, 0.0, 0.0
+        return replace(self, toward=toward, told=told, lost=lost).only(
+            np.flatnonzero((lost[:, :, WEIGHT] > 0).any(axis=1))
+        )
 
 
 def _learned(events: RouteEvents) -> NDArray[np.int64]:
     if events.learned is None:
         return np.full(len(events), UNKNOWN)
     return events.learned.astype(np.int64)
+
+
+def _add(sums: Statistics, more: Statistics) -> None:
+    for have, each in zip(sums, more, strict=True):
+        have += each
+
+
+def _possible(gram: Doubles, moment: Doubles, count: float) -> tuple[Doubles, Doubles]:
+    """Return the nearest Gram matrix (p, p) and moment (p,) that ``count`` events with a quality in [0, 1] can have.
+
+    With t = m - g₀/2 the quadratic form of (x, q - 1/2) is positive, and its last entry at most a quarter of the count.
+    """
+    if not count:
+        return np.zeros_like(gram), np.zeros_like(moment)
+    apart = (moment - 0.5 * gram[0])[:, None]
+    form = np.block([[gram, apart], [apart.T, np.array([[0.25 * count]])]])
+    try:
+        np.linalg.cholesky(form + IMPOSSIBLE * float(np.trace(gram)) * np.eye(len(form)))
+        return gram, moment
+    except np.linalg.LinAlgError:
+        value, vector = np.linalg.eigh(form)
+    form = (vector * np.maximum(value, 0.0)) @ vector.T
+    form *= count / form[0, 0]
+    return form[:-1, :-1], form[:-1, -1] + 0.5 * form[0, :-1]
+
+
+def _symmetric(left: Doubles, right: Doubles) -> Doubles:
+    product = np.outer(left, right)
+    return 0.5 * (product + product.T)
 
 
 def in_direction(sums: Statistics, route: int, u: Doubles) -> Doubles:

@@ -32,7 +32,7 @@ from sona_pg.learning.routing.forgotten import (
 )
 from sona_pg.learning.routing.router_basis import Doubles, Floats
 from sona_pg.learning.routing.router_events import RouteEvents
-from sona_pg.learning.routing.router_posterior import Statistics, without_negative
+from sona_pg.learning.routing.router_posterior import Statistics
 
 ALARM = 3.8  # standard errors between the mean residuals of new and earlier events
 LEAST_CHANGE = 0.15  # of quality
@@ -72,19 +72,16 @@ def overruled(
         taken = _forget(sums, route, u)
         if taken is not None:
             made.append((route, u, *taken))
-    touched = np.unique([route for *_, lost in made for route in np.flatnonzero(lost[:, WEIGHT]).tolist()])
-    for each in touched.astype(np.intp).tolist():
-        sums.gram[each] = without_negative(sums.gram[each])
-        sums.totals[each, 0] = sums.gram[each, 0, 0]
     if not made:
         return Forgotten.empty()
     causes = [
         _cause(version, route, u, in_direction(earlier, route, u), in_direction(sums, route, u), events, phi)
         for route, u, *_ in made
     ]
+    toward, lost = (np.array(each) for each in ([toward for *_, toward, _ in made], [lost for *_, lost in made]))
     return Forgotten(
-        np.array([u for _, u, *_ in made], np.float32), np.array([toward for *_, toward, _ in made], np.float32),
-        np.array([lost for *_, lost in made]), np.array(causes),
+        np.array([u for _, u, *_ in made], np.float32), toward.astype(np.float32),
+        (toward * lost[..., [WEIGHT]]).astype(np.float32), lost, np.array(causes),
     )  # fmt: skip
 
 

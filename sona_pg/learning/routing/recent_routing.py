@@ -90,7 +90,7 @@ class RecentRouting:
         if known is None or len(known) != p:
             inner = np.concatenate([[1 / BIAS_ROUTE], np.full(p - 1, 1 / state.prior_route)])
             if row < len(state.gram):
-                precision = steadied(state.gram[row].astype(np.float64)) / state.noise + np.diag(inner)
+                precision = steadied(state.gram_of(row)) / state.noise + np.diag(inner)
                 known = np.asarray(np.linalg.inv(precision), np.float64)
             else:
                 known = np.diag(1 / inner)

@@ -20,10 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from sona_pg.errors import ConfigError, DimensionMismatch, LearningError
 from sona_pg.learning.routing.exploration import Exploration, slack_of, thompson_probabilities
-from sona_pg.learning.routing.forgotten import Forgotten
+from sona_pg.learning.routing.forgotten import WEIGHT, Forgotten
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
 from sona_pg.learning.routing.router_costs import UNKNOWN
 from sona_pg.learning.routing.router_curve import STRAIGHT, curved
+from sona_pg.learning.routing.router_posterior import without_negative
 from sona_pg.limits import MAX_DIM
 
 
@@ -150,6 +151,9 @@ class RouterState:
                 "cost_weights": np.zeros((2, routes, p), np.float32),
             }  # fmt: skip
         nothing = {f"forgotten.{f.name}": getattr(Forgotten.empty(), f.name) for f in fields(Forgotten)}
+        if "forgotten.toward" in arrays:  # stored before reductions kept what they were told
+            toward, lost = arrays["forgotten.toward"], arrays["forgotten.lost"]
+            nothing["forgotten.told"] = (toward * lost[..., [WEIGHT]]).astype(np.float32)
         arrays = {"curve": STRAIGHT, **nothing, **arrays}  # absent before routers had them
         try:
             parts = {part: of(**{f.name: value(f"{part}.{f.name}") for f in fields(of)}) for part, of in PARTS.items()}
@@ -167,6 +171,11 @@ class RouterState:
             mean_latency = latency / latency_n if latency_n else np.nan
             rows.append(RouteEvidence(route, count, a / (a + b), spread, mean_cost, mean_latency))
         return rows
+
+    def gram_of(self, route: int) -> Doubles:
+        """Return the Gram matrix (m+1, m+1) of a route as it is solved: of parts of events it need be none."""
+        gram = self.gram[route].astype(np.float64)
+        return without_negative(gram) if len(self.forgotten) else gram
 
     def rows_of(self, routes: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
         """Where a route's posterior is; routes never seen share the last row."""

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from sona_pg.errors import ConfigError, LearningError
 from sona_pg.learning.routing import router_basis, router_posterior
-from sona_pg.learning.routing.forgotten import Forgotten, Remainder
+from sona_pg.learning.routing.forgotten import Forgotten
 from sona_pg.learning.routing.overruling import justified, overruled
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
 from sona_pg.learning.routing.router_costs import changed_costs, cost_weights, paid_sums
 from sona_pg.learning.routing.router_curve import curve_of
 from sona_pg.learning.routing.router_events import RouteEvents
-from sona_pg.learning.routing.router_posterior import Statistics
+from sona_pg.learning.routing.router_posterior import Posterior, Statistics
 
 _ADDED_AT_ONCE = 2048  # events
 FIRST_BASIS = 64  # events; below it only the routes' means are learned
@@ -35,7 +35,7 @@ ESTRANGED = 1.25, 0.05  # factor and offset by which new queries may be worse ex
 class RouterConfig:
     """Bounds of a fit. A state takes 4·landmarks·(dim + width) + 4·routes·width² bytes.
 
-    Once routes have changed, 4·(routes + 1)·width bytes are added for each of up to 256 changed directions.
+    Once routes have changed, 4·(2·routes + 1)·width bytes are added for each of up to 256 changed directions.
     """
 
     landmarks: int = 768
@@ -111,16 +111,14 @@ def fit(
     kept = float(np.exp(-len(clean) / config.memory))
     known = phi if basis is state.basis else None
     sums = _folded(Statistics(*(kept * part for part in sums)), basis, clean, known)
+    seen = lost.seen(sums)
     if basis.width and folded >= 2 * tuned_at:
-        main, route = router_posterior.tune(sums, main, route, state.noise, 2.0 if tuned_at else 4.0)
+        main, route = router_posterior.tune(seen, main, route, state.noise, 2.0 if tuned_at else 4.0)
         tuned_at = folded
-    posterior = router_posterior.solve(sums, main, route, state.noise)
+    posterior = router_posterior.solve(seen, main, route, state.noise)
     return replace(
-        state, basis=basis, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square,
-        totals=sums.totals, **_costs(sums), weights=posterior.weights.astype(np.float32),
-        variance=posterior.variance.astype(np.float32), prior_main=main, prior_route=route,
-        noise=router_posterior.residual(sums, posterior.weights, state.noise),
-        curve=curve_of(sums, posterior.weights),
+        state, **_solved(sums, seen, posterior), basis=basis, prior_main=main, prior_route=route,
+        noise=router_posterior.residual(seen, posterior.weights, state.noise),
         folded=folded, based_at=based_at, tuned_at=tuned_at, forgotten=lost,
     )  # fmt: skip
 
@@ -132,40 +130,36 @@ def revise(state: RouterState, events: RouteEvents, before: Floats, paid: Floats
     """
     known = np.isfinite(before) & (events.route < state.route_count)
     paid = events.paid if paid is None else paid
-    events, before = events[np.flatnonzero(known)], before[known].astype(np.float64)
+    events, had = events[np.flatnonzero(known)], before[known].astype(np.float64)
     if not len(events):
         return state
-    sums = _widened(state, state.route_count)
+    sums, forgotten = _widened(state, state.route_count), state.forgotten
     phi = state.basis(events.query, events.features)
-    told = state.forgotten.standing(phi, events) if len(state.forgotten) else None
-    standing = phi if told is None else told.phi
-    change = events.quality.astype(np.float64) - before
-    squared = events.quality.astype(np.float64) ** 2 - before**2
-    np.add.at(sums.moment, events.route, change[:, None] * standing)
-    np.add.at(sums.square, events.route, squared if told is None else told.square * squared)
-    np.add.at(sums.totals[:, 1], events.route, change * standing[:, 0])
-    if paid is not None:
-        earlier = replace(events, paid=paid[known])
-        for sign, costs in ((1.0, events), (-1.0, earlier)):
-            _add_costs(sums, costs, sign * np.ones(len(costs)), phi, told)
-    forgotten = state.forgotten
-    if told is not None:
-        forgotten = _brought_back(sums, *forgotten.changed_by(phi, events, 0.0, -change), state.noise)
-    posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
-    return replace(
-        state, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square, totals=sums.totals,
-        **_costs(sums), weights=posterior.weights.astype(np.float32),
-        variance=state.variance if told is None else posterior.variance.astype(np.float32),
-        curve=curve_of(sums, posterior.weights), forgotten=forgotten,
-    )  # fmt: skip
+    change = events.quality.astype(np.float64) - had
+    earlier = None if paid is None else replace(events, paid=paid[known])
+    if not len(forgotten):
+        _add_changes(sums, events, had, earlier, phi)
+    else:
+        forgotten = forgotten.added(sums, (
+            (first, _add_changes(_like(sums), events[rows], had[rows], earlier and earlier[rows], phi[rows]))
+            for first, rows in _by_reduction(forgotten, events)
+        ))  # fmt: skip
+        forgotten = _given_back(sums, *forgotten.changed_by(phi, events, 0.0, -change), state.noise)
+    seen = forgotten.seen(sums) if len(state.forgotten) else sums
+    posterior = router_posterior.solve(seen, state.prior_main, state.prior_route, state.noise)
+    solved = _solved(sums, seen, posterior)
+    if not len(state.forgotten):
+        solved["variance"] = state.variance
+    return replace(state, **solved, forgotten=forgotten)
 
 
 def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     """The state after events that were folded earlier, with these qualities, are taken out again.
 
     A route that nothing is left of keeps its number and is as if it had never been tried; a state that nothing is left
-    of is empty. The sums are exact to the rounding of single precision. Of an event that was forgotten in part the rest
-    is taken out; what was forgotten counts again once no newer events contradict it without these.
+    of is empty. The sums are exact to the rounding of single precision. Of an event that was forgotten in part both the
+    rest and what was forgotten are taken out; what was forgotten of others counts again once no newer events contradict
+    it without these.
     """
     events = events.sound(state.dim)
     events = events[np.flatnonzero(events.route < state.route_count)]
@@ -173,41 +167,38 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
         return state
     sums, forgotten = _widened(state, state.route_count), state.forgotten
     phi = state.basis(events.query, events.features)
-    told = forgotten.standing(phi, events) if len(forgotten) else None
-    gone = _folded(Statistics.empty(state.route_count, state.gram.shape[1]), state.basis, events, phi, told)
-    sums = Statistics(*(have - less for have, less in zip(sums, gone, strict=True)))
-    if told is not None:
-        forgotten = _brought_back(
-            sums, *forgotten.changed_by(phi, events, 1.0, events.quality.astype(np.float64)), state.noise
-        )
-    empty = sums.totals[:, 0] < _HALF
+    forgotten = forgotten.added(sums, (
+        (first, Statistics(*(-part for part in _folded(_like(sums), state.basis, events[rows], phi[rows]))))
+        for first, rows in _by_reduction(forgotten, events)
+    ))  # fmt: skip
+    if len(forgotten):
+        quality = events.quality.astype(np.float64)
+        forgotten = _given_back(sums, *forgotten.changed_by(phi, events, 1.0, quality), state.noise)
+    empty = forgotten.events_of(sums) < _HALF if len(forgotten) else sums.totals[:, 0] < _HALF
     if empty.all():
         return replace(RouterState.initial(state.dim, state.seed), set_aside=state.set_aside)
     for part in sums:
         part[empty] = 0.0
-    for route in np.unique(events.route).tolist():
-        sums.gram[route] = router_posterior.without_negative(sums.gram[route])
-    posterior = router_posterior.solve(sums, state.prior_main, state.prior_route, state.noise)
-    return replace(
-        state, gram=sums.gram.astype(np.float32), moment=sums.moment, square=sums.square, totals=sums.totals,
-        **_costs(sums), weights=posterior.weights.astype(np.float32), variance=posterior.variance.astype(np.float32),
-        curve=curve_of(sums, posterior.weights), folded=max(state.folded - len(events), 0),
-        forgotten=forgotten.without_routes(empty) if len(forgotten) else forgotten,
-    )  # fmt: skip
+    forgotten = forgotten.without_routes(empty) if len(forgotten) else forgotten
+    if not len(forgotten):
+        for route in np.unique(events.route).tolist():
+            sums.gram[route] = router_posterior.without_negative(sums.gram[route])
+    seen = forgotten.seen(sums)
+    posterior = router_posterior.solve(seen, state.prior_main, state.prior_route, state.noise)
+    folded = max(state.folded - len(events), 0)
+    return replace(state, **_solved(sums, seen, posterior), folded=folded, forgotten=forgotten)
 
 
-def _brought_back(sums: Statistics, forgotten: Forgotten, changed: NDArray[np.intp], noise: float) -> Forgotten:
-    """Add to ``sums``, in place, what ``changed`` reductions no longer have a reason to leave out; return the others.
+def _by_reduction(forgotten: Forgotten, events: RouteEvents) -> list[tuple[int, NDArray[np.intp]]]:
+    """Return the rows of events that come to the same reduction first, and which that is."""
+    first = forgotten.first_after(events)
+    return [(each, np.flatnonzero(first == each)) for each in np.unique(first).tolist()]
 
-    Rounding, and shares that are none of a number, leave totals out of range, which are put right.
-    """
+
+def _given_back(sums: Statistics, forgotten: Forgotten, changed: NDArray[np.intp], noise: float) -> Forgotten:
+    """Add to ``sums``, in place, what ``changed`` reductions no longer have a reason to take; return the others."""
     over = np.setdiff1d(changed, justified(forgotten, changed, sums, noise))
-    forgotten = forgotten.added_again(sums, over) if len(over) else forgotten
-    sums.totals[:, 0] = np.maximum(sums.gram[:, 0, 0], 0.0)
-    sums.totals[:, 1] = np.clip(sums.moment[:, 0], 0.0, sums.totals[:, 0])
-    sums.square[:] = np.clip(sums.square, 0.0, sums.totals[:, 1])
-    sums.totals[:, 2:] = np.maximum(sums.totals[:, 2:], 0.0)
-    return forgotten
+    return forgotten.given_back(sums, over) if len(over) else forgotten
 
 
 _HALF = 0.5  # of an event: less is rounding
@@ -250,60 +241,57 @@ def _narrowed(sums: Statistics, p: int) -> Statistics:
     )
 
 
-def _folded(
-    sums: Statistics, basis: Basis, events: RouteEvents, known: Floats | None = None, told: Remainder | None = None
-) -> Statistics:
-    """`sums`, changed in place, with every event added, or what of it is still `told`.
+def _like(sums: Statistics) -> Statistics:
+    """Return sums of nothing, of the same routes and in the same basis."""
+    return Statistics.empty(*sums.moment.shape)
 
-    `known` are the events in the basis, if that is known.
-    """
+
+def _folded(sums: Statistics, basis: Basis, events: RouteEvents, known: Floats | None = None) -> Statistics:
+    """`sums`, changed in place, with every event added. `known` are the events in the basis, if that is known."""
     phi = basis(events.query, events.features) if known is None else known
     weight = np.ones(len(events)) if events.weight is None else events.weight.astype(np.float64)
     for route in np.unique(events.route).tolist():
         rows = events.route == route
         w, q, x = weight[rows], events.quality[rows].astype(np.float64), phi[rows]
         weighed = x if events.weight is None else x * w[:, None].astype(np.float32)
-        if told is None:
-            for start in range(0, len(x), _ADDED_AT_ONCE):  # each product is in single precision, their sum is not
-                part = slice(start, start + _ADDED_AT_ONCE)
-                sums.gram[route] += weighed[part].T @ x[part]
-            sums.moment[route] += (w * q) @ x
-            sums.square[route] += w @ q**2
-            sums.totals[route, :2] += w.sum(), w @ q
-        else:
-            _add_standing(sums, route, x, q, w, Remainder(*(column[rows] for column in told)))
+        for start in range(0, len(x), _ADDED_AT_ONCE):  # each product is in single precision, their sum is not
+            part = slice(start, start + _ADDED_AT_ONCE)
+            sums.gram[route] += weighed[part].T @ x[part]
+        sums.moment[route] += (w * q) @ x
+        sums.square[route] += w @ q**2
+        sums.totals[route, :2] += w.sum(), w @ q
         if events.latency is not None:
-            left = w if told is None else w * told.totals[rows]
             known_latency = np.isfinite(events.latency[rows])
             latency = events.latency[rows][known_latency]
-            sums.totals[route, 4:6] += left[known_latency].sum(), left[known_latency] @ latency
-    _add_costs(sums, events, weight, phi, told)
+            sums.totals[route, 4:6] += w[known_latency].sum(), w[known_latency] @ latency
+    _add_costs(sums, events, weight, phi)
     return sums
 
 
-def _add_standing(sums: Statistics, route: int, x: Floats, q: Doubles, w: Doubles, told: Remainder) -> None:
-    """Add what still stands of a route's events, in place: (n, p) in the basis, qualities (n,), weights (n,)."""
-    product = (told.phi * w[:, None]).T @ x
-    sums.gram[route] += 0.5 * (product + product.T)
-    sums.moment[route] += (w * q) @ told.phi
-    sums.square[route] += (w * told.square) @ q**2
-    sums.totals[route, :2] += w @ told.phi[:, 0], (w * q) @ told.phi[:, 0]
-
-
-def _add_costs(sums: Statistics, events: RouteEvents, weight: Doubles, phi: Floats, told: Remainder | None) -> None:
-    """Add what the events (n,) with these weights (n,) cost, in place.
-
-    ``phi`` (n, p) are they in the basis, ``told`` as they stand where something was forgotten.
-    """
+def _add_costs(sums: Statistics, events: RouteEvents, weight: Doubles, phi: Floats) -> None:
+    """Add what the events (n,) with these weights (n,) cost, in place; ``phi`` (n, p) are they in the basis."""
     costs = events.known_cost()
     if costs is None:
         return
     for route in np.unique(events.route).tolist():
         rows = events.route == route
         w, known = weight[rows], np.isfinite(costs[rows])
-        left = w if told is None else w * told.totals[rows]
-        sums.totals[route, 2:4] += left[known].sum(), left[known] @ costs[rows][known]
-        sums.paid[route] += paid_sums(events, rows, w, phi[rows] if told is None else told.phi[rows])
+        sums.totals[route, 2:4] += w[known].sum(), w[known] @ costs[rows][known]
+        sums.paid[route] += paid_sums(events, rows, w, phi[rows])
+
+
+def _add_changes(
+    sums: Statistics, events: RouteEvents, before: Doubles, earlier: RouteEvents | None, phi: Floats
+) -> Statistics:
+    """Return ``sums``, changed in place, after events (n,) had the quality ``before`` and costs of ``earlier``."""
+    change = events.quality.astype(np.float64) - before
+    np.add.at(sums.moment, events.route, change[:, None] * phi)
+    np.add.at(sums.square, events.route, events.quality.astype(np.float64) ** 2 - before**2)
+    np.add.at(sums.totals[:, 1], events.route, change * phi[:, 0])
+    if earlier is not None:
+        for sign, costs in ((1.0, events), (-1.0, earlier)):
+            _add_costs(sums, costs, sign * np.ones(len(costs)), phi)
+    return sums
 
 
 def _stale_costs(state: RouterState, fresh: RouteEvents, known: Floats | None) -> list[int]:
@@ -314,10 +302,14 @@ def _stale_costs(state: RouterState, fresh: RouteEvents, known: Floats | None) -
     return changed_costs(fresh, phi, state.cost_weights, state.least, state.paid)
 
 
-def _costs(sums: Statistics) -> dict[str, Any]:
-    """Return the fields of a state about costs of routes."""
-    weights, least = cost_weights(sums.gram, sums.totals, sums.paid)
-    return {"paid": sums.paid, "cost_weights": weights, "least": least}
+def _solved(sums: Statistics, seen: Statistics, posterior: Posterior) -> dict[str, Any]:
+    """Return the fields of a state with these sums, and with what is learned of them as they are ``seen``."""
+    costs, least = cost_weights(seen.gram, seen.totals, seen.paid)
+    return {
+        "gram": sums.gram.astype(np.float32), "moment": sums.moment, "square": sums.square, "totals": seen.totals,
+        "paid": sums.paid, "cost_weights": costs, "least": least, "weights": posterior.weights.astype(np.float32),
+        "variance": posterior.variance.astype(np.float32), "curve": curve_of(seen, posterior.weights),
+    }  # fmt: skip
 
 
 def _between(old: Basis, new: Basis, pool: RouteEvents) -> Doubles:
