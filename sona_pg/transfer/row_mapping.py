@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,9 +42,12 @@ class RowMapping:
         for name in targets:
             if targets.count(name) > 1 and name != "context":
                 raise InvalidValue(f"two headings are mapped to {name}: expected one")
-        if self.scale is not None and not self.scale[0] < self.scale[1]:
+        if self.scale is not None:
             low, high = self.scale
-            raise InvalidValue(f"a scale from {low:g} to {high:g} is empty: expected LOW:HIGH, as 1:5")
+            if not low < high:
+                raise InvalidValue(f"a scale from {low:g} to {high:g} is empty: expected LOW:HIGH, as 1:5")
+            if not math.isfinite(high - low):
+                raise InvalidValue(f"a scale from {low:g} to {high:g} has no end: expected LOW:HIGH, as 1:5")
         if self.decimal not in MARKS:
             raise InvalidValue(f"the decimal mark is {self.decimal!r}: expected . or ,")
         if self.date_format is not None:

@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from sona_pg.cli.commands import app
 from sona_pg.config import LoopConfig
 from sona_pg.errors import LearningError
 from sona_pg.ingest.leftovers import left_over
+from sona_pg.store import worker_sessions
 from sona_pg.store.admin import health, migrate
 from sona_pg.store.admin.migrate import downgrade
 from sona_pg.store.database import Database
-from sona_pg.store.worker_sessions import own_name
+from sona_pg.store.worker_sessions import PREFIX, connected_workers, own_name
 from sona_pg.worker import background
 
 DIM = 8
@@ -164,6 +166,36 @@ def test_workers_are_listed_while_they_are_connected(database_url: str) -> None:
         assert json.loads(listed.output)["worker"].endswith(f":{os.getpid()}")
     finally:
         worker.close()
+
+
+def test_a_worker_whose_times_are_hidden_from_the_role_is_listed(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute("CREATE ROLE blind_doctor LOGIN PASSWORD 'blind'")
+        admin.execute("GRANT USAGE ON SCHEMA sona TO blind_doctor")
+        try:
+            with (
+                psycopg.connect(database_url, application_name=own_name()),
+                psycopg.connect(database_url, user="blind_doctor", password="blind") as blind,
+            ):
+                (found,) = connected_workers(blind)
+                told = health._workers(blind)
+        finally:
+            admin.execute("DROP OWNED BY blind_doctor")
+            admin.execute("DROP ROLE blind_doctor")
+    assert found.connected_since is None
+    assert f":{os.getpid()}: since when is hidden" in told.found
+
+
+def test_a_session_that_a_pooler_kept_of_a_dead_worker_is_none(database_url: str, monkeypatch) -> None:
+    monkeypatch.setattr(worker_sessions, "SILENCE", timedelta(0))
+    with (
+        psycopg.connect(database_url, application_name=own_name()) as kept,
+        psycopg.connect(database_url, autocommit=True) as raw,
+    ):
+        kept.execute("SELECT 1")
+        assert [one.worker for one in connected_workers(raw)] == [own_name().removeprefix(PREFIX)]  # in a transaction
+        kept.commit()
+        assert connected_workers(raw) == []
 
 
 def test_records_of_killed_processes_are_found_and_those_of_living_ones_are_not(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def test_a_survey_is_imported_by_its_own_headings_scale_and_times(folder):
         (["--map", "Question=words"], "no field of an import"),
         (["--scale", "5"], "LOW:HIGH"),
         (["--scale", "5:1"], "is empty"),
+        (["--scale", "0:inf"], "no end"),
+        (["--scale=-1e308:1e308"], "no end"),
         (["--timezone", "Mars"], "Europe/Berlin"),
         (["--delimiter", "ab"], "one character"),
     ],

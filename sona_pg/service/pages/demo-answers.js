@@ -43,10 +43,24 @@ export function retiredAnswers(change) {
   }
 
   async function restore(id) {
-    await post("v1/candidates/restore", { ids: [id] });
+    const { restored } = await post("v1/candidates/restore", { ids: [id] });
     change(id, true);
     await refresh();
+    return restored > 0;
   }
 
-  return { refresh, retire, restore };
+  // Makes an answer one that is given; true if it was not before. The store alone knows: this page's list is as old as
+  // the page, and not of every answer.
+  async function give(id) {
+    try {
+      return await restore(id);
+    } catch (error) {
+      if (!error.fields?.includes("/ids")) throw error; // it is not stored
+      await post("v1/candidates", { ids: [id], texts: [id] });
+      change(id, true);
+      return true;
+    }
+  }
+
+  return { refresh, retire, restore, give };
 }

@@ -321,8 +321,16 @@ def _fleet(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
 
 def _workers(raw: psycopg.Connection[Any]) -> Finding:
     workers = connected_workers(raw)
-    told = _listed([(one.worker, f"since {one.connected_since:%Y-%m-%d %H:%M}") for one in workers])
-    without = "none is connected: servers learn in the spaces that they have open"
+    told = _listed(
+        [
+            (
+                one.worker,
+                f"since {one.connected_since:%Y-%m-%d %H:%M}" if one.connected_since else "since when is hidden",
+            )
+            for one in workers
+        ]
+    )
+    without = "none is connected: servers learn in the spaces that they have open, but those with --no-learn do not"
     return Finding("workers", "ok", f"{len(workers)} connected: {told}" if workers else without)
 
 

@@ -137,6 +137,26 @@ def test_a_thumb_given_by_mistake_is_undone_with_the_keyboard(watched: Watched, 
     watched.require_readable("chat-undone")
 
 
+def test_undo_stops_no_answer_that_somebody_else_has_stored(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site)
+    told = "We also repair umbrellas."
+    site.post("/v1/candidates?space=demo", {"ids": [told], "texts": [told]})  # after the page was opened
+    ask(page, "can you mend my umbrella?")
+    page.click("text=Tell the right answer")
+    page.fill(".reply form input", told)
+    page.press(".reply form input", "Enter")
+    page.get_by_role("button", name=f"Undo: You said the right answer is: {told}").click()
+    page.wait_for_selector(".reply:has-text('Taken back.')")
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 3")
+    assert page.locator("#retired.hidden").count() == 1
+    new = "We repair no kites."
+    page.locator(".reply").first.get_by_role("button", name="Tell the right answer").click()
+    page.locator(".reply").first.locator("form input").fill(new)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name=f"Undo: You said the right answer is: {new}").click()
+    page.wait_for_selector(f"#retired:has-text('{new}')")
+
+
 def test_a_told_answer_is_stopped_and_given_again(watched: Watched, site: Site) -> None:
     told = "Gift wrapping costs two euros."
     page = open_chat(watched, site)
