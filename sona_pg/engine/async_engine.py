@@ -213,6 +213,7 @@ class AsyncSonaEngine:
     remember = _AwaitedCall(SonaEngine.remember)
     retire_candidates = _AwaitedCall(SonaEngine.retire_candidates)
     restore_candidates = _AwaitedCall(SonaEngine.restore_candidates)
+    known_candidates = _AwaitedCall(SonaEngine.known_candidates)
     retired_candidates = _AwaitedCall(SonaEngine.retired_candidates)
     keep_contents = _AwaitedCall(SonaEngine.keep_contents)
     contents = _AwaitedCall(SonaEngine.contents)

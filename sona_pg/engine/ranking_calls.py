@@ -138,6 +138,17 @@ class RankingCalls(EngineLifetime):
         """
         return self._session.restore_candidates(check_ids("candidate id", ids))
 
+    def known_candidates(self, ids: Sequence[str]) -> list[str]:
+        """Return those of ``ids`` that are stored, in their order, the retired ones as well.
+
+        As this server knows them: what another one stores, about a second after its commit. Never waits.
+
+        Raises:
+            InvalidValue: an id cannot be used.
+        """
+        known = self._session.ranker.catalog(self._session.serving).index
+        return [name for name in check_ids("candidate id", ids) if name in known]
+
     def retired_candidates(self) -> dict[str, datetime]:
         """Return the retired candidates, the first retired first, each with the time since which it is.
 

@@ -1,4 +1,4 @@
-"""Operations that retire candidates, restore them, and list the retired ones."""
+"""Operations that retire candidates, restore them, and tell which are stored or retired."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ class RestoredCount(BaseModel):
     restored: int
 
 
+class KnownIds(BaseModel):
+    """The ids that are stored, in the order in which they were asked for."""
+
+    known: list[str]
+
+
 class RetiredCandidate(BaseModel):
     """A candidate that is not answered with."""
 
@@ -63,6 +69,13 @@ async def restore(call: Call[CandidateIds]) -> Any:
     """Answer with retired candidates again."""
     require_few(call, len(call.body.ids), "/ids")
     return {"restored": await _changed((await call.engine()).restore_candidates(call.body.ids))}
+
+
+@operations.add("POST", "/v1/candidates/known", scope="read", body=CandidateIds, answer=KnownIds)
+async def known(call: Call[CandidateIds]) -> Any:
+    """Return which of these ids are stored, the retired ones as well."""
+    require_few(call, len(call.body.ids), "/ids")
+    return {"known": await (await call.engine()).known_candidates(call.body.ids)}
 
 
 @operations.add("GET", "/v1/candidates/retired", scope="read", answer=RetiredList, waits=True)

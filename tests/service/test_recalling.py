@@ -92,6 +92,8 @@ def test_a_retired_candidate_is_not_answered_with_until_it_is_restored(service, 
     assert {one["id"] for one in recalled} == {"t1", "t2"}
     [retired] = service.get("/v1/candidates/retired", params=name).json()["retired"]
     assert retired["id"] == "t0"
+    asked_for = {"ids": ["nobody", "t1", "t0"]}
+    assert service.post("/v1/candidates/known", asked_for, params=name).json() == {"known": ["t1", "t0"]}
     for way in ("retire", "restore"):
         refused = service.post(f"/v1/candidates/{way}", {"ids": ["t0", "nobody"]}, params=name)
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/ids")

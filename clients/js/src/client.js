@@ -21,6 +21,7 @@ export const CALLS = Object.freeze({
   storeCandidates: ["POST", "/v1/candidates"],
   retireCandidates: ["POST", "/v1/candidates/retire"],
   restoreCandidates: ["POST", "/v1/candidates/restore"],
+  knownCandidates: ["POST", "/v1/candidates/known"],
   retiredCandidates: ["GET", "/v1/candidates/retired"],
   remember: ["POST", "/v1/remember"],
   dropContents: ["POST", "/v1/contents/drop"],

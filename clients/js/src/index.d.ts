@@ -151,6 +151,8 @@ export class SonaClient {
   /** Answers with them no more, on any server, until they are restored. */
   retireCandidates(body: { ids: string[] }, options?: CallOptions): Promise<{ retired: number }>;
   restoreCandidates(body: { ids: string[] }, options?: CallOptions): Promise<{ restored: number }>;
+  /** Which of the ids are stored, the retired ones as well. */
+  knownCandidates(body: { ids: string[] }, options?: CallOptions): Promise<{ known: string[] }>;
   retiredCandidates(query?: undefined, options?: CallOptions): Promise<{ retired: { id: string; since: string }[] }>;
   /** Texts, or `ids` with `vectors`; ids of texts are made of them unless given. */
   remember(body: { texts?: string[]; ids?: string[]; vectors?: WireVector[]; contents?: Record<string, unknown>[]; group?: string }, options?: CallOptions):

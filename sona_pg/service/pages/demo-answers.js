@@ -52,14 +52,11 @@ export function retiredAnswers(change) {
   // Makes an answer one that is given; true if it was not before. The store alone knows: this page's list is as old as
   // the page, and not of every answer.
   async function give(id) {
-    try {
-      return await restore(id);
-    } catch (error) {
-      if (!error.fields?.includes("/ids")) throw error; // it is not stored
-      await post("v1/candidates", { ids: [id], texts: [id] });
-      change(id, true);
-      return true;
-    }
+    const { known } = await post("v1/candidates/known", { ids: [id] });
+    if (known.length) return restore(id); // somebody may have retired it
+    await post("v1/candidates", { ids: [id], texts: [id] });
+    change(id, true);
+    return true;
   }
 
   return { refresh, retire, restore, give };
