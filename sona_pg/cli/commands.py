@@ -224,7 +224,8 @@ def evaluate(
         list[int] | None, typer.Option("--version", help="A stored version to judge as well; may be repeated.")
     ] = None,
     cost: Annotated[
-        list[str] | None, typer.Option(help="Cost of a route, as ROUTE=NUMBER; else its mean logged cost.")
+        list[str] | None,
+        typer.Option(help="Cost of a route, as ROUTE=NUMBER; else its mean cost in the evaluated decisions."),
     ] = None,
     limit: Annotated[int, typer.Option(help="How many decisions to read at most, the newest.", min=1)] = 20_000,
     url: Url = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -125,13 +126,20 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float | Decimal):
-        return f"{float(value):.3f}"
+        return _number(float(value))
     if isinstance(value, timedelta):
         return str(value).split(".")[0]
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     text = json.dumps(value, default=_plain) if isinstance(value, dict | list) else str(value)
     return text if len(text) <= WIDE else text[: WIDE - 1] + "…"
+
+
+def _number(value: float) -> str:
+    """Return three decimals, or three significant digits of a smaller number, such as a cost."""
+    if not 1e-12 < abs(value) < 0.1:
+        return f"{value:.3f}"
+    return f"{value:.{2 - math.floor(math.log10(abs(value)))}f}"
 
 
 def _plain(value: Any) -> Any:

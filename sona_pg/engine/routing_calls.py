@@ -95,7 +95,7 @@ class RoutingCalls(EngineLifetime):
             budgets: mean costs per decision, for which to evaluate the router and the versions as well.
             budget_shares: the same as shares of what the logged decisions cost: .5 is half of it. One that even the
                 cheapest routes exceed has no estimate, but a reason.
-            costs: of every route; by default its mean logged cost.
+            costs: of every route; by default its mean cost in the evaluated decisions.
             limit: decisions read at most, the newest.
 
         Raises:

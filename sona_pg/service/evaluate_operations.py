@@ -35,7 +35,7 @@ class EvaluateBody(BaseModel):
         default_factory=list
     )
     versions: Annotated[list[Version], Field(max_length=MOST_POLICIES)] = Field(default_factory=list)
-    costs: dict[str, Cost] | None = None  # of every route; null: its mean logged cost
+    costs: dict[str, Cost] | None = None  # of every route; null: its mean cost in the evaluated decisions
     limit: Annotated[int, Field(ge=1, le=MOST_DECISIONS)] = MOST_DECISIONS  # decisions, the newest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -39,7 +40,7 @@ LOGGED = "logged"  # the logged policy
 class _Read(NamedTuple):
     """The usable logged decisions."""
 
-    log: DecisionLog
+    log: DecisionLog  # its costs are not known yet
     names: tuple[str, ...]  # of the routes
     stored: Trajectories
     rows: NDArray[np.intp]  # (n,) rows of ``stored`` that are in the log
@@ -65,8 +66,12 @@ def evaluate(
         _require_amount("budget_shares", share)
     for name, cost in (costs or {}).items():
         _require_amount(f"costs[{name!r}]", cost)
-    read = _usable(database.decisions(space, limit), costs)
-    log, n = read.log, len(read.log)
+    read = _usable(database.decisions(space, limit))
+    n = len(read.log)
+    begun = np.array([made_at(of).timestamp() for of in read.stored.uuids()])[read.rows]
+    inside = int(np.searchsorted(begun, since.timestamp()))
+    start = first_judged(read.log, inside)
+    log = dataclasses.replace(read.log, costs=_costs(read.names, read.log.events, start, costs))
     unknown = [name for name, cost in zip(read.names, log.costs, strict=True) if not np.isfinite(cost)]
     if budget_shares and unknown:
         raise LearningError(f"no decision of space {space.name!r} has told what {', '.join(map(repr, unknown))} costs")
@@ -75,14 +80,11 @@ def evaluate(
             f"a budget needs the cost of every route, and none was logged for {', '.join(map(repr, unknown))}: "
             f"pass costs={{{unknown[0]!r}: …}}, on the command line --cost {unknown[0]}=…, for every route"
         )
-    begun = np.array([made_at(of).timestamp() for of in read.stored.uuids()])[read.rows]
-    inside = int(np.searchsorted(begun, since.timestamp()))
     if inside == n:
         raise LearningError(
             f"space {space.name!r} has no judged decision since {since:%Y-%m-%d %H:%M}: begin "
             "trajectories with the decision that routing them gave, and judge them at their end or by feedback"
         )
-    start = first_judged(log, inside)
     judged = np.arange(start, n)
     logged = _logged(log, judged, start)
     shares = [share * logged.cost for share in budget_shares]
@@ -123,7 +125,7 @@ def _require_amount(what: str, value: float) -> None:
         raise InvalidValue(f"{what} is {value!r}: expected a finite number, 0 or more")
 
 
-def _usable(found: LoggedDecisions, costs: Mapping[str, float] | None) -> _Read:
+def _usable(found: LoggedDecisions) -> _Read:
     """Return the decisions with known outcome and propensity, and their candidate routes."""
     stored, outcomes, sets = found
     judged = Judged(stored, outcomes)
@@ -140,11 +142,14 @@ def _usable(found: LoggedDecisions, costs: Mapping[str, float] | None) -> _Read:
         known = masks.get(int(stored.candidate_sets[row]))
         if known is not None:
             offered[place] = known
-    return _Read(DecisionLog(events, offered, _costs(names, events, costs)), names, stored, rows)
+    return _Read(DecisionLog(events, offered, np.full(len(names), np.nan)), names, stored, rows)
 
 
-def _costs(names: Sequence[str], events: RouteEvents, given: Mapping[str, float] | None) -> Doubles:
-    """Return the cost of each route: as given, else its mean cost, the real one where it is known, else NaN."""
+def _costs(names: Sequence[str], events: RouteEvents, start: int, given: Mapping[str, float] | None) -> Doubles:
+    """Return the cost of each route: as given, else its mean from row ``start`` on, the real one where it is known.
+
+    Prices change: earlier decisions tell the cost only of a route of which no later one does. NaN: none does.
+    """
     if given is not None:
         missing = [name for name in names if name not in given]
         if missing:
@@ -154,7 +159,9 @@ def _costs(names: Sequence[str], events: RouteEvents, given: Mapping[str, float]
     costs = events.known_cost()
     if costs is not None:
         for place in range(len(names)):
-            told = costs[(events.route == place) & np.isfinite(costs)]
+            known = np.flatnonzero((events.route == place) & np.isfinite(costs))
+            judged = known[known >= start]
+            told = costs[judged if len(judged) else known]
             if len(told):  # stored in single precision, which has seven digits
                 means[place] = float(f"{told.mean(dtype=np.float64):.7g}")
     return means

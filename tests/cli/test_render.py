@@ -45,6 +45,13 @@ def test_a_long_text_takes_no_room_from_short_columns(
     assert "v" * 23 + "…" in told
 
 
+def test_small_costs_keep_their_digits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    on_terminal(monkeypatch)
+    render.show_rows([{"a": 0.000404, "b": 0.01594, "c": 0.4, "d": 12.34567, "e": 0.0, "f": -0.00052}], "rows")
+    told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert {"0.000404", "0.0159", "0.400", "12.346", "0.000", "-0.000520"} <= set(told.split())
+
+
 def test_a_long_cycle_shows_how_much_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = iter([10, 7, 2] + [0] * 100)
     told: list[tuple[int, int]] = []

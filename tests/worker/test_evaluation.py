@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -98,6 +99,25 @@ def test_late_feedback_counts_and_unrated_decisions_are_left_out(engine: SonaEng
     with pytest.raises(InvalidValue, match="costs"):
         engine.evaluate_policies(budgets=[0.5])
     assert engine.evaluate_policies(budgets=[0.5], costs={"weak": 0, "strong": 1}).of("always strong").cost == 1
+
+
+def test_costs_are_those_of_the_evaluated_decisions(engine: SonaEngine) -> None:
+    rng = np.random.default_rng(0)
+    for days in (40, 2):  # the price of the strong route has doubled since
+        for turn in range(300):
+            route = "strong" if turn % 2 else "weak"
+            decision = Decision(route, 0.5, {}, 0, cost=COSTS[route])
+            x, at = rng.standard_normal(DIM), datetime.now(UTC) - timedelta(days=days, seconds=-turn)
+            handle = engine.begin_trajectory(x.astype(np.float32), decision=decision, started_at=at)
+            cost = COSTS[route] * (2 if days == 2 and route == "strong" else 1)
+            engine.end_trajectory(handle, float(rng.random() < 0.5), cost=cost)
+    engine.flush()
+    judged = engine.evaluate_policies(days=30, budget_shares=[0.5])
+    assert judged.learned_from == 300
+    assert judged.of("logged").cost == pytest.approx((0.1 + 1.8) / 2)
+    assert judged.of("always strong").cost == pytest.approx(1.8)
+    assert judged.of("router, budget 0.475").cost <= 0.475 + 1e-9
+    assert engine.evaluate_policies(days=60).of("always strong").cost == pytest.approx((0.9 * 90 + 1.8 * 150) / 240)
 
 
 def test_a_policy_with_too_little_support_has_no_estimate_but_a_reason(engine: SonaEngine) -> None:
