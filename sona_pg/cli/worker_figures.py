@@ -14,6 +14,7 @@ from sona_pg.worker.store_worker import StoreWorker
 log = logging.getLogger(__name__)
 
 FIGURES = (
+    ("sona_worker_database_up", "gauge", "Whether the database has answered lately (1) or not (0).", "database_up"),
     ("sona_worker_spaces", "gauge", "Spaces that this worker takes care of.", "spaces"),
     ("sona_worker_due_spaces", "gauge", "Spaces in which a cycle is due.", "due"),
     ("sona_worker_cycles_total", "counter", "Cycles that this worker has run.", "cycles"),

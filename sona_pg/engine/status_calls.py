@@ -48,7 +48,8 @@ class StatusCalls(EngineLifetime):
                 ``dropped`` (the buffer was full) and ``abandoned`` (never ended); records ``waiting`` for their commit;
                 ``instant_updates`` of loop A; ``failed_cycles``; ``clock_skew_ms`` to the database; ``standby``, which
                 answers reads; ``writer``, with what was committed (``trajectories``, ``steps``, ``feedback``,
-                ``batches``), records ``rejected`` by Postgres, of these ``rejected_unsaved`` (in memory) and
+                ``batches``), records ``waiting`` in memory or spool, the oldest for ``waiting_seconds`` at most,
+                records ``rejected`` by Postgres, of these ``rejected_unsaved`` (in memory) and
                 ``rejected_lost``, trajectories ``conflicting`` with other contents under their id,
                 ``retries``, ``learner_errors`` of loop A, ``last_error`` and ``last_commit``.
             totals: of the space over all servers: live ``servers``, ``trajectories``, ``feedback``, ``dropped``, and

@@ -42,6 +42,7 @@ class Outage:
         self._guard = threading.RLock()
         self._extras: list[Extra] = []
         self._bytes = 0
+        self._opened = time.monotonic()
         self._closed = False
         self._successor: Writer | None = None
         self._succeeded = Happening()
@@ -125,6 +126,7 @@ class Outage:
             feedback=0,
             batches=0,
             waiting=self.waiting,
+            waiting_seconds=time.monotonic() - self._opened if self.waiting else 0.0,
             dropped=self._hot.dropped_count,
             rejected=0,
             rejected_unsaved=0,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sona_pg.errors import SpaceRemoved
+from sona_pg.ingest.backlog_age import BacklogAge
 from sona_pg.ingest.commit import Losses, Written
 
 
@@ -18,7 +19,8 @@ class IngestStats:
     steps: int
     feedback: int
     batches: int
-    waiting: int  # accepted, not committed yet
+    waiting: int  # accepted, not committed yet: in memory or in the spool
+    waiting_seconds: float  # age of the oldest of these, at most; 0 if none waits
     dropped: int  # refused because the buffer was full
     rejected: int  # refused by Postgres for their content, and kept in a file
     rejected_unsaved: int  # of ``rejected``: in memory, because the folder cannot be written
@@ -37,12 +39,13 @@ class Progress:
     """
 
     __slots__ = (
-        "batches", "changed", "closing", "conflicting", "counted", "done", "ended", "guard", "last_commit",
+        "age", "batches", "changed", "closing", "conflicting", "counted", "done", "ended", "guard", "last_commit",
         "learner_errors", "refused", "rejected", "removed", "total", "waiters",
     )  # fmt: skip
 
-    def __init__(self, done: int) -> None:
+    def __init__(self, done: int, age: BacklogAge) -> None:
         """Start with ``done`` records already settled."""
+        self.age = age
         self.guard = threading.RLock()
         self.changed = threading.Condition(self.guard)
         self.waiters = 0  # threads that wait for records or candidates to be committed

@@ -139,6 +139,7 @@ class Service:
 
     def _advance(self) -> float | None:
         parts = self._parts
+        self._note_age()
         try:
             self._steps = self._steps or self._write_all()
             return next(self._steps)
@@ -231,7 +232,13 @@ class Service:
         with progress.changed:
             progress.done = self._parts.source.done
             self._parts.hot.settle(progress.done)
+            self._note_age()
             progress.changed.notify_all()
+
+    def _note_age(self) -> None:
+        progress = self._parts.progress
+        with progress.changed:
+            progress.age.note(self._parts.source.recorded, progress.done, time.monotonic())
 
     def _take_next(self) -> Turns[None]:
         """Take the oldest records, leftovers first, after storing the candidates that leftovers name."""

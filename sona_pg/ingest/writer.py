@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved, StorageError
 from sona_pg.ingest import candidate_rows, statements
+from sona_pg.ingest.backlog_age import BacklogAge
 from sona_pg.ingest.candidate_rows import CandidateSet, Extra
 from sona_pg.ingest.commit import Origin
 from sona_pg.ingest.delivery import Delivery
@@ -72,7 +73,7 @@ class Writer:
         self.closed = False
         self._rejects = Rejects(request.home / "rejected" / str(request.space_id))
         self._root, self._source = self._open_source(request, made_at)
-        self._progress = Progress(self._source.done)
+        self._progress = Progress(self._source.done, BacklogAge(time.monotonic(), config.flush_interval))
         self._services = services or ServicePool(engine, stall_timeout, 1)
         self._shares_threads = services is not None
         numbers = BatchNumbers()
@@ -166,6 +167,7 @@ class Writer:
                 feedback=done.total.feedback,
                 batches=done.batches,
                 waiting=self.waiting,
+                waiting_seconds=done.age.note(self._source.recorded, done.done, time.monotonic()),
                 dropped=self._hot.dropped_count,
                 rejected=done.rejected + self._extras.refused,
                 rejected_unsaved=self._rejects.unsaved,

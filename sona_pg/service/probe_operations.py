@@ -11,7 +11,7 @@ from sona_pg._version import __version__
 from sona_pg.errors import SonaError
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import ProblemError
-from sona_pg.service.request_figures import MEDIA_TYPE, space_lines
+from sona_pg.service.request_figures import MEDIA_TYPE, gauge_lines, space_lines
 
 operations = Operations("operate")
 
@@ -54,5 +54,10 @@ async def metrics(call: Call[Any]) -> Any:
                 **known, "recorded": engine.recorded_count, "dropped": engine.dropped_count,
                 "abandoned": engine.abandoned_count, "waiting": engine.waiting,
             }  # fmt: skip
-    lines = [*call.state.figures.lines(), *space_lines(figures)]
+    up = not any(engine.is_cut_off for engine in call.state.spaces.opened.values())
+    lines = [
+        *call.state.figures.lines(),
+        *gauge_lines("sona_database_up", "Whether the database has answered lately (1) or not (0).", up),
+        *space_lines(figures),
+    ]
     return Response("\n".join(lines) + "\n", media_type=MEDIA_TYPE)

@@ -59,7 +59,19 @@ SPACE_FIGURES = (
         ("server", "writer", "conflicting"),
     ),
     ("sona_abandoned_total", "counter", "Trajectories that were never ended.", ("abandoned",)),
-    ("sona_queue_records", "gauge", "Records in memory that are not committed yet.", ("waiting",)),
+    ("sona_queue_records", "gauge", "Records in memory that the writer has not taken yet.", ("waiting",)),
+    (
+        "sona_uncommitted_records",
+        "gauge",
+        "Records accepted by this process and not committed yet, in memory or in the spool.",
+        ("server", "writer", "waiting"),
+    ),
+    (
+        "sona_uncommitted_seconds",
+        "gauge",
+        "Age of the oldest record that is not committed yet, at most; 0 if none waits.",
+        ("server", "writer", "waiting_seconds"),
+    ),
     ("sona_trajectories_total", "counter", "Trajectories of the space, of all servers.", ("totals", "trajectories")),
     ("sona_feedback_total", "counter", "Facts of feedback of the space, of all servers.", ("totals", "feedback")),
     ("sona_unlearned_facts", "gauge", "Facts that wait to be learned.", ("totals", "waiting")),
@@ -70,6 +82,13 @@ SPACE_FIGURES = (
         ("server", "failed_cycles"),
     ),
 )
+
+
+def gauge_lines(name: str, told: str, value: float) -> Iterator[str]:
+    """Give one gauge of the process."""
+    yield f"# HELP {name} {told}"
+    yield f"# TYPE {name} gauge"
+    yield f"{name} {value:.12g}"
 
 
 def space_lines(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -85,6 +85,11 @@ class StoreWorker:
         """Number of spaces in which a cycle is due now."""
         return sum(known.due_since is not None for _, known in list(self._spaces.values()))
 
+    @property
+    def database_up(self) -> bool:
+        """Whether the database answered when it was last asked for the spaces."""
+        return not self._away
+
     def list_spaces(self) -> None:
         """Take up spaces that are new, and leave those that are gone.
 
