@@ -1,5 +1,7 @@
 // Elements of HTML and SVG, made without markup in strings: texts of users are never read as markup.
 
+import { downloadButton } from "./download.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 function filled(node, attributes, children) {
@@ -24,7 +26,7 @@ const isMissing = (content) => content === null || content === undefined || cont
 
 // A table; on a narrow window each row is a card, in which every cell says its column. The roles keep it a table then.
 // A column without a value in any row is left out.
-export function table(caption, allColumns, rows, rowClass) {
+export function plainTable(caption, allColumns, rows, rowClass) {
   const columns = allColumns.filter((column) => column.heads || !rows.length || rows.some((row) => !isMissing(column.of(row))));
   const cell = (column, row) => {
     const content = column.of(row);
@@ -41,6 +43,10 @@ export function table(caption, allColumns, rows, rowClass) {
       h("tbody", { role: "rowgroup" }, rows.map((row) => h("tr", { role: "row", class: rowClass?.(row) },
         columns.map((column) => cell(column, row)))))));
 }
+
+// A table of figures, which people take along.
+export const table = (caption, columns, rows, rowClass) => h("div", {},
+  plainTable(caption, columns, rows, rowClass), rows.length > 0 && downloadButton(caption, columns, rows));
 
 export const panel = (title, ...children) => h("section", { class: "panel" }, h("h2", {}, title), ...children);
 

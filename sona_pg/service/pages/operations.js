@@ -1,7 +1,7 @@
 // The operations of the service, from its OpenAPI document: parameters, body, answer, and a command to try each.
 
 import { apiDocument } from "./api.js";
-import { h, panel, problem, table } from "./elements.js";
+import { h, panel, plainTable, problem } from "./elements.js";
 import { keepSpace, startTheme } from "./shell.js";
 
 const place = document.getElementById("operations");
@@ -58,7 +58,7 @@ function command(method, path, operation, known) {
 function fields(title, schema, known) {
   const found = resolved(schema, known);
   if (!found?.properties) return found ? h("p", { class: "note" }, `${title}: ${found.description ?? kind(schema, known)}`) : null;
-  return table(title, [
+  return plainTable(title, [
     { name: "Field", heads: true, kind: "nowrap", of: ([name]) => h("code", {}, name) },
     { name: "Type", kind: "words", of: ([, one]) => h("code", {}, kind(one, known)) },
     { name: "Needed", of: ([name]) => (found.required?.includes(name) ? "yes" : "no") },
@@ -75,7 +75,7 @@ function described(method, path, operation, known) {
     h("div", { class: "flow" },
       operation.description && h("p", {}, operation.description),
       h("p", { class: "note" }, operation["x-scope"] ? `Scope of the key: ${operation["x-scope"]}.` : "It needs no key."),
-      operation.parameters.length > 0 && table("Parameters", [
+      operation.parameters.length > 0 && plainTable("Parameters", [
         { name: "Name", heads: true, kind: "nowrap", of: (one) => h("code", {}, one.name) },
         { name: "In", of: (one) => one.in },
         { name: "Type", of: (one) => h("code", {}, kind(one.schema, known)) },
