@@ -49,6 +49,7 @@ from sona_pg.learning.patterns.plane import Plane
 from sona_pg.serving.arguments import as_direction, require_count, require_version
 from sona_pg.serving.graph_places import placed_graph
 from sona_pg.serving.past_answers import Contenders, PastVersion, near_patterns, turned
+from sona_pg.store.topic_cost_rows import TopicCosts
 
 PLACED = 500  # patterns on a map
 PLACED_ROUTES = 8  # of a pattern
@@ -139,6 +140,11 @@ class Overview:
             for pattern, place, called, texts in zip(largest, places, titles(shown), shown, strict=True)
         ]
         return PatternMap(version, basis, plane.explained, placed, len(patterns) - len(largest))
+
+    def topic_costs(self) -> TopicCosts:
+        """Return the costs of the questions of each live pattern, the most costly first."""
+        session = self._session()
+        return session.database.overview.topic_costs(session.space)
 
     def memory_graph(self, find: str = "") -> PlacedGraph:
         """Return the best-connected part of the served memory graph, on the plane of the patterns.

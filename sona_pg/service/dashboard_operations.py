@@ -28,7 +28,7 @@ from sona_pg.service.dashboard_answers import (
     RoutesAnswer,
     SaidFact,
 )
-from sona_pg.service.map_answers import MemoryAnswer, PatternMapAnswer
+from sona_pg.service.map_answers import MemoryAnswer, PatternMapAnswer, TopicCostsAnswer
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.wire_vectors import Asked, vector_of
 
@@ -157,6 +157,13 @@ async def pattern_map(call: Call[Any]) -> Any:
     """Return the largest patterns of a version, by default the served one, on a plane."""
     found = await _overview(call, lambda known: known.pattern_map(call.query["version"]))
     return {name: getattr(found, name) for name in found.__slots__} | await _cost_unit(call)
+
+
+@operations.add("GET", "/v1/dashboard/topic-costs", scope="read", answer=TopicCostsAnswer)
+async def topic_costs(call: Call[Any]) -> Any:
+    """Return the costs of the questions of each live pattern; of a large space of its latest trajectories."""
+    found = await _overview(call, Overview.topic_costs)
+    return {"topics": [one._asdict() for one in found.topics], "latest": found.latest} | await _cost_unit(call)
 
 
 @operations.add("GET", "/v1/dashboard/memory", scope="read", query=MemoryQuery, answer=MemoryAnswer)

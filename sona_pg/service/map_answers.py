@@ -86,3 +86,19 @@ class MemoryAnswer(BaseModel):
     all_edges: int
     dream_edges: int
     matches: list[str]  # nodes that a search has found
+
+
+class TopicCostRow(BaseModel):
+    """Costs of the questions of a live pattern."""
+
+    pattern: UUID
+    costed: int  # questions with a cost
+    cost: float  # their sum
+
+
+class TopicCostsAnswer(BaseModel):
+    """Costs of each live pattern's questions, the most costly first; those without any are left out."""
+
+    topics: list[TopicCostRow]
+    latest: int | None = None  # of how many trajectories, the latest; null: of all
+    cost_unit: str | None = None

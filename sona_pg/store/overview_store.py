@@ -19,6 +19,7 @@ from sona_pg.store import candidate_times, day_figures, leases, level_change_row
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
 from sona_pg.store.read_side import ReadSide
+from sona_pg.store.topic_cost_rows import TopicCosts, read_topic_costs
 from sona_pg.store.transactions import BRIEF, reading
 
 Result = TypeVar("Result")
@@ -128,6 +129,10 @@ class OverviewStore:
             return {**dict(zip(names, row or [None] * len(names), strict=True)), "now": leases.now(connection)}
 
         return self._read("reading sona.learning", read)
+
+    def topic_costs(self, space: Space) -> TopicCosts:
+        """Return the costs of the questions of each live pattern."""
+        return self._read("reading costs of topics", lambda c: read_topic_costs(c, space.space_id))
 
     def waits(self, space: Space) -> list[dict[str, Any]]:
         """Return the longest time that facts waited for a cycle, for each day of the last week with a wait."""

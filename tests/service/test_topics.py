@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from sona_pg.cli.commands import app
 from sona_pg.domain.ids import uuid7
+from sona_pg.store import topic_cost_rows
 
 
 @pytest.fixture
@@ -69,3 +70,35 @@ def test_the_command_line_names_and_lists_topics(service_url, service, learned):
     assert told("list")[0]["name"] == told("list", "--named")[0]["name"] == "Late delivery"
     assert told("unname", row["pattern"])[0]["name"] is None
     assert told("list", "--named") == []
+
+
+def test_a_topic_tells_what_its_own_questions_have_cost(service, space):
+    name = {"space": space()}
+    assert service.get("/v1/dashboard/topic-costs", params=name).json() == {
+        "topics": [], "latest": None, "cost_unit": None,
+    }  # fmt: skip
+    rows = [
+        {"text": "aaaa" if place % 2 else "dddd", "route": "small", "quality": 1, "cost": 3 if place % 2 else 0.5}
+        for place in range(20)
+    ]
+    rows += [{"text": "aaaa", "quality": 1}]  # whose cost nobody knows
+    ids = service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name).json()["ids"]
+    service.post("/v1/feedback", {"trajectory": ids[1], "cost": 13}, params=name)  # the real cost, told later
+    service.post("/v1/learn", params=name)
+    patterns = service.get("/v1/dashboard/patterns", params=name).json()["patterns"]
+    texts = {one["id"]: one["typical_queries"][0] for one in patterns}
+    told = service.get("/v1/dashboard/topic-costs", params=name).json()
+    assert [(texts[one["pattern"]], one["costed"], one["cost"]) for one in told["topics"]] == [
+        ("aaaa", 10, 40.0), ("dddd", 10, 5.0),
+    ]  # fmt: skip
+    assert told["latest"] is None
+
+
+def test_costs_of_topics_are_those_of_the_latest_requests_in_a_large_space(service, space, monkeypatch):
+    monkeypatch.setattr(topic_cost_rows, "LATEST", 8)
+    name = {"space": space()}
+    rows = [{"text": "aaaa", "quality": 1, "cost": 1} for _ in range(20)]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    told = service.get("/v1/dashboard/topic-costs", params=name).json()
+    assert ([one["costed"] for one in told["topics"]], told["latest"]) == ([8], 8)

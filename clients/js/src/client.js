@@ -53,6 +53,7 @@ export const CALLS = Object.freeze({
   learningCurve: ["GET", "/v1/dashboard/learning"],
   routes: ["GET", "/v1/dashboard/routes"],
   patternMap: ["GET", "/v1/dashboard/patterns"],
+  topicCosts: ["GET", "/v1/dashboard/topic-costs"],
   memoryGraph: ["GET", "/v1/dashboard/memory"],
   fleet: ["GET", "/v1/dashboard/fleet"],
   cycles: ["GET", "/v1/dashboard/cycles"],

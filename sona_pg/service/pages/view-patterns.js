@@ -1,6 +1,6 @@
 // Patterns: which matter most, what is known of the chosen one, and a map of them as of any version.
 
-import { get, post } from "./api.js";
+import { get, post, unlessAway } from "./api.js";
 import { tone, toneLegend } from "./charts.js";
 import { h, panel, problem, table } from "./elements.js";
 import { bubbleMap, spread } from "./map.js";
@@ -34,6 +34,10 @@ function summary(route) {
   return `${route.rated ? `${rating(route)}, ${several(route.rated, "rating")}` : `not rated, tried ${several(route.size, "time")}`}${price}`;
 }
 
+// The costs of the very questions of a topic: in all, and of one.
+const ownCost = ({ cost: sum, costed, latest }) => `${cost(sum)} for ${several(costed, "question")}, ${cost(sum / costed)} each`
+  + (latest ? `; of the latest ${count(latest)} requests of the space` : "");
+
 function detail(pattern, form) {
   if (!pattern) return [h("p", { class: "quiet" }, "Choose a topic in the table or on the map.")];
   const routes = Object.entries(pattern.routes).map(([route, known]) => ({ route, ...known }));
@@ -43,6 +47,7 @@ function detail(pattern, form) {
       h("dt", {}, "Asked"), h("dd", {}, several(pattern.size, "time")),
       h("dt", {}, term("Kind", "kind")), h("dd", {}, pattern.kind),
       h("dt", {}, "Mostly"), h("dd", {}, pattern.verdict ?? "not judged"),
+      pattern.own && [h("dt", {}, "Cost of its questions"), h("dd", {}, ownCost(pattern.own))],
       h("dt", {}, term("Routes’ cost of 1,000", "routescost")), h("dd", {}, cost(pattern.per_thousand)),
       h("dt", {}, term("Best quality", "best")), h("dd", {}, bestOf(pattern)),
       pattern.cheapest && pattern.cheapest !== pattern.best_route && [h("dt", {}, term("Cheapest not shown to be worse", "cheapest")),
@@ -176,9 +181,20 @@ export function patterns() {
     };
     list.replaceChildren(orderChoice(fillRows), rows);
     fillRows();
+    if (isLive) addCosts(byId);
     choose(byId.get(chosen) ?? items.reduce((worst, item) => ((wrong(item) ?? -1) > (wrong(worst) ?? -1) ? item : worst)));
     note.textContent = `${several(items.length, "topic")} of version ${found.version}. Near is alike, as far as a plane can show: it shows ${share(found.explained[0] + found.explained[1])} of the differences.`
       + (found.left_out ? ` ${several(found.left_out, "smaller one")} left out.` : "");
+  }
+  // Counting costs takes up to a second: the topics are shown before. Without them the rest of the page stands.
+  async function addCosts(byId) {
+    const told = await unlessAway(get("v1/dashboard/topic-costs"));
+    if (!told) return;
+    const { topics, latest } = told;
+    for (const one of topics) if (byId.has(one.pattern)) byId.get(one.pattern).own = { ...one, latest };
+    const item = byId.get(chosen);
+    const place = about.querySelector("dl.pairs");
+    if (item?.own && place && isLive && !about.contains(document.activeElement)) choose(item);
   }
   const show = async (version) => {
     shown = version;

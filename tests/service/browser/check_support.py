@@ -175,3 +175,9 @@ def test_no_text_of_a_download_runs_in_a_spreadsheet(watched: Watched, site: Sit
     assert page.evaluate("(told) => import('./assets/download.js').then((made) => told.map(made.cell))", told) == [
         "'=1+1", "'+cmd", "'-2+3", "'@SUM(A1)", "''=x", "-3", "1234.5", "81%", "a=b", "'=1",
     ]  # fmt: skip
+
+
+def test_a_topic_tells_what_its_own_questions_have_cost(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support#patterns")
+    page.wait_for_selector("dt:text-is('Cost of its questions') + dd:has-text('each')")
