@@ -1,15 +1,12 @@
-"""Changes of the mean quality of a space: since which day, by how much, with what, and in a sentence."""
+"""Changes of the mean quality of a space: since which day, by how much, with which parts, and in a sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal, NamedTuple
 
-LEAST_PART = 0.15  # of a difference: less is not worth telling
-STANDS_OUT = 0.1  # by which a part of the difference exceeds the part of the ratings
-TOLD = 3  # parts in a sentence
 PartKind = Literal["route", "topic", "label", "user", "version"]
 WORDS: dict[PartKind, str] = {
     "route": "answers of", "topic": "the topic", "label": "the label", "user": "the user", "version": "version",
@@ -35,6 +32,8 @@ class LevelChange(NamedTuple):
     after_rated: int
     after_quality: float
     chance: float
+    earliest: date  # on which it may have been, 99 times out of 100
+    latest: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +54,18 @@ class ChangePart:
     effect: float
     is_clear: bool
     sampled: bool
+    own_effect: float  # what it would be, had the topics not changed that clearly did
+    first_day: date  # of its ratings on both sides
+    last_day: date
 
-    def stands_out(self, difference: float) -> bool:
-        """Whether it contributed more to a difference than its part of the ratings."""
-        part = self.effect / difference if difference else 0.0
-        usual = (self.before_share + self.after_share) / 2
-        return self.is_clear and part >= LEAST_PART and part - usual >= STANDS_OUT
+    @property
+    def usual(self) -> float:
+        """Its part of the ratings: of a fall of everything, its part of the difference."""
+        return (self.before_share + self.after_share) / 2
+
+    def on_its_own(self) -> ChangePart:
+        """Return it with the effect that it would have, had those topics not changed."""
+        return replace(self, quality_effect=self.own_effect - self.share_effect, effect=self.own_effect)
 
     def plus(self, other: ChangePart) -> ChangePart:
         """Return both as one, under this one's name."""
@@ -76,13 +81,16 @@ class ChangePart:
             quality_effect=self.quality_effect + other.quality_effect,
             effect=self.effect + other.effect,
             is_clear=self.is_clear or other.is_clear,
+            own_effect=self.own_effect + other.own_effect,
+            first_day=min(self.first_day, other.first_day),
+            last_day=max(self.last_day, other.last_day),
         )
 
     def told(self) -> str:
         """Return what happened to it, in words."""
         shown = f"{WORDS[self.kind]} “{self.title}”" if self.title else NAMELESS[self.kind]
         count = f"{self.after_rated:,} {'sampled ' if self.sampled else ''}rating{'' if self.after_rated == 1 else 's'}"
-        points = f"{_points(self.effect)} points of it"
+        points = f"{tenths(self.effect)} points of it"
         shares = f"{_share(self.before_share)} to {_share(self.after_share)} of the ratings"
         if self.before_quality is None and self.after_quality is not None:
             return f"{shown} came in new, at {_share(self.after_quality)} of {count} since ({points})"
@@ -115,45 +123,24 @@ def _pooled(one: float | None, size: int, other: float | None, more: int) -> flo
 def sentence(change: LevelChange, lasts: bool) -> str:
     """Return a change in words; ``lasts``: no later one has ended it."""
     way = "lower" if change.difference < 0 else "higher"
-    since = f"Since {_day(change.day)} quality is" if lasts else (
-        f"From {_day(change.day)} to {_day(change.after_until)} quality was"
+    about = "about " if change.earliest < change.latest else ""
+    doubt = f" (it changed between {_day(change.earliest)} and {_day(change.latest)})" if about else ""
+    since = f"Since {about}{dated(change.day)}{doubt} quality is" if lasts else (
+        f"From {about}{dated(change.day)}{doubt} to {dated(change.after_until)} quality was"
     )  # fmt: skip
     return (
-        f"{since} {_points(change.difference)} points {way}: {_share(change.after_quality, 1)} of "
+        f"{since} {tenths(change.difference)} points {way}: {_share(change.after_quality, 1)} of "
         f"{_ratings(change.after_rated)}, after {_share(change.before_quality, 1)} of {_ratings(change.before_rated)} "
-        f"from {_day(change.before_from)} on."
+        f"from {dated(change.before_from)} on."
     )
-
-
-def reasons(difference: float, parts: Sequence[ChangePart]) -> tuple[str, list[ChangePart]]:
-    """Return in words what a change came with, and the parts that are named there, the largest first."""
-    told: list[ChangePart] = []
-    for part in parts:
-        if part.stands_out(difference) and not any(_is_same(part, other) for other in told):
-            told.append(part)
-    if not parts:
-        return "Nothing is known about what it came with: too little was rated on one side.", []
-    if not told:
-        return (
-            "It went through everything: no answer, topic, label or user stands out beyond its part of the ratings.",
-            [],
-        )
-    told = told[:TOLD]
-    return f"What it came with: {'; '.join(part.told() for part in told)}.", told
-
-
-def _is_same(one: ChangePart, other: ChangePart) -> bool:
-    """Whether two parts of one kind or of two tell of the same ratings, by their numbers."""
-    return not one.sampled and not other.sampled and (one.before_rated, one.after_rated, one.effect) == (
-        other.before_rated, other.after_rated, other.effect
-    )  # fmt: skip
 
 
 def _ratings(count: int) -> str:
     return f"{count:,} rating{'' if count == 1 else 's'}"
 
 
-def _points(difference: float) -> str:
+def tenths(difference: float) -> str:
+    """Return the points of a difference, without its sign."""
     return f"{100 * abs(difference):.1f}"
 
 
@@ -161,5 +148,10 @@ def _share(value: float, digits: int = 0) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
-def _day(day: date) -> str:
+def dated(day: date) -> str:
+    """Return a day in words."""
     return f"{day.day} {day:%B %Y}"
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B}"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from sona_pg.domain.level_change import ChangePart, LevelChange, joined, reasons, sentence
+from sona_pg.domain.change_reasons import reasons
+from sona_pg.domain.level_change import ChangePart, LevelChange, joined, sentence
 from sona_pg.domain.period_figures import SpaceEvent
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.wording import title, wordings
@@ -42,6 +43,13 @@ def changes(session: Session, days: float) -> list[ToldChange]:
     """Return the days of the last ``days`` on which quality changed beyond chance, oldest first."""
     found = session.database.overview.changes(session.space, max(round(days), 1))
     return [ToldChange(one, sentence(one, one is found[-1])) for one in found]
+
+
+def earlier_change(session: Session, days: float) -> ToldChange | None:
+    """Return the latest change of the period before the last ``days``, where these have none themselves."""
+    found = changes(session, 2 * days)
+    within = changes(session, days)
+    return found[-1] if found and not within else None
 
 
 def explained(session: Session, day: date, days: float) -> ExplainedChange:

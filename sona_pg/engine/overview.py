@@ -100,6 +100,10 @@ class Overview:
         """Return the days of the last ``days`` on which quality changed beyond chance, oldest first."""
         return level_changes.changes(self._session(), days)
 
+    def earlier_change(self, days: float = 30.0) -> ToldChange | None:
+        """Return the latest change of the period before the last ``days``, where these have none themselves."""
+        return level_changes.earlier_change(self._session(), days)
+
     def explained_change(self, day: date, days: float = 30.0) -> ExplainedChange:
         """Return the change of a day with what it came with; see ``level_changes.explained``."""
         return level_changes.explained(self._session(), day, days)

@@ -73,6 +73,8 @@ class ChangeRow(BaseModel):
     after_rated: int
     after_quality: float
     chance: float  # of finding so large a difference on any day if nothing had changed
+    earliest: date  # on which it may have been, 99 times out of 100
+    latest: date
     sentence: str
 
 
@@ -80,6 +82,7 @@ class ChangesAnswer(BaseModel):
     """Changes of the mean quality, oldest first."""
 
     changes: list[ChangeRow]
+    earlier: ChangeRow | None = None  # of the period before, where this one has none
 
 
 class PartRow(BaseModel):
@@ -99,6 +102,9 @@ class PartRow(BaseModel):
     effect: float
     is_clear: bool
     sampled: bool
+    own_effect: float  # what it would be, had the topics not changed that clearly did
+    first_day: date
+    last_day: date
 
 
 class ChangeReasonsAnswer(ChangeRow):

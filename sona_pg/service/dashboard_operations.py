@@ -101,9 +101,14 @@ async def quality(call: Call[Any]) -> Any:
 
 @operations.add("GET", "/v1/dashboard/changes", scope="read", query=DaysQuery, answer=ChangesAnswer)
 async def quality_changes(call: Call[Any]) -> Any:
-    """Return the days of the last ones on which quality changed beyond chance, from the daily figures."""
+    """Return the days of the last ones on which quality changed beyond chance, from the daily figures.
+
+    Where there is none, the latest one of as many days before them.
+    """
     found = await _overview(call, lambda known: known.changes(call.query["days"]))
-    return {"changes": [{**one.change._asdict(), "sentence": one.sentence} for one in found]}
+    earlier = await _overview(call, lambda known: known.earlier_change(call.query["days"])) if not found else None
+    told = [{**one.change._asdict(), "sentence": one.sentence} for one in (*found, *([earlier] if earlier else []))]
+    return {"changes": told[: len(found)], "earlier": told[0] if earlier else None}
 
 
 @operations.add("GET", "/v1/dashboard/change", scope="read", query=ChangeQuery, answer=ChangeReasonsAnswer)

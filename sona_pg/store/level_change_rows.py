@@ -12,12 +12,12 @@ from sona_pg.store.connect import driver_connection
 SPACE = "SELECT name FROM sona.spaces WHERE space_id = %(space)s"  # it may have been renamed
 CHANGES = """
 SELECT changed_on, difference, low, high, before_from, before_rated, before_quality, after_until, after_rated,
-    after_quality, chance
+    after_quality, chance, earliest, latest
 FROM sona.quality_changes(%(name)s, %(days)s) ORDER BY changed_on
 """
 PARTS = """
 SELECT kind, name, title, before_rated, before_quality, after_rated, after_quality, before_share, after_share,
-    share_effect, quality_effect, effect, is_clear, sampled
+    share_effect, quality_effect, effect, is_clear, sampled, own_effect, first_day, last_day
 FROM sona.change_parts(%(name)s, %(day)s, %(before_from)s, %(after_until)s)
 """
 

@@ -47,4 +47,7 @@ def test_only_a_day_of_a_change_is_explained(service, fell):
     name = {"space": fell["space"]}
     for query in ({"day": "2026-01-05"}, {"day": "soon"}, {}):
         assert service.get("/v1/dashboard/change", params=name | query).status_code == 422
-    assert service.get("/v1/dashboard/changes", params=name | {"days": 7}).json() == {"changes": []}
+    assert service.get("/v1/dashboard/changes", params=name | {"days": 4}).json() == {"changes": [], "earlier": None}
+    week = service.get("/v1/dashboard/changes", params=name | {"days": 7}).json()
+    assert (week["changes"], week["earlier"]["day"]) == ([], fell["day"])
+    assert service.get("/v1/dashboard/change", params=name | {"day": fell["day"], "days": 14}).status_code == 200

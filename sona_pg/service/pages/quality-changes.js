@@ -20,6 +20,7 @@ function parts(found) {
   return asTable(`What quality changed with on ${day.format(new Date(found.day))}`, [
     { name: "What", heads: true, kind: "words", of: (part) => `${WORDS[part.kind]}: ${part.title ?? (part.kind === "route" ? "none" : "without texts")}` },
     { name: "Points", kind: "number", of: (part) => points(part.effect) },
+    { name: "Had these topics not changed", kind: "number", of: (part) => (part.kind === "topic" || part.own_effect === part.effect ? null : points(part.own_effect)) },
     { name: "Of these by quality", kind: "number", of: (part) => points(part.quality_effect) },
     { name: "By frequency", kind: "number", of: (part) => points(part.share_effect) },
     { name: "Quality before", kind: "number", of: (part) => share(part.before_quality) },
@@ -39,13 +40,13 @@ function explained(found) {
   ].filter(Boolean);
 }
 
-function entry(change, isOpen) {
+function entry(change, isOpen, days = chosenDays()) {
   const place = h("div", { class: "flow", "aria-live": "polite" });
   const load = async () => {
     button.remove();
     place.replaceChildren(h("p", { class: "quiet" }, "…"));
     try {
-      place.replaceChildren(...explained(await get("v1/dashboard/change", { day: change.day, days: chosenDays() })));
+      place.replaceChildren(...explained(await get("v1/dashboard/change", { day: change.day, days })));
     } catch (error) {
       place.replaceChildren(problem(error));
     }
@@ -55,7 +56,13 @@ function entry(change, isOpen) {
   return h("li", { class: "flow" }, h("p", {}, h("strong", {}, `${change.difference < 0 ? "▼" : "▲"} ${change.sentence}`)), !isOpen && button, place);
 }
 
-export function changeList(changes) {
+export function changeList(changes, earlier) {
+  if (!changes.length && earlier) {
+    return [
+      h("p", {}, "No day of this period on which quality changed beyond chance. The period before it had one, so quality may differ from then by it:"),
+      h("ul", { class: "changes" }, entry(earlier, true, 2 * chosenDays())),
+    ];
+  }
   if (!changes.length) return [h("p", { class: "quiet" }, "No day of this period on which quality changed beyond chance.")];
   const newest = changes.toReversed();
   return [

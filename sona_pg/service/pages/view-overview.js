@@ -140,7 +140,7 @@ export function overview() {
   function fillCurves() {
     const learning = get("v1/dashboard/learning");
     const changes = get("v1/dashboard/changes", { days: chosenDays() });
-    reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found.changes)));
+    reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found.changes, found.earlier)));
     curves.replaceChildren(
       filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", { days: chosenDays() }), learning, changes]),
         ([quality, known, found]) => overTime(quality, known.events, found.changes)),

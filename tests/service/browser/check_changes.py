@@ -43,8 +43,6 @@ def test_the_changes_are_marked_and_explained(browser: Browser, site: Site, fell
     page = watched.page
     page.goto(f"{site.url}/?space={fell}")
     page.set_default_timeout(10_000)
-    page.wait_for_timeout(5000)
-    print("XX", site.get if hasattr(site, "get") else "", page.locator("main").inner_text()[-700:], watched.wrong)
     page.wait_for_selector("text=What it came with:")
     marked = page.locator("svg[aria-label='Quality over time'] g > title").all_text_contents()
     assert any(text.startswith("Since ") for text in marked)
