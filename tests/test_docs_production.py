@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -67,5 +68,22 @@ def test_prometheus_asks_every_server_and_worker_where_it_answers():
     (rules,) = told["rule_files"]
     text = (FOLDER / mounted[f"/etc/prometheus/{rules}"]).read_text()
     assert {"SonaLearningStopped", "SonaWorkerStalls"} <= set(re.findall(r"alert: (\w+)", text))
+    (absent,) = re.findall(r'expr: absent\(up\{job="(.*)"\}\)', text)
+    assert absent == workers["job_name"]  # its targets vanish from the DNS when they die
     (watched,) = re.findall(r'expr: up\{job=~"(.*)"\} == 0', text)
     assert all(re.fullmatch(watched, job["job_name"]) for job in (servers, workers))
+
+
+def test_a_failing_retention_does_not_keep_the_nightly_job_from_its_backup():
+    unit = (FOLDER / "systemd" / "sona-pg-nightly.service").read_text()
+    steps = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
+    (dump,) = [place for place, line in enumerate(steps) if "sona-pg dump" in line]
+    (maintain,) = [place for place, line in enumerate(steps) if "sona-pg maintain" in line]
+    assert dump < maintain
+
+
+def test_what_a_killed_dump_leaves_goes_with_the_old_backups():
+    (backup,) = SERVICES["backup"]["command"]
+    for told in (backup, (FOLDER / "systemd" / "sona-pg-nightly.service").read_text()):
+        (pattern,) = re.findall(r"-name '(.*)' -mtime", told)
+        assert fnmatch("sona-2026-11-22.dump~" if "sona-" in pattern else "2026-11-22.dump~", pattern)
