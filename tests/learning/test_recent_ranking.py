@@ -60,6 +60,37 @@ def test_thumbs_alone_teach_before_any_cycle() -> None:
     assert accuracy(state, taught(state, 100)) > before + 0.3
 
 
+def test_a_correction_changes_the_answer_to_the_same_question_at_once_and_later_ones_leave_it() -> None:
+    random = np.random.default_rng(4)
+    rows = unit_rows(random.standard_normal((250, 64)).astype(np.float32))
+    queries = unit_rows(
+        rows + 1.2 * random.standard_normal((250, 64)).astype(np.float32) / 8 + np.roll(rows, 1, axis=0)
+    )
+    state, slots = RankerState.initial(64), np.arange(250, dtype=np.int32)
+    recent, served = RecentRanking(state, rows, slots), prepare(state, rows, slots)
+
+    def best(query: NDArray[np.float32]) -> NDArray[np.int64]:
+        weights, offset = recent.moves
+        return np.asarray((query @ (served.weights + weights).T + served.offset + offset).argmax(axis=1))
+
+    corrected, at_once = [], []
+    for right in random.permutation(250):
+        query = queries[right][None, :]
+        shown = best(query)
+        if shown[0] == right:
+            continue
+        told = RankEvents(
+            query, shown.astype(np.int32), np.full(1, np.nan, np.float32), np.array([right], np.int32),
+            np.ones(1, np.float32),
+        )  # fmt: skip
+        recent.learn(told)
+        corrected.append(right)
+        at_once.append(best(query)[0] == right)
+    assert len(corrected) > 60
+    assert np.mean(at_once) > 0.95
+    assert (best(queries[corrected]) == corrected).mean() > 0.9
+
+
 def test_nothing_said_moves_nothing_and_unjudged_events_are_left_out() -> None:
     state = RankerState.initial(DIM)
     recent = RecentRanking(state, ROWS, SLOTS)

@@ -135,8 +135,9 @@ class RecentRanking:
             sharpness = self._sharpened(sharpness, moved, np.array([row]))
         features, slope = facts.features[row], facts.slopes[row] + of.bias_slope
         logits = np.float32(of.temperature * np.exp(sharpness)) * (of.served[:known] @ features) + moved @ features
-        steps = config.told_steps if facts.told[row] else config.own_steps
-        pull = own_steps(config, logits, int(facts.target[row]), facts.verdict[row], slope @ features, steps)
+        told = bool(facts.told[row])
+        steps = config.told_steps if told else config.own_steps
+        pull = own_steps(config, logits, int(facts.target[row]), facts.verdict[row], told, slope @ features, steps)
         moved += np.outer(pull, slope)
         return _Point(row + 1, sharpness, self._scale(row + 1, sharpness), self._confirmed(before, row + 1), moved)
 
@@ -190,8 +191,11 @@ class RecentRanking:
         of, facts = self._of, self._facts
         weights = np.float32(of.temperature * np.exp(sharpness)) * of.served[: len(moved)] + moved
         chance = chances(facts.features[fresh] @ weights.T)
-        expected = chance[np.arange(len(fresh)), facts.target[fresh]]
-        surprise = float((facts.verdict[fresh] - expected).sum())
+        # A correction was chosen because it is right, which says nothing about how sure the first answer should be.
+        told, target = facts.told[fresh], facts.target[fresh]
+        first = np.where(told, chance.argmax(axis=1), target)
+        right = np.where(told, first == target, facts.verdict[fresh])
+        surprise = float((right - chance[np.arange(len(fresh)), first]).sum())
         return min(max(sharpness + self._config.calibration * surprise, 0.0), _MOST_SHARPNESS)
 
 

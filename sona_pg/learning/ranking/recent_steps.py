@@ -69,7 +69,8 @@ def step(
     chance = chances(features @ weights.T)
     each = np.arange(len(target))
     right = chance[each, target]
-    pull = _pull(config, right, quality)
+    told = np.concatenate([facts.told[rows], np.zeros(len(pseudo), bool)])
+    pull = _pull(config, right, quality, told)
     # Samples that are alike share a step: their overlaps bound the curvature of the sum (Jacobi's diagonal).
     overlap = np.abs(slopes @ features.T) @ np.maximum(right * (1 - right), np.float32(_LEAST_CURVATURE))
     damped = np.float32(config.rate) / (1 + np.float32(config.rate) * overlap)
@@ -80,7 +81,13 @@ def step(
 
 
 def own_steps(
-    config: RecentRankingConfig, logits: FloatArray, target: int, quality: np.float32, reach: np.float32, count: int
+    config: RecentRankingConfig,
+    logits: FloatArray,
+    target: int,
+    quality: np.float32,
+    told: bool,
+    reach: np.float32,
+    count: int,
 ) -> FloatArray:
     """Return by how much `count` steps on one fact move each candidate's weights along the fact's slope, (m,).
 
@@ -89,6 +96,7 @@ def own_steps(
         logits: (m,) of its query.
         target: the candidate that was judged.
         quality: its quality.
+        told: whether it is a correction.
         reach: product of the fact's slope and its features.
         count: number of steps.
     """
@@ -98,18 +106,24 @@ def own_steps(
         right = chance[:, target]
         curvature = np.maximum(right * (1 - right), np.float32(_LEAST_CURVATURE))
         damped = np.float32(config.rate) / (1 + np.float32(config.rate) * reach * curvature)
-        pull = damped * _pull(config, right, np.full(1, quality))
+        pull = damped * _pull(config, right, np.full(1, quality), np.full(1, told))
         moved -= pull * chance[0]
         moved[target] += pull[0]
     return moved
 
 
-def _pull(config: RecentRankingConfig, right: FloatArray, quality: FloatArray) -> FloatArray:
-    """Return how far facts of some quality pull their candidates, by how probably these are right."""
+def _pull(
+    config: RecentRankingConfig, right: FloatArray, quality: FloatArray, told: npt.NDArray[np.bool_]
+) -> FloatArray:
+    """Return how far facts of some quality pull their candidates, by how probably these are right.
+
+    A correction is no slip of the finger: it pulls in full however unlikely its answer was.
+    """
     up, down = np.float32(config.up_noise), np.float32(config.down_noise)
     praise = right * (1 - 2 * up) / ((1 - up) * right + up * (1 - right))
     blame = right * (1 - 2 * down) / ((1 - down) * (1 - right) + down * right)
-    pull = quality * np.maximum(praise, np.float32(config.least_praise)) - (1 - quality) * blame
+    least = np.where(told, np.float32(1.0), np.float32(config.least_praise))
+    pull = quality * np.maximum(praise, least) - (1 - quality) * blame
     return np.asarray(pull, np.float32)
 
 
