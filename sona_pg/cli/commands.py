@@ -251,7 +251,7 @@ def evaluate(
         f"{len(judged.trajectories)} decisions of "
         f"{judged.since:%Y-%m-%d %H:%M} to {judged.until:%Y-%m-%d %H:%M} (UTC)"
     )
-    show_rows([estimate.as_dict() for estimate in judged], title, ("largest_weight", "refused", "budget"))
+    show_rows([estimate.as_dict() for estimate in judged], title, ("largest_weight", "refused", "budget", "uncovered"))
     if not wants_json():
         for note in estimate_notes(judged):
             print(note)

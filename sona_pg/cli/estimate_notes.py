@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 
+SMALL = 0.005  # share of decisions, not worth a note
 COLUMNS = (
     "quality, low, high: mean quality a decision if the policy had decided, and its 95 % interval (doubly robust: by a "
     "model of the ratings, corrected by the log)",
@@ -28,6 +29,14 @@ def estimate_notes(judged: PolicyEvaluation) -> Iterator[str]:
     )
     if any(estimate.decisions < count for estimate in judged):
         yield "a version is evaluated on decisions that it has not learned from: see decisions"
+    for estimate in judged:
+        if estimate.uncovered > SMALL and not estimate.refused:
+            yield (
+                f"{estimate.policy}: at {estimate.uncovered:.0%} of the decisions the log hardly ever takes its route; "
+                "there quality is the model's guess, and the interval allows for any"
+            )
+    if judged.left_out > len(judged.trajectories) // 10:
+        yield "figures are of rated decisions: where good and bad ones are rated unequally often, others may differ"
     reasons = defaultdict(list)
     for estimate in judged:
         if estimate.refused:

@@ -19,7 +19,7 @@ class PolicyEstimate:
 
     policy: str
     quality: float  # doubly robust (DR)
-    low: float  # 95 % interval of ``quality``
+    low: float  # 95 % interval of ``quality``, which allows for any quality where the log does not cover the policy
     high: float
     cost: float  # mean per decision; NaN while no cost is known
     ips: float  # inverse propensity scoring, for comparison
@@ -31,6 +31,7 @@ class PolicyEstimate:
     rows: NDArray[np.intp]  # (m,) their rows among the evaluation's decisions
     probabilities: NDArray[np.float64]  # (m, k) probabilities of the evaluation's routes under the policy
     budget: float | None = None  # mean cost per decision that the policy keeps within; None: without a budget
+    uncovered: float = 0.0  # share of its decisions at which the log hardly ever takes its routes
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-ready values; None where there is none."""

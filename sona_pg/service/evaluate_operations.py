@@ -45,13 +45,14 @@ class PolicyAnswer(BaseModel):
     policy: str
     budget: float | None
     quality: float | None  # doubly robust
-    low: float | None  # 95 % interval
+    low: float | None  # 95 % interval, wider by what the log does not cover
     high: float | None
     cost: float | None
     ips: float | None
     snips: float | None
     effective_size: float
     largest_weight: float
+    uncovered: float  # share of its decisions at which the log hardly ever takes its routes
     decisions: int
     routes: dict[str, float]  # share of the decisions, the largest first
     refused: str

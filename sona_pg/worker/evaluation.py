@@ -33,6 +33,7 @@ from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.store.database import Database
 from sona_pg.store.decisions import LoggedDecisions
 from sona_pg.worker.threads import one_thread
+from sona_pg.worker.uncovered import uncovered_share, widened
 
 LOGGED = "logged"  # the logged policy
 
@@ -218,13 +219,18 @@ def _estimate(
     at = np.arange(len(rows)), events.route
     assert events.propensity is not None
     logged = events.quality, np.minimum(events.propensity, 1.0), target[at]
-    robust = doubly_robust(*logged, model[rows][at], (target * model[rows]).sum(axis=1))
+    expected = (target * model[rows]).sum(axis=1)
+    robust = doubly_robust(*logged, model[rows][at], expected)
+    weights = logged[2] / logged[1]
+    uncovered = uncovered_share(weights)
+    elsewhere = expected[weights == 0]  # the log took another route
+    low, high = widened(robust.low, robust.high, uncovered, float(elsewhere.mean()) if len(elsewhere) else 0.5)
     cost = float((target @ log.costs).mean()) if np.isfinite(log.costs).all() and len(rows) else float("nan")
     return PolicyEstimate(
         policy=name,
         quality=robust.value,
-        low=robust.low,
-        high=robust.high,
+        low=low,
+        high=high,
         cost=cost,
         ips=ips(*logged).value,
         snips=snips(*logged).value,
@@ -235,6 +241,7 @@ def _estimate(
         rows=rows - start,
         probabilities=target,
         budget=budget,
+        uncovered=uncovered,
     )
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from sona_pg import InvalidValue, LearningError, SonaConfig, SonaEngine
 from sona_pg.cli.commands import app
+from sona_pg.cli.estimate_notes import estimate_notes
 from sona_pg.config import LoopConfig
 from sona_pg.domain.answer import Decision
 from sona_pg.domain.policy_estimate import PolicyEstimate
@@ -99,6 +100,28 @@ def test_late_feedback_counts_and_unrated_decisions_are_left_out(engine: SonaEng
     with pytest.raises(InvalidValue, match="costs"):
         engine.evaluate_policies(budgets=[0.5])
     assert engine.evaluate_policies(budgets=[0.5], costs={"weak": 0, "strong": 1}).of("always strong").cost == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_interval_allows_for_what_the_log_never_tried(engine: SonaEngine, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(800):  # hard questions go to the strong route, as by a router that has learned
+        x = rng.standard_normal(DIM).astype(np.float32)
+        hard = x[0] > 0
+        strong = 0.999999 if hard else 0.5
+        route = "strong" if rng.random() < strong else "weak"
+        decision = Decision(route, strong if route == "strong" else 1 - strong, {}, 0, cost=COSTS[route])
+        chance = {"weak": 0.2 if hard else 0.8, "strong": 0.85}
+        engine.end_trajectory(engine.begin_trajectory(x, decision=decision), float(rng.random() < chance[route]))
+    engine.flush()
+    judged = engine.evaluate_policies()
+    weak, strongest = judged.of("always weak"), judged.of("always strong")
+    assert weak.low < 0.5 < weak.high
+    assert strongest.low < 0.85 < strongest.high
+    assert strongest.high - strongest.low < 0.2
+    assert 0.2 < weak.uncovered < 0.6
+    assert judged.of("logged").uncovered == 0
+    assert any("always weak: at" in note for note in estimate_notes(judged))
 
 
 def test_costs_are_those_of_the_evaluated_decisions(engine: SonaEngine) -> None:

@@ -79,7 +79,7 @@ export type ServiceEvent =
 /** Estimate of one policy, per decision; null where there is none, and `refused` says why. */
 export interface PolicyEstimate {
   policy: string; budget: number | null; quality: number | null; low: number | null; high: number | null; cost: number | null;
-  ips: number | null; snips: number | null; effective_size: number; largest_weight: number; decisions: number;
+  ips: number | null; snips: number | null; effective_size: number; largest_weight: number; uncovered: number; decisions: number;
   routes: Record<string, number>; refused: string;
 }
 export interface PolicyEvaluation {
