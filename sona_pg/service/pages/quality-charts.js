@@ -22,7 +22,8 @@ export function change(figures, days) {
   const { difference, low, high } = figures.change;
   const points = `${difference < 0 ? "−" : "+"}${(100 * Math.abs(difference)).toFixed(1)} points`;
   const words = low > 0 ? `▲ better than ${before}` : high < 0 ? `▼ worse than ${before}` : `no clear change against ${before}`;
-  return `${words}: ${points} (then ${fine(figures.before.quality)} of ${several(figures.before.rated, "rating")})`;
+  const mix = low > 0 || high < 0 ? ". Who asked what may have changed, too" : "";
+  return `${words}: ${points} (then ${fine(figures.before.quality)} of ${several(figures.before.rated, "rating")})${mix}`;
 }
 
 export function overTime({ points, sampled }, happened, changes) {
@@ -88,7 +89,7 @@ export function byVersion({ points, sampled, events: happened }) {
   const domain = [drawn[0].x, Math.max(drawn.at(-1).x, drawn[0].x + 1)];
   return [
     h("figure", {}, curve("Quality by version", drawn, { x: { domain, name: "version", kind: "whole" }, y: QUALITY, marks })),
-    h("p", { class: "note" }, `The latest versions, whatever the period: mean quality of what was recorded while each was live (${counted(points, sampled)}). ${HOLLOW} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
+    h("p", { class: "note" }, `The latest versions, whatever the period: mean quality of what has its time while each was live, whichever version decided it; imported and past records count before the first version (by deciding version: sona.learning_curve in SQL) (${counted(points, sampled)}). ${HOLLOW} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
     ...missing,
     asTable("Quality by version", [
       { name: "Version", heads: true, kind: "number", of: (point) => count(point.version) },

@@ -30,7 +30,7 @@ export const TERMS = new Map(Object.entries({
   dream: ["Dream", "A connection that no use has shown yet, but that the memory graph proposes because of what lies between. It counts for little until use confirms it."],
   importance: ["Importance", "How much of the network hangs on a node, from 0 to 100 %."],
   strength: ["Strength of a connection", "From 0 to 100 %: each use of both moves it a hundredth of the way to 100 %, each use of one where the other was at hand but not used moves it back, and it fades while nothing uses it. For things that are alike it is how alike they are."],
-  routescost: ["Routes’ cost of 1,000", "What 1,000 questions would cost by the mean cost of each route in the whole space, weighed by how often each was taken for these. These very questions may have cost more or less."],
+  routescost: ["Routes’ cost", "What the questions of a topic cost in all, or 1,000 of them, by the mean cost of each route in the whole space, weighed by how often each was taken for these. These very questions may have cost more or less."],
   budget: ["Budget", "A limit of spending, for a request or for a day, shared by all servers. The router keeps within it by taking cheaper routes where they do."],
   estimated: ["Estimate of other choices", "What ratings say of choices that were not made. The router notes how probable each of its choices was; a rated choice that another policy makes more often counts for more, and a model fills in what is missing (doubly robust, off-policy evaluation). It needs choices like those of the policy: without them there is no estimate."],
   pace: ["Pace", "What was spent, compared with what the budget allows up to now."],

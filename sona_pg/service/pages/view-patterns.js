@@ -59,7 +59,7 @@ function detail(pattern, form) {
     form,
     routes.length > 0 && h("h3", {}, "Routes tried in it"),
     routes.length > 0 && h("ul", { class: "typed" }, routes.map((route) => h("li", {}, h("strong", {}, route.route), h("span", { class: "quiet" }, summary(route))))),
-    routes.length > 0 && h("p", { class: "note" }, "In brackets: the true quality lies there 19 times out of 20. Older ratings count less. Costs are means of the whole space."),
+    routes.length > 0 && h("p", { class: "note" }, "All ratings so far count, older ones less. In brackets: where their mean likely lies. Where quality has changed lately, today’s may lie outside: the Overview tells since when. Costs are means of the whole space."),
   ].filter(Boolean);
 }
 
@@ -91,12 +91,15 @@ function naming(pattern, onNamed) {
     pattern.name !== null && h("button", { type: "button", onclick: () => send(null) }, "Take it away")), place);
 }
 
+// What its requests have cost in all, by the mean costs of their routes.
+const inAll = (pattern) => (pattern.per_thousand === null ? null : (pattern.per_thousand * pattern.size) / 1000);
+
 // Orders of the table; a topic without the figure comes last.
 const ORDERS = [
   ["Most bad ratings first", (pattern) => wrong(pattern) ?? -1],
   ["Asked most often first", (pattern) => pattern.size],
   ["Lowest quality first", (pattern) => (pattern.rated ? -pattern.quality : -2)],
-  ["Costliest routes first", (pattern) => pattern.per_thousand ?? -1],
+  ["Highest cost in all first", (pattern) => inAll(pattern) ?? -1],
 ];
 let order = 0; // kept while the page is open
 
@@ -119,7 +122,7 @@ function leading(items, onChoose) {
     { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.judged)}`) },
     { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${count(pattern.rated)}` : null) },
     { name: "Best quality", title: () => term("Best quality", "best"), kind: "short", of: (pattern) => pattern.best_route },
-    { name: "Routes’ cost of 1,000", title: () => term("Routes’ cost of 1,000", "routescost"), kind: "number", of: (pattern) => (pattern.per_thousand === null ? null : cost(pattern.per_thousand)) },
+    { name: "Routes’ cost in all", title: () => term("Routes’ cost in all", "routescost"), kind: "number", of: (pattern) => (inAll(pattern) === null ? null : cost(inAll(pattern))) },
   ];
   const more = rows.slice(LEADING);
   return [
@@ -212,7 +215,7 @@ export function patterns() {
       draw(found);
       return [
         h("h1", {}, "Topics"),
-        h("p", { class: "note" }, "A topic is a group of questions that are alike ", help("pattern"), ". Those with most bad ratings come first, unless you choose another order."),
+        h("p", { class: "note" }, "A topic is a group of questions that are alike ", help("pattern"), ". Those with most bad ratings come first, unless you choose another order. Figures are of all time, not of the last days."),
         h("div", { class: "pair wide" },
           h("div", { class: "stack" }, panel("Where it goes wrong", list), panel("Map", drawing, toneLegend(), versionSlider(listed, show), note)), about),
       ];

@@ -74,6 +74,7 @@ function answerPanel(title, answer) {
   const byRoute = !answer.ranking.length;
   return panel(title,
     ranking.length ? h("p", { class: "answer" }, ranking[0].id) : h("p", { class: "quiet" }, "No answer was stored yet, and no route was known."),
+    byRoute && ranking.length > 0 && h("p", { class: "note" }, "By expected quality alone, without prices and budget: servers may choose a cheaper route."),
     ranking.length > 1 && h("details", {}, h("summary", {}, byRoute ? "Expected quality of the routes" : "Scores of the best"),
       h("ul", { class: "scores" }, ranking.slice(0, SHOWN).map((one) => h("li", {}, h("span", {}, one.id),
         h("span", { class: "quiet" }, byRoute ? share(one.score) : one.score.toFixed(2)))))),
@@ -182,7 +183,7 @@ export function travel() {
       field.value = new URLSearchParams(location.search).get("question") ?? "";
       if (field.value) submit();
       return [h("h1", {}, "Time travel"),
-        h("p", { class: "note" }, "Ask a question of every version that is kept: the answer of each, out of those that were stored when it was made, and the feedback that changed it."), form, place];
+        h("p", { class: "note" }, "Ask a question of every version that is kept: the answer of each, out of those that were stored when it was made, and the feedback that changed it. Routes are shown by expected quality alone: what they cost and the budget are left out, so servers may choose cheaper ones."), form, place];
     },
   };
 }

@@ -64,9 +64,27 @@ def test_topics_are_ordered_by_how_often_they_were_asked(watched: Watched, site:
     asked = [int(text.replace(",", "")) for text in page.locator("td[data-name=Asked]").all_inner_texts()]
     assert asked == sorted(asked, reverse=True)
     assert sum(asked) == 1200
-    assert page.locator("th:has-text('Routes’ cost of 1,000')").count() == 1
     assert page.locator("button.link[aria-pressed=true]").count() == 1
     watched.require_readable("patterns-ordered")
+
+
+def test_topics_are_ordered_by_what_their_routes_cost_in_all(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support#patterns")
+    page.select_option("label:has-text('Order') select", label="Highest cost in all first")
+    shown = page.locator("td[data-name='Routes’ cost in all']")
+    shown.first.wait_for()
+    costs = [float(cost.split()[0].replace(",", "")) for cost in shown.all_inner_texts() if cost != "–"]
+    assert costs == sorted(costs, reverse=True) != []
+    page.wait_for_selector("text=Figures are of all time, not of the last days.")
+
+
+def test_the_leaderboard_fits_its_window(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support&days=3650#routes")
+    page.wait_for_selector("th:has-text('Cost of a good answer')")
+    board = page.locator(".scroll[aria-label^='Routes taken most often']")
+    assert board.evaluate("one => one.scrollWidth <= one.clientWidth")
 
 
 def test_a_key_that_may_only_look_is_offered_no_budget(browser: Browser, store: Store, site: Site) -> None:
