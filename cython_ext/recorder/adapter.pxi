@@ -101,4 +101,27 @@ cdef object apply(Adapter adapter, Py_ssize_t dim, object x, object out):
             kernels[0].lora_forward(
                 <const sona_f32 *> start, adapter.a, adapter.b, adapter.scale, adapter.rank, n, d, <sona_f32 *> to
             )
+    if not finite(<const sona_f32 *> to, n, d, adapter is None):
+        if start == to:
+            raise InvalidValue("x has a number that is not finite, or too large: expected finite numbers")
+        raise not_finite(source)
     return result
+
+
+cdef inline bint finite(const sona_f32 *rows, Py_ssize_t n, Py_ssize_t d, bint copied) noexcept nogil:
+    """Whether a result is finite. Every number of x is in every number of its adapted row: the first tells of all."""
+    cdef Py_ssize_t place = 0
+    cdef Py_ssize_t step = 1 if copied else d
+    cdef int beyond = 0
+    while place < n * d:
+        beyond |= not fabsf(rows[place]) <= FLT_MAX
+        place += step
+    return beyond == 0
+
+
+cdef object not_finite(cnp.ndarray values):
+    wrong = ~np.isfinite(values)
+    if not wrong.any():
+        return InvalidValue("x has numbers too large for float32 once the adapter is applied")
+    index = np.argwhere(wrong)[0].tolist()
+    return InvalidValue(f"x{index} is {float(values[tuple(index)])!r}, expected a finite number")

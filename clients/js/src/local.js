@@ -6,6 +6,14 @@ import { WasmKernels } from "./wasm-kernels.js";
 
 const adapter = ({ rank, scale, a, b }) => ({ rank, scale, a: decodeVector(a), b: decodeVector(b) });
 
+// Every number of x is in every number of the result, so the first tells of all: no pass over x is spent on it.
+function finite(out, x) {
+  if (Number.isFinite(out[0])) return out;
+  const wrong = Array.prototype.findIndex.call(x, (value) => !Number.isFinite(Number(value)));
+  if (x === out || wrong < 0) throw new RangeError("the query has a number that is not finite, or too large");
+  throw new RangeError(`the query[${wrong}] is ${x[wrong]}: expected a finite number`);
+}
+
 export class LocalModel {
   /** Take the answer of `GET /v1/adapters`. WebAssembly SIMD computes where it can be used, unless `wasm` is false. */
   constructor(told, { wasm = true } = {}) {
@@ -36,18 +44,19 @@ export class LocalModel {
   /** Return `x` moved by the micro adapter; into `out`, if it is given. */
   applyMicroLora(x, out = new Float32Array(this.dim)) {
     this._kernels.apply(0, this._checked(x), this._checked(out));
-    return out;
+    return finite(out, x);
   }
 
   /** Return `x` moved by a layer of the base adapter. */
   applyBaseLora(layer, x, out = new Float32Array(this.dim)) {
-    if (!(layer >= 0 && layer < this.layers)) throw new RangeError(`layer ${layer}: expected 0 to ${this.layers - 1}`);
+    if (!(Number.isInteger(layer) && layer >= 0 && layer < this.layers)) throw new RangeError(`layer ${layer}: expected 0 to ${this.layers - 1}`);
     this._kernels.apply(1 + layer, this._checked(x), this._checked(out));
-    return out;
+    return finite(out, x);
   }
 
   /** Return the `k` nearest patterns, nearest first, each with its `similarity` and `centroid`. */
   findPatterns(x, k = 5) {
+    if (!(Number.isInteger(k) && k >= 1)) throw new RangeError(`k is ${k}: expected a whole number of at least 1`);
     const { dim, patterns, _centroids: centroids } = this;
     const nearest = [];
     const found = (row, similarity) => {
@@ -55,7 +64,7 @@ export class LocalModel {
       const centroid = centroids.subarray(row * dim, (row + 1) * dim);
       nearest.push({ id, similarity, size, quality, kind, verdict, typical_queries, routes, centroid });
     };
-    if (!this._kernels.nearest(this._checked(x), Math.max(k, 0), found)) {
+    if (!this._kernels.nearest(this._checked(x), k, found)) {
       throw new RangeError("the query points in no direction: all 0, or not finite");
     }
     return nearest;

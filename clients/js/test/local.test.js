@@ -83,7 +83,7 @@ test("the nearest patterns are those of double precision, in order, also with eq
     const direction = unit(x);
     const cosines = centroids.map((row) => dot(direction, row));
     const order = [...cosines.keys()].sort((one, other) => cosines[other] - cosines[one]);
-    for (const k of [0, 1, 5, rows, rows + 1]) {
+    for (const k of [1, 5, rows, rows + 1]) {
       const found = model.findPatterns(x, k);
       assert.deepEqual(found.map(({ id }) => id), order.slice(0, k).map((row) => `p${row}`), `${model.computes} ${dim} ${k}`);
       found.forEach(({ similarity, centroid }, place) => {
@@ -117,4 +117,21 @@ test("where there is no WebAssembly, JavaScript computes", () => {
     console.log(typeof WebAssembly, model.computes, model.findPatterns(new Array(8).fill(1)).length);`;
   const done = spawnSync(process.execPath, ["--jitless", "--input-type=module", "--eval", program], { encoding: "utf8" });
   assert.equal(done.stdout.trim(), "undefined javascript 3", done.stderr);
+});
+
+test("numbers that are not finite and counts that are none are refused", () => {
+  for (const options of KERNELS) {
+    const model = new LocalModel(told(8, 2, 3).answer, options);
+    for (const value of [NaN, Infinity, -Infinity, undefined, "a"]) for (const place of [0, 5, 7]) {
+      const x = new Array(8).fill(0.5);
+      x[place] = value;
+      const refused = { name: "RangeError", message: `the query[${place}] is ${value}: expected a finite number` };
+      assert.throws(() => model.applyMicroLora(x), refused);
+      assert.throws(() => model.applyBaseLora(0, x), refused);
+    }
+    const own = new Float32Array(8).fill(NaN);
+    assert.throws(() => model.applyMicroLora(own, own), /the query has a number that is not finite/);
+    for (const k of [-1, 0, 1.5, NaN, "3", null]) assert.throws(() => model.findPatterns(new Array(8).fill(1), k), /k is .*: expected a whole number of at least 1/);
+    for (const layer of [-1, 0.5, 1]) assert.throws(() => model.applyBaseLora(layer, new Array(8).fill(1)), /expected 0 to 0/);
+  }
 });
