@@ -22,7 +22,7 @@ from sona_pg.config import LoopConfig
 from sona_pg.errors import LearningError
 from sona_pg.ingest.leftovers import left_over
 from sona_pg.store import worker_sessions
-from sona_pg.store.admin import health, migrate
+from sona_pg.store.admin import health, held_locks, migrate
 from sona_pg.store.admin.migrate import downgrade
 from sona_pg.store.database import Database
 from sona_pg.store.worker_sessions import PREFIX, connected_workers, own_name
@@ -72,6 +72,19 @@ def test_an_unreachable_database_and_an_old_schema_are_faults(database_url: str)
     assert (code, found["schema"]["status"]) == (2, "fault")
     assert "sona-pg db upgrade" in found["schema"]["found"]
     assert "learning" not in found
+
+
+@pytest.mark.usefixtures("durable")
+def test_a_locked_table_is_a_fault_that_names_the_session(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_locks, "WAIT", 50)
+    with psycopg.connect(database_url, application_name="somebody") as holder:
+        holder.execute("LOCK TABLE sona.spaces IN ACCESS EXCLUSIVE MODE")
+        code, found = examined(database_url)
+        pid = holder.info.backend_pid
+    assert (code, found["locks"]["status"]) == (2, "fault")
+    assert f"sona.spaces is locked by pid {pid} (somebody) in a transaction since 2" in found["locks"]["found"]
+    assert str(pid) in found["locks"]["advice"]
+    assert "locks" not in examined(database_url)[1]
 
 
 @pytest.mark.usefixtures("durable")

@@ -13,6 +13,7 @@ from sona_pg.domain.finding import Finding
 from sona_pg.errors import DatabaseError, SonaError
 from sona_pg.store.admin import migrate
 from sona_pg.store.admin.dumping import REPLACED
+from sona_pg.store.admin.held_locks import held_locks
 from sona_pg.store.admin.spreading import HASHED_TABLES, REFERENCE_TABLES
 from sona_pg.store.connect import driver_arguments, masked, parse_url, translated
 from sona_pg.store.sessions import open_session
@@ -109,6 +110,10 @@ def examine(url: str) -> Iterator[Finding]:
             yield from _server(raw)
             yield _clock(raw)
             yield _notices(url, raw)
+            locked = held_locks(raw)
+            if locked is not None:  # the other checks would wait for it
+                yield locked
+                return
             yield from _distribution(raw)
             yield from _closed_tables(raw)
             if status.current:
