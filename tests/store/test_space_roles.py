@@ -14,7 +14,7 @@ from psycopg import sql
 from sona_pg import SonaEngine
 from sona_pg.domain.login import CAPABILITIES
 from sona_pg.errors import ConfigError, DatabaseError, InvalidValue, UnknownSpace
-from sona_pg.store.admin import health, logins, migrate, roles
+from sona_pg.store.admin import health, logins, migrate, roles, row_security
 from sona_pg.store.admin.privileges import OF_SERVERS, UNREADABLE, WRITES
 from sona_pg.store.database import Database
 from sona_pg.store.schema import metadata
@@ -98,6 +98,26 @@ def test_partitions_made_later_are_closed_as_well(tenants: Tenants) -> None:
         ("patterns_d24", "memory_nodes_d24", "trajectories_w20301230", "steps_w20301230", "feedback_w20301230"), True
     )
     assert secret == (0,)
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_statistics_from_before_are_dropped(
+    database_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    with SonaEngine(DIM, database_url, OWN, config=QUIET) as engine:
+        for quality in (0.2, 0.9):
+            engine.end_trajectory(engine.begin_trajectory(np.ones(DIM), query=f"a secret of {quality}"), quality)
+        engine.flush()
+    secrets = "SELECT count(*) FROM pg_stats WHERE schemaname = 'sona' AND attname = 'query'"
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("ANALYZE")
+        assert owner.execute(secrets).fetchone() != (0,)
+        if by_hand:  # as before Postgres 18
+            monkeypatch.setattr(row_security, "FIRST_TO_CLEAR", 10**9)
+        roles.install(database_url, prefix)
+        assert owner.execute(secrets).fetchone() == (0,)
+        owner.execute("ANALYZE")
+        assert owner.execute(secrets).fetchone() == (0,)
 
 
 def test_a_learner_of_one_space_records_learns_serves_and_searches_there(database_url: str, prefix: str) -> None:

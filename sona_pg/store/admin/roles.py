@@ -25,6 +25,7 @@ from sona_pg.store.admin.privileges import OF_ADMINS, OF_SERVERS, UNREADABLE, WR
 from sona_pg.store.admin.row_security import (
     PARTITION,
     end_statistics_of_shards,
+    forget_statistics,
     make_bounds,
     policy,
     secrets_of,
@@ -196,6 +197,7 @@ def _guard(raw: psycopg.Connection[Any]) -> int:
             end_statistics_of_shards(raw, name)
     with raw.transaction():
         raw.execute("ALTER INDEX sona.spaces_by_name ALTER COLUMN 1 SET STATISTICS 0")
+    forget_statistics(raw)
     return guarded
 
 

@@ -8,6 +8,7 @@ of ``sona.space_roles`` that each node has, by the name of its only shard.
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -15,6 +16,8 @@ import psycopg
 from psycopg import sql
 
 from sona_pg.errors import DatabaseError
+
+log = logging.getLogger(__name__)
 
 FIRST = "SELECT max(r.space_id) FROM sona.space_roles r WHERE r.role_name = current_user::text"
 LAST = """
@@ -51,6 +54,15 @@ SECRETS = {
 }  # fmt: skip
 PARTITION = re.compile(r"_(w\d{8}|rest)$")
 NO_STATISTICS = "ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0"
+STATISTICS = "SELECT tablename, attname, inherited FROM pg_stats WHERE schemaname = 'sona'"
+FIRST_TO_CLEAR = 180000  # of pg_clear_attribute_stats
+CLEAR = "SELECT pg_clear_attribute_stats('sona', %(name)s, %(column)s, %(inherited)s)"
+IS_SUPERUSER = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+DELETE_STATISTICS = """
+DELETE FROM pg_statistic s USING pg_attribute a
+WHERE s.starelid = format('sona.%%I', %(name)s::text)::regclass AND s.stainherit = %(inherited)s
+  AND a.attrelid = s.starelid AND a.attnum = s.staattnum AND a.attname = %(column)s
+"""
 ON_SHARDS = """
 SELECT result FROM run_command_on_shards(%(table)s::regclass, %(command)s) WHERE NOT success LIMIT 1
 """
@@ -82,6 +94,23 @@ def secrets_of(name: str) -> tuple[str, ...]:
 def without_statistics(name: str, column: str) -> sql.Composed:
     """Return the statement that keeps no statistics of a column from the next ANALYZE on."""
     return sql.SQL(NO_STATISTICS).format(table=sql.Identifier("sona", name), column=sql.Identifier(column))
+
+
+def forget_statistics(raw: psycopg.Connection[Any]) -> None:
+    """Drop the statistics that an earlier ANALYZE, such as autovacuum's, has left of secret columns.
+
+    Later ones skip these columns, but leave what is there.
+    """
+    for name, column, inherited in raw.execute(STATISTICS).fetchall():
+        if column not in secrets_of(name) and name != "spaces_by_name":
+            continue
+        row = {"name": name, "column": column, "inherited": inherited}
+        if raw.info.server_version >= FIRST_TO_CLEAR:
+            raw.execute(CLEAR, row)
+        elif raw.execute(IS_SUPERUSER).fetchone() == (True,):
+            raw.execute(DELETE_STATISTICS, row)
+        else:
+            log.warning("sona.%s.%s keeps statistics of before: have a superuser run roles install", name, column)
 
 
 def end_statistics_of_shards(raw: psycopg.Connection[Any], name: str) -> None:
