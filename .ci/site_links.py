@@ -1,4 +1,4 @@
-"""Hook of mkdocs: links out of docs/ (examples, README, benchmarks), and ARCHITECTURE.md as a page of the site.
+"""Hook of mkdocs: links out of docs/ (examples, README, benchmarks), and pages of the site made of files elsewhere.
 
 They lead to the repository at SONA_PG_REPOSITORY (``https://host/owner/name/blob/main``), else they are plain text.
 """
@@ -12,27 +12,27 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = os.environ.get("SONA_PG_REPOSITORY", "")
-ARCHITECTURE = ROOT / "ARCHITECTURE.md"
-PAGE = "architecture.md"  # of the site
+ELSEWHERE = {"architecture.md": ROOT / "ARCHITECTURE.md", "javascript.md": ROOT / "clients" / "js" / "README.md"}
+PAGES = {source: page for page, source in ELSEWHERE.items()}
 LINK = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]+)\)")
 
 
 def on_files(files: Any, config: Any, **_: Any) -> Any:
-    """Return the files of the site with ARCHITECTURE.md among them."""
+    """Return the files of the site with those of ELSEWHERE among them."""
     from mkdocs.structure.files import File
 
-    files.append(File.generated(config, PAGE, content=architecture()))
+    for page, source in ELSEWHERE.items():
+        files.append(File.generated(config, page, content=moved(source)))
     return files
 
 
-def architecture() -> str:
-    """Return ARCHITECTURE.md with its links as seen from docs/."""
-    text = ARCHITECTURE.read_text(encoding="utf-8")
-    return re.sub(r"\]\((?:docs/)?([\w./-]+\.md)", lambda found: f"]({_from_docs(found[0], found[1])}", text)
+def moved(source: Path) -> str:
+    """Return the text of a file outside docs/ with its links as seen from docs/."""
 
+    def link(found: re.Match[str]) -> str:
+        return f"]({os.path.relpath(source.parent / found[1], ROOT / 'docs')}"
 
-def _from_docs(whole: str, path: str) -> str:
-    return path if whole.startswith("](docs/") else f"../{path}"
+    return re.sub(r"\]\((?!\w+:)([\w./-]+\.md)", link, source.read_text(encoding="utf-8"))
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -48,8 +48,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         target = (folder / path).resolve(strict=True)
         if target.is_relative_to(ROOT / "docs"):
             return found[0]
-        if target == ARCHITECTURE:
-            return f"[{found[1]}]({os.path.relpath(ROOT / 'docs' / PAGE, folder)})"
+        if target in PAGES:
+            return (
+                f"[{found[1]}]({os.path.relpath(ROOT / 'docs' / PAGES[target], folder)}{'#' if anchor else ''}{anchor})"
+            )
         if not REPOSITORY:
             return found[1]
         return f"[{found[1]}]({REPOSITORY}/{target.relative_to(ROOT).as_posix()}{'#' if anchor else ''}{anchor})"
