@@ -17,6 +17,7 @@ FIGURES = (
     ("sona_worker_database_up", "gauge", "Whether the database has answered lately (1) or not (0).", "database_up"),
     ("sona_worker_spaces", "gauge", "Spaces that this worker takes care of.", "spaces"),
     ("sona_worker_due_spaces", "gauge", "Spaces in which a cycle is due.", "due"),
+    ("sona_worker_failing_spaces", "gauge", "Spaces whose last cycle failed in this worker.", "failing"),
     ("sona_worker_cycles_total", "counter", "Cycles that this worker has run.", "cycles"),
     ("sona_worker_failures_total", "counter", "Cycles that failed in this worker.", "failures"),
     ("sona_worker_facts_total", "counter", "Trajectories and facts that this worker has learned.", "facts"),
@@ -33,6 +34,11 @@ def figure_lines(worker: StoreWorker) -> Iterator[str]:
         yield f"{name} {getattr(worker, attribute):.12g}"
 
 
+def is_failing(worker: StoreWorker) -> bool:
+    """Return whether the last cycle of every space failed here: a role without grants, or a broken installation."""
+    return 0 < worker.spaces == worker.failing
+
+
 @contextmanager
 def figures_served(worker: StoreWorker, port: int | None, host: str = "127.0.0.1") -> Iterator[int | None]:
     """Serve /metrics and /health while the block runs; yield the port."""
@@ -42,9 +48,12 @@ def figures_served(worker: StoreWorker, port: int | None, host: str = "127.0.0.1
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = "".join(f"{line}\n" for line in figure_lines(worker)) if self.path == "/metrics" else "ok\n"
-            found = self.path in ("/metrics", "/health")
-            self.send_response(200 if found else 404)
+            found, status, body = self.path in ("/metrics", "/health"), 200, "ok\n"
+            if self.path == "/metrics":
+                body = "".join(f"{line}\n" for line in figure_lines(worker))
+            elif is_failing(worker):
+                status, body = 503, "the last cycle of every space failed: see this worker's log\n"
+            self.send_response(status if found else 404)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
             self.end_headers()
             if found:

@@ -81,6 +81,11 @@ class StoreWorker:
         return self._gone_failures + sum(known.failures_in_all for _, known in list(self._spaces.values()))
 
     @property
+    def failing(self) -> int:
+        """Number of spaces whose last cycle failed here: they wait for longer and longer, and are not due meanwhile."""
+        return sum(known.failures > 0 for _, known in list(self._spaces.values()))
+
+    @property
     def due(self) -> int:
         """Number of spaces in which a cycle is due now."""
         return sum(known.due_since is not None for _, known in list(self._spaces.values()))

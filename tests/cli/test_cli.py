@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -23,10 +25,11 @@ from sona_pg._version import __version__
 from sona_pg.cli.commands import app
 from sona_pg.cli.database_commands import _with_name
 from sona_pg.cli.main import exit_status
-from sona_pg.cli.worker_figures import FIGURES, figure_lines
+from sona_pg.cli.worker_figures import FIGURES, figure_lines, figures_served
 from sona_pg.errors import ConfigError, SonaError, SpaceExists
 from sona_pg.service.web_server import WebServer
 from sona_pg.store.database import Database
+from sona_pg.worker import background
 from sona_pg.worker.store_worker import StoreWorker
 
 DIM = 8
@@ -228,6 +231,30 @@ def test_a_worker_without_a_cycle_yet_tells_every_figure(database_url: str) -> N
     finally:
         database.close()
     assert {line.split()[0] for line in lines if not line.startswith("#")} == {name for name, *_ in FIGURES}
+
+
+def test_a_worker_whose_every_space_fails_is_not_healthy(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError("permission denied for table state_versions")
+
+    loops = LoopConfig(automatic=False, min_trajectories=5, shortest_interval=0.0)
+    with SonaEngine(DIM, database_url, "apart", config=SonaConfig(loops=loops)) as engine:
+        engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.9)
+        engine.flush()
+    monkeypatch.setattr(background, "learn", refused)
+    database = Database.open(database_url)
+    try:
+        worker = StoreWorker(database, names=["apart"])
+        with figures_served(worker, 0) as port:
+            health = f"http://127.0.0.1:{port}/health"
+            with urllib.request.urlopen(health) as answer:
+                assert answer.status == 200
+            worker.run_once()
+            assert "sona_worker_failing_spaces 1" in list(figure_lines(worker))
+            with pytest.raises(urllib.error.HTTPError, match="503"):
+                urllib.request.urlopen(health)
+    finally:
+        database.close()
 
 
 def test_versions_are_listed_staged_promoted_and_rolled_back(taught: str, tmp_path: Path) -> None:
