@@ -71,28 +71,6 @@ def test_numbers_that_cannot_be_stored_are_refused(engine: SonaEngine, number: f
         engine.add_step(t, GOOD, poisoned)
 
 
-def test_an_adapter_refuses_numbers_that_are_not_finite(database_url: str) -> None:
-    def refuse(engine: SonaEngine) -> None:
-        for number in (np.nan, np.inf, -np.inf):
-            for place in (0, 3, DIM - 1):
-                x = GOOD.copy()
-                x[place] = number
-                for call in (engine.apply_micro_lora, lambda x: engine.apply_base_lora(0, x)):
-                    with pytest.raises(InvalidValue, match=rf"x\[{place}\] is {number}, expected a finite number"):
-                        call(x)
-                    with pytest.raises(InvalidValue, match=rf"x\[1, {place}\] is {number}, expected a finite number"):
-                        call(np.stack([GOOD, x]))
-                with pytest.raises(InvalidValue, match="x has a number that is not finite"):
-                    engine.apply_micro_lora(x, out=x)
-
-    with SonaEngine(DIM, database_url) as engine:
-        refuse(engine)  # no version has been learned
-        for quality in (0.0, 1.0) * 10:
-            engine.end_trajectory(engine.begin_trajectory(GOOD), quality=quality)
-        assert engine.force_learn().learned
-        refuse(engine)
-
-
 def test_a_refusal_has_no_words_of_numpy_or_python(engine: SonaEngine) -> None:
     late = datetime.now(UTC) + timedelta(days=400)
     ragged = [[1.0] * DIM, [1.0]]

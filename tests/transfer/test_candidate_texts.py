@@ -5,26 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from typer.testing import CliRunner
 
 from sona_pg import SonaEngine
-from sona_pg.cli.commands import app
+from tests.transfer.command_line import run
 
 ROWS = [
     {"candidate": "cancel", "text": "Open your order and choose Cancel.", "embedding": [1, 0]},
     {"candidate": "track", "embedding": [0, 1]},
 ]
-
-
-@pytest.fixture
-def folder(database_url, tmp_path, monkeypatch):
-    monkeypatch.setenv("SONA_PG_URL", database_url)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*words):
-    return CliRunner().invoke(app, words)
 
 
 def load(folder, rows, *options):

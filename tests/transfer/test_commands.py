@@ -11,27 +11,15 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from sona_pg.cli.commands import app
 from sona_pg.cli.main import exit_status
 from sona_pg.errors import InvalidValue
 from sona_pg.transfer.importing import _Import
+from tests.transfer.command_line import run
 
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "import-export.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 GOOD = '{"id": "a", "started_at": "2026-10-05T12:00Z", "embedding": [1, 2]}\n'
-
-
-@pytest.fixture
-def folder(database_url, tmp_path, monkeypatch):
-    monkeypatch.setenv("SONA_PG_URL", database_url)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*words):
-    return CliRunner().invoke(app, words)
 
 
 def test_the_docs_commands_work_on_the_docs_files(folder):

@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from typer.testing import CliRunner
 
-from sona_pg.cli.commands import app
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.judged import Fact
 from sona_pg.engine import SonaEngine
@@ -20,17 +18,7 @@ from sona_pg.store.export_rows import RecordedContents
 from sona_pg.transfer.log_row import LoggedFact, LogRow
 from sona_pg.transfer.row_changes import ToldRow, changes_of
 from sona_pg.transfer.row_ids import FirstValues
-
-
-@pytest.fixture
-def folder(database_url, tmp_path, monkeypatch):
-    monkeypatch.setenv("SONA_PG_URL", database_url)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*words):
-    return CliRunner().invoke(app, words)
+from tests.transfer.command_line import run
 
 
 def row(name, **more):

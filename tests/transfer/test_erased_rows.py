@@ -6,23 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import psycopg
-import pytest
-from typer.testing import CliRunner
 
-from sona_pg.cli.commands import app
+from tests.transfer.command_line import run
 
 AT = "2026-10-05T12:00Z"
-
-
-@pytest.fixture
-def folder(database_url, tmp_path, monkeypatch):
-    monkeypatch.setenv("SONA_PG_URL", database_url)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*words):
-    return CliRunner().invoke(app, words)
 
 
 def load(folder, rows, *options):

@@ -20,11 +20,9 @@ OPTIONS = ("--map", "Ticket=id", "--dim", "2")
 
 
 @pytest.fixture
-def folder(database_url, tmp_path, monkeypatch):
-    monkeypatch.setenv("SONA_PG_URL", database_url)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tickets.csv").write_text(FILE)
-    return tmp_path
+def folder(folder):
+    (folder / "tickets.csv").write_text(FILE)
+    return folder
 
 
 def run(*words):

@@ -5,24 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from sona_pg.cli.commands import app
 from sona_pg.errors import InvalidValue
 from sona_pg.transfer import RowMapping
+from tests.transfer.command_line import run
 
 TIMES = "%m/%d/%Y %I:%M %p"
-
-
-@pytest.fixture
-def folder(database_url, tmp_path, monkeypatch):
-    monkeypatch.setenv("SONA_PG_URL", database_url)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*words):
-    return CliRunner().invoke(app, words)
 
 
 def test_decimal_commas_and_american_dates_are_read_as_told(folder):

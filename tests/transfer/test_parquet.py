@@ -30,13 +30,6 @@ def run(*words: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1]) | {"exit": done.exit_code}
 
 
-@pytest.fixture
-def folder(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SONA_PG_URL", database_url)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def written(path: Path, n: int, **more: Any) -> Path:
     rng = np.random.default_rng(0)
     columns = {
