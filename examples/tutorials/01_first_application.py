@@ -26,8 +26,9 @@ def question(rng: np.random.Generator):
 def choose(engine: SonaEngine, embedding, rng: np.random.Generator) -> str:
     """Return the model that went best in the nearest pattern; a random one while nothing is known."""
     for pattern in engine.find_patterns(embedding, k=1):
-        if pattern.best_route is not None:
-            return pattern.best_route[0]
+        best = pattern.best_of(MODELS)  # of those that are offered today
+        if best is not None:
+            return best[0]
     return str(rng.choice(MODELS))
 
 

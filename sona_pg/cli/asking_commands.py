@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,7 +81,7 @@ def find(
 ) -> None:
     """Find the patterns, or the recorded trajectories, that are nearest to a query.
 
-    A best route is named once it has 10 ratings.
+    A best route is named once it has 10 ratings; it is one that is offered now.
 
     Example: sona-pg find "how do I reset my password" --k 3
     """
@@ -89,7 +89,10 @@ def find(
         rows: list[dict[str, Any]]
         if of is Found.patterns:
             found = engine.find_patterns(vector, k, min_quality=min_quality, route=route)
-            rows = [_pattern(pattern) for pattern in found]
+            from sona_pg.engine.overview import Overview
+
+            gone = Overview(engine).not_offered()
+            rows = [_pattern(pattern, gone) for pattern in found]
         else:
             wanted = min_quality if min_quality > 0 else None
             nearest = engine.search(vector, k, route=route, min_quality=wanted)
@@ -103,11 +106,11 @@ def find(
         show_rows(rows, f"{of.value} near the query in space {space!r}")
 
 
-def _pattern(pattern: Any) -> dict[str, Any]:
-    chosen = choose(rated_routes(pattern.routes, {}))
+def _pattern(pattern: Any, not_offered: Collection[str]) -> dict[str, Any]:
+    chosen = choose(rated_routes(pattern.routes, {}), not_offered)
     return {
         "similarity": pattern.similarity, "quality": pattern.quality, "size": pattern.size, "kind": str(pattern.kind),
-        "best_route": None if chosen is None else chosen.best.route,
+        "best_route": None if chosen is None or chosen.best is None else chosen.best.route,
         "typical_query": pattern.typical_queries[0] if pattern.typical_queries else None,
         "id": pattern.id,
     }  # fmt: skip

@@ -99,6 +99,7 @@ class RouteStanding:
     like_quality: float | None = None  # on like questions, within topics; None: too few of these ratings
     like_low: float | None = None
     like_high: float | None = None
+    is_offered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ class PlacedPattern:
     name: str | None  # that people gave it
     title: str | None  # its most typical query, with numbers, dates and names masked; None: recorded without texts
     wordings: Sequence[str]  # its typical queries, masked, without near-copies
-    best_route: str | None  # of the best quality, with enough ratings
+    best_route: str | None  # of the best quality, of those that are offered, with enough ratings
+    former_best: str | None  # did better, and is no longer offered
     routes: Mapping[str, Mapping[str, Any]]
     rated: int  # ratings, of which older ones count less
     low: float | None
@@ -137,6 +139,7 @@ class PatternMap:
     explained: tuple[float, float]  # share of the centroids' variance along each axis
     patterns: Sequence[PlacedPattern]
     left_out: int  # smaller patterns that are not placed
+    not_offered: Sequence[str] = ()  # of the routes, today
 
 
 @dataclass(frozen=True, slots=True)

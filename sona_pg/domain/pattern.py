@@ -157,7 +157,11 @@ class LearnedPattern:
     @property
     def best_route(self) -> tuple[str, RouteRecord] | None:
         """Best route of the pattern, of equal ones the most frequent, then the first by name; None: none is rated."""
-        rated = (item for item in self.routes.items() if item[1].rated)
+        return self.best_of(self.routes)
+
+    def best_of(self, routes: Iterable[str]) -> tuple[str, RouteRecord] | None:
+        """Return the best one of ``routes``, such as those that you offer now, by the order of ``best_route``."""
+        rated = ((name, self.routes[name]) for name in routes if name in self.routes and self.routes[name].rated)
         return min(rated, key=lambda item: (-item[1].quality, -item[1].size, item[0]), default=None)
 
     def found(self, similarity: float, use: PatternUse = NEVER_USED) -> Self:

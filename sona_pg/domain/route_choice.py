@@ -1,8 +1,8 @@
-"""Best route of a pattern, as people are told it: enough ratings, and the highest lower end of its interval."""
+"""Best route of a pattern, as people are told it: offered, enough ratings, the highest lower end of its interval."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from sona_pg.domain.overview_figures import interval
@@ -26,11 +26,12 @@ class RatedRoute(NamedTuple):
 
 
 class RouteChoice(NamedTuple):
-    """The route of the best quality, and those that are not shown to be worse."""
+    """The route of the best quality of those that are offered, and those that are not shown to be worse."""
 
-    best: RatedRoute
+    best: RatedRoute | None  # None: none that is offered has enough ratings
     alike: Sequence[str]
     cheapest: RatedRoute | None  # of all of these; None: costs are not known
+    former: RatedRoute | None = None  # one that did better, and is no longer offered
 
 
 def rated_routes(routes: Mapping[str, RouteRecord], costs: Mapping[str, float]) -> list[RatedRoute]:
@@ -44,22 +45,35 @@ def rated_routes(routes: Mapping[str, RouteRecord], costs: Mapping[str, float]) 
     return sorted(made, key=lambda one: (-one.rated, -one.size, one.route))
 
 
-def choose(routes: Sequence[RatedRoute]) -> RouteChoice | None:
+def choose(routes: Sequence[RatedRoute], not_offered: Collection[str] = ()) -> RouteChoice | None:
     """Return the best of some routes; None while no route has enough ratings.
 
     It is the one whose interval has the highest lower end, as ``sona.pattern_summary.best_route``. Another is shown to
     be worse where the 95 % interval of their difference is below 0.
+
+    Args:
+        routes: the routes of a pattern.
+        not_offered: those that are no advice any more (``sona.routes_not_offered``).
     """
     enough = [one for one in routes if one.weight >= RATINGS and one.low is not None]
-    if not enough:
+    ever = min(enough, key=_order, default=None)
+    if ever is None:
         return None
-    first = min(enough, key=lambda one: (-(one.low or 0.0), one.route))
-    alike = [one for one in enough if one is first or not _worse(one, first)]
+    former = ever if ever.route in not_offered else None
+    offered = [one for one in enough if one.route not in not_offered]
+    first = min(offered, key=_order, default=None)
+    if first is None:
+        return RouteChoice(None, (), None, former)
+    alike = [one for one in offered if one is first or not _worse(one, first)]
     priced = [one for one in alike if one.cost is not None]
-    cheapest = min(priced, key=lambda one: (one.cost or 0.0, -(one.low or 0.0), one.route), default=None)
+    cheapest = min(priced, key=lambda one: (one.cost or 0.0, *_order(one)), default=None)
     return RouteChoice(
-        first, [one.route for one in alike if one is not first], None if first.cost is None else cheapest
+        first, [one.route for one in alike if one is not first], None if first.cost is None else cheapest, former
     )
+
+
+def _order(one: RatedRoute) -> tuple[float, str]:
+    return -(one.low or 0.0), one.route
 
 
 def _worse(one: RatedRoute, other: RatedRoute) -> bool:

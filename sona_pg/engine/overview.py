@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from sona_pg.domain.overview_figures import (
 )
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
-from sona_pg.domain.route_choice import RatedRoute, RouteChoice, choose, rated_routes
+from sona_pg.domain.route_choice import RatedRoute, choose, rated_routes
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.wording import titles, wordings
@@ -69,6 +69,7 @@ class OldAnswers(NamedTuple):
     now: AnswerThen  # with recent evidence
     then: Sequence[AnswerThen]  # in the order of the versions that were asked for
     texts: Mapping[str, str]  # of the candidates among them, where they are stored
+    not_offered: Sequence[str]  # routes that are no longer offered: versions have chosen them, nobody does now
 
 
 class Overview:
@@ -118,7 +119,13 @@ class Overview:
 
     def routes(self, days: float = 30.0) -> list[RouteStanding]:
         """Return the routes taken most often in the last ``days``, best first."""
-        return route_standings(self._session(), days)
+        gone = self.not_offered()
+        return [replace(one, is_offered=one.route not in gone) for one in route_standings(self._session(), days)]
+
+    def not_offered(self) -> frozenset[str]:
+        """Return the routes that are no longer offered, as ``sona.routes_not_offered`` has it."""
+        session = self._session()
+        return session.database.overview.not_offered(session.space)
 
     def pattern_map(self, version: int | None = None) -> PatternMap:
         """Return the largest patterns of a version, by default the served one, on the plane of the served ones.
@@ -137,13 +144,14 @@ class Overview:
         largest = sorted(patterns, key=lambda pattern: (-pattern.size, pattern.id))[:PLACED]
         places = plane.place(_centroids(largest, self._engine.dim)).tolist()
         costs = self._costs_of(session)
-        names = self._topic_names(session)
+        names, gone = self._topic_names(session), self.not_offered()
+        then = gone if version == basis else ()  # earlier versions are told as they were
         shown = [wordings(pattern.typical_queries) for pattern in largest]
         placed = [
-            _placed(pattern, place, costs, _Shown(names.of(pattern.id), called, texts))
+            _placed(pattern, place, costs, then, _Shown(names.of(pattern.id), called, texts))
             for pattern, place, called, texts in zip(largest, places, titles(shown), shown, strict=True)
         ]
-        return PatternMap(version, basis, plane.explained, placed, len(patterns) - len(largest))
+        return PatternMap(version, basis, plane.explained, placed, len(patterns) - len(largest), sorted(gone))
 
     def topic_costs(self) -> TopicCosts:
         """Return the costs of the questions of each live pattern, the most costly first."""
@@ -223,11 +231,14 @@ class Overview:
         serving = session.serving
         known = PastVersion.of(serving.version, serving.state, serving.patterns, self._engine.dim, session.config)
         live = known.answer(vector, among, most, costs)
-        found = _named(near_patterns(list(serving.find_patterns(vector, 3)), costs), names)
+        gone = self.not_offered()
+        found = _named(near_patterns(list(serving.find_patterns(vector, 3)), costs, gone), names)
+        routes = [one for one in live.routes if one.id not in gone]
         moved = turned(session.held.instant.micro, vector)
         now = _dated(ranked[:most], history)
         shown = {one.id for ranking in (now, *(answer.ranking for answer in then)) for one in ranking}
-        return OldAnswers(AnswerThen(serving.version, now, live.routes, found, moved), then, self._texts(sorted(shown)))
+        answer = AnswerThen(serving.version, now, routes, found, moved)
+        return OldAnswers(answer, then, self._texts(sorted(shown)), sorted(gone))
 
     def facts_near(self, x: ArrayLike, k: int = 40) -> list[LearnedFact]:
         """Return the judged ones among the ``k`` trajectories nearest to ``x``, with the version that learned each."""
@@ -328,10 +339,15 @@ class _Shown(NamedTuple):
 
 
 def _placed(
-    pattern: LearnedPattern, place: Sequence[float], costs: Mapping[str, float], shown: _Shown
+    pattern: LearnedPattern,
+    place: Sequence[float],
+    costs: Mapping[str, float],
+    not_offered: Collection[str],
+    shown: _Shown,
 ) -> PlacedPattern:
     routes = rated_routes(pattern.routes, costs)
-    chosen = choose(routes)
+    chosen = choose(routes, not_offered)
+    best, former, cheapest = (None, None, None) if chosen is None else (chosen.best, chosen.former, chosen.cheapest)
     rated = round(pattern.weight)
     mean = pattern.quality if pattern.rated else None
     low, high = (None, None) if mean is None else interval(min(max(mean, 0.0), 1.0), max(rated, 1))
@@ -341,15 +357,17 @@ def _placed(
     return PlacedPattern(
         pattern.id, place[0], place[1], pattern.size, mean, pattern.kind, pattern.verdict, pattern.typical_queries,
         shown.name, shown.title, shown.wordings,
-        None if chosen is None else chosen.best.route, _shown(routes, chosen),
+        _name(best), _name(former), _shown(routes, (best, former, cheapest)),
         rated, low, high, () if chosen is None else chosen.alike,
-        None if chosen is None or chosen.cheapest is None else chosen.cheapest.route,
-        None if cost is None else 1000 * cost, pattern.verdicts.judged, pattern.verdicts.failure,
+        _name(cheapest), None if cost is None else 1000 * cost, pattern.verdicts.judged, pattern.verdicts.failure,
     )  # fmt: skip
 
 
-def _shown(routes: Sequence[RatedRoute], chosen: RouteChoice | None) -> dict[str, dict[str, Any]]:
-    """Return the routes that have most ratings, and the chosen ones."""
-    named = () if chosen is None else (chosen.best, chosen.cheapest)
+def _name(route: RatedRoute | None) -> str | None:
+    return None if route is None else route.route
+
+
+def _shown(routes: Sequence[RatedRoute], named: Sequence[RatedRoute | None]) -> dict[str, dict[str, Any]]:
+    """Return the routes that have most ratings, and the ``named`` ones."""
     shown = [one for place, one in enumerate(routes) if place < PLACED_ROUTES or one in named]
     return {one.route: {name: getattr(one, name) for name in SHOWN_OF_ROUTE} for one in shown}

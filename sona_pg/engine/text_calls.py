@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class TextCalls(EngineLifetime):
         if end:
             self.end_trajectory(handle, quality)
         patterns = self._session.patterns.of(serving).find_patterns(embedding, 3)
-        suggested, expected, confidence = _expectation(patterns, route)
+        suggested, expected, confidence = _expectation(patterns, route, self._session.ranker.retired.ids)
         return Response(
             trajectory_id=handle.id,
             query=query,
@@ -127,14 +127,16 @@ class TextCalls(EngineLifetime):
                 self._session.offer_kinds(weights)
 
 
-def _expectation(patterns: Sequence[LearnedPattern], route: str | None) -> tuple[str | None, float | None, float]:
-    """Return the caller's route, else the best of the nearest pattern; its quality there, and the confidence in it."""
+def _expectation(
+    patterns: Sequence[LearnedPattern], route: str | None, retired: Collection[str]
+) -> tuple[str | None, float | None, float]:
+    """Return the caller's route, else the nearest pattern's best that is not retired; its quality, the confidence."""
     if not patterns:
         return route, None, 0.0
     nearest = patterns[0]
     name, record = route, nearest.routes.get(route) if route is not None else None
-    if route is None and nearest.best_route is not None:
-        name, record = nearest.best_route
+    if route is None:
+        name, record = nearest.best_of(one for one in nearest.routes if one not in retired) or (None, None)
     if record is None or not record.rated:
         return route, None, 0.0
     similarity = min(max(nearest.similarity or 0.0, 0.0), 1.0)

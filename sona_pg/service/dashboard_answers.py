@@ -188,6 +188,7 @@ class RouteRow(BaseModel):
     like_quality: float | None = None  # on like questions, within topics; null: too few of these ratings
     like_low: float | None = None
     like_high: float | None = None
+    is_offered: bool  # today
 
 
 class RoutesAnswer(BaseModel):
@@ -331,6 +332,7 @@ class AnswersAnswer(BaseModel):
     now: VersionAnswerThen
     then: list[VersionAnswerThen]
     texts: dict[str, str]  # of the candidates among them, where they are stored
+    not_offered: list[str]  # routes that are no longer offered
 
 
 class LearnedFactRow(BaseModel):

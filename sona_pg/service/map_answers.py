@@ -32,7 +32,8 @@ class PatternPlace(BaseModel):
     name: str | None = None  # that people gave it
     title: str | None = None  # the most typical query, with numbers, dates and names masked
     wordings: list[str]  # the typical queries, masked, without near-copies
-    best_route: str | None = None  # of the best quality, of those with at least 10 ratings
+    best_route: str | None = None  # of the best quality, of those that are offered and have at least 10 ratings
+    former_best: str | None = None  # did better, and is no longer offered
     routes: dict[str, PatternRoute]
     rated: int  # ratings; older ones count less
     low: float | None = None
@@ -52,6 +53,7 @@ class PatternMapAnswer(BaseModel):
     explained: tuple[float, float]  # share of the variance along each axis
     patterns: list[PatternPlace]
     left_out: int
+    not_offered: list[str]  # routes that are no longer offered today
     cost_unit: str | None = None
 
 

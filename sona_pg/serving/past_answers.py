@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,9 +98,11 @@ def turned(micro: LoraWeights, x: NDArray[np.float32]) -> float:
     return math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
 
 
-def near_patterns(found: Sequence[LearnedPattern], costs: Mapping[str, float]) -> list[NearPattern]:
+def near_patterns(
+    found: Sequence[LearnedPattern], costs: Mapping[str, float], not_offered: Collection[str] = ()
+) -> list[NearPattern]:
     """Return patterns that were found for a query, as an answer names them; ``costs``: means of routes."""
-    chosen = [choose(rated_routes(pattern.routes, costs)) for pattern in found]
+    chosen = [choose(rated_routes(pattern.routes, costs), not_offered) for pattern in found]
     return [
         NearPattern(
             pattern.id,
@@ -110,7 +112,7 @@ def near_patterns(found: Sequence[LearnedPattern], costs: Mapping[str, float]) -
             round(pattern.weight),
             next(iter(pattern.typical_queries), None),
             title(wordings(pattern.typical_queries[:1])),
-            None if choice is None else choice.best.route,
+            None if choice is None or choice.best is None else choice.best.route,
         )
         for pattern, choice in zip(found, chosen, strict=True)
     ]

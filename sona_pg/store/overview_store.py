@@ -28,8 +28,7 @@ LEARNING = """
 SELECT live_version, learned_at, waiting_facts, waiting_since, failed_cycles, last_error, learner, lease_expires_at
 FROM sona.learning WHERE space_id = %(space)s
 """
-
-
+NOT_OFFERED = "SELECT sona.routes_not_offered(space_id) FROM sona.spaces WHERE space_id = %(space)s"
 # The longest wait of each day (UTC) of the last week, by when it ended; the one that goes on is of today.
 WAITS = """
 SELECT DISTINCT ON (g.day) g.day, g.waited_from, g.waited_until, extract(epoch FROM g.waited)::float8 AS seconds,
@@ -129,6 +128,15 @@ class OverviewStore:
             return {**dict(zip(names, row or [None] * len(names), strict=True)), "now": leases.now(connection)}
 
         return self._read("reading sona.learning", read)
+
+    def not_offered(self, space: Space) -> frozenset[str]:
+        """Return the routes that are no longer offered."""
+
+        def read(connection: Connection) -> frozenset[str]:
+            found = driver_connection(connection).execute(NOT_OFFERED, {"space": space.space_id})
+            return frozenset(gone for (routes,) in found for gone in routes)
+
+        return self._read("looking for routes that are not offered", read)
 
     def topic_costs(self, space: Space) -> TopicCosts:
         """Return the costs of the questions of each live pattern."""

@@ -194,7 +194,7 @@ def test_a_version_made_before_shows_it_and_later_ones_do_not(engine, database_u
     overview = Overview(engine)
 
     def told() -> list[set[str]]:
-        now, then, _ = overview.answers(ROWS[0], [1, 2])
+        now, then, *_ = overview.answers(ROWS[0], [1, 2])
         return [{one.id for one in answer.ranking} for answer in (now, *then)]
 
     assert told() == [set(IDS[1:]), set(IDS), set(IDS[1:])]

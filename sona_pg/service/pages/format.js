@@ -9,6 +9,9 @@ const moment = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "
 const clock = new Intl.DateTimeFormat("en", { timeStyle: "medium" });
 
 export const count = (value) => whole.format(value);
+// A route, with a word where it is no longer offered.
+export const offered = (route, gone) => (gone.includes(route) ? `${route} (no longer offered)` : route);
+
 export const compact = (value) => short.format(value);
 // Three digits, of large numbers all before the point.
 export const number = (value) => (value === null || value === undefined ? "–" : (Math.abs(value) < 1000 ? digits : whole).format(value));

@@ -5,7 +5,7 @@ import { tone, toneLegend } from "./charts.js";
 import { h, panel, problem, table } from "./elements.js";
 import { bubbleMap, spread } from "./map.js";
 import { versionSlider } from "./slider.js";
-import { cost, costsIn, count, range, several, share } from "./format.js";
+import { cost, costsIn, count, offered, range, several, share } from "./format.js";
 import { say } from "./shell.js";
 import { help, term } from "./terms.js";
 
@@ -20,14 +20,14 @@ const titleOf = (pattern) =>
 const wrong = (pattern) => (pattern.judged ? pattern.bad : null);
 const rating = (one) => (one.rated ? `${share(one.quality)} (${range(one.low, one.high)})` : null);
 
-function bestOf(pattern) {
-  if (!pattern.best_route) return "none has 10 ratings yet";
+function bestOf(pattern, gone) {
+  if (!pattern.best_route) return pattern.former_best ? "none that is offered has 10 ratings yet" : "none has 10 ratings yet";
   const { alike, cheapest, best_route: best } = pattern;
   const others = alike.length ? `. ${alike.join(", ")} ${alike.length === 1 ? "is" : "are"} not shown to be worse yet.` : "";
-  return `${known(pattern, best)}${others}${cheapest === best ? " It also costs least." : ""}`;
+  return `${known(pattern, best, gone)}${others}${cheapest === best ? " It also costs least." : ""}`;
 }
 
-const known = (pattern, route) => `${route}: ${rating(pattern.routes[route])}, ${several(pattern.routes[route].rated, "rating")}`;
+const known = (pattern, route, gone = []) => `${offered(route, gone)}: ${rating(pattern.routes[route])}, ${several(pattern.routes[route].rated, "rating")}`;
 
 function summary(route) {
   const price = route.cost === null ? "" : `, mean cost ${cost(route.cost)}`;
@@ -38,7 +38,7 @@ function summary(route) {
 const ownCost = ({ cost: sum, costed, latest }) => `${cost(sum)} for ${several(costed, "question")}, ${cost(sum / costed)} each`
   + (latest ? `; of the latest ${count(latest)} requests of the space` : "");
 
-function detail(pattern, form) {
+function detail(pattern, form, gone = []) {
   if (!pattern) return [h("p", { class: "quiet" }, "Choose a topic in the table or on the map.")];
   const routes = Object.entries(pattern.routes).map(([route, known]) => ({ route, ...known }));
   return [
@@ -49,7 +49,8 @@ function detail(pattern, form) {
       h("dt", {}, "Mostly"), h("dd", {}, pattern.verdict ?? "not judged"),
       pattern.own && [h("dt", {}, "Cost of its questions"), h("dd", {}, ownCost(pattern.own))],
       h("dt", {}, term("Routes’ cost of 1,000", "routescost")), h("dd", {}, cost(pattern.per_thousand)),
-      h("dt", {}, term("Best quality", "best")), h("dd", {}, bestOf(pattern)),
+      h("dt", {}, term("Best quality", "best")), h("dd", {}, bestOf(pattern, gone)),
+      pattern.former_best && [h("dt", {}, term("Was better, no longer offered", "offered")), h("dd", {}, known(pattern, pattern.former_best))],
       pattern.cheapest && pattern.cheapest !== pattern.best_route && [h("dt", {}, term("Cheapest not shown to be worse", "cheapest")),
         h("dd", {}, `${known(pattern, pattern.cheapest)}, mean cost ${cost(pattern.routes[pattern.cheapest].cost)}`)]),
     h("h3", {}, "Typical questions"),
@@ -58,7 +59,7 @@ function detail(pattern, form) {
       : h("p", { class: "quiet" }, "They were recorded without texts."),
     form,
     routes.length > 0 && h("h3", {}, "Routes tried in it"),
-    routes.length > 0 && h("ul", { class: "typed" }, routes.map((route) => h("li", {}, h("strong", {}, route.route), h("span", { class: "quiet" }, summary(route))))),
+    routes.length > 0 && h("ul", { class: "typed" }, routes.map((route) => h("li", {}, h("strong", {}, offered(route.route, gone)), h("span", { class: "quiet" }, summary(route))))),
     routes.length > 0 && h("p", { class: "note" }, "All ratings so far count, older ones less. In brackets: where their mean likely lies. Where quality has changed lately, today’s may lie outside: the Overview tells since when. Costs are means of the whole space."),
   ].filter(Boolean);
 }
@@ -113,7 +114,7 @@ function orderChoice(onChange) {
   return h("label", { class: "inline" }, "Order", select);
 }
 
-function leading(items, onChoose) {
+function leading(items, onChoose, gone) {
   const [name, key] = ORDERS[order];
   const rows = items.toSorted((a, b) => key(b) - key(a) || b.size - a.size);
   const columns = [
@@ -121,7 +122,7 @@ function leading(items, onChoose) {
     { name: "Asked", kind: "number", of: (pattern) => count(pattern.size) },
     { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.judged)}`) },
     { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${count(pattern.rated)}` : null) },
-    { name: "Best quality", title: () => term("Best quality", "best"), kind: "short", of: (pattern) => pattern.best_route },
+    { name: "Best quality", title: () => term("Best quality", "best"), kind: "short", of: (pattern) => pattern.best_route && offered(pattern.best_route, gone) },
     { name: "Routes’ cost in all", title: () => term("Routes’ cost in all", "routescost"), kind: "number", of: (pattern) => (inAll(pattern) === null ? null : cost(inAll(pattern))) },
   ];
   const more = rows.slice(LEADING);
@@ -138,12 +139,13 @@ export function patterns() {
   const list = h("div", { class: "flow" });
   let chosen = null;
   let domains = null;
+  let gone = []; // routes that are no longer offered
   let shown; // the version on the slider; undefined: the live one
   let [mayName, isLive] = [false, true];
 
   const choose = (item) => {
     chosen = item?.id ?? null;
-    about.replaceChildren(h("h2", { tabindex: "-1" }, item ? nameOf(item) : "Topic"), ...detail(item, item && mayName && isLive && naming(item, named)));
+    about.replaceChildren(h("h2", { tabindex: "-1" }, item ? nameOf(item) : "Topic"), ...detail(item, item && mayName && isLive && naming(item, named), gone));
     press();
   };
   const press = () => {
@@ -153,6 +155,7 @@ export function patterns() {
   function draw(found) {
     const items = found.patterns;
     isLive = found.version === found.basis;
+    gone = found.not_offered;
     costsIn(found.cost_unit);
     if (!items.length) {
       drawing.replaceChildren(h("p", { class: "quiet" }, `Version ${found.version} has no topics: learning makes them from what was recorded.`));
@@ -179,7 +182,7 @@ export function patterns() {
         choose(item);
         map.mark(item.id);
         if (about.getBoundingClientRect().top > 0.8 * innerHeight) about.scrollIntoView(); // on a phone it comes last
-      }));
+      }, gone));
       press();
     };
     list.replaceChildren(orderChoice(fillRows), rows);

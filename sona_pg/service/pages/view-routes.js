@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { otherBudgets } from "./budgets.js";
 import { whisker } from "./charts.js";
 import { h, panel, problem, table } from "./elements.js";
-import { cost, costsIn, count, duration, range, several, share } from "./format.js";
+import { cost, costsIn, count, duration, offered, range, several, share } from "./format.js";
 import { budget, byDay, fairQuality, likeQuality, plainQuality, qualityForMoney, readBudget, totals } from "./money.js";
 import { chosenDays, daysOf, rangeChoice } from "./range.js";
 import { term } from "./terms.js";
@@ -31,7 +31,7 @@ function leaderboard(rows, when) {
   const shown = compared ? (route) => likeQuality(route) : (route) => plainQuality(route);
   return [
     table(`Routes taken most often, ${when}; ${compared ? ORDERS.like : ORDERS.plain}`, [
-      { name: "Route", heads: true, kind: "words", of: (route) => route.route },
+      { name: "Route", heads: true, kind: "words", of: (route) => offered(route.route, route.is_offered ? [] : [route.route]) },
       { name: "On like questions", title: () => term("On like questions", "like"), kind: "number", of: (route) => share(route.like_quality) },
       { name: "0 to 100 %", kind: "nowrap", of: (route) => shown(route) && whisker(shown(route)) },
       { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (route) => shown(route) && range(shown(route).low, shown(route).high) },

@@ -3,7 +3,7 @@
 import { get, post, wordless } from "./api.js";
 import { chart, frame } from "./charts.js";
 import { h, panel, problem, s, table } from "./elements.js";
-import { ago, count, several, share, told } from "./format.js";
+import { ago, count, offered, several, share, told } from "./format.js";
 import { kept, versionSlider } from "./slider.js";
 import { term } from "./terms.js";
 
@@ -68,20 +68,20 @@ function bump(answers, versions, cursor) {
   return [h("figure", {}, drawing), legend];
 }
 
-function answerPanel(title, answer) {
+function answerPanel(title, answer, gone) {
   const ranking = rankingOf(answer);
   const near = answer.patterns[0];
   const byRoute = !answer.ranking.length;
   return panel(title,
-    ranking.length ? h("p", { class: "answer" }, ranking[0].id) : h("p", { class: "quiet" }, "No answer was stored yet, and no route was known."),
+    ranking.length ? h("p", { class: "answer" }, offered(ranking[0].id, gone)) : h("p", { class: "quiet" }, "No answer was stored yet, and no route was known."),
     byRoute && ranking.length > 0 && h("p", { class: "note" }, "By expected quality alone, without prices and budget: servers may choose a cheaper route."),
     ranking.length > 1 && h("details", {}, h("summary", {}, byRoute ? "Expected quality of the routes" : "Scores of the best"),
-      h("ul", { class: "scores" }, ranking.slice(0, SHOWN).map((one) => h("li", {}, h("span", {}, one.id),
+      h("ul", { class: "scores" }, ranking.slice(0, SHOWN).map((one) => h("li", {}, h("span", {}, offered(one.id, gone)),
         h("span", { class: "quiet" }, byRoute ? share(one.score) : one.score.toFixed(2)))))),
     h("dl", { class: "pairs" },
       h("dt", {}, term("Nearest topic", "pattern")),
       h("dd", {}, near ? `${near.name ?? near.title ?? "without texts"} (similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")})` : "none"),
-      h("dt", {}, term("Best quality there", "best")), h("dd", {}, near?.best_route ?? (near ? "none has 10 ratings yet" : "–")),
+      h("dt", {}, term("Best quality there", "best")), h("dd", {}, near?.best_route ? offered(near.best_route, gone) : near ? "none that is offered has 10 ratings yet" : "–"),
       h("dt", {}, term("Adapter", "adapter")), h("dd", {}, answer.turned < 0.05 ? "leaves the question as it is" : `turns the question by ${answer.turned.toFixed(1)}°`)));
 }
 
@@ -121,7 +121,7 @@ export function travel() {
       post("v1/dashboard/facts", { text }), ...parts.map((part) => post("v1/dashboard/answers", { ...body, versions: part })),
     ]);
     const then = found.flatMap((part) => part.then);
-    const now = found[0].now;
+    const { now, not_offered: gone } = found[0];
     if (now.ranking.length) for (const one of then) one.routes = []; // a version without stored answers gave none
     const near = facts.facts.filter((fact) => fact.similarity >= NEAR);
     const answers = [...then, now];
@@ -131,7 +131,7 @@ export function travel() {
     const select = (version) => {
       const here = versions.indexOf(version);
       graph.replaceChildren(...bump(answers, versions, here));
-      shown.replaceChildren(answerPanel(`Version ${version} answers`, then[here]), answerPanel("Now, with recent feedback", now));
+      shown.replaceChildren(answerPanel(`Version ${version} answers`, then[here], gone), answerPanel("Now, with recent feedback", now, gone));
       moved.replaceChildren(...factTable(near, version));
     };
     const changed = turns(then, versions);

@@ -33,7 +33,7 @@ INVENTORY = {
         pattern_cycles pattern_drift pattern_seasons pattern_trajectories patterns_at quality_by_parameter
         quality_changes quantile
         reals_of record_feedback record_trajectory require_space require_vector routes_between
-        routes_on_like_questions
+        routes_not_offered routes_on_like_questions
         similar_trajectories sizes_of touched_days uuid_floor uuid_time version_cycles weight_at
     """,
     "index": """
