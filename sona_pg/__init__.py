@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sona_pg.domain.pattern import LearnedPattern, RouteRecord
     from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
     from sona_pg.domain.space import SpaceSummary
+    from sona_pg.domain.space_figures import SpaceFigures
     from sona_pg.domain.topic import Topic
     from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
     from sona_pg.domain.verdict import VerdictCounts
@@ -163,6 +164,7 @@ __all__ = [
     "SonaEngineBuilder",
     "SonaError",
     "SpaceExists",
+    "SpaceFigures",
     "SpaceRemoved",
     "SpaceSummary",
     "StorageError",
@@ -244,6 +246,7 @@ _HOMES = {
         "TrajectoryStep",
     ),
     "sona_pg.domain.space": ("SpaceSummary",),
+    "sona_pg.domain.space_figures": ("SpaceFigures",),
     "sona_pg.domain.topic": ("Topic",),
     "sona_pg.engine": ("AsyncSonaEngine", "SonaEngine", "Store"),
     "sona_pg.errors": (

@@ -16,7 +16,6 @@ from sona_pg.cli.commands import app
 FOLDER = Path(__file__).parent.parent / "docker" / "production"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
-MADE_BY_HAND = {"./metrics.key"}  # the tutorial says how
 
 
 @pytest.mark.parametrize("name", ["upgrade", "server-1", "server-2", "worker"])
@@ -50,21 +49,21 @@ def test_every_file_and_volume_that_is_named_is_there():
     for service in SERVICES.values():
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
-            if source not in MADE_BY_HAND:
-                assert (FOLDER / source).is_file() if source.startswith(".") else source in COMPOSE["volumes"], source
+            assert (FOLDER / source).is_file() if source.startswith(".") else source in COMPOSE["volumes"], source
 
 
 def test_prometheus_asks_every_server_and_worker_where_it_answers():
     told = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     servers, workers = told["scrape_configs"]
     (targets,) = servers["static_configs"]
-    assert targets["targets"] == [f"{name}:8700" for name in SERVICES if name.startswith("server-")]
+    names = [name for name in SERVICES if name.startswith("server-")]
+    ports = {SERVICES[name]["command"][SERVICES[name]["command"].index("--metrics") + 1] for name in names}
+    assert targets["targets"] == [f"{name}:{port}" for name in names for port in ports]
     (found,) = workers["dns_sd_configs"]
     command = SERVICES["worker"]["command"]
     assert found["names"] == ["worker"]
     assert str(found["port"]) == command[command.index("--metrics") + 1]
     mounted = dict(volume.split(":")[1::-1] for volume in SERVICES["prometheus"]["volumes"])
-    assert mounted[servers["authorization"]["credentials_file"]] == "./metrics.key"
     (rules,) = told["rule_files"]
     text = (FOLDER / mounted[f"/etc/prometheus/{rules}"]).read_text()
     assert {"SonaLearningStopped", "SonaWorkerStalls"} <= set(re.findall(r"alert: (\w+)", text))

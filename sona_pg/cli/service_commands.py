@@ -11,6 +11,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from uuid import UUID
 import typer
 
 from sona_pg.cli.demo_space import require_demo_space
+from sona_pg.cli.figures_port import figures_served
 from sona_pg.cli.log_lines import LogForm, log_to_stderr
 from sona_pg.cli.options import SpaceName, Url, database_at
 from sona_pg.cli.render import show_facts, show_rows
@@ -129,6 +131,12 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    metrics: Annotated[
+        int | None, typer.Option(help="Serve Prometheus figures of all spaces on this port, too.", min=0, max=65535)
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Address of that port, which asks for no key: names of spaces, and figures.")
+    ] = "127.0.0.1",
     grace: Annotated[float, typer.Option(help="Seconds that open requests have at the end.", min=0)] = 20.0,
     url: Url = None,
 ) -> None:
@@ -144,6 +152,7 @@ def serve(
     """
     try:
         from sona_pg.service import ServiceOptions, create_app
+        from sona_pg.service.metrics_text import figures, health
         from sona_pg.service.web_server import WebServer
     except ModuleNotFoundError as exc:
         raise ConfigError(f"the service needs an extra: pip install 'sona-pg[server]' ({exc.name} is missing)") from exc
@@ -178,8 +187,14 @@ def serve(
             log_to_stderr(logs)
             logging.getLogger("uvicorn").setLevel(logging.INFO)
             told = {"log_config": None}
-        server = WebServer(create_app(store, options), grace, host=host, port=port, **told)
-        with suppress(KeyboardInterrupt, SystemExit):  # uvicorn exits by itself if it cannot start
+        served = create_app(store, options)
+        server = WebServer(served, grace, host=host, port=port, **told)
+        with (
+            figures_served(partial(figures, served), partial(health, served), metrics, metrics_host) as figures_port,
+            suppress(KeyboardInterrupt, SystemExit),  # uvicorn exits by itself if it cannot start
+        ):
+            if figures_port is not None:
+                log.info("figures for Prometheus are on port %d", figures_port)
             server.run()
         if not server.started:
             raise typer.Exit(1)

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,7 +54,8 @@ def worker(
 
     Example: sona-pg worker --spaces 'team-*' --metrics 9187
     """
-    from sona_pg.cli.worker_figures import figures_served
+    from sona_pg.cli.figures_port import figures_served
+    from sona_pg.cli.worker_figures import figures, health
     from sona_pg.store.database import Database
     from sona_pg.store.worker_sessions import own_name
     from sona_pg.worker.store_worker import StoreWorker
@@ -71,7 +73,7 @@ def worker(
                 return
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stop.set())
-            with figures_served(made, metrics, metrics_host) as port:
+            with figures_served(partial(figures, made), partial(health, made), metrics, metrics_host) as port:
                 if made.wait_for(lambda: database.prepare(policy), stop):
                     log.info("worker %s is ready", made.worker_id, extra={"figures": {"port": port}})
                     made.run(stop)

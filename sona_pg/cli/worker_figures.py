@@ -1,17 +1,10 @@
-"""Prometheus figures of a worker, served on this machine alone unless another address is given."""
+"""Prometheus figures of a worker, and whether it is healthy."""
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from sona_pg.errors import ConfigError
 from sona_pg.worker.store_worker import StoreWorker
-
-log = logging.getLogger(__name__)
 
 FIGURES = (
     ("sona_worker_database_up", "gauge", "Whether the database has answered lately (1) or not (0).", "database_up"),
@@ -39,38 +32,13 @@ def is_failing(worker: StoreWorker) -> bool:
     return 0 < worker.spaces == worker.failing
 
 
-@contextmanager
-def figures_served(worker: StoreWorker, port: int | None, host: str = "127.0.0.1") -> Iterator[int | None]:
-    """Serve /metrics and /health while the block runs; yield the port."""
-    if port is None:
-        yield None
-        return
+def figures(worker: StoreWorker) -> tuple[int, str]:
+    """Return status and text of /metrics."""
+    return 200, "".join(f"{line}\n" for line in figure_lines(worker))
 
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found, status, body = self.path in ("/metrics", "/health"), 200, "ok\n"
-            if self.path == "/metrics":
-                body = "".join(f"{line}\n" for line in figure_lines(worker))
-            elif is_failing(worker):
-                status, body = 503, "the last cycle of every space failed: see this worker's log\n"
-            self.send_response(status if found else 404)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            self.end_headers()
-            if found:
-                self.wfile.write(body.encode())
 
-        def log_message(self, format: str, *args: object) -> None:
-            log.debug(format, *args)
-
-    try:
-        server = ThreadingHTTPServer((host, port), Answers)
-    except OSError as exc:
-        raise ConfigError(f"--metrics {port}: nothing can listen on {host}: {exc.strerror}") from exc
-    thread = threading.Thread(target=server.serve_forever, name="sona-pg figures", daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def health(worker: StoreWorker) -> tuple[int, str]:
+    """Return status and text of /health."""
+    if is_failing(worker):
+        return 503, "the last cycle of every space failed: see this worker's log\n"
+    return 200, "ok\n"

@@ -62,6 +62,10 @@ class Figures:
         Args:
             fresh: ask the database now; otherwise its last answer, about a poll old, is used.
         """
+        return {**self.of_process(), **self._of_database(fresh).figures}
+
+    def of_process(self) -> dict[str, Any]:
+        """Return the figures of ``read`` that need no database."""
         known = self._of_version()
         return {
             "space": self._session.space_name,
@@ -69,7 +73,6 @@ class Figures:
             **known.figures,
             AGE: known.serving.age,
             **self._of_server(),
-            **self._of_database(fresh).figures,
         }
 
     def text(self, *, fresh: bool) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sona_pg.domain.act import Act
 from sona_pg.domain.space import SpaceSummary
+from sona_pg.domain.space_figures import SpaceFigures
 from sona_pg.engine.held_engines import HeldEngines
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.serving.arguments import require_count
@@ -32,6 +33,14 @@ class SpaceCalls(ABC):
     def spaces(self) -> list[SpaceSummary]:
         """Return all spaces of the database by name."""
         return self._database().summarise_spaces()
+
+    def space_figures(self, space_id: int | None = None) -> list[SpaceFigures]:
+        """Return counters and state of learning of the space with this number, or of all, whoever has them open.
+
+        Raises:
+            DatabaseUnavailable: there is no answer within seconds, because a lock is held, for instance.
+        """
+        return self._database().space_figures(space_id)
 
     def space_names(self, name: str, space_id: int | None = None) -> dict[int, str]:
         """Return the present names, by number, of the space called ``name`` and of the one with this number."""

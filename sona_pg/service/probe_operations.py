@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from sona_pg._version import __version__
-from sona_pg.errors import SonaError
+from sona_pg.service.metrics_text import metrics_text
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.problems import ProblemError
-from sona_pg.service.request_figures import MEDIA_TYPE, gauge_lines, space_lines
+from sona_pg.service.request_figures import MEDIA_TYPE
 
 operations = Operations("operate")
 
@@ -42,22 +43,6 @@ async def ready(call: Call[Any]) -> Any:
 
 @operations.add("GET", "/metrics", scope="read", answer=None, media_type="text/plain", of_space=False)
 async def metrics(call: Call[Any]) -> Any:
-    """Return figures of requests and of the open spaces in the text format of Prometheus."""
-    figures = {}
-    for name, engine in list(call.state.spaces.opened.items()):
-        if call.caller.space_id in (None, engine.space_id):
-            try:
-                known = await engine.metrics(fresh=False)
-            except SonaError:
-                continue  # removed, or closing: it has no figures
-            figures[name] = {
-                **known, "recorded": engine.recorded_count, "dropped": engine.dropped_count,
-                "abandoned": engine.abandoned_count, "waiting": engine.waiting,
-            }  # fmt: skip
-    up = not any(engine.is_cut_off for engine in call.state.spaces.opened.values())
-    lines = [
-        *call.state.figures.lines(),
-        *gauge_lines("sona_database_up", "Whether the database has answered lately (1) or not (0).", up),
-        *space_lines(figures),
-    ]
-    return Response("\n".join(lines) + "\n", media_type=MEDIA_TYPE)
+    """Return figures of requests, and of the key's space or without a key of all, in the text format of Prometheus."""
+    text = await run_in_threadpool(metrics_text, call.state, call.caller.space_id)
+    return Response(text, media_type=MEDIA_TYPE)

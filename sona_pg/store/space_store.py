@@ -13,6 +13,7 @@ from sona_pg.config import SonaConfig
 from sona_pg.domain.act import WHOLE_STORE, Act
 from sona_pg.domain.budget import Budget, BudgetStatus, FleetSpending, Per, ServerSpending
 from sona_pg.domain.space import Space, SpaceSummary
+from sona_pg.domain.space_figures import SpaceFigures
 from sona_pg.errors import InvalidValue, SpaceRemoved
 from sona_pg.limits import MOST_WEEKS
 from sona_pg.store import (
@@ -26,7 +27,8 @@ from sona_pg.store import (
 )
 from sona_pg.store.arrival import Arrival
 from sona_pg.store.connect import driver_connection, translated
-from sona_pg.store.transactions import BRIEF, reading, transaction
+from sona_pg.store.figure_rows import space_figures
+from sona_pg.store.transactions import BRIEF, prompt, reading, transaction
 from sona_pg.store.worker_sessions import WorkerSession, connected_workers
 
 
@@ -136,6 +138,11 @@ class SpaceStore:
         """Return all spaces by name, with their row counts."""
         with reading(self.engine, "listing the spaces") as connection:
             return fleet.summarise_spaces(connection)
+
+    def space_figures(self, space_id: int | None) -> list[SpaceFigures]:
+        """Return the figures of a space, or of all; ``DatabaseUnavailable`` where they take longer than seconds."""
+        with prompt(self.engine, "reading the figures of spaces") as connection:
+            return space_figures(connection, space_id)
 
     def remove_space(self, name: str) -> dict[str, int]:
         """Delete a space with all its rows; return their number by table. Engines that have it open end.

@@ -6,12 +6,24 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine
+from psycopg.errors import QueryCanceled
+from sqlalchemy import Connection, Engine, TextClause, text
+from sqlalchemy.exc import OperationalError
 
+from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store.connect import judged, translated
 from sona_pg.store.deadlines import deadlines
 
 BRIEF = 10.0  # seconds, for statements that take milliseconds
+PROMPT = 2.0  # seconds, for those that a caller waits for, who has something to tell without them
+
+
+def limit_of(seconds: float) -> TextClause:
+    """Return the statement after which the server cancels those of the transaction that take longer."""
+    return text(f"SET LOCAL statement_timeout = {1000 * seconds:.0f}")
+
+
+SERVER_LIMIT = limit_of(PROMPT)
 
 
 @contextmanager
@@ -44,3 +56,22 @@ def transaction(engine: Engine, doing: str, limit: float = math.inf) -> Iterator
     """Yield a connection in a transaction that commits when the block ends without an error."""
     with _connected(engine, doing, limit) as connection, connection.begin():
         yield connection
+
+
+@contextmanager
+def prompt(engine: Engine, doing: str) -> Iterator[Connection]:
+    """Yield a connection in a transaction whose statements the server cancels after ``PROMPT`` seconds.
+
+    A deadline of this process alone leaves a statement that waits for a lock behind, as a session of the server.
+
+    Raises:
+        DatabaseUnavailable: the server is away, or a statement was cancelled.
+    """
+    with _connected(engine, doing, BRIEF) as connection, connection.begin():
+        connection.execute(SERVER_LIMIT)
+        try:
+            yield connection
+        except (OperationalError, QueryCanceled) as exc:
+            if not isinstance(getattr(exc, "orig", exc), QueryCanceled):
+                raise
+            raise DatabaseUnavailable(f"{doing}: no answer within {PROMPT:g} s; a lock is held, or it is busy") from exc

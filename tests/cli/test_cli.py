@@ -22,10 +22,12 @@ from typer.testing import CliRunner
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine, kernels
 from sona_pg._version import __version__
+from sona_pg.cli import worker_figures
 from sona_pg.cli.commands import app
 from sona_pg.cli.database_commands import _with_name
+from sona_pg.cli.figures_port import figures_served
 from sona_pg.cli.main import exit_status
-from sona_pg.cli.worker_figures import FIGURES, figure_lines, figures_served
+from sona_pg.cli.worker_figures import FIGURES, figure_lines
 from sona_pg.errors import ConfigError, SonaError, SpaceExists
 from sona_pg.service.web_server import WebServer
 from sona_pg.store.database import Database
@@ -245,7 +247,7 @@ def test_a_worker_whose_every_space_fails_is_not_healthy(database_url: str, monk
     database = Database.open(database_url)
     try:
         worker = StoreWorker(database, names=["apart"])
-        with figures_served(worker, 0) as port:
+        with figures_served(lambda: worker_figures.figures(worker), lambda: worker_figures.health(worker), 0) as port:
             health = f"http://127.0.0.1:{port}/health"
             with urllib.request.urlopen(health) as answer:
                 assert answer.status == 200
