@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from sona_pg.service.problems import ProblemError
 from sona_pg.service.service_options import ServiceOptions
 
 KNOWN_FOR = 10.0  # seconds until a key is looked up again: a revoked one is refused then
+ASK_AGAIN = 1.0  # seconds until a key that was good is looked up again, after a look-up had no answer
+MOST_WAIT = 0.5  # seconds that a request with such a key waits for its look-up
 MOST_KNOWN = 10_000  # tokens, good and bad ones
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="sona-pg"'}
@@ -55,6 +58,7 @@ class Callers:
         self._store: Store | None = None  # until the application has started
         self._options = options
         self._known: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
+        self._looking: dict[str, asyncio.Task[Caller | DatabaseUnavailable | None]] = {}
         self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key -> requests left, and when
 
     def ask(self, store: Store) -> None:
@@ -98,21 +102,38 @@ class Callers:
             self._spent.popitem(last=False)
 
     async def _of_token(self, token: str) -> Caller | None:
-        now = time.monotonic()
         known = self._known.get(token)
-        if known is not None and now - known[0] < KNOWN_FOR:
+        if known is not None and time.monotonic() - known[0] < KNOWN_FOR:
             return known[1]
+        task = self._looking.get(token)
+        if task is None:  # one look-up for all who wait: a silent database must not occupy a thread for each
+            task = self._looking[token] = asyncio.create_task(self._look_up(token))
+            task.add_done_callback(lambda _: self._looking.pop(token))
+        if known is None or known[1] is None:
+            found = await asyncio.shield(task)
+        else:  # a key that was good goes on while the database is away, or slow
+            await asyncio.wait({task}, timeout=MOST_WAIT)
+            found = task.result() if task.done() else known[1]
+        if isinstance(found, DatabaseUnavailable):
+            if known is None or known[1] is None:
+                raise found
+            return known[1]
+        return found
+
+    async def _look_up(self, token: str) -> Caller | DatabaseUnavailable | None:
+        """Return who has a key now, or why that cannot be told."""
         assert self._store is not None
+        caller = None
         try:
             key = await run_in_threadpool(self._store.find_key, token)
-        except DatabaseUnavailable:
-            if known is None or known[1] is None:
-                raise
-            return known[1]  # a key that was good goes on while the database is away
-        caller = None
+        except DatabaseUnavailable as exc:
+            known = self._known.get(token)
+            if known is not None and known[1] is not None:
+                self._known[token] = (time.monotonic() - KNOWN_FOR + ASK_AGAIN, known[1])
+            return exc
         if key is not None:
             caller = Caller(key.name, key.scopes, key.space, key.space_id, str(key.key_id))
-        self._known[token] = (now, caller)
+        self._known[token] = (time.monotonic(), caller)
         self._known.move_to_end(token)
         while len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)

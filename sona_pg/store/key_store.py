@@ -14,7 +14,7 @@ from sona_pg.domain.space import Space
 from sona_pg.store import acts, leases
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.schema import api_keys, idempotent_requests, spaces
-from sona_pg.store.transactions import BRIEF, reading, transaction
+from sona_pg.store.transactions import BRIEF, prompt, reading, transaction
 
 GIVEN_UP = timedelta(minutes=2)  # after which a request that was never answered may be sent again
 RELEASED = "released"  # in the place of the media type: the request failed, and may be sent again at once
@@ -41,8 +41,8 @@ class KeyStore:
             return _keys(connection, space.space_id, key_id)[0]
 
     def find(self, space_id: int, key_id: UUID) -> ApiKey | None:
-        """Return a key with its hash, revoked or not."""
-        with reading(self._engine, "looking for an API key", BRIEF) as connection:
+        """Return a key with its hash, revoked or not; ``DatabaseUnavailable`` if that takes longer than seconds."""
+        with prompt(self._engine, "looking for an API key") as connection:
             return next(iter(_keys(connection, space_id, key_id)), None)
 
     def listing(self, space: Space) -> list[ApiKey]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from sona_pg.cli.commands import app as command_line
-from sona_pg.errors import ConfigError, InvalidValue, UnknownKey
+from sona_pg.errors import ConfigError, DatabaseUnavailable, InvalidValue, UnknownKey
 from sona_pg.service import ServiceOptions, callers
+from sona_pg.store import transactions
 from tests.service.conftest import CONFIG, DIM, serving
 
 X = [1.0] * DIM
@@ -61,9 +63,43 @@ def test_a_revoked_key_is_refused_once_it_is_looked_up_again(service, service_st
     assert service.get("/v1/stats", headers=bearer(token)).status_code == 200
     service_store.revoke_key(name, key.key_id)
     monkeypatch.setattr(callers, "KNOWN_FOR", 0.0)
+    monkeypatch.setattr(callers, "MOST_WAIT", 60.0)
     assert service.get("/v1/stats", headers=bearer(token)).status_code == 401
     with pytest.raises(UnknownKey):
         service_store.revoke_key(name, key.key_id)
+
+
+def test_a_good_key_goes_on_while_its_look_up_gets_no_answer(service, service_store, space, monkeypatch):
+    _, token = service_store.create_key(space(), "app", ["read"])
+    body = {"vector": X}
+    assert service.post("/v1/adapt", body, headers=bearer(token)).status_code == 200
+    asked, answered = [], threading.Event()
+
+    def silent(token):
+        asked.append(token)
+        assert answered.wait(60)
+
+    monkeypatch.setattr(callers, "KNOWN_FOR", 0.0)
+    monkeypatch.setattr(callers, "MOST_WAIT", 0.01)
+    monkeypatch.setattr(service_store, "find_key", silent)
+    for _ in range(3):
+        assert service.post("/v1/adapt", body, headers=bearer(token)).status_code == 200
+    assert asked == [token]
+    answered.set()  # the key is gone
+    monkeypatch.setattr(callers, "MOST_WAIT", 60.0)
+    assert service.post("/v1/adapt", body, headers=bearer(token)).status_code == 401
+
+
+def test_a_look_up_that_waits_for_a_lock_is_given_up_by_the_server(service_store, service_url, space, monkeypatch):
+    _, token = service_store.create_key(space(), "app", ["read"])
+    monkeypatch.setattr(transactions, "SERVER_LIMIT", transactions.limit_of(0.2))
+    with psycopg.connect(service_url) as locking, psycopg.connect(service_url, autocommit=True) as looking:
+        locking.execute("LOCK TABLE sona.api_keys IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(DatabaseUnavailable, match="a lock is held"):
+            service_store.find_key(token)
+        waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'sona.api_keys'::regclass AND NOT granted"
+        assert looking.execute(waiting).fetchone() == (0,)
+    assert service_store.find_key(token) is not None
 
 
 def test_a_stream_of_events_ends_once_its_key_is_revoked(service, service_store, space, monkeypatch):
@@ -79,6 +115,7 @@ def test_a_stream_of_events_ends_once_its_key_is_revoked(service, service_store,
 
     monkeypatch.setattr(service_store, "find_key", then_revoked)
     monkeypatch.setattr(callers, "KNOWN_FOR", 0.0)
+    monkeypatch.setattr(callers, "MOST_WAIT", 60.0)
     told = service.get("/v1/events", headers=bearer(token))  # returns when the stream has ended
     assert (told.status_code, told.text.count("event: version")) == (200, 1)
     assert [one is not None for one in found] == [True, True, False]
