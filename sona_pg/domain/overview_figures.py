@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 from uuid import UUID
 
@@ -63,15 +63,24 @@ class QualitySpan:
 
 @dataclass(frozen=True, slots=True)
 class VersionQuality:
-    """Quality of the trajectories that were recorded while a version was live."""
+    """Quality of the trajectories that a version decided."""
 
     version: int
-    origin: str
-    start: datetime
-    end: datetime
+    origin: str | None  # None: it is not kept any more
+    made_at: datetime | None
     learned: int  # trajectories and feedback that its cycle read; 0: not recorded any more
-    patterns: int | None
+    first_day: date | None  # of what it decided
+    last_day: date | None
     mean: MeanQuality
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCurve:
+    """Quality of what the latest versions decided, oldest first, and of what tells no version."""
+
+    points: Sequence[VersionQuality]
+    undecided: MeanQuality  # imported, or recorded with neither a ranking nor a decision
+    missing_days: int  # not summed yet, left out
 
 
 @dataclass(frozen=True, slots=True)

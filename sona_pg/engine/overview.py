@@ -29,7 +29,7 @@ from sona_pg.domain.overview_figures import (
     RouteStanding,
     Scored,
     ToldFact,
-    VersionQuality,
+    VersionCurve,
     interval,
 )
 from sona_pg.domain.pattern import LearnedPattern
@@ -113,8 +113,8 @@ class Overview:
         """Return the quality within equal spans of time; see ``quality_curves.over_time``."""
         return quality_curves.over_time(self._session(), days)
 
-    def quality_by_version(self) -> QualityCurve[VersionQuality]:
-        """Return the quality of the trajectories that were recorded while each of the latest versions was live."""
+    def quality_by_version(self) -> VersionCurve:
+        """Return the quality of what each of the latest versions decided, as ``sona.learning_curve`` has it."""
         return quality_curves.by_version(self._session())
 
     def routes(self, days: float = 30.0) -> list[RouteStanding]:

@@ -1,4 +1,4 @@
-"""Quality of a space over time and by version: of all its trajectories, where they are very many of a sample."""
+"""Quality of a space over time, where trajectories are very many of a sample, and by the version that decided."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from sona_pg.domain.ids import EPOCH
-from sona_pg.domain.overview_figures import MeanQuality, QualityCurve, QualitySpan, SpanSums, VersionQuality
-from sona_pg.domain.version import StoredVersion
+from sona_pg.domain.overview_figures import MeanQuality, QualityCurve, QualitySpan, SpanSums, VersionCurve
 from sona_pg.engine.period_overview import end_of_period, start_of_period
 from sona_pg.engine.session import Session
 from sona_pg.store.outcome_samples import TimeSpan
@@ -37,25 +35,9 @@ def over_time(session: Session, days: float) -> QualityCurve[QualitySpan]:
     return QualityCurve(list(_joined(spans, sums)), sampled)
 
 
-def by_version(session: Session) -> QualityCurve[VersionQuality]:
-    """Return the quality of the trajectories that were recorded while each of the latest versions was live."""
-    listed = session.database.versions.listing(session.space, SHOWN_VERSIONS)
-    live = sorted((one for one in listed if one.status in ("live", "retired")), key=lambda one: one.version)
-    bounds = session.database.overview.bounds(session.space, EPOCH)
-    if bounds is None:
-        return QualityCurve([], False)
-    told: list[tuple[int, str, datetime, int, int | None]]
-    told = [(one.version, one.origin, one.created_at, _read_by(one), one.patterns) for one in live]
-    if not live or live[0].parent == 0:
-        told.insert(0, (0, "start", bounds.start, 0, 0))
-    ends = [one[2] for one in told[1:]] + [bounds.end + LEAST_SPAN]
-    spans = [TimeSpan(one[2], max(one[2], end)) for one, end in zip(told, ends, strict=True)]
-    sums, sampled = _summed(session, spans)
-    points = [
-        VersionQuality(version, origin, span.start, span.end, learned, patterns, MeanQuality.of([one]))
-        for (version, origin, _, learned, patterns), span, one in zip(told, spans, sums, strict=True)
-    ]
-    return QualityCurve(points, sampled)
+def by_version(session: Session) -> VersionCurve:
+    """Return the quality of what each of the latest versions decided, as ``sona.learning_curve`` has it."""
+    return session.database.overview.version_curve(session.space, SHOWN_VERSIONS)
 
 
 def since(session: Session, days: float) -> datetime:
@@ -91,7 +73,3 @@ def _joined(spans: Sequence[TimeSpan], sums: Sequence[SpanSums]) -> Iterator[Qua
         if mean.rated >= enough or (place == len(spans) - 1 and mean.trajectories):
             yield QualitySpan(start, span.end, mean)
             start, joined = span.end, []
-
-
-def _read_by(version: StoredVersion) -> int:
-    return (version.trajectories or 0) + (version.feedback or 0)

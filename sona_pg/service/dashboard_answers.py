@@ -33,13 +33,15 @@ class QualityAnswer(BaseModel):
     sampled: bool  # estimated from the first trajectories of each stretch: there are too many to read them all
 
 
-class VersionPoint(QualityPoint):
-    """Quality while a version was live."""
+class VersionPoint(QualityFigures):
+    """Quality of what a version decided, on which days (UTC)."""
 
     version: int
-    origin: str
+    origin: str | None = None  # null: it is not kept any more
+    made_at: datetime | None = None
     learned: int  # trajectories and feedback that its cycle read
-    patterns: int | None = None
+    first_day: date | None = None
+    last_day: date | None = None
 
 
 class EventRow(BaseModel):
@@ -52,10 +54,11 @@ class EventRow(BaseModel):
 
 
 class LearningCurveAnswer(BaseModel):
-    """Quality by version, and what happened to the space besides cycles; oldest first."""
+    """Quality by the version that decided, and what happened to the space besides cycles; oldest first."""
 
     points: list[VersionPoint]
-    sampled: bool  # estimated from the first trajectories of each part: there are too many to read them all
+    undecided: QualityFigures  # of requests that tell no version: imported, or recorded without ranking and decision
+    missing_days: int  # not summed yet, left out
     events: list[EventRow]
 
 

@@ -122,14 +122,12 @@ async def change_reasons(call: Call[Any]) -> Any:
 
 @operations.add("GET", "/v1/dashboard/learning", scope="read", answer=LearningCurveAnswer)
 async def learning_curve(call: Call[Any]) -> Any:
-    """Return the quality of what was recorded while each version was live.
-
-    Of more than 100,000 trajectories it is estimated from a sample.
-    """
-    names = ("version", "origin", "start", "end", "learned", "patterns")
+    """Return the quality of what each version decided, as in SQL `sona.learning_curve`, from the daily figures."""
+    names = ("version", "origin", "made_at", "learned", "first_day", "last_day")
     found = await _overview(call, Overview.quality_by_version)
     points = [{**{name: getattr(one, name) for name in names}, **one.mean._asdict()} for one in found.points]
-    return {"points": points, "sampled": found.sampled, "events": await _overview(call, Overview.events)}
+    told = {"points": points, "undecided": found.undecided._asdict(), "missing_days": found.missing_days}
+    return told | {"events": await _overview(call, Overview.events)}
 
 
 @operations.add("GET", "/v1/dashboard/figures", scope="read", query=DaysQuery, answer=FiguresAnswer)

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.level_change import ChangePart, LevelChange
-from sona_pg.domain.overview_figures import SpanSums, ToldFact
+from sona_pg.domain.overview_figures import SpanSums, ToldFact, VersionCurve
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseError
@@ -21,6 +21,7 @@ from sona_pg.store.outcome_samples import FoundFact, TimeSpan
 from sona_pg.store.read_side import ReadSide
 from sona_pg.store.topic_cost_rows import TopicCosts, read_topic_costs
 from sona_pg.store.transactions import BRIEF, reading
+from sona_pg.store.version_curve_rows import read_version_curve
 
 Result = TypeVar("Result")
 
@@ -64,6 +65,10 @@ class OverviewStore:
     def span_sums(self, space: Space, spans: Sequence[TimeSpan]) -> list[SpanSums] | None:
         """Return the sums of neighbouring spans of time; None if they hold too many trajectories to read them all."""
         return self._read("summing up outcomes", lambda c: outcome_samples.read_sums(c, space.space_id, spans))
+
+    def version_curve(self, space: Space, most: int) -> VersionCurve:
+        """Return the quality of what each of the latest ``most`` versions decided."""
+        return self._read("reading quality by version", lambda c: read_version_curve(c, space, most))
 
     def samples(self, space: Space, spans: Sequence[TimeSpan], each: int) -> list[SpanSums]:
         """Return the sums of the first ``each`` trajectories of each span of time."""

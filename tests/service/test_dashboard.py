@@ -58,12 +58,13 @@ def test_quality_over_time_counts_each_sampled_trajectory_once(service, learned)
 
 
 def test_the_learning_curve_has_a_point_for_each_version(service, learned):
-    points = view(service, learned, "learning")["points"]
-    assert [(point["version"], point["origin"]) for point in points] == [(0, "start"), (1, "cycle"), (2, "cycle")]
-    assert (points[0]["trajectories"], points[1]["trajectories"]) == (24, 1)
-    assert points[0]["quality"] == pytest.approx(0.5)
-    assert points[1]["quality"] == 0  # corrected
-    assert points[1]["high"] > 0.7  # one rating says little
+    found = view(service, learned, "learning")
+    points, others = found["points"], found["undecided"]
+    assert [(point["version"], point["origin"]) for point in points] == [(1, "cycle"), (2, "cycle")]
+    assert (points[0]["trajectories"], points[1]["trajectories"]) == (1, 0)
+    assert points[0]["quality"] == 0  # corrected
+    assert points[0]["high"] > 0.7  # one rating says little
+    assert (others["trajectories"], others["quality"], found["missing_days"]) == (24, pytest.approx(0.5), 0)
 
 
 def test_the_period_has_the_mean_of_all_its_ratings_and_what_each_route_cost(service, learned):
@@ -86,7 +87,7 @@ def test_the_curves_of_a_small_space_count_every_rating(service, space):
     service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
     service.post("/v1/learn", params=name)
     assert sum(point["rated"] for point in view(service, name, "quality")["points"]) == 86
-    assert [point["rated"] for point in view(service, name, "learning")["points"]] == [86, 0]
+    assert view(service, name, "learning")["undecided"]["rated"] == 86
     assert view(service, name, "figures")["now"]["rated"] == 86
 
 
@@ -101,13 +102,13 @@ def test_curves_count_every_rating_up_to_a_hundred_thousand_and_say_so_where_the
         service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
     service.post("/v1/learn", params=name)
     over_time, by_version = view(service, name, "quality"), view(service, name, "learning")
-    assert (over_time["sampled"], by_version["sampled"]) == (False, False)
+    assert not over_time["sampled"]
     assert sum(point["rated"] for point in over_time["points"]) == 2103
-    assert by_version["points"][0]["rated"] == view(service, name, "figures")["now"]["rated"] == 2103
-    assert by_version["points"][0]["quality"] == pytest.approx(1050 / 2103)
+    assert by_version["undecided"]["rated"] == view(service, name, "figures")["now"]["rated"] == 2103
+    assert by_version["undecided"]["quality"] == pytest.approx(1050 / 2103)
     monkeypatch.setattr(outcome_samples, "MOST_READ", 2102)
-    over_time, by_version = view(service, name, "quality"), view(service, name, "learning")
-    assert (over_time["sampled"], by_version["sampled"]) == (True, True)
+    over_time = view(service, name, "quality")
+    assert over_time["sampled"]
     assert 0 < sum(point["rated"] for point in over_time["points"]) < 2103
 
 

@@ -7,6 +7,7 @@ import { changeMarks } from "./quality-changes.js";
 import { help } from "./terms.js";
 
 const HOLLOW = "A hollow dot has fewer than 10 ratings, with their number beside it.";
+const MOST = 60; // versions that the service tells
 const counted = (points, sampled) => {
   const ratings = several(points.reduce((sum, point) => sum + point.rated, 0), "rating");
   return sampled ? `a sample of ${ratings}, the first ones of each part: there are too many to read them all` : `all ${ratings}`;
@@ -62,39 +63,45 @@ export function listed(numbers) {
   return parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}`;
 }
 
-function without(points, happened) {
+function without({ points, undecided, missing_days: missing, events: happened }) {
   const said = [];
   const unrated = points.filter((point) => !point.rated).map((point) => point.version);
   if (unrated.length) {
-    said.push(`No figure for ${unrated.length === 1 ? "version" : "versions"} ${listed(unrated)}: nothing that was recorded while ${unrated.length === 1 ? "it was" : "they were"} live is rated.`);
+    said.push(`No figure for ${unrated.length === 1 ? "version" : "versions"} ${listed(unrated)}: nothing that ${unrated.length === 1 ? "it" : "they"} decided is rated.`);
   }
+  if (undecided.rated) {
+    said.push(`Not among them: ${several(undecided.rated, "rating")} of requests that tell no version, with a mean of ${fine(undecided.quality)}. They were imported, or recorded with neither the ranking nor the decision that answered them.`);
+  }
+  if (missing) said.push(`${several(missing, "day is", "days are")} not counted yet.`);
   const erased = happened.some((event) => event.kind === "erasure");
-  if (points.length && points[0].version > 0) {
-    said.push(`Versions before ${points[0].version} are not shown: ${erased ? "an erasure dropped them, or they are" : "they are"} no longer kept.`);
+  if (points.length && points[0].version > 1) {
+    said.push(points.length >= MOST ? `Versions before ${points[0].version} are not shown.` : `Versions before ${points[0].version} are not shown: ${erased ? "an erasure dropped them, or they are" : "they are"} no longer kept, and decided nothing.`);
   }
   return said;
 }
 
-export function byVersion({ points, sampled, events: happened }) {
-  const missing = without(points, happened).map((text) => h("p", { class: "note" }, text));
+export function byVersion(found) {
+  const { points } = found;
+  const missing = without(found).map((text) => h("p", { class: "note" }, text));
   const drawn = points.map((point) => ({
     x: point.version, y: point.quality, low: point.low, high: point.high, few: point.rated < FEW ? point.rated : undefined,
     title: `version ${point.version}: ${share(point.quality)} of ${several(point.rated, "rating")}, ${range(point.low, point.high)}`,
   }));
   if (!drawn.some((point) => point.y !== null)) {
-    return [...quiet(points.length ? "No version that is kept has ratings of its own yet: they come with what is recorded while it is live." : "Nothing is recorded yet."), ...missing];
+    return [...quiet(points.length ? "No version that is kept has ratings of its own yet: they come with the requests that it decides." : "Nothing is recorded yet."), ...missing];
   }
-  const marks = points.filter((point) => point.origin !== "cycle" && point.origin !== "start")
+  const marks = points.filter((point) => point.origin !== null && point.origin !== "cycle" && point.origin !== "start")
     .map((point) => ({ x: point.version, name: point.origin, title: `version ${point.version}: made by ${madeBy(point.origin)}` }));
   const domain = [drawn[0].x, Math.max(drawn.at(-1).x, drawn[0].x + 1)];
+  const ratings = several(points.reduce((sum, point) => sum + point.rated, 0), "rating");
   return [
     h("figure", {}, curve("Quality by version", drawn, { x: { domain, name: "version", kind: "whole" }, y: QUALITY, marks })),
-    h("p", { class: "note" }, `The latest versions, whatever the period: mean quality of what has its time while each was live, whichever version decided it; imported and past records count before the first version (by deciding version: sona.learning_curve in SQL) (${counted(points, sampled)}). ${HOLLOW} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
+    h("p", { class: "note" }, `The latest versions, whatever the period: mean quality of the requests that each decided, also where these came in after the next one was live (${ratings}; sona.learning_curve in SQL). ${HOLLOW} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
     ...missing,
     asTable("Quality by version", [
       { name: "Version", heads: true, kind: "number", of: (point) => count(point.version) },
-      { name: "Made by", of: (point) => madeBy(point.origin) },
-      { name: "Live from", kind: "when", of: (point) => at(point.start) },
+      { name: "Made by", of: (point) => (point.origin === null ? "not kept any more" : madeBy(point.origin)) },
+      { name: "Made", kind: "when", of: (point) => point.made_at && at(point.made_at) },
       { name: "Quality", kind: "number", of: (point) => share(point.quality) },
       { name: "Likely between", kind: "nowrap", of: (point) => range(point.low, point.high) },
       { name: "Ratings", kind: "number", of: (point) => count(point.rated) },

@@ -195,9 +195,10 @@ def test_a_question_mark_leads_to_the_word_in_the_glossary(browser: Browser, sit
 def test_a_rollback_is_marked_in_the_charts_and_an_unrated_version_explained(watched: Watched, site: Site) -> None:
     space = "?space=marked"
     site.post("/v1/spaces", {"name": "marked", "dim": 256})
-    for _ in range(2):
+    for version in range(2):
+        decided = {"route": "small", "propensity": 1, "version": version}
         for place in range(20):
-            site.post(f"/v1/trajectories{space}", {"text": QUESTIONS[place % 4], "route": "small", "quality": 1})
+            site.post(f"/v1/trajectories{space}", {"text": QUESTIONS[place % 4], "decision": decided, "quality": 1})
         site.post(f"/v1/learn{space}")
     site.post(f"/v1/versions/rollback{space}", {"version": 1})
     site.post(f"/v1/trajectories{space}", {"text": QUESTIONS[0], "route": "small", "quality": 0})

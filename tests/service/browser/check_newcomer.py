@@ -105,8 +105,9 @@ def test_an_untaught_space_claims_no_confidence(watched: Watched, site: Site) ->
 def test_a_version_with_few_ratings_is_a_hollow_dot_apart_from_the_line(watched: Watched, site: Site) -> None:
     page = watched.page
     site.post("/v1/spaces", {"name": "few", "dim": 256})
-    for ratings in (20, 20, 1):
-        rows = [{"text": "is it there?", "route": "small", "quality": float(place % 2)} for place in range(ratings)]
+    for version, ratings in enumerate((20, 20, 1)):
+        decided = {"route": "small", "propensity": 1, "version": version}
+        rows = [{"text": "is it there?", "decision": decided, "quality": float(place % 2)} for place in range(ratings)]
         site.post("/v1/trajectories/batch?space=few", {"trajectories": rows})
         site.post("/v1/learn?space=few")
     page.goto(f"{site.url}/?space=few")
