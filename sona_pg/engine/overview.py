@@ -37,12 +37,13 @@ from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.route_choice import RatedRoute, choose, rated_routes
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.topic import TopicNames
+from sona_pg.domain.topic_period import TopicsInPeriod
 from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
 from sona_pg.engine.found_requests import found_requests
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange
-from sona_pg.engine.period_overview import events, mean_costs, period_figures, route_standings
+from sona_pg.engine.period_overview import events, mean_costs, period_figures, route_standings, topics_in
 from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.learning.patterns.plane import Plane
@@ -157,6 +158,10 @@ class Overview:
         """Return the costs of the questions of each live pattern, the most costly first."""
         session = self._session()
         return session.database.overview.topic_costs(session.space)
+
+    def topics_in_period(self, days: float = 30.0) -> TopicsInPeriod:
+        """Return the quality of the served topics in the last ``days``, and its change against those before."""
+        return topics_in(self._session(), days)
 
     def memory_graph(self, find: str = "") -> PlacedGraph:
         """Return the best-connected part of the served memory graph, on the plane of the patterns.

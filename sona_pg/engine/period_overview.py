@@ -20,6 +20,7 @@ from sona_pg.domain.period_figures import (
     SpaceEvent,
     without,
 )
+from sona_pg.domain.topic_period import TopicsInPeriod, topics_in_period
 from sona_pg.engine.session import Session
 
 SHOWN_ROUTES = 50  # of a leaderboard
@@ -43,13 +44,29 @@ def start_of_period(end: datetime, days: float) -> datetime:
     return max(midnight - timedelta(days=round(days) - 1), EPOCH)
 
 
+def days_of_period(session: Session, days: float, now: datetime | None = None) -> tuple[date, date, date]:
+    """Return the first day (UTC) of the period before the last ``days``, and their own first and last one."""
+    end = end_of_period(session, days, now)
+    last = end.date()
+    if days >= WHOLE:
+        return EPOCH.date(), EPOCH.date(), last
+    first = start_of_period(end, max(days, 1.0)).date()
+    return first - (last - first) - timedelta(days=1), first, last
+
+
+def topics_in(session: Session, days: float, now: datetime | None = None) -> TopicsInPeriod:
+    """Return the quality of the live version's topics in the last ``days`` (UTC), and its change."""
+    earliest, first, last = days_of_period(session, days, now)
+    bad = session.config.patterns.failure_quality
+    return topics_in_period(
+        first, last, session.database.overview.topic_sums(session.space, earliest, first, last, bad)
+    )
+
+
 def period_figures(session: Session, days: float = 30.0, now: datetime | None = None) -> PeriodFigures:
     """Return quality and spending of the last ``days`` (UTC), and the change of quality against as many before."""
-    end = end_of_period(session, days, now)
+    earliest, first, last = days_of_period(session, days, now)
     whole = days >= WHOLE
-    last = end.date()
-    first = EPOCH.date() if whole else start_of_period(end, max(days, 1.0)).date()
-    earliest = first if whole else first - (last - first) - timedelta(days=1)
     found = session.database.overview.sums(session.space, earliest, last, LISTED_ROUTES)
     recent = [one for one in found.sums if one.day >= first]
     of_space = [one for one in recent if one.route is None]
@@ -71,10 +88,9 @@ def route_standings(session: Session, days: float = 30.0, now: datetime | None =
 
     Their figures are exact, as ``sona.routes_between``; the order is that of ``sona.routes_on_like_questions``.
     """
-    end = end_of_period(session, days, now)
-    first = EPOCH.date() if days >= WHOLE else start_of_period(end, max(days, 1.0)).date()
-    found = session.database.overview.routes(session.space, first, end.date(), SHOWN_ROUTES)
-    like = {one.route: one for one in session.database.overview.like_questions(session.space, first, end.date())}
+    _, first, last = days_of_period(session, days, now)
+    found = session.database.overview.routes(session.space, first, last, SHOWN_ROUTES)
+    like = {one.route: one for one in session.database.overview.like_questions(session.space, first, last)}
     return sorted((_standing(one, like.get(one.route)) for one in found), key=_place)
 
 

@@ -28,7 +28,7 @@ from sona_pg.service.dashboard_answers import (
     RoutesAnswer,
     SaidFact,
 )
-from sona_pg.service.map_answers import MemoryAnswer, PatternMapAnswer, TopicCostsAnswer
+from sona_pg.service.map_answers import MemoryAnswer, PatternMapAnswer, TopicCostsAnswer, TopicPeriodsAnswer
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.wire_vectors import Asked, vector_of
 
@@ -167,6 +167,24 @@ async def topic_costs(call: Call[Any]) -> Any:
     """Return the costs of the questions of each live pattern; of a large space of its latest trajectories."""
     found = await _overview(call, Overview.topic_costs)
     return {"topics": [one._asdict() for one in found.topics], "latest": found.latest} | await _cost_unit(call)
+
+
+@operations.add("GET", "/v1/dashboard/topics", scope="read", query=DaysQuery, answer=TopicPeriodsAnswer)
+async def topics_in_period(call: Call[Any]) -> Any:
+    """Return the quality of the live topics in the last days, and its change against those before.
+
+    Each rating counts for the topic nearest to its question; of very many, those of a sample.
+    """
+    found = await _overview(call, lambda known: known.topics_in_period(call.query["days"]))
+    topics = [
+        {
+            "pattern": one.pattern, "bad": one.bad, "change": one.change and one.change._asdict(),
+            "before_rated": one.before.rated, "before_quality": one.before.quality,
+            **{name: getattr(one.now, name) for name in ("rated", "quality", "low", "high")},
+        }
+        for one in found.topics
+    ]  # fmt: skip
+    return {"first_day": found.first_day, "last_day": found.last_day, "topics": topics, "sampled": found.sampled}
 
 
 @operations.add("GET", "/v1/dashboard/memory", scope="read", query=MemoryQuery, answer=MemoryAnswer)

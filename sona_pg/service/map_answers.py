@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from uuid import UUID
 
 from pydantic import BaseModel
+
+from sona_pg.service.dashboard_answers import ChangeAnswer
 
 
 class PatternRoute(BaseModel):
@@ -88,6 +91,29 @@ class MemoryAnswer(BaseModel):
     all_edges: int
     dream_edges: int
     matches: list[str]  # nodes that a search has found
+
+
+class TopicPeriodRow(BaseModel):
+    """How a topic went in a period: means of its ratings with 95 % intervals, and the change."""
+
+    pattern: UUID
+    rated: int
+    bad: int
+    quality: float | None = None
+    low: float | None = None
+    high: float | None = None
+    before_rated: int
+    before_quality: float | None = None
+    change: ChangeAnswer | None = None
+
+
+class TopicPeriodsAnswer(BaseModel):
+    """Topics with ratings in a period of whole days (UTC) or in the one before, the most bad ratings first."""
+
+    first_day: date
+    last_day: date
+    topics: list[TopicPeriodRow]
+    sampled: bool  # there are too many ratings to look at them all
 
 
 class TopicCostRow(BaseModel):

@@ -14,12 +14,14 @@ from sona_pg.domain.level_change import ChangePart, LevelChange
 from sona_pg.domain.overview_figures import SpanSums, ToldFact, VersionCurve
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
 from sona_pg.domain.space import Space
+from sona_pg.domain.topic_period import TopicSums
 from sona_pg.errors import DatabaseError
 from sona_pg.store import candidate_times, day_figures, leases, level_change_rows, outcome_samples
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
 from sona_pg.store.read_side import ReadSide
 from sona_pg.store.topic_cost_rows import TopicCosts, read_topic_costs
+from sona_pg.store.topic_period_rows import read_topic_sums
 from sona_pg.store.transactions import BRIEF, reading
 from sona_pg.store.version_curve_rows import read_version_curve
 
@@ -146,6 +148,10 @@ class OverviewStore:
     def topic_costs(self, space: Space) -> TopicCosts:
         """Return the costs of the questions of each live pattern."""
         return self._read("reading costs of topics", lambda c: read_topic_costs(c, space.space_id))
+
+    def topic_sums(self, space: Space, earliest: date, first: date, last: date, bad: float) -> list[TopicSums]:
+        """Return the sums of the ratings of each live pattern in a period, and since ``earliest`` before it."""
+        return self._read("summing up topics", lambda c: read_topic_sums(c, space.space_id, earliest, first, last, bad))
 
     def waits(self, space: Space) -> list[dict[str, Any]]:
         """Return the longest time that facts waited for a cycle, for each day of the last week with a wait."""

@@ -54,6 +54,7 @@ export const CALLS = Object.freeze({
   routes: ["GET", "/v1/dashboard/routes"],
   patternMap: ["GET", "/v1/dashboard/patterns"],
   topicCosts: ["GET", "/v1/dashboard/topic-costs"],
+  topicPeriods: ["GET", "/v1/dashboard/topics"],
   memoryGraph: ["GET", "/v1/dashboard/memory"],
   fleet: ["GET", "/v1/dashboard/fleet"],
   cycles: ["GET", "/v1/dashboard/cycles"],

@@ -193,6 +193,7 @@ export class SonaClient {
   routes(query?: { days?: number }, options?: CallOptions): Promise<any>;
   patternMap(query?: { version?: number }, options?: CallOptions): Promise<any>;
   topicCosts(query?: {}, options?: CallOptions): Promise<any>;
+  topicPeriods(query?: { days?: number }, options?: CallOptions): Promise<any>;
   memoryGraph(query?: { find?: string }, options?: CallOptions): Promise<any>;
   fleet(query?: { limit?: number }, options?: CallOptions): Promise<any>;
   cycles(query?: { limit?: number }, options?: CallOptions): Promise<any>;

@@ -6,8 +6,10 @@ import { h, panel, problem, table } from "./elements.js";
 import { bubbleMap, spread } from "./map.js";
 import { versionSlider } from "./slider.js";
 import { cost, costsIn, count, offered, range, several, share } from "./format.js";
+import { rangeChoice } from "./range.js";
 import { say } from "./shell.js";
 import { help, term } from "./terms.js";
+import { fillPeriod, inPeriod } from "./topic-periods.js";
 
 const LEADING = 12; // rows that are shown at once
 const LABELLED = 8; // bubbles with a label
@@ -38,12 +40,13 @@ function summary(route) {
 const ownCost = ({ cost: sum, costed, latest }) => `${cost(sum)} for ${several(costed, "question")}, ${cost(sum / costed)} each`
   + (latest ? `; of the latest ${count(latest)} requests of the space` : "");
 
-function detail(pattern, form, gone = []) {
+function detail(pattern, form, gone = [], period = null) {
   if (!pattern) return [h("p", { class: "quiet" }, "Choose a topic in the table or on the map.")];
   const routes = Object.entries(pattern.routes).map(([route, known]) => ({ route, ...known }));
   return [
     h("dl", { class: "pairs" },
-      h("dt", {}, term("Quality", "interval")), h("dd", {}, pattern.rated ? `${rating(pattern)}, ${several(pattern.rated, "rating")}` : "not rated"),
+      period && [h("dt", {}, term("In the period", "interval")), h("dd", {}, inPeriod(period.of.get(pattern.id), period.days))],
+      h("dt", {}, term("Quality so far", "interval")), h("dd", {}, pattern.rated ? `${rating(pattern)}, ${several(pattern.rated, "rating")}` : "not rated"),
       h("dt", {}, "Asked"), h("dd", {}, several(pattern.size, "time")),
       h("dt", {}, term("Kind", "kind")), h("dd", {}, pattern.kind),
       h("dt", {}, "Mostly"), h("dd", {}, pattern.verdict ?? "not judged"),
@@ -137,19 +140,23 @@ export function patterns() {
   const about = h("div", { "aria-live": "polite", class: "panel" });
   const note = h("p", { class: "note" });
   const list = h("div", { class: "flow" });
+  const recent = h("div", { class: "flow" }, h("p", { class: "quiet" }, "…"));
   let chosen = null;
   let domains = null;
   let gone = []; // routes that are no longer offered
+  let period = null; // figures of the chosen period by topic
+  let pick = () => {}; // shows a topic of the drawn map by its id
   let shown; // the version on the slider; undefined: the live one
   let [mayName, isLive] = [false, true];
+  let addPeriod = () => {}; // reads the figures of the chosen period
 
   const choose = (item) => {
     chosen = item?.id ?? null;
-    about.replaceChildren(h("h2", { tabindex: "-1" }, item ? nameOf(item) : "Topic"), ...detail(item, item && mayName && isLive && naming(item, named), gone));
+    about.replaceChildren(h("h2", { tabindex: "-1" }, item ? nameOf(item) : "Topic"), ...detail(item, item && mayName && isLive && naming(item, named), gone, isLive ? period : null));
     press();
   };
   const press = () => {
-    for (const one of list.querySelectorAll("[data-id]")) one.setAttribute("aria-pressed", String(one.dataset.id === chosen));
+    for (const one of [...list.querySelectorAll("[data-id]"), ...recent.querySelectorAll("[data-id]")]) one.setAttribute("aria-pressed", String(one.dataset.id === chosen));
   };
 
   function draw(found) {
@@ -176,18 +183,26 @@ export function patterns() {
       domains, height: 420, onChoose: (item) => choose(byId.get(item.id)), chosen: () => chosen,
     });
     drawing.replaceChildren(map);
+    pick = (id) => {
+      choose(byId.get(id));
+      map.mark(id);
+      if (about.getBoundingClientRect().top > 0.8 * innerHeight) about.scrollIntoView(); // on a phone it comes last
+    };
     const rows = h("div", { class: "flow" });
     const fillRows = () => {
-      rows.replaceChildren(...leading(items, (item) => {
-        choose(item);
-        map.mark(item.id);
-        if (about.getBoundingClientRect().top > 0.8 * innerHeight) about.scrollIntoView(); // on a phone it comes last
-      }, gone));
+      rows.replaceChildren(...leading(items, (item) => pick(item.id), gone));
       press();
     };
     list.replaceChildren(orderChoice(fillRows), rows);
     fillRows();
-    if (isLive) addCosts(byId);
+    if (isLive) {
+      addCosts(byId);
+      addPeriod = () => fillPeriod(recent, (id) => byId.has(id) && nameOf(byId.get(id)), (id) => pick(id), (of, days) => {
+        period = { of, days };
+        again(byId);
+      }).then(press);
+      addPeriod();
+    }
     choose(byId.get(chosen) ?? items.reduce((worst, item) => ((wrong(item) ?? -1) > (wrong(worst) ?? -1) ? item : worst)));
     note.textContent = `${several(items.length, "topic")} of version ${found.version}. Near is alike, as far as a plane can show: it shows ${share(found.explained[0] + found.explained[1])} of the differences.`
       + (found.left_out ? ` ${several(found.left_out, "smaller one")} left out.` : "");
@@ -198,9 +213,12 @@ export function patterns() {
     if (!told) return;
     const { topics, latest } = told;
     for (const one of topics) if (byId.has(one.pattern)) byId.get(one.pattern).own = { ...one, latest };
+    if (byId.get(chosen)?.own) again(byId);
+  }
+  // Shows the chosen topic again with what was read since, unless somebody is at work in it.
+  function again(byId) {
     const item = byId.get(chosen);
-    const place = about.querySelector("dl.pairs");
-    if (item?.own && place && isLive && !about.contains(document.activeElement)) choose(item);
+    if (item && about.querySelector("dl.pairs") && isLive && !about.contains(document.activeElement)) choose(item);
   }
   const show = async (version) => {
     shown = version;
@@ -218,9 +236,10 @@ export function patterns() {
       draw(found);
       return [
         h("h1", {}, "Topics"),
-        h("p", { class: "note" }, "A topic is a group of questions that are alike ", help("pattern"), ". Those with most bad ratings come first, unless you choose another order. Figures are of all time, not of the last days."),
+        h("p", { class: "note" }, "A topic is a group of questions that are alike ", help("pattern"), ". Those with most bad ratings come first, unless you choose another order. The first table is of the chosen period, with the change against as many days before; all others are of all time, older ratings counting less."),
+        rangeChoice(() => addPeriod()),
         h("div", { class: "pair wide" },
-          h("div", { class: "stack" }, panel("Where it goes wrong", list), panel("Map", drawing, toneLegend(), versionSlider(listed, show), note)), about),
+          h("div", { class: "stack" }, panel("In the chosen period", recent), panel("Where it goes wrong, of all time", list), panel("Map", drawing, toneLegend(), versionSlider(listed, show), note)), about),
       ];
     },
     onVersion: () => show(),

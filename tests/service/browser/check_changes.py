@@ -61,3 +61,21 @@ def test_the_changes_are_marked_and_explained(browser: Browser, site: Site, fell
 def test_a_space_without_a_change_says_so(watched: Watched, site: Site) -> None:
     watched.page.goto(f"{site.url}/?space=shop")
     watched.page.wait_for_selector("text=No day of this period on which quality changed beyond chance.")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_topics_have_the_figures_of_the_chosen_period(browser: Browser, site: Site, fell: str, width: str) -> None:
+    watched = Watched(browser, site, WIDTHS[width])
+    page = watched.page
+    page.goto(f"{site.url}/?space={fell}&days=7#patterns")
+    rows = page.locator("section:has-text('In the chosen period') tbody tr")
+    rows.first.wait_for()
+    better = rows.filter(has_text="▲ better").first
+    assert "parcel" in better.inner_text()
+    better.locator("button.link").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dt:has-text('In the period') + dd:has-text('▲ better than the 7 days before')")
+    watched.require_readable(f"topics-period-{width}")
+    page.select_option("label:has-text('Period') select", label="all time")
+    page.wait_for_function("() => !document.body.textContent.includes('▲ better')")
+    watched.close()

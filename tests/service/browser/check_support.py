@@ -64,7 +64,7 @@ def test_topics_are_ordered_by_how_often_they_were_asked(watched: Watched, site:
     asked = [int(text.replace(",", "")) for text in page.locator("td[data-name=Asked]").all_inner_texts()]
     assert asked == sorted(asked, reverse=True)
     assert sum(asked) == 1200
-    assert page.locator("button.link[aria-pressed=true]").count() == 1
+    assert page.locator("section:has-text('Where it goes wrong') button.link[aria-pressed=true]").count() == 1
     watched.require_readable("patterns-ordered")
 
 
@@ -76,7 +76,7 @@ def test_topics_are_ordered_by_what_their_routes_cost_in_all(watched: Watched, s
     shown.first.wait_for()
     costs = [float(cost.split()[0].replace(",", "")) for cost in shown.all_inner_texts() if cost != "–"]
     assert costs == sorted(costs, reverse=True) != []
-    page.wait_for_selector("text=Figures are of all time, not of the last days.")
+    page.wait_for_selector("text=all others are of all time, older ratings counting less.")
 
 
 def test_the_leaderboard_fits_its_window(watched: Watched, site: Site) -> None:

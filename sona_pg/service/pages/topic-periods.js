@@ -1,0 +1,58 @@
+// Topics in the chosen period: the ratings of its days, and the change against as many days before.
+
+import { get } from "./api.js";
+import { h, problem, table } from "./elements.js";
+import { count, range, several, share } from "./format.js";
+import { change } from "./quality-charts.js";
+import { chosenDays, daysOf } from "./range.js";
+import { term } from "./terms.js";
+
+const LEADING = 12; // rows that are shown at once
+
+const points = (value) => `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).toFixed(0)} points`;
+
+// Beyond chance or not, in a word: the interval of the difference tells.
+function trend({ change: known }) {
+  if (!known) return null;
+  const [state, words] = known.low > 0 ? ["good", "▲ better"] : known.high < 0 ? ["bad", "▼ worse"] : ["", "no clear change"];
+  return h("span", { class: state && `state ${state}` }, `${words}: ${points(known.difference)}`);
+}
+
+// A topic's figures of the period, in a sentence.
+export function inPeriod(one, days) {
+  if (!one?.rated) return "not rated";
+  const against = change({ change: one.change, before: { quality: one.before_quality, rated: one.before_rated } }, days);
+  return `${share(one.quality)} (${range(one.low, one.high)}) of ${several(one.rated, "rating")}, ${count(one.bad)} bad${against ? `; ${against}` : ""}`;
+}
+
+function drawn(found, topicOf, onChoose) {
+  const known = found.topics.filter((one) => topicOf(one.pattern));
+  const rated = known.filter((one) => one.rated);
+  const columns = [
+    { name: "Topic", heads: true, kind: "short", of: (one) => h("button", { type: "button", class: "link", "data-id": one.pattern, "aria-pressed": "false", onclick: () => onChoose(one.pattern) }, topicOf(one.pattern)) },
+    { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", of: (one) => `${count(one.bad)} of ${count(one.rated)}` },
+    { name: "Quality", kind: "number", of: (one) => share(one.quality) },
+    { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (one) => range(one.low, one.high) },
+    { name: "Against the days before", kind: "words", of: trend },
+  ];
+  if (!rated.length) return [h("p", { class: "quiet" }, `Nothing asked from ${daysOf(found)} is rated.`)];
+  const more = rated.slice(LEADING);
+  return [
+    table(`Most bad ratings first, ${daysOf(found)}`, columns, rated.slice(0, LEADING)),
+    more.length > 0 && h("details", {}, h("summary", {}, `${several(more.length, "topic")} more`), table("The other topics of the period", columns, more)),
+    h("p", { class: "note" }, `Each rating counts for the topic of the live version that is nearest to its question${found.sampled ? "; of so many, those of a sample" : ""}. “No clear change” may be chance.`),
+  ].filter(Boolean);
+}
+
+// Fills `place` with the topics of the period; they are told to `onRead` by their ids, with the days.
+export async function fillPeriod(place, topicOf, onChoose, onRead) {
+  const days = chosenDays();
+  try {
+    const found = await get("v1/dashboard/topics", { days });
+    if (days !== chosenDays()) return;
+    onRead(new Map(found.topics.map((one) => [one.pattern, one])), days);
+    place.replaceChildren(...drawn(found, topicOf, onChoose));
+  } catch (error) {
+    place.replaceChildren(problem(error));
+  }
+}
