@@ -111,19 +111,14 @@ class Database(SpaceStore):
         return cls(engine, url, replica)
 
     def prepare(self, migrate_schema: Migrate = "auto") -> None:
-        """Migrate an empty or older schema to this release, or with ``"check"`` refuse it.
+        """Migrate an empty or older schema to this release, or with ``"check"`` refuse it; a later one may serve it.
 
         Raises:
             DatabaseUnavailable: nothing answers.
             DatabaseError: Postgres or pgvector is missing or too old.
-            SchemaError: the schema is newer than this release, or older and must not be migrated.
+            SchemaError: the schema is later and does not serve this release, or older and must not be migrated.
         """
-        found = migrate.status(self.url)
-        migrate.refuse_newer(found)
-        if not found.current and migrate_schema == "check":
-            migrate.refuse_older(found)
-        if not found.current:
-            migrate.upgrade(self.url)
+        migrate.prepare(self.url, migrate_schema)
 
     def cut(self, thread: int | None = None) -> None:
         """End every running call with ``DatabaseUnavailable``; with ``thread`` only the calls of that thread."""

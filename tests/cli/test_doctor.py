@@ -111,6 +111,16 @@ def test_a_server_that_an_upgrade_would_refuse_is_a_fault(
     assert told in worst[check]["found"]
 
 
+@pytest.mark.usefixtures("durable")
+def test_a_later_schema_that_serves_this_release_is_a_warning(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sona.schema_revision SET version_num = '9999'")
+    code, found = examined(database_url)
+    assert (code, found["schema"]["status"]) == (1, "warning")
+    assert "revision 9999 is of a later release of sona-pg, which still serves this one" in found["schema"]["found"]
+    assert "learning" in found
+
+
 def test_settings_that_risk_data_are_faults(database_url: str) -> None:
     name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
     with psycopg.connect(database_url, autocommit=True) as connection:

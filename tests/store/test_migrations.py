@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from importlib.resources import files
 
+import numpy as np
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,11 +14,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from sona_pg import SonaEngine
 from sona_pg.errors import ConfigError, DatabaseUnavailable, SchemaError
 from sona_pg.store.admin import migrate
 from sona_pg.store.connect import connect
 from sona_pg.store.database import Database
 from sona_pg.store.schema import metadata
+
+FLOOR = "CREATE OR REPLACE FUNCTION sona.serves_from() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN '{}'; END $$"
 
 
 @pytest.mark.every_server
@@ -163,9 +167,28 @@ def test_a_newer_schema_is_refused_with_what_to_do(database_url: str) -> None:
     head = migrate.status(database_url).head
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE sona.schema_revision SET version_num = '9999'")
+        connection.execute(FLOOR.format("9999"))
     for action in (Database.open, migrate.upgrade):
         with pytest.raises(SchemaError, match=rf"revision 9999.*knows up to {head}.*upgrade sona-pg"):
             action(database_url)
+
+
+def test_a_release_is_started_on_a_later_schema_that_serves_it(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a rolling upgrade, when a server of the earlier release crashes after the schema has moved on."""
+    head = migrate.status(database_url).head
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sona.schema_revision SET version_num = '9999'")
+        connection.execute(FLOOR.format(head))
+    for policy in ("auto", "check"):
+        with SonaEngine(4, database_url, migrate=policy) as engine:
+            engine.end_trajectory(engine.begin_trajectory(np.ones(4, np.float32)), 0.9)
+            assert engine.force_learn().trajectories == 1
+    assert f"9999, of a later release of sona-pg than this one ({head})" in caplog.text
+    assert migrate.status(database_url).revision == "9999"
+    with pytest.raises(SchemaError, match="upgrade sona-pg"):  # it changes nothing that it does not know
+        migrate.upgrade(database_url)
 
 
 def test_an_address_that_does_not_answer_is_named_without_its_password() -> None:

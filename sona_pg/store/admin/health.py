@@ -116,7 +116,7 @@ def examine(url: str) -> Iterator[Finding]:
                 return
             yield from _distribution(raw)
             yield from _closed_tables(raw)
-            if status.current:
+            if status.serves:
                 yield from _space_checks(raw)
     except DatabaseError as exc:
         yield Finding("database", "fault", str(exc), "give this role the grants of docs/roles.md, or use another one")
@@ -150,6 +150,11 @@ def _schema(status: migrate.SchemaStatus) -> Finding:
         return Finding(
             "schema", "warning", "there is no store in this database yet: is it the right one?",
             "sona-pg db upgrade makes it, and so does the first engine",
+        )  # fmt: skip
+    if status.serves and not status.current:
+        return Finding(
+            "schema", "warning", f"revision {status.revision} is of a later release of sona-pg, which still serves "
+            f"this one ({status.head})", "go on with the upgrade: this machine has the earlier release",
         )  # fmt: skip
     try:
         migrate.refuse_newer(status)

@@ -34,7 +34,7 @@ INVENTORY = {
         quality_changes quantile
         reals_of record_feedback record_trajectory require_space require_vector routes_between
         routes_not_offered routes_on_like_questions
-        similar_trajectories sizes_of touched_days uuid_floor uuid_time version_cycles weight_at
+        serves_from similar_trajectories sizes_of touched_days uuid_floor uuid_time version_cycles weight_at
     """,
     "index": """
         acts_by_time acts_pkey adapters_pkey api_keys_pkey batches_by_cycle batches_by_time

@@ -19,6 +19,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
+from sona_pg.config import Migrate
 from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable, SchemaError
 from sona_pg.store.admin import roles, spreading
 from sona_pg.store.connect import connect, driver_connection, masked, translated
@@ -37,6 +38,8 @@ PAUSES = (*[0.05] * 4, *[0.2] * 5, *[1.0] * 10, *[2.0] * 20)  # seconds between 
 
 ASIDE = "sona_before_restore"  # name of a store while an earlier release restored another one
 STORE_ASIDE = text(f"SELECT to_regnamespace('sona') IS NULL AND to_regnamespace('{ASIDE}') IS NOT NULL")
+TELLS_WHOM = text("SELECT to_regprocedure('sona.serves_from()') IS NOT NULL")
+SERVES_FROM = text("SELECT sona.serves_from()")
 EXTENSION_VERSION = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 # No row if the role's search_path includes pgvector's schema; otherwise that schema and the statements that add it.
 EXTENSION_HIDDEN = text("""
@@ -60,11 +63,20 @@ class SchemaStatus:
     pgvector_offered: str | None  # what CREATE EXTENSION would install
     revision: str | None
     head: str
+    serves_from: str | None = None  # the earliest revision whose release the schema serves; None: it does not tell
 
     @property
     def current(self) -> bool:
         """Whether the schema is exactly this release's."""
         return self.revision == self.head
+
+    @property
+    def serves(self) -> bool:
+        """Whether this release may work on the schema: it is its own, or a later one that still serves it."""
+        if self.current:
+            return True
+        is_later = self.revision is not None and self.revision not in _known_revisions()
+        return is_later and self.serves_from is not None and self.serves_from <= self.head
 
 
 def upgrade(url: str, revision: str = "head") -> SchemaStatus:
@@ -98,6 +110,28 @@ def downgrade(url: str, revision: str = "base") -> SchemaStatus:
     return _run(url, "downgrade", revision)
 
 
+def prepare(url: str, policy: Migrate) -> None:
+    """Migrate an empty or older schema, or with ``"check"`` refuse it; leave a later one that serves this release.
+
+    Raises:
+        DatabaseError: Postgres or pgvector is missing, too old, or refuses.
+        SchemaError: the schema is later and does not serve this release, or older and must not be migrated.
+    """
+    found = status(url)
+    refuse_unserved(found)
+    if found.current:
+        return
+    if found.serves:
+        log.warning(
+            "the schema is at revision %s, of a later release of sona-pg than this one (%s), which it still serves",
+            found.revision, found.head,
+        )  # fmt: skip
+        return
+    if policy == "check":
+        refuse_older(found)
+    upgrade(url)
+
+
 def status(url: str) -> SchemaStatus:
     """Return the status of the schema at ``url``, without changing it.
 
@@ -126,6 +160,7 @@ def read_status(connection: Connection) -> SchemaStatus:
         pgvector_offered=connection.scalar(EXTENSION_OFFERED),
         revision=revision,
         head=_head(),
+        serves_from=connection.scalar(SERVES_FROM) if connection.scalar(TELLS_WHOM) else None,
     )
 
 
@@ -236,8 +271,14 @@ def _step(connection: Connection, name: str, revision: str, stepped: bool = Fals
     return read_status(connection)
 
 
+def refuse_unserved(found: SchemaStatus) -> None:
+    """Raise ``SchemaError`` if the schema is a later release's, and does not serve this one."""
+    if not found.serves:
+        refuse_newer(found)
+
+
 def refuse_newer(found: SchemaStatus) -> None:
-    """Raise ``SchemaError`` if the schema has a revision that this release does not know."""
+    """Raise ``SchemaError`` if the schema has a revision that this release does not know: it must not change it."""
     if found.revision is not None and found.revision not in _known_revisions():
         raise SchemaError(
             f"the database's schema is at revision {found.revision}, this release of sona-pg knows up to "
