@@ -36,7 +36,7 @@ def diff(
     space: SpaceName = "default",
     url: Url = None,
 ) -> None:
-    """List the differences of two versions: patterns, routes, norms of adapters, and distances of arrays.
+    """List the differences of two versions: patterns with their topics, routes, norms of adapters, distances of arrays.
 
     Example: sona-pg diff 3 4
     """
@@ -139,6 +139,7 @@ def _row(item: Difference) -> dict[str, Any]:
     return {
         "part": item.part,
         "name": item.name,
+        "topic": item.topic,
         "change": item.change,
         **{f"{name}_before": before.get(name) for name in ("size", "quality", "norm")},
         **{f"{name}_after": after.get(name) for name in ("size", "quality", "norm")},

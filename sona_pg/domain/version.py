@@ -54,6 +54,7 @@ class Difference:
     change: Change
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+    topic: str | None = None  # of a pattern: its name, else its most typical query without numbers and names
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""

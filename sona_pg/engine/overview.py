@@ -38,6 +38,7 @@ from sona_pg.domain.route_choice import RatedRoute, choose, rated_routes
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.topic_period import TopicsInPeriod
+from sona_pg.domain.undo_plan import UndoPlan
 from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
@@ -46,6 +47,7 @@ from sona_pg.engine.level_changes import ExplainedChange, ToldChange
 from sona_pg.engine.period_overview import events, mean_costs, period_figures, route_standings, topics_in
 from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
+from sona_pg.engine.undo_plans import undo_plan
 from sona_pg.learning.patterns.plane import Plane
 from sona_pg.serving.arguments import as_direction, require_count, require_version
 from sona_pg.serving.graph_places import placed_graph
@@ -180,6 +182,10 @@ class Overview:
         """Return the texts of candidates, of those whose content has one."""
         known = ((one.id, one.content.get("text")) for one in self._engine.contents(ids))
         return {id_: text for id_, text in known if isinstance(text, str) and text.strip()}
+
+    def undo_plan(self, version: int) -> UndoPlan:
+        """Return what a rollback to ``version`` would undo; see ``undo_plans.undo_plan``."""
+        return undo_plan(self._session(), require_version(version))
 
     def fleet(self, limit: int = 50) -> dict[str, Any]:
         """Return the row of ``sona.learning`` of the space, its servers, workers, and how long facts waited by day."""

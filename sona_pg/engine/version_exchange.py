@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from sona_pg.config import SonaConfig
 from sona_pg.domain.space import Space
 from sona_pg.domain.state import Arrays, LearnedState
+from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.version import Difference, VersionDifference
+from sona_pg.domain.wording import title, wordings
 from sona_pg.engine.session import Session
 from sona_pg.errors import DimensionMismatch, SettingsConflict, StorageError
 from sona_pg.learning.knowledge import initial_state
@@ -105,7 +108,7 @@ def _beside(serving: ServedVersion, found: VersionFile, config: SonaConfig) -> S
 def compare(database: Database, space: Space, a: int, b: int) -> VersionDifference:
     """Return the differences of two versions, with the movement of each array."""
     found: dict[str, list[Difference]] = {"pattern": [], "route": [], "adapter": [], "array": []}
-    listed = database.versions.diff(space, a, b)
+    listed = named(database, space, database.versions.diff(space, a, b))
     arrays = [
         {} if version == 0 else database.load_version(space, version).arrays
         for version in (a, b)
@@ -114,6 +117,17 @@ def compare(database: Database, space: Space, a: int, b: int) -> VersionDifferen
     for item in listed:
         found[item.part].append(_with_movement(item, *arrays) if item.part == "array" else item)
     return VersionDifference(a, b, found["pattern"], found["route"], found["adapter"], found["array"])
+
+
+def named(database: Database, space: Space, found: Sequence[Difference]) -> list[Difference]:
+    """Return differences of which those of patterns say which topic they are about."""
+    names = TopicNames(database.topics.listing(space))
+    return [dataclasses.replace(one, topic=_topic(one, names)) if one.part == "pattern" else one for one in found]
+
+
+def _topic(found: Difference, names: TopicNames) -> str | None:
+    query = (found.after or found.before or {}).get("typical_query")
+    return names.of(UUID(found.name)) or (None if query is None else title(wordings([query])))
 
 
 def _with_movement(item: Difference, before: Mapping[str, Arrays], after: Mapping[str, Arrays]) -> Difference:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sona_pg.domain.gate import Judgement
 from sona_pg.domain.version import VersionOrigin, VersionStatus
+from sona_pg.engine.overview import Overview
 from sona_pg.limits import MOST_INT8
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.wire_vectors import STRICT
@@ -127,6 +128,36 @@ class DiffAnswer(BaseModel):
     differences: list[dict[str, Any]]
 
 
+class PlanQuery(BaseModel):
+    """The version to go back to."""
+
+    version: VersionNumber
+
+
+class UndoneTopicRow(BaseModel):
+    """A topic that would vanish, come back or change; null: it is not there on that side."""
+
+    pattern: UUID
+    title: str | None = None
+    quality_now: float | None = None
+    quality_then: float | None = None
+    size_now: int | None = None
+    size_then: int | None = None
+
+
+class UndoPlanAnswer(BaseModel):
+    """What a rollback to a version would do; nothing is changed."""
+
+    version: int
+    live: int
+    undone: int  # runs of learning
+    redone: int
+    trajectories: int  # that the undone runs had learned
+    feedback: int
+    since: datetime | None = None  # when the first of them began
+    topics: list[UndoneTopicRow]  # the largest first
+
+
 class VersionBody(BaseModel):
     """The version to make live."""
 
@@ -174,6 +205,19 @@ async def diff(call: Call[Any]) -> Any:
     a, b = call.query["a"], call.query["b"]
     found = await (await call.engine()).diff(a, b)
     return {"a": a, "b": b, "differences": [difference.as_dict() for difference in found]}
+
+
+@operations.add("GET", "/v1/versions/rollback/plan", scope="read", query=PlanQuery, answer=UndoPlanAnswer, waits=True)
+async def rollback_plan(call: Call[Any]) -> Any:
+    """Tell what a rollback to a version would undo; it changes nothing."""
+    engine, version = await call.engine(), call.query["version"]
+    plan = await engine.in_thread(lambda opened: Overview(opened).undo_plan(version), engine.engine)
+    return {
+        "version": plan.version,
+        "live": plan.live,
+        **plan.runs._asdict(),
+        "topics": [one._asdict() for one in plan.topics],
+    }
 
 
 @operations.add("POST", "/v1/versions/rollback", scope="admin", body=VersionBody, answer=Live, waits=True)

@@ -15,6 +15,7 @@ from sona_pg.domain.overview_figures import SpanSums, ToldFact, VersionCurve
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
 from sona_pg.domain.space import Space
 from sona_pg.domain.topic_period import TopicSums
+from sona_pg.domain.undo_plan import UndoneRuns
 from sona_pg.errors import DatabaseError
 from sona_pg.store import candidate_times, day_figures, leases, level_change_rows, outcome_samples
 from sona_pg.store.connect import driver_connection
@@ -23,6 +24,7 @@ from sona_pg.store.read_side import ReadSide
 from sona_pg.store.topic_cost_rows import TopicCosts, read_topic_costs
 from sona_pg.store.topic_period_rows import read_topic_sums
 from sona_pg.store.transactions import BRIEF, reading
+from sona_pg.store.undo_rows import read_undone
 from sona_pg.store.version_curve_rows import read_version_curve
 
 Result = TypeVar("Result")
@@ -152,6 +154,10 @@ class OverviewStore:
     def topic_sums(self, space: Space, earliest: date, first: date, last: date, bad: float) -> list[TopicSums]:
         """Return the sums of the ratings of each live pattern in a period, and since ``earliest`` before it."""
         return self._read("summing up topics", lambda c: read_topic_sums(c, space.space_id, earliest, first, last, bad))
+
+    def undone(self, space: Space, live: int, version: int) -> UndoneRuns:
+        """Return what a rollback from version ``live`` to ``version`` would undo."""
+        return self._read("reading cycles of versions", lambda c: read_undone(c, space, live, version))
 
     def waits(self, space: Space) -> list[dict[str, Any]]:
         """Return the longest time that facts waited for a cycle, for each day of the last week with a wait."""

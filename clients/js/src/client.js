@@ -53,6 +53,7 @@ export const CALLS = Object.freeze({
   learningCurve: ["GET", "/v1/dashboard/learning"],
   routes: ["GET", "/v1/dashboard/routes"],
   patternMap: ["GET", "/v1/dashboard/patterns"],
+  rollbackPlan: ["GET", "/v1/versions/rollback/plan"],
   topicCosts: ["GET", "/v1/dashboard/topic-costs"],
   topicPeriods: ["GET", "/v1/dashboard/topics"],
   memoryGraph: ["GET", "/v1/dashboard/memory"],

@@ -1,11 +1,12 @@
 // Fleet: whether the space learns, its servers and how far each is behind, and the cycles.
 
 import { get } from "./api.js";
-import { h, panel, table } from "./elements.js";
+import { h, panel, problem, table } from "./elements.js";
 import { erasures } from "./erasures.js";
 import { ago, at, count, duration, fine, madeBy, several } from "./format.js";
 import { listed } from "./quality-charts.js";
 import { term } from "./terms.js";
+import { goBack } from "./version-undo.js";
 
 const judgements = {
   open: ["", "is being judged"], accepted: ["good", "accepted: not worse"], promoted: ["good", "made live: not worse"], rejected: ["bad", "rejected"],
@@ -79,6 +80,9 @@ function learning(known, now, live, cycle, servers, workers) {
 export function fleet() {
   const place = h("div", {});
   let showsEnded = false;
+  let mayUndo = false;
+  const refused = h("div", {});
+  const undo = (version) => goBack(version, fill).catch((error) => refused.replaceChildren(problem(error)));
   async function fill() {
     const [found, cycleLog, made] = await Promise.all([
       get("v1/dashboard/fleet"), get("v1/dashboard/cycles", { limit: 30 }), get("v1/versions", { limit: 12 }),
@@ -123,16 +127,18 @@ export function fleet() {
       { name: "Check says", title: () => term("Check says", "gate"), kind: "words", of: (one) => judged(one, open) },
       { name: "Made by", of: (one) => madeBy(one.origin) },
       { name: "When", kind: "when", of: (one) => at(one.created_at) },
-    ], made.versions) : h("p", { class: "quiet" }, "No version yet: the first run of learning makes it.");
+      mayUndo && { name: "Undo", of: (one) => (one.complete && one.status === "retired" && h("button", { type: "button", class: "link", onclick: () => undo(one.version), "aria-label": `Go back to version ${one.version} …` }, "Go back …")) || null },
+    ].filter(Boolean), made.versions) : h("p", { class: "quiet" }, "No version yet: the first run of learning makes it.");
     place.replaceChildren(
       panel("Learning", learning(found.learning, now, made.versions.find((one) => one.version === found.learning.live_version), cycleLog.cycles[0], found.servers, found.workers)), panel("Servers", ...servers),
-      panel("Versions and their check", made.versions.length > 0 && h("p", {}, verdict(made.versions)), versions, h("p", { class: "note" },
-        "Each new version is judged by the choices that come: one that is worse than the one before is taken back by itself. In brackets: difference in quality.")),
+      panel("Versions and their check", made.versions.length > 0 && h("p", {}, verdict(made.versions)), versions, refused, h("p", { class: "note" },
+        "Each new version is judged by the choices that come: one that is worse than the one before is taken back by itself. In brackets: difference in quality.", mayUndo && " “Go back” says first what it would undo.")),
       panel("Learning so far", cycles), panel("How long records waited", ...waits(found.waits)));
   }
   place.className = "stack";
   return {
     async content() {
+      mayUndo = (await get("v1/spaces")).scopes.includes("admin");
       await fill();
       return [h("h1", {}, "Fleet"),
         h("p", { class: "note" }, "Servers answer and record; one of them learns and makes versions, and every server takes the newest within about a second."),

@@ -208,3 +208,24 @@ def test_a_rollback_is_marked_in_the_charts_and_an_unrated_version_explained(wat
     page.wait_for_selector("svg[aria-label='Quality over time'] text:text-is('rollback')")
     page.wait_for_selector("svg[aria-label='Quality by version'] text:text-is('rollback')")
     page.wait_for_selector("text=No figure for version")
+
+
+def test_whoever_may_goes_back_to_a_version_and_is_told_before_what_it_undoes(watched: Watched, site: Site) -> None:
+    space = "?space=undone"
+    site.post("/v1/spaces", {"name": "undone", "dim": 256})
+    for quality in (1, 0):
+        rows = [{"text": QUESTIONS[0], "route": "small", "quality": quality}] * 12
+        site.post(f"/v1/trajectories/batch{space}", {"trajectories": rows})
+        site.post(f"/v1/learn{space}")
+    page = watched.page
+    page.goto(f"{site.url}/{space}#fleet")
+    page.get_by_role("button", name="Go back to version 1 …").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog:has-text('Undone: 1 run of learning') >> text=12 requests and 0 pieces of feedback")
+    page.wait_for_selector("dialog li:has-text('is known by 12 requests instead of 24')")
+    watched.require_readable("undo")
+    page.click("dialog[open] >> text=Cancel")
+    page.wait_for_selector("dialog[aria-labelledby=undo-title]", state="detached")
+    page.get_by_role("button", name="Go back to version 1 …").click()
+    page.click("dialog[open] >> button:has-text('Go back to version 1')")
+    page.wait_for_selector("td:has-text('a rollback')")
