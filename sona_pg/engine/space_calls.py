@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sona_pg.domain.act import Act
@@ -41,6 +42,14 @@ class SpaceCalls(ABC):
             DatabaseUnavailable: there is no answer within seconds, because a lock is held, for instance.
         """
         return self._database().space_figures(space_id)
+
+    def upkeep_times(self) -> Mapping[str, datetime]:
+        """Return when maintenance (``maintained``) and ``sona-pg dump`` (``dumped``, if ever) ended well last.
+
+        Raises:
+            DatabaseUnavailable: there is no answer within seconds.
+        """
+        return self._database().upkeep_times()
 
     def space_names(self, name: str, space_id: int | None = None) -> dict[int, str]:
         """Return the present names, by number, of the space called ``name`` and of the one with this number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,6 +20,10 @@ log = logging.getLogger("sona_pg.service")
 STARTING = "the service is starting\n"
 MOST_SPACES = 1_000  # with figures of their own: each is some twenty series of Prometheus
 
+UPKEEP = {
+    "maintained": ("sona_maintained_timestamp_seconds", "When maintenance of the store ended well last."),
+    "dumped": ("sona_dumped_timestamp_seconds", "When `sona-pg dump` ended well last; absent if it never did."),
+}
 # name in Prometheus, kind, help, and where the figure is in SonaEngine.metrics(), or in SpaceFigures
 SPACE_FIGURES = (
     ("sona_version", "gauge", "State version that this server serves.", ("version",)),
@@ -85,9 +90,11 @@ def metrics_text(state: ServiceState, space_id: int | None) -> str:
     engines = [(name, engine.engine) for name, engine in list(state.spaces.opened.items())]
     is_up = not any(engine.is_cut_off for _, engine in engines)
     stored: list[SpaceFigures] = []
+    upkeep: Mapping[str, datetime] = {}
     if is_up:
         try:
             stored = state.store.space_figures(space_id)
+            upkeep = state.store.upkeep_times() if space_id is None else {}
         except DatabaseUnavailable:
             is_up = False
         except SonaError as exc:  # a role without grants: the rest is served
@@ -106,6 +113,7 @@ def metrics_text(state: ServiceState, space_id: int | None) -> str:
         *gauge_lines("sona_database_up", "Whether the database has answered lately (1) or not (0).", is_up),
         *(gauge_lines("sona_spaces", "Spaces that this request may see.", len(stored)) if stored else ()),
         *gauge_lines("sona_spaces_unlisted", f"Spaces beyond {MOST_SPACES:,}, without figures here.", left_out),
+        *(line for done, at in upkeep.items() for line in gauge_lines(*UPKEEP[done], at.timestamp())),
         *space_lines(listed),
     ]
     return "\n".join(lines) + "\n"

@@ -24,6 +24,7 @@ from sona_pg.store import (
     leases,
     settings_log,
     spaces,
+    upkeep_times,
 )
 from sona_pg.store.arrival import Arrival
 from sona_pg.store.connect import driver_connection, translated
@@ -143,6 +144,11 @@ class SpaceStore:
         """Return the figures of a space, or of all; ``DatabaseUnavailable`` where they take longer than seconds."""
         with prompt(self.engine, "reading the figures of spaces") as connection:
             return space_figures(connection, space_id)
+
+    def upkeep_times(self) -> Mapping[str, datetime]:
+        """Return when maintenance and a dump ended last; ``DatabaseUnavailable`` if that takes longer than seconds."""
+        with prompt(self.engine, "reading the times of upkeep") as connection:
+            return upkeep_times.read(driver_connection(connection))
 
     def remove_space(self, name: str) -> dict[str, int]:
         """Delete a space with all its rows; return their number by table. Engines that have it open end.

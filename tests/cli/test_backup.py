@@ -180,6 +180,16 @@ def test_a_store_is_dumped_and_restored(
         assert there.version == 2  # the store of before
 
 
+def test_a_dump_is_noted_also_in_the_figures_of_the_store(taught: str, tmp_path: Path) -> None:
+    dumped = "SELECT dumped_at > now() - interval '1 day' FROM sona.schema_revision"
+    with psycopg.connect(taught, autocommit=True) as raw:
+        assert raw.execute(dumped).fetchone() == (None,)
+        told("dump", str(tmp_path / "store.dump"), "--url", taught)
+        assert raw.execute(dumped).fetchone() == (True,)
+        raw.execute("ALTER TABLE sona.schema_revision DROP COLUMN dumped_at")  # as before an upgrade
+        told("dump", str(tmp_path / "older.dump"), "--url", taught)
+
+
 def schemas(url: str) -> set[str]:
     with psycopg.connect(url) as connection:
         named = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'sona%'"

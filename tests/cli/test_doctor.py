@@ -22,7 +22,7 @@ from sona_pg.config import LoopConfig
 from sona_pg.errors import LearningError
 from sona_pg.ingest.leftovers import left_over
 from sona_pg.store import worker_sessions
-from sona_pg.store.admin import health, held_locks, migrate
+from sona_pg.store.admin import health, held_locks, migrate, space_health
 from sona_pg.store.admin.migrate import downgrade
 from sona_pg.store.database import Database
 from sona_pg.store.worker_sessions import PREFIX, connected_workers, own_name
@@ -176,6 +176,17 @@ def test_servers_that_lag_drop_or_have_wrong_clocks_are_named(database_url: str)
     assert (code, found["lag"]["status"]) == (1, "warning")
 
 
+@pytest.mark.usefixtures("durable")
+def test_maintenance_and_dumps_that_have_stopped_are_warnings(database_url: str) -> None:
+    assert examined(database_url)[1]["maintenance"]["status"] == "ok"
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sona.schema_revision SET maintained_at = now() - interval '9 days'")
+        connection.execute("UPDATE sona.schema_revision SET dumped_at = now() - interval '3 days'")
+    code, found = examined(database_url)
+    assert (code, found["maintenance"]["status"], found["dump"]["status"]) == (1, "warning", "warning")
+    assert "9.0 days ago" in found["maintenance"]["found"]
+
+
 def test_workers_are_listed_while_they_are_connected(database_url: str) -> None:
     _, found = examined(database_url)
     assert found["workers"]["found"].startswith("none is connected")
@@ -201,7 +212,7 @@ def test_a_worker_whose_times_are_hidden_from_the_role_is_listed(database_url: s
                 psycopg.connect(database_url, user="blind_doctor", password="blind") as blind,
             ):
                 (found,) = connected_workers(blind)
-                told = health._workers(blind)
+                told = space_health._workers(blind)
         finally:
             admin.execute("DROP OWNED BY blind_doctor")
             admin.execute("DROP ROLE blind_doctor")

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from sona_pg.cli.commands import app as command_line
 from sona_pg.cli.worker_figures import FIGURES
+from sona_pg.service import metrics_text
 from tests.service.conftest import DIM, serving
 
 ROOT = Path(__file__).parent.parent.parent
@@ -98,6 +99,7 @@ def test_each_command_of_the_docs_exists(service_url):
 def test_each_figure_of_an_alert_is_served(service):
     told = (ROOT / "docker" / "prometheus-alerts.yml").read_text()
     service.get("/v1/stats")
-    figures = service.get("/metrics").text + "".join(f"\n# TYPE {name} " for name, *_ in FIGURES)
+    others = [*FIGURES, *metrics_text.UPKEEP.values()]  # of workers, and of dumps, of which there was none
+    figures = service.get("/metrics").text + "".join(f"\n# TYPE {name} " for name, *_ in others)
     for name in set(re.findall(r"\b(sona_[a-z_]+)\b", re.sub(r"rule_files.*", "", told))):
         assert f"\n# TYPE {name} " in figures, name

@@ -47,6 +47,11 @@ def test_spaces_that_nobody_has_opened_have_figures(database_url: str) -> None:
         assert series(text, "sona_live_version_age_seconds")["asleep"] > 0
         assert series(text, "sona_recorded_total") == {"default": 0}  # of this process
         assert "\nsona_spaces 2\n" in text
+        assert re.search(r"^sona_maintained_timestamp_seconds \d", text, re.MULTILINE)
+        assert "sona_dumped" not in text  # nobody has made a dump
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE sona.schema_revision SET dumped_at = to_timestamp(7)")
+        assert "\nsona_dumped_timestamp_seconds 7\n" in service.get("/metrics").text
 
 
 def test_a_key_shows_its_own_space_alone(service: Service, service_store: Store, space: Callable[[], str]) -> None:
@@ -55,6 +60,7 @@ def test_a_key_shows_its_own_space_alone(service: Service, service_store: Store,
     text = service.get("/metrics", headers={"Authorization": f"Bearer {token}"}, **AWAY).text
     assert set(re.findall(r'space="(.*)"', text)) == {own}
     assert "\nsona_spaces 1\n" in text
+    assert "sona_maintained" not in text  # that is the store's
     assert {own, other} <= series(service.get("/metrics").text, "sona_live_version").keys()
 
 

@@ -11,7 +11,7 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.engine.overview import Overview
-from sona_pg.store.admin import health
+from sona_pg.store.admin.space_health import _learning
 
 DIM = 4
 QUIET = SonaConfig(loops=LoopConfig(automatic=False))
@@ -62,7 +62,7 @@ def test_a_night_without_a_learner_is_told_after_it_has_ended(engine, raw):
     assert NIGHT <= waited < NIGHT + timedelta(hours=1)
     (day,) = [one for one in Overview(engine).fleet()["waits"] if one["seconds"] >= NIGHT.total_seconds()]
     assert (day["waited_from"], day["waited_until"], day["cycles"] >= 1) == (since, began, True)
-    (told,) = [one.found for one in health._learning(raw) if one.check == "waits"]
+    (told,) = [one.found for one in _learning(raw) if one.check == "waits"]
     assert "7.0 h in default" in told
 
 

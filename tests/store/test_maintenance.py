@@ -31,6 +31,19 @@ def test_partitions_are_made_ahead_once(ledger: Ledger) -> None:
     assert maintain(ledger) == []
 
 
+def test_a_run_that_ends_well_is_noted_and_one_that_is_cancelled_is_not(ledger: Ledger) -> None:
+    ledger.execute("UPDATE sona.schema_revision SET maintained_at = %s", weeks_ago(3))
+    noted = "SELECT maintained_at > now() - interval '1 day' FROM sona.schema_revision"
+    cancelled = Maintenance(ledger.database.engine, POLICY)
+    runs = cancelled.run()
+    next(runs)
+    cancelled.cancel()
+    list(runs)
+    assert ledger.rows(noted) == [(False,)]
+    maintain(ledger)
+    assert ledger.rows(noted) == [(True,)]
+
+
 def test_the_ids_of_a_week_are_those_that_sql_gives_it(ledger: Ledger) -> None:
     for at in (NOW, MONDAY, weeks_ago(30)):
         assert ledger.rows("SELECT sona.uuid_floor(%s)", at) == [(id_floor(at),)]

@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from sona_pg.config.environment import inherited
 from sona_pg.domain.act import WHOLE_STORE
 from sona_pg.errors import ConfigError, DatabaseError, StorageError
-from sona_pg.store import acts
+from sona_pg.store import acts, upkeep_times
 from sona_pg.store.admin import check
 from sona_pg.store.admin.check import Fault
 from sona_pg.store.admin.pgbinaries import FOLDERS, find_programs
@@ -91,6 +91,8 @@ def dump(url: str, path: Path, progress: Progress = lambda done, total: None) ->
         raise StorageError(f"{path} cannot be written: {exc.strerror or exc}") from exc
     finally:
         beside.unlink(missing_ok=True)
+    with translated("noting the dump", parse_url(url)), closing(_connected(url)) as raw:
+        upkeep_times.note(raw, "dumped")
     return {"file": str(path), "bytes": size, "tables": len(tables), "postgres": version, "pg_dump": programs.major}
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 
 from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.upkeep import MaintenanceAction
+from sona_pg.store import upkeep_times
 from sona_pg.store.admin import node_index, retention, sealing, summaries, thinning, weeks
 from sona_pg.store.admin.building import Builder, CannotBuild, builder
 from sona_pg.store.admin.upkeep_turns import briefly, patiently
@@ -89,6 +90,7 @@ class Maintenance:
                     if self._cancelled:
                         return
                     yield from task(work)
+                upkeep_times.note(work, "maintained")
             finally:
                 self._busy = None
 
