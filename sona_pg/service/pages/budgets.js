@@ -2,14 +2,15 @@
 
 import { post } from "./api.js";
 import { curve, QUALITY } from "./charts.js";
+import { alone, constantMix } from "./constant-mix.js";
 import { h, problem, table } from "./elements.js";
 import { at, cost, count, inUnit, number, range, several, share } from "./format.js";
 import { help, term } from "./terms.js";
 
-const SHARES = [0.25, 0.5, 0.75, 1, 1.5, 2]; // of what the rated choices of the period cost
+const SHARES = [0.25, 0.5, 0.75, 1, 1.5, 2, 4]; // of what the rated choices of the period cost
 const NEWEST = 5000; // choices that are looked at
 
-const NAMES = new Map([[0.25, "a quarter of it"], [0.5, "half of it"], [0.75, "three quarters of it"], [1, "as much"], [1.5, "half as much again"], [2, "twice as much"]]);
+const NAMES = new Map([[0.25, "a quarter of it"], [0.5, "half of it"], [0.75, "three quarters of it"], [1, "as much"], [1.5, "half as much again"], [2, "twice as much"], [4, "four times as much"]]);
 
 const routesOf = (one) => Object.entries(one.routes).map(([route, part]) => `${route} ${part > 0 && part < 0.005 ? "under 1 %" : share(part)}`).join(", ") || null;
 
@@ -22,11 +23,13 @@ function reason(one) {
 function read(found) {
   const budgets = found.estimates.filter((one) => one.budget !== null).sort((one, other) => one.budget - other.budget);
   const spent = found.estimates[0].cost;
+  const routes = alone(found.estimates);
   const nearest = (one) => SHARES.reduce((best, part) => (Math.abs(part * spent - one.budget) < Math.abs(best * spent - one.budget) ? part : best));
   return {
     logged: { ...found.estimates[0], name: "As it was" },
     free: { ...found.estimates.find((one) => one.policy === "router, learning as it goes"), name: "No limit: always the route expected to do best" },
-    budgets: budgets.map((one) => ({ ...one, name: NAMES.get(nearest(one)) })),
+    budgets: budgets.map((one) => ({ ...one, name: NAMES.get(nearest(one)), mix: constantMix(routes, one.budget) })),
+    routes: routes.map((one) => ({ ...one, name: `Always ${one.route}${one === routes[0] && routes.length > 1 ? ", the dearest" : ""}` })),
   };
 }
 
@@ -34,7 +37,7 @@ function told(one, logged) {
   if (one.quality === null) return `${cost(one.budget)} a request, ${one.name}: ${reason(one)}.`;
   const change = 100 * (one.quality - logged.quality);
   const against = Math.abs(change) < 0.5 ? "about as good as it was" : `${Math.abs(change).toFixed(0)} points ${change > 0 ? "better" : "worse"} than it was${one.low <= logged.high && logged.low <= one.high ? " (the ranges overlap: it may be chance)" : ""}`;
-  return `${cost(one.budget)} a request, ${one.name}: quality ${share(one.quality)} (likely between ${range(one.low, one.high)}), ${against}, for ${cost(1000 * one.cost)} per 1,000 requests. Routes: ${routesOf(one)}.`;
+  return `${cost(one.budget)} a request, ${one.name}: quality ${share(one.quality)} (likely between ${range(one.low, one.high)}), ${against}, for ${cost(1000 * one.cost)} per 1,000 requests. Routes: ${routesOf(one)}.${one.mix ? ` Constant shares (${routesOf({ routes: one.mix.shares })}), whatever is asked, would give ${share(one.mix.quality)} for that budget.` : ""}`;
 }
 
 function drawn(rows, chosen, most) {
@@ -83,10 +86,11 @@ function shown(found) {
       { name: "Budget", heads: true, kind: "words", of: (one) => (one.budget === null || one.budget === undefined ? one.name : `${cost(one.budget)}, ${one.name}`) },
       { name: "Quality", title: () => term("Quality", "quality"), kind: "number", of: (one) => share(one.quality) },
       { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (one) => range(one.low, one.high) },
+      { name: "Constant mix", title: () => term("Constant mix", "mix"), kind: "number", of: (one) => (one.mix ? share(one.mix.quality) : null) },
       { name: "Cost", kind: "number", of: (one) => cost(one.cost) },
       { name: "Routes", kind: "words", of: routesOf },
       { name: "No estimate", kind: "words", of: reason },
-    ], [known.logged, ...known.budgets, known.free]),
+    ], [known.logged, ...known.budgets, known.free, ...known.routes]),
     h("p", { class: "note" }, evidence(found)),
   ];
 }

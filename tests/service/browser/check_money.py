@@ -53,10 +53,16 @@ def test_a_slider_tells_what_another_budget_would_give(browser: Browser, site: S
     slider = page.locator("input[type=range]")
     slider.focus()
     slider.press("End")
+    assert "four times as much" in slider.get_attribute("aria-valuetext")
+    slider.press("ArrowLeft")
     assert "twice as much" in slider.get_attribute("aria-valuetext")
     told = page.locator("[aria-live]:has-text('twice as much')").inner_text()
     assert "likely between" in told
     assert "large-model" in told
+    page.wait_for_selector("th:has-text('Always large-model, the dearest')")
+    row = page.locator("tr:has(th:has-text('twice as much'))")
+    assert 40 < float(row.locator("td[data-name='Constant mix']").inner_text().removesuffix(" %")) < 95
+    assert page.locator("tr:has(th:has-text('As it was')) td[data-name='Constant mix']").inner_text() == "–"
     slider.press("Home")
     watched.require_readable(f"budgets-{width}-{scheme}")
     watched.close()
