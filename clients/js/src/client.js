@@ -1,5 +1,6 @@
 // SonaClient: every call of /v1, one method each.
 
+import { answerOf, refusalOf, ServiceError } from "./service-error.js";
 import { encoded } from "./vectors.js";
 
 /** The calls by method name: HTTP method and path. */
@@ -67,22 +68,6 @@ export const CALLS = Object.freeze({
 
 const OF_NO_SPACE = new Set(["spaces", "makeSpace"]);
 
-/** A refusal of the service (RFC 9457), or no answer at all (`status` 0). */
-export class ServiceError extends Error {
-  constructor(status, detail, { errors = [], retryAfter = null, cause } = {}) {
-    super(detail, { cause });
-    this.name = "ServiceError";
-    this.status = status;
-    this.errors = errors;
-    this.retryAfter = retryAfter; // seconds
-  }
-
-  /** Whether the same request may succeed later. */
-  get isPassing() {
-    return this.status === 0 || this.status === 429 || this.status === 503;
-  }
-}
-
 // A browser does not tell a page why a request to another origin fails; most often that origin was not let in.
 function hintOf(url) {
   const page = globalThis.location?.origin;
@@ -107,7 +92,16 @@ export class SonaClient {
   /** Send one call by its name in `CALLS`; the methods of this class do so. */
   async call(name, body, { query, trajectory, idempotencyKey, signal, headers } = {}) {
     const response = await this.send(name, body, { query, trajectory, idempotencyKey, signal, headers });
-    return response.json();
+    return this.read(response, signal);
+  }
+
+  /** Return the answer of a response; rejects with a ServiceError if it is none of the service, or is cut short. */
+  async read(response, signal) {
+    try {
+      return await answerOf(response, this.url);
+    } catch (error) {
+      throw signal?.aborted ? error.cause ?? error : error;
+    }
   }
 
   /** Send one call and return the response, which is not read yet; 304 is no error. */
@@ -121,18 +115,17 @@ export class SonaClient {
     if (this._key !== undefined) sent.Authorization = `Bearer ${this._key}`;
     if (idempotencyKey !== undefined) sent["Idempotency-Key"] = idempotencyKey;
     if (method === "POST") sent["Content-Type"] = "application/json";
+    const text = method === "POST" ? JSON.stringify(encoded(body ?? {})) : undefined;
     const limit = AbortSignal.timeout && timeout ? AbortSignal.timeout(timeout) : undefined;
     let response;
     try {
-      response = await this._fetch(url, {
-        method, headers: sent, body: method === "POST" ? JSON.stringify(encoded(body ?? {})) : undefined, signal: signal ?? limit,
-      });
+      response = await this._fetch(url, { method, headers: sent, body: text, signal: signal ?? limit });
     } catch (cause) {
       if (signal?.aborted) throw cause;
       throw new ServiceError(0, `the service at ${this.url} does not answer: ${cause.message}${hintOf(this.url)}`, { cause });
     }
     if (response.ok || response.status === 304) return response;
-    throw await refusal(response);
+    throw await refusalOf(response, this.url);
   }
 
   /** Yield the events of the space until `signal` is aborted: `{event: "version" | "recorded", data}`. */
@@ -169,15 +162,6 @@ for (const [name, [method]] of Object.entries(CALLS)) {
   SonaClient.prototype[name] = method === "POST"
     ? function post(body, options) { return this.call(name, body, options); }
     : function get(query, options) { return this.call(name, undefined, { ...options, query }); };
-}
-
-async function refusal(response) {
-  let told = {};
-  if ((response.headers.get("content-type") ?? "").includes("json")) told = await response.json().catch(() => ({}));
-  const wait = Number(response.headers.get("retry-after"));
-  return new ServiceError(response.status, told.detail ?? `${response.status} ${response.statusText}`, {
-    errors: told.errors, retryAfter: wait > 0 ? wait : null,
-  });
 }
 
 async function* pieces(body) {

@@ -64,9 +64,11 @@ export class SonaEngine {
     const headers = this._tag ? { "If-None-Match": this._tag } : {};
     const response = await this.client.send("adapters", undefined, { headers });
     if (response.status === 304) return false;
-    const told = await response.json();
+    const told = await this.client.read(response);
     this._serve(told, response.headers.get("etag"));
-    this._storage?.saveAdapters?.(JSON.stringify({ of: this.client.connection, tag: this._tag, told }));
+    const save = () => this._storage?.saveAdapters?.(JSON.stringify({ of: this.client.connection, tag: this._tag, told }));
+    if (this.queue) this.queue._stored(save); // its failure is told there; one of connect is thrown: the path is wrong
+    else save();
     return true;
   }
 

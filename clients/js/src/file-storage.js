@@ -79,14 +79,14 @@ class FileStore {
   /** Say that this process is alive, to those of other machines. */
   renew() {
     const now = new Date();
-    for (const { file } of this._held()) if (existsSync(file)) utimesSync(file, now, now);
+    for (const { file } of this._held()) present(() => utimesSync(file, now, now)); // else another process has it by now
   }
 
   close() {
     living.delete(this._owner);
     for (const segment of this._held()) {
       const file = this._name(0, (this._made += 1));
-      if (renamed(segment.file, file)) segment.file = file;
+      if (present(() => renameSync(segment.file, file))) segment.file = file;
     }
     this._segment = null;
   }
@@ -118,7 +118,7 @@ class FileStore {
 
   _take(file) {
     const segment = this._new();
-    if (!renamed(file, segment.file)) return { entries: [], torn: 0 };
+    if (!present(() => renameSync(file, segment.file))) return { entries: [], torn: 0 }; // another process was faster, or sent it
     const told = readable(readFileSync(segment.file, "utf8").split("\n").filter(Boolean));
     for (const entry of told.entries) this._hold(entry, segment);
     if (!told.entries.length) rmSync(segment.file);
@@ -143,12 +143,12 @@ function runs(pid) {
   }
 }
 
-function renamed(from, to) {
+function present(call) {
   try {
-    renameSync(from, to);
+    call();
     return true;
   } catch (error) {
     if (error.code !== "ENOENT") throw error;
-    return false; // another process was faster, or sent it
+    return false;
   }
 }

@@ -104,12 +104,17 @@ export interface ClientOptions {
 
 export const CALLS: Readonly<Record<string, readonly [method: "GET" | "POST", path: string]>>;
 
-/** A refusal of the service (RFC 9457); `status` 0: it did not answer. */
+/** A refusal of the service (RFC 9457), or an answer that is not the service's; `status` 0: none, or one that was cut short. */
 export class ServiceError extends Error {
-  constructor(status: number, detail: string, more?: { errors?: { pointer: string; detail: string }[]; retryAfter?: number | null; cause?: unknown });
+  constructor(status: number, detail: string, more?: {
+    errors?: { pointer: string; detail: string }[]; retryAfter?: number | null; fromService?: boolean; cause?: unknown;
+  });
   readonly status: number;
   readonly errors: { pointer: string; detail: string }[];
   readonly retryAfter: number | null;
+  /** Whether the service says so, as problem details: otherwise a proxy has answered, or nobody. */
+  readonly fromService: boolean;
+  /** Whether the same request may succeed later: nothing the service said, its 429, or its 500 and above. */
   readonly isPassing: boolean;
 }
 
@@ -122,6 +127,8 @@ export class SonaClient {
   readonly connection: string;
   call(name: string, body?: unknown, options?: CallOptions & { query?: Record<string, unknown>; trajectory?: string }): Promise<any>;
   send(name: string, body?: unknown, options?: CallOptions & { query?: Record<string, unknown>; trajectory?: string; timeout?: number }): Promise<Response>;
+  /** Read the JSON of a response of `send`; rejects with a ServiceError if it is not the service's, or is cut short. */
+  read(response: Response, signal?: AbortSignal): Promise<any>;
 
   recordTrajectory(body: TrajectoryBody, options?: CallOptions): Promise<{ id: string }>;
   recordTrajectories(body: { trajectories: TrajectoryBody[] }, options?: CallOptions): Promise<{ ids: string[] }>;
@@ -205,7 +212,11 @@ export class SonaClient {
 }
 
 /** An entry that waits; `of` is the `connection` of the client that it was recorded for, and only such a queue sends it. */
-export interface QueueEntry { of: string; id: string; kind: "trajectory" | "feedback"; body: Record<string, unknown> }
+export interface QueueEntry {
+  of: string; id: string; kind: "trajectory" | "feedback"; body: Record<string, unknown>;
+  /** Milliseconds since 1970 when it was added: beyond the most entries the oldest are dropped. */
+  at?: number;
+}
 /** A storage as one queue has it open. No other queue sees what it appends, unless it is closed, or its page or process ends. */
 export interface OpenStorage {
   /** Return the entries of queues that have ended, which are this one's from now on, and the number of those that cannot be read. */
@@ -247,6 +258,7 @@ export class FeedbackQueue {
   /** Stored entries that could not be read. */
   readonly torn: number;
   add(kind: "trajectory" | "feedback", body: Record<string, unknown>, id: string): void;
+  /** Send what is here; resolves to the number of entries that are left. Rejects where the service refuses the key, or has no such space. */
   flush(): Promise<number>;
   close(): void;
 }

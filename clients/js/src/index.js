@@ -1,6 +1,7 @@
 // Client of sona-pg's HTTP service, for browsers and Node 18 or later; no dependencies.
 
-export { SonaClient, ServiceError, CALLS } from "./client.js";
+export { SonaClient, CALLS } from "./client.js";
+export { ServiceError } from "./service-error.js";
 export { SonaEngine } from "./engine.js";
 export { Trajectory } from "./trajectory.js";
 export { FeedbackQueue } from "./queue.js";

@@ -25,24 +25,22 @@ export const connectionOf = (adapters) => (adapters ? JSON.parse(adapters).of : 
 
 /** Storage in memory: entries are lost with the process. */
 export function memoryStorage() {
-  const left = []; // entries of closed queues
+  let left = []; // entries of closed queues
   return {
     open(of) {
       const own = new Set();
       return {
         adopt() {
           const entries = left.filter((entry) => entry.of === of);
-          for (const entry of entries) {
-            left.splice(left.indexOf(entry), 1);
-            own.add(entry);
-          }
+          left = left.filter((entry) => entry.of !== of);
+          for (const entry of entries) own.add(entry);
           return { entries, torn: 0 };
         },
         append: (entry) => own.add(entry),
         remove: (entries) => entries.forEach((entry) => own.delete(entry)),
         renew() {},
         close() {
-          left.push(...own);
+          left = left.concat([...own]);
           own.clear();
         },
       };
@@ -78,7 +76,7 @@ function fits(call) {
   }
 }
 
-// Keys: NAME/CONNECTION/OWNER/ID of an entry; NAME lease/CONNECTION/OWNER of the time until which its owner is alive.
+// Keys: NAME/CONNECTION/OWNER/NUMBER of an entry, for callers choose ids that are alike; NAME lease/CONNECTION/OWNER of the time until which its owner is alive.
 class TabStore {
   constructor({ name, storage, of, heard, write, old }) {
     this._storage = storage;
@@ -90,6 +88,7 @@ class TabStore {
     this._leased = false;
     this._gone = false; // the page: what it still records is another's at once
     this._keys = new Map(); // key of each entry
+    this._made = 0; // keys
     const own = this._lease + this._owner;
     this._listeners = {
       pagehide: () => { this._gone = true; this._release(); },
@@ -103,15 +102,14 @@ class TabStore {
   adopt() {
     const held = new Set(this._keys.values());
     const keys = [...this._left(), ...this._older()].filter((key) => !held.has(key));
-    if (keys.length) this._extend();
+    if (keys.length) fits(() => this._extend()); // without room for a lease another tab takes them too, and the service stores them once
     const told = keys.map((key) => this._take(key)).filter((one) => one !== null);
-    const entries = told.flatMap((one) => one.entries).sort((one, other) => (one.id < other.id ? -1 : 1));
-    return { entries, torn: told.reduce((sum, one) => sum + one.torn, 0) };
+    return { entries: told.flatMap((one) => one.entries), torn: told.reduce((sum, one) => sum + one.torn, 0) };
   }
 
   append(entry) {
     if (!this._leased && !this._gone) this._extend();
-    const key = this._keyOf(entry);
+    const key = this._newKey();
     this._write(key, JSON.stringify(entry));
     this._keys.set(entry, key);
   }
@@ -126,7 +124,7 @@ class TabStore {
   /** Say that this owner is alive; called every minute, as a browser lets a hidden page's timers run. */
   renew() {
     for (const key of this._found(this._lease)) if (!this._lives(key)) this._storage.removeItem(key);
-    if (this._keys.size) this._extend();
+    if (this._keys.size) fits(() => this._extend());
     else this._release();
   }
 
@@ -143,8 +141,9 @@ class TabStore {
     return Number(this._storage.getItem(lease)) > Date.now();
   }
 
-  _keyOf(entry) {
-    return `${this._entry}${this._owner}/${entry.id}`;
+  _newKey() {
+    this._made += 1;
+    return `${this._entry}${this._owner}/${this._made}`;
   }
 
   _left() {
@@ -166,8 +165,9 @@ class TabStore {
     if (text === null) return null; // another tab was faster
     const told = readable([text]);
     const [entry] = told.entries;
-    if (entry && fits(() => this._storage.setItem(this._keyOf(entry), text))) {
-      this._keys.set(entry, this._keyOf(entry));
+    const ours = this._newKey();
+    if (entry && fits(() => this._storage.setItem(ours, text))) {
+      this._keys.set(entry, ours);
       this._storage.removeItem(key);
     } else if (entry) this._keys.set(entry, key);
     else this._storage.removeItem(key);

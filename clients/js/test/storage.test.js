@@ -2,27 +2,18 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 import { pageStorage } from "../fixtures/page-storage.js";
+import { answer, away, lastTold, opened, planned, SERVICE, sequences, tell } from "../fixtures/queues.js";
 import { fileStorage } from "../src/file-storage.js";
-import { browserStorage, FeedbackQueue, memoryStorage, SonaClient, uuid7 } from "../src/index.js";
+import { browserStorage, memoryStorage, uuid7 } from "../src/index.js";
 
-const SERVICE = "http://127.0.0.1:9";
-const answer = () => Promise.resolve(new Response("{}", { headers: { "Content-Type": "application/json" } }));
-const away = () => Promise.reject(new TypeError("fetch failed"));
-const opened = (storage, { space = "a", fetch = away, url = SERVICE, ...options } = {}) =>
-  new FeedbackQueue(new SonaClient(url, { space, fetch }), { storage, delay: 60_000, ...options });
-let told = 0;
-const tell = (queue, count = 1) => {
-  for (let place = 0; place < count; place++) queue.add("feedback", { trajectory: uuid7(), quality: 1, sequence: (told += 1) }, `${told}`);
-};
-const sequences = (queue) => queue._entries.map((entry) => entry.body.sequence).sort((one, other) => one - other);
 const folder = () => join(mkdtempSync(join(tmpdir(), "sona-")), "queue.jsonl");
 const killed = (queue) => { // its memory and timers are gone, its storage is as it was
   clearTimeout(queue._timer);
@@ -190,6 +181,71 @@ test("beyond the most entries the oldest are dropped, told once, and no other en
   queue.close();
 });
 
+test("of a closed queue's entries and one's own the oldest are dropped", (t) => {
+  t.mock.method(console, "warn", () => {});
+  const page = pageStorage();
+  const [closed, lasting] = [0, 1].map(() => opened(browserStorage("q", page), { most: 4 }));
+  tell(closed, 3);
+  tell(lasting, 3);
+  const kept = [...sequences(closed).slice(2), ...sequences(lasting)];
+  closed.close();
+  lasting._adopt();
+  assert.deepEqual([sequences(lasting), lasting.dropped], [kept, 2]);
+  lasting.close();
+});
+
+test("facts of several trajectories with one sequence number are all kept", () => {
+  const page = pageStorage();
+  const first = opened(browserStorage("q", page));
+  for (const trajectory of ["a", "b", "c"]) first.add("feedback", { trajectory, quality: 1, sequence: 1 }, "1");
+  first.close();
+  const next = opened(browserStorage("q", page));
+  assert.deepEqual(next._entries.map(({ body }) => body.trajectory).sort(), ["a", "b", "c"]);
+  next.close();
+});
+
+test("a page opens its queue on a storage that is full, with the entries of a closed tab", (t) => {
+  t.mock.method(console, "warn", () => {});
+  const [kept, room] = [new Map(), { left: Infinity }];
+  const closed = opened(browserStorage("q", pageStorage(kept, room)));
+  tell(closed, 2);
+  closed.close();
+  room.left = 0;
+  const next = opened(browserStorage("q", pageStorage(kept, room)));
+  assert.deepEqual(sequences(next), sequences(closed));
+  next._store.renew();
+  next.close();
+  assert.equal(kept.size, 2);
+});
+
+test("a folder that goes away is told once, and the queue goes on in memory", async (t) => {
+  const warned = t.mock.method(console, "warn", () => {});
+  const timers = planned(t, "setInterval");
+  const path = folder();
+  const queue = opened(fileStorage(path), { fetch: answer });
+  tell(queue);
+  rmSync(dirname(path), { recursive: true });
+  timers().at(-1)[0](); // the look for others' files
+  tell(queue);
+  assert.deepEqual([queue.length, queue.unstored], [2, 1]);
+  assert.equal(await queue.flush(), 0);
+  queue.close();
+  assert.deepEqual(warned.mock.calls.map(({ arguments: [text] }) => /the storage fails.*ENOENT/.test(text)), [true]);
+});
+
+test("more entries than a call has arguments are adopted", (t) => {
+  t.mock.method(console, "warn", () => {});
+  const count = 200_000;
+  const entries = Array.from({ length: count }, (_, at) => ({ of: `${SERVICE} a`, id: `${at}`, kind: "feedback", at, body: { sequence: at } }));
+  const told = memoryStorage();
+  const left = told.open(`${SERVICE} a`);
+  entries.forEach(left.append);
+  left.close();
+  const queue = opened(told);
+  assert.deepEqual([queue.length, queue.dropped, queue._entries[0].body.sequence], [10_000, count - 10_000, count - 10_000]);
+  queue.close();
+});
+
 test("an entry that is being sent is not dropped", async (t) => {
   t.mock.method(console, "warn", () => {});
   let release;
@@ -204,7 +260,7 @@ test("an entry that is being sent is not dropped", async (t) => {
   tell(queue, 1);
   release();
   assert.equal(await flushed, 0);
-  assert.deepEqual([sent, queue.dropped], [[first, second, told], 1]);
+  assert.deepEqual([sent, queue.dropped], [[first, second, lastTold()], 1]);
   assert.ok(!sent.includes(third));
   queue.close();
 });
