@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from sona_pg.domain.figure_text import figure_lines, gauge_lines, of_space
 from sona_pg.domain.space_figures import SpaceFigures
 from sona_pg.engine.process_figures import process_figures
 from sona_pg.errors import DatabaseUnavailable, SonaError
@@ -141,21 +142,12 @@ def _listed(
     return {figures["name"]: figures for figures in found[:MOST_SPACES]}, len(found[MOST_SPACES:])
 
 
-def gauge_lines(name: str, told: str, value: float) -> Iterator[str]:
-    """Give one gauge of the process."""
-    yield f"# HELP {name} {told}"
-    yield f"# TYPE {name} gauge"
-    yield f"{name} {value:.12g}"
-
-
 def space_lines(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Give the figures of spaces, by name."""
     for name, kind, told, path in SPACE_FIGURES:
         found = list(_found(figures, path))
         if found:
-            yield f"# HELP {name} {told}"
-            yield f"# TYPE {name} {kind}"
-            yield from (f'{name}{{space="{_escaped(space)}"}} {value:.12g}' for space, value in found)
+            yield from figure_lines(name, kind, told, ((of_space(space), value) for space, value in found))
 
 
 def _found(figures: Mapping[str, Mapping[str, Any]], path: Iterable[str]) -> Iterator[tuple[str, float]]:
@@ -165,7 +157,3 @@ def _found(figures: Mapping[str, Mapping[str, Any]], path: Iterable[str]) -> Ite
             value = value.get(step) if isinstance(value, Mapping) else None
         if isinstance(value, int | float):
             yield space, float(value)
-
-
-def _escaped(label: str) -> str:
-    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

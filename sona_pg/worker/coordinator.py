@@ -39,6 +39,9 @@ class LoopCoordinator:
         self.stopping = threading.Event()  # set to end a deep cycle of the learner early
         self.failures = 0  # in a row, of cycles that were due
         self.failures_in_all = 0
+        self.failing_since: float | None = None  # seconds since 1970: the first failure in a row
+        self.error = ""  # class of the last one
+        self.backing_off = False  # whether a cycle would be due but for failures, here or elsewhere
         self.due_since: float | None = None  # by ``clock``: when a cycle was found due that has not run yet
         self.learned_here = False  # whether this learner was the last to learn in the space, at the last check
         self._learned = 0  # facts, at the last check
@@ -147,12 +150,14 @@ class LoopCoordinator:
         self._next, self._next_in_turn = now + self._pause, now + self._config.poll_interval
         behind, self.behind = self.behind, False
         self.catching_up = behind
-        if (
-            found is None
-            or not (behind or is_due(found.waiting, found.learned, found.elapsed, self._config, asked=asked))
-            or found.since_failure.total_seconds() < retry_after(found.failures, self._config)  # on any server
+        self.backing_off = False
+        if found is None or not (
+            behind or is_due(found.waiting, found.learned, found.elapsed, self._config, asked=asked)
         ):
             self.due_since = None
+            return
+        if found.since_failure.total_seconds() < retry_after(found.failures, self._config):  # on any server
+            self.due_since, self.backing_off = None, True
             return
         self._live_version, self._failed = found.live_version, found.failures > 0
         self.learned_here = found.last_learner == self.background.server_id
@@ -168,15 +173,17 @@ class LoopCoordinator:
             result = self.background.run_cycle_after(self._live_version, failed=self._failed)
         except DatabaseUnavailable:
             raise
-        except Exception:
+        except Exception as exc:
             self.failures += 1
             self.failures_in_all += 1
+            self.failing_since = self.failing_since or time.time()
+            self.error, self.backing_off = type(exc).__name__, True
             self._next = self._clock() + retry_after(self.failures, self._config)
             self.due_since = None
             raise
         finally:
             self._running.release()
-        self.failures, self.due_since = 0, None
+        self.failures, self.failing_since, self.due_since = 0, None, None
         self.behind = result is not None and result.followed
         self._next = self._clock() + (0.0 if self.behind else self._pause)
         return result

@@ -82,13 +82,22 @@ class StoreWorker:
 
     @property
     def failing(self) -> int:
-        """Number of spaces whose last cycle failed here: they wait for longer and longer, and are not due meanwhile."""
-        return sum(known.failures > 0 for _, known in list(self._spaces.values()))
+        """Number of spaces whose last cycle failed here: they wait for longer and longer until the next attempt."""
+        return len(self.failing_spaces)
+
+    @property
+    def failing_spaces(self) -> dict[str, tuple[float, str]]:
+        """Since when cycles fail here, in seconds since 1970, and the class of the last error, by name of the space."""
+        known = list(self._spaces.values())
+        return {
+            space.name: (one.failing_since, one.error) for space, one in known if one.failing_since is not None
+        }  # fmt: skip
 
     @property
     def due(self) -> int:
-        """Number of spaces in which a cycle is due now."""
-        return sum(known.due_since is not None for _, known in list(self._spaces.values()))
+        """Number of spaces in which a cycle is due now, or would be but for earlier failures."""
+        known = list(self._spaces.values())
+        return sum(one.due_since is not None or one.backing_off for _, one in known)
 
     @property
     def database_up(self) -> bool:

@@ -252,7 +252,10 @@ def test_a_worker_whose_every_space_fails_is_not_healthy(database_url: str, monk
             with urllib.request.urlopen(health) as answer:
                 assert answer.status == 200
             worker.run_once()
-            assert "sona_worker_failing_spaces 1" in list(figure_lines(worker))
+            told = list(figure_lines(worker))
+            assert {"sona_worker_failing_spaces 1", "sona_worker_due_spaces 1"} <= set(told)  # one in back-off is due
+            assert told[-1].startswith('sona_worker_failing_since_timestamp_seconds{space="apart"} 1')
+            assert "space 'apart' fails since 20" in worker_figures.health(worker)[1]
             with pytest.raises(urllib.error.HTTPError, match="503"):
                 urllib.request.urlopen(health)
     finally:

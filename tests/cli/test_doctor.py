@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,8 @@ def test_learning_that_fails_or_that_nobody_does_is_a_fault(database_url: str, m
             patch.setattr(background, "learn", fail)
             with pytest.raises(LearningError):
                 engine.force_learn()
-        assert "cycles fail in default: LearningError: no way on" in examined(database_url)[1]["learning"]["found"]
+        told = examined(database_url)[1]["learning"]["found"]
+        assert re.fullmatch(r"cycles fail in default since 2\S+ \S+ UTC, 1 in a row: LearningError: no way on", told)
 
 
 @pytest.mark.usefixtures("durable")
@@ -174,6 +176,17 @@ def test_servers_that_lag_drop_or_have_wrong_clocks_are_named(database_url: str)
         connection.execute("UPDATE sona.servers SET serving_version = 1")
     code, found = examined(database_url)
     assert (code, found["lag"]["status"]) == (1, "warning")
+
+
+@pytest.mark.usefixtures("durable")
+def test_facts_that_wait_beyond_an_interval_are_a_fault(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        for _ in range(100):
+            engine.end_trajectory(engine.begin_trajectory(np.ones(DIM, np.float32)), 0.5)
+    for minutes, status in ((65, "ok"), (75, "fault")):
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE sona.batches SET recorded_at = now() - %s * interval '1 min'", [minutes])
+        assert examined(database_url)[1]["learning"]["status"] == status
 
 
 @pytest.mark.usefixtures("durable")

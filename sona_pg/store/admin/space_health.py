@@ -15,7 +15,7 @@ from sona_pg.store.worker_sessions import connected_workers
 MOST_SKEW = 1.0  # seconds between two clocks; timestamps in logs and lags of servers are off by as much
 BEHIND = 60.0  # seconds for which a live server may serve an old version
 LONG_AGO = 2.0  # days: what is done every night has failed twice
-LONG_WAITING = 2.0  # intervals of learning that facts may wait
+LATE = 600.0  # seconds beyond the interval of learning that facts may wait
 FLEET = """
 SELECT space, host, pid, versions_behind, dropped, skew_ms, extract(epoch FROM now() - started_at) FROM sona.fleet
 WHERE state IN ('live', 'silent')
@@ -35,6 +35,12 @@ SELECT l.space, l.waiting_facts, extract(epoch FROM now() - l.waiting_since), l.
        coalesce((s.settings ->> 'loops.background_interval')::float, 3600),
        coalesce((s.settings ->> 'loops.min_trajectories')::int, 100)
 FROM sona.learning l JOIN sona.spaces s ON s.space_id = l.space_id
+"""
+FAILING = """
+SELECT s.name, min(c.started_at) FROM sona.spaces s
+JOIN sona.cycles c ON c.space_id = s.space_id
+LEFT JOIN sona.state_versions v ON v.space_id = s.space_id AND v.version = s.live_version
+WHERE c.error IS NOT NULL AND c.started_at > coalesce(v.created_at, '-infinity') GROUP BY s.name
 """
 WAITED = """
 SELECT space, waited_from, waited_until, extract(epoch FROM waited)::float8, failed_cycles FROM sona.learning_gaps
@@ -150,11 +156,16 @@ def _upkeep(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
 
 def _learning(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
     rows = raw.execute(LEARNING).fetchall()
-    failing = [(space, error) for space, _, _, failed, error, _, _ in rows if failed]
+    since = dict(raw.execute(FAILING).fetchall())
+    failing = [
+        (f"{space} since {since[space].astimezone(UTC):%Y-%m-%d %H:%M} UTC, {failed} in a row", error)
+        for space, _, _, failed, error, _, _ in rows
+        if failed and space in since
+    ]
     stuck = [
         (space, f"{facts} facts for {float(waited) / 3600:.1f} h")
         for space, facts, waited, failed, _, interval, least in rows
-        if not failed and facts >= least and waited is not None and float(waited) > LONG_WAITING * interval
+        if not failed and facts >= least and waited is not None and float(waited) > interval + LATE
     ]
     if failing:
         yield Finding(
@@ -164,7 +175,8 @@ def _learning(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
     if stuck:
         yield Finding(
             "learning", "fault", f"nobody learns: {_listed(stuck)}",
-            "run sona-pg worker, or open an engine with LoopConfig(automatic=True)",
+            "run sona-pg worker, or open an engine with LoopConfig(automatic=True); one that runs and cannot note an "
+            "error has it in its log, and the space at /health of its --metrics port",
         )  # fmt: skip
     if not failing and not stuck:
         waiting = sum(int(row[1]) for row in rows)
