@@ -76,7 +76,7 @@ class RouterBlock:
         figures: Doubles,
         prior_route: float,
         curve: tuple[float, float, float],
-        exploration: tuple[float, float, float, float, float],
+        exploration: tuple[float, float, float, float, float, float],
         dim: int,
     ) -> None: ...
     @property

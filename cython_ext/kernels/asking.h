@@ -22,8 +22,9 @@ typedef struct {
     const sona_f64 *least;                        /* (2, R + 1): the smallest of each; negative where none was learned */
     ptrdiff_t rows;                               /* R + 1 */
     const sona_f64 *count, *cost, *latency;       /* (R + 1) */
+    const sona_f64 *shifted;                      /* (R + 1): 1 where its quality has changed of late, else 0 */
     float inverse_length;
-    double prior_route, temperature, floor, newcomer, warm_up, pessimism;
+    double prior_route, temperature, floor, newcomer, warm_up, paced_warm_up, pessimism;
     double intercept, slope, per_steepness;       /* size of differences by difficulty; 0: as the linear model has them */
 } sona_router;
 

@@ -12,7 +12,7 @@
 enum { GRID = 33, CONTENDERS = 8 };
 static const double LEAST = 0.05, CLIP = 4.0, SCANT = 0.05;
 static const double STAKE = 0.005, STAKE_UNKNOWN = 0.1, HOPELESS = 0.2, NEVER = 0.02; /* of the slack: exploration.py */
-static const double IMPLAUSIBLE = 0.05, TINY = 1e-12;
+static const double IMPLAUSIBLE = 0.05, AGAIN = 0.12, TINY = 1e-12;
 
 void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
                           const sona_f32 *features, sona_f32 *work, sona_f32 *phi, sona_f32 *squares)
@@ -98,33 +98,38 @@ static double cost_of(const sona_kernels *K, const sona_router *R, const sona_f3
 }
 
 /* Forced exploration of each candidate: by what is not known of it; where cost counts within its stake. Returns the sum. */
-static double forced_shares(const sona_router *R, const double *count, const double *cost, const double *net,
-                            const double *scores, const double *deviation, const sona_terms *T, ptrdiff_t k, double *out)
+static double forced_shares(const sona_router *R, const int64_t *rows, const double *count, const double *cost,
+                            const double *net, const double *scores, const double *deviation, const sona_terms *T,
+                            ptrdiff_t k, double *out)
 {
-    double sum = 0.0, total = 0.0, ignorance_least = INFINITY;
+    const int paced = T->budget == T->budget;
+    const double warm_up = paced ? R->paced_warm_up : R->warm_up;
+    double sum = 0.0, total = 0.0, shifted = 0.0, ignorance_least = INFINITY;
     ptrdiff_t cheapest = 0, top = 0, best = 0;
     for (ptrdiff_t i = 0; i < k; i++) {
-        const double ignorance = R->warm_up / (R->warm_up + count[i]);
+        const double ignorance = warm_up / (warm_up + count[i]);
         out[i] = ignorance + LEAST;
+        shifted += R->shifted[rows[i]];
         sum += out[i];
         ignorance_least = fmin(ignorance_least, ignorance);
         cheapest = cost[i] < cost[cheapest] ? i : cheapest;
         top = net[i] > net[top] ? i : top;
         best = scores[i] > scores[best] ? i : best;
     }
-    const int paced = T->budget == T->budget;
     const double base = fmax(R->floor, paced ? ignorance_least * ignorance_least : ignorance_least);
     double slack = T->cost_weight > 0.0 ? 1.0 / T->cost_weight : INFINITY;
     if (paced)
         slack = fmin(slack, fmax(T->budget - cost[cheapest], SCANT * T->budget));
     for (ptrdiff_t i = 0; i < k; i++) {
-        const double ignorance = R->warm_up / (R->warm_up + count[i]);
+        const double ignorance = warm_up / (warm_up + count[i]);
         const double unknown = ignorance * ignorance, wanted = out[i] / sum;
         const double apart = (scores[best] - scores[i]) / fmax(deviation[i], 1e-9);
         const double plausible = fmax(exp(-0.5 * apart * apart), IMPLAUSIBLE); /* less where it can hardly be the best */
         out[i] = fmax(base * wanted, R->newcomer * (paced ? unknown * unknown : unknown)) * plausible;
         if (!paced)
             out[i] = fmax(out[i], R->floor * wanted);
+        if (!paced && R->shifted[rows[i]] > 0.0)
+            out[i] = fmax(out[i], AGAIN * plausible / shifted);
         const double more = cost[i] - cost[cheapest];
         if (slack < INFINITY && more > 0.0) {
             double stake = STAKE + STAKE_UNKNOWN * ignorance;
@@ -191,7 +196,7 @@ ptrdiff_t sona_decide(const sona_kernels *K, const sona_router *R, const sona_f3
     *reason = SONA_ONLY;
     if (k == 1)
         return 0;
-    const double share = forced_shares(R, count, expected, net, scores, deviation, T, k, forced);
+    const double share = forced_shares(R, rows, count, expected, net, scores, deviation, T, k, forced);
     for (ptrdiff_t i = 0; i < k; i++)
         deviation[i] *= R->temperature;
     sona_thompson(net, deviation, k, best);

@@ -18,8 +18,9 @@ cdef extern from "asking.h" nogil:
         const sona_f64 *count
         const sona_f64 *cost
         const sona_f64 *latency
+        const sona_f64 *shifted
         float inverse_length
-        double prior_route, temperature, floor, newcomer, warm_up, pessimism
+        double prior_route, temperature, floor, newcomer, warm_up, paced_warm_up, pessimism
         double intercept, slope, per_steepness
     ctypedef struct sona_terms:
         double price, budget, cost_weight, latency_weight, draw
@@ -55,10 +56,10 @@ cdef class RouterBlock:
         weights,            # IN (R + 1, 1 + width)
         variance,           # IN like weights
         cost_weights,       # IN (2 R + 2, 1 + width): of the cost, and of its ratio to an estimate
-        figures,            # IN (5, R + 1) float64: observations, mean cost, mean latency; least of both cost_weights
+        figures,            # IN (6, R + 1) float64: observations, mean cost, mean latency; least of both cost_weights; shifted
         double prior_route,
         tuple curve,        # intercept, slope and reciprocal of the mean steepness; zeros: there is none
-        tuple exploration,  # temperature, floor, newcomer, warm_up, pessimism
+        tuple exploration,  # temperature, floor, newcomer, warm_up, paced_warm_up, pessimism
         Py_ssize_t dim,     # of a query
     ):
         cdef sona_router *router = &self.router
@@ -76,7 +77,7 @@ cdef class RouterBlock:
         router.marks = axis(landmarks, 0)
         router.width = axis(weights, 1) - 1
         same(3, axis(features, 0), "features")
-        same(5, axis(figures, 0), "figures")
+        same(6, axis(figures, 0), "figures")
         same(router.marks, axis(norms, 0), "norms")
         if router.marks:
             same(dim + router.f, axis(landmarks, 1), "landmarks")
@@ -95,11 +96,13 @@ cdef class RouterBlock:
         router.cost = told + routes
         router.latency = told + 2 * routes
         router.least = told + 3 * routes
+        router.shifted = told + 5 * routes
         router.rows = routes
         router.inverse_length = 1.0 / length
         router.prior_route = prior_route
         router.intercept, router.slope, router.per_steepness = curve
-        router.temperature, router.floor, router.newcomer, router.warm_up, router.pessimism = exploration
+        router.temperature, router.floor, router.newcomer, *warm_ups, router.pessimism = exploration
+        router.warm_up, router.paced_warm_up = warm_ups
         landmarks, transform = aligned(landmarks), aligned(transform)
         weights, variance, cost_weights = aligned(weights), aligned(variance), aligned(cost_weights)
         router.landmarks = floats(landmarks, 2, "landmarks")

@@ -131,7 +131,8 @@ class RouteChooser:
         with self.lock:
             self._shifts.follow(router)
             shown = self._cost_shifts.applied(self._shifts.applied(router))
-        return _ReadyRouter(router, shown, prepared_router(shown.state), {})
+            shifted = self._shifts.shifted(router)
+        return _ReadyRouter(router, shown, prepared_router(shown.state, shifted=shifted), {})
 
     def _judge(self, route: str, router: Router, expected: float, quality: float) -> None:
         """Compare the quality of a route with what ``router`` expected, under the lock."""

@@ -213,9 +213,11 @@ static void check_router(const sona_kernels *K)
     sona_f32 *variance = numbers((ROUTES + 1) * LINE);
     for (int j = 0; j < (ROUTES + 1) * LINE; j++)
         variance[j] = fabsf(variance[j]);
-    sona_f64 *figures = bytes(3 * (ROUTES + 1) * sizeof(double));
+    sona_f64 *figures = bytes(3 * (ROUTES + 1) * sizeof(double)), *shifted = bytes((ROUTES + 1) * sizeof(double));
     for (int j = 0; j < 3 * (ROUTES + 1); j++)
         figures[j] = 10.0 * j;
+    for (int j = 0; j < ROUTES + 1; j++)
+        shifted[j] = j % 2;
     sona_f64 *least = bytes(2 * (ROUTES + 1) * sizeof(double));
     for (int j = 0; j < 2 * (ROUTES + 1); j++)
         least[j] = j % 3 - 1.0; /* negative: no cost was learned */
@@ -225,8 +227,9 @@ static void check_router(const sona_kernels *K)
         .mean = numbers(F), .deviation = deviation, .weight = numbers(F),
         .weights = numbers((ROUTES + 1) * LINE), .variance = variance,
         .cost_weights = numbers(2 * (ROUTES + 1) * LINE), .least = least, .rows = ROUTES + 1, .pessimism = 0.3,
-        .count = figures, .cost = figures + ROUTES + 1, .latency = figures + 2 * (ROUTES + 1),
-        .inverse_length = 2.0f, .prior_route = 0.02, .temperature = 0.5, .floor = 0.02, .newcomer = 0.1, .warm_up = 50.0,
+        .count = figures, .cost = figures + ROUTES + 1, .latency = figures + 2 * (ROUTES + 1), .shifted = shifted,
+        .inverse_length = 2.0f, .prior_route = 0.02, .temperature = 0.5, .floor = 0.02, .newcomer = 0.1, .warm_up = 25.0,
+        .paced_warm_up = 50.0,
     };
     for (ptrdiff_t k = 1; k <= MOST_K; k++) {
         sona_f32 *work = numbers(2 * LINE), *phi = numbers(LINE), *squares = numbers(LINE);

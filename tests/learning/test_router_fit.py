@@ -12,7 +12,7 @@ from sona_pg.learning.routing import router_posterior
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_basis import kernel, reduce_width
 from sona_pg.learning.routing.router_events import RouteEvents
-from sona_pg.learning.routing.router_fit import RouterConfig, fit, withdraw
+from sona_pg.learning.routing.router_fit import FIRST_BASIS, FIRST_BASIS_FREE, RouterConfig, fit, withdraw
 from sona_pg.learning.routing.router_posterior import BIAS_MAIN, BIAS_ROUTE, Statistics
 
 SMALL = RouterConfig(landmarks=64, width=32)
@@ -174,7 +174,28 @@ def test_poison_is_set_aside_and_counted() -> None:
     assert np.isfinite(state.weights).all()
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 63, 64, 65])
+def test_the_first_basis_comes_with_fewer_events_where_no_cost_is_known() -> None:
+    untold, told = events(FIRST_BASIS_FREE), np.full(FIRST_BASIS_FREE, np.nan, np.float32)
+    told[-1] = 0.0  # a free model is a known cost as well
+    for priced in (replace(untold, cost=told), replace(untold, paid=told)):
+        state = fit(RouterState.initial(8), priced, None, SMALL)
+        assert not state.basis.width
+        again = events(FIRST_BASIS - FIRST_BASIS_FREE - 1, seed=1)
+        assert not fit(state, again, priced, SMALL).basis.width
+        assert fit(state, events(FIRST_BASIS - FIRST_BASIS_FREE, seed=1), priced, SMALL).basis.width
+    assert not fit(RouterState.initial(8), untold[slice(1, None)], None, SMALL).basis.width
+    assert fit(RouterState.initial(8), untold, None, SMALL).basis.width
+
+
+def test_an_early_basis_leaves_nothing_in_later_ones() -> None:
+    first, second = events(40), events(40, seed=1)
+    early = fit(fit(RouterState.initial(8), first, None, SMALL), second, first, SMALL)
+    means = fit(RouterState.initial(8), first[slice(0, 30)], None, SMALL)
+    assert not means.basis.width
+    assert early.prior_route == fit(RouterState.initial(8), first.followed_by(second), None, SMALL).prior_route
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 31, 32, 63, 64, 65])
 def test_any_number_of_events_is_learned_from(n: int) -> None:
     state = fit(RouterState.initial(8), events(n), None, SMALL)
     assert state.folded == n

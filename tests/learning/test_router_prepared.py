@@ -66,7 +66,8 @@ class Drawn:
 @pytest.mark.parametrize("exploration", [USUAL, Exploration(temperature=1.0, floor=0.1, newcomer=0.2)])
 def test_one_call_decides_as_the_readable_version(isa: str, state: RouterState, exploration: Exploration) -> None:
     rng = np.random.default_rng(1)
-    block = prepared_router(state, exploration)
+    shifted = [1, 4]
+    block = prepared_router(state, exploration, shifted)
     width, other = len(state.basis.feature_mean), 0
     for turn in range(120):
         k = int(rng.integers(1, 14))
@@ -83,7 +84,7 @@ def test_one_call_decides_as_the_readable_version(isa: str, state: RouterState, 
         assert made is not None
         place, propensity, reason, scores, values, expected_costs = made
         expected = decide(
-            state, query, routes, Drawn(draw), features, costs, price, budget, utility, exploration  # type: ignore[arg-type]
+            state, query, routes, Drawn(draw), features, costs, price, budget, utility, exploration, shifted  # type: ignore[arg-type]
         )  # fmt: skip
         assert scores == pytest.approx(expected.scores, abs=1e-5)
         assert values == pytest.approx(expected.values, abs=2e-5)

@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sona_pg.errors import ConfigError
 from sona_pg.learning.routing.router_basis import Doubles
 
+Flags = NDArray[np.bool_]
 GRID = np.linspace(-4.0, 4.0, 33)  # where Thompson's integral is evaluated, in standard deviations
 DENSITY = np.exp(-0.5 * GRID * GRID)
 CONTENDERS = 8  # more cannot matter: the work is quadratic in them
@@ -24,6 +26,7 @@ HOPELESS = 0.2  # of its stake is left to a route that would not pay with the be
 NEVER = 0.02  # the same without a budget: a weight of cost does not change, as the price of a budget does
 IMPLAUSIBLE = 0.05  # of its share is left at least to a route that can hardly be the best
 SCANT = 0.05  # of a budget counts as slack even where the cheapest candidate takes it all
+AGAIN = 0.12  # of the calls explores routes whose quality has shifted, as far as plausible: EVIDENCE.md
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +36,43 @@ class Exploration:
     temperature: float = 0.05  # scales the posterior deviation: 0 is greedy, 1 Thompson sampling as published
     floor: float = 0.02  # share of calls that explore for ever
     newcomer: float = 0.1  # share of calls that a candidate without history may take from proven ones
-    warm_up: float = 50.0  # observations after which a route is half known
+    warm_up: float = 25.0  # observations after which a route is half known
+    paced_warm_up: float = 50.0  # the same under a budget
     pessimism: float = 0.3  # posterior deviations by which values are lowered under a budget
 
     def __post_init__(self) -> None:
         shares = 0 <= self.floor <= 1 and 0 <= self.newcomer <= 1
         finite = 0 <= self.temperature < np.inf and 0 <= self.pessimism < np.inf
-        if not (finite and shares and 0 < self.warm_up < np.inf):
+        warm_ups = 0 < self.warm_up < np.inf and 0 < self.paced_warm_up < np.inf
+        if not (finite and shares and warm_ups):
             raise ConfigError(
-                f"exploration needs temperature and pessimism >= 0, shares in [0, 1], warm_up > 0; got {self}"
+                f"exploration needs temperature and pessimism >= 0, shares in [0, 1], warm-ups > 0; got {self}"
             )
 
-    def ignorance(self, count: Doubles) -> Doubles:
+    def ignorance(self, count: Doubles, *, paced: bool = False) -> Doubles:
         """Return how little is known of candidates with these numbers of observations: (k,), 1 for nothing."""
-        return self.warm_up / (self.warm_up + count)
+        warm_up = self.paced_warm_up if paced else self.warm_up
+        return warm_up / (warm_up + count)
 
     def forced(
-        self, count: Doubles, plausible: Doubles, stakes: Doubles | None = None, *, paced: bool = False
+        self,
+        count: Doubles,
+        plausible: Doubles,
+        stakes: Doubles | None = None,
+        *,
+        paced: bool = False,
+        shifted: Flags | None = None,
     ) -> Doubles:
         """Return the share of calls that explore each candidate (k,), whatever is expected of it; at most 1 in all.
 
         Among candidates of which little is known it is all of them, then it falls to a floor; the less is known of one,
         and the more ``plausible`` it is that it is the best for this query, the more of it it gets. A newcomer among
-        proven ones gets a share of its own. Where cost counts none exceeds its ``stakes``; under a budget (``paced``)
-        exploring is money, so it falls faster, and the floor is for the plausible as well.
+        proven ones gets a share of its own, and so do candidates whose quality has ``shifted`` (k,), however much was
+        known of them: they are shown too rarely for their recovery to be noticed else. Where cost counts none exceeds
+        its ``stakes``. Under a budget (``paced``) exploring is money, so it falls faster, the floor is for the
+        plausible as well, and a shifted candidate has no share of its own.
         """
-        ignorance = self.ignorance(count)
+        ignorance = self.ignorance(count, paced=paced)
         wanted = ignorance + LEAST
         wanted /= wanted.sum()
         power = 2 if paced else 1
@@ -66,6 +80,8 @@ class Exploration:
         shares = np.maximum(share * wanted, self.newcomer * ignorance ** (2 * power)) * plausible
         if not paced:
             shares = np.maximum(shares, self.floor * wanted)
+            if shifted is not None and shifted.any():
+                shares = np.where(shifted, np.maximum(shares, AGAIN * plausible / shifted.sum()), shares)
         if stakes is not None:
             shares = np.minimum(shares, stakes)
         return np.asarray(shares / max(float(shares.sum()), 1.0))
@@ -86,7 +102,7 @@ class Exploration:
             slack: cost of which exploring a candidate may take a stake.
             paced: whether there is a budget.
         """
-        stake = STAKE + STAKE_UNKNOWN * self.ignorance(count)
+        stake = STAKE + STAKE_UNKNOWN * self.ignorance(count, paced=paced)
         stake = np.where(1.0 - price * cost < net.max(), (HOPELESS if paced else NEVER) * stake, stake)
         more = cost - cost.min()
         return np.asarray(np.where(more > 0, stake * slack / np.where(more > 0, more, 1.0), np.inf))

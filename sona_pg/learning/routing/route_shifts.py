@@ -2,9 +2,9 @@
 
 For each route a short exponential mean of its residuals: quality less what was expected. Once the mean is too far from
 0 to be chance, it is added to what is expected of the route, and the route counts as little known again: it is explored
-more, by which its recovery is noticed. A route that no version knows yet is judged in the same way. Residuals are those
-of the router that decides, so what a later version or recent evidence has learned leaves them at once. Evidence:
-benchmarks/eval/EVIDENCE.md.
+more, without a budget by a share of its own (`exploration.AGAIN`), by which its recovery is noticed. A route that no
+version knows yet is judged in the same way. Residuals are those of the router that decides, so what a later version or
+recent evidence has learned leaves them at once. Evidence: benchmarks/eval/EVIDENCE.md.
 """
 
 from __future__ import annotations
@@ -85,6 +85,11 @@ class RouteShifts:
             return None
         row = self._router.index.get(route, len(self._router.state.gram))
         return float(self._router.state.weights[row] @ self._usual) if row < len(self._router.state.gram) else None
+
+    def shifted(self, router: Router) -> list[int]:
+        """Return the routes that ``router`` knows and whose shift decisions have."""
+        shown = (router.index.get(name) for name, told in self._routes.items() if told.shifted and told.shown)
+        return [row for row in shown if row is not None and row < router.state.route_count]
 
     def tell(self, route: str, residual: float, known: bool) -> bool:
         """Take a residual of a route; return whether decisions must be made anew by ``applied``.

@@ -11,7 +11,7 @@ deviation per route, both smooth in the query's embedding and the caller's cheap
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -209,6 +209,7 @@ def decide(
     budget: float | None = None,
     utility: Utility = QUALITY_ALONE,
     exploration: Exploration = USUAL,
+    shifted: Collection[int] = (),
 ) -> Choice:
     """Draws one of the candidates for a query.
 
@@ -216,8 +217,9 @@ def decide(
     the caller's unit, corrected by what is known of their errors (when None, what is known of the routes' costs),
     `price` the current weight of a unit of cost, from `pacing.BudgetPacer.price`; `budget` the mean cost of which
     forced exploration may stake a share. With a budget values are pessimistic: money is for proven gains. A weight of
-    cost in `utility` limits forced exploration by price, too. Raises LearningError without candidates or with values
-    that are not finite, DimensionMismatch for another dimension.
+    cost in `utility` limits forced exploration by price, too. `shifted` are the routes whose quality has changed of
+    late. Raises LearningError without candidates or with values that are not finite, DimensionMismatch for another
+    dimension.
     """
     routes = np.asarray(candidates, np.int64)
     if routes.ndim != 1 or not len(routes):
@@ -241,7 +243,7 @@ def decide(
     price += utility.cost
     stakes = None if slack == np.inf else exploration.stakes(count, cost, net, price, slack, paced=budget is not None)
     plausible = exploration.plausible(scores, deviation)
-    forced = exploration.forced(count, plausible, stakes, paced=budget is not None)
+    forced = exploration.forced(count, plausible, stakes, paced=budget is not None, shifted=np.isin(row, list(shifted)))
     probabilities = (1 - forced.sum()) * best + forced
     probabilities /= probabilities.sum()
     drawn = min(int(np.searchsorted(np.cumsum(probabilities), rng.random(), side="right")), len(routes) - 1)

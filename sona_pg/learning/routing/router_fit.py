@@ -28,6 +28,8 @@ from sona_pg.learning.routing.router_posterior import Posterior, Statistics
 
 _ADDED_AT_ONCE = 2048  # events
 FIRST_BASIS = 64  # events; below it only the routes' means are learned
+FIRST_BASIS_FREE = 32  # the same where no cost is known: under a budget fewer lose (EVIDENCE.md)
+FIRST_TUNED = 64  # events; below it the prior variances stay as they are
 ESTRANGED = 1.25, 0.05  # factor and offset by which new queries may be worse explained than the basis' own
 
 
@@ -86,7 +88,8 @@ def fit(
     main, route = state.prior_main, state.prior_route
     folded = state.folded + len(clean)
     lost = state.forgotten.widened(routes)
-    due, phi = _basis_is_due(state, clean, len(earlier) + len(clean), config)
+    first = FIRST_BASIS if _knows_costs(state, clean) else FIRST_BASIS_FREE
+    due, phi = _basis_is_due(state, clean, len(earlier) + len(clean), config, first)
     if due:
         pool = earlier.followed_by(clean)
         basis = router_basis.build(
@@ -112,7 +115,7 @@ def fit(
     known = phi if basis is state.basis else None
     sums = _folded(Statistics(*(kept * part for part in sums)), basis, clean, known)
     seen = lost.seen(sums)
-    if basis.width and folded >= 2 * tuned_at:
+    if basis.width and folded >= max(2 * tuned_at, FIRST_TUNED):
         main, route = router_posterior.tune(seen, main, route, state.noise, 2.0 if tuned_at else 4.0)
         tuned_at = folded
     posterior = router_posterior.solve(seen, main, route, state.noise)
@@ -205,18 +208,18 @@ _HALF = 0.5  # of an event: less is rounding
 
 
 def _basis_is_due(
-    state: RouterState, fresh: RouteEvents, readable: int, config: RouterConfig
+    state: RouterState, fresh: RouteEvents, readable: int, config: RouterConfig, first: int
 ) -> tuple[bool, Floats | None]:
-    """At most once per doubling of the events, so that its cost vanishes in the long run.
+    """At most once per doubling of the events, so that its cost vanishes in the long run; at first with ``first``.
 
     It comes with the fresh events in the state's basis, where they were needed to tell.
     """
     basis, marks = state.basis, len(state.basis.landmarks)
     if not marks:
-        return readable >= FIRST_BASIS, None
+        return readable >= first, None
     if fresh.features is not None and fresh.features.shape[1] and not len(basis.feature_mean):
         return True, None
-    if state.folded + len(fresh) < 2 * state.based_at or readable < 2 * FIRST_BASIS:
+    if state.folded + len(fresh) < 2 * state.based_at or readable < 2 * first:
         return False, None
     if marks < config.landmarks and readable >= 2 * marks:
         return True, None
@@ -225,6 +228,12 @@ def _basis_is_due(
     factor, offset = ESTRANGED
     estranged = float(1 - np.einsum("ij,ij->i", phi, phi).mean()) > factor * basis.unexplained + offset
     return estranged, known
+
+
+def _knows_costs(state: RouterState, fresh: RouteEvents) -> bool:
+    """Return whether a cost is known of an event, learned or fresh, as it is wherever a budget counts."""
+    costs = fresh.known_cost()
+    return bool(state.totals[:, 2].any()) or (costs is not None and bool(np.isfinite(costs).any()))
 
 
 def _widened(state: RouterState, routes: int) -> Statistics:

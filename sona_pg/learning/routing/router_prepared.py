@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from sona_pg.kernels import RouterBlock
@@ -13,8 +15,11 @@ from sona_pg.learning.routing.router import USUAL, RouterState, known_means
 from sona_pg.learning.routing.router_basis import SKETCH_WIDTH
 
 
-def prepared_router(state: RouterState, exploration: Exploration = USUAL) -> RouterBlock:
-    """Return ``state`` prepared for queries of ``min(dim, SKETCH_WIDTH)``; wider ones are reduced before."""
+def prepared_router(state: RouterState, exploration: Exploration = USUAL, shifted: Collection[int] = ()) -> RouterBlock:
+    """Return ``state`` prepared for queries of ``min(dim, SKETCH_WIDTH)``; wider ones are reduced before.
+
+    ``shifted`` are the routes whose quality has changed of late.
+    """
     basis, rows = state.basis, np.arange(state.route_count + 1)
     landmarks = np.ascontiguousarray(basis.landmarks, np.float32)
     squares = np.einsum("ij,ij->i", landmarks, landmarks)
@@ -28,7 +33,7 @@ def prepared_router(state: RouterState, exploration: Exploration = USUAL) -> Rou
         np.ascontiguousarray(state.weights, np.float32),
         np.ascontiguousarray(state.variance, np.float32),
         np.ascontiguousarray(state.cost_weights.reshape(2 * len(rows), -1), np.float32),
-        np.stack([*usual, *state.least]),
+        np.stack([*usual, *state.least, np.isin(rows, list(shifted))]),
         float(state.prior_route),
         tuple(state.curve.tolist()),
         (
@@ -36,6 +41,7 @@ def prepared_router(state: RouterState, exploration: Exploration = USUAL) -> Rou
             exploration.floor,
             exploration.newcomer,
             exploration.warm_up,
+            exploration.paced_warm_up,
             exploration.pessimism,
         ),
         min(state.dim, SKETCH_WIDTH),
