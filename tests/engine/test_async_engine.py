@@ -15,6 +15,8 @@ from sona_pg.config import IngestConfig, LoopConfig
 from sona_pg.errors import ConfigError, TrajectoryError, UnknownVersion
 from sona_pg.recorder import HotPath
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 X = np.ones(DIM, np.float32)
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False))

@@ -29,6 +29,8 @@ from sona_pg import (
     TrajectoryError,
 )
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 GOOD = np.ones(DIM, np.float32)
 BAD_NUMBERS = [np.nan, np.inf, -np.inf, 1e6]

@@ -15,6 +15,8 @@ from sona_pg import InvalidValue, SonaConfig, SonaEngine, Store
 from sona_pg.config import LoopConfig, MaintenanceConfig
 from sona_pg.domain.budget import BudgetStatus, Per
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 4
 COSTS = {"cheap": 0.1, "dear": 1.0}
 QUIET = SonaConfig(

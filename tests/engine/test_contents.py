@@ -12,6 +12,8 @@ from sona_pg.limits import LONGEST_CONTENT
 from sona_pg.store import content_rows
 from sona_pg.worker.reembedding import reembed
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 QUIET = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceConfig(automatic=False))
 

@@ -14,6 +14,8 @@ import pytest
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.store.database import Database
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 
 

@@ -15,6 +15,8 @@ from sona_pg.config import LoopConfig, MaintenanceConfig
 from sona_pg.store.database import Database
 from sona_pg.worker.learner import Learner
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 X = np.ones(DIM, np.float32)
 QUIET = SonaConfig(

@@ -20,6 +20,8 @@ from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.store.notify import Notice
 from sona_pg.store.roll_call import Beat, Look, RollCall
 
+pytestmark = pytest.mark.no_vectors
+
 
 class Listener:
     """Sends a test's notices; the first waits may fail."""

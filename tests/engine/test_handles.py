@@ -13,6 +13,8 @@ from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.errors import InvalidValue, TrajectoryError
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False))
 

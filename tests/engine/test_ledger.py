@@ -13,6 +13,8 @@ from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import MaintenanceConfig
 from sona_pg.errors import InvalidValue
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 16
 
 

@@ -20,6 +20,8 @@ from sona_pg.domain.level_change import ChangePart, LevelChange, joined, sentenc
 from sona_pg.engine.overview import Overview
 from sona_pg.errors import InvalidValue
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 CONFIG = SonaConfig(
     hidden_dim=DIM, loops=LoopConfig(automatic=False), maintenance=MaintenanceConfig(automatic=False),

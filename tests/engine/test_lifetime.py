@@ -18,6 +18,8 @@ from fix_homes import temporary_home
 
 from sona_pg import IngestConfig, InvalidValue, SonaConfig, SonaEngine, TrajectoryError
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 GOOD = np.ones(DIM, np.float32)
 

@@ -22,6 +22,8 @@ from sona_pg.errors import DatabaseUnavailable, InvalidValue, TrajectoryError
 from sona_pg.ingest.writer import Writer
 from sona_pg.store.admin.maintenance import Maintenance
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 X = np.ones(DIM, np.float32)
 CONFIG = SonaConfig(loops=LoopConfig(automatic=False))

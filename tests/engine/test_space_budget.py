@@ -14,6 +14,8 @@ from sona_pg.domain.budget import Budget, FleetSpending, Per, Spending
 from sona_pg.serving import space_budget
 from sona_pg.serving.space_budget import SpaceBudget
 
+pytestmark = pytest.mark.no_vectors
+
 START = datetime(2026, 11, 22, 0, 0, tzinfo=UTC)
 COSTS = np.array([0.05, 1.0])
 

@@ -20,6 +20,8 @@ from sona_pg.config import IngestConfig, LoopConfig, MaintenanceConfig
 from sona_pg.engine.process_runtime import runtimes
 from sona_pg.errors import DatabaseUnavailable, NotFound, SpaceRemoved, TrajectoryError
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 ONE = np.ones(DIM, np.float32)
 QUIET = SonaConfig(

@@ -14,6 +14,8 @@ from sona_pg import ConfigError, SonaConfig, SonaEngine, Store
 from sona_pg.config import LoopConfig, MaintenanceConfig
 from sona_pg.engine.process_runtime import ProcessRuntime, Runtimes, runtimes
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 QUIET = SonaConfig(
     hidden_dim=DIM, loops=LoopConfig(automatic=False, poll_interval=0.1), maintenance=MaintenanceConfig(automatic=False)

@@ -7,6 +7,8 @@ import pytest
 
 from sona_pg import ConfigError, InvalidValue, TrajectoryBuffer, TrajectoryBuilder
 
+pytestmark = pytest.mark.no_vectors
+
 
 def test_a_builder_collects_steps_as_they_happen():
     builder = TrajectoryBuilder([1.0, 0.0], query="why")

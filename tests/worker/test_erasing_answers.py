@@ -6,10 +6,13 @@ import json
 
 import numpy as np
 import psycopg
+import pytest
 from fix_erasure import CONFIG, DIM, NAMES
 
 from sona_pg import SonaEngine
 from sona_pg.domain.ids import uuid7
+
+pytestmark = pytest.mark.no_vectors
 
 
 def test_answers_that_the_user_wrote_are_named_and_their_texts_dropped_if_asked(engine, database_url, key):

@@ -12,11 +12,14 @@ from uuid import UUID
 
 import numpy as np
 import psycopg
+import pytest
 from fix_clock import FalseClock
 from fix_erasure import CONFIG, DIM
 
 from sona_pg import SonaEngine
 from sona_pg._recorder import HotPath
+
+pytestmark = pytest.mark.no_vectors
 
 SERVER = f"""
 import os, signal, sys

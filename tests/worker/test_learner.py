@@ -22,6 +22,8 @@ from sona_pg.worker.cache_shelf import CacheShelf, bytes_of
 from sona_pg.worker.coordinator import LoopCoordinator
 from sona_pg.worker.learner import Learner
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 NAMES = ("a", "b", "c")
 LOOPS = LoopConfig(min_trajectories=10, shortest_interval=0.0, poll_interval=1.0, background_interval=900)

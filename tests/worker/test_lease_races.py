@@ -6,10 +6,13 @@ import threading
 from datetime import timedelta
 
 import psycopg
+import pytest
 
 from sona_pg.domain.ids import uuid7
 from sona_pg.store import leases
 from sona_pg.store.database import Database
+
+pytestmark = pytest.mark.no_vectors
 
 ROUNDS = 50  # 1,000 by hand: as many winners
 

@@ -21,6 +21,8 @@ from sona_pg.worker.background import BackgroundLoop
 from sona_pg.worker.coordinator import LoopCoordinator
 from sona_pg.worker.schedule import due_at, is_deep_due, is_due
 
+pytestmark = pytest.mark.no_vectors
+
 DIM = 8
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
