@@ -7,14 +7,16 @@ export class Trajectory {
   constructor(embedding, dim) {
     this.id = uuid7();
     this._started = performance.now();
-    this._body = { id: this.id, vector: checks.vector(embedding, "the embedding", dim), steps: [], context: [] };
+    this._body = { id: this.id, vector: checks.embedding(embedding, dim), steps: [], context: [] };
   }
 
   addStep(activations, attentionWeights, reward) {
+    const { steps } = this._open();
+    checks.roomForStep(steps);
     const step = { reward: checks.reward(reward) };
-    if (activations?.length) step.activations = checks.vector(activations, "activations");
-    if (attentionWeights?.length) step.attention_weights = checks.vector(attentionWeights, "attentionWeights");
-    this._open().steps.push(step);
+    const told = { activations: given(activations, "activations"), attention_weights: given(attentionWeights, "attentionWeights") };
+    for (const [name, vector] of Object.entries(told)) if (vector.length) step[name] = vector;
+    steps.push(step);
     return this;
   }
 
@@ -24,7 +26,9 @@ export class Trajectory {
   }
 
   addContext(label) {
-    this._open().context.push(checks.label(label));
+    const { context } = this._open();
+    checks.roomForLabel(context);
+    context.push(checks.label(label));
     return this;
   }
 
@@ -51,3 +55,5 @@ export class Trajectory {
     return this._body;
   }
 }
+
+const given = (vector, name) => checks.vector(vector ?? [], name);

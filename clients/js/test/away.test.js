@@ -10,10 +10,10 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
+import { nowhere } from "../fixtures/queues.js";
 import { DIM, space, taught, url } from "../fixtures/service.js";
-import { FeedbackQueue, LocalModel, memoryStorage, ServiceError, SonaClient, SonaEngine, uuid7 } from "../src/index.js";
+import { FeedbackQueue, memoryStorage, ServiceError, SonaClient, SonaEngine, uuid7 } from "../src/index.js";
 import { fileStorage } from "../src/file-storage.js";
-import { encodeVector } from "../src/vectors.js";
 
 test("a process that ends by itself sends first what it has recorded, and says what it could not send", async () => {
   const name = await space();
@@ -94,38 +94,6 @@ test("a server that answers 503 is asked again after the pause that it names", a
   assert.equal(asked, 2);
   queue.close();
   server.close();
-});
-
-const nowhere = (adapters = { version: 0, dim: 2, micro: { rank: 1, scale: 1, a: encodeVector([0, 0]), b: encodeVector([0, 0]) }, base: [], patterns: [], centroids: "" }) => {
-  const client = new SonaClient("http://127.0.0.1:9");
-  return new SonaEngine(client, new FeedbackQueue(client, { delay: 60_000 }), new LocalModel(adapters));
-};
-
-test("a record that the service would refuse throws where it is made, and its trajectory stays open", () => {
-  const engine = nowhere();
-  for (const embedding of [[NaN, 1], [Infinity, 1], [1e6, 0], ["a", 1], new Array(2)]) {
-    assert.throws(() => engine.beginTrajectory(embedding), /the embedding\[0\] is .*: expected a finite number within ±65504/);
-  }
-  assert.throws(() => engine.beginTrajectory("ab"), /the embedding is "ab": expected an array of numbers/);
-  const trajectory = engine.beginTrajectory([1, 2]);
-  assert.throws(() => trajectory.addStep([NaN], null, 1), /activations\[0\] is NaN/);
-  assert.throws(() => trajectory.addStep(null, null, NaN), /reward is NaN/);
-  assert.throws(() => trajectory.addStep(null, null), /reward is undefined: expected a number/);
-  assert.throws(() => trajectory.setRoute(""), /route has 0 characters: expected 1 to 1000/);
-  assert.throws(() => trajectory.addContext(7), /context is 7: expected a text/);
-  assert.throws(() => engine.endTrajectory(trajectory, 5), /quality is 5: expected a number from 0 to 1/);
-  assert.throws(() => engine.endTrajectory(trajectory, 1, { cost: -1 }), /cost is -1/);
-  assert.throws(() => engine.feedback("x", { quality: 1 }), /trajectory is "x": expected the id that endTrajectory returned/);
-  for (const empty of [{}, undefined, { retract: false }, { quality: null }]) assert.throws(() => engine.feedback(trajectory.id, empty), TypeError);
-  assert.throws(() => engine.feedback(trajectory.id, { qualty: 1 }), /a fact has no qualty: expected some of quality/);
-  assert.throws(() => engine.feedback(trajectory.id, { correction: "" }), /correction has 0 characters/);
-  assert.equal(engine.queue.length, 0);
-  assert.equal(engine.endTrajectory(trajectory, 1), trajectory.id);
-  assert.throws(() => engine.endTrajectory(trajectory, 1), /this trajectory has ended/);
-  assert.throws(() => trajectory.setRoute("a"), /this trajectory has ended/);
-  assert.ok(engine.feedback(trajectory.id, { correction: "b" }) > 0);
-  assert.equal(engine.feedback(trajectory.id, { retract: true, sequence: 7 }), 7);
-  assert.equal(engine.queue.length, 3);
 });
 
 test("what is lost is told once on the console, unless onRefused hears it", async (t) => {
