@@ -8,14 +8,18 @@ from sona_pg.domain.space_figures import SpaceFigures
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.recorded_tables import SQL_SERVER
 
+# Joined on the number of the space alone, without an outer join, as Citus wants it.
 FIGURES = f"""
 SELECT s.space_id, s.name, s.live_version,
-       extract(epoch FROM statement_timestamp() - coalesce(v.created_at, s.created_at))::float8,
+       extract(epoch FROM statement_timestamp() - coalesce(live.made, s.created_at))::float8,
        (s.departed_trajectories + told.trajectories + by_sql.trajectories)::bigint,
        (s.departed_feedback + told.feedback + by_sql.feedback)::bigint,
        waits.facts::bigint, coalesce(extract(epoch FROM statement_timestamp() - waits.since), 0)::float8, failed.cycles
 FROM sona.spaces s
-LEFT JOIN sona.state_versions v ON v.space_id = s.space_id AND v.version = s.live_version
+CROSS JOIN LATERAL (
+    SELECT max(v.created_at) AS made FROM sona.state_versions v
+    WHERE v.space_id = s.space_id AND v.version = s.live_version
+) AS live
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(r.trajectories), 0) AS trajectories, coalesce(sum(r.feedback), 0) AS feedback
     FROM sona.servers r WHERE r.space_id = s.space_id
@@ -30,7 +34,7 @@ CROSS JOIN LATERAL (
 ) AS waits
 CROSS JOIN LATERAL (
     SELECT count(*) AS cycles FROM sona.cycles c
-    WHERE c.space_id = s.space_id AND c.error IS NOT NULL AND c.started_at > coalesce(v.created_at, '-infinity')
+    WHERE c.space_id = s.space_id AND c.error IS NOT NULL AND c.base_version = s.live_version
 ) AS failed
 """
 OF_ONE = f"{FIGURES}WHERE s.space_id = %(space)s"

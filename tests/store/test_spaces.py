@@ -8,6 +8,7 @@ import pytest
 
 from sona_pg import LoopConfig, MaintenanceConfig, SonaConfig, SonaEngine, Store
 from sona_pg.errors import InvalidValue, SpaceExists, UnknownSpace
+from sona_pg.store.admin import health
 from sona_pg.store.database import Database
 
 DIM = 8
@@ -42,6 +43,26 @@ def test_taken_invalid_and_missing_names_are_refused(database_url: str) -> None:
     assert database.rename_space("one", "one").name == "one"
     assert [space.name for space in database.list_spaces()] == ["one", "two"]
     database.close()
+
+
+def test_the_figures_of_spaces_and_of_upkeep_are_one_statement_each(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, "taught", config=QUIET) as engine:
+        for _ in range(7):
+            engine.feedback(engine.begin_trajectory(np.ones(DIM)), 0.5)
+        engine.end_trajectory(engine.begin_trajectory(np.ones(DIM)), 1.0)
+        engine.force_learn()
+        engine.end_trajectory(engine.begin_trajectory(np.ones(DIM)), 1.0)
+    with Store(database_url) as store:
+        store.space("empty", DIM, config=QUIET)
+        told = {one.name: one for one in store.space_figures()}
+        (taught,) = store.space_figures(told["taught"].space_id)
+        assert store.upkeep_times().keys() == {"maintained"}
+        assert store.space_figures(99) == []
+    assert (taught.trajectories, taught.feedback, taught.unlearned, taught.live_version) == (2, 7, 1, 1)
+    assert (taught.failed_cycles, taught.unlearned_age > 0, taught.live_version_age > 0) == (0, True, True)
+    assert (told["empty"].trajectories, told["empty"].live_version, told["empty"].unlearned_age) == (0, 0, 0.0)
+    learning = {one.check: one.status for one in health.examine(database_url)}
+    assert (learning["learning"], learning["maintenance"]) == ("ok", "ok")
 
 
 @pytest.mark.parametrize("name", ["a\nb", "red\x1b[31m", "\x7f", "two\u2028lines", "c1\x85"])
