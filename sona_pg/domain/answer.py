@@ -82,7 +82,8 @@ class Ranking:
     scores: NDArray[np.float32]  # (k,) float32, descending
     version: int  # the state version that ranked them
     candidate_set: int | None = None  # the stored set they were chosen from
-    # Probability that the first is right; calibrated from a space's first cycle on. None where it is not computed.
+    # Probability that the first is right; measured from the first cycle of 8 judged rankings on, before that guessed
+    # by similarity. None where it is not computed.
     confidence: float | None = None
     fit: float | None = None  # probability that any of the candidates fits; None before the first cycle
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from sona_pg.learning.ranking.ranker import RankerState, score
-from sona_pg.learning.ranking.ranker_confidence import DOUBT, UNUSUAL, Confidence, first_sharpness, measured
+from sona_pg.learning.ranking.ranker_confidence import DOUBT, UNUSUAL, Confidence, Tried, first_sharpness, measured
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_fit import fit
 
@@ -135,14 +137,60 @@ def test_questions_that_are_asked_again_do_not_make_others_look_strange() -> Non
     assert sure[-1] == pytest.approx(right, abs=0.15)
 
 
-def test_a_fit_of_one_half_does_not_tell_what_is_unusual() -> None:
-    state, meant = learned(1), np.random.default_rng(9).integers(0, ITEMS, 100)
-    none, weight = np.full(100, NONE, np.int32), np.ones(100, np.float32)
-    fresh = RankEvents(asked(meant, 9), none, np.full(100, np.nan, np.float32), meant.astype(np.int32), weight)
-    after = fit(state, ROWS, fresh, RankEvents.empty(DIM))
-    found = [measured(state, after, ROWS, fresh, RankEvents.empty(DIM), half=half).unusual[0] for half in (True, False)]
-    assert found[0] == state.unusual[0]
+def corrections(meant: NDArray[np.int64], queries: NDArray[np.float32]) -> RankEvents:
+    count = len(meant)
+    none, blank = np.full(count, NONE, np.int32), np.full(count, np.nan, np.float32)
+    return RankEvents(queries, none, blank, meant.astype(np.int32), np.ones(count, np.float32))
+
+
+def test_fits_to_parts_of_the_first_feedback_do_not_tell_what_is_unusual() -> None:
+    first, state, meant = RankerState.initial(DIM), learned(1), np.random.default_rng(9).integers(0, ITEMS, 100)
+    fresh, nothing = corrections(meant, asked(meant, 9)), RankEvents.empty(DIM)
+    after, parts = fit(state, ROWS, fresh, nothing), [Tried.of(state, ROWS, fresh, nothing)]
+    found = [measured(before, after, ROWS, fresh, nothing, parts=parts).unusual[0] for before in (first, state)]
+    assert found[0] == first.unusual[0]
     assert found[1] < found[0]
+
+
+def test_a_space_may_differ_more_from_others_than_a_version_from_the_one_before() -> None:
+    state, meant = learned(1, noise=0.1), np.random.default_rng(9).integers(0, ITEMS, 100)
+    fresh, nothing = corrections(meant, asked(meant, 9, 0.1)), RankEvents.empty(DIM)
+    after, parts = fit(state, ROWS, fresh, nothing), [Tried.of(state, ROWS, fresh, nothing)]
+    first = measured(state, after, ROWS, fresh, nothing, parts=parts)
+    known = replace(state, belief=state.belief + np.float32([0.0, 0.0, 0.01, 0.0, 0.0]))
+    later = measured(known, after, ROWS, fresh, nothing, parts=parts)
+    assert first.belief[4] > later.belief[4] + 0.2 > state.belief[4] + 0.2
+
+
+def test_trials_on_parts_count_as_one_on_all() -> None:
+    state, meant = learned(1), np.random.default_rng(9).integers(0, ITEMS, 100)
+    fresh, nothing = corrections(meant, asked(meant, 9)), RankEvents.empty(DIM)
+    after, places = fit(state, ROWS, fresh, nothing), np.arange(100)
+    found = [
+        measured(state, after, ROWS, fresh, nothing, parts=parts).belief
+        for parts in (
+            [Tried.of(state, ROWS, fresh, nothing)],
+            [Tried.of(state, ROWS, fresh.take(places % 4 == part), nothing) for part in range(4)],
+        )
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_thumbs_on_other_answers_tell_of_the_first_ones_as_well() -> None:
+    """Only answers that stayed first were counted, and those are right more often."""
+    rng = np.random.default_rng(3)
+    state, meant = learned(2), rng.integers(0, ITEMS, 480)
+    queries = asked(meant, 12, 0.5)
+    shown = (queries @ ROWS.T).argmax(axis=1).astype(np.int32)
+    none, weight = np.full(480, NONE, np.int32), np.ones(480, np.float32)
+    thumbs = RankEvents(queries, shown, (shown == meant).astype(np.float32), none, weight)
+    nothing = RankEvents.empty(DIM)
+    after = fit(state, ROWS, thumbs, nothing)
+    found = [
+        float(measured(state, after, ROWS, fresh, nothing, parts=[Tried.of(state, ROWS, fresh, nothing)]).belief[4])
+        for fresh in (thumbs, corrections(meant, queries))
+    ]
+    assert found[0] == pytest.approx(found[1], abs=0.1)
 
 
 def test_one_question_that_is_asked_three_hundred_times_leaves_the_confidence_in_others() -> None:

@@ -2,13 +2,14 @@
 
 The softmax of a ranker's scores is less sure than the ranker is right, by much the same log odds from cycle to cycle:
 pseudo-queries and the allowance for little-known candidates make it so. Each cycle measures them on feedback that the
-version before has not learned. That anything fits is told by the sum over all candidates, beside that of usual queries.
-Evidence: benchmarks/eval/EVIDENCE.md.
+version before has not learned; while that is much of all feedback, by fits to parts of it. That anything fits is told
+by the sum over all candidates, beside that of usual queries. Evidence: benchmarks/eval/EVIDENCE.md.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -27,10 +28,11 @@ FIRST_SPREAD = 1.8  # standard deviation, in logits, of cosines over the candida
 MOST_CANDIDATES = 8192  # of a space, above which the usual total is not measured
 _LEAST = 1e-6
 _SAMPLE, _MEASURED = 256, 512  # candidates and queries
-_FEWEST = 16  # fresh queries that can tell anything
+FEWEST, _FEWEST_TOLD = 8, 16  # fresh queries that can tell anything: by trials of parts, or by the version before
 _PACE = 0.5  # weight of a cycle's own measurement
 _DRIFT = 0.5  # log odds that `surer` may change by from cycle to cycle
-_NEWTON, _MOST_SURER = 5, 4.0
+_SPACES = 1.0  # log odds that it differs by from space to space
+_NEWTON, _MOST_SURER = 10, 4.0
 _HALVINGS = 12
 
 
@@ -81,6 +83,51 @@ class Confidence:
         return right * fit, fit
 
 
+class Tried(NamedTuple):
+    """How versions ranked queries that they have not learned from, and what was told of their first answers."""
+
+    apart: FloatArray  # (n,) log of the sum over all candidates, less the usual one
+    odds: npt.NDArray[np.float64]  # (n,) logarithm of the odds of the first answer's share of the softmax
+    judged: FloatArray  # (n,) how right the answer is that feedback is about, NaN without feedback
+    first: npt.NDArray[np.bool_]  # (n,) whether that answer is the first
+    other: FloatArray  # (n,) its share of the softmax among the others
+    told: npt.NDArray[np.bool_]  # (n,) whether feedback tells for certain if the first answer is right
+    usual: npt.NDArray[np.float64]  # (2,) mean and deviation of the log of the sum over queries learned from
+    repeated: float  # share of queries that were asked before, which are left out
+
+    @classmethod
+    def of(cls, state: RankerState, embeddings: Rows, fresh: RankEvents, replay: RankEvents) -> Tried:
+        """Try a version, which has learned from `replay`, on the queries of `fresh`; on none if it learned nothing."""
+        usual = state.belief[:2].astype(np.float64)
+        count = len(fresh) if state.fits and usual[1] else 0
+        heard = fresh.take(spread_rows(count, _MEASURED))
+        new = heard.take(_asked_first(heard, replay))
+        repeated = 1.0 - len(new) / len(heard) if len(heard) else 0.0
+        logits, places = _scores(state, embeddings, new), np.arange(len(new))
+        total, first = log_totals(logits), logits.argmax(axis=1)
+        share = np.minimum(np.exp(logits[places, first] - total).astype(np.float64), 1.0 - _LEAST)
+        judged = np.where(new.judged != NONE, new.verdict, np.float32(np.nan))
+        same = new.judged == first
+        other = np.minimum(np.exp(logits[places, new.judged] - total) / (1.0 - share), 1.0)
+        told = (new.correct != NONE) | (same & (new.judged != NONE))
+        odds = np.log(share / (1.0 - share))
+        return cls(total - state.belief[0], odds, judged, same, other.astype(np.float32), told, usual, repeated)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Tried]) -> Tried:
+        """Return the trials of several versions, each on its own queries, as those of one."""
+        return cls(
+            apart=np.concatenate([part.apart for part in parts]),
+            odds=np.concatenate([part.odds for part in parts]),
+            judged=np.concatenate([part.judged for part in parts]),
+            first=np.concatenate([part.first for part in parts]),
+            other=np.concatenate([part.other for part in parts]),
+            told=np.concatenate([part.told for part in parts]),
+            usual=np.mean([part.usual for part in parts], axis=0),
+            repeated=float(np.mean([part.repeated for part in parts])),
+        )
+
+
 def measured(
     before: RankerState,
     after: RankerState,
@@ -88,44 +135,49 @@ def measured(
     fresh: RankEvents,
     replay: RankEvents,
     *,
-    half: bool = False,
+    parts: Sequence[Tried] = (),
 ) -> RankerState:
     """Return the state `after` a fit with its confidence measured.
 
     The sum over all candidates is that of queries that were learned from, less as much as it was less for `fresh`
     queries in the state `before`, which had not learned from them; these also tell how much surer the answers are.
     Queries that were asked before tell neither: of them it knows the answers.
-    If `before` has learned from a `half` alone, which errs more, its errors do not tell what is unusual.
+    While `fresh` is much of all feedback, `before` errs more than `after`: instead, fits to all but one of the `parts`
+    of it were tried on that one. How much surer answers are, before it was ever measured, may be far from what is usual
+    of spaces. The parts of a first version err more, too: their errors do not tell what is unusual.
     Of very many candidates all of this stays unknown: scoring them costs more than a cycle may.
     """
     if not after.fits or len(embeddings) > MOST_CANDIDATES:
         return replace(after, belief=first_belief(), unusual=np.full(1, FIRST_UNUSUAL, np.float32))
-    fresh, replay = (events.take(events.usable(len(embeddings)) & (events.weight > 0.0)) for events in (fresh, replay))
+    fresh, replay = (usable(events, embeddings) for events in (fresh, replay))
     belief, unusual = before.belief.copy(), float(before.unusual[0])
-    heard = fresh.take(spread_rows(len(fresh) if before.fits and belief[1] else 0, _MEASURED))
-    new = _asked_first(heard, replay)
-    repeated = 1.0 - len(new) / len(heard) if len(heard) else 0.0
-    if len(new) >= _FEWEST:
-        heard = heard.take(new)
-        logits = _scores(before, embeddings, heard)
-        total = log_totals(logits)
-        gap, ratio = belief[0] - total.mean(), total.std() / belief[1]
+    spread = _SPACES if np.array_equal(belief[2:], first_belief()[2:]) else _DRIFT
+    tried = Tried.joined(parts) if parts else Tried.of(before, embeddings, fresh, replay)
+    usual, usual_deviation = (float(value) for value in tried.usual)
+    fewest = FEWEST if parts else _FEWEST_TOLD
+    if len(tried.apart) >= fewest:
+        gap, ratio = -tried.apart.mean(), tried.apart.std() / usual_deviation
         belief[2:4] += _PACE * (np.array([gap, ratio], np.float32) - belief[2:4])
-        apart = (total - (belief[0] - belief[2])) / max(float(belief[3] * belief[1]), _LEAST)
-        first = _First.of(logits, total, heard)
-        if len(first.told) >= _FEWEST and not half:
-            found = _unusual(apart, 1.0 - DOUBT * (1.0 - float(first.right.mean())))
-            unusual += (_PACE if before.fits > 1 else 1.0) * (found - unusual)
-        belief[4] = _surer(float(belief[4]), first, _fit(apart, unusual))
+        apart = (tried.apart + belief[2]) / max(float(belief[3]) * usual_deviation, _LEAST)
+        if np.count_nonzero(tried.told) >= fewest and before.fits:
+            right = (tried.judged * tried.first)[tried.told]
+            found = _unusual(apart, 1.0 - DOUBT * (1.0 - float(right.mean())))
+            unusual += (_PACE if parts or before.fits > 1 else 1.0) * (found - unusual)
+        belief[4] = _surer(float(belief[4]), tried, _fit(apart, unusual), spread)
     learned = fresh.joined(replay)
     if len(learned) > 1:
         total = log_totals(_scores(after, embeddings, learned.take(spread_rows(len(learned), _MEASURED))))
         mean, deviation = float(total.mean()), max(float(total.std()), _LEAST)
-        if repeated:  # those are learned ever better, and questions that nobody has asked are not
-            belief[2] += repeated * (mean - belief[0])
-            belief[3] *= (belief[1] / deviation) ** repeated
+        if tried.repeated:  # those are learned ever better, and questions that nobody has asked are not
+            belief[2] += tried.repeated * (mean - usual)
+            belief[3] *= (usual_deviation / deviation) ** tried.repeated
         belief[:2] = mean, deviation
     return replace(after, belief=belief, unusual=np.full(1, unusual, np.float32))
+
+
+def usable(events: RankEvents, embeddings: Rows) -> RankEvents:
+    """Return the events that confidence is measured by."""
+    return events.take(events.usable(len(embeddings)) & (events.weight > 0.0))
 
 
 def _asked_first(heard: RankEvents, replay: RankEvents) -> npt.NDArray[np.intp]:
@@ -147,33 +199,25 @@ def _scores(state: RankerState, embeddings: Rows, events: RankEvents) -> FloatAr
     return logits
 
 
-class _First(NamedTuple):
-    """First answers of a version to queries it has not learned from, as far as it was told whether they were right."""
-
-    told: npt.NDArray[np.intp]  # (t,) rows of the queries
-    right: npt.NDArray[np.float64]  # (t,)
-    odds: npt.NDArray[np.float64]  # (t,) logarithm of the odds of their share of the softmax
-
-    @classmethod
-    def of(cls, logits: FloatArray, total: FloatArray, events: RankEvents) -> _First:
-        """Return those of `events`, whose logits are (n, m) with the log totals (n,)."""
-        first = logits.argmax(axis=1)
-        told = np.flatnonzero((events.correct != NONE) | ((events.shown == first) & (events.judged != NONE)))
-        right = np.where(events.correct[told] != NONE, events.correct[told] == first[told], events.verdict[told])
-        share = np.minimum(np.exp(logits[told, first[told]] - total[told]).astype(np.float64), 1.0 - _LEAST)
-        return cls(told, right.astype(np.float64), np.log(share / (1.0 - share)))
-
-
-def _surer(usual: float, first: _First, fits: FloatArray) -> float:
+def _surer(usual: float, tried: Tried, fits: FloatArray, spread: float) -> float:
     """Return the log odds that make answers right as often as their confidence says, near the usual ones.
 
-    By Newton steps; `fits` (n,) is the probability that anything fits each query.
+    By Newton steps; `fits` (n,) is the probability that anything fits each query, `spread` the standard deviation of
+    the log odds around the usual ones. Feedback on another answer tells of the first one what Bayes' rule says: without
+    it answers that stayed as they were would count more, which are right more often.
     """
-    found, fits = usual, fits[first.told]
+    rows = np.flatnonzero(~np.isnan(tried.judged))
+    odds, judged, first, other = tried.odds[rows], tried.judged[rows], tried.first[rows], tried.other[rows]
+    fits = fits[rows]
+    found = usual
     for _ in range(_NEWTON):
-        chance = 1.0 / (1.0 + np.exp(-(first.odds + found)))
-        slope = float((first.right - chance * fits).sum()) - (found - usual) / _DRIFT**2
-        found += slope / (float((chance * (1.0 - chance) * fits).sum()) + 1.0 / _DRIFT**2)
+        chance = 1.0 / (1.0 + np.exp(-(odds + found)))
+        right = chance * fits
+        elsewhere = fits * (1.0 - chance) * other
+        told = np.where(first, judged, (1.0 - judged) * right / (1.0 - elsewhere))
+        known = np.where(first, 1.0, judged + (1.0 - judged) * right * other / (1.0 - elsewhere))
+        slope = float((told - right).sum()) - (found - usual) / spread**2
+        found += slope / (float((right * (1.0 - chance) * known).sum()) + 1.0 / spread**2)
         found = min(max(found, -_MOST_SURER), _MOST_SURER)
     return found
 

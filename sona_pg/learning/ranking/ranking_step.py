@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from sona_pg.domain.catalog import UNKNOWN, Catalog
 from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.learning.ranking.ranker import RankerState
-from sona_pg.learning.ranking.ranker_confidence import MOST_CANDIDATES, measured
-from sona_pg.learning.ranking.ranker_events import RankEvents
+from sona_pg.learning.ranking.ranker_confidence import FEWEST, MOST_CANDIDATES, Tried, measured, usable
+from sona_pg.learning.ranking.ranker_events import NONE, RankEvents
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_folding import folded
 from sona_pg.learning.vectors import unit
 from sona_pg.limits import LARGEST_TABLE
 
-HALVED = 32  # events of a first cycle that are enough to be halved
+_PARTS = 4
+_TRIED = 256  # events that tell enough: of many, not all parts are tried
+_GROWING = 0.25  # least share of fresh feedback in all of it, where the version before tells little of the next one
 Sets = Mapping[int, Sequence[str]]
 
 
@@ -56,12 +58,32 @@ def learn_ranking(
         return state
     embeddings, mean = catalog.embeddings, catalog.mean
     fitted = fit(state, embeddings, fresh, replay, seed=seed, mean=mean)
-    if state.fits or len(fresh) < HALVED or len(embeddings) > MOST_CANDIDATES:
-        return measured(state, fitted, embeddings, fresh, replay)
-    # No version before the first can be measured: a fit of one half is, by the other half.
-    one, other = (fresh.take(np.arange(start, len(fresh), 2)) for start in (0, 1))
-    half = measured(state, fit(state, embeddings, one, replay, seed=seed, mean=mean), embeddings, one, replay)
-    return measured(half, fitted, embeddings, other, one.joined(replay), half=True)
+    parts = [_tried(state, catalog, fresh, replay, part, seed) for part in range(_parts(state, catalog, fresh))]
+    return measured(state, fitted, embeddings, fresh, replay, parts=parts)
+
+
+def _parts(state: RankerState, catalog: Catalog, fresh: RankEvents) -> int:
+    """Return into how many of `_PARTS` parts a version is tried: none where the version before tells as much.
+
+    A first cycle always has some. Beyond a few hundred events one part tells enough, and the cost is that of one fit.
+    """
+    count = int(np.count_nonzero((fresh.judged != NONE) & (fresh.weight > 0.0)))
+    if count < FEWEST or len(catalog.ids) > MOST_CANDIDATES:
+        return 0
+    if state.fits and (count > _TRIED or count < _GROWING * (count + state.folded[1])):
+        return 0
+    return min(_PARTS, -(-_PARTS * _TRIED // count))
+
+
+def _tried(state: RankerState, catalog: Catalog, fresh: RankEvents, replay: RankEvents, part: int, seed: int) -> Tried:
+    """Fit to all but one part of the feedback, and try that on this part: no version before the first can be."""
+    embeddings, left_out = catalog.embeddings, np.arange(len(fresh)) % _PARTS == part
+    rest = fresh.take(~left_out)
+    fitted = measured(
+        state, fit(state, embeddings, rest, replay, seed=seed, mean=catalog.mean), embeddings, rest, replay
+    )
+    learned = usable(rest.joined(replay), embeddings)
+    return Tried.of(fitted, embeddings, usable(fresh.take(left_out), embeddings), learned)
 
 
 def fold_ranking(state: RankerState, catalog: Catalog, fresh: RankEvents) -> RankerState:
