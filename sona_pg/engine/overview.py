@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.judged import Fact, standing
+from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.overview_figures import (
     AnswerThen,
     LearnedFact,
@@ -44,7 +45,14 @@ from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
 from sona_pg.engine.found_requests import found_requests
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange
-from sona_pg.engine.period_overview import events, mean_costs, period_figures, route_standings, topics_in
+from sona_pg.engine.period_overview import (
+    days_of_period,
+    events,
+    mean_costs,
+    period_figures,
+    route_standings,
+    topics_in,
+)
 from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.engine.undo_plans import undo_plan
@@ -182,6 +190,12 @@ class Overview:
         """Return the texts of candidates, of those whose content has one."""
         known = ((one.id, one.content.get("text")) for one in self._engine.contents(ids))
         return {id_: text for id_, text in known if isinstance(text, str) and text.strip()}
+
+    def labels(self, days: float = 30.0) -> LabelsInPeriod:
+        """Return the quality by label in the last ``days``, and the users who gave much of what was rated down."""
+        session = self._session()
+        _, first, last = days_of_period(session, days)
+        return session.database.overview.labels(session.space, first, last)
 
     def undo_plan(self, version: int) -> UndoPlan:
         """Return what a rollback to ``version`` would undo; see ``undo_plans.undo_plan``."""

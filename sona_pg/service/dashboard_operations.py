@@ -28,7 +28,13 @@ from sona_pg.service.dashboard_answers import (
     RoutesAnswer,
     SaidFact,
 )
-from sona_pg.service.map_answers import MemoryAnswer, PatternMapAnswer, TopicCostsAnswer, TopicPeriodsAnswer
+from sona_pg.service.map_answers import (
+    LabelsAnswer,
+    MemoryAnswer,
+    PatternMapAnswer,
+    TopicCostsAnswer,
+    TopicPeriodsAnswer,
+)
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.wire_vectors import Asked, vector_of
 
@@ -185,6 +191,17 @@ async def topics_in_period(call: Call[Any]) -> Any:
         for one in found.topics
     ]  # fmt: skip
     return {"first_day": found.first_day, "last_day": found.last_day, "topics": topics, "sampled": found.sampled}
+
+
+@operations.add("GET", "/v1/dashboard/labels", scope="read", query=DaysQuery, answer=LabelsAnswer)
+async def quality_by_label(call: Call[Any]) -> Any:
+    """Return the quality by label in the last days, and users who gave much of what was rated down.
+
+    As in SQL `sona.quality_by_label`.
+    """
+    found = await _overview(call, lambda known: known.labels(call.query["days"]))
+    rows = {name: [one._asdict() for one in getattr(found, name)] for name in ("labels", "heavy_users")}
+    return {"first_day": found.first_day, "last_day": found.last_day} | rows
 
 
 @operations.add("GET", "/v1/dashboard/memory", scope="read", query=MemoryQuery, answer=MemoryAnswer)

@@ -116,6 +116,29 @@ class TopicPeriodsAnswer(BaseModel):
     sampled: bool  # there are too many ratings to look at them all
 
 
+class LabelRow(BaseModel):
+    """Quality of the requests with a label in a period, with its 95 % interval."""
+
+    label: str
+    rated: int
+    quality: float
+    low: float
+    high: float
+    downs: float  # of its ratings, as thumbs down; a grade of 40 % counts .6
+    share_of_rated: float
+    share_of_downs: float | None = None
+    quality_without: float | None = None  # of the space without these requests
+
+
+class LabelsAnswer(BaseModel):
+    """The 100 labels with most ratings in a period of whole days (UTC), and users who rated much down."""
+
+    first_day: date
+    last_day: date
+    labels: list[LabelRow]
+    heavy_users: list[LabelRow]  # who gave more than a tenth of what was rated down, and five or more
+
+
 class TopicCostRow(BaseModel):
     """Costs of the questions of a live pattern."""
 

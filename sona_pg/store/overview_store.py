@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
+from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.level_change import ChangePart, LevelChange
 from sona_pg.domain.overview_figures import SpanSums, ToldFact, VersionCurve
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
@@ -19,6 +20,7 @@ from sona_pg.domain.undo_plan import UndoneRuns
 from sona_pg.errors import DatabaseError
 from sona_pg.store import candidate_times, day_figures, leases, level_change_rows, outcome_samples
 from sona_pg.store.connect import driver_connection
+from sona_pg.store.label_rows import read_labels
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
 from sona_pg.store.read_side import ReadSide
 from sona_pg.store.topic_cost_rows import TopicCosts, read_topic_costs
@@ -154,6 +156,10 @@ class OverviewStore:
     def topic_sums(self, space: Space, earliest: date, first: date, last: date, bad: float) -> list[TopicSums]:
         """Return the sums of the ratings of each live pattern in a period, and since ``earliest`` before it."""
         return self._read("summing up topics", lambda c: read_topic_sums(c, space.space_id, earliest, first, last, bad))
+
+    def labels(self, space: Space, first: date, last: date) -> LabelsInPeriod:
+        """Return the quality by label from ``first`` to ``last``, and the users who rated much down."""
+        return self._read("reading quality by label", lambda c: read_labels(c, space, first, last))
 
     def undone(self, space: Space, live: int, version: int) -> UndoneRuns:
         """Return what a rollback from version ``live`` to ``version`` would undo."""

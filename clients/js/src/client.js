@@ -55,6 +55,7 @@ export const CALLS = Object.freeze({
   routes: ["GET", "/v1/dashboard/routes"],
   patternMap: ["GET", "/v1/dashboard/patterns"],
   rollbackPlan: ["GET", "/v1/versions/rollback/plan"],
+  labelQuality: ["GET", "/v1/dashboard/labels"],
   topicCosts: ["GET", "/v1/dashboard/topic-costs"],
   topicPeriods: ["GET", "/v1/dashboard/topics"],
   memoryGraph: ["GET", "/v1/dashboard/memory"],

@@ -200,6 +200,7 @@ export class SonaClient {
   routes(query?: { days?: number }, options?: CallOptions): Promise<any>;
   patternMap(query?: { version?: number }, options?: CallOptions): Promise<any>;
   rollbackPlan(query: { version: number }, options?: CallOptions): Promise<any>;
+  labelQuality(query?: { days?: number }, options?: CallOptions): Promise<any>;
   topicCosts(query?: {}, options?: CallOptions): Promise<any>;
   topicPeriods(query?: { days?: number }, options?: CallOptions): Promise<any>;
   memoryGraph(query?: { find?: string }, options?: CallOptions): Promise<any>;

@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { h, panel, problem, rounded } from "./elements.js";
 import { ago, at, compact, cost, costsIn, count, day, duration, fine, madeAt, several, share, told } from "./format.js";
+import { labelsPanel } from "./labels-in-period.js";
 import { changeList } from "./quality-changes.js";
 import { byVersion, change, overTime } from "./quality-charts.js";
 import { chosenDays, daysOf, nameOf, rangeChoice } from "./range.js";
@@ -114,6 +115,7 @@ export function overview() {
   const figures = h("div", {}, uncounted());
   const curves = h("div", { class: "pair" });
   const reasons = h("div", {});
+  const labels = h("div", {});
   const empty = h("p", { class: "hidden" }, "Nothing is recorded in this space yet. ", h("a", { href: "demo" }, "Begin in the chat"),
     ", choose another space above, or have a server record.");
   let period = null; // its figures, as read last
@@ -140,6 +142,7 @@ export function overview() {
   function fillCurves() {
     const learning = get("v1/dashboard/learning");
     const changes = get("v1/dashboard/changes", { days: chosenDays() });
+    labels.replaceChildren(labelsPanel());
     reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found.changes, found.earlier)));
     curves.replaceChildren(
       filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", { days: chosenDays() }), learning, changes]),
@@ -156,7 +159,7 @@ export function overview() {
     async content() {
       fill(); // a large store is counted for a second: not waited for
       await fillFacts();
-      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, reasons, panel("Latest feedback", live), finder()];
+      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, reasons, labels, panel("Latest feedback", live), finder()];
     },
     onVersion: fill,
     onRecorded: () => Promise.all([fillFacts(), fillFigures()]),

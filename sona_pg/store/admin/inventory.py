@@ -30,7 +30,8 @@ INVENTORY = {
         evaluate_policies figures_between find_patterns first_id guard_partition hierarchy hubs
         judged_between judged_of judged_topics last_id mark_batch mean_interval name_topic nearest_nodes
         neighborhood neighbors
-        pattern_cycles pattern_drift pattern_seasons pattern_trajectories patterns_at quality_by_parameter
+        pattern_cycles pattern_drift pattern_seasons pattern_trajectories patterns_at quality_by_label
+        quality_by_parameter
         quality_changes quantile
         reals_of record_feedback record_trajectory require_space require_vector routes_between
         routes_not_offered routes_on_like_questions

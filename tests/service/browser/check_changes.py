@@ -79,3 +79,24 @@ def test_topics_have_the_figures_of_the_chosen_period(browser: Browser, site: Si
     page.select_option("label:has-text('Period') select", label="all time")
     page.wait_for_function("() => !document.body.textContent.includes('▲ better')")
     watched.close()
+
+
+def test_labels_of_the_period_are_compared_and_heavy_raters_named(browser: Browser, site: Site) -> None:
+    site.post("/v1/spaces", {"name": "heavy", "dim": 256})
+    rows = [
+        {"text": "is it there?", "quality": float(place % 4 > 0), "context": ["market:de", f"user:{place % 11}"]}
+        for place in range(44)
+    ]
+    rows += [{"text": "is it there?", "quality": 0.0, "context": ["market:fr", "user:angry"]}] * 12
+    site.post("/v1/trajectories/batch?space=heavy", {"trajectories": rows})
+    site.post("/v1/learn?space=heavy")
+    for width, scheme in (("phone", "dark"), ("desk", "light")):
+        watched = Watched(browser, site, WIDTHS[width], scheme)
+        page = watched.page
+        page.goto(f"{site.url}/?space=heavy")
+        page.wait_for_selector(
+            "li:has-text('user:angry gave 52 % of all that was rated down (12 of their 12 ratings)')"
+        )
+        page.wait_for_selector("th:has-text('market:fr')")
+        watched.require_readable(f"labels-{width}-{scheme}")
+        watched.close()

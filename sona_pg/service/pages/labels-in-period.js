@@ -1,0 +1,39 @@
+// Quality by label (market, customer, plan) in the chosen period, and users who give much of what was rated down.
+
+import { get } from "./api.js";
+import { h, panel, problem, table } from "./elements.js";
+import { count, fine, range, several, share } from "./format.js";
+import { chosenDays, daysOf } from "./range.js";
+import { term } from "./terms.js";
+
+const LEADING = 12; // rows that are shown at once
+
+const userLine = (one) => h("li", {}, h("strong", {}, one.label),
+  ` gave ${share(one.share_of_downs)} of all that was rated down (${count(Math.round(one.downs))} of their ${several(one.rated, "rating")}), and ${share(one.share_of_rated)} of all ratings. `
+  + (one.quality_without === null ? "Nobody else rated." : `Without them the mean is ${fine(one.quality_without)}.`));
+
+function drawn(found) {
+  const columns = [
+    { name: "Label", heads: true, kind: "words", of: (one) => one.label },
+    { name: "Quality", kind: "number", of: (one) => share(one.quality) },
+    { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (one) => range(one.low, one.high) },
+    { name: "Ratings", kind: "number", of: (one) => count(one.rated) },
+    { name: "Share of ratings", kind: "number", of: (one) => share(one.share_of_rated) },
+  ];
+  const more = found.labels.slice(LEADING);
+  return [
+    found.heavy_users.length > 0 && h("h3", {}, "Users who gave more than a tenth of what was rated down"),
+    found.heavy_users.length > 0 && h("ul", {}, found.heavy_users.map(userLine)),
+    found.heavy_users.length > 0 && h("p", { class: "note" }, "They may be right. If they are not, their thumbs can be left out: take them back (feedback with retract), or ", h("code", {}, "sona-pg forget --user"), " erases all of theirs."),
+    found.labels.length > 0 ? table(`Requests by label, ${daysOf(found)}`, columns, found.labels.slice(0, LEADING))
+      : h("p", { class: "quiet" }, `No rated request from ${daysOf(found)} has a label. Label requests by market, customer or plan ("market:de") to compare them here.`),
+    more.length > 0 && h("details", {}, h("summary", {}, `${several(more.length, "label")} more`), table("The other labels", columns, more)),
+  ].filter(Boolean);
+}
+
+export function labelsPanel() {
+  const place = h("div", { class: "flow" }, h("p", { class: "quiet" }, "…"));
+  const days = chosenDays();
+  get("v1/dashboard/labels", { days }).then((found) => place.replaceChildren(...drawn(found)), (error) => place.replaceChildren(problem(error)));
+  return panel("By market, customer and other labels", place);
+}

@@ -1,0 +1,50 @@
+"""Quality by label in a period, and users who give much of what is rated down: one figure over HTTP and in SQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+
+@pytest.fixture
+def name(service, space):
+    """A space of two markets, in which one user of many gave twelve of sixteen thumbs down."""
+    found = {"space": space()}
+    rows = [{"text": "aab", "quality": 1.0, "context": ["market:de", f"user:{place}"]} for place in range(30)]
+    rows += [
+        {"text": "aab", "quality": float(place >= 4), "context": ["market:fr", f"user:{place}"]} for place in range(10)
+    ]
+    rows += [{"text": "aab", "quality": 0.0, "context": ["market:fr", "user:angry"]}] * 12
+    old = (datetime.now(UTC) - timedelta(days=20)).isoformat()
+    rows += [
+        {"id": f"{place}", "started_at": old, "text": "aab", "quality": 0.0, "context": ["market:de"]}
+        for place in range(10)
+    ]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=found)
+    service.post("/v1/learn", params=found)
+    return found
+
+
+def test_labels_are_compared_in_the_period(service, service_url, name):
+    found = service.get("/v1/dashboard/labels", params=name | {"days": 7}).json()
+    told = {one["label"]: (one["rated"], one["quality"]) for one in found["labels"]}
+    assert told == {"market:de": (30, 1.0), "market:fr": (22, pytest.approx(6 / 22))}
+    whole = service.get("/v1/dashboard/labels", params=name | {"days": 30}).json()["labels"]
+    assert (whole[0]["label"], whole[0]["rated"], whole[0]["quality"]) == ("market:de", 40, pytest.approx(0.75))
+    with psycopg.connect(service_url) as connection:
+        asked = "SELECT label, rated, quality FROM sona.quality_by_label(%s, current_date - 6) WHERE kind = 'label'"
+        assert {row[0]: row[1:] for row in connection.execute(asked, [name["space"]])} == told
+
+
+def test_a_user_who_gave_most_thumbs_down_is_named_with_the_mean_without_them(service, name):
+    (heavy,) = service.get("/v1/dashboard/labels", params=name | {"days": 7}).json()["heavy_users"]
+    assert (heavy["label"], heavy["rated"], heavy["downs"]) == ("user:angry", 12, 12)
+    assert heavy["share_of_downs"] == pytest.approx(12 / 16)
+    assert heavy["quality_without"] == pytest.approx(36 / 40)
+
+
+def test_a_space_without_labels_has_none(service, space):
+    found = service.get("/v1/dashboard/labels", params={"space": space()}).json()
+    assert (found["labels"], found["heavy_users"]) == ([], [])
