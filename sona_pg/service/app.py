@@ -99,7 +99,7 @@ def create_app(
     middleware = [Middleware(GZipMiddleware, minimum_size=4096, compresslevel=5)]
     if options.origins:
         cors: dict[str, Any] = {"allow_origins": list(options.origins), "allow_methods": ["*"], "allow_headers": ["*"]}
-        middleware.insert(0, Middleware(CORSMiddleware, **cors, expose_headers=["Retry-After"]))
+        middleware.insert(0, Middleware(CORSMiddleware, **cors, expose_headers=["Date", "ETag", "Retry-After"]))
     middleware.append(Middleware(Guard, options=options, callers=callers, figures=figures))
     telemetry: Any = {"exclude": is_probe, "operation_spans": False}  # what an older FastAPI ignores
     app = FastAPI(

@@ -151,6 +151,8 @@ def test_browsers_elsewhere_are_let_in_only_if_that_is_said(service, service_sto
     with serving(service_store, ServiceOptions(dim=DIM, config=CONFIG, origins=("https://app.example",))) as open_one:
         answer = open_one.ask("OPTIONS", "/v1/adapt", headers=asks)
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
+        told = open_one.get("/v1/adapters", headers={"Origin": "https://app.example"}).headers
+        assert told["access-control-expose-headers"] == "Date, ETag, Retry-After"  # which the JavaScript client reads
 
 
 def test_keys_on_the_command_line(service_store, service_url, space):

@@ -1,5 +1,6 @@
 // SonaClient: every call of /v1, one method each.
 
+import { ServiceClock } from "./clock.js";
 import { answerOf, refusalOf, ServiceError } from "./service-error.js";
 import { encoded } from "./vectors.js";
 
@@ -81,6 +82,7 @@ export class SonaClient {
     this.url = String(url).replace(/\/+$/, "");
     this.space = space;
     this.timeout = timeout;
+    this.clock = new ServiceClock();
     this._key = key;
     this._fetch = (...request) => fetch(...request);
   }
@@ -118,6 +120,7 @@ export class SonaClient {
     if (method === "POST") sent["Content-Type"] = "application/json";
     const text = method === "POST" ? JSON.stringify(encoded(body ?? {})) : undefined;
     const limit = AbortSignal.timeout && timeout ? AbortSignal.timeout(timeout) : undefined;
+    const asked = Date.now();
     let response;
     try {
       response = await this._fetch(url, { method, headers: sent, body: text, signal: signal ?? limit });
@@ -125,7 +128,10 @@ export class SonaClient {
       if (signal?.aborted) throw cause;
       throw new ServiceError(0, `the service at ${this.url} does not answer: ${cause.message}${hintOf(this.url)}`, { cause });
     }
-    if (response.ok || response.status === 304) return response;
+    if (response.ok || response.status === 304) {
+      this.clock.tell(response.headers.get("date"), asked);
+      return response;
+    }
     throw await refusalOf(response, this.url);
   }
 

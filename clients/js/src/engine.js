@@ -3,7 +3,7 @@
 
 import * as checks from "./checks.js";
 import { SonaClient } from "./client.js";
-import { nextSequence } from "./ids.js";
+import { noteSequence } from "./clock.js";
 import { LocalModel } from "./local.js";
 import { FeedbackQueue } from "./queue.js";
 import { Trajectory } from "./trajectory.js";
@@ -66,7 +66,8 @@ export class SonaEngine {
     if (response.status === 304) return false;
     const told = await this.client.read(response);
     this._serve(told, response.headers.get("etag"));
-    const save = () => this._storage?.saveAdapters?.(JSON.stringify({ of: this.client.connection, tag: this._tag, told }));
+    const { connection: of, clock } = this.client;
+    const save = () => this._storage?.saveAdapters?.(JSON.stringify({ of, tag: this._tag, clock: clock.kept(), told }));
     if (this.queue) this.queue._stored(save); // its failure is told there; one of connect is thrown: the path is wrong
     else save();
     return true;
@@ -74,8 +75,9 @@ export class SonaEngine {
 
   /** Serve the stored adapters of this space; return whether there are any. */
   _restore() {
-    const { of, tag, told } = JSON.parse(this._storage?.loadAdapters?.() ?? "{}");
+    const { of, tag, clock, told } = JSON.parse(this._storage?.loadAdapters?.() ?? "{}");
     if (of !== this.client.connection) return false;
+    this.client.clock.restore(clock);
     this._serve(told, tag);
     return true;
   }
@@ -87,7 +89,7 @@ export class SonaEngine {
 
   /** Begin a trajectory; `addStep` and the calls below go on with it, `endTrajectory` queues it. */
   beginTrajectory(queryEmbedding) {
-    return new Trajectory(queryEmbedding, this.dim);
+    return new Trajectory(queryEmbedding, this.dim, this.client.clock.now());
   }
 
   addTrajectoryStep(trajectory, activations, attentionWeights, reward) {
@@ -113,7 +115,8 @@ export class SonaEngine {
   /** Queue a fact: `{quality}` from 0 to 1, `{correction}` the id that would have been right, `{cost}`, or `{retract: true}`. */
   feedback(trajectoryId, fact) {
     const body = { trajectory: checks.trajectoryId(trajectoryId), ...checks.fact(fact) };
-    body.sequence ??= nextSequence();
+    if (body.sequence === undefined) body.sequence = this.client.clock.nextSequence(trajectoryId);
+    else noteSequence(trajectoryId, body.sequence);
     if (this._enabled) this.queue.add("feedback", body, `${body.sequence}`);
     return body.sequence;
   }

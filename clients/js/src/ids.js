@@ -1,4 +1,4 @@
-// Ids and sequence numbers made by the client, so that what is recorded offline is stored once.
+// Ids made by the client, so that what is recorded offline is stored once.
 
 // Node 18 has no global `crypto`: ids must be unique, they need not be secret.
 function random16() {
@@ -17,12 +17,4 @@ export function uuid7(at = Date.now()) {
   bytes[8] = 0x80 | (bytes[8] & 0x3f);
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
-}
-
-let last = 0;
-
-/** Return a number that rises with each call: microseconds since 1970, as the service makes them. */
-export function nextSequence() {
-  last = Math.max(Date.now() * 1000, last + 1);
-  return last;
 }

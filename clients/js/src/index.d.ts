@@ -123,6 +123,8 @@ export class SonaClient {
   constructor(url: string | URL, options?: ClientOptions);
   readonly url: string;
   space?: string;
+  /** The service's time, as its answers tell it; `uuid7(client.clock.now())` is an id that it takes whatever this device's clock says. */
+  readonly clock: { now(): number };
   /** `url` and `space` as one text. */
   readonly connection: string;
   call(name: string, body?: unknown, options?: CallOptions & { query?: Record<string, unknown>; trajectory?: string }): Promise<any>;

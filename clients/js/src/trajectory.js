@@ -4,8 +4,8 @@ import * as checks from "./checks.js";
 import { uuid7 } from "./ids.js";
 
 export class Trajectory {
-  constructor(embedding, dim) {
-    this.id = uuid7();
+  constructor(embedding, dim, at) {
+    this.id = uuid7(at);
     this._started = performance.now();
     this._body = { id: this.id, vector: checks.embedding(embedding, dim), steps: [], context: [] };
   }
