@@ -19,6 +19,7 @@ pytestmark = pytest.mark.citus
 
 DIM = 16
 FIRST = "0043"  # before any store was distributed: every later revision has to run on one that is
+WITH_DATA = "0050"
 
 
 def engine_at(url: str, space: str) -> SonaEngine:
@@ -104,6 +105,41 @@ def test_a_distributed_store_of_an_earlier_release_is_upgraded(empty_database_ur
     with engine_at(url, "s") as engine:
         record(engine, 20, 1)
         assert engine.force_learn().version == 1
+
+
+def test_a_distributed_store_with_data_keeps_them_when_it_is_upgraded(empty_database_url: str) -> None:
+    url = empty_database_url
+    for number in range(2):
+        with engine_at(url, f"s{number}") as engine:
+            engine.set_budget(5.0, "day")
+            record(engine, 60, number)
+            assert engine.force_learn().version == 1
+    before = counts(url)
+    migrate.downgrade(url, WITH_DATA)
+    with psycopg.connect(url, autocommit=True) as connection:
+        topology = read_topology(connection)
+        assert topology is not None
+        list(spread(connection, topology, 4))
+    assert migrate.upgrade(url).current
+    done = topology_at(url)
+    assert done is not None
+    assert (done.tables, done.copied) == (frozenset(HASHED_TABLES), frozenset(REFERENCE_TABLES))
+    assert counts(url) == before
+    assert check.faults(url) == []
+    with engine_at(url, "s1") as engine:
+        assert engine.version == 1
+        record(engine, 20, 7)
+        assert engine.force_learn().version == 2
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT space, spent FROM sona.budgets ORDER BY 1").fetchall() == [
+            ("s0", 0),
+            ("s1", 0),
+        ]
+        assert connection.execute("SELECT count(*) FROM sona.learning_gaps WHERE space = 's1'").fetchone() == (2,)
+        assert connection.execute("SELECT route FROM sona.routes_on_like_questions('s1') ORDER BY 1").fetchall() == [
+            ("a",),
+            ("b",),
+        ]
 
 
 def test_the_address_of_a_worker_is_refused(empty_database_url: str) -> None:
