@@ -350,6 +350,7 @@ class LearnedFactRow(BaseModel):
     correction: str | None = None
     version: int | None = None  # null: unlearned
     feedback_version: int | None = None
+    decided_by: int | None = None  # version whose router chose the route, prices and budget weighed; null: none did
 
 
 class LearnedFactsAnswer(BaseModel):

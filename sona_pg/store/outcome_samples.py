@@ -71,9 +71,13 @@ SELECT wanted.id,
        (SELECT max(c.version) FROM sona.feedback f
         JOIN sona.batches b ON b.space_id = %(space)s AND b.batch = f.batch
         JOIN sona.cycles c ON c.space_id = %(space)s AND c.cycle_id = b.cycle_id
-        WHERE f.space_id = %(space)s AND f.trajectory_id = wanted.id)
+        WHERE f.space_id = %(space)s AND f.trajectory_id = wanted.id),
+       CASE WHEN t.propensity IS NOT NULL THEN t.policy_version END
 FROM unnest(%(ids)s::uuid[]) AS wanted (id)
-JOIN LATERAL (SELECT t.batch FROM sona.trajectories t WHERE t.space_id = %(space)s AND t.id = wanted.id) t ON true
+JOIN LATERAL (
+    SELECT t.batch, t.propensity, t.policy_version FROM sona.trajectories t
+    WHERE t.space_id = %(space)s AND t.id = wanted.id
+) t ON true
 """
 
 
@@ -85,11 +89,12 @@ class TimeSpan(NamedTuple):
 
 
 class FoundFact(NamedTuple):
-    """Which versions have learned a trajectory and its feedback."""
+    """Which versions have learned a trajectory and its feedback, and which one chose its route."""
 
     correction: str | None
     version: int | None
     feedback_version: int | None
+    decided_by: int | None
 
 
 def read_bounds(connection: Connection, space_id: int, since: datetime) -> TimeSpan | None:

@@ -16,6 +16,9 @@ def test_quality_by_version_goes_by_the_version_that_decided_as_in_sql(service, 
     for decision, quality in zip(decisions, (1.0, 0.0), strict=True):  # they come in late
         service.post("/v1/trajectories", {"text": "aab", "decision": decision, "quality": quality}, params=name)
     service.post("/v1/learn", params=name)
+    facts = service.post("/v1/dashboard/facts", {"text": "aab"}, params=name).json()["facts"]
+    by = [fact["decided_by"] for fact in facts]
+    assert (by.count(0), by.count(None)) == (2, 3)
     found = service.get("/v1/dashboard/learning", params=name).json()
     told = {point["version"]: (point["rated"], point["quality"], point["low"]) for point in found["points"]}
     assert (told[0][:2], told[1], found["points"][0]["origin"]) == ((2, 0.5), (0, None, None), "start")

@@ -85,6 +85,15 @@ function answerPanel(title, answer, gone) {
       h("dt", {}, term("Adapter", "adapter")), h("dd", {}, answer.turned < 0.05 ? "leaves the question as it is" : `turns the question by ${answer.turned.toFixed(1)}°`)));
 }
 
+// The routes that servers really took by a version, with prices and budget: of the rated questions like this one.
+function takenBy(facts, version) {
+  const taken = new Map();
+  for (const fact of facts) if (fact.decided_by === version) taken.set(fact.route, (taken.get(fact.route) ?? 0) + 1);
+  if (!taken.size) return null;
+  const times = [...taken].sort((one, other) => other[1] - one[1]).map(([route, number]) => `${route} ${several(number, "time")}`);
+  return h("p", { class: "note" }, `With prices and budget, servers took for rated questions like this one by version ${count(version)}: ${times.join(", ")}.`);
+}
+
 function factTable(facts, version) {
   const learned = (fact) => Math.max(fact.version ?? -1, fact.feedback_version ?? -1);
   const columns = [
@@ -128,9 +137,11 @@ export function travel() {
     const graph = h("div", { class: "stack" });
     const shown = h("div", { class: "pair" });
     const moved = h("div", {});
+    const taken = h("div", {});
     const select = (version) => {
       const here = versions.indexOf(version);
       graph.replaceChildren(...bump(answers, versions, here));
+      taken.replaceChildren(...[takenBy(near, version)].filter(Boolean));
       shown.replaceChildren(answerPanel(`Version ${version} answers`, then[here], gone), answerPanel("Now, with recent feedback", now, gone));
       moved.replaceChildren(...factTable(near, version));
     };
@@ -143,7 +154,7 @@ export function travel() {
     const chips = changed.length
       ? h("p", { class: "chips" }, "◆ Another answer came first from version", changed.map((version) => h("button", { type: "button", onclick: () => go(version) }, count(version))))
       : h("p", { class: "note" }, "The same answer came first in every version that is kept.");
-    place.replaceChildren(panel("Places of the answers", graph, chips, slider), shown, panel("Feedback that moved it", moved));
+    place.replaceChildren(panel("Places of the answers", graph, chips, slider), shown, taken, panel("Feedback that moved it", moved));
     const learned = near.map((fact) => Math.max(fact.version ?? -1, fact.feedback_version ?? -1)).filter((version) => versions.includes(version));
     const first = changed.at(-1) ?? (learned.length ? Math.max(...learned) : versions.at(-1));
     go(first);

@@ -72,3 +72,12 @@ def test_too_little_evidence_for_an_estimate_is_said(watched: Watched, site: Sit
     page = watched.page
     page.goto(f"{site.url}/?space=imported#routes")
     page.wait_for_selector("text=There is not enough evidence for an estimate")
+
+
+def test_time_travel_tells_which_routes_prices_and_budget_left(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=routed&question=where+is+my+parcel%3F#travel")
+    slider = page.locator("input[type=range]")
+    slider.focus()
+    slider.press("Home")
+    page.wait_for_selector("text=servers took for rated questions like this one by version 0:")
