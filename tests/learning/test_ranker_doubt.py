@@ -38,6 +38,12 @@ def test_as_many_thumbs_are_doubted_as_are_expected_to_be_wrong() -> None:
     assert left_out[940:].all()
 
 
+def test_of_praise_at_most_a_half_is_doubted() -> None:
+    events = thumbs([1.0] * 200 + [0.0] * 800)  # at 30 % wrong all 200 thumbs up would be
+    left_out = doubtful(events, np.linspace(0.0, 1.0, 1000, dtype=np.float32), 0.3, np.zeros(1000, bool))
+    assert left_out[:200].sum() == 100
+
+
 def test_what_is_sure_is_not_doubted_and_counts_are_by_weight() -> None:
     events = replace(thumbs([1.0] * 700 + [0.0] * 300), weight=np.full(1000, 0.5, np.float32))
     right = np.linspace(0.0, 1.0, 1000, dtype=np.float32)
@@ -62,7 +68,7 @@ def test_a_candidate_of_which_little_is_known_keeps_all_its_feedback() -> None:
 
 
 def accuracy(wrong: float) -> tuple[float, float]:
-    """Share of right answers after 800 thumbs, on answers of which a quarter is not the right one; the noise found."""
+    """Share of right answers after 1,200 thumbs, on answers of which a quarter is another one; the noise found."""
     dim, items, count = 96, 20, 200
     candidates, centres = world(0, dim, items)
 
@@ -72,7 +78,7 @@ def accuracy(wrong: float) -> tuple[float, float]:
         return unit_rows((centres[meant] + 0.2 * rng.standard_normal((count, dim))).astype(np.float32)), meant
 
     state, past = RankerState.initial(dim), RankEvents.empty(dim)
-    for part in range(4):
+    for part in range(6):
         asked, meant = queries(count, part)
         rng = np.random.default_rng(part)
         shown = np.where(rng.random(count) < 0.25, rng.integers(items, size=count), meant).astype(np.int32)
@@ -92,7 +98,7 @@ def test_where_much_feedback_is_wrong_more_answers_are_right_for_leaving_some_ou
     found, noise = accuracy(wrong=0.2)
     assert noise > NOISY
     monkeypatch.setattr("sona_pg.learning.ranking.ranker_fit.NOISY", 1.0)
-    assert found > accuracy(wrong=0.2)[0] + 0.01
+    assert found > accuracy(wrong=0.2)[0] + 0.005
 
 
 def test_where_little_feedback_is_wrong_all_of_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +124,8 @@ def test_leaving_out_takes_no_more_steps_than_a_fit_to_all(monkeypatch: pytest.M
     events = RankEvents(asked, meant, np.ones(300, np.float32), blank, weight)
     state = fit(RankerState.initial(24), candidates, events, RankEvents.empty(24))
     for noise in (0.01, 0.2):
-        fit(replace(state, scales=np.append(state.scales[:4], np.float32(noise))), candidates, events, events)
+        known = np.append(state.scales[:4], np.float32(noise)), np.full(1, 1e9, np.float32)
+        fit(replace(state, scales=known[0], noise_strength=known[1]), candidates, events, events)
     clean, *noisy = taken[1:]  # after the first fit
     assert len(noisy) == 2
     assert sum(noisy) == clean

@@ -1,4 +1,4 @@
-"""Fairness to candidates with little feedback: noise of feedback, allowances, pseudo-queries."""
+"""Fairness to candidates with little feedback: allowances, pseudo-queries."""
 
 from __future__ import annotations
 
@@ -13,22 +13,11 @@ from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_explore import explore
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
-from sona_pg.learning.ranking.ranker_prior import allowance, measure_noise, proven_answers, pseudo_queries
+from sona_pg.learning.ranking.ranker_prior import allowance, proven_answers, pseudo_queries
 
 from .test_ranker import DIM, ask, rows, told, trained, world
-from .test_ranker_fit import thumbs
 
 NOTHING = RankEvents.empty(DIM)
-
-
-def test_the_noise_of_thumbs_is_measured() -> None:
-    items, centres = world(3)
-    for wrong in (0.0, 0.2):
-        state, history = RankerState.initial(DIM), NOTHING
-        for cycle in range(10):
-            fresh = thumbs(state, items, centres, 200, cycle, wrong)
-            state, history = fit(state, items, fresh, history), history.joined(fresh)
-        assert float(state.scales[4]) == pytest.approx(wrong, abs=0.06)
 
 
 def test_the_allowance_is_the_margin_that_strangers_may_take() -> None:
@@ -91,7 +80,7 @@ def test_where_feedback_is_wrong_little_known_candidates_are_shown_more() -> Non
     np.testing.assert_allclose(ratio, 1 / 0.8**2, rtol=1e-5)
 
 
-def test_the_ridge_grows_with_the_noise_at_half_the_pace_where_it_is_large(monkeypatch) -> None:
+def test_the_ridge_grows_with_contradictions_at_half_the_pace_where_it_is_large(monkeypatch) -> None:
     state, items, centres = trained()
     ridges = []
     usual = ranker_fit.PartialLabels
@@ -101,25 +90,10 @@ def test_the_ridge_grows_with_the_noise_at_half_the_pace_where_it_is_large(monke
         return usual(**given)
 
     monkeypatch.setattr(ranker_fit, "PartialLabels", noted)
-    for noise in (0.02, 0.05, 0.1, 0.2):
-        noisy = replace(state, scales=np.array([*state.scales[:4], noise], np.float32))
-        fit(noisy, items, told(*ask(centres, 5, 3)), NOTHING)
+    for against in (0.02, 0.05, 0.1, 0.2):
+        contradicted = replace(state, contradicted=np.full(1, against, np.float32))
+        fit(contradicted, items, told(*ask(centres, 5, 3)), NOTHING)
     np.testing.assert_allclose(ridges, [0.02, 0.05, 0.05, 0.1], rtol=1e-5)
-
-
-def test_noise_is_not_measured_without_rivals_or_events() -> None:
-    none = np.zeros(0, np.int32)
-    assert measure_noise(np.zeros((9, 1)), np.zeros(9, np.int32), np.ones(9), np.ones(9, bool), np.ones(1)) is None
-    assert measure_noise(np.zeros((0, 3)), none, np.zeros(0), np.zeros(0, bool), np.ones(3)) is None
-
-
-def test_corrections_towards_new_items_are_news_and_not_noise() -> None:
-    logits = np.zeros((100, 3), np.float32)
-    logits[:, 0] = np.linspace(1.0, 2.0, 100)
-    told_new, sure = np.full(100, 2, np.int32), np.ones(100, bool)
-    evidence = np.array([50.0, 50.0, 0.0], np.float32)
-    assert measure_noise(logits, told_new, np.ones(100), sure, evidence) is None
-    assert measure_noise(logits, told_new, np.ones(100), sure, np.full(3, 50.0)) == 1.0
 
 
 def test_pseudo_queries_lean_towards_their_candidate() -> None:

@@ -43,11 +43,14 @@ class RankerConfig:
 
     prior_spread: float = 0.7  # standard deviation, in logits, of the cosine term over the candidates
     map_gain: float = 0.6  # γ: how freely the shared map moves, beside the heads
-    ridge: float = (
-        1.0  # Gaussian prior on heads and map, in nats, times the noise measured, half of it where it is large
-    )
+    # Gaussian prior on heads and map, in nats, times the share of sure answers contradicted, half of that where it is
+    # large
+    ridge: float = 1.0
     label_noise: float = 0.02  # chance that feedback says the opposite, until it is measured
     least_noise: float = 0.01
+    noise_doubt: float = (
+        1.3  # factor of the estimated label noise: to believe in too little costs more than in too much
+    )
     # Factors of the estimated label noise, for thumbs up on wrong answers and thumbs down on right ones. Most wrong
     # thumbs are of the second kind, and a fit is overconfident on its own data.
     up_doubt: float = 0.3
@@ -101,6 +104,8 @@ class RankerState:
     belief: FloatArray
     bound: FloatArray  # (1,) most caution that leaves what was told first
     unusual: FloatArray  # (1,) deviations below the usual sum at which it is as likely that nothing fits
+    contradicted: FloatArray  # (1,) share of sure answers that feedback contradicts (0: not measured)
+    noise_strength: FloatArray  # (1,) judgements that the label noise measured is worth (0: not measured)
 
     @classmethod
     def initial(cls, dim: int) -> RankerState:
@@ -123,6 +128,8 @@ class RankerState:
             belief=first_belief(),
             bound=np.full(1, MOST_CAUTION, np.float32),
             unusual=np.full(1, FIRST_UNUSUAL, np.float32),
+            contradicted=np.zeros(1, np.float32),
+            noise_strength=np.zeros(1, np.float32),
         )
 
     @property
@@ -173,8 +180,11 @@ class RankerState:
         if "overruled" not in arrays and "positive" in arrays and "query_sum" in arrays:  # before revision of meanings
             dim, count = len(arrays["query_sum"]), len(arrays["positive"])
             arrays = {**arrays, "overruled": np.zeros(count), **_nothing_lost(dim)}
-        later = {name: getattr(blank, name) for name in ("belief", "bound", "unusual")}  # than the first release
-        arrays = {**later, **arrays}
+        if "noise_strength" not in arrays and "scales" in arrays:  # contradictions counted as label noise
+            against = np.asarray(arrays["scales"][4:], np.float32)
+            arrays = {**arrays, "scales": np.append(arrays["scales"][:4], 0.0), "contradicted": against}
+        later = ("belief", "bound", "unusual", "contradicted", "noise_strength")  # than the first release
+        arrays = {**{name: getattr(blank, name) for name in later}, **arrays}
         missing = [field.name for field in fields(cls) if field.name not in arrays]
         if missing:
             raise LearningError(f"a stored ranker lacks {', '.join(missing)}: rebuild the space's state")

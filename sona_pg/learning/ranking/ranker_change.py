@@ -25,7 +25,7 @@ Counts = npt.NDArray[np.intp]
 
 LEAST_LOST = 2  # overruled events of a region, or for a candidate
 LEAST_FACTOR = 3.0  # log Bayes factor from which on an event is overruled
-_FACTOR_OF_NOISE = 10.0  # added to it for each part of wrong feedback
+_FACTOR_OF_NOISE = 10.0  # added to it for each part of feedback that contradicts sure answers
 _EARLIEST = 16  # events for a candidate that make its prototype: those before any change
 _FEWEST = 3  # events for a candidate that has one
 _MOST_REGIONS = 512
@@ -57,7 +57,7 @@ class Standing:
 def standing(events: RankEvents, directions: FloatArray, noise: float = 0.0) -> Standing:
     """Return which of `events`, in time order, still hold.
 
-    `directions` (n, dim) are their queries, centred, of length 1, and `noise` the share of wrong feedback.
+    `directions` (n, dim) are their queries, centred, of length 1, and `noise` the share that contradicts sure answers.
     """
     judged, right = events.judged, events.verdict >= 0.5
     most = min(_MOST_REGIONS, _MOST_CELLS // max(len(events), 1))

@@ -17,6 +17,8 @@ Mask = npt.NDArray[np.bool_]
 
 NOISY = 0.05  # share of wrong feedback from which on events are left out
 _PRAISED = 10.0  # thumbs up, or corrections, for a candidate from which on feedback on it is doubted
+# Of the thumbs up: a fit that explains most of them badly does not know which are wrong.
+_MOST_UP = 0.5
 _DOWN = 0.8  # of the thumbs down that are expected to be wrong: some right ones look like them
 
 
@@ -37,7 +39,7 @@ def doubtful(events: RankEvents, right: FloatArray, noise: float, sure: Mask) ->
     errors = max((against - noise * heard) / (1.0 - 2.0 * noise), 0.0)  # wrong answers that were judged
     left_out = np.zeros(len(events), np.bool_)
     for of, order, most in (
-        (up, right, noise * errors),
+        (up, right, min(noise * errors, _MOST_UP * float(weight[up].sum()))),
         (down, -right, _DOWN * noise * (heard - errors)),
         (told, right, noise * float(weight[told].sum())),
     ):

@@ -29,11 +29,11 @@ from sona_pg.learning.ranking.ranker_curvature import inverse_curvature
 from sona_pg.learning.ranking.ranker_doubt import NOISY, doubtful
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents
 from sona_pg.learning.ranking.ranker_folding import fold, usable, without_evidence
+from sona_pg.learning.ranking.ranker_noise import FIRST_STRENGTH, FirstAnswers, Noise, contradicted, measure_noise
 from sona_pg.learning.ranking.ranker_objective import PartialLabels
 from sona_pg.learning.ranking.ranker_prior import (
     FEWEST,
     allowance,
-    measure_noise,
     proven_answers,
     pseudo_queries,
     tellable,
@@ -75,7 +75,7 @@ def fit(
     history = max(float(state.folded[1]) + taken, 0.0)
     events = _learnable(fresh, replay, history)
     labelled = int(((fresh.weight > 0.0) & (fresh.judged != NONE)).sum())
-    changes = find_changes(events, labelled, len(embeddings), min(float(state.scales[4]), MOST_NOISE))
+    changes = find_changes(events, labelled, len(embeddings), min(float(state.contradicted[0]), MOST_NOISE))
     trusted = np.flatnonzero(~changes.moved[:labelled])
     state = _calibrate(state, embeddings, distinct(events.take(trusted)), config)
     if mean is None and len(embeddings):
@@ -121,13 +121,22 @@ def _calibrate(state: RankerState, embeddings: Rows, fresh: RankEvents, config: 
         logits[outside] = strangers[outside] = -np.inf
     proven = proven_answers(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
     omega = allowance(logits, strangers, proven, evidence, config.steal_rate)
-    noise = measure_noise(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
+    first = FirstAnswers.of(logits, fresh.judged, fresh.verdict, fresh.correct != NONE, evidence)
+    usual = Noise(float(state.scales[4]) or config.label_noise, max(float(state.noise_strength[0]), FIRST_STRENGTH))
+    noise = measure_noise(first, usual) or Noise(float(state.scales[4]), float(state.noise_strength[0]))
     scales = state.scales.copy()
-    for place, measured in ((3, omega), (4, noise)):
-        if measured is not None:
-            kept = _MEASURE_MEMORY if scales[place] > 0.0 else 0.0
-            scales[place] = kept * scales[place] + (1.0 - kept) * measured
-    return replace(state, scales=scales)
+    scales[3], scales[4] = _remembered(float(scales[3]), omega), noise.share
+    against = _remembered(float(state.contradicted[0]), contradicted(first))
+    strength = np.full(1, noise.strength, np.float32)
+    return replace(state, scales=scales, noise_strength=strength, contradicted=np.full(1, against, np.float32))
+
+
+def _remembered(before: float, measured: float | None) -> float:
+    """Return a moving average of what cycles measure, 0 until one does."""
+    if measured is None:
+        return before
+    kept = _MEASURE_MEMORY if before > 0.0 else 0.0
+    return kept * before + (1.0 - kept) * measured
 
 
 def _spread(count: int, most: int) -> npt.NDArray[np.intp]:
@@ -220,8 +229,9 @@ def _refine(
     wide_features, features = candidate_features(state, embeddings[rows])
     tau = state.scales[2]
     evidence = state.evidence(rows)
-    noise = float(state.scales[4]) or config.label_noise
-    noise = min(max(noise, config.least_noise), MOST_NOISE)
+    noise, against = (float(found) or config.label_noise for found in (state.scales[4], state.contradicted[0]))
+    noise = min(config.noise_doubt * noise, max(noise, against))  # of sure answers no more is contradicted
+    noise, against = (min(max(share, config.least_noise), MOST_NOISE) for share in (noise, against))
 
     more = _MORE_SAMPLES if len(events) < _FEW_EVENTS * len(rows) else 1
     most = _MOST_PSEUDO if len(rows) <= config.usual_candidates else _MOST_PSEUDO // (2 * more)
@@ -247,7 +257,7 @@ def _refine(
         weight=np.concatenate([events.weight * trust, np.tile(pseudo_weight, samples)]),
         up_noise=np.concatenate([up_noise, np.full(len(pseudo), usual_up, np.float32)]),
         down_noise=min(config.down_doubt * noise, _MOST_DOUBT),
-        ridge=config.ridge * min(noise, max(NOISY, 0.5 * noise)),
+        ridge=config.ridge * min(against, max(NOISY, 0.5 * against)),
     )
     head_rows = np.union1d(state.head_rows, rows).astype(np.int32)
     heads = np.zeros((len(head_rows), query.shape[1]), np.float32)

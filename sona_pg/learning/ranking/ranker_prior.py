@@ -2,8 +2,7 @@
 
 Feedback on some candidates lowers all others, which were never shown. Two remedies: each candidate has pseudo-queries,
 which weigh less the more real ones it has; and candidates with little evidence get an allowance `ω / (1 + n)`, as large
-as real feedback shows to be harmless. The label noise of feedback is measured, too, and sets the strength of the prior
-on all weights.
+as real feedback shows to be harmless.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
 FEWEST = 16  # held-out answers, to measure by
-_WELL_KNOWN = 4.0  # positive feedbacks
+WELL_KNOWN = 4.0  # positive feedbacks
 # Probability of being right above which an answer that was not shown counts as taken (benchmarks/eval/EVIDENCE.md).
 _LIKELY = 0.25
 _HELPED = 0.98  # share of the right strangers that an allowance is to help (benchmarks/eval/EVIDENCE.md)
@@ -43,11 +42,11 @@ def pseudo_queries(features: FloatArray, real: FloatArray, samples: int, random:
 def tellable(
     judged: IntArray, verdict: FloatArray, corrected: npt.NDArray[np.bool_], evidence: FloatArray
 ) -> npt.NDArray[np.intp]:
-    """Return the places of the events that `allowance` or `measure_noise` can use; arguments as of `measure_noise`.
+    """Return the places of the events that `allowance` or `measure_noise` can use; arguments as of `proven_answers`.
 
     Of very many candidates most feedback is the first about its candidate, and tells neither.
     """
-    known = evidence >= _WELL_KNOWN
+    known = evidence >= WELL_KNOWN
     right = verdict >= 0.5
     proves = np.where(right, evidence[judged] >= 1.0, ~corrected & known.any())
     return np.flatnonzero(proves | known[judged])
@@ -68,7 +67,7 @@ def allowance(
     shows how much strangers lack where they are right. None when too few events can tell.
     Calibrated stacking (Chao et al. 2016), with the trade-off set by held-out feedback.
     """
-    known = evidence >= _WELL_KNOWN
+    known = evidence >= WELL_KNOWN
     need = np.where(known, 1.0, 1.0 / (1.0 + evidence))
     told = np.flatnonzero((target != NONE) & (evidence[target] >= 1.0))
     margins, lacks = [np.zeros(0)], [np.zeros(0)]
@@ -104,9 +103,11 @@ def proven_answers(
     A thumb up or a correction shows the row judged. A thumb down on a little-known candidate shows the best of
     the others when that is well known and likely: the answer that the allowance took. Without those only answers
     that were never taken would be counted, and the allowance would grow with every cycle.
-    Arguments as of `measure_noise`.
+    `logits` (n, m) are of a state that has not learned from these events, `judged` (n,) the rows they are about,
+    `verdict` (n,) in [0, 1], `corrected` (n,) whether the right row was told, `evidence` (m,) positive feedback per
+    candidate.
     """
-    known = evidence >= _WELL_KNOWN
+    known = evidence >= WELL_KNOWN
     right = verdict >= 0.5
     asked = np.flatnonzero(~right & ~corrected & ~known[judged])
     answers = np.where(right, judged, np.int32(NONE)).astype(np.int32)
@@ -120,40 +121,6 @@ def proven_answers(
         taken = known[best] & likely & rivals[:, 0]
         answers[rows] = np.where(taken, best, np.int32(NONE))
     return answers
-
-
-def measure_noise(
-    logits: FloatArray,
-    judged: IntArray,
-    verdict: FloatArray,
-    corrected: npt.NDArray[np.bool_],
-    evidence: FloatArray,
-) -> float | None:
-    """The share of held-out feedback that contradicts the surer half of the answers.
-
-    `logits` (n, m) of a state that has not learned from these events, `judged` (n,) the rows they are about, `verdict`
-    (n,) in [0, 1], `corrected` (n,) whether the right row was told, `evidence` (m,) positive feedback per candidate:
-    only feedback among well-known candidates counts, because a contradiction about a new candidate is information.
-    Where a good ranker is confident, contradicting feedback is mostly noise (confident learning, Northcutt 2021). None
-    when too few events can tell.
-    """
-    if logits.shape[1] < 2:
-        return None
-    best = logits.argmax(axis=1)
-    lead = np.empty(len(logits), logits.dtype)
-    for rows in _blocks(np.arange(len(logits)), logits.shape[1]):
-        others, each = logits[rows], np.arange(len(rows))
-        first = others[each, best[rows]]
-        others[each, best[rows]] = -np.inf
-        lead[rows] = first - others.max(axis=1)
-    known = evidence >= _WELL_KNOWN
-    about = (corrected | (judged == best)) & known[judged] & known[best]
-    lead, best, judged, verdict = (a[about] for a in (lead, best, judged, verdict))
-    if len(lead) < 2 * FEWEST:
-        return None
-    sure = lead >= np.median(lead)
-    against = np.where(judged == best, 1.0 - verdict, verdict)
-    return float(against[sure].mean())
 
 
 def _blocks(rows: npt.NDArray[np.intp], width: int) -> Iterator[npt.NDArray[np.intp]]:

@@ -58,7 +58,7 @@ class Changes:
 def find_changes(events: RankEvents, fresh: int, known: int, noise: float = 0.0) -> Changes:
     """Return what has changed by `events`, the first `fresh` of which are new and the others in time order.
 
-    There are `known` candidates, and a share `noise` of the feedback is wrong.
+    There are `known` candidates, and a share `noise` of the feedback contradicts sure answers.
     """
     count = len(events)
     unchanged = Changes(np.ones(count, np.bool_), np.zeros(count, np.bool_), np.zeros(known), Search.over(events.dim))
