@@ -140,11 +140,12 @@ def test_patterns_begin_with_those_that_go_wrong_most(watched: Watched, site: Si
     page = watched.page
     page.goto(f"{site.url}/?space=recent#patterns")
     page.wait_for_selector("svg text.label")
-    wrong = page.locator("td[data-name='Rated bad']").all_inner_texts()
+    panel = page.locator("section:has-text('Where it goes wrong')")
+    wrong = panel.locator("td[data-name='Rated bad']").all_inner_texts()
     counts = [int(text.split(" of ")[0]) for text in wrong]
     assert counts == sorted(counts, reverse=True)
     assert len(counts) > 1
-    second = page.locator("tbody button.link").nth(1)
+    second = panel.locator("tbody button.link").nth(1)
     second.click()
     assert second.get_attribute("aria-pressed") == "true"
     assert page.locator("[aria-live] h2").text_content() == second.text_content()
