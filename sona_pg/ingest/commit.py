@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -242,7 +243,7 @@ def _marked_before(
 def _add_new(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> Written:
     added, of_space = Written(), {"space": origin.space_id}
     new: list[Any] = []
-    stored = False
+    repeated: list[UUID] = []
     for table, rows in part.streams(part.first, part.last):
         if table == "feedback":
             added.feedback = _add_feedback(raw, origin, part)
@@ -250,22 +251,39 @@ def _add_new(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> Writte
         copy_stream(raw, statements.COPY_STAGED[table], HEADER + rows + TRAILER)
         if table == "trajectories":
             new = raw.execute(statements.UNSTAGE[table], of_space).fetchall()
-            added.trajectories, stored = len(new), len(new) < part.trajectory_count
-            if stored:
-                added.conflicting = _conflicting(raw, of_space)
+            added.trajectories = len(new)
+            if len(new) < part.trajectory_count:
+                repeated, added.conflicting = _repeated(raw, of_space, [row[0] for row in new])
         else:
-            if stored:  # more steps than were stored must not join them
+            told = raw.execute(statements.STAGED_REWARDS, {"ids": repeated}).fetchall() if repeated else []
+            if repeated:  # more steps than were stored must not join them
                 raw.execute(statements.DROP_STEPS, {"ids": [row[0] for row in new], "counts": [row[1] for row in new]})
             added.steps = raw.execute(statements.UNSTAGE[table], of_space).rowcount
+            added.conflicting = list({*added.conflicting, *_of_other_rewards(raw, of_space, told)})
         raw.execute(statements.CLEAR_STAGE[table])
     return added
 
 
-def _conflicting(raw: psycopg.Connection[Any], of_space: dict[str, int]) -> list[UUID]:
-    """Return the ids of staged trajectories whose stored contents are others."""
+def _repeated(
+    raw: psycopg.Connection[Any], of_space: dict[str, int], new: Sequence[UUID]
+) -> tuple[list[UUID], list[UUID]]:
+    """Return the ids of staged trajectories that were stored before, and those of them whose contents are others."""
     staged = raw.execute(statements.STAGED_CONTENTS).fetchall()
-    told = {"ids": [row[0] for row in staged], "contents": [row[1] for row in staged]}
-    return [row[0] for row in raw.execute(statements.CONFLICTING, {**of_space, **told})]
+    ids = [row[0] for row in staged]
+    told = {"ids": ids, "contents": [row[1] for row in staged]}
+    others = [row[0] for row in raw.execute(statements.CONFLICTING, {**of_space, **told})]
+    return list(Counter(ids) - Counter(new)), others
+
+
+def _of_other_rewards(
+    raw: psycopg.Connection[Any], of_space: dict[str, int], told: Sequence[tuple[UUID, int, float | None]]
+) -> list[UUID]:
+    """Return the ids of trajectories whose stored steps have other rewards than those told."""
+    if not told:
+        return []
+    ids, ordinals, rewards = map(list, zip(*told, strict=True))
+    values = {**of_space, "ids": ids, "ordinals": ordinals, "rewards": rewards}
+    return [row[0] for row in raw.execute(statements.OTHER_REWARDS, values)]
 
 
 def _add_feedback(raw: psycopg.Connection[Any], origin: Origin, part: Part) -> int:

@@ -130,6 +130,16 @@ SELECT DISTINCT stored.id FROM (
 JOIN unnest(%(ids)s::uuid[], %(contents)s::bytea[]) AS told (id, contents)
     ON told.id = stored.id AND told.contents <> stored.contents
 """
+# The trajectories' contents tell the lowest reward and the number of steps.
+STAGED_REWARDS = """
+SELECT trajectory_id, ordinal, reward FROM pg_temp.staged_steps WHERE trajectory_id = ANY(%(ids)s::uuid[])
+"""
+OTHER_REWARDS = """
+SELECT DISTINCT stored.trajectory_id
+FROM unnest(%(ids)s::uuid[], %(ordinals)s::smallint[], %(rewards)s::real[]) AS told (id, ordinal, reward)
+JOIN sona.steps stored ON stored.space_id = %(space)s AND stored.trajectory_id = told.id
+    AND stored.ordinal = told.ordinal AND stored.reward IS DISTINCT FROM told.reward
+"""
 CLEAR_STAGE = {table: f"DELETE FROM pg_temp.staged_{table}" for table in STAGED}
 
 # Feedback that may be stored already. In the order of the key: two servers with the same feedback must not deadlock.

@@ -97,3 +97,20 @@ def test_steps_of_other_contents_do_not_join_the_stored_ones(
     assert dict(space.rows("SELECT id, step_count FROM sona.trajectories")) == counted
     assert writer.stats().conflicting == 2
     assert space.rows("SELECT sum(steps) FROM sona.batches") == [(4,)]
+
+
+def test_other_rewards_are_told_where_their_number_and_the_lowest_stay(
+    hot: HotPath, space: Space, open_writer: OpenWriter
+) -> None:
+    writer, stored, within = open_writer(hot, flush_interval=60), uuid7(), uuid7()
+    for id, rewards in ((stored, (0.1, 0.5)), (stored, (0.1, 0.5)), (within, (0.2, 0.5)), (within, (0.2, 0.75))):
+        record(hot, id, rewards=rewards)
+    writer.flush(10)
+    assert writer.stats().conflicting == 1
+    record(hot, stored, rewards=(0.1, 0.75))
+    writer.flush(10)
+    assert writer.stats().conflicting == 2
+    assert dict(space.rows("SELECT trajectory_id, max(reward) FROM sona.steps GROUP BY 1")) == {
+        stored: 0.5,
+        within: 0.5,
+    }
