@@ -37,8 +37,8 @@ def figure_lines(worker: StoreWorker) -> Iterator[str]:
 
 
 def is_failing(worker: StoreWorker) -> bool:
-    """Return whether the last cycle of every space failed here: a role without grants, or a broken installation."""
-    return 0 < worker.spaces == worker.failing
+    """Return whether the last cycle of every space that had one failed here: no grants, or a broken installation."""
+    return 0 < worker.tried == worker.failing
 
 
 def figures(worker: StoreWorker) -> tuple[int, str]:
@@ -53,5 +53,5 @@ def health(worker: StoreWorker) -> tuple[int, str]:
         for space, (at, error) in sorted(worker.failing_spaces.items())[:MOST_SPACES]
     )
     if is_failing(worker):
-        return 503, f"the last cycle of every space failed: see this worker's log\n{told}"
+        return 503, f"the last cycle of every space that had one failed: see this worker's log\n{told}"
     return 200, f"ok\n{told}"

@@ -39,6 +39,7 @@ class LoopCoordinator:
         self.stopping = threading.Event()  # set to end a deep cycle of the learner early
         self.failures = 0  # in a row, of cycles that were due
         self.failures_in_all = 0
+        self.has_tried = False  # whether a cycle was run here, to its end or its failure
         self.failing_since: float | None = None  # seconds since 1970: the first failure in a row
         self.error = ""  # class of the last one
         self.backing_off = False  # whether a cycle would be due but for failures, here or elsewhere
@@ -174,6 +175,7 @@ class LoopCoordinator:
         except DatabaseUnavailable:
             raise
         except Exception as exc:
+            self.has_tried = True
             self.failures += 1
             self.failures_in_all += 1
             self.failing_since = self.failing_since or time.time()
@@ -183,6 +185,7 @@ class LoopCoordinator:
             raise
         finally:
             self._running.release()
+        self.has_tried = self.has_tried or result is not None
         self.failures, self.failing_since, self.due_since = 0, None, None
         self.behind = result is not None and result.followed
         self._next = self._clock() + (0.0 if self.behind else self._pause)

@@ -86,6 +86,11 @@ class StoreWorker:
         return len(self.failing_spaces)
 
     @property
+    def tried(self) -> int:
+        """Number of spaces in which a cycle was run here; an idle one tells nothing of whether cycles can be run."""
+        return sum(known.has_tried for _, known in list(self._spaces.values()))
+
+    @property
     def failing_spaces(self) -> dict[str, tuple[float, str]]:
         """Since when cycles fail here, in seconds since 1970, and the class of the last error, by name of the space."""
         known = list(self._spaces.values())

@@ -246,7 +246,9 @@ def test_a_worker_whose_every_space_fails_is_not_healthy(database_url: str, monk
     monkeypatch.setattr(background, "learn", refused)
     database = Database.open(database_url)
     try:
-        worker = StoreWorker(database, names=["apart"])
+        with SonaEngine(DIM, database_url, "idle", config=SonaConfig(loops=loops)):
+            pass
+        worker = StoreWorker(database, names=["apart", "idle"])
         with figures_served(lambda: worker_figures.figures(worker), lambda: worker_figures.health(worker), 0) as port:
             health = f"http://127.0.0.1:{port}/health"
             with urllib.request.urlopen(health) as answer:
