@@ -198,13 +198,17 @@ class RecordedBatch(BaseModel):
 
 
 class Retracted(BaseModel):
-    """What a retraction has taken back, of what was committed or recorded by this server before it."""
+    """What a retraction has taken back, of what was committed or recorded by this server before it.
+
+    Where a later word of its source stands, nothing is taken back: quality, correction and cost are that word's.
+    """
 
     source: str  # the key's name: a key takes back what it has said itself
-    found: bool  # false: this source had said nothing of the trajectory, or had taken it back already
+    found: bool  # false: this source had said nothing of the trajectory, had taken it back already, or ``later`` stands
     quality: float | None = None
     correction: str | None = None
     cost: float | None = None
+    later: int | None = None  # sequence of this source's word that stands, as the retraction's own is not above it
     others: list[str]  # sources whose word still counts
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from sona_pg.domain.answer import Decision, Ranking
+from sona_pg.domain.judged import Fact
 from sona_pg.engine import AsyncSonaEngine
 from sona_pg.engine.overview import Overview
 from sona_pg.errors import DatabaseUnavailable, InvalidValue
@@ -198,13 +200,18 @@ async def give_feedback(call: Call[FeedbackBody]) -> Any:
     """Say how good a trajectory was, or what would have been right; its source is the key's name.
 
     It may come before its trajectory, weeks later, from any server, and again: of each source the latest counts.
-    The answer to a retraction says what it takes back.
+    The answer to a retraction says what it takes back, or which later word goes on counting: one without a sequence is
+    numbered after all that this source has said.
     """
-    engine = await call.engine()
-    retracted = await _retracted(engine, call) if call.body.retract else None
-    return {"sequence": _feedback(engine, call, call.body, "")} | (
-        {"retracted": retracted} if call.body.retract else {}
-    )
+    engine, body = await call.engine(), call.body
+    if not body.retract:
+        return {"sequence": _feedback(engine, call, body, "")}
+    said = await _said(engine, body.trajectory)
+    own = None if said is None else said.get(call.caller.name)
+    if own is not None and body.sequence is None and own.sequence >= time.time_ns() // 1000:  # numbered by other units
+        body = body.model_copy(update={"sequence": own.sequence + 1})
+    sequence = _feedback(engine, call, body, "")
+    return {"sequence": sequence, "retracted": None if said is None else _retracted(call.caller.name, said, sequence)}
 
 
 @operations.add(
@@ -337,18 +344,26 @@ def _feedback(engine: AsyncSonaEngine, call: Call[Any], fact: FeedbackBody, poin
         raise _in(pointer, exc, FeedbackBody) from exc
 
 
-async def _retracted(engine: AsyncSonaEngine, call: Call[FeedbackBody]) -> dict[str, Any] | None:
-    """Return what a retraction is about to take back; None: the database does not answer."""
+async def _said(engine: AsyncSonaEngine, trajectory: UUID) -> Mapping[str, Fact] | None:
+    """Return what each source says of a trajectory now; None: the database does not answer."""
     if engine.is_cut_off:
         return None
     try:
-        said = dict(await engine.in_thread(Overview(engine.engine).said, call.body.trajectory))
+        return await engine.in_thread(Overview(engine.engine).said, trajectory)
     except DatabaseUnavailable:
         return None
-    source = call.caller.name
-    own = said.pop(source, None)
-    told = {} if own is None else {"quality": own.quality, "correction": own.correction, "cost": own.paid}
-    return {"source": source, "found": own is not None, "others": list(said)} | told
+
+
+def _retracted(source: str, said: Mapping[str, Fact], sequence: int) -> dict[str, Any]:
+    """Return what the retraction numbered ``sequence`` takes back of what was said before it."""
+    own, others = said.get(source), [name for name in said if name != source]
+    if own is None:
+        return {"source": source, "found": False, "others": others}
+    told = {"quality": own.quality, "correction": own.correction, "cost": own.paid}
+    stands = own.sequence >= sequence
+    return (
+        {"source": source, "found": not stands, "others": others} | told | ({"later": own.sequence} if stands else {})
+    )
 
 
 def _in(pointer: str, exc: InvalidValue, body: type[BaseModel]) -> ProblemError:

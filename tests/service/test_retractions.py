@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from uuid import uuid4
 
 import pytest
@@ -54,3 +55,20 @@ def test_a_retraction_is_recorded_while_the_database_is_away(say, monkeypatch):
         answer = say(retract=True)
     assert (answer["retracted"], answer["sequence"] > 0) == (None, True)
     assert say(retract=True)["retracted"]["found"] is False
+
+
+def test_a_retraction_comes_after_feedback_numbered_in_nanoseconds(say):
+    far = time.time_ns()  # a thousand times the store's microseconds
+    say(quality=1, sequence=far)
+    answer = say(retract=True)
+    assert (answer["sequence"], answer["retracted"]["found"]) == (far + 1, True)
+    assert say(retract=True)["retracted"] == {"source": "http", "found": False, "others": []}
+
+
+def test_a_retraction_below_a_later_word_tells_that_it_stands(say):
+    say(quality=1, sequence=7)
+    assert say(retract=True, sequence=6)["retracted"] == {
+        "source": "http", "found": False, "quality": 1.0, "correction": None, "cost": None, "later": 7, "others": [],
+    }  # fmt: skip
+    assert say(retract=True, sequence=7)["retracted"]["later"] == 7  # stored already under that number
+    assert say(retract=True, sequence=8)["retracted"]["found"] is True

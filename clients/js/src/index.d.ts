@@ -139,7 +139,7 @@ export class SonaClient {
   addStep(trajectory: string, step: Step, options?: CallOptions): Promise<{ id: string }>;
   endTrajectory(trajectory: string, outcome: { quality?: number; route?: string; latency?: number; cost?: number }, options?: CallOptions): Promise<{ id: string }>;
   feedback(body: Fact & { trajectory: string }, options?: CallOptions):
-    Promise<{ sequence: number; retracted?: { source: string; found: boolean; quality?: number | null; correction?: string | null; cost?: number | null; others: string[] } | null }>;
+    Promise<{ sequence: number; retracted?: { source: string; found: boolean; quality?: number | null; correction?: string | null; cost?: number | null; later?: number | null; others: string[] } | null }>;
   feedbacks(body: { feedback: (Fact & { trajectory: string })[] }, options?: CallOptions): Promise<{ sequences: number[] }>;
 
   adapt(body: Asked & { vectors?: WireVector[]; layer?: number; encoding?: "json" | "base64" }, options?: CallOptions):
