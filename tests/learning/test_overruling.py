@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sona_pg.learning.routing import forgotten
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.learning.routing.router_fit import RouterConfig, fit, revise, withdraw
@@ -113,7 +115,7 @@ def test_it_counts_again_as_well_once_they_are_revised() -> None:
     told = fit(state, wrong, config=CONFIG, version=2)
     good = replace(wrong, quality=events(rng, 150, np.ones((2, 2))).quality)
     right = revise(told, good, wrong.quality)
-    assert not len(right.forgotten)
+    assert not right.forgotten.in_force().any()
     assert abs(right.totals[:, 0].sum() - right.folded) < 0.1
     assert right.predict(KINDS, None, np.arange(2))[0, 0] > 0.85
 
@@ -188,6 +190,75 @@ def test_a_state_of_the_release_before_is_read() -> None:
     arrays = {name: value for name, value in state.to_arrays().items() if not name.startswith("forgotten.")}
     arrays["forgotten"] = np.zeros((2, 21, 33), np.float32)
     assert not len(RouterState.from_arrays(arrays).forgotten)
+
+
+def expected(state: RouterState) -> NDArray[np.float64]:
+    return state.predict(KINDS, None, np.arange(2))
+
+
+def broken_for_days(seed: int, days: int) -> tuple[RouterState, RouterState, list[RouteEvents]]:
+    """Return a router before and after route 0 was broken for some days, and what it learned on each."""
+    rng = np.random.default_rng(seed)
+    before = state = fit(RouterState.initial(DIM), events(rng, 1200, BEFORE), config=CONFIG, version=1)
+    told = [by(day + 2, events(rng, 150, BROKEN)) for day in range(days)]
+    for day, part in enumerate(told):
+        state = fit(state, part, config=CONFIG, version=day + 2)
+    assert len(state.forgotten)
+    return before, state, told
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+@pytest.mark.parametrize("seed", range(4))
+def test_days_that_are_taken_back_in_any_order_leave_what_was_known_before(seed: int, order: tuple[int, ...]) -> None:
+    before, state, days = broken_for_days(seed, 3)
+    for day in order:
+        for part in np.array_split(np.arange(len(days[day])), 3):
+            state = RouterState.from_arrays(withdraw(state, days[day][part]).to_arrays())
+    assert not len(state.forgotten)
+    assert np.abs(state.totals - before.totals).max() < 0.05
+    assert np.abs(state.gram - before.gram).max() < 0.05
+    assert np.abs(expected(state) - expected(before)).max() < 0.02
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_wrong_correction_that_is_corrected_leaves_no_trace(seed: int, parts: int) -> None:
+    _, state, days = broken_for_days(seed, 2)
+    bad, good = days[0], np.ones(len(days[0]), np.float32)
+    pieces = [np.flatnonzero(np.arange(len(bad)) % parts == part) for part in range(parts)]
+    now = state
+    for rows in pieces:
+        now = revise(now, replace(bad, quality=good)[rows], bad.quality[rows])
+    now = RouterState.from_arrays(now.to_arrays())
+    for rows in pieces[::-1]:
+        now = revise(now, bad[rows], good[rows])
+    assert (now.forgotten.in_force() == state.forgotten.in_force()).all()
+    assert np.abs(now.totals - state.totals).max() < 0.05
+    assert np.abs(now.gram - state.gram).max() < 0.05
+    assert np.abs(expected(now) - expected(state)).max() < 0.02
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_reduction_that_is_lifted_counts_what_is_taken_out_meanwhile(seed: int) -> None:
+    state, earlier, later = broken(seed)
+    good = np.ones(len(later), np.float32)
+    some = earlier[np.random.default_rng(seed).permutation(len(earlier))[:200]]
+    lifted = revise(state, replace(later, quality=good), later.quality)
+    assert len(lifted.forgotten)
+    assert not lifted.forgotten.in_force().any()
+    again = revise(withdraw(lifted, some), later, good)
+    never = withdraw(state, some)
+    assert again.forgotten.in_force().all()
+    assert np.abs(again.gram - never.gram).max() < 0.05
+    assert np.abs(again.moment - never.moment).max() < 0.05
+    assert np.abs(expected(again) - expected(never)).max() < 0.02
+
+
+def test_of_too_many_reductions_the_lifted_ones_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, _, later = broken(3)
+    lifted = revise(state, replace(later, quality=np.ones(len(later), np.float32)), later.quality).forgotten
+    monkeypatch.setattr(forgotten, "MOST", len(state.forgotten))
+    assert lifted.followed_by(state.forgotten).in_force().all()
 
 
 def joined(*parts: RouteEvents) -> RouteEvents:

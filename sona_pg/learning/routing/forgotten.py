@@ -9,14 +9,16 @@ so they stand in the router's sums, and so they are taken out. Beside its map a 
 uᵀm of the events that came to it; of events that are taken out this goes as well. Thus sums and losses are at any time
 those of the events that still stand, as if there had never been others. A loss is given back, through the later
 reductions, once neither the events that raised the alarm nor all later ones contradict it any more, because those were
-retracted or revised. Sums and losses together count every event that stands exactly once: of a route without any
-nothing is left.
+retracted or revised. Where events that raised the alarm stand, the reduction is lifted rather than dropped: it goes on
+keeping what it would take, and takes that again once they contradict as before. Sums and losses in force together count
+every event that stands exactly once: of a route without any nothing is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -34,6 +36,7 @@ UNKNOWN = -1  # learned before whatever was forgotten
 
 # Columns of ``lost``: 1/c, uᵀm, uᵀ of the four vectors of costs, what was taken of the sum of squares and of totals,
 # factors by which the sum of squares and the totals of costs and latencies were reduced, since these have no direction.
+# 1/c is 0 for a route that nothing was taken of, and negative while the reduction is lifted.
 WEIGHT, MOMENT, PAID, SQUARE, TOTALS = 0, 1, slice(2, 6), 6, slice(7, 13)
 SQUARE_LEFT, TOTALS_LEFT, LOST = 13, 14, 15
 # Columns of ``cause``: version and route of the alarm; mean quality and number of the earlier events in the direction;
@@ -61,13 +64,18 @@ class Forgotten:
         return len(self.direction)
 
     def followed_by(self, later: Self) -> Self:
-        """Return both; of too many the strongest, in their order."""
+        """Return both; of too many the strongest in force, in their order."""
         if not len(self):
             return later
         routes = later.toward.shape[1]
         both = (np.concatenate([getattr(part, f.name) for part in (self.widened(routes), later)]) for f in fields(self))
         every = type(self)(*both)
-        return every.only(np.sort(np.argsort(-every.cause[:, TAKEN], kind="stable")[:MOST]))
+        strength = np.where(every.in_force(), every.cause[:, TAKEN], -1.0)
+        return every.only(np.sort(np.argsort(-strength, kind="stable")[:MOST]))
+
+    def in_force(self) -> NDArray[np.bool_]:
+        """Return (K,) which reductions are not lifted."""
+        return np.asarray((self.lost[..., WEIGHT] > 0).any(axis=1), np.bool_)
 
     def only(self, rows: NDArray[np.intp]) -> Self:
         """Return some of the reductions."""
@@ -121,12 +129,14 @@ class Forgotten:
         _add(sums, going)
         return replace(changed, told=changed.told.astype(np.float32))
 
-    def _pass(self, going: Statistics, through: range) -> None:
-        """Take from sums, in place, what some reductions take, and add that to their own."""
+    def _pass(self, going: Statistics, through: range, losses: Mapping[int, Statistics] = MappingProxyType({})) -> None:
+        """Take from sums, in place, what some reductions take, and add that to their own; ``losses`` join at theirs."""
         ends = np.searchsorted(self.cause[:, AT], self.cause[:, AT], side="right")
         for k in through:
-            for route in np.flatnonzero(self.lost[k, :, WEIGHT] > 0).tolist():
+            for route in np.flatnonzero(self.lost[k, :, WEIGHT]).tolist():
                 self._take(k, route, going)
+            if k in losses:
+                _add(going, losses[k])
             if k + 1 == ends[k]:  # what is left there was noted after all reductions of a version
                 for each in np.flatnonzero(ends == ends[k]).tolist():
                     route, u = int(self.cause[each, ROUTE]), self.direction[each].astype(np.float64)
@@ -138,7 +148,8 @@ class Forgotten:
         if going.gram[route].any():
             gu = going.gram[route] @ u
             self.told[k, route] += gu
-            going.gram[route] -= _symmetric(toward, gu)
+            if lost[WEIGHT] > 0:
+                going.gram[route] -= _symmetric(toward, gu)
         moment, paid = float(u @ going.moment[route]), going.paid[route] @ u
         square = (1 - lost[SQUARE_LEFT]) * going.square[route]
         totals = (1 - lost[TOTALS_LEFT]) * going.totals[route]
@@ -146,44 +157,58 @@ class Forgotten:
         lost[PAID] += paid.ravel()
         lost[SQUARE] += square
         lost[TOTALS] += totals
+        if lost[WEIGHT] < 0:
+            return
         going.moment[route] -= moment * toward
         going.paid[route] -= paid[..., None] * toward
         going.square[route] -= square
         going.totals[route] -= totals
 
     def changed_by(
-        self, phi: Floats, events: RouteEvents, mass: float, change: Doubles
+        self, phi: Floats, events: RouteEvents, mass: float, change: Doubles, held: NDArray[np.bool_]
     ) -> tuple[Self, NDArray[np.intp]]:
-        """Return the reductions whose alarm some events no longer raise as they did, and which these are.
+        """Return the reductions with the sums of the alarm as some events now raise it, and which these may decide.
+
+        Those are all that the events came with, and earlier ones for which later events are the reason.
 
         Args:
             phi: (n, p) in the basis.
             events: (n,) retracted or revised.
             mass: 1 where they are retracted, 0 where only their quality changed.
             change: (n,) what their quality has lost.
+            held: (K,) which reductions later events are, or may be, the reason for.
         """
         learned, cause = _learned(events), self.cause.copy()
         touched = []
         for k, (at, route) in enumerate(self.cause[:, [AT, ROUTE]].tolist()):
-            rows = np.flatnonzero((learned == at) & (events.route == route))
+            rows = np.flatnonzero((learned >= at) & (events.route == route))
             a = np.maximum(phi[rows].astype(np.float64) @ self.direction[k], 0.0)
-            if a.any():
-                cause[k, ALARMED] -= mass * a.sum(), a @ change[rows], mass * (a @ a)
+            later, a = a, np.where(learned[rows] == at, a, 0.0)
+            if a.any() or (held[k] and later.any()):
                 touched.append(k)
+            cause[k, ALARMED] -= mass * a.sum(), a @ change[rows], mass * (a @ a)
         return replace(self, cause=cause), np.array(touched, np.intp)
 
-    def given_back(self, sums: Statistics, rows: NDArray[np.intp]) -> Self:
-        """Add what some reductions took to ``sums``, in place, as later ones leave it; return the others."""
-        others = np.setdiff1d(np.arange(len(self)), rows)
-        losses = ((int(np.searchsorted(others, k)), self._loss(k)) for k in rows.tolist())
-        left = self.only(others).added(sums, losses)
+    def turned(self, sums: Statistics, rows: NDArray[np.intp]) -> Self:
+        """Lift some reductions, or those of them that are lifted put in force, and return all.
+
+        What they took is added to ``sums``, in place, or what they take is taken, each as later ones leave it.
+        """
+        lost = self.lost.copy()
+        lost[rows, :, WEIGHT] *= -1
+        changed = replace(self, told=self.told.astype(np.float64), lost=lost, cause=self.cause.copy())
+        going = Statistics.empty(*sums.moment.shape)
+        changed._pass(going, range(len(self)), {k: self._loss(k) for k in rows.tolist()})
+        _add(sums, going)
         sums.totals[:, 0], sums.totals[:, 1] = sums.gram[:, 0, 0], sums.moment[:, 0]
-        return left
+        return replace(changed, told=changed.told.astype(np.float32))
 
     def _loss(self, k: int) -> Statistics:
-        """Return what a reduction took of all routes."""
-        toward, lost = self.toward[k].astype(np.float64), self.lost[k]
-        gram = [_symmetric(*vectors) for vectors in zip(toward, self.told[k].astype(np.float64), strict=True)]
+        """Return what a reduction took of all routes; of one that is lifted, negative, what it would take."""
+        lost = self.lost[k] * (1.0 if self.in_force()[k] else -1.0)
+        toward = self.toward[k].astype(np.float64)
+        told = self.told[k].astype(np.float64) * (1.0 if self.in_force()[k] else -1.0)
+        gram = [_symmetric(*vectors) for vectors in zip(toward, told, strict=True)]
         paid = lost[:, PAID].reshape(-1, 2, 2, 1) * toward[:, None, None]
         return Statistics(np.array(gram), lost[:, [MOMENT]] * toward, lost[:, SQUARE], lost[:, TOTALS], paid)
 
@@ -210,7 +235,7 @@ class Forgotten:
 
     def _in_part(self) -> NDArray[np.intp]:
         """Return the routes of which events were taken out, or came back, that reductions were told of."""
-        whole = self.toward * self.lost[..., [WEIGHT]]
+        whole = self.toward * np.abs(self.lost[..., [WEIGHT]])
         apart = np.abs(self.told - whole).max(axis=2) > CHANGED * np.abs(whole).max(axis=2)
         return np.flatnonzero(apart.any(axis=0))
 
@@ -218,9 +243,7 @@ class Forgotten:
         """Return the same for routes of which those ``gone`` (R,) are as if they had never been tried."""
         toward, told, lost = self.toward.copy(), self.told.copy(), self.lost.copy()
         toward[:, gone], told[:, gone], lost[:, gone] = 0.0, 0.0, 0.0
-        return replace(self, toward=toward, told=told, lost=lost).only(
-            np.flatnonzero((lost[:, :, WEIGHT] > 0).any(axis=1))
-        )
+        return replace(self, toward=toward, told=told, lost=lost).only(np.flatnonzero(lost[:, :, WEIGHT].any(axis=1)))
 
 
 def _learned(events: RouteEvents) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sona_pg.learning.routing.forgotten import (
     ALARMED,
+    AT,
     EARLIER,
     LEFT_THERE,
     LOST,
@@ -107,16 +108,48 @@ def _cause(
     return np.array([version, route, had[1] / mass, mass**2 / max(had[2], SMALL), *alarmed, *has, taken])
 
 
-def justified(forgotten: Forgotten, rows: NDArray[np.intp], sums: Statistics, noise: float) -> NDArray[np.intp]:
-    """Return those of some reductions which the events that raised the alarm, or all later ones, still justify."""
-    kept = []
-    for k in rows.tolist():
-        cause = forgotten.cause[k]
-        u = forgotten.direction[k].astype(np.float64)
-        later = in_direction(sums, int(cause[ROUTE]), u) - cause[LEFT_THERE]
-        if any(_contradict(told, cause[USUAL], cause[EARLIER], noise) for told in (cause[ALARMED], later)):
-            kept.append(k)
-    return np.array(kept, np.intp)
+def reconsidered(forgotten: Forgotten, rows: NDArray[np.intp], sums: Statistics, noise: float) -> Forgotten:
+    """Decide some reductions again, the newest first, and change ``sums``, in place; return those that remain.
+
+    One stays in force while the events that raised the alarm, or all later ones, contradict the earlier ones, and one
+    that is lifted comes back once the former do. Lifted ones that too few of the former are left for are dropped.
+    """
+    for version in np.unique(forgotten.cause[rows, AT])[::-1].tolist():
+        of_it = rows[forgotten.cause[rows, AT] == version]
+        turning = np.array([k for k in of_it.tolist() if _turns(forgotten, k, sums, noise)], np.intp)
+        forgotten = forgotten.turned(sums, turning) if len(turning) else forgotten
+    stays = forgotten.in_force() | _enough_alarmed(forgotten)
+    return forgotten if stays.all() else forgotten.only(np.flatnonzero(stays))
+
+
+def held_by_later(forgotten: Forgotten, sums: Statistics, noise: float) -> Flags:
+    """Return (K,) for which reductions all later events are the reason, or alone can be, its own being taken back.
+
+    A word about a later event decides nothing of others: an alarm compared residuals, which these sums do not tell.
+    """
+    held = [_later_contradict(forgotten, k, sums, noise) for k in range(len(forgotten))]
+    return np.array(held, np.bool_) | ~_enough_alarmed(forgotten)
+
+
+def _enough_alarmed(forgotten: Forgotten) -> Flags:
+    """Return (K,) of which reductions enough of the events that raised the alarm stand to raise one."""
+    left = forgotten.cause[:, ALARMED]
+    return np.asarray(np.maximum(left[:, 0], 0.0) ** 2 / np.maximum(left[:, 2], SMALL) >= FEWEST, np.bool_)
+
+
+def _turns(forgotten: Forgotten, k: int, sums: Statistics, noise: float) -> bool:
+    """Return whether a reduction in force has lost its reasons, or one that is lifted has them again."""
+    cause = forgotten.cause[k]
+    alarmed = _contradict(cause[ALARMED], cause[USUAL], cause[EARLIER], noise)
+    if not forgotten.in_force()[k]:
+        return alarmed
+    return not (alarmed or _later_contradict(forgotten, k, sums, noise))
+
+
+def _later_contradict(forgotten: Forgotten, k: int, sums: Statistics, noise: float) -> bool:
+    cause, u = forgotten.cause[k], forgotten.direction[k].astype(np.float64)
+    later = in_direction(sums, int(cause[ROUTE]), u) - cause[LEFT_THERE]
+    return _contradict(later, cause[USUAL], cause[EARLIER], noise)
 
 
 def _contradict(told: Doubles, usual: float, earlier: float, noise: float) -> bool:

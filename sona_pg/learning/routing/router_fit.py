@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sona_pg.errors import ConfigError, LearningError
 from sona_pg.learning.routing import router_basis, router_posterior
 from sona_pg.learning.routing.forgotten import Forgotten
-from sona_pg.learning.routing.overruling import justified, overruled
+from sona_pg.learning.routing.overruling import held_by_later, overruled, reconsidered
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
 from sona_pg.learning.routing.router_costs import changed_costs, cost_weights, paid_sums
@@ -137,6 +137,7 @@ def revise(state: RouterState, events: RouteEvents, before: Floats, paid: Floats
     if not len(events):
         return state
     sums, forgotten = _widened(state, state.route_count), state.forgotten
+    held = held_by_later(forgotten, sums, state.noise)
     phi = state.basis(events.query, events.features)
     change = events.quality.astype(np.float64) - had
     earlier = None if paid is None else replace(events, paid=paid[known])
@@ -147,7 +148,7 @@ def revise(state: RouterState, events: RouteEvents, before: Floats, paid: Floats
             (first, _add_changes(_like(sums), events[rows], had[rows], earlier and earlier[rows], phi[rows]))
             for first, rows in _by_reduction(forgotten, events)
         ))  # fmt: skip
-        forgotten = _given_back(sums, *forgotten.changed_by(phi, events, 0.0, -change), state.noise)
+        forgotten = reconsidered(*forgotten.changed_by(phi, events, 0.0, -change, held), sums, state.noise)
     seen = forgotten.seen(sums) if len(state.forgotten) else sums
     posterior = router_posterior.solve(seen, state.prior_main, state.prior_route, state.noise)
     solved = _solved(sums, seen, posterior)
@@ -169,6 +170,7 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     if not len(events):
         return state
     sums, forgotten = _widened(state, state.route_count), state.forgotten
+    held = held_by_later(forgotten, sums, state.noise)
     phi = state.basis(events.query, events.features)
     forgotten = forgotten.added(sums, (
         (first, Statistics(*(-part for part in _folded(_like(sums), state.basis, events[rows], phi[rows]))))
@@ -176,14 +178,14 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     ))  # fmt: skip
     if len(forgotten):
         quality = events.quality.astype(np.float64)
-        forgotten = _given_back(sums, *forgotten.changed_by(phi, events, 1.0, quality), state.noise)
+        forgotten = reconsidered(*forgotten.changed_by(phi, events, 1.0, quality, held), sums, state.noise)
     empty = forgotten.events_of(sums) < _HALF if len(forgotten) else sums.totals[:, 0] < _HALF
     if empty.all():
         return replace(RouterState.initial(state.dim, state.seed), set_aside=state.set_aside)
     for part in sums:
         part[empty] = 0.0
     forgotten = forgotten.without_routes(empty) if len(forgotten) else forgotten
-    if not len(forgotten):
+    if not forgotten.in_force().any():
         for route in np.unique(events.route).tolist():
             sums.gram[route] = router_posterior.without_negative(sums.gram[route])
     seen = forgotten.seen(sums)
@@ -196,12 +198,6 @@ def _by_reduction(forgotten: Forgotten, events: RouteEvents) -> list[tuple[int, 
     """Return the rows of events that come to the same reduction first, and which that is."""
     first = forgotten.first_after(events)
     return [(each, np.flatnonzero(first == each)) for each in np.unique(first).tolist()]
-
-
-def _given_back(sums: Statistics, forgotten: Forgotten, changed: NDArray[np.intp], noise: float) -> Forgotten:
-    """Add to ``sums``, in place, what ``changed`` reductions no longer have a reason to take; return the others."""
-    over = np.setdiff1d(changed, justified(forgotten, changed, sums, noise))
-    return forgotten.given_back(sums, over) if len(over) else forgotten
 
 
 _HALF = 0.5  # of an event: less is rounding
