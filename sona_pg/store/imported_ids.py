@@ -21,6 +21,12 @@ JOIN sona.trajectories t ON t.space_id = %(space)s AND t.id = told.id AND t.id B
 ON CONFLICT DO NOTHING
 RETURNING 1
 """
+KEEP_AHEAD = """
+INSERT INTO sona.imported_ids (space_id, trajectory_id, imported_id)
+SELECT %(space)s, told.id, told.imported_id FROM unnest(%(ids)s::uuid[], %(told)s::text[]) AS told (id, imported_id)
+ON CONFLICT DO NOTHING
+RETURNING 1
+"""
 OF_IDS = """
 SELECT i.imported_id, i.trajectory_id FROM unnest(%(told)s::text[]) AS told (imported_id)
 JOIN sona.imported_ids i ON i.space_id = %(space)s AND i.imported_id = told.imported_id
@@ -45,12 +51,22 @@ class ImportedIdStore:
 
     def keep(self, space: Space, told: Mapping[UUID, str]) -> None:
         """Keep the ids of imported rows by their trajectories; of trajectories that are not stored none is kept."""
+        self._keep(KEEP, space, told)
+
+    def keep_ahead(self, space: Space, told: Mapping[UUID, str]) -> None:
+        """Keep the ids of imported rows by the trajectories that are about to be recorded.
+
+        One whose record is refused stays until its time has expired; no view shows it.
+        """
+        self._keep(KEEP_AHEAD, space, told)
+
+    def _keep(self, statement: str, space: Space, told: Mapping[UUID, str]) -> None:
         kept = {id_: name for id_, name in told.items() if can_be_kept(name)}
         if not kept:
             return
         values = {"space": space.space_id, "ids": list(kept), "told": list(kept.values())}
         with transaction(self._engine, "keeping the ids of imported rows") as connection:
-            driver_connection(connection).execute(KEEP, values | {"first": min(kept), "last": max(kept)})
+            driver_connection(connection).execute(statement, values | {"first": min(kept), "last": max(kept)})
 
     def trajectories(self, space: Space, told: Sequence[str]) -> dict[str, UUID]:
         """Return the first trajectory of each id of an imported row that is kept."""

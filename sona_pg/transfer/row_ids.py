@@ -32,13 +32,20 @@ class RowIds:
         self.known = 0  # rows whose id was there before, or stood further up in the file
 
     def look_up(self, rows: Sequence[LogRow]) -> None:
-        """Look up which of ``rows``, which are given next, are in the ledger."""
+        """Look up which of ``rows``, which are given next, are in the ledger.
+
+        Ids of new rows that tell no time are kept before the first is recorded: an import that is killed in between and
+        repeated with another ``--at`` would record those rows twice.
+        """
         names = [row.imported_id for row in rows if row.imported_id is not None and not row.is_timed]
         self._known_by = self._imported.trajectories(self._space, names) if names else {}
-        ids = []
+        ids, ahead = [], {}
         for row in map(self.recognized, rows):
             with suppress(InvalidValue):  # the recorder refuses it
                 ids.append(told_id(row.id, row.started_at))
+                if row.imported_id is not None and not row.is_timed and row.imported_id not in self._known_by:
+                    ahead[UUID(bytes=ids[-1])] = row.imported_id
+        self._imported.keep_ahead(self._space, ahead)
         self._stored = self._exports.stored(self._space, ids)
 
     def recognized(self, row: LogRow) -> LogRow:

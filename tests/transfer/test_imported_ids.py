@@ -14,6 +14,7 @@ from sona_pg.cli.commands import app
 from sona_pg.domain.space import Space
 from sona_pg.store.admin import retention
 from sona_pg.store.database import Database
+from sona_pg.transfer.row_ids import RowIds
 
 FILE = 'Ticket,embedding,query,route,quality\nT-1042,"[1, 2]",Where is it?,small,0.5\nT-1043,"[2, 1]",Stop it,large,1\n'
 OPTIONS = ("--map", "Ticket=id", "--dim", "2")
@@ -47,6 +48,18 @@ def test_a_row_is_found_in_sql_by_the_id_of_its_file(folder, database_url):
 
 def test_a_file_without_times_is_recorded_once_whatever_at_says(folder, database_url):
     load("tickets.csv", *OPTIONS, "--at", "2026-10-05T12:00Z")
+    again = load("tickets.csv", *OPTIONS, "--at", "2026-10-06T09:00Z")
+    assert (again["recorded"], again["known"]) == (0, 2)
+    assert len(imported(database_url)) == 2
+
+
+def test_a_killed_import_of_rows_without_times_is_repeated_with_another_time(folder, database_url, monkeypatch):
+    def killed(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RowIds, "commit", killed)  # the rows are committed by then
+        CliRunner().invoke(app, ["import", "tickets.csv", *OPTIONS, "--at", "2026-10-05T12:00Z"])
     again = load("tickets.csv", *OPTIONS, "--at", "2026-10-06T09:00Z")
     assert (again["recorded"], again["known"]) == (0, 2)
     assert len(imported(database_url)) == 2
