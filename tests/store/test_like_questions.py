@@ -44,17 +44,19 @@ def record(engine: SonaEngine, cells: Cells, start: datetime) -> None:
 
 
 def least_squares(cells: Cells) -> dict[str, float]:
-    """Return the mean of all plus the effect of each route, by dummies of topics and routes."""
+    """Return the mean of the compared questions plus the effect of each route, by dummies of topics and routes."""
     names = sorted({route for _, route, _, _ in cells})
     topics = sorted({topic for topic, *_ in cells})
-    rows, y = [], []
+    rows, y, weights = [], [], []
     for topic, route, rated, good in cells:
+        sizes = [size for one, _, size, _ in cells if one == topic]
+        weights += [1 - sum(size**2 for size in sizes) / sum(sizes) ** 2] * rated
         row = [float(topic == one) for one in topics] + [float(route == one) for one in names]
         rows += [row] * rated
         y += [1.0] * good + [0.0] * (rated - good)
     x = np.array(rows)
     effects = np.linalg.lstsq(x, np.array(y), rcond=None)[0][len(topics) :]
-    mean = np.mean(y) - x[:, len(topics) :].mean(0) @ effects
+    mean = np.average(y, weights=weights) - np.average(x[:, len(topics) :], axis=0, weights=weights) @ effects
     return dict(zip(names, (effects + mean).tolist(), strict=True))
 
 
@@ -97,6 +99,39 @@ def test_many_routes_are_compared_by_least_squares_and_strangers_are_not(engine:
     (z,) = (cell for cell in cells if cell[1] == "z")
     assert found["z"] == (z[2], pytest.approx(z[3] / z[2]), 0, None, None, None, False)
     assert [one.route for one in Overview(engine).routes(30)][-1] == "z"
+
+
+def test_what_was_seen_on_hard_questions_alone_is_not_carried_over_to_easy_ones(
+    engine: SonaEngine, database_url: str
+) -> None:
+    # The router sends easy questions to small alone: added to the mean of all, large would be at 111 %.
+    cells = [(0, "small", 1000, 900), (1, "small", 250, 125), (1, "large", 200, 176)]
+    record(engine, cells, recent())
+    with psycopg.connect(database_url) as connection:
+        large, small = connection.execute(ASKED, {"since": "2020-01-01"})
+    assert (large[0], large[4]) == ("large", pytest.approx(0.88, abs=1e-6))
+    assert (small[0], small[4]) == ("small", pytest.approx(0.5, abs=1e-6))
+    assert large[5] < 0.88 < large[6] < 1
+
+
+def test_routes_that_answered_the_same_questions_keep_their_plain_means(engine: SonaEngine, database_url: str) -> None:
+    cells = [(topic, route, 60, good) for topic in (0, 1) for route, good in (("a", 54), ("b", 20 + 30 * topic))]
+    record(engine, cells, recent())
+    with psycopg.connect(database_url) as connection:
+        for row in connection.execute(ASKED, {"since": "2020-01-01"}):
+            assert row[4] == pytest.approx(row[2], abs=1e-6)
+
+
+def test_answers_to_different_questions_are_not_compared(engine: SonaEngine, database_url: str) -> None:
+    # Each topic has an answer of its own; now and then another one was given by mistake.
+    cells = [(topic, route, 20 if place == topic else 2, 15 if place == topic else 0)
+             for topic in range(3) for place, route in enumerate("abc")]  # fmt: skip
+    record(engine, cells, recent())
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute(ASKED, {"since": "2020-01-01"}).fetchall()
+    assert [row[4] for row in found] == [None, None, None]
+    ordered = Overview(engine).routes(30)
+    assert [one.low for one in ordered] == sorted((one.low or 0 for one in ordered), reverse=True)
 
 
 def test_intervals_hold_the_truth_19_times_out_of_20(database_url: str) -> None:
