@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import reduce
 
 from sona_pg.domain.level_change import ChangePart, dated, tenths
@@ -32,9 +33,7 @@ def reasons(difference: float, parts: Sequence[ChangePart]) -> tuple[str, list[C
     told = sorted(told, key=lambda part: -abs(part.effect))[:TOLD]
     words = [_grouped(topics)] if topics else []
     words += [part.told() for part in told]
-    words += [
-        f"the label “{old.title}” was replaced by “{new.title}” on {dated(new.first_day)}" for old, new in replaced
-    ]
+    words += [_succession(old, new) for old, new in replaced]
     named = [*topics[:TOLD], *told, *gone]
     if not named:
         return (
@@ -76,6 +75,14 @@ def _replaced(parts: Sequence[ChangePart]) -> list[tuple[ChangePart, ChangePart]
         if len(new) == 1:
             found.append((old, new[0]))
     return found
+
+
+def _succession(old: ChangePart, new: ChangePart) -> str:
+    """Return in words how one label followed another: only where no day lies between them it was replaced."""
+    if new.first_day - old.last_day <= timedelta(days=1):
+        return f"the label “{old.title}” was replaced by “{new.title}” on {dated(new.first_day)}"
+    ended, began = dated(old.last_day), dated(new.first_day)
+    return f"the label “{old.title}” was rated last on {ended}, “{new.title}” first on {began}"
 
 
 def _beside(

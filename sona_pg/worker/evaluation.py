@@ -69,7 +69,8 @@ def evaluate(
         _require_amount(f"costs[{name!r}]", cost)
     read = _usable(database.decisions(space, limit))
     n = len(read.log)
-    begun = np.array([made_at(of).timestamp() for of in read.stored.uuids()])[read.rows]
+    stored_at = np.array([made_at(of).timestamp() for of in read.stored.uuids()])
+    begun = stored_at[read.rows]
     inside = int(np.searchsorted(begun, since.timestamp()))
     start = first_judged(read.log, inside)
     log = dataclasses.replace(read.log, costs=_costs(read.names, read.log.events, start, costs))
@@ -117,7 +118,7 @@ def evaluate(
         since=datetime.fromtimestamp(begun[start], UTC),
         until=datetime.fromtimestamp(begun[-1], UTC),
         learned_from=start,
-        left_out=len(read.stored) - n,
+        left_out=int(np.count_nonzero(stored_at >= since.timestamp())) - (n - inside),
     )
 
 

@@ -259,6 +259,17 @@ def test_a_change_before_the_period_is_hinted_at(engine: SonaEngine) -> None:
     assert overview.earlier_change(5) is None  # longer ago than as many days before
 
 
+def test_a_label_that_began_days_after_another_ended_did_not_replace_it_on_that_day() -> None:
+    old = part(kind="label", name="model:old", title="model:old", last_day=date(2026, 3, 1), is_clear=False)
+    new = part(kind="label", name="model:new", title="model:new", first_day=date(2026, 3, 9), is_clear=False)
+    words, _ = reasons(-0.08, [old, new])
+    assert "“model:old” was rated last on 1 March 2026, “model:new” first on 9 March 2026" in words
+    words, _ = reasons(
+        -0.08, [old, part(kind="label", name="model:new", title="model:new", first_day=date(2026, 3, 2))]
+    )
+    assert "“model:old” was replaced by “model:new” on 2 March 2026" in words
+
+
 def test_many_small_topics_that_fell_are_told_together_and_so_are_those_beside_them() -> None:
     small = [
         part(kind="topic", name=str(place), title=f"topic {place}", before_rated=20, after_rated=20, before_share=0.02,

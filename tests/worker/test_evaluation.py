@@ -15,6 +15,7 @@ from sona_pg.cli.commands import app
 from sona_pg.cli.estimate_notes import estimate_notes
 from sona_pg.config import LoopConfig
 from sona_pg.domain.answer import Decision
+from sona_pg.domain.ids import uuid7
 from sona_pg.domain.policy_estimate import PolicyEstimate
 
 DIM = 8
@@ -79,6 +80,19 @@ def test_estimates_agree_with_the_truth(engine: SonaEngine) -> None:
     assert calls.value(judged, judged.of("router, budget 0.5")) > calls.value(judged, judged.of("logged")) + 0.05
     with pytest.raises(KeyError, match="always weak"):
         judged.of("always right")
+
+
+def test_left_out_are_those_of_the_period(engine: SonaEngine) -> None:
+    now = datetime.now(UTC)
+    for turn in range(400):
+        at = now - timedelta(days=20 if turn < 150 else 1, seconds=-turn)
+        decision = Decision("weak" if turn % 2 else "strong", 0.5, {}, 0)
+        x = np.eye(DIM, dtype=np.float32)[turn % DIM]
+        handle = engine.begin_trajectory(x, decision=decision, id=uuid7(int(1000 * at.timestamp())))
+        engine.end_trajectory(handle, None if turn < 100 or turn >= 390 else float(turn % 2))
+    engine.flush()
+    assert engine.evaluate_policies(days=7).left_out == 10  # 100 more are older
+    assert engine.evaluate_policies(days=30).left_out == 110
 
 
 def test_late_feedback_counts_and_unrated_decisions_are_left_out(engine: SonaEngine) -> None:

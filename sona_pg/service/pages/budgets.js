@@ -68,7 +68,9 @@ function evidence(found) {
   const used = found.decisions;
   return [
     `Estimated from ${several(used, "rated choice")} of the router, ${at(found.since)} to ${at(found.until)} `, help("estimated"),
-    found.left_out > 0 && ` ${count(found.left_out)} could not be used: without a rating, or not chosen by the router.`,
+    found.left_out > 0 && ` Of the period, ${count(found.left_out)} more could not be used: without a rating, or not chosen by the router.`,
+    found.learned_from > 0 && ` ${several(found.learned_from, "earlier choice")} only taught what estimates them.`,
+    ` Of all choices the newest ${count(NEWEST)} at most are looked at.`,
     " What a route costs is its mean cost in these choices. Nothing is set by moving the slider.",
   ];
 }

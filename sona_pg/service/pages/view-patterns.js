@@ -26,7 +26,14 @@ function bestOf(pattern, gone) {
   if (!pattern.best_route) return pattern.former_best ? "none that is offered has 10 ratings yet" : "none has 10 ratings yet";
   const { alike, cheapest, best_route: best } = pattern;
   const others = alike.length ? `. ${alike.join(", ")} ${alike.length === 1 ? "is" : "are"} not shown to be worse yet.` : "";
-  return `${known(pattern, best, gone)}${others}${cheapest === best ? " It also costs least." : ""}`;
+  return `${known(pattern, best, gone)}${others}${cheapest === best ? ownPrice(pattern, best, alike) : ""}`;
+}
+
+// The cheapest of the best and those like it need not be the cheapest of all that are listed.
+function ownPrice({ routes }, best, alike) {
+  const less = Object.values(routes).some((route) => route.cost !== null && route.cost < routes[best].cost);
+  if (!less) return " It also costs least.";
+  return alike.length ? " Of these it costs least." : "";
 }
 
 const known = (pattern, route, gone = []) => `${offered(route, gone)}: ${rating(pattern.routes[route])}, ${several(pattern.routes[route].rated, "rating")}`;

@@ -136,6 +136,21 @@ def test_the_best_quality_stands_apart_from_the_cheapest(watched: Watched, site:
     page.wait_for_selector("dt:has-text('Best quality there') + dd:text-is('human')")
 
 
+def test_the_best_route_costs_least_only_where_none_listed_costs_less(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "dear", "dim": 256})
+    rows = [
+        {"text": "cancel my subscription", "route": route, "quality": float(place < good), "cost": cost}
+        for route, good, cost in (("best", 38, 2.0), ("poor", 4, 0.5))
+        for place in range(40)
+    ]
+    site.post("/v1/trajectories/batch?space=dear", {"trajectories": rows})
+    site.post("/v1/learn?space=dear")
+    page.goto(f"{site.url}/?space=dear#patterns")
+    page.wait_for_selector("dt:has-text('Best quality') + dd:has-text('best: 95 %')")
+    assert page.locator("text=costs least").count() == 0
+
+
 def test_a_later_answer_is_said_to_be_later(watched: Watched, site: Site) -> None:
     page = watched.page
     site.post("/v1/spaces", {"name": "later", "dim": 256})
