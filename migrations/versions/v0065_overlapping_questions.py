@@ -60,16 +60,19 @@ COMMENT = (
 )
 
 
-def _apply(routes: str, comment: str) -> None:
+STEPS = [ROUTES, f"COMMENT ON FUNCTION sona.{NAME} IS E'{COMMENT}'"]
+
+
+def _run(statements: list[str]) -> None:
     driver = op.get_bind().connection.driver_connection  # takes colons and percent signs as they stand
-    driver.execute(routes)
-    driver.execute(f"COMMENT ON FUNCTION sona.{NAME} IS E'{comment}'")
+    for statement in statements:
+        driver.execute(statement)
 
 
 def upgrade() -> None:
     if not op.get_context().config.attributes.get("stepped"):
-        _apply(ROUTES, COMMENT)
+        _run(STEPS)
 
 
 def downgrade() -> None:
-    _apply(before.ROUTES, before.COMMENTS[NAME])
+    _run([before.ROUTES, f"COMMENT ON FUNCTION sona.{NAME} IS E'{before.COMMENTS[NAME]}'"])

@@ -1,4 +1,4 @@
-"""``sona.routes_on_like_questions`` compares routes within topics, by least squares, and says when it cannot."""
+"""``sona.routes_on_like_questions`` compares routes within topics, by standardisation, and says when it cannot."""
 
 from __future__ import annotations
 
@@ -43,23 +43,6 @@ def record(engine: SonaEngine, cells: Cells, start: datetime) -> None:
     engine.refresh()
 
 
-def least_squares(cells: Cells) -> dict[str, float]:
-    """Return the mean of the compared questions plus the effect of each route, by dummies of topics and routes."""
-    names = sorted({route for _, route, _, _ in cells})
-    topics = sorted({topic for topic, *_ in cells})
-    rows, y, weights = [], [], []
-    for topic, route, rated, good in cells:
-        sizes = [size for one, _, size, _ in cells if one == topic]
-        weights += [1 - sum(size**2 for size in sizes) / sum(sizes) ** 2] * rated
-        row = [float(topic == one) for one in topics] + [float(route == one) for one in names]
-        rows += [row] * rated
-        y += [1.0] * good + [0.0] * (rated - good)
-    x = np.array(rows)
-    effects = np.linalg.lstsq(x, np.array(y), rcond=None)[0][len(topics) :]
-    mean = np.average(y, weights=weights) - np.average(x[:, len(topics) :], axis=0, weights=weights) @ effects
-    return dict(zip(names, (effects + mean).tolist(), strict=True))
-
-
 def recent() -> datetime:
     return datetime.now(UTC) - timedelta(hours=3)
 
@@ -75,29 +58,31 @@ def test_a_route_that_gets_the_hard_questions_is_not_ranked_below_a_worse_one(
     assert (first[0], second[0]) == ("large", "small")
     assert first[2] < second[2]  # by plain means the other way round
     assert (first[1], first[3], first[7]) == (460, 460, False)
-    told = least_squares(cells)
-    assert first[4] == pytest.approx(told["large"], abs=1e-6)
-    assert second[4] == pytest.approx(told["small"], abs=1e-6)
+    assert first[4] == pytest.approx((460 * 0.75 + 460 * 0.95) / 920, abs=0.01)
+    assert second[4] == pytest.approx((460 * 0.4 + 460 * 0.9) / 920, abs=0.01)
     assert second[6] < first[5] < first[4] < first[6]  # beyond chance
     large, small = Overview(engine).routes(30)
     assert (large.route, large.like_quality, large.compared) == ("large", pytest.approx(first[4]), 460)
     assert (small.quality or 0) > (large.quality or 0)
 
 
-def test_many_routes_are_compared_by_least_squares_and_strangers_are_not(engine: SonaEngine, database_url: str) -> None:
-    drawn = np.random.default_rng(3)
-    cells: Cells = []
-    for topic, routes in ((0, "abc"), (1, "bcd"), (2, "ad"), (3, "z")):
-        for route in routes:
-            rated = int(drawn.integers(20, 60))
-            cells.append((topic, route, rated, int(drawn.integers(0, rated + 1))))
+def test_many_routes_are_compared_and_strangers_are_not(engine: SonaEngine, database_url: str) -> None:
+    # No topic has all four, and each route is as much better or worse everywhere.
+    better = {"a": 0.0, "b": 0.1, "c": 0.3, "d": 0.2, "z": 0.0}
+    topics = [("abc", 0.3, 40), ("bcd", 0.5, 60), ("ad", 0.4, 80), ("z", 0.6, 40)]
+    cells = [
+        (topic, route, size, round(size * (level + better[route])))
+        for topic, (routes, level, size) in enumerate(topics) for route in routes
+    ]  # fmt: skip
     record(engine, cells, recent())
     with psycopg.connect(database_url) as connection:
         found = {row[0]: row[1:] for row in connection.execute(ASKED, {"since": "2020-01-01"})}
-    told = least_squares([cell for cell in cells if cell[1] != "z"])
-    assert {route: found[route][3] for route in "abcd"} == pytest.approx(told, abs=1e-6)
-    (z,) = (cell for cell in cells if cell[1] == "z")
-    assert found["z"] == (z[2], pytest.approx(z[3] / z[2]), 0, None, None, None, False)
+    questions = {level: size * len(routes) for routes, level, size in topics[:3]}
+    middle = sum(level * size for level, size in questions.items()) / sum(questions.values())
+    assert {route: found[route][3] for route in "abcd"} == pytest.approx(
+        {route: middle + better[route] for route in "abcd"}, abs=1e-6
+    )
+    assert found["z"] == (40, pytest.approx(0.6), 0, None, None, None, False)
     assert [one.route for one in Overview(engine).routes(30)][-1] == "z"
 
 
@@ -112,6 +97,19 @@ def test_what_was_seen_on_hard_questions_alone_is_not_carried_over_to_easy_ones(
     assert (large[0], large[4]) == ("large", pytest.approx(0.88, abs=1e-6))
     assert (small[0], small[4]) == ("small", pytest.approx(0.5, abs=1e-6))
     assert large[5] < 0.88 < large[6] < 1
+
+
+def test_a_route_that_is_better_on_hard_questions_alone_is_so_there_alone(
+    engine: SonaEngine, database_url: str
+) -> None:
+    # By additive effects large would be above 100 % on easy questions, for most comparisons are of hard ones.
+    cells = [(0, "small", 900, 810), (0, "large", 20, 18), (1, "small", 30, 6), (1, "large", 130, 117)]
+    record(engine, cells, recent())
+    with psycopg.connect(database_url) as connection:
+        large, small = connection.execute(ASKED, {"since": "2020-01-01"})
+    assert (large[0], large[4]) == ("large", pytest.approx(0.9, abs=0.02))
+    assert (small[0], small[4]) == ("small", pytest.approx((920 * 0.9 + 160 * 0.2) / 1080, abs=0.02))
+    assert large[5] < 0.9 < large[6]
 
 
 def test_routes_that_answered_the_same_questions_keep_their_plain_means(engine: SonaEngine, database_url: str) -> None:
@@ -134,9 +132,15 @@ def test_answers_to_different_questions_are_not_compared(engine: SonaEngine, dat
     assert [one.low for one in ordered] == sorted((one.low or 0 for one in ordered), reverse=True)
 
 
-def test_intervals_hold_the_truth_19_times_out_of_20(database_url: str) -> None:
+@pytest.mark.parametrize(
+    "truth",
+    [
+        {"a": (0.3, 0.6, 0.9), "b": (0.4, 0.7, 1.0)},  # b is better by .1 everywhere
+        {"a": (0.1, 0.8, 0.9), "b": (0.7, 0.8, 0.6)},  # b by .6 on hard questions, and worse on easy ones
+    ],
+)
+def test_intervals_hold_the_truth_19_times_out_of_20(database_url: str, truth: dict[str, tuple[float, ...]]) -> None:
     drawn = np.random.default_rng(1)
-    truth = {"a": (0.3, 0.6, 0.9), "b": (0.4, 0.7, 1.0)}  # b is better by .1 everywhere
     inside = 0
     for turn in range(20):
         with SonaEngine(DIM, database_url, f"turn-{turn}", config=CONFIG) as engine:
@@ -148,7 +152,10 @@ def test_intervals_hold_the_truth_19_times_out_of_20(database_url: str) -> None:
         with psycopg.connect(database_url) as connection:
             found = connection.execute(ASKED.replace("default", f"turn-{turn}"), {"since": "2020-01-01"}).fetchall()
         known = {row[0]: row[5:7] for row in found}
-        inside += sum(known[route][0] <= mean <= known[route][1] for route, mean in (("a", 0.6), ("b", 0.7)))
+        inside += sum(
+            known[route][0] <= mean <= known[route][1]
+            for route, mean in ((name, np.mean(of)) for name, of in truth.items())
+        )
     print(f"{inside} of 40 intervals hold the true quality on like questions")
     assert inside >= 35
 
