@@ -250,13 +250,18 @@ def translated(doing: str, url: URL | None = None) -> Iterator[None]:
         raise DatabaseUnavailable(f"{doing}: connections end as soon as they are made; try again later") from exc
 
 
+def at(url: URL | None) -> str:
+    """Return the place of a database as messages name it."""
+    return "" if url is None else f" at {masked(url)}"
+
+
 def _translate(exc: Exception, doing: str, url: URL | None) -> DatabaseError:
     original = exc.orig if isinstance(exc, sqlalchemy.exc.DBAPIError) else exc
     state = getattr(original, "sqlstate", None) or ""
     lost = isinstance(original, psycopg.OperationalError) and not state
     if isinstance(exc, sqlalchemy.exc.DBAPIError):  # a statement implies an established connection
         lost = exc.connection_invalidated or (lost and exc.statement is None)
-    where = f" at {masked(url)}" if url is not None else ""
+    where = at(url)
     reason = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
     if lost and (any(words in str(original) for words in _REFUSALS) or _NOT_THERE.search(str(original))):
         return DatabaseRefused(

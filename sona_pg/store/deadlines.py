@@ -32,6 +32,7 @@ class Watched:
     link: socket.socket  # a duplicated descriptor: the connection's own number may be reused
     until: float  # monotonic seconds
     thread: int  # id of the waiting thread
+    overdue: bool = False  # it was ended because it took longer
 
 
 @dataclass(eq=False, slots=True)
@@ -53,10 +54,10 @@ class Deadlines:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def over(self, connection: Connection, seconds: float = math.inf) -> Iterator[None]:
+    def over(self, connection: Connection, seconds: float = math.inf) -> Iterator[Watched]:
         """Shut down the connection's socket if the block takes longer; the waiting call then fails."""
-        with self.over_driver(driver_connection(connection), connection.engine, seconds):
-            yield
+        with self.over_driver(driver_connection(connection), connection.engine, seconds) as watched:
+            yield watched
 
     @contextmanager
     def over_driver(self, raw: psycopg.Connection[Any], owner: object, seconds: float) -> Iterator[Watched]:
@@ -113,6 +114,7 @@ class Deadlines:
             with self._lock:
                 for watched in self._watched:
                     if now > watched.until:
+                        watched.overdue = True
                         _shut(watched)
                 for reminder in [reminder for reminder in self._reminders if now > reminder.until]:
                     self._reminders.discard(reminder)

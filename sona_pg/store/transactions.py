@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 from psycopg.errors import QueryCanceled
 from sqlalchemy import Connection, Engine, TextClause, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sona_pg.errors import DatabaseUnavailable
-from sona_pg.store.connect import judged, translated
+from sona_pg.store.connect import at, judged, translated
 from sona_pg.store.deadlines import deadlines
 
 BRIEF = 10.0  # seconds, for statements that take milliseconds
@@ -32,9 +33,17 @@ def _connected(engine: Engine, doing: str, limit: float, **options: str) -> Iter
         translated(doing, engine.url),
         engine.connect().execution_options(**options) as connection,
         judged(connection),
-        deadlines.over(connection, limit),
+        deadlines.over(connection, limit) as watched,
     ):
-        yield connection
+        try:
+            yield connection
+        except (DBAPIError, psycopg.Error) as exc:
+            if not watched.overdue:
+                raise
+            raise DatabaseUnavailable(
+                f"{doing}: no answer within {limit:g} s, so the call was ended: Postgres{at(engine.url)} is busy, "
+                "a lock is held, or the network lets nothing through"
+            ) from exc
 
 
 @contextmanager

@@ -7,12 +7,15 @@ import time
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from sona_pg.domain.ids import uuid7
+from sona_pg.errors import DatabaseUnavailable
 from sona_pg.store import deadlines as module
 from sona_pg.store import lease_hold
 from sona_pg.store.database import Database
 from sona_pg.store.deadlines import Deadlines
+from sona_pg.store.transactions import reading
 
 
 def renewing() -> bool:
@@ -56,4 +59,18 @@ def test_the_lease_of_a_long_cycle_is_renewed(database_url: str, monkeypatch: py
             time.sleep(0.005)
         assert renewing()
     assert not renewing()
+    database.close()
+
+
+def test_a_call_that_takes_too_long_is_not_told_as_a_lost_connection(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY", 0.005)
+    database = Database.open(database_url)
+    with (
+        pytest.raises(DatabaseUnavailable, match="looking around: no answer within"),
+        reading(database.engine, "looking around", 0.01) as connection,
+    ):
+        connection.execute(text("SELECT pg_sleep(1)"))
+    assert database.now()
     database.close()
