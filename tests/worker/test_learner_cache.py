@@ -40,7 +40,8 @@ def live_a_day(engine: SonaEngine, day: int, seen: list) -> None:
         if index % 2:
             answer = {"ranking": engine.rank(query, documents, ids=ids)}
         else:
-            features = rng.standard_normal(index % 3) if index % 3 else None
+            width = index % 3 if day < 2 else 2  # once taught, the router refuses other widths
+            features = rng.standard_normal(width) if width else None
             answer = {"decision": engine.route(query, ["small", "big"], features=features)}
         handle = engine.begin_trajectory(query, query=f"question {meant}", **answer)
         engine.add_step(handle, documents[meant], None, float(rng.random()))

@@ -29,7 +29,7 @@ export interface TrajectoryBody extends Begun {
 export interface Fact { quality?: number; correction?: string; cost?: number; retract?: boolean; sequence?: number }
 /** What a retraction took back: the word of the key that asked; `others` still count. */
 export interface Retracted {
-  source: string; found: boolean; quality: number | null; correction: string | null; cost: number | null; others: string[];
+  source: string; found: boolean; quality: number | null; correction: string | null; cost: number | null; later: number | null; others: string[];
 }
 export interface Candidates { ids: string[]; vectors?: WireVector[]; texts?: string[] }
 export interface RouteRecord { size: number; quality: number | null }
