@@ -91,9 +91,8 @@ def test_every_row_stays_and_the_same_code_goes_on(empty_database_url: str) -> N
         assert engine.force_learn().version == 1
 
 
-def test_a_distributed_store_of_an_earlier_release_is_upgraded(empty_database_url: str) -> None:
-    url = empty_database_url
-    migrate.upgrade(url, FIRST)
+def distributed_and_upgraded(url: str) -> None:
+    """Distribute the store of an earlier release, and upgrade it."""
     with psycopg.connect(url, autocommit=True) as connection:
         topology = read_topology(connection)
         assert topology is not None
@@ -102,6 +101,12 @@ def test_a_distributed_store_of_an_earlier_release_is_upgraded(empty_database_ur
     done = topology_at(url)
     assert done is not None
     assert (done.tables, done.copied) == (frozenset(HASHED_TABLES), frozenset(REFERENCE_TABLES))
+
+
+def test_a_distributed_store_of_an_earlier_release_is_upgraded(empty_database_url: str) -> None:
+    url = empty_database_url
+    migrate.upgrade(url, FIRST)
+    distributed_and_upgraded(url)
     with engine_at(url, "s") as engine:
         record(engine, 20, 1)
         assert engine.force_learn().version == 1
@@ -116,14 +121,7 @@ def test_a_distributed_store_with_data_keeps_them_when_it_is_upgraded(empty_data
             assert engine.force_learn().version == 1
     before = counts(url)
     migrate.downgrade(url, WITH_DATA)
-    with psycopg.connect(url, autocommit=True) as connection:
-        topology = read_topology(connection)
-        assert topology is not None
-        list(spread(connection, topology, 4))
-    assert migrate.upgrade(url).current
-    done = topology_at(url)
-    assert done is not None
-    assert (done.tables, done.copied) == (frozenset(HASHED_TABLES), frozenset(REFERENCE_TABLES))
+    distributed_and_upgraded(url)
     assert counts(url) == before
     assert check.faults(url) == []
     with engine_at(url, "s1") as engine:

@@ -24,11 +24,10 @@ from sona_pg import LoopConfig, SonaConfig, SonaEngine, kernels
 from sona_pg._version import __version__
 from sona_pg.cli import worker_figures
 from sona_pg.cli.commands import app
-from sona_pg.cli.database_commands import _with_name
 from sona_pg.cli.figures_port import figures_served
 from sona_pg.cli.main import exit_status
 from sona_pg.cli.worker_figures import FIGURES, figure_lines
-from sona_pg.errors import ConfigError, SonaError, SpaceExists
+from sona_pg.errors import ConfigError, SonaError
 from sona_pg.service.web_server import WebServer
 from sona_pg.store.database import Database
 from sona_pg.worker import background
@@ -343,22 +342,6 @@ def test_every_command_says_what_it_did(database_url: str, tmp_path: Path) -> No
         assert str(refused) == f"{tmp_path / 'none' / 'x'} cannot be written: there is no folder {tmp_path / 'none'}"
     removed = json.loads(told("space", "remove", "default", "--yes").stdout)
     assert (removed["space"], removed["removed"]) == ("default", True)
-
-
-def test_maintenance_names_spaces() -> None:
-    action = {"action": "summed", "subject": "space 2", "detail": ""}
-    assert _with_name(action, {2: "support"})["subject"] == "space 'support'"
-    assert _with_name(action, {})["subject"] == "space 2"
-
-
-def test_a_space_is_made_once(database_url: str) -> None:
-    missing = CliRunner().invoke(app, ["keys", "create", "web", "--url", database_url])
-    assert "sona-pg space create NAME" in str(missing.exception)
-    words = ["space", "create", "new", "--dim", "3", "--url", database_url]
-    assert json.loads(CliRunner().invoke(app, words).stdout) == {"space": "new", "dim": 3}
-    again = CliRunner().invoke(app, words)
-    assert again.exit_code == 1
-    assert isinstance(again.exception, SpaceExists)
 
 
 def test_a_space_is_shown_changed_and_renamed(taught: str) -> None:
