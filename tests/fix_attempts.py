@@ -209,14 +209,14 @@ def value_for(rng: random.Random, argument: str, kind: str, space: str, number: 
     """Return an SQL value for an argument of a function."""
     if argument == "of_space":
         return f"'{space}'" if kind == "text" else str(number)
-    ids = f"{rng.getrandbits(128):032x}"
+    if kind.endswith("[]"):
+        return f"ARRAY[{value_for(rng, argument, kind.removesuffix('[]'), space, number)}]::{kind}"
     values = {
         "text": ["'micro'", "'base'", "'trajectories'", "NULL"], "integer": ["0", "1", str(DIM)],
-        "bigint": ["1", "2", "NULL"], "uuid": [f"'{ids}'", "NULL"], "vector": [f"'{[1.0] * DIM}'"],
+        "bigint": ["1", "2", "NULL"], "uuid": [f"'{rng.getrandbits(128):032x}'", "NULL"],
         "timestamp with time zone": ["'2026-01-01'", "'2026-11-22'"], "date": ["'2026-11-01'", "'2026-12-31'"],
-        "double precision": ["0.5", "NULL"], "boolean": ["true", "false"], "text[]": ["'{a,b}'"],
-        "bytea": [r"'\x0000803f'"], "jsonb": ["NULL"], "smallint[]": ["'{1}'"], "bigint[]": ["'{1}'"],
-        "uuid[]": [f"'{{{ids}}}'"],
+        "double precision": ["0.5", "NULL"], "boolean": ["true", "false"], "smallint": ["1"],
+        "bytea": [r"'\x0000803f'"], "jsonb": ["NULL"], "vector": [f"'{[1.0] * DIM}'"],
     }  # fmt: skip
     return f"{rng.choice(values[kind])}::{kind}"
 
