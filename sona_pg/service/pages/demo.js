@@ -15,16 +15,26 @@ const session = `session:${crypto.randomUUID?.() ?? Date.now()}`; // what is ask
 const teacher = lessons();
 const retired = retiredAnswers((id, isGiven) => teacher.offer(id, isGiven));
 const UNSTORED = "This space has no stored answers to choose from.";
+let fields = 0; // fields for a right answer, each with an id of its own
 const SURE = 0.5; // confidence below which an answer is more probably wrong than right
 
-async function answerTo(text) {
+// A question that somebody asks is recorded at once. One that the page asks again is recorded when its answer is judged,
+// so that the figures count what people asked and judged, and nothing else.
+async function answerTo(text, isAsked) {
   const ranking = await post("v1/rank", { text, k: 5 });
   const route = ranking.ids[0];
-  const [recorded, compared] = await Promise.all([ // the first needs no database: an answer that is recorded is shown
-    post("v1/trajectories", { text, ranking, route, context: [session, "chat"] }),
+  const trajectory = recordedOnce({ text, ranking, route, context: [session, "chat"] });
+  const [compared] = await Promise.all([
     unlessAway(post("v1/dashboard/answers", { text, versions: [0], k: 5 })),
+    isAsked && trajectory(), // needs no database: an answer that is recorded is shown
   ]);
-  return { text, ranking, route, trajectory: recorded.id, now: compared?.now, untaught: compared?.then[0], told: compared?.texts[route] };
+  return { text, ranking, route, trajectory, now: compared?.now, untaught: compared?.then[0], told: compared?.texts[route] };
+}
+
+// The id of a trajectory that the first call records.
+function recordedOnce(body) {
+  let id = null;
+  return async () => (id ??= (await post("v1/trajectories", body)).id);
 }
 
 function reply(answer, before) {
@@ -56,14 +66,13 @@ function judge(answer) {
 
 // The ways to say something about an answer.
 function offers(answer, place) {
-  const id = `right-${answer.trajectory}`;
-  const retract = () => post("v1/feedback", { trajectory: answer.trajectory, retract: true });
+  const id = `right-${fields++}`;
   const say = async (fact) => {
-    await post("v1/feedback", { trajectory: answer.trajectory, ...fact });
+    await post("v1/feedback", { trajectory: await answer.trajectory(), ...fact });
     teacher.judged(1);
   };
   const unsay = async () => {
-    await retract();
+    await post("v1/feedback", { trajectory: await answer.trajectory(), retract: true });
     teacher.judged(-1);
   };
   const thumb = (text, quality, told) => h("button", {
@@ -114,7 +123,7 @@ async function settle(answer, place, work, told, undo) {
       type: "button", "aria-label": `Undo: ${told}`, onclick: () => settle(answer, place, undo, "Taken back."),
     }, "Undo");
     place.replaceChildren(h("p", { class: "note" }, told), ...(back ? [h("div", { class: "thumbs" }, back)] : offers(answer, place)));
-    await show(await answerTo(answer.text), answer);
+    await show(await answerTo(answer.text, false), answer);
   } catch (error) {
     for (const button of buttons) button.disabled = false;
     place.append(problem(error));
@@ -144,7 +153,7 @@ form.addEventListener("submit", async (event) => {
   talk.append(h("li", {}, h("p", { class: "said" }, text)));
   field.value = "";
   try {
-    await show(await answerTo(text));
+    await show(await answerTo(text, true));
   } catch (error) {
     talk.append(h("li", {}, problem(teacher.answers().length ? error : new Error(UNSTORED))));
   }

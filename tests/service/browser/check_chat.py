@@ -137,6 +137,23 @@ def test_a_thumb_given_by_mistake_is_undone_with_the_keyboard(watched: Watched, 
     watched.require_readable("chat-undone")
 
 
+def test_the_chat_records_what_people_ask_and_judge_and_not_what_it_asks_again(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site, "shop")
+    recorded: list[str] = []
+    page.on("request", lambda asked: recorded.append(asked.url) if "/v1/trajectories" in asked.url else None)
+    ask(page, "may I change my order?")
+    page.locator(".reply").get_by_role("button", name="▲ Right").click()
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 2")
+    page.get_by_role("button", name="Undo: You said: right.").click()
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 3")
+    assert len(recorded) == 1
+    page.locator(".reply").last.get_by_role("button", name="▲ Right").click()  # a judgement of the third answer itself
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 4")
+    page.locator(".reply").nth(2).get_by_role("button", name="Undo: You said: right.").click()
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 5")
+    assert len(recorded) == 2
+
+
 def test_undo_stops_no_answer_that_somebody_else_has_stored(watched: Watched, site: Site) -> None:
     page = open_chat(watched, site)
     told = "We also repair umbrellas."
