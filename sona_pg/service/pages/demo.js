@@ -15,6 +15,7 @@ const session = `session:${crypto.randomUUID?.() ?? Date.now()}`; // what is ask
 const teacher = lessons();
 const retired = retiredAnswers((id, isGiven) => teacher.offer(id, isGiven));
 const UNSTORED = "This space has no stored answers to choose from.";
+const newest = new Map(); // by its question, the answer that was shown last
 let fields = 0; // fields for a right answer, each with an id of its own
 const SURE = 0.5; // confidence below which an answer is more probably wrong than right
 
@@ -51,11 +52,12 @@ function reply(answer, before) {
 function unchanged(answer, before) {
   if (!answer.now || !before.now) return "Asked again, it answers the same:";
   const [first, second] = answer.now.ranking;
-  const was = before.now.ranking.find((one) => one.id === first?.id);
-  if (!was) return "Asked again, it answers the same:";
-  const moved = first.score < was.score ? "fell" : "rose";
+  const old = before.now.ranking.find((one) => one.id === first?.id);
+  if (!old) return "Asked again, it answers the same:";
+  const [was, is] = [old.score.toFixed(2), first.score.toFixed(2)];
+  const moved = was === is ? `is still ${is}` : `${first.score < old.score ? "fell" : "rose"} from ${was} to ${is}`;
   const lead = second ? `; the next answer is at ${second.score.toFixed(2)}` : "";
-  return `Asked again, it still answers this. Its score ${moved} from ${was.score.toFixed(2)} to ${first.score.toFixed(2)}${lead}.`;
+  return `Asked again, it still answers this. Its score ${moved}${lead}.`;
 }
 
 function judge(answer) {
@@ -123,7 +125,8 @@ async function settle(answer, place, work, told, undo) {
       type: "button", "aria-label": `Undo: ${told}`, onclick: () => settle(answer, place, undo, "Taken back."),
     }, "Undo");
     place.replaceChildren(h("p", { class: "note" }, told), ...(back ? [h("div", { class: "thumbs" }, back)] : offers(answer, place)));
-    await show(await answerTo(answer.text, false), answer);
+    const before = newest.get(answer.text); // what was said of an earlier answer has moved this one
+    await show(await answerTo(answer.text, false), before);
   } catch (error) {
     for (const button of buttons) button.disabled = false;
     place.append(problem(error));
@@ -131,6 +134,7 @@ async function settle(answer, place, work, told, undo) {
 }
 
 async function show(answer, before) {
+  newest.set(answer.text, answer);
   const line = reply(answer, before);
   talk.append(line);
   document.getElementById("why").replaceChildren(...why(answer, before));
@@ -161,6 +165,7 @@ form.addEventListener("submit", async (event) => {
 
 await startShell(async () => {
   talk.replaceChildren();
+  newest.clear(); // another space answers otherwise
   document.getElementById("why").replaceChildren(h("p", { class: "quiet" }, "Ask something first."));
   await startLessons();
 }, startLessons);

@@ -89,6 +89,27 @@ def test_a_wrong_says_how_far_the_score_of_the_answer_fell(watched: Watched, sit
     assert "it answers now" in told or re.search(r"Its score fell from [-\d.]+ to [-\d.]+; the next answer is at", told)
 
 
+def test_undo_tells_the_score_against_that_of_the_answer_before_it(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site, "shop")
+    ask(page, "which payment methods do you take?")
+    page.locator(".reply").get_by_role("button", name="▲ Right").click()
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 2")
+    praised = page.locator(".reply").last.text_content() or ""
+    page.get_by_role("button", name="Undo: You said: right.").click()
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 3")
+    undone = page.locator(".reply").last.text_content() or ""
+    was, risen = re.findall(r"Its score rose from ([-\d.]+) to ([-\d.]+);", praised)[0]
+    assert f"Its score fell from {risen} to {was};" in undone
+
+
+def test_a_score_that_stays_is_not_told_to_move(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site, "shop")
+    page.route("**/v1/feedback*", lambda asked: asked.fulfill(json={}))  # which moves nothing
+    ask(page, "can I collect it in a shop?")
+    page.locator(".reply").get_by_role("button", name="▼ Wrong").click()
+    page.wait_for_selector(".reply:has-text('Its score is still')")
+
+
 def test_what_was_taught_in_an_earlier_visit_is_not_taught_again(watched: Watched, site: Site) -> None:
     page = watched.page
     site.post("/v1/spaces", {"name": "visited", "dim": 256})
