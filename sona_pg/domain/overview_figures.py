@@ -200,6 +200,7 @@ class ToldFact:
     query: str | None
     route: str | None
     in_chat: bool  # whoever asked tried the space out on the page of the chat
+    stands: bool  # False: its source has said something else since, or has taken it back
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from sona_pg.service import (
     dashboard_operations,
     erasure_operations,
     evaluate_operations,
+    feedback_operations,
     learn_operations,
     otlp_operations,
     probe_operations,
@@ -47,6 +48,7 @@ from sona_pg.text.embedder import Embedder
 
 SUBJECTS = (
     record_operations.operations,
+    feedback_operations.operations,
     ask_operations.operations,
     recall_operations.operations,
     candidate_operations.operations,

@@ -259,6 +259,7 @@ class FactRow(BaseModel):
     query: str | None = None
     route: str | None = None
     in_chat: bool
+    stands: bool  # false: its source has said something else since, or has taken it back
 
 
 class FactsAnswer(BaseModel):
@@ -274,6 +275,7 @@ class SaidFact(BaseModel):
     quality: float | None = None
     correction: str | None = None
     paid: float | None = None
+    stands: bool  # false: its source has said something else since, or has taken it back
 
 
 class FoundRequest(BaseModel):

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, Field
 
+from sona_pg.domain.judged import standing
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.engine import SonaEngine
 from sona_pg.engine.overview import Overview
@@ -26,7 +27,6 @@ from sona_pg.service.dashboard_answers import (
     QualityAnswer,
     RequestsAnswer,
     RoutesAnswer,
-    SaidFact,
 )
 from sona_pg.service.map_answers import (
     LabelsAnswer,
@@ -252,11 +252,16 @@ async def facts_near(call: Call[FactsBody]) -> Any:
 
 
 def _request(stored: StoredTrajectory) -> dict[str, Any]:
+    last = standing(stored.facts)
     return {
         "trajectory": stored.id, "imported_id": stored.imported_id, "query": stored.query, "route": stored.route,
         "quality": stored.outcome.quality, "cost": stored.outcome.paid, "context": stored.context,
         "latency": None if stored.latency_us is None else stored.latency_us / 1e6,
-        "feedback": [{name: getattr(fact, name) for name in SaidFact.model_fields} for fact in stored.facts],
+        "feedback": [
+            {"source": fact.source, "quality": fact.quality, "correction": fact.correction, "paid": fact.paid,
+             "stands": last.get(fact.source) is fact}
+            for fact in stored.facts
+        ],
     }  # fmt: skip
 
 

@@ -174,6 +174,7 @@ class FeedbackBody(BaseModel):
     correction: Id | None = None  # the id of the candidate that would have been right
     cost: Cost | None = None  # the real cost of the trajectory
     retract: bool = False  # take back what this key has said
+    source: Id | None = None  # of a retraction: whose word; another's than this key's takes the scope admin
     sequence: Whole | None = None  # for facts that may be sent twice
 
 
@@ -203,7 +204,7 @@ class Retracted(BaseModel):
     Where a later word of its source stands, nothing is taken back: quality, correction and cost are that word's.
     """
 
-    source: str  # the key's name: a key takes back what it has said itself
+    source: str  # whose word: by default the key's name
     found: bool  # false: this source had said nothing of the trajectory, had taken it back already, or ``later`` stands
     quality: float | None = None
     correction: str | None = None

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -15,22 +13,17 @@ import numpy as np
 from pydantic import BaseModel
 
 from sona_pg.domain.answer import Decision, Ranking
-from sona_pg.domain.judged import Fact
 from sona_pg.engine import AsyncSonaEngine
-from sona_pg.engine.overview import Overview
 from sona_pg.errors import DatabaseUnavailable, InvalidValue
 from sona_pg.recorder import Trajectory
 from sona_pg.service.operations import Call, Once, Operations
 from sona_pg.service.problems import ProblemError, field_problem, of_error
+from sona_pg.service.recall_operations import require_few
 from sona_pg.service.record_bodies import (
     BatchBody,
     Begun,
     ColumnsBody,
     EndBody,
-    FeedbackBatch,
-    FeedbackBody,
-    Noted,
-    NotedBatch,
     Recorded,
     RecordedBatch,
     StepBody,
@@ -74,7 +67,7 @@ async def record_trajectory(call: Call[TrajectoryBody]) -> Any:
 async def record_trajectories(call: Call[BatchBody]) -> Any:
     """Record many whole trajectories: none of them if one is refused, which the problem names."""
     rows = call.body.trajectories
-    _require_few(call, len(rows), "/trajectories")
+    require_few(call, len(rows), "/trajectories")
     engine = await call.engine()
     texts = [place for place, row in enumerate(rows) if row.vector is None]
     made = {}
@@ -107,7 +100,7 @@ async def record_columns(call: Call[ColumnsBody]) -> Any:
     """Record many trajectories given by columns: none of them if one is refused, which the problem names."""
     body = call.body
     n = len(body.vectors)
-    _require_few(call, n, "/vectors")
+    require_few(call, n, "/vectors")
     engine = await call.engine()
     for name, column in (("qualities", body.qualities), ("routes", body.routes)):
         if column is not None and len(column) != n:
@@ -195,43 +188,6 @@ async def end_trajectory(call: Call[EndBody]) -> Any:
     return {"id": id_}
 
 
-@operations.add("POST", "/v1/feedback", scope="record", body=FeedbackBody, answer=Noted, status=202, idempotent=True)
-async def give_feedback(call: Call[FeedbackBody]) -> Any:
-    """Say how good a trajectory was, or what would have been right; its source is the key's name.
-
-    It may come before its trajectory, weeks later, from any server, and again: of each source the latest counts.
-    The answer to a retraction says what it takes back, or which later word goes on counting: one without a sequence is
-    numbered after all that this source has said.
-    """
-    engine, body = await call.engine(), call.body
-    if not body.retract:
-        return {"sequence": _feedback(engine, call, body, "")}
-    said = await _said(engine, body.trajectory)
-    own = None if said is None else said.get(call.caller.name)
-    if own is not None and body.sequence is None and own.sequence >= time.time_ns() // 1000:  # numbered by other units
-        body = body.model_copy(update={"sequence": own.sequence + 1})
-    sequence = _feedback(engine, call, body, "")
-    return {"sequence": sequence, "retracted": None if said is None else _retracted(call.caller.name, said, sequence)}
-
-
-@operations.add(
-    "POST", "/v1/feedback/batch", scope="record", body=FeedbackBatch, answer=NotedBatch, status=202, idempotent=True
-)
-async def give_feedbacks(call: Call[FeedbackBatch]) -> Any:
-    """Give many facts of feedback. Where one is refused, those before it are recorded, and the problem names it."""
-    facts = call.body.feedback
-    _require_few(call, len(facts), "/feedback")
-    engine = await call.engine()
-    sequences: list[int] = []
-    earlier: Counter[UUID] = Counter()  # facts of a batch about the same trajectory
-    for place, fact in enumerate(facts):
-        if place % AT_ONCE == 0:
-            await _make_room(engine)
-        sequences.append(_feedback(engine, call, fact, f"/feedback/{place}", earlier[fact.trajectory]))
-        earlier[fact.trajectory] += 1
-    return {"sequences": sequences}
-
-
 def _begun(
     engine: AsyncSonaEngine,
     body: Begun,
@@ -263,7 +219,7 @@ def _begun(
         for label in body.context:
             engine.add_trajectory_context(handle, label)
     except InvalidValue as exc:
-        raise _in(pointer, exc, type(body)) from exc
+        raise refusal(pointer, exc, type(body)) from exc
     return handle
 
 
@@ -286,7 +242,7 @@ def _filled(
         if body.parameters:
             engine.set_trajectory_parameters(handle, body.parameters)
     except InvalidValue as exc:
-        raise _in(pointer, exc, type(body)) from exc
+        raise refusal(pointer, exc, type(body)) from exc
     return handle
 
 
@@ -311,7 +267,7 @@ async def _record_all(
         for place, handle in enumerate(handles):
             try:
                 if place % AT_ONCE == 0:
-                    await _make_room(engine)
+                    await make_room(engine)
                 end(place, handle)
                 if handle.refused:  # the buffer is full: once there is room, under the same id
                     await engine.flush(10.0)
@@ -330,43 +286,7 @@ async def _record_all(
     return [handle.id for handle in handles]
 
 
-def _feedback(engine: AsyncSonaEngine, call: Call[Any], fact: FeedbackBody, pointer: str, earlier: int = 0) -> int:
-    of_cost = fact.quality is None and fact.correction is None and not fact.retract
-    sequence = fact.sequence
-    if sequence is None and call.once is not None:
-        sequence = call.once.sequence + earlier
-    try:
-        return engine.feedback(
-            fact.trajectory, fact.quality, source=None if of_cost else call.caller.name, correction=fact.correction,
-            retract=fact.retract, sequence=sequence, cost=fact.cost,
-        )  # fmt: skip
-    except InvalidValue as exc:
-        raise _in(pointer, exc, FeedbackBody) from exc
-
-
-async def _said(engine: AsyncSonaEngine, trajectory: UUID) -> Mapping[str, Fact] | None:
-    """Return what each source says of a trajectory now; None: the database does not answer."""
-    if engine.is_cut_off:
-        return None
-    try:
-        return await engine.in_thread(Overview(engine.engine).said, trajectory)
-    except DatabaseUnavailable:
-        return None
-
-
-def _retracted(source: str, said: Mapping[str, Fact], sequence: int) -> dict[str, Any]:
-    """Return what the retraction numbered ``sequence`` takes back of what was said before it."""
-    own, others = said.get(source), [name for name in said if name != source]
-    if own is None:
-        return {"source": source, "found": False, "others": others}
-    told = {"quality": own.quality, "correction": own.correction, "cost": own.paid}
-    stands = own.sequence >= sequence
-    return (
-        {"source": source, "found": not stands, "others": others} | told | ({"later": own.sequence} if stands else {})
-    )
-
-
-def _in(pointer: str, exc: InvalidValue, body: type[BaseModel]) -> ProblemError:
+def refusal(pointer: str, exc: InvalidValue, body: type[BaseModel]) -> ProblemError:
     """Return a refusal of the recorder as the problem of a field of the body at ``pointer``."""
     problem = of_error(exc, (*body.model_fields, "embedding"))
     place = problem.errors[0]["pointer"].replace("/embedding", "/vector") if problem.errors else ""
@@ -380,13 +300,7 @@ def _id(call: Call[Any]) -> UUID:
         raise ProblemError(404, "no trajectory has such an id: expected a UUID") from exc
 
 
-def _require_few(call: Call[Any], n: int, pointer: str) -> None:
-    most = call.state.options.most_batch
-    if n > most:
-        raise field_problem(pointer, f"{n} at once: expected at most {most}", 413)
-
-
-async def _make_room(engine: AsyncSonaEngine) -> None:
+async def make_room(engine: AsyncSonaEngine) -> None:
     """Let other requests go on; wait for the writer where the buffer fills up."""
     await asyncio.sleep(0)
     if engine.waiting > 0.8 * engine.capacity:

@@ -40,9 +40,10 @@ class SpaceAnswer(BaseModel):
 
 
 class SpacesAnswer(BaseModel):
-    """Spaces by name, and the scopes of who asks."""
+    """Spaces by name, the scopes of who asks, and the name under which its feedback is recorded."""
 
     spaces: list[SpaceAnswer]
+    source: str
     scopes: list[str]
 
 
@@ -70,13 +71,13 @@ class EventsQuery(BaseModel):
 
 @operations.add("GET", "/v1/spaces", scope="read", answer=SpacesAnswer, of_space=False)
 async def spaces(call: Call[Any]) -> Any:
-    """List the spaces; with a key, the one that it is bound to. Say which scopes the caller has."""
+    """List the spaces; with a key, the one that it is bound to. Say which scopes and name the caller has."""
     found = await run_in_threadpool(call.state.store.spaces)
     number = call.caller.space_id
     own = None if number is None else await call.state.spaces.name_of(number) or ""
     names = ("name", "dim", "live_version", "trajectories", "feedback", "waiting")
     seen = [{name: getattr(space, name) for name in names} for space in found if own in (None, space.name)]
-    return {"spaces": seen, "scopes": sorted(call.caller.scopes)}
+    return {"spaces": seen, "source": call.caller.name, "scopes": sorted(call.caller.scopes)}
 
 
 @operations.add("POST", "/v1/spaces", scope="admin", body=SpaceBody, answer=SpaceMade, status=201, of_space=False)

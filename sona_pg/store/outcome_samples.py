@@ -49,14 +49,16 @@ OLDEST = "SELECT id FROM sona.trajectories WHERE space_id = %(space)s AND id >= 
 NEWEST = "SELECT id FROM sona.trajectories WHERE space_id = %(space)s ORDER BY id DESC LIMIT 1"
 # Facts are found by their trajectories: their own time has no index.
 FACTS = """
-SELECT t.id, f.recorded_at, f.source, f.quality, f.correction, f.paid, t.query, t.route, t.in_chat
+SELECT t.id, f.recorded_at, f.source, f.quality, f.correction, f.paid, t.query, t.route, t.in_chat, f.stands
 FROM (
     SELECT t.id, t.query, t.route, coalesce(t.context @> ARRAY['chat'], false) AS in_chat FROM sona.trajectories t
     WHERE t.space_id = %(space)s ORDER BY t.id DESC LIMIT %(trajectories)s
 ) t
 JOIN LATERAL (
-    SELECT f.recorded_at, f.source, f.quality, f.correction, f.paid FROM sona.feedback f
-    WHERE f.space_id = %(space)s AND f.trajectory_id = t.id
+    SELECT f.recorded_at, f.source, f.quality, f.correction, f.paid,
+           f.sequence = max(f.sequence) OVER (PARTITION BY f.source)
+               AND num_nonnulls(f.quality, f.correction, f.paid) > 0 AS stands
+    FROM sona.feedback f WHERE f.space_id = %(space)s AND f.trajectory_id = t.id
 ) f ON true
 ORDER BY f.recorded_at DESC LIMIT %(most)s
 """

@@ -29,7 +29,7 @@ def test_a_request_is_found_by_the_id_of_its_file_and_by_its_own(service, space,
         assert answer["requests"] == [{
             "trajectory": made, "imported_id": "T-1042", "query": "aab", "route": "small", "quality": 0.5,
             "latency": 0.25, "cost": 0.5, "context": ["user:1"],
-            "feedback": [{"source": "http", "quality": 0.5, "correction": None, "paid": None}],
+            "feedback": [{"source": "http", "quality": 0.5, "correction": None, "paid": None, "stands": True}],
         }]  # fmt: skip
 
 

@@ -10,6 +10,8 @@ import pytest
 from sona_pg.engine.overview import Overview
 from sona_pg.errors import DatabaseUnavailable
 
+KEYS = {"thumbs": ["record"], "desk": ["read", "record"], "chief": ["record", "admin"]}
+
 
 @pytest.fixture
 def say(service, space):
@@ -72,3 +74,39 @@ def test_a_retraction_below_a_later_word_tells_that_it_stands(say):
     }  # fmt: skip
     assert say(retract=True, sequence=7)["retracted"]["later"] == 7  # stored already under that number
     assert say(retract=True, sequence=8)["retracted"]["found"] is True
+
+
+def test_the_word_of_another_source_is_taken_back_by_a_key_that_may(service, service_store, space):
+    name = space()
+    trajectory = service.post("/v1/trajectories", {"text": "aab"}, params={"space": name}).json()["id"]
+    tokens = {key: service_store.create_key(name, key, scopes)[1] for key, scopes in KEYS.items()}
+    heads = {key: {"Authorization": f"Bearer {token}"} for key, token in tokens.items()}
+    service.post("/v1/feedback", {"trajectory": trajectory, "quality": 0}, headers=heads["thumbs"])
+    body = {"trajectory": trajectory, "retract": True, "source": "thumbs"}
+    refused = service.post("/v1/feedback", body, headers=heads["desk"])
+    assert (refused.status_code, "admin" in refused.json()["detail"]) == (403, True)
+    assert service.post("/v1/feedback/batch", {"feedback": [body]}, headers=heads["desk"]).status_code == 403
+    taken = service.post("/v1/feedback", body, headers=heads["chief"]).json()["retracted"]
+    assert (taken["source"], taken["found"], taken["quality"]) == ("thumbs", True, 0.0)
+    assert service.post("/v1/feedback", body, headers=heads["thumbs"]).json()["retracted"]["found"] is False
+
+
+def test_only_a_retraction_names_a_source(service, space):
+    body = {"trajectory": str(uuid4()), "quality": 1, "source": "user"}
+    refused = service.post("/v1/feedback", body, params={"space": space()})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/source")
+
+
+def test_feedback_tells_whether_it_still_counts(service, space, rows):
+    name = space()
+    asked = {"space": name}
+    trajectory = service.post("/v1/trajectories", {"text": "aab"}, params=asked).json()["id"]
+    for fact in ({"quality": 0}, {"quality": 1}, {"retract": True}, {"correction": "parcels"}):
+        service.post("/v1/feedback", {"trajectory": trajectory, **fact}, params=asked)
+        rows(name)  # committed
+    facts = service.get("/v1/dashboard/feedback", params=asked).json()["facts"]
+    assert [(fact["quality"], fact["correction"], fact["stands"]) for fact in facts] == [
+        (None, "parcels", True), (None, None, False), (1.0, None, False), (0.0, None, False),
+    ]  # fmt: skip
+    (request,) = service.get("/v1/dashboard/requests", params=asked | {"find": trajectory}).json()["requests"]
+    assert [fact["stands"] for fact in request["feedback"]] == [False, False, False, True]

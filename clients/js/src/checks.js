@@ -9,7 +9,7 @@ const LONGEST_LABEL = 10_000;
 const MAX_COST = 1e30;
 const MAX_REWARD = 1e6;
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
-const FACTS = ["quality", "correction", "cost", "retract", "sequence"];
+const FACTS = ["quality", "correction", "cost", "retract", "source", "sequence"];
 
 /** Return the embedding of `dim` numbers as `vector` does; throws if it is all 0, which points in no direction. */
 export function embedding(values, dim) {
@@ -69,6 +69,10 @@ export function fact(given) {
   if ("retract" in told && typeof told.retract !== "boolean") throw new TypeError(`retract is ${shown(told.retract)}: expected true or false`);
   if (!("quality" in told || "correction" in told || "cost" in told || told.retract)) {
     throw new TypeError("the fact is empty: expected quality, correction, cost or retract");
+  }
+  if ("source" in told) {
+    id(told.source, "source");
+    if (!told.retract) throw new TypeError("only a retraction names a source: whose word is taken back");
   }
   if (told.retract && ["quality", "correction", "cost"].some((name) => name in told)) {
     throw new TypeError("retract takes back what was said before: give no quality, correction or cost with it");

@@ -26,8 +26,8 @@ export interface Begun extends Asked {
 export interface TrajectoryBody extends Begun {
   route?: string; steps?: Step[]; parameters?: Record<string, number>; quality?: number; latency?: number; cost?: number;
 }
-export interface Fact { quality?: number; correction?: string; cost?: number; retract?: boolean; sequence?: number }
-/** What a retraction took back: the word of the key that asked; `others` still count. */
+export interface Fact { quality?: number; correction?: string; cost?: number; retract?: boolean; /** Of a retraction: whose word, by default the key's own; another's takes the scope admin. */ source?: string; sequence?: number }
+/** What a retraction took back: the word of the key that asked, or of the source that it named; `others` still count. */
 export interface Retracted {
   source: string; found: boolean; quality: number | null; correction: string | null; cost: number | null; later: number | null; others: string[];
 }
@@ -187,7 +187,7 @@ export class SonaClient {
     options?: CallOptions): Promise<PolicyEvaluation>;
   topics(query?: undefined, options?: CallOptions): Promise<{ topics: Topic[] }>;
   nameTopic(body: { pattern: string; name: string | null }, options?: CallOptions): Promise<{ topics: Topic[] }>;
-  spaces(query?: undefined, options?: CallOptions): Promise<{ spaces: Space[]; scopes: string[] }>;
+  spaces(query?: undefined, options?: CallOptions): Promise<{ spaces: Space[]; source: string; scopes: string[] }>;
   makeSpace(body: { name: string; dim: number }, options?: CallOptions): Promise<{ name: string; dim: number }>;
   events(options?: { events?: number; signal?: AbortSignal }): AsyncGenerator<ServiceEvent, void, void>;
   adapters(query?: undefined, options?: CallOptions): Promise<Adapters>;

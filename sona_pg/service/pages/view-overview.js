@@ -2,11 +2,13 @@
 
 import { get } from "./api.js";
 import { h, panel, problem, rounded } from "./elements.js";
-import { ago, at, compact, cost, costsIn, count, day, duration, fine, madeAt, several, share, told } from "./format.js";
+import { compact, count, duration, fine, several } from "./format.js";
+import { latestFeedback } from "./latest-feedback.js";
 import { labelsPanel } from "./labels-in-period.js";
 import { changeList } from "./quality-changes.js";
 import { byVersion, change, overTime } from "./quality-charts.js";
 import { chosenDays, daysOf, nameOf, rangeChoice } from "./range.js";
+import { finder } from "./request-finder.js";
 import { term } from "./terms.js";
 
 const ABOUT = "A request is one question with what answered it. The ratings, corrections and costs that come back are its feedback. "
@@ -47,61 +49,6 @@ function tiles(stats, figures, days) {
     tile("Servers", count(totals.servers ?? 0), stats.database === "answers" ? "the database answers" : "the database is away", "server"));
 }
 
-function gave(fact) {
-  const given = fact.route ? `gave “${fact.route}”` : "";
-  const right = fact.correction ? (fact.correction === fact.route ? "which is right" : `right is “${fact.correction}”`) : "";
-  return [given, right].filter(Boolean).join(", ");
-}
-
-const LATER = 86400000; // milliseconds after which the day of the answer is told as well
-
-function toldWhen(fact) {
-  const answered = madeAt(fact.trajectory);
-  const isLater = Date.parse(fact.recorded_at) - answered > LATER;
-  return isLater ? `recorded ${ago(fact.recorded_at)}, of an answer of ${day(answered)}` : ago(fact.recorded_at);
-}
-
-function facts(rows) {
-  if (!rows.length) return h("p", { class: "quiet" }, "Nothing was told after an answer lately. It appears here as it comes; ratings that come with the answer itself count in the figures above.");
-  return h("ul", { class: "facts" }, rows.map((fact) => h("li", {},
-    h("span", { class: "told" }, told(fact)),
-    h("span", {}, fact.query ?? h("span", { class: "quiet" }, "a question without text"), " ",
-      h("span", { class: "quiet" }, [
-        gave(fact), ` · ${fact.source}${fact.in_chat ? " in the chat" : ""} · ${toldWhen(fact)}`,
-      ].join(""))))));
-}
-
-const details = (one) => [
-  one.quality === null ? "not rated" : `quality ${share(one.quality)}`,
-  one.latency === null ? "" : duration(one.latency), one.cost === null ? "" : cost(one.cost), one.context.join(", "),
-].filter(Boolean).join(" · ");
-
-const found = (one) => h("li", {},
-  h("span", { class: "told" }, one.imported_id ?? "a request"),
-  h("span", {}, one.query ?? "a question without text", one.route ? ` – answered with “${one.route}”` : "", " ",
-    h("span", { class: "quiet" }, `${at(madeAt(one.trajectory))} · ${details(one)}`),
-    one.feedback.map((fact) => h("span", { class: "quiet" }, ` · ${fact.source}: ${[told(fact), gave(fact)].filter(Boolean).join(", ")}`))));
-
-// Requests by the id that they had in an imported file, or by their own.
-function finder() {
-  const input = h("input", { id: "find-request", type: "search", maxlength: "200", required: true, placeholder: "T-1042" });
-  const place = h("div", { role: "status" });
-  async function find(event) {
-    event.preventDefault();
-    const id = input.value.trim();
-    if (!id) return;
-    try {
-      const { requests, cost_unit } = await get("v1/dashboard/requests", { find: id });
-      costsIn(cost_unit);
-      place.replaceChildren(requests.length ? h("ul", { class: "facts" }, requests.map(found)) : h("p", { class: "quiet" }, `No request of this space has the id “${id}”.`));
-    } catch (error) {
-      place.replaceChildren(problem(error));
-    }
-  }
-  return panel("Find a request", h("form", { class: "row", onsubmit: find },
-    h("label", { for: "find-request" }, "Its id in the file that was imported, or its own"), " ", input, " ", h("button", {}, "Find")), place);
-}
-
 // A panel whose content comes later; what went wrong with it is said in its place.
 function filledLater(title, asked, draw) {
   const place = h("div", { class: "flow" }, h("p", { class: "quiet" }, "…"));
@@ -110,7 +57,7 @@ function filledLater(title, asked, draw) {
 }
 
 export function overview() {
-  const live = h("div", {});
+  const facts = latestFeedback();
   const title = h("h1", {}, "Overview");
   const figures = h("div", {}, uncounted());
   const curves = h("div", { class: "pair" });
@@ -151,17 +98,14 @@ export function overview() {
     [period, readAt] = [null, 0];
     return fillFigures();
   }
-  async function fillFacts() {
-    live.replaceChildren(facts((await get("v1/dashboard/feedback", { limit: 12 })).facts));
-  }
   const fill = () => fillCurves().catch((error) => figures.replaceChildren(problem(error)));
   return {
     async content() {
       fill(); // a large store is counted for a second: not waited for
-      await fillFacts();
-      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, reasons, labels, panel("Latest feedback", live), finder()];
+      await facts.fill();
+      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, reasons, labels, panel("Latest feedback", facts.place), finder()];
     },
     onVersion: fill,
-    onRecorded: () => Promise.all([fillFacts(), fillFigures()]),
+    onRecorded: () => Promise.all([facts.fill(), fillFigures()]),
   };
 }

@@ -4,6 +4,7 @@ import { get, post, wordless } from "./api.js";
 import { chart, frame } from "./charts.js";
 import { h, panel, problem, s, table } from "./elements.js";
 import { ago, count, offered, several, share, told } from "./format.js";
+import { addressOf } from "./request-finder.js";
 import { kept, versionSlider } from "./slider.js";
 import { term } from "./terms.js";
 
@@ -103,7 +104,7 @@ function factTable(facts, version) {
     { name: "Judged", kind: "nowrap", of: (fact) => told(fact) },
     { name: "Right answer", kind: "words", of: (fact) => fact.correction },
     { name: "Learned by version", kind: "number", of: (fact) => (learned(fact) < 0 ? "waits" : count(learned(fact))) },
-    { name: "When", kind: "nowrap", of: (fact) => ago(fact.started_at) },
+    { name: "When", kind: "nowrap", of: (fact) => h("a", { href: addressOf(fact.trajectory), "aria-label": `The request of ${ago(fact.started_at)}: ${fact.query ?? "without text"}` }, ago(fact.started_at)) },
   ];
   const here = facts.filter((fact) => learned(fact) === version);
   const others = facts.filter((fact) => learned(fact) !== version);

@@ -166,6 +166,46 @@ def test_a_row_of_a_file_is_found_by_its_id(watched: Watched, site: Site) -> Non
     page.wait_for_selector("text=No request of this space has the id “T-1042”.")
 
 
+def test_a_thumb_of_yesterday_is_taken_back_where_it_is_found(watched: Watched, site: Site) -> None:
+    page = watched.page
+    made = site.post("/v1/trajectories?space=support", {"text": "is it far?", "route": "small"})["id"]
+    site.post("/v1/feedback?space=support", {"trajectory": made, "quality": 0})
+    page.goto(f"{site.url}/?space=support&find={made}")
+    found = page.locator("section:has-text('Find a request')")
+    found.locator("li:has-text('http: ▼ bad')").wait_for()
+    page.locator("section:has-text('Latest feedback') li:has-text('is it far?')").wait_for()
+    watched.require_readable("feedback-undo")
+    found.get_by_role("button", name="Undo: You said: wrong.").focus()
+    page.keyboard.press("Enter")
+    found.locator("text=Taken back.").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "Taken back."
+    page.locator("section:has-text('Latest feedback') li:has-text('said otherwise or taken back since')").wait_for()
+    page.reload()
+    found.locator("li:has-text('said otherwise or taken back since')").wait_for()
+    assert found.get_by_role("button", name="Undo").count() == 0
+
+
+def test_a_fact_of_time_travel_leads_to_its_request(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support&question=where+is+my+parcel#travel")
+    page.locator("a[aria-label^='The request of']").first.click()
+    page.wait_for_selector("section:has-text('Find a request') li:has-text('answered with')")
+
+
+def test_a_key_that_may_only_look_takes_nothing_back(browser: Browser, store: Store, site: Site) -> None:
+    _, token = store.create_key("support", "onlooker", ["read"])
+    closed = Site(store, ServiceOptions(space="support", dim=256, config=CONFIG, require_keys=True))
+    watched = Watched(browser, closed)
+    watched.page.goto(closed.url)
+    watched.page.fill("#token", token)
+    watched.page.press("#token", "Enter")
+    watched.page.wait_for_selector("ul.facts li:has-text('corrected')")
+    assert watched.page.get_by_role("button", name="Undo").count() == 0
+    watched.wrong = [said for said in watched.wrong if "401" not in said]  # before the key was typed
+    watched.close()
+    closed.close()
+
+
 def test_a_table_is_downloaded_with_the_rows_and_figures_that_it_shows(watched: Watched, site: Site) -> None:
     page = watched.page
     page.goto(f"{site.url}/?space=support&days=3650#routes")

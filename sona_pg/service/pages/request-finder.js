@@ -1,0 +1,54 @@
+// Requests by the id that they had in an imported file, or by their own; the address may name one (`find`).
+
+import { get } from "./api.js";
+import { h, panel, problem } from "./elements.js";
+import { gave, undoing, whoAsks } from "./feedback.js";
+import { at, cost, costsIn, duration, madeAt, share, told } from "./format.js";
+
+const details = (one) => [
+  one.quality === null ? "not rated" : `quality ${share(one.quality)}`,
+  one.latency === null ? "" : duration(one.latency), one.cost === null ? "" : cost(one.cost), one.context.join(", "),
+].filter(Boolean).join(" · ");
+
+const found = (one, caller) => h("li", {},
+  h("span", { class: "told" }, one.imported_id ?? "a request"),
+  h("span", {}, one.query ?? "a question without text", one.route ? ` – answered with “${one.route}”` : "", " ",
+    h("span", { class: "quiet" }, `${at(madeAt(one.trajectory))} · ${details(one)}`),
+    one.feedback.flatMap((fact) => [
+      h("span", { class: "quiet" }, ` · ${fact.source}: ${[told(fact), gave(fact)].filter(Boolean).join(", ")}`), undoing(one.trajectory, fact, caller),
+    ])));
+
+let isNew = true; // the address has just been opened: later its request is shown where it stands
+
+// The page on which the finder shows one request.
+export const addressOf = (trajectory) => `./?find=${trajectory}#overview`;
+
+export function finder() {
+  const input = h("input", { id: "find-request", type: "search", maxlength: "200", required: true, placeholder: "T-1042" });
+  const place = h("div", { role: "status" });
+  async function find(id) {
+    try {
+      const [{ requests, cost_unit }, caller] = await Promise.all([get("v1/dashboard/requests", { find: id }), whoAsks()]);
+      costsIn(cost_unit);
+      place.replaceChildren(requests.length ? h("ul", { class: "facts" }, requests.map((one) => found(one, caller))) : h("p", { class: "quiet" }, `No request of this space has the id “${id}”.`));
+    } catch (error) {
+      place.replaceChildren(problem(error));
+    }
+  }
+  const form = h("form", {
+    class: "row",
+    onsubmit: (event) => {
+      event.preventDefault();
+      if (input.value.trim()) find(input.value.trim());
+    },
+  }, h("label", { for: "find-request" }, "Its id in the file that was imported, or its own"), " ", input, " ", h("button", {}, "Find"));
+  const shown = panel("Find a request", form, place);
+  const asked = new URLSearchParams(location.search).get("find");
+  if (asked) {
+    input.value = asked;
+    const asIs = find(asked);
+    if (isNew) asIs.then(() => shown.scrollIntoView());
+    isNew = false;
+  }
+  return shown;
+}
