@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from importlib.util import find_spec
 from itertools import count
 
@@ -24,3 +25,5 @@ def _no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = count(1)
     monkeypatch.setattr(route_chooser, "draws", lambda seed: np.random.default_rng(seed or [next(seeds), 17]))
     monkeypatch.setattr(uptake, "AT_ONCE", math.inf)
+    monkeypatch.setattr(uptake, "HEARD_AT_ONCE", sys.maxsize)
+    monkeypatch.setattr(uptake, "TOLD_AT_ONCE", sys.maxsize)

@@ -47,6 +47,7 @@ class Found(StrEnum):
 def asked_of(told: str, space: str, model: str | None, url: str | None) -> Iterator[tuple[SonaEngine, Any, str | None]]:
     """Yield the engine of a space, the embedding of a query, and its text unless an embedding was given."""
     with engine_on(space, url) as engine:
+        engine.refresh()
         text: str | None = sys.stdin.read().strip() if told == "-" else told
         vector = _as_vector(text or "")
         if vector is not None:

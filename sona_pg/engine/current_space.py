@@ -83,7 +83,7 @@ class CurrentSpace(ABC):
         self.evidence = RecentEvidence(config.loops.recent)
         self.routing = RoutingEvidence(self.evidence, hot.dim)
         self.patterns = PatternEvidence(self.evidence, hot.dim)
-        self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set, self.evidence)
+        self.ranker = CandidateRanker(hot.dim, self._keep, self._keep_set, self.evidence, runtime.uptake)
         self.graph = GraphEvidence(self.evidence, hot.dim, self.ranker, lambda: self._config.graph)
         self.recaller = Recaller(self.ranker, self.graph, lambda: self.database.candidate_order(self.space))
         self.held = VersionHolder(hot, config, last)

@@ -54,8 +54,13 @@ class LearningCalls(EngineLifetime):
         return self._session.tick()
 
     def refresh(self) -> int:
-        """Serve the newest version, if this server does not yet; return the version served."""
-        return self._session.refresh()
+        """Serve the newest version, if this server does not yet; return the version served.
+
+        All feedback committed by any server counts in rankings then; else much of it at once takes some seconds.
+        """
+        version = self._session.refresh()
+        self._session.ranker.evidence.weigh_all(self._session.serving)
+        return version
 
     def set_settings(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Change learning settings of this space, for every learner, from its next version on; return all of them.

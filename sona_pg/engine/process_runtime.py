@@ -15,6 +15,7 @@ from sona_pg.engine.follower import Follower
 from sona_pg.engine.outage_log import OutageLog
 from sona_pg.ingest.wakeups import held_here
 from sona_pg.ingest.writer_pool import THREADS, WriterPool
+from sona_pg.serving.background_uptake import BackgroundUptake
 from sona_pg.store.connect import parse_url
 from sona_pg.store.database import Database
 from sona_pg.store.notify import NoticeListener
@@ -37,6 +38,7 @@ class ProcessRuntime:
         self._connections = connections
         self.home = home
         self.outage = OutageLog()
+        self.uptake = BackgroundUptake()
         self.users = 0  # engines and stores that hold it; guarded by the registry's lock
         self._beginning = threading.RLock()  # opens one engine at a time; closing an engine does not need it
         self._begun = self._prepared = False
@@ -85,6 +87,7 @@ class ProcessRuntime:
         """End threads and connections."""
         if not self._begun:
             return
+        self.uptake.stop()
         self.follower.stop(self.database.cut)
         self.learner.stop(self.database.cut)
         self.maintainer.stop()

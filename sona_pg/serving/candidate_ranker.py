@@ -30,6 +30,7 @@ from sona_pg.serving.arguments import (
     require_count,
     require_directions,
 )
+from sona_pg.serving.background_uptake import BackgroundUptake
 from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, Named, NamedSets, check_ids
 from sona_pg.serving.overlay import Overlay
 from sona_pg.serving.ranking_evidence import EvidenceWeights, RankingEvidence
@@ -111,10 +112,17 @@ class Keep(Protocol):
 class CandidateRanker:
     """Ranks by the served version; stores each set and embedding at its first use."""
 
-    def __init__(self, dim: int, keep: Keep, keep_set: KeepSet, evidence: RecentEvidence) -> None:
+    def __init__(
+        self,
+        dim: int,
+        keep: Keep,
+        keep_set: KeepSet,
+        evidence: RecentEvidence,
+        background: BackgroundUptake | None = None,
+    ) -> None:
         """Start without prepared sets; ``keep`` stores candidates, ``keep_set`` their sets.
 
-        ``evidence`` is weighed before a version has learned it.
+        ``evidence`` is weighed before a version has learned it, much of it in the ``background``.
         """
         self._dim = dim
         self._keep = keep
@@ -125,7 +133,7 @@ class CandidateRanker:
         self.overlay = Overlay()
         self.retired = RetiredCandidates()
         self._rivals = RivalCandidates(dim, self.overlay, self._given)
-        self.evidence = RankingEvidence(evidence, dim, self._rivals)
+        self.evidence = RankingEvidence(evidence, dim, self._rivals, background)
         self._last_stored: RankedSet | None = None
         self._lock = threading.Lock()
 

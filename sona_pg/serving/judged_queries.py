@@ -156,9 +156,11 @@ class JudgedQueries:
         return self._note_fact(trajectory, Fact(source, sequence, quality, correction, True))
 
     def update(self, read: Sequence[JudgedQuery]) -> list[bytes]:
-        """Take what the ledger says of some queries; return the ids of those whose judgement may have changed."""
+        """Take what the ledger says of some queries; return the ids of those of which it says something new."""
+        changed = []
         for row in read:
             known = self._judged.get(row.trajectory) or self._shown.get(row.trajectory)
+            before = None if known is None else (known.is_new, dict(known.facts))
             if known is None:
                 known = KnownQuery(
                     row.query, row.route, row.quality, row.is_ranking, row.features, row.decided, row.session,
@@ -171,7 +173,9 @@ class JudgedQueries:
                 known.facts[fact.source, fact.sequence] = fact
                 known.noted.discard((fact.source, fact.sequence))
             self._keep(row.trajectory, known)
-        return [row.trajectory for row in read]
+            if before != (known.is_new, known.facts):
+                changed.append(row.trajectory)
+        return changed
 
     def settle(self, read: Sequence[JudgedQuery], known: KnownFacts) -> None:
         """Take what the ledger says of some queries, as a version leaves them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from sona_pg.learning.ranking.ranker_events import NONE, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_prepared import Corrected, Prepared
 from sona_pg.learning.ranking.recent_ranking import RecentRanking
+from sona_pg.serving import uptake
+from sona_pg.serving.background_uptake import BackgroundUptake
 from sona_pg.serving.judged_queries import Judgement
 from sona_pg.serving.recent_evidence import RecentEvidence
 from sona_pg.serving.served_version import ServedVersion
@@ -59,17 +62,35 @@ class EvidenceWeights:
         return Prepared(weights, offset)
 
 
-class RankingEvidence:
-    """Recent evidence of one space, as its rankings weigh it. Safe from many threads."""
+class _WeighedFacts(NamedTuple):
+    """What was weighed last."""
 
-    def __init__(self, evidence: RecentEvidence, dim: int, candidates: KnownCandidates) -> None:
-        """Weigh ``evidence``."""
+    serving: ServedVersion | None = None
+    facts: int = 0
+    weights: EvidenceWeights | None = None
+
+
+class RankingEvidence:
+    """Recent evidence of one space, as its rankings weigh it. Safe from many threads.
+
+    A ranking weighs some new facts itself. For more it does not wait: they are taken up in the background, oldest
+    first, and until all are, rankings go by those taken up so far.
+    """
+
+    def __init__(
+        self, evidence: RecentEvidence, dim: int, candidates: KnownCandidates, background: BackgroundUptake | None
+    ) -> None:
+        """Weigh ``evidence``; without ``background``, all of it in the next ranking."""
         self.news = evidence.news
         self.weighed_for: ServedVersion | None = None  # whose ``weights`` are those of all but the news
-        self.weights: EvidenceWeights | None = None
         self._evidence = evidence
         self._dim = dim
         self._candidates = candidates
+        self._background = background
+        self._lock = threading.RLock()  # of whoever weighs
+        self._asked: ServedVersion | None = None  # last
+        self._is_behind = False  # the background weighs
+        self._weighed = _WeighedFacts()
         self._serving: ServedVersion | None = None  # that the ranking starts from
         self._state: object = None  # of the candidates, then
         self._rivals: FoundCandidates | None = None
@@ -78,55 +99,135 @@ class RankingEvidence:
         self._learned: list[Judgement] = []  # what the ranking has learned
         self._names: list[str] = []  # candidates of the ranking
         evidence.tell(self)
+        evidence.on_heard = self._catch_up
+
+    @property
+    def weights(self) -> EvidenceWeights | None:
+        """What was weighed last; None for nothing."""
+        return self._weighed.weights
 
     def of(self, serving: ServedVersion) -> EvidenceWeights | None:
         """Return what counts beside a version now; None if nothing does."""
         if self.weighed_for is serving and not self.news:
             return self.weights
-        with self._evidence.lock:
-            waiting = self._evidence.waiting(serving)
-            self._weigh(serving, [judged for judged in waiting if self._is_about_candidate(judged)])
-            self.weighed_for = serving
-            return self.weights
+        self._asked = serving
+        if self._catch_up():
+            return self._so_far(serving)
+        most = None if self._background is None else uptake.TOLD_AT_ONCE
+        with self._lock:
+            self._is_behind = not self._take_up(serving, most)
+        if self._is_behind and not self._catch_up():  # the engine is closed
+            with self._lock:
+                self._take_up(serving, None)
+        return self._so_far(serving)
 
-    def _is_about_candidate(self, judged: Judgement) -> bool:
-        return judged.correction is not None or self._evidence.query(judged.trajectory).is_ranking
+    def take_part(self) -> bool:
+        """Weigh some of the facts that wait, in the background; return whether more do."""
+        with self._lock:
+            serving = self._asked
+            return serving is not None and not self._take_up(serving, uptake.PART, in_parts=True)
 
-    def _weigh(self, serving: ServedVersion, waiting: Sequence[Judgement]) -> None:
+    def weigh_all(self, serving: ServedVersion) -> None:
+        """Weigh all that waits, however long it takes; for calls that wait for the database anyway."""
+        self._asked = serving
+        while self.take_part():
+            pass
+
+    def _catch_up(self) -> bool:
+        """Have the background weigh, if so much waits; return whether it does."""
+        much = self._is_behind or self._evidence.heard > uptake.HEARD_AT_ONCE
+        return much and self._asked is not None and self._background is not None and self._background.add(self)
+
+    def _so_far(self, serving: ServedVersion) -> EvidenceWeights | None:
+        weighed = self._weighed
+        return weighed.weights if weighed.serving is serving else None
+
+    def _take_up(self, serving: ServedVersion, most: int | None, *, in_parts: bool = False) -> bool:
+        """Weigh what waits, ``most`` new facts in this part; otherwise none of more. Return whether all was weighed."""
+        evidence = self._evidence
+        with evidence.lock:
+            known = [(one, evidence.query(one.trajectory)) for one in evidence.waiting(serving)]
+            changes, heard = evidence.changes, evidence.heard
+        known = [(one, query) for one, query in known if one.correction is not None or query.is_ranking]
+        queries = {one.trajectory: query.query for one, query in known}
+        if not self._weigh(serving, [one for one, _ in known], queries, most, in_parts):
+            return False
+        with evidence.lock:
+            evidence.heard -= heard
+            if evidence.changes == changes:
+                self.weighed_for = serving
+        self._is_behind = False
+        return True
+
+    def _weigh(
+        self,
+        serving: ServedVersion,
+        waiting: list[Judgement],
+        queries: Mapping[bytes, NDArray[np.float16]],
+        most: int | None,
+        in_parts: bool,
+    ) -> bool:
         """Bring the ranking up to date, from the first judgement that differs from those it has learned."""
-        if not waiting:
-            self._serving, self._ranking, self._rivals, self.weights = None, None, None, None
-            return
-        self._begin(serving)
-        wanted = dict.fromkeys(map(_candidate, waiting))
-        names, embeddings = self._candidates.find(serving, list(wanted))
-        found = dict(zip(names, embeddings, strict=True))
-        self._judged = {name: found.get(name) for name in wanted}
+        found = self._found(serving, waiting)
         waiting = [judged for judged in waiting if _candidate(judged) in found]
         if not waiting:
-            self._serving, self.weights = None, None
-            return
-        if self._ranking is None:
-            rivals = self._rivals if self._rivals is not None and len(self._rivals.names) else None
-            first = rivals or FoundCandidates([_candidate(waiting[0])], found[_candidate(waiting[0])][None, :])
-            slots = serving.catalog.slots(first.names)
-            self._ranking = RecentRanking(serving.ranker, unit_rows(first.embeddings), slots)
-            self._learned, self._names = [], list(first.names)
-        pairs = enumerate(zip(self._learned, waiting, strict=False))
-        kept = next((at for at, (old, new) in pairs if old != new), min(len(self._learned), len(waiting)))
-        if kept == len(waiting) == len(self._learned) and self.weights is not None:
-            return
-        del self._names[self._ranking.forget(kept) :]
+            self._serving, self._ranking, self._rivals, self._weighed = None, None, None, _WeighedFacts(serving)
+            return True
+        kept = 0 if self._ranking is None else _alike(self._learned, waiting)
+        weighed = self._weighed
+        if kept == len(waiting) == len(self._learned) == weighed.facts and weighed.serving is serving:
+            return True
+        part = waiting[kept:] if most is None else waiting[kept : kept + most]
+        whole = kept + len(part) == len(waiting)
+        if not whole and not in_parts:
+            return False
+        ranking = self._ranking or self._begun(serving, waiting[0], found)
+        rows = self._extended(serving, ranking, kept, part, found)
+        ranking.learn(self._events(part, queries, rows))
+        self._learned = waiting[: kept + len(part)]
+        if whole or weighed.serving is not serving or len(self._learned) > weighed.facts:
+            self._weighed = _WeighedFacts(serving, len(self._learned), EvidenceWeights(rows, *ranking.moves))
+        return whole
+
+    def _found(self, serving: ServedVersion, waiting: Sequence[Judgement]) -> Mapping[str, NDArray[np.float32]]:
+        """Return the embeddings of the candidates judged, those that are known here."""
+        if not waiting:
+            return {}
+        self._begin(serving)
+        wanted = dict.fromkeys(map(_candidate, waiting))
+        found = dict(zip(*self._candidates.find(serving, list(wanted)), strict=True))
+        self._judged = {name: found.get(name) for name in wanted}
+        return found
+
+    def _begun(
+        self, serving: ServedVersion, judged: Judgement, found: Mapping[str, NDArray[np.float32]]
+    ) -> RecentRanking:
+        """Begin a ranking of the rivals, or else of the candidate that is judged first."""
+        rivals = self._rivals if self._rivals is not None and len(self._rivals.names) else None
+        first = rivals or FoundCandidates([_candidate(judged)], found[_candidate(judged)][None, :])
+        slots = serving.catalog.slots(first.names)
+        self._ranking = RecentRanking(serving.ranker, unit_rows(first.embeddings), slots)
+        self._learned, self._names = [], list(first.names)
+        return self._ranking
+
+    def _extended(
+        self,
+        serving: ServedVersion,
+        ranking: RecentRanking,
+        kept: int,
+        part: Sequence[Judgement],
+        found: Mapping[str, NDArray[np.float32]],
+    ) -> Mapping[str, int]:
+        """Forget all but the facts ``kept``, add the candidates of ``part``; return the rows of all."""
+        del self._names[ranking.forget(kept) :]
         rows = {name: row for row, name in enumerate(self._names)}
-        more = [name for name in dict.fromkeys(map(_candidate, waiting[kept:])) if name not in rows]
+        more = [name for name in dict.fromkeys(map(_candidate, part)) if name not in rows]
         if more:
             units = unit_rows(np.array([found[name] for name in more], np.float32))
-            self._ranking.extend(units, serving.catalog.slots(more))
+            ranking.extend(units, serving.catalog.slots(more))
             rows.update((name, len(self._names) + row) for row, name in enumerate(more))
             self._names += more
-        self._ranking.learn(self._events(waiting[kept:], rows))
-        self._learned = waiting
-        self.weights = EvidenceWeights(rows, *self._ranking.moves)
+        return rows
 
     def _begin(self, serving: ServedVersion) -> None:
         """Begin anew if the version, the rivals, or what is known of the candidates judged is another one."""
@@ -135,7 +236,7 @@ class RankingEvidence:
             return
         rivals = self._candidates.rivals(serving)
         if self._serving is not serving or not self._are_the_same(serving, rivals):
-            self._ranking, self.weights = None, None
+            self._ranking = None
         self._serving, self._state, self._rivals = serving, state, rivals
 
     def _are_the_same(self, serving: ServedVersion, rivals: FoundCandidates) -> bool:
@@ -153,17 +254,28 @@ class RankingEvidence:
                 return False
         return True
 
-    def _events(self, judged: Sequence[Judgement], rows: Mapping[str, int]) -> RankEvents:
-        queries = [self._evidence.query(one.trajectory).query for one in judged]
+    def _events(
+        self,
+        judged: Sequence[Judgement],
+        queries: Mapping[bytes, NDArray[np.float16]],
+        rows: Mapping[str, int],
+    ) -> RankEvents:
+        asked = [queries[one.trajectory] for one in judged]
         at = np.array([rows[_candidate(one)] for one in judged], np.int32)
         told = np.array([one.correction is not None for one in judged], np.bool_)
         return RankEvents(
-            query=unit_rows(np.array(queries, np.float32).reshape(len(judged), self._dim)),
+            query=unit_rows(np.array(asked, np.float32).reshape(len(judged), self._dim)),
             shown=at,
             quality=np.array([np.nan if one.quality is None else one.quality for one in judged], np.float32),
             correct=np.where(told, at, np.int32(NONE)).astype(np.int32),
             weight=np.ones(len(judged), np.float32),
         )
+
+
+def _alike(learned: Sequence[Judgement], waiting: Sequence[Judgement]) -> int:
+    """Return how many of the first judgements are the same."""
+    pairs = enumerate(zip(learned, waiting, strict=False))
+    return next((at for at, (old, new) in pairs if old != new), min(len(learned), len(waiting)))
 
 
 def _candidate(judged: Judgement) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sona_pg.domain.judged import JudgedQuery
@@ -39,6 +39,9 @@ class RecentEvidence:
         self.most = most
         self.news: deque[tuple[Any, ...]] = deque(maxlen=max(2 * most, 1))  # what the recorder has noted
         self.lock = threading.RLock()
+        self.changes = 0  # of what is known; with the lock
+        self.heard = 0  # queries of which other servers said something new, since rankings weighed all; with the lock
+        self.on_heard: Callable[[], object] = lambda: None  # called with the lock
         self._queries = JudgedQueries(most)
         self._settled: Settled | None = None
         self._told: list[Weighing] = []
@@ -86,8 +89,9 @@ class RecentEvidence:
             return
         with self.lock:
             self._gather()
-            self._queries.update(read)
+            self.heard += len(self._queries.update(read))
             self._changed()
+            self.on_heard()
 
     def known(self, *, committed: bool = False) -> KnownFacts:
         """Return the facts that are known by now, by judged query; see ``JudgedQueries.known``."""
@@ -125,5 +129,6 @@ class RecentEvidence:
             self._changed()
 
     def _changed(self) -> None:
+        self.changes += 1
         for weighing in self._told:
             weighing.weighed_for = None

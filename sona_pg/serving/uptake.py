@@ -8,6 +8,10 @@ from typing import Self
 
 SHARE = 0.05  # of the time, in the long run
 AT_ONCE = 0.2  # seconds of work that may come at once: a person's feedback never waits
+# Facts that one ranking takes up, each a millisecond at 1,024 rivals of 256 dimensions; a thread takes up more.
+HEARD_AT_ONCE = 8  # committed by other servers
+TOLD_AT_ONCE = 64  # in all
+PART = 8  # that the thread takes up between two looks at what is new
 
 
 class Uptake:

@@ -15,6 +15,7 @@ from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseUnavailable
+from sona_pg.serving import uptake
 from sona_pg.store.database import Database
 
 DIM = 16
@@ -319,3 +320,48 @@ def test_it_is_bounded_and_the_oldest_go_first(opened: Open) -> None:
     engine.rank(asked(0, 1), ROWS, ids=IDS)
     assert len(engine._session.evidence.waiting_ids) == 10
     assert opened(DEAF).rank(asked(0, 1), ROWS, ids=IDS).ids[0] == "red"
+
+
+def test_a_ranking_does_not_wait_for_many_facts_of_another_server(opened: Open, monkeypatch) -> None:
+    """They are taken up beside it, in parts, and lead to the same weights; what was weighed counts meanwhile."""
+    first, second = opened(), opened()
+    before = scores(second, asked(0, 1))
+    monkeypatch.setattr(uptake, "HEARD_AT_ONCE", 8)
+    background = second._session.runtime.uptake
+    with monkeypatch.context() as never:
+        never.setattr(background, "add", lambda backlog: True)
+        told = [judge(first, asked(0, 1, seed), float(seed % 2)) for seed in range(20)]
+        first.flush()
+        second._session.refresh()
+        assert scores(second, asked(0, 1)) == before
+        backlog = second._session.ranker.evidence
+        assert backlog.take_part()
+        assert scores(second, asked(0, 1)) != before
+        assert [backlog.take_part() for _ in range(2)] == [True, False]
+        np.testing.assert_array_equal(weighed(second)[1], weighed(first)[1])
+        for trajectory in told[:10]:
+            first.feedback(trajectory, quality=0.5, source="later")
+        first.flush()
+        second._session.refresh()
+        known = weighed(second)[1]
+        assert backlog.take_part()  # of the facts from the first that has changed on, which are fewer
+        np.testing.assert_array_equal(weighed(second)[1], known)
+    scores(second, asked(0, 1))
+    assert background._thread is not None
+    background._thread.join()
+    np.testing.assert_array_equal(weighed(second)[1], weighed(first)[1])
+
+
+def test_a_closed_engine_weighs_many_facts_itself(opened: Open, monkeypatch) -> None:
+    engine = opened()
+    before, ranking = scores(engine, asked(0, 1)), engine.rank(asked(0, 1), ROWS, ids=IDS)
+    monkeypatch.setattr(uptake, "TOLD_AT_ONCE", 8)
+    with monkeypatch.context() as never:
+        never.setattr(engine._session.runtime.uptake, "add", lambda backlog: True)
+        for _ in range(20):
+            t = engine.begin_trajectory(asked(0, 1), ranking=ranking)
+            engine.set_trajectory_route(t, "red")
+            engine.end_trajectory(t, 0.0)
+        assert scores(engine, asked(0, 1)) == before
+    engine.close()
+    assert scores(engine, asked(0, 1))["red"] < before["red"]
