@@ -18,7 +18,8 @@ from setuptools.command.build_ext import build_ext
 INSTRUCTION_SETS = ["scalar", "avx2", "avx512", "neon"]
 ALGORITHMS = ["topk", "routing", "pacing", "kmeans", "kmeans_fit", "kmeans_steps", "dreaming", "copy_decode"]
 DEFINES = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
-FLAGS = ["-O3", "-std=c11", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# Functions begin cache lines: else code elsewhere moves the loops of the scan, which then takes 13 % longer.
+FLAGS = ["-O3", "-falign-functions=64", "-std=c11", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # For the C that Cython generates, after FLAGS: it has no loops to vectorize, and takes half as long to compile.
 GENERATED_FLAGS = ["-O2", "-g1"]
 
