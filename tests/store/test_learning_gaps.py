@@ -17,10 +17,15 @@ DIM = 4
 QUIET = SonaConfig(loops=LoopConfig(automatic=False))
 NIGHT = timedelta(hours=7)
 GAPS = "SELECT waited_from, waited_until, waited, version, failed_cycles FROM sona.learning_gaps ORDER BY waited_from"
+# In UTC without a zone: Citus refuses functions of columns that are not immutable in an UPDATE.
 EARLIER = """
-UPDATE sona.batches SET recorded_at = recorded_at - %(by)s WHERE cycle_id IS NOT DISTINCT FROM %(cycle)s
+UPDATE sona.batches SET recorded_at = (recorded_at AT TIME ZONE 'UTC' - %(by)s) AT TIME ZONE 'UTC'
+WHERE cycle_id IS NOT DISTINCT FROM %(cycle)s
 """
-CYCLE_EARLIER = "UPDATE sona.cycles SET started_at = started_at - %(by)s, finished_at = finished_at - %(by)s"
+CYCLE_EARLIER = """
+UPDATE sona.cycles SET started_at = (started_at AT TIME ZONE 'UTC' - %(by)s) AT TIME ZONE 'UTC',
+    finished_at = (finished_at AT TIME ZONE 'UTC' - %(by)s) AT TIME ZONE 'UTC'
+"""
 
 
 @pytest.fixture
@@ -71,8 +76,9 @@ def test_what_came_while_a_cycle_ran_waits_from_its_end(engine, raw):
     engine.force_learn()
     record(engine)
     began, ended = raw.execute(
-        "UPDATE sona.cycles SET started_at = started_at - interval '2 hours', "
-        "finished_at = finished_at - interval '1 hour' RETURNING started_at, finished_at"
+        "UPDATE sona.cycles SET started_at = (started_at AT TIME ZONE 'UTC' - interval '2 hours') AT TIME ZONE 'UTC', "
+        "finished_at = (finished_at AT TIME ZONE 'UTC' - interval '1 hour') AT TIME ZONE 'UTC' "
+        "RETURNING started_at, finished_at"
     ).fetchone()
     raw.execute("UPDATE sona.batches SET recorded_at = %s WHERE cycle_id IS NULL", [began + timedelta(minutes=5)])
     assert raw.execute(GAPS).fetchall()[-1][0] == ended
