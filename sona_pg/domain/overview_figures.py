@@ -203,6 +203,21 @@ class ToldFact:
     stands: bool  # False: its source has said something else since, or has taken it back
 
 
+class CandidateMatch(NamedTuple):
+    """A candidate that was looked for."""
+
+    id: str
+    text: str | None  # None: its content has none
+    is_retired: bool
+
+
+class CandidateMatches(NamedTuple):
+    """The first candidates that fit, and how many do."""
+
+    candidates: Sequence[CandidateMatch]
+    all: int
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """A candidate or a route with its score."""

@@ -1,15 +1,16 @@
-"""Requests that people look for by an id: that of an imported row, or the trajectory's own."""
+"""What people look for: requests by the id of an imported row or their own, candidates by a part of id or text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from uuid import UUID
 
+from sona_pg.domain.overview_figures import CandidateMatches
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.engine.session import Session
 from sona_pg.store.export_rows import Selection
 
-MOST_FOUND = 20  # trajectories of one id
+MOST_FOUND = 20  # trajectories of one id, and candidates
 
 
 def found_requests(session: Session, find: str) -> Sequence[StoredTrajectory]:
@@ -23,6 +24,11 @@ def found_requests(session: Session, find: str) -> Sequence[StoredTrajectory]:
         for id_ in wanted
         for stored in database.exports.page(space, Selection(id_, UUID(int=id_.int + 1), steps=False), 1)
     ]
+
+
+def found_candidates(session: Session, find: str) -> CandidateMatches:
+    """Return candidates with ``find`` in their id or text, the retired ones as well."""
+    return session.database.overview.candidates_with(session.space, find, MOST_FOUND)
 
 
 def _as_id(told: str) -> UUID | None:

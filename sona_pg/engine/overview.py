@@ -20,6 +20,7 @@ from sona_pg.domain.judged import Fact, standing
 from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.overview_figures import (
     AnswerThen,
+    CandidateMatches,
     LearnedFact,
     NearPattern,
     PatternMap,
@@ -43,7 +44,7 @@ from sona_pg.domain.undo_plan import UndoPlan
 from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
-from sona_pg.engine.found_requests import found_requests
+from sona_pg.engine.found_requests import found_candidates, found_requests
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange
 from sona_pg.engine.period_overview import (
     days_of_period,
@@ -226,6 +227,10 @@ class Overview:
     def requests(self, find: str) -> Sequence[StoredTrajectory]:
         """Return the trajectories with an id: their own, or that of the row they were imported from."""
         return found_requests(self._session(), find.strip())
+
+    def candidates_with(self, find: str) -> CandidateMatches:
+        """Return candidates with ``find`` in their id or text, the retired ones as well."""
+        return found_candidates(self._session(), find.strip())
 
     def said(self, trajectory: UUID) -> Mapping[str, Fact]:
         """Return what each source says of a trajectory now, facts that this process has just recorded included."""

@@ -299,6 +299,21 @@ class RequestsAnswer(BaseModel):
     cost_unit: str | None = None
 
 
+class FoundCandidateRow(BaseModel):
+    """A stored candidate that was looked for."""
+
+    id: str
+    text: str | None = None
+    is_retired: bool
+
+
+class FoundCandidatesAnswer(BaseModel):
+    """The first candidates that fit, and how many do."""
+
+    candidates: list[FoundCandidateRow]
+    all: int
+
+
 class ScoredName(BaseModel):
     """A candidate or a route with its score."""
 

@@ -22,6 +22,7 @@ from sona_pg.service.dashboard_answers import (
     FactsAnswer,
     FiguresAnswer,
     FleetAnswer,
+    FoundCandidatesAnswer,
     LearnedFactsAnswer,
     LearningCurveAnswer,
     QualityAnswer,
@@ -77,7 +78,7 @@ class MemoryQuery(BaseModel):
 
 
 class FindQuery(BaseModel):
-    """The id of an imported row, or of a trajectory."""
+    """The id of an imported row or of a trajectory, or a part of the id or text of a candidate."""
 
     find: Annotated[str, Field(min_length=1, max_length=LONGEST_FIND)]
 
@@ -249,6 +250,15 @@ async def facts_near(call: Call[FactsBody]) -> Any:
     """Return judged trajectories like a question, with the version that has learned each."""
     x = await vector_of(call, call.body)
     return {"facts": await _overview(call, lambda known: known.facts_near(x, call.body.k))}
+
+
+@operations.add(
+    "GET", "/v1/dashboard/candidates", scope="read", query=FindQuery, answer=FoundCandidatesAnswer, waits=True
+)
+async def find_candidates(call: Call[Any]) -> Any:
+    """Find stored candidates by a part of their id or text, the retired ones as well."""
+    found = await _overview(call, lambda known: known.candidates_with(call.query["find"]))
+    return {"candidates": [one._asdict() for one in found.candidates], "all": found.all}
 
 
 def _request(stored: StoredTrajectory) -> dict[str, Any]:

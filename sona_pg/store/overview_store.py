@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.level_change import ChangePart, LevelChange
-from sona_pg.domain.overview_figures import SpanSums, ToldFact, VersionCurve
+from sona_pg.domain.overview_figures import CandidateMatches, SpanSums, ToldFact, VersionCurve
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
 from sona_pg.domain.space import Space
 from sona_pg.domain.topic_period import TopicSums
@@ -20,6 +20,7 @@ from sona_pg.domain.undo_plan import UndoneRuns
 from sona_pg.errors import DatabaseError
 from sona_pg.store import candidate_times, day_figures, leases, level_change_rows, outcome_samples
 from sona_pg.store.connect import driver_connection
+from sona_pg.store.found_candidates import read_candidates_with
 from sona_pg.store.label_rows import read_labels
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
 from sona_pg.store.read_side import ReadSide
@@ -128,6 +129,10 @@ class OverviewStore:
             "reading when candidates were stored",
             lambda c: candidate_times.read_candidate_times(c, space.space_id, ids),
         )
+
+    def candidates_with(self, space: Space, find: str, most: int) -> CandidateMatches:
+        """Return at most ``most`` candidates with ``find`` in id or text, and how many there are."""
+        return self._read("looking for candidates", lambda c: read_candidates_with(c, space.space_id, find, most))
 
     def learning(self, space: Space) -> dict[str, Any]:
         """Return the row of ``sona.learning`` of a space, and the database's time."""

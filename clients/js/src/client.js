@@ -63,6 +63,7 @@ export const CALLS = Object.freeze({
   fleet: ["GET", "/v1/dashboard/fleet"],
   cycles: ["GET", "/v1/dashboard/cycles"],
   requests: ["GET", "/v1/dashboard/requests"],
+  findCandidates: ["GET", "/v1/dashboard/candidates"],
   latestFeedback: ["GET", "/v1/dashboard/feedback"],
   answers: ["POST", "/v1/dashboard/answers"],
   factsNear: ["POST", "/v1/dashboard/facts"],

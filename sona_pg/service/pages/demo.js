@@ -3,6 +3,7 @@
 import { post, unlessAway, wordless } from "./api.js";
 import { h, problem } from "./elements.js";
 import { share } from "./format.js";
+import { answerFinder } from "./answer-finder.js";
 import { retiredAnswers } from "./demo-answers.js";
 import { lessons } from "./demo-lessons.js";
 import { isMeasured, why } from "./demo-why.js";
@@ -177,11 +178,13 @@ async function startLessons() {
     if (reason) {
       talk.replaceChildren(h("li", {}, h("p", { class: "panel" }, reason)));
       for (const id of ["curve", "teach"]) document.getElementById(id).replaceChildren(h("p", { class: "quiet" }, "Not in this space."));
+      document.getElementById("finder").replaceChildren();
       return;
     }
     await teacher.start();
     const silent = !teacher.may("record");
     await retired.refresh(!silent);
+    document.getElementById("finder").replaceChildren(answerFinder(() => !silent, retired));
     for (const control of form.elements) control.disabled = silent;
     if (silent) talk.replaceChildren(h("li", {}, h("p", { class: "panel" }, "This key may only look: the chat records what is asked, which takes a key with the scope record.")));
     else if (!teacher.answers().length) talk.replaceChildren(h("li", {}, h("p", { class: "panel" }, UNSTORED)));

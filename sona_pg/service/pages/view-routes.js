@@ -1,6 +1,7 @@
 // Routes: which does best, how sure that is, and what it costs.
 
 import { get } from "./api.js";
+import { answerFinder } from "./answer-finder.js";
 import { otherBudgets } from "./budgets.js";
 import { whisker } from "./charts.js";
 import { h, panel, problem, table } from "./elements.js";
@@ -81,6 +82,7 @@ export function routes() {
           estimate();
         }),
         panel("Leaderboard", ranked),
+        answerFinder(() => scopes.includes("record")),
         panel("Spending", spending),
         h("div", { class: "pair" }, panel("Spending over time", trend), panel("Quality for money", money)),
         panel("Budget", budget(limit, scopes.includes("admin"))),

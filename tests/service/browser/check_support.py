@@ -206,6 +206,26 @@ def test_a_key_that_may_only_look_takes_nothing_back(browser: Browser, store: St
     closed.close()
 
 
+def test_an_answer_that_is_not_first_is_retired_where_it_is_found(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support#routes")
+    page.get_by_label("A part of its id or text").fill("BY TRA")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Stop giving this answer: by train").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("li:has-text('by train · not given any more')")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Give again"
+    watched.require_readable("answer-found")
+    page.goto(f"{site.url}/demo?space=support")
+    page.wait_for_selector("#retired:has-text('by train')")
+    page.get_by_label("A part of its id or text").fill("by train")
+    page.keyboard.press("Enter")
+    page.locator("#finder").get_by_role("button", name="Give again: by train").click()
+    page.wait_for_selector("#retired.hidden", state="attached")
+
+
 def test_a_table_is_downloaded_with_the_rows_and_figures_that_it_shows(watched: Watched, site: Site) -> None:
     page = watched.page
     page.goto(f"{site.url}/?space=support&days=3650#routes")
