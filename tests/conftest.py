@@ -15,6 +15,7 @@ pytest_plugins = [
     "fix_chance",
     "fix_servers",
     "fix_databases",
+    "fix_daily_figures",
     "fix_proxy",
     "fix_ingest",
     "fix_ledger",

@@ -36,6 +36,22 @@ class LevelChange(NamedTuple):
     latest: date
 
 
+class RouteChange(NamedTuple):
+    """A row of ``sona.route_changes``: since when the quality of a route is another, and not as that of the others."""
+
+    route: str
+    changed_on: date
+    before_from: date
+    before_rated: int
+    before_quality: float
+    after_until: date
+    after_rated: int
+    after_quality: float
+    others_before: float
+    others_after: float
+    chance: float
+
+
 @dataclass(frozen=True, slots=True)
 class ChangePart:
     """A row of ``sona.change_parts``: what one name contributed to a change."""
@@ -132,6 +148,17 @@ def sentence(change: LevelChange, lasts: bool) -> str:
         f"{since} {tenths(change.difference)} points {way}: {_share(change.after_quality, 1)} of "
         f"{_ratings(change.after_rated)}, after {_share(change.before_quality, 1)} of {_ratings(change.before_rated)} "
         f"from {dated(change.before_from)} on."
+    )
+
+
+def route_sentence(change: RouteChange) -> str:
+    """Return the change of a route in words, beside that of all others."""
+    way = "worse" if change.after_quality < change.before_quality else "better"
+    return (
+        f"Since about {dated(change.changed_on)} answers of “{change.route}” are {way}: "
+        f"{_share(change.after_quality)} of {_ratings(change.after_rated)}, after {_share(change.before_quality)} of "
+        f"{_ratings(change.before_rated)} from {dated(change.before_from)} on. "
+        f"All others: {_share(change.others_after)}, after {_share(change.others_before)}."
     )
 
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from sona_pg.domain.change_reasons import reasons
-from sona_pg.domain.level_change import ChangePart, LevelChange, joined, sentence
+from sona_pg.domain.level_change import (
+    ChangePart,
+    LevelChange,
+    RouteChange,
+    dated,
+    joined,
+    route_sentence,
+    sentence,
+)
 from sona_pg.domain.period_figures import SpaceEvent
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.wording import title, wordings
@@ -16,6 +24,7 @@ from sona_pg.engine.session import Session
 from sona_pg.errors import InvalidValue
 
 LONGEST = 28  # days on each side whose parts are compared
+MOST_DAYS = 366  # that are looked at for changes of single routes
 AROUND = timedelta(days=1)  # in which an event may have to do with a change
 
 
@@ -24,6 +33,14 @@ class ToldChange:
     """A change, in figures and in a sentence."""
 
     change: LevelChange
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToldRouteChange:
+    """A change of one route, in figures and in a sentence."""
+
+    change: RouteChange
     sentence: str
 
 
@@ -52,6 +69,13 @@ def earlier_change(session: Session, days: float) -> ToldChange | None:
     return found[-1] if found and not within else None
 
 
+def route_changes(session: Session, days: float) -> list[ToldRouteChange]:
+    """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
+    asked = min(max(round(days), 1), MOST_DAYS)
+    found = session.database.overview.route_changes(session.space, asked)
+    return [ToldRouteChange(one, route_sentence(one)) for one in found]
+
+
 def explained(session: Session, day: date, days: float) -> ExplainedChange:
     """Return the change of ``day``, which is one of ``changes``, with its parts.
 
@@ -71,7 +95,15 @@ def explained(session: Session, day: date, days: float) -> ExplainedChange:
     difference = change.difference
     words, named = reasons(difference, shown)
     beside = [one for one in events(session) if change.day - AROUND <= one.at.date() <= change.day + AROUND]
-    return ExplainedChange(change, found.sentence, words, named, shown, beside)
+    return ExplainedChange(change, found.sentence, f"{words}{compared(change, first, last)}", named, shown, beside)
+
+
+def compared(change: LevelChange, first: date, last: date) -> str:
+    """Return in words over which days the parts are compared, where these are not all that the change is told of."""
+    if (first, last) == (change.before_from, change.after_until):
+        return ""
+    before = dated(change.day - timedelta(days=1))
+    return f" Compared here: {dated(first)} to {before} with {dated(change.day)} to {dated(last)}."
 
 
 def _readable(part: ChangePart, named_topics: set[str]) -> ChangePart:

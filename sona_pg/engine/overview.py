@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, NamedTuple
@@ -25,18 +24,15 @@ from sona_pg.domain.overview_figures import (
     NearPattern,
     PatternMap,
     PlacedGraph,
-    PlacedPattern,
     QualityCurve,
     QualitySpan,
     RouteStanding,
     Scored,
     ToldFact,
     VersionCurve,
-    interval,
 )
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
-from sona_pg.domain.route_choice import RatedRoute, choose, rated_routes
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.topic_period import TopicsInPeriod
@@ -45,7 +41,7 @@ from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
 from sona_pg.engine.found_requests import found_candidates, found_requests
-from sona_pg.engine.level_changes import ExplainedChange, ToldChange
+from sona_pg.engine.level_changes import ExplainedChange, ToldChange, ToldRouteChange
 from sona_pg.engine.period_overview import (
     days_of_period,
     events,
@@ -54,6 +50,7 @@ from sona_pg.engine.period_overview import (
     route_standings,
     topics_in,
 )
+from sona_pg.engine.placed_patterns import ShownTexts, placed
 from sona_pg.engine.session import Session
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.engine.undo_plans import undo_plan
@@ -64,8 +61,6 @@ from sona_pg.serving.past_answers import Contenders, PastVersion, near_patterns,
 from sona_pg.store.topic_cost_rows import TopicCosts
 
 PLACED = 500  # patterns on a map
-PLACED_ROUTES = 8  # of a pattern
-SHOWN_OF_ROUTE = ("size", "rated", "quality", "low", "high", "cost")
 COSTS_OF = 200  # routes whose mean costs are known here
 COSTS_FOR = 60.0  # seconds that they are kept
 NODES = 150  # of the memory graph
@@ -117,6 +112,10 @@ class Overview:
         """Return the latest change of the period before the last ``days``, where these have none themselves."""
         return level_changes.earlier_change(self._session(), days)
 
+    def route_changes(self, days: float = 30.0) -> list[ToldRouteChange]:
+        """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
+        return level_changes.route_changes(self._session(), days)
+
     def explained_change(self, day: date, days: float = 30.0) -> ExplainedChange:
         """Return the change of a day with what it came with; see ``level_changes.explained``."""
         return level_changes.explained(self._session(), day, days)
@@ -159,11 +158,11 @@ class Overview:
         names, gone = self._topic_names(session), self.not_offered()
         then = gone if version == basis else ()  # earlier versions are told as they were
         shown = [wordings(pattern.typical_queries) for pattern in largest]
-        placed = [
-            _placed(pattern, place, costs, then, _Shown(names.of(pattern.id), called, texts))
+        found = [
+            placed(pattern, place, costs, then, ShownTexts(names.of(pattern.id), called, texts))
             for pattern, place, called, texts in zip(largest, places, titles(shown), shown, strict=True)
         ]
-        return PatternMap(version, basis, plane.explained, placed, len(patterns) - len(largest), sorted(gone))
+        return PatternMap(version, basis, plane.explained, found, len(patterns) - len(largest), sorted(gone))
 
     def topic_costs(self) -> TopicCosts:
         """Return the costs of the questions of each live pattern, the most costly first."""
@@ -358,46 +357,3 @@ def _nearest(catalog: Catalog, names: list[str], x: np.ndarray[Any, np.dtype[np.
 
 def _centroids(patterns: Sequence[LearnedPattern], dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.array([pattern.centroid for pattern in patterns], np.float32).reshape(len(patterns), dim)
-
-
-class _Shown(NamedTuple):
-    """What people see of a pattern's texts."""
-
-    name: str | None
-    title: str | None
-    wordings: Sequence[str]
-
-
-def _placed(
-    pattern: LearnedPattern,
-    place: Sequence[float],
-    costs: Mapping[str, float],
-    not_offered: Collection[str],
-    shown: _Shown,
-) -> PlacedPattern:
-    routes = rated_routes(pattern.routes, costs)
-    chosen = choose(routes, not_offered)
-    best, former, cheapest = (None, None, None) if chosen is None else (chosen.best, chosen.former, chosen.cheapest)
-    rated = round(pattern.weight)
-    mean = pattern.quality if pattern.rated else None
-    low, high = (None, None) if mean is None else interval(min(max(mean, 0.0), 1.0), max(rated, 1))
-    priced = [one for one in routes if one.cost is not None]
-    asked = sum(one.size for one in priced)
-    cost = math.fsum(one.size * (one.cost or 0.0) for one in priced) / asked if asked else None
-    return PlacedPattern(
-        pattern.id, place[0], place[1], pattern.size, mean, pattern.kind, pattern.verdict, pattern.typical_queries,
-        shown.name, shown.title, shown.wordings,
-        _name(best), _name(former), _shown(routes, (best, former, cheapest)),
-        rated, low, high, () if chosen is None else chosen.alike,
-        _name(cheapest), None if cost is None else 1000 * cost, pattern.verdicts.judged, pattern.verdicts.failure,
-    )  # fmt: skip
-
-
-def _name(route: RatedRoute | None) -> str | None:
-    return None if route is None else route.route
-
-
-def _shown(routes: Sequence[RatedRoute], named: Sequence[RatedRoute | None]) -> dict[str, dict[str, Any]]:
-    """Return the routes that have most ratings, and the ``named`` ones."""
-    shown = [one for place, one in enumerate(routes) if place < PLACED_ROUTES or one in named]
-    return {one.route: {name: getattr(one, name) for name in SHOWN_OF_ROUTE} for one in shown}

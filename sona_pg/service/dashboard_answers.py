@@ -81,11 +81,29 @@ class ChangeRow(BaseModel):
     sentence: str
 
 
+class RouteChangeRow(BaseModel):
+    """A route whose quality is another since a day, beyond chance and unlike all others; means on both sides."""
+
+    route: str
+    changed_on: date
+    before_from: date
+    before_rated: int
+    before_quality: float
+    after_until: date
+    after_rated: int
+    after_quality: float
+    others_before: float
+    others_after: float
+    chance: float  # of finding so large a difference on any day of any route if nothing had changed
+    sentence: str
+
+
 class ChangesAnswer(BaseModel):
-    """Changes of the mean quality, oldest first."""
+    """Changes of the mean quality, oldest first; of single routes, those that changed most ratings first."""
 
     changes: list[ChangeRow]
     earlier: ChangeRow | None = None  # of the period before, where this one has none
+    routes: list[RouteChangeRow]
 
 
 class PartRow(BaseModel):

@@ -110,12 +110,17 @@ async def quality(call: Call[Any]) -> Any:
 async def quality_changes(call: Call[Any]) -> Any:
     """Return the days of the last ones on which quality changed beyond chance, from the daily figures.
 
-    Where there is none, the latest one of as many days before them.
+    Where there is none, the latest one of as many days before them. ``routes``: since when the quality of single ones
+    is another, and not as that of the others.
     """
     found = await _overview(call, lambda known: known.changes(call.query["days"]))
     earlier = await _overview(call, lambda known: known.earlier_change(call.query["days"])) if not found else None
     told = [{**one.change._asdict(), "sentence": one.sentence} for one in (*found, *([earlier] if earlier else []))]
-    return {"changes": told[: len(found)], "earlier": told[0] if earlier else None}
+    routes = await _overview(call, lambda known: known.route_changes(call.query["days"]))
+    return {
+        "changes": told[: len(found)], "earlier": told[0] if earlier else None,
+        "routes": [{**one.change._asdict(), "sentence": one.sentence} for one in routes],
+    }  # fmt: skip
 
 
 @operations.add("GET", "/v1/dashboard/change", scope="read", query=ChangeQuery, answer=ChangeReasonsAnswer)

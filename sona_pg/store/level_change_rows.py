@@ -6,7 +6,7 @@ from datetime import date
 
 from sqlalchemy import Connection
 
-from sona_pg.domain.level_change import ChangePart, LevelChange
+from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
 from sona_pg.store.connect import driver_connection
 
 SPACE = "SELECT name FROM sona.spaces WHERE space_id = %(space)s"  # it may have been renamed
@@ -19,6 +19,12 @@ PARTS = """
 SELECT kind, name, title, before_rated, before_quality, after_rated, after_quality, before_share, after_share,
     share_effect, quality_effect, effect, is_clear, sampled, own_effect, first_day, last_day
 FROM sona.change_parts(%(name)s, %(day)s, %(before_from)s, %(after_until)s)
+"""
+
+ROUTES = """
+SELECT route, changed_on, before_from, before_rated, before_quality, after_until, after_rated, after_quality,
+    others_before, others_after, chance
+FROM sona.route_changes(%(name)s, %(days)s) ORDER BY after_rated * abs(after_quality - before_quality) DESC, route
 """
 
 
@@ -36,6 +42,12 @@ def read_parts(
         "name": _name(connection, space_id), "day": day, "before_from": before_from, "after_until": after_until,
     }  # fmt: skip
     return [ChangePart(*row) for row in driver_connection(connection).execute(PARTS, asked)]
+
+
+def read_route_changes(connection: Connection, space_id: int, days: int) -> list[RouteChange]:
+    """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
+    asked = {"name": _name(connection, space_id), "days": days}
+    return [RouteChange(*row) for row in driver_connection(connection).execute(ROUTES, asked)]
 
 
 def _name(connection: Connection, space_id: int) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.label_quality import LabelsInPeriod
-from sona_pg.domain.level_change import ChangePart, LevelChange
+from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
 from sona_pg.domain.overview_figures import CandidateMatches, SpanSums, ToldFact, VersionCurve
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
 from sona_pg.domain.space import Space
@@ -104,6 +104,13 @@ class OverviewStore:
         """Return the days of the last ``days`` on which quality changed beyond chance, oldest first."""
         return self._read(
             "looking for changes of quality", lambda c: level_change_rows.read_changes(c, space.space_id, days)
+        )
+
+    def route_changes(self, space: Space, days: int) -> list[RouteChange]:
+        """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
+        return self._read(
+            "looking for routes whose quality changed",
+            lambda c: level_change_rows.read_route_changes(c, space.space_id, days),
         )
 
     def change_parts(self, space: Space, day: date, before_from: date, after_until: date) -> list[ChangePart]:

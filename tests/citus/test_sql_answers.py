@@ -47,6 +47,7 @@ MORE = {
     "cycle_facts": "SELECT * FROM sona.cycle_facts('support', (SELECT cycle_id FROM sona.cycles "
     "WHERE space_id = sona.require_space('support') AND version = 1))",
     "quality_changes": "SELECT * FROM sona.quality_changes('support', 30)",
+    "route_changes": "SELECT * FROM sona.route_changes('support', 30)",
 }
 # Of the time at which they are asked.
 OF_NOW = {"age", "waited", "as_of", "pace", "share_of_day"}

@@ -17,6 +17,7 @@ from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
 from sona_pg.domain.change_reasons import reasons
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.level_change import ChangePart, LevelChange, joined, sentence
+from sona_pg.engine.level_changes import compared
 from sona_pg.engine.overview import Overview
 from sona_pg.errors import InvalidValue
 
@@ -139,6 +140,53 @@ def test_a_fall_of_everything_names_nothing(engine: SonaEngine) -> None:
     assert (found.named, found.reasons) == (
         [], "It went through everything: no answer, topic, label or user stands out beyond its part of the ratings.",
     )  # fmt: skip
+
+
+def test_a_label_that_rose_with_everything_else_is_not_named(engine: SonaEngine) -> None:
+    """The rise of each label is beyond chance; that one rose by more than the other is not."""
+    told = {"lang:de": 0, "lang:en": 0}
+
+    def calls(day: int, drawn: random.Random) -> Call:
+        label = "lang:de" if drawn.random() < 0.4 else "lang:en"
+        told[label] += 1
+        level = 0.5 if day < 15 else 0.69 if label == "lang:de" else 0.61
+        return DELIVERY, "where is it?", "model", label, float(told[label] * 0.618 % 1 < level)  # as evenly as can be
+
+    record(engine, calls)
+    (change,) = Overview(engine).changes(30)
+    found = Overview(engine).explained_change(change.change.day, 30)
+    german = next(part for part in found.parts if part.title == "lang:de")
+    assert german.effect / change.change.difference > german.usual + 0.1
+    assert (german.is_clear, found.named) == (False, [])
+
+
+def test_an_answer_that_collapsed_while_all_else_rose_is_told(engine: SonaEngine) -> None:
+    def calls(day: int, drawn: random.Random) -> Call:
+        given = "track" if drawn.random() < 0.1 else drawn.choice(("refund", "return", "size"))
+        good = 0.05 if given == "track" and day >= 12 else 0.6 if day < 20 else 0.75
+        return DELIVERY, "where is it?", given, "plan:free", good
+
+    record(engine, calls)
+    (told,) = Overview(engine).route_changes(30)
+    assert told.change.route == "track"
+    assert abs((told.change.changed_on - first_day()).days - 12) <= 1
+    assert re.match(
+        r"Since about \d+ \w+ \d{4} answers of “track” are worse: \d % of \d+ ratings, after \d+ % of \d+ ratings from "
+        r"\d+ \w+ \d{4} on\. All others: \d+ %, after \d+ %\.$", told.sentence,
+    )  # fmt: skip
+    assert Overview(engine).route_changes(5) == []  # longer ago
+
+
+def test_the_days_that_parts_are_of_are_told_where_a_change_is_told_of_more() -> None:
+    monday = date(2026, 3, 2)
+    change = LevelChange(
+        monday, 0.1, 0.0, 0.2, monday - timedelta(days=50), 9, 0.5, monday, 9, 0.6, 0.0, monday, monday
+    )
+    first = monday - timedelta(days=28)
+    assert compared(change, change.before_from, change.after_until) == ""
+    assert compared(change, first, monday) == (
+        " Compared here: 2 February 2026 to 1 March 2026 with 2 March 2026 to 2 March 2026."
+    )
 
 
 def test_days_without_a_change_and_wrong_spans_are_refused(engine: SonaEngine, database_url: str) -> None:

@@ -39,6 +39,7 @@ def test_a_fall_is_told_with_what_it_came_with(service, fell):
     assert found["sentence"] == change["sentence"]
     assert {part["title"] for part in found["named"]} == {"small", "aab [number]"}
     assert all(part["effect"] == pytest.approx(-0.5) for part in found["named"])
+    assert {route["route"] for route in service.get("/v1/dashboard/changes", params=name).json()["routes"]} == {"small"}
     assert found["reasons"].startswith("What it came with: ")
     assert {part["kind"] for part in found["parts"]} == {"route", "topic"}
 
@@ -47,7 +48,9 @@ def test_only_a_day_of_a_change_is_explained(service, fell):
     name = {"space": fell["space"]}
     for query in ({"day": "2026-01-05"}, {"day": "soon"}, {}):
         assert service.get("/v1/dashboard/change", params=name | query).status_code == 422
-    assert service.get("/v1/dashboard/changes", params=name | {"days": 4}).json() == {"changes": [], "earlier": None}
+    assert service.get("/v1/dashboard/changes", params=name | {"days": 4}).json() == {
+        "changes": [], "earlier": None, "routes": [],
+    }  # fmt: skip
     week = service.get("/v1/dashboard/changes", params=name | {"days": 7}).json()
     assert (week["changes"], week["earlier"]["day"]) == ([], fell["day"])
     assert service.get("/v1/dashboard/change", params=name | {"day": fell["day"], "days": 14}).status_code == 200

@@ -28,7 +28,7 @@ CONFIG = SonaConfig(loops=LoopConfig(automatic=False), maintenance=MaintenanceCo
 MAY_BE_EMPTY = {
     "change_parts", "communities", "diff", "dream_edges", "erasure_log", "failed_cycles", "forgetting_by_task",
     "graph_hubs", "hierarchy", "hubs", "imported", "nearest_nodes", "neighborhood", "neighbors", "next_patterns",
-    "pattern_seasons", "quality_by_parameter", "quality_changes", "touched_days", "waiting_feedback",
+    "pattern_seasons", "quality_by_parameter", "quality_changes", "route_changes", "touched_days", "waiting_feedback",
 }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ function parts(found) {
     { name: "Share before", kind: "number", of: (part) => share(part.before_share) },
     { name: "Share since", kind: "number", of: (part) => share(part.after_share) },
     { name: "Ratings", kind: "number", of: (part) => `${count(part.before_rated)} + ${count(part.after_rated)}${part.sampled ? " (sample)" : ""}` },
-    { name: "Beyond chance", of: (part) => (part.is_clear ? "yes" : "no") },
+    { name: "Other than the rest, beyond chance", of: (part) => (part.is_clear ? "yes" : "no") },
   ], found.parts);
 }
 
@@ -56,7 +56,13 @@ function entry(change, isOpen, days = chosenDays()) {
   return h("li", { class: "flow" }, h("p", {}, h("strong", {}, `${change.difference < 0 ? "▼" : "▲"} ${change.sentence}`)), !isOpen && button, place);
 }
 
-export function changeList(changes, earlier) {
+// Routes whose own quality is another, also where the mean of all is not.
+const ofRoutes = (routes) => (routes.length === 0 ? [] : [
+  h("h3", {}, "Answers that changed by themselves"),
+  h("ul", {}, routes.map((one) => h("li", {}, `${one.after_quality < one.before_quality ? "▼" : "▲"} ${one.sentence}`))),
+]);
+
+function ofAll(changes, earlier) {
   if (!changes.length && earlier) {
     return [
       h("p", {}, "No day of this period on which quality changed beyond chance. The period before it had one, so quality may differ from then by it:"),
@@ -70,3 +76,5 @@ export function changeList(changes, earlier) {
     h("p", { class: "note" }, "Days (UTC) on which the mean changed by more than chance explains, though each day was looked at ", help("change"), ". Answers, topics, labels and users show the same ratings from several sides: their points overlap."),
   ];
 }
+
+export const changeList = ({ changes, earlier, routes }) => [...ofAll(changes, earlier), ...ofRoutes(routes)];

@@ -90,7 +90,7 @@ export function overview() {
     const learning = get("v1/dashboard/learning");
     const changes = get("v1/dashboard/changes", { days: chosenDays() });
     labels.replaceChildren(labelsPanel());
-    reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found.changes, found.earlier)));
+    reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found)));
     curves.replaceChildren(
       filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", { days: chosenDays() }), learning, changes]),
         ([quality, known, found]) => overTime(quality, known.events, found.changes)),

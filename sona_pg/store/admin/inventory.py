@@ -32,7 +32,7 @@ INVENTORY = {
         neighborhood neighbors
         pattern_cycles pattern_drift pattern_seasons pattern_trajectories patterns_at quality_by_label
         quality_by_parameter
-        quality_changes quantile
+        quality_changes quantile route_changes
         reals_of record_feedback record_trajectory require_space require_vector routes_between
         routes_not_offered routes_on_like_questions
         serves_from similar_trajectories sizes_of touched_days uuid_floor uuid_time version_cycles weight_at

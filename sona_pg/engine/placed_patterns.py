@@ -1,0 +1,66 @@
+"""Patterns as the dashboard shows them: on a plane, with their routes and the best of these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sona_pg.domain.overview_figures import PlacedPattern, interval
+from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.route_choice import RatedRoute, choose, rated_routes
+
+PLACED_ROUTES = 8  # of a pattern
+SHOWN_OF_ROUTE = ("size", "rated", "quality", "low", "high", "cost")
+
+
+class ShownTexts(NamedTuple):
+    """What people see of a pattern's texts."""
+
+    name: str | None
+    title: str | None
+    wordings: Sequence[str]
+
+
+def placed(
+    pattern: LearnedPattern,
+    place: Sequence[float],
+    costs: Mapping[str, float],
+    not_offered: Collection[str],
+    shown: ShownTexts,
+) -> PlacedPattern:
+    """Return a pattern at its ``place`` on the plane, with the routes that did best in it.
+
+    Args:
+        pattern: of one version.
+        place: x and y.
+        costs: mean costs of routes in the whole space.
+        not_offered: routes that are no advice any more.
+        shown: its texts.
+    """
+    routes = rated_routes(pattern.routes, costs)
+    chosen = choose(routes, not_offered)
+    best, former, cheapest = (None, None, None) if chosen is None else (chosen.best, chosen.former, chosen.cheapest)
+    rated = round(pattern.weight)
+    mean = pattern.quality if pattern.rated else None
+    low, high = (None, None) if mean is None else interval(min(max(mean, 0.0), 1.0), max(rated, 1))
+    priced = [one for one in routes if one.cost is not None]
+    asked = sum(one.size for one in priced)
+    cost = math.fsum(one.size * (one.cost or 0.0) for one in priced) / asked if asked else None
+    return PlacedPattern(
+        pattern.id, place[0], place[1], pattern.size, mean, pattern.kind, pattern.verdict, pattern.typical_queries,
+        shown.name, shown.title, shown.wordings,
+        _name(best), _name(former), _shown(routes, (best, former, cheapest)),
+        rated, low, high, () if chosen is None else chosen.alike,
+        _name(cheapest), None if cost is None else 1000 * cost, pattern.verdicts.judged, pattern.verdicts.failure,
+    )  # fmt: skip
+
+
+def _name(route: RatedRoute | None) -> str | None:
+    return None if route is None else route.route
+
+
+def _shown(routes: Sequence[RatedRoute], named: Sequence[RatedRoute | None]) -> dict[str, dict[str, Any]]:
+    """Return the routes that have most ratings, and the ``named`` ones."""
+    shown = [one for place, one in enumerate(routes) if place < PLACED_ROUTES or one in named]
+    return {one.route: {name: getattr(one, name) for name in SHOWN_OF_ROUTE} for one in shown}
