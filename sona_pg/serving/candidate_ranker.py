@@ -7,8 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +19,7 @@ from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import InvalidValue, UnknownCandidate
 from sona_pg.learning.ranking.ranker_confidence import Confidence
 from sona_pg.learning.ranking.ranker_explore import explore
-from sona_pg.learning.ranking.ranker_prepared import Corrected, Prepared, prepare
+from sona_pg.learning.ranking.ranker_prepared import Prepared, prepare
 from sona_pg.limits import MOST_EXPLORATION
 from sona_pg.serving.arguments import (
     as_direction,
@@ -33,66 +32,13 @@ from sona_pg.serving.arguments import (
 from sona_pg.serving.background_uptake import BackgroundUptake
 from sona_pg.serving.candidate_sets import KEPT_SETS, KeepSet, Named, NamedSets, check_ids
 from sona_pg.serving.overlay import Overlay
-from sona_pg.serving.ranking_evidence import EvidenceWeights, RankingEvidence
+from sona_pg.serving.prepared_sets import PreparedSets, RankedSet, ReadySet, RecentSet
+from sona_pg.serving.ranking_evidence import RankingEvidence
 from sona_pg.serving.recent_evidence import RecentEvidence
 from sona_pg.serving.retired_candidates import RetiredCandidates
 from sona_pg.serving.rival_candidates import RivalCandidates
 from sona_pg.serving.served_version import ServedVersion
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RankedSet:
-    """Candidates that are ranked together."""
-
-    set_id: int | None  # number of the stored set; None if there was no room to store it
-    ids: tuple[str, ...]
-    embeddings: NDArray[np.float32] | NDArray[np.float16]  # (m, dim)
-    checksum: int  # digest of the given embeddings
-    # For ids without embeddings: the catalog with them, when to report the set to the store again, the retired ones.
-    stored: tuple[Catalog, float, frozenset[str]] | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ReadySet:
-    """A set prepared for one version."""
-
-    serving: ServedVersion
-    candidates: RankedSet
-    slots: NDArray[np.int32]  # (m,)
-    scorer: Prepared | Corrected
-    confidence: Confidence
-    evidence: EvidenceWeights | None = None  # that the scorer weighs beside the version
-
-
-class _RecentSet(NamedTuple):
-    """A recently ranked set of ids, with the objects its result depends on."""
-
-    ready: ReadySet
-    catalog: Catalog  # catalog with the ids
-    until: float  # monotonic seconds after which the set is reported to the store again
-    retired: frozenset[str]
-
-
-class _OfVersion:
-    """Candidate sets prepared for one version; dropped with it."""
-
-    def __init__(self, serving: ServedVersion) -> None:
-        self.serving = serving
-        self.ready: dict[RankedSet, ReadySet] = {}
-        self.recent: dict[tuple[str, ...], _RecentSet] = {}
-        self.weighed: dict[RankedSet, ReadySet] = {}  # with the latest evidence they were ranked by
-        self._numbers = 0  # approximate floats held by the sets
-
-    def add(self, ready: ReadySet) -> None:
-        """Cache a set; above the bounds on number and memory, the earlier ones are dropped."""
-        self._numbers += 2 * ready.candidates.embeddings.size
-        if len(self.ready) >= KEPT_SETS or self._numbers > MOST_NUMBERS:
-            self.recent, self.ready, self.weighed = {}, {}, {}
-            self._numbers = 2 * ready.candidates.embeddings.size
-        self.ready[ready.candidates] = ready
-
-
-MOST_NUMBERS = 1 << 24  # float32 values of prepared sets in a server's cache
 MANY = 1000  # candidates above which only the best are sorted
 
 
@@ -129,12 +75,12 @@ class CandidateRanker:
         self._named = NamedSets("candidate id", keep_set)
         self._sets: OrderedDict[int, RankedSet] = OrderedDict()
         self._sets_made = 0
-        self._of_version: _OfVersion | None = None
+        self._given_prepared: PreparedSets | None = None  # sets with embeddings
+        self._stored_prepared: PreparedSets | None = None
         self.overlay = Overlay()
         self.retired = RetiredCandidates()
         self._rivals = RivalCandidates(dim, self.overlay, self._given)
         self.evidence = RankingEvidence(evidence, dim, self._rivals, background)
-        self._last_stored: RankedSet | None = None
         self._lock = threading.Lock()
 
     def rank(
@@ -238,46 +184,59 @@ class CandidateRanker:
 
     def _recent(self, serving: ServedVersion, ids: Sequence[str] | None) -> ReadySet | None:
         """Return a recently ranked set of this version; None if there is none, or the store must hear of it again."""
-        of_version = self._of_version
-        if ids is None or of_version is None or of_version.serving is not serving:
+        prepared = self._stored_prepared
+        if ids is None or prepared is None or prepared.serving is not serving:
             return None
         try:
-            recent = of_version.recent.get(ids if type(ids) is tuple else tuple(ids))
+            recent = prepared.recent.get(ids if type(ids) is tuple else tuple(ids))
         except TypeError:  # an id that cannot be hashed is none, and the check says so
             return None
         if recent is None or time.monotonic() > recent.until or recent.retired is not self.retired.ids:
             return None
-        return recent.ready if self.overlay.catalog(serving.catalog) is recent.catalog else None
+        return recent.ready if self.overlay.catalog(serving.catalog) is prepared.catalog else None
 
     def _ready(self, serving: ServedVersion, chosen: RankedSet) -> ReadySet:
-        """Return a set prepared for this version; the cache is replaced by one assignment, so threads may race."""
-        of_version = self._of_version
-        if of_version is None or of_version.serving is not serving:
-            of_version = self._of_version = _OfVersion(serving)
-        ready = of_version.ready.get(chosen)
+        """Return a set prepared for this version."""
+        prepared = self._prepared_for(serving, None if chosen.stored is None else chosen.stored[0])
+        ready = prepared.ready.get(chosen)
         if ready is None:
             slots = serving.catalog.slots(chosen.ids)
             scorer = prepare(serving.ranker, chosen.embeddings, slots)
             ready = ReadySet(serving, chosen, slots, scorer, Confidence(serving.ranker, chosen.embeddings))
-            of_version.add(ready)
+            prepared.ready.put(chosen, ready, ready.numbers)
         if chosen.stored is not None:
-            of_version.recent[chosen.ids] = _RecentSet(ready, *chosen.stored)
+            prepared.recent.put(chosen.ids, RecentSet(ready, *chosen.stored[1:]), ready.numbers)
         return ready
+
+    def _prepared_for(self, serving: ServedVersion, catalog: Catalog | None) -> PreparedSets:
+        """Return the cache of sets given by id from ``catalog``, or else with embeddings.
+
+        It is replaced by one assignment, so threads may race.
+        """
+        prepared = self._given_prepared if catalog is None else self._stored_prepared
+        if prepared is not None and prepared.serving is serving and prepared.catalog is catalog:
+            return prepared
+        prepared = PreparedSets(serving, catalog)
+        if catalog is None:
+            self._given_prepared = prepared
+        else:
+            self._stored_prepared = prepared
+        return prepared
 
     def _weighed(self, ready: ReadySet) -> ReadySet:
         """Return a set as its version and recent evidence score it."""
         evidence = self.evidence.of(ready.serving)
         if evidence is None:
             return ready
-        of_version = self._of_version
-        known = of_version.weighed.get(ready.candidates) if of_version is not None else None
-        if known is not None and known.evidence is evidence and known.serving is ready.serving:
+        stored = ready.candidates.stored
+        cache = self._prepared_for(ready.serving, None if stored is None else stored[0]).weighed
+        known = cache.get(ready.candidates)
+        if known is not None and known.evidence is evidence:
             return known
         assert isinstance(ready.scorer, Prepared)
         scorer = evidence.added_to(ready.scorer, ready.candidates.ids)
         weighed = dataclasses.replace(ready, scorer=scorer, evidence=evidence)
-        if of_version is not None and of_version.serving is ready.serving:
-            of_version.weighed[ready.candidates] = weighed
+        cache.put(ready.candidates, weighed, ready.numbers)
         return weighed
 
     def _given(self) -> tuple[int, Sequence[RankedSet]]:
@@ -341,7 +300,8 @@ class CandidateRanker:
             wanted = [ids[row] for row in self.retired.rows_left(ids)] if self.retired.any_of(ids) else ids
         named = self._named.number(wanted) if ids or catalog.ids else Named((), 0, stored=False)
         names = named.ids
-        last = self._last_stored
+        sets = self._prepared_for(serving, catalog).by_number
+        last = sets.get(named.key)
         source = (catalog, named.until, retired)
         if last is not None and last.stored == source and last.ids == names and last.set_id == named.number:
             return last
@@ -357,7 +317,7 @@ class CandidateRanker:
             )
         halves = catalog.halves if len(names) == len(catalog) and ids is None else catalog.halves[slots]
         known = RankedSet(named.number, names, halves, 0, source)
-        self._last_stored = known
+        sets.put(named.key, known, halves.size)
         return known
 
 

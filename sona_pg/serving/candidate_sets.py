@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sona_pg.errors import InvalidValue
 from sona_pg.limits import LARGEST_TABLE, LONGEST_ID
+from sona_pg.serving.recently_used import RecentlyUsed
 
 KEPT_SETS = 64  # sets in a server's cache
 NAMED_SETS = 256  # whose ids a server can tell
@@ -39,7 +40,7 @@ class NamedSets:
         """Start without sets; ``what`` is the name of an id in errors."""
         self._what = what
         self._keep = keep
-        self._told: dict[tuple[str, ...], tuple[int, float]] = {}  # key, monotonic seconds
+        self._told: RecentlyUsed[tuple[str, ...], tuple[int, float]] = RecentlyUsed(KEPT_SETS)  # key, monotonic seconds
         self._named: OrderedDict[int, tuple[str, ...]] = OrderedDict()  # as they are stored, by number
 
     def number(self, ids: Iterable[str]) -> Named:
@@ -69,9 +70,7 @@ class NamedSets:
         self._named[key] = stored
         while len(self._named) > NAMED_SETS:
             self._named.popitem(last=False)
-        if len(self._told) >= KEPT_SETS:
-            self._told.clear()
-        self._told[names] = (key, now)
+        self._told.put(names, (key, now))
         return Named(names, key, stored=True, until=now + TELL_AGAIN)
 
     def ids_of(self, number: int) -> tuple[str, ...] | None:

@@ -20,9 +20,10 @@ from sona_pg.domain.memory import GroupOrder
 from sona_pg.errors import InvalidValue
 from sona_pg.learning.graph.activation import BLOCK, SEEDS, PreparedGraph
 from sona_pg.serving.arguments import as_direction, require_count
-from sona_pg.serving.candidate_ranker import CandidateRanker, RankedSet, ReadySet
+from sona_pg.serving.candidate_ranker import CandidateRanker
 from sona_pg.serving.graph_evidence import GraphEvidence
 from sona_pg.serving.graph_view import GraphView
+from sona_pg.serving.prepared_sets import RankedSet, ReadySet
 from sona_pg.serving.served_version import ServedVersion
 
 Order = tuple[str, int]  # group and position of a candidate

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
@@ -11,10 +13,13 @@ from sqlalchemy import create_engine, text
 from sona_pg import SonaEngine
 from sona_pg.domain.catalog import Catalog
 from sona_pg.errors import DimensionMismatch, InvalidValue, UnknownCandidate
+from sona_pg.learning.ranking.ranker_prepared import prepare
 from sona_pg.limits import LARGEST_TABLE
+from sona_pg.serving import candidate_ranker, recaller
 from sona_pg.serving.candidate_ranker import CandidateRanker
-from sona_pg.serving.candidate_sets import NamedSets
+from sona_pg.serving.candidate_sets import KEPT_SETS, NamedSets
 from sona_pg.serving.recent_evidence import RecentEvidence
+from sona_pg.serving.recently_used import RecentlyUsed
 
 DIM = 8
 IDS = ["red", "green", "blue"]
@@ -140,6 +145,42 @@ def test_remembering_one_by_one_copies_nothing_that_was_there(monkeypatch: pytes
     known = ranker.overlay.catalog(Catalog.of(["served", IDS[2]], ROWS[:2]))
     assert list(known.ids) == ["served", "blue", "red", "green"]  # candidates of a version keep its embeddings
     np.testing.assert_array_equal(known.embeddings, ROWS[[0, 1, 1, 1]])
+
+
+def test_a_set_is_prepared_once_however_many_others_are_ranked_between(engine: SonaEngine, monkeypatch) -> None:
+    names = [f"answer {number:02}" for number in range(40)]
+    rows = np.random.default_rng(0).standard_normal((len(names), DIM)).astype(np.float32)
+    engine.remember(names, rows)
+    engine.flush()
+    engine.refresh()
+    counted: Counter[int] = Counter()
+
+    def prepared(state, embeddings, slots):
+        counted[len(embeddings)] += 1
+        return prepare(state, embeddings, slots)
+
+    monkeypatch.setattr(candidate_ranker, "prepare", prepared)
+    graphs = []
+    graph_of = recaller._graph_of
+    monkeypatch.setattr(recaller, "_graph_of", lambda *given: graphs.append(given) or graph_of(*given))
+    for pair in islice(combinations(names, 2), 3 * KEPT_SETS):
+        engine.rank(rows[0])
+        engine.recall(rows[0])
+        engine.rank(rows[0], ids=pair)
+        engine.rank(rows[0], ids=names[:3])
+    assert counted == {40: 1, 3: 1, 2: 3 * KEPT_SETS}
+    assert len(graphs) == 1
+
+
+def test_one_set_that_is_as_large_as_the_bound_is_kept_beside_others() -> None:
+    kept: RecentlyUsed[str, int] = RecentlyUsed(3, largest=10)
+    for name, numbers in (("a", 4), ("large", 50), ("b", 4), ("c", 2)):
+        kept.put(name, numbers, numbers)
+    assert kept.get("a") == 4  # used last
+    kept.put("d", 3, 3)
+    assert [kept.get(name) for name in ("a", "b", "c", "d", "large")] == [4, None, 2, 3, 50]
+    kept.put("larger", 60, 60)
+    assert [kept.get(name) for name in ("large", "larger")] == [None, 60]
 
 
 def test_the_ids_of_a_set_too_large_to_learn_from_are_not_stored() -> None:
