@@ -128,6 +128,7 @@ class PlacedPattern:
     wordings: Sequence[str]  # its typical queries, masked, without near-copies
     best_route: str | None  # of the best quality, of those that are offered, with enough ratings
     former_best: str | None  # did better, and is no longer offered
+    succeeded: str | None  # would be the best by all of its ratings, and got worse
     routes: Mapping[str, Mapping[str, Any]]
     rated: int  # ratings, of which older ones count less
     low: float | None

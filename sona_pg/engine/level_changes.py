@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from uuid import UUID
 
 from sona_pg.domain.change_reasons import reasons
 from sona_pg.domain.level_change import (
@@ -17,6 +18,7 @@ from sona_pg.domain.level_change import (
     sentence,
 )
 from sona_pg.domain.period_figures import SpaceEvent
+from sona_pg.domain.route_choice import RatingsSince
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.wording import title, wordings
 from sona_pg.engine.period_overview import events
@@ -25,6 +27,7 @@ from sona_pg.errors import InvalidValue
 
 LONGEST = 28  # days on each side whose parts are compared
 MOST_DAYS = 366  # that are looked at for changes of single routes
+LATELY = 90  # days in which a route that got worse is looked for
 AROUND = timedelta(days=1)  # in which an event may have to do with a change
 
 
@@ -74,6 +77,20 @@ def route_changes(session: Session, days: float) -> list[ToldRouteChange]:
     asked = min(max(round(days), 1), MOST_DAYS)
     found = session.database.overview.route_changes(session.space, asked)
     return [ToldRouteChange(one, route_sentence(one)) for one in found]
+
+
+def ratings_since(session: Session) -> Mapping[UUID, Mapping[str, RatingsSince]]:
+    """Return, of each live pattern, the ratings since then of routes that got worse in the last ``LATELY`` days.
+
+    Where one has none since, it has none: what it was rated before says nothing of today.
+    """
+    changed = session.database.overview.route_changes(session.space, LATELY)
+    worse = [one for one in changed if one.after_quality < one.before_quality]
+    if not worse:
+        return {}
+    known = session.database.overview.ratings_since(session.space, worse)
+    unrated = {one.route: RatingsSince(one.changed_on, 0, 0.0) for one in worse}
+    return {pattern.id: {**unrated, **known.get(pattern.id, {})} for pattern in session.serving.patterns}
 
 
 def explained(session: Session, day: date, days: float) -> ExplainedChange:

@@ -33,6 +33,7 @@ from sona_pg.domain.overview_figures import (
 )
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
+from sona_pg.domain.route_choice import NONE_SINCE, RatingsSince
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.topic_period import TopicsInPeriod
@@ -88,6 +89,9 @@ class Overview:
         self._past: OrderedDict[int, PastVersion] = OrderedDict()
         self._past_of = 0  # the version served when they were prepared
         self._plane: tuple[int, Plane] | None = None  # with its version
+        self._since: tuple[int, float, Mapping[UUID, Mapping[str, RatingsSince]]] | None = (
+            None  # of a version, read when
+        )
         self._costs: tuple[float, Mapping[str, float]] | None = None  # with the time at which they were read
         self._lock = threading.Lock()
 
@@ -156,10 +160,19 @@ class Overview:
         places = plane.place(_centroids(largest, self._engine.dim)).tolist()
         costs = self._costs_of(session)
         names, gone = self._topic_names(session), self.not_offered()
-        then = gone if version == basis else ()  # earlier versions are told as they were
+        is_live = version == basis
+        then = gone if is_live else ()  # earlier versions are told as they were
+        since = self._ratings_since(session) if is_live else {}
         shown = [wordings(pattern.typical_queries) for pattern in largest]
         found = [
-            placed(pattern, place, costs, then, ShownTexts(names.of(pattern.id), called, texts))
+            placed(
+                pattern,
+                place,
+                costs,
+                then,
+                ShownTexts(names.of(pattern.id), called, texts),
+                since.get(pattern.id, NONE_SINCE),
+            )
             for pattern, place, called, texts in zip(largest, places, titles(shown), shown, strict=True)
         ]
         return PatternMap(version, basis, plane.explained, found, len(patterns) - len(largest), sorted(gone))
@@ -261,7 +274,9 @@ class Overview:
         known = PastVersion.of(serving.version, serving.state, serving.patterns, self._engine.dim, session.config)
         live = known.answer(vector, among, most, costs)
         gone = self.not_offered()
-        found = _named(near_patterns(list(serving.find_patterns(vector, 3)), costs, gone), names)
+        found = _named(
+            near_patterns(list(serving.find_patterns(vector, 3)), costs, gone, self._ratings_since(session)), names
+        )
         routes = [one for one in live.routes if one.id not in gone]
         moved = turned(session.held.instant.micro, vector)
         now = _dated(ranked[:most], history)
@@ -303,6 +318,13 @@ class Overview:
         if known is None or now - known[0] > COSTS_FOR:
             known = self._costs = (now, mean_costs(session, COSTS_OF))
         return known[1]
+
+    def _ratings_since(self, session: Session) -> Mapping[UUID, Mapping[str, RatingsSince]]:
+        """Return the ratings of routes that got worse since then, of each served pattern; see ``level_changes``."""
+        known, now, version = self._since, time.monotonic(), session.serving.version
+        if known is None or known[:1] != (version,) or now - known[1] > COSTS_FOR:
+            known = self._since = (version, now, level_changes.ratings_since(session))
+        return known[2]
 
     def _past_version(self, session: Session, version: int) -> PastVersion:
         with self._lock:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from sona_pg.domain.overview_figures import PlacedPattern, interval
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.domain.route_choice import RatedRoute, choose, rated_routes
+from sona_pg.domain.route_choice import NONE_SINCE, RatedRoute, RatingsSince, choose_now, rated_routes
 
 PLACED_ROUTES = 8  # of a pattern
-SHOWN_OF_ROUTE = ("size", "rated", "quality", "low", "high", "cost")
+SHOWN_OF_ROUTE = ("size", "rated", "quality", "low", "high", "cost", "since")
 
 
 class ShownTexts(NamedTuple):
@@ -28,6 +28,7 @@ def placed(
     costs: Mapping[str, float],
     not_offered: Collection[str],
     shown: ShownTexts,
+    since: Mapping[str, RatingsSince] = NONE_SINCE,
 ) -> PlacedPattern:
     """Return a pattern at its ``place`` on the plane, with the routes that did best in it.
 
@@ -37,10 +38,12 @@ def placed(
         costs: mean costs of routes in the whole space.
         not_offered: routes that are no advice any more.
         shown: its texts.
+        since: ratings of routes that got worse since then.
     """
-    routes = rated_routes(pattern.routes, costs)
-    chosen = choose(routes, not_offered)
-    best, former, cheapest = (None, None, None) if chosen is None else (chosen.best, chosen.former, chosen.cheapest)
+    routes = rated_routes(pattern.routes, costs, since)
+    chosen = choose_now(pattern.routes, routes, not_offered)
+    best, former, cheapest, succeeded = (None, None, None, None) if chosen is None else (
+        chosen.best, chosen.former, chosen.cheapest, chosen.succeeded)  # fmt: skip
     rated = round(pattern.weight)
     mean = pattern.quality if pattern.rated else None
     low, high = (None, None) if mean is None else interval(min(max(mean, 0.0), 1.0), max(rated, 1))
@@ -50,7 +53,7 @@ def placed(
     return PlacedPattern(
         pattern.id, place[0], place[1], pattern.size, mean, pattern.kind, pattern.verdict, pattern.typical_queries,
         shown.name, shown.title, shown.wordings,
-        _name(best), _name(former), _shown(routes, (best, former, cheapest)),
+        _name(best), _name(former), _name(succeeded), _shown(routes, (best, former, cheapest, succeeded)),
         rated, low, high, () if chosen is None else chosen.alike,
         _name(cheapest), None if cost is None else 1000 * cost, pattern.verdicts.judged, pattern.verdicts.failure,
     )  # fmt: skip

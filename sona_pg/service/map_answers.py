@@ -19,6 +19,7 @@ class PatternRoute(BaseModel):
     low: float | None = None
     high: float | None = None
     cost: float | None = None  # mean cost of a trajectory of the route in the whole space
+    since: date | None = None  # it got worse that day: the ratings are those since
 
 
 class PatternPlace(BaseModel):
@@ -37,6 +38,7 @@ class PatternPlace(BaseModel):
     wordings: list[str]  # the typical queries, masked, without near-copies
     best_route: str | None = None  # of the best quality, of those that are offered and have at least 10 ratings
     former_best: str | None = None  # did better, and is no longer offered
+    succeeded: str | None = None  # would be the best by all of its ratings, and got worse
     routes: dict[str, PatternRoute]
     rated: int  # ratings; older ones count less
     low: float | None = None

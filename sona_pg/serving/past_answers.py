@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from sona_pg import kernels
 from sona_pg.config import SonaConfig
 from sona_pg.domain.overview_figures import AnswerThen, NearPattern, Scored
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.domain.route_choice import choose, rated_routes
+from sona_pg.domain.route_choice import NONE_SINCE, RatingsSince, choose, rated_routes
 from sona_pg.domain.state import LearnedState, LoraWeights
 from sona_pg.domain.wording import title, wordings
 from sona_pg.learning.knowledge import initial_state, ranker_of, router_of
@@ -22,6 +24,8 @@ from sona_pg.learning.ranking.ranker_prepared import prepare
 from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.routing.router_basis import SKETCH_WIDTH, reduce_width
 from sona_pg.learning.vectors import unit
+
+NO_PATTERN: Mapping[UUID, Mapping[str, RatingsSince]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,10 +103,21 @@ def turned(micro: LoraWeights, x: NDArray[np.float32]) -> float:
 
 
 def near_patterns(
-    found: Sequence[LearnedPattern], costs: Mapping[str, float], not_offered: Collection[str] = ()
+    found: Sequence[LearnedPattern],
+    costs: Mapping[str, float],
+    not_offered: Collection[str] = (),
+    since: Mapping[UUID, Mapping[str, RatingsSince]] = NO_PATTERN,
 ) -> list[NearPattern]:
-    """Return patterns that were found for a query, as an answer names them; ``costs``: means of routes."""
-    chosen = [choose(rated_routes(pattern.routes, costs), not_offered) for pattern in found]
+    """Return patterns that were found for a query, as an answer names them.
+
+    Args:
+        found: the patterns.
+        costs: means of routes.
+        not_offered: routes that are no advice any more.
+        since: of patterns, ratings of routes that got worse since then.
+    """
+    routes = [rated_routes(pattern.routes, costs, since.get(pattern.id, NONE_SINCE)) for pattern in found]
+    chosen = [choose(rated, not_offered) for rated in routes]
     return [
         NearPattern(
             pattern.id,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
+from uuid import UUID
 
 from sqlalchemy import Connection
 
 from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
+from sona_pg.domain.route_choice import RatingsSince
 from sona_pg.store.connect import driver_connection
 
 SPACE = "SELECT name FROM sona.spaces WHERE space_id = %(space)s"  # it may have been renamed
@@ -25,6 +28,15 @@ ROUTES = """
 SELECT route, changed_on, before_from, before_rated, before_quality, after_until, after_rated, after_quality,
     others_before, others_after, chance
 FROM sona.route_changes(%(name)s, %(days)s) ORDER BY after_rated * abs(after_quality - before_quality) DESC, route
+"""
+
+# Of routes that got worse, what was rated of each topic since.
+SINCE = """
+SELECT j.pattern_id, c.route, c.since, count(*)::int, avg(j.quality)
+FROM unnest(%(routes)s::text[], %(days)s::date[]) AS c (route, since)
+JOIN sona.judged_topics(%(space)s, %(first)s, %(last)s) j ON j.route = c.route AND sona.day_of(j.id) >= c.since
+WHERE j.pattern_id IS NOT NULL
+GROUP BY 1, 2, 3
 """
 
 
@@ -48,6 +60,20 @@ def read_route_changes(connection: Connection, space_id: int, days: int) -> list
     """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
     asked = {"name": _name(connection, space_id), "days": days}
     return [RouteChange(*row) for row in driver_connection(connection).execute(ROUTES, asked)]
+
+
+def read_since(
+    connection: Connection, space_id: int, worse: Sequence[RouteChange]
+) -> dict[UUID, dict[str, RatingsSince]]:
+    """Return the ratings of each pattern for routes that got worse, since then."""
+    asked = {
+        "space": space_id, "routes": [one.route for one in worse], "days": [one.changed_on for one in worse],
+        "first": min(one.changed_on for one in worse), "last": max(one.after_until for one in worse),
+    }  # fmt: skip
+    found: dict[UUID, dict[str, RatingsSince]] = {}
+    for pattern, route, since, rated, quality in driver_connection(connection).execute(SINCE, asked):
+        found.setdefault(pattern, {})[route] = RatingsSince(since, rated, quality)
+    return found
 
 
 def _name(connection: Connection, space_id: int) -> str:

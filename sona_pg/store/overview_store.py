@@ -14,6 +14,7 @@ from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
 from sona_pg.domain.overview_figures import CandidateMatches, SpanSums, ToldFact, VersionCurve
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
+from sona_pg.domain.route_choice import RatingsSince
 from sona_pg.domain.space import Space
 from sona_pg.domain.topic_period import TopicSums
 from sona_pg.domain.undo_plan import UndoneRuns
@@ -111,6 +112,12 @@ class OverviewStore:
         return self._read(
             "looking for routes whose quality changed",
             lambda c: level_change_rows.read_route_changes(c, space.space_id, days),
+        )
+
+    def ratings_since(self, space: Space, worse: Sequence[RouteChange]) -> Mapping[UUID, Mapping[str, RatingsSince]]:
+        """Return the ratings of each live pattern for routes that got ``worse``, since then; of very many, a sample."""
+        return self._read(
+            "reading ratings since routes changed", lambda c: level_change_rows.read_since(c, space.space_id, worse)
         )
 
     def change_parts(self, space: Space, day: date, before_from: date, after_until: date) -> list[ChangePart]:

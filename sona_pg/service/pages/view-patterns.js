@@ -23,6 +23,7 @@ const wrong = (pattern) => (pattern.judged ? pattern.bad : null);
 const rating = (one) => (one.rated ? `${share(one.quality)} (${range(one.low, one.high)})` : null);
 
 function bestOf(pattern, gone) {
+  if (!pattern.best_route && pattern.succeeded) return "none that did not get worse has 10 ratings yet";
   if (!pattern.best_route) return pattern.former_best ? "none that is offered has 10 ratings yet" : "none has 10 ratings yet";
   const { alike, cheapest, best_route: best } = pattern;
   const others = alike.length ? `. ${alike.join(", ")} ${alike.length === 1 ? "is" : "are"} not shown to be worse yet.` : "";
@@ -36,11 +37,13 @@ function ownPrice({ routes }, best, alike) {
   return alike.length ? " Of these it costs least." : "";
 }
 
-const known = (pattern, route, gone = []) => `${offered(route, gone)}: ${rating(pattern.routes[route])}, ${several(pattern.routes[route].rated, "rating")}`;
+const changedOn = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeZone: "UTC" });
+const since = (route) => (route.since ? ` since ${changedOn.format(new Date(route.since))}, when it got worse` : "");
+const known = (pattern, route, gone = []) => `${offered(route, gone)}: ${summary({ ...pattern.routes[route], cost: null })}`;
 
 function summary(route) {
   const price = route.cost === null ? "" : `, mean cost ${cost(route.cost)}`;
-  return `${route.rated ? `${rating(route)}, ${several(route.rated, "rating")}` : `not rated, tried ${several(route.size, "time")}`}${price}`;
+  return `${route.rated ? `${rating(route)}, ${several(route.rated, "rating")}${since(route)}` : `not rated${since(route)}, tried ${several(route.size, "time")}`}${price}`;
 }
 
 // The costs of the very questions of a topic: in all, and of one.
@@ -60,6 +63,7 @@ function detail(pattern, form, gone = [], period = null) {
       pattern.own && [h("dt", {}, "Cost of its questions"), h("dd", {}, ownCost(pattern.own))],
       h("dt", {}, term("Routes’ cost of 1,000", "routescost")), h("dd", {}, cost(pattern.per_thousand)),
       h("dt", {}, term("Best quality", "best")), h("dd", {}, bestOf(pattern, gone)),
+      pattern.succeeded && [h("dt", {}, term("Was best, got worse", "succeeded")), h("dd", {}, known(pattern, pattern.succeeded, gone))],
       pattern.former_best && [h("dt", {}, term("Was better, no longer offered", "offered")), h("dd", {}, known(pattern, pattern.former_best))],
       pattern.cheapest && pattern.cheapest !== pattern.best_route && [h("dt", {}, term("Cheapest not shown to be worse", "cheapest")),
         h("dd", {}, `${known(pattern, pattern.cheapest)}, mean cost ${cost(pattern.routes[pattern.cheapest].cost)}`)]),
@@ -70,7 +74,7 @@ function detail(pattern, form, gone = [], period = null) {
     form,
     routes.length > 0 && h("h3", {}, "Routes tried in it"),
     routes.length > 0 && h("ul", { class: "typed" }, routes.map((route) => h("li", {}, h("strong", {}, offered(route.route, gone)), h("span", { class: "quiet" }, summary(route))))),
-    routes.length > 0 && h("p", { class: "note" }, "All ratings so far count, older ones less. In brackets: where their mean likely lies. Where quality has changed lately, today’s may lie outside: the Overview tells since when. Costs are means of the whole space."),
+    routes.length > 0 && h("p", { class: "note" }, "All ratings so far count, older ones less; of a route that got worse, those since. In brackets: where their mean likely lies. Where quality has changed lately, today’s may lie outside: the Overview tells since when. Costs are means of the whole space."),
   ].filter(Boolean);
 }
 
