@@ -111,6 +111,13 @@ class RouteStanding:
     is_offered: bool = True
 
 
+class Leaderboard(NamedTuple):
+    """The routes taken most often, best first, and how many there are."""
+
+    routes: Sequence[RouteStanding]
+    all: int
+
+
 @dataclass(frozen=True, slots=True)
 class PlacedPattern:
     """Pattern with its place on the map."""

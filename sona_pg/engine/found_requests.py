@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sona_pg.domain.overview_figures import CandidateMatches
 from sona_pg.domain.stored_trajectory import StoredTrajectory
+from sona_pg.engine.period_overview import days_of_period
 from sona_pg.engine.session import Session
 from sona_pg.store.export_rows import Selection
 
@@ -18,12 +19,20 @@ def found_requests(session: Session, find: str) -> Sequence[StoredTrajectory]:
     database, space = session.database, session.space
     ids = database.imported_ids.all_of(space, find, MOST_FOUND)
     own = _as_id(find)
-    wanted = [*ids, *([own] if own is not None and own not in ids else [])]
-    return [
-        stored
-        for id_ in wanted
-        for stored in database.exports.page(space, Selection(id_, UUID(int=id_.int + 1), steps=False), 1)
-    ]
+    return _stored(session, [*ids, *([own] if own is not None and own not in ids else [])])
+
+
+def rated_bad(session: Session, route: str, days: float) -> Sequence[StoredTrajectory]:
+    """Return the latest trajectories of a route in the last ``days`` that were rated bad, the latest first."""
+    _, first, last = days_of_period(session, days)
+    worst = session.config.patterns.failure_quality
+    return _stored(session, session.database.overview.rated_bad(session.space, route, first, last, worst, MOST_FOUND))
+
+
+def _stored(session: Session, ids: Sequence[UUID]) -> list[StoredTrajectory]:
+    exports, space = session.database.exports, session.space
+    pages = (exports.page(space, Selection(id_, UUID(int=id_.int + 1), steps=False), 1) for id_ in ids)
+    return [stored for page in pages for stored in page]
 
 
 def found_candidates(session: Session, find: str) -> CandidateMatches:

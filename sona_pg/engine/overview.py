@@ -20,13 +20,13 @@ from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.overview_figures import (
     AnswerThen,
     CandidateMatches,
+    Leaderboard,
     LearnedFact,
     NearPattern,
     PatternMap,
     PlacedGraph,
     QualityCurve,
     QualitySpan,
-    RouteStanding,
     Scored,
     ToldFact,
     VersionCurve,
@@ -41,14 +41,14 @@ from sona_pg.domain.undo_plan import UndoPlan
 from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
-from sona_pg.engine.found_requests import found_candidates, found_requests
+from sona_pg.engine.found_requests import found_candidates, found_requests, rated_bad
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange, ToldRouteChange
 from sona_pg.engine.period_overview import (
     days_of_period,
     events,
+    leaderboard,
     mean_costs,
     period_figures,
-    route_standings,
     topics_in,
 )
 from sona_pg.engine.placed_patterns import ShownTexts, placed
@@ -132,10 +132,10 @@ class Overview:
         """Return the quality of what each of the latest versions decided, as ``sona.learning_curve`` has it."""
         return quality_curves.by_version(self._session())
 
-    def routes(self, days: float = 30.0) -> list[RouteStanding]:
-        """Return the routes taken most often in the last ``days``, best first."""
-        gone = self.not_offered()
-        return [replace(one, is_offered=one.route not in gone) for one in route_standings(self._session(), days)]
+    def leaderboard(self, days: float = 30.0, find: str = "") -> Leaderboard:
+        """Return the routes taken most often in the last ``days``, of those with ``find`` in the name, best first."""
+        gone, found = self.not_offered(), leaderboard(self._session(), days, find.strip())
+        return found._replace(routes=[replace(one, is_offered=one.route not in gone) for one in found.routes])
 
     def not_offered(self) -> frozenset[str]:
         """Return the routes that are no longer offered, as ``sona.routes_not_offered`` has it."""
@@ -243,6 +243,10 @@ class Overview:
     def candidates_with(self, find: str) -> CandidateMatches:
         """Return candidates with ``find`` in their id or text, the retired ones as well."""
         return found_candidates(self._session(), find.strip())
+
+    def rated_bad(self, route: str, days: float = 30.0) -> Sequence[StoredTrajectory]:
+        """Return the latest trajectories of a route in the last ``days`` that were rated bad, the latest first."""
+        return rated_bad(self._session(), route, days)
 
     def said(self, trajectory: UUID) -> Mapping[str, Fact]:
         """Return what each source says of a trajectory now, facts that this process has just recorded included."""

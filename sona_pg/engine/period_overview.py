@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from sona_pg.domain.ids import EPOCH
-from sona_pg.domain.overview_figures import RouteStanding, interval
+from sona_pg.domain.overview_figures import Leaderboard, RouteStanding, interval
 from sona_pg.domain.period_figures import (
     DaySpending,
     DaySums,
@@ -83,15 +83,15 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
     )  # fmt: skip
 
 
-def route_standings(session: Session, days: float = 30.0, now: datetime | None = None) -> list[RouteStanding]:
-    """Return the routes taken most often in the last ``days`` (UTC), best first.
+def leaderboard(session: Session, days: float = 30.0, find: str = "") -> Leaderboard:
+    """Return the routes taken most often in the last ``days`` (UTC), of those with ``find`` in their names; best first.
 
     Their figures are exact, as ``sona.routes_between``; the order is that of ``sona.routes_on_like_questions``.
     """
-    _, first, last = days_of_period(session, days, now)
-    found = session.database.overview.routes(session.space, first, last, SHOWN_ROUTES)
+    _, first, last = days_of_period(session, days)
+    found, known = session.database.overview.routes(session.space, first, last, find, SHOWN_ROUTES)
     like = {one.route: one for one in session.database.overview.like_questions(session.space, first, last)}
-    return sorted((_standing(one, like.get(one.route)) for one in found), key=_place)
+    return Leaderboard(sorted((_standing(one, like.get(one.route)) for one in found), key=_place), known)
 
 
 def _standing(sums: RouteSums, like: LikeQuality | None) -> RouteStanding:

@@ -216,6 +216,7 @@ class RoutesAnswer(BaseModel):
     """Routes taken most often in the period, best first: by the lower end of their interval on like questions."""
 
     routes: list[RouteRow]
+    all: int  # routes of the period, or of the search
     cost_unit: str | None = None
 
 

@@ -41,7 +41,8 @@ from sona_pg.service.wire_vectors import Asked, vector_of
 
 operations = Operations("dashboard")
 
-LONGEST_FIND = 200  # characters of a search in the memory graph
+LONGEST_FIND = 200  # characters of a search
+LONGEST_ROUTE = 1000
 MOST_COMPARED = 24  # versions of one request
 _overviews: WeakKeyDictionary[SonaEngine, Overview] = WeakKeyDictionary()
 R = TypeVar("R")
@@ -51,6 +52,18 @@ class DaysQuery(BaseModel):
     """How far back to look."""
 
     days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+
+
+class RoutesQuery(DaysQuery):
+    """How far back to look, and a part of the routes' names."""
+
+    find: Annotated[str, Field(max_length=LONGEST_FIND)] = ""
+
+
+class RouteQuery(DaysQuery):
+    """How far back to look, and at which route."""
+
+    route: Annotated[str, Field(min_length=1, max_length=LONGEST_ROUTE)]
 
 
 class ChangeQuery(DaysQuery):
@@ -157,14 +170,16 @@ async def period_figures(call: Call[Any]) -> Any:
     return {name: getattr(found, name) for name in names} | sums | await _cost_unit(call)
 
 
-@operations.add("GET", "/v1/dashboard/routes", scope="read", query=DaysQuery, answer=RoutesAnswer)
+@operations.add("GET", "/v1/dashboard/routes", scope="read", query=RoutesQuery, answer=RoutesAnswer)
 async def route_leaderboard(call: Call[Any]) -> Any:
     """Return the routes taken most often in the last days, best first, with quality, median latency and mean cost.
 
     They are those of the daily figures, as in SQL ``sona.routes_between``; the quality on like questions, which orders
     them, is that of ``sona.routes_on_like_questions``.
     """
-    return {"routes": await _overview(call, lambda known: known.routes(call.query["days"]))} | await _cost_unit(call)
+    days, find = call.query["days"], call.query["find"]
+    found = await _overview(call, lambda known: known.leaderboard(days, find))
+    return found._asdict() | await _cost_unit(call)
 
 
 @operations.add("GET", "/v1/dashboard/patterns", scope="read", query=MapQuery, answer=PatternMapAnswer)
@@ -238,6 +253,16 @@ async def latest_feedback(call: Call[Any]) -> Any:
 async def found_requests(call: Call[Any]) -> Any:
     """Return the requests that have an id, or were imported of a row that had it in its file."""
     found = await _overview(call, lambda known: known.requests(call.query["find"]))
+    return {"requests": [_request(one) for one in found]} | await _cost_unit(call)
+
+
+@operations.add("GET", "/v1/dashboard/rated-bad", scope="read", query=RouteQuery, answer=RequestsAnswer)
+async def rated_bad(call: Call[Any]) -> Any:
+    """Return the latest requests of a route in the last days that were rated bad, as topics count them.
+
+    Of very many requests the newest are looked at.
+    """
+    found = await _overview(call, lambda known: known.rated_bad(call.query["route"], call.query["days"]))
     return {"requests": [_request(one) for one in found]} | await _cost_unit(call)
 
 

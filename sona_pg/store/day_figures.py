@@ -42,8 +42,8 @@ ORDER BY f.day, f.kind DESC, f.name
 # A route's histograms of latency are added up before its median is taken, as sona.routes_between does.
 ROUTES = f"""{DAYS}, listed AS (
     SELECT f.name, sum(f.trajectories)::bigint AS trajectories, sum(f.rated)::bigint AS rated,
-           sum(f.quality) AS quality, sum(f.costed)::bigint AS costed, sum(f.cost) AS cost
-    FROM found f WHERE f.kind = 'route' AND f.name <> ''
+           sum(f.quality) AS quality, sum(f.costed)::bigint AS costed, sum(f.cost) AS cost, count(*) OVER () AS routes
+    FROM found f WHERE f.kind = 'route' AND f.name <> '' AND strpos(lower(f.name), lower(%(find)s)) > 0
     GROUP BY f.name ORDER BY sum(f.trajectories) DESC, f.name LIMIT %(routes)s
 ), delayed AS (
     SELECT h.name, array_agg(h.delay ORDER BY h.delay) AS delays, array_agg(h.n ORDER BY h.delay) AS counts
@@ -53,7 +53,7 @@ ROUTES = f"""{DAYS}, listed AS (
         WHERE f.kind = 'route' GROUP BY f.name, u.delay
     ) h GROUP BY h.name
 )
-SELECT l.name, l.trajectories, l.rated, l.quality, l.costed, l.cost, sona.quantile(d.delays, d.counts, 0.5)
+SELECT l.name, l.trajectories, l.rated, l.quality, l.costed, l.cost, sona.quantile(d.delays, d.counts, 0.5), l.routes
 FROM listed l LEFT JOIN delayed d ON d.name = l.name
 """
 LIKE = """
@@ -80,10 +80,16 @@ def read_sums(connection: Connection, space_id: int, first: date, last: date, ro
     return SummedDays(sums, as_of, missing, [DaySums(*row) for kind, *row in rows if kind == "label"])
 
 
-def read_routes(connection: Connection, space_id: int, first: date, last: date, routes: int) -> list[RouteSums]:
-    """Return the sums of the ``routes`` taken most often from ``first`` to ``last``."""
-    asked = {"space": space_id, "first": first, "last": last, "routes": routes}
-    return [RouteSums(*row) for row in driver_connection(connection).execute(ROUTES, asked)]
+def read_routes(
+    connection: Connection, space_id: int, first: date, last: date, find: str, routes: int
+) -> tuple[list[RouteSums], int]:
+    """Return the sums of the ``routes`` taken most often from ``first`` to ``last``, and how many there are.
+
+    Only those with ``find`` in their names, in any case of letters.
+    """
+    asked = {"space": space_id, "first": first, "last": last, "find": find, "routes": routes}
+    rows = driver_connection(connection).execute(ROUTES, asked).fetchall()
+    return [RouteSums(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
 
 
 def read_like_questions(connection: Connection, space_id: int, first: date, last: date) -> list[LikeQuality]:

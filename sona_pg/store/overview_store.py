@@ -88,10 +88,17 @@ class OverviewStore:
             "reading daily figures", lambda c: day_figures.read_sums(c, space.space_id, first, last, routes)
         )
 
-    def routes(self, space: Space, first: date, last: date, most: int) -> list[RouteSums]:
-        """Return the sums of the ``most`` routes taken most often from ``first`` to ``last``."""
+    def routes(self, space: Space, first: date, last: date, find: str, most: int) -> tuple[list[RouteSums], int]:
+        """Return the sums of the ``most`` routes taken most often, and how many have ``find`` in their names."""
         return self._read(
-            "reading routes by day", lambda c: day_figures.read_routes(c, space.space_id, first, last, most)
+            "reading routes by day", lambda c: day_figures.read_routes(c, space.space_id, first, last, find, most)
+        )
+
+    def rated_bad(self, space: Space, route: str, first: date, last: date, worst: float, most: int) -> list[UUID]:
+        """Return the latest trajectories of a route whose quality is at most ``worst``, the latest first."""
+        return self._read(
+            "looking for what was rated bad",
+            lambda c: outcome_samples.read_rated_bad(c, space.space_id, route, (first, last), worst, most),
         )
 
     def like_questions(self, space: Space, first: date, last: date) -> list[LikeQuality]:

@@ -61,7 +61,7 @@ def test_a_route_that_gets_the_hard_questions_is_not_ranked_below_a_worse_one(
     assert first[4] == pytest.approx((460 * 0.75 + 460 * 0.95) / 920, abs=0.01)
     assert second[4] == pytest.approx((460 * 0.4 + 460 * 0.9) / 920, abs=0.01)
     assert second[6] < first[5] < first[4] < first[6]  # beyond chance
-    large, small = Overview(engine).routes(30)
+    large, small = Overview(engine).leaderboard(30).routes
     assert (large.route, large.like_quality, large.compared) == ("large", pytest.approx(first[4]), 460)
     assert (small.quality or 0) > (large.quality or 0)
 
@@ -83,7 +83,7 @@ def test_many_routes_are_compared_and_strangers_are_not(engine: SonaEngine, data
         {route: middle + better[route] for route in "abcd"}, abs=1e-6
     )
     assert found["z"] == (40, pytest.approx(0.6), 0, None, None, None, False)
-    assert [one.route for one in Overview(engine).routes(30)][-1] == "z"
+    assert [one.route for one in Overview(engine).leaderboard(30).routes][-1] == "z"
 
 
 def test_what_was_seen_on_hard_questions_alone_is_not_carried_over_to_easy_ones(
@@ -128,7 +128,7 @@ def test_answers_to_different_questions_are_not_compared(engine: SonaEngine, dat
     with psycopg.connect(database_url) as connection:
         found = connection.execute(ASKED, {"since": "2020-01-01"}).fetchall()
     assert [row[4] for row in found] == [None, None, None]
-    ordered = Overview(engine).routes(30)
+    ordered = Overview(engine).leaderboard(30).routes
     assert [one.low for one in ordered] == sorted((one.low or 0 for one in ordered), reverse=True)
 
 
@@ -168,4 +168,4 @@ def test_without_topics_nothing_is_compared(engine: SonaEngine, database_url: st
             ("b", 30, pytest.approx(2 / 3), 0, None, None, None, False)
         ]  # a has fewer than 10 ratings
         assert connection.execute(ASKED, {"since": "infinity"}).fetchall() == []
-    assert [one.like_quality for one in Overview(engine).routes(30)] == [None, None]
+    assert [one.like_quality for one in Overview(engine).leaderboard(30).routes] == [None, None]

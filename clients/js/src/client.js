@@ -63,6 +63,7 @@ export const CALLS = Object.freeze({
   fleet: ["GET", "/v1/dashboard/fleet"],
   cycles: ["GET", "/v1/dashboard/cycles"],
   requests: ["GET", "/v1/dashboard/requests"],
+  ratedBad: ["GET", "/v1/dashboard/rated-bad"],
   findCandidates: ["GET", "/v1/dashboard/candidates"],
   latestFeedback: ["GET", "/v1/dashboard/feedback"],
   answers: ["POST", "/v1/dashboard/answers"],

@@ -209,6 +209,7 @@ export class SonaClient {
   fleet(query?: { limit?: number }, options?: CallOptions): Promise<any>;
   cycles(query?: { limit?: number }, options?: CallOptions): Promise<any>;
   requests(query: { find: string }, options?: CallOptions): Promise<any>;
+  ratedBad(query: { route: string; days?: number }, options?: CallOptions): Promise<any>;
   findCandidates(query: { find: string }, options?: CallOptions): Promise<any>;
   latestFeedback(query?: { limit?: number }, options?: CallOptions): Promise<any>;
   answers(body: Asked & { versions?: number[]; k?: number }, options?: CallOptions): Promise<any>;

@@ -13,7 +13,7 @@ function textOf(content) {
   if (!(content instanceof Node)) return String(content);
   const copy = content.cloneNode(true);
   if (copy instanceof Element) {
-    if (copy.matches("svg")) return "";
+    if (copy.matches("svg, button.act")) return ""; // a button that shows more tells no figure
     for (const part of copy.querySelectorAll("svg, [aria-hidden=true], a.help")) part.remove();
   }
   return copy.textContent;

@@ -39,7 +39,7 @@ export function plainTable(caption, allColumns, rows, rowClass) {
     h("table", { role: "table", class: "cards" },
       h("caption", { role: "caption" }, caption),
       h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
-        columns.map((column) => h("th", { scope: "col", role: "columnheader", class: column.kind }, column.title?.() ?? column.name)))),
+        columns.map((column) => h("th", { scope: "col", role: "columnheader", class: column.kind, "aria-sort": column.sorted }, column.title?.() ?? column.name)))),
       h("tbody", { role: "rowgroup" }, rows.map((row) => h("tr", { role: "row", class: rowClass?.(row) },
         columns.map((column) => cell(column, row)))))));
 }

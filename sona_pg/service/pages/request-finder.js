@@ -10,7 +10,7 @@ const details = (one) => [
   one.latency === null ? "" : duration(one.latency), one.cost === null ? "" : cost(one.cost), one.context.join(", "),
 ].filter(Boolean).join(" · ");
 
-const found = (one, caller) => h("li", {},
+export const requestLine = (one, caller) => h("li", {},
   h("span", { class: "told" }, one.imported_id ?? "a request"),
   h("span", {}, one.query ?? "a question without text", one.route ? ` – answered with “${one.route}”` : "", " ",
     h("span", { class: "quiet" }, `${at(madeAt(one.trajectory))} · ${details(one)}`),
@@ -30,7 +30,7 @@ export function finder() {
     try {
       const [{ requests, cost_unit }, caller] = await Promise.all([get("v1/dashboard/requests", { find: id }), whoAsks()]);
       costsIn(cost_unit);
-      place.replaceChildren(requests.length ? h("ul", { class: "facts" }, requests.map((one) => found(one, caller))) : h("p", { class: "quiet" }, `No request of this space has the id “${id}”.`));
+      place.replaceChildren(requests.length ? h("ul", { class: "facts" }, requests.map((one) => requestLine(one, caller))) : h("p", { class: "quiet" }, `No request of this space has the id “${id}”.`));
     } catch (error) {
       place.replaceChildren(problem(error));
     }

@@ -226,6 +226,37 @@ def test_an_answer_that_is_not_first_is_retired_where_it_is_found(watched: Watch
     page.wait_for_selector("#retired.hidden", state="attached")
 
 
+def test_the_leaderboard_is_ordered_by_a_column_with_the_keyboard(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support&days=3650#routes")
+    button = page.locator("thead button:has-text('Mean cost')")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("th[aria-sort=descending]:has-text('Mean cost')")
+    board = page.locator("table:has(caption:has-text('Routes taken most often'))")
+    assert board.locator("tbody th").all_inner_texts() == ["small", "large"]
+    page.keyboard.press("Enter")  # the focus has stayed
+    page.wait_for_selector("th[aria-sort=ascending]:has-text('Mean cost')")
+    assert board.locator("tbody th").all_inner_texts() == ["large", "small"]
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.get_by_label("Order").select_option(label="Route, Z to A")
+    page.wait_for_selector("caption:has-text('Route, Z to A')")
+    assert board.locator("tbody th").all_inner_texts() == ["small", "large"]
+    watched.require_readable("leaderboard-ordered")
+
+
+def test_a_route_leads_to_its_requests_that_were_rated_bad(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support&days=3650#routes")
+    page.get_by_label("A part of the route’s name").fill("LAR")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('tbody button.act').length === 1")
+    page.get_by_role("button", name="Show what was rated bad of large").click()
+    page.wait_for_selector("h3:has-text('Rated bad of late: large')")
+    assert page.locator("ul.facts li:has-text('my money has not come back')").count() == 20
+    watched.require_readable("leaderboard-rated-bad")
+
+
 def test_a_table_is_downloaded_with_the_rows_and_figures_that_it_shows(watched: Watched, site: Site) -> None:
     page = watched.page
     page.goto(f"{site.url}/?space=support&days=3650#routes")

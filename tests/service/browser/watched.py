@@ -35,8 +35,9 @@ class Watched:
         assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
         self.page.evaluate(AXE.read_text(encoding="utf-8") + ";0")  # by the debugger, whom the policy does not concern
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-        assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+        serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+        assert not serious, serious
 
     def close(self) -> None:
         self.context.close()
-        assert not self.wrong
+        assert not self.wrong, self.wrong
