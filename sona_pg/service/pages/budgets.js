@@ -3,6 +3,7 @@
 import { post } from "./api.js";
 import { curve, QUALITY } from "./charts.js";
 import { alone, constantMix } from "./constant-mix.js";
+import { costColumn, intervalColumn } from "./columns.js";
 import { h, problem, table } from "./elements.js";
 import { at, cost, count, inUnit, number, range, several, share } from "./format.js";
 import { help, term } from "./terms.js";
@@ -18,6 +19,8 @@ function reason(one) {
   if (one.refused.startsWith("too little overlap")) return "not enough evidence: too few choices like these were made";
   return one.refused || null;
 }
+
+const limitOf = (one) => one.budget ?? null;
 
 // Estimates of the budgets, each with the share of the present cost that it is, and those to compare them with.
 function read(found) {
@@ -85,11 +88,11 @@ function shown(found) {
     ...chooser(known, figure),
     figure,
     table("Budgets, with what they would give; costs are means of a request", [
-      { name: "Budget", heads: true, kind: "words", of: (one) => (one.budget === null || one.budget === undefined ? one.name : `${cost(one.budget)}, ${one.name}`) },
+      { name: "Budget", heads: true, kind: "words", of: (one) => (limitOf(one) === null ? one.name : `${cost(one.budget)}, ${one.name}`), parts: [{ name: "Budget", of: (one) => one.name }, { ...costColumn(limitOf), name: "Limit" }] },
       { name: "Quality", title: () => term("Quality", "quality"), kind: "number", of: (one) => share(one.quality) },
-      { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (one) => range(one.low, one.high) },
+      { ...intervalColumn(), title: () => term("Likely between", "interval") },
       { name: "Constant mix", title: () => term("Constant mix", "mix"), kind: "number", of: (one) => (one.mix ? share(one.mix.quality) : null) },
-      { name: "Cost", kind: "number", of: (one) => cost(one.cost) },
+      { ...costColumn((one) => one.cost), name: "Cost" },
       { name: "Routes", kind: "words", of: routesOf },
       { name: "No estimate", kind: "words", of: reason },
     ], [known.logged, ...known.budgets, known.free, ...known.routes]),

@@ -4,7 +4,8 @@ const isDecimalComma = new Intl.NumberFormat().format(1.5).includes(","); // as 
 const COMMA = isDecimalComma ? ";" : ",";
 const FIGURE = /^[-−+]?\d{1,3}(,?\d{3})*(\.\d+)?(\s?%)?$/;
 const FORMULA = /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/; // what a spreadsheet would run (OWASP, CSV injection)
-const LONGEST = 80; // characters of a file's name
+const LONGEST = 40; // characters of a table's name in that of its file
+const DIGITS = 6;
 
 // Text of a cell: the exact figure of a rounded one, without drawings and without the "?" of terms.
 function textOf(content) {
@@ -25,18 +26,36 @@ export function cell(content) {
   if (text === "–") return "";
   if (FIGURE.test(text)) {
     const plain = text.replaceAll(",", "").replace("−", "-").replace(/\s?%$/, "%");
-    return isDecimalComma ? plain.replace(".", ",") : plain;
+    return marked(plain);
   }
   return FORMULA.test(text) ? `'${text}` : text;
 }
 
+const marked = (plain) => (isDecimalComma ? plain.replace(".", ",") : plain);
+
+// A number in full, whatever digits the page shows of it.
+const figure = (value) => (value === null || value === undefined ? "" : marked(String(Number(value.toPrecision(DIGITS)))));
+
 const quoted = (text) => (/["\r\n;,]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
-function csv(columns, rows) {
-  const lines = rows.map((row) => columns.map((column) => cell(column.of(row))));
+const headed = (column) => (column.unit?.() ? `${column.name} (${column.unit()})` : column.name);
+
+// A cell of several figures is a column for each (`parts`), one with a unit is a number (`value`).
+function csv(shown, rows) {
+  const columns = shown.flatMap((column) => column.parts ?? [column]);
+  const lines = rows.map((row) => columns.map((column) => (column.value ? figure(column.value(row)) : cell(column.of(row)))));
   const told = columns.map((_, place) => lines.some((line) => line[place])); // not columns of drawings alone
-  return [columns.map((column) => column.name), ...lines]
+  return [columns.map(headed), ...lines]
     .map((line) => line.filter((_, place) => told[place]).map(quoted).join(COMMA)).join("\r\n");
+}
+
+const slug = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, LONGEST).replace(/^-|-$/g, "");
+
+// The space, what the table is about, and the day on which it was taken along.
+function fileName(caption) {
+  const space = document.getElementById("space")?.value ?? "";
+  const [table] = caption.split(/[,;:(]/);
+  return `${[slug(space), slug(table), new Date().toISOString().slice(0, 10)].filter(Boolean).join("-")}.csv`;
 }
 
 export function downloadButton(caption, columns, rows) {
@@ -49,7 +68,7 @@ export function downloadButton(caption, columns, rows) {
     const address = URL.createObjectURL(new Blob(["\ufeff", csv(columns, rows), "\r\n"], { type: "text/csv;charset=utf-8" }));
     const link = document.createElement("a");
     link.href = address;
-    link.download = `${caption.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, LONGEST).replace(/^-|-$/g, "")}.csv`;
+    link.download = fileName(caption);
     link.click();
     URL.revokeObjectURL(address);
   });

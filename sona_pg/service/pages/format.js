@@ -25,6 +25,7 @@ let unit = "";
 export const costsIn = (name) => {
   unit = name ?? "";
 };
+export const costUnit = () => unit;
 export const cost = (value) => (value === null || value === undefined || !unit ? number(value) : `${number(value)}\u00a0${unit}`);
 export const inUnit = (words) => (unit ? `${words} (${unit})` : words);
 export const share = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(0)} %`);

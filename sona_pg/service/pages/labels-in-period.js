@@ -1,8 +1,9 @@
 // Quality by label (market, customer, plan) in the chosen period, and users who give much of what was rated down.
 
 import { get } from "./api.js";
+import { intervalColumn } from "./columns.js";
 import { h, panel, problem, table } from "./elements.js";
-import { count, fine, range, several, share } from "./format.js";
+import { count, fine, several, share } from "./format.js";
 import { chosenDays, daysOf } from "./range.js";
 import { term } from "./terms.js";
 
@@ -16,7 +17,7 @@ function drawn(found) {
   const columns = [
     { name: "Label", heads: true, kind: "words", of: (one) => one.label },
     { name: "Quality", kind: "number", of: (one) => share(one.quality) },
-    { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (one) => range(one.low, one.high) },
+    { ...intervalColumn(), title: () => term("Likely between", "interval") },
     { name: "Ratings", kind: "number", of: (one) => count(one.rated) },
     { name: "Share of ratings", kind: "number", of: (one) => share(one.share_of_rated) },
   ];

@@ -2,22 +2,23 @@
 
 import { get } from "./api.js";
 import { whisker } from "./charts.js";
+import { costColumn, intervalColumn, timeColumn } from "./columns.js";
 import { h, problem } from "./elements.js";
 import { whoAsks } from "./feedback.js";
-import { cost, costsIn, count, duration, offered, range, several, share } from "./format.js";
+import { cost, costsIn, count, offered, several, share } from "./format.js";
 import { fairQuality, likeQuality, plainQuality } from "./money.js";
 import { chosenDays } from "./range.js";
 import { requestLine } from "./request-finder.js";
 import { sortableTable } from "./sortable-table.js";
 
-const meanCost = (route) => (route.cost === null ? null : h("span", { title: `of ${several(route.costed, "request")}` }, cost(route.cost)));
+const meanCost = { ...costColumn((route) => route.cost), of: (route) => (route.cost === null ? null : h("span", { title: `of ${several(route.costed, "request")}` }, cost(route.cost))) };
 const goodCost = (route) => {
   const quality = fairQuality(route)?.quality;
   return route.cost === null || !quality ? null : route.cost / quality;
 };
 
 const SHORTEST = 100; // microseconds: a program that begins and ends a trajectory at once has measured nothing
-const latencyOf = (route) => (route.latency_us === null || route.latency_us < SHORTEST ? null : duration(route.latency_us / 1e6));
+const latencyOf = (route) => (route.latency_us === null || route.latency_us < SHORTEST ? null : route.latency_us / 1e6);
 
 // Where no two routes answered questions of the same topics, the order is of unlike questions: that is said.
 const ORDERS = {
@@ -40,13 +41,13 @@ export function leaderboard(found, when, onBad) {
       { name: "Route", heads: true, kind: "words", isText: true, key: (route) => route.route, of: (route) => offered(route.route, route.is_offered ? [] : [route.route]) },
       compared && { name: "On like questions", word: "like", kind: "number", key: (route) => route.like_quality, of: (route) => share(route.like_quality) },
       { name: "0 to 100 %", kind: "nowrap", of: (route) => shown(route) && whisker(shown(route)) },
-      { name: "Likely between", word: "interval", kind: "nowrap", key: (route) => shown(route)?.low ?? null, of: (route) => shown(route) && range(shown(route).low, shown(route).high) },
+      { ...intervalColumn(shown), word: "interval", key: (route) => shown(route)?.low ?? null },
       { name: compared ? "As sent" : "Quality", word: compared ? "assent" : "quality", kind: "number", key: (route) => route.quality, of: (route) => share(route.quality) },
       { name: "Ratings", kind: "number", key: (route) => route.rated, of: (route) => count(route.rated) },
       { name: "Rated bad", of: bad },
-      timed && { name: "Median latency", kind: "number", key: (route) => route.latency_us, of: latencyOf },
-      priced && { name: "Mean cost", kind: "number", key: (route) => route.cost, of: meanCost },
-      priced && { name: "Cost of a good answer", kind: "number", key: goodCost, of: (route) => (goodCost(route) === null ? null : cost(goodCost(route))) },
+      timed && { ...timeColumn(latencyOf), name: "Median latency", key: latencyOf },
+      priced && { ...meanCost, name: "Mean cost", key: (route) => route.cost },
+      priced && { ...costColumn(goodCost), name: "Cost of a good answer", key: goodCost },
     ].filter(Boolean), rows, compared ? ORDERS.like : ORDERS.plain),
     compared && h("p", { class: "note" }, "A route that is sent the hard questions gets worse ratings than it deserves: “as sent” is the plain mean. “On like questions” compares the routes within topics, as if all had answered the same questions. Where their ranges overlap, the difference may be chance."),
   ].filter(Boolean);

@@ -2,6 +2,7 @@
 
 import { get, post } from "./api.js";
 import { chart, frame, QUALITY } from "./charts.js";
+import { costColumn } from "./columns.js";
 import { asTable, h, problem, rounded, s, table } from "./elements.js";
 import { ago, cost, count, inUnit, number, precise, several, share } from "./format.js";
 import { placeLabels, shortened } from "./labels.js";
@@ -29,9 +30,9 @@ export function totals(figures) {
       tile("Requests with a cost", count(now.costed), `of ${count(now.trajectories)} recorded`)),
     table(`Spending by route, ${daysOf(figures)}`, [
       { name: "Route", heads: true, kind: "short", of: (row) => nameOf(row.route) },
-      { name: "Spent", kind: "number", of: (row) => (row.costed ? cost(row.cost) : null) },
+      { ...costColumn((row) => (row.costed ? row.cost : null)), name: "Spent" },
       { name: "Share", kind: "number", of: (row) => (row.costed ? share(row.share) : null) },
-      { name: "Cost of 1,000", kind: "number", of: (row) => (row.costed ? cost(row.per_thousand) : null) },
+      { ...costColumn((row) => (row.costed ? row.per_thousand : null)), name: "Cost of 1,000" },
       { name: "Requests", kind: "number", of: (row) => count(row.trajectories) },
       { name: "With a cost", kind: "number", of: (row) => count(row.costed) },
     ], rows),
@@ -88,9 +89,9 @@ export function byDay(figures) {
       s("svg", { width: 14, height: 12, viewBox: "0 0 14 12", "aria-hidden": "true" }, s("rect", { class: style, width: 14, height: 12 })), name))),
     asTable(`Spending by ${unit}`, [
       { name: `${each === 1 ? "Day" : "From"} (UTC)`, heads: true, kind: "when", of: on },
-      { name: "Spent", kind: "number", of: (bar) => cost(bar.cost) },
+      { ...costColumn((bar) => bar.cost), name: "Spent" },
       { name: "Requests with a cost", kind: "number", of: (bar) => count(bar.costed) },
-      ...routes.map((route) => ({ name: nameOf(route || null), kind: "number", of: (bar) => (bar.routes[route] === undefined ? null : cost(bar.routes[route])) })),
+      ...routes.map((route) => ({ ...costColumn((bar) => bar.routes[route]), name: nameOf(route || null) })),
     ], known),
   ];
 }

@@ -1,6 +1,7 @@
 // Charts of quality: over time and by version, with what happened to the space.
 
 import { curve, FEW, QUALITY } from "./charts.js";
+import { intervalColumn } from "./columns.js";
 import { asTable, h } from "./elements.js";
 import { at, count, fine, madeBy, range, several, share } from "./format.js";
 import { changeMarks } from "./quality-changes.js";
@@ -46,7 +47,7 @@ export function overTime({ points, sampled }, happened, changes) {
     asTable("Quality over time", [
       { name: "From", heads: true, kind: "when", of: (point) => at(point.start) },
       { name: "Quality", kind: "number", of: (point) => share(point.quality) },
-      { name: "Likely between", kind: "nowrap", of: (point) => range(point.low, point.high) },
+      intervalColumn(),
       { name: "Ratings", kind: "number", of: (point) => count(point.rated) },
     ], points.filter((point) => point.trajectories)),
   ].filter(Boolean);
@@ -103,7 +104,7 @@ export function byVersion(found) {
       { name: "Made by", of: (point) => (point.origin === null ? "not kept any more" : madeBy(point.origin)) },
       { name: "Made", kind: "when", of: (point) => point.made_at && at(point.made_at) },
       { name: "Quality", kind: "number", of: (point) => share(point.quality) },
-      { name: "Likely between", kind: "nowrap", of: (point) => range(point.low, point.high) },
+      intervalColumn(),
       { name: "Ratings", kind: "number", of: (point) => count(point.rated) },
       { name: "Learned from", kind: "number", of: (point) => (point.learned ? count(point.learned) : null) },
     ], points),

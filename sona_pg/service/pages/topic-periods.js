@@ -1,6 +1,7 @@
 // Topics in the chosen period: the ratings of its days, and the change against as many days before.
 
 import { get } from "./api.js";
+import { intervalColumn, joined } from "./columns.js";
 import { h, problem, table } from "./elements.js";
 import { count, range, several, share } from "./format.js";
 import { change } from "./quality-charts.js";
@@ -30,9 +31,9 @@ function drawn(found, topicOf, onChoose) {
   const rated = known.filter((one) => one.rated);
   const columns = [
     { name: "Topic", heads: true, kind: "short", of: (one) => h("button", { type: "button", class: "link", "data-id": one.pattern, "aria-pressed": "false", onclick: () => onChoose(one.pattern) }, topicOf(one.pattern)) },
-    { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", of: (one) => `${count(one.bad)} of ${count(one.rated)}` },
+    { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", ...joined((one) => `${count(one.bad)} of ${count(one.rated)}`, { "Rated bad": (one) => count(one.bad), Rated: (one) => count(one.rated) }) },
     { name: "Quality", kind: "number", of: (one) => share(one.quality) },
-    { name: "Likely between", title: () => term("Likely between", "interval"), kind: "nowrap", of: (one) => range(one.low, one.high) },
+    { ...intervalColumn(), title: () => term("Likely between", "interval") },
     { name: "Against the days before", kind: "words", of: trend },
   ];
   if (!rated.length) return [h("p", { class: "quiet" }, `Nothing asked from ${daysOf(found)} is rated.`)];

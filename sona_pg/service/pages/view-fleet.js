@@ -1,9 +1,10 @@
 // Fleet: whether the space learns, its servers and how far each is behind, and the cycles.
 
 import { get } from "./api.js";
+import { timeColumn } from "./columns.js";
 import { h, panel, problem, table } from "./elements.js";
 import { erasures } from "./erasures.js";
-import { ago, at, count, duration, fine, madeBy, several } from "./format.js";
+import { ago, at, count, fine, madeBy, several } from "./format.js";
 import { listed } from "./quality-charts.js";
 import { term } from "./terms.js";
 import { goBack } from "./version-undo.js";
@@ -58,7 +59,7 @@ const RUNS = "Longest time of a day (UTC) that records waited while none were le
 const waits = (rows) => (rows.length ? [
   table("Longest waits for learning, last seven days", [
     { name: "Day", heads: true, kind: "nowrap", of: (one) => one.day },
-    { name: "Longest wait", kind: "number", of: (one) => duration(one.seconds) },
+    { ...timeColumn((one) => one.seconds), name: "Longest wait" },
     { name: "From", kind: "when", of: (one) => at(one.waited_from) },
     { name: "Until", kind: "when", of: (one) => (one.waited_until === null ? "it goes on" : at(one.waited_until)) },
     { name: "Failed runs meanwhile", kind: "number", of: (one) => count(one.failed_cycles) },
@@ -98,7 +99,7 @@ export function fleet() {
       { name: "Recorded", kind: "number", of: (one) => count(one.trajectories) },
       { name: "Feedback", kind: "number", of: (one) => count(one.feedback) },
       { name: "Dropped", kind: "number", of: (one) => count(one.dropped) },
-      { name: "Clock", title: () => term("Clock", "skew"), kind: "number", of: (one) => (one.skew_ms === null ? null : `${one.skew_ms.toFixed(1)} ms`) },
+      { name: "Clock", title: () => term("Clock", "skew"), kind: "number", value: (one) => one.skew_ms, unit: () => "ms", of: (one) => (one.skew_ms === null ? null : `${one.skew_ms.toFixed(1)} ms`) },
       { name: "Release", of: (one) => one.release },
     ];
     const running = found.servers.filter((one) => one.state !== "ended");
@@ -112,7 +113,7 @@ export function fleet() {
       { name: "Version", heads: true, kind: "number", of: (one) => count(one.version) },
       { name: "Kind", title: () => term("Kind", "cycle"), of: (one) => one.loop },
       { name: "Began", kind: "when", of: (one) => at(one.started_at) },
-      { name: "Took", kind: "number", of: (one) => duration(one.milliseconds / 1000) },
+      { ...timeColumn((one) => one.milliseconds / 1000), name: "Took" },
       { name: "Requests", kind: "number", of: (one) => count(one.trajectories) },
       { name: "Feedback", kind: "number", of: (one) => count(one.feedback) },
       { name: "Topics", kind: "number", of: (one) => count(one.patterns) },

@@ -2,6 +2,7 @@
 
 import { get, post, unlessAway } from "./api.js";
 import { tone, toneLegend } from "./charts.js";
+import { costColumn, joined } from "./columns.js";
 import { h, panel, problem, table } from "./elements.js";
 import { bubbleMap, spread } from "./map.js";
 import { versionSlider } from "./slider.js";
@@ -134,10 +135,10 @@ function leading(items, onChoose, gone) {
   const columns = [
     { name: "Topic", heads: true, kind: "short", of: (pattern) => h("button", { type: "button", class: "link", "data-id": pattern.id, "aria-pressed": "false", onclick: () => onChoose(pattern) }, nameOf(pattern)) },
     { name: "Asked", kind: "number", of: (pattern) => count(pattern.size) },
-    { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", of: (pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.judged)}`) },
-    { name: "Quality", kind: "number", of: (pattern) => (pattern.rated ? `${share(pattern.quality)} of ${count(pattern.rated)}` : null) },
+    { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", ...joined((pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.judged)}`), { "Rated bad": (pattern) => (wrong(pattern) === null ? null : count(wrong(pattern))), Judged: (pattern) => count(pattern.judged) }) },
+    { name: "Quality", kind: "number", ...joined((pattern) => (pattern.rated ? `${share(pattern.quality)} of ${count(pattern.rated)}` : null), { Quality: (pattern) => (pattern.rated ? share(pattern.quality) : null), Ratings: (pattern) => count(pattern.rated) }) },
     { name: "Best quality", title: () => term("Best quality", "best"), kind: "short", of: (pattern) => pattern.best_route && offered(pattern.best_route, gone) },
-    { name: "Routes’ cost in all", title: () => term("Routes’ cost in all", "routescost"), kind: "number", of: (pattern) => (inAll(pattern) === null ? null : cost(inAll(pattern))) },
+    { name: "Routes’ cost in all", title: () => term("Routes’ cost in all", "routescost"), ...costColumn(inAll) },
   ];
   const more = rows.slice(LEADING);
   return [

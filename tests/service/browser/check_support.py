@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -255,35 +254,6 @@ def test_a_route_leads_to_its_requests_that_were_rated_bad(watched: Watched, sit
     page.wait_for_selector("h3:has-text('Rated bad of late: large')")
     assert page.locator("ul.facts li:has-text('my money has not come back')").count() == 20
     watched.require_readable("leaderboard-rated-bad")
-
-
-def test_a_table_is_downloaded_with_the_rows_and_figures_that_it_shows(watched: Watched, site: Site) -> None:
-    page = watched.page
-    page.goto(f"{site.url}/?space=support&days=3650#routes")
-    button = page.get_by_role("button", name="Download as CSV: Routes taken most often")
-    button.focus()
-    with page.expect_download() as waiting:
-        page.keyboard.press("Enter")
-    name = waiting.value.suggested_filename
-    assert name.startswith("routes-taken-most-often-"), name
-    assert name.endswith(".csv")
-    text = waiting.value.path().read_text(encoding="utf-8-sig")
-    rows = list(csv.DictReader(text.splitlines()))
-    shown = page.locator("table:has(caption:has-text('Routes taken most often')) tbody tr")
-    assert [row["Route"] for row in rows] == shown.locator("th").all_inner_texts()
-    assert [row["Ratings"] for row in rows] == [
-        told.replace(",", "") for told in shown.locator("td[data-name=Ratings]").all_inner_texts()
-    ]
-    assert "0 to 100 %" not in rows[0]  # a drawing
-
-
-def test_no_text_of_a_download_runs_in_a_spreadsheet(watched: Watched, site: Site) -> None:
-    page = watched.page
-    page.goto(f"{site.url}/?space=support#fleet")
-    told = ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "'=x", "−3", "1,234.5", "81 %", "a=b", "\t=1"]
-    assert page.evaluate("(told) => import('./assets/download.js').then((made) => told.map(made.cell))", told) == [
-        "'=1+1", "'+cmd", "'-2+3", "'@SUM(A1)", "''=x", "-3", "1234.5", "81%", "a=b", "'=1",
-    ]  # fmt: skip
 
 
 def test_a_topic_tells_what_its_own_questions_have_cost(watched: Watched, site: Site) -> None:

@@ -20,8 +20,8 @@ WIDTHS = {"phone": 390, "tablet": 820, "desk": 1280}
 class Watched:
     """A page, and whatever went wrong on it."""
 
-    def __init__(self, browser: Browser, site: Site, width: int = 1280, scheme: Any = "light") -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    def __init__(self, browser: Browser, site: Site, width: int = 1280, scheme: Any = "light", **options: Any) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
         self.page: Page = self.context.new_page()
         self.wrong: list[str] = []
         self.page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)

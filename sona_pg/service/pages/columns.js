@@ -1,0 +1,19 @@
+// Columns of tables that are read with a unit or in one cell, and taken along (CSV) as plain numbers.
+
+import { cost, costUnit, duration, range, share } from "./format.js";
+
+const known = (value) => value !== null && value !== undefined;
+const shown = (value, words) => (known(value) ? words(value) : null);
+
+// A column of costs, or of seconds; in a CSV file its name tells the unit, which is the same in all rows.
+export const costColumn = (value) => ({ kind: "number", value, unit: costUnit, of: (row) => shown(value(row), cost) });
+export const timeColumn = (value) => ({ kind: "number", value, unit: () => "s", of: (row) => shown(value(row), duration) });
+
+// Where a mean likely lies, of rows with `low` and `high`; in a CSV file two columns.
+export const intervalColumn = (of = (row) => row) => ({
+  name: "Likely between", kind: "nowrap", of: (row) => of(row) && range(of(row).low, of(row).high),
+  parts: [{ name: "Likely from", of: (row) => share(of(row)?.low) }, { name: "Likely to", of: (row) => share(of(row)?.high) }],
+});
+
+// One cell of several figures that are columns of their own in a CSV file: by name what each tells.
+export const joined = (of, parts) => ({ of, parts: Object.entries(parts).map(([name, part]) => ({ name, of: part })) });
