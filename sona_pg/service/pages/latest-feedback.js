@@ -3,22 +3,24 @@
 import { get } from "./api.js";
 import { h } from "./elements.js";
 import { gave, undoing, whoAsks } from "./feedback.js";
-import { ago, day, madeAt, told } from "./format.js";
+import { ago, at, madeAt, told } from "./format.js";
 
 const SHOWN = 12;
-const LATER = 86400000; // milliseconds after which the day of the answer is told as well
+const DAY = 86400000;
+const LATER = 600000; // milliseconds after the question from which on it is told when its feedback was recorded
 
-function toldWhen(fact) {
-  const answered = madeAt(fact.trajectory);
-  const isLater = Date.parse(fact.recorded_at) - answered > LATER;
-  return isLater ? `recorded ${ago(fact.recorded_at)}, of an answer of ${day(answered)}` : ago(fact.recorded_at);
+// When it was asked: what was imported a moment ago may be of last year.
+export function askedWhen(fact, now = Date.now()) {
+  const asked = madeAt(fact.trajectory);
+  const when = `asked ${now - asked > DAY ? at(asked) : ago(asked, now)}`;
+  return Date.parse(fact.recorded_at) - asked > LATER ? `${when}, recorded ${ago(fact.recorded_at, now)}` : when;
 }
 
 const line = (fact, caller) => h("li", {},
   h("span", { class: "told" }, told(fact)),
   h("span", {}, fact.query ?? h("span", { class: "quiet" }, "a question without text"), " ",
     h("span", { class: "quiet" }, [
-      gave(fact), ` · ${fact.source}${fact.in_chat ? " in the chat" : ""} · ${toldWhen(fact)}`,
+      gave(fact), ` · ${fact.source}${fact.in_chat ? " in the chat" : ""} · ${askedWhen(fact)}`,
     ].join("")), undoing(fact.trajectory, fact, caller)));
 
 const NOTHING = "Nothing was told after an answer lately. It appears here as it comes; ratings that come with the answer itself count in the figures above.";

@@ -43,7 +43,24 @@ def site(store: Store) -> Iterator[Site]:
 
 def test_an_imported_correction_tells_the_day_of_its_answer(watched: Watched, site: Site) -> None:
     watched.page.goto(f"{site.url}/?space=support&days=3650")
-    watched.page.wait_for_selector("ul.facts li:has-text('of an answer of Aug 4, 2026')")
+    watched.page.wait_for_selector("ul.facts li:has-text('asked Aug 4, 2026')")
+
+
+def test_feedback_tells_when_its_question_was_asked(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=support#overview")
+    noon, hour = 1_795_435_200_000, 3_600_000  # milliseconds
+
+    def told(asked: int, recorded: int) -> str:
+        id_ = f"{asked:012x}"
+        at = datetime.fromtimestamp(recorded / 1000, UTC).isoformat()
+        fact = {"trajectory": f"{id_[:8]}-{id_[8:]}-7000-8000-000000000000", "recorded_at": at}
+        script = "async ([fact, now]) => (await import('./assets/latest-feedback.js')).askedWhen(fact, now)"
+        return str(page.evaluate(script, [fact, noon]))
+
+    assert told(noon - 30_000, noon - 5_000) == "asked 30 s ago"
+    assert told(noon - 6 * hour, noon - 240_000) == "asked 6.0 h ago, recorded 4.0 min ago"
+    assert told(noon - 48 * hour, noon - 240_000).startswith("asked Nov 21, 2026")
 
 
 def test_a_rounded_figure_has_the_exact_one_for_pointers_and_screen_readers(watched: Watched, site: Site) -> None:
