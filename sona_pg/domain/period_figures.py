@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from sona_pg.domain.overview_figures import interval
@@ -21,6 +21,9 @@ class DaySums(NamedTuple):
     quality: float  # sum over the rated ones
     costed: int
     cost: float  # sum over the costed ones: real costs where they were told, else estimates
+
+
+AT_START = 28  # days at the start of a space, and at the end, that are compared
 
 
 class RouteSums(NamedTuple):
@@ -140,6 +143,28 @@ class DaySpending:
     routes: Mapping[str, float]
 
 
+class SinceStart(NamedTuple):
+    """The first days on record of a space against the last ones, as many."""
+
+    days: int
+    first: PeriodSums
+    last: PeriodSums
+    change: QualityChange | None  # None: one of them has no ratings
+
+    @classmethod
+    def of(cls, days: Sequence[DaySums]) -> SinceStart | None:
+        """Compare the first of ``days``, oldest first, with the last; None of less than two days."""
+        end = days[-1].day if days else date.min
+        span = (end - days[0].day).days + 1 if days else 0
+        if span < 2:
+            return None
+        width = min(AT_START, span // 2)
+        start = days[0].day + timedelta(days=width)
+        first = PeriodSums.of(one for one in days if one.day < start)
+        last = PeriodSums.of(one for one in days if one.day > end - timedelta(days=width))
+        return cls(width, first, last, QualityChange.between(first, last))
+
+
 @dataclass(frozen=True, slots=True)
 class PeriodFigures:
     """Figures of a period, and what they were in the one before it."""
@@ -154,6 +179,7 @@ class PeriodFigures:
     as_of: datetime | None
     missing_days: int
     without_chat: PeriodSums | None  # of the period, without what was asked in the chat; None: nothing was
+    since_start: SinceStart | None  # of a period without a beginning
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from sona_pg.domain.period_figures import (
     QualityChange,
     RouteSpending,
     RouteSums,
+    SinceStart,
     SpaceEvent,
     without,
 )
@@ -80,6 +81,7 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
     return PeriodFigures(
         first, last, now_sums, known, None if known is None else QualityChange.between(known, now_sums), routes,
         _days(recent), found.as_of, found.missing, PeriodSums.of(without(of_space, chat)) if chat else None,
+        SinceStart.of(of_space) if whole else None,
     )  # fmt: skip
 
 

@@ -157,6 +157,15 @@ class ChangeAnswer(BaseModel):
     high: float
 
 
+class SinceStartAnswer(BaseModel):
+    """The first days on record of a space against the last ones, as many."""
+
+    days: int
+    first: PeriodAnswer
+    last: PeriodAnswer
+    change: ChangeAnswer | None = None  # null: one of them has no ratings
+
+
 class SpendingRow(BaseModel):
     """Spending of one route; null: of trajectories without a route."""
 
@@ -190,6 +199,7 @@ class FiguresAnswer(BaseModel):
     as_of: datetime | None = None  # null: now
     missing_days: int  # not summed yet, left out
     without_chat: PeriodAnswer | None = None  # the period without what was asked in the chat; null: nothing was
+    since_start: SinceStartAnswer | None = None  # of all time (3,650 days)
     cost_unit: str | None = None
 
 

@@ -167,7 +167,12 @@ async def period_figures(call: Call[Any]) -> Any:
         name: None if (one := getattr(found, name)) is None else one._asdict()
         for name in ("now", "before", "change", "without_chat")
     }
-    return {name: getattr(found, name) for name in names} | sums | await _cost_unit(call)
+    ends = found.since_start
+    told = ends and {
+        "days": ends.days, "first": ends.first._asdict(), "last": ends.last._asdict(),
+        "change": ends.change and ends.change._asdict(),
+    }  # fmt: skip
+    return {name: getattr(found, name) for name in names} | sums | {"since_start": told} | await _cost_unit(call)
 
 
 @operations.add("GET", "/v1/dashboard/routes", scope="read", query=RoutesQuery, answer=RoutesAnswer)

@@ -128,7 +128,10 @@ def test_a_period_is_compared_with_the_one_before_it(service, space):
     assert found["change"]["difference"] == pytest.approx(0.4)
     assert 0.2 < found["change"]["low"] < 0.4 < found["change"]["high"] < 0.6
     assert found["days"] == []
-    assert view(service, name, "figures", days=3650)["now"]["rated"] == 100
+    whole = view(service, name, "figures", days=3650)
+    assert (whole["now"]["rated"], found["since_start"]) == (100, None)
+    assert (whole["since_start"]["days"], whole["since_start"]["change"]) == (17, found["change"])
+    assert (whole["since_start"]["first"]["quality"], whole["since_start"]["last"]["quality"]) == (0.4, 0.8)
 
 
 def test_a_period_is_of_whole_days_and_less_than_a_day_is_exact():

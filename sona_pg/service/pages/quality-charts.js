@@ -18,14 +18,29 @@ const quiet = (text) => [h("p", { class: "quiet" }, text)];
 const told = (event) => (event.kind === "erasure" ? `erasure of ${several(event.trajectories ?? 0, "request")}`
   : `version ${event.version}: made by ${madeBy(event.kind)}`);
 
-export function change(figures, days) {
-  const before = days > 3000 ? "" : `the ${days} days before`;
-  if (!figures.change) return before && `nothing to compare with in ${before}`;
-  const { difference, low, high } = figures.change;
-  const points = `${difference < 0 ? "−" : "+"}${(100 * Math.abs(difference)).toFixed(1)} points`;
+const signed = (value) => `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).toFixed(1)}`;
+
+// A difference in words, with where it likely lies.
+function verdict({ difference, low, high }, before) {
   const words = low > 0 ? `▲ better than ${before}` : high < 0 ? `▼ worse than ${before}` : `no clear change against ${before}`;
-  const mix = low > 0 || high < 0 ? ". Who asked what may have changed, too" : "";
-  return `${words}: ${points} (then ${fine(figures.before.quality)} of ${several(figures.before.rated, "rating")})${mix}`;
+  return `${words}: ${signed(difference)} points, likely between ${signed(low)} and ${signed(high)}`;
+}
+
+const mix = ({ low, high }) => (low > 0 || high < 0 ? ". Who asked what may have changed, too" : "");
+const sums = (one) => `${fine(one.quality)} of ${several(one.rated, "rating")}`;
+
+export function change(figures, days) {
+  if (days > 3000) return sinceStart(figures.since_start);
+  const before = `the ${days} days before`;
+  if (!figures.change) return `nothing to compare with in ${before}`;
+  return `${verdict(figures.change, before)} (then ${sums(figures.before)})${mix(figures.change)}`;
+}
+
+// Of all time there is nothing before: its end is compared with its beginning.
+function sinceStart(ends) {
+  if (!ends?.change) return "";
+  const days = ends.days === 1 ? "day" : `${ends.days} days`;
+  return `${verdict(ends.change, `the first ${days}`)} (last ${days} on record: ${sums(ends.last)}; first: ${sums(ends.first)})${mix(ends.change)}`;
 }
 
 export function overTime({ points, sampled }, happened, changes) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -59,11 +60,13 @@ def test_the_headline_is_the_mean_of_a_period_against_the_one_before(watched: Wa
     told = first_tile(page)
     assert "Quality, last 30 days" in told
     assert "mean of 240 ratings" in told
-    assert "▲ better than the 30 days before" in told
+    apart = r" \+[\d.]+ points, likely between \+[\d.]+ and \+[\d.]+"
+    assert re.search(rf"▲ better than the 30 days before:{apart} \(then", told)
     page.select_option("main select", "3650")
     page.wait_for_selector("dt:has-text('Quality, all time')")
     page.wait_for_selector("dd:has-text('mean of 480 ratings')")
     assert "days=3650" in page.url
+    assert re.search(rf"▲ better than the first 28 days:{apart} \(last 28 days on record: ", first_tile(page))
 
 
 def test_an_import_of_older_records_is_shown_at_once(watched: Watched, site: Site) -> None:
