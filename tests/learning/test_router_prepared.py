@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,6 +98,22 @@ def test_one_call_decides_as_the_readable_version(isa: str, state: RouterState, 
             assert reason == expected.reason
         other += routes[place] != expected.route
     assert other <= 1  # a draw that falls between two roundings
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-7])
+def test_chances_of_routes_that_are_known_unequally_well_are_those_of_the_readable_version(
+    state: RouterState, spread: float
+) -> None:
+    rng, exploration = np.random.default_rng(2), Exploration(temperature=1.0, floor=0.0, newcomer=0.0)
+    for _ in range(40):
+        known = spread ** rng.random((ROUTES + 1, 1))
+        unequal = dataclasses.replace(state, variance=(state.variance * known).astype(np.float32), prior_route=1e-12)
+        query, routes, draw = rows_of(rng, 1)[0], rng.permutation(ROUTES + 3), float(rng.random())
+        block, rows = prepared_router(unequal, exploration), unequal.rows_of(routes).astype(np.int64)
+        made = block.decide(query, None, rows, None, 0.0, None, 0.0, 0.0, draw)
+        assert made is not None
+        expected = decide(unequal, query, routes, Drawn(draw), exploration=exploration)  # type: ignore[arg-type]
+        assert made[1] == pytest.approx(expected.probabilities[made[0]], abs=1e-3)
 
 
 def test_a_fresh_router_is_prepared_as_well(isa: str) -> None:
