@@ -10,6 +10,7 @@ from sqlalchemy import (
     ARRAY,
     REAL,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Double,
@@ -163,6 +164,7 @@ imported_ids = Table(
     space_column(),
     Column("trajectory_id", Uuid, nullable=False),
     Column("imported_id", Text, nullable=False),
+    Column("is_timed", Boolean),  # the row told its time; NULL: not known
     PrimaryKeyConstraint("space_id", "trajectory_id"),
     Index("imported_ids_by_id", "space_id", "imported_id"),
 )

@@ -82,8 +82,8 @@ JOIN sona.steps s ON s.space_id = %(source)s AND s.trajectory_id = v.id
 RETURNING 1
 """
 IMPORTED_IDS = """
-INSERT INTO sona.imported_ids (space_id, trajectory_id, imported_id)
-SELECT %(target)s, i.trajectory_id, i.imported_id
+INSERT INTO sona.imported_ids (space_id, trajectory_id, imported_id, is_timed)
+SELECT %(target)s, i.trajectory_id, i.imported_id, i.is_timed
 FROM unnest(%(ids)s::uuid[]) AS v (id)
 JOIN sona.imported_ids i ON i.space_id = %(source)s AND i.trajectory_id = v.id
 ON CONFLICT DO NOTHING

@@ -12,6 +12,7 @@ from sona_pg.domain.space import Space
 from sona_pg.errors import InvalidValue, StorageError
 from sona_pg.recorder import told_id
 from sona_pg.store.database import Database
+from sona_pg.store.imported_ids import OwnId
 from sona_pg.transfer.log_row import LogRow
 
 MOST_CACHED = 64 << 20  # bytes of first values that are in memory; the others are in a temporary file
@@ -27,7 +28,7 @@ class RowIds:
         self._known_by: dict[str, UUID] = {}  # trajectories by own ids, of the rows looked up last
         self._given: set[bytes] = set()  # new, and not committed yet
         self._known = 0  # of those since the last commit
-        self._told: dict[UUID, str] = {}  # own ids of the rows since the last commit
+        self._told: dict[UUID, OwnId] = {}  # own ids of the rows since the last commit
         self.recorded = 0  # new ids that are committed
         self.known = 0  # rows whose id was there before, or stood further up in the file
 
@@ -38,13 +39,14 @@ class RowIds:
         repeated with another ``--at`` would record those rows twice.
         """
         names = [row.imported_id for row in rows if row.imported_id is not None and not row.is_timed]
-        self._known_by = self._imported.trajectories(self._space, names) if names else {}
-        ids, ahead = [], {}
+        self._known_by = self._imported.untimed(self._space, names) if names else {}
+        ids: list[bytes] = []
+        ahead: dict[UUID, OwnId] = {}
         for row in map(self.recognized, rows):
             with suppress(InvalidValue):  # the recorder refuses it
                 ids.append(told_id(row.id, row.started_at))
                 if row.imported_id is not None and not row.is_timed and row.imported_id not in self._known_by:
-                    ahead[UUID(bytes=ids[-1])] = row.imported_id
+                    ahead[UUID(bytes=ids[-1])] = OwnId(row.imported_id, is_timed=False)
         self._imported.keep_ahead(self._space, ahead)
         self._stored = self._exports.stored(self._space, ids)
 
@@ -60,7 +62,8 @@ class RowIds:
         """Note that ``row`` is given to the recorder as ``trajectory``."""
         id = trajectory.bytes
         if row.imported_id is not None:
-            self._told[trajectory] = row.imported_id
+            is_exported = row.is_timed and isinstance(row.id, UUID)
+            self._told[trajectory] = OwnId(row.imported_id, None if is_exported else row.is_timed)
         if id in self._stored or id in self._given:
             self._known += 1
         else:

@@ -72,6 +72,27 @@ def test_rows_that_tell_their_time_are_told_apart_by_it(folder, database_url):
     assert [row[0] for row in imported(database_url)] == ["1", "1"]
 
 
+def test_a_row_without_a_time_is_not_the_row_with_one_of_another_source(folder, database_url):
+    dated = {"id": "T-2", "started_at": "2026-10-05T12:00Z", "embedding": [2, 1], "query": "theirs", "quality": 0.25}
+    ours = {"id": "T-2", "embedding": [1, 2], "query": "ours", "quality": 0.9}
+    for name, row in (("theirs", dated), ("ours", ours), ("corrected", ours | {"quality": 0.0})):
+        (folder / f"{name}.jsonl").write_text(json.dumps(row))
+    load("theirs.jsonl", "--dim", "2")
+    assert load("ours.jsonl", "--at", "2026-11-02T12:00Z")["recorded"] == 1
+    again = load("ours.jsonl", "--at", "2026-11-03T12:00Z")
+    assert (again["recorded"], again["known"], again["changed"]) == (0, 1, 0)
+    assert load("corrected.jsonl", "--corrections", "--at", "2026-11-09T12:00Z")["corrected"] == 1
+    assert sorted(row[1::2] for row in imported(database_url)) == [("ours", 0.0), ("theirs", 0.25)]
+
+
+def test_an_exported_row_may_have_had_no_time(folder, database_url):
+    load("tickets.csv", *OPTIONS, "--at", "2026-10-05T12:00Z")
+    run("export", "--with-embeddings", "--output", "out.csv")
+    load("out.csv", "--space", "copy", "--dim", "2")
+    again = load("tickets.csv", *OPTIONS, "--space", "copy", "--at", "2026-10-06T09:00Z")
+    assert (again["recorded"], again["known"]) == (0, 2)
+
+
 def test_an_export_names_the_rows_as_their_file_did_and_an_import_keeps_it(folder, database_url):
     load("tickets.csv", *OPTIONS, "--at", "2026-10-05T12:00Z")
     run("export", "--with-embeddings", "--output", "out.csv")
@@ -122,8 +143,11 @@ def test_the_first_of_several_trajectories_stands_for_an_id(folder, database_url
     database = Database.open(database_url)
     try:
         space: Space = database.find_space("default")
+        assert database.imported_ids.untimed(space, ["1", "2"]) == {}
+        with psycopg.connect(database_url) as raw:
+            raw.execute("UPDATE sona.imported_ids SET is_timed = NULL")  # as of rows imported before that was kept
         ids = sorted(each.trajectory_id for each in _rows(database_url))
-        assert database.imported_ids.trajectories(space, ["1", "2"]) == {"1": ids[0]}
+        assert database.imported_ids.untimed(space, ["1", "2"]) == {"1": ids[0]}
     finally:
         database.close()
 
