@@ -25,6 +25,7 @@ from sona_pg.learning.ranking.ranker import (
     query_features,
     stranger_scores,
 )
+from sona_pg.learning.ranking.ranker_corrections import corrected, disputed, replaced
 from sona_pg.learning.ranking.ranker_curvature import inverse_curvature
 from sona_pg.learning.ranking.ranker_doubt import NOISY, doubtful
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents
@@ -82,16 +83,20 @@ def fit(
         mean = embeddings[:].mean(axis=0)
     state = without_evidence(fold(grown(state, len(embeddings)), mean, fresh), fresh)
     state = replace(state, overruled=state.positive * changes.lost, **asdict(changes.search))
-    labelled = int(changes.holds[:labelled].sum())
-    moved = changes.moved[changes.holds]
-    events, certain = weighed_once(events.take(changes.holds))
+    holds = changes.holds | disputed(events)
+    labelled = int(holds[:labelled].sum())
+    events, certain = weighed_once(events.take(holds))
+    events, anew = corrected(events, labelled)
+    anew |= replaced(events, fresh)
+    moved = changes.moved[holds] | anew
     if not len(events):
         return state
     random = np.random.default_rng(seed)
     state = _rescaled(state, embeddings, fresh if len(fresh) else events, config, random)
     said = float(np.abs(fresh.weight[fresh.judged != NONE]).sum())  # retracted events move the minimum, too
     new = min(said / float(events.weight.sum()), 1.0)
-    return _refine(state, embeddings, _Fitted(events, moved, certain, labelled, new), config, random)
+    left_out = int(np.count_nonzero(~holds)) if anew.any() else 0
+    return _refine(state, embeddings, _Fitted(events, moved, certain, labelled, new, left_out), config, random)
 
 
 def _learnable(fresh: RankEvents, replay: RankEvents, history: float) -> RankEvents:
@@ -202,11 +207,12 @@ class _Fitted:
     certain: npt.NDArray[np.bool_]  # (n,) said too often to be wrong
     fresh: int  # how many are new
     new: float  # share of the evidence that is new since the last fit: the larger, the farther the minimum
+    left_out: int = 0  # overruled events, which an answer that prevails need not be averaged with
 
     def take(self, rows: npt.NDArray[np.intp]) -> _Fitted:
         """The events at `rows`, ascending."""
         fresh = int((rows < self.fresh).sum())
-        return _Fitted(self.events.take(rows), self.moved[rows], self.certain[rows], fresh, self.new)
+        return _Fitted(self.events.take(rows), self.moved[rows], self.certain[rows], fresh, self.new, self.left_out)
 
     @property
     def newly_moved(self) -> float:
@@ -276,7 +282,7 @@ def _refine(
             left_out = doubtful(events, point.right[: len(events)], noise, given.moved | given.certain)
             point = point.without(np.flatnonzero(left_out))
         end = minimise(point, iterations=iterations, inverse=inverse).at
-    share = np.float32(min(1.0, found / max(float(state.folded[1]), 1.0)))
+    share = np.float32(min(1.0, (found + given.left_out) / max(float(state.folded[1]), 1.0)))
     settled = start + share * (end - start)
     heads[active] = settled[: len(rows)]
     bound = _bound_of_caution(state, replace(fitted, start=later), settled, events, wide_features)

@@ -29,7 +29,7 @@ def weighed_once(events: RankEvents) -> tuple[RankEvents, npt.NDArray[np.bool_]]
         return events, np.zeros(0, np.bool_)
     first, group = _groups(events)
     # Only a query and candidate that were judged both ways are in two groups.
-    about = _numbers(_queries(events.query[first]), events.judged[first])[1][group]
+    about = numbers(queries(events.query[first]), events.judged[first])[1][group]
     total = np.bincount(about, events.weight)
     factor = np.where(total > 1.0, (1.0 + np.log(np.maximum(total, 1.0))) / np.maximum(total, 1.0), 1.0)
     weighed = replace(events, weight=(events.weight * factor[about]).astype(np.float32))
@@ -84,7 +84,7 @@ def gathered(rows: npt.NDArray[np.intp], same: npt.NDArray[np.intp], most: int) 
     order = np.argsort(same[rows], kind="stable")
     turn = np.empty(len(rows), np.intp)
     turn[order] = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)  # how many of the same are before
-    part = _numbers(same[rows], turn // size)[1]
+    part = numbers(same[rows], turn // size)[1]
     last = np.zeros(part.max() + 1, np.intp)
     np.maximum.at(last, part, np.arange(len(rows)))
     latest = np.sort(last)[-most:]
@@ -95,10 +95,10 @@ def gathered(rows: npt.NDArray[np.intp], same: npt.NDArray[np.intp], most: int) 
 
 def _groups(events: RankEvents) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the first event of each group, and the group (n,) of each event."""
-    return _numbers(_queries(events.query), events.judged, events.verdict >= _RIGHT)
+    return numbers(queries(events.query), events.judged, events.verdict >= _RIGHT)
 
 
-def _queries(query: FloatArray) -> npt.NDArray[np.int64]:
+def queries(query: FloatArray) -> npt.NDArray[np.int64]:
     """Return (n,) a hash of each query, which those that are the same share."""
     cells = np.rint(query * np.float32(_GRID)).astype(np.int64).view(np.uint64)
     factors = np.arange(1, 2 * query.shape[1], 2, dtype=np.uint64) * _MULTIPLIER
@@ -106,7 +106,7 @@ def _queries(query: FloatArray) -> npt.NDArray[np.int64]:
     return np.asarray(key.view(np.int64))
 
 
-def _numbers(*columns: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def numbers(*columns: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the first row of each distinct combination of `columns` (n,), and the number (n,) of each row's one."""
     said = np.stack([column.astype(np.int64) for column in columns])
     order = np.lexsort(said)
