@@ -2,13 +2,12 @@
 
 import { get } from "./api.js";
 import { asTable, h, problem } from "./elements.js";
-import { at, count, madeBy, share, several } from "./format.js";
-import { chosenDays } from "./range.js";
+import { at, count, datesOf, madeBy, several, share } from "./format.js";
 import { help } from "./terms.js";
 
 const WORDS = { route: "answer", topic: "topic", label: "label", user: "user", version: "version" };
 const points = (value) => `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).toFixed(1)}`;
-const day = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeZone: "UTC" });
+const day = datesOf({ dateStyle: "medium", timeZone: "UTC" });
 const happened = (event) => (event.kind === "erasure" ? `an erasure of ${several(event.trajectories ?? 0, "trajectory", "trajectories")}` : `version ${event.version}, made by ${madeBy(event.kind)}`);
 
 // Marks of a chart over time.
@@ -40,7 +39,7 @@ function explained(found) {
   ].filter(Boolean);
 }
 
-function entry(change, isOpen, days = chosenDays()) {
+function entry(change, isOpen, days) {
   const place = h("div", { class: "flow", "aria-live": "polite" });
   const load = async () => {
     button.remove();
@@ -62,19 +61,20 @@ const ofRoutes = (routes) => (routes.length === 0 ? [] : [
   h("ul", {}, routes.map((one) => h("li", {}, `${one.after_quality < one.before_quality ? "▼" : "▲"} ${one.sentence}`))),
 ]);
 
-function ofAll(changes, earlier) {
+function ofAll(changes, earlier, days) {
   if (!changes.length && earlier) {
     return [
       h("p", {}, "No day of this period on which quality changed beyond chance. The period before it had one, so quality may differ from then by it:"),
-      h("ul", { class: "changes" }, entry(earlier, true, 2 * chosenDays())),
+      h("ul", { class: "changes" }, entry(earlier, true, 2 * days)),
     ];
   }
   if (!changes.length) return [h("p", { class: "quiet" }, "No day of this period on which quality changed beyond chance.")];
   const newest = changes.toReversed();
   return [
-    h("ul", { class: "changes" }, newest.map((change, place) => entry(change, place === 0))),
+    h("ul", { class: "changes" }, newest.map((change, place) => entry(change, place === 0, days))),
     h("p", { class: "note" }, "Days (UTC) on which the mean changed by more than chance explains, though each day was looked at ", help("change"), ". Answers, topics, labels and users show the same ratings from several sides: their points overlap."),
   ];
 }
 
-export const changeList = ({ changes, earlier, routes }) => [...ofAll(changes, earlier), ...ofRoutes(routes)];
+// Of the last `days` that were asked for: by the time of the answer others may be chosen.
+export const changeList = ({ changes, earlier, routes }, days) => [...ofAll(changes, earlier, days), ...ofRoutes(routes)];

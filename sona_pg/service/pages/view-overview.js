@@ -88,11 +88,12 @@ export function overview() {
   }
   function fillCurves() {
     const learning = get("v1/dashboard/learning");
-    const changes = get("v1/dashboard/changes", { days: chosenDays() });
+    const days = chosenDays();
+    const changes = get("v1/dashboard/changes", { days });
     labels.replaceChildren(labelsPanel());
-    reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found)));
+    reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found, days)));
     curves.replaceChildren(
-      filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", { days: chosenDays() }), learning, changes]),
+      filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", { days }), learning, changes]),
         ([quality, known, found]) => overTime(quality, known.events, found.changes)),
       filledLater("Quality by version", learning, byVersion));
     [period, readAt] = [null, 0];
