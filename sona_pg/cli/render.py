@@ -98,13 +98,17 @@ def show_rows_as_they_come(rows: Iterable[Mapping[str, Any]], title: str) -> Non
     show_rows(collected, title) if collected else Console().print(f"{title}: nothing to do")
 
 
-def show_facts(facts: Mapping[str, Any], title: str) -> None:
-    """Print one set of facts as a two-column table, or as one JSON object."""
+def show_facts(facts: Mapping[str, Any], title: str, *, by_part: bool = False) -> None:
+    """Print one set of facts as a two-column table (``by_part``: grouped by what precedes the dot), or as JSON."""
     if wants_json():
         print(json.dumps(facts, default=_plain))
         return
     table = Table(title=title, title_justify="left", show_header=False)
+    part = next(iter(facts), "").partition(".")[0]
     for name, value in facts.items():
+        if by_part and name.partition(".")[0] != part:
+            part = name.partition(".")[0]
+            table.add_section()
         table.add_row(name, _cell(value))
     Console().print(table)
 

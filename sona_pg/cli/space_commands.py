@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from sona_pg.cli.options import Url, complete_space, database_at
-from sona_pg.cli.render import progress_bar, show_facts, show_rows
+from sona_pg.cli.render import progress_bar, show_facts, show_rows, wants_json
 from sona_pg.errors import ConfigError, InvalidValue, SpaceExists
 
 space_app = typer.Typer(help="Spaces: list, make, show, change, rename or remove them.", no_args_is_help=True)
@@ -88,18 +88,28 @@ def space_show(
 @space_app.command("set")
 def space_set(
     name: Name,
-    settings: Annotated[list[str], typer.Argument(help="Settings to change, as NAME=VALUE, such as base.rank=16.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Settings to change, as NAME=VALUE, such as base.rank=16.")
+    ] = None,
     url: Url = None,
 ) -> None:
-    """Change learning settings of a space, from its next version on; print all settings.
+    """Change learning settings of a space, from its next version on, and print these; without any, print all of them.
+
+    As JSON, or in a pipe, all settings are printed.
 
     Example: sona-pg space set support base.rank=16 loops.growth=0.2
     """
     from sona_pg.config.space_settings import parsed
 
-    changes = dict(parsed(told) for told in settings)
+    changes = dict(parsed(told) for told in settings or ())
     with database_at(url) as database:
-        show_facts(database.set_settings(database.find_space(name), changes), f"space {name!r}")
+        space = database.find_space(name)
+        known = database.set_settings(space, changes) if changes else database.settings(space)
+    if wants_json() or not changes:
+        show_facts(known, f"settings of space {name!r}", by_part=True)
+    else:
+        changed = {setting: known[setting] for setting in known if setting in changes}
+        show_facts(changed, f"changed in space {name!r}; without settings the command prints all {len(known)}")
 
 
 @space_app.command("budget")

@@ -127,6 +127,12 @@ def completed(stored: Settings, found: Settings) -> dict[str, Any]:
     return {name: _valued(name, stored.get(name, first.get(name, default))) for name, default in defaults.items()}
 
 
+def _like(name: str) -> str:
+    """Return the settings of the part that ``name`` tells, else the parts: all together are too many to read."""
+    names = OF_PART.get(name.partition(".")[0])
+    return f"one of {', '.join(names)}" if names else f"one of those of {', '.join(PARTS)}, as base.rank"
+
+
 def applied(config: SonaConfig, settings: Settings) -> SonaConfig:
     """Return ``config`` with the settings of a space; settings of the process are unchanged.
 
@@ -135,7 +141,7 @@ def applied(config: SonaConfig, settings: Settings) -> SonaConfig:
     """
     for name in settings:
         if name not in TYPES:
-            raise ConfigError(f"there is no setting {name!r} of a space: expected one of {', '.join(TYPES)}")
+            raise ConfigError(f"there is no setting {name!r} of a space: expected {_like(name)}")
     parts = {}
     for part, made in PARTS.items():
         now = getattr(config, part)
@@ -186,7 +192,7 @@ def parsed(told: str) -> tuple[str, Any]:
     """
     name, _, text = told.partition("=")
     if name not in TYPES or not (text or name == "costs.unit"):
-        raise ConfigError(f"{told!r} is no setting: expected name=value with one of {', '.join(TYPES)}")
+        raise ConfigError(f"{told!r} is no setting: expected name=value with {_like(name)}")
     kind = TYPES[name]
     try:
         return name, int(text) if kind == "int" else float(text) if kind == "float" else text

@@ -22,11 +22,12 @@ from typer.testing import CliRunner
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine, kernels
 from sona_pg._version import __version__
-from sona_pg.cli import worker_figures
+from sona_pg.cli import render, space_commands, worker_figures
 from sona_pg.cli.commands import app
 from sona_pg.cli.figures_port import figures_served
 from sona_pg.cli.main import exit_status
 from sona_pg.cli.worker_figures import FIGURES, figure_lines
+from sona_pg.config.space_settings import PARTS
 from sona_pg.errors import ConfigError, SonaError
 from sona_pg.service.web_server import WebServer
 from sona_pg.store.database import Database
@@ -360,10 +361,24 @@ def test_a_space_is_shown_changed_and_renamed(taught: str) -> None:
     assert json.loads(listed)["space"] == "questions"
 
 
-def test_a_setting_that_a_space_does_not_have_is_refused(taught: str) -> None:
-    done = run("space", "set", "default", "base.speed=2", SONA_PG_URL=taught)
+def test_the_settings_of_a_space_are_printed_by_part_and_a_change_alone(taught: str, monkeypatch) -> None:
+    assert json.loads(run("space", "set", "default", SONA_PG_URL=taught).stdout)["base.rank"] == 8
+    monkeypatch.setattr(render, "wants_json", lambda: False)
+    monkeypatch.setattr(space_commands, "wants_json", lambda: False)
+    lines = CliRunner().invoke(app, ["space", "set", "default", "--url", taught]).stdout.splitlines()
+    parts = [line.split(".")[0].strip(" │") if "." in line else "" for line in lines if line[:1] in "│├"]
+    assert parts.count("base") > 2
+    assert [part for part, before in zip(parts, ["", *parts], strict=False) if part and not before] == [*PARTS]
+    told = CliRunner().invoke(app, ["space", "set", "default", "base.rank=16", "--url", taught]).stdout
+    assert ("base.rank" in told, "base.learning_rate" in told) == (True, False)
+
+
+@pytest.mark.parametrize(("told", "named"), [("base.speed=2", "base.learning_rate"), ("speed=2", "patterns")])
+def test_a_setting_that_a_space_does_not_have_is_refused_with_those_like_it(taught: str, told: str, named: str) -> None:
+    done = run("space", "set", "default", told, SONA_PG_URL=taught)
     assert done.returncode == 2
-    assert "base.learning_rate" in done.stderr
+    assert named in done.stderr
+    assert len(done.stderr) < 600
 
 
 def test_a_space_is_reembedded(taught: str, tmp_path: Path) -> None:

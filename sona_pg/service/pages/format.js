@@ -4,9 +4,12 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 6 });
-const date = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
-const moment = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium" });
-const clock = new Intl.DateTimeFormat("en", { timeStyle: "medium" });
+// The pages are in English: dates are as the browser's user writes them in English, "23 Nov 2026" in Britain.
+const ENGLISH = (navigator.languages ?? []).find((name) => /^en\b/.test(name)) ?? "en";
+export const datesOf = (options) => new Intl.DateTimeFormat(ENGLISH, options);
+const date = datesOf({ dateStyle: "medium" });
+const moment = datesOf({ dateStyle: "medium", timeStyle: "medium" });
+const clock = datesOf({ timeStyle: "medium" });
 
 export const count = (value) => whole.format(value);
 // A route, with a word where it is no longer offered.

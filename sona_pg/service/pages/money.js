@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { chart, frame, QUALITY } from "./charts.js";
 import { costColumn } from "./columns.js";
 import { asTable, h, problem, rounded, s, table } from "./elements.js";
-import { ago, cost, count, inUnit, number, precise, several, share } from "./format.js";
+import { ago, cost, count, datesOf, inUnit, number, precise, several, share } from "./format.js";
 import { placeLabels, shortened } from "./labels.js";
 import { daysOf } from "./range.js";
 import { term } from "./terms.js";
@@ -61,7 +61,7 @@ export function byDay(figures) {
   const known = [...bars.values()].sort((a, b) => a.from - b.from);
   const most = Math.max(...known.map((bar) => bar.cost)) * 1.05 || 1;
   const unit = { 1: "day", 7: "week", 30: "30 days" }[each];
-  const on = (bar) => new Intl.DateTimeFormat("en", { dateStyle: "medium", timeZone: "UTC" }).format(bar.from);
+  const on = (bar) => datesOf({ dateStyle: "medium", timeZone: "UTC" }).format(bar.from);
   const parts = (bar) => {
     const named = routes.map((route, place) => ({ route, cost: bar.routes[route] ?? 0, style: `f${place}` }));
     const rest = bar.cost - named.reduce((sum, part) => sum + part.cost, 0);

@@ -1,6 +1,7 @@
 // The period that figures and charts are about: chosen once for all views, and kept in the address.
 
 import { h } from "./elements.js";
+import { datesOf } from "./format.js";
 
 const CHOICES = [[7, "last 7 days"], [30, "last 30 days"], [90, "last 90 days"], [3650, "all time"]];
 const days = () => Number(new URLSearchParams(location.search).get("days"));
@@ -25,7 +26,7 @@ export function rangeChoice(onChange) {
   return h("label", { class: "inline" }, "Period", select);
 }
 
-const date = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeZone: "UTC" });
+const date = datesOf({ dateStyle: "medium", timeZone: "UTC" });
 
 // The days (UTC) of figures, as "Oct 3, 2026 to Nov 1, 2026".
 export const daysOf = (figures) => date.formatRange(new Date(figures.first_day), new Date(figures.last_day));

@@ -1,5 +1,7 @@
 // Scales and ticks of axes.
 
+import { datesOf } from "./format.js";
+
 export function linear([d0, d1], [r0, r1]) {
   const slope = d1 === d0 ? 0 : (r1 - r0) / (d1 - d0);
   return (value) => r0 + (value - d0) * slope;
@@ -25,9 +27,9 @@ export function wholeTicks(low, high, most) {
 const MS = { s: 1000, min: 60000, h: 3600000, d: 86400000 };
 const STEPS = [1, 2, 5, 10, 30].map((n) => n * MS.s)
   .concat([1, 2, 5, 10, 30].map((n) => n * MS.min), [1, 3, 6, 12].map((n) => n * MS.h), [1, 2, 7, 14, 30, 91, 365].map((n) => n * MS.d));
-const fineClock = new Intl.DateTimeFormat("en", { timeStyle: "medium", hour12: false });
-const clock = new Intl.DateTimeFormat("en", { timeStyle: "short", hour12: false });
-const day = new Intl.DateTimeFormat("en", { month: "short", day: "numeric" });
+const fineClock = datesOf({ timeStyle: "medium", hour12: false });
+const clock = datesOf({ timeStyle: "short", hour12: false });
+const day = datesOf({ month: "short", day: "numeric" });
 
 export function timeTicks(low, high, most) {
   const step = STEPS.find((one) => (high - low) / one <= most) ?? STEPS.at(-1);

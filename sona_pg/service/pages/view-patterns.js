@@ -6,7 +6,7 @@ import { costColumn, joined } from "./columns.js";
 import { h, panel, problem, table } from "./elements.js";
 import { bubbleMap, spread } from "./map.js";
 import { versionSlider } from "./slider.js";
-import { cost, costsIn, count, offered, range, several, share } from "./format.js";
+import { cost, costsIn, count, datesOf, offered, range, several, share } from "./format.js";
 import { rangeChoice } from "./range.js";
 import { say } from "./shell.js";
 import { help, term } from "./terms.js";
@@ -38,7 +38,7 @@ function ownPrice({ routes }, best, alike) {
   return alike.length ? " Of these it costs least." : "";
 }
 
-const changedOn = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeZone: "UTC" });
+const changedOn = datesOf({ dateStyle: "medium", timeZone: "UTC" });
 const since = (route) => (route.since ? ` since ${changedOn.format(new Date(route.since))}, when it got worse` : "");
 const known = (pattern, route, gone = []) => `${offered(route, gone)}: ${summary({ ...pattern.routes[route], cost: null })}`;
 
@@ -59,7 +59,7 @@ function detail(pattern, form, gone = [], period = null) {
       period && [h("dt", {}, term("In the period", "interval")), h("dd", {}, inPeriod(period.of.get(pattern.id), period.days))],
       h("dt", {}, term("Quality so far", "interval")), h("dd", {}, pattern.rated ? `${rating(pattern)}, ${several(pattern.rated, "rating")}` : "not rated"),
       h("dt", {}, "Asked"), h("dd", {}, several(pattern.size, "time")),
-      h("dt", {}, term("Kind", "kind")), h("dd", {}, pattern.kind),
+      h("dt", {}, term("Kind", "kind")), h("dd", {}, pattern.kind === "general" ? "general: no other kind is sure" : pattern.kind),
       h("dt", {}, "Mostly"), h("dd", {}, pattern.verdict ?? "not judged"),
       pattern.own && [h("dt", {}, "Cost of its questions"), h("dd", {}, ownCost(pattern.own))],
       h("dt", {}, term("Routes’ cost of 1,000", "routescost")), h("dd", {}, cost(pattern.per_thousand)),

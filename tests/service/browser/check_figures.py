@@ -69,6 +69,20 @@ def test_the_headline_is_the_mean_of_a_period_against_the_one_before(watched: Wa
     assert re.search(rf"▲ better than the first 28 days:{apart} \(last 28 days on record: ", first_tile(page))
 
 
+@pytest.mark.parametrize(("locale", "written"), [("en-GB", "Nov 2026"), ("en-US", "2026, ")])
+def test_dates_are_written_as_the_browser_writes_english(
+    browser: Browser, site: Site, locale: str, written: str
+) -> None:
+    watched = Watched(browser, site, locale=locale)
+    watched.page.goto(f"{site.url}/?space=recent")
+    first_tile(watched.page)
+    at = "import('./assets/format.js').then((made) => made.at('2026-11-23T12:00:00Z'))"
+    assert written in watched.page.evaluate(at)
+    day = "import('./assets/range.js').then((made) => made.daysOf({first_day: '2026-10-25', last_day: '2026-11-23'}))"
+    assert watched.page.evaluate(day).startswith("25 Oct" if locale == "en-GB" else "Oct 25")
+    watched.close()
+
+
 def test_an_import_of_older_records_is_shown_at_once(watched: Watched, site: Site) -> None:
     page = watched.page
     page.goto(f"{site.url}/?space=older")
