@@ -121,6 +121,15 @@ def difference_interval(one: tuple[float, int], other: tuple[float, int]) -> tup
     )
 
 
+class PriceChange(NamedTuple):
+    """A day from which on the mean cost of a request of a route is another."""
+
+    route: str
+    changed_on: date
+    before: float  # of 1,000 requests, since the change before
+    since: float
+
+
 @dataclass(frozen=True, slots=True)
 class RouteSpending:
     """Spending of one route in a period."""
@@ -180,6 +189,7 @@ class PeriodFigures:
     missing_days: int
     without_chat: PeriodSums | None  # of the period, without what was asked in the chat; None: nothing was
     since_start: SinceStart | None  # of a period without a beginning
+    prices: Sequence[PriceChange]  # that changed in the period, of the routes that cost most; the largest changes first
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from sona_pg.domain.period_figures import (
     SpaceEvent,
     without,
 )
+from sona_pg.domain.price_change import price_changes
 from sona_pg.domain.topic_period import TopicsInPeriod, topics_in_period
 from sona_pg.engine.session import Session
 
@@ -81,7 +82,7 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
     return PeriodFigures(
         first, last, now_sums, known, None if known is None else QualityChange.between(known, now_sums), routes,
         _days(recent), found.as_of, found.missing, PeriodSums.of(without(of_space, chat)) if chat else None,
-        SinceStart.of(of_space) if whole else None,
+        SinceStart.of(of_space) if whole else None, price_changes(found.sums, first),
     )  # fmt: skip
 
 

@@ -177,6 +177,15 @@ class SpendingRow(BaseModel):
     per_thousand: float | None = None
 
 
+class PriceChangeRow(BaseModel):
+    """Since when 1,000 requests of a route cost another amount in the mean."""
+
+    route: str
+    changed_on: date
+    before: float  # since the change before, if there was one
+    since: float
+
+
 class SpendingDay(BaseModel):
     """Spending of a day, in all and by route."""
 
@@ -200,6 +209,7 @@ class FiguresAnswer(BaseModel):
     missing_days: int  # not summed yet, left out
     without_chat: PeriodAnswer | None = None  # the period without what was asked in the chat; null: nothing was
     since_start: SinceStartAnswer | None = None  # of all time (3,650 days)
+    prices: list[PriceChangeRow]  # that changed in the period, of the routes that cost most; the largest changes first
     cost_unit: str | None = None
 
 

@@ -172,7 +172,10 @@ async def period_figures(call: Call[Any]) -> Any:
         "days": ends.days, "first": ends.first._asdict(), "last": ends.last._asdict(),
         "change": ends.change and ends.change._asdict(),
     }  # fmt: skip
-    return {name: getattr(found, name) for name in names} | sums | {"since_start": told} | await _cost_unit(call)
+    prices = {"prices": [one._asdict() for one in found.prices]}
+    return (
+        {name: getattr(found, name) for name in names} | sums | {"since_start": told} | prices | await _cost_unit(call)
+    )
 
 
 @operations.add("GET", "/v1/dashboard/routes", scope="read", query=RoutesQuery, answer=RoutesAnswer)

@@ -15,6 +15,10 @@ const UNIT = "Costs are in the unit in which they are recorded; sona-pg space se
 
 const nameOf = (route) => route ?? "without a route";
 
+const onDay = (day) => new Intl.DateTimeFormat("en", { dateStyle: "medium", timeZone: "UTC" }).format(new Date(day));
+const priceChange = ({ route, changed_on: day, before, since }) =>
+  `${since < before ? "▼" : "▲"} 1,000 requests of “${route}” cost ${cost(since)} since about ${onDay(day)}, ${cost(before)} before: ${share(Math.abs(since / before - 1))} ${since < before ? "less" : "more"}.`;
+
 export function totals(figures) {
   const { now, before } = figures;
   if (!now.costed) {
@@ -36,6 +40,7 @@ export function totals(figures) {
       { name: "Requests", kind: "number", of: (row) => count(row.trajectories) },
       { name: "With a cost", kind: "number", of: (row) => count(row.costed) },
     ], rows),
+    ...(figures.prices.length ? [h("ul", {}, figures.prices.map((one) => h("li", {}, priceChange(one))))] : []),
     h("p", { class: "note" }, `${figures.cost_unit ? "" : `${UNIT} `}Costs are real ones where they were told, else estimates. Days are those of UTC.`
       + (figures.missing_days ? ` ${several(figures.missing_days, "day is", "days are")} not counted yet.` : "")),
   ];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser
@@ -81,3 +82,21 @@ def test_time_travel_tells_which_routes_prices_and_budget_left(watched: Watched,
     slider.focus()
     slider.press("Home")
     page.wait_for_selector("text=servers took for rated questions like this one by version 0:")
+
+
+def test_a_new_price_stands_below_the_spending(watched: Watched, site: Site) -> None:
+    site.post("/v1/spaces", {"name": "cheaper", "dim": 256})
+    first = datetime.now(UTC).replace(hour=0, minute=1, second=0) - timedelta(days=13)
+    rows = [
+        {
+            "id": f"{day} {place}", "started_at": (first + timedelta(days=day, seconds=place)).isoformat(),
+            "text": "a question", "route": "large", "quality": 1.0, "cost": 0.012 if day < 8 else 0.006,
+        }
+        for day in range(14) for place in range(3)
+    ]  # fmt: skip
+    site.post("/v1/trajectories/batch?space=cheaper", {"trajectories": rows})
+    site.post("/v1/learn?space=cheaper")
+    watched.page.goto(f"{site.url}/?space=cheaper#routes")
+    watched.page.wait_for_selector("li:has-text('1,000 requests of “large” cost 6 since about')")
+    watched.page.wait_for_selector("li:has-text('12 before: 50 % less.')")
+    watched.require_readable("new-price")
