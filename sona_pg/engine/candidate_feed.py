@@ -1,15 +1,20 @@
 """Feed of candidates: those committed by any server join what is ranked here, and leave the overlay once stored.
 
+So do their embeddings, which count at once.
+
 Those that any server has retired are not ranked here from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
+from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.space import Space
 from sona_pg.serving.candidate_ranker import CandidateRanker
+from sona_pg.serving.overlay import NOTHING, Settled
 from sona_pg.serving.recaller import Recaller
 from sona_pg.serving.served_version import ServedVersion
 from sona_pg.store.candidates import CandidateSignal
@@ -27,6 +32,7 @@ class CandidateFeed:
         self._ranker = ranker
         self._recaller = recaller
         self._read: tuple[int, CandidateSignal] | None = None  # version and signal when they were read last
+        self._catalog: Catalog | None = None  # then
         self._retired_until: datetime | None = None  # latest change among the retired ones that were read
 
     def forget(self) -> None:
@@ -34,21 +40,36 @@ class CandidateFeed:
         self._read = None
 
     def share(
-        self, space: Space, serving: ServedVersion, settled: Collection[str], signal: CandidateSignal | None = None
+        self, space: Space, serving: ServedVersion, settled: Settled, signal: CandidateSignal | None = None
     ) -> None:
-        """Add candidates committed by any server to the overlay; drop those of ``settled`` that are not stored."""
+        """Add candidates and embeddings committed by any server to the overlay; drop what is not stored.
+
+        ``settled`` are those that were settled before this call. ``signal`` may be older, also than that of the last
+        call: nothing is dropped by its word.
+        """
         database, catalog = self._database(), serving.catalog
         signal = signal or database.candidate_signal(space)
         seen = (serving.version, signal)
         if (seen == self._read or (signal == NO_CANDIDATES and self._read is None)) and not settled:
             return
         self.read_retired(space, signal.retired)
-        is_known = not signal.unplaced and signal.slots <= len(catalog)
+        may_drop = bool(settled) or self._ranker.overlay.is_ahead
+        is_known = not signal.unplaced and signal.slots <= len(catalog) and not may_drop
         new = [] if is_known else database.new_candidates(space, len(catalog))
-        self._ranker.overlay.share(catalog, new, lambda ids: database.named_candidates(space, ids), settled)
+        changed = NOTHING
+        if signal.changed is not None or settled:
+            changed = database.changed_candidates(space, self._changed_since(catalog))
+        named = partial(database.named_candidates, space)
+        self._ranker.overlay.share(catalog, new, named, changed, settled)
         if self._recaller.is_used:
             self._recaller.read()
-        self._read = seen
+        self._read, self._catalog = seen, catalog
+
+    def _changed_since(self, catalog: Catalog) -> datetime | None:
+        """Return the time from which on embeddings have changed that are neither known nor in the catalog."""
+        if self._read is None or self._catalog is not catalog:
+            return catalog.read_at
+        return self._read[1].changed
 
     def read_retired(self, space: Space, until: datetime | None) -> None:
         """Leave out the retired candidates, of which one changed last at ``until``; None: none was ever retired."""

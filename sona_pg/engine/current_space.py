@@ -38,6 +38,7 @@ from sona_pg.serving.access_counter import AccessCounter
 from sona_pg.serving.candidate_ranker import CandidateRanker
 from sona_pg.serving.graph_evidence import GraphEvidence
 from sona_pg.serving.last_version import LastVersion
+from sona_pg.serving.overlay import Settled
 from sona_pg.serving.pattern_evidence import PatternEvidence
 from sona_pg.serving.recaller import Recaller
 from sona_pg.serving.recent_evidence import RecentEvidence
@@ -350,10 +351,10 @@ class CurrentSpace(ABC):
         if self.runtime.embedded is None and self._space is not None:
             self.held.keep(self._space, self.ranker.retired.ids, now=now)
 
-    def _settled(self) -> Collection[str]:
+    def _settled(self) -> Settled:
         """Return the candidates given to this server that are no longer being written."""
         remembered = self.ranker.overlay.remembered()
-        return remembered if self.writer.candidates_settled else ()
+        return remembered if self.writer.candidates_settled else {}
 
     def _learned(self, ids: NDArray[np.uint8], version: int) -> Collection[bytes]:
         """Return which of the trajectories ``ids`` (n, 16) a version has learned from.

@@ -123,7 +123,7 @@ class OpenedSpace(CurrentSpace):
             else:
                 self.held.serve_first(self._read, lambda: self.database.live_version(space))
                 self.uses.read(space, self.serving)
-            self._candidates.share(space, self.serving, (), arrived.signal)
+            self._candidates.share(space, self.serving, {}, arrived.signal)
             if arrived.newest is not None:
                 self._read_evidence(arrived.newest)
             self._begin_writing(arrived)

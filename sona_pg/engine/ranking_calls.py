@@ -88,8 +88,8 @@ class RankingCalls(EngineLifetime):
     def remember(self, ids: Sequence[str], embeddings: ArrayLike, *, group: str | None = None) -> None:
         """Store candidates ahead of their first ranking, so that ``rank`` needs only their ids.
 
-        This server knows them at once, others about a second after the commit. A known id gets its new embedding in the
-        next cycle.
+        This server knows them at once, others about a second after the commit. A known id gets its new embedding, which
+        counts in the same way: what was learned of it stays.
 
         Args:
             ids: (m,) one text each.

@@ -1,9 +1,9 @@
-"""Candidates known by id before any version has them: remembered here, or committed by any server."""
+"""Candidates, and embeddings, known by id before any version has them: remembered here, or committed by any server."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,13 @@ from sona_pg.errors import InvalidValue
 from sona_pg.recorder import keep_directions
 
 ReadNamed = Callable[[Sequence[str]], Catalog]  # reads the stored ones among the given ids
+Settled = Mapping[str, NDArray[np.float16]]  # embeddings of candidates given to this server
 
 NOTHING = Catalog((), np.zeros((0, 0), np.float16), {})
 
 
 class Overlay:
-    """Overlay: candidates that the served catalog lacks. Safe from many threads.
+    """Overlay: candidates that the served catalog lacks, or has with another embedding. Safe from many threads.
 
     An entry is removed once the served version has it, or the store lost it.
     """
@@ -28,7 +29,8 @@ class Overlay:
         """Start empty."""
         self.lock = threading.RLock()  # a signal handler may close the engine while a call holds it
         self._here: dict[str, NDArray[np.float16]] = {}  # remembered by this server; the store has them soon
-        self._stored = NOTHING
+        self._stored = NOTHING  # that the catalog lacks
+        self._edited = NOTHING  # stored ones of the catalog, with another embedding
         self._served = NOTHING  # when candidates were last read
         self._known: tuple[Catalog, Catalog] | None = None  # a version's catalog, and the same joined with the overlay
 
@@ -56,47 +58,49 @@ class Overlay:
             self._here.update(zip(names, kept, strict=True))
             self._known = None
 
-    def remembered(self) -> Collection[str]:
-        """Return the ids given to this server and not yet found in the store."""
+    def remembered(self) -> Settled:
+        """Return the candidates given to this server and not yet found in the store."""
         with self.lock:
-            return list(self._here)
+            return dict(self._here)
 
     @property
     def remembers_any(self) -> bool:
         """Whether ``remembered`` would return any."""
         return bool(self._here)
 
-    def share(self, served: Catalog, new: Sequence[str], read: ReadNamed, settled: Collection[str]) -> None:
-        """Add stored candidates without a version.
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it has stored candidates that the served catalog lacks."""
+        return len(self._stored) > 0
+
+    def share(self, served: Catalog, new: Sequence[str], read: ReadNamed, changed: Catalog, settled: Settled) -> None:
+        """Add stored candidates without a version, and changed embeddings.
 
         Args:
             served: the catalog of the served version.
             new: ids of stored candidates that no version had when they were read.
             read: called for those unknown here.
-            settled: those of ``remembered`` with no pending write when ``new`` was read: if one is missing, it was
-                refused.
+            changed: all whose embedding changed since the catalog was read, or since the last call with this catalog.
+            settled: those of ``remembered`` with no pending write when ``new`` and ``changed`` were read: if one is
+                missing, it was refused.
         """
         ahead = [name for name in new if name not in served.index]
         with self.lock:
             stored, here = self._stored, dict(self._here)
+            edited = self._edited if served is self._served else NOTHING
         missing = [name for name in ahead if name not in stored.index and name not in here]
+        arrived = [name for name in ahead if name in settled]
         found = read(missing) if missing else NOTHING
-        arrived = [name for name in ahead if name in here]
-        parts = [stored, found]
-        if arrived:
-            parts.append(Catalog.of(arrived, np.stack([here[name] for name in arrived])))
-        known = _joined([part for part in parts if len(part)])
-        slots = known.slots(ahead)
-        slots = slots[slots != UNKNOWN]
+        given = Catalog.of(arrived, np.stack([settled[name] for name in arrived])) if arrived else NOTHING
+        known = _joined([part for part in (stored, found, given, changed) if len(part)])
+        edited = _joined([part for part in (edited, changed) if len(part)])
         with self.lock:
             self._served = served
-            self._stored = known if len(slots) == len(known) else known.take(slots)
-            for name in arrived:
-                self._here.pop(name, None)
-            for name in [name for name in self._here if name in served.index]:
-                del self._here[name]
-            for name in settled:
-                self._here.pop(name, None)
+            self._stored = _those_of(known, ahead)
+            self._edited = edited.take(_other_rows(edited, served))
+            for name, row in settled.items():
+                if self._here.get(name) is row:  # it was not given again meanwhile
+                    del self._here[name]
             self._known = None
 
     def catalog(self, served: Catalog) -> Catalog:
@@ -105,16 +109,31 @@ class Overlay:
         if last is not None and last[0] is served:
             return last[1]
         with self.lock:
-            if not self._here and not len(self._stored):
+            if not self._here and not len(self._stored) and not len(self._edited):
                 self._known = (served, served)
                 return served
             if self._known is None or self._known[0] is not served:
                 # Joined lazily: joining at each ``remember`` would copy all rows each time.
-                known = served.followed_by(self._stored) if len(self._stored) else served
+                known = _joined([part for part in (served, self._edited, self._stored) if len(part)])
                 if self._here:
-                    known = known.followed_by(Catalog.of(list(self._here), np.stack(list(self._here.values()))))
+                    here = Catalog.of(list(self._here), np.stack(list(self._here.values())))
+                    known = _joined([known, here]) if len(known) else here
                 self._known = (served, known)
             return self._known[1]
+
+
+def _those_of(known: Catalog, names: Sequence[str]) -> Catalog:
+    """Return the candidates ``names``, those that are known."""
+    slots = known.slots(names)
+    slots = slots[slots != UNKNOWN]
+    return known if len(slots) == len(known) else known.take(slots)
+
+
+def _other_rows(edited: Catalog, served: Catalog) -> NDArray[np.int32]:
+    """Return the rows of candidates that are served with another embedding."""
+    slots = served.slots(edited.ids)
+    rows = np.flatnonzero(slots != UNKNOWN).astype(np.int32)
+    return rows[(edited.halves[rows] != served.halves[slots[rows]]).any(axis=1)] if len(rows) else rows
 
 
 def _joined(parts: Sequence[Catalog]) -> Catalog:

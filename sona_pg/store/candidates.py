@@ -236,6 +236,13 @@ def read_named(connection: Connection, space_id: int, dim: int, ids: Sequence[st
     return _stacked(blocks) if blocks else Catalog.of([], np.zeros((0, dim), np.float16))
 
 
+def read_changed(connection: Connection, space_id: int, dim: int, since: datetime | None) -> Catalog:
+    """Return the candidates that were changed since then, and ``OVERLAP`` before, with their embeddings."""
+    changed = candidates.c.changed_at
+    recently = changed.is_not(None) if since is None else changed >= since - OVERLAP
+    return _read(connection, dim, (candidates.c.space_id == space_id) & recently)
+
+
 def read_sets(connection: Connection, space_id: int, set_ids: Sequence[int]) -> Mapping[int, list[str]]:
     """Return the candidate ids of each stored set, except of sets that stand for all candidates."""
     values = {"space": space_id, "ids": list(set_ids), "most": LARGEST_TABLE}

@@ -187,6 +187,11 @@ class Database(SpaceStore):
         with reading(self.engine, "reading new candidates") as connection:
             return candidates.read_named(connection, space.space_id, space.dim, ids)
 
+    def changed_candidates(self, space: Space, since: datetime | None) -> Catalog:
+        """Return the stored candidates whose embedding or group was changed since then, or a little before; or ever."""
+        with reading(self.engine, "reading changed candidates") as connection:
+            return candidates.read_changed(connection, space.space_id, space.dim, since)
+
     def candidate_order(self, space: Space) -> list[tuple[str, str, int]]:
         """Return id, group and position of every candidate in a group, by group and position."""
         with reading(self.engine, "reading the order of candidates") as connection:

@@ -79,6 +79,56 @@ def test_the_overlay_is_empty_once_a_version_has_them(database_url: str) -> None
             assert engine.rank(ROWS[1], ids=IDS).ids[0] == IDS[1]
 
 
+def test_a_new_embedding_counts_at_once_and_on_every_server_without_a_cycle(database_url: str) -> None:
+    """Be it of a candidate that a version has, or of one that came after it."""
+    new = np.eye(5, DIM, dtype=np.float32)[3:]
+    with SonaEngine(DIM, database_url, config=QUIET) as one, SonaEngine(DIM, database_url, config=QUIET) as other:
+        one.remember(IDS, ROWS)
+        one.end_trajectory(one.begin_trajectory(ROWS[0], ranking=one.rank(ROWS[0], ids=IDS)), 1.0)
+        assert one.force_learn().version == 1
+        one.remember(["later"], ROWS[:1])
+        one.flush()
+        for engine in (one, other):
+            engine.refresh()
+        for step, rows in enumerate((new, new[::-1])):  # also a second time
+            one.remember([IDS[0], "later"], rows)
+            assert [one.rank(row).ids[0] for row in rows] == [IDS[0], "later"]
+            one.flush()
+            one.refresh()
+            other.refresh()
+            with SonaEngine(DIM, database_url, config=QUIET) as third:
+                for engine in (one, other, third):
+                    assert engine.version == 1
+                    assert [engine.rank(row).ids[0] for row in rows] == [IDS[0], "later"], step
+        other.remember(IDS[:1], ROWS[:1])  # as the version has it
+        other.flush()
+        one.refresh()
+        other.refresh()
+        for engine in (one, other):
+            assert engine.rank(ROWS[0]).ids[0] == IDS[0]
+            overlay = engine._session.ranker.overlay
+            assert (len(overlay._here), len(overlay._edited)) == (0, 0)
+
+
+@pytest.mark.parametrize("with_version", [False, True])
+def test_what_was_just_stored_stays_known_when_an_earlier_poll_is_told(database_url: str, with_version: bool) -> None:
+    with SonaEngine(DIM, database_url, config=QUIET) as engine:
+        session = engine._session
+        if with_version:
+            engine.remember(IDS[1:], ROWS[1:])
+            engine.end_trajectory(engine.begin_trajectory(ROWS[1], ranking=engine.rank(ROWS[1])), 1.0)
+            engine.force_learn()
+        polled = session.database.candidate_signal(session.space)
+        engine.remember(IDS, ROWS[::-1])
+        engine.flush()
+        for _ in range(2):
+            with session._refreshing:
+                session._candidates.share(session.space, session.serving, session._settled(), polled)
+            assert engine.rank(ROWS[2]).ids[0] == IDS[0]
+            engine.refresh()
+            assert engine.rank(ROWS[2]).ids[0] == IDS[0]
+
+
 def test_refused_candidates_are_not_kept_in_memory_for_ever(database_url: str) -> None:
     with SonaEngine(DIM, database_url, config=QUIET) as engine:
         with psycopg.connect(database_url) as connection:
