@@ -55,7 +55,7 @@ export function routes() {
       estimate(); // takes longer than the rest, which is shown meanwhile
       return [
         h("h1", {}, "Routes"),
-        h("p", { class: "note" }, "A route is what answered: a model, a tool, or one of the stored answers. Quality is the mean of the ratings, from 0 to 100 %. All figures are of the period, but for the budget, which is as it stands now; ratings count with all feedback that has come since."),
+        h("p", { class: "note" }, "A route is what answered: a model, a tool, or one of the stored answers. Where an article and the model that words it are both chosen, two spaces tell them apart. Quality is the mean of the ratings, from 0 to 100 %. All figures are of the period, but for the budget, which is as it stands now; ratings count with all feedback that has come since."),
         rangeChoice(() => {
           again();
           estimate();
