@@ -157,12 +157,19 @@ def require_filters(min_quality: float, kind: str | None, verdict: str | None) -
 def _as_floats(values: ArrayLike, what: str) -> NDArray[np.float32]:
     try:
         given = np.asarray(values)
-        if given.dtype.kind == "c":  # NumPy would drop the imaginary part
-            raise TypeError("it holds complex numbers, whose imaginary parts nothing here can use")
-        array = np.ascontiguousarray(given, np.float32)
+        if given.dtype.kind in _NO_REALS:  # NumPy would read numbers out of texts, and drop imaginary parts
+            raise InvalidValue(f"{what} holds {_NO_REALS[given.dtype.kind]}, expected real numbers alone")
+        with np.errstate(over="ignore"):  # what float32 cannot hold is told below
+            array = np.ascontiguousarray(given, np.float32)
     except (TypeError, ValueError) as exc:
+        if isinstance(exc, InvalidValue):
+            raise
         reason = "its rows have different lengths" if "inhomogeneous" in str(exc) else exc
         raise InvalidValue(f"{what} is no array of real numbers: {reason}") from exc
     if not np.isfinite(array).all():
         raise InvalidValue(f"{what} has values that are not finite numbers in float32: check what made it")
     return array
+
+
+# By NumPy's kind; as the recorder says it.
+_NO_REALS = {"U": "texts", "S": "bytes", "O": "other things", "c": "complex numbers", "M": "dates", "m": "durations"}

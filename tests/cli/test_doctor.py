@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from sona_pg import SonaConfig, SonaEngine
+from sona_pg import SonaConfig, SonaEngine, Store
 from sona_pg.cli import doctor_command
 from sona_pg.cli.commands import app
 from sona_pg.config import LoopConfig
@@ -176,6 +176,25 @@ def test_servers_that_lag_drop_or_have_wrong_clocks_are_named(database_url: str)
         connection.execute("UPDATE sona.servers SET serving_version = 1")
     code, found = examined(database_url)
     assert (code, found["lag"]["status"]) == (1, "warning")
+
+
+@pytest.mark.usefixtures("durable")
+def test_feedback_given_in_another_space_than_its_record_is_told(database_url: str) -> None:
+    """Nothing is learned from it, and no call refuses it: its trajectory may still be on its way."""
+    with Store(database_url) as store:
+        right, wrong = (store.space(name, hidden_dim=DIM, config=QUIET) for name in ("right", "wrong"))
+        t = right.begin_trajectory(np.ones(DIM, np.float32))
+        right.end_trajectory(t)
+        right.feedback(t.id, quality=1.0)
+        wrong.feedback(t.id, quality=1.0)
+        for engine in (right, wrong):
+            engine.flush()
+    assert "feedback" not in examined(database_url)[1]
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE sona.feedback SET recorded_at = recorded_at - interval '2 hours'")
+    code, found = examined(database_url)
+    assert (code, found["feedback"]["status"]) == (1, "warning")
+    assert re.search(r"no record of: wrong: 1 since 2\S+ \S+ UTC$", found["feedback"]["found"])
 
 
 @pytest.mark.usefixtures("durable")

@@ -1,8 +1,9 @@
-"""Health of the feedback of a store: whether bad answers may be rated more often than good ones."""
+"""Health of the feedback of a store: whether it reaches its trajectories, and all answers are rated alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 import psycopg
@@ -23,6 +24,30 @@ HAVING sum(f.rated) >= %(few)s AND sum(f.quality) < %(low)s * sum(f.rated)
     AND sum(f.rated) < (1 - %(unrated)s) * sum(f.trajectories)
 ORDER BY 2 DESC
 """
+# Joined by space, so that each node of Citus answers for its own. Of the last days: what retention has left of earlier
+# feedback may be without its trajectory.
+STRAYED = """
+SELECT s.name, count(*)::bigint, min(f.recorded_at) FROM sona.feedback f JOIN sona.spaces s ON s.space_id = f.space_id
+WHERE f.recorded_at BETWEEN now() - interval '7 days' AND now() - interval '1 hour' AND NOT EXISTS (
+    SELECT FROM sona.trajectories t WHERE t.space_id = f.space_id AND t.id = f.trajectory_id
+) GROUP BY s.name ORDER BY 2 DESC
+"""
+
+
+def stray_feedback(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Name spaces with feedback whose trajectory has not come within an hour: nothing is learned from it."""
+    strayed = raw.execute(STRAYED).fetchall()
+    if strayed:
+        told = "; ".join(
+            f"{space}: {facts:,} since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            for space, facts, since in strayed[:3]
+        )
+        more = f" and {len(strayed) - 3} more" if len(strayed) > 3 else ""
+        yield Finding(
+            "feedback", "warning", f"facts of the last 7 days on ids that their space has no record of: {told}{more}",
+            "sona-pg waiting-feedback --space NAME lists them: the id was never recorded or is mistyped, or its record "
+            "is in another space, such as another tenant's; give feedback where the request was recorded",
+        )  # fmt: skip
 
 
 def rating_checks(raw: psycopg.Connection[Any]) -> Iterator[Finding]:

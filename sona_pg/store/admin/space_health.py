@@ -10,7 +10,7 @@ import psycopg
 
 from sona_pg.domain.finding import Finding
 from sona_pg.store import upkeep_times
-from sona_pg.store.admin.rating_health import rating_checks
+from sona_pg.store.admin.rating_health import rating_checks, stray_feedback
 from sona_pg.store.worker_sessions import connected_workers
 
 MOST_SKEW = 1.0  # seconds between two clocks; timestamps in logs and lags of servers are off by as much
@@ -98,6 +98,7 @@ def space_checks(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
         )  # fmt: skip
     yield from _upkeep(raw)
     yield from rating_checks(raw)
+    yield from stray_feedback(raw)
     yield Finding("size", "ok", f"the database takes {int(one(raw, SIZE)) / 2**20:,.0f} MB")
 
 
