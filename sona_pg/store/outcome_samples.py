@@ -64,15 +64,16 @@ JOIN LATERAL (
 ORDER BY f.recorded_at DESC LIMIT %(most)s
 """
 # Bounded by the newest trajectories of the days: routes have no index.
+OF_ROUTE = """
+SELECT n.id FROM (
+    SELECT t.id, t.route FROM sona.trajectories t
+    WHERE t.space_id = %(space)s AND t.id >= sona.first_id(%(first)s) AND t.id <= sona.last_id(%(last)s)
+    ORDER BY t.id DESC LIMIT %(read)s
+) n WHERE n.route = %(route)s ORDER BY n.id DESC LIMIT %(judged)s
+"""
+# A statement of its own: on Citus a function that reads the shards cannot run beside a query of them.
 RATED_BAD = """
-WITH newest AS MATERIALIZED (
-    SELECT n.id FROM (
-        SELECT t.id, t.route FROM sona.trajectories t
-        WHERE t.space_id = %(space)s AND t.id >= sona.first_id(%(first)s) AND t.id <= sona.last_id(%(last)s)
-        ORDER BY t.id DESC LIMIT %(read)s
-    ) n WHERE n.route = %(route)s ORDER BY n.id DESC LIMIT %(judged)s
-)
-SELECT j.id FROM sona.judged_of(%(space)s, ARRAY(SELECT id FROM newest)) j
+SELECT j.id FROM sona.judged_of(%(space)s, %(ids)s::uuid[]) j
 WHERE j.quality <= %(worst)s ORDER BY j.id DESC LIMIT %(most)s
 """
 LEARNED = """
@@ -157,12 +158,11 @@ def read_rated_bad(
     connection: Connection, space_id: int, route: str, days: tuple[date, date], worst: float, most: int
 ) -> list[UUID]:
     """Return the latest ``most`` trajectories of a route and of ``days`` whose quality is at most ``worst``."""
-    first, last = days
-    asked = {
-        "space": space_id, "route": route, "first": first, "last": last, "worst": worst, "most": most,
-        "read": MOST_READ, "judged": MOST_JUDGED,
-    }  # fmt: skip
-    return [id_ for (id_,) in driver_connection(connection).execute(RATED_BAD, asked)]
+    raw, (first, last) = driver_connection(connection), days
+    asked = {"space": space_id, "route": route, "first": first, "last": last, "read": MOST_READ, "judged": MOST_JUDGED}
+    ids = [id_ for (id_,) in raw.execute(OF_ROUTE, asked)]
+    found = raw.execute(RATED_BAD, {"space": space_id, "ids": ids, "worst": worst, "most": most})
+    return [id_ for (id_,) in found]
 
 
 def read_learned_by(connection: Connection, space_id: int, ids: Sequence[UUID]) -> dict[UUID, FoundFact]:
