@@ -16,6 +16,7 @@ from sona_pg.config import MaintenanceConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.space import Space
 from sona_pg.learning.routing.off_policy import doubly_robust, ips, snips
+from sona_pg.store.admin import summaries
 from sona_pg.worker import maintainer
 
 DAY = date(2026, 11, 16)  # a Monday
@@ -375,3 +376,12 @@ def test_costs_are_shown_by_the_digits_that_were_told(ledger: Ledger) -> None:
     total = 0.0001 + 0.0003 + 0.0007
     assert ledger.rows("SELECT cost_sum FROM sona.figures WHERE kind = 'route'") == [(pytest.approx(total, rel=1e-15),)]
     assert ledger.rows("SELECT cost FROM sona.route_leaderboard") == [(pytest.approx(total / 3, rel=1e-15),)]
+
+
+def test_a_space_that_is_removed_meanwhile_stops_no_other(filled: Filled, monkeypatch) -> None:
+    filled.record(DAY)
+    removed = (
+        "SELECT space_id FROM (SELECT 999999 AS space_id UNION SELECT space_id FROM sona.spaces) s ORDER BY 1 DESC"
+    )
+    monkeypatch.setattr(summaries, "NEWS", removed)
+    assert filled.sum_up() == {str(DAY)}

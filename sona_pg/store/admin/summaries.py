@@ -121,13 +121,14 @@ def sum_up(raw: psycopg.Connection[Any], at: datetime | None = None) -> Iterator
     """
     until = time.monotonic() + LIMIT
     for (space,) in raw.execute(NEWS).fetchall():
-        with raw.transaction():
-            if not _is_first(raw):
-                return
-            values: dict[str, Any] = {"space": space, "at": at or _clock(raw), "pauses": PAUSES, "short": SHORT_MS}
-            touched = raw.execute(TOUCHED, values).fetchall()
-            raw.execute(NOTE, {**values, "days": [day for day, _ in touched], "touched": [at for _, at in touched]})
-            raw.execute(PROGRESS, values)
+        values: dict[str, Any] = {"space": space, "at": at or _clock(raw), "pauses": PAUSES, "short": SHORT_MS}
+        try:
+            with raw.transaction():
+                if not _is_first(raw):
+                    return
+                _note(raw, values)
+        except psycopg.errors.ForeignKeyViolation:  # the space was removed meanwhile
+            continue
         for (day,) in raw.execute(STALE, values).fetchall():
             with raw.transaction():
                 if not _is_first(raw):
@@ -136,6 +137,13 @@ def sum_up(raw: psycopg.Connection[Any], at: datetime | None = None) -> Iterator
             yield summed
             if time.monotonic() > until:
                 return
+
+
+def _note(raw: psycopg.Connection[Any], values: dict[str, Any]) -> None:
+    """Note the days that new batches belong to."""
+    touched = raw.execute(TOUCHED, values).fetchall()
+    raw.execute(NOTE, {**values, "days": [day for day, _ in touched], "touched": [at for _, at in touched]})
+    raw.execute(PROGRESS, values)
 
 
 def _sum_day(raw: psycopg.Connection[Any], space: int, day: str, at: datetime | None) -> SummedDay:
