@@ -87,14 +87,15 @@ def test_a_cycle_tries_parts_while_its_feedback_is_new_and_little(monkeypatch: p
 
     monkeypatch.setattr(ranking_step, "fit", counted)
     state, learned = RankerState.initial(DIM), RankEvents.empty(DIM)
-    for count, expected in ((20, [20, *[15] * 4]), (20, [20, *[15] * 4]), (280, [280]), (40, [40])):
+    compared = [0, 40]  # with a fit without sharpness
+    for count, expected in ((20, [*[15] * 4, 20]), (20, [*[15] * 4, 20]), (280, [280]), (40, compared)):
         fits.clear()
         fresh = asked(count, count, 0.3)
         state, learned = learn_ranking(state, CATALOG, fresh, learned, seed=1), learned.joined(fresh)
         assert fits == expected
     fits.clear()
     learn_ranking(RankerState.initial(DIM), CATALOG, asked(1200, 1, 0.3), RankEvents.empty(DIM), seed=1)
-    assert fits == [1200, 900]
+    assert fits == [900, 900, 1200]  # the second with the sharpness that the first one chose
 
 
 def test_a_first_cycle_of_few_facts_and_one_without_facts_are_learned() -> None:

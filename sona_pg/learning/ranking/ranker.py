@@ -30,6 +30,7 @@ Matrix = npt.NDArray[np.float64]
 LEAST_VARIANCE = 0.2  # of a cloud of unit vectors around its centre: less is left of an embedding with cosines of .8
 MOST_STEPS = 60.0  # of one fit, where they cost little: a small space had stopped far from its minimum with 12
 MOST_CAUTION = 1.8  # benchmarks/eval/EVIDENCE.md, "Cold start by intent"
+SHARPNESSES: tuple[float, ...] = (1.0, 4.0, 16.0)  # factors of the logits in a fit: `ranker_sharpness`
 CAUTIOUS = 1.5  # judgements of each judged candidate at which caution is half of that
 FIRST_UNUSUAL = 2.5  # `RankerState.unusual` until it is measured
 MOST_NOISE = 0.3  # share of wrong feedback, as far as it is believed
@@ -103,6 +104,7 @@ class RankerState:
     # others, and the ratio of their deviation; log odds by which answers are surer. See `ranker_confidence`.
     belief: FloatArray
     bound: FloatArray  # (1,) most caution that leaves what was told first
+    sharpness: FloatArray  # (4,) factor of the logits in the fit, then the log likelihood of each of `SHARPNESSES`
     unusual: FloatArray  # (1,) deviations below the usual sum at which it is as likely that nothing fits
     contradicted: FloatArray  # (1,) share of sure answers that feedback contradicts (0: not measured)
     noise_strength: FloatArray  # (1,) judgements that the label noise measured is worth (0: not measured)
@@ -127,6 +129,7 @@ class RankerState:
             **_nothing_lost(dim),
             belief=first_belief(),
             bound=np.full(1, MOST_CAUTION, np.float32),
+            sharpness=np.array([1.0, *([0.0] * len(SHARPNESSES))], np.float32),
             unusual=np.full(1, FIRST_UNUSUAL, np.float32),
             contradicted=np.zeros(1, np.float32),
             noise_strength=np.zeros(1, np.float32),
@@ -183,7 +186,7 @@ class RankerState:
         if "noise_strength" not in arrays and "scales" in arrays:  # contradictions counted as label noise
             against = np.asarray(arrays["scales"][4:], np.float32)
             arrays = {**arrays, "scales": np.append(arrays["scales"][:4], 0.0), "contradicted": against}
-        later = ("belief", "bound", "unusual", "contradicted", "noise_strength")  # than the first release
+        later = ("belief", "bound", "sharpness", "unusual", "contradicted", "noise_strength")  # than the first release
         arrays = {**{name: getattr(blank, name) for name in later}, **arrays}
         missing = [field.name for field in fields(cls) if field.name not in arrays]
         if missing:

@@ -251,11 +251,15 @@ def _refine(
     np.matmul(tau * pseudo, features.T, out=base[len(query) :])
     # The model is sure of an overruled answer: feedback for the new one is taken at its word, or it would not move it.
     for_new = given.moved & (events.verdict >= 0.5)
-    trust = np.where(for_new, np.float32(config.moved_weight), np.float32(1.0))
+    sharp = state.sharpness[0]
+    told = (events.correct != NONE) & (sharp > 1.0)
+    trust = np.where(for_new | told, np.float32(config.moved_weight), np.float32(1.0))
     usual_up = max(config.up_doubt * noise, config.least_noise)
     up_noise = np.where(given.moved | given.certain, np.float32(_LEAST), np.float32(usual_up))
+    up_noise[told] = 0.0  # the surer the logits, the farther behind is what corrects them: it counts in full
+    base *= sharp
     fitted = PartialLabels(
-        query=np.concatenate([query, np.pad(pseudo, ((0, 0), (0, 1)), constant_values=1.0)]),
+        query=sharp * np.concatenate([query, np.pad(pseudo, ((0, 0), (0, 1)), constant_values=1.0)]),
         base=base,
         features=np.float32(config.map_gain) * features,
         target=np.concatenate([place, np.tile(np.arange(len(rows)), samples)]),
@@ -263,7 +267,7 @@ def _refine(
         weight=np.concatenate([events.weight * trust, np.tile(pseudo_weight, samples)]),
         up_noise=np.concatenate([up_noise, np.full(len(pseudo), usual_up, np.float32)]),
         down_noise=min(config.down_doubt * noise, _MOST_DOUBT),
-        ridge=config.ridge * min(against, max(NOISY, 0.5 * against)),
+        ridge=float(sharp) ** 2 * config.ridge * min(against, max(NOISY, 0.5 * against)),
     )
     head_rows = np.union1d(state.head_rows, rows).astype(np.int32)
     heads = np.zeros((len(head_rows), query.shape[1]), np.float32)
@@ -279,7 +283,7 @@ def _refine(
         if noise > NOISY:  # half of the steps tell what is probably wrong, the others fit the rest
             iterations, first = iterations - iterations // 2, iterations // 2
             point = minimise(point, iterations=first, inverse=inverse)
-            left_out = doubtful(events, point.right[: len(events)], noise, given.moved | given.certain)
+            left_out = doubtful(events, point.right[: len(events)], noise, given.moved | given.certain | told)
             point = point.without(np.flatnonzero(left_out))
         end = minimise(point, iterations=iterations, inverse=inverse).at
     share = np.float32(min(1.0, (found + given.left_out) / max(float(state.folded[1]), 1.0)))
@@ -303,6 +307,7 @@ def _bound_of_caution(
     sample = _spread(len(events), _CAUTIOUS_CELLS // fitted.base.shape[1])
     told, target = events.verdict[sample] >= 0.5, fitted.target[sample]
     logits = replace(fitted, query=fitted.query[sample]).product(settled) + fitted.base[sample]
+    logits /= state.sharpness[0]
     extra = (state.scales[2] / state.scales[0]) * (events.query[sample] @ wide_features.T)
     each = np.arange(len(sample))
     first = np.where(told, target, logits.argmax(axis=1))

@@ -28,7 +28,8 @@ class PartialLabels:
     and an event of quality `q` costs `-w (q log P + (1 - q) log(1 - P))`.
     A thumb down thereby spreads its query over all other candidates in proportion to what they
     already have, which is the exact expectation step for partial labels (Jin and Ghahramani 2002).
-    α and β bound the effect of a wrong thumb (Natarajan 2013).
+    α and β bound the effect of a wrong thumb (Natarajan 2013). With an α of 0, praise counts in full
+    however small `p` is.
 
     The parameters are stacked: heads `V` (a, k + 1) over the shared map `M` (k, k + 1); the logits are
     `base + z (V + F M)ᵀ`, with `F` the candidates' features times γ, so that the ridge sees both alike.
@@ -71,6 +72,12 @@ class PartialLabels:
         return np.asarray(np.clip(chance, _SMALLEST, np.float32(1.0) - _SMALLEST), np.float32)
 
     @property
+    def certain(self) -> npt.NDArray[np.bool_]:
+        """Whether praise is never wrong: of all or (n,)."""
+        certain: npt.NDArray[np.bool_] = np.asarray(self.up_noise) == 0.0
+        return certain
+
+    @property
     def slope(self) -> np.float32 | FloatArray:
         """1 - α - β."""
         return np.float32(1.0 - self.up_noise - self.down_noise)
@@ -106,7 +113,7 @@ class FitPoint:
         """Evaluate at `parameters`, whose logits are `logits` (n, a), less `step` times `along` if that is given."""
         self.at = parameters
         self.objective, self._logits, self._along, self._step = objective, logits, along, np.float32(step)
-        self._most, self._total, self._right = np.empty((3, len(logits)), np.float32)
+        self._most, self._total, self._right, self._lead = np.empty((4, len(logits)), np.float32)
         objective.by_halves(self._measure)
         self._right /= self._total
         self.value = self._value()
@@ -114,7 +121,8 @@ class FitPoint:
     def _value(self) -> float:
         """Return the objective's value, in nats."""
         of, heard = self.objective, self.objective.heard(self._right)
-        cost = of.quality * np.log(heard) + (1.0 - of.quality) * np.log1p(-heard)
+        praise = np.where(of.certain, np.log(of.slope) + self._lead - np.log(self._total), np.log(heard))
+        cost = of.quality * praise + (1.0 - of.quality) * np.log1p(-heard)
         return 0.5 * of.ridge * float(np.vdot(self.at, self.at)) - float(np.vdot(of.weight, cost))
 
     def _measure(self, half: slice) -> None:
@@ -123,6 +131,7 @@ class FitPoint:
             chance = self._block(rows)
             self._most[rows] = chance.max(axis=1)
             chance -= self._most[rows, None]
+            self._lead[rows] = chance[np.arange(len(chance)), self.objective.target[rows]]
             np.exp(chance, out=chance)
             self._total[rows] = chance.sum(axis=1)
             self._right[rows] = chance[np.arange(len(chance)), self.objective.target[rows]]
@@ -152,8 +161,9 @@ class FitPoint:
         of, right = self.objective, self._right
         heard = of.heard(right)
         # d right / d logits = right (onehot - chance), so every row is a multiple of (chance - onehot)
-        pull = of.quality / heard - (1.0 - of.quality) / (1.0 - heard)
-        pull *= of.weight * of.slope * right
+        grows = of.slope * right
+        praise = np.where(of.certain, np.float32(1.0), grows / heard)
+        pull = of.weight * (of.quality * praise - (1.0 - of.quality) * grows / (1.0 - heard))
         by_candidate, others = of.by_halves(lambda half: self._pulled(half, pull))
         by_candidate += others
         gradient = np.concatenate([by_candidate, of.features.T @ by_candidate])

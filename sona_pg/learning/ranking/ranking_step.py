@@ -11,9 +11,10 @@ from sona_pg.domain.catalog import UNKNOWN, Catalog
 from sona_pg.domain.ledger_slice import Outcome, Trajectories
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.ranking.ranker_confidence import FEWEST, MOST_CANDIDATES, Tried, measured, usable
-from sona_pg.learning.ranking.ranker_events import NONE, RankEvents
+from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, RankEvents
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_folding import folded
+from sona_pg.learning.ranking.ranker_sharpness import NOTHING, likelihoods, sharpened, without_sharpness
 from sona_pg.learning.vectors import unit
 from sona_pg.limits import LARGEST_TABLE
 
@@ -57,9 +58,28 @@ def learn_ranking(
     if not len(fresh) or not len(catalog.ids):
         return state
     embeddings, mean = catalog.embeddings, catalog.mean
-    fitted = fit(state, embeddings, fresh, replay, seed=seed, mean=mean)
-    parts = [_tried(state, catalog, fresh, replay, part, seed) for part in range(_parts(state, catalog, fresh))]
-    return measured(state, fitted, embeddings, fresh, replay, parts=parts)
+    parts = range(_parts(state, catalog, fresh))
+    found = [_tried(state, catalog, fresh, replay, part, seed) for part in parts]
+    told = [told for _, told in found] or [_told_by_the_last(state, catalog, fresh, replay, seed)]
+    before = sharpened(state, sum(told, NOTHING))
+    if before.sharpness[0] != state.sharpness[0]:  # confidence is that of fits like the one that is served
+        found = [_tried(before, catalog, fresh, replay, part, seed, chosen=True) for part in parts]
+    fitted = fit(before, embeddings, fresh, replay, seed=seed, mean=mean)
+    return measured(state, fitted, embeddings, fresh, replay, parts=[tried for tried, _ in found])
+
+
+def _told_by_the_last(
+    state: RankerState, catalog: Catalog, fresh: RankEvents, replay: RankEvents, seed: int
+) -> FloatArray:
+    """Return the likelihoods of fresh feedback under the version before; beside a fit without sharpness, if it has one.
+
+    Without that a sharpness would never end: what was learned with it is worse without it.
+    """
+    plain = None
+    if state.sharpness[0] > 1.0:
+        nothing = replay.take(np.zeros(0, np.intp))
+        plain = fit(without_sharpness(state), catalog.embeddings, nothing, replay, seed=seed, mean=catalog.mean)
+    return likelihoods(state, catalog.embeddings, fresh, plain)
 
 
 def _parts(state: RankerState, catalog: Catalog, fresh: RankEvents) -> int:
@@ -75,15 +95,33 @@ def _parts(state: RankerState, catalog: Catalog, fresh: RankEvents) -> int:
     return min(_PARTS, -(-_PARTS * _TRIED // count))
 
 
-def _tried(state: RankerState, catalog: Catalog, fresh: RankEvents, replay: RankEvents, part: int, seed: int) -> Tried:
-    """Fit to all but one part of the feedback, and try that on this part: no version before the first can be."""
+def _tried(
+    state: RankerState,
+    catalog: Catalog,
+    fresh: RankEvents,
+    replay: RankEvents,
+    part: int,
+    seed: int,
+    *,
+    chosen: bool = False,
+) -> tuple[Tried, FloatArray]:
+    """Fit to all but one part of the feedback, and try that on this part: no version before the first can be.
+
+    Unless its sharpness is `chosen`, it is tried beside a fit without one.
+    """
     embeddings, left_out = catalog.embeddings, np.arange(len(fresh)) % _PARTS == part
     rest = fresh.take(~left_out)
-    fitted = measured(
-        state, fit(state, embeddings, rest, replay, seed=seed, mean=catalog.mean), embeddings, rest, replay
-    )
-    learned = usable(rest.joined(replay), embeddings)
-    return Tried.of(fitted, embeddings, usable(fresh.take(left_out), embeddings), learned)
+    learned, unheard = usable(rest.joined(replay), embeddings), usable(fresh.take(left_out), embeddings)
+
+    def refitted(before: RankerState) -> RankerState:
+        fitted = fit(before, embeddings, rest, replay, seed=seed, mean=catalog.mean)
+        return measured(before, fitted, embeddings, rest, replay)
+
+    fitted = refitted(state)
+    plain = fitted
+    if state.sharpness[0] > 1.0 and not chosen:  # a fit with sharpness is worse without it than one that never had it
+        plain = refitted(without_sharpness(state))
+    return Tried.of(fitted, embeddings, unheard, learned), likelihoods(fitted, embeddings, unheard, plain)
 
 
 def fold_ranking(state: RankerState, catalog: Catalog, fresh: RankEvents) -> RankerState:

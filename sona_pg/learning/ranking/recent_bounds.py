@@ -7,6 +7,7 @@ move against the judgement, by noise or towards other facts. The difference is t
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from sona_pg.learning.ranking.ranker_confidence import log_totals
 from sona_pg.learning.ranking.ranker_events import FloatArray
@@ -36,6 +37,27 @@ def taken_back(before: FloatArray, after: FloatArray, target: int, verdict: floa
     if verdict:
         change[target] += _missing(sharpness * before, sharpness * (after + change), target) / sharpness
     return change
+
+
+def lacking(scores: FloatArray, target: npt.NDArray[np.int64], reach: FloatArray, margin: float) -> FloatArray:
+    """Return how far facts move their targets along their slopes, (n,), so that each is first for its query.
+
+    One after the other, as each also moves the queries of those after it (passive-aggressive, Crammer et al. 2006).
+
+    Args:
+        scores: (n, m) of the facts' queries; changed in place.
+        target: (n,) the candidates that come first.
+        reach: (n, n) by how much a move along the slope of one fact, by row, raises the query of another.
+        margin: by which each leads.
+    """
+    moves = np.zeros(len(target), np.float32)
+    for row, first in enumerate(target):
+        rivals = np.delete(scores[row], first)
+        lack = rivals.max(initial=-np.inf) + margin - scores[row, first]
+        if lack > 0.0:
+            moves[row] = lack / reach[row, row]
+            scores[:, first] += moves[row] * reach[row]
+    return moves
 
 
 def _missing(before: FloatArray, after: FloatArray, target: int) -> float:

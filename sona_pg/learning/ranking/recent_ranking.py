@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents
-from sona_pg.learning.ranking.recent_bounds import taken_back
+from sona_pg.learning.ranking.recent_bounds import lacking, taken_back
 from sona_pg.learning.ranking.recent_facts import RecentFacts
 from sona_pg.learning.ranking.recent_features import RecentFeatures
 from sona_pg.learning.ranking.recent_steps import RecentRankingConfig, chances, own_steps, step
@@ -62,12 +62,14 @@ class RecentRanking:
             state, embeddings, slots, spread=config.spread, ridge=config.ridge, basis=config.basis
         )
         self._calibrates = not state.fits
+        self._sure = float(state.sharpness[0]) > 1.0
         self._earlier = float(state.folded[1]), state.judged
         self._block = config.block_of(len(embeddings))
         self._first = len(embeddings)
         self._facts = RecentFacts(state.dim)
         nothing = np.zeros((len(embeddings), state.dim + 1), np.float32)
-        self._last = _Point(0, 0.0, self._scale(0, 0.0), self._of.evidence, nothing)
+        sharpness = float(np.log(state.sharpness[0]))
+        self._last = _Point(0, sharpness, self._scale(0, sharpness), self._of.evidence, nothing)
         self._points = [self._last]
 
     def __len__(self) -> int:
@@ -104,6 +106,8 @@ class RecentRanking:
             self._facts.describe(before.facts, *self._of.of_queries(self._facts.query[before.facts : count]))
             whole = count == point.facts + self._block
             self._last = self._held(before, self._together(point, count) if whole else self._alone(before))
+            if self._sure:
+                self._correct(self._last, 0 if whole else before.facts)
             if whole:
                 self._points = _thinned([*self._points, self._last], self._block)
 
@@ -186,6 +190,18 @@ class RecentRanking:
             after.moved[...] += np.outer(change / np.float32(after.scale), slope / (slope @ features))
         return after
 
+    def _correct(self, point: _Point, first: int) -> None:
+        """Bring what was told since the fact `first` to the front: of sure scores, steps would not get there."""
+        facts, of, known = self._facts, self._of, len(point.moved)
+        rows = np.arange(first, point.facts)
+        rows = rows[facts.told[rows] & (facts.verdict[rows] >= 0.5)][-_MOST_TOLD:]
+        if len(rows):
+            features, slopes, target = facts.features[rows], facts.slopes[rows] + of.bias_slope, facts.target[rows]
+            scale = np.float32(point.scale)
+            scores = features @ (of.served[:known] + scale * point.moved).T
+            moves = lacking(scores, target, scale * (slopes @ features.T), point.scale)
+            np.add.at(point.moved, target, moves[:, None] * slopes)
+
     def _sharpened(self, sharpness: float, moved: FloatArray, fresh: npt.NDArray[np.intp]) -> float:
         """Sharpen the cosines where answers are right more often than expected, soften them again where less."""
         of, facts = self._of, self._facts
@@ -212,3 +228,4 @@ def _thinned(points: list[_Point], block: int) -> list[_Point]:
 
 
 _MOST_SHARPNESS = 2.0  # logarithm
+_MOST_TOLD = 256  # corrections, the latest, that are held at once
