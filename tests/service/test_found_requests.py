@@ -8,6 +8,7 @@ import pytest
 
 from sona_pg.domain.ids import uuid7
 from sona_pg.store.database import Database
+from sona_pg.store.imported_ids import OwnId
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def test_a_request_is_found_by_the_id_of_its_file_and_by_its_own(service, space,
     made = service.post("/v1/trajectories", body, params=name).json()["id"]
     service.post("/v1/feedback", {"trajectory": made, "quality": 0.5}, params=name)
     rows(name["space"])  # committed
-    database.imported_ids.keep(database.find_space(name["space"]), {UUID(made): "T-1042"})
+    database.imported_ids.keep(database.find_space(name["space"]), {UUID(made): OwnId("T-1042", is_timed=True)})
     for told in ("T-1042", " T-1042 ", made):
         answer = service.get("/v1/dashboard/requests", params=name | {"find": told}).json()
         assert answer["requests"] == [{
