@@ -15,18 +15,13 @@ from sona_pg.engine import SonaEngine
 from sona_pg.engine.overview import Overview
 from sona_pg.limits import MOST_INT8
 from sona_pg.service.dashboard_answers import (
-    AnswersAnswer,
     ChangeReasonsAnswer,
     ChangesAnswer,
     CyclesAnswer,
-    FactsAnswer,
     FiguresAnswer,
     FleetAnswer,
-    FoundCandidatesAnswer,
-    LearnedFactsAnswer,
     LearningCurveAnswer,
     QualityAnswer,
-    RequestsAnswer,
     RoutesAnswer,
 )
 from sona_pg.service.map_answers import (
@@ -37,6 +32,13 @@ from sona_pg.service.map_answers import (
     TopicPeriodsAnswer,
 )
 from sona_pg.service.operations import Call, Operations
+from sona_pg.service.request_answers import (
+    AnswersAnswer,
+    FactsAnswer,
+    FoundCandidatesAnswer,
+    LearnedFactsAnswer,
+    RequestsAnswer,
+)
 from sona_pg.service.wire_vectors import Asked, vector_of
 
 operations = Operations("dashboard")
