@@ -92,7 +92,8 @@ cdef bytes shrunk(PyObject **data, Py_ssize_t size):
 
 
 cdef EncodedBatch encode(
-    const sona_record **records, size_t n, size_t dim, int64_t batch, int32_t space_id, bint learn
+    const sona_record **records, size_t n, size_t dim, int64_t batch, int32_t space_id, bint learn,
+    int64_t correction
 ):
     cdef EncodedBatch out = EncodedBatch.__new__(EncodedBatch)
     cdef sona_sizes sizes
@@ -137,7 +138,7 @@ cdef EncodedBatch encode(
         rows.steps = <uint8_t *> PyBytes_AS_STRING(<object> steps)
         rows.feedback = <uint8_t *> PyBytes_AS_STRING(<object> feedback)
         with nogil:
-            sona_encode(kernels[0], records, n, dim, space_id, batch, &rows)
+            sona_encode(kernels[0], records, n, dim, space_id, batch, correction, &rows)
         out.trajectories = shrunk(&trajectories, rows.trajectory_rows[sizes.trajectories] + 2)
         out.steps = shrunk(&steps, rows.step_rows[sizes.trajectories] + 2)
         out.feedback = shrunk(&feedback, rows.feedback_rows[sizes.feedback] + 2)

@@ -198,7 +198,7 @@ typedef struct {
     size_t n, m, s, k;                     /* rows done; k: full steps */
     size_t dim;
     int32_t space;
-    int64_t batch;
+    int64_t batch, correction;
 } encoder;
 
 static void encode_steps(encoder *e, const sona_record *record)
@@ -285,8 +285,9 @@ static void encode_feedback(encoder *e, const sona_record *record)
     p = put_int4(p, e->space);
     p = put_int8(p, e->batch);
     p = put_bytes(p, record->id, 16);
-    p = put_int8(p, record->sequence);
-    p = put_int8(p, record->recorded_at - POSTGRES_EPOCH_US);
+    const int64_t later = record->flags & SONA_CLOCK_GUESSED ? e->correction : 0;
+    p = put_int8(p, record->sequence + (record->flags & SONA_SEQUENCE_GIVEN ? 0 : later));
+    p = put_int8(p, record->recorded_at + later - POSTGRES_EPOCH_US);
     p = record->flags & SONA_HAS_QUALITY ? put_real(p, record->quality) : put_null(p);
     p = put_text(p, last_item(record, SONA_SOURCE));
     p = put_text(p, last_item(record, SONA_CORRECTION));
@@ -300,9 +301,9 @@ static uint8_t *begin_stream(uint8_t *p)
 }
 
 void sona_encode(const sona_kernels *kernels, const sona_record *const *records, size_t n, size_t dim, int32_t space,
-                 int64_t batch, const sona_rows *out)
+                 int64_t batch, int64_t correction, const sona_rows *out)
 {
-    encoder e = {.kernels = kernels, .out = out, .dim = dim, .space = space, .batch = batch};
+    encoder e = {.kernels = kernels, .out = out, .dim = dim, .space = space, .batch = batch, .correction = correction};
     e.trajectory = begin_stream(out->trajectories);
     e.step = begin_stream(out->steps);
     e.feedback = begin_stream(out->feedback);

@@ -29,7 +29,7 @@ cdef class DrainedPath(HotState):
                     records[i] = &blocks[i].record
             if n == 0:
                 return None
-            encoded = encode(records, n, self.dim, batch, space_id, learn)
+            encoded = encode(records, n, self.dim, batch, space_id, learn, self.correction)
             with nogil:
                 sona_ring_release(ring.c, blocks, n)
             return encoded

@@ -255,7 +255,8 @@ cdef class RecordingPath(SharedPath):
             correction: the id of the candidate that would have been right.
             source: name of the source, such as ``user``. The highest sequence of a source counts.
             sequence: for facts that may be sent twice; by default the database's time in microseconds since 1970,
-                estimated by ``set_clock_ahead``, strictly increasing.
+                estimated by ``set_clock_ahead``, strictly increasing. Before the database has told its time it is this
+                machine's, and what is stored is corrected by more than a minute.
             retract: take back this source's earlier facts.
             cost: the real cost of the trajectory; of all facts the last that tells one counts.
 
@@ -265,10 +266,10 @@ cdef class RecordingPath(SharedPath):
             DatabaseUnavailable: the buffer is full, so it is not recorded; or (sync) it is not committed.
         """
         cdef double value = 0.0
-        cdef int64_t order
+        cdef int64_t order, at
         cdef bytes name
         cdef int queued
-        cdef bint enabled = self.enabled
+        cdef bint guessed, enabled = self.enabled
         if isinstance(trajectory_id, UUID):
             name = trajectory_id.bytes
         elif isinstance(trajectory_id, Trajectory):
@@ -281,7 +282,8 @@ cdef class RecordingPath(SharedPath):
             raise InvalidValue("feedback says nothing: give a quality, a correction or a cost, or retract earlier feedback")
         if quality is not None:
             value = fraction(quality, "quality")
-        order = self.next_sequence() if sequence is None else whole(sequence, "sequence")
+        at = self.time_of_feedback(sequence is None, &guessed)
+        order = at if sequence is None else whole(sequence, "sequence")
         if self.ring is None or self.closed is not None or self.generation != sona_fork_generation():
             self.open_here()
         cdef Ring ring = self.ring
@@ -290,7 +292,9 @@ cdef class RecordingPath(SharedPath):
             memcpy(block.record.id, PyBytes_AS_STRING(name), 16)
             block.record.kind = SONA_FEEDBACK
             block.record.sequence = order
-            block.record.recorded_at = order if sequence is None else self.database_us()
+            block.record.recorded_at = at
+            if guessed:
+                block.record.flags |= SONA_CLOCK_GUESSED
             if sequence is not None:
                 block.record.flags |= SONA_SEQUENCE_GIVEN
             if quality is not None:
@@ -308,6 +312,8 @@ cdef class RecordingPath(SharedPath):
         if enabled:
             judges = quality is not None or correction is not None or cost is None  # a cost alone judges nothing
             if self.judged is not None and judges:
+                if guessed and sequence is None:
+                    order += self.correction  # known by now, if this thread has waited for the spool
                 self.judged.append((name, source, order, value if quality is not None else None, correction))
             self.announce(queued, name)
         else:

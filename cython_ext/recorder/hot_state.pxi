@@ -22,6 +22,8 @@ cdef class HotState:
     cdef SpoolFile spool
     cdef int64_t since_1970  # microseconds to add to the monotonic clock: the database's time, as last measured
     cdef bint measured  # whether the database has told its time
+    cdef readonly int64_t guessed_since_1970  # the former until then, by this machine's clock when recording began
+    cdef readonly int64_t correction  # microseconds to add to the times of feedback recorded until then
     cdef readonly Py_ssize_t overridden_count  # decisions whose route was not taken
     cdef int64_t last_sequence  # of feedback whose sequence was not given
     cdef uint64_t settled  # records settled by the writer
@@ -45,7 +47,7 @@ cdef class HotState:
             raise MemoryError()
         self.generation = ring.generation = sona_fork_generation()
         if not self.measured:  # a forked child keeps what its parent has measured
-            self.since_1970 = sona_wall_us() - sona_monotonic_ns() // 1000
+            self.since_1970 = self.guessed_since_1970 = sona_wall_us() - sona_monotonic_ns() // 1000
         self.enabled = True
         self.base = ()
         self.ring = ring
@@ -63,7 +65,26 @@ cdef class HotState:
         with cython.critical_section(self):
             if not -noise <= told - self.since_1970 <= noise:
                 self.since_1970 = told
+            if not self.measured:
+                self.correction = self.correction_of(self.guessed_since_1970)
+                if self.correction:
+                    if self.judged is not None:  # notes of feedback bear the times that were guessed
+                        self.judged.append((self.guessed_since_1970, self.last_sequence, self.correction))
+                    self.last_sequence += self.correction
             self.measured = True
+
+    @property
+    def knows_time(self):
+        """Whether the database has told its time."""
+        return self.measured
+
+    cpdef int64_t correction_of(self, int64_t guessed_since_1970) noexcept:
+        """Return the microseconds by which times were guessed too early; 0 for up to a minute, which may be true.
+
+        ``guessed_since_1970`` are the microseconds from the monotonic clock to those times.
+        """
+        cdef int64_t late = self.since_1970 - guessed_since_1970
+        return 0 if -MAY_BE_TRUE_US <= late <= MAY_BE_TRUE_US else late
 
     cdef int64_t id_time(self) noexcept:
         return self.since_1970 if self.measured else SONA_UNMEASURED
@@ -71,11 +92,15 @@ cdef class HotState:
     cdef int64_t database_us(self) noexcept:
         return sona_monotonic_ns() // 1000 + self.since_1970
 
-    cdef int64_t next_sequence(self) except? -1:
-        cdef int64_t order
+    cdef int64_t time_of_feedback(self, bint in_order, bint *guessed) except? -1:
+        """Return the time, ``in_order`` later than all told so before, and whether the database's is not known yet."""
+        cdef int64_t at
         with cython.critical_section(self):
-            order = self.last_sequence = max(self.database_us(), self.last_sequence + 1)
-        return order
+            at = self.database_us()
+            guessed[0] = not self.measured
+            if in_order:
+                at = self.last_sequence = max(at, self.last_sequence + 1)
+        return at
 
     def set_enabled(self, bint enabled):
         """Switch recording on or off; while it is off, neither the end of a trajectory nor feedback records anything."""

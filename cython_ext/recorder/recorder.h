@@ -23,7 +23,8 @@ enum { /* header flags */
     SONA_HAS_PROPENSITY = 8,
     SONA_SEQUENCE_GIVEN = 16, /* by the caller: the same fact may come twice */
     SONA_HAS_COST = 32, /* of a trajectory: the estimate of its decision; of a feedback: the real cost */
-    SONA_HAS_PAID = 64  /* of a trajectory */
+    SONA_HAS_PAID = 64, /* of a trajectory */
+    SONA_CLOCK_GUESSED = 128 /* of a feedback, recorded before the database had told its time */
 };
 
 enum { SONA_STEP = 1, SONA_ROUTE, SONA_CONTEXT, SONA_QUERY, SONA_SOURCE, SONA_CORRECTION, SONA_FEATURES, SONA_PARAMETERS };
@@ -156,8 +157,9 @@ typedef struct {
 } sona_rows;
 
 void sona_measure(const sona_record *const *records, size_t n, size_t dim, sona_sizes *sizes);
+/* `correction`: microseconds to add to times of SONA_CLOCK_GUESSED. */
 void sona_encode(const sona_kernels *kernels, const sona_record *const *records, size_t n, size_t dim, int32_t space,
-                 int64_t batch, const sona_rows *out);
+                 int64_t batch, int64_t correction, const sona_rows *out);
 
 /* Copies and says whether every value is finite and at most 65504, the largest that half precision holds. */
 int sona_copy_checked(uint8_t *to, const sona_f32 *from, size_t n);

@@ -8,7 +8,7 @@ from kernels cimport sona_f32, sona_kernels
 cdef extern from "recorder.h" nogil:
     enum: SONA_TRAJECTORY, SONA_FEEDBACK
     enum: SONA_HAS_QUALITY, SONA_HAS_VERSION, SONA_HAS_CANDIDATES, SONA_HAS_PROPENSITY, SONA_SEQUENCE_GIVEN, SONA_HAS_COST
-    enum: SONA_HAS_PAID
+    enum: SONA_HAS_PAID, SONA_CLOCK_GUESSED
     enum: SONA_STEP, SONA_ROUTE, SONA_CONTEXT, SONA_QUERY, SONA_SOURCE, SONA_CORRECTION, SONA_FEATURES, SONA_PARAMETERS
     enum: SONA_MAX_RANK, SONA_MAX_STEPS, SONA_MAX_VECTOR
     enum: SONA_FRAME_OK, SONA_FRAME_MORE, SONA_FRAME_BAD
@@ -101,7 +101,7 @@ cdef extern from "recorder.h" nogil:
 
     void sona_measure(const sona_record *const *records, size_t n, size_t dim, sona_sizes *sizes)
     void sona_encode(const sona_kernels *kernels, const sona_record *const *records, size_t n, size_t dim,
-                     int32_t space, int64_t batch, const sona_rows *out)
+                     int32_t space, int64_t batch, int64_t correction, const sona_rows *out)
     bint sona_copy_checked(uint8_t *to, const sona_f32 *values, size_t n)
     bint sona_keep_direction(float *values, size_t n)
 

@@ -67,6 +67,7 @@ cdef enum:
     MAX_PARAMETERS = 100
     MOST_NAMED = 4096  # open trajectories kept for look-up by id
     MAX_PARAMETER_NAME = 200  # characters
+    MAY_BE_TRUE_US = 60_000_000  # between two clocks that are both right, and a slow answer
 
 include "trajectory.pxi"
 include "arguments.pxi"

@@ -79,9 +79,12 @@ cdef class SpoolFile:
 
 
 def encode_frames(
-    data, Py_ssize_t dim, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192, bint learn=True
+    data, Py_ssize_t dim, int64_t batch, int32_t space_id, Py_ssize_t max_rows=8192, bint learn=True,
+    int64_t correction=0
 ):
     """Encode the frames at the start of ``data`` (bytes-like).
+
+    ``correction``, in microseconds, is added to the times of feedback that was recorded before the database's was known.
 
     Returns:
         The batch (None if there is no whole frame), the number of bytes it came from, the number of records, and
@@ -107,7 +110,7 @@ def encode_frames(
                     break
                 used += step
                 n += 1
-        encoded = encode(records, n, dim, batch, space_id, learn) if n else None
+        encoded = encode(records, n, dim, batch, space_id, learn, correction) if n else None
     finally:
         PyMem_Free(records)
         PyBuffer_Release(&view)

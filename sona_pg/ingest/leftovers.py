@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sona_pg.ingest import candidate_log, kept_batches
+from sona_pg.ingest import candidate_log, guessed_clock, kept_batches
 from sona_pg.ingest.candidate_rows import Extra
 from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.spool_folder import SET_ASIDE, Folder
+from sona_pg.recorder import HotPath
 
 log = logging.getLogger("sona_pg.ingest")
 
 LOOK_EVERY = 30.0  # seconds between looks
+NO_RECORDS = ("lock", guessed_clock.FILE)
 
 
 def left_over(spool: Path) -> tuple[dict[str, int], int]:
@@ -31,7 +33,8 @@ def left_over(spool: Path) -> tuple[dict[str, int], int]:
         if folder.name.startswith(".") or folder.name == SET_ASIDE:
             continue
         with suppress(OSError):
-            waiting = sum(path.stat().st_size for path in folder.iterdir() if path.is_file() and path != lock)
+            files = [path for path in folder.iterdir() if path.is_file() and path.name not in NO_RECORDS]
+            waiting = sum(path.stat().st_size for path in files)
             waiting -= _committed(folder, lock.read_text())
             if waiting > 0 and not _is_locked(lock):
                 abandoned[str(folder)] = waiting
@@ -63,10 +66,10 @@ class Leftovers:
     Commit the result of ``candidates`` before calling ``take``: the records name these candidates.
     """
 
-    def __init__(self, roots: Sequence[Path], dim: int, space_id: int) -> None:
-        """Search below ``roots``, which need not exist."""
+    def __init__(self, roots: Sequence[Path], hot: HotPath, space_id: int) -> None:
+        """Search below ``roots``, which need not exist, for records like those of ``hot``."""
         self._roots = roots
-        self._dim = dim
+        self._hot = hot
         self._space_id = space_id
         self._found: list[Folder] = []
         self._fresh = False  # whether the current folder's first batch is still to be read
@@ -91,7 +94,7 @@ class Leftovers:
 
     def _try(self, path: Path) -> None:
         try:
-            folder = Folder(path, self._dim)
+            folder = Folder(path, self._hot)
         except (BlockingIOError, FileNotFoundError, NotADirectoryError):  # it lives, or another process was faster
             return
         except OSError as exc:  # unreadable, such as another user's: it must not stop this process from recording

@@ -4,6 +4,7 @@
                                    00000001   segments: frames of a length, a checksum and a record
                                    candidates-00000001    candidates and sets: see candidate_log.py
                                    batch-<number>         encoded but uncommitted: see kept_batches.py
+                                   clock       what its times are worth: see guessed_clock.py
     <home>/spool/<space>/set-aside/           segments with an unreadable frame, kept for inspection
     <home>/spool/pending-<digest>/            the same, for engines opened without their database
 
@@ -51,12 +52,12 @@ class SpoolSource:
             StorageError: the folder cannot be made.
         """
         self.may_repeat = False
-        self._own = own_folder(root, hot.dim)
+        self._own = own_folder(root, hot)
         self.file = SpoolFile(str(self._own.path), SEGMENT_BYTES)
         self._candidates = CandidateLog(self._own.path)
         self.done = 0
         self._space_id = 0
-        self.left = Leftovers([], hot.dim, 0)
+        self.left = Leftovers([], hot, 0)
         self._of_others: Batch | None = None  # the batch of another process that was taken last
         _open_spools.add(self)
 
@@ -132,14 +133,14 @@ class SpoolSource:
         self.left.close()
 
 
-def own_folder(root: Path, dim: int) -> Folder:
-    """Make the folder of this process below ``root``.
+def own_folder(root: Path, hot: HotPath) -> Folder:
+    """Make the folder of this process, for the records of ``hot``, below ``root``.
 
     Raises:
         StorageError: it cannot be made.
     """
     try:
-        return Folder.make(root, dim)
+        return Folder.make(root, hot)
     except OSError as exc:
         raise StorageError(
             f"the spool in {root} cannot be used ({exc.strerror}): "
@@ -159,7 +160,7 @@ def spill(hot: HotPath, root: Path, batches: Sequence[Batch], extras: Sequence[E
     Raises:
         StorageError: it cannot be written.
     """
-    folder = own_folder(root, hot.dim)
+    folder = own_folder(root, hot)
     file, candidates = SpoolFile(str(folder.path), SEGMENT_BYTES), CandidateLog(folder.path)
     try:
         if extras:

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from sona_pg.ingest import candidate_log, kept_batches
+from sona_pg.ingest import candidate_log, guessed_clock, kept_batches
 from sona_pg.ingest.descriptors import close_here, open_here
 from sona_pg.ingest.keeping import prune
-from sona_pg.recorder import EncodedBatch, encode_frames
+from sona_pg.recorder import EncodedBatch, HotPath, encode_frames
 
 log = logging.getLogger("sona_pg.ingest")
 
@@ -31,9 +31,12 @@ class Folder:
         BlockingIOError: its process lives.
     """
 
-    def __init__(self, path: Path, dim: int, *, create: bool = False) -> None:
+    def __init__(self, path: Path, hot: HotPath, *, create: bool = False) -> None:
+        """Open it, of records like those of ``hot``; ``create`` makes the one in which ``hot`` records."""
         self.path = path
-        self._dim = dim
+        self._hot = hot
+        self._is_own = create
+        self._correction: int | None = None  # of its times; None until known
         self._lock = open_here(path / "lock", os.O_RDWR | (os.O_CREAT | os.O_EXCL if create else 0))
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,12 +49,13 @@ class Folder:
         self.records = 0  # in the batch read last
 
     @classmethod
-    def make(cls, root: Path, dim: int) -> Self:
-        """Make a folder below ``root`` for this process; its name is hidden until it is locked."""
+    def make(cls, root: Path, hot: HotPath) -> Self:
+        """Make a folder below ``root`` for the records of ``hot``; its name is hidden until it is locked."""
         name = f"{time.time_ns() // 1_000_000}-{os.getpid()}-{secrets.token_hex(4)}"
         hidden = root / f".{name}"
         hidden.mkdir(parents=True, mode=0o700)
-        folder = cls(hidden, dim, create=True)
+        folder = cls(hidden, hot, create=True)
+        guessed_clock.write_down(hidden, hot)
         folder.path = hidden.rename(root / name)
         return folder
 
@@ -66,12 +70,16 @@ class Folder:
 
     def read(self, batch: int, space_id: int, end: int) -> tuple[EncodedBatch | None, str]:
         """Encode the next records up to the byte ``end`` of the segment; return how they end as well."""
-        size = CHUNK_BYTES
+        if self._correction is None:
+            self._correction = guessed_clock.correction_in(self.path, self._hot, own=self._is_own)
+        size, correction = CHUNK_BYTES, self._correction or 0
         while True:
             with open(self.file(self.segment), "rb", buffering=0) as stream:
                 data = os.pread(stream.fileno(), min(size, end - self.offset), self.offset)
             whole = self.offset + len(data) == end
-            encoded, self._used, self.records, follows = encode_frames(data, self._dim, batch, space_id)
+            encoded, self._used, self.records, follows = encode_frames(
+                data, self._hot.dim, batch, space_id, correction=correction
+            )
             if encoded is None and follows == "torn" and not whole and len(data) == size:
                 size *= 2  # a record larger than the chunk
                 continue
@@ -107,6 +115,7 @@ class Folder:
         """Release the lock; with ``delete``, remove the folder if it is empty."""
         if delete and not (self.segments() or candidate_log.files_in(self.path) or kept_batches.files_in(self.path)):
             with suppress(OSError):
+                guessed_clock.forget(self.path)
                 (self.path / "lock").unlink()
                 self.path.rmdir()
         close_here(self._lock)

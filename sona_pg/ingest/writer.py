@@ -101,7 +101,7 @@ class Writer:
         name = f"{request.space_id}-{made_at.astimezone(UTC):%Y%m%dT%H%M%S%f}"
         root = request.home.absolute() / "spool" / name
         roots = [root] if request.pending is None else [root, request.pending]
-        left = Leftovers(roots, self._hot.dim, request.space_id)
+        left = Leftovers(roots, self._hot, request.space_id)
         if request.config.durability != "spool":
             return root, RingSource(self._hot, request.space_id, left, learn=request.on_batch is not None)
         source = request.source or SpoolSource(self._hot, root)

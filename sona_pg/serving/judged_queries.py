@@ -152,6 +152,8 @@ class JudgedQueries:
         """Take up a note of the recorder (``recent.pxi``); return the id of the query whose judgement it changes."""
         if len(recorded) == 8:
             return self._note_shown(*recorded)
+        if len(recorded) == 3:
+            return self._correct_times(*recorded)
         trajectory, source, sequence, quality, correction = recorded
         return self._note_fact(trajectory, Fact(source, sequence, quality, correction, True))
 
@@ -246,6 +248,25 @@ class JudgedQueries:
             return None
         self._keep(trajectory, known)
         return trajectory
+
+    def _correct_times(self, first: int, last: int, correction: int) -> bytes | None:
+        """Add ``correction`` to the sequences from ``first`` to ``last`` that the ledger was not seen to have."""
+
+        def corrected(sequence: int) -> int:
+            return sequence + correction if first <= sequence <= last else sequence
+
+        changed = None
+        for trajectory, query in [*self._judged.items(), *self._shown.items()]:
+            for source, sequence in sorted(query.noted):
+                if (at := corrected(sequence)) != sequence:
+                    query.noted.remove((source, sequence))
+                    query.noted.add((source, at))
+                    query.facts[source, at] = query.facts.pop((source, sequence))._replace(sequence=at)
+                    self._judgements.pop(trajectory, None)
+                    changed = trajectory
+        for trajectory, facts in self._early.items():
+            self._early[trajectory] = [fact._replace(sequence=corrected(fact.sequence)) for fact in facts]
+        return changed
 
     def _note_fact(self, trajectory: bytes, fact: Fact) -> bytes | None:
         if fact.quality is not None:

@@ -88,7 +88,7 @@ static void check_encoded(const sona_record *const *records, size_t n)
         .step_trajectory = calloc(s + 1, 4), .activation_step = calloc(s + 1, 4), .embeddings = calloc(n * DIM, 4),
         .step_activations = calloc(s * DIM + 1, 4),
     };
-    sona_encode(kernels, records, n, DIM, 1, 1, &out);
+    sona_encode(kernels, records, n, DIM, 1, 1, 0, &out);
     EXPECT((size_t)out.trajectory_rows[n] + 2 <= sizes.trajectory_bytes && (size_t)out.step_rows[n] + 2 <= sizes.step_bytes);
     void *made[] = {out.trajectories, out.steps, out.feedback, out.trajectory_rows, out.step_rows, out.feedback_rows,
                     out.routes, out.ids, out.qualities, out.versions, out.step_rewards, out.step_trajectory,
