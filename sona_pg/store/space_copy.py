@@ -152,10 +152,23 @@ SELECT (SELECT count(*) FROM sona.trajectories WHERE space_id = %(space)s),
        (SELECT count(*) FROM sona.feedback WHERE space_id = %(space)s),
        (SELECT count(*) FROM sona.candidates WHERE space_id = %(space)s)
 """
+# Rows of the source that the target lacks: it has rows of its own, too.
+LEFT_OUT = """
+WITH trajectories AS MATERIALIZED (SELECT id FROM sona.trajectories WHERE space_id = %(target)s),
+feedback AS MATERIALIZED (SELECT trajectory_id, source, sequence FROM sona.feedback WHERE space_id = %(target)s),
+candidates AS MATERIALIZED (SELECT candidate_id FROM sona.candidates WHERE space_id = %(target)s)
+SELECT (SELECT count(*) FROM sona.trajectories s WHERE s.space_id = %(source)s
+            AND NOT EXISTS (SELECT FROM trajectories t WHERE t.id = s.id)),
+       (SELECT count(*) FROM sona.feedback s WHERE s.space_id = %(source)s
+            AND NOT EXISTS (SELECT FROM feedback t WHERE t.trajectory_id = s.trajectory_id AND t.source = s.source
+                AND t.sequence = s.sequence)),
+       (SELECT count(*) FROM sona.candidates s WHERE s.space_id = %(source)s
+            AND NOT EXISTS (SELECT FROM candidates t WHERE t.candidate_id = s.candidate_id))
+"""
 
 
 class Totals(NamedTuple):
-    """Row counts of a space."""
+    """Numbers of rows of a space."""
 
     trajectories: int
     feedback: int
@@ -228,11 +241,12 @@ class SpaceCopy:
             driver_connection(connection).execute(CONTENTS, self._both)
 
     def totals(self) -> tuple[Totals, Totals]:
-        """Return the row counts of source and target."""
+        """Return the rows of the target, and those of the source that it lacks."""
         with reading(self._engine, self._doing) as connection:
             raw = driver_connection(connection)
-            found = [raw.execute(TOTALS, {"space": space}).fetchone() for space in self._both.values()]
-        return Totals(*found[0] or ()), Totals(*found[1] or ())
+            total = raw.execute(TOTALS, {"space": self.target.space_id}).fetchone()
+            left_out = raw.execute(LEFT_OUT, self._both).fetchone()
+        return Totals(*total or ()), Totals(*left_out or ())
 
     def switch(self) -> str | None:
         """Give the target the name of the source; return the source's new name, or None while batches are left.

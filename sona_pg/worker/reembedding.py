@@ -186,17 +186,17 @@ def _learn(database: Database, copy: SpaceCopy) -> None:
 
 
 def _result(database: Database, copy: SpaceCopy, name: str, kept_as: str) -> ReembedResult:
-    source, target = copy.totals()
+    target, left_out = copy.totals()
     return ReembedResult(
         space=name,
         dim=copy.target.dim,
         kept_as=kept_as,
         trajectories=target.trajectories,
-        without_text=source.trajectories - target.trajectories,
+        without_text=left_out.trajectories,
         feedback=target.feedback,
-        feedback_left=source.feedback - target.feedback,
+        feedback_left=left_out.feedback,
         candidates=target.candidates,
-        candidates_without_text=source.candidates - target.candidates,
+        candidates_without_text=left_out.candidates,
         version=database.live_version(copy.target),
     )
 

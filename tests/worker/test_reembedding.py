@@ -123,6 +123,24 @@ def test_later_records_of_other_servers_are_copied(database_url: str, database: 
         catch_up(database, "s~1", Model(NEW))
 
 
+def test_what_the_new_space_records_itself_is_not_taken_from_what_was_left(
+    database_url: str, database: Database
+) -> None:
+    with SonaEngine(OLD, database_url, "s", config=QUIET) as engine:
+        record(engine, 1)
+        reembed(database, "s", Model(NEW), NEW, candidate_texts=TEXTS)
+        with SonaEngine(NEW, database_url, "s", config=QUIET) as new:
+            for row in range(3):
+                handle = new.begin_trajectory(np.ones(NEW), query=f"question {row}")
+                new.end_trajectory(handle, 0.5)
+                new.feedback(handle, 1.0)
+            new.rank(np.ones(NEW), np.eye(5, NEW, dtype=np.float32), ids=[f"n{row}" for row in range(5)])
+            new.flush()
+    done = catch_up(database, "s", Model(NEW), candidate_texts=TEXTS)
+    assert (done.trajectories, done.feedback, done.candidates) == (8, 4, 9)
+    assert (done.without_text, done.feedback_left, done.candidates_without_text) == (1, 1, 0)
+
+
 def test_rows_that_cannot_be_embedded_are_refused_by_name(database_url: str, database: Database) -> None:
     with pytest.raises(UnknownSpace, match="'s'"):
         reembed(database, "s", Model(NEW), NEW)
