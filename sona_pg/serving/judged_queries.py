@@ -33,7 +33,7 @@ class KnownQuery:
 
     __slots__ = (
         "at_end", "candidate_set", "decided", "facts", "features", "is_new", "is_ranking", "noted", "query",
-        "route", "session", "stored",
+        "route", "session", "stored", "told_here",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +57,7 @@ class KnownQuery:
         self.candidate_set = candidate_set  # number, 0 for none
         self.is_new = True  # no version has learned the trajectory
         self.stored = False  # the ledger was seen to have the trajectory
+        self.told_here = False  # something of it was said to this process
         self.facts: dict[tuple[str, int], Fact] = {}
         self.noted: set[tuple[str, int]] = set()  # facts that the ledger was not seen to have
 
@@ -243,6 +244,7 @@ class JudgedQueries:
         for fact in self._early.pop(trajectory, ()):
             known.facts[fact.source, fact.sequence] = fact
             known.noted.add((fact.source, fact.sequence))
+        known.told_here = quality is not None or bool(known.facts)
         if quality is None and not known.facts:
             _put(self._shown, trajectory, known, self._most)
             return None
@@ -280,6 +282,7 @@ class JudgedQueries:
             return None  # the ledger has it: it refuses another one of the same sequence
         known.facts[key] = fact
         known.noted.add(key)
+        known.told_here = True
         self._keep(trajectory, known)
         return trajectory
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -67,6 +67,7 @@ class _WeighedFacts(NamedTuple):
 
     serving: ServedVersion | None = None
     facts: int = 0
+    told_here: tuple[Judgement, ...] = ()  # beside those facts, before their turn
     weights: EvidenceWeights | None = None
 
 
@@ -74,7 +75,8 @@ class RankingEvidence:
     """Recent evidence of one space, as its rankings weigh it. Safe from many threads.
 
     A ranking weighs some new facts itself. For more it does not wait: they are taken up in the background, oldest
-    first, and until all are, rankings go by those taken up so far.
+    first, and until all are, rankings go by those taken up so far, and by the latest that were told to this process: a
+    person's own thumb waits for nobody else's.
     """
 
     def __init__(
@@ -112,6 +114,9 @@ class RankingEvidence:
             return self.weights
         self._asked = serving
         if self._catch_up():
+            if self.news:
+                with self._lock:
+                    self._take_up(serving, 0, in_parts=True)
             return self._so_far(serving)
         most = None if self._background is None else uptake.TOLD_AT_ONCE
         with self._lock:
@@ -143,14 +148,18 @@ class RankingEvidence:
         return weighed.weights if weighed.serving is serving else None
 
     def _take_up(self, serving: ServedVersion, most: int | None, *, in_parts: bool = False) -> bool:
-        """Weigh what waits, ``most`` new facts in this part; otherwise none of more. Return whether all was weighed."""
+        """Weigh what waits, ``most`` new facts in this part and the latest told here; otherwise none of more.
+
+        Return whether all was weighed.
+        """
         evidence = self._evidence
         with evidence.lock:
             known = [(one, evidence.query(one.trajectory)) for one in evidence.waiting(serving)]
             changes, heard = evidence.changes, evidence.heard
         known = [(one, query) for one, query in known if one.correction is not None or query.is_ranking]
         queries = {one.trajectory: query.query for one, query in known}
-        if not self._weigh(serving, [one for one, _ in known], queries, most, in_parts):
+        own = {one for one, query in known if query.told_here}
+        if not self._weigh(serving, [one for one, _ in known], queries, most, in_parts, own):
             return False
         with evidence.lock:
             evidence.heard -= heard
@@ -166,6 +175,7 @@ class RankingEvidence:
         queries: Mapping[bytes, NDArray[np.float16]],
         most: int | None,
         in_parts: bool,
+        own: Collection[Judgement],
     ) -> bool:
         """Bring the ranking up to date, from the first judgement that differs from those it has learned."""
         found = self._found(serving, waiting)
@@ -181,12 +191,21 @@ class RankingEvidence:
         whole = kept + len(part) == len(waiting)
         if not whole and not in_parts:
             return False
+        early = tuple([one for one in waiting[kept + len(part) :] if one in own][-uptake.OWN :])
+        if not part and weighed.serving is serving and early == weighed.told_here:
+            return False
         ranking = self._ranking or self._begun(serving, waiting[0], found)
-        rows = self._extended(serving, ranking, kept, part, found)
+        del self._names[ranking.forget(kept) :]
+        rows = self._extended(serving, ranking, part, found)
         ranking.learn(self._events(part, queries, rows))
         self._learned = waiting[: kept + len(part)]
-        if whole or weighed.serving is not serving or len(self._learned) > weighed.facts:
-            self._weighed = _WeighedFacts(serving, len(self._learned), EvidenceWeights(rows, *ranking.moves))
+        more = len(self._learned) > weighed.facts or early != weighed.told_here
+        if whole or weighed.serving is not serving or more:
+            known = len(self._names)
+            rows = self._extended(serving, ranking, early, found)
+            weights = EvidenceWeights(rows, *ranking.moves_with(self._events(early, queries, rows)))
+            del self._names[known:]
+            self._weighed = _WeighedFacts(serving, len(self._learned), early, weights)
         return whole
 
     def _found(self, serving: ServedVersion, waiting: Sequence[Judgement]) -> Mapping[str, NDArray[np.float32]]:
@@ -214,12 +233,10 @@ class RankingEvidence:
         self,
         serving: ServedVersion,
         ranking: RecentRanking,
-        kept: int,
         part: Sequence[Judgement],
         found: Mapping[str, NDArray[np.float32]],
     ) -> Mapping[str, int]:
-        """Forget all but the facts ``kept``, add the candidates of ``part``; return the rows of all."""
-        del self._names[ranking.forget(kept) :]
+        """Add the candidates of ``part``; return the rows of all."""
         rows = {name: row for row, name in enumerate(self._names)}
         more = [name for name in dict.fromkeys(map(_candidate, part)) if name not in rows]
         if more:

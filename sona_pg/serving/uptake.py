@@ -12,6 +12,7 @@ AT_ONCE = 0.2  # seconds of work that may come at once: a person's feedback neve
 HEARD_AT_ONCE = 8  # committed by other servers
 TOLD_AT_ONCE = 64  # in all
 PART = 8  # that the thread takes up between two looks at what is new
+OWN = 8  # told to this process, the latest, that count before all that wait
 
 
 class Uptake:

@@ -352,6 +352,30 @@ def test_a_ranking_does_not_wait_for_many_facts_of_another_server(opened: Open, 
     np.testing.assert_array_equal(weighed(second)[1], weighed(first)[1])
 
 
+def test_a_persons_own_thumb_counts_before_the_backlog_of_another_server(opened: Open, monkeypatch) -> None:
+    first, second = opened(), opened()
+    scores(second, asked(0, 1))
+    monkeypatch.setattr(uptake, "HEARD_AT_ONCE", 8)
+    with monkeypatch.context() as never:
+        never.setattr(second._session.runtime.uptake, "add", lambda backlog: True)
+        for seed in range(40):
+            judge(first, asked(2, 3, seed), 1.0)
+        first.flush()
+        second._session.refresh()
+        before = lead(second, asked(0, 1))
+        t = judge(second, asked(0, 1))
+        second.feedback(t, 0.0)
+        assert lead(second, asked(0, 1)) < before - 0.01
+        backlog = second._session.ranker.evidence
+        assert len(backlog._learned) == 0
+        while backlog.take_part():
+            assert lead(second, asked(0, 1)) < before - 0.01
+        second.flush()
+        first._session.refresh()
+        first._session.ranker.evidence.weigh_all(first._session.serving)
+        np.testing.assert_array_equal(weighed(second)[1], weighed(first)[1])
+
+
 def test_a_closed_engine_weighs_many_facts_itself(opened: Open, monkeypatch) -> None:
     engine = opened()
     before, ranking = scores(engine, asked(0, 1)), engine.rank(asked(0, 1), ROWS, ids=IDS)

@@ -111,6 +111,25 @@ class RecentRanking:
             if whole:
                 self._points = _thinned([*self._points, self._last], self._block)
 
+    def moves_with(self, events: RankEvents) -> tuple[FloatArray, FloatArray]:
+        """Return `moves` after a few more judged events, by steps on each alone; these are not learned.
+
+        Candidates added for them are forgotten.
+        """
+        last, count = self._last, self._facts.count
+        self._facts.add(events.take(events.judged != NONE))
+        while self._last.facts < self._facts.count:
+            before = self._last
+            row = before.facts
+            self._facts.describe(row, *self._of.of_queries(self._facts.query[row : row + 1]))
+            self._last = self._held(before, self._alone(before))
+            if self._sure:
+                self._correct(self._last, row)
+        moves = self.moves
+        self._last, self._facts.count = last, count
+        self._of.truncate(self._facts.known(count, self._first))
+        return moves
+
     @property
     def moves(self) -> tuple[FloatArray, FloatArray]:
         """(m, dim) and (m,) float32: what is added to weights and offsets of the version's prepared scores."""
