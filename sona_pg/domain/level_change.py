@@ -50,6 +50,9 @@ class RouteChange(NamedTuple):
     others_before: float
     others_after: float
     chance: float
+    former_from: date | None = None  # None: it had not changed before
+    former_rated: int | None = None
+    former_quality: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +157,15 @@ def sentence(change: LevelChange, lasts: bool) -> str:
 def route_sentence(change: RouteChange) -> str:
     """Return the change of a route in words, beside that of all others."""
     way = "worse" if change.after_quality < change.before_quality else "better"
+    former = ""
+    if change.former_quality is not None and change.former_rated is not None:
+        former = f", and {_share(change.former_quality)} of {_ratings(change.former_rated)} before that"
+        if (change.former_quality < change.before_quality) == (change.after_quality < change.before_quality):
+            way += " again"  # than in between
     return (
         f"Since about {dated(change.changed_on)} answers of “{change.route}” are {way}: "
         f"{_share(change.after_quality)} of {_ratings(change.after_rated)}, after {_share(change.before_quality)} of "
-        f"{_ratings(change.before_rated)} from {dated(change.before_from)} on. "
+        f"{_ratings(change.before_rated)} from {dated(change.before_from)} on{former}. "
         f"All others: {_share(change.others_after)}, after {_share(change.others_before)}."
     )
 

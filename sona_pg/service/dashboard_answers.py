@@ -94,6 +94,9 @@ class RouteChangeRow(BaseModel):
     others_before: float
     others_after: float
     chance: float  # of finding so large a difference on any day of any route if nothing had changed
+    former_from: date | None  # before the change before, which was on before_from; null: there was none
+    former_rated: int | None
+    former_quality: float | None
     sentence: str
 
 

@@ -26,7 +26,7 @@ FROM sona.change_parts(%(name)s, %(day)s, %(before_from)s, %(after_until)s)
 
 ROUTES = """
 SELECT route, changed_on, before_from, before_rated, before_quality, after_until, after_rated, after_quality,
-    others_before, others_after, chance
+    others_before, others_after, chance, former_from, former_rated, former_quality
 FROM sona.route_changes(%(name)s, %(days)s) ORDER BY after_rated * abs(after_quality - before_quality) DESC, route
 """
 

@@ -177,6 +177,22 @@ def test_an_answer_that_collapsed_while_all_else_rose_is_told(engine: SonaEngine
     assert Overview(engine).route_changes(5) == []  # longer ago
 
 
+def test_an_answer_that_was_mended_is_told_with_both_days(engine: SonaEngine) -> None:
+    def calls(day: int, drawn: random.Random) -> Call:
+        given = "track" if drawn.random() < 0.2 else drawn.choice(("refund", "return", "size"))
+        return DELIVERY, "where is it?", given, "plan:free", 0.05 if given == "track" and 11 <= day < 17 else 0.75
+
+    record(engine, calls)
+    (told,) = Overview(engine).route_changes(30)
+    assert re.match(
+        r"Since about \d+ \w+ \d{4} answers of “track” are better again: \d+ % of \d+ ratings, after \d+ % of \d+ "
+        r"ratings from \d+ \w+ \d{4} on, and \d+ % of \d+ ratings before that\. All others: \d+ %, after "
+        r"\d+ %\.$", told.sentence,
+    )  # fmt: skip
+    assert abs((told.change.before_from - first_day()).days - 11) <= 1
+    assert abs((told.change.changed_on - first_day()).days - 17) <= 1
+
+
 def test_the_days_that_parts_are_of_are_told_where_a_change_is_told_of_more() -> None:
     monday = date(2026, 3, 2)
     change = LevelChange(

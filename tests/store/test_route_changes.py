@@ -14,6 +14,7 @@ FOUND = """
 SELECT route, changed_on, before_quality, after_quality, after_rated, others_before, others_after
 FROM sona.route_changes('default', %(days)s) ORDER BY route
 """
+FORMER = "SELECT before_from, former_quality FROM sona.route_changes('default', %(days)s)"
 Change = tuple[str, date, float, float, int, float, float]
 
 
@@ -52,12 +53,26 @@ def test_a_route_that_collapsed_while_all_others_rose_is_named_with_its_day(dail
     assert abs(others - 0.55) < 0.04 < others_after - others
 
 
-def test_the_latest_change_of_a_route_that_was_mended_counts(daily_figures: DailyFigures) -> None:
+@pytest.mark.parametrize(("fell", "mended", "each"), [(15, 45, 5.0), (4, 10, 5.0), (27, 33, 5.0), (40, 52, 5.0)])
+def test_an_answer_that_was_wrong_for_some_days_is_named_with_both(
+    daily_figures: DailyFigures, fell: int, mended: int, each: float
+) -> None:
     levels = np.full((ROUTES, DAYS), 0.7)
-    levels[5, 15:45] = 0.1
-    ((route, day, before, after, *_),) = changes(daily_figures, np.random.default_rng(2), levels, 5.0)
-    assert (route, before < 0.25, after > 0.6) == ("route 05", True, True)
-    assert abs((datetime.now(UTC).date() - day).days - 14) <= 1
+    levels[5, fell:mended] = 0.1
+    ((route, day, before, after, *_),) = changes(daily_figures, np.random.default_rng(2), levels, each)
+    assert (route, before < 0.25, after > 0.55) == ("route 05", True, True)
+    ((begun, former),) = daily_figures.connection.execute(FORMER, {"days": DAYS})
+    today = datetime.now(UTC).date()
+    assert abs((today - day).days - (DAYS - 1 - mended)) <= 1
+    assert abs((today - begun).days - (DAYS - 1 - fell)) <= 1
+    assert former > 0.55
+
+
+def test_a_recovery_before_the_days_that_are_asked_about_is_no_news(daily_figures: DailyFigures) -> None:
+    levels = np.full((ROUTES, DAYS), 0.7)
+    levels[5, 20:28] = 0.1
+    assert len(changes(daily_figures, np.random.default_rng(2), levels, 5.0)) == 1
+    assert not daily_figures.connection.execute(FOUND, {"days": 20}).fetchall()
 
 
 def test_the_only_route_of_a_space_is_left_to_the_changes_of_the_space(daily_figures: DailyFigures) -> None:

@@ -28,14 +28,14 @@ INVENTORY = {
         cycle_facts daily_sums day_of days_of
         decision_figures_between diff doubles_of ensure_dimension ensure_partitions
         evaluate_policies figures_between find_patterns first_id guard_partition hierarchy hubs
-        judged_between judged_of judged_topics last_id mark_batch mean_interval name_topic nearest_nodes
+        judged_between judged_of judged_topics last_cut last_id mark_batch mean_interval name_topic nearest_nodes
         neighborhood neighbors
         pattern_cycles pattern_drift pattern_seasons pattern_trajectories patterns_at quality_by_label
         quality_by_parameter
         quality_changes quantile route_changes
         reals_of record_feedback record_trajectory require_space require_vector routes_between
         routes_not_offered routes_on_like_questions
-        serves_from similar_trajectories sizes_of touched_days uuid_floor uuid_time version_cycles weight_at
+        serves_from similar_trajectories sizes_of spell_score touched_days uuid_floor uuid_time version_cycles weight_at
     """,
     "index": """
         acts_by_time acts_pkey adapters_pkey api_keys_pkey batches_by_cycle batches_by_time
