@@ -67,16 +67,16 @@ class _WeighedFacts(NamedTuple):
 
     serving: ServedVersion | None = None
     facts: int = 0
-    told_here: tuple[Judgement, ...] = ()  # beside those facts, before their turn
+    early: tuple[Judgement, ...] = ()  # beside those facts, before their turn
     weights: EvidenceWeights | None = None
 
 
 class RankingEvidence:
     """Recent evidence of one space, as its rankings weigh it. Safe from many threads.
 
-    A ranking weighs some new facts itself. For more it does not wait: they are taken up in the background, oldest
-    first, and until all are, rankings go by those taken up so far, and by the latest that were told to this process: a
-    person's own thumb waits for nobody else's.
+    A ranking weighs some new facts itself. For more, or for a large block of facts that is whole, it does not wait:
+    they are taken up in the background, oldest first, and until all are, rankings go by those taken up so far, and by
+    the latest that were told to this process: a person's own thumb waits for nobody else's.
     """
 
     def __init__(
@@ -114,9 +114,11 @@ class RankingEvidence:
             return self.weights
         self._asked = serving
         if self._catch_up():
-            if self.news:
-                with self._lock:
+            if self.news and self._lock.acquire(blocking=False):  # else the background is at it
+                try:
                     self._take_up(serving, 0, in_parts=True)
+                finally:
+                    self._lock.release()
             return self._so_far(serving)
         most = None if self._background is None else uptake.TOLD_AT_ONCE
         with self._lock:
@@ -185,21 +187,27 @@ class RankingEvidence:
             return True
         kept = 0 if self._ranking is None else _alike(self._learned, waiting)
         weighed = self._weighed
-        if kept == len(waiting) == len(self._learned) == weighed.facts and weighed.serving is serving:
+        is_weighed = weighed.serving is serving and not weighed.early
+        if is_weighed and kept == len(waiting) == len(self._learned) == weighed.facts:
             return True
-        part = waiting[kept:] if most is None else waiting[kept : kept + most]
-        whole = kept + len(part) == len(waiting)
-        if not whole and not in_parts:
-            return False
-        early = tuple([one for one in waiting[kept + len(part) :] if one in own][-uptake.OWN :])
-        if not part and weighed.serving is serving and early == weighed.told_here:
+        if most is not None and not in_parts and len(waiting) - kept > most:
             return False
         ranking = self._ranking or self._begun(serving, waiting[0], found)
+        if most is not None and not (in_parts and most) and self._is_large():
+            most = min(most, ranking.room(kept))
+            if most < 0:
+                return False
+        part = waiting[kept:] if most is None else waiting[kept : kept + most]
+        whole = kept + len(part) == len(waiting)
+        left = waiting[kept + len(part) :]
+        early = tuple([one for one in left if not in_parts or one in own or one in weighed.early][-uptake.EARLY :])
+        if not part and weighed.serving is serving and early == weighed.early:
+            return False
         del self._names[ranking.forget(kept) :]
         rows = self._extended(serving, ranking, part, found)
         ranking.learn(self._events(part, queries, rows))
         self._learned = waiting[: kept + len(part)]
-        more = len(self._learned) > weighed.facts or early != weighed.told_here
+        more = len(self._learned) > weighed.facts or early != weighed.early
         if whole or weighed.serving is not serving or more:
             known = len(self._names)
             rows = self._extended(serving, ranking, early, found)
@@ -207,6 +215,10 @@ class RankingEvidence:
             del self._names[known:]
             self._weighed = _WeighedFacts(serving, len(self._learned), early, weights)
         return whole
+
+    def _is_large(self) -> bool:
+        """Whether a block of facts takes too long for an answer."""
+        return len(self._names) * self._dim > uptake.LARGE
 
     def _found(self, serving: ServedVersion, waiting: Sequence[Judgement]) -> Mapping[str, NDArray[np.float32]]:
         """Return the embeddings of the candidates judged, those that are known here."""

@@ -12,7 +12,10 @@ AT_ONCE = 0.2  # seconds of work that may come at once: a person's feedback neve
 HEARD_AT_ONCE = 8  # committed by other servers
 TOLD_AT_ONCE = 64  # in all
 PART = 8  # that the thread takes up between two looks at what is new
-OWN = 8  # told to this process, the latest, that count before all that wait
+# float32 of a ranking from which on its blocks are learned by the thread, each 22 ms at 1,024 rivals of 256 dimensions,
+# 120 ms of 1,536: facts count by steps on each alone until then.
+LARGE = 1 << 16
+EARLY = 8  # the latest told to this process, which count before others that wait
 
 
 class Uptake:

@@ -376,6 +376,28 @@ def test_a_persons_own_thumb_counts_before_the_backlog_of_another_server(opened:
         np.testing.assert_array_equal(weighed(second)[1], weighed(first)[1])
 
 
+def test_a_ranking_does_not_wait_for_a_large_block_of_facts(opened: Open, monkeypatch) -> None:
+    """Its last fact counts by itself, until the background has learned the block: then the weights are the same."""
+    engine, plain = opened(), opened()
+    monkeypatch.setattr(engine._session.runtime.uptake, "add", lambda backlog: True)
+    backlog = engine._session.ranker.evidence
+    for seed in range(7):
+        judge(engine, asked(0, 1, seed), float(seed % 2))
+    weighed(engine)
+    monkeypatch.setattr(uptake, "LARGE", 0)
+    t = judge(engine, asked(0, 1, 7))
+    before = scores(engine, asked(0, 1, 7))
+    engine.feedback(t, 1.0)
+    assert scores(engine, asked(0, 1, 7)) != before
+    assert (backlog._is_behind, len(backlog._learned)) == (True, 7)
+    assert not backlog.take_part()
+    assert (backlog._is_behind, len(backlog._learned)) == (False, 8)
+    engine.flush()
+    plain._session.refresh()
+    monkeypatch.setattr(uptake, "LARGE", 1 << 30)
+    np.testing.assert_array_equal(weighed(engine)[1], weighed(plain)[1])
+
+
 def test_a_closed_engine_weighs_many_facts_itself(opened: Open, monkeypatch) -> None:
     engine = opened()
     before, ranking = scores(engine, asked(0, 1)), engine.rank(asked(0, 1), ROWS, ids=IDS)

@@ -76,6 +76,14 @@ class RecentRanking:
         """Return the number of facts learned."""
         return self._facts.count
 
+    def room(self, kept: int) -> int:
+        """Return how many facts after the first `kept` can be learned before a block is whole, which takes longer.
+
+        Below 0 if learning those `kept` anew makes one whole.
+        """
+        point = next(point for point in reversed(self._points) if point.facts <= kept)
+        return point.facts + self._block - 1 - kept
+
     def forget(self, kept: int) -> int:
         """Forget all but the first `kept` facts, and the candidates added for others; return how many are left.
 
