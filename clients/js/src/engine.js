@@ -9,6 +9,7 @@ import { FeedbackQueue } from "./queue.js";
 import { Trajectory } from "./trajectory.js";
 
 const SYNC_EVERY = 1000; // milliseconds between two looks for changed adapters
+const TICK_EVERY = 1000; // milliseconds between two looks of `tick`, where the engine does not look by itself
 const PATTERN_TYPES = { // @ruvector/sona's names of our kinds
   general: "General", reasoning: "Reasoning", factual: "Factual", creative: "Creative", code: "CodeGen", conversational: "Conversational",
 };
@@ -25,6 +26,8 @@ export class SonaEngine {
     this._tag = null;
     this._enabled = true;
     this._timer = null;
+    this._looked = -Infinity; // when a look for changed adapters began
+    this._isNew = false; // whether `tick` has to tell what is applied
   }
 
   /** Open a space of a service: `await SonaEngine.connect("http://127.0.0.1:8700", {space: "support"})`.
@@ -37,9 +40,10 @@ export class SonaEngine {
     } catch (error) {
       if (!error.isPassing || !engine._restore()) throw error;
     }
+    engine._isNew = false;
     engine.queue = new FeedbackQueue(client, { storage, onRefused, most });
     if (syncEvery > 0) {
-      engine._timer = setInterval(() => engine.sync().catch(() => {}), syncEvery); // while it is away the last ones serve
+      engine._timer = setInterval(() => engine._look(), syncEvery);
       engine._timer.unref?.();
     }
     return engine;
@@ -61,6 +65,7 @@ export class SonaEngine {
 
   /** Take the adapters and patterns of the service if they have changed; return whether they had. */
   async sync() {
+    this._looked = performance.now();
     const headers = this._tag ? { "If-None-Match": this._tag } : {};
     const response = await this.client.send("adapters", undefined, { headers });
     if (response.status === 304) return false;
@@ -71,6 +76,15 @@ export class SonaEngine {
     if (this.queue) this.queue._stored(save); // its failure is told there; one of connect is thrown: the path is wrong
     else save();
     return true;
+  }
+
+  /** Look for changed adapters; never rejects: while the service is away the last ones serve, and another refusal is warned of. */
+  async _look() {
+    try {
+      await this.sync();
+    } catch (error) {
+      if (!error.isPassing) this.queue._warn("look", `learned adapters are not applied here: ${error.message}`);
+    }
   }
 
   /** Serve the stored adapters of this space; return whether there are any. */
@@ -85,6 +99,7 @@ export class SonaEngine {
   _serve(told, tag) {
     this._model = new LocalModel(told, { wasm: this._wasm });
     this._tag = tag;
+    this._isNew = true;
   }
 
   /** Begin a trajectory; `addStep` and the calls below go on with it, `endTrajectory` queues it. */
@@ -165,24 +180,37 @@ export class SonaEngine {
 
   /** Send everything that is queued; resolves to the number of entries that are left. */
   flush() {
-    return this.queue.flush();
+    return this._outlived("flush", this.queue.flush());
   }
 
   /** Send everything, run a cycle of learning, and apply its result here. Resolves to a line that says what was learned. */
-  async forceLearn() {
-    await this.flush();
+  forceLearn() {
+    return this._outlived("forceLearn", this._learn());
+  }
+
+  async _learn() {
+    await this.queue.flush();
     const made = await this.client.learn();
     await this.sync();
+    this._isNew = false;
     return `version ${made.version}: learned from ${made.trajectories} trajectories and ${made.feedback} facts, ${made.patterns} patterns`;
   }
 
-  /** Take what has been learned meanwhile: the store's learners run when they are due. Resolves to a line, or null. */
+  /** Tell what has been applied here since the last `tick`: the store's learners run when they are due. Resolves to a line, or null.
+   *  It never rejects. It asks the service only if `syncEvery` is 0, and then at most once a second. */
   async tick() {
-    return (await this.sync()) ? `version ${this.version} is applied` : null;
+    if (this._timer === null && performance.now() - this._looked >= TICK_EVERY) await this._look();
+    if (!this._isNew) return null;
+    this._isNew = false;
+    return `version ${this.version} is applied`;
   }
 
   /** Resolves to the service's figures of the space as JSON, with @ruvector/sona's names of some beside ours. */
-  async getStats() {
+  getStats() {
+    return this._outlived("getStats", this._stats());
+  }
+
+  async _stats() {
     const told = await this.client.stats();
     const buffered = this.queue.length + told.totals.waiting; // not learned from yet
     return JSON.stringify({
@@ -190,6 +218,12 @@ export class SonaEngine {
       trajectories_dropped: this.queue.dropped + told.totals.dropped, patterns_stored: told.patterns, patterns_learned: told.patterns,
       micro_updates: told.server.instant_updates, background_cycles: told.version,
     });
+  }
+
+  // Code for @ruvector/sona awaits none of its calls, and Node ends a process at a rejection that nobody handles.
+  _outlived(name, promise) {
+    promise.catch((error) => this.queue._warn(name, `${name} has failed: ${error.message}`));
+    return promise;
   }
 
   setEnabled(enabled) {
@@ -204,7 +238,7 @@ export class SonaEngine {
   async close() {
     clearInterval(this._timer);
     try {
-      return await this.flush();
+      return await this.queue.flush();
     } catch {
       return this.queue.length; // the key is refused
     } finally {

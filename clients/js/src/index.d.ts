@@ -338,6 +338,7 @@ export class SonaEngine {
   route(body: Parameters<SonaClient["route"]>[0]): Promise<Decision>;
   flush(): Promise<number>;
   forceLearn(): Promise<string>;
+  /** Tells what has been applied here since the last call, else null. Never rejects; asks the service only if `syncEvery` is 0, once a second at most. */
   tick(): Promise<string | null>;
   getStats(): Promise<string>;
   setEnabled(enabled: boolean): void;

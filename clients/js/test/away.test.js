@@ -10,7 +10,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import { nowhere } from "../fixtures/queues.js";
+import { nowhere, problem } from "../fixtures/queues.js";
 import { DIM, space, taught, url } from "../fixtures/service.js";
 import { FeedbackQueue, memoryStorage, ServiceError, SonaClient, SonaEngine, uuid7 } from "../src/index.js";
 import { fileStorage } from "../src/file-storage.js";
@@ -142,4 +142,48 @@ test("an engine opens with the adapters of its last connection while the service
   away = false;
   assert.equal(await engine.sync(), false); // the same version
   assert.equal(await engine.close(), 0);
+});
+
+test("a tick never rejects, and asks nothing while the engine looks by itself", async (t) => {
+  const warned = t.mock.method(console, "warn", () => {});
+  t.mock.method(globalThis, "setInterval", () => ({}));
+  let now = 0;
+  t.mock.method(performance, "now", () => now);
+  let [away, asked] = [false, 0];
+  const asks = (...request) => {
+    asked += 1;
+    return away ? Promise.reject(new TypeError("fetch failed")) : fetch(...request);
+  };
+  const options = { space: await space(), fetch: asks };
+  const looking = await SonaEngine.connect(url, options);
+  const idle = await SonaEngine.connect(url, { ...options, syncEvery: 0 });
+  asked = 0;
+  assert.equal(await idle.tick(), null);
+  now = 5000;
+  assert.equal(await looking.tick(), null);
+  assert.equal(asked, 0);
+  await taught(new SonaClient(url, { space: options.space }));
+  await looking._look();
+  assert.deepEqual([await looking.tick(), await looking.tick()], ["version 1 is applied", null]);
+  assert.deepEqual([await idle.tick(), await idle.tick(), asked], ["version 1 is applied", null, 2]);
+  away = true;
+  now = 10_000;
+  assert.deepEqual([await idle.tick(), await idle.tick(), asked, warned.mock.callCount()], [null, null, 3, 0]);
+  idle.client._fetch = () => Promise.resolve(problem(401, "the key is revoked"));
+  now = 15_000;
+  assert.equal(await idle.tick(), null);
+  assert.match(warned.mock.calls[0].arguments[0], /learned adapters are not applied here: the key is revoked/);
+  for (const engine of [looking, idle]) await engine.close();
+});
+
+test("a call that is not awaited never ends a process while the service is away", async () => {
+  const source = (name) => JSON.stringify(fileURLToPath(new URL(`../${name}`, import.meta.url)));
+  const program = `import { nowhere } from ${source("fixtures/queues.js")};
+    const engine = nowhere();
+    engine.tick(); engine.forceLearn(); engine.getStats(); engine.flush();
+    process.on("exit", () => console.log("ended by itself"));`;
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program]);
+  assert.equal(stdout, "ended by itself\n");
+  assert.match(stderr, /getStats has failed: the service at .* does not answer/);
+  await assert.rejects(nowhere().getStats(), ServiceError);
 });
