@@ -67,6 +67,18 @@ def test_a_pattern_between_two_kinds_is_general_until_words_decide():
     assert kinds_of([pattern(between, "valami"), pattern(between, "debug this code")], model) == ["general", "code"]
 
 
+def test_a_kind_that_no_word_speaks_for_takes_more_evidence():
+    model = KindModel.fitted(*examples(0.1))
+    ahead = np.linspace(0, 1, 1001)[:, None] * (PLACES[4] - PLACES[2]) + PLACES[2]  # from factual to code
+    told = model.scores(ahead.astype(np.float32))
+    margins = told[:, 4] - told[:, 2]
+    assert margins.max() > 0.6
+    barely = ahead[np.argmax(margins > 0.4)].astype(np.float32)
+    clearly = ahead[np.argmax(margins > 0.6)].astype(np.float32)
+    patterns = [pattern(barely, "valami"), pattern(clearly, "valami"), pattern(barely, "debug this code")]
+    assert kinds_of(patterns, model) == ["general", "code", "code"]
+
+
 def test_embeddings_that_do_not_tell_kinds_apart_are_not_believed():
     assert KindModel.fitted(*examples(50.0)) is None
     assert KindModel.fitted(np.ones((120, 8), np.float32), examples(0.1)[1]) is None

@@ -19,6 +19,7 @@ from sona_pg.learning.patterns.kind_model import KindModel
 
 WORDS = 1.5  # weight of a share of 1 beside the model's scores: the best of leave-one-out over the examples
 SUPPORT = 0.25  # by which a kind's evidence must exceed the next one's, in standard deviations of the examples' scores
+UNSAID = 0.5  # the same, of a kind that no word speaks for: other languages lie anywhere for an English embedder
 ROUTES = 1.5  # weight of the routes' names beside that of the queries: two thirds must name a kind to outvote these
 LOOKED_AT = 16  # routes of a pattern, those taken most: a cycle looks at thousands
 NO_WORD = re.compile(r"[^a-z0-9+#]+|(?<=[a-z])(?=[0-9])", re.IGNORECASE)  # "code-llm" names code
@@ -79,9 +80,12 @@ def kinds_of(patterns: Sequence[LearnedPattern], model: KindModel | None = None)
     if model is None:
         return [_most(_words(pattern)) for pattern in patterns]
     scores = model.scores(np.stack([pattern.centroid for pattern in patterns])).astype(np.float64)
-    scores[:, 1:] += WORDS * np.stack([_words(pattern)[1:] for pattern in patterns])
+    words = np.stack([_words(pattern) for pattern in patterns])
+    scores[:, 1:] += WORDS * words[:, 1:]
+    best = scores.argmax(axis=1)
     first, second = np.sort(scores, axis=1)[:, :-3:-1].T
-    best = np.where(first - second >= SUPPORT, scores.argmax(axis=1), KINDS.index("general"))
+    said = words[np.arange(len(best)), best] > 0
+    best = np.where(first - second >= np.where(said, SUPPORT, UNSAID), best, KINDS.index("general"))
     return [KINDS[row] for row in best.tolist()]
 
 
