@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,12 +17,12 @@ from sona_pg.cli.render import show_facts, show_rows
 from sona_pg.cli.space_commands import imported
 from sona_pg.domain.answer import Ranking
 from sona_pg.domain.judged import standing
-from sona_pg.domain.route_choice import choose, rated_routes
 from sona_pg.errors import InvalidValue, UnknownCandidate
 
 if TYPE_CHECKING:
     from sona_pg.domain.answer import Decision
     from sona_pg.engine import SonaEngine
+    from sona_pg.store.best_route_rows import BestRoutes
 
 Query = Annotated[
     str, typer.Argument(help="Text of the query; or its embedding as a JSON array; or - to read either from input.")
@@ -82,7 +82,8 @@ def find(
 ) -> None:
     """Find the patterns, or the recorded trajectories, that are nearest to a query.
 
-    A best route is named once it has 10 ratings; it is one that is offered now.
+    A best route is named once it has 10 ratings; it is one that is offered now, and of one that got worse only the
+    ratings since count, as on the dashboard.
 
     Example: sona-pg find "how do I reset my password" --k 3
     """
@@ -92,8 +93,8 @@ def find(
             found = engine.find_patterns(vector, k, min_quality=min_quality, route=route)
             from sona_pg.engine.overview import Overview
 
-            gone = Overview(engine).not_offered()
-            rows = [_pattern(pattern, gone) for pattern in found]
+            best = Overview(engine).best_routes()
+            rows = [_pattern(pattern, best.get(pattern.id)) for pattern in found]
         else:
             wanted = min_quality if min_quality > 0 else None
             nearest = engine.search(vector, k, route=route, min_quality=wanted)
@@ -107,11 +108,10 @@ def find(
         show_rows(rows, f"{of.value} near the query in space {space!r}")
 
 
-def _pattern(pattern: Any, not_offered: Collection[str]) -> dict[str, Any]:
-    chosen = choose(rated_routes(pattern.routes, {}), not_offered)
+def _pattern(pattern: Any, known: BestRoutes | None) -> dict[str, Any]:
     return {
         "similarity": pattern.similarity, "quality": pattern.quality, "size": pattern.size, "kind": str(pattern.kind),
-        "best_route": None if chosen is None or chosen.best is None else chosen.best.route,
+        "best_route": None if known is None else known.best,
         "typical_query": pattern.typical_queries[0] if pattern.typical_queries else None,
         "id": pattern.id,
     }  # fmt: skip

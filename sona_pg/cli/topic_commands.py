@@ -22,10 +22,14 @@ def topics_list(
 ) -> None:
     """List the topics, largest first: name, a typical question without its numbers and names, how it goes.
 
+    The best route is that of the dashboard: of a route that got worse only the ratings since count.
+
     Example: sona-pg topics list --space support
     """
     from sona_pg.domain.topic import TopicNames
     from sona_pg.domain.wording import title, wordings
+    from sona_pg.engine.level_changes import LATELY
+    from sona_pg.store.best_route_rows import NONE_BEST
 
     with database_at(url) as database:
         found = database.find_space(space)
@@ -38,10 +42,12 @@ def topics_list(
                 for one in known[:limit]
             ]  # fmt: skip
         else:
+            best = database.overview.best_routes(found, LATELY)
             rows = [
                 {"pattern": row["pattern_id"], "name": names.of(row["pattern_id"]),
                  "typical_query": title(wordings(row["typical_queries"][:1])), "size": row["size"],
-                 "quality": row["quality"] if row["weight"] > 0 else None, "best_route": row["best_route"]}
+                 "quality": row["quality"] if row["weight"] > 0 else None,
+                 "best_route": best.get(row["pattern_id"], NONE_BEST).best}
                 for row in database.read_view("pattern_summary", found, limit)
             ]  # fmt: skip
         show_rows(rows, f"topics of space {space!r}")

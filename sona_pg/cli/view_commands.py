@@ -34,6 +34,8 @@ def _view(
 def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -> None:
     """List the learned patterns, largest first: their most typical queries, and how trajectories and routes went.
 
+    The best route is that of the dashboard: of a route that got worse only the ratings since count.
+
     Example: sona-pg patterns --space support --limit 5
     """
     hidden = (
@@ -45,7 +47,17 @@ def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -
         "updated_version",
         "merged",
     )
-    _view("pattern_summary", space, limit, url, hidden)
+    from sona_pg.engine.level_changes import LATELY
+    from sona_pg.store.best_route_rows import NONE_BEST
+
+    with database_at(url) as database:
+        found = database.find_space(space)
+        best = database.overview.best_routes(found, LATELY)
+        rows = []
+        for row in database.read_view("pattern_summary", found, limit):
+            known = best.get(row["pattern_id"], NONE_BEST)
+            rows.append(row | {"best_route": known.best, "former_best_route": known.former})
+        show_rows(rows, f"patterns of space {space!r}", ("space", "space_id", *hidden))
 
 
 def quality(space: SpaceName = "default", limit: Limit = 50, url: Url = None) -> None:

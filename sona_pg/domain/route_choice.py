@@ -11,7 +11,7 @@ from sona_pg.domain.overview_figures import interval
 from sona_pg.domain.pattern import RouteRecord
 from sona_pg.domain.period_figures import difference_interval
 
-RATINGS = 10.0  # that a route needs to be called the best, as in sona.pattern_summary
+RATINGS = 10.0  # that a route needs to be called the best, as in sona.best_routes
 SUCCEEDS = 5  # ratings, where a route got worse, of another that is shown to be better than those with enough
 
 
@@ -90,7 +90,7 @@ def choose_now(
 def choose(routes: Sequence[RatedRoute], not_offered: Collection[str] = ()) -> RouteChoice | None:
     """Return the best of some routes; None while no route has enough ratings.
 
-    It is the one whose interval has the highest lower end, as ``sona.pattern_summary.best_route``. Another is shown to
+    It is the one whose interval has the highest lower end, as ``sona.best_routes`` has it. Another is shown to
     be worse where the 95 % interval of their difference is below 0.
 
     Args:

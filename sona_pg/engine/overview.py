@@ -59,6 +59,7 @@ from sona_pg.learning.patterns.plane import Plane
 from sona_pg.serving.arguments import as_direction, require_count, require_version
 from sona_pg.serving.graph_places import placed_graph
 from sona_pg.serving.past_answers import Contenders, PastVersion, near_patterns, turned
+from sona_pg.store.best_route_rows import BestRoutes
 from sona_pg.store.topic_cost_rows import TopicCosts
 
 PLACED = 500  # patterns on a map
@@ -141,6 +142,11 @@ class Overview:
         """Return the routes that are no longer offered, as ``sona.routes_not_offered`` has it."""
         session = self._session()
         return session.database.overview.not_offered(session.space)
+
+    def best_routes(self) -> Mapping[UUID, BestRoutes]:
+        """Return the best routes of the live patterns, as ``pattern_map`` and ``sona.best_routes`` have them."""
+        session = self._session()
+        return session.database.overview.best_routes(session.space, level_changes.LATELY)
 
     def pattern_map(self, version: int | None = None) -> PatternMap:
         """Return the largest patterns of a version, by default the served one, on the plane of the served ones.

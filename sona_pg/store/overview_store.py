@@ -20,6 +20,7 @@ from sona_pg.domain.topic_period import TopicSums
 from sona_pg.domain.undo_plan import UndoneRuns
 from sona_pg.errors import DatabaseError
 from sona_pg.store import candidate_times, day_figures, leases, level_change_rows, outcome_samples
+from sona_pg.store.best_route_rows import BestRoutes, read_best_routes
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.found_candidates import read_candidates_with
 from sona_pg.store.label_rows import read_labels
@@ -174,6 +175,10 @@ class OverviewStore:
             return frozenset(gone for (routes,) in found for gone in routes)
 
         return self._read("looking for routes that are not offered", read)
+
+    def best_routes(self, space: Space, days: int) -> Mapping[UUID, BestRoutes]:
+        """Return the best routes of each live pattern; of those that got worse in the last ``days`` since then."""
+        return self._read("looking for the best routes", lambda c: read_best_routes(c, space.space_id, days))
 
     def topic_costs(self, space: Space) -> TopicCosts:
         """Return the costs of the questions of each live pattern."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
 
 import numpy as np
+import psycopg
 import pytest
 
 from sona_pg import SonaConfig, SonaEngine
@@ -13,6 +15,7 @@ from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.pattern import RouteRecord
 from sona_pg.domain.route_choice import RatingsSince, choose_now, rated_routes
+from sona_pg.engine import level_changes
 from sona_pg.engine.overview import Overview
 
 CONFIG = SonaConfig(
@@ -20,6 +23,8 @@ CONFIG = SonaConfig(
     patterns=PatternConfig(clusters=2, min_size=2),
 )  # fmt: skip
 DAYS, BROKE = 24, 12
+RATED = "UPDATE sona.pattern_routes SET weight = %s, quality = %s WHERE pattern_id = %s AND route = %s"
+RETIRED = "UPDATE sona.candidates SET retired_at = CASE WHEN candidate_id = %s THEN now() END"
 TRACKING, REFUND = np.eye(8, dtype=np.float32)[:2]
 ALL = {"track": RouteRecord(158, 158, 0.4), "portal": RouteRecord(8, 8, 0.88), "damaged": RouteRecord(14, 14, 0.1)}
 
@@ -69,7 +74,41 @@ def test_a_topic_names_the_answer_that_took_the_place_of_a_broken_one(shop: Sona
     assert (track["rated"], track["quality"]) == (4 * (DAYS - BROKE) - 6, 0.0)
     assert track["since"] == datetime.now(UTC).date() - timedelta(days=DAYS - 1 - BROKE)
     assert topic.routes["portal"]["since"] is None
+    sql = overview.best_routes()
+    placed = overview.pattern_map().patterns
+    assert {one.id: (one.best_route, one.former_best, one.succeeded) for one in placed} == sql
+    assert sql[topic.id] == ("portal", None, "track")
     then = overview.pattern_map(version=0)
     assert all(one.succeeded is None for one in then.patterns)
     now = overview.answers(TRACKING, [], 3).now
     assert now.patterns[0].best_route == "portal"
+
+
+def test_sql_tells_the_same_best_routes_whatever_the_ratings(shop: SonaEngine, database_url: str) -> None:
+    session, rng = shop._session, np.random.default_rng(0)
+    since = level_changes.ratings_since(session)
+    told = set()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        names = [name for (name,) in connection.execute("SELECT DISTINCT route FROM sona.pattern_routes ORDER BY 1")]
+        shop.remember(names, np.eye(8)[: len(names)])
+        shop.flush()
+        for turn in range(60):
+            gone = names[turn % 7 : turn % 7 + 1]
+            connection.execute(RETIRED, [*gone, ""][:1])
+            rows = connection.execute("SELECT pattern_id, route, size FROM sona.pattern_routes").fetchall()
+            records: dict[UUID, dict[str, RouteRecord]] = {}
+            for pattern, route, size in rows:
+                weight, quality = (
+                    float(rng.choice([0.0, 4.4, 9.5, 10.5, 30.0, 400.0])),
+                    float(rng.choice([0.05, 0.5, 0.95])),
+                )
+                connection.execute(RATED, [weight, quality, pattern, route])
+                records.setdefault(pattern, {})[route] = RouteRecord(size, weight, quality)
+            found = Overview(shop).best_routes()
+            for pattern, routes in records.items():
+                chosen = choose_now(routes, rated_routes(routes, {}, since[pattern]), gone)
+                best = None if chosen is None else tuple(
+                    one and one.route for one in (chosen.best, chosen.former, chosen.succeeded))  # fmt: skip
+                assert tuple(found[pattern]) == (best or (None, None, None)), (turn, routes)
+                told.add(tuple(one is None for one in found[pattern]))
+    assert len(told) >= 5  # with and without each of them

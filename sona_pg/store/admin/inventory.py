@@ -24,8 +24,8 @@ INVENTORY = {
         routes_by_pattern store_size topics users versions waiting_feedback
     """,
     "function": """
-        additive_effects apply_adapter apply_base_lora apply_micro_lora candidates_offered change_parts communities
-        cycle_facts daily_sums day_of days_of
+        additive_effects apply_adapter apply_base_lora apply_micro_lora best_routes candidates_offered
+        change_parts communities cycle_facts daily_sums day_of days_of
         decision_figures_between diff doubles_of ensure_dimension ensure_partitions
         evaluate_policies figures_between find_patterns first_id guard_partition hierarchy hubs
         judged_between judged_of judged_topics last_cut last_id mark_batch mean_interval name_topic nearest_nodes

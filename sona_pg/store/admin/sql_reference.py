@@ -51,7 +51,7 @@ SELECT similarity, query_text FROM sona.similar_trajectories('support', (SELECT 
 """
 USERS = """Functions for users come first in meaning, not in order: `find_patterns`, `similar_trajectories`,
 `pattern_trajectories`, `record_trajectory`, `record_feedback`, `apply_micro_lora`, `apply_base_lora`, `routes_between`,
-`routes_on_like_questions`, `evaluate_policies`, `quality_by_parameter`, `quality_by_label`,
+`best_routes`, `routes_on_like_questions`, `evaluate_policies`, `quality_by_parameter`, `quality_by_label`,
 `candidates_offered`, `patterns_at`, `diff`. The others serve them, the views and maintenance.
 
 """
