@@ -35,6 +35,8 @@ def estimate_notes(judged: PolicyEvaluation) -> Iterator[str]:
                 f"{estimate.policy}: at {estimate.uncovered:.0%} of the decisions the log hardly ever takes its route; "
                 "there quality is the model's guess, and the interval allows for any"
             )
+    if judged.not_offered:
+        yield f"no longer offered, so that only the logged policy takes it: {', '.join(judged.not_offered)}"
     if judged.left_out > len(judged.trajectories) // 10:
         yield "figures are of rated decisions: where good and bad ones are rated unequally often, others may differ"
     reasons = defaultdict(list)

@@ -52,6 +52,7 @@ class PolicyEvaluation(Sequence[PolicyEstimate]):
     until: datetime  # of the newest
     learned_from: int  # earlier decisions, used only to fit the models
     left_out: int  # decisions without a propensity or an outcome yet
+    not_offered: tuple[str, ...] = ()  # routes that are no longer offered: only the logged policy takes them
 
     @overload
     def __getitem__(self, index: int) -> PolicyEstimate: ...

@@ -75,6 +75,7 @@ class RoutingCalls(EngineLifetime):
         self,
         *,
         days: float = 30.0,
+        since: datetime | None = None,
         versions: Sequence[int] = (),
         budgets: Sequence[float] = (),
         budget_shares: Sequence[float] = (),
@@ -85,12 +86,15 @@ class RoutingCalls(EngineLifetime):
 
         Off-policy evaluation by the doubly robust estimator (Dudik, Langford and Li 2011) with its 95 % interval,
         beside IPS and SNIPS; a policy with too little support in the log has no estimate, but a reason. The policies
-        are the logged one; every route alone; the router as it learns, always from earlier decisions; and the live
-        version and those of ``versions``, each on the decisions it has not learned from. Routers are evaluated without
-        exploration. Call ``flush`` first to include the latest records.
+        are the logged one; every route alone; the router as it learns, always from earlier decisions; the live
+        version and those of ``versions``, each on the decisions it has not learned from; and for each budget the
+        router, and the constant mix of routes that it expects most of. Routers are evaluated without exploration.
+        Routes that are no longer offered are taken by the logged policy alone. Call ``flush`` first to include the
+        latest records.
 
         Args:
             days: length of the evaluated period, up to now.
+            since: its begin, in place of ``days``.
             versions: stored versions to evaluate beside the live one.
             budgets: mean costs per decision, for which to evaluate the router and the versions as well.
             budget_shares: the same as shares of what the logged decisions cost: .5 is half of it. One that even the
@@ -105,7 +109,10 @@ class RoutingCalls(EngineLifetime):
         """
         if not 0 < days < 36_500 or limit < 1:
             raise InvalidValue(f"days={days!r}, limit={limit!r}: expected positive numbers, days below 36500")
-        since = datetime.now(UTC) - timedelta(days=days)
+        if since is None:
+            since = datetime.now(UTC) - timedelta(days=days)
+        elif since.tzinfo is None:
+            raise InvalidValue(f"since={since!r}: expected a time with a time zone")
         wanted = [require_version(version, "versions") for version in versions]
         return self._session.evaluate(
             since=since, versions=wanted, budgets=budgets, budget_shares=budget_shares, costs=costs, limit=limit

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from sona_pg.domain.policy_estimate import PolicyEvaluation
 from sona_pg.errors import LearningError
+from sona_pg.learning.routing.off_policy import EFFECTIVE_FLOOR
 from sona_pg.limits import MOST_INT8
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.wire_vectors import STRICT
@@ -29,6 +30,7 @@ class EvaluateBody(BaseModel):
     model_config = STRICT
 
     days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+    since: AwareDatetime | None = None  # begin of the period, in place of `days`
     budgets: Annotated[list[Cost], Field(max_length=MOST_POLICIES)] = Field(default_factory=list)  # mean of a decision
     # Of what the logged decisions cost: 0.5 is half of it.
     budget_shares: Annotated[list[Annotated[float, Field(ge=0, le=1000)]], Field(max_length=MOST_POLICIES)] = Field(
@@ -68,11 +70,15 @@ class EvaluateAnswer(BaseModel):
     left_out: int  # without a rating yet, or a propensity
     since: datetime | None
     until: datetime | None
+    not_offered: list[str]  # routes of these decisions that are no longer offered: only the logged policy takes them
+    least_size: float  # effective size below which a policy has no estimate
 
 
 @operations.add("POST", "/v1/evaluate", scope="read", body=EvaluateBody, answer=EvaluateAnswer, waits=True)
 async def evaluate(call: Call[EvaluateBody]) -> Any:
     """Estimate the quality of other policies on the logged decisions: one route always, the router, a budget.
+
+    Each budget twice: spent by the router, and as `constant mix` of routes, whatever is asked.
 
     The same estimates as `sona-pg evaluate`: doubly robust, with a 95 % interval, and the routes that would be chosen.
     """
@@ -80,8 +86,9 @@ async def evaluate(call: Call[EvaluateBody]) -> Any:
     try:
         judged = await engine.evaluate_policies(**call.body.model_dump())
     except LearningError as exc:
-        nothing = {"decisions": 0, "learned_from": 0, "left_out": 0, "since": None, "until": None}
-        return nothing | {"estimates": [], "refused": str(exc)}
+        nothing: dict[str, Any] = {"decisions": 0, "learned_from": 0, "left_out": 0, "since": None, "until": None}
+        said = {"not_offered": [], "least_size": EFFECTIVE_FLOOR, "refused": str(exc)}
+        return nothing | said | {"estimates": []}
     return _told(judged)
 
 
@@ -94,4 +101,6 @@ def _told(judged: PolicyEvaluation) -> dict[str, Any]:
         "left_out": judged.left_out,
         "since": judged.since,
         "until": judged.until,
+        "not_offered": list(judged.not_offered),
+        "least_size": EFFECTIVE_FLOOR,
     }

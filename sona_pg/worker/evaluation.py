@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from sona_pg.domain.space import Space
 from sona_pg.errors import InvalidValue, LearningError
 from sona_pg.learning.knowledge import router_of
 from sona_pg.learning.routing.learned_router import CONFIG, Judged
-from sona_pg.learning.routing.off_policy import doubly_robust, ips, snips
+from sona_pg.learning.routing.off_policy import EFFECTIVE_FLOOR, doubly_robust, ips, snips
 from sona_pg.learning.routing.policies import (
     DecisionLog,
     Doubles,
@@ -28,6 +28,7 @@ from sona_pg.learning.routing.policies import (
     cross_fitted,
     first_judged,
     greedy,
+    unconditional,
 )
 from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.store.database import Database
@@ -36,6 +37,8 @@ from sona_pg.worker.threads import one_thread
 from sona_pg.worker.uncovered import uncovered_share, widened
 
 LOGGED = "logged"  # the logged policy
+
+_Policy = tuple[Doubles, NDArray[np.intp], float | None]  # (n, k) probabilities, its decisions, and its budget
 
 
 class _Read(NamedTuple):
@@ -73,7 +76,9 @@ def evaluate(
     begun = stored_at[read.rows]
     inside = int(np.searchsorted(begun, since.timestamp()))
     start = first_judged(read.log, inside)
-    log = dataclasses.replace(read.log, costs=_costs(read.names, read.log.events, start, costs))
+    logged_log = dataclasses.replace(read.log, costs=_costs(read.names, read.log.events, start, costs))
+    gone = database.overview.not_offered(space)
+    log = _without(logged_log, read.names, gone)
     unknown = [name for name, cost in zip(read.names, log.costs, strict=True) if not np.isfinite(cost)]
     if budget_shares and unknown:
         raise LearningError(f"no decision of space {space.name!r} has told what {', '.join(map(repr, unknown))} costs")
@@ -88,20 +93,18 @@ def evaluate(
             "trajectories with the decision that routing them gave, and judge them at their end or by feedback"
         )
     judged = np.arange(start, n)
-    logged = _logged(log, judged, start)
+    logged = _logged(logged_log, judged, start)
+    able = judged[log.offered[judged].any(axis=1)]  # with a route that is still offered
+    if not len(able):
+        raise LearningError(f"no judged decision of space {space.name!r} had a route that is still offered")
     shares = [share * logged.cost for share in budget_shares]
-    least = cheapest(_part(log, judged)) if shares else 0.0
+    least = cheapest(_part(log, able)) if shares else 0.0
     with one_thread():
         model = cross_fitted(log, start, CONFIG, config.loops.seed)
-        policies: dict[str, tuple[Doubles, NDArray[np.intp], float | None]] = {
-            f"always {name}": (always(log, place), judged, None) for place, name in enumerate(read.names)
-        }
-        policies["router, learning as it goes"] = (_within(log, judged, model, None), judged, None)
-        for budget in (*budgets, *(one for one in shares if one >= least)):
-            policies[f"router, budget {budget:g}"] = (_within(log, judged, model, budget), judged, budget)
+        policies = _own_policies(log, able, model, read.names, [*budgets, *(one for one in shares if one >= least)])
         for version in dict.fromkeys([live_version, *versions] if live_version else versions):
             expected = _expected(database, space, config, version, read)
-            new = judged[database.not_learned_by(space, version, read.stored)[read.rows][judged]]
+            new = able[database.not_learned_by(space, version, read.stored)[read.rows][able]]
             label = f"version {version}" + (" (live)" if version == live_version else "")
             policies[label] = (_within(log, new, expected, None), new, None)
             for budget in budgets:
@@ -119,7 +122,34 @@ def evaluate(
         until=datetime.fromtimestamp(begun[-1], UTC),
         learned_from=start,
         left_out=int(np.count_nonzero(stored_at >= since.timestamp())) - (n - inside),
+        not_offered=tuple(name for name in read.names if name in gone),
     )
+
+
+def _own_policies(
+    log: DecisionLog, rows: NDArray[np.intp], model: Doubles, names: Sequence[str], budgets: Sequence[float]
+) -> dict[str, _Policy]:
+    """Return the policies that need no stored version: each route alone, the router, and each budget spent two ways."""
+    policies: dict[str, _Policy] = {
+        f"always {name}": (always(log, place), rows, None)
+        for place, name in enumerate(names)
+        if log.offered[rows, place].any()
+    }
+    policies["router, learning as it goes"] = (_within(log, rows, model, None), rows, None)
+    for budget in budgets:
+        policies[f"router, budget {budget:g}"] = (_within(log, rows, model, budget), rows, budget)
+    # By the same expectations as the router, so that they differ by the choice alone. Shares that the outcomes
+    # themselves chose would look better than they are.
+    blind = np.zeros(model.shape)
+    blind[rows] = unconditional(_part(log, rows), model[rows])
+    for budget in budgets:
+        policies[f"constant mix, budget {budget:g}"] = (_within(log, rows, blind, budget), rows, budget)
+    return policies
+
+
+def _without(log: DecisionLog, names: Sequence[str], gone: Collection[str]) -> DecisionLog:
+    """Return the log with only those candidates that are still offered: no other can be chosen from now on."""
+    return dataclasses.replace(log, offered=log.offered & np.array([name not in gone for name in names], bool))
 
 
 def _require_amount(what: str, value: float) -> None:
@@ -259,4 +289,7 @@ def _impossible(budget: float, least: float, log: DecisionLog) -> PolicyEstimate
 def _too_little(decisions: int, effective_size: float) -> str:
     if not decisions:
         return "no logged decision that it has not learned from"
-    return f"too little overlap with the logged policy: worth {effective_size:.0f} of {decisions}"
+    return (
+        f"too little overlap with the logged policy: worth {effective_size:.0f} of {decisions} decisions, "
+        f"and it takes {EFFECTIVE_FLOOR:g}"
+    )

@@ -40,13 +40,15 @@ def test_half_a_budget_has_an_estimate_with_its_routes(service, asked):
     found = answer.json()
     told = {one["policy"]: one for one in found["estimates"]}
     spent = told["logged"]["cost"]
-    half, most = (one for one in found["estimates"] if one["budget"] is not None)
+    half, most, *mixes = (one for one in found["estimates"] if one["budget"] is not None)
+    assert [one["policy"] for one in mixes] == [f"constant mix, budget {one['budget']:g}" for one in (half, most)]
     assert (half["budget"], most["budget"]) == (pytest.approx(0.5 * spent), pytest.approx(0.9 * spent))
-    for one in (half, most):
+    for one in (half, most, *mixes):
         assert one["cost"] <= one["budget"] + 1e-6
         assert sum(one["routes"].values()) == pytest.approx(1)
         assert one["refused"] or one["low"] < one["quality"] < one["high"]
     assert found["decisions"] + found["learned_from"] == 300
+    assert (found["not_offered"], found["least_size"]) == ([], 50)
     engine = service.app.state.service.spaces.opened[asked["params"]["space"]].engine
     again = engine.evaluate_policies(budget_shares=[0.5, 0.9])
     assert [one.as_dict()["quality"] for one in again] == [one["quality"] for one in found["estimates"]]

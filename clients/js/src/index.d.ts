@@ -84,7 +84,7 @@ export interface PolicyEstimate {
 }
 export interface PolicyEvaluation {
   estimates: PolicyEstimate[]; refused: string; decisions: number; learned_from: number; left_out: number;
-  since: string | null; until: string | null;
+  since: string | null; until: string | null; not_offered: string[]; least_size: number;
 }
 
 export interface CallOptions {

@@ -81,6 +81,16 @@ def greedy(log: DecisionLog, expected: Doubles, price: float = 0.0) -> Doubles:
     return chosen
 
 
+def unconditional(log: DecisionLog, expected: Doubles) -> Doubles:
+    """Return for every decision (n, k) the mean expected quality of each route, over the decisions that offered it.
+
+    A budget spent by it takes routes in constant shares, whatever is asked: what a choice by the question has to beat.
+    """
+    count = log.offered.sum(axis=0)
+    means = np.where(log.offered, expected, 0.0).sum(axis=0) / np.maximum(count, 1)
+    return np.broadcast_to(means, expected.shape)
+
+
 def cheapest(log: DecisionLog) -> float:
     """Return the mean cost of the cheapest offered routes: no budget below it can be kept."""
     return float(np.where(log.offered, log.costs, np.inf).min(axis=1).mean())

@@ -18,10 +18,11 @@ export function routes() {
   const worst = h("div", { class: "flow" });
   const name = h("input", { id: "find-route", type: "search", maxlength: "200", autocomplete: "off" });
 
-  async function estimate() {
+  async function estimate(figures) {
     const days = chosenDays();
+    if (!figures) return;
     others.replaceChildren(h("p", { class: "quiet", role: "status" }, "Estimating from the log …"));
-    const found = await otherBudgets(days);
+    const found = await otherBudgets(figures, days);
     if (days === chosenDays()) others.replaceChildren(...found);
   }
   async function fill() {
@@ -30,18 +31,24 @@ export function routes() {
     const [figures, found, whole] = await Promise.all([
       get("v1/dashboard/figures", { days }), get("v1/dashboard/routes", { days, find }), find ? get("v1/dashboard/routes", { days }) : null,
     ]);
-    if (days !== chosenDays() || find !== name.value.trim()) return;
+    if (days !== chosenDays() || find !== name.value.trim()) return null;
     costsIn(figures.cost_unit);
     spending.replaceChildren(...totals(figures));
     trend.replaceChildren(...byDay(figures));
     ranked.replaceChildren(...(found.routes.length ? leaderboard(found, daysOf(figures), (route) => ratedBad(worst, route))
       : [h("p", { class: "quiet" }, find ? `No route with “${find}” in its name was taken from ${daysOf(figures)}.` : `Nothing recorded from ${daysOf(figures)} has a route.`)]));
     money.replaceChildren(...qualityForMoney((whole ?? found).routes));
+    return figures;
   }
-  const again = () => {
+  async function again() {
     worst.replaceChildren();
-    fill().catch((error) => ranked.replaceChildren(problem(error)));
-  };
+    try {
+      return await fill();
+    } catch (error) {
+      ranked.replaceChildren(problem(error));
+      return null;
+    }
+  }
   const search = h("form", {
     class: "row",
     onsubmit: (event) => {
@@ -51,15 +58,12 @@ export function routes() {
   }, h("label", { for: "find-route" }, "A part of the route’s name"), " ", name, " ", h("button", {}, "Search"));
   return {
     async content() {
-      const [limit, { scopes }] = await Promise.all([readBudget(), get("v1/spaces"), fill()]);
-      estimate(); // takes longer than the rest, which is shown meanwhile
+      const [limit, { scopes }, figures] = await Promise.all([readBudget(), get("v1/spaces"), fill()]);
+      estimate(figures); // takes longer than the rest, which is shown meanwhile
       return [
         h("h1", {}, "Routes"),
         h("p", { class: "note" }, "A route is what answered: a model, a tool, or one of the stored answers. Where an article and the model that words it are both chosen, two spaces tell them apart. Quality is the mean of the ratings, from 0 to 100 %. All figures are of the period, but for the budget, which is as it stands now; ratings count with all feedback that has come since."),
-        rangeChoice(() => {
-          again();
-          estimate();
-        }),
+        rangeChoice(async () => estimate(await again())),
         panel("Leaderboard", search, ranked, worst),
         answerFinder(() => scopes.includes("record")),
         panel("Spending", spending),

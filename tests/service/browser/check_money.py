@@ -23,6 +23,12 @@ QUESTIONS = ["where is my parcel?", "my money has not come back", "the coupon is
 def site(store: Store) -> Iterator[Site]:
     site = Site(store, ServiceOptions(space="routed", dim=256, config=CONFIG))
     drawn = random.Random(4)
+    former = {"text": QUESTIONS[0], "candidates": ["former-model"], "costs": {"former-model": 2}}
+    for turn in range(320):  # before the two that are offered now
+        decision = site.post("/v1/route", former)
+        site.post(
+            "/v1/trajectories", {"text": f"{QUESTIONS[0]} {turn}", "decision": decision, "quality": 1.0, "cost": 2.0}
+        )
     for turn in range(320):
         text = f"{drawn.choice(QUESTIONS)} {turn % 40}"
         decision = site.post("/v1/route", {"text": text, "candidates": [*COSTS], "costs": COSTS})
@@ -64,6 +70,10 @@ def test_a_slider_tells_what_another_budget_would_give(browser: Browser, site: S
     row = page.locator("tr:has(th:has-text('twice as much'))")
     assert 40 < float(row.locator("td[data-name='Constant mix']").inner_text().removesuffix(" %")) < 95
     assert page.locator("tr:has(th:has-text('As it was')) td[data-name='Constant mix']").inner_text() == "–"
+    page.wait_for_selector("p:has-text('No longer offered, so nothing that a budget buys: former-model.')")
+    page.wait_for_selector("tr:has(th:has-text('As it was')):has-text('former-model (no longer offered)')")
+    assert page.locator("th:has-text('Always former-model')").count() == 0
+    page.wait_for_selector("p:has-text('has 640 requests')")
     slider.press("Home")
     watched.require_readable(f"budgets-{width}-{scheme}")
     watched.close()
