@@ -13,7 +13,7 @@ from sona_pg.learning.ranking.ranker import RankerState, score
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, IntArray, RankEvents, unit_rows
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_prepared import prepare
-from sona_pg.learning.ranking.ranker_sharpness import likelihoods, sharpened
+from sona_pg.learning.ranking.ranker_sharpness import explained_alone, likelihoods, sharpened
 from sona_pg.learning.ranking.ranking_step import learn_ranking
 from sona_pg.learning.ranking.recent_ranking import RecentRanking
 
@@ -86,9 +86,48 @@ def test_sharpness_is_given_up_where_learning_becomes_better() -> None:
 def test_sharpness_ends_when_meanings_change_however_much_feedback_spoke_for_it() -> None:
     """A thousand facts of new meanings changed no answer: likelihoods of earlier cycles counted without bound."""
     gains = np.array([0.0, 900.0, 1200.0], np.float32)
-    state = sharpened(sharpened(RankerState.initial(DIM), gains), gains)
+    state = sharpened(sharpened(RankerState.initial(DIM), gains, 300), gains, 300)
     assert state.sharpness[0] == 16.0
-    assert sharpened(state, np.float32(-0.02) * gains).sharpness[0] == 1.0
+    assert sharpened(state, np.float32(-0.02) * gains, 300).sharpness[0] == 1.0
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_the_first_feedback_leaves_a_good_embedding_as_it_is(told: bool) -> None:
+    """Forty honest thumbs made it fall from .98 to .84: they were too few to try a fit on."""
+    before = accuracy(RankerState.initial(DIM))
+    for cycles in ((10,), (10, 10, 20)):
+        assert accuracy(taught(cycles, told=told)) > before - 0.03
+
+
+def test_many_small_cycles_tell_as_much_as_a_large_one() -> None:
+    """After four cycles of five thumbs sharpness was given up, and accuracy fell from .96 to .72."""
+    state = taught((300,))
+    later = after(state, (5,) * 6, turn=0, told=False)
+    assert later.sharpness[0] == state.sharpness[0] > 1.0
+    assert accuracy(later) > accuracy(state) - 0.02
+
+
+def test_small_cycles_forget_as_much_as_a_large_one_of_their_feedback() -> None:
+    gains = np.array([0.0, 1.0, 2.0], np.float32)
+    state = sharpened(RankerState.initial(DIM), gains, 64)
+    many, nothing = state, np.zeros(3, np.float32)
+    for _ in range(8):
+        many = sharpened(many, nothing, 8)
+    np.testing.assert_allclose(many.sharpness, sharpened(state, nothing, 64).sharpness, rtol=1e-5)
+    assert sharpened(state, nothing, 0).sharpness.tolist() == state.sharpness.tolist()
+
+
+def test_cosines_alone_speak_for_sharpness_only_where_they_explain_what_was_said() -> None:
+    state, mean = RankerState.initial(DIM), CATALOG.mean
+
+    def of(events: RankEvents) -> FloatArray | None:
+        return explained_alone(EMBEDDINGS, mean, events)
+
+    good = judged(state, 20, 1, turn=0)
+    assert of(good).argmax() > 0
+    assert not of(judged(state, 20, 1, turn=ALIKE, told=True)).any()
+    assert of(good.take(np.arange(7))) is None
+    assert of(good.take(np.zeros(20, np.intp))) is None, "the same judgement again tells nothing more"
 
 
 def test_a_wrong_sharpness_ends_although_what_was_learned_with_it_needs_it() -> None:
@@ -156,9 +195,9 @@ def test_corrections_come_first_at_once_however_sure_the_version_is() -> None:
     assert (first_with(recent, state, queries[:20]) == right[:20]).mean() >= 0.9
 
 
-def test_too_little_feedback_tells_nothing_of_sharpness() -> None:
+def test_without_feedback_or_a_fit_nothing_tells_of_sharpness() -> None:
     state = taught((300,))
-    assert not likelihoods(state, EMBEDDINGS, judged(state, 7, 1, turn=0)).any()
+    assert not likelihoods(state, EMBEDDINGS, judged(state, 0, 1, turn=0)).any()
     assert not likelihoods(RankerState.initial(DIM), EMBEDDINGS, judged(state, 100, 1, turn=0)).any()
 
 

@@ -14,7 +14,14 @@ from sona_pg.learning.ranking.ranker_confidence import FEWEST, MOST_CANDIDATES, 
 from sona_pg.learning.ranking.ranker_events import NONE, FloatArray, RankEvents
 from sona_pg.learning.ranking.ranker_fit import fit
 from sona_pg.learning.ranking.ranker_folding import folded
-from sona_pg.learning.ranking.ranker_sharpness import NOTHING, likelihoods, sharpened, without_sharpness
+from sona_pg.learning.ranking.ranker_sharpness import (
+    FIRST,
+    NOTHING,
+    explained_alone,
+    likelihoods,
+    sharpened,
+    without_sharpness,
+)
 from sona_pg.learning.vectors import unit
 from sona_pg.limits import LARGEST_TABLE
 
@@ -61,7 +68,9 @@ def learn_ranking(
     parts = range(_parts(state, catalog, fresh))
     found = [_tried(state, catalog, fresh, replay, part, seed) for part in parts]
     told = [told for _, told in found] or [_told_by_the_last(state, catalog, fresh, replay, seed)]
-    before = sharpened(state, sum(told, NOTHING))
+    count = _judged(fresh)
+    alone = explained_alone(embeddings, mean, fresh.joined(replay)) if count + state.folded[1] <= FIRST else None
+    before = sharpened(state, sum(told, NOTHING), count, alone)
     if before.sharpness[0] != state.sharpness[0]:  # confidence is that of fits like the one that is served
         found = [_tried(before, catalog, fresh, replay, part, seed, chosen=True) for part in parts]
     fitted = fit(before, embeddings, fresh, replay, seed=seed, mean=mean)
@@ -82,12 +91,16 @@ def _told_by_the_last(
     return likelihoods(state, catalog.embeddings, fresh, plain)
 
 
+def _judged(fresh: RankEvents) -> int:
+    return int(np.count_nonzero((fresh.judged != NONE) & (fresh.weight > 0.0)))
+
+
 def _parts(state: RankerState, catalog: Catalog, fresh: RankEvents) -> int:
     """Return into how many of `_PARTS` parts a version is tried: none where the version before tells as much.
 
     A first cycle always has some. Beyond a few hundred events one part tells enough, and the cost is that of one fit.
     """
-    count = int(np.count_nonzero((fresh.judged != NONE) & (fresh.weight > 0.0)))
+    count = _judged(fresh)
     if count < FEWEST or len(catalog.ids) > MOST_CANDIDATES:
         return 0
     if state.fits and (count > _TRIED or count < _GROWING * (count + state.folded[1])):
