@@ -295,7 +295,14 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    try:
+        value = getattr(import_module(_HOME_OF[name]), name)
+    except ModuleNotFoundError as exc:
+        if exc.name in ("sona_pg._kernels", "sona_pg._recorder"):
+            from sona_pg.errors import SOURCE_TREE
+
+            raise ImportError(SOURCE_TREE) from exc
+        raise
     globals()[name] = value
     return value
 

@@ -5,6 +5,11 @@ Each message names the value that was wrong, what was expected, and what to do.
 
 from __future__ import annotations
 
+SOURCE_TREE = (
+    "sona_pg was found as a source tree that is not installed, such as a clone in whose folder Python was started: run "
+    "`pip install -e .` in the clone, or start Python in another folder"
+)
+
 
 class SonaError(Exception):
     """Base of all errors of sona-pg."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -52,6 +54,19 @@ def test_importing_it_loads_no_driver() -> None:
     script = "import sys, sona_pg; print(sorted({'sqlalchemy', 'psycopg', 'alembic', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_a_source_tree_that_is_not_installed_says_what_to_do(built: bool, database_url: str, tmp_path: Path) -> None:
+    left_out = shutil.ignore_patterns(*([] if built else ["*.so"]), "pages")
+    shutil.copytree(Path(sona_pg.__file__).parent, tmp_path / "sona_pg", ignore=left_out)
+    script = f"from sona_pg import SonaEngine; SonaEngine(8, {database_url!r})"
+    packages = str(Path(np.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],  # -S: an editable installation is not found either
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": packages}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "run `pip install -e .` in the clone, or start Python in another folder" in done.stderr, done.stderr
 
 
 # The names of DESIGN section 10.

@@ -47,12 +47,16 @@ def restore(
 
     Example: sona-pg restore store.dump --url postgresql://owner@db/new
     """
+    from sona_pg.store.admin.dumping import at_work
     from sona_pg.store.admin.dumping import restore as read_dump
 
     if replace and not yes:
         raise ConfigError("--replace drops every space of the database: pass --yes to confirm")
-    with address_of(url) as address, progress_bar(f"restoring {file.name}") as progress:
-        faults = read_dump(address, file, replace=replace, progress=progress)
+    with address_of(url) as address:
+        if replace and (there := at_work(address)):
+            typer.echo(f"At work on the store of before: {', '.join(there)}. Start them again afterwards.", err=True)
+        with progress_bar(f"restoring {file.name}") as progress:
+            faults = read_dump(address, file, replace=replace, progress=progress)
     if faults:
         show_rows([dataclasses.asdict(fault) for fault in faults], "faults")
         raise SchemaError(f"{len(faults)} things are missing or wrong: see the list")

@@ -28,7 +28,7 @@ from sona_pg.config import LoopConfig, MaintenanceConfig, SonaConfig
 from sona_pg.demo.helpdesk import DIM, SPACE, prepare_chat
 from sona_pg.domain.access import SCOPES, Scope
 from sona_pg.engine import Store
-from sona_pg.errors import ConfigError, DatabaseUnavailable, InvalidValue
+from sona_pg.errors import ConfigError, DatabaseUnavailable, InvalidValue, SettingsConflict
 
 log = logging.getLogger("sona_pg.service")
 
@@ -224,11 +224,19 @@ def _dimension(store: Store, space: str, asked: int | None) -> int:
     """Return the dimension of a space, or the one in which it is to be made; wait for the store if nobody knows it.
 
     Served in a wrong one, the space would refuse every vector until a restart.
+
+    Raises:
+        SettingsConflict: the space has another dimension than ``asked``.
     """
     told = False
     while True:
         try:
-            return store.dim_of(space) or asked or DIM
+            known = store.dim_of(space)
+            if None not in (known, asked) and known != asked:
+                raise SettingsConflict(
+                    f"space {space!r} has {known} dimensions, not {asked}: serve it without --dim, or another --space"
+                )
+            return known or asked or DIM
         except DatabaseUnavailable as exc:
             if asked is not None:
                 return asked

@@ -15,15 +15,15 @@ MAY_NOTE = """
 SELECT NOT pg_is_in_recovery() AND has_table_privilege('sona.schema_revision', 'UPDATE') AND EXISTS (
     SELECT FROM pg_attribute WHERE attrelid = 'sona.schema_revision'::regclass AND attname = %(column)s)
 """
-NOTE = sql.SQL("UPDATE sona.schema_revision SET {} = clock_timestamp()")
+NOTE = sql.SQL("UPDATE sona.schema_revision SET {} = coalesce(%(at)s, clock_timestamp())")
 READ = "SELECT maintained_at, dumped_at FROM sona.schema_revision"
 
 
-def note(raw: psycopg.Connection[Any], done: Upkeep) -> None:
-    """Note that a run has ended well, if this role may."""
+def note(raw: psycopg.Connection[Any], done: Upkeep, at: datetime | None = None) -> None:
+    """Note that a run has ended well, now or then, if this role may."""
     column = f"{done}_at"
     if raw.execute(MAY_NOTE, {"column": column}).fetchone() == (True,):
-        raw.execute(NOTE.format(sql.Identifier(column)))
+        raw.execute(NOTE.format(sql.Identifier(column)), {"at": at})
 
 
 def read(raw: psycopg.Connection[Any]) -> dict[str, datetime]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -112,7 +114,8 @@ def test_an_archive_that_is_damaged_or_not_one_leaves_nothing_behind(taught: str
         assert isinstance(done.exception, error), done.output
 
     refused(whole[: len(whole) // 2], StorageError)
-    refused(whole[:3000] + bytes(100) + whole[3100:], StorageError)
+    for at in range(50, len(whole) - 50, len(whole) // 12):  # rows, names of tables, manifest, directory
+        refused(whole[:at] + bytes(byte ^ 0x55 for byte in whole[at : at + 50]) + whole[at + 50 :], StorageError)
     refused(b"", StorageError)
     refused(whole, SpaceExists, "default")
     with zipfile.ZipFile(file) as archive:
@@ -188,6 +191,21 @@ def test_a_dump_is_noted_also_in_the_figures_of_the_store(taught: str, tmp_path:
         assert raw.execute(dumped).fetchone() == (True,)
         raw.execute("ALTER TABLE sona.schema_revision DROP COLUMN dumped_at")  # as before an upgrade
         told("dump", str(tmp_path / "older.dump"), "--url", taught)
+
+
+def test_a_restore_leaves_the_watch_over_dumps_on_and_names_who_is_at_work(taught: str, tmp_path: Path) -> None:
+    file = str(tmp_path / "store.dump")
+    told("dump", file, "--url", taught)
+    noted = "SELECT round(extract(epoch FROM now() - dumped_at)) FROM sona.schema_revision"
+    arguments = ["restore", file, "--replace", "--yes", "--url", taught]
+    with SonaEngine(DIM, taught, config=QUIET, create=False):
+        done = CliRunner().invoke(app, arguments, env={"TZ": "Pacific/Chatham"}, catch_exceptions=False)
+    assert f"server {socket.gethostname()}:{os.getpid()}" in done.stderr
+    with psycopg.connect(taught) as raw:
+        (age,) = raw.execute(noted).fetchone() or (None,)
+        assert age is not None
+        assert 0 <= age < 600
+    assert "At work" not in CliRunner().invoke(app, arguments, catch_exceptions=False).stderr
 
 
 def schemas(url: str) -> set[str]:

@@ -24,7 +24,7 @@ from sona_pg.cli import render, space_commands
 from sona_pg.cli.commands import app
 from sona_pg.cli.main import exit_status
 from sona_pg.config.space_settings import PARTS
-from sona_pg.errors import ConfigError, SonaError
+from sona_pg.errors import ConfigError, SettingsConflict, SonaError
 from sona_pg.service.web_server import WebServer
 
 DIM = 8
@@ -216,6 +216,12 @@ def test_a_service_that_is_told_to_end_ends_with_0(database_url: str, monkeypatc
     done = CliRunner().invoke(app, ["serve", "--port", "0", "--dim", "8", "--url", database_url])
     assert (done.exit_code, done.exception) == (0, None)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_service_of_another_dimension_than_the_space_has_is_refused(taught: str) -> None:
+    done = CliRunner().invoke(app, ["serve", "--port", "0", "--dim", "12", "--url", taught])
+    assert isinstance(done.exception, SettingsConflict)
+    assert "serve it without --dim" in str(done.exception)
 
 
 def test_versions_are_listed_staged_promoted_and_rolled_back(taught: str, tmp_path: Path) -> None:

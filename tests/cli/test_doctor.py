@@ -210,7 +210,9 @@ def test_facts_that_wait_beyond_an_interval_are_a_fault(database_url: str) -> No
 
 @pytest.mark.usefixtures("durable")
 def test_maintenance_and_dumps_that_have_stopped_are_warnings(database_url: str) -> None:
-    assert examined(database_url)[1]["maintenance"]["status"] == "ok"
+    found = examined(database_url)[1]
+    assert found["maintenance"]["status"] == "ok"
+    assert (found["dump"]["status"], "never" in found["dump"]["found"]) == ("ok", True)
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE sona.schema_revision SET maintained_at = now() - interval '9 days'")
         connection.execute("UPDATE sona.schema_revision SET dumped_at = now() - interval '3 days'")

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import Any
@@ -25,6 +26,7 @@ from sona_pg.store.admin import check
 from sona_pg.store.admin.check import Fault
 from sona_pg.store.admin.pgbinaries import FOLDERS, find_programs
 from sona_pg.store.connect import driver_arguments, parse_url, translated
+from sona_pg.store.worker_sessions import connected_workers
 
 REPLACED = "sona_replaced"  # name of a store that was replaced, until it is dropped
 DEBIAN = Path("/usr/lib/postgresql")
@@ -43,6 +45,7 @@ HOLD = "SET LOCAL lock_timeout = '60s'; LOCK TABLE sona.spaces IN EXCLUSIVE MODE
 MOVE = f"ALTER SCHEMA sona RENAME TO {REPLACED};\n"
 COMMIT = "\nCOMMIT;\n"
 DROP = f"DROP SCHEMA IF EXISTS {REPLACED} CASCADE"
+LIVE = "SELECT DISTINCT format('server %s:%s', host, pid) FROM sona.fleet WHERE state = 'live' ORDER BY 1"
 BLOCK = 1 << 18  # bytes
 
 
@@ -134,7 +137,18 @@ def restore(
     _put(programs, url, path, begin, f"RESET ALL;{end}", lambda done: progress(min(done, total), total))
     with translated("dropping the store of before", parse_url(url)), closing(_connected(url)) as raw:
         raw.execute(DROP)
+        if made := re.search(r"Archive created at (\S+ \S+ UTC)", listed):  # the rows are of before that dump was noted
+            upkeep_times.note(raw, "dumped", datetime.strptime(made[1], "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC))
     return check.faults(url)
+
+
+def at_work(url: str) -> list[str]:
+    """Return the live servers and workers of the store that is there; none where it is not one that can be asked."""
+    with translated("asking who works on the store", parse_url(url)), closing(_connected(url)) as raw:
+        live: list[str] = []
+        with suppress(psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):  # no store, or a broken one
+            live = [name for (name,) in raw.execute(LIVE)]
+        return live + [f"worker {session.worker}" for session in connected_workers(raw)]
 
 
 def _put(programs: Programs, url: str, path: Path, begin: str, end: str, tables_done: Callable[[int], object]) -> None:
@@ -224,7 +238,8 @@ def _dumped_by(path: Path) -> int:
 
 
 def _listing(programs: Programs, path: Path) -> str:
-    done = subprocess.run([programs.folder / "pg_restore", "--list", path], capture_output=True, text=True, check=False)
+    command = [programs.folder / "pg_restore", "--list", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"TZ": "UTC"})
     if done.returncode:
         raise StorageError(f"{path} is damaged or cut short: {_last(done.stderr)}")
     return done.stdout

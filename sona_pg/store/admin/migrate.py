@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from sona_pg.config import Migrate
-from sona_pg.errors import ConfigError, DatabaseError, DatabaseUnavailable, SchemaError
+from sona_pg.errors import SOURCE_TREE, ConfigError, DatabaseError, DatabaseUnavailable, SchemaError
 from sona_pg.store.admin import roles, spreading
 from sona_pg.store.connect import connect, driver_connection, masked, translated
 
@@ -349,5 +349,9 @@ def _known_revisions() -> set[str]:
 
 
 def _revision_files() -> list[str]:
-    names = (entry.name for entry in files("sona_pg.migrations").joinpath("versions").iterdir())
+    try:
+        folder = files("sona_pg.migrations")
+    except ModuleNotFoundError as exc:
+        raise ConfigError(SOURCE_TREE) from exc
+    names = (entry.name for entry in folder.joinpath("versions").iterdir())
     return [name for name in names if name.startswith("v") and name.endswith(".py")]

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,14 @@ LEFT_OUT = {
 }  # fmt: skip
 NOT_COPIED = {"spaces": {"name", "predecessor"}}  # columns
 COUNTERS = ("trajectories", "feedback", "dropped")
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+)  # what reading tells of it
 
 Progress = Callable[[int, int], None]  # tables done, tables in all
 
@@ -125,7 +134,7 @@ def read_archive(
                 progress(done, len(told))
                 if table_name not in known or not set(part["columns"]) <= set(known[table_name].columns.keys()):
                     raise SchemaError(f"{path} has a table or column that this release does not know: {table_name}")
-                with archive.open(table_name) as rows:
+                with _table_in(archive, table_name, path) as rows:
                     _read_table(raw, table_name, space.space_id, part, rows, path)
             raw.execute(DEPARTED, {**manifest["counters"], "space": space.space_id})
             if manifest.get("spending"):
@@ -220,10 +229,17 @@ def _read_table(
     raw.execute("DROP TABLE incoming")
 
 
+def _table_in(archive: zipfile.ZipFile, name: str, path: Path) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except (KeyError, *DAMAGE) as exc:
+        raise StorageError(f"{path} is damaged: {exc}") from exc
+
+
 def _block(rows: IO[bytes], path: Path) -> bytes:
     try:
         return rows.read(CHUNK)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as exc:
+    except DAMAGE as exc:
         raise StorageError(f"{path} is damaged: {exc}") from exc
 
 
@@ -244,7 +260,7 @@ def _manifest_of(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
         if manifest["format"] > FORMAT:
             raise SchemaError(f"{path} is of format {manifest['format']}, this release knows {FORMAT}: upgrade sona-pg")
-    except (KeyError, ValueError, zipfile.BadZipFile) as exc:
+    except (KeyError, *DAMAGE) as exc:
         raise StorageError(f"{path} is no archive of a space: {exc}") from exc
     migrate.refuse_newer(migrate.SchemaStatus("", 0, None, None, manifest["revision"], manifest["revision"]))
     return manifest

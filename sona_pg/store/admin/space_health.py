@@ -147,7 +147,10 @@ def _workers(raw: psycopg.Connection[Any]) -> Finding:
 
 def _upkeep(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
     now: datetime = one(raw, "SELECT clock_timestamp()")
-    for done, at in upkeep_times.read(raw).items():
+    ended = upkeep_times.read(raw)
+    if "dumped" not in ended:
+        yield Finding("dump", "ok", "sona-pg dump never ended well here; another backup is not known to the store")
+    for done, at in ended.items():
         days = (now - at).total_seconds() / 86_400
         check, advice = UPKEEP[done]
         told = f"the last one that ended well did so {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
