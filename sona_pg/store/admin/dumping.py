@@ -238,8 +238,8 @@ def _dumped_by(path: Path) -> int:
 
 
 def _listing(programs: Programs, path: Path) -> str:
-    command = [programs.folder / "pg_restore", "--list", path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"TZ": "UTC"})
+    command = [str(programs.folder / "pg_restore"), "--list", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=inherited() | {"TZ": "UTC"})
     if done.returncode:
         raise StorageError(f"{path} is damaged or cut short: {_last(done.stderr)}")
     return done.stdout
