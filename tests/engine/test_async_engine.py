@@ -23,7 +23,7 @@ CONFIG = SonaConfig(loops=LoopConfig(automatic=False))
 OF_THE_WRITER = {
     "attach", "begin_again", "call_space", "drain", "name_sets", "opened_here", "refuse_records", "renewed_by",
     "set_adapters", "set_clock_ahead", "settle", "spill", "trim", "add_step_at", "frame_of", "let_go", "open_frame",
-    "shared_by", "keep_judged",
+    "shared_by", "keep_judged", "knows_time", "correction", "correction_of", "guessed_since_1970",
 }  # fmt: skip
 
 
