@@ -17,6 +17,7 @@ pytest_plugins = [
     "fix_databases",
     "fix_daily_figures",
     "fix_proxy",
+    "fix_recent",
     "fix_ingest",
     "fix_ledger",
     "fix_pgbouncer",

@@ -3,65 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from fix_recent import DEAF, IDS, ROWS, Open, asked, judge, lead, scores, weighed
 
-from sona_pg import SonaConfig, SonaEngine
+from sona_pg import SonaConfig
 from sona_pg.config import LoopConfig
 from sona_pg.domain.space import Space
 from sona_pg.errors import DatabaseUnavailable
-from sona_pg.serving import uptake
 from sona_pg.store.database import Database
-
-DIM = 16
-IDS = ["red", "green", "blue", "grey"]
-ROWS = np.eye(4, DIM, dtype=np.float32)
-QUIET = SonaConfig(loops=LoopConfig(automatic=False))
-DEAF = SonaConfig(loops=LoopConfig(automatic=False, recent=0))
-Open = Callable[..., SonaEngine]
-
-
-@pytest.fixture
-def opened(database_url: str) -> Iterator[Open]:
-    engines: list[SonaEngine] = []
-
-    def open_one(config: SonaConfig = QUIET, url: str = database_url) -> SonaEngine:
-        engines.append(SonaEngine(DIM, url, config=config))
-        return engines[-1]
-
-    yield open_one
-    for engine in engines:
-        engine.close()
-
-
-def asked(first: int, second: int, seed: int = 0) -> NDArray[np.float32]:
-    """A query a little nearer to the first candidate than to the second."""
-    noise = 0.15 * np.random.default_rng(seed).standard_normal(DIM)
-    return (ROWS[first] + 0.9 * ROWS[second] + noise).astype(np.float32)
-
-
-def judge(engine: SonaEngine, query: NDArray[np.float32], quality: float | None = None) -> UUID:
-    """Show the best answer, and say how good it was if ``quality`` says so."""
-    ranking = engine.rank(query, ROWS, ids=IDS)
-    t = engine.begin_trajectory(query, ranking=ranking)
-    engine.set_trajectory_route(t, ranking.ids[0])
-    engine.end_trajectory(t, quality)
-    return t.id
-
-
-def scores(engine: SonaEngine, query: NDArray[np.float32]) -> dict[str, float]:
-    ranking = engine.rank(query, ROWS, ids=IDS)
-    return dict(zip(ranking.ids, ranking.scores.tolist(), strict=True))
-
-
-def lead(engine: SonaEngine, query: NDArray[np.float32], first: str = "red", second: str = "green") -> float:
-    found = scores(engine, query)
-    return found[first] - found[second]
 
 
 def test_the_same_thumb_up_never_lowers_the_confidence_that_is_shown(opened: Open) -> None:
@@ -191,14 +143,6 @@ def test_a_server_that_is_opened_later_weighs_what_waits_at_once(opened: Open) -
     assert second.rank(asked(0, 1), ROWS, ids=IDS).ids[0] == "green"
 
 
-def weighed(engine: SonaEngine) -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
-    """Candidates, and what evidence adds to their weights and offsets."""
-    session = engine._session
-    found = session.ranker.evidence.of(session.serving)
-    assert found is not None
-    return list(found.rows), found.weights, found.offset
-
-
 def test_servers_that_know_the_same_facts_weigh_them_alike_to_the_bit(opened: Open) -> None:
     """Whatever order they came in, and however often, also where one was opened later."""
     first, second = opened(), opened()
@@ -320,94 +264,3 @@ def test_it_is_bounded_and_the_oldest_go_first(opened: Open) -> None:
     engine.rank(asked(0, 1), ROWS, ids=IDS)
     assert len(engine._session.evidence.waiting_ids) == 10
     assert opened(DEAF).rank(asked(0, 1), ROWS, ids=IDS).ids[0] == "red"
-
-
-def test_a_ranking_does_not_wait_for_many_facts_of_another_server(opened: Open, monkeypatch) -> None:
-    """They are taken up beside it, in parts, and lead to the same weights; what was weighed counts meanwhile."""
-    first, second = opened(), opened()
-    before = scores(second, asked(0, 1))
-    monkeypatch.setattr(uptake, "HEARD_AT_ONCE", 8)
-    background = second._session.runtime.uptake
-    with monkeypatch.context() as never:
-        never.setattr(background, "add", lambda backlog: True)
-        told = [judge(first, asked(0, 1, seed), float(seed % 2)) for seed in range(20)]
-        first.flush()
-        second._session.refresh()
-        assert scores(second, asked(0, 1)) == before
-        backlog = second._session.ranker.evidence
-        assert backlog.take_part()
-        assert scores(second, asked(0, 1)) != before
-        assert [backlog.take_part() for _ in range(2)] == [True, False]
-        np.testing.assert_array_equal(weighed(second)[1], weighed(first)[1])
-        for trajectory in told[:10]:
-            first.feedback(trajectory, quality=0.5, source="later")
-        first.flush()
-        second._session.refresh()
-        known = weighed(second)[1]
-        assert backlog.take_part()  # of the facts from the first that has changed on, which are fewer
-        np.testing.assert_array_equal(weighed(second)[1], known)
-    scores(second, asked(0, 1))
-    assert background._thread is not None
-    background._thread.join()
-    np.testing.assert_array_equal(weighed(second)[1], weighed(first)[1])
-
-
-def test_a_persons_own_thumb_counts_before_the_backlog_of_another_server(opened: Open, monkeypatch) -> None:
-    first, second = opened(), opened()
-    scores(second, asked(0, 1))
-    monkeypatch.setattr(uptake, "HEARD_AT_ONCE", 8)
-    with monkeypatch.context() as never:
-        never.setattr(second._session.runtime.uptake, "add", lambda backlog: True)
-        for seed in range(40):
-            judge(first, asked(2, 3, seed), 1.0)
-        first.flush()
-        second._session.refresh()
-        before = lead(second, asked(0, 1))
-        t = judge(second, asked(0, 1))
-        second.feedback(t, 0.0)
-        assert lead(second, asked(0, 1)) < before - 0.01
-        backlog = second._session.ranker.evidence
-        assert len(backlog._learned) == 0
-        while backlog.take_part():
-            assert lead(second, asked(0, 1)) < before - 0.01
-        second.flush()
-        first._session.refresh()
-        first._session.ranker.evidence.weigh_all(first._session.serving)
-        np.testing.assert_array_equal(weighed(second)[1], weighed(first)[1])
-
-
-def test_a_ranking_does_not_wait_for_a_large_block_of_facts(opened: Open, monkeypatch) -> None:
-    """Its last fact counts by itself, until the background has learned the block: then the weights are the same."""
-    engine, plain = opened(), opened()
-    monkeypatch.setattr(engine._session.runtime.uptake, "add", lambda backlog: True)
-    backlog = engine._session.ranker.evidence
-    for seed in range(7):
-        judge(engine, asked(0, 1, seed), float(seed % 2))
-    weighed(engine)
-    monkeypatch.setattr(uptake, "LARGE", 0)
-    t = judge(engine, asked(0, 1, 7))
-    before = scores(engine, asked(0, 1, 7))
-    engine.feedback(t, 1.0)
-    assert scores(engine, asked(0, 1, 7)) != before
-    assert (backlog._is_behind, len(backlog._learned)) == (True, 7)
-    assert not backlog.take_part()
-    assert (backlog._is_behind, len(backlog._learned)) == (False, 8)
-    engine.flush()
-    plain._session.refresh()
-    monkeypatch.setattr(uptake, "LARGE", 1 << 30)
-    np.testing.assert_array_equal(weighed(engine)[1], weighed(plain)[1])
-
-
-def test_a_closed_engine_weighs_many_facts_itself(opened: Open, monkeypatch) -> None:
-    engine = opened()
-    before, ranking = scores(engine, asked(0, 1)), engine.rank(asked(0, 1), ROWS, ids=IDS)
-    monkeypatch.setattr(uptake, "TOLD_AT_ONCE", 8)
-    with monkeypatch.context() as never:
-        never.setattr(engine._session.runtime.uptake, "add", lambda backlog: True)
-        for _ in range(20):
-            t = engine.begin_trajectory(asked(0, 1), ranking=ranking)
-            engine.set_trajectory_route(t, "red")
-            engine.end_trajectory(t, 0.0)
-        assert scores(engine, asked(0, 1)) == before
-    engine.close()
-    assert scores(engine, asked(0, 1))["red"] < before["red"]

@@ -41,14 +41,8 @@ LEFT_OUT = {
 }  # fmt: skip
 NOT_COPIED = {"spaces": {"name", "predecessor"}}  # columns
 COUNTERS = ("trajectories", "feedback", "dropped")
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    ValueError,
-    NotImplementedError,
-)  # what reading tells of it
+# What zipfile raises where a file is damaged; NotImplementedError is of a compression that it does not know.
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
 
 Progress = Callable[[int, int], None]  # tables done, tables in all
 
