@@ -110,8 +110,8 @@ def find(
 
 def _pattern(pattern: Any, known: BestRoutes | None) -> dict[str, Any]:
     return {
-        "similarity": pattern.similarity, "quality": pattern.quality, "size": pattern.size, "kind": str(pattern.kind),
-        "best_route": None if known is None else known.best,
+        "similarity": pattern.similarity, "quality": pattern.quality if pattern.rated else None,
+        "size": pattern.size, "kind": str(pattern.kind), "best_route": None if known is None else known.best,
         "typical_query": pattern.typical_queries[0] if pattern.typical_queries else None,
         "id": pattern.id,
     }  # fmt: skip

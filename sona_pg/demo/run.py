@@ -123,7 +123,8 @@ def _report(console: Console, url: str, space: str, curves: list[list[Point]]) -
         opened = database.find_space(space)
         _rows(console, "Patterns: SELECT * FROM sona.pattern_summary", [
             {"most typical question": row["typical_query"], "kind": row["kind"], "size": row["size"],
-             "quality": f"{row['quality']:.2f}", "best answer": _best(row["routes"] or {})}
+             "quality": "" if row["quality"] is None else f"{row['quality']:.2f}",
+             "best answer": _best(row["routes"] or {})}
             for row in database.read_view("pattern_summary", opened, 8)
         ])  # fmt: skip
         _rows(console, "Servers: SELECT * FROM sona.fleet", [
@@ -135,12 +136,13 @@ def _report(console: Console, url: str, space: str, curves: list[list[Point]]) -
         database.close()
 
 
-def _best(routes: Mapping[str, Mapping[str, float]]) -> str:
+def _best(known: Mapping[str, Mapping[str, float | None]]) -> str:
     """Return the best route and its share of right answers, smoothed so that a lucky one does not win."""
+    routes = {name: (one["quality"], one["size"] or 0) for name, one in known.items() if one["quality"] is not None}
     if not routes:
         return ""
-    name = max(routes, key=lambda route: routes[route]["quality"] * routes[route]["size"] / (routes[route]["size"] + 2))
-    return f"{name}: right in {routes[name]['quality']:.0%} of {routes[name]['size']:.0f}"
+    name, (quality, size) = max(routes.items(), key=lambda item: item[1][0] * item[1][1] / (item[1][1] + 2))
+    return f"{name}: right in {quality:.0%} of {size:.0f}"
 
 
 def _rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:

@@ -37,7 +37,7 @@ class RouteRecord:
 
     @property
     def rated(self) -> bool:
-        """Whether there is any rating; without one ``quality`` is meaningless."""
+        """Whether there is any rating; without one ``quality`` is .5, which means nothing."""
         return self.weight > 0
 
     def merge(self, other: Self) -> Self:
@@ -122,13 +122,17 @@ NEVER_USED = PatternUse(None)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedPattern:
-    """Cluster of trajectories: centroid, size, and quality statistics."""
+    """Cluster of trajectories: centroid, size, and quality statistics.
+
+    The quality of a pattern that nobody rated is .5, as its type has no None: ask ``rated`` first. HTTP, SQL, the
+    command line and JavaScript's ``quality`` say null. The same holds for the quality of a route in ``routes``.
+    """
 
     id: UUID
     centroid: NDArray[np.float32] = field(repr=False)  # (dim,) float32, unit length
     size: int
     weight: float  # decayed number of rated trajectories
-    quality: float  # weighted mean, in [0, 1]; meaningless unless ``rated``
+    quality: float  # weighted mean, in [0, 1]; UNRATED unless ``rated``
     kind: PatternKind = "general"
     routes: Mapping[str, RouteRecord] = field(default_factory=dict)
     typical_queries: tuple[str, ...] = ()  # nearest to the centroid first
@@ -146,7 +150,7 @@ class LearnedPattern:
 
     @property
     def rated(self) -> bool:
-        """Whether any of its trajectories is rated; otherwise ``quality`` is meaningless."""
+        """Whether any of its trajectories is rated; otherwise ``quality`` is .5, which means nothing."""
         return self.weight > 0
 
     @property

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
-from sona_pg.domain.pattern import LearnedPattern
+from sona_pg.domain.pattern import NEVER_USED, LearnedPattern, PatternUse
 from sona_pg.domain.state import LoraWeights
 from sona_pg.engine.sona_engine import SonaEngine
 
@@ -18,10 +19,15 @@ class ServedParts:
     micro: LoraWeights  # with what loop A has learned since
     base: Sequence[LoraWeights]
     patterns: Sequence[LearnedPattern]
+    uses: Mapping[UUID, PatternUse]
 
     @classmethod
     def of(cls, engine: SonaEngine) -> ServedParts:
         """Return the parts that ``engine`` serves now; from memory."""
         held = engine._session.held
         serving = held.serving
-        return cls(serving.version, held.instant.micro, serving.state.base, serving.patterns)
+        return cls(serving.version, held.instant.micro, serving.state.base, serving.patterns, serving.accesses.known)
+
+    def use_of(self, pattern: LearnedPattern) -> PatternUse:
+        """Return the use of a pattern as this server knows it."""
+        return self.uses.get(pattern.id, NEVER_USED)

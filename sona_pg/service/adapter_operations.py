@@ -54,7 +54,7 @@ async def adapters(call: Call[Any]) -> Any:
         "dim": engine.dim,
         "micro": _told(parts.micro),
         "base": [_told(layer) for layer in parts.base],
-        "patterns": [pattern_as_dict(pattern) | {"similarity": 0.0} for pattern in parts.patterns],
+        "patterns": [pattern_as_dict(pattern.found(0.0, parts.use_of(pattern))) for pattern in parts.patterns],
         "centroids": _coded(np.array(centroids, np.float32)),
     }
     return Response(orjson.dumps(told), headers=headers, media_type=JSON)

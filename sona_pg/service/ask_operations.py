@@ -107,6 +107,9 @@ class PatternAnswer(BaseModel):
     verdict: str | None = None
     typical_queries: list[str]
     routes: dict[str, RouteFigures]
+    created_at: datetime | None = None  # null: made by a version that is forgotten
+    access_count: int = 0  # how often it was found, on all servers, up to a heartbeat ago
+    last_accessed: datetime | None = None
 
 
 class PatternsAnswer(BaseModel):
@@ -266,6 +269,9 @@ def pattern_as_dict(pattern: LearnedPattern) -> dict[str, Any]:
         "verdict": pattern.verdict,
         "typical_queries": list(pattern.typical_queries),
         "routes": routes,
+        "created_at": pattern.created_at,
+        "access_count": pattern.access_count,
+        "last_accessed": pattern.last_accessed,
     }
 
 

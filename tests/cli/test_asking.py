@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.cli.commands import app
 from sona_pg.cli.watch_command import curve, panel, rates_between
+from sona_pg.domain.pattern import UNRATED
 from sona_pg.errors import InvalidValue, UnknownCandidate
 from sona_pg.store.database import Database
 
@@ -46,6 +47,20 @@ def test_neighbours_of_an_embedding_are_found(taught: str) -> None:
         taught, "find", "-", "--of", "trajectories", "--route", "a", "--min-quality", "0.5", text="[0, 1, 0, 0]\n"
     )
     assert [row["query"] for row in near] == ["question 1"] * 5
+
+
+def test_a_pattern_without_ratings_has_no_quality(database_url: str) -> None:
+    with SonaEngine(DIM, database_url, config=SonaConfig(loops=LoopConfig(automatic=False))) as engine:
+        for _ in range(5):
+            t = engine.begin_trajectory(np.eye(DIM, dtype=np.float32)[0])
+            engine.set_trajectory_route(t, "a")
+            engine.end_trajectory(t)
+        engine.force_learn()
+        (pattern,) = engine.find_patterns(np.eye(DIM, dtype=np.float32)[0])
+    assert (pattern.rated, pattern.quality) == (False, UNRATED)
+    assert told(database_url, "find", "[1, 0, 0, 0]")[0]["quality"] is None
+    (row,) = told(database_url, "patterns")
+    assert (row["quality"], row["routes"]["a"]["quality"], row["routes"]["a"]["size"]) == (None, None, 5)
 
 
 def test_candidates_are_ranked_and_a_route_is_chosen(taught: str) -> None:

@@ -13,7 +13,15 @@ const TICK_EVERY = 1000; // milliseconds between two looks of `tick`, where the 
 const PATTERN_TYPES = { // @ruvector/sona's names of our kinds
   general: "General", reasoning: "Reasoning", factual: "Factual", creative: "Creative", code: "CodeGen", conversational: "Conversational",
 };
+const UNRATED = 0.5; // `avgQuality` of a pattern without ratings, as Python's; `quality` is null
 const NOT_HERE = "the store is on a service: await SonaEngine.connect(\"http://127.0.0.1:8700\", { space })";
+
+// Unix seconds as text, by pattern, as @ruvector/sona has them: made, and found last. A pattern that was never found has been used
+// when it was made, as there; an unknown time is 0.
+const seconds = (time) => String(time ? Math.floor(Date.parse(time) / 1000) : 0);
+const timesOf = ({ patterns }) => new Map(patterns.map(({ id, created_at, last_accessed }) => [
+  id, [seconds(created_at), seconds(last_accessed ?? created_at)],
+]));
 
 export class SonaEngine {
   constructor(client, queue, model, { wasm = true, storage } = {}) {
@@ -21,6 +29,7 @@ export class SonaEngine {
     this.client = client;
     this.queue = queue;
     this._model = model;
+    this._times = model && timesOf(model);
     this._wasm = wasm;
     this._storage = storage; // of the adapters
     this._tag = null;
@@ -98,6 +107,7 @@ export class SonaEngine {
 
   _serve(told, tag) {
     this._model = new LocalModel(told, { wasm: this._wasm });
+    this._times = timesOf(this._model);
     this._tag = tag;
     this._isNew = true;
   }
@@ -159,9 +169,11 @@ export class SonaEngine {
     const found = this._model.findPatterns(queryEmbedding, k);
     for (const pattern of found) {
       pattern.clusterSize = pattern.size;
-      pattern.avgQuality = pattern.quality ?? 0;
-      pattern.totalWeight = pattern.size * pattern.avgQuality;
+      pattern.avgQuality = pattern.quality ?? UNRATED;
+      pattern.totalWeight = pattern.size * (pattern.quality ?? 0);
       pattern.patternType = PATTERN_TYPES[pattern.kind] ?? pattern.kind;
+      pattern.accessCount = pattern.access_count ?? 0; // stored adapters of an earlier release have none
+      [pattern.createdAt, pattern.lastAccessed] = this._times.get(pattern.id);
     }
     return found;
   }

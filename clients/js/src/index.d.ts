@@ -36,6 +36,7 @@ export interface RouteRecord { size: number; quality: number | null }
 export interface Pattern {
   id: string; similarity: number; size: number; quality: number | null; kind: string; verdict: string | null;
   typical_queries: string[]; routes: Record<string, RouteRecord>;
+  created_at: string | null; access_count: number; last_accessed: string | null;
 }
 /** Something remembered; `content` is null if it was not asked for or there is none. */
 export interface Recalled { id: string; score: number; content: Record<string, any> | null }
@@ -296,7 +297,16 @@ export class Trajectory {
   setChoice(choice: { decision?: Decision; ranking?: Ranking }): this;
 }
 
-export interface LearnedPattern extends LocalPattern { clusterSize: number; totalWeight: number; avgQuality: number; patternType: string }
+/** A pattern with @ruvector/sona's names beside ours. Its use is that of all servers, as of the version that is applied here. */
+export interface LearnedPattern extends LocalPattern {
+  clusterSize: number; patternType: string; accessCount: number;
+  /** 0.5 where nothing has been rated: `quality` is null then, and `totalWeight` 0. */
+  avgQuality: number;
+  totalWeight: number;
+  /** Unix seconds, as text; "0": unknown. */
+  createdAt: string;
+  lastAccessed: string;
+}
 
 /** The names of @ruvector/sona on top of the store. */
 export class SonaEngine {

@@ -60,9 +60,9 @@ export class LocalModel {
     const { dim, patterns, _centroids: centroids } = this;
     const nearest = [];
     const found = (row, similarity) => {
-      const { id, size, quality, kind, verdict, typical_queries, routes } = patterns[row]; // copying by `...` takes a microsecond
+      const { id, size, quality, kind, verdict, typical_queries, routes, created_at, access_count, last_accessed } = patterns[row]; // `...` takes a microsecond
       const centroid = centroids.subarray(row * dim, (row + 1) * dim);
-      nearest.push({ id, similarity, size, quality, kind, verdict, typical_queries, routes, centroid });
+      nearest.push({ id, similarity, size, quality, kind, verdict, typical_queries, routes, created_at, access_count, last_accessed, centroid });
     };
     if (!this._kernels.nearest(this._checked(x), k, found)) {
       throw new RangeError("the query points in no direction: all 0, or not finite");

@@ -132,6 +132,32 @@ test("the names of @ruvector/sona work on the store", async () => {
   await engine.close();
 });
 
+test("patterns have the fields of @ruvector/sona, and tell that nothing was rated", async () => {
+  const engine = await SonaEngine.connect(url, { space: await space(), syncEvery: 0 });
+  const x = [1, 0, 0, 0, 0, 0, 0, 0.5];
+  const record = (quality) => {
+    const trajectory = engine.beginTrajectory(x);
+    engine.setTrajectoryRoute(trajectory, "a");
+    engine.endTrajectory(trajectory, quality);
+  };
+  const before = Math.floor(Date.now() / 1000) - 60;
+  for (let place = 0; place < 6; place++) record();
+  await engine.forceLearn();
+  const [{ createdAt, lastAccessed, accessCount, ...unrated }] = engine.findPatterns(x, 1);
+  assert.deepEqual([unrated.quality, unrated.routes.a.quality, unrated.avgQuality, unrated.totalWeight], [null, null, 0.5, 0]);
+  assert.ok(Number(createdAt) > before, createdAt);
+  assert.deepEqual([typeof createdAt, lastAccessed, accessCount], ["string", createdAt, 0]);
+  const [told] = (await engine.client.patterns({ vector: x })).patterns;
+  assert.deepEqual([told.quality, told.access_count, seconds(told.created_at)], [null, 0, createdAt]);
+  record(1);
+  await engine.forceLearn();
+  const [rated] = engine.findPatterns(x, 1);
+  assert.deepEqual([rated.quality, rated.avgQuality, rated.totalWeight], [1, 1, 7]);
+  await engine.close();
+});
+
+const seconds = (time) => String(Math.floor(Date.parse(time) / 1000));
+
 test("who makes an engine as with @ruvector/sona is told how it is made here", () => {
   for (const made of [() => new SonaEngine(256), () => SonaEngine.withConfig({ hiddenDim: 256 })]) assert.throws(made, /await SonaEngine.connect/);
 });

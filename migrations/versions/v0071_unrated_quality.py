@@ -1,0 +1,48 @@
+"""The quality of a pattern, or of a route in it, that nobody rated is null in views, as it is over HTTP: .5 looked measured."""
+
+from __future__ import annotations
+
+from alembic import op
+from sona_pg.migrations.versions import v0060_offered_routes as before
+from sona_pg.migrations.versions import v0070_best_routes
+
+revision = "0071"
+down_revision = "0070"
+branch_labels = None
+depends_on = None
+
+NAME = "sona.pattern_summary"
+RATED = {
+    "p.weight, p.quality,": "p.weight, CASE WHEN p.weight > 0 THEN p.quality END AS quality,",
+    "'quality', r.quality,": "'quality', CASE WHEN r.weight > 0 THEN r.quality END,",
+}
+SUMMARY = before.SUMMARY
+for told, rated in RATED.items():
+    SUMMARY = SUMMARY.replace(told, rated)
+COMMENT_BEFORE = v0070_best_routes.COMMENTS[f"VIEW {NAME}"]
+COMMENT = COMMENT_BEFORE.replace("\\nExample", " Quality is null where nothing has been rated.\\nExample")
+
+
+def _definition(summary: str, comment: str) -> list[str]:
+    return [
+        f"CREATE OR REPLACE VIEW {NAME} {before.SECURE} {summary}",
+        f"COMMENT ON VIEW {NAME} IS E'{comment}'",
+    ]
+
+
+STEPS = _definition(SUMMARY, COMMENT)
+
+
+def _run(statements: list[str]) -> None:
+    driver = op.get_bind().connection.driver_connection  # takes colons and percent signs as they stand
+    for statement in statements:
+        driver.execute(statement)
+
+
+def upgrade() -> None:
+    if not op.get_context().config.attributes.get("stepped"):
+        _run(STEPS)
+
+
+def downgrade() -> None:
+    _run(_definition(before.SUMMARY, COMMENT_BEFORE))
