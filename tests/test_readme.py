@@ -39,6 +39,8 @@ def test_every_block_of_code_runs(
     assert ran["sh"] >= 2
     told = capsys.readouterr().out
     assert '"version": 1' in told
+    far, near = map(float, re.search(r"^([\d.]+) -> ([\d.]+)$", told, re.MULTILINE).groups())
+    assert near > 2 * far  # the adapters have moved the question towards its answer
     assert "\n['where is my parcel?', 'on its way']\n" in told  # as the guide's comment has it
 
 

@@ -87,8 +87,11 @@ cdef class RecordingPath(SharedPath):
         """Record one step: activations, attention weights and reward.
 
         Args:
-            activations: (any,) float32, or none.
-            attention_weights: (any,) float32, or none.
+            activations: (dim,) float32, the vector of what was answered or chosen in this step, or none. A good step
+                moves queries like this one towards it (``apply_micro_lora``, ``apply_base_lora``), a bad one away from
+                it; the query's own embedding therefore teaches nothing. One of another length, as a model's hidden
+                layer, is stored and exported, but no adapter learns from it.
+            attention_weights: (any,) float32, or none; stored and exported.
             reward: in [-1e6, 1e6].
         """
         self.step(trajectory, activations, attention_weights, reward)

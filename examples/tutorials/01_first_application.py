@@ -13,6 +13,8 @@ from sona_pg import SonaEngine
 MODELS = ["small", "coder", "writer"]
 BEST = {"what is the capital of France": "small", "debug this function": "coder", "a poem about rain": "writer"}
 KINDS = np.random.default_rng(0).standard_normal((len(BEST), 64))  # stands for an embedder: a direction a kind
+DRAWN = np.random.default_rng(2).standard_normal(KINDS.shape) + 0.2 * KINDS  # answers resemble their questions a little
+ANSWERS = dict(zip(MODELS, DRAWN.astype(np.float32), strict=True))  # stands for the embeddings of what a model answers
 
 
 def question(rng: np.random.Generator):
@@ -38,7 +40,7 @@ def record(engine: SonaEngine, rng: np.random.Generator) -> None:
     model = str(rng.choice(MODELS))
     quality = 0.9 if model == best else 0.3  # in your application: a thumb, a test, a judge
     trajectory = engine.begin_trajectory(embedding, query=text)
-    engine.add_step(trajectory, activations=embedding, reward=quality)
+    engine.add_step(trajectory, activations=ANSWERS[model], reward=quality)  # what it answered
     engine.set_trajectory_route(trajectory, model)
     engine.end_trajectory(trajectory, quality)  # queued: it never waits for the database
 
@@ -53,16 +55,28 @@ def right(engine: SonaEngine, asked: int = 200) -> int:
     return sum(answers)
 
 
+def near(engine: SonaEngine, asked: int = 200) -> int:
+    """Return how many new questions, moved by the base adapter, are nearest to an answer of the right model."""
+    rng = np.random.default_rng(1)
+    rows = np.stack([vector / np.linalg.norm(vector) for vector in ANSWERS.values()])  # (m, 64)
+    found = 0
+    for _ in range(asked):
+        _, embedding, best = question(rng)
+        found += MODELS[np.argmax(rows @ engine.apply_base_lora(0, embedding))] == best
+    return found
+
+
 def main() -> None:
     """Record 300 interactions, learn, and ask again."""
     rng = np.random.default_rng()
     with SonaEngine(hidden_dim=64, space="tutorial-first") as engine:
         print(f"before: {right(engine)} of 200 new questions get the right model")
+        print(f"before: {near(engine)} of 200 are nearest to an answer of the right model")
         for _ in range(300):
             record(engine, rng)
         cycle = engine.force_learn()  # a server does this by itself; here it must not wait
         print(f"learned {cycle.trajectories} trajectories into version {cycle.version}, {cycle.patterns} patterns")
-        print(f"after: {right(engine)} of 200")
+        print(f"after: {right(engine)} of 200 get the right model, {near(engine)} are nearest to its answers")
 
 
 if __name__ == "__main__":

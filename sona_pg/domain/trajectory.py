@@ -16,7 +16,7 @@ from sona_pg.domain.ids import uuid7
 class TrajectoryStep:
     """One step of a trajectory."""
 
-    activations: NDArray[np.float32] | None = None  # (any,) float32
+    activations: NDArray[np.float32] | None = None  # (dim,) float32, of what was answered; of another length: unused
     attention_weights: NDArray[np.float32] | None = None  # (any,) float32
     reward: float = 0.0
     offset_us: int = 0  # since the trajectory began

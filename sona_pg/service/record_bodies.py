@@ -59,7 +59,11 @@ SetNumber = Annotated[
 
 
 class StepBody(BaseModel):
-    """One step: what was active, what was attended to, and how good it was."""
+    """One step: the vector of what was answered or chosen, what was attended to, and how good it was.
+
+    A good step moves queries like this one towards its activations, a bad one away from them (``/v1/adapt``).
+    Activations of another length than the space's vectors are stored, and no adapter learns from them.
+    """
 
     model_config = STRICT
 

@@ -291,7 +291,10 @@ export class LocalModel {
 
 export class Trajectory {
   readonly id: string;
+  /** `activations`: the vector of what was answered or chosen, of the space's length: adapters learn to move such queries towards it. */
   addStep(activations: VectorLike | null, attentionWeights: VectorLike | null, reward: number): this;
+  /** The id. */
+  toJSON(): string;
   setRoute(route: string): this;
   addContext(label: string): this;
   setChoice(choice: { decision?: Decision; ranking?: Ranking }): this;

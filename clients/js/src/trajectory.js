@@ -10,6 +10,11 @@ export class Trajectory {
     this._body = { id: this.id, vector: checks.embedding(embedding, dim), steps: [], context: [] };
   }
 
+  /** In JSON a trajectory is its id, which feedback names. */
+  toJSON() {
+    return this.id;
+  }
+
   addStep(activations, attentionWeights, reward) {
     const { steps } = this._open();
     checks.roomForStep(steps);

@@ -141,6 +141,8 @@ test("patterns have the fields of @ruvector/sona, and tell that nothing was rate
     engine.endTrajectory(trajectory, quality);
   };
   const before = Math.floor(Date.now() / 1000) - 60;
+  const open = engine.beginTrajectory(x);
+  assert.equal(JSON.stringify({ open }), JSON.stringify({ open: open.id }));
   for (let place = 0; place < 6; place++) record();
   await engine.forceLearn();
   const [{ createdAt, lastAccessed, accessCount, ...unrated }] = engine.findPatterns(x, 1);
