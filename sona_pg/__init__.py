@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from sona_pg.domain.policy_estimate import PolicyEstimate, PolicyEvaluation
     from sona_pg.domain.space import SpaceSummary
     from sona_pg.domain.space_figures import SpaceFigures
+    from sona_pg.domain.strayed_feedback import StrayedFeedback
     from sona_pg.domain.topic import Topic
     from sona_pg.domain.trajectory import QueryTrajectory, TrajectoryStep
     from sona_pg.domain.verdict import VerdictCounts
@@ -171,6 +172,7 @@ __all__ = [
     "Store",
     "StoredContent",
     "StoredVersion",
+    "StrayedFeedback",
     "Topic",
     "Trajectory",
     "TrajectoryBuffer",
@@ -247,6 +249,7 @@ _HOMES = {
     ),
     "sona_pg.domain.space": ("SpaceSummary",),
     "sona_pg.domain.space_figures": ("SpaceFigures",),
+    "sona_pg.domain.strayed_feedback": ("StrayedFeedback",),
     "sona_pg.domain.topic": ("Topic",),
     "sona_pg.engine": ("AsyncSonaEngine", "SonaEngine", "Store"),
     "sona_pg.errors": (

@@ -35,6 +35,7 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.route_choice import NONE_SINCE, RatingsSince
 from sona_pg.domain.stored_trajectory import StoredTrajectory
+from sona_pg.domain.strayed_feedback import StrayedFeedback
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.topic_period import TopicsInPeriod
 from sona_pg.domain.undo_plan import UndoPlan
@@ -94,6 +95,7 @@ class Overview:
             None  # of a version, read when
         )
         self._costs: tuple[float, Mapping[str, float]] | None = None  # with the time at which they were read
+        self._strayed: tuple[float, Sequence[StrayedFeedback]] | None = None  # with the time at which it was counted
         self._lock = threading.Lock()
 
     def figures(self, days: float = 30.0) -> PeriodFigures:
@@ -221,7 +223,7 @@ class Overview:
         return undo_plan(self._session(), require_version(version))
 
     def fleet(self, limit: int = 50) -> dict[str, Any]:
-        """Return the row of ``sona.learning`` of the space, its servers, workers, and how long facts waited by day."""
+        """Return the row of ``sona.learning``, servers, workers, how long facts waited, and how many strayed."""
         session = self._session()
         servers = session.database.read_view("fleet", session.space, require_count(limit, what="limit"))
         return {
@@ -229,6 +231,7 @@ class Overview:
             "servers": servers,
             "workers": [one._asdict() for one in session.database.connected_workers()],
             "waits": session.database.overview.waits(session.space),
+            "strayed": self._strayed_of(session),
         }
 
     def cycles(self, limit: int = 30) -> list[dict[str, Any]]:
@@ -328,6 +331,13 @@ class Overview:
         if known is None or now - known[0] > COSTS_FOR:
             known = self._costs = (now, mean_costs(session, COSTS_OF))
         return known[1]
+
+    def _strayed_of(self, session: Session) -> dict[str, Any] | None:
+        """Return the feedback that finds no trajectory; None if all does."""
+        known, now = self._strayed, time.monotonic()
+        if known is None or now - known[0] > COSTS_FOR:
+            known = self._strayed = (now, session.database.strayed_feedback(session.space.space_id))
+        return next(({"facts": one.facts, "since": one.since} for one in known[1]), None)
 
     def _ratings_since(self, session: Session) -> Mapping[UUID, Mapping[str, RatingsSince]]:
         """Return the ratings of routes that got worse since then, of each served pattern; see ``level_changes``."""

@@ -10,6 +10,7 @@ from typing import Any
 from sona_pg.domain.act import Act
 from sona_pg.domain.space import SpaceSummary
 from sona_pg.domain.space_figures import SpaceFigures
+from sona_pg.domain.strayed_feedback import StrayedFeedback
 from sona_pg.engine.held_engines import HeldEngines
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.serving.arguments import require_count
@@ -42,6 +43,16 @@ class SpaceCalls(ABC):
             DatabaseUnavailable: there is no answer within seconds, because a lock is held, for instance.
         """
         return self._database().space_figures(space_id)
+
+    def strayed_feedback(self, space_id: int | None = None) -> list[StrayedFeedback]:
+        """Return the spaces, or the one with this number, with facts of the last week whose trajectory has not come.
+
+        Facts of the last hour are left out: their trajectory may be on its way.
+
+        Raises:
+            DatabaseUnavailable: there is no answer within seconds.
+        """
+        return self._database().strayed_feedback(space_id)
 
     def upkeep_times(self) -> Mapping[str, datetime]:
         """Return when maintenance (``maintained``) and ``sona-pg dump`` (``dumped``, if ever) ended well last.

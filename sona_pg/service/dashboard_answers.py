@@ -260,6 +260,13 @@ class WaitRow(BaseModel):
     cycles: int  # of the day that learned
 
 
+class StrayedRow(BaseModel):
+    """Facts of the last seven days, an hour old or more, on ids that the space has no record of."""
+
+    facts: int
+    since: datetime
+
+
 class FleetAnswer(BaseModel):
     """Whether the space learns, its servers, the workers of the store, and how long facts waited."""
 
@@ -267,6 +274,7 @@ class FleetAnswer(BaseModel):
     servers: list[dict[str, Any]]
     workers: list[WorkerRow]
     waits: list[WaitRow]  # of the last seven days, the latest first; days without a wait are left out
+    strayed: StrayedRow | None = None  # null if all feedback finds its request
 
 
 class CycleRow(BaseModel):

@@ -80,6 +80,12 @@ SPACE_FIGURES = (
         "Cycles of the space that failed since its live version was made, in any process.",
         ("store", "failed_cycles"),
     ),
+    (
+        "sona_strayed_feedback",
+        "gauge",
+        "Facts of the last 7 days, an hour old or more, on ids without a record in the space; at most 10 minutes old.",
+        ("store", "strayed"),
+    ),
 )
 
 
@@ -92,10 +98,12 @@ def metrics_text(state: ServiceState, space_id: int | None) -> str:
     is_up = not any(engine.is_cut_off for _, engine in engines)
     stored: list[SpaceFigures] = []
     upkeep: Mapping[str, datetime] = {}
+    strayed: Mapping[int, int] | None = None
     if is_up:
         try:
             stored = state.store.space_figures(space_id)
             upkeep = state.store.upkeep_times() if space_id is None else {}
+            strayed = state.strayed.of(state.store)
         except DatabaseUnavailable:
             is_up = False
         except SonaError as exc:  # a role without grants: the rest is served
@@ -108,7 +116,7 @@ def metrics_text(state: ServiceState, space_id: int | None) -> str:
             own[name if engine.space_id is None else engine.space_id] = {"name": name, **process_figures(engine)}
         except SonaError:
             continue  # removed, or closing: it has no figures
-    listed, left_out = _listed(own, stored)
+    listed, left_out = _listed(own, stored, strayed)
     lines = [
         *state.figures.lines(),
         *gauge_lines("sona_database_up", "Whether the database has answered lately (1) or not (0).", is_up),
@@ -132,12 +140,13 @@ def health(app: FastAPI) -> tuple[int, str]:
 
 
 def _listed(
-    own: Mapping[int | str, Mapping[str, Any]], stored: Iterable[SpaceFigures]
+    own: Mapping[int | str, Mapping[str, Any]], stored: Iterable[SpaceFigures], strayed: Mapping[int, int] | None
 ) -> tuple[dict[str, dict[str, Any]], int]:
     """Return the figures of spaces by name, and how many are left out: failing and open spaces come first."""
     known: dict[int | str, dict[str, Any]] = {key: dict(figures) for key, figures in own.items()}
     for one in sorted(stored, key=lambda one: (one.failed_cycles == 0, one.space_id not in own, one.space_id)):
-        known.setdefault(one.space_id, {}).update(name=one.name, store=asdict(one))
+        counted = {} if strayed is None else {"strayed": strayed.get(one.space_id, 0)}
+        known.setdefault(one.space_id, {}).update(name=one.name, store=asdict(one) | counted)
     found = list(known.values())
     return {figures["name"]: figures for figures in found[:MOST_SPACES]}, len(found[MOST_SPACES:])
 

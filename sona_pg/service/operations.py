@@ -28,6 +28,7 @@ from sona_pg.service.hosted_spaces import HostedSpaces
 from sona_pg.service.problems import ProblemError, of_validation
 from sona_pg.service.request_figures import RequestFigures
 from sona_pg.service.service_options import ServiceOptions
+from sona_pg.service.strayed_figures import StrayedFigures
 
 Body = TypeVar("Body", bound=BaseModel)
 JSON = "application/json"
@@ -48,6 +49,7 @@ class ServiceState:
     callers: Callers
     proxy: Any = None  # the ChatProxy, where there are upstreams
     awaited: AwaitedTexts = field(default_factory=AwaitedTexts)
+    strayed: StrayedFigures = field(default_factory=StrayedFigures)
 
 
 @dataclass(frozen=True, slots=True)

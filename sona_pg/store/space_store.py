@@ -14,6 +14,7 @@ from sona_pg.domain.act import WHOLE_STORE, Act
 from sona_pg.domain.budget import Budget, BudgetStatus, FleetSpending, Per, ServerSpending
 from sona_pg.domain.space import Space, SpaceSummary
 from sona_pg.domain.space_figures import SpaceFigures
+from sona_pg.domain.strayed_feedback import StrayedFeedback
 from sona_pg.errors import InvalidValue, SpaceRemoved
 from sona_pg.limits import MOST_WEEKS
 from sona_pg.store import (
@@ -29,6 +30,7 @@ from sona_pg.store import (
 from sona_pg.store.arrival import Arrival
 from sona_pg.store.connect import driver_connection, translated
 from sona_pg.store.figure_rows import space_figures
+from sona_pg.store.strayed_rows import strayed_feedback
 from sona_pg.store.transactions import BRIEF, prompt, reading, transaction
 from sona_pg.store.worker_sessions import WorkerSession, connected_workers
 
@@ -144,6 +146,11 @@ class SpaceStore:
         """Return the figures of a space, or of all; ``DatabaseUnavailable`` where they take longer than seconds."""
         with prompt(self.engine, "reading the figures of spaces") as connection:
             return space_figures(connection, space_id)
+
+    def strayed_feedback(self, space_id: int | None) -> list[StrayedFeedback]:
+        """Return what ``strayed_rows`` has of a space, or of all; ``DatabaseUnavailable`` if that takes seconds."""
+        with prompt(self.engine, "counting feedback without a trajectory") as connection:
+            return strayed_feedback(driver_connection(connection), space_id)
 
     def upkeep_times(self) -> Mapping[str, datetime]:
         """Return when maintenance and a dump ended last; ``DatabaseUnavailable`` if that takes longer than seconds."""

@@ -310,9 +310,25 @@ def test_fleet_and_cycles_are_told(service, learned):
     found = view(service, learned, "fleet")
     assert (found["learning"]["live_version"], found["learning"]["waiting_facts"]) == (2, 0)
     assert [server["state"] for server in found["servers"]] == ["live"]
+    assert found["strayed"] is None
     cycles = view(service, learned, "cycles")["cycles"]
     assert [(cycle["version"], cycle["error"]) for cycle in cycles] == [(2, None), (1, None)]
     assert cycles[0]["milliseconds"] > 0
+
+
+def test_the_fleet_tells_of_feedback_on_requests_that_the_space_has_no_record_of(service, service_url):
+    name = f"strayed {uuid7()}"
+    service.post("/v1/spaces", {"name": name, "dim": 8})
+    service.post("/v1/feedback", {"trajectory": str(uuid7()), "quality": 1}, params={"space": name})
+    service.post("/v1/learn", params={"space": name})  # waits for its commit
+    with psycopg.connect(service_url) as connection:
+        connection.execute(
+            "UPDATE sona.feedback f SET recorded_at = f.recorded_at - interval '2 hours' FROM sona.spaces s"
+            " WHERE s.space_id = f.space_id AND s.name = %s", [name]
+        )  # fmt: skip
+    strayed = view(service, {"space": name}, "fleet")["strayed"]
+    assert strayed["facts"] == 1
+    assert datetime.now(UTC) - datetime.fromisoformat(strayed["since"]) > timedelta(hours=1)
 
 
 def test_the_memory_graph_shows_what_sessions_used_together(service, learned):

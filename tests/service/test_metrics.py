@@ -14,8 +14,9 @@ import pytest
 
 from sona_pg import SonaEngine, Store
 from sona_pg.cli.figures_port import figures_served
-from sona_pg.service import metrics_text
-from sona_pg.store import transactions
+from sona_pg.domain.ids import uuid7
+from sona_pg.service import metrics_text, strayed_figures
+from sona_pg.store import strayed_rows, transactions
 from sona_pg.worker import background
 from tests.service.conftest import CONFIG, DIM, OPTIONS, Service, serving
 
@@ -52,6 +53,22 @@ def test_spaces_that_nobody_has_opened_have_figures(database_url: str) -> None:
         with psycopg.connect(database_url) as connection:
             connection.execute("UPDATE sona.schema_revision SET dumped_at = to_timestamp(7)")
         assert "\nsona_dumped_timestamp_seconds 7\n" in service.get("/metrics").text
+
+
+def test_feedback_without_its_trajectory_has_a_figure(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SonaEngine(DIM, database_url, "wrong", config=CONFIG) as engine:
+        engine.feedback(uuid7(), 1.0)
+        engine.feedback(uuid7(), 1.0)
+    with serving(database_url) as service:
+        assert series(service.get("/metrics").text, "sona_strayed_feedback") == {"wrong": 0, "default": 0}
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE sona.feedback SET recorded_at = recorded_at - interval '2 hours'")
+        assert series(service.get("/metrics").text, "sona_strayed_feedback")["wrong"] == 0  # counted lately
+        monkeypatch.setattr(strayed_figures, "COUNTED_FOR", 0.0)
+        assert series(service.get("/metrics").text, "sona_strayed_feedback") == {"wrong": 2, "default": 0}
+        monkeypatch.setattr(strayed_rows, "OF_ALL", "SELECT pg_sleep(60)")
+        text = service.get("/metrics").text
+        assert (series(text, "sona_strayed_feedback"), series(text, "sona_unlearned_facts")["wrong"]) == ({}, 2)
 
 
 def test_a_key_shows_its_own_space_alone(service: Service, service_store: Store, space: Callable[[], str]) -> None:

@@ -66,13 +66,18 @@ const waits = (rows) => (rows.length ? [
     { name: "Runs that day", kind: "number", of: (one) => count(one.cycles) },
   ], rows), h("p", { class: "note" }, RUNS)] : [h("p", { class: "quiet" }, "Nothing waited for learning in the last seven days.")]);
 
-function learning(known, now, live, cycle, servers, workers) {
+// Feedback that teaches nothing, because this space has no record of its request.
+const strayed = (found) => (found === null ? h("span", { class: "state good" }, "none") : h("span", { class: "state bad" },
+  `${several(found.facts, "piece")} since ${at(found.since)}: their ids were never recorded here. They may belong to another space, where the request was recorded`));
+
+function learning(known, now, live, cycle, servers, workers, lost) {
   const waiting = known.waiting_facts ?? 0;
   return h("dl", { class: "pairs" },
     h("dt", {}, term("Live version", "version")), h("dd", {}, `${count(known.live_version ?? 0)}${origin(live, known, now)}`),
     h("dt", {}, term("Not learned yet", "waiting")), h("dd", {}, waiting ? `${several(waiting, "record")}, the oldest since ${at(known.waiting_since)}` : "nothing"),
     h("dt", {}, term("Failures of learning since", "cycle")), h("dd", {}, known.failed_cycles
       ? h("span", { class: "state bad" }, `${count(known.failed_cycles)}: ${known.last_error}`) : h("span", { class: "state good" }, "none")),
+    h("dt", {}, "Feedback on unknown requests, last seven days"), h("dd", {}, strayed(lost)),
     h("dt", {}, "Last run of learning"), h("dd", {}, lastRun(cycle, servers, now)),
     h("dt", {}, "Workers connected"), h("dd", {}, workers.length ? workers.map((one) => `${one.worker}, since ${at(one.connected_since)}`).join("; ") : "none: servers learn in the spaces that they have open"),
     h("dt", {}, "Learning now"), h("dd", {}, known.learner ? `on server ${known.learner.slice(-12)}` : "no server at this moment"));
@@ -131,7 +136,7 @@ export function fleet() {
       mayUndo && { name: "Undo", of: (one) => (one.complete && one.status === "retired" && h("button", { type: "button", class: "link", onclick: () => undo(one.version), "aria-label": `Go back to version ${one.version} …` }, "Go back …")) || null },
     ].filter(Boolean), made.versions) : h("p", { class: "quiet" }, "No version yet: the first run of learning makes it.");
     place.replaceChildren(
-      panel("Learning", learning(found.learning, now, made.versions.find((one) => one.version === found.learning.live_version), cycleLog.cycles[0], found.servers, found.workers)), panel("Servers", ...servers),
+      panel("Learning", learning(found.learning, now, made.versions.find((one) => one.version === found.learning.live_version), cycleLog.cycles[0], found.servers, found.workers, found.strayed)), panel("Servers", ...servers),
       panel("Versions and their check", made.versions.length > 0 && h("p", {}, verdict(made.versions)), versions, refused, h("p", { class: "note" },
         "Each new version is judged by the choices that come: one that is worse than the one before is taken back by itself. In brackets: difference in quality.", mayUndo && " “Go back” says first what it would undo.")),
       panel("Learning so far", cycles), panel("How long records waited", ...waits(found.waits)));

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from sona_pg.domain.finding import Finding
+from sona_pg.store.strayed_rows import strayed_feedback
 
 FEW = 50  # rated requests of the last days that tell something
 # Users who were content rated a fifth as often as others: .17 of 300 ratings were good (EVIDENCE.md, "Who rates").
@@ -24,23 +25,14 @@ HAVING sum(f.rated) >= %(few)s AND sum(f.quality) < %(low)s * sum(f.rated)
     AND sum(f.rated) < (1 - %(unrated)s) * sum(f.trajectories)
 ORDER BY 2 DESC
 """
-# Joined by space, so that each node of Citus answers for its own. Of the last days: what retention has left of earlier
-# feedback may be without its trajectory.
-STRAYED = """
-SELECT s.name, count(*)::bigint, min(f.recorded_at) FROM sona.feedback f JOIN sona.spaces s ON s.space_id = f.space_id
-WHERE f.recorded_at BETWEEN now() - interval '7 days' AND now() - interval '1 hour' AND NOT EXISTS (
-    SELECT FROM sona.trajectories t WHERE t.space_id = f.space_id AND t.id = f.trajectory_id
-) GROUP BY s.name ORDER BY 2 DESC
-"""
 
 
 def stray_feedback(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
     """Name spaces with feedback whose trajectory has not come within an hour: nothing is learned from it."""
-    strayed = raw.execute(STRAYED).fetchall()
+    strayed = strayed_feedback(raw)
     if strayed:
         told = "; ".join(
-            f"{space}: {facts:,} since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-            for space, facts, since in strayed[:3]
+            f"{one.name}: {one.facts:,} since {one.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC" for one in strayed[:3]
         )
         more = f" and {len(strayed) - 3} more" if len(strayed) > 3 else ""
         yield Finding(

@@ -132,6 +132,7 @@ def test_the_fleet_tells_who_learned_last(watched: Watched, site: Site) -> None:
     page = watched.page
     page.goto(f"{site.url}/?space=support#fleet")
     page.wait_for_selector("dt:text-is('Last run of learning') + dd:has-text('by server')")
+    page.wait_for_selector("dt:text-is('Feedback on unknown requests, last seven days') + dd:has-text('none')")
 
 
 @pytest.fixture
