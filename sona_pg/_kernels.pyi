@@ -69,7 +69,7 @@ class RouterBlock:
         norms: Floats,
         transform: Floats,
         features: Floats,
-        length: float,
+        kernel: tuple[float, float],
         weights: Floats,
         variance: Floats,
         cost_weights: Floats,

@@ -23,7 +23,7 @@ typedef struct {
     ptrdiff_t rows;                               /* R + 1 */
     const sona_f64 *count, *cost, *latency;       /* (R + 1) */
     const sona_f64 *shifted;                      /* (R + 1): 1 where its quality has changed of late, else 0 */
-    float inverse_length;
+    float inverse_length, linear;                 /* of the kernel; share of the embeddings' dot product in it */
     double prior_route, temperature, floor, newcomer, warm_up, paced_warm_up, pessimism;
     double intercept, slope, per_steepness;       /* size of differences by difficulty; 0: as the linear model has them */
 } sona_router;
@@ -33,7 +33,7 @@ typedef struct {
     double price, budget, cost_weight, latency_weight, draw; /* budget NaN: none */
 } sona_terms;
 
-/* phi and its squares, both as long as a row of the weights. `work` has room for row + near floats. */
+/* phi and its squares, both as long as a row of the weights. `work` has room for row + 2 near floats. */
 void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
                           const sona_f32 *features, sona_f32 *work, sona_f32 *phi, sona_f32 *squares);
 /* Returns the place of the candidate drawn; scores, values and expected (costs) are (k), work has room for 5 k. */

@@ -17,7 +17,7 @@ static const double IMPLAUSIBLE = 0.05, AGAIN = 0.12, TINY = 1e-12;
 void sona_router_features(const sona_kernels *K, const sona_router *R, const sona_f32 *x, float inverse_norm,
                           const sona_f32 *features, sona_f32 *work, sona_f32 *phi, sona_f32 *squares)
 {
-    sona_f32 *row = work, *near = work + R->row;
+    sona_f32 *row = work, *near = work + R->row, *flat = near + R->near;
     memset(phi, 0, (size_t)R->phi * sizeof(float));
     phi[0] = 1.0f;
     if (R->marks) {
@@ -33,11 +33,19 @@ void sona_router_features(const sona_kernels *K, const sona_router *R, const son
         }
         const float own = 0.5f * R->inverse_length * K->dot(row, row, R->row);
         K->dot_rows(row, R->landmarks, R->marks, R->row, near);
+        if (R->linear > 0.0f)
+            for (ptrdiff_t i = 0; i < R->marks; i++) { /* of the embeddings alone */
+                const sona_f32 *told = R->landmarks + i * R->row + R->dim;
+                flat[i] = R->linear * (near[i] - (R->f ? K->dot(row + R->dim, told, R->f) : 0.0f));
+            }
         for (ptrdiff_t i = 0; i < R->marks; i++) {
             const float exponent = near[i] * R->inverse_length - own - R->norms[i];
             near[i] = exponent < 0.0f ? exponent : 0.0f;
         }
         K->exp_negative(near, R->marks);
+        if (R->linear > 0.0f)
+            for (ptrdiff_t i = 0; i < R->marks; i++)
+                near[i] = (1.0f - R->linear) * near[i] + flat[i];
         K->dot_rows(near, R->transform, R->width, R->near, phi + 1);
     }
     for (ptrdiff_t j = 0; j < R->phi; j++)

@@ -19,7 +19,7 @@ cdef extern from "asking.h" nogil:
         const sona_f64 *cost
         const sona_f64 *latency
         const sona_f64 *shifted
-        float inverse_length
+        float inverse_length, linear
         double prior_route, temperature, floor, newcomer, warm_up, paced_warm_up, pessimism
         double intercept, slope, per_steepness
     ctypedef struct sona_terms:
@@ -52,7 +52,7 @@ cdef class RouterBlock:
         norms,              # IN (L,): squared lengths / (2 length)
         transform,          # IN (width, L)
         features,           # IN (3, f): mean, deviation, weight
-        double length,      # of the kernel, squared
+        tuple kernel,       # its length, squared, and the share of the embeddings' dot product in it
         weights,            # IN (R + 1, 1 + width)
         variance,           # IN like weights
         cost_weights,       # IN (2 R + 2, 1 + width): of the cost, and of its ratio to an estimate
@@ -98,7 +98,7 @@ cdef class RouterBlock:
         router.least = told + 3 * routes
         router.shifted = told + 5 * routes
         router.rows = routes
-        router.inverse_length = 1.0 / length
+        router.inverse_length, router.linear = 1.0 / kernel[0], kernel[1]
         router.prior_route = prior_route
         router.intercept, router.slope, router.per_steepness = curve
         router.temperature, router.floor, router.newcomer, *warm_ups, router.pessimism = exploration
@@ -139,7 +139,7 @@ cdef class RouterBlock:
         cdef const sona_f32 *told = NULL
         cdef const int64_t *which = <const int64_t *> data_of(rows, cnp.NPY_INT64, 1, "rows")
         cdef Py_ssize_t k = axis(rows, 0), routes = axis(self.kept[4], 0), i, place
-        cdef Py_ssize_t most = 2 * self.router.phi + self.router.row + self.router.near
+        cdef Py_ssize_t most = 2 * self.router.phi + self.router.row + 2 * self.router.near
         cdef double propensity = 0.0
         cdef int reason = 0
         cdef sona_terms terms

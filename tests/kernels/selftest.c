@@ -221,7 +221,7 @@ static void check_router(const sona_kernels *K)
     sona_f64 *least = bytes(2 * (ROUTES + 1) * sizeof(double));
     for (int j = 0; j < 2 * (ROUTES + 1); j++)
         least[j] = j % 3 - 1.0; /* negative: no cost was learned */
-    const sona_router router = {
+    sona_router router = {
         .dim = DIM, .f = F, .marks = MARKS, .width = WIDTH, .row = LINE, .near = LINE, .phi = LINE,
         .landmarks = numbers(MARKS * LINE), .norms = numbers(MARKS), .transform = numbers(WIDTH * LINE),
         .mean = numbers(F), .deviation = deviation, .weight = numbers(F),
@@ -232,7 +232,8 @@ static void check_router(const sona_kernels *K)
         .paced_warm_up = 50.0,
     };
     for (ptrdiff_t k = 1; k <= MOST_K; k++) {
-        sona_f32 *work = numbers(2 * LINE), *phi = numbers(LINE), *squares = numbers(LINE);
+        router.linear = k % 3 ? 0.0f : 0.5f;
+        sona_f32 *work = numbers(3 * LINE), *phi = numbers(LINE), *squares = numbers(LINE);
         double scores[MOST_K], values[MOST_K], costs[MOST_K], expected[MOST_K], room[5 * MOST_K], propensity;
         int64_t rows[MOST_K];
         int reason;

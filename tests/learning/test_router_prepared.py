@@ -19,6 +19,7 @@ from sona_pg.learning.routing.router_events import RouteEvents
 from sona_pg.learning.routing.router_fit import RouterConfig, fit
 from sona_pg.learning.routing.router_prepared import prepared_router
 from sona_pg.serving.route_chooser import RouteChooser
+from tests.learning.routing_kernels import preferring
 
 DIM, ROUTES = 24, 6
 
@@ -28,9 +29,15 @@ def rows_of(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
 
 
-@pytest.fixture(scope="module", params=[(0, True), (3, True), (3, False)], ids=["no features", "3 features", "marks"])
+KINDS = {
+    "no features": (0, True, 0.0), "3 features": (3, True, 0.0), "marks": (3, False, 0.0),
+    "linear part": (0, True, 0.5), "linear part, 3 features": (3, True, 0.5),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=list(KINDS.values()), ids=list(KINDS))
 def state(request: pytest.FixtureRequest) -> RouterState:
-    width, is_yes_or_no = request.param
+    width, is_yes_or_no, linear = request.param
     rng = np.random.default_rng(0)
     n = 600
     x, route = rows_of(rng, n), rng.integers(0, ROUTES, n).astype(np.int32)
@@ -41,7 +48,9 @@ def state(request: pytest.FixtureRequest) -> RouterState:
     paid = (cost * (1 + 0.5 * x[:, 0]) * rng.choice([1, 1, np.nan], n)).astype(np.float32)
     paid[route == 4] = np.nan  # nobody has told what this one really costs
     events = RouteEvents(x, route, quality, features=features, cost=cost, latency=latency, paid=paid)
-    made = fit(RouterState.initial(DIM), events, config=RouterConfig(landmarks=150, width=70))
+    with preferring(linear):
+        made = fit(RouterState.initial(DIM), events, config=RouterConfig(landmarks=150, width=70))
+    assert made.basis.linear == linear
     assert bool(made.curve.any()) == is_yes_or_no
     return made
 

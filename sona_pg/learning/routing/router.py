@@ -91,6 +91,7 @@ class RouterState:
     folded: float  # events folded so far
     based_at: float  # `folded` when the basis was built
     tuned_at: float  # `folded` when the prior variances were last chosen
+    compared_at: float  # `folded` when kernels were last compared
     set_aside: float  # events that were not finite or out of range
     forgotten: Forgotten  # reductions of the sums by newer events
 
@@ -119,6 +120,7 @@ class RouterState:
             folded=0.0,
             based_at=0.0,
             tuned_at=0.0,
+            compared_at=0.0,
             set_aside=0.0,
             forgotten=Forgotten.empty(),
         )
@@ -130,11 +132,14 @@ class RouterState:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The state as named arrays, to be stored; `from_arrays` makes an equal state of them."""
         own = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self) if f.name not in PARTS}
-        return own | {
+        arrays = own | {
             f"{part}.{f.name}": np.asarray(getattr(getattr(self, part), f.name))
             for part, of in PARTS.items()
             for f in fields(of)
         }
+        if self.basis.linear:  # a release that knows no linear part must refuse this basis, not misread it
+            arrays["basis.mixed_length"] = arrays.pop("basis.length")
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> RouterState:
@@ -154,7 +159,14 @@ class RouterState:
         if "forgotten.toward" in arrays:  # stored before reductions kept what they were told
             toward, lost = arrays["forgotten.toward"], arrays["forgotten.lost"]
             nothing["forgotten.told"] = (toward * lost[..., [WEIGHT]]).astype(np.float32)
-        arrays = {"curve": STRAIGHT, **nothing, **arrays}  # absent before routers had them
+        if "basis.mixed_length" in arrays:
+            nothing["basis.length"] = arrays["basis.mixed_length"]
+        absent = {
+            "curve": STRAIGHT,
+            "basis.linear": np.zeros(()),
+            "compared_at": np.zeros(()),
+        }  # before routers had them
+        arrays = {**absent, **nothing, **arrays}
         try:
             parts = {part: of(**{f.name: value(f"{part}.{f.name}") for f in fields(of)}) for part, of in PARTS.items()}
             return cls(**parts, **{f.name: value(f.name) for f in fields(cls) if f.name not in PARTS})

@@ -1,16 +1,18 @@
 """The router's basis: a query and its features as a few hundred numbers in which a kernel machine is linear.
 
 A Gaussian kernel over (embedding, features) compares a query with landmarks drawn from the space's own
-queries; the leading eigenvectors of the landmarks' kernel matrix turn those similarities into φ, so that
-φ(x)·φ(y) is close to k(x, y) (Nyström; Williams and Seeger 2001). How much the features weigh beside the
-embedding is chosen by the marginal likelihood of a Gaussian process on a sample of the events (Rasmussen
-and Williams 2006, eq. 5.8).
+queries, half of it replaced by the dot product of the embeddings where the events speak for a linear part; the
+leading eigenvectors of the landmarks' kernel matrix turn those similarities into φ, so that φ(x)·φ(y) is
+close to k(x, y) (Nyström; Williams and Seeger 2001). How much the features weigh beside the embedding is
+chosen by the marginal likelihood of a Gaussian process on a sample of the events (Rasmussen and Williams
+2006, eq. 5.8); `router_kernel` chooses whether there is a linear part.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,7 @@ class Basis:
     feature_weight: Floats  # (f,) weight of one standard deviation
     length: float  # squared length of the kernel
     unexplained: float  # mean of 1 - |φ|² on queries that are no landmarks: the mass the map leaves out
+    linear: float = 0.0  # share of the dot product of the embeddings in the kernel; the rest is Gaussian
 
     @classmethod
     def empty(cls) -> Basis:
@@ -61,8 +64,12 @@ class Basis:
             rows = self._join(reduce_width(query), features)
             for start in range(0, len(rows), BLOCK):
                 block = slice(start, start + BLOCK)
-                phi[block, 1:] = kernel(rows[block], self.landmarks, self.length) @ self.transform
+                phi[block, 1:] = self.similarities(rows[block]) @ self.transform
         return phi
+
+    def similarities(self, rows: Floats) -> Floats:
+        """Return the kernel of joined rows (n, min(dim, 1024) + f) with the landmarks: (n, L)."""
+        return mixed(rows, self.landmarks, self.length, self.linear, rows.shape[1] - len(self.feature_mean))
 
     def _join(self, query: Floats, features: Floats | None) -> Floats:
         expected = len(self.feature_mean)
@@ -110,39 +117,57 @@ def kernel(left: Floats, right: Floats, length: float) -> Floats:
     return np.asarray(np.exp(np.minimum(exponent, 0, out=exponent), out=exponent), np.float32)
 
 
-def build(
-    query: Floats,
-    features: Floats | None,
-    route: Integers,
-    quality: Floats,
-    landmarks: int,
-    width: int,
-    seed: int,
-) -> Basis:
-    """A basis of at most `landmarks` rows and `width` numbers for events (n, dim), (n, f) or None, (n,), (n,).
+def mixed(left: Floats, right: Floats, length: float, linear: float, dim: int) -> Floats:
+    """Gaussian kernel, of which ``linear`` is replaced by the dot product of the first ``dim`` columns: (n, m)."""
+    both = kernel(left, right, length)
+    if linear:
+        both *= np.float32(1 - linear)
+        both += np.float32(linear) * (left[:, :dim] @ right[:, :dim].T)
+    return both
+
+
+class Landmarks(NamedTuple):
+    """Landmarks and held-out queries of one draw, joined with their features, from which bases are made."""
+
+    marks: Floats  # (L, min(dim, 1024) + f)
+    others: Floats  # (n, min(dim, 1024) + f) no landmarks; they measure what a map leaves out
+    dim: int  # columns of the embedding
+    shell: Basis  # without a map: the scale of the features and the length
+
+    def basis(self, width: int, linear: float = 0.0) -> Basis:
+        """Return the Nyström map of at most ``width`` numbers, for this share of the dot product in the kernel."""
+        alike = mixed(self.marks, self.marks, self.shell.length, linear, self.dim)
+        value, vector = np.linalg.eigh(alike.astype(np.float64))
+        keep = np.arange(len(value))[::-1][:width]
+        keep = keep[value[keep] > SMALLEST_EIGENVALUE * value[-1]]
+        transform = (vector[:, keep] / np.sqrt(value[keep])).astype(np.float32)
+        made = replace(self.shell, landmarks=self.marks, transform=transform, linear=linear)
+        held = made.similarities(self.others) @ transform
+        unexplained = float(1 - np.einsum("ij,ij->i", held, held).mean()) if len(self.others) else 1.0
+        return replace(made, unexplained=unexplained)
+
+
+def draw_landmarks(
+    query: Floats, features: Floats | None, route: Integers, quality: Floats, landmarks: int, seed: int
+) -> Landmarks:
+    """Return at most ``landmarks`` of the events (n, dim), (n, f) or None, (n,), (n,), and the kernel's length.
 
     Deterministic for its arguments. Events that repeat a query (one row per route) give one landmark.
     """
     rng = np.random.default_rng(seed)
     rows = reduce_width(query)
     mean, deviation = _moments(features)
-    count = len(mean)
+    count, dim = len(mean), rows.shape[1]
     plain = Basis(rows[:0], rows[:0], mean, deviation, np.ones(count, np.float32), 1.0, 1.0)
-    scaled = plain._join(rows, features)[:, rows.shape[1] :]
+    scaled = plain._join(rows, features)[:, dim:]
     sample = rng.permutation(len(rows))[:EVIDENCE_ROWS]
     length, weight = _choose_kernel(rows[sample], scaled[sample], route[sample], quality[sample])
     joined = np.hstack([rows, scaled * np.float32(weight)])
     _, first = np.unique(joined.view(np.dtype((np.void, joined.itemsize * joined.shape[1]))), return_index=True)
     chosen = rng.permutation(np.sort(first))
     cut = min(landmarks, len(chosen) - len(chosen) // 10)  # a tenth is held out to measure the residual of the map
-    marks, others = joined[chosen[:cut]], joined[chosen[cut : cut + 256]]
-    value, vector = np.linalg.eigh(kernel(marks, marks, length).astype(np.float64))
-    keep = np.arange(len(value))[::-1][:width]
-    keep = keep[value[keep] > SMALLEST_EIGENVALUE * value[-1]]
-    transform = (vector[:, keep] / np.sqrt(value[keep])).astype(np.float32)
-    held = kernel(others, marks, length) @ transform
-    unexplained = float(1 - np.einsum("ij,ij->i", held, held).mean()) if len(others) else 1.0
-    return Basis(marks, transform, mean, deviation, np.full(count, weight, np.float32), length, unexplained)
+    shell = replace(plain, feature_weight=np.full(count, weight, np.float32), length=length)
+    return Landmarks(joined[chosen[:cut]], joined[chosen[cut : cut + 256]], dim, shell)
 
 
 def _moments(features: Floats | None) -> tuple[Floats, Floats]:

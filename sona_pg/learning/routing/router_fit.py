@@ -2,9 +2,9 @@
 
 Every event is folded into its route's sufficient statistics exactly once; the posterior is solved from
 those alone (`router_posterior`). The replay is read only when a basis is due: at the start, while more data
-allows more landmarks, and when queries have left the landmarks' region. As long as the replay is the whole
-history the statistics are then summed anew; later they are carried over by the linear map between the two
-bases, so that nothing is read or counted twice.
+allows more landmarks, when queries have left the landmarks' region, and when kernels are compared
+(`router_kernel`). As long as the replay is the whole history the statistics are then summed anew; later they
+are carried over by the linear map between the two bases, so that nothing is read or counted twice.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.errors import ConfigError, LearningError
-from sona_pg.learning.routing import router_basis, router_posterior
+from sona_pg.learning.routing import router_kernel, router_posterior
 from sona_pg.learning.routing.forgotten import Forgotten
 from sona_pg.learning.routing.overruling import held_by_later, overruled, reconsidered
 from sona_pg.learning.routing.router import RouterState
 from sona_pg.learning.routing.router_basis import Basis, Doubles, Floats
-from sona_pg.learning.routing.router_costs import changed_costs, cost_weights, paid_sums
+from sona_pg.learning.routing.router_costs import changed_costs, cost_weights
 from sona_pg.learning.routing.router_curve import curve_of
 from sona_pg.learning.routing.router_events import RouteEvents
+from sona_pg.learning.routing.router_kernel import Widths
 from sona_pg.learning.routing.router_posterior import Posterior, Statistics
+from sona_pg.learning.routing.router_sums import add_costs, add_events
 
-_ADDED_AT_ONCE = 2048  # events
 FIRST_BASIS = 64  # events; below it only the routes' means are learned
 FIRST_BASIS_FREE = 32  # the same where no cost is known: under a budget fewer lose (EVIDENCE.md)
 FIRST_TUNED = 64  # events; below it the prior variances stay as they are
@@ -42,19 +43,27 @@ class RouterConfig:
 
     landmarks: int = 768
     width: int = 384
+    linear_width: int = 384  # of a basis with a linear part, where the events are more likely in it
     gram_bytes: int = 16_000_000  # with many routes the width shrinks to stay below it
     memory: float = float("inf")  # events after which old evidence counts 1/e; infinite: nothing is forgotten
 
     def __post_init__(self) -> None:
-        if not (1 <= self.width <= self.landmarks <= 8192 and self.gram_bytes >= 4096 and self.memory > 0):
-            raise ConfigError(f"need 1 <= width <= landmarks <= 8192, gram_bytes >= 4096, memory > 0; got {self}")
+        if not (
+            1 <= self.width <= self.landmarks <= 8192
+            and self.linear_width >= 1
+            and self.gram_bytes >= 4096
+            and self.memory > 0
+        ):
+            raise ConfigError(
+                f"need 1 <= width <= landmarks <= 8192, linear_width >= 1, gram_bytes >= 4096, memory > 0; got {self}"
+            )
 
-    def width_for(self, routes: int) -> int:
-        """The width at which the statistics of so many routes fit `gram_bytes`; LearningError if none does."""
-        width = min(self.width, int((self.gram_bytes / (4 * routes)) ** 0.5) - 1)
-        if width < 1:
+    def widths_for(self, routes: int) -> Widths:
+        """The widths at which the statistics of so many routes fit `gram_bytes`; LearningError if none does."""
+        most = int((self.gram_bytes / (4 * routes)) ** 0.5) - 1
+        if most < 1:
             raise LearningError(f"{routes} routes need more than {self.gram_bytes} gram_bytes; number them densely")
-        return width
+        return Widths(min(self.width, most), min(self.linear_width, most))
 
 
 DEFAULT = RouterConfig()
@@ -82,27 +91,29 @@ def fit(
         return state
     earlier = clean[:0] if replay is None else replay.sound(state.dim)
     routes = max(state.route_count, int(clean.route.max()) + 1)
-    width = config.width_for(routes)
+    widths = config.widths_for(routes)
     sums = _widened(state, routes)
-    basis, based_at, tuned_at = state.basis, state.based_at, state.tuned_at
+    basis, based_at, tuned_at, compared_at = state.basis, state.based_at, state.tuned_at, state.compared_at
     main, route = state.prior_main, state.prior_route
     folded = state.folded + len(clean)
     lost = state.forgotten.widened(routes)
     first = FIRST_BASIS if _knows_costs(state, clean) else FIRST_BASIS_FREE
     due, phi = _basis_is_due(state, clean, len(earlier) + len(clean), config, first)
-    if due:
-        pool = earlier.followed_by(clean)
-        basis = router_basis.build(
-            pool.query, pool.features, pool.route, pool.quality, config.landmarks, width,
-            (state.seed if seed is None else seed) + int(state.folded),
+    compared = router_kernel.is_compared(compared_at, folded, len(earlier) + len(clean))
+    if due or compared:
+        basis = router_kernel.best_basis(
+            state.basis, earlier.followed_by(clean), config.landmarks, widths,
+            (state.seed if seed is None else seed) + int(state.folded), due=due, compared=compared,
         )  # fmt: skip
+        compared_at = folded if compared else compared_at
+    if basis is not state.basis:
         based_at = folded
         if len(earlier) == state.folded and not len(lost) and np.isinf(config.memory):
-            sums = _folded(Statistics.empty(routes, basis.width + 1), basis, earlier)
+            sums = add_events(Statistics.empty(routes, basis.width + 1), basis, earlier)
         else:
-            m = _between(state.basis, basis, pool)
+            m = _between(state.basis, basis, earlier.followed_by(clean))
             sums, lost = _carried(sums, m), lost.carried(m)
-    elif basis.width > width:
+    elif basis.width > (width := widths.linear if basis.linear else widths.usual):
         basis = replace(basis, transform=basis.transform[:, :width])
         sums, lost = _narrowed(sums, width + 1), lost.narrowed(width + 1)
     if len(basis.landmarks) and basis is state.basis:
@@ -113,16 +124,16 @@ def fit(
     sums.paid[stale] = 0.0
     kept = float(np.exp(-len(clean) / config.memory))
     known = phi if basis is state.basis else None
-    sums = _folded(Statistics(*(kept * part for part in sums)), basis, clean, known)
+    sums = add_events(Statistics(*(kept * part for part in sums)), basis, clean, known)
     seen = lost.seen(sums)
-    if basis.width and folded >= max(2 * tuned_at, FIRST_TUNED):
+    if basis.width and (folded >= max(2 * tuned_at, FIRST_TUNED) or basis.linear != state.basis.linear):
         main, route = router_posterior.tune(seen, main, route, state.noise, 2.0 if tuned_at else 4.0)
         tuned_at = folded
     posterior = router_posterior.solve(seen, main, route, state.noise)
     return replace(
         state, **_solved(sums, seen, posterior), basis=basis, prior_main=main, prior_route=route,
         noise=router_posterior.residual(seen, posterior.weights, state.noise),
-        folded=folded, based_at=based_at, tuned_at=tuned_at, forgotten=lost,
+        folded=folded, based_at=based_at, tuned_at=tuned_at, compared_at=compared_at, forgotten=lost,
     )  # fmt: skip
 
 
@@ -173,7 +184,7 @@ def withdraw(state: RouterState, events: RouteEvents) -> RouterState:
     held = held_by_later(forgotten, sums, state.noise)
     phi = state.basis(events.query, events.features)
     forgotten = forgotten.added(sums, (
-        (first, Statistics(*(-part for part in _folded(_like(sums), state.basis, events[rows], phi[rows]))))
+        (first, Statistics(*(-part for part in add_events(_like(sums), state.basis, events[rows], phi[rows]))))
         for first, rows in _by_reduction(forgotten, events)
     ))  # fmt: skip
     if len(forgotten):
@@ -251,40 +262,6 @@ def _like(sums: Statistics) -> Statistics:
     return Statistics.empty(*sums.moment.shape)
 
 
-def _folded(sums: Statistics, basis: Basis, events: RouteEvents, known: Floats | None = None) -> Statistics:
-    """`sums`, changed in place, with every event added. `known` are the events in the basis, if that is known."""
-    phi = basis(events.query, events.features) if known is None else known
-    weight = np.ones(len(events)) if events.weight is None else events.weight.astype(np.float64)
-    for route in np.unique(events.route).tolist():
-        rows = events.route == route
-        w, q, x = weight[rows], events.quality[rows].astype(np.float64), phi[rows]
-        weighed = x if events.weight is None else x * w[:, None].astype(np.float32)
-        for start in range(0, len(x), _ADDED_AT_ONCE):  # each product is in single precision, their sum is not
-            part = slice(start, start + _ADDED_AT_ONCE)
-            sums.gram[route] += weighed[part].T @ x[part]
-        sums.moment[route] += (w * q) @ x
-        sums.square[route] += w @ q**2
-        sums.totals[route, :2] += w.sum(), w @ q
-        if events.latency is not None:
-            known_latency = np.isfinite(events.latency[rows])
-            latency = events.latency[rows][known_latency]
-            sums.totals[route, 4:6] += w[known_latency].sum(), w[known_latency] @ latency
-    _add_costs(sums, events, weight, phi)
-    return sums
-
-
-def _add_costs(sums: Statistics, events: RouteEvents, weight: Doubles, phi: Floats) -> None:
-    """Add what the events (n,) with these weights (n,) cost, in place; ``phi`` (n, p) are they in the basis."""
-    costs = events.known_cost()
-    if costs is None:
-        return
-    for route in np.unique(events.route).tolist():
-        rows = events.route == route
-        w, known = weight[rows], np.isfinite(costs[rows])
-        sums.totals[route, 2:4] += w[known].sum(), w[known] @ costs[rows][known]
-        sums.paid[route] += paid_sums(events, rows, w, phi[rows])
-
-
 def _add_changes(
     sums: Statistics, events: RouteEvents, before: Doubles, earlier: RouteEvents | None, phi: Floats
 ) -> Statistics:
@@ -295,7 +272,7 @@ def _add_changes(
     np.add.at(sums.totals[:, 1], events.route, change * phi[:, 0])
     if earlier is not None:
         for sign, costs in ((1.0, events), (-1.0, earlier)):
-            _add_costs(sums, costs, sign * np.ones(len(costs)), phi)
+            add_costs(sums, costs, sign * np.ones(len(costs)), phi)
     return sums
 
 

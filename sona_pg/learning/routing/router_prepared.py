@@ -29,7 +29,7 @@ def prepared_router(state: RouterState, exploration: Exploration = USUAL, shifte
         (squares * (0.5 / basis.length)).astype(np.float32),
         np.ascontiguousarray(basis.transform.T, np.float32),
         np.stack([basis.feature_mean, basis.feature_deviation, basis.feature_weight]).astype(np.float32),
-        float(basis.length),
+        (float(basis.length), float(basis.linear)),
         np.ascontiguousarray(state.weights, np.float32),
         np.ascontiguousarray(state.variance, np.float32),
         np.ascontiguousarray(state.cost_weights.reshape(2 * len(rows), -1), np.float32),
