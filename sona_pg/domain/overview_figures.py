@@ -92,33 +92,6 @@ class QualityCurve(Generic[Point]):
 
 
 @dataclass(frozen=True, slots=True)
-class RouteStanding:
-    """How a route went in a period."""
-
-    route: str
-    trajectories: int
-    rated: int
-    quality: float | None  # None: none is rated
-    low: float | None
-    high: float | None
-    latency_us: float | None  # median of those that have one
-    costed: int
-    cost: float | None  # mean of those: real ones where they were told, else estimates
-    compared: int = 0  # ratings of topics that another route answered as well
-    like_quality: float | None = None  # on like questions, within topics; None: too few of these ratings
-    like_low: float | None = None
-    like_high: float | None = None
-    is_offered: bool = True
-
-
-class Leaderboard(NamedTuple):
-    """The routes taken most often, best first, and how many there are."""
-
-    routes: Sequence[RouteStanding]
-    all: int
-
-
-@dataclass(frozen=True, slots=True)
 class PlacedPattern:
     """Pattern with its place on the map."""
 

@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike
 from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.judged import Fact, standing
 from sona_pg.domain.label_quality import LabelsInPeriod
+from sona_pg.domain.leaderboard import Leaderboard
 from sona_pg.domain.overview_figures import (
     AnswerThen,
     CandidateMatches,
-    Leaderboard,
     LearnedFact,
     NearPattern,
     PatternMap,
@@ -43,11 +43,11 @@ from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
 from sona_pg.engine.found_requests import found_candidates, found_requests, rated_bad
+from sona_pg.engine.leaderboards import Wanted, leaderboard
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange, ToldRouteChange
 from sona_pg.engine.period_overview import (
     days_of_period,
     events,
-    leaderboard,
     mean_costs,
     period_figures,
     topics_in,
@@ -70,6 +70,7 @@ NODES = 150  # of the memory graph
 SAID_WITHIN = 5.0  # seconds to wait for the writer
 RANKED = 1_000  # candidates that versions are compared by: the best ones now
 KEPT_PAST = 8  # versions prepared for queries
+ANY = Wanted()
 FACTS_ABOUT = 500  # newest trajectories among which the latest facts are looked for
 
 
@@ -135,10 +136,9 @@ class Overview:
         """Return the quality of what each of the latest versions decided, as ``sona.learning_curve`` has it."""
         return quality_curves.by_version(self._session())
 
-    def leaderboard(self, days: float = 30.0, find: str = "") -> Leaderboard:
-        """Return the routes taken most often in the last ``days``, of those with ``find`` in the name, best first."""
-        gone, found = self.not_offered(), leaderboard(self._session(), days, find.strip())
-        return found._replace(routes=[replace(one, is_offered=one.route not in gone) for one in found.routes])
+    def leaderboard(self, days: float = 30.0, wanted: Wanted = ANY) -> Leaderboard:
+        """Return routes of the last ``days`` with their figures; see ``leaderboards.leaderboard``."""
+        return leaderboard(self._session(), days, wanted, self.not_offered())
 
     def not_offered(self) -> frozenset[str]:
         """Return the routes that are no longer offered, as ``sona.routes_not_offered`` has it."""

@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from sona_pg.domain.ids import EPOCH
-from sona_pg.domain.overview_figures import Leaderboard, RouteStanding, interval
 from sona_pg.domain.period_figures import (
     DaySpending,
     DaySums,
-    LikeQuality,
     PeriodFigures,
     PeriodSums,
     QualityChange,
     RouteSpending,
-    RouteSums,
     SinceStart,
     SpaceEvent,
     without,
@@ -25,7 +22,6 @@ from sona_pg.domain.price_change import price_changes
 from sona_pg.domain.topic_period import TopicsInPeriod, topics_in_period
 from sona_pg.engine.session import Session
 
-SHOWN_ROUTES = 50  # of a leaderboard
 LISTED_ROUTES = 12  # by what they cost; the others are in the sums of the space
 EVENTS = 40  # of each sort
 WHOLE = 3650.0  # days from which a period has no beginning
@@ -84,39 +80,6 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
         _days(recent), found.as_of, found.missing, PeriodSums.of(without(of_space, chat)) if chat else None,
         SinceStart.of(of_space) if whole else None, price_changes(found.sums, first),
     )  # fmt: skip
-
-
-def leaderboard(session: Session, days: float = 30.0, find: str = "") -> Leaderboard:
-    """Return the routes taken most often in the last ``days`` (UTC), of those with ``find`` in their names; best first.
-
-    Their figures are exact, as ``sona.routes_between``; the order is that of ``sona.routes_on_like_questions``.
-    """
-    _, first, last = days_of_period(session, days)
-    found, known = session.database.overview.routes(session.space, first, last, find, SHOWN_ROUTES)
-    like = {one.route: one for one in session.database.overview.like_questions(session.space, first, last)}
-    return Leaderboard(sorted((_standing(one, like.get(one.route)) for one in found), key=_place), known)
-
-
-def _standing(sums: RouteSums, like: LikeQuality | None) -> RouteStanding:
-    quality = min(max(sums.quality / sums.rated, 0.0), 1.0) if sums.rated else None
-    low, high = (None, None) if quality is None else interval(quality, sums.rated)
-    cost = sums.cost / sums.costed if sums.costed else None
-    compared = (0, None, None, None) if like is None else (like.compared, like.quality, like.low, like.high)
-    return RouteStanding(
-        sums.route, sums.trajectories, sums.rated, quality, low, high, sums.latency_us, sums.costed, cost, *compared
-    )
-
-
-def _place(one: RouteStanding) -> tuple[int, float, float, str]:
-    """Return the order of a leaderboard: by the lower end of the interval on like questions.
-
-    Routes without such a figure come next, by their plain means; those that nobody has rated come last.
-    """
-    if one.like_low is not None and one.like_quality is not None:
-        return (0, -one.like_low, -one.like_quality, one.route)
-    if one.low is not None and one.quality is not None:
-        return (1, -one.low, -one.quality, one.route)
-    return (2, 0.0, 0.0, one.route)
 
 
 def mean_costs(session: Session, most: int) -> dict[str, float]:

@@ -215,6 +215,15 @@ class FiguresAnswer(BaseModel):
     cost_unit: str | None = None
 
 
+class ChangedRouteRow(BaseModel):
+    """Since when the quality of a route is another, with its ratings since then."""
+
+    changed_on: date
+    rated: int
+    quality: float
+    is_worse: bool
+
+
 class RouteRow(BaseModel):
     """How a route went in the period."""
 
@@ -232,13 +241,18 @@ class RouteRow(BaseModel):
     like_low: float | None = None
     like_high: float | None = None
     is_offered: bool  # today
+    judged: int  # ratings of the latest 100,000 requests of the period, among which the bad ones are counted
+    bad: int  # rated bad: 30 % or less, unless the space is set otherwise
+    corrected: int  # of the bad ones: another answer was said to be right
+    changed: ChangedRouteRow | None = None  # within the period, beyond chance and unlike all others
 
 
 class RoutesAnswer(BaseModel):
-    """Routes taken most often in the period, best first: by the lower end of their interval on like questions."""
+    """Routes of the period, by default those taken most often, best first (by the lower end on like questions)."""
 
     routes: list[RouteRow]
     all: int  # routes of the period, or of the search
+    corrected: int  # rated bad of any route, where another answer was said to be right
     cost_unit: str | None = None
 
 

@@ -10,8 +10,10 @@ from weakref import WeakKeyDictionary
 from pydantic import BaseModel, Field
 
 from sona_pg.domain.judged import standing
+from sona_pg.domain.leaderboard import ORDERS
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.engine import SonaEngine
+from sona_pg.engine.leaderboards import Wanted
 from sona_pg.engine.overview import Overview
 from sona_pg.limits import MOST_INT8
 from sona_pg.service.dashboard_answers import (
@@ -57,9 +59,11 @@ class DaysQuery(BaseModel):
 
 
 class RoutesQuery(DaysQuery):
-    """How far back to look, and a part of the routes' names."""
+    """How far back to look, a part of the routes' names, and the order of which the first 50 are wanted."""
 
     find: Annotated[str, Field(max_length=LONGEST_FIND)] = ""
+    order: Annotated[str, Field(pattern=f"^({'|'.join(ORDERS)})$")] | None = None
+    descending: bool = True
 
 
 class RouteQuery(DaysQuery):
@@ -185,10 +189,11 @@ async def route_leaderboard(call: Call[Any]) -> Any:
     """Return the routes taken most often in the last days, best first, with quality, median latency and mean cost.
 
     They are those of the daily figures, as in SQL ``sona.routes_between``; the quality on like questions, which orders
-    them, is that of ``sona.routes_on_like_questions``.
+    them, is that of ``sona.routes_on_like_questions``. With ``order`` the first of all routes by that figure, those
+    without it last. ``changed``: as in ``sona.route_changes``.
     """
-    days, find = call.query["days"], call.query["find"]
-    found = await _overview(call, lambda known: known.leaderboard(days, find))
+    days, wanted = call.query["days"], Wanted(*(call.query[name] for name in ("find", "order", "descending")))
+    found = await _overview(call, lambda known: known.leaderboard(days, wanted))
     return found._asdict() | await _cost_unit(call)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from itertools import accumulate
 from typing import NamedTuple
 from uuid import UUID
@@ -16,7 +16,6 @@ from sona_pg.store.admin.weeks import id_floor
 from sona_pg.store.connect import driver_connection
 
 MOST_READ = 100_000  # trajectories that curves count one by one: more are sampled
-MOST_JUDGED = 2_000  # of one route, among which those rated bad are looked for
 # A range of ids and a limit for each span, so that a space of any size is read by its primary key alone.
 SAMPLE = """
 SELECT s.place, count(*), count(s.quality), coalesce(sum(s.quality), 0)::float8
@@ -62,19 +61,6 @@ JOIN LATERAL (
     FROM sona.feedback f WHERE f.space_id = %(space)s AND f.trajectory_id = t.id
 ) f ON true
 ORDER BY f.recorded_at DESC LIMIT %(most)s
-"""
-# Bounded by the newest trajectories of the days: routes have no index.
-OF_ROUTE = """
-SELECT n.id FROM (
-    SELECT t.id, t.route FROM sona.trajectories t
-    WHERE t.space_id = %(space)s AND t.id >= sona.first_id(%(first)s) AND t.id <= sona.last_id(%(last)s)
-    ORDER BY t.id DESC LIMIT %(read)s
-) n WHERE n.route = %(route)s ORDER BY n.id DESC LIMIT %(judged)s
-"""
-# A statement of its own: on Citus a function that reads the shards cannot run beside a query of them.
-RATED_BAD = """
-SELECT j.id FROM sona.judged_of(%(space)s, %(ids)s::uuid[]) j
-WHERE j.quality <= %(worst)s ORDER BY j.id DESC LIMIT %(most)s
 """
 LEARNED = """
 SELECT wanted.id,
@@ -152,17 +138,6 @@ def read_facts(connection: Connection, space_id: int, trajectories: int, most: i
     """Return the latest ``most`` facts about the newest ``trajectories``, latest first."""
     asked = {"space": space_id, "trajectories": trajectories, "most": most}
     return [ToldFact(*row) for row in driver_connection(connection).execute(FACTS, asked)]
-
-
-def read_rated_bad(
-    connection: Connection, space_id: int, route: str, days: tuple[date, date], worst: float, most: int
-) -> list[UUID]:
-    """Return the latest ``most`` trajectories of a route and of ``days`` whose quality is at most ``worst``."""
-    raw, (first, last) = driver_connection(connection), days
-    asked = {"space": space_id, "route": route, "first": first, "last": last, "read": MOST_READ, "judged": MOST_JUDGED}
-    ids = [id_ for (id_,) in raw.execute(OF_ROUTE, asked)]
-    found = raw.execute(RATED_BAD, {"space": space_id, "ids": ids, "worst": worst, "most": most})
-    return [id_ for (id_,) in found]
 
 
 def read_learned_by(connection: Connection, space_id: int, ids: Sequence[UUID]) -> dict[UUID, FoundFact]:

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.label_quality import LabelsInPeriod
+from sona_pg.domain.leaderboard import BadRatings
 from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
 from sona_pg.domain.overview_figures import CandidateMatches, SpanSums, ToldFact, VersionCurve
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
@@ -25,6 +26,7 @@ from sona_pg.store.connect import driver_connection
 from sona_pg.store.found_candidates import read_candidates_with
 from sona_pg.store.label_rows import read_labels
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
+from sona_pg.store.rated_bad_rows import read_bad_ratings, read_rated_bad
 from sona_pg.store.read_side import ReadSide
 from sona_pg.store.topic_cost_rows import TopicCosts, read_topic_costs
 from sona_pg.store.topic_period_rows import read_topic_sums
@@ -99,7 +101,13 @@ class OverviewStore:
         """Return the latest trajectories of a route whose quality is at most ``worst``, the latest first."""
         return self._read(
             "looking for what was rated bad",
-            lambda c: outcome_samples.read_rated_bad(c, space.space_id, route, (first, last), worst, most),
+            lambda c: read_rated_bad(c, space.space_id, route, (first, last), worst, most),
+        )
+
+    def bad_ratings(self, space: Space, first: date, last: date, worst: float) -> Mapping[str, BadRatings]:
+        """Return by route how many of the latest trajectories have a quality of at most ``worst``."""
+        return self._read(
+            "counting what was rated bad", lambda c: read_bad_ratings(c, space.space_id, (first, last), worst)
         )
 
     def like_questions(self, space: Space, first: date, last: date) -> list[LikeQuality]:

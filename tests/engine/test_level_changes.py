@@ -16,6 +16,7 @@ from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
 from sona_pg.domain.change_reasons import reasons
 from sona_pg.domain.ids import uuid7
+from sona_pg.domain.leaderboard import ChangedRoute
 from sona_pg.domain.level_change import ChangePart, LevelChange, joined, sentence
 from sona_pg.engine.level_changes import compared
 from sona_pg.engine.overview import Overview
@@ -175,6 +176,10 @@ def test_an_answer_that_collapsed_while_all_else_rose_is_told(engine: SonaEngine
         r"\d+ \w+ \d{4} on\. All others: \d+ %, after \d+ %\.$", told.sentence,
     )  # fmt: skip
     assert Overview(engine).route_changes(5) == []  # longer ago
+    marked = {one.route: one.changed for one in Overview(engine).leaderboard(30).routes}
+    assert [name for name, changed in marked.items() if changed] == ["track"]
+    changed, change = marked["track"], told.change
+    assert changed == ChangedRoute(change.changed_on, change.after_rated, change.after_quality, is_worse=True)
 
 
 def test_an_answer_that_was_mended_is_told_with_both_days(engine: SonaEngine) -> None:

@@ -41,3 +41,34 @@ def test_the_requests_of_a_route_that_were_rated_bad_are_told(service, name):
     service.post("/v1/feedback", later, params=name)
     service.app.state.service.spaces.opened[name["space"]].engine.flush()
     assert len(bad("Article 03")) == 1
+
+
+def test_all_routes_are_ordered_by_a_figure_and_not_the_most_taken_alone(service, name):
+    def first(order, **more):
+        asked = name | {"order": order, **more}
+        return service.get("/v1/dashboard/routes", params=asked).json()["routes"]
+
+    found = first("route")
+    assert ([one["route"] for one in found[:2]], len(found)) == (["Article 59", "Article 58"], 50)
+    worst = [one["route"] for one in first("quality", descending=False)[:29]]
+    assert worst == [f"Article {place:02}" for place in range(3, 60, 2)]
+    assert {one["bad"] for one in first("bad")[:29]} == {2}
+    assert first("cost")[0]["route"] == "Article 00"  # none has a cost: by name
+    answer = service.get("/v1/dashboard/routes", params=name | {"order": "luck"})
+    assert answer.status_code == 422
+
+
+def test_answers_that_were_wrongly_chosen_are_told_from_those_badly_written(service, space, rows):
+    found = {"space": space()}
+    told = [{"text": "aab", "route": route} for route in ("misplaced", "misplaced", "misplaced", "unclear", "unclear")]
+    made = service.post("/v1/trajectories/batch", {"trajectories": told}, params=found).json()["ids"]
+    said = [{"correction": "fees"}, {"correction": "tan"}, {"quality": 1}, {"quality": 0.2}, {"correction": "fees"}]
+    for trajectory, word in zip(made, said, strict=True):
+        service.post("/v1/feedback", {"trajectory": trajectory, **word}, params=found)
+    service.post("/v1/feedback", {"trajectory": made[4], "quality": 0}, params=found)  # instead of the correction
+    rows(found["space"])  # committed
+    asked = found | {"order": "bad_itself"}
+    board = service.get("/v1/dashboard/routes", params=asked).json()["routes"]
+    assert [(one["route"], one["judged"], one["bad"], one["corrected"]) for one in board] == [
+        ("unclear", 2, 2, 0), ("misplaced", 3, 2, 2),
+    ]  # fmt: skip

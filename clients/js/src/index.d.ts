@@ -200,7 +200,7 @@ export class SonaClient {
   changeReasons(query: { day: string; days?: number }, options?: CallOptions): Promise<any>;
   quality(query?: { days?: number }, options?: CallOptions): Promise<any>;
   learningCurve(query?: undefined, options?: CallOptions): Promise<any>;
-  routes(query?: { days?: number }, options?: CallOptions): Promise<any>;
+  routes(query?: { days?: number; find?: string; order?: string; descending?: boolean }, options?: CallOptions): Promise<any>;
   patternMap(query?: { version?: number }, options?: CallOptions): Promise<any>;
   rollbackPlan(query: { version: number }, options?: CallOptions): Promise<any>;
   labelQuality(query?: { days?: number }, options?: CallOptions): Promise<any>;

@@ -5,7 +5,7 @@ import { whisker } from "./charts.js";
 import { costColumn, intervalColumn, timeColumn } from "./columns.js";
 import { h, problem } from "./elements.js";
 import { whoAsks } from "./feedback.js";
-import { cost, costsIn, count, offered, several, share } from "./format.js";
+import { cost, costsIn, count, datesOf, offered, several, share } from "./format.js";
 import { fairQuality, likeQuality, plainQuality } from "./money.js";
 import { chosenDays } from "./range.js";
 import { requestLine } from "./request-finder.js";
@@ -26,29 +26,44 @@ const ORDERS = {
   plain: "by the lower end of where their quality likely is. They may have been sent easier or harder questions: nothing compares them on like ones yet",
 };
 
-const taken = ({ routes, all }) => (all > routes.length ? `Routes taken most often (${count(routes.length)} of ${count(all)}: search for the others)` : "Routes taken most often");
+function named({ routes, all }, order) {
+  const part = all > routes.length && `${count(routes.length)} of ${count(all)}`;
+  return part ? `Routes ${order.name ? `by one figure (the first ${part})` : `taken most often (${part}: search for the others, or order all by a column)`}` : "Routes taken most often";
+}
 
-// `onBad(route)` shows the requests for which a route was rated bad.
-export function leaderboard(found, when, onBad) {
+const day = datesOf({ dateStyle: "medium", timeZone: "UTC" });
+const nameOf = (route) => offered(route.route, route.is_offered ? [] : [route.route]);
+const changeOf = ({ changed }) => changed && `${changed.is_worse ? "▼ worse" : "▲ better"} since ${day.format(new Date(changed.changed_on))}: ${share(changed.quality)} of ${several(changed.rated, "rating")} since`;
+// Of what no other answer was said to be right for.
+const badItself = ({ judged, bad, corrected }) => (judged > corrected ? (bad - corrected) / (judged - corrected) : null);
+const PARTIAL = "What was rated bad is counted among the latest 100,000 requests of the period.";
+
+// `onBad(route)` shows the requests for which a route was rated bad; `order` is kept from table to table, `onOrder` fetches
+// the routes that come first by it.
+export function leaderboard(found, when, onBad, order, onOrder) {
   const rows = found.routes;
   const priced = rows.some((route) => route.cost !== null);
   const timed = rows.some((route) => latencyOf(route) !== null);
   const compared = rows.some((route) => route.like_quality !== null);
   const shown = compared ? (route) => likeQuality(route) : (route) => plainQuality(route);
-  const bad = (route) => route.rated > 0 && h("button", { type: "button", class: "link act", "aria-label": `Show what was rated bad of ${route.route}`, onclick: () => onBad(route.route) }, "Show");
+  const corrected = found.corrected > 0;
+  const bad = (route) => (route.bad ? h("button", { type: "button", class: "link act", "aria-label": `${count(route.bad)} rated bad: show those of ${route.route}`, onclick: () => onBad(route.route) }, count(route.bad)) : route.judged ? "0" : null);
   return [
-    sortableTable((order) => `${taken(found)}, ${when}; ${order}`, [
-      { name: "Route", heads: true, kind: "words", isText: true, key: (route) => route.route, of: (route) => offered(route.route, route.is_offered ? [] : [route.route]) },
-      compared && { name: "On like questions", word: "like", kind: "number", key: (route) => route.like_quality, of: (route) => share(route.like_quality) },
+    sortableTable((words) => `${named(found, order)}, ${when}; ${words}`, [
+      { name: "Route", order: "route", heads: true, kind: "words", isText: true, key: (route) => route.route.toLowerCase(), of: (route) => [nameOf(route), changeOf(route) && h("p", { class: "note" }, changeOf(route))], parts: [{ name: "Route", of: nameOf }, { name: "Changed", of: changeOf }] },
+      compared && { name: "On like questions", order: "like", word: "like", kind: "number", key: (route) => route.like_quality, of: (route) => share(route.like_quality) },
       { name: "0 to 100 %", kind: "nowrap", of: (route) => shown(route) && whisker(shown(route)) },
-      { ...intervalColumn(shown), word: "interval", key: (route) => shown(route)?.low ?? null },
-      { name: compared ? "As sent" : "Quality", word: compared ? "assent" : "quality", kind: "number", key: (route) => route.quality, of: (route) => share(route.quality) },
-      { name: "Ratings", kind: "number", key: (route) => route.rated, of: (route) => count(route.rated) },
-      { name: "Rated bad", of: bad },
-      timed && { ...timeColumn(latencyOf), name: "Median latency", key: latencyOf },
-      priced && { ...meanCost, name: "Mean cost", key: (route) => route.cost },
-      priced && { ...costColumn(goodCost), name: "Cost of a good answer", key: goodCost },
-    ].filter(Boolean), rows, compared ? ORDERS.like : ORDERS.plain),
+      { ...intervalColumn(shown), order: compared ? "likely" : "likely_as_sent", word: "interval", key: (route) => shown(route)?.low ?? null },
+      { name: compared ? "As sent" : "Quality", order: "quality", word: compared ? "assent" : "quality", kind: "number", key: (route) => route.quality, of: (route) => share(route.quality) },
+      { name: "Ratings", order: "ratings", kind: "number", key: (route) => route.rated, of: (route) => count(route.rated) },
+      { name: "Rated bad", order: "bad", word: "bad", kind: "number", key: (route) => route.bad, of: bad, value: (route) => (route.judged ? route.bad : null) },
+      corrected && { name: "Another was right", order: "corrected", word: "misplaced", kind: "number", key: (route) => route.corrected, of: (route) => (route.judged ? count(route.corrected) : null) },
+      corrected && { name: "Bad itself", order: "bad_itself", word: "itself", kind: "number", key: badItself, of: (route) => share(badItself(route)) },
+      timed && { ...timeColumn(latencyOf), name: "Median latency", order: "latency", key: latencyOf },
+      priced && { ...meanCost, name: "Mean cost", order: "cost", key: (route) => route.cost },
+      priced && { ...costColumn(goodCost), name: "Cost of a good answer", order: "good_cost", key: goodCost },
+    ].filter(Boolean), rows, compared ? ORDERS.like : ORDERS.plain, { kept: order, onChoice: found.all > rows.length ? onOrder : null }),
+    rows.some((route) => route.judged < route.rated) && h("p", { class: "note" }, PARTIAL),
     compared && h("p", { class: "note" }, "A route that is sent the hard questions gets worse ratings than it deserves: “as sent” is the plain mean. “On like questions” compares the routes within topics, as if all had answered the same questions. Where their ranges overlap, the difference may be chance."),
   ].filter(Boolean);
 }

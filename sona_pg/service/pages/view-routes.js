@@ -16,6 +16,7 @@ export function routes() {
   const money = h("div", { class: "flow" });
   const others = h("div", { class: "flow" });
   const worst = h("div", { class: "flow" });
+  const order = {}; // chosen in the leaderboard, for all that are drawn here
   const name = h("input", { id: "find-route", type: "search", maxlength: "200", autocomplete: "off" });
 
   async function estimate(figures) {
@@ -28,17 +29,28 @@ export function routes() {
   async function fill() {
     const days = chosenDays();
     const find = name.value.trim();
+    const { name: by, isDown } = order;
     const [figures, found, whole] = await Promise.all([
-      get("v1/dashboard/figures", { days }), get("v1/dashboard/routes", { days, find }), find ? get("v1/dashboard/routes", { days }) : null,
+      get("v1/dashboard/figures", { days }), get("v1/dashboard/routes", { days, find, ...(by ? { order: by, descending: isDown } : {}) }),
+      find || by ? get("v1/dashboard/routes", { days }) : null,
     ]);
-    if (days !== chosenDays() || find !== name.value.trim()) return null;
+    if (days !== chosenDays() || find !== name.value.trim() || by !== order.name || isDown !== order.isDown) return null;
     costsIn(figures.cost_unit);
     spending.replaceChildren(...totals(figures));
     trend.replaceChildren(...byDay(figures));
-    ranked.replaceChildren(...(found.routes.length ? leaderboard(found, daysOf(figures), (route) => ratedBad(worst, route))
+    ranked.replaceChildren(...(found.routes.length ? leaderboard(found, daysOf(figures), (route) => ratedBad(worst, route), order, reorder)
       : [h("p", { class: "quiet" }, find ? `No route with “${find}” in its name was taken from ${daysOf(figures)}.` : `Nothing recorded from ${daysOf(figures)} has a route.`)]));
     money.replaceChildren(...qualityForMoney((whole ?? found).routes));
     return figures;
+  }
+  // The order is of all routes, not only of those that are shown.
+  async function reorder(focused) {
+    try {
+      await fill();
+      ranked.querySelector(focused)?.focus({ preventScroll: true });
+    } catch (error) {
+      ranked.replaceChildren(problem(error));
+    }
   }
   async function again() {
     worst.replaceChildren();

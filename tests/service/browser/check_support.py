@@ -101,6 +101,8 @@ def test_the_leaderboard_fits_its_window(watched: Watched, site: Site) -> None:
     page.wait_for_selector("th:has-text('Cost of a good answer')")
     board = page.locator(".scroll[aria-label^='Routes taken most often']")
     assert board.evaluate("one => one.scrollWidth <= one.clientWidth")
+    ends = "all => all.map((one) => [one, one.closest('th')].map((part) => part.getBoundingClientRect().right))"
+    assert all(mark <= head for mark, head in board.locator("thead .help").evaluate_all(ends))
 
 
 def test_a_key_that_may_only_look_is_offered_no_budget(browser: Browser, store: Store, site: Site) -> None:
@@ -268,7 +270,7 @@ def test_a_route_leads_to_its_requests_that_were_rated_bad(watched: Watched, sit
     page.get_by_label("A part of the route’s name").fill("LAR")
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelectorAll('tbody button.act').length === 1")
-    page.get_by_role("button", name="Show what was rated bad of large").click()
+    page.get_by_role("button", name="rated bad: show those of large").click()
     page.wait_for_selector("h3:has-text('Rated bad of late: large')")
     assert page.locator("ul.facts li:has-text('my money has not come back')").count() == 20
     watched.require_readable("leaderboard-rated-bad")

@@ -1,0 +1,112 @@
+"""Leaderboard of the routes of a period: their figures, what was rated bad of each, and its orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+
+
+class BadRatings(NamedTuple):
+    """Ratings of a route among the latest trajectories of a period."""
+
+    judged: int
+    bad: int
+    corrected: int  # of the bad ones: another answer was said to be right
+
+
+NOT_JUDGED = BadRatings(0, 0, 0)
+SHORTEST = 100  # microseconds: a program that begins and ends a trajectory at once has measured nothing
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRoute:
+    """Since when the quality of a route is another, with its ratings since then."""
+
+    changed_on: date
+    rated: int
+    quality: float
+    is_worse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStanding:
+    """How a route went in a period."""
+
+    route: str
+    trajectories: int
+    rated: int
+    quality: float | None  # None: none is rated
+    low: float | None
+    high: float | None
+    latency_us: float | None  # median of those that have one
+    costed: int
+    cost: float | None  # mean of those: real ones where they were told, else estimates
+    compared: int = 0  # ratings of topics that another route answered as well
+    like_quality: float | None = None  # on like questions, within topics; None: too few of these ratings
+    like_low: float | None = None
+    like_high: float | None = None
+    is_offered: bool = True
+    judged: int = 0  # ratings of its latest trajectories, among which those below are counted
+    bad: int = 0
+    corrected: int = 0  # of the bad ones: another answer was said to be right
+    changed: ChangedRoute | None = None  # within the period
+
+    @property
+    def bad_itself(self) -> float | None:
+        """Share rated bad where no other answer was said to be right: how badly a text is written."""
+        own = self.judged - self.corrected
+        return (self.bad - self.corrected) / own if own else None
+
+    @property
+    def cost_of_good(self) -> float | None:
+        """Mean cost of a good answer; None without a cost or a good answer."""
+        quality = self.quality if self.like_quality is None else self.like_quality
+        return None if self.cost is None or not quality else self.cost / quality
+
+
+class Leaderboard(NamedTuple):
+    """Routes of a period in their order, and how many there are."""
+
+    routes: Sequence[RouteStanding]
+    all: int
+    corrected: int  # rated bad of any route, where another answer was said to be right
+
+
+Key = Callable[[RouteStanding], float | str | None]
+# By the names of the columns; "likely" is the lower end of the interval that the page shows.
+ORDERS: Mapping[str, Key] = {
+    "route": lambda one: one.route.lower(),
+    "like": lambda one: one.like_quality,
+    "likely": lambda one: one.like_low,
+    "likely_as_sent": lambda one: one.low,
+    "quality": lambda one: one.quality,
+    "ratings": lambda one: one.rated,
+    "bad": lambda one: one.bad,
+    "corrected": lambda one: one.corrected,
+    "bad_itself": lambda one: one.bad_itself,
+    "latency": lambda one: None if (one.latency_us or 0) < SHORTEST else one.latency_us,
+    "cost": lambda one: one.cost,
+    "good_cost": lambda one: one.cost_of_good,
+}
+
+
+def ordered(routes: Iterable[RouteStanding], order: str, descending: bool) -> list[RouteStanding]:
+    """Return the routes by one of ``ORDERS``; those without that figure come last, either way."""
+    key = ORDERS[order]
+    by_name = sorted(routes, key=lambda one: one.route)
+    known = [one for one in by_name if key(one) is not None]
+    return [*sorted(known, key=key, reverse=descending), *(one for one in by_name if key(one) is None)]  # type: ignore[arg-type]
+
+
+def best_first(one: RouteStanding) -> tuple[int, float, float, str]:
+    """Return the place of a route: by the lower end of the interval on like questions.
+
+    Routes without such a figure come next, by their plain means; those that nobody has rated come last.
+    """
+    if one.like_low is not None and one.like_quality is not None:
+        return (0, -one.like_low, -one.like_quality, one.route)
+    if one.low is not None and one.quality is not None:
+        return (1, -one.low, -one.quality, one.route)
+    return (2, 0.0, 0.0, one.route)

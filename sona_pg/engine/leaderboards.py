@@ -1,0 +1,78 @@
+"""Leaderboard of the routes in the last days, with what was rated bad and since when quality is another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sona_pg.domain.leaderboard import (
+    NOT_JUDGED,
+    BadRatings,
+    ChangedRoute,
+    Leaderboard,
+    RouteStanding,
+    best_first,
+    ordered,
+)
+from sona_pg.domain.level_change import RouteChange
+from sona_pg.domain.overview_figures import interval
+from sona_pg.domain.period_figures import LikeQuality, RouteSums
+from sona_pg.engine.level_changes import route_changes
+from sona_pg.engine.period_overview import days_of_period
+from sona_pg.engine.session import Session
+
+SHOWN = 50  # routes
+ORDERED = 5_000  # routes taken most often among which the first of an order are looked for
+
+
+class Wanted(NamedTuple):
+    """Which routes, in which order: a part of their names, and one of ``leaderboard.ORDERS``; None: best first."""
+
+    find: str = ""
+    order: str | None = None
+    descending: bool = True
+
+
+def leaderboard(session: Session, days: float, wanted: Wanted, gone: frozenset[str]) -> Leaderboard:
+    """Return routes of the last ``days`` (UTC): those taken most often, best first, or the first of another order.
+
+    Their figures are exact, as ``sona.routes_between``; the best is that of ``sona.routes_on_like_questions``.
+    """
+    _, first, last = days_of_period(session, days)
+    reads, most = session.database.overview, SHOWN if wanted.order is None else ORDERED
+    found, known = reads.routes(session.space, first, last, wanted.find.strip(), most)
+    like = {one.route: one for one in reads.like_questions(session.space, first, last)}
+    bad = reads.bad_ratings(session.space, first, last, session.config.patterns.failure_quality)
+    changed = {one.change.route: one.change for one in route_changes(session, days)}
+    standings = [
+        _standing(sums, like.get(name), bad.get(name, NOT_JUDGED), changed.get(name), name not in gone)
+        for sums in found
+        for name in (sums.route,)
+    ]
+    corrected = sum(one.corrected for one in bad.values())
+    if wanted.order is None:
+        return Leaderboard(sorted(standings, key=best_first), known, corrected)
+    return Leaderboard(ordered(standings, wanted.order, wanted.descending)[:SHOWN], known, corrected)
+
+
+def _standing(
+    sums: RouteSums,
+    like: LikeQuality | None,
+    bad: BadRatings,
+    change: RouteChange | None,
+    is_offered: bool,
+) -> RouteStanding:
+    quality = min(max(sums.quality / sums.rated, 0.0), 1.0) if sums.rated else None
+    low, high = (None, None) if quality is None else interval(quality, sums.rated)
+    cost = sums.cost / sums.costed if sums.costed else None
+    compared = (0, None, None, None) if like is None else (like.compared, like.quality, like.low, like.high)
+    return RouteStanding(
+        sums.route, sums.trajectories, sums.rated, quality, low, high, sums.latency_us, sums.costed, cost, *compared,
+        is_offered, *bad, _changed(change),
+    )  # fmt: skip
+
+
+def _changed(change: RouteChange | None) -> ChangedRoute | None:
+    if change is None:
+        return None
+    is_worse = change.after_quality < change.before_quality
+    return ChangedRoute(change.changed_on, change.after_rated, change.after_quality, is_worse)

@@ -1,0 +1,72 @@
+"""Trajectories that were rated bad: the latest of a route, and how many of each."""
+
+from __future__ import annotations
+
+from datetime import date
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from sona_pg.domain.leaderboard import BadRatings
+from sona_pg.store.connect import driver_connection
+from sona_pg.store.outcome_samples import MOST_READ
+
+MOST_JUDGED = 2_000  # of one route, among which those rated bad are looked for
+# Bounded by the newest trajectories of the days: routes have no index.
+OF_ROUTE = """
+SELECT n.id FROM (
+    SELECT t.id, t.route FROM sona.trajectories t
+    WHERE t.space_id = %(space)s AND t.id >= sona.first_id(%(first)s) AND t.id <= sona.last_id(%(last)s)
+    ORDER BY t.id DESC LIMIT %(read)s
+) n WHERE n.route = %(route)s ORDER BY n.id DESC LIMIT %(judged)s
+"""
+# A statement of its own: on Citus a function that reads the shards cannot run beside a query of them.
+RATED_BAD = """
+SELECT j.id FROM sona.judged_of(%(space)s, %(ids)s::uuid[]) j
+WHERE j.quality <= %(worst)s ORDER BY j.id DESC LIMIT %(most)s
+"""
+# Of tables alone, for the same reason: the quality of a trajectory is that of sona.judged_of.
+COUNTED = """
+WITH asked AS MATERIALIZED (
+    SELECT t.id, t.route, t.quality FROM sona.trajectories t
+    WHERE t.space_id = %(space)s AND t.id >= sona.first_id(%(first)s) AND t.id <= sona.last_id(%(last)s)
+    ORDER BY t.id DESC LIMIT %(read)s
+), said AS (
+    SELECT DISTINCT ON (f.trajectory_id, f.source) f.trajectory_id, f.quality, f.correction
+    FROM sona.feedback f
+    WHERE f.space_id = %(space)s AND f.trajectory_id >= (SELECT a.id FROM asked a ORDER BY a.id LIMIT 1)
+        AND f.trajectory_id <= sona.last_id(%(last)s)
+        AND (f.quality IS NOT NULL OR f.correction IS NOT NULL OR f.paid IS NULL)
+    ORDER BY f.trajectory_id, f.source, f.sequence DESC
+), judged AS (
+    SELECT a.id, a.route, coalesce(bool_or(s.correction <> a.route), false) AS is_corrected,
+           coalesce(avg(CASE WHEN s.correction IS NULL THEN s.quality ELSE (s.correction = a.route)::int END),
+                    a.quality) AS quality
+    FROM asked a LEFT JOIN said s ON s.trajectory_id = a.id
+    WHERE a.route IS NOT NULL
+    GROUP BY a.id, a.route, a.quality
+)
+SELECT j.route, count(*), count(*) FILTER (WHERE j.quality <= %(worst)s),
+       count(*) FILTER (WHERE j.quality <= %(worst)s AND j.is_corrected)
+FROM judged j WHERE j.quality IS NOT NULL GROUP BY j.route
+"""
+
+
+def read_rated_bad(
+    connection: Connection, space_id: int, route: str, days: tuple[date, date], worst: float, most: int
+) -> list[UUID]:
+    """Return the latest ``most`` trajectories of a route and of ``days`` whose quality is at most ``worst``."""
+    raw, (first, last) = driver_connection(connection), days
+    asked = {"space": space_id, "route": route, "first": first, "last": last, "read": MOST_READ, "judged": MOST_JUDGED}
+    ids = [id_ for (id_,) in raw.execute(OF_ROUTE, asked)]
+    found = raw.execute(RATED_BAD, {"space": space_id, "ids": ids, "worst": worst, "most": most})
+    return [id_ for (id_,) in found]
+
+
+def read_bad_ratings(
+    connection: Connection, space_id: int, days: tuple[date, date], worst: float
+) -> dict[str, BadRatings]:
+    """Return for each route how many of the latest trajectories of ``days`` have a quality of at most ``worst``."""
+    first, last = days
+    asked = {"space": space_id, "first": first, "last": last, "read": MOST_READ, "worst": worst}
+    return {route: BadRatings(*counts) for route, *counts in driver_connection(connection).execute(COUNTED, asked)}

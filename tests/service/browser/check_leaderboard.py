@@ -1,0 +1,51 @@
+"""The leaderboard of more routes than it shows, in a real Chromium: `make test-browser`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sona_pg import Store
+from sona_pg.service import ServiceOptions
+from tests.service.browser.watched import Watched
+from tests.service.conftest import CONFIG
+from tests.service.site import Site
+
+
+@pytest.fixture(scope="module")
+def site(store: Store) -> Iterator[Site]:
+    """A space of 60 articles; the one taken least often is the worst, another was given to questions of a third."""
+    site = Site(store, ServiceOptions(space="articles", dim=256, config=CONFIG))
+    rows = [
+        {"text": f"question {place}", "route": f"article {place:02}", "quality": float(place not in (58, 59))}
+        for place in range(60)
+        for _ in range(2 if place == 59 else 3)
+    ]
+    made = site.post("/v1/trajectories/batch?space=articles", {"trajectories": rows})["ids"]
+    for trajectory in made[-4:-2]:  # of article 58
+        site.post("/v1/feedback?space=articles", {"trajectory": trajectory, "correction": "article 07"})
+    site.post("/v1/learn?space=articles")
+    yield site
+    site.close()
+
+
+def test_all_routes_are_ordered_and_not_those_shown_alone(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=articles#routes")
+    page.wait_for_selector("caption:has-text('50 of 60')")
+    assert "article 59" not in page.locator("#view, main").first.inner_text()
+    button = page.locator("thead button:text-is('Bad itself')")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("caption:has-text('the first 50 of 60')")
+    board = page.locator("table:has(caption:has-text('Bad itself, highest first'))")
+    first = board.locator("tbody tr").first
+    assert first.locator("th").inner_text() == "article 58"  # of one rating for itself, as bad as article 59
+    assert first.locator("td[data-name='Another was right']").inner_text() == "2"
+    assert board.locator("tbody tr").nth(1).locator("th").inner_text() == "article 59"
+    assert page.evaluate("document.activeElement.textContent").startswith("Bad itself")
+    page.get_by_label("Period").select_option("90")  # what is drawn anew keeps the order
+    page.wait_for_function("() => document.querySelector('tbody th')?.textContent === 'article 58'")
+    page.wait_for_selector("th[aria-sort=descending]:has-text('Bad itself')")
+    watched.require_readable("leaderboard-of-many")
