@@ -16,7 +16,7 @@ export const KINDS = new Map(Object.entries({ pattern: "topic", candidate: "stor
 
 export const nameOf = (node) => node.label ?? `${KINDS.get(node.kind) ?? node.kind} without texts`;
 
-const words = (edge) => `${WHY.get(edge.kind)[0]} (${share(edge.weight)})`;
+const words = (edge) => `${WHY.get(edge.kind)[0]} (strength ${share(edge.weight)})`;
 
 // Several connections of the same two nodes are one line, the strongest first; it looks like the kind that tells most.
 export function lines(edges) {

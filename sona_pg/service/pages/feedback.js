@@ -26,7 +26,7 @@ function mayUndo(fact, { source, scopes }) {
 }
 
 // The button for a fact that counts; of one that does not, why there is none.
-export function undoing(trajectory, fact, caller) {
+export function undoing(trajectory, fact, caller, onUndone) {
   if (!fact.stands) return told(fact) === "taken back" ? null : h("span", { class: "quiet" }, " · said otherwise or taken back since");
   if (!mayUndo(fact, caller)) return null;
   const isOwn = fact.source === caller.source;
@@ -40,6 +40,7 @@ export function undoing(trajectory, fact, caller) {
       const done = h("span", { class: "quiet", tabindex: "-1", role: "status" }, "Taken back.");
       place.replaceChildren(" ", done);
       done.focus();
+      onUndone?.();
     } catch (error) {
       place.append(problem(error));
     }

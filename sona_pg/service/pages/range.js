@@ -28,5 +28,6 @@ export function rangeChoice(onChange) {
 
 const date = datesOf({ dateStyle: "medium", timeZone: "UTC" });
 
-// The days (UTC) of figures, as "Oct 3, 2026 to Nov 1, 2026".
-export const daysOf = (figures) => date.formatRange(new Date(figures.first_day), new Date(figures.last_day));
+// The days (UTC) of figures, as "Oct 3, 2026 – Nov 1, 2026"; a period without a beginning is told as 1970.
+export const daysOf = ({ first_day: first, last_day: last }) => (first === "1970-01-01" ? `the first record to ${date.format(new Date(last))}`
+  : date.formatRange(new Date(first), new Date(last)));

@@ -5,18 +5,24 @@ import { h, panel, problem } from "./elements.js";
 import { gave, undoing, whoAsks } from "./feedback.js";
 import { at, cost, costsIn, duration, madeAt, share, told } from "./format.js";
 
-const details = (one) => [
-  one.quality === null ? "not rated" : `quality ${share(one.quality)}`,
+// What it was rated until its feedback was taken back on this page is said to be past.
+const details = (one, isUndone) => [
+  one.quality === null ? "not rated" : `${isUndone ? "before that was taken back: " : ""}quality ${share(one.quality)}`,
   one.latency === null ? "" : duration(one.latency), one.cost === null ? "" : cost(one.cost), one.context.join(", "),
 ].filter(Boolean).join(" · ");
 
-export const requestLine = (one, caller) => h("li", {},
-  h("span", { class: "told" }, one.imported_id ?? "a request"),
-  h("span", {}, one.query ?? "a question without text", one.route ? ` – answered with “${one.route}”` : "", " ",
-    h("span", { class: "quiet" }, `${at(madeAt(one.trajectory))} · ${details(one)}`),
-    one.feedback.flatMap((fact) => [
-      h("span", { class: "quiet" }, ` · ${fact.source}: ${[told(fact), gave(fact)].filter(Boolean).join(", ")}`), undoing(one.trajectory, fact, caller),
-    ])));
+export function requestLine(one, caller) {
+  const facts = h("span", { class: "quiet" });
+  const draw = (isUndone) => facts.replaceChildren(`${at(madeAt(one.trajectory))} · ${details(one, isUndone)}`);
+  draw(false);
+  return h("li", {},
+    h("span", { class: "told" }, one.imported_id ?? "a request"),
+    h("span", {}, one.query ?? "a question without text", one.route ? ` – answered with “${one.route}”` : "", " ",
+      facts,
+      one.feedback.flatMap((fact) => [
+        h("span", { class: "quiet" }, ` · ${fact.source}: ${[told(fact), gave(fact)].filter(Boolean).join(", ")}`), undoing(one.trajectory, fact, caller, () => draw(true)),
+      ])));
+}
 
 let isNew = true; // the address has just been opened: later its request is shown where it stands
 

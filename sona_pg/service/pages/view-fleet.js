@@ -16,7 +16,7 @@ const judgements = {
 
 // `open`: the oldest version whose gate is still judging; it judges those after it as well.
 function judged(one, open) {
-  if (one.judgement === null) return open < one.version ? term(`judged together with version ${count(open)}`, "judged") : null;
+  if (one.judgement === null) return open < one.version ? term(`its choices count in the check of version ${count(open)}, which goes on`, "judged") : null;
   if (one.judgement === "open" && one.status !== "live" && one.status !== "candidate") return "not decided while it was live: choices of later versions count as well";
   const [state, words] = judgements[one.judgement] ?? ["", one.judgement];
   const apart = one.difference === null ? "" : ` (${one.difference < 0 ? "−" : "+"}${fine(Math.abs(one.difference))})`;

@@ -121,4 +121,6 @@ def test_labels_of_the_period_are_compared_and_heavy_raters_named(browser: Brows
         )
         page.wait_for_selector("th:has-text('market:fr')")
         watched.require_readable(f"labels-{width}-{scheme}")
+        page.get_by_label("Period").select_option("3650")
+        page.wait_for_selector("caption:has-text('Requests by label, the first record to')")
         watched.close()

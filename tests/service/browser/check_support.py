@@ -198,6 +198,7 @@ def test_a_thumb_of_yesterday_is_taken_back_where_it_is_found(watched: Watched, 
     page.keyboard.press("Enter")
     found.locator("text=Taken back.").wait_for()
     assert page.evaluate("document.activeElement.textContent") == "Taken back."
+    found.locator("li:has-text('before that was taken back: quality 0 %')").wait_for()
     page.locator("section:has-text('Latest feedback') li:has-text('said otherwise or taken back since')").wait_for()
     page.reload()
     found.locator("li:has-text('said otherwise or taken back since')").wait_for()
