@@ -15,9 +15,9 @@ const UNIT = "Costs are in the unit in which they are recorded; sona-pg space se
 
 const nameOf = (route) => route ?? "without a route";
 
-const onDay = (day) => new Intl.DateTimeFormat("en", { dateStyle: "medium", timeZone: "UTC" }).format(new Date(day));
+const dayOf = datesOf({ dateStyle: "medium", timeZone: "UTC" });
 const priceChange = ({ route, changed_on: day, before, since }) =>
-  `${since < before ? "▼" : "▲"} 1,000 requests of “${route}” cost ${cost(since)} since about ${onDay(day)}, ${cost(before)} before: ${share(Math.abs(since / before - 1))} ${since < before ? "less" : "more"}.`;
+  `${since < before ? "▼" : "▲"} 1,000 requests of “${route}” cost ${cost(since)} since about ${dayOf.format(new Date(day))}, ${cost(before)} before: ${share(Math.abs(since / before - 1))} ${since < before ? "less" : "more"}.`;
 
 export function totals(figures) {
   const { now, before } = figures;

@@ -94,7 +94,7 @@ def test_time_travel_tells_which_routes_prices_and_budget_left(watched: Watched,
     page.wait_for_selector("text=servers took for rated questions like this one by version 0:")
 
 
-def test_a_new_price_stands_below_the_spending(watched: Watched, site: Site) -> None:
+def test_a_new_price_stands_below_the_spending(browser: Browser, watched: Watched, site: Site) -> None:
     site.post("/v1/spaces", {"name": "cheaper", "dim": 256})
     first = datetime.now(UTC).replace(hour=0, minute=1, second=0) - timedelta(days=13)
     rows = [
@@ -110,3 +110,7 @@ def test_a_new_price_stands_below_the_spending(watched: Watched, site: Site) -> 
     watched.page.wait_for_selector("li:has-text('1,000 requests of “large” cost 6 since about')")
     watched.page.wait_for_selector("li:has-text('12 before: 50 % less.')")
     watched.require_readable("new-price")
+    british = Watched(browser, site, locale="en-GB")
+    british.page.goto(f"{site.url}/?space=cheaper#routes")
+    british.page.wait_for_selector(f"li:has-text('since about {(first + timedelta(days=8)).day} ')")
+    british.close()
