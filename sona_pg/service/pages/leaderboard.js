@@ -76,7 +76,8 @@ export async function ratedBad(place, route) {
     costsIn(cost_unit);
     const title = h("h3", { tabindex: "-1" }, `Rated bad of late: ${route}`);
     place.replaceChildren(title, requests.length ? h("ul", { class: "facts" }, requests.map((one) => requestLine(one, caller)))
-      : h("p", { class: "quiet" }, "None of its requests of the period was rated bad."));
+      : h("p", { class: "quiet" }, "None of its requests of the period was rated bad."),
+    h("p", { class: "note" }, "A request that several people judged counts by the mean of their words: where a customer and an agent disagree it counts as 50 %, and is not listed here."));
     title.focus();
   } catch (error) {
     place.replaceChildren(problem(error));

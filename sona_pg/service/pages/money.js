@@ -11,15 +11,34 @@ import { term } from "./terms.js";
 
 const SERIES = 5; // routes with a colour of their own
 const DAY = 86400000;
+const SETTLED = 3; // days with spending before a route, and with it, for it to be called new
 const UNIT = "Costs are in the unit in which they are recorded; sona-pg space set … costs.unit=USD names it.";
 
 const nameOf = (route) => route ?? "without a route";
 
-const dayOf = datesOf({ dateStyle: "medium", timeZone: "UTC" });
+const date = datesOf({ dateStyle: "medium", timeZone: "UTC" });
+const onDay = (day) => date.format(new Date(day));
 const priceChange = ({ route, changed_on: day, before, since }) =>
-  `${since < before ? "▼" : "▲"} 1,000 requests of “${route}” cost ${cost(since)} since about ${dayOf.format(new Date(day))}, ${cost(before)} before: ${share(Math.abs(since / before - 1))} ${since < before ? "less" : "more"}.`;
+  `${since < before ? "▼" : "▲"} 1,000 requests of “${route}” cost ${cost(since)} since about ${onDay(day)}, ${cost(before)} before: ${share(Math.abs(since / before - 1))} ${since < before ? "less" : "more"}.`;
 
-export function totals(figures) {
+// Routes that came or left within the period, by the days on which they cost something.
+function comings(figures, gone) {
+  const days = figures.days.map((one) => one.day).toSorted();
+  return figures.routes.filter((row) => row.route && row.costed).flatMap(({ route }) => {
+    const taken = figures.days.filter((one) => one.routes[route] > 0).map((one) => one.day).toSorted();
+    if (!taken.length) return [];
+    const [first, last] = [taken[0], taken.at(-1)];
+    const before = days.filter((one) => one < first).length;
+    const came = before >= SETTLED && taken.length >= SETTLED && 2 * taken.length >= days.length - before;
+    return [
+      came && `“${route}” was taken from ${onDay(first)} on, and on no earlier day of this period.`,
+      gone.includes(route) && `“${route}” was last taken on ${onDay(last)}: it is no longer offered.`,
+    ].filter(Boolean);
+  });
+}
+
+// Sums of the period; `gone` are routes that are no longer offered.
+export function totals(figures, gone = []) {
   const { now, before } = figures;
   if (!now.costed) {
     return [h("p", { class: "quiet" }, `Nothing recorded from ${daysOf(figures)} has a cost. Costs come with a route's decision (`, h("code", {}, "costs"), ") or with the outcome (", h("code", {}, "cost"), ").")];
@@ -27,6 +46,7 @@ export function totals(figures) {
   const change = before?.costed ? `${cost(before.cost)} in as many days before` : "nothing to compare with before";
   const tile = (name, value, small) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, small)));
   const rows = figures.routes.filter((row) => row.trajectories);
+  const news = [...figures.prices.map(priceChange), ...comings(figures, gone)];
   return [
     h("dl", { class: "tiles" },
       tile("Spent in all", rounded(cost(now.cost), precise(now.cost)), [daysOf(figures), h("br"), change]),
@@ -40,7 +60,7 @@ export function totals(figures) {
       { name: "Requests", kind: "number", of: (row) => count(row.trajectories) },
       { name: "With a cost", kind: "number", of: (row) => count(row.costed) },
     ], rows),
-    ...(figures.prices.length ? [h("ul", {}, figures.prices.map((one) => h("li", {}, priceChange(one))))] : []),
+    ...(news.length ? [h("ul", {}, news.map((one) => h("li", {}, one)))] : []),
     h("p", { class: "note" }, `${figures.cost_unit ? "" : `${UNIT} `}Costs are real ones where they were told, else estimates. Days are those of UTC.`
       + (figures.missing_days ? ` ${several(figures.missing_days, "day is", "days are")} not counted yet.` : "")),
   ];
@@ -66,7 +86,7 @@ export function byDay(figures) {
   const known = [...bars.values()].sort((a, b) => a.from - b.from);
   const most = Math.max(...known.map((bar) => bar.cost)) * 1.05 || 1;
   const unit = { 1: "day", 7: "week", 30: "30 days" }[each];
-  const on = (bar) => datesOf({ dateStyle: "medium", timeZone: "UTC" }).format(bar.from);
+  const on = (bar) => onDay(bar.from);
   const parts = (bar) => {
     const named = routes.map((route, place) => ({ route, cost: bar.routes[route] ?? 0, style: `f${place}` }));
     const rest = bar.cost - named.reduce((sum, part) => sum + part.cost, 0);

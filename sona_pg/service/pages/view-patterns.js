@@ -14,6 +14,7 @@ import { fillPeriod, inPeriod } from "./topic-periods.js";
 
 const LEADING = 12; // rows that are shown at once
 const LABELLED = 8; // bubbles with a label
+const ENOUGH = 10; // ratings that a route needs to be called the best
 
 const nameOf = (pattern) => pattern.name ?? pattern.title ?? "without texts";
 const titleOf = (pattern) =>
@@ -23,12 +24,27 @@ const titleOf = (pattern) =>
 const wrong = (pattern) => (pattern.judged ? pattern.bad : null);
 const rating = (one) => (one.rated ? `${share(one.quality)} (${range(one.low, one.high)})` : null);
 
+// Whether no other route that is offered has enough ratings: then the best is so by default.
+function isOnly({ best_route: best, alike, routes }, gone) {
+  const others = Object.entries(routes).filter(([name]) => name !== best && !gone.includes(name));
+  return !alike.length && others.length > 0 && others.every(([, route]) => route.rated < ENOUGH);
+}
+
+// The best route in a row of the table, with how sure its quality is.
+function bestInRow(pattern, gone) {
+  const { best_route: best, alike, routes } = pattern;
+  if (!best) return null;
+  if (isOnly(pattern, gone)) return `${offered(best, gone)}, the only one with ${ENOUGH} ratings`;
+  return `${offered(best, gone)}, ${range(routes[best].low, routes[best].high)}${alike.length ? `; not shown to be better than ${alike.join(", ")}` : ""}`;
+}
+
 function bestOf(pattern, gone) {
   if (!pattern.best_route && pattern.succeeded) return "none that did not get worse has 10 ratings yet";
   if (!pattern.best_route) return pattern.former_best ? "none that is offered has 10 ratings yet" : "none has 10 ratings yet";
   const { alike, cheapest, best_route: best } = pattern;
   const others = alike.length ? `. ${alike.join(", ")} ${alike.length === 1 ? "is" : "are"} not shown to be worse yet.` : "";
-  return `${known(pattern, best, gone)}${others}${cheapest === best ? ownPrice(pattern, best, alike) : ""}`;
+  const alone = isOnly(pattern, gone) ? `. It is the only one that is offered with ${ENOUGH} ratings: that it is better than the others is not shown.` : "";
+  return `${known(pattern, best, gone)}${alone}${others}${cheapest === best ? ownPrice(pattern, best, alike) : ""}`;
 }
 
 // The cheapest of the best and those like it need not be the cheapest of all that are listed.
@@ -137,7 +153,7 @@ function leading(items, onChoose, gone) {
     { name: "Asked", kind: "number", of: (pattern) => count(pattern.size) },
     { name: "Rated bad", title: () => term("Rated bad", "wrong"), kind: "number", ...joined((pattern) => (wrong(pattern) === null ? null : `${count(wrong(pattern))} of ${count(pattern.judged)}`), { "Rated bad": (pattern) => (wrong(pattern) === null ? null : count(wrong(pattern))), Judged: (pattern) => count(pattern.judged) }) },
     { name: "Quality", kind: "number", ...joined((pattern) => (pattern.rated ? `${share(pattern.quality)} of ${count(pattern.rated)}` : null), { Quality: (pattern) => (pattern.rated ? share(pattern.quality) : null), Ratings: (pattern) => count(pattern.rated) }) },
-    { name: "Best quality", title: () => term("Best quality", "best"), kind: "short", of: (pattern) => pattern.best_route && offered(pattern.best_route, gone) },
+    { name: "Best quality", title: () => term("Best quality", "best"), kind: "short", of: (pattern) => bestInRow(pattern, gone) },
     { name: "Routes’ cost in all", title: () => term("Routes’ cost in all", "routescost"), ...costColumn(inAll) },
   ];
   const more = rows.slice(LEADING);

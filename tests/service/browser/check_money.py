@@ -94,6 +94,26 @@ def test_time_travel_tells_which_routes_prices_and_budget_left(watched: Watched,
     page.wait_for_selector("text=servers took for rated questions like this one by version 0:")
 
 
+def test_a_route_that_came_and_one_that_left_are_told_with_their_days(watched: Watched, site: Site) -> None:
+    site.post("/v1/spaces", {"name": "changed", "dim": 256})
+    first = datetime.now(UTC).replace(hour=0, minute=1, second=0) - timedelta(days=13)
+    rows = [
+        {
+            "id": f"{day} {place}", "started_at": (first + timedelta(days=day, seconds=place)).isoformat(),
+            "text": "a question", "route": "former" if day < 6 else "new" if place % 2 else "usual", "cost": 1.0,
+            "quality": 1.0,
+        }
+        for day in range(14) for place in range(40)
+    ]  # fmt: skip
+    site.post("/v1/trajectories/batch?space=changed", {"trajectories": rows})
+    site.post("/v1/learn?space=changed")
+    watched.page.goto(f"{site.url}/?space=changed#routes")
+    watched.page.wait_for_selector("li:has-text('“new” was taken from')")
+    left = watched.page.locator("li:has-text('“former” was last taken on')")
+    left.wait_for()
+    assert f" {(first + timedelta(days=5)).day}, " in left.inner_text()
+
+
 def test_a_new_price_stands_below_the_spending(browser: Browser, watched: Watched, site: Site) -> None:
     site.post("/v1/spaces", {"name": "cheaper", "dim": 256})
     first = datetime.now(UTC).replace(hour=0, minute=1, second=0) - timedelta(days=13)

@@ -131,6 +131,7 @@ def test_the_best_quality_stands_apart_from_the_cheapest(watched: Watched, site:
     page.goto(f"{site.url}/?space=cancel#patterns")
     page.wait_for_selector("dt:has-text('Best quality') + dd:has-text('human: 83 %')")
     page.wait_for_selector("dd:has-text('large is not shown to be worse yet.')")
+    page.wait_for_selector("td[data-name='Best quality']:has-text('; not shown to be better than large')")
     page.wait_for_selector("dt:has-text('Cheapest not shown to be worse') + dd:has-text('large: 63 %')")
     page.goto(f"{site.url}/?space=cancel&question=cancel+my+subscription#travel")
     page.wait_for_selector("dt:has-text('Best quality there') + dd:text-is('human')")
@@ -149,6 +150,21 @@ def test_the_best_route_costs_least_only_where_none_listed_costs_less(watched: W
     page.goto(f"{site.url}/?space=dear#patterns")
     page.wait_for_selector("dt:has-text('Best quality') + dd:has-text('best: 95 %')")
     assert page.locator("text=costs least").count() == 0
+
+
+def test_a_best_route_by_default_is_said_to_be_the_only_one_with_enough_ratings(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "alone", "dim": 256})
+    rows = [
+        {"text": "repay my loan early", "route": route, "quality": float(place < good)}
+        for route, good, rated in (("standard", 9, 20), ("nova", 2, 3))
+        for place in range(rated)
+    ]
+    site.post("/v1/trajectories/batch?space=alone", {"trajectories": rows})
+    site.post("/v1/learn?space=alone")
+    page.goto(f"{site.url}/?space=alone#patterns")
+    page.wait_for_selector("td[data-name='Best quality']:text-is('standard, the only one with 10 ratings')")
+    page.wait_for_selector("dd:has-text('that it is better than the others is not shown.')")
 
 
 def test_a_later_answer_is_said_to_be_later(watched: Watched, site: Site) -> None:
