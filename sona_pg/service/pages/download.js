@@ -36,17 +36,21 @@ const marked = (plain) => (isDecimalComma ? plain.replace(".", ",") : plain);
 // A number in full, whatever digits the page shows of it.
 const figure = (value) => (value === null || value === undefined ? "" : marked(String(Number(value.toPrecision(DIGITS)))));
 
+// A moment in UTC, with a space for the T that spreadsheets take for a text.
+const instant = (when) => (when === null || when === undefined ? "" : new Date(when).toISOString().slice(0, 19).replace("T", " "));
+
 const quoted = (text) => (/["\r\n;,]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
 const headed = (column) => (column.unit?.() ? `${column.name} (${column.unit()})` : column.name);
 
-// A cell of several figures is a column for each (`parts`), one with a unit is a number (`value`).
+// A cell of several figures is a column for each (`parts`), one with a unit is a number (`value`), one of times a `moment`.
 function csv(shown, rows) {
   const columns = shown.flatMap((column) => column.parts ?? [column]);
-  const lines = rows.map((row) => columns.map((column) => (column.value ? figure(column.value(row)) : cell(column.of(row)))));
-  const told = columns.map((_, place) => lines.some((line) => line[place])); // not columns of drawings alone
+  const told = (column, row) => (column.value ? figure(column.value(row)) : column.moment ? instant(column.moment(row)) : cell(column.of(row)));
+  const lines = rows.map((row) => columns.map((column) => told(column, row)));
+  const filled = columns.map((_, place) => lines.some((line) => line[place])); // not columns of drawings alone
   return [columns.map(headed), ...lines]
-    .map((line) => line.filter((_, place) => told[place]).map(quoted).join(COMMA)).join("\r\n");
+    .map((line) => line.filter((_, place) => filled[place]).map(quoted).join(COMMA)).join("\r\n");
 }
 
 const slug = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, LONGEST).replace(/^-|-$/g, "");

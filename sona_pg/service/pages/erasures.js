@@ -1,15 +1,16 @@
 // Erasures of a space, read-only: when somebody's data was removed, and how much of it.
 
 import { get } from "./api.js";
+import { momentColumn } from "./columns.js";
 import { h, panel, problem, table } from "./elements.js";
-import { at, count } from "./format.js";
+import { count } from "./format.js";
 
 export function erasures() {
   const place = h("div", {}, h("p", { class: "quiet" }, "…"));
   get("v1/dashboard/learning").then(({ events }) => {
     const made = events.filter((one) => one.kind === "erasure").toReversed();
     place.replaceChildren(made.length ? table("Erasures, newest first", [
-      { name: "Requested", heads: true, kind: "when", of: (one) => at(one.at) },
+      { name: "Requested", heads: true, ...momentColumn((one) => one.at) },
       { name: "Requests removed", kind: "number", of: (one) => count(one.trajectories) },
     ], made) : h("p", { class: "quiet" }, "Nobody’s data was erased from this space."));
   }, (error) => place.replaceChildren(problem(error)));

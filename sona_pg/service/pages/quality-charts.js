@@ -1,7 +1,7 @@
 // Charts of quality: over time and by version, with what happened to the space.
 
 import { curve, FEW, QUALITY } from "./charts.js";
-import { intervalColumn } from "./columns.js";
+import { intervalColumn, momentColumn } from "./columns.js";
 import { asTable, h } from "./elements.js";
 import { at, count, fine, madeBy, range, several, share } from "./format.js";
 import { changeMarks } from "./quality-changes.js";
@@ -60,7 +60,7 @@ export function overTime({ points, sampled }, happened, changes) {
     h("p", { class: "note" }, `${at(domain[0])} to ${at(domain[1])}: mean of each stretch of time (${counted(points, sampled)}). ${HOLLOW} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
     marks.length > 0 && h("ul", { class: "note" }, marks.map((mark) => h("li", {}, mark.title + (mark.x > domain[1] ? ", after the newest record" : "")))),
     asTable("Quality over time", [
-      { name: "From", heads: true, kind: "when", of: (point) => at(point.start) },
+      { name: "From", heads: true, ...momentColumn((point) => point.start) },
       { name: "Quality", kind: "number", of: (point) => share(point.quality) },
       intervalColumn(),
       { name: "Ratings", kind: "number", of: (point) => count(point.rated) },
@@ -117,7 +117,7 @@ export function byVersion(found) {
     asTable("Quality by version", [
       { name: "Version", heads: true, kind: "number", of: (point) => count(point.version) },
       { name: "Made by", of: (point) => (point.origin === null ? "not kept any more" : madeBy(point.origin)) },
-      { name: "Made", kind: "when", of: (point) => point.made_at && at(point.made_at) },
+      { name: "Made", ...momentColumn((point) => point.made_at) },
       { name: "Quality", kind: "number", of: (point) => share(point.quality) },
       intervalColumn(),
       { name: "Ratings", kind: "number", of: (point) => count(point.rated) },

@@ -1,7 +1,7 @@
 // Fleet: whether the space learns, its servers and how far each is behind, and the cycles.
 
 import { get } from "./api.js";
-import { timeColumn } from "./columns.js";
+import { momentColumn, timeColumn } from "./columns.js";
 import { h, panel, problem, table } from "./elements.js";
 import { erasures } from "./erasures.js";
 import { ago, at, count, fine, madeBy, several } from "./format.js";
@@ -60,8 +60,8 @@ const waits = (rows) => (rows.length ? [
   table("Longest waits for learning, last seven days", [
     { name: "Day", heads: true, kind: "nowrap", of: (one) => one.day },
     { ...timeColumn((one) => one.seconds), name: "Longest wait" },
-    { name: "From", kind: "when", of: (one) => at(one.waited_from) },
-    { name: "Until", kind: "when", of: (one) => (one.waited_until === null ? "it goes on" : at(one.waited_until)) },
+    { name: "From", ...momentColumn((one) => one.waited_from) },
+    { name: "Until", ...momentColumn((one) => one.waited_until, "it goes on") },
     { name: "Failed runs meanwhile", kind: "number", of: (one) => count(one.failed_cycles) },
     { name: "Runs that day", kind: "number", of: (one) => count(one.cycles) },
   ], rows), h("p", { class: "note" }, RUNS)] : [h("p", { class: "quiet" }, "Nothing waited for learning in the last seven days.")]);
@@ -99,8 +99,8 @@ export function fleet() {
       { name: "State", of: (one) => h("span", { class: `state ${one.state}` }, one.state === "ended" ? "ended" : states[one.state] ?? one.state) },
       { name: "Serves version", kind: "number", of: (one) => count(one.serving_version) },
       { name: "Behind", kind: "number", of: (one) => (one.versions_behind > 0 ? count(one.versions_behind) : "0") },
-      { name: "Up since", kind: "when", of: (one) => at(one.started_at) },
-      { name: "Last heard", kind: "nowrap", of: (one) => ago(one.seen_at, now) },
+      { name: "Up since", ...momentColumn((one) => one.started_at) },
+      { name: "Last heard", ...momentColumn((one) => one.seen_at), kind: "nowrap", of: (one) => ago(one.seen_at, now) },
       { name: "Recorded", kind: "number", of: (one) => count(one.trajectories) },
       { name: "Feedback", kind: "number", of: (one) => count(one.feedback) },
       { name: "Dropped", kind: "number", of: (one) => count(one.dropped) },
@@ -117,7 +117,7 @@ export function fleet() {
     const cycles = cycleLog.cycles.length ? table("Latest runs of learning, newest first", [
       { name: "Version", heads: true, kind: "number", of: (one) => count(one.version) },
       { name: "Kind", title: () => term("Kind", "cycle"), of: (one) => one.loop },
-      { name: "Began", kind: "when", of: (one) => at(one.started_at) },
+      { name: "Began", ...momentColumn((one) => one.started_at) },
       { ...timeColumn((one) => one.milliseconds / 1000), name: "Took" },
       { name: "Requests", kind: "number", of: (one) => count(one.trajectories) },
       { name: "Feedback", kind: "number", of: (one) => count(one.feedback) },
@@ -132,7 +132,7 @@ export function fleet() {
       { name: "Status", of: (one) => h("span", { class: one.status === "live" && "state good" }, statuses[one.status] ?? one.status) },
       { name: "Check says", title: () => term("Check says", "gate"), kind: "words", of: (one) => judged(one, open) },
       { name: "Made by", of: (one) => madeBy(one.origin) },
-      { name: "When", kind: "when", of: (one) => at(one.created_at) },
+      { name: "When", ...momentColumn((one) => one.created_at) },
       mayUndo && { name: "Undo", of: (one) => (one.complete && one.status === "retired" && h("button", { type: "button", class: "link", onclick: () => undo(one.version), "aria-label": `Go back to version ${one.version} …` }, "Go back …")) || null },
     ].filter(Boolean), made.versions) : h("p", { class: "quiet" }, "No version yet: the first run of learning makes it.");
     place.replaceChildren(

@@ -90,6 +90,26 @@ def test_a_table_is_downloaded_with_the_rows_and_figures_that_it_shows(watched: 
     assert "0 to 100 %" not in rows[0]  # a drawing
 
 
+def test_moments_are_dates_of_a_spreadsheet_in_utc(browser: Browser, site: Site) -> None:
+    watched = Watched(browser, site, locale="en-GB", timezone_id="Asia/Tokyo")
+    watched.page.goto(f"{site.url}/?space=priced#fleet")
+    _, rows = downloaded(watched.page, "Latest runs of learning")
+    began = datetime.strptime(rows[0]["Began (UTC)"], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    assert abs((datetime.now(UTC) - began).total_seconds()) < 3600  # Tokyo is nine hours ahead
+    watched.close()
+
+
+def test_the_order_that_somebody_chose_survives_a_search(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=priced&days=3650#routes")
+    page.get_by_role("button", name="Mean cost", exact=True).click()
+    page.wait_for_selector("th[aria-sort=descending]:has-text('Mean cost')")
+    page.fill("#find-route", "slow")
+    page.get_by_role("button", name="Search", exact=True).first.click()
+    page.wait_for_selector(f"table:has(caption:has-text('{BOARD}')):not(:has(th:text-is('fast')))")
+    assert page.locator("th[aria-sort=descending]:has-text('Mean cost')").count() == 1
+
+
 def test_no_text_of_a_download_runs_in_a_spreadsheet(watched: Watched, site: Site) -> None:
     page = watched.page
     page.goto(f"{site.url}/?space=priced#fleet")
