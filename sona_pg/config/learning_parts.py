@@ -92,7 +92,8 @@ class PatternConfig(ConfigPart):
     quality_threshold: float = 0.3
     merge_similarity: float = 0.95
     decay: float = 0.99
-    # Verdict of a trajectory by its outcome: success from success_quality, failure up to failure_quality, else partial.
+    # Verdict of a trajectory by its outcome: success from success_quality, failure up to failure_quality, or if
+    # a source names another answer as the right one; else partial.
     # A success is recovered if a step was below failing_reward, or if the quality at its end or an earlier fact
     # was a failure. Without an outcome there is no verdict.
     success_quality: float = 0.7

@@ -79,6 +79,7 @@ class Outcome:
 
     quality: float | None
     correction: str | None = None  # the candidate that would have been right
+    is_replaced: bool = False  # a source names another answer than the one given as the right one
     worst: float | None = None  # lowest quality among replaced facts; retracted ones excluded
     paid: float | None = None  # real cost
 

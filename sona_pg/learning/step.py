@@ -196,10 +196,7 @@ def _observations(of: Trajectories, outcomes: Sequence[Outcome], config: Pattern
 
 
 def _verdicts(of: Trajectories, outcomes: Sequence[Outcome], config: PatternConfig) -> list[Verdict | None]:
-    return [
-        judge(outcome.quality, outcome.worst, lowest, config)
-        for outcome, lowest in zip(outcomes, of.lowest_reward.tolist(), strict=True)
-    ]
+    return [judge(outcome, lowest, config) for outcome, lowest in zip(outcomes, of.lowest_reward.tolist(), strict=True)]
 
 
 def _as_counted(stored: Stored, claimed: LedgerSlice) -> Sequence[Outcome]:

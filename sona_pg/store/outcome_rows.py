@@ -120,9 +120,11 @@ def outcome_by(route: str | None, at_end: float | None, facts: Sequence[Fact], p
     earlier = [quality for history in said.values() for quality in history[:-1]]
     if at_end is not None:
         earlier.append(at_end)
+    named = [name for name in corrections.values() if name is not None]
     return Outcome(
         quality=float(np.mean([history[-1] for history in said.values()])),
-        correction=max((name for name in corrections.values() if name is not None), default=None),
+        correction=max(named, default=None),
+        is_replaced=route is not None and any(name != route for name in named),
         worst=min(earlier, default=None),
         paid=paid,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from uuid import UUID
 
@@ -21,9 +22,20 @@ SELECT n.id FROM (
 ) n WHERE n.route = %(route)s ORDER BY n.id DESC LIMIT %(judged)s
 """
 # A statement of its own: on Citus a function that reads the shards cannot run beside a query of them.
-RATED_BAD = """
-SELECT j.id FROM sona.judged_of(%(space)s, %(ids)s::uuid[]) j
-WHERE j.quality <= %(worst)s ORDER BY j.id DESC LIMIT %(most)s
+JUDGED = """
+SELECT j.id, j.quality FROM sona.judged_of(%(space)s, %(ids)s::uuid[]) j WHERE j.quality IS NOT NULL ORDER BY j.id DESC
+"""
+CORRECTED = """
+SELECT DISTINCT s.trajectory_id FROM (
+    SELECT DISTINCT ON (f.trajectory_id, f.source) f.trajectory_id, f.correction
+    FROM sona.feedback f
+    WHERE f.space_id = %(space)s AND f.trajectory_id = ANY(%(ids)s::uuid[])
+        AND f.trajectory_id >= %(lowest)s AND f.trajectory_id <= %(highest)s
+        AND (f.quality IS NOT NULL OR f.correction IS NOT NULL OR f.paid IS NULL)
+    ORDER BY f.trajectory_id, f.source, f.sequence DESC
+) s JOIN sona.trajectories t ON t.space_id = %(space)s AND t.id = s.trajectory_id
+    AND t.id >= %(lowest)s AND t.id <= %(highest)s
+WHERE s.correction <> t.route
 """
 # Of tables alone, for the same reason: the quality of a trajectory is that of sona.judged_of.
 COUNTED = """
@@ -46,27 +58,46 @@ WITH asked AS MATERIALIZED (
     WHERE a.route IS NOT NULL
     GROUP BY a.id, a.route, a.quality
 )
-SELECT j.route, count(*), count(*) FILTER (WHERE j.quality <= %(worst)s),
-       count(*) FILTER (WHERE j.quality <= %(worst)s AND j.is_corrected)
+SELECT j.route, count(*), count(*) FILTER (WHERE j.quality <= %(worst)s OR j.is_corrected),
+       count(*) FILTER (WHERE j.is_corrected)
 FROM judged j WHERE j.quality IS NOT NULL GROUP BY j.route
 """
+
+
+def bad_among(
+    connection: Connection, space_id: int, judged: Iterable[tuple[UUID, float]], worst: float
+) -> frozenset[UUID]:
+    """Return those of ``judged``, ids with their quality, that count as rated bad.
+
+    These are rated ``worst`` at most, or were corrected: whoever names another answer says that this one was wrong,
+    which somebody else's thumb up does not make right.
+    """
+    known = list(judged)
+    told = {id_ for id_, quality in known if quality <= worst}
+    # A correction counts as 0, so that the mean of all sources is below 1.
+    doubtful = sorted(id_ for id_, quality in known if worst < quality < 1)
+    if not doubtful:
+        return frozenset(told)
+    asked = {"space": space_id, "ids": doubtful, "lowest": doubtful[0], "highest": doubtful[-1]}
+    return frozenset(told | {id_ for (id_,) in driver_connection(connection).execute(CORRECTED, asked)})
 
 
 def read_rated_bad(
     connection: Connection, space_id: int, route: str, days: tuple[date, date], worst: float, most: int
 ) -> list[UUID]:
-    """Return the latest ``most`` trajectories of a route and of ``days`` whose quality is at most ``worst``."""
+    """Return the latest ``most`` trajectories of a route and of ``days`` that were rated bad, see ``bad_among``."""
     raw, (first, last) = driver_connection(connection), days
     asked = {"space": space_id, "route": route, "first": first, "last": last, "read": MOST_READ, "judged": MOST_JUDGED}
     ids = [id_ for (id_,) in raw.execute(OF_ROUTE, asked)]
-    found = raw.execute(RATED_BAD, {"space": space_id, "ids": ids, "worst": worst, "most": most})
-    return [id_ for (id_,) in found]
+    judged = raw.execute(JUDGED, {"space": space_id, "ids": ids}).fetchall()
+    bad = bad_among(connection, space_id, judged, worst)
+    return [id_ for id_, _ in judged if id_ in bad][:most]
 
 
 def read_bad_ratings(
     connection: Connection, space_id: int, days: tuple[date, date], worst: float
 ) -> dict[str, BadRatings]:
-    """Return for each route how many of the latest trajectories of ``days`` have a quality of at most ``worst``."""
+    """Return for each route how many of the latest trajectories of ``days`` were rated bad, see ``bad_among``."""
     first, last = days
     asked = {"space": space_id, "first": first, "last": last, "read": MOST_READ, "worst": worst}
     return {route: BadRatings(*counts) for route, *counts in driver_connection(connection).execute(COUNTED, asked)}

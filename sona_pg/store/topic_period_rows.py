@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from datetime import date
+from uuid import UUID
 
 from sqlalchemy import Connection
 
 from sona_pg.domain.topic_period import TopicSums
 from sona_pg.store.connect import driver_connection
+from sona_pg.store.rated_bad_rows import bad_among
 
 # One call for both periods: of very many trajectories both are of one sample.
-SUMS = """
-SELECT j.pattern_id, sona.day_of(j.id) >= %(first)s, count(*), sum(j.quality),
-       count(*) FILTER (WHERE j.quality <= %(bad)s), bool_or(j.sampled)
+JUDGED = """
+SELECT j.id, j.quality, j.pattern_id, sona.day_of(j.id) >= %(first)s, j.sampled
 FROM sona.judged_topics(%(space)s, %(earliest)s, %(last)s) j
 WHERE j.pattern_id IS NOT NULL
-GROUP BY 1, 2
 """
 
 
@@ -23,5 +23,13 @@ def read_topic_sums(
     connection: Connection, space_id: int, earliest: date, first: date, last: date, bad: float
 ) -> list[TopicSums]:
     """Return the sums of each pattern from ``first`` to ``last``, and from ``earliest`` until ``first``."""
-    asked = {"space": space_id, "earliest": earliest, "first": first, "last": last, "bad": bad}
-    return [TopicSums(*row) for row in driver_connection(connection).execute(SUMS, asked)]
+    asked = {"space": space_id, "earliest": earliest, "first": first, "last": last}
+    judged = driver_connection(connection).execute(JUDGED, asked).fetchall()
+    wrong = bad_among(connection, space_id, ((id_, quality) for id_, quality, *_ in judged), bad)
+    sums: dict[tuple[UUID, bool], TopicSums] = {}
+    for id_, quality, pattern, is_now, sampled in judged:
+        known = sums.get((pattern, is_now), TopicSums(pattern, is_now, 0, 0.0, 0, sampled))
+        sums[pattern, is_now] = known._replace(
+            rated=known.rated + 1, quality=known.quality + quality, bad=known.bad + (id_ in wrong)
+        )
+    return list(sums.values())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sona_pg import kernels
 from sona_pg.config import PatternConfig
+from sona_pg.domain.ledger_slice import Outcome
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
 from sona_pg.domain.trajectory import QueryTrajectory
 from sona_pg.domain.verdict import VerdictCounts
@@ -38,7 +39,7 @@ def observations(n: int, seed: int = 0, centers: int = 4, spread: float = 0.1) -
 
 def seen(points, quality, routes=None, queries=None, parameters=None) -> Observations:
     nothing = [None] * len(points)
-    verdicts = [judge(value, None, np.nan, PatternConfig()) for value in quality]
+    verdicts = [judge(Outcome(value), np.nan, PatternConfig()) for value in quality]
     return Observations(points, quality, routes or nothing, queries or nothing, verdicts, parameters or nothing)
 
 
@@ -160,7 +161,7 @@ def test_a_revised_outcome_counts_as_if_given_first():
     patterns = extract([], seen(points, late, ["a"] * 40, None, settings), config, seed=0, version=1).patterns
     for row in np.flatnonzero(late != told).tolist():
         old, new = (
-            Counted("a", quality, judge(quality, None, np.nan, config), settings[row])
+            Counted("a", quality, judge(Outcome(quality), np.nan, config), settings[row])
             for quality in (float(late[row]), float(told[row]))
         )
         place = home_of(patterns, points[row] @ np.stack([item.centroid for item in patterns]).T, old)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from sona_pg import ConfigError, PatternConfig, QueryTrajectory, ReasoningBank, TrajectoryStep
+from sona_pg.domain.judged import Fact
+from sona_pg.domain.ledger_slice import Outcome
 from sona_pg.domain.verdict import VERDICTS, VerdictCounts
 from sona_pg.learning.patterns.verdicts import judge
+from sona_pg.store.outcome_rows import outcome_by
 
 CONFIG = PatternConfig(success_quality=0.7, failure_quality=0.3, failing_reward=0.0)
 
@@ -29,7 +32,18 @@ CONFIG = PatternConfig(success_quality=0.7, failure_quality=0.3, failing_reward=
     ],
 )
 def test_the_verdict_follows_from_outcome_history_and_rewards(quality, worst, lowest_reward, verdict):
-    assert judge(quality, worst, lowest_reward, CONFIG) == verdict
+    assert judge(Outcome(quality, worst=worst), lowest_reward, CONFIG) == verdict
+
+
+@pytest.mark.parametrize(
+    ("correction", "verdict", "quality"), [("fees", "failure", 0.5), ("limits", "success", 1.0), (None, "success", 1.0)]
+)
+def test_an_answer_that_was_corrected_to_another_failed_even_if_somebody_liked_it(correction, verdict, quality):
+    agent = Fact("agent", 2, None if correction else 1.0, correction, True)
+    outcome = outcome_by("limits", None, [Fact("user", 1, 1.0, None, True), agent])
+    assert (judge(outcome, np.nan, CONFIG), outcome.quality) == (verdict, quality)
+    mended = [Fact("agent", 3, None, None, True), agent, Fact("user", 1, 1.0, None, True)]
+    assert judge(outcome_by("limits", None, mended), np.nan, CONFIG) == "success"  # the agent took it back
 
 
 def test_a_bank_judges_trajectories_by_their_steps():

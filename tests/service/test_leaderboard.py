@@ -72,3 +72,25 @@ def test_answers_that_were_wrongly_chosen_are_told_from_those_badly_written(serv
     assert [(one["route"], one["judged"], one["bad"], one["corrected"]) for one in board] == [
         ("unclear", 2, 2, 0), ("misplaced", 3, 2, 2),
     ]  # fmt: skip
+
+
+def test_an_answer_that_was_corrected_is_rated_bad_even_if_a_customer_liked_it(service, space, rows):
+    found = {"space": space()}
+    told = [{"text": f"aab{place}", "route": "limits", "quality": 1} for place in range(4)]
+    made = service.post("/v1/trajectories/batch", {"trajectories": told}, params=found).json()["ids"]
+    rows(found["space"])  # committed
+    engine = service.app.state.service.spaces.opened[found["space"]].engine
+    for place, said in enumerate([{"correction": "fees"}, {"correction": "limits"}, {"quality": 0.5}]):
+        for word in ({"quality": 1, "source": "user"}, said | {"source": "agent"}):
+            engine.feedback(made[place], **word)
+    engine.flush()
+    service.post("/v1/learn", params=found)
+    (one,) = service.get("/v1/dashboard/routes", params=found).json()["routes"]
+    assert (one["judged"], one["bad"], one["corrected"]) == (4, 1, 1)
+    assert one["quality"] == pytest.approx((0.5 + 1 + 0.75 + 1) / 4)  # the mean of all words, as learning has it
+    bad = service.get("/v1/dashboard/rated-bad", params=found | {"route": "limits"}).json()["requests"]
+    assert [(one["trajectory"], one["quality"]) for one in bad] == [(made[0], 0.5)]
+    topics = service.get("/v1/dashboard/topics", params=found).json()["topics"]
+    assert sum(one["bad"] for one in topics) == 1
+    patterns = service.get("/v1/dashboard/patterns", params=found).json()["patterns"]
+    assert sum(one["bad"] for one in patterns) == 1

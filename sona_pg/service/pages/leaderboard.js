@@ -77,7 +77,7 @@ export async function ratedBad(place, route) {
     const title = h("h3", { tabindex: "-1" }, `Rated bad of late: ${route}`);
     place.replaceChildren(title, requests.length ? h("ul", { class: "facts" }, requests.map((one) => requestLine(one, caller)))
       : h("p", { class: "quiet" }, "None of its requests of the period was rated bad."),
-    h("p", { class: "note" }, "A request that several people judged counts by the mean of their words: where a customer and an agent disagree it counts as 50 %, and is not listed here."));
+    h("p", { class: "note" }, "A request whose answer was corrected to another was rated bad, also where somebody else liked the answer; its quality is the mean of their words."));
     title.focus();
   } catch (error) {
     place.replaceChildren(problem(error));

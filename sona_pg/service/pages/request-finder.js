@@ -5,9 +5,10 @@ import { h, panel, problem } from "./elements.js";
 import { gave, undoing, whoAsks } from "./feedback.js";
 import { at, cost, costsIn, duration, madeAt, share, told } from "./format.js";
 
+const isReplaced = (one) => one.feedback.some((fact) => fact.stands && fact.correction !== null && fact.correction !== one.route);
 // What it was rated until its feedback was taken back on this page is said to be past.
 const details = (one, isUndone) => [
-  one.quality === null ? "not rated" : `${isUndone ? "before that was taken back: " : ""}quality ${share(one.quality)}`,
+  one.quality === null ? "not rated" : `${isUndone ? "before that was taken back: " : ""}quality ${share(one.quality)}${isReplaced(one) ? ", rated bad: another answer was said to be right" : ""}`,
   one.latency === null ? "" : duration(one.latency), one.cost === null ? "" : cost(one.cost), one.context.join(", "),
 ].filter(Boolean).join(" · ");
 

@@ -40,6 +40,10 @@ Conditions on `day` read only these days; ids of trajectories are UUIDv7, and th
 on tables write `id >= sona.first_id('2026-11-20') AND id <= sona.last_id('2026-11-20')`. Figures of fewer than 10
 ratings are marked `small_sample`; `low` and `high` are the 95 % interval of a quality. Days are UTC.
 
+A quality is the mean of what each source said last. Where a customer's thumb up and an agent's correction disagree it
+is .5, on all pages and in learning; yet whoever names another answer says that this one was wrong, so the request
+counts as rated bad. Of `sona.outcomes` these are `WHERE quality <= 0.3 OR correction <> route`.
+
 Where a number of a space is asked for, `sona.require_space('support')` is it. Query vectors are texts or `vector`; a
 stored embedding is a `halfvec`, so it is cast:
 
