@@ -169,6 +169,15 @@ class PlacedGraph:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedFacts:
+    """Which facts of feedback are looked for: by when they were recorded, and whether they call an answer bad."""
+
+    since: datetime | None = None
+    until: datetime | None = None  # without it
+    bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ToldFact:
     """A fact of feedback with the trajectory that it is about."""
 

@@ -14,7 +14,6 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sona_pg.domain.catalog import Catalog
 from sona_pg.domain.judged import Fact, standing
 from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.leaderboard import Leaderboard
@@ -30,6 +29,7 @@ from sona_pg.domain.overview_figures import (
     Scored,
     ToldFact,
     VersionCurve,
+    WantedFacts,
 )
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
@@ -42,6 +42,7 @@ from sona_pg.domain.undo_plan import UndoPlan
 from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
+from sona_pg.engine.contenders import contenders
 from sona_pg.engine.found_requests import found_candidates, found_requests, rated_bad
 from sona_pg.engine.leaderboards import Wanted, leaderboard
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange, ToldRouteChange
@@ -59,7 +60,7 @@ from sona_pg.engine.undo_plans import undo_plan
 from sona_pg.learning.patterns.plane import Plane
 from sona_pg.serving.arguments import as_direction, require_count, require_version
 from sona_pg.serving.graph_places import placed_graph
-from sona_pg.serving.past_answers import Contenders, PastVersion, near_patterns, turned
+from sona_pg.serving.past_answers import PastVersion, near_patterns, turned
 from sona_pg.store.best_route_rows import BestRoutes
 from sona_pg.store.topic_cost_rows import TopicCosts
 
@@ -68,10 +69,9 @@ COSTS_OF = 200  # routes whose mean costs are known here
 COSTS_FOR = 60.0  # seconds that they are kept
 NODES = 150  # of the memory graph
 SAID_WITHIN = 5.0  # seconds to wait for the writer
-RANKED = 1_000  # candidates that versions are compared by: the best ones now
 KEPT_PAST = 8  # versions prepared for queries
 ANY = Wanted()
-FACTS_ABOUT = 500  # newest trajectories among which the latest facts are looked for
+ALL_FACTS = WantedFacts()
 
 
 class OldAnswers(NamedTuple):
@@ -240,10 +240,11 @@ class Overview:
         rows = session.database.read_view("cycle_log", session.space, require_count(limit, what="limit"))
         return [row | {"milliseconds": float(row["milliseconds"])} for row in rows]  # numeric in SQL
 
-    def latest_feedback(self, limit: int = 30) -> list[ToldFact]:
+    def latest_feedback(self, limit: int = 30, wanted: WantedFacts = ALL_FACTS) -> list[ToldFact]:
         """Return the latest facts about the newest trajectories, latest first."""
         session = self._session()
-        return session.database.overview.facts(session.space, FACTS_ABOUT, require_count(limit, what="limit"))
+        worst = session.config.patterns.failure_quality
+        return session.database.overview.facts(session.space, wanted, worst, require_count(limit, what="limit"))
 
     def requests(self, find: str) -> Sequence[StoredTrajectory]:
         """Return the trajectories with an id: their own, or that of the row they were imported from."""
@@ -266,14 +267,14 @@ class Overview:
     def answers(self, x: ArrayLike, versions: Sequence[int], k: int = 5) -> OldAnswers:
         """Return what is answered to ``x`` (dim,) now, and what each of ``versions`` has answered when it was made.
 
-        They rank the candidates that are the best now, at most ``RANKED``, of those that were stored then.
+        They rank the candidates that are the best now, at most 1,000, of those that were stored then.
 
         Raises:
             UnknownVersion: a version is not kept.
         """
         session = self._session()
         vector, most = as_direction(x, self._engine.dim), require_count(k)
-        ranked, among = _contenders(session, vector)
+        ranked, among = contenders(session, vector)
         costs = self._costs_of(session)
         history = CandidateHistory.read(session, among.ids)
         names = self._topic_names(session)
@@ -372,29 +373,6 @@ def _dated(ranking: Sequence[Scored], history: CandidateHistory) -> list[Scored]
 
 def _named(patterns: Sequence[NearPattern], names: TopicNames) -> list[NearPattern]:
     return [replace(one, name=names.of(one.id)) for one in patterns]
-
-
-def _contenders(session: Session, x: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[list[Scored], Contenders]:
-    """Return the best candidates now with their scores, and those that other versions rank: also retired ones."""
-    serving, ranker = session.held.serving, session.ranker
-    catalog = ranker.overlay.catalog(serving.catalog)
-    if not len(catalog):
-        return [], Contenders((), np.zeros((0, len(x)), np.float16), np.zeros(0, np.int32))
-    retired = [name for name in catalog.ids if name in ranker.retired.ids]
-    ranked: list[Scored] = []
-    if len(retired) < len(catalog):
-        best = ranker.rank(serving, x, None, None, min(RANKED, len(catalog)), 0.0)
-        ranked = [Scored(name, float(score)) for name, score in zip(best.ids, best.scores, strict=True)]
-    names = [*(one.id for one in ranked), *_nearest(catalog, retired, x)]
-    return ranked, Contenders(names, catalog.halves[catalog.slots(names)], serving.catalog.slots(names))
-
-
-def _nearest(catalog: Catalog, names: list[str], x: np.ndarray[Any, np.dtype[np.float32]]) -> list[str]:
-    """Return the ``RANKED`` candidates of ``names`` that are nearest to ``x``."""
-    if len(names) <= RANKED:
-        return names
-    closeness = catalog.embeddings[catalog.slots(names)] @ x
-    return [names[row] for row in np.argpartition(-closeness, RANKED)[:RANKED].tolist()]
 
 
 def _centroids(patterns: Sequence[LearnedPattern], dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:

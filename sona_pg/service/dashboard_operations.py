@@ -7,10 +7,11 @@ from datetime import date
 from typing import Annotated, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from sona_pg.domain.judged import standing
 from sona_pg.domain.leaderboard import ORDERS
+from sona_pg.domain.overview_figures import WantedFacts
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.engine import SonaEngine
 from sona_pg.engine.leaderboards import Wanted
@@ -82,6 +83,14 @@ class LimitQuery(BaseModel):
     """How many rows."""
 
     limit: Annotated[int, Field(ge=1, le=200)] = 30
+
+
+class FeedbackQuery(LimitQuery):
+    """How many facts, recorded when, and whether only those that call an answer bad."""
+
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None  # without it
+    bad: bool = False
 
 
 class MapQuery(BaseModel):
@@ -258,10 +267,14 @@ async def cycles(call: Call[Any]) -> Any:
     return {"cycles": await _overview(call, lambda known: known.cycles(call.query["limit"]))}
 
 
-@operations.add("GET", "/v1/dashboard/feedback", scope="read", query=LimitQuery, answer=FactsAnswer)
+@operations.add("GET", "/v1/dashboard/feedback", scope="read", query=FeedbackQuery, answer=FactsAnswer)
 async def latest_feedback(call: Call[Any]) -> Any:
-    """Return the latest facts about the newest trajectories."""
-    return {"facts": await _overview(call, lambda known: known.latest_feedback(call.query["limit"]))}
+    """Return the latest facts about the newest trajectories.
+
+    Those about the newest 500, or, of a time or of bad answers alone, about the 10,000 that were asked last until then.
+    """
+    limit, wanted = call.query["limit"], WantedFacts(*(call.query[name] for name in ("since", "until", "bad")))
+    return {"facts": await _overview(call, lambda known: known.latest_feedback(limit, wanted))}
 
 
 @operations.add("GET", "/v1/dashboard/requests", scope="read", query=FindQuery, answer=RequestsAnswer)

@@ -1,4 +1,4 @@
-"""Sums and samples of outcomes, and facts with the version that learned them: bounded, however large a space is."""
+"""Sums and samples of outcomes, and the versions that learned them: bounded, however large a space is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from sona_pg.domain.ids import made_at
-from sona_pg.domain.overview_figures import SpanSums, ToldFact
+from sona_pg.domain.overview_figures import SpanSums
 from sona_pg.store.admin.weeks import id_floor
 from sona_pg.store.connect import driver_connection
 
@@ -47,21 +47,6 @@ GROUP BY 1
 """
 OLDEST = "SELECT id FROM sona.trajectories WHERE space_id = %(space)s AND id >= %(since)s ORDER BY id LIMIT 1"
 NEWEST = "SELECT id FROM sona.trajectories WHERE space_id = %(space)s ORDER BY id DESC LIMIT 1"
-# Facts are found by their trajectories: their own time has no index.
-FACTS = """
-SELECT t.id, f.recorded_at, f.source, f.quality, f.correction, f.paid, t.query, t.route, t.in_chat, f.stands
-FROM (
-    SELECT t.id, t.query, t.route, coalesce(t.context @> ARRAY['chat'], false) AS in_chat FROM sona.trajectories t
-    WHERE t.space_id = %(space)s ORDER BY t.id DESC LIMIT %(trajectories)s
-) t
-JOIN LATERAL (
-    SELECT f.recorded_at, f.source, f.quality, f.correction, f.paid,
-           f.sequence = max(f.sequence) OVER (PARTITION BY f.source)
-               AND num_nonnulls(f.quality, f.correction, f.paid) > 0 AS stands
-    FROM sona.feedback f WHERE f.space_id = %(space)s AND f.trajectory_id = t.id
-) f ON true
-ORDER BY f.recorded_at DESC LIMIT %(most)s
-"""
 LEARNED = """
 SELECT wanted.id,
        (SELECT f.correction FROM sona.feedback f
@@ -132,12 +117,6 @@ def read_samples(connection: Connection, space_id: int, spans: Sequence[TimeSpan
 def _by_place(rows: Iterable[tuple[int, int, int, float]], count: int) -> list[SpanSums]:
     found = {place: SpanSums(trajectories, rated, quality) for place, trajectories, rated, quality in rows}
     return [found.get(place + 1, SpanSums(0, 0, 0.0)) for place in range(count)]
-
-
-def read_facts(connection: Connection, space_id: int, trajectories: int, most: int) -> list[ToldFact]:
-    """Return the latest ``most`` facts about the newest ``trajectories``, latest first."""
-    asked = {"space": space_id, "trajectories": trajectories, "most": most}
-    return [ToldFact(*row) for row in driver_connection(connection).execute(FACTS, asked)]
 
 
 def read_learned_by(connection: Connection, space_id: int, ids: Sequence[UUID]) -> dict[UUID, FoundFact]:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.leaderboard import BadRatings
 from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
-from sona_pg.domain.overview_figures import CandidateMatches, SpanSums, ToldFact, VersionCurve
+from sona_pg.domain.overview_figures import CandidateMatches, SpanSums, ToldFact, VersionCurve, WantedFacts
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
 from sona_pg.domain.route_choice import RatingsSince
 from sona_pg.domain.space import Space
@@ -28,6 +28,7 @@ from sona_pg.store.label_rows import read_labels
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
 from sona_pg.store.rated_bad_rows import read_bad_ratings, read_rated_bad
 from sona_pg.store.read_side import ReadSide
+from sona_pg.store.told_facts import read_told_facts
 from sona_pg.store.topic_cost_rows import TopicCosts, read_topic_costs
 from sona_pg.store.topic_period_rows import read_topic_sums
 from sona_pg.store.transactions import BRIEF, reading
@@ -143,11 +144,9 @@ class OverviewStore:
             lambda c: level_change_rows.read_parts(c, space.space_id, day, before_from, after_until),
         )
 
-    def facts(self, space: Space, trajectories: int, most: int) -> list[ToldFact]:
-        """Return the latest facts about the newest trajectories, latest first."""
-        return self._read(
-            "reading feedback", lambda c: outcome_samples.read_facts(c, space.space_id, trajectories, most)
-        )
+    def facts(self, space: Space, wanted: WantedFacts, worst: float, most: int) -> list[ToldFact]:
+        """Return the latest of the wanted facts, latest first."""
+        return self._read("reading feedback", lambda c: read_told_facts(c, space.space_id, wanted, worst, most))
 
     def learned_by(self, space: Space, ids: Sequence[UUID]) -> Mapping[UUID, FoundFact]:
         """Return which versions have learned each trajectory and its feedback."""

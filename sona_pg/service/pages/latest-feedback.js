@@ -1,11 +1,13 @@
-// The latest feedback as it comes, with a way to take each piece back.
+// The latest feedback as it comes, or that of a day, with a way to take each piece back and to its request.
 
 import { get } from "./api.js";
-import { h } from "./elements.js";
+import { h, problem } from "./elements.js";
 import { gave, undoing, whoAsks } from "./feedback.js";
 import { ago, at, madeAt, told } from "./format.js";
+import { addressOf } from "./request-finder.js";
 
 const SHOWN = 12;
+const MOST = 200; // that the service tells at once
 const DAY = 86400000;
 const LATER = 600000; // milliseconds after the question from which on it is told when its feedback was recorded
 
@@ -18,25 +20,55 @@ export function askedWhen(fact, now = Date.now()) {
 
 const line = (fact, caller) => h("li", {},
   h("span", { class: "told" }, told(fact)),
-  h("span", {}, fact.query ?? h("span", { class: "quiet" }, "a question without text"), " ",
+  h("span", {}, h("a", { href: addressOf(fact.trajectory) }, fact.query ?? "a question without text"), " ",
     h("span", { class: "quiet" }, [
       gave(fact), ` · ${fact.source}${fact.in_chat ? " in the chat" : ""} · ${askedWhen(fact)}`,
     ].join("")), undoing(fact.trajectory, fact, caller)));
 
 const NOTHING = "Nothing was told after an answer lately. It appears here as it comes; ratings that come with the answer itself count in the figures above.";
 
-export function latestFeedback() {
-  const place = h("div", { tabindex: "-1" });
-  let caller = null;
+const NONE_CHOSEN = "Nothing that was told then is so, about the 10,000 requests that were asked last until then.";
 
+// A day of the browser's clock, as a span of time.
+function spanOf(day) {
+  const [year, month, date] = day.split("-").map(Number);
+  return { since: new Date(year, month - 1, date).toISOString(), until: new Date(year, month - 1, date + 1).toISOString() };
+}
+
+export function latestFeedback() {
+  const list = h("div", { tabindex: "-1" });
+  const rest = h("div", {});
+  const day = h("input", { type: "date", onchange: () => anew() });
+  const bad = h("input", { type: "checkbox", onchange: () => anew() });
+  let caller = null;
+  let most = SHOWN;
+  let wanted = ""; // what was asked for last
+
+  function anew() {
+    most = SHOWN;
+    return fill().catch((error) => list.replaceChildren(problem(error)));
+  }
+  async function more() {
+    const before = list.querySelectorAll("li").length;
+    most = Math.min(4 * most, MOST);
+    await fill();
+    list.querySelectorAll("li")[before]?.querySelector("a").focus();
+  }
   async function fill() {
-    const { facts } = await get("v1/dashboard/feedback", { limit: SHOWN });
+    const chosen = { ...(day.value && spanOf(day.value)), ...(bad.checked && { bad: true }) };
+    const asked = wanted = JSON.stringify([chosen, most]);
+    const { facts } = await get("v1/dashboard/feedback", { limit: Math.min(most + 1, MOST), ...chosen });
     caller ??= await whoAsks();
-    const held = place.contains(document.activeElement);
+    if (wanted !== asked) return; // something else was chosen meanwhile
+    const held = list.contains(document.activeElement);
     const word = document.activeElement.dataset.word;
-    place.replaceChildren(facts.length ? h("ul", { class: "facts" }, facts.map((fact) => line(fact, caller))) : h("p", { class: "quiet" }, NOTHING));
-    if (held) (place.querySelector(`[data-word="${CSS.escape(word ?? "")}"]`) ?? place).focus({ preventScroll: true }); // the one that had the focus is gone
+    list.replaceChildren(facts.length ? h("ul", { class: "facts" }, facts.slice(0, most).map((fact) => line(fact, caller)))
+      : h("p", { class: "quiet" }, day.value || bad.checked ? NONE_CHOSEN : NOTHING));
+    rest.replaceChildren(...[most < MOST && facts.length > most && h("button", { type: "button", onclick: () => more().catch((error) => list.replaceChildren(problem(error))) }, "Show more"),
+      most === MOST && facts.length === MOST && h("p", { class: "note" }, `The latest ${MOST}. Choose a day for others.`)].filter(Boolean));
+    if (held) (list.querySelector(`[data-word="${CSS.escape(word ?? "")}"]`) ?? list).focus({ preventScroll: true }); // the one that had the focus is gone
   }
 
-  return { place, fill };
+  const choice = h("div", { class: "row" }, h("label", { class: "inline" }, "Given on", day), h("label", { class: "inline" }, bad, "bad ratings and corrections only"));
+  return { place: h("div", { class: "flow" }, choice, list, rest), fill };
 }

@@ -205,6 +205,30 @@ def test_a_thumb_of_yesterday_is_taken_back_where_it_is_found(watched: Watched, 
     assert found.get_by_role("button", name="Undo").count() == 0
 
 
+def test_the_latest_feedback_is_had_of_a_day_bad_alone_and_in_full(watched: Watched, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "thumbs", "dim": 256})
+    rows = [{"text": f"question {place}", "route": "large"} for place in range(30)]
+    made = site.post("/v1/trajectories/batch?space=thumbs", {"trajectories": rows})["ids"]
+    for place, trajectory in enumerate(made):
+        site.post("/v1/feedback?space=thumbs", {"trajectory": trajectory, "quality": float(place % 10 != 0)})
+    site.post("/v1/learn?space=thumbs")
+    page.goto(f"{site.url}/?space=thumbs")
+    latest = page.locator("section:has-text('Latest feedback')")
+    latest.get_by_role("button", name="Show more").click()
+    page.wait_for_function("() => document.querySelectorAll('.facts li').length === 30")
+    assert page.evaluate("document.activeElement.tagName") == "A"  # the first of those that came
+    assert latest.get_by_role("button", name="Show more").count() == 0
+    latest.get_by_label("bad ratings and corrections only").check()
+    page.wait_for_function("() => document.querySelectorAll('.facts li').length === 3")
+    watched.require_readable("latest-feedback")
+    latest.get_by_label("Given on").fill("2026-01-02")
+    latest.locator("text=Nothing that was told then is so").wait_for()
+    latest.get_by_label("Given on").fill(page.evaluate("new Date().toLocaleDateString('sv')"))
+    latest.get_by_role("link", name="question 20", exact=True).click()
+    page.wait_for_selector("section:has-text('Find a request') li:has-text('question 20 – answered with “large”')")
+
+
 def test_a_fact_of_time_travel_leads_to_its_request(watched: Watched, site: Site) -> None:
     page = watched.page
     page.goto(f"{site.url}/?space=support&question=where+is+my+parcel#travel")

@@ -1,0 +1,57 @@
+"""The latest feedback: all of it, that of a time, and bad ratings and corrections alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+SAID = [{"quality": 0}, {"correction": "parcels"}, {"correction": "fees"}, {"quality": 1}, {"quality": 0}]
+
+
+@pytest.fixture
+def told(service, space, rows, service_url):
+    """Return the latest facts about five answers with "fees" of two days ago: two told yesterday, the others now."""
+    name = {"space": space()}
+    asked = [
+        {"id": f"{name['space']} {place}", "text": "aab", "route": "fees", "started_at": (NOW - 2 * DAY).isoformat()}
+        for place in range(5)
+    ]
+    made = service.post("/v1/trajectories/batch", {"trajectories": asked}, params=name).json()["ids"]
+    for trajectory, fact in zip(made, SAID, strict=True):
+        service.post("/v1/feedback", {"trajectory": trajectory, **fact}, params=name)
+    rows(name["space"])  # committed
+    with psycopg.connect(service_url) as connection:
+        connection.execute(
+            "UPDATE sona.feedback SET recorded_at = recorded_at - interval '1 day' WHERE trajectory_id = ANY(%s)",
+            [made[3:]],
+        )
+
+    def latest(**query):
+        facts = service.get("/v1/dashboard/feedback", params=name | query).json()["facts"]
+        return [made.index(fact["trajectory"]) for fact in facts]
+
+    return latest
+
+
+def test_feedback_of_a_time_is_told_alone(told):
+    assert told() == [2, 1, 0, 4, 3]
+    since, until = {"since": (NOW - 1.5 * DAY).isoformat()}, {"until": (NOW - 0.5 * DAY).isoformat()}
+    assert told(**since) == [2, 1, 0, 4, 3]
+    assert told(**since, **until) == told(**until) == [4, 3]
+    assert told(**since, **until, bad=True) == [4]
+    assert told(**until, limit=1) == [4]
+    assert told(since=until["until"]) == [2, 1, 0]
+
+
+def test_bad_ratings_and_corrections_that_name_another_answer_are_told_alone(told):
+    assert told(bad=True) == [1, 0, 4]
+    assert told(bad=True, limit=1) == [1]
+
+
+def test_a_time_without_its_zone_is_refused(service, space):
+    answer = service.get("/v1/dashboard/feedback", params={"space": space(), "since": "2026-11-22T00:00:00"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/since")
