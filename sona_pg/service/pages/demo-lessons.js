@@ -2,9 +2,10 @@
 // A space that is not the demo's own gets nothing of them unless its user confirms it.
 
 import { asset, chosenSpace, get, post } from "./api.js";
-import { curve, FEW, QUALITY } from "./charts.js";
+import { curve, QUALITY } from "./charts.js";
 import { asTable, h } from "./elements.js";
 import { count, fine, several, share } from "./format.js";
+import { byVersion } from "./quality-charts.js";
 import { confirmed } from "./shell.js";
 
 const AT_ONCE = 20;
@@ -85,10 +86,8 @@ export function lessons() {
 
   async function refresh() {
     if (!state.fits) {
-      const [{ points }, { now }] = await Promise.all([get("v1/dashboard/learning"), get("v1/dashboard/figures", { days: 3650 })]);
-      const all = now.rated ? ` The whole space: ${fine(now.quality)} of ${several(now.rated, "rating")}.` : "";
-      draw(points.map((point) => ({ x: point.version, y: point.quality, low: point.low, high: point.high, few: point.rated < FEW ? point.rated : undefined, title: `version ${point.version}: ${share(point.quality)} of ${several(point.rated, "rating")}` })),
-        "version", `Mean rating of what was recorded while each version was live. A hollow dot has fewer than 10 ratings, with their number beside it.${all}`, "quality");
+      const [known, { now }] = await Promise.all([get("v1/dashboard/learning"), get("v1/dashboard/figures", { days: 3650 })]);
+      places.curve.replaceChildren(...byVersion(known), ...(now.rated ? [h("p", { class: "note" }, `The whole space: ${fine(now.quality)} of ${several(now.rated, "rating")}.`)] : []));
       return;
     }
     const right = await each(state.held, async ({ text, right }) => (await post("v1/rank", { text, k: 1 })).ids[0] === right);
@@ -100,16 +99,18 @@ export function lessons() {
     };
     state.points = state.points.filter((known) => known.x < state.judged); // a judgement may have been taken back
     state.points.push(point);
-    draw(state.points, "judgements since this page was opened", `Right answers on a test of ${state.held.length} questions, which nobody teaches it. Now ${share(y)} of them.`, "right answers");
+    draw(`Right answers on a test of ${state.held.length} questions, which nobody teaches it. Now ${share(y)} of them.`);
   }
 
-  function draw(points, name, note, figure) {
-    const most = Math.max(points.at(-1)?.x ?? 0, 1);
+  function draw(note) {
+    const { points } = state;
+    const name = "judgements since this page was opened";
+    const most = Math.max(points.at(-1).x, 1);
     places.curve.replaceChildren(
-      h("figure", {}, curve(name, points, { x: { domain: [points[0]?.x ?? 0, most], name, kind: "whole" }, y: { ...QUALITY, name: figure }, height: 200 })),
+      h("figure", {}, curve(name, points, { x: { domain: [points[0].x, most], name, kind: "whole" }, y: { ...QUALITY, name: "right answers" }, height: 200 })),
       h("p", { class: "note" }, note),
       asTable("Curve", [
-        { name, heads: true, kind: "number", of: (point) => count(point.x) }, { name: figure[0].toUpperCase() + figure.slice(1), kind: "number", of: (point) => share(point.y) },
+        { name, heads: true, kind: "number", of: (point) => count(point.x) }, { name: "Right answers", kind: "number", of: (point) => share(point.y) },
       ], points));
   }
 

@@ -122,6 +122,20 @@ def test_what_was_taught_in_an_earlier_visit_is_not_taught_again(watched: Watche
     page.wait_for_selector("text=(60 left)")
 
 
+def test_after_an_import_the_chat_says_why_no_version_has_a_figure_yet(watched: Watched, site: Site) -> None:
+    site.post("/v1/spaces", {"name": "imported", "dim": 256})
+    rows = [{"text": "what does it cost?", "route": "small", "quality": 1} for _ in range(4)]
+    site.post("/v1/trajectories/batch?space=imported", {"trajectories": rows})
+    site.post("/v1/learn?space=imported")
+    watched.page.goto(f"{site.url}/demo?space=imported")
+    curve = watched.page.locator("#curve")
+    curve.locator("text=No version that is kept has ratings of its own yet").wait_for()
+    assert "Not among them: 4 ratings of requests that tell no version, with a mean of 100.0 %." in curve.inner_text()
+    assert "The whole space: 100.0 % of 4 ratings." in curve.inner_text()
+    assert curve.locator("svg, table").count() == 0
+    watched.require_readable("chat-imported")
+
+
 def test_a_stranger_is_told_that_the_chat_is_not_sure(watched: Watched, site: Site) -> None:
     page = open_chat(watched, site, "shop")
     ask(page, "wie spät ist es")

@@ -45,7 +45,7 @@ def test_one_long_word_makes_no_page_wider_than_the_window(browser: Browser, sit
     site.post(f"/v1/learn?space={name}")
     fits = "document.documentElement.scrollWidth <= innerWidth"
     page.goto(f"{site.url}/demo?space={name}")
-    page.wait_for_selector("#curve svg text")
+    page.wait_for_selector("#curve :is(svg text, p)")
     page.fill("#question", LONG)
     page.press("#question", "Enter")
     page.wait_for_selector(".thumbs")
