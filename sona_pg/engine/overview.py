@@ -33,6 +33,7 @@ from sona_pg.domain.overview_figures import (
 )
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
+from sona_pg.domain.rated_before import RatedBefore
 from sona_pg.domain.route_choice import NONE_SINCE, RatingsSince
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.strayed_feedback import StrayedFeedback
@@ -42,7 +43,7 @@ from sona_pg.domain.undo_plan import UndoPlan
 from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
-from sona_pg.engine.contenders import contenders
+from sona_pg.engine.contenders import contenders, rated_before
 from sona_pg.engine.found_requests import found_candidates, found_requests, rated_bad
 from sona_pg.engine.leaderboards import Wanted, leaderboard
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange, ToldRouteChange
@@ -81,6 +82,7 @@ class OldAnswers(NamedTuple):
     then: Sequence[AnswerThen]  # in the order of the versions that were asked for
     texts: Mapping[str, str]  # of the candidates among them, where they are stored
     not_offered: Sequence[str]  # routes that are no longer offered: versions have chosen them, nobody does now
+    first: RatedBefore | None  # whether the first answer would be rated right now; None: nothing has measured that
 
 
 class Overview:
@@ -274,7 +276,8 @@ class Overview:
         """
         session = self._session()
         vector, most = as_direction(x, self._engine.dim), require_count(k)
-        ranked, among = contenders(session, vector)
+        contended = contenders(session, vector)
+        among = contended.among
         costs = self._costs_of(session)
         history = CandidateHistory.read(session, among.ids)
         names = self._topic_names(session)
@@ -293,10 +296,11 @@ class Overview:
         )
         routes = [one for one in live.routes if one.id not in gone]
         moved = turned(session.held.instant.micro, vector)
-        now = _dated(ranked[:most], history)
+        now = _dated(contended.ranked[:most], history)
         shown = {one.id for ranking in (now, *(answer.ranking for answer in then)) for one in ranking}
         answer = AnswerThen(serving.version, now, routes, found, moved)
-        return OldAnswers(answer, then, self._texts(sorted(shown)), sorted(gone))
+        rated = rated_before(session, vector, contended.ranking)
+        return OldAnswers(answer, then, self._texts(sorted(shown)), sorted(gone), rated)
 
     def facts_near(self, x: ArrayLike, k: int = 40) -> list[LearnedFact]:
         """Return the judged ones among the ``k`` trajectories nearest to ``x``, with the version that learned each."""

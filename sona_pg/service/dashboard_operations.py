@@ -300,7 +300,7 @@ async def answers(call: Call[AnswersBody]) -> Any:
     body = call.body
     x = await vector_of(call, body)
     found = await _overview(call, lambda known: known.answers(x, body.versions, body.k))
-    return found._asdict()
+    return found._asdict() | {"first": found.first and found.first._asdict()}
 
 
 @operations.add("POST", "/v1/dashboard/facts", scope="read", body=FactsBody, answer=LearnedFactsAnswer)

@@ -107,6 +107,15 @@ class VersionAnswerThen(BaseModel):
     turned: float  # degrees by which the micro adapter turns the query
 
 
+class RatedBeforeAnswer(BaseModel):
+    """How probably the first answer would be rated right: the ranking's confidence, and what people said of it."""
+
+    probability: float
+    confidence: float  # of the ranking
+    rated: int  # ratings of this answer to questions like it
+    quality: float | None = None  # their mean, the nearest questions weighing most
+
+
 class AnswersAnswer(BaseModel):
     """What is answered now, with recent evidence, and what versions answer with the candidates of their time."""
 
@@ -114,6 +123,7 @@ class AnswersAnswer(BaseModel):
     then: list[VersionAnswerThen]
     texts: dict[str, str]  # of the candidates among them, where they are stored
     not_offered: list[str]  # routes that are no longer offered
+    first: RatedBeforeAnswer | None = None  # of the first answer now; null: not measured yet
 
 
 class LearnedFactRow(BaseModel):

@@ -17,19 +17,30 @@ function scores(ranking, before) {
 }
 
 // Before the first cycle, and of very many candidates, the probability is a guess that nothing has measured.
-export const isMeasured = (ranking) => ranking.confidence !== null && ranking.fit !== null;
+const isMeasured = (ranking) => ranking.confidence !== null && ranking.fit !== null;
+
+// How probably the answer would be rated right; null: not known. What people said of it to questions like this one counts
+// beside the confidence, which may be high though they rejected it again and again.
+export const probabilityOf = ({ first, ranking }) => first?.probability ?? (isMeasured(ranking) ? ranking.confidence : null);
+
+function probabilityTold(answer) {
+  const probability = probabilityOf(answer);
+  if (probability === null) return "not known yet: learning measures it";
+  const { first } = answer;
+  const told = first?.rated ? `: ${share(first.confidence)} by its scores, and ${several(first.rated, "rating")} of this answer to questions like it with a mean of ${share(first.quality)}` : "";
+  return `${share(probability)} that the first is right${told}`;
+}
 
 export function why(answer, before) {
   const { now, untaught } = answer;
   if (!now) return [h("p", { class: "quiet" }, "The question is recorded. Why it is answered so can be told once the database answers again.")];
   const near = now.patterns[0];
   const same = untaught.ranking[0]?.id === answer.route;
-  const { confidence } = answer.ranking;
   return [
     h("p", { class: "note" }, "The best answers and their scores, which compare within one question only."),
     scores(now.ranking, before?.now?.ranking),
     h("dl", { class: "pairs" },
-      h("dt", {}, term("Confidence", "confidence")), h("dd", {}, !isMeasured(answer.ranking) ? "not known yet: learning measures it" : `${share(confidence)} that the first is right`),
+      h("dt", {}, term("Confidence", "confidence")), h("dd", {}, probabilityTold(answer)),
       h("dt", {}, "Before learning"), h("dd", {}, same ? "would answer the same" : untaught.ranking[0]?.id ?? "no answer was stored yet"),
       h("dt", {}, term("Nearest topic", "pattern")),
       h("dd", {}, near ? `“${near.name ?? near.title ?? "without texts"}”, similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")}` : "none yet: learning makes them"),

@@ -6,7 +6,7 @@ import { share } from "./format.js";
 import { answerFinder } from "./answer-finder.js";
 import { retiredAnswers } from "./demo-answers.js";
 import { lessons } from "./demo-lessons.js";
-import { isMeasured, why } from "./demo-why.js";
+import { probabilityOf, why } from "./demo-why.js";
 import { startShell } from "./shell.js";
 
 const talk = document.getElementById("talk");
@@ -18,7 +18,7 @@ const retired = retiredAnswers((id, isGiven) => teacher.offer(id, isGiven));
 const UNSTORED = "This space has no stored answers to choose from.";
 const newest = new Map(); // by its question, the answer that was shown last
 let fields = 0; // fields for a right answer, each with an id of its own
-const SURE = 0.5; // confidence below which an answer is more probably wrong than right
+const SURE = 0.5; // probability below which an answer is more probably wrong than right
 
 // A question that somebody asks is recorded at once. One that the page asks again is recorded when its answer is judged,
 // so that the figures count what people asked and judged, and nothing else.
@@ -30,7 +30,8 @@ async function answerTo(text, isAsked) {
     unlessAway(post("v1/dashboard/answers", { text, versions: [0], k: 5 })),
     isAsked && trajectory(), // needs no database: an answer that is recorded is shown
   ]);
-  return { text, ranking, route, trajectory, now: compared?.now, untaught: compared?.then[0], told: compared?.texts[route] };
+  const first = compared?.now.ranking[0]?.id === route ? compared.first : null;
+  return { text, ranking, route, trajectory, first, now: compared?.now, untaught: compared?.then[0], told: compared?.texts[route] };
 }
 
 // The id of a trajectory that the first call records.
@@ -42,8 +43,8 @@ function recordedOnce(body) {
 function reply(answer, before) {
   const changed = before && before.route !== answer.route;
   const head = before && h("p", { class: changed ? "good" : "quiet" }, changed ? "Asked again, it answers now:" : unchanged(answer, before));
-  const { confidence } = answer.ranking;
-  const unsure = isMeasured(answer.ranking) && confidence < SURE && h("p", { class: "quiet" }, `I am not sure: this is right with ${share(confidence)} probability. My best guess:`);
+  const probability = probabilityOf(answer);
+  const unsure = probability !== null && probability < SURE && h("p", { class: "quiet" }, `I am not sure: this is right with ${share(probability)} probability. My best guess:`);
   const bubble = h("div", { class: `reply${changed ? " better" : ""}` }, head, unsure, h("p", { class: "said-back" }, answer.route),
     answer.told && answer.told !== answer.route && h("p", {}, answer.told), judge(answer));
   return h("li", { tabindex: "-1" }, bubble);

@@ -25,7 +25,7 @@ export const TERMS = new Map(Object.entries({
   learning: ["Learning", "Every so often the new requests and the new feedback are learned from (a run of learning), which makes the next version. Until then new feedback counts as recent evidence."],
   waiting: ["Not learned yet", "Requests and pieces of feedback that no run of learning has read yet, each counted once. They wait for the next one."],
   adapter: ["Adapter", "A small correction that learning adds to the embedding of a question, so that it lies nearer to questions with the same right answer. The angle tells how far it turns this one: 0° leaves it as it is."],
-  confidence: ["Confidence", "How probable it is that the first answer is right, learned from how often answers like it were: not known before the first learning. The chat says that it is not sure below 50 %."],
+  confidence: ["Confidence", "How probable it is that the first answer would be rated right: learned from how often answers with such scores were, together with what people said of this very answer to questions like it, the nearest weighing most. Not known before the first learning. The chat says that it is not sure below 50 %."],
   similarity: ["Similarity", "How alike two questions are by their embeddings: 1 is the same, 0 has nothing to do with it."],
   gate: ["Check of a version", "Judges each new version: whether the choices since it went live turned out worse than those of the version before. A worse one is taken back by itself. A difference is given in brackets. In the API and in SQL: gate."],
   judged: ["Judged together", "Versions follow one another faster than they can be checked. While an older one is still being judged, the choices of the newer ones count for the same judgement."],

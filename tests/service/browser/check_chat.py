@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.service.browser.watched import SHOTS, WIDTHS, Watched
 from tests.service.site import Site
@@ -134,6 +134,24 @@ def test_after_an_import_the_chat_says_why_no_version_has_a_figure_yet(watched: 
     assert "The whole space: 100.0 % of 4 ratings." in curve.inner_text()
     assert curve.locator("svg, table").count() == 0
     watched.require_readable("chat-imported")
+
+
+def test_an_answer_that_was_rejected_again_and_again_is_not_told_to_be_sure(watched: Watched, site: Site) -> None:
+    page = open_chat(watched, site, "shop")
+
+    def rejected(asked: Route) -> None:
+        answer = asked.fetch()
+        first = {"probability": 0.2, "confidence": 0.84, "rated": 9, "quality": 0.1}
+        asked.fulfill(response=answer, json=answer.json() | {"first": first})
+
+    page.route("**/v1/dashboard/answers*", rejected)
+    ask(page, "can I collect it in a shop?")
+    page.wait_for_selector(".reply:has-text('I am not sure: this is right with 20')")
+    told = page.locator("#why dd:has-text('that the first is right')").inner_text()
+    assert re.fullmatch(
+        r"20.?% that the first is right: 84.?% by its scores, and 9 ratings of this answer to questions like it with a "
+        r"mean of 10.?%", told,
+    )  # fmt: skip
 
 
 def test_a_stranger_is_told_that_the_chat_is_not_sure(watched: Watched, site: Site) -> None:
