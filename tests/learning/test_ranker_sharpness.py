@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -157,16 +158,28 @@ def test_with_sharpness_prepared_candidates_have_the_same_scores() -> None:
 @pytest.mark.parametrize("away", [1, 3 * ALIKE + 1])
 def test_corrections_hold_however_sure_the_fit_is(away: int) -> None:
     """Far behind, nothing pulled at them: their chance was clipped, and they counted as noise."""
+    assert held_after_a_cycle(5, away=[away] * 5, usual=40) == 1.0
+
+
+@pytest.mark.parametrize(("count", "usual"), [(20, 40), (40, 0), (60, 20)])
+def test_many_corrections_hold_as_well(count: int, usual: int) -> None:
+    """They overrule earlier feedback: the fit moved by the share of the rest, and they ended just behind."""
+    away = ALIKE * np.random.default_rng(5).integers(1, TOPICS - 1, count)
+    assert held_after_a_cycle(count, away=away, usual=usual) >= 0.95
+
+
+def held_after_a_cycle(count: int, *, away: Sequence[int] | IntArray, usual: int) -> float:
+    """Share of corrections that come first after the cycle that learns them, each so many documents `away`."""
     state = taught((300, 300))
     assert state.sharpness[0] > 1.0
     learned = judged(RankerState.initial(DIM), 300, 0, turn=0).joined(judged(taught((300,)), 300, 1, turn=0))
-    usual = judged(state, 40, 7, turn=0)
-    queries = asked(np.arange(5, dtype=np.int32), 8)
-    first = score(state, queries, EMBEDDINGS, ROWS).argmax(axis=1)
-    right = (first // ALIKE * ALIKE + (first + away) % ALIKE + away // ALIKE * ALIKE).astype(np.int32) % len(ROWS)
-    told = RankEvents(queries, right, np.ones(5, np.float32), right, np.ones(5, np.float32))
-    state = learn_ranking(state, CATALOG, usual.joined(told), learned, seed=2)
-    assert (score(state, queries, EMBEDDINGS, ROWS).argmax(axis=1) == right).all()
+    queries = asked((np.arange(count) % len(ROWS)).astype(np.int32), 8)
+    first, away = score(state, queries, EMBEDDINGS, ROWS).argmax(axis=1), np.asarray(away)
+    right = first // ALIKE * ALIKE + (first + away) % ALIKE + away // ALIKE * ALIKE
+    right = (right % len(ROWS)).astype(np.int32)
+    told = RankEvents(queries, right, np.ones(count, np.float32), right, np.ones(count, np.float32))
+    state = learn_ranking(state, CATALOG, judged(state, usual, 7, turn=0).joined(told), learned, seed=2)
+    return float((score(state, queries, EMBEDDINGS, ROWS).argmax(axis=1) == right).mean())
 
 
 def first_with(recent: RecentRanking, state: RankerState, queries: FloatArray) -> IntArray:

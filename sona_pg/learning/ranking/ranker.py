@@ -63,6 +63,8 @@ class RankerConfig:
     # share of proven answers that candidates with little feedback may take
     steal_rate: float = 0.08
     moved_weight: float = 3.0  # of feedback for an answer where earlier feedback is overruled
+    # of new corrections where logits count more, as many of them raise the ridge in the cycle that learns them
+    told_weight: float = 6.0
     row_evaluations: int = 40_000  # cost limit of a fit: rows of the objective times evaluations
     usual_candidates: int = 256  # candidates up to which that holds; of more, as much fewer rows
     most_features: int = 512  # wider embeddings are learned from in a subspace of this width

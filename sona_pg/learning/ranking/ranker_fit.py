@@ -95,8 +95,13 @@ def fit(
     state = _rescaled(state, embeddings, fresh if len(fresh) else events, config, random)
     said = float(np.abs(fresh.weight[fresh.judged != NONE]).sum())  # retracted events move the minimum, too
     new = min(said / float(events.weight.sum()), 1.0)
-    left_out = int(np.count_nonzero(~holds)) if anew.any() else 0
+    left_out = int(np.count_nonzero(~holds)) if (anew | _in_full(state, events)).any() else 0
     return _refine(state, embeddings, _Fitted(events, moved, certain, labelled, new, left_out), config, random)
+
+
+def _in_full(state: RankerState, events: RankEvents) -> npt.NDArray[np.bool_]:
+    """(n,) which events count in full: corrections, which are the farther behind the surer the logits are."""
+    return np.asarray((events.correct != NONE) & (state.sharpness[0] > 1.0), np.bool_)
 
 
 def _learnable(fresh: RankEvents, replay: RankEvents, history: float) -> RankEvents:
@@ -207,7 +212,7 @@ class _Fitted:
     certain: npt.NDArray[np.bool_]  # (n,) said too often to be wrong
     fresh: int  # how many are new
     new: float  # share of the evidence that is new since the last fit: the larger, the farther the minimum
-    left_out: int = 0  # overruled events, which an answer that prevails need not be averaged with
+    left_out: int = 0  # overruled events, which what prevails need not be averaged with
 
     def take(self, rows: npt.NDArray[np.intp]) -> _Fitted:
         """The events at `rows`, ascending."""
@@ -252,11 +257,12 @@ def _refine(
     # The model is sure of an overruled answer: feedback for the new one is taken at its word, or it would not move it.
     for_new = given.moved & (events.verdict >= 0.5)
     sharp = state.sharpness[0]
-    told = (events.correct != NONE) & (sharp > 1.0)
+    told = _in_full(state, events)
     trust = np.where(for_new | told, np.float32(config.moved_weight), np.float32(1.0))
+    trust[: given.fresh][told[: given.fresh]] = config.told_weight
     usual_up = max(config.up_doubt * noise, config.least_noise)
     up_noise = np.where(given.moved | given.certain, np.float32(_LEAST), np.float32(usual_up))
-    up_noise[told] = 0.0  # the surer the logits, the farther behind is what corrects them: it counts in full
+    up_noise[told] = 0.0
     base *= sharp
     fitted = PartialLabels(
         query=sharp * np.concatenate([query, np.pad(pseudo, ((0, 0), (0, 1)), constant_values=1.0)]),
