@@ -201,7 +201,7 @@ class RankingEvidence:
         whole = kept + len(part) == len(waiting)
         left = waiting[kept + len(part) :]
         early = tuple([one for one in left if not in_parts or one in own or one in weighed.early][-uptake.EARLY :])
-        if not part and weighed.serving is serving and early == weighed.early:
+        if not (whole or part) and weighed.serving is serving and early == weighed.early:
             return False
         del self._names[ranking.forget(kept) :]
         rows = self._extended(serving, ranking, part, found)

@@ -107,6 +107,18 @@ def test_the_newest_fact_of_each_source_counts_and_a_retraction_takes_it_away(op
     assert scores(engine, query) == before
 
 
+def test_the_newest_of_several_thumbs_is_taken_back_at_once(opened: Open) -> None:
+    engine = opened()
+    query = asked(0, 1)
+    engine.feedback(judge(engine, asked(2, 3)), quality=0.0)
+    before = scores(engine, query)
+    told = judge(engine, query)
+    engine.feedback(told, quality=1.0)
+    assert scores(engine, query) != before
+    engine.feedback(told, retract=True)
+    assert scores(engine, query) == before
+
+
 def test_a_fact_told_again_with_its_sequence_has_no_effect_as_the_store_refuses_it(opened: Open) -> None:
     first, second = opened(), opened()
     told = judge(first, asked(0, 1))
