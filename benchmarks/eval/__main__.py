@@ -28,6 +28,7 @@ EXPERIMENTS = (
     "streaming",
     "small",
     "confidence",
+    "rejected",
     "cold",
     "unseen",
     "robustness",

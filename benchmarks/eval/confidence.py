@@ -56,13 +56,13 @@ def report(context: Context, seeds: Sequence[Figures]) -> list[Table]:
 def _measured(context: Context, found: FirstAnswers) -> dict[str, float]:
     right = found.shown == context.clinc().held_out.labels
     return {
-        ERROR: _error(found.confidence, right),
+        ERROR: calibration_error(found.confidence, right),
         OF_CONFIDENCE: _area(found.confidence, found.confidence_outside),
         OF_FIT: _area(found.fit, found.fit_outside),
     }
 
 
-def _error(told: Floats, right: NDArray[np.bool_]) -> float:
+def calibration_error(told: Floats, right: NDArray[np.bool_]) -> float:
     """Expected calibration error: of bins of equal width (Guo et al. 2017)."""
     place = np.minimum((told * BINS).astype(int), BINS - 1)
     apart = [abs(float(told[place == row].sum()) - float(right[place == row].sum())) for row in range(BINS)]
