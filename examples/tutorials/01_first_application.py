@@ -7,6 +7,7 @@ with all that it has learned.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sona_pg import SonaEngine
 
@@ -17,7 +18,7 @@ DRAWN = np.random.default_rng(2).standard_normal(KINDS.shape) + 0.2 * KINDS  # a
 ANSWERS = dict(zip(MODELS, DRAWN.astype(np.float32), strict=True))  # stands for the embeddings of what a model answers
 
 
-def question(rng: np.random.Generator):
+def question(rng: np.random.Generator) -> tuple[str, NDArray[np.float32], str]:
     """Return a question of a random kind: its text, its embedding, and the model that answers it well."""
     row = int(rng.integers(len(BEST)))
     text, best = list(BEST.items())[row]
@@ -25,7 +26,7 @@ def question(rng: np.random.Generator):
     return text, embedding, best
 
 
-def choose(engine: SonaEngine, embedding, rng: np.random.Generator) -> str:
+def choose(engine: SonaEngine, embedding: NDArray[np.float32], rng: np.random.Generator) -> str:
     """Return the model that went best in the nearest pattern; a random one while nothing is known."""
     for pattern in engine.find_patterns(embedding, k=1):
         best = pattern.best_of(MODELS)  # of those that are offered today

@@ -6,6 +6,7 @@ Run it: python examples/tutorials/02_adaptive_chatbot.py (extra demo, which has 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.demo.corpus import load_corpus, split
@@ -22,7 +23,7 @@ class Chatbot:
         self.topics = topics
         engine.remember(topics, engine.embed(topics))
 
-    def answer(self, question: str, embedding) -> tuple[str, str]:
+    def answer(self, question: str, embedding: NDArray[np.float32]) -> tuple[str, str]:
         """Return the topic, and the id under which to rate it."""
         ranking = self.engine.rank(embedding, ids=self.topics, k=1, exploration=1.0)
         trajectory = self.engine.begin_trajectory(embedding, query=question, ranking=ranking)
@@ -34,7 +35,7 @@ class Chatbot:
         """Rate an answer: now, or weeks later, from any server; the next answer here considers it already."""
         self.engine.feedback(answer, quality=float(up))
 
-    def accuracy(self, embeddings, topics: list[str]) -> float:
+    def accuracy(self, embeddings: NDArray[np.float32], topics: list[str]) -> float:
         """Return the share of questions whose topic is found, without recording them."""
         rankings = self.engine.rank_many(embeddings, ids=self.topics, k=1)
         return float(np.mean([ranking.ids[0] == topic for ranking, topic in zip(rankings, topics, strict=True)]))

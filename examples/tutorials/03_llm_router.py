@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 
@@ -90,11 +91,11 @@ def main(folder: Path | None = None, count: int = 1500) -> None:
     print(f"{'its second half':23}{told(prompts, late, chosen[late])}")
 
 
-def told(prompts: Prompts, rows: np.ndarray, model) -> str:
+def told(prompts: Prompts, rows: NDArray[np.int64], model: int | NDArray[np.int64]) -> str:
     """Return the three figures of the answers of ``model``, one number or (n,), to the prompts at ``rows``."""
     quality, cost = prompts.quality[rows, model].mean(), prompts.cost[rows, model].mean()
     return f"{quality:.3f}  ${1000 * cost:.3f}  {quality - WORTH * cost:.4f}"
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:2]))
+    main(folder=Path(sys.argv[1]) if sys.argv[1:] else None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Body, FastAPI, Request
@@ -83,6 +83,7 @@ async def learn() -> dict[str, int]:
 
 
 @app.get("/api/stats")
-async def stats() -> dict:
+async def stats() -> dict[str, Any]:
     """Return figures of the space and of this server."""
-    return await app.state.engine.metrics()
+    engine: AsyncSonaEngine = app.state.engine
+    return await engine.metrics()

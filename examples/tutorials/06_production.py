@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -53,7 +53,7 @@ def answers(client: httpx.Client, path: str) -> bool:
         return False
 
 
-def wait_for(true) -> None:
+def wait_for(true: Callable[[], bool]) -> None:
     """Wait for something that comes within seconds."""
     for _ in range(600):
         if true():
@@ -85,15 +85,19 @@ def right(client: httpx.Client, asked: int = 20) -> int:
 
 def near(rng: np.random.Generator, kind: int) -> list[float]:
     """Return the embedding of a question of a kind."""
-    return (CENTERS[kind] + 0.4 * rng.standard_normal(16)).tolist()
+    return [float(one) for one in CENTERS[kind] + 0.4 * rng.standard_normal(16)]
 
 
 def version(client: httpx.Client) -> int:
     """Return the version that a server serves."""
-    return client.get("/v1/versions").json()["serving"]
+    return int(client.get("/v1/versions").json()["serving"])
 
 
-def drill(folder: Path, sona_pg=sona_pg, server=server) -> None:
+def drill(
+    folder: Path,
+    sona_pg: Callable[..., None] = sona_pg,
+    server: Callable[[], AbstractContextManager[httpx.Client]] = server,
+) -> None:
     """Deploy, use, back up, lose, restore and check; a test runs commands and servers in its own process."""
     rng = np.random.default_rng(0)
     sona_pg("db", "upgrade")
