@@ -72,14 +72,18 @@ def _replace(body: str) -> str:
     return body.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
 
 
-ROUTES = _replace(before.ROUTES)
-BEFORE = before.ROUTES.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
+STEPS = [_replace(before.ROUTES)]
+UNDO = before.ROUTES.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
+
+
+def _run(statement: str) -> None:
+    op.get_bind().connection.driver_connection.execute(statement)  # takes colons and percent signs as they stand
 
 
 def upgrade() -> None:
     if not op.get_context().config.attributes.get("stepped"):
-        op.get_bind().connection.driver_connection.execute(ROUTES)  # takes colons and percent signs as they stand
+        _run(STEPS[0])
 
 
 def downgrade() -> None:
-    op.get_bind().connection.driver_connection.execute(BEFORE)
+    _run(UNDO)

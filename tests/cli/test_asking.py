@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -61,6 +62,11 @@ def test_a_pattern_without_ratings_has_no_quality(database_url: str) -> None:
     assert told(database_url, "find", "[1, 0, 0, 0]")[0]["quality"] is None
     (row,) = told(database_url, "patterns")
     assert (row["quality"], row["routes"]["a"]["quality"], row["routes"]["a"]["size"]) == (None, None, 5)
+    with psycopg.connect(database_url) as connection:
+        ((quality, routes),) = connection.execute("SELECT quality, routes FROM sona.patterns_at('default', 1)")
+        assert (quality, routes["a"]["quality"], routes["a"]["size"]) == (None, None, 5)
+        ((added,),) = connection.execute("SELECT after FROM sona.diff('default', 0, 1) WHERE part = 'pattern'")
+        assert (added["quality"], added["size"]) == (None, 5)
 
 
 def test_candidates_are_ranked_and_a_route_is_chosen(taught: str) -> None:
