@@ -21,8 +21,8 @@ from sona_pg.errors import InvalidValue, UnknownCandidate
 
 if TYPE_CHECKING:
     from sona_pg.domain.answer import Decision
+    from sona_pg.domain.route_choice import BestRoutes
     from sona_pg.engine import SonaEngine
-    from sona_pg.store.best_route_rows import BestRoutes
 
 Query = Annotated[
     str, typer.Argument(help="Text of the query; or its embedding as a JSON array; or - to read either from input.")

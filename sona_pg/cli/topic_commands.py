@@ -26,10 +26,10 @@ def topics_list(
 
     Example: sona-pg topics list --space support
     """
+    from sona_pg.domain.route_choice import NONE_BEST
     from sona_pg.domain.topic import TopicNames
     from sona_pg.domain.wording import title, wordings
     from sona_pg.engine.level_changes import LATELY
-    from sona_pg.store.best_route_rows import NONE_BEST
 
     with database_at(url) as database:
         found = database.find_space(space)

@@ -47,8 +47,8 @@ def patterns(space: SpaceName = "default", limit: Limit = 20, url: Url = None) -
         "updated_version",
         "merged",
     )
+    from sona_pg.domain.route_choice import NONE_BEST
     from sona_pg.engine.level_changes import LATELY
-    from sona_pg.store.best_route_rows import NONE_BEST
 
     with database_at(url) as database:
         found = database.find_space(space)

@@ -1,4 +1,4 @@
-"""Best route of a pattern, as people are told it: offered, enough ratings, the highest lower end of its interval."""
+"""Best route of a pattern as people are told it, by ``sona.best_routes``, and those that are not shown to be worse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from sona_pg.domain.pattern import RouteRecord
 from sona_pg.domain.period_figures import difference_interval
 
 RATINGS = 10.0  # that a route needs to be called the best, as in sona.best_routes
-SUCCEEDS = 5  # ratings, where a route got worse, of another that is shown to be better than those with enough
+
+
+class BestRoutes(NamedTuple):
+    """Routes of a pattern that people are told, as ``sona.best_routes`` has them."""
+
+    best: str | None
+    former: str | None  # it was better, and is no longer offered
+    succeeded: str | None  # it was the best until it got worse
+
+
+NONE_BEST = BestRoutes(None, None, None)
 
 
 class RatingsSince(NamedTuple):
@@ -40,16 +50,6 @@ class RatedRoute(NamedTuple):
     since: date | None = None  # it got worse that day: these are its ratings since
 
 
-class RouteChoice(NamedTuple):
-    """The route of the best quality of those that are offered, and those that are not shown to be worse."""
-
-    best: RatedRoute | None  # None: none that is offered has enough ratings
-    alike: Sequence[str]
-    cheapest: RatedRoute | None  # of all of these; None: costs are not known
-    former: RatedRoute | None = None  # one that did better, and is no longer offered
-    succeeded: RatedRoute | None = None  # one that got worse, and would be the best by all of its ratings
-
-
 def rated_routes(
     routes: Mapping[str, RouteRecord], costs: Mapping[str, float], since: Mapping[str, RatingsSince] = NONE_SINCE
 ) -> list[RatedRoute]:
@@ -66,61 +66,35 @@ def rated_routes(
     return sorted(made, key=lambda one: (-one.rated, -one.size, one.route))
 
 
-def choose_now(
-    routes: Mapping[str, RouteRecord], rated: Sequence[RatedRoute], not_offered: Collection[str] = ()
-) -> RouteChoice | None:
-    """Return the best of some routes as ``choose`` does, and the one that was until it got worse.
+def choose(routes: Sequence[RatedRoute]) -> BestRoutes:
+    """Return the best route of a pattern by these ratings alone, as earlier versions had it; none while few.
 
-    Args:
-        routes: the routes of a pattern, by all of their ratings.
-        rated: the same as they are now.
-        not_offered: those that are no advice any more.
+    It is the one whose interval has the highest lower end.
     """
-    found = choose(rated, not_offered)
-    if all(one.since is None for one in rated):
-        return found
-    before = choose(rated_routes(routes, {}), not_offered)
-    changed = {one.route: one for one in rated if one.since is not None}
-    was = None if before is None or before.best is None else changed.get(before.best.route)
-    if was is None or (found is not None and found.best is not None and found.best.route == was.route):
-        return found
-    return (RouteChoice(None, (), None) if found is None else found)._replace(succeeded=was)
+    best = min((one for one in routes if _enough(one)), key=_order, default=None)
+    return NONE_BEST if best is None else BestRoutes(best.route, None, None)
 
 
-def choose(routes: Sequence[RatedRoute], not_offered: Collection[str] = ()) -> RouteChoice | None:
-    """Return the best of some routes; None while no route has enough ratings.
-
-    It is the one whose interval has the highest lower end, as ``sona.best_routes`` has it. Another is shown to
-    be worse where the 95 % interval of their difference is below 0.
+def not_worse(best: RatedRoute, routes: Sequence[RatedRoute], not_offered: Collection[str] = ()) -> list[RatedRoute]:
+    """Return the others with enough ratings whose difference from the ``best`` has a 95 % interval that is not below 0.
 
     Args:
-        routes: the routes of a pattern.
+        best: the best one.
+        routes: the routes of its pattern.
         not_offered: those that are no advice any more (``sona.routes_not_offered``).
     """
-    enough = [one for one in routes if one.weight >= RATINGS and one.low is not None]
-    ever = min(enough, key=_order, default=None)
-    if ever is None:
-        return None
-    former = ever if ever.route in not_offered else None
-    offered = [one for one in enough if one.route not in not_offered]
-    first = min(offered, key=_order, default=None)
-    if first is not None and any(one.since is not None for one in routes):
-        first = _successor(first, [one for one in routes if one.route not in not_offered])
-        offered = [first, *(one for one in offered if one is not first)]
-    if first is None:
-        return RouteChoice(None, (), None, former)
-    alike = [one for one in offered if one is first or not _worse(one, first)]
-    priced = [one for one in alike if one.cost is not None]
-    cheapest = min(priced, key=lambda one: (one.cost or 0.0, *_order(one)), default=None)
-    return RouteChoice(
-        first, [one.route for one in alike if one is not first], None if first.cost is None else cheapest, former
-    )
+    offered = [one for one in routes if _enough(one) and one.route not in not_offered]
+    return [one for one in offered if one is not best and not _worse(one, best)]
 
 
-def _successor(first: RatedRoute, routes: Sequence[RatedRoute]) -> RatedRoute:
-    """Return which of some routes is shown to be better than the ``first``, though it has few ratings yet."""
-    better = [one for one in routes if one.rated >= SUCCEEDS and one.low is not None and _worse(first, one)]
-    return min(better, key=_order, default=first)
+def cheapest(best: RatedRoute, alike: Sequence[RatedRoute]) -> RatedRoute | None:
+    """Return the one of the least cost of the ``best`` and those ``alike``; None where its cost is not known."""
+    priced = [one for one in (best, *alike) if one.cost is not None]
+    return None if best.cost is None else min(priced, key=lambda one: (one.cost or 0.0, *_order(one)))
+
+
+def _enough(one: RatedRoute) -> bool:
+    return one.weight >= RATINGS and one.low is not None
 
 
 def _order(one: RatedRoute) -> tuple[float, str]:

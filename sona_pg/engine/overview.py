@@ -34,7 +34,7 @@ from sona_pg.domain.overview_figures import (
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.rated_before import RatedBefore
-from sona_pg.domain.route_choice import NONE_SINCE, RatingsSince
+from sona_pg.domain.route_choice import NONE_SINCE, BestRoutes, RatingsSince
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.strayed_feedback import StrayedFeedback
 from sona_pg.domain.topic import TopicNames
@@ -62,7 +62,6 @@ from sona_pg.learning.patterns.plane import Plane
 from sona_pg.serving.arguments import as_direction, require_count, require_version
 from sona_pg.serving.graph_places import placed_graph
 from sona_pg.serving.past_answers import PastVersion, near_patterns, turned
-from sona_pg.store.best_route_rows import BestRoutes
 from sona_pg.store.topic_cost_rows import TopicCosts
 
 PLACED = 500  # patterns on a map
@@ -85,6 +84,16 @@ class OldAnswers(NamedTuple):
     first: RatedBefore | None  # whether the first answer would be rated right now; None: nothing has measured that
 
 
+class RoutesNow(NamedTuple):
+    """Routes of the patterns of a version as people are told them."""
+
+    version: int
+    gone: frozenset[str]  # not offered
+    read_at: float
+    since: Mapping[UUID, Mapping[str, RatingsSince]]  # ratings of routes that got worse
+    best: Mapping[UUID, BestRoutes]
+
+
 class Overview:
     """Reads an open space for people. Every call may ask the database, and takes at most ten seconds."""
 
@@ -94,9 +103,7 @@ class Overview:
         self._past: OrderedDict[int, PastVersion] = OrderedDict()
         self._past_of = 0  # the version served when they were prepared
         self._plane: tuple[int, Plane] | None = None  # with its version
-        self._since: tuple[int, float, Mapping[UUID, Mapping[str, RatingsSince]]] | None = (
-            None  # of a version, read when
-        )
+        self._routes: RoutesNow | None = None
         self._costs: tuple[float, Mapping[str, float]] | None = None  # with the time at which they were read
         self._strayed: tuple[float, Sequence[StrayedFeedback]] | None = None  # with the time at which it was counted
         self._lock = threading.Lock()
@@ -172,7 +179,8 @@ class Overview:
         names, gone = self._topic_names(session), self.not_offered()
         is_live = version == basis
         then = gone if is_live else ()  # earlier versions are told as they were
-        since = self._ratings_since(session) if is_live else {}
+        known = self._routes_now(session, gone) if is_live else None
+        since, best = ({}, {}) if known is None else (known.since, known.best)
         shown = [wordings(pattern.typical_queries) for pattern in largest]
         found = [
             placed(
@@ -182,6 +190,7 @@ class Overview:
                 then,
                 ShownTexts(names.of(pattern.id), called, texts),
                 since.get(pattern.id, NONE_SINCE),
+                best.get(pattern.id),
             )
             for pattern, place, called, texts in zip(largest, places, titles(shown), shown, strict=True)
         ]
@@ -278,22 +287,20 @@ class Overview:
         vector, most = as_direction(x, self._engine.dim), require_count(k)
         contended = contenders(session, vector)
         among = contended.among
-        costs = self._costs_of(session)
         history = CandidateHistory.read(session, among.ids)
         names = self._topic_names(session)
         then = []
         for version in versions:
             past = self._past_version(session, require_version(version))
-            answer = past.answer(vector, history.when_made(version, among), most, costs)
+            answer = past.answer(vector, history.when_made(version, among), most)
             ranking, near = _dated(answer.ranking, history), _named(answer.patterns, names)
             then.append(replace(answer, ranking=ranking, patterns=near))
         serving = session.serving
         known = PastVersion.of(serving.version, serving.state, serving.patterns, self._engine.dim, session.config)
-        live = known.answer(vector, among, most, costs)
+        live = known.answer(vector, among, most)
         gone = self.not_offered()
-        found = _named(
-            near_patterns(list(serving.find_patterns(vector, 3)), costs, gone, self._ratings_since(session)), names
-        )
+        best = self._routes_now(session, gone).best
+        found = _named(near_patterns(list(serving.find_patterns(vector, 3)), best), names)
         routes = [one for one in live.routes if one.id not in gone]
         moved = turned(session.held.instant.micro, vector)
         now = _dated(contended.ranked[:most], history)
@@ -344,12 +351,13 @@ class Overview:
             known = self._strayed = (now, session.database.strayed_feedback(session.space.space_id))
         return next(({"facts": one.facts, "since": one.since} for one in known[1]), None)
 
-    def _ratings_since(self, session: Session) -> Mapping[UUID, Mapping[str, RatingsSince]]:
-        """Return the ratings of routes that got worse since then, of each served pattern; see ``level_changes``."""
-        known, now, version = self._since, time.monotonic(), session.serving.version
-        if known is None or known[:1] != (version,) or now - known[1] > COSTS_FOR:
-            known = self._since = (version, now, level_changes.ratings_since(session))
-        return known[2]
+    def _routes_now(self, session: Session, gone: frozenset[str]) -> RoutesNow:
+        """Return the routes of the served patterns as they are told now, where those of ``gone`` are not offered."""
+        known, now, version = self._routes, time.monotonic(), session.serving.version
+        if known is None or known[:2] != (version, gone) or now - known.read_at > COSTS_FOR:
+            since = level_changes.ratings_since(session)
+            known = self._routes = RoutesNow(version, gone, now, since, self.best_routes())
+        return known
 
     def _past_version(self, session: Session, version: int) -> PastVersion:
         with self._lock:

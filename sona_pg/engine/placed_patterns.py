@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 
 from sona_pg.domain.overview_figures import PlacedPattern, interval
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.domain.route_choice import NONE_SINCE, RatedRoute, RatingsSince, choose_now, rated_routes
+from sona_pg.domain.route_choice import (
+    NONE_SINCE,
+    BestRoutes,
+    RatedRoute,
+    RatingsSince,
+    cheapest,
+    choose,
+    not_worse,
+    rated_routes,
+)
 
 PLACED_ROUTES = 8  # of a pattern
 SHOWN_OF_ROUTE = ("size", "rated", "quality", "low", "high", "cost", "since")
@@ -29,6 +38,7 @@ def placed(
     not_offered: Collection[str],
     shown: ShownTexts,
     since: Mapping[str, RatingsSince] = NONE_SINCE,
+    told: BestRoutes | None = None,
 ) -> PlacedPattern:
     """Return a pattern at its ``place`` on the plane, with the routes that did best in it.
 
@@ -39,11 +49,13 @@ def placed(
         not_offered: routes that are no advice any more.
         shown: its texts.
         since: ratings of routes that got worse since then.
+        told: its best routes; by default the best one is chosen by the ratings of the pattern.
     """
     routes = rated_routes(pattern.routes, costs, since)
-    chosen = choose_now(pattern.routes, routes, not_offered)
-    best, former, cheapest, succeeded = (None, None, None, None) if chosen is None else (
-        chosen.best, chosen.former, chosen.cheapest, chosen.succeeded)  # fmt: skip
+    told = told or choose(routes)
+    best = next((one for one in routes if one.route == told.best), None)
+    alike = [] if best is None else not_worse(best, routes, not_offered)
+    cheap = None if best is None else _name(cheapest(best, alike))
     rated = round(pattern.weight)
     mean = pattern.quality if pattern.rated else None
     low, high = (None, None) if mean is None else interval(min(max(mean, 0.0), 1.0), max(rated, 1))
@@ -53,9 +65,9 @@ def placed(
     return PlacedPattern(
         pattern.id, place[0], place[1], pattern.size, mean, pattern.kind, pattern.verdict, pattern.typical_queries,
         shown.name, shown.title, shown.wordings,
-        _name(best), _name(former), _name(succeeded), _shown(routes, (best, former, cheapest, succeeded)),
-        rated, low, high, () if chosen is None else chosen.alike,
-        _name(cheapest), None if cost is None else 1000 * cost, pattern.verdicts.judged, pattern.verdicts.failure,
+        told.best, told.former, told.succeeded, _shown(routes, {*told, cheap}),
+        rated, low, high, [one.route for one in alike],
+        cheap, None if cost is None else 1000 * cost, pattern.verdicts.judged, pattern.verdicts.failure,
     )  # fmt: skip
 
 
@@ -63,7 +75,7 @@ def _name(route: RatedRoute | None) -> str | None:
     return None if route is None else route.route
 
 
-def _shown(routes: Sequence[RatedRoute], named: Sequence[RatedRoute | None]) -> dict[str, dict[str, Any]]:
+def _shown(routes: Sequence[RatedRoute], named: Collection[str | None]) -> dict[str, dict[str, Any]]:
     """Return the routes that have most ratings, and the ``named`` ones."""
-    shown = [one for place, one in enumerate(routes) if place < PLACED_ROUTES or one in named]
+    shown = [one for place, one in enumerate(routes) if place < PLACED_ROUTES or one.route in named]
     return {one.route: {name: getattr(one, name) for name in SHOWN_OF_ROUTE} for one in shown}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from uuid import UUID
@@ -15,7 +15,7 @@ from sona_pg import kernels
 from sona_pg.config import SonaConfig
 from sona_pg.domain.overview_figures import AnswerThen, NearPattern, Scored
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.domain.route_choice import NONE_SINCE, RatingsSince, choose, rated_routes
+from sona_pg.domain.route_choice import BestRoutes, choose, rated_routes
 from sona_pg.domain.state import LearnedState, LoraWeights
 from sona_pg.domain.wording import title, wordings
 from sona_pg.learning.knowledge import initial_state, ranker_of, router_of
@@ -25,7 +25,7 @@ from sona_pg.learning.routing.learned_router import Router
 from sona_pg.learning.routing.router_basis import SKETCH_WIDTH, reduce_width
 from sona_pg.learning.vectors import unit
 
-NO_PATTERN: Mapping[UUID, Mapping[str, RatingsSince]] = MappingProxyType({})
+NONE_TOLD: Mapping[UUID, BestRoutes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,16 +59,13 @@ class PastVersion:
             block = kernels.CentroidBlock(np.ascontiguousarray(np.stack([pattern.centroid for pattern in patterns])))
         return cls(version, state.micro, ranker_of(state), router_of(state, config), tuple(patterns), block)
 
-    def answer(self, x: NDArray[np.float32], among: Contenders, k: int, costs: Mapping[str, float]) -> AnswerThen:
-        """Return the best ``k`` of the candidates and of the routes, and the nearest patterns, for ``x`` (dim,).
-
-        ``costs`` are mean costs of routes.
-        """
+    def answer(self, x: NDArray[np.float32], among: Contenders, k: int) -> AnswerThen:
+        """Return the best ``k`` of the candidates and of the routes, and the nearest patterns, for ``x`` (dim,)."""
         return AnswerThen(
             self.version,
             self._ranking(x, among, k),
             self._routes(x, k),
-            near_patterns(self._near(x), costs),
+            near_patterns(self._near(x)),
             turned(self.micro, x),
         )
 
@@ -102,22 +99,14 @@ def turned(micro: LoraWeights, x: NDArray[np.float32]) -> float:
     return math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
 
 
-def near_patterns(
-    found: Sequence[LearnedPattern],
-    costs: Mapping[str, float],
-    not_offered: Collection[str] = (),
-    since: Mapping[UUID, Mapping[str, RatingsSince]] = NO_PATTERN,
-) -> list[NearPattern]:
+def near_patterns(found: Sequence[LearnedPattern], told: Mapping[UUID, BestRoutes] = NONE_TOLD) -> list[NearPattern]:
     """Return patterns that were found for a query, as an answer names them.
 
     Args:
         found: the patterns.
-        costs: means of routes.
-        not_offered: routes that are no advice any more.
-        since: of patterns, ratings of routes that got worse since then.
+        told: their best routes; of others it is chosen by the ratings of the pattern.
     """
-    routes = [rated_routes(pattern.routes, costs, since.get(pattern.id, NONE_SINCE)) for pattern in found]
-    chosen = [choose(rated, not_offered) for rated in routes]
+    chosen = [told.get(pattern.id) or choose(rated_routes(pattern.routes, {})) for pattern in found]
     return [
         NearPattern(
             pattern.id,
@@ -127,7 +116,7 @@ def near_patterns(
             round(pattern.weight),
             next(iter(pattern.typical_queries), None),
             title(wordings(pattern.typical_queries[:1])),
-            None if choice is None or choice.best is None else choice.best.route,
+            choice.best,
         )
         for pattern, choice in zip(found, chosen, strict=True)
     ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from sona_pg.domain.route_choice import BestRoutes
 from sona_pg.store.connect import driver_connection
 
 # The space may have been renamed.
@@ -15,17 +15,6 @@ BEST = """
 SELECT b.pattern_id, b.best_route, b.former_best_route, b.succeeded_route
 FROM sona.best_routes((SELECT name FROM sona.spaces WHERE space_id = %(space)s), %(days)s) b
 """
-
-
-class BestRoutes(NamedTuple):
-    """Routes of a topic that people are told."""
-
-    best: str | None
-    former: str | None  # it was better, and is no longer offered
-    succeeded: str | None  # it was the best until it got worse
-
-
-NONE_BEST = BestRoutes(None, None, None)
 
 
 def read_best_routes(connection: Connection, space_id: int, days: int) -> Mapping[UUID, BestRoutes]:

@@ -15,13 +15,13 @@ from sona_pg.domain.leaderboard import BadRatings
 from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
 from sona_pg.domain.overview_figures import CandidateMatches, SpanSums, ToldFact, VersionCurve, WantedFacts
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
-from sona_pg.domain.route_choice import RatingsSince
+from sona_pg.domain.route_choice import BestRoutes, RatingsSince
 from sona_pg.domain.space import Space
 from sona_pg.domain.topic_period import TopicSums
 from sona_pg.domain.undo_plan import UndoneRuns
 from sona_pg.errors import DatabaseError
 from sona_pg.store import candidate_times, day_figures, leases, level_change_rows, outcome_samples
-from sona_pg.store.best_route_rows import BestRoutes, read_best_routes
+from sona_pg.store.best_route_rows import read_best_routes
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.found_candidates import read_candidates_with
 from sona_pg.store.label_rows import read_labels

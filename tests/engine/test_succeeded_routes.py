@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
-from uuid import UUID
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import psycopg
@@ -13,9 +12,6 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
 from sona_pg.domain.ids import uuid7
-from sona_pg.domain.pattern import RouteRecord
-from sona_pg.domain.route_choice import RatingsSince, choose_now, rated_routes
-from sona_pg.engine import level_changes
 from sona_pg.engine.overview import Overview
 
 CONFIG = SonaConfig(
@@ -23,10 +19,9 @@ CONFIG = SonaConfig(
     patterns=PatternConfig(clusters=2, min_size=2),
 )  # fmt: skip
 DAYS, BROKE = 24, 12
-RATED = "UPDATE sona.pattern_routes SET weight = %s, quality = %s WHERE pattern_id = %s AND route = %s"
+RATED = "UPDATE sona.pattern_routes SET weight = %s, quality = %s WHERE route = %s"
 RETIRED = "UPDATE sona.candidates SET retired_at = CASE WHEN candidate_id = %s THEN now() END"
 TRACKING, REFUND = np.eye(8, dtype=np.float32)[:2]
-ALL = {"track": RouteRecord(158, 158, 0.4), "portal": RouteRecord(8, 8, 0.88), "damaged": RouteRecord(14, 14, 0.1)}
 
 
 @pytest.fixture
@@ -48,24 +43,6 @@ def shop(database_url: str) -> Iterator[SonaEngine]:
         yield engine
 
 
-def chosen(**since: RatingsSince) -> tuple[str | None, str | None]:
-    found = choose_now(ALL, rated_routes(ALL, {}, since))
-    assert found is not None
-    return found.best and found.best.route, found.succeeded and found.succeeded.route
-
-
-def test_an_answer_that_broke_is_succeeded_by_one_that_is_shown_to_be_better() -> None:
-    day = date(2026, 10, 26)
-    assert chosen() == ("track", None)
-    assert chosen(track=RatingsSince(day, 82, 0.03)) == ("portal", "track")  # 8 ratings
-    assert chosen(track=RatingsSince(day, 82, 0.8)) == ("track", None)  # got worse, and is the best still
-    assert chosen(portal=RatingsSince(day, 2, 1.0), track=RatingsSince(day, 9, 0.0)) == ("damaged", "track")
-    few = {name: record for name, record in ALL.items() if name != "damaged"}
-    found = choose_now(few, rated_routes(few, {}, {"track": RatingsSince(day, 5, 0.0)}))
-    assert found is not None
-    assert (found.best, found.succeeded and found.succeeded.rated) == (None, 5)
-
-
 def test_a_topic_names_the_answer_that_took_the_place_of_a_broken_one(shop: SonaEngine) -> None:
     overview = Overview(shop)
     (topic,) = (one for one in overview.pattern_map().patterns if "track" in one.routes)
@@ -84,31 +61,30 @@ def test_a_topic_names_the_answer_that_took_the_place_of_a_broken_one(shop: Sona
     assert now.patterns[0].best_route == "portal"
 
 
-def test_sql_tells_the_same_best_routes_whatever_the_ratings(shop: SonaEngine, database_url: str) -> None:
-    session, rng = shop._session, np.random.default_rng(0)
-    since = level_changes.ratings_since(session)
-    told = set()
+@pytest.mark.parametrize(
+    ("weight", "quality", "retired", "told"),
+    [
+        (8, 0.88, "", ("portal", None, "track")),
+        (5, 0.88, "", ("portal", None, "track")),
+        (4, 0.88, "", ("track", None, None)),  # too few
+        (9, 0.05, "", ("track", None, None)),  # not shown to be better
+        (30, 0.88, "portal", ("track", "portal", None)),
+        (30, 0.88, "track", ("portal", None, None)),  # it was no advice before either
+    ],
+)
+def test_the_dashboard_tells_what_sql_tells_of_an_answer_that_broke(
+    shop: SonaEngine, database_url: str, weight: float, quality: float, retired: str, told: tuple[str | None, ...]
+) -> None:
+    shop.remember(["track", "portal"], np.eye(8)[:2])
+    shop.flush()
     with psycopg.connect(database_url, autocommit=True) as connection:
-        names = [name for (name,) in connection.execute("SELECT DISTINCT route FROM sona.pattern_routes ORDER BY 1")]
-        shop.remember(names, np.eye(8)[: len(names)])
-        shop.flush()
-        for turn in range(60):
-            gone = names[turn % 7 : turn % 7 + 1]
-            connection.execute(RETIRED, [*gone, ""][:1])
-            rows = connection.execute("SELECT pattern_id, route, size FROM sona.pattern_routes").fetchall()
-            records: dict[UUID, dict[str, RouteRecord]] = {}
-            for pattern, route, size in rows:
-                weight, quality = (
-                    float(rng.choice([0.0, 4.4, 9.5, 10.5, 30.0, 400.0])),
-                    float(rng.choice([0.05, 0.5, 0.95])),
-                )
-                connection.execute(RATED, [weight, quality, pattern, route])
-                records.setdefault(pattern, {})[route] = RouteRecord(size, weight, quality)
-            found = Overview(shop).best_routes()
-            for pattern, routes in records.items():
-                chosen = choose_now(routes, rated_routes(routes, {}, since[pattern]), gone)
-                best = None if chosen is None else tuple(
-                    one and one.route for one in (chosen.best, chosen.former, chosen.succeeded))  # fmt: skip
-                assert tuple(found[pattern]) == (best or (None, None, None)), (turn, routes)
-                told.add(tuple(one is None for one in found[pattern]))
-    assert len(told) >= 5  # with and without each of them
+        connection.execute(RATED, [weight, quality, "portal"])
+        connection.execute(RETIRED, [retired])
+    overview = Overview(shop)
+    best = overview.best_routes()
+    placed = overview.pattern_map().patterns
+    assert {one.id: (one.best_route, one.former_best, one.succeeded) for one in placed} == best
+    (topic,) = (one for one in placed if "track" in one.routes)
+    assert tuple(best[topic.id]) == told
+    near = overview.answers(TRACKING, [], 3).now.patterns[0]
+    assert (near.id, near.best_route) == (topic.id, told[0])
