@@ -95,7 +95,7 @@ def test_an_untaught_space_claims_no_confidence(watched: Watched, site: Site) ->
     site.post("/v1/spaces", {"name": "untaught", "dim": 256})
     site.post("/v1/candidates?space=untaught", {"ids": ["yes", "no"], "texts": ["it is so", "it is not"]})
     page.goto(f"{site.url}/demo?space=untaught")
-    page.wait_for_selector("#curve figure, #curve .note")
+    page.wait_for_selector("#curve figure, #curve .quiet")
     page.fill("#question", "it is so")
     page.press("#question", "Enter")
     page.wait_for_selector("#why dd:has-text('not known yet: learning measures it')")
