@@ -6,6 +6,7 @@ import { SonaClient } from "./client.js";
 import { noteSequence } from "./clock.js";
 import { LocalModel } from "./local.js";
 import { FeedbackQueue } from "./queue.js";
+import { keptAdapters } from "./storage.js";
 import { Trajectory } from "./trajectory.js";
 
 const SYNC_EVERY = 1000; // milliseconds between two looks for changed adapters
@@ -98,7 +99,7 @@ export class SonaEngine {
 
   /** Serve the stored adapters of this space; return whether there are any. */
   _restore() {
-    const { of, tag, clock, told } = JSON.parse(this._storage?.loadAdapters?.() ?? "{}");
+    const { of, tag, clock, told } = keptAdapters(this._storage?.loadAdapters?.());
     if (of !== this.client.connection) return false;
     this.client.clock.restore(clock);
     this._serve(told, tag);

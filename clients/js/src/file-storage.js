@@ -11,6 +11,7 @@ import { threadId } from "node:worker_threads";
 import { connectionOf, LEASE, readable } from "./storage.js";
 
 const SEGMENT = 250; // entries
+const FULL = ["ENOSPC", "EDQUOT", "EFBIG"]; // no room: of the disk, of this user, of a file
 const HOST = hostname().replace(/[^\w-]/g, "_") || "_";
 const NAME = /^\.([0-9a-f]{16})\.([\w-]+)\.(\d+)\.(\d+)\.(\d+)-(\d+)$/; // connection, host, process, thread, owner, segment
 const living = new Set(); // owners of this thread
@@ -24,8 +25,13 @@ export function fileStorage(path) {
     loadAdapters,
     saveAdapters(text) {
       const made = `${adapters}.${process.pid}.new`;
-      writeFileSync(made, text);
-      renameSync(made, adapters);
+      try {
+        writeFileSync(made, text);
+        renameSync(made, adapters);
+      } catch (error) {
+        rmSync(made, { force: true });
+        if (!FULL.includes(error.code)) throw error; // else those of an earlier version stay
+      }
     },
     open: (of) => new FileStore(path, of, before === null || before === of),
   };

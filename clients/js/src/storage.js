@@ -20,8 +20,14 @@ export function readable(texts) {
   return { entries, torn };
 }
 
+/** Return what a storage kept of an earlier connection (`of`, `tag`, `clock`, `told`), or {}: nothing, or a text that is damaged. */
+export function keptAdapters(text) {
+  const { entries: [kept] } = readable(text ? [text] : []);
+  return kept && typeof kept === "object" ? kept : {};
+}
+
 /** Return the connection whose adapters a storage has, or null. */
-export const connectionOf = (adapters) => (adapters ? JSON.parse(adapters).of : null);
+export const connectionOf = (adapters) => keptAdapters(adapters).of ?? null;
 
 /** Storage in memory: entries are lost with the process. */
 export function memoryStorage() {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -142,6 +142,20 @@ test("an engine opens with the adapters of its last connection while the service
   away = false;
   assert.equal(await engine.sync(), false); // the same version
   assert.equal(await engine.close(), 0);
+});
+
+test("adapters that are damaged in their storage serve nobody, and keep no engine from opening", async () => {
+  const name = await space();
+  const path = join(mkdtempSync(join(tmpdir(), "sona-")), "queue.jsonl");
+  for (const text of ["", '{"of":"http', "null", "[]", "3"]) {
+    writeFileSync(`${path}.adapters`, text);
+    const isAway = { fetch: () => Promise.reject(new TypeError("fetch failed")) };
+    await assert.rejects(SonaEngine.connect(url, { space: name, storage: fileStorage(path), ...isAway }), (error) => error.isPassing);
+    const engine = await SonaEngine.connect(url, { space: name, syncEvery: 0, storage: fileStorage(path) });
+    assert.equal(engine.version, 0);
+    await engine.close();
+    assert.notEqual(readFileSync(`${path}.adapters`, "utf8"), text); // the next outage finds them
+  }
 });
 
 test("a tick never rejects, and asks nothing while the engine looks by itself", async (t) => {

@@ -272,3 +272,15 @@ test("ids need no global crypto, which Node 18 lacks", (t) => {
   assert.match(uuid7(), /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   assert.notEqual(uuid7(5), uuid7(5));
 });
+
+test("where the disk is full, adapters of an earlier version stay and nothing half written is left", async () => {
+  const path = folder();
+  fileStorage(path).saveAdapters("earlier");
+  const source = fileURLToPath(new URL("../src/file-storage.js", import.meta.url));
+  const code = `import { fileStorage } from ${JSON.stringify(source)}; fileStorage(${JSON.stringify(path)}).saveAdapters("x".repeat(100_000)); console.log("goes on")`;
+  const limited = 'ulimit -f 1; exec "$0" --input-type=module --eval "$1"'; // files of one block at most
+  const { stdout } = await promisify(execFile)("bash", ["-c", limited, process.execPath, code]);
+  assert.equal(stdout, "goes on\n");
+  assert.equal(readFileSync(`${path}.adapters`, "utf8"), "earlier");
+  assert.deepEqual(readdirSync(dirname(path)), ["queue.jsonl.adapters"]);
+});
